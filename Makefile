@@ -1,0 +1,69 @@
+# NeurAnt. `make demo` shows it working; `make test` checks everything; `make help` lists the rest.
+# Needs git, make and Python >= 3.11. Running a target again is quick and harmless.
+
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+PIP = .venv/bin/python -m pip install --quiet --no-input --disable-pip-version-check
+LOCK = .venv/bin/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
+	--no-header --no-annotate --no-emit-index-url --no-emit-find-links --quiet
+
+# say,<in Spanish>,<in English>: one line, Spanish unless the locale says English
+say = @case "$${LC_ALL:-$${LC_MESSAGES:-$$LANG}}" in en*) echo "$(2)";; *) echo "$(1)";; esac
+
+.PHONY: help setup demo test lint format lock clean
+
+help:
+	@echo "make demo    a complete platform with a sample company, on this machine"
+	@echo "make setup   what the others need: .venv, locked dependencies, page assets"
+	@echo "make test    lint and every test"
+	@echo "make lint    ruff and mypy; make format rewrites what ruff can"
+	@echo "make lock    newer dependencies into requirements*.lock"
+	@echo "make clean   remove what setup made (never neurant-data)"
+
+setup: .venv/.stamp-installed .venv/.stamp-assets
+	@:
+
+demo: setup
+	@exec .venv/bin/neurant up --demo --stop-with-parent
+
+# Playwright's event loop does not share a process with ours: browser tests get their own.
+test: lint
+	.venv/bin/python -m pytest -m "not browser"
+	.venv/bin/python -m pytest -m browser
+
+lint: setup
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+
+format: setup
+	.venv/bin/ruff check --fix .
+	.venv/bin/ruff format .
+
+lock: setup
+	rm -f requirements.lock requirements-dev.lock
+	$(LOCK) --extra dev --output-file requirements-dev.lock >/dev/null
+	$(LOCK) --constraint requirements-dev.lock --output-file requirements.lock >/dev/null
+
+clean:
+	rm -rf .venv node_modules neurant/console/static/vendor *.egg-info \
+		.pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+# A stamp is touched last: whatever was interrupted is done again.
+.venv/.stamp-venv:
+	@test -n "$(PYTHON)" || { echo "NeurAnt: Python >= 3.11?" >&2; exit 1; }
+	$(call say,Preparando Python…,Preparing Python…)
+	@.venv/bin/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv || { rm -rf .venv; \
+		echo "NeurAnt: $(PYTHON) -m venv .venv? (Debian, Ubuntu: apt install python3-venv)" >&2; exit 1; }
+	@touch $@
+
+.venv/.stamp-installed: .venv/.stamp-venv requirements-dev.lock pyproject.toml
+	$(call say,Instalando las dependencias (la primera vez tarda un minuto)…,Installing the dependencies (a minute the first time)…)
+	@$(PIP) --require-hashes -r requirements-dev.lock
+	@$(PIP) --no-deps --no-build-isolation -e .
+	@touch $@
+
+.venv/.stamp-assets: .venv/.stamp-installed package-lock.json .npmrc scripts/build_assets.py
+	$(call say,Preparando las páginas…,Preparing the pages…)
+	@.venv/bin/python scripts/build_assets.py
+	@touch $@

@@ -1,0 +1,170 @@
+"""Fit the coefficients of ``neurant.knowledge.answer`` on labelled questions and print them.
+
+Run: ``python bench/calibrate_answers.py`` (about 4 minutes on one core); paste what it prints.
+
+An example is a question with the quote that ``choose`` picks; it is good when the quote holds the
+expected answer, so a wrong quote of an answerable question counts against answering, like a
+question without an answer. Used: the tuning half of the demo questions, three more small companies
+(``answer_cases.toml``), and the even-numbered articles of SQuAD-es (machine translated, hence the
+lower weights), each article being one company. "Held out" figures come from what was not used.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+from offline_search import ROOT, SQUAD, Company, demo_company
+from semantic_text_splitter import TextSplitter
+
+from neurant.knowledge import embed
+from neurant.knowledge.answer import choose
+from neurant.knowledge.chunk import MAX_CHUNK_CHARS
+from neurant.knowledge.rank import Ranked
+
+QUESTIONS = ROOT / "tests" / "knowledge" / "demo_questions.toml"
+CASES = ROOT / "bench" / "answer_cases.toml"
+PER_ARTICLE = 12
+RIDGE = 1.0
+
+
+@dataclass
+class Example:
+    """A labelled question; the quote must hold one of ``expected`` (none: no answer)."""
+
+    group: str
+    weight: float
+    question: str
+    ranked: list[Ranked]
+    expected: list[str]
+    document: str | None = None
+
+    def good(self, quote: str, document: str) -> bool:
+        if self.document is not None and self.document != document:
+            return False
+        return any(plain(wanted) in plain(quote) for wanted in self.expected)
+
+
+def plain(text: str) -> str:
+    return " ".join(text.split()).lower()
+
+
+def demo_examples() -> Iterator[Example]:
+    company = demo_company()
+    labelled = tomllib.loads(QUESTIONS.read_text("utf-8"))
+    for one in labelled["answerable"] + labelled["unanswerable"]:
+        yield Example(
+            "demo held out" if one["held_out"] else "demo",
+            0.0 if one["held_out"] else 1.0,
+            one["question"],
+            company.search(one["question"]),
+            [one["quote"]] if "quote" in one else [],
+            one.get("document"),
+        )
+
+
+def case_examples() -> Iterator[Example]:
+    for case in tomllib.loads(CASES.read_text("utf-8"))["company"]:
+        company = Company()
+        for passage in case["passages"]:
+            company.add(case["name"], passage, section=passage.split("\n")[0])
+        for one in case["answerable"]:
+            # Any sentence of the right passage is taken as an answer: they are that short.
+            body = [line for line in case["passages"][one["in"]].split("\n")[1:] if line]
+            expected = [part.strip() for line in body for part in line.split(". ")]
+            ranked = company.search(one["question"])
+            yield Example("cases", 1.0, one["question"], ranked, expected)
+        for question in case["unanswerable"]:
+            yield Example("cases", 1.0, question, company.search(question), [])
+
+
+def squad_examples(parity: int, group: str, used: bool) -> Iterator[Example]:
+    """Articles of one parity: questions with an answer, without one, and to the wrong article."""
+    chosen = random.Random(1)
+    articles = squad_companies(parity)
+    for number, (article, company) in enumerate(articles):
+        questions = [q for paragraph in article["paragraphs"] for q in paragraph["qas"]]
+        chosen.shuffle(questions)
+        answerable = [q for q in questions if not q["is_impossible"]][:PER_ARTICLE]
+        impossible = [q for q in questions if q["is_impossible"]][: PER_ARTICLE // 2]
+        for one in answerable + impossible:
+            expected = [a["text"] for a in one["answers"] if a["text"] and not one["is_impossible"]]
+            weight = 0.15 if one["is_impossible"] else 0.25
+            kind = " near misses" if one["is_impossible"] else ""
+            ranked = company.search(one["question"])
+            yield Example(group + kind, weight * used, one["question"], ranked, expected)
+        _, elsewhere = articles[(number + 1) % len(articles)]
+        for one in questions[: PER_ARTICLE // 2]:
+            ranked = elsewhere.search(one["question"])
+            yield Example(group + " off topic", 0.5 * used, one["question"], ranked, [])
+
+
+@cache
+def squad_companies(parity: int) -> list[tuple[dict[str, Any], Company]]:
+    """The articles of one parity, each with its paragraphs as a company's passages."""
+    articles = json.loads(SQUAD.read_text("utf-8"))["data"][parity::2]
+    return [(article, squad_company(article)) for article in articles]
+
+
+def squad_company(article: dict[str, Any]) -> Company:
+    company = Company()
+    splitter = TextSplitter(MAX_CHUNK_CHARS)
+    for paragraph in article["paragraphs"]:
+        for content in splitter.chunks(paragraph["context"]):
+            company.add(article["title"], content)
+    return company
+
+
+def signals(examples: list[Example]) -> tuple[Any, Any, Any]:
+    """Matrix of signals, labels and weights of the examples that have anything to compare."""
+    rows, labels, used = [], [], []
+    for example in examples:
+        found = choose(example.question, example.ranked)
+        if found is None:
+            continue
+        candidate, window, seen = found
+        rows.append(seen.vector())
+        labels.append(example.good(window.quote, candidate.document))
+        used.append(example.weight)
+    return np.array(rows), np.array(labels, dtype=float), np.array(used)
+
+
+def fit(rows: Any, labels: Any, used: Any) -> Any:
+    """Ridge logistic regression by Newton's method; the first coefficient is the intercept."""
+    design = np.c_[np.ones(len(rows)), rows]
+    beta = np.zeros(design.shape[1])
+    ridge = np.eye(len(beta)) * RIDGE
+    ridge[0, 0] = 1e-6
+    for _ in range(50):
+        p = 1 / (1 + np.exp(-design @ beta))
+        hessian = (design * (used * p * (1 - p))[:, None]).T @ design + ridge
+        beta = beta + np.linalg.solve(hessian, design.T @ (used * (labels - p)) - ridge @ beta)
+    return beta
+
+
+def main() -> None:
+    if not SQUAD.exists():
+        raise SystemExit(
+            f"skipped: {SQUAD.name} is not there, and half of the examples come from it"
+        )
+    embed.warm()
+    examples = [
+        *demo_examples(),
+        *case_examples(),
+        *squad_examples(0, "squad", used=True),
+    ]
+    rows, labels, used = signals(examples)
+    beta = fit(rows[used > 0], labels[used > 0], used[used > 0])
+    print(f"examples used: {int((used > 0).sum())}, of them good: {int(labels[used > 0].sum())}")
+    print(f"INTERCEPT = {beta[0]:.2f}")
+    print(f"COEFFICIENTS = ({', '.join(f'{value:.2f}' for value in beta[1:])})")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,170 @@
+"""Visitors of the web chat over HTTP: each with a session and a live stream of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import time
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import aiohttp
+from support import CHAT_PATH, percentile
+
+ANSWER_SECONDS = 10.0  # an answer that has not come by then counts as this long
+THINK_SECONDS = (1.0, 3.0)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """When the bot's answer was read (``time.perf_counter``), and whether it names a source."""
+
+    at: float
+    cited: bool
+
+
+@dataclass
+class Measured:
+    """What a crowd experienced: seconds of the cited answers, and how many were not."""
+
+    seconds: list[float] = field(default_factory=list)
+    missing: int = 0
+
+    def milliseconds(self, share: float) -> float:
+        return percentile(self.seconds, share) * 1000
+
+
+class Visitor:
+    """One browser: asks, and reads what the stream brings."""
+
+    def __init__(self, http: aiohttp.ClientSession, base: str) -> None:
+        self._http, self._chat = http, base + CHAT_PATH
+        self._headers: dict[str, str] = {}
+        self._stream: asyncio.Task[None] | None = None
+        self._waiting: asyncio.Future[Answer] | None = None
+
+    async def enter(self) -> None:
+        """A new session, with its stream open."""
+        await self.leave()
+        async with self._http.post(f"{self._chat}/session") as response:
+            response.raise_for_status()
+            token = (await response.json())["token"]
+        self._headers = {"Authorization": f"Bearer {token}"}
+        opened = asyncio.Event()
+        self._stream = asyncio.create_task(self._read(opened))
+        await opened.wait()
+
+    async def leave(self) -> None:
+        """Close the stream."""
+        if self._stream is not None:
+            self._stream.cancel()
+            await asyncio.gather(self._stream, return_exceptions=True)
+
+    async def _read(self, opened: asyncio.Event) -> None:
+        timeout = aiohttp.ClientTimeout(total=None)
+        url = f"{self._chat}/stream"
+        async with self._http.get(url, headers=self._headers, timeout=timeout) as response:
+            response.raise_for_status()
+            opened.set()
+            event = ""
+            async for line in response.content:
+                if line.startswith(b"event:"):
+                    event = line[6:].strip().decode()
+                elif line.startswith(b"data:") and event == "message":
+                    self._take(json.loads(line[5:]))
+
+    def _take(self, message: dict[str, object]) -> None:
+        waiting = self._waiting
+        if message["sender"] == "bot" and waiting is not None and not waiting.done():
+            waiting.set_result(Answer(time.perf_counter(), bool(message["sources"])))
+
+    async def ask(self, question: str) -> tuple[float, bool]:
+        """Seconds from the start of the POST until the answer is parsed; whether it is cited."""
+        self._waiting = asyncio.get_running_loop().create_future()
+        started = time.perf_counter()
+        body = {"client_id": str(uuid.uuid4()), "text": question}
+        url = f"{self._chat}/messages"
+        async with self._http.post(url, json=body, headers=self._headers) as response:
+            response.raise_for_status()
+        try:
+            answer = await asyncio.wait_for(self._waiting, ANSWER_SECONDS)
+        except TimeoutError:
+            return ANSWER_SECONDS, False
+        return answer.at - started, answer.cited
+
+
+@asynccontextmanager
+async def crowd(base: str, size: int) -> AsyncIterator[list[Visitor]]:
+    """``size`` visitors with open streams."""
+    connector = aiohttp.TCPConnector(limit=0)
+    async with aiohttp.ClientSession(connector=connector) as http:
+        visitors = [Visitor(http, base) for _ in range(size)]
+        for visitor in visitors:
+            await visitor.enter()
+        try:
+            yield visitors
+        finally:
+            for visitor in visitors:
+                await visitor.leave()
+
+
+async def cited_questions(base: str, questions: Sequence[str]) -> tuple[list[str], list[float]]:
+    """Those that the bot answers with a source, and how long each took alone. Warms everything."""
+    cited: list[str] = []
+    seconds: list[float] = []
+    async with crowd(base, 1) as [visitor]:
+        for question in questions:
+            took, is_cited = await visitor.ask(question)
+            if is_cited:
+                cited.append(question)
+                seconds.append(took)
+            else:  # the conversation waits for a person now
+                await visitor.enter()
+    return cited, seconds
+
+
+async def ask_in_turn(
+    visitor: Visitor, questions: Sequence[str], chance: random.Random, measured: Measured
+) -> None:
+    """Think, ask, read, and again."""
+    for question in questions:
+        await asyncio.sleep(chance.uniform(*THINK_SECONDS))
+        await ask_once(visitor, question, measured)
+
+
+async def ask_once(visitor: Visitor, question: str, measured: Measured) -> None:
+    """One question into ``measured``; one without a cited answer counts as the longest wait."""
+    took, is_cited = await visitor.ask(question)
+    measured.seconds.append(took if is_cited else ANSWER_SECONDS)
+    if not is_cited:
+        measured.missing += 1
+        await visitor.enter()
+
+
+async def busy_hour(
+    visitors: Sequence[Visitor], questions: Sequence[str], each: int, seed: int = 1
+) -> Measured:
+    """Every visitor asks ``each`` questions in turn, all visitors at the same time."""
+    measured = Measured()
+    tasks = []
+    for number, visitor in enumerate(visitors):
+        chance = random.Random(seed * 1000 + number)
+        own = [chance.choice(questions) for _ in range(each)]
+        tasks.append(ask_in_turn(visitor, own, chance, measured))
+    await asyncio.gather(*tasks)
+    return measured
+
+
+async def one_instant(visitors: Sequence[Visitor], questions: Sequence[str]) -> Measured:
+    """Every visitor presses "send" in the same instant, once."""
+    measured = Measured()
+    await asyncio.gather(
+        *(
+            ask_once(visitor, questions[number % len(questions)], measured)
+            for number, visitor in enumerate(visitors)
+        )
+    )
+    return measured

@@ -1,0 +1,258 @@
+-- migrate:up
+-- The two hot queues: replies that are owed, and messages that must go out.
+-- Claims are leases with a token. A worker that dies loses its lease, and its token with it.
+set local role neurant_owner;
+
+create function private.claim_replies(p_limit integer, p_lease interval)
+returns table (company_id uuid, conversation_id uuid, wanted_seq bigint, claim_token uuid, attempts integer)
+language sql volatile security definer set search_path = '' as $$
+  with recursive company as (
+    -- A loose index scan: one step per company that waits, however many requests each has.
+    (select r.company_id from public.reply_requests r order by r.company_id limit 1)
+    union all
+    select (select r.company_id from public.reply_requests r
+      where r.company_id > k.company_id order by r.company_id limit 1)
+    from company k where k.company_id is not null
+  ),
+  waiting as (
+    select w.company_id, w.conversation_id,
+      w.turn + (select count(*) from public.reply_requests busy
+        where busy.company_id = k.company_id and busy.claimed_until > now()) as turn,
+      w.due_at
+    from company k
+    cross join lateral (
+      select r.company_id, r.conversation_id, r.due_at,
+        row_number() over (order by r.due_at) as turn
+      from public.reply_requests r
+      where r.company_id = k.company_id and r.due_at <= now()
+        and (r.claimed_until is null or r.claimed_until <= now())
+      order by r.due_at limit p_limit) w
+    where k.company_id is not null
+  ),
+  chosen as (
+    -- Every company's first before any company's second.
+    select r.company_id, r.conversation_id
+    from public.reply_requests r
+    join waiting w on w.company_id = r.company_id and w.conversation_id = r.conversation_id
+    where r.claimed_until is null or r.claimed_until <= now()
+    order by w.turn, w.due_at
+    limit p_limit
+    for update of r skip locked
+  )
+  update public.reply_requests r
+  set claim_token = gen_random_uuid(), claimed_until = now() + p_lease, attempts = r.attempts + 1
+  from chosen
+  where r.company_id = chosen.company_id and r.conversation_id = chosen.conversation_id
+  returning r.company_id, r.conversation_id, r.wanted_seq, r.claim_token, r.attempts
+$$;
+comment on function private.claim_replies(integer, interval) is
+  'Leases owed replies, fairly across companies. Definer: the queue holds all companies; only ids leave.';
+
+create function private.finish_reply(
+  p_conversation uuid, p_token uuid, p_fence bigint, p_read_seq bigint, p_action text,
+  p_content text default null, p_sources jsonb default '[]', p_confidence numeric default null,
+  p_model text default null, p_processing_ms integer default null,
+  p_reason text default null, p_detail text default null)
+returns table (outcome text, message_id uuid)
+language plpgsql security definer set search_path = '' as $$
+declare
+  v_company uuid := private.company_id();
+  v_conversation public.conversations;
+  v_request public.reply_requests;
+  v_message uuid;
+begin
+  select c.* into v_conversation from public.conversations c
+  where c.company_id = v_company and c.id = p_conversation for update;
+  select r.* into v_request from public.reply_requests r
+  where r.company_id = v_company and r.conversation_id = p_conversation
+    and r.claim_token = p_token for update;
+  if v_request.conversation_id is null then
+    return query select 'lost', null::uuid;  -- the lease ran out and somebody else has it, or did it
+    return;
+  end if;
+  if v_request.wanted_seq > p_read_seq
+    and (p_action = 'none' or v_request.requested_at > now() - interval '10 seconds') then
+    -- More was said meanwhile: one reply answers all of it.
+    update public.reply_requests r
+    set claim_token = null, claimed_until = null, attempts = 0, due_at = now()
+    where r.company_id = v_company and r.conversation_id = p_conversation;
+    return query select 'superseded', null::uuid;
+    return;
+  end if;
+  if p_action <> 'none' and (v_conversation.fence <> p_fence or v_conversation.is_hitl_active) then
+    p_action := 'none';
+    outcome := 'fenced';
+  end if;
+  if p_action in ('answer', 'escalate') and p_content is not null then
+    insert into public.messages (company_id, conversation_id, chatbot_id, channel_account_id,
+      sender_type, content, knowledge_sources, used_knowledge_base, confidence_score, model_used,
+      processing_time_ms)
+    values (v_company, p_conversation, v_conversation.chatbot_id,
+      v_conversation.channel_account_id, 'bot', p_content, p_sources, p_sources <> '[]',
+      p_confidence, p_model, p_processing_ms)
+    returning id into v_message;
+  elsif p_action = 'notice' then
+    insert into public.messages (company_id, conversation_id, chatbot_id, channel_account_id,
+      sender_type, content)
+    values (v_company, p_conversation, v_conversation.chatbot_id,
+      v_conversation.channel_account_id, 'system', p_content)
+    returning id into v_message;
+  end if;
+  if p_action = 'escalate' then
+    insert into public.hitl_sessions
+      (company_id, conversation_id, chatbot_id, reason, reason_detail)
+    values (v_company, p_conversation, v_conversation.chatbot_id, p_reason, p_detail);
+  end if;
+  if v_request.wanted_seq > p_read_seq then
+    update public.reply_requests r
+    set claim_token = null, claimed_until = null, attempts = 0, due_at = now(), requested_at = now()
+    where r.company_id = v_company and r.conversation_id = p_conversation;
+  else
+    delete from public.reply_requests r
+    where r.company_id = v_company and r.conversation_id = p_conversation;
+  end if;
+  return query select coalesce(outcome, 'done'), v_message;
+end $$;
+comment on function private.finish_reply(uuid, uuid, bigint, bigint, text, text, jsonb, numeric, text, integer, text, text) is
+  'Writes what a reply came to (answer, escalate, notice, none) if its lease and the conversation''s fence still hold, and settles the request. Outcome: done, fenced, superseded (more was said: claim again) or lost. Definer: sender, queue and takeover are not the worker''s to write by hand.';
+
+create function private.fail_reply(p_conversation uuid, p_token uuid, p_error text, p_retry_in interval)
+returns boolean
+language sql volatile security definer set search_path = '' as $$
+  update public.reply_requests r
+  set claim_token = null, claimed_until = null, last_error = p_error, due_at = now() + p_retry_in
+  where r.company_id = private.company_id() and r.conversation_id = p_conversation
+    and r.claim_token = p_token
+  returning true
+$$;
+comment on function private.fail_reply(uuid, uuid, text, interval) is
+  'Gives a reply back to the queue, to be tried again later. Definer, as finish_reply.';
+
+create function private.claim_outbox(p_limit integer, p_lease interval)
+returns table (company_id uuid, outbox_id uuid, conversation_id uuid, claim_token uuid, outcome text)
+language sql volatile security definer set search_path = '' as $$
+  with recursive company as (
+    (select o.company_id from public.outbox o where o.status in ('pending', 'sending')
+      order by o.company_id limit 1)
+    union all
+    select (select o.company_id from public.outbox o
+      where o.status in ('pending', 'sending') and o.company_id > k.company_id
+      order by o.company_id limit 1)
+    from company k where k.company_id is not null
+  ),
+  waiting as (
+    select w.*
+    from company k
+    cross join lateral (
+      select o.company_id, o.id, o.due_at, row_number() over (order by o.due_at) as turn
+      from public.outbox o
+      where o.company_id = k.company_id
+        and (o.status = 'pending' and o.due_at <= now()
+          or o.status = 'sending' and o.claimed_until <= now())
+        and not exists (  -- in order: nothing older of the conversation is still on its way
+          select from public.outbox older
+          where older.company_id = o.company_id and older.conversation_id = o.conversation_id
+            and older.seq < o.seq and older.status in ('pending', 'sending'))
+      order by o.due_at limit p_limit) w
+    where k.company_id is not null
+  ),
+  chosen as (
+    select o.company_id, o.id,
+      case
+        -- A dead worker held it: it may have arrived, so it is not sent again blindly.
+        when o.status = 'sending' then 'unknown'
+        when o.fence is not null and (c.fence <> o.fence or c.is_hitl_active) then 'cancelled'
+        else 'sending' end as next_status
+    from public.outbox o
+    join waiting w on w.company_id = o.company_id and w.id = o.id
+    join public.conversations c on c.company_id = o.company_id and c.id = o.conversation_id
+    where o.status = 'pending' or o.claimed_until <= now()
+    order by w.turn, w.due_at
+    limit p_limit
+    for update of o skip locked
+  ),
+  claimed as (
+    update public.outbox o
+    set status = chosen.next_status,
+      claim_token = case chosen.next_status when 'sending' then gen_random_uuid() end,
+      claimed_until = case chosen.next_status when 'sending' then now() + p_lease end,
+      attempts = o.attempts + (chosen.next_status = 'sending')::integer,
+      last_error = case chosen.next_status
+        when 'unknown' then 'worker_died' when 'cancelled' then 'taken_over' else o.last_error end
+    from chosen
+    where o.company_id = chosen.company_id and o.id = chosen.id
+    returning o.company_id, o.id, o.conversation_id, o.message_id, o.claim_token, o.status
+  ),
+  told as (
+    update public.messages m set status = claimed.status::public.message_status_enum
+    from claimed
+    where m.company_id = claimed.company_id and m.id = claimed.message_id
+      and claimed.status in ('unknown', 'cancelled')
+  )
+  select claimed.company_id, claimed.id, claimed.conversation_id, claimed.claim_token, claimed.status
+  from claimed
+$$;
+comment on function private.claim_outbox(integer, interval) is
+  'Leases messages to send, fairly across companies and in order within a conversation. What a dead worker held becomes unknown; what the bot wrote before a takeover is cancelled. Definer: the queue holds all companies; only ids leave.';
+
+create function private.finish_delivery(
+  p_outbox uuid, p_token uuid, p_outcome text, p_external_id text default null,
+  p_error text default null, p_retry_in interval default null)
+returns boolean
+language plpgsql security definer set search_path = '' as $$
+declare
+  v_message uuid;
+begin
+  update public.outbox o
+  set status = case p_outcome when 'retry' then 'pending' else p_outcome end,
+    claim_token = null, claimed_until = null, last_error = p_error,
+    due_at = case p_outcome when 'retry' then now() + p_retry_in else o.due_at end,
+    sent_at = case p_outcome when 'sent' then now() end
+  where o.company_id = private.company_id() and o.id = p_outbox
+    -- A lease that ran out while the request was under way: the channel's word still counts.
+    and (o.claim_token = p_token or o.status = 'unknown' and p_outcome = 'sent')
+  returning o.message_id into v_message;
+  if v_message is null then
+    return false;
+  end if;
+  if p_outcome <> 'retry' then
+    update public.messages m
+    set status = p_outcome::public.message_status_enum,
+      external_message_id = coalesce(p_external_id, m.external_message_id)
+    where m.company_id = private.company_id() and m.id = v_message;
+  end if;
+  return true;
+end $$;
+comment on function private.finish_delivery(uuid, uuid, text, text, text, interval) is
+  'What came of a delivery: sent, failed, unknown, or retry later. Definer: nobody may write the outbox by hand.';
+
+create function private.queue_depths()
+returns table (replies bigint, deliveries bigint, next_due timestamptz)
+language sql stable security definer set search_path = '' as $$
+  select (select count(*) from public.reply_requests),
+    (select count(*) from public.outbox o where o.status in ('pending', 'sending')),
+    least(
+      (select min(greatest(r.due_at, coalesce(r.claimed_until, r.due_at))) from public.reply_requests r),
+      (select min(greatest(o.due_at, coalesce(o.claimed_until, o.due_at))) from public.outbox o
+        where o.status in ('pending', 'sending')))
+$$;
+comment on function private.queue_depths() is
+  'How much waits, over all companies, and when the next is due. Definer, as claim_replies.';
+
+grant execute on function private.claim_replies(integer, interval),
+  private.claim_outbox(integer, interval), private.queue_depths() to neurant_jobs;
+grant execute on function
+  private.finish_reply(uuid, uuid, bigint, bigint, text, text, jsonb, numeric, text, integer, text, text),
+  private.fail_reply(uuid, uuid, text, interval),
+  private.finish_delivery(uuid, uuid, text, text, text, interval) to neurant_worker;
+
+alter function private.claim_replies(integer, interval) owner to neurant_router;
+alter function private.finish_reply(uuid, uuid, bigint, bigint, text, text, jsonb, numeric, text, integer, text, text)
+  owner to neurant_router;
+alter function private.fail_reply(uuid, uuid, text, interval) owner to neurant_router;
+alter function private.claim_outbox(integer, interval) owner to neurant_router;
+alter function private.finish_delivery(uuid, uuid, text, text, text, interval) owner to neurant_router;
+alter function private.queue_depths() owner to neurant_router;
+
+reset role;
+-- migrate:down

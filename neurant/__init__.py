@@ -1,0 +1,1 @@
+"""NeurAnt: chatbots that answer from a company's own documents, with a human at hand."""

@@ -1,0 +1,86 @@
+"""Who is calling: the session of a cookie or a bearer token, and where the request comes from."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from urllib.parse import quote, urlsplit
+
+from fastapi import Depends, Request
+
+from neurant.accounts.queries import find_session
+from neurant.accounts.schemas import SignedIn
+from neurant.accounts.service import digest
+from neurant.errors import ForbiddenError, UnauthenticatedError
+
+COOKIE = "neurant_session"
+_SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+
+
+class SignInNeededError(UnauthenticatedError):
+    """A page was asked for without a session: the browser goes to the login and comes back."""
+
+    def __init__(self, request: Request) -> None:
+        expired = COOKIE in request.cookies
+        super().__init__("accounts.session_expired" if expired else "accounts.session_missing")
+        target = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+        back = target if request.method == "GET" else "/console/inbox"
+        self.location = f"/login?next={quote(back)}" + ("&expired=1" if expired else "")
+
+
+def bearer(request: Request) -> str | None:
+    """The token of an ``Authorization: Bearer`` header."""
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    return token.strip() or None if scheme.lower() == "bearer" else None
+
+
+def check_origin(request: Request) -> None:
+    """Refuse a browser's unsafe request that another site made (ForbiddenError).
+
+    By Fetch Metadata, else by Origin; without either it is no browser and carries nobody's cookie
+    by itself. This is how Go's net/http.CrossOriginProtection does it. SameSite=Lax stands besides.
+    """
+    if request.method in _SAFE_METHODS:
+        return
+    site = request.headers.get("sec-fetch-site")
+    if site is not None:
+        if site not in ("same-origin", "none"):
+            raise ForbiddenError("accounts.cross_origin")
+        return
+    origin = request.headers.get("origin")
+    if origin is None:
+        return
+    ours = {request.headers.get("host"), urlsplit(request.app.state.settings.base_url()).netloc}
+    if urlsplit(origin).netloc not in ours:
+        raise ForbiddenError("accounts.cross_origin")
+
+
+async def session_of(request: Request) -> SignedIn | None:
+    """The session that the request carries, if it stands."""
+    token = bearer(request)
+    if token is None:
+        check_origin(request)  # only a cookie is sent without being asked for
+        token = request.cookies.get(COOKIE)
+    return await find_session(request.app.state.pool, digest(token)) if token else None
+
+
+async def page_staff(request: Request) -> SignedIn:
+    """Who reads a page. Raises SignInNeededError."""
+    staff = await session_of(request)
+    if staff is None:
+        raise SignInNeededError(request)
+    return staff
+
+
+async def api_staff(request: Request) -> SignedIn:
+    """Who calls the API. Raises UnauthenticatedError."""
+    staff = await session_of(request)
+    if staff is None:
+        carried = bearer(request) or request.cookies.get(COOKIE)
+        raise UnauthenticatedError(
+            "accounts.session_expired" if carried else "accounts.session_missing"
+        )
+    return staff
+
+
+PageStaff = Annotated[SignedIn, Depends(page_staff)]
+ApiStaff = Annotated[SignedIn, Depends(api_staff)]

@@ -1,0 +1,66 @@
+"""Logins: the definers that a process may call while it is still nobody."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from neurant.accounts.schemas import SignedIn
+from neurant.database.pool import Pool, fetch_one
+
+_LOOKUP = "select auth_user_id, encrypted_password from private.login_lookup(%s)"
+_OPEN = """
+select company_id, user_id, expires_at
+from private.open_login_session(%s, %s, %s::inet, %s, %s)
+"""
+_SESSION = """
+select session_id, auth_user_id, company_id, user_id, role::text, first_name, last_name, email,
+  company_name
+from private.login_session(%s)
+"""
+_CLOSE = "select private.close_login_session(%s)"
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """A login and the hash of its password; None where none was set."""
+
+    auth_user_id: UUID
+    encrypted_password: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSession:
+    """A session as the database made it."""
+
+    company_id: UUID
+    user_id: UUID
+    expires_at: datetime
+
+
+async def find_login(pool: Pool, email: str) -> Login | None:
+    """The login of an e-mail address."""
+    async with pool.connection() as connection:
+        return await fetch_one(connection, Login, _LOOKUP, (email,))
+
+
+async def insert_session(
+    pool: Pool, login: UUID, digest: bytes, address: str | None, agent: str, life: timedelta
+) -> StoredSession | None:
+    """A session in the company worked in last; None where the person is active in none."""
+    async with pool.connection() as connection:
+        parameters = (login, digest, address, agent, life)
+        return await fetch_one(connection, StoredSession, _OPEN, parameters)
+
+
+async def find_session(pool: Pool, digest: bytes) -> SignedIn | None:
+    """Who a session belongs to, while it, its user and the company stand."""
+    async with pool.connection() as connection:
+        return await fetch_one(connection, SignedIn, _SESSION, (digest,))
+
+
+async def delete_session(pool: Pool, digest: bytes) -> None:
+    """Sign out."""
+    async with pool.connection() as connection:
+        await connection.execute(_CLOSE, (digest,))

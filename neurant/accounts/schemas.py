@@ -1,0 +1,66 @@
+"""Who is signed in, and what crosses the wire when signing in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from pydantic import BaseModel, Field
+
+from neurant.database.tenancy import Staff
+
+MANAGERS = ("owner", "administrador", "supervisor")
+LONGEST_PASSWORD = 1024  # what is hashed is bounded, so that a login costs the same for everybody
+
+
+@dataclass(frozen=True, slots=True)
+class SignedIn:
+    """A member of the staff with an open session (rows of ``private.login_session``)."""
+
+    session_id: UUID
+    auth_user_id: UUID
+    company_id: UUID
+    user_id: UUID
+    role: str
+    first_name: str
+    last_name: str
+    email: str
+    company_name: str
+
+    @property
+    def name(self) -> str:
+        """First and last name."""
+        return f"{self.first_name} {self.last_name}".strip()
+
+    @property
+    def principal(self) -> Staff:
+        """Who to be in a transaction."""
+        return Staff(self.auth_user_id, self.company_id)
+
+    @property
+    def sees_all_bots(self) -> bool:
+        """Owner, administrador and supervisor; an operador works for assigned bots only."""
+        return self.role in MANAGERS
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedSession:
+    """A new session; the token is shown once and only its digest is kept."""
+
+    token: str
+    expires_at: datetime
+
+
+class Credentials(BaseModel):
+    """What a login asks for."""
+
+    email: str = Field(max_length=255)
+    password: str = Field(max_length=LONGEST_PASSWORD)
+
+
+class SessionOut(BaseModel):
+    """A bearer token for the API, with the end of its life."""
+
+    token: str
+    expires_at: datetime

@@ -1,0 +1,93 @@
+"""Signing in: the password check, its cost, and the tokens of sessions."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from datetime import timedelta
+from functools import lru_cache
+from hashlib import sha256
+from ipaddress import ip_address
+
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerificationError
+
+from neurant.accounts.queries import find_login, insert_session
+from neurant.accounts.schemas import LONGEST_PASSWORD, OpenedSession
+from neurant.accounts.throttle import Throttle
+from neurant.database.pool import Pool
+from neurant.errors import UnauthenticatedError
+
+KEPT = timedelta(days=30)
+SHORT = timedelta(hours=12)
+_AGENT_CHARACTERS = 300
+# RFC 9106, second recommendation, is argon2-cffi's default: 64 MiB, 3 passes.
+_hasher = PasswordHasher()
+# A hash takes 64 MiB and most of a core: a flood of logins queues instead of starving the rest.
+_hashing = asyncio.Semaphore(2)
+_throttle = Throttle()
+
+
+def digest(token: str) -> bytes:
+    """What is kept of a token: it is random, so a plain hash cannot be guessed back."""
+    return sha256(token.encode()).digest()
+
+
+def hash_password(password: str) -> str:
+    """The argon2id hash of a password."""
+    return _hasher.hash(password)
+
+
+@lru_cache(maxsize=1)
+def _nobodys_hash() -> str:
+    return _hasher.hash(secrets.token_urlsafe())
+
+
+def _matches(known: str, password: str) -> bool:
+    try:
+        return _hasher.verify(known, password)
+    except (VerificationError, InvalidHashError):
+        return False
+
+
+async def sign_in(
+    pool: Pool, email: str, password: str, *, address: str | None, agent: str, keep: bool
+) -> OpenedSession:
+    """A session for a person who knows the password.
+
+    An unknown address costs the same hash as a known one, and is refused the same way.
+    Raises UnauthenticatedError (``accounts.wrong_login``), TooManyError (``accounts.slow_down``).
+    """
+    email = email.strip().lower()
+    _throttle.check(email, address)
+    login = await find_login(pool, email) if "\0" not in email else None
+    known = login.encrypted_password if login else None
+    async with _hashing:
+        matches = await asyncio.to_thread(
+            _matches, known or _nobodys_hash(), password[:LONGEST_PASSWORD]
+        )
+    if login is None or known is None or not matches:
+        _throttle.failed(email, address)
+        raise UnauthenticatedError("accounts.wrong_login")
+    token = secrets.token_urlsafe(32)
+    life = KEPT if keep else SHORT
+    stored = await insert_session(
+        pool,
+        login.auth_user_id,
+        digest(token),
+        _plain_address(address),
+        agent[:_AGENT_CHARACTERS],
+        life,
+    )
+    if stored is None:  # nobody active is left behind this login
+        raise UnauthenticatedError("accounts.wrong_login")
+    _throttle.succeeded(email, address)
+    return OpenedSession(token, stored.expires_at)
+
+
+def _plain_address(address: str | None) -> str | None:
+    """The address if it is one: a test client or a Unix socket has none."""
+    try:
+        return str(ip_address(address or ""))
+    except ValueError:
+        return None

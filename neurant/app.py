@@ -1,0 +1,152 @@
+"""The web process: API, webhooks, console and live streams, as one ASGI application."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, RedirectResponse
+from psycopg_pool import PoolTimeout
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from neurant.accounts.routes import router as accounts_router
+from neurant.channels import webhooks
+from neurant.channels.ingest import Ingestor
+from neurant.channels.webchat.routes import router as webchat_router
+from neurant.console.routes import mount_static
+from neurant.console.routes import router as console_router
+from neurant.database.pool import DatabaseDown, fetch_value, make_pool, require_url
+from neurant.errors import BadInputError, NeurantError, NotFoundError, UnavailableError
+from neurant.http import Frame, problem
+from neurant.knowledge.files import open_store
+from neurant.knowledge.routes import router as knowledge_router
+from neurant.logs import configure_logging, get_logger
+from neurant.realtime import Hub
+from neurant.settings import Settings, get_settings
+
+_JSON_ROOM = 64 * 1024  # of multipart around a document
+log = get_logger(__name__)
+
+
+def create_app(settings: Settings | None = None) -> ASGIApp:
+    """The application of one web process. Needs a migrated database to become ready."""
+    chosen = settings or get_settings()
+    configure_logging(chosen, "web")
+    app = _make_api(chosen)
+
+    async def route(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"].startswith(webhooks.PREFIX):
+            await app.state.webhooks(scope, receive, send)
+        else:
+            await app(scope, receive, send)
+
+    def most_bytes(path: str) -> int:
+        if path.endswith("/documents"):
+            return chosen.max_document_bytes + _JSON_ROOM
+        return chosen.max_webhook_bytes
+
+    return Frame(route, most_bytes, lambda: secrets.token_hex(8))
+
+
+def _make_api(settings: Settings) -> FastAPI:
+    app = FastAPI(
+        title="NeurAnt",
+        version="1",
+        lifespan=lambda app: _lifespan(app, settings),
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/v1/openapi.json",
+    )
+    app.add_exception_handler(NeurantError, _told)
+    app.add_exception_handler(RequestValidationError, _told_validation)
+    app.add_exception_handler(HTTPException, _told_http)
+    for down in (*DatabaseDown, PoolTimeout):
+        app.add_exception_handler(down, _told_database)
+    app.add_exception_handler(Exception, _told_unexpected)
+    app.get("/healthz", include_in_schema=False)(_healthz)
+    app.get("/readyz", include_in_schema=False)(_readyz)
+    app.get("/", include_in_schema=False)(_root)
+    for router in (webchat_router, accounts_router, console_router, knowledge_router):
+        app.include_router(router)
+    mount_static(app)
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI, settings: Settings) -> AsyncIterator[None]:
+    url = require_url(settings.app_database_url, "NEURANT_APP_DATABASE_URL")
+    direct = settings.listen_database_url
+    direct_url = direct.get_secret_value() if direct else url
+    pool = make_pool(url, size=settings.database_pool_size, pooled=direct_url != url)
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(pool)
+        hub = await stack.enter_async_context(Hub(direct_url).running())
+        ingestor = await stack.enter_async_context(Ingestor(pool, hub).running())
+        app.state.settings, app.state.pool, app.state.hub = settings, pool, hub
+        app.state.ingestor, app.state.files = ingestor, open_store(settings)
+        app.state.webhooks = webhooks.Webhooks(pool, ingestor, settings)
+        log.info("web_ready")
+        yield
+
+
+async def _healthz() -> dict[str, str]:
+    return {"status": "alive"}
+
+
+async def _readyz(request: Request) -> Response:
+    """Ready: the database answers and knows our functions."""
+    try:
+        async with request.app.state.pool.connection(timeout=2) as connection:
+            known = await fetch_value(
+                connection, "select to_regprocedure('private.web_chat(text)') is not null"
+            )
+    except (*DatabaseDown, PoolTimeout):
+        return JSONResponse({"status": "no database"}, status_code=503)
+    if not known:
+        return JSONResponse({"status": "not migrated"}, status_code=503)
+    return JSONResponse({"status": "ready"})
+
+
+async def _root() -> RedirectResponse:
+    return RedirectResponse("/console/inbox", status_code=303)
+
+
+def _answer(request: Request, error: NeurantError) -> JSONResponse:
+    return JSONResponse(
+        problem(error, request.scope), error.status, media_type="application/problem+json"
+    )
+
+
+async def _told(request: Request, error: Exception) -> Response:
+    assert isinstance(error, NeurantError)  # noqa: S101 - how it is registered
+    return _answer(request, error)
+
+
+async def _told_validation(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - how it is registered
+    fields = sorted(
+        {".".join(str(part) for part in one["loc"][1:]) or "body" for one in error.errors()}
+    )
+    return _answer(request, BadInputError("invalid_fields", fields=", ".join(fields)))
+
+
+async def _told_http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101 - how it is registered
+    code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "bad_request")
+    told = NotFoundError(code)
+    told.status = error.status_code
+    return _answer(request, told)
+
+
+async def _told_database(request: Request, error: Exception) -> Response:
+    log.warning("request_without_database", path=request.url.path, error=str(error))
+    return _answer(request, UnavailableError("database_away"))
+
+
+async def _told_unexpected(request: Request, error: Exception) -> Response:
+    log.error("request_failed", path=request.url.path, exc_info=error)
+    return _answer(request, NeurantError("internal"))

@@ -1,0 +1,155 @@
+"""From the outbox to the channel: each message once, in order, or visibly not."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import UUID
+
+import httpx
+
+from neurant.channels.telegram import outbound as telegram
+from neurant.channels.telegram.outbound import Delivery
+from neurant.database.pool import DatabaseDown, Pool, fetch_all, fetch_one
+from neurant.database.tenancy import Worker, tenant
+from neurant.errors import NeurantError
+from neurant.logs import get_logger
+from neurant.realtime import Hub
+from neurant.settings import Settings
+from neurant.texts import Language, text
+from neurant.vault import open_secret
+
+LEASE = timedelta(seconds=30)  # longer than the client's timeout for one message
+_RETRY_SECONDS = (1.0, 5.0, 30.0, 120.0, 600.0)
+_SETTLE_TRIES = 20
+
+_CLAIM = "select company_id, outbox_id, conversation_id, claim_token, outcome from private.claim_outbox(%s, %s)"
+_LOAD = """
+select o.attempts, m.sender_type, m.content, c.end_user_id, c.channel, a.id as account_id,
+  a.secrets_encrypted, u.first_name as sender_name, b.personality_traits ->> 'language' as language
+from public.outbox o
+join public.messages m on m.company_id = o.company_id and m.id = o.message_id
+join public.conversations c on c.company_id = o.company_id and c.id = o.conversation_id
+join public.chatbots b on b.company_id = c.company_id and b.id = c.chatbot_id
+join public.channel_accounts a on a.company_id = o.company_id and a.id = o.channel_account_id
+left join public.users u on u.company_id = m.company_id and u.id = m.sender_id
+where o.id = %s
+"""
+_FINISH = "select private.finish_delivery(%s, %s, %s, %s, %s, %s)"
+
+log = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """An outbox row: ours to send (``sending``), or settled by the claim itself."""
+
+    company_id: UUID
+    outbox_id: UUID
+    conversation_id: UUID
+    claim_token: UUID | None
+    outcome: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """All that sending one message takes."""
+
+    attempts: int
+    sender_type: str
+    content: str
+    end_user_id: str
+    channel: str
+    account_id: UUID
+    secrets_encrypted: bytes | None
+    sender_name: str | None
+    language: str | None
+
+    def as_text(self) -> str:
+        """What the end user reads; a system line's key becomes a text."""
+        if self.sender_type != "system":
+            return self.content
+        language: Language = "en" if self.language == "en" else "es"
+        return text(f"system.{self.content}", language, name=self.sender_name or "")
+
+
+@dataclass(frozen=True, slots=True)
+class Courier:
+    """What delivering needs of the process."""
+
+    pool: Pool
+    hub: Hub
+    settings: Settings
+    client: httpx.AsyncClient
+
+
+async def claim(courier: Courier, limit: int) -> list[Claimed]:
+    """Lease up to ``limit`` messages; tell of those that the claim settled."""
+    async with courier.pool.connection() as connection:
+        claimed = await fetch_all(connection, Claimed, _CLAIM, (limit, LEASE))
+    for one in claimed:
+        if one.outcome != "sending":
+            courier.hub.announce(one.company_id, one.conversation_id)
+            log.warning("not_sent", outbox=str(one.outbox_id), outcome=one.outcome)
+    return [one for one in claimed if one.outcome == "sending"]
+
+
+async def deliver(courier: Courier, claimed: Claimed) -> None:
+    """Send one message and settle its row with what the channel said."""
+    async with tenant(courier.pool, Worker(claimed.company_id)) as connection:
+        outgoing = await fetch_one(connection, Outgoing, _LOAD, (claimed.outbox_id,))
+        if outgoing is None:
+            raise RuntimeError(f"outbox row {claimed.outbox_id} is gone")
+        try:
+            token = await open_secret(
+                connection,
+                courier.settings,
+                claimed.company_id,
+                outgoing.account_id,
+                outgoing.secrets_encrypted or b"",
+            )
+        except NeurantError as error:
+            token, delivery = "", Delivery("failed", error=error.code)
+    if token:
+        delivery = await telegram.send(
+            courier.client,
+            courier.settings.telegram_api_url,
+            token,
+            outgoing.end_user_id,
+            outgoing.as_text(),
+        )
+    await _settle(courier, claimed, _bounded(delivery, outgoing.attempts))
+    courier.hub.announce(claimed.company_id, claimed.conversation_id)
+    courier.hub.announce_work()
+
+
+def _bounded(delivery: Delivery, attempts: int) -> Delivery:
+    """A retry with its time, or the failure that it has become."""
+    if delivery.outcome != "retry":
+        return delivery
+    if attempts > len(_RETRY_SECONDS):
+        return Delivery("failed", error=delivery.error)
+    wait = delivery.retry_in or _RETRY_SECONDS[attempts - 1]
+    return Delivery("retry", error=delivery.error, retry_in=wait)
+
+
+async def _settle(courier: Courier, claimed: Claimed, delivery: Delivery) -> None:
+    """Write the outcome, also when the database is away for a while: the message has left."""
+    parameters = (
+        claimed.outbox_id,
+        claimed.claim_token,
+        delivery.outcome,
+        delivery.external_id,
+        delivery.error,
+        timedelta(seconds=delivery.retry_in) if delivery.retry_in is not None else None,
+    )
+    for attempt in range(1, _SETTLE_TRIES + 1):
+        try:
+            async with tenant(courier.pool, Worker(claimed.company_id)) as connection:
+                await connection.execute(_FINISH, parameters)
+            return
+        except DatabaseDown:
+            if attempt == _SETTLE_TRIES:
+                raise
+            await asyncio.sleep(min(0.1 * attempt, 1.0))

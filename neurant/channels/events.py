@@ -1,0 +1,64 @@
+"""What every channel's inbound parser yields, and the cleaning of text that the database needs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+from uuid import UUID
+
+MessageType = Literal["text", "image", "audio", "video", "document", "location", "contact"]
+Channel = Literal["telegram", "web"]
+
+
+@dataclass(frozen=True, slots=True)
+class InboundMessage:
+    """One message of an end user, as its channel told it.
+
+    ``routing_id`` names the channel account, ``credential`` (32 bytes) proves the sender: the
+    digest of the webhook's secret, or of a web visitor's token. ``external_id`` is the channel's
+    own id, by which a redelivery is known.
+    """
+
+    routing_id: str
+    channel: Channel
+    credential: bytes
+    end_user_id: str
+    end_user_name: str | None
+    external_id: str
+    message_type: MessageType
+    content: str
+    media_url: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SetAside:
+    """An event that is no message for us, to be kept raw with the reason."""
+
+    external_id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ingested:
+    """What became of an inbound message. The ids are None for ``refused`` and ``unknown``."""
+
+    outcome: Literal["stored", "duplicate", "refused", "unknown"]
+    company_id: UUID | None
+    conversation_id: UUID | None
+    message_id: UUID | None
+    seq: int | None
+
+
+def is_storable(text: str) -> bool:
+    """Whether PostgreSQL can hold the text: no NUL, no lone surrogate."""
+    return "\x00" not in text and not any("\ud800" <= letter <= "\udfff" for letter in text)
+
+
+def storable(text: str) -> str:
+    """The text with what PostgreSQL cannot hold made visible as U+FFFD, so that nothing vanishes."""
+    if is_storable(text):
+        return text
+    return "".join(
+        "\ufffd" if letter == "\x00" or "\ud800" <= letter <= "\udfff" else letter
+        for letter in text
+    )

@@ -1,0 +1,165 @@
+"""Group commit of inbound messages: what arrives together is stored by one call, in one commit.
+
+Every caller's future resolves after that commit. A row that the database refuses fails alone: its
+batch is taken again one by one. When the database is away, nobody is told "stored".
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+import psycopg
+from psycopg import errors as pg
+from psycopg_pool import PoolTimeout
+
+from neurant.channels.events import InboundMessage, Ingested
+from neurant.database.pool import DatabaseDown, Pool, fetch_all, fetch_value
+from neurant.errors import UnavailableError
+from neurant.logs import get_logger
+from neurant.realtime import Hub
+
+_INGEST = """
+select outcome, company_id, conversation_id, message_id, seq
+from private.ingest(%s::text[], %s::text[], %s::bytea[], %s::text[], %s::text[], %s::text[],
+  %s::text[], %s::text[], %s::text[])
+order by ord
+"""
+_MOST_PER_BATCH = 256
+_FLUSHERS = 2
+_RACE_TRIES = 3
+
+# Two batches met at one conversation or one message: the next try sees what the other one wrote.
+_RACES = (pg.UniqueViolation, pg.DeadlockDetected, pg.SerializationFailure)
+
+log = get_logger(__name__)
+
+
+class RejectedMessageError(Exception):
+    """The database will not hold this message, whatever we do. Carries its reason."""
+
+
+Waiting = tuple[InboundMessage, "asyncio.Future[Ingested]"]
+
+
+class Ingestor:
+    """The queue in front of the database, with its flushers."""
+
+    def __init__(self, pool: Pool, hub: Hub) -> None:
+        self._pool = pool
+        self._hub = hub
+        self._queue: list[Waiting] = []
+        self._arrived = asyncio.Event()
+
+    async def put(self, message: InboundMessage) -> Ingested:
+        """Store a message and return after the commit.
+
+        Raises RejectedMessageError for a row that the database refuses, UnavailableError when it
+        is away.
+        """
+        done: asyncio.Future[Ingested] = asyncio.get_running_loop().create_future()
+        self._queue.append((message, done))
+        self._arrived.set()
+        return await done
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[Ingestor]:
+        """Flush for as long as the block lasts."""
+        flushers = [asyncio.create_task(self._flush_forever()) for _ in range(_FLUSHERS)]
+        try:
+            yield self
+        finally:
+            for flusher in flushers:
+                flusher.cancel()
+            await asyncio.gather(*flushers, return_exceptions=True)
+            waiting, self._queue = self._queue, []
+            _fail(waiting, UnavailableError("stopping"))
+
+    async def _flush_forever(self) -> None:
+        while True:
+            while not self._queue:
+                self._arrived.clear()
+                await self._arrived.wait()
+            batch, self._queue = self._queue[:_MOST_PER_BATCH], self._queue[_MOST_PER_BATCH:]
+            try:
+                await self._flush(batch)
+            except Exception as error:
+                log.exception("ingest_failed", messages=len(batch))
+                _fail(batch, error)
+            except asyncio.CancelledError:
+                _fail(batch, UnavailableError("stopping"))
+                raise
+
+    async def _flush(self, batch: Sequence[Waiting]) -> None:
+        try:
+            stored = await self._store([message for message, _ in batch])
+        except (*DatabaseDown, PoolTimeout) as error:
+            log.warning("ingest_without_database", messages=len(batch), error=str(error))
+            _fail(batch, UnavailableError("database_away"))
+        except (psycopg.Error, UnicodeError) as error:  # UnicodeError: half a surrogate pair
+            if len(batch) == 1:
+                _fail(batch, RejectedMessageError(_reason(error)))
+                return
+            for one in batch:
+                await self._flush([one])
+        else:
+            for (_, done), ingested in zip(batch, stored, strict=True):
+                if not done.done():
+                    done.set_result(ingested)
+            self._announce(stored)
+
+    async def _store(self, messages: Sequence[InboundMessage]) -> list[Ingested]:
+        columns = (
+            [m.routing_id for m in messages],
+            [m.channel for m in messages],
+            [m.credential for m in messages],
+            [m.end_user_id for m in messages],
+            [m.end_user_name for m in messages],
+            [m.external_id for m in messages],
+            [m.message_type for m in messages],
+            [m.content for m in messages],
+            [m.media_url for m in messages],
+        )
+        for attempt in range(1, _RACE_TRIES + 1):
+            try:
+                async with self._pool.connection() as connection:
+                    return await fetch_all(connection, Ingested, _INGEST, columns)
+            except _RACES:
+                if attempt == _RACE_TRIES:
+                    raise
+        raise AssertionError("unreachable")
+
+    def _announce(self, stored: Sequence[Ingested]) -> None:
+        for one in stored:
+            if one.outcome == "stored" and one.company_id and one.conversation_id:
+                self._hub.announce(one.company_id, one.conversation_id)
+                self._hub.announce_work()
+
+
+def _reason(error: Exception) -> str:
+    """Why the database refused a row, without the row's text."""
+    if isinstance(error, UnicodeError):
+        return "text that is not Unicode"
+    primary = error.diag.message_primary if isinstance(error, psycopg.Error) else None
+    return f"{type(error).__name__}: {primary or error}"
+
+
+def _fail(batch: Sequence[Waiting], error: Exception) -> None:
+    for _, done in batch:
+        if not done.done():
+            done.set_exception(error)
+
+
+async def set_aside(
+    pool: Pool, routing_id: str, credential: bytes, external_id: str, payload: bytes, reason: str
+) -> str:
+    """Keep an event that is no message, raw; ``set_aside``, ``refused`` or ``unknown``."""
+    async with pool.connection() as connection:
+        return str(
+            await fetch_value(
+                connection,
+                "select private.set_aside_event(%s, %s, %s, %s, %s)",
+                (routing_id, credential, external_id, payload, reason),
+            )
+        )

@@ -1,0 +1,129 @@
+"""The Telegram Bot API's webhook: verifying and reading an Update.
+
+https://core.telegram.org/bots/api#setwebhook: the header X-Telegram-Bot-Api-Secret-Token carries
+the secret that we gave at setWebhook. https://core.telegram.org/bots/api#update: ``update_id`` is
+unique per bot; ``message_id`` is unique in its chat.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import orjson
+
+from neurant.channels.events import InboundMessage, MessageType, SetAside, storable
+from neurant.errors import MalformedError
+
+SECRET_HEADER = b"x-telegram-bot-api-secret-token"
+
+_MEDIA: tuple[tuple[str, MessageType], ...] = (
+    ("photo", "image"),
+    ("sticker", "image"),
+    ("voice", "audio"),
+    ("audio", "audio"),
+    ("video", "video"),
+    ("video_note", "video"),
+    ("animation", "video"),
+    ("document", "document"),
+)
+
+
+def credential(secret: bytes) -> bytes:
+    """What the database compares: SHA-256 of the header's value."""
+    return hashlib.sha256(secret).digest()
+
+
+def parse(body: bytes, routing_id: str, proof: bytes) -> InboundMessage | SetAside:
+    """Read one Update. Raises MalformedError for what no Bot API server sends."""
+    try:
+        update = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        update = _loads_with_surrogates(body)
+    if not isinstance(update, dict):
+        raise MalformedError("not_a_telegram_update")
+    try:
+        update_id = _number(update["update_id"])
+        message = update.get("message")
+        if not isinstance(message, dict):
+            kind = next((key for key in update if key != "update_id"), "empty")
+            return SetAside(f"update:{update_id}", storable(f"unsupported: {kind}"[:200]))
+        return _read_message(message, update_id, routing_id, proof)
+    except (KeyError, TypeError, AttributeError):
+        raise MalformedError("not_a_telegram_update") from None
+
+
+def _number(value: Any) -> int:
+    """An id. Bot API ids have at most 52 significant bits; TypeError for what cannot be one."""
+    if type(value) is not int or abs(value) >= 2**63:
+        raise TypeError("not an id")
+    return value
+
+
+def _words(value: Any) -> str:
+    """A text that the database can hold, "" for an absent one; TypeError for another kind."""
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise TypeError("not a text")
+    return storable(value)
+
+
+def _degrees(value: Any) -> float:
+    if type(value) not in (int, float):
+        raise TypeError("not a coordinate")
+    return float(value)
+
+
+def _loads_with_surrogates(body: bytes) -> Any:
+    """JSON may escape half a surrogate pair, which orjson refuses; the text is cleaned later."""
+    import json
+
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        raise MalformedError("not_a_telegram_update") from None
+
+
+def _read_message(
+    message: dict[str, Any], update_id: int, routing_id: str, proof: bytes
+) -> InboundMessage | SetAside:
+    chat, sender = message["chat"], message.get("from") or {}
+    if sender.get("is_bot"):
+        return SetAside(f"update:{update_id}", "sent by a bot")
+    content = _content(message)
+    if content is None:
+        return SetAside(f"update:{update_id}", "unsupported: message without content")
+    message_type, text, media = content
+    name = " ".join(filter(None, (_words(sender.get(k)) for k in ("first_name", "last_name"))))
+    chat_id = _number(chat["id"])
+    return InboundMessage(
+        routing_id=routing_id,
+        channel="telegram",
+        credential=proof,
+        end_user_id=str(chat_id),
+        end_user_name=_words(chat.get("title")) or name or None,
+        external_id=f"{chat_id}:{_number(message['message_id'])}",
+        message_type=message_type,
+        content=text,
+        media_url=media,
+    )
+
+
+def _content(message: dict[str, Any]) -> tuple[MessageType, str, str | None] | None:
+    """Type, text and file reference of a message; None for a kind that we do not take."""
+    if isinstance(message.get("text"), str) and message["text"]:
+        return "text", _words(message["text"]), None
+    for key, message_type in _MEDIA:
+        if found := message.get(key):
+            file = found[-1] if isinstance(found, list) else found  # photos: the largest is last
+            caption = message.get("caption") or (file.get("emoji") if key == "sticker" else None)
+            file_id = _words(file["file_id"])
+            return message_type, _words(caption), f"telegram-file:{file_id}"
+    if location := message.get("location"):
+        latitude, longitude = _degrees(location["latitude"]), _degrees(location["longitude"])
+        return "location", f"{latitude}, {longitude}", None
+    if contact := message.get("contact"):
+        names = (_words(contact.get(key)) for key in ("first_name", "last_name"))
+        return "contact", " ".join(filter(None, (*names, _words(contact["phone_number"])))), None
+    return None

@@ -1,0 +1,181 @@
+"""What a visitor sees, live: messages after the last one seen, and who is answering.
+
+Subscribe first, then read: a message written in between wakes the stream instead of being missed.
+The id of an event is ``<conversation>.<seq>``, so a browser resumes by ``Last-Event-ID`` without
+gap or double, also when a new conversation has followed the old one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import orjson
+from sse_starlette import ServerSentEvent
+
+from neurant.database.pool import Connection, Pool, fetch_all, fetch_one, fetch_value
+from neurant.database.tenancy import Visitor, tenant
+from neurant.errors import UnauthenticatedError
+from neurant.realtime import Hub
+from neurant.texts import Language, text
+
+_SLOW_TIMER = 20.0  # seconds after which a stream reads again though nothing was said
+_PAGE = 200
+
+_STATE = """
+select c.id as conversation_id, c.status, c.is_hitl_active, c.assigned_operator_id is not null as taken,
+  private.operator_name(c.assigned_operator_id) as operator,
+  exists (select from public.reply_requests r where r.company_id = c.company_id
+    and r.conversation_id = c.id) as thinking
+from public.conversations c
+where c.id = (select private.visitor_conversation_id())
+"""
+_MESSAGES = """
+select m.conversation_id, m.seq, m.sender_type, private.operator_name(m.sender_id) as name,
+  m.content, m.external_message_id, m.knowledge_sources, m.created_at
+from public.messages m
+where m.conversation_id = %s and m.seq > %s
+order by m.seq
+limit %s
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class ConversationState:
+    """Who is answering the visitor now."""
+
+    conversation_id: UUID
+    status: str
+    is_hitl_active: bool
+    taken: bool
+    operator: str | None
+    thinking: bool
+
+    def as_event(self) -> dict[str, Any]:
+        """The data of a ``state`` event."""
+        if self.status != "active":
+            mode = "closed"
+        elif not self.is_hitl_active:
+            mode = "bot"
+        else:
+            mode = "human" if self.taken else "queued"
+        thinking = self.thinking and mode == "bot"
+        return {"mode": mode, "operator": self.operator, "thinking": thinking}
+
+
+@dataclass(frozen=True, slots=True)
+class VisibleMessage:
+    """A message as the visitor may see it."""
+
+    conversation_id: UUID
+    seq: int
+    sender_type: str
+    name: str | None
+    content: str
+    external_message_id: str | None
+    knowledge_sources: list[dict[str, Any]]
+    created_at: datetime
+
+
+@dataclass(slots=True)
+class Position:
+    """How far a visitor has read."""
+
+    conversation_id: UUID | None = None
+    seq: int = 0
+
+    @classmethod
+    def from_header(cls, last_event_id: str | None) -> Position:
+        """The position in a ``Last-Event-ID``; the beginning where it is none of ours."""
+        conversation, _, seq = (last_event_id or "").partition(".")
+        try:
+            return cls(UUID(conversation), int(seq))
+        except ValueError:
+            return cls()
+
+
+def message_event(message: VisibleMessage, language: Language) -> ServerSentEvent:
+    """One ``message`` event. A system line's key becomes a text in the reader's language."""
+    content = message.content
+    if message.sender_type == "system":
+        content = text(f"system.{content}", language, name=message.name or "")
+    client_id = (message.external_message_id or "").partition(":")[2] or None
+    data = {
+        "conversation_id": message.conversation_id,
+        "seq": message.seq,
+        "sender": message.sender_type,
+        "name": message.name,
+        "text": content,
+        "client_id": client_id if message.sender_type == "end_user" else None,
+        "sources": [
+            {"document": s.get("document"), "page": s.get("page"), "quote": s.get("quote")}
+            for s in message.knowledge_sources or []
+        ],
+        "created_at": message.created_at,
+    }
+    return ServerSentEvent(
+        orjson.dumps(data).decode(), event="message", id=f"{message.conversation_id}.{message.seq}"
+    )
+
+
+async def visitor_company(pool: Pool, visitor: Visitor, routing_id: str) -> UUID:
+    """The company of a visitor whose session stands and is of this chat. UnauthenticatedError."""
+    async with tenant(pool, visitor) as connection:
+        company = await fetch_value(connection, "select private.visitor_company(%s)", (routing_id,))
+    if not isinstance(company, UUID):
+        raise UnauthenticatedError("visitor_session_expired")
+    return company
+
+
+async def _read(
+    pool: Pool, visitor: Visitor, position: Position
+) -> tuple[ConversationState | None, list[VisibleMessage]]:
+    async with tenant(pool, visitor) as connection:
+        if await fetch_value(connection, "select private.company_id()") is None:
+            raise UnauthenticatedError("visitor_session_expired")
+        state = await fetch_one(connection, ConversationState, _STATE)
+        if state is None:
+            return None, []
+        return state, await _read_messages(connection, state, position)
+
+
+async def _read_messages(
+    connection: Connection, state: ConversationState, position: Position
+) -> list[VisibleMessage]:
+    if position.conversation_id != state.conversation_id:
+        position.conversation_id, position.seq = state.conversation_id, 0
+    parameters = (position.conversation_id, position.seq, _PAGE)
+    return await fetch_all(connection, VisibleMessage, _MESSAGES, parameters)
+
+
+async def visitor_stream(
+    pool: Pool, hub: Hub, visitor: Visitor, company_id: UUID, position: Position, language: Language
+) -> AsyncIterator[ServerSentEvent]:
+    """Events for one visitor until the session ends or the browser leaves."""
+    told: dict[str, Any] | None = None
+    with hub.subscribe(company_id) as subscription:
+        while True:
+            # Shielded: a browser that leaves in the middle must not cost a pooled connection.
+            try:
+                state, messages = await asyncio.shield(
+                    asyncio.ensure_future(_read(pool, visitor, position))
+                )
+            except UnauthenticatedError:
+                return  # the browser asks again, and is told 401
+            for message in messages:
+                yield message_event(message, language)
+                position.seq = message.seq
+            if len(messages) == _PAGE:
+                continue
+            if state is not None and (data := state.as_event()) != told:
+                told = data
+                yield ServerSentEvent(orjson.dumps(data).decode(), event="state")
+            while True:
+                changed = await subscription.wait(_SLOW_TIMER)
+                is_open = state is not None and state.status == "active"
+                if not changed or not is_open or position.conversation_id in changed:
+                    break

@@ -1,0 +1,254 @@
+"""The command line. It loads the rest only when a command needs it, so that help is instant.
+
+Expected errors are one line on stderr in the person's language, and status 1.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from neurant.errors import NeurantError, SetupError
+from neurant.texts import Language, text
+
+if TYPE_CHECKING:
+    from neurant.settings import Settings
+
+
+def language() -> Language:
+    """Spanish, unless the locale (LC_ALL, LC_MESSAGES, LANG: the first that is set) is English."""
+    named = next(
+        (os.environ[v] for v in ("LC_ALL", "LC_MESSAGES", "LANG") if os.environ.get(v)), ""
+    )
+    return "en" if named.lower().startswith("en") else "es"
+
+
+def _say(name: str, **params: object) -> str:
+    return text(f"cli.{name}", language(), **params)
+
+
+def _group(name: str) -> typer.Typer:
+    return typer.Typer(help=_say(name), no_args_is_help=True, pretty_exceptions_enable=False)
+
+
+app = _group("about")
+db = _group("db")
+knowledge = _group("knowledge")
+channels = _group("channels")
+connect = _group("channels_connect")
+app.add_typer(db, name="db")
+app.add_typer(knowledge, name="knowledge")
+app.add_typer(channels, name="channels")
+channels.add_typer(connect, name="connect")
+
+DataDir = Annotated[Path | None, typer.Option("--data-dir", help=_say("option.data_dir"))]
+Host = Annotated[str | None, typer.Option(help=_say("option.host"))]
+Port = Annotated[int | None, typer.Option(min=1, max=65535, help=_say("option.port"))]
+Bot = Annotated[str, typer.Option(help=_say("option.bot"))]
+Company = Annotated[str | None, typer.Option(help=_say("option.company"))]
+
+
+def _settings(**given: Any) -> Settings:
+    """The environment's settings, with what the command line says in their place."""
+    from pydantic import ValidationError
+
+    from neurant.settings import Settings
+
+    try:
+        return Settings(**{name: value for name, value in given.items() if value is not None})
+    except ValidationError as error:
+        first = error.errors()[0]
+        setting = "NEURANT_" + "_".join(map(str, first["loc"])).upper()
+        raise SetupError("setup.bad_setting", setting=setting, reason=first["msg"]) from error
+
+
+def _settings_of_running(data_dir: Path | None) -> Settings:
+    """Settings to act on a platform: the one that the environment names, else the embedded one.
+
+    Where a person acts for a company, the address of an administrator's login is needed too.
+    """
+    settings = _settings(data_dir=data_dir)
+    if settings.app_database_url is not None:
+        return settings
+    from neurant.database.embedded import connection_urls
+    from neurant.database.install import read_secrets
+
+    urls = connection_urls(settings.data_dir)
+    secret = read_secrets(settings.data_dir.expanduser().resolve())
+    key = settings.master_key.get_secret_value() if settings.master_key else secret.master_key
+    return _settings(
+        data_dir=settings.data_dir.expanduser().resolve(),
+        admin_database_url=urls.admin,
+        app_database_url=urls.app,
+        jobs_database_url=urls.jobs,
+        master_key=key,
+    )
+
+
+@app.command(help=_say("up"))
+def up(
+    demo: Annotated[bool, typer.Option("--demo", help=_say("option.demo"))] = False,
+    host: Host = None,
+    port: Port = None,
+    data_dir: DataDir = None,
+    stop_with_parent: Annotated[bool, typer.Option(hidden=True)] = False,
+) -> None:
+    """Run everything on this machine until Ctrl-C."""
+    from neurant import supervisor
+    from neurant.console_output import Teller
+
+    settings = _settings(host=host, port=port, data_dir=data_dir)
+    teller = Teller(settings, language())
+    supervisor.up(settings, teller, demo=demo, stop_with_parent=stop_with_parent)
+
+
+@app.command(help=_say("serve"))
+def serve(
+    host: Host = None,
+    port: Port = None,
+    inherited: Annotated[int | None, typer.Option(hidden=True)] = None,
+) -> None:
+    """Run the web process."""
+    from neurant import serve as web
+
+    web.serve(_settings(host=host, port=port), inherited)
+
+
+@app.command(help=_say("worker"))
+def worker() -> None:
+    """Run the worker process."""
+    import uvloop
+
+    from neurant.logs import configure_logging
+    from neurant.worker import run_worker
+
+    settings = _settings()
+    configure_logging(settings, "worker")
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(run_worker(settings))
+
+
+@app.command(help=_say("migrate"))
+def migrate(
+    url: Annotated[
+        str | None,
+        typer.Argument(help=_say("option.url"), envvar="NEURANT_ADMIN_DATABASE_URL"),
+    ] = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Migrate the database of this URL, or the embedded one that runs."""
+    from neurant.database import migrate as module
+    from neurant.database.embedded import connection_urls
+
+    target = url or connection_urls(_settings(data_dir=data_dir).data_dir).admin
+    applied = module.migrate(target)
+    for file in applied:
+        typer.echo(_say("applied", file=file))
+    if not applied:
+        typer.echo(_say("up_to_date"))
+
+
+@db.command("url", help=_say("db_url"))
+def db_url(data_dir: DataDir = None) -> None:
+    """Print the superuser's URL, and nothing else, on stdout."""
+    from neurant.database.embedded import ensure_detached
+    from neurant.database.install import read_secrets
+    from neurant.database.migrate import migrate as bring_up_to_date
+    from neurant.database.migrate import set_login_passwords
+
+    folder = _settings(data_dir=data_dir).data_dir.expanduser().resolve()
+    urls = ensure_detached(folder)
+    bring_up_to_date(urls.admin)
+    secret = read_secrets(folder)
+    set_login_passwords(urls.admin, app=secret.app_password, jobs=secret.jobs_password)
+    typer.echo(urls.admin)
+
+
+@db.command("stop", help=_say("db_stop"))
+def db_stop(data_dir: DataDir = None) -> None:
+    """Stop a detached server; a platform's own is left to the platform."""
+    from neurant.database.embedded import stop
+    from neurant.supervisor import is_up
+
+    folder = _settings(data_dir=data_dir).data_dir
+    if is_up(folder):
+        raise SetupError("setup.stop_the_platform", folder=folder)
+    typer.echo(_say("stopped" if stop(folder) else "nothing_to_stop"))
+
+
+@knowledge.command("add", help=_say("knowledge_add"))
+def knowledge_add(
+    file: Annotated[Path, typer.Argument(help=_say("option.file"))],
+    bot: Bot,
+    company: Company = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Add a document and wait until the bot knows it."""
+    from neurant.knowledge.commands import add_document
+
+    settings = _settings_of_running(data_dir)
+    told: list[str] = []
+
+    def show(progress: str) -> None:
+        if progress not in told:
+            told.append(progress)
+            typer.echo(progress)
+
+    added = asyncio.run(_reaching(add_document, settings, file, bot, company, show, language()))
+    typer.echo(_say("added", bot=bot, file=file.name, passages=added.chunks))
+
+
+@connect.command("telegram", help=_say("telegram"))
+def connect_telegram(
+    bot: Bot,
+    token: Annotated[
+        str,
+        typer.Option(
+            help=_say("option.token"),
+            envvar="NEURANT_TELEGRAM_TOKEN",
+            prompt=True,
+            hide_input=True,
+            show_envvar=True,
+        ),
+    ],
+    company: Company = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Connect a Telegram bot; prints its name there."""
+    from neurant.channels.telegram.setup import connect as connect_bot
+
+    settings = _settings_of_running(data_dir)
+    there = asyncio.run(_reaching(connect_bot, settings, bot, token, company))
+    typer.echo(_say("connected", bot=bot, there=there))
+
+
+async def _reaching(work: Callable[..., Any], *arguments: Any) -> Any:
+    """``await work(...)``, where a database that does not answer is an expected error."""
+    import psycopg
+    import psycopg_pool
+
+    try:
+        return await work(*arguments)
+    except (psycopg.OperationalError, psycopg_pool.PoolTimeout) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise SetupError("setup.database_unreachable", reason=reason) from error
+
+
+def main() -> None:
+    """Entry point of the ``neurant`` program."""
+    try:
+        app()
+    except NeurantError as error:
+        print(error.detail(language()), file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:  # the reader of our output left (`neurant --help | head -1`)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)

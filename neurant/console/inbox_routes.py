@@ -1,0 +1,194 @@
+"""The inbox: its pages, what a person does there, and the stream that keeps it live."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Form, Request, Response
+from fastapi.responses import HTMLResponse, RedirectResponse
+from sse_starlette import EventSourceResponse, ServerSentEvent
+
+from neurant.accounts.current import PageStaff, session_of
+from neurant.accounts.schemas import SignedIn
+from neurant.console.formats import Formats
+from neurant.console.inbox_page import Asked, Notice, asked, inbox_page
+from neurant.console.pages import PageRoute, is_htmx
+from neurant.console.templating import reader_language, translator
+from neurant.database.tenancy import tenant
+from neurant.errors import BadInputError, NotFoundError
+from neurant.hitl import queries as hitl_queries
+from neurant.hitl import service as hitl
+
+_PING_SECONDS = 15
+_SLOW_TIMER = timedelta(seconds=20).total_seconds()
+_AT_MOST_EVERY = 0.25  # seconds between two redraws of one inbox
+
+router = APIRouter(prefix="/console/inbox", route_class=PageRoute, include_in_schema=False)
+Text = Annotated[str, Form()]
+
+
+async def _from_address(
+    request: Request,
+    filter: str = "all",
+    q: str = "",
+) -> Asked:
+    conversation = request.path_params.get("conversation")
+    return asked(filter, q, conversation, panel=request.url.path.endswith("/customer"))
+
+
+async def _from_form(
+    request: Request,
+    filter: Text = "all",
+    q: Text = "",
+) -> Asked:
+    return asked(filter, q, request.path_params["conversation"])
+
+
+Wanted = Annotated[Asked, Depends(_from_address)]
+Posted = Annotated[Asked, Depends(_from_form)]
+
+
+@router.get("", response_class=HTMLResponse)
+async def inbox(request: Request, staff: PageStaff, wanted: Wanted) -> Response:
+    """The list, with no conversation open."""
+    return await inbox_page(request, staff, wanted)
+
+
+@router.get("/stream")
+async def inbox_stream(request: Request, staff: PageStaff) -> EventSourceResponse:
+    """Says that something changed; the page then asks for what its reader may see."""
+    return EventSourceResponse(_news(request, staff), ping=_PING_SECONDS)
+
+
+async def _news(request: Request, staff: SignedIn) -> AsyncIterator[ServerSentEvent]:
+    with request.app.state.hub.subscribe(staff.company_id) as subscription:
+        # The first one makes good what was missed before the subscription.
+        while True:
+            yield ServerSentEvent("1", event="news")
+            await asyncio.sleep(_AT_MOST_EVERY)
+            if not await subscription.wait(_SLOW_TIMER) and await session_of(request) is None:
+                return  # signed out or deactivated meanwhile
+
+
+@router.get("/{conversation}", response_class=HTMLResponse)
+async def conversation_page(request: Request, staff: PageStaff, wanted: Wanted) -> Response:
+    """One conversation, next to the list."""
+    return await inbox_page(request, staff, wanted)
+
+
+@router.get("/{conversation}/customer", response_class=HTMLResponse)
+async def customer_page(request: Request, staff: PageStaff, wanted: Wanted) -> Response:
+    """The customer's details: a screen of its own on a phone."""
+    return await inbox_page(request, staff, wanted)
+
+
+@router.post("/{conversation}/messages")
+async def send_reply(
+    request: Request, staff: PageStaff, wanted: Posted, message_id: Text, text: Text = ""
+) -> Response:
+    """Answer as a person; that takes the conversation. What was written survives a refusal."""
+    state = request.app.state
+    try:
+        outcome = await hitl.reply(
+            state.pool, state.hub, staff, _id(wanted), _uuid(message_id), text
+        )
+    except BadInputError as error:
+        notice = Notice("bad", "alert", error.detail(reader_language(request)))
+        return await _answer(request, staff, wanted, notice, draft=text, status=422)
+    if outcome == "sent":
+        return await _answer(request, staff, wanted, None)
+    notice = await _lost_race(request, staff, wanted, outcome, kept=True)
+    return await _answer(request, staff, wanted, notice, draft=text, status=409)
+
+
+@router.post("/{conversation}/take")
+async def take_conversation(
+    request: Request, staff: PageStaff, wanted: Posted, take_over: Text = ""
+) -> Response:
+    """Step in. Of two who try at once, one wins and the other is told who did."""
+    state = request.app.state
+    outcome = await hitl.take(state.pool, state.hub, staff, _id(wanted), over=take_over == "yes")
+    if outcome in ("taken", "yours"):
+        return await _answer(request, staff, wanted, None)
+    notice = await _lost_race(request, staff, wanted, outcome, kept=False)
+    return await _answer(request, staff, wanted, notice, status=409)
+
+
+@router.post("/{conversation}/resolve")
+async def resolve_conversation(
+    request: Request, staff: PageStaff, wanted: Posted, notes: Text = ""
+) -> Response:
+    """Give the conversation back to the bot."""
+    t = translator(reader_language(request))
+    state = request.app.state
+    outcome = await hitl.resolve(state.pool, state.hub, staff, _id(wanted), notes)
+    name = "not_yours" if outcome == "taken_by_other" else outcome
+    kind, icon = ("ok", "check") if outcome == "resolved" else ("warn", "info")
+    notice = Notice(kind, icon, t(f"console.notices.{name}"), t(f"console.notices.{name}_hint"))
+    return await _answer(request, staff, wanted, notice)
+
+
+@router.post("/{conversation}/resend")
+async def resend_message(
+    request: Request, staff: PageStaff, wanted: Posted, message_id: Text
+) -> Response:
+    """Send again what failed, or what a person decides may be sent twice."""
+    t = translator(reader_language(request))
+    state = request.app.state
+    outcome = await hitl.resend(state.pool, state.hub, staff, _id(wanted), _uuid(message_id))
+    if outcome == "resent":
+        notice = Notice("ok", "check", t("console.notices.resent"))
+    else:
+        title, hint = t("console.notices.not_resendable"), t("console.notices.not_resendable_hint")
+        notice = Notice("warn", "info", title, hint)
+    return await _answer(request, staff, wanted, notice)
+
+
+def _id(wanted: Asked) -> UUID:
+    if wanted.conversation_id is None:
+        raise NotFoundError("not_found")
+    return wanted.conversation_id
+
+
+def _uuid(value: str) -> UUID:
+    try:
+        return UUID(value)
+    except ValueError:
+        raise NotFoundError("not_found") from None
+
+
+async def _lost_race(
+    request: Request, staff: SignedIn, wanted: Asked, outcome: str, *, kept: bool
+) -> Notice:
+    """Who was first, how long ago, and that the draft is safe."""
+    language = reader_language(request)
+    t = translator(language)
+    detail = t("console.notices.draft_kept") if kept else ""
+    if outcome == "closed":
+        return Notice("warn", "info", t("console.notices.closed"), detail)
+    async with tenant(request.app.state.pool, staff.principal) as connection:
+        holder = await hitl_queries.find_holder(connection, _id(wanted))
+    if holder is None or holder.name is None or holder.taken_at is None:
+        return Notice("warn", "users", t("console.notices.taken_by_other_plain"), detail)
+    ago = Formats(language).waited(holder.taken_at)
+    title = t("console.notices.taken_by_other", name=holder.name, ago=ago)
+    return Notice("warn", "users", title, detail)
+
+
+async def _answer(
+    request: Request,
+    staff: SignedIn,
+    wanted: Asked,
+    notice: Notice | None,
+    *,
+    draft: str = "",
+    status: int = 200,
+) -> Response:
+    """The redrawn inbox for the page's script; for a plain form, the page by its own address."""
+    if not is_htmx(request) and notice is None:
+        return RedirectResponse(wanted.path, 303)
+    return await inbox_page(request, staff, wanted, notice=notice, draft=draft, status=status)

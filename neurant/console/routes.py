@@ -1,0 +1,44 @@
+"""The console's routers and files together, as the application includes them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Form, Request
+from fastapi.responses import RedirectResponse
+
+from neurant.accounts.current import check_origin
+from neurant.accounts.routes import YEAR, keep_cookie, safe_next
+from neurant.console.chat_routes import router as chat_router
+from neurant.console.inbox_routes import router as inbox_router
+from neurant.console.pages import PageRoute
+from neurant.console.static_files import mount_static
+from neurant.console.templating import LANGUAGE_COOKIE, THEME_COOKIE
+from neurant.texts import LANGUAGES
+
+__all__ = ["mount_static", "router"]
+
+router = APIRouter()
+preferences = APIRouter(route_class=PageRoute, include_in_schema=False)
+Text = Annotated[str, Form()]
+
+
+@preferences.post("/console/preferences")
+async def keep_preferences(
+    request: Request, back: Text = "", theme: Text = "", language: Text = ""
+) -> RedirectResponse:
+    """The theme and the language of this browser, kept in cookies."""
+    check_origin(request)
+    response = RedirectResponse(safe_next(back), 303)
+    if theme == "system":
+        response.delete_cookie(THEME_COOKIE, path="/")
+    elif theme in ("light", "dark"):
+        keep_cookie(request, response, THEME_COOKIE, theme, YEAR)
+    if language in LANGUAGES:
+        keep_cookie(request, response, LANGUAGE_COOKIE, language, YEAR)
+    return response
+
+
+router.include_router(preferences)
+router.include_router(inbox_router)
+router.include_router(chat_router)

@@ -1,0 +1,91 @@
+// Server-sent events over fetch (EventSource cannot send the visitor's token), with resumption.
+
+const FIRST_DELAY = 500;
+const LONGEST_DELAY = 15000;
+const SILENCE = 60000; // the server sends a comment well before this
+
+/** Follows the stream for good. `onState` hears true when it is open and false when it broke. */
+export function follow(session, { onEvent, onState }) {
+  let lastId = "";
+  let delay = FIRST_DELAY;
+  let wake = () => {};
+
+  async function once() {
+    const abort = new AbortController();
+    let watchdog = setTimeout(() => abort.abort(), SILENCE);
+    try {
+      const response = await session.authorized("/stream", {
+        headers: { Accept: "text/event-stream", ...(lastId && { "Last-Event-ID": lastId }) },
+        signal: abort.signal,
+      });
+      onState(true);
+      for await (const event of events(response.body)) {
+        clearTimeout(watchdog);
+        watchdog = setTimeout(() => abort.abort(), SILENCE);
+        delay = FIRST_DELAY;
+        if (event.id) lastId = event.id;
+        if (event.data) onEvent(event.name, JSON.parse(event.data));
+      }
+    } finally {
+      clearTimeout(watchdog);
+      abort.abort();
+    }
+  }
+
+  async function forever() {
+    for (;;) {
+      try {
+        await once();
+      } catch (error) {
+        console.info("stream:", error.message);
+      }
+      onState(false);
+      // Jitter, so that a restarted server is not met by everybody at once.
+      await pause(delay * (0.75 + Math.random() / 2));
+      delay = Math.min(delay * 2, LONGEST_DELAY);
+    }
+  }
+
+  function pause(milliseconds) {
+    return new Promise((resolve) => {
+      wake = resolve;
+      setTimeout(resolve, milliseconds);
+    });
+  }
+
+  addEventListener("online", () => wake());
+  document.addEventListener("visibilitychange", () => document.hidden || wake());
+  forever();
+}
+
+/** Events of a stream, by the rules of the HTML standard (9.2.6); comments come as empty events. */
+async function* events(body) {
+  const reader = body.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = "";
+  let event = { name: "message", id: "", data: "" };
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (done) return;
+    const lines = (rest + value).split(/\r\n|\n|\r(?!$)/);
+    rest = lines.pop();
+    for (const line of lines) {
+      if (line === "") {
+        yield event;
+        event = { name: "message", id: "", data: "" };
+      } else if (line.startsWith(":")) {
+        yield { name: "comment", id: "", data: "" };
+      } else {
+        read(line, event);
+      }
+    }
+  }
+}
+
+function read(line, event) {
+  const colon = line.indexOf(":");
+  const field = colon < 0 ? line : line.slice(0, colon);
+  const value = colon < 0 ? "" : line.slice(colon + 1).replace(/^ /, "");
+  if (field === "event") event.name = value;
+  else if (field === "id") event.id = value;
+  else if (field === "data") event.data += (event.data && "\n") + value;
+}

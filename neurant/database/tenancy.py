@@ -1,0 +1,82 @@
+"""The one way to open a transaction for a principal.
+
+A principal is what the process knows of the caller. The database verifies it (``private.company_id()``
+in the policies): a principal that does not stand sees and writes nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from uuid import UUID
+
+from psycopg.pq import TransactionStatus
+
+from neurant.database.pool import Connection, Pool
+
+_BECOME = "select set_config('role', %s, true), set_config('request.jwt.claims', %s, true)"
+
+
+@dataclass(frozen=True, slots=True)
+class Staff:
+    """A member of a company's staff."""
+
+    auth_user_id: UUID
+    company_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Visitor:
+    """A web chat visitor, known by the SHA-256 digest of an opaque token."""
+
+    token_digest: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """The system, acting for one company. Only the worker's login can become it."""
+
+    company_id: UUID
+
+
+Principal = Staff | Visitor | Worker
+
+
+def _identity(principal: Principal) -> tuple[str, str]:
+    match principal:
+        case Staff():
+            claims = {
+                "sub": str(principal.auth_user_id),
+                "company_id": str(principal.company_id),
+            }
+            return "authenticated", json.dumps(claims)
+        case Visitor():
+            return "visitor", json.dumps({"visitor": principal.token_digest.hex()})
+        case Worker():
+            return "neurant_worker", json.dumps({"company_id": str(principal.company_id)})
+
+
+@asynccontextmanager
+async def tenant(pool: Pool, principal: Principal) -> AsyncIterator[Connection]:
+    """One transaction as ``principal``: committed at the end, rolled back on any exception.
+
+    Role and claims are local to the transaction, so nothing of them is left on the connection
+    for the next user of it, also behind a transaction pooler.
+    """
+    role, claims = _identity(principal)
+    async with pool.connection() as connection:
+        async with connection.pipeline():  # one round trip for both
+            await connection.execute("begin")
+            await connection.execute(_BECOME, (role, claims))
+        try:
+            yield connection
+            # PostgreSQL answers a COMMIT of a failed transaction with ROLLBACK, and no error.
+            if connection.info.transaction_status == TransactionStatus.INERROR:
+                raise RuntimeError("a failed transaction cannot be committed")
+            await connection.execute("commit")
+        except BaseException:
+            if connection.info.transaction_status != TransactionStatus.IDLE:
+                await connection.rollback()
+            raise

@@ -1,0 +1,89 @@
+"""One tree of errors.
+
+An error names a text of the catalogue (``errors.<code>``) and its parameters, so that the same
+error is told to a person in their language, to a program as ``application/problem+json``
+(RFC 9457), and to the log by its code.
+"""
+
+from __future__ import annotations
+
+from neurant.texts import Language, text
+
+
+class NeurantError(Exception):
+    """Base of every error that NeurAnt raises on purpose.
+
+    ``code`` is stable and machine readable; ``params`` fill the catalogue's text.
+    """
+
+    status = 500
+
+    def __init__(self, code: str, **params: object) -> None:
+        super().__init__(code)
+        self.code = code
+        self.params = params
+
+    def detail(self, language: Language = "es") -> str:
+        """What happened and what to do, for a person who reads ``language``."""
+        return text(f"errors.{self.code}", language, **self.params)
+
+    def __str__(self) -> str:
+        return self.detail("en")
+
+
+class BadInputError(NeurantError):
+    """The request is understood but not acceptable."""
+
+    status = 422
+
+
+class MalformedError(NeurantError):
+    """The request cannot be read at all."""
+
+    status = 400
+
+
+class UnauthenticatedError(NeurantError):
+    """Nobody, or somebody whose proof is wrong or expired."""
+
+    status = 401
+
+
+class ForbiddenError(NeurantError):
+    """Somebody known, who may not do this."""
+
+    status = 403
+
+
+class NotFoundError(NeurantError):
+    """No such thing, or not one that this principal may know of: the two look the same."""
+
+    status = 404
+
+
+class ConflictError(NeurantError):
+    """Somebody else was first, or the thing is not in a state that allows this."""
+
+    status = 409
+
+
+class TooLargeError(NeurantError):
+    """The body is larger than the documented limit."""
+
+    status = 413
+
+
+class UnsupportedTypeError(NeurantError):
+    """The content is of a type that we do not take."""
+
+    status = 415
+
+
+class UnavailableError(NeurantError):
+    """A part that we need does not answer now; trying again later is right."""
+
+    status = 503
+
+
+class SetupError(NeurantError):
+    """The installation cannot start or continue as it is configured. Shown by the command line."""

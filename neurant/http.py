@@ -1,0 +1,141 @@
+"""What every HTTP answer of ours shares: one error shape, a request id, limits on bodies, headers.
+
+Errors are ``application/problem+json`` (RFC 9457) with our ``code`` and the ``request_id``;
+``detail`` is in the reader's language.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+import structlog
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from neurant.errors import MalformedError, NeurantError, TooLargeError
+from neurant.texts import preferred_language
+
+_REQUEST_ID = re.compile(r"^[A-Za-z0-9._-]{1,64}$")
+_CONTENT_POLICY = (
+    "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none';"
+    " form-action 'self'; frame-ancestors "
+)
+
+
+def problem(error: NeurantError, scope: Scope) -> dict[str, Any]:
+    """The body of an error's answer (RFC 9457)."""
+    language = preferred_language(Headers(scope=scope).get("accept-language"))
+    return {
+        "type": f"urn:neurant:error:{error.code}",
+        "title": HTTPStatus(error.status).phrase,
+        "status": error.status,
+        "detail": error.detail(language),
+        "code": error.code,
+        "request_id": scope.get("state", {}).get("request_id", ""),
+    }
+
+
+async def send_json(
+    send: Send, status: int, body: object, content_type: bytes = b"application/json"
+) -> None:
+    """A whole JSON answer."""
+    data = orjson.dumps(body)
+    headers = [(b"content-type", content_type), (b"content-length", str(len(data)).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": data})
+
+
+async def send_problem(scope: Scope, send: Send, error: NeurantError) -> None:
+    """An error's whole answer."""
+    await send_json(send, error.status, problem(error, scope), b"application/problem+json")
+
+
+async def read_body(scope: Scope, receive: Receive, most: int) -> bytes:
+    """The request's body, of at most ``most`` bytes. Raises TooLargeError, MalformedError."""
+    declared = Headers(scope=scope).get("content-length", "")
+    if declared.isdigit() and int(declared) > most:
+        raise TooLargeError("body_too_large", most=_megabytes(most))
+    parts: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise MalformedError("body_cut_short")
+        parts.append(message.get("body", b""))
+        size += len(parts[-1])
+        if size > most:
+            raise TooLargeError("body_too_large", most=_megabytes(most))
+        if not message.get("more_body"):
+            return b"".join(parts)
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1024 / 1024:.0f} MB"
+
+
+class Frame:
+    """The outermost ASGI layer: request id, security headers, a limit on every body.
+
+    ``most_bytes(path)`` is the limit for a path. A body over it is answered 413 before anything
+    of it reaches a handler.
+    """
+
+    def __init__(
+        self, app: ASGIApp, most_bytes: Callable[[str], int], new_id: Callable[[], str]
+    ) -> None:
+        self._app = app
+        self._most_bytes = most_bytes
+        self._new_id = new_id
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        given = Headers(scope=scope).get("x-request-id", "")
+        request_id = given if _REQUEST_ID.match(given) else self._new_id()
+        scope.setdefault("state", {})["request_id"] = request_id
+        most = self._most_bytes(scope["path"])
+        seen = 0
+        started = False
+
+        async def limited() -> Message:
+            nonlocal seen
+            message = await receive()
+            seen += len(message.get("body", b""))
+            if seen > most:
+                raise TooLargeError("body_too_large", most=_megabytes(most))
+            return message
+
+        async def framed(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                _add_headers(MutableHeaders(scope=message), scope, request_id)
+            await send(message)
+
+        with structlog.contextvars.bound_contextvars(request_id=request_id):
+            try:
+                declared = Headers(scope=scope).get("content-length", "")
+                if declared.isdigit() and int(declared) > most:
+                    raise TooLargeError("body_too_large", most=_megabytes(most))
+                await self._app(scope, limited, framed)
+            except TooLargeError as error:
+                if started:
+                    raise
+                await send_problem(scope, framed, error)
+
+
+def _add_headers(headers: MutableHeaders, scope: Scope, request_id: str) -> None:
+    headers["x-request-id"] = request_id
+    headers.setdefault("x-content-type-options", "nosniff")
+    headers.setdefault("referrer-policy", "strict-origin-when-cross-origin")
+    # The chat page is made to be embedded by any site; nothing else is.
+    anywhere = scope["path"].startswith("/chat/")
+    headers.setdefault("content-security-policy", _CONTENT_POLICY + ("*" if anywhere else "'none'"))
+    if not scope["path"].startswith("/static/") and scope["path"] != "/widget.js":
+        headers.setdefault("cache-control", "no-store")

@@ -1,0 +1,186 @@
+"""An answer quoted from the company's documents, or the decision that there is none.
+
+Whether a passage answers is decided by a small logistic model over signals that fail in different
+ways: how near the question and the passage are in meaning, how far the passage stands out among
+the candidates, how much of the question its best lines contain, and whether they look like the
+kind of thing asked for. ``bench/calibrate_answers.py`` fits the coefficients on labelled questions
+and prints them; nothing here costs an embedding.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from uuid import UUID
+
+from neurant.knowledge.passage import (
+    Question,
+    Window,
+    asks_something,
+    best_window,
+    cover,
+    read_question,
+    weights,
+)
+from neurant.knowledge.rank import Candidate, Ranked
+from neurant.texts import Language, text
+
+CONSIDERED = 8
+MAX_QUESTION_CHARS = 1_000
+WINDOW_WEIGHT = 1.2
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a quote stands. ``quote`` is literal text of the document."""
+
+    document: str
+    page: int | None
+    quote: str
+    chunk_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the bot says. ``confidence`` is the calibrated probability (0..1) that it answers."""
+
+    text: str
+    sources: list[Source]
+    confidence: float
+
+
+@dataclass(frozen=True, slots=True)
+class Signals:
+    """What the decision rests on, for one question and its best passage."""
+
+    similarity: float
+    stand_out: float
+    coverage: float
+    passage_coverage: float
+    anywhere: float
+    kind_shown: float
+    kind_missing: float
+    few_words: float
+    agreement: float
+
+    def vector(self) -> list[float]:
+        """The numbers in the order of ``COEFFICIENTS``."""
+        return [
+            (self.similarity - 0.85) * 20,
+            self.stand_out * 20,
+            self.coverage,
+            self.passage_coverage,
+            self.anywhere,
+            self.kind_shown,
+            self.kind_missing,
+            self.few_words,
+            self.agreement,
+        ]
+
+
+INTERCEPT = -3.34
+COEFFICIENTS = (0.75, 0.63, 1.97, 1.35, 0.75, 0.87, -0.28, 0.39, 0.26)
+THRESHOLD = 0.5
+
+
+def answer(
+    question: str,
+    ranked: Sequence[Ranked],
+    language: Language = "es",
+    threshold: float = THRESHOLD,
+) -> Answer | None:
+    """Quote the passage that answers ``question``, or None: "I don't know" is a good answer.
+
+    ``ranked`` comes from ``rank.fuse``, best first; ``language`` is that of the sentence around the
+    quote. The quote is data of the company's and is never interpreted.
+    """
+    found = choose(question, ranked)
+    if found is None:
+        return None
+    candidate, window, signals = found
+    confidence = probability(signals)
+    if confidence < threshold:
+        return None
+    source = Source(candidate.document, candidate.page_number, window.quote, candidate.chunk_id)
+    return Answer(_say(source, language), [source], round(confidence, 3))
+
+
+def choose(question: str, ranked: Sequence[Ranked]) -> tuple[Candidate, Window, Signals] | None:
+    """The best passage with its best lines and signals; None without anything to compare."""
+    asked = read_question(question[:MAX_QUESTION_CHARS])
+    if not ranked or not asks_something(asked):
+        return None
+    considered = ranked[:CONSIDERED]
+    passages = [_passage(one.candidate) for one in ranked]
+    weight = weights(asked, passages)
+    best: tuple[float, Candidate, Window] | None = None
+    for one in considered:
+        window = best_window(asked, weight, one.candidate.content, one.candidate.section_title)
+        if window is None:
+            continue
+        score = one.score + WINDOW_WEIGHT * window.coverage
+        if best is None or score > best[0]:
+            best = (score, one.candidate, window)
+    if best is None:
+        return None
+    _, candidate, window = best
+    return candidate, window, _signals(asked, weight, ranked, passages, candidate, window)
+
+
+def _passage(candidate: Candidate) -> str:
+    return f"{candidate.section_title or ''}\n{candidate.content}"
+
+
+def _signals(
+    asked: Question,
+    weight: dict[str, float],
+    ranked: Sequence[Ranked],
+    passages: Sequence[str],
+    candidate: Candidate,
+    window: Window,
+) -> Signals:
+    known = [one.candidate.similarity for one in ranked if one.candidate.similarity is not None]
+    similarity = candidate.similarity
+    if similarity is None:
+        # Only the words search found it: it is no nearer than the farthest that vectors found.
+        similarity = min(known, default=0.8)
+    others = [
+        one.candidate.similarity
+        for one in ranked
+        if one.candidate.similarity is not None and one.candidate is not candidate
+    ]
+    return Signals(
+        similarity=similarity,
+        stand_out=similarity - fmean(others) if others else 0.0,
+        coverage=window.coverage,
+        passage_coverage=cover(asked, weight, f"{candidate.document}\n{_passage(candidate)}"),
+        anywhere=cover(asked, weight, "\n".join(passages)),
+        kind_shown=1.0 if window.evidence is True else 0.0,
+        kind_missing=1.0 if window.evidence is False else 0.0,
+        few_words=1.0 / (1 + len(asked.stems)),
+        agreement=1.0 if similarity >= max(known, default=1.0) else 0.0,
+    )
+
+
+def probability(signals: Signals) -> float:
+    """The logistic model's probability that the passage answers the question."""
+    total = INTERCEPT + sum(
+        coefficient * value
+        for coefficient, value in zip(COEFFICIENTS, signals.vector(), strict=True)
+    )
+    return 1 / (1 + math.exp(-total))
+
+
+def _say(source: Source, language: Language) -> str:
+    name = "knowledge.answer_with_page" if source.page is not None else "knowledge.answer"
+    return text(
+        name, language, document=_name(source.document), page=source.page, quote=source.quote
+    )
+
+
+def _name(document: str) -> str:
+    """A document's name without the file's extension, as a person would say it."""
+    stem, dot, extension = document.rpartition(".")
+    return stem if dot and stem and extension.lower() in ("pdf", "docx", "txt", "md") else document

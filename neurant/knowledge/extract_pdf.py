@@ -1,0 +1,137 @@
+"""Text of a PDF, page by page, with PDFium."""
+
+from __future__ import annotations
+
+import re
+from statistics import median
+from threading import Lock
+
+import pypdfium2
+
+from neurant.errors import BadInputError
+from neurant.knowledge.extract import MAX_PAGES, Extracted, Page, clean
+
+# PDFium is not thread-safe: one document at a time in the whole process.
+_pdfium = Lock()
+_WRONG_PASSWORD = 4  # FPDF_ERR_PASSWORD of fpdfview.h
+
+# PDFium writes U+0002 (or U+FFFE) for the hyphen of a word that is broken at a line's end.
+_BROKEN_WORD = re.compile(r"[\x02\ufffe\u00ad]\s*")
+_HYPHEN_AT_END = re.compile(r"(?<=[^\W\d_])-\n(?=[a-záéíóúüñ])")
+_BULLET = re.compile(r"[-•·▪◦*–]|\d+[.)] ")
+_PROSE_WIDTH = 60
+_LONGEST_HEADING = 90
+
+Line = tuple[str, float]
+
+
+def read_pdf(data: bytes, filename: str) -> Extracted:
+    """All pages of a PDF; a page without text has an empty ``text``.
+
+    Raises BadInputError: document_encrypted, document_broken, document_too_many_pages.
+    """
+    with _pdfium:
+        try:
+            document = pypdfium2.PdfDocument(data)
+        except Exception as error:  # whatever a library makes of bad bytes is a bad document
+            protected = getattr(error, "err_code", None) == _WRONG_PASSWORD
+            code = "document_encrypted" if protected else "document_broken"
+            raise BadInputError(code, filename=filename) from error
+        try:
+            return _read(document, filename)
+        except BadInputError:
+            raise
+        except Exception as error:
+            raise BadInputError("document_broken", filename=filename) from error
+        finally:
+            document.close()
+
+
+def _read(document: pypdfium2.PdfDocument, filename: str) -> Extracted:
+    count = len(document)
+    if count == 0:
+        raise BadInputError("document_broken", filename=filename)
+    if count > MAX_PAGES:
+        raise BadInputError(
+            "document_too_many_pages", filename=filename, pages=count, limit=MAX_PAGES
+        )
+    title = clean(document.get_metadata_dict().get("Title") or "") or None
+    pages: list[Page] = []
+    section: str | None = None
+    for index in range(count):
+        pages += _page(index + 1, _lines_of(document, index), section)
+        section = pages[-1].section
+    return Extracted("pdf", title, pages)
+
+
+def _lines_of(document: pypdfium2.PdfDocument, index: int) -> list[Line]:
+    page = document[index]
+    try:
+        text_page = page.get_textpage()
+        try:
+            return _measured(text_page)
+        finally:
+            text_page.close()
+    finally:
+        page.close()
+
+
+def _measured(text_page: pypdfium2.PdfTextPage) -> list[Line]:
+    """Every line with the height of its first character's box, which grows with the font."""
+    lines: list[Line] = []
+    position = 0
+    total = text_page.count_chars()
+    for line in str(text_page.get_text_range()).splitlines(keepends=True):
+        height = 0.0
+        if line.strip() and position < total:
+            _, bottom, _, top = text_page.get_charbox(position, loose=True)
+            height = round(top - bottom, 1)
+        lines.append((line, height))
+        position += len(line)
+    return lines
+
+
+def _page(number: int, lines: list[Line], section: str | None) -> list[Page]:
+    """One page cut at its headings, the lines in a larger font than most of the text.
+
+    A page's first piece belongs to the section that the page before it ended with.
+    """
+    sizes = [height for line, height in lines for _ in line.strip()]
+    body = median(sizes) if sizes else 0.0
+    pieces: list[Page] = []
+    block: list[str] = []
+    for line, height in lines:
+        heading = " ".join(tidy(line).split())
+        if 1.1 * body < height and 2 < len(heading) <= _LONGEST_HEADING:
+            if len(block) > 1:
+                pieces.append(Page(number, tidy("".join(block)), section))
+                block = []
+            section = heading
+        block.append(line)
+    pieces.append(Page(number, tidy("".join(block)), section))
+    return [piece for piece in pieces if piece.text] or [Page(number, "", section)]
+
+
+def tidy(text: str) -> str:
+    """A page as a person would type it: broken words joined, wrapped lines made paragraphs."""
+    text = clean(_BROKEN_WORD.sub("", text))
+    text = _HYPHEN_AT_END.sub("", text)
+    lines = text.split("\n")
+    width = max(map(len, lines))
+    joined: list[str] = []
+    previous = ""
+    for line in lines:
+        if joined and _continues(previous, line, width):
+            joined[-1] = f"{joined[-1]} {line}"
+        else:
+            joined.append(line)
+        previous = line
+    return "\n".join(joined)
+
+
+def _continues(previous: str, line: str, width: int) -> bool:
+    """Whether ``line`` goes on with the sentence of the line before it."""
+    if not line or not previous or _BULLET.match(line) or previous.endswith((".", ":", "?", "!")):
+        return False
+    full = width >= _PROSE_WIDTH and len(previous) >= 0.8 * width
+    return full or (line[0].islower() and len(previous) >= 0.5 * width)

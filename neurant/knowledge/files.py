@@ -1,0 +1,34 @@
+"""Where the uploaded files are kept: a local folder, or any store that obstore knows by URL."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import obstore
+from obstore.store import LocalStore, ObjectStore, from_url
+
+from neurant.settings import Settings
+
+
+def open_store(settings: Settings) -> ObjectStore:
+    """The store of this installation: ``NEURANT_FILES_URL``, or ``files`` in the data folder."""
+    if settings.files_url:
+        return from_url(settings.files_url)
+    folder = settings.data_dir.expanduser().resolve() / "files"
+    return LocalStore(folder, mkdir=True)
+
+
+def file_path(company_id: UUID, document_id: UUID) -> str:
+    """The document's path in the store. No part of it comes from the uploader."""
+    return f"{company_id}/{document_id}"
+
+
+async def write_file(store: ObjectStore, path: str, data: bytes) -> None:
+    """Keep a file."""
+    await obstore.put_async(store, path, data)
+
+
+async def read_file(store: ObjectStore, path: str) -> bytes:
+    """The file's bytes."""
+    found = await obstore.get_async(store, path)
+    return bytes(await found.bytes_async())

@@ -1,0 +1,140 @@
+"""Processing a document in the worker: read, cut, embed, and replace its chunks in one commit."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from uuid import UUID
+
+from obstore.store import ObjectStore
+
+from neurant.database.pool import Pool, fetch_one
+from neurant.database.tenancy import Worker, tenant
+from neurant.errors import NeurantError
+from neurant.knowledge.chunk import Chunk, chunk
+from neurant.knowledge.embed import MODEL, embed_passage
+from neurant.knowledge.extract import Extracted, extract
+from neurant.knowledge.files import read_file
+from neurant.knowledge.search import vector_text
+from neurant.logs import get_logger
+
+# One thread, besides the questions' own: a long document must not slow down the answers.
+_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="embed-document")
+_PROGRESS_EVERY = 8  # chunks
+_READ_SHARE = 5  # percent of the progress that reading the file stands for
+
+_LOAD = """
+select original_filename, file_url from public.documents where id = %s and retired_at is null
+"""
+_PROGRESS = """
+update public.documents
+set processing_status = 'processing', processing_progress = %s, processing_error = null
+where id = %s
+"""
+_FAILED = """
+update public.documents set processing_status = 'failed', processing_error = %s where id = %s
+"""
+_COMPLETED = """
+update public.documents
+set processing_status = 'completed', processing_progress = 100, processing_error = null,
+  extracted_text = %s, character_count = %s, chunk_count = %s, title = coalesce(title, %s)
+where id = %s
+"""
+_INSERT_CHUNK = """
+insert into public.document_chunks (company_id, document_id, content, chunk_index, character_count,
+  embedding, embedding_model, page_number, section_title, context_before, context_after)
+values (%s, %s, %s, %s, char_length(%s), %s::extensions.vector, %s, %s, %s, %s, %s)
+"""
+
+log = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    original_filename: str
+    file_url: str
+
+
+async def process_document(
+    pool: Pool, store: ObjectStore, company_id: UUID, document_id: UUID
+) -> None:
+    """Make a document searchable, or say in its row why that is not possible."""
+    worker = Worker(company_id)
+    async with tenant(pool, worker) as connection:
+        file = await fetch_one(connection, _File, _LOAD, (document_id,))
+        if file is None:
+            return  # retired meanwhile
+        await connection.execute(_PROGRESS, (0, document_id))
+    try:
+        data = await read_file(store, file.file_url)
+        loop = asyncio.get_running_loop()
+        extracted = await loop.run_in_executor(_thread, extract, data, file.original_filename)
+        chunks = await loop.run_in_executor(_thread, chunk, extracted)
+        vectors = await _embed(pool, worker, document_id, chunks)
+        await _store(pool, worker, document_id, extracted, chunks, vectors)
+    except NeurantError as error:
+        await _fail(pool, worker, document_id, error.code, error.params)
+    except FileNotFoundError:
+        await _fail(pool, worker, document_id, "document_file_missing", {})
+    log.info("document_processed", document=str(document_id))
+
+
+async def _embed(
+    pool: Pool, worker: Worker, document_id: UUID, chunks: Sequence[Chunk]
+) -> list[list[float]]:
+    loop = asyncio.get_running_loop()
+    vectors: list[list[float]] = []
+    for number, one in enumerate(chunks):
+        if number % _PROGRESS_EVERY == 0:
+            done = _READ_SHARE + (99 - _READ_SHARE) * number // len(chunks)
+            async with tenant(pool, worker) as connection:
+                await connection.execute(_PROGRESS, (done, document_id))
+        passage = "\n".join(filter(None, (one.section_title, one.content)))
+        vectors.append(await loop.run_in_executor(_thread, embed_passage, passage))
+    return vectors
+
+
+async def _store(
+    pool: Pool,
+    worker: Worker,
+    document_id: UUID,
+    extracted: Extracted,
+    chunks: Sequence[Chunk],
+    vectors: Sequence[list[float]],
+) -> None:
+    rows = [
+        (
+            worker.company_id,
+            document_id,
+            one.content,
+            one.index,
+            one.content,
+            vector_text(vector),
+            MODEL,
+            one.page_number,
+            one.section_title,
+            one.context_before,
+            one.context_after,
+        )
+        for one, vector in zip(chunks, vectors, strict=True)
+    ]
+    full = "\n\n".join(page.text for page in extracted.pages)
+    async with tenant(pool, worker) as connection:
+        await connection.execute(
+            "delete from public.document_chunks where document_id = %s", (document_id,)
+        )
+        await connection.cursor().executemany(_INSERT_CHUNK, rows)
+        await connection.execute(
+            _COMPLETED, (full, len(full), len(chunks), extracted.title, document_id)
+        )
+
+
+async def _fail(
+    pool: Pool, worker: Worker, document_id: UUID, code: str, params: dict[str, object]
+) -> None:
+    error = json.dumps({"code": code, "params": params}, ensure_ascii=False, default=str)
+    async with tenant(pool, worker) as connection:
+        await connection.execute(_FAILED, (error, document_id))

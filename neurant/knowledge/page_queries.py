@@ -1,0 +1,82 @@
+"""What the knowledge page reads and does: documents with their state, as the reader under RLS."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from neurant.database.pool import Connection, fetch_all, fetch_value
+from neurant.knowledge.service import PROCESS_TASK
+
+_DOCUMENTS = """
+select d.id, d.chatbot_id, d.original_filename as name, d.file_type as type,
+  d.file_size_bytes as size, d.chunk_count as chunks, d.processing_status::text as status,
+  d.processing_progress as progress, d.processing_error as error, d.created_at,
+  (select b.name from public.chatbots b
+    where b.company_id = d.company_id and b.id = d.chatbot_id) as bot_name,
+  private.operator_name(d.uploaded_by) as uploader
+from public.documents d
+where d.retired_at is null and (%(chatbot)s::uuid is null or d.chatbot_id = %(chatbot)s)
+order by d.created_at desc, d.id desc
+"""
+_BOTS = "select b.id, b.name from public.chatbots b where b.retired_at is null order by b.name"
+_RETIRE = """
+update public.documents set retired_at = now()
+where id = %s and retired_at is null
+returning true
+"""
+_RETRY = """
+select private.defer_job(%s, jsonb_build_object('document_id', d.id))
+from public.documents d
+where d.id = %s and d.processing_status = 'failed' and d.retired_at is null
+  and (select private.sees_all_chatbots())
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class ListedDocument:
+    """A document that is in use, or on its way there."""
+
+    id: UUID
+    chatbot_id: UUID | None
+    name: str
+    type: str
+    size: int
+    chunks: int | None
+    status: str
+    progress: int
+    error: str | None
+    created_at: datetime
+    bot_name: str | None
+    uploader: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Bot:
+    """A bot that a document can be for."""
+
+    id: UUID
+    name: str
+
+
+async def list_documents(
+    connection: Connection, chatbot_id: UUID | None = None
+) -> list[ListedDocument]:
+    """Documents newest first; of one bot, or all that the reader sees."""
+    return await fetch_all(connection, ListedDocument, _DOCUMENTS, {"chatbot": chatbot_id})
+
+
+async def list_bots(connection: Connection) -> list[Bot]:
+    """The reader's bots by name."""
+    return await fetch_all(connection, Bot, _BOTS)
+
+
+async def retire_document(connection: Connection, document_id: UUID) -> bool:
+    """Take a document out of use; False where there is none that the reader may retire."""
+    return bool(await fetch_value(connection, _RETIRE, (document_id,)))
+
+
+async def retry_document(connection: Connection, document_id: UUID) -> bool:
+    """Have a document that failed read again; False where there is none that may be."""
+    return bool(await fetch_value(connection, _RETRY, (PROCESS_TASK, document_id)))

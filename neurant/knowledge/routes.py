@@ -1,0 +1,195 @@
+"""Documents: the API that takes them in, and the knowledge page."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, File, Form, Request, Response, UploadFile
+from fastapi.responses import HTMLResponse, RedirectResponse
+from pydantic import BaseModel
+
+from neurant.accounts.current import ApiStaff, PageStaff
+from neurant.accounts.schemas import SignedIn
+from neurant.console.inbox_page import Notice
+from neurant.console.pages import PageRoute, is_htmx
+from neurant.console.templating import markup, reader_language, render, translator
+from neurant.conversations.queries import company_timezone, count_conversations
+from neurant.database.tenancy import tenant
+from neurant.errors import NeurantError, NotFoundError
+from neurant.knowledge import page_queries
+from neurant.knowledge.page_queries import ListedDocument
+from neurant.knowledge.service import document_error, store_document
+from neurant.texts import Language
+
+PAGE = "/console/knowledge"
+_UNFINISHED = ("pending", "processing")
+
+api = APIRouter(prefix="/v1", tags=["documents"])
+pages = APIRouter(prefix=PAGE, route_class=PageRoute, include_in_schema=False)
+router = APIRouter()
+
+
+class DocumentOut(BaseModel):
+    """A document and how far its reading is."""
+
+    id: UUID
+    chatbot_id: UUID | None
+    filename: str
+    file_type: str
+    file_size_bytes: int
+    status: str
+    progress: int
+    error: str | None
+    chunk_count: int | None
+    created_at: datetime
+
+
+class TakenDocument(BaseModel):
+    """A document that was taken in; the worker reads it next."""
+
+    id: UUID
+
+
+def _out(document: ListedDocument, language: Language) -> DocumentOut:
+    return DocumentOut(
+        id=document.id,
+        chatbot_id=document.chatbot_id,
+        filename=document.name,
+        file_type=document.type,
+        file_size_bytes=document.size,
+        status=document.status,
+        progress=document.progress,
+        error=document_error(document.error, language) or None,
+        chunk_count=document.chunks,
+        created_at=document.created_at,
+    )
+
+
+async def _take(request: Request, staff: SignedIn, chatbot_id: UUID, file: UploadFile) -> UUID:
+    state = request.app.state
+    data = await file.read()
+    return await store_document(
+        state.pool,
+        state.files,
+        state.settings,
+        staff.principal,
+        chatbot_id,
+        file.filename or "",
+        data,
+    )
+
+
+@api.post("/chatbots/{chatbot_id}/documents", status_code=202)
+async def add_document(
+    request: Request, staff: ApiStaff, chatbot_id: UUID, file: UploadFile
+) -> TakenDocument:
+    """Take a PDF, Word or text file as knowledge of a bot (multipart field ``file``)."""
+    return TakenDocument(id=await _take(request, staff, chatbot_id, file))
+
+
+@api.get("/chatbots/{chatbot_id}/documents")
+async def list_documents(request: Request, staff: ApiStaff, chatbot_id: UUID) -> list[DocumentOut]:
+    """The documents of a bot, newest first, with the state of their reading."""
+    async with tenant(request.app.state.pool, staff.principal) as connection:
+        found = await page_queries.list_documents(connection, chatbot_id)
+    return [_out(document, reader_language(request)) for document in found]
+
+
+def _shown(document: ListedDocument, language: Language) -> dict[str, Any]:
+    failed = document.status == "failed"
+    return {
+        "id": document.id,
+        "name": document.name,
+        "type": document.type,
+        "size": document.size,
+        "chunks": document.chunks or 0,
+        "status": document.status,
+        "progress": document.progress,
+        "working": document.status in _UNFINISHED,
+        "problem": document_error(document.error, language) if failed else None,
+        "created_at": document.created_at,
+        "bot_name": document.bot_name,
+        "uploader": document.uploader,
+    }
+
+
+async def _page(
+    request: Request, staff: SignedIn, notice: Notice | None = None, status: int = 200
+) -> Response:
+    async with tenant(request.app.state.pool, staff.principal) as connection:
+        documents = await page_queries.list_documents(connection)
+        bots = await page_queries.list_bots(connection)
+        timezone = await company_timezone(connection)
+        waiting = (await count_conversations(connection)).queue
+    language = reader_language(request)
+    context: dict[str, Any] = {
+        "staff": staff,
+        "notice": notice,
+        "documents": [_shown(document, language) for document in documents],
+        "bots": bots,
+        "may_edit": staff.sees_all_bots,
+        "limit": request.app.state.settings.max_document_bytes,
+        "timezone": timezone,
+        "waiting": waiting,
+    }
+    if is_htmx(request):
+        return HTMLResponse(markup(request, "knowledge_answer.html", **context), status)
+    return render(request, "knowledge.html", status=status, **context)
+
+
+@pages.get("", response_class=HTMLResponse)
+async def knowledge_page(request: Request, staff: PageStaff) -> Response:
+    """What the bots can consult, and how far the newest of it is."""
+    return await _page(request, staff)
+
+
+@pages.post("/documents")
+async def upload_without_script(
+    request: Request,
+    staff: PageStaff,
+    chatbot_id: Annotated[UUID, Form()],
+    file: Annotated[list[UploadFile], File()],
+) -> Response:
+    """The form where the page's script does not run; with it, the API takes each file."""
+    try:
+        for one in file:
+            await _take(request, staff, chatbot_id, one)
+    except NeurantError as error:
+        notice = Notice("bad", "alert", error.detail(reader_language(request)))
+        return await _page(request, staff, notice, error.status)
+    return RedirectResponse(PAGE, 303)
+
+
+@pages.post("/retire")
+async def retire(
+    request: Request, staff: PageStaff, document_id: Annotated[UUID, Form()]
+) -> Response:
+    """Take a document out of the answers. What cited it stays as it was said."""
+    async with tenant(request.app.state.pool, staff.principal) as connection:
+        done = await page_queries.retire_document(connection, document_id)
+    return await _told(request, staff, done, "retired")
+
+
+@pages.post("/retry")
+async def retry(
+    request: Request, staff: PageStaff, document_id: Annotated[UUID, Form()]
+) -> Response:
+    """Read a document again that could not be read."""
+    async with tenant(request.app.state.pool, staff.principal) as connection:
+        done = await page_queries.retry_document(connection, document_id)
+    return await _told(request, staff, done, "retrying")
+
+
+async def _told(request: Request, staff: SignedIn, done: bool, outcome: str) -> Response:
+    if not done:
+        raise NotFoundError("not_found")
+    if not is_htmx(request):
+        return RedirectResponse(PAGE, 303)
+    title = translator(reader_language(request))(f"console.knowledge.{outcome}")
+    return await _page(request, staff, Notice("ok", "check", title))
+
+
+router.include_router(api)
+router.include_router(pages)

@@ -1,0 +1,85 @@
+"""Taking a document in: checked, kept, and handed to the worker in one transaction."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from uuid import UUID
+
+import psycopg
+from obstore.store import ObjectStore
+from psycopg import errors as pg
+from psycopg.types.json import Jsonb
+
+from neurant.database.pool import Pool, fetch_value
+from neurant.database.tenancy import Staff, tenant
+from neurant.errors import BadInputError, ConflictError, ForbiddenError, TooLargeError
+from neurant.knowledge.extract import detect_type
+from neurant.knowledge.files import file_path, write_file
+from neurant.settings import Settings
+from neurant.texts import Language, text
+
+MAX_NAME = 255
+PROCESS_TASK = "process_document"
+
+_NEW_ID = "select uuidv7()"
+_INSERT = """
+insert into public.documents (company_id, id, chatbot_id, filename, original_filename, file_type,
+  file_size_bytes, file_url, content_digest, uploaded_by)
+values (%s, %s, %s, %s, %s, %s, %s, %s, %s, (select private.user_id()))
+"""
+
+
+async def store_document(
+    pool: Pool,
+    store: ObjectStore,
+    settings: Settings,
+    staff: Staff,
+    chatbot_id: UUID | None,
+    filename: str,
+    data: bytes,
+) -> UUID:
+    """Take a file as knowledge of one bot, or of all (None); the new document's id.
+
+    Raises TooLargeError, BadInputError or UnsupportedTypeError for the file, ConflictError for one
+    that is already there, ForbiddenError for a role that may not add documents.
+    """
+    name = filename.replace("\\", "/").rsplit("/", 1)[-1].strip()
+    if not name or len(name) > MAX_NAME or "\x00" in name:
+        raise BadInputError("document_name", most=MAX_NAME)
+    if not data:
+        raise BadInputError("document_empty", filename=name)
+    if len(data) > settings.max_document_bytes:
+        size, most = (f"{n / 1048576:.0f} MB" for n in (len(data), settings.max_document_bytes))
+        raise TooLargeError("document_too_large", filename=name, size=size, most=most)
+    file_type = await asyncio.to_thread(detect_type, data, name)
+    digest = hashlib.sha256(data).digest()
+    try:
+        async with tenant(pool, staff) as connection:
+            document_id = await fetch_value(connection, _NEW_ID)
+            assert isinstance(document_id, UUID)  # noqa: S101 - what uuidv7() returns
+            path = file_path(staff.company_id, document_id)
+            row = (staff.company_id, document_id, chatbot_id, name, name, file_type, len(data))
+            await connection.execute(_INSERT, (*row, path, digest))
+            await connection.execute(
+                "select private.defer_job(%s, %s)",
+                (PROCESS_TASK, Jsonb({"document_id": str(document_id)})),
+            )
+            # Before the commit: a row never names a file that is not there.
+            await write_file(store, path, data)
+    except pg.UniqueViolation:
+        raise ConflictError("document_duplicate", filename=name) from None
+    except pg.ForeignKeyViolation:
+        raise BadInputError("unknown_chatbot_id") from None
+    except psycopg.errors.InsufficientPrivilege:
+        raise ForbiddenError("documents_not_yours") from None
+    return document_id
+
+
+def document_error(stored: str | None, language: Language) -> str:
+    """The text of a document's ``processing_error``, in the reader's language."""
+    if not stored:
+        return ""
+    error = json.loads(stored)
+    return text(f"errors.{error['code']}", language, **error["params"])

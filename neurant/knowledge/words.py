@@ -1,0 +1,167 @@
+"""Spanish words made comparable: no accents, no endings, with room for a typing mistake.
+
+Small and fast on purpose: it runs on a few passages for each question, next to the dense and the
+full-text search that found them.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from functools import lru_cache
+
+_WORD = re.compile(r"[a-z0-9]+")
+_MARKS = re.compile(r"[\u0300-\u036f]")
+_SHORTEST_STEM = 3
+_FUZZY_FROM = 5
+
+# Longest first, so that "limpiamientos" loses "amientos" and not only "s".
+_ENDINGS = sorted(
+    _WORD.findall(
+        "amientos imientos amiento imiento aciones iciones acion icion adores adoras ador adora "
+        "ancias ancia encias encia mente idades idad ables able ibles ible istas ista "
+        "arian erian irian aremos eremos iremos ieron iendo ando aban aron amos emos imos aria "
+        "eria iria ados adas idos idas ado ada ido ida aba ara era ira aran eran iran are ere ire "
+        "arse erse irse erme irme arme arlo arla arnos ar er ir an en es as os ia io a e o s"
+    ),
+    key=len,
+    reverse=True,
+)
+
+STOP_WORDS = frozenset(
+    _WORD.findall(
+        "a al algo algun alguna algunas alguno algunos ante antes aqui asi aun aunque cada como "
+        "con contra cual cuales cuando cuanta cuantas cuanto cuantos de del desde donde dos "
+        "durante e el ella ellas ellos en entre era eran eres es esa esas ese eso esos esta estaba "
+        "estado estamos estan estar este esto estos estoy fue fueron ha habia hace hacer haces "
+        "hacen hago han hasta hay he hola la las le les lo los mas me mi mis mucho muy nada ni no "
+        "nos nosotros o os otra otras otro otros para pero poco podria podrian podemos por porque "
+        "pueda puede pueden puedes puedo pues que quien quienes quiero quiere quisiera queria se "
+        "sea sean ser si sido sin sobre solo son soy su sus tal tambien te tengo tenia tiene "
+        "tienen tienes tenemos ti toda todas todo todos tu tus un una unas uno unos usted ustedes "
+        "va van voy y ya yo favor gracias buenas buenos dias tardes noches saber informacion "
+        "gustaria necesito necesitaria ayuda ayudame dime digame dar dan da doy cosa cosas hoy "
+        "the an and or of to in on at for is are be do does did can could would i you we they it "
+        "my your our what which how when who where there have has this that with please me need "
+        "want tell about any so am from by if"
+    )
+)
+
+# Verbs of nearly every customer's question: they say little about which passage answers it.
+LIGHT_WORDS = frozenset(
+    _WORD.findall(
+        "acepta aceptan reciben recibe manejan maneja llevar llevo traer dejar pasa pasaria venden "
+        "vende ofrecen ofrece atienden atiende trabajan trabaja usan usar tomar poner pedir pido "
+        "ir llego llegar salir sigo seguir dentro despues siempre vez mejor bien tan sabe se mismo "
+        "realizan prestan cobran cobra cubre incluye necesita toca debo debe deben "
+        "vivo llamo estoy aplica aplican servicio servicios clinica tienda hotel empresa local "
+        "numero number make take get use offer accept sell"
+    )
+)
+
+# Only what customers write every day; the embedding carries the rest of another language.
+_ENGLISH = {
+    "price": "precio", "prices": "precio", "cost": "cuesta", "pay": "pagar", "payment": "pago",
+    "card": "tarjeta", "cash": "efectivo", "parking": "parqueadero", "appointment": "cita",
+    "cancel": "cancelar", "refund": "devolucion", "warranty": "garantia", "guarantee": "garantia",
+    "child": "nino", "children": "ninos", "kids": "ninos", "emergency": "urgencia",
+    "address": "direccion", "phone": "telefono", "insurance": "seguro", "discount": "descuento",
+    "cleaning": "limpieza", "dental": "dental", "monday": "lunes", "tuesday": "martes",
+    "wednesday": "miercoles", "thursday": "jueves", "friday": "viernes", "saturday": "sabado",
+    "saturdays": "sabado", "sunday": "domingo", "sundays": "domingo", "shipping": "envio",
+    "delivery": "entrega", "breakfast": "desayuno", "included": "incluido", "pool": "piscina",
+    "pets": "mascotas", "room": "habitacion", "course": "curso", "class": "clase",
+    "invoice": "factura", "hours": "horario", "schedule": "horario", "size": "talla",
+}  # fmt: skip
+
+# Pairs that customers and documents choose between.
+_SAME = {
+    "llant": "neumatic", "plat": "diner", "rebaj": "descuent", "tooth": "dient", "perr": "mascot",
+    "parque": "parqueader", "bicicleter": "biciclet", "alumn": "estudiant", "gat": "mascot",
+    "diplom": "certific", "inscrib": "matricul", "email": "corre", "celul": "telefon",
+    "beb": "nin", "hij": "nin", "plaz": "cuot", "emerg": "urg", "urgent": "urg",
+}  # fmt: skip
+
+
+def fold(text: str) -> str:
+    """Lower case without accents or diaereses: ``Qué Ñandú`` becomes ``que nandu``."""
+    decomposed = unicodedata.normalize("NFKD", text.casefold())
+    return _MARKS.sub("", decomposed)
+
+
+def tokens(text: str) -> list[str]:
+    """Words and numbers, folded, in order."""
+    return _WORD.findall(fold(text))
+
+
+def is_light(word_stem: str) -> bool:
+    """Whether a stem is that of a word that says little about what is asked."""
+    return word_stem in _light_stems()
+
+
+@lru_cache(maxsize=1)
+def _light_stems() -> frozenset[str]:
+    return frozenset(map(stem, LIGHT_WORDS))
+
+
+@lru_cache(maxsize=20_000)
+def stem(word: str) -> str:
+    """A folded word without its ending, and with ``ue``/``ie`` as in the infinitive.
+
+    ``cuestan`` and ``costo`` both give ``cost``; ``cierran`` and ``cerramos`` give ``cerr``.
+    """
+    if word.isdigit():
+        return word
+    root = word
+    for ending in _ENDINGS:
+        if word.endswith(ending) and len(word) - len(ending) >= _SHORTEST_STEM:
+            root = word[: -len(ending)]
+            break
+    root = root.replace("ue", "o") if "que" not in root and "gue" not in root else root
+    root = root.replace("ie", "e")
+    return _SAME.get(root, root)
+
+
+def stems(text: str) -> list[str]:
+    """Stems of all words of a text, in order, stop words left out."""
+    return [stem(word) for word in tokens(text) if word not in STOP_WORDS]
+
+
+def question_stems(text: str) -> list[str]:
+    """Stems of a question's content words without repeats; everyday English becomes Spanish."""
+    words = (_ENGLISH.get(word, word) for word in tokens(text) if word not in STOP_WORDS)
+    return list(dict.fromkeys(stem(word) for word in words))
+
+
+def likeness(wanted: str, found: frozenset[str]) -> float:
+    """How well one stem stands among others: 1 itself, 0.8 with one slip, 0.7 by its root, 0."""
+    if wanted in found:
+        return 1.0
+    if len(wanted) < _FUZZY_FROM or wanted.isdigit():
+        return 0.0
+    best = 0.0
+    for other in found:
+        if (
+            abs(len(other) - len(wanted)) <= 1
+            and other[0] == wanted[0]
+            and _one_slip(wanted, other)
+        ):
+            return 0.8
+        shorter = min(len(other), len(wanted))
+        if shorter >= _FUZZY_FROM and other[:shorter] == wanted[:shorter]:
+            best = 0.7
+    return best
+
+
+def _one_slip(left: str, right: str) -> bool:
+    """Whether one letter changed, missing, added or swapped with its neighbour makes them equal."""
+    if len(left) > len(right):
+        left, right = right, left
+    start = 0
+    while start < len(left) and left[start] == right[start]:
+        start += 1
+    rest_left, rest_right = left[start:], right[start:]
+    if len(left) < len(right):
+        return rest_left == rest_right[1:]
+    swapped = rest_left[:2] == rest_right[:2][::-1] and rest_left[2:] == rest_right[2:]
+    return swapped or rest_left[1:] == rest_right[1:]

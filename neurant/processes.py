@@ -1,0 +1,112 @@
+"""Child processes that never outlive us, and telling a live process from a reused number."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import psutil
+
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_POLL_SECONDS = 0.02
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0  # seconds before a child that keeps dying runs again
+_HEALTHY_SECONDS = 60.0  # alive this long, a child's earlier deaths are forgiven
+
+
+def die_with_parent(signal_number: int) -> Callable[[], None] | None:
+    """A ``preexec_fn`` that has the kernel send ``signal_number`` when this process dies.
+
+    Linux only (prctl(2), PR_SET_PDEATHSIG); elsewhere None, and the next start stops leftovers.
+    The kernel watches the *thread* that forks, so only the main thread may start such children.
+    """
+    if sys.platform != "linux":
+        return None
+    if threading.current_thread() is not threading.main_thread():
+        raise RuntimeError("a child that dies with its parent must be started by the main thread")
+    prctl = ctypes.CDLL(None).prctl
+    parent = os.getpid()
+
+    def arm() -> None:
+        prctl(_PR_SET_PDEATHSIG, signal_number, 0, 0, 0)
+        if os.getppid() != parent:  # it died before the line above
+            os._exit(1)
+
+    return arm
+
+
+def end_with_our_parent(signal_number: int) -> None:
+    """Have the kernel send *us* this signal when the process that started us dies (Linux)."""
+    if sys.platform == "linux":
+        parent = os.getppid()
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal_number, 0, 0, 0)
+        if os.getppid() != parent:
+            os.kill(os.getpid(), signal_number)
+
+
+def live_process(pid: int) -> psutil.Process | None:
+    """The process with this number, unless there is none or it is a zombie nobody has reaped."""
+    try:
+        process = psutil.Process(pid)
+        return None if process.status() == psutil.STATUS_ZOMBIE else process
+    except (psutil.NoSuchProcess, psutil.AccessDenied, ValueError, OverflowError):
+        return None
+
+
+def stop_process(process: psutil.Process, first: int, patience: float, last: int) -> None:
+    """Send ``first``; if the process still lives after ``patience`` seconds, send ``last``."""
+    for number in (first, last):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.send_signal(number)
+        deadline = time.monotonic() + patience
+        while live_process(process.pid) == process:  # a zombie is as good as gone
+            if time.monotonic() > deadline:
+                break
+            time.sleep(_POLL_SECONDS)
+        else:
+            return
+
+
+@dataclass
+class Child:
+    """A process that ought to be alive, and how patiently to revive it."""
+
+    name: str
+    start: Callable[[], subprocess.Popen[bytes]]
+    process: subprocess.Popen[bytes] | None = None
+    deaths: int = 0
+    started: float = 0.0
+    not_before: float = 0.0
+
+    def run(self) -> None:
+        """Start it now."""
+        self.process = self.start()
+        self.started = time.monotonic()
+
+    def look_after(self) -> str | None:
+        """Notice a death or revive: "died", "started" or nothing new. Never waits."""
+        now = time.monotonic()
+        if self.process is not None:
+            if self.process.poll() is None:
+                return None
+            self.deaths = 1 if now - self.started > _HEALTHY_SECONDS else self.deaths + 1
+            self.process = None
+            pause = _FIRST_PAUSE * 2.0 ** (self.deaths - 2) if self.deaths > 1 else 0.0
+            self.not_before = now + min(_LONGEST_PAUSE, pause)
+            return "died"
+        if now < self.not_before:
+            return None
+        self.run()
+        return "started"
+
+    def postpone(self) -> None:
+        """Starting it failed: wait longer than before."""
+        self.deaths += 1
+        pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** (self.deaths - 1))
+        self.not_before = time.monotonic() + pause

@@ -1,0 +1,166 @@
+"""Live updates between processes: ids travel by NOTIFY, rows are read again under the policies.
+
+After a commit a process *announces* the conversation; announcements leave together, at most every
+25 ms, from a connection of their own (a NOTIFY inside the writing transaction would serialise
+commits). One listener per process wakes the streams. A lost notification loses nothing: a stream
+reads its backlog after subscribing, again after a reconnection, and on a slow timer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from uuid import UUID
+
+from psycopg import AsyncConnection
+
+from neurant.database.pool import DatabaseDown
+from neurant.logs import get_logger
+
+LIVE, WORK = "neurant_live", "neurant_work"
+_TICK = 0.025
+_IDS_PER_NOTIFY = 100  # 73 bytes each; a payload may have 8,000
+_RECONNECT = 0.5
+
+log = get_logger(__name__)
+
+
+class Subscription:
+    """The changes that one stream waits for."""
+
+    def __init__(self) -> None:
+        self._changed: set[UUID] = set()
+        self._wake = asyncio.Event()
+
+    def wake(self, conversation_id: UUID | None) -> None:
+        """A conversation changed; None: anything may have."""
+        if conversation_id is not None:
+            self._changed.add(conversation_id)
+        self._wake.set()
+
+    async def wait(self, timeout: float) -> set[UUID]:  # noqa: ASYNC109 - part of the contract
+        """The conversations that changed since the last call.
+
+        Empty after ``timeout`` seconds or a reconnection: then read everything again.
+        """
+        try:
+            async with asyncio.timeout(timeout):
+                await self._wake.wait()
+        except TimeoutError:
+            return set()
+        self._wake.clear()
+        changed, self._changed = self._changed, set()
+        return changed
+
+
+class Hub:
+    """What this process announces and what its streams wait for."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._pending: set[tuple[UUID, UUID]] = set()
+        self._work_waits = False
+        self._something = asyncio.Event()
+        self._streams: dict[UUID, set[Subscription]] = defaultdict(set)
+        self._workers: set[Subscription] = set()
+
+    def announce(self, company_id: UUID, conversation_id: UUID) -> None:
+        """Say, after the commit, that a conversation changed."""
+        self._pending.add((company_id, conversation_id))
+        self._something.set()
+
+    def announce_work(self) -> None:
+        """Say, after the commit, that a queue has something for the workers."""
+        self._work_waits = True
+        self._something.set()
+
+    @contextmanager
+    def subscribe(self, company_id: UUID) -> Iterator[Subscription]:
+        """The changes in a company's conversations, from now on."""
+        subscription = Subscription()
+        self._streams[company_id].add(subscription)
+        try:
+            yield subscription
+        finally:
+            self._streams[company_id].discard(subscription)
+            if not self._streams[company_id]:
+                del self._streams[company_id]
+
+    @contextmanager
+    def subscribe_work(self) -> Iterator[Subscription]:
+        """Wakes when a queue has something to do."""
+        subscription = Subscription()
+        self._workers.add(subscription)
+        try:
+            yield subscription
+        finally:
+            self._workers.discard(subscription)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[Hub]:
+        """Announce and listen for as long as the block lasts."""
+        tasks = [
+            asyncio.create_task(self._keep(self._send)),
+            asyncio.create_task(self._keep(self._listen)),
+        ]
+        try:
+            yield self
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _wake_workers(self) -> None:
+        for subscription in self._workers:
+            subscription.wake(None)
+
+    async def _keep(self, part: Callable[[AsyncConnection], Awaitable[None]]) -> None:
+        """Run a part for ever, over as many connections as it takes."""
+        while True:
+            try:
+                async with await AsyncConnection.connect(self._url, autocommit=True) as connection:
+                    await part(connection)
+            except DatabaseDown as error:
+                log.warning("live_updates_interrupted", error=str(error))
+                await asyncio.sleep(_RECONNECT)
+
+    async def _send(self, connection: AsyncConnection) -> None:
+        while True:
+            await self._something.wait()
+            await asyncio.sleep(_TICK)  # what comes meanwhile leaves together
+            self._something.clear()
+            pending, self._pending = sorted(self._pending), set()
+            work, self._work_waits = self._work_waits, False
+            try:
+                if work:
+                    await connection.execute("select pg_notify(%s, '')", (WORK,))
+                for start in range(0, len(pending), _IDS_PER_NOTIFY):
+                    part = pending[start : start + _IDS_PER_NOTIFY]
+                    payload = ",".join(
+                        f"{company}:{conversation}" for company, conversation in part
+                    )
+                    await connection.execute("select pg_notify(%s, %s)", (LIVE, payload))
+            except DatabaseDown:
+                self._pending.update(pending)
+                self._work_waits |= work
+                self._something.set()
+                raise
+
+    async def _listen(self, connection: AsyncConnection) -> None:
+        await connection.execute(f"listen {LIVE}")
+        await connection.execute(f"listen {WORK}")
+        # Whatever was said while nobody listened: everybody reads again.
+        self._wake_workers()
+        for streams in self._streams.values():
+            for subscription in streams:
+                subscription.wake(None)
+        async for notify in connection.notifies():
+            if notify.channel == WORK:
+                self._wake_workers()
+                continue
+            for pair in notify.payload.split(","):
+                company, _, conversation = pair.partition(":")
+                for subscription in self._streams.get(UUID(company), ()):
+                    subscription.wake(UUID(conversation))

@@ -1,0 +1,98 @@
+"""What to do with what an end user said: a pure function of the situation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from neurant.replies.intent import (
+    matched_keyword,
+    small_talk,
+    wants_person,
+    wants_person_confirmation,
+)
+from neurant.texts import Language, text
+
+Action = Literal["none", "notice", "answer", "escalate", "retrieve"]
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """A conversation when a reply is owed.
+
+    ``question`` joins what the end user said since anybody last answered ("" for media only);
+    ``last_notice`` is the newest system line since then, ``last_bot_text`` what the bot said last.
+    """
+
+    company_name: str
+    bot_name: str
+    bot_is_active: bool
+    is_hitl_active: bool
+    hitl_enabled: bool
+    hitl_triggers: Sequence[str]
+    keywords: Sequence[str]
+    fallback_message: str | None
+    question: str
+    last_notice: str | None
+    last_bot_text: str | None
+    language: Language
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """``content`` is said (for ``notice``: a key of the catalogue); ``reason`` is why it escalates."""
+
+    action: Action
+    content: str | None = None
+    reason: Literal["user_request", "keywords", "no_answer", "manual"] | None = None
+    detail: str | None = None
+
+
+def decide(now: Situation) -> Decision:
+    """A person who is there speaks; then what was asked for; only then the documents."""
+    if now.is_hitl_active:
+        return Decision("none")
+    if not now.bot_is_active:
+        return _once(now, "bot_inactive")
+    if not now.question.strip():
+        return _once(now, "text_only")
+    if escalation := _escalation(now):
+        return escalation
+    if talk := small_talk(now.question):
+        words = text(f"replies.{talk}", now.language, bot=now.bot_name, company=now.company_name)
+        return Decision("answer", content=words)
+    return Decision("retrieve")
+
+
+def without_answer(now: Situation) -> Decision:
+    """What to do when the documents hold no answer that is good enough."""
+    not_found = text("replies.not_found", now.language)
+    if not now.hitl_enabled:
+        return Decision("answer", content=not_found)
+    if "no_answer" in now.hitl_triggers:
+        detail = now.question[:500]
+        return Decision("escalate", content=not_found, reason="no_answer", detail=detail)
+    return Decision("answer", content=now.fallback_message or not_found)
+
+
+def _once(now: Situation, notice: str) -> Decision:
+    return Decision("none") if now.last_notice == notice else Decision("notice", content=notice)
+
+
+def _escalation(now: Situation) -> Decision | None:
+    confirms = wants_person_confirmation(now.question) and _offered(now)
+    if wants_person(now.question) or confirms:
+        if not now.hitl_enabled:
+            return Decision("answer", content=text("replies.no_person", now.language))
+        return Decision("escalate", reason="user_request")
+    if now.hitl_enabled and "keywords" in now.hitl_triggers:
+        keyword = matched_keyword(now.question, now.keywords)
+        if keyword:
+            return Decision("escalate", reason="keywords", detail=keyword)
+    return None
+
+
+def _offered(now: Situation) -> bool:
+    """Whether the bot's last words offered a person."""
+    return bool(now.fallback_message) and now.last_bot_text == now.fallback_message

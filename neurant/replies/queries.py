@@ -1,0 +1,190 @@
+"""The SQL of a reply: what the worker reads of a conversation, and how it settles the request."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from psycopg.types.json import Jsonb
+
+from neurant.database.pool import Connection, Pool, fetch_all, fetch_one, fetch_value
+
+_CLAIM = """
+select company_id, conversation_id, wanted_seq, claim_token, attempts
+from private.claim_replies(%s, %s)
+"""
+_CONVERSATION = """
+select c.id, c.chatbot_id, c.fence, c.is_hitl_active, c.last_seq, b.name as bot_name,
+  b.is_active and b.retired_at is null as bot_is_active, b.hitl_enabled, b.hitl_triggers,
+  b.hitl_trigger_keywords as keywords, b.fallback_message,
+  b.personality_traits ->> 'language' as language, k.name as company_name
+from public.conversations c
+join public.chatbots b on b.company_id = c.company_id and b.id = c.chatbot_id
+join public.companies k on k.id = c.company_id
+where c.id = %s
+"""
+_RECENT = """
+select m.seq, m.sender_type, m.message_type, m.content
+from public.messages m
+where m.conversation_id = %s
+order by m.seq desc
+limit 50
+"""
+_FINISH = """
+select outcome, message_id
+from private.finish_reply(%s, %s, %s, %s, %s, p_content => %s, p_sources => %s,
+  p_confidence => %s::numeric, p_model => %s, p_processing_ms => %s, p_reason => %s, p_detail => %s)
+"""
+_LOG_QUERY = """
+insert into public.knowledge_queries (company_id, conversation_id, message_id, query_text,
+  results_count, top_similarity_score, processing_time_ms)
+values (%s, %s, %s, %s, %s, %s, %s)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A reply that is ours to make, until the lease ends."""
+
+    company_id: UUID
+    conversation_id: UUID
+    wanted_seq: int
+    claim_token: UUID
+    attempts: int
+
+
+@dataclass(frozen=True, slots=True)
+class ConversationRow:
+    """The conversation with its bot's and company's settings."""
+
+    id: UUID
+    chatbot_id: UUID
+    fence: int
+    is_hitl_active: bool
+    last_seq: int
+    bot_name: str
+    bot_is_active: bool
+    hitl_enabled: bool
+    hitl_triggers: list[str]
+    keywords: list[str] | None
+    fallback_message: str | None
+    language: str | None
+    company_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class MessageRow:
+    """A message as the reply reads it."""
+
+    seq: int
+    sender_type: str
+    message_type: str
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """What became of a reply: done, fenced, superseded or lost."""
+
+    outcome: str
+    message_id: UUID | None
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a reply came to, ready to be written."""
+
+    action: str
+    content: str | None = None
+    sources: Sequence[dict[str, Any]] = ()
+    confidence: float | None = None
+    model: str | None = None
+    processing_ms: int | None = None
+    reason: str | None = None
+    detail: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KnowledgeQuery:
+    """A search that a reply made, for the statistics."""
+
+    text: str
+    results: int
+    top_similarity: float | None
+    processing_ms: int
+
+
+async def claim_replies(pool: Pool, limit: int, lease: timedelta) -> list[Claim]:
+    """Lease up to ``limit`` owed replies, of any company."""
+    async with pool.connection() as connection:
+        return await fetch_all(connection, Claim, _CLAIM, (limit, lease))
+
+
+async def next_due(pool: Pool) -> datetime | None:
+    """When a queue next has something to do, by the database's clock."""
+    async with pool.connection() as connection:
+        due = await fetch_value(connection, "select next_due from private.queue_depths()")
+    return due if isinstance(due, datetime) else None
+
+
+async def read_conversation(
+    connection: Connection, conversation_id: UUID
+) -> tuple[ConversationRow, list[MessageRow]] | None:
+    """The conversation and its newest messages, newest first; None if it is not there."""
+    row = await fetch_one(connection, ConversationRow, _CONVERSATION, (conversation_id,))
+    if row is None:
+        return None
+    return row, await fetch_all(connection, MessageRow, _RECENT, (conversation_id,))
+
+
+async def finish_reply(
+    connection: Connection, claim: Claim, fence: int, read_seq: int, reply: Reply
+) -> Finished:
+    """Write the reply if lease and fence still hold, and settle the request."""
+    parameters = (
+        claim.conversation_id,
+        claim.claim_token,
+        fence,
+        read_seq,
+        reply.action,
+        reply.content,
+        Jsonb(list(reply.sources)),
+        reply.confidence,
+        reply.model,
+        reply.processing_ms,
+        reply.reason,
+        reply.detail,
+    )
+    finished = await fetch_one(connection, Finished, _FINISH, parameters)
+    if finished is None:
+        raise RuntimeError("finish_reply answers with one row")
+    return finished
+
+
+async def log_query(
+    connection: Connection, claim: Claim, message_id: UUID | None, query: KnowledgeQuery
+) -> None:
+    """Remember a search, in the reply's own transaction."""
+    await connection.execute(
+        _LOG_QUERY,
+        (
+            claim.company_id,
+            claim.conversation_id,
+            message_id,
+            query.text,
+            query.results,
+            query.top_similarity,
+            query.processing_ms,
+        ),
+    )
+
+
+async def fail_reply(connection: Connection, claim: Claim, error: str, retry_in: timedelta) -> None:
+    """Give the reply back to the queue."""
+    await connection.execute(
+        "select private.fail_reply(%s, %s, %s, %s)",
+        (claim.conversation_id, claim.claim_token, error, retry_in),
+    )

@@ -1,0 +1,164 @@
+"""One owed reply, from the claim to the fenced write.
+
+Three short transactions: read, search, write. Whatever happened in between (an operator stepped
+in, more was said, the lease ran out) is found by the last one, which then writes nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from datetime import timedelta
+from uuid import UUID
+
+from neurant.database.pool import Pool
+from neurant.database.tenancy import Worker, tenant
+from neurant.knowledge.answer import Answer, answer
+from neurant.knowledge.rank import Ranked
+from neurant.knowledge.search import search
+from neurant.logs import get_logger
+from neurant.realtime import Hub
+from neurant.replies import queries
+from neurant.replies.decide import Decision, Situation, decide, without_answer
+from neurant.replies.intent import language_of
+from neurant.replies.queries import Claim, ConversationRow, KnowledgeQuery, MessageRow, Reply
+from neurant.texts import Language
+
+GENERATOR = "extractive"
+_MOST_ATTEMPTS = 5
+_LONGEST_RETRY = 60.0
+
+log = get_logger(__name__)
+
+
+def unanswered(messages: Sequence[MessageRow]) -> tuple[str, str | None, str | None]:
+    """What was asked since anybody answered, the newest notice since, the bot's last words.
+
+    ``messages`` come newest first.
+    """
+    asked: list[str] = []
+    notice: str | None = None
+    for message in messages:
+        if message.sender_type == "system":
+            notice = notice or message.content
+        elif message.sender_type == "end_user":
+            asked.append(message.content)
+        else:
+            break
+    last_bot = next((m.content for m in messages if m.sender_type == "bot"), None)
+    return "\n".join(filter(None, reversed(asked))), notice, last_bot
+
+
+def situation(row: ConversationRow, messages: Sequence[MessageRow]) -> Situation:
+    """What ``decide`` needs to know."""
+    question, notice, last_bot = unanswered(messages)
+    configured = row.language if row.language in ("es", "en") else None
+    language: Language = "en" if (configured or language_of(question)) == "en" else "es"
+    return Situation(
+        company_name=row.company_name,
+        bot_name=row.bot_name,
+        bot_is_active=row.bot_is_active,
+        is_hitl_active=row.is_hitl_active,
+        hitl_enabled=row.hitl_enabled,
+        hitl_triggers=row.hitl_triggers,
+        keywords=row.keywords or (),
+        fallback_message=row.fallback_message,
+        question=question,
+        last_notice=notice,
+        last_bot_text=last_bot,
+        language=language,
+    )
+
+
+async def reply(pool: Pool, hub: Hub, claim: Claim) -> str:
+    """Make one owed reply; the outcome of its write, or ``gone`` or ``failed``."""
+    try:
+        outcome = await _reply(pool, claim)
+    except Exception as error:
+        log.exception("reply_failed", conversation=str(claim.conversation_id))
+        await _fail(pool, claim, error)
+        outcome = "failed"
+    hub.announce(claim.company_id, claim.conversation_id)
+    hub.announce_work()
+    return outcome
+
+
+async def _reply(pool: Pool, claim: Claim) -> str:
+    started = time.monotonic()
+    worker = Worker(claim.company_id)
+    async with tenant(pool, worker) as connection:
+        found = await queries.read_conversation(connection, claim.conversation_id)
+    if found is None:
+        return "gone"
+    row, messages = found
+    now = situation(row, messages)
+    decision, query = decide(now), None
+    if claim.attempts > _MOST_ATTEMPTS and now.hitl_enabled and not now.is_hitl_active:
+        decision = Decision("escalate", reason="no_answer", detail="reply failed repeatedly")
+    written = _as_reply(decision)
+    if decision.action == "retrieve":
+        written, query = await _from_documents(pool, worker, row.chatbot_id, now, started)
+    async with tenant(pool, worker) as connection:
+        finished = await queries.finish_reply(
+            connection, claim, row.fence, messages[0].seq if messages else 0, written
+        )
+        if query is not None and finished.outcome == "done":
+            await queries.log_query(connection, claim, finished.message_id, query)
+    return finished.outcome
+
+
+async def _from_documents(
+    pool: Pool, worker: Worker, chatbot_id: UUID, now: Situation, started: float
+) -> tuple[Reply, KnowledgeQuery]:
+    ranked = await search(pool, worker, chatbot_id, now.question)
+    found = answer(now.question, ranked, language=now.language)
+    elapsed = int((time.monotonic() - started) * 1000)
+    similarities = [r.candidate.similarity for r in ranked if r.candidate.similarity is not None]
+    query = KnowledgeQuery(
+        now.question, len(ranked) if found else 0, max(similarities, default=None), elapsed
+    )
+    if found is None:
+        return _as_reply(without_answer(now), elapsed), query
+    return _answered(found, ranked, elapsed), query
+
+
+def _answered(found: Answer, ranked: Sequence[Ranked], elapsed: int) -> Reply:
+    documents = {r.candidate.chunk_id: r.candidate.document_id for r in ranked}
+    sources = [
+        {
+            "document": source.document,
+            "page": source.page,
+            "quote": source.quote,
+            "chunk_id": str(source.chunk_id),
+            "document_id": str(documents[source.chunk_id]),
+        }
+        for source in found.sources
+    ]
+    return Reply(
+        "answer",
+        content=found.text,
+        sources=sources,
+        confidence=round(found.confidence, 2),
+        model=GENERATOR,
+        processing_ms=elapsed,
+    )
+
+
+def _as_reply(decision: Decision, elapsed: int | None = None) -> Reply:
+    return Reply(
+        decision.action,
+        content=decision.content,
+        processing_ms=elapsed,
+        reason=decision.reason,
+        detail=decision.detail,
+    )
+
+
+async def _fail(pool: Pool, claim: Claim, error: Exception) -> None:
+    wait = timedelta(seconds=min(2.0**claim.attempts, _LONGEST_RETRY))
+    try:
+        async with tenant(pool, Worker(claim.company_id)) as connection:
+            await queries.fail_reply(connection, claim, f"{type(error).__name__}: {error}", wait)
+    except Exception as second:
+        # The lease ends by itself; then another worker takes the reply up.
+        log.warning("reply_not_returned", error=str(second))

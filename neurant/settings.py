@@ -1,0 +1,67 @@
+"""The one place where configuration is read: environment variables that start with ``NEURANT_``."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+MEGABYTE = 1024 * 1024
+
+
+class Settings(BaseSettings):
+    """Every setting of a NeurAnt process, with the defaults of a small, self-contained install."""
+
+    model_config = SettingsConfigDict(env_prefix="NEURANT_", extra="ignore")
+
+    data_dir: Path = Field(
+        default=Path("neurant-data"), description="Database, files and keys of an embedded install"
+    )
+    host: str = Field(default="127.0.0.1", description="Address that the web process listens on")
+    port: int = Field(default=8000, ge=1, le=65535, description="Port of the web process")
+    public_url: str | None = Field(
+        default=None, description="How the outside reaches us; webhooks are registered under it"
+    )
+    app_database_url: SecretStr | None = Field(
+        default=None, description="PostgreSQL as neurant_app (web); may be a transaction pooler"
+    )
+    jobs_database_url: SecretStr | None = Field(
+        default=None, description="PostgreSQL as neurant_jobs (worker); may be a transaction pooler"
+    )
+    admin_database_url: SecretStr | None = Field(
+        default=None,
+        description="PostgreSQL as the migrating login; only for the command line, never for serving",
+    )
+    listen_database_url: SecretStr | None = Field(
+        default=None,
+        description="Direct connection for LISTEN; needed only when the others pass through a pooler",
+    )
+    database_pool_size: int = Field(default=8, ge=2, le=200)
+    files_url: str | None = Field(
+        default=None, description="Where documents are kept (file:///..., s3://...); data_dir/files"
+    )
+    master_key: SecretStr | None = Field(
+        default=None,
+        description="Base64 of 32 bytes that wrap each company's key; made in data_dir if absent",
+    )
+    telegram_api_url: str = Field(
+        default="https://api.telegram.org", description="Bot API server, also a self-hosted one"
+    )
+    max_webhook_bytes: int = Field(default=1 * MEGABYTE, description="Largest webhook body")
+    max_document_bytes: int = Field(default=25 * MEGABYTE, description="Largest uploaded document")
+    worker_concurrency: int = Field(default=4, ge=1, le=64, description="Replies made at once")
+    log_format: Literal["console", "json"] = "console"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    def base_url(self) -> str:
+        """Address that people and channels use, without a trailing slash."""
+        return (self.public_url or f"http://{self.host}:{self.port}").rstrip("/")
+
+
+@lru_cache(maxsize=1)
+def get_settings() -> Settings:
+    """Settings of this process, read once."""
+    return Settings()

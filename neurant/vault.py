@@ -1,0 +1,81 @@
+"""Secrets at rest: AES-256-GCM under a key per company, itself wrapped by the master key.
+
+The master key lives outside the database (NEURANT_MASTER_KEY). Company and row are bound as
+associated data, so that a secret copied to another row or company does not open there.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+from uuid import UUID
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from neurant.database.pool import Connection, fetch_value
+from neurant.errors import SetupError
+from neurant.settings import Settings
+
+_NONCE = 12  # bytes, NIST SP 800-38D
+
+
+def _seal(key: bytes, plain: bytes, bound_to: bytes) -> bytes:
+    nonce = os.urandom(_NONCE)
+    return nonce + AESGCM(key).encrypt(nonce, plain, bound_to)
+
+
+def _open(key: bytes, sealed: bytes, bound_to: bytes) -> bytes:
+    try:
+        return AESGCM(key).decrypt(sealed[:_NONCE], sealed[_NONCE:], bound_to)
+    except InvalidTag:
+        raise SetupError("wrong_master_key") from None
+
+
+def _master_key(settings: Settings) -> bytes:
+    if settings.master_key is None:
+        raise SetupError("master_key_missing")
+    try:
+        key = base64.b64decode(settings.master_key.get_secret_value(), validate=True)
+    except ValueError:  # binascii.Error is one
+        raise SetupError("master_key_invalid") from None
+    if len(key) != 32:
+        raise SetupError("master_key_invalid")
+    return key
+
+
+async def _company_key(connection: Connection, settings: Settings, company_id: UUID) -> bytes:
+    wrapped = await fetch_value(
+        connection,
+        "select wrapped_key from public.company_keys where company_id = %s",
+        (company_id,),
+    )
+    if not isinstance(wrapped, bytes):
+        raise SetupError("company_key_missing")
+    return _open(_master_key(settings), wrapped, company_id.bytes)
+
+
+async def ensure_company_key(connection: Connection, settings: Settings, company_id: UUID) -> None:
+    """Make the company's key if it has none, in the caller's transaction (owner, administrador)."""
+    wrapped = _seal(_master_key(settings), os.urandom(32), company_id.bytes)
+    await connection.execute(
+        "insert into public.company_keys (company_id, wrapped_key) values (%s, %s)"
+        " on conflict (company_id) do nothing",
+        (company_id, wrapped),
+    )
+
+
+async def seal_secret(
+    connection: Connection, settings: Settings, company_id: UUID, row_id: UUID, secret: str
+) -> bytes:
+    """``secret`` as it may be stored in the row ``row_id`` of the company."""
+    key = await _company_key(connection, settings, company_id)
+    return _seal(key, secret.encode(), company_id.bytes + row_id.bytes)
+
+
+async def open_secret(
+    connection: Connection, settings: Settings, company_id: UUID, row_id: UUID, sealed: bytes
+) -> str:
+    """The secret that was sealed for this row. Raises SetupError under another master key."""
+    key = await _company_key(connection, settings, company_id)
+    return _open(key, sealed, company_id.bytes + row_id.bytes).decode()

@@ -1,0 +1,85 @@
+"""The worker process: replies, deliveries and general jobs, against one database URL."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from datetime import timedelta
+
+import procrastinate
+
+from neurant.channels import deliver
+from neurant.channels.telegram.outbound import make_client
+from neurant.database.pool import make_pool, require_url
+from neurant.jobs import make_job_app, run_jobs
+from neurant.knowledge.embed import warm
+from neurant.knowledge.files import open_store
+from neurant.logs import configure_logging, get_logger
+from neurant.queue import drain
+from neurant.realtime import Hub
+from neurant.replies.queries import claim_replies, next_due
+from neurant.replies.service import reply
+from neurant.settings import Settings
+
+_REPLY_LEASE = timedelta(seconds=20)
+_DELIVERIES_AT_ONCE = 16
+_AFTER_CRASH = 1.0
+
+log = get_logger(__name__)
+
+
+async def run_worker(settings: Settings) -> None:
+    """Work until SIGTERM or SIGINT, then finish what was begun."""
+    configure_logging(settings, "worker")
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await work(settings, stop)
+
+
+async def work(settings: Settings, stop: asyncio.Event) -> None:
+    """Work until ``stop`` is set."""
+    url = require_url(settings.jobs_database_url, "NEURANT_JOBS_DATABASE_URL")
+    direct = settings.listen_database_url
+    direct_url = direct.get_secret_value() if direct else url
+    warming = asyncio.create_task(asyncio.to_thread(warm))
+    pool = make_pool(url, size=settings.database_pool_size, pooled=direct_url != url)
+    async with pool, make_client() as client, Hub(direct_url).running() as hub:
+        courier = deliver.Courier(pool, hub, settings, client)
+        await warming
+        log.info("worker_ready")
+        async with asyncio.TaskGroup() as group:
+            group.create_task(
+                drain(
+                    "replies",
+                    hub,
+                    lambda free: claim_replies(pool, free, _REPLY_LEASE),
+                    lambda claim: reply(pool, hub, claim),
+                    lambda: next_due(pool),
+                    settings.worker_concurrency,
+                    stop,
+                )
+            )
+            group.create_task(
+                drain(
+                    "outbox",
+                    hub,
+                    lambda free: deliver.claim(courier, free),
+                    lambda claimed: deliver.deliver(courier, claimed),
+                    lambda: next_due(pool),
+                    _DELIVERIES_AT_ONCE,
+                    stop,
+                )
+            )
+            job_app = make_job_app(pool, open_store(settings), url, direct_url)
+            group.create_task(_keep_running_jobs(job_app, stop))
+
+
+async def _keep_running_jobs(app: procrastinate.App, stop: asyncio.Event) -> None:
+    """The queue library gives up when its database goes away; we start it again."""
+    while not stop.is_set():
+        try:
+            await run_jobs(app, stop)
+        except Exception as error:
+            log.warning("jobs_interrupted", error=f"{type(error).__name__}: {error}")
+            await asyncio.sleep(_AFTER_CRASH)

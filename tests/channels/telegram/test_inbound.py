@@ -1,0 +1,230 @@
+"""What Telegram's webhook carries is read, set aside or refused; nothing else can happen."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from neurant.channels.events import InboundMessage, SetAside, is_storable
+from neurant.channels.telegram.inbound import credential, parse
+from neurant.errors import MalformedError
+
+SAMPLES = Path(__file__).parents[3].parent / "shared/data/channel-samples/telegram"
+PROOF = credential(b"secret")
+
+EXPECTED = {
+    "callback-query-inline": "unsupported: callback_query",
+    "callback-query-message": "unsupported: callback_query",
+    "command-with-botname": ("text", "-100123", "/ping@mybot hello world"),
+    "contact": ("contact", "23", "Ana +10438032715"),
+    "document": ("document", "23", ""),
+    "edited-text": "unsupported: edited_message",
+    "group-command": ("text", "-123456789", "/command"),
+    "location": ("location", "23", "37.7893768, -122.3895553"),
+    "photo": ("image", "23", ""),
+    "recorded-private-mention": ("text", "7527593", "@exampleechobot hi"),
+    "recorded-private-text": ("text", "7527593", "how are you"),
+    "sticker": ("image", "23", "👍"),
+    "supergroup-mention": ("text", "-100123", "hello @mybot"),
+    "video": ("video", "23", ""),
+    "voice": ("audio", "23", ""),
+}  # fmt: skip
+needs_samples = pytest.mark.skipif(not SAMPLES.is_dir(), reason=f"no samples at {SAMPLES}")
+
+
+def read(update: object) -> InboundMessage | SetAside:
+    return parse(json.dumps(update).encode(), "tg-account", PROOF)
+
+
+def private(**content: Any) -> dict[str, Any]:
+    message = {
+        "message_id": 9,
+        "date": 1767224901,
+        "chat": {"id": 23, "type": "private", "first_name": "Ana"},
+        "from": {"id": 23, "is_bot": False, "first_name": "Ana", "last_name": "Lee"},
+    }
+    return {"update_id": 700, "message": {**message, **content}}
+
+
+@needs_samples
+def test_every_sample_is_expected_here() -> None:
+    assert {path.stem for path in SAMPLES.glob("*.json")} == set(EXPECTED)
+
+
+@needs_samples
+@pytest.mark.parametrize("name", EXPECTED)
+def test_a_sample_becomes_what_its_kind_says(name: str) -> None:
+    body = json.loads((SAMPLES / f"{name}.json").read_text("utf-8"))["body"]
+    event, expected = read(body), EXPECTED[name]
+    if isinstance(expected, str):
+        assert event == SetAside(f"update:{body['update_id']}", expected)
+        return
+    assert isinstance(event, InboundMessage)
+    assert (event.message_type, event.end_user_id, event.content) == expected
+    message = body["message"]
+    assert event.external_id == f"{message['chat']['id']}:{message['message_id']}"
+    assert event.credential == PROOF
+    is_file = event.message_type in ("image", "video", "audio", "document")
+    assert (event.media_url is not None) == is_file
+
+
+def test_the_largest_photo_is_kept() -> None:
+    sizes = [{"file_id": "small", "width": 90}, {"file_id": "large", "width": 1280}]
+    event = read(private(photo=sizes, caption="mira"))
+    assert isinstance(event, InboundMessage)
+    assert (event.media_url, event.content) == ("telegram-file:large", "mira")
+
+
+def test_what_a_bot_says_is_set_aside_so_that_two_bots_do_not_talk_for_ever() -> None:
+    update = private(text="hola")
+    update["message"]["from"]["is_bot"] = True
+    assert read(update) == SetAside("update:700", "sent by a bot")
+
+
+@pytest.mark.parametrize("bad", ["a\x00b", "a\ud83db", "a\udc00b"])
+def test_what_the_database_cannot_hold_becomes_a_visible_replacement(bad: str) -> None:
+    event = read(private(text=bad))
+    assert isinstance(event, InboundMessage)
+    assert event.content == "a\ufffdb"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"null",
+        b"[]",
+        b"\xff\xfe",
+        b"{",
+        b'{"update_id":"7"}',
+        b'{"update_id":7,"message":{}}',
+        b'{"update_id":7,"message":{"chat":{"id":"abc"},"message_id":1,"text":"x"}}',
+        b'{"update_id":7,"message":{"chat":{"id":NaN},"message_id":1,"text":"x"}}',
+        b'{"update_id":7,"message":{"chat":{"id":1e999},"message_id":1,"text":"x"}}',
+        b'{"update_id":7,"message":{"chat":{"id":true},"message_id":1,"text":"x"}}',
+        b'{"update_id":' + b"9" * 4000 + b"}",
+        b'{"update_id":7,"message":{"chat":{"id":' + b"9" * 400 + b'},"message_id":1,"text":"x"}}',
+        b"[" * 200_000,
+    ],
+    ids=lambda body: body[:40].decode("latin-1"),
+)
+def test_what_no_bot_api_sends_is_malformed(body: bytes) -> None:
+    with pytest.raises(MalformedError):
+        parse(body, "tg-account", PROOF)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"photo": [{"file_id": "a"}], "caption": {"x": 1}},
+        {"photo": [{"file_id": ["a"]}]},
+        {"sticker": {"file_id": "a", "emoji": 5}},
+        {"contact": {"phone_number": 5, "first_name": "a"}},
+        {"text": "hola", "chat": {"id": 5, "title": ["a"]}},
+        {"text": "hola", "chat": {"id": 5}, "from": {"first_name": ["a"]}},
+        {"location": {"latitude": "x", "longitude": {}}},
+    ],
+    ids=str,
+)
+def test_a_field_of_another_kind_is_malformed_and_never_reaches_the_database(
+    content: dict[str, Any],
+) -> None:
+    with pytest.raises(MalformedError):
+        read(private(**content))
+
+
+def check(body: bytes) -> None:
+    """Whatever came, the outcome is one of three, and what is kept can be kept."""
+    try:
+        event = parse(body, "tg-account", PROOF)
+    except MalformedError:
+        return
+    if isinstance(event, SetAside):
+        texts = [event.external_id, event.reason]
+    else:
+        texts = [event.end_user_id, event.external_id, event.content]
+        texts += [value for value in (event.end_user_name, event.media_url) if value is not None]
+        assert len(event.end_user_id) <= 255
+        assert (event.message_type != "text") or event.content
+    assert len(event.external_id) <= 255
+    for text in texts:
+        assert isinstance(text, str)
+        assert is_storable(text)
+
+
+KEYS = st.sampled_from(
+    "update_id message edited_message chat from id title first_name last_name is_bot message_id text"
+    " photo sticker voice document video caption emoji file_id location latitude longitude contact"
+    " phone_number".split()
+)
+ANY_TEXT = st.text(st.characters(codec=None), max_size=12) | st.sampled_from(["\x00", "\ud800", ""])
+LEAF = st.none() | st.booleans() | st.integers() | st.floats() | ANY_TEXT
+JSON = st.recursive(
+    LEAF,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS | ANY_TEXT, inner, max_size=6),
+    max_leaves=25,
+)
+
+
+@given(JSON)
+@settings(max_examples=300, deadline=None)
+def test_any_json_is_read_set_aside_or_malformed(value: object) -> None:
+    check(json.dumps(value).encode())
+    check(json.dumps({"update_id": 7, "message": value}).encode())
+
+
+@given(st.binary(max_size=200))
+@settings(max_examples=300, deadline=None)
+def test_any_bytes_are_read_set_aside_or_malformed(body: bytes) -> None:
+    check(body)
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    found = [path] if path else []
+    inner = (
+        value.items()
+        if isinstance(value, dict)
+        else enumerate(value)
+        if isinstance(value, list)
+        else ()
+    )
+    for key, part in inner:
+        found += places(part, (*path, key))
+    return found
+
+
+FULL = [
+    private(text="hola"),
+    private(photo=[{"file_id": "a"}], caption="c"),
+    private(sticker={"file_id": "a", "emoji": "b"}),
+    private(location={"latitude": 1.5, "longitude": 2}),
+    private(contact={"phone_number": "1", "first_name": "a", "last_name": "b"}),
+    {"update_id": 7, "edited_message": {}},
+]
+
+
+@given(st.data())
+@settings(max_examples=500, deadline=None)
+def test_a_mutated_update_is_read_set_aside_or_malformed(data: st.DataObject) -> None:
+    update = copy.deepcopy(data.draw(st.sampled_from(FULL)))
+    for _ in range(data.draw(st.integers(1, 3))):
+        options = places(update)
+        if not options:
+            break
+        *above, key = data.draw(st.sampled_from(options))
+        holder: Any = update
+        for step in above:
+            holder = holder[step]
+        if data.draw(st.booleans()):
+            holder[key] = data.draw(JSON)
+        elif isinstance(holder, dict):
+            holder[data.draw(ANY_TEXT)] = holder.pop(key)
+        else:
+            holder.pop(key)
+    check(json.dumps(update).encode())

@@ -1,0 +1,85 @@
+"""What every test may use: one embedded PostgreSQL for the session, migrated, on loopback."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from neurant.database.embedded import RunningServer, Urls, start_supervised
+from neurant.database.install import read_secrets
+from neurant.database.migrate import migrate, set_login_passwords
+
+# Tests may lose their database in a power cut; nothing else differs from what users get.
+FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder that any account may pass through (pytest's own is closed to others)."""
+    made = Path(tempfile.mkdtemp(prefix="neurant-test-"))
+    made.chmod(0o711)
+    yield made
+    shutil.rmtree(made, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Iterator[Path]:
+    """The data folder of the session's server."""
+    made = Path(tempfile.mkdtemp(prefix="neurant-tests-"))
+    made.chmod(0o711)
+    yield made
+    shutil.rmtree(made, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def server(data_dir: Path) -> Iterator[RunningServer]:
+    """The session's PostgreSQL; it dies with the tests, however they end."""
+    running = start_supervised(data_dir, FAST)
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="session")
+def urls(server: RunningServer, data_dir: Path) -> Urls:
+    """A migrated database: ``.admin`` (superuser), ``.app`` (web login), ``.jobs`` (worker)."""
+    secret = read_secrets(data_dir)
+    migrate(server.urls.admin)
+    set_login_passwords(server.urls.admin, app=secret.app_password, jobs=secret.jobs_password)
+    return server.urls
+
+
+@pytest.fixture
+def fresh_database(server: RunningServer) -> Iterator[Callable[[], str]]:
+    """Makes an empty database on the session's server; the superuser's URL of it."""
+    admin = server.urls.admin
+    made: list[str] = []
+    numbers = itertools.count(1)
+
+    def make() -> str:
+        name = f"fresh_{os.getpid()}_{next(numbers)}"
+        with psycopg.connect(admin, autocommit=True) as connection:
+            connection.execute(
+                sql.SQL("create database {} template template0").format(sql.Identifier(name))
+            )
+        made.append(name)
+        return admin.replace("/neurant?", f"/{name}?")
+
+    yield make
+    with psycopg.connect(admin, autocommit=True) as connection:
+        for name in made:
+            connection.execute(
+                sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name))
+            )

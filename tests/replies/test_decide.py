@@ -1,0 +1,100 @@
+"""What the bot does with what was said."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from neurant.replies.decide import Situation, decide, without_answer
+from neurant.replies.queries import MessageRow
+from neurant.replies.service import unanswered
+
+ASKED = Situation(
+    company_name="Los Cedros",
+    bot_name="Cedro",
+    bot_is_active=True,
+    is_hitl_active=False,
+    hitl_enabled=True,
+    hitl_triggers=["no_answer", "user_request", "keywords"],
+    keywords=["queja"],
+    fallback_message="¿Te comunico con una persona?",
+    question="¿Cuánto cuesta una limpieza?",
+    last_notice=None,
+    last_bot_text=None,
+    language="es",
+)
+
+
+def test_a_question_goes_to_the_documents() -> None:
+    assert decide(ASKED).action == "retrieve"
+
+
+def test_the_bot_is_silent_while_a_person_attends() -> None:
+    for question in ("¿Cuánto cuesta?", "quiero hablar con una persona", "hola", ""):
+        assert decide(replace(ASKED, is_hitl_active=True, question=question)).action == "none"
+
+
+def test_a_wish_for_a_person_escalates_in_spanish_and_english() -> None:
+    for question in ("Quiero hablar con una persona", "I want to talk to a human"):
+        decision = decide(replace(ASKED, question=question))
+        assert (decision.action, decision.reason) == ("escalate", "user_request")
+
+
+def test_a_keyword_escalates_and_says_which() -> None:
+    decision = decide(replace(ASKED, question="Tengo una QUEJA del servicio"))
+    assert (decision.action, decision.reason, decision.detail) == ("escalate", "keywords", "queja")
+
+
+def test_a_keyword_does_nothing_where_the_trigger_is_off() -> None:
+    off = replace(ASKED, question="Tengo una queja", hitl_triggers=["user_request"])
+    assert decide(off).action == "retrieve"
+
+
+def test_yes_escalates_only_after_the_bot_has_offered() -> None:
+    yes = replace(ASKED, question="sí, por favor")
+    assert decide(yes).action != "escalate"
+    assert decide(replace(yes, last_bot_text=ASKED.fallback_message)).action == "escalate"
+
+
+def test_without_takeover_a_wish_for_a_person_gets_an_honest_answer() -> None:
+    decision = decide(replace(ASKED, hitl_enabled=False, question="quiero hablar con una persona"))
+    assert decision.action == "answer"
+    assert decision.content
+
+
+def test_a_paused_bot_says_so_once() -> None:
+    paused = replace(ASKED, bot_is_active=False)
+    assert decide(paused).content == "bot_inactive"
+    assert decide(replace(paused, last_notice="bot_inactive")).action == "none"
+
+
+def test_a_photo_without_words_is_answered_once() -> None:
+    photo = replace(ASKED, question="")
+    assert decide(photo).content == "text_only"
+    assert decide(replace(photo, last_notice="text_only")).action == "none"
+
+
+def test_a_greeting_is_answered_with_the_names() -> None:
+    content = decide(replace(ASKED, question="¡Hola!")).content
+    assert content is not None
+    assert "Cedro" in content
+    assert "Los Cedros" in content
+
+
+def test_no_answer_escalates_or_offers_as_the_bot_is_set() -> None:
+    assert without_answer(ASKED).action == "escalate"
+    offering = without_answer(replace(ASKED, hitl_triggers=["user_request"]))
+    assert (offering.action, offering.content) == ("answer", ASKED.fallback_message)
+    alone = without_answer(replace(ASKED, hitl_enabled=False))
+    assert alone.action == "answer"
+    assert alone.content != ASKED.fallback_message
+
+
+def test_a_burst_is_read_as_one_question_since_the_last_answer() -> None:
+    newest_first = [
+        MessageRow(5, "end_user", "text", "y los sábados?"),
+        MessageRow(4, "system", "text", "text_only"),
+        MessageRow(3, "end_user", "text", "a qué hora abren"),
+        MessageRow(2, "bot", "text", "Hola"),
+        MessageRow(1, "end_user", "text", "hola"),
+    ]
+    assert unanswered(newest_first) == ("a qué hora abren\ny los sábados?", "text_only", "Hola")
