@@ -99,7 +99,8 @@ async def main() -> None:
         GOAL_MS,
         f"{len(steady.seconds)} questions, median {steady.milliseconds(0.5):.0f} ms,"
         f" worst {max(steady.seconds) * 1000:.0f} ms, {steady.missing} without a source;"
-        f" 1 to 3 s of thinking between two questions; alone: median {median_alone:.0f} ms; {before}",
+        f" 1 to 3 s of thinking between two questions; one visitor alone:"
+        f" median {median_alone:.0f} ms; {before}",
     )
     report(
         "web_answer_browser",

@@ -17,6 +17,7 @@ from neurant.accounts.routes import router as accounts_router
 from neurant.channels import webhooks
 from neurant.channels.ingest import Ingestor
 from neurant.channels.webchat.routes import router as webchat_router
+from neurant.chatbots.routes import router as chatbots_router
 from neurant.console.routes import mount_static
 from neurant.console.routes import router as console_router
 from neurant.database.pool import DatabaseDown, fetch_value, make_pool, require_url
@@ -70,7 +71,13 @@ def _make_api(settings: Settings) -> FastAPI:
     app.get("/healthz", include_in_schema=False)(_healthz)
     app.get("/readyz", include_in_schema=False)(_readyz)
     app.get("/", include_in_schema=False)(_root)
-    for router in (webchat_router, accounts_router, console_router, knowledge_router):
+    for router in (
+        webchat_router,
+        accounts_router,
+        chatbots_router,
+        console_router,
+        knowledge_router,
+    ):
         app.include_router(router)
     mount_static(app)
     return app

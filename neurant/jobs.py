@@ -40,9 +40,7 @@ class _Connector(procrastinate.PsycopgConnector):
     async def _get_standalone_connection(
         self,
     ) -> AsyncGenerator[AsyncConnection, None]:
-        async with await AsyncConnection.connect(
-            self._direct_url, autocommit=True
-        ) as connection:
+        async with await AsyncConnection.connect(self._direct_url, autocommit=True) as connection:
             yield connection
 
 

@@ -32,11 +32,14 @@ class Subscription:
 
     def __init__(self) -> None:
         self._changed: set[UUID] = set()
+        self._anything = False
         self._wake = asyncio.Event()
 
     def wake(self, conversation_id: UUID | None) -> None:
         """A conversation changed; None: anything may have."""
-        if conversation_id is not None:
+        if conversation_id is None:
+            self._anything = True
+        else:
             self._changed.add(conversation_id)
         self._wake.set()
 
@@ -52,7 +55,8 @@ class Subscription:
             return set()
         self._wake.clear()
         changed, self._changed = self._changed, set()
-        return changed
+        anything, self._anything = self._anything, False
+        return set() if anything else changed
 
 
 class Hub:
@@ -160,7 +164,16 @@ class Hub:
             if notify.channel == WORK:
                 self._wake_workers()
                 continue
-            for pair in notify.payload.split(","):
-                company, _, conversation = pair.partition(":")
-                for subscription in self._streams.get(UUID(company), ()):
-                    subscription.wake(UUID(conversation))
+            for company, conversation in _pairs(notify.payload):
+                for subscription in self._streams.get(company, ()):
+                    subscription.wake(conversation)
+
+
+def _pairs(payload: str) -> list[tuple[UUID, UUID]]:
+    """The (company, conversation) pairs of a payload. Any login may notify: nonsense is no news."""
+    try:
+        halves = (pair.partition(":") for pair in payload.split(","))
+        return [(UUID(company), UUID(conversation)) for company, _, conversation in halves]
+    except ValueError:
+        log.warning("strange_notification", payload=payload[:100])
+        return []

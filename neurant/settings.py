@@ -26,18 +26,18 @@ class Settings(BaseSettings):
         default=None, description="How the outside reaches us; webhooks are registered under it"
     )
     app_database_url: SecretStr | None = Field(
-        default=None, description="PostgreSQL as neurant_app (web); may be a transaction pooler"
+        default=None, description="PostgreSQL as neurant_app (web); a pooler is fine"
     )
     jobs_database_url: SecretStr | None = Field(
         default=None, description="PostgreSQL as neurant_jobs (worker); may be a transaction pooler"
     )
     admin_database_url: SecretStr | None = Field(
         default=None,
-        description="PostgreSQL as the migrating login; only for the command line, never for serving",
+        description="PostgreSQL as the migrating login; for the command line only",
     )
     listen_database_url: SecretStr | None = Field(
         default=None,
-        description="Direct connection for LISTEN; needed only when the others pass through a pooler",
+        description="Direct connection for LISTEN; only where the others are poolers",
     )
     database_pool_size: int = Field(default=8, ge=2, le=200)
     files_url: str | None = Field(

@@ -45,6 +45,7 @@ from neurant.settings import Settings
 _POLL_SECONDS = 0.1
 _READY_SECONDS = 60.0
 _DRAIN_SECONDS = 10.0
+_LEFTOVER_SECONDS = 1.0  # the database of a killed run is gone: patience would be wasted
 _DEATHS_BEFORE_READY = 3  # at the first start a child that keeps dying is an error to report
 _BIG_LOG = 10 * 1024 * 1024
 _FRUGAL = {  # one computing thread and few malloc arenas per process: memory before peak speed
@@ -118,7 +119,8 @@ class Platform:
                 stdout=options.pop("stdout", errors),
                 stderr=errors,
                 start_new_session=True,
-                preexec_fn=die_with_parent(signal.SIGTERM),
+                # When we are killed the database goes too: there is nothing left to finish.
+                preexec_fn=die_with_parent(signal.SIGKILL),
                 **options,
             )
         finally:
@@ -261,7 +263,7 @@ def _end_leftovers(folder: Path) -> None:
         process = live_process(pid)
         with contextlib.suppress(psutil.NoSuchProcess):
             if process and process.create_time() == created:
-                stop_process(process, signal.SIGTERM, _DRAIN_SECONDS, signal.SIGKILL)
+                stop_process(process, signal.SIGTERM, _LEFTOVER_SECONDS, signal.SIGKILL)
 
 
 def _run(folder: Path, settings: Settings, listener: Listener, *, demo: bool) -> None:

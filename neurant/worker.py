@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from collections.abc import Coroutine, Sequence
 from datetime import timedelta
+from typing import Any
 
 import procrastinate
 
@@ -24,6 +26,7 @@ from neurant.settings import Settings
 _REPLY_LEASE = timedelta(seconds=20)
 _DELIVERIES_AT_ONCE = 16
 _AFTER_CRASH = 1.0
+_GRACE = 8.0  # seconds for what was begun; the supervisor waits a little longer
 
 log = get_logger(__name__)
 
@@ -48,31 +51,40 @@ async def work(settings: Settings, stop: asyncio.Event) -> None:
         courier = deliver.Courier(pool, hub, settings, client)
         await warming
         log.info("worker_ready")
-        async with asyncio.TaskGroup() as group:
-            group.create_task(
-                drain(
-                    "replies",
-                    hub,
-                    lambda free: claim_replies(pool, free, _REPLY_LEASE),
-                    lambda claim: reply(pool, hub, claim),
-                    lambda: next_due(pool),
-                    settings.worker_concurrency,
-                    stop,
-                )
-            )
-            group.create_task(
-                drain(
-                    "outbox",
-                    hub,
-                    lambda free: deliver.claim(courier, free),
-                    lambda claimed: deliver.deliver(courier, claimed),
-                    lambda: next_due(pool),
-                    _DELIVERIES_AT_ONCE,
-                    stop,
-                )
-            )
-            job_app = make_job_app(pool, open_store(settings), url, direct_url)
-            group.create_task(_keep_running_jobs(job_app, stop))
+        job_app = make_job_app(pool, open_store(settings), url, direct_url)
+        replies = drain(
+            "replies",
+            hub,
+            lambda free: claim_replies(pool, free, _REPLY_LEASE),
+            lambda claim: reply(pool, hub, claim),
+            lambda: next_due(pool),
+            settings.worker_concurrency,
+            stop,
+        )
+        deliveries = drain(
+            "outbox",
+            hub,
+            lambda free: deliver.claim(courier, free),
+            lambda claimed: deliver.deliver(courier, claimed),
+            lambda: deliver.next_due(courier),
+            _DELIVERIES_AT_ONCE,
+            stop,
+        )
+        await _until_stopped([replies, deliveries, _keep_running_jobs(job_app, stop)], stop)
+
+
+async def _until_stopped(parts: Sequence[Coroutine[Any, Any, None]], stop: asyncio.Event) -> None:
+    """Run the parts until ``stop``, or until one fails; then give them a while to finish."""
+    tasks = [asyncio.create_task(part) for part in parts]
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait([*tasks, stopping], return_when=asyncio.FIRST_COMPLETED)
+    stop.set()
+    _, late = await asyncio.wait(tasks, timeout=_GRACE)
+    for task in (*late, stopping):
+        task.cancel()
+    for outcome in await asyncio.gather(*tasks, return_exceptions=True):
+        if isinstance(outcome, Exception):
+            raise outcome
 
 
 async def _keep_running_jobs(app: procrastinate.App, stop: asyncio.Event) -> None:

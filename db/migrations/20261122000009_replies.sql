@@ -20,6 +20,7 @@ language sql volatile security definer set search_path = '' as $$
         where busy.company_id = k.company_id and busy.claimed_until > now()) as turn,
       w.due_at
     from company k
+    join public.companies c on c.id = k.company_id and c.subscription_status <> 'cancelled'
     cross join lateral (
       select r.company_id, r.conversation_id, r.due_at,
         row_number() over (order by r.due_at) as turn
@@ -143,6 +144,7 @@ language sql volatile security definer set search_path = '' as $$
   waiting as (
     select w.*
     from company k
+    join public.companies c on c.id = k.company_id and c.subscription_status <> 'cancelled'
     cross join lateral (
       select o.company_id, o.id, o.due_at, row_number() over (order by o.due_at) as turn
       from public.outbox o
@@ -226,21 +228,41 @@ end $$;
 comment on function private.finish_delivery(uuid, uuid, text, text, text, interval) is
   'What came of a delivery: sent, failed, unknown, or retry later. Definer: nobody may write the outbox by hand.';
 
+create function private.next_reply_due() returns timestamptz
+language sql stable security definer set search_path = '' as $$
+  select min(greatest(r.due_at, coalesce(r.claimed_until, r.due_at)))
+  from public.reply_requests r
+  join public.companies c on c.id = r.company_id and c.subscription_status <> 'cancelled'
+$$;
+comment on function private.next_reply_due() is
+  'When claim_replies next has something to give, over all companies. Definer, as claim_replies.';
+
+create function private.next_delivery_due() returns timestamptz
+language sql stable security definer set search_path = '' as $$
+  select min(greatest(o.due_at, coalesce(o.claimed_until, o.due_at)))
+  from public.outbox o
+  join public.companies c on c.id = o.company_id and c.subscription_status <> 'cancelled'
+  where o.status in ('pending', 'sending')
+    and not exists (  -- what waits behind an older message is due when that one is
+      select from public.outbox older
+      where older.company_id = o.company_id and older.conversation_id = o.conversation_id
+        and older.seq < o.seq and older.status in ('pending', 'sending'))
+$$;
+comment on function private.next_delivery_due() is
+  'When claim_outbox next has something to give, over all companies. Definer, as claim_outbox.';
+
 create function private.queue_depths()
-returns table (replies bigint, deliveries bigint, next_due timestamptz)
+returns table (replies bigint, deliveries bigint)
 language sql stable security definer set search_path = '' as $$
   select (select count(*) from public.reply_requests),
-    (select count(*) from public.outbox o where o.status in ('pending', 'sending')),
-    least(
-      (select min(greatest(r.due_at, coalesce(r.claimed_until, r.due_at))) from public.reply_requests r),
-      (select min(greatest(o.due_at, coalesce(o.claimed_until, o.due_at))) from public.outbox o
-        where o.status in ('pending', 'sending')))
+    (select count(*) from public.outbox o where o.status in ('pending', 'sending'))
 $$;
 comment on function private.queue_depths() is
-  'How much waits, over all companies, and when the next is due. Definer, as claim_replies.';
+  'How much waits, over all companies. Definer, as claim_replies.';
 
 grant execute on function private.claim_replies(integer, interval),
-  private.claim_outbox(integer, interval), private.queue_depths() to neurant_jobs;
+  private.claim_outbox(integer, interval), private.next_reply_due(), private.next_delivery_due(),
+  private.queue_depths() to neurant_jobs;
 grant execute on function
   private.finish_reply(uuid, uuid, bigint, bigint, text, text, jsonb, numeric, text, integer, text, text),
   private.fail_reply(uuid, uuid, text, interval),
@@ -252,6 +274,8 @@ alter function private.finish_reply(uuid, uuid, bigint, bigint, text, text, json
 alter function private.fail_reply(uuid, uuid, text, interval) owner to neurant_router;
 alter function private.claim_outbox(integer, interval) owner to neurant_router;
 alter function private.finish_delivery(uuid, uuid, text, text, text, interval) owner to neurant_router;
+alter function private.next_reply_due() owner to neurant_router;
+alter function private.next_delivery_due() owner to neurant_router;
 alter function private.queue_depths() owner to neurant_router;
 
 reset role;

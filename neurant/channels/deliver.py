@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 import httpx
 
 from neurant.channels.telegram import outbound as telegram
 from neurant.channels.telegram.outbound import Delivery
-from neurant.database.pool import DatabaseDown, Pool, fetch_all, fetch_one
+from neurant.database.pool import Connection, DatabaseDown, Pool, fetch_all, fetch_one, fetch_value
 from neurant.database.tenancy import Worker, tenant
-from neurant.errors import NeurantError
+from neurant.errors import NeurantError, SetupError
 from neurant.logs import get_logger
 from neurant.realtime import Hub
 from neurant.settings import Settings
@@ -24,10 +25,14 @@ LEASE = timedelta(seconds=30)  # longer than the client's timeout for one messag
 _RETRY_SECONDS = (1.0, 5.0, 30.0, 120.0, 600.0)
 _SETTLE_TRIES = 20
 
-_CLAIM = "select company_id, outbox_id, conversation_id, claim_token, outcome from private.claim_outbox(%s, %s)"
+_CLAIM = """
+select company_id, outbox_id, conversation_id, claim_token, outcome
+from private.claim_outbox(%s, %s)
+"""
 _LOAD = """
 select o.attempts, m.sender_type, m.content, c.end_user_id, c.channel, a.id as account_id,
-  a.secrets_encrypted, u.first_name as sender_name, b.personality_traits ->> 'language' as language
+  a.secrets_encrypted, u.first_name as sender_name, b.personality_traits ->> 'language' as language,
+  m.knowledge_sources
 from public.outbox o
 join public.messages m on m.company_id = o.company_id and m.id = o.message_id
 join public.conversations c on c.company_id = o.company_id and c.id = o.conversation_id
@@ -65,13 +70,18 @@ class Outgoing:
     secrets_encrypted: bytes | None
     sender_name: str | None
     language: str | None
+    knowledge_sources: list[dict[str, Any]] | None
 
     def as_text(self) -> str:
-        """What the end user reads; a system line's key becomes a text."""
-        if self.sender_type != "system":
-            return self.content
+        """What the end user reads: a system line's text, a quote with where it stands."""
         language: Language = "en" if self.language == "en" else "es"
-        return text(f"system.{self.content}", language, name=self.sender_name or "")
+        if self.sender_type == "system":
+            return text(f"system.{self.content}", language, name=self.sender_name or "")
+        if self.knowledge_sources:
+            source = self.knowledge_sources[0]
+            cited = "cited_with_page" if source.get("page") else "cited"
+            return text(f"replies.{cited}", language, **(source | {"quote": self.content}))
+        return self.content
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,33 +105,58 @@ async def claim(courier: Courier, limit: int) -> list[Claimed]:
     return [one for one in claimed if one.outcome == "sending"]
 
 
+async def next_due(courier: Courier) -> datetime | None:
+    """When a message next has to leave, by the database's clock."""
+    async with courier.pool.connection() as connection:
+        due = await fetch_value(connection, "select private.next_delivery_due()")
+    return due if isinstance(due, datetime) else None
+
+
 async def deliver(courier: Courier, claimed: Claimed) -> None:
     """Send one message and settle its row with what the channel said."""
-    async with tenant(courier.pool, Worker(claimed.company_id)) as connection:
-        outgoing = await fetch_one(connection, Outgoing, _LOAD, (claimed.outbox_id,))
-        if outgoing is None:
-            raise RuntimeError(f"outbox row {claimed.outbox_id} is gone")
-        try:
-            token = await open_secret(
-                connection,
-                courier.settings,
-                claimed.company_id,
-                outgoing.account_id,
-                outgoing.secrets_encrypted or b"",
-            )
-        except NeurantError as error:
-            token, delivery = "", Delivery("failed", error=error.code)
-    if token:
-        delivery = await telegram.send(
-            courier.client,
-            courier.settings.telegram_api_url,
-            token,
-            outgoing.end_user_id,
-            outgoing.as_text(),
-        )
-    await _settle(courier, claimed, _bounded(delivery, outgoing.attempts))
+    attempts, delivery = await _attempt(courier, claimed)
+    await _settle(courier, claimed, _bounded(delivery, attempts))
     courier.hub.announce(claimed.company_id, claimed.conversation_id)
     courier.hub.announce_work()
+
+
+async def _attempt(courier: Courier, claimed: Claimed) -> tuple[int, Delivery]:
+    """How often this message was tried, and what came of it now."""
+    attempts = 1
+    try:
+        async with tenant(courier.pool, Worker(claimed.company_id)) as connection:
+            outgoing = await fetch_one(connection, Outgoing, _LOAD, (claimed.outbox_id,))
+            if outgoing is None:  # its company was closed after the claim
+                return attempts, Delivery("failed", error="not_readable")
+            attempts = outgoing.attempts
+            token = await _token(courier, connection, claimed, outgoing)
+    except DatabaseDown as error:  # nothing has left yet
+        return attempts, Delivery("retry", error=f"database_away: {type(error).__name__}")
+    except NeurantError as error:
+        return attempts, Delivery("failed", error=error.code)
+    delivery = await telegram.send(
+        courier.client,
+        courier.settings.telegram_api_url,
+        token,
+        outgoing.end_user_id,
+        outgoing.as_text(),
+    )
+    return attempts, delivery
+
+
+async def _token(
+    courier: Courier, connection: Connection, claimed: Claimed, outgoing: Outgoing
+) -> str:
+    """The bot's token. NeurantError when it was never stored, or under another master key."""
+    if not outgoing.secrets_encrypted:
+        raise SetupError("company_key_missing")
+    return await open_secret(
+        connection,
+        courier.settings,
+        claimed.company_id,
+        outgoing.account_id,
+        outgoing.secrets_encrypted,
+    )
 
 
 def _bounded(delivery: Delivery, attempts: int) -> Delivery:

@@ -55,7 +55,7 @@ def is_storable(text: str) -> bool:
 
 
 def storable(text: str) -> str:
-    """The text with what PostgreSQL cannot hold made visible as U+FFFD, so that nothing vanishes."""
+    """The text with what PostgreSQL cannot hold made visible as U+FFFD, so nothing vanishes."""
     if is_storable(text):
         return text
     return "".join(

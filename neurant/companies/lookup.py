@@ -25,7 +25,9 @@ where c.subscription_status <> 'cancelled' and u.is_active and u.auth_user_id is
 order by c.slug
 """
 _BOTS = """
-select b.name from public.chatbots b where b.company_id = %s and b.retired_at is null order by b.name
+select b.name from public.chatbots b
+where b.company_id = %s and b.retired_at is null
+order by b.name
 """
 _BOT = """
 select b.id from public.chatbots b

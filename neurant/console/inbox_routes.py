@@ -70,7 +70,10 @@ async def _news(request: Request, staff: SignedIn) -> AsyncIterator[ServerSentEv
         while True:
             yield ServerSentEvent("1", event="news")
             await asyncio.sleep(_AT_MOST_EVERY)
-            if not await subscription.wait(_SLOW_TIMER) and await session_of(request) is None:
+            if await subscription.wait(_SLOW_TIMER):
+                continue
+            # Shielded: a browser that leaves in the middle must not cost a pooled connection.
+            if await asyncio.shield(asyncio.ensure_future(session_of(request))) is None:
                 return  # signed out or deactivated meanwhile
 
 

@@ -80,9 +80,9 @@ def customer_name(name: str | None, end_user_id: str, t: Translate) -> str:
 def system_line(t: Translate, key: str, name: str | None) -> str:
     """A system message as staff read it; what they are told differs from what visitors are told."""
     who = name or t("console.thread.team")
-    for section in ("console.system", "system"):
+    for name in (f"console.system.{key}", f"system.{key}"):
         try:
-            return t(f"{section}.{key}", name=who)
+            return t(name, name=who)
         except KeyError:
             continue
     return key
@@ -109,11 +109,12 @@ def _row(row: ListedConversation, t: Translate) -> Row:
         speaker = "you" if row.last_is_mine else "human"
     since = row.hitl_activated_at or row.last_message_at
     reason = row.hitl_reason or "manual"
+    group = _group_of(row)
     return Row(
         id=row.id,
         name=customer_name(row.end_user_name, row.end_user_id, t),
         channel=row.channel,
-        group=_group_of(row),
+        group=group,
         last_message_at=row.last_message_at,
         last_speaker=speaker,
         last_text=row.last_text or "",
@@ -121,7 +122,7 @@ def _row(row: ListedConversation, t: Translate) -> Row:
         reason_kind=_REASON_KINDS.get(reason, "line"),
         operator=row.operator or t("console.thread.team"),
         waiting_since=since,
-        pressure=pressure(since) if row.is_hitl_active else "ok",
+        pressure=pressure(since) if group == "queue" else "ok",
     )
 
 
@@ -170,10 +171,18 @@ def _problem(message: StoredMessage, t: Translate) -> str | None:
     if message.status == "failed":
         if not message.last_error:
             return t("console.delivery.failed_plain")
-        return t("console.delivery.failed", reason=message.last_error)
+        return t("console.delivery.failed", reason=_reason(message.last_error, t))
     if message.status in ("unknown", "cancelled"):
         return t(f"console.delivery.{message.status}")
     return None
+
+
+def _reason(error: str, t: Translate) -> str:
+    """A reason of ours in the reader's language; the channel's own words as they are."""
+    try:
+        return t(f"errors.{error}")
+    except KeyError:
+        return error
 
 
 def _level(confidence: float | None) -> int:

@@ -1,7 +1,7 @@
 """The one way to open a transaction for a principal.
 
-A principal is what the process knows of the caller. The database verifies it (``private.company_id()``
-in the policies): a principal that does not stand sees and writes nothing.
+A principal is what the process knows of the caller. The database verifies it (by
+``private.company_id()`` in the policies): one that does not stand sees and writes nothing.
 """
 
 from __future__ import annotations

@@ -25,7 +25,6 @@ from neurant.knowledge.passage import (
     weights,
 )
 from neurant.knowledge.rank import Candidate, Ranked
-from neurant.texts import Language, text
 
 CONSIDERED = 8
 MAX_QUESTION_CHARS = 1_000
@@ -44,7 +43,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the bot says. ``confidence`` is the calibrated probability (0..1) that it answers."""
+    """A quote that answers. ``confidence`` is the calibrated probability (0..1) that it does."""
 
     text: str
     sources: list[Source]
@@ -88,13 +87,12 @@ THRESHOLD = 0.5
 def answer(
     question: str,
     ranked: Sequence[Ranked],
-    language: Language = "es",
     threshold: float = THRESHOLD,
 ) -> Answer | None:
     """Quote the passage that answers ``question``, or None: "I don't know" is a good answer.
 
-    ``ranked`` comes from ``rank.fuse``, best first; ``language`` is that of the sentence around the
-    quote. The quote is data of the company's and is never interpreted.
+    ``ranked`` comes from ``rank.fuse``, best first. The quote is data of the company's and is never
+    interpreted.
     """
     found = choose(question, ranked)
     if found is None:
@@ -104,7 +102,7 @@ def answer(
     if confidence < threshold:
         return None
     source = Source(candidate.document, candidate.page_number, window.quote, candidate.chunk_id)
-    return Answer(_say(source, language), [source], round(confidence, 3))
+    return Answer(source.quote, [source], round(confidence, 3))
 
 
 def choose(question: str, ranked: Sequence[Ranked]) -> tuple[Candidate, Window, Signals] | None:
@@ -173,14 +171,7 @@ def probability(signals: Signals) -> float:
     return 1 / (1 + math.exp(-total))
 
 
-def _say(source: Source, language: Language) -> str:
-    name = "knowledge.answer_with_page" if source.page is not None else "knowledge.answer"
-    return text(
-        name, language, document=_name(source.document), page=source.page, quote=source.quote
-    )
-
-
-def _name(document: str) -> str:
+def display_name(document: str) -> str:
     """A document's name without the file's extension, as a person would say it."""
     stem, dot, extension = document.rpartition(".")
     return stem if dot and stem and extension.lower() in ("pdf", "docx", "txt", "md") else document

@@ -55,9 +55,7 @@ async def add_document(
     language: Language = "es",
 ) -> AddedDocument:
     """Add the file and wait until it can be asked about. Raises our errors, in clear words."""
-    if not path.is_file():
-        raise SetupError("file_missing", path=path)
-    data = await asyncio.to_thread(path.read_bytes)
+    data = await asyncio.to_thread(_read, path)
     urls = database_urls(settings)
     staff, bot_id = await find_bot(urls.admin, bot, company)
     async with command_pool(urls.app) as pool:
@@ -65,6 +63,13 @@ async def add_document(
             pool, open_store(settings), settings, staff, bot_id, path.name, data
         )
         return await _wait(pool, staff, document_id, on_progress, language)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise SetupError("file_unreadable", path=path, reason=error.strerror) from None
 
 
 async def _wait(

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import sys
+import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -21,8 +24,15 @@ from neurant.knowledge.files import read_file
 from neurant.knowledge.search import vector_text
 from neurant.logs import get_logger
 
-# One thread, besides the questions' own: a long document must not slow down the answers.
-_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="embed-document")
+
+def _step_back() -> None:
+    """Documents give way to questions: on Linux a thread can have a priority of its own."""
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
+
+
+_NICE = 10
+_threads = ThreadPoolExecutor(2, thread_name_prefix="embed-document", initializer=_step_back)
 _PROGRESS_EVERY = 8  # chunks
 _READ_SHARE = 5  # percent of the progress that reading the file stands for
 
@@ -71,8 +81,8 @@ async def process_document(
     try:
         data = await read_file(store, file.file_url)
         loop = asyncio.get_running_loop()
-        extracted = await loop.run_in_executor(_thread, extract, data, file.original_filename)
-        chunks = await loop.run_in_executor(_thread, chunk, extracted)
+        extracted = await loop.run_in_executor(_threads, extract, data, file.original_filename)
+        chunks = await loop.run_in_executor(_threads, chunk, extracted)
         vectors = await _embed(pool, worker, document_id, chunks)
         await _store(pool, worker, document_id, extracted, chunks, vectors)
     except NeurantError as error:
@@ -87,13 +97,13 @@ async def _embed(
 ) -> list[list[float]]:
     loop = asyncio.get_running_loop()
     vectors: list[list[float]] = []
-    for number, one in enumerate(chunks):
-        if number % _PROGRESS_EVERY == 0:
-            done = _READ_SHARE + (99 - _READ_SHARE) * number // len(chunks)
-            async with tenant(pool, worker) as connection:
-                await connection.execute(_PROGRESS, (done, document_id))
-        passage = "\n".join(filter(None, (one.section_title, one.content)))
-        vectors.append(await loop.run_in_executor(_thread, embed_passage, passage))
+    for start in range(0, len(chunks), _PROGRESS_EVERY):
+        done = _READ_SHARE + (99 - _READ_SHARE) * start // len(chunks)
+        async with tenant(pool, worker) as connection:
+            await connection.execute(_PROGRESS, (done, document_id))
+        texts = [one.embedding_text() for one in chunks[start : start + _PROGRESS_EVERY]]
+        futures = [loop.run_in_executor(_threads, embed_passage, text) for text in texts]
+        vectors += await asyncio.gather(*futures)
     return vectors
 
 

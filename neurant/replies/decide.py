@@ -41,7 +41,7 @@ class Situation:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """``content`` is said (for ``notice``: a key of the catalogue); ``reason`` is why it escalates."""
+    """``content`` is said (a ``notice``: a key of the catalogue); ``reason``: why it escalates."""
 
     action: Action
     content: str | None = None

@@ -54,13 +54,16 @@ _OTHER_SENSE = (
 
 _ES = [
     rf"\b{_SPEAK} {_A}{_SOMEONE}\b{_REAL}{_OTHER_SENSE}",
-    rf"\b(?:me |nos )?{_HAND_OVER} (?:ya )?(?:con|a) {_A}{_SOMEONE}\b{_REAL}{_OTHER_SENSE}",
+    rf"\b(?:me |nos )?{_HAND_OVER} (?:ya )?(?:con|al?) {_A}{_SOMEONE}\b{_REAL}{_OTHER_SENSE}",
     rf"\b{_WANT} (?:que )?{_A}{_AGENT}\b{_REAL}{_OTHER_SENSE}",
     rf"\b(?:quiero|quisiera|necesito|prefiero|deseo) (?:a |con )?(?:una|otra) persona\b{_REAL}$",
     rf"\b(?:que )?me (?:atienda|ayude|atiende|conteste|responda) {_A}{_SOMEONE}\b{_OTHER_SENSE}",
     r"\b(?:persona|agente|asesor|operador|atencion|ayuda) (?:real|humana|humano|de verdad)\b",
     rf"\b(?:hay|esta) {_A}{_AGENT}\b{_REAL}(?= disponible| que me| ahi|$)",
     r"\bser humano\b",
+    r"\b(?:alguien|una persona|alguna persona|un humano) (?:que )?(?:me|nos) "
+    r"(?:puede |pueda |podria )?(?:ayud|atiend|atend|llam|contest|respond)\w*",
+    r"\bme (?:puede |pueden |podria )?(?:llamar|atender|ayudar|llama|contactar) alguien\b",
     r"\bno quiero (?:hablar|seguir hablando|chatear) con (?:un|una|el|este|la) "
     r"(?:bot|robot|maquina|chatbot|ia)\b",
     r"\bhay alguien (?:ahi|real|que me atienda|que me ayude|que me pueda (?:ayudar|atender))\b",

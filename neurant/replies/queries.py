@@ -124,9 +124,9 @@ async def claim_replies(pool: Pool, limit: int, lease: timedelta) -> list[Claim]
 
 
 async def next_due(pool: Pool) -> datetime | None:
-    """When a queue next has something to do, by the database's clock."""
+    """When a reply is next due, by the database's clock."""
     async with pool.connection() as connection:
-        due = await fetch_value(connection, "select next_due from private.queue_depths()")
+        due = await fetch_value(connection, "select private.next_reply_due()")
     return due if isinstance(due, datetime) else None
 
 

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from neurant.database.pool import Pool
 from neurant.database.tenancy import Worker, tenant
-from neurant.knowledge.answer import Answer, answer
+from neurant.knowledge.answer import Answer, answer, display_name
 from neurant.knowledge.rank import Ranked
 from neurant.knowledge.search import search
 from neurant.logs import get_logger
@@ -111,7 +111,7 @@ async def _from_documents(
     pool: Pool, worker: Worker, chatbot_id: UUID, now: Situation, started: float
 ) -> tuple[Reply, KnowledgeQuery]:
     ranked = await search(pool, worker, chatbot_id, now.question)
-    found = answer(now.question, ranked, language=now.language)
+    found = answer(now.question, ranked)
     elapsed = int((time.monotonic() - started) * 1000)
     similarities = [r.candidate.similarity for r in ranked if r.candidate.similarity is not None]
     query = KnowledgeQuery(
@@ -126,7 +126,7 @@ def _answered(found: Answer, ranked: Sequence[Ranked], elapsed: int) -> Reply:
     documents = {r.candidate.chunk_id: r.candidate.document_id for r in ranked}
     sources = [
         {
-            "document": source.document,
+            "document": display_name(source.document),
             "page": source.page,
             "quote": source.quote,
             "chunk_id": str(source.chunk_id),

@@ -34,8 +34,10 @@ def demo(folder: Path) -> Iterator[Platform]:
         port = probe.getsockname()[1]
     log = (folder / "up.log").open("wb")
     process = subprocess.Popen(
-        [str(Path(sys.executable).with_name("neurant")), "up", "--demo", "--port", str(port)]
-        + ["--data-dir", str(folder / "data")],
+        [
+            *(sys.executable, "-m", "neurant", "up", "--demo"),
+            *("--port", str(port), "--data-dir", str(folder / "data")),
+        ],
         stdout=log,
         stderr=log,
         env=os.environ | {"LANG": "es_CO.UTF-8"},

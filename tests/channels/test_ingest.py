@@ -88,7 +88,9 @@ async def test_a_first_message_opens_a_conversation_and_asks_for_one_reply(
     assert (first.outcome, first.seq, first.company_id) == ("stored", 1, acme.id)
     assert (second.outcome, second.seq) == ("stored", 2)
     assert second.conversation_id == first.conversation_id
-    [[last, name]] = await rows(own.admin, "select last_message_at, end_user_name from conversations")
+    [[last, name]] = await rows(
+        own.admin, "select last_message_at, end_user_name from conversations"
+    )
     assert last >= before
     assert name == "Ana"
     [[asked]] = await rows(own.admin, "select count(*) from reply_requests")
@@ -178,7 +180,10 @@ async def test_a_refused_row_of_a_webhook_is_kept_raw_and_acknowledged(
 
         def update(number: int, text: str) -> dict[str, object]:
             chat = {"id": 5, "type": "private", "first_name": "Ana"}
-            return {"update_id": number, "message": {"message_id": number, "chat": chat, "text": text}}
+            return {
+                "update_id": number,
+                "message": {"message_id": number, "chat": chat, "text": text},
+            }
 
         wild, tame = update(1, "t" * 20_001), update(2, "hola")
         answers = await asyncio.gather(
@@ -215,7 +220,10 @@ async def test_a_wrong_credential_is_refused_and_an_unknown_account_unknown(
     cases = [
         (said(acme, "a"), "stored"),
         (replace(said(acme, "b"), credential=b"x" * 32), "refused"),
-        (replace(said(acme, "c"), credential=credential(rival.telegram_secret.encode())), "refused"),
+        (
+            replace(said(acme, "c"), credential=credential(rival.telegram_secret.encode())),
+            "refused",
+        ),
         (replace(said(acme, "d"), routing_id="nobody-knows"), "unknown"),
         (replace(said(acme, "e"), channel="web"), "unknown"),
         (web, "stored"),
@@ -265,14 +273,13 @@ async def test_without_a_database_nothing_is_acknowledged_and_afterwards_all_is_
             db.execute("select pg_terminate_backend(pid) from pg_stat_activity where datname = %s"
                        " and pid <> pg_backend_pid()", (database,))  # fmt: skip
             outcomes = await asyncio.gather(
-                *(ingestor.put(said(acme, f"durante {n}")) for n in range(5)), return_exceptions=True
+                *(ingestor.put(said(acme, f"durante {n}")) for n in range(5)),
+                return_exceptions=True,
             )
         for one in outcomes:
             assert isinstance(one, UnavailableError) or one.outcome == "stored"
         acknowledged = {"antes"} | {
-            f"durante {number}"
-            for number, one in enumerate(outcomes)
-            if isinstance(one, Ingested)
+            f"durante {number}" for number, one in enumerate(outcomes) if isinstance(one, Ingested)
         }
         stored = {content for (content,) in await rows(own.admin, "select content from messages")}
         assert acknowledged <= stored
@@ -292,7 +299,9 @@ async def test_without_a_database_nothing_is_acknowledged_and_afterwards_all_is_
     await check_books(own.admin)
 
 
-async def test_a_database_that_is_not_there_is_unavailable(companies: tuple[Company, Company]) -> None:
+async def test_a_database_that_is_not_there_is_unavailable(
+    companies: tuple[Company, Company],
+) -> None:
     url = f"postgresql://neurant_app@127.0.0.1:{free_port()}/x?sslmode=disable"
     pool: Pool = make_pool(url, size=2, pooled=False)
     pool.timeout = 0.3
@@ -305,7 +314,9 @@ async def test_a_database_that_is_not_there_is_unavailable(companies: tuple[Comp
         await pool.close()
 
 
-async def test_stopping_leaves_nobody_waiting(own: Urls, companies: tuple[Company, Company]) -> None:
+async def test_stopping_leaves_nobody_waiting(
+    own: Urls, companies: tuple[Company, Company]
+) -> None:
     acme, _ = companies
     async with make_pool(own.app, size=4, pooled=False) as pool, asyncio.timeout(20):
         with psycopg.connect(own.admin) as db:

@@ -44,7 +44,7 @@ async def test_nothing_of_the_caller_stays_on_the_connection(pool: Pool, acme: C
 
 async def test_an_exception_rolls_back(pool: Pool, acme: Company, urls: Urls) -> None:
     defer = "select private.defer_job('process_document', '{}')"
-    with pytest.raises(LookupError):
+    with pytest.raises(LookupError):  # noqa: PT012 - the block is what is tested
         async with tenant(pool, acme.staff("owner")) as connection:
             await connection.execute(defer)
             raise LookupError
@@ -54,7 +54,7 @@ async def test_an_exception_rolls_back(pool: Pool, acme: Company, urls: Urls) ->
 
 
 async def test_a_swallowed_failure_is_not_mistaken_for_a_commit(pool: Pool, acme: Company) -> None:
-    with pytest.raises(RuntimeError):
+    with pytest.raises(RuntimeError):  # noqa: PT012 - the block is what is tested
         async with tenant(pool, acme.staff("owner")) as connection:
             with pytest.raises(psycopg.errors.DivisionByZero):
                 await connection.execute("select 1 / 0")

@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "bench"))
 from offline_search import Company, demo_company
 
 from neurant.knowledge import embed
-from neurant.knowledge.answer import Answer, answer, choose, probability
+from neurant.knowledge.answer import Answer, answer, choose, display_name, probability
 from neurant.knowledge.passage import best_window, read_question, units, weights
 from neurant.knowledge.rank import Candidate, Ranked
 
@@ -118,7 +118,6 @@ def test_a_price_comes_with_its_columns_its_document_and_its_page(clinic: Compan
     given = ask(clinic, "¿Cuánto cuesta una limpieza dental?")
     assert given is not None
     assert given.text == (
-        "Según «Tarifas y tratamientos 2026» (pág. 1):\n\n"
         "Tratamiento Precio Duración\nLimpieza dental (profilaxis) $130.000 45 minutos"
     )
     source = given.sources[0]
@@ -127,11 +126,10 @@ def test_a_price_comes_with_its_columns_its_document_and_its_page(clinic: Compan
     assert 0.5 < given.confidence <= 1
 
 
-def test_the_sentence_around_the_quote_is_in_the_language_asked_for(clinic: Company) -> None:
-    question = "What time do you open on Saturdays?"
-    given = answer(question, clinic.search(question), language="en")
-    assert given is not None
-    assert given.text.startswith("From “Horarios y sedes”:\n\n")
+def test_a_document_is_named_without_its_extension() -> None:
+    assert display_name("Tarifas 2026.pdf") == "Tarifas 2026"
+    assert display_name("Notas v1.2") == "Notas v1.2"
+    assert display_name(".pdf") == ".pdf"
 
 
 def test_all_the_hours_are_quoted_when_no_day_is_named(clinic: Company) -> None:
@@ -187,7 +185,7 @@ def test_braces_and_markup_in_a_document_are_quoted_and_not_interpreted() -> Non
     passage = Candidate(UUID(int=1), UUID(int=2), "{x}.txt", None, None, content, 0.93, 0.1)
     given = answer("¿Cuál es el código de descuento?", [Ranked(passage, 1.0)], threshold=0.0)
     assert given is not None
-    assert given.text == f"Según «{{x}}»:\n\n{content}"
+    assert given.text == content
 
 
 @settings(deadline=None, max_examples=60)

@@ -11,12 +11,14 @@ from pathlib import Path
 import psycopg
 import pytest
 from psycopg import sql
+from support.stage import stage
+from support.telegram_peer import TelegramPeer, telegram_peer
 
 from neurant.database.embedded import RunningServer, Urls
 from neurant.database.migrate import migrate
 from neurant.settings import Settings
-from support.telegram_peer import TelegramPeer, telegram_peer
 
+__all__ = ["own", "peer", "settings", "stage", "template"]
 _numbers = itertools.count(1)
 
 

@@ -18,9 +18,9 @@ from uuid import UUID
 
 import psycopg
 import uvicorn
+from companies import Company
 from starlette.types import ASGIApp
 
-from companies import Company
 from neurant import worker
 from neurant.channels.ingest import Ingestor
 from neurant.channels.webhooks import Webhooks

@@ -27,7 +27,8 @@ _SLOW_TIMER = 20.0  # seconds after which a stream reads again though nothing wa
 _PAGE = 200
 
 _STATE = """
-select c.id as conversation_id, c.status, c.is_hitl_active, c.assigned_operator_id is not null as taken,
+select c.id as conversation_id, c.status, c.is_hitl_active,
+  c.assigned_operator_id is not null as taken,
   private.operator_name(c.assigned_operator_id) as operator,
   exists (select from public.reply_requests r where r.company_id = c.company_id
     and r.conversation_id = c.id) as thinking

@@ -159,9 +159,33 @@ def check(body: bytes) -> None:
 
 
 KEYS = st.sampled_from(
-    "update_id message edited_message chat from id title first_name last_name is_bot message_id text"
-    " photo sticker voice document video caption emoji file_id location latitude longitude contact"
-    " phone_number".split()
+    [
+        "update_id",
+        "message",
+        "edited_message",
+        "chat",
+        "from",
+        "id",
+        "title",
+        "first_name",
+        "last_name",
+        "is_bot",
+        "message_id",
+        "text",
+        "photo",
+        "sticker",
+        "voice",
+        "document",
+        "video",
+        "caption",
+        "emoji",
+        "file_id",
+        "location",
+        "latitude",
+        "longitude",
+        "contact",
+        "phone_number",
+    ]
 )
 ANY_TEXT = st.text(st.characters(codec=None), max_size=12) | st.sampled_from(["\x00", "\ud800", ""])
 LEAF = st.none() | st.booleans() | st.integers() | st.floats() | ANY_TEXT

@@ -18,7 +18,9 @@ pytest_plugins = ("support.fixtures",)
 pytestmark = pytest.mark.anyio
 
 LONG = st.lists(
-    st.sampled_from(["a" * 3000, "b" * 1500, "ñ" * 4095, "c" * 4096, "d" * 4097, " ", "\n", "x" * 7]),
+    st.sampled_from(
+        ["a" * 3000, "b" * 1500, "ñ" * 4095, "c" * 4096, "d" * 4097, " ", "\n", "x" * 7]
+    ),
     max_size=9,
 ).map("".join)
 
@@ -168,4 +170,3 @@ async def test_a_text_that_arrived_in_part_is_neither_sent_nor_sent_again(
     delivery = await send(client, peer.url, token, "42", "b" * 5000)
     assert delivery.outcome == "unknown"
     assert delivery.error == "only 1 part(s) arrived: 500: no"
-

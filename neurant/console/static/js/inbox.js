@@ -60,11 +60,19 @@ function showLive(isOn) {
   const text = isOn ? "" : announcer.dataset.reconnecting;
   if (announcer.textContent !== text) announcer.textContent = text;
 }
-live.addEventListener("htmx:sse:after:connection", (event) => showLive(event.detail.connection.status === 200));
-live.addEventListener("htmx:sse:before:connection", (event) => event.detail.connection.attempt > 1 && showLive(false));
-live.addEventListener("htmx:sse:error", () => showLive(false));
+let streamOpen = false;
+function streamIs(open) {
+  streamOpen = open;
+  showLive(open);
+}
+live.addEventListener("htmx:sse:after:connection", (event) => streamIs(event.detail.connection.status === 200));
+live.addEventListener("htmx:sse:before:connection", (event) => event.detail.connection.attempt > 1 && streamIs(false));
+live.addEventListener("htmx:sse:error", () => streamIs(false));
 addEventListener("offline", () => showLive(false));
-addEventListener("online", () => window.htmx.trigger(inbox, "refresh"));
+addEventListener("online", () => {
+  showLive(streamOpen);
+  window.htmx.trigger(inbox, "refresh");
+});
 
 // Waiting times and the number of the queue, between two refreshes.
 const UNITS = [["d", 86400], ["h", 3600], ["min", 60], ["s", 1]];

@@ -41,7 +41,6 @@ export function createOutbox(session, store, thread) {
   }
 
   /** True when the server has it, false when it said no. Throws for what may pass by itself. */
-
   async function send(entry) {
     const body = JSON.stringify({ client_id: entry.client_id, text: entry.text });
     try {

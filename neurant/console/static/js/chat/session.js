@@ -50,6 +50,7 @@ export class Refused extends Error {
 
 export function createSession(base, store) {
   let opening = null;
+  const renewed = new EventTarget();
 
   async function open() {
     const response = await fetch(`${base}/session`, { method: "POST" });
@@ -74,13 +75,15 @@ export function createSession(base, store) {
     const response = await fetch(base + path, { ...options, headers, cache: "no-store" });
     if (response.status === 401 && again) {
       if (store.get("token") === used) store.remove("token");
+      await token();
+      renewed.dispatchEvent(new Event("renewed"));
       return authorized(path, options, false);
     }
     if (!response.ok) throw await refusal(response);
     return response;
   }
 
-  return { authorized };
+  return { authorized, renewed };
 }
 
 async function refusal(response) {

@@ -9,6 +9,7 @@ export function follow(session, { onEvent, onState }) {
   let lastId = "";
   let delay = FIRST_DELAY;
   let wake = () => {};
+  let current = null; // what to abort while the stream is open
 
   async function once() {
     const abort = new AbortController();
@@ -19,6 +20,7 @@ export function follow(session, { onEvent, onState }) {
         signal: abort.signal,
       });
       onState(true);
+      current = abort;
       for await (const event of events(response.body)) {
         clearTimeout(watchdog);
         watchdog = setTimeout(() => abort.abort(), SILENCE);
@@ -28,9 +30,16 @@ export function follow(session, { onEvent, onState }) {
       }
     } finally {
       clearTimeout(watchdog);
+      current = null;
       abort.abort();
     }
   }
+
+  // Another visitor to the server from now on: an open stream would still be the old one's.
+  session.renewed.addEventListener("renewed", () => {
+    lastId = "";
+    current?.abort();
+  });
 
   async function forever() {
     for (;;) {

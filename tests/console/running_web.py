@@ -1,0 +1,119 @@
+"""The web process on a real port, and people of a company who are signed in to it."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import psycopg
+import pytest
+import uvicorn
+from companies import Company, make_company
+from console.people import PASSWORD, Visitor, write
+
+from neurant.accounts.service import hash_password
+from neurant.app import create_app
+from neurant.database.embedded import Urls
+from neurant.settings import Settings
+
+
+@pytest.fixture(scope="session")
+def web_url(urls: Urls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Address of a web process on the session's database."""
+    settings = Settings(
+        data_dir=tmp_path_factory.mktemp("web"),
+        app_database_url=urls.app,
+        files_url=(tmp_path_factory.mktemp("files")).as_uri(),
+        log_level="warning",
+    )
+    listener = socket.create_server(("127.0.0.1", 0))
+    config = uvicorn.Config(
+        lambda: create_app(settings), factory=True, log_config=None, timeout_graceful_shutdown=1
+    )
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=lambda: asyncio.run(server._serve([listener])), daemon=True)
+    thread.start()
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    httpx.Client(transport=httpx.HTTPTransport(retries=20)).get(f"{url}/healthz")
+    yield url
+    server.should_exit = True
+    thread.join(10)
+
+
+@pytest.fixture
+def nobody(web_url: str) -> Iterator[httpx.Client]:
+    """A browser that nobody has signed in with."""
+    with httpx.Client(base_url=web_url) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def known_password() -> str:
+    return hash_password(PASSWORD)
+
+
+@pytest.fixture(scope="session")
+def acme(urls: Urls, known_password: str) -> Company:
+    return make_company(urls.admin, "acme", password_hash=known_password)
+
+
+@pytest.fixture(scope="session")
+def rival(urls: Urls, known_password: str) -> Company:
+    return make_company(urls.admin, "rival", password_hash=known_password)
+
+
+@pytest.fixture(scope="session")
+def sign_in(web_url: str) -> Iterator[Callable[[Company, str], httpx.Client]]:
+    """Signs somebody in; the same browser again for the same person."""
+    opened: dict[str, httpx.Client] = {}
+
+    def enter(company: Company, role: str) -> httpx.Client:
+        email = company.people[role].email
+        if email not in opened:
+            client = httpx.Client(base_url=web_url)
+            answer = client.post("/login", data={"email": email, "password": PASSWORD})
+            assert answer.status_code == 303, answer.text
+            opened[email] = client
+        return opened[email]
+
+    yield enter
+    for client in opened.values():
+        client.close()
+
+
+@pytest.fixture
+def visit(web_url: str) -> Iterator[Callable[[Company, str], Visitor]]:
+    """A new visitor who writes something to a company's bot."""
+    with httpx.Client(base_url=web_url) as client:
+
+        def write_to(company: Company, text: str) -> Visitor:
+            path = f"/chat/{company.web}"
+            token = client.post(f"{path}/session").json()["token"]
+            conversation = write(client, path, token, text)
+            return Visitor(token, conversation, client, path)
+
+        yield write_to
+
+
+@pytest.fixture
+def database(urls: Urls) -> Iterator[psycopg.Connection]:
+    """The database as its superuser, to look behind the scenes."""
+    with psycopg.connect(urls.admin, autocommit=True) as connection:
+        yield connection
+
+
+@pytest.fixture
+def text_file(tmp_path: Path) -> Callable[[str], Path]:
+    """A text document."""
+
+    def write_file(content: str) -> Path:
+        path = tmp_path / f"{uuid.uuid4().hex}.txt"
+        path.write_text(content, "utf-8")
+        return path
+
+    return write_file

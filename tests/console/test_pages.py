@@ -1,0 +1,146 @@
+"""What holds for every page: no inline script or style, no missing icon or text, no dead file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import pytest
+from companies import Company
+
+from neurant.console.static_files import ROOT, static_url
+from neurant.texts import catalogue
+
+pytest_plugins = ("console.running_web",)
+
+TEMPLATES = sorted((ROOT.parent / "templates").glob("*.html"))
+SignIn = Callable[[Company, str], httpx.Client]
+INLINE = re.compile(
+    r"<script(?![^>]*\bsrc=)|<style|\sstyle\s*=|\son[a-z]+\s*=|javascript:|hx-on", re.IGNORECASE
+)
+
+
+@pytest.mark.parametrize("template", TEMPLATES, ids=lambda path: path.name)
+def test_a_template_holds_no_inline_script_or_style(template: Path) -> None:
+    assert INLINE.findall(template.read_text("utf-8")) == []
+
+
+def test_every_icon_that_a_template_names_exists() -> None:
+    sprite = set(re.findall(r'id="i-([a-z]+)"', (ROOT / "icons.svg").read_text("utf-8")))
+    named = {
+        name
+        for template in TEMPLATES
+        for name in re.findall(r'icon\("([a-z]+)"|#i-([a-z]+)"', template.read_text("utf-8"))
+        for name in name
+        if name
+    }
+    assert named
+    assert named <= sprite
+
+
+def test_every_text_that_a_template_names_exists() -> None:
+    named = {
+        name
+        for template in TEMPLATES
+        for name in re.findall(r'\bt\("([a-z_.0-9]+)"[,)]', template.read_text("utf-8"))
+    }
+    assert len(named) > 100
+    assert named <= set(catalogue("es"))
+
+
+def test_every_text_of_the_pages_is_used() -> None:
+    sources = [*TEMPLATES, *ROOT.parent.glob("*.py"), *ROOT.parents[1].glob("accounts/*.py")]
+    sources += ROOT.parents[1].glob("knowledge/routes.py")
+    written = "\n".join(path.read_text("utf-8") for path in sources)
+    unused = []
+    for name in catalogue("es"):
+        section, _, rest = name.partition(".")
+        if section not in ("console", "chat"):
+            continue
+        stem = name.rpartition(".")[0] + "."  # of names that are put together
+        leaf = rest.rpartition(".")[2]
+        prefix = f"{stem}{leaf.partition('_')[0]}_"
+        known = (name, f"{stem}{{", f'{stem}" ~', f"{prefix}{{", f'{prefix}" ~', f'"{leaf}"')
+        if not any(form in written for form in known):
+            unused.append(name)
+    assert unused == []
+
+
+def test_a_pages_policy_allows_nothing_inline(nobody: httpx.Client, acme: Company) -> None:
+    for path in ("/login", f"/chat/{acme.web}"):
+        policy = nobody.get(path).headers["content-security-policy"]
+        assert "default-src 'self'" in policy
+        assert "unsafe" not in policy
+
+
+def test_only_the_chat_may_be_framed(nobody: httpx.Client, acme: Company) -> None:
+    chat = nobody.get(f"/chat/{acme.web}").headers["content-security-policy"]
+    login = nobody.get("/login").headers["content-security-policy"]
+    assert chat.endswith("frame-ancestors *")
+    assert login.endswith("frame-ancestors 'none'")
+
+
+def test_a_file_with_its_version_is_kept_and_one_without_is_asked_for_again(
+    nobody: httpx.Client,
+) -> None:
+    versioned = nobody.get(static_url("css/base.css"))
+    assert "immutable" in versioned.headers["cache-control"]
+    plain = nobody.get("/static/css/base.css")
+    assert plain.headers["cache-control"] == "no-cache"
+    known = {"If-None-Match": plain.headers["etag"]}
+    assert nobody.get("/static/css/base.css", headers=known).status_code == 304
+
+
+@pytest.mark.parametrize("path", ["../console/routes.py", "..%2f..%2fapp.py", "nothing.css"])
+def test_nothing_outside_the_static_folder_is_served(nobody: httpx.Client, path: str) -> None:
+    assert nobody.get(f"/static/{path}").status_code == 404
+
+
+def test_every_file_that_a_page_links_is_there(
+    nobody: httpx.Client, sign_in: SignIn, acme: Company
+) -> None:
+    pages = [nobody.get("/login").text, nobody.get(f"/chat/{acme.web}").text]
+    owner = sign_in(acme, "owner")
+    pages += [owner.get(path).text for path in ("/console/inbox", "/console/knowledge")]
+    linked = {name for page in pages for name in re.findall(r'"(/static/[^"#]+)', page)}
+    assert len(linked) > 10
+    for name in linked:
+        assert nobody.get(name).status_code == 200, name
+
+
+def test_the_chat_speaks_the_visitors_language(nobody: httpx.Client, acme: Company) -> None:
+    spanish = nobody.get(f"/chat/{acme.web}").text
+    english = nobody.get(f"/chat/{acme.web}", headers={"Accept-Language": "en-GB"}).text
+    assert '<html lang="es"' in spanish
+    assert "Hablar con una persona" in spanish
+    assert '<html lang="en"' in english
+    assert "Talk to a person" in english
+
+
+def test_an_unknown_chat_is_a_page_that_says_so(nobody: httpx.Client) -> None:
+    answer = nobody.get("/chat/no-such-chat")
+    assert answer.status_code == 404
+    assert "Este chat no está disponible" in answer.text
+
+
+def test_the_widget_carries_its_texts_in_both_languages(nobody: httpx.Client) -> None:
+    script = nobody.get("/widget.js")
+    assert script.headers["content-type"].startswith("text/javascript")
+    assert "Abrir chat" in script.text
+    assert "Open chat" in script.text
+    assert "const TEXTS = {};" not in script.text
+
+
+def test_theme_and_language_are_kept_and_lead_back(
+    sign_in: SignIn, acme: Company, web_url: str
+) -> None:
+    client = httpx.Client(base_url=web_url, cookies=sign_in(acme, "owner").cookies)
+    form = {"theme": "dark", "language": "en", "back": "/console/knowledge"}
+    answer = client.post("/console/preferences", data=form)
+    assert answer.headers["location"] == "/console/knowledge"
+    shown = client.get("/console/knowledge").text
+    assert '<html lang="en" data-theme="dark"' in shown
+    client.post("/console/preferences", data={"theme": "system"})
+    assert "data-theme" not in client.get("/console/knowledge").text
