@@ -10,17 +10,21 @@ LOCK = .venv/bin/uv pip compile pyproject.toml --universal --python-version 3.11
 # say,<in Spanish>,<in English>: one line, Spanish unless the locale says English
 say = @case "$${LC_ALL:-$${LC_MESSAGES:-$$LANG}}" in en*) echo "$(2)";; *) echo "$(1)";; esac
 
-.PHONY: help setup demo test lint format lock clean
+.PHONY: help setup develop demo test lint format lock clean
 
 help:
 	@echo "make demo    a complete platform with a sample company, on this machine"
-	@echo "make setup   what the others need: .venv, locked dependencies, page assets"
+	@echo "make setup   what the demo needs: .venv, locked dependencies, page assets"
 	@echo "make test    lint and every test"
 	@echo "make lint    ruff and mypy; make format rewrites what ruff can"
 	@echo "make lock    newer dependencies into requirements*.lock"
 	@echo "make clean   remove what setup made (never neurant-data)"
 
 setup: .venv/.stamp-installed .venv/.stamp-assets
+	@:
+
+# What tests, lint and benches need besides.
+develop: setup .venv/.stamp-developing
 	@:
 
 demo: setup
@@ -31,19 +35,20 @@ test: lint
 	.venv/bin/python -m pytest -m "not browser"
 	.venv/bin/python -m pytest -m browser
 
-lint: setup
+lint: develop
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 
-format: setup
+format: develop
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
 
-lock: setup
-	rm -f requirements.lock requirements-dev.lock
+lock: develop
+	rm -f requirements*.lock
 	$(LOCK) --extra dev --output-file requirements-dev.lock >/dev/null
 	$(LOCK) --constraint requirements-dev.lock --output-file requirements.lock >/dev/null
+	$(LOCK) --constraint requirements-dev.lock --extra assets --output-file requirements-assets.lock >/dev/null
 
 clean:
 	rm -rf .venv node_modules neurant/console/static/vendor *.egg-info \
@@ -57,13 +62,23 @@ clean:
 		echo "NeurAnt: $(PYTHON) -m venv .venv? (Debian, Ubuntu: apt install python3-venv)" >&2; exit 1; }
 	@touch $@
 
-.venv/.stamp-installed: .venv/.stamp-venv requirements-dev.lock pyproject.toml
+.venv/.stamp-installed: .venv/.stamp-venv requirements-assets.lock pyproject.toml
 	$(call say,Instalando las dependencias (la primera vez tarda un minuto)…,Installing the dependencies (a minute the first time)…)
-	@$(PIP) --require-hashes -r requirements-dev.lock
+	@$(PIP) --require-hashes -r requirements-assets.lock
 	@$(PIP) --no-deps --no-build-isolation -e .
+	@touch $@
+
+.venv/.stamp-developing: .venv/.stamp-installed requirements-dev.lock
+	$(call say,Instalando las herramientas de desarrollo…,Installing the development tools…)
+	@$(PIP) --require-hashes -r requirements-dev.lock
 	@touch $@
 
 .venv/.stamp-assets: .venv/.stamp-installed package-lock.json .npmrc scripts/build_assets.py
 	$(call say,Preparando las páginas…,Preparing the pages…)
 	@.venv/bin/python scripts/build_assets.py
 	@touch $@
+
+# Every figure we claim, measured (about 15 minutes; on a quiet machine). RED is told, not hidden.
+.PHONY: bench
+bench: develop
+	@.venv/bin/python bench/all.py

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
@@ -93,13 +94,15 @@ def _wait_printed(process: subprocess.Popen[str], address: str) -> None:
     """Until the platform prints where its chat is. RuntimeError with its words if it never does."""
     assert process.stdout is not None
     said: list[str] = []
-    deadline = time.monotonic() + _START_SECONDS
-    for line in process.stdout:
-        said.append(line)
-        if address in line:
-            return
-        if time.monotonic() > deadline:
-            break
+    too_long = threading.Timer(_START_SECONDS, process.kill)  # its output ends, and so do we
+    too_long.start()
+    try:
+        for line in process.stdout:
+            said.append(line)
+            if address in line:
+                return
+    finally:
+        too_long.cancel()
     raise RuntimeError("the platform did not start:\n" + "".join(said))
 
 

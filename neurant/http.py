@@ -6,8 +6,10 @@ Errors are ``application/problem+json`` (RFC 9457) with our ``code`` and the ``r
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from http import HTTPStatus
 from typing import Any
 
@@ -19,6 +21,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from neurant.errors import MalformedError, NeurantError, TooLargeError
 from neurant.texts import preferred_language
 
+_DRAIN_SECONDS = 5.0
+_MOST_DRAINED = 64 * 1024 * 1024
 _REQUEST_ID = re.compile(r"^[A-Za-z0-9._-]{1,64}$")
 _CONTENT_POLICY = (
     "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none';"
@@ -77,6 +81,52 @@ def _megabytes(size: int) -> str:
     return f"{size / 1024 / 1024:.0f} MB"
 
 
+class _LimitedBody:
+    """A request's ``receive`` that refuses a body of more than ``most`` bytes."""
+
+    def __init__(self, scope: Scope, receive: Receive, most: int) -> None:
+        self._headers = Headers(scope=scope)
+        self._receive = receive
+        self._most = most
+        self._seen = 0
+        self._more = True
+        self.refused: TooLargeError | None = None
+
+    def check_declared(self) -> None:
+        """Refuse by the declared length, before anything is read."""
+        declared = self._headers.get("content-length", "")
+        if declared.isdigit() and int(declared) > self._most:
+            self._refuse()
+
+    def _refuse(self) -> None:
+        self.refused = TooLargeError("body_too_large", most=_megabytes(self._most))
+        raise self.refused
+
+    async def __call__(self) -> Message:
+        message = await self._receive()
+        self._more = message["type"] == "http.request" and bool(message.get("more_body"))
+        self._seen += len(message.get("body", b""))
+        if self._seen > self._most:
+            self._refuse()
+        return message
+
+    async def drain(self) -> None:
+        """Read on for a while, keeping nothing.
+
+        A connection that is closed while its peer still writes is reset, and the peer never reads
+        our answer (RFC 9112, 9.6). One that waits for "100 Continue" is not asked to go on.
+        """
+        if "expect" in self._headers:
+            return
+        drained = 0
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_DRAIN_SECONDS):
+                while self._more and drained < _MOST_DRAINED:
+                    message = await self._receive()
+                    self._more = bool(message.get("more_body"))
+                    drained += len(message.get("body", b""))
+
+
 class Frame:
     """The outermost ASGI layer: request id, security headers, a limit on every body.
 
@@ -99,20 +149,13 @@ class Frame:
         given = Headers(scope=scope).get("x-request-id", "")
         request_id = given if _REQUEST_ID.match(given) else self._new_id()
         scope.setdefault("state", {})["request_id"] = request_id
-        most = self._most_bytes(scope["path"])
-        seen = 0
+        body = _LimitedBody(scope, receive, self._most_bytes(scope["path"]))
         started = False
-
-        async def limited() -> Message:
-            nonlocal seen
-            message = await receive()
-            seen += len(message.get("body", b""))
-            if seen > most:
-                raise TooLargeError("body_too_large", most=_megabytes(most))
-            return message
 
         async def framed(message: Message) -> None:
             nonlocal started
+            if body.refused and not started:
+                return  # the framework took our refusal for a body that it cannot read
             if message["type"] == "http.response.start":
                 started = True
                 _add_headers(MutableHeaders(scope=message), scope, request_id)
@@ -120,13 +163,15 @@ class Frame:
 
         with structlog.contextvars.bound_contextvars(request_id=request_id):
             try:
-                declared = Headers(scope=scope).get("content-length", "")
-                if declared.isdigit() and int(declared) > most:
-                    raise TooLargeError("body_too_large", most=_megabytes(most))
-                await self._app(scope, limited, framed)
+                body.check_declared()
+                await self._app(scope, body, framed)
+                if body.refused and not started:
+                    raise body.refused
             except TooLargeError as error:
                 if started:
                     raise
+                body.refused = None
+                await body.drain()
                 await send_problem(scope, framed, error)
 
 

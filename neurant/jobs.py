@@ -68,7 +68,8 @@ async def run_jobs(app: procrastinate.App, stop: asyncio.Event) -> None:
         )
         rescuer = asyncio.create_task(_rescue(app))
         stopping = asyncio.create_task(stop.wait())
-        await asyncio.wait([worker, stopping], return_when=asyncio.FIRST_COMPLETED)
+        # Whichever fails ends them all, to be started again together by our caller.
+        await asyncio.wait([worker, rescuer, stopping], return_when=asyncio.FIRST_COMPLETED)
         for task in (stopping, rescuer, worker):
             task.cancel()
         for outcome in await asyncio.gather(worker, rescuer, stopping, return_exceptions=True):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import os
 import random
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -101,14 +102,18 @@ async def leases_end(admin: str) -> None:
     """As if the leases' time had passed."""
     with psycopg.connect(admin) as db:
         past = "now() - interval '1 second'"
-        db.execute(f"update reply_requests set claimed_until = {past} where claimed_until is not null")
+        db.execute(
+            f"update reply_requests set claimed_until = {past} where claimed_until is not null"
+        )
         db.execute(f"update outbox set claimed_until = {past} where claimed_until is not null")
 
 
 async def check_one_of_each(stage: Stage, user: int, ends: str, shown: int) -> None:
     admin = stage.urls.admin
     await settled(admin, 30)
-    kinds = await rows(admin, "select sender_type::text, count(*) from messages group by 1 order by 1")
+    kinds = await rows(
+        admin, "select sender_type::text, count(*) from messages group by 1 order by 1"
+    )
     assert kinds == [("bot", 1), ("end_user", 1)]
     states = "select o.status, m.status::text from outbox o join messages m on m.id = o.message_id"
     assert await rows(admin, states) == [(ends, ends)]
@@ -168,7 +173,9 @@ async def test_a_worker_killed_after_it_is_done_repeats_nothing(stage: Stage) ->
     assert (len(stage.peer.texts(5)), len(stage.peer.texts(6))) == (1, 1)
 
 
-async def test_a_worker_asked_to_stop_finishes_the_request_that_is_on_the_wire(stage: Stage) -> None:
+async def test_a_worker_asked_to_stop_finishes_the_request_that_is_on_the_wire(
+    stage: Stage,
+) -> None:
     await stage.asks(stage.acme_token, 5, "hola")
     with worker_process(stage.web.settings) as worker:
         with stage.peer.holding():
@@ -189,10 +196,14 @@ async def test_a_worker_killed_in_the_middle_of_a_document_leaves_it_whole_in_th
             await eventually(lambda: told(admin, f"select ({WAITING}) > 0"), 30)
             worker.kill()
         with psycopg.connect(admin) as db:  # as if it had been silent for long
-            db.execute("update jobs.procrastinate_workers set last_heartbeat = now() - interval '1 hour'")
+            db.execute(
+                "update jobs.procrastinate_workers set last_heartbeat = now() - interval '1 hour'"
+            )
         worker.start()
         await taught(stage.web, stage.acme, 40)
-    counts = "select count(*), count(distinct chunk_index), max(d.chunk_count) from document_chunks c"
+    counts = (
+        "select count(*), count(distinct chunk_index), max(d.chunk_count) from document_chunks c"
+    )
     [[chunks, different, said]] = await rows(
         admin, f"{counts} join documents d on d.id = c.document_id where d.id = %s", (document,)
     )
@@ -237,7 +248,7 @@ class Storm:
         parts = [part for _ in range(rounds) for part in self.dice.sample(PARTS, len(PARTS))]
         for part in parts:
             await asyncio.sleep(self.dice.uniform(0.5, 3.0))
-            while (victim := self.find(part)) is None:
+            while (victim := self.find(part)) is None:  # noqa: ASYNC110 - another process
                 await asyncio.sleep(0.05)
             victim.kill()
             self.killed.append((round(time.monotonic() - started, 2), part))
@@ -342,7 +353,8 @@ async def converse(
     url = f"http://127.0.0.1:{port}"
     async with httpx.AsyncClient(base_url=url, timeout=20, limits=limits) as http:
         clients = [
-            Client(http, companies[("acme", "rival")[number % 2]]) for number in range(CONVERSATIONS)
+            Client(http, companies[("acme", "rival")[number % 2]])
+            for number in range(CONVERSATIONS)
         ]
 
         async def one(number: int, client: Client) -> None:
@@ -412,8 +424,10 @@ async def check_replies(admin: str) -> None:
         others = SECRETS["rival" if mine == "acme" else "acme"]
         assert not any(others in content for content in contents)
         said = [sender for sender in senders if sender != "system"]
-        doubled = [pair for pair in zip(said, said[1:], strict=False) if pair == ("bot", "bot")]
+        doubled = [pair for pair in itertools.pairwise(said) if pair == ("bot", "bot")]
         assert doubled == [], contents
         assert said[-1] == "bot" or waits_for_a_person, contents
-    answered = sum(SECRETS[slug.split("-")[0]] in " ".join(contents) for _, slug, _, contents, _ in talks)
+    answered = sum(
+        SECRETS[slug.split("-")[0]] in " ".join(contents) for _, slug, _, contents, _ in talks
+    )
     assert answered > CONVERSATIONS / 2

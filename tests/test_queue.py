@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -12,7 +12,8 @@ from uuid import UUID
 import psycopg
 import pytest
 from companies import Company, make_company
-from support.platform import eventually, rows
+from support.platform import eventually, rows, taught, teach, working
+from support.stage import Stage
 
 from neurant.channels.events import InboundMessage
 from neurant.channels.ingest import Ingestor
@@ -20,9 +21,12 @@ from neurant.channels.telegram.inbound import credential
 from neurant.database.embedded import Urls
 from neurant.database.pool import Pool, fetch_value, make_pool
 from neurant.database.tenancy import Worker, tenant
+from neurant.jobs import make_job_app, run_jobs
+from neurant.knowledge.files import open_store
 from neurant.queue import drain
 from neurant.realtime import Hub
 from neurant.replies.queries import Claim, Finished, Reply, claim_replies, fail_reply, finish_reply
+from neurant.settings import Settings
 
 pytest_plugins = ("support.fixtures",)
 pytestmark = pytest.mark.anyio
@@ -223,6 +227,19 @@ async def test_an_escalation_is_one_session_however_often_it_is_written(desk: De
     assert await desk.rows("select status, reason from hitl_sessions") == [
         ("pending", "user_request")
     ]
+
+
+async def test_what_the_bot_says_as_it_calls_a_person_leaves_too(desk: Desk) -> None:
+    await desk.say(desk.acme, "5", "algo que nadie sabe")
+    [claim] = await desk.claim()
+    await desk.finish(claim, Reply("escalate", "No lo encontré.", reason="no_answer"))
+    outcomes = []
+    while claimed := await desk.claim_outbox():
+        outcomes.append(claimed[0][3])
+        await desk.deliver(claimed[0], "sent", f"5:900{len(outcomes)}")
+    assert outcomes == ["sending", "sending"]
+    said = "select content, status::text from messages where sender_type <> 'end_user' order by seq"
+    assert await desk.rows(said) == [("No lo encontré.", "sent"), ("hitl_queued", "sent")]
 
 
 async def test_a_reply_that_failed_is_due_again_later(desk: Desk) -> None:
@@ -506,3 +523,41 @@ async def test_a_database_that_goes_away_does_not_end_the_queue(own: Urls) -> No
         await worked.wait()
     stop.set()
     await task
+
+
+# General jobs ------------------------------------------------------------------------------------
+async def test_the_jobs_of_the_dead_are_still_rescued_after_the_database_was_away(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("neurant.jobs._RESCUE_EVERY", 0.05)
+    admin = stage.urls.admin
+    document = await teach(stage.web, stage.acme, "acme.txt", "Domicilios\nCuestan 7300 pesos.\n")
+    async with working(stage.web.settings):
+        await taught(stage.web, stage.acme)
+        for _ in range(10):  # whatever runs of the queue loses its connections
+            await rows(
+                admin,
+                "select pg_terminate_backend(pid) from pg_stat_activity where usename ="
+                " 'neurant_jobs' and datname = current_database()",
+            )
+            await asyncio.sleep(0.05)
+        with psycopg.connect(admin) as db:  # as a worker leaves it that died in the middle
+            db.execute("update documents set processing_status = 'processing'")
+            db.execute("set search_path = jobs")  # its triggers need it
+            db.execute("update jobs.procrastinate_jobs set status = 'doing', worker_id = null")
+        await taught(stage.web, stage.acme)
+    assert await rows(admin, "select id from documents where chunk_count > 0") == [(document,)]
+
+
+async def test_a_rescue_that_fails_is_noticed(
+    desk: Desk, settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = make_job_app(desk.jobs, open_store(settings()), desk.urls.jobs, desk.urls.jobs)
+
+    async def away(**_: object) -> None:
+        raise psycopg.OperationalError("away")
+
+    monkeypatch.setattr(app.job_manager, "get_stalled_jobs", away)
+    async with asyncio.timeout(10):
+        with pytest.raises(psycopg.OperationalError):
+            await run_jobs(app, asyncio.Event())

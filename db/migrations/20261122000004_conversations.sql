@@ -54,6 +54,9 @@ comment on column public.conversations.fence is
 -- A conversation may follow a resolved one, so it is unique only while it is open.
 create unique index conversations_open_key
   on public.conversations (company_id, channel_account_id, end_user_id) where status = 'active';
+-- An end user's conversations, newest first: what a visitor sees, and the inbox shows of a customer.
+create index conversations_end_user_idx
+  on public.conversations (company_id, channel_account_id, end_user_id, started_at desc);
 create index conversations_inbox_idx
   on public.conversations (company_id, last_message_at desc, id desc);
 create index conversations_hitl_idx

@@ -100,6 +100,9 @@ begin
     returning id into v_message;
   end if;
   if p_action = 'escalate' then
+    -- Said as part of the handover: the takeover that follows must not cancel it.
+    update public.outbox o set fence = null
+    where o.company_id = v_company and o.message_id = v_message;
     insert into public.hitl_sessions
       (company_id, conversation_id, chatbot_id, reason, reason_detail)
     values (v_company, p_conversation, v_conversation.chatbot_id, p_reason, p_detail);

@@ -39,7 +39,8 @@ def check_origin(request: Request) -> None:
     By Fetch Metadata, else by Origin; without either it is no browser and carries nobody's cookie
     by itself. This is how Go's net/http.CrossOriginProtection does it. SameSite=Lax stands besides.
     """
-    return
+    if request.method in _SAFE_METHODS:
+        return
     site = request.headers.get("sec-fetch-site")
     if site is not None:
         if site not in ("same-origin", "none"):

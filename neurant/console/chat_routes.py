@@ -9,12 +9,13 @@ import orjson
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse
 
+from neurant.console.pages import PageRoute
 from neurant.console.static_files import ROOT
 from neurant.console.templating import reader_language, render, translator
 from neurant.database.pool import fetch_one
 from neurant.texts import LANGUAGES, Language, text
 
-router = APIRouter()
+router = APIRouter(route_class=PageRoute)
 
 _WEB_CHAT = "select company_name, chatbot_name, description, language from private.web_chat(%s)"
 _WIDGET_TEXTS = ("dialog", "open", "close", "unread")

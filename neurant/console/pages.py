@@ -9,12 +9,20 @@ from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import RedirectResponse
 from fastapi.routing import APIRoute
+from psycopg_pool import PoolTimeout
 
 from neurant.accounts.current import SignInNeededError
 from neurant.console.templating import reader_language, render, translator
-from neurant.errors import NeurantError, NotFoundError
+from neurant.database.pool import DatabaseDown
+from neurant.errors import NeurantError, NotFoundError, UnavailableError
+from neurant.logs import get_logger
 
-_OURS_TO_EXPLAIN = {403: ("forbidden", "lock"), 404: ("not_found", "search")}
+_OURS_TO_EXPLAIN = {
+    403: ("forbidden", "lock"),
+    404: ("not_found", "search"),
+    503: ("unavailable", "refresh"),
+}
+log = get_logger(__name__)
 
 
 def is_htmx(request: Request) -> bool:
@@ -38,6 +46,11 @@ class PageRoute(APIRoute):
                 return RedirectResponse(error.location, 303)
             except RequestValidationError:
                 return problem_page(request, NotFoundError("not_found"))
+            except (*DatabaseDown, PoolTimeout) as error:
+                if is_htmx(request):
+                    raise
+                log.warning("page_without_database", path=request.url.path, error=str(error))
+                return problem_page(request, UnavailableError("database_away"))
             except NeurantError as error:
                 if is_htmx(request) or error.status not in _OURS_TO_EXPLAIN:
                     raise
@@ -50,6 +63,7 @@ def problem_page(request: Request, error: NeurantError) -> Response:
     """A refusal as a page with a way on."""
     t = translator(reader_language(request))
     name, symbol = _OURS_TO_EXPLAIN[error.status]
+    again = error.status == 503 and request.method == "GET"
     return render(
         request,
         "problem.html",
@@ -57,6 +71,6 @@ def problem_page(request: Request, error: NeurantError) -> Response:
         symbol=symbol,
         heading=t(f"console.problem.{name}"),
         detail=t(f"console.problem.{name}_hint"),
-        back="/console/inbox",
-        back_label=t("console.problem.to_inbox"),
+        back=request.url.path if again else "/console/inbox",
+        back_label=t("console.problem.again" if again else "console.problem.to_inbox"),
     )

@@ -96,10 +96,12 @@ async def test_a_first_message_opens_a_conversation_and_asks_for_one_reply(
     [[asked]] = await rows(own.admin, "select count(*) from reply_requests")
     assert asked == 1, "a burst asks for one reply"
     await check_books(own.admin)
-    async with make_pool(own.app, size=1, pooled=False) as pool:
-        async with tenant(pool, rival.staff("owner")) as connection:
-            cursor = await connection.execute("select count(*) from messages")
-            assert await cursor.fetchone() == (0,)
+    async with (
+        make_pool(own.app, size=1, pooled=False) as pool,
+        tenant(pool, rival.staff("owner")) as connection,
+    ):
+        cursor = await connection.execute("select count(*) from messages")
+        assert await cursor.fetchone() == (0,)
 
 
 async def test_two_processes_that_get_the_same_events_at_once_store_each_once(
@@ -215,7 +217,7 @@ async def test_a_wrong_credential_is_refused_and_an_unknown_account_unknown(
     own: Urls, companies: tuple[Company, Company]
 ) -> None:
     acme, rival = companies
-    token, digest = open_visitor(own.admin, acme)
+    _, digest = open_visitor(own.admin, acme)
     web = InboundMessage(acme.web, "web", digest, "", None, "1", "text", "hola")
     cases = [
         (said(acme, "a"), "stored"),
@@ -379,13 +381,13 @@ async def test_a_worker_of_one_company_reads_nothing_of_the_other(
     async with ingesting(own.app) as [ingestor]:
         await ingestor.put(said(acme, "de acme"))
         await ingestor.put(said(rival, "de rival"))
-    async with make_pool(own.jobs, size=2, pooled=False) as jobs:
-        async with make_pool(own.app, size=2, pooled=False) as app:
-            for company, text in ((acme, "de acme"), (rival, "de rival")):
-                async with tenant(jobs, Worker(company.id)) as connection:
-                    cursor = await connection.execute("select content from messages")
-                    assert await cursor.fetchall() == [(text,)]
-                liar = Staff(acme.people["owner"].auth_user_id, rival.id)
-                async with tenant(app, liar) as connection:
-                    cursor = await connection.execute("select content from messages")
-                    assert await cursor.fetchall() == []
+    jobs, app = (make_pool(url, size=2, pooled=False) for url in (own.jobs, own.app))
+    async with jobs, app:
+        for company, text in ((acme, "de acme"), (rival, "de rival")):
+            async with tenant(jobs, Worker(company.id)) as connection:
+                cursor = await connection.execute("select content from messages")
+                assert await cursor.fetchall() == [(text,)]
+        liar = Staff(acme.people["owner"].auth_user_id, rival.id)
+        async with tenant(app, liar) as connection:
+            cursor = await connection.execute("select content from messages")
+            assert await cursor.fetchall() == []

@@ -144,3 +144,13 @@ def test_theme_and_language_are_kept_and_lead_back(
     assert '<html lang="en" data-theme="dark"' in shown
     client.post("/console/preferences", data={"theme": "system"})
     assert "data-theme" not in client.get("/console/knowledge").text
+
+
+def test_the_pages_script_cannot_start_before_its_live_extension_has_come(
+    sign_in: SignIn, acme: Company
+) -> None:
+    # Deferred, htmx starts on its own clock, and a slow network left the inbox without its stream.
+    shown = sign_in(acme, "operador").get("/console/inbox").text
+    scripts = re.findall(r"<script src=\"/static/vendor/(htmx|hx-sse)\.min\.js[^>]*>", shown)
+    assert scripts == ["htmx", "hx-sse"]
+    assert not re.search(r"/static/vendor/[^>]*\b(defer|async)\b", shown)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import itertools
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,39 +17,37 @@ from neurant.database.embedded import RunningServer, Urls
 from neurant.database.migrate import migrate
 from neurant.settings import Settings
 
-__all__ = ["own", "peer", "settings", "stage", "template"]
-_numbers = itertools.count(1)
-
-
-def _named(urls: Urls, name: str) -> Urls:
-    return Urls(
-        *(url.replace("/neurant?", f"/{name}?") for url in (urls.admin, urls.app, urls.jobs))
-    )
+__all__ = ["own", "peer", "pipeline_database", "settings", "stage"]
 
 
 @pytest.fixture(scope="session")
-def template(urls: Urls) -> str:
-    """The name of a migrated database that nobody connects to, to be copied."""
-    name = f"template_{os.getpid()}"
+def pipeline_database(server: RunningServer, urls: Urls) -> Urls:
+    """A migrated database that only the pipeline's tests use, one after another."""
+    name = f"pipeline_{os.getpid()}"
     with psycopg.connect(urls.admin, autocommit=True) as db:
         db.execute(sql.SQL("create database {} template template0").format(sql.Identifier(name)))
-    migrate(_named(urls, name).admin)
-    return name
+    own = Urls(
+        *(url.replace("/neurant?", f"/{name}?") for url in (urls.admin, urls.app, urls.jobs))
+    )
+    migrate(own.admin)
+    return own
 
 
 @pytest.fixture
-def own(server: RunningServer, urls: Urls, template: str) -> Iterator[Urls]:
-    """A migrated database of this test's own: its queues hold nothing of another test."""
-    name = f"own_{os.getpid()}_{next(_numbers)}"
-    with psycopg.connect(urls.admin, autocommit=True) as db:
+def own(pipeline_database: Urls) -> Urls:
+    """An empty database: its queues hold nothing of another test, and nobody else works on them."""
+    with psycopg.connect(pipeline_database.admin) as db:
         db.execute(
-            sql.SQL("create database {} template {}").format(
-                sql.Identifier(name), sql.Identifier(template)
-            )
+            "select pg_terminate_backend(pid) from pg_stat_activity"
+            " where datname = current_database() and pid <> pg_backend_pid()"
         )
-    yield _named(urls, name)
-    with psycopg.connect(urls.admin, autocommit=True) as db:
-        db.execute(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name)))
+        db.execute("set session_replication_role = replica")  # in any order
+        for schema, table in db.execute(
+            "select schemaname, tablename from pg_tables where schemaname in ('public', 'jobs', 'auth')"
+            " and tablename <> 'embedding_models'"
+        ).fetchall():
+            db.execute(sql.SQL("delete from {}").format(sql.Identifier(schema, table)))
+    return pipeline_database
 
 
 @pytest.fixture

@@ -176,7 +176,8 @@ class WorkerProcess:
 
     def kill(self) -> None:
         """SIGKILL: it cannot say goodbye."""
-        assert self.process and self.process.poll() is None, "it was not alive to be killed"
+        assert self.process
+        assert self.process.poll() is None, "it was not alive to be killed"
         self.process.send_signal(signal.SIGKILL)
         self.process.wait(10)
         self.killed += 1

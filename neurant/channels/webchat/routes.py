@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Header, Request
+from fastapi import APIRouter, Depends, Header, Request
 from pydantic import BaseModel
 from sse_starlette import EventSourceResponse
 
@@ -19,8 +20,20 @@ from neurant.texts import preferred_language
 MOST_CHARACTERS = 4000
 _PING_SECONDS = 15
 
+_ROUTING_ID = re.compile(r"[A-Za-z0-9_-]{8,100}")  # as the database has it
+
 router = APIRouter(prefix="/chat", tags=["web chat"])
 Authorization = Annotated[str | None, Header()]
+
+
+def _known_shape(routing_id: str) -> str:
+    """A chat's id; one that cannot be any chat's is unknown without asking the database."""
+    if not _ROUTING_ID.fullmatch(routing_id):
+        raise NotFoundError("unknown_chat")
+    return routing_id
+
+
+RoutingId = Annotated[str, Depends(_known_shape)]
 
 
 class SessionOut(BaseModel):
@@ -46,7 +59,7 @@ class MessageOut(BaseModel):
 
 
 @router.post("/{routing_id}/session", status_code=201)
-async def start_session(request: Request, routing_id: str) -> SessionOut:
+async def start_session(request: Request, routing_id: RoutingId) -> SessionOut:
     """A token for a new visitor of this chat."""
     token, expires_at = await open_session(request.app.state.pool, routing_id)
     return SessionOut(token=token, expires_at=expires_at.isoformat())
@@ -64,7 +77,7 @@ def _checked(text: str) -> str:
 
 @router.post("/{routing_id}/messages")
 async def send_message(
-    request: Request, routing_id: str, message: MessageIn, authorization: Authorization = None
+    request: Request, routing_id: RoutingId, message: MessageIn, authorization: Authorization = None
 ) -> MessageOut:
     """Take a visitor's message; the answer comes after it is stored."""
     visitor = visitor_from(authorization)
@@ -96,7 +109,7 @@ async def send_message(
 @router.get("/{routing_id}/stream")
 async def stream(
     request: Request,
-    routing_id: str,
+    routing_id: RoutingId,
     authorization: Authorization = None,
     last_event_id: Annotated[str | None, Header()] = None,
     accept_language: Annotated[str | None, Header()] = None,
