@@ -21,7 +21,13 @@ from neurant.chatbots.routes import router as chatbots_router
 from neurant.console.routes import mount_static
 from neurant.console.routes import router as console_router
 from neurant.database.pool import DatabaseDown, fetch_value, make_pool, require_url
-from neurant.errors import BadInputError, NeurantError, NotFoundError, UnavailableError
+from neurant.errors import (
+    BadInputError,
+    MalformedError,
+    NeurantError,
+    NotFoundError,
+    UnavailableError,
+)
 from neurant.http import Frame, problem
 from neurant.knowledge.files import open_store
 from neurant.knowledge.routes import router as knowledge_router
@@ -135,6 +141,8 @@ async def _told(request: Request, error: Exception) -> Response:
 
 async def _told_validation(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - how it is registered
+    if any(one["type"] == "json_invalid" for one in error.errors()):
+        return _answer(request, MalformedError("bad_request"))
     fields = sorted(
         {".".join(str(part) for part in one["loc"][1:]) or "body" for one in error.errors()}
     )

@@ -215,6 +215,16 @@ async def test_what_was_made_before_an_operator_came_is_not_written(desk: Desk) 
     assert await desk.rows("select 1 from reply_requests") == []
 
 
+async def test_a_question_is_read_anew_when_somebody_came_and_went(desk: Desk) -> None:
+    conversation = await desk.say(desk.acme, "5")
+    [claim] = await desk.claim()
+    await desk.staff("select private.take_conversation(%s)", conversation)
+    await desk.staff("select private.resolve_conversation(%s)", conversation)
+    assert (await desk.finish(claim, Reply("answer", "vieja"))).outcome == "superseded"
+    [again] = await desk.claim()
+    assert (await desk.finish(again, Reply("answer", "nueva"), fence=2)).outcome == "done"
+
+
 async def test_an_escalation_is_one_session_however_often_it_is_written(desk: Desk) -> None:
     await desk.say(desk.acme, "5", "quiero hablar con una persona")
     [claim] = await desk.claim()

@@ -72,8 +72,10 @@ begin
     return;
   end if;
   if v_request.wanted_seq > p_read_seq
-    and (p_action = 'none' or v_request.requested_at > now() - interval '10 seconds') then
-    -- More was said meanwhile: one reply answers all of it.
+    and (p_action = 'none' or v_request.requested_at > now() - interval '10 seconds')
+    or v_conversation.fence <> p_fence and not v_conversation.is_hitl_active then
+    -- More was said meanwhile, and one reply answers all of it; or somebody stepped in and out
+    -- again: what is still unanswered is read anew.
     update public.reply_requests r
     set claim_token = null, claimed_until = null, attempts = 0, due_at = now()
     where r.company_id = v_company and r.conversation_id = p_conversation;
@@ -118,7 +120,7 @@ begin
   return query select coalesce(outcome, 'done'), v_message;
 end $$;
 comment on function private.finish_reply(uuid, uuid, bigint, bigint, text, text, jsonb, numeric, text, integer, text, text) is
-  'Writes what a reply came to (answer, escalate, notice, none) if its lease and the conversation''s fence still hold, and settles the request. Outcome: done, fenced, superseded (more was said: claim again) or lost. Definer: sender, queue and takeover are not the worker''s to write by hand.';
+  'Writes what a reply came to (answer, escalate, notice, none) if its lease and the conversation''s fence still hold, and settles the request. Outcome: done, fenced, superseded (more happened meanwhile: claim again) or lost. Definer: sender, queue and takeover are not the worker''s to write by hand.';
 
 create function private.fail_reply(p_conversation uuid, p_token uuid, p_error text, p_retry_in interval)
 returns boolean

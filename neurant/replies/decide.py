@@ -21,7 +21,8 @@ Action = Literal["none", "notice", "answer", "escalate", "retrieve"]
 class Situation:
     """A conversation when a reply is owed.
 
-    ``question`` joins what the end user said since anybody last answered ("" for media only);
+    ``question`` joins what the end user said since anybody last answered: "" for media only, None
+    when somebody has answered meanwhile;
     ``last_notice`` is the newest system line since then, ``last_bot_text`` what the bot said last.
     """
 
@@ -33,7 +34,7 @@ class Situation:
     hitl_triggers: Sequence[str]
     keywords: Sequence[str]
     fallback_message: str | None
-    question: str
+    question: str | None
     last_notice: str | None
     last_bot_text: str | None
     language: Language
@@ -51,13 +52,13 @@ class Decision:
 
 def decide(now: Situation) -> Decision:
     """A person who is there speaks; then what was asked for; only then the documents."""
-    if now.is_hitl_active:
+    if now.is_hitl_active or now.question is None:
         return Decision("none")
     if not now.bot_is_active:
         return _once(now, "bot_inactive")
     if not now.question.strip():
         return _once(now, "text_only")
-    if escalation := _escalation(now):
+    if escalation := _escalation(now, now.question):
         return escalation
     if talk := small_talk(now.question):
         words = text(f"replies.{talk}", now.language, bot=now.bot_name, company=now.company_name)
@@ -65,13 +66,13 @@ def decide(now: Situation) -> Decision:
     return Decision("retrieve")
 
 
-def without_answer(now: Situation) -> Decision:
+def without_answer(now: Situation, question: str) -> Decision:
     """What to do when the documents hold no answer that is good enough."""
     not_found = text("replies.not_found", now.language)
     if not now.hitl_enabled:
         return Decision("answer", content=not_found)
     if "no_answer" in now.hitl_triggers:
-        detail = now.question[:500]
+        detail = question[:500]
         return Decision("escalate", content=not_found, reason="no_answer", detail=detail)
     return Decision("answer", content=now.fallback_message or not_found)
 
@@ -80,14 +81,14 @@ def _once(now: Situation, notice: str) -> Decision:
     return Decision("none") if now.last_notice == notice else Decision("notice", content=notice)
 
 
-def _escalation(now: Situation) -> Decision | None:
-    confirms = wants_person_confirmation(now.question) and _offered(now)
-    if wants_person(now.question) or confirms:
+def _escalation(now: Situation, question: str) -> Decision | None:
+    confirms = wants_person_confirmation(question) and _offered(now)
+    if wants_person(question) or confirms:
         if not now.hitl_enabled:
             return Decision("answer", content=text("replies.no_person", now.language))
         return Decision("escalate", reason="user_request")
     if now.hitl_enabled and "keywords" in now.hitl_triggers:
-        keyword = matched_keyword(now.question, now.keywords)
+        keyword = matched_keyword(question, now.keywords)
         if keyword:
             return Decision("escalate", reason="keywords", detail=keyword)
     return None

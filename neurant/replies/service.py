@@ -31,7 +31,7 @@ _LONGEST_RETRY = 60.0
 log = get_logger(__name__)
 
 
-def unanswered(messages: Sequence[MessageRow]) -> tuple[str, str | None, str | None]:
+def unanswered(messages: Sequence[MessageRow]) -> tuple[str | None, str | None, str | None]:
     """What was asked since anybody answered, the newest notice since, the bot's last words.
 
     ``messages`` come newest first.
@@ -46,14 +46,15 @@ def unanswered(messages: Sequence[MessageRow]) -> tuple[str, str | None, str | N
         else:
             break
     last_bot = next((m.content for m in messages if m.sender_type == "bot"), None)
-    return "\n".join(filter(None, reversed(asked))), notice, last_bot
+    question = "\n".join(filter(None, reversed(asked))) if asked else None
+    return question, notice, last_bot
 
 
 def situation(row: ConversationRow, messages: Sequence[MessageRow]) -> Situation:
     """What ``decide`` needs to know."""
     question, notice, last_bot = unanswered(messages)
     configured = row.language if row.language in ("es", "en") else None
-    language: Language = "en" if (configured or language_of(question)) == "en" else "es"
+    language: Language = "en" if (configured or language_of(question or "")) == "en" else "es"
     return Situation(
         company_name=row.company_name,
         bot_name=row.bot_name,
@@ -96,8 +97,10 @@ async def _reply(pool: Pool, claim: Claim) -> str:
     if claim.attempts > _MOST_ATTEMPTS and now.hitl_enabled and not now.is_hitl_active:
         decision = Decision("escalate", reason="no_answer", detail="reply failed repeatedly")
     written = _as_reply(decision)
-    if decision.action == "retrieve":
-        written, query = await _from_documents(pool, worker, row.chatbot_id, now, started)
+    if decision.action == "retrieve" and now.question:
+        written, query = await _from_documents(
+            pool, worker, row.chatbot_id, now, now.question, started
+        )
     async with tenant(pool, worker) as connection:
         finished = await queries.finish_reply(
             connection, claim, row.fence, messages[0].seq if messages else 0, written
@@ -108,17 +111,17 @@ async def _reply(pool: Pool, claim: Claim) -> str:
 
 
 async def _from_documents(
-    pool: Pool, worker: Worker, chatbot_id: UUID, now: Situation, started: float
+    pool: Pool, worker: Worker, chatbot_id: UUID, now: Situation, question: str, started: float
 ) -> tuple[Reply, KnowledgeQuery]:
-    ranked = await search(pool, worker, chatbot_id, now.question)
-    found = answer(now.question, ranked)
+    ranked = await search(pool, worker, chatbot_id, question)
+    found = answer(question, ranked)
     elapsed = int((time.monotonic() - started) * 1000)
     similarities = [r.candidate.similarity for r in ranked if r.candidate.similarity is not None]
     query = KnowledgeQuery(
-        now.question, len(ranked) if found else 0, max(similarities, default=None), elapsed
+        question, len(ranked) if found else 0, max(similarities, default=None), elapsed
     )
     if found is None:
-        return _as_reply(without_answer(now), elapsed), query
+        return _as_reply(without_answer(now, question), elapsed), query
     return _answered(found, ranked, elapsed), query
 
 

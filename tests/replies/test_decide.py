@@ -8,6 +8,7 @@ from neurant.replies.decide import Situation, decide, without_answer
 from neurant.replies.queries import MessageRow
 from neurant.replies.service import unanswered
 
+QUESTION = "¿Cuánto cuesta una limpieza?"
 ASKED = Situation(
     company_name="Los Cedros",
     bot_name="Cedro",
@@ -17,7 +18,7 @@ ASKED = Situation(
     hitl_triggers=["no_answer", "user_request", "keywords"],
     keywords=["queja"],
     fallback_message="¿Te comunico con una persona?",
-    question="¿Cuánto cuesta una limpieza?",
+    question=QUESTION,
     last_notice=None,
     last_bot_text=None,
     language="es",
@@ -81,10 +82,10 @@ def test_a_greeting_is_answered_with_the_names() -> None:
 
 
 def test_no_answer_escalates_or_offers_as_the_bot_is_set() -> None:
-    assert without_answer(ASKED).action == "escalate"
-    offering = without_answer(replace(ASKED, hitl_triggers=["user_request"]))
+    assert without_answer(ASKED, QUESTION).action == "escalate"
+    offering = without_answer(replace(ASKED, hitl_triggers=["user_request"]), QUESTION)
     assert (offering.action, offering.content) == ("answer", ASKED.fallback_message)
-    alone = without_answer(replace(ASKED, hitl_enabled=False))
+    alone = without_answer(replace(ASKED, hitl_enabled=False), QUESTION)
     assert alone.action == "answer"
     assert alone.content != ASKED.fallback_message
 
@@ -98,3 +99,13 @@ def test_a_burst_is_read_as_one_question_since_the_last_answer() -> None:
         MessageRow(1, "end_user", "text", "hola"),
     ]
     assert unanswered(newest_first) == ("a qué hora abren\ny los sábados?", "text_only", "Hola")
+
+
+def test_nothing_is_said_when_somebody_has_answered_meanwhile() -> None:
+    answered = [
+        MessageRow(2, "human", "text", "Son 130.000"),
+        MessageRow(1, "end_user", "text", "?"),
+    ]
+    question, _, _ = unanswered(answered)
+    assert question is None
+    assert decide(replace(ASKED, question=question)).action == "none"

@@ -367,7 +367,6 @@ async def test_a_body_that_cannot_be_read_is_a_clear_problem(site: Site) -> None
             assert told["detail"] == text(f"errors.{told['code']}", language, **fields)
 
 
-@pytest.mark.xfail(strict=True, reason="app._told_validation names a position: to be a 400")
 async def test_a_position_in_the_body_is_not_told_as_the_name_of_a_field(site: Site) -> None:
     visitor = await site.visitor()
     headers = {**visitor.headers, "Content-Type": "application/json"}
