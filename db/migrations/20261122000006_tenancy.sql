@@ -1,6 +1,6 @@
 -- migrate:up
 -- Who the caller is, verified against the tables once per statement. Every policy rests on these.
--- Always call them as (select private.f()): bare, they would run once per row.
+-- Always call them as (select private.f()), here too: bare, they would run once per row.
 set local role neurant_owner;
 
 create function private.company_id() returns uuid
@@ -10,19 +10,19 @@ language sql stable security definer set search_path = '' as $$
       select u.company_id
       from public.users u
       join public.companies c on c.id = u.company_id
-      where u.company_id = (private.claims() ->> 'company_id')::uuid
-        and u.auth_user_id = (private.claims() ->> 'sub')::uuid
+      where u.company_id = (select (private.claims() ->> 'company_id')::uuid)
+        and u.auth_user_id = (select (private.claims() ->> 'sub')::uuid)
         and u.is_active and c.subscription_status <> 'cancelled')
     when 'visitor' then (
       select v.company_id
       from public.visitor_sessions v
       join public.companies c on c.id = v.company_id
-      where v.token_digest = decode(private.claims() ->> 'visitor', 'hex')
+      where v.token_digest = (select decode(private.claims() ->> 'visitor', 'hex'))
         and v.expires_at > now() and c.subscription_status <> 'cancelled')
     when 'neurant_worker' then (
       select c.id
       from public.companies c
-      where c.id = (private.claims() ->> 'company_id')::uuid
+      where c.id = (select (private.claims() ->> 'company_id')::uuid)
         and session_user = 'neurant_jobs' and c.subscription_status <> 'cancelled')
   end
 $$;
@@ -34,8 +34,8 @@ language sql stable security definer set search_path = '' as $$
   select u.id
   from public.users u
   where current_setting('role') = 'authenticated'
-    and u.company_id = private.company_id()
-    and u.auth_user_id = (private.claims() ->> 'sub')::uuid
+    and u.company_id = (select private.company_id())
+    and u.auth_user_id = (select (private.claims() ->> 'sub')::uuid)
 $$;
 comment on function private.user_id() is 'The verified staff member, or null. Definer, as company_id().';
 
@@ -44,8 +44,8 @@ language sql stable security definer set search_path = '' as $$
   select u.role
   from public.users u
   where current_setting('role') = 'authenticated'
-    and u.company_id = private.company_id()
-    and u.auth_user_id = (private.claims() ->> 'sub')::uuid
+    and u.company_id = (select private.company_id())
+    and u.auth_user_id = (select (private.claims() ->> 'sub')::uuid)
 $$;
 comment on function private.user_role() is 'The verified staff member''s role, or null. Definer, as company_id().';
 
@@ -63,7 +63,8 @@ create function private.my_chatbot_ids() returns uuid[]
 language sql stable security definer set search_path = '' as $$
   select coalesce(array_agg(o.chatbot_id), '{}')
   from public.chatbot_operators o
-  where o.company_id = private.company_id() and o.operator_id = private.user_id() and o.is_active
+  where o.company_id = (select private.company_id())
+    and o.operator_id = (select private.user_id()) and o.is_active
 $$;
 comment on function private.my_chatbot_ids() is
   'The bots that an operador works for. Definer: policies of other tables rest on it.';
@@ -72,7 +73,8 @@ create function private.my_conversation_ids() returns uuid[]
 language sql stable security definer set search_path = '' as $$
   select coalesce(array_agg(c.id), '{}')
   from public.conversations c
-  where c.company_id = private.company_id() and c.assigned_operator_id = private.user_id()
+  where c.company_id = (select private.company_id())
+    and c.assigned_operator_id = (select private.user_id())
 $$;
 comment on function private.my_conversation_ids() is
   'Conversations that are assigned to the caller now. Definer: the policies of messages rest on it.';
@@ -82,8 +84,8 @@ language sql stable security definer set search_path = '' as $$
   select v.id
   from public.visitor_sessions v
   where current_setting('role') = 'visitor'
-    and v.company_id = private.company_id()
-    and v.token_digest = decode(private.claims() ->> 'visitor', 'hex')
+    and v.company_id = (select private.company_id())
+    and v.token_digest = (select decode(private.claims() ->> 'visitor', 'hex'))
 $$;
 comment on function private.visitor_session_id() is
   'The verified visitor''s session, or null. Definer, as company_id().';
@@ -95,7 +97,7 @@ language sql stable security definer set search_path = '' as $$
   join public.conversations c
     on c.company_id = v.company_id and c.channel_account_id = v.channel_account_id
     and c.end_user_id = v.id::text
-  where v.company_id = private.company_id() and v.id = private.visitor_session_id()
+  where v.company_id = (select private.company_id()) and v.id = (select private.visitor_session_id())
   order by c.started_at desc, c.id desc
   limit 1
 $$;

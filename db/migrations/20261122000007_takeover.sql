@@ -69,10 +69,10 @@ create function private.can_work_on(p_conversation uuid) returns boolean
 language sql stable security definer set search_path = '' as $$
   select exists (
     select from public.conversations c
-    where c.company_id = private.company_id() and c.id = p_conversation
-      and (private.sees_all_chatbots()
-        or c.chatbot_id = any (private.my_chatbot_ids())
-        or c.assigned_operator_id = private.user_id()))
+    where c.company_id = (select private.company_id()) and c.id = p_conversation
+      and ((select private.sees_all_chatbots())
+        or c.chatbot_id = any ((select private.my_chatbot_ids())::uuid[])
+        or c.assigned_operator_id = (select private.user_id())))
 $$;
 comment on function private.can_work_on(uuid) is
   'May the verified staff member see and serve this conversation? Definer: used by definers, whose own policies see every company.';
@@ -200,7 +200,7 @@ comment on function private.resend_message(uuid) is
 create function private.operator_name(p_user uuid) returns text
 language sql stable security definer set search_path = '' as $$
   select u.first_name from public.users u
-  where u.company_id = private.company_id() and u.id = p_user
+  where u.company_id = (select private.company_id()) and u.id = p_user
 $$;
 comment on function private.operator_name(uuid) is
   'First name of a colleague who speaks in a conversation: all that a visitor, or an operador, is told. Definer: neither may read users.';

@@ -160,7 +160,8 @@ language sql stable security definer set search_path = '' as $$
   select v.company_id
   from public.visitor_sessions v
   join public.channel_accounts a on a.company_id = v.company_id and a.id = v.channel_account_id
-  where v.company_id = private.company_id() and v.id = private.visitor_session_id()
+  where v.company_id = (select private.company_id())
+    and v.id = (select private.visitor_session_id())
     and a.routing_id = p_routing_id and a.status = 'connected'
 $$;
 comment on function private.visitor_company(text) is

@@ -127,7 +127,7 @@ returns boolean
 language sql volatile security definer set search_path = '' as $$
   update public.reply_requests r
   set claim_token = null, claimed_until = null, last_error = p_error, due_at = now() + p_retry_in
-  where r.company_id = private.company_id() and r.conversation_id = p_conversation
+  where r.company_id = (select private.company_id()) and r.conversation_id = p_conversation
     and r.claim_token = p_token
   returning true
 $$;
@@ -215,7 +215,7 @@ begin
     claim_token = null, claimed_until = null, last_error = p_error,
     due_at = case p_outcome when 'retry' then now() + p_retry_in else o.due_at end,
     sent_at = case p_outcome when 'sent' then now() end
-  where o.company_id = private.company_id() and o.id = p_outbox
+  where o.company_id = (select private.company_id()) and o.id = p_outbox
     -- A lease that ran out while the request was under way: the channel's word still counts.
     and (o.claim_token = p_token or o.status = 'unknown' and p_outcome = 'sent')
   returning o.message_id into v_message;
@@ -226,7 +226,7 @@ begin
     update public.messages m
     set status = p_outcome::public.message_status_enum,
       external_message_id = coalesce(p_external_id, m.external_message_id)
-    where m.company_id = private.company_id() and m.id = v_message;
+    where m.company_id = (select private.company_id()) and m.id = v_message;
   end if;
   return true;
 end $$;

@@ -613,6 +613,11 @@ grant usage on all sequences in schema jobs to neurant_jobs, neurant_router;
 grant execute on all functions in schema jobs to neurant_jobs, neurant_router;
 grant select, insert on jobs.procrastinate_jobs, jobs.procrastinate_events to neurant_router;
 
+-- Jobs of one lock wait for one another, and the library looks again only every five seconds.
+create trigger wake_the_next_of_a_lock after update of status on jobs.procrastinate_jobs
+  for each row when (old.status = 'doing' and new.status <> 'doing' and new.lock is not null)
+  execute function jobs.procrastinate_notify_queue_job_inserted_v1();
+
 create function private.defer_job(p_task text, p_args jsonb) returns bigint
 language plpgsql security definer set search_path = jobs, pg_temp as $$
 declare

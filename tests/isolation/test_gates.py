@@ -56,6 +56,15 @@ def test_no_policy_calls_a_function_per_row(db: psycopg.Connection) -> None:
         assert text.count("private.") == text.count("( SELECT private."), name
 
 
+def test_no_query_in_a_function_calls_a_helper_per_row(db: psycopg.Connection) -> None:
+    """A comparison with a bare call runs it for every row that the scan meets."""
+    assert not names(
+        db,
+        r"select p.proname from pg_proc p where p.pronamespace = 'private'::regnamespace"
+        r" and p.prosrc ~ '([^:]=|any \() ?private\.'",
+    )
+
+
 def test_every_definer_is_the_routers_pins_its_search_path_and_says_why(
     db: psycopg.Connection,
 ) -> None:

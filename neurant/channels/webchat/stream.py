@@ -158,6 +158,7 @@ async def visitor_stream(
 ) -> AsyncIterator[ServerSentEvent]:
     """Events for one visitor until the session ends or the browser leaves."""
     told: dict[str, Any] | None = None
+    foreign: set[UUID] = set()
     with hub.subscribe(company_id) as subscription:
         while True:
             # Shielded: a browser that leaves in the middle must not cost a pooled connection.
@@ -175,8 +176,14 @@ async def visitor_stream(
             if state is not None and (data := state.as_event()) != told:
                 told = data
                 yield ServerSentEvent(orjson.dumps(data).decode(), event="state")
+            is_open = state is not None and state.status == "active"
             while True:
                 changed = await subscription.wait(_SLOW_TIMER)
-                is_open = state is not None and state.status == "active"
-                if not changed or not is_open or position.conversation_id in changed:
+                if not changed:
+                    foreign.clear()
+                    break
+                if position.conversation_id in changed:
+                    break
+                if not is_open and not changed <= foreign:
+                    foreign |= changed  # the read that follows finds ours, or they are others'
                     break
