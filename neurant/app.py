@@ -6,6 +6,7 @@ import secrets
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
+import psycopg
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, RedirectResponse
@@ -119,6 +120,8 @@ async def _readyz(request: Request) -> Response:
             )
     except (*DatabaseDown, PoolTimeout):
         return JSONResponse({"status": "no database"}, status_code=503)
+    except psycopg.Error:  # a database that is half made, or made for somebody else
+        known = False
     if not known:
         return JSONResponse({"status": "not migrated"}, status_code=503)
     return JSONResponse({"status": "ready"})

@@ -122,12 +122,16 @@ class Hub:
 
     async def _keep(self, part: Callable[[AsyncConnection], Awaitable[None]]) -> None:
         """Run a part for ever, over as many connections as it takes."""
+        interrupted = False
         while True:
             try:
                 async with await AsyncConnection.connect(self._url, autocommit=True) as connection:
+                    interrupted = False
                     await part(connection)
             except DatabaseDown as error:
-                log.warning("live_updates_interrupted", error=str(error))
+                if not interrupted:
+                    log.warning("live_updates_interrupted", error=str(error))
+                interrupted = True
                 await asyncio.sleep(_RECONNECT)
 
     async def _send(self, connection: AsyncConnection) -> None:

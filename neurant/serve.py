@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import socket
 
+from neurant.database.pool import require_url
 from neurant.errors import SetupError
 from neurant.settings import Settings
 
@@ -46,6 +47,7 @@ def serve(settings: Settings, inherited: int | None = None) -> None:
     ``inherited`` is the number of a listening socket that our parent keeps open, so that
     connections wait for a new web process instead of being refused while the old one is gone.
     """
+    require_url(settings.app_database_url, "NEURANT_APP_DATABASE_URL")
     if inherited is None:
         listener = open_listener(settings.host, settings.port)
     else:

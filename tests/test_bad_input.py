@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from pydantic import SecretStr
 
 from neurant.accounts.service import hash_password
+from neurant.accounts.throttle import FREE_ATTEMPTS
 from neurant.app import create_app
 from neurant.database.embedded import Urls
 from neurant.settings import Settings
@@ -92,6 +94,26 @@ async def test_a_malformed_update_is_refused_and_nothing_is_written(
     assert stored(urls, acme) == before
 
 
+async def test_whose_body_cannot_be_read_must_prove_itself_first(
+    web: httpx.AsyncClient, acme: Company
+) -> None:
+    headers = {"x-telegram-bot-api-secret-token": "wrong"}
+    url = f"/webhooks/telegram/{acme.telegram}"
+    problem(await web.post(url, content=b"{", headers=headers), 401)
+    problem(await web.post("/webhooks/telegram/nobody-here", content=b"{"), 404)
+
+
+async def test_sixty_guesses_side_by_side_are_slowed_down_like_one_after_another(
+    web: httpx.AsyncClient, urls: Urls
+) -> None:
+    company = make_company(urls.admin, "guessed", password_hash=hash_password(PASSWORD))
+    guess = {"email": company.people["owner"].email, "password": "adivino"}
+    answers = await asyncio.gather(*(web.post("/v1/session", json=guess) for _ in range(60)))
+    statuses = [answer.status_code for answer in answers]
+    assert statuses.count(401) == FREE_ATTEMPTS
+    assert statuses.count(429) == 60 - FREE_ATTEMPTS
+
+
 def update(text: str) -> str:
     chat = {"id": 99, "type": "private"}
     message = {"message_id": uuid4().int % 10**9, "chat": chat, "date": 1, "text": text}
@@ -127,6 +149,8 @@ async def test_an_unknown_bot_is_not_found(web: httpx.AsyncClient) -> None:
     problem(await web.post("/webhooks/telegram/nobody-here", content=update("hola")), 404)
     problem(await web.post("/webhooks/fax/nobody-here", content=b"x"), 404)
     problem(await web.post("/chat/nobody-here/session"), 404)
+    for page in ("/chat/nobody-here", "/chat/%00abcdefgh", "/chat/x"):
+        assert (await web.get(page)).status_code == 404
 
 
 @pytest.mark.parametrize("path", ["/webhooks/telegram/some-bot-id", "/chat/some-bot-id/messages"])
@@ -289,3 +313,12 @@ async def test_an_unexpected_path_or_method_answers_in_our_shape(web: httpx.Asyn
     problem(await web.get("/v1/nothing-here"), 404)
     problem(await web.delete("/v1/chatbots"), 405)
     problem(await web.get("/v1/chatbots"), 401)
+
+
+async def test_no_other_account_of_the_machine_can_read_the_files(
+    web: httpx.AsyncClient, acme: Company, tmp_path: Path
+) -> None:
+    url, file = f"/v1/chatbots/{acme.bot_id}/documents", {"file": ("b.txt", b"Secreto: 11")}
+    assert (await web.post(url, files=file, headers=await bearer(web, acme))).status_code == 202
+    assert list((tmp_path / "files").rglob("*"))
+    assert (tmp_path / "files").stat().st_mode & 0o077 == 0

@@ -128,6 +128,17 @@ end $$;
 comment on function private.set_aside_event(text, bytea, text, bytea, text) is
   'Keeps, raw, an event that did not become a message. Definer, as ingest.';
 
+create function private.prove_webhook(p_routing_id text, p_credential bytea) returns text
+language sql stable security definer set search_path = '' as $$
+  select coalesce((
+    select case when a.secret_digest = p_credential then 'genuine' else 'refused' end
+    from public.channel_accounts a
+    join public.companies c on c.id = a.company_id and c.subscription_status <> 'cancelled'
+    where a.routing_id = p_routing_id and a.status = 'connected'), 'unknown')
+$$;
+comment on function private.prove_webhook(text, bytea) is
+  'Whether a caller whose body cannot be read is the channel at least: genuine, refused or unknown. Definer, as ingest.';
+
 create function private.open_visitor_session(
   p_routing_id text, p_token_digest bytea, p_lifetime interval)
 returns timestamptz
@@ -171,12 +182,13 @@ alter function private.visitor_company(text) owner to neurant_router;
 
 grant execute on function
   private.ingest(text[], text[], bytea[], text[], text[], text[], text[], text[], text[]),
-  private.set_aside_event(text, bytea, text, bytea, text),
+  private.set_aside_event(text, bytea, text, bytea, text), private.prove_webhook(text, bytea),
   private.open_visitor_session(text, bytea, interval), private.web_chat(text) to neurant_app;
 
 alter function private.ingest(text[], text[], bytea[], text[], text[], text[], text[], text[], text[])
   owner to neurant_router;
 alter function private.set_aside_event(text, bytea, text, bytea, text) owner to neurant_router;
+alter function private.prove_webhook(text, bytea) owner to neurant_router;
 alter function private.open_visitor_session(text, bytea, interval) owner to neurant_router;
 alter function private.web_chat(text) owner to neurant_router;
 

@@ -256,18 +256,9 @@ $$;
 comment on function private.next_delivery_due() is
   'When claim_outbox next has something to give, over all companies. Definer, as claim_outbox.';
 
-create function private.queue_depths()
-returns table (replies bigint, deliveries bigint)
-language sql stable security definer set search_path = '' as $$
-  select (select count(*) from public.reply_requests),
-    (select count(*) from public.outbox o where o.status in ('pending', 'sending'))
-$$;
-comment on function private.queue_depths() is
-  'How much waits, over all companies. Definer, as claim_replies.';
-
 grant execute on function private.claim_replies(integer, interval),
-  private.claim_outbox(integer, interval), private.next_reply_due(), private.next_delivery_due(),
-  private.queue_depths() to neurant_jobs;
+  private.claim_outbox(integer, interval), private.next_reply_due(), private.next_delivery_due()
+  to neurant_jobs;
 grant execute on function
   private.finish_reply(uuid, uuid, bigint, bigint, text, text, jsonb, numeric, text, integer, text, text),
   private.fail_reply(uuid, uuid, text, interval),
@@ -281,7 +272,6 @@ alter function private.claim_outbox(integer, interval) owner to neurant_router;
 alter function private.finish_delivery(uuid, uuid, text, text, text, interval) owner to neurant_router;
 alter function private.next_reply_due() owner to neurant_router;
 alter function private.next_delivery_due() owner to neurant_router;
-alter function private.queue_depths() owner to neurant_router;
 
 reset role;
 -- migrate:down

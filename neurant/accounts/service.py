@@ -60,6 +60,7 @@ async def sign_in(
     """
     email = email.strip().lower()
     _throttle.check(email, address)
+    _throttle.count(email, address)
     login = await find_login(pool, email) if "\0" not in email else None
     known = login.encrypted_password if login else None
     async with _hashing:
@@ -67,7 +68,6 @@ async def sign_in(
             _matches, known or _nobodys_hash(), password[:LONGEST_PASSWORD]
         )
     if login is None or known is None or not matches:
-        _throttle.failed(email, address)
         raise UnauthenticatedError("accounts.wrong_login")
     token = secrets.token_urlsafe(32)
     life = KEPT if keep else SHORT

@@ -15,8 +15,9 @@ from starlette.types import Receive, Scope, Send
 from neurant.channels.events import SetAside
 from neurant.channels.ingest import Ingestor, RejectedMessageError, set_aside
 from neurant.channels.telegram import inbound as telegram
-from neurant.database.pool import DatabaseDown, Pool
+from neurant.database.pool import DatabaseDown, Pool, fetch_value
 from neurant.errors import (
+    MalformedError,
     NeurantError,
     NotFoundError,
     UnauthenticatedError,
@@ -26,6 +27,7 @@ from neurant.http import read_body, send_json, send_problem
 from neurant.settings import Settings
 
 PREFIX = "/webhooks/"
+_PROVEN = "select private.prove_webhook(%s, %s)"
 _TELEGRAM = re.compile(r"^/webhooks/telegram/([A-Za-z0-9_-]{8,100})$")
 
 
@@ -55,7 +57,11 @@ class Webhooks:
         headers = dict(scope["headers"])
         proof = telegram.credential(headers.get(telegram.SECRET_HEADER, b""))
         body = await read_body(scope, receive, self.settings.max_webhook_bytes)
-        event = telegram.parse(body, match[1], proof)
+        try:
+            event = telegram.parse(body, match[1], proof)
+        except MalformedError:
+            raise_unless_taken(await self._proven(match[1], proof))  # who is it that says so?
+            raise
         if isinstance(event, SetAside):
             outcome = await self._keep(match[1], proof, event, body)
         else:
@@ -65,6 +71,10 @@ class Webhooks:
                 kept = SetAside(event.external_id, str(error))
                 outcome = await self._keep(match[1], proof, kept, body)
         raise_unless_taken(outcome)
+
+    async def _proven(self, routing_id: str, proof: bytes) -> str:
+        async with self.pool.connection() as connection:
+            return str(await fetch_value(connection, _PROVEN, (routing_id, proof)))
 
     async def _keep(self, routing_id: str, proof: bytes, event: SetAside, body: bytes) -> str:
         return await set_aside(self.pool, routing_id, proof, event.external_id, body, event.reason)

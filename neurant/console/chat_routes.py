@@ -9,6 +9,7 @@ import orjson
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse
 
+from neurant.channels.webchat.visitors import is_routing_id
 from neurant.console.pages import PageRoute
 from neurant.console.static_files import ROOT
 from neurant.console.templating import reader_language, render, translator
@@ -36,8 +37,10 @@ class WebChat:
 @router.get("/chat/{routing_id}", response_class=HTMLResponse, include_in_schema=False)
 async def chat_page(request: Request, routing_id: str) -> HTMLResponse:
     """The chat of one web channel; 404 for an unknown or closed one."""
-    async with request.app.state.pool.connection() as connection:
-        chat = await fetch_one(connection, WebChat, _WEB_CHAT, (routing_id,))
+    chat = None
+    if is_routing_id(routing_id):
+        async with request.app.state.pool.connection() as connection:
+            chat = await fetch_one(connection, WebChat, _WEB_CHAT, (routing_id,))
     t = translator(reader_language(request))
     if chat is None:
         return render(

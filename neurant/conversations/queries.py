@@ -66,7 +66,9 @@ left join lateral (
     said.sender_id = (select private.user_id()) as is_mine
   from public.messages said
   where said.company_id = c.company_id and said.conversation_id = c.id
-    and said.sender_type <> 'system'
+    -- Of one that waits in the queue, what the customer said: that is what somebody must answer.
+    and (said.sender_type = 'end_user' or said.sender_type <> 'system'
+      and not (c.is_hitl_active and c.assigned_operator_id is null))
   order by said.seq desc
   limit 1) m on true
 order by c.hitl_activated_at nulls last, c.last_message_at desc, c.id desc

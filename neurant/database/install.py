@@ -42,6 +42,7 @@ _FOLDER_ERRORS = {
     errno.EPERM: "setup.folder_not_writable",
     errno.EROFS: "setup.folder_not_writable",
     errno.ENOTDIR: "setup.folder_not_writable",
+    errno.ENOENT: "setup.folder_not_writable",
     errno.EEXIST: "setup.folder_not_writable",
     errno.ENOSPC: "setup.disk_full",
     errno.EDQUOT: "setup.disk_full",

@@ -18,6 +18,7 @@ from neurant.settings import Settings
 from neurant.texts import Language, text
 
 _POLL = 0.3
+_PATIENCE = 100  # polls in a row without a sign of a worker
 _STATE = """
 select d.processing_status::text as status, d.processing_progress as progress,
   d.processing_error as error, d.chunk_count, d.character_count
@@ -79,6 +80,7 @@ async def _wait(
     on_progress: Callable[[str], None],
     language: Language,
 ) -> AddedDocument:
+    patience = _PATIENCE
     while True:
         async with tenant(pool, staff) as connection:
             state = await fetch_one(connection, DocumentState, _STATE, (document_id,))
@@ -88,5 +90,8 @@ async def _wait(
             return AddedDocument(document_id, state.chunk_count or 0, state.character_count or 0)
         if state.status == "failed":
             raise SetupError("document_failed", reason=document_error(state.error, language))
+        patience = patience - 1 if state.status == "pending" else _PATIENCE
+        if patience < 0:
+            raise SetupError("document_waits")
         on_progress(text(f"knowledge.status_{state.status}", language, progress=state.progress))
         await asyncio.sleep(_POLL)

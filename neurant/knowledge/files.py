@@ -15,7 +15,9 @@ def open_store(settings: Settings) -> ObjectStore:
     if settings.files_url:
         return from_url(settings.files_url)
     folder = settings.data_dir.expanduser().resolve() / "files"
-    return LocalStore(folder, mkdir=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o700)  # other accounts may pass through the data folder, but not in here
+    return LocalStore(folder)
 
 
 def file_path(company_id: UUID, document_id: UUID) -> str:

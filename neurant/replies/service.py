@@ -26,6 +26,7 @@ from neurant.texts import Language
 
 GENERATOR = "extractive"
 _MOST_ATTEMPTS = 5
+_LISTEN = timedelta(seconds=1.5)
 _LONGEST_RETRY = 60.0
 
 log = get_logger(__name__)
@@ -72,7 +73,7 @@ def situation(row: ConversationRow, messages: Sequence[MessageRow]) -> Situation
 
 
 async def reply(pool: Pool, hub: Hub, claim: Claim) -> str:
-    """Make one owed reply; the outcome of its write, or ``gone`` or ``failed``."""
+    """Make one owed reply; the outcome of its write, or ``gone``, ``listening`` or ``failed``."""
     try:
         outcome = await _reply(pool, claim)
     except Exception as error:
@@ -101,6 +102,11 @@ async def _reply(pool: Pool, claim: Claim) -> str:
         written, query = await _from_documents(
             pool, worker, row.chatbot_id, now, now.question, started
         )
+    if written.reason == "no_answer" and claim.attempts == 1:
+        # People often say what they want in the next line: listen a moment before calling anybody.
+        async with tenant(pool, worker) as connection:
+            await queries.fail_reply(connection, claim, "no answer yet", _LISTEN)
+        return "listening"
     async with tenant(pool, worker) as connection:
         finished = await queries.finish_reply(
             connection, claim, row.fence, messages[0].seq if messages else 0, written

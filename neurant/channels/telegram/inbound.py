@@ -17,6 +17,8 @@ from neurant.errors import MalformedError
 
 SECRET_HEADER = b"x-telegram-bot-api-secret-token"
 
+_GROUPS = ("group", "supergroup")
+_MOST_NAME = 255
 _MEDIA: tuple[tuple[str, MessageType], ...] = (
     ("photo", "image"),
     ("sticker", "image"),
@@ -91,6 +93,8 @@ def _read_message(
     chat, sender = message["chat"], message.get("from") or {}
     if sender.get("is_bot"):
         return SetAside(f"update:{update_id}", "sent by a bot")
+    if chat.get("type") in _GROUPS and not _is_addressed(message):
+        return SetAside(f"update:{update_id}", "said in a group, and not to the bot")
     content = _content(message)
     if content is None:
         return SetAside(f"update:{update_id}", "unsupported: message without content")
@@ -102,11 +106,21 @@ def _read_message(
         channel="telegram",
         credential=proof,
         end_user_id=str(chat_id),
-        end_user_name=_words(chat.get("title")) or name or None,
+        # A label, not content: the column's length is enough of it.
+        end_user_name=(_words(chat.get("title")) or name)[:_MOST_NAME] or None,
         external_id=f"{chat_id}:{_number(message['message_id'])}",
         message_type=message_type,
         content=text,
         media_url=media,
+    )
+
+
+def _is_addressed(message: dict[str, Any]) -> bool:
+    """Whether a group's message speaks to a bot: a command, a mention, a reply to one."""
+    marks = [*(message.get("entities") or ()), *(message.get("caption_entities") or ())]
+    replied = message.get("reply_to_message") or {}
+    return any(mark["type"] in ("mention", "bot_command") for mark in marks) or bool(
+        (replied.get("from") or {}).get("is_bot")
     )
 
 

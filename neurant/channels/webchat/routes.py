@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated
 from uuid import UUID
 
@@ -13,27 +12,25 @@ from sse_starlette import EventSourceResponse
 from neurant.channels.events import InboundMessage, is_storable
 from neurant.channels.ingest import RejectedMessageError
 from neurant.channels.webchat.stream import Position, visitor_company, visitor_stream
-from neurant.channels.webchat.visitors import open_session, visitor_from
+from neurant.channels.webchat.visitors import is_routing_id, open_session, visitor_from
 from neurant.errors import BadInputError, NotFoundError, UnauthenticatedError
 from neurant.texts import preferred_language
 
 MOST_CHARACTERS = 4000
 _PING_SECONDS = 15
 
-_ROUTING_ID = re.compile(r"[A-Za-z0-9_-]{8,100}")  # as the database has it
-
 router = APIRouter(prefix="/chat", tags=["web chat"])
 Authorization = Annotated[str | None, Header()]
 
 
-def _known_shape(routing_id: str) -> str:
+def known_shape(routing_id: str) -> str:
     """A chat's id; one that cannot be any chat's is unknown without asking the database."""
-    if not _ROUTING_ID.fullmatch(routing_id):
+    if not is_routing_id(routing_id):
         raise NotFoundError("unknown_chat")
     return routing_id
 
 
-RoutingId = Annotated[str, Depends(_known_shape)]
+RoutingId = Annotated[str, Depends(known_shape)]
 
 
 class SessionOut(BaseModel):

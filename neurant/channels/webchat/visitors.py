@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import secrets
 from datetime import datetime, timedelta
 
@@ -11,6 +12,12 @@ from neurant.database.tenancy import Visitor
 from neurant.errors import NotFoundError, UnauthenticatedError
 
 LIFETIME = timedelta(days=30)
+_ROUTING_ID = re.compile(r"[A-Za-z0-9_-]{8,100}")  # as the database has it
+
+
+def is_routing_id(text: str) -> bool:
+    """Whether the text could name a chat at all."""
+    return _ROUTING_ID.fullmatch(text) is not None
 
 
 def digest(token: str) -> bytes:

@@ -252,3 +252,26 @@ def test_a_mutated_update_is_read_set_aside_or_malformed(data: st.DataObject) ->
         else:
             holder.pop(key)
     check(json.dumps(update).encode())
+
+
+def test_what_people_say_to_each_other_in_a_group_is_not_answered() -> None:
+    chat, sender = {"id": -5, "type": "supergroup", "title": "Amigos"}, {"id": 7, "is_bot": False}
+    message = {"message_id": 1, "chat": chat, "from": sender, "text": "¿a qué hora nos vemos?"}
+    for more, taken in (
+        ({}, False),
+        ({"entities": [{"type": "bold"}]}, False),
+        ({"entities": [{"type": "mention"}]}, True),
+        ({"entities": [{"type": "bot_command"}]}, True),
+        ({"reply_to_message": {"from": {"is_bot": True}}}, True),
+    ):
+        body = json.dumps({"update_id": 1, "message": message | more}).encode()
+        assert isinstance(parse(body, "some-bot", b"x" * 32), InboundMessage) == taken
+
+
+def test_a_name_that_is_too_long_does_not_cost_the_message() -> None:
+    chat = {"id": 5, "type": "private"}
+    message = {"message_id": 1, "chat": chat, "from": {"first_name": "x" * 300}, "text": "hola"}
+    body = json.dumps({"update_id": 1, "message": message}).encode()
+    event = parse(body, "some-bot", b"x" * 32)
+    assert isinstance(event, InboundMessage)
+    assert event.end_user_name == "x" * 255
