@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import socket
 
-from neurant.database.pool import require_url
 from neurant.errors import SetupError
 from neurant.settings import Settings
 
@@ -47,15 +46,16 @@ def serve(settings: Settings, inherited: int | None = None) -> None:
     ``inherited`` is the number of a listening socket that our parent keeps open, so that
     connections wait for a new web process instead of being refused while the old one is gone.
     """
-    require_url(settings.app_database_url, "NEURANT_APP_DATABASE_URL")
     if inherited is None:
         listener = open_listener(settings.host, settings.port)
     else:
         listener = socket.socket(fileno=inherited)
     import uvicorn  # not needed to find that the address is taken
 
+    from neurant.database.pool import require_url
     from neurant.logs import configure_logging
 
+    require_url(settings.app_database_url, "NEURANT_APP_DATABASE_URL")
     configure_logging(settings, "web")
     config = uvicorn.Config(
         "neurant.app:create_app",

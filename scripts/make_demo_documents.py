@@ -24,7 +24,7 @@ GREY = (90, 100, 110)
 Prices = list[tuple[str, str, str]]
 
 GENERAL: Prices = [
-    ("Valoración inicial con diagnóstico", "$60.000", "30 minutos"),
+    ("Consulta de valoración inicial con diagnóstico", "$60.000", "30 minutos"),
     ("Limpieza dental (profilaxis)", "$130.000", "45 minutos"),
     ("Limpieza profunda por cuadrante (curetaje)", "$220.000", "60 minutos"),
     ("Aplicación de flúor", "$45.000", "15 minutos"),
@@ -158,9 +158,10 @@ def _page_braces(pdf: _Brochure) -> None:
     )
     pdf.heading("Odontopediatría")
     pdf.prose(
-        "Atendemos niños desde que sale el primer diente. La consulta de odontopediatría cuesta "
-        "$70.000 e incluye la enseñanza del cepillado. Los sellantes valen $40.000 por diente. "
-        "Para niños muy nerviosos ofrecemos sedación con óxido nitroso por $190.000 la sesión."
+        "Atendemos niños pequeños y de cualquier edad, desde que sale el primer diente. La "
+        "consulta de niños cuesta $70.000 e incluye la enseñanza del cepillado. Los sellantes "
+        "valen $40.000 por diente. Para niños muy nerviosos ofrecemos sedación con óxido nitroso "
+        "por $190.000 la sesión."
     )
     pdf.heading("Sedación y anestesia")
     pdf.prose(
@@ -206,7 +207,7 @@ POLICIES: list[tuple[str, list[str]]] = [
             "las sedes. Te confirmamos por mensaje el día anterior. Llega diez minutos antes de la "
             "hora para actualizar tus datos.",
             "La primera cita siempre es una valoración: el odontólogo revisa tu boca, toma las "
-            "radiografías necesarias y te entrega un plan de tratamiento con precios por escrito.",
+            "imágenes necesarias y te entrega un plan de tratamiento con precios por escrito.",
         ],
     ),
     (
@@ -221,8 +222,8 @@ POLICIES: list[tuple[str, list[str]]] = [
     (
         "Formas de pago",
         [
-            "Recibimos efectivo, tarjetas débito y crédito, transferencia por PSE, Nequi y "
-            "Daviplata. No recibimos cheques ni dólares.",
+            "Recibimos estos medios de pago: efectivo, tarjetas débito y crédito, transferencia "
+            "por PSE, Nequi y Daviplata. No recibimos cheques ni dólares.",
             "Los tratamientos de más de $1.000.000 se pueden pagar en cuotas: 30 % al empezar y el "
             "saldo hasta en 12 cuotas mensuales sin intereses, con la aprobación de nuestro aliado "
             "financiero. Emitimos factura electrónica en todos los casos.",
@@ -257,7 +258,7 @@ MORE_POLICIES: list[tuple[str, list[str]]] = [
         [
             "Avísanos si estás embarazada, si tomas anticoagulantes o si tienes diabetes, "
             "hipertensión o alergia a algún medicamento. En el embarazo preferimos hacer los "
-            "tratamientos entre el cuarto y el sexto mes y evitamos las radiografías.",
+            "tratamientos entre el cuarto y el sexto mes y evitamos los rayos X.",
         ],
     ),
     (

@@ -127,6 +127,8 @@ def test_up_refuses_a_port_in_use_and_a_host_that_is_not_ours(home: Path) -> Non
         assert f"Port {port} is already in use" in fails_with_one_line(done)
         served = neurant("serve", "--port", port, **SPANISH)
         assert f"El puerto {port} ya está ocupado" in fails_with_one_line(served)
+    unset = neurant("serve", "--port", port)
+    assert "NEURANT_APP_DATABASE_URL" in fails_with_one_line(unset)
     for host in ("192.0.2.1", "no such host"):
         done = neurant("up", "--data-dir", home, "--host", host)
         assert f"cannot listen on the address {host}" in fails_with_one_line(done)

@@ -25,10 +25,13 @@ from neurant.knowledge.passage import (
     weights,
 )
 from neurant.knowledge.rank import Candidate, Ranked
+from neurant.knowledge.words import bare_question
 
 CONSIDERED = 8
 MAX_QUESTION_CHARS = 1_000
 WINDOW_WEIGHT = 1.2
+# Squared: a label that has half of the question is much less than half of an answer.
+LEAD_WEIGHT = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +110,7 @@ def answer(
 
 def choose(question: str, ranked: Sequence[Ranked]) -> tuple[Candidate, Window, Signals] | None:
     """The best passage with its best lines and signals; None without anything to compare."""
-    asked = read_question(question[:MAX_QUESTION_CHARS])
+    asked = _asked(question[:MAX_QUESTION_CHARS])
     if not ranked or not asks_something(asked):
         return None
     considered = ranked[:CONSIDERED]
@@ -118,13 +121,19 @@ def choose(question: str, ranked: Sequence[Ranked]) -> tuple[Candidate, Window, 
         window = best_window(asked, weight, one.candidate.content, one.candidate.section_title)
         if window is None:
             continue
-        score = one.score + WINDOW_WEIGHT * window.coverage
+        score = one.score + WINDOW_WEIGHT * window.coverage + LEAD_WEIGHT * window.lead**2
         if best is None or score > best[0]:
             best = (score, one.candidate, window)
     if best is None:
         return None
     _, candidate, window = best
     return candidate, window, _signals(asked, weight, ranked, passages, candidate, window)
+
+
+def _asked(text: str) -> Question:
+    """The question without its preamble, or with it where the subject stands in there."""
+    bare = read_question(bare_question(text))
+    return bare if asks_something(bare) else read_question(text)
 
 
 def _passage(candidate: Candidate) -> str:

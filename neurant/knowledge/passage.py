@@ -17,6 +17,7 @@ MAX_QUOTE_CHARS = 420
 MAX_UNITS = 6
 SHORT_PARAGRAPH = 260
 LIGHT_WEIGHT = 0.35
+LEAD_BONUS = 0.2
 
 _CLOCK = r"\b\d{1,2}:\d\d\b|\b\d{1,2} ?[ap]\.? ?m\b|\b24 horas"
 # kind: (how it is asked, what an answer contains), both on folded text.
@@ -52,14 +53,20 @@ _KINDS: dict[str, tuple[re.Pattern[str], re.Pattern[str]]] = {
     ),
     "length": (
         re.compile(
-            r"\bcuanto (?:tiempo|dura|duran|demora|demoran|tarda|tardan|se demora|se tarda)\w*|"
-            r"\bcada cuanto\b|\bhow long\b"
+            # "dura" stays a word: of two lines with a length, the one that says it fits better.
+            r"\bcuanto (?:tiempo|demora|demoran|tarda|tardan|se demora|se tarda)\w*|"
+            r"\bcuanto (?=dura)|\bhow long\b"
         ),
         re.compile(
             r"(?:\d|\bun[oa]?|\bdos|\btres|\bcuatro|\bseis|\bocho|\bdiez)\b.{0,12}"
-            r"\b(?:minuto|hora|dia|semana|mes|ano|noche|cita)|\bcada\b"
+            r"\b(?:minuto|hora|dia|semana|mes|ano|noche|cita)"
         ),
     ),
+    "who": (
+        re.compile(r"\bquien(?:es)?\b|\bwho\b"),
+        re.compile(r"\b(?:doctora?|dra?|profesora?|ingenier[oa]|abogad[oa]|director[a]?)\b"),
+    ),
+    "cadence": (re.compile(r"\bcada cuant\w+|\bhow often\b"), re.compile(r"\bcada\b")),
 }
 # Documents call these by the same name as the question does, so the name counts as a word too.
 _NAMED_KINDS = frozenset({"contact"})
@@ -96,12 +103,14 @@ class Window:
 
     ``coverage`` (0..1) is how much of the question, by weight, it contains together with the
     headings it stands under; ``evidence`` whether it looks like the kind of answer asked for
-    (None where the question asks for no known kind).
+    (None where the question asks for no known kind). ``lead`` (0..1) is how much of the question
+    stands where a line says what it is about: "Sábados: ...", or a heading named as the kind.
     """
 
     quote: str
     coverage: float
     evidence: bool | None
+    lead: float
 
 
 def read_question(text: str) -> Question:
@@ -189,7 +198,31 @@ def best_window(
     context = "\n".join([section or "", *headings, quote])
     kind = shows(question, quote)
     covered = _with_kind(cover(question, weight, context), question, weight, kind)
-    return Window(quote, covered, kind)
+    lead = _lead(question, weight, parts[best], _heading_of(parts, best, section), kind)
+    return Window(quote, covered, kind, lead)
+
+
+def _heading_of(parts: list[Unit], number: int, section: str | None) -> str:
+    above = [unit.text for unit in parts[:number] if unit.heading]
+    return above[-1] if above else section or ""
+
+
+def _lead(
+    question: Question, weight: dict[str, float], unit: Unit, heading: str, kind: bool | None
+) -> float:
+    """How much of the question the unit's label has; without words, whether its heading asks it."""
+    if question.stems:
+        return cover(question, weight, _label(unit)) if kind is not False else 0.0
+    folded = fold(heading)
+    return float(bool(kind) and any(_KINDS[kind][0].search(folded) for kind in question.kinds))
+
+
+def _label(unit: Unit) -> str:
+    """What the unit says that it is about: before its colon, or in a row before its values."""
+    label = re.match(r"[^:.;]{1,32}(?=: )", unit.text)
+    if label is None and unit.row:
+        label = re.match(r"[^$\d—|]+", unit.text)
+    return label.group() if label else ""
 
 
 def _with_kind(
@@ -216,7 +249,8 @@ def _scores(
         own = cover(question, weight, unit.text)
         under = cover(question, weight, f"{heading}\n{unit.text}")
         kind = shows(question, unit.text)
-        scores.append(own + 0.3 * (under - own) + (0.25 if kind else 0.0))
+        lead = LEAD_BONUS * _lead(question, weight, unit, heading, kind)
+        scores.append(own + 0.3 * (under - own) + (0.25 if kind else 0.0) + lead)
     return scores
 
 

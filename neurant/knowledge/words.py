@@ -22,7 +22,7 @@ _ENDINGS = sorted(
         "ancias ancia encias encia mente idades idad ables able ibles ible istas ista "
         "arian erian irian aremos eremos iremos ieron iendo ando aban aron amos emos imos aria "
         "eria iria ados adas idos idas ado ada ido ida aba ara era ira aran eran iran are ere ire "
-        "arse erse irse erme irme arme arlo arla arnos ar er ir an en es as os ia io a e o s"
+        "arse erse irse erme irme arme arlo arla arnos ar er ir an en es as os ias ia io a e o s"
     ),
     key=len,
     reverse=True,
@@ -74,6 +74,43 @@ _ENGLISH = {
     "invoice": "factura", "hours": "horario", "schedule": "horario", "size": "talla",
 }  # fmt: skip
 
+# What a customer says with a verb and a document with a noun.
+_SPOKEN = {"duele": "dolor", "duelen": "dolor", "doliendo": "dolor"}
+
+# Words before a question that ask nothing themselves. No alternative may hold an unbounded repeat
+# of another: ``bare_question`` takes them one by one.
+_WISH = (
+    r"(?:tengo|ten[ií]a|quiero|quisiera|quer[ií]a|puedo|podr[ií]a|me gustar[ií]a|necesito|deseo|"
+    r"me permites?|te hago|le hago)"
+)
+_ANNOUNCED = (
+    rf"{_WISH} (?:(?:hacer|realizar)(?:te|les?)? )?(?:una|otra|unas|algunas)(?: peque[ñn]a)? "
+    r"(?:pregunt(?:a|as|ica|ita)|dudas?|consultas?|inquietud(?:es)?)",
+    r"(?:(?:una|otra) )?(?:pregunt(?:a|ica|ita)|duda|inquietud)(?=\s*[,.:;!?…¿]|\s*$)",
+    r"(?:una|otra) (?:pregunt(?:a|ica|ita)|duda|inquietud)(?= (?:es|si)\b)(?: (?:es|si))?",
+    # "una consulta" is also what people buy: only a pause tells that it announces a question.
+    r"(?:una|otra) consulta(?=\s*[,.:;!…¿]|\s*$)",
+    rf"(?:{_WISH}|es para|para) (?:saber|preguntar(?:te|les?)?|averiguar|consultar(?:te|les?)?"
+    r"(?= si\b))(?: (?:si|sobre|por|acerca de))?",
+    rf"{_WISH} (?:m[aá]s |una |alguna )?(?:informaci[oó]n|info)(?: (?:sobre|de|acerca de))?",
+    r"me (?:puedes?|podr[ií]as?|pueden|podr[ií]an) (?:decir|indicar|informar|confirmar)"
+    r"(?: (?:si|sobre|por favor))?",
+    r"(?:i would like|i d like|i'd like|i want) to (?:know|ask)(?: (?:if|whether|about))?",
+    r"(?:can|could) you (?:please )?tell me(?: (?:if|whether|about))?",
+    r"(?:a|one|quick|a quick|i have a) question(?=\s*[,.:;!?…]|\s*$)",
+    r"(?:disculp[ae](?:n|me)?|perd[oó]n(?:e|a|eme)?|excuse me|sorry)",
+)
+_OPENING = (
+    r"(?:muy )?buen[oa]s?(?: (?:d[ií]as?|tardes?|noches?))?",
+    r"(?:hola+|saludos|hello|hi|hey|oye|oiga|por favor|porfa|ok|listo|vale|(?:muchas )?gracias)",
+    r"(?:y|pues|entonces|ah|eh|ehm|a ver|es que)",
+)
+_PAUSE = r"[\s,.:;!?…\-]"
+_PREAMBLE, _ANNOUNCEMENT = (
+    re.compile(rf"[\s¿¡,.:;!?…\-]*(?:{'|'.join(ways)})(?={_PAUSE}|[¿¡]|$){_PAUSE}*", re.IGNORECASE)
+    for ways in ((*_ANNOUNCED, *_OPENING), _ANNOUNCED)
+)
+
 # Pairs that customers and documents choose between.
 _SAME = {
     "llant": "neumatic", "plat": "diner", "rebaj": "descuent", "tooth": "dient", "perr": "mascot",
@@ -87,6 +124,26 @@ def fold(text: str) -> str:
     """Lower case without accents or diaereses: ``Qué Ñandú`` becomes ``que nandu``."""
     decomposed = unicodedata.normalize("NFKD", text.casefold())
     return _MARKS.sub("", decomposed)
+
+
+def bare_question(text: str) -> str:
+    """A message without the courtesies and announcements before what it asks.
+
+    "Buenas, quería saber si abren hoy" gives "abren hoy"; a message of nothing else gives "".
+    """
+    start = 0
+    while start < len(text) and (found := _PREAMBLE.match(text, start)):
+        start = found.end()
+    return text[start:].strip()
+
+
+def only_announces(text: str) -> bool:
+    """Whether a message says that a question will come and asks none: "tengo una duda"."""
+    start, announced = 0, False
+    while start < len(text) and (found := _PREAMBLE.match(text, start)):
+        announced = announced or _ANNOUNCEMENT.match(text, start) is not None
+        start = found.end()
+    return announced and not any(character.isalnum() for character in text[start:])
 
 
 def tokens(text: str) -> list[str]:
@@ -129,7 +186,8 @@ def stems(text: str) -> list[str]:
 
 def question_stems(text: str) -> list[str]:
     """Stems of a question's content words without repeats; everyday English becomes Spanish."""
-    words = (_ENGLISH.get(word, word) for word in tokens(text) if word not in STOP_WORDS)
+    everyday = _ENGLISH | _SPOKEN
+    words = (everyday.get(word, word) for word in tokens(text) if word not in STOP_WORDS)
     return list(dict.fromkeys(stem(word) for word in words))
 
 

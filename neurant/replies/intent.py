@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from typing import Literal
 
-from neurant.knowledge.words import fold
+from neurant.knowledge.words import fold, only_announces
 from neurant.texts import Language
 
 MAX_CHARS = 1_000
@@ -131,6 +131,11 @@ _FILLER = r"(?:bot|amigo|amiga|senor|senora|senorita|doctor|doctora|a todos|todo
 _SMALL_TALK = re.compile(rf"(?:(?:{_GREETING}|{_THANKS}|{_FAREWELL}|{_FILLER})(?: |$))+", re.ASCII)
 _GREETING_CORE = re.compile(rf"(?:^| ){_GREETING}(?: |$)")
 
+# What Telegram sends when a chat is opened, alone or with the link's payload.
+_COMMAND = re.compile(r"/(?:start|help|ayuda)(?:@\w+)?(?:\s+\S+)?", re.IGNORECASE)
+# One word that no mouth can say: fingers that slid over the keys.
+_NONSENSE = re.compile(r"[a-z]*[bcdfghjklmnpqrstvwxz]{6}[a-z]*")
+
 _ENGLISH_WORDS = frozenset(
     _WORD.findall(
         "the what where when how is are you do does did can could would my your please thanks "
@@ -177,8 +182,13 @@ def matched_keyword(text: str, keywords: Sequence[str]) -> str | None:
 
 
 def small_talk(text: str) -> Literal["greeting", "thanks", "farewell"] | None:
-    """What a message of nothing but courtesy is; None as soon as it says anything else."""
+    """What a message of nothing but courtesy is; None as soon as it says anything else.
+
+    A message that asks nothing yet ("/start", "tengo una duda", "?") counts as a greeting.
+    """
     plain = _plain(text)
+    if _asks_nothing_yet(text[:MAX_CHARS].strip(), plain):
+        return "greeting"
     if not plain or not _SMALL_TALK.fullmatch(plain):
         return None
     if _FAREWELL_CORE.search(plain):
@@ -186,6 +196,12 @@ def small_talk(text: str) -> Literal["greeting", "thanks", "farewell"] | None:
     if _THANKS_CORE.search(plain):
         return "thanks"
     return "greeting" if _GREETING_CORE.search(plain) else None
+
+
+def _asks_nothing_yet(text: str, plain: str) -> bool:
+    if _COMMAND.fullmatch(text) or _NONSENSE.fullmatch(plain) or only_announces(text):
+        return True
+    return bool(text) and not any(character.isalnum() for character in text)
 
 
 def language_of(text: str) -> Language:
