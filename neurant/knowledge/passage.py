@@ -113,6 +113,12 @@ class Window:
     lead: float
 
 
+_OURSELVES = re.compile(
+    r"\b(?:la|el|los|las|su|tu) (?:clinica|consultorio|tienda|almacen|negocio|empresa|local|sede"
+    r"|oficina|restaurante|hotel|gimnasio|colegio|academia|taller|farmacia)s?\b"
+)
+
+
 def read_question(text: str) -> Question:
     """A question's content words and kinds; the words that express a kind count as the kind."""
     folded = fold(text)
@@ -125,6 +131,8 @@ def read_question(text: str) -> Question:
                 rest = asked.sub(" ", rest)
     if "hour" in kinds and "open" in kinds:
         kinds.remove("open")  # "a qué hora abren" wants the hour, and not only that they do
+    if "place" in kinds:
+        rest = _OURSELVES.sub(" ", rest)  # "dónde queda la clínica" asks for us, whoever we are
     return Question(tuple(question_stems(rest)), tuple(kinds))
 
 

@@ -65,6 +65,7 @@ def keep(page: Page, name: str) -> None:
 
 
 def say(page: Page, words: str) -> None:
+    expect(page.locator("#send")).to_be_enabled()
     page.locator("#draft").fill(words)
     page.locator("#draft").press("Enter")
 
@@ -132,6 +133,7 @@ def test_a_reload_shows_the_same_conversation_once(platform: Platform, browser: 
     visitor.goto(f"{platform.url}/chat/demo-los-cedros")
     say(visitor, "¿Dónde queda la clínica?")
     expect(visitor.locator("#thread .msg--bot")).to_have_count(2)
+    expect(visitor.locator("#thread .msg--bot").last).to_contain_text("Calle 57")
     visitor.reload()
     expect(visitor.locator("#thread .msg--me")).to_have_count(1)
     expect(visitor.locator("#thread .msg--bot")).to_have_count(2)
@@ -176,6 +178,7 @@ def test_the_widget_opens_the_chat_on_another_site(
     page.goto(serve_folder(tmp_path) + "/site.html")
     page.get_by_role("button").first.click()
     chat = page.frame_locator("iframe")
+    expect(chat.locator("#send")).to_be_enabled()
     chat.locator("#draft").fill("¿Atienden los domingos?")
     chat.locator("#draft").press("Enter")
     expect(chat.locator("#thread .msg--bot")).to_have_count(2)

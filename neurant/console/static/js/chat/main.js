@@ -95,3 +95,6 @@ follow(session, {
     offerPerson();
   },
 });
+
+// From here on a message can be sent: before, the form would only have reloaded the page.
+document.getElementById("send").disabled = false;
