@@ -132,7 +132,8 @@ def tenant_tables(admin_url: str) -> list[tuple[str, str]]:
         return db.execute(
             "select c.relname, case c.relname when 'companies' then 'id' else 'company_id' end"
             " from pg_class c join pg_namespace n on n.oid = c.relnamespace"
-            " where n.nspname = 'public' and c.relkind in ('r', 'p') and c.relname <> 'embedding_models'"
+            " where n.nspname = 'public' and c.relkind in ('r', 'p') and (c.relname = 'companies' or exists ("
+            "  select from pg_attribute a where a.attrelid = c.oid and a.attname = 'company_id'))"
             " order by 1"
         ).fetchall()
 

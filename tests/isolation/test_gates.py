@@ -8,12 +8,14 @@ import pytest
 from neurant.database.embedded import Urls
 
 GLOBAL_UNIQUES = {
+    "api_keys_key_digest_key",
     "channel_accounts_routing_id_key",
     "companies_slug_key",
     "login_sessions_token_digest_key",
+    "user_invitations_token_digest_key",
     "visitor_sessions_token_digest_key",
 }
-PLATFORM_TABLES = {"embedding_models"}
+PLATFORM_TABLES = ["chatbot_templates", "embedding_models", "plans"]
 
 
 @pytest.fixture
@@ -22,8 +24,8 @@ def db(urls: Urls):
         yield connection
 
 
-def names(db: psycopg.Connection, query: str) -> list[str]:
-    return [row[0] for row in db.execute(query).fetchall()]
+def names(db: psycopg.Connection, query: str, params: tuple[object, ...] = ()) -> list[str]:
+    return [row[0] for row in db.execute(query, params or None).fetchall()]
 
 
 def test_every_table_enables_and_forces_row_security_and_has_policies(
@@ -109,7 +111,7 @@ def test_every_foreign_key_between_tenant_tables_carries_the_company(
     ).fetchall()
     assert len(rows) > 25
     for name, table, target, columns in rows:
-        if target not in ("auth.users", "embedding_models"):
+        if target not in ("auth.users", *PLATFORM_TABLES):
             assert "company_id" in columns, f"{table}.{name} could point into another company"
 
 
@@ -129,8 +131,9 @@ def test_only_the_listed_unique_constraints_are_global(db: psycopg.Connection) -
         db,
         "select i.indexrelid::regclass::text from pg_index i join pg_class c on c.oid = i.indrelid"
         " where c.relnamespace = 'public'::regnamespace and i.indisunique and not i.indisprimary"
-        " and c.relname not in ('embedding_models')"
+        " and c.relname <> all (%s)"
         " and not exists (select from pg_attribute a where a.attrelid = c.oid"
         "  and a.attname = 'company_id' and a.attnum = any (i.indkey))",
+        (PLATFORM_TABLES,),
     )
     assert set(found) == GLOBAL_UNIQUES
