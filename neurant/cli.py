@@ -191,6 +191,7 @@ def knowledge_add(
 ) -> None:
     """Add a document and wait until the bot knows it."""
     from neurant.knowledge.commands import add_document
+    from neurant.knowledge.service import unread_pages
 
     settings = _settings_of_running(data_dir)
     told: list[str] = []
@@ -202,6 +203,8 @@ def knowledge_add(
 
     added = asyncio.run(_reaching(add_document, settings, file, bot, company, show, language()))
     typer.echo(_say("added", bot=bot, file=file.name, passages=added.chunks))
+    if unread := unread_pages(added.unread_pages, language()):
+        typer.echo(unread)
 
 
 @connect.command("telegram", help=_say("telegram"))

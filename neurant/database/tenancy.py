@@ -28,6 +28,14 @@ class Staff:
 
 
 @dataclass(frozen=True, slots=True)
+class ApiKey:
+    """A program that acts for a company, with the key's role."""
+
+    key_id: UUID
+    company_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
 class Visitor:
     """A web chat visitor, known by the SHA-256 digest of an opaque token."""
 
@@ -41,7 +49,7 @@ class Worker:
     company_id: UUID
 
 
-Principal = Staff | Visitor | Worker
+Principal = Staff | ApiKey | Visitor | Worker
 
 
 def _identity(principal: Principal) -> tuple[str, str]:
@@ -51,6 +59,9 @@ def _identity(principal: Principal) -> tuple[str, str]:
                 "sub": str(principal.auth_user_id),
                 "company_id": str(principal.company_id),
             }
+            return "authenticated", json.dumps(claims)
+        case ApiKey():
+            claims = {"key_id": str(principal.key_id), "company_id": str(principal.company_id)}
             return "authenticated", json.dumps(claims)
         case Visitor():
             return "visitor", json.dumps({"visitor": principal.token_digest.hex()})

@@ -21,7 +21,7 @@ _POLL = 0.3
 _PATIENCE = 100  # polls in a row without a sign of a worker
 _STATE = """
 select d.processing_status::text as status, d.processing_progress as progress,
-  d.processing_error as error, d.chunk_count, d.character_count
+  d.processing_error as error, d.chunk_count, d.unread_pages
 from public.documents d
 where d.id = %s
 """
@@ -35,7 +35,7 @@ class DocumentState:
     progress: int
     error: str | None
     chunk_count: int | None
-    character_count: int | None
+    unread_pages: list[int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class AddedDocument:
 
     id: UUID
     chunks: int
-    characters: int
+    unread_pages: list[int]
 
 
 async def add_document(
@@ -87,7 +87,7 @@ async def _wait(
         if state is None:
             raise SetupError("document_file_missing")
         if state.status == "completed":
-            return AddedDocument(document_id, state.chunk_count or 0, state.character_count or 0)
+            return AddedDocument(document_id, state.chunk_count or 0, state.unread_pages)
         if state.status == "failed":
             raise SetupError("document_failed", reason=document_error(state.error, language))
         patience = patience - 1 if state.status == "pending" else _PATIENCE

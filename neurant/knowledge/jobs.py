@@ -50,7 +50,8 @@ update public.documents set processing_status = 'failed', processing_error = %s 
 _COMPLETED = """
 update public.documents
 set processing_status = 'completed', processing_progress = 100, processing_error = null,
-  extracted_text = %s, character_count = %s, chunk_count = %s, title = coalesce(title, %s)
+  extracted_text = %s, character_count = %s, chunk_count = %s, title = coalesce(title, %s),
+  unread_pages = %s
 where id = %s
 """
 _INSERT_CHUNK = """
@@ -138,7 +139,15 @@ async def _store(
         )
         await connection.cursor().executemany(_INSERT_CHUNK, rows)
         await connection.execute(
-            _COMPLETED, (full, len(full), len(chunks), extracted.title, document_id)
+            _COMPLETED,
+            (
+                full,
+                len(full),
+                len(chunks),
+                extracted.title,
+                extracted.pages_without_text(),
+                document_id,
+            ),
         )
 
 

@@ -12,7 +12,7 @@ from neurant.knowledge.service import PROCESS_TASK
 _DOCUMENTS = """
 select d.id, d.chatbot_id, d.original_filename as name, d.file_type as type,
   d.file_size_bytes as size, d.chunk_count as chunks, d.processing_status::text as status,
-  d.processing_progress as progress, d.processing_error as error, d.created_at,
+  d.processing_progress as progress, d.processing_error as error, d.unread_pages, d.created_at,
   (select b.name from public.chatbots b
     where b.company_id = d.company_id and b.id = d.chatbot_id) as bot_name,
   private.operator_name(d.uploaded_by) as uploader
@@ -47,6 +47,7 @@ class ListedDocument:
     status: str
     progress: int
     error: str | None
+    unread_pages: list[int]
     created_at: datetime
     bot_name: str | None
     uploader: str | None

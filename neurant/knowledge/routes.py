@@ -20,7 +20,7 @@ from neurant.database.tenancy import tenant
 from neurant.errors import NeurantError, NotFoundError
 from neurant.knowledge import page_queries
 from neurant.knowledge.page_queries import ListedDocument
-from neurant.knowledge.service import document_error, store_document
+from neurant.knowledge.service import document_error, store_document, unread_pages
 from neurant.texts import Language
 
 PAGE = "/console/knowledge"
@@ -42,6 +42,7 @@ class DocumentOut(BaseModel):
     status: str
     progress: int
     error: str | None
+    unread_pages: list[int]
     chunk_count: int | None
     created_at: datetime
 
@@ -62,6 +63,7 @@ def _out(document: ListedDocument, language: Language) -> DocumentOut:
         status=document.status,
         progress=document.progress,
         error=document_error(document.error, language) or None,
+        unread_pages=document.unread_pages,
         chunk_count=document.chunks,
         created_at=document.created_at,
     )
@@ -109,6 +111,7 @@ def _shown(document: ListedDocument, language: Language) -> dict[str, Any]:
         "progress": document.progress,
         "working": document.status in _UNFINISHED,
         "problem": document_error(document.error, language) if failed else None,
+        "unread": unread_pages(document.unread_pages, language),
         "created_at": document.created_at,
         "bot_name": document.bot_name,
         "uploader": document.uploader,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+from collections.abc import Sequence
 from uuid import UUID
 
 import psycopg
@@ -83,3 +84,18 @@ def document_error(stored: str | None, language: Language) -> str:
         return ""
     error = json.loads(stored)
     return text(f"errors.{error['code']}", language, **error["params"])
+
+
+def unread_pages(pages: Sequence[int], language: Language) -> str:
+    """What to tell of pages without text, as "2, 5-9"; empty if there are none."""
+    if not pages:
+        return ""
+    runs: list[list[int]] = []
+    for page in pages:
+        if runs and runs[-1][-1] == page - 1:
+            runs[-1][1:] = [page]
+        else:
+            runs.append([page])
+    told = ", ".join("-".join(map(str, run)) for run in runs)
+    key = "knowledge.unread_page" if len(pages) == 1 else "knowledge.unread_pages"
+    return text(key, language, pages=told)

@@ -1,0 +1,56 @@
+"""A document from upload to chunks, by the worker's own function."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from companies import make_company
+from fpdf import FPDF
+
+from neurant.database.embedded import Urls
+from neurant.database.pool import fetch_value, make_pool
+from neurant.database.tenancy import tenant
+from neurant.knowledge.files import open_store
+from neurant.knowledge.jobs import process_document
+from neurant.knowledge.service import store_document, unread_pages
+from neurant.settings import Settings
+
+UNREAD = "select unread_pages from documents where id = %s"
+
+
+def pdf(*pages: str) -> bytes:
+    made = FPDF()
+    made.set_font("Helvetica", size=12)
+    for words in pages:
+        made.add_page()
+        if words:
+            made.cell(text=words)
+    return bytes(made.output())
+
+
+@pytest.mark.anyio
+async def test_pages_that_cannot_be_read_are_told_and_the_rest_is_known(
+    urls: Urls, folder: Path
+) -> None:
+    acme, rival = make_company(urls.admin, "acme"), make_company(urls.admin, "rival")
+    settings = Settings(data_dir=folder)
+    store = open_store(settings)
+    data = pdf("Abrimos a las ocho de la mañana.", "", "", "El envío cuesta cinco euros.")
+    async with (
+        make_pool(urls.app, size=1, pooled=False) as app,
+        make_pool(urls.jobs, size=2, pooled=False) as jobs,
+    ):
+        owner = acme.staff("owner")
+        document = await store_document(app, store, settings, owner, acme.bot_id, "a.pdf", data)
+        await process_document(jobs, store, acme.id, document)
+        async with tenant(app, owner) as connection:
+            assert await fetch_value(connection, UNREAD, (document,)) == [2, 3]
+        async with tenant(app, rival.staff("owner")) as connection:
+            assert await fetch_value(connection, UNREAD, (document,)) is None
+
+
+def test_runs_of_pages_are_told_as_ranges() -> None:
+    assert unread_pages([], "es") == ""
+    assert unread_pages([3], "es").startswith("Página 3 sin texto")
+    assert unread_pages([2, 5, 6, 7, 9], "en").startswith("Pages 2, 5-7, 9 have no text")
