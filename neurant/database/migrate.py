@@ -35,9 +35,20 @@ def migrate(admin_url: str, folder: Path = MIGRATIONS) -> list[str]:
         before = _applied(connection)
         missing = [name for version, name in files.items() if version not in before]
         if missing:
-            connection.execute("create schema if not exists private")
-            _run_dbmate(_dbmate_url(connection, admin_url), folder)
+            _apply(connection, admin_url, folder)
         return missing
+
+
+def _apply(connection: psycopg.Connection, admin_url: str, folder: Path) -> None:
+    is_new = connection.execute("select to_regnamespace('private') is null").fetchone() == (True,)
+    connection.execute("create schema if not exists private")  # dbmate's books are kept there
+    try:
+        _run_dbmate(_dbmate_url(connection, admin_url), folder)
+    except SetupError:
+        # Nothing came of it, so nothing of it may stay: readiness would take it for a database.
+        if is_new and not _applied(connection):
+            connection.execute("drop schema if exists private cascade")
+        raise
 
 
 def set_login_passwords(admin_url: str, *, app: str, jobs: str) -> None:

@@ -80,6 +80,27 @@ def test_a_failing_migration_is_named_and_undone(
     assert pending(url, migrations) == ["20260103000000_bad.sql"]
 
 
+def test_a_first_migration_that_fails_leaves_nothing_behind(fresh_database: Database) -> None:
+    url = fresh_database()
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("drop role if exists narrow")
+        connection.execute("create role narrow login createrole password 'x'")
+        connection.execute("grant create on database " + connection.info.dbname + " to narrow")
+    try:
+        where = psycopg.conninfo.conninfo_to_dict(url)
+        narrow = f"postgresql://narrow:x@{where['host']}:{where['port']}/{where['dbname']}?sslmode=disable"
+        with pytest.raises(SetupError) as raised:
+            migrate(narrow)
+        assert "20261122000001_roles_and_schemas.sql" in raised.value.detail("es")
+        with psycopg.connect(url) as connection:
+            left = connection.execute("select to_regnamespace('private')").fetchone()
+        assert left == (None,)
+    finally:
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute("drop owned by narrow")
+            connection.execute("drop role narrow")
+
+
 def test_a_migration_older_than_the_last_applied_is_refused(
     fresh_database: Database, migrations: Path
 ) -> None:
