@@ -68,6 +68,6 @@ def serve(settings: Settings, inherited: int | None = None) -> None:
         server_header=False,
         backlog=_BACKLOG,
         timeout_graceful_shutdown=_DRAIN_SECONDS,
-        forwarded_allow_ips="127.0.0.1,::1",  # a reverse proxy on this machine may speak for others
+        forwarded_allow_ips=settings.trusted_proxies,
     )
     uvicorn.Server(config).run(sockets=[listener])

@@ -25,6 +25,10 @@ class Settings(BaseSettings):
     public_url: str | None = Field(
         default=None, description="How the outside reaches us; webhooks are registered under it"
     )
+    trusted_proxies: str = Field(
+        default="127.0.0.1,::1",
+        description="Addresses or networks of reverse proxies whose X-Forwarded-For is believed",
+    )
     app_database_url: SecretStr | None = Field(
         default=None, description="PostgreSQL as neurant_app (web); a pooler is fine"
     )
