@@ -127,6 +127,17 @@ CREATE TYPE jobs.procrastinate_job_to_defer_v1 AS (
 
 ALTER TYPE jobs.procrastinate_job_to_defer_v1 OWNER TO neurant_owner;
 
+-- Name: auth_type_enum; Type: TYPE; Schema: public; Owner: neurant_owner
+
+CREATE TYPE public.auth_type_enum AS ENUM (
+    'api_key',
+    'oauth2',
+    'basic_auth',
+    'bearer_token'
+);
+
+ALTER TYPE public.auth_type_enum OWNER TO neurant_owner;
+
 -- Name: conversation_channel_enum; Type: TYPE; Schema: public; Owner: neurant_owner
 
 CREATE TYPE public.conversation_channel_enum AS ENUM (
@@ -148,6 +159,43 @@ CREATE TYPE public.conversation_status_enum AS ENUM (
 );
 
 ALTER TYPE public.conversation_status_enum OWNER TO neurant_owner;
+
+-- Name: integration_log_status_enum; Type: TYPE; Schema: public; Owner: neurant_owner
+
+CREATE TYPE public.integration_log_status_enum AS ENUM (
+    'success',
+    'error',
+    'timeout',
+    'rate_limited'
+);
+
+ALTER TYPE public.integration_log_status_enum OWNER TO neurant_owner;
+
+-- Name: integration_type_enum; Type: TYPE; Schema: public; Owner: neurant_owner
+
+CREATE TYPE public.integration_type_enum AS ENUM (
+    'google_docs',
+    'google_sheets',
+    'google_calendar',
+    'google_gmail',
+    'airtable',
+    'mysql',
+    'postgresql',
+    'api_webhook'
+);
+
+ALTER TYPE public.integration_type_enum OWNER TO neurant_owner;
+
+-- Name: invitation_status_enum; Type: TYPE; Schema: public; Owner: neurant_owner
+
+CREATE TYPE public.invitation_status_enum AS ENUM (
+    'pending',
+    'accepted',
+    'expired',
+    'cancelled'
+);
+
+ALTER TYPE public.invitation_status_enum OWNER TO neurant_owner;
 
 -- Name: message_status_enum; Type: TYPE; Schema: public; Owner: neurant_owner
 
@@ -188,6 +236,17 @@ CREATE TYPE public.processing_status_enum AS ENUM (
 
 ALTER TYPE public.processing_status_enum OWNER TO neurant_owner;
 
+-- Name: reaction_type_enum; Type: TYPE; Schema: public; Owner: neurant_owner
+
+CREATE TYPE public.reaction_type_enum AS ENUM (
+    'thumbs_up',
+    'thumbs_down',
+    'helpful',
+    'not_helpful'
+);
+
+ALTER TYPE public.reaction_type_enum OWNER TO neurant_owner;
+
 -- Name: sender_type_enum; Type: TYPE; Schema: public; Owner: neurant_owner
 
 CREATE TYPE public.sender_type_enum AS ENUM (
@@ -222,6 +281,17 @@ CREATE TYPE public.subscription_status_enum AS ENUM (
 );
 
 ALTER TYPE public.subscription_status_enum OWNER TO neurant_owner;
+
+-- Name: sync_status_enum; Type: TYPE; Schema: public; Owner: neurant_owner
+
+CREATE TYPE public.sync_status_enum AS ENUM (
+    'pending',
+    'syncing',
+    'success',
+    'error'
+);
+
+ALTER TYPE public.sync_status_enum OWNER TO neurant_owner;
 
 -- Name: user_role_enum; Type: TYPE; Schema: public; Owner: neurant_owner
 
@@ -790,6 +860,28 @@ ALTER FUNCTION private.check_operator_role() OWNER TO neurant_router;
 
 COMMENT ON FUNCTION private.check_operator_role() IS 'Definer: the assigning supervisor may not see every user, but the rule holds for all.';
 
+-- Name: check_supervisor_role(); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.check_supervisor_role() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  if not exists (
+    select from public.users u
+    where u.company_id = new.company_id and u.id = new.supervisor_id and u.role = 'supervisor'
+  ) then
+    raise exception 'only a supervisor can be in charge of a chatbot' using errcode = 'check_violation';
+  end if;
+  return new;
+end $$;
+
+ALTER FUNCTION private.check_supervisor_role() OWNER TO neurant_router;
+
+-- Name: FUNCTION check_supervisor_role(); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.check_supervisor_role() IS 'Definer: the rule holds for all users, whoever assigns.';
+
 -- Name: claim_outbox(integer, interval); Type: FUNCTION; Schema: private; Owner: neurant_router
 
 CREATE FUNCTION private.claim_outbox(p_limit integer, p_lease interval) RETURNS TABLE(company_id uuid, outbox_id uuid, conversation_id uuid, claim_token uuid, outcome text)
@@ -955,13 +1047,21 @@ CREATE FUNCTION private.company_id() RETURNS uuid
     SET search_path TO ''
     AS $$
   select case current_setting('role')
-    when 'authenticated' then (
+    when 'authenticated' then coalesce((
       select u.company_id
       from public.users u
       join public.companies c on c.id = u.company_id
       where u.company_id = (select (private.claims() ->> 'company_id')::uuid)
         and u.auth_user_id = (select (private.claims() ->> 'sub')::uuid)
-        and u.is_active and c.subscription_status <> 'cancelled')
+        and u.is_active and c.subscription_status <> 'cancelled'), (
+      select k.company_id
+      from public.api_keys k
+      join public.users maker on maker.company_id = k.company_id and maker.id = k.created_by
+      join public.companies c on c.id = k.company_id
+      where k.company_id = (select (private.claims() ->> 'company_id')::uuid)
+        and k.id = (select (private.claims() ->> 'key_id')::uuid)
+        and k.revoked_at is null and (k.expires_at is null or k.expires_at > now())
+        and maker.is_active and c.subscription_status <> 'cancelled'))
     when 'visitor' then (
       select v.company_id
       from public.visitor_sessions v
@@ -981,6 +1081,96 @@ ALTER FUNCTION private.company_id() OWNER TO neurant_router;
 -- Name: FUNCTION company_id(); Type: COMMENT; Schema: private; Owner: neurant_router
 
 COMMENT ON FUNCTION private.company_id() IS 'The company of the verified caller, or null: then no policy shows or takes a row. Definer: it must read users and companies that the caller may not see.';
+
+-- Name: count_integration_request(); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.count_integration_request() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  update public.integrations i
+  set total_requests = i.total_requests + 1,
+    successful_requests = i.successful_requests + (new.status = 'success')::integer,
+    failed_requests = i.failed_requests + (new.status <> 'success')::integer,
+    last_error = case when new.status = 'success' then i.last_error else new.error_message end
+  where i.company_id = new.company_id and i.id = new.integration_id;
+  return null;
+end $$;
+
+ALTER FUNCTION private.count_integration_request() OWNER TO neurant_router;
+
+-- Name: FUNCTION count_integration_request(); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.count_integration_request() IS 'The counters of an integration follow its log. Definer: nobody may write them by hand.';
+
+-- Name: count_template_use(); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.count_template_use() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  update public.chatbot_templates t set usage_count = t.usage_count + 1 where t.id = new.template_id;
+  return null;
+end $$;
+
+ALTER FUNCTION private.count_template_use() OWNER TO neurant_router;
+
+-- Name: FUNCTION count_template_use(); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.count_template_use() IS 'How many bots began from a template. Definer: nobody who serves traffic may write templates.';
+
+-- Name: decide_transfer(uuid, boolean); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.decide_transfer(p_transfer uuid, p_accept boolean) RETURNS text
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_company uuid := private.company_id();
+  v_user uuid := private.user_id();
+  v_transfer public.hitl_transfers;
+begin
+  select t.* into v_transfer from public.hitl_transfers t
+  where t.company_id = v_company and t.id = p_transfer and t.to_user_id = v_user;
+  if v_transfer.id is null then
+    return 'not_found';
+  end if;
+  perform from public.conversations c
+  where c.company_id = v_company and c.id = v_transfer.conversation_id for update;
+  update public.hitl_transfers t
+  set status = case
+      when t.expires_at <= now() then 'expired'
+      when p_accept then 'accepted'
+      else 'rejected' end,
+    decided_at = now()
+  where t.company_id = v_company and t.id = p_transfer and t.status = 'pending'
+  returning t.* into v_transfer;
+  if not found then
+    return 'closed';
+  end if;
+  if v_transfer.status = 'accepted' then
+    update public.hitl_sessions s set operator_id = v_user
+    where s.company_id = v_company and s.id = v_transfer.session_id and s.ended_at is null
+      and s.operator_id = v_transfer.from_user_id;
+    if not found then
+      update public.hitl_transfers t set status = 'cancelled'
+      where t.company_id = v_company and t.id = p_transfer;
+      return 'closed';
+    end if;
+  end if;
+  insert into public.notifications (company_id, user_id, kind, details)
+  values (v_company, v_transfer.from_user_id, 'transfer_' || v_transfer.status,
+    jsonb_build_object('conversation_id', v_transfer.conversation_id));
+  return v_transfer.status;
+end $$;
+
+ALTER FUNCTION private.decide_transfer(p_transfer uuid, p_accept boolean) OWNER TO neurant_router;
+
+-- Name: FUNCTION decide_transfer(p_transfer uuid, p_accept boolean); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.decide_transfer(p_transfer uuid, p_accept boolean) IS 'The colleague''s answer: accepted, rejected, expired, closed (decided or ended meanwhile) or not_found. Definer: it hands over hitl_sessions, which nobody writes by hand.';
 
 -- Name: defer_job(text, jsonb); Type: FUNCTION; Schema: private; Owner: neurant_router
 
@@ -1030,6 +1220,34 @@ ALTER FUNCTION private.derive_chatbot_channels() OWNER TO neurant_router;
 -- Name: FUNCTION derive_chatbot_channels(); Type: COMMENT; Schema: private; Owner: neurant_router
 
 COMMENT ON FUNCTION private.derive_chatbot_channels() IS 'Definer: nobody may write chatbots.channels by hand; it follows channel_accounts.';
+
+-- Name: expire_transfers(timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.expire_transfers(p_now timestamp with time zone DEFAULT now()) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_expired integer;
+begin
+  with expired as (
+    update public.hitl_transfers t set status = 'expired', decided_at = p_now
+    where t.status = 'pending' and t.expires_at <= p_now
+    returning t.company_id, t.from_user_id, t.conversation_id
+  )
+  insert into public.notifications (company_id, user_id, kind, details)
+  select e.company_id, e.from_user_id, 'transfer_expired',
+    jsonb_build_object('conversation_id', e.conversation_id)
+  from expired e;
+  get diagnostics v_expired = row_count;
+  return v_expired;
+end $$;
+
+ALTER FUNCTION private.expire_transfers(p_now timestamp with time zone) OWNER TO neurant_router;
+
+-- Name: FUNCTION expire_transfers(p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.expire_transfers(p_now timestamp with time zone) IS 'Requests that nobody answered in time end, over all companies; how many. Definer: a timer has no company.';
 
 -- Name: fail_reply(uuid, uuid, text, interval); Type: FUNCTION; Schema: private; Owner: neurant_router
 
@@ -1315,6 +1533,39 @@ end $$;
 
 ALTER FUNCTION private.is_timezone(p_name text) OWNER TO neurant_owner;
 
+-- Name: level(public.user_role_enum); Type: FUNCTION; Schema: private; Owner: neurant_owner
+
+CREATE FUNCTION private.level(p_role public.user_role_enum) RETURNS integer
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO ''
+    AS $$
+  select case p_role when 'owner' then 4 when 'administrador' then 3 when 'supervisor' then 2 else 1 end
+$$;
+
+ALTER FUNCTION private.level(p_role public.user_role_enum) OWNER TO neurant_owner;
+
+-- Name: login_api_key(bytea); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.login_api_key(p_key_digest bytea) RETURNS TABLE(company_id uuid, key_id uuid)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  update public.api_keys k set last_used_at = now()
+  where k.key_digest = p_key_digest
+    and (k.last_used_at is null or k.last_used_at < now() - interval '1 minute');
+  return query
+  select k.company_id, k.id from public.api_keys k
+  where k.key_digest = p_key_digest and k.revoked_at is null
+    and (k.expires_at is null or k.expires_at > now());
+end $$;
+
+ALTER FUNCTION private.login_api_key(p_key_digest bytea) OWNER TO neurant_router;
+
+-- Name: FUNCTION login_api_key(p_key_digest bytea); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.login_api_key(p_key_digest bytea) IS 'Which key a program shows; what it may do, company_id() verifies at each statement. Definer: the caller is nobody until this answers.';
+
 -- Name: login_lookup(text); Type: FUNCTION; Schema: private; Owner: neurant_router
 
 CREATE FUNCTION private.login_lookup(p_email text) RETURNS TABLE(auth_user_id uuid, encrypted_password text)
@@ -1442,6 +1693,63 @@ ALTER FUNCTION private.next_reply_due() OWNER TO neurant_router;
 
 COMMENT ON FUNCTION private.next_reply_due() IS 'When claim_replies next has something to give, over all companies. Definer, as claim_replies.';
 
+-- Name: note_message_changes(); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.note_message_changes() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  insert into public.message_changes
+    (company_id, message_id, conversation_id, chatbot_id, message_created_at)
+  select c.company_id, c.id, c.conversation_id, c.chatbot_id, c.created_at from changed c;
+  return null;
+end $$;
+
+ALTER FUNCTION private.note_message_changes() OWNER TO neurant_router;
+
+-- Name: FUNCTION note_message_changes(); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.note_message_changes() IS 'Definer: whoever may write a message need not see the log.';
+
+-- Name: note_message_edit(); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.note_message_edit() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  insert into public.message_changes
+    (company_id, message_id, conversation_id, chatbot_id, message_created_at)
+  values (old.company_id, old.id, old.conversation_id, old.chatbot_id, old.created_at),
+    (new.company_id, new.id, new.conversation_id, new.chatbot_id, new.created_at);
+  return null;
+end $$;
+
+ALTER FUNCTION private.note_message_edit() OWNER TO neurant_router;
+
+-- Name: FUNCTION note_message_edit(); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.note_message_edit() IS 'Where a message was, and where it is now. Definer, as note_message_changes.';
+
+-- Name: notify_users(uuid, public.user_role_enum[], text, jsonb); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.notify_users(p_company uuid, p_roles public.user_role_enum[], p_kind text, p_details jsonb) RETURNS void
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  insert into public.notifications (company_id, user_id, kind, details)
+  select u.company_id, u.id, p_kind, p_details
+  from public.users u
+  where u.company_id = p_company and u.is_active and u.role = any (p_roles)
+$$;
+
+ALTER FUNCTION private.notify_users(p_company uuid, p_roles public.user_role_enum[], p_kind text, p_details jsonb) OWNER TO neurant_router;
+
+-- Name: FUNCTION notify_users(p_company uuid, p_roles public.user_role_enum[], p_kind text, p_details jsonb); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.notify_users(p_company uuid, p_roles public.user_role_enum[], p_kind text, p_details jsonb) IS 'Tells everybody of these roles. Definer: called by definers; nobody writes notifications by hand.';
+
 -- Name: number_message(); Type: FUNCTION; Schema: private; Owner: neurant_router
 
 CREATE FUNCTION private.number_message() RETURNS trigger
@@ -1542,6 +1850,56 @@ ALTER FUNCTION private.operator_name(p_user uuid) OWNER TO neurant_router;
 
 COMMENT ON FUNCTION private.operator_name(p_user uuid) IS 'First name of a colleague who speaks in a conversation: all that a visitor, or an operador, is told. Definer: neither may read users.';
 
+-- Name: place_note(); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.place_note() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  new.author_id := private.user_id();
+  new.chatbot_id := (
+    select c.chatbot_id from public.conversations c
+    where c.company_id = new.company_id and c.id = new.conversation_id);
+  if new.chatbot_id is null or new.author_id is null
+    or new.company_id is distinct from private.company_id() then
+    raise exception 'new row violates row-level security policy for table "notes"'
+      using errcode = 'insufficient_privilege';
+  end if;
+  return new;
+end $$;
+
+ALTER FUNCTION private.place_note() OWNER TO neurant_router;
+
+-- Name: FUNCTION place_note(); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.place_note() IS 'The author is the caller, the bot the conversation''s. Definer: an unknown conversation and one out of scope must look alike.';
+
+-- Name: place_reaction(); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.place_reaction() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  select m.conversation_id, m.chatbot_id into new.conversation_id, new.chatbot_id
+  from public.messages m
+  where m.company_id = new.company_id and m.id = new.message_id and m.sender_type = 'bot';
+  if new.conversation_id is null or new.company_id is distinct from private.company_id() then
+    raise exception 'new row violates row-level security policy for table "message_reactions"'
+      using errcode = 'insufficient_privilege';
+  end if;
+  new.reacted_by_user_id := private.user_id();
+  new.reacted_by_end_user := new.reacted_by_user_id is null;
+  return new;
+end $$;
+
+ALTER FUNCTION private.place_reaction() OWNER TO neurant_router;
+
+-- Name: FUNCTION place_reaction(); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.place_reaction() IS 'Who reacts and to which conversation the message belongs are looked up, never told; only answers of a bot are rated. Definer: the policy then decides by what it found.';
+
 -- Name: prove_webhook(text, bytea); Type: FUNCTION; Schema: private; Owner: neurant_router
 
 CREATE FUNCTION private.prove_webhook(p_routing_id text, p_credential bytea) RETURNS text
@@ -1560,6 +1918,72 @@ ALTER FUNCTION private.prove_webhook(p_routing_id text, p_credential bytea) OWNE
 -- Name: FUNCTION prove_webhook(p_routing_id text, p_credential bytea); Type: COMMENT; Schema: private; Owner: neurant_router
 
 COMMENT ON FUNCTION private.prove_webhook(p_routing_id text, p_credential bytea) IS 'Whether a caller whose body cannot be read is the channel at least: genuine, refused or unknown. Definer, as ingest.';
+
+-- Name: record_metric(text, numeric, text, jsonb, uuid, uuid); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.record_metric(p_type text, p_value numeric, p_unit text DEFAULT NULL::text, p_labels jsonb DEFAULT '{}'::jsonb, p_company uuid DEFAULT NULL::uuid, p_chatbot uuid DEFAULT NULL::uuid) RETURNS void
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  insert into public.system_metrics (metric_type, value, unit, labels, company_id, chatbot_id)
+  values (p_type, p_value, p_unit, p_labels, p_company, p_chatbot)
+$$;
+
+ALTER FUNCTION private.record_metric(p_type text, p_value numeric, p_unit text, p_labels jsonb, p_company uuid, p_chatbot uuid) OWNER TO neurant_router;
+
+-- Name: FUNCTION record_metric(p_type text, p_value numeric, p_unit text, p_labels jsonb, p_company uuid, p_chatbot uuid); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.record_metric(p_type text, p_value numeric, p_unit text, p_labels jsonb, p_company uuid, p_chatbot uuid) IS 'Writes one measure. Definer: the worker''s login measures for all companies and may read none.';
+
+-- Name: request_transfer(uuid, uuid, text, text); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.request_transfer(p_conversation uuid, p_to uuid, p_kind text, p_reason text) RETURNS text
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_company uuid := private.company_id();
+  v_user uuid := private.user_id();
+  v_session public.hitl_sessions;
+  v_to public.users;
+begin
+  if v_user is null or not private.can_work_on(p_conversation) then
+    return 'not_found';
+  end if;
+  perform from public.conversations c
+  where c.company_id = v_company and c.id = p_conversation for update;
+  select s.* into v_session from public.hitl_sessions s
+  where s.company_id = v_company and s.conversation_id = p_conversation
+    and s.ended_at is null and s.operator_id = v_user;
+  if v_session.id is null then
+    return 'not_yours';
+  end if;
+  select u.* into v_to from public.users u
+  where u.company_id = v_company and u.id = p_to and u.is_active and u.id <> v_user;
+  if v_to.id is null or private.level(v_to.role) < private.level(private.user_role())
+    or v_to.role = 'operador' and not exists (
+      select from public.chatbot_operators o
+      where o.company_id = v_company and o.chatbot_id = v_session.chatbot_id
+        and o.operator_id = v_to.id and o.is_active) then
+    return 'invalid_target';
+  end if;
+  insert into public.hitl_transfers
+    (company_id, session_id, conversation_id, chatbot_id, from_user_id, to_user_id, kind, reason)
+  values (v_company, v_session.id, p_conversation, v_session.chatbot_id, v_user, p_to, p_kind, p_reason)
+  on conflict do nothing;
+  if not found then
+    return 'already_requested';
+  end if;
+  insert into public.notifications (company_id, user_id, kind, details)
+  values (v_company, p_to, 'transfer_requested', jsonb_build_object('conversation_id', p_conversation));
+  return 'requested';
+end $$;
+
+ALTER FUNCTION private.request_transfer(p_conversation uuid, p_to uuid, p_kind text, p_reason text) OWNER TO neurant_router;
+
+-- Name: FUNCTION request_transfer(p_conversation uuid, p_to uuid, p_kind text, p_reason text); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.request_transfer(p_conversation uuid, p_to uuid, p_kind text, p_reason text) IS 'Asks a colleague (same level or above, who serves the bot) to take a conversation over: requested, already_requested, invalid_target, not_yours or not_found. Definer: an operador may not see every colleague.';
 
 -- Name: resend_message(uuid); Type: FUNCTION; Schema: private; Owner: neurant_router
 
@@ -1631,6 +2055,34 @@ ALTER FUNCTION private.resolve_conversation(p_conversation uuid, p_notes text) O
 -- Name: FUNCTION resolve_conversation(p_conversation uuid, p_notes text); Type: COMMENT; Schema: private; Owner: neurant_router
 
 COMMENT ON FUNCTION private.resolve_conversation(p_conversation uuid, p_notes text) IS 'Ends the takeover; the bot answers again: resolved, not_open, taken_by_other or not_found. Definer, as take_conversation.';
+
+-- Name: retire_chatbot(uuid); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.retire_chatbot(p_chatbot uuid) RETURNS text
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_company uuid := private.company_id();
+begin
+  if not private.manages_company() then
+    return 'not_found';
+  end if;
+  update public.chatbots b set retired_at = now(), is_active = false
+  where b.company_id = v_company and b.id = p_chatbot and b.retired_at is null;
+  if not found then
+    return 'not_found';
+  end if;
+  update public.channel_accounts a set status = 'disconnected', status_detail = 'chatbot_retired'
+  where a.company_id = v_company and a.chatbot_id = p_chatbot;
+  return 'retired';
+end $$;
+
+ALTER FUNCTION private.retire_chatbot(p_chatbot uuid) OWNER TO neurant_router;
+
+-- Name: FUNCTION retire_chatbot(p_chatbot uuid); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.retire_chatbot(p_chatbot uuid) IS 'Takes a bot out of service for good: retired or not_found. Its history stays. Definer: supervisors edit bots, but only owner and administradores retire them.';
 
 -- Name: search_chunks(uuid, text, extensions.vector, text, integer); Type: FUNCTION; Schema: private; Owner: neurant_router
 
@@ -1741,19 +2193,6 @@ ALTER FUNCTION private.set_aside_event(p_routing_id text, p_credential bytea, p_
 
 COMMENT ON FUNCTION private.set_aside_event(p_routing_id text, p_credential bytea, p_external_id text, p_payload bytea, p_reason text) IS 'Keeps, raw, an event that did not become a message. Definer, as ingest.';
 
--- Name: set_updated_at(); Type: FUNCTION; Schema: private; Owner: neurant_owner
-
-CREATE FUNCTION private.set_updated_at() RETURNS trigger
-    LANGUAGE plpgsql
-    SET search_path TO ''
-    AS $$
-begin
-  new.updated_at := now();
-  return new;
-end $$;
-
-ALTER FUNCTION private.set_updated_at() OWNER TO neurant_owner;
-
 -- Name: take_conversation(uuid, boolean); Type: FUNCTION; Schema: private; Owner: neurant_router
 
 CREATE FUNCTION private.take_conversation(p_conversation uuid, p_take_over boolean DEFAULT false) RETURNS text
@@ -1832,6 +2271,19 @@ ALTER FUNCTION private.take_for_reply(p_company uuid, p_conversation uuid, p_use
 
 COMMENT ON FUNCTION private.take_for_reply(p_company uuid, p_conversation uuid, p_user uuid) IS 'Sending takes the conversation. NA001 with the hint taken_by_other or closed where it cannot. Definer, as take_conversation.';
 
+-- Name: update_updated_at_column(); Type: FUNCTION; Schema: private; Owner: neurant_owner
+
+CREATE FUNCTION private.update_updated_at_column() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    AS $$
+begin
+  new.updated_at := now();
+  return new;
+end $$;
+
+ALTER FUNCTION private.update_updated_at_column() OWNER TO neurant_owner;
+
 -- Name: user_id(); Type: FUNCTION; Schema: private; Owner: neurant_router
 
 CREATE FUNCTION private.user_id() RETURNS uuid
@@ -1857,18 +2309,25 @@ CREATE FUNCTION private.user_role() RETURNS public.user_role_enum
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path TO ''
     AS $$
-  select u.role
-  from public.users u
-  where current_setting('role') = 'authenticated'
-    and u.company_id = (select private.company_id())
-    and u.auth_user_id = (select (private.claims() ->> 'sub')::uuid)
+  select coalesce((
+    select u.role
+    from public.users u
+    where current_setting('role') = 'authenticated'
+      and u.company_id = (select private.company_id())
+      and u.auth_user_id = (select (private.claims() ->> 'sub')::uuid)), (
+    select greatest(k.role, maker.role)  -- the enum runs from the strongest to the weakest
+    from public.api_keys k
+    join public.users maker on maker.company_id = k.company_id and maker.id = k.created_by
+    where current_setting('role') = 'authenticated'
+      and k.company_id = (select private.company_id())
+      and k.id = (select (private.claims() ->> 'key_id')::uuid)))
 $$;
 
 ALTER FUNCTION private.user_role() OWNER TO neurant_router;
 
 -- Name: FUNCTION user_role(); Type: COMMENT; Schema: private; Owner: neurant_router
 
-COMMENT ON FUNCTION private.user_role() IS 'The verified staff member''s role, or null. Definer, as company_id().';
+COMMENT ON FUNCTION private.user_role() IS 'The role of the verified staff member or API key, or null. Definer, as company_id().';
 
 -- Name: visitor_company(text); Type: FUNCTION; Schema: private; Owner: neurant_router
 
@@ -2125,6 +2584,59 @@ CREATE TABLE private.schema_migrations (
 
 ALTER TABLE private.schema_migrations OWNER TO postgres;
 
+-- Name: api_keys; Type: TABLE; Schema: public; Owner: neurant_owner
+
+CREATE TABLE public.api_keys (
+    company_id uuid NOT NULL,
+    id uuid DEFAULT uuidv7() NOT NULL,
+    name character varying(100) NOT NULL,
+    prefix character varying(16) NOT NULL,
+    key_digest bytea NOT NULL,
+    role public.user_role_enum NOT NULL,
+    created_by uuid NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    last_used_at timestamp with time zone,
+    expires_at timestamp with time zone,
+    revoked_at timestamp with time zone,
+    CONSTRAINT api_keys_key_digest_check CHECK ((octet_length(key_digest) = 32)),
+    CONSTRAINT api_keys_name_check CHECK ((btrim((name)::text) <> ''::text)),
+    CONSTRAINT api_keys_role_check CHECK ((role = ANY (ARRAY['administrador'::public.user_role_enum, 'supervisor'::public.user_role_enum])))
+);
+
+ALTER TABLE ONLY public.api_keys FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE public.api_keys OWNER TO neurant_owner;
+
+-- Name: TABLE api_keys; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON TABLE public.api_keys IS 'Keys for programs. A key never stands above its maker: it is as strong as the weaker of both, and dies with the maker''s account.';
+
+-- Name: COLUMN api_keys.prefix; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.api_keys.prefix IS 'The first characters, by which people tell keys apart.';
+
+-- Name: canned_responses; Type: TABLE; Schema: public; Owner: neurant_owner
+
+CREATE TABLE public.canned_responses (
+    company_id uuid NOT NULL,
+    id uuid DEFAULT uuidv7() NOT NULL,
+    owner_id uuid,
+    shortcut character varying(50) NOT NULL,
+    content text NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT canned_responses_content_check CHECK (((btrim(content) <> ''::text) AND (char_length(content) <= 10000))),
+    CONSTRAINT canned_responses_shortcut_check CHECK (((shortcut)::text ~ '^[a-z0-9_-]+$'::text))
+);
+
+ALTER TABLE ONLY public.canned_responses FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE public.canned_responses OWNER TO neurant_owner;
+
+-- Name: COLUMN canned_responses.owner_id; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.canned_responses.owner_id IS 'Null: shared with the whole company.';
+
 -- Name: channel_accounts; Type: TABLE; Schema: public; Owner: neurant_owner
 
 CREATE TABLE public.channel_accounts (
@@ -2178,6 +2690,57 @@ ALTER TABLE ONLY public.chatbot_operators FORCE ROW LEVEL SECURITY;
 
 ALTER TABLE public.chatbot_operators OWNER TO neurant_owner;
 
+-- Name: chatbot_supervisors; Type: TABLE; Schema: public; Owner: neurant_owner
+
+CREATE TABLE public.chatbot_supervisors (
+    company_id uuid NOT NULL,
+    id uuid DEFAULT uuidv7() NOT NULL,
+    chatbot_id uuid NOT NULL,
+    supervisor_id uuid NOT NULL,
+    assigned_by uuid NOT NULL,
+    assigned_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
+ALTER TABLE ONLY public.chatbot_supervisors FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE public.chatbot_supervisors OWNER TO neurant_owner;
+
+-- Name: TABLE chatbot_supervisors; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON TABLE public.chatbot_supervisors IS 'The one supervisor in charge of a bot.';
+
+-- Name: chatbot_templates; Type: TABLE; Schema: public; Owner: neurant_owner
+
+CREATE TABLE public.chatbot_templates (
+    id uuid DEFAULT uuidv7() NOT NULL,
+    name character varying(255) NOT NULL,
+    description text NOT NULL,
+    industry character varying(100) NOT NULL,
+    category character varying(100) NOT NULL,
+    system_prompt_template text NOT NULL,
+    default_personality jsonb DEFAULT '{}'::jsonb,
+    recommended_settings jsonb DEFAULT '{}'::jsonb,
+    usage_count integer DEFAULT 0 NOT NULL,
+    is_featured boolean DEFAULT false NOT NULL,
+    is_active boolean DEFAULT true NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    example_conversations jsonb DEFAULT '[]'::jsonb,
+    CONSTRAINT chatbot_templates_category_check CHECK (((category)::text = ANY ((ARRAY['customer_service'::character varying, 'sales'::character varying, 'support'::character varying])::text[]))),
+    CONSTRAINT chatbot_templates_default_personality_check CHECK ((jsonb_typeof(default_personality) = 'object'::text)),
+    CONSTRAINT chatbot_templates_example_conversations_check CHECK ((jsonb_typeof(example_conversations) = 'array'::text)),
+    CONSTRAINT chatbot_templates_recommended_settings_check CHECK ((jsonb_typeof(recommended_settings) = 'object'::text)),
+    CONSTRAINT chatbot_templates_usage_count_check CHECK ((usage_count >= 0))
+);
+
+ALTER TABLE ONLY public.chatbot_templates FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE public.chatbot_templates OWNER TO neurant_owner;
+
+-- Name: TABLE chatbot_templates; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON TABLE public.chatbot_templates IS 'Platform table: every company reads it, migrations write it.';
+
 -- Name: chatbots; Type: TABLE; Schema: public; Owner: neurant_owner
 
 CREATE TABLE public.chatbots (
@@ -2210,6 +2773,7 @@ CREATE TABLE public.chatbots (
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     updated_at timestamp with time zone DEFAULT now() NOT NULL,
     created_by uuid NOT NULL,
+    template_id uuid,
     CONSTRAINT chatbots_auto_escalate_after_minutes_check CHECK (((auto_escalate_after_minutes >= 1) AND (auto_escalate_after_minutes <= 1440))),
     CONSTRAINT chatbots_hitl_triggers_check CHECK ((jsonb_typeof(hitl_triggers) = 'array'::text)),
     CONSTRAINT chatbots_max_context_messages_check CHECK (((max_context_messages >= 1) AND (max_context_messages <= 50))),
@@ -2470,6 +3034,37 @@ ALTER TABLE ONLY public.hitl_sessions FORCE ROW LEVEL SECURITY;
 
 ALTER TABLE public.hitl_sessions OWNER TO neurant_owner;
 
+-- Name: hitl_transfers; Type: TABLE; Schema: public; Owner: neurant_owner
+
+CREATE TABLE public.hitl_transfers (
+    company_id uuid NOT NULL,
+    id uuid DEFAULT uuidv7() NOT NULL,
+    session_id uuid NOT NULL,
+    conversation_id uuid NOT NULL,
+    chatbot_id uuid NOT NULL,
+    from_user_id uuid NOT NULL,
+    to_user_id uuid NOT NULL,
+    kind text DEFAULT 'escalation'::text NOT NULL,
+    reason text NOT NULL,
+    status text DEFAULT 'pending'::text NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    expires_at timestamp with time zone DEFAULT (now() + '00:05:00'::interval) NOT NULL,
+    decided_at timestamp with time zone,
+    CONSTRAINT hitl_transfers_check CHECK ((from_user_id <> to_user_id)),
+    CONSTRAINT hitl_transfers_check1 CHECK (((status = 'pending'::text) = (decided_at IS NULL))),
+    CONSTRAINT hitl_transfers_kind_check CHECK ((kind = ANY (ARRAY['escalation'::text, 'skill_based'::text, 'workload_distribution'::text, 'emergency'::text]))),
+    CONSTRAINT hitl_transfers_reason_check CHECK (((btrim(reason) <> ''::text) AND (char_length(reason) <= 2000))),
+    CONSTRAINT hitl_transfers_status_check CHECK ((status = ANY (ARRAY['pending'::text, 'accepted'::text, 'rejected'::text, 'expired'::text, 'cancelled'::text])))
+);
+
+ALTER TABLE ONLY public.hitl_transfers FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE public.hitl_transfers OWNER TO neurant_owner;
+
+-- Name: TABLE hitl_transfers; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON TABLE public.hitl_transfers IS 'A request to pass a takeover on. Until the other accepts, the conversation stays where it is.';
+
 -- Name: inbound_events; Type: TABLE; Schema: public; Owner: neurant_owner
 
 CREATE TABLE public.inbound_events (
@@ -2489,6 +3084,75 @@ ALTER TABLE public.inbound_events OWNER TO neurant_owner;
 -- Name: TABLE inbound_events; Type: COMMENT; Schema: public; Owner: neurant_owner
 
 COMMENT ON TABLE public.inbound_events IS 'What a channel sent that did not become a message (an edit, a kind we do not take, a row the database refused), raw, with the reason: nothing that was acknowledged is lost.';
+
+-- Name: integration_logs; Type: TABLE; Schema: public; Owner: neurant_owner
+
+CREATE TABLE public.integration_logs (
+    company_id uuid NOT NULL,
+    id uuid DEFAULT uuidv7() NOT NULL,
+    integration_id uuid NOT NULL,
+    request_type character varying(50) NOT NULL,
+    endpoint character varying(500) NOT NULL,
+    request_data jsonb,
+    response_status integer,
+    response_data jsonb,
+    response_time_ms integer,
+    triggered_by_message_id uuid,
+    triggered_by_user_id uuid,
+    status public.integration_log_status_enum DEFAULT 'success'::public.integration_log_status_enum NOT NULL,
+    error_message text,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT integration_logs_response_time_ms_check CHECK ((response_time_ms >= 0))
+);
+
+ALTER TABLE ONLY public.integration_logs FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE public.integration_logs OWNER TO neurant_owner;
+
+-- Name: COLUMN integration_logs.triggered_by_message_id; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.integration_logs.triggered_by_message_id IS 'No foreign key: the message may be archived long before the log is dropped.';
+
+-- Name: integrations; Type: TABLE; Schema: public; Owner: neurant_owner
+
+CREATE TABLE public.integrations (
+    company_id uuid NOT NULL,
+    id uuid DEFAULT uuidv7() NOT NULL,
+    name character varying(255) NOT NULL,
+    integration_type public.integration_type_enum NOT NULL,
+    description text,
+    config jsonb DEFAULT '{}'::jsonb NOT NULL,
+    settings jsonb DEFAULT '{}'::jsonb,
+    auth_type public.auth_type_enum DEFAULT 'api_key'::public.auth_type_enum NOT NULL,
+    oauth_token_encrypted text,
+    api_key_encrypted text,
+    expires_at timestamp with time zone,
+    is_active boolean DEFAULT true NOT NULL,
+    last_sync_at timestamp with time zone,
+    last_error text,
+    sync_status public.sync_status_enum DEFAULT 'pending'::public.sync_status_enum NOT NULL,
+    total_requests integer DEFAULT 0 NOT NULL,
+    successful_requests integer DEFAULT 0 NOT NULL,
+    failed_requests integer DEFAULT 0 NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    created_by uuid NOT NULL,
+    CONSTRAINT integrations_check CHECK ((total_requests = (successful_requests + failed_requests))),
+    CONSTRAINT integrations_config_check CHECK (((config = '{}'::jsonb) OR (((config - 'sealed'::text) = '{}'::jsonb) AND (jsonb_typeof((config -> 'sealed'::text)) = 'string'::text)))),
+    CONSTRAINT integrations_failed_requests_check CHECK ((failed_requests >= 0)),
+    CONSTRAINT integrations_name_check CHECK ((btrim((name)::text) <> ''::text)),
+    CONSTRAINT integrations_settings_check CHECK ((jsonb_typeof(settings) = 'object'::text)),
+    CONSTRAINT integrations_successful_requests_check CHECK ((successful_requests >= 0)),
+    CONSTRAINT integrations_total_requests_check CHECK ((total_requests >= 0))
+);
+
+ALTER TABLE ONLY public.integrations FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE public.integrations OWNER TO neurant_owner;
+
+-- Name: COLUMN integrations.config; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.integrations.config IS 'Addresses and keys, sealed by the company''s key: {"sealed": "<base64>"}. Never in clear.';
 
 -- Name: knowledge_queries; Type: TABLE; Schema: public; Owner: neurant_owner
 
@@ -2527,6 +3191,57 @@ CREATE TABLE public.login_sessions (
 ALTER TABLE ONLY public.login_sessions FORCE ROW LEVEL SECURITY;
 
 ALTER TABLE public.login_sessions OWNER TO neurant_owner;
+
+-- Name: message_changes; Type: TABLE; Schema: public; Owner: neurant_owner
+
+CREATE TABLE public.message_changes (
+    company_id uuid NOT NULL,
+    id bigint NOT NULL,
+    message_id uuid NOT NULL,
+    conversation_id uuid NOT NULL,
+    chatbot_id uuid NOT NULL,
+    message_created_at timestamp with time zone NOT NULL
+);
+
+ALTER TABLE ONLY public.message_changes FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE public.message_changes OWNER TO neurant_owner;
+
+-- Name: TABLE message_changes; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON TABLE public.message_changes IS 'Appended to by the transaction that changes a message, taken off by the worker: what is derived from messages lags behind by this, and by nothing else. No foreign keys: it outlives what it names.';
+
+-- Name: message_changes_id_seq; Type: SEQUENCE; Schema: public; Owner: neurant_owner
+
+ALTER TABLE public.message_changes ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME public.message_changes_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 50
+);
+
+-- Name: message_reactions; Type: TABLE; Schema: public; Owner: neurant_owner
+
+CREATE TABLE public.message_reactions (
+    company_id uuid NOT NULL,
+    id uuid DEFAULT uuidv7() NOT NULL,
+    message_id uuid NOT NULL,
+    conversation_id uuid NOT NULL,
+    chatbot_id uuid NOT NULL,
+    reaction_type public.reaction_type_enum NOT NULL,
+    comment text,
+    reacted_by_user_id uuid,
+    reacted_by_end_user boolean DEFAULT false NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT message_reactions_check CHECK ((reacted_by_end_user = (reacted_by_user_id IS NULL))),
+    CONSTRAINT message_reactions_comment_check CHECK ((char_length(comment) <= 2000))
+);
+
+ALTER TABLE ONLY public.message_reactions FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE public.message_reactions OWNER TO neurant_owner;
 
 -- Name: messages; Type: TABLE; Schema: public; Owner: neurant_owner
 
@@ -2577,6 +3292,49 @@ COMMENT ON COLUMN public.messages.chatbot_id IS 'The conversation''s, held equal
 
 COMMENT ON COLUMN public.messages.content IS 'What was said. For sender system: a key of the message catalogue, told in the reader''s language.';
 
+-- Name: notes; Type: TABLE; Schema: public; Owner: neurant_owner
+
+CREATE TABLE public.notes (
+    company_id uuid NOT NULL,
+    id uuid DEFAULT uuidv7() NOT NULL,
+    conversation_id uuid NOT NULL,
+    chatbot_id uuid NOT NULL,
+    author_id uuid NOT NULL,
+    content text NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT notes_content_check CHECK (((btrim(content) <> ''::text) AND (char_length(content) <= 10000)))
+);
+
+ALTER TABLE ONLY public.notes FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE public.notes OWNER TO neurant_owner;
+
+-- Name: TABLE notes; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON TABLE public.notes IS 'What the staff write to one another about a conversation. The customer never sees them.';
+
+-- Name: notifications; Type: TABLE; Schema: public; Owner: neurant_owner
+
+CREATE TABLE public.notifications (
+    company_id uuid NOT NULL,
+    id uuid DEFAULT uuidv7() NOT NULL,
+    user_id uuid NOT NULL,
+    kind text NOT NULL,
+    details jsonb DEFAULT '{}'::jsonb NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    read_at timestamp with time zone,
+    CONSTRAINT notifications_details_check CHECK ((jsonb_typeof(details) = 'object'::text)),
+    CONSTRAINT notifications_kind_check CHECK ((kind ~ '^[a-z_]{3,50}$'::text))
+);
+
+ALTER TABLE ONLY public.notifications FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE public.notifications OWNER TO neurant_owner;
+
+-- Name: COLUMN notifications.kind; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.notifications.kind IS 'A key of the message catalogue, told in the reader''s language.';
+
 -- Name: outbox; Type: TABLE; Schema: public; Owner: neurant_owner
 
 CREATE TABLE public.outbox (
@@ -2607,6 +3365,42 @@ ALTER TABLE public.outbox OWNER TO neurant_owner;
 
 COMMENT ON COLUMN public.outbox.fence IS 'The fence under which the bot wrote it; compared again at claim. Null: a person''s or the system''s, always sent.';
 
+-- Name: plans; Type: TABLE; Schema: public; Owner: neurant_owner
+
+CREATE TABLE public.plans (
+    plan public.subscription_plan_enum NOT NULL,
+    rank smallint NOT NULL,
+    monthly_message_limit integer NOT NULL,
+    max_chatbots integer NOT NULL,
+    max_users integer NOT NULL,
+    max_integrations integer NOT NULL,
+    max_document_characters integer NOT NULL,
+    max_storage_mb integer NOT NULL,
+    max_hitl_concurrent integer NOT NULL,
+    monthly_price_usd numeric(10,2),
+    channels public.conversation_channel_enum[] NOT NULL,
+    CONSTRAINT plans_max_chatbots_check CHECK ((max_chatbots >= '-1'::integer)),
+    CONSTRAINT plans_max_document_characters_check CHECK ((max_document_characters >= '-1'::integer)),
+    CONSTRAINT plans_max_hitl_concurrent_check CHECK ((max_hitl_concurrent >= '-1'::integer)),
+    CONSTRAINT plans_max_integrations_check CHECK ((max_integrations >= '-1'::integer)),
+    CONSTRAINT plans_max_storage_mb_check CHECK ((max_storage_mb >= '-1'::integer)),
+    CONSTRAINT plans_max_users_check CHECK ((max_users >= '-1'::integer)),
+    CONSTRAINT plans_monthly_message_limit_check CHECK ((monthly_message_limit >= '-1'::integer)),
+    CONSTRAINT plans_monthly_price_usd_check CHECK ((monthly_price_usd >= (0)::numeric))
+);
+
+ALTER TABLE ONLY public.plans FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE public.plans OWNER TO neurant_owner;
+
+-- Name: TABLE plans; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON TABLE public.plans IS 'Platform table: the catalogue. A company''s own limits are copied from it when its plan changes; -1 is unlimited.';
+
+-- Name: COLUMN plans.monthly_price_usd; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.plans.monthly_price_usd IS 'Null: not for sale by catalogue, talk to us.';
+
 -- Name: reply_requests; Type: TABLE; Schema: public; Owner: neurant_owner
 
 CREATE TABLE public.reply_requests (
@@ -2628,6 +3422,67 @@ ALTER TABLE public.reply_requests OWNER TO neurant_owner;
 -- Name: TABLE reply_requests; Type: COMMENT; Schema: public; Owner: neurant_owner
 
 COMMENT ON TABLE public.reply_requests IS 'A reply is owed. The key is the conversation, so a burst of messages asks for one reply.';
+
+-- Name: system_metrics; Type: TABLE; Schema: public; Owner: neurant_owner
+
+CREATE TABLE public.system_metrics (
+    id uuid DEFAULT uuidv7() NOT NULL,
+    "timestamp" timestamp with time zone DEFAULT now() NOT NULL,
+    metric_type character varying(100) NOT NULL,
+    value numeric(15,6) NOT NULL,
+    unit character varying(50),
+    labels jsonb DEFAULT '{}'::jsonb,
+    company_id uuid,
+    chatbot_id uuid,
+    CONSTRAINT system_metrics_check CHECK (((chatbot_id IS NULL) OR (company_id IS NOT NULL))),
+    CONSTRAINT system_metrics_labels_check CHECK ((jsonb_typeof(labels) = 'object'::text))
+);
+
+ALTER TABLE ONLY public.system_metrics FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE public.system_metrics OWNER TO neurant_owner;
+
+-- Name: TABLE system_metrics; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON TABLE public.system_metrics IS 'Platform table: measures of the system; those of one company are shown to its owner and administradores.';
+
+-- Name: user_invitations; Type: TABLE; Schema: public; Owner: neurant_owner
+
+CREATE TABLE public.user_invitations (
+    company_id uuid NOT NULL,
+    id uuid DEFAULT uuidv7() NOT NULL,
+    email character varying(255) NOT NULL,
+    first_name character varying(100),
+    last_name character varying(100),
+    role public.user_role_enum DEFAULT 'operador'::public.user_role_enum NOT NULL,
+    invited_by uuid NOT NULL,
+    token_digest bytea NOT NULL,
+    expires_at timestamp with time zone DEFAULT (now() + '7 days'::interval) NOT NULL,
+    status public.invitation_status_enum DEFAULT 'pending'::public.invitation_status_enum NOT NULL,
+    accepted_at timestamp with time zone,
+    accepted_by_user_id uuid,
+    sent_at timestamp with time zone DEFAULT now() NOT NULL,
+    sent_count integer DEFAULT 1 NOT NULL,
+    reminder_sent_at timestamp with time zone,
+    reminder_count integer DEFAULT 0 NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT user_invitations_check CHECK ((expires_at > sent_at)),
+    CONSTRAINT user_invitations_check1 CHECK (((status = 'accepted'::public.invitation_status_enum) = (accepted_at IS NOT NULL))),
+    CONSTRAINT user_invitations_email_check CHECK ((((email)::text = lower((email)::text)) AND ((email)::text ~~ '%_@_%'::text))),
+    CONSTRAINT user_invitations_reminder_count_check CHECK (((reminder_count >= 0) AND (reminder_count <= 2))),
+    CONSTRAINT user_invitations_role_check CHECK ((role <> 'owner'::public.user_role_enum)),
+    CONSTRAINT user_invitations_sent_count_check CHECK ((sent_count > 0)),
+    CONSTRAINT user_invitations_token_digest_check CHECK ((octet_length(token_digest) = 32))
+);
+
+ALTER TABLE ONLY public.user_invitations FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE public.user_invitations OWNER TO neurant_owner;
+
+-- Name: COLUMN user_invitations.token_digest; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.user_invitations.token_digest IS 'SHA-256 of the token in the mailed link; the token itself is not kept.';
 
 -- Name: users; Type: TABLE; Schema: public; Owner: neurant_owner
 
@@ -2681,6 +3536,50 @@ ALTER TABLE public.visitor_sessions OWNER TO neurant_owner;
 
 COMMENT ON TABLE public.visitor_sessions IS 'A visitor of a web chat. Only the digest of the token is kept; the id is the end_user_id.';
 
+-- Name: webhook_deliveries; Type: TABLE; Schema: public; Owner: neurant_owner
+
+CREATE TABLE public.webhook_deliveries (
+    company_id uuid NOT NULL,
+    id uuid DEFAULT uuidv7() NOT NULL,
+    endpoint_id uuid NOT NULL,
+    event text NOT NULL,
+    payload jsonb NOT NULL,
+    status text DEFAULT 'pending'::text NOT NULL,
+    attempts integer DEFAULT 0 NOT NULL,
+    due_at timestamp with time zone DEFAULT now() NOT NULL,
+    response_status integer,
+    last_error text,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    delivered_at timestamp with time zone,
+    CONSTRAINT webhook_deliveries_attempts_check CHECK ((attempts >= 0)),
+    CONSTRAINT webhook_deliveries_check CHECK (((status = 'delivered'::text) = (delivered_at IS NOT NULL))),
+    CONSTRAINT webhook_deliveries_status_check CHECK ((status = ANY (ARRAY['pending'::text, 'delivered'::text, 'failed'::text])))
+);
+
+ALTER TABLE ONLY public.webhook_deliveries FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE public.webhook_deliveries OWNER TO neurant_owner;
+
+-- Name: webhook_endpoints; Type: TABLE; Schema: public; Owner: neurant_owner
+
+CREATE TABLE public.webhook_endpoints (
+    company_id uuid NOT NULL,
+    id uuid DEFAULT uuidv7() NOT NULL,
+    url character varying(2000) NOT NULL,
+    events text[] NOT NULL,
+    secret_encrypted bytea NOT NULL,
+    is_active boolean DEFAULT true NOT NULL,
+    created_by uuid NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT webhook_endpoints_events_check CHECK ((cardinality(events) > 0)),
+    CONSTRAINT webhook_endpoints_url_check CHECK (((url)::text ~ '^https?://'::text))
+);
+
+ALTER TABLE ONLY public.webhook_endpoints FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE public.webhook_endpoints OWNER TO neurant_owner;
+
 -- Name: procrastinate_events id; Type: DEFAULT; Schema: jobs; Owner: neurant_owner
 
 ALTER TABLE ONLY jobs.procrastinate_events ALTER COLUMN id SET DEFAULT nextval('jobs.procrastinate_events_id_seq'::regclass);
@@ -2728,6 +3627,26 @@ ALTER TABLE ONLY jobs.procrastinate_workers
 ALTER TABLE ONLY private.schema_migrations
     ADD CONSTRAINT schema_migrations_pkey PRIMARY KEY (version);
 
+-- Name: api_keys api_keys_key_digest_key; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.api_keys
+    ADD CONSTRAINT api_keys_key_digest_key UNIQUE (key_digest);
+
+-- Name: api_keys api_keys_pkey; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.api_keys
+    ADD CONSTRAINT api_keys_pkey PRIMARY KEY (company_id, id);
+
+-- Name: canned_responses canned_responses_company_id_owner_id_shortcut_key; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.canned_responses
+    ADD CONSTRAINT canned_responses_company_id_owner_id_shortcut_key UNIQUE NULLS NOT DISTINCT (company_id, owner_id, shortcut);
+
+-- Name: canned_responses canned_responses_pkey; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.canned_responses
+    ADD CONSTRAINT canned_responses_pkey PRIMARY KEY (company_id, id);
+
 -- Name: channel_accounts channel_accounts_pkey; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
 
 ALTER TABLE ONLY public.channel_accounts
@@ -2747,6 +3666,26 @@ ALTER TABLE ONLY public.chatbot_operators
 
 ALTER TABLE ONLY public.chatbot_operators
     ADD CONSTRAINT chatbot_operators_pkey PRIMARY KEY (company_id, id);
+
+-- Name: chatbot_supervisors chatbot_supervisors_company_id_chatbot_id_key; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.chatbot_supervisors
+    ADD CONSTRAINT chatbot_supervisors_company_id_chatbot_id_key UNIQUE (company_id, chatbot_id);
+
+-- Name: chatbot_supervisors chatbot_supervisors_pkey; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.chatbot_supervisors
+    ADD CONSTRAINT chatbot_supervisors_pkey PRIMARY KEY (company_id, id);
+
+-- Name: chatbot_templates chatbot_templates_name_key; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.chatbot_templates
+    ADD CONSTRAINT chatbot_templates_name_key UNIQUE (name);
+
+-- Name: chatbot_templates chatbot_templates_pkey; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.chatbot_templates
+    ADD CONSTRAINT chatbot_templates_pkey PRIMARY KEY (id);
 
 -- Name: chatbots chatbots_pkey; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
 
@@ -2808,6 +3747,11 @@ ALTER TABLE ONLY public.embedding_models
 ALTER TABLE ONLY public.hitl_sessions
     ADD CONSTRAINT hitl_sessions_pkey PRIMARY KEY (company_id, id);
 
+-- Name: hitl_transfers hitl_transfers_pkey; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.hitl_transfers
+    ADD CONSTRAINT hitl_transfers_pkey PRIMARY KEY (company_id, id);
+
 -- Name: inbound_events inbound_events_company_id_channel_account_id_external_id_key; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
 
 ALTER TABLE ONLY public.inbound_events
@@ -2817,6 +3761,21 @@ ALTER TABLE ONLY public.inbound_events
 
 ALTER TABLE ONLY public.inbound_events
     ADD CONSTRAINT inbound_events_pkey PRIMARY KEY (company_id, id);
+
+-- Name: integration_logs integration_logs_pkey; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.integration_logs
+    ADD CONSTRAINT integration_logs_pkey PRIMARY KEY (company_id, id);
+
+-- Name: integrations integrations_company_id_name_key; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.integrations
+    ADD CONSTRAINT integrations_company_id_name_key UNIQUE (company_id, name);
+
+-- Name: integrations integrations_pkey; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.integrations
+    ADD CONSTRAINT integrations_pkey PRIMARY KEY (company_id, id);
 
 -- Name: knowledge_queries knowledge_queries_pkey; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
 
@@ -2833,6 +3792,21 @@ ALTER TABLE ONLY public.login_sessions
 ALTER TABLE ONLY public.login_sessions
     ADD CONSTRAINT login_sessions_token_digest_key UNIQUE (token_digest);
 
+-- Name: message_changes message_changes_pkey; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.message_changes
+    ADD CONSTRAINT message_changes_pkey PRIMARY KEY (company_id, id);
+
+-- Name: message_reactions message_reactions_company_id_message_id_reaction_type_react_key; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.message_reactions
+    ADD CONSTRAINT message_reactions_company_id_message_id_reaction_type_react_key UNIQUE NULLS NOT DISTINCT (company_id, message_id, reaction_type, reacted_by_user_id);
+
+-- Name: message_reactions message_reactions_pkey; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.message_reactions
+    ADD CONSTRAINT message_reactions_pkey PRIMARY KEY (company_id, id);
+
 -- Name: messages messages_company_id_conversation_id_seq_key; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
 
 ALTER TABLE ONLY public.messages
@@ -2842,6 +3816,16 @@ ALTER TABLE ONLY public.messages
 
 ALTER TABLE ONLY public.messages
     ADD CONSTRAINT messages_pkey PRIMARY KEY (company_id, id);
+
+-- Name: notes notes_pkey; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.notes
+    ADD CONSTRAINT notes_pkey PRIMARY KEY (company_id, id);
+
+-- Name: notifications notifications_pkey; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.notifications
+    ADD CONSTRAINT notifications_pkey PRIMARY KEY (company_id, id);
 
 -- Name: outbox outbox_company_id_message_id_key; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
 
@@ -2853,10 +3837,40 @@ ALTER TABLE ONLY public.outbox
 ALTER TABLE ONLY public.outbox
     ADD CONSTRAINT outbox_pkey PRIMARY KEY (company_id, id);
 
+-- Name: plans plans_pkey; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.plans
+    ADD CONSTRAINT plans_pkey PRIMARY KEY (plan);
+
+-- Name: plans plans_rank_key; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.plans
+    ADD CONSTRAINT plans_rank_key UNIQUE (rank);
+
 -- Name: reply_requests reply_requests_pkey; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
 
 ALTER TABLE ONLY public.reply_requests
     ADD CONSTRAINT reply_requests_pkey PRIMARY KEY (company_id, conversation_id);
+
+-- Name: system_metrics system_metrics_pkey; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.system_metrics
+    ADD CONSTRAINT system_metrics_pkey PRIMARY KEY (id);
+
+-- Name: user_invitations user_invitations_company_id_email_key; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.user_invitations
+    ADD CONSTRAINT user_invitations_company_id_email_key UNIQUE (company_id, email);
+
+-- Name: user_invitations user_invitations_pkey; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.user_invitations
+    ADD CONSTRAINT user_invitations_pkey PRIMARY KEY (company_id, id);
+
+-- Name: user_invitations user_invitations_token_digest_key; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.user_invitations
+    ADD CONSTRAINT user_invitations_token_digest_key UNIQUE (token_digest);
 
 -- Name: users users_company_id_auth_user_id_key; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
 
@@ -2882,6 +3896,16 @@ ALTER TABLE ONLY public.visitor_sessions
 
 ALTER TABLE ONLY public.visitor_sessions
     ADD CONSTRAINT visitor_sessions_token_digest_key UNIQUE (token_digest);
+
+-- Name: webhook_deliveries webhook_deliveries_pkey; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.webhook_deliveries
+    ADD CONSTRAINT webhook_deliveries_pkey PRIMARY KEY (company_id, id);
+
+-- Name: webhook_endpoints webhook_endpoints_pkey; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.webhook_endpoints
+    ADD CONSTRAINT webhook_endpoints_pkey PRIMARY KEY (company_id, id);
 
 -- Name: auth_users_email_key; Type: INDEX; Schema: auth; Owner: neurant_owner
 
@@ -2923,6 +3947,10 @@ CREATE UNIQUE INDEX procrastinate_jobs_queueing_lock_idx_v1 ON jobs.procrastinat
 
 CREATE INDEX procrastinate_periodic_defers_job_id_fkey_v1 ON jobs.procrastinate_periodic_defers USING btree (job_id);
 
+-- Name: api_keys_created_by_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX api_keys_created_by_idx ON public.api_keys USING btree (company_id, created_by);
+
 -- Name: channel_accounts_chatbot_idx; Type: INDEX; Schema: public; Owner: neurant_owner
 
 CREATE INDEX channel_accounts_chatbot_idx ON public.channel_accounts USING btree (company_id, chatbot_id);
@@ -2935,6 +3963,14 @@ CREATE INDEX chatbot_operators_assigned_by_idx ON public.chatbot_operators USING
 
 CREATE INDEX chatbot_operators_operator_idx ON public.chatbot_operators USING btree (company_id, operator_id);
 
+-- Name: chatbot_supervisors_assigned_by_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX chatbot_supervisors_assigned_by_idx ON public.chatbot_supervisors USING btree (company_id, assigned_by);
+
+-- Name: chatbot_supervisors_supervisor_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX chatbot_supervisors_supervisor_idx ON public.chatbot_supervisors USING btree (company_id, supervisor_id);
+
 -- Name: chatbots_created_by_idx; Type: INDEX; Schema: public; Owner: neurant_owner
 
 CREATE INDEX chatbots_created_by_idx ON public.chatbots USING btree (company_id, created_by);
@@ -2942,6 +3978,10 @@ CREATE INDEX chatbots_created_by_idx ON public.chatbots USING btree (company_id,
 -- Name: chatbots_name_key; Type: INDEX; Schema: public; Owner: neurant_owner
 
 CREATE UNIQUE INDEX chatbots_name_key ON public.chatbots USING btree (company_id, name) WHERE (retired_at IS NULL);
+
+-- Name: chatbots_template_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX chatbots_template_idx ON public.chatbots USING btree (template_id) WHERE (template_id IS NOT NULL);
 
 -- Name: companies_created_by_idx; Type: INDEX; Schema: public; Owner: neurant_owner
 
@@ -3011,6 +4051,42 @@ CREATE UNIQUE INDEX hitl_sessions_open_key ON public.hitl_sessions USING btree (
 
 CREATE INDEX hitl_sessions_operator_idx ON public.hitl_sessions USING btree (company_id, operator_id) WHERE (operator_id IS NOT NULL);
 
+-- Name: hitl_transfers_conversation_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX hitl_transfers_conversation_idx ON public.hitl_transfers USING btree (company_id, conversation_id);
+
+-- Name: hitl_transfers_expiring_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX hitl_transfers_expiring_idx ON public.hitl_transfers USING btree (expires_at) WHERE (status = 'pending'::text);
+
+-- Name: hitl_transfers_from_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX hitl_transfers_from_idx ON public.hitl_transfers USING btree (company_id, from_user_id);
+
+-- Name: hitl_transfers_open_key; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE UNIQUE INDEX hitl_transfers_open_key ON public.hitl_transfers USING btree (company_id, session_id) WHERE (status = 'pending'::text);
+
+-- Name: hitl_transfers_session_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX hitl_transfers_session_idx ON public.hitl_transfers USING btree (company_id, session_id);
+
+-- Name: hitl_transfers_to_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX hitl_transfers_to_idx ON public.hitl_transfers USING btree (company_id, to_user_id);
+
+-- Name: integration_logs_newest_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX integration_logs_newest_idx ON public.integration_logs USING btree (company_id, integration_id, created_at DESC);
+
+-- Name: integration_logs_user_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX integration_logs_user_idx ON public.integration_logs USING btree (company_id, triggered_by_user_id) WHERE (triggered_by_user_id IS NOT NULL);
+
+-- Name: integrations_created_by_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX integrations_created_by_idx ON public.integrations USING btree (company_id, created_by);
+
 -- Name: knowledge_queries_conversation_idx; Type: INDEX; Schema: public; Owner: neurant_owner
 
 CREATE INDEX knowledge_queries_conversation_idx ON public.knowledge_queries USING btree (company_id, conversation_id);
@@ -3027,6 +4103,14 @@ CREATE INDEX knowledge_queries_newest_idx ON public.knowledge_queries USING btre
 
 CREATE INDEX login_sessions_user_idx ON public.login_sessions USING btree (company_id, user_id);
 
+-- Name: message_reactions_conversation_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX message_reactions_conversation_idx ON public.message_reactions USING btree (company_id, conversation_id);
+
+-- Name: message_reactions_user_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX message_reactions_user_idx ON public.message_reactions USING btree (company_id, reacted_by_user_id) WHERE (reacted_by_user_id IS NOT NULL);
+
 -- Name: messages_external_key; Type: INDEX; Schema: public; Owner: neurant_owner
 
 CREATE UNIQUE INDEX messages_external_key ON public.messages USING btree (company_id, channel_account_id, external_message_id) WHERE (external_message_id IS NOT NULL);
@@ -3038,6 +4122,18 @@ CREATE INDEX messages_newest_idx ON public.messages USING btree (company_id, cre
 -- Name: messages_sender_idx; Type: INDEX; Schema: public; Owner: neurant_owner
 
 CREATE INDEX messages_sender_idx ON public.messages USING btree (company_id, sender_id) WHERE (sender_id IS NOT NULL);
+
+-- Name: notes_author_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX notes_author_idx ON public.notes USING btree (company_id, author_id);
+
+-- Name: notes_conversation_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX notes_conversation_idx ON public.notes USING btree (company_id, conversation_id, created_at);
+
+-- Name: notifications_user_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX notifications_user_idx ON public.notifications USING btree (company_id, user_id, created_at DESC);
 
 -- Name: outbox_account_idx; Type: INDEX; Schema: public; Owner: neurant_owner
 
@@ -3059,6 +4155,26 @@ CREATE INDEX outbox_waiting_idx ON public.outbox USING btree (company_id, due_at
 
 CREATE INDEX reply_requests_due_idx ON public.reply_requests USING btree (company_id, due_at);
 
+-- Name: system_metrics_company_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX system_metrics_company_idx ON public.system_metrics USING btree (company_id, chatbot_id, "timestamp" DESC) WHERE (company_id IS NOT NULL);
+
+-- Name: system_metrics_newest_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX system_metrics_newest_idx ON public.system_metrics USING btree (metric_type, "timestamp" DESC);
+
+-- Name: user_invitations_accepted_by_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX user_invitations_accepted_by_idx ON public.user_invitations USING btree (company_id, accepted_by_user_id) WHERE (accepted_by_user_id IS NOT NULL);
+
+-- Name: user_invitations_expiring_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX user_invitations_expiring_idx ON public.user_invitations USING btree (expires_at) WHERE (status = 'pending'::public.invitation_status_enum);
+
+-- Name: user_invitations_invited_by_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX user_invitations_invited_by_idx ON public.user_invitations USING btree (company_id, invited_by);
+
 -- Name: users_auth_user_idx; Type: INDEX; Schema: public; Owner: neurant_owner
 
 CREATE INDEX users_auth_user_idx ON public.users USING btree (auth_user_id);
@@ -3078,6 +4194,18 @@ CREATE UNIQUE INDEX users_one_owner_key ON public.users USING btree (company_id)
 -- Name: visitor_sessions_account_idx; Type: INDEX; Schema: public; Owner: neurant_owner
 
 CREATE INDEX visitor_sessions_account_idx ON public.visitor_sessions USING btree (company_id, channel_account_id);
+
+-- Name: webhook_deliveries_due_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX webhook_deliveries_due_idx ON public.webhook_deliveries USING btree (due_at) WHERE (status = 'pending'::text);
+
+-- Name: webhook_deliveries_endpoint_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX webhook_deliveries_endpoint_idx ON public.webhook_deliveries USING btree (company_id, endpoint_id, created_at DESC);
+
+-- Name: webhook_endpoints_created_by_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX webhook_endpoints_created_by_idx ON public.webhook_endpoints USING btree (company_id, created_by);
 
 -- Name: procrastinate_jobs procrastinate_jobs_notify_queue_job_aborted_v1; Type: TRIGGER; Schema: jobs; Owner: neurant_owner
 
@@ -3115,6 +4243,18 @@ CREATE TRIGGER wake_the_next_of_a_lock AFTER UPDATE OF status ON jobs.procrastin
 
 CREATE TRIGGER check_operator_role BEFORE INSERT OR UPDATE ON public.chatbot_operators FOR EACH ROW EXECUTE FUNCTION private.check_operator_role();
 
+-- Name: chatbot_supervisors check_supervisor_role; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER check_supervisor_role BEFORE INSERT OR UPDATE ON public.chatbot_supervisors FOR EACH ROW EXECUTE FUNCTION private.check_supervisor_role();
+
+-- Name: integration_logs count_integration_request; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER count_integration_request AFTER INSERT ON public.integration_logs FOR EACH ROW EXECUTE FUNCTION private.count_integration_request();
+
+-- Name: chatbots count_template_use; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER count_template_use AFTER INSERT ON public.chatbots FOR EACH ROW WHEN ((new.template_id IS NOT NULL)) EXECUTE FUNCTION private.count_template_use();
+
 -- Name: channel_accounts derive_chatbot_channels; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
 CREATE TRIGGER derive_chatbot_channels AFTER INSERT OR DELETE OR UPDATE ON public.channel_accounts FOR EACH ROW EXECUTE FUNCTION private.derive_chatbot_channels();
@@ -3123,41 +4263,81 @@ CREATE TRIGGER derive_chatbot_channels AFTER INSERT OR DELETE OR UPDATE ON publi
 
 CREATE TRIGGER follow_hitl_session AFTER INSERT OR UPDATE OF status, operator_id ON public.hitl_sessions FOR EACH ROW EXECUTE FUNCTION private.follow_hitl_session();
 
+-- Name: messages note_deleted_messages; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER note_deleted_messages AFTER DELETE ON public.messages REFERENCING OLD TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION private.note_message_changes();
+
+-- Name: messages note_edited_messages; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER note_edited_messages AFTER UPDATE OF content, sender_type, created_at, tokens_used, processing_time_ms ON public.messages FOR EACH ROW WHEN (((old.content IS DISTINCT FROM new.content) OR (old.sender_type IS DISTINCT FROM new.sender_type) OR (old.created_at IS DISTINCT FROM new.created_at) OR (old.tokens_used IS DISTINCT FROM new.tokens_used) OR (old.processing_time_ms IS DISTINCT FROM new.processing_time_ms))) EXECUTE FUNCTION private.note_message_edit();
+
+-- Name: messages note_inserted_messages; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER note_inserted_messages AFTER INSERT ON public.messages REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION private.note_message_changes();
+
 -- Name: messages number_message; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
 CREATE TRIGGER number_message BEFORE INSERT ON public.messages FOR EACH ROW WHEN ((new.seq IS NULL)) EXECUTE FUNCTION private.number_message();
+
+-- Name: notes place_note; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER place_note BEFORE INSERT ON public.notes FOR EACH ROW EXECUTE FUNCTION private.place_note();
+
+-- Name: message_reactions place_reaction; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER place_reaction BEFORE INSERT ON public.message_reactions FOR EACH ROW EXECUTE FUNCTION private.place_reaction();
 
 -- Name: messages send_message; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
 CREATE TRIGGER send_message AFTER INSERT ON public.messages FOR EACH ROW WHEN ((new.sender_type <> 'end_user'::public.sender_type_enum)) EXECUTE FUNCTION private.send_message();
 
+-- Name: canned_responses set_updated_at; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER set_updated_at BEFORE UPDATE ON public.canned_responses FOR EACH ROW EXECUTE FUNCTION private.update_updated_at_column();
+
 -- Name: channel_accounts set_updated_at; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
-CREATE TRIGGER set_updated_at BEFORE UPDATE ON public.channel_accounts FOR EACH ROW EXECUTE FUNCTION private.set_updated_at();
+CREATE TRIGGER set_updated_at BEFORE UPDATE ON public.channel_accounts FOR EACH ROW EXECUTE FUNCTION private.update_updated_at_column();
+
+-- Name: chatbot_templates set_updated_at; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER set_updated_at BEFORE UPDATE ON public.chatbot_templates FOR EACH ROW EXECUTE FUNCTION private.update_updated_at_column();
 
 -- Name: chatbots set_updated_at; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
-CREATE TRIGGER set_updated_at BEFORE UPDATE ON public.chatbots FOR EACH ROW EXECUTE FUNCTION private.set_updated_at();
+CREATE TRIGGER set_updated_at BEFORE UPDATE ON public.chatbots FOR EACH ROW EXECUTE FUNCTION private.update_updated_at_column();
 
 -- Name: companies set_updated_at; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
-CREATE TRIGGER set_updated_at BEFORE UPDATE ON public.companies FOR EACH ROW EXECUTE FUNCTION private.set_updated_at();
+CREATE TRIGGER set_updated_at BEFORE UPDATE ON public.companies FOR EACH ROW EXECUTE FUNCTION private.update_updated_at_column();
 
 -- Name: conversations set_updated_at; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
-CREATE TRIGGER set_updated_at BEFORE UPDATE ON public.conversations FOR EACH ROW EXECUTE FUNCTION private.set_updated_at();
+CREATE TRIGGER set_updated_at BEFORE UPDATE ON public.conversations FOR EACH ROW EXECUTE FUNCTION private.update_updated_at_column();
 
 -- Name: documents set_updated_at; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
-CREATE TRIGGER set_updated_at BEFORE UPDATE ON public.documents FOR EACH ROW EXECUTE FUNCTION private.set_updated_at();
+CREATE TRIGGER set_updated_at BEFORE UPDATE ON public.documents FOR EACH ROW EXECUTE FUNCTION private.update_updated_at_column();
+
+-- Name: integrations set_updated_at; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER set_updated_at BEFORE UPDATE ON public.integrations FOR EACH ROW EXECUTE FUNCTION private.update_updated_at_column();
 
 -- Name: messages set_updated_at; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
-CREATE TRIGGER set_updated_at BEFORE UPDATE ON public.messages FOR EACH ROW EXECUTE FUNCTION private.set_updated_at();
+CREATE TRIGGER set_updated_at BEFORE UPDATE ON public.messages FOR EACH ROW EXECUTE FUNCTION private.update_updated_at_column();
+
+-- Name: user_invitations set_updated_at; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER set_updated_at BEFORE UPDATE ON public.user_invitations FOR EACH ROW EXECUTE FUNCTION private.update_updated_at_column();
 
 -- Name: users set_updated_at; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
-CREATE TRIGGER set_updated_at BEFORE UPDATE ON public.users FOR EACH ROW EXECUTE FUNCTION private.set_updated_at();
+CREATE TRIGGER set_updated_at BEFORE UPDATE ON public.users FOR EACH ROW EXECUTE FUNCTION private.update_updated_at_column();
+
+-- Name: webhook_endpoints set_updated_at; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER set_updated_at BEFORE UPDATE ON public.webhook_endpoints FOR EACH ROW EXECUTE FUNCTION private.update_updated_at_column();
 
 -- Name: procrastinate_events procrastinate_events_job_id_fkey; Type: FK CONSTRAINT; Schema: jobs; Owner: neurant_owner
 
@@ -3173,6 +4353,26 @@ ALTER TABLE ONLY jobs.procrastinate_jobs
 
 ALTER TABLE ONLY jobs.procrastinate_periodic_defers
     ADD CONSTRAINT procrastinate_periodic_defers_job_id_fkey FOREIGN KEY (job_id) REFERENCES jobs.procrastinate_jobs(id);
+
+-- Name: api_keys api_keys_company_id_created_by_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.api_keys
+    ADD CONSTRAINT api_keys_company_id_created_by_fkey FOREIGN KEY (company_id, created_by) REFERENCES public.users(company_id, id);
+
+-- Name: api_keys api_keys_company_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.api_keys
+    ADD CONSTRAINT api_keys_company_id_fkey FOREIGN KEY (company_id) REFERENCES public.companies(id);
+
+-- Name: canned_responses canned_responses_company_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.canned_responses
+    ADD CONSTRAINT canned_responses_company_id_fkey FOREIGN KEY (company_id) REFERENCES public.companies(id);
+
+-- Name: canned_responses canned_responses_company_id_owner_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.canned_responses
+    ADD CONSTRAINT canned_responses_company_id_owner_id_fkey FOREIGN KEY (company_id, owner_id) REFERENCES public.users(company_id, id);
 
 -- Name: channel_accounts channel_accounts_company_id_chatbot_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
 
@@ -3194,6 +4394,21 @@ ALTER TABLE ONLY public.chatbot_operators
 ALTER TABLE ONLY public.chatbot_operators
     ADD CONSTRAINT chatbot_operators_company_id_operator_id_fkey FOREIGN KEY (company_id, operator_id) REFERENCES public.users(company_id, id);
 
+-- Name: chatbot_supervisors chatbot_supervisors_company_id_assigned_by_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.chatbot_supervisors
+    ADD CONSTRAINT chatbot_supervisors_company_id_assigned_by_fkey FOREIGN KEY (company_id, assigned_by) REFERENCES public.users(company_id, id);
+
+-- Name: chatbot_supervisors chatbot_supervisors_company_id_chatbot_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.chatbot_supervisors
+    ADD CONSTRAINT chatbot_supervisors_company_id_chatbot_id_fkey FOREIGN KEY (company_id, chatbot_id) REFERENCES public.chatbots(company_id, id);
+
+-- Name: chatbot_supervisors chatbot_supervisors_company_id_supervisor_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.chatbot_supervisors
+    ADD CONSTRAINT chatbot_supervisors_company_id_supervisor_id_fkey FOREIGN KEY (company_id, supervisor_id) REFERENCES public.users(company_id, id);
+
 -- Name: chatbots chatbots_company_id_created_by_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
 
 ALTER TABLE ONLY public.chatbots
@@ -3203,6 +4418,11 @@ ALTER TABLE ONLY public.chatbots
 
 ALTER TABLE ONLY public.chatbots
     ADD CONSTRAINT chatbots_company_id_fkey FOREIGN KEY (company_id) REFERENCES public.companies(id);
+
+-- Name: chatbots chatbots_template_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.chatbots
+    ADD CONSTRAINT chatbots_template_id_fkey FOREIGN KEY (template_id) REFERENCES public.chatbot_templates(id);
 
 -- Name: companies companies_created_by_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
 
@@ -3269,10 +4489,50 @@ ALTER TABLE ONLY public.hitl_sessions
 ALTER TABLE ONLY public.hitl_sessions
     ADD CONSTRAINT hitl_sessions_company_id_operator_id_fkey FOREIGN KEY (company_id, operator_id) REFERENCES public.users(company_id, id);
 
+-- Name: hitl_transfers hitl_transfers_company_id_conversation_id_chatbot_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.hitl_transfers
+    ADD CONSTRAINT hitl_transfers_company_id_conversation_id_chatbot_id_fkey FOREIGN KEY (company_id, conversation_id, chatbot_id) REFERENCES public.conversations(company_id, id, chatbot_id);
+
+-- Name: hitl_transfers hitl_transfers_company_id_from_user_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.hitl_transfers
+    ADD CONSTRAINT hitl_transfers_company_id_from_user_id_fkey FOREIGN KEY (company_id, from_user_id) REFERENCES public.users(company_id, id);
+
+-- Name: hitl_transfers hitl_transfers_company_id_session_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.hitl_transfers
+    ADD CONSTRAINT hitl_transfers_company_id_session_id_fkey FOREIGN KEY (company_id, session_id) REFERENCES public.hitl_sessions(company_id, id);
+
+-- Name: hitl_transfers hitl_transfers_company_id_to_user_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.hitl_transfers
+    ADD CONSTRAINT hitl_transfers_company_id_to_user_id_fkey FOREIGN KEY (company_id, to_user_id) REFERENCES public.users(company_id, id);
+
 -- Name: inbound_events inbound_events_company_id_channel_account_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
 
 ALTER TABLE ONLY public.inbound_events
     ADD CONSTRAINT inbound_events_company_id_channel_account_id_fkey FOREIGN KEY (company_id, channel_account_id) REFERENCES public.channel_accounts(company_id, id);
+
+-- Name: integration_logs integration_logs_company_id_integration_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.integration_logs
+    ADD CONSTRAINT integration_logs_company_id_integration_id_fkey FOREIGN KEY (company_id, integration_id) REFERENCES public.integrations(company_id, id);
+
+-- Name: integration_logs integration_logs_company_id_triggered_by_user_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.integration_logs
+    ADD CONSTRAINT integration_logs_company_id_triggered_by_user_id_fkey FOREIGN KEY (company_id, triggered_by_user_id) REFERENCES public.users(company_id, id);
+
+-- Name: integrations integrations_company_id_created_by_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.integrations
+    ADD CONSTRAINT integrations_company_id_created_by_fkey FOREIGN KEY (company_id, created_by) REFERENCES public.users(company_id, id);
+
+-- Name: integrations integrations_company_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.integrations
+    ADD CONSTRAINT integrations_company_id_fkey FOREIGN KEY (company_id) REFERENCES public.companies(id);
 
 -- Name: knowledge_queries knowledge_queries_company_id_conversation_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
 
@@ -3289,6 +4549,21 @@ ALTER TABLE ONLY public.knowledge_queries
 ALTER TABLE ONLY public.login_sessions
     ADD CONSTRAINT login_sessions_company_id_user_id_fkey FOREIGN KEY (company_id, user_id) REFERENCES public.users(company_id, id);
 
+-- Name: message_reactions message_reactions_company_id_conversation_id_chatbot_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.message_reactions
+    ADD CONSTRAINT message_reactions_company_id_conversation_id_chatbot_id_fkey FOREIGN KEY (company_id, conversation_id, chatbot_id) REFERENCES public.conversations(company_id, id, chatbot_id);
+
+-- Name: message_reactions message_reactions_company_id_message_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.message_reactions
+    ADD CONSTRAINT message_reactions_company_id_message_id_fkey FOREIGN KEY (company_id, message_id) REFERENCES public.messages(company_id, id);
+
+-- Name: message_reactions message_reactions_company_id_reacted_by_user_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.message_reactions
+    ADD CONSTRAINT message_reactions_company_id_reacted_by_user_id_fkey FOREIGN KEY (company_id, reacted_by_user_id) REFERENCES public.users(company_id, id);
+
 -- Name: messages messages_company_id_conversation_id_chatbot_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
 
 ALTER TABLE ONLY public.messages
@@ -3298,6 +4573,21 @@ ALTER TABLE ONLY public.messages
 
 ALTER TABLE ONLY public.messages
     ADD CONSTRAINT messages_company_id_sender_id_fkey FOREIGN KEY (company_id, sender_id) REFERENCES public.users(company_id, id);
+
+-- Name: notes notes_company_id_author_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.notes
+    ADD CONSTRAINT notes_company_id_author_id_fkey FOREIGN KEY (company_id, author_id) REFERENCES public.users(company_id, id);
+
+-- Name: notes notes_company_id_conversation_id_chatbot_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.notes
+    ADD CONSTRAINT notes_company_id_conversation_id_chatbot_id_fkey FOREIGN KEY (company_id, conversation_id, chatbot_id) REFERENCES public.conversations(company_id, id, chatbot_id);
+
+-- Name: notifications notifications_company_id_user_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.notifications
+    ADD CONSTRAINT notifications_company_id_user_id_fkey FOREIGN KEY (company_id, user_id) REFERENCES public.users(company_id, id);
 
 -- Name: outbox outbox_company_id_channel_account_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
 
@@ -3318,6 +4608,31 @@ ALTER TABLE ONLY public.outbox
 
 ALTER TABLE ONLY public.reply_requests
     ADD CONSTRAINT reply_requests_company_id_conversation_id_fkey FOREIGN KEY (company_id, conversation_id) REFERENCES public.conversations(company_id, id);
+
+-- Name: system_metrics system_metrics_company_id_chatbot_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.system_metrics
+    ADD CONSTRAINT system_metrics_company_id_chatbot_id_fkey FOREIGN KEY (company_id, chatbot_id) REFERENCES public.chatbots(company_id, id);
+
+-- Name: system_metrics system_metrics_company_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.system_metrics
+    ADD CONSTRAINT system_metrics_company_id_fkey FOREIGN KEY (company_id) REFERENCES public.companies(id);
+
+-- Name: user_invitations user_invitations_company_id_accepted_by_user_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.user_invitations
+    ADD CONSTRAINT user_invitations_company_id_accepted_by_user_id_fkey FOREIGN KEY (company_id, accepted_by_user_id) REFERENCES public.users(company_id, id);
+
+-- Name: user_invitations user_invitations_company_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.user_invitations
+    ADD CONSTRAINT user_invitations_company_id_fkey FOREIGN KEY (company_id) REFERENCES public.companies(id);
+
+-- Name: user_invitations user_invitations_company_id_invited_by_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.user_invitations
+    ADD CONSTRAINT user_invitations_company_id_invited_by_fkey FOREIGN KEY (company_id, invited_by) REFERENCES public.users(company_id, id);
 
 -- Name: users users_auth_user_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
 
@@ -3344,6 +4659,29 @@ ALTER TABLE ONLY public.users
 ALTER TABLE ONLY public.visitor_sessions
     ADD CONSTRAINT visitor_sessions_company_id_channel_account_id_fkey FOREIGN KEY (company_id, channel_account_id) REFERENCES public.channel_accounts(company_id, id);
 
+-- Name: webhook_deliveries webhook_deliveries_company_id_endpoint_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.webhook_deliveries
+    ADD CONSTRAINT webhook_deliveries_company_id_endpoint_id_fkey FOREIGN KEY (company_id, endpoint_id) REFERENCES public.webhook_endpoints(company_id, id);
+
+-- Name: webhook_endpoints webhook_endpoints_company_id_created_by_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.webhook_endpoints
+    ADD CONSTRAINT webhook_endpoints_company_id_created_by_fkey FOREIGN KEY (company_id, created_by) REFERENCES public.users(company_id, id);
+
+-- Name: webhook_endpoints webhook_endpoints_company_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.webhook_endpoints
+    ADD CONSTRAINT webhook_endpoints_company_id_fkey FOREIGN KEY (company_id) REFERENCES public.companies(id);
+
+-- Name: api_keys; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
+
+ALTER TABLE public.api_keys ENABLE ROW LEVEL SECURITY;
+
+-- Name: canned_responses; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
+
+ALTER TABLE public.canned_responses ENABLE ROW LEVEL SECURITY;
+
 -- Name: channel_accounts; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
 
 ALTER TABLE public.channel_accounts ENABLE ROW LEVEL SECURITY;
@@ -3351,6 +4689,14 @@ ALTER TABLE public.channel_accounts ENABLE ROW LEVEL SECURITY;
 -- Name: chatbot_operators; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
 
 ALTER TABLE public.chatbot_operators ENABLE ROW LEVEL SECURITY;
+
+-- Name: chatbot_supervisors; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
+
+ALTER TABLE public.chatbot_supervisors ENABLE ROW LEVEL SECURITY;
+
+-- Name: chatbot_templates; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
+
+ALTER TABLE public.chatbot_templates ENABLE ROW LEVEL SECURITY;
 
 -- Name: chatbots; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
 
@@ -3380,17 +4726,37 @@ ALTER TABLE public.documents ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.embedding_models ENABLE ROW LEVEL SECURITY;
 
+-- Name: chatbot_templates everybody_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY everybody_select ON public.chatbot_templates FOR SELECT TO neurant_router, neurant_worker, authenticated USING (true);
+
 -- Name: embedding_models everybody_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY everybody_select ON public.embedding_models FOR SELECT TO neurant_router, neurant_worker, authenticated USING (true);
+
+-- Name: plans everybody_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY everybody_select ON public.plans FOR SELECT TO neurant_router, neurant_worker, authenticated USING (true);
 
 -- Name: hitl_sessions; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
 
 ALTER TABLE public.hitl_sessions ENABLE ROW LEVEL SECURITY;
 
+-- Name: hitl_transfers; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
+
+ALTER TABLE public.hitl_transfers ENABLE ROW LEVEL SECURITY;
+
 -- Name: inbound_events; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
 
 ALTER TABLE public.inbound_events ENABLE ROW LEVEL SECURITY;
+
+-- Name: integration_logs; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
+
+ALTER TABLE public.integration_logs ENABLE ROW LEVEL SECURITY;
+
+-- Name: integrations; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
+
+ALTER TABLE public.integrations ENABLE ROW LEVEL SECURITY;
 
 -- Name: knowledge_queries; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
 
@@ -3400,13 +4766,33 @@ ALTER TABLE public.knowledge_queries ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.login_sessions ENABLE ROW LEVEL SECURITY;
 
+-- Name: message_changes; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
+
+ALTER TABLE public.message_changes ENABLE ROW LEVEL SECURITY;
+
+-- Name: message_reactions; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
+
+ALTER TABLE public.message_reactions ENABLE ROW LEVEL SECURITY;
+
 -- Name: messages; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
 
 ALTER TABLE public.messages ENABLE ROW LEVEL SECURITY;
 
+-- Name: notes; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
+
+ALTER TABLE public.notes ENABLE ROW LEVEL SECURITY;
+
+-- Name: notifications; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
+
+ALTER TABLE public.notifications ENABLE ROW LEVEL SECURITY;
+
 -- Name: outbox; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
 
 ALTER TABLE public.outbox ENABLE ROW LEVEL SECURITY;
+
+-- Name: plans; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
+
+ALTER TABLE public.plans ENABLE ROW LEVEL SECURITY;
 
 -- Name: reply_requests; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
 
@@ -3415,6 +4801,10 @@ ALTER TABLE public.reply_requests ENABLE ROW LEVEL SECURITY;
 -- Name: login_sessions router_delete; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_delete ON public.login_sessions FOR DELETE TO neurant_router USING (true);
+
+-- Name: message_changes router_delete; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_delete ON public.message_changes FOR DELETE TO neurant_router USING (true);
 
 -- Name: reply_requests router_delete; Type: POLICY; Schema: public; Owner: neurant_owner
 
@@ -3428,6 +4818,10 @@ CREATE POLICY router_insert ON public.conversations FOR INSERT TO neurant_router
 
 CREATE POLICY router_insert ON public.hitl_sessions FOR INSERT TO neurant_router WITH CHECK (true);
 
+-- Name: hitl_transfers router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_insert ON public.hitl_transfers FOR INSERT TO neurant_router WITH CHECK (true);
+
 -- Name: inbound_events router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_insert ON public.inbound_events FOR INSERT TO neurant_router WITH CHECK (true);
@@ -3436,9 +4830,17 @@ CREATE POLICY router_insert ON public.inbound_events FOR INSERT TO neurant_route
 
 CREATE POLICY router_insert ON public.login_sessions FOR INSERT TO neurant_router WITH CHECK (true);
 
+-- Name: message_changes router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_insert ON public.message_changes FOR INSERT TO neurant_router WITH CHECK (true);
+
 -- Name: messages router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_insert ON public.messages FOR INSERT TO neurant_router WITH CHECK (true);
+
+-- Name: notifications router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_insert ON public.notifications FOR INSERT TO neurant_router WITH CHECK (true);
 
 -- Name: outbox router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
 
@@ -3448,9 +4850,21 @@ CREATE POLICY router_insert ON public.outbox FOR INSERT TO neurant_router WITH C
 
 CREATE POLICY router_insert ON public.reply_requests FOR INSERT TO neurant_router WITH CHECK (true);
 
+-- Name: system_metrics router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_insert ON public.system_metrics FOR INSERT TO neurant_router WITH CHECK (true);
+
+-- Name: user_invitations router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_insert ON public.user_invitations FOR INSERT TO neurant_router WITH CHECK (true);
+
 -- Name: visitor_sessions router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_insert ON public.visitor_sessions FOR INSERT TO neurant_router WITH CHECK (true);
+
+-- Name: api_keys router_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_select ON public.api_keys FOR SELECT TO neurant_router USING (true);
 
 -- Name: channel_accounts router_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
@@ -3484,17 +4898,33 @@ CREATE POLICY router_select ON public.documents FOR SELECT TO neurant_router USI
 
 CREATE POLICY router_select ON public.hitl_sessions FOR SELECT TO neurant_router USING (true);
 
+-- Name: hitl_transfers router_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_select ON public.hitl_transfers FOR SELECT TO neurant_router USING (true);
+
 -- Name: inbound_events router_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_select ON public.inbound_events FOR SELECT TO neurant_router USING (true);
+
+-- Name: integrations router_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_select ON public.integrations FOR SELECT TO neurant_router USING (true);
 
 -- Name: login_sessions router_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_select ON public.login_sessions FOR SELECT TO neurant_router USING (true);
 
+-- Name: message_changes router_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_select ON public.message_changes FOR SELECT TO neurant_router USING (true);
+
 -- Name: messages router_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_select ON public.messages FOR SELECT TO neurant_router USING (true);
+
+-- Name: notifications router_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_select ON public.notifications FOR SELECT TO neurant_router USING (true);
 
 -- Name: outbox router_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
@@ -3504,6 +4934,10 @@ CREATE POLICY router_select ON public.outbox FOR SELECT TO neurant_router USING 
 
 CREATE POLICY router_select ON public.reply_requests FOR SELECT TO neurant_router USING (true);
 
+-- Name: user_invitations router_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_select ON public.user_invitations FOR SELECT TO neurant_router USING (true);
+
 -- Name: users router_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_select ON public.users FOR SELECT TO neurant_router USING (true);
@@ -3511,6 +4945,18 @@ CREATE POLICY router_select ON public.users FOR SELECT TO neurant_router USING (
 -- Name: visitor_sessions router_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_select ON public.visitor_sessions FOR SELECT TO neurant_router USING (true);
+
+-- Name: api_keys router_update; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_update ON public.api_keys FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
+
+-- Name: channel_accounts router_update; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_update ON public.channel_accounts FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
+
+-- Name: chatbot_templates router_update; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_update ON public.chatbot_templates FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
 
 -- Name: chatbots router_update; Type: POLICY; Schema: public; Owner: neurant_owner
 
@@ -3523,6 +4969,14 @@ CREATE POLICY router_update ON public.conversations FOR UPDATE TO neurant_router
 -- Name: hitl_sessions router_update; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_update ON public.hitl_sessions FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
+
+-- Name: hitl_transfers router_update; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_update ON public.hitl_transfers FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
+
+-- Name: integrations router_update; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_update ON public.integrations FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
 
 -- Name: login_sessions router_update; Type: POLICY; Schema: public; Owner: neurant_owner
 
@@ -3540,13 +4994,49 @@ CREATE POLICY router_update ON public.outbox FOR UPDATE TO neurant_router USING 
 
 CREATE POLICY router_update ON public.reply_requests FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
 
+-- Name: user_invitations router_update; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_update ON public.user_invitations FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
+
 -- Name: users router_update; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_update ON public.users FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
 
+-- Name: canned_responses staff_delete; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY staff_delete ON public.canned_responses FOR DELETE TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND ((owner_id = ( SELECT private.user_id() AS user_id)) OR ((owner_id IS NULL) AND ( SELECT private.sees_all_chatbots() AS sees_all_chatbots)))));
+
+-- Name: chatbot_supervisors staff_delete; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY staff_delete ON public.chatbot_supervisors FOR DELETE TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND ( SELECT private.manages_company() AS manages_company)));
+
+-- Name: message_reactions staff_delete; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY staff_delete ON public.message_reactions FOR DELETE TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND (reacted_by_user_id = ( SELECT private.user_id() AS user_id))));
+
+-- Name: api_keys staff_insert; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY staff_insert ON public.api_keys FOR INSERT TO authenticated WITH CHECK (((company_id = ( SELECT private.company_id() AS company_id)) AND ( SELECT private.manages_company() AS manages_company) AND (created_by = ( SELECT private.user_id() AS user_id))));
+
+-- Name: canned_responses staff_insert; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY staff_insert ON public.canned_responses FOR INSERT TO authenticated WITH CHECK (((company_id = ( SELECT private.company_id() AS company_id)) AND ((owner_id = ( SELECT private.user_id() AS user_id)) OR ((owner_id IS NULL) AND ( SELECT private.sees_all_chatbots() AS sees_all_chatbots)))));
+
 -- Name: channel_accounts staff_insert; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY staff_insert ON public.channel_accounts FOR INSERT TO authenticated WITH CHECK (((company_id = ( SELECT private.company_id() AS company_id)) AND ( SELECT private.manages_company() AS manages_company)));
+
+-- Name: chatbot_operators staff_insert; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY staff_insert ON public.chatbot_operators FOR INSERT TO authenticated WITH CHECK (((company_id = ( SELECT private.company_id() AS company_id)) AND ( SELECT private.sees_all_chatbots() AS sees_all_chatbots) AND (assigned_by = ( SELECT private.user_id() AS user_id))));
+
+-- Name: chatbot_supervisors staff_insert; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY staff_insert ON public.chatbot_supervisors FOR INSERT TO authenticated WITH CHECK (((company_id = ( SELECT private.company_id() AS company_id)) AND ( SELECT private.manages_company() AS manages_company) AND (assigned_by = ( SELECT private.user_id() AS user_id))));
+
+-- Name: chatbots staff_insert; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY staff_insert ON public.chatbots FOR INSERT TO authenticated WITH CHECK (((company_id = ( SELECT private.company_id() AS company_id)) AND ( SELECT private.sees_all_chatbots() AS sees_all_chatbots) AND (created_by = ( SELECT private.user_id() AS user_id))));
 
 -- Name: company_keys staff_insert; Type: POLICY; Schema: public; Owner: neurant_owner
 
@@ -3556,9 +5046,33 @@ CREATE POLICY staff_insert ON public.company_keys FOR INSERT TO authenticated WI
 
 CREATE POLICY staff_insert ON public.documents FOR INSERT TO authenticated WITH CHECK (((company_id = ( SELECT private.company_id() AS company_id)) AND ( SELECT private.sees_all_chatbots() AS sees_all_chatbots) AND (uploaded_by = ( SELECT private.user_id() AS user_id))));
 
+-- Name: integrations staff_insert; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY staff_insert ON public.integrations FOR INSERT TO authenticated WITH CHECK (((company_id = ( SELECT private.company_id() AS company_id)) AND ( SELECT private.manages_company() AS manages_company) AND (created_by = ( SELECT private.user_id() AS user_id))));
+
+-- Name: message_reactions staff_insert; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY staff_insert ON public.message_reactions FOR INSERT TO authenticated WITH CHECK (((company_id = ( SELECT private.company_id() AS company_id)) AND (reacted_by_user_id = ( SELECT private.user_id() AS user_id)) AND (( SELECT private.sees_all_chatbots() AS sees_all_chatbots) OR (chatbot_id = ANY (( SELECT private.my_chatbot_ids() AS my_chatbot_ids)::uuid[])) OR (conversation_id = ANY (( SELECT private.my_conversation_ids() AS my_conversation_ids)::uuid[])))));
+
 -- Name: messages staff_insert; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY staff_insert ON public.messages FOR INSERT TO authenticated WITH CHECK (((company_id = ( SELECT private.company_id() AS company_id)) AND (sender_type = 'human'::public.sender_type_enum) AND (sender_id = ( SELECT private.user_id() AS user_id)) AND (( SELECT private.sees_all_chatbots() AS sees_all_chatbots) OR (chatbot_id = ANY (( SELECT private.my_chatbot_ids() AS my_chatbot_ids)::uuid[])) OR (conversation_id = ANY (( SELECT private.my_conversation_ids() AS my_conversation_ids)::uuid[])))));
+
+-- Name: notes staff_insert; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY staff_insert ON public.notes FOR INSERT TO authenticated WITH CHECK (((company_id = ( SELECT private.company_id() AS company_id)) AND (author_id = ( SELECT private.user_id() AS user_id)) AND (( SELECT private.sees_all_chatbots() AS sees_all_chatbots) OR (chatbot_id = ANY (( SELECT private.my_chatbot_ids() AS my_chatbot_ids)::uuid[])) OR (conversation_id = ANY (( SELECT private.my_conversation_ids() AS my_conversation_ids)::uuid[])))));
+
+-- Name: webhook_endpoints staff_insert; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY staff_insert ON public.webhook_endpoints FOR INSERT TO authenticated WITH CHECK (((company_id = ( SELECT private.company_id() AS company_id)) AND ( SELECT private.manages_company() AS manages_company) AND (created_by = ( SELECT private.user_id() AS user_id))));
+
+-- Name: api_keys staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY staff_select ON public.api_keys FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND ( SELECT private.manages_company() AS manages_company)));
+
+-- Name: canned_responses staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY staff_select ON public.canned_responses FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND ((owner_id IS NULL) OR (owner_id = ( SELECT private.user_id() AS user_id)))));
 
 -- Name: channel_accounts staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
@@ -3567,6 +5081,10 @@ CREATE POLICY staff_select ON public.channel_accounts FOR SELECT TO authenticate
 -- Name: chatbot_operators staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY staff_select ON public.chatbot_operators FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND (( SELECT private.sees_all_chatbots() AS sees_all_chatbots) OR (operator_id = ( SELECT private.user_id() AS user_id)))));
+
+-- Name: chatbot_supervisors staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY staff_select ON public.chatbot_supervisors FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND (( SELECT private.sees_all_chatbots() AS sees_all_chatbots) OR (chatbot_id = ANY (( SELECT private.my_chatbot_ids() AS my_chatbot_ids)::uuid[])))));
 
 -- Name: chatbots staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
@@ -3596,17 +5114,41 @@ CREATE POLICY staff_select ON public.documents FOR SELECT TO authenticated USING
 
 CREATE POLICY staff_select ON public.hitl_sessions FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND (( SELECT private.sees_all_chatbots() AS sees_all_chatbots) OR (chatbot_id = ANY (( SELECT private.my_chatbot_ids() AS my_chatbot_ids)::uuid[])) OR (conversation_id = ANY (( SELECT private.my_conversation_ids() AS my_conversation_ids)::uuid[])))));
 
+-- Name: hitl_transfers staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY staff_select ON public.hitl_transfers FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND (( SELECT private.sees_all_chatbots() AS sees_all_chatbots) OR (chatbot_id = ANY (( SELECT private.my_chatbot_ids() AS my_chatbot_ids)::uuid[])) OR (to_user_id = ( SELECT private.user_id() AS user_id)))));
+
 -- Name: inbound_events staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY staff_select ON public.inbound_events FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND ( SELECT private.manages_company() AS manages_company)));
+
+-- Name: integration_logs staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY staff_select ON public.integration_logs FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND ( SELECT private.manages_company() AS manages_company)));
+
+-- Name: integrations staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY staff_select ON public.integrations FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND ( SELECT private.manages_company() AS manages_company)));
 
 -- Name: knowledge_queries staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY staff_select ON public.knowledge_queries FOR SELECT TO authenticated USING ((company_id = ( SELECT private.company_id() AS company_id)));
 
+-- Name: message_reactions staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY staff_select ON public.message_reactions FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND (( SELECT private.sees_all_chatbots() AS sees_all_chatbots) OR (chatbot_id = ANY (( SELECT private.my_chatbot_ids() AS my_chatbot_ids)::uuid[])) OR (conversation_id = ANY (( SELECT private.my_conversation_ids() AS my_conversation_ids)::uuid[])))));
+
 -- Name: messages staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY staff_select ON public.messages FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND (( SELECT private.sees_all_chatbots() AS sees_all_chatbots) OR (chatbot_id = ANY (( SELECT private.my_chatbot_ids() AS my_chatbot_ids)::uuid[])) OR (conversation_id = ANY (( SELECT private.my_conversation_ids() AS my_conversation_ids)::uuid[])))));
+
+-- Name: notes staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY staff_select ON public.notes FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND (( SELECT private.sees_all_chatbots() AS sees_all_chatbots) OR (chatbot_id = ANY (( SELECT private.my_chatbot_ids() AS my_chatbot_ids)::uuid[])) OR (conversation_id = ANY (( SELECT private.my_conversation_ids() AS my_conversation_ids)::uuid[])))));
+
+-- Name: notifications staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY staff_select ON public.notifications FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND (user_id = ( SELECT private.user_id() AS user_id))));
 
 -- Name: outbox staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
@@ -3620,25 +5162,97 @@ CREATE POLICY staff_select ON public.reply_requests FOR SELECT TO authenticated 
    FROM public.conversations c
   WHERE ((c.company_id = reply_requests.company_id) AND (c.id = reply_requests.conversation_id))))));
 
+-- Name: system_metrics staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY staff_select ON public.system_metrics FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND ( SELECT private.manages_company() AS manages_company)));
+
+-- Name: user_invitations staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY staff_select ON public.user_invitations FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND ( SELECT private.manages_company() AS manages_company)));
+
 -- Name: users staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY staff_select ON public.users FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND (( SELECT private.manages_company() AS manages_company) OR (id = ( SELECT private.user_id() AS user_id)) OR ((( SELECT private.user_role() AS user_role) = 'supervisor'::public.user_role_enum) AND (role = ANY (ARRAY['supervisor'::public.user_role_enum, 'operador'::public.user_role_enum]))))));
+
+-- Name: webhook_deliveries staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY staff_select ON public.webhook_deliveries FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND ( SELECT private.manages_company() AS manages_company)));
+
+-- Name: webhook_endpoints staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY staff_select ON public.webhook_endpoints FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND ( SELECT private.manages_company() AS manages_company)));
+
+-- Name: api_keys staff_update; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY staff_update ON public.api_keys FOR UPDATE TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND ( SELECT private.manages_company() AS manages_company))) WITH CHECK (((company_id = ( SELECT private.company_id() AS company_id)) AND ( SELECT private.manages_company() AS manages_company)));
+
+-- Name: canned_responses staff_update; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY staff_update ON public.canned_responses FOR UPDATE TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND ((owner_id = ( SELECT private.user_id() AS user_id)) OR ((owner_id IS NULL) AND ( SELECT private.sees_all_chatbots() AS sees_all_chatbots))))) WITH CHECK (((company_id = ( SELECT private.company_id() AS company_id)) AND ((owner_id = ( SELECT private.user_id() AS user_id)) OR ((owner_id IS NULL) AND ( SELECT private.sees_all_chatbots() AS sees_all_chatbots)))));
 
 -- Name: channel_accounts staff_update; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY staff_update ON public.channel_accounts FOR UPDATE TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND ( SELECT private.manages_company() AS manages_company))) WITH CHECK (((company_id = ( SELECT private.company_id() AS company_id)) AND ( SELECT private.manages_company() AS manages_company)));
 
+-- Name: chatbot_operators staff_update; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY staff_update ON public.chatbot_operators FOR UPDATE TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND ( SELECT private.sees_all_chatbots() AS sees_all_chatbots))) WITH CHECK (((company_id = ( SELECT private.company_id() AS company_id)) AND ( SELECT private.sees_all_chatbots() AS sees_all_chatbots)));
+
+-- Name: chatbots staff_update; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY staff_update ON public.chatbots FOR UPDATE TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND ( SELECT private.sees_all_chatbots() AS sees_all_chatbots))) WITH CHECK (((company_id = ( SELECT private.company_id() AS company_id)) AND ( SELECT private.sees_all_chatbots() AS sees_all_chatbots)));
+
+-- Name: companies staff_update; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY staff_update ON public.companies FOR UPDATE TO authenticated USING (((id = ( SELECT private.company_id() AS company_id)) AND ( SELECT private.manages_company() AS manages_company))) WITH CHECK (((id = ( SELECT private.company_id() AS company_id)) AND ( SELECT private.manages_company() AS manages_company)));
+
 -- Name: documents staff_update; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY staff_update ON public.documents FOR UPDATE TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND ( SELECT private.sees_all_chatbots() AS sees_all_chatbots))) WITH CHECK (((company_id = ( SELECT private.company_id() AS company_id)) AND ( SELECT private.sees_all_chatbots() AS sees_all_chatbots)));
+
+-- Name: integrations staff_update; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY staff_update ON public.integrations FOR UPDATE TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND ( SELECT private.manages_company() AS manages_company))) WITH CHECK (((company_id = ( SELECT private.company_id() AS company_id)) AND ( SELECT private.manages_company() AS manages_company)));
+
+-- Name: notifications staff_update; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY staff_update ON public.notifications FOR UPDATE TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND (user_id = ( SELECT private.user_id() AS user_id)))) WITH CHECK (((company_id = ( SELECT private.company_id() AS company_id)) AND (user_id = ( SELECT private.user_id() AS user_id))));
+
+-- Name: users staff_update; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY staff_update ON public.users FOR UPDATE TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND (id = ( SELECT private.user_id() AS user_id)))) WITH CHECK (((company_id = ( SELECT private.company_id() AS company_id)) AND (id = ( SELECT private.user_id() AS user_id))));
+
+-- Name: webhook_endpoints staff_update; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY staff_update ON public.webhook_endpoints FOR UPDATE TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND ( SELECT private.manages_company() AS manages_company))) WITH CHECK (((company_id = ( SELECT private.company_id() AS company_id)) AND ( SELECT private.manages_company() AS manages_company)));
+
+-- Name: system_metrics; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
+
+ALTER TABLE public.system_metrics ENABLE ROW LEVEL SECURITY;
+
+-- Name: user_invitations; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
+
+ALTER TABLE public.user_invitations ENABLE ROW LEVEL SECURITY;
 
 -- Name: users; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
 
 ALTER TABLE public.users ENABLE ROW LEVEL SECURITY;
 
+-- Name: message_reactions visitor_delete; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY visitor_delete ON public.message_reactions FOR DELETE TO visitor USING (((company_id = ( SELECT private.company_id() AS company_id)) AND reacted_by_end_user AND (conversation_id = ( SELECT private.visitor_conversation_id() AS visitor_conversation_id))));
+
+-- Name: message_reactions visitor_insert; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY visitor_insert ON public.message_reactions FOR INSERT TO visitor WITH CHECK (((company_id = ( SELECT private.company_id() AS company_id)) AND reacted_by_end_user AND (conversation_id = ( SELECT private.visitor_conversation_id() AS visitor_conversation_id))));
+
 -- Name: conversations visitor_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY visitor_select ON public.conversations FOR SELECT TO visitor USING (((company_id = ( SELECT private.company_id() AS company_id)) AND (id = ( SELECT private.visitor_conversation_id() AS visitor_conversation_id))));
+
+-- Name: message_reactions visitor_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY visitor_select ON public.message_reactions FOR SELECT TO visitor USING (((company_id = ( SELECT private.company_id() AS company_id)) AND reacted_by_end_user AND (conversation_id = ( SELECT private.visitor_conversation_id() AS visitor_conversation_id))));
 
 -- Name: messages visitor_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
@@ -3652,6 +5266,14 @@ CREATE POLICY visitor_select ON public.reply_requests FOR SELECT TO visitor USIN
 
 ALTER TABLE public.visitor_sessions ENABLE ROW LEVEL SECURITY;
 
+-- Name: webhook_deliveries; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
+
+ALTER TABLE public.webhook_deliveries ENABLE ROW LEVEL SECURITY;
+
+-- Name: webhook_endpoints; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
+
+ALTER TABLE public.webhook_endpoints ENABLE ROW LEVEL SECURITY;
+
 -- Name: document_chunks worker_delete; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY worker_delete ON public.document_chunks FOR DELETE TO neurant_worker USING ((company_id = ( SELECT private.company_id() AS company_id)));
@@ -3659,6 +5281,10 @@ CREATE POLICY worker_delete ON public.document_chunks FOR DELETE TO neurant_work
 -- Name: document_chunks worker_insert; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY worker_insert ON public.document_chunks FOR INSERT TO neurant_worker WITH CHECK ((company_id = ( SELECT private.company_id() AS company_id)));
+
+-- Name: integration_logs worker_insert; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY worker_insert ON public.integration_logs FOR INSERT TO neurant_worker WITH CHECK ((company_id = ( SELECT private.company_id() AS company_id)));
 
 -- Name: knowledge_queries worker_insert; Type: POLICY; Schema: public; Owner: neurant_owner
 
@@ -3691,6 +5317,10 @@ CREATE POLICY worker_select ON public.document_chunks FOR SELECT TO neurant_work
 -- Name: documents worker_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY worker_select ON public.documents FOR SELECT TO neurant_worker USING ((company_id = ( SELECT private.company_id() AS company_id)));
+
+-- Name: integrations worker_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY worker_select ON public.integrations FOR SELECT TO neurant_worker USING ((company_id = ( SELECT private.company_id() AS company_id)));
 
 -- Name: messages worker_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
@@ -3874,6 +5504,10 @@ REVOKE ALL ON FUNCTION private.can_work_on(p_conversation uuid) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.check_operator_role() FROM PUBLIC;
 
+-- Name: FUNCTION check_supervisor_role(); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.check_supervisor_role() FROM PUBLIC;
+
 -- Name: FUNCTION claim_outbox(p_limit integer, p_lease interval); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.claim_outbox(p_limit integer, p_lease interval) FROM PUBLIC;
@@ -3904,6 +5538,19 @@ GRANT ALL ON FUNCTION private.company_id() TO neurant_worker;
 GRANT ALL ON FUNCTION private.company_id() TO authenticated;
 GRANT ALL ON FUNCTION private.company_id() TO visitor;
 
+-- Name: FUNCTION count_integration_request(); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.count_integration_request() FROM PUBLIC;
+
+-- Name: FUNCTION count_template_use(); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.count_template_use() FROM PUBLIC;
+
+-- Name: FUNCTION decide_transfer(p_transfer uuid, p_accept boolean); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.decide_transfer(p_transfer uuid, p_accept boolean) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.decide_transfer(p_transfer uuid, p_accept boolean) TO authenticated;
+
 -- Name: FUNCTION defer_job(p_task text, p_args jsonb); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.defer_job(p_task text, p_args jsonb) FROM PUBLIC;
@@ -3913,6 +5560,11 @@ GRANT ALL ON FUNCTION private.defer_job(p_task text, p_args jsonb) TO neurant_wo
 -- Name: FUNCTION derive_chatbot_channels(); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.derive_chatbot_channels() FROM PUBLIC;
+
+-- Name: FUNCTION expire_transfers(p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.expire_transfers(p_now timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.expire_transfers(p_now timestamp with time zone) TO neurant_jobs;
 
 -- Name: FUNCTION fail_reply(p_conversation uuid, p_token uuid, p_error text, p_retry_in interval); Type: ACL; Schema: private; Owner: neurant_router
 
@@ -3944,6 +5596,16 @@ REVOKE ALL ON FUNCTION private.is_timezone(p_name text) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.is_timezone(p_name text) TO neurant_router;
 GRANT ALL ON FUNCTION private.is_timezone(p_name text) TO neurant_worker;
 GRANT ALL ON FUNCTION private.is_timezone(p_name text) TO authenticated;
+
+-- Name: FUNCTION level(p_role public.user_role_enum); Type: ACL; Schema: private; Owner: neurant_owner
+
+REVOKE ALL ON FUNCTION private.level(p_role public.user_role_enum) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.level(p_role public.user_role_enum) TO neurant_router;
+
+-- Name: FUNCTION login_api_key(p_key_digest bytea); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.login_api_key(p_key_digest bytea) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.login_api_key(p_key_digest bytea) TO neurant_app;
 
 -- Name: FUNCTION login_lookup(p_email text); Type: ACL; Schema: private; Owner: neurant_router
 
@@ -3987,6 +5649,18 @@ GRANT ALL ON FUNCTION private.next_delivery_due() TO neurant_jobs;
 REVOKE ALL ON FUNCTION private.next_reply_due() FROM PUBLIC;
 GRANT ALL ON FUNCTION private.next_reply_due() TO neurant_jobs;
 
+-- Name: FUNCTION note_message_changes(); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.note_message_changes() FROM PUBLIC;
+
+-- Name: FUNCTION note_message_edit(); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.note_message_edit() FROM PUBLIC;
+
+-- Name: FUNCTION notify_users(p_company uuid, p_roles public.user_role_enum[], p_kind text, p_details jsonb); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.notify_users(p_company uuid, p_roles public.user_role_enum[], p_kind text, p_details jsonb) FROM PUBLIC;
+
 -- Name: FUNCTION number_message(); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.number_message() FROM PUBLIC;
@@ -4008,10 +5682,28 @@ GRANT ALL ON FUNCTION private.operator_name(p_user uuid) TO authenticated;
 GRANT ALL ON FUNCTION private.operator_name(p_user uuid) TO visitor;
 GRANT ALL ON FUNCTION private.operator_name(p_user uuid) TO neurant_worker;
 
+-- Name: FUNCTION place_note(); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.place_note() FROM PUBLIC;
+
+-- Name: FUNCTION place_reaction(); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.place_reaction() FROM PUBLIC;
+
 -- Name: FUNCTION prove_webhook(p_routing_id text, p_credential bytea); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.prove_webhook(p_routing_id text, p_credential bytea) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.prove_webhook(p_routing_id text, p_credential bytea) TO neurant_app;
+
+-- Name: FUNCTION record_metric(p_type text, p_value numeric, p_unit text, p_labels jsonb, p_company uuid, p_chatbot uuid); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.record_metric(p_type text, p_value numeric, p_unit text, p_labels jsonb, p_company uuid, p_chatbot uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.record_metric(p_type text, p_value numeric, p_unit text, p_labels jsonb, p_company uuid, p_chatbot uuid) TO neurant_jobs;
+
+-- Name: FUNCTION request_transfer(p_conversation uuid, p_to uuid, p_kind text, p_reason text); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.request_transfer(p_conversation uuid, p_to uuid, p_kind text, p_reason text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.request_transfer(p_conversation uuid, p_to uuid, p_kind text, p_reason text) TO authenticated;
 
 -- Name: FUNCTION resend_message(p_message uuid); Type: ACL; Schema: private; Owner: neurant_router
 
@@ -4022,6 +5714,11 @@ GRANT ALL ON FUNCTION private.resend_message(p_message uuid) TO authenticated;
 
 REVOKE ALL ON FUNCTION private.resolve_conversation(p_conversation uuid, p_notes text) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.resolve_conversation(p_conversation uuid, p_notes text) TO authenticated;
+
+-- Name: FUNCTION retire_chatbot(p_chatbot uuid); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.retire_chatbot(p_chatbot uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.retire_chatbot(p_chatbot uuid) TO authenticated;
 
 -- Name: FUNCTION search_chunks(p_chatbot uuid, p_query text, p_embedding extensions.vector, p_model text, p_limit integer); Type: ACL; Schema: private; Owner: neurant_router
 
@@ -4046,10 +5743,6 @@ REVOKE ALL ON FUNCTION private.send_message() FROM PUBLIC;
 REVOKE ALL ON FUNCTION private.set_aside_event(p_routing_id text, p_credential bytea, p_external_id text, p_payload bytea, p_reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.set_aside_event(p_routing_id text, p_credential bytea, p_external_id text, p_payload bytea, p_reason text) TO neurant_app;
 
--- Name: FUNCTION set_updated_at(); Type: ACL; Schema: private; Owner: neurant_owner
-
-REVOKE ALL ON FUNCTION private.set_updated_at() FROM PUBLIC;
-
 -- Name: FUNCTION take_conversation(p_conversation uuid, p_take_over boolean); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.take_conversation(p_conversation uuid, p_take_over boolean) FROM PUBLIC;
@@ -4058,6 +5751,10 @@ GRANT ALL ON FUNCTION private.take_conversation(p_conversation uuid, p_take_over
 -- Name: FUNCTION take_for_reply(p_company uuid, p_conversation uuid, p_user uuid); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.take_for_reply(p_company uuid, p_conversation uuid, p_user uuid) FROM PUBLIC;
+
+-- Name: FUNCTION update_updated_at_column(); Type: ACL; Schema: private; Owner: neurant_owner
+
+REVOKE ALL ON FUNCTION private.update_updated_at_column() FROM PUBLIC;
 
 -- Name: FUNCTION user_id(); Type: ACL; Schema: private; Owner: neurant_router
 
@@ -4146,6 +5843,75 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE jobs.procrastinate_workers TO neurant
 GRANT USAGE ON SEQUENCE jobs.procrastinate_workers_id_seq TO neurant_jobs;
 GRANT USAGE ON SEQUENCE jobs.procrastinate_workers_id_seq TO neurant_router;
 
+-- Name: TABLE api_keys; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT ON TABLE public.api_keys TO neurant_router;
+
+-- Name: COLUMN api_keys.company_id; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT(company_id),INSERT(company_id) ON TABLE public.api_keys TO authenticated;
+
+-- Name: COLUMN api_keys.id; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT(id),INSERT(id) ON TABLE public.api_keys TO authenticated;
+
+-- Name: COLUMN api_keys.name; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT(name),INSERT(name),UPDATE(name) ON TABLE public.api_keys TO authenticated;
+
+-- Name: COLUMN api_keys.prefix; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT(prefix),INSERT(prefix) ON TABLE public.api_keys TO authenticated;
+
+-- Name: COLUMN api_keys.key_digest; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT INSERT(key_digest) ON TABLE public.api_keys TO authenticated;
+
+-- Name: COLUMN api_keys.role; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT(role),INSERT(role) ON TABLE public.api_keys TO authenticated;
+
+-- Name: COLUMN api_keys.created_by; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT(created_by),INSERT(created_by) ON TABLE public.api_keys TO authenticated;
+
+-- Name: COLUMN api_keys.created_at; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT(created_at) ON TABLE public.api_keys TO authenticated;
+
+-- Name: COLUMN api_keys.last_used_at; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT(last_used_at) ON TABLE public.api_keys TO authenticated;
+GRANT UPDATE(last_used_at) ON TABLE public.api_keys TO neurant_router;
+
+-- Name: COLUMN api_keys.expires_at; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT(expires_at),INSERT(expires_at) ON TABLE public.api_keys TO authenticated;
+
+-- Name: COLUMN api_keys.revoked_at; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT(revoked_at),UPDATE(revoked_at) ON TABLE public.api_keys TO authenticated;
+
+-- Name: TABLE canned_responses; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT,DELETE ON TABLE public.canned_responses TO authenticated;
+
+-- Name: COLUMN canned_responses.company_id; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT INSERT(company_id) ON TABLE public.canned_responses TO authenticated;
+
+-- Name: COLUMN canned_responses.owner_id; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT INSERT(owner_id) ON TABLE public.canned_responses TO authenticated;
+
+-- Name: COLUMN canned_responses.shortcut; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT INSERT(shortcut),UPDATE(shortcut) ON TABLE public.canned_responses TO authenticated;
+
+-- Name: COLUMN canned_responses.content; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT INSERT(content),UPDATE(content) ON TABLE public.canned_responses TO authenticated;
+
 -- Name: TABLE channel_accounts; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT SELECT ON TABLE public.channel_accounts TO neurant_worker;
@@ -4178,10 +5944,12 @@ GRANT SELECT(display_name),INSERT(display_name),UPDATE(display_name) ON TABLE pu
 -- Name: COLUMN channel_accounts.status; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT SELECT(status),UPDATE(status) ON TABLE public.channel_accounts TO authenticated;
+GRANT UPDATE(status) ON TABLE public.channel_accounts TO neurant_router;
 
 -- Name: COLUMN channel_accounts.status_detail; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT SELECT(status_detail),UPDATE(status_detail) ON TABLE public.channel_accounts TO authenticated;
+GRANT UPDATE(status_detail) ON TABLE public.channel_accounts TO neurant_router;
 
 -- Name: COLUMN channel_accounts.secret_digest; Type: ACL; Schema: public; Owner: neurant_owner
 
@@ -4204,21 +5972,180 @@ GRANT SELECT(updated_at) ON TABLE public.channel_accounts TO authenticated;
 GRANT SELECT ON TABLE public.chatbot_operators TO authenticated;
 GRANT SELECT ON TABLE public.chatbot_operators TO neurant_router;
 
+-- Name: COLUMN chatbot_operators.company_id; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT INSERT(company_id) ON TABLE public.chatbot_operators TO authenticated;
+
+-- Name: COLUMN chatbot_operators.chatbot_id; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT INSERT(chatbot_id) ON TABLE public.chatbot_operators TO authenticated;
+
+-- Name: COLUMN chatbot_operators.operator_id; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT INSERT(operator_id) ON TABLE public.chatbot_operators TO authenticated;
+
+-- Name: COLUMN chatbot_operators.assigned_by; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT INSERT(assigned_by) ON TABLE public.chatbot_operators TO authenticated;
+
+-- Name: COLUMN chatbot_operators.is_active; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(is_active) ON TABLE public.chatbot_operators TO authenticated;
+
+-- Name: TABLE chatbot_supervisors; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT,DELETE ON TABLE public.chatbot_supervisors TO authenticated;
+
+-- Name: COLUMN chatbot_supervisors.company_id; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT INSERT(company_id) ON TABLE public.chatbot_supervisors TO authenticated;
+
+-- Name: COLUMN chatbot_supervisors.chatbot_id; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT INSERT(chatbot_id) ON TABLE public.chatbot_supervisors TO authenticated;
+
+-- Name: COLUMN chatbot_supervisors.supervisor_id; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT INSERT(supervisor_id) ON TABLE public.chatbot_supervisors TO authenticated;
+
+-- Name: COLUMN chatbot_supervisors.assigned_by; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT INSERT(assigned_by) ON TABLE public.chatbot_supervisors TO authenticated;
+
+-- Name: TABLE chatbot_templates; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT ON TABLE public.chatbot_templates TO authenticated;
+GRANT SELECT ON TABLE public.chatbot_templates TO neurant_worker;
+GRANT SELECT ON TABLE public.chatbot_templates TO neurant_router;
+
+-- Name: COLUMN chatbot_templates.usage_count; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(usage_count) ON TABLE public.chatbot_templates TO neurant_router;
+
 -- Name: TABLE chatbots; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT SELECT ON TABLE public.chatbots TO authenticated;
 GRANT SELECT ON TABLE public.chatbots TO neurant_worker;
 GRANT SELECT ON TABLE public.chatbots TO neurant_router;
 
+-- Name: COLUMN chatbots.company_id; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT INSERT(company_id) ON TABLE public.chatbots TO authenticated;
+
+-- Name: COLUMN chatbots.id; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT INSERT(id) ON TABLE public.chatbots TO authenticated;
+
+-- Name: COLUMN chatbots.name; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT INSERT(name),UPDATE(name) ON TABLE public.chatbots TO authenticated;
+
+-- Name: COLUMN chatbots.description; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT INSERT(description),UPDATE(description) ON TABLE public.chatbots TO authenticated;
+
+-- Name: COLUMN chatbots.avatar_url; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT INSERT(avatar_url),UPDATE(avatar_url) ON TABLE public.chatbots TO authenticated;
+
+-- Name: COLUMN chatbots.system_prompt; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT INSERT(system_prompt),UPDATE(system_prompt) ON TABLE public.chatbots TO authenticated;
+
+-- Name: COLUMN chatbots.personality_traits; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT INSERT(personality_traits),UPDATE(personality_traits) ON TABLE public.chatbots TO authenticated;
+
+-- Name: COLUMN chatbots.response_delay_ms; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT INSERT(response_delay_ms),UPDATE(response_delay_ms) ON TABLE public.chatbots TO authenticated;
+
+-- Name: COLUMN chatbots.max_context_messages; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT INSERT(max_context_messages),UPDATE(max_context_messages) ON TABLE public.chatbots TO authenticated;
+
+-- Name: COLUMN chatbots.fallback_message; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT INSERT(fallback_message),UPDATE(fallback_message) ON TABLE public.chatbots TO authenticated;
+
 -- Name: COLUMN chatbots.channels; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT UPDATE(channels) ON TABLE public.chatbots TO neurant_router;
+
+-- Name: COLUMN chatbots.is_active; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT INSERT(is_active),UPDATE(is_active) ON TABLE public.chatbots TO authenticated;
+GRANT UPDATE(is_active) ON TABLE public.chatbots TO neurant_router;
+
+-- Name: COLUMN chatbots.working_hours; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT INSERT(working_hours),UPDATE(working_hours) ON TABLE public.chatbots TO authenticated;
+
+-- Name: COLUMN chatbots.timezone; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT INSERT(timezone),UPDATE(timezone) ON TABLE public.chatbots TO authenticated;
+
+-- Name: COLUMN chatbots.hitl_enabled; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT INSERT(hitl_enabled),UPDATE(hitl_enabled) ON TABLE public.chatbots TO authenticated;
+
+-- Name: COLUMN chatbots.hitl_triggers; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT INSERT(hitl_triggers),UPDATE(hitl_triggers) ON TABLE public.chatbots TO authenticated;
+
+-- Name: COLUMN chatbots.hitl_trigger_keywords; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT INSERT(hitl_trigger_keywords),UPDATE(hitl_trigger_keywords) ON TABLE public.chatbots TO authenticated;
+
+-- Name: COLUMN chatbots.auto_escalate_after_minutes; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT INSERT(auto_escalate_after_minutes),UPDATE(auto_escalate_after_minutes) ON TABLE public.chatbots TO authenticated;
+
+-- Name: COLUMN chatbots.retired_at; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(retired_at) ON TABLE public.chatbots TO neurant_router;
+
+-- Name: COLUMN chatbots.created_by; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT INSERT(created_by) ON TABLE public.chatbots TO authenticated;
+
+-- Name: COLUMN chatbots.template_id; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT INSERT(template_id) ON TABLE public.chatbots TO authenticated;
 
 -- Name: TABLE companies; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT SELECT ON TABLE public.companies TO authenticated;
 GRANT SELECT ON TABLE public.companies TO neurant_worker;
 GRANT SELECT ON TABLE public.companies TO neurant_router;
+
+-- Name: COLUMN companies.name; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(name) ON TABLE public.companies TO authenticated;
+
+-- Name: COLUMN companies.email; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(email) ON TABLE public.companies TO authenticated;
+
+-- Name: COLUMN companies.phone; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(phone) ON TABLE public.companies TO authenticated;
+
+-- Name: COLUMN companies.industry; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(industry) ON TABLE public.companies TO authenticated;
+
+-- Name: COLUMN companies.website; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(website) ON TABLE public.companies TO authenticated;
+
+-- Name: COLUMN companies.logo_url; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(logo_url) ON TABLE public.companies TO authenticated;
+
+-- Name: COLUMN companies.timezone; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(timezone) ON TABLE public.companies TO authenticated;
 
 -- Name: TABLE company_keys; Type: ACL; Schema: public; Owner: neurant_owner
 
@@ -4423,10 +6350,160 @@ GRANT SELECT ON TABLE public.embedding_models TO neurant_router;
 GRANT SELECT ON TABLE public.hitl_sessions TO authenticated;
 GRANT SELECT,INSERT,UPDATE ON TABLE public.hitl_sessions TO neurant_router;
 
+-- Name: TABLE hitl_transfers; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT ON TABLE public.hitl_transfers TO authenticated;
+GRANT SELECT,INSERT,UPDATE ON TABLE public.hitl_transfers TO neurant_router;
+
 -- Name: TABLE inbound_events; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT SELECT ON TABLE public.inbound_events TO authenticated;
 GRANT SELECT,INSERT ON TABLE public.inbound_events TO neurant_router;
+
+-- Name: TABLE integration_logs; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT ON TABLE public.integration_logs TO authenticated;
+
+-- Name: COLUMN integration_logs.company_id; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT INSERT(company_id) ON TABLE public.integration_logs TO neurant_worker;
+
+-- Name: COLUMN integration_logs.integration_id; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT INSERT(integration_id) ON TABLE public.integration_logs TO neurant_worker;
+
+-- Name: COLUMN integration_logs.request_type; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT INSERT(request_type) ON TABLE public.integration_logs TO neurant_worker;
+
+-- Name: COLUMN integration_logs.endpoint; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT INSERT(endpoint) ON TABLE public.integration_logs TO neurant_worker;
+
+-- Name: COLUMN integration_logs.request_data; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT INSERT(request_data) ON TABLE public.integration_logs TO neurant_worker;
+
+-- Name: COLUMN integration_logs.response_status; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT INSERT(response_status) ON TABLE public.integration_logs TO neurant_worker;
+
+-- Name: COLUMN integration_logs.response_data; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT INSERT(response_data) ON TABLE public.integration_logs TO neurant_worker;
+
+-- Name: COLUMN integration_logs.response_time_ms; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT INSERT(response_time_ms) ON TABLE public.integration_logs TO neurant_worker;
+
+-- Name: COLUMN integration_logs.triggered_by_message_id; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT INSERT(triggered_by_message_id) ON TABLE public.integration_logs TO neurant_worker;
+
+-- Name: COLUMN integration_logs.triggered_by_user_id; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT INSERT(triggered_by_user_id) ON TABLE public.integration_logs TO neurant_worker;
+
+-- Name: COLUMN integration_logs.status; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT INSERT(status) ON TABLE public.integration_logs TO neurant_worker;
+
+-- Name: COLUMN integration_logs.error_message; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT INSERT(error_message) ON TABLE public.integration_logs TO neurant_worker;
+
+-- Name: TABLE integrations; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT ON TABLE public.integrations TO neurant_worker;
+GRANT SELECT ON TABLE public.integrations TO neurant_router;
+
+-- Name: COLUMN integrations.company_id; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT(company_id),INSERT(company_id) ON TABLE public.integrations TO authenticated;
+
+-- Name: COLUMN integrations.id; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT(id),INSERT(id) ON TABLE public.integrations TO authenticated;
+
+-- Name: COLUMN integrations.name; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT(name),INSERT(name),UPDATE(name) ON TABLE public.integrations TO authenticated;
+
+-- Name: COLUMN integrations.integration_type; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT(integration_type),INSERT(integration_type) ON TABLE public.integrations TO authenticated;
+
+-- Name: COLUMN integrations.description; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT(description),INSERT(description),UPDATE(description) ON TABLE public.integrations TO authenticated;
+
+-- Name: COLUMN integrations.config; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT INSERT(config),UPDATE(config) ON TABLE public.integrations TO authenticated;
+
+-- Name: COLUMN integrations.settings; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT(settings),INSERT(settings),UPDATE(settings) ON TABLE public.integrations TO authenticated;
+
+-- Name: COLUMN integrations.auth_type; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT(auth_type),INSERT(auth_type),UPDATE(auth_type) ON TABLE public.integrations TO authenticated;
+
+-- Name: COLUMN integrations.oauth_token_encrypted; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT INSERT(oauth_token_encrypted),UPDATE(oauth_token_encrypted) ON TABLE public.integrations TO authenticated;
+
+-- Name: COLUMN integrations.api_key_encrypted; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT INSERT(api_key_encrypted),UPDATE(api_key_encrypted) ON TABLE public.integrations TO authenticated;
+
+-- Name: COLUMN integrations.expires_at; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT(expires_at),INSERT(expires_at),UPDATE(expires_at) ON TABLE public.integrations TO authenticated;
+
+-- Name: COLUMN integrations.is_active; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT(is_active),UPDATE(is_active) ON TABLE public.integrations TO authenticated;
+
+-- Name: COLUMN integrations.last_sync_at; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT(last_sync_at) ON TABLE public.integrations TO authenticated;
+
+-- Name: COLUMN integrations.last_error; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT(last_error) ON TABLE public.integrations TO authenticated;
+GRANT UPDATE(last_error) ON TABLE public.integrations TO neurant_router;
+
+-- Name: COLUMN integrations.sync_status; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT(sync_status) ON TABLE public.integrations TO authenticated;
+
+-- Name: COLUMN integrations.total_requests; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT(total_requests) ON TABLE public.integrations TO authenticated;
+GRANT UPDATE(total_requests) ON TABLE public.integrations TO neurant_router;
+
+-- Name: COLUMN integrations.successful_requests; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT(successful_requests) ON TABLE public.integrations TO authenticated;
+GRANT UPDATE(successful_requests) ON TABLE public.integrations TO neurant_router;
+
+-- Name: COLUMN integrations.failed_requests; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT(failed_requests) ON TABLE public.integrations TO authenticated;
+GRANT UPDATE(failed_requests) ON TABLE public.integrations TO neurant_router;
+
+-- Name: COLUMN integrations.created_at; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT(created_at) ON TABLE public.integrations TO authenticated;
+
+-- Name: COLUMN integrations.updated_at; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT(updated_at) ON TABLE public.integrations TO authenticated;
+
+-- Name: COLUMN integrations.created_by; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT(created_by),INSERT(created_by) ON TABLE public.integrations TO authenticated;
 
 -- Name: TABLE knowledge_queries; Type: ACL; Schema: public; Owner: neurant_owner
 
@@ -4471,6 +6548,51 @@ GRANT SELECT,INSERT,DELETE ON TABLE public.login_sessions TO neurant_router;
 -- Name: COLUMN login_sessions.last_seen_at; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT UPDATE(last_seen_at) ON TABLE public.login_sessions TO neurant_router;
+
+-- Name: TABLE message_changes; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT,INSERT,DELETE ON TABLE public.message_changes TO neurant_router;
+
+-- Name: TABLE message_reactions; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT,DELETE ON TABLE public.message_reactions TO authenticated;
+GRANT DELETE ON TABLE public.message_reactions TO visitor;
+
+-- Name: COLUMN message_reactions.company_id; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT INSERT(company_id) ON TABLE public.message_reactions TO authenticated;
+GRANT SELECT(company_id),INSERT(company_id) ON TABLE public.message_reactions TO visitor;
+
+-- Name: COLUMN message_reactions.id; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT(id) ON TABLE public.message_reactions TO visitor;
+
+-- Name: COLUMN message_reactions.message_id; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT INSERT(message_id) ON TABLE public.message_reactions TO authenticated;
+GRANT SELECT(message_id),INSERT(message_id) ON TABLE public.message_reactions TO visitor;
+
+-- Name: COLUMN message_reactions.conversation_id; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT(conversation_id) ON TABLE public.message_reactions TO visitor;
+
+-- Name: COLUMN message_reactions.reaction_type; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT INSERT(reaction_type) ON TABLE public.message_reactions TO authenticated;
+GRANT SELECT(reaction_type),INSERT(reaction_type) ON TABLE public.message_reactions TO visitor;
+
+-- Name: COLUMN message_reactions.comment; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT INSERT(comment) ON TABLE public.message_reactions TO authenticated;
+GRANT INSERT(comment) ON TABLE public.message_reactions TO visitor;
+
+-- Name: COLUMN message_reactions.reacted_by_end_user; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT(reacted_by_end_user) ON TABLE public.message_reactions TO visitor;
+
+-- Name: COLUMN message_reactions.created_at; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT(created_at) ON TABLE public.message_reactions TO visitor;
 
 -- Name: TABLE messages; Type: ACL; Schema: public; Owner: neurant_owner
 
@@ -4530,11 +6652,46 @@ GRANT SELECT(knowledge_sources) ON TABLE public.messages TO visitor;
 
 GRANT SELECT(created_at) ON TABLE public.messages TO visitor;
 
+-- Name: TABLE notes; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT ON TABLE public.notes TO authenticated;
+
+-- Name: COLUMN notes.company_id; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT INSERT(company_id) ON TABLE public.notes TO authenticated;
+
+-- Name: COLUMN notes.id; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT INSERT(id) ON TABLE public.notes TO authenticated;
+
+-- Name: COLUMN notes.conversation_id; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT INSERT(conversation_id) ON TABLE public.notes TO authenticated;
+
+-- Name: COLUMN notes.content; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT INSERT(content) ON TABLE public.notes TO authenticated;
+
+-- Name: TABLE notifications; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT ON TABLE public.notifications TO authenticated;
+GRANT SELECT,INSERT ON TABLE public.notifications TO neurant_router;
+
+-- Name: COLUMN notifications.read_at; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(read_at) ON TABLE public.notifications TO authenticated;
+
 -- Name: TABLE outbox; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT SELECT ON TABLE public.outbox TO authenticated;
 GRANT SELECT ON TABLE public.outbox TO neurant_worker;
 GRANT SELECT,INSERT,UPDATE ON TABLE public.outbox TO neurant_router;
+
+-- Name: TABLE plans; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT ON TABLE public.plans TO authenticated;
+GRANT SELECT ON TABLE public.plans TO neurant_worker;
+GRANT SELECT ON TABLE public.plans TO neurant_router;
 
 -- Name: TABLE reply_requests; Type: ACL; Schema: public; Owner: neurant_owner
 
@@ -4553,6 +6710,83 @@ GRANT SELECT(conversation_id) ON TABLE public.reply_requests TO visitor;
 -- Name: COLUMN reply_requests.wanted_seq; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT SELECT(wanted_seq) ON TABLE public.reply_requests TO visitor;
+
+-- Name: TABLE system_metrics; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT ON TABLE public.system_metrics TO authenticated;
+GRANT INSERT ON TABLE public.system_metrics TO neurant_router;
+
+-- Name: TABLE user_invitations; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT,INSERT,UPDATE ON TABLE public.user_invitations TO neurant_router;
+
+-- Name: COLUMN user_invitations.company_id; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT(company_id) ON TABLE public.user_invitations TO authenticated;
+
+-- Name: COLUMN user_invitations.id; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT(id) ON TABLE public.user_invitations TO authenticated;
+
+-- Name: COLUMN user_invitations.email; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT(email) ON TABLE public.user_invitations TO authenticated;
+
+-- Name: COLUMN user_invitations.first_name; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT(first_name) ON TABLE public.user_invitations TO authenticated;
+
+-- Name: COLUMN user_invitations.last_name; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT(last_name) ON TABLE public.user_invitations TO authenticated;
+
+-- Name: COLUMN user_invitations.role; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT(role) ON TABLE public.user_invitations TO authenticated;
+
+-- Name: COLUMN user_invitations.invited_by; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT(invited_by) ON TABLE public.user_invitations TO authenticated;
+
+-- Name: COLUMN user_invitations.expires_at; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT(expires_at) ON TABLE public.user_invitations TO authenticated;
+
+-- Name: COLUMN user_invitations.status; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT(status) ON TABLE public.user_invitations TO authenticated;
+
+-- Name: COLUMN user_invitations.accepted_at; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT(accepted_at) ON TABLE public.user_invitations TO authenticated;
+
+-- Name: COLUMN user_invitations.accepted_by_user_id; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT(accepted_by_user_id) ON TABLE public.user_invitations TO authenticated;
+
+-- Name: COLUMN user_invitations.sent_at; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT(sent_at) ON TABLE public.user_invitations TO authenticated;
+
+-- Name: COLUMN user_invitations.sent_count; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT(sent_count) ON TABLE public.user_invitations TO authenticated;
+
+-- Name: COLUMN user_invitations.reminder_sent_at; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT(reminder_sent_at) ON TABLE public.user_invitations TO authenticated;
+
+-- Name: COLUMN user_invitations.reminder_count; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT(reminder_count) ON TABLE public.user_invitations TO authenticated;
+
+-- Name: COLUMN user_invitations.created_at; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT(created_at) ON TABLE public.user_invitations TO authenticated;
+
+-- Name: COLUMN user_invitations.updated_at; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT(updated_at) ON TABLE public.user_invitations TO authenticated;
 
 -- Name: TABLE users; Type: ACL; Schema: public; Owner: neurant_owner
 
@@ -4574,10 +6808,20 @@ GRANT SELECT(email) ON TABLE public.users TO neurant_worker;
 -- Name: COLUMN users.first_name; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT SELECT(first_name) ON TABLE public.users TO neurant_worker;
+GRANT UPDATE(first_name) ON TABLE public.users TO authenticated;
 
 -- Name: COLUMN users.last_name; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT SELECT(last_name) ON TABLE public.users TO neurant_worker;
+GRANT UPDATE(last_name) ON TABLE public.users TO authenticated;
+
+-- Name: COLUMN users.avatar_url; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(avatar_url) ON TABLE public.users TO authenticated;
+
+-- Name: COLUMN users.phone; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(phone) ON TABLE public.users TO authenticated;
 
 -- Name: COLUMN users.role; Type: ACL; Schema: public; Owner: neurant_owner
 
@@ -4598,6 +6842,46 @@ GRANT UPDATE(last_seen_at) ON TABLE public.users TO neurant_router;
 -- Name: TABLE visitor_sessions; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT SELECT,INSERT ON TABLE public.visitor_sessions TO neurant_router;
+
+-- Name: TABLE webhook_deliveries; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT ON TABLE public.webhook_deliveries TO authenticated;
+
+-- Name: COLUMN webhook_endpoints.company_id; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT(company_id),INSERT(company_id) ON TABLE public.webhook_endpoints TO authenticated;
+
+-- Name: COLUMN webhook_endpoints.id; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT(id),INSERT(id) ON TABLE public.webhook_endpoints TO authenticated;
+
+-- Name: COLUMN webhook_endpoints.url; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT(url),INSERT(url),UPDATE(url) ON TABLE public.webhook_endpoints TO authenticated;
+
+-- Name: COLUMN webhook_endpoints.events; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT(events),INSERT(events),UPDATE(events) ON TABLE public.webhook_endpoints TO authenticated;
+
+-- Name: COLUMN webhook_endpoints.secret_encrypted; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT INSERT(secret_encrypted) ON TABLE public.webhook_endpoints TO authenticated;
+
+-- Name: COLUMN webhook_endpoints.is_active; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT(is_active),UPDATE(is_active) ON TABLE public.webhook_endpoints TO authenticated;
+
+-- Name: COLUMN webhook_endpoints.created_by; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT(created_by),INSERT(created_by) ON TABLE public.webhook_endpoints TO authenticated;
+
+-- Name: COLUMN webhook_endpoints.created_at; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT(created_at) ON TABLE public.webhook_endpoints TO authenticated;
+
+-- Name: COLUMN webhook_endpoints.updated_at; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT(updated_at) ON TABLE public.webhook_endpoints TO authenticated;
 
 -- Name: DEFAULT PRIVILEGES FOR FUNCTIONS; Type: DEFAULT ACL; Schema: -; Owner: neurant_owner
 

@@ -57,6 +57,7 @@ def test_what_would_touch_no_row_is_refused(statement: str) -> None:
         "create trigger t after update or delete on public.users for each row execute function private.f()",
         "create table public.things (company_id uuid references public.companies (id))",
         "alter table public.users add foreign key (x) references public.chatbots not valid",
+        "alter table public.users add column x uuid references public.plans",
     ],
 )
 def test_what_only_defines_is_not(statement: str) -> None:
