@@ -10,13 +10,15 @@ LOCK = .venv/bin/uv pip compile pyproject.toml --universal --python-version 3.11
 # say,<in Spanish>,<in English>: one line, Spanish unless the locale says English
 say = @case "$${LC_ALL:-$${LC_MESSAGES:-$$LANG}}" in en*) echo "$(2)";; *) echo "$(1)";; esac
 
-.PHONY: help setup develop demo test lint format lock clean
+.PHONY: help setup develop demo test soak schema lint format lock clean
 
 help:
 	@echo "make demo    a complete platform with a sample company, on this machine"
 	@echo "make setup   what the demo needs: .venv, locked dependencies, page assets"
 	@echo "make test    lint and every test"
 	@echo "make lint    ruff and mypy; make format rewrites what ruff can"
+	@echo "make schema  db/schema.sql and db/migrations.lock after a new migration"
+	@echo "make soak    the long tests (minutes)"
 	@echo "make lock    newer dependencies into requirements*.lock"
 	@echo "make clean   remove what setup made (never neurant-data)"
 
@@ -32,8 +34,15 @@ demo: setup
 
 # Playwright's event loop does not share a process with ours: browser tests get their own.
 test: lint
-	.venv/bin/python -m pytest -m "not browser"
+	.venv/bin/python -m pytest -m "not browser and not soak"
 	.venv/bin/python -m pytest -m browser
+
+# The long runs: what make test does in short.
+soak: develop
+	.venv/bin/python -m pytest -m soak -s
+
+schema: develop
+	@.venv/bin/python -m scripts.dump_schema
 
 lint: develop
 	.venv/bin/ruff check .

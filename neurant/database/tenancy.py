@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from uuid import UUID
 
+import psycopg
 from psycopg.pq import TransactionStatus
 
 from neurant.database.pool import Connection, Pool
@@ -89,5 +90,7 @@ async def tenant(pool: Pool, principal: Principal) -> AsyncIterator[Connection]:
             await connection.execute("commit")
         except BaseException:
             if connection.info.transaction_status != TransactionStatus.IDLE:
-                await connection.rollback()
+                # A lost connection has rolled back already, and is not what the caller must hear.
+                with suppress(psycopg.OperationalError):
+                    await connection.rollback()
             raise

@@ -79,6 +79,17 @@ async def test_a_cancelled_caller_leaves_a_clean_connection(pool: Pool, acme: Co
         assert await fetch_value(connection, WHO) == "none"
 
 
+async def test_a_lost_connection_does_not_hide_why_the_caller_left(
+    pool: Pool, acme: Company
+) -> None:
+    with pytest.raises(asyncio.CancelledError):  # noqa: PT012 - the block is what is tested
+        async with tenant(pool, acme.staff("owner")) as connection:
+            await connection.close()  # what psycopg does when a cancelled query does not end
+            raise asyncio.CancelledError
+    async with tenant(pool, acme.staff("owner")) as connection:
+        assert await fetch_value(connection, "select private.company_id()") == acme.id
+
+
 async def test_the_web_login_cannot_open_a_workers_transaction(pool: Pool, acme: Company) -> None:
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
         async with tenant(pool, Worker(acme.id)):
