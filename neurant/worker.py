@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 from collections.abc import Coroutine, Sequence
 from datetime import timedelta
@@ -12,11 +13,12 @@ import procrastinate
 
 from neurant.channels import deliver
 from neurant.channels.telegram.outbound import make_client
-from neurant.database.pool import make_pool, require_url
+from neurant.database.pool import Pool, make_pool, require_url
 from neurant.jobs import make_job_app, run_jobs
 from neurant.knowledge.embed import warm
 from neurant.knowledge.files import open_store
 from neurant.logs import configure_logging, get_logger
+from neurant.plans.jobs import run_monthly
 from neurant.queue import drain
 from neurant.realtime import Hub
 from neurant.replies.queries import claim_replies, next_due
@@ -26,6 +28,7 @@ from neurant.settings import Settings
 _REPLY_LEASE = timedelta(seconds=20)
 _DELIVERIES_AT_ONCE = 16
 _AFTER_CRASH = 1.0
+_MINUTE = 60.0
 _GRACE = 8.0  # seconds for what was begun; the supervisor waits a little longer
 
 log = get_logger(__name__)
@@ -70,7 +73,19 @@ async def work(settings: Settings, stop: asyncio.Event) -> None:
             _DELIVERIES_AT_ONCE,
             stop,
         )
-        await _until_stopped([replies, deliveries, _keep_running_jobs(job_app, stop)], stop)
+        jobs = _keep_running_jobs(job_app, stop)
+        await _until_stopped([replies, deliveries, jobs, _every_minute(pool, stop)], stop)
+
+
+async def _every_minute(pool: Pool, stop: asyncio.Event) -> None:
+    """What is due by the calendar. Every worker does it: twice does no harm."""
+    while not stop.is_set():
+        try:
+            await run_monthly(pool)
+        except Exception as error:
+            log.warning("monthly_failed", error=f"{type(error).__name__}: {error}")
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), _MINUTE)
 
 
 async def _until_stopped(parts: Sequence[Coroutine[Any, Any, None]], stop: asyncio.Event) -> None:

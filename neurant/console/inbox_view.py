@@ -14,7 +14,13 @@ from neurant.conversations.queries import Conversation, ListedConversation, Stor
 Translate = Callable[..., str]
 GROUPS = ("queue", "mine", "others", "bot", "resolved")
 _ICONS = {"queue": "clock", "mine": "hand", "others": "users", "bot": "bot", "resolved": "check"}
-_REASON_KINDS = {"user_request": "brand", "keywords": "info", "no_answer": "info", "manual": "line"}
+_REASON_KINDS = {
+    "user_request": "brand",
+    "keywords": "info",
+    "no_answer": "info",
+    "manual": "line",
+    "limit_reached": "warn",
+}
 FIRST_RESPONSE = timedelta(minutes=2)  # the target after which a wait is late
 _WARN_AT = 0.6
 _SAME_BREATH = timedelta(minutes=3)  # messages this close belong together

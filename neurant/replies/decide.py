@@ -14,7 +14,7 @@ from neurant.replies.intent import (
 )
 from neurant.texts import Language, text
 
-Action = Literal["none", "notice", "answer", "escalate", "retrieve"]
+Action = Literal["none", "notice", "answer", "escalate", "limit", "retrieve"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,13 +22,14 @@ class Situation:
     """A conversation when a reply is owed.
 
     ``question`` joins what the end user said since anybody last answered: "" for media only, None
-    when somebody has answered meanwhile;
+    when somebody has answered meanwhile; ``limit_reached``: no bot message is left this month;
     ``last_notice`` is the newest system line since then, ``last_bot_text`` what the bot said last.
     """
 
     company_name: str
     bot_name: str
     bot_is_active: bool
+    limit_reached: bool
     is_hitl_active: bool
     hitl_enabled: bool
     hitl_triggers: Sequence[str]
@@ -56,6 +57,8 @@ def decide(now: Situation) -> Decision:
         return Decision("none")
     if not now.bot_is_active:
         return _once(now, "bot_inactive")
+    if now.limit_reached:
+        return Decision("limit")  # the database knows whether it was said this month
     if not now.question.strip():
         return _once(now, "text_only")
     if escalation := _escalation(now, now.question):

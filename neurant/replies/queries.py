@@ -18,7 +18,8 @@ from private.claim_replies(%s, %s)
 """
 _CONVERSATION = """
 select c.id, c.chatbot_id, c.fence, c.is_hitl_active, c.last_seq, b.name as bot_name,
-  b.is_active and b.retired_at is null as bot_is_active, b.hitl_enabled, b.hitl_triggers,
+  b.is_active and b.retired_at is null as bot_is_active,
+  (select private.message_limit_reached()) as limit_reached, b.hitl_enabled, b.hitl_triggers,
   b.hitl_trigger_keywords as keywords, b.fallback_message,
   b.personality_traits ->> 'language' as language, k.name as company_name
 from public.conversations c
@@ -67,6 +68,7 @@ class ConversationRow:
     last_seq: int
     bot_name: str
     bot_is_active: bool
+    limit_reached: bool
     hitl_enabled: bool
     hitl_triggers: list[str]
     keywords: list[str] | None
@@ -87,7 +89,7 @@ class MessageRow:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """What became of a reply: done, fenced, superseded or lost."""
+    """What became of a reply: done, limited, fenced, superseded or lost."""
 
     outcome: str
     message_id: UUID | None

@@ -60,6 +60,7 @@ def situation(row: ConversationRow, messages: Sequence[MessageRow]) -> Situation
         company_name=row.company_name,
         bot_name=row.bot_name,
         bot_is_active=row.bot_is_active,
+        limit_reached=row.limit_reached,
         is_hitl_active=row.is_hitl_active,
         hitl_enabled=row.hitl_enabled,
         hitl_triggers=row.hitl_triggers,

@@ -13,6 +13,7 @@ ASKED = Situation(
     company_name="Los Cedros",
     bot_name="Cedro",
     bot_is_active=True,
+    limit_reached=False,
     is_hitl_active=False,
     hitl_enabled=True,
     hitl_triggers=["no_answer", "user_request", "keywords"],
@@ -66,6 +67,13 @@ def test_a_paused_bot_says_so_once() -> None:
     paused = replace(ASKED, bot_is_active=False)
     assert decide(paused).content == "bot_inactive"
     assert decide(replace(paused, last_notice="bot_inactive")).action == "none"
+
+
+def test_without_a_bot_message_left_nothing_is_looked_up() -> None:
+    for question in (QUESTION, "hola", "quiero hablar con una persona", ""):
+        assert decide(replace(ASKED, limit_reached=True, question=question)).action == "limit"
+    attended = replace(ASKED, limit_reached=True, is_hitl_active=True)
+    assert decide(attended).action == "none"
 
 
 def test_a_photo_without_words_is_answered_once() -> None:
