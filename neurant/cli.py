@@ -261,7 +261,7 @@ def company_create(
     first = first_name or email.partition("@")[0]
     new = NewCompany(name, email, password, first, last_name, slug, plan)
     made = asyncio.run(_reaching(create_company, settings, new))
-    typer.echo(_say("company_created", name=name, slug=made, email=email))
+    typer.echo(_say("company_created", company=name, slug=made, email=email))
 
 
 async def _reaching(work: Callable[..., Any], *arguments: Any) -> Any:

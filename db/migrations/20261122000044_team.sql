@@ -159,10 +159,9 @@ comment on function private.transfer_ownership(uuid) is
 
 create policy router_update on public.chatbot_operators for update to neurant_router
   using (true) with check (true);
-create policy router_select on public.chatbot_supervisors for select to neurant_router using (true);
 create policy router_delete on public.chatbot_supervisors for delete to neurant_router using (true);
 grant update (is_active) on public.chatbot_operators to neurant_router;
-grant select, delete on public.chatbot_supervisors to neurant_router;
+grant delete on public.chatbot_supervisors to neurant_router;
 grant update (role, is_owner, is_active, updated_at) on public.users to neurant_router;
 
 create constraint trigger keep_an_owner

@@ -51,6 +51,7 @@ _CHORES: tuple[tuple[str, LiteralString], ...] = (
     ("apply_due_plan_changes", "select private.apply_due_plan_changes()"),
     ("raise_usage_alerts", "select private.raise_usage_alerts()"),
     ("expire_transfers", "select private.expire_transfers()"),
+    ("escalate_waiting", "select private.escalate_waiting()"),
 )
 
 
