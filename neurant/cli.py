@@ -42,10 +42,12 @@ db = _group("db")
 knowledge = _group("knowledge")
 channels = _group("channels")
 connect = _group("channels_connect")
+company_group = _group("company")
 app.add_typer(db, name="db")
 app.add_typer(knowledge, name="knowledge")
 app.add_typer(channels, name="channels")
 channels.add_typer(connect, name="connect")
+app.add_typer(company_group, name="company")
 
 DataDir = Annotated[Path | None, typer.Option("--data-dir", help=_say("option.data_dir"))]
 Host = Annotated[str | None, typer.Option(help=_say("option.host"))]
@@ -229,6 +231,37 @@ def connect_telegram(
     settings = _settings_of_running(data_dir)
     there = asyncio.run(_reaching(connect_bot, settings, bot, token, company))
     typer.echo(_say("connected", bot=bot, there=there))
+
+
+@company_group.command("create", help=_say("company_create"))
+def company_create(
+    name: Annotated[str, typer.Argument(help=_say("option.company_name"))],
+    email: Annotated[str, typer.Option(help=_say("option.owner_email"), prompt=_say("ask.email"))],
+    password: Annotated[
+        str,
+        typer.Option(
+            help=_say("option.owner_password"),
+            envvar="NEURANT_OWNER_PASSWORD",
+            prompt=_say("ask.password"),
+            confirmation_prompt=_say("ask.password_again"),
+            hide_input=True,
+            show_envvar=True,
+        ),
+    ],
+    first_name: Annotated[str, typer.Option(help=_say("option.first_name"))] = "",
+    last_name: Annotated[str, typer.Option(help=_say("option.last_name"))] = "",
+    slug: Annotated[str | None, typer.Option(help=_say("option.slug"))] = None,
+    plan: Annotated[str, typer.Option(help=_say("option.plan"))] = "free",
+    data_dir: DataDir = None,
+) -> None:
+    """Found a company; prints its short name."""
+    from neurant.companies.create import NewCompany, create_company
+
+    settings = _settings_of_running(data_dir)
+    first = first_name or email.partition("@")[0]
+    new = NewCompany(name, email, password, first, last_name, slug, plan)
+    made = asyncio.run(_reaching(create_company, settings, new))
+    typer.echo(_say("company_created", company=name, slug=made, email=email))
 
 
 async def _reaching(work: Callable[..., Any], *arguments: Any) -> Any:

@@ -67,6 +67,10 @@ class ConflictError(NeurantError):
     status = 409
 
 
+class LimitReachedError(ConflictError):
+    """The company's plan leaves no room for it."""
+
+
 class TooLargeError(NeurantError):
     """The body is larger than the documented limit."""
 

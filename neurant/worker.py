@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import signal
 from collections.abc import Coroutine, Sequence
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import procrastinate
 
 from neurant.channels import deliver
 from neurant.channels.telegram.outbound import make_client
-from neurant.database.pool import Pool, make_pool, require_url
+from neurant.database.pool import make_pool, require_url
 from neurant.jobs import make_job_app, run_jobs
 from neurant.knowledge.embed import warm
 from neurant.knowledge.files import open_store
 from neurant.logs import configure_logging, get_logger
-from neurant.plans.jobs import run_monthly
+from neurant.periodic import Periodic, keep_running
+from neurant.plans.jobs import run_monthly, run_periodic
 from neurant.queue import drain
 from neurant.realtime import Hub
 from neurant.replies.queries import claim_replies, next_due
@@ -74,18 +75,11 @@ async def work(settings: Settings, stop: asyncio.Event) -> None:
             stop,
         )
         jobs = _keep_running_jobs(job_app, stop)
-        await _until_stopped([replies, deliveries, jobs, _every_minute(pool, stop)], stop)
-
-
-async def _every_minute(pool: Pool, stop: asyncio.Event) -> None:
-    """What is due by the calendar. Every worker does it: twice does no harm."""
-    while not stop.is_set():
-        try:
-            await run_monthly(pool)
-        except Exception as error:
-            log.warning("monthly_failed", error=f"{type(error).__name__}: {error}")
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), _MINUTE)
+        by_the_clock = [
+            Periodic("months", _MINUTE, partial(run_monthly, pool)),
+            Periodic("plans", _MINUTE, partial(run_periodic, pool)),
+        ]
+        await _until_stopped([replies, deliveries, jobs, keep_running(by_the_clock, stop)], stop)
 
 
 async def _until_stopped(parts: Sequence[Coroutine[Any, Any, None]], stop: asyncio.Event) -> None:

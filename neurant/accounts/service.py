@@ -12,15 +12,16 @@ from ipaddress import ip_address
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
-from neurant.accounts.queries import find_login, insert_session
+from neurant.accounts.queries import Login, find_login, insert_session
 from neurant.accounts.schemas import LONGEST_PASSWORD, OpenedSession
 from neurant.accounts.throttle import Throttle
 from neurant.database.pool import Pool
-from neurant.errors import UnauthenticatedError
+from neurant.errors import BadInputError, UnauthenticatedError
 
 KEPT = timedelta(days=30)
 SHORT = timedelta(hours=12)
 _AGENT_CHARACTERS = 300
+_SHORTEST_PASSWORD = 10
 # RFC 9106, second recommendation, is argon2-cffi's default: 64 MiB, 3 passes.
 _hasher = PasswordHasher()
 # A hash takes 64 MiB and most of a core: a flood of logins queues instead of starving the rest.
@@ -36,6 +37,21 @@ def digest(token: str) -> bytes:
 def hash_password(password: str) -> str:
     """The argon2id hash of a password."""
     return _hasher.hash(password)
+
+
+def check_new_password(password: str, email: str) -> None:
+    """Refuse a password that is quickly guessed. Raises BadInputError."""
+    name = email.partition("@")[0]
+    known = password.lower() in (email, name * 2) or len(set(password)) < 4
+    if known or not _SHORTEST_PASSWORD <= len(password) <= LONGEST_PASSWORD:
+        raise BadInputError("accounts.weak_password", least=_SHORTEST_PASSWORD)
+
+
+async def is_password_of(login: Login, password: str) -> bool:
+    """Whether somebody who types this knows the login's password."""
+    if login.encrypted_password is None:
+        return False
+    return await asyncio.to_thread(_matches, login.encrypted_password, password)
 
 
 @lru_cache(maxsize=1)

@@ -19,7 +19,7 @@ from neurant.console.inbox_page import Asked, Notice, asked, inbox_page
 from neurant.console.pages import PageRoute, is_htmx
 from neurant.console.templating import reader_language, translator
 from neurant.database.tenancy import tenant
-from neurant.errors import BadInputError, NotFoundError
+from neurant.errors import BadInputError, LimitReachedError, NotFoundError
 from neurant.hitl import queries as hitl_queries
 from neurant.hitl import service as hitl
 
@@ -102,6 +102,9 @@ async def send_reply(
     except BadInputError as error:
         notice = Notice("bad", "alert", error.detail(reader_language(request)))
         return await _answer(request, staff, wanted, notice, draft=text, status=422)
+    except LimitReachedError as error:
+        notice = _full(request, error, kept=True)
+        return await _answer(request, staff, wanted, notice, draft=text, status=error.status)
     if outcome == "sent":
         return await _answer(request, staff, wanted, None)
     notice = await _lost_race(request, staff, wanted, outcome, kept=True)
@@ -114,7 +117,12 @@ async def take_conversation(
 ) -> Response:
     """Step in. Of two who try at once, one wins and the other is told who did."""
     state = request.app.state
-    outcome = await hitl.take(state.pool, state.hub, staff, _id(wanted), over=take_over == "yes")
+    over = take_over == "yes"
+    try:
+        outcome = await hitl.take(state.pool, state.hub, staff, _id(wanted), over=over)
+    except LimitReachedError as error:
+        notice = _full(request, error, kept=False)
+        return await _answer(request, staff, wanted, notice, status=error.status)
     if outcome in ("taken", "yours"):
         return await _answer(request, staff, wanted, None)
     notice = await _lost_race(request, staff, wanted, outcome, kept=False)
@@ -162,6 +170,13 @@ def _uuid(value: str) -> UUID:
         return UUID(value)
     except ValueError:
         raise NotFoundError("not_found") from None
+
+
+def _full(request: Request, error: LimitReachedError, *, kept: bool) -> Notice:
+    """As many conversations are attended as the plan allows."""
+    language = reader_language(request)
+    detail = translator(language)("console.notices.draft_kept") if kept else ""
+    return Notice("warn", "alert", error.detail(language), detail)
 
 
 async def _lost_race(

@@ -41,10 +41,13 @@ _PROMPT = (
 
 _COMPANY = """
 insert into public.companies (name, slug, email, phone, industry, website, subscription_plan,
-  monthly_message_limit, max_chatbots, max_users, max_integrations, max_document_characters,
-  max_storage_mb, max_hitl_concurrent, current_user_count, current_chatbot_count)
-values ('Clínica Dental Los Cedros', %s, 'hola@loscedros.example', '+57 601 555 0142', 'Salud',
-  'https://loscedros.example', 'professional', 8000, 3, 8, 3, 250000, 20, 3, 4, 1)
+  subscription_started_at, monthly_message_limit, max_chatbots, max_users, max_integrations,
+  max_document_characters, max_storage_mb, max_hitl_concurrent)
+select 'Clínica Dental Los Cedros', %s, 'hola@loscedros.example', '+57 601 555 0142', 'Salud',
+  'https://loscedros.example', p.plan, now(), p.monthly_message_limit, p.max_chatbots, p.max_users,
+  p.max_integrations, p.max_document_characters, p.max_storage_mb, p.max_hitl_concurrent
+from public.plans p
+where p.plan = 'business'
 returning id
 """
 _LOGIN = """

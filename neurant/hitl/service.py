@@ -12,6 +12,7 @@ from neurant.database.pool import Pool
 from neurant.database.tenancy import tenant
 from neurant.errors import BadInputError, NotFoundError
 from neurant.hitl import queries
+from neurant.plans.limits import within_limits
 from neurant.realtime import Hub
 
 MOST_CHARACTERS = 20_000
@@ -33,11 +34,12 @@ async def reply(
 ) -> str:
     """Answer as a person, which takes the conversation: ``sent``, ``taken_by_other``, ``closed``.
 
-    The same ``message_id`` again is the same message. Raises BadInputError, NotFoundError.
+    The same ``message_id`` again is the same message. Raises BadInputError, NotFoundError, and
+    LimitReachedError where as many are attended as the plan allows.
     """
     content = _checked(content)
     try:
-        async with tenant(pool, staff.principal) as connection:
+        async with within_limits(pool, staff.principal) as connection:
             await queries.insert_reply(
                 connection, staff.company_id, message_id, conversation_id, content
             )
@@ -60,8 +62,11 @@ async def reply(
 async def take(
     pool: Pool, hub: Hub, staff: SignedIn, conversation_id: UUID, *, over: bool = False
 ) -> str:
-    """Take it: ``taken``, ``yours``, ``taken_by_other`` or ``closed``. Raises NotFoundError."""
-    async with tenant(pool, staff.principal) as connection:
+    """Take it: ``taken``, ``yours``, ``taken_by_other`` or ``closed``.
+
+    Raises NotFoundError, and LimitReachedError where as many are attended as the plan allows.
+    """
+    async with within_limits(pool, staff.principal) as connection:
         outcome = await queries.take(connection, conversation_id, over=over)
     return _announced(hub, staff, conversation_id, outcome)
 

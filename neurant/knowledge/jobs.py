@@ -23,6 +23,7 @@ from neurant.knowledge.extract import Extracted, extract
 from neurant.knowledge.files import read_file
 from neurant.knowledge.search import vector_text
 from neurant.logs import get_logger
+from neurant.plans.limits import within_limits
 
 
 def _step_back() -> None:
@@ -44,8 +45,14 @@ update public.documents
 set processing_status = 'processing', processing_progress = %s, processing_error = null
 where id = %s
 """
+# The plan counts a document's characters from here on: what has no room is not embedded first.
+_RESERVE = """
+update public.documents set character_count = %s where id = %s
+"""
 _FAILED = """
-update public.documents set processing_status = 'failed', processing_error = %s where id = %s
+update public.documents
+set processing_status = 'failed', processing_error = %s, character_count = null
+where id = %s
 """
 _COMPLETED = """
 update public.documents
@@ -83,9 +90,12 @@ async def process_document(
         data = await read_file(store, file.file_url)
         loop = asyncio.get_running_loop()
         extracted = await loop.run_in_executor(_threads, extract, data, file.original_filename)
+        full = "\n\n".join(page.text for page in extracted.pages)
+        async with within_limits(pool, worker) as connection:
+            await connection.execute(_RESERVE, (len(full), document_id))
         chunks = await loop.run_in_executor(_threads, chunk, extracted)
         vectors = await _embed(pool, worker, document_id, chunks)
-        await _store(pool, worker, document_id, extracted, chunks, vectors)
+        await _store(pool, worker, document_id, extracted, full, chunks, vectors)
     except NeurantError as error:
         await _fail(pool, worker, document_id, error.code, error.params)
     except FileNotFoundError:
@@ -113,6 +123,7 @@ async def _store(
     worker: Worker,
     document_id: UUID,
     extracted: Extracted,
+    full: str,
     chunks: Sequence[Chunk],
     vectors: Sequence[list[float]],
 ) -> None:
@@ -132,7 +143,6 @@ async def _store(
         )
         for one, vector in zip(chunks, vectors, strict=True)
     ]
-    full = "\n\n".join(page.text for page in extracted.pages)
     async with tenant(pool, worker) as connection:
         await connection.execute(
             "delete from public.document_chunks where document_id = %s", (document_id,)

@@ -14,10 +14,11 @@ from psycopg import errors as pg
 from psycopg.types.json import Jsonb
 
 from neurant.database.pool import Pool, fetch_value
-from neurant.database.tenancy import Staff, tenant
+from neurant.database.tenancy import Staff
 from neurant.errors import BadInputError, ConflictError, ForbiddenError, TooLargeError
 from neurant.knowledge.extract import detect_type
 from neurant.knowledge.files import file_path, write_file
+from neurant.plans.limits import within_limits
 from neurant.settings import Settings
 from neurant.texts import Language, text
 
@@ -44,7 +45,8 @@ async def store_document(
     """Take a file as knowledge of one bot, or of all (None); the new document's id.
 
     Raises TooLargeError, BadInputError or UnsupportedTypeError for the file, ConflictError for one
-    that is already there, ForbiddenError for a role that may not add documents.
+    that is already there, ForbiddenError for a role that may not add documents, LimitReachedError
+    where the plan's storage is full: then nothing is kept.
     """
     name = filename.replace("\\", "/").rsplit("/", 1)[-1].strip()
     if not name or len(name) > MAX_NAME or "\x00" in name:
@@ -57,7 +59,7 @@ async def store_document(
     file_type = await asyncio.to_thread(detect_type, data, name)
     digest = hashlib.sha256(data).digest()
     try:
-        async with tenant(pool, staff) as connection:
+        async with within_limits(pool, staff) as connection:
             document_id = await fetch_value(connection, _NEW_ID)
             assert isinstance(document_id, UUID)  # noqa: S101 - what uuidv7() returns
             path = file_path(staff.company_id, document_id)

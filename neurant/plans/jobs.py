@@ -1,8 +1,9 @@
-"""The periodic work of plans: new months, and counters brought up to date."""
+"""The periodic work of plans: new months, plan changes, alerts, and what runs out."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import LiteralString
 from uuid import UUID
 
 from neurant.database.pool import Pool, fetch_all, fetch_value
@@ -42,3 +43,33 @@ async def run_monthly(pool: Pool) -> list[ClosedMonth]:
         for one in await fetch_all(connection, _ToDrain, _TO_DRAIN):
             await fetch_value(connection, _DRAIN, (one.company_id,))
     return closed
+
+
+# In this order: an invitation that ran out may be what a smaller plan waits for.
+_CHORES: tuple[tuple[str, LiteralString], ...] = (
+    ("expire_invitations", "select private.expire_invitations()"),
+    ("apply_due_plan_changes", "select private.apply_due_plan_changes()"),
+    ("raise_usage_alerts", "select private.raise_usage_alerts()"),
+    ("expire_transfers", "select private.expire_transfers()"),
+    ("escalate_waiting", "select private.escalate_waiting()"),
+)
+
+
+async def run_periodic(pool: Pool) -> dict[str, int]:
+    """What is due by the clock over all companies; how much of each was done.
+
+    One commit each; one that fails is logged, is missing from the answer, and stops no other.
+    ``pool``: the worker's login.
+    """
+    done: dict[str, int] = {}
+    for name, query in _CHORES:
+        try:
+            async with pool.connection() as connection:
+                count = await fetch_value(connection, query)
+        except Exception as error:
+            log.warning("chore_failed", chore=name, error=f"{type(error).__name__}: {error}")
+            continue
+        done[name] = count if isinstance(count, int) else 0
+        if done[name]:
+            log.info("chore_done", chore=name, count=done[name])
+    return done

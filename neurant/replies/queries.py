@@ -19,7 +19,8 @@ from private.claim_replies(%s, %s)
 _CONVERSATION = """
 select c.id, c.chatbot_id, c.fence, c.is_hitl_active, c.last_seq, b.name as bot_name,
   b.is_active and b.retired_at is null as bot_is_active,
-  (select private.message_limit_reached()) as limit_reached, b.hitl_enabled, b.hitl_triggers,
+  (select private.message_limit_reached()) as limit_reached,
+  b.hitl_enabled and k.max_hitl_concurrent <> 0 as hitl_enabled, b.hitl_triggers,
   b.hitl_trigger_keywords as keywords, b.fallback_message,
   b.personality_traits ->> 'language' as language, k.name as company_name
 from public.conversations c

@@ -1,0 +1,79 @@
+"""The limits of a plan, as people are told of them. The database holds them (SQLSTATE NA002)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+
+from neurant.database.pool import Connection, Pool, fetch_all
+from neurant.database.tenancy import Principal, tenant
+from neurant.errors import LimitReachedError
+from neurant.settings import MEGABYTE
+
+REACHED = "NA002"
+_USAGE = "select limit_name, used, allowed, next_plan::text from private.usage()"
+
+
+@dataclass(frozen=True, slots=True)
+class LimitUse:
+    """A limit (named as its column of ``companies``) and how much of it is used.
+
+    ``max_storage_mb`` is told in bytes, the others are counts; -1 allows everything. ``next_plan``
+    is the cheapest that allows more, None where there is none.
+    """
+
+    limit_name: str
+    used: int
+    allowed: int
+    next_plan: str | None
+
+
+async def list_usage(connection: Connection) -> list[LimitUse]:
+    """Every limit of the caller's company, exact at this moment."""
+    return await fetch_all(connection, LimitUse, _USAGE)
+
+
+@asynccontextmanager
+async def within_limits(pool: Pool, principal: Principal) -> AsyncIterator[Connection]:
+    """``tenant()``, where a limit that is reached is a LimitReachedError that says what to do."""
+    try:
+        async with tenant(pool, principal) as connection:
+            yield connection
+    except psycopg.Error as error:
+        if error.sqlstate != REACHED:
+            raise
+        told = json.loads(error.diag.message_detail or "{}")
+        async with tenant(pool, principal) as connection:
+            known = {one.limit_name: one.next_plan for one in await list_usage(connection)}
+        raise limit_error(
+            LimitUse(told["limit"], told["used"], told["allowed"], known.get(told["limit"]))
+        ) from None
+
+
+def limit_error(use: LimitUse) -> LimitReachedError:
+    """The error for a limit that leaves no room: names it, its use, and the next plan if any."""
+    params: dict[str, Any] = {
+        "used": amount(use.limit_name, use.used),
+        "allowed": amount(use.limit_name, use.allowed),
+    }
+    if use.next_plan is None:
+        return LimitReachedError(f"limit.last.{use.limit_name}", **params)
+    params["plan"] = plan_name(use.next_plan)
+    return LimitReachedError(f"limit.next.{use.limit_name}", **params)
+
+
+def plan_name(plan: str) -> str:
+    """A plan as it is sold: the same in every language."""
+    return plan.capitalize()
+
+
+def amount(limit_name: str, value: int) -> str:
+    """A quantity of a limit, the same in every language: ``250 000``, ``20 MB``."""
+    if limit_name == "max_storage_mb":
+        return f"{-(-value // MEGABYTE)} MB"
+    return f"{value:,}".replace(",", "\N{NO-BREAK SPACE}")
