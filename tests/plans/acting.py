@@ -84,9 +84,7 @@ def limit(urls: Urls, company: Company, **limits: int) -> None:
 
 
 def counters(urls: Urls, company: Company) -> tuple[int, ...]:
-    [row] = admin(
-        urls, f"select {', '.join(COUNTERS)} from companies where id = %s", company.id
-    )
+    [row] = admin(urls, f"select {', '.join(COUNTERS)} from companies where id = %s", company.id)
     return row
 
 
