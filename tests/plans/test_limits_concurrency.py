@@ -1,0 +1,198 @@
+"""64 writers at once against each limit: never one over, and never one short."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import tempfile
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from uuid import UUID
+
+import psycopg
+import pytest
+from companies import Company, make_company
+from conftest import FAST
+from plans.acting import (
+    add_bot,
+    add_conversation,
+    add_document,
+    add_integration,
+    counters,
+    invite,
+    limit,
+    recount,
+    staff,
+    worker,
+)
+
+from neurant.database.embedded import Urls, start_supervised
+from neurant.database.install import read_secrets
+from neurant.database.migrate import migrate, set_login_passwords
+
+WRITERS = 64
+ROOM = 10
+MEGABYTE = 1024 * 1024
+
+
+@pytest.fixture(scope="module")
+def crowd() -> Iterator[Urls]:
+    """A server that takes this many connections at once."""
+    data = Path(tempfile.mkdtemp(prefix="neurant-crowd-"))
+    data.chmod(0o711)
+    running = start_supervised(data, FAST | {"max_connections": "100"})
+    try:
+        secret = read_secrets(data)
+        migrate(running.urls.admin)
+        set_login_passwords(running.urls.admin, app=secret.app_password, jobs=secret.jobs_password)
+        yield running.urls
+    finally:
+        running.stop()
+        shutil.rmtree(data, ignore_errors=True)
+
+
+def rush(work: Callable[[int], None]) -> Counter[str]:
+    """Everybody at once; how many ended in what (``ok``, or the SQLSTATE)."""
+    ended: Counter[str] = Counter()
+    gate, lock = threading.Barrier(WRITERS), threading.Lock()
+
+    def run(number: int) -> None:
+        gate.wait(60)
+        try:
+            work(number)
+            outcome = "ok"
+        except psycopg.Error as error:
+            outcome = error.sqlstate or type(error).__name__
+        with lock:
+            ended[outcome] += 1
+
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(WRITERS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+    return ended
+
+
+def bots(urls: Urls, acme: Company) -> Callable[[int], None]:
+    limit(urls, acme, max_chatbots=1 + ROOM)
+
+    def work(_: int) -> None:
+        with staff(urls, acme, "owner") as db:
+            add_bot(db, acme)
+
+    return work
+
+
+def seats(urls: Urls, acme: Company) -> Callable[[int], None]:
+    limit(urls, acme, max_users=4 + ROOM)
+
+    def work(number: int) -> None:
+        with staff(urls, acme, "owner") as db:
+            invite(db, f"n{number}@{acme.slug}.example")
+
+    return work
+
+
+def integrations(urls: Urls, acme: Company) -> Callable[[int], None]:
+    limit(urls, acme, max_integrations=ROOM)
+
+    def work(_: int) -> None:
+        with staff(urls, acme, "owner") as db:
+            add_integration(db, acme)
+
+    return work
+
+
+def storage(urls: Urls, acme: Company) -> Callable[[int], None]:
+    limit(urls, acme, max_storage_mb=ROOM)
+
+    def work(_: int) -> None:
+        with staff(urls, acme, "owner") as db:
+            add_document(db, acme, MEGABYTE)
+
+    return work
+
+
+def characters(urls: Urls, acme: Company) -> Callable[[int], None]:
+    with staff(urls, acme, "owner") as db:
+        documents = [add_document(db, acme) for _ in range(WRITERS)]
+    limit(urls, acme, max_document_characters=ROOM * 1000)
+
+    def work(number: int) -> None:
+        with worker(urls, acme) as db:
+            db.execute(
+                "update documents set character_count = 1000 where id = %s", (documents[number],)
+            )
+
+    return work
+
+
+def takeovers(urls: Urls, acme: Company) -> Callable[[int], None]:
+    conversations: list[UUID] = [add_conversation(urls, acme) for _ in range(WRITERS)]
+    limit(urls, acme, max_hitl_concurrent=ROOM)
+
+    def work(number: int) -> None:
+        with staff(urls, acme, ("owner", "supervisor", "operador")[number % 3]) as db:
+            db.execute("select private.take_conversation(%s)", (conversations[number],))
+
+    return work
+
+
+@pytest.mark.parametrize("kind", [bots, seats, integrations, storage, characters, takeovers])
+def test_exactly_as_many_as_there_is_room_for_get_in(
+    crowd: Urls, kind: Callable[[Urls, Company], Callable[[int], None]]
+) -> None:
+    acme, rival = make_company(crowd.admin, "acme"), make_company(crowd.admin, "rival")
+    before = counters(crowd, rival)
+    assert rush(kind(crowd, acme)) == {"ok": ROOM, "NA002": WRITERS - ROOM}
+    assert counters(crowd, acme) == recount(crowd, acme)
+    assert counters(crowd, rival) == before
+
+
+def test_leaving_and_coming_at_once_ends_exactly_full_or_below(crowd: Urls) -> None:
+    """Half retire their bot and half make one: nobody is refused who came after a leaver."""
+    acme = make_company(crowd.admin, "acme")
+    with staff(crowd, acme, "owner") as db:
+        there = [add_bot(db, acme) for _ in range(WRITERS // 2)]
+    limit(crowd, acme, max_chatbots=1 + len(there))
+
+    def work(number: int) -> None:
+        with staff(crowd, acme, "owner") as db:
+            if number % 2:
+                add_bot(db, acme)
+            else:
+                db.execute("select private.retire_chatbot(%s)", (there[number // 2],))
+
+    ended = rush(work)
+    assert set(ended) <= {"ok", "NA002"}
+    now = counters(crowd, acme)
+    assert now == recount(crowd, acme)
+    assert now[0] == 1 + ended["ok"] - WRITERS // 2
+    assert now[0] <= 1 + WRITERS // 2
+
+
+def test_one_invitation_is_accepted_once_by_64_at_once(crowd: Urls) -> None:
+    acme = make_company(crowd.admin, "acme")
+    token, email = secrets.token_bytes(32), f"ana@{acme.slug}.example"
+    with staff(crowd, acme, "owner") as db:
+        invite(db, email, token=token)
+    with psycopg.connect(crowd.admin) as db:
+        login = db.execute("insert into auth.users (email) values (%s) returning id", (email,))
+        auth_user = login.fetchone()[0]
+    outcomes: Counter[str] = Counter()
+    lock = threading.Lock()
+
+    def work(_: int) -> None:
+        with psycopg.connect(crowd.app) as db:
+            row = db.execute(
+                "select outcome from private.accept_invitation(%s, %s)", (token, auth_user)
+            ).fetchone()
+        with lock:
+            outcomes[row[0]] += 1
+
+    assert rush(work) == {"ok": WRITERS}
+    assert outcomes == {"accepted": 1, "accepted_before": WRITERS - 1}
+    assert counters(crowd, acme) == recount(crowd, acme)

@@ -1,0 +1,277 @@
+"""People come by invitation: below the inviter, with the invited address, once, in a seat."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from datetime import UTC, datetime, timedelta
+from uuid import UUID, uuid4
+
+import psycopg
+import pytest
+from companies import ROLES, Company, make_company
+from plans.acting import add_login, admin, call, counters, invite, limit, recount, staff, worker
+
+from neurant.database.embedded import Urls
+
+RENEW = "select private.renew_invitation(%s, %s)"
+CANCEL = "select private.cancel_invitation(%s)"
+LEVEL = {"owner": 4, "administrador": 3, "supervisor": 2, "operador": 1}
+
+
+@pytest.fixture
+def acme(urls: Urls) -> Company:
+    return make_company(urls.admin, "acme")
+
+
+@pytest.fixture
+def rival(urls: Urls) -> Company:
+    return make_company(urls.admin, "rival")
+
+
+def accept(urls: Urls, token: bytes, login: UUID, now: datetime | None = None) -> str:
+    with psycopg.connect(urls.app) as db:
+        return db.execute(
+            "select outcome from private.accept_invitation(%s, %s, p_now => coalesce(%s, now()))",
+            (token, login, now),
+        ).fetchone()[0]
+
+
+def invited(urls: Urls, company: Company, email: str, role: str = "operador") -> tuple[UUID, bytes]:
+    token = secrets.token_bytes(32)
+    with staff(urls, company, "owner") as db:
+        outcome, invitation = invite(db, email, role, token)
+    assert outcome == "invited"
+    assert invitation
+    return invitation, token
+
+
+def address(company: Company) -> str:
+    return f"ana-{secrets.token_hex(3)}@{company.slug}.example"
+
+
+def status(urls: Urls, invitation: UUID) -> str:
+    [[found]] = admin(urls, "select status::text from user_invitations where id = %s", invitation)
+    return found
+
+
+@pytest.mark.parametrize("inviter", ROLES)
+def test_people_invite_only_to_roles_below_their_own_if_at_all(
+    urls: Urls, acme: Company, inviter: str
+) -> None:
+    for role in ROLES:
+        may = inviter in ("owner", "administrador") and LEVEL[role] < LEVEL[inviter]
+        with staff(urls, acme, inviter) as db:
+            outcome, invitation = invite(db, address(acme), role)
+        assert outcome == ("invited" if may else "forbidden"), role
+        assert (invitation is not None) == may
+
+
+def test_an_api_key_invites_nobody(urls: Urls, acme: Company) -> None:
+    key = admin(
+        urls,
+        "insert into api_keys (company_id, name, prefix, key_digest, role, created_by)"
+        " values (%s, 'k', 'na_', %s, 'administrador', %s) returning id",
+        acme.id,
+        secrets.token_bytes(32),
+        acme.people["owner"].id,
+    )[0][0]
+    with psycopg.connect(urls.app) as db:
+        claims = json.dumps({"key_id": str(key), "company_id": str(acme.id)})
+        db.execute("select set_config('role', 'authenticated', true)")
+        db.execute("select set_config('request.jwt.claims', %s, true)", (claims,))
+        assert db.execute("select count(*) from users").fetchone() == (4,)  # it is somebody
+        assert invite(db, address(acme)) == ("forbidden", None)
+
+
+def test_the_invited_login_becomes_a_member_with_the_role(
+    urls: Urls, acme: Company, rival: Company
+) -> None:
+    email = address(acme)
+    invitation, token = invited(urls, acme, email.upper(), "supervisor")
+    login = add_login(urls, email.title())
+    before = counters(urls, acme)
+    assert accept(urls, token, login) == "accepted"
+    assert admin(
+        urls,
+        "select u.email, u.role::text, u.is_owner, u.first_name, u.invited_by, u.invited_at = i.sent_at,"
+        " u.accepted_invitation_at = i.accepted_at, i.status::text, i.accepted_by_user_id = u.id"
+        " from users u join user_invitations i on i.company_id = u.company_id and i.email = u.email"
+        " where u.auth_user_id = %s and i.id = %s",
+        login,
+        invitation,
+    ) == [
+        (email, "supervisor", False, "Ana", acme.people["owner"].id, True, True, "accepted", True)
+    ]
+    assert counters(urls, acme) == before == recount(urls, acme)  # the same seat
+    claims = {"sub": str(login), "company_id": str(acme.id)}
+    for company, expected in ((acme, 1), (rival, 0)):
+        claims["company_id"] = str(company.id)
+        with psycopg.connect(urls.app) as db:
+            db.execute("select set_config('role', 'authenticated', true)")
+            db.execute("select set_config('request.jwt.claims', %s, true)", (json.dumps(claims),))
+            assert db.execute("select count(*) from companies").fetchone() == (expected,)
+
+
+def test_only_the_invited_address_may_accept(urls: Urls, acme: Company) -> None:
+    invitation, token = invited(urls, acme, address(acme))
+    stranger = add_login(urls, address(acme))
+    assert accept(urls, token, stranger) == "email_mismatch"
+    assert accept(urls, token, uuid4()) == "email_mismatch"
+    assert accept(urls, secrets.token_bytes(32), stranger) == "unknown"
+    assert status(urls, invitation) == "pending"
+
+
+def test_an_invitation_is_accepted_once(urls: Urls, acme: Company) -> None:
+    email = address(acme)
+    _, token = invited(urls, acme, email)
+    login = add_login(urls, email)
+    assert accept(urls, token, login) == "accepted"
+    assert accept(urls, token, login) == "accepted_before"
+
+
+def test_a_late_one_is_refused_and_marked_and_frees_its_seat(urls: Urls, acme: Company) -> None:
+    email = address(acme)
+    invitation, token = invited(urls, acme, email)
+    login = add_login(urls, email)
+    late = datetime.now(UTC) + timedelta(days=7, minutes=1)
+    seats = counters(urls, acme)[1]
+    assert accept(urls, token, login, late) == "expired"
+    assert status(urls, invitation) == "expired"
+    assert counters(urls, acme)[1] == seats - 1
+    assert accept(urls, token, login) == "expired"
+
+
+def test_a_cancelled_one_is_closed_and_the_address_can_be_invited_again(
+    urls: Urls, acme: Company
+) -> None:
+    """D11: the row is renewed, with another token."""
+    email = address(acme)
+    invitation, token = invited(urls, acme, email)
+    assert call(urls, acme, "administrador", CANCEL, invitation) == "cancelled"
+    assert call(urls, acme, "owner", CANCEL, invitation) == "closed"
+    login = add_login(urls, email)
+    assert accept(urls, token, login) == "cancelled"
+    again, new_token = invited(urls, acme, email, "supervisor")
+    assert again == invitation
+    assert accept(urls, token, login) == "unknown"
+    assert accept(urls, new_token, login) == "accepted"
+
+
+def test_a_pending_one_is_not_sent_twice_but_renewed(urls: Urls, acme: Company) -> None:
+    email = address(acme)
+    invitation, token = invited(urls, acme, email)
+    with staff(urls, acme, "owner") as db:
+        assert invite(db, email) == ("already_invited", invitation)
+    new_token = secrets.token_bytes(32)
+    seats = counters(urls, acme)[1]
+    assert call(urls, acme, "owner", RENEW, invitation, new_token) == "renewed"
+    assert counters(urls, acme)[1] == seats
+    login = add_login(urls, email)
+    assert accept(urls, token, login) == "unknown"
+    assert accept(urls, new_token, login) == "accepted"
+    assert call(urls, acme, "owner", RENEW, invitation, secrets.token_bytes(32)) == "closed"
+
+
+def test_a_member_is_not_invited_and_one_who_left_is_brought_back_instead(
+    urls: Urls, acme: Company
+) -> None:
+    person = acme.people["operador"]
+    with staff(urls, acme, "owner") as db:
+        assert invite(db, person.email.upper())[0] == "already_member"
+    call(urls, acme, "owner", "select private.set_user_active(%s, false)", person.id)
+    with staff(urls, acme, "owner") as db:
+        assert invite(db, person.email)[0] == "deactivated"
+
+
+def test_who_may_not_invite_to_a_role_may_not_renew_or_cancel_it_either(
+    urls: Urls, acme: Company
+) -> None:
+    invitation, _ = invited(urls, acme, address(acme), "administrador")
+    for role in ROLES[1:]:
+        assert call(urls, acme, role, CANCEL, invitation) == "forbidden"
+        assert call(urls, acme, role, RENEW, invitation, secrets.token_bytes(32)) == "forbidden"
+    assert call(urls, acme, "owner", CANCEL, invitation) == "cancelled"
+
+
+def test_another_companys_invitation_is_an_unknown_one(
+    urls: Urls, acme: Company, rival: Company
+) -> None:
+    invitation, _ = invited(urls, acme, address(acme))
+    for known in (invitation, uuid4()):
+        assert call(urls, rival, "owner", CANCEL, known) == "not_found"
+        assert call(urls, rival, "owner", RENEW, known, secrets.token_bytes(32)) == "not_found"
+    assert status(urls, invitation) == "pending"
+
+
+def test_a_closed_company_takes_nobody_in(urls: Urls, acme: Company) -> None:
+    email = address(acme)
+    _, token = invited(urls, acme, email)
+    call(urls, acme, "owner", "select private.close_company()")
+    assert accept(urls, token, add_login(urls, email)) == "unknown"
+
+
+def test_a_limit_that_was_lowered_meanwhile_holds_at_the_door(urls: Urls, acme: Company) -> None:
+    email = address(acme)
+    invitation, token = invited(urls, acme, email)
+    limit(urls, acme, max_users=3)
+    login = add_login(urls, email)
+    with pytest.raises(psycopg.Error) as error:
+        accept(urls, token, login)
+    assert error.value.sqlstate == "NA002"
+    assert status(urls, invitation) == "pending"  # nothing of it stays
+    limit(urls, acme, max_users=5)
+    assert accept(urls, token, login) == "accepted"
+
+
+def test_the_token_is_kept_as_a_digest_that_nobody_reads(urls: Urls, acme: Company) -> None:
+    invited(urls, acme, address(acme))
+    for role in ROLES:
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            call(urls, acme, role, "select token_digest from user_invitations")
+    columns = "select count(*) from user_invitations"
+    assert [call(urls, acme, role, columns) for role in ROLES] == [1, 1, 0, 0]
+    with pytest.raises(psycopg.errors.InsufficientPrivilege), worker(urls, acme) as db:
+        db.execute("select token_digest from user_invitations")
+
+
+def test_invitations_that_ran_out_are_marked(urls: Urls, acme: Company, rival: Company) -> None:
+    late, _ = invited(urls, acme, address(acme))
+    fresh, _ = invited(urls, rival, address(rival))
+    admin(
+        urls,
+        "update user_invitations set sent_at = now() - interval '8 days',"
+        " expires_at = now() - interval '1 second' where id = %s",
+        late,
+    )
+    with psycopg.connect(urls.jobs) as db:
+        assert db.execute("select private.expire_invitations()").fetchone()[0] >= 1
+    assert (status(urls, late), status(urls, fresh)) == ("expired", "pending")
+    assert counters(urls, acme) == recount(urls, acme)
+
+
+def test_a_reminder_is_due_after_three_days_and_after_six_once_each(
+    urls: Urls, acme: Company
+) -> None:
+    invitation, _ = invited(urls, acme, address(acme))
+    start = datetime.now(UTC)
+
+    def due(days: float) -> list[tuple[UUID, UUID]]:
+        with psycopg.connect(urls.jobs) as db:
+            rows = db.execute(
+                "select company_id, invitation_id from private.due_reminders(%s)",
+                (start + timedelta(days=days),),
+            ).fetchall()
+        return [row for row in rows if row[0] == acme.id]
+
+    known = [(acme.id, invitation)]
+    assert [due(2.9), due(3.1), due(3.2), due(5.9), due(6.1), due(6.2)] == [
+        [], known, [], [], known, [],
+    ]  # fmt: skip
+    with worker(urls, acme) as db:  # who writes the mail reads whom
+        assert db.execute("select id, reminder_count from user_invitations").fetchall() == [
+            (invitation, 2)
+        ]
+    call(urls, acme, "owner", RENEW, invitation, secrets.token_bytes(32))
+    assert due(3.5) == known
+    assert due(8) == []  # over before the second of the renewed one
