@@ -10,6 +10,7 @@ from typing import Any
 
 import procrastinate
 
+from neurant.audit.jobs import run_sealing
 from neurant.channels import deliver
 from neurant.channels.telegram.outbound import make_client
 from neurant.database.pool import make_pool, require_url
@@ -70,7 +71,9 @@ async def work(settings: Settings, stop: asyncio.Event) -> None:
             _DELIVERIES_AT_ONCE,
             stop,
         )
-        await _until_stopped([replies, deliveries, _keep_running_jobs(job_app, stop)], stop)
+        sealing = run_sealing(pool, settings, stop)
+        jobs = _keep_running_jobs(job_app, stop)
+        await _until_stopped([replies, deliveries, jobs, sealing], stop)
 
 
 async def _until_stopped(parts: Sequence[Coroutine[Any, Any, None]], stop: asyncio.Event) -> None:
