@@ -6,7 +6,7 @@ A company's chain is walked once, row by row, in constant memory (plus the expor
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from itertools import groupby
@@ -16,7 +16,7 @@ from uuid import UUID
 import psycopg
 
 from neurant.audit.heads import KnownHead
-from neurant.audit.queries import CHAIN, ENDS, NAMES, UNSEALED
+from neurant.audit.queries import CHAIN, ENDS, EXPORTED, NAMES, UNSEALED
 
 _VERSION = "neurant-audit-1"
 _MOST_TOLD = 20  # problems of one kind and company; the rest is counted
@@ -92,15 +92,23 @@ def genesis(company_id: UUID) -> bytes:
     return sha256(f"{_VERSION}:{company_id}".encode()).digest()
 
 
-def verify(admin_url: str, exported: Iterable[KnownHead], company_id: UUID | None = None) -> Report:
+def verify(
+    admin_url: str,
+    exported: Callable[[], Iterable[KnownHead]],
+    company_id: UUID | None = None,
+) -> Report:
     """Check every seal, row and exported head of all companies, or of one.
 
-    ``admin_url``: a login that bypasses RLS. ``exported`` is read before the database, so that
-    no head can be newer than the rows that are read. Raises psycopg.Error.
+    ``admin_url``: a login that bypasses RLS. ``exported`` reads the heads: after the database
+    said up to where it exported them and before its rows are read, so that a running worker is
+    not mistaken for a forger. Raises psycopg.Error.
     """
-    heads, forged = _sort_heads(exported, company_id)
-    compared = sum(len(hashes) for known in heads.values() for hashes in known.values())
     with psycopg.connect(admin_url) as db:
+        claimed: dict[UUID, int] = dict(db.execute(EXPORTED).fetchall())
+        db.rollback()
+        heads, forged = _sort_heads(exported(), company_id)
+        compared = sum(len(hashes) for known in heads.values() for hashes in known.values())
+        lost = {one for one, seq in claimed.items() if seq > max(heads.get(one, {0: set()}))}
         db.execute("set transaction isolation level repeatable read read only")
         reports: dict[UUID, CompanyReport] = {}
         for company, rows in groupby(_sealed_rows(db, company_id), key=lambda row: row.company_id):
@@ -109,9 +117,13 @@ def verify(admin_url: str, exported: Iterable[KnownHead], company_id: UUID | Non
         for company, known in heads.items():
             reports[company] = CompanyReport(company)
             _check_chain(reports[company], iter(()), known)
+        for company in lost if company_id is None else lost & {company_id}:
+            reports.setdefault(company, CompanyReport(company)).add(
+                Problem("head_lost", claimed[company])
+            )
         _check_ends(db, reports, company_id)
         _count_unsealed(db, reports, company_id)
-        names = dict(db.execute(NAMES).fetchall())
+        names: dict[UUID, str] = dict(db.execute(NAMES).fetchall())
     for report in reports.values():
         report.slug = names.get(report.company_id)
     ordered = sorted(reports.values(), key=lambda one: (one.slug or "~", str(one.company_id)))
