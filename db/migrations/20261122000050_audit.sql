@@ -228,8 +228,9 @@ begin
     v_company, v_subject, v_new, v_old, tg_argv[1]::text[], tg_argv[2]::text[]);
   select jsonb_agg(h order by h) into v_hidden from unnest(tg_argv[3]::text[]) h
   where coalesce(v_old -> h, 'null') is distinct from coalesce(v_new -> h, 'null');
-  if tg_table_name = 'login_sessions' and (tg_op = 'INSERT' or current_setting('role') = 'none') then
-    v_actor := v_row ->> 'user_id';  -- who signs in or out is nobody yet, or no more
+  if tg_table_name = 'login_sessions' and (tg_op = 'INSERT'
+    or tg_op = 'DELETE' and session_user = 'neurant_app' and current_setting('role') = 'none') then
+    v_actor := v_row ->> 'user_id';  -- who signs in or out is nobody to the database
   end if;
   perform private.write_audit(
     v_company, private.audit_action(tg_table_name, tg_op, v_old, v_new), tg_table_name,
