@@ -41,9 +41,11 @@ app = _group("about")
 db = _group("db")
 knowledge = _group("knowledge")
 channels = _group("channels")
+audit = _group("audit")
 connect = _group("channels_connect")
 company_group = _group("company")
 app.add_typer(db, name="db")
+app.add_typer(audit, name="audit")
 app.add_typer(knowledge, name="knowledge")
 app.add_typer(channels, name="channels")
 channels.add_typer(connect, name="connect")
@@ -262,6 +264,45 @@ def company_create(
     new = NewCompany(name, email, password, first, last_name, slug, plan)
     made = asyncio.run(_reaching(create_company, settings, new))
     typer.echo(_say("company_created", company=name, slug=made, email=email))
+
+
+@audit.command("verify", help=_say("audit_verify"))
+def audit_verify(
+    url: Annotated[
+        str | None,
+        typer.Argument(help=_say("option.url"), envvar="NEURANT_ADMIN_DATABASE_URL"),
+    ] = None,
+    data_dir: DataDir = None,
+    heads: Annotated[str | None, typer.Option(help=_say("option.heads"))] = None,
+    company: Annotated[str | None, typer.Option(help=_say("option.any_company"))] = None,
+    public_key: Annotated[list[str] | None, typer.Option(help=_say("option.public_key"))] = None,
+    as_json: Annotated[bool, typer.Option("--json", help=_say("option.json"))] = False,
+) -> None:
+    """Verify audit against its seals and signed heads; status 1 if anything is wrong."""
+    import psycopg
+
+    from neurant.audit import commands
+    from neurant.database.embedded import connection_urls
+
+    settings = commands.with_master_key(_settings(data_dir=data_dir))
+    target = url or connection_urls(settings.data_dir).admin
+    try:
+        report = commands.run_verify(settings, target, heads, company, public_key or [])
+    except psycopg.Error as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise SetupError("setup.database_refused", reason=reason) from error
+    typer.echo(commands.as_json(report) if as_json else commands.as_text(report, language()))
+    raise typer.Exit(0 if report.ok else 1)
+
+
+@audit.command("export", help=_say("audit_export"))
+def audit_export(data_dir: DataDir = None) -> None:
+    """Seal and export now."""
+    from neurant.audit.commands import run_export
+
+    settings = _settings_of_running(data_dir)
+    sealed, exported, key = asyncio.run(_reaching(run_export, settings))
+    typer.echo(_say("audit_exported", sealed=sealed, heads=exported, key=key))
 
 
 async def _reaching(work: Callable[..., Any], *arguments: Any) -> Any:

@@ -51,6 +51,14 @@ class Settings(BaseSettings):
         default=None,
         description="Base64 of 32 bytes that wrap each company's key; made in data_dir if absent",
     )
+    audit_key: SecretStr | None = Field(
+        default=None,
+        description="Base64 of 32 bytes that sign audit's heads; else from the master key",
+    )
+    audit_heads_url: str | None = Field(
+        default=None,
+        description="Where audit's signed heads are kept (as files_url); data_dir/audit-heads",
+    )
     telegram_api_url: str = Field(
         default="https://api.telegram.org", description="Bot API server, also a self-hosted one"
     )

@@ -32,7 +32,8 @@ def _open(key: bytes, sealed: bytes, bound_to: bytes) -> bytes:
         raise SetupError("wrong_master_key") from None
 
 
-def _master_key(settings: Settings) -> bytes:
+def master_key(settings: Settings) -> bytes:
+    """The 32 bytes that everything secret is kept under. Raises SetupError."""
     if settings.master_key is None:
         raise SetupError("master_key_missing")
     try:
@@ -52,12 +53,12 @@ async def _company_key(connection: Connection, settings: Settings, company_id: U
     )
     if not isinstance(wrapped, bytes):
         raise SetupError("company_key_missing")
-    return _open(_master_key(settings), wrapped, company_id.bytes)
+    return _open(master_key(settings), wrapped, company_id.bytes)
 
 
 async def ensure_company_key(connection: Connection, settings: Settings, company_id: UUID) -> None:
     """Make the company's key if it has none, in the caller's transaction (owner, administrador)."""
-    wrapped = _seal(_master_key(settings), os.urandom(32), company_id.bytes)
+    wrapped = _seal(master_key(settings), os.urandom(32), company_id.bytes)
     await connection.execute(
         "insert into public.company_keys (company_id, wrapped_key) values (%s, %s)"
         " on conflict (company_id) do nothing",

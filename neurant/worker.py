@@ -11,9 +11,10 @@ from typing import Any
 
 import procrastinate
 
+from neurant.audit.jobs import sealing
 from neurant.channels import deliver
 from neurant.channels.telegram.outbound import make_client
-from neurant.database.pool import make_pool, require_url
+from neurant.database.pool import Pool, make_pool, require_url
 from neurant.jobs import make_job_app, run_jobs
 from neurant.knowledge.embed import warm
 from neurant.knowledge.files import open_store
@@ -75,11 +76,17 @@ async def work(settings: Settings, stop: asyncio.Event) -> None:
             stop,
         )
         jobs = _keep_running_jobs(job_app, stop)
-        by_the_clock = [
-            Periodic("months", _MINUTE, partial(run_monthly, pool)),
-            Periodic("plans", _MINUTE, partial(run_periodic, pool)),
-        ]
-        await _until_stopped([replies, deliveries, jobs, keep_running(by_the_clock, stop)], stop)
+        clockwork = keep_running(by_the_clock(pool, settings), stop)
+        await _until_stopped([replies, deliveries, jobs, clockwork], stop)
+
+
+def by_the_clock(pool: Pool, settings: Settings) -> list[Periodic]:
+    """Everything that is done every now and then. Two workers at once do no harm."""
+    return [
+        Periodic("months", _MINUTE, partial(run_monthly, pool)),
+        Periodic("plans", _MINUTE, partial(run_periodic, pool)),
+        Periodic("audit", _MINUTE, sealing(pool, settings)),
+    ]
 
 
 async def _until_stopped(parts: Sequence[Coroutine[Any, Any, None]], stop: asyncio.Event) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 from urllib.parse import quote, urlsplit
 
@@ -10,6 +11,7 @@ from fastapi import Depends, Request
 from neurant.accounts.queries import find_session
 from neurant.accounts.schemas import SignedIn
 from neurant.accounts.service import digest
+from neurant.database.tenancy import Trail
 from neurant.errors import ForbiddenError, UnauthenticatedError
 
 COOKIE = "neurant_session"
@@ -54,13 +56,24 @@ def check_origin(request: Request) -> None:
         raise ForbiddenError("accounts.cross_origin")
 
 
+def trail_of(request: Request, session_id: str | None = None) -> Trail:
+    """Where a request comes from, for audit."""
+    return Trail(
+        session_id=session_id,
+        request_id=request.scope.get("state", {}).get("request_id"),
+        ip=request.client.host if request.client else None,
+        user_agent=request.headers.get("user-agent"),
+    )
+
+
 async def session_of(request: Request) -> SignedIn | None:
     """The session that the request carries, if it stands."""
     token = bearer(request)
     if token is None:
         check_origin(request)  # only a cookie is sent without being asked for
         token = request.cookies.get(COOKIE)
-    return await find_session(request.app.state.pool, digest(token)) if token else None
+    found = await find_session(request.app.state.pool, digest(token)) if token else None
+    return replace(found, trail=trail_of(request, str(found.session_id))) if found else None
 
 
 async def page_staff(request: Request) -> SignedIn:

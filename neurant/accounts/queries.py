@@ -8,6 +8,7 @@ from uuid import UUID
 
 from neurant.accounts.schemas import SignedIn
 from neurant.database.pool import Pool, fetch_one
+from neurant.database.tenancy import Trail, come_from
 
 _LOOKUP = "select auth_user_id, encrypted_password from private.login_lookup(%s)"
 _OPEN = """
@@ -20,6 +21,7 @@ select session_id, auth_user_id, company_id, user_id, role::text, first_name, la
 from private.login_session(%s)
 """
 _CLOSE = "select private.close_login_session(%s)"
+_DENIED = "select private.note_denied_login(%s)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +48,23 @@ async def find_login(pool: Pool, email: str) -> Login | None:
 
 
 async def insert_session(
-    pool: Pool, login: UUID, digest: bytes, address: str | None, agent: str, life: timedelta
+    pool: Pool, login: UUID, digest: bytes, life: timedelta, trail: Trail
 ) -> StoredSession | None:
-    """A session in the company worked in last; None where the person is active in none."""
-    async with pool.connection() as connection:
-        parameters = (login, digest, address, agent, life)
+    """A session in the company worked in last; None where the person is active in none.
+
+    ``trail.ip`` is an address or None.
+    """
+    async with pool.connection() as connection, connection.transaction():
+        await come_from(connection, trail)
+        parameters = (login, digest, trail.ip, trail.user_agent, life)
         return await fetch_one(connection, StoredSession, _OPEN, parameters)
+
+
+async def note_denied_login(pool: Pool, login: UUID, trail: Trail) -> None:
+    """A wrong password for a known login, for the audit of its companies."""
+    async with pool.connection() as connection, connection.transaction():
+        await come_from(connection, trail)
+        await connection.execute(_DENIED, (login,))
 
 
 async def find_session(pool: Pool, digest: bytes) -> SignedIn | None:
@@ -60,7 +73,8 @@ async def find_session(pool: Pool, digest: bytes) -> SignedIn | None:
         return await fetch_one(connection, SignedIn, _SESSION, (digest,))
 
 
-async def delete_session(pool: Pool, digest: bytes) -> None:
+async def delete_session(pool: Pool, digest: bytes, trail: Trail) -> None:
     """Sign out."""
-    async with pool.connection() as connection:
+    async with pool.connection() as connection, connection.transaction():
+        await come_from(connection, trail)
         await connection.execute(_CLOSE, (digest,))

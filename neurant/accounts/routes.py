@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 
-from neurant.accounts.current import COOKIE, bearer, check_origin, session_of
+from neurant.accounts.current import COOKIE, bearer, check_origin, session_of, trail_of
 from neurant.accounts.queries import delete_session
 from neurant.accounts.schemas import Credentials, OpenedSession, SessionOut
 from neurant.accounts.service import KEPT, digest, sign_in
@@ -91,8 +91,7 @@ async def _sign_in(request: Request, email: str, password: str, *, keep: bool) -
         request.app.state.pool,
         email,
         password,
-        address=request.client.host if request.client else None,
-        agent=request.headers.get("user-agent", ""),
+        trail=trail_of(request),
         keep=keep,
     )
 
@@ -125,7 +124,7 @@ async def logout(request: Request) -> RedirectResponse:
     check_origin(request)
     token = request.cookies.get(COOKIE)
     if token:
-        await delete_session(request.app.state.pool, digest(token))
+        await delete_session(request.app.state.pool, digest(token), trail_of(request))
     response = RedirectResponse("/login", 303)
     response.delete_cookie(COOKIE, path="/")
     return response
@@ -143,7 +142,7 @@ async def close_api_session(request: Request) -> None:
     """End the session of the bearer token."""
     token = bearer(request)
     if token:
-        await delete_session(request.app.state.pool, digest(token))
+        await delete_session(request.app.state.pool, digest(token), trail_of(request))
 
 
 router.include_router(pages)

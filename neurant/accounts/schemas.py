@@ -8,7 +8,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, Field
 
-from neurant.database.tenancy import Staff
+from neurant.database.tenancy import Staff, Trail
 
 MANAGERS = ("owner", "administrador", "supervisor")
 LONGEST_PASSWORD = 1024  # what is hashed is bounded, so that a login costs the same for everybody
@@ -27,6 +27,7 @@ class SignedIn:
     last_name: str
     email: str
     company_name: str
+    trail: Trail | None = None  # of the request that carries the session
 
     @property
     def name(self) -> str:
@@ -36,7 +37,7 @@ class SignedIn:
     @property
     def principal(self) -> Staff:
         """Who to be in a transaction."""
-        return Staff(self.auth_user_id, self.company_id)
+        return Staff(self.auth_user_id, self.company_id, self.trail)
 
     @property
     def sees_all_bots(self) -> bool:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from dataclasses import replace
 from datetime import timedelta
 from functools import lru_cache
 from hashlib import sha256
 from ipaddress import ip_address
+from uuid import uuid4
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
-from neurant.accounts.queries import Login, find_login, insert_session
+from neurant.accounts.queries import Login, find_login, insert_session, note_denied_login
 from neurant.accounts.schemas import LONGEST_PASSWORD, OpenedSession
 from neurant.accounts.throttle import Throttle
 from neurant.database.pool import Pool
+from neurant.database.tenancy import Trail
 from neurant.errors import BadInputError, UnauthenticatedError
 
 KEPT = timedelta(days=30)
@@ -67,7 +70,7 @@ def _matches(known: str, password: str) -> bool:
 
 
 async def sign_in(
-    pool: Pool, email: str, password: str, *, address: str | None, agent: str, keep: bool
+    pool: Pool, email: str, password: str, *, trail: Trail, keep: bool
 ) -> OpenedSession:
     """A session for a person who knows the password.
 
@@ -75,6 +78,9 @@ async def sign_in(
     Raises UnauthenticatedError (``accounts.wrong_login``), TooManyError (``accounts.slow_down``).
     """
     email = email.strip().lower()
+    address = trail.ip
+    agent = (trail.user_agent or "")[:_AGENT_CHARACTERS]
+    trail = replace(trail, ip=_plain_address(address), user_agent=agent)
     _throttle.check(email, address)
     _throttle.count(email, address)
     login = await find_login(pool, email) if "\0" not in email else None
@@ -84,17 +90,12 @@ async def sign_in(
             _matches, known or _nobodys_hash(), password[:LONGEST_PASSWORD]
         )
     if login is None or known is None or not matches:
+        # For an address that nobody has, too, so that both take the same time.
+        await note_denied_login(pool, login.auth_user_id if login else uuid4(), trail)
         raise UnauthenticatedError("accounts.wrong_login")
     token = secrets.token_urlsafe(32)
     life = KEPT if keep else SHORT
-    stored = await insert_session(
-        pool,
-        login.auth_user_id,
-        digest(token),
-        _plain_address(address),
-        agent[:_AGENT_CHARACTERS],
-        life,
-    )
+    stored = await insert_session(pool, login.auth_user_id, digest(token), life, trail)
     if stored is None:  # nobody active is left behind this login
         raise UnauthenticatedError("accounts.wrong_login")
     _throttle.succeeded(email, address)

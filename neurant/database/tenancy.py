@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from uuid import UUID
 
 import psycopg
@@ -17,7 +17,28 @@ from psycopg.pq import TransactionStatus
 
 from neurant.database.pool import Connection, Pool
 
-_BECOME = "select set_config('role', %s, true), set_config('request.jwt.claims', %s, true)"
+_BECOME = """
+select set_config('role', %s, true), set_config('request.jwt.claims', %s, true),
+  set_config('request.audit', %s, true)
+"""
+_COME_FROM = "select set_config('request.audit', %s, true)"
+
+
+@dataclass(frozen=True, slots=True)
+class Trail:
+    """Where a request comes from, for audit: told, not verified. All of it is optional."""
+
+    session_id: str | None = None
+    request_id: str | None = None
+    ip: str | None = None
+    user_agent: str | None = None
+
+    def told(self) -> str:
+        """As the database reads it (``request.audit``). NUL does not exist in its texts."""
+        known = {
+            name: str(value).replace("\0", "") for name, value in asdict(self).items() if value
+        }
+        return json.dumps(known)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +47,7 @@ class Staff:
 
     auth_user_id: UUID
     company_id: UUID
+    trail: Trail | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +56,7 @@ class ApiKey:
 
     key_id: UUID
     company_id: UUID
+    trail: Trail | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +101,11 @@ async def tenant(pool: Pool, principal: Principal) -> AsyncIterator[Connection]:
     for the next user of it, also behind a transaction pooler.
     """
     role, claims = _identity(principal)
+    trail = principal.trail if isinstance(principal, Staff | ApiKey) else None
     async with pool.connection() as connection:
         async with connection.pipeline():  # one round trip for both
             await connection.execute("begin")
-            await connection.execute(_BECOME, (role, claims))
+            await connection.execute(_BECOME, (role, claims, trail.told() if trail else ""))
         try:
             yield connection
             # PostgreSQL answers a COMMIT of a failed transaction with ROLLBACK, and no error.
@@ -94,3 +118,8 @@ async def tenant(pool: Pool, principal: Principal) -> AsyncIterator[Connection]:
                 with suppress(psycopg.OperationalError):
                     await connection.rollback()
             raise
+
+
+async def come_from(connection: Connection, trail: Trail) -> None:
+    """Say where the rest of this transaction comes from; for one that has no principal yet."""
+    await connection.execute(_COME_FROM, (trail.told(),))

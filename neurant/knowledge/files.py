@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from uuid import UUID
 
 import obstore
@@ -12,9 +13,14 @@ from neurant.settings import Settings
 
 def open_store(settings: Settings) -> ObjectStore:
     """The store of this installation: ``NEURANT_FILES_URL``, or ``files`` in the data folder."""
-    if settings.files_url:
-        return from_url(settings.files_url)
-    folder = settings.data_dir.expanduser().resolve() / "files"
+    return open_place(settings.files_url, settings.data_dir / "files")
+
+
+def open_place(url: str | None, folder: Path) -> ObjectStore:
+    """The store at ``url`` (file:///..., s3://...), else ``folder``, made if missing."""
+    if url:
+        return from_url(url)
+    folder = folder.expanduser().resolve()
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)  # other accounts may pass through the data folder, but not in here
     return LocalStore(folder)

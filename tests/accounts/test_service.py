@@ -9,6 +9,7 @@ from argon2 import extract_parameters
 
 from neurant.accounts import service
 from neurant.accounts.queries import Login
+from neurant.database.tenancy import Trail
 from neurant.errors import UnauthenticatedError
 
 
@@ -27,11 +28,18 @@ async def test_whoever_has_no_password_is_checked_against_a_hash_of_the_same_cos
         checked.append(known)
         return real(known, password)
 
+    noted: list[Trail] = []
+
+    async def note_denied_login(_pool: object, _login: uuid.UUID, trail: Trail) -> None:
+        noted.append(trail)
+
     monkeypatch.setattr(service, "find_login", find_login)
+    monkeypatch.setattr(service, "note_denied_login", note_denied_login)
     monkeypatch.setattr(service, "_matches", matches)
     with pytest.raises(UnauthenticatedError):
-        await service.sign_in(None, "nadie@x.co", "algo", address=None, agent="", keep=False)
+        await service.sign_in(None, "nadie@x.co", "algo", trail=Trail(), keep=False)
     [hashed] = checked
+    assert len(noted) == 1
     assert extract_parameters(hashed) == extract_parameters(service.hash_password("otra"))
 
 

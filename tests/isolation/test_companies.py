@@ -169,7 +169,16 @@ def test_each_sees_what_is_its_own(urls: Urls, companies: tuple[Lived, Lived]) -
         "hitl_sessions", "outbox", "reply_requests", "documents", "document_chunks",
         "channel_accounts", "knowledge_queries",
     }  # fmt: skip
-    assert shown["owner"] == shown["administrador"] == everyday | {"inbound_events", "company_keys"}
+    assert (
+        shown["owner"]
+        == shown["administrador"]
+        == everyday
+        | {
+            "inbound_events",
+            "company_keys",
+            "audit_logs",
+        }
+    )
     assert shown["supervisor"] == shown["operador"] == everyday
     assert shown["visitor"] == {"conversations", "messages", "reply_requests"}
     assert shown["worker"] == everyday - {
