@@ -53,7 +53,7 @@ comment on column public.analytics_daily.active_conversations is
 comment on column public.analytics_daily.resolved_conversations is
   'Conversations with ended_at on that day that were not abandoned.';
 comment on column public.analytics_daily.avg_conversation_duration_minutes is
-  'Average from started_at to ended_at of the conversations with ended_at on that day, abandoned ones too; null if none ended.';
+  'Average session_duration_minutes of the conversations with ended_at on that day, abandoned ones too; null if none has one.';
 comment on column public.analytics_daily.hitl_escalations is
   'Takeovers (hitl_sessions) with opened_at on that day, whoever asked for them.';
 comment on column public.analytics_daily.hitl_resolution_time_minutes is
@@ -211,9 +211,12 @@ create trigger mark_deleted_conversations after delete on public.conversations
   referencing old table as changed
   for each statement execute function private.mark_changed_conversations();
 create trigger mark_edited_conversations
-  after update of status, started_at, ended_at, satisfaction_rating on public.conversations
-  for each row when ((old.status, old.started_at, old.ended_at, old.satisfaction_rating)
-    is distinct from (new.status, new.started_at, new.ended_at, new.satisfaction_rating))
+  after update of status, started_at, ended_at, session_duration_minutes, satisfaction_rating
+  on public.conversations
+  for each row when ((old.status, old.started_at, old.ended_at, old.session_duration_minutes,
+      old.satisfaction_rating)
+    is distinct from (new.status, new.started_at, new.ended_at, new.session_duration_minutes,
+      new.satisfaction_rating))
   execute function private.mark_conversation_edit();
 create trigger mark_new_hitl_sessions after insert on public.hitl_sessions
   referencing new table as changed

@@ -9,7 +9,7 @@ create view private.fact_messages with (security_invoker = true) as
   from public.messages m;
 create view private.fact_conversations with (security_invoker = true) as
   select c.company_id, c.id, c.chatbot_id, c.status, c.started_at, c.ended_at,
-    c.satisfaction_rating
+    c.session_duration_minutes, c.satisfaction_rating
   from public.conversations c;
 create view private.fact_hitl_sessions with (security_invoker = true) as
   select s.company_id, s.chatbot_id, s.conversation_id, s.status, s.opened_at, s.ended_at
@@ -59,13 +59,13 @@ begin
   held as (
     select c.chatbot_id, count(*) filter (where c.began) as began,
       count(*) filter (where c.ended and c.status <> 'abandoned') as resolved,
-      count(*) filter (where c.ended) as ended, sum(c.seconds) filter (where c.ended) as seconds,
+      count(c.minutes) as measured, sum(c.minutes) as minutes,
       count(c.rating) as ratings, sum(c.rating) as rated,
       count(c.rating) filter (where c.was_taken) as taken_ratings,
       sum(c.rating) filter (where c.was_taken) as taken_rated
     from (
       select c.chatbot_id, c.status, d.began, d.ended,
-        extract(epoch from c.ended_at - c.started_at) as seconds,
+        case when d.ended then c.session_duration_minutes end as minutes,
         case when c.ended_at is null or d.ended then c.satisfaction_rating end as rating,
         c.satisfaction_rating is not null and exists (
           select from private.fact_hitl_sessions s
@@ -114,7 +114,7 @@ begin
   select p_company, chatbot_id, p_date,
     coalesce(sum(said.messages), 0), coalesce(sum(said.bot), 0), coalesce(sum(said.human), 0),
     coalesce(sum(said.end_user), 0), coalesce(sum(held.began), 0), coalesce(sum(said.active), 0),
-    coalesce(sum(held.resolved), 0), sum(held.seconds) / nullif(60 * sum(held.ended), 0),
+    coalesce(sum(held.resolved), 0), sum(held.minutes) / nullif(sum(held.measured), 0),
     coalesce(sum(taken.opened), 0), sum(taken.seconds) / nullif(60 * sum(taken.resolved), 0),
     sum(held.taken_rated) / nullif(sum(held.taken_ratings), 0),
     sum(said.response_ms) / nullif(sum(said.responses), 0),

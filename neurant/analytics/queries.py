@@ -1,4 +1,4 @@
-"""The SQL of the statistics. All of it acts for every company, so it is called by the jobs login."""
+"""The SQL of the statistics, which acts for every company: called by the jobs login."""
 
 from __future__ import annotations
 

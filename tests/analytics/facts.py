@@ -6,6 +6,7 @@ sums and averages by hand.
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Iterable
 from datetime import date, datetime
@@ -16,6 +17,7 @@ from zoneinfo import ZoneInfo
 
 import psycopg
 
+from neurant.database.embedded import Urls
 from tests.companies import Company
 
 FACTS = ("messages", "conversations", "hitl_sessions", "message_reactions", "knowledge_queries")
@@ -67,20 +69,52 @@ def add_message(
     ).fetchone()[0]
 
 
-def drain(db: psycopg.Connection) -> None:
-    """Take everything off the log of changed messages, as search does."""
-    while db.execute("select private.drain_message_changes(1000)").fetchone()[0]:
-        pass
+def react(
+    db: psycopg.Connection,
+    urls: Urls,
+    company: Company,
+    role: str,
+    message: UUID,
+    kind: str,
+    created_at: datetime,
+) -> None:
+    """A member of the staff reacts to a message of the bot; nothing, if it is not the bot's."""
+    person = company.people[role]
+    claims = {"sub": str(person.auth_user_id), "company_id": str(company.id)}
+    with psycopg.connect(urls.app) as staff:
+        staff.execute(
+            "select set_config('role', 'authenticated', true),"
+            " set_config('request.jwt.claims', %s, true)",
+            (json.dumps(claims),),
+        )
+        staff.execute(
+            "insert into message_reactions (company_id, message_id, reaction_type)"
+            " select company_id, id, %s from messages where id = %s and sender_type = 'bot'"
+            " on conflict do nothing",
+            (kind, message),
+        )
+    db.execute(
+        "update message_reactions set created_at = %s where message_id = %s", (created_at, message)
+    )
 
 
-def roll_up(db: psycopg.Connection, limit: int = 50) -> int:
-    """Count all changed days of all companies again; how many."""
+def drain(db: psycopg.Connection, limit: int = 1000) -> None:
+    """Take what is there off the log of changed messages, as search does, or only some of it."""
+    if db.execute("select to_regprocedure('private.drain_message_changes(integer)')").fetchone()[0]:
+        while db.execute("select private.drain_message_changes(%s)", (limit,)).fetchone()[0]:
+            if limit < 1000:
+                break
+    else:
+        some = "select ctid from message_changes limit %s"
+        db.execute(f"delete from message_changes where ctid = any (array({some}))", (limit,))
+
+
+def roll_up(db: psycopg.Connection, company: Company, limit: int = 50) -> int:
+    """Count a company's changed days again; how many."""
     days = 0
-    for (company,) in db.execute("select private.companies_to_roll_up()").fetchall():
-        while counted := db.execute(
-            "select private.roll_up_analytics(%s, %s)", (company, limit)
-        ).fetchone()[0]:
-            days += counted
+    query = "select private.roll_up_analytics(%s, %s)"
+    while counted := db.execute(query, (company.id, limit)).fetchone()[0]:
+        days += counted
     return days
 
 
@@ -132,8 +166,7 @@ def recount(db: psycopg.Connection, company: UUID) -> dict[Day, dict[str, Any]]:
     for c in facts["conversations"]:
         note(c["chatbot_id"], c["started_at"], "began")
         if c["ended_at"]:
-            minutes = Decimal((c["ended_at"] - c["started_at"]).total_seconds()) / 60
-            note(c["chatbot_id"], c["ended_at"], "ended", minutes)
+            note(c["chatbot_id"], c["ended_at"], "ended", c["session_duration_minutes"])
             if c["status"] != "abandoned":
                 note(c["chatbot_id"], c["ended_at"], "resolved")
         if c["satisfaction_rating"]:
@@ -171,7 +204,7 @@ def figures(happened: list[tuple[str, Any]]) -> dict[str, Any]:
         "new_conversations": len(by_kind["began"]),
         "active_conversations": len({m["conversation_id"] for m in messages}),
         "resolved_conversations": len(by_kind["resolved"]),
-        "avg_conversation_duration_minutes": average(by_kind["ended"]),
+        "avg_conversation_duration_minutes": average(m for m in by_kind["ended"] if m is not None),
         "hitl_escalations": len(by_kind["escalated"]),
         "hitl_resolution_time_minutes": average(by_kind["helped"]),
         "hitl_satisfaction_avg": average(rating for rating, taken in by_kind["rated"] if taken),
