@@ -1,0 +1,1 @@
+"""Figures of each day, counted by the worker from what happened."""

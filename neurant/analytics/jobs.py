@@ -1,0 +1,63 @@
+"""What the worker does for the statistics every now and then.
+
+``analytics_daily`` follows the facts by way of two logs: ``message_changes`` (which search drains,
+and whose rows leave a mark as they go) and ``analytics_dirty``, which is drained here.
+"""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from neurant.analytics import queries
+from neurant.database.pool import DatabaseDown, Pool
+from neurant.logs import get_logger
+
+_DAYS_AT_ONCE = 50  # a transaction of a second or so, even for a big company
+_USES_AT_ONCE = 1000
+
+log = get_logger(__name__)
+
+
+async def run_rollup(pool: Pool) -> int:
+    """Count every changed day again, a transaction for each turn of a company; how many days.
+
+    A company whose count fails is logged and left for the next time; the others are counted.
+    """
+    async with pool.connection() as connection:
+        companies = await queries.companies_to_roll_up(connection)
+    days = 0
+    for company_id in companies:
+        try:
+            days += await _roll_up(pool, company_id)
+        except DatabaseDown:
+            raise
+        except Exception:
+            log.exception("rollup_failed", company=str(company_id))
+    return days
+
+
+async def _roll_up(pool: Pool, company_id: UUID) -> int:
+    days = 0
+    while True:
+        async with pool.connection() as connection:
+            counted = await queries.roll_up(connection, company_id, _DAYS_AT_ONCE)
+        days += counted
+        if counted < _DAYS_AT_ONCE:
+            return days
+
+
+async def count_knowledge_uses(pool: Pool) -> int:
+    """Bring the counters of documents and passages up to date; how many answers were added."""
+    answers = 0
+    while True:
+        async with pool.connection() as connection:
+            counted = await queries.count_knowledge_uses(connection, _USES_AT_ONCE)
+        answers += counted
+        if counted < _USES_AT_ONCE:
+            return answers
+
+
+async def record_metrics(pool: Pool) -> None:
+    """Measure the queues and the database."""
+    async with pool.connection() as connection:
+        await queries.record_metrics(connection)

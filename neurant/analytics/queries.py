@@ -1,0 +1,42 @@
+"""The SQL of the statistics, which acts for every company: called by the jobs login."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from neurant.database.pool import Connection, fetch_all, fetch_value
+
+_COMPANIES = "select c as id from private.companies_to_roll_up() c"
+
+
+@dataclass(frozen=True, slots=True)
+class CompanyRow:
+    """A company with days to count again."""
+
+    id: UUID
+
+
+async def companies_to_roll_up(connection: Connection) -> list[UUID]:
+    """The companies whose facts have changed since their days were counted."""
+    return [row.id for row in await fetch_all(connection, CompanyRow, _COMPANIES)]
+
+
+async def roll_up(connection: Connection, company_id: UUID, limit: int) -> int:
+    """Count at most ``limit`` changed days of a company again; how many were."""
+    counted = await fetch_value(
+        connection, "select private.roll_up_analytics(%s, %s)", (company_id, limit)
+    )
+    return int(str(counted))
+
+
+async def count_knowledge_uses(connection: Connection, limit: int) -> int:
+    """Add at most ``limit`` answers to the counters of what they quote; how many were."""
+    counted = await fetch_value(connection, "select private.count_knowledge_uses(%s)", (limit,))
+    return int(str(counted))
+
+
+async def record_metrics(connection: Connection) -> None:
+    """Measure the queues and the database, and drop measures past their time."""
+    await connection.execute("select private.record_system_metrics()")
+    await connection.execute("select private.drop_old_metrics()")
