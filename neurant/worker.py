@@ -12,6 +12,7 @@ import procrastinate
 
 from neurant.channels import deliver
 from neurant.channels.telegram.outbound import make_client
+from neurant.conversations.jobs import keep_drained
 from neurant.database.pool import make_pool, require_url
 from neurant.jobs import make_job_app, run_jobs
 from neurant.knowledge.embed import warm
@@ -70,7 +71,10 @@ async def work(settings: Settings, stop: asyncio.Event) -> None:
             _DELIVERIES_AT_ONCE,
             stop,
         )
-        await _until_stopped([replies, deliveries, _keep_running_jobs(job_app, stop)], stop)
+        derived = keep_drained(pool, stop)
+        await _until_stopped(
+            [replies, deliveries, derived, _keep_running_jobs(job_app, stop)], stop
+        )
 
 
 async def _until_stopped(parts: Sequence[Coroutine[Any, Any, None]], stop: asyncio.Event) -> None:
