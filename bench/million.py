@@ -78,7 +78,9 @@ select g, case when g % 10 = 0 then 1 else 2 + (g * 7919) % 99 end as c,
 from generate_series(1, {conversations}) g;
 """
 # The founding design's own auth.users has nothing but the id.
-_WITH_EMAIL = "(id, email)\nselect md5('auth' || c || '-' || r)::uuid, 'u' || r || '@c' || c || '.co'"
+_WITH_EMAIL = (
+    "(id, email)\nselect md5('auth' || c || '-' || r)::uuid, 'u' || r || '@c' || c || '.co'"
+)
 _WITHOUT_EMAIL = "(id)\nselect md5('auth' || c || '-' || r)::uuid"
 _OURS = (
     """
@@ -132,7 +134,7 @@ from (select case when d % 10 = 0 then 1 else 2 + (d * 7919) % 99 end as c, d, i
   from generate_series(1, {documents}) d, generate_series(0, 49) i) x
 join documents d on d.id = md5('d' || x.d)::uuid and d.company_id = md5('co' || x.c)::uuid
 """
-_DRAFT = Path(__file__).resolve().parent / "founding_design.sql"
+_DRAFTED = (
     """
 insert into conversations
   (id, company_id, chatbot_id, end_user_id, channel, status, assigned_operator_id, started_at,

@@ -59,9 +59,7 @@ left join lateral (
 order by c.hitl_activated_at nulls last, c.last_message_at desc, c.id desc
 """
 _ANY = "(select c.company_id, c.id from public.conversations c"
-_LIST: LiteralString = f"""
-with chosen as ({_ANY} {_WAITING}) union all {_ANY} {_RECENT}))
-{_LISTED}"""
+_LIST: LiteralString = f"with chosen as ({_ANY} {_WAITING}) union all {_ANY} {_RECENT})) {_LISTED}"
 # The ids are the index's word; the rows are read under the reader's own policies.
 _FOUND = """(select c.company_id, c.id
    from found f
@@ -72,7 +70,7 @@ with found as materialized (
   select s.conversation_id from private.search_conversations(%(words)s) s
 ),
 chosen as ({_FOUND} {_WAITING}) union all {_FOUND} {_RECENT}))
-{_LISTED}"""
+{_LISTED}"""  # noqa: S608 - put together from literals only
 _COUNTS = """
 select count(*) filter (where c.assigned_operator_id is null) as queue,
   count(*) filter (where c.assigned_operator_id = (select private.user_id())) as mine

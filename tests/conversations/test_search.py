@@ -248,9 +248,10 @@ def test_nothing_that_can_be_said_breaks_it(desk: Desk, acme: Company, settled, 
 
 def test_nobody_who_is_not_staff_may_search(desk: Desk, acme: Company) -> None:
     for role in ("visitor", "neurant_worker", "anon"):
-        with pytest.raises(psycopg.errors.InsufficientPrivilege), desk.db.transaction():
+        with desk.db.transaction(force_rollback=True):
             desk.db.execute("select set_config('role', %s, true)", (role,))
-            desk.db.execute("select private.search_conversations('hola')")
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                desk.db.execute("select private.search_conversations('hola')")
     with desk.db.transaction(force_rollback=True):
         desk.db.execute("select set_config('role', 'authenticated', true)")
         assert not desk.db.execute("select private.search_conversations('hola')").fetchall()
