@@ -29,10 +29,15 @@ _COLUMNS = "select m.id, m.seq, m.content, m.sender_type, m.created_at from publ
 _NEWEST = "order by m.created_at desc, m.id desc limit 50"
 
 
-def reads(company: str, conversation: str, bots: str) -> dict[str, tuple[str, str, str]]:
+def reads(
+    company: str, conversation: str, bots: str, assigned: str
+) -> dict[str, tuple[str, str, str]]:
     """For each read its query under RLS, and without RLS for those who see all and for operadores."""
     mine = f"m.company_id = '{company}'"
-    scope = f"m.chatbot_id = any ('{{{bots}}}'::uuid[])"
+    scope = (
+        f"(m.chatbot_id = any ('{{{bots}}}'::uuid[])"
+        f" or m.conversation_id = any ('{{{assigned}}}'::uuid[]))"
+    )
     one = f"m.conversation_id = '{conversation}'"
     by_turn = "order by m.seq desc limit 50"
     return {
@@ -54,7 +59,9 @@ def measured(loaded: Loaded, rounds: int) -> dict[str, list[float]]:
     plain = without_rls(loaded)
     with psycopg.connect(loaded.admin) as db:
         found = db.execute(
-            "select c.id, o.chatbot_id from conversations c join chatbot_operators o"
+            "select c.id, o.chatbot_id, (select string_agg(x.id::text, ',') from conversations x"
+            "  where x.company_id = c.company_id and x.assigned_operator_id = o.operator_id)"
+            " from conversations c join chatbot_operators o"
             " on o.company_id = c.company_id and o.chatbot_id = c.chatbot_id"
             " where c.company_id = %s and o.operator_id = %s limit 1",
             (uuid_of("co1"), uuid_of("u1-4")),
@@ -64,7 +71,7 @@ def measured(loaded: Loaded, rounds: int) -> dict[str, list[float]]:
     for role, person in ROLES.items():
         who = claims(1, person)
         for read, (rls, everything, scoped) in reads(
-            uuid_of("co1"), str(found[0]), str(found[1])
+            uuid_of("co1"), str(found[0]), str(found[1]), str(found[2])
         ).items():
             other = scoped if role == "operador" else everything
             same_rows(loaded, who, rls, other, plain)
@@ -80,7 +87,9 @@ def same_rows(loaded: Loaded, who: str, rls: str, other: str, plain: str) -> Non
     told = []
     with psycopg.connect(loaded.app) as db:
         for role, query in (("authenticated", rls), (plain, other)):
-            become = "select set_config('role', %s, true), set_config('request.jwt.claims', %s, true)"
+            become = (
+                "select set_config('role', %s, true), set_config('request.jwt.claims', %s, true)"
+            )
             db.execute(become, (role, who))
             told.append(db.execute(query.encode()).fetchall())
             db.rollback()
