@@ -11,9 +11,11 @@ from typing import Any
 
 import procrastinate
 
+from neurant.analytics.jobs import count_knowledge_uses, record_metrics, run_rollup
 from neurant.audit.jobs import sealing
 from neurant.channels import deliver
 from neurant.channels.telegram.outbound import make_client
+from neurant.conversations.jobs import drain_all
 from neurant.database.pool import Pool, make_pool, require_url
 from neurant.jobs import make_job_app, run_jobs
 from neurant.knowledge.embed import warm
@@ -30,6 +32,7 @@ from neurant.settings import Settings
 _REPLY_LEASE = timedelta(seconds=20)
 _DELIVERIES_AT_ONCE = 16
 _AFTER_CRASH = 1.0
+_OFTEN = 2.0  # seconds; until then a search reads what is new by itself
 _MINUTE = 60.0
 _GRACE = 8.0  # seconds for what was begun; the supervisor waits a little longer
 
@@ -83,6 +86,10 @@ async def work(settings: Settings, stop: asyncio.Event) -> None:
 def by_the_clock(pool: Pool, settings: Settings) -> list[Periodic]:
     """Everything that is done every now and then. Two workers at once do no harm."""
     return [
+        Periodic("changed messages", _OFTEN, partial(drain_all, pool)),
+        Periodic("documents used", _MINUTE, partial(count_knowledge_uses, pool)),
+        Periodic("statistics", _MINUTE, partial(run_rollup, pool)),
+        Periodic("measures", _MINUTE, partial(record_metrics, pool)),
         Periodic("months", _MINUTE, partial(run_monthly, pool)),
         Periodic("plans", _MINUTE, partial(run_periodic, pool)),
         Periodic("audit", _MINUTE, sealing(pool, settings)),

@@ -42,7 +42,7 @@ async def export_heads(pool: Pool, store: ObjectStore, key: Ed25519PrivateKey) -
 
 
 def sealing(pool: Pool, settings: Settings) -> Callable[[], Awaitable[None]]:
-    """What the worker does every minute: seal, and export heads where there is a key to sign with."""
+    """The work of every minute: seal, and export heads where there is a key to sign them with."""
     try:
         key = signing_key(settings)
     except SetupError as error:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, LiteralString
 from uuid import UUID
 
 from neurant.database.pool import Connection, fetch_all, fetch_one
@@ -18,39 +18,24 @@ MOST_MESSAGES = 200
 _MOST_PAST = 20
 
 # Two arms, one index each: those with a person or waiting for one, and the newest of the rest.
-_LIST = """
-with chosen as (
-  (select c.company_id, c.id
-   from public.conversations c
+_WAITING = """
    where c.is_hitl_active
      and %(filter)s in ('all', 'queue', 'mine')
      and (%(filter)s <> 'queue' or c.assigned_operator_id is null)
      and (%(filter)s <> 'mine' or c.assigned_operator_id = (select private.user_id()))
-     and (%(pattern)s::text is null
-       or extensions.unaccent(coalesce(c.end_user_name, '')) ilike extensions.unaccent(%(pattern)s)
-       or exists (select from public.messages m
-         where m.company_id = c.company_id and m.conversation_id = c.id
-           and m.sender_type <> 'system'
-           and extensions.unaccent(m.content) ilike extensions.unaccent(%(pattern)s)))
    order by c.hitl_activated_at
-   limit %(most_waiting)s)
-  union all
-  (select c.company_id, c.id
-   from public.conversations c
+   limit %(most_waiting)s
+"""
+_RECENT = """
    where not c.is_hitl_active
      and %(filter)s in ('all', 'resolved')
      and (%(filter)s <> 'resolved' or c.status <> 'active'
        or exists (select from public.hitl_sessions s
          where s.company_id = c.company_id and s.conversation_id = c.id))
-     and (%(pattern)s::text is null
-       or extensions.unaccent(coalesce(c.end_user_name, '')) ilike extensions.unaccent(%(pattern)s)
-       or exists (select from public.messages m
-         where m.company_id = c.company_id and m.conversation_id = c.id
-           and m.sender_type <> 'system'
-           and extensions.unaccent(m.content) ilike extensions.unaccent(%(pattern)s)))
    order by c.last_message_at desc, c.id desc
-   limit %(most_recent)s + 1)
-)
+   limit %(most_recent)s + 1
+"""
+_LISTED = """
 select c.id, c.end_user_id, c.end_user_name, c.channel::text, c.status::text, c.is_hitl_active,
   c.assigned_operator_id, c.assigned_operator_id = (select private.user_id()) as is_mine,
   private.operator_name(c.assigned_operator_id) as operator,
@@ -73,6 +58,19 @@ left join lateral (
   limit 1) m on true
 order by c.hitl_activated_at nulls last, c.last_message_at desc, c.id desc
 """
+_ANY = "(select c.company_id, c.id from public.conversations c"
+_LIST: LiteralString = f"with chosen as ({_ANY} {_WAITING}) union all {_ANY} {_RECENT})) {_LISTED}"
+# The ids are the index's word; the rows are read under the reader's own policies.
+_FOUND = """(select c.company_id, c.id
+   from found f
+   join public.conversations c
+     on c.company_id = (select private.company_id()) and c.id = f.conversation_id"""
+_SEARCH: LiteralString = f"""
+with found as materialized (
+  select s.conversation_id from private.search_conversations(%(words)s) s
+),
+chosen as ({_FOUND} {_WAITING}) union all {_FOUND} {_RECENT}))
+{_LISTED}"""  # noqa: S608 - put together from literals only
 _COUNTS = """
 select count(*) filter (where c.assigned_operator_id is null) as queue,
   count(*) filter (where c.assigned_operator_id = (select private.user_id())) as mine
@@ -232,25 +230,21 @@ class _Zone:
     timezone: str
 
 
-def like_pattern(words: str) -> str | None:
-    """An ILIKE pattern that contains ``words`` literally; None for no words."""
-    if not words:
-        return None
-    escaped = words.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-    return f"%{escaped}%"
-
-
 async def list_conversations(
     connection: Connection, filter_name: str, words: str
 ) -> list[ListedConversation]:
-    """Those that wait first, the rest newest first; one more than shown if there are more."""
+    """Those that wait first, the rest newest first; one more than shown if there are more.
+
+    ``words`` is what has been typed into the search box: the last word may be unfinished.
+    """
     parameters = {
         "filter": filter_name,
-        "pattern": like_pattern(words),
+        "words": words,
         "most_waiting": MOST_WAITING,
         "most_recent": MOST_RECENT,
     }
-    return await fetch_all(connection, ListedConversation, _LIST, parameters)
+    query = _SEARCH if words else _LIST
+    return await fetch_all(connection, ListedConversation, query, parameters)
 
 
 async def count_conversations(connection: Connection) -> Counts:

@@ -1,0 +1,428 @@
+"""A platform's worth of rows for the measurements of reading: loaded once, kept for the next one.
+
+100 companies, 20,000 conversations, 1,000,000 messages and 120,000 chunks in our schema; company 1
+holds about a tenth of everything. ``BENCH_ROWS`` scales it (the number of messages). The server
+and its data stay in the temporary folder under a name made of the schema's, so a change of
+a migration or of this file loads anew. Run: ``python bench/million.py`` loads and tells how long.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import psycopg
+from psycopg import sql
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from neurant.database.embedded import RunningServer, start_supervised
+from neurant.database.install import read_secrets
+from neurant.database.migrate import MIGRATIONS, migrate, set_login_passwords
+
+ROWS = int(os.environ.get("BENCH_ROWS", "1000000"))
+COMPANIES = 100
+PER_CONVERSATION = 50
+ROLES = {"owner": 1, "administrador": 2, "supervisor": 3, "operador": 4}
+# The machine of a small server, not of the demo: pages stay in memory, one core a query. Commits do
+# not wait for the disk, so that a figure is about the work and not about the disk's mood.
+SETTINGS = {
+    "shared_buffers": "2GB",
+    "effective_cache_size": "6GB",
+    "maintenance_work_mem": "512MB",
+    "max_wal_size": "8GB",
+    "synchronous_commit": "off",
+    "max_parallel_workers_per_gather": "0",
+    "autovacuum": "off",
+}
+_DRAFT = Path(__file__).resolve().parent / "founding_design.sql"
+_LINES = 40_000
+_COMMON = (
+    "hola buenos días quisiera saber el precio de la garantía del televisor cuánto cuesta"
+    " el envío a Bogotá necesito cambiar mi pedido no funciona la aplicación gracias por su"
+    " ayuda tienen disponible cita mañana pago con tarjeta factura devolución horario sede"
+)
+_SYLLABLES = "ca co me ti lu ra no se pa bri lla do ñu mé sió gue tan per vol ces"
+
+_PEOPLE = """
+set session_replication_role = replica;
+insert into auth.users (id, email)
+select md5('auth' || c || '-' || r)::uuid, 'u' || r || '@c' || c || '.co'
+from generate_series(1, 100) c, generate_series(1, 10) r;
+insert into companies (id, name, slug, email)
+select md5('co' || c)::uuid, 'C' || c, 'c-' || c, 'c' || c || '@x.co' from generate_series(1, 100) c;
+insert into users
+  (id, company_id, auth_user_id, email, first_name, last_name, role, is_owner)
+select md5('u' || c || '-' || r)::uuid, md5('co' || c)::uuid, md5('auth' || c || '-' || r)::uuid,
+  'u' || r || '@c' || c || '.co', 'n', 'n',
+  (case r when 1 then 'owner' when 2 then 'administrador' when 3 then 'supervisor'
+    else 'operador' end)::user_role_enum, r = 1
+from generate_series(1, 100) c, generate_series(1, 10) r;
+insert into chatbots (id, company_id, name, system_prompt, created_by)
+select md5('b' || c || '-' || b)::uuid, md5('co' || c)::uuid, 'bot' || b, 'p',
+  md5('u' || c || '-1')::uuid
+from generate_series(1, 100) c, generate_series(1, 3) b;
+insert into chatbot_operators (company_id, chatbot_id, operator_id, assigned_by)
+select md5('co' || c)::uuid, md5('b' || c || '-' || (1 + r % 3))::uuid,
+  md5('u' || c || '-' || r)::uuid, md5('u' || c || '-3')::uuid
+from generate_series(1, 100) c, generate_series(4, 10) r;
+create unlogged table bench_conversations as
+select g, case when g % 10 = 0 then 1 else 2 + (g * 7919) % 99 end as c,
+  now() - interval '360 days' + g * interval '360 days' / {conversations} as at
+from generate_series(1, {conversations}) g;
+"""
+# The founding design's own auth.users has nothing but the id.
+_WITH_EMAIL = (
+    "(id, email)\nselect md5('auth' || c || '-' || r)::uuid, 'u' || r || '@c' || c || '.co'"
+)
+_WITHOUT_EMAIL = "(id)\nselect md5('auth' || c || '-' || r)::uuid"
+_OURS = (
+    """
+insert into channel_accounts
+  (id, company_id, chatbot_id, channel, routing_id, display_name, secret_digest)
+select md5('a' || c || '-' || b)::uuid, md5('co' || c)::uuid, md5('b' || c || '-' || b)::uuid,
+  'telegram', 'account-' || c || '-' || b, 'Telegram', sha256(('s' || c || b)::bytea)
+from generate_series(1, 100) c, generate_series(1, 3) b;
+insert into conversations
+  (id, company_id, chatbot_id, channel_account_id, end_user_id, end_user_name, channel, status,
+    assigned_operator_id, started_at, last_message_at, ended_at, last_seq, message_count)
+select md5('cv' || g)::uuid, md5('co' || c)::uuid, md5('b' || c || '-' || (1 + g % 3))::uuid,
+  md5('a' || c || '-' || (1 + g % 3))::uuid, '+57300' || (1000000 + g), 'Cliente ' || g,
+  'telegram', (case when g % 4 = 0 then 'active' else 'resolved' end)::conversation_status_enum,
+  case when g % 50 = 0 then md5('u' || c || '-' || (4 + g / 50 % 7))::uuid end,
+  at, at + interval '2 days', case when g % 4 <> 0 then at + interval '2 days' end, 50, 50
+from bench_conversations
+""",
+    """
+insert into messages
+  (id, company_id, conversation_id, chatbot_id, channel_account_id, seq, content, sender_type,
+    sender_id, status, created_at, external_message_id)
+select uuidv7(m.at - now()), md5('co' || b.c)::uuid, md5('cv' || b.g)::uuid,
+  md5('b' || b.c || '-' || (1 + b.g % 3))::uuid, md5('a' || b.c || '-' || (1 + b.g % 3))::uuid,
+  1 + m.n / {conversations}, l.text || ' pedido ' || m.n,
+  (array['end_user', 'bot', 'end_user', 'human']::sender_type_enum[])[1 + m.n % 4],
+  case when m.n % 4 = 3 then md5('u' || b.c || '-4')::uuid end, 'sent', m.at,
+  case when m.n % 2 = 0 then 'x' || m.n end
+from (select n, 1 + (n::bigint * 104729) % {conversations} as g,
+    now() - interval '360 days' + n * interval '360 days' / {rows} as at
+  from generate_series(0, {rows} - 1) n) m
+join bench_conversations b on b.g = m.g
+join bench_lines l on l.n = m.n % {lines}
+order by m.n
+""",
+)
+# What the worker would have drained; the words of a line are worked out once, not for each message.
+_WORDS = """
+insert into message_search (company_id, message_id, conversation_id, chatbot_id, search)
+select m.company_id, m.id, m.conversation_id, m.chatbot_id, array_to_tsvector(array(
+  select private.word_key(m.company_id) || w from unnest(l.words || substring(m.content from '\\d+$')) w))
+from messages m
+join bench_lines l on l.n = substring(m.content from '\\d+$')::integer % {lines}
+where m.seq % 2 = {half}
+"""
+_PERSONS = """
+insert into conversation_search (company_id, conversation_id, chatbot_id, person)
+select c.company_id, c.id, c.chatbot_id,
+  private.person_words(c.end_user_name, c.end_user_id, c.channel)
+from conversations c
+"""
+_CHUNKS = """
+insert into documents
+  (id, company_id, filename, original_filename, file_type, file_size_bytes, file_url,
+    content_digest, processing_status, uploaded_by)
+select md5('d' || d)::uuid, md5('co' || c)::uuid, 'f', 'Documento ' || d || '.txt', 'txt', 1, 'f',
+  sha256(('d' || d)::bytea), 'completed', md5('u' || c || '-1')::uuid
+from (select d, case when d % 10 = 0 then 1 else 2 + (d * 7919) % 99 end as c
+  from generate_series(1, {documents}) d) x;
+insert into document_chunks
+  (company_id, document_id, content, chunk_index, character_count)
+select d.company_id, d.id, text, i, char_length(text)
+from (select case when d % 10 = 0 then 1 else 2 + (d * 7919) % 99 end as c, d, i,
+    (select string_agg(l.text, '. ') from bench_lines l
+      where l.n between (d * 50 + i) * 7 % {lines} and (d * 50 + i) * 7 % {lines} + 5) as text
+  from generate_series(1, {documents}) d, generate_series(0, 49) i) x
+join documents d on d.id = md5('d' || x.d)::uuid and d.company_id = md5('co' || x.c)::uuid
+"""
+_DRAFTED = (
+    """
+insert into conversations
+  (id, company_id, chatbot_id, end_user_id, channel, status, assigned_operator_id, started_at,
+    created_at, last_message_at)
+select md5('cv' || g)::uuid, md5('co' || c)::uuid, md5('b' || c || '-' || (1 + g % 3))::uuid,
+  '+57300' || (1000000 + g), 'telegram',
+  (case when g % 4 = 0 then 'active' else 'resolved' end)::conversation_status_enum,
+  case when g % 50 = 0 then md5('u' || c || '-' || (4 + g / 50 % 7))::uuid end,
+  at, at, at + interval '2 days'
+from bench_conversations
+""",
+    """
+insert into messages
+  (company_id, conversation_id, content, sender_type, created_at, updated_at)
+select md5('co' || b.c)::uuid, md5('cv' || b.g)::uuid, 'un mensaje como cualquier otro ' || m.n,
+  (array['end_user', 'bot', 'end_user', 'human']::sender_type_enum[])[1 + m.n % 4], m.at, m.at
+from (select n, 1 + (n::bigint * 104729) % {conversations} as g,
+    now() - interval '360 days' + n * interval '360 days' / {rows} as at
+  from generate_series(0, {rows} - 1) n) m
+join bench_conversations b on b.g = m.g
+order by m.n
+""",
+)
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A running server with the rows; addresses of the superuser and of the web login."""
+
+    server: RunningServer
+    admin: str
+    app: str
+    rows: int
+
+    def at(self, database: str) -> Loaded:
+        """The same server, another database."""
+        return replace(self, admin=_named(self.admin, database), app=_named(self.app, database))
+
+
+def claims(company: int, person: int) -> str:
+    """What the web process says of a person (1 owner, 2, 3, and 4 to 10 operadores)."""
+    sub, tenant = _md5_uuid(f"auth{company}-{person}"), _md5_uuid(f"co{company}")
+    return f'{{"sub": "{sub}", "company_id": "{tenant}"}}'
+
+
+def uuid_of(name: str) -> str:
+    """The id of a loaded row: ``co1``, ``cv20``, ``b1-2``, ``a1-2``, ``u1-4``."""
+    return _md5_uuid(name)
+
+
+@contextmanager
+def million(rows: int = ROWS) -> Iterator[Loaded]:
+    """Our schema with the rows, until the block ends. Loads it if that was not done yet."""
+    with _server(rows) as loaded:
+        if not _has(loaded.admin, "loaded"):
+            migrate(loaded.admin)
+            secret = read_secrets(_folder(rows))
+            set_login_passwords(loaded.admin, app=secret.app_password, jobs=secret.jobs_password)
+            _load(loaded.admin, rows)
+        yield loaded
+
+
+@contextmanager
+def drafted(loaded: Loaded) -> Iterator[Loaded]:
+    """The design as drafted with the same rows, beside ours; kept too."""
+    here = loaded.at("drafted")
+    with psycopg.connect(loaded.admin, autocommit=True) as db:
+        if not db.execute("select 1 from pg_database where datname = 'drafted'").fetchone():
+            db.execute("create database drafted template template0")
+    if not _has(here.admin, "loaded"):
+        with psycopg.connect(here.admin, autocommit=True) as db:
+            db.execute(_draft_sql().encode())
+            _run(db, _PEOPLE.replace(_WITH_EMAIL, _WITHOUT_EMAIL), loaded.rows)
+            for part in _DRAFTED:
+                _run(db, part, loaded.rows)
+            db.execute("set session_replication_role = default")
+            db.execute("vacuum analyze")
+            db.execute("create table loaded ()")
+    yield here
+
+
+@contextmanager
+def scratch_copy(loaded: Loaded) -> Iterator[Loaded]:
+    """A copy of the rows that a measurement may change."""
+    name = f"copy_{os.getpid()}"
+    with psycopg.connect(_named(loaded.admin, "postgres"), autocommit=True) as db:
+        database = sql.Identifier(name)
+        template = sql.Identifier("neurant")
+        db.execute(
+            sql.SQL("create database {} template {} strategy file_copy").format(database, template)
+        )
+        try:
+            yield loaded.at(name)
+        finally:
+            db.execute(sql.SQL("drop database {} with (force)").format(database))
+
+
+def pgbench(
+    loaded: Loaded, script: str, *, seconds: float, clients: int = 1, url: str | None = None
+) -> float:
+    """Run a script in prepared mode; the mean latency of a transaction, milliseconds."""
+    with tempfile.NamedTemporaryFile("w", suffix=".sql") as file:
+        file.write(script)
+        file.flush()
+        said = subprocess.run(
+            [
+                str(loaded.server.cluster.programs / "pgbench"), "-n", "-M", "prepared",
+                "-c", str(clients), "-j", str(min(clients, 2)), "-T", str(max(1, round(seconds))),
+                "-f", file.name, url or loaded.app,
+            ],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+    if said.returncode != 0:
+        raise RuntimeError(f"pgbench failed:\n{said.stdout}{said.stderr}")
+    lines = [line for line in said.stdout.splitlines() if "latency average" in line]
+    return float(lines[0].split("=")[1].split()[0])
+
+
+def interleaved(
+    loaded: Loaded, ours: str, plain: str, *, rounds: int = 7, seconds: float = 2
+) -> tuple[float, float, list[float]]:
+    """A/B/B/A rounds: the median latencies, and each round's ratio ours : plain."""
+    for script in (ours, plain):
+        pgbench(loaded, script, seconds=1)
+    pairs = []
+    for turn in range(rounds):
+        order = (ours, plain) if turn % 2 == 0 else (plain, ours)
+        told = {script: pgbench(loaded, script, seconds=seconds) for script in order}
+        pairs.append((told[ours], told[plain]))
+    return (
+        statistics.median(pair[0] for pair in pairs),
+        statistics.median(pair[1] for pair in pairs),
+        [a / b for a, b in pairs],
+    )
+
+
+def without_rls(loaded: Loaded) -> str:
+    """A role that bypasses RLS, for the other side of a comparison; the web login may become it."""
+    with psycopg.connect(loaded.admin, autocommit=True) as db:
+        if not db.execute("select 1 from pg_roles where rolname = 'bench_plain'").fetchone():
+            db.execute("create role bench_plain nologin bypassrls")
+        db.execute("grant bench_plain to neurant_app with inherit false, set true")
+        for schema in ("public", "private", "extensions"):
+            where = sql.Identifier(schema)
+            db.execute(sql.SQL("grant usage on schema {} to bench_plain").format(where))
+        db.execute("grant select, insert on all tables in schema public to bench_plain")
+        db.execute("grant execute on all functions in schema private to bench_plain")
+    return "bench_plain"
+
+
+def transaction(role: str, person: str, query: str) -> str:
+    """A pgbench script: the round trips of the product's transaction, as a role."""
+    become = (
+        f"select set_config('role', '{role}', true),"
+        f" set_config('request.jwt.claims', '{person}', true);"
+    )
+    return f"begin;\n{become}\n{query.strip()};\ncommit;\n"
+
+
+def _folder(rows: int) -> Path:
+    held = [path.read_bytes() for path in sorted(MIGRATIONS.glob("*.sql"))]
+    mark = hashlib.sha256(b"".join([*held, Path(__file__).read_bytes()])).hexdigest()[:12]
+    return Path(tempfile.gettempdir()) / f"{_prefix(rows)}-{mark}"
+
+
+def _prefix(rows: int) -> str:
+    where = hashlib.sha256(str(Path(__file__).resolve()).encode()).hexdigest()[:6]
+    return f"neurant-million-{os.getuid()}-{where}-{rows}"
+
+
+@contextmanager
+def _server(rows: int) -> Iterator[Loaded]:
+    folder = _folder(rows)
+    for old in folder.parent.glob(f"{_prefix(rows)}-*"):
+        if old != folder:
+            shutil.rmtree(old, ignore_errors=True)
+    folder.mkdir(exist_ok=True)
+    folder.chmod(0o711)
+    server = start_supervised(folder, SETTINGS)
+    try:
+        yield Loaded(server, server.urls.admin, server.urls.app, rows)
+    finally:
+        server.stop()
+
+
+def _has(admin: str, table: str) -> bool:
+    with psycopg.connect(admin) as db:
+        found = db.execute("select to_regclass(%s)", (table,)).fetchone()
+        return bool(found and found[0])
+
+
+def _named(url: str, database: str) -> str:
+    before, after = url.split("?")
+    return f"{before.rsplit('/', 1)[0]}/{database}?{after}"
+
+
+def _md5_uuid(name: str) -> str:
+    digest = hashlib.md5(name.encode(), usedforsecurity=False).hexdigest()
+    return f"{digest[:8]}-{digest[8:12]}-{digest[12:16]}-{digest[16:20]}-{digest[20:]}"
+
+
+def _draft_sql() -> str:
+    return _DRAFT.read_text("utf-8")
+
+
+def sentences(count: int) -> list[str]:
+    """Spanish-like sentences: common words often, 20,000 rare ones seldom (Zipf), always the same."""
+    rng = random.Random(7)
+    common, syllables = _COMMON.split(), _SYLLABLES.split()
+    rare = ["".join(rng.choice(syllables) for _ in range(rng.randint(2, 5))) for _ in range(20_000)]
+    words = common + rare
+    weights = [1 / rank for rank in range(1, len(words) + 1)]
+    picked = iter(rng.choices(words, weights, k=count * 16))
+    return [" ".join(next(picked) for _ in range(rng.randint(6, 16))) for _ in range(count)]
+
+
+def _run(db: psycopg.Connection, script: str, rows: int) -> None:
+    sizes = {
+        "{rows}": str(rows),
+        "{conversations}": str(max(COMPANIES, rows // PER_CONVERSATION)),
+        "{documents}": str(max(100, rows * 12 // 5000)),
+        "{lines}": str(_LINES),
+    }
+    for mark, size in sizes.items():
+        script = script.replace(mark, size)
+    db.execute(script.encode())
+
+
+def _load(admin: str, rows: int) -> None:
+    began = time.monotonic()
+    with psycopg.connect(admin, autocommit=True) as db:
+        _run(db, _PEOPLE, rows)
+        db.execute(
+            "create unlogged table bench_lines (n integer primary key, text text not null, words text[])"
+        )
+        with db.cursor().copy("copy bench_lines (n, text) from stdin") as copy:
+            for number, text in enumerate(sentences(_LINES)):
+                copy.write_row((number, text))
+        db.execute(
+            "update bench_lines set words = tsvector_to_array("
+            "to_tsvector('private.spanish', text || ' pedido') || to_tsvector('private.words', text || ' pedido'))"
+        )
+        db.execute("vacuum analyze bench_lines")
+        db.execute("analyze bench_conversations")
+        with ThreadPoolExecutor(1) as beside:  # on the other core
+            chunks = beside.submit(_load_part, admin, _CHUNKS, rows)
+            for part in _OURS:
+                _run(db, part, rows)
+            chunks.result()
+            db.execute("drop index message_search_words_idx")
+            half = beside.submit(_load_part, admin, _WORDS.replace("{half}", "0"), rows)
+            _run(db, _WORDS.replace("{half}", "1"), rows)
+            half.result()
+        _run(db, _PERSONS, rows)
+        db.execute("create index message_search_words_idx on message_search using gin (search)")
+        db.execute("set session_replication_role = default")
+        db.execute("vacuum analyze")
+        db.execute("create table loaded ()")
+    print(f"loaded {rows} messages in {time.monotonic() - began:.0f} s", flush=True)
+
+
+def _load_part(admin: str, script: str, rows: int) -> None:
+    with psycopg.connect(admin, autocommit=True) as db:
+        db.execute("set session_replication_role = replica")
+        _run(db, script, rows)
+
+
+if __name__ == "__main__":
+    with million() as made, psycopg.connect(made.admin) as connection:
+        print(connection.execute("select count(*) from messages").fetchone())
