@@ -306,8 +306,14 @@ begin
             and b.conversation_ids[1] = c.id and b.started_at > p_now - interval '30 days')
       order by c.last_message_at limit p_limit for update skip locked) l;
     -- Again, now that they are locked: somebody may have asked to send again in between.
-    select array_agg(i.id order by i.id) into v_ids from unnest(v_ids) i (id)
-    where not private.has_open_work(v_company, i.id);
+    -- And no more messages at once than a second takes.
+    select array_agg(i.id order by i.id) into v_ids from (
+      select c.id, sum(c.message_count) over (order by c.last_message_at, c.id) - c.message_count
+        as messages_before
+      from public.conversations c
+      where c.company_id = v_company and c.id = any (v_ids)
+        and not private.has_open_work(v_company, c.id)) i
+    where i.messages_before < 10000;
     continue when v_ids is null;
     return query select v_company,
       private.move_conversations(v_company, v_ids, '', '_archived', clock_timestamp()),
@@ -316,7 +322,7 @@ begin
   end loop;
 end $$;
 comment on function private.archive_old_data(interval, integer, timestamptz) is
-  'Archives up to p_limit finished conversations of one company whose last message is older, with all that hangs on them; the companies take turns, one per call. No row: there is nothing left to do. Definer: a timer has no company, and nobody may delete messages.';
+  'Archives up to p_limit finished conversations (and about 10,000 messages) of one company whose last message is older, with all that hangs on them; the companies take turns, one per call. No row: there is nothing left to do. Definer: a timer has no company, and nobody may delete messages.';
 
 create function private.restore_conversation(p_conversation uuid) returns text
 language plpgsql security definer set search_path = '' as $$
