@@ -26,9 +26,10 @@ grant select on private.fact_messages, private.fact_conversations, private.fact_
 create function private.recount_day(p_company uuid, p_date date, p_timezone text) returns void
 language plpgsql security definer set search_path = '' as $$
 declare
-  -- An hour that the clocks repeat may lie around midnight: found here, told by its date below.
+  -- Where the clocks go back to midnight there are two, and this finds the second one: what lies
+  -- between them is found by looking back, and told by its date below.
   v_from timestamptz := p_date::timestamp at time zone p_timezone - interval '3 hours';
-  v_to timestamptz := (p_date + 1)::timestamp at time zone p_timezone + interval '3 hours';
+  v_to timestamptz := (p_date + 1)::timestamp at time zone p_timezone;
 begin
   delete from public.analytics_daily a where a.company_id = p_company and a.date = p_date;
   insert into public.analytics_daily (company_id, chatbot_id, date,

@@ -87,6 +87,11 @@ def live(db: psycopg.Connection, urls: Urls, name: str) -> Lived:
         " created_at) values (%s, %s, 'x', 1, %s), (%s, null, 'x', 0, %s)",
         (company.id, conversation, day(10), company.id, day(10)),
     )
+    left = add_conversation(db, company, company.bot_id, day(11))
+    db.execute(
+        "update conversations set status = 'abandoned', ended_at = %s where id = %s",
+        (day(11), left),
+    )
     return Lived(company, other, conversation, finished, message)
 
 
@@ -102,6 +107,13 @@ CHANGES = {
     "a conversation begins": "insert into conversations (company_id, chatbot_id, channel_account_id,"
     " end_user_id, channel, started_at) select company_id, chatbot_id, channel_account_id,"
     " 'new', channel, %(later)s from conversations where id = %(finished)s",
+    "a conversation comes back finished": "insert into conversations (company_id, chatbot_id,"
+    " channel_account_id, end_user_id, channel, started_at, status, ended_at) select company_id,"
+    " chatbot_id, channel_account_id, 'new', channel, started_at, 'resolved', %(later)s"
+    " from conversations where id = %(finished)s",
+    "a finished conversation goes": "with gone as (delete from messages where conversation_id = %(finished)s),"
+    " gone_sessions as (delete from hitl_sessions where conversation_id = %(finished)s)"
+    " delete from conversations where id = %(finished)s",
     "a conversation began later": "update conversations set started_at = %(later)s where id = %(conversation)s",
     "a conversation ended later": "update conversations set ended_at = %(later)s where id = %(finished)s",
     "a conversation's length changes": "update conversations set session_duration_minutes = 3 where id = %(finished)s",
@@ -220,6 +232,24 @@ def test_the_hour_that_is_lived_twice_belongs_to_its_date(
     assert figures[None, date(2026, 11, 1)]["total_messages"] == 3
 
 
+def test_midnight_may_lie_within_an_hour(
+    urls: Urls, db: psycopg.Connection, jobs: psycopg.Connection
+) -> None:
+    """In Kathmandu it is midnight at 18:15 UTC: a change just after it is not one of the day before."""
+    company = make_company(urls.admin, "acme")
+    db.execute("update companies set timezone = 'Asia/Kathmandu' where id = %s", (company.id,))
+    conversation = add_conversation(db, company, company.bot_id, day(0))
+    message = add_message(
+        db, company, conversation, datetime(2026, 5, 4, 18, 20, tzinfo=UTC), "bot", tokens=1
+    )
+    drain(db)
+    roll_up(jobs, company)
+    db.execute("update messages set tokens_used = 2 where id = %s", (message,))
+    drain(db)
+    roll_up(jobs, company)
+    assert shown(db, company.id)[None, date(2026, 5, 5)]["total_tokens_used"] == 2
+
+
 def test_a_bots_own_figures_follow_and_are_no_edit_of_it(
     urls: Urls, db: psycopg.Connection, jobs: psycopg.Connection
 ) -> None:
@@ -233,7 +263,7 @@ def test_a_bots_own_figures_follow_and_are_no_edit_of_it(
     drain(db)
     roll_up(jobs, lived.company)
     # Two messages and the line that tells of the takeover.
-    assert db.execute(query, (lived.company.bot_id,)).fetchone() == (1, 3, 900, 0, edited)
+    assert db.execute(query, (lived.company.bot_id,)).fetchone() == (2, 3, 900, 0, edited)
     assert db.execute(query, (lived.other_bot,)).fetchone()[3] == Decimal("4.00")
     db.execute("update chatbots set name = 'Nuevo' where id = %s", (lived.company.bot_id,))
     assert db.execute(query, (lived.company.bot_id,)).fetchone()[4] > edited
