@@ -48,7 +48,7 @@ with chosen as (
          where m.company_id = c.company_id and m.conversation_id = c.id
            and m.sender_type <> 'system'
            and extensions.unaccent(m.content) ilike extensions.unaccent(%(pattern)s)))
-   order by c.last_message_at desc, c.id desc
+   order by c.last_message_slot desc, c.last_message_at desc, c.id desc
    limit %(most_recent)s + 1)
 )
 select c.id, c.end_user_id, c.end_user_name, c.channel::text, c.status::text, c.is_hitl_active,
