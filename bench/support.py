@@ -123,9 +123,14 @@ def busy() -> str:
     return f"load average {os.getloadavg()[0]:.1f} of {os.cpu_count()} cores before"
 
 
-def report(file: str, name: str, value: float, goal: float | None, how: str) -> bool:
-    """Print one line and write ``out/FILE.json``; whether the goal, a ceiling, is met."""
-    ok = goal is None or value <= goal
+def report(
+    file: str, name: str, value: float, goal: float | None, how: str, *, at_least: bool = False
+) -> bool:
+    """Print one line and write ``out/FILE.json``; whether the goal is met.
+
+    The goal is a ceiling, or a floor with ``at_least``.
+    """
+    ok = goal is None or (value >= goal if at_least else value <= goal)
     row = {"name": name, "value": round(value, 2), "goal": goal, "ok": ok, "how": how}
     OUT.mkdir(exist_ok=True)
     (OUT / f"{file}.json").write_text(json.dumps(row, ensure_ascii=False, indent=1) + "\n", "utf-8")

@@ -164,33 +164,6 @@ end $$;
 comment on function private.draw_allowance(uuid, smallint) is
   'Counts one message when its slot has used up its grant: shares out anew what is left of the month, or NA002. Waits for every message that is being counted, so it never refuses while there is room. Definer: the slots are nobody''s to touch.';
 
-create function private.track_message_usage() returns trigger
-language plpgsql security definer set search_path = '' as $$
-declare
-  -- Backends have slots of their own as far as they go, so they seldom wait for one another.
-  v_slot smallint := pg_backend_pid() % 64;
-begin
-  -- Everybody's order of locks: the conversation, the company, its slots.
-  perform from public.conversations c
-  where c.company_id = new.company_id and c.id = new.conversation_id for no key update;
-  begin
-    update public.usage_slots s set used = s.used + 1
-    where s.company_id = new.company_id and s.slot = v_slot
-      and s.used < s.granted and s.granted_until > now();
-    if found then
-      return new;
-    end if;
-    -- An update that waited in vain still holds its row: rolled back, it does not.
-    raise exception using errcode = 'NA000', message = 'the slot is used up';
-  exception when sqlstate 'NA000' then
-    null;
-  end;
-  perform private.draw_allowance(new.company_id, v_slot);
-  return new;
-end $$;
-comment on function private.track_message_usage() is
-  'Counts a bot''s message toward its company''s month, or refuses it: NA002. Nothing else counts, and nothing twice (a message that already has its number is one that comes back). Definer: the slots are nobody''s to touch.';
-
 create function private.recall_allowance() returns trigger
 language plpgsql security definer set search_path = '' as $$
 begin
@@ -223,10 +196,6 @@ create trigger recall_allowance
   for each row when (old.monthly_message_limit <> new.monthly_message_limit
     or old.monthly_message_count <> new.monthly_message_count)
   execute function private.recall_allowance();
--- Before number_message, by its name: that one numbers the message.
-create trigger count_usage before insert on public.messages
-  for each row when (new.sender_type = 'bot' and new.seq is null)
-  execute function private.track_message_usage();
 
 alter table public.usage_slots enable row level security, force row level security;
 create policy router_select on public.usage_slots for select to neurant_router using (true);
@@ -253,19 +222,12 @@ alter function private.companies_to_drain() owner to neurant_router;
 alter function private.close_month(uuid, timestamptz) owner to neurant_router;
 alter function private.reset_monthly_message_count(timestamptz) owner to neurant_router;
 alter function private.draw_allowance(uuid, smallint) owner to neurant_router;
-alter function private.track_message_usage() owner to neurant_router;
 alter function private.recall_allowance() owner to neurant_router;
 alter function private.message_usage(uuid, timestamptz) owner to neurant_router;
 
 reset role;
 
--- Where companies have lived before: as the migrating login, since the owner sees no rows.
+-- As the migrating login, since the owner sees no rows.
 update public.companies set monthly_anchor_day = extract(day from monthly_reset_date);
 alter table public.companies alter column monthly_anchor_day set not null;
-update public.companies c
-set monthly_message_count = (
-  select count(*) from public.messages m
-  where m.company_id = c.id and m.sender_type = 'bot'
-    and m.created_at >= c.monthly_reset_date::timestamp at time zone c.timezone)
-where c.monthly_message_count = 0;
 -- migrate:down

@@ -40,8 +40,8 @@ alter table public.messages add constraint messages_delivery_check check (
     or sender_type = 'end_user' and status = 'delivered')
   and (read_at >= delivered_at) is not false) not valid;
 
-reset role;
-
+-- As the router: nobody else may replace what it owns.
+set local role neurant_router;
 create or replace function private.resend_message(p_message uuid) returns text
 language plpgsql security definer set search_path = '' as $$
 declare
@@ -70,4 +70,6 @@ begin
   where m.company_id = v_company and m.id = p_message;
   return 'resent';
 end $$;
+
+reset role;
 -- migrate:down

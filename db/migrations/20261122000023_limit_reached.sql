@@ -48,8 +48,8 @@ alter function private.give_notice(uuid, uuid, text) owner to neurant_router;
 alter function private.tell_of_limit(uuid, uuid) owner to neurant_router;
 alter function private.message_limit_reached() owner to neurant_router;
 
-reset role;
-
+-- As the router: nobody else may replace what it owns.
+set local role neurant_router;
 create or replace function private.finish_reply(
   p_conversation uuid, p_token uuid, p_fence bigint, p_read_seq bigint, p_action text,
   p_content text default null, p_sources jsonb default '[]', p_confidence numeric default null,
@@ -141,4 +141,6 @@ begin
 end $$;
 comment on function private.finish_reply(uuid, uuid, bigint, bigint, text, text, jsonb, numeric, text, integer, text, text) is
   'Writes what a reply came to (answer, escalate, notice, limit, none) if its lease and the conversation''s fence still hold, and settles the request. Outcome: done, limited (no bot message is left this month: the notice, and a person), fenced, superseded (more happened meanwhile: claim again) or lost. Definer: sender, queue and takeover are not the worker''s to write by hand.';
+
+reset role;
 -- migrate:down

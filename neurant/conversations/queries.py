@@ -32,7 +32,7 @@ _RECENT = """
      and (%(filter)s <> 'resolved' or c.status <> 'active'
        or exists (select from public.hitl_sessions s
          where s.company_id = c.company_id and s.conversation_id = c.id))
-   order by c.last_message_at desc, c.id desc
+   order by c.last_message_slot desc, c.last_message_at desc, c.id desc
    limit %(most_recent)s + 1
 """
 _LISTED = """
