@@ -221,13 +221,9 @@ def million(rows: int = ROWS) -> Iterator[Loaded]:
 @contextmanager
 def drafted(loaded: Loaded) -> Iterator[Loaded]:
     """The design as drafted with the same rows, beside ours; kept too."""
-    here = loaded.at("drafted")
-    with psycopg.connect(loaded.admin, autocommit=True) as db:
-        if not db.execute("select 1 from pg_database where datname = 'drafted'").fetchone():
-            db.execute("create database drafted template template0")
+    here = draft_database(loaded)
     if not _has(here.admin, "loaded"):
         with psycopg.connect(here.admin, autocommit=True) as db:
-            db.execute(_draft_sql().encode())
             _run(db, _PEOPLE.replace(_WITH_EMAIL, _WITHOUT_EMAIL), loaded.rows)
             for part in _DRAFTED:
                 _run(db, part, loaded.rows)
@@ -235,6 +231,19 @@ def drafted(loaded: Loaded) -> Iterator[Loaded]:
             db.execute("vacuum analyze")
             db.execute("create table loaded ()")
     yield here
+
+
+def draft_database(loaded: Loaded) -> Loaded:
+    """The design as drafted in a database of its own, empty if it was not there."""
+    here = loaded.at("drafted")
+    with psycopg.connect(loaded.admin, autocommit=True) as db:
+        made = db.execute("select 1 from pg_database where datname = 'drafted'").fetchone()
+        if not made:
+            db.execute("create database drafted template template0")
+    if not made:
+        with psycopg.connect(here.admin, autocommit=True) as db:
+            db.execute(_DRAFT.read_bytes())
+    return here
 
 
 @contextmanager
@@ -355,10 +364,6 @@ def _named(url: str, database: str) -> str:
 def _md5_uuid(name: str) -> str:
     digest = hashlib.md5(name.encode(), usedforsecurity=False).hexdigest()
     return f"{digest[:8]}-{digest[8:12]}-{digest[12:16]}-{digest[16:20]}-{digest[20:]}"
-
-
-def _draft_sql() -> str:
-    return _DRAFT.read_text("utf-8")
 
 
 def sentences(count: int) -> list[str]:

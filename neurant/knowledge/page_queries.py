@@ -18,6 +18,8 @@ select d.id, d.chatbot_id, d.original_filename as name, d.file_type as type,
   private.operator_name(d.uploaded_by) as uploader
 from public.documents d
 where d.retired_at is null and (%(chatbot)s::uuid is null or d.chatbot_id = %(chatbot)s)
+  and (%(words)s = '' or d.id in (select s.document_id from private.search_documents(%(words)s) s)
+    or d.chatbot_id in (select s.chatbot_id from private.search_chatbots(%(words)s) s))
 order by d.created_at desc, d.id desc
 """
 _BOTS = "select b.id, b.name from public.chatbots b where b.retired_at is null order by b.name"
@@ -62,10 +64,15 @@ class Bot:
 
 
 async def list_documents(
-    connection: Connection, chatbot_id: UUID | None = None
+    connection: Connection, chatbot_id: UUID | None = None, words: str = ""
 ) -> list[ListedDocument]:
-    """Documents newest first; of one bot, or all that the reader sees."""
-    return await fetch_all(connection, ListedDocument, _DOCUMENTS, {"chatbot": chatbot_id})
+    """Documents newest first; of one bot, or all that the reader sees.
+
+    ``words``: only those whose title, description, file name or bot they name; the last word may
+    be unfinished.
+    """
+    parameters = {"chatbot": chatbot_id, "words": words}
+    return await fetch_all(connection, ListedDocument, _DOCUMENTS, parameters)
 
 
 async def list_bots(connection: Connection) -> list[Bot]:

@@ -24,6 +24,7 @@ from neurant.knowledge.service import document_error, store_document, unread_pag
 from neurant.texts import Language
 
 PAGE = "/console/knowledge"
+_LONGEST_SEARCH = 200
 _UNFINISHED = ("pending", "processing")
 
 api = APIRouter(prefix="/v1", tags=["documents"])
@@ -119,10 +120,15 @@ def _shown(document: ListedDocument, language: Language) -> dict[str, Any]:
 
 
 async def _page(
-    request: Request, staff: SignedIn, notice: Notice | None = None, status: int = 200
+    request: Request,
+    staff: SignedIn,
+    notice: Notice | None = None,
+    status: int = 200,
+    words: str = "",
 ) -> Response:
+    words = words.replace("\0", "").strip()[:_LONGEST_SEARCH]
     async with tenant(request.app.state.pool, staff.principal) as connection:
-        documents = await page_queries.list_documents(connection)
+        documents = await page_queries.list_documents(connection, words=words)
         bots = await page_queries.list_bots(connection)
         timezone = await company_timezone(connection)
         waiting = (await count_conversations(connection)).queue
@@ -131,6 +137,7 @@ async def _page(
         "staff": staff,
         "notice": notice,
         "documents": [_shown(document, language) for document in documents],
+        "query": words,
         "bots": bots,
         "may_edit": staff.sees_all_bots,
         "limit": request.app.state.settings.max_document_bytes,
@@ -143,9 +150,9 @@ async def _page(
 
 
 @pages.get("", response_class=HTMLResponse)
-async def knowledge_page(request: Request, staff: PageStaff) -> Response:
-    """What the bots can consult, and how far the newest of it is."""
-    return await _page(request, staff)
+async def knowledge_page(request: Request, staff: PageStaff, q: str = "") -> Response:
+    """What the bots can consult, and how far the newest of it is; ``q`` searches in it."""
+    return await _page(request, staff, words=q)
 
 
 @pages.post("/documents")
@@ -167,31 +174,39 @@ async def upload_without_script(
 
 @pages.post("/retire")
 async def retire(
-    request: Request, staff: PageStaff, document_id: Annotated[UUID, Form()]
+    request: Request,
+    staff: PageStaff,
+    document_id: Annotated[UUID, Form()],
+    q: Annotated[str, Form()] = "",
 ) -> Response:
     """Take a document out of the answers. What cited it stays as it was said."""
     async with tenant(request.app.state.pool, staff.principal) as connection:
         done = await page_queries.retire_document(connection, document_id)
-    return await _told(request, staff, done, "retired")
+    return await _told(request, staff, done, "retired", q)
 
 
 @pages.post("/retry")
 async def retry(
-    request: Request, staff: PageStaff, document_id: Annotated[UUID, Form()]
+    request: Request,
+    staff: PageStaff,
+    document_id: Annotated[UUID, Form()],
+    q: Annotated[str, Form()] = "",
 ) -> Response:
     """Read a document again that could not be read."""
     async with tenant(request.app.state.pool, staff.principal) as connection:
         done = await page_queries.retry_document(connection, document_id)
-    return await _told(request, staff, done, "retrying")
+    return await _told(request, staff, done, "retrying", q)
 
 
-async def _told(request: Request, staff: SignedIn, done: bool, outcome: str) -> Response:
+async def _told(
+    request: Request, staff: SignedIn, done: bool, outcome: str, words: str
+) -> Response:
     if not done:
         raise NotFoundError("not_found")
     if not is_htmx(request):
         return RedirectResponse(PAGE, 303)
     title = translator(reader_language(request))(f"console.knowledge.{outcome}")
-    return await _page(request, staff, Notice("ok", "check", title))
+    return await _page(request, staff, Notice("ok", "check", title), words=words)
 
 
 router.include_router(api)

@@ -133,3 +133,20 @@ def test_without_script_the_form_takes_files_too(
     again = client.post("/console/knowledge/documents", data=form, files=files)
     assert again.status_code == 409
     assert 'role="alert"' in again.text
+
+
+def test_documents_are_found_by_their_names_and_only_by_their_own_company(
+    sign_in: SignIn, acme: Company, rival: Company, tmp_path: Path
+) -> None:
+    for company in (acme, rival):
+        path = tmp_path / f"Póliza_de_garantía-{company.slug}.txt"
+        path.write_text(f"Dura un año. {company.slug}")
+        assert add(sign_in(company, "supervisor"), company, path).status_code == 202
+    for typed in ("garantia", "poliza gar", "PÓLIZAS", f"garantia-{acme.slug}", acme.bot_name):
+        shown = sign_in(acme, "operador").get("/console/knowledge", params={"q": typed}).text
+        assert f"Póliza_de_garantía-{acme.slug}" in shown, typed
+        assert f"Póliza_de_garantía-{rival.slug}" not in shown
+    for typed in ("televisor", "'", ":*", "\\", "😀", "\0", "x" * 10_000):
+        answer = sign_in(acme, "owner").get("/console/knowledge", params={"q": typed})
+        assert answer.status_code == 200
+        assert (acme.slug in answer.text.split("<tbody>")[-1]) == (typed == "\0"), typed
