@@ -818,6 +818,216 @@ $$;
 
 ALTER FUNCTION jobs.procrastinate_update_heartbeat_v1(worker_id bigint) OWNER TO neurant_owner;
 
+-- Name: accept_invitation(bytea, uuid, text, text, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.accept_invitation(p_token_digest bytea, p_auth_user uuid, p_first_name text DEFAULT NULL::text, p_last_name text DEFAULT NULL::text, p_now timestamp with time zone DEFAULT now()) RETURNS TABLE(outcome text, company_id uuid, user_id uuid)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_company uuid;
+  v_invitation public.user_invitations;
+  v_email text := (select lower(a.email) from auth.users a where a.id = p_auth_user);
+  v_user uuid;
+begin
+  select c.id into v_company
+  from public.user_invitations i
+  join public.companies c on c.id = i.company_id and c.subscription_status <> 'cancelled'
+  where i.token_digest = p_token_digest;
+  perform from public.companies c
+  where c.id = v_company and c.subscription_status <> 'cancelled' for no key update;
+  if found then
+    select i.* into v_invitation from public.user_invitations i
+    where i.company_id = v_company and i.token_digest = p_token_digest for update;
+  end if;
+  if v_invitation.id is null then
+    return query select 'unknown', null::uuid, null::uuid;
+    return;
+  end if;
+  if v_invitation.status = 'pending' and v_invitation.expires_at <= p_now then
+    update public.user_invitations i set status = 'expired'
+    where i.company_id = v_company and i.id = v_invitation.id;
+    v_invitation.status := 'expired';
+  end if;
+  if v_invitation.status <> 'pending' then
+    return query select v_invitation.status::text
+      || case v_invitation.status when 'accepted' then '_before' else '' end, null::uuid, null::uuid;
+    return;
+  end if;
+  if v_email is distinct from v_invitation.email then
+    return query select 'email_mismatch', null::uuid, null::uuid;
+    return;
+  end if;
+  if exists (
+    select from public.users u
+    where u.company_id = v_company and (u.email = v_email or u.auth_user_id = p_auth_user))
+  then
+    return query select 'already_member', null::uuid, null::uuid;
+    return;
+  end if;
+  update public.user_invitations i set status = 'accepted', accepted_at = p_now
+  where i.company_id = v_company and i.id = v_invitation.id;
+  insert into public.users (company_id, auth_user_id, email, first_name, last_name, role,
+    invited_by, invited_at, accepted_invitation_at, created_by)
+  values (v_company, p_auth_user, v_email,
+    coalesce(p_first_name, v_invitation.first_name, split_part(v_email, '@', 1)),
+    coalesce(p_last_name, v_invitation.last_name, ''), v_invitation.role,
+    v_invitation.invited_by, v_invitation.sent_at, p_now, v_invitation.invited_by)
+  returning id into v_user;
+  update public.user_invitations i set accepted_by_user_id = v_user
+  where i.company_id = v_company and i.id = v_invitation.id;
+  return query select 'accepted', v_company, v_user;
+end $$;
+
+ALTER FUNCTION private.accept_invitation(p_token_digest bytea, p_auth_user uuid, p_first_name text, p_last_name text, p_now timestamp with time zone) OWNER TO neurant_router;
+
+-- Name: FUNCTION accept_invitation(p_token_digest bytea, p_auth_user uuid, p_first_name text, p_last_name text, p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.accept_invitation(p_token_digest bytea, p_auth_user uuid, p_first_name text, p_last_name text, p_now timestamp with time zone) IS 'A login whose e-mail was invited becomes a member, in the invitation''s seat (NA002 where the limit was lowered meanwhile): accepted, unknown, expired (and marked so), cancelled, accepted_before, email_mismatch or already_member. One of two who race wins. Definer: who accepts is no member yet.';
+
+-- Name: advance_status(); Type: FUNCTION; Schema: private; Owner: neurant_owner
+
+CREATE FUNCTION private.advance_status() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    AS $$
+begin
+  if new.status <> old.status and not (case old.status
+    when 'pending' then true
+    when 'sent' then new.status in ('delivered', 'read', 'failed')
+    when 'delivered' then new.status = 'read'
+    when 'unknown' then new.status in ('pending', 'sent', 'delivered', 'read', 'failed')
+    -- Sent again by a person; or the channel failed to say that it had arrived after all.
+    when 'failed' then new.status in ('pending', 'delivered', 'read')
+    else false end)
+  then
+    new.status := old.status;
+  end if;
+  -- Each moment is written once, with its state, and never before the one that it follows.
+  new.delivered_at := case when new.status in ('delivered', 'read')
+    then coalesce(old.delivered_at, new.delivered_at, least(now(), new.read_at)) end;
+  new.read_at := case when new.status = 'read'
+    then coalesce(old.read_at, greatest(coalesce(new.read_at, now()), new.delivered_at)) end;
+  return new;
+end $$;
+
+ALTER FUNCTION private.advance_status() OWNER TO neurant_owner;
+
+-- Name: FUNCTION advance_status(); Type: COMMENT; Schema: private; Owner: neurant_owner
+
+COMMENT ON FUNCTION private.advance_status() IS 'Takes an event of delivery only forwards: one that is late, doubled or contradicts a better one changes nothing.';
+
+-- Name: anchor_date(date, integer); Type: FUNCTION; Schema: private; Owner: neurant_owner
+
+CREATE FUNCTION private.anchor_date(p_in date, p_day integer) RETURNS date
+    LANGUAGE sql IMMUTABLE STRICT
+    SET search_path TO ''
+    AS $$
+  select least(
+    date_trunc('month', p_in::timestamp)::date + (p_day - 1),
+    (date_trunc('month', p_in::timestamp) + interval '1 month - 1 day')::date)
+$$;
+
+ALTER FUNCTION private.anchor_date(p_in date, p_day integer) OWNER TO neurant_owner;
+
+-- Name: FUNCTION anchor_date(p_in date, p_day integer); Type: COMMENT; Schema: private; Owner: neurant_owner
+
+COMMENT ON FUNCTION private.anchor_date(p_in date, p_day integer) IS 'The anchor day in the month of a date: its last day where the month is too short.';
+
+-- Name: apply_due_plan_changes(timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.apply_due_plan_changes(p_now timestamp with time zone DEFAULT now()) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_company public.companies;
+  v_exceeded text[];
+  v_applied integer := 0;
+begin
+  for v_company in
+    -- What somebody changes right now comes at the next turn.
+    select c.* from public.companies c
+    where c.next_plan is not null and c.plan_change_scheduled_at <= p_now
+      and c.subscription_status <> 'cancelled'
+    order by c.id for no key update skip locked
+  loop
+    v_exceeded := private.exceeded_limits(v_company.id, v_company.next_plan, p_now);
+    if v_exceeded = '{}' then
+      perform private.apply_plan(v_company.id, v_company.next_plan);
+      perform private.notify_users(v_company.id, '{owner,administrador}', 'plan_changed',
+        jsonb_build_object('plan', v_company.next_plan));
+      v_applied := v_applied + 1;
+      continue;
+    end if;
+    insert into public.plan_alerts (company_id, subject, level, period_start)
+    values (v_company.id, 'plan_change', 100, private.month_start(
+      (p_now at time zone v_company.timezone)::date, v_company.monthly_anchor_day))
+    on conflict do nothing;
+    if found then
+      perform private.notify_users(v_company.id, '{owner,administrador}', 'plan_change_waits',
+        jsonb_build_object('plan', v_company.next_plan, 'limits', v_exceeded));
+    end if;
+  end loop;
+  return v_applied;
+end $$;
+
+ALTER FUNCTION private.apply_due_plan_changes(p_now timestamp with time zone) OWNER TO neurant_router;
+
+-- Name: FUNCTION apply_due_plan_changes(p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.apply_due_plan_changes(p_now timestamp with time zone) IS 'Begins the smaller plans that are due, where the company''s use fits; where it does not, says so once a month and waits. How many began. Definer: over all companies.';
+
+-- Name: apply_plan(uuid, public.subscription_plan_enum); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.apply_plan(p_company uuid, p_plan public.subscription_plan_enum) RETURNS void
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  update public.companies c
+  set subscription_plan = p.plan,
+    monthly_message_limit = p.monthly_message_limit,
+    max_chatbots = p.max_chatbots,
+    max_users = p.max_users,
+    max_integrations = p.max_integrations,
+    max_document_characters = p.max_document_characters,
+    max_storage_mb = p.max_storage_mb,
+    max_hitl_concurrent = p.max_hitl_concurrent,
+    plan_changed_at = now(),
+    next_plan = null,
+    plan_change_scheduled_at = null
+  from public.plans p
+  where c.id = p_company and p.plan = p_plan
+$$;
+
+ALTER FUNCTION private.apply_plan(p_company uuid, p_plan public.subscription_plan_enum) OWNER TO neurant_router;
+
+-- Name: FUNCTION apply_plan(p_company uuid, p_plan public.subscription_plan_enum); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.apply_plan(p_company uuid, p_plan public.subscription_plan_enum) IS 'Gives a company the limits of a plan, whatever its use. Definer: called by definers; plan and limits are nobody''s to write by hand.';
+
+-- Name: attends_while_active(); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.attends_while_active() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  -- Locked: somebody who is deactivated at this moment takes nothing more.
+  perform from public.users u
+  where u.company_id = new.company_id and u.id = new.operator_id and u.is_active for share;
+  if not found then
+    raise exception 'only an active user attends a conversation' using errcode = 'insufficient_privilege';
+  end if;
+  return new;
+end $$;
+
+ALTER FUNCTION private.attends_while_active() OWNER TO neurant_router;
+
+-- Name: FUNCTION attends_while_active(); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.attends_while_active() IS 'Definer: an operador may not see every colleague, but the rule holds for all.';
+
 -- Name: can_work_on(uuid); Type: FUNCTION; Schema: private; Owner: neurant_router
 
 CREATE FUNCTION private.can_work_on(p_conversation uuid) RETURNS boolean
@@ -837,6 +1047,104 @@ ALTER FUNCTION private.can_work_on(p_conversation uuid) OWNER TO neurant_router;
 -- Name: FUNCTION can_work_on(p_conversation uuid); Type: COMMENT; Schema: private; Owner: neurant_router
 
 COMMENT ON FUNCTION private.can_work_on(p_conversation uuid) IS 'May the verified staff member see and serve this conversation? Definer: used by definers, whose own policies see every company.';
+
+-- Name: cancel_invitation(uuid); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.cancel_invitation(p_invitation uuid) RETURNS text
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_company uuid := private.company_id();
+  v_known public.user_invitations;
+begin
+  if not private.manages_company() then
+    return 'forbidden';
+  end if;
+  perform from public.companies c where c.id = v_company for no key update;
+  select i.* into v_known from public.user_invitations i
+  where i.company_id = v_company and i.id = p_invitation for update;
+  if v_known.id is null then
+    return 'not_found';
+  end if;
+  if not private.stands_above(v_known.role) then
+    return 'forbidden';
+  end if;
+  if v_known.status <> 'pending' then
+    return 'closed';
+  end if;
+  update public.user_invitations i set status = 'cancelled'
+  where i.company_id = v_company and i.id = p_invitation;
+  return 'cancelled';
+end $$;
+
+ALTER FUNCTION private.cancel_invitation(p_invitation uuid) OWNER TO neurant_router;
+
+-- Name: FUNCTION cancel_invitation(p_invitation uuid); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.cancel_invitation(p_invitation uuid) IS 'Takes a pending invitation back and frees its seat: cancelled, closed, forbidden or not_found. Definer, as invite_user.';
+
+-- Name: cancel_plan_change(); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.cancel_plan_change() RETURNS text
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  if private.user_role() is distinct from 'owner' then
+    return 'forbidden';
+  end if;
+  update public.companies c set next_plan = null, plan_change_scheduled_at = null
+  where c.id = (select private.company_id()) and c.next_plan is not null;
+  return case when found then 'cancelled' else 'nothing_scheduled' end;
+end $$;
+
+ALTER FUNCTION private.cancel_plan_change() OWNER TO neurant_router;
+
+-- Name: FUNCTION cancel_plan_change(); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.cancel_plan_change() IS 'The owner keeps the plan after all: cancelled, nothing_scheduled or forbidden. Definer, as change_plan.';
+
+-- Name: change_plan(public.subscription_plan_enum, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.change_plan(p_plan public.subscription_plan_enum, p_now timestamp with time zone DEFAULT now()) RETURNS text
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_company public.companies;
+  v_from smallint;
+  v_to public.plans;
+begin
+  if private.user_role() is distinct from 'owner' then
+    return 'forbidden';
+  end if;
+  select c.* into v_company from public.companies c
+  where c.id = (select private.company_id()) for no key update;
+  select p.rank into v_from from public.plans p where p.plan = v_company.subscription_plan;
+  select p.* into v_to from public.plans p where p.plan = p_plan;
+  if v_to.rank = v_from then
+    return 'unchanged';
+  end if;
+  if v_to.rank < v_from then
+    update public.companies c
+    set next_plan = p_plan,
+      plan_change_scheduled_at = (select private.next_month_start(v_company.id, p_now))
+    where c.id = v_company.id;
+    return 'scheduled';
+  end if;
+  if v_to.monthly_price_usd is null then
+    return 'not_for_sale';
+  end if;
+  perform private.apply_plan(v_company.id, p_plan);
+  return 'upgraded';
+end $$;
+
+ALTER FUNCTION private.change_plan(p_plan public.subscription_plan_enum, p_now timestamp with time zone) OWNER TO neurant_router;
+
+-- Name: FUNCTION change_plan(p_plan public.subscription_plan_enum, p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.change_plan(p_plan public.subscription_plan_enum, p_now timestamp with time zone) IS 'The owner changes the plan: upgraded at once, scheduled for the end of the month where it is a smaller one, unchanged, not_for_sale (without a price: talk to us) or forbidden. Definer: plan and limits are nobody''s to write by hand.';
 
 -- Name: check_operator_role(); Type: FUNCTION; Schema: private; Owner: neurant_router
 
@@ -1025,6 +1333,32 @@ ALTER FUNCTION private.claims() OWNER TO neurant_owner;
 
 COMMENT ON FUNCTION private.claims() IS 'What the process says of the caller in this transaction. Never trusted by itself: private.company_id() verifies it.';
 
+-- Name: close_company(); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.close_company() RETURNS text
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_company uuid := private.company_id();
+begin
+  if private.user_role() is distinct from 'owner' then
+    return 'forbidden';
+  end if;
+  update public.companies c
+  set subscription_status = 'cancelled', subscription_ends_at = now(), next_plan = null,
+    plan_change_scheduled_at = null
+  where c.id = v_company;
+  delete from public.login_sessions s where s.company_id = v_company;
+  return 'closed';
+end $$;
+
+ALTER FUNCTION private.close_company() OWNER TO neurant_router;
+
+-- Name: FUNCTION close_company(); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.close_company() IS 'The owner closes the company: nobody gets in any more, nothing is deleted: closed or forbidden. Definer: a company''s status is nobody''s to write by hand.';
+
 -- Name: close_login_session(bytea); Type: FUNCTION; Schema: private; Owner: neurant_router
 
 CREATE FUNCTION private.close_login_session(p_token_digest bytea) RETURNS void
@@ -1039,6 +1373,52 @@ ALTER FUNCTION private.close_login_session(p_token_digest bytea) OWNER TO neuran
 -- Name: FUNCTION close_login_session(p_token_digest bytea); Type: COMMENT; Schema: private; Owner: neurant_router
 
 COMMENT ON FUNCTION private.close_login_session(p_token_digest bytea) IS 'Logout. Definer, as login_session.';
+
+-- Name: close_month(uuid, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.close_month(p_company uuid, p_now timestamp with time zone) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_company public.companies;
+  v_start date;
+  v_count integer;
+begin
+  select c.* into v_company from public.companies c where c.id = p_company for no key update;
+  v_start := private.month_start(
+    (p_now at time zone v_company.timezone)::date, v_company.monthly_anchor_day);
+  if v_start <= v_company.monthly_reset_date then
+    return null;
+  end if;
+  v_count := v_company.monthly_message_count + private.lock_usage(p_company);
+  update public.usage_slots s set used = 0, granted = 0
+  where s.company_id = p_company and s.granted > 0;
+  update public.companies c set monthly_message_count = 0, monthly_reset_date = v_start
+  where c.id = p_company;
+  return v_count;
+end $$;
+
+ALTER FUNCTION private.close_month(p_company uuid, p_now timestamp with time zone) OWNER TO neurant_router;
+
+-- Name: FUNCTION close_month(p_company uuid, p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.close_month(p_company uuid, p_now timestamp with time zone) IS 'Begins the company''s new month if one has begun at that moment; what the old one came to, or null. Definer: counters are nobody''s to write by hand.';
+
+-- Name: companies_to_drain(); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.companies_to_drain() RETURNS SETOF uuid
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  select distinct s.company_id from public.usage_slots s where s.used > 0 order by s.company_id
+$$;
+
+ALTER FUNCTION private.companies_to_drain() OWNER TO neurant_router;
+
+-- Name: FUNCTION companies_to_drain(); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.companies_to_drain() IS 'Companies whose slots hold what monthly_message_count does not yet. Definer: over all companies; only ids leave.';
 
 -- Name: company_id(); Type: FUNCTION; Schema: private; Owner: neurant_router
 
@@ -1082,6 +1462,80 @@ ALTER FUNCTION private.company_id() OWNER TO neurant_router;
 
 COMMENT ON FUNCTION private.company_id() IS 'The company of the verified caller, or null: then no policy shows or takes a row. Definer: it must read users and companies that the caller may not see.';
 
+-- Name: count_chatbot(); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.count_chatbot() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_change integer := (tg_op <> 'DELETE' and new.retired_at is null)::integer
+    - (tg_op <> 'INSERT' and old.retired_at is null)::integer;
+begin
+  if v_change <> 0 then
+    perform private.use_plan(coalesce(new.company_id, old.company_id), 'max_chatbots', v_change);
+  end if;
+  return null;
+end $$;
+
+ALTER FUNCTION private.count_chatbot() OWNER TO neurant_router;
+
+-- Name: FUNCTION count_chatbot(); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.count_chatbot() IS 'Definer: whoever may make a bot may not write counters.';
+
+-- Name: count_document(); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.count_document() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_company uuid := coalesce(new.company_id, old.company_id);
+  v_is boolean := tg_op <> 'DELETE' and new.retired_at is null;
+  v_was boolean := tg_op <> 'INSERT' and old.retired_at is null;
+  v_bytes bigint := case when v_is then new.file_size_bytes else 0 end
+    - case when v_was then old.file_size_bytes else 0 end;
+  v_characters bigint := case when v_is then coalesce(new.character_count, 0) else 0 end
+    - case when v_was then coalesce(old.character_count, 0) else 0 end;
+begin
+  if v_bytes <> 0 then
+    perform private.use_plan(v_company, 'max_storage_mb', v_bytes);
+  end if;
+  if v_characters <> 0 then
+    perform private.use_plan(v_company, 'max_document_characters', v_characters);
+  end if;
+  return null;
+end $$;
+
+ALTER FUNCTION private.count_document() OWNER TO neurant_router;
+
+-- Name: FUNCTION count_document(); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.count_document() IS 'Definer: whoever adds a document, or the worker that reads it, may not write counters.';
+
+-- Name: count_integration(); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.count_integration() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_change integer := (tg_op <> 'DELETE' and coalesce(new.is_active, false))::integer
+    - (tg_op <> 'INSERT' and coalesce(old.is_active, false))::integer;
+begin
+  if v_change <> 0 then
+    perform private.use_plan(coalesce(new.company_id, old.company_id), 'max_integrations', v_change);
+  end if;
+  return null;
+end $$;
+
+ALTER FUNCTION private.count_integration() OWNER TO neurant_router;
+
+-- Name: FUNCTION count_integration(); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.count_integration() IS 'Definer: nobody may write counters.';
+
 -- Name: count_integration_request(); Type: FUNCTION; Schema: private; Owner: neurant_router
 
 CREATE FUNCTION private.count_integration_request() RETURNS trigger
@@ -1104,6 +1558,57 @@ ALTER FUNCTION private.count_integration_request() OWNER TO neurant_router;
 
 COMMENT ON FUNCTION private.count_integration_request() IS 'The counters of an integration follow its log. Definer: nobody may write them by hand.';
 
+-- Name: count_invitation(); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.count_invitation() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_change integer := (tg_op <> 'DELETE' and coalesce(new.status = 'pending', false))::integer
+    - (tg_op <> 'INSERT' and coalesce(old.status = 'pending', false))::integer;
+begin
+  if v_change <> 0 then
+    perform private.use_plan(coalesce(new.company_id, old.company_id), 'max_users', v_change);
+  end if;
+  return null;
+end $$;
+
+ALTER FUNCTION private.count_invitation() OWNER TO neurant_router;
+
+-- Name: FUNCTION count_invitation(); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.count_invitation() IS 'Definer: nobody may write counters.';
+
+-- Name: count_takeover(); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.count_takeover() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_change integer := (tg_op <> 'DELETE' and coalesce(new.status = 'active', false))::integer
+    - (tg_op <> 'INSERT' and coalesce(old.status = 'active', false))::integer;
+  v_company public.companies;
+begin
+  if v_change <> 0 then
+    perform private.use_plan(
+      coalesce(new.company_id, old.company_id), 'max_hitl_concurrent', v_change);
+  elsif tg_op = 'INSERT' and new.status = 'pending' then
+    select c.* into v_company from public.companies c where c.id = new.company_id;
+    if v_company.max_hitl_concurrent = 0 then
+      perform private.refuse_over_limit('max_hitl_concurrent', v_company.current_hitl_count, 0);
+    end if;
+  end if;
+  return null;
+end $$;
+
+ALTER FUNCTION private.count_takeover() OWNER TO neurant_router;
+
+-- Name: FUNCTION count_takeover(); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.count_takeover() IS 'Counts the takeovers that a person attends; one may wait in the queue unless the plan has none at all. Definer: nobody may write counters.';
+
 -- Name: count_template_use(); Type: FUNCTION; Schema: private; Owner: neurant_router
 
 CREATE FUNCTION private.count_template_use() RETURNS trigger
@@ -1120,6 +1625,51 @@ ALTER FUNCTION private.count_template_use() OWNER TO neurant_router;
 -- Name: FUNCTION count_template_use(); Type: COMMENT; Schema: private; Owner: neurant_router
 
 COMMENT ON FUNCTION private.count_template_use() IS 'How many bots began from a template. Definer: nobody who serves traffic may write templates.';
+
+-- Name: count_user(); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.count_user() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_change integer := (tg_op <> 'DELETE' and coalesce(new.is_active, false))::integer
+    - (tg_op <> 'INSERT' and coalesce(old.is_active, false))::integer;
+begin
+  if v_change <> 0 then
+    perform private.use_plan(coalesce(new.company_id, old.company_id), 'max_users', v_change);
+  end if;
+  return null;
+end $$;
+
+ALTER FUNCTION private.count_user() OWNER TO neurant_router;
+
+-- Name: FUNCTION count_user(); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.count_user() IS 'Definer: nobody may write counters.';
+
+-- Name: create_login(text, text, boolean); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.create_login(p_email text, p_encrypted_password text, p_is_confirmed boolean DEFAULT false) RETURNS uuid
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_login uuid;
+begin
+  insert into auth.users (email, encrypted_password, email_confirmed_at)
+  values (lower(p_email), p_encrypted_password, case when p_is_confirmed then now() end)
+  returning id into v_login;
+  return v_login;
+exception when unique_violation then
+  return null;
+end $$;
+
+ALTER FUNCTION private.create_login(p_email text, p_encrypted_password text, p_is_confirmed boolean) OWNER TO neurant_router;
+
+-- Name: FUNCTION create_login(p_email text, p_encrypted_password text, p_is_confirmed boolean); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.create_login(p_email text, p_encrypted_password text, p_is_confirmed boolean) IS 'A login for an e-mail address; null where there is one already, however it is written. Definer: auth is closed to everybody, and who signs up is nobody yet.';
 
 -- Name: decide_transfer(uuid, boolean); Type: FUNCTION; Schema: private; Owner: neurant_router
 
@@ -1220,6 +1770,205 @@ ALTER FUNCTION private.derive_chatbot_channels() OWNER TO neurant_router;
 -- Name: FUNCTION derive_chatbot_channels(); Type: COMMENT; Schema: private; Owner: neurant_router
 
 COMMENT ON FUNCTION private.derive_chatbot_channels() IS 'Definer: nobody may write chatbots.channels by hand; it follows channel_accounts.';
+
+-- Name: drain_message_usage(uuid); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.drain_message_usage(p_company uuid) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_used integer;
+begin
+  perform from public.companies c where c.id = p_company for no key update;
+  v_used := private.lock_usage(p_company);
+  -- Takes unused grants back too (a trigger does), so idle slots do not hold room for ever.
+  update public.usage_slots s set used = 0, granted = 0
+  where s.company_id = p_company and s.granted > 0;
+  if v_used > 0 then
+    update public.companies c set monthly_message_count = c.monthly_message_count + v_used
+    where c.id = p_company;
+  end if;
+  return v_used;
+end $$;
+
+ALTER FUNCTION private.drain_message_usage(p_company uuid) OWNER TO neurant_router;
+
+-- Name: FUNCTION drain_message_usage(p_company uuid); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.drain_message_usage(p_company uuid) IS 'Moves what the slots of a company counted into monthly_message_count; how many. Definer: counters are nobody''s to write by hand.';
+
+-- Name: draw_allowance(uuid, smallint); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.draw_allowance(p_company uuid, p_slot smallint) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_company public.companies;
+  v_used bigint;
+  v_room bigint;
+  v_slots integer;
+  v_until timestamptz;
+begin
+  perform private.close_month(p_company, now());
+  insert into public.usage_slots (company_id, slot) values (p_company, p_slot) on conflict do nothing;
+  v_used := private.lock_usage(p_company);
+  select c.* into v_company from public.companies c where c.id = p_company;
+  select count(*) into v_slots from public.usage_slots s where s.company_id = p_company;
+  v_used := v_used + v_company.monthly_message_count;
+  v_room := case v_company.monthly_message_limit
+    when -1 then 1000000000 else v_company.monthly_message_limit - v_used end;
+  if v_room <= 0 then
+    raise exception 'limit reached: monthly_message_limit' using errcode = 'NA002',
+      detail = jsonb_build_object('limit', 'monthly_message_limit', 'used', v_used,
+        'allowed', v_company.monthly_message_limit);
+  end if;
+  v_until := private.anchor_date(
+    (date_trunc('month', v_company.monthly_reset_date::timestamp) + interval '1 month')::date,
+    v_company.monthly_anchor_day)::timestamp at time zone v_company.timezone;
+  update public.usage_slots s
+  set used = s.used + (s.slot = p_slot)::integer,
+    -- An equal share each; what does not divide goes to whoever asks.
+    granted = s.used + v_room / v_slots
+      + case when s.slot = p_slot then v_room % v_slots else 0 end,
+    granted_until = v_until
+  where s.company_id = p_company;
+end $$;
+
+ALTER FUNCTION private.draw_allowance(p_company uuid, p_slot smallint) OWNER TO neurant_router;
+
+-- Name: FUNCTION draw_allowance(p_company uuid, p_slot smallint); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.draw_allowance(p_company uuid, p_slot smallint) IS 'Counts one message when its slot has used up its grant: shares out anew what is left of the month, or NA002. Waits for every message that is being counted, so it never refuses while there is room. Definer: the slots are nobody''s to touch.';
+
+-- Name: due_reminders(timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.due_reminders(p_now timestamp with time zone DEFAULT now()) RETURNS TABLE(company_id uuid, invitation_id uuid)
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  with due as (
+    select i.company_id, i.id
+    from public.user_invitations i
+    join public.companies c on c.id = i.company_id and c.subscription_status <> 'cancelled'
+    where i.status = 'pending' and i.expires_at > p_now
+      and (i.reminder_count = 0 and i.sent_at <= p_now - interval '3 days'
+        or i.reminder_count = 1 and i.sent_at <= p_now - interval '6 days')
+    for update of i skip locked
+  )
+  update public.user_invitations i
+  set reminder_count = i.reminder_count + 1, reminder_sent_at = p_now
+  from due
+  where i.company_id = due.company_id and i.id = due.id
+  returning i.company_id, i.id
+$$;
+
+ALTER FUNCTION private.due_reminders(p_now timestamp with time zone) OWNER TO neurant_router;
+
+-- Name: FUNCTION due_reminders(p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.due_reminders(p_now timestamp with time zone) IS 'Claims the reminders that are due, after three days and after six: each invitation is given out once for each. Definer: over all companies; only ids leave.';
+
+-- Name: escalate_waiting(timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.escalate_waiting(p_now timestamp with time zone DEFAULT now()) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_escalated integer;
+begin
+  with late as (
+    select s.company_id, s.id
+    from public.hitl_sessions s
+    join public.chatbots b on b.company_id = s.company_id and b.id = s.chatbot_id
+    join public.companies c on c.id = s.company_id and c.subscription_status <> 'cancelled'
+    where s.status = 'pending' and s.escalated_at is null
+      and s.opened_at <= p_now - b.auto_escalate_after_minutes * interval '1 minute'
+    order by s.company_id, s.id
+    for update of s skip locked
+  ),
+  escalated as (
+    update public.hitl_sessions s set escalated_at = p_now
+    from late
+    where s.company_id = late.company_id and s.id = late.id
+    returning s.company_id, s.conversation_id, s.chatbot_id
+  ),
+  told as (
+    -- The supervisor in charge; where there is none, everybody from supervisor up.
+    insert into public.notifications (company_id, user_id, kind, details)
+    select e.company_id, u.id, 'customer_waiting',
+      jsonb_build_object('conversation_id', e.conversation_id)
+    from escalated e
+    left join public.chatbot_supervisors k
+      on k.company_id = e.company_id and k.chatbot_id = e.chatbot_id
+    join public.users u on u.company_id = e.company_id and u.is_active
+      and case when k.supervisor_id is null then u.role <> 'operador'
+        else u.id = k.supervisor_id or u.role in ('owner', 'administrador') end
+  )
+  select count(*) into v_escalated from escalated;
+  return v_escalated;
+end $$;
+
+ALTER FUNCTION private.escalate_waiting(p_now timestamp with time zone) OWNER TO neurant_router;
+
+-- Name: FUNCTION escalate_waiting(p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.escalate_waiting(p_now timestamp with time zone) IS 'Tells those in charge of customers who wait too long, once each, over all companies; how many. Definer: a timer has no company.';
+
+-- Name: exceeded_limits(uuid, public.subscription_plan_enum, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.exceeded_limits(p_company uuid, p_plan public.subscription_plan_enum, p_now timestamp with time zone) RETURNS text[]
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  select coalesce(array_agg(u.limit_name), '{}')
+  from private.plan_use(p_company, p_now) u
+  join public.plans p on p.plan = p_plan
+  cross join lateral (select (to_jsonb(p) ->> u.limit_name)::bigint as allowed) there
+  where u.limit_name <> 'monthly_message_limit'  -- a new month begins with the new plan
+    and there.allowed <> -1
+    and u.used > there.allowed * case u.limit_name when 'max_storage_mb' then 1048576 else 1 end
+$$;
+
+ALTER FUNCTION private.exceeded_limits(p_company uuid, p_plan public.subscription_plan_enum, p_now timestamp with time zone) OWNER TO neurant_router;
+
+-- Name: FUNCTION exceeded_limits(p_company uuid, p_plan public.subscription_plan_enum, p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.exceeded_limits(p_company uuid, p_plan public.subscription_plan_enum, p_now timestamp with time zone) IS 'The limits of a plan in which a company''s use does not fit. Lock the company first. Definer, as plan_use.';
+
+-- Name: expire_invitations(timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.expire_invitations(p_now timestamp with time zone DEFAULT now()) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_company uuid;
+  v_now integer;
+  v_expired integer := 0;
+begin
+  for v_company in
+    select c.id from public.companies c
+    where exists (
+      select from public.user_invitations i
+      where i.company_id = c.id and i.status = 'pending' and i.expires_at <= p_now)
+    order by c.id for no key update skip locked
+  loop
+    update public.user_invitations i set status = 'expired'
+    where i.company_id = v_company and i.status = 'pending' and i.expires_at <= p_now;
+    get diagnostics v_now = row_count;
+    v_expired := v_expired + v_now;
+  end loop;
+  return v_expired;
+end $$;
+
+ALTER FUNCTION private.expire_invitations(p_now timestamp with time zone) OWNER TO neurant_router;
+
+-- Name: FUNCTION expire_invitations(p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.expire_invitations(p_now timestamp with time zone) IS 'Marks invitations that ran out and frees their seats; how many. Definer: over all companies.';
 
 -- Name: expire_transfers(timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
 
@@ -1340,28 +2089,47 @@ begin
     p_action := 'none';
     outcome := 'fenced';
   end if;
-  if p_action in ('answer', 'escalate') and p_content is not null then
-    insert into public.messages (company_id, conversation_id, chatbot_id, channel_account_id,
-      sender_type, content, knowledge_sources, used_knowledge_base, confidence_score, model_used,
-      processing_time_ms)
-    values (v_company, p_conversation, v_conversation.chatbot_id,
-      v_conversation.channel_account_id, 'bot', p_content, p_sources, p_sources <> '[]',
-      p_confidence, p_model, p_processing_ms)
-    returning id into v_message;
-  elsif p_action = 'notice' then
-    insert into public.messages (company_id, conversation_id, chatbot_id, channel_account_id,
-      sender_type, content)
-    values (v_company, p_conversation, v_conversation.chatbot_id,
-      v_conversation.channel_account_id, 'system', p_content)
-    returning id into v_message;
-  end if;
   if p_action = 'escalate' then
+    -- A takeover may be counted on the company's row, which comes before a message's slot.
+    perform from public.companies k where k.id = v_company for no key update;
+  end if;
+  if p_action in ('answer', 'escalate') and p_content is not null then
+    begin
+      insert into public.messages (company_id, conversation_id, chatbot_id, channel_account_id,
+        sender_type, content, knowledge_sources, used_knowledge_base, confidence_score, model_used,
+        processing_time_ms)
+      values (v_company, p_conversation, v_conversation.chatbot_id,
+        v_conversation.channel_account_id, 'bot', p_content, p_sources, p_sources <> '[]',
+        p_confidence, p_model, p_processing_ms)
+      returning id into v_message;
+    exception when sqlstate 'NA002' then
+      p_action := 'limit';
+    end;
+  elsif p_action = 'notice' then
+    v_message := private.give_notice(v_company, p_conversation, p_content);
+  end if;
+  if p_action = 'limit' then
+    outcome := 'limited';
+    v_message := private.tell_of_limit(v_company, p_conversation);
+    p_reason := coalesce(p_reason, 'limit_reached');
+  end if;
+  if p_action = 'escalate' or p_action = 'limit' and exists (
+    select from public.chatbots b
+    where b.company_id = v_company and b.id = v_conversation.chatbot_id and b.hitl_enabled)
+  then
     -- Said as part of the handover: the takeover that follows must not cancel it.
     update public.outbox o set fence = null
     where o.company_id = v_company and o.message_id = v_message;
-    insert into public.hitl_sessions
-      (company_id, conversation_id, chatbot_id, reason, reason_detail)
-    values (v_company, p_conversation, v_conversation.chatbot_id, p_reason, p_detail);
+    begin
+      insert into public.hitl_sessions
+        (company_id, conversation_id, chatbot_id, reason, reason_detail)
+      values (v_company, p_conversation, v_conversation.chatbot_id, p_reason, p_detail);
+    exception when sqlstate 'NA002' then
+      -- All the people that the plan allows are taken: whoever asked for one is told so.
+      if v_message is null and p_action = 'escalate' then
+        v_message := private.give_notice(v_company, p_conversation, 'hitl_full');
+      end if;
+    end;
   end if;
   if v_request.wanted_seq > p_read_seq then
     update public.reply_requests r
@@ -1378,7 +2146,7 @@ ALTER FUNCTION private.finish_reply(p_conversation uuid, p_token uuid, p_fence b
 
 -- Name: FUNCTION finish_reply(p_conversation uuid, p_token uuid, p_fence bigint, p_read_seq bigint, p_action text, p_content text, p_sources jsonb, p_confidence numeric, p_model text, p_processing_ms integer, p_reason text, p_detail text); Type: COMMENT; Schema: private; Owner: neurant_router
 
-COMMENT ON FUNCTION private.finish_reply(p_conversation uuid, p_token uuid, p_fence bigint, p_read_seq bigint, p_action text, p_content text, p_sources jsonb, p_confidence numeric, p_model text, p_processing_ms integer, p_reason text, p_detail text) IS 'Writes what a reply came to (answer, escalate, notice, none) if its lease and the conversation''s fence still hold, and settles the request. Outcome: done, fenced, superseded (more happened meanwhile: claim again) or lost. Definer: sender, queue and takeover are not the worker''s to write by hand.';
+COMMENT ON FUNCTION private.finish_reply(p_conversation uuid, p_token uuid, p_fence bigint, p_read_seq bigint, p_action text, p_content text, p_sources jsonb, p_confidence numeric, p_model text, p_processing_ms integer, p_reason text, p_detail text) IS 'Writes what a reply came to (answer, escalate, notice, limit, none) if its lease and the conversation''s fence still hold, and settles the request. Outcome: done, limited (no bot message is left this month: the notice, and a person), fenced, superseded (more happened meanwhile: claim again) or lost. Definer: sender, queue and takeover are not the worker''s to write by hand.';
 
 -- Name: follow_hitl_session(); Type: FUNCTION; Schema: private; Owner: neurant_router
 
@@ -1412,6 +2180,26 @@ ALTER FUNCTION private.follow_hitl_session() OWNER TO neurant_router;
 -- Name: FUNCTION follow_hitl_session(); Type: COMMENT; Schema: private; Owner: neurant_router
 
 COMMENT ON FUNCTION private.follow_hitl_session() IS 'hitl_sessions is the truth; the conversation''s HITL columns follow it, the fence rises, and a system line tells everybody. Definer: nobody may write those by hand.';
+
+-- Name: give_notice(uuid, uuid, text); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.give_notice(p_company uuid, p_conversation uuid, p_notice text) RETURNS uuid
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  insert into public.messages
+    (company_id, conversation_id, chatbot_id, channel_account_id, sender_type, content)
+  select c.company_id, c.id, c.chatbot_id, c.channel_account_id, 'system', p_notice
+  from public.conversations c
+  where c.company_id = p_company and c.id = p_conversation
+  returning id
+$$;
+
+ALTER FUNCTION private.give_notice(p_company uuid, p_conversation uuid, p_notice text) OWNER TO neurant_router;
+
+-- Name: FUNCTION give_notice(p_company uuid, p_conversation uuid, p_notice text); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.give_notice(p_company uuid, p_conversation uuid, p_notice text) IS 'A line of the system''s own, by its key in the message catalogue; it is never billed. Definer: sender and order are the database''s to write.';
 
 -- Name: ingest(text[], text[], bytea[], text[], text[], text[], text[], text[], text[]); Type: FUNCTION; Schema: private; Owner: neurant_router
 
@@ -1518,6 +2306,59 @@ ALTER FUNCTION private.ingest(p_routing_id text[], p_channel text[], p_credentia
 
 COMMENT ON FUNCTION private.ingest(p_routing_id text[], p_channel text[], p_credential bytea[], p_end_user_id text[], p_end_user_name text[], p_external_id text[], p_message_type text[], p_content text[], p_media_url text[]) IS 'Stores events of any company: verifies each by its channel account, drops what is already there, opens or continues the conversation, and asks for one reply each. Outcome per event: stored, duplicate, refused or unknown. Definer: webhooks belong to no user, and one batch holds many companies.';
 
+-- Name: invite_user(text, public.user_role_enum, text, text, bytea, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.invite_user(p_email text, p_role public.user_role_enum, p_first_name text, p_last_name text, p_token_digest bytea, p_now timestamp with time zone DEFAULT now()) RETURNS TABLE(outcome text, invitation_id uuid)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_company uuid := private.company_id();
+  v_user uuid := private.user_id();
+  v_email text := lower(btrim(p_email));
+  v_known public.user_invitations;
+begin
+  if v_user is null or not private.stands_above(p_role) then
+    return query select 'forbidden', null::uuid;
+    return;
+  end if;
+  perform from public.companies c where c.id = v_company for no key update;
+  if exists (
+    select from public.users u where u.company_id = v_company and u.email = v_email and u.is_active)
+  then
+    return query select 'already_member', null::uuid;
+    return;
+  end if;
+  if exists (select from public.users u where u.company_id = v_company and u.email = v_email) then
+    return query select 'deactivated', null::uuid;
+    return;
+  end if;
+  select i.* into v_known from public.user_invitations i
+  where i.company_id = v_company and i.email = v_email for update;
+  if v_known.status = 'pending' and v_known.expires_at > p_now then
+    return query select 'already_invited', v_known.id;
+    return;
+  end if;
+  insert into public.user_invitations as i (company_id, email, first_name, last_name, role,
+    invited_by, token_digest, sent_at, expires_at)
+  values (v_company, v_email, p_first_name, p_last_name, p_role, v_user, p_token_digest, p_now,
+    p_now + interval '7 days')
+  on conflict (company_id, email) do update
+  set first_name = excluded.first_name, last_name = excluded.last_name, role = excluded.role,
+    invited_by = excluded.invited_by, token_digest = excluded.token_digest, status = 'pending',
+    accepted_at = null, accepted_by_user_id = null, sent_at = excluded.sent_at,
+    sent_count = i.sent_count + 1, expires_at = excluded.expires_at,
+    reminder_sent_at = null, reminder_count = 0
+  returning i.id into v_known.id;
+  return query select 'invited', v_known.id;
+end $$;
+
+ALTER FUNCTION private.invite_user(p_email text, p_role public.user_role_enum, p_first_name text, p_last_name text, p_token_digest bytea, p_now timestamp with time zone) OWNER TO neurant_router;
+
+-- Name: FUNCTION invite_user(p_email text, p_role public.user_role_enum, p_first_name text, p_last_name text, p_token_digest bytea, p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.invite_user(p_email text, p_role public.user_role_enum, p_first_name text, p_last_name text, p_token_digest bytea, p_now timestamp with time zone) IS 'Invites somebody to a role below the caller''s, for 7 days, and holds a seat (NA002 where none is left): invited, already_invited, already_member, deactivated (bring them back instead) or forbidden. An address that was invited before keeps its row. Definer: token and status are nobody''s to write by hand.';
+
 -- Name: is_timezone(text); Type: FUNCTION; Schema: private; Owner: neurant_owner
 
 CREATE FUNCTION private.is_timezone(p_name text) RETURNS boolean
@@ -1533,6 +2374,51 @@ end $$;
 
 ALTER FUNCTION private.is_timezone(p_name text) OWNER TO neurant_owner;
 
+-- Name: keep_an_owner(); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.keep_an_owner() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  if exists (select from public.users u where u.company_id = old.company_id)
+    and not exists (
+      select from public.users u where u.company_id = old.company_id and u.is_owner and u.is_active)
+  then
+    raise exception 'a company has an active owner' using errcode = 'check_violation';
+  end if;
+  return null;
+end $$;
+
+ALTER FUNCTION private.keep_an_owner() OWNER TO neurant_router;
+
+-- Name: FUNCTION keep_an_owner(); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.keep_an_owner() IS 'Asked at commit, so that ownership can pass from one to another. Definer: the rule holds whoever writes.';
+
+-- Name: leave_assignments(uuid, uuid, public.user_role_enum); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.leave_assignments(p_company uuid, p_user uuid, p_role public.user_role_enum) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  if p_role <> 'operador' then
+    update public.chatbot_operators o set is_active = false
+    where o.company_id = p_company and o.operator_id = p_user and o.is_active;
+  end if;
+  if p_role <> 'supervisor' then
+    delete from public.chatbot_supervisors s
+    where s.company_id = p_company and s.supervisor_id = p_user;
+  end if;
+end $$;
+
+ALTER FUNCTION private.leave_assignments(p_company uuid, p_user uuid, p_role public.user_role_enum) OWNER TO neurant_router;
+
+-- Name: FUNCTION leave_assignments(p_company uuid, p_user uuid, p_role public.user_role_enum); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.leave_assignments(p_company uuid, p_user uuid, p_role public.user_role_enum) IS 'Ends the assignments that a role cannot hold. Definer: called by definers, before the role changes.';
+
 -- Name: level(public.user_role_enum); Type: FUNCTION; Schema: private; Owner: neurant_owner
 
 CREATE FUNCTION private.level(p_role public.user_role_enum) RETURNS integer
@@ -1543,6 +2429,24 @@ CREATE FUNCTION private.level(p_role public.user_role_enum) RETURNS integer
 $$;
 
 ALTER FUNCTION private.level(p_role public.user_role_enum) OWNER TO neurant_owner;
+
+-- Name: lock_usage(uuid); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.lock_usage(p_company uuid) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  -- In order, and only while the company's row is locked: whoever is counting now commits first.
+  perform from public.usage_slots s where s.company_id = p_company order by s.slot for update;
+  return (select coalesce(sum(s.used), 0) from public.usage_slots s where s.company_id = p_company);
+end $$;
+
+ALTER FUNCTION private.lock_usage(p_company uuid) OWNER TO neurant_router;
+
+-- Name: FUNCTION lock_usage(p_company uuid); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.lock_usage(p_company uuid) IS 'Locks the slots of a company; what they hold, which nobody can change meanwhile. Definer: the slots are nobody''s to touch.';
 
 -- Name: login_api_key(bytea); Type: FUNCTION; Schema: private; Owner: neurant_router
 
@@ -1618,6 +2522,62 @@ $$;
 
 ALTER FUNCTION private.manages_company() OWNER TO neurant_owner;
 
+-- Name: message_limit_reached(); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.message_limit_reached() RETURNS boolean
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  select c.monthly_message_limit <> -1
+    and coalesce(private.message_usage(c.id) >= c.monthly_message_limit, false)
+  from public.companies c
+  where c.id = (select private.company_id())
+$$;
+
+ALTER FUNCTION private.message_limit_reached() OWNER TO neurant_router;
+
+-- Name: FUNCTION message_limit_reached(); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.message_limit_reached() IS 'Whether the caller''s company has no bot message left this month: worth knowing before an answer is sought. Definer: the slots are nobody''s to read.';
+
+-- Name: message_usage(uuid, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.message_usage(p_company uuid, p_now timestamp with time zone DEFAULT now()) RETURNS integer
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  select case
+    when c.monthly_reset_date
+      < private.month_start((p_now at time zone c.timezone)::date, c.monthly_anchor_day) then 0
+    else c.monthly_message_count + coalesce((
+      select sum(s.used) from public.usage_slots s where s.company_id = c.id), 0) end
+  from public.companies c
+  where c.id = p_company and c.id = (select private.company_id())
+$$;
+
+ALTER FUNCTION private.message_usage(p_company uuid, p_now timestamp with time zone) OWNER TO neurant_router;
+
+-- Name: FUNCTION message_usage(p_company uuid, p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.message_usage(p_company uuid, p_now timestamp with time zone) IS 'Bot messages of the caller''s own company in the running month, exact at commit; null for any other. Definer: the slots are nobody''s to read.';
+
+-- Name: month_start(date, integer); Type: FUNCTION; Schema: private; Owner: neurant_owner
+
+CREATE FUNCTION private.month_start(p_today date, p_day integer) RETURNS date
+    LANGUAGE sql IMMUTABLE STRICT
+    SET search_path TO ''
+    AS $$
+  select case
+    when private.anchor_date(p_today, p_day) <= p_today then private.anchor_date(p_today, p_day)
+    else private.anchor_date((p_today - interval '1 month')::date, p_day) end
+$$;
+
+ALTER FUNCTION private.month_start(p_today date, p_day integer) OWNER TO neurant_owner;
+
+-- Name: FUNCTION month_start(p_today date, p_day integer); Type: COMMENT; Schema: private; Owner: neurant_owner
+
+COMMENT ON FUNCTION private.month_start(p_today date, p_day integer) IS 'First day of the month that a day belongs to, counted from the anchor day.';
+
 -- Name: my_chatbot_ids(); Type: FUNCTION; Schema: private; Owner: neurant_router
 
 CREATE FUNCTION private.my_chatbot_ids() RETURNS uuid[]
@@ -1675,6 +2635,26 @@ ALTER FUNCTION private.next_delivery_due() OWNER TO neurant_router;
 -- Name: FUNCTION next_delivery_due(); Type: COMMENT; Schema: private; Owner: neurant_router
 
 COMMENT ON FUNCTION private.next_delivery_due() IS 'When claim_outbox next has something to give, over all companies. Definer, as claim_outbox.';
+
+-- Name: next_month_start(uuid, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.next_month_start(p_company uuid, p_now timestamp with time zone) RETURNS timestamp with time zone
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  select private.anchor_date(
+    (date_trunc('month', private.month_start(
+      (p_now at time zone c.timezone)::date, c.monthly_anchor_day)::timestamp)
+      + interval '1 month')::date, c.monthly_anchor_day)::timestamp at time zone c.timezone
+  from public.companies c
+  where c.id = p_company
+$$;
+
+ALTER FUNCTION private.next_month_start(p_company uuid, p_now timestamp with time zone) OWNER TO neurant_router;
+
+-- Name: FUNCTION next_month_start(p_company uuid, p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.next_month_start(p_company uuid, p_now timestamp with time zone) IS 'When the company''s next month begins, by its anchor day and timezone. Definer: called by definers.';
 
 -- Name: next_reply_due(); Type: FUNCTION; Schema: private; Owner: neurant_router
 
@@ -1756,6 +2736,8 @@ CREATE FUNCTION private.number_message() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
     AS $$
+declare
+  v_took integer := case new.sender_type when 'bot' then new.processing_time_ms end;
 begin
   if new.sender_type is null then  -- only a staff member's insert leaves it out
     new.sender_type := 'human';
@@ -1767,7 +2749,11 @@ begin
     message_count = c.message_count + 1,
     bot_message_count = c.bot_message_count + (new.sender_type = 'bot')::integer,
     human_message_count = c.human_message_count + (new.sender_type = 'human')::integer,
-    last_message_at = greatest(c.last_message_at, now())
+    last_message_at = greatest(c.last_message_at, new.created_at),
+    response_time_total_ms = c.response_time_total_ms + coalesce(v_took, 0),
+    response_time_count = c.response_time_count + (v_took is not null)::integer,
+    avg_response_time_ms = case when v_took is null then c.avg_response_time_ms
+      else round((c.response_time_total_ms + v_took)::numeric / (c.response_time_count + 1)) end
   where c.company_id = new.company_id and c.id = new.conversation_id
   returning c.last_seq, c.chatbot_id, c.channel_account_id,
     case when c.channel = 'web' then 'sent' else 'pending' end
@@ -1900,6 +2886,46 @@ ALTER FUNCTION private.place_reaction() OWNER TO neurant_router;
 
 COMMENT ON FUNCTION private.place_reaction() IS 'Who reacts and to which conversation the message belongs are looked up, never told; only answers of a bot are rated. Definer: the policy then decides by what it found.';
 
+-- Name: plan_use(uuid, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.plan_use(p_company uuid, p_now timestamp with time zone) RETURNS TABLE(limit_name text, used bigint, allowed bigint, next_plan public.subscription_plan_enum)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  select l.limit_name, l.used,
+    case l.allowed when -1 then -1 else l.allowed * l.unit end,
+    (select p.plan
+      from public.plans p
+      cross join lateral (select (to_jsonb(p) ->> l.limit_name)::bigint as allowed) there
+      where l.allowed <> -1 and (there.allowed = -1 or there.allowed > l.allowed)
+      order by p.rank
+      limit 1)
+  from public.companies c
+  cross join lateral (values
+    (1, 'monthly_message_limit', c.monthly_message_limit::bigint, 1::bigint,
+      case when c.monthly_reset_date
+          < private.month_start((p_now at time zone c.timezone)::date, c.monthly_anchor_day) then 0
+        else c.monthly_message_count + coalesce((
+          select sum(s.used) from public.usage_slots s where s.company_id = c.id), 0) end),
+    (2, 'max_chatbots', c.max_chatbots, 1, c.current_chatbot_count),
+    (3, 'max_users', c.max_users, 1, c.current_user_count - (
+      select count(*) from public.user_invitations i
+      where i.company_id = c.id and i.status = 'pending' and i.expires_at <= p_now)),
+    (4, 'max_integrations', c.max_integrations, 1, c.current_integration_count),
+    (5, 'max_document_characters', c.max_document_characters, 1, c.current_document_characters),
+    (6, 'max_storage_mb', c.max_storage_mb, 1048576, c.current_storage_bytes),
+    (7, 'max_hitl_concurrent', c.max_hitl_concurrent, 1, c.current_hitl_count)
+  ) as l (place, limit_name, allowed, unit, used)
+  where c.id = p_company
+  order by l.place
+$$;
+
+ALTER FUNCTION private.plan_use(p_company uuid, p_now timestamp with time zone) OWNER TO neurant_router;
+
+-- Name: FUNCTION plan_use(p_company uuid, p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.plan_use(p_company uuid, p_now timestamp with time zone) IS 'Each limit of a company with its use, exact at commit (storage in bytes, the rest counted; -1: unlimited), and the cheapest plan that allows more. Definer: called by definers; the slots are nobody''s to read.';
+
 -- Name: prove_webhook(text, bytea); Type: FUNCTION; Schema: private; Owner: neurant_router
 
 CREATE FUNCTION private.prove_webhook(p_routing_id text, p_credential bytea) RETURNS text
@@ -1919,6 +2945,74 @@ ALTER FUNCTION private.prove_webhook(p_routing_id text, p_credential bytea) OWNE
 
 COMMENT ON FUNCTION private.prove_webhook(p_routing_id text, p_credential bytea) IS 'Whether a caller whose body cannot be read is the channel at least: genuine, refused or unknown. Definer, as ingest.';
 
+-- Name: raise_usage_alerts(timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.raise_usage_alerts(p_now timestamp with time zone DEFAULT now()) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_raised integer;
+begin
+  with reached as materialized (
+    select c.id as company_id, u.limit_name, l.level, u.used, u.allowed, u.next_plan,
+      private.month_start((p_now at time zone c.timezone)::date, c.monthly_anchor_day) as period_start
+    from public.companies c
+    cross join lateral private.plan_use(c.id, p_now) u
+    cross join (values (80), (95)) as l (level)
+    where c.subscription_status <> 'cancelled' and u.allowed > 0
+      and u.used * 100 >= u.allowed * l.level
+  ),
+  fresh as (
+    insert into public.plan_alerts (company_id, subject, level, period_start)
+    select r.company_id, r.limit_name, r.level, r.period_start
+    from reached r
+    order by r.company_id, r.limit_name, r.level
+    on conflict do nothing
+    returning company_id, subject, level
+  ),
+  told as (
+    -- From below 80 to above 95 at one step is told once.
+    select distinct on (r.company_id, r.limit_name) r.*
+    from fresh f
+    join reached r on r.company_id = f.company_id and r.limit_name = f.subject and r.level = f.level
+    order by r.company_id, r.limit_name, r.level desc
+  )
+  insert into public.notifications (company_id, user_id, kind, details)
+  select t.company_id, u.id, 'usage_alert', jsonb_build_object('limit', t.limit_name,
+    'level', t.level, 'used', t.used, 'allowed', t.allowed, 'next_plan', t.next_plan)
+  from told t
+  join public.users u on u.company_id = t.company_id and u.is_active
+    and u.role in ('owner', 'administrador');
+  get diagnostics v_raised = row_count;
+  return v_raised;
+end $$;
+
+ALTER FUNCTION private.raise_usage_alerts(p_now timestamp with time zone) OWNER TO neurant_router;
+
+-- Name: FUNCTION raise_usage_alerts(p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.raise_usage_alerts(p_now timestamp with time zone) IS 'Tells owner and administradores when 80 and 95 % of a limit are used, once a month each; how many notifications. Definer: over all companies.';
+
+-- Name: recall_allowance(); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.recall_allowance() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  perform private.lock_usage(new.id);
+  update public.usage_slots s set granted = s.used
+  where s.company_id = new.id and s.granted > s.used;
+  return null;
+end $$;
+
+ALTER FUNCTION private.recall_allowance() OWNER TO neurant_router;
+
+-- Name: FUNCTION recall_allowance(); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.recall_allowance() IS 'What was granted under another limit is granted no more. Definer: whoever changes a plan may not touch the slots.';
+
 -- Name: record_metric(text, numeric, text, jsonb, uuid, uuid); Type: FUNCTION; Schema: private; Owner: neurant_router
 
 CREATE FUNCTION private.record_metric(p_type text, p_value numeric, p_unit text DEFAULT NULL::text, p_labels jsonb DEFAULT '{}'::jsonb, p_company uuid DEFAULT NULL::uuid, p_chatbot uuid DEFAULT NULL::uuid) RETURNS void
@@ -1934,6 +3028,115 @@ ALTER FUNCTION private.record_metric(p_type text, p_value numeric, p_unit text, 
 -- Name: FUNCTION record_metric(p_type text, p_value numeric, p_unit text, p_labels jsonb, p_company uuid, p_chatbot uuid); Type: COMMENT; Schema: private; Owner: neurant_router
 
 COMMENT ON FUNCTION private.record_metric(p_type text, p_value numeric, p_unit text, p_labels jsonb, p_company uuid, p_chatbot uuid) IS 'Writes one measure. Definer: the worker''s login measures for all companies and may read none.';
+
+-- Name: recount_conversation(uuid, uuid); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.recount_conversation(p_company uuid, p_conversation uuid) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  -- First the lock, then a statement that sees what those wrote who held it before.
+  perform from public.conversations c
+  where c.company_id = p_company and c.id = p_conversation for no key update;
+  update public.conversations c
+  set message_count = m.messages, bot_message_count = m.bot, human_message_count = m.human,
+    last_message_at = greatest(c.started_at, m.newest),
+    response_time_total_ms = m.response_ms, response_time_count = m.responses,
+    avg_response_time_ms = coalesce(round(m.response_ms::numeric / nullif(m.responses, 0)), 0)
+  from (
+    select count(*) as messages, max(m.created_at) as newest,
+      count(*) filter (where m.sender_type = 'bot') as bot,
+      count(*) filter (where m.sender_type = 'human') as human,
+      count(m.processing_time_ms) filter (where m.sender_type = 'bot') as responses,
+      coalesce(sum(m.processing_time_ms) filter (where m.sender_type = 'bot'), 0) as response_ms
+    from public.messages m
+    where m.company_id = p_company and m.conversation_id = p_conversation) m
+  where c.company_id = p_company and c.id = p_conversation;
+end $$;
+
+ALTER FUNCTION private.recount_conversation(p_company uuid, p_conversation uuid) OWNER TO neurant_router;
+
+-- Name: FUNCTION recount_conversation(p_company uuid, p_conversation uuid); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.recount_conversation(p_company uuid, p_conversation uuid) IS 'Sets a conversation''s counters from its messages. Definer: nobody may write those by hand.';
+
+-- Name: refuse_over_limit(text, bigint, bigint); Type: FUNCTION; Schema: private; Owner: neurant_owner
+
+CREATE FUNCTION private.refuse_over_limit(p_limit text, p_used bigint, p_allowed bigint) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    AS $$
+begin
+  raise exception 'limit reached: %', p_limit using errcode = 'NA002',
+    detail = jsonb_build_object('limit', p_limit, 'used', p_used, 'allowed', p_allowed);
+end $$;
+
+ALTER FUNCTION private.refuse_over_limit(p_limit text, p_used bigint, p_allowed bigint) OWNER TO neurant_owner;
+
+-- Name: release_takeovers(uuid, uuid); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.release_takeovers(p_company uuid, p_user uuid) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  perform from public.conversations c
+  where c.company_id = p_company and c.id in (
+    select s.conversation_id from public.hitl_sessions s
+    where s.company_id = p_company and s.operator_id = p_user and s.ended_at is null)
+  order by c.id for update;
+  update public.hitl_sessions s set status = 'pending', operator_id = null
+  where s.company_id = p_company and s.operator_id = p_user and s.ended_at is null;
+  update public.hitl_transfers t set status = 'cancelled', decided_at = now()
+  where t.company_id = p_company and t.status = 'pending'
+    and (t.from_user_id = p_user or t.to_user_id = p_user);
+end $$;
+
+ALTER FUNCTION private.release_takeovers(p_company uuid, p_user uuid) OWNER TO neurant_router;
+
+-- Name: FUNCTION release_takeovers(p_company uuid, p_user uuid); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.release_takeovers(p_company uuid, p_user uuid) IS 'What somebody attends goes back to the queue. Definer: called by definers; hitl_sessions are nobody''s to write by hand.';
+
+-- Name: renew_invitation(uuid, bytea, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.renew_invitation(p_invitation uuid, p_token_digest bytea, p_now timestamp with time zone DEFAULT now()) RETURNS text
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_company uuid := private.company_id();
+  v_known public.user_invitations;
+begin
+  if not private.manages_company() then
+    return 'forbidden';
+  end if;
+  perform from public.companies c where c.id = v_company for no key update;
+  select i.* into v_known from public.user_invitations i
+  where i.company_id = v_company and i.id = p_invitation for update;
+  if v_known.id is null then
+    return 'not_found';
+  end if;
+  if not private.stands_above(v_known.role) then
+    return 'forbidden';
+  end if;
+  if v_known.status = 'accepted' then
+    return 'closed';
+  end if;
+  update public.user_invitations i
+  set token_digest = p_token_digest, status = 'pending', sent_at = p_now,
+    sent_count = i.sent_count + 1, expires_at = p_now + interval '7 days',
+    reminder_sent_at = null, reminder_count = 0
+  where i.company_id = v_company and i.id = p_invitation;
+  return 'renewed';
+end $$;
+
+ALTER FUNCTION private.renew_invitation(p_invitation uuid, p_token_digest bytea, p_now timestamp with time zone) OWNER TO neurant_router;
+
+-- Name: FUNCTION renew_invitation(p_invitation uuid, p_token_digest bytea, p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.renew_invitation(p_invitation uuid, p_token_digest bytea, p_now timestamp with time zone) IS 'A new link for seven more days; the old one ends: renewed, closed (accepted), forbidden (a role not below the caller''s) or not_found. Definer, as invite_user.';
 
 -- Name: request_transfer(uuid, uuid, text, text); Type: FUNCTION; Schema: private; Owner: neurant_router
 
@@ -2002,9 +3205,14 @@ begin
   end if;
   perform from public.conversations c
   where c.company_id = v_company and c.id = v_conversation for update;
+  -- Never what the channel has meanwhile said to have arrived.
   update public.outbox o
-  set status = 'pending', due_at = now(), attempts = 0, fence = null, last_error = null
-  where o.company_id = v_company and o.message_id = p_message and o.status in ('failed', 'unknown');
+  set status = 'pending', due_at = now(), attempts = 0, fence = null, last_error = null,
+    sent_at = null
+  from public.messages m
+  where o.company_id = v_company and o.message_id = p_message
+    and o.status in ('sent', 'failed', 'unknown')
+    and m.company_id = o.company_id and m.id = o.message_id and m.status in ('failed', 'unknown');
   if not found then
     return 'not_resendable';
   end if;
@@ -2018,6 +3226,30 @@ ALTER FUNCTION private.resend_message(p_message uuid) OWNER TO neurant_router;
 -- Name: FUNCTION resend_message(p_message uuid); Type: COMMENT; Schema: private; Owner: neurant_router
 
 COMMENT ON FUNCTION private.resend_message(p_message uuid) IS 'A person decides to send again what failed or may not have arrived: resent, not_resendable or not_found. Definer: nobody may write the outbox by hand.';
+
+-- Name: reset_monthly_message_count(timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.reset_monthly_message_count(p_now timestamp with time zone DEFAULT now()) RETURNS TABLE(company_id uuid, counted integer)
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  with due as materialized (
+    select c.id from public.companies c
+    where c.monthly_reset_date
+      < private.month_start((p_now at time zone c.timezone)::date, c.monthly_anchor_day)
+    order by c.id
+  ),
+  closed as materialized (
+    select due.id, private.close_month(due.id, p_now) as counted from due
+  )
+  select closed.id, closed.counted from closed where closed.counted is not null
+$$;
+
+ALTER FUNCTION private.reset_monthly_message_count(p_now timestamp with time zone) OWNER TO neurant_router;
+
+-- Name: FUNCTION reset_monthly_message_count(p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.reset_monthly_message_count(p_now timestamp with time zone) IS 'Begins the new month of every company where one is due: counted from its anchor day, in its timezone; months missed are caught up at once. What each old month came to. Definer: over all companies.';
 
 -- Name: resolve_conversation(uuid, text); Type: FUNCTION; Schema: private; Owner: neurant_router
 
@@ -2193,6 +3425,180 @@ ALTER FUNCTION private.set_aside_event(p_routing_id text, p_credential bytea, p_
 
 COMMENT ON FUNCTION private.set_aside_event(p_routing_id text, p_credential bytea, p_external_id text, p_payload bytea, p_reason text) IS 'Keeps, raw, an event that did not become a message. Definer, as ingest.';
 
+-- Name: set_monthly_anchor(); Type: FUNCTION; Schema: private; Owner: neurant_owner
+
+CREATE FUNCTION private.set_monthly_anchor() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    AS $$
+begin
+  new.monthly_anchor_day := extract(day from new.monthly_reset_date);
+  return new;
+end $$;
+
+ALTER FUNCTION private.set_monthly_anchor() OWNER TO neurant_owner;
+
+-- Name: set_user_active(uuid, boolean); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.set_user_active(p_user uuid, p_is_active boolean) RETURNS text
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_company uuid := private.company_id();
+  v_target public.users;
+begin
+  if not private.manages_company() then
+    return 'forbidden';
+  end if;
+  -- The user, then conversations, then (by a trigger) the company.
+  select u.* into v_target from public.users u
+  where u.company_id = v_company and u.id = p_user for no key update;
+  if v_target.id is null then
+    return 'not_found';
+  end if;
+  if not private.stands_above(v_target.role) then
+    return 'forbidden';
+  end if;
+  if v_target.is_active = p_is_active then
+    return 'unchanged';
+  end if;
+  if not p_is_active then
+    perform private.release_takeovers(v_company, p_user);
+    delete from public.login_sessions s where s.company_id = v_company and s.user_id = p_user;
+  end if;
+  update public.users u set is_active = p_is_active where u.company_id = v_company and u.id = p_user;
+  return case when p_is_active then 'activated' else 'deactivated' end;
+end $$;
+
+ALTER FUNCTION private.set_user_active(p_user uuid, p_is_active boolean) OWNER TO neurant_router;
+
+-- Name: FUNCTION set_user_active(p_user uuid, p_is_active boolean); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.set_user_active(p_user uuid, p_is_active boolean) IS 'Lets somebody below the caller in or out: activated (NA002 where no seat is left), deactivated (seat freed, sessions ended, takeovers back in the queue), unchanged, forbidden or not_found. Definer: nobody may write this by hand.';
+
+-- Name: set_user_role(uuid, public.user_role_enum); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.set_user_role(p_user uuid, p_role public.user_role_enum) RETURNS text
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_company uuid := private.company_id();
+  v_target public.users;
+begin
+  if not private.manages_company() then
+    return 'forbidden';
+  end if;
+  select u.* into v_target from public.users u
+  where u.company_id = v_company and u.id = p_user for no key update;
+  if v_target.id is null then
+    return 'not_found';
+  end if;
+  if not (private.stands_above(v_target.role) and private.stands_above(p_role)) then
+    return 'forbidden';
+  end if;
+  if v_target.role = p_role then
+    return 'unchanged';
+  end if;
+  perform private.leave_assignments(v_company, p_user, p_role);
+  update public.users u set role = p_role where u.company_id = v_company and u.id = p_user;
+  return 'changed';
+end $$;
+
+ALTER FUNCTION private.set_user_role(p_user uuid, p_role public.user_role_enum) OWNER TO neurant_router;
+
+-- Name: FUNCTION set_user_role(p_user uuid, p_role public.user_role_enum); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.set_user_role(p_user uuid, p_role public.user_role_enum) IS 'Gives somebody below the caller another role below the caller''s: changed, unchanged, forbidden or not_found. Definer: roles are nobody''s to write by hand.';
+
+-- Name: sign_up(uuid, text, text, text, text, text, public.subscription_plan_enum, integer, text); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.sign_up(p_auth_user uuid, p_company_name text, p_slug text, p_email text, p_first_name text, p_last_name text, p_plan public.subscription_plan_enum DEFAULT 'free'::public.subscription_plan_enum, p_trial_days integer DEFAULT 0, p_timezone text DEFAULT 'America/Bogota'::text) RETURNS TABLE(outcome text, company_id uuid, user_id uuid)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_login text := (select lower(a.email) from auth.users a where a.id = p_auth_user);
+  v_company uuid;
+  v_user uuid;
+begin
+  if v_login is null then
+    return query select 'unknown_login', null::uuid, null::uuid;
+    return;
+  end if;
+  if p_trial_days not between 0 and 30 then
+    raise exception 'a trial lasts 0 to 30 days' using errcode = 'check_violation';
+  end if;
+  insert into public.companies (name, slug, email, timezone, monthly_reset_date,
+    subscription_plan, subscription_status, subscription_started_at, subscription_ends_at,
+    monthly_message_limit, max_chatbots, max_users, max_integrations, max_document_characters,
+    max_storage_mb, max_hitl_concurrent, created_by)
+  select p_company_name, p_slug, lower(coalesce(p_email, v_login)), p_timezone,
+    (now() at time zone p_timezone)::date, p.plan,
+    (case when p_trial_days > 0 then 'trialing' else 'active' end)::public.subscription_status_enum,
+    now(), case when p_trial_days > 0 then now() + p_trial_days * interval '1 day' end,
+    p.monthly_message_limit, p.max_chatbots, p.max_users, p.max_integrations,
+    p.max_document_characters, p.max_storage_mb, p.max_hitl_concurrent, p_auth_user
+  from public.plans p
+  where p.plan = p_plan
+  on conflict (slug) do nothing
+  returning id into v_company;
+  if v_company is null then
+    return query select 'slug_taken', null::uuid, null::uuid;
+    return;
+  end if;
+  insert into public.users
+    (company_id, auth_user_id, email, first_name, last_name, role, is_owner)
+  values (v_company, p_auth_user, v_login, p_first_name, p_last_name, 'owner', true)
+  returning id into v_user;
+  return query select 'created', v_company, v_user;
+end $$;
+
+ALTER FUNCTION private.sign_up(p_auth_user uuid, p_company_name text, p_slug text, p_email text, p_first_name text, p_last_name text, p_plan public.subscription_plan_enum, p_trial_days integer, p_timezone text) OWNER TO neurant_router;
+
+-- Name: FUNCTION sign_up(p_auth_user uuid, p_company_name text, p_slug text, p_email text, p_first_name text, p_last_name text, p_plan public.subscription_plan_enum, p_trial_days integer, p_timezone text); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.sign_up(p_auth_user uuid, p_company_name text, p_slug text, p_email text, p_first_name text, p_last_name text, p_plan public.subscription_plan_enum, p_trial_days integer, p_timezone text) IS 'A company with the limits of a plan, and its owner: created, slug_taken or unknown_login. A person may own several. Definer: who signs up has no company yet, and no policy could know them.';
+
+-- Name: stands_above(public.user_role_enum); Type: FUNCTION; Schema: private; Owner: neurant_owner
+
+CREATE FUNCTION private.stands_above(p_role public.user_role_enum) RETURNS boolean
+    LANGUAGE sql STABLE
+    SET search_path TO ''
+    AS $$
+  select coalesce((select private.manages_company())
+    and (select private.level((select private.user_role()))) > private.level(p_role), false)
+$$;
+
+ALTER FUNCTION private.stands_above(p_role public.user_role_enum) OWNER TO neurant_owner;
+
+-- Name: suggest_slug(text); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.suggest_slug(p_name text) RETURNS text
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_base text := coalesce(nullif(btrim(left(
+    regexp_replace(lower(extensions.unaccent(p_name)), '[^a-z0-9]+', '-', 'g'), 90), '-'), ''), 'empresa');
+  v_number integer := 1;
+begin
+  while exists (
+    select from public.companies c
+    where c.slug = case v_number when 1 then v_base else v_base || '-' || v_number end)
+  loop
+    v_number := v_number + 1;
+  end loop;
+  return case v_number when 1 then v_base else v_base || '-' || v_number end;
+end $$;
+
+ALTER FUNCTION private.suggest_slug(p_name text) OWNER TO neurant_router;
+
+-- Name: FUNCTION suggest_slug(p_name text); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.suggest_slug(p_name text) IS 'A free short name made of a company''s name; with a number where others have it. Definer: who signs up sees no company.';
+
 -- Name: take_conversation(uuid, boolean); Type: FUNCTION; Schema: private; Owner: neurant_router
 
 CREATE FUNCTION private.take_conversation(p_conversation uuid, p_take_over boolean DEFAULT false) RETURNS text
@@ -2271,6 +3677,131 @@ ALTER FUNCTION private.take_for_reply(p_company uuid, p_conversation uuid, p_use
 
 COMMENT ON FUNCTION private.take_for_reply(p_company uuid, p_conversation uuid, p_user uuid) IS 'Sending takes the conversation. NA001 with the hint taken_by_other or closed where it cannot. Definer, as take_conversation.';
 
+-- Name: tell_of_limit(uuid, uuid); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.tell_of_limit(p_company uuid, p_conversation uuid) RETURNS uuid
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  select private.give_notice(p_company, p_conversation, 'limit_reached')
+  from public.companies k
+  where k.id = p_company and not exists (
+    select from public.messages m
+    where m.company_id = k.id and m.conversation_id = p_conversation
+      and m.sender_type = 'system' and m.content = 'limit_reached'
+      and m.created_at >= k.monthly_reset_date::timestamp at time zone k.timezone)
+$$;
+
+ALTER FUNCTION private.tell_of_limit(p_company uuid, p_conversation uuid) OWNER TO neurant_router;
+
+-- Name: FUNCTION tell_of_limit(p_company uuid, p_conversation uuid); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.tell_of_limit(p_company uuid, p_conversation uuid) IS 'Tells an end user that the assistant has reached its limit, once a month; null where it was told. Definer, as give_notice.';
+
+-- Name: track_message_usage(); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.track_message_usage() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  -- Backends have slots of their own as far as they go, so they seldom wait for one another.
+  v_slot smallint := pg_backend_pid() % 64;
+begin
+  -- Everybody's order of locks: the conversation, the company, its slots.
+  perform from public.conversations c
+  where c.company_id = new.company_id and c.id = new.conversation_id for no key update;
+  begin
+    update public.usage_slots s set used = s.used + 1
+    where s.company_id = new.company_id and s.slot = v_slot
+      and s.used < s.granted and s.granted_until > now();
+    if found then
+      return new;
+    end if;
+    -- An update that waited in vain still holds its row: rolled back, it does not.
+    raise exception using errcode = 'NA000', message = 'the slot is used up';
+  exception when sqlstate 'NA000' then
+    null;
+  end;
+  perform private.draw_allowance(new.company_id, v_slot);
+  return new;
+end $$;
+
+ALTER FUNCTION private.track_message_usage() OWNER TO neurant_router;
+
+-- Name: FUNCTION track_message_usage(); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.track_message_usage() IS 'Counts a bot''s message toward its company''s month, or refuses it: NA002. Nothing else counts, and nothing twice (a message that already has its number is one that comes back). Definer: the slots are nobody''s to touch.';
+
+-- Name: transfer_ownership(uuid); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.transfer_ownership(p_to uuid) RETURNS text
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_company uuid := private.company_id();
+  v_user uuid := private.user_id();
+  v_target public.users;
+begin
+  if private.user_role() is distinct from 'owner' then
+    return 'forbidden';
+  end if;
+  perform from public.users u
+  where u.company_id = v_company and u.id in (v_user, p_to) order by u.id for no key update;
+  if not exists (
+    select from public.users u where u.company_id = v_company and u.id = v_user and u.is_owner) then
+    return 'forbidden';  -- passed on a moment ago
+  end if;
+  select u.* into v_target from public.users u
+  where u.company_id = v_company and u.id = p_to and u.is_active and u.auth_user_id is not null;
+  if v_target.id is null then
+    return 'not_found';
+  end if;
+  if v_target.id = v_user then
+    return 'unchanged';
+  end if;
+  perform private.leave_assignments(v_company, p_to, 'owner');
+  update public.users u set role = 'administrador', is_owner = false
+  where u.company_id = v_company and u.id = v_user;
+  update public.users u set role = 'owner', is_owner = true
+  where u.company_id = v_company and u.id = p_to;
+  perform private.notify_users(v_company, '{owner}', 'ownership_received', '{}');
+  return 'transferred';
+end $$;
+
+ALTER FUNCTION private.transfer_ownership(p_to uuid) OWNER TO neurant_router;
+
+-- Name: FUNCTION transfer_ownership(p_to uuid); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.transfer_ownership(p_to uuid) IS 'The owner makes an active colleague the owner and becomes administrador: transferred, unchanged, forbidden or not_found. There is one owner before, after, and for everybody who looks meanwhile. Definer: roles are nobody''s to write by hand.';
+
+-- Name: update_conversation_message_count(); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.update_conversation_message_count() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  if tg_op = 'DELETE' then
+    perform private.recount_conversation(d.company_id, d.conversation_id)
+    from (select distinct o.company_id, o.conversation_id from old_rows o
+      order by o.company_id, o.conversation_id) d;
+  else
+    perform private.recount_conversation(new.company_id, new.conversation_id);
+    if new.conversation_id <> old.conversation_id then
+      perform private.recount_conversation(old.company_id, old.conversation_id);
+    end if;
+  end if;
+  return null;
+end $$;
+
+ALTER FUNCTION private.update_conversation_message_count() OWNER TO neurant_router;
+
+-- Name: FUNCTION update_conversation_message_count(); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.update_conversation_message_count() IS 'Keeps a conversation''s counters when messages go or change. (number_message and ingest keep them when messages come.) Definer: nobody may write those by hand.';
+
 -- Name: update_updated_at_column(); Type: FUNCTION; Schema: private; Owner: neurant_owner
 
 CREATE FUNCTION private.update_updated_at_column() RETURNS trigger
@@ -2283,6 +3814,77 @@ begin
 end $$;
 
 ALTER FUNCTION private.update_updated_at_column() OWNER TO neurant_owner;
+
+-- Name: usage(timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.usage(p_now timestamp with time zone DEFAULT now()) RETURNS TABLE(limit_name text, used bigint, allowed bigint, next_plan public.subscription_plan_enum)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  select u.limit_name, u.used, u.allowed, u.next_plan
+  from private.plan_use((select private.company_id()), p_now) u
+$$;
+
+ALTER FUNCTION private.usage(p_now timestamp with time zone) OWNER TO neurant_router;
+
+-- Name: FUNCTION usage(p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.usage(p_now timestamp with time zone) IS 'The use of the caller''s own company against its limits, as plan_use tells it. Definer, as plan_use.';
+
+-- Name: use_plan(uuid, text, bigint); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.use_plan(p_company uuid, p_limit text, p_change bigint) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_company public.companies;
+  v_used bigint;
+  v_allowed bigint;
+begin
+  update public.companies c
+  set current_chatbot_count = c.current_chatbot_count
+      + case p_limit when 'max_chatbots' then p_change else 0 end,
+    current_user_count = c.current_user_count
+      + case p_limit when 'max_users' then p_change else 0 end,
+    current_integration_count = c.current_integration_count
+      + case p_limit when 'max_integrations' then p_change else 0 end,
+    current_document_characters = c.current_document_characters
+      + case p_limit when 'max_document_characters' then p_change else 0 end,
+    current_storage_bytes = c.current_storage_bytes
+      + case p_limit when 'max_storage_mb' then p_change else 0 end,
+    current_hitl_count = c.current_hitl_count
+      + case p_limit when 'max_hitl_concurrent' then p_change else 0 end
+  where c.id = p_company
+  returning c.* into v_company;
+  if p_limit = 'max_users' and p_change > 0 and v_company.max_users <> -1
+    and v_company.current_user_count > v_company.max_users then
+    -- Invitations that ran out hold no seat; a trigger gives theirs back.
+    update public.user_invitations i set status = 'expired'
+    where i.company_id = p_company and i.status = 'pending' and i.expires_at <= now();
+    select c.* into v_company from public.companies c where c.id = p_company;
+  end if;
+  select u.used, u.allowed into v_used, v_allowed
+  from (values
+    ('max_chatbots', v_company.current_chatbot_count::bigint, v_company.max_chatbots::bigint),
+    ('max_users', v_company.current_user_count, v_company.max_users),
+    ('max_integrations', v_company.current_integration_count, v_company.max_integrations),
+    ('max_document_characters', v_company.current_document_characters, v_company.max_document_characters),
+    ('max_storage_mb', v_company.current_storage_bytes,
+      case v_company.max_storage_mb when -1 then -1 else v_company.max_storage_mb * 1048576::bigint end),
+    ('max_hitl_concurrent', v_company.current_hitl_count, v_company.max_hitl_concurrent)
+  ) as u (limit_name, used, allowed)
+  where u.limit_name = p_limit;
+  if p_change > 0 and v_allowed <> -1 and v_used > v_allowed then
+    perform private.refuse_over_limit(p_limit, v_used - p_change, v_allowed);
+  end if;
+end $$;
+
+ALTER FUNCTION private.use_plan(p_company uuid, p_limit text, p_change bigint) OWNER TO neurant_router;
+
+-- Name: FUNCTION use_plan(p_company uuid, p_limit text, p_change bigint); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.use_plan(p_company uuid, p_limit text, p_change bigint) IS 'Counts a change against a limit of the company (named as its column), or refuses it: NA002. Locks the company''s row until the end of the transaction, so it is never called for no change. What is there when a limit is lowered stays. Definer: counters are nobody''s to write by hand.';
 
 -- Name: user_id(); Type: FUNCTION; Schema: private; Owner: neurant_router
 
@@ -2775,10 +4377,12 @@ CREATE TABLE public.chatbots (
     created_by uuid NOT NULL,
     template_id uuid,
     CONSTRAINT chatbots_auto_escalate_after_minutes_check CHECK (((auto_escalate_after_minutes >= 1) AND (auto_escalate_after_minutes <= 1440))),
+    CONSTRAINT chatbots_channels_check CHECK (((jsonb_typeof(channels) = 'array'::text) AND (channels <@ '["whatsapp", "telegram", "slack", "web"]'::jsonb))),
     CONSTRAINT chatbots_hitl_triggers_check CHECK ((jsonb_typeof(hitl_triggers) = 'array'::text)),
     CONSTRAINT chatbots_max_context_messages_check CHECK (((max_context_messages >= 1) AND (max_context_messages <= 50))),
     CONSTRAINT chatbots_name_check CHECK ((btrim((name)::text) <> ''::text)),
     CONSTRAINT chatbots_response_delay_ms_check CHECK (((response_delay_ms >= 0) AND (response_delay_ms <= 10000))),
+    CONSTRAINT chatbots_satisfaction_score_check CHECK (((satisfaction_score >= (0)::numeric) AND (satisfaction_score <= (5)::numeric))),
     CONSTRAINT chatbots_timezone_check CHECK (private.is_timezone((timezone)::text)),
     CONSTRAINT chatbots_training_progress_check CHECK (((training_progress >= 0) AND (training_progress <= 100)))
 );
@@ -2825,8 +4429,15 @@ CREATE TABLE public.companies (
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     updated_at timestamp with time zone DEFAULT now() NOT NULL,
     created_by uuid,
+    monthly_anchor_day smallint NOT NULL,
+    current_document_characters bigint DEFAULT 0 NOT NULL,
+    current_storage_bytes bigint DEFAULT 0 NOT NULL,
+    current_hitl_count integer DEFAULT 0 NOT NULL,
     CONSTRAINT companies_current_chatbot_count_check CHECK ((current_chatbot_count >= 0)),
+    CONSTRAINT companies_current_document_characters_check CHECK ((current_document_characters >= 0)),
+    CONSTRAINT companies_current_hitl_count_check CHECK ((current_hitl_count >= 0)),
     CONSTRAINT companies_current_integration_count_check CHECK ((current_integration_count >= 0)),
+    CONSTRAINT companies_current_storage_bytes_check CHECK ((current_storage_bytes >= 0)),
     CONSTRAINT companies_current_user_count_check CHECK ((current_user_count >= 0)),
     CONSTRAINT companies_email_check CHECK ((((email)::text = lower((email)::text)) AND ((email)::text ~~ '%_@_%'::text))),
     CONSTRAINT companies_max_chatbots_check CHECK ((max_chatbots >= '-1'::integer)),
@@ -2835,9 +4446,11 @@ CREATE TABLE public.companies (
     CONSTRAINT companies_max_integrations_check CHECK ((max_integrations >= '-1'::integer)),
     CONSTRAINT companies_max_storage_mb_check CHECK ((max_storage_mb >= '-1'::integer)),
     CONSTRAINT companies_max_users_check CHECK ((max_users >= '-1'::integer)),
+    CONSTRAINT companies_monthly_anchor_day_check CHECK (((monthly_anchor_day >= 1) AND (monthly_anchor_day <= 31))),
     CONSTRAINT companies_monthly_message_count_check CHECK ((monthly_message_count >= 0)),
     CONSTRAINT companies_monthly_message_limit_check CHECK ((monthly_message_limit >= '-1'::integer)),
     CONSTRAINT companies_name_check CHECK ((btrim((name)::text) <> ''::text)),
+    CONSTRAINT companies_plan_change_check CHECK (((next_plan IS NULL) = (plan_change_scheduled_at IS NULL))),
     CONSTRAINT companies_slug_check CHECK (((slug)::text ~ '^[a-z0-9]+(-[a-z0-9]+)*$'::text)),
     CONSTRAINT companies_timezone_check CHECK (private.is_timezone((timezone)::text))
 );
@@ -2845,6 +4458,62 @@ CREATE TABLE public.companies (
 ALTER TABLE ONLY public.companies FORCE ROW LEVEL SECURITY;
 
 ALTER TABLE public.companies OWNER TO neurant_owner;
+
+-- Name: COLUMN companies.monthly_message_limit; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.companies.monthly_message_limit IS 'Bot messages a month; -1: unlimited. Never exceeded by one: private.track_message_usage.';
+
+-- Name: COLUMN companies.monthly_message_count; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.companies.monthly_message_count IS 'Bot messages of the running month as of the last drain (private.drain_message_usage, every minute). Exact at commit: private.message_usage.';
+
+-- Name: COLUMN companies.monthly_reset_date; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.companies.monthly_reset_date IS 'First day of the running month, in the company''s timezone.';
+
+-- Name: COLUMN companies.max_users; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.companies.max_users IS 'Active users and pending invitations together, the owner included; -1: unlimited.';
+
+-- Name: COLUMN companies.max_storage_mb; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.companies.max_storage_mb IS 'In units of 1,048,576 bytes, as every size that the product shows; -1: unlimited.';
+
+-- Name: COLUMN companies.max_hitl_concurrent; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.companies.max_hitl_concurrent IS 'Conversations attended by people at one time, others may wait in the queue; 0: no people at all, and the bot hands nothing over; -1: unlimited.';
+
+-- Name: COLUMN companies.current_user_count; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.companies.current_user_count IS 'Seats: active users and pending invitations, since an invitation must not be sent that could not be accepted. Exact at commit; an invitation that ran out counts until it is marked, which happens each minute and before anybody is refused a seat. Kept by triggers.';
+
+-- Name: COLUMN companies.current_chatbot_count; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.companies.current_chatbot_count IS 'Chatbots that are not retired. Exact at commit; kept by a trigger, never written by hand.';
+
+-- Name: COLUMN companies.current_integration_count; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.companies.current_integration_count IS 'Active integrations. Exact at commit; kept by a trigger.';
+
+-- Name: COLUMN companies.next_plan; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.companies.next_plan IS 'A smaller plan that begins at plan_change_scheduled_at, or later, once the company''s use fits in it.';
+
+-- Name: COLUMN companies.monthly_anchor_day; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.companies.monthly_anchor_day IS 'Day of the month on which a new one begins: the 31st stays the 31st after a February.';
+
+-- Name: COLUMN companies.current_document_characters; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.companies.current_document_characters IS 'Characters of the documents that are not retired, from the moment that their reading begins. Exact at commit; kept by a trigger.';
+
+-- Name: COLUMN companies.current_storage_bytes; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.companies.current_storage_bytes IS 'Bytes of the files of documents that are not retired. Exact at commit; kept by a trigger.';
+
+-- Name: COLUMN companies.current_hitl_count; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.companies.current_hitl_count IS 'Conversations that a person attends now (hitl_sessions with status active; those that wait do not count). Exact at commit; kept by a trigger.';
 
 -- Name: company_keys; Type: TABLE; Schema: public; Owner: neurant_owner
 
@@ -2894,6 +4563,8 @@ CREATE TABLE public.conversations (
     fence bigint DEFAULT 0 NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    response_time_total_ms bigint DEFAULT 0 NOT NULL,
+    response_time_count integer DEFAULT 0 NOT NULL,
     CONSTRAINT conversations_check CHECK (((status = 'active'::public.conversation_status_enum) = (ended_at IS NULL))),
     CONSTRAINT conversations_satisfaction_rating_check CHECK (((satisfaction_rating >= 1) AND (satisfaction_rating <= 5)))
 );
@@ -2902,6 +4573,14 @@ ALTER TABLE ONLY public.conversations FORCE ROW LEVEL SECURITY;
 
 ALTER TABLE public.conversations OWNER TO neurant_owner;
 
+-- Name: COLUMN conversations.avg_response_time_ms; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.conversations.avg_response_time_ms IS 'Average processing_time_ms of the bot''s messages, exact at commit.';
+
+-- Name: COLUMN conversations.last_message_at; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.conversations.last_message_at IS 'created_at of the newest message, or started_at: a back-filled message moves it only forwards.';
+
 -- Name: COLUMN conversations.last_seq; Type: COMMENT; Schema: public; Owner: neurant_owner
 
 COMMENT ON COLUMN public.conversations.last_seq IS 'Sequence of the newest message. Order and resumption rest on it, never on a clock.';
@@ -2909,6 +4588,14 @@ COMMENT ON COLUMN public.conversations.last_seq IS 'Sequence of the newest messa
 -- Name: COLUMN conversations.fence; Type: COMMENT; Schema: public; Owner: neurant_owner
 
 COMMENT ON COLUMN public.conversations.fence IS 'Rises whenever a human steps in or out. What the bot read under an older number is not sent.';
+
+-- Name: COLUMN conversations.response_time_total_ms; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.conversations.response_time_total_ms IS 'Sum of processing_time_ms of the bot''s messages: what keeps avg_response_time_ms exact.';
+
+-- Name: COLUMN conversations.response_time_count; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.conversations.response_time_count IS 'How many of the bot''s messages have a processing_time_ms.';
 
 -- Name: document_chunks; Type: TABLE; Schema: public; Owner: neurant_owner
 
@@ -2970,6 +4657,7 @@ CREATE TABLE public.documents (
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     updated_at timestamp with time zone DEFAULT now() NOT NULL,
     uploaded_by uuid NOT NULL,
+    unread_pages integer[] DEFAULT '{}'::integer[] NOT NULL,
     CONSTRAINT documents_character_count_check CHECK ((character_count >= 0)),
     CONSTRAINT documents_check CHECK (((processing_status = 'failed'::public.processing_status_enum) = (processing_error IS NOT NULL))),
     CONSTRAINT documents_chunk_count_check CHECK ((chunk_count >= 0)),
@@ -2990,6 +4678,10 @@ COMMENT ON COLUMN public.documents.chatbot_id IS 'Null: shared by all bots of th
 -- Name: COLUMN documents.processing_error; Type: COMMENT; Schema: public; Owner: neurant_owner
 
 COMMENT ON COLUMN public.documents.processing_error IS 'JSON {"code", "params"} of the error, told in the reader''s language.';
+
+-- Name: COLUMN documents.unread_pages; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.documents.unread_pages IS 'Numbers of the pages without text, such as scanned images: the bot does not know them.';
 
 -- Name: embedding_models; Type: TABLE; Schema: public; Owner: neurant_owner
 
@@ -3024,15 +4716,20 @@ CREATE TABLE public.hitl_sessions (
     ended_at timestamp with time zone,
     ended_by uuid,
     resolution_notes text,
+    escalated_at timestamp with time zone,
     CONSTRAINT hitl_sessions_check CHECK ((((status = 'pending'::text) = ((operator_id IS NULL) AND (ended_at IS NULL))) OR (status = ANY (ARRAY['resolved'::text, 'abandoned'::text])))),
     CONSTRAINT hitl_sessions_check1 CHECK (((status = ANY (ARRAY['resolved'::text, 'abandoned'::text])) = (ended_at IS NOT NULL))),
-    CONSTRAINT hitl_sessions_reason_check CHECK ((reason = ANY (ARRAY['user_request'::text, 'keywords'::text, 'no_answer'::text, 'manual'::text]))),
+    CONSTRAINT hitl_sessions_reason_check CHECK ((reason = ANY (ARRAY['user_request'::text, 'keywords'::text, 'no_answer'::text, 'manual'::text, 'limit_reached'::text]))),
     CONSTRAINT hitl_sessions_status_check CHECK ((status = ANY (ARRAY['pending'::text, 'active'::text, 'resolved'::text, 'abandoned'::text])))
 );
 
 ALTER TABLE ONLY public.hitl_sessions FORCE ROW LEVEL SECURITY;
 
 ALTER TABLE public.hitl_sessions OWNER TO neurant_owner;
+
+-- Name: COLUMN hitl_sessions.escalated_at; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.hitl_sessions.escalated_at IS 'When those in charge were told that nobody had taken it within the bot''s auto_escalate_after_minutes.';
 
 -- Name: hitl_transfers; Type: TABLE; Schema: public; Owner: neurant_owner
 
@@ -3276,6 +4973,7 @@ CREATE TABLE public.messages (
     CONSTRAINT messages_check1 CHECK (((sender_type = ANY (ARRAY['human'::public.sender_type_enum, 'system'::public.sender_type_enum])) OR (sender_id IS NULL))),
     CONSTRAINT messages_confidence_score_check CHECK (((confidence_score >= (0)::numeric) AND (confidence_score <= (1)::numeric))),
     CONSTRAINT messages_content_check CHECK ((char_length(content) <= 20000)),
+    CONSTRAINT messages_delivery_check CHECK ((((read_at IS NOT NULL) = (status = 'read'::public.message_status_enum)) AND ((delivered_at IS NULL) OR (status = ANY (ARRAY['delivered'::public.message_status_enum, 'read'::public.message_status_enum]))) AND ((delivered_at IS NOT NULL) OR (status <> ALL (ARRAY['delivered'::public.message_status_enum, 'read'::public.message_status_enum])) OR ((sender_type = 'end_user'::public.sender_type_enum) AND (status = 'delivered'::public.message_status_enum))) AND ((read_at >= delivered_at) IS NOT FALSE))),
     CONSTRAINT messages_processing_time_ms_check CHECK ((processing_time_ms >= 0)),
     CONSTRAINT messages_tokens_used_check CHECK ((tokens_used >= 0))
 );
@@ -3365,6 +5063,27 @@ ALTER TABLE public.outbox OWNER TO neurant_owner;
 
 COMMENT ON COLUMN public.outbox.fence IS 'The fence under which the bot wrote it; compared again at claim. Null: a person''s or the system''s, always sent.';
 
+-- Name: plan_alerts; Type: TABLE; Schema: public; Owner: neurant_owner
+
+CREATE TABLE public.plan_alerts (
+    company_id uuid NOT NULL,
+    id uuid DEFAULT uuidv7() NOT NULL,
+    subject text NOT NULL,
+    level smallint NOT NULL,
+    period_start date NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT plan_alerts_level_check CHECK (((level >= 1) AND (level <= 100))),
+    CONSTRAINT plan_alerts_subject_check CHECK ((subject ~ '^[a-z_]{3,50}$'::text))
+);
+
+ALTER TABLE ONLY public.plan_alerts FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE public.plan_alerts OWNER TO neurant_owner;
+
+-- Name: TABLE plan_alerts; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON TABLE public.plan_alerts IS 'What a company was told of its limits (subject: a limit, or plan_change), so that it is told once a month.';
+
 -- Name: plans; Type: TABLE; Schema: public; Owner: neurant_owner
 
 CREATE TABLE public.plans (
@@ -3445,6 +5164,32 @@ ALTER TABLE public.system_metrics OWNER TO neurant_owner;
 -- Name: TABLE system_metrics; Type: COMMENT; Schema: public; Owner: neurant_owner
 
 COMMENT ON TABLE public.system_metrics IS 'Platform table: measures of the system; those of one company are shown to its owner and administradores.';
+
+-- Name: usage_slots; Type: TABLE; Schema: public; Owner: neurant_owner
+
+CREATE TABLE public.usage_slots (
+    company_id uuid NOT NULL,
+    slot smallint NOT NULL,
+    used integer DEFAULT 0 NOT NULL,
+    granted integer DEFAULT 0 NOT NULL,
+    granted_until timestamp with time zone DEFAULT '-infinity'::timestamp with time zone NOT NULL,
+    CONSTRAINT usage_slots_check CHECK ((used <= granted)),
+    CONSTRAINT usage_slots_slot_check CHECK (((slot >= 0) AND (slot <= 63))),
+    CONSTRAINT usage_slots_used_check CHECK ((used >= 0))
+)
+WITH (fillfactor='50');
+
+ALTER TABLE ONLY public.usage_slots FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE public.usage_slots OWNER TO neurant_owner;
+
+-- Name: TABLE usage_slots; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON TABLE public.usage_slots IS 'Bot messages that monthly_message_count does not hold yet, spread over slots so that writers do not wait for one another. A slot may use what it was granted; all grants together never exceed the limit.';
+
+-- Name: COLUMN usage_slots.granted_until; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.usage_slots.granted_until IS 'End of the month that the grant is from. The first message after it closes the month.';
 
 -- Name: user_invitations; Type: TABLE; Schema: public; Owner: neurant_owner
 
@@ -3837,6 +5582,16 @@ ALTER TABLE ONLY public.outbox
 ALTER TABLE ONLY public.outbox
     ADD CONSTRAINT outbox_pkey PRIMARY KEY (company_id, id);
 
+-- Name: plan_alerts plan_alerts_company_id_subject_level_period_start_key; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.plan_alerts
+    ADD CONSTRAINT plan_alerts_company_id_subject_level_period_start_key UNIQUE (company_id, subject, level, period_start);
+
+-- Name: plan_alerts plan_alerts_pkey; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.plan_alerts
+    ADD CONSTRAINT plan_alerts_pkey PRIMARY KEY (company_id, id);
+
 -- Name: plans plans_pkey; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
 
 ALTER TABLE ONLY public.plans
@@ -3856,6 +5611,11 @@ ALTER TABLE ONLY public.reply_requests
 
 ALTER TABLE ONLY public.system_metrics
     ADD CONSTRAINT system_metrics_pkey PRIMARY KEY (id);
+
+-- Name: usage_slots usage_slots_pkey; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.usage_slots
+    ADD CONSTRAINT usage_slots_pkey PRIMARY KEY (company_id, slot);
 
 -- Name: user_invitations user_invitations_company_id_email_key; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
 
@@ -3987,6 +5747,10 @@ CREATE INDEX chatbots_template_idx ON public.chatbots USING btree (template_id) 
 
 CREATE INDEX companies_created_by_idx ON public.companies USING btree (created_by);
 
+-- Name: companies_plan_change_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX companies_plan_change_idx ON public.companies USING btree (plan_change_scheduled_at) WHERE (next_plan IS NOT NULL);
+
 -- Name: conversations_chatbot_idx; Type: INDEX; Schema: public; Owner: neurant_owner
 
 CREATE INDEX conversations_chatbot_idx ON public.conversations USING btree (company_id, chatbot_id, last_message_at DESC);
@@ -4050,6 +5814,10 @@ CREATE UNIQUE INDEX hitl_sessions_open_key ON public.hitl_sessions USING btree (
 -- Name: hitl_sessions_operator_idx; Type: INDEX; Schema: public; Owner: neurant_owner
 
 CREATE INDEX hitl_sessions_operator_idx ON public.hitl_sessions USING btree (company_id, operator_id) WHERE (operator_id IS NOT NULL);
+
+-- Name: hitl_sessions_waiting_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX hitl_sessions_waiting_idx ON public.hitl_sessions USING btree (opened_at) WHERE ((status = 'pending'::text) AND (escalated_at IS NULL));
 
 -- Name: hitl_transfers_conversation_idx; Type: INDEX; Schema: public; Owner: neurant_owner
 
@@ -4239,6 +6007,14 @@ CREATE TRIGGER procrastinate_trigger_status_events_update_v1 AFTER UPDATE OF sta
 
 CREATE TRIGGER wake_the_next_of_a_lock AFTER UPDATE OF status ON jobs.procrastinate_jobs FOR EACH ROW WHEN (((old.status = 'doing'::jobs.procrastinate_job_status) AND (new.status <> 'doing'::jobs.procrastinate_job_status) AND (new.lock IS NOT NULL))) EXECUTE FUNCTION jobs.procrastinate_notify_queue_job_inserted_v1();
 
+-- Name: messages advance_status; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER advance_status BEFORE UPDATE OF status, delivered_at, read_at ON public.messages FOR EACH ROW WHEN ((((old.status IS DISTINCT FROM new.status) OR (old.delivered_at IS DISTINCT FROM new.delivered_at)) OR (old.read_at IS DISTINCT FROM new.read_at))) EXECUTE FUNCTION private.advance_status();
+
+-- Name: hitl_sessions attends_while_active; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER attends_while_active BEFORE INSERT OR UPDATE OF operator_id ON public.hitl_sessions FOR EACH ROW WHEN (((new.operator_id IS NOT NULL) AND (new.ended_at IS NULL))) EXECUTE FUNCTION private.attends_while_active();
+
 -- Name: chatbot_operators check_operator_role; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
 CREATE TRIGGER check_operator_role BEFORE INSERT OR UPDATE ON public.chatbot_operators FOR EACH ROW EXECUTE FUNCTION private.check_operator_role();
@@ -4255,6 +6031,10 @@ CREATE TRIGGER count_integration_request AFTER INSERT ON public.integration_logs
 
 CREATE TRIGGER count_template_use AFTER INSERT ON public.chatbots FOR EACH ROW WHEN ((new.template_id IS NOT NULL)) EXECUTE FUNCTION private.count_template_use();
 
+-- Name: messages count_usage; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER count_usage BEFORE INSERT ON public.messages FOR EACH ROW WHEN (((new.sender_type = 'bot'::public.sender_type_enum) AND (new.seq IS NULL))) EXECUTE FUNCTION private.track_message_usage();
+
 -- Name: channel_accounts derive_chatbot_channels; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
 CREATE TRIGGER derive_chatbot_channels AFTER INSERT OR DELETE OR UPDATE ON public.channel_accounts FOR EACH ROW EXECUTE FUNCTION private.derive_chatbot_channels();
@@ -4262,6 +6042,34 @@ CREATE TRIGGER derive_chatbot_channels AFTER INSERT OR DELETE OR UPDATE ON publi
 -- Name: hitl_sessions follow_hitl_session; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
 CREATE TRIGGER follow_hitl_session AFTER INSERT OR UPDATE OF status, operator_id ON public.hitl_sessions FOR EACH ROW EXECUTE FUNCTION private.follow_hitl_session();
+
+-- Name: users keep_an_owner; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE CONSTRAINT TRIGGER keep_an_owner AFTER DELETE OR UPDATE OF role, is_owner, is_active ON public.users DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (old.is_owner) EXECUTE FUNCTION private.keep_an_owner();
+
+-- Name: chatbots keep_chatbot_count; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER keep_chatbot_count AFTER INSERT OR DELETE OR UPDATE OF retired_at ON public.chatbots FOR EACH ROW EXECUTE FUNCTION private.count_chatbot();
+
+-- Name: documents keep_document_use; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER keep_document_use AFTER INSERT OR DELETE OR UPDATE OF retired_at, character_count, file_size_bytes ON public.documents FOR EACH ROW EXECUTE FUNCTION private.count_document();
+
+-- Name: hitl_sessions keep_hitl_count; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER keep_hitl_count AFTER INSERT OR DELETE OR UPDATE OF status ON public.hitl_sessions FOR EACH ROW EXECUTE FUNCTION private.count_takeover();
+
+-- Name: integrations keep_integration_count; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER keep_integration_count AFTER INSERT OR DELETE OR UPDATE OF is_active ON public.integrations FOR EACH ROW EXECUTE FUNCTION private.count_integration();
+
+-- Name: user_invitations keep_user_count; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER keep_user_count AFTER INSERT OR DELETE OR UPDATE OF status ON public.user_invitations FOR EACH ROW EXECUTE FUNCTION private.count_invitation();
+
+-- Name: users keep_user_count; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER keep_user_count AFTER INSERT OR DELETE OR UPDATE OF is_active ON public.users FOR EACH ROW EXECUTE FUNCTION private.count_user();
 
 -- Name: messages note_deleted_messages; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
@@ -4287,9 +6095,21 @@ CREATE TRIGGER place_note BEFORE INSERT ON public.notes FOR EACH ROW EXECUTE FUN
 
 CREATE TRIGGER place_reaction BEFORE INSERT ON public.message_reactions FOR EACH ROW EXECUTE FUNCTION private.place_reaction();
 
+-- Name: companies recall_allowance; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER recall_allowance AFTER UPDATE OF monthly_message_limit, monthly_message_count ON public.companies FOR EACH ROW WHEN (((old.monthly_message_limit <> new.monthly_message_limit) OR (old.monthly_message_count <> new.monthly_message_count))) EXECUTE FUNCTION private.recall_allowance();
+
+-- Name: messages recount_conversation; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER recount_conversation AFTER UPDATE OF conversation_id, sender_type, created_at, processing_time_ms ON public.messages FOR EACH ROW WHEN (((((old.conversation_id IS DISTINCT FROM new.conversation_id) OR (old.sender_type IS DISTINCT FROM new.sender_type)) OR (old.created_at IS DISTINCT FROM new.created_at)) OR (old.processing_time_ms IS DISTINCT FROM new.processing_time_ms))) EXECUTE FUNCTION private.update_conversation_message_count();
+
 -- Name: messages send_message; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
 CREATE TRIGGER send_message AFTER INSERT ON public.messages FOR EACH ROW WHEN ((new.sender_type <> 'end_user'::public.sender_type_enum)) EXECUTE FUNCTION private.send_message();
+
+-- Name: companies set_monthly_anchor; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER set_monthly_anchor BEFORE INSERT ON public.companies FOR EACH ROW WHEN ((new.monthly_anchor_day IS NULL)) EXECUTE FUNCTION private.set_monthly_anchor();
 
 -- Name: canned_responses set_updated_at; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
@@ -4338,6 +6158,10 @@ CREATE TRIGGER set_updated_at BEFORE UPDATE ON public.users FOR EACH ROW EXECUTE
 -- Name: webhook_endpoints set_updated_at; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
 CREATE TRIGGER set_updated_at BEFORE UPDATE ON public.webhook_endpoints FOR EACH ROW EXECUTE FUNCTION private.update_updated_at_column();
+
+-- Name: messages update_conversation_message_count; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER update_conversation_message_count AFTER DELETE ON public.messages REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION private.update_conversation_message_count();
 
 -- Name: procrastinate_events procrastinate_events_job_id_fkey; Type: FK CONSTRAINT; Schema: jobs; Owner: neurant_owner
 
@@ -4604,6 +6428,11 @@ ALTER TABLE ONLY public.outbox
 ALTER TABLE ONLY public.outbox
     ADD CONSTRAINT outbox_company_id_message_id_fkey FOREIGN KEY (company_id, message_id) REFERENCES public.messages(company_id, id);
 
+-- Name: plan_alerts plan_alerts_company_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.plan_alerts
+    ADD CONSTRAINT plan_alerts_company_id_fkey FOREIGN KEY (company_id) REFERENCES public.companies(id);
+
 -- Name: reply_requests reply_requests_company_id_conversation_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
 
 ALTER TABLE ONLY public.reply_requests
@@ -4618,6 +6447,11 @@ ALTER TABLE ONLY public.system_metrics
 
 ALTER TABLE ONLY public.system_metrics
     ADD CONSTRAINT system_metrics_company_id_fkey FOREIGN KEY (company_id) REFERENCES public.companies(id);
+
+-- Name: usage_slots usage_slots_company_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.usage_slots
+    ADD CONSTRAINT usage_slots_company_id_fkey FOREIGN KEY (company_id) REFERENCES public.companies(id);
 
 -- Name: user_invitations user_invitations_company_id_accepted_by_user_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
 
@@ -4790,6 +6624,10 @@ ALTER TABLE public.notifications ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.outbox ENABLE ROW LEVEL SECURITY;
 
+-- Name: plan_alerts; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
+
+ALTER TABLE public.plan_alerts ENABLE ROW LEVEL SECURITY;
+
 -- Name: plans; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
 
 ALTER TABLE public.plans ENABLE ROW LEVEL SECURITY;
@@ -4797,6 +6635,10 @@ ALTER TABLE public.plans ENABLE ROW LEVEL SECURITY;
 -- Name: reply_requests; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
 
 ALTER TABLE public.reply_requests ENABLE ROW LEVEL SECURITY;
+
+-- Name: chatbot_supervisors router_delete; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_delete ON public.chatbot_supervisors FOR DELETE TO neurant_router USING (true);
 
 -- Name: login_sessions router_delete; Type: POLICY; Schema: public; Owner: neurant_owner
 
@@ -4809,6 +6651,10 @@ CREATE POLICY router_delete ON public.message_changes FOR DELETE TO neurant_rout
 -- Name: reply_requests router_delete; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_delete ON public.reply_requests FOR DELETE TO neurant_router USING (true);
+
+-- Name: companies router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_insert ON public.companies FOR INSERT TO neurant_router WITH CHECK (true);
 
 -- Name: conversations router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
 
@@ -4846,6 +6692,10 @@ CREATE POLICY router_insert ON public.notifications FOR INSERT TO neurant_router
 
 CREATE POLICY router_insert ON public.outbox FOR INSERT TO neurant_router WITH CHECK (true);
 
+-- Name: plan_alerts router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_insert ON public.plan_alerts FOR INSERT TO neurant_router WITH CHECK (true);
+
 -- Name: reply_requests router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_insert ON public.reply_requests FOR INSERT TO neurant_router WITH CHECK (true);
@@ -4854,9 +6704,17 @@ CREATE POLICY router_insert ON public.reply_requests FOR INSERT TO neurant_route
 
 CREATE POLICY router_insert ON public.system_metrics FOR INSERT TO neurant_router WITH CHECK (true);
 
+-- Name: usage_slots router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_insert ON public.usage_slots FOR INSERT TO neurant_router WITH CHECK (true);
+
 -- Name: user_invitations router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_insert ON public.user_invitations FOR INSERT TO neurant_router WITH CHECK (true);
+
+-- Name: users router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_insert ON public.users FOR INSERT TO neurant_router WITH CHECK (true);
 
 -- Name: visitor_sessions router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
 
@@ -4873,6 +6731,10 @@ CREATE POLICY router_select ON public.channel_accounts FOR SELECT TO neurant_rou
 -- Name: chatbot_operators router_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_select ON public.chatbot_operators FOR SELECT TO neurant_router USING (true);
+
+-- Name: chatbot_supervisors router_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_select ON public.chatbot_supervisors FOR SELECT TO neurant_router USING (true);
 
 -- Name: chatbots router_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
@@ -4930,9 +6792,17 @@ CREATE POLICY router_select ON public.notifications FOR SELECT TO neurant_router
 
 CREATE POLICY router_select ON public.outbox FOR SELECT TO neurant_router USING (true);
 
+-- Name: plan_alerts router_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_select ON public.plan_alerts FOR SELECT TO neurant_router USING (true);
+
 -- Name: reply_requests router_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_select ON public.reply_requests FOR SELECT TO neurant_router USING (true);
+
+-- Name: usage_slots router_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_select ON public.usage_slots FOR SELECT TO neurant_router USING (true);
 
 -- Name: user_invitations router_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
@@ -4954,6 +6824,10 @@ CREATE POLICY router_update ON public.api_keys FOR UPDATE TO neurant_router USIN
 
 CREATE POLICY router_update ON public.channel_accounts FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
 
+-- Name: chatbot_operators router_update; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_update ON public.chatbot_operators FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
+
 -- Name: chatbot_templates router_update; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_update ON public.chatbot_templates FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
@@ -4961,6 +6835,10 @@ CREATE POLICY router_update ON public.chatbot_templates FOR UPDATE TO neurant_ro
 -- Name: chatbots router_update; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_update ON public.chatbots FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
+
+-- Name: companies router_update; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_update ON public.companies FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
 
 -- Name: conversations router_update; Type: POLICY; Schema: public; Owner: neurant_owner
 
@@ -4993,6 +6871,10 @@ CREATE POLICY router_update ON public.outbox FOR UPDATE TO neurant_router USING 
 -- Name: reply_requests router_update; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_update ON public.reply_requests FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
+
+-- Name: usage_slots router_update; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_update ON public.usage_slots FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
 
 -- Name: user_invitations router_update; Type: POLICY; Schema: public; Owner: neurant_owner
 
@@ -5156,6 +7038,10 @@ CREATE POLICY staff_select ON public.outbox FOR SELECT TO authenticated USING ((
    FROM public.conversations c
   WHERE ((c.company_id = outbox.company_id) AND (c.id = outbox.conversation_id))))));
 
+-- Name: plan_alerts staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY staff_select ON public.plan_alerts FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND ( SELECT private.manages_company() AS manages_company)));
+
 -- Name: reply_requests staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY staff_select ON public.reply_requests FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND (EXISTS ( SELECT
@@ -5229,6 +7115,10 @@ CREATE POLICY staff_update ON public.webhook_endpoints FOR UPDATE TO authenticat
 -- Name: system_metrics; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
 
 ALTER TABLE public.system_metrics ENABLE ROW LEVEL SECURITY;
+
+-- Name: usage_slots; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
+
+ALTER TABLE public.usage_slots ENABLE ROW LEVEL SECURITY;
 
 -- Name: user_invitations; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
 
@@ -5333,6 +7223,10 @@ CREATE POLICY worker_select ON public.outbox FOR SELECT TO neurant_worker USING 
 -- Name: reply_requests worker_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY worker_select ON public.reply_requests FOR SELECT TO neurant_worker USING ((company_id = ( SELECT private.company_id() AS company_id)));
+
+-- Name: user_invitations worker_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY worker_select ON public.user_invitations FOR SELECT TO neurant_worker USING ((company_id = ( SELECT private.company_id() AS company_id)));
 
 -- Name: users worker_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
@@ -5496,9 +7390,51 @@ REVOKE ALL ON FUNCTION jobs.procrastinate_update_heartbeat_v1(worker_id bigint) 
 GRANT ALL ON FUNCTION jobs.procrastinate_update_heartbeat_v1(worker_id bigint) TO neurant_jobs;
 GRANT ALL ON FUNCTION jobs.procrastinate_update_heartbeat_v1(worker_id bigint) TO neurant_router;
 
+-- Name: FUNCTION accept_invitation(p_token_digest bytea, p_auth_user uuid, p_first_name text, p_last_name text, p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.accept_invitation(p_token_digest bytea, p_auth_user uuid, p_first_name text, p_last_name text, p_now timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.accept_invitation(p_token_digest bytea, p_auth_user uuid, p_first_name text, p_last_name text, p_now timestamp with time zone) TO neurant_app;
+
+-- Name: FUNCTION advance_status(); Type: ACL; Schema: private; Owner: neurant_owner
+
+REVOKE ALL ON FUNCTION private.advance_status() FROM PUBLIC;
+
+-- Name: FUNCTION anchor_date(p_in date, p_day integer); Type: ACL; Schema: private; Owner: neurant_owner
+
+REVOKE ALL ON FUNCTION private.anchor_date(p_in date, p_day integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.anchor_date(p_in date, p_day integer) TO neurant_router;
+
+-- Name: FUNCTION apply_due_plan_changes(p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.apply_due_plan_changes(p_now timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.apply_due_plan_changes(p_now timestamp with time zone) TO neurant_jobs;
+
+-- Name: FUNCTION apply_plan(p_company uuid, p_plan public.subscription_plan_enum); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.apply_plan(p_company uuid, p_plan public.subscription_plan_enum) FROM PUBLIC;
+
+-- Name: FUNCTION attends_while_active(); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.attends_while_active() FROM PUBLIC;
+
 -- Name: FUNCTION can_work_on(p_conversation uuid); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.can_work_on(p_conversation uuid) FROM PUBLIC;
+
+-- Name: FUNCTION cancel_invitation(p_invitation uuid); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.cancel_invitation(p_invitation uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.cancel_invitation(p_invitation uuid) TO authenticated;
+
+-- Name: FUNCTION cancel_plan_change(); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.cancel_plan_change() FROM PUBLIC;
+GRANT ALL ON FUNCTION private.cancel_plan_change() TO authenticated;
+
+-- Name: FUNCTION change_plan(p_plan public.subscription_plan_enum, p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.change_plan(p_plan public.subscription_plan_enum, p_now timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.change_plan(p_plan public.subscription_plan_enum, p_now timestamp with time zone) TO authenticated;
 
 -- Name: FUNCTION check_operator_role(); Type: ACL; Schema: private; Owner: neurant_router
 
@@ -5526,10 +7462,24 @@ GRANT ALL ON FUNCTION private.claims() TO neurant_worker;
 GRANT ALL ON FUNCTION private.claims() TO authenticated;
 GRANT ALL ON FUNCTION private.claims() TO visitor;
 
+-- Name: FUNCTION close_company(); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.close_company() FROM PUBLIC;
+GRANT ALL ON FUNCTION private.close_company() TO authenticated;
+
 -- Name: FUNCTION close_login_session(p_token_digest bytea); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.close_login_session(p_token_digest bytea) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.close_login_session(p_token_digest bytea) TO neurant_app;
+
+-- Name: FUNCTION close_month(p_company uuid, p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.close_month(p_company uuid, p_now timestamp with time zone) FROM PUBLIC;
+
+-- Name: FUNCTION companies_to_drain(); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.companies_to_drain() FROM PUBLIC;
+GRANT ALL ON FUNCTION private.companies_to_drain() TO neurant_jobs;
 
 -- Name: FUNCTION company_id(); Type: ACL; Schema: private; Owner: neurant_router
 
@@ -5538,13 +7488,42 @@ GRANT ALL ON FUNCTION private.company_id() TO neurant_worker;
 GRANT ALL ON FUNCTION private.company_id() TO authenticated;
 GRANT ALL ON FUNCTION private.company_id() TO visitor;
 
+-- Name: FUNCTION count_chatbot(); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.count_chatbot() FROM PUBLIC;
+
+-- Name: FUNCTION count_document(); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.count_document() FROM PUBLIC;
+
+-- Name: FUNCTION count_integration(); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.count_integration() FROM PUBLIC;
+
 -- Name: FUNCTION count_integration_request(); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.count_integration_request() FROM PUBLIC;
 
+-- Name: FUNCTION count_invitation(); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.count_invitation() FROM PUBLIC;
+
+-- Name: FUNCTION count_takeover(); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.count_takeover() FROM PUBLIC;
+
 -- Name: FUNCTION count_template_use(); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.count_template_use() FROM PUBLIC;
+
+-- Name: FUNCTION count_user(); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.count_user() FROM PUBLIC;
+
+-- Name: FUNCTION create_login(p_email text, p_encrypted_password text, p_is_confirmed boolean); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.create_login(p_email text, p_encrypted_password text, p_is_confirmed boolean) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.create_login(p_email text, p_encrypted_password text, p_is_confirmed boolean) TO neurant_app;
 
 -- Name: FUNCTION decide_transfer(p_transfer uuid, p_accept boolean); Type: ACL; Schema: private; Owner: neurant_router
 
@@ -5560,6 +7539,34 @@ GRANT ALL ON FUNCTION private.defer_job(p_task text, p_args jsonb) TO neurant_wo
 -- Name: FUNCTION derive_chatbot_channels(); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.derive_chatbot_channels() FROM PUBLIC;
+
+-- Name: FUNCTION drain_message_usage(p_company uuid); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.drain_message_usage(p_company uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.drain_message_usage(p_company uuid) TO neurant_jobs;
+
+-- Name: FUNCTION draw_allowance(p_company uuid, p_slot smallint); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.draw_allowance(p_company uuid, p_slot smallint) FROM PUBLIC;
+
+-- Name: FUNCTION due_reminders(p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.due_reminders(p_now timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.due_reminders(p_now timestamp with time zone) TO neurant_jobs;
+
+-- Name: FUNCTION escalate_waiting(p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.escalate_waiting(p_now timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.escalate_waiting(p_now timestamp with time zone) TO neurant_jobs;
+
+-- Name: FUNCTION exceeded_limits(p_company uuid, p_plan public.subscription_plan_enum, p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.exceeded_limits(p_company uuid, p_plan public.subscription_plan_enum, p_now timestamp with time zone) FROM PUBLIC;
+
+-- Name: FUNCTION expire_invitations(p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.expire_invitations(p_now timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.expire_invitations(p_now timestamp with time zone) TO neurant_jobs;
 
 -- Name: FUNCTION expire_transfers(p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
 
@@ -5585,10 +7592,19 @@ GRANT ALL ON FUNCTION private.finish_reply(p_conversation uuid, p_token uuid, p_
 
 REVOKE ALL ON FUNCTION private.follow_hitl_session() FROM PUBLIC;
 
+-- Name: FUNCTION give_notice(p_company uuid, p_conversation uuid, p_notice text); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.give_notice(p_company uuid, p_conversation uuid, p_notice text) FROM PUBLIC;
+
 -- Name: FUNCTION ingest(p_routing_id text[], p_channel text[], p_credential bytea[], p_end_user_id text[], p_end_user_name text[], p_external_id text[], p_message_type text[], p_content text[], p_media_url text[]); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.ingest(p_routing_id text[], p_channel text[], p_credential bytea[], p_end_user_id text[], p_end_user_name text[], p_external_id text[], p_message_type text[], p_content text[], p_media_url text[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.ingest(p_routing_id text[], p_channel text[], p_credential bytea[], p_end_user_id text[], p_end_user_name text[], p_external_id text[], p_message_type text[], p_content text[], p_media_url text[]) TO neurant_app;
+
+-- Name: FUNCTION invite_user(p_email text, p_role public.user_role_enum, p_first_name text, p_last_name text, p_token_digest bytea, p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.invite_user(p_email text, p_role public.user_role_enum, p_first_name text, p_last_name text, p_token_digest bytea, p_now timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.invite_user(p_email text, p_role public.user_role_enum, p_first_name text, p_last_name text, p_token_digest bytea, p_now timestamp with time zone) TO authenticated;
 
 -- Name: FUNCTION is_timezone(p_name text); Type: ACL; Schema: private; Owner: neurant_owner
 
@@ -5597,10 +7613,22 @@ GRANT ALL ON FUNCTION private.is_timezone(p_name text) TO neurant_router;
 GRANT ALL ON FUNCTION private.is_timezone(p_name text) TO neurant_worker;
 GRANT ALL ON FUNCTION private.is_timezone(p_name text) TO authenticated;
 
+-- Name: FUNCTION keep_an_owner(); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.keep_an_owner() FROM PUBLIC;
+
+-- Name: FUNCTION leave_assignments(p_company uuid, p_user uuid, p_role public.user_role_enum); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.leave_assignments(p_company uuid, p_user uuid, p_role public.user_role_enum) FROM PUBLIC;
+
 -- Name: FUNCTION level(p_role public.user_role_enum); Type: ACL; Schema: private; Owner: neurant_owner
 
 REVOKE ALL ON FUNCTION private.level(p_role public.user_role_enum) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.level(p_role public.user_role_enum) TO neurant_router;
+
+-- Name: FUNCTION lock_usage(p_company uuid); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.lock_usage(p_company uuid) FROM PUBLIC;
 
 -- Name: FUNCTION login_api_key(p_key_digest bytea); Type: ACL; Schema: private; Owner: neurant_router
 
@@ -5625,6 +7653,22 @@ GRANT ALL ON FUNCTION private.manages_company() TO neurant_worker;
 GRANT ALL ON FUNCTION private.manages_company() TO authenticated;
 GRANT ALL ON FUNCTION private.manages_company() TO visitor;
 
+-- Name: FUNCTION message_limit_reached(); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.message_limit_reached() FROM PUBLIC;
+GRANT ALL ON FUNCTION private.message_limit_reached() TO neurant_worker;
+
+-- Name: FUNCTION message_usage(p_company uuid, p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.message_usage(p_company uuid, p_now timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.message_usage(p_company uuid, p_now timestamp with time zone) TO authenticated;
+GRANT ALL ON FUNCTION private.message_usage(p_company uuid, p_now timestamp with time zone) TO neurant_worker;
+
+-- Name: FUNCTION month_start(p_today date, p_day integer); Type: ACL; Schema: private; Owner: neurant_owner
+
+REVOKE ALL ON FUNCTION private.month_start(p_today date, p_day integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.month_start(p_today date, p_day integer) TO neurant_router;
+
 -- Name: FUNCTION my_chatbot_ids(); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.my_chatbot_ids() FROM PUBLIC;
@@ -5643,6 +7687,10 @@ GRANT ALL ON FUNCTION private.my_conversation_ids() TO visitor;
 
 REVOKE ALL ON FUNCTION private.next_delivery_due() FROM PUBLIC;
 GRANT ALL ON FUNCTION private.next_delivery_due() TO neurant_jobs;
+
+-- Name: FUNCTION next_month_start(p_company uuid, p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.next_month_start(p_company uuid, p_now timestamp with time zone) FROM PUBLIC;
 
 -- Name: FUNCTION next_reply_due(); Type: ACL; Schema: private; Owner: neurant_router
 
@@ -5690,15 +7738,46 @@ REVOKE ALL ON FUNCTION private.place_note() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.place_reaction() FROM PUBLIC;
 
+-- Name: FUNCTION plan_use(p_company uuid, p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.plan_use(p_company uuid, p_now timestamp with time zone) FROM PUBLIC;
+
 -- Name: FUNCTION prove_webhook(p_routing_id text, p_credential bytea); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.prove_webhook(p_routing_id text, p_credential bytea) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.prove_webhook(p_routing_id text, p_credential bytea) TO neurant_app;
 
+-- Name: FUNCTION raise_usage_alerts(p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.raise_usage_alerts(p_now timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.raise_usage_alerts(p_now timestamp with time zone) TO neurant_jobs;
+
+-- Name: FUNCTION recall_allowance(); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.recall_allowance() FROM PUBLIC;
+
 -- Name: FUNCTION record_metric(p_type text, p_value numeric, p_unit text, p_labels jsonb, p_company uuid, p_chatbot uuid); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.record_metric(p_type text, p_value numeric, p_unit text, p_labels jsonb, p_company uuid, p_chatbot uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.record_metric(p_type text, p_value numeric, p_unit text, p_labels jsonb, p_company uuid, p_chatbot uuid) TO neurant_jobs;
+
+-- Name: FUNCTION recount_conversation(p_company uuid, p_conversation uuid); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.recount_conversation(p_company uuid, p_conversation uuid) FROM PUBLIC;
+
+-- Name: FUNCTION refuse_over_limit(p_limit text, p_used bigint, p_allowed bigint); Type: ACL; Schema: private; Owner: neurant_owner
+
+REVOKE ALL ON FUNCTION private.refuse_over_limit(p_limit text, p_used bigint, p_allowed bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.refuse_over_limit(p_limit text, p_used bigint, p_allowed bigint) TO neurant_router;
+
+-- Name: FUNCTION release_takeovers(p_company uuid, p_user uuid); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.release_takeovers(p_company uuid, p_user uuid) FROM PUBLIC;
+
+-- Name: FUNCTION renew_invitation(p_invitation uuid, p_token_digest bytea, p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.renew_invitation(p_invitation uuid, p_token_digest bytea, p_now timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.renew_invitation(p_invitation uuid, p_token_digest bytea, p_now timestamp with time zone) TO authenticated;
 
 -- Name: FUNCTION request_transfer(p_conversation uuid, p_to uuid, p_kind text, p_reason text); Type: ACL; Schema: private; Owner: neurant_router
 
@@ -5709,6 +7788,11 @@ GRANT ALL ON FUNCTION private.request_transfer(p_conversation uuid, p_to uuid, p
 
 REVOKE ALL ON FUNCTION private.resend_message(p_message uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.resend_message(p_message uuid) TO authenticated;
+
+-- Name: FUNCTION reset_monthly_message_count(p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.reset_monthly_message_count(p_now timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.reset_monthly_message_count(p_now timestamp with time zone) TO neurant_jobs;
 
 -- Name: FUNCTION resolve_conversation(p_conversation uuid, p_notes text); Type: ACL; Schema: private; Owner: neurant_router
 
@@ -5743,6 +7827,35 @@ REVOKE ALL ON FUNCTION private.send_message() FROM PUBLIC;
 REVOKE ALL ON FUNCTION private.set_aside_event(p_routing_id text, p_credential bytea, p_external_id text, p_payload bytea, p_reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.set_aside_event(p_routing_id text, p_credential bytea, p_external_id text, p_payload bytea, p_reason text) TO neurant_app;
 
+-- Name: FUNCTION set_monthly_anchor(); Type: ACL; Schema: private; Owner: neurant_owner
+
+REVOKE ALL ON FUNCTION private.set_monthly_anchor() FROM PUBLIC;
+
+-- Name: FUNCTION set_user_active(p_user uuid, p_is_active boolean); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.set_user_active(p_user uuid, p_is_active boolean) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.set_user_active(p_user uuid, p_is_active boolean) TO authenticated;
+
+-- Name: FUNCTION set_user_role(p_user uuid, p_role public.user_role_enum); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.set_user_role(p_user uuid, p_role public.user_role_enum) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.set_user_role(p_user uuid, p_role public.user_role_enum) TO authenticated;
+
+-- Name: FUNCTION sign_up(p_auth_user uuid, p_company_name text, p_slug text, p_email text, p_first_name text, p_last_name text, p_plan public.subscription_plan_enum, p_trial_days integer, p_timezone text); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.sign_up(p_auth_user uuid, p_company_name text, p_slug text, p_email text, p_first_name text, p_last_name text, p_plan public.subscription_plan_enum, p_trial_days integer, p_timezone text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.sign_up(p_auth_user uuid, p_company_name text, p_slug text, p_email text, p_first_name text, p_last_name text, p_plan public.subscription_plan_enum, p_trial_days integer, p_timezone text) TO neurant_app;
+
+-- Name: FUNCTION stands_above(p_role public.user_role_enum); Type: ACL; Schema: private; Owner: neurant_owner
+
+REVOKE ALL ON FUNCTION private.stands_above(p_role public.user_role_enum) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.stands_above(p_role public.user_role_enum) TO neurant_router;
+
+-- Name: FUNCTION suggest_slug(p_name text); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.suggest_slug(p_name text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.suggest_slug(p_name text) TO neurant_app;
+
 -- Name: FUNCTION take_conversation(p_conversation uuid, p_take_over boolean); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.take_conversation(p_conversation uuid, p_take_over boolean) FROM PUBLIC;
@@ -5752,9 +7865,36 @@ GRANT ALL ON FUNCTION private.take_conversation(p_conversation uuid, p_take_over
 
 REVOKE ALL ON FUNCTION private.take_for_reply(p_company uuid, p_conversation uuid, p_user uuid) FROM PUBLIC;
 
+-- Name: FUNCTION tell_of_limit(p_company uuid, p_conversation uuid); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.tell_of_limit(p_company uuid, p_conversation uuid) FROM PUBLIC;
+
+-- Name: FUNCTION track_message_usage(); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.track_message_usage() FROM PUBLIC;
+
+-- Name: FUNCTION transfer_ownership(p_to uuid); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.transfer_ownership(p_to uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.transfer_ownership(p_to uuid) TO authenticated;
+
+-- Name: FUNCTION update_conversation_message_count(); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.update_conversation_message_count() FROM PUBLIC;
+
 -- Name: FUNCTION update_updated_at_column(); Type: ACL; Schema: private; Owner: neurant_owner
 
 REVOKE ALL ON FUNCTION private.update_updated_at_column() FROM PUBLIC;
+
+-- Name: FUNCTION usage(p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.usage(p_now timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.usage(p_now timestamp with time zone) TO authenticated;
+GRANT ALL ON FUNCTION private.usage(p_now timestamp with time zone) TO neurant_worker;
+
+-- Name: FUNCTION use_plan(p_company uuid, p_limit text, p_change bigint); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.use_plan(p_company uuid, p_limit text, p_change bigint) FROM PUBLIC;
 
 -- Name: FUNCTION user_id(); Type: ACL; Schema: private; Owner: neurant_router
 
@@ -5991,10 +8131,12 @@ GRANT INSERT(assigned_by) ON TABLE public.chatbot_operators TO authenticated;
 -- Name: COLUMN chatbot_operators.is_active; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT UPDATE(is_active) ON TABLE public.chatbot_operators TO authenticated;
+GRANT UPDATE(is_active) ON TABLE public.chatbot_operators TO neurant_router;
 
 -- Name: TABLE chatbot_supervisors; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT SELECT,DELETE ON TABLE public.chatbot_supervisors TO authenticated;
+GRANT SELECT,DELETE ON TABLE public.chatbot_supervisors TO neurant_router;
 
 -- Name: COLUMN chatbot_supervisors.company_id; Type: ACL; Schema: public; Owner: neurant_owner
 
@@ -6117,7 +8259,7 @@ GRANT INSERT(template_id) ON TABLE public.chatbots TO authenticated;
 
 GRANT SELECT ON TABLE public.companies TO authenticated;
 GRANT SELECT ON TABLE public.companies TO neurant_worker;
-GRANT SELECT ON TABLE public.companies TO neurant_router;
+GRANT SELECT,INSERT ON TABLE public.companies TO neurant_router;
 
 -- Name: COLUMN companies.name; Type: ACL; Schema: public; Owner: neurant_owner
 
@@ -6146,6 +8288,94 @@ GRANT UPDATE(logo_url) ON TABLE public.companies TO authenticated;
 -- Name: COLUMN companies.timezone; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT UPDATE(timezone) ON TABLE public.companies TO authenticated;
+
+-- Name: COLUMN companies.subscription_plan; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(subscription_plan) ON TABLE public.companies TO neurant_router;
+
+-- Name: COLUMN companies.subscription_status; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(subscription_status) ON TABLE public.companies TO neurant_router;
+
+-- Name: COLUMN companies.subscription_ends_at; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(subscription_ends_at) ON TABLE public.companies TO neurant_router;
+
+-- Name: COLUMN companies.monthly_message_limit; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(monthly_message_limit) ON TABLE public.companies TO neurant_router;
+
+-- Name: COLUMN companies.monthly_message_count; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(monthly_message_count) ON TABLE public.companies TO neurant_router;
+
+-- Name: COLUMN companies.monthly_reset_date; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(monthly_reset_date) ON TABLE public.companies TO neurant_router;
+
+-- Name: COLUMN companies.max_chatbots; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(max_chatbots) ON TABLE public.companies TO neurant_router;
+
+-- Name: COLUMN companies.max_users; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(max_users) ON TABLE public.companies TO neurant_router;
+
+-- Name: COLUMN companies.max_integrations; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(max_integrations) ON TABLE public.companies TO neurant_router;
+
+-- Name: COLUMN companies.max_document_characters; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(max_document_characters) ON TABLE public.companies TO neurant_router;
+
+-- Name: COLUMN companies.max_storage_mb; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(max_storage_mb) ON TABLE public.companies TO neurant_router;
+
+-- Name: COLUMN companies.max_hitl_concurrent; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(max_hitl_concurrent) ON TABLE public.companies TO neurant_router;
+
+-- Name: COLUMN companies.current_user_count; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(current_user_count) ON TABLE public.companies TO neurant_router;
+
+-- Name: COLUMN companies.current_chatbot_count; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(current_chatbot_count) ON TABLE public.companies TO neurant_router;
+
+-- Name: COLUMN companies.current_integration_count; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(current_integration_count) ON TABLE public.companies TO neurant_router;
+
+-- Name: COLUMN companies.plan_changed_at; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(plan_changed_at) ON TABLE public.companies TO neurant_router;
+
+-- Name: COLUMN companies.plan_change_scheduled_at; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(plan_change_scheduled_at) ON TABLE public.companies TO neurant_router;
+
+-- Name: COLUMN companies.next_plan; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(next_plan) ON TABLE public.companies TO neurant_router;
+
+-- Name: COLUMN companies.updated_at; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(updated_at) ON TABLE public.companies TO neurant_router;
+
+-- Name: COLUMN companies.current_document_characters; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(current_document_characters) ON TABLE public.companies TO neurant_router;
+
+-- Name: COLUMN companies.current_storage_bytes; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(current_storage_bytes) ON TABLE public.companies TO neurant_router;
+
+-- Name: COLUMN companies.current_hitl_count; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(current_hitl_count) ON TABLE public.companies TO neurant_router;
 
 -- Name: TABLE company_keys; Type: ACL; Schema: public; Owner: neurant_owner
 
@@ -6338,6 +8568,10 @@ GRANT UPDATE(retired_at) ON TABLE public.documents TO authenticated;
 -- Name: COLUMN documents.uploaded_by; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT INSERT(uploaded_by) ON TABLE public.documents TO authenticated;
+
+-- Name: COLUMN documents.unread_pages; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(unread_pages) ON TABLE public.documents TO neurant_worker;
 
 -- Name: TABLE embedding_models; Type: ACL; Schema: public; Owner: neurant_owner
 
@@ -6687,6 +8921,11 @@ GRANT SELECT ON TABLE public.outbox TO authenticated;
 GRANT SELECT ON TABLE public.outbox TO neurant_worker;
 GRANT SELECT,INSERT,UPDATE ON TABLE public.outbox TO neurant_router;
 
+-- Name: TABLE plan_alerts; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT ON TABLE public.plan_alerts TO authenticated;
+GRANT SELECT,INSERT ON TABLE public.plan_alerts TO neurant_router;
+
 -- Name: TABLE plans; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT SELECT ON TABLE public.plans TO authenticated;
@@ -6716,6 +8955,10 @@ GRANT SELECT(wanted_seq) ON TABLE public.reply_requests TO visitor;
 GRANT SELECT ON TABLE public.system_metrics TO authenticated;
 GRANT INSERT ON TABLE public.system_metrics TO neurant_router;
 
+-- Name: TABLE usage_slots; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT,INSERT,UPDATE ON TABLE public.usage_slots TO neurant_router;
+
 -- Name: TABLE user_invitations; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT SELECT,INSERT,UPDATE ON TABLE public.user_invitations TO neurant_router;
@@ -6723,38 +8966,47 @@ GRANT SELECT,INSERT,UPDATE ON TABLE public.user_invitations TO neurant_router;
 -- Name: COLUMN user_invitations.company_id; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT SELECT(company_id) ON TABLE public.user_invitations TO authenticated;
+GRANT SELECT(company_id) ON TABLE public.user_invitations TO neurant_worker;
 
 -- Name: COLUMN user_invitations.id; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT SELECT(id) ON TABLE public.user_invitations TO authenticated;
+GRANT SELECT(id) ON TABLE public.user_invitations TO neurant_worker;
 
 -- Name: COLUMN user_invitations.email; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT SELECT(email) ON TABLE public.user_invitations TO authenticated;
+GRANT SELECT(email) ON TABLE public.user_invitations TO neurant_worker;
 
 -- Name: COLUMN user_invitations.first_name; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT SELECT(first_name) ON TABLE public.user_invitations TO authenticated;
+GRANT SELECT(first_name) ON TABLE public.user_invitations TO neurant_worker;
 
 -- Name: COLUMN user_invitations.last_name; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT SELECT(last_name) ON TABLE public.user_invitations TO authenticated;
+GRANT SELECT(last_name) ON TABLE public.user_invitations TO neurant_worker;
 
 -- Name: COLUMN user_invitations.role; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT SELECT(role) ON TABLE public.user_invitations TO authenticated;
+GRANT SELECT(role) ON TABLE public.user_invitations TO neurant_worker;
 
 -- Name: COLUMN user_invitations.invited_by; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT SELECT(invited_by) ON TABLE public.user_invitations TO authenticated;
+GRANT SELECT(invited_by) ON TABLE public.user_invitations TO neurant_worker;
 
 -- Name: COLUMN user_invitations.expires_at; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT SELECT(expires_at) ON TABLE public.user_invitations TO authenticated;
+GRANT SELECT(expires_at) ON TABLE public.user_invitations TO neurant_worker;
 
 -- Name: COLUMN user_invitations.status; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT SELECT(status) ON TABLE public.user_invitations TO authenticated;
+GRANT SELECT(status) ON TABLE public.user_invitations TO neurant_worker;
 
 -- Name: COLUMN user_invitations.accepted_at; Type: ACL; Schema: public; Owner: neurant_owner
 
@@ -6767,6 +9019,7 @@ GRANT SELECT(accepted_by_user_id) ON TABLE public.user_invitations TO authentica
 -- Name: COLUMN user_invitations.sent_at; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT SELECT(sent_at) ON TABLE public.user_invitations TO authenticated;
+GRANT SELECT(sent_at) ON TABLE public.user_invitations TO neurant_worker;
 
 -- Name: COLUMN user_invitations.sent_count; Type: ACL; Schema: public; Owner: neurant_owner
 
@@ -6779,6 +9032,7 @@ GRANT SELECT(reminder_sent_at) ON TABLE public.user_invitations TO authenticated
 -- Name: COLUMN user_invitations.reminder_count; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT SELECT(reminder_count) ON TABLE public.user_invitations TO authenticated;
+GRANT SELECT(reminder_count) ON TABLE public.user_invitations TO neurant_worker;
 
 -- Name: COLUMN user_invitations.created_at; Type: ACL; Schema: public; Owner: neurant_owner
 
@@ -6791,7 +9045,7 @@ GRANT SELECT(updated_at) ON TABLE public.user_invitations TO authenticated;
 -- Name: TABLE users; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT SELECT ON TABLE public.users TO authenticated;
-GRANT SELECT ON TABLE public.users TO neurant_router;
+GRANT SELECT,INSERT ON TABLE public.users TO neurant_router;
 
 -- Name: COLUMN users.company_id; Type: ACL; Schema: public; Owner: neurant_owner
 
@@ -6826,10 +9080,16 @@ GRANT UPDATE(phone) ON TABLE public.users TO authenticated;
 -- Name: COLUMN users.role; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT SELECT(role) ON TABLE public.users TO neurant_worker;
+GRANT UPDATE(role) ON TABLE public.users TO neurant_router;
+
+-- Name: COLUMN users.is_owner; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(is_owner) ON TABLE public.users TO neurant_router;
 
 -- Name: COLUMN users.is_active; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT SELECT(is_active) ON TABLE public.users TO neurant_worker;
+GRANT UPDATE(is_active) ON TABLE public.users TO neurant_router;
 
 -- Name: COLUMN users.last_login_at; Type: ACL; Schema: public; Owner: neurant_owner
 
@@ -6838,6 +9098,10 @@ GRANT UPDATE(last_login_at) ON TABLE public.users TO neurant_router;
 -- Name: COLUMN users.last_seen_at; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT UPDATE(last_seen_at) ON TABLE public.users TO neurant_router;
+
+-- Name: COLUMN users.updated_at; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(updated_at) ON TABLE public.users TO neurant_router;
 
 -- Name: TABLE visitor_sessions; Type: ACL; Schema: public; Owner: neurant_owner
 

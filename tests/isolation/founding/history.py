@@ -49,14 +49,21 @@ def archives(world: World) -> Any:
     return done, *(count(world, table, old) for table in tables)
 
 
-@defect("D31", "one knowledge query stops the archiving of all", drafted=("ForeignKeyViolation", 0), ours=(1, 1))
+@defect(
+    "D31",
+    "one knowledge query stops the archiving of all",
+    drafted=("ForeignKeyViolation", 0),
+    ours=(1, 1),
+)
 def archives_queries(world: World) -> Any:
     old = old_conversation(world)
     world.add("knowledge_queries", conversation_id=old, query_text="¿precio?")
     return archive_all(world), count(world, "conversations_archived", old)
 
 
-@defect("D32", "a second archive of one end user fails", drafted=(1, "UniqueViolation"), ours=(1, 1))
+@defect(
+    "D32", "a second archive of one end user fails", drafted=(1, "UniqueViolation"), ours=(1, 1)
+)
 def archives_twice(world: World) -> Any:
     outcomes = []
     for _ in range(2):
@@ -108,7 +115,9 @@ def audits(world: World) -> Any:
         world.announce("service_role", {})
     else:
         world.as_worker()
-    rewritten = world.attempt("update audit_logs set action = 'read' where resource_id = %s", changed)
+    rewritten = world.attempt(
+        "update audit_logs set action = 'read' where resource_id = %s", changed
+    )
     world.as_admin()
     world.attempt("delete from companies where id = %s", world.acme.id)
     left = world.value(f"select count(*) {of}", world.acme.id, changed)

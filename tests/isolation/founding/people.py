@@ -36,11 +36,15 @@ def invites(world: World) -> Any:
     as_owner = invite(world, "owner")
     first = invite(world, "operador")
     if world.is_ours:
-        world.value("select private.cancel_invitation(id) from user_invitations where role = 'operador'")
+        world.value(
+            "select private.cancel_invitation(id) from user_invitations where role = 'operador'"
+        )
     else:
         world.attempt("update user_invitations set status = 'cancelled'")
     again = invite(world, "operador", again=True)
-    read = world.value("select to_jsonb(i)::text like '%%secret-token%%' from user_invitations i limit %s", 1)
+    read = world.value(
+        "select to_jsonb(i)::text like '%%secret-token%%' from user_invitations i limit %s", 1
+    )
     return as_owner, first, again, read is True
 
 
@@ -66,7 +70,8 @@ def arrives(world: World) -> Any:
     if world.is_ours:
         world.announce("neurant_app", {})
         signed_up = world.value(
-            "select outcome from private.sign_up(%s, 'Nueva', 'nueva-arrives', null, 'F', 'N')", founder
+            "select outcome from private.sign_up(%s, 'Nueva', 'nueva-arrives', null, 'F', 'N')",
+            founder,
         )
         token = hashlib.sha256(b"operador{}").digest()
         accepted = world.value(

@@ -20,7 +20,12 @@ def forgets_updates(world: World) -> Any:
     ) + (2 if not world.is_ours else 0)
 
 
-@defect("D19", "a returning customer cannot open a second conversation", drafted="UniqueViolation", ours=1)
+@defect(
+    "D19",
+    "a returning customer cannot open a second conversation",
+    drafted="UniqueViolation",
+    ours=1,
+)
 def returns(world: World) -> Any:
     acme = world.acme
     world.db.execute(
@@ -40,7 +45,14 @@ def returns(world: World) -> Any:
 def finds(world: World) -> Any:
     owner = world.acme.people["owner"].id
     add_document(world, world.acme.id, owner, title="Devoluciones", processing_status="completed")
-    add_document(world, world.acme.id, owner, title="Facturación", description="x", processing_status="completed")
+    add_document(
+        world,
+        world.acme.id,
+        owner,
+        title="Facturación",
+        description="x",
+        processing_status="completed",
+    )
     query = (
         "select count(*) from private.search_documents(%s)"
         if world.is_ours
@@ -51,21 +63,39 @@ def finds(world: World) -> Any:
     return world.value(query, "devoluciones"), world.value(query, "facturacion")
 
 
-@defect("D26", "delivery runs backwards, and a message is read before it arrives", drafted=("pending", False), ours=("read", True))
+@defect(
+    "D26",
+    "delivery runs backwards, and a message is read before it arrives",
+    drafted=("pending", False),
+    ours=("read", True),
+)
 def runs_backwards(world: World) -> Any:
-    message = world.add("messages", conversation_id=world.acme.conversation, content="Hola", sender_type="bot")
+    message = world.add(
+        "messages", conversation_id=world.acme.conversation, content="Hola", sender_type="bot"
+    )
     world.attempt(
         "update messages set status = 'read', delivered_at = now(), read_at = now() - interval '1 day'"
         " where id = %s", message,
     )  # fmt: skip
-    world.attempt("update messages set status = 'read', delivered_at = now(), read_at = now() where id = %s", message)
-    world.attempt("update messages set status = 'pending', read_at = now() - interval '1 day' where id = %s", message)
+    world.attempt(
+        "update messages set status = 'read', delivered_at = now(), read_at = now() where id = %s",
+        message,
+    )
+    world.attempt(
+        "update messages set status = 'pending', read_at = now() - interval '1 day' where id = %s",
+        message,
+    )
     return world.db.execute(
         "select status::text, read_at >= delivered_at from messages where id = %s", (message,)
     ).fetchone()
 
 
-@defect("D27", "messages of one transaction have one moment and no order", drafted=(1, False), ours=(6, True))
+@defect(
+    "D27",
+    "messages of one transaction have one moment and no order",
+    drafted=(1, False),
+    ours=(6, True),
+)
 def loses_order(world: World) -> Any:
     """How many places six messages have; whether those are the ones in which they were written."""
     acme = world.acme
@@ -73,12 +103,18 @@ def loses_order(world: World) -> Any:
     for number in range(6):
         world.add("messages", conversation_id=conversation, content=f"{number}", sender_type="bot")
     place = "seq" if world.is_ours else "created_at"
-    places = world.value(f"select count(distinct {place}) from messages where conversation_id = %s", conversation)
-    shown = world.values(f"select content from messages where conversation_id = %s order by {place}", conversation)
+    places = world.value(
+        f"select count(distinct {place}) from messages where conversation_id = %s", conversation
+    )
+    shown = world.values(
+        f"select content from messages where conversation_id = %s order by {place}", conversation
+    )
     return places, places == 6 and shown == list("012345")
 
 
-@defect("D28", "a webhook that comes twice is stored and counted twice", drafted=(2, 2), ours=(1, 1))
+@defect(
+    "D28", "a webhook that comes twice is stored and counted twice", drafted=(2, 2), ours=(1, 1)
+)
 def stores_twice(world: World) -> Any:
     acme = world.acme
     conversation = add_conversation(world, acme.id, acme.bot, acme.account, "+4")
@@ -99,7 +135,9 @@ def stores_twice(world: World) -> Any:
                 external_message_id="wamid.X1")  # fmt: skip
     world.as_admin()
     copies = world.value("select count(*) from messages where conversation_id = %s", conversation)
-    return copies, world.value("select message_count from conversations where id = %s", conversation)
+    return copies, world.value(
+        "select message_count from conversations where id = %s", conversation
+    )
 
 
 @defect(
