@@ -58,6 +58,14 @@ CREATE SCHEMA private;
 
 ALTER SCHEMA private OWNER TO neurant_owner;
 
+-- Name: btree_gin; Type: EXTENSION; Schema: -; Owner: -
+
+CREATE EXTENSION IF NOT EXISTS btree_gin WITH SCHEMA extensions;
+
+-- Name: EXTENSION btree_gin; Type: COMMENT; Schema: -; Owner: 
+
+COMMENT ON EXTENSION btree_gin IS 'support for indexing common datatypes in GIN';
+
 -- Name: pg_trgm; Type: EXTENSION; Schema: -; Owner: -
 
 CREATE EXTENSION IF NOT EXISTS pg_trgm WITH SCHEMA extensions;
@@ -126,6 +134,31 @@ CREATE TYPE jobs.procrastinate_job_to_defer_v1 AS (
 );
 
 ALTER TYPE jobs.procrastinate_job_to_defer_v1 OWNER TO neurant_owner;
+
+-- Name: audit_action_enum; Type: TYPE; Schema: public; Owner: neurant_owner
+
+CREATE TYPE public.audit_action_enum AS ENUM (
+    'login',
+    'logout',
+    'create',
+    'read',
+    'update',
+    'delete',
+    'escalate_hitl',
+    'resolve_hitl',
+    'upload_document',
+    'integration_sync',
+    'login_denied',
+    'assign',
+    'unassign',
+    'transfer',
+    'archive',
+    'restore',
+    'export',
+    'erase'
+);
+
+ALTER TYPE public.audit_action_enum OWNER TO neurant_owner;
 
 -- Name: auth_type_enum; Type: TYPE; Schema: public; Owner: neurant_owner
 
@@ -917,6 +950,22 @@ ALTER FUNCTION private.advance_status() OWNER TO neurant_owner;
 
 COMMENT ON FUNCTION private.advance_status() IS 'Takes an event of delivery only forwards: one that is late, doubled or contradicts a better one changes nothing.';
 
+-- Name: all_stems(text, text); Type: FUNCTION; Schema: private; Owner: neurant_owner
+
+CREATE FUNCTION private.all_stems(p_words text, p_key text) RETURNS tsquery
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    SET search_path TO ''
+    AS $$
+  select string_agg(private.quoted_word(p_key || left(w, 100)), ' & ')::tsquery
+  from unnest(tsvector_to_array(to_tsvector('private.spanish'::regconfig, p_words))) w
+$$;
+
+ALTER FUNCTION private.all_stems(p_words text, p_key text) OWNER TO neurant_owner;
+
+-- Name: FUNCTION all_stems(p_words text, p_key text); Type: COMMENT; Schema: private; Owner: neurant_owner
+
+COMMENT ON FUNCTION private.all_stems(p_words text, p_key text) IS 'All of the words, by their stems. Null where there is no word but stop words.';
+
 -- Name: anchor_date(date, integer); Type: FUNCTION; Schema: private; Owner: neurant_owner
 
 CREATE FUNCTION private.anchor_date(p_in date, p_day integer) RETURNS date
@@ -1027,6 +1076,282 @@ ALTER FUNCTION private.attends_while_active() OWNER TO neurant_router;
 -- Name: FUNCTION attends_while_active(); Type: COMMENT; Schema: private; Owner: neurant_router
 
 COMMENT ON FUNCTION private.attends_while_active() IS 'Definer: an operador may not see every colleague, but the rule holds for all.';
+
+-- Name: audit_action(text, text, jsonb, jsonb); Type: FUNCTION; Schema: private; Owner: neurant_owner
+
+CREATE FUNCTION private.audit_action(p_table text, p_operation text, p_old jsonb, p_new jsonb) RETURNS public.audit_action_enum
+    LANGUAGE sql STABLE
+    SET search_path TO ''
+    AS $$
+  select case
+    when p_table = 'login_sessions' and p_operation = 'INSERT' then 'login'
+    when p_table = 'login_sessions' and p_operation = 'DELETE'
+      and (p_old ->> 'expires_at')::timestamptz > now() then 'logout'
+    when p_table = 'hitl_sessions' and p_operation = 'INSERT' then 'escalate_hitl'
+    when p_table = 'hitl_sessions' and p_operation = 'UPDATE' and p_old ->> 'ended_at' is null
+      and p_new ->> 'ended_at' is not null then 'resolve_hitl'
+    when p_table = 'hitl_transfers' and p_operation = 'INSERT' then 'transfer'
+    when p_table = 'documents' and p_operation = 'INSERT' then 'upload_document'
+    when p_table = 'integrations' and p_operation = 'UPDATE'
+      and p_old ->> 'last_sync_at' is distinct from p_new ->> 'last_sync_at' then 'integration_sync'
+    when p_table in ('chatbot_operators', 'chatbot_supervisors') then case
+      when p_operation = 'DELETE' or p_new ->> 'is_active' = 'false' then 'unassign'
+      else 'assign' end
+    when p_operation = 'INSERT' then 'create'
+    when p_operation = 'DELETE' then 'delete'
+    else 'update' end::public.audit_action_enum
+$$;
+
+ALTER FUNCTION private.audit_action(p_table text, p_operation text, p_old jsonb, p_new jsonb) OWNER TO neurant_owner;
+
+-- Name: audit_change(); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.audit_change() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_old jsonb := case when tg_op = 'INSERT' then '{}' else to_jsonb(old) end;
+  v_new jsonb := case when tg_op = 'DELETE' then '{}' else to_jsonb(new) end;
+  v_row jsonb := case when tg_op = 'DELETE' then v_old else v_new end;
+  v_company uuid := v_row ->> case tg_table_name when 'companies' then 'id' else 'company_id' end;
+  v_subject uuid := v_row ->> tg_argv[0];
+  v_before jsonb;
+  v_after jsonb;
+  v_hidden jsonb;
+  v_actor uuid;
+begin
+  -- A takeover that has ended comes and goes with its conversation; the archive keeps the manifest.
+  if tg_table_name in ('hitl_sessions', 'hitl_transfers') and tg_op <> 'UPDATE'
+    and (v_row ->> 'ended_at' is not null or v_row ->> 'decided_at' is not null) then
+    return null;
+  end if;
+  v_before := private.audit_changed_columns(
+    v_company, v_subject, v_old, v_new, tg_argv[1]::text[], tg_argv[2]::text[]);
+  v_after := private.audit_changed_columns(
+    v_company, v_subject, v_new, v_old, tg_argv[1]::text[], tg_argv[2]::text[]);
+  select jsonb_agg(h order by h) into v_hidden from unnest(tg_argv[3]::text[]) h
+  where coalesce(v_old -> h, 'null') is distinct from coalesce(v_new -> h, 'null');
+  if tg_table_name = 'login_sessions' and (tg_op = 'INSERT'
+    or tg_op = 'DELETE' and session_user = 'neurant_app' and current_setting('role') = 'none') then
+    v_actor := v_row ->> 'user_id';  -- who signs in or out is nobody to the database
+  end if;
+  perform private.write_audit(
+    v_company, private.audit_action(tg_table_name, tg_op, v_old, v_new), tg_table_name,
+    (v_row ->> 'id')::uuid,
+    jsonb_build_object('before', v_before, 'after', v_after)
+      || jsonb_strip_nulls(jsonb_build_object('hidden', v_hidden)),
+    p_actor => v_actor,
+    p_role => case when tg_table_name = 'users' and tg_op = 'UPDATE'
+      and private.claims() ->> 'sub' = v_old ->> 'auth_user_id'
+      then (v_old ->> 'role')::public.user_role_enum end,
+    p_trail => case when tg_table_name = 'login_sessions' then jsonb_strip_nulls(jsonb_build_object(
+      'ip', v_row -> 'ip_address', 'user_agent', v_row -> 'user_agent', 'session_id', v_row -> 'id'))
+      else '{}' end);
+  return null;
+end $$;
+
+ALTER FUNCTION private.audit_change() OWNER TO neurant_router;
+
+-- Name: FUNCTION audit_change(); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.audit_change() IS 'Arguments: the column that names the subject of the personal ones; columns shown, digested, hidden (that they changed is told), left out (and no change by themselves). Definer: nobody writes audit by hand.';
+
+-- Name: audit_changed_columns(uuid, uuid, jsonb, jsonb, text[], text[]); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.audit_changed_columns(p_company uuid, p_subject uuid, p_row jsonb, p_other jsonb, p_shown text[], p_digest text[]) RETURNS jsonb
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  select coalesce(jsonb_object_agg(c.key, case
+      when c.key = any (p_shown) then c.value
+      else to_jsonb(private.personal_digest(p_company, p_subject, c.value #>> '{}')) end), '{}')
+  from jsonb_each(p_row) c
+  where c.value is distinct from coalesce(p_other -> c.key, 'null')
+    and (c.key = any (p_shown) or c.key = any (p_digest))
+$$;
+
+ALTER FUNCTION private.audit_changed_columns(p_company uuid, p_subject uuid, p_row jsonb, p_other jsonb, p_shown text[], p_digest text[]) OWNER TO neurant_router;
+
+-- Name: FUNCTION audit_changed_columns(p_company uuid, p_subject uuid, p_row jsonb, p_other jsonb, p_shown text[], p_digest text[]); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.audit_changed_columns(p_company uuid, p_subject uuid, p_row jsonb, p_other jsonb, p_shown text[], p_digest text[]) IS 'Of one side of a change: the columns that differ from the other side, as audit keeps them. Definer: it makes digests.';
+
+-- Name: audit_column(regclass, text, text); Type: FUNCTION; Schema: private; Owner: neurant_owner
+
+CREATE FUNCTION private.audit_column(p_table regclass, p_column text, p_treatment text) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    AS $$
+declare
+  v_lists text[] := (
+    select string_to_array(encode(t.tgargs, 'escape'), '\000')
+    from pg_catalog.pg_trigger t where t.tgrelid = p_table and t.tgname = 'audit_rows');
+  v_treatments text[] := '{subject,shown,digest,hidden,left_out}';
+begin
+  for i in 2 .. 5 loop
+    v_lists[i] := array_remove(v_lists[i]::text[], p_column)
+      || case when v_treatments[i] = p_treatment then array[p_column] else '{}' end;
+  end loop;
+  perform private.audit_table(p_table, v_lists[1], v_lists[2]::text[], v_lists[3]::text[],
+    v_lists[4]::text[], v_lists[5]::text[]);
+end $$;
+
+ALTER FUNCTION private.audit_column(p_table regclass, p_column text, p_treatment text) OWNER TO neurant_owner;
+
+-- Name: FUNCTION audit_column(p_table regclass, p_column text, p_treatment text); Type: COMMENT; Schema: private; Owner: neurant_owner
+
+COMMENT ON FUNCTION private.audit_column(p_table regclass, p_column text, p_treatment text) IS 'For migrations that add a column to an audited table: shown, digest (personal), hidden (secret) or left_out (a counter).';
+
+-- Name: audit_logs; Type: TABLE; Schema: public; Owner: neurant_owner
+
+CREATE TABLE public.audit_logs (
+    company_id uuid NOT NULL,
+    id uuid DEFAULT uuidv7() NOT NULL,
+    user_id uuid,
+    user_email character varying(255),
+    user_role public.user_role_enum,
+    action public.audit_action_enum NOT NULL,
+    resource_type character varying(100) NOT NULL,
+    resource_id uuid,
+    details jsonb DEFAULT '{}'::jsonb NOT NULL,
+    ip_address inet,
+    user_agent text,
+    session_id character varying(255),
+    request_id character varying(255),
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT audit_logs_details_check CHECK ((jsonb_typeof(details) = 'object'::text))
+);
+
+ALTER TABLE ONLY public.audit_logs FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE public.audit_logs OWNER TO neurant_owner;
+
+-- Name: TABLE audit_logs; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON TABLE public.audit_logs IS 'Every change that matters, by triggers. No foreign keys: it outlives whom and what it names, also the company. Messages and conversations are their own history and are not repeated here.';
+
+-- Name: COLUMN audit_logs.user_email; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.audit_logs.user_email IS 'Digest of the address (audit_salts), so that erasure can make it nobody''s.';
+
+-- Name: COLUMN audit_logs.details; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.audit_logs.details IS 'before and after hold the changed columns; personal ones as digests (audit_salts); hidden names those that changed but are never shown; by: staff, api_key, worker, system, visitor, web (nobody signed in yet) or database (by hand).';
+
+-- Name: COLUMN audit_logs.ip_address; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.audit_logs.ip_address IS 'The network only (/24, or /48 of IPv6); the whole address is in details as a digest.';
+
+-- Name: audit_digest(public.audit_logs); Type: FUNCTION; Schema: private; Owner: neurant_owner
+
+CREATE FUNCTION private.audit_digest(p_row public.audit_logs) RETURNS bytea
+    LANGUAGE sql STABLE
+    SET search_path TO ''
+    AS $$
+  select sha256(convert_to(private.audit_text(
+    'neurant-audit-1', p_row.company_id::text, p_row.id::text, p_row.user_id::text, p_row.user_email,
+    p_row.user_role::text, p_row.action::text, p_row.resource_type, p_row.resource_id::text,
+    p_row.details::text, p_row.ip_address::text, p_row.user_agent, p_row.session_id,
+    p_row.request_id, (extract(epoch from p_row.created_at) * 1000000)::bigint::text), 'UTF8'))
+$$;
+
+ALTER FUNCTION private.audit_digest(p_row public.audit_logs) OWNER TO neurant_owner;
+
+-- Name: FUNCTION audit_digest(p_row public.audit_logs); Type: COMMENT; Schema: private; Owner: neurant_owner
+
+COMMENT ON FUNCTION private.audit_digest(p_row public.audit_logs) IS 'SHA-256 of the row''s canonical text. neurant/audit computes the same by itself.';
+
+-- Name: audit_digest_of(uuid, text); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.audit_digest_of(p_subject uuid, p_value text) RETURNS text
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  select encode(sha256(s.salt || convert_to(p_value, 'UTF8')), 'hex')
+  from public.audit_salts s
+  where s.company_id = (select private.company_id()) and s.subject = p_subject
+    and (select private.manages_company())
+$$;
+
+ALTER FUNCTION private.audit_digest_of(p_subject uuid, p_value text) OWNER TO neurant_router;
+
+-- Name: FUNCTION audit_digest_of(p_subject uuid, p_value text); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.audit_digest_of(p_subject uuid, p_value text) IS 'For owner and administradores: what audit would keep of this value of a user, to look for it in user_email and details; null once the subject is erased. Definer: nobody reads the salts.';
+
+-- Name: audit_genesis(uuid); Type: FUNCTION; Schema: private; Owner: neurant_owner
+
+CREATE FUNCTION private.audit_genesis(p_company uuid) RETURNS bytea
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO ''
+    AS $$
+  select sha256(convert_to('neurant-audit-1:' || p_company, 'UTF8'))
+$$;
+
+ALTER FUNCTION private.audit_genesis(p_company uuid) OWNER TO neurant_owner;
+
+-- Name: audit_table(regclass, text, text[], text[], text[], text[]); Type: FUNCTION; Schema: private; Owner: neurant_owner
+
+CREATE FUNCTION private.audit_table(p_table regclass, p_subject text, p_shown text[], p_digest text[], p_hidden text[], p_left_out text[]) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    AS $_$
+declare
+  v_call text := format('private.audit_change(%L, %L, %L, %L, %L)',
+    p_subject, p_shown, p_digest, p_hidden, p_left_out);
+  v_changed text := (
+    select string_agg(format('old.%1$I is distinct from new.%1$I', a.attname), ' or ' order by a.attnum)
+    from pg_catalog.pg_attribute a
+    where a.attrelid = p_table and a.attnum > 0 and not a.attisdropped
+      and a.attname = any (p_shown || p_digest || p_hidden));
+begin
+  execute format('create or replace trigger audit_rows after insert or delete on %s
+    for each row execute function %s', p_table, v_call);
+  execute format('create or replace trigger audit_changes after update on %s
+    for each row when (%s) execute function %s', p_table, v_changed, v_call);
+end $_$;
+
+ALTER FUNCTION private.audit_table(p_table regclass, p_subject text, p_shown text[], p_digest text[], p_hidden text[], p_left_out text[]) OWNER TO neurant_owner;
+
+-- Name: FUNCTION audit_table(p_table regclass, p_subject text, p_shown text[], p_digest text[], p_hidden text[], p_left_out text[]); Type: COMMENT; Schema: private; Owner: neurant_owner
+
+COMMENT ON FUNCTION private.audit_table(p_table regclass, p_subject text, p_shown text[], p_digest text[], p_hidden text[], p_left_out text[]) IS 'For migrations: every change of this table is audited from now on. A test wants each column in one of the lists.';
+
+-- Name: audit_text(text[]); Type: FUNCTION; Schema: private; Owner: neurant_owner
+
+CREATE FUNCTION private.audit_text(VARIADIC p_fields text[]) RETURNS text
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO ''
+    AS $$
+  select string_agg(
+    case when f.value is null then '-' else octet_length(f.value) || ':' || f.value end,
+    ',' order by f.place)
+  from unnest(p_fields) with ordinality f (value, place)
+$$;
+
+ALTER FUNCTION private.audit_text(VARIADIC p_fields text[]) OWNER TO neurant_owner;
+
+-- Name: FUNCTION audit_text(VARIADIC p_fields text[]); Type: COMMENT; Schema: private; Owner: neurant_owner
+
+COMMENT ON FUNCTION private.audit_text(VARIADIC p_fields text[]) IS 'Fields as one text that no other fields make: each with its length in bytes before it, null as "-".';
+
+-- Name: await_seal(); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.await_seal() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  insert into public.audit_unsealed (company_id, audit_id) values (new.company_id, new.id);
+  return null;
+end $$;
+
+ALTER FUNCTION private.await_seal() OWNER TO neurant_router;
+
+-- Name: FUNCTION await_seal(); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.await_seal() IS 'Definer: nobody writes the list of what waits by hand.';
 
 -- Name: can_work_on(uuid); Type: FUNCTION; Schema: private; Owner: neurant_router
 
@@ -1420,41 +1745,62 @@ ALTER FUNCTION private.companies_to_drain() OWNER TO neurant_router;
 
 COMMENT ON FUNCTION private.companies_to_drain() IS 'Companies whose slots hold what monthly_message_count does not yet. Definer: over all companies; only ids leave.';
 
--- Name: company_id(); Type: FUNCTION; Schema: private; Owner: neurant_router
+-- Name: companies_to_roll_up(); Type: FUNCTION; Schema: private; Owner: neurant_router
 
-CREATE FUNCTION private.company_id() RETURNS uuid
+CREATE FUNCTION private.companies_to_roll_up() RETURNS SETOF uuid
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path TO ''
     AS $$
-  select case current_setting('role')
-    when 'authenticated' then coalesce((
-      select u.company_id
-      from public.users u
-      join public.companies c on c.id = u.company_id
-      where u.company_id = (select (private.claims() ->> 'company_id')::uuid)
-        and u.auth_user_id = (select (private.claims() ->> 'sub')::uuid)
-        and u.is_active and c.subscription_status <> 'cancelled'), (
-      select k.company_id
+  select distinct d.company_id from public.analytics_dirty d
+$$;
+
+ALTER FUNCTION private.companies_to_roll_up() OWNER TO neurant_router;
+
+-- Name: FUNCTION companies_to_roll_up(); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.companies_to_roll_up() IS 'Companies with days to count again. Definer: over all companies; only ids leave.';
+
+-- Name: company_id(); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.company_id() RETURNS uuid
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_role text := current_setting('role');
+  v_claims jsonb := nullif(current_setting('request.jwt.claims', true), '')::jsonb;
+  v_company uuid;
+begin
+  if v_role = 'authenticated' then
+    select u.company_id into v_company
+    from public.users u
+    join public.companies c on c.id = u.company_id
+    where u.company_id = (v_claims ->> 'company_id')::uuid
+      and u.auth_user_id = (v_claims ->> 'sub')::uuid
+      and u.is_active and c.subscription_status <> 'cancelled';
+    if v_company is null and v_claims ->> 'key_id' is not null then
+      select k.company_id into v_company
       from public.api_keys k
       join public.users maker on maker.company_id = k.company_id and maker.id = k.created_by
       join public.companies c on c.id = k.company_id
-      where k.company_id = (select (private.claims() ->> 'company_id')::uuid)
-        and k.id = (select (private.claims() ->> 'key_id')::uuid)
+      where k.company_id = (v_claims ->> 'company_id')::uuid
+        and k.id = (v_claims ->> 'key_id')::uuid
         and k.revoked_at is null and (k.expires_at is null or k.expires_at > now())
-        and maker.is_active and c.subscription_status <> 'cancelled'))
-    when 'visitor' then (
-      select v.company_id
-      from public.visitor_sessions v
-      join public.companies c on c.id = v.company_id
-      where v.token_digest = (select decode(private.claims() ->> 'visitor', 'hex'))
-        and v.expires_at > now() and c.subscription_status <> 'cancelled')
-    when 'neurant_worker' then (
-      select c.id
-      from public.companies c
-      where c.id = (select (private.claims() ->> 'company_id')::uuid)
-        and session_user = 'neurant_jobs' and c.subscription_status <> 'cancelled')
-  end
-$$;
+        and maker.is_active and c.subscription_status <> 'cancelled';
+    end if;
+  elsif v_role = 'visitor' then
+    select v.company_id into v_company
+    from public.visitor_sessions v
+    join public.companies c on c.id = v.company_id
+    where v.token_digest = decode(v_claims ->> 'visitor', 'hex')
+      and v.expires_at > now() and c.subscription_status <> 'cancelled';
+  elsif v_role = 'neurant_worker' and session_user = 'neurant_jobs' then
+    select c.id into v_company
+    from public.companies c
+    where c.id = (v_claims ->> 'company_id')::uuid and c.subscription_status <> 'cancelled';
+  end if;
+  return v_company;
+end $$;
 
 ALTER FUNCTION private.company_id() OWNER TO neurant_router;
 
@@ -1579,6 +1925,59 @@ ALTER FUNCTION private.count_invitation() OWNER TO neurant_router;
 -- Name: FUNCTION count_invitation(); Type: COMMENT; Schema: private; Owner: neurant_router
 
 COMMENT ON FUNCTION private.count_invitation() IS 'Definer: nobody may write counters.';
+
+-- Name: count_knowledge_uses(integer); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.count_knowledge_uses(p_limit integer) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_taken integer;
+begin
+  -- One at a time: two that add to the same documents in different orders would block each other.
+  if not pg_try_advisory_xact_lock(hashtextextended('private.count_knowledge_uses', 0)) then
+    return 0;
+  end if;
+  with taken as (
+    delete from public.knowledge_uses u
+    where u.ctid = any (array(select o.ctid from public.knowledge_uses o limit p_limit))
+    returning u.company_id, u.id, u.document_ids, u.chunk_ids, u.used_at
+  ),
+  document as (
+    select t.company_id, e.value::uuid as id, count(distinct t.id) as uses, max(t.used_at) as used_at
+    from taken t cross join lateral jsonb_array_elements_text(t.document_ids) e
+    where pg_input_is_valid(e.value, 'uuid')
+    group by t.company_id, e.value::uuid
+  ),
+  chunk as (
+    select t.company_id, e.value::uuid as id, count(distinct t.id) as uses, max(t.used_at) as used_at
+    from taken t cross join lateral jsonb_array_elements_text(t.chunk_ids) e
+    where pg_input_is_valid(e.value, 'uuid')
+    group by t.company_id, e.value::uuid
+  ),
+  documents_counted as (
+    update public.documents d
+    set query_count = d.query_count + u.uses, last_used_at = greatest(d.last_used_at, u.used_at)
+    from document u
+    where d.company_id = u.company_id and d.id = u.id
+  ),
+  chunks_counted as (
+    update public.document_chunks c
+    set match_count = c.match_count + u.uses,
+      last_matched_at = greatest(c.last_matched_at, u.used_at)
+    from chunk u
+    where c.company_id = u.company_id and c.id = u.id
+  )
+  select count(*) into v_taken from taken;
+  return v_taken;
+end $$;
+
+ALTER FUNCTION private.count_knowledge_uses(p_limit integer) OWNER TO neurant_router;
+
+-- Name: FUNCTION count_knowledge_uses(p_limit integer); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.count_knowledge_uses(p_limit integer) IS 'Adds at most so many answers to the counters of what they quote; how many (0 too while another adds). Definer: counters are nobody''s to write by hand.';
 
 -- Name: count_takeover(); Type: FUNCTION; Schema: private; Owner: neurant_router
 
@@ -1771,6 +2170,70 @@ ALTER FUNCTION private.derive_chatbot_channels() OWNER TO neurant_router;
 
 COMMENT ON FUNCTION private.derive_chatbot_channels() IS 'Definer: nobody may write chatbots.channels by hand; it follows channel_accounts.';
 
+-- Name: drain_message_changes(integer); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.drain_message_changes(p_limit integer) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_taken integer;
+begin
+  -- One at a time: of two, the one that read a message before its edit could write last.
+  if not pg_try_advisory_xact_lock(hashtextextended('private.drain_message_changes', 0)) then
+    return 0;
+  end if;
+  with batch as (
+    delete from public.message_changes x
+    where x.ctid = any (array(select y.ctid from public.message_changes y limit p_limit))
+    returning x.company_id, x.message_id, x.conversation_id
+  ),
+  current as materialized (
+    select m.*
+    from (select distinct b.company_id, b.message_id from batch b) x
+    -- Row by row through the key: a batch is small, and the tables are not.
+    cross join lateral (
+      select m.company_id, m.id, m.conversation_id, m.chatbot_id, m.sender_type, m.content
+      from public.messages m
+      where m.company_id = x.company_id and m.id = x.message_id limit 1) m
+  ),
+  said as (
+    insert into public.message_search as s
+      (company_id, message_id, conversation_id, chatbot_id, search)
+    select m.company_id, m.id, m.conversation_id, m.chatbot_id,
+      private.message_words(m.company_id, m.content)
+    from current m
+    where m.sender_type <> 'system'
+    on conflict on constraint message_search_pkey do update set search = excluded.search
+    where s.search <> excluded.search
+  ),
+  unsaid as (
+    delete from public.message_search s
+    using current m
+    where m.sender_type = 'system' and s.company_id = m.company_id and s.message_id = m.id
+  ),
+  people as (
+    insert into public.conversation_search as s (company_id, conversation_id, chatbot_id, person)
+    select c.company_id, c.id, c.chatbot_id,
+      private.person_words(c.end_user_name, c.end_user_id, c.channel)
+    from (select distinct b.company_id, b.conversation_id from batch b) x
+    cross join lateral (
+      select c.company_id, c.id, c.chatbot_id, c.end_user_name, c.end_user_id, c.channel
+      from public.conversations c
+      where c.company_id = x.company_id and c.id = x.conversation_id limit 1) c
+    on conflict on constraint conversation_search_pkey do update set person = excluded.person
+    where s.person <> excluded.person
+  )
+  select count(*) into v_taken from batch;
+  return v_taken;
+end $$;
+
+ALTER FUNCTION private.drain_message_changes(p_limit integer) OWNER TO neurant_router;
+
+-- Name: FUNCTION drain_message_changes(p_limit integer); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.drain_message_changes(p_limit integer) IS 'Brings what is derived from messages up to date with at most so many entries of the log; how many it took off (0 too while another drains). Definer: the log holds all companies, and nobody writes the derived tables by hand.';
+
 -- Name: drain_message_usage(uuid); Type: FUNCTION; Schema: private; Owner: neurant_router
 
 CREATE FUNCTION private.drain_message_usage(p_company uuid) RETURNS integer
@@ -1841,6 +2304,26 @@ ALTER FUNCTION private.draw_allowance(p_company uuid, p_slot smallint) OWNER TO 
 -- Name: FUNCTION draw_allowance(p_company uuid, p_slot smallint); Type: COMMENT; Schema: private; Owner: neurant_router
 
 COMMENT ON FUNCTION private.draw_allowance(p_company uuid, p_slot smallint) IS 'Counts one message when its slot has used up its grant: shares out anew what is left of the month, or NA002. Waits for every message that is being counted, so it never refuses while there is room. Definer: the slots are nobody''s to touch.';
+
+-- Name: drop_old_metrics(timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.drop_old_metrics(p_now timestamp with time zone DEFAULT now()) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_dropped integer;
+begin
+  delete from public.system_metrics m where m."timestamp" < p_now - interval '30 days';
+  get diagnostics v_dropped = row_count;
+  return v_dropped;
+end $$;
+
+ALTER FUNCTION private.drop_old_metrics(p_now timestamp with time zone) OWNER TO neurant_router;
+
+-- Name: FUNCTION drop_old_metrics(p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.drop_old_metrics(p_now timestamp with time zone) IS 'Measures are kept for 30 days; how many went. Definer: nobody else may delete them.';
 
 -- Name: due_reminders(timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
 
@@ -2148,6 +2631,21 @@ ALTER FUNCTION private.finish_reply(p_conversation uuid, p_token uuid, p_fence b
 
 COMMENT ON FUNCTION private.finish_reply(p_conversation uuid, p_token uuid, p_fence bigint, p_read_seq bigint, p_action text, p_content text, p_sources jsonb, p_confidence numeric, p_model text, p_processing_ms integer, p_reason text, p_detail text) IS 'Writes what a reply came to (answer, escalate, notice, limit, none) if its lease and the conversation''s fence still hold, and settles the request. Outcome: done, limited (no bot message is left this month: the notice, and a person), fenced, superseded (more happened meanwhile: claim again) or lost. Definer: sender, queue and takeover are not the worker''s to write by hand.';
 
+-- Name: fold(text); Type: FUNCTION; Schema: private; Owner: neurant_owner
+
+CREATE FUNCTION private.fold(p_text text) RETURNS text
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    SET search_path TO ''
+    AS $$
+  select lower(extensions.unaccent('extensions.unaccent'::regdictionary, p_text))
+$$;
+
+ALTER FUNCTION private.fold(p_text text) OWNER TO neurant_owner;
+
+-- Name: FUNCTION fold(p_text text); Type: COMMENT; Schema: private; Owner: neurant_owner
+
+COMMENT ON FUNCTION private.fold(p_text text) IS 'Without accents and capitals.';
+
 -- Name: follow_hitl_session(); Type: FUNCTION; Schema: private; Owner: neurant_router
 
 CREATE FUNCTION private.follow_hitl_session() RETURNS trigger
@@ -2430,6 +2928,24 @@ $$;
 
 ALTER FUNCTION private.level(p_role public.user_role_enum) OWNER TO neurant_owner;
 
+-- Name: like_patterns(text); Type: FUNCTION; Schema: private; Owner: neurant_owner
+
+CREATE FUNCTION private.like_patterns(p_words text) RETURNS text[]
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    SET search_path TO ''
+    AS $$
+  select array_agg('%' || replace(replace(replace(w, '\', '\\'), '%', '\%'), '_', '\_') || '%'
+    order by char_length(w) desc)
+  from regexp_split_to_table(private.fold(left(p_words, 200)), '\s+') w
+  where w <> ''
+$$;
+
+ALTER FUNCTION private.like_patterns(p_words text) OWNER TO neurant_owner;
+
+-- Name: FUNCTION like_patterns(p_words text); Type: COMMENT; Schema: private; Owner: neurant_owner
+
+COMMENT ON FUNCTION private.like_patterns(p_words text) IS 'A LIKE pattern for each word, the longest first: the one that an index narrows down by. Null where there is no word.';
+
 -- Name: lock_usage(uuid); Type: FUNCTION; Schema: private; Owner: neurant_router
 
 CREATE FUNCTION private.lock_usage(p_company uuid) RETURNS integer
@@ -2522,6 +3038,176 @@ $$;
 
 ALTER FUNCTION private.manages_company() OWNER TO neurant_owner;
 
+-- Name: mark_all_days(); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.mark_all_days() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  insert into public.analytics_dirty (company_id) values (new.id);
+  return null;
+end $$;
+
+ALTER FUNCTION private.mark_all_days() OWNER TO neurant_router;
+
+-- Name: FUNCTION mark_all_days(); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.mark_all_days() IS 'In another timezone every day has other hours. Definer, as mark_moments.';
+
+-- Name: mark_changed_conversations(); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.mark_changed_conversations() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  perform private.mark_moments(c.company_id, array_agg(t.moment))
+  from changed c
+  cross join lateral (values (c.started_at), (c.ended_at)) as t (moment)
+  group by c.company_id;
+  return null;
+end $$;
+
+ALTER FUNCTION private.mark_changed_conversations() OWNER TO neurant_router;
+
+-- Name: FUNCTION mark_changed_conversations(); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.mark_changed_conversations() IS 'Definer, as mark_moments.';
+
+-- Name: mark_changed_hitl_sessions(); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.mark_changed_hitl_sessions() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  perform private.mark_moments(s.company_id, array_agg(t.moment))
+  from changed s
+  left join public.conversations c on c.company_id = s.company_id and c.id = s.conversation_id
+  -- The last: the conversation's rating becomes one of a takeover, or no longer is.
+  cross join lateral (
+    values (s.opened_at), (s.ended_at), (coalesce(c.ended_at, c.started_at))) as t (moment)
+  group by s.company_id;
+  return null;
+end $$;
+
+ALTER FUNCTION private.mark_changed_hitl_sessions() OWNER TO neurant_router;
+
+-- Name: FUNCTION mark_changed_hitl_sessions(); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.mark_changed_hitl_sessions() IS 'Definer, as mark_moments.';
+
+-- Name: mark_changed_messages(); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.mark_changed_messages() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  perform private.mark_moments(c.company_id, array_agg(c.message_created_at))
+  from changed c
+  group by c.company_id;
+  return null;
+end $$;
+
+ALTER FUNCTION private.mark_changed_messages() OWNER TO neurant_router;
+
+-- Name: FUNCTION mark_changed_messages(); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.mark_changed_messages() IS 'Whoever takes a change of a message off the log, marks its day in the same transaction. Definer, as mark_moments.';
+
+-- Name: mark_changed_moments(); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.mark_changed_moments() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  perform private.mark_moments(c.company_id, array_agg(c.created_at))
+  from changed c
+  group by c.company_id;
+  return null;
+end $$;
+
+ALTER FUNCTION private.mark_changed_moments() OWNER TO neurant_router;
+
+-- Name: FUNCTION mark_changed_moments(); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.mark_changed_moments() IS 'For reactions and knowledge queries, which count on the day of created_at. Definer, as mark_moments.';
+
+-- Name: mark_conversation_edit(); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.mark_conversation_edit() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  perform private.mark_moments(
+    new.company_id, array[old.started_at, old.ended_at, new.started_at, new.ended_at]);
+  return null;
+end $$;
+
+ALTER FUNCTION private.mark_conversation_edit() OWNER TO neurant_router;
+
+-- Name: FUNCTION mark_conversation_edit(); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.mark_conversation_edit() IS 'Definer, as mark_moments.';
+
+-- Name: mark_hitl_session_edit(); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.mark_hitl_session_edit() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  perform private.mark_moments(
+    new.company_id, array[old.opened_at, old.ended_at, new.opened_at, new.ended_at]);
+  return null;
+end $$;
+
+ALTER FUNCTION private.mark_hitl_session_edit() OWNER TO neurant_router;
+
+-- Name: FUNCTION mark_hitl_session_edit(); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.mark_hitl_session_edit() IS 'Definer, as mark_moments.';
+
+-- Name: mark_moment_edit(); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.mark_moment_edit() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  perform private.mark_moments(new.company_id, array[old.created_at, new.created_at]);
+  return null;
+end $$;
+
+ALTER FUNCTION private.mark_moment_edit() OWNER TO neurant_router;
+
+-- Name: FUNCTION mark_moment_edit(); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.mark_moment_edit() IS 'Definer, as mark_moments.';
+
+-- Name: mark_moments(uuid, timestamp with time zone[]); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.mark_moments(p_company uuid, p_moments timestamp with time zone[]) RETURNS void
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  insert into public.analytics_dirty (company_id, moment)
+  -- No timezone has its midnight between two quarters of an hour, so one mark does for each.
+  select distinct p_company, date_bin('15 minutes', t.moment, '2000-01-01 00:00:00+00')
+  from unnest(p_moments) as t (moment)
+  where t.moment is not null
+$$;
+
+ALTER FUNCTION private.mark_moments(p_company uuid, p_moments timestamp with time zone[]) OWNER TO neurant_router;
+
+-- Name: FUNCTION mark_moments(p_company uuid, p_moments timestamp with time zone[]); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.mark_moments(p_company uuid, p_moments timestamp with time zone[]) IS 'Asks for another count of these moments'' days. Definer: nobody writes statistics by hand.';
+
 -- Name: message_limit_reached(); Type: FUNCTION; Schema: private; Owner: neurant_router
 
 CREATE FUNCTION private.message_limit_reached() RETURNS boolean
@@ -2561,6 +3247,25 @@ ALTER FUNCTION private.message_usage(p_company uuid, p_now timestamp with time z
 
 COMMENT ON FUNCTION private.message_usage(p_company uuid, p_now timestamp with time zone) IS 'Bot messages of the caller''s own company in the running month, exact at commit; null for any other. Definer: the slots are nobody''s to read.';
 
+-- Name: message_words(uuid, text); Type: FUNCTION; Schema: private; Owner: neurant_owner
+
+CREATE FUNCTION private.message_words(p_company uuid, p_content text) RETURNS tsvector
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$
+  select array_to_tsvector(array(
+    select k.key || left(w.word, 100)
+    from (select private.word_key(p_company)) as k (key)
+    cross join unnest(
+      tsvector_to_array(to_tsvector('private.spanish'::regconfig, p_content))
+      || tsvector_to_array(to_tsvector('private.words'::regconfig, p_content))) as w (word)))
+$$;
+
+ALTER FUNCTION private.message_words(p_company uuid, p_content text) OWNER TO neurant_owner;
+
+-- Name: FUNCTION message_words(p_company uuid, p_content text); Type: COMMENT; Schema: private; Owner: neurant_owner
+
+COMMENT ON FUNCTION private.message_words(p_company uuid, p_content text) IS 'What a message is found by: Spanish stems and whole words without accents, each after the company''s key.';
+
 -- Name: month_start(date, integer); Type: FUNCTION; Schema: private; Owner: neurant_owner
 
 CREATE FUNCTION private.month_start(p_today date, p_day integer) RETURNS date
@@ -2581,14 +3286,24 @@ COMMENT ON FUNCTION private.month_start(p_today date, p_day integer) IS 'First d
 -- Name: my_chatbot_ids(); Type: FUNCTION; Schema: private; Owner: neurant_router
 
 CREATE FUNCTION private.my_chatbot_ids() RETURNS uuid[]
-    LANGUAGE sql STABLE SECURITY DEFINER
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
     SET search_path TO ''
     AS $$
-  select coalesce(array_agg(o.chatbot_id), '{}')
-  from public.chatbot_operators o
-  where o.company_id = (select private.company_id())
-    and o.operator_id = (select private.user_id()) and o.is_active
-$$;
+declare
+  v_claims jsonb := nullif(current_setting('request.jwt.claims', true), '')::jsonb;
+begin
+  if current_setting('role') <> 'authenticated' then
+    return '{}';
+  end if;
+  return coalesce((
+    select array_agg(o.chatbot_id)
+    from public.users u
+    join public.companies c on c.id = u.company_id
+    join public.chatbot_operators o on o.company_id = u.company_id and o.operator_id = u.id
+    where u.company_id = (v_claims ->> 'company_id')::uuid
+      and u.auth_user_id = (v_claims ->> 'sub')::uuid
+      and u.is_active and c.subscription_status <> 'cancelled' and o.is_active), '{}');
+end $$;
 
 ALTER FUNCTION private.my_chatbot_ids() OWNER TO neurant_router;
 
@@ -2599,14 +3314,24 @@ COMMENT ON FUNCTION private.my_chatbot_ids() IS 'The bots that an operador works
 -- Name: my_conversation_ids(); Type: FUNCTION; Schema: private; Owner: neurant_router
 
 CREATE FUNCTION private.my_conversation_ids() RETURNS uuid[]
-    LANGUAGE sql STABLE SECURITY DEFINER
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
     SET search_path TO ''
     AS $$
-  select coalesce(array_agg(c.id), '{}')
-  from public.conversations c
-  where c.company_id = (select private.company_id())
-    and c.assigned_operator_id = (select private.user_id())
-$$;
+declare
+  v_claims jsonb := nullif(current_setting('request.jwt.claims', true), '')::jsonb;
+begin
+  if current_setting('role') <> 'authenticated' then
+    return '{}';
+  end if;
+  return coalesce((
+    select array_agg(x.id)
+    from public.users u
+    join public.companies c on c.id = u.company_id
+    join public.conversations x on x.company_id = u.company_id and x.assigned_operator_id = u.id
+    where u.company_id = (v_claims ->> 'company_id')::uuid
+      and u.auth_user_id = (v_claims ->> 'sub')::uuid
+      and u.is_active and c.subscription_status <> 'cancelled'), '{}');
+end $$;
 
 ALTER FUNCTION private.my_conversation_ids() OWNER TO neurant_router;
 
@@ -2672,6 +3397,59 @@ ALTER FUNCTION private.next_reply_due() OWNER TO neurant_router;
 -- Name: FUNCTION next_reply_due(); Type: COMMENT; Schema: private; Owner: neurant_router
 
 COMMENT ON FUNCTION private.next_reply_due() IS 'When claim_replies next has something to give, over all companies. Definer, as claim_replies.';
+
+-- Name: note_audit_export(uuid[], bigint[]); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.note_audit_export(p_companies uuid[], p_seqs bigint[]) RETURNS void
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  update public.audit_chains c set exported_seq = greatest(c.exported_seq, e.seq)
+  from unnest(p_companies, p_seqs) e (company_id, seq)
+  where c.company_id = e.company_id and e.seq <= c.seq
+$$;
+
+ALTER FUNCTION private.note_audit_export(p_companies uuid[], p_seqs bigint[]) OWNER TO neurant_router;
+
+-- Name: FUNCTION note_audit_export(p_companies uuid[], p_seqs bigint[]); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.note_audit_export(p_companies uuid[], p_seqs bigint[]) IS 'These heads are in safety. Definer, as unexported_audit_heads().';
+
+-- Name: note_denied_login(uuid); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.note_denied_login(p_auth_user uuid) RETURNS void
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  select private.write_audit(u.company_id, 'login_denied', 'login_sessions', null, '{}', u.id)
+  from public.users u
+  where u.auth_user_id = p_auth_user
+$$;
+
+ALTER FUNCTION private.note_denied_login(p_auth_user uuid) OWNER TO neurant_router;
+
+-- Name: FUNCTION note_denied_login(p_auth_user uuid); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.note_denied_login(p_auth_user uuid) IS 'A wrong password for a known login, in each of its companies. Definer: the caller is nobody.';
+
+-- Name: note_knowledge_use(); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.note_knowledge_use() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $_$
+begin
+  insert into public.knowledge_uses (company_id, document_ids, chunk_ids, used_at)
+  values (new.company_id, jsonb_path_query_array(new.knowledge_sources, '$[*].document_id'),
+    jsonb_path_query_array(new.knowledge_sources, '$[*].chunk_id'), new.created_at);
+  return new;
+end $_$;
+
+ALTER FUNCTION private.note_knowledge_use() OWNER TO neurant_router;
+
+-- Name: FUNCTION note_knowledge_use(); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.note_knowledge_use() IS 'Definer: counters are nobody''s to write by hand.';
 
 -- Name: note_message_changes(); Type: FUNCTION; Schema: private; Owner: neurant_router
 
@@ -2836,6 +3614,59 @@ ALTER FUNCTION private.operator_name(p_user uuid) OWNER TO neurant_router;
 
 COMMENT ON FUNCTION private.operator_name(p_user uuid) IS 'First name of a colleague who speaks in a conversation: all that a visitor, or an operador, is told. Definer: neither may read users.';
 
+-- Name: person_words(text, text, public.conversation_channel_enum); Type: FUNCTION; Schema: private; Owner: neurant_owner
+
+CREATE FUNCTION private.person_words(p_name text, p_end_user text, p_channel public.conversation_channel_enum) RETURNS text
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    SET search_path TO ''
+    AS $$
+  select private.fold(coalesce(p_name, '') || ' '
+    -- Of a web visitor's id, staff see the last four letters.
+    || case p_channel when 'web' then right(p_end_user, 4) else p_end_user end)
+$$;
+
+ALTER FUNCTION private.person_words(p_name text, p_end_user text, p_channel public.conversation_channel_enum) OWNER TO neurant_owner;
+
+-- Name: FUNCTION person_words(p_name text, p_end_user text, p_channel public.conversation_channel_enum); Type: COMMENT; Schema: private; Owner: neurant_owner
+
+COMMENT ON FUNCTION private.person_words(p_name text, p_end_user text, p_channel public.conversation_channel_enum) IS 'What the person who writes is found by: the name, and the number or name on the channel.';
+
+-- Name: personal_digest(uuid, uuid, text); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.personal_digest(p_company uuid, p_subject uuid, p_value text) RETURNS text
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_subject uuid := coalesce(p_subject, p_company);
+  v_salt bytea;
+begin
+  if p_value is null then
+    return null;
+  end if;
+  if exists (
+    select from public.audit_salts s
+    where s.company_id = p_company and s.subject = p_company and s.salt is null
+  ) then
+    return 'erased';
+  end if;
+  insert into public.audit_salts (company_id, subject, salt)
+  select p_company, v_subject,
+    sha256(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()))
+  where not exists (
+    select from public.audit_salts s where s.company_id = p_company and s.subject = v_subject)
+  on conflict do nothing;
+  select s.salt into v_salt from public.audit_salts s
+  where s.company_id = p_company and s.subject = v_subject;
+  return coalesce(encode(sha256(v_salt || convert_to(p_value, 'UTF8')), 'hex'), 'erased');
+end $$;
+
+ALTER FUNCTION private.personal_digest(p_company uuid, p_subject uuid, p_value text) OWNER TO neurant_router;
+
+-- Name: FUNCTION personal_digest(p_company uuid, p_subject uuid, p_value text); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.personal_digest(p_company uuid, p_subject uuid, p_value text) IS 'A personal value as audit keeps it. Definer: only audit and erasure touch the salts.';
+
 -- Name: place_note(); Type: FUNCTION; Schema: private; Owner: neurant_router
 
 CREATE FUNCTION private.place_note() RETURNS trigger
@@ -2945,6 +3776,21 @@ ALTER FUNCTION private.prove_webhook(p_routing_id text, p_credential bytea) OWNE
 
 COMMENT ON FUNCTION private.prove_webhook(p_routing_id text, p_credential bytea) IS 'Whether a caller whose body cannot be read is the channel at least: genuine, refused or unknown. Definer, as ingest.';
 
+-- Name: quoted_word(text); Type: FUNCTION; Schema: private; Owner: neurant_owner
+
+CREATE FUNCTION private.quoted_word(p_word text) RETURNS text
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    SET search_path TO ''
+    AS $$
+  select '''' || replace(replace(p_word, '\', '\\'), '''', '''''') || ''''
+$$;
+
+ALTER FUNCTION private.quoted_word(p_word text) OWNER TO neurant_owner;
+
+-- Name: FUNCTION quoted_word(p_word text); Type: COMMENT; Schema: private; Owner: neurant_owner
+
+COMMENT ON FUNCTION private.quoted_word(p_word text) IS 'A word as the text form of a tsquery takes it.';
+
 -- Name: raise_usage_alerts(timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
 
 CREATE FUNCTION private.raise_usage_alerts(p_now timestamp with time zone DEFAULT now()) RETURNS integer
@@ -3029,6 +3875,40 @@ ALTER FUNCTION private.record_metric(p_type text, p_value numeric, p_unit text, 
 
 COMMENT ON FUNCTION private.record_metric(p_type text, p_value numeric, p_unit text, p_labels jsonb, p_company uuid, p_chatbot uuid) IS 'Writes one measure. Definer: the worker''s login measures for all companies and may read none.';
 
+-- Name: record_system_metrics(timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.record_system_metrics(p_now timestamp with time zone DEFAULT now()) RETURNS void
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  select private.record_metric(m.type, m.value, m.unit)
+  from (
+    select 'replies_owed', count(*)::numeric, 'count' from public.reply_requests
+    union all
+    select 'replies_oldest_age', coalesce(extract(epoch from p_now - min(r.requested_at)), 0), 'seconds'
+    from public.reply_requests r
+    union all
+    select 'outbox_waiting', count(*), 'count' from public.outbox o
+    where o.status in ('pending', 'sending')
+    union all
+    select 'outbox_oldest_age', coalesce(extract(epoch from p_now - min(o.created_at)), 0), 'seconds'
+    from public.outbox o where o.status in ('pending', 'sending')
+    union all
+    select 'message_changes_waiting', count(*), 'count' from public.message_changes
+    union all
+    select 'analytics_marks_waiting', count(*), 'count' from public.analytics_dirty
+    union all
+    select 'knowledge_uses_waiting', count(*), 'count' from public.knowledge_uses
+    union all
+    select 'database_size', pg_database_size(current_database()) / 1048576.0, 'MB') m (type, value, unit)
+$$;
+
+ALTER FUNCTION private.record_system_metrics(p_now timestamp with time zone) OWNER TO neurant_router;
+
+-- Name: FUNCTION record_system_metrics(p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.record_system_metrics(p_now timestamp with time zone) IS 'Measures the queues of all companies and the database. Definer: the worker''s login may read none of them.';
+
 -- Name: recount_conversation(uuid, uuid); Type: FUNCTION; Schema: private; Owner: neurant_router
 
 CREATE FUNCTION private.recount_conversation(p_company uuid, p_conversation uuid) RETURNS void
@@ -3060,6 +3940,168 @@ ALTER FUNCTION private.recount_conversation(p_company uuid, p_conversation uuid)
 -- Name: FUNCTION recount_conversation(p_company uuid, p_conversation uuid); Type: COMMENT; Schema: private; Owner: neurant_router
 
 COMMENT ON FUNCTION private.recount_conversation(p_company uuid, p_conversation uuid) IS 'Sets a conversation''s counters from its messages. Definer: nobody may write those by hand.';
+
+-- Name: recount_day(uuid, date, text); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.recount_day(p_company uuid, p_date date, p_timezone text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  -- An hour that the clocks repeat may lie around midnight: found here, told by its date below.
+  v_from timestamptz := p_date::timestamp at time zone p_timezone - interval '3 hours';
+  v_to timestamptz := (p_date + 1)::timestamp at time zone p_timezone + interval '3 hours';
+begin
+  delete from public.analytics_daily a where a.company_id = p_company and a.date = p_date;
+  insert into public.analytics_daily (company_id, chatbot_id, date,
+    total_messages, bot_messages, human_messages, end_user_messages, new_conversations,
+    active_conversations, resolved_conversations, avg_conversation_duration_minutes,
+    hitl_escalations, hitl_resolution_time_minutes, hitl_satisfaction_avg, avg_response_time_ms,
+    response_time_total_ms, response_time_count, total_tokens_used, satisfaction_ratings,
+    satisfaction_total, satisfaction_avg, thumbs_up, thumbs_down, knowledge_queries,
+    knowledge_hits, knowledge_hit_rate)
+  with said as (
+    select x.chatbot_id, count(*) as active, sum(x.messages) as messages, sum(x.bot) as bot,
+      sum(x.human) as human, sum(x.end_user) as end_user, sum(x.tokens) as tokens,
+      sum(x.response_ms) as response_ms, sum(x.responses) as responses
+    from (
+      select m.chatbot_id, m.conversation_id, count(*) as messages,
+        count(*) filter (where m.sender_type = 'bot') as bot,
+        count(*) filter (where m.sender_type = 'human') as human,
+        count(*) filter (where m.sender_type = 'end_user') as end_user,
+        sum(m.tokens_used) as tokens,
+        sum(m.processing_time_ms) filter (where m.sender_type = 'bot') as response_ms,
+        count(m.processing_time_ms) filter (where m.sender_type = 'bot') as responses
+      from private.fact_messages m
+      where m.company_id = p_company and m.created_at >= v_from and m.created_at < v_to
+        and (m.created_at at time zone p_timezone)::date = p_date
+      group by m.chatbot_id, m.conversation_id) x
+    group by x.chatbot_id
+  ),
+  held as (
+    select c.chatbot_id, count(*) filter (where c.began) as began,
+      count(*) filter (where c.ended and c.status <> 'abandoned') as resolved,
+      count(c.minutes) as measured, sum(c.minutes) as minutes,
+      count(c.rating) as ratings, sum(c.rating) as rated,
+      count(c.rating) filter (where c.was_taken) as taken_ratings,
+      sum(c.rating) filter (where c.was_taken) as taken_rated
+    from (
+      select c.chatbot_id, c.status, d.began, d.ended,
+        case when d.ended then c.session_duration_minutes end as minutes,
+        case when c.ended_at is null or d.ended then c.satisfaction_rating end as rating,
+        c.satisfaction_rating is not null and exists (
+          select from private.fact_hitl_sessions s
+          where s.company_id = c.company_id and s.conversation_id = c.id) as was_taken
+      from private.fact_conversations c
+      cross join lateral (
+        select (c.started_at at time zone p_timezone)::date = p_date as began,
+          coalesce((c.ended_at at time zone p_timezone)::date = p_date, false) as ended) d
+      where c.company_id = p_company and (d.began or d.ended)
+        and (c.started_at >= v_from and c.started_at < v_to
+          or c.ended_at >= v_from and c.ended_at < v_to)) c
+    group by c.chatbot_id
+  ),
+  taken as (
+    select s.chatbot_id,
+      count(*) filter (where (s.opened_at at time zone p_timezone)::date = p_date) as opened,
+      count(*) filter (where r.is_resolved) as resolved,
+      sum(extract(epoch from s.ended_at - s.opened_at)) filter (where r.is_resolved) as seconds
+    from private.fact_hitl_sessions s
+    cross join lateral (
+      select s.status = 'resolved'
+        and (s.ended_at at time zone p_timezone)::date = p_date as is_resolved) r
+    where s.company_id = p_company
+      and (s.opened_at >= v_from and s.opened_at < v_to or s.ended_at >= v_from and s.ended_at < v_to)
+      and ((s.opened_at at time zone p_timezone)::date = p_date or r.is_resolved)
+    group by s.chatbot_id
+  ),
+  reacted as (
+    select r.chatbot_id, count(*) filter (where r.reaction_type = 'thumbs_up') as up,
+      count(*) filter (where r.reaction_type = 'thumbs_down') as down
+    from private.fact_message_reactions r
+    where r.company_id = p_company and r.created_at >= v_from and r.created_at < v_to
+      and (r.created_at at time zone p_timezone)::date = p_date
+      and r.reaction_type in ('thumbs_up', 'thumbs_down')
+    group by r.chatbot_id
+  ),
+  asked as (
+    select c.chatbot_id, count(*) as queries, count(*) filter (where q.results_count > 0) as hits
+    from private.fact_knowledge_queries q
+    left join private.fact_conversations c
+      on c.company_id = q.company_id and c.id = q.conversation_id
+    where q.company_id = p_company and q.created_at >= v_from and q.created_at < v_to
+      and (q.created_at at time zone p_timezone)::date = p_date
+    group by c.chatbot_id
+  )
+  select p_company, chatbot_id, p_date,
+    coalesce(sum(said.messages), 0), coalesce(sum(said.bot), 0), coalesce(sum(said.human), 0),
+    coalesce(sum(said.end_user), 0), coalesce(sum(held.began), 0), coalesce(sum(said.active), 0),
+    coalesce(sum(held.resolved), 0), sum(held.minutes) / nullif(sum(held.measured), 0),
+    coalesce(sum(taken.opened), 0), sum(taken.seconds) / nullif(60 * sum(taken.resolved), 0),
+    sum(held.taken_rated) / nullif(sum(held.taken_ratings), 0),
+    sum(said.response_ms) / nullif(sum(said.responses), 0),
+    coalesce(sum(said.response_ms), 0), coalesce(sum(said.responses), 0),
+    coalesce(sum(said.tokens), 0), coalesce(sum(held.ratings), 0), coalesce(sum(held.rated), 0),
+    sum(held.rated) / nullif(sum(held.ratings), 0), coalesce(sum(reacted.up), 0),
+    coalesce(sum(reacted.down), 0), coalesce(sum(asked.queries), 0), coalesce(sum(asked.hits), 0),
+    100 * sum(asked.hits) / nullif(sum(asked.queries), 0)
+  from said
+  full join held using (chatbot_id)
+  full join taken using (chatbot_id)
+  full join reacted using (chatbot_id)
+  full join asked using (chatbot_id)
+  group by grouping sets ((chatbot_id), ())
+  having count(*) > 0 and (chatbot_id is not null or grouping(chatbot_id) = 1);
+end $$;
+
+ALTER FUNCTION private.recount_day(p_company uuid, p_date date, p_timezone text) OWNER TO neurant_router;
+
+-- Name: FUNCTION recount_day(p_company uuid, p_date date, p_timezone text); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.recount_day(p_company uuid, p_date date, p_timezone text) IS 'Writes the rows of a company''s day anew, all of one pass over its facts. Only while the company is locked by roll_up_analytics. Definer: statistics are nobody''s to write by hand.';
+
+-- Name: refresh_chatbot_figures(uuid); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.refresh_chatbot_figures(p_company uuid) RETURNS void
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  update public.chatbots b
+  set total_conversations = f.conversations, total_messages = f.messages,
+    avg_response_time_ms = f.response_ms, satisfaction_score = f.satisfaction
+  from (
+    select k.id, coalesce(sum(a.new_conversations), 0) as conversations,
+      coalesce(sum(a.total_messages), 0) as messages,
+      coalesce(round(sum(a.response_time_total_ms) / nullif(sum(a.response_time_count), 0)), 0)
+        as response_ms,
+      coalesce(round(sum(a.satisfaction_total)::numeric / nullif(sum(a.satisfaction_ratings), 0), 2), 0)
+        as satisfaction
+    from public.chatbots k
+    left join public.analytics_daily a on a.company_id = k.company_id and a.chatbot_id = k.id
+    where k.company_id = p_company
+    group by k.id) f
+  where b.company_id = p_company and b.id = f.id
+    and (b.total_conversations, b.total_messages, b.avg_response_time_ms, b.satisfaction_score)
+      is distinct from (f.conversations, f.messages, f.response_ms, f.satisfaction)
+$$;
+
+ALTER FUNCTION private.refresh_chatbot_figures(p_company uuid) OWNER TO neurant_router;
+
+-- Name: FUNCTION refresh_chatbot_figures(p_company uuid); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.refresh_chatbot_figures(p_company uuid) IS 'Sets the cached figures of a company''s bots from analytics_daily. Definer: they are nobody''s to write by hand.';
+
+-- Name: refuse_change(); Type: FUNCTION; Schema: private; Owner: neurant_owner
+
+CREATE FUNCTION private.refuse_change() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    AS $$
+begin
+  raise exception '% is only appended to', tg_table_name using errcode = 'insufficient_privilege';
+end $$;
+
+ALTER FUNCTION private.refuse_change() OWNER TO neurant_owner;
 
 -- Name: refuse_over_limit(text, bigint, bigint); Type: FUNCTION; Schema: private; Owner: neurant_owner
 
@@ -3316,6 +4358,107 @@ ALTER FUNCTION private.retire_chatbot(p_chatbot uuid) OWNER TO neurant_router;
 
 COMMENT ON FUNCTION private.retire_chatbot(p_chatbot uuid) IS 'Takes a bot out of service for good: retired or not_found. Its history stays. Definer: supervisors edit bots, but only owner and administradores retire them.';
 
+-- Name: roll_up_analytics(uuid, integer); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.roll_up_analytics(p_company uuid, p_limit integer) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_timezone text;
+  v_days date[];
+begin
+  -- One at a time: of two, the one that read the facts earlier could write last. Held to the end
+  -- of the transaction, and taken before the statements below look at anything.
+  if not pg_try_advisory_xact_lock(hashtextextended('private.roll_up_analytics ' || p_company, 0)) then
+    return 0;
+  end if;
+  with everything as (
+    delete from public.analytics_dirty d where d.company_id = p_company and d.moment is null returning d.id
+  )
+  insert into public.analytics_dirty (company_id, moment)
+  -- Every fact has its row already or a mark of its own; another timezone moves it by 26 hours at most.
+  select distinct p_company, (a.date + n)::timestamp at time zone 'UTC' + interval '12 hours'
+  from public.analytics_daily a cross join generate_series(-3, 3) n
+  where a.company_id = p_company and exists (select from everything);
+  select c.timezone into v_timezone from public.companies c where c.id = p_company;
+  v_days := array(
+    select distinct (d.moment at time zone v_timezone)::date as day
+    from public.analytics_dirty d
+    where d.company_id = p_company and d.moment is not null
+    order by day desc limit p_limit);
+  -- A mark that is seen here is of a fact that the count below sees; a later one stays.
+  delete from public.analytics_dirty d
+  where d.company_id = p_company
+    and ((d.moment at time zone v_timezone)::date = any (v_days) or v_timezone is null);
+  perform private.recount_day(p_company, day, v_timezone) from unnest(v_days) as day;
+  if cardinality(v_days) > 0 then
+    perform private.refresh_chatbot_figures(p_company);
+  end if;
+  return cardinality(v_days);
+end $$;
+
+ALTER FUNCTION private.roll_up_analytics(p_company uuid, p_limit integer) OWNER TO neurant_router;
+
+-- Name: FUNCTION roll_up_analytics(p_company uuid, p_limit integer); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.roll_up_analytics(p_company uuid, p_limit integer) IS 'Counts at most so many changed days of a company again, the newest first; how many (0 too while another counts it). To be called in READ COMMITTED. Definer: statistics are nobody''s to write by hand.';
+
+-- Name: seal_audit(integer); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.seal_audit(p_limit integer DEFAULT 1000) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_chain public.audit_chains;
+  v_row record;
+  v_sealed integer := 0;
+begin
+  insert into public.audit_chains (company_id, chain_hash)
+  select distinct u.company_id, private.audit_genesis(u.company_id)
+  from public.audit_unsealed u
+  where not exists (select from public.audit_chains c where c.company_id = u.company_id)
+  order by u.company_id
+  on conflict do nothing;
+  select c.* into v_chain from public.audit_chains c
+  where exists (select from public.audit_unsealed u where u.company_id = c.company_id)
+  order by c.sealed_at nulls first, c.company_id
+  limit 1 for update skip locked;
+  if not found then
+    return 0;
+  end if;
+  for v_row in
+    with sealed as (
+      delete from public.audit_unsealed u
+      where u.company_id = v_chain.company_id and u.audit_id = any (array(
+        select w.audit_id from public.audit_unsealed w
+        where w.company_id = v_chain.company_id order by w.audit_id limit p_limit))
+      returning u.audit_id
+    )
+    select a.id, private.audit_digest(a) as digest
+    from public.audit_logs a
+    where a.company_id = v_chain.company_id and a.id in (select s.audit_id from sealed s)
+    order by a.id
+  loop
+    v_chain.seq := v_chain.seq + 1;
+    v_chain.chain_hash := sha256(v_chain.chain_hash || v_row.digest);
+    insert into public.audit_seals (company_id, seq, audit_id, row_digest, chain_hash)
+    values (v_chain.company_id, v_chain.seq, v_row.id, v_row.digest, v_chain.chain_hash);
+    v_sealed := v_sealed + 1;
+  end loop;
+  update public.audit_chains c
+  set seq = v_chain.seq, chain_hash = v_chain.chain_hash, sealed_at = clock_timestamp()
+  where c.company_id = v_chain.company_id;
+  return v_sealed;
+end $$;
+
+ALTER FUNCTION private.seal_audit(p_limit integer) OWNER TO neurant_router;
+
+-- Name: FUNCTION seal_audit(p_limit integer); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.seal_audit(p_limit integer) IS 'Seals up to so many rows of the company that has waited longest and that nobody else is sealing; how many (0: nothing to do). Order is that of being seen here, so a row that commits late comes later and leaves no gap. Definer: nobody writes seals by hand.';
+
 -- Name: search_chunks(uuid, text, extensions.vector, text, integer); Type: FUNCTION; Schema: private; Owner: neurant_router
 
 CREATE FUNCTION private.search_chunks(p_chatbot uuid, p_query text, p_embedding extensions.vector, p_model text, p_limit integer) RETURNS TABLE(chunk_id uuid, similarity double precision, lexical double precision)
@@ -3361,6 +4504,60 @@ ALTER FUNCTION private.search_chunks(p_chatbot uuid, p_query text, p_embedding e
 -- Name: FUNCTION search_chunks(p_chatbot uuid, p_query text, p_embedding extensions.vector, p_model text, p_limit integer); Type: COMMENT; Schema: private; Owner: neurant_router
 
 COMMENT ON FUNCTION private.search_chunks(p_chatbot uuid, p_query text, p_embedding extensions.vector, p_model text, p_limit integer) IS 'The nearest chunks by meaning and by words, of the caller''s company only: ids and scores, to be read again under the caller''s policies. Definer: under RLS neither the full text index nor a vector index could serve.';
+
+-- Name: search_conversations(text); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.search_conversations(p_words text) RETURNS TABLE(conversation_id uuid)
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $_$
+declare
+  v_company uuid := private.company_id();
+  v_query tsquery;
+  v_person text[];
+begin
+  if v_company is null then
+    return;
+  end if;
+  v_query := private.typed_query(p_words, private.word_key(v_company));
+  v_person := private.like_patterns(p_words);
+  -- Dynamic, so that each search is planned for its own words.
+  return query execute $query$
+    with pending as materialized (
+      select distinct x.message_id, x.conversation_id from public.message_changes x
+      where x.company_id = $1
+    ),
+    found as (
+      select s.conversation_id, s.chatbot_id from public.message_search s
+      where s.company_id = $1 and s.search @@ $2
+        and not exists (select from pending p where p.message_id = s.message_id)
+      union
+      select m.conversation_id, m.chatbot_id
+      from (select distinct p.message_id from pending p) p
+      join public.messages m on m.company_id = $1 and m.id = p.message_id
+      where m.sender_type <> 'system' and private.message_words($1, m.content) @@ $2
+      union
+      select s.conversation_id, s.chatbot_id from public.conversation_search s
+      where s.company_id = $1 and s.person like $3[1] and s.person like all ($3)
+        and not exists (select from pending p where p.conversation_id = s.conversation_id)
+      union
+      select c.id, c.chatbot_id
+      from (select distinct p.conversation_id from pending p) p
+      join public.conversations c on c.company_id = $1 and c.id = p.conversation_id
+      where private.person_words(c.end_user_name, c.end_user_id, c.channel) like all ($3)
+    )
+    select f.conversation_id from found f
+    where $4 or f.chatbot_id = any ($5) or f.conversation_id = any ($6)
+  $query$
+  using v_company, v_query, v_person, private.sees_all_chatbots(), private.my_chatbot_ids(),
+    private.my_conversation_ids();
+end $_$;
+
+ALTER FUNCTION private.search_conversations(p_words text) OWNER TO neurant_router;
+
+-- Name: FUNCTION search_conversations(p_words text); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.search_conversations(p_words text) IS 'The conversations in which the words were said, or whose person they name, within the caller''s company and scope: ids, to be read again under the caller''s policies. What is not yet drained is searched as well. Definer: under RLS no text index could serve.';
 
 -- Name: sees_all_chatbots(); Type: FUNCTION; Schema: private; Owner: neurant_owner
 
@@ -3511,6 +4708,47 @@ ALTER FUNCTION private.set_user_role(p_user uuid, p_role public.user_role_enum) 
 -- Name: FUNCTION set_user_role(p_user uuid, p_role public.user_role_enum); Type: COMMENT; Schema: private; Owner: neurant_router
 
 COMMENT ON FUNCTION private.set_user_role(p_user uuid, p_role public.user_role_enum) IS 'Gives somebody below the caller another role below the caller''s: changed, unchanged, forbidden or not_found. Definer: roles are nobody''s to write by hand.';
+
+-- Name: shred_audit_company(uuid); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.shred_audit_company(p_company uuid) RETURNS void
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  update public.audit_salts s set salt = null, shredded_at = now()
+  where s.company_id = p_company and s.salt is not null;
+  select private.shred_audit_subject(p_company, p_company)
+$$;
+
+ALTER FUNCTION private.shred_audit_company(p_company uuid) OWNER TO neurant_router;
+
+-- Name: FUNCTION shred_audit_company(p_company uuid); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.shred_audit_company(p_company uuid) IS 'Erasure of a company: every salt of it goes. Definer: called by the definers of erasure.';
+
+-- Name: shred_audit_subject(uuid, uuid); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.shred_audit_subject(p_company uuid, p_subject uuid) RETURNS void
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  insert into public.audit_salts (company_id, subject, salt, shredded_at)
+  select p_company, s.subject, null, now()
+  from (
+    select p_subject as subject
+    union
+    select i.id from public.user_invitations i
+    left join public.users u on u.company_id = i.company_id and u.id = p_subject
+    where i.company_id = p_company and (i.accepted_by_user_id = p_subject or i.email = u.email)
+  ) s
+  on conflict (company_id, subject) do update set salt = null, shredded_at = now()
+$$;
+
+ALTER FUNCTION private.shred_audit_subject(p_company uuid, p_subject uuid) OWNER TO neurant_router;
+
+-- Name: FUNCTION shred_audit_subject(p_company uuid, p_subject uuid); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.shred_audit_subject(p_company uuid, p_subject uuid) IS 'Erasure: whatever audit says of this user (with the invitations), conversation or, if the subject is the company itself, of everybody in it, can never be matched to a person again. Definer: called by the definers of erasure.';
 
 -- Name: sign_up(uuid, text, text, text, text, text, public.subscription_plan_enum, integer, text); Type: FUNCTION; Schema: private; Owner: neurant_router
 
@@ -3776,6 +5014,54 @@ ALTER FUNCTION private.transfer_ownership(p_to uuid) OWNER TO neurant_router;
 
 COMMENT ON FUNCTION private.transfer_ownership(p_to uuid) IS 'The owner makes an active colleague the owner and becomes administrador: transferred, unchanged, forbidden or not_found. There is one owner before, after, and for everybody who looks meanwhile. Definer: roles are nobody''s to write by hand.';
 
+-- Name: typed_query(text, text); Type: FUNCTION; Schema: private; Owner: neurant_owner
+
+CREATE FUNCTION private.typed_query(p_words text, p_key text) RETURNS tsquery
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    SET search_path TO ''
+    AS $$
+declare
+  v_words text := left(p_words, 200);
+  v_begun text;
+  v_last tsquery;
+  v_query tsquery;
+begin
+  select t.token into v_begun
+  from ts_parse('default', v_words) with ordinality as t (kind, token, place)
+  order by t.place desc limit 1;
+  if v_begun !~ '\w' or right(v_words, char_length(v_begun)) <> v_begun then
+    v_begun := '';  -- a blank or a sign: the words are finished
+  end if;
+  v_query := private.all_stems(left(v_words, char_length(v_words) - char_length(v_begun)), p_key);
+  if v_begun <> '' then
+    v_last := (private.quoted_word(p_key || left(private.fold(v_begun), 100)) || ':*')::tsquery;
+    v_last := coalesce(v_last || private.all_stems(v_begun, p_key), v_last);
+  end if;
+  return coalesce(v_query && v_last, v_query, v_last);
+end $$;
+
+ALTER FUNCTION private.typed_query(p_words text, p_key text) OWNER TO neurant_owner;
+
+-- Name: FUNCTION typed_query(p_words text, p_key text); Type: COMMENT; Schema: private; Owner: neurant_owner
+
+COMMENT ON FUNCTION private.typed_query(p_words text, p_key text) IS 'What somebody has typed so far: all the words by their stems, the last also as the beginning of a word. Null where there is no word in it. p_key: private.word_key() or nothing.';
+
+-- Name: unexported_audit_heads(integer); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.unexported_audit_heads(p_limit integer DEFAULT 1000) RETURNS TABLE(company_id uuid, seq bigint, chain_hash bytea, sealed_at timestamp with time zone)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  select c.company_id, c.seq, c.chain_hash, c.sealed_at
+  from public.audit_chains c where c.seq > c.exported_seq order by c.company_id limit p_limit
+$$;
+
+ALTER FUNCTION private.unexported_audit_heads(p_limit integer) OWNER TO neurant_router;
+
+-- Name: FUNCTION unexported_audit_heads(p_limit integer); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.unexported_audit_heads(p_limit integer) IS 'Ends of chains to be signed and kept outside the database. Definer: the worker''s login exports for all companies and may read none.';
+
 -- Name: update_conversation_message_count(); Type: FUNCTION; Schema: private; Owner: neurant_router
 
 CREATE FUNCTION private.update_conversation_message_count() RETURNS trigger
@@ -3889,15 +5175,23 @@ COMMENT ON FUNCTION private.use_plan(p_company uuid, p_limit text, p_change bigi
 -- Name: user_id(); Type: FUNCTION; Schema: private; Owner: neurant_router
 
 CREATE FUNCTION private.user_id() RETURNS uuid
-    LANGUAGE sql STABLE SECURITY DEFINER
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
     SET search_path TO ''
     AS $$
-  select u.id
-  from public.users u
-  where current_setting('role') = 'authenticated'
-    and u.company_id = (select private.company_id())
-    and u.auth_user_id = (select (private.claims() ->> 'sub')::uuid)
-$$;
+declare
+  v_claims jsonb := nullif(current_setting('request.jwt.claims', true), '')::jsonb;
+  v_user uuid;
+begin
+  if current_setting('role') = 'authenticated' then
+    select u.id into v_user
+    from public.users u
+    join public.companies c on c.id = u.company_id
+    where u.company_id = (v_claims ->> 'company_id')::uuid
+      and u.auth_user_id = (v_claims ->> 'sub')::uuid
+      and u.is_active and c.subscription_status <> 'cancelled';
+  end if;
+  return v_user;
+end $$;
 
 ALTER FUNCTION private.user_id() OWNER TO neurant_router;
 
@@ -3908,22 +5202,34 @@ COMMENT ON FUNCTION private.user_id() IS 'The verified staff member, or null. De
 -- Name: user_role(); Type: FUNCTION; Schema: private; Owner: neurant_router
 
 CREATE FUNCTION private.user_role() RETURNS public.user_role_enum
-    LANGUAGE sql STABLE SECURITY DEFINER
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
     SET search_path TO ''
     AS $$
-  select coalesce((
-    select u.role
-    from public.users u
-    where current_setting('role') = 'authenticated'
-      and u.company_id = (select private.company_id())
-      and u.auth_user_id = (select (private.claims() ->> 'sub')::uuid)), (
-    select greatest(k.role, maker.role)  -- the enum runs from the strongest to the weakest
+declare
+  v_claims jsonb := nullif(current_setting('request.jwt.claims', true), '')::jsonb;
+  v_role public.user_role_enum;
+begin
+  if current_setting('role') <> 'authenticated' then
+    return null;
+  end if;
+  select u.role into v_role
+  from public.users u
+  join public.companies c on c.id = u.company_id
+  where u.company_id = (v_claims ->> 'company_id')::uuid
+    and u.auth_user_id = (v_claims ->> 'sub')::uuid
+    and u.is_active and c.subscription_status <> 'cancelled';
+  if v_role is null and v_claims ->> 'key_id' is not null then
+    select greatest(k.role, maker.role) into v_role  -- the enum runs from the strongest to the weakest
     from public.api_keys k
     join public.users maker on maker.company_id = k.company_id and maker.id = k.created_by
-    where current_setting('role') = 'authenticated'
-      and k.company_id = (select private.company_id())
-      and k.id = (select (private.claims() ->> 'key_id')::uuid)))
-$$;
+    join public.companies c on c.id = k.company_id
+    where k.company_id = (v_claims ->> 'company_id')::uuid
+      and k.id = (v_claims ->> 'key_id')::uuid
+      and k.revoked_at is null and (k.expires_at is null or k.expires_at > now())
+      and maker.is_active and c.subscription_status <> 'cancelled';
+  end if;
+  return v_role;
+end $$;
 
 ALTER FUNCTION private.user_role() OWNER TO neurant_router;
 
@@ -4012,6 +5318,89 @@ ALTER FUNCTION private.web_chat(p_routing_id text) OWNER TO neurant_router;
 
 COMMENT ON FUNCTION private.web_chat(p_routing_id text) IS 'What anybody may see of a web chat: names. Definer: the visitor is nobody yet.';
 
+-- Name: word_key(uuid); Type: FUNCTION; Schema: private; Owner: neurant_owner
+
+CREATE FUNCTION private.word_key(p_company uuid) RETURNS text
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$
+  select encode(substring(uuid_send(p_company) from 14), 'base64')
+$$;
+
+ALTER FUNCTION private.word_key(p_company uuid) OWNER TO neurant_owner;
+
+-- Name: FUNCTION word_key(p_company uuid); Type: COMMENT; Schema: private; Owner: neurant_owner
+
+COMMENT ON FUNCTION private.word_key(p_company uuid) IS 'Four letters that a company''s words begin with in the index, so that a search reads entries of its own company only. Two companies may share them: the rows are compared by company_id as well.';
+
+-- Name: write_audit(uuid, public.audit_action_enum, text, uuid, jsonb, uuid, public.user_role_enum, jsonb); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.write_audit(p_company uuid, p_action public.audit_action_enum, p_resource_type text, p_resource_id uuid, p_details jsonb, p_actor uuid DEFAULT NULL::uuid, p_role public.user_role_enum DEFAULT NULL::public.user_role_enum, p_trail jsonb DEFAULT '{}'::jsonb) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_role text := current_setting('role');
+  v_claims jsonb := private.claims();
+  v_trail jsonb := p_trail || coalesce(nullif(current_setting('request.audit', true), ''), '{}')::jsonb;
+  v_user public.users;
+  v_key record;
+  v_address inet;
+  v_details jsonb := p_details;
+begin
+  -- Looked up by the claims and not by user_id(): the change may be the one that shuts the actor out.
+  if p_actor is not null then
+    select u.* into v_user from public.users u where u.company_id = p_company and u.id = p_actor;
+  elsif v_role = 'authenticated' and (v_claims ->> 'company_id')::uuid is not distinct from p_company then
+    select u.* into v_user from public.users u
+    where u.company_id = p_company and u.auth_user_id = (v_claims ->> 'sub')::uuid;
+    if v_user.id is null then
+      select k.id, greatest(k.role, m.role) as role into v_key
+      from public.api_keys k
+      join public.users m on m.company_id = k.company_id and m.id = k.created_by
+      where k.company_id = p_company and k.id = (v_claims ->> 'key_id')::uuid;
+      v_user.role := v_key.role;
+      v_details := v_details || jsonb_strip_nulls(jsonb_build_object('key_id', v_key.id));
+    end if;
+  end if;
+  v_details := v_details || jsonb_build_object('by', case
+    when v_user.id is not null then 'staff'
+    when v_details ? 'key_id' then 'api_key'
+    when v_role = 'neurant_worker' then 'worker'
+    when v_role = 'visitor' then 'visitor'
+    when session_user = 'neurant_jobs' then 'system'
+    when session_user = 'neurant_app' then 'web'
+    else 'database' end);
+  if pg_input_is_valid(v_trail ->> 'ip', 'inet') then
+    v_address := (v_trail ->> 'ip')::inet;
+    if v_user.id is not null then
+      v_details := v_details || jsonb_build_object(
+        'address', private.personal_digest(p_company, v_user.id, host(v_address)));
+    end if;
+  end if;
+  insert into public.audit_logs
+    (company_id, user_id, user_email, user_role, action, resource_type, resource_id, details,
+      ip_address, user_agent, session_id, request_id)
+  values (p_company, v_user.id, private.personal_digest(p_company, v_user.id, v_user.email),
+    coalesce(p_role, v_user.role), p_action, p_resource_type, p_resource_id, v_details,
+    network(set_masklen(v_address, case family(v_address) when 4 then 24 else 48 end)),
+    left(v_trail ->> 'user_agent', 500), left(v_trail ->> 'session_id', 255),
+    left(v_trail ->> 'request_id', 255));
+end $$;
+
+ALTER FUNCTION private.write_audit(p_company uuid, p_action public.audit_action_enum, p_resource_type text, p_resource_id uuid, p_details jsonb, p_actor uuid, p_role public.user_role_enum, p_trail jsonb) OWNER TO neurant_router;
+
+-- Name: FUNCTION write_audit(p_company uuid, p_action public.audit_action_enum, p_resource_type text, p_resource_id uuid, p_details jsonb, p_actor uuid, p_role public.user_role_enum, p_trail jsonb); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.write_audit(p_company uuid, p_action public.audit_action_enum, p_resource_type text, p_resource_id uuid, p_details jsonb, p_actor uuid, p_role public.user_role_enum, p_trail jsonb) IS 'One line of audit; who and from where come from the transaction (claims, request.audit). Definer: called by triggers and by definers whose work is more than changed rows (archive, erasure, export). Nobody inserts by hand.';
+
+-- Name: words; Type: TEXT SEARCH DICTIONARY; Schema: private; Owner: neurant_owner
+
+CREATE TEXT SEARCH DICTIONARY private.words (
+    TEMPLATE = pg_catalog.simple,
+    stopwords = 'spanish' );
+
+ALTER TEXT SEARCH DICTIONARY private.words OWNER TO neurant_owner;
+
 -- Name: spanish; Type: TEXT SEARCH CONFIGURATION; Schema: private; Owner: neurant_owner
 
 CREATE TEXT SEARCH CONFIGURATION private.spanish (
@@ -4075,6 +5464,70 @@ ALTER TEXT SEARCH CONFIGURATION private.spanish
     ADD MAPPING FOR uint WITH simple;
 
 ALTER TEXT SEARCH CONFIGURATION private.spanish OWNER TO neurant_owner;
+
+-- Name: words; Type: TEXT SEARCH CONFIGURATION; Schema: private; Owner: neurant_owner
+
+CREATE TEXT SEARCH CONFIGURATION private.words (
+    PARSER = pg_catalog."default" );
+
+ALTER TEXT SEARCH CONFIGURATION private.words
+    ADD MAPPING FOR asciiword WITH extensions.unaccent, private.words;
+
+ALTER TEXT SEARCH CONFIGURATION private.words
+    ADD MAPPING FOR word WITH extensions.unaccent, private.words;
+
+ALTER TEXT SEARCH CONFIGURATION private.words
+    ADD MAPPING FOR numword WITH extensions.unaccent, private.words;
+
+ALTER TEXT SEARCH CONFIGURATION private.words
+    ADD MAPPING FOR email WITH extensions.unaccent, private.words;
+
+ALTER TEXT SEARCH CONFIGURATION private.words
+    ADD MAPPING FOR url WITH extensions.unaccent, private.words;
+
+ALTER TEXT SEARCH CONFIGURATION private.words
+    ADD MAPPING FOR host WITH extensions.unaccent, private.words;
+
+ALTER TEXT SEARCH CONFIGURATION private.words
+    ADD MAPPING FOR sfloat WITH simple;
+
+ALTER TEXT SEARCH CONFIGURATION private.words
+    ADD MAPPING FOR version WITH simple;
+
+ALTER TEXT SEARCH CONFIGURATION private.words
+    ADD MAPPING FOR hword_numpart WITH extensions.unaccent, private.words;
+
+ALTER TEXT SEARCH CONFIGURATION private.words
+    ADD MAPPING FOR hword_part WITH extensions.unaccent, private.words;
+
+ALTER TEXT SEARCH CONFIGURATION private.words
+    ADD MAPPING FOR hword_asciipart WITH extensions.unaccent, private.words;
+
+ALTER TEXT SEARCH CONFIGURATION private.words
+    ADD MAPPING FOR numhword WITH extensions.unaccent, private.words;
+
+ALTER TEXT SEARCH CONFIGURATION private.words
+    ADD MAPPING FOR asciihword WITH extensions.unaccent, private.words;
+
+ALTER TEXT SEARCH CONFIGURATION private.words
+    ADD MAPPING FOR hword WITH extensions.unaccent, private.words;
+
+ALTER TEXT SEARCH CONFIGURATION private.words
+    ADD MAPPING FOR url_path WITH extensions.unaccent, private.words;
+
+ALTER TEXT SEARCH CONFIGURATION private.words
+    ADD MAPPING FOR file WITH extensions.unaccent, private.words;
+
+ALTER TEXT SEARCH CONFIGURATION private.words
+    ADD MAPPING FOR "float" WITH simple;
+
+ALTER TEXT SEARCH CONFIGURATION private.words
+    ADD MAPPING FOR "int" WITH simple;
+
+ALTER TEXT SEARCH CONFIGURATION private.words
+    ADD MAPPING FOR uint WITH simple;
+
+ALTER TEXT SEARCH CONFIGURATION private.words OWNER TO neurant_owner;
 
 -- Name: users; Type: TABLE; Schema: auth; Owner: neurant_owner
 
@@ -4178,6 +5631,258 @@ ALTER TABLE jobs.procrastinate_workers ALTER COLUMN id ADD GENERATED ALWAYS AS I
     CACHE 1
 );
 
+-- Name: conversations; Type: TABLE; Schema: public; Owner: neurant_owner
+
+CREATE TABLE public.conversations (
+    company_id uuid NOT NULL,
+    id uuid DEFAULT uuidv7() NOT NULL,
+    chatbot_id uuid NOT NULL,
+    channel_account_id uuid NOT NULL,
+    end_user_id character varying(255) NOT NULL,
+    end_user_name character varying(255),
+    end_user_avatar text,
+    channel public.conversation_channel_enum NOT NULL,
+    status public.conversation_status_enum DEFAULT 'active'::public.conversation_status_enum NOT NULL,
+    is_hitl_active boolean DEFAULT false NOT NULL,
+    assigned_operator_id uuid,
+    hitl_activated_at timestamp with time zone,
+    hitl_reason text,
+    message_count integer DEFAULT 0 NOT NULL,
+    bot_message_count integer DEFAULT 0 NOT NULL,
+    human_message_count integer DEFAULT 0 NOT NULL,
+    avg_response_time_ms integer DEFAULT 0,
+    started_at timestamp with time zone DEFAULT now() NOT NULL,
+    last_message_at timestamp with time zone DEFAULT now() NOT NULL,
+    ended_at timestamp with time zone,
+    session_duration_minutes integer,
+    satisfaction_rating integer,
+    satisfaction_comment text,
+    context_data jsonb DEFAULT '{}'::jsonb,
+    conversation_summary text,
+    last_seq bigint DEFAULT 0 NOT NULL,
+    fence bigint DEFAULT 0 NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    response_time_total_ms bigint DEFAULT 0 NOT NULL,
+    response_time_count integer DEFAULT 0 NOT NULL,
+    CONSTRAINT conversations_check CHECK (((status = 'active'::public.conversation_status_enum) = (ended_at IS NULL))),
+    CONSTRAINT conversations_satisfaction_rating_check CHECK (((satisfaction_rating >= 1) AND (satisfaction_rating <= 5)))
+);
+
+ALTER TABLE ONLY public.conversations FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE public.conversations OWNER TO neurant_owner;
+
+-- Name: COLUMN conversations.avg_response_time_ms; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.conversations.avg_response_time_ms IS 'Average processing_time_ms of the bot''s messages, exact at commit.';
+
+-- Name: COLUMN conversations.last_message_at; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.conversations.last_message_at IS 'created_at of the newest message, or started_at: a back-filled message moves it only forwards.';
+
+-- Name: COLUMN conversations.last_seq; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.conversations.last_seq IS 'Sequence of the newest message. Order and resumption rest on it, never on a clock.';
+
+-- Name: COLUMN conversations.fence; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.conversations.fence IS 'Rises whenever a human steps in or out. What the bot read under an older number is not sent.';
+
+-- Name: COLUMN conversations.response_time_total_ms; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.conversations.response_time_total_ms IS 'Sum of processing_time_ms of the bot''s messages: what keeps avg_response_time_ms exact.';
+
+-- Name: COLUMN conversations.response_time_count; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.conversations.response_time_count IS 'How many of the bot''s messages have a processing_time_ms.';
+
+-- Name: fact_conversations; Type: VIEW; Schema: private; Owner: neurant_owner
+
+CREATE VIEW private.fact_conversations WITH (security_invoker='true') AS
+ SELECT company_id,
+    id,
+    chatbot_id,
+    status,
+    started_at,
+    ended_at,
+    session_duration_minutes,
+    satisfaction_rating
+   FROM public.conversations c;
+
+ALTER VIEW private.fact_conversations OWNER TO neurant_owner;
+
+-- Name: hitl_sessions; Type: TABLE; Schema: public; Owner: neurant_owner
+
+CREATE TABLE public.hitl_sessions (
+    company_id uuid NOT NULL,
+    id uuid DEFAULT uuidv7() NOT NULL,
+    conversation_id uuid NOT NULL,
+    chatbot_id uuid NOT NULL,
+    status text DEFAULT 'pending'::text NOT NULL,
+    reason text NOT NULL,
+    reason_detail text,
+    operator_id uuid,
+    opened_at timestamp with time zone DEFAULT now() NOT NULL,
+    taken_at timestamp with time zone,
+    first_response_at timestamp with time zone,
+    ended_at timestamp with time zone,
+    ended_by uuid,
+    resolution_notes text,
+    escalated_at timestamp with time zone,
+    CONSTRAINT hitl_sessions_check CHECK ((((status = 'pending'::text) = ((operator_id IS NULL) AND (ended_at IS NULL))) OR (status = ANY (ARRAY['resolved'::text, 'abandoned'::text])))),
+    CONSTRAINT hitl_sessions_check1 CHECK (((status = ANY (ARRAY['resolved'::text, 'abandoned'::text])) = (ended_at IS NOT NULL))),
+    CONSTRAINT hitl_sessions_reason_check CHECK ((reason = ANY (ARRAY['user_request'::text, 'keywords'::text, 'no_answer'::text, 'manual'::text, 'limit_reached'::text]))),
+    CONSTRAINT hitl_sessions_status_check CHECK ((status = ANY (ARRAY['pending'::text, 'active'::text, 'resolved'::text, 'abandoned'::text])))
+);
+
+ALTER TABLE ONLY public.hitl_sessions FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE public.hitl_sessions OWNER TO neurant_owner;
+
+-- Name: COLUMN hitl_sessions.escalated_at; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.hitl_sessions.escalated_at IS 'When those in charge were told that nobody had taken it within the bot''s auto_escalate_after_minutes.';
+
+-- Name: fact_hitl_sessions; Type: VIEW; Schema: private; Owner: neurant_owner
+
+CREATE VIEW private.fact_hitl_sessions WITH (security_invoker='true') AS
+ SELECT company_id,
+    chatbot_id,
+    conversation_id,
+    status,
+    opened_at,
+    ended_at
+   FROM public.hitl_sessions s;
+
+ALTER VIEW private.fact_hitl_sessions OWNER TO neurant_owner;
+
+-- Name: knowledge_queries; Type: TABLE; Schema: public; Owner: neurant_owner
+
+CREATE TABLE public.knowledge_queries (
+    company_id uuid NOT NULL,
+    id uuid DEFAULT uuidv7() NOT NULL,
+    conversation_id uuid,
+    message_id uuid,
+    query_text text NOT NULL,
+    query_embedding extensions.vector,
+    results_count integer DEFAULT 0 NOT NULL,
+    top_similarity_score numeric(5,4),
+    processing_time_ms integer,
+    created_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
+ALTER TABLE ONLY public.knowledge_queries FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE public.knowledge_queries OWNER TO neurant_owner;
+
+-- Name: fact_knowledge_queries; Type: VIEW; Schema: private; Owner: neurant_owner
+
+CREATE VIEW private.fact_knowledge_queries WITH (security_invoker='true') AS
+ SELECT company_id,
+    conversation_id,
+    results_count,
+    created_at
+   FROM public.knowledge_queries q;
+
+ALTER VIEW private.fact_knowledge_queries OWNER TO neurant_owner;
+
+-- Name: message_reactions; Type: TABLE; Schema: public; Owner: neurant_owner
+
+CREATE TABLE public.message_reactions (
+    company_id uuid NOT NULL,
+    id uuid DEFAULT uuidv7() NOT NULL,
+    message_id uuid NOT NULL,
+    conversation_id uuid NOT NULL,
+    chatbot_id uuid NOT NULL,
+    reaction_type public.reaction_type_enum NOT NULL,
+    comment text,
+    reacted_by_user_id uuid,
+    reacted_by_end_user boolean DEFAULT false NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT message_reactions_check CHECK ((reacted_by_end_user = (reacted_by_user_id IS NULL))),
+    CONSTRAINT message_reactions_comment_check CHECK ((char_length(comment) <= 2000))
+);
+
+ALTER TABLE ONLY public.message_reactions FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE public.message_reactions OWNER TO neurant_owner;
+
+-- Name: fact_message_reactions; Type: VIEW; Schema: private; Owner: neurant_owner
+
+CREATE VIEW private.fact_message_reactions WITH (security_invoker='true') AS
+ SELECT company_id,
+    chatbot_id,
+    reaction_type,
+    created_at
+   FROM public.message_reactions r;
+
+ALTER VIEW private.fact_message_reactions OWNER TO neurant_owner;
+
+-- Name: messages; Type: TABLE; Schema: public; Owner: neurant_owner
+
+CREATE TABLE public.messages (
+    company_id uuid NOT NULL,
+    id uuid DEFAULT uuidv7() NOT NULL,
+    conversation_id uuid NOT NULL,
+    chatbot_id uuid NOT NULL,
+    channel_account_id uuid NOT NULL,
+    seq bigint NOT NULL,
+    content text NOT NULL,
+    message_type public.message_type_enum DEFAULT 'text'::public.message_type_enum NOT NULL,
+    media_url text,
+    media_type character varying(50),
+    sender_type public.sender_type_enum NOT NULL,
+    sender_id uuid,
+    n8n_message_id character varying(255),
+    n8n_workflow_id character varying(255),
+    external_message_id character varying(255),
+    processing_time_ms integer,
+    tokens_used integer,
+    model_used character varying(100),
+    status public.message_status_enum DEFAULT 'sent'::public.message_status_enum NOT NULL,
+    delivered_at timestamp with time zone,
+    read_at timestamp with time zone,
+    used_knowledge_base boolean DEFAULT false,
+    knowledge_sources jsonb DEFAULT '[]'::jsonb,
+    confidence_score numeric(3,2),
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT messages_check CHECK (((content <> ''::text) OR (message_type <> 'text'::public.message_type_enum))),
+    CONSTRAINT messages_check1 CHECK (((sender_type = ANY (ARRAY['human'::public.sender_type_enum, 'system'::public.sender_type_enum])) OR (sender_id IS NULL))),
+    CONSTRAINT messages_confidence_score_check CHECK (((confidence_score >= (0)::numeric) AND (confidence_score <= (1)::numeric))),
+    CONSTRAINT messages_content_check CHECK ((char_length(content) <= 20000)),
+    CONSTRAINT messages_delivery_check CHECK ((((read_at IS NOT NULL) = (status = 'read'::public.message_status_enum)) AND ((delivered_at IS NULL) OR (status = ANY (ARRAY['delivered'::public.message_status_enum, 'read'::public.message_status_enum]))) AND ((delivered_at IS NOT NULL) OR (status <> ALL (ARRAY['delivered'::public.message_status_enum, 'read'::public.message_status_enum])) OR ((sender_type = 'end_user'::public.sender_type_enum) AND (status = 'delivered'::public.message_status_enum))) AND ((read_at >= delivered_at) IS NOT FALSE))),
+    CONSTRAINT messages_processing_time_ms_check CHECK ((processing_time_ms >= 0)),
+    CONSTRAINT messages_tokens_used_check CHECK ((tokens_used >= 0))
+);
+
+ALTER TABLE ONLY public.messages FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE public.messages OWNER TO neurant_owner;
+
+-- Name: COLUMN messages.chatbot_id; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.messages.chatbot_id IS 'The conversation''s, held equal by the foreign key, so that an operator''s policy needs no join.';
+
+-- Name: COLUMN messages.content; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.messages.content IS 'What was said. For sender system: a key of the message catalogue, told in the reader''s language.';
+
+-- Name: fact_messages; Type: VIEW; Schema: private; Owner: neurant_owner
+
+CREATE VIEW private.fact_messages WITH (security_invoker='true') AS
+ SELECT company_id,
+    chatbot_id,
+    conversation_id,
+    created_at,
+    sender_type,
+    tokens_used,
+    processing_time_ms
+   FROM public.messages m;
+
+ALTER VIEW private.fact_messages OWNER TO neurant_owner;
+
 -- Name: schema_migrations; Type: TABLE; Schema: private; Owner: postgres
 
 CREATE TABLE private.schema_migrations (
@@ -4185,6 +5890,203 @@ CREATE TABLE private.schema_migrations (
 );
 
 ALTER TABLE private.schema_migrations OWNER TO postgres;
+
+-- Name: analytics_daily; Type: TABLE; Schema: public; Owner: neurant_owner
+
+CREATE TABLE public.analytics_daily (
+    company_id uuid NOT NULL,
+    id uuid DEFAULT uuidv7() NOT NULL,
+    chatbot_id uuid,
+    date date NOT NULL,
+    total_messages integer DEFAULT 0 NOT NULL,
+    bot_messages integer DEFAULT 0 NOT NULL,
+    human_messages integer DEFAULT 0 NOT NULL,
+    end_user_messages integer DEFAULT 0 NOT NULL,
+    new_conversations integer DEFAULT 0 NOT NULL,
+    active_conversations integer DEFAULT 0 NOT NULL,
+    resolved_conversations integer DEFAULT 0 NOT NULL,
+    avg_conversation_duration_minutes numeric(10,2),
+    hitl_escalations integer DEFAULT 0 NOT NULL,
+    hitl_resolution_time_minutes numeric(10,2),
+    hitl_satisfaction_avg numeric(3,2),
+    avg_response_time_ms integer,
+    response_time_total_ms bigint DEFAULT 0 NOT NULL,
+    response_time_count integer DEFAULT 0 NOT NULL,
+    total_tokens_used bigint DEFAULT 0 NOT NULL,
+    satisfaction_ratings integer DEFAULT 0 NOT NULL,
+    satisfaction_total integer DEFAULT 0 NOT NULL,
+    satisfaction_avg numeric(3,2),
+    thumbs_up integer DEFAULT 0 NOT NULL,
+    thumbs_down integer DEFAULT 0 NOT NULL,
+    knowledge_queries integer DEFAULT 0 NOT NULL,
+    knowledge_hits integer DEFAULT 0 NOT NULL,
+    knowledge_hit_rate numeric(5,2),
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT analytics_daily_active_conversations_check CHECK ((active_conversations >= 0)),
+    CONSTRAINT analytics_daily_avg_response_time_ms_check CHECK ((avg_response_time_ms >= 0)),
+    CONSTRAINT analytics_daily_bot_messages_check CHECK ((bot_messages >= 0)),
+    CONSTRAINT analytics_daily_check CHECK (((knowledge_hits >= 0) AND (knowledge_hits <= knowledge_queries))),
+    CONSTRAINT analytics_daily_end_user_messages_check CHECK ((end_user_messages >= 0)),
+    CONSTRAINT analytics_daily_hitl_escalations_check CHECK ((hitl_escalations >= 0)),
+    CONSTRAINT analytics_daily_hitl_satisfaction_avg_check CHECK (((hitl_satisfaction_avg >= (1)::numeric) AND (hitl_satisfaction_avg <= (5)::numeric))),
+    CONSTRAINT analytics_daily_human_messages_check CHECK ((human_messages >= 0)),
+    CONSTRAINT analytics_daily_knowledge_hit_rate_check CHECK (((knowledge_hit_rate >= (0)::numeric) AND (knowledge_hit_rate <= (100)::numeric))),
+    CONSTRAINT analytics_daily_knowledge_queries_check CHECK ((knowledge_queries >= 0)),
+    CONSTRAINT analytics_daily_new_conversations_check CHECK ((new_conversations >= 0)),
+    CONSTRAINT analytics_daily_resolved_conversations_check CHECK ((resolved_conversations >= 0)),
+    CONSTRAINT analytics_daily_response_time_count_check CHECK ((response_time_count >= 0)),
+    CONSTRAINT analytics_daily_response_time_total_ms_check CHECK ((response_time_total_ms >= 0)),
+    CONSTRAINT analytics_daily_satisfaction_avg_check CHECK (((satisfaction_avg >= (1)::numeric) AND (satisfaction_avg <= (5)::numeric))),
+    CONSTRAINT analytics_daily_satisfaction_ratings_check CHECK ((satisfaction_ratings >= 0)),
+    CONSTRAINT analytics_daily_satisfaction_total_check CHECK ((satisfaction_total >= 0)),
+    CONSTRAINT analytics_daily_thumbs_down_check CHECK ((thumbs_down >= 0)),
+    CONSTRAINT analytics_daily_thumbs_up_check CHECK ((thumbs_up >= 0)),
+    CONSTRAINT analytics_daily_total_messages_check CHECK ((total_messages >= 0)),
+    CONSTRAINT analytics_daily_total_tokens_used_check CHECK ((total_tokens_used >= 0))
+);
+
+ALTER TABLE ONLY public.analytics_daily FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE public.analytics_daily OWNER TO neurant_owner;
+
+-- Name: TABLE analytics_daily; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON TABLE public.analytics_daily IS 'Counted from the facts, live and archived, by private.roll_up_analytics; never added up, so late, edited and erased rows are right too. Equal to a recount once message_changes and analytics_dirty are drained. A bot''s day on which nothing happened has no row.';
+
+-- Name: COLUMN analytics_daily.chatbot_id; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.analytics_daily.chatbot_id IS 'Null: the whole company, each average over all its facts and not over the bots'' averages.';
+
+-- Name: COLUMN analytics_daily.date; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.analytics_daily.date IS 'The day in the company''s timezone.';
+
+-- Name: COLUMN analytics_daily.total_messages; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.analytics_daily.total_messages IS 'Messages created that day, by whomever: the bot''s, people''s, end users'' and the system''s own lines.';
+
+-- Name: COLUMN analytics_daily.bot_messages; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.analytics_daily.bot_messages IS 'Of total_messages, those of the bot.';
+
+-- Name: COLUMN analytics_daily.human_messages; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.analytics_daily.human_messages IS 'Of total_messages, those of the staff.';
+
+-- Name: COLUMN analytics_daily.end_user_messages; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.analytics_daily.end_user_messages IS 'Of total_messages, those of end users.';
+
+-- Name: COLUMN analytics_daily.new_conversations; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.analytics_daily.new_conversations IS 'Conversations with started_at on that day.';
+
+-- Name: COLUMN analytics_daily.active_conversations; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.analytics_daily.active_conversations IS 'Conversations with a message created that day; each once.';
+
+-- Name: COLUMN analytics_daily.resolved_conversations; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.analytics_daily.resolved_conversations IS 'Conversations with ended_at on that day that were not abandoned.';
+
+-- Name: COLUMN analytics_daily.avg_conversation_duration_minutes; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.analytics_daily.avg_conversation_duration_minutes IS 'Average session_duration_minutes of the conversations with ended_at on that day, abandoned ones too; null if none has one.';
+
+-- Name: COLUMN analytics_daily.hitl_escalations; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.analytics_daily.hitl_escalations IS 'Takeovers (hitl_sessions) with opened_at on that day, whoever asked for them.';
+
+-- Name: COLUMN analytics_daily.hitl_resolution_time_minutes; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.analytics_daily.hitl_resolution_time_minutes IS 'Average from opened_at to ended_at of the takeovers that were resolved that day; null if none.';
+
+-- Name: COLUMN analytics_daily.hitl_satisfaction_avg; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.analytics_daily.hitl_satisfaction_avg IS 'As satisfaction_avg, of the conversations in which there was a takeover.';
+
+-- Name: COLUMN analytics_daily.avg_response_time_ms; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.analytics_daily.avg_response_time_ms IS 'Average processing_time_ms of the bot''s messages of that day that have one; null if none has.';
+
+-- Name: COLUMN analytics_daily.response_time_total_ms; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.analytics_daily.response_time_total_ms IS 'Sum behind avg_response_time_ms: over several days, divide the sums.';
+
+-- Name: COLUMN analytics_daily.response_time_count; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.analytics_daily.response_time_count IS 'Messages behind avg_response_time_ms.';
+
+-- Name: COLUMN analytics_daily.total_tokens_used; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.analytics_daily.total_tokens_used IS 'tokens_used of the messages of that day.';
+
+-- Name: COLUMN analytics_daily.satisfaction_ratings; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.analytics_daily.satisfaction_ratings IS 'Conversations with a satisfaction_rating, on the day of ended_at or, while they are open, of started_at.';
+
+-- Name: COLUMN analytics_daily.satisfaction_total; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.analytics_daily.satisfaction_total IS 'Sum behind satisfaction_avg: over several days, divide by satisfaction_ratings.';
+
+-- Name: COLUMN analytics_daily.satisfaction_avg; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.analytics_daily.satisfaction_avg IS 'Average satisfaction_rating of satisfaction_ratings; null if there is none.';
+
+-- Name: COLUMN analytics_daily.thumbs_up; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.analytics_daily.thumbs_up IS 'Reactions thumbs_up given that day.';
+
+-- Name: COLUMN analytics_daily.thumbs_down; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.analytics_daily.thumbs_down IS 'Reactions thumbs_down given that day.';
+
+-- Name: COLUMN analytics_daily.knowledge_queries; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.analytics_daily.knowledge_queries IS 'Searches of that day; those outside of a conversation count for the company only.';
+
+-- Name: COLUMN analytics_daily.knowledge_hits; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.analytics_daily.knowledge_hits IS 'Of knowledge_queries, those with results that an answer was made of (results_count > 0).';
+
+-- Name: COLUMN analytics_daily.knowledge_hit_rate; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.analytics_daily.knowledge_hit_rate IS 'Percent: 100 * knowledge_hits / knowledge_queries; null if nothing was searched.';
+
+-- Name: COLUMN analytics_daily.created_at; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.analytics_daily.created_at IS 'When the day was last counted.';
+
+-- Name: analytics_dirty; Type: TABLE; Schema: public; Owner: neurant_owner
+
+CREATE TABLE public.analytics_dirty (
+    company_id uuid NOT NULL,
+    id bigint NOT NULL,
+    moment timestamp with time zone
+);
+
+ALTER TABLE ONLY public.analytics_dirty FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE public.analytics_dirty OWNER TO neurant_owner;
+
+-- Name: TABLE analytics_dirty; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON TABLE public.analytics_dirty IS 'Moments about which something changed: the day of each is counted again. Appended to by the transaction that changes a fact (for messages: that takes it off message_changes), taken off by private.roll_up_analytics. No foreign keys: it outlives what it names.';
+
+-- Name: COLUMN analytics_dirty.moment; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.analytics_dirty.moment IS 'A moment and not a day: which day it is, is seen when it is counted, in the timezone of then. Null: all days.';
+
+-- Name: analytics_dirty_id_seq; Type: SEQUENCE; Schema: public; Owner: neurant_owner
+
+ALTER TABLE public.analytics_dirty ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME public.analytics_dirty_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 50
+);
 
 -- Name: api_keys; Type: TABLE; Schema: public; Owner: neurant_owner
 
@@ -4216,6 +6118,83 @@ COMMENT ON TABLE public.api_keys IS 'Keys for programs. A key never stands above
 -- Name: COLUMN api_keys.prefix; Type: COMMENT; Schema: public; Owner: neurant_owner
 
 COMMENT ON COLUMN public.api_keys.prefix IS 'The first characters, by which people tell keys apart.';
+
+-- Name: audit_chains; Type: TABLE; Schema: public; Owner: neurant_owner
+
+CREATE TABLE public.audit_chains (
+    company_id uuid NOT NULL,
+    seq bigint DEFAULT 0 NOT NULL,
+    chain_hash bytea NOT NULL,
+    sealed_at timestamp with time zone,
+    exported_seq bigint DEFAULT 0 NOT NULL,
+    CONSTRAINT audit_chains_chain_hash_check CHECK ((octet_length(chain_hash) = 32)),
+    CONSTRAINT audit_chains_check CHECK ((exported_seq <= seq)),
+    CONSTRAINT audit_chains_seq_check CHECK ((seq >= 0))
+);
+
+ALTER TABLE ONLY public.audit_chains FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE public.audit_chains OWNER TO neurant_owner;
+
+-- Name: TABLE audit_chains; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON TABLE public.audit_chains IS 'The end of each company''s chain, and up to where its signed head has been exported.';
+
+-- Name: audit_salts; Type: TABLE; Schema: public; Owner: neurant_owner
+
+CREATE TABLE public.audit_salts (
+    company_id uuid NOT NULL,
+    subject uuid NOT NULL,
+    salt bytea,
+    shredded_at timestamp with time zone,
+    CONSTRAINT audit_salts_check CHECK (((salt IS NULL) = (shredded_at IS NOT NULL))),
+    CONSTRAINT audit_salts_salt_check CHECK ((octet_length(salt) = 32))
+);
+
+ALTER TABLE ONLY public.audit_salts FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE public.audit_salts OWNER TO neurant_owner;
+
+-- Name: TABLE audit_salts; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON TABLE public.audit_salts IS 'What the personal digests of one subject (a user, an invitation, a conversation, the company itself) are keyed by. Erasure takes the salt away: no digest of the subject can be matched again, and none is made.';
+
+-- Name: audit_seals; Type: TABLE; Schema: public; Owner: neurant_owner
+
+CREATE TABLE public.audit_seals (
+    company_id uuid NOT NULL,
+    seq bigint NOT NULL,
+    audit_id uuid NOT NULL,
+    row_digest bytea NOT NULL,
+    chain_hash bytea NOT NULL,
+    sealed_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT audit_seals_chain_hash_check CHECK ((octet_length(chain_hash) = 32)),
+    CONSTRAINT audit_seals_row_digest_check CHECK ((octet_length(row_digest) = 32)),
+    CONSTRAINT audit_seals_seq_check CHECK ((seq > 0))
+);
+
+ALTER TABLE ONLY public.audit_seals FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE public.audit_seals OWNER TO neurant_owner;
+
+-- Name: COLUMN audit_seals.chain_hash; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.audit_seals.chain_hash IS 'SHA-256 of the previous chain_hash (of the company''s first: private.audit_genesis) followed by row_digest.';
+
+-- Name: audit_unsealed; Type: TABLE; Schema: public; Owner: neurant_owner
+
+CREATE TABLE public.audit_unsealed (
+    company_id uuid NOT NULL,
+    audit_id uuid NOT NULL
+);
+
+ALTER TABLE ONLY public.audit_unsealed FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE public.audit_unsealed OWNER TO neurant_owner;
+
+-- Name: TABLE audit_unsealed; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON TABLE public.audit_unsealed IS 'Rows of audit_logs that wait for their seal: written by their transaction, so that none is missed however late it commits.';
 
 -- Name: canned_responses; Type: TABLE; Schema: public; Owner: neurant_owner
 
@@ -4395,6 +6374,22 @@ ALTER TABLE public.chatbots OWNER TO neurant_owner;
 
 COMMENT ON COLUMN public.chatbots.channels IS 'Derived: the kinds of the connected channel_accounts.';
 
+-- Name: COLUMN chatbots.total_conversations; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.chatbots.total_conversations IS 'Conversations that ever began, archived ones too; as of the last rollup of analytics_daily.';
+
+-- Name: COLUMN chatbots.total_messages; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.chatbots.total_messages IS 'Messages of all conversations, archived ones too; as of the last rollup of analytics_daily.';
+
+-- Name: COLUMN chatbots.avg_response_time_ms; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.chatbots.avg_response_time_ms IS 'Average processing_time_ms of all the bot''s messages; 0: none has one. As of the last rollup of analytics_daily.';
+
+-- Name: COLUMN chatbots.satisfaction_score; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.chatbots.satisfaction_score IS 'Average rating of all rated conversations; 0: none is rated. As of the last rollup of analytics_daily.';
+
 -- Name: companies; Type: TABLE; Schema: public; Owner: neurant_owner
 
 CREATE TABLE public.companies (
@@ -4531,71 +6526,22 @@ ALTER TABLE public.company_keys OWNER TO neurant_owner;
 
 COMMENT ON TABLE public.company_keys IS 'The AES-256 key of each company, wrapped by the master key, which is never in the database.';
 
--- Name: conversations; Type: TABLE; Schema: public; Owner: neurant_owner
+-- Name: conversation_search; Type: TABLE; Schema: public; Owner: neurant_owner
 
-CREATE TABLE public.conversations (
+CREATE TABLE public.conversation_search (
     company_id uuid NOT NULL,
-    id uuid DEFAULT uuidv7() NOT NULL,
+    conversation_id uuid NOT NULL,
     chatbot_id uuid NOT NULL,
-    channel_account_id uuid NOT NULL,
-    end_user_id character varying(255) NOT NULL,
-    end_user_name character varying(255),
-    end_user_avatar text,
-    channel public.conversation_channel_enum NOT NULL,
-    status public.conversation_status_enum DEFAULT 'active'::public.conversation_status_enum NOT NULL,
-    is_hitl_active boolean DEFAULT false NOT NULL,
-    assigned_operator_id uuid,
-    hitl_activated_at timestamp with time zone,
-    hitl_reason text,
-    message_count integer DEFAULT 0 NOT NULL,
-    bot_message_count integer DEFAULT 0 NOT NULL,
-    human_message_count integer DEFAULT 0 NOT NULL,
-    avg_response_time_ms integer DEFAULT 0,
-    started_at timestamp with time zone DEFAULT now() NOT NULL,
-    last_message_at timestamp with time zone DEFAULT now() NOT NULL,
-    ended_at timestamp with time zone,
-    session_duration_minutes integer,
-    satisfaction_rating integer,
-    satisfaction_comment text,
-    context_data jsonb DEFAULT '{}'::jsonb,
-    conversation_summary text,
-    last_seq bigint DEFAULT 0 NOT NULL,
-    fence bigint DEFAULT 0 NOT NULL,
-    created_at timestamp with time zone DEFAULT now() NOT NULL,
-    updated_at timestamp with time zone DEFAULT now() NOT NULL,
-    response_time_total_ms bigint DEFAULT 0 NOT NULL,
-    response_time_count integer DEFAULT 0 NOT NULL,
-    CONSTRAINT conversations_check CHECK (((status = 'active'::public.conversation_status_enum) = (ended_at IS NULL))),
-    CONSTRAINT conversations_satisfaction_rating_check CHECK (((satisfaction_rating >= 1) AND (satisfaction_rating <= 5)))
+    person text NOT NULL
 );
 
-ALTER TABLE ONLY public.conversations FORCE ROW LEVEL SECURITY;
+ALTER TABLE ONLY public.conversation_search FORCE ROW LEVEL SECURITY;
 
-ALTER TABLE public.conversations OWNER TO neurant_owner;
+ALTER TABLE public.conversation_search OWNER TO neurant_owner;
 
--- Name: COLUMN conversations.avg_response_time_ms; Type: COMMENT; Schema: public; Owner: neurant_owner
+-- Name: TABLE conversation_search; Type: COMMENT; Schema: public; Owner: neurant_owner
 
-COMMENT ON COLUMN public.conversations.avg_response_time_ms IS 'Average processing_time_ms of the bot''s messages, exact at commit.';
-
--- Name: COLUMN conversations.last_message_at; Type: COMMENT; Schema: public; Owner: neurant_owner
-
-COMMENT ON COLUMN public.conversations.last_message_at IS 'created_at of the newest message, or started_at: a back-filled message moves it only forwards.';
-
--- Name: COLUMN conversations.last_seq; Type: COMMENT; Schema: public; Owner: neurant_owner
-
-COMMENT ON COLUMN public.conversations.last_seq IS 'Sequence of the newest message. Order and resumption rest on it, never on a clock.';
-
--- Name: COLUMN conversations.fence; Type: COMMENT; Schema: public; Owner: neurant_owner
-
-COMMENT ON COLUMN public.conversations.fence IS 'Rises whenever a human steps in or out. What the bot read under an older number is not sent.';
-
--- Name: COLUMN conversations.response_time_total_ms; Type: COMMENT; Schema: public; Owner: neurant_owner
-
-COMMENT ON COLUMN public.conversations.response_time_total_ms IS 'Sum of processing_time_ms of the bot''s messages: what keeps avg_response_time_ms exact.';
-
--- Name: COLUMN conversations.response_time_count; Type: COMMENT; Schema: public; Owner: neurant_owner
-
-COMMENT ON COLUMN public.conversations.response_time_count IS 'How many of the bot''s messages have a processing_time_ms.';
+COMMENT ON TABLE public.conversation_search IS 'Who writes in a conversation, drained from message_changes: name, number or channel name, folded.';
 
 -- Name: document_chunks; Type: TABLE; Schema: public; Owner: neurant_owner
 
@@ -4627,6 +6573,14 @@ CREATE TABLE public.document_chunks (
 ALTER TABLE ONLY public.document_chunks FORCE ROW LEVEL SECURITY;
 
 ALTER TABLE public.document_chunks OWNER TO neurant_owner;
+
+-- Name: COLUMN document_chunks.match_count; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.document_chunks.match_count IS 'Answers that have quoted the passage, also those erased since; exact after a drain (private.count_knowledge_uses).';
+
+-- Name: COLUMN document_chunks.last_matched_at; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.document_chunks.last_matched_at IS 'created_at of the newest answer that quoted the passage; exact after a drain.';
 
 -- Name: documents; Type: TABLE; Schema: public; Owner: neurant_owner
 
@@ -4679,6 +6633,14 @@ COMMENT ON COLUMN public.documents.chatbot_id IS 'Null: shared by all bots of th
 
 COMMENT ON COLUMN public.documents.processing_error IS 'JSON {"code", "params"} of the error, told in the reader''s language.';
 
+-- Name: COLUMN documents.query_count; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.documents.query_count IS 'Answers that have quoted the document, also those erased since; exact after a drain (private.count_knowledge_uses).';
+
+-- Name: COLUMN documents.last_used_at; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.documents.last_used_at IS 'created_at of the newest answer that quoted the document; exact after a drain.';
+
 -- Name: COLUMN documents.unread_pages; Type: COMMENT; Schema: public; Owner: neurant_owner
 
 COMMENT ON COLUMN public.documents.unread_pages IS 'Numbers of the pages without text, such as scanned images: the bot does not know them.';
@@ -4698,38 +6660,6 @@ ALTER TABLE public.embedding_models OWNER TO neurant_owner;
 -- Name: TABLE embedding_models; Type: COMMENT; Schema: public; Owner: neurant_owner
 
 COMMENT ON TABLE public.embedding_models IS 'Platform table: what made a chunk''s vector. A search uses one model.';
-
--- Name: hitl_sessions; Type: TABLE; Schema: public; Owner: neurant_owner
-
-CREATE TABLE public.hitl_sessions (
-    company_id uuid NOT NULL,
-    id uuid DEFAULT uuidv7() NOT NULL,
-    conversation_id uuid NOT NULL,
-    chatbot_id uuid NOT NULL,
-    status text DEFAULT 'pending'::text NOT NULL,
-    reason text NOT NULL,
-    reason_detail text,
-    operator_id uuid,
-    opened_at timestamp with time zone DEFAULT now() NOT NULL,
-    taken_at timestamp with time zone,
-    first_response_at timestamp with time zone,
-    ended_at timestamp with time zone,
-    ended_by uuid,
-    resolution_notes text,
-    escalated_at timestamp with time zone,
-    CONSTRAINT hitl_sessions_check CHECK ((((status = 'pending'::text) = ((operator_id IS NULL) AND (ended_at IS NULL))) OR (status = ANY (ARRAY['resolved'::text, 'abandoned'::text])))),
-    CONSTRAINT hitl_sessions_check1 CHECK (((status = ANY (ARRAY['resolved'::text, 'abandoned'::text])) = (ended_at IS NOT NULL))),
-    CONSTRAINT hitl_sessions_reason_check CHECK ((reason = ANY (ARRAY['user_request'::text, 'keywords'::text, 'no_answer'::text, 'manual'::text, 'limit_reached'::text]))),
-    CONSTRAINT hitl_sessions_status_check CHECK ((status = ANY (ARRAY['pending'::text, 'active'::text, 'resolved'::text, 'abandoned'::text])))
-);
-
-ALTER TABLE ONLY public.hitl_sessions FORCE ROW LEVEL SECURITY;
-
-ALTER TABLE public.hitl_sessions OWNER TO neurant_owner;
-
--- Name: COLUMN hitl_sessions.escalated_at; Type: COMMENT; Schema: public; Owner: neurant_owner
-
-COMMENT ON COLUMN public.hitl_sessions.escalated_at IS 'When those in charge were told that nobody had taken it within the bot''s auto_escalate_after_minutes.';
 
 -- Name: hitl_transfers; Type: TABLE; Schema: public; Owner: neurant_owner
 
@@ -4851,24 +6781,34 @@ ALTER TABLE public.integrations OWNER TO neurant_owner;
 
 COMMENT ON COLUMN public.integrations.config IS 'Addresses and keys, sealed by the company''s key: {"sealed": "<base64>"}. Never in clear.';
 
--- Name: knowledge_queries; Type: TABLE; Schema: public; Owner: neurant_owner
+-- Name: knowledge_uses; Type: TABLE; Schema: public; Owner: neurant_owner
 
-CREATE TABLE public.knowledge_queries (
+CREATE TABLE public.knowledge_uses (
     company_id uuid NOT NULL,
-    id uuid DEFAULT uuidv7() NOT NULL,
-    conversation_id uuid,
-    message_id uuid,
-    query_text text NOT NULL,
-    query_embedding extensions.vector,
-    results_count integer DEFAULT 0 NOT NULL,
-    top_similarity_score numeric(5,4),
-    processing_time_ms integer,
-    created_at timestamp with time zone DEFAULT now() NOT NULL
+    id bigint NOT NULL,
+    document_ids jsonb NOT NULL,
+    chunk_ids jsonb NOT NULL,
+    used_at timestamp with time zone NOT NULL
 );
 
-ALTER TABLE ONLY public.knowledge_queries FORCE ROW LEVEL SECURITY;
+ALTER TABLE ONLY public.knowledge_uses FORCE ROW LEVEL SECURITY;
 
-ALTER TABLE public.knowledge_queries OWNER TO neurant_owner;
+ALTER TABLE public.knowledge_uses OWNER TO neurant_owner;
+
+-- Name: TABLE knowledge_uses; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON TABLE public.knowledge_uses IS 'One row for each answer that quotes documents, until private.count_knowledge_uses has added it up. No foreign keys: it outlives what it names.';
+
+-- Name: knowledge_uses_id_seq; Type: SEQUENCE; Schema: public; Owner: neurant_owner
+
+ALTER TABLE public.knowledge_uses ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME public.knowledge_uses_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 50
+);
 
 -- Name: login_sessions; Type: TABLE; Schema: public; Owner: neurant_owner
 
@@ -4919,76 +6859,23 @@ ALTER TABLE public.message_changes ALTER COLUMN id ADD GENERATED ALWAYS AS IDENT
     CACHE 50
 );
 
--- Name: message_reactions; Type: TABLE; Schema: public; Owner: neurant_owner
+-- Name: message_search; Type: TABLE; Schema: public; Owner: neurant_owner
 
-CREATE TABLE public.message_reactions (
+CREATE TABLE public.message_search (
     company_id uuid NOT NULL,
-    id uuid DEFAULT uuidv7() NOT NULL,
     message_id uuid NOT NULL,
     conversation_id uuid NOT NULL,
     chatbot_id uuid NOT NULL,
-    reaction_type public.reaction_type_enum NOT NULL,
-    comment text,
-    reacted_by_user_id uuid,
-    reacted_by_end_user boolean DEFAULT false NOT NULL,
-    created_at timestamp with time zone DEFAULT now() NOT NULL,
-    CONSTRAINT message_reactions_check CHECK ((reacted_by_end_user = (reacted_by_user_id IS NULL))),
-    CONSTRAINT message_reactions_comment_check CHECK ((char_length(comment) <= 2000))
+    search tsvector NOT NULL
 );
 
-ALTER TABLE ONLY public.message_reactions FORCE ROW LEVEL SECURITY;
+ALTER TABLE ONLY public.message_search FORCE ROW LEVEL SECURITY;
 
-ALTER TABLE public.message_reactions OWNER TO neurant_owner;
+ALTER TABLE public.message_search OWNER TO neurant_owner;
 
--- Name: messages; Type: TABLE; Schema: public; Owner: neurant_owner
+-- Name: TABLE message_search; Type: COMMENT; Schema: public; Owner: neurant_owner
 
-CREATE TABLE public.messages (
-    company_id uuid NOT NULL,
-    id uuid DEFAULT uuidv7() NOT NULL,
-    conversation_id uuid NOT NULL,
-    chatbot_id uuid NOT NULL,
-    channel_account_id uuid NOT NULL,
-    seq bigint NOT NULL,
-    content text NOT NULL,
-    message_type public.message_type_enum DEFAULT 'text'::public.message_type_enum NOT NULL,
-    media_url text,
-    media_type character varying(50),
-    sender_type public.sender_type_enum NOT NULL,
-    sender_id uuid,
-    n8n_message_id character varying(255),
-    n8n_workflow_id character varying(255),
-    external_message_id character varying(255),
-    processing_time_ms integer,
-    tokens_used integer,
-    model_used character varying(100),
-    status public.message_status_enum DEFAULT 'sent'::public.message_status_enum NOT NULL,
-    delivered_at timestamp with time zone,
-    read_at timestamp with time zone,
-    used_knowledge_base boolean DEFAULT false,
-    knowledge_sources jsonb DEFAULT '[]'::jsonb,
-    confidence_score numeric(3,2),
-    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
-    updated_at timestamp with time zone DEFAULT now() NOT NULL,
-    CONSTRAINT messages_check CHECK (((content <> ''::text) OR (message_type <> 'text'::public.message_type_enum))),
-    CONSTRAINT messages_check1 CHECK (((sender_type = ANY (ARRAY['human'::public.sender_type_enum, 'system'::public.sender_type_enum])) OR (sender_id IS NULL))),
-    CONSTRAINT messages_confidence_score_check CHECK (((confidence_score >= (0)::numeric) AND (confidence_score <= (1)::numeric))),
-    CONSTRAINT messages_content_check CHECK ((char_length(content) <= 20000)),
-    CONSTRAINT messages_delivery_check CHECK ((((read_at IS NOT NULL) = (status = 'read'::public.message_status_enum)) AND ((delivered_at IS NULL) OR (status = ANY (ARRAY['delivered'::public.message_status_enum, 'read'::public.message_status_enum]))) AND ((delivered_at IS NOT NULL) OR (status <> ALL (ARRAY['delivered'::public.message_status_enum, 'read'::public.message_status_enum])) OR ((sender_type = 'end_user'::public.sender_type_enum) AND (status = 'delivered'::public.message_status_enum))) AND ((read_at >= delivered_at) IS NOT FALSE))),
-    CONSTRAINT messages_processing_time_ms_check CHECK ((processing_time_ms >= 0)),
-    CONSTRAINT messages_tokens_used_check CHECK ((tokens_used >= 0))
-);
-
-ALTER TABLE ONLY public.messages FORCE ROW LEVEL SECURITY;
-
-ALTER TABLE public.messages OWNER TO neurant_owner;
-
--- Name: COLUMN messages.chatbot_id; Type: COMMENT; Schema: public; Owner: neurant_owner
-
-COMMENT ON COLUMN public.messages.chatbot_id IS 'The conversation''s, held equal by the foreign key, so that an operator''s policy needs no join.';
-
--- Name: COLUMN messages.content; Type: COMMENT; Schema: public; Owner: neurant_owner
-
-COMMENT ON COLUMN public.messages.content IS 'What was said. For sender system: a key of the message catalogue, told in the reader''s language.';
+COMMENT ON TABLE public.message_search IS 'The words of a message, drained from message_changes; beside messages, so that storing one does not wait for its words. Goes with the message at once.';
 
 -- Name: notes; Type: TABLE; Schema: public; Owner: neurant_owner
 
@@ -5372,6 +7259,21 @@ ALTER TABLE ONLY jobs.procrastinate_workers
 ALTER TABLE ONLY private.schema_migrations
     ADD CONSTRAINT schema_migrations_pkey PRIMARY KEY (version);
 
+-- Name: analytics_daily analytics_daily_company_id_chatbot_id_date_key; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.analytics_daily
+    ADD CONSTRAINT analytics_daily_company_id_chatbot_id_date_key UNIQUE NULLS NOT DISTINCT (company_id, chatbot_id, date);
+
+-- Name: analytics_daily analytics_daily_pkey; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.analytics_daily
+    ADD CONSTRAINT analytics_daily_pkey PRIMARY KEY (company_id, id);
+
+-- Name: analytics_dirty analytics_dirty_pkey; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.analytics_dirty
+    ADD CONSTRAINT analytics_dirty_pkey PRIMARY KEY (company_id, id);
+
 -- Name: api_keys api_keys_key_digest_key; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
 
 ALTER TABLE ONLY public.api_keys
@@ -5381,6 +7283,36 @@ ALTER TABLE ONLY public.api_keys
 
 ALTER TABLE ONLY public.api_keys
     ADD CONSTRAINT api_keys_pkey PRIMARY KEY (company_id, id);
+
+-- Name: audit_chains audit_chains_pkey; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.audit_chains
+    ADD CONSTRAINT audit_chains_pkey PRIMARY KEY (company_id);
+
+-- Name: audit_logs audit_logs_pkey; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.audit_logs
+    ADD CONSTRAINT audit_logs_pkey PRIMARY KEY (company_id, id);
+
+-- Name: audit_salts audit_salts_pkey; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.audit_salts
+    ADD CONSTRAINT audit_salts_pkey PRIMARY KEY (company_id, subject);
+
+-- Name: audit_seals audit_seals_company_id_audit_id_key; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.audit_seals
+    ADD CONSTRAINT audit_seals_company_id_audit_id_key UNIQUE (company_id, audit_id);
+
+-- Name: audit_seals audit_seals_pkey; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.audit_seals
+    ADD CONSTRAINT audit_seals_pkey PRIMARY KEY (company_id, seq);
+
+-- Name: audit_unsealed audit_unsealed_pkey; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.audit_unsealed
+    ADD CONSTRAINT audit_unsealed_pkey PRIMARY KEY (company_id, audit_id);
 
 -- Name: canned_responses canned_responses_company_id_owner_id_shortcut_key; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
 
@@ -5451,6 +7383,11 @@ ALTER TABLE ONLY public.companies
 
 ALTER TABLE ONLY public.company_keys
     ADD CONSTRAINT company_keys_pkey PRIMARY KEY (company_id);
+
+-- Name: conversation_search conversation_search_pkey; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.conversation_search
+    ADD CONSTRAINT conversation_search_pkey PRIMARY KEY (company_id, conversation_id);
 
 -- Name: conversations conversations_company_id_id_chatbot_id_key; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
 
@@ -5527,6 +7464,11 @@ ALTER TABLE ONLY public.integrations
 ALTER TABLE ONLY public.knowledge_queries
     ADD CONSTRAINT knowledge_queries_pkey PRIMARY KEY (company_id, id);
 
+-- Name: knowledge_uses knowledge_uses_pkey; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.knowledge_uses
+    ADD CONSTRAINT knowledge_uses_pkey PRIMARY KEY (company_id, id);
+
 -- Name: login_sessions login_sessions_pkey; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
 
 ALTER TABLE ONLY public.login_sessions
@@ -5551,6 +7493,11 @@ ALTER TABLE ONLY public.message_reactions
 
 ALTER TABLE ONLY public.message_reactions
     ADD CONSTRAINT message_reactions_pkey PRIMARY KEY (company_id, id);
+
+-- Name: message_search message_search_pkey; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.message_search
+    ADD CONSTRAINT message_search_pkey PRIMARY KEY (company_id, message_id);
 
 -- Name: messages messages_company_id_conversation_id_seq_key; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
 
@@ -5707,9 +7654,29 @@ CREATE UNIQUE INDEX procrastinate_jobs_queueing_lock_idx_v1 ON jobs.procrastinat
 
 CREATE INDEX procrastinate_periodic_defers_job_id_fkey_v1 ON jobs.procrastinate_periodic_defers USING btree (job_id);
 
+-- Name: analytics_daily_newest_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX analytics_daily_newest_idx ON public.analytics_daily USING btree (company_id, date DESC);
+
 -- Name: api_keys_created_by_idx; Type: INDEX; Schema: public; Owner: neurant_owner
 
 CREATE INDEX api_keys_created_by_idx ON public.api_keys USING btree (company_id, created_by);
+
+-- Name: audit_chains_unexported_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX audit_chains_unexported_idx ON public.audit_chains USING btree (company_id) WHERE (seq > exported_seq);
+
+-- Name: audit_logs_newest_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX audit_logs_newest_idx ON public.audit_logs USING btree (company_id, created_at DESC, id DESC);
+
+-- Name: audit_logs_resource_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX audit_logs_resource_idx ON public.audit_logs USING btree (company_id, resource_type, resource_id, created_at DESC);
+
+-- Name: audit_logs_user_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX audit_logs_user_idx ON public.audit_logs USING btree (company_id, user_id, action, created_at DESC);
 
 -- Name: channel_accounts_chatbot_idx; Type: INDEX; Schema: public; Owner: neurant_owner
 
@@ -5751,6 +7718,10 @@ CREATE INDEX companies_created_by_idx ON public.companies USING btree (created_b
 
 CREATE INDEX companies_plan_change_idx ON public.companies USING btree (plan_change_scheduled_at) WHERE (next_plan IS NOT NULL);
 
+-- Name: conversation_search_person_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX conversation_search_person_idx ON public.conversation_search USING gin (company_id, person extensions.gin_trgm_ops);
+
 -- Name: conversations_chatbot_idx; Type: INDEX; Schema: public; Owner: neurant_owner
 
 CREATE INDEX conversations_chatbot_idx ON public.conversations USING btree (company_id, chatbot_id, last_message_at DESC);
@@ -5758,6 +7729,10 @@ CREATE INDEX conversations_chatbot_idx ON public.conversations USING btree (comp
 -- Name: conversations_end_user_idx; Type: INDEX; Schema: public; Owner: neurant_owner
 
 CREATE INDEX conversations_end_user_idx ON public.conversations USING btree (company_id, channel_account_id, end_user_id, started_at DESC);
+
+-- Name: conversations_ended_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX conversations_ended_idx ON public.conversations USING btree (company_id, ended_at) WHERE (ended_at IS NOT NULL);
 
 -- Name: conversations_hitl_idx; Type: INDEX; Schema: public; Owner: neurant_owner
 
@@ -5774,6 +7749,10 @@ CREATE UNIQUE INDEX conversations_open_key ON public.conversations USING btree (
 -- Name: conversations_operator_idx; Type: INDEX; Schema: public; Owner: neurant_owner
 
 CREATE INDEX conversations_operator_idx ON public.conversations USING btree (company_id, assigned_operator_id) WHERE (assigned_operator_id IS NOT NULL);
+
+-- Name: conversations_started_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX conversations_started_idx ON public.conversations USING btree (company_id, started_at);
 
 -- Name: document_chunks_model_idx; Type: INDEX; Schema: public; Owner: neurant_owner
 
@@ -5807,9 +7786,17 @@ CREATE INDEX hitl_sessions_conversation_idx ON public.hitl_sessions USING btree 
 
 CREATE INDEX hitl_sessions_ended_by_idx ON public.hitl_sessions USING btree (company_id, ended_by) WHERE (ended_by IS NOT NULL);
 
+-- Name: hitl_sessions_ended_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX hitl_sessions_ended_idx ON public.hitl_sessions USING btree (company_id, ended_at) WHERE (ended_at IS NOT NULL);
+
 -- Name: hitl_sessions_open_key; Type: INDEX; Schema: public; Owner: neurant_owner
 
 CREATE UNIQUE INDEX hitl_sessions_open_key ON public.hitl_sessions USING btree (company_id, conversation_id) WHERE (ended_at IS NULL);
+
+-- Name: hitl_sessions_opened_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX hitl_sessions_opened_idx ON public.hitl_sessions USING btree (company_id, opened_at);
 
 -- Name: hitl_sessions_operator_idx; Type: INDEX; Schema: public; Owner: neurant_owner
 
@@ -5875,9 +7862,17 @@ CREATE INDEX login_sessions_user_idx ON public.login_sessions USING btree (compa
 
 CREATE INDEX message_reactions_conversation_idx ON public.message_reactions USING btree (company_id, conversation_id);
 
+-- Name: message_reactions_newest_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX message_reactions_newest_idx ON public.message_reactions USING btree (company_id, created_at);
+
 -- Name: message_reactions_user_idx; Type: INDEX; Schema: public; Owner: neurant_owner
 
 CREATE INDEX message_reactions_user_idx ON public.message_reactions USING btree (company_id, reacted_by_user_id) WHERE (reacted_by_user_id IS NOT NULL);
+
+-- Name: message_search_words_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX message_search_words_idx ON public.message_search USING gin (search);
 
 -- Name: messages_external_key; Type: INDEX; Schema: public; Owner: neurant_owner
 
@@ -5922,6 +7917,10 @@ CREATE INDEX outbox_waiting_idx ON public.outbox USING btree (company_id, due_at
 -- Name: reply_requests_due_idx; Type: INDEX; Schema: public; Owner: neurant_owner
 
 CREATE INDEX reply_requests_due_idx ON public.reply_requests USING btree (company_id, due_at);
+
+-- Name: system_metrics_age_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX system_metrics_age_idx ON public.system_metrics USING btree ("timestamp");
 
 -- Name: system_metrics_company_idx; Type: INDEX; Schema: public; Owner: neurant_owner
 
@@ -6015,6 +8014,138 @@ CREATE TRIGGER advance_status BEFORE UPDATE OF status, delivered_at, read_at ON 
 
 CREATE TRIGGER attends_while_active BEFORE INSERT OR UPDATE OF operator_id ON public.hitl_sessions FOR EACH ROW WHEN (((new.operator_id IS NOT NULL) AND (new.ended_at IS NULL))) EXECUTE FUNCTION private.attends_while_active();
 
+-- Name: api_keys audit_changes; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER audit_changes AFTER UPDATE ON public.api_keys FOR EACH ROW WHEN ((((old.name)::text IS DISTINCT FROM (new.name)::text) OR ((old.prefix)::text IS DISTINCT FROM (new.prefix)::text) OR (old.key_digest IS DISTINCT FROM new.key_digest) OR (old.role IS DISTINCT FROM new.role) OR (old.created_by IS DISTINCT FROM new.created_by) OR (old.expires_at IS DISTINCT FROM new.expires_at) OR (old.revoked_at IS DISTINCT FROM new.revoked_at))) EXECUTE FUNCTION private.audit_change('id', '{name,prefix,role,created_by,expires_at,revoked_at}', '{}', '{key_digest}', '{last_used_at,created_at}');
+
+-- Name: canned_responses audit_changes; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER audit_changes AFTER UPDATE ON public.canned_responses FOR EACH ROW WHEN (((old.owner_id IS DISTINCT FROM new.owner_id) OR ((old.shortcut)::text IS DISTINCT FROM (new.shortcut)::text) OR (old.content IS DISTINCT FROM new.content))) EXECUTE FUNCTION private.audit_change('owner_id', '{owner_id,shortcut,content}', '{}', '{}', '{created_at,updated_at}');
+
+-- Name: channel_accounts audit_changes; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER audit_changes AFTER UPDATE ON public.channel_accounts FOR EACH ROW WHEN (((old.chatbot_id IS DISTINCT FROM new.chatbot_id) OR (old.channel IS DISTINCT FROM new.channel) OR ((old.routing_id)::text IS DISTINCT FROM (new.routing_id)::text) OR ((old.display_name)::text IS DISTINCT FROM (new.display_name)::text) OR (old.status IS DISTINCT FROM new.status) OR (old.status_detail IS DISTINCT FROM new.status_detail) OR (old.secret_digest IS DISTINCT FROM new.secret_digest) OR (old.secrets_encrypted IS DISTINCT FROM new.secrets_encrypted))) EXECUTE FUNCTION private.audit_change('id', '{chatbot_id,channel,routing_id,display_name,status,status_detail}', '{}', '{secret_digest,secrets_encrypted}', '{created_at,updated_at}');
+
+-- Name: chatbot_operators audit_changes; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER audit_changes AFTER UPDATE ON public.chatbot_operators FOR EACH ROW WHEN (((old.chatbot_id IS DISTINCT FROM new.chatbot_id) OR (old.operator_id IS DISTINCT FROM new.operator_id) OR (old.assigned_by IS DISTINCT FROM new.assigned_by) OR (old.is_active IS DISTINCT FROM new.is_active))) EXECUTE FUNCTION private.audit_change('operator_id', '{chatbot_id,operator_id,assigned_by,is_active}', '{}', '{}', '{assigned_at}');
+
+-- Name: chatbot_supervisors audit_changes; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER audit_changes AFTER UPDATE ON public.chatbot_supervisors FOR EACH ROW WHEN (((old.chatbot_id IS DISTINCT FROM new.chatbot_id) OR (old.supervisor_id IS DISTINCT FROM new.supervisor_id) OR (old.assigned_by IS DISTINCT FROM new.assigned_by))) EXECUTE FUNCTION private.audit_change('supervisor_id', '{chatbot_id,supervisor_id,assigned_by}', '{}', '{}', '{assigned_at}');
+
+-- Name: chatbots audit_changes; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER audit_changes AFTER UPDATE ON public.chatbots FOR EACH ROW WHEN ((((old.name)::text IS DISTINCT FROM (new.name)::text) OR (old.description IS DISTINCT FROM new.description) OR (old.avatar_url IS DISTINCT FROM new.avatar_url) OR (old.system_prompt IS DISTINCT FROM new.system_prompt) OR (old.personality_traits IS DISTINCT FROM new.personality_traits) OR (old.response_delay_ms IS DISTINCT FROM new.response_delay_ms) OR (old.max_context_messages IS DISTINCT FROM new.max_context_messages) OR (old.fallback_message IS DISTINCT FROM new.fallback_message) OR (old.channel_configs IS DISTINCT FROM new.channel_configs) OR (old.is_active IS DISTINCT FROM new.is_active) OR (old.working_hours IS DISTINCT FROM new.working_hours) OR ((old.timezone)::text IS DISTINCT FROM (new.timezone)::text) OR (old.hitl_enabled IS DISTINCT FROM new.hitl_enabled) OR (old.hitl_triggers IS DISTINCT FROM new.hitl_triggers) OR (old.hitl_trigger_keywords IS DISTINCT FROM new.hitl_trigger_keywords) OR (old.auto_escalate_after_minutes IS DISTINCT FROM new.auto_escalate_after_minutes) OR (old.retired_at IS DISTINCT FROM new.retired_at) OR (old.created_by IS DISTINCT FROM new.created_by) OR (old.template_id IS DISTINCT FROM new.template_id))) EXECUTE FUNCTION private.audit_change('id', '{name,description,avatar_url,system_prompt,personality_traits,response_delay_ms,max_context_messages,fallback_message,is_active,working_hours,timezone,hitl_enabled,hitl_triggers,hitl_trigger_keywords,auto_escalate_after_minutes,retired_at,created_by,template_id}', '{}', '{channel_configs}', '{channels,is_training,training_progress,total_conversations,total_messages,avg_response_time_ms,response_time_total_ms,response_time_count,satisfaction_score,created_at,updated_at}');
+
+-- Name: companies audit_changes; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER audit_changes AFTER UPDATE ON public.companies FOR EACH ROW WHEN ((((old.name)::text IS DISTINCT FROM (new.name)::text) OR ((old.slug)::text IS DISTINCT FROM (new.slug)::text) OR ((old.email)::text IS DISTINCT FROM (new.email)::text) OR ((old.phone)::text IS DISTINCT FROM (new.phone)::text) OR ((old.industry)::text IS DISTINCT FROM (new.industry)::text) OR ((old.website)::text IS DISTINCT FROM (new.website)::text) OR (old.logo_url IS DISTINCT FROM new.logo_url) OR ((old.timezone)::text IS DISTINCT FROM (new.timezone)::text) OR (old.subscription_plan IS DISTINCT FROM new.subscription_plan) OR (old.subscription_status IS DISTINCT FROM new.subscription_status) OR (old.subscription_started_at IS DISTINCT FROM new.subscription_started_at) OR (old.subscription_ends_at IS DISTINCT FROM new.subscription_ends_at) OR (old.monthly_message_limit IS DISTINCT FROM new.monthly_message_limit) OR (old.monthly_reset_date IS DISTINCT FROM new.monthly_reset_date) OR (old.max_chatbots IS DISTINCT FROM new.max_chatbots) OR (old.max_users IS DISTINCT FROM new.max_users) OR (old.max_integrations IS DISTINCT FROM new.max_integrations) OR (old.max_document_characters IS DISTINCT FROM new.max_document_characters) OR (old.max_storage_mb IS DISTINCT FROM new.max_storage_mb) OR (old.max_hitl_concurrent IS DISTINCT FROM new.max_hitl_concurrent) OR (old.plan_changed_at IS DISTINCT FROM new.plan_changed_at) OR (old.plan_change_scheduled_at IS DISTINCT FROM new.plan_change_scheduled_at) OR (old.next_plan IS DISTINCT FROM new.next_plan) OR (old.created_by IS DISTINCT FROM new.created_by) OR (old.monthly_anchor_day IS DISTINCT FROM new.monthly_anchor_day))) EXECUTE FUNCTION private.audit_change('id', '{name,slug,industry,website,logo_url,timezone,subscription_plan,subscription_status,subscription_started_at,subscription_ends_at,monthly_message_limit,monthly_reset_date,monthly_anchor_day,max_chatbots,max_users,max_integrations,max_document_characters,max_storage_mb,max_hitl_concurrent,plan_changed_at,plan_change_scheduled_at,next_plan,created_by}', '{email,phone}', '{}', '{monthly_message_count,current_user_count,current_chatbot_count,current_integration_count,current_document_characters,current_storage_bytes,current_hitl_count,created_at,updated_at}');
+
+-- Name: company_keys audit_changes; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER audit_changes AFTER UPDATE ON public.company_keys FOR EACH ROW WHEN ((old.wrapped_key IS DISTINCT FROM new.wrapped_key)) EXECUTE FUNCTION private.audit_change('company_id', '{}', '{}', '{wrapped_key}', '{created_at}');
+
+-- Name: documents audit_changes; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER audit_changes AFTER UPDATE ON public.documents FOR EACH ROW WHEN (((old.chatbot_id IS DISTINCT FROM new.chatbot_id) OR ((old.filename)::text IS DISTINCT FROM (new.filename)::text) OR ((old.original_filename)::text IS DISTINCT FROM (new.original_filename)::text) OR ((old.file_type)::text IS DISTINCT FROM (new.file_type)::text) OR (old.file_size_bytes IS DISTINCT FROM new.file_size_bytes) OR (old.file_url IS DISTINCT FROM new.file_url) OR (old.content_digest IS DISTINCT FROM new.content_digest) OR ((old.title)::text IS DISTINCT FROM (new.title)::text) OR (old.description IS DISTINCT FROM new.description) OR (old.tags IS DISTINCT FROM new.tags) OR ((old.category)::text IS DISTINCT FROM (new.category)::text) OR ((old.language)::text IS DISTINCT FROM (new.language)::text) OR (old.retired_at IS DISTINCT FROM new.retired_at) OR (old.uploaded_by IS DISTINCT FROM new.uploaded_by))) EXECUTE FUNCTION private.audit_change('id', '{chatbot_id,filename,original_filename,file_type,file_size_bytes,file_url,title,description,tags,category,language,retired_at,uploaded_by}', '{}', '{content_digest}', '{extracted_text,character_count,chunk_count,unread_pages,processing_status,processing_progress,processing_error,query_count,last_used_at,created_at,updated_at}');
+
+-- Name: hitl_sessions audit_changes; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER audit_changes AFTER UPDATE ON public.hitl_sessions FOR EACH ROW WHEN (((old.conversation_id IS DISTINCT FROM new.conversation_id) OR (old.chatbot_id IS DISTINCT FROM new.chatbot_id) OR (old.status IS DISTINCT FROM new.status) OR (old.reason IS DISTINCT FROM new.reason) OR (old.reason_detail IS DISTINCT FROM new.reason_detail) OR (old.operator_id IS DISTINCT FROM new.operator_id) OR (old.opened_at IS DISTINCT FROM new.opened_at) OR (old.taken_at IS DISTINCT FROM new.taken_at) OR (old.ended_at IS DISTINCT FROM new.ended_at) OR (old.ended_by IS DISTINCT FROM new.ended_by) OR (old.resolution_notes IS DISTINCT FROM new.resolution_notes))) EXECUTE FUNCTION private.audit_change('conversation_id', '{conversation_id,chatbot_id,status,reason,operator_id,opened_at,taken_at,ended_at,ended_by}', '{reason_detail,resolution_notes}', '{}', '{first_response_at}');
+
+-- Name: hitl_transfers audit_changes; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER audit_changes AFTER UPDATE ON public.hitl_transfers FOR EACH ROW WHEN (((old.session_id IS DISTINCT FROM new.session_id) OR (old.conversation_id IS DISTINCT FROM new.conversation_id) OR (old.chatbot_id IS DISTINCT FROM new.chatbot_id) OR (old.from_user_id IS DISTINCT FROM new.from_user_id) OR (old.to_user_id IS DISTINCT FROM new.to_user_id) OR (old.kind IS DISTINCT FROM new.kind) OR (old.reason IS DISTINCT FROM new.reason) OR (old.status IS DISTINCT FROM new.status) OR (old.expires_at IS DISTINCT FROM new.expires_at) OR (old.decided_at IS DISTINCT FROM new.decided_at))) EXECUTE FUNCTION private.audit_change('conversation_id', '{session_id,conversation_id,chatbot_id,from_user_id,to_user_id,kind,status,expires_at,decided_at}', '{reason}', '{}', '{created_at}');
+
+-- Name: integrations audit_changes; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER audit_changes AFTER UPDATE ON public.integrations FOR EACH ROW WHEN ((((old.name)::text IS DISTINCT FROM (new.name)::text) OR (old.integration_type IS DISTINCT FROM new.integration_type) OR (old.description IS DISTINCT FROM new.description) OR (old.config IS DISTINCT FROM new.config) OR (old.settings IS DISTINCT FROM new.settings) OR (old.auth_type IS DISTINCT FROM new.auth_type) OR (old.oauth_token_encrypted IS DISTINCT FROM new.oauth_token_encrypted) OR (old.api_key_encrypted IS DISTINCT FROM new.api_key_encrypted) OR (old.expires_at IS DISTINCT FROM new.expires_at) OR (old.is_active IS DISTINCT FROM new.is_active) OR (old.last_sync_at IS DISTINCT FROM new.last_sync_at) OR (old.sync_status IS DISTINCT FROM new.sync_status) OR (old.created_by IS DISTINCT FROM new.created_by))) EXECUTE FUNCTION private.audit_change('id', '{name,integration_type,description,settings,auth_type,expires_at,is_active,last_sync_at,sync_status,created_by}', '{}', '{config,oauth_token_encrypted,api_key_encrypted}', '{last_error,total_requests,successful_requests,failed_requests,created_at,updated_at}');
+
+-- Name: login_sessions audit_changes; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER audit_changes AFTER UPDATE ON public.login_sessions FOR EACH ROW WHEN (((old.user_id IS DISTINCT FROM new.user_id) OR (old.token_digest IS DISTINCT FROM new.token_digest) OR (old.ip_address IS DISTINCT FROM new.ip_address) OR (old.user_agent IS DISTINCT FROM new.user_agent) OR (old.expires_at IS DISTINCT FROM new.expires_at))) EXECUTE FUNCTION private.audit_change('user_id', '{user_id,expires_at}', '{ip_address,user_agent}', '{token_digest}', '{created_at,last_seen_at}');
+
+-- Name: user_invitations audit_changes; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER audit_changes AFTER UPDATE ON public.user_invitations FOR EACH ROW WHEN ((((old.email)::text IS DISTINCT FROM (new.email)::text) OR ((old.first_name)::text IS DISTINCT FROM (new.first_name)::text) OR ((old.last_name)::text IS DISTINCT FROM (new.last_name)::text) OR (old.role IS DISTINCT FROM new.role) OR (old.invited_by IS DISTINCT FROM new.invited_by) OR (old.token_digest IS DISTINCT FROM new.token_digest) OR (old.expires_at IS DISTINCT FROM new.expires_at) OR (old.status IS DISTINCT FROM new.status) OR (old.accepted_at IS DISTINCT FROM new.accepted_at) OR (old.accepted_by_user_id IS DISTINCT FROM new.accepted_by_user_id) OR (old.sent_at IS DISTINCT FROM new.sent_at) OR (old.sent_count IS DISTINCT FROM new.sent_count))) EXECUTE FUNCTION private.audit_change('id', '{role,invited_by,expires_at,status,accepted_at,accepted_by_user_id,sent_at,sent_count}', '{email,first_name,last_name}', '{token_digest}', '{reminder_sent_at,reminder_count,created_at,updated_at}');
+
+-- Name: users audit_changes; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER audit_changes AFTER UPDATE ON public.users FOR EACH ROW WHEN (((old.auth_user_id IS DISTINCT FROM new.auth_user_id) OR ((old.email)::text IS DISTINCT FROM (new.email)::text) OR ((old.first_name)::text IS DISTINCT FROM (new.first_name)::text) OR ((old.last_name)::text IS DISTINCT FROM (new.last_name)::text) OR (old.avatar_url IS DISTINCT FROM new.avatar_url) OR ((old.phone)::text IS DISTINCT FROM (new.phone)::text) OR (old.role IS DISTINCT FROM new.role) OR (old.is_owner IS DISTINCT FROM new.is_owner) OR (old.permissions IS DISTINCT FROM new.permissions) OR (old.is_active IS DISTINCT FROM new.is_active) OR (old.invited_by IS DISTINCT FROM new.invited_by) OR (old.invited_at IS DISTINCT FROM new.invited_at) OR (old.accepted_invitation_at IS DISTINCT FROM new.accepted_invitation_at) OR (old.created_by IS DISTINCT FROM new.created_by))) EXECUTE FUNCTION private.audit_change('id', '{auth_user_id,role,is_owner,permissions,is_active,invited_by,invited_at,accepted_invitation_at,created_by}', '{email,first_name,last_name,avatar_url,phone}', '{}', '{last_login_at,last_seen_at,created_at,updated_at}');
+
+-- Name: webhook_endpoints audit_changes; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER audit_changes AFTER UPDATE ON public.webhook_endpoints FOR EACH ROW WHEN ((((old.url)::text IS DISTINCT FROM (new.url)::text) OR (old.events IS DISTINCT FROM new.events) OR (old.secret_encrypted IS DISTINCT FROM new.secret_encrypted) OR (old.is_active IS DISTINCT FROM new.is_active) OR (old.created_by IS DISTINCT FROM new.created_by))) EXECUTE FUNCTION private.audit_change('id', '{events,is_active,created_by}', '{url}', '{secret_encrypted}', '{created_at,updated_at}');
+
+-- Name: api_keys audit_rows; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER audit_rows AFTER INSERT OR DELETE ON public.api_keys FOR EACH ROW EXECUTE FUNCTION private.audit_change('id', '{name,prefix,role,created_by,expires_at,revoked_at}', '{}', '{key_digest}', '{last_used_at,created_at}');
+
+-- Name: canned_responses audit_rows; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER audit_rows AFTER INSERT OR DELETE ON public.canned_responses FOR EACH ROW EXECUTE FUNCTION private.audit_change('owner_id', '{owner_id,shortcut,content}', '{}', '{}', '{created_at,updated_at}');
+
+-- Name: channel_accounts audit_rows; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER audit_rows AFTER INSERT OR DELETE ON public.channel_accounts FOR EACH ROW EXECUTE FUNCTION private.audit_change('id', '{chatbot_id,channel,routing_id,display_name,status,status_detail}', '{}', '{secret_digest,secrets_encrypted}', '{created_at,updated_at}');
+
+-- Name: chatbot_operators audit_rows; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER audit_rows AFTER INSERT OR DELETE ON public.chatbot_operators FOR EACH ROW EXECUTE FUNCTION private.audit_change('operator_id', '{chatbot_id,operator_id,assigned_by,is_active}', '{}', '{}', '{assigned_at}');
+
+-- Name: chatbot_supervisors audit_rows; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER audit_rows AFTER INSERT OR DELETE ON public.chatbot_supervisors FOR EACH ROW EXECUTE FUNCTION private.audit_change('supervisor_id', '{chatbot_id,supervisor_id,assigned_by}', '{}', '{}', '{assigned_at}');
+
+-- Name: chatbots audit_rows; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER audit_rows AFTER INSERT OR DELETE ON public.chatbots FOR EACH ROW EXECUTE FUNCTION private.audit_change('id', '{name,description,avatar_url,system_prompt,personality_traits,response_delay_ms,max_context_messages,fallback_message,is_active,working_hours,timezone,hitl_enabled,hitl_triggers,hitl_trigger_keywords,auto_escalate_after_minutes,retired_at,created_by,template_id}', '{}', '{channel_configs}', '{channels,is_training,training_progress,total_conversations,total_messages,avg_response_time_ms,response_time_total_ms,response_time_count,satisfaction_score,created_at,updated_at}');
+
+-- Name: companies audit_rows; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER audit_rows AFTER INSERT OR DELETE ON public.companies FOR EACH ROW EXECUTE FUNCTION private.audit_change('id', '{name,slug,industry,website,logo_url,timezone,subscription_plan,subscription_status,subscription_started_at,subscription_ends_at,monthly_message_limit,monthly_reset_date,monthly_anchor_day,max_chatbots,max_users,max_integrations,max_document_characters,max_storage_mb,max_hitl_concurrent,plan_changed_at,plan_change_scheduled_at,next_plan,created_by}', '{email,phone}', '{}', '{monthly_message_count,current_user_count,current_chatbot_count,current_integration_count,current_document_characters,current_storage_bytes,current_hitl_count,created_at,updated_at}');
+
+-- Name: company_keys audit_rows; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER audit_rows AFTER INSERT OR DELETE ON public.company_keys FOR EACH ROW EXECUTE FUNCTION private.audit_change('company_id', '{}', '{}', '{wrapped_key}', '{created_at}');
+
+-- Name: documents audit_rows; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER audit_rows AFTER INSERT OR DELETE ON public.documents FOR EACH ROW EXECUTE FUNCTION private.audit_change('id', '{chatbot_id,filename,original_filename,file_type,file_size_bytes,file_url,title,description,tags,category,language,retired_at,uploaded_by}', '{}', '{content_digest}', '{extracted_text,character_count,chunk_count,unread_pages,processing_status,processing_progress,processing_error,query_count,last_used_at,created_at,updated_at}');
+
+-- Name: hitl_sessions audit_rows; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER audit_rows AFTER INSERT OR DELETE ON public.hitl_sessions FOR EACH ROW EXECUTE FUNCTION private.audit_change('conversation_id', '{conversation_id,chatbot_id,status,reason,operator_id,opened_at,taken_at,ended_at,ended_by}', '{reason_detail,resolution_notes}', '{}', '{first_response_at}');
+
+-- Name: hitl_transfers audit_rows; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER audit_rows AFTER INSERT OR DELETE ON public.hitl_transfers FOR EACH ROW EXECUTE FUNCTION private.audit_change('conversation_id', '{session_id,conversation_id,chatbot_id,from_user_id,to_user_id,kind,status,expires_at,decided_at}', '{reason}', '{}', '{created_at}');
+
+-- Name: integrations audit_rows; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER audit_rows AFTER INSERT OR DELETE ON public.integrations FOR EACH ROW EXECUTE FUNCTION private.audit_change('id', '{name,integration_type,description,settings,auth_type,expires_at,is_active,last_sync_at,sync_status,created_by}', '{}', '{config,oauth_token_encrypted,api_key_encrypted}', '{last_error,total_requests,successful_requests,failed_requests,created_at,updated_at}');
+
+-- Name: login_sessions audit_rows; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER audit_rows AFTER INSERT OR DELETE ON public.login_sessions FOR EACH ROW EXECUTE FUNCTION private.audit_change('user_id', '{user_id,expires_at}', '{ip_address,user_agent}', '{token_digest}', '{created_at,last_seen_at}');
+
+-- Name: user_invitations audit_rows; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER audit_rows AFTER INSERT OR DELETE ON public.user_invitations FOR EACH ROW EXECUTE FUNCTION private.audit_change('id', '{role,invited_by,expires_at,status,accepted_at,accepted_by_user_id,sent_at,sent_count}', '{email,first_name,last_name}', '{token_digest}', '{reminder_sent_at,reminder_count,created_at,updated_at}');
+
+-- Name: users audit_rows; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER audit_rows AFTER INSERT OR DELETE ON public.users FOR EACH ROW EXECUTE FUNCTION private.audit_change('id', '{auth_user_id,role,is_owner,permissions,is_active,invited_by,invited_at,accepted_invitation_at,created_by}', '{email,first_name,last_name,avatar_url,phone}', '{}', '{last_login_at,last_seen_at,created_at,updated_at}');
+
+-- Name: webhook_endpoints audit_rows; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER audit_rows AFTER INSERT OR DELETE ON public.webhook_endpoints FOR EACH ROW EXECUTE FUNCTION private.audit_change('id', '{events,is_active,created_by}', '{url}', '{secret_encrypted}', '{created_at,updated_at}');
+
+-- Name: audit_logs await_seal; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER await_seal AFTER INSERT ON public.audit_logs FOR EACH ROW EXECUTE FUNCTION private.await_seal();
+
 -- Name: chatbot_operators check_operator_role; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
 CREATE TRIGGER check_operator_role BEFORE INSERT OR UPDATE ON public.chatbot_operators FOR EACH ROW EXECUTE FUNCTION private.check_operator_role();
@@ -6071,6 +8202,62 @@ CREATE TRIGGER keep_user_count AFTER INSERT OR DELETE OR UPDATE OF status ON pub
 
 CREATE TRIGGER keep_user_count AFTER INSERT OR DELETE OR UPDATE OF is_active ON public.users FOR EACH ROW EXECUTE FUNCTION private.count_user();
 
+-- Name: companies mark_all_days; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER mark_all_days AFTER UPDATE OF timezone ON public.companies FOR EACH ROW WHEN (((old.timezone)::text <> (new.timezone)::text)) EXECUTE FUNCTION private.mark_all_days();
+
+-- Name: conversations mark_deleted_conversations; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER mark_deleted_conversations AFTER DELETE ON public.conversations REFERENCING OLD TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION private.mark_changed_conversations();
+
+-- Name: hitl_sessions mark_deleted_hitl_sessions; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER mark_deleted_hitl_sessions AFTER DELETE ON public.hitl_sessions REFERENCING OLD TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION private.mark_changed_hitl_sessions();
+
+-- Name: knowledge_queries mark_deleted_queries; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER mark_deleted_queries AFTER DELETE ON public.knowledge_queries REFERENCING OLD TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION private.mark_changed_moments();
+
+-- Name: message_reactions mark_deleted_reactions; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER mark_deleted_reactions AFTER DELETE ON public.message_reactions REFERENCING OLD TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION private.mark_changed_moments();
+
+-- Name: message_changes mark_drained_messages; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER mark_drained_messages AFTER DELETE ON public.message_changes REFERENCING OLD TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION private.mark_changed_messages();
+
+-- Name: conversations mark_edited_conversations; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER mark_edited_conversations AFTER UPDATE OF status, started_at, ended_at, session_duration_minutes, satisfaction_rating ON public.conversations FOR EACH ROW WHEN ((((((old.status IS DISTINCT FROM new.status) OR (old.started_at IS DISTINCT FROM new.started_at)) OR (old.ended_at IS DISTINCT FROM new.ended_at)) OR (old.session_duration_minutes IS DISTINCT FROM new.session_duration_minutes)) OR (old.satisfaction_rating IS DISTINCT FROM new.satisfaction_rating))) EXECUTE FUNCTION private.mark_conversation_edit();
+
+-- Name: hitl_sessions mark_edited_hitl_sessions; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER mark_edited_hitl_sessions AFTER UPDATE OF status, opened_at, ended_at ON public.hitl_sessions FOR EACH ROW WHEN ((((old.status IS DISTINCT FROM new.status) OR (old.opened_at IS DISTINCT FROM new.opened_at)) OR (old.ended_at IS DISTINCT FROM new.ended_at))) EXECUTE FUNCTION private.mark_hitl_session_edit();
+
+-- Name: knowledge_queries mark_edited_queries; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER mark_edited_queries AFTER UPDATE OF results_count, created_at, conversation_id ON public.knowledge_queries FOR EACH ROW EXECUTE FUNCTION private.mark_moment_edit();
+
+-- Name: message_reactions mark_edited_reactions; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER mark_edited_reactions AFTER UPDATE OF reaction_type, created_at ON public.message_reactions FOR EACH ROW EXECUTE FUNCTION private.mark_moment_edit();
+
+-- Name: conversations mark_new_conversations; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER mark_new_conversations AFTER INSERT ON public.conversations REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION private.mark_changed_conversations();
+
+-- Name: hitl_sessions mark_new_hitl_sessions; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER mark_new_hitl_sessions AFTER INSERT ON public.hitl_sessions REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION private.mark_changed_hitl_sessions();
+
+-- Name: knowledge_queries mark_new_queries; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER mark_new_queries AFTER INSERT ON public.knowledge_queries REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION private.mark_changed_moments();
+
+-- Name: message_reactions mark_new_reactions; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER mark_new_reactions AFTER INSERT ON public.message_reactions REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION private.mark_changed_moments();
+
 -- Name: messages note_deleted_messages; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
 CREATE TRIGGER note_deleted_messages AFTER DELETE ON public.messages REFERENCING OLD TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION private.note_message_changes();
@@ -6082,6 +8269,10 @@ CREATE TRIGGER note_edited_messages AFTER UPDATE OF content, sender_type, create
 -- Name: messages note_inserted_messages; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
 CREATE TRIGGER note_inserted_messages AFTER INSERT ON public.messages REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION private.note_message_changes();
+
+-- Name: messages note_knowledge_use; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER note_knowledge_use BEFORE INSERT ON public.messages FOR EACH ROW WHEN (((new.seq IS NULL) AND (new.sender_type = 'bot'::public.sender_type_enum) AND (new.knowledge_sources <> '[]'::jsonb))) EXECUTE FUNCTION private.note_knowledge_use();
 
 -- Name: messages number_message; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
@@ -6102,6 +8293,14 @@ CREATE TRIGGER recall_allowance AFTER UPDATE OF monthly_message_limit, monthly_m
 -- Name: messages recount_conversation; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
 CREATE TRIGGER recount_conversation AFTER UPDATE OF conversation_id, sender_type, created_at, processing_time_ms ON public.messages FOR EACH ROW WHEN (((((old.conversation_id IS DISTINCT FROM new.conversation_id) OR (old.sender_type IS DISTINCT FROM new.sender_type)) OR (old.created_at IS DISTINCT FROM new.created_at)) OR (old.processing_time_ms IS DISTINCT FROM new.processing_time_ms))) EXECUTE FUNCTION private.update_conversation_message_count();
+
+-- Name: audit_logs refuse_change; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER refuse_change BEFORE DELETE OR UPDATE OR TRUNCATE ON public.audit_logs FOR EACH STATEMENT EXECUTE FUNCTION private.refuse_change();
+
+-- Name: audit_seals refuse_change; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER refuse_change BEFORE DELETE OR UPDATE OR TRUNCATE ON public.audit_seals FOR EACH STATEMENT EXECUTE FUNCTION private.refuse_change();
 
 -- Name: messages send_message; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
@@ -6125,7 +8324,7 @@ CREATE TRIGGER set_updated_at BEFORE UPDATE ON public.chatbot_templates FOR EACH
 
 -- Name: chatbots set_updated_at; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
-CREATE TRIGGER set_updated_at BEFORE UPDATE ON public.chatbots FOR EACH ROW EXECUTE FUNCTION private.update_updated_at_column();
+CREATE TRIGGER set_updated_at BEFORE UPDATE ON public.chatbots FOR EACH ROW WHEN ((NOT ((((old.total_conversations IS DISTINCT FROM new.total_conversations) OR (old.total_messages IS DISTINCT FROM new.total_messages)) OR (old.avg_response_time_ms IS DISTINCT FROM new.avg_response_time_ms)) OR (old.satisfaction_score IS DISTINCT FROM new.satisfaction_score)))) EXECUTE FUNCTION private.update_updated_at_column();
 
 -- Name: companies set_updated_at; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
@@ -6137,7 +8336,7 @@ CREATE TRIGGER set_updated_at BEFORE UPDATE ON public.conversations FOR EACH ROW
 
 -- Name: documents set_updated_at; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
-CREATE TRIGGER set_updated_at BEFORE UPDATE ON public.documents FOR EACH ROW EXECUTE FUNCTION private.update_updated_at_column();
+CREATE TRIGGER set_updated_at BEFORE UPDATE ON public.documents FOR EACH ROW WHEN ((NOT ((old.query_count IS DISTINCT FROM new.query_count) OR (old.last_used_at IS DISTINCT FROM new.last_used_at)))) EXECUTE FUNCTION private.update_updated_at_column();
 
 -- Name: integrations set_updated_at; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
@@ -6177,6 +8376,16 @@ ALTER TABLE ONLY jobs.procrastinate_jobs
 
 ALTER TABLE ONLY jobs.procrastinate_periodic_defers
     ADD CONSTRAINT procrastinate_periodic_defers_job_id_fkey FOREIGN KEY (job_id) REFERENCES jobs.procrastinate_jobs(id);
+
+-- Name: analytics_daily analytics_daily_company_id_chatbot_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.analytics_daily
+    ADD CONSTRAINT analytics_daily_company_id_chatbot_id_fkey FOREIGN KEY (company_id, chatbot_id) REFERENCES public.chatbots(company_id, id);
+
+-- Name: analytics_daily analytics_daily_company_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.analytics_daily
+    ADD CONSTRAINT analytics_daily_company_id_fkey FOREIGN KEY (company_id) REFERENCES public.companies(id);
 
 -- Name: api_keys api_keys_company_id_created_by_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
 
@@ -6257,6 +8466,11 @@ ALTER TABLE ONLY public.companies
 
 ALTER TABLE ONLY public.company_keys
     ADD CONSTRAINT company_keys_company_id_fkey FOREIGN KEY (company_id) REFERENCES public.companies(id);
+
+-- Name: conversation_search conversation_search_company_id_conversation_id_chatbot_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.conversation_search
+    ADD CONSTRAINT conversation_search_company_id_conversation_id_chatbot_id_fkey FOREIGN KEY (company_id, conversation_id, chatbot_id) REFERENCES public.conversations(company_id, id, chatbot_id) ON DELETE CASCADE;
 
 -- Name: conversations conversations_company_id_assigned_operator_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
 
@@ -6388,6 +8602,11 @@ ALTER TABLE ONLY public.message_reactions
 ALTER TABLE ONLY public.message_reactions
     ADD CONSTRAINT message_reactions_company_id_reacted_by_user_id_fkey FOREIGN KEY (company_id, reacted_by_user_id) REFERENCES public.users(company_id, id);
 
+-- Name: message_search message_search_company_id_message_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.message_search
+    ADD CONSTRAINT message_search_company_id_message_id_fkey FOREIGN KEY (company_id, message_id) REFERENCES public.messages(company_id, id) ON DELETE CASCADE;
+
 -- Name: messages messages_company_id_conversation_id_chatbot_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
 
 ALTER TABLE ONLY public.messages
@@ -6508,9 +8727,37 @@ ALTER TABLE ONLY public.webhook_endpoints
 ALTER TABLE ONLY public.webhook_endpoints
     ADD CONSTRAINT webhook_endpoints_company_id_fkey FOREIGN KEY (company_id) REFERENCES public.companies(id);
 
+-- Name: analytics_daily; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
+
+ALTER TABLE public.analytics_daily ENABLE ROW LEVEL SECURITY;
+
+-- Name: analytics_dirty; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
+
+ALTER TABLE public.analytics_dirty ENABLE ROW LEVEL SECURITY;
+
 -- Name: api_keys; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
 
 ALTER TABLE public.api_keys ENABLE ROW LEVEL SECURITY;
+
+-- Name: audit_chains; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
+
+ALTER TABLE public.audit_chains ENABLE ROW LEVEL SECURITY;
+
+-- Name: audit_logs; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
+
+ALTER TABLE public.audit_logs ENABLE ROW LEVEL SECURITY;
+
+-- Name: audit_salts; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
+
+ALTER TABLE public.audit_salts ENABLE ROW LEVEL SECURITY;
+
+-- Name: audit_seals; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
+
+ALTER TABLE public.audit_seals ENABLE ROW LEVEL SECURITY;
+
+-- Name: audit_unsealed; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
+
+ALTER TABLE public.audit_unsealed ENABLE ROW LEVEL SECURITY;
 
 -- Name: canned_responses; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
 
@@ -6543,6 +8790,10 @@ ALTER TABLE public.companies ENABLE ROW LEVEL SECURITY;
 -- Name: company_keys; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
 
 ALTER TABLE public.company_keys ENABLE ROW LEVEL SECURITY;
+
+-- Name: conversation_search; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
+
+ALTER TABLE public.conversation_search ENABLE ROW LEVEL SECURITY;
 
 -- Name: conversations; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
 
@@ -6596,6 +8847,10 @@ ALTER TABLE public.integrations ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.knowledge_queries ENABLE ROW LEVEL SECURITY;
 
+-- Name: knowledge_uses; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
+
+ALTER TABLE public.knowledge_uses ENABLE ROW LEVEL SECURITY;
+
 -- Name: login_sessions; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
 
 ALTER TABLE public.login_sessions ENABLE ROW LEVEL SECURITY;
@@ -6607,6 +8862,10 @@ ALTER TABLE public.message_changes ENABLE ROW LEVEL SECURITY;
 -- Name: message_reactions; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
 
 ALTER TABLE public.message_reactions ENABLE ROW LEVEL SECURITY;
+
+-- Name: message_search; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
+
+ALTER TABLE public.message_search ENABLE ROW LEVEL SECURITY;
 
 -- Name: messages; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
 
@@ -6636,9 +8895,25 @@ ALTER TABLE public.plans ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.reply_requests ENABLE ROW LEVEL SECURITY;
 
+-- Name: analytics_daily router_delete; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_delete ON public.analytics_daily FOR DELETE TO neurant_router USING (true);
+
+-- Name: analytics_dirty router_delete; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_delete ON public.analytics_dirty FOR DELETE TO neurant_router USING (true);
+
+-- Name: audit_unsealed router_delete; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_delete ON public.audit_unsealed FOR DELETE TO neurant_router USING (true);
+
 -- Name: chatbot_supervisors router_delete; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_delete ON public.chatbot_supervisors FOR DELETE TO neurant_router USING (true);
+
+-- Name: knowledge_uses router_delete; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_delete ON public.knowledge_uses FOR DELETE TO neurant_router USING (true);
 
 -- Name: login_sessions router_delete; Type: POLICY; Schema: public; Owner: neurant_owner
 
@@ -6648,13 +8923,53 @@ CREATE POLICY router_delete ON public.login_sessions FOR DELETE TO neurant_route
 
 CREATE POLICY router_delete ON public.message_changes FOR DELETE TO neurant_router USING (true);
 
+-- Name: message_search router_delete; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_delete ON public.message_search FOR DELETE TO neurant_router USING (true);
+
 -- Name: reply_requests router_delete; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_delete ON public.reply_requests FOR DELETE TO neurant_router USING (true);
 
+-- Name: system_metrics router_delete; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_delete ON public.system_metrics FOR DELETE TO neurant_router USING (true);
+
+-- Name: analytics_daily router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_insert ON public.analytics_daily FOR INSERT TO neurant_router WITH CHECK (true);
+
+-- Name: analytics_dirty router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_insert ON public.analytics_dirty FOR INSERT TO neurant_router WITH CHECK (true);
+
+-- Name: audit_chains router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_insert ON public.audit_chains FOR INSERT TO neurant_router WITH CHECK (true);
+
+-- Name: audit_logs router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_insert ON public.audit_logs FOR INSERT TO neurant_router WITH CHECK (true);
+
+-- Name: audit_salts router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_insert ON public.audit_salts FOR INSERT TO neurant_router WITH CHECK (true);
+
+-- Name: audit_seals router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_insert ON public.audit_seals FOR INSERT TO neurant_router WITH CHECK (true);
+
+-- Name: audit_unsealed router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_insert ON public.audit_unsealed FOR INSERT TO neurant_router WITH CHECK (true);
+
 -- Name: companies router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_insert ON public.companies FOR INSERT TO neurant_router WITH CHECK (true);
+
+-- Name: conversation_search router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_insert ON public.conversation_search FOR INSERT TO neurant_router WITH CHECK (true);
 
 -- Name: conversations router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
 
@@ -6672,6 +8987,10 @@ CREATE POLICY router_insert ON public.hitl_transfers FOR INSERT TO neurant_route
 
 CREATE POLICY router_insert ON public.inbound_events FOR INSERT TO neurant_router WITH CHECK (true);
 
+-- Name: knowledge_uses router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_insert ON public.knowledge_uses FOR INSERT TO neurant_router WITH CHECK (true);
+
 -- Name: login_sessions router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_insert ON public.login_sessions FOR INSERT TO neurant_router WITH CHECK (true);
@@ -6679,6 +8998,10 @@ CREATE POLICY router_insert ON public.login_sessions FOR INSERT TO neurant_route
 -- Name: message_changes router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_insert ON public.message_changes FOR INSERT TO neurant_router WITH CHECK (true);
+
+-- Name: message_search router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_insert ON public.message_search FOR INSERT TO neurant_router WITH CHECK (true);
 
 -- Name: messages router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
 
@@ -6720,9 +9043,33 @@ CREATE POLICY router_insert ON public.users FOR INSERT TO neurant_router WITH CH
 
 CREATE POLICY router_insert ON public.visitor_sessions FOR INSERT TO neurant_router WITH CHECK (true);
 
+-- Name: analytics_daily router_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_select ON public.analytics_daily FOR SELECT TO neurant_router USING (true);
+
+-- Name: analytics_dirty router_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_select ON public.analytics_dirty FOR SELECT TO neurant_router USING (true);
+
 -- Name: api_keys router_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_select ON public.api_keys FOR SELECT TO neurant_router USING (true);
+
+-- Name: audit_chains router_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_select ON public.audit_chains FOR SELECT TO neurant_router USING (true);
+
+-- Name: audit_logs router_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_select ON public.audit_logs FOR SELECT TO neurant_router USING (true);
+
+-- Name: audit_salts router_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_select ON public.audit_salts FOR SELECT TO neurant_router USING (true);
+
+-- Name: audit_unsealed router_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_select ON public.audit_unsealed FOR SELECT TO neurant_router USING (true);
 
 -- Name: channel_accounts router_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
@@ -6743,6 +9090,10 @@ CREATE POLICY router_select ON public.chatbots FOR SELECT TO neurant_router USIN
 -- Name: companies router_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_select ON public.companies FOR SELECT TO neurant_router USING (true);
+
+-- Name: conversation_search router_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_select ON public.conversation_search FOR SELECT TO neurant_router USING (true);
 
 -- Name: conversations router_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
@@ -6772,6 +9123,14 @@ CREATE POLICY router_select ON public.inbound_events FOR SELECT TO neurant_route
 
 CREATE POLICY router_select ON public.integrations FOR SELECT TO neurant_router USING (true);
 
+-- Name: knowledge_queries router_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_select ON public.knowledge_queries FOR SELECT TO neurant_router USING (true);
+
+-- Name: knowledge_uses router_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_select ON public.knowledge_uses FOR SELECT TO neurant_router USING (true);
+
 -- Name: login_sessions router_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_select ON public.login_sessions FOR SELECT TO neurant_router USING (true);
@@ -6779,6 +9138,14 @@ CREATE POLICY router_select ON public.login_sessions FOR SELECT TO neurant_route
 -- Name: message_changes router_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_select ON public.message_changes FOR SELECT TO neurant_router USING (true);
+
+-- Name: message_reactions router_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_select ON public.message_reactions FOR SELECT TO neurant_router USING (true);
+
+-- Name: message_search router_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_select ON public.message_search FOR SELECT TO neurant_router USING (true);
 
 -- Name: messages router_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
@@ -6800,6 +9167,10 @@ CREATE POLICY router_select ON public.plan_alerts FOR SELECT TO neurant_router U
 
 CREATE POLICY router_select ON public.reply_requests FOR SELECT TO neurant_router USING (true);
 
+-- Name: system_metrics router_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_select ON public.system_metrics FOR SELECT TO neurant_router USING (true);
+
 -- Name: usage_slots router_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_select ON public.usage_slots FOR SELECT TO neurant_router USING (true);
@@ -6819,6 +9190,14 @@ CREATE POLICY router_select ON public.visitor_sessions FOR SELECT TO neurant_rou
 -- Name: api_keys router_update; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_update ON public.api_keys FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
+
+-- Name: audit_chains router_update; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_update ON public.audit_chains FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
+
+-- Name: audit_salts router_update; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_update ON public.audit_salts FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
 
 -- Name: channel_accounts router_update; Type: POLICY; Schema: public; Owner: neurant_owner
 
@@ -6840,9 +9219,21 @@ CREATE POLICY router_update ON public.chatbots FOR UPDATE TO neurant_router USIN
 
 CREATE POLICY router_update ON public.companies FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
 
+-- Name: conversation_search router_update; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_update ON public.conversation_search FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
+
 -- Name: conversations router_update; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_update ON public.conversations FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
+
+-- Name: document_chunks router_update; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_update ON public.document_chunks FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
+
+-- Name: documents router_update; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_update ON public.documents FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
 
 -- Name: hitl_sessions router_update; Type: POLICY; Schema: public; Owner: neurant_owner
 
@@ -6859,6 +9250,10 @@ CREATE POLICY router_update ON public.integrations FOR UPDATE TO neurant_router 
 -- Name: login_sessions router_update; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_update ON public.login_sessions FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
+
+-- Name: message_search router_update; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_update ON public.message_search FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
 
 -- Name: messages router_update; Type: POLICY; Schema: public; Owner: neurant_owner
 
@@ -6948,9 +9343,25 @@ CREATE POLICY staff_insert ON public.notes FOR INSERT TO authenticated WITH CHEC
 
 CREATE POLICY staff_insert ON public.webhook_endpoints FOR INSERT TO authenticated WITH CHECK (((company_id = ( SELECT private.company_id() AS company_id)) AND ( SELECT private.manages_company() AS manages_company) AND (created_by = ( SELECT private.user_id() AS user_id))));
 
+-- Name: analytics_daily staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY staff_select ON public.analytics_daily FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND (( SELECT private.sees_all_chatbots() AS sees_all_chatbots) OR (chatbot_id = ANY (( SELECT private.my_chatbot_ids() AS my_chatbot_ids)::uuid[])))));
+
 -- Name: api_keys staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY staff_select ON public.api_keys FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND ( SELECT private.manages_company() AS manages_company)));
+
+-- Name: audit_chains staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY staff_select ON public.audit_chains FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND ( SELECT private.manages_company() AS manages_company)));
+
+-- Name: audit_logs staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY staff_select ON public.audit_logs FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND ( SELECT private.manages_company() AS manages_company)));
+
+-- Name: audit_seals staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY staff_select ON public.audit_seals FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND ( SELECT private.manages_company() AS manages_company)));
 
 -- Name: canned_responses staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
@@ -7399,6 +9810,11 @@ GRANT ALL ON FUNCTION private.accept_invitation(p_token_digest bytea, p_auth_use
 
 REVOKE ALL ON FUNCTION private.advance_status() FROM PUBLIC;
 
+-- Name: FUNCTION all_stems(p_words text, p_key text); Type: ACL; Schema: private; Owner: neurant_owner
+
+REVOKE ALL ON FUNCTION private.all_stems(p_words text, p_key text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.all_stems(p_words text, p_key text) TO neurant_router;
+
 -- Name: FUNCTION anchor_date(p_in date, p_day integer); Type: ACL; Schema: private; Owner: neurant_owner
 
 REVOKE ALL ON FUNCTION private.anchor_date(p_in date, p_day integer) FROM PUBLIC;
@@ -7416,6 +9832,57 @@ REVOKE ALL ON FUNCTION private.apply_plan(p_company uuid, p_plan public.subscrip
 -- Name: FUNCTION attends_while_active(); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.attends_while_active() FROM PUBLIC;
+
+-- Name: FUNCTION audit_action(p_table text, p_operation text, p_old jsonb, p_new jsonb); Type: ACL; Schema: private; Owner: neurant_owner
+
+REVOKE ALL ON FUNCTION private.audit_action(p_table text, p_operation text, p_old jsonb, p_new jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.audit_action(p_table text, p_operation text, p_old jsonb, p_new jsonb) TO neurant_router;
+
+-- Name: FUNCTION audit_change(); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.audit_change() FROM PUBLIC;
+GRANT ALL ON FUNCTION private.audit_change() TO neurant_owner;
+
+-- Name: FUNCTION audit_changed_columns(p_company uuid, p_subject uuid, p_row jsonb, p_other jsonb, p_shown text[], p_digest text[]); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.audit_changed_columns(p_company uuid, p_subject uuid, p_row jsonb, p_other jsonb, p_shown text[], p_digest text[]) FROM PUBLIC;
+
+-- Name: FUNCTION audit_column(p_table regclass, p_column text, p_treatment text); Type: ACL; Schema: private; Owner: neurant_owner
+
+REVOKE ALL ON FUNCTION private.audit_column(p_table regclass, p_column text, p_treatment text) FROM PUBLIC;
+
+-- Name: TABLE audit_logs; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT ON TABLE public.audit_logs TO authenticated;
+GRANT SELECT,INSERT ON TABLE public.audit_logs TO neurant_router;
+
+-- Name: FUNCTION audit_digest(p_row public.audit_logs); Type: ACL; Schema: private; Owner: neurant_owner
+
+REVOKE ALL ON FUNCTION private.audit_digest(p_row public.audit_logs) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.audit_digest(p_row public.audit_logs) TO neurant_router;
+
+-- Name: FUNCTION audit_digest_of(p_subject uuid, p_value text); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.audit_digest_of(p_subject uuid, p_value text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.audit_digest_of(p_subject uuid, p_value text) TO authenticated;
+
+-- Name: FUNCTION audit_genesis(p_company uuid); Type: ACL; Schema: private; Owner: neurant_owner
+
+REVOKE ALL ON FUNCTION private.audit_genesis(p_company uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.audit_genesis(p_company uuid) TO neurant_router;
+
+-- Name: FUNCTION audit_table(p_table regclass, p_subject text, p_shown text[], p_digest text[], p_hidden text[], p_left_out text[]); Type: ACL; Schema: private; Owner: neurant_owner
+
+REVOKE ALL ON FUNCTION private.audit_table(p_table regclass, p_subject text, p_shown text[], p_digest text[], p_hidden text[], p_left_out text[]) FROM PUBLIC;
+
+-- Name: FUNCTION audit_text(VARIADIC p_fields text[]); Type: ACL; Schema: private; Owner: neurant_owner
+
+REVOKE ALL ON FUNCTION private.audit_text(VARIADIC p_fields text[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.audit_text(VARIADIC p_fields text[]) TO neurant_router;
+
+-- Name: FUNCTION await_seal(); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.await_seal() FROM PUBLIC;
 
 -- Name: FUNCTION can_work_on(p_conversation uuid); Type: ACL; Schema: private; Owner: neurant_router
 
@@ -7481,6 +9948,11 @@ REVOKE ALL ON FUNCTION private.close_month(p_company uuid, p_now timestamp with 
 REVOKE ALL ON FUNCTION private.companies_to_drain() FROM PUBLIC;
 GRANT ALL ON FUNCTION private.companies_to_drain() TO neurant_jobs;
 
+-- Name: FUNCTION companies_to_roll_up(); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.companies_to_roll_up() FROM PUBLIC;
+GRANT ALL ON FUNCTION private.companies_to_roll_up() TO neurant_jobs;
+
 -- Name: FUNCTION company_id(); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.company_id() FROM PUBLIC;
@@ -7507,6 +9979,11 @@ REVOKE ALL ON FUNCTION private.count_integration_request() FROM PUBLIC;
 -- Name: FUNCTION count_invitation(); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.count_invitation() FROM PUBLIC;
+
+-- Name: FUNCTION count_knowledge_uses(p_limit integer); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.count_knowledge_uses(p_limit integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.count_knowledge_uses(p_limit integer) TO neurant_jobs;
 
 -- Name: FUNCTION count_takeover(); Type: ACL; Schema: private; Owner: neurant_router
 
@@ -7540,6 +10017,11 @@ GRANT ALL ON FUNCTION private.defer_job(p_task text, p_args jsonb) TO neurant_wo
 
 REVOKE ALL ON FUNCTION private.derive_chatbot_channels() FROM PUBLIC;
 
+-- Name: FUNCTION drain_message_changes(p_limit integer); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.drain_message_changes(p_limit integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.drain_message_changes(p_limit integer) TO neurant_jobs;
+
 -- Name: FUNCTION drain_message_usage(p_company uuid); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.drain_message_usage(p_company uuid) FROM PUBLIC;
@@ -7548,6 +10030,11 @@ GRANT ALL ON FUNCTION private.drain_message_usage(p_company uuid) TO neurant_job
 -- Name: FUNCTION draw_allowance(p_company uuid, p_slot smallint); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.draw_allowance(p_company uuid, p_slot smallint) FROM PUBLIC;
+
+-- Name: FUNCTION drop_old_metrics(p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.drop_old_metrics(p_now timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.drop_old_metrics(p_now timestamp with time zone) TO neurant_jobs;
 
 -- Name: FUNCTION due_reminders(p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
 
@@ -7588,6 +10075,11 @@ GRANT ALL ON FUNCTION private.finish_delivery(p_outbox uuid, p_token uuid, p_out
 REVOKE ALL ON FUNCTION private.finish_reply(p_conversation uuid, p_token uuid, p_fence bigint, p_read_seq bigint, p_action text, p_content text, p_sources jsonb, p_confidence numeric, p_model text, p_processing_ms integer, p_reason text, p_detail text) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.finish_reply(p_conversation uuid, p_token uuid, p_fence bigint, p_read_seq bigint, p_action text, p_content text, p_sources jsonb, p_confidence numeric, p_model text, p_processing_ms integer, p_reason text, p_detail text) TO neurant_worker;
 
+-- Name: FUNCTION fold(p_text text); Type: ACL; Schema: private; Owner: neurant_owner
+
+REVOKE ALL ON FUNCTION private.fold(p_text text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.fold(p_text text) TO neurant_router;
+
 -- Name: FUNCTION follow_hitl_session(); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.follow_hitl_session() FROM PUBLIC;
@@ -7626,6 +10118,11 @@ REVOKE ALL ON FUNCTION private.leave_assignments(p_company uuid, p_user uuid, p_
 REVOKE ALL ON FUNCTION private.level(p_role public.user_role_enum) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.level(p_role public.user_role_enum) TO neurant_router;
 
+-- Name: FUNCTION like_patterns(p_words text); Type: ACL; Schema: private; Owner: neurant_owner
+
+REVOKE ALL ON FUNCTION private.like_patterns(p_words text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.like_patterns(p_words text) TO neurant_router;
+
 -- Name: FUNCTION lock_usage(p_company uuid); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.lock_usage(p_company uuid) FROM PUBLIC;
@@ -7653,6 +10150,42 @@ GRANT ALL ON FUNCTION private.manages_company() TO neurant_worker;
 GRANT ALL ON FUNCTION private.manages_company() TO authenticated;
 GRANT ALL ON FUNCTION private.manages_company() TO visitor;
 
+-- Name: FUNCTION mark_all_days(); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.mark_all_days() FROM PUBLIC;
+
+-- Name: FUNCTION mark_changed_conversations(); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.mark_changed_conversations() FROM PUBLIC;
+
+-- Name: FUNCTION mark_changed_hitl_sessions(); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.mark_changed_hitl_sessions() FROM PUBLIC;
+
+-- Name: FUNCTION mark_changed_messages(); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.mark_changed_messages() FROM PUBLIC;
+
+-- Name: FUNCTION mark_changed_moments(); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.mark_changed_moments() FROM PUBLIC;
+
+-- Name: FUNCTION mark_conversation_edit(); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.mark_conversation_edit() FROM PUBLIC;
+
+-- Name: FUNCTION mark_hitl_session_edit(); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.mark_hitl_session_edit() FROM PUBLIC;
+
+-- Name: FUNCTION mark_moment_edit(); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.mark_moment_edit() FROM PUBLIC;
+
+-- Name: FUNCTION mark_moments(p_company uuid, p_moments timestamp with time zone[]); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.mark_moments(p_company uuid, p_moments timestamp with time zone[]) FROM PUBLIC;
+
 -- Name: FUNCTION message_limit_reached(); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.message_limit_reached() FROM PUBLIC;
@@ -7663,6 +10196,11 @@ GRANT ALL ON FUNCTION private.message_limit_reached() TO neurant_worker;
 REVOKE ALL ON FUNCTION private.message_usage(p_company uuid, p_now timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.message_usage(p_company uuid, p_now timestamp with time zone) TO authenticated;
 GRANT ALL ON FUNCTION private.message_usage(p_company uuid, p_now timestamp with time zone) TO neurant_worker;
+
+-- Name: FUNCTION message_words(p_company uuid, p_content text); Type: ACL; Schema: private; Owner: neurant_owner
+
+REVOKE ALL ON FUNCTION private.message_words(p_company uuid, p_content text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.message_words(p_company uuid, p_content text) TO neurant_router;
 
 -- Name: FUNCTION month_start(p_today date, p_day integer); Type: ACL; Schema: private; Owner: neurant_owner
 
@@ -7697,6 +10235,20 @@ REVOKE ALL ON FUNCTION private.next_month_start(p_company uuid, p_now timestamp 
 REVOKE ALL ON FUNCTION private.next_reply_due() FROM PUBLIC;
 GRANT ALL ON FUNCTION private.next_reply_due() TO neurant_jobs;
 
+-- Name: FUNCTION note_audit_export(p_companies uuid[], p_seqs bigint[]); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.note_audit_export(p_companies uuid[], p_seqs bigint[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.note_audit_export(p_companies uuid[], p_seqs bigint[]) TO neurant_jobs;
+
+-- Name: FUNCTION note_denied_login(p_auth_user uuid); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.note_denied_login(p_auth_user uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.note_denied_login(p_auth_user uuid) TO neurant_app;
+
+-- Name: FUNCTION note_knowledge_use(); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.note_knowledge_use() FROM PUBLIC;
+
 -- Name: FUNCTION note_message_changes(); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.note_message_changes() FROM PUBLIC;
@@ -7730,6 +10282,15 @@ GRANT ALL ON FUNCTION private.operator_name(p_user uuid) TO authenticated;
 GRANT ALL ON FUNCTION private.operator_name(p_user uuid) TO visitor;
 GRANT ALL ON FUNCTION private.operator_name(p_user uuid) TO neurant_worker;
 
+-- Name: FUNCTION person_words(p_name text, p_end_user text, p_channel public.conversation_channel_enum); Type: ACL; Schema: private; Owner: neurant_owner
+
+REVOKE ALL ON FUNCTION private.person_words(p_name text, p_end_user text, p_channel public.conversation_channel_enum) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.person_words(p_name text, p_end_user text, p_channel public.conversation_channel_enum) TO neurant_router;
+
+-- Name: FUNCTION personal_digest(p_company uuid, p_subject uuid, p_value text); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.personal_digest(p_company uuid, p_subject uuid, p_value text) FROM PUBLIC;
+
 -- Name: FUNCTION place_note(); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.place_note() FROM PUBLIC;
@@ -7747,6 +10308,11 @@ REVOKE ALL ON FUNCTION private.plan_use(p_company uuid, p_now timestamp with tim
 REVOKE ALL ON FUNCTION private.prove_webhook(p_routing_id text, p_credential bytea) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.prove_webhook(p_routing_id text, p_credential bytea) TO neurant_app;
 
+-- Name: FUNCTION quoted_word(p_word text); Type: ACL; Schema: private; Owner: neurant_owner
+
+REVOKE ALL ON FUNCTION private.quoted_word(p_word text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.quoted_word(p_word text) TO neurant_router;
+
 -- Name: FUNCTION raise_usage_alerts(p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.raise_usage_alerts(p_now timestamp with time zone) FROM PUBLIC;
@@ -7761,9 +10327,26 @@ REVOKE ALL ON FUNCTION private.recall_allowance() FROM PUBLIC;
 REVOKE ALL ON FUNCTION private.record_metric(p_type text, p_value numeric, p_unit text, p_labels jsonb, p_company uuid, p_chatbot uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.record_metric(p_type text, p_value numeric, p_unit text, p_labels jsonb, p_company uuid, p_chatbot uuid) TO neurant_jobs;
 
+-- Name: FUNCTION record_system_metrics(p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.record_system_metrics(p_now timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.record_system_metrics(p_now timestamp with time zone) TO neurant_jobs;
+
 -- Name: FUNCTION recount_conversation(p_company uuid, p_conversation uuid); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.recount_conversation(p_company uuid, p_conversation uuid) FROM PUBLIC;
+
+-- Name: FUNCTION recount_day(p_company uuid, p_date date, p_timezone text); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.recount_day(p_company uuid, p_date date, p_timezone text) FROM PUBLIC;
+
+-- Name: FUNCTION refresh_chatbot_figures(p_company uuid); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.refresh_chatbot_figures(p_company uuid) FROM PUBLIC;
+
+-- Name: FUNCTION refuse_change(); Type: ACL; Schema: private; Owner: neurant_owner
+
+REVOKE ALL ON FUNCTION private.refuse_change() FROM PUBLIC;
 
 -- Name: FUNCTION refuse_over_limit(p_limit text, p_used bigint, p_allowed bigint); Type: ACL; Schema: private; Owner: neurant_owner
 
@@ -7804,11 +10387,26 @@ GRANT ALL ON FUNCTION private.resolve_conversation(p_conversation uuid, p_notes 
 REVOKE ALL ON FUNCTION private.retire_chatbot(p_chatbot uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.retire_chatbot(p_chatbot uuid) TO authenticated;
 
+-- Name: FUNCTION roll_up_analytics(p_company uuid, p_limit integer); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.roll_up_analytics(p_company uuid, p_limit integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.roll_up_analytics(p_company uuid, p_limit integer) TO neurant_jobs;
+
+-- Name: FUNCTION seal_audit(p_limit integer); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.seal_audit(p_limit integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.seal_audit(p_limit integer) TO neurant_jobs;
+
 -- Name: FUNCTION search_chunks(p_chatbot uuid, p_query text, p_embedding extensions.vector, p_model text, p_limit integer); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.search_chunks(p_chatbot uuid, p_query text, p_embedding extensions.vector, p_model text, p_limit integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.search_chunks(p_chatbot uuid, p_query text, p_embedding extensions.vector, p_model text, p_limit integer) TO authenticated;
 GRANT ALL ON FUNCTION private.search_chunks(p_chatbot uuid, p_query text, p_embedding extensions.vector, p_model text, p_limit integer) TO neurant_worker;
+
+-- Name: FUNCTION search_conversations(p_words text); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.search_conversations(p_words text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.search_conversations(p_words text) TO authenticated;
 
 -- Name: FUNCTION sees_all_chatbots(); Type: ACL; Schema: private; Owner: neurant_owner
 
@@ -7840,6 +10438,14 @@ GRANT ALL ON FUNCTION private.set_user_active(p_user uuid, p_is_active boolean) 
 
 REVOKE ALL ON FUNCTION private.set_user_role(p_user uuid, p_role public.user_role_enum) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.set_user_role(p_user uuid, p_role public.user_role_enum) TO authenticated;
+
+-- Name: FUNCTION shred_audit_company(p_company uuid); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.shred_audit_company(p_company uuid) FROM PUBLIC;
+
+-- Name: FUNCTION shred_audit_subject(p_company uuid, p_subject uuid); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.shred_audit_subject(p_company uuid, p_subject uuid) FROM PUBLIC;
 
 -- Name: FUNCTION sign_up(p_auth_user uuid, p_company_name text, p_slug text, p_email text, p_first_name text, p_last_name text, p_plan public.subscription_plan_enum, p_trial_days integer, p_timezone text); Type: ACL; Schema: private; Owner: neurant_router
 
@@ -7877,6 +10483,16 @@ REVOKE ALL ON FUNCTION private.track_message_usage() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.transfer_ownership(p_to uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.transfer_ownership(p_to uuid) TO authenticated;
+
+-- Name: FUNCTION typed_query(p_words text, p_key text); Type: ACL; Schema: private; Owner: neurant_owner
+
+REVOKE ALL ON FUNCTION private.typed_query(p_words text, p_key text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.typed_query(p_words text, p_key text) TO neurant_router;
+
+-- Name: FUNCTION unexported_audit_heads(p_limit integer); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.unexported_audit_heads(p_limit integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.unexported_audit_heads(p_limit integer) TO neurant_jobs;
 
 -- Name: FUNCTION update_conversation_message_count(); Type: ACL; Schema: private; Owner: neurant_router
 
@@ -7934,6 +10550,15 @@ GRANT ALL ON FUNCTION private.visitor_session_id() TO visitor;
 REVOKE ALL ON FUNCTION private.web_chat(p_routing_id text) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.web_chat(p_routing_id text) TO neurant_app;
 
+-- Name: FUNCTION word_key(p_company uuid); Type: ACL; Schema: private; Owner: neurant_owner
+
+REVOKE ALL ON FUNCTION private.word_key(p_company uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.word_key(p_company uuid) TO neurant_router;
+
+-- Name: FUNCTION write_audit(p_company uuid, p_action public.audit_action_enum, p_resource_type text, p_resource_id uuid, p_details jsonb, p_actor uuid, p_role public.user_role_enum, p_trail jsonb); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.write_audit(p_company uuid, p_action public.audit_action_enum, p_resource_type text, p_resource_id uuid, p_details jsonb, p_actor uuid, p_role public.user_role_enum, p_trail jsonb) FROM PUBLIC;
+
 -- Name: TABLE users; Type: ACL; Schema: auth; Owner: neurant_owner
 
 GRANT SELECT,INSERT ON TABLE auth.users TO neurant_router;
@@ -7983,6 +10608,211 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE jobs.procrastinate_workers TO neurant
 GRANT USAGE ON SEQUENCE jobs.procrastinate_workers_id_seq TO neurant_jobs;
 GRANT USAGE ON SEQUENCE jobs.procrastinate_workers_id_seq TO neurant_router;
 
+-- Name: TABLE conversations; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT ON TABLE public.conversations TO authenticated;
+GRANT SELECT ON TABLE public.conversations TO neurant_worker;
+GRANT SELECT,INSERT,UPDATE ON TABLE public.conversations TO neurant_router;
+
+-- Name: COLUMN conversations.company_id; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT(company_id) ON TABLE public.conversations TO visitor;
+
+-- Name: COLUMN conversations.id; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT(id) ON TABLE public.conversations TO visitor;
+
+-- Name: COLUMN conversations.status; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT(status) ON TABLE public.conversations TO visitor;
+
+-- Name: COLUMN conversations.is_hitl_active; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT(is_hitl_active) ON TABLE public.conversations TO visitor;
+
+-- Name: COLUMN conversations.assigned_operator_id; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT(assigned_operator_id) ON TABLE public.conversations TO visitor;
+
+-- Name: COLUMN conversations.last_seq; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT(last_seq) ON TABLE public.conversations TO visitor;
+
+-- Name: COLUMN conversations.fence; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT(fence) ON TABLE public.conversations TO visitor;
+
+-- Name: TABLE fact_conversations; Type: ACL; Schema: private; Owner: neurant_owner
+
+GRANT SELECT ON TABLE private.fact_conversations TO neurant_router;
+
+-- Name: TABLE hitl_sessions; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT ON TABLE public.hitl_sessions TO authenticated;
+GRANT SELECT,INSERT,UPDATE ON TABLE public.hitl_sessions TO neurant_router;
+
+-- Name: TABLE fact_hitl_sessions; Type: ACL; Schema: private; Owner: neurant_owner
+
+GRANT SELECT ON TABLE private.fact_hitl_sessions TO neurant_router;
+
+-- Name: TABLE knowledge_queries; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT ON TABLE public.knowledge_queries TO authenticated;
+GRANT SELECT ON TABLE public.knowledge_queries TO neurant_router;
+
+-- Name: COLUMN knowledge_queries.company_id; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT INSERT(company_id) ON TABLE public.knowledge_queries TO neurant_worker;
+
+-- Name: COLUMN knowledge_queries.conversation_id; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT INSERT(conversation_id) ON TABLE public.knowledge_queries TO neurant_worker;
+
+-- Name: COLUMN knowledge_queries.message_id; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT INSERT(message_id) ON TABLE public.knowledge_queries TO neurant_worker;
+
+-- Name: COLUMN knowledge_queries.query_text; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT INSERT(query_text) ON TABLE public.knowledge_queries TO neurant_worker;
+
+-- Name: COLUMN knowledge_queries.query_embedding; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT INSERT(query_embedding) ON TABLE public.knowledge_queries TO neurant_worker;
+
+-- Name: COLUMN knowledge_queries.results_count; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT INSERT(results_count) ON TABLE public.knowledge_queries TO neurant_worker;
+
+-- Name: COLUMN knowledge_queries.top_similarity_score; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT INSERT(top_similarity_score) ON TABLE public.knowledge_queries TO neurant_worker;
+
+-- Name: COLUMN knowledge_queries.processing_time_ms; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT INSERT(processing_time_ms) ON TABLE public.knowledge_queries TO neurant_worker;
+
+-- Name: TABLE fact_knowledge_queries; Type: ACL; Schema: private; Owner: neurant_owner
+
+GRANT SELECT ON TABLE private.fact_knowledge_queries TO neurant_router;
+
+-- Name: TABLE message_reactions; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT,DELETE ON TABLE public.message_reactions TO authenticated;
+GRANT DELETE ON TABLE public.message_reactions TO visitor;
+GRANT SELECT ON TABLE public.message_reactions TO neurant_router;
+
+-- Name: COLUMN message_reactions.company_id; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT INSERT(company_id) ON TABLE public.message_reactions TO authenticated;
+GRANT SELECT(company_id),INSERT(company_id) ON TABLE public.message_reactions TO visitor;
+
+-- Name: COLUMN message_reactions.id; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT(id) ON TABLE public.message_reactions TO visitor;
+
+-- Name: COLUMN message_reactions.message_id; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT INSERT(message_id) ON TABLE public.message_reactions TO authenticated;
+GRANT SELECT(message_id),INSERT(message_id) ON TABLE public.message_reactions TO visitor;
+
+-- Name: COLUMN message_reactions.conversation_id; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT(conversation_id) ON TABLE public.message_reactions TO visitor;
+
+-- Name: COLUMN message_reactions.reaction_type; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT INSERT(reaction_type) ON TABLE public.message_reactions TO authenticated;
+GRANT SELECT(reaction_type),INSERT(reaction_type) ON TABLE public.message_reactions TO visitor;
+
+-- Name: COLUMN message_reactions.comment; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT INSERT(comment) ON TABLE public.message_reactions TO authenticated;
+GRANT INSERT(comment) ON TABLE public.message_reactions TO visitor;
+
+-- Name: COLUMN message_reactions.reacted_by_end_user; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT(reacted_by_end_user) ON TABLE public.message_reactions TO visitor;
+
+-- Name: COLUMN message_reactions.created_at; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT(created_at) ON TABLE public.message_reactions TO visitor;
+
+-- Name: TABLE fact_message_reactions; Type: ACL; Schema: private; Owner: neurant_owner
+
+GRANT SELECT ON TABLE private.fact_message_reactions TO neurant_router;
+
+-- Name: TABLE messages; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT ON TABLE public.messages TO authenticated;
+GRANT SELECT ON TABLE public.messages TO neurant_worker;
+GRANT SELECT,INSERT,UPDATE ON TABLE public.messages TO neurant_router;
+
+-- Name: COLUMN messages.company_id; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT INSERT(company_id) ON TABLE public.messages TO authenticated;
+GRANT SELECT(company_id) ON TABLE public.messages TO visitor;
+
+-- Name: COLUMN messages.id; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT INSERT(id) ON TABLE public.messages TO authenticated;
+GRANT SELECT(id) ON TABLE public.messages TO visitor;
+
+-- Name: COLUMN messages.conversation_id; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT INSERT(conversation_id) ON TABLE public.messages TO authenticated;
+GRANT SELECT(conversation_id) ON TABLE public.messages TO visitor;
+
+-- Name: COLUMN messages.seq; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT(seq) ON TABLE public.messages TO visitor;
+
+-- Name: COLUMN messages.content; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT INSERT(content) ON TABLE public.messages TO authenticated;
+GRANT SELECT(content) ON TABLE public.messages TO visitor;
+
+-- Name: COLUMN messages.message_type; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT(message_type) ON TABLE public.messages TO visitor;
+
+-- Name: COLUMN messages.sender_type; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT(sender_type) ON TABLE public.messages TO visitor;
+
+-- Name: COLUMN messages.sender_id; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT(sender_id) ON TABLE public.messages TO visitor;
+
+-- Name: COLUMN messages.external_message_id; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT(external_message_id) ON TABLE public.messages TO visitor;
+
+-- Name: COLUMN messages.status; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT(status) ON TABLE public.messages TO visitor;
+
+-- Name: COLUMN messages.knowledge_sources; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT(knowledge_sources) ON TABLE public.messages TO visitor;
+
+-- Name: COLUMN messages.created_at; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT(created_at) ON TABLE public.messages TO visitor;
+
+-- Name: TABLE fact_messages; Type: ACL; Schema: private; Owner: neurant_owner
+
+GRANT SELECT ON TABLE private.fact_messages TO neurant_router;
+
+-- Name: TABLE analytics_daily; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT ON TABLE public.analytics_daily TO authenticated;
+GRANT SELECT,INSERT,DELETE ON TABLE public.analytics_daily TO neurant_router;
+
+-- Name: TABLE analytics_dirty; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT,INSERT,DELETE ON TABLE public.analytics_dirty TO neurant_router;
+
 -- Name: TABLE api_keys; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT SELECT ON TABLE public.api_keys TO neurant_router;
@@ -8031,6 +10861,48 @@ GRANT SELECT(expires_at),INSERT(expires_at) ON TABLE public.api_keys TO authenti
 -- Name: COLUMN api_keys.revoked_at; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT SELECT(revoked_at),UPDATE(revoked_at) ON TABLE public.api_keys TO authenticated;
+
+-- Name: TABLE audit_chains; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT ON TABLE public.audit_chains TO authenticated;
+GRANT SELECT,INSERT ON TABLE public.audit_chains TO neurant_router;
+
+-- Name: COLUMN audit_chains.seq; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(seq) ON TABLE public.audit_chains TO neurant_router;
+
+-- Name: COLUMN audit_chains.chain_hash; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(chain_hash) ON TABLE public.audit_chains TO neurant_router;
+
+-- Name: COLUMN audit_chains.sealed_at; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(sealed_at) ON TABLE public.audit_chains TO neurant_router;
+
+-- Name: COLUMN audit_chains.exported_seq; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(exported_seq) ON TABLE public.audit_chains TO neurant_router;
+
+-- Name: TABLE audit_salts; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT,INSERT ON TABLE public.audit_salts TO neurant_router;
+
+-- Name: COLUMN audit_salts.salt; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(salt) ON TABLE public.audit_salts TO neurant_router;
+
+-- Name: COLUMN audit_salts.shredded_at; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(shredded_at) ON TABLE public.audit_salts TO neurant_router;
+
+-- Name: TABLE audit_seals; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT ON TABLE public.audit_seals TO authenticated;
+GRANT INSERT ON TABLE public.audit_seals TO neurant_router;
+
+-- Name: TABLE audit_unsealed; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT,INSERT,DELETE ON TABLE public.audit_unsealed TO neurant_router;
 
 -- Name: TABLE canned_responses; Type: ACL; Schema: public; Owner: neurant_owner
 
@@ -8243,6 +11115,22 @@ GRANT INSERT(hitl_trigger_keywords),UPDATE(hitl_trigger_keywords) ON TABLE publi
 
 GRANT INSERT(auto_escalate_after_minutes),UPDATE(auto_escalate_after_minutes) ON TABLE public.chatbots TO authenticated;
 
+-- Name: COLUMN chatbots.total_conversations; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(total_conversations) ON TABLE public.chatbots TO neurant_router;
+
+-- Name: COLUMN chatbots.total_messages; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(total_messages) ON TABLE public.chatbots TO neurant_router;
+
+-- Name: COLUMN chatbots.avg_response_time_ms; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(avg_response_time_ms) ON TABLE public.chatbots TO neurant_router;
+
+-- Name: COLUMN chatbots.satisfaction_score; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(satisfaction_score) ON TABLE public.chatbots TO neurant_router;
+
 -- Name: COLUMN chatbots.retired_at; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT UPDATE(retired_at) ON TABLE public.chatbots TO neurant_router;
@@ -8390,39 +11278,13 @@ GRANT INSERT(company_id) ON TABLE public.company_keys TO authenticated;
 
 GRANT INSERT(wrapped_key) ON TABLE public.company_keys TO authenticated;
 
--- Name: TABLE conversations; Type: ACL; Schema: public; Owner: neurant_owner
+-- Name: TABLE conversation_search; Type: ACL; Schema: public; Owner: neurant_owner
 
-GRANT SELECT ON TABLE public.conversations TO authenticated;
-GRANT SELECT ON TABLE public.conversations TO neurant_worker;
-GRANT SELECT,INSERT,UPDATE ON TABLE public.conversations TO neurant_router;
+GRANT SELECT,INSERT ON TABLE public.conversation_search TO neurant_router;
 
--- Name: COLUMN conversations.company_id; Type: ACL; Schema: public; Owner: neurant_owner
+-- Name: COLUMN conversation_search.person; Type: ACL; Schema: public; Owner: neurant_owner
 
-GRANT SELECT(company_id) ON TABLE public.conversations TO visitor;
-
--- Name: COLUMN conversations.id; Type: ACL; Schema: public; Owner: neurant_owner
-
-GRANT SELECT(id) ON TABLE public.conversations TO visitor;
-
--- Name: COLUMN conversations.status; Type: ACL; Schema: public; Owner: neurant_owner
-
-GRANT SELECT(status) ON TABLE public.conversations TO visitor;
-
--- Name: COLUMN conversations.is_hitl_active; Type: ACL; Schema: public; Owner: neurant_owner
-
-GRANT SELECT(is_hitl_active) ON TABLE public.conversations TO visitor;
-
--- Name: COLUMN conversations.assigned_operator_id; Type: ACL; Schema: public; Owner: neurant_owner
-
-GRANT SELECT(assigned_operator_id) ON TABLE public.conversations TO visitor;
-
--- Name: COLUMN conversations.last_seq; Type: ACL; Schema: public; Owner: neurant_owner
-
-GRANT SELECT(last_seq) ON TABLE public.conversations TO visitor;
-
--- Name: COLUMN conversations.fence; Type: ACL; Schema: public; Owner: neurant_owner
-
-GRANT SELECT(fence) ON TABLE public.conversations TO visitor;
+GRANT UPDATE(person) ON TABLE public.conversation_search TO neurant_router;
 
 -- Name: TABLE document_chunks; Type: ACL; Schema: public; Owner: neurant_owner
 
@@ -8473,6 +11335,14 @@ GRANT INSERT(context_before) ON TABLE public.document_chunks TO neurant_worker;
 -- Name: COLUMN document_chunks.context_after; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT INSERT(context_after) ON TABLE public.document_chunks TO neurant_worker;
+
+-- Name: COLUMN document_chunks.match_count; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(match_count) ON TABLE public.document_chunks TO neurant_router;
+
+-- Name: COLUMN document_chunks.last_matched_at; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(last_matched_at) ON TABLE public.document_chunks TO neurant_router;
 
 -- Name: TABLE documents; Type: ACL; Schema: public; Owner: neurant_owner
 
@@ -8561,6 +11431,14 @@ GRANT INSERT(category),UPDATE(category) ON TABLE public.documents TO authenticat
 
 GRANT INSERT(language),UPDATE(language) ON TABLE public.documents TO authenticated;
 
+-- Name: COLUMN documents.query_count; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(query_count) ON TABLE public.documents TO neurant_router;
+
+-- Name: COLUMN documents.last_used_at; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(last_used_at) ON TABLE public.documents TO neurant_router;
+
 -- Name: COLUMN documents.retired_at; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT UPDATE(retired_at) ON TABLE public.documents TO authenticated;
@@ -8578,11 +11456,6 @@ GRANT UPDATE(unread_pages) ON TABLE public.documents TO neurant_worker;
 GRANT SELECT ON TABLE public.embedding_models TO authenticated;
 GRANT SELECT ON TABLE public.embedding_models TO neurant_worker;
 GRANT SELECT ON TABLE public.embedding_models TO neurant_router;
-
--- Name: TABLE hitl_sessions; Type: ACL; Schema: public; Owner: neurant_owner
-
-GRANT SELECT ON TABLE public.hitl_sessions TO authenticated;
-GRANT SELECT,INSERT,UPDATE ON TABLE public.hitl_sessions TO neurant_router;
 
 -- Name: TABLE hitl_transfers; Type: ACL; Schema: public; Owner: neurant_owner
 
@@ -8739,41 +11612,9 @@ GRANT SELECT(updated_at) ON TABLE public.integrations TO authenticated;
 
 GRANT SELECT(created_by),INSERT(created_by) ON TABLE public.integrations TO authenticated;
 
--- Name: TABLE knowledge_queries; Type: ACL; Schema: public; Owner: neurant_owner
+-- Name: TABLE knowledge_uses; Type: ACL; Schema: public; Owner: neurant_owner
 
-GRANT SELECT ON TABLE public.knowledge_queries TO authenticated;
-
--- Name: COLUMN knowledge_queries.company_id; Type: ACL; Schema: public; Owner: neurant_owner
-
-GRANT INSERT(company_id) ON TABLE public.knowledge_queries TO neurant_worker;
-
--- Name: COLUMN knowledge_queries.conversation_id; Type: ACL; Schema: public; Owner: neurant_owner
-
-GRANT INSERT(conversation_id) ON TABLE public.knowledge_queries TO neurant_worker;
-
--- Name: COLUMN knowledge_queries.message_id; Type: ACL; Schema: public; Owner: neurant_owner
-
-GRANT INSERT(message_id) ON TABLE public.knowledge_queries TO neurant_worker;
-
--- Name: COLUMN knowledge_queries.query_text; Type: ACL; Schema: public; Owner: neurant_owner
-
-GRANT INSERT(query_text) ON TABLE public.knowledge_queries TO neurant_worker;
-
--- Name: COLUMN knowledge_queries.query_embedding; Type: ACL; Schema: public; Owner: neurant_owner
-
-GRANT INSERT(query_embedding) ON TABLE public.knowledge_queries TO neurant_worker;
-
--- Name: COLUMN knowledge_queries.results_count; Type: ACL; Schema: public; Owner: neurant_owner
-
-GRANT INSERT(results_count) ON TABLE public.knowledge_queries TO neurant_worker;
-
--- Name: COLUMN knowledge_queries.top_similarity_score; Type: ACL; Schema: public; Owner: neurant_owner
-
-GRANT INSERT(top_similarity_score) ON TABLE public.knowledge_queries TO neurant_worker;
-
--- Name: COLUMN knowledge_queries.processing_time_ms; Type: ACL; Schema: public; Owner: neurant_owner
-
-GRANT INSERT(processing_time_ms) ON TABLE public.knowledge_queries TO neurant_worker;
+GRANT SELECT,INSERT,DELETE ON TABLE public.knowledge_uses TO neurant_router;
 
 -- Name: TABLE login_sessions; Type: ACL; Schema: public; Owner: neurant_owner
 
@@ -8787,104 +11628,13 @@ GRANT UPDATE(last_seen_at) ON TABLE public.login_sessions TO neurant_router;
 
 GRANT SELECT,INSERT,DELETE ON TABLE public.message_changes TO neurant_router;
 
--- Name: TABLE message_reactions; Type: ACL; Schema: public; Owner: neurant_owner
+-- Name: TABLE message_search; Type: ACL; Schema: public; Owner: neurant_owner
 
-GRANT SELECT,DELETE ON TABLE public.message_reactions TO authenticated;
-GRANT DELETE ON TABLE public.message_reactions TO visitor;
+GRANT SELECT,INSERT,DELETE ON TABLE public.message_search TO neurant_router;
 
--- Name: COLUMN message_reactions.company_id; Type: ACL; Schema: public; Owner: neurant_owner
+-- Name: COLUMN message_search.search; Type: ACL; Schema: public; Owner: neurant_owner
 
-GRANT INSERT(company_id) ON TABLE public.message_reactions TO authenticated;
-GRANT SELECT(company_id),INSERT(company_id) ON TABLE public.message_reactions TO visitor;
-
--- Name: COLUMN message_reactions.id; Type: ACL; Schema: public; Owner: neurant_owner
-
-GRANT SELECT(id) ON TABLE public.message_reactions TO visitor;
-
--- Name: COLUMN message_reactions.message_id; Type: ACL; Schema: public; Owner: neurant_owner
-
-GRANT INSERT(message_id) ON TABLE public.message_reactions TO authenticated;
-GRANT SELECT(message_id),INSERT(message_id) ON TABLE public.message_reactions TO visitor;
-
--- Name: COLUMN message_reactions.conversation_id; Type: ACL; Schema: public; Owner: neurant_owner
-
-GRANT SELECT(conversation_id) ON TABLE public.message_reactions TO visitor;
-
--- Name: COLUMN message_reactions.reaction_type; Type: ACL; Schema: public; Owner: neurant_owner
-
-GRANT INSERT(reaction_type) ON TABLE public.message_reactions TO authenticated;
-GRANT SELECT(reaction_type),INSERT(reaction_type) ON TABLE public.message_reactions TO visitor;
-
--- Name: COLUMN message_reactions.comment; Type: ACL; Schema: public; Owner: neurant_owner
-
-GRANT INSERT(comment) ON TABLE public.message_reactions TO authenticated;
-GRANT INSERT(comment) ON TABLE public.message_reactions TO visitor;
-
--- Name: COLUMN message_reactions.reacted_by_end_user; Type: ACL; Schema: public; Owner: neurant_owner
-
-GRANT SELECT(reacted_by_end_user) ON TABLE public.message_reactions TO visitor;
-
--- Name: COLUMN message_reactions.created_at; Type: ACL; Schema: public; Owner: neurant_owner
-
-GRANT SELECT(created_at) ON TABLE public.message_reactions TO visitor;
-
--- Name: TABLE messages; Type: ACL; Schema: public; Owner: neurant_owner
-
-GRANT SELECT ON TABLE public.messages TO authenticated;
-GRANT SELECT ON TABLE public.messages TO neurant_worker;
-GRANT SELECT,INSERT,UPDATE ON TABLE public.messages TO neurant_router;
-
--- Name: COLUMN messages.company_id; Type: ACL; Schema: public; Owner: neurant_owner
-
-GRANT INSERT(company_id) ON TABLE public.messages TO authenticated;
-GRANT SELECT(company_id) ON TABLE public.messages TO visitor;
-
--- Name: COLUMN messages.id; Type: ACL; Schema: public; Owner: neurant_owner
-
-GRANT INSERT(id) ON TABLE public.messages TO authenticated;
-GRANT SELECT(id) ON TABLE public.messages TO visitor;
-
--- Name: COLUMN messages.conversation_id; Type: ACL; Schema: public; Owner: neurant_owner
-
-GRANT INSERT(conversation_id) ON TABLE public.messages TO authenticated;
-GRANT SELECT(conversation_id) ON TABLE public.messages TO visitor;
-
--- Name: COLUMN messages.seq; Type: ACL; Schema: public; Owner: neurant_owner
-
-GRANT SELECT(seq) ON TABLE public.messages TO visitor;
-
--- Name: COLUMN messages.content; Type: ACL; Schema: public; Owner: neurant_owner
-
-GRANT INSERT(content) ON TABLE public.messages TO authenticated;
-GRANT SELECT(content) ON TABLE public.messages TO visitor;
-
--- Name: COLUMN messages.message_type; Type: ACL; Schema: public; Owner: neurant_owner
-
-GRANT SELECT(message_type) ON TABLE public.messages TO visitor;
-
--- Name: COLUMN messages.sender_type; Type: ACL; Schema: public; Owner: neurant_owner
-
-GRANT SELECT(sender_type) ON TABLE public.messages TO visitor;
-
--- Name: COLUMN messages.sender_id; Type: ACL; Schema: public; Owner: neurant_owner
-
-GRANT SELECT(sender_id) ON TABLE public.messages TO visitor;
-
--- Name: COLUMN messages.external_message_id; Type: ACL; Schema: public; Owner: neurant_owner
-
-GRANT SELECT(external_message_id) ON TABLE public.messages TO visitor;
-
--- Name: COLUMN messages.status; Type: ACL; Schema: public; Owner: neurant_owner
-
-GRANT SELECT(status) ON TABLE public.messages TO visitor;
-
--- Name: COLUMN messages.knowledge_sources; Type: ACL; Schema: public; Owner: neurant_owner
-
-GRANT SELECT(knowledge_sources) ON TABLE public.messages TO visitor;
-
--- Name: COLUMN messages.created_at; Type: ACL; Schema: public; Owner: neurant_owner
-
-GRANT SELECT(created_at) ON TABLE public.messages TO visitor;
+GRANT UPDATE(search) ON TABLE public.message_search TO neurant_router;
 
 -- Name: TABLE notes; Type: ACL; Schema: public; Owner: neurant_owner
 
@@ -8953,7 +11703,7 @@ GRANT SELECT(wanted_seq) ON TABLE public.reply_requests TO visitor;
 -- Name: TABLE system_metrics; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT SELECT ON TABLE public.system_metrics TO authenticated;
-GRANT INSERT ON TABLE public.system_metrics TO neurant_router;
+GRANT SELECT,INSERT,DELETE ON TABLE public.system_metrics TO neurant_router;
 
 -- Name: TABLE usage_slots; Type: ACL; Schema: public; Owner: neurant_owner
 
