@@ -14,7 +14,7 @@ LOCK = MIGRATIONS.parent / "migrations.lock"
 
 
 class ChangedMigration(Exception):
-    """A migration in the lock differs, is gone, or a new one is older than it. Says what to do."""
+    """A migration in the lock differs or is gone. Says which, and what to do."""
 
 
 def note_new_migrations(folder: Path = MIGRATIONS, lock: Path = LOCK) -> list[str]:
@@ -40,8 +40,6 @@ def check_migrations(folder: Path = MIGRATIONS, lock: Path = LOCK) -> list[str]:
         if name not in present or _digest(folder / name) != digest
     ]
     new = sorted(present - locked.keys())
-    newest = max(locked, default="")
-    wrong += [f"{name} is older than {newest}, which is merged" for name in new if name < newest]
     if wrong:
         raise ChangedMigration(
             "\n".join(wrong)

@@ -251,9 +251,5 @@ alter function private.search_conversations(text) owner to neurant_router;
 alter function private.drain_message_changes(integer) owner to neurant_router;
 
 reset role;
--- What was there before the log was: found at once, by reading it, and drained by the worker.
-insert into public.message_changes
-  (company_id, message_id, conversation_id, chatbot_id, message_created_at)
-select m.company_id, m.id, m.conversation_id, m.chatbot_id, m.created_at from public.messages m;
 
 -- migrate:down

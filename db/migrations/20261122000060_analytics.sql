@@ -250,10 +250,7 @@ create trigger mark_edited_queries
 create trigger mark_all_days after update of timezone on public.companies
   for each row when (old.timezone <> new.timezone) execute function private.mark_all_days();
 
--- The days on which a conversation began and ended are found by these.
-create index conversations_started_idx on public.conversations (company_id, started_at);
-create index conversations_ended_idx on public.conversations (company_id, ended_at)
-  where ended_at is not null;
+-- The days on which a takeover began and ended, and those of a reaction, are found by these.
 create index hitl_sessions_opened_idx on public.hitl_sessions (company_id, opened_at);
 create index hitl_sessions_ended_idx on public.hitl_sessions (company_id, ended_at)
   where ended_at is not null;
@@ -271,17 +268,4 @@ alter function private.mark_moment_edit() owner to neurant_router;
 alter function private.mark_all_days() owner to neurant_router;
 
 reset role;
-
--- What happened before there were marks: as the migrating login, since the owner sees no rows.
-insert into public.analytics_dirty (company_id, moment)
-select distinct f.company_id, date_bin('15 minutes', f.moment, '2000-01-01 00:00:00+00')
-from (
-  select m.company_id, m.created_at as moment from public.messages m
-  union all select c.company_id, c.started_at from public.conversations c
-  union all select c.company_id, c.ended_at from public.conversations c
-  union all select s.company_id, s.opened_at from public.hitl_sessions s
-  union all select s.company_id, s.ended_at from public.hitl_sessions s
-  union all select r.company_id, r.created_at from public.message_reactions r
-  union all select q.company_id, q.created_at from public.knowledge_queries q) f
-where f.moment is not null;
 -- migrate:down

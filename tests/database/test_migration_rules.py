@@ -58,6 +58,7 @@ def test_what_would_touch_no_row_is_refused(statement: str) -> None:
         "create table public.things (company_id uuid references public.companies (id))",
         "alter table public.users add foreign key (x) references public.chatbots not valid",
         "alter table public.users add column x uuid references public.plans",
+        "alter table public.users validate constraint users_role_check",
     ],
 )
 def test_what_only_defines_is_not(statement: str) -> None:
@@ -120,13 +121,6 @@ def test_a_new_migration_is_noted_once_and_moves_no_other_line(copied: tuple[Pat
     assert note_new_migrations(folder, lock) == ["29990101000000_new.sql"]
     assert lock.read_text("utf-8").startswith(before)
     assert note_new_migrations(folder, lock) == []
-
-
-def test_a_migration_older_than_a_merged_one_is_refused(copied: tuple[Path, Path]) -> None:
-    folder, lock = copied
-    (folder / "20000101000000_late.sql").write_text(HEAD)
-    with pytest.raises(ChangedMigration, match=r"20000101000000_late\.sql is older"):
-        check_migrations(folder, lock)
 
 
 def test_a_backfill_touches_every_companys_rows_and_as_the_owner_none(

@@ -22,8 +22,11 @@ RELEASED = Path(__file__).parent / "released"
 FIRST_RELEASE = "20261122000012"
 FILES = sorted(path.name for path in MIGRATIONS.glob("*.sql"))
 VERSIONS = [version for name in FILES if (version := name.split("_")[0]) >= FIRST_RELEASE]
-# What a migration computes anew for rows that are already there: never what a person wrote.
-RECOMPUTED = {"updated_at"}
+RELEASES = sorted(path.stem for path in RELEASED.glob("*.sql"))
+# What a migration counts anew for rows that are already there: never what a person wrote.
+RECOUNTED = {
+    "updated_at", "current_chatbot_count", "current_user_count", "current_integration_count",
+}  # fmt: skip
 
 Rows = dict[str, dict[str, dict[str, object]]]
 Database = Callable[[], str]
@@ -124,14 +127,15 @@ def test_every_released_version_becomes_this_one_with_its_rows(
         for key, row in rows.items():
             kept = after[table][key]
             changed = {c for c, value in row.items() if c in kept and kept[c] != value}
-            assert changed <= RECOMPUTED, f"{table} {key}"
+            assert changed <= RECOUNTED, f"{table} {key}"
 
 
+@pytest.mark.parametrize("version", RELEASES)
 def test_every_table_of_a_release_holds_a_row_of_each_company(
-    server: RunningServer, states: dict[str, str]
+    server: RunningServer, states: dict[str, str], version: str
 ) -> None:
-    """Else the test above would show nothing of it. A release that brings a table brings its rows."""
-    url = url_of(server, states[VERSIONS[-1]])
+    """Else the test above would show nothing of it."""
+    url = url_of(server, states[version])
     with psycopg.connect(url) as db:
         companies = {str(row[0]) for row in db.execute("select id from companies").fetchall()}
     assert len(companies) == 2
@@ -142,4 +146,4 @@ def test_every_table_of_a_release_holds_a_row_of_each_company(
         if not rows or any("company_id" in row for row in rows.values())
         if {row.get("company_id") for row in rows.values()} != companies
     }
-    assert not lacking, f"put rows into tests/database/released/{VERSIONS[-1]}.sql"
+    assert not lacking, f"put rows into tests/database/released/{version}.sql"

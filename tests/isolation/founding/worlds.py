@@ -147,8 +147,9 @@ def world(url: str, *, is_ours: bool) -> Iterator[World]:
         try:
             columns: dict[str, set[str]] = {}
             for table, column in db.execute(
-                "select table_name, column_name from information_schema.columns"
-                " where table_schema = 'public' and is_generated = 'NEVER'"
+                "select c.relname, a.attname from pg_class c join pg_attribute a on a.attrelid = c.oid"
+                " where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p')"
+                " and a.attnum > 0 and not a.attisdropped and a.attgenerated = ''"
             ).fetchall():
                 columns.setdefault(table, set()).add(column)
             made = World(db, is_ours, columns, None, None)  # type: ignore[arg-type]
