@@ -1,0 +1,99 @@
+"""What must be true: who may do what on which rows (``tables.toml``), and on which columns
+(``grants.txt``); who may call which function (``functions.txt``)."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from neurant.database.verify.exceptions import VISITED
+from neurant.database.verify.principals import KEYS, STAFF, Principal
+from neurant.database.verify.rows import OTHER, OWN, STRANDS
+
+FOLDER = Path(__file__).parent
+OPERATIONS = ("select", "insert", "update", "delete")
+GROUPS: Mapping[str, tuple[str, ...]] = {
+    "people": STAFF,
+    "staff": (*STAFF, *KEYS),
+    "leads": (*STAFF[:3], *KEYS),
+    "lead_people": STAFF[:3],
+    "managers": (*STAFF[:2], KEYS[0]),
+    "manager_people": STAFF[:2],
+    "keys": KEYS,
+}
+_PERSON = {strand.name: strand.person for strand in STRANDS}
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """Of one table: scope by (operation, principal). ``platform``: no company owns its rows."""
+
+    scopes: Mapping[tuple[str, str], str]
+    platform: bool = False
+
+    def scope(self, operation: str, principal: str) -> str:
+        """``none`` unless somebody is named."""
+        return self.scopes.get((operation, principal), "none")
+
+
+@lru_cache(maxsize=1)
+def tables() -> Mapping[str, Expectation]:
+    """The committed expectations by table."""
+    written = tomllib.loads((FOLDER / "tables.toml").read_text("utf-8"))
+    return {name: _expectation(entry) for name, entry in written.items()}
+
+
+def _expectation(entry: Mapping[str, object]) -> Expectation:
+    scopes = {}
+    for operation in OPERATIONS:
+        for part in filter(None, str(entry.get(operation, "")).split(",")):
+            who, _, scope = part.partition(":")
+            for name in GROUPS.get(who.strip(), (who.strip(),)):
+                scopes[operation, name] = scope.strip()
+    return Expectation(scopes, bool(entry.get("platform", False)))
+
+
+def reach(scope: str, principal: Principal, tags: frozenset[str]) -> frozenset[str]:
+    """The rows (by the name of their strand, person or company) that a scope is about."""
+    return frozenset().union(*(_reach(one.strip(), principal, tags) for one in scope.split("+")))
+
+
+def _reach(scope: str, principal: Principal, tags: frozenset[str]) -> frozenset[str]:
+    own = frozenset(tag for tag in tags if not tag.startswith(OTHER))
+    named = {
+        "none": frozenset[str](),
+        "all": tags,
+        "company": own,
+        "bots": frozenset({"operador"}),
+        "conversations": frozenset({"operador", "lent"}),
+        "shared": frozenset({"former"}),
+        "visit": frozenset({VISITED}),
+        "self": frozenset(tag for tag in own if _PERSON.get(tag, tag) == principal.person),
+        OWN: own,
+    }
+    return named.get(scope, frozenset({scope})) & tags
+
+
+@lru_cache(maxsize=1)
+def grants() -> Mapping[tuple[str, str, str], frozenset[str]]:
+    """The committed grants: columns by (table, role, operation)."""
+    found: dict[tuple[str, str, str], frozenset[str]] = {}
+    for line in (FOLDER / "grants.txt").read_text("utf-8").splitlines():
+        if line and not line.startswith("#"):
+            table, role, operation, columns = line.split(maxsplit=3)
+            found[table, role, operation] = frozenset(columns.split(","))
+    return found
+
+
+@lru_cache(maxsize=1)
+def functions() -> Mapping[str, frozenset[str]]:
+    """The committed list: who may execute each function, by signature."""
+    found: dict[str, frozenset[str]] = {}
+    for line in (FOLDER / "functions.txt").read_text("utf-8").splitlines():
+        if line and not line.startswith("#"):
+            signature, _, rest = line.partition(" | ")
+            found[signature] = frozenset(rest.rpartition(" | ")[2].split())
+    return found
