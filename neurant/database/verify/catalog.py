@@ -51,6 +51,15 @@ class Unique:
     predicate: str | None
 
 
+@dataclass(frozen=True)
+class Trigger:
+    """A trigger of ours and how the catalog writes it down; ``enabled`` as in pg_trigger."""
+
+    name: str
+    definition: str
+    enabled: str
+
+
 @dataclass
 class Table:
     """A table or view. ``company`` is the column that says whose a row is; None: the platform's."""
@@ -61,6 +70,7 @@ class Table:
     keys: list[ForeignKey] = field(default_factory=list)
     uniques: list[Unique] = field(default_factory=list)
     checks: list[tuple[tuple[str, ...], str]] = field(default_factory=list)
+    triggers: list[Trigger] = field(default_factory=list)
     grants: dict[tuple[str, str], frozenset[str]] = field(default_factory=dict)
 
     @property
@@ -164,6 +174,13 @@ from pg_index i join pg_class x on x.oid = i.indexrelid
 where i.indrelid = any (%(oids)s) and i.indisunique
 order by x.relname
 """
+_TRIGGERS: LiteralString = """
+select t.tgrelid as oid, t.tgname as name, pg_get_triggerdef(t.oid) as definition,
+  t.tgenabled::text as enabled
+from pg_trigger t
+where t.tgrelid = any (%(oids)s) and not t.tgisinternal
+order by t.tgname
+"""
 _GRANTS: LiteralString = """
 select oid, grantee, operation, array_agg(distinct column_name) as columns
 from (
@@ -228,6 +245,8 @@ def read_catalog(connection: Connection) -> Catalog:
             table.uniques.append(Unique(**{**row, "columns": tuple(row["columns"])}))
         for row in rows(_CONSTRAINTS, oids=known):
             _add_constraint(tables, row)
+        for row in rows(_TRIGGERS, oids=known):
+            tables[row.pop("oid")].triggers.append(Trigger(**row))
         for row in rows(_GRANTS, oids=known):
             granted = tables[row["oid"]].grants
             granted[row["grantee"], row["operation"]] = frozenset(row["columns"])

@@ -1,14 +1,17 @@
 """What must be true: who may do what on which rows (``tables.toml``), and on which columns
-(``grants.txt``); who may call which function (``functions.txt``)."""
+(``grants.txt``); who may call which function (``functions.txt``); which references, unique indexes
+and triggers stand (``constraints.txt``)."""
 
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
+from neurant.database.verify.catalog import ForeignKey, Unique
 from neurant.database.verify.exceptions import VISITED
 from neurant.database.verify.principals import KEYS, STAFF, Principal
 from neurant.database.verify.rows import OTHER, OWN, STRANDS
@@ -81,19 +84,56 @@ def _reach(scope: str, principal: Principal, tags: frozenset[str]) -> frozenset[
 def grants() -> Mapping[tuple[str, str, str], frozenset[str]]:
     """The committed grants: columns by (table, role, operation)."""
     found: dict[tuple[str, str, str], frozenset[str]] = {}
-    for line in (FOLDER / "grants.txt").read_text("utf-8").splitlines():
-        if line and not line.startswith("#"):
-            table, role, operation, columns = line.split(maxsplit=3)
-            found[table, role, operation] = frozenset(columns.split(","))
+    for line in _lines("grants.txt"):
+        table, role, operation, columns = line.split(maxsplit=3)
+        found[table, role, operation] = frozenset(columns.split(","))
     return found
+
+
+@dataclass(frozen=True)
+class Constraints:
+    """Of one table, as committed."""
+
+    references: list[ForeignKey] = field(default_factory=list)
+    uniques: list[Unique] = field(default_factory=list)
+    triggers: list[str] = field(default_factory=list)
+
+
+@lru_cache(maxsize=1)
+def constraints() -> Mapping[str, Constraints]:
+    """The committed references, unique indexes and triggers by table."""
+    found: dict[str, Constraints] = defaultdict(Constraints)
+    for line in _lines("constraints.txt"):
+        table, kind, name, rest = line.split(maxsplit=3)
+        if kind == "reference":
+            columns, _, target = rest.partition(" -> ")
+            there, _, target_columns = target.partition(" ")
+            key = ForeignKey(name, table, _words(columns), there, _words(target_columns))
+            found[table].references.append(key)
+        elif kind == "trigger":
+            found[table].triggers.append(name)
+        elif not rest.startswith("(expression)"):
+            columns, _, predicate = rest.partition(" where ")
+            unique = Unique(name, _words(columns), kind == "primary", predicate or None)
+            found[table].uniques.append(unique)
+    return found
+
+
+def _words(columns: str) -> tuple[str, ...]:
+    return tuple(columns.split(","))
+
+
+def _lines(name: str) -> Iterator[str]:
+    for line in (FOLDER / name).read_text("utf-8").splitlines():
+        if line and not line.startswith("#"):
+            yield line
 
 
 @lru_cache(maxsize=1)
 def functions() -> Mapping[str, frozenset[str]]:
     """The committed list: who may execute each function, by signature."""
     found: dict[str, frozenset[str]] = {}
-    for line in (FOLDER / "functions.txt").read_text("utf-8").splitlines():
-        if line and not line.startswith("#"):
-            signature, _, rest = line.partition(" | ")
-            found[signature] = frozenset(rest.rpartition(" | ")[2].split())
+    for line in _lines("functions.txt"):
+        signature, _, rest = line.partition(" | ")
+        found[signature] = frozenset(rest.rpartition("|")[2].split())
     return found

@@ -30,12 +30,16 @@ class Identity:
 
 @dataclass(frozen=True)
 class Probe:
-    """A statement; ``fetch``: it gives one JSON value. ``before`` runs as the administrator."""
+    """A statement; ``fetch``: it gives one JSON value.
+
+    ``before`` and ``after`` run as the administrator; the value of ``after`` is then the outcome's.
+    """
 
     identity: Identity
     statement: sql.Composed
     fetch: bool = False
     before: tuple[sql.Composed, ...] = ()
+    after: sql.Composed | None = None
 
 
 @dataclass(frozen=True)
@@ -99,6 +103,11 @@ begin
         v_value := to_jsonb(v_count);
       end if;
       set constraints all immediate;
+      if v_probe ->> 'after' is not null then
+        reset session authorization;
+        reset role;
+        execute v_probe ->> 'after' into v_value;
+      end if;
       raise exception using errcode = 'NV000';
     exception when others then
       get stacked diagnostics v_state = returned_sqlstate, v_message = message_text,
@@ -125,6 +134,7 @@ def try_all(connection: Connection, probes: Sequence[Probe]) -> list[Outcome]:
             "login": probe.identity.login,
             "statement": probe.statement.as_string(connection),
             "fetch": probe.fetch,
+            "after": probe.after.as_string(connection) if probe.after else None,
             "before": [one.as_string(connection) for one in probe.before],
         }
         for probe in probes

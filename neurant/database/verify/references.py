@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from psycopg import sql
 
-from neurant.database.verify import exceptions
+from neurant.database.verify import exceptions, expectations
 from neurant.database.verify.catalog import Connection, ForeignKey, Table, Unique, quoted
 from neurant.database.verify.checks import Check, Verdict
 from neurant.database.verify.probe import Identity, Outcome, Probe
@@ -22,7 +22,9 @@ def reference_checks(world: World, table: Table) -> Iterator[Check]:
     row = world.rows[table.name].get(_FROM)
     if row is None:
         return
-    for key in table.keys:
+    for key in expectations.constraints()[table.name].references:
+        if key.target not in world.catalog.tables:
+            continue
         target = world.catalog.tables[key.target]
         columns = [name for name in key.columns if name != table.company]
         foreign = _foreign_row(world, key)
@@ -79,7 +81,7 @@ def unique_checks(connection: Connection, world: World, table: Table) -> Iterato
     if row is None:
         return
     who = exceptions.writer(world, table.name, strand) if strand else None
-    for unique in table.uniques:
+    for unique in expectations.constraints()[table.name].uniques:
         if not unique.columns or set(table.key) <= set(unique.columns):
             continue  # an expression's; or no more than the primary key says
         probe = Probe(

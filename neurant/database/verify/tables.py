@@ -12,9 +12,9 @@ from neurant.database.verify import expectations
 from neurant.database.verify.catalog import Column, Connection, Table
 from neurant.database.verify.checks import Check, Judge, Verdict, refused
 from neurant.database.verify.principals import Principal, Stranger
-from neurant.database.verify.probe import Outcome, Probe
+from neurant.database.verify.probe import Identity, Outcome, Probe
 from neurant.database.verify.references import exactly
-from neurant.database.verify.rows import OTHER, STRANDS, Row, Strand, World, compose, insert
+from neurant.database.verify.rows import OTHER, OWN, STRANDS, Row, Strand, World, compose, insert
 
 _AREA = "rows"
 
@@ -162,6 +162,57 @@ def _no_grant_check(scene: Scene, operation: str) -> Check:
 
     probe = Probe(scene.principal.identity, statement)
     return _check(scene, operation, "all rows", _names(expected), probe, judge)
+
+
+def sweep_checks(scene: Scene) -> Iterator[Check]:
+    """UPDATE and DELETE without WHERE, which no select policy holds back: the own rows at most."""
+    table, identity = scene.table, scene.principal.identity
+    if identity.role not in ("authenticated", "visitor", "neurant_worker"):
+        return
+    own = sql.SQL("select to_jsonb(count(*)) from {} where {} = {}").format(
+        table.sql, sql.Identifier(table.company or ""), sql.Literal(scene.world.companies[OWN])
+    )
+    for operation in ("update", "delete"):
+        changes = scene.columns(operation)
+        if not changes:
+            continue
+        statement = sql.SQL("delete from {}").format(table.sql)
+        if operation == "update":
+            statement = sql.SQL("update {} set {}").format(table.sql, _harmless(scene, changes))
+        reach = scene.expected(operation)
+        probes = (Probe(identity, statement), Probe(Identity("none"), own, fetch=True))
+        yield Check(
+            _AREA, scene.principal.name, table.name, operation, "without WHERE",
+            f"own rows only, {_names(reach)}", probes, _at_most(scene, reach),
+        )  # fmt: skip
+
+
+def _at_most(scene: Scene, reach: frozenset[str]) -> Judge:
+    made = sum(not tag.startswith(OTHER) for tag in scene.rows)
+
+    def judge(outcomes: Sequence[Outcome]) -> Verdict:
+        changed, own = outcomes
+        if changed.state is not None:
+            # A row that others hang on: it was reached, so it must have been one of the own.
+            return changed.told, changed.denied or (changed.state == "23503" and bool(reach))
+        limit = len(reach) if own.value == made else own.value if reach else 0
+        return f"{changed.value} rows", changed.value <= limit
+
+    return judge
+
+
+def _harmless(scene: Scene, names: list[str]) -> sql.Composable:
+    """A change that any number of rows can take."""
+    unique = {name for one in scene.table.uniques for name in one.columns}
+    linked = {name for key in scene.table.keys for name in key.columns}
+    columns = [scene.table.columns[name] for name in names if name not in unique | linked]
+    columns.sort(key=lambda column: (column.filled != "default", column.required))
+    column = columns[0] if columns else scene.table.columns[names[0]]
+    name = sql.Identifier(column.name)
+    if column.filled == "default" or not column.required:
+        return sql.SQL("{} = default").format(name)
+    value = next(iter(scene.rows.values()))[column.name]
+    return sql.SQL("{} = {}").format(name, _literal(value, scene, column.name))
 
 
 def stranger_checks(scene: Scene, stranger: Stranger) -> Iterator[Check]:
