@@ -193,8 +193,9 @@ def _at_most(scene: Scene, reach: frozenset[str]) -> Judge:
     def judge(outcomes: Sequence[Outcome]) -> Verdict:
         changed, own = outcomes
         if changed.state is not None:
-            # A row that others hang on: it was reached, so it must have been one of the own.
-            return changed.told, changed.denied or (changed.state == "23503" and bool(reach))
+            # Refused although there are own rows: it reached for others', and the check stopped it.
+            # A row that others hang on (23503) was reached, so it must have been one of the own.
+            return changed.told, changed.state == "23503" if reach else changed.denied
         limit = len(reach) if own.value == made else own.value if reach else 0
         return f"{changed.value} rows", changed.value <= limit
 
