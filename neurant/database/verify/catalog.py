@@ -72,6 +72,7 @@ class Table:
     checks: list[tuple[tuple[str, ...], str]] = field(default_factory=list)
     triggers: list[Trigger] = field(default_factory=list)
     grants: dict[tuple[str, str], frozenset[str]] = field(default_factory=dict)
+    whole: set[tuple[str, str]] = field(default_factory=set)  # granted on the table, not by column
 
     @property
     def company(self) -> str | None:
@@ -182,17 +183,18 @@ where t.tgrelid = any (%(oids)s) and not t.tgisinternal
 order by t.tgname
 """
 _GRANTS: LiteralString = """
-select oid, grantee, operation, array_agg(distinct column_name) as columns
+select oid, grantee, operation, bool_or(whole) as whole,
+  array_agg(distinct column_name) as columns
 from (
   select c.oid, coalesce(r.rolname, 'public')::text as grantee,
-    lower(x.privilege_type) as operation, a.attname::text as column_name
+    lower(x.privilege_type) as operation, a.attname::text as column_name, true as whole
   from pg_class c
   cross join lateral aclexplode(c.relacl) x
   left join pg_roles r on r.oid = x.grantee
   join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
   where c.oid = any (%(oids)s) and x.grantee <> c.relowner
   union all
-  select c.oid, coalesce(r.rolname, 'public')::text, lower(x.privilege_type), a.attname::text
+  select c.oid, coalesce(r.rolname, 'public')::text, lower(x.privilege_type), a.attname::text, false
   from pg_class c
   join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
   cross join lateral aclexplode(a.attacl) x
@@ -248,8 +250,10 @@ def read_catalog(connection: Connection) -> Catalog:
         for row in rows(_TRIGGERS, oids=known):
             tables[row.pop("oid")].triggers.append(Trigger(**row))
         for row in rows(_GRANTS, oids=known):
-            granted = tables[row["oid"]].grants
-            granted[row["grantee"], row["operation"]] = frozenset(row["columns"])
+            table, right = tables[row["oid"]], (row["grantee"], row["operation"])
+            table.grants[right] = frozenset(row["columns"])
+            if row["whole"]:
+                table.whole.add(right)
         functions = [
             Function(
                 arguments=tuple(zip(row.pop("names") or [], row.pop("types"), strict=False)),

@@ -82,7 +82,7 @@ def _reach(scope: str, principal: Principal, tags: frozenset[str]) -> frozenset[
 
 @lru_cache(maxsize=1)
 def grants() -> Mapping[tuple[str, str, str], frozenset[str]]:
-    """The committed grants: columns by (table, role, operation)."""
+    """The committed grants: columns (or ``*``) by (table, role, operation)."""
     found: dict[tuple[str, str, str], frozenset[str]] = {}
     for line in _lines("grants.txt"):
         table, role, operation, columns = line.split(maxsplit=3)

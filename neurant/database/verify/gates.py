@@ -24,7 +24,7 @@ GLOBAL_UNIQUES = frozenset(
     }
 )
 # Each query gives the names of what breaks the rule; none is right.
-_RULES: dict[str, LiteralString] = {
+RULES: dict[str, LiteralString] = {
     "row security is enabled and forced": """
         select c.oid::regclass::text from pg_class c
         where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p')
@@ -134,7 +134,7 @@ _COMPANY = "({} = ( SELECT private.company_id() AS company_id))"
 
 def gate_cells(connection: Connection, catalog: Catalog) -> Iterator[Cell]:
     """One cell per rule and per committed list."""
-    for rule, query in _RULES.items():
+    for rule, query in RULES.items():
         broken = [str(row[0]) for row in connection.execute(query).fetchall()]
         yield _cell(rule, broken)
     yield _cell("a policy of the served holds to the company", _open_policies(connection))

@@ -6,7 +6,11 @@ from typing import Any
 
 from tests.isolation.founding.registry import defect
 from tests.isolation.founding.worlds import (
-    Company, World, add_conversation, add_document, document,
+    Company,
+    World,
+    add_conversation,
+    add_document,
+    document,
 )  # fmt: skip
 
 REFUSED = "InsufficientPrivilege"
