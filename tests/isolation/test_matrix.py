@@ -136,7 +136,7 @@ BREAKS = {
     "create view public.peek as select * from public.users": "public.peek",
     "create function private.backdoor() returns integer language sql as 'select 1'": "private.backdoor()",
     "grant select on public.company_keys to visitor": "public.company_keys",
-    "alter function private.user_id() security invoker": "private.user_id()",
+    "alter function private.take_conversation(uuid, boolean) security invoker": "private.take_conversation",
 }
 
 

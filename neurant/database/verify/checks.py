@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from neurant.database.verify.catalog import Connection
 from neurant.database.verify.probe import Outcome, Probe, try_all
 
-_BATCH = 2000
+_BATCH = 300  # small enough to stop soon where much is broken
 
 
 @dataclass(frozen=True)
