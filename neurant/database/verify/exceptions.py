@@ -77,6 +77,7 @@ _VALUES: dict[str, Values] = {
         "sender_type": "bot",
         "sender_id": OMITTED,
     },
+    "public.usage_slots": lambda w, s: {"slot": w.serial() % 64},
     "public.visitor_sessions": lambda w, s: {"expires_at": _FAR},
     "public.login_sessions": lambda w, s: {"expires_at": _FAR},
     "public.documents": lambda w, s: {"processing_status": "completed", "file_size_bytes": 1},
@@ -97,7 +98,10 @@ _VALUES: dict[str, Values] = {
     },
 }
 # Made after another table although no foreign key says so.
-AFTER = {"public.conversations": {"public.visitor_sessions"}}
+AFTER = {
+    "public.conversations": {"public.visitor_sessions"},
+    "public.messages": {"public.usage_slots"},  # or its trigger makes the first slot
+}
 # Their triggers ask who writes: rows are made as the strand's person, the visitor's as the visitor.
 _WRITTEN_BY_A_PERSON = {"public.notes", "public.message_reactions"}
 VISITED = "colleague"  # the strand whose end user is the visitor of the matrix

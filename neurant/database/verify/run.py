@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from psycopg.types.string import TextLoader
+
 from neurant.database.verify import expectations
 from neurant.database.verify.catalog import Catalog, Connection, read_catalog
 from neurant.database.verify.checks import Cell, Check, run
@@ -35,6 +37,8 @@ def prepare(connection: Connection, *, thorough: bool = False) -> Matrix:
     ``thorough`` also tries UPDATE and DELETE without WHERE. Where a policy is broken that reaches
     every company's rows (and locks them until it is undone), so it is not for live databases.
     """
+    for name in ("timestamptz", "timestamp", "date"):  # Python knows no infinity
+        connection.adapters.register_loader(name, TextLoader)
     row = connection.execute(
         "select rolsuper from pg_roles where rolname = session_user"
     ).fetchone()

@@ -39,7 +39,13 @@ _OTHERS: dict[str, tuple[Maker, ...]] = {
     "date": (lambda n: f"{2000 + n % 90}-01-{1 + n % 28:02}",),
     "extensions.vector": (lambda n: None,),
 }
-_NUMBERS: tuple[Maker, ...] = (lambda n: n, lambda n: 1, lambda n: 0, lambda n: -1)
+_NUMBERS: tuple[Maker, ...] = (
+    lambda n: n,
+    lambda n: 1 + n % 7,
+    lambda n: 1,
+    lambda n: 0,
+    lambda n: -1,
+)
 
 
 def makers(column: Column) -> tuple[Maker, ...]:
@@ -70,8 +76,12 @@ def find_maker(connection: Connection, table: Table, column: Column) -> Maker:
         + [sql.SQL("length({}::text) <= {}").format(name, column.length or 10**6)]
     )
     for maker in found:
-        asked = sql.SQL("select {} from (select {}::{} as {}) candidate").format(
-            fits, sql.Literal(maker(7)), quoted(column.type), sql.Identifier(column.name)
+        asked = sql.SQL("select bool_and({}) from (values ({}::{}), ({})) candidate ({})").format(
+            fits,
+            sql.Literal(maker(7)),
+            quoted(column.type),
+            sql.Literal(maker(5000)),
+            name,
         )
         try:
             with connection.transaction():
