@@ -42,7 +42,7 @@ test: lint
 soak: develop
 	.venv/bin/python -m pytest -m soak -s
 
-# COUNT=100 for a part of them.
+# 500 of them; COUNT=100 for fewer, COUNT=0 for all.
 mutate: develop
 	@.venv/bin/python -m tests.isolation.mutate $(COUNT)
 

@@ -114,6 +114,32 @@ def call_checks(
     )
 
 
+def plain_call_checks(
+    world: World, function: Function, principals: Sequence[Principal], *, thorough: bool
+) -> Iterator[Check]:
+    """Whoever may call a function gets an answer from it, and not that a table is closed to it.
+
+    What the logins call looks at every company, and may lock rows: only where ``thorough``.
+    """
+    everybody = {"authenticated": "owner", "visitor": "visitor", "neurant_worker": "worker"}
+    if thorough:
+        everybody |= {"neurant_app": "app_login", "neurant_jobs": "jobs_login"}
+    if function.trigger or not function.name.startswith("private."):
+        return
+    for role, name in everybody.items():
+        caller = next((one for one in principals if one.name == name), None)
+        if role in function.execute and caller is not None:
+            yield Check(
+                "functions", name, function.signature, "call", "plainly", "an answer",
+                (_call(world, function, caller, {}),), _answered,
+            )  # fmt: skip
+
+
+def _answered(outcomes: Sequence[Outcome]) -> Verdict:
+    [outcome] = outcomes
+    return outcome.told, not outcome.message.startswith("permission denied")
+
+
 def _unclear(function: Function, name: str) -> Check:
     def judge(outcomes: Sequence[Outcome]) -> Verdict:
         return f"what does {name} name? say it in functions.py", False

@@ -11,7 +11,7 @@ from neurant.database.verify import expectations
 from neurant.database.verify.catalog import Catalog, Connection, read_catalog
 from neurant.database.verify.checks import Cell, Check, run
 from neurant.database.verify.effects import effect_checks, untold
-from neurant.database.verify.functions import call_checks
+from neurant.database.verify.functions import call_checks, plain_call_checks
 from neurant.database.verify.gates import gate_cells
 from neurant.database.verify.plans import plan_cells
 from neurant.database.verify.principals import principals, strangers
@@ -93,6 +93,7 @@ def _checks(
         if only is None or function.signature in only:
             yield from execute_checks(function)
             yield from call_checks(world, function, asking)
+            yield from plain_call_checks(world, function, asking, thorough=matrix.thorough)
 
 
 def _completeness(matrix: Matrix, catalog: Catalog) -> Iterator[Cell]:
