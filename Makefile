@@ -10,14 +10,15 @@ LOCK = .venv/bin/uv pip compile pyproject.toml --universal --python-version 3.11
 # say,<in Spanish>,<in English>: one line, Spanish unless the locale says English
 say = @case "$${LC_ALL:-$${LC_MESSAGES:-$$LANG}}" in en*) echo "$(2)";; *) echo "$(1)";; esac
 
-.PHONY: help setup develop demo test soak schema lint format lock clean
+.PHONY: help setup develop demo test mutate soak schema lint format lock clean
 
 help:
 	@echo "make demo    a complete platform with a sample company, on this machine"
 	@echo "make setup   what the demo needs: .venv, locked dependencies, page assets"
 	@echo "make test    lint and every test"
 	@echo "make lint    ruff and mypy; make format rewrites what ruff can"
-	@echo "make schema  db/schema.sql and db/migrations.lock after a new migration"
+	@echo "make schema  db/schema.sql, migrations.lock, committed rights: after a new migration"
+	@echo "make mutate  break the schema in hundreds of ways: do the tests notice? (10 minutes)"
 	@echo "make soak    the long tests (minutes)"
 	@echo "make lock    newer dependencies into requirements*.lock"
 	@echo "make clean   remove what setup made (never neurant-data)"
@@ -40,6 +41,10 @@ test: lint
 # The long runs: what make test does in short.
 soak: develop
 	.venv/bin/python -m pytest -m soak -s
+
+# 500 of them; COUNT=100 for fewer, COUNT=0 for all.
+mutate: develop
+	@.venv/bin/python -m tests.isolation.mutate $(COUNT)
 
 schema: develop
 	@.venv/bin/python -m scripts.dump_schema

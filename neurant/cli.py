@@ -161,6 +161,30 @@ def migrate(
         typer.echo(_say("up_to_date"))
 
 
+@app.command(help=_say("verify"))
+def verify(
+    url: Annotated[
+        str | None,
+        typer.Argument(help=_say("option.url"), envvar="NEURANT_ADMIN_DATABASE_URL"),
+    ] = None,
+    data_dir: DataDir = None,
+    as_json: Annotated[bool, typer.Option("--json", help=_say("option.json"))] = False,
+) -> None:
+    """Verify the database of this URL, or the embedded one; status 1 if a cell is wrong."""
+    from neurant.database.embedded import connection_urls
+    from neurant.database.verify.command import verify as verify_database
+
+    target = url or connection_urls(_settings(data_dir=data_dir).data_dir).admin
+    report = verify_database(target)
+    if as_json:
+        typer.echo(report.as_json())
+    else:
+        for line in report.lines(language()):
+            typer.echo(line)
+    if report.wrong:
+        raise typer.Exit(1)
+
+
 @db.command("url", help=_say("db_url"))
 def db_url(data_dir: DataDir = None) -> None:
     """Print the superuser's URL, and nothing else, on stdout."""

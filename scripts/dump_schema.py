@@ -19,6 +19,7 @@ import psycopg
 
 from neurant.database.embedded import start_supervised
 from neurant.database.migrate import migrate
+from neurant.database.verify.lists import rewrite as rewrite_lists
 from scripts.migration_lock import ChangedMigration, note_new_migrations
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -94,6 +95,7 @@ def main() -> int:
         try:
             migrate(server.urls.admin)
             SCHEMA.write_text(snapshot(server.urls.admin), "utf-8")
+            rewrite_lists(server.urls.admin)
         finally:
             server.stop()
     finally:

@@ -64,12 +64,24 @@ def urls(server: RunningServer, data_dir: Path) -> Urls:
 @pytest.fixture
 def fresh_database(server: RunningServer) -> Iterator[Callable[[], str]]:
     """Makes an empty database on the session's server; the superuser's URL of it."""
+    yield from databases(server)
+
+
+@pytest.fixture(scope="session")
+def make_database(server: RunningServer) -> Iterator[Callable[[], str]]:
+    """The same, for databases that several tests share."""
+    yield from databases(server)
+
+
+_NUMBERS = itertools.count(1)
+
+
+def databases(server: RunningServer) -> Iterator[Callable[[], str]]:
     admin = server.urls.admin
     made: list[str] = []
-    numbers = itertools.count(1)
 
     def make() -> str:
-        name = f"fresh_{os.getpid()}_{next(numbers)}"
+        name = f"fresh_{os.getpid()}_{next(_NUMBERS)}"
         with psycopg.connect(admin, autocommit=True) as connection:
             connection.execute(
                 sql.SQL("create database {} template template0").format(sql.Identifier(name))

@@ -1,139 +1,107 @@
-"""What must hold for every table, policy and function: read from the catalog, so that a new one counts."""
+"""What must hold for every table, policy and function: read from the catalog, so that a new one counts.
+
+The rules are the product's (``neurant/database/verify/gates.py``): ``neurant verify`` tells them too.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Iterator
 
 import psycopg
 import pytest
 
-from neurant.database.embedded import Urls
-
-GLOBAL_UNIQUES = {
-    "api_keys_key_digest_key",
-    "channel_accounts_routing_id_key",
-    "companies_slug_key",
-    "login_sessions_token_digest_key",
-    "user_invitations_token_digest_key",
-    "visitor_sessions_token_digest_key",
-}
-PLATFORM_TABLES = ["chatbot_templates", "embedding_models", "plans"]
+from neurant.database.verify.gates import RULES
+from neurant.database.verify.run import Matrix, gates
+from tests.isolation.proving_ground import prepared
 
 
-@pytest.fixture
-def db(urls: Urls):
-    with psycopg.connect(urls.admin) as connection:
-        yield connection
+@pytest.fixture(scope="module")
+def matrix(make_database: Callable[[], str]) -> Iterator[Matrix]:
+    yield from prepared(make_database())
 
 
-def names(db: psycopg.Connection, query: str, params: tuple[object, ...] = ()) -> list[str]:
-    return [row[0] for row in db.execute(query, params or None).fetchall()]
+def test_every_rule_of_the_catalog_holds(matrix: Matrix) -> None:
+    """A list that differs: `python -m neurant.database.verify.lists URL`, and read what changed."""
+    told = [cell for cell in gates(matrix) if cell.area == "gates"]
+    assert len(told) >= len(RULES)
+    assert {cell.object: cell.found for cell in told if not cell.ok} == {}
 
 
-def test_every_table_enables_and_forces_row_security_and_has_policies(
-    db: psycopg.Connection,
-) -> None:
-    assert not names(
-        db,
-        "select c.relname from pg_class c where c.relnamespace = 'public'::regnamespace"
-        " and c.relkind in ('r', 'p') and not (c.relrowsecurity and c.relforcerowsecurity"
-        " and exists (select from pg_policy p where p.polrelid = c.oid))",
-    )
+def test_no_policy_calls_a_function_once_per_row_whoever_reads(matrix: Matrix) -> None:
+    plans = [cell for cell in gates(matrix) if cell.area == "plans"]
+    assert {cell.principal for cell in plans} >= {
+        "owner",
+        "operador",
+        "visitor",
+        "worker",
+        "router",
+    }
+    assert {cell.object for cell in plans} >= {"public.messages", "public.conversations"}
+    assert [cell for cell in plans if not cell.ok] == []
 
 
-def test_every_policy_is_for_one_command_and_for_named_roles(db: psycopg.Connection) -> None:
-    assert not names(
-        db,
-        "select tablename || '.' || policyname from pg_policies where schemaname = 'public'"
-        " and (cmd = 'ALL' or roles = '{public}' or roles = '{anon}')",
-    )
+@pytest.mark.parametrize(
+    ("broken", "rule"),
+    [
+        ("alter table messages no force row level security", "row security is enabled and forced"),
+        ("create view seen as select 1 as one", "a view shows what its reader may see"),
+        (
+            "create policy everything on notes to authenticated using (true)",
+            "a policy is for one command and for named roles",
+        ),
+        ("drop policy staff_update on documents", "every granted command has a policy"),
+        (
+            "alter policy staff_select on notes using (company_id = (select private.company_id()) or true)",
+            "a policy of the served holds to the company",
+        ),
+        (
+            "alter policy staff_select on notes using (company_id = private.company_id())",
+            "a policy calls our functions once per statement",
+        ),
+        (
+            "alter function private.user_id() reset search_path",
+            "every function of ours pins its search_path",
+        ),
+        (
+            "comment on function private.user_id() is 'Somebody.'",
+            "a definer is the router's and says why",
+        ),
+        ("alter table messages disable trigger number_message", "every trigger is on"),
+        ("drop index messages_sender_idx", "every foreign key has an index"),
+        (
+            "alter table notes add constraint far foreign key (chatbot_id, company_id)"
+            " references chatbots (id, company_id) not valid",
+            "every index is valid and every constraint validated",
+        ),
+        (
+            "create unique index everywhere on notes (content)",
+            "what is unique is so within a company",
+        ),
+        ("grant neurant_worker to neurant_app", "each login becomes only what it must"),
+        ("grant select on outbox to visitor", "grants.txt is what the database has"),
+    ],
+)
+def test_each_rule_notices_what_breaks_it(matrix: Matrix, broken: str, rule: str) -> None:
+    with matrix.connection.transaction(force_rollback=True):
+        matrix.connection.execute("select set_config('search_path', 'public', true)")
+        if "far foreign key" in broken:
+            matrix.connection.execute("create unique index on chatbots (id, company_id)")
+        matrix.connection.execute(broken.encode())
+        noticed = {cell.object for cell in gates(matrix) if not cell.ok}
+    assert rule in noticed
 
 
-def test_no_policy_calls_a_function_per_row(db: psycopg.Connection) -> None:
-    """Each call of ours stands alone in a scalar subquery, which the planner runs once."""
-    policies = db.execute(
-        "select tablename || '.' || policyname, coalesce(qual, '') || ' ' || coalesce(with_check, '')"
-        " from pg_policies where schemaname = 'public'"
-    ).fetchall()
-    assert len(policies) > 50
-    for name, text in policies:
-        assert text.count("private.") == text.count("( SELECT private."), name
+def test_a_plan_with_a_helper_per_row_is_noticed(matrix: Matrix) -> None:
+    with matrix.connection.transaction(force_rollback=True):
+        matrix.connection.execute(
+            "alter policy staff_select on public.notes using (company_id = private.company_id())"
+        )
+        noticed = [cell for cell in gates(matrix) if cell.area == "plans" and not cell.ok]
+    assert {cell.object for cell in noticed} == {"public.notes"}
 
 
-def test_no_query_in_a_function_calls_a_helper_per_row(db: psycopg.Connection) -> None:
-    """A comparison with a bare call runs it for every row that the scan meets."""
-    assert not names(
-        db,
-        r"select p.proname from pg_proc p where p.pronamespace = 'private'::regnamespace"
-        r" and p.prosrc ~ '([^:]=|any \() ?private\.'",
-    )
-
-
-def test_every_definer_is_the_routers_pins_its_search_path_and_says_why(
-    db: psycopg.Connection,
-) -> None:
-    rows = db.execute(
-        "select p.proname, pg_get_userbyid(p.proowner), p.proconfig,"
-        " obj_description(p.oid, 'pg_proc') from pg_proc p"
-        " where p.pronamespace = 'private'::regnamespace and p.prosecdef"
-    ).fetchall()
-    assert len(rows) > 20
-    for name, owner, config, comment in rows:
-        assert owner == "neurant_router", name
-        assert config in (['search_path=""'], ["search_path=jobs, pg_temp"]), name
-        assert "efiner" in (comment or ""), f"{name} does not say why"
-
-
-def test_nothing_of_ours_is_executable_by_everybody(db: psycopg.Connection) -> None:
-    assert not names(
-        db,
-        "select p.proname from pg_proc p where p.pronamespace in ('private'::regnamespace, 'jobs'::regnamespace)"
-        " and has_function_privilege('anon', p.oid, 'execute')",
-    )
-
-
-def test_no_role_that_serves_traffic_bypasses_row_security_or_owns_anything(
-    db: psycopg.Connection,
-) -> None:
-    roles = ["neurant_app", "neurant_jobs", "authenticated", "visitor", "neurant_worker", "anon"]
-    bypassing = "select rolname from pg_roles where rolname in ({}) and (rolbypassrls or rolsuper or rolinherit and rolcanlogin)"
-    listed = ", ".join(f"'{role}'" for role in [*roles, "neurant_router", "neurant_owner"])
-    assert not names(db, bypassing.format(listed))
-    owning = "select c.relname from pg_class c where pg_get_userbyid(c.relowner) in ({})"
-    assert not names(db, owning.format(", ".join(f"'{role}'" for role in roles)))
-
-
-def test_every_foreign_key_between_tenant_tables_carries_the_company(
-    db: psycopg.Connection,
-) -> None:
-    rows = db.execute(
-        "select k.conname, k.conrelid::regclass::text, k.confrelid::regclass::text,"
-        " (select array_agg(a.attname::text) from pg_attribute a where a.attrelid = k.conrelid and a.attnum = any (k.conkey))"
-        " from pg_constraint k where k.contype = 'f' and k.connamespace = 'public'::regnamespace"
-    ).fetchall()
-    assert len(rows) > 25
-    for name, table, target, columns in rows:
-        if target not in ("auth.users", *PLATFORM_TABLES):
-            assert "company_id" in columns, f"{table}.{name} could point into another company"
-
-
-def test_every_foreign_key_has_an_index(db: psycopg.Connection) -> None:
-    assert not names(
-        db,
-        "select k.conrelid::regclass || '.' || k.conname from pg_constraint k"
-        " where k.contype = 'f' and k.connamespace = 'public'::regnamespace and not exists ("
-        "  select from pg_index i where i.indrelid = k.conrelid"
-        "  and (i.indkey::int2[])[0:cardinality(k.conkey) - 1] @> k.conkey"
-        "  or i.indrelid = k.conrelid and (i.indkey::int2[])[0:1] <@ k.conkey and cardinality(k.conkey) > 2)",
-    )
-
-
-def test_only_the_listed_unique_constraints_are_global(db: psycopg.Connection) -> None:
-    found = names(
-        db,
-        "select i.indexrelid::regclass::text from pg_index i join pg_class c on c.oid = i.indrelid"
-        " where c.relnamespace = 'public'::regnamespace and i.indisunique and not i.indisprimary"
-        " and c.relname <> all (%s)"
-        " and not exists (select from pg_attribute a where a.attrelid = c.oid"
-        "  and a.attname = 'company_id' and a.attnum = any (i.indkey))",
-        (PLATFORM_TABLES,),
-    )
-    assert set(found) == GLOBAL_UNIQUES
+def test_nobody_but_a_login_that_bypasses_row_security_verifies(urls: object) -> None:
+    with psycopg.connect(urls.app) as db:  # type: ignore[attr-defined]
+        assert db.execute(
+            "select rolbypassrls from pg_roles where rolname = session_user"
+        ).fetchone() == (False,)

@@ -1,0 +1,1 @@
+"""Proof, on any live database, that companies are kept apart."""

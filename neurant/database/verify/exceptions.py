@@ -1,0 +1,139 @@
+"""Columns for which a plausible value is not enough, and rows that only somebody can write.
+
+Keep this short: what a check constraint or a foreign key says is found without being told here.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from neurant.database.verify.catalog import Table
+from neurant.database.verify.probe import Identity
+
+if TYPE_CHECKING:
+    from neurant.database.verify.rows import Strand, World
+
+OMITTED: Any = object()
+TOKEN = uuid.uuid4()  # of every lease
+_FAR = datetime(2099, 1, 1, tzinfo=UTC)
+_LEASE = {"claim_token": TOKEN, "claimed_until": _FAR}
+_LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
+Values = Callable[["World", "Strand"], dict[str, Any]]
+
+
+def _person(world: World, strand: Strand, name: str) -> Any:
+    return world.people[strand.company, name]["id"]
+
+
+def _channel_account(world: World, strand: Strand) -> dict[str, Any]:
+    # Web needs no secret, and nothing that is said there waits in the outbox.
+    return {"channel": "web"}
+
+
+def _conversation(world: World, strand: Strand) -> dict[str, Any]:
+    session = world.rows["public.visitor_sessions"][strand.name]
+    return {
+        "channel": "web",
+        "end_user_id": str(session["id"]),
+        "assigned_operator_id": OMITTED,  # follows hitl_sessions
+    }
+
+
+def _hitl_session(world: World, strand: Strand) -> dict[str, Any]:
+    common = {"reason": "manual", "taken_at": _LONG_AGO}
+    if strand.name == "lent":
+        operator = _person(world, strand, "operador")
+        return common | {"status": "active", "operator_id": operator, "ended_by": OMITTED}
+    return common | {"status": "resolved", "ended_at": _LONG_AGO}
+
+
+def _chatbot_operator(world: World, strand: Strand) -> dict[str, Any]:
+    serving = strand.name in ("operador", "former")
+    return {
+        "operator_id": _person(world, strand, "operador" if serving else "colleague"),
+        "is_active": strand.name != "former",
+    }
+
+
+def _hitl_transfer(world: World, strand: Strand) -> dict[str, Any]:
+    # To the operador in one strand, else to somebody who is not the one who asks.
+    other = "owner" if strand.person == "colleague" else "colleague"
+    return {"to_user_id": _person(world, strand, "operador" if strand.name == "former" else other)}
+
+
+_KEYS = {"owner": "administrador", "administrador": "administrador"}
+_VALUES: dict[str, Values] = {
+    "public.channel_accounts": _channel_account,
+    "public.conversations": _conversation,
+    "public.hitl_sessions": _hitl_session,
+    "public.chatbot_operators": _chatbot_operator,
+    "public.messages": lambda w, s: {
+        "seq": OMITTED,  # given by number_message, with channel_account_id
+        "channel_account_id": OMITTED,
+        "sender_type": "bot",
+        "sender_id": OMITTED,
+    },
+    "public.usage_slots": lambda w, s: {"slot": w.serial() % 64},
+    "public.visitor_sessions": lambda w, s: {"expires_at": _FAR},
+    "public.login_sessions": lambda w, s: {"expires_at": _FAR},
+    "public.documents": lambda w, s: {"processing_status": "completed", "file_size_bytes": 1},
+    "public.document_chunks": lambda w, s: {"content": "verify", "character_count": 6},
+    "public.outbox": lambda w, s: {
+        "status": "sending",
+        "claim_token": TOKEN,
+        "claimed_until": _FAR,
+    },
+    "public.reply_requests": lambda w, s: {"claim_token": TOKEN, "claimed_until": _FAR},
+    "public.chatbot_supervisors": lambda w, s: {"supervisor_id": _person(w, s, "supervisor")},
+    "public.hitl_transfers": _hitl_transfer,
+    "public.message_reactions": lambda w, s: {"reacted_by_end_user": OMITTED},
+    # One answer is shared with the whole company.
+    "public.canned_responses": lambda w, s: {"owner_id": OMITTED} if s.name == "former" else {},
+    "public.api_keys": lambda w, s: {
+        "role": "administrador" if s.name in ("owner", "administrador", "rival") else "supervisor"
+    },
+}
+# Made after another table although no foreign key says so.
+AFTER = {
+    "public.conversations": {"public.visitor_sessions"},
+    "public.messages": {"public.usage_slots"},  # or its trigger makes the first slot
+}
+# Their triggers ask who writes: rows are made as the strand's person, the visitor's as the visitor.
+_WRITTEN_BY_A_PERSON = {"public.notes", "public.message_reactions"}
+VISITED = "colleague"  # the strand whose end user is the visitor of the matrix
+
+
+def values(world: World, table: str, strand: Strand) -> dict[str, Any]:
+    """The special values of a table's row; OMITTED: leave the column out."""
+    made = _VALUES.get(table)
+    found = dict(made(world, strand)) if made else {}
+    if "updated_at" in world.catalog.tables[table].columns:
+        found.setdefault("updated_at", _LONG_AGO)
+        found.setdefault("created_at", _LONG_AGO)
+    return found
+
+
+def unlimited(companies: Table) -> dict[str, Any]:
+    """A plan under which every row can be made."""
+    limits = [
+        name for name in companies.columns if name.startswith("max_") or name.endswith("_limit")
+    ]
+    return {"subscription_plan": "enterprise", **dict.fromkeys(limits, -1)}
+
+
+def writer(world: World, table: str, strand: Strand) -> Identity | None:
+    """Who must write the row; None: the administrator."""
+    if table not in _WRITTEN_BY_A_PERSON:
+        return None
+    if table == "public.message_reactions" and strand.name == VISITED:
+        session = world.rows["public.visitor_sessions"][strand.name]
+        return Identity("visitor", json.dumps({"visitor": session["token_digest"].hex()}))
+    claims = {
+        "sub": str(world.logins[strand.company, strand.person]),
+        "company_id": str(world.companies[strand.company]),
+    }
+    return Identity("authenticated", json.dumps(claims))

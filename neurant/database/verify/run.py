@@ -1,0 +1,118 @@
+"""The whole matrix on one connection, in a transaction of the caller's, who rolls it back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from psycopg.types.string import TextLoader
+
+from neurant.database.verify import expectations
+from neurant.database.verify.catalog import Catalog, Connection, read_catalog
+from neurant.database.verify.checks import Cell, Check, run
+from neurant.database.verify.effects import effect_checks, untold
+from neurant.database.verify.functions import call_checks, plain_call_checks
+from neurant.database.verify.gates import gate_cells
+from neurant.database.verify.plans import plan_cells
+from neurant.database.verify.principals import principals, strangers
+from neurant.database.verify.privileges import execute_checks, privilege_checks
+from neurant.database.verify.references import reference_checks, unique_checks
+from neurant.database.verify.rows import World, make_world
+from neurant.database.verify.tables import Scene, row_checks, stranger_checks, sweep_checks
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """A connection with the two companies' rows in place, ready to be asked again and again."""
+
+    connection: Connection
+    world: World
+    worker_login: bool
+    thorough: bool
+
+
+def prepare(connection: Connection, *, thorough: bool = False) -> Matrix:
+    """Make the two companies. ``connection`` is in a transaction that will be rolled back.
+
+    ``thorough`` also tries UPDATE and DELETE without WHERE. Where a policy is broken that reaches
+    every company's rows (and locks them until it is undone), so it is not for live databases.
+    """
+    for name in ("timestamptz", "timestamp", "date"):  # Python knows no infinity
+        connection.adapters.register_loader(name, TextLoader)
+    row = connection.execute(
+        "select rolsuper from pg_roles where rolname = session_user"
+    ).fetchone()
+    world = make_world(connection, read_catalog(connection))
+    return Matrix(connection, world, bool(row and row[0]), thorough)
+
+
+def cells(
+    matrix: Matrix, only: frozenset[str] | None = None, *, columns: bool = True
+) -> Iterator[Cell]:
+    """Every cell, or those about these tables and functions; read from the catalog as it is now.
+
+    Without ``columns`` the rights on columns, most of the cells, are left out.
+    """
+    catalog = read_catalog(matrix.connection)
+    matrix.world.catalog = catalog
+    yield from _completeness(matrix, catalog)
+    yield from run(matrix.connection, _checks(matrix, catalog, only, columns))
+
+
+def gates(matrix: Matrix) -> Iterator[Cell]:
+    """What can be read off the catalog without trying it."""
+    yield from gate_cells(matrix.connection, read_catalog(matrix.connection))
+    yield from plan_cells(matrix.connection, matrix.world, matrix.worker_login)
+
+
+def _checks(
+    matrix: Matrix, catalog: Catalog, only: frozenset[str] | None, columns: bool
+) -> Iterator[Check]:
+    world = matrix.world
+    asking = principals(world, worker_login=matrix.worker_login)
+    outside = list(strangers(world, worker_login=matrix.worker_login))
+    for table in catalog.tables.values():
+        if only is not None and table.name not in only:
+            continue
+        if columns:
+            yield from privilege_checks(table)
+        if not table.company or table.name not in world.rows:
+            continue
+        for principal in asking:
+            scene = Scene(matrix.connection, world, table, principal)
+            if table.name in expectations.tables():
+                yield from row_checks(scene)
+                if matrix.thorough:
+                    yield from sweep_checks(scene)
+        yield from reference_checks(world, table)
+        yield from unique_checks(matrix.connection, world, table)
+        for stranger in outside:
+            yield from stranger_checks(scene, stranger)
+    yield from effect_checks(world, asking, only)
+    for function in catalog.functions.values():
+        if only is None or function.signature in only:
+            yield from execute_checks(function)
+            yield from call_checks(world, function, asking)
+            yield from plain_call_checks(world, function, asking, thorough=matrix.thorough)
+
+
+def _completeness(matrix: Matrix, catalog: Catalog) -> Iterator[Cell]:
+    """Nothing escapes: every table is classified and has rows, every function is listed."""
+    known = expectations.tables()
+    for name, table in catalog.tables.items():
+        if name not in known:
+            yield _unclassified("tables", name, "not classified: add it to tables.toml")
+        elif table.company and name in matrix.world.missing:
+            yield _unclassified("tables", name, f"no rows: {matrix.world.missing[name]}")
+        else:
+            yield Cell("tables", "", name, "", "", "classified", "classified", True)
+    for name in known.keys() - catalog.tables.keys():
+        yield _unclassified("tables", name, "no such table")
+    for trigger in untold(catalog):
+        yield _unclassified("effects", trigger, "no story in effects.toml")
+    for signature in catalog.functions.keys() - expectations.functions().keys():
+        yield _unclassified("functions", signature, "not classified: add it to functions.txt")
+
+
+def _unclassified(area: str, name: str, why: str) -> Cell:
+    return Cell(area, "", name, "", "", "classified", why, False)

@@ -1,0 +1,173 @@
+"""The isolation matrix: every principal, table, column, function and reference, by trying.
+
+It is the product's own (``neurant verify``), so what an operator of a live database reads is what is
+tested here. A cell that is wrong tells who could do what.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+
+import psycopg
+import pytest
+
+from neurant.database.embedded import Urls
+from neurant.database.migrate import migrate
+from neurant.database.verify import expectations
+from neurant.database.verify.checks import Cell
+from neurant.database.verify.command import verify
+from neurant.database.verify.run import Matrix, cells
+from neurant.errors import SetupError
+from tests.isolation.proving_ground import prepared
+
+
+@pytest.fixture(scope="module")
+def matrix(make_database: Callable[[], str]) -> Iterator[Matrix]:
+    yield from prepared(make_database())
+
+
+@pytest.fixture(scope="module")
+def found(matrix: Matrix) -> list[Cell]:
+    return list(cells(matrix))
+
+
+def test_every_cell_is_as_it_must_be(found: list[Cell]) -> None:
+    assert len(found) > 10_000
+    assert [cell for cell in found if not cell.ok] == []
+
+
+def test_every_tenant_table_has_rows_of_both_companies(matrix: Matrix) -> None:
+    assert matrix.world.missing == {}
+    for table in matrix.world.catalog.tenant_tables():
+        tags = set(matrix.world.rows[table.name])
+        assert any(tag.startswith("rival") for tag in tags), table.name
+        assert any(not tag.startswith("rival") for tag in tags), table.name
+
+
+def test_each_principal_can_do_something_and_cannot_do_much(found: list[Cell]) -> None:
+    """A matrix in which nobody may anything would be all green, and prove nothing."""
+    words: dict[str, set[str]] = defaultdict(set)
+    for cell in found:
+        if cell.area == "rows" and cell.condition != "stranger":
+            allowed = cell.expected not in ("refused", "nothing")
+            words[cell.principal].add("can" if allowed else "cannot")
+    people = {"owner", "administrador", "supervisor", "operador", "visitor", "worker", "router"}
+    for name in people | {"key_administrador", "key_supervisor"}:
+        assert words[name] == {"can", "cannot"}, name
+    for name in ("anon", "app_login", "jobs_login", "schema_owner"):
+        assert words[name] == {"cannot"}, name
+
+
+def test_every_kind_of_stranger_was_turned_away_at_every_table(found: list[Cell]) -> None:
+    met = defaultdict(set)
+    for cell in found:
+        if cell.condition == "stranger":
+            met[cell.principal].add(cell.object)
+    assert set(met) >= {
+        "no_claims", "empty_claims", "empty_company", "unknown_company", "unknown_person",
+        "person_of_other_company", "inactive_user", "cancelled_company", "revoked_key",
+        "expired_key", "key_of_inactive_maker", "expired_visitor", "worker_from_web_login",
+        "worker_without_its_login", "worker_of_cancelled_company",
+    }  # fmt: skip
+    tenant = {name for name, entry in expectations.tables().items() if not entry.platform}
+    assert all(tables == tenant for tables in met.values())
+
+
+def test_verify_on_a_live_database_is_quick_and_leaves_nothing(urls: Urls) -> None:
+    def everything() -> list[tuple[str, int]]:
+        with psycopg.connect(urls.admin) as db:
+            tables = db.execute(
+                "select c.oid::regclass::text from pg_class c where c.relkind = 'r' and c.relnamespace"
+                " in ('public'::regnamespace, 'auth'::regnamespace, 'jobs'::regnamespace) order by 1"
+            ).fetchall()
+            return [
+                (name, db.execute(f"select count(*) from {name}".encode()).fetchone()[0])
+                for (name,) in tables
+            ]
+
+    before = everything()
+    report = verify(urls.admin)
+    assert everything() == before
+    assert report.wrong == []
+    assert report.unverified == []
+    assert report.seconds < 60  # 3 s on a quiet machine; here many things may run at once
+
+
+def test_it_holds_no_lock_that_others_wait_for(matrix: Matrix) -> None:
+    list(cells(matrix, frozenset({"public.messages"})))
+    modes = matrix.connection.execute(
+        "select distinct l.mode from pg_locks l join pg_class c on c.oid = l.relation"
+        " where l.pid = pg_backend_pid() and l.granted and c.relkind in ('r', 'i')"
+    ).fetchall()
+    assert {mode for (mode,) in modes} <= {
+        "AccessShareLock",
+        "RowShareLock",
+        "RowExclusiveLock",
+    }
+
+
+def neurant_verify(
+    url: str, *more: str, language: str = "en_US.UTF-8"
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "neurant", "verify", url, *more],
+        env={"LC_ALL": language, "PATH": "/usr/bin:/bin"}, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+
+
+def test_the_report_reads_in_both_languages_and_ends_with_status_0(urls: Urls) -> None:
+    spanish = neurant_verify(urls.admin, language="es_CO.UTF-8")
+    assert spanish.returncode == 0, spanish.stdout + spanish.stderr
+    assert "Ninguna empresa ve, cambia ni alcanza nada de otra" in spanish.stdout
+    assert "public.messages" in spanish.stdout
+    told = json.loads(neurant_verify(urls.admin, "--json").stdout)
+    assert told["ok"] is True
+    assert {cell["principal"] for cell in told["cells"]} > {"owner", "worker", "visitor"}
+
+
+BREAKS = {
+    "alter table public.messages no force row level security": "public.messages",
+    "alter policy staff_select on public.documents using (true)": "public.documents",
+    "create table public.stray (company_id uuid, secret text)": "public.stray",
+    "create view public.peek as select * from public.users": "public.peek",
+    "create function private.backdoor() returns integer language sql as 'select 1'": "private.backdoor()",
+    "grant select on public.company_keys to visitor": "public.company_keys",
+    "alter function private.take_conversation(uuid, boolean) security invoker": "private.take_conversation",
+}
+
+
+def test_a_broken_database_is_told_with_what_is_broken_and_status_1(
+    fresh_database: Callable[[], str],
+) -> None:
+    url = fresh_database()
+    migrate(url)
+    with psycopg.connect(url) as db:
+        for statement in BREAKS:
+            db.execute(statement.encode())
+    done = neurant_verify(url, "--json")
+    assert done.returncode == 1, done.stderr
+    told = json.loads(done.stdout)
+    named = " ".join(
+        f"{cell['object']} {cell['found']}" for cell in told["cells"] if not cell["ok"]
+    )
+    for statement, name in BREAKS.items():
+        assert name in named, f"not noticed: {statement}"
+    in_words = neurant_verify(url)
+    assert in_words.returncode == 1
+    assert "Do not take the companies as kept apart" in in_words.stdout
+
+
+def test_a_login_under_row_security_is_told_that_it_cannot_verify(urls: Urls) -> None:
+    with pytest.raises(SetupError, match="bypasses row security"):
+        verify(urls.app)
+    with pytest.raises(SetupError, match="must start with postgresql://"):
+        verify("sqlite://x")
+
+
+def test_an_empty_database_is_told_in_one_line(fresh_database: Callable[[], str]) -> None:
+    with pytest.raises(SetupError, match="no schema of NeurAnt"):
+        verify(fresh_database())
