@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
+from uuid import UUID
 
 import typer
 
@@ -43,9 +44,11 @@ knowledge = _group("knowledge")
 channels = _group("channels")
 audit = _group("audit")
 connect = _group("channels_connect")
+archive = _group("archive")
 company_group = _group("company")
 app.add_typer(db, name="db")
 app.add_typer(audit, name="audit")
+app.add_typer(archive, name="archive")
 app.add_typer(knowledge, name="knowledge")
 app.add_typer(channels, name="channels")
 channels.add_typer(connect, name="connect")
@@ -303,6 +306,63 @@ def audit_export(data_dir: DataDir = None) -> None:
     settings = _settings_of_running(data_dir)
     sealed, exported, key = asyncio.run(_reaching(run_export, settings))
     typer.echo(_say("audit_exported", sealed=sealed, heads=exported, key=key))
+
+
+@archive.command("run", help=_say("archive_run"))
+def archive_run(data_dir: DataDir = None) -> None:
+    """Archive what is old enough, now."""
+    from neurant.retention.commands import archive_now
+
+    moved = asyncio.run(_reaching(archive_now, _settings_of_running(data_dir)))
+    typer.echo(_say("archived", conversations=moved))
+
+
+@archive.command("list", help=_say("archive_list"))
+def archive_list(company: Company = None, data_dir: DataDir = None) -> None:
+    """The newest archived conversations of a company."""
+    from neurant.retention.commands import list_archived
+
+    rows = asyncio.run(_reaching(list_archived, _settings_of_running(data_dir), company))
+    for row in rows:
+        day = row.last_message_at.date().isoformat()
+        typer.echo(f"{row.id}  {day}  {row.channel:<8}  {row.message_count:>5}  {row.who}")
+    if not rows:
+        typer.echo(_say("archive_empty"))
+
+
+@archive.command("restore", help=_say("archive_restore"))
+def archive_restore(
+    conversation: Annotated[UUID, typer.Argument(help=_say("option.conversation"))],
+    company: Company = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Bring an archived conversation back."""
+    from neurant.retention.commands import restore
+
+    asyncio.run(_reaching(restore, _settings_of_running(data_dir), conversation, company))
+    typer.echo(_say("restored", conversation=conversation))
+
+
+@company_group.command("erase", help=_say("company_erase"))
+def company_erase(
+    slug: Annotated[str, typer.Argument(help=_say("option.erased_slug"))],
+    yes: Annotated[bool, typer.Option("--yes", help=_say("option.erase_yes"))] = False,
+    force: Annotated[bool, typer.Option("--force", help=_say("option.erase_force"))] = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Erase a closed company for good."""
+    from neurant.retention.commands import erase_company
+
+    if not yes:
+        raise SetupError("erase_needs_yes", company=slug)
+    settings = _settings_of_running(data_dir)
+
+    async def erase() -> int:
+        return await erase_company(
+            settings, slug, force=force, on_progress=lambda n: typer.echo(_say("erasing", rows=n))
+        )
+
+    typer.echo(_say("erased", company=slug, rows=asyncio.run(_reaching(erase))))
 
 
 async def _reaching(work: Callable[..., Any], *arguments: Any) -> Any:

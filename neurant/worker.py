@@ -27,6 +27,7 @@ from neurant.queue import drain
 from neurant.realtime import Hub
 from neurant.replies.queries import claim_replies, next_due
 from neurant.replies.service import reply
+from neurant.retention.jobs import run_archiving, run_closing
 from neurant.settings import Settings
 
 _REPLY_LEASE = timedelta(seconds=20)
@@ -34,6 +35,7 @@ _DELIVERIES_AT_ONCE = 16
 _AFTER_CRASH = 1.0
 _OFTEN = 2.0  # seconds; until then a search reads what is new by itself
 _MINUTE = 60.0
+_HOUR = 3600.0
 _GRACE = 8.0  # seconds for what was begun; the supervisor waits a little longer
 
 log = get_logger(__name__)
@@ -93,6 +95,8 @@ def by_the_clock(pool: Pool, settings: Settings) -> list[Periodic]:
         Periodic("months", _MINUTE, partial(run_monthly, pool)),
         Periodic("plans", _MINUTE, partial(run_periodic, pool)),
         Periodic("audit", _MINUTE, sealing(pool, settings)),
+        Periodic("silent conversations", _MINUTE, partial(run_closing, pool)),
+        Periodic("old conversations", _HOUR, partial(run_archiving, pool)),
     ]
 
 

@@ -73,6 +73,13 @@ async def find_bot(admin_url: str, bot: str, company: str | None) -> tuple[Staff
     return Staff(found.auth_user_id, found.company_id), bot_id
 
 
+async def find_owner(admin_url: str, company: str | None) -> Staff:
+    """The owner of the company, to act as. SetupError names what there is."""
+    async with await psycopg.AsyncConnection.connect(admin_url) as connection:
+        found = await _find_company(connection, company)
+    return Staff(found.auth_user_id, found.company_id)
+
+
 async def _find_company(connection: Connection, slug: str | None) -> _Company:
     companies = await fetch_all(connection, _Company, _COMPANIES)
     if not companies:

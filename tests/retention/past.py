@@ -49,8 +49,9 @@ def talk(db: psycopg.Connection, company: Company, shape: Shape) -> UUID:
     routing = company.web if shape.channel == "web" else company.telegram
     conversation = one(
         "insert into conversations (company_id, chatbot_id, channel_account_id, end_user_id,"
-        " end_user_name, channel, started_at, context_data) select company_id, chatbot_id, id, %s, %s,"
-        " channel, now() - make_interval(days => %s), '{\"pedido\": 7}' from channel_accounts"
+        " end_user_name, channel, started_at, last_message_at, context_data) select company_id, chatbot_id, id,"
+        " %s, %s, channel, began, began, '{\"pedido\": 7}' from channel_accounts,"
+        " lateral (select now() - make_interval(days => %s) as began)"
         " where routing_id = %s returning id",
         shape.end_user, shape.name, shape.days_ago, routing,
     )  # fmt: skip

@@ -38,7 +38,6 @@ shapes = st.builds(
     channel=st.sampled_from(["telegram", "web"]),
     status=st.sampled_from(["resolved", "abandoned", "active"]),
     days_ago=st.sampled_from([0, 300, 364, 367, 4000]),
-    end_user=st.uuids().map(str),
     takeover=st.booleans(),
     notes=st.integers(0, 2),
     reactions=st.booleans(),

@@ -1,0 +1,38 @@
+"""What the worker does by the clock: old conversations are archived, silent ones end."""
+
+from __future__ import annotations
+
+from neurant.database.pool import Pool
+from neurant.logs import get_logger
+from neurant.retention.queries import archive_batch, close_idle
+
+log = get_logger(__name__)
+
+
+async def run_archiving(pool: Pool) -> int:
+    """Archive until nothing old is left, each batch in a transaction of its own; conversations."""
+    archived = 0
+    while True:
+        async with pool.connection() as connection:
+            batch = await archive_batch(connection)
+        if batch is None:
+            return archived
+        archived += batch.conversations
+        log.info(
+            "conversations_archived",
+            company=str(batch.company_id),
+            batch=str(batch.batch_id),
+            conversations=batch.conversations,
+        )
+
+
+async def run_closing(pool: Pool) -> int:
+    """End every conversation that has been silent for a day; how many."""
+    closed = 0
+    while True:
+        async with pool.connection() as connection:
+            some = await close_idle(connection)
+        if not some:
+            return closed
+        closed += some
+        log.info("conversations_closed", conversations=some)

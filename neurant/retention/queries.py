@@ -1,0 +1,94 @@
+"""Archiving, closing and erasing, as statements. The rules are the database's own.
+
+``archive_batch`` and ``close_idle`` run as the worker's login, for all companies; restoring and
+erasing a person as a member of the staff; erasing a company as the migrating login.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from neurant.database.pool import Connection, fetch_all, fetch_one, fetch_value
+
+_ARCHIVE = "select company_id, batch_id, conversations from private.archive_old_data()"
+_CLOSE = "select private.close_idle_conversations()"
+_RESTORE = "select private.restore_conversation(%s)"
+_ERASE_CONTACT = "select private.erase_contact(%s)"
+_ERASE_USER = "select private.erase_user(%s)"
+_ERASE_COMPANY = "select private.erase_company(%s, %s)"
+_COMPANY = "select c.id from public.companies c where c.slug = %s"
+_NEWEST = """
+select c.id, coalesce(c.end_user_name, c.end_user_id) as who, c.channel::text, c.status::text,
+  c.last_message_at, c.message_count
+from public.conversations_archived c
+order by c.last_message_at desc, c.id desc
+limit %s
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Conversations of one company that were archived in one transaction."""
+
+    company_id: UUID
+    batch_id: UUID
+    conversations: int
+
+
+@dataclass(frozen=True, slots=True)
+class ArchivedConversation:
+    """A line of the archive."""
+
+    id: UUID
+    who: str
+    channel: str
+    status: str
+    last_message_at: datetime
+    message_count: int
+
+
+async def archive_batch(connection: Connection) -> Batch | None:
+    """Archive one batch of the company whose turn it is; None when nothing old is left."""
+    return await fetch_one(connection, Batch, _ARCHIVE)
+
+
+async def close_idle(connection: Connection) -> int:
+    """End a batch of conversations in which nobody has said anything for a day; how many."""
+    return _number(await fetch_value(connection, _CLOSE))
+
+
+async def restore_conversation(connection: Connection, conversation_id: UUID) -> str:
+    """``restored``, ``not_found`` or ``in_conflict``."""
+    return str(await fetch_value(connection, _RESTORE, (conversation_id,)))
+
+
+async def archived_conversations(connection: Connection, most: int) -> list[ArchivedConversation]:
+    """What the caller may see of the archive, newest first."""
+    return await fetch_all(connection, ArchivedConversation, _NEWEST, (most,))
+
+
+async def erase_contact(connection: Connection, contact_id: UUID) -> str:
+    """``erased``, ``erased_before`` or ``not_found``."""
+    return str(await fetch_value(connection, _ERASE_CONTACT, (contact_id,)))
+
+
+async def erase_user(connection: Connection, user_id: UUID) -> str:
+    """``erased``, ``forbidden`` (not below the caller) or ``not_found``."""
+    return str(await fetch_value(connection, _ERASE_USER, (user_id,)))
+
+
+async def find_company(connection: Connection, slug: str) -> UUID | None:
+    """Any company, closed ones too."""
+    found = await fetch_value(connection, _COMPANY, (slug,))
+    return found if isinstance(found, UUID) else None
+
+
+async def erase_company_batch(connection: Connection, company_id: UUID, force: bool) -> int:
+    """Delete some rows of the company; how many. 0: nothing is left of it."""
+    return _number(await fetch_value(connection, _ERASE_COMPANY, (company_id, force)))
+
+
+def _number(value: object) -> int:
+    return value if isinstance(value, int) else 0
