@@ -58,6 +58,14 @@ CREATE SCHEMA private;
 
 ALTER SCHEMA private OWNER TO neurant_owner;
 
+-- Name: btree_gin; Type: EXTENSION; Schema: -; Owner: -
+
+CREATE EXTENSION IF NOT EXISTS btree_gin WITH SCHEMA extensions;
+
+-- Name: EXTENSION btree_gin; Type: COMMENT; Schema: -; Owner: 
+
+COMMENT ON EXTENSION btree_gin IS 'support for indexing common datatypes in GIN';
+
 -- Name: pg_trgm; Type: EXTENSION; Schema: -; Owner: -
 
 CREATE EXTENSION IF NOT EXISTS pg_trgm WITH SCHEMA extensions;
@@ -126,6 +134,31 @@ CREATE TYPE jobs.procrastinate_job_to_defer_v1 AS (
 );
 
 ALTER TYPE jobs.procrastinate_job_to_defer_v1 OWNER TO neurant_owner;
+
+-- Name: audit_action_enum; Type: TYPE; Schema: public; Owner: neurant_owner
+
+CREATE TYPE public.audit_action_enum AS ENUM (
+    'login',
+    'logout',
+    'create',
+    'read',
+    'update',
+    'delete',
+    'escalate_hitl',
+    'resolve_hitl',
+    'upload_document',
+    'integration_sync',
+    'login_denied',
+    'assign',
+    'unassign',
+    'transfer',
+    'archive',
+    'restore',
+    'export',
+    'erase'
+);
+
+ALTER TYPE public.audit_action_enum OWNER TO neurant_owner;
 
 -- Name: auth_type_enum; Type: TYPE; Schema: public; Owner: neurant_owner
 
@@ -818,6 +851,577 @@ $$;
 
 ALTER FUNCTION jobs.procrastinate_update_heartbeat_v1(worker_id bigint) OWNER TO neurant_owner;
 
+-- Name: accept_invitation(bytea, uuid, text, text, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.accept_invitation(p_token_digest bytea, p_auth_user uuid, p_first_name text DEFAULT NULL::text, p_last_name text DEFAULT NULL::text, p_now timestamp with time zone DEFAULT now()) RETURNS TABLE(outcome text, company_id uuid, user_id uuid)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_company uuid;
+  v_invitation public.user_invitations;
+  v_email text := (select lower(a.email) from auth.users a where a.id = p_auth_user);
+  v_user uuid;
+begin
+  select c.id into v_company
+  from public.user_invitations i
+  join public.companies c on c.id = i.company_id and c.subscription_status <> 'cancelled'
+  where i.token_digest = p_token_digest;
+  perform from public.companies c
+  where c.id = v_company and c.subscription_status <> 'cancelled' for no key update;
+  if found then
+    select i.* into v_invitation from public.user_invitations i
+    where i.company_id = v_company and i.token_digest = p_token_digest for update;
+  end if;
+  if v_invitation.id is null then
+    return query select 'unknown', null::uuid, null::uuid;
+    return;
+  end if;
+  if v_invitation.status = 'pending' and v_invitation.expires_at <= p_now then
+    update public.user_invitations i set status = 'expired'
+    where i.company_id = v_company and i.id = v_invitation.id;
+    v_invitation.status := 'expired';
+  end if;
+  if v_invitation.status <> 'pending' then
+    return query select v_invitation.status::text
+      || case v_invitation.status when 'accepted' then '_before' else '' end, null::uuid, null::uuid;
+    return;
+  end if;
+  if v_email is distinct from v_invitation.email then
+    return query select 'email_mismatch', null::uuid, null::uuid;
+    return;
+  end if;
+  if exists (
+    select from public.users u
+    where u.company_id = v_company and (u.email = v_email or u.auth_user_id = p_auth_user))
+  then
+    return query select 'already_member', null::uuid, null::uuid;
+    return;
+  end if;
+  update public.user_invitations i set status = 'accepted', accepted_at = p_now
+  where i.company_id = v_company and i.id = v_invitation.id;
+  insert into public.users (company_id, auth_user_id, email, first_name, last_name, role,
+    invited_by, invited_at, accepted_invitation_at, created_by)
+  values (v_company, p_auth_user, v_email,
+    coalesce(p_first_name, v_invitation.first_name, split_part(v_email, '@', 1)),
+    coalesce(p_last_name, v_invitation.last_name, ''), v_invitation.role,
+    v_invitation.invited_by, v_invitation.sent_at, p_now, v_invitation.invited_by)
+  returning id into v_user;
+  update public.user_invitations i set accepted_by_user_id = v_user
+  where i.company_id = v_company and i.id = v_invitation.id;
+  return query select 'accepted', v_company, v_user;
+end $$;
+
+ALTER FUNCTION private.accept_invitation(p_token_digest bytea, p_auth_user uuid, p_first_name text, p_last_name text, p_now timestamp with time zone) OWNER TO neurant_router;
+
+-- Name: FUNCTION accept_invitation(p_token_digest bytea, p_auth_user uuid, p_first_name text, p_last_name text, p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.accept_invitation(p_token_digest bytea, p_auth_user uuid, p_first_name text, p_last_name text, p_now timestamp with time zone) IS 'A login whose e-mail was invited becomes a member, in the invitation''s seat (NA002 where the limit was lowered meanwhile): accepted, unknown, expired (and marked so), cancelled, accepted_before, email_mismatch or already_member. One of two who race wins. Definer: who accepts is no member yet.';
+
+-- Name: advance_status(); Type: FUNCTION; Schema: private; Owner: neurant_owner
+
+CREATE FUNCTION private.advance_status() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    AS $$
+begin
+  if new.status <> old.status and not (case old.status
+    when 'pending' then true
+    when 'sent' then new.status in ('delivered', 'read', 'failed')
+    when 'delivered' then new.status = 'read'
+    when 'unknown' then new.status in ('pending', 'sent', 'delivered', 'read', 'failed')
+    -- Sent again by a person; or the channel failed to say that it had arrived after all.
+    when 'failed' then new.status in ('pending', 'delivered', 'read')
+    else false end)
+  then
+    new.status := old.status;
+  end if;
+  -- Each moment is written once, with its state, and never before the one that it follows.
+  new.delivered_at := case when new.status in ('delivered', 'read')
+    then coalesce(old.delivered_at, new.delivered_at, least(now(), new.read_at)) end;
+  new.read_at := case when new.status = 'read'
+    then coalesce(old.read_at, greatest(coalesce(new.read_at, now()), new.delivered_at)) end;
+  return new;
+end $$;
+
+ALTER FUNCTION private.advance_status() OWNER TO neurant_owner;
+
+-- Name: FUNCTION advance_status(); Type: COMMENT; Schema: private; Owner: neurant_owner
+
+COMMENT ON FUNCTION private.advance_status() IS 'Takes an event of delivery only forwards: one that is late, doubled or contradicts a better one changes nothing.';
+
+-- Name: all_stems(text, text); Type: FUNCTION; Schema: private; Owner: neurant_owner
+
+CREATE FUNCTION private.all_stems(p_words text, p_key text) RETURNS tsquery
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    SET search_path TO ''
+    AS $$
+  select string_agg(private.quoted_word(p_key || left(w, 100)), ' & ')::tsquery
+  from unnest(tsvector_to_array(to_tsvector('private.spanish'::regconfig, p_words))) w
+$$;
+
+ALTER FUNCTION private.all_stems(p_words text, p_key text) OWNER TO neurant_owner;
+
+-- Name: FUNCTION all_stems(p_words text, p_key text); Type: COMMENT; Schema: private; Owner: neurant_owner
+
+COMMENT ON FUNCTION private.all_stems(p_words text, p_key text) IS 'All of the words, by their stems. Null where there is no word but stop words.';
+
+-- Name: anchor_date(date, integer); Type: FUNCTION; Schema: private; Owner: neurant_owner
+
+CREATE FUNCTION private.anchor_date(p_in date, p_day integer) RETURNS date
+    LANGUAGE sql IMMUTABLE STRICT
+    SET search_path TO ''
+    AS $$
+  select least(
+    date_trunc('month', p_in::timestamp)::date + (p_day - 1),
+    (date_trunc('month', p_in::timestamp) + interval '1 month - 1 day')::date)
+$$;
+
+ALTER FUNCTION private.anchor_date(p_in date, p_day integer) OWNER TO neurant_owner;
+
+-- Name: FUNCTION anchor_date(p_in date, p_day integer); Type: COMMENT; Schema: private; Owner: neurant_owner
+
+COMMENT ON FUNCTION private.anchor_date(p_in date, p_day integer) IS 'The anchor day in the month of a date: its last day where the month is too short.';
+
+-- Name: apply_due_plan_changes(timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.apply_due_plan_changes(p_now timestamp with time zone DEFAULT now()) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_company public.companies;
+  v_exceeded text[];
+  v_applied integer := 0;
+begin
+  for v_company in
+    -- What somebody changes right now comes at the next turn.
+    select c.* from public.companies c
+    where c.next_plan is not null and c.plan_change_scheduled_at <= p_now
+      and c.subscription_status <> 'cancelled'
+    order by c.id for no key update skip locked
+  loop
+    v_exceeded := private.exceeded_limits(v_company.id, v_company.next_plan, p_now);
+    if v_exceeded = '{}' then
+      perform private.apply_plan(v_company.id, v_company.next_plan);
+      perform private.notify_users(v_company.id, '{owner,administrador}', 'plan_changed',
+        jsonb_build_object('plan', v_company.next_plan));
+      v_applied := v_applied + 1;
+      continue;
+    end if;
+    insert into public.plan_alerts (company_id, subject, level, period_start)
+    values (v_company.id, 'plan_change', 100, private.month_start(
+      (p_now at time zone v_company.timezone)::date, v_company.monthly_anchor_day))
+    on conflict do nothing;
+    if found then
+      perform private.notify_users(v_company.id, '{owner,administrador}', 'plan_change_waits',
+        jsonb_build_object('plan', v_company.next_plan, 'limits', v_exceeded));
+    end if;
+  end loop;
+  return v_applied;
+end $$;
+
+ALTER FUNCTION private.apply_due_plan_changes(p_now timestamp with time zone) OWNER TO neurant_router;
+
+-- Name: FUNCTION apply_due_plan_changes(p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.apply_due_plan_changes(p_now timestamp with time zone) IS 'Begins the smaller plans that are due, where the company''s use fits; where it does not, says so once a month and waits. How many began. Definer: over all companies.';
+
+-- Name: apply_plan(uuid, public.subscription_plan_enum); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.apply_plan(p_company uuid, p_plan public.subscription_plan_enum) RETURNS void
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  update public.companies c
+  set subscription_plan = p.plan,
+    monthly_message_limit = p.monthly_message_limit,
+    max_chatbots = p.max_chatbots,
+    max_users = p.max_users,
+    max_integrations = p.max_integrations,
+    max_document_characters = p.max_document_characters,
+    max_storage_mb = p.max_storage_mb,
+    max_hitl_concurrent = p.max_hitl_concurrent,
+    plan_changed_at = now(),
+    next_plan = null,
+    plan_change_scheduled_at = null
+  from public.plans p
+  where c.id = p_company and p.plan = p_plan
+$$;
+
+ALTER FUNCTION private.apply_plan(p_company uuid, p_plan public.subscription_plan_enum) OWNER TO neurant_router;
+
+-- Name: FUNCTION apply_plan(p_company uuid, p_plan public.subscription_plan_enum); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.apply_plan(p_company uuid, p_plan public.subscription_plan_enum) IS 'Gives a company the limits of a plan, whatever its use. Definer: called by definers; plan and limits are nobody''s to write by hand.';
+
+-- Name: archive_old_data(interval, integer, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.archive_old_data(p_before interval DEFAULT '1 year'::interval, p_limit integer DEFAULT 500, p_now timestamp with time zone DEFAULT now()) RETURNS TABLE(company_id uuid, batch_id uuid, conversations integer)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_company uuid;
+  v_ids uuid[];
+begin
+  perform private.check_archives();
+  for v_company in
+    select k.id from public.companies k
+    where exists (select from public.conversations c
+      where c.company_id = k.id and c.status <> 'active' and c.last_message_at < p_now - p_before)
+    order by (select max(b.started_at) from public.archive_batches b
+      where b.company_id = k.id and b.kind = 'archive') nulls first, k.id
+  loop
+    select array_agg(l.id order by l.id) into v_ids from (
+      select c.id from public.conversations c
+      where c.company_id = v_company and c.status <> 'active'
+        and c.last_message_at < p_now - p_before
+        and not private.has_open_work(c.company_id, c.id)
+        -- What somebody has just brought back stays a while.
+        and not exists (select from public.archive_batches b
+          where b.company_id = c.company_id and b.kind = 'restore'
+            and b.conversation_ids[1] = c.id and b.started_at > p_now - interval '30 days')
+      order by c.last_message_at limit p_limit for update skip locked) l;
+    -- Again, now that they are locked: somebody may have asked to send again in between.
+    -- And no more messages at once than a second takes.
+    select array_agg(i.id order by i.id) into v_ids from (
+      select c.id, sum(c.message_count) over (order by c.last_message_at, c.id) - c.message_count
+        as messages_before
+      from public.conversations c
+      where c.company_id = v_company and c.id = any (v_ids)
+        and not private.has_open_work(v_company, c.id)) i
+    where i.messages_before < 10000;
+    continue when v_ids is null;
+    return query select v_company,
+      private.move_conversations(v_company, v_ids, '', '_archived', clock_timestamp()),
+      cardinality(v_ids);
+    return;
+  end loop;
+end $$;
+
+ALTER FUNCTION private.archive_old_data(p_before interval, p_limit integer, p_now timestamp with time zone) OWNER TO neurant_router;
+
+-- Name: FUNCTION archive_old_data(p_before interval, p_limit integer, p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.archive_old_data(p_before interval, p_limit integer, p_now timestamp with time zone) IS 'Archives up to p_limit finished conversations (and about 10,000 messages) of one company whose last message is older, with all that hangs on them; the companies take turns, one per call. No row: there is nothing left to do. Definer: a timer has no company, and nobody may delete messages.';
+
+-- Name: archived_tables(); Type: FUNCTION; Schema: private; Owner: neurant_owner
+
+CREATE FUNCTION private.archived_tables() RETURNS TABLE(place integer, live name, key name)
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO ''
+    AS $$
+  values (1, 'conversations'::name, 'id'::name), (2, 'messages', 'conversation_id'),
+    (3, 'hitl_sessions', 'conversation_id'), (4, 'hitl_transfers', 'conversation_id'),
+    (5, 'message_reactions', 'conversation_id'), (6, 'knowledge_queries', 'conversation_id'),
+    (7, 'notes', 'conversation_id'), (8, 'outbox', 'conversation_id')
+$$;
+
+ALTER FUNCTION private.archived_tables() OWNER TO neurant_owner;
+
+-- Name: FUNCTION archived_tables(); Type: COMMENT; Schema: private; Owner: neurant_owner
+
+COMMENT ON FUNCTION private.archived_tables() IS 'What moves with a conversation, and the column that names it. The archive of a table is called <table>_archived.';
+
+-- Name: attends_while_active(); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.attends_while_active() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  -- Locked: somebody who is deactivated at this moment takes nothing more.
+  perform from public.users u
+  where u.company_id = new.company_id and u.id = new.operator_id and u.is_active for share;
+  if not found then
+    raise exception 'only an active user attends a conversation' using errcode = 'insufficient_privilege';
+  end if;
+  return new;
+end $$;
+
+ALTER FUNCTION private.attends_while_active() OWNER TO neurant_router;
+
+-- Name: FUNCTION attends_while_active(); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.attends_while_active() IS 'Definer: an operador may not see every colleague, but the rule holds for all.';
+
+-- Name: audit_action(text, text, jsonb, jsonb); Type: FUNCTION; Schema: private; Owner: neurant_owner
+
+CREATE FUNCTION private.audit_action(p_table text, p_operation text, p_old jsonb, p_new jsonb) RETURNS public.audit_action_enum
+    LANGUAGE sql STABLE
+    SET search_path TO ''
+    AS $$
+  select case
+    when p_table = 'login_sessions' and p_operation = 'INSERT' then 'login'
+    when p_table = 'login_sessions' and p_operation = 'DELETE'
+      and (p_old ->> 'expires_at')::timestamptz > now() then 'logout'
+    when p_table = 'hitl_sessions' and p_operation = 'INSERT' then 'escalate_hitl'
+    when p_table = 'hitl_sessions' and p_operation = 'UPDATE' and p_old ->> 'ended_at' is null
+      and p_new ->> 'ended_at' is not null then 'resolve_hitl'
+    when p_table = 'hitl_transfers' and p_operation = 'INSERT' then 'transfer'
+    when p_table = 'documents' and p_operation = 'INSERT' then 'upload_document'
+    when p_table = 'integrations' and p_operation = 'UPDATE'
+      and p_old ->> 'last_sync_at' is distinct from p_new ->> 'last_sync_at' then 'integration_sync'
+    when p_table in ('chatbot_operators', 'chatbot_supervisors') then case
+      when p_operation = 'DELETE' or p_new ->> 'is_active' = 'false' then 'unassign'
+      else 'assign' end
+    when p_operation = 'INSERT' then 'create'
+    when p_operation = 'DELETE' then 'delete'
+    else 'update' end::public.audit_action_enum
+$$;
+
+ALTER FUNCTION private.audit_action(p_table text, p_operation text, p_old jsonb, p_new jsonb) OWNER TO neurant_owner;
+
+-- Name: audit_change(); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.audit_change() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_old jsonb := case when tg_op = 'INSERT' then '{}' else to_jsonb(old) end;
+  v_new jsonb := case when tg_op = 'DELETE' then '{}' else to_jsonb(new) end;
+  v_row jsonb := case when tg_op = 'DELETE' then v_old else v_new end;
+  v_company uuid := v_row ->> case tg_table_name when 'companies' then 'id' else 'company_id' end;
+  v_subject uuid := v_row ->> tg_argv[0];
+  v_before jsonb;
+  v_after jsonb;
+  v_hidden jsonb;
+  v_actor uuid;
+begin
+  -- A takeover that has ended comes and goes with its conversation; the archive keeps the manifest.
+  if tg_table_name in ('hitl_sessions', 'hitl_transfers') and tg_op <> 'UPDATE'
+    and (v_row ->> 'ended_at' is not null or v_row ->> 'decided_at' is not null) then
+    return null;
+  end if;
+  v_before := private.audit_changed_columns(
+    v_company, v_subject, v_old, v_new, tg_argv[1]::text[], tg_argv[2]::text[]);
+  v_after := private.audit_changed_columns(
+    v_company, v_subject, v_new, v_old, tg_argv[1]::text[], tg_argv[2]::text[]);
+  select jsonb_agg(h order by h) into v_hidden from unnest(tg_argv[3]::text[]) h
+  where coalesce(v_old -> h, 'null') is distinct from coalesce(v_new -> h, 'null');
+  if tg_table_name = 'login_sessions' and (tg_op = 'INSERT'
+    or tg_op = 'DELETE' and session_user = 'neurant_app' and current_setting('role') = 'none') then
+    v_actor := v_row ->> 'user_id';  -- who signs in or out is nobody to the database
+  end if;
+  perform private.write_audit(
+    v_company, private.audit_action(tg_table_name, tg_op, v_old, v_new), tg_table_name,
+    (v_row ->> 'id')::uuid,
+    jsonb_build_object('before', v_before, 'after', v_after)
+      || jsonb_strip_nulls(jsonb_build_object('hidden', v_hidden)),
+    p_actor => v_actor,
+    p_role => case when tg_table_name = 'users' and tg_op = 'UPDATE'
+      and private.claims() ->> 'sub' = v_old ->> 'auth_user_id'
+      then (v_old ->> 'role')::public.user_role_enum end,
+    p_trail => case when tg_table_name = 'login_sessions' then jsonb_strip_nulls(jsonb_build_object(
+      'ip', v_row -> 'ip_address', 'user_agent', v_row -> 'user_agent', 'session_id', v_row -> 'id'))
+      else '{}' end);
+  return null;
+end $$;
+
+ALTER FUNCTION private.audit_change() OWNER TO neurant_router;
+
+-- Name: FUNCTION audit_change(); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.audit_change() IS 'Arguments: the column that names the subject of the personal ones; columns shown, digested, hidden (that they changed is told), left out (and no change by themselves). Definer: nobody writes audit by hand.';
+
+-- Name: audit_changed_columns(uuid, uuid, jsonb, jsonb, text[], text[]); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.audit_changed_columns(p_company uuid, p_subject uuid, p_row jsonb, p_other jsonb, p_shown text[], p_digest text[]) RETURNS jsonb
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  select coalesce(jsonb_object_agg(c.key, case
+      when c.key = any (p_shown) then c.value
+      else to_jsonb(private.personal_digest(p_company, p_subject, c.value #>> '{}')) end), '{}')
+  from jsonb_each(p_row) c
+  where c.value is distinct from coalesce(p_other -> c.key, 'null')
+    and (c.key = any (p_shown) or c.key = any (p_digest))
+$$;
+
+ALTER FUNCTION private.audit_changed_columns(p_company uuid, p_subject uuid, p_row jsonb, p_other jsonb, p_shown text[], p_digest text[]) OWNER TO neurant_router;
+
+-- Name: FUNCTION audit_changed_columns(p_company uuid, p_subject uuid, p_row jsonb, p_other jsonb, p_shown text[], p_digest text[]); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.audit_changed_columns(p_company uuid, p_subject uuid, p_row jsonb, p_other jsonb, p_shown text[], p_digest text[]) IS 'Of one side of a change: the columns that differ from the other side, as audit keeps them. Definer: it makes digests.';
+
+-- Name: audit_column(regclass, text, text); Type: FUNCTION; Schema: private; Owner: neurant_owner
+
+CREATE FUNCTION private.audit_column(p_table regclass, p_column text, p_treatment text) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    AS $$
+declare
+  v_lists text[] := (
+    select string_to_array(encode(t.tgargs, 'escape'), '\000')
+    from pg_catalog.pg_trigger t where t.tgrelid = p_table and t.tgname = 'audit_rows');
+  v_treatments text[] := '{subject,shown,digest,hidden,left_out}';
+begin
+  for i in 2 .. 5 loop
+    v_lists[i] := array_remove(v_lists[i]::text[], p_column)
+      || case when v_treatments[i] = p_treatment then array[p_column] else '{}' end;
+  end loop;
+  perform private.audit_table(p_table, v_lists[1], v_lists[2]::text[], v_lists[3]::text[],
+    v_lists[4]::text[], v_lists[5]::text[]);
+end $$;
+
+ALTER FUNCTION private.audit_column(p_table regclass, p_column text, p_treatment text) OWNER TO neurant_owner;
+
+-- Name: FUNCTION audit_column(p_table regclass, p_column text, p_treatment text); Type: COMMENT; Schema: private; Owner: neurant_owner
+
+COMMENT ON FUNCTION private.audit_column(p_table regclass, p_column text, p_treatment text) IS 'For migrations that add a column to an audited table: shown, digest (personal), hidden (secret) or left_out (a counter).';
+
+-- Name: audit_logs; Type: TABLE; Schema: public; Owner: neurant_owner
+
+CREATE TABLE public.audit_logs (
+    company_id uuid NOT NULL,
+    id uuid DEFAULT uuidv7() NOT NULL,
+    user_id uuid,
+    user_email character varying(255),
+    user_role public.user_role_enum,
+    action public.audit_action_enum NOT NULL,
+    resource_type character varying(100) NOT NULL,
+    resource_id uuid,
+    details jsonb DEFAULT '{}'::jsonb NOT NULL,
+    ip_address inet,
+    user_agent text,
+    session_id character varying(255),
+    request_id character varying(255),
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT audit_logs_details_check CHECK ((jsonb_typeof(details) = 'object'::text))
+);
+
+ALTER TABLE ONLY public.audit_logs FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE public.audit_logs OWNER TO neurant_owner;
+
+-- Name: TABLE audit_logs; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON TABLE public.audit_logs IS 'Every change that matters, by triggers. No foreign keys: it outlives whom and what it names, also the company. Messages and conversations are their own history and are not repeated here.';
+
+-- Name: COLUMN audit_logs.user_email; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.audit_logs.user_email IS 'Digest of the address (audit_salts), so that erasure can make it nobody''s.';
+
+-- Name: COLUMN audit_logs.details; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.audit_logs.details IS 'before and after hold the changed columns; personal ones as digests (audit_salts); hidden names those that changed but are never shown; by: staff, api_key, worker, system, visitor, web (nobody signed in yet) or database (by hand).';
+
+-- Name: COLUMN audit_logs.ip_address; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.audit_logs.ip_address IS 'The network only (/24, or /48 of IPv6); the whole address is in details as a digest.';
+
+-- Name: audit_digest(public.audit_logs); Type: FUNCTION; Schema: private; Owner: neurant_owner
+
+CREATE FUNCTION private.audit_digest(p_row public.audit_logs) RETURNS bytea
+    LANGUAGE sql STABLE
+    SET search_path TO ''
+    AS $$
+  select sha256(convert_to(private.audit_text(
+    'neurant-audit-1', p_row.company_id::text, p_row.id::text, p_row.user_id::text, p_row.user_email,
+    p_row.user_role::text, p_row.action::text, p_row.resource_type, p_row.resource_id::text,
+    p_row.details::text, p_row.ip_address::text, p_row.user_agent, p_row.session_id,
+    p_row.request_id, (extract(epoch from p_row.created_at) * 1000000)::bigint::text), 'UTF8'))
+$$;
+
+ALTER FUNCTION private.audit_digest(p_row public.audit_logs) OWNER TO neurant_owner;
+
+-- Name: FUNCTION audit_digest(p_row public.audit_logs); Type: COMMENT; Schema: private; Owner: neurant_owner
+
+COMMENT ON FUNCTION private.audit_digest(p_row public.audit_logs) IS 'SHA-256 of the row''s canonical text. neurant/audit computes the same by itself.';
+
+-- Name: audit_digest_of(uuid, text); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.audit_digest_of(p_subject uuid, p_value text) RETURNS text
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  select encode(sha256(s.salt || convert_to(p_value, 'UTF8')), 'hex')
+  from public.audit_salts s
+  where s.company_id = (select private.company_id()) and s.subject = p_subject
+    and (select private.manages_company())
+$$;
+
+ALTER FUNCTION private.audit_digest_of(p_subject uuid, p_value text) OWNER TO neurant_router;
+
+-- Name: FUNCTION audit_digest_of(p_subject uuid, p_value text); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.audit_digest_of(p_subject uuid, p_value text) IS 'For owner and administradores: what audit would keep of this value of a user, to look for it in user_email and details; null once the subject is erased. Definer: nobody reads the salts.';
+
+-- Name: audit_genesis(uuid); Type: FUNCTION; Schema: private; Owner: neurant_owner
+
+CREATE FUNCTION private.audit_genesis(p_company uuid) RETURNS bytea
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO ''
+    AS $$
+  select sha256(convert_to('neurant-audit-1:' || p_company, 'UTF8'))
+$$;
+
+ALTER FUNCTION private.audit_genesis(p_company uuid) OWNER TO neurant_owner;
+
+-- Name: audit_table(regclass, text, text[], text[], text[], text[]); Type: FUNCTION; Schema: private; Owner: neurant_owner
+
+CREATE FUNCTION private.audit_table(p_table regclass, p_subject text, p_shown text[], p_digest text[], p_hidden text[], p_left_out text[]) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    AS $_$
+declare
+  v_call text := format('private.audit_change(%L, %L, %L, %L, %L)',
+    p_subject, p_shown, p_digest, p_hidden, p_left_out);
+  v_changed text := (
+    select string_agg(format('old.%1$I is distinct from new.%1$I', a.attname), ' or ' order by a.attnum)
+    from pg_catalog.pg_attribute a
+    where a.attrelid = p_table and a.attnum > 0 and not a.attisdropped
+      and a.attname = any (p_shown || p_digest || p_hidden));
+begin
+  execute format('create or replace trigger audit_rows after insert or delete on %s
+    for each row execute function %s', p_table, v_call);
+  execute format('create or replace trigger audit_changes after update on %s
+    for each row when (%s) execute function %s', p_table, v_changed, v_call);
+end $_$;
+
+ALTER FUNCTION private.audit_table(p_table regclass, p_subject text, p_shown text[], p_digest text[], p_hidden text[], p_left_out text[]) OWNER TO neurant_owner;
+
+-- Name: FUNCTION audit_table(p_table regclass, p_subject text, p_shown text[], p_digest text[], p_hidden text[], p_left_out text[]); Type: COMMENT; Schema: private; Owner: neurant_owner
+
+COMMENT ON FUNCTION private.audit_table(p_table regclass, p_subject text, p_shown text[], p_digest text[], p_hidden text[], p_left_out text[]) IS 'For migrations: every change of this table is audited from now on. A test wants each column in one of the lists.';
+
+-- Name: audit_text(text[]); Type: FUNCTION; Schema: private; Owner: neurant_owner
+
+CREATE FUNCTION private.audit_text(VARIADIC p_fields text[]) RETURNS text
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO ''
+    AS $$
+  select string_agg(
+    case when f.value is null then '-' else octet_length(f.value) || ':' || f.value end,
+    ',' order by f.place)
+  from unnest(p_fields) with ordinality f (value, place)
+$$;
+
+ALTER FUNCTION private.audit_text(VARIADIC p_fields text[]) OWNER TO neurant_owner;
+
+-- Name: FUNCTION audit_text(VARIADIC p_fields text[]); Type: COMMENT; Schema: private; Owner: neurant_owner
+
+COMMENT ON FUNCTION private.audit_text(VARIADIC p_fields text[]) IS 'Fields as one text that no other fields make: each with its length in bytes before it, null as "-".';
+
+-- Name: await_seal(); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.await_seal() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  insert into public.audit_unsealed (company_id, audit_id) values (new.company_id, new.id);
+  return null;
+end $$;
+
+ALTER FUNCTION private.await_seal() OWNER TO neurant_router;
+
+-- Name: FUNCTION await_seal(); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.await_seal() IS 'Definer: nobody writes the list of what waits by hand.';
+
 -- Name: can_work_on(uuid); Type: FUNCTION; Schema: private; Owner: neurant_router
 
 CREATE FUNCTION private.can_work_on(p_conversation uuid) RETURNS boolean
@@ -837,6 +1441,136 @@ ALTER FUNCTION private.can_work_on(p_conversation uuid) OWNER TO neurant_router;
 -- Name: FUNCTION can_work_on(p_conversation uuid); Type: COMMENT; Schema: private; Owner: neurant_router
 
 COMMENT ON FUNCTION private.can_work_on(p_conversation uuid) IS 'May the verified staff member see and serve this conversation? Definer: used by definers, whose own policies see every company.';
+
+-- Name: cancel_invitation(uuid); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.cancel_invitation(p_invitation uuid) RETURNS text
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_company uuid := private.company_id();
+  v_known public.user_invitations;
+begin
+  if not private.manages_company() then
+    return 'forbidden';
+  end if;
+  perform from public.companies c where c.id = v_company for no key update;
+  select i.* into v_known from public.user_invitations i
+  where i.company_id = v_company and i.id = p_invitation for update;
+  if v_known.id is null then
+    return 'not_found';
+  end if;
+  if not private.stands_above(v_known.role) then
+    return 'forbidden';
+  end if;
+  if v_known.status <> 'pending' then
+    return 'closed';
+  end if;
+  update public.user_invitations i set status = 'cancelled'
+  where i.company_id = v_company and i.id = p_invitation;
+  return 'cancelled';
+end $$;
+
+ALTER FUNCTION private.cancel_invitation(p_invitation uuid) OWNER TO neurant_router;
+
+-- Name: FUNCTION cancel_invitation(p_invitation uuid); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.cancel_invitation(p_invitation uuid) IS 'Takes a pending invitation back and frees its seat: cancelled, closed, forbidden or not_found. Definer, as invite_user.';
+
+-- Name: cancel_plan_change(); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.cancel_plan_change() RETURNS text
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  if private.user_role() is distinct from 'owner' then
+    return 'forbidden';
+  end if;
+  update public.companies c set next_plan = null, plan_change_scheduled_at = null
+  where c.id = (select private.company_id()) and c.next_plan is not null;
+  return case when found then 'cancelled' else 'nothing_scheduled' end;
+end $$;
+
+ALTER FUNCTION private.cancel_plan_change() OWNER TO neurant_router;
+
+-- Name: FUNCTION cancel_plan_change(); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.cancel_plan_change() IS 'The owner keeps the plan after all: cancelled, nothing_scheduled or forbidden. Definer, as change_plan.';
+
+-- Name: change_plan(public.subscription_plan_enum, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.change_plan(p_plan public.subscription_plan_enum, p_now timestamp with time zone DEFAULT now()) RETURNS text
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_company public.companies;
+  v_from smallint;
+  v_to public.plans;
+begin
+  if private.user_role() is distinct from 'owner' then
+    return 'forbidden';
+  end if;
+  select c.* into v_company from public.companies c
+  where c.id = (select private.company_id()) for no key update;
+  select p.rank into v_from from public.plans p where p.plan = v_company.subscription_plan;
+  select p.* into v_to from public.plans p where p.plan = p_plan;
+  if v_to.rank = v_from then
+    return 'unchanged';
+  end if;
+  if v_to.rank < v_from then
+    update public.companies c
+    set next_plan = p_plan,
+      plan_change_scheduled_at = (select private.next_month_start(v_company.id, p_now))
+    where c.id = v_company.id;
+    return 'scheduled';
+  end if;
+  if v_to.monthly_price_usd is null then
+    return 'not_for_sale';
+  end if;
+  perform private.apply_plan(v_company.id, p_plan);
+  return 'upgraded';
+end $$;
+
+ALTER FUNCTION private.change_plan(p_plan public.subscription_plan_enum, p_now timestamp with time zone) OWNER TO neurant_router;
+
+-- Name: FUNCTION change_plan(p_plan public.subscription_plan_enum, p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.change_plan(p_plan public.subscription_plan_enum, p_now timestamp with time zone) IS 'The owner changes the plan: upgraded at once, scheduled for the end of the month where it is a smaller one, unchanged, not_for_sale (without a price: talk to us) or forbidden. Definer: plan and limits are nobody''s to write by hand.';
+
+-- Name: check_archives(); Type: FUNCTION; Schema: private; Owner: neurant_owner
+
+CREATE FUNCTION private.check_archives() RETURNS void
+    LANGUAGE plpgsql STABLE
+    SET search_path TO ''
+    AS $$
+declare
+  v_differing text;
+begin
+  select string_agg(format('%s.%s', d.live, d.attname), ', ' order by d.live, d.attname)
+  into v_differing
+  from (
+    select t.live, a.attname
+    from private.archived_tables() t
+    join pg_catalog.pg_attribute a on a.attnum > 0 and not a.attisdropped
+      and a.attrelid in (format('public.%I', t.live)::regclass,
+        format('public.%I', t.live || '_archived')::regclass)
+    group by t.live, a.attname
+    having count(*) <> 2 or count(distinct (a.atttypid, a.atttypmod)) <> 1) d;
+  if v_differing is not null then
+    raise exception 'the archive does not have the columns of the live table: %', v_differing
+      using errcode = 'NA003',
+      hint = 'Add to <table>_archived what was added to <table>; until then nothing moves.';
+  end if;
+end $$;
+
+ALTER FUNCTION private.check_archives() OWNER TO neurant_owner;
+
+-- Name: FUNCTION check_archives(); Type: COMMENT; Schema: private; Owner: neurant_owner
+
+COMMENT ON FUNCTION private.check_archives() IS 'NA003 where an archive lacks a column of its live table, has one more, or one of another type: a value would be lost.';
 
 -- Name: check_operator_role(); Type: FUNCTION; Schema: private; Owner: neurant_router
 
@@ -1025,6 +1759,74 @@ ALTER FUNCTION private.claims() OWNER TO neurant_owner;
 
 COMMENT ON FUNCTION private.claims() IS 'What the process says of the caller in this transaction. Never trusted by itself: private.company_id() verifies it.';
 
+-- Name: close_company(); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.close_company() RETURNS text
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_company uuid := private.company_id();
+begin
+  if private.user_role() is distinct from 'owner' then
+    return 'forbidden';
+  end if;
+  update public.companies c
+  set subscription_status = 'cancelled', subscription_ends_at = now(), next_plan = null,
+    plan_change_scheduled_at = null
+  where c.id = v_company;
+  delete from public.login_sessions s where s.company_id = v_company;
+  return 'closed';
+end $$;
+
+ALTER FUNCTION private.close_company() OWNER TO neurant_router;
+
+-- Name: FUNCTION close_company(); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.close_company() IS 'The owner closes the company: nobody gets in any more, nothing is deleted: closed or forbidden. Definer: a company''s status is nobody''s to write by hand.';
+
+-- Name: close_idle_conversations(timestamp with time zone, integer); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.close_idle_conversations(p_now timestamp with time zone DEFAULT now(), p_limit integer DEFAULT 500) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_closed integer;
+begin
+  with idle as (
+    select c.company_id, c.id
+    from public.conversations c
+    where c.status = 'active' and not c.is_hitl_active
+      -- WhatsApp lets a business answer freely for 24 hours; after that it is another conversation.
+      and c.last_message_at <= p_now - interval '24 hours'
+      and not private.has_open_work(c.company_id, c.id)
+    order by c.last_message_at
+    limit p_limit
+    for update skip locked
+  )
+  update public.conversations c
+  set ended_at = p_now,
+    status = case (
+      select m.sender_type from public.messages m
+      where m.company_id = c.company_id and m.conversation_id = c.id
+      order by m.seq desc limit 1)
+      when 'bot' then 'resolved'::public.conversation_status_enum
+      when 'human' then 'resolved'
+      when 'system' then 'resolved'
+      else 'abandoned' end
+  from idle
+  where c.company_id = idle.company_id and c.id = idle.id;
+  get diagnostics v_closed = row_count;
+  return v_closed;
+end $$;
+
+ALTER FUNCTION private.close_idle_conversations(p_now timestamp with time zone, p_limit integer) OWNER TO neurant_router;
+
+-- Name: FUNCTION close_idle_conversations(p_now timestamp with time zone, p_limit integer); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.close_idle_conversations(p_now timestamp with time zone, p_limit integer) IS 'Ends conversations in which nothing was said for 24 hours and nothing is owed, over all companies, the longest silent first; how many. Resolved where the last word was ours, abandoned where the end user was left without an answer. Definer: a timer has no company.';
+
 -- Name: close_login_session(bytea); Type: FUNCTION; Schema: private; Owner: neurant_router
 
 CREATE FUNCTION private.close_login_session(p_token_digest bytea) RETURNS void
@@ -1040,47 +1842,215 @@ ALTER FUNCTION private.close_login_session(p_token_digest bytea) OWNER TO neuran
 
 COMMENT ON FUNCTION private.close_login_session(p_token_digest bytea) IS 'Logout. Definer, as login_session.';
 
--- Name: company_id(); Type: FUNCTION; Schema: private; Owner: neurant_router
+-- Name: close_month(uuid, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
 
-CREATE FUNCTION private.company_id() RETURNS uuid
+CREATE FUNCTION private.close_month(p_company uuid, p_now timestamp with time zone) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_company public.companies;
+  v_start date;
+  v_count integer;
+begin
+  select c.* into v_company from public.companies c where c.id = p_company for no key update;
+  v_start := private.month_start(
+    (p_now at time zone v_company.timezone)::date, v_company.monthly_anchor_day);
+  if v_start <= v_company.monthly_reset_date then
+    return null;
+  end if;
+  v_count := v_company.monthly_message_count + private.lock_usage(p_company);
+  update public.usage_slots s set used = 0, granted = 0
+  where s.company_id = p_company and s.granted > 0;
+  update public.companies c set monthly_message_count = 0, monthly_reset_date = v_start
+  where c.id = p_company;
+  return v_count;
+end $$;
+
+ALTER FUNCTION private.close_month(p_company uuid, p_now timestamp with time zone) OWNER TO neurant_router;
+
+-- Name: FUNCTION close_month(p_company uuid, p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.close_month(p_company uuid, p_now timestamp with time zone) IS 'Begins the company''s new month if one has begun at that moment; what the old one came to, or null. Definer: counters are nobody''s to write by hand.';
+
+-- Name: companies_to_drain(); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.companies_to_drain() RETURNS SETOF uuid
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path TO ''
     AS $$
-  select case current_setting('role')
-    when 'authenticated' then coalesce((
-      select u.company_id
-      from public.users u
-      join public.companies c on c.id = u.company_id
-      where u.company_id = (select (private.claims() ->> 'company_id')::uuid)
-        and u.auth_user_id = (select (private.claims() ->> 'sub')::uuid)
-        and u.is_active and c.subscription_status <> 'cancelled'), (
-      select k.company_id
+  select distinct s.company_id from public.usage_slots s where s.used > 0 order by s.company_id
+$$;
+
+ALTER FUNCTION private.companies_to_drain() OWNER TO neurant_router;
+
+-- Name: FUNCTION companies_to_drain(); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.companies_to_drain() IS 'Companies whose slots hold what monthly_message_count does not yet. Definer: over all companies; only ids leave.';
+
+-- Name: companies_to_roll_up(); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.companies_to_roll_up() RETURNS SETOF uuid
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  select distinct d.company_id from public.analytics_dirty d
+$$;
+
+ALTER FUNCTION private.companies_to_roll_up() OWNER TO neurant_router;
+
+-- Name: FUNCTION companies_to_roll_up(); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.companies_to_roll_up() IS 'Companies with days to count again. Definer: over all companies; only ids leave.';
+
+-- Name: company_id(); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.company_id() RETURNS uuid
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_role text := current_setting('role');
+  v_claims jsonb := nullif(current_setting('request.jwt.claims', true), '')::jsonb;
+  v_company uuid;
+begin
+  if v_role = 'authenticated' then
+    select u.company_id into v_company
+    from public.users u
+    join public.companies c on c.id = u.company_id
+    where u.company_id = (v_claims ->> 'company_id')::uuid
+      and u.auth_user_id = (v_claims ->> 'sub')::uuid
+      and u.is_active and c.subscription_status <> 'cancelled';
+    if v_company is null and v_claims ->> 'key_id' is not null then
+      select k.company_id into v_company
       from public.api_keys k
       join public.users maker on maker.company_id = k.company_id and maker.id = k.created_by
       join public.companies c on c.id = k.company_id
-      where k.company_id = (select (private.claims() ->> 'company_id')::uuid)
-        and k.id = (select (private.claims() ->> 'key_id')::uuid)
+      where k.company_id = (v_claims ->> 'company_id')::uuid
+        and k.id = (v_claims ->> 'key_id')::uuid
         and k.revoked_at is null and (k.expires_at is null or k.expires_at > now())
-        and maker.is_active and c.subscription_status <> 'cancelled'))
-    when 'visitor' then (
-      select v.company_id
-      from public.visitor_sessions v
-      join public.companies c on c.id = v.company_id
-      where v.token_digest = (select decode(private.claims() ->> 'visitor', 'hex'))
-        and v.expires_at > now() and c.subscription_status <> 'cancelled')
-    when 'neurant_worker' then (
-      select c.id
-      from public.companies c
-      where c.id = (select (private.claims() ->> 'company_id')::uuid)
-        and session_user = 'neurant_jobs' and c.subscription_status <> 'cancelled')
-  end
-$$;
+        and maker.is_active and c.subscription_status <> 'cancelled';
+    end if;
+  elsif v_role = 'visitor' then
+    select v.company_id into v_company
+    from public.visitor_sessions v
+    join public.companies c on c.id = v.company_id
+    where v.token_digest = decode(v_claims ->> 'visitor', 'hex')
+      and v.expires_at > now() and c.subscription_status <> 'cancelled';
+  elsif v_role = 'neurant_worker' and session_user = 'neurant_jobs' then
+    select c.id into v_company
+    from public.companies c
+    where c.id = (v_claims ->> 'company_id')::uuid and c.subscription_status <> 'cancelled';
+  end if;
+  return v_company;
+end $$;
 
 ALTER FUNCTION private.company_id() OWNER TO neurant_router;
 
 -- Name: FUNCTION company_id(); Type: COMMENT; Schema: private; Owner: neurant_router
 
 COMMENT ON FUNCTION private.company_id() IS 'The company of the verified caller, or null: then no policy shows or takes a row. Definer: it must read users and companies that the caller may not see.';
+
+-- Name: count_archived(uuid, uuid[], text); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.count_archived(p_company uuid, p_conversations uuid[], p_suffix text) RETURNS jsonb
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $_$
+declare
+  v_found jsonb;
+begin
+  execute (
+    select 'select jsonb_build_object(' || string_agg(format(
+      '%1$L, (select jsonb_build_object(''rows'', count(*), ''sha256'', '
+      'encode(sha256(coalesce(string_agg(sha256(convert_to(%4$s, ''UTF8'')), '''' order by id), '''')), ''hex'')) '
+      'from public.%2$I where company_id = $1 and %3$I = any ($2))',
+      t.live, t.live || p_suffix, t.key, private.row_text(format('public.%I', t.live)::regclass)),
+      ', ' order by t.place) || ')'
+    from private.archived_tables() t)
+  into v_found using p_company, p_conversations;
+  return v_found;
+end $_$;
+
+ALTER FUNCTION private.count_archived(p_company uuid, p_conversations uuid[], p_suffix text) OWNER TO neurant_router;
+
+-- Name: FUNCTION count_archived(p_company uuid, p_conversations uuid[], p_suffix text); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.count_archived(p_company uuid, p_conversations uuid[], p_suffix text) IS 'Rows and checksums of these conversations, by table: of the live tables (suffix empty) or the archives (_archived). Definer: called by definers for any company.';
+
+-- Name: count_chatbot(); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.count_chatbot() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_change integer := (tg_op <> 'DELETE' and new.retired_at is null)::integer
+    - (tg_op <> 'INSERT' and old.retired_at is null)::integer;
+begin
+  if v_change <> 0 then
+    perform private.use_plan(coalesce(new.company_id, old.company_id), 'max_chatbots', v_change);
+  end if;
+  return null;
+end $$;
+
+ALTER FUNCTION private.count_chatbot() OWNER TO neurant_router;
+
+-- Name: FUNCTION count_chatbot(); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.count_chatbot() IS 'Definer: whoever may make a bot may not write counters.';
+
+-- Name: count_document(); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.count_document() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_company uuid := coalesce(new.company_id, old.company_id);
+  v_is boolean := tg_op <> 'DELETE' and new.retired_at is null;
+  v_was boolean := tg_op <> 'INSERT' and old.retired_at is null;
+  v_bytes bigint := case when v_is then new.file_size_bytes else 0 end
+    - case when v_was then old.file_size_bytes else 0 end;
+  v_characters bigint := case when v_is then coalesce(new.character_count, 0) else 0 end
+    - case when v_was then coalesce(old.character_count, 0) else 0 end;
+begin
+  if v_bytes <> 0 then
+    perform private.use_plan(v_company, 'max_storage_mb', v_bytes);
+  end if;
+  if v_characters <> 0 then
+    perform private.use_plan(v_company, 'max_document_characters', v_characters);
+  end if;
+  return null;
+end $$;
+
+ALTER FUNCTION private.count_document() OWNER TO neurant_router;
+
+-- Name: FUNCTION count_document(); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.count_document() IS 'Definer: whoever adds a document, or the worker that reads it, may not write counters.';
+
+-- Name: count_integration(); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.count_integration() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_change integer := (tg_op <> 'DELETE' and coalesce(new.is_active, false))::integer
+    - (tg_op <> 'INSERT' and coalesce(old.is_active, false))::integer;
+begin
+  if v_change <> 0 then
+    perform private.use_plan(coalesce(new.company_id, old.company_id), 'max_integrations', v_change);
+  end if;
+  return null;
+end $$;
+
+ALTER FUNCTION private.count_integration() OWNER TO neurant_router;
+
+-- Name: FUNCTION count_integration(); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.count_integration() IS 'Definer: nobody may write counters.';
 
 -- Name: count_integration_request(); Type: FUNCTION; Schema: private; Owner: neurant_router
 
@@ -1104,6 +2074,110 @@ ALTER FUNCTION private.count_integration_request() OWNER TO neurant_router;
 
 COMMENT ON FUNCTION private.count_integration_request() IS 'The counters of an integration follow its log. Definer: nobody may write them by hand.';
 
+-- Name: count_invitation(); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.count_invitation() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_change integer := (tg_op <> 'DELETE' and coalesce(new.status = 'pending', false))::integer
+    - (tg_op <> 'INSERT' and coalesce(old.status = 'pending', false))::integer;
+begin
+  if v_change <> 0 then
+    perform private.use_plan(coalesce(new.company_id, old.company_id), 'max_users', v_change);
+  end if;
+  return null;
+end $$;
+
+ALTER FUNCTION private.count_invitation() OWNER TO neurant_router;
+
+-- Name: FUNCTION count_invitation(); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.count_invitation() IS 'Definer: nobody may write counters.';
+
+-- Name: count_knowledge_uses(integer); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.count_knowledge_uses(p_limit integer) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_taken integer;
+begin
+  -- One at a time: two that add to the same documents in different orders would block each other.
+  if not pg_try_advisory_xact_lock(hashtextextended('private.count_knowledge_uses', 0)) then
+    return 0;
+  end if;
+  with taken as (
+    delete from public.knowledge_uses u
+    where u.ctid = any (array(select o.ctid from public.knowledge_uses o limit p_limit))
+    returning u.company_id, u.id, u.document_ids, u.chunk_ids, u.used_at
+  ),
+  document as (
+    select t.company_id, e.value::uuid as id, count(distinct t.id) as uses, max(t.used_at) as used_at
+    from taken t cross join lateral jsonb_array_elements_text(t.document_ids) e
+    where pg_input_is_valid(e.value, 'uuid')
+    group by t.company_id, e.value::uuid
+  ),
+  chunk as (
+    select t.company_id, e.value::uuid as id, count(distinct t.id) as uses, max(t.used_at) as used_at
+    from taken t cross join lateral jsonb_array_elements_text(t.chunk_ids) e
+    where pg_input_is_valid(e.value, 'uuid')
+    group by t.company_id, e.value::uuid
+  ),
+  documents_counted as (
+    update public.documents d
+    set query_count = d.query_count + u.uses, last_used_at = greatest(d.last_used_at, u.used_at)
+    from document u
+    where d.company_id = u.company_id and d.id = u.id
+  ),
+  chunks_counted as (
+    update public.document_chunks c
+    set match_count = c.match_count + u.uses,
+      last_matched_at = greatest(c.last_matched_at, u.used_at)
+    from chunk u
+    where c.company_id = u.company_id and c.id = u.id
+  )
+  select count(*) into v_taken from taken;
+  return v_taken;
+end $$;
+
+ALTER FUNCTION private.count_knowledge_uses(p_limit integer) OWNER TO neurant_router;
+
+-- Name: FUNCTION count_knowledge_uses(p_limit integer); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.count_knowledge_uses(p_limit integer) IS 'Adds at most so many answers to the counters of what they quote; how many (0 too while another adds). Definer: counters are nobody''s to write by hand.';
+
+-- Name: count_takeover(); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.count_takeover() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_change integer := (tg_op <> 'DELETE' and coalesce(new.status = 'active', false))::integer
+    - (tg_op <> 'INSERT' and coalesce(old.status = 'active', false))::integer;
+  v_company public.companies;
+begin
+  if v_change <> 0 then
+    perform private.use_plan(
+      coalesce(new.company_id, old.company_id), 'max_hitl_concurrent', v_change);
+  elsif tg_op = 'INSERT' and new.status = 'pending' then
+    select c.* into v_company from public.companies c where c.id = new.company_id;
+    if v_company.max_hitl_concurrent = 0 then
+      perform private.refuse_over_limit('max_hitl_concurrent', v_company.current_hitl_count, 0);
+    end if;
+  end if;
+  return null;
+end $$;
+
+ALTER FUNCTION private.count_takeover() OWNER TO neurant_router;
+
+-- Name: FUNCTION count_takeover(); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.count_takeover() IS 'Counts the takeovers that a person attends; one may wait in the queue unless the plan has none at all. Definer: nobody may write counters.';
+
 -- Name: count_template_use(); Type: FUNCTION; Schema: private; Owner: neurant_router
 
 CREATE FUNCTION private.count_template_use() RETURNS trigger
@@ -1120,6 +2194,51 @@ ALTER FUNCTION private.count_template_use() OWNER TO neurant_router;
 -- Name: FUNCTION count_template_use(); Type: COMMENT; Schema: private; Owner: neurant_router
 
 COMMENT ON FUNCTION private.count_template_use() IS 'How many bots began from a template. Definer: nobody who serves traffic may write templates.';
+
+-- Name: count_user(); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.count_user() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_change integer := (tg_op <> 'DELETE' and coalesce(new.is_active, false))::integer
+    - (tg_op <> 'INSERT' and coalesce(old.is_active, false))::integer;
+begin
+  if v_change <> 0 then
+    perform private.use_plan(coalesce(new.company_id, old.company_id), 'max_users', v_change);
+  end if;
+  return null;
+end $$;
+
+ALTER FUNCTION private.count_user() OWNER TO neurant_router;
+
+-- Name: FUNCTION count_user(); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.count_user() IS 'Definer: nobody may write counters.';
+
+-- Name: create_login(text, text, boolean); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.create_login(p_email text, p_encrypted_password text, p_is_confirmed boolean DEFAULT false) RETURNS uuid
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_login uuid;
+begin
+  insert into auth.users (email, encrypted_password, email_confirmed_at)
+  values (lower(p_email), p_encrypted_password, case when p_is_confirmed then now() end)
+  returning id into v_login;
+  return v_login;
+exception when unique_violation then
+  return null;
+end $$;
+
+ALTER FUNCTION private.create_login(p_email text, p_encrypted_password text, p_is_confirmed boolean) OWNER TO neurant_router;
+
+-- Name: FUNCTION create_login(p_email text, p_encrypted_password text, p_is_confirmed boolean); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.create_login(p_email text, p_encrypted_password text, p_is_confirmed boolean) IS 'A login for an e-mail address; null where there is one already, however it is written. Definer: auth is closed to everybody, and who signs up is nobody yet.';
 
 -- Name: decide_transfer(uuid, boolean); Type: FUNCTION; Schema: private; Owner: neurant_router
 
@@ -1221,6 +2340,548 @@ ALTER FUNCTION private.derive_chatbot_channels() OWNER TO neurant_router;
 
 COMMENT ON FUNCTION private.derive_chatbot_channels() IS 'Definer: nobody may write chatbots.channels by hand; it follows channel_accounts.';
 
+-- Name: drain_message_changes(integer); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.drain_message_changes(p_limit integer) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_taken integer;
+begin
+  -- One at a time: of two, the one that read a message before its edit could write last.
+  if not pg_try_advisory_xact_lock(hashtextextended('private.drain_message_changes', 0)) then
+    return 0;
+  end if;
+  with batch as (
+    delete from public.message_changes x
+    where x.ctid = any (array(select y.ctid from public.message_changes y limit p_limit))
+    returning x.company_id, x.message_id, x.conversation_id
+  ),
+  current as materialized (
+    select m.*
+    from (select distinct b.company_id, b.message_id from batch b) x
+    -- Row by row through the key: a batch is small, and the tables are not.
+    cross join lateral (
+      select m.company_id, m.id, m.conversation_id, m.chatbot_id, m.sender_type, m.content
+      from public.messages m
+      where m.company_id = x.company_id and m.id = x.message_id limit 1) m
+  ),
+  said as (
+    insert into public.message_search as s
+      (company_id, message_id, conversation_id, chatbot_id, search)
+    select m.company_id, m.id, m.conversation_id, m.chatbot_id,
+      private.message_words(m.company_id, m.content)
+    from current m
+    where m.sender_type <> 'system'
+    on conflict on constraint message_search_pkey do update set search = excluded.search
+    where s.search <> excluded.search
+  ),
+  unsaid as (
+    delete from public.message_search s
+    using current m
+    where m.sender_type = 'system' and s.company_id = m.company_id and s.message_id = m.id
+  ),
+  people as (
+    insert into public.conversation_search as s (company_id, conversation_id, chatbot_id, person)
+    select c.company_id, c.id, c.chatbot_id,
+      private.person_words(c.end_user_name, c.end_user_id, c.channel)
+    from (select distinct b.company_id, b.conversation_id from batch b) x
+    cross join lateral (
+      select c.company_id, c.id, c.chatbot_id, c.end_user_name, c.end_user_id, c.channel
+      from public.conversations c
+      where c.company_id = x.company_id and c.id = x.conversation_id limit 1) c
+    on conflict on constraint conversation_search_pkey do update set person = excluded.person
+    where s.person <> excluded.person
+  )
+  select count(*) into v_taken from batch;
+  return v_taken;
+end $$;
+
+ALTER FUNCTION private.drain_message_changes(p_limit integer) OWNER TO neurant_router;
+
+-- Name: FUNCTION drain_message_changes(p_limit integer); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.drain_message_changes(p_limit integer) IS 'Brings what is derived from messages up to date with at most so many entries of the log; how many it took off (0 too while another drains). Definer: the log holds all companies, and nobody writes the derived tables by hand.';
+
+-- Name: drain_message_usage(uuid); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.drain_message_usage(p_company uuid) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_used integer;
+begin
+  perform from public.companies c where c.id = p_company for no key update;
+  v_used := private.lock_usage(p_company);
+  -- Takes unused grants back too (a trigger does), so idle slots do not hold room for ever.
+  update public.usage_slots s set used = 0, granted = 0
+  where s.company_id = p_company and s.granted > 0;
+  if v_used > 0 then
+    update public.companies c set monthly_message_count = c.monthly_message_count + v_used
+    where c.id = p_company;
+  end if;
+  return v_used;
+end $$;
+
+ALTER FUNCTION private.drain_message_usage(p_company uuid) OWNER TO neurant_router;
+
+-- Name: FUNCTION drain_message_usage(p_company uuid); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.drain_message_usage(p_company uuid) IS 'Moves what the slots of a company counted into monthly_message_count; how many. Definer: counters are nobody''s to write by hand.';
+
+-- Name: draw_allowance(uuid, smallint); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.draw_allowance(p_company uuid, p_slot smallint) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_company public.companies;
+  v_used bigint;
+  v_room bigint;
+  v_slots integer;
+  v_until timestamptz;
+begin
+  perform private.close_month(p_company, now());
+  insert into public.usage_slots (company_id, slot) values (p_company, p_slot) on conflict do nothing;
+  v_used := private.lock_usage(p_company);
+  select c.* into v_company from public.companies c where c.id = p_company;
+  select count(*) into v_slots from public.usage_slots s where s.company_id = p_company;
+  v_used := v_used + v_company.monthly_message_count;
+  v_room := case v_company.monthly_message_limit
+    when -1 then 1000000000 else v_company.monthly_message_limit - v_used end;
+  if v_room <= 0 then
+    raise exception 'limit reached: monthly_message_limit' using errcode = 'NA002',
+      detail = jsonb_build_object('limit', 'monthly_message_limit', 'used', v_used,
+        'allowed', v_company.monthly_message_limit);
+  end if;
+  v_until := private.anchor_date(
+    (date_trunc('month', v_company.monthly_reset_date::timestamp) + interval '1 month')::date,
+    v_company.monthly_anchor_day)::timestamp at time zone v_company.timezone;
+  update public.usage_slots s
+  set used = s.used + (s.slot = p_slot)::integer,
+    -- An equal share each; what does not divide goes to whoever asks.
+    granted = s.used + v_room / v_slots
+      + case when s.slot = p_slot then v_room % v_slots else 0 end,
+    granted_until = v_until
+  where s.company_id = p_company;
+end $$;
+
+ALTER FUNCTION private.draw_allowance(p_company uuid, p_slot smallint) OWNER TO neurant_router;
+
+-- Name: FUNCTION draw_allowance(p_company uuid, p_slot smallint); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.draw_allowance(p_company uuid, p_slot smallint) IS 'Counts one message when its slot has used up its grant: shares out anew what is left of the month, or NA002. Waits for every message that is being counted, so it never refuses while there is room. Definer: the slots are nobody''s to touch.';
+
+-- Name: drop_old_metrics(timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.drop_old_metrics(p_now timestamp with time zone DEFAULT now()) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_dropped integer;
+begin
+  delete from public.system_metrics m where m."timestamp" < p_now - interval '30 days';
+  get diagnostics v_dropped = row_count;
+  return v_dropped;
+end $$;
+
+ALTER FUNCTION private.drop_old_metrics(p_now timestamp with time zone) OWNER TO neurant_router;
+
+-- Name: FUNCTION drop_old_metrics(p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.drop_old_metrics(p_now timestamp with time zone) IS 'Measures are kept for 30 days; how many went. Definer: nobody else may delete them.';
+
+-- Name: due_reminders(timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.due_reminders(p_now timestamp with time zone DEFAULT now()) RETURNS TABLE(company_id uuid, invitation_id uuid)
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  with due as (
+    select i.company_id, i.id
+    from public.user_invitations i
+    join public.companies c on c.id = i.company_id and c.subscription_status <> 'cancelled'
+    where i.status = 'pending' and i.expires_at > p_now
+      and (i.reminder_count = 0 and i.sent_at <= p_now - interval '3 days'
+        or i.reminder_count = 1 and i.sent_at <= p_now - interval '6 days')
+    for update of i skip locked
+  )
+  update public.user_invitations i
+  set reminder_count = i.reminder_count + 1, reminder_sent_at = p_now
+  from due
+  where i.company_id = due.company_id and i.id = due.id
+  returning i.company_id, i.id
+$$;
+
+ALTER FUNCTION private.due_reminders(p_now timestamp with time zone) OWNER TO neurant_router;
+
+-- Name: FUNCTION due_reminders(p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.due_reminders(p_now timestamp with time zone) IS 'Claims the reminders that are due, after three days and after six: each invitation is given out once for each. Definer: over all companies; only ids leave.';
+
+-- Name: end_for_erasure(uuid, uuid); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.end_for_erasure(p_company uuid, p_conversation uuid) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  update public.hitl_transfers t set status = 'cancelled', decided_at = now()
+  where t.company_id = p_company and t.conversation_id = p_conversation and t.status = 'pending';
+  update public.hitl_sessions s
+  set status = 'abandoned', ended_at = now(), ended_by = private.user_id()
+  where s.company_id = p_company and s.conversation_id = p_conversation and s.ended_at is null;
+  delete from public.reply_requests r
+  where r.company_id = p_company and r.conversation_id = p_conversation;
+  with stopped as (
+    update public.outbox o
+    set status = 'cancelled', claim_token = null, claimed_until = null
+    where o.company_id = p_company and o.conversation_id = p_conversation
+      and o.status in ('pending', 'sending')
+    returning o.message_id
+  )
+  update public.messages m set status = 'cancelled'
+  from stopped
+  where m.company_id = p_company and m.id = stopped.message_id;
+  update public.conversations c set status = 'abandoned'
+  where c.company_id = p_company and c.id = p_conversation and c.status = 'active';
+end $$;
+
+ALTER FUNCTION private.end_for_erasure(p_company uuid, p_conversation uuid) OWNER TO neurant_router;
+
+-- Name: FUNCTION end_for_erasure(p_company uuid, p_conversation uuid); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.end_for_erasure(p_company uuid, p_conversation uuid) IS 'Ends a conversation at once: nothing more is said in it. Definer: called by definers.';
+
+-- Name: erase_company(uuid, boolean, integer, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_owner
+
+CREATE FUNCTION private.erase_company(p_company uuid, p_force boolean DEFAULT false, p_limit integer DEFAULT 5000, p_now timestamp with time zone DEFAULT now()) RETURNS bigint
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    AS $_$
+declare
+  v_company public.companies;
+  v_left bigint := p_limit;
+  v_gone bigint;
+  v_table record;
+begin
+  if not exists (select from pg_catalog.pg_roles r
+    where r.rolname = current_user and (r.rolsuper or r.rolbypassrls)) then
+    raise exception 'only the migrating login erases a company'
+      using errcode = 'insufficient_privilege';
+  end if;
+  select c.* into v_company from public.companies c where c.id = p_company for update;
+  if v_company.id is null then
+    -- Triggers may have left something in a queue that the company's own row did not hold back.
+    null;
+  elsif not (p_force or v_company.subscription_status = 'cancelled'
+    and v_company.subscription_ends_at <= p_now - interval '30 days') then
+    raise exception 'the company has not been closed for 30 days' using errcode = 'NA004';
+  else
+    update public.companies c set subscription_status = 'cancelled'
+    where c.id = p_company and c.subscription_status <> 'cancelled';
+    if to_regprocedure('private.shred_audit_company(uuid)') is not null then
+      execute 'select private.shred_audit_company($1)' using p_company;
+    end if;
+    delete from auth.users a using public.users u
+    where u.company_id = p_company and a.id = u.auth_user_id
+      and not exists (select from public.users other
+        where other.auth_user_id = a.id and other.company_id <> p_company);
+  end if;
+  delete from jobs.procrastinate_jobs j
+  where j.args ->> 'company_id' = p_company::text and j.status <> 'doing';
+  for v_table in
+    select t.* from private.erasure_order() t order by t.place
+  loop
+    execute format(
+      'delete from %1$s where ctid = any (array(select ctid from %1$s where %2$I = $1 limit $2))',
+      v_table.tenant_table, v_table.key)
+    using p_company, case
+      -- Rows that refer to one another go at once.
+      when exists (select from pg_catalog.pg_constraint k where k.contype = 'f'
+        and k.conrelid = v_table.tenant_table and k.confrelid = k.conrelid) then null
+      -- The company itself only when nothing else was left.
+      when v_table.tenant_table = 'public.companies'::regclass and v_left < p_limit then 0
+      else v_left end;
+    get diagnostics v_gone = row_count;
+    v_left := v_left - v_gone;
+    exit when v_left <= 0;
+  end loop;
+  return p_limit - v_left;
+end $_$;
+
+ALTER FUNCTION private.erase_company(p_company uuid, p_force boolean, p_limit integer, p_now timestamp with time zone) OWNER TO neurant_owner;
+
+-- Name: FUNCTION erase_company(p_company uuid, p_force boolean, p_limit integer, p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_owner
+
+COMMENT ON FUNCTION private.erase_company(p_company uuid, p_force boolean, p_limit integer, p_now timestamp with time zone) IS 'Deletes about p_limit rows of a company that has been closed for 30 days (or of any, with p_force); how many. To be called, each time in a transaction of its own, until it returns 0: a crash in between costs nothing. Only for the migrating login; as the caller, so that no role that serves traffic may delete companies.';
+
+-- Name: erase_contact(uuid); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.erase_contact(p_contact uuid) RETURNS text
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $_$
+declare
+  v_company uuid := private.company_id();
+  v_contact public.contacts;
+  v_live uuid[];
+  v_archived uuid[];
+  v_words text;
+begin
+  if not private.manages_company() then
+    return 'not_found';
+  end if;
+  select k.* into v_contact from public.contacts k
+  where k.company_id = v_company and k.id = p_contact for update;
+  if v_contact.id is null then
+    return 'not_found';
+  elsif v_contact.erased_at is not null then
+    return 'erased_before';
+  end if;
+  select coalesce(array_agg(c.id), '{}') into v_live from (
+    select c.id from public.conversations c
+    where c.company_id = v_company and c.channel_account_id = v_contact.channel_account_id
+      and c.end_user_id = v_contact.end_user_id
+    order by c.id for update) c;
+  select coalesce(array_agg(c.id), '{}') into v_archived from (
+    select c.id from public.conversations_archived c
+    where c.company_id = v_company and c.channel_account_id = v_contact.channel_account_id
+      and c.end_user_id = v_contact.end_user_id
+    order by c.id for update) c;
+  perform private.end_for_erasure(v_company, i.id) from unnest(v_live) i (id);
+  -- What other systems were asked for these conversations.
+  update public.integration_logs l
+  set request_data = null, response_data = null, error_message = null
+  where l.company_id = v_company and (
+    exists (select from public.messages m where m.company_id = l.company_id
+      and m.id = l.triggered_by_message_id and m.conversation_id = any (v_live))
+    or exists (select from public.messages_archived m where m.company_id = l.company_id
+      and m.id = l.triggered_by_message_id and m.conversation_id = any (v_archived)));
+  -- What the channel sent of this person and was set aside, raw: whoever's id stands in it as a word.
+  v_words := '(^|[^0-9A-Za-z_])'
+    || regexp_replace(v_contact.end_user_id, '([^0-9A-Za-z_])', '\\\1', 'g') || '($|[^0-9A-Za-z_])';
+  delete from public.inbound_events e
+  where e.company_id = v_company and e.channel_account_id = v_contact.channel_account_id
+    and (encode(e.payload, 'escape') ~ v_words or e.external_id ~ v_words);
+  delete from public.visitor_sessions v
+  where v.company_id = v_company and v.channel_account_id = v_contact.channel_account_id
+    and v.id::text = v_contact.end_user_id;
+  perform private.overwrite_conversations(v_company, v_live, '', 'erased-' || p_contact);
+  perform private.overwrite_conversations(
+    v_company, v_archived, '_archived', 'erased-' || p_contact);
+  update public.contacts k
+  set end_user_id = 'erased-' || p_contact, name = null, erased_at = now()
+  where k.company_id = v_company and k.id = p_contact;
+  perform private.record_erasure(v_company, 'contacts', i.id)
+  from unnest(v_live || v_archived || p_contact) i (id);
+  return 'erased';
+end $_$;
+
+ALTER FUNCTION private.erase_contact(p_contact uuid) OWNER TO neurant_router;
+
+-- Name: FUNCTION erase_contact(p_contact uuid); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.erase_contact(p_contact uuid) IS 'Owner or administrador have a person forgotten: erased, erased_before or not_found. What was said, names and identifiers are overwritten in the live tables and the archives; how much was said still counts. Definer: stored messages are nobody''s to write.';
+
+-- Name: erase_user(uuid); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.erase_user(p_user uuid) RETURNS text
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_company uuid := private.company_id();
+  v_user public.users;
+begin
+  if not private.manages_company() then
+    return 'not_found';
+  end if;
+  select u.* into v_user from public.users u
+  where u.company_id = v_company and u.id = p_user for update;
+  if v_user.id is null then
+    return 'not_found';
+  elsif private.level(v_user.role) >= private.level(private.user_role()) then
+    return 'forbidden';
+  end if;
+  perform from public.conversations c
+  where c.company_id = v_company and c.id in (
+    select s.conversation_id from public.hitl_sessions s
+    where s.company_id = v_company and s.operator_id = p_user and s.ended_at is null)
+  order by c.id for update;
+  update public.hitl_transfers t set status = 'cancelled', decided_at = now()
+  where t.company_id = v_company and p_user in (t.from_user_id, t.to_user_id)
+    and t.status = 'pending';
+  update public.hitl_sessions s set status = 'pending', operator_id = null
+  where s.company_id = v_company and s.operator_id = p_user and s.ended_at is null;
+  update public.chatbot_operators o set is_active = false
+  where o.company_id = v_company and o.operator_id = p_user and o.is_active;
+  update public.api_keys k set revoked_at = coalesce(k.revoked_at, now())
+  where k.company_id = v_company and k.created_by = p_user;
+  delete from public.chatbot_supervisors s
+  where s.company_id = v_company and s.supervisor_id = p_user;
+  delete from public.login_sessions s where s.company_id = v_company and s.user_id = p_user;
+  delete from public.notifications n where n.company_id = v_company and n.user_id = p_user;
+  delete from public.canned_responses r where r.company_id = v_company and r.owner_id = p_user;
+  update public.user_invitations i
+  set email = 'erased-' || i.id || '@erased.invalid', first_name = null, last_name = null
+  where i.company_id = v_company and (i.accepted_by_user_id = p_user or i.email = v_user.email);
+  update public.users u
+  set email = 'erased-' || u.id || '@erased.invalid', first_name = 'Persona', last_name = 'borrada',
+    avatar_url = null, phone = null, permissions = '{}', is_active = false, auth_user_id = null
+  where u.company_id = v_company and u.id = p_user;
+  -- The login goes with its last membership.
+  delete from auth.users a
+  where a.id = v_user.auth_user_id
+    and not exists (select from public.users u where u.auth_user_id = a.id);
+  perform private.record_erasure(v_company, 'users', p_user);
+  return 'erased';
+end $$;
+
+ALTER FUNCTION private.erase_user(p_user uuid) OWNER TO neurant_router;
+
+-- Name: FUNCTION erase_user(p_user uuid); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.erase_user(p_user uuid) IS 'A member of the staff below the caller is forgotten: erased, forbidden or not_found. What the person did stays, by nobody in particular; open takeovers go back to the queue. Definer: it also takes the login away.';
+
+-- Name: erasure_order(); Type: FUNCTION; Schema: private; Owner: neurant_owner
+
+CREATE FUNCTION private.erasure_order() RETURNS TABLE(place bigint, tenant_table regclass, key name)
+    LANGUAGE sql STABLE
+    SET search_path TO ''
+    AS $$
+  with recursive tenant as (
+    select c.oid, case when c.relname = 'companies' then 'id' else 'company_id' end::name as key
+    from pg_catalog.pg_class c
+    where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p') and not c.relispartition
+      and c.relname not like 'audit\_%'
+      and (c.relname = 'companies' or exists (select from pg_catalog.pg_attribute a
+        where a.attrelid = c.oid and a.attname = 'company_id' and not a.attisdropped))
+  ),
+  deep (oid, depth) as (
+    select t.oid, 0 from tenant t
+    union
+    select k.confrelid, d.depth + 1
+    from deep d
+    join pg_catalog.pg_constraint k on k.contype = 'f' and k.conrelid = d.oid
+      and k.confrelid <> k.conrelid
+    where d.depth < 100
+  )
+  select row_number() over (order by max(d.depth), t.oid), t.oid::regclass, t.key
+  from tenant t join deep d on d.oid = t.oid
+  group by t.oid, t.key
+$$;
+
+ALTER FUNCTION private.erasure_order() OWNER TO neurant_owner;
+
+-- Name: FUNCTION erasure_order(); Type: COMMENT; Schema: private; Owner: neurant_owner
+
+COMMENT ON FUNCTION private.erasure_order() IS 'All tables of tenants but the audit, from the catalog, whatever refers to another before it; companies last.';
+
+-- Name: escalate_waiting(timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.escalate_waiting(p_now timestamp with time zone DEFAULT now()) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_escalated integer;
+begin
+  with late as (
+    select s.company_id, s.id
+    from public.hitl_sessions s
+    join public.chatbots b on b.company_id = s.company_id and b.id = s.chatbot_id
+    join public.companies c on c.id = s.company_id and c.subscription_status <> 'cancelled'
+    where s.status = 'pending' and s.escalated_at is null
+      and s.opened_at <= p_now - b.auto_escalate_after_minutes * interval '1 minute'
+    order by s.company_id, s.id
+    for update of s skip locked
+  ),
+  escalated as (
+    update public.hitl_sessions s set escalated_at = p_now
+    from late
+    where s.company_id = late.company_id and s.id = late.id
+    returning s.company_id, s.conversation_id, s.chatbot_id
+  ),
+  told as (
+    -- The supervisor in charge; where there is none, everybody from supervisor up.
+    insert into public.notifications (company_id, user_id, kind, details)
+    select e.company_id, u.id, 'customer_waiting',
+      jsonb_build_object('conversation_id', e.conversation_id)
+    from escalated e
+    left join public.chatbot_supervisors k
+      on k.company_id = e.company_id and k.chatbot_id = e.chatbot_id
+    join public.users u on u.company_id = e.company_id and u.is_active
+      and case when k.supervisor_id is null then u.role <> 'operador'
+        else u.id = k.supervisor_id or u.role in ('owner', 'administrador') end
+  )
+  select count(*) into v_escalated from escalated;
+  return v_escalated;
+end $$;
+
+ALTER FUNCTION private.escalate_waiting(p_now timestamp with time zone) OWNER TO neurant_router;
+
+-- Name: FUNCTION escalate_waiting(p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.escalate_waiting(p_now timestamp with time zone) IS 'Tells those in charge of customers who wait too long, once each, over all companies; how many. Definer: a timer has no company.';
+
+-- Name: exceeded_limits(uuid, public.subscription_plan_enum, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.exceeded_limits(p_company uuid, p_plan public.subscription_plan_enum, p_now timestamp with time zone) RETURNS text[]
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  select coalesce(array_agg(u.limit_name), '{}')
+  from private.plan_use(p_company, p_now) u
+  join public.plans p on p.plan = p_plan
+  cross join lateral (select (to_jsonb(p) ->> u.limit_name)::bigint as allowed) there
+  where u.limit_name <> 'monthly_message_limit'  -- a new month begins with the new plan
+    and there.allowed <> -1
+    and u.used > there.allowed * case u.limit_name when 'max_storage_mb' then 1048576 else 1 end
+$$;
+
+ALTER FUNCTION private.exceeded_limits(p_company uuid, p_plan public.subscription_plan_enum, p_now timestamp with time zone) OWNER TO neurant_router;
+
+-- Name: FUNCTION exceeded_limits(p_company uuid, p_plan public.subscription_plan_enum, p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.exceeded_limits(p_company uuid, p_plan public.subscription_plan_enum, p_now timestamp with time zone) IS 'The limits of a plan in which a company''s use does not fit. Lock the company first. Definer, as plan_use.';
+
+-- Name: expire_invitations(timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.expire_invitations(p_now timestamp with time zone DEFAULT now()) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_company uuid;
+  v_now integer;
+  v_expired integer := 0;
+begin
+  for v_company in
+    select c.id from public.companies c
+    where exists (
+      select from public.user_invitations i
+      where i.company_id = c.id and i.status = 'pending' and i.expires_at <= p_now)
+    order by c.id for no key update skip locked
+  loop
+    update public.user_invitations i set status = 'expired'
+    where i.company_id = v_company and i.status = 'pending' and i.expires_at <= p_now;
+    get diagnostics v_now = row_count;
+    v_expired := v_expired + v_now;
+  end loop;
+  return v_expired;
+end $$;
+
+ALTER FUNCTION private.expire_invitations(p_now timestamp with time zone) OWNER TO neurant_router;
+
+-- Name: FUNCTION expire_invitations(p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.expire_invitations(p_now timestamp with time zone) IS 'Marks invitations that ran out and frees their seats; how many. Definer: over all companies.';
+
 -- Name: expire_transfers(timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
 
 CREATE FUNCTION private.expire_transfers(p_now timestamp with time zone DEFAULT now()) RETURNS integer
@@ -1267,6 +2928,33 @@ ALTER FUNCTION private.fail_reply(p_conversation uuid, p_token uuid, p_error tex
 -- Name: FUNCTION fail_reply(p_conversation uuid, p_token uuid, p_error text, p_retry_in interval); Type: COMMENT; Schema: private; Owner: neurant_router
 
 COMMENT ON FUNCTION private.fail_reply(p_conversation uuid, p_token uuid, p_error text, p_retry_in interval) IS 'Gives a reply back to the queue, to be tried again later. Definer, as finish_reply.';
+
+-- Name: finish_conversation(); Type: FUNCTION; Schema: private; Owner: neurant_owner
+
+CREATE FUNCTION private.finish_conversation() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    AS $$
+begin
+  if not (old.status = 'active' and new.status in ('resolved', 'abandoned')
+    or old.status in ('resolved', 'abandoned') and new.status = 'archived') then
+    raise exception 'a conversation that is % cannot become %', old.status, new.status
+      using errcode = 'check_violation', constraint = 'conversations_status_order';
+  end if;
+  if old.status = 'active' then
+    new.ended_at := coalesce(new.ended_at, now());
+    -- How long people talked; the silence that ended it is no part of it.
+    new.session_duration_minutes := greatest(
+      0, floor(extract(epoch from new.last_message_at - new.started_at) / 60));
+  end if;
+  return new;
+end $$;
+
+ALTER FUNCTION private.finish_conversation() OWNER TO neurant_owner;
+
+-- Name: FUNCTION finish_conversation(); Type: COMMENT; Schema: private; Owner: neurant_owner
+
+COMMENT ON FUNCTION private.finish_conversation() IS 'active, then resolved or abandoned, then archived: a finished conversation is never opened again, the next message opens a new one.';
 
 -- Name: finish_delivery(uuid, uuid, text, text, text, interval); Type: FUNCTION; Schema: private; Owner: neurant_router
 
@@ -1340,28 +3028,47 @@ begin
     p_action := 'none';
     outcome := 'fenced';
   end if;
-  if p_action in ('answer', 'escalate') and p_content is not null then
-    insert into public.messages (company_id, conversation_id, chatbot_id, channel_account_id,
-      sender_type, content, knowledge_sources, used_knowledge_base, confidence_score, model_used,
-      processing_time_ms)
-    values (v_company, p_conversation, v_conversation.chatbot_id,
-      v_conversation.channel_account_id, 'bot', p_content, p_sources, p_sources <> '[]',
-      p_confidence, p_model, p_processing_ms)
-    returning id into v_message;
-  elsif p_action = 'notice' then
-    insert into public.messages (company_id, conversation_id, chatbot_id, channel_account_id,
-      sender_type, content)
-    values (v_company, p_conversation, v_conversation.chatbot_id,
-      v_conversation.channel_account_id, 'system', p_content)
-    returning id into v_message;
-  end if;
   if p_action = 'escalate' then
+    -- A takeover may be counted on the company's row, which comes before a message's slot.
+    perform from public.companies k where k.id = v_company for no key update;
+  end if;
+  if p_action in ('answer', 'escalate') and p_content is not null then
+    begin
+      insert into public.messages (company_id, conversation_id, chatbot_id, channel_account_id,
+        sender_type, content, knowledge_sources, used_knowledge_base, confidence_score, model_used,
+        processing_time_ms)
+      values (v_company, p_conversation, v_conversation.chatbot_id,
+        v_conversation.channel_account_id, 'bot', p_content, p_sources, p_sources <> '[]',
+        p_confidence, p_model, p_processing_ms)
+      returning id into v_message;
+    exception when sqlstate 'NA002' then
+      p_action := 'limit';
+    end;
+  elsif p_action = 'notice' then
+    v_message := private.give_notice(v_company, p_conversation, p_content);
+  end if;
+  if p_action = 'limit' then
+    outcome := 'limited';
+    v_message := private.tell_of_limit(v_company, p_conversation);
+    p_reason := coalesce(p_reason, 'limit_reached');
+  end if;
+  if p_action = 'escalate' or p_action = 'limit' and exists (
+    select from public.chatbots b
+    where b.company_id = v_company and b.id = v_conversation.chatbot_id and b.hitl_enabled)
+  then
     -- Said as part of the handover: the takeover that follows must not cancel it.
     update public.outbox o set fence = null
     where o.company_id = v_company and o.message_id = v_message;
-    insert into public.hitl_sessions
-      (company_id, conversation_id, chatbot_id, reason, reason_detail)
-    values (v_company, p_conversation, v_conversation.chatbot_id, p_reason, p_detail);
+    begin
+      insert into public.hitl_sessions
+        (company_id, conversation_id, chatbot_id, reason, reason_detail)
+      values (v_company, p_conversation, v_conversation.chatbot_id, p_reason, p_detail);
+    exception when sqlstate 'NA002' then
+      -- All the people that the plan allows are taken: whoever asked for one is told so.
+      if v_message is null and p_action = 'escalate' then
+        v_message := private.give_notice(v_company, p_conversation, 'hitl_full');
+      end if;
+    end;
   end if;
   if v_request.wanted_seq > p_read_seq then
     update public.reply_requests r
@@ -1378,7 +3085,22 @@ ALTER FUNCTION private.finish_reply(p_conversation uuid, p_token uuid, p_fence b
 
 -- Name: FUNCTION finish_reply(p_conversation uuid, p_token uuid, p_fence bigint, p_read_seq bigint, p_action text, p_content text, p_sources jsonb, p_confidence numeric, p_model text, p_processing_ms integer, p_reason text, p_detail text); Type: COMMENT; Schema: private; Owner: neurant_router
 
-COMMENT ON FUNCTION private.finish_reply(p_conversation uuid, p_token uuid, p_fence bigint, p_read_seq bigint, p_action text, p_content text, p_sources jsonb, p_confidence numeric, p_model text, p_processing_ms integer, p_reason text, p_detail text) IS 'Writes what a reply came to (answer, escalate, notice, none) if its lease and the conversation''s fence still hold, and settles the request. Outcome: done, fenced, superseded (more happened meanwhile: claim again) or lost. Definer: sender, queue and takeover are not the worker''s to write by hand.';
+COMMENT ON FUNCTION private.finish_reply(p_conversation uuid, p_token uuid, p_fence bigint, p_read_seq bigint, p_action text, p_content text, p_sources jsonb, p_confidence numeric, p_model text, p_processing_ms integer, p_reason text, p_detail text) IS 'Writes what a reply came to (answer, escalate, notice, limit, none) if its lease and the conversation''s fence still hold, and settles the request. Outcome: done, limited (no bot message is left this month: the notice, and a person), fenced, superseded (more happened meanwhile: claim again) or lost. Definer: sender, queue and takeover are not the worker''s to write by hand.';
+
+-- Name: fold(text); Type: FUNCTION; Schema: private; Owner: neurant_owner
+
+CREATE FUNCTION private.fold(p_text text) RETURNS text
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    SET search_path TO ''
+    AS $$
+  select lower(extensions.unaccent('extensions.unaccent'::regdictionary, p_text))
+$$;
+
+ALTER FUNCTION private.fold(p_text text) OWNER TO neurant_owner;
+
+-- Name: FUNCTION fold(p_text text); Type: COMMENT; Schema: private; Owner: neurant_owner
+
+COMMENT ON FUNCTION private.fold(p_text text) IS 'Without accents and capitals.';
 
 -- Name: follow_hitl_session(); Type: FUNCTION; Schema: private; Owner: neurant_router
 
@@ -1412,6 +3134,50 @@ ALTER FUNCTION private.follow_hitl_session() OWNER TO neurant_router;
 -- Name: FUNCTION follow_hitl_session(); Type: COMMENT; Schema: private; Owner: neurant_router
 
 COMMENT ON FUNCTION private.follow_hitl_session() IS 'hitl_sessions is the truth; the conversation''s HITL columns follow it, the fence rises, and a system line tells everybody. Definer: nobody may write those by hand.';
+
+-- Name: give_notice(uuid, uuid, text); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.give_notice(p_company uuid, p_conversation uuid, p_notice text) RETURNS uuid
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  insert into public.messages
+    (company_id, conversation_id, chatbot_id, channel_account_id, sender_type, content)
+  select c.company_id, c.id, c.chatbot_id, c.channel_account_id, 'system', p_notice
+  from public.conversations c
+  where c.company_id = p_company and c.id = p_conversation
+  returning id
+$$;
+
+ALTER FUNCTION private.give_notice(p_company uuid, p_conversation uuid, p_notice text) OWNER TO neurant_router;
+
+-- Name: FUNCTION give_notice(p_company uuid, p_conversation uuid, p_notice text); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.give_notice(p_company uuid, p_conversation uuid, p_notice text) IS 'A line of the system''s own, by its key in the message catalogue; it is never billed. Definer: sender and order are the database''s to write.';
+
+-- Name: has_open_work(uuid, uuid); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.has_open_work(p_company uuid, p_conversation uuid) RETURNS boolean
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  select exists (select from public.reply_requests r
+      where r.company_id = p_company and r.conversation_id = p_conversation)
+    or exists (select from public.outbox o
+      where o.company_id = p_company and o.conversation_id = p_conversation
+        and o.status in ('pending', 'sending'))
+    or exists (select from public.hitl_sessions s
+      where s.company_id = p_company and s.conversation_id = p_conversation and s.ended_at is null)
+    or exists (select from public.hitl_transfers t
+      where t.company_id = p_company and t.conversation_id = p_conversation
+        and t.status = 'pending')
+$$;
+
+ALTER FUNCTION private.has_open_work(p_company uuid, p_conversation uuid) OWNER TO neurant_router;
+
+-- Name: FUNCTION has_open_work(p_company uuid, p_conversation uuid); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.has_open_work(p_company uuid, p_conversation uuid) IS 'Whether a reply is owed, a message on its way, or a takeover open. Definer: called by definers for any company.';
 
 -- Name: ingest(text[], text[], bytea[], text[], text[], text[], text[], text[], text[]); Type: FUNCTION; Schema: private; Owner: neurant_router
 
@@ -1518,6 +3284,59 @@ ALTER FUNCTION private.ingest(p_routing_id text[], p_channel text[], p_credentia
 
 COMMENT ON FUNCTION private.ingest(p_routing_id text[], p_channel text[], p_credential bytea[], p_end_user_id text[], p_end_user_name text[], p_external_id text[], p_message_type text[], p_content text[], p_media_url text[]) IS 'Stores events of any company: verifies each by its channel account, drops what is already there, opens or continues the conversation, and asks for one reply each. Outcome per event: stored, duplicate, refused or unknown. Definer: webhooks belong to no user, and one batch holds many companies.';
 
+-- Name: invite_user(text, public.user_role_enum, text, text, bytea, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.invite_user(p_email text, p_role public.user_role_enum, p_first_name text, p_last_name text, p_token_digest bytea, p_now timestamp with time zone DEFAULT now()) RETURNS TABLE(outcome text, invitation_id uuid)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_company uuid := private.company_id();
+  v_user uuid := private.user_id();
+  v_email text := lower(btrim(p_email));
+  v_known public.user_invitations;
+begin
+  if v_user is null or not private.stands_above(p_role) then
+    return query select 'forbidden', null::uuid;
+    return;
+  end if;
+  perform from public.companies c where c.id = v_company for no key update;
+  if exists (
+    select from public.users u where u.company_id = v_company and u.email = v_email and u.is_active)
+  then
+    return query select 'already_member', null::uuid;
+    return;
+  end if;
+  if exists (select from public.users u where u.company_id = v_company and u.email = v_email) then
+    return query select 'deactivated', null::uuid;
+    return;
+  end if;
+  select i.* into v_known from public.user_invitations i
+  where i.company_id = v_company and i.email = v_email for update;
+  if v_known.status = 'pending' and v_known.expires_at > p_now then
+    return query select 'already_invited', v_known.id;
+    return;
+  end if;
+  insert into public.user_invitations as i (company_id, email, first_name, last_name, role,
+    invited_by, token_digest, sent_at, expires_at)
+  values (v_company, v_email, p_first_name, p_last_name, p_role, v_user, p_token_digest, p_now,
+    p_now + interval '7 days')
+  on conflict (company_id, email) do update
+  set first_name = excluded.first_name, last_name = excluded.last_name, role = excluded.role,
+    invited_by = excluded.invited_by, token_digest = excluded.token_digest, status = 'pending',
+    accepted_at = null, accepted_by_user_id = null, sent_at = excluded.sent_at,
+    sent_count = i.sent_count + 1, expires_at = excluded.expires_at,
+    reminder_sent_at = null, reminder_count = 0
+  returning i.id into v_known.id;
+  return query select 'invited', v_known.id;
+end $$;
+
+ALTER FUNCTION private.invite_user(p_email text, p_role public.user_role_enum, p_first_name text, p_last_name text, p_token_digest bytea, p_now timestamp with time zone) OWNER TO neurant_router;
+
+-- Name: FUNCTION invite_user(p_email text, p_role public.user_role_enum, p_first_name text, p_last_name text, p_token_digest bytea, p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.invite_user(p_email text, p_role public.user_role_enum, p_first_name text, p_last_name text, p_token_digest bytea, p_now timestamp with time zone) IS 'Invites somebody to a role below the caller''s, for 7 days, and holds a seat (NA002 where none is left): invited, already_invited, already_member, deactivated (bring them back instead) or forbidden. An address that was invited before keeps its row. Definer: token and status are nobody''s to write by hand.';
+
 -- Name: is_timezone(text); Type: FUNCTION; Schema: private; Owner: neurant_owner
 
 CREATE FUNCTION private.is_timezone(p_name text) RETURNS boolean
@@ -1533,6 +3352,79 @@ end $$;
 
 ALTER FUNCTION private.is_timezone(p_name text) OWNER TO neurant_owner;
 
+-- Name: keep_an_owner(); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.keep_an_owner() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  if exists (select from public.users u where u.company_id = old.company_id)
+    and not exists (
+      select from public.users u where u.company_id = old.company_id and u.is_owner and u.is_active)
+  then
+    raise exception 'a company has an active owner' using errcode = 'check_violation';
+  end if;
+  return null;
+end $$;
+
+ALTER FUNCTION private.keep_an_owner() OWNER TO neurant_router;
+
+-- Name: FUNCTION keep_an_owner(); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.keep_an_owner() IS 'Asked at commit, so that ownership can pass from one to another. Definer: the rule holds whoever writes.';
+
+-- Name: keep_contact(); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.keep_contact() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  insert into public.contacts as k (company_id, channel_account_id, chatbot_id, end_user_id,
+    channel, name, first_seen_at, last_seen_at)
+  values (new.company_id, new.channel_account_id, new.chatbot_id, new.end_user_id, new.channel,
+    new.end_user_name, least(new.started_at, new.last_message_at),
+    greatest(new.started_at, new.last_message_at))
+  on conflict (company_id, channel_account_id, end_user_id) do update
+  set first_seen_at = least(k.first_seen_at, excluded.first_seen_at),
+    last_seen_at = greatest(k.last_seen_at, excluded.last_seen_at),
+    name = case
+      when k.erased_at is not null then null
+      when excluded.last_seen_at >= k.last_seen_at then coalesce(excluded.name, k.name)
+      else coalesce(k.name, excluded.name) end;
+  return null;
+end $$;
+
+ALTER FUNCTION private.keep_contact() OWNER TO neurant_router;
+
+-- Name: FUNCTION keep_contact(); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.keep_contact() IS 'Definer: nobody writes contacts by hand; they follow conversations.';
+
+-- Name: leave_assignments(uuid, uuid, public.user_role_enum); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.leave_assignments(p_company uuid, p_user uuid, p_role public.user_role_enum) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  if p_role <> 'operador' then
+    update public.chatbot_operators o set is_active = false
+    where o.company_id = p_company and o.operator_id = p_user and o.is_active;
+  end if;
+  if p_role <> 'supervisor' then
+    delete from public.chatbot_supervisors s
+    where s.company_id = p_company and s.supervisor_id = p_user;
+  end if;
+end $$;
+
+ALTER FUNCTION private.leave_assignments(p_company uuid, p_user uuid, p_role public.user_role_enum) OWNER TO neurant_router;
+
+-- Name: FUNCTION leave_assignments(p_company uuid, p_user uuid, p_role public.user_role_enum); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.leave_assignments(p_company uuid, p_user uuid, p_role public.user_role_enum) IS 'Ends the assignments that a role cannot hold. Definer: called by definers, before the role changes.';
+
 -- Name: level(public.user_role_enum); Type: FUNCTION; Schema: private; Owner: neurant_owner
 
 CREATE FUNCTION private.level(p_role public.user_role_enum) RETURNS integer
@@ -1543,6 +3435,42 @@ CREATE FUNCTION private.level(p_role public.user_role_enum) RETURNS integer
 $$;
 
 ALTER FUNCTION private.level(p_role public.user_role_enum) OWNER TO neurant_owner;
+
+-- Name: like_patterns(text); Type: FUNCTION; Schema: private; Owner: neurant_owner
+
+CREATE FUNCTION private.like_patterns(p_words text) RETURNS text[]
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    SET search_path TO ''
+    AS $$
+  select array_agg('%' || replace(replace(replace(w, '\', '\\'), '%', '\%'), '_', '\_') || '%'
+    order by char_length(w) desc)
+  from regexp_split_to_table(private.fold(left(p_words, 200)), '\s+') w
+  where w <> ''
+$$;
+
+ALTER FUNCTION private.like_patterns(p_words text) OWNER TO neurant_owner;
+
+-- Name: FUNCTION like_patterns(p_words text); Type: COMMENT; Schema: private; Owner: neurant_owner
+
+COMMENT ON FUNCTION private.like_patterns(p_words text) IS 'A LIKE pattern for each word, the longest first: the one that an index narrows down by. Null where there is no word.';
+
+-- Name: lock_usage(uuid); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.lock_usage(p_company uuid) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  -- In order, and only while the company's row is locked: whoever is counting now commits first.
+  perform from public.usage_slots s where s.company_id = p_company order by s.slot for update;
+  return (select coalesce(sum(s.used), 0) from public.usage_slots s where s.company_id = p_company);
+end $$;
+
+ALTER FUNCTION private.lock_usage(p_company uuid) OWNER TO neurant_router;
+
+-- Name: FUNCTION lock_usage(p_company uuid); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.lock_usage(p_company uuid) IS 'Locks the slots of a company; what they hold, which nobody can change meanwhile. Definer: the slots are nobody''s to touch.';
 
 -- Name: login_api_key(bytea); Type: FUNCTION; Schema: private; Owner: neurant_router
 
@@ -1618,17 +3546,343 @@ $$;
 
 ALTER FUNCTION private.manages_company() OWNER TO neurant_owner;
 
--- Name: my_chatbot_ids(); Type: FUNCTION; Schema: private; Owner: neurant_router
+-- Name: mark_all_days(); Type: FUNCTION; Schema: private; Owner: neurant_router
 
-CREATE FUNCTION private.my_chatbot_ids() RETURNS uuid[]
+CREATE FUNCTION private.mark_all_days() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  insert into public.analytics_dirty (company_id) values (new.id);
+  return null;
+end $$;
+
+ALTER FUNCTION private.mark_all_days() OWNER TO neurant_router;
+
+-- Name: FUNCTION mark_all_days(); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.mark_all_days() IS 'In another timezone every day has other hours. Definer, as mark_moments.';
+
+-- Name: mark_changed_conversations(); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.mark_changed_conversations() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  perform private.mark_moments(c.company_id, array_agg(t.moment))
+  from changed c
+  cross join lateral (values (c.started_at), (c.ended_at)) as t (moment)
+  group by c.company_id;
+  return null;
+end $$;
+
+ALTER FUNCTION private.mark_changed_conversations() OWNER TO neurant_router;
+
+-- Name: FUNCTION mark_changed_conversations(); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.mark_changed_conversations() IS 'Definer, as mark_moments.';
+
+-- Name: mark_changed_hitl_sessions(); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.mark_changed_hitl_sessions() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  perform private.mark_moments(s.company_id, array_agg(t.moment))
+  from changed s
+  left join public.conversations c on c.company_id = s.company_id and c.id = s.conversation_id
+  -- The last: the conversation's rating becomes one of a takeover, or no longer is.
+  cross join lateral (
+    values (s.opened_at), (s.ended_at), (coalesce(c.ended_at, c.started_at))) as t (moment)
+  group by s.company_id;
+  return null;
+end $$;
+
+ALTER FUNCTION private.mark_changed_hitl_sessions() OWNER TO neurant_router;
+
+-- Name: FUNCTION mark_changed_hitl_sessions(); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.mark_changed_hitl_sessions() IS 'Definer, as mark_moments.';
+
+-- Name: mark_changed_messages(); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.mark_changed_messages() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  perform private.mark_moments(c.company_id, array_agg(c.message_created_at))
+  from changed c
+  group by c.company_id;
+  return null;
+end $$;
+
+ALTER FUNCTION private.mark_changed_messages() OWNER TO neurant_router;
+
+-- Name: FUNCTION mark_changed_messages(); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.mark_changed_messages() IS 'Whoever takes a change of a message off the log, marks its day in the same transaction. Definer, as mark_moments.';
+
+-- Name: mark_changed_moments(); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.mark_changed_moments() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  perform private.mark_moments(c.company_id, array_agg(c.created_at))
+  from changed c
+  group by c.company_id;
+  return null;
+end $$;
+
+ALTER FUNCTION private.mark_changed_moments() OWNER TO neurant_router;
+
+-- Name: FUNCTION mark_changed_moments(); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.mark_changed_moments() IS 'For reactions and knowledge queries, which count on the day of created_at. Definer, as mark_moments.';
+
+-- Name: mark_conversation_edit(); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.mark_conversation_edit() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  perform private.mark_moments(
+    new.company_id, array[old.started_at, old.ended_at, new.started_at, new.ended_at]);
+  return null;
+end $$;
+
+ALTER FUNCTION private.mark_conversation_edit() OWNER TO neurant_router;
+
+-- Name: FUNCTION mark_conversation_edit(); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.mark_conversation_edit() IS 'Definer, as mark_moments.';
+
+-- Name: mark_hitl_session_edit(); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.mark_hitl_session_edit() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  perform private.mark_moments(
+    new.company_id, array[old.opened_at, old.ended_at, new.opened_at, new.ended_at]);
+  return null;
+end $$;
+
+ALTER FUNCTION private.mark_hitl_session_edit() OWNER TO neurant_router;
+
+-- Name: FUNCTION mark_hitl_session_edit(); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.mark_hitl_session_edit() IS 'Definer, as mark_moments.';
+
+-- Name: mark_moment_edit(); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.mark_moment_edit() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  perform private.mark_moments(new.company_id, array[old.created_at, new.created_at]);
+  return null;
+end $$;
+
+ALTER FUNCTION private.mark_moment_edit() OWNER TO neurant_router;
+
+-- Name: FUNCTION mark_moment_edit(); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.mark_moment_edit() IS 'Definer, as mark_moments.';
+
+-- Name: mark_moments(uuid, timestamp with time zone[]); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.mark_moments(p_company uuid, p_moments timestamp with time zone[]) RETURNS void
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  insert into public.analytics_dirty (company_id, moment)
+  -- No timezone has its midnight between two quarters of an hour, so one mark does for each.
+  select distinct p_company, date_bin('15 minutes', t.moment, '2000-01-01 00:00:00+00')
+  from unnest(p_moments) as t (moment)
+  where t.moment is not null
+$$;
+
+ALTER FUNCTION private.mark_moments(p_company uuid, p_moments timestamp with time zone[]) OWNER TO neurant_router;
+
+-- Name: FUNCTION mark_moments(p_company uuid, p_moments timestamp with time zone[]); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.mark_moments(p_company uuid, p_moments timestamp with time zone[]) IS 'Asks for another count of these moments'' days. Definer: nobody writes statistics by hand.';
+
+-- Name: message_limit_reached(); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.message_limit_reached() RETURNS boolean
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path TO ''
     AS $$
-  select coalesce(array_agg(o.chatbot_id), '{}')
-  from public.chatbot_operators o
-  where o.company_id = (select private.company_id())
-    and o.operator_id = (select private.user_id()) and o.is_active
+  select c.monthly_message_limit <> -1
+    and coalesce(private.message_usage(c.id) >= c.monthly_message_limit, false)
+  from public.companies c
+  where c.id = (select private.company_id())
 $$;
+
+ALTER FUNCTION private.message_limit_reached() OWNER TO neurant_router;
+
+-- Name: FUNCTION message_limit_reached(); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.message_limit_reached() IS 'Whether the caller''s company has no bot message left this month: worth knowing before an answer is sought. Definer: the slots are nobody''s to read.';
+
+-- Name: message_usage(uuid, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.message_usage(p_company uuid, p_now timestamp with time zone DEFAULT now()) RETURNS integer
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  select case
+    when c.monthly_reset_date
+      < private.month_start((p_now at time zone c.timezone)::date, c.monthly_anchor_day) then 0
+    else c.monthly_message_count + coalesce((
+      select sum(s.used) from public.usage_slots s where s.company_id = c.id), 0) end
+  from public.companies c
+  where c.id = p_company and c.id = (select private.company_id())
+$$;
+
+ALTER FUNCTION private.message_usage(p_company uuid, p_now timestamp with time zone) OWNER TO neurant_router;
+
+-- Name: FUNCTION message_usage(p_company uuid, p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.message_usage(p_company uuid, p_now timestamp with time zone) IS 'Bot messages of the caller''s own company in the running month, exact at commit; null for any other. Definer: the slots are nobody''s to read.';
+
+-- Name: message_words(uuid, text); Type: FUNCTION; Schema: private; Owner: neurant_owner
+
+CREATE FUNCTION private.message_words(p_company uuid, p_content text) RETURNS tsvector
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$
+  select array_to_tsvector(array(
+    select k.key || left(w.word, 100)
+    from (select private.word_key(p_company)) as k (key)
+    cross join unnest(
+      tsvector_to_array(to_tsvector('private.spanish'::regconfig, p_content))
+      || tsvector_to_array(to_tsvector('private.words'::regconfig, p_content))) as w (word)))
+$$;
+
+ALTER FUNCTION private.message_words(p_company uuid, p_content text) OWNER TO neurant_owner;
+
+-- Name: FUNCTION message_words(p_company uuid, p_content text); Type: COMMENT; Schema: private; Owner: neurant_owner
+
+COMMENT ON FUNCTION private.message_words(p_company uuid, p_content text) IS 'What a message is found by: Spanish stems and whole words without accents, each after the company''s key.';
+
+-- Name: month_start(date, integer); Type: FUNCTION; Schema: private; Owner: neurant_owner
+
+CREATE FUNCTION private.month_start(p_today date, p_day integer) RETURNS date
+    LANGUAGE sql IMMUTABLE STRICT
+    SET search_path TO ''
+    AS $$
+  select case
+    when private.anchor_date(p_today, p_day) <= p_today then private.anchor_date(p_today, p_day)
+    else private.anchor_date((p_today - interval '1 month')::date, p_day) end
+$$;
+
+ALTER FUNCTION private.month_start(p_today date, p_day integer) OWNER TO neurant_owner;
+
+-- Name: FUNCTION month_start(p_today date, p_day integer); Type: COMMENT; Schema: private; Owner: neurant_owner
+
+COMMENT ON FUNCTION private.month_start(p_today date, p_day integer) IS 'First day of the month that a day belongs to, counted from the anchor day.';
+
+-- Name: move_conversations(uuid, uuid[], text, text, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.move_conversations(p_company uuid, p_conversations uuid[], p_from text, p_into text, p_started timestamp with time zone) RETURNS uuid
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $_$
+declare
+  v_before jsonb;
+  v_after jsonb;
+  v_moved jsonb;
+  v_batch uuid;
+begin
+  v_before := private.count_archived(p_company, p_conversations, p_from);
+  -- Now that the tables are held: a column that is added meanwhile waits.
+  perform private.check_archives();
+  -- One statement, so that each row is in exactly one place at any moment, also for its triggers.
+  execute (
+    select 'with ' || string_agg(format(
+      'gone_%1$s as (delete from public.%2$I where company_id = $1 and %4$I = any ($2) returning *), '
+      'kept_%1$s as (insert into public.%3$I (%5$s) select %5$s from gone_%1$s returning 1)',
+      t.place, t.live || p_from, t.live || p_into, t.key,
+      private.row_columns(format('public.%I', t.live || p_into)::regclass)),
+      ', ' order by t.place)
+      || ' select jsonb_build_object(' || string_agg(format(
+      '%L, jsonb_build_array((select count(*) from gone_%s), (select count(*) from kept_%s))',
+      t.live, t.place, t.place), ', ' order by t.place) || ')'
+    from private.archived_tables() t)
+  into v_moved using p_company, p_conversations;
+  v_after := private.count_archived(p_company, p_conversations, p_into);
+  if v_before <> v_after or exists (
+    select from jsonb_each(v_moved) m
+    where m.value -> 0 <> v_before -> m.key -> 'rows' or m.value -> 1 <> v_before -> m.key -> 'rows')
+  then
+    raise exception 'rows were changed on their way between the live tables and the archives'
+      using errcode = 'NA003',
+      detail = jsonb_build_object('before', v_before, 'moved', v_moved, 'after', v_after);
+  end if;
+  insert into public.archive_batches
+    (company_id, kind, conversation_ids, counts, checksums, started_at, finished_at)
+  select p_company, case p_into when '' then 'restore' else 'archive' end, p_conversations,
+    jsonb_object_agg(e.key, e.value -> 'rows'), jsonb_object_agg(e.key, e.value -> 'sha256'),
+    p_started, greatest(p_started, clock_timestamp())
+  from jsonb_each(v_after) e
+  returning id into v_batch;
+  return v_batch;
+end $_$;
+
+ALTER FUNCTION private.move_conversations(p_company uuid, p_conversations uuid[], p_from text, p_into text, p_started timestamp with time zone) OWNER TO neurant_router;
+
+-- Name: FUNCTION move_conversations(p_company uuid, p_conversations uuid[], p_from text, p_into text, p_started timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.move_conversations(p_company uuid, p_conversations uuid[], p_from text, p_into text, p_started timestamp with time zone) IS 'Moves locked conversations with all that hangs on them, and writes the manifest; NA003 unless every row arrives exactly as it left. Definer: nobody may delete messages, nor write an archive.';
+
+-- Name: my_archived_conversation_ids(); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.my_archived_conversation_ids() RETURNS uuid[]
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  select coalesce(array_agg(c.id), '{}')
+  from public.conversations_archived c
+  where c.company_id = (select private.company_id())
+    and c.assigned_operator_id = (select private.user_id())
+$$;
+
+ALTER FUNCTION private.my_archived_conversation_ids() OWNER TO neurant_router;
+
+-- Name: FUNCTION my_archived_conversation_ids(); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.my_archived_conversation_ids() IS 'As my_conversation_ids, of the archive. Definer: the policies of archived messages rest on it.';
+
+-- Name: my_chatbot_ids(); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.my_chatbot_ids() RETURNS uuid[]
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_claims jsonb := nullif(current_setting('request.jwt.claims', true), '')::jsonb;
+begin
+  if current_setting('role') <> 'authenticated' then
+    return '{}';
+  end if;
+  return coalesce((
+    select array_agg(o.chatbot_id)
+    from public.users u
+    join public.companies c on c.id = u.company_id
+    join public.chatbot_operators o on o.company_id = u.company_id and o.operator_id = u.id
+    where u.company_id = (v_claims ->> 'company_id')::uuid
+      and u.auth_user_id = (v_claims ->> 'sub')::uuid
+      and u.is_active and c.subscription_status <> 'cancelled' and o.is_active), '{}');
+end $$;
 
 ALTER FUNCTION private.my_chatbot_ids() OWNER TO neurant_router;
 
@@ -1636,17 +3890,47 @@ ALTER FUNCTION private.my_chatbot_ids() OWNER TO neurant_router;
 
 COMMENT ON FUNCTION private.my_chatbot_ids() IS 'The bots that an operador works for. Definer: policies of other tables rest on it.';
 
--- Name: my_conversation_ids(); Type: FUNCTION; Schema: private; Owner: neurant_router
+-- Name: my_contact_ids(); Type: FUNCTION; Schema: private; Owner: neurant_router
 
-CREATE FUNCTION private.my_conversation_ids() RETURNS uuid[]
+CREATE FUNCTION private.my_contact_ids() RETURNS uuid[]
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path TO ''
     AS $$
-  select coalesce(array_agg(c.id), '{}')
+  select coalesce(array_agg(k.id), '{}')
   from public.conversations c
+  join public.contacts k on k.company_id = c.company_id
+    and k.channel_account_id = c.channel_account_id and k.end_user_id = c.end_user_id
   where c.company_id = (select private.company_id())
     and c.assigned_operator_id = (select private.user_id())
 $$;
+
+ALTER FUNCTION private.my_contact_ids() OWNER TO neurant_router;
+
+-- Name: FUNCTION my_contact_ids(); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.my_contact_ids() IS 'Those who write in the conversations that are assigned to the caller now. Definer: the policy of contacts rests on it.';
+
+-- Name: my_conversation_ids(); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.my_conversation_ids() RETURNS uuid[]
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_claims jsonb := nullif(current_setting('request.jwt.claims', true), '')::jsonb;
+begin
+  if current_setting('role') <> 'authenticated' then
+    return '{}';
+  end if;
+  return coalesce((
+    select array_agg(x.id)
+    from public.users u
+    join public.companies c on c.id = u.company_id
+    join public.conversations x on x.company_id = u.company_id and x.assigned_operator_id = u.id
+    where u.company_id = (v_claims ->> 'company_id')::uuid
+      and u.auth_user_id = (v_claims ->> 'sub')::uuid
+      and u.is_active and c.subscription_status <> 'cancelled'), '{}');
+end $$;
 
 ALTER FUNCTION private.my_conversation_ids() OWNER TO neurant_router;
 
@@ -1676,6 +3960,26 @@ ALTER FUNCTION private.next_delivery_due() OWNER TO neurant_router;
 
 COMMENT ON FUNCTION private.next_delivery_due() IS 'When claim_outbox next has something to give, over all companies. Definer, as claim_outbox.';
 
+-- Name: next_month_start(uuid, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.next_month_start(p_company uuid, p_now timestamp with time zone) RETURNS timestamp with time zone
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  select private.anchor_date(
+    (date_trunc('month', private.month_start(
+      (p_now at time zone c.timezone)::date, c.monthly_anchor_day)::timestamp)
+      + interval '1 month')::date, c.monthly_anchor_day)::timestamp at time zone c.timezone
+  from public.companies c
+  where c.id = p_company
+$$;
+
+ALTER FUNCTION private.next_month_start(p_company uuid, p_now timestamp with time zone) OWNER TO neurant_router;
+
+-- Name: FUNCTION next_month_start(p_company uuid, p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.next_month_start(p_company uuid, p_now timestamp with time zone) IS 'When the company''s next month begins, by its anchor day and timezone. Definer: called by definers.';
+
 -- Name: next_reply_due(); Type: FUNCTION; Schema: private; Owner: neurant_router
 
 CREATE FUNCTION private.next_reply_due() RETURNS timestamp with time zone
@@ -1692,6 +3996,59 @@ ALTER FUNCTION private.next_reply_due() OWNER TO neurant_router;
 -- Name: FUNCTION next_reply_due(); Type: COMMENT; Schema: private; Owner: neurant_router
 
 COMMENT ON FUNCTION private.next_reply_due() IS 'When claim_replies next has something to give, over all companies. Definer, as claim_replies.';
+
+-- Name: note_audit_export(uuid[], bigint[]); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.note_audit_export(p_companies uuid[], p_seqs bigint[]) RETURNS void
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  update public.audit_chains c set exported_seq = greatest(c.exported_seq, e.seq)
+  from unnest(p_companies, p_seqs) e (company_id, seq)
+  where c.company_id = e.company_id and e.seq <= c.seq
+$$;
+
+ALTER FUNCTION private.note_audit_export(p_companies uuid[], p_seqs bigint[]) OWNER TO neurant_router;
+
+-- Name: FUNCTION note_audit_export(p_companies uuid[], p_seqs bigint[]); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.note_audit_export(p_companies uuid[], p_seqs bigint[]) IS 'These heads are in safety. Definer, as unexported_audit_heads().';
+
+-- Name: note_denied_login(uuid); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.note_denied_login(p_auth_user uuid) RETURNS void
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  select private.write_audit(u.company_id, 'login_denied', 'login_sessions', null, '{}', u.id)
+  from public.users u
+  where u.auth_user_id = p_auth_user
+$$;
+
+ALTER FUNCTION private.note_denied_login(p_auth_user uuid) OWNER TO neurant_router;
+
+-- Name: FUNCTION note_denied_login(p_auth_user uuid); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.note_denied_login(p_auth_user uuid) IS 'A wrong password for a known login, in each of its companies. Definer: the caller is nobody.';
+
+-- Name: note_knowledge_use(); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.note_knowledge_use() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $_$
+begin
+  insert into public.knowledge_uses (company_id, document_ids, chunk_ids, used_at)
+  values (new.company_id, jsonb_path_query_array(new.knowledge_sources, '$[*].document_id'),
+    jsonb_path_query_array(new.knowledge_sources, '$[*].chunk_id'), new.created_at);
+  return new;
+end $_$;
+
+ALTER FUNCTION private.note_knowledge_use() OWNER TO neurant_router;
+
+-- Name: FUNCTION note_knowledge_use(); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.note_knowledge_use() IS 'Definer: counters are nobody''s to write by hand.';
 
 -- Name: note_message_changes(); Type: FUNCTION; Schema: private; Owner: neurant_router
 
@@ -1756,6 +4113,8 @@ CREATE FUNCTION private.number_message() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
     AS $$
+declare
+  v_took integer := case new.sender_type when 'bot' then new.processing_time_ms end;
 begin
   if new.sender_type is null then  -- only a staff member's insert leaves it out
     new.sender_type := 'human';
@@ -1767,7 +4126,11 @@ begin
     message_count = c.message_count + 1,
     bot_message_count = c.bot_message_count + (new.sender_type = 'bot')::integer,
     human_message_count = c.human_message_count + (new.sender_type = 'human')::integer,
-    last_message_at = greatest(c.last_message_at, now())
+    last_message_at = greatest(c.last_message_at, new.created_at),
+    response_time_total_ms = c.response_time_total_ms + coalesce(v_took, 0),
+    response_time_count = c.response_time_count + (v_took is not null)::integer,
+    avg_response_time_ms = case when v_took is null then c.avg_response_time_ms
+      else round((c.response_time_total_ms + v_took)::numeric / (c.response_time_count + 1)) end
   where c.company_id = new.company_id and c.id = new.conversation_id
   returning c.last_seq, c.chatbot_id, c.channel_account_id,
     case when c.channel = 'web' then 'sent' else 'pending' end
@@ -1850,6 +4213,116 @@ ALTER FUNCTION private.operator_name(p_user uuid) OWNER TO neurant_router;
 
 COMMENT ON FUNCTION private.operator_name(p_user uuid) IS 'First name of a colleague who speaks in a conversation: all that a visitor, or an operador, is told. Definer: neither may read users.';
 
+-- Name: overwrite_conversations(uuid, uuid[], text, text); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.overwrite_conversations(p_company uuid, p_conversations uuid[], p_suffix text, p_end_user text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $_$
+declare
+  v_statement text;
+begin
+  foreach v_statement in array array[
+    'update public.conversations%s set end_user_id = $3, end_user_name = null,
+      end_user_avatar = null, satisfaction_comment = null, context_data = ''{}'',
+      conversation_summary = null, hitl_reason = null where company_id = $1 and id = any ($2)',
+    -- What was answered tells as much about a person as what was asked.
+    'update public.messages%s set content = ''[borrado]'', media_url = null, media_type = null,
+      external_message_id = null, n8n_message_id = null, knowledge_sources = ''[]''
+      where company_id = $1 and conversation_id = any ($2) and sender_type <> ''system''',
+    'update public.hitl_sessions%s set reason_detail = null, resolution_notes = null
+      where company_id = $1 and conversation_id = any ($2)',
+    'update public.hitl_transfers%s set reason = ''[borrado]''
+      where company_id = $1 and conversation_id = any ($2)',
+    'update public.message_reactions%s set comment = null
+      where company_id = $1 and conversation_id = any ($2)',
+    'update public.knowledge_queries%s set query_text = ''[borrado]'', query_embedding = null
+      where company_id = $1 and conversation_id = any ($2)',
+    'update public.notes%s set content = ''[borrado]''
+      where company_id = $1 and conversation_id = any ($2)'
+  ] loop
+    execute format(v_statement, p_suffix) using p_company, p_conversations, p_end_user;
+  end loop;
+end $_$;
+
+ALTER FUNCTION private.overwrite_conversations(p_company uuid, p_conversations uuid[], p_suffix text, p_end_user text) OWNER TO neurant_router;
+
+-- Name: FUNCTION overwrite_conversations(p_company uuid, p_conversations uuid[], p_suffix text, p_end_user text); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.overwrite_conversations(p_company uuid, p_conversations uuid[], p_suffix text, p_end_user text) IS 'Takes the person out of conversations and of all that hangs on them, in the live tables (suffix empty) or the archives; the rows stay and are counted as before. Definer: called by definers.';
+
+-- Name: person_words(text, text, public.conversation_channel_enum); Type: FUNCTION; Schema: private; Owner: neurant_owner
+
+CREATE FUNCTION private.person_words(p_name text, p_end_user text, p_channel public.conversation_channel_enum) RETURNS text
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    SET search_path TO ''
+    AS $$
+  select private.fold(coalesce(p_name, '') || ' '
+    -- Of a web visitor's id, staff see the last four letters.
+    || case p_channel when 'web' then right(p_end_user, 4) else p_end_user end)
+$$;
+
+ALTER FUNCTION private.person_words(p_name text, p_end_user text, p_channel public.conversation_channel_enum) OWNER TO neurant_owner;
+
+-- Name: FUNCTION person_words(p_name text, p_end_user text, p_channel public.conversation_channel_enum); Type: COMMENT; Schema: private; Owner: neurant_owner
+
+COMMENT ON FUNCTION private.person_words(p_name text, p_end_user text, p_channel public.conversation_channel_enum) IS 'What the person who writes is found by: the name, and the number or name on the channel.';
+
+-- Name: personal_digest(uuid, uuid, text); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.personal_digest(p_company uuid, p_subject uuid, p_value text) RETURNS text
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_subject uuid := coalesce(p_subject, p_company);
+  v_salt bytea;
+begin
+  if p_value is null then
+    return null;
+  end if;
+  if exists (
+    select from public.audit_salts s
+    where s.company_id = p_company and s.subject = p_company and s.salt is null
+  ) then
+    return 'erased';
+  end if;
+  insert into public.audit_salts (company_id, subject, salt)
+  select p_company, v_subject,
+    sha256(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()))
+  where not exists (
+    select from public.audit_salts s where s.company_id = p_company and s.subject = v_subject)
+  on conflict do nothing;
+  select s.salt into v_salt from public.audit_salts s
+  where s.company_id = p_company and s.subject = v_subject;
+  return coalesce(encode(sha256(v_salt || convert_to(p_value, 'UTF8')), 'hex'), 'erased');
+end $$;
+
+ALTER FUNCTION private.personal_digest(p_company uuid, p_subject uuid, p_value text) OWNER TO neurant_router;
+
+-- Name: FUNCTION personal_digest(p_company uuid, p_subject uuid, p_value text); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.personal_digest(p_company uuid, p_subject uuid, p_value text) IS 'A personal value as audit keeps it. Definer: only audit and erasure touch the salts.';
+
+-- Name: place_knowledge_query(); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.place_knowledge_query() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  new.conversation_id := coalesce((
+    select m.conversation_id from public.messages m
+    where m.company_id = new.company_id and m.id = new.message_id), new.conversation_id);
+  return new;
+end $$;
+
+ALTER FUNCTION private.place_knowledge_query() OWNER TO neurant_router;
+
+-- Name: FUNCTION place_knowledge_query(); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.place_knowledge_query() IS 'A query that a message caused belongs to that message''s conversation, or it could not be archived with it. Definer: whoever asks need not see the message.';
+
 -- Name: place_note(); Type: FUNCTION; Schema: private; Owner: neurant_router
 
 CREATE FUNCTION private.place_note() RETURNS trigger
@@ -1900,6 +4373,46 @@ ALTER FUNCTION private.place_reaction() OWNER TO neurant_router;
 
 COMMENT ON FUNCTION private.place_reaction() IS 'Who reacts and to which conversation the message belongs are looked up, never told; only answers of a bot are rated. Definer: the policy then decides by what it found.';
 
+-- Name: plan_use(uuid, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.plan_use(p_company uuid, p_now timestamp with time zone) RETURNS TABLE(limit_name text, used bigint, allowed bigint, next_plan public.subscription_plan_enum)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  select l.limit_name, l.used,
+    case l.allowed when -1 then -1 else l.allowed * l.unit end,
+    (select p.plan
+      from public.plans p
+      cross join lateral (select (to_jsonb(p) ->> l.limit_name)::bigint as allowed) there
+      where l.allowed <> -1 and (there.allowed = -1 or there.allowed > l.allowed)
+      order by p.rank
+      limit 1)
+  from public.companies c
+  cross join lateral (values
+    (1, 'monthly_message_limit', c.monthly_message_limit::bigint, 1::bigint,
+      case when c.monthly_reset_date
+          < private.month_start((p_now at time zone c.timezone)::date, c.monthly_anchor_day) then 0
+        else c.monthly_message_count + coalesce((
+          select sum(s.used) from public.usage_slots s where s.company_id = c.id), 0) end),
+    (2, 'max_chatbots', c.max_chatbots, 1, c.current_chatbot_count),
+    (3, 'max_users', c.max_users, 1, c.current_user_count - (
+      select count(*) from public.user_invitations i
+      where i.company_id = c.id and i.status = 'pending' and i.expires_at <= p_now)),
+    (4, 'max_integrations', c.max_integrations, 1, c.current_integration_count),
+    (5, 'max_document_characters', c.max_document_characters, 1, c.current_document_characters),
+    (6, 'max_storage_mb', c.max_storage_mb, 1048576, c.current_storage_bytes),
+    (7, 'max_hitl_concurrent', c.max_hitl_concurrent, 1, c.current_hitl_count)
+  ) as l (place, limit_name, allowed, unit, used)
+  where c.id = p_company
+  order by l.place
+$$;
+
+ALTER FUNCTION private.plan_use(p_company uuid, p_now timestamp with time zone) OWNER TO neurant_router;
+
+-- Name: FUNCTION plan_use(p_company uuid, p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.plan_use(p_company uuid, p_now timestamp with time zone) IS 'Each limit of a company with its use, exact at commit (storage in bytes, the rest counted; -1: unlimited), and the cheapest plan that allows more. Definer: called by definers; the slots are nobody''s to read.';
+
 -- Name: prove_webhook(text, bytea); Type: FUNCTION; Schema: private; Owner: neurant_router
 
 CREATE FUNCTION private.prove_webhook(p_routing_id text, p_credential bytea) RETURNS text
@@ -1919,6 +4432,112 @@ ALTER FUNCTION private.prove_webhook(p_routing_id text, p_credential bytea) OWNE
 
 COMMENT ON FUNCTION private.prove_webhook(p_routing_id text, p_credential bytea) IS 'Whether a caller whose body cannot be read is the channel at least: genuine, refused or unknown. Definer, as ingest.';
 
+-- Name: quoted_word(text); Type: FUNCTION; Schema: private; Owner: neurant_owner
+
+CREATE FUNCTION private.quoted_word(p_word text) RETURNS text
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    SET search_path TO ''
+    AS $$
+  select '''' || replace(replace(p_word, '\', '\\'), '''', '''''') || ''''
+$$;
+
+ALTER FUNCTION private.quoted_word(p_word text) OWNER TO neurant_owner;
+
+-- Name: FUNCTION quoted_word(p_word text); Type: COMMENT; Schema: private; Owner: neurant_owner
+
+COMMENT ON FUNCTION private.quoted_word(p_word text) IS 'A word as the text form of a tsquery takes it.';
+
+-- Name: raise_usage_alerts(timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.raise_usage_alerts(p_now timestamp with time zone DEFAULT now()) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_raised integer;
+begin
+  with reached as materialized (
+    select c.id as company_id, u.limit_name, l.level, u.used, u.allowed, u.next_plan,
+      private.month_start((p_now at time zone c.timezone)::date, c.monthly_anchor_day) as period_start
+    from public.companies c
+    cross join lateral private.plan_use(c.id, p_now) u
+    cross join (values (80), (95)) as l (level)
+    where c.subscription_status <> 'cancelled' and u.allowed > 0
+      and u.used * 100 >= u.allowed * l.level
+  ),
+  fresh as (
+    insert into public.plan_alerts (company_id, subject, level, period_start)
+    select r.company_id, r.limit_name, r.level, r.period_start
+    from reached r
+    order by r.company_id, r.limit_name, r.level
+    on conflict do nothing
+    returning company_id, subject, level
+  ),
+  told as (
+    -- From below 80 to above 95 at one step is told once.
+    select distinct on (r.company_id, r.limit_name) r.*
+    from fresh f
+    join reached r on r.company_id = f.company_id and r.limit_name = f.subject and r.level = f.level
+    order by r.company_id, r.limit_name, r.level desc
+  )
+  insert into public.notifications (company_id, user_id, kind, details)
+  select t.company_id, u.id, 'usage_alert', jsonb_build_object('limit', t.limit_name,
+    'level', t.level, 'used', t.used, 'allowed', t.allowed, 'next_plan', t.next_plan)
+  from told t
+  join public.users u on u.company_id = t.company_id and u.is_active
+    and u.role in ('owner', 'administrador');
+  get diagnostics v_raised = row_count;
+  return v_raised;
+end $$;
+
+ALTER FUNCTION private.raise_usage_alerts(p_now timestamp with time zone) OWNER TO neurant_router;
+
+-- Name: FUNCTION raise_usage_alerts(p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.raise_usage_alerts(p_now timestamp with time zone) IS 'Tells owner and administradores when 80 and 95 % of a limit are used, once a month each; how many notifications. Definer: over all companies.';
+
+-- Name: recall_allowance(); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.recall_allowance() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  perform private.lock_usage(new.id);
+  update public.usage_slots s set granted = s.used
+  where s.company_id = new.id and s.granted > s.used;
+  return null;
+end $$;
+
+ALTER FUNCTION private.recall_allowance() OWNER TO neurant_router;
+
+-- Name: FUNCTION recall_allowance(); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.recall_allowance() IS 'What was granted under another limit is granted no more. Definer: whoever changes a plan may not touch the slots.';
+
+-- Name: record_erasure(uuid, text, uuid); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.record_erasure(p_company uuid, p_kind text, p_subject uuid) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $_$
+begin
+  if to_regprocedure('private.shred_audit_subject(uuid, uuid)') is not null then
+    execute 'select private.shred_audit_subject($1, $2)' using p_company, p_subject;
+  end if;
+  if exists (select from pg_catalog.pg_proc p
+    where p.pronamespace = 'private'::regnamespace and p.proname = 'write_audit') then
+    execute 'select private.write_audit($1, ''erase'', $2, $3, ''{}'')'
+      using p_company, p_kind, p_subject;
+  end if;
+end $_$;
+
+ALTER FUNCTION private.record_erasure(p_company uuid, p_kind text, p_subject uuid) OWNER TO neurant_router;
+
+-- Name: FUNCTION record_erasure(p_company uuid, p_kind text, p_subject uuid); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.record_erasure(p_company uuid, p_kind text, p_subject uuid) IS 'What audit knows of an erased subject can no longer be matched to anybody, and that it was erased is written down. Definer: called by the definers of erasure.';
+
 -- Name: record_metric(text, numeric, text, jsonb, uuid, uuid); Type: FUNCTION; Schema: private; Owner: neurant_router
 
 CREATE FUNCTION private.record_metric(p_type text, p_value numeric, p_unit text DEFAULT NULL::text, p_labels jsonb DEFAULT '{}'::jsonb, p_company uuid DEFAULT NULL::uuid, p_chatbot uuid DEFAULT NULL::uuid) RETURNS void
@@ -1934,6 +4553,311 @@ ALTER FUNCTION private.record_metric(p_type text, p_value numeric, p_unit text, 
 -- Name: FUNCTION record_metric(p_type text, p_value numeric, p_unit text, p_labels jsonb, p_company uuid, p_chatbot uuid); Type: COMMENT; Schema: private; Owner: neurant_router
 
 COMMENT ON FUNCTION private.record_metric(p_type text, p_value numeric, p_unit text, p_labels jsonb, p_company uuid, p_chatbot uuid) IS 'Writes one measure. Definer: the worker''s login measures for all companies and may read none.';
+
+-- Name: record_system_metrics(timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.record_system_metrics(p_now timestamp with time zone DEFAULT now()) RETURNS void
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  select private.record_metric(m.type, m.value, m.unit)
+  from (
+    select 'replies_owed', count(*)::numeric, 'count' from public.reply_requests
+    union all
+    select 'replies_oldest_age', coalesce(extract(epoch from p_now - min(r.requested_at)), 0), 'seconds'
+    from public.reply_requests r
+    union all
+    select 'outbox_waiting', count(*), 'count' from public.outbox o
+    where o.status in ('pending', 'sending')
+    union all
+    select 'outbox_oldest_age', coalesce(extract(epoch from p_now - min(o.created_at)), 0), 'seconds'
+    from public.outbox o where o.status in ('pending', 'sending')
+    union all
+    select 'message_changes_waiting', count(*), 'count' from public.message_changes
+    union all
+    select 'analytics_marks_waiting', count(*), 'count' from public.analytics_dirty
+    union all
+    select 'knowledge_uses_waiting', count(*), 'count' from public.knowledge_uses
+    union all
+    select 'database_size', pg_database_size(current_database()) / 1048576.0, 'MB') m (type, value, unit)
+$$;
+
+ALTER FUNCTION private.record_system_metrics(p_now timestamp with time zone) OWNER TO neurant_router;
+
+-- Name: FUNCTION record_system_metrics(p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.record_system_metrics(p_now timestamp with time zone) IS 'Measures the queues of all companies and the database. Definer: the worker''s login may read none of them.';
+
+-- Name: recount_conversation(uuid, uuid); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.recount_conversation(p_company uuid, p_conversation uuid) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  -- First the lock, then a statement that sees what those wrote who held it before.
+  perform from public.conversations c
+  where c.company_id = p_company and c.id = p_conversation for no key update;
+  update public.conversations c
+  set message_count = m.messages, bot_message_count = m.bot, human_message_count = m.human,
+    last_message_at = greatest(c.started_at, m.newest),
+    response_time_total_ms = m.response_ms, response_time_count = m.responses,
+    avg_response_time_ms = coalesce(round(m.response_ms::numeric / nullif(m.responses, 0)), 0)
+  from (
+    select count(*) as messages, max(m.created_at) as newest,
+      count(*) filter (where m.sender_type = 'bot') as bot,
+      count(*) filter (where m.sender_type = 'human') as human,
+      count(m.processing_time_ms) filter (where m.sender_type = 'bot') as responses,
+      coalesce(sum(m.processing_time_ms) filter (where m.sender_type = 'bot'), 0) as response_ms
+    from public.messages m
+    where m.company_id = p_company and m.conversation_id = p_conversation) m
+  where c.company_id = p_company and c.id = p_conversation;
+end $$;
+
+ALTER FUNCTION private.recount_conversation(p_company uuid, p_conversation uuid) OWNER TO neurant_router;
+
+-- Name: FUNCTION recount_conversation(p_company uuid, p_conversation uuid); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.recount_conversation(p_company uuid, p_conversation uuid) IS 'Sets a conversation''s counters from its messages. Definer: nobody may write those by hand.';
+
+-- Name: recount_day(uuid, date, text); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.recount_day(p_company uuid, p_date date, p_timezone text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  -- An hour that the clocks repeat may lie around midnight: found here, told by its date below.
+  v_from timestamptz := p_date::timestamp at time zone p_timezone - interval '3 hours';
+  v_to timestamptz := (p_date + 1)::timestamp at time zone p_timezone + interval '3 hours';
+begin
+  delete from public.analytics_daily a where a.company_id = p_company and a.date = p_date;
+  insert into public.analytics_daily (company_id, chatbot_id, date,
+    total_messages, bot_messages, human_messages, end_user_messages, new_conversations,
+    active_conversations, resolved_conversations, avg_conversation_duration_minutes,
+    hitl_escalations, hitl_resolution_time_minutes, hitl_satisfaction_avg, avg_response_time_ms,
+    response_time_total_ms, response_time_count, total_tokens_used, satisfaction_ratings,
+    satisfaction_total, satisfaction_avg, thumbs_up, thumbs_down, knowledge_queries,
+    knowledge_hits, knowledge_hit_rate)
+  with said as (
+    select x.chatbot_id, count(*) as active, sum(x.messages) as messages, sum(x.bot) as bot,
+      sum(x.human) as human, sum(x.end_user) as end_user, sum(x.tokens) as tokens,
+      sum(x.response_ms) as response_ms, sum(x.responses) as responses
+    from (
+      select m.chatbot_id, m.conversation_id, count(*) as messages,
+        count(*) filter (where m.sender_type = 'bot') as bot,
+        count(*) filter (where m.sender_type = 'human') as human,
+        count(*) filter (where m.sender_type = 'end_user') as end_user,
+        sum(m.tokens_used) as tokens,
+        sum(m.processing_time_ms) filter (where m.sender_type = 'bot') as response_ms,
+        count(m.processing_time_ms) filter (where m.sender_type = 'bot') as responses
+      from private.fact_messages m
+      where m.company_id = p_company and m.created_at >= v_from and m.created_at < v_to
+        and (m.created_at at time zone p_timezone)::date = p_date
+      group by m.chatbot_id, m.conversation_id) x
+    group by x.chatbot_id
+  ),
+  held as (
+    select c.chatbot_id, count(*) filter (where c.began) as began,
+      count(*) filter (where c.ended and c.status <> 'abandoned') as resolved,
+      count(c.minutes) as measured, sum(c.minutes) as minutes,
+      count(c.rating) as ratings, sum(c.rating) as rated,
+      count(c.rating) filter (where c.was_taken) as taken_ratings,
+      sum(c.rating) filter (where c.was_taken) as taken_rated
+    from (
+      select c.chatbot_id, c.status, d.began, d.ended,
+        case when d.ended then c.session_duration_minutes end as minutes,
+        case when c.ended_at is null or d.ended then c.satisfaction_rating end as rating,
+        c.satisfaction_rating is not null and exists (
+          select from private.fact_hitl_sessions s
+          where s.company_id = c.company_id and s.conversation_id = c.id) as was_taken
+      from private.fact_conversations c
+      cross join lateral (
+        select (c.started_at at time zone p_timezone)::date = p_date as began,
+          coalesce((c.ended_at at time zone p_timezone)::date = p_date, false) as ended) d
+      where c.company_id = p_company and (d.began or d.ended)
+        and (c.started_at >= v_from and c.started_at < v_to
+          or c.ended_at >= v_from and c.ended_at < v_to)) c
+    group by c.chatbot_id
+  ),
+  taken as (
+    select s.chatbot_id,
+      count(*) filter (where (s.opened_at at time zone p_timezone)::date = p_date) as opened,
+      count(*) filter (where r.is_resolved) as resolved,
+      sum(extract(epoch from s.ended_at - s.opened_at)) filter (where r.is_resolved) as seconds
+    from private.fact_hitl_sessions s
+    cross join lateral (
+      select s.status = 'resolved'
+        and (s.ended_at at time zone p_timezone)::date = p_date as is_resolved) r
+    where s.company_id = p_company
+      and (s.opened_at >= v_from and s.opened_at < v_to or s.ended_at >= v_from and s.ended_at < v_to)
+      and ((s.opened_at at time zone p_timezone)::date = p_date or r.is_resolved)
+    group by s.chatbot_id
+  ),
+  reacted as (
+    select r.chatbot_id, count(*) filter (where r.reaction_type = 'thumbs_up') as up,
+      count(*) filter (where r.reaction_type = 'thumbs_down') as down
+    from private.fact_message_reactions r
+    where r.company_id = p_company and r.created_at >= v_from and r.created_at < v_to
+      and (r.created_at at time zone p_timezone)::date = p_date
+      and r.reaction_type in ('thumbs_up', 'thumbs_down')
+    group by r.chatbot_id
+  ),
+  asked as (
+    select c.chatbot_id, count(*) as queries, count(*) filter (where q.results_count > 0) as hits
+    from private.fact_knowledge_queries q
+    left join private.fact_conversations c
+      on c.company_id = q.company_id and c.id = q.conversation_id
+    where q.company_id = p_company and q.created_at >= v_from and q.created_at < v_to
+      and (q.created_at at time zone p_timezone)::date = p_date
+    group by c.chatbot_id
+  )
+  select p_company, chatbot_id, p_date,
+    coalesce(sum(said.messages), 0), coalesce(sum(said.bot), 0), coalesce(sum(said.human), 0),
+    coalesce(sum(said.end_user), 0), coalesce(sum(held.began), 0), coalesce(sum(said.active), 0),
+    coalesce(sum(held.resolved), 0), sum(held.minutes) / nullif(sum(held.measured), 0),
+    coalesce(sum(taken.opened), 0), sum(taken.seconds) / nullif(60 * sum(taken.resolved), 0),
+    sum(held.taken_rated) / nullif(sum(held.taken_ratings), 0),
+    sum(said.response_ms) / nullif(sum(said.responses), 0),
+    coalesce(sum(said.response_ms), 0), coalesce(sum(said.responses), 0),
+    coalesce(sum(said.tokens), 0), coalesce(sum(held.ratings), 0), coalesce(sum(held.rated), 0),
+    sum(held.rated) / nullif(sum(held.ratings), 0), coalesce(sum(reacted.up), 0),
+    coalesce(sum(reacted.down), 0), coalesce(sum(asked.queries), 0), coalesce(sum(asked.hits), 0),
+    100 * sum(asked.hits) / nullif(sum(asked.queries), 0)
+  from said
+  full join held using (chatbot_id)
+  full join taken using (chatbot_id)
+  full join reacted using (chatbot_id)
+  full join asked using (chatbot_id)
+  group by grouping sets ((chatbot_id), ())
+  having count(*) > 0 and (chatbot_id is not null or grouping(chatbot_id) = 1);
+end $$;
+
+ALTER FUNCTION private.recount_day(p_company uuid, p_date date, p_timezone text) OWNER TO neurant_router;
+
+-- Name: FUNCTION recount_day(p_company uuid, p_date date, p_timezone text); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.recount_day(p_company uuid, p_date date, p_timezone text) IS 'Writes the rows of a company''s day anew, all of one pass over its facts. Only while the company is locked by roll_up_analytics. Definer: statistics are nobody''s to write by hand.';
+
+-- Name: refresh_chatbot_figures(uuid); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.refresh_chatbot_figures(p_company uuid) RETURNS void
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  update public.chatbots b
+  set total_conversations = f.conversations, total_messages = f.messages,
+    avg_response_time_ms = f.response_ms, satisfaction_score = f.satisfaction
+  from (
+    select k.id, coalesce(sum(a.new_conversations), 0) as conversations,
+      coalesce(sum(a.total_messages), 0) as messages,
+      coalesce(round(sum(a.response_time_total_ms) / nullif(sum(a.response_time_count), 0)), 0)
+        as response_ms,
+      coalesce(round(sum(a.satisfaction_total)::numeric / nullif(sum(a.satisfaction_ratings), 0), 2), 0)
+        as satisfaction
+    from public.chatbots k
+    left join public.analytics_daily a on a.company_id = k.company_id and a.chatbot_id = k.id
+    where k.company_id = p_company
+    group by k.id) f
+  where b.company_id = p_company and b.id = f.id
+    and (b.total_conversations, b.total_messages, b.avg_response_time_ms, b.satisfaction_score)
+      is distinct from (f.conversations, f.messages, f.response_ms, f.satisfaction)
+$$;
+
+ALTER FUNCTION private.refresh_chatbot_figures(p_company uuid) OWNER TO neurant_router;
+
+-- Name: FUNCTION refresh_chatbot_figures(p_company uuid); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.refresh_chatbot_figures(p_company uuid) IS 'Sets the cached figures of a company''s bots from analytics_daily. Definer: they are nobody''s to write by hand.';
+
+-- Name: refuse_change(); Type: FUNCTION; Schema: private; Owner: neurant_owner
+
+CREATE FUNCTION private.refuse_change() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    AS $$
+begin
+  raise exception '% is only appended to', tg_table_name using errcode = 'insufficient_privilege';
+end $$;
+
+ALTER FUNCTION private.refuse_change() OWNER TO neurant_owner;
+
+-- Name: refuse_over_limit(text, bigint, bigint); Type: FUNCTION; Schema: private; Owner: neurant_owner
+
+CREATE FUNCTION private.refuse_over_limit(p_limit text, p_used bigint, p_allowed bigint) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    AS $$
+begin
+  raise exception 'limit reached: %', p_limit using errcode = 'NA002',
+    detail = jsonb_build_object('limit', p_limit, 'used', p_used, 'allowed', p_allowed);
+end $$;
+
+ALTER FUNCTION private.refuse_over_limit(p_limit text, p_used bigint, p_allowed bigint) OWNER TO neurant_owner;
+
+-- Name: release_takeovers(uuid, uuid); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.release_takeovers(p_company uuid, p_user uuid) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  perform from public.conversations c
+  where c.company_id = p_company and c.id in (
+    select s.conversation_id from public.hitl_sessions s
+    where s.company_id = p_company and s.operator_id = p_user and s.ended_at is null)
+  order by c.id for update;
+  update public.hitl_sessions s set status = 'pending', operator_id = null
+  where s.company_id = p_company and s.operator_id = p_user and s.ended_at is null;
+  update public.hitl_transfers t set status = 'cancelled', decided_at = now()
+  where t.company_id = p_company and t.status = 'pending'
+    and (t.from_user_id = p_user or t.to_user_id = p_user);
+end $$;
+
+ALTER FUNCTION private.release_takeovers(p_company uuid, p_user uuid) OWNER TO neurant_router;
+
+-- Name: FUNCTION release_takeovers(p_company uuid, p_user uuid); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.release_takeovers(p_company uuid, p_user uuid) IS 'What somebody attends goes back to the queue. Definer: called by definers; hitl_sessions are nobody''s to write by hand.';
+
+-- Name: renew_invitation(uuid, bytea, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.renew_invitation(p_invitation uuid, p_token_digest bytea, p_now timestamp with time zone DEFAULT now()) RETURNS text
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_company uuid := private.company_id();
+  v_known public.user_invitations;
+begin
+  if not private.manages_company() then
+    return 'forbidden';
+  end if;
+  perform from public.companies c where c.id = v_company for no key update;
+  select i.* into v_known from public.user_invitations i
+  where i.company_id = v_company and i.id = p_invitation for update;
+  if v_known.id is null then
+    return 'not_found';
+  end if;
+  if not private.stands_above(v_known.role) then
+    return 'forbidden';
+  end if;
+  if v_known.status = 'accepted' then
+    return 'closed';
+  end if;
+  update public.user_invitations i
+  set token_digest = p_token_digest, status = 'pending', sent_at = p_now,
+    sent_count = i.sent_count + 1, expires_at = p_now + interval '7 days',
+    reminder_sent_at = null, reminder_count = 0
+  where i.company_id = v_company and i.id = p_invitation;
+  return 'renewed';
+end $$;
+
+ALTER FUNCTION private.renew_invitation(p_invitation uuid, p_token_digest bytea, p_now timestamp with time zone) OWNER TO neurant_router;
+
+-- Name: FUNCTION renew_invitation(p_invitation uuid, p_token_digest bytea, p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.renew_invitation(p_invitation uuid, p_token_digest bytea, p_now timestamp with time zone) IS 'A new link for seven more days; the old one ends: renewed, closed (accepted), forbidden (a role not below the caller''s) or not_found. Definer, as invite_user.';
 
 -- Name: request_transfer(uuid, uuid, text, text); Type: FUNCTION; Schema: private; Owner: neurant_router
 
@@ -2002,9 +4926,14 @@ begin
   end if;
   perform from public.conversations c
   where c.company_id = v_company and c.id = v_conversation for update;
+  -- Never what the channel has meanwhile said to have arrived.
   update public.outbox o
-  set status = 'pending', due_at = now(), attempts = 0, fence = null, last_error = null
-  where o.company_id = v_company and o.message_id = p_message and o.status in ('failed', 'unknown');
+  set status = 'pending', due_at = now(), attempts = 0, fence = null, last_error = null,
+    sent_at = null
+  from public.messages m
+  where o.company_id = v_company and o.message_id = p_message
+    and o.status in ('sent', 'failed', 'unknown')
+    and m.company_id = o.company_id and m.id = o.message_id and m.status in ('failed', 'unknown');
   if not found then
     return 'not_resendable';
   end if;
@@ -2018,6 +4947,30 @@ ALTER FUNCTION private.resend_message(p_message uuid) OWNER TO neurant_router;
 -- Name: FUNCTION resend_message(p_message uuid); Type: COMMENT; Schema: private; Owner: neurant_router
 
 COMMENT ON FUNCTION private.resend_message(p_message uuid) IS 'A person decides to send again what failed or may not have arrived: resent, not_resendable or not_found. Definer: nobody may write the outbox by hand.';
+
+-- Name: reset_monthly_message_count(timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.reset_monthly_message_count(p_now timestamp with time zone DEFAULT now()) RETURNS TABLE(company_id uuid, counted integer)
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  with due as materialized (
+    select c.id from public.companies c
+    where c.monthly_reset_date
+      < private.month_start((p_now at time zone c.timezone)::date, c.monthly_anchor_day)
+    order by c.id
+  ),
+  closed as materialized (
+    select due.id, private.close_month(due.id, p_now) as counted from due
+  )
+  select closed.id, closed.counted from closed where closed.counted is not null
+$$;
+
+ALTER FUNCTION private.reset_monthly_message_count(p_now timestamp with time zone) OWNER TO neurant_router;
+
+-- Name: FUNCTION reset_monthly_message_count(p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.reset_monthly_message_count(p_now timestamp with time zone) IS 'Begins the new month of every company where one is due: counted from its anchor day, in its timezone; months missed are caught up at once. What each old month came to. Definer: over all companies.';
 
 -- Name: resolve_conversation(uuid, text); Type: FUNCTION; Schema: private; Owner: neurant_router
 
@@ -2056,6 +5009,36 @@ ALTER FUNCTION private.resolve_conversation(p_conversation uuid, p_notes text) O
 
 COMMENT ON FUNCTION private.resolve_conversation(p_conversation uuid, p_notes text) IS 'Ends the takeover; the bot answers again: resolved, not_open, taken_by_other or not_found. Definer, as take_conversation.';
 
+-- Name: restore_conversation(uuid); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.restore_conversation(p_conversation uuid) RETURNS text
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_company uuid := private.company_id();
+begin
+  if not private.manages_company() then
+    return 'not_found';
+  end if;
+  perform from public.conversations_archived c
+  where c.company_id = v_company and c.id = p_conversation for update;
+  if not found then
+    return 'not_found';
+  end if;
+  perform private.move_conversations(
+    v_company, array[p_conversation], '_archived', '', clock_timestamp());
+  return 'restored';
+exception when unique_violation then
+  return 'in_conflict';
+end $$;
+
+ALTER FUNCTION private.restore_conversation(p_conversation uuid) OWNER TO neurant_router;
+
+-- Name: FUNCTION restore_conversation(p_conversation uuid); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.restore_conversation(p_conversation uuid) IS 'Owner or administrador bring an archived conversation back exactly as it was: restored, not_found, or in_conflict (the channel has sent one of its messages anew). It stays for at least 30 days. Definer: nobody may write stored messages by hand.';
+
 -- Name: retire_chatbot(uuid); Type: FUNCTION; Schema: private; Owner: neurant_router
 
 CREATE FUNCTION private.retire_chatbot(p_chatbot uuid) RETURNS text
@@ -2083,6 +5066,146 @@ ALTER FUNCTION private.retire_chatbot(p_chatbot uuid) OWNER TO neurant_router;
 -- Name: FUNCTION retire_chatbot(p_chatbot uuid); Type: COMMENT; Schema: private; Owner: neurant_router
 
 COMMENT ON FUNCTION private.retire_chatbot(p_chatbot uuid) IS 'Takes a bot out of service for good: retired or not_found. Its history stays. Definer: supervisors edit bots, but only owner and administradores retire them.';
+
+-- Name: roll_up_analytics(uuid, integer); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.roll_up_analytics(p_company uuid, p_limit integer) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_timezone text;
+  v_days date[];
+begin
+  -- One at a time: of two, the one that read the facts earlier could write last. Held to the end
+  -- of the transaction, and taken before the statements below look at anything.
+  if not pg_try_advisory_xact_lock(hashtextextended('private.roll_up_analytics ' || p_company, 0)) then
+    return 0;
+  end if;
+  with everything as (
+    delete from public.analytics_dirty d where d.company_id = p_company and d.moment is null returning d.id
+  )
+  insert into public.analytics_dirty (company_id, moment)
+  -- Every fact has its row already or a mark of its own; another timezone moves it by 26 hours at most.
+  select distinct p_company, (a.date + n)::timestamp at time zone 'UTC' + interval '12 hours'
+  from public.analytics_daily a cross join generate_series(-3, 3) n
+  where a.company_id = p_company and exists (select from everything);
+  select c.timezone into v_timezone from public.companies c where c.id = p_company;
+  v_days := array(
+    select distinct (d.moment at time zone v_timezone)::date as day
+    from public.analytics_dirty d
+    where d.company_id = p_company and d.moment is not null
+    order by day desc limit p_limit);
+  -- A mark that is seen here is of a fact that the count below sees; a later one stays.
+  delete from public.analytics_dirty d
+  where d.company_id = p_company
+    and ((d.moment at time zone v_timezone)::date = any (v_days) or v_timezone is null);
+  perform private.recount_day(p_company, day, v_timezone) from unnest(v_days) as day;
+  if cardinality(v_days) > 0 then
+    perform private.refresh_chatbot_figures(p_company);
+  end if;
+  return cardinality(v_days);
+end $$;
+
+ALTER FUNCTION private.roll_up_analytics(p_company uuid, p_limit integer) OWNER TO neurant_router;
+
+-- Name: FUNCTION roll_up_analytics(p_company uuid, p_limit integer); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.roll_up_analytics(p_company uuid, p_limit integer) IS 'Counts at most so many changed days of a company again, the newest first; how many (0 too while another counts it). To be called in READ COMMITTED. Definer: statistics are nobody''s to write by hand.';
+
+-- Name: row_columns(regclass); Type: FUNCTION; Schema: private; Owner: neurant_owner
+
+CREATE FUNCTION private.row_columns(p_into regclass) RETURNS text
+    LANGUAGE sql STABLE
+    SET search_path TO ''
+    AS $$
+  select string_agg(format('%I', a.attname), ', ' order by a.attname)
+  from pg_catalog.pg_attribute a
+  where a.attrelid = p_into and a.attnum > 0 and not a.attisdropped and a.attgenerated = ''
+$$;
+
+ALTER FUNCTION private.row_columns(p_into regclass) OWNER TO neurant_owner;
+
+-- Name: FUNCTION row_columns(p_into regclass); Type: COMMENT; Schema: private; Owner: neurant_owner
+
+COMMENT ON FUNCTION private.row_columns(p_into regclass) IS 'The columns to name in an insert: all but the generated ones.';
+
+-- Name: row_text(regclass); Type: FUNCTION; Schema: private; Owner: neurant_owner
+
+CREATE FUNCTION private.row_text(p_table regclass) RETURNS text
+    LANGUAGE sql STABLE
+    SET search_path TO ''
+    AS $$
+  select 'row(' || string_agg(
+    case a.atttypid
+      -- No setting of the session may change a checksum.
+      when 'timestamptz'::regtype then format('extract(epoch from %I)', a.attname)
+      when 'bytea'::regtype then format('encode(%I, ''hex'')', a.attname)
+      else format('%I', a.attname) end, ', ' order by a.attname) || ')::text'
+  from pg_catalog.pg_attribute a
+  where a.attrelid = p_table and a.attnum > 0 and not a.attisdropped
+$$;
+
+ALTER FUNCTION private.row_text(p_table regclass) OWNER TO neurant_owner;
+
+-- Name: FUNCTION row_text(p_table regclass); Type: COMMENT; Schema: private; Owner: neurant_owner
+
+COMMENT ON FUNCTION private.row_text(p_table regclass) IS 'The expression that a row is checked by: all columns in the order of their names.';
+
+-- Name: seal_audit(integer); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.seal_audit(p_limit integer DEFAULT 1000) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_chain public.audit_chains;
+  v_row record;
+  v_sealed integer := 0;
+begin
+  insert into public.audit_chains (company_id, chain_hash)
+  select distinct u.company_id, private.audit_genesis(u.company_id)
+  from public.audit_unsealed u
+  where not exists (select from public.audit_chains c where c.company_id = u.company_id)
+  order by u.company_id
+  on conflict do nothing;
+  select c.* into v_chain from public.audit_chains c
+  where exists (select from public.audit_unsealed u where u.company_id = c.company_id)
+  order by c.sealed_at nulls first, c.company_id
+  limit 1 for update skip locked;
+  if not found then
+    return 0;
+  end if;
+  for v_row in
+    with sealed as (
+      delete from public.audit_unsealed u
+      where u.company_id = v_chain.company_id and u.audit_id = any (array(
+        select w.audit_id from public.audit_unsealed w
+        where w.company_id = v_chain.company_id order by w.audit_id limit p_limit))
+      returning u.audit_id
+    )
+    select a.id, private.audit_digest(a) as digest
+    from public.audit_logs a
+    where a.company_id = v_chain.company_id and a.id in (select s.audit_id from sealed s)
+    order by a.id
+  loop
+    v_chain.seq := v_chain.seq + 1;
+    v_chain.chain_hash := sha256(v_chain.chain_hash || v_row.digest);
+    insert into public.audit_seals (company_id, seq, audit_id, row_digest, chain_hash)
+    values (v_chain.company_id, v_chain.seq, v_row.id, v_row.digest, v_chain.chain_hash);
+    v_sealed := v_sealed + 1;
+  end loop;
+  update public.audit_chains c
+  set seq = v_chain.seq, chain_hash = v_chain.chain_hash, sealed_at = clock_timestamp()
+  where c.company_id = v_chain.company_id;
+  return v_sealed;
+end $$;
+
+ALTER FUNCTION private.seal_audit(p_limit integer) OWNER TO neurant_router;
+
+-- Name: FUNCTION seal_audit(p_limit integer); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.seal_audit(p_limit integer) IS 'Seals up to so many rows of the company that has waited longest and that nobody else is sealing; how many (0: nothing to do). Order is that of being seen here, so a row that commits late comes later and leaves no gap. Definer: nobody writes seals by hand.';
 
 -- Name: search_chunks(uuid, text, extensions.vector, text, integer); Type: FUNCTION; Schema: private; Owner: neurant_router
 
@@ -2130,6 +5253,60 @@ ALTER FUNCTION private.search_chunks(p_chatbot uuid, p_query text, p_embedding e
 
 COMMENT ON FUNCTION private.search_chunks(p_chatbot uuid, p_query text, p_embedding extensions.vector, p_model text, p_limit integer) IS 'The nearest chunks by meaning and by words, of the caller''s company only: ids and scores, to be read again under the caller''s policies. Definer: under RLS neither the full text index nor a vector index could serve.';
 
+-- Name: search_conversations(text); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.search_conversations(p_words text) RETURNS TABLE(conversation_id uuid)
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $_$
+declare
+  v_company uuid := private.company_id();
+  v_query tsquery;
+  v_person text[];
+begin
+  if v_company is null then
+    return;
+  end if;
+  v_query := private.typed_query(p_words, private.word_key(v_company));
+  v_person := private.like_patterns(p_words);
+  -- Dynamic, so that each search is planned for its own words.
+  return query execute $query$
+    with pending as materialized (
+      select distinct x.message_id, x.conversation_id from public.message_changes x
+      where x.company_id = $1
+    ),
+    found as (
+      select s.conversation_id, s.chatbot_id from public.message_search s
+      where s.company_id = $1 and s.search @@ $2
+        and not exists (select from pending p where p.message_id = s.message_id)
+      union
+      select m.conversation_id, m.chatbot_id
+      from (select distinct p.message_id from pending p) p
+      join public.messages m on m.company_id = $1 and m.id = p.message_id
+      where m.sender_type <> 'system' and private.message_words($1, m.content) @@ $2
+      union
+      select s.conversation_id, s.chatbot_id from public.conversation_search s
+      where s.company_id = $1 and s.person like $3[1] and s.person like all ($3)
+        and not exists (select from pending p where p.conversation_id = s.conversation_id)
+      union
+      select c.id, c.chatbot_id
+      from (select distinct p.conversation_id from pending p) p
+      join public.conversations c on c.company_id = $1 and c.id = p.conversation_id
+      where private.person_words(c.end_user_name, c.end_user_id, c.channel) like all ($3)
+    )
+    select f.conversation_id from found f
+    where $4 or f.chatbot_id = any ($5) or f.conversation_id = any ($6)
+  $query$
+  using v_company, v_query, v_person, private.sees_all_chatbots(), private.my_chatbot_ids(),
+    private.my_conversation_ids();
+end $_$;
+
+ALTER FUNCTION private.search_conversations(p_words text) OWNER TO neurant_router;
+
+-- Name: FUNCTION search_conversations(p_words text); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.search_conversations(p_words text) IS 'The conversations in which the words were said, or whose person they name, within the caller''s company and scope: ids, to be read again under the caller''s policies. What is not yet drained is searched as well. Definer: under RLS no text index could serve.';
+
 -- Name: sees_all_chatbots(); Type: FUNCTION; Schema: private; Owner: neurant_owner
 
 CREATE FUNCTION private.sees_all_chatbots() RETURNS boolean
@@ -2153,7 +5330,9 @@ begin
   select c.company_id, c.id, new.id, c.channel_account_id, new.seq,
     case when new.sender_type = 'bot' then c.fence end
   from public.conversations c
-  where c.company_id = new.company_id and c.id = new.conversation_id and c.channel <> 'web';
+  where c.company_id = new.company_id and c.id = new.conversation_id and c.channel <> 'web'
+    -- In a finished one nobody speaks: what is written there came back from the archive.
+    and c.status = 'active';
   return null;
 end $$;
 
@@ -2192,6 +5371,221 @@ ALTER FUNCTION private.set_aside_event(p_routing_id text, p_credential bytea, p_
 -- Name: FUNCTION set_aside_event(p_routing_id text, p_credential bytea, p_external_id text, p_payload bytea, p_reason text); Type: COMMENT; Schema: private; Owner: neurant_router
 
 COMMENT ON FUNCTION private.set_aside_event(p_routing_id text, p_credential bytea, p_external_id text, p_payload bytea, p_reason text) IS 'Keeps, raw, an event that did not become a message. Definer, as ingest.';
+
+-- Name: set_monthly_anchor(); Type: FUNCTION; Schema: private; Owner: neurant_owner
+
+CREATE FUNCTION private.set_monthly_anchor() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    AS $$
+begin
+  new.monthly_anchor_day := extract(day from new.monthly_reset_date);
+  return new;
+end $$;
+
+ALTER FUNCTION private.set_monthly_anchor() OWNER TO neurant_owner;
+
+-- Name: set_user_active(uuid, boolean); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.set_user_active(p_user uuid, p_is_active boolean) RETURNS text
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_company uuid := private.company_id();
+  v_target public.users;
+begin
+  if not private.manages_company() then
+    return 'forbidden';
+  end if;
+  -- The user, then conversations, then (by a trigger) the company.
+  select u.* into v_target from public.users u
+  where u.company_id = v_company and u.id = p_user for no key update;
+  if v_target.id is null then
+    return 'not_found';
+  end if;
+  if not private.stands_above(v_target.role) then
+    return 'forbidden';
+  end if;
+  if v_target.is_active = p_is_active then
+    return 'unchanged';
+  end if;
+  if not p_is_active then
+    perform private.release_takeovers(v_company, p_user);
+    delete from public.login_sessions s where s.company_id = v_company and s.user_id = p_user;
+  end if;
+  update public.users u set is_active = p_is_active where u.company_id = v_company and u.id = p_user;
+  return case when p_is_active then 'activated' else 'deactivated' end;
+end $$;
+
+ALTER FUNCTION private.set_user_active(p_user uuid, p_is_active boolean) OWNER TO neurant_router;
+
+-- Name: FUNCTION set_user_active(p_user uuid, p_is_active boolean); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.set_user_active(p_user uuid, p_is_active boolean) IS 'Lets somebody below the caller in or out: activated (NA002 where no seat is left), deactivated (seat freed, sessions ended, takeovers back in the queue), unchanged, forbidden or not_found. Definer: nobody may write this by hand.';
+
+-- Name: set_user_role(uuid, public.user_role_enum); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.set_user_role(p_user uuid, p_role public.user_role_enum) RETURNS text
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_company uuid := private.company_id();
+  v_target public.users;
+begin
+  if not private.manages_company() then
+    return 'forbidden';
+  end if;
+  select u.* into v_target from public.users u
+  where u.company_id = v_company and u.id = p_user for no key update;
+  if v_target.id is null then
+    return 'not_found';
+  end if;
+  if not (private.stands_above(v_target.role) and private.stands_above(p_role)) then
+    return 'forbidden';
+  end if;
+  if v_target.role = p_role then
+    return 'unchanged';
+  end if;
+  perform private.leave_assignments(v_company, p_user, p_role);
+  update public.users u set role = p_role where u.company_id = v_company and u.id = p_user;
+  return 'changed';
+end $$;
+
+ALTER FUNCTION private.set_user_role(p_user uuid, p_role public.user_role_enum) OWNER TO neurant_router;
+
+-- Name: FUNCTION set_user_role(p_user uuid, p_role public.user_role_enum); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.set_user_role(p_user uuid, p_role public.user_role_enum) IS 'Gives somebody below the caller another role below the caller''s: changed, unchanged, forbidden or not_found. Definer: roles are nobody''s to write by hand.';
+
+-- Name: shred_audit_company(uuid); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.shred_audit_company(p_company uuid) RETURNS void
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  update public.audit_salts s set salt = null, shredded_at = now()
+  where s.company_id = p_company and s.salt is not null;
+  select private.shred_audit_subject(p_company, p_company)
+$$;
+
+ALTER FUNCTION private.shred_audit_company(p_company uuid) OWNER TO neurant_router;
+
+-- Name: FUNCTION shred_audit_company(p_company uuid); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.shred_audit_company(p_company uuid) IS 'Erasure of a company: every salt of it goes. Definer: called by the definers of erasure.';
+
+-- Name: shred_audit_subject(uuid, uuid); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.shred_audit_subject(p_company uuid, p_subject uuid) RETURNS void
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  insert into public.audit_salts (company_id, subject, salt, shredded_at)
+  select p_company, s.subject, null, now()
+  from (
+    select p_subject as subject
+    union
+    select i.id from public.user_invitations i
+    left join public.users u on u.company_id = i.company_id and u.id = p_subject
+    where i.company_id = p_company and (i.accepted_by_user_id = p_subject or i.email = u.email)
+  ) s
+  on conflict (company_id, subject) do update set salt = null, shredded_at = now()
+$$;
+
+ALTER FUNCTION private.shred_audit_subject(p_company uuid, p_subject uuid) OWNER TO neurant_router;
+
+-- Name: FUNCTION shred_audit_subject(p_company uuid, p_subject uuid); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.shred_audit_subject(p_company uuid, p_subject uuid) IS 'Erasure: whatever audit says of this user (with the invitations), conversation or, if the subject is the company itself, of everybody in it, can never be matched to a person again. Definer: called by the definers of erasure.';
+
+-- Name: sign_up(uuid, text, text, text, text, text, public.subscription_plan_enum, integer, text); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.sign_up(p_auth_user uuid, p_company_name text, p_slug text, p_email text, p_first_name text, p_last_name text, p_plan public.subscription_plan_enum DEFAULT 'free'::public.subscription_plan_enum, p_trial_days integer DEFAULT 0, p_timezone text DEFAULT 'America/Bogota'::text) RETURNS TABLE(outcome text, company_id uuid, user_id uuid)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_login text := (select lower(a.email) from auth.users a where a.id = p_auth_user);
+  v_company uuid;
+  v_user uuid;
+begin
+  if v_login is null then
+    return query select 'unknown_login', null::uuid, null::uuid;
+    return;
+  end if;
+  if p_trial_days not between 0 and 30 then
+    raise exception 'a trial lasts 0 to 30 days' using errcode = 'check_violation';
+  end if;
+  insert into public.companies (name, slug, email, timezone, monthly_reset_date,
+    subscription_plan, subscription_status, subscription_started_at, subscription_ends_at,
+    monthly_message_limit, max_chatbots, max_users, max_integrations, max_document_characters,
+    max_storage_mb, max_hitl_concurrent, created_by)
+  select p_company_name, p_slug, lower(coalesce(p_email, v_login)), p_timezone,
+    (now() at time zone p_timezone)::date, p.plan,
+    (case when p_trial_days > 0 then 'trialing' else 'active' end)::public.subscription_status_enum,
+    now(), case when p_trial_days > 0 then now() + p_trial_days * interval '1 day' end,
+    p.monthly_message_limit, p.max_chatbots, p.max_users, p.max_integrations,
+    p.max_document_characters, p.max_storage_mb, p.max_hitl_concurrent, p_auth_user
+  from public.plans p
+  where p.plan = p_plan
+  on conflict (slug) do nothing
+  returning id into v_company;
+  if v_company is null then
+    return query select 'slug_taken', null::uuid, null::uuid;
+    return;
+  end if;
+  insert into public.users
+    (company_id, auth_user_id, email, first_name, last_name, role, is_owner)
+  values (v_company, p_auth_user, v_login, p_first_name, p_last_name, 'owner', true)
+  returning id into v_user;
+  return query select 'created', v_company, v_user;
+end $$;
+
+ALTER FUNCTION private.sign_up(p_auth_user uuid, p_company_name text, p_slug text, p_email text, p_first_name text, p_last_name text, p_plan public.subscription_plan_enum, p_trial_days integer, p_timezone text) OWNER TO neurant_router;
+
+-- Name: FUNCTION sign_up(p_auth_user uuid, p_company_name text, p_slug text, p_email text, p_first_name text, p_last_name text, p_plan public.subscription_plan_enum, p_trial_days integer, p_timezone text); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.sign_up(p_auth_user uuid, p_company_name text, p_slug text, p_email text, p_first_name text, p_last_name text, p_plan public.subscription_plan_enum, p_trial_days integer, p_timezone text) IS 'A company with the limits of a plan, and its owner: created, slug_taken or unknown_login. A person may own several. Definer: who signs up has no company yet, and no policy could know them.';
+
+-- Name: stands_above(public.user_role_enum); Type: FUNCTION; Schema: private; Owner: neurant_owner
+
+CREATE FUNCTION private.stands_above(p_role public.user_role_enum) RETURNS boolean
+    LANGUAGE sql STABLE
+    SET search_path TO ''
+    AS $$
+  select coalesce((select private.manages_company())
+    and (select private.level((select private.user_role()))) > private.level(p_role), false)
+$$;
+
+ALTER FUNCTION private.stands_above(p_role public.user_role_enum) OWNER TO neurant_owner;
+
+-- Name: suggest_slug(text); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.suggest_slug(p_name text) RETURNS text
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_base text := coalesce(nullif(btrim(left(
+    regexp_replace(lower(extensions.unaccent(p_name)), '[^a-z0-9]+', '-', 'g'), 90), '-'), ''), 'empresa');
+  v_number integer := 1;
+begin
+  while exists (
+    select from public.companies c
+    where c.slug = case v_number when 1 then v_base else v_base || '-' || v_number end)
+  loop
+    v_number := v_number + 1;
+  end loop;
+  return case v_number when 1 then v_base else v_base || '-' || v_number end;
+end $$;
+
+ALTER FUNCTION private.suggest_slug(p_name text) OWNER TO neurant_router;
+
+-- Name: FUNCTION suggest_slug(p_name text); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.suggest_slug(p_name text) IS 'A free short name made of a company''s name; with a number where others have it. Definer: who signs up sees no company.';
 
 -- Name: take_conversation(uuid, boolean); Type: FUNCTION; Schema: private; Owner: neurant_router
 
@@ -2271,6 +5665,179 @@ ALTER FUNCTION private.take_for_reply(p_company uuid, p_conversation uuid, p_use
 
 COMMENT ON FUNCTION private.take_for_reply(p_company uuid, p_conversation uuid, p_user uuid) IS 'Sending takes the conversation. NA001 with the hint taken_by_other or closed where it cannot. Definer, as take_conversation.';
 
+-- Name: tell_of_limit(uuid, uuid); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.tell_of_limit(p_company uuid, p_conversation uuid) RETURNS uuid
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  select private.give_notice(p_company, p_conversation, 'limit_reached')
+  from public.companies k
+  where k.id = p_company and not exists (
+    select from public.messages m
+    where m.company_id = k.id and m.conversation_id = p_conversation
+      and m.sender_type = 'system' and m.content = 'limit_reached'
+      and m.created_at >= k.monthly_reset_date::timestamp at time zone k.timezone)
+$$;
+
+ALTER FUNCTION private.tell_of_limit(p_company uuid, p_conversation uuid) OWNER TO neurant_router;
+
+-- Name: FUNCTION tell_of_limit(p_company uuid, p_conversation uuid); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.tell_of_limit(p_company uuid, p_conversation uuid) IS 'Tells an end user that the assistant has reached its limit, once a month; null where it was told. Definer, as give_notice.';
+
+-- Name: track_message_usage(); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.track_message_usage() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  -- Backends have slots of their own as far as they go, so they seldom wait for one another.
+  v_slot smallint := pg_backend_pid() % 64;
+begin
+  -- Everybody's order of locks: the conversation, the company, its slots.
+  perform from public.conversations c
+  where c.company_id = new.company_id and c.id = new.conversation_id for no key update;
+  begin
+    update public.usage_slots s set used = s.used + 1
+    where s.company_id = new.company_id and s.slot = v_slot
+      and s.used < s.granted and s.granted_until > now();
+    if found then
+      return new;
+    end if;
+    -- An update that waited in vain still holds its row: rolled back, it does not.
+    raise exception using errcode = 'NA000', message = 'the slot is used up';
+  exception when sqlstate 'NA000' then
+    null;
+  end;
+  perform private.draw_allowance(new.company_id, v_slot);
+  return new;
+end $$;
+
+ALTER FUNCTION private.track_message_usage() OWNER TO neurant_router;
+
+-- Name: FUNCTION track_message_usage(); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.track_message_usage() IS 'Counts a bot''s message toward its company''s month, or refuses it: NA002. Nothing else counts, and nothing twice (a message that already has its number is one that comes back). Definer: the slots are nobody''s to touch.';
+
+-- Name: transfer_ownership(uuid); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.transfer_ownership(p_to uuid) RETURNS text
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_company uuid := private.company_id();
+  v_user uuid := private.user_id();
+  v_target public.users;
+begin
+  if private.user_role() is distinct from 'owner' then
+    return 'forbidden';
+  end if;
+  perform from public.users u
+  where u.company_id = v_company and u.id in (v_user, p_to) order by u.id for no key update;
+  if not exists (
+    select from public.users u where u.company_id = v_company and u.id = v_user and u.is_owner) then
+    return 'forbidden';  -- passed on a moment ago
+  end if;
+  select u.* into v_target from public.users u
+  where u.company_id = v_company and u.id = p_to and u.is_active and u.auth_user_id is not null;
+  if v_target.id is null then
+    return 'not_found';
+  end if;
+  if v_target.id = v_user then
+    return 'unchanged';
+  end if;
+  perform private.leave_assignments(v_company, p_to, 'owner');
+  update public.users u set role = 'administrador', is_owner = false
+  where u.company_id = v_company and u.id = v_user;
+  update public.users u set role = 'owner', is_owner = true
+  where u.company_id = v_company and u.id = p_to;
+  perform private.notify_users(v_company, '{owner}', 'ownership_received', '{}');
+  return 'transferred';
+end $$;
+
+ALTER FUNCTION private.transfer_ownership(p_to uuid) OWNER TO neurant_router;
+
+-- Name: FUNCTION transfer_ownership(p_to uuid); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.transfer_ownership(p_to uuid) IS 'The owner makes an active colleague the owner and becomes administrador: transferred, unchanged, forbidden or not_found. There is one owner before, after, and for everybody who looks meanwhile. Definer: roles are nobody''s to write by hand.';
+
+-- Name: typed_query(text, text); Type: FUNCTION; Schema: private; Owner: neurant_owner
+
+CREATE FUNCTION private.typed_query(p_words text, p_key text) RETURNS tsquery
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    SET search_path TO ''
+    AS $$
+declare
+  v_words text := left(p_words, 200);
+  v_begun text;
+  v_last tsquery;
+  v_query tsquery;
+begin
+  select t.token into v_begun
+  from ts_parse('default', v_words) with ordinality as t (kind, token, place)
+  order by t.place desc limit 1;
+  if v_begun !~ '\w' or right(v_words, char_length(v_begun)) <> v_begun then
+    v_begun := '';  -- a blank or a sign: the words are finished
+  end if;
+  v_query := private.all_stems(left(v_words, char_length(v_words) - char_length(v_begun)), p_key);
+  if v_begun <> '' then
+    v_last := (private.quoted_word(p_key || left(private.fold(v_begun), 100)) || ':*')::tsquery;
+    v_last := coalesce(v_last || private.all_stems(v_begun, p_key), v_last);
+  end if;
+  return coalesce(v_query && v_last, v_query, v_last);
+end $$;
+
+ALTER FUNCTION private.typed_query(p_words text, p_key text) OWNER TO neurant_owner;
+
+-- Name: FUNCTION typed_query(p_words text, p_key text); Type: COMMENT; Schema: private; Owner: neurant_owner
+
+COMMENT ON FUNCTION private.typed_query(p_words text, p_key text) IS 'What somebody has typed so far: all the words by their stems, the last also as the beginning of a word. Null where there is no word in it. p_key: private.word_key() or nothing.';
+
+-- Name: unexported_audit_heads(integer); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.unexported_audit_heads(p_limit integer DEFAULT 1000) RETURNS TABLE(company_id uuid, seq bigint, chain_hash bytea, sealed_at timestamp with time zone)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  select c.company_id, c.seq, c.chain_hash, c.sealed_at
+  from public.audit_chains c where c.seq > c.exported_seq order by c.company_id limit p_limit
+$$;
+
+ALTER FUNCTION private.unexported_audit_heads(p_limit integer) OWNER TO neurant_router;
+
+-- Name: FUNCTION unexported_audit_heads(p_limit integer); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.unexported_audit_heads(p_limit integer) IS 'Ends of chains to be signed and kept outside the database. Definer: the worker''s login exports for all companies and may read none.';
+
+-- Name: update_conversation_message_count(); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.update_conversation_message_count() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  if tg_op = 'DELETE' then
+    perform private.recount_conversation(d.company_id, d.conversation_id)
+    from (select distinct o.company_id, o.conversation_id from old_rows o
+      order by o.company_id, o.conversation_id) d;
+  else
+    perform private.recount_conversation(new.company_id, new.conversation_id);
+    if new.conversation_id <> old.conversation_id then
+      perform private.recount_conversation(old.company_id, old.conversation_id);
+    end if;
+  end if;
+  return null;
+end $$;
+
+ALTER FUNCTION private.update_conversation_message_count() OWNER TO neurant_router;
+
+-- Name: FUNCTION update_conversation_message_count(); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.update_conversation_message_count() IS 'Keeps a conversation''s counters when messages go or change. (number_message and ingest keep them when messages come.) Definer: nobody may write those by hand.';
+
 -- Name: update_updated_at_column(); Type: FUNCTION; Schema: private; Owner: neurant_owner
 
 CREATE FUNCTION private.update_updated_at_column() RETURNS trigger
@@ -2284,18 +5851,97 @@ end $$;
 
 ALTER FUNCTION private.update_updated_at_column() OWNER TO neurant_owner;
 
--- Name: user_id(); Type: FUNCTION; Schema: private; Owner: neurant_router
+-- Name: usage(timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
 
-CREATE FUNCTION private.user_id() RETURNS uuid
+CREATE FUNCTION private.usage(p_now timestamp with time zone DEFAULT now()) RETURNS TABLE(limit_name text, used bigint, allowed bigint, next_plan public.subscription_plan_enum)
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path TO ''
     AS $$
-  select u.id
-  from public.users u
-  where current_setting('role') = 'authenticated'
-    and u.company_id = (select private.company_id())
-    and u.auth_user_id = (select (private.claims() ->> 'sub')::uuid)
+  select u.limit_name, u.used, u.allowed, u.next_plan
+  from private.plan_use((select private.company_id()), p_now) u
 $$;
+
+ALTER FUNCTION private.usage(p_now timestamp with time zone) OWNER TO neurant_router;
+
+-- Name: FUNCTION usage(p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.usage(p_now timestamp with time zone) IS 'The use of the caller''s own company against its limits, as plan_use tells it. Definer, as plan_use.';
+
+-- Name: use_plan(uuid, text, bigint); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.use_plan(p_company uuid, p_limit text, p_change bigint) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_company public.companies;
+  v_used bigint;
+  v_allowed bigint;
+begin
+  update public.companies c
+  set current_chatbot_count = c.current_chatbot_count
+      + case p_limit when 'max_chatbots' then p_change else 0 end,
+    current_user_count = c.current_user_count
+      + case p_limit when 'max_users' then p_change else 0 end,
+    current_integration_count = c.current_integration_count
+      + case p_limit when 'max_integrations' then p_change else 0 end,
+    current_document_characters = c.current_document_characters
+      + case p_limit when 'max_document_characters' then p_change else 0 end,
+    current_storage_bytes = c.current_storage_bytes
+      + case p_limit when 'max_storage_mb' then p_change else 0 end,
+    current_hitl_count = c.current_hitl_count
+      + case p_limit when 'max_hitl_concurrent' then p_change else 0 end
+  where c.id = p_company
+  returning c.* into v_company;
+  if p_limit = 'max_users' and p_change > 0 and v_company.max_users <> -1
+    and v_company.current_user_count > v_company.max_users then
+    -- Invitations that ran out hold no seat; a trigger gives theirs back.
+    update public.user_invitations i set status = 'expired'
+    where i.company_id = p_company and i.status = 'pending' and i.expires_at <= now();
+    select c.* into v_company from public.companies c where c.id = p_company;
+  end if;
+  select u.used, u.allowed into v_used, v_allowed
+  from (values
+    ('max_chatbots', v_company.current_chatbot_count::bigint, v_company.max_chatbots::bigint),
+    ('max_users', v_company.current_user_count, v_company.max_users),
+    ('max_integrations', v_company.current_integration_count, v_company.max_integrations),
+    ('max_document_characters', v_company.current_document_characters, v_company.max_document_characters),
+    ('max_storage_mb', v_company.current_storage_bytes,
+      case v_company.max_storage_mb when -1 then -1 else v_company.max_storage_mb * 1048576::bigint end),
+    ('max_hitl_concurrent', v_company.current_hitl_count, v_company.max_hitl_concurrent)
+  ) as u (limit_name, used, allowed)
+  where u.limit_name = p_limit;
+  if p_change > 0 and v_allowed <> -1 and v_used > v_allowed then
+    perform private.refuse_over_limit(p_limit, v_used - p_change, v_allowed);
+  end if;
+end $$;
+
+ALTER FUNCTION private.use_plan(p_company uuid, p_limit text, p_change bigint) OWNER TO neurant_router;
+
+-- Name: FUNCTION use_plan(p_company uuid, p_limit text, p_change bigint); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.use_plan(p_company uuid, p_limit text, p_change bigint) IS 'Counts a change against a limit of the company (named as its column), or refuses it: NA002. Locks the company''s row until the end of the transaction, so it is never called for no change. What is there when a limit is lowered stays. Definer: counters are nobody''s to write by hand.';
+
+-- Name: user_id(); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.user_id() RETURNS uuid
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_claims jsonb := nullif(current_setting('request.jwt.claims', true), '')::jsonb;
+  v_user uuid;
+begin
+  if current_setting('role') = 'authenticated' then
+    select u.id into v_user
+    from public.users u
+    join public.companies c on c.id = u.company_id
+    where u.company_id = (v_claims ->> 'company_id')::uuid
+      and u.auth_user_id = (v_claims ->> 'sub')::uuid
+      and u.is_active and c.subscription_status <> 'cancelled';
+  end if;
+  return v_user;
+end $$;
 
 ALTER FUNCTION private.user_id() OWNER TO neurant_router;
 
@@ -2306,22 +5952,34 @@ COMMENT ON FUNCTION private.user_id() IS 'The verified staff member, or null. De
 -- Name: user_role(); Type: FUNCTION; Schema: private; Owner: neurant_router
 
 CREATE FUNCTION private.user_role() RETURNS public.user_role_enum
-    LANGUAGE sql STABLE SECURITY DEFINER
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
     SET search_path TO ''
     AS $$
-  select coalesce((
-    select u.role
-    from public.users u
-    where current_setting('role') = 'authenticated'
-      and u.company_id = (select private.company_id())
-      and u.auth_user_id = (select (private.claims() ->> 'sub')::uuid)), (
-    select greatest(k.role, maker.role)  -- the enum runs from the strongest to the weakest
+declare
+  v_claims jsonb := nullif(current_setting('request.jwt.claims', true), '')::jsonb;
+  v_role public.user_role_enum;
+begin
+  if current_setting('role') <> 'authenticated' then
+    return null;
+  end if;
+  select u.role into v_role
+  from public.users u
+  join public.companies c on c.id = u.company_id
+  where u.company_id = (v_claims ->> 'company_id')::uuid
+    and u.auth_user_id = (v_claims ->> 'sub')::uuid
+    and u.is_active and c.subscription_status <> 'cancelled';
+  if v_role is null and v_claims ->> 'key_id' is not null then
+    select greatest(k.role, maker.role) into v_role  -- the enum runs from the strongest to the weakest
     from public.api_keys k
     join public.users maker on maker.company_id = k.company_id and maker.id = k.created_by
-    where current_setting('role') = 'authenticated'
-      and k.company_id = (select private.company_id())
-      and k.id = (select (private.claims() ->> 'key_id')::uuid)))
-$$;
+    join public.companies c on c.id = k.company_id
+    where k.company_id = (v_claims ->> 'company_id')::uuid
+      and k.id = (v_claims ->> 'key_id')::uuid
+      and k.revoked_at is null and (k.expires_at is null or k.expires_at > now())
+      and maker.is_active and c.subscription_status <> 'cancelled';
+  end if;
+  return v_role;
+end $$;
 
 ALTER FUNCTION private.user_role() OWNER TO neurant_router;
 
@@ -2410,6 +6068,89 @@ ALTER FUNCTION private.web_chat(p_routing_id text) OWNER TO neurant_router;
 
 COMMENT ON FUNCTION private.web_chat(p_routing_id text) IS 'What anybody may see of a web chat: names. Definer: the visitor is nobody yet.';
 
+-- Name: word_key(uuid); Type: FUNCTION; Schema: private; Owner: neurant_owner
+
+CREATE FUNCTION private.word_key(p_company uuid) RETURNS text
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$
+  select encode(substring(uuid_send(p_company) from 14), 'base64')
+$$;
+
+ALTER FUNCTION private.word_key(p_company uuid) OWNER TO neurant_owner;
+
+-- Name: FUNCTION word_key(p_company uuid); Type: COMMENT; Schema: private; Owner: neurant_owner
+
+COMMENT ON FUNCTION private.word_key(p_company uuid) IS 'Four letters that a company''s words begin with in the index, so that a search reads entries of its own company only. Two companies may share them: the rows are compared by company_id as well.';
+
+-- Name: write_audit(uuid, public.audit_action_enum, text, uuid, jsonb, uuid, public.user_role_enum, jsonb); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.write_audit(p_company uuid, p_action public.audit_action_enum, p_resource_type text, p_resource_id uuid, p_details jsonb, p_actor uuid DEFAULT NULL::uuid, p_role public.user_role_enum DEFAULT NULL::public.user_role_enum, p_trail jsonb DEFAULT '{}'::jsonb) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_role text := current_setting('role');
+  v_claims jsonb := private.claims();
+  v_trail jsonb := p_trail || coalesce(nullif(current_setting('request.audit', true), ''), '{}')::jsonb;
+  v_user public.users;
+  v_key record;
+  v_address inet;
+  v_details jsonb := p_details;
+begin
+  -- Looked up by the claims and not by user_id(): the change may be the one that shuts the actor out.
+  if p_actor is not null then
+    select u.* into v_user from public.users u where u.company_id = p_company and u.id = p_actor;
+  elsif v_role = 'authenticated' and (v_claims ->> 'company_id')::uuid is not distinct from p_company then
+    select u.* into v_user from public.users u
+    where u.company_id = p_company and u.auth_user_id = (v_claims ->> 'sub')::uuid;
+    if v_user.id is null then
+      select k.id, greatest(k.role, m.role) as role into v_key
+      from public.api_keys k
+      join public.users m on m.company_id = k.company_id and m.id = k.created_by
+      where k.company_id = p_company and k.id = (v_claims ->> 'key_id')::uuid;
+      v_user.role := v_key.role;
+      v_details := v_details || jsonb_strip_nulls(jsonb_build_object('key_id', v_key.id));
+    end if;
+  end if;
+  v_details := v_details || jsonb_build_object('by', case
+    when v_user.id is not null then 'staff'
+    when v_details ? 'key_id' then 'api_key'
+    when v_role = 'neurant_worker' then 'worker'
+    when v_role = 'visitor' then 'visitor'
+    when session_user = 'neurant_jobs' then 'system'
+    when session_user = 'neurant_app' then 'web'
+    else 'database' end);
+  if pg_input_is_valid(v_trail ->> 'ip', 'inet') then
+    v_address := (v_trail ->> 'ip')::inet;
+    if v_user.id is not null then
+      v_details := v_details || jsonb_build_object(
+        'address', private.personal_digest(p_company, v_user.id, host(v_address)));
+    end if;
+  end if;
+  insert into public.audit_logs
+    (company_id, user_id, user_email, user_role, action, resource_type, resource_id, details,
+      ip_address, user_agent, session_id, request_id)
+  values (p_company, v_user.id, private.personal_digest(p_company, v_user.id, v_user.email),
+    coalesce(p_role, v_user.role), p_action, p_resource_type, p_resource_id, v_details,
+    network(set_masklen(v_address, case family(v_address) when 4 then 24 else 48 end)),
+    left(v_trail ->> 'user_agent', 500), left(v_trail ->> 'session_id', 255),
+    left(v_trail ->> 'request_id', 255));
+end $$;
+
+ALTER FUNCTION private.write_audit(p_company uuid, p_action public.audit_action_enum, p_resource_type text, p_resource_id uuid, p_details jsonb, p_actor uuid, p_role public.user_role_enum, p_trail jsonb) OWNER TO neurant_router;
+
+-- Name: FUNCTION write_audit(p_company uuid, p_action public.audit_action_enum, p_resource_type text, p_resource_id uuid, p_details jsonb, p_actor uuid, p_role public.user_role_enum, p_trail jsonb); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.write_audit(p_company uuid, p_action public.audit_action_enum, p_resource_type text, p_resource_id uuid, p_details jsonb, p_actor uuid, p_role public.user_role_enum, p_trail jsonb) IS 'One line of audit; who and from where come from the transaction (claims, request.audit). Definer: called by triggers and by definers whose work is more than changed rows (archive, erasure, export). Nobody inserts by hand.';
+
+-- Name: words; Type: TEXT SEARCH DICTIONARY; Schema: private; Owner: neurant_owner
+
+CREATE TEXT SEARCH DICTIONARY private.words (
+    TEMPLATE = pg_catalog.simple,
+    stopwords = 'spanish' );
+
+ALTER TEXT SEARCH DICTIONARY private.words OWNER TO neurant_owner;
+
 -- Name: spanish; Type: TEXT SEARCH CONFIGURATION; Schema: private; Owner: neurant_owner
 
 CREATE TEXT SEARCH CONFIGURATION private.spanish (
@@ -2473,6 +6214,70 @@ ALTER TEXT SEARCH CONFIGURATION private.spanish
     ADD MAPPING FOR uint WITH simple;
 
 ALTER TEXT SEARCH CONFIGURATION private.spanish OWNER TO neurant_owner;
+
+-- Name: words; Type: TEXT SEARCH CONFIGURATION; Schema: private; Owner: neurant_owner
+
+CREATE TEXT SEARCH CONFIGURATION private.words (
+    PARSER = pg_catalog."default" );
+
+ALTER TEXT SEARCH CONFIGURATION private.words
+    ADD MAPPING FOR asciiword WITH extensions.unaccent, private.words;
+
+ALTER TEXT SEARCH CONFIGURATION private.words
+    ADD MAPPING FOR word WITH extensions.unaccent, private.words;
+
+ALTER TEXT SEARCH CONFIGURATION private.words
+    ADD MAPPING FOR numword WITH extensions.unaccent, private.words;
+
+ALTER TEXT SEARCH CONFIGURATION private.words
+    ADD MAPPING FOR email WITH extensions.unaccent, private.words;
+
+ALTER TEXT SEARCH CONFIGURATION private.words
+    ADD MAPPING FOR url WITH extensions.unaccent, private.words;
+
+ALTER TEXT SEARCH CONFIGURATION private.words
+    ADD MAPPING FOR host WITH extensions.unaccent, private.words;
+
+ALTER TEXT SEARCH CONFIGURATION private.words
+    ADD MAPPING FOR sfloat WITH simple;
+
+ALTER TEXT SEARCH CONFIGURATION private.words
+    ADD MAPPING FOR version WITH simple;
+
+ALTER TEXT SEARCH CONFIGURATION private.words
+    ADD MAPPING FOR hword_numpart WITH extensions.unaccent, private.words;
+
+ALTER TEXT SEARCH CONFIGURATION private.words
+    ADD MAPPING FOR hword_part WITH extensions.unaccent, private.words;
+
+ALTER TEXT SEARCH CONFIGURATION private.words
+    ADD MAPPING FOR hword_asciipart WITH extensions.unaccent, private.words;
+
+ALTER TEXT SEARCH CONFIGURATION private.words
+    ADD MAPPING FOR numhword WITH extensions.unaccent, private.words;
+
+ALTER TEXT SEARCH CONFIGURATION private.words
+    ADD MAPPING FOR asciihword WITH extensions.unaccent, private.words;
+
+ALTER TEXT SEARCH CONFIGURATION private.words
+    ADD MAPPING FOR hword WITH extensions.unaccent, private.words;
+
+ALTER TEXT SEARCH CONFIGURATION private.words
+    ADD MAPPING FOR url_path WITH extensions.unaccent, private.words;
+
+ALTER TEXT SEARCH CONFIGURATION private.words
+    ADD MAPPING FOR file WITH extensions.unaccent, private.words;
+
+ALTER TEXT SEARCH CONFIGURATION private.words
+    ADD MAPPING FOR "float" WITH simple;
+
+ALTER TEXT SEARCH CONFIGURATION private.words
+    ADD MAPPING FOR "int" WITH simple;
+
+ALTER TEXT SEARCH CONFIGURATION private.words
+    ADD MAPPING FOR uint WITH simple;
+
+ALTER TEXT SEARCH CONFIGURATION private.words OWNER TO neurant_owner;
 
 -- Name: users; Type: TABLE; Schema: auth; Owner: neurant_owner
 
@@ -2576,6 +6381,443 @@ ALTER TABLE jobs.procrastinate_workers ALTER COLUMN id ADD GENERATED ALWAYS AS I
     CACHE 1
 );
 
+-- Name: conversations; Type: TABLE; Schema: public; Owner: neurant_owner
+
+CREATE TABLE public.conversations (
+    company_id uuid NOT NULL,
+    id uuid DEFAULT uuidv7() NOT NULL,
+    chatbot_id uuid NOT NULL,
+    channel_account_id uuid NOT NULL,
+    end_user_id character varying(255) NOT NULL,
+    end_user_name character varying(255),
+    end_user_avatar text,
+    channel public.conversation_channel_enum NOT NULL,
+    status public.conversation_status_enum DEFAULT 'active'::public.conversation_status_enum NOT NULL,
+    is_hitl_active boolean DEFAULT false NOT NULL,
+    assigned_operator_id uuid,
+    hitl_activated_at timestamp with time zone,
+    hitl_reason text,
+    message_count integer DEFAULT 0 NOT NULL,
+    bot_message_count integer DEFAULT 0 NOT NULL,
+    human_message_count integer DEFAULT 0 NOT NULL,
+    avg_response_time_ms integer DEFAULT 0,
+    started_at timestamp with time zone DEFAULT now() NOT NULL,
+    last_message_at timestamp with time zone DEFAULT now() NOT NULL,
+    ended_at timestamp with time zone,
+    session_duration_minutes integer,
+    satisfaction_rating integer,
+    satisfaction_comment text,
+    context_data jsonb DEFAULT '{}'::jsonb,
+    conversation_summary text,
+    last_seq bigint DEFAULT 0 NOT NULL,
+    fence bigint DEFAULT 0 NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    response_time_total_ms bigint DEFAULT 0 NOT NULL,
+    response_time_count integer DEFAULT 0 NOT NULL,
+    CONSTRAINT conversations_check CHECK (((status = 'active'::public.conversation_status_enum) = (ended_at IS NULL))),
+    CONSTRAINT conversations_finished_check CHECK (((status = 'active'::public.conversation_status_enum) OR (NOT is_hitl_active))),
+    CONSTRAINT conversations_satisfaction_rating_check CHECK (((satisfaction_rating >= 1) AND (satisfaction_rating <= 5)))
+);
+
+ALTER TABLE ONLY public.conversations FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE public.conversations OWNER TO neurant_owner;
+
+-- Name: COLUMN conversations.avg_response_time_ms; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.conversations.avg_response_time_ms IS 'Average processing_time_ms of the bot''s messages, exact at commit.';
+
+-- Name: COLUMN conversations.last_message_at; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.conversations.last_message_at IS 'created_at of the newest message, or started_at: a back-filled message moves it only forwards.';
+
+-- Name: COLUMN conversations.session_duration_minutes; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.conversations.session_duration_minutes IS 'From the beginning to the last message, in whole minutes; written when it ends.';
+
+-- Name: COLUMN conversations.last_seq; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.conversations.last_seq IS 'Sequence of the newest message. Order and resumption rest on it, never on a clock.';
+
+-- Name: COLUMN conversations.fence; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.conversations.fence IS 'Rises whenever a human steps in or out. What the bot read under an older number is not sent.';
+
+-- Name: COLUMN conversations.response_time_total_ms; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.conversations.response_time_total_ms IS 'Sum of processing_time_ms of the bot''s messages: what keeps avg_response_time_ms exact.';
+
+-- Name: COLUMN conversations.response_time_count; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.conversations.response_time_count IS 'How many of the bot''s messages have a processing_time_ms.';
+
+-- Name: conversations_archived; Type: TABLE; Schema: public; Owner: neurant_owner
+
+CREATE TABLE public.conversations_archived (
+    company_id uuid CONSTRAINT conversations_company_id_not_null NOT NULL,
+    id uuid CONSTRAINT conversations_id_not_null NOT NULL,
+    chatbot_id uuid CONSTRAINT conversations_chatbot_id_not_null NOT NULL,
+    channel_account_id uuid CONSTRAINT conversations_channel_account_id_not_null NOT NULL,
+    end_user_id character varying(255) CONSTRAINT conversations_end_user_id_not_null NOT NULL,
+    end_user_name character varying(255),
+    end_user_avatar text,
+    channel public.conversation_channel_enum CONSTRAINT conversations_channel_not_null NOT NULL,
+    status public.conversation_status_enum CONSTRAINT conversations_status_not_null NOT NULL,
+    is_hitl_active boolean CONSTRAINT conversations_is_hitl_active_not_null NOT NULL,
+    assigned_operator_id uuid,
+    hitl_activated_at timestamp with time zone,
+    hitl_reason text,
+    message_count integer CONSTRAINT conversations_message_count_not_null NOT NULL,
+    bot_message_count integer CONSTRAINT conversations_bot_message_count_not_null NOT NULL,
+    human_message_count integer CONSTRAINT conversations_human_message_count_not_null NOT NULL,
+    avg_response_time_ms integer,
+    started_at timestamp with time zone CONSTRAINT conversations_started_at_not_null NOT NULL,
+    last_message_at timestamp with time zone CONSTRAINT conversations_last_message_at_not_null NOT NULL,
+    ended_at timestamp with time zone,
+    session_duration_minutes integer,
+    satisfaction_rating integer,
+    satisfaction_comment text,
+    context_data jsonb,
+    conversation_summary text,
+    last_seq bigint CONSTRAINT conversations_last_seq_not_null NOT NULL,
+    fence bigint CONSTRAINT conversations_fence_not_null NOT NULL,
+    created_at timestamp with time zone CONSTRAINT conversations_created_at_not_null NOT NULL,
+    updated_at timestamp with time zone CONSTRAINT conversations_updated_at_not_null NOT NULL,
+    response_time_total_ms bigint CONSTRAINT conversations_response_time_total_ms_not_null NOT NULL,
+    response_time_count integer CONSTRAINT conversations_response_time_count_not_null NOT NULL
+);
+
+ALTER TABLE ONLY public.conversations_archived FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE public.conversations_archived OWNER TO neurant_owner;
+
+-- Name: TABLE conversations_archived; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON TABLE public.conversations_archived IS 'Exactly the columns of conversations; likewise every table *_archived. Only private.archive_old_data fills them.';
+
+-- Name: fact_conversations; Type: VIEW; Schema: private; Owner: neurant_owner
+
+CREATE VIEW private.fact_conversations WITH (security_invoker='true') AS
+ SELECT c.company_id,
+    c.id,
+    c.chatbot_id,
+    c.status,
+    c.started_at,
+    c.ended_at,
+    c.session_duration_minutes,
+    c.satisfaction_rating
+   FROM public.conversations c
+UNION ALL
+ SELECT c.company_id,
+    c.id,
+    c.chatbot_id,
+    c.status,
+    c.started_at,
+    c.ended_at,
+    c.session_duration_minutes,
+    c.satisfaction_rating
+   FROM public.conversations_archived c;
+
+ALTER VIEW private.fact_conversations OWNER TO neurant_owner;
+
+-- Name: hitl_sessions; Type: TABLE; Schema: public; Owner: neurant_owner
+
+CREATE TABLE public.hitl_sessions (
+    company_id uuid NOT NULL,
+    id uuid DEFAULT uuidv7() NOT NULL,
+    conversation_id uuid NOT NULL,
+    chatbot_id uuid NOT NULL,
+    status text DEFAULT 'pending'::text NOT NULL,
+    reason text NOT NULL,
+    reason_detail text,
+    operator_id uuid,
+    opened_at timestamp with time zone DEFAULT now() NOT NULL,
+    taken_at timestamp with time zone,
+    first_response_at timestamp with time zone,
+    ended_at timestamp with time zone,
+    ended_by uuid,
+    resolution_notes text,
+    escalated_at timestamp with time zone,
+    CONSTRAINT hitl_sessions_check CHECK ((((status = 'pending'::text) = ((operator_id IS NULL) AND (ended_at IS NULL))) OR (status = ANY (ARRAY['resolved'::text, 'abandoned'::text])))),
+    CONSTRAINT hitl_sessions_check1 CHECK (((status = ANY (ARRAY['resolved'::text, 'abandoned'::text])) = (ended_at IS NOT NULL))),
+    CONSTRAINT hitl_sessions_reason_check CHECK ((reason = ANY (ARRAY['user_request'::text, 'keywords'::text, 'no_answer'::text, 'manual'::text, 'limit_reached'::text]))),
+    CONSTRAINT hitl_sessions_status_check CHECK ((status = ANY (ARRAY['pending'::text, 'active'::text, 'resolved'::text, 'abandoned'::text])))
+);
+
+ALTER TABLE ONLY public.hitl_sessions FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE public.hitl_sessions OWNER TO neurant_owner;
+
+-- Name: COLUMN hitl_sessions.escalated_at; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.hitl_sessions.escalated_at IS 'When those in charge were told that nobody had taken it within the bot''s auto_escalate_after_minutes.';
+
+-- Name: hitl_sessions_archived; Type: TABLE; Schema: public; Owner: neurant_owner
+
+CREATE TABLE public.hitl_sessions_archived (
+    company_id uuid CONSTRAINT hitl_sessions_company_id_not_null NOT NULL,
+    id uuid CONSTRAINT hitl_sessions_id_not_null NOT NULL,
+    conversation_id uuid CONSTRAINT hitl_sessions_conversation_id_not_null NOT NULL,
+    chatbot_id uuid CONSTRAINT hitl_sessions_chatbot_id_not_null NOT NULL,
+    status text CONSTRAINT hitl_sessions_status_not_null NOT NULL,
+    reason text CONSTRAINT hitl_sessions_reason_not_null NOT NULL,
+    reason_detail text,
+    operator_id uuid,
+    opened_at timestamp with time zone CONSTRAINT hitl_sessions_opened_at_not_null NOT NULL,
+    taken_at timestamp with time zone,
+    first_response_at timestamp with time zone,
+    ended_at timestamp with time zone,
+    ended_by uuid,
+    resolution_notes text,
+    escalated_at timestamp with time zone
+);
+
+ALTER TABLE ONLY public.hitl_sessions_archived FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE public.hitl_sessions_archived OWNER TO neurant_owner;
+
+-- Name: fact_hitl_sessions; Type: VIEW; Schema: private; Owner: neurant_owner
+
+CREATE VIEW private.fact_hitl_sessions WITH (security_invoker='true') AS
+ SELECT s.company_id,
+    s.chatbot_id,
+    s.conversation_id,
+    s.status,
+    s.opened_at,
+    s.ended_at
+   FROM public.hitl_sessions s
+UNION ALL
+ SELECT s.company_id,
+    s.chatbot_id,
+    s.conversation_id,
+    s.status,
+    s.opened_at,
+    s.ended_at
+   FROM public.hitl_sessions_archived s;
+
+ALTER VIEW private.fact_hitl_sessions OWNER TO neurant_owner;
+
+-- Name: knowledge_queries; Type: TABLE; Schema: public; Owner: neurant_owner
+
+CREATE TABLE public.knowledge_queries (
+    company_id uuid NOT NULL,
+    id uuid DEFAULT uuidv7() NOT NULL,
+    conversation_id uuid,
+    message_id uuid,
+    query_text text NOT NULL,
+    query_embedding extensions.vector,
+    results_count integer DEFAULT 0 NOT NULL,
+    top_similarity_score numeric(5,4),
+    processing_time_ms integer,
+    created_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
+ALTER TABLE ONLY public.knowledge_queries FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE public.knowledge_queries OWNER TO neurant_owner;
+
+-- Name: knowledge_queries_archived; Type: TABLE; Schema: public; Owner: neurant_owner
+
+CREATE TABLE public.knowledge_queries_archived (
+    company_id uuid CONSTRAINT knowledge_queries_company_id_not_null NOT NULL,
+    id uuid CONSTRAINT knowledge_queries_id_not_null NOT NULL,
+    conversation_id uuid,
+    message_id uuid,
+    query_text text CONSTRAINT knowledge_queries_query_text_not_null NOT NULL,
+    query_embedding extensions.vector,
+    results_count integer CONSTRAINT knowledge_queries_results_count_not_null NOT NULL,
+    top_similarity_score numeric(5,4),
+    processing_time_ms integer,
+    created_at timestamp with time zone CONSTRAINT knowledge_queries_created_at_not_null NOT NULL
+);
+
+ALTER TABLE ONLY public.knowledge_queries_archived FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE public.knowledge_queries_archived OWNER TO neurant_owner;
+
+-- Name: fact_knowledge_queries; Type: VIEW; Schema: private; Owner: neurant_owner
+
+CREATE VIEW private.fact_knowledge_queries WITH (security_invoker='true') AS
+ SELECT q.company_id,
+    q.conversation_id,
+    q.results_count,
+    q.created_at
+   FROM public.knowledge_queries q
+UNION ALL
+ SELECT q.company_id,
+    q.conversation_id,
+    q.results_count,
+    q.created_at
+   FROM public.knowledge_queries_archived q;
+
+ALTER VIEW private.fact_knowledge_queries OWNER TO neurant_owner;
+
+-- Name: message_reactions; Type: TABLE; Schema: public; Owner: neurant_owner
+
+CREATE TABLE public.message_reactions (
+    company_id uuid NOT NULL,
+    id uuid DEFAULT uuidv7() NOT NULL,
+    message_id uuid NOT NULL,
+    conversation_id uuid NOT NULL,
+    chatbot_id uuid NOT NULL,
+    reaction_type public.reaction_type_enum NOT NULL,
+    comment text,
+    reacted_by_user_id uuid,
+    reacted_by_end_user boolean DEFAULT false NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT message_reactions_check CHECK ((reacted_by_end_user = (reacted_by_user_id IS NULL))),
+    CONSTRAINT message_reactions_comment_check CHECK ((char_length(comment) <= 2000))
+);
+
+ALTER TABLE ONLY public.message_reactions FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE public.message_reactions OWNER TO neurant_owner;
+
+-- Name: message_reactions_archived; Type: TABLE; Schema: public; Owner: neurant_owner
+
+CREATE TABLE public.message_reactions_archived (
+    company_id uuid CONSTRAINT message_reactions_company_id_not_null NOT NULL,
+    id uuid CONSTRAINT message_reactions_id_not_null NOT NULL,
+    message_id uuid CONSTRAINT message_reactions_message_id_not_null NOT NULL,
+    conversation_id uuid CONSTRAINT message_reactions_conversation_id_not_null NOT NULL,
+    chatbot_id uuid CONSTRAINT message_reactions_chatbot_id_not_null NOT NULL,
+    reaction_type public.reaction_type_enum CONSTRAINT message_reactions_reaction_type_not_null NOT NULL,
+    comment text,
+    reacted_by_user_id uuid,
+    reacted_by_end_user boolean CONSTRAINT message_reactions_reacted_by_end_user_not_null NOT NULL,
+    created_at timestamp with time zone CONSTRAINT message_reactions_created_at_not_null NOT NULL
+);
+
+ALTER TABLE ONLY public.message_reactions_archived FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE public.message_reactions_archived OWNER TO neurant_owner;
+
+-- Name: fact_message_reactions; Type: VIEW; Schema: private; Owner: neurant_owner
+
+CREATE VIEW private.fact_message_reactions WITH (security_invoker='true') AS
+ SELECT r.company_id,
+    r.chatbot_id,
+    r.reaction_type,
+    r.created_at
+   FROM public.message_reactions r
+UNION ALL
+ SELECT r.company_id,
+    r.chatbot_id,
+    r.reaction_type,
+    r.created_at
+   FROM public.message_reactions_archived r;
+
+ALTER VIEW private.fact_message_reactions OWNER TO neurant_owner;
+
+-- Name: messages; Type: TABLE; Schema: public; Owner: neurant_owner
+
+CREATE TABLE public.messages (
+    company_id uuid NOT NULL,
+    id uuid DEFAULT uuidv7() NOT NULL,
+    conversation_id uuid NOT NULL,
+    chatbot_id uuid NOT NULL,
+    channel_account_id uuid NOT NULL,
+    seq bigint NOT NULL,
+    content text NOT NULL,
+    message_type public.message_type_enum DEFAULT 'text'::public.message_type_enum NOT NULL,
+    media_url text,
+    media_type character varying(50),
+    sender_type public.sender_type_enum NOT NULL,
+    sender_id uuid,
+    n8n_message_id character varying(255),
+    n8n_workflow_id character varying(255),
+    external_message_id character varying(255),
+    processing_time_ms integer,
+    tokens_used integer,
+    model_used character varying(100),
+    status public.message_status_enum DEFAULT 'sent'::public.message_status_enum NOT NULL,
+    delivered_at timestamp with time zone,
+    read_at timestamp with time zone,
+    used_knowledge_base boolean DEFAULT false,
+    knowledge_sources jsonb DEFAULT '[]'::jsonb,
+    confidence_score numeric(3,2),
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT messages_check CHECK (((content <> ''::text) OR (message_type <> 'text'::public.message_type_enum))),
+    CONSTRAINT messages_check1 CHECK (((sender_type = ANY (ARRAY['human'::public.sender_type_enum, 'system'::public.sender_type_enum])) OR (sender_id IS NULL))),
+    CONSTRAINT messages_confidence_score_check CHECK (((confidence_score >= (0)::numeric) AND (confidence_score <= (1)::numeric))),
+    CONSTRAINT messages_content_check CHECK ((char_length(content) <= 20000)),
+    CONSTRAINT messages_delivery_check CHECK ((((read_at IS NOT NULL) = (status = 'read'::public.message_status_enum)) AND ((delivered_at IS NULL) OR (status = ANY (ARRAY['delivered'::public.message_status_enum, 'read'::public.message_status_enum]))) AND ((delivered_at IS NOT NULL) OR (status <> ALL (ARRAY['delivered'::public.message_status_enum, 'read'::public.message_status_enum])) OR ((sender_type = 'end_user'::public.sender_type_enum) AND (status = 'delivered'::public.message_status_enum))) AND ((read_at >= delivered_at) IS NOT FALSE))),
+    CONSTRAINT messages_processing_time_ms_check CHECK ((processing_time_ms >= 0)),
+    CONSTRAINT messages_tokens_used_check CHECK ((tokens_used >= 0))
+);
+
+ALTER TABLE ONLY public.messages FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE public.messages OWNER TO neurant_owner;
+
+-- Name: COLUMN messages.chatbot_id; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.messages.chatbot_id IS 'The conversation''s, held equal by the foreign key, so that an operator''s policy needs no join.';
+
+-- Name: COLUMN messages.content; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.messages.content IS 'What was said. For sender system: a key of the message catalogue, told in the reader''s language.';
+
+-- Name: messages_archived; Type: TABLE; Schema: public; Owner: neurant_owner
+
+CREATE TABLE public.messages_archived (
+    company_id uuid CONSTRAINT messages_company_id_not_null NOT NULL,
+    id uuid CONSTRAINT messages_id_not_null NOT NULL,
+    conversation_id uuid CONSTRAINT messages_conversation_id_not_null NOT NULL,
+    chatbot_id uuid CONSTRAINT messages_chatbot_id_not_null NOT NULL,
+    channel_account_id uuid CONSTRAINT messages_channel_account_id_not_null NOT NULL,
+    seq bigint CONSTRAINT messages_seq_not_null NOT NULL,
+    content text CONSTRAINT messages_content_not_null NOT NULL,
+    message_type public.message_type_enum CONSTRAINT messages_message_type_not_null NOT NULL,
+    media_url text,
+    media_type character varying(50),
+    sender_type public.sender_type_enum CONSTRAINT messages_sender_type_not_null NOT NULL,
+    sender_id uuid,
+    n8n_message_id character varying(255),
+    n8n_workflow_id character varying(255),
+    external_message_id character varying(255),
+    processing_time_ms integer,
+    tokens_used integer,
+    model_used character varying(100),
+    status public.message_status_enum CONSTRAINT messages_status_not_null NOT NULL,
+    delivered_at timestamp with time zone,
+    read_at timestamp with time zone,
+    used_knowledge_base boolean,
+    knowledge_sources jsonb,
+    confidence_score numeric(3,2),
+    created_at timestamp with time zone CONSTRAINT messages_created_at_not_null NOT NULL,
+    updated_at timestamp with time zone CONSTRAINT messages_updated_at_not_null NOT NULL
+);
+
+ALTER TABLE ONLY public.messages_archived FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE public.messages_archived OWNER TO neurant_owner;
+
+-- Name: fact_messages; Type: VIEW; Schema: private; Owner: neurant_owner
+
+CREATE VIEW private.fact_messages WITH (security_invoker='true') AS
+ SELECT m.company_id,
+    m.chatbot_id,
+    m.conversation_id,
+    m.created_at,
+    m.sender_type,
+    m.tokens_used,
+    m.processing_time_ms
+   FROM public.messages m
+UNION ALL
+ SELECT m.company_id,
+    m.chatbot_id,
+    m.conversation_id,
+    m.created_at,
+    m.sender_type,
+    m.tokens_used,
+    m.processing_time_ms
+   FROM public.messages_archived m;
+
+ALTER VIEW private.fact_messages OWNER TO neurant_owner;
+
 -- Name: schema_migrations; Type: TABLE; Schema: private; Owner: postgres
 
 CREATE TABLE private.schema_migrations (
@@ -2583,6 +6825,203 @@ CREATE TABLE private.schema_migrations (
 );
 
 ALTER TABLE private.schema_migrations OWNER TO postgres;
+
+-- Name: analytics_daily; Type: TABLE; Schema: public; Owner: neurant_owner
+
+CREATE TABLE public.analytics_daily (
+    company_id uuid NOT NULL,
+    id uuid DEFAULT uuidv7() NOT NULL,
+    chatbot_id uuid,
+    date date NOT NULL,
+    total_messages integer DEFAULT 0 NOT NULL,
+    bot_messages integer DEFAULT 0 NOT NULL,
+    human_messages integer DEFAULT 0 NOT NULL,
+    end_user_messages integer DEFAULT 0 NOT NULL,
+    new_conversations integer DEFAULT 0 NOT NULL,
+    active_conversations integer DEFAULT 0 NOT NULL,
+    resolved_conversations integer DEFAULT 0 NOT NULL,
+    avg_conversation_duration_minutes numeric(10,2),
+    hitl_escalations integer DEFAULT 0 NOT NULL,
+    hitl_resolution_time_minutes numeric(10,2),
+    hitl_satisfaction_avg numeric(3,2),
+    avg_response_time_ms integer,
+    response_time_total_ms bigint DEFAULT 0 NOT NULL,
+    response_time_count integer DEFAULT 0 NOT NULL,
+    total_tokens_used bigint DEFAULT 0 NOT NULL,
+    satisfaction_ratings integer DEFAULT 0 NOT NULL,
+    satisfaction_total integer DEFAULT 0 NOT NULL,
+    satisfaction_avg numeric(3,2),
+    thumbs_up integer DEFAULT 0 NOT NULL,
+    thumbs_down integer DEFAULT 0 NOT NULL,
+    knowledge_queries integer DEFAULT 0 NOT NULL,
+    knowledge_hits integer DEFAULT 0 NOT NULL,
+    knowledge_hit_rate numeric(5,2),
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT analytics_daily_active_conversations_check CHECK ((active_conversations >= 0)),
+    CONSTRAINT analytics_daily_avg_response_time_ms_check CHECK ((avg_response_time_ms >= 0)),
+    CONSTRAINT analytics_daily_bot_messages_check CHECK ((bot_messages >= 0)),
+    CONSTRAINT analytics_daily_check CHECK (((knowledge_hits >= 0) AND (knowledge_hits <= knowledge_queries))),
+    CONSTRAINT analytics_daily_end_user_messages_check CHECK ((end_user_messages >= 0)),
+    CONSTRAINT analytics_daily_hitl_escalations_check CHECK ((hitl_escalations >= 0)),
+    CONSTRAINT analytics_daily_hitl_satisfaction_avg_check CHECK (((hitl_satisfaction_avg >= (1)::numeric) AND (hitl_satisfaction_avg <= (5)::numeric))),
+    CONSTRAINT analytics_daily_human_messages_check CHECK ((human_messages >= 0)),
+    CONSTRAINT analytics_daily_knowledge_hit_rate_check CHECK (((knowledge_hit_rate >= (0)::numeric) AND (knowledge_hit_rate <= (100)::numeric))),
+    CONSTRAINT analytics_daily_knowledge_queries_check CHECK ((knowledge_queries >= 0)),
+    CONSTRAINT analytics_daily_new_conversations_check CHECK ((new_conversations >= 0)),
+    CONSTRAINT analytics_daily_resolved_conversations_check CHECK ((resolved_conversations >= 0)),
+    CONSTRAINT analytics_daily_response_time_count_check CHECK ((response_time_count >= 0)),
+    CONSTRAINT analytics_daily_response_time_total_ms_check CHECK ((response_time_total_ms >= 0)),
+    CONSTRAINT analytics_daily_satisfaction_avg_check CHECK (((satisfaction_avg >= (1)::numeric) AND (satisfaction_avg <= (5)::numeric))),
+    CONSTRAINT analytics_daily_satisfaction_ratings_check CHECK ((satisfaction_ratings >= 0)),
+    CONSTRAINT analytics_daily_satisfaction_total_check CHECK ((satisfaction_total >= 0)),
+    CONSTRAINT analytics_daily_thumbs_down_check CHECK ((thumbs_down >= 0)),
+    CONSTRAINT analytics_daily_thumbs_up_check CHECK ((thumbs_up >= 0)),
+    CONSTRAINT analytics_daily_total_messages_check CHECK ((total_messages >= 0)),
+    CONSTRAINT analytics_daily_total_tokens_used_check CHECK ((total_tokens_used >= 0))
+);
+
+ALTER TABLE ONLY public.analytics_daily FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE public.analytics_daily OWNER TO neurant_owner;
+
+-- Name: TABLE analytics_daily; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON TABLE public.analytics_daily IS 'Counted from the facts, live and archived, by private.roll_up_analytics; never added up, so late, edited and erased rows are right too. Equal to a recount once message_changes and analytics_dirty are drained. A bot''s day on which nothing happened has no row.';
+
+-- Name: COLUMN analytics_daily.chatbot_id; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.analytics_daily.chatbot_id IS 'Null: the whole company, each average over all its facts and not over the bots'' averages.';
+
+-- Name: COLUMN analytics_daily.date; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.analytics_daily.date IS 'The day in the company''s timezone.';
+
+-- Name: COLUMN analytics_daily.total_messages; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.analytics_daily.total_messages IS 'Messages created that day, by whomever: the bot''s, people''s, end users'' and the system''s own lines.';
+
+-- Name: COLUMN analytics_daily.bot_messages; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.analytics_daily.bot_messages IS 'Of total_messages, those of the bot.';
+
+-- Name: COLUMN analytics_daily.human_messages; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.analytics_daily.human_messages IS 'Of total_messages, those of the staff.';
+
+-- Name: COLUMN analytics_daily.end_user_messages; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.analytics_daily.end_user_messages IS 'Of total_messages, those of end users.';
+
+-- Name: COLUMN analytics_daily.new_conversations; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.analytics_daily.new_conversations IS 'Conversations with started_at on that day.';
+
+-- Name: COLUMN analytics_daily.active_conversations; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.analytics_daily.active_conversations IS 'Conversations with a message created that day; each once.';
+
+-- Name: COLUMN analytics_daily.resolved_conversations; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.analytics_daily.resolved_conversations IS 'Conversations with ended_at on that day that were not abandoned.';
+
+-- Name: COLUMN analytics_daily.avg_conversation_duration_minutes; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.analytics_daily.avg_conversation_duration_minutes IS 'Average session_duration_minutes of the conversations with ended_at on that day, abandoned ones too; null if none has one.';
+
+-- Name: COLUMN analytics_daily.hitl_escalations; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.analytics_daily.hitl_escalations IS 'Takeovers (hitl_sessions) with opened_at on that day, whoever asked for them.';
+
+-- Name: COLUMN analytics_daily.hitl_resolution_time_minutes; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.analytics_daily.hitl_resolution_time_minutes IS 'Average from opened_at to ended_at of the takeovers that were resolved that day; null if none.';
+
+-- Name: COLUMN analytics_daily.hitl_satisfaction_avg; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.analytics_daily.hitl_satisfaction_avg IS 'As satisfaction_avg, of the conversations in which there was a takeover.';
+
+-- Name: COLUMN analytics_daily.avg_response_time_ms; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.analytics_daily.avg_response_time_ms IS 'Average processing_time_ms of the bot''s messages of that day that have one; null if none has.';
+
+-- Name: COLUMN analytics_daily.response_time_total_ms; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.analytics_daily.response_time_total_ms IS 'Sum behind avg_response_time_ms: over several days, divide the sums.';
+
+-- Name: COLUMN analytics_daily.response_time_count; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.analytics_daily.response_time_count IS 'Messages behind avg_response_time_ms.';
+
+-- Name: COLUMN analytics_daily.total_tokens_used; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.analytics_daily.total_tokens_used IS 'tokens_used of the messages of that day.';
+
+-- Name: COLUMN analytics_daily.satisfaction_ratings; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.analytics_daily.satisfaction_ratings IS 'Conversations with a satisfaction_rating, on the day of ended_at or, while they are open, of started_at.';
+
+-- Name: COLUMN analytics_daily.satisfaction_total; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.analytics_daily.satisfaction_total IS 'Sum behind satisfaction_avg: over several days, divide by satisfaction_ratings.';
+
+-- Name: COLUMN analytics_daily.satisfaction_avg; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.analytics_daily.satisfaction_avg IS 'Average satisfaction_rating of satisfaction_ratings; null if there is none.';
+
+-- Name: COLUMN analytics_daily.thumbs_up; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.analytics_daily.thumbs_up IS 'Reactions thumbs_up given that day.';
+
+-- Name: COLUMN analytics_daily.thumbs_down; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.analytics_daily.thumbs_down IS 'Reactions thumbs_down given that day.';
+
+-- Name: COLUMN analytics_daily.knowledge_queries; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.analytics_daily.knowledge_queries IS 'Searches of that day; those outside of a conversation count for the company only.';
+
+-- Name: COLUMN analytics_daily.knowledge_hits; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.analytics_daily.knowledge_hits IS 'Of knowledge_queries, those with results that an answer was made of (results_count > 0).';
+
+-- Name: COLUMN analytics_daily.knowledge_hit_rate; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.analytics_daily.knowledge_hit_rate IS 'Percent: 100 * knowledge_hits / knowledge_queries; null if nothing was searched.';
+
+-- Name: COLUMN analytics_daily.created_at; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.analytics_daily.created_at IS 'When the day was last counted.';
+
+-- Name: analytics_dirty; Type: TABLE; Schema: public; Owner: neurant_owner
+
+CREATE TABLE public.analytics_dirty (
+    company_id uuid NOT NULL,
+    id bigint NOT NULL,
+    moment timestamp with time zone
+);
+
+ALTER TABLE ONLY public.analytics_dirty FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE public.analytics_dirty OWNER TO neurant_owner;
+
+-- Name: TABLE analytics_dirty; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON TABLE public.analytics_dirty IS 'Moments about which something changed: the day of each is counted again. Appended to by the transaction that changes a fact (for messages: that takes it off message_changes), taken off by private.roll_up_analytics. No foreign keys: it outlives what it names.';
+
+-- Name: COLUMN analytics_dirty.moment; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.analytics_dirty.moment IS 'A moment and not a day: which day it is, is seen when it is counted, in the timezone of then. Null: all days.';
+
+-- Name: analytics_dirty_id_seq; Type: SEQUENCE; Schema: public; Owner: neurant_owner
+
+ALTER TABLE public.analytics_dirty ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME public.analytics_dirty_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 50
+);
 
 -- Name: api_keys; Type: TABLE; Schema: public; Owner: neurant_owner
 
@@ -2614,6 +7053,117 @@ COMMENT ON TABLE public.api_keys IS 'Keys for programs. A key never stands above
 -- Name: COLUMN api_keys.prefix; Type: COMMENT; Schema: public; Owner: neurant_owner
 
 COMMENT ON COLUMN public.api_keys.prefix IS 'The first characters, by which people tell keys apart.';
+
+-- Name: archive_batches; Type: TABLE; Schema: public; Owner: neurant_owner
+
+CREATE TABLE public.archive_batches (
+    company_id uuid NOT NULL,
+    id uuid DEFAULT uuidv7() NOT NULL,
+    kind text NOT NULL,
+    conversation_ids uuid[] NOT NULL,
+    counts jsonb NOT NULL,
+    checksums jsonb NOT NULL,
+    started_at timestamp with time zone NOT NULL,
+    finished_at timestamp with time zone NOT NULL,
+    CONSTRAINT archive_batches_check CHECK ((finished_at >= started_at)),
+    CONSTRAINT archive_batches_checksums_check CHECK ((jsonb_typeof(checksums) = 'object'::text)),
+    CONSTRAINT archive_batches_conversation_ids_check CHECK ((cardinality(conversation_ids) > 0)),
+    CONSTRAINT archive_batches_counts_check CHECK ((jsonb_typeof(counts) = 'object'::text)),
+    CONSTRAINT archive_batches_kind_check CHECK ((kind = ANY (ARRAY['archive'::text, 'restore'::text])))
+);
+
+ALTER TABLE ONLY public.archive_batches FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE public.archive_batches OWNER TO neurant_owner;
+
+-- Name: TABLE archive_batches; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON TABLE public.archive_batches IS 'The manifest of what moved: one row per batch, written by the transaction that moved it.';
+
+-- Name: COLUMN archive_batches.counts; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.archive_batches.counts IS 'Rows moved, by live table.';
+
+-- Name: COLUMN archive_batches.checksums; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.archive_batches.checksums IS 'By live table: SHA-256 over the SHA-256 of each row in the order of ids (private.row_text), as they left and as they arrived. What erasure overwrites later no longer matches.';
+
+-- Name: audit_chains; Type: TABLE; Schema: public; Owner: neurant_owner
+
+CREATE TABLE public.audit_chains (
+    company_id uuid NOT NULL,
+    seq bigint DEFAULT 0 NOT NULL,
+    chain_hash bytea NOT NULL,
+    sealed_at timestamp with time zone,
+    exported_seq bigint DEFAULT 0 NOT NULL,
+    CONSTRAINT audit_chains_chain_hash_check CHECK ((octet_length(chain_hash) = 32)),
+    CONSTRAINT audit_chains_check CHECK ((exported_seq <= seq)),
+    CONSTRAINT audit_chains_seq_check CHECK ((seq >= 0))
+);
+
+ALTER TABLE ONLY public.audit_chains FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE public.audit_chains OWNER TO neurant_owner;
+
+-- Name: TABLE audit_chains; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON TABLE public.audit_chains IS 'The end of each company''s chain, and up to where its signed head has been exported.';
+
+-- Name: audit_salts; Type: TABLE; Schema: public; Owner: neurant_owner
+
+CREATE TABLE public.audit_salts (
+    company_id uuid NOT NULL,
+    subject uuid NOT NULL,
+    salt bytea,
+    shredded_at timestamp with time zone,
+    CONSTRAINT audit_salts_check CHECK (((salt IS NULL) = (shredded_at IS NOT NULL))),
+    CONSTRAINT audit_salts_salt_check CHECK ((octet_length(salt) = 32))
+);
+
+ALTER TABLE ONLY public.audit_salts FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE public.audit_salts OWNER TO neurant_owner;
+
+-- Name: TABLE audit_salts; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON TABLE public.audit_salts IS 'What the personal digests of one subject (a user, an invitation, a conversation, the company itself) are keyed by. Erasure takes the salt away: no digest of the subject can be matched again, and none is made.';
+
+-- Name: audit_seals; Type: TABLE; Schema: public; Owner: neurant_owner
+
+CREATE TABLE public.audit_seals (
+    company_id uuid NOT NULL,
+    seq bigint NOT NULL,
+    audit_id uuid NOT NULL,
+    row_digest bytea NOT NULL,
+    chain_hash bytea NOT NULL,
+    sealed_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT audit_seals_chain_hash_check CHECK ((octet_length(chain_hash) = 32)),
+    CONSTRAINT audit_seals_row_digest_check CHECK ((octet_length(row_digest) = 32)),
+    CONSTRAINT audit_seals_seq_check CHECK ((seq > 0))
+);
+
+ALTER TABLE ONLY public.audit_seals FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE public.audit_seals OWNER TO neurant_owner;
+
+-- Name: COLUMN audit_seals.chain_hash; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.audit_seals.chain_hash IS 'SHA-256 of the previous chain_hash (of the company''s first: private.audit_genesis) followed by row_digest.';
+
+-- Name: audit_unsealed; Type: TABLE; Schema: public; Owner: neurant_owner
+
+CREATE TABLE public.audit_unsealed (
+    company_id uuid NOT NULL,
+    audit_id uuid NOT NULL
+);
+
+ALTER TABLE ONLY public.audit_unsealed FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE public.audit_unsealed OWNER TO neurant_owner;
+
+-- Name: TABLE audit_unsealed; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON TABLE public.audit_unsealed IS 'Rows of audit_logs that wait for their seal: written by their transaction, so that none is missed however late it commits.';
 
 -- Name: canned_responses; Type: TABLE; Schema: public; Owner: neurant_owner
 
@@ -2791,6 +7341,22 @@ ALTER TABLE public.chatbots OWNER TO neurant_owner;
 
 COMMENT ON COLUMN public.chatbots.channels IS 'Derived: the kinds of the connected channel_accounts.';
 
+-- Name: COLUMN chatbots.total_conversations; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.chatbots.total_conversations IS 'Conversations that ever began, archived ones too; as of the last rollup of analytics_daily.';
+
+-- Name: COLUMN chatbots.total_messages; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.chatbots.total_messages IS 'Messages of all conversations, archived ones too; as of the last rollup of analytics_daily.';
+
+-- Name: COLUMN chatbots.avg_response_time_ms; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.chatbots.avg_response_time_ms IS 'Average processing_time_ms of all the bot''s messages; 0: none has one. As of the last rollup of analytics_daily.';
+
+-- Name: COLUMN chatbots.satisfaction_score; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.chatbots.satisfaction_score IS 'Average rating of all rated conversations; 0: none is rated. As of the last rollup of analytics_daily.';
+
 -- Name: companies; Type: TABLE; Schema: public; Owner: neurant_owner
 
 CREATE TABLE public.companies (
@@ -2825,8 +7391,15 @@ CREATE TABLE public.companies (
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     updated_at timestamp with time zone DEFAULT now() NOT NULL,
     created_by uuid,
+    monthly_anchor_day smallint NOT NULL,
+    current_document_characters bigint DEFAULT 0 NOT NULL,
+    current_storage_bytes bigint DEFAULT 0 NOT NULL,
+    current_hitl_count integer DEFAULT 0 NOT NULL,
     CONSTRAINT companies_current_chatbot_count_check CHECK ((current_chatbot_count >= 0)),
+    CONSTRAINT companies_current_document_characters_check CHECK ((current_document_characters >= 0)),
+    CONSTRAINT companies_current_hitl_count_check CHECK ((current_hitl_count >= 0)),
     CONSTRAINT companies_current_integration_count_check CHECK ((current_integration_count >= 0)),
+    CONSTRAINT companies_current_storage_bytes_check CHECK ((current_storage_bytes >= 0)),
     CONSTRAINT companies_current_user_count_check CHECK ((current_user_count >= 0)),
     CONSTRAINT companies_email_check CHECK ((((email)::text = lower((email)::text)) AND ((email)::text ~~ '%_@_%'::text))),
     CONSTRAINT companies_max_chatbots_check CHECK ((max_chatbots >= '-1'::integer)),
@@ -2835,9 +7408,11 @@ CREATE TABLE public.companies (
     CONSTRAINT companies_max_integrations_check CHECK ((max_integrations >= '-1'::integer)),
     CONSTRAINT companies_max_storage_mb_check CHECK ((max_storage_mb >= '-1'::integer)),
     CONSTRAINT companies_max_users_check CHECK ((max_users >= '-1'::integer)),
+    CONSTRAINT companies_monthly_anchor_day_check CHECK (((monthly_anchor_day >= 1) AND (monthly_anchor_day <= 31))),
     CONSTRAINT companies_monthly_message_count_check CHECK ((monthly_message_count >= 0)),
     CONSTRAINT companies_monthly_message_limit_check CHECK ((monthly_message_limit >= '-1'::integer)),
     CONSTRAINT companies_name_check CHECK ((btrim((name)::text) <> ''::text)),
+    CONSTRAINT companies_plan_change_check CHECK (((next_plan IS NULL) = (plan_change_scheduled_at IS NULL))),
     CONSTRAINT companies_slug_check CHECK (((slug)::text ~ '^[a-z0-9]+(-[a-z0-9]+)*$'::text)),
     CONSTRAINT companies_timezone_check CHECK (private.is_timezone((timezone)::text))
 );
@@ -2845,6 +7420,62 @@ CREATE TABLE public.companies (
 ALTER TABLE ONLY public.companies FORCE ROW LEVEL SECURITY;
 
 ALTER TABLE public.companies OWNER TO neurant_owner;
+
+-- Name: COLUMN companies.monthly_message_limit; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.companies.monthly_message_limit IS 'Bot messages a month; -1: unlimited. Never exceeded by one: private.track_message_usage.';
+
+-- Name: COLUMN companies.monthly_message_count; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.companies.monthly_message_count IS 'Bot messages of the running month as of the last drain (private.drain_message_usage, every minute). Exact at commit: private.message_usage.';
+
+-- Name: COLUMN companies.monthly_reset_date; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.companies.monthly_reset_date IS 'First day of the running month, in the company''s timezone.';
+
+-- Name: COLUMN companies.max_users; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.companies.max_users IS 'Active users and pending invitations together, the owner included; -1: unlimited.';
+
+-- Name: COLUMN companies.max_storage_mb; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.companies.max_storage_mb IS 'In units of 1,048,576 bytes, as every size that the product shows; -1: unlimited.';
+
+-- Name: COLUMN companies.max_hitl_concurrent; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.companies.max_hitl_concurrent IS 'Conversations attended by people at one time, others may wait in the queue; 0: no people at all, and the bot hands nothing over; -1: unlimited.';
+
+-- Name: COLUMN companies.current_user_count; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.companies.current_user_count IS 'Seats: active users and pending invitations, since an invitation must not be sent that could not be accepted. Exact at commit; an invitation that ran out counts until it is marked, which happens each minute and before anybody is refused a seat. Kept by triggers.';
+
+-- Name: COLUMN companies.current_chatbot_count; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.companies.current_chatbot_count IS 'Chatbots that are not retired. Exact at commit; kept by a trigger, never written by hand.';
+
+-- Name: COLUMN companies.current_integration_count; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.companies.current_integration_count IS 'Active integrations. Exact at commit; kept by a trigger.';
+
+-- Name: COLUMN companies.next_plan; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.companies.next_plan IS 'A smaller plan that begins at plan_change_scheduled_at, or later, once the company''s use fits in it.';
+
+-- Name: COLUMN companies.monthly_anchor_day; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.companies.monthly_anchor_day IS 'Day of the month on which a new one begins: the 31st stays the 31st after a February.';
+
+-- Name: COLUMN companies.current_document_characters; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.companies.current_document_characters IS 'Characters of the documents that are not retired, from the moment that their reading begins. Exact at commit; kept by a trigger.';
+
+-- Name: COLUMN companies.current_storage_bytes; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.companies.current_storage_bytes IS 'Bytes of the files of documents that are not retired. Exact at commit; kept by a trigger.';
+
+-- Name: COLUMN companies.current_hitl_count; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.companies.current_hitl_count IS 'Conversations that a person attends now (hitl_sessions with status active; those that wait do not count). Exact at commit; kept by a trigger.';
 
 -- Name: company_keys; Type: TABLE; Schema: public; Owner: neurant_owner
 
@@ -2862,53 +7493,47 @@ ALTER TABLE public.company_keys OWNER TO neurant_owner;
 
 COMMENT ON TABLE public.company_keys IS 'The AES-256 key of each company, wrapped by the master key, which is never in the database.';
 
--- Name: conversations; Type: TABLE; Schema: public; Owner: neurant_owner
+-- Name: contacts; Type: TABLE; Schema: public; Owner: neurant_owner
 
-CREATE TABLE public.conversations (
+CREATE TABLE public.contacts (
     company_id uuid NOT NULL,
     id uuid DEFAULT uuidv7() NOT NULL,
-    chatbot_id uuid NOT NULL,
     channel_account_id uuid NOT NULL,
+    chatbot_id uuid NOT NULL,
     end_user_id character varying(255) NOT NULL,
-    end_user_name character varying(255),
-    end_user_avatar text,
     channel public.conversation_channel_enum NOT NULL,
-    status public.conversation_status_enum DEFAULT 'active'::public.conversation_status_enum NOT NULL,
-    is_hitl_active boolean DEFAULT false NOT NULL,
-    assigned_operator_id uuid,
-    hitl_activated_at timestamp with time zone,
-    hitl_reason text,
-    message_count integer DEFAULT 0 NOT NULL,
-    bot_message_count integer DEFAULT 0 NOT NULL,
-    human_message_count integer DEFAULT 0 NOT NULL,
-    avg_response_time_ms integer DEFAULT 0,
-    started_at timestamp with time zone DEFAULT now() NOT NULL,
-    last_message_at timestamp with time zone DEFAULT now() NOT NULL,
-    ended_at timestamp with time zone,
-    session_duration_minutes integer,
-    satisfaction_rating integer,
-    satisfaction_comment text,
-    context_data jsonb DEFAULT '{}'::jsonb,
-    conversation_summary text,
-    last_seq bigint DEFAULT 0 NOT NULL,
-    fence bigint DEFAULT 0 NOT NULL,
-    created_at timestamp with time zone DEFAULT now() NOT NULL,
-    updated_at timestamp with time zone DEFAULT now() NOT NULL,
-    CONSTRAINT conversations_check CHECK (((status = 'active'::public.conversation_status_enum) = (ended_at IS NULL))),
-    CONSTRAINT conversations_satisfaction_rating_check CHECK (((satisfaction_rating >= 1) AND (satisfaction_rating <= 5)))
+    name character varying(255),
+    first_seen_at timestamp with time zone NOT NULL,
+    last_seen_at timestamp with time zone NOT NULL,
+    erased_at timestamp with time zone,
+    CONSTRAINT contacts_check CHECK ((last_seen_at >= first_seen_at)),
+    CONSTRAINT contacts_check1 CHECK (((erased_at IS NULL) OR (name IS NULL)))
 );
 
-ALTER TABLE ONLY public.conversations FORCE ROW LEVEL SECURITY;
+ALTER TABLE ONLY public.contacts FORCE ROW LEVEL SECURITY;
 
-ALTER TABLE public.conversations OWNER TO neurant_owner;
+ALTER TABLE public.contacts OWNER TO neurant_owner;
 
--- Name: COLUMN conversations.last_seq; Type: COMMENT; Schema: public; Owner: neurant_owner
+-- Name: TABLE contacts; Type: COMMENT; Schema: public; Owner: neurant_owner
 
-COMMENT ON COLUMN public.conversations.last_seq IS 'Sequence of the newest message. Order and resumption rest on it, never on a clock.';
+COMMENT ON TABLE public.contacts IS 'One row for each person on a channel, kept from conversations when one begins and when it ends: never by a message.';
 
--- Name: COLUMN conversations.fence; Type: COMMENT; Schema: public; Owner: neurant_owner
+-- Name: conversation_search; Type: TABLE; Schema: public; Owner: neurant_owner
 
-COMMENT ON COLUMN public.conversations.fence IS 'Rises whenever a human steps in or out. What the bot read under an older number is not sent.';
+CREATE TABLE public.conversation_search (
+    company_id uuid NOT NULL,
+    conversation_id uuid NOT NULL,
+    chatbot_id uuid NOT NULL,
+    person text NOT NULL
+);
+
+ALTER TABLE ONLY public.conversation_search FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE public.conversation_search OWNER TO neurant_owner;
+
+-- Name: TABLE conversation_search; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON TABLE public.conversation_search IS 'Who writes in a conversation, drained from message_changes: name, number or channel name, folded.';
 
 -- Name: document_chunks; Type: TABLE; Schema: public; Owner: neurant_owner
 
@@ -2941,6 +7566,14 @@ ALTER TABLE ONLY public.document_chunks FORCE ROW LEVEL SECURITY;
 
 ALTER TABLE public.document_chunks OWNER TO neurant_owner;
 
+-- Name: COLUMN document_chunks.match_count; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.document_chunks.match_count IS 'Answers that have quoted the passage, also those erased since; exact after a drain (private.count_knowledge_uses).';
+
+-- Name: COLUMN document_chunks.last_matched_at; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.document_chunks.last_matched_at IS 'created_at of the newest answer that quoted the passage; exact after a drain.';
+
 -- Name: documents; Type: TABLE; Schema: public; Owner: neurant_owner
 
 CREATE TABLE public.documents (
@@ -2970,6 +7603,7 @@ CREATE TABLE public.documents (
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     updated_at timestamp with time zone DEFAULT now() NOT NULL,
     uploaded_by uuid NOT NULL,
+    unread_pages integer[] DEFAULT '{}'::integer[] NOT NULL,
     CONSTRAINT documents_character_count_check CHECK ((character_count >= 0)),
     CONSTRAINT documents_check CHECK (((processing_status = 'failed'::public.processing_status_enum) = (processing_error IS NOT NULL))),
     CONSTRAINT documents_chunk_count_check CHECK ((chunk_count >= 0)),
@@ -2991,6 +7625,18 @@ COMMENT ON COLUMN public.documents.chatbot_id IS 'Null: shared by all bots of th
 
 COMMENT ON COLUMN public.documents.processing_error IS 'JSON {"code", "params"} of the error, told in the reader''s language.';
 
+-- Name: COLUMN documents.query_count; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.documents.query_count IS 'Answers that have quoted the document, also those erased since; exact after a drain (private.count_knowledge_uses).';
+
+-- Name: COLUMN documents.last_used_at; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.documents.last_used_at IS 'created_at of the newest answer that quoted the document; exact after a drain.';
+
+-- Name: COLUMN documents.unread_pages; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.documents.unread_pages IS 'Numbers of the pages without text, such as scanned images: the bot does not know them.';
+
 -- Name: embedding_models; Type: TABLE; Schema: public; Owner: neurant_owner
 
 CREATE TABLE public.embedding_models (
@@ -3006,33 +7652,6 @@ ALTER TABLE public.embedding_models OWNER TO neurant_owner;
 -- Name: TABLE embedding_models; Type: COMMENT; Schema: public; Owner: neurant_owner
 
 COMMENT ON TABLE public.embedding_models IS 'Platform table: what made a chunk''s vector. A search uses one model.';
-
--- Name: hitl_sessions; Type: TABLE; Schema: public; Owner: neurant_owner
-
-CREATE TABLE public.hitl_sessions (
-    company_id uuid NOT NULL,
-    id uuid DEFAULT uuidv7() NOT NULL,
-    conversation_id uuid NOT NULL,
-    chatbot_id uuid NOT NULL,
-    status text DEFAULT 'pending'::text NOT NULL,
-    reason text NOT NULL,
-    reason_detail text,
-    operator_id uuid,
-    opened_at timestamp with time zone DEFAULT now() NOT NULL,
-    taken_at timestamp with time zone,
-    first_response_at timestamp with time zone,
-    ended_at timestamp with time zone,
-    ended_by uuid,
-    resolution_notes text,
-    CONSTRAINT hitl_sessions_check CHECK ((((status = 'pending'::text) = ((operator_id IS NULL) AND (ended_at IS NULL))) OR (status = ANY (ARRAY['resolved'::text, 'abandoned'::text])))),
-    CONSTRAINT hitl_sessions_check1 CHECK (((status = ANY (ARRAY['resolved'::text, 'abandoned'::text])) = (ended_at IS NOT NULL))),
-    CONSTRAINT hitl_sessions_reason_check CHECK ((reason = ANY (ARRAY['user_request'::text, 'keywords'::text, 'no_answer'::text, 'manual'::text]))),
-    CONSTRAINT hitl_sessions_status_check CHECK ((status = ANY (ARRAY['pending'::text, 'active'::text, 'resolved'::text, 'abandoned'::text])))
-);
-
-ALTER TABLE ONLY public.hitl_sessions FORCE ROW LEVEL SECURITY;
-
-ALTER TABLE public.hitl_sessions OWNER TO neurant_owner;
 
 -- Name: hitl_transfers; Type: TABLE; Schema: public; Owner: neurant_owner
 
@@ -3064,6 +7683,28 @@ ALTER TABLE public.hitl_transfers OWNER TO neurant_owner;
 -- Name: TABLE hitl_transfers; Type: COMMENT; Schema: public; Owner: neurant_owner
 
 COMMENT ON TABLE public.hitl_transfers IS 'A request to pass a takeover on. Until the other accepts, the conversation stays where it is.';
+
+-- Name: hitl_transfers_archived; Type: TABLE; Schema: public; Owner: neurant_owner
+
+CREATE TABLE public.hitl_transfers_archived (
+    company_id uuid CONSTRAINT hitl_transfers_company_id_not_null NOT NULL,
+    id uuid CONSTRAINT hitl_transfers_id_not_null NOT NULL,
+    session_id uuid CONSTRAINT hitl_transfers_session_id_not_null NOT NULL,
+    conversation_id uuid CONSTRAINT hitl_transfers_conversation_id_not_null NOT NULL,
+    chatbot_id uuid CONSTRAINT hitl_transfers_chatbot_id_not_null NOT NULL,
+    from_user_id uuid CONSTRAINT hitl_transfers_from_user_id_not_null NOT NULL,
+    to_user_id uuid CONSTRAINT hitl_transfers_to_user_id_not_null NOT NULL,
+    kind text CONSTRAINT hitl_transfers_kind_not_null NOT NULL,
+    reason text CONSTRAINT hitl_transfers_reason_not_null NOT NULL,
+    status text CONSTRAINT hitl_transfers_status_not_null NOT NULL,
+    created_at timestamp with time zone CONSTRAINT hitl_transfers_created_at_not_null NOT NULL,
+    expires_at timestamp with time zone CONSTRAINT hitl_transfers_expires_at_not_null NOT NULL,
+    decided_at timestamp with time zone
+);
+
+ALTER TABLE ONLY public.hitl_transfers_archived FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE public.hitl_transfers_archived OWNER TO neurant_owner;
 
 -- Name: inbound_events; Type: TABLE; Schema: public; Owner: neurant_owner
 
@@ -3154,24 +7795,34 @@ ALTER TABLE public.integrations OWNER TO neurant_owner;
 
 COMMENT ON COLUMN public.integrations.config IS 'Addresses and keys, sealed by the company''s key: {"sealed": "<base64>"}. Never in clear.';
 
--- Name: knowledge_queries; Type: TABLE; Schema: public; Owner: neurant_owner
+-- Name: knowledge_uses; Type: TABLE; Schema: public; Owner: neurant_owner
 
-CREATE TABLE public.knowledge_queries (
+CREATE TABLE public.knowledge_uses (
     company_id uuid NOT NULL,
-    id uuid DEFAULT uuidv7() NOT NULL,
-    conversation_id uuid,
-    message_id uuid,
-    query_text text NOT NULL,
-    query_embedding extensions.vector,
-    results_count integer DEFAULT 0 NOT NULL,
-    top_similarity_score numeric(5,4),
-    processing_time_ms integer,
-    created_at timestamp with time zone DEFAULT now() NOT NULL
+    id bigint NOT NULL,
+    document_ids jsonb NOT NULL,
+    chunk_ids jsonb NOT NULL,
+    used_at timestamp with time zone NOT NULL
 );
 
-ALTER TABLE ONLY public.knowledge_queries FORCE ROW LEVEL SECURITY;
+ALTER TABLE ONLY public.knowledge_uses FORCE ROW LEVEL SECURITY;
 
-ALTER TABLE public.knowledge_queries OWNER TO neurant_owner;
+ALTER TABLE public.knowledge_uses OWNER TO neurant_owner;
+
+-- Name: TABLE knowledge_uses; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON TABLE public.knowledge_uses IS 'One row for each answer that quotes documents, until private.count_knowledge_uses has added it up. No foreign keys: it outlives what it names.';
+
+-- Name: knowledge_uses_id_seq; Type: SEQUENCE; Schema: public; Owner: neurant_owner
+
+ALTER TABLE public.knowledge_uses ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME public.knowledge_uses_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 50
+);
 
 -- Name: login_sessions; Type: TABLE; Schema: public; Owner: neurant_owner
 
@@ -3222,75 +7873,23 @@ ALTER TABLE public.message_changes ALTER COLUMN id ADD GENERATED ALWAYS AS IDENT
     CACHE 50
 );
 
--- Name: message_reactions; Type: TABLE; Schema: public; Owner: neurant_owner
+-- Name: message_search; Type: TABLE; Schema: public; Owner: neurant_owner
 
-CREATE TABLE public.message_reactions (
+CREATE TABLE public.message_search (
     company_id uuid NOT NULL,
-    id uuid DEFAULT uuidv7() NOT NULL,
     message_id uuid NOT NULL,
     conversation_id uuid NOT NULL,
     chatbot_id uuid NOT NULL,
-    reaction_type public.reaction_type_enum NOT NULL,
-    comment text,
-    reacted_by_user_id uuid,
-    reacted_by_end_user boolean DEFAULT false NOT NULL,
-    created_at timestamp with time zone DEFAULT now() NOT NULL,
-    CONSTRAINT message_reactions_check CHECK ((reacted_by_end_user = (reacted_by_user_id IS NULL))),
-    CONSTRAINT message_reactions_comment_check CHECK ((char_length(comment) <= 2000))
+    search tsvector NOT NULL
 );
 
-ALTER TABLE ONLY public.message_reactions FORCE ROW LEVEL SECURITY;
+ALTER TABLE ONLY public.message_search FORCE ROW LEVEL SECURITY;
 
-ALTER TABLE public.message_reactions OWNER TO neurant_owner;
+ALTER TABLE public.message_search OWNER TO neurant_owner;
 
--- Name: messages; Type: TABLE; Schema: public; Owner: neurant_owner
+-- Name: TABLE message_search; Type: COMMENT; Schema: public; Owner: neurant_owner
 
-CREATE TABLE public.messages (
-    company_id uuid NOT NULL,
-    id uuid DEFAULT uuidv7() NOT NULL,
-    conversation_id uuid NOT NULL,
-    chatbot_id uuid NOT NULL,
-    channel_account_id uuid NOT NULL,
-    seq bigint NOT NULL,
-    content text NOT NULL,
-    message_type public.message_type_enum DEFAULT 'text'::public.message_type_enum NOT NULL,
-    media_url text,
-    media_type character varying(50),
-    sender_type public.sender_type_enum NOT NULL,
-    sender_id uuid,
-    n8n_message_id character varying(255),
-    n8n_workflow_id character varying(255),
-    external_message_id character varying(255),
-    processing_time_ms integer,
-    tokens_used integer,
-    model_used character varying(100),
-    status public.message_status_enum DEFAULT 'sent'::public.message_status_enum NOT NULL,
-    delivered_at timestamp with time zone,
-    read_at timestamp with time zone,
-    used_knowledge_base boolean DEFAULT false,
-    knowledge_sources jsonb DEFAULT '[]'::jsonb,
-    confidence_score numeric(3,2),
-    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
-    updated_at timestamp with time zone DEFAULT now() NOT NULL,
-    CONSTRAINT messages_check CHECK (((content <> ''::text) OR (message_type <> 'text'::public.message_type_enum))),
-    CONSTRAINT messages_check1 CHECK (((sender_type = ANY (ARRAY['human'::public.sender_type_enum, 'system'::public.sender_type_enum])) OR (sender_id IS NULL))),
-    CONSTRAINT messages_confidence_score_check CHECK (((confidence_score >= (0)::numeric) AND (confidence_score <= (1)::numeric))),
-    CONSTRAINT messages_content_check CHECK ((char_length(content) <= 20000)),
-    CONSTRAINT messages_processing_time_ms_check CHECK ((processing_time_ms >= 0)),
-    CONSTRAINT messages_tokens_used_check CHECK ((tokens_used >= 0))
-);
-
-ALTER TABLE ONLY public.messages FORCE ROW LEVEL SECURITY;
-
-ALTER TABLE public.messages OWNER TO neurant_owner;
-
--- Name: COLUMN messages.chatbot_id; Type: COMMENT; Schema: public; Owner: neurant_owner
-
-COMMENT ON COLUMN public.messages.chatbot_id IS 'The conversation''s, held equal by the foreign key, so that an operator''s policy needs no join.';
-
--- Name: COLUMN messages.content; Type: COMMENT; Schema: public; Owner: neurant_owner
-
-COMMENT ON COLUMN public.messages.content IS 'What was said. For sender system: a key of the message catalogue, told in the reader''s language.';
+COMMENT ON TABLE public.message_search IS 'The words of a message, drained from message_changes; beside messages, so that storing one does not wait for its words. Goes with the message at once.';
 
 -- Name: notes; Type: TABLE; Schema: public; Owner: neurant_owner
 
@@ -3312,6 +7911,22 @@ ALTER TABLE public.notes OWNER TO neurant_owner;
 -- Name: TABLE notes; Type: COMMENT; Schema: public; Owner: neurant_owner
 
 COMMENT ON TABLE public.notes IS 'What the staff write to one another about a conversation. The customer never sees them.';
+
+-- Name: notes_archived; Type: TABLE; Schema: public; Owner: neurant_owner
+
+CREATE TABLE public.notes_archived (
+    company_id uuid CONSTRAINT notes_company_id_not_null NOT NULL,
+    id uuid CONSTRAINT notes_id_not_null NOT NULL,
+    conversation_id uuid CONSTRAINT notes_conversation_id_not_null NOT NULL,
+    chatbot_id uuid CONSTRAINT notes_chatbot_id_not_null NOT NULL,
+    author_id uuid CONSTRAINT notes_author_id_not_null NOT NULL,
+    content text CONSTRAINT notes_content_not_null NOT NULL,
+    created_at timestamp with time zone CONSTRAINT notes_created_at_not_null NOT NULL
+);
+
+ALTER TABLE ONLY public.notes_archived FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE public.notes_archived OWNER TO neurant_owner;
 
 -- Name: notifications; Type: TABLE; Schema: public; Owner: neurant_owner
 
@@ -3364,6 +7979,51 @@ ALTER TABLE public.outbox OWNER TO neurant_owner;
 -- Name: COLUMN outbox.fence; Type: COMMENT; Schema: public; Owner: neurant_owner
 
 COMMENT ON COLUMN public.outbox.fence IS 'The fence under which the bot wrote it; compared again at claim. Null: a person''s or the system''s, always sent.';
+
+-- Name: outbox_archived; Type: TABLE; Schema: public; Owner: neurant_owner
+
+CREATE TABLE public.outbox_archived (
+    company_id uuid CONSTRAINT outbox_company_id_not_null NOT NULL,
+    id uuid CONSTRAINT outbox_id_not_null NOT NULL,
+    conversation_id uuid CONSTRAINT outbox_conversation_id_not_null NOT NULL,
+    message_id uuid CONSTRAINT outbox_message_id_not_null NOT NULL,
+    channel_account_id uuid CONSTRAINT outbox_channel_account_id_not_null NOT NULL,
+    seq bigint CONSTRAINT outbox_seq_not_null NOT NULL,
+    fence bigint,
+    status text CONSTRAINT outbox_status_not_null NOT NULL,
+    due_at timestamp with time zone CONSTRAINT outbox_due_at_not_null NOT NULL,
+    attempts integer CONSTRAINT outbox_attempts_not_null NOT NULL,
+    claim_token uuid,
+    claimed_until timestamp with time zone,
+    last_error text,
+    sent_at timestamp with time zone,
+    created_at timestamp with time zone CONSTRAINT outbox_created_at_not_null NOT NULL
+);
+
+ALTER TABLE ONLY public.outbox_archived FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE public.outbox_archived OWNER TO neurant_owner;
+
+-- Name: plan_alerts; Type: TABLE; Schema: public; Owner: neurant_owner
+
+CREATE TABLE public.plan_alerts (
+    company_id uuid NOT NULL,
+    id uuid DEFAULT uuidv7() NOT NULL,
+    subject text NOT NULL,
+    level smallint NOT NULL,
+    period_start date NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT plan_alerts_level_check CHECK (((level >= 1) AND (level <= 100))),
+    CONSTRAINT plan_alerts_subject_check CHECK ((subject ~ '^[a-z_]{3,50}$'::text))
+);
+
+ALTER TABLE ONLY public.plan_alerts FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE public.plan_alerts OWNER TO neurant_owner;
+
+-- Name: TABLE plan_alerts; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON TABLE public.plan_alerts IS 'What a company was told of its limits (subject: a limit, or plan_change), so that it is told once a month.';
 
 -- Name: plans; Type: TABLE; Schema: public; Owner: neurant_owner
 
@@ -3445,6 +8105,32 @@ ALTER TABLE public.system_metrics OWNER TO neurant_owner;
 -- Name: TABLE system_metrics; Type: COMMENT; Schema: public; Owner: neurant_owner
 
 COMMENT ON TABLE public.system_metrics IS 'Platform table: measures of the system; those of one company are shown to its owner and administradores.';
+
+-- Name: usage_slots; Type: TABLE; Schema: public; Owner: neurant_owner
+
+CREATE TABLE public.usage_slots (
+    company_id uuid NOT NULL,
+    slot smallint NOT NULL,
+    used integer DEFAULT 0 NOT NULL,
+    granted integer DEFAULT 0 NOT NULL,
+    granted_until timestamp with time zone DEFAULT '-infinity'::timestamp with time zone NOT NULL,
+    CONSTRAINT usage_slots_check CHECK ((used <= granted)),
+    CONSTRAINT usage_slots_slot_check CHECK (((slot >= 0) AND (slot <= 63))),
+    CONSTRAINT usage_slots_used_check CHECK ((used >= 0))
+)
+WITH (fillfactor='50');
+
+ALTER TABLE ONLY public.usage_slots FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE public.usage_slots OWNER TO neurant_owner;
+
+-- Name: TABLE usage_slots; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON TABLE public.usage_slots IS 'Bot messages that monthly_message_count does not hold yet, spread over slots so that writers do not wait for one another. A slot may use what it was granted; all grants together never exceed the limit.';
+
+-- Name: COLUMN usage_slots.granted_until; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.usage_slots.granted_until IS 'End of the month that the grant is from. The first message after it closes the month.';
 
 -- Name: user_invitations; Type: TABLE; Schema: public; Owner: neurant_owner
 
@@ -3627,6 +8313,21 @@ ALTER TABLE ONLY jobs.procrastinate_workers
 ALTER TABLE ONLY private.schema_migrations
     ADD CONSTRAINT schema_migrations_pkey PRIMARY KEY (version);
 
+-- Name: analytics_daily analytics_daily_company_id_chatbot_id_date_key; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.analytics_daily
+    ADD CONSTRAINT analytics_daily_company_id_chatbot_id_date_key UNIQUE NULLS NOT DISTINCT (company_id, chatbot_id, date);
+
+-- Name: analytics_daily analytics_daily_pkey; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.analytics_daily
+    ADD CONSTRAINT analytics_daily_pkey PRIMARY KEY (company_id, id);
+
+-- Name: analytics_dirty analytics_dirty_pkey; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.analytics_dirty
+    ADD CONSTRAINT analytics_dirty_pkey PRIMARY KEY (company_id, id);
+
 -- Name: api_keys api_keys_key_digest_key; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
 
 ALTER TABLE ONLY public.api_keys
@@ -3636,6 +8337,41 @@ ALTER TABLE ONLY public.api_keys
 
 ALTER TABLE ONLY public.api_keys
     ADD CONSTRAINT api_keys_pkey PRIMARY KEY (company_id, id);
+
+-- Name: archive_batches archive_batches_pkey; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.archive_batches
+    ADD CONSTRAINT archive_batches_pkey PRIMARY KEY (company_id, id);
+
+-- Name: audit_chains audit_chains_pkey; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.audit_chains
+    ADD CONSTRAINT audit_chains_pkey PRIMARY KEY (company_id);
+
+-- Name: audit_logs audit_logs_pkey; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.audit_logs
+    ADD CONSTRAINT audit_logs_pkey PRIMARY KEY (company_id, id);
+
+-- Name: audit_salts audit_salts_pkey; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.audit_salts
+    ADD CONSTRAINT audit_salts_pkey PRIMARY KEY (company_id, subject);
+
+-- Name: audit_seals audit_seals_company_id_audit_id_key; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.audit_seals
+    ADD CONSTRAINT audit_seals_company_id_audit_id_key UNIQUE (company_id, audit_id);
+
+-- Name: audit_seals audit_seals_pkey; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.audit_seals
+    ADD CONSTRAINT audit_seals_pkey PRIMARY KEY (company_id, seq);
+
+-- Name: audit_unsealed audit_unsealed_pkey; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.audit_unsealed
+    ADD CONSTRAINT audit_unsealed_pkey PRIMARY KEY (company_id, audit_id);
 
 -- Name: canned_responses canned_responses_company_id_owner_id_shortcut_key; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
 
@@ -3707,6 +8443,31 @@ ALTER TABLE ONLY public.companies
 ALTER TABLE ONLY public.company_keys
     ADD CONSTRAINT company_keys_pkey PRIMARY KEY (company_id);
 
+-- Name: contacts contacts_company_id_channel_account_id_end_user_id_key; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.contacts
+    ADD CONSTRAINT contacts_company_id_channel_account_id_end_user_id_key UNIQUE (company_id, channel_account_id, end_user_id);
+
+-- Name: contacts contacts_pkey; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.contacts
+    ADD CONSTRAINT contacts_pkey PRIMARY KEY (company_id, id);
+
+-- Name: conversation_search conversation_search_pkey; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.conversation_search
+    ADD CONSTRAINT conversation_search_pkey PRIMARY KEY (company_id, conversation_id);
+
+-- Name: conversations_archived conversations_archived_company_id_id_chatbot_id_key; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.conversations_archived
+    ADD CONSTRAINT conversations_archived_company_id_id_chatbot_id_key UNIQUE (company_id, id, chatbot_id);
+
+-- Name: conversations_archived conversations_archived_pkey; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.conversations_archived
+    ADD CONSTRAINT conversations_archived_pkey PRIMARY KEY (company_id, id);
+
 -- Name: conversations conversations_company_id_id_chatbot_id_key; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
 
 ALTER TABLE ONLY public.conversations
@@ -3742,10 +8503,20 @@ ALTER TABLE ONLY public.embedding_models
 ALTER TABLE ONLY public.embedding_models
     ADD CONSTRAINT embedding_models_pkey PRIMARY KEY (name);
 
+-- Name: hitl_sessions_archived hitl_sessions_archived_pkey; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.hitl_sessions_archived
+    ADD CONSTRAINT hitl_sessions_archived_pkey PRIMARY KEY (company_id, id);
+
 -- Name: hitl_sessions hitl_sessions_pkey; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
 
 ALTER TABLE ONLY public.hitl_sessions
     ADD CONSTRAINT hitl_sessions_pkey PRIMARY KEY (company_id, id);
+
+-- Name: hitl_transfers_archived hitl_transfers_archived_pkey; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.hitl_transfers_archived
+    ADD CONSTRAINT hitl_transfers_archived_pkey PRIMARY KEY (company_id, id);
 
 -- Name: hitl_transfers hitl_transfers_pkey; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
 
@@ -3777,10 +8548,20 @@ ALTER TABLE ONLY public.integrations
 ALTER TABLE ONLY public.integrations
     ADD CONSTRAINT integrations_pkey PRIMARY KEY (company_id, id);
 
+-- Name: knowledge_queries_archived knowledge_queries_archived_pkey; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.knowledge_queries_archived
+    ADD CONSTRAINT knowledge_queries_archived_pkey PRIMARY KEY (company_id, id);
+
 -- Name: knowledge_queries knowledge_queries_pkey; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
 
 ALTER TABLE ONLY public.knowledge_queries
     ADD CONSTRAINT knowledge_queries_pkey PRIMARY KEY (company_id, id);
+
+-- Name: knowledge_uses knowledge_uses_pkey; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.knowledge_uses
+    ADD CONSTRAINT knowledge_uses_pkey PRIMARY KEY (company_id, id);
 
 -- Name: login_sessions login_sessions_pkey; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
 
@@ -3797,6 +8578,11 @@ ALTER TABLE ONLY public.login_sessions
 ALTER TABLE ONLY public.message_changes
     ADD CONSTRAINT message_changes_pkey PRIMARY KEY (company_id, id);
 
+-- Name: message_reactions_archived message_reactions_archived_pkey; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.message_reactions_archived
+    ADD CONSTRAINT message_reactions_archived_pkey PRIMARY KEY (company_id, id);
+
 -- Name: message_reactions message_reactions_company_id_message_id_reaction_type_react_key; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
 
 ALTER TABLE ONLY public.message_reactions
@@ -3806,6 +8592,21 @@ ALTER TABLE ONLY public.message_reactions
 
 ALTER TABLE ONLY public.message_reactions
     ADD CONSTRAINT message_reactions_pkey PRIMARY KEY (company_id, id);
+
+-- Name: message_search message_search_pkey; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.message_search
+    ADD CONSTRAINT message_search_pkey PRIMARY KEY (company_id, message_id);
+
+-- Name: messages_archived messages_archived_company_id_conversation_id_seq_key; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.messages_archived
+    ADD CONSTRAINT messages_archived_company_id_conversation_id_seq_key UNIQUE (company_id, conversation_id, seq);
+
+-- Name: messages_archived messages_archived_pkey; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.messages_archived
+    ADD CONSTRAINT messages_archived_pkey PRIMARY KEY (company_id, id);
 
 -- Name: messages messages_company_id_conversation_id_seq_key; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
 
@@ -3817,6 +8618,11 @@ ALTER TABLE ONLY public.messages
 ALTER TABLE ONLY public.messages
     ADD CONSTRAINT messages_pkey PRIMARY KEY (company_id, id);
 
+-- Name: notes_archived notes_archived_pkey; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.notes_archived
+    ADD CONSTRAINT notes_archived_pkey PRIMARY KEY (company_id, id);
+
 -- Name: notes notes_pkey; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
 
 ALTER TABLE ONLY public.notes
@@ -3827,6 +8633,11 @@ ALTER TABLE ONLY public.notes
 ALTER TABLE ONLY public.notifications
     ADD CONSTRAINT notifications_pkey PRIMARY KEY (company_id, id);
 
+-- Name: outbox_archived outbox_archived_pkey; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.outbox_archived
+    ADD CONSTRAINT outbox_archived_pkey PRIMARY KEY (company_id, id);
+
 -- Name: outbox outbox_company_id_message_id_key; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
 
 ALTER TABLE ONLY public.outbox
@@ -3836,6 +8647,16 @@ ALTER TABLE ONLY public.outbox
 
 ALTER TABLE ONLY public.outbox
     ADD CONSTRAINT outbox_pkey PRIMARY KEY (company_id, id);
+
+-- Name: plan_alerts plan_alerts_company_id_subject_level_period_start_key; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.plan_alerts
+    ADD CONSTRAINT plan_alerts_company_id_subject_level_period_start_key UNIQUE (company_id, subject, level, period_start);
+
+-- Name: plan_alerts plan_alerts_pkey; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.plan_alerts
+    ADD CONSTRAINT plan_alerts_pkey PRIMARY KEY (company_id, id);
 
 -- Name: plans plans_pkey; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
 
@@ -3856,6 +8677,11 @@ ALTER TABLE ONLY public.reply_requests
 
 ALTER TABLE ONLY public.system_metrics
     ADD CONSTRAINT system_metrics_pkey PRIMARY KEY (id);
+
+-- Name: usage_slots usage_slots_pkey; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.usage_slots
+    ADD CONSTRAINT usage_slots_pkey PRIMARY KEY (company_id, slot);
 
 -- Name: user_invitations user_invitations_company_id_email_key; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
 
@@ -3947,9 +8773,33 @@ CREATE UNIQUE INDEX procrastinate_jobs_queueing_lock_idx_v1 ON jobs.procrastinat
 
 CREATE INDEX procrastinate_periodic_defers_job_id_fkey_v1 ON jobs.procrastinate_periodic_defers USING btree (job_id);
 
+-- Name: analytics_daily_newest_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX analytics_daily_newest_idx ON public.analytics_daily USING btree (company_id, date DESC);
+
 -- Name: api_keys_created_by_idx; Type: INDEX; Schema: public; Owner: neurant_owner
 
 CREATE INDEX api_keys_created_by_idx ON public.api_keys USING btree (company_id, created_by);
+
+-- Name: archive_batches_newest_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX archive_batches_newest_idx ON public.archive_batches USING btree (company_id, started_at DESC);
+
+-- Name: audit_chains_unexported_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX audit_chains_unexported_idx ON public.audit_chains USING btree (company_id) WHERE (seq > exported_seq);
+
+-- Name: audit_logs_newest_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX audit_logs_newest_idx ON public.audit_logs USING btree (company_id, created_at DESC, id DESC);
+
+-- Name: audit_logs_resource_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX audit_logs_resource_idx ON public.audit_logs USING btree (company_id, resource_type, resource_id, created_at DESC);
+
+-- Name: audit_logs_user_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX audit_logs_user_idx ON public.audit_logs USING btree (company_id, user_id, action, created_at DESC);
 
 -- Name: channel_accounts_chatbot_idx; Type: INDEX; Schema: public; Owner: neurant_owner
 
@@ -3987,6 +8837,30 @@ CREATE INDEX chatbots_template_idx ON public.chatbots USING btree (template_id) 
 
 CREATE INDEX companies_created_by_idx ON public.companies USING btree (created_by);
 
+-- Name: companies_plan_change_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX companies_plan_change_idx ON public.companies USING btree (plan_change_scheduled_at) WHERE (next_plan IS NOT NULL);
+
+-- Name: contacts_chatbot_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX contacts_chatbot_idx ON public.contacts USING btree (company_id, chatbot_id, last_seen_at DESC);
+
+-- Name: conversation_search_person_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX conversation_search_person_idx ON public.conversation_search USING gin (company_id, person extensions.gin_trgm_ops);
+
+-- Name: conversations_archived_chatbot_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX conversations_archived_chatbot_idx ON public.conversations_archived USING btree (company_id, chatbot_id, last_message_at DESC);
+
+-- Name: conversations_archived_end_user_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX conversations_archived_end_user_idx ON public.conversations_archived USING btree (company_id, channel_account_id, end_user_id, started_at DESC);
+
+-- Name: conversations_archived_operator_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX conversations_archived_operator_idx ON public.conversations_archived USING btree (company_id, assigned_operator_id) WHERE (assigned_operator_id IS NOT NULL);
+
 -- Name: conversations_chatbot_idx; Type: INDEX; Schema: public; Owner: neurant_owner
 
 CREATE INDEX conversations_chatbot_idx ON public.conversations USING btree (company_id, chatbot_id, last_message_at DESC);
@@ -3994,6 +8868,10 @@ CREATE INDEX conversations_chatbot_idx ON public.conversations USING btree (comp
 -- Name: conversations_end_user_idx; Type: INDEX; Schema: public; Owner: neurant_owner
 
 CREATE INDEX conversations_end_user_idx ON public.conversations USING btree (company_id, channel_account_id, end_user_id, started_at DESC);
+
+-- Name: conversations_ended_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX conversations_ended_idx ON public.conversations USING btree (company_id, ended_at) WHERE (ended_at IS NOT NULL);
 
 -- Name: conversations_hitl_idx; Type: INDEX; Schema: public; Owner: neurant_owner
 
@@ -4010,6 +8888,10 @@ CREATE UNIQUE INDEX conversations_open_key ON public.conversations USING btree (
 -- Name: conversations_operator_idx; Type: INDEX; Schema: public; Owner: neurant_owner
 
 CREATE INDEX conversations_operator_idx ON public.conversations USING btree (company_id, assigned_operator_id) WHERE (assigned_operator_id IS NOT NULL);
+
+-- Name: conversations_started_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX conversations_started_idx ON public.conversations USING btree (company_id, started_at);
 
 -- Name: document_chunks_model_idx; Type: INDEX; Schema: public; Owner: neurant_owner
 
@@ -4035,6 +8917,18 @@ CREATE INDEX documents_newest_idx ON public.documents USING btree (company_id, c
 
 CREATE INDEX documents_uploaded_by_idx ON public.documents USING btree (company_id, uploaded_by);
 
+-- Name: hitl_sessions_archived_conversation_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX hitl_sessions_archived_conversation_idx ON public.hitl_sessions_archived USING btree (company_id, conversation_id, opened_at DESC);
+
+-- Name: hitl_sessions_archived_ended_by_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX hitl_sessions_archived_ended_by_idx ON public.hitl_sessions_archived USING btree (company_id, ended_by) WHERE (ended_by IS NOT NULL);
+
+-- Name: hitl_sessions_archived_operator_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX hitl_sessions_archived_operator_idx ON public.hitl_sessions_archived USING btree (company_id, operator_id) WHERE (operator_id IS NOT NULL);
+
 -- Name: hitl_sessions_conversation_idx; Type: INDEX; Schema: public; Owner: neurant_owner
 
 CREATE INDEX hitl_sessions_conversation_idx ON public.hitl_sessions USING btree (company_id, conversation_id, opened_at DESC);
@@ -4043,13 +8937,41 @@ CREATE INDEX hitl_sessions_conversation_idx ON public.hitl_sessions USING btree 
 
 CREATE INDEX hitl_sessions_ended_by_idx ON public.hitl_sessions USING btree (company_id, ended_by) WHERE (ended_by IS NOT NULL);
 
+-- Name: hitl_sessions_ended_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX hitl_sessions_ended_idx ON public.hitl_sessions USING btree (company_id, ended_at) WHERE (ended_at IS NOT NULL);
+
 -- Name: hitl_sessions_open_key; Type: INDEX; Schema: public; Owner: neurant_owner
 
 CREATE UNIQUE INDEX hitl_sessions_open_key ON public.hitl_sessions USING btree (company_id, conversation_id) WHERE (ended_at IS NULL);
 
+-- Name: hitl_sessions_opened_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX hitl_sessions_opened_idx ON public.hitl_sessions USING btree (company_id, opened_at);
+
 -- Name: hitl_sessions_operator_idx; Type: INDEX; Schema: public; Owner: neurant_owner
 
 CREATE INDEX hitl_sessions_operator_idx ON public.hitl_sessions USING btree (company_id, operator_id) WHERE (operator_id IS NOT NULL);
+
+-- Name: hitl_sessions_waiting_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX hitl_sessions_waiting_idx ON public.hitl_sessions USING btree (opened_at) WHERE ((status = 'pending'::text) AND (escalated_at IS NULL));
+
+-- Name: hitl_transfers_archived_conversation_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX hitl_transfers_archived_conversation_idx ON public.hitl_transfers_archived USING btree (company_id, conversation_id);
+
+-- Name: hitl_transfers_archived_from_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX hitl_transfers_archived_from_idx ON public.hitl_transfers_archived USING btree (company_id, from_user_id);
+
+-- Name: hitl_transfers_archived_session_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX hitl_transfers_archived_session_idx ON public.hitl_transfers_archived USING btree (company_id, session_id);
+
+-- Name: hitl_transfers_archived_to_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX hitl_transfers_archived_to_idx ON public.hitl_transfers_archived USING btree (company_id, to_user_id);
 
 -- Name: hitl_transfers_conversation_idx; Type: INDEX; Schema: public; Owner: neurant_owner
 
@@ -4087,6 +9009,14 @@ CREATE INDEX integration_logs_user_idx ON public.integration_logs USING btree (c
 
 CREATE INDEX integrations_created_by_idx ON public.integrations USING btree (company_id, created_by);
 
+-- Name: knowledge_queries_archived_conversation_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX knowledge_queries_archived_conversation_idx ON public.knowledge_queries_archived USING btree (company_id, conversation_id);
+
+-- Name: knowledge_queries_archived_message_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX knowledge_queries_archived_message_idx ON public.knowledge_queries_archived USING btree (company_id, message_id);
+
 -- Name: knowledge_queries_conversation_idx; Type: INDEX; Schema: public; Owner: neurant_owner
 
 CREATE INDEX knowledge_queries_conversation_idx ON public.knowledge_queries USING btree (company_id, conversation_id);
@@ -4103,13 +9033,41 @@ CREATE INDEX knowledge_queries_newest_idx ON public.knowledge_queries USING btre
 
 CREATE INDEX login_sessions_user_idx ON public.login_sessions USING btree (company_id, user_id);
 
+-- Name: message_reactions_archived_conversation_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX message_reactions_archived_conversation_idx ON public.message_reactions_archived USING btree (company_id, conversation_id);
+
+-- Name: message_reactions_archived_message_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX message_reactions_archived_message_idx ON public.message_reactions_archived USING btree (company_id, message_id);
+
+-- Name: message_reactions_archived_user_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX message_reactions_archived_user_idx ON public.message_reactions_archived USING btree (company_id, reacted_by_user_id) WHERE (reacted_by_user_id IS NOT NULL);
+
 -- Name: message_reactions_conversation_idx; Type: INDEX; Schema: public; Owner: neurant_owner
 
 CREATE INDEX message_reactions_conversation_idx ON public.message_reactions USING btree (company_id, conversation_id);
 
+-- Name: message_reactions_newest_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX message_reactions_newest_idx ON public.message_reactions USING btree (company_id, created_at);
+
 -- Name: message_reactions_user_idx; Type: INDEX; Schema: public; Owner: neurant_owner
 
 CREATE INDEX message_reactions_user_idx ON public.message_reactions USING btree (company_id, reacted_by_user_id) WHERE (reacted_by_user_id IS NOT NULL);
+
+-- Name: message_search_words_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX message_search_words_idx ON public.message_search USING gin (search);
+
+-- Name: messages_archived_newest_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX messages_archived_newest_idx ON public.messages_archived USING btree (company_id, created_at DESC, id DESC);
+
+-- Name: messages_archived_sender_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX messages_archived_sender_idx ON public.messages_archived USING btree (company_id, sender_id) WHERE (sender_id IS NOT NULL);
 
 -- Name: messages_external_key; Type: INDEX; Schema: public; Owner: neurant_owner
 
@@ -4122,6 +9080,14 @@ CREATE INDEX messages_newest_idx ON public.messages USING btree (company_id, cre
 -- Name: messages_sender_idx; Type: INDEX; Schema: public; Owner: neurant_owner
 
 CREATE INDEX messages_sender_idx ON public.messages USING btree (company_id, sender_id) WHERE (sender_id IS NOT NULL);
+
+-- Name: notes_archived_author_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX notes_archived_author_idx ON public.notes_archived USING btree (company_id, author_id);
+
+-- Name: notes_archived_conversation_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX notes_archived_conversation_idx ON public.notes_archived USING btree (company_id, conversation_id, created_at);
 
 -- Name: notes_author_idx; Type: INDEX; Schema: public; Owner: neurant_owner
 
@@ -4139,6 +9105,18 @@ CREATE INDEX notifications_user_idx ON public.notifications USING btree (company
 
 CREATE INDEX outbox_account_idx ON public.outbox USING btree (company_id, channel_account_id);
 
+-- Name: outbox_archived_account_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX outbox_archived_account_idx ON public.outbox_archived USING btree (company_id, channel_account_id);
+
+-- Name: outbox_archived_conversation_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX outbox_archived_conversation_idx ON public.outbox_archived USING btree (company_id, conversation_id);
+
+-- Name: outbox_archived_message_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX outbox_archived_message_idx ON public.outbox_archived USING btree (company_id, message_id);
+
 -- Name: outbox_conversation_idx; Type: INDEX; Schema: public; Owner: neurant_owner
 
 CREATE INDEX outbox_conversation_idx ON public.outbox USING btree (company_id, conversation_id);
@@ -4154,6 +9132,10 @@ CREATE INDEX outbox_waiting_idx ON public.outbox USING btree (company_id, due_at
 -- Name: reply_requests_due_idx; Type: INDEX; Schema: public; Owner: neurant_owner
 
 CREATE INDEX reply_requests_due_idx ON public.reply_requests USING btree (company_id, due_at);
+
+-- Name: system_metrics_age_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX system_metrics_age_idx ON public.system_metrics USING btree ("timestamp");
 
 -- Name: system_metrics_company_idx; Type: INDEX; Schema: public; Owner: neurant_owner
 
@@ -4239,6 +9221,146 @@ CREATE TRIGGER procrastinate_trigger_status_events_update_v1 AFTER UPDATE OF sta
 
 CREATE TRIGGER wake_the_next_of_a_lock AFTER UPDATE OF status ON jobs.procrastinate_jobs FOR EACH ROW WHEN (((old.status = 'doing'::jobs.procrastinate_job_status) AND (new.status <> 'doing'::jobs.procrastinate_job_status) AND (new.lock IS NOT NULL))) EXECUTE FUNCTION jobs.procrastinate_notify_queue_job_inserted_v1();
 
+-- Name: messages advance_status; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER advance_status BEFORE UPDATE OF status, delivered_at, read_at ON public.messages FOR EACH ROW WHEN ((((old.status IS DISTINCT FROM new.status) OR (old.delivered_at IS DISTINCT FROM new.delivered_at)) OR (old.read_at IS DISTINCT FROM new.read_at))) EXECUTE FUNCTION private.advance_status();
+
+-- Name: hitl_sessions attends_while_active; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER attends_while_active BEFORE INSERT OR UPDATE OF operator_id ON public.hitl_sessions FOR EACH ROW WHEN (((new.operator_id IS NOT NULL) AND (new.ended_at IS NULL))) EXECUTE FUNCTION private.attends_while_active();
+
+-- Name: api_keys audit_changes; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER audit_changes AFTER UPDATE ON public.api_keys FOR EACH ROW WHEN ((((old.name)::text IS DISTINCT FROM (new.name)::text) OR ((old.prefix)::text IS DISTINCT FROM (new.prefix)::text) OR (old.key_digest IS DISTINCT FROM new.key_digest) OR (old.role IS DISTINCT FROM new.role) OR (old.created_by IS DISTINCT FROM new.created_by) OR (old.expires_at IS DISTINCT FROM new.expires_at) OR (old.revoked_at IS DISTINCT FROM new.revoked_at))) EXECUTE FUNCTION private.audit_change('id', '{name,prefix,role,created_by,expires_at,revoked_at}', '{}', '{key_digest}', '{last_used_at,created_at}');
+
+-- Name: canned_responses audit_changes; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER audit_changes AFTER UPDATE ON public.canned_responses FOR EACH ROW WHEN (((old.owner_id IS DISTINCT FROM new.owner_id) OR ((old.shortcut)::text IS DISTINCT FROM (new.shortcut)::text) OR (old.content IS DISTINCT FROM new.content))) EXECUTE FUNCTION private.audit_change('owner_id', '{owner_id,shortcut,content}', '{}', '{}', '{created_at,updated_at}');
+
+-- Name: channel_accounts audit_changes; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER audit_changes AFTER UPDATE ON public.channel_accounts FOR EACH ROW WHEN (((old.chatbot_id IS DISTINCT FROM new.chatbot_id) OR (old.channel IS DISTINCT FROM new.channel) OR ((old.routing_id)::text IS DISTINCT FROM (new.routing_id)::text) OR ((old.display_name)::text IS DISTINCT FROM (new.display_name)::text) OR (old.status IS DISTINCT FROM new.status) OR (old.status_detail IS DISTINCT FROM new.status_detail) OR (old.secret_digest IS DISTINCT FROM new.secret_digest) OR (old.secrets_encrypted IS DISTINCT FROM new.secrets_encrypted))) EXECUTE FUNCTION private.audit_change('id', '{chatbot_id,channel,routing_id,display_name,status,status_detail}', '{}', '{secret_digest,secrets_encrypted}', '{created_at,updated_at}');
+
+-- Name: chatbot_operators audit_changes; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER audit_changes AFTER UPDATE ON public.chatbot_operators FOR EACH ROW WHEN (((old.chatbot_id IS DISTINCT FROM new.chatbot_id) OR (old.operator_id IS DISTINCT FROM new.operator_id) OR (old.assigned_by IS DISTINCT FROM new.assigned_by) OR (old.is_active IS DISTINCT FROM new.is_active))) EXECUTE FUNCTION private.audit_change('operator_id', '{chatbot_id,operator_id,assigned_by,is_active}', '{}', '{}', '{assigned_at}');
+
+-- Name: chatbot_supervisors audit_changes; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER audit_changes AFTER UPDATE ON public.chatbot_supervisors FOR EACH ROW WHEN (((old.chatbot_id IS DISTINCT FROM new.chatbot_id) OR (old.supervisor_id IS DISTINCT FROM new.supervisor_id) OR (old.assigned_by IS DISTINCT FROM new.assigned_by))) EXECUTE FUNCTION private.audit_change('supervisor_id', '{chatbot_id,supervisor_id,assigned_by}', '{}', '{}', '{assigned_at}');
+
+-- Name: chatbots audit_changes; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER audit_changes AFTER UPDATE ON public.chatbots FOR EACH ROW WHEN ((((old.name)::text IS DISTINCT FROM (new.name)::text) OR (old.description IS DISTINCT FROM new.description) OR (old.avatar_url IS DISTINCT FROM new.avatar_url) OR (old.system_prompt IS DISTINCT FROM new.system_prompt) OR (old.personality_traits IS DISTINCT FROM new.personality_traits) OR (old.response_delay_ms IS DISTINCT FROM new.response_delay_ms) OR (old.max_context_messages IS DISTINCT FROM new.max_context_messages) OR (old.fallback_message IS DISTINCT FROM new.fallback_message) OR (old.channel_configs IS DISTINCT FROM new.channel_configs) OR (old.is_active IS DISTINCT FROM new.is_active) OR (old.working_hours IS DISTINCT FROM new.working_hours) OR ((old.timezone)::text IS DISTINCT FROM (new.timezone)::text) OR (old.hitl_enabled IS DISTINCT FROM new.hitl_enabled) OR (old.hitl_triggers IS DISTINCT FROM new.hitl_triggers) OR (old.hitl_trigger_keywords IS DISTINCT FROM new.hitl_trigger_keywords) OR (old.auto_escalate_after_minutes IS DISTINCT FROM new.auto_escalate_after_minutes) OR (old.retired_at IS DISTINCT FROM new.retired_at) OR (old.created_by IS DISTINCT FROM new.created_by) OR (old.template_id IS DISTINCT FROM new.template_id))) EXECUTE FUNCTION private.audit_change('id', '{name,description,avatar_url,system_prompt,personality_traits,response_delay_ms,max_context_messages,fallback_message,is_active,working_hours,timezone,hitl_enabled,hitl_triggers,hitl_trigger_keywords,auto_escalate_after_minutes,retired_at,created_by,template_id}', '{}', '{channel_configs}', '{channels,is_training,training_progress,total_conversations,total_messages,avg_response_time_ms,response_time_total_ms,response_time_count,satisfaction_score,created_at,updated_at}');
+
+-- Name: companies audit_changes; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER audit_changes AFTER UPDATE ON public.companies FOR EACH ROW WHEN ((((old.name)::text IS DISTINCT FROM (new.name)::text) OR ((old.slug)::text IS DISTINCT FROM (new.slug)::text) OR ((old.email)::text IS DISTINCT FROM (new.email)::text) OR ((old.phone)::text IS DISTINCT FROM (new.phone)::text) OR ((old.industry)::text IS DISTINCT FROM (new.industry)::text) OR ((old.website)::text IS DISTINCT FROM (new.website)::text) OR (old.logo_url IS DISTINCT FROM new.logo_url) OR ((old.timezone)::text IS DISTINCT FROM (new.timezone)::text) OR (old.subscription_plan IS DISTINCT FROM new.subscription_plan) OR (old.subscription_status IS DISTINCT FROM new.subscription_status) OR (old.subscription_started_at IS DISTINCT FROM new.subscription_started_at) OR (old.subscription_ends_at IS DISTINCT FROM new.subscription_ends_at) OR (old.monthly_message_limit IS DISTINCT FROM new.monthly_message_limit) OR (old.monthly_reset_date IS DISTINCT FROM new.monthly_reset_date) OR (old.max_chatbots IS DISTINCT FROM new.max_chatbots) OR (old.max_users IS DISTINCT FROM new.max_users) OR (old.max_integrations IS DISTINCT FROM new.max_integrations) OR (old.max_document_characters IS DISTINCT FROM new.max_document_characters) OR (old.max_storage_mb IS DISTINCT FROM new.max_storage_mb) OR (old.max_hitl_concurrent IS DISTINCT FROM new.max_hitl_concurrent) OR (old.plan_changed_at IS DISTINCT FROM new.plan_changed_at) OR (old.plan_change_scheduled_at IS DISTINCT FROM new.plan_change_scheduled_at) OR (old.next_plan IS DISTINCT FROM new.next_plan) OR (old.created_by IS DISTINCT FROM new.created_by) OR (old.monthly_anchor_day IS DISTINCT FROM new.monthly_anchor_day))) EXECUTE FUNCTION private.audit_change('id', '{name,slug,industry,website,logo_url,timezone,subscription_plan,subscription_status,subscription_started_at,subscription_ends_at,monthly_message_limit,monthly_reset_date,monthly_anchor_day,max_chatbots,max_users,max_integrations,max_document_characters,max_storage_mb,max_hitl_concurrent,plan_changed_at,plan_change_scheduled_at,next_plan,created_by}', '{email,phone}', '{}', '{monthly_message_count,current_user_count,current_chatbot_count,current_integration_count,current_document_characters,current_storage_bytes,current_hitl_count,created_at,updated_at}');
+
+-- Name: company_keys audit_changes; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER audit_changes AFTER UPDATE ON public.company_keys FOR EACH ROW WHEN ((old.wrapped_key IS DISTINCT FROM new.wrapped_key)) EXECUTE FUNCTION private.audit_change('company_id', '{}', '{}', '{wrapped_key}', '{created_at}');
+
+-- Name: documents audit_changes; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER audit_changes AFTER UPDATE ON public.documents FOR EACH ROW WHEN (((old.chatbot_id IS DISTINCT FROM new.chatbot_id) OR ((old.filename)::text IS DISTINCT FROM (new.filename)::text) OR ((old.original_filename)::text IS DISTINCT FROM (new.original_filename)::text) OR ((old.file_type)::text IS DISTINCT FROM (new.file_type)::text) OR (old.file_size_bytes IS DISTINCT FROM new.file_size_bytes) OR (old.file_url IS DISTINCT FROM new.file_url) OR (old.content_digest IS DISTINCT FROM new.content_digest) OR ((old.title)::text IS DISTINCT FROM (new.title)::text) OR (old.description IS DISTINCT FROM new.description) OR (old.tags IS DISTINCT FROM new.tags) OR ((old.category)::text IS DISTINCT FROM (new.category)::text) OR ((old.language)::text IS DISTINCT FROM (new.language)::text) OR (old.retired_at IS DISTINCT FROM new.retired_at) OR (old.uploaded_by IS DISTINCT FROM new.uploaded_by))) EXECUTE FUNCTION private.audit_change('id', '{chatbot_id,filename,original_filename,file_type,file_size_bytes,file_url,title,description,tags,category,language,retired_at,uploaded_by}', '{}', '{content_digest}', '{extracted_text,character_count,chunk_count,unread_pages,processing_status,processing_progress,processing_error,query_count,last_used_at,created_at,updated_at}');
+
+-- Name: hitl_sessions audit_changes; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER audit_changes AFTER UPDATE ON public.hitl_sessions FOR EACH ROW WHEN (((old.conversation_id IS DISTINCT FROM new.conversation_id) OR (old.chatbot_id IS DISTINCT FROM new.chatbot_id) OR (old.status IS DISTINCT FROM new.status) OR (old.reason IS DISTINCT FROM new.reason) OR (old.reason_detail IS DISTINCT FROM new.reason_detail) OR (old.operator_id IS DISTINCT FROM new.operator_id) OR (old.opened_at IS DISTINCT FROM new.opened_at) OR (old.taken_at IS DISTINCT FROM new.taken_at) OR (old.ended_at IS DISTINCT FROM new.ended_at) OR (old.ended_by IS DISTINCT FROM new.ended_by) OR (old.resolution_notes IS DISTINCT FROM new.resolution_notes))) EXECUTE FUNCTION private.audit_change('conversation_id', '{conversation_id,chatbot_id,status,reason,operator_id,opened_at,taken_at,ended_at,ended_by}', '{reason_detail,resolution_notes}', '{}', '{first_response_at}');
+
+-- Name: hitl_transfers audit_changes; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER audit_changes AFTER UPDATE ON public.hitl_transfers FOR EACH ROW WHEN (((old.session_id IS DISTINCT FROM new.session_id) OR (old.conversation_id IS DISTINCT FROM new.conversation_id) OR (old.chatbot_id IS DISTINCT FROM new.chatbot_id) OR (old.from_user_id IS DISTINCT FROM new.from_user_id) OR (old.to_user_id IS DISTINCT FROM new.to_user_id) OR (old.kind IS DISTINCT FROM new.kind) OR (old.reason IS DISTINCT FROM new.reason) OR (old.status IS DISTINCT FROM new.status) OR (old.expires_at IS DISTINCT FROM new.expires_at) OR (old.decided_at IS DISTINCT FROM new.decided_at))) EXECUTE FUNCTION private.audit_change('conversation_id', '{session_id,conversation_id,chatbot_id,from_user_id,to_user_id,kind,status,expires_at,decided_at}', '{reason}', '{}', '{created_at}');
+
+-- Name: integrations audit_changes; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER audit_changes AFTER UPDATE ON public.integrations FOR EACH ROW WHEN ((((old.name)::text IS DISTINCT FROM (new.name)::text) OR (old.integration_type IS DISTINCT FROM new.integration_type) OR (old.description IS DISTINCT FROM new.description) OR (old.config IS DISTINCT FROM new.config) OR (old.settings IS DISTINCT FROM new.settings) OR (old.auth_type IS DISTINCT FROM new.auth_type) OR (old.oauth_token_encrypted IS DISTINCT FROM new.oauth_token_encrypted) OR (old.api_key_encrypted IS DISTINCT FROM new.api_key_encrypted) OR (old.expires_at IS DISTINCT FROM new.expires_at) OR (old.is_active IS DISTINCT FROM new.is_active) OR (old.last_sync_at IS DISTINCT FROM new.last_sync_at) OR (old.sync_status IS DISTINCT FROM new.sync_status) OR (old.created_by IS DISTINCT FROM new.created_by))) EXECUTE FUNCTION private.audit_change('id', '{name,integration_type,description,settings,auth_type,expires_at,is_active,last_sync_at,sync_status,created_by}', '{}', '{config,oauth_token_encrypted,api_key_encrypted}', '{last_error,total_requests,successful_requests,failed_requests,created_at,updated_at}');
+
+-- Name: login_sessions audit_changes; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER audit_changes AFTER UPDATE ON public.login_sessions FOR EACH ROW WHEN (((old.user_id IS DISTINCT FROM new.user_id) OR (old.token_digest IS DISTINCT FROM new.token_digest) OR (old.ip_address IS DISTINCT FROM new.ip_address) OR (old.user_agent IS DISTINCT FROM new.user_agent) OR (old.expires_at IS DISTINCT FROM new.expires_at))) EXECUTE FUNCTION private.audit_change('user_id', '{user_id,expires_at}', '{ip_address,user_agent}', '{token_digest}', '{created_at,last_seen_at}');
+
+-- Name: user_invitations audit_changes; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER audit_changes AFTER UPDATE ON public.user_invitations FOR EACH ROW WHEN ((((old.email)::text IS DISTINCT FROM (new.email)::text) OR ((old.first_name)::text IS DISTINCT FROM (new.first_name)::text) OR ((old.last_name)::text IS DISTINCT FROM (new.last_name)::text) OR (old.role IS DISTINCT FROM new.role) OR (old.invited_by IS DISTINCT FROM new.invited_by) OR (old.token_digest IS DISTINCT FROM new.token_digest) OR (old.expires_at IS DISTINCT FROM new.expires_at) OR (old.status IS DISTINCT FROM new.status) OR (old.accepted_at IS DISTINCT FROM new.accepted_at) OR (old.accepted_by_user_id IS DISTINCT FROM new.accepted_by_user_id) OR (old.sent_at IS DISTINCT FROM new.sent_at) OR (old.sent_count IS DISTINCT FROM new.sent_count))) EXECUTE FUNCTION private.audit_change('id', '{role,invited_by,expires_at,status,accepted_at,accepted_by_user_id,sent_at,sent_count}', '{email,first_name,last_name}', '{token_digest}', '{reminder_sent_at,reminder_count,created_at,updated_at}');
+
+-- Name: users audit_changes; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER audit_changes AFTER UPDATE ON public.users FOR EACH ROW WHEN (((old.auth_user_id IS DISTINCT FROM new.auth_user_id) OR ((old.email)::text IS DISTINCT FROM (new.email)::text) OR ((old.first_name)::text IS DISTINCT FROM (new.first_name)::text) OR ((old.last_name)::text IS DISTINCT FROM (new.last_name)::text) OR (old.avatar_url IS DISTINCT FROM new.avatar_url) OR ((old.phone)::text IS DISTINCT FROM (new.phone)::text) OR (old.role IS DISTINCT FROM new.role) OR (old.is_owner IS DISTINCT FROM new.is_owner) OR (old.permissions IS DISTINCT FROM new.permissions) OR (old.is_active IS DISTINCT FROM new.is_active) OR (old.invited_by IS DISTINCT FROM new.invited_by) OR (old.invited_at IS DISTINCT FROM new.invited_at) OR (old.accepted_invitation_at IS DISTINCT FROM new.accepted_invitation_at) OR (old.created_by IS DISTINCT FROM new.created_by))) EXECUTE FUNCTION private.audit_change('id', '{auth_user_id,role,is_owner,permissions,is_active,invited_by,invited_at,accepted_invitation_at,created_by}', '{email,first_name,last_name,avatar_url,phone}', '{}', '{last_login_at,last_seen_at,created_at,updated_at}');
+
+-- Name: webhook_endpoints audit_changes; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER audit_changes AFTER UPDATE ON public.webhook_endpoints FOR EACH ROW WHEN ((((old.url)::text IS DISTINCT FROM (new.url)::text) OR (old.events IS DISTINCT FROM new.events) OR (old.secret_encrypted IS DISTINCT FROM new.secret_encrypted) OR (old.is_active IS DISTINCT FROM new.is_active) OR (old.created_by IS DISTINCT FROM new.created_by))) EXECUTE FUNCTION private.audit_change('id', '{events,is_active,created_by}', '{url}', '{secret_encrypted}', '{created_at,updated_at}');
+
+-- Name: api_keys audit_rows; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER audit_rows AFTER INSERT OR DELETE ON public.api_keys FOR EACH ROW EXECUTE FUNCTION private.audit_change('id', '{name,prefix,role,created_by,expires_at,revoked_at}', '{}', '{key_digest}', '{last_used_at,created_at}');
+
+-- Name: canned_responses audit_rows; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER audit_rows AFTER INSERT OR DELETE ON public.canned_responses FOR EACH ROW EXECUTE FUNCTION private.audit_change('owner_id', '{owner_id,shortcut,content}', '{}', '{}', '{created_at,updated_at}');
+
+-- Name: channel_accounts audit_rows; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER audit_rows AFTER INSERT OR DELETE ON public.channel_accounts FOR EACH ROW EXECUTE FUNCTION private.audit_change('id', '{chatbot_id,channel,routing_id,display_name,status,status_detail}', '{}', '{secret_digest,secrets_encrypted}', '{created_at,updated_at}');
+
+-- Name: chatbot_operators audit_rows; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER audit_rows AFTER INSERT OR DELETE ON public.chatbot_operators FOR EACH ROW EXECUTE FUNCTION private.audit_change('operator_id', '{chatbot_id,operator_id,assigned_by,is_active}', '{}', '{}', '{assigned_at}');
+
+-- Name: chatbot_supervisors audit_rows; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER audit_rows AFTER INSERT OR DELETE ON public.chatbot_supervisors FOR EACH ROW EXECUTE FUNCTION private.audit_change('supervisor_id', '{chatbot_id,supervisor_id,assigned_by}', '{}', '{}', '{assigned_at}');
+
+-- Name: chatbots audit_rows; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER audit_rows AFTER INSERT OR DELETE ON public.chatbots FOR EACH ROW EXECUTE FUNCTION private.audit_change('id', '{name,description,avatar_url,system_prompt,personality_traits,response_delay_ms,max_context_messages,fallback_message,is_active,working_hours,timezone,hitl_enabled,hitl_triggers,hitl_trigger_keywords,auto_escalate_after_minutes,retired_at,created_by,template_id}', '{}', '{channel_configs}', '{channels,is_training,training_progress,total_conversations,total_messages,avg_response_time_ms,response_time_total_ms,response_time_count,satisfaction_score,created_at,updated_at}');
+
+-- Name: companies audit_rows; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER audit_rows AFTER INSERT OR DELETE ON public.companies FOR EACH ROW EXECUTE FUNCTION private.audit_change('id', '{name,slug,industry,website,logo_url,timezone,subscription_plan,subscription_status,subscription_started_at,subscription_ends_at,monthly_message_limit,monthly_reset_date,monthly_anchor_day,max_chatbots,max_users,max_integrations,max_document_characters,max_storage_mb,max_hitl_concurrent,plan_changed_at,plan_change_scheduled_at,next_plan,created_by}', '{email,phone}', '{}', '{monthly_message_count,current_user_count,current_chatbot_count,current_integration_count,current_document_characters,current_storage_bytes,current_hitl_count,created_at,updated_at}');
+
+-- Name: company_keys audit_rows; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER audit_rows AFTER INSERT OR DELETE ON public.company_keys FOR EACH ROW EXECUTE FUNCTION private.audit_change('company_id', '{}', '{}', '{wrapped_key}', '{created_at}');
+
+-- Name: documents audit_rows; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER audit_rows AFTER INSERT OR DELETE ON public.documents FOR EACH ROW EXECUTE FUNCTION private.audit_change('id', '{chatbot_id,filename,original_filename,file_type,file_size_bytes,file_url,title,description,tags,category,language,retired_at,uploaded_by}', '{}', '{content_digest}', '{extracted_text,character_count,chunk_count,unread_pages,processing_status,processing_progress,processing_error,query_count,last_used_at,created_at,updated_at}');
+
+-- Name: hitl_sessions audit_rows; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER audit_rows AFTER INSERT OR DELETE ON public.hitl_sessions FOR EACH ROW EXECUTE FUNCTION private.audit_change('conversation_id', '{conversation_id,chatbot_id,status,reason,operator_id,opened_at,taken_at,ended_at,ended_by}', '{reason_detail,resolution_notes}', '{}', '{first_response_at}');
+
+-- Name: hitl_transfers audit_rows; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER audit_rows AFTER INSERT OR DELETE ON public.hitl_transfers FOR EACH ROW EXECUTE FUNCTION private.audit_change('conversation_id', '{session_id,conversation_id,chatbot_id,from_user_id,to_user_id,kind,status,expires_at,decided_at}', '{reason}', '{}', '{created_at}');
+
+-- Name: integrations audit_rows; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER audit_rows AFTER INSERT OR DELETE ON public.integrations FOR EACH ROW EXECUTE FUNCTION private.audit_change('id', '{name,integration_type,description,settings,auth_type,expires_at,is_active,last_sync_at,sync_status,created_by}', '{}', '{config,oauth_token_encrypted,api_key_encrypted}', '{last_error,total_requests,successful_requests,failed_requests,created_at,updated_at}');
+
+-- Name: login_sessions audit_rows; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER audit_rows AFTER INSERT OR DELETE ON public.login_sessions FOR EACH ROW EXECUTE FUNCTION private.audit_change('user_id', '{user_id,expires_at}', '{ip_address,user_agent}', '{token_digest}', '{created_at,last_seen_at}');
+
+-- Name: user_invitations audit_rows; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER audit_rows AFTER INSERT OR DELETE ON public.user_invitations FOR EACH ROW EXECUTE FUNCTION private.audit_change('id', '{role,invited_by,expires_at,status,accepted_at,accepted_by_user_id,sent_at,sent_count}', '{email,first_name,last_name}', '{token_digest}', '{reminder_sent_at,reminder_count,created_at,updated_at}');
+
+-- Name: users audit_rows; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER audit_rows AFTER INSERT OR DELETE ON public.users FOR EACH ROW EXECUTE FUNCTION private.audit_change('id', '{auth_user_id,role,is_owner,permissions,is_active,invited_by,invited_at,accepted_invitation_at,created_by}', '{email,first_name,last_name,avatar_url,phone}', '{}', '{last_login_at,last_seen_at,created_at,updated_at}');
+
+-- Name: webhook_endpoints audit_rows; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER audit_rows AFTER INSERT OR DELETE ON public.webhook_endpoints FOR EACH ROW EXECUTE FUNCTION private.audit_change('id', '{events,is_active,created_by}', '{url}', '{secret_encrypted}', '{created_at,updated_at}');
+
+-- Name: audit_logs await_seal; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER await_seal AFTER INSERT ON public.audit_logs FOR EACH ROW EXECUTE FUNCTION private.await_seal();
+
 -- Name: chatbot_operators check_operator_role; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
 CREATE TRIGGER check_operator_role BEFORE INSERT OR UPDATE ON public.chatbot_operators FOR EACH ROW EXECUTE FUNCTION private.check_operator_role();
@@ -4255,13 +9377,117 @@ CREATE TRIGGER count_integration_request AFTER INSERT ON public.integration_logs
 
 CREATE TRIGGER count_template_use AFTER INSERT ON public.chatbots FOR EACH ROW WHEN ((new.template_id IS NOT NULL)) EXECUTE FUNCTION private.count_template_use();
 
+-- Name: messages count_usage; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER count_usage BEFORE INSERT ON public.messages FOR EACH ROW WHEN (((new.sender_type = 'bot'::public.sender_type_enum) AND (new.seq IS NULL))) EXECUTE FUNCTION private.track_message_usage();
+
 -- Name: channel_accounts derive_chatbot_channels; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
 CREATE TRIGGER derive_chatbot_channels AFTER INSERT OR DELETE OR UPDATE ON public.channel_accounts FOR EACH ROW EXECUTE FUNCTION private.derive_chatbot_channels();
 
+-- Name: conversations finish_conversation; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER finish_conversation BEFORE UPDATE OF status ON public.conversations FOR EACH ROW WHEN ((old.status <> new.status)) EXECUTE FUNCTION private.finish_conversation();
+
 -- Name: hitl_sessions follow_hitl_session; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
-CREATE TRIGGER follow_hitl_session AFTER INSERT OR UPDATE OF status, operator_id ON public.hitl_sessions FOR EACH ROW EXECUTE FUNCTION private.follow_hitl_session();
+CREATE TRIGGER follow_hitl_session AFTER INSERT ON public.hitl_sessions FOR EACH ROW WHEN ((new.ended_at IS NULL)) EXECUTE FUNCTION private.follow_hitl_session();
+
+-- Name: hitl_sessions follow_hitl_session_change; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER follow_hitl_session_change AFTER UPDATE OF status, operator_id ON public.hitl_sessions FOR EACH ROW EXECUTE FUNCTION private.follow_hitl_session();
+
+-- Name: users keep_an_owner; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE CONSTRAINT TRIGGER keep_an_owner AFTER DELETE OR UPDATE OF role, is_owner, is_active ON public.users DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (old.is_owner) EXECUTE FUNCTION private.keep_an_owner();
+
+-- Name: chatbots keep_chatbot_count; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER keep_chatbot_count AFTER INSERT OR DELETE OR UPDATE OF retired_at ON public.chatbots FOR EACH ROW EXECUTE FUNCTION private.count_chatbot();
+
+-- Name: conversations keep_contact; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER keep_contact AFTER INSERT ON public.conversations FOR EACH ROW EXECUTE FUNCTION private.keep_contact();
+
+-- Name: conversations keep_contact_at_end; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER keep_contact_at_end AFTER UPDATE OF status ON public.conversations FOR EACH ROW WHEN (((old.status = 'active'::public.conversation_status_enum) AND (new.status <> 'active'::public.conversation_status_enum))) EXECUTE FUNCTION private.keep_contact();
+
+-- Name: documents keep_document_use; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER keep_document_use AFTER INSERT OR DELETE OR UPDATE OF retired_at, character_count, file_size_bytes ON public.documents FOR EACH ROW EXECUTE FUNCTION private.count_document();
+
+-- Name: hitl_sessions keep_hitl_count; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER keep_hitl_count AFTER INSERT OR DELETE OR UPDATE OF status ON public.hitl_sessions FOR EACH ROW EXECUTE FUNCTION private.count_takeover();
+
+-- Name: integrations keep_integration_count; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER keep_integration_count AFTER INSERT OR DELETE OR UPDATE OF is_active ON public.integrations FOR EACH ROW EXECUTE FUNCTION private.count_integration();
+
+-- Name: user_invitations keep_user_count; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER keep_user_count AFTER INSERT OR DELETE OR UPDATE OF status ON public.user_invitations FOR EACH ROW EXECUTE FUNCTION private.count_invitation();
+
+-- Name: users keep_user_count; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER keep_user_count AFTER INSERT OR DELETE OR UPDATE OF is_active ON public.users FOR EACH ROW EXECUTE FUNCTION private.count_user();
+
+-- Name: companies mark_all_days; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER mark_all_days AFTER UPDATE OF timezone ON public.companies FOR EACH ROW WHEN (((old.timezone)::text <> (new.timezone)::text)) EXECUTE FUNCTION private.mark_all_days();
+
+-- Name: conversations mark_deleted_conversations; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER mark_deleted_conversations AFTER DELETE ON public.conversations REFERENCING OLD TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION private.mark_changed_conversations();
+
+-- Name: hitl_sessions mark_deleted_hitl_sessions; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER mark_deleted_hitl_sessions AFTER DELETE ON public.hitl_sessions REFERENCING OLD TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION private.mark_changed_hitl_sessions();
+
+-- Name: knowledge_queries mark_deleted_queries; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER mark_deleted_queries AFTER DELETE ON public.knowledge_queries REFERENCING OLD TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION private.mark_changed_moments();
+
+-- Name: message_reactions mark_deleted_reactions; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER mark_deleted_reactions AFTER DELETE ON public.message_reactions REFERENCING OLD TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION private.mark_changed_moments();
+
+-- Name: message_changes mark_drained_messages; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER mark_drained_messages AFTER DELETE ON public.message_changes REFERENCING OLD TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION private.mark_changed_messages();
+
+-- Name: conversations mark_edited_conversations; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER mark_edited_conversations AFTER UPDATE OF status, started_at, ended_at, session_duration_minutes, satisfaction_rating ON public.conversations FOR EACH ROW WHEN ((((((old.status IS DISTINCT FROM new.status) OR (old.started_at IS DISTINCT FROM new.started_at)) OR (old.ended_at IS DISTINCT FROM new.ended_at)) OR (old.session_duration_minutes IS DISTINCT FROM new.session_duration_minutes)) OR (old.satisfaction_rating IS DISTINCT FROM new.satisfaction_rating))) EXECUTE FUNCTION private.mark_conversation_edit();
+
+-- Name: hitl_sessions mark_edited_hitl_sessions; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER mark_edited_hitl_sessions AFTER UPDATE OF status, opened_at, ended_at ON public.hitl_sessions FOR EACH ROW WHEN ((((old.status IS DISTINCT FROM new.status) OR (old.opened_at IS DISTINCT FROM new.opened_at)) OR (old.ended_at IS DISTINCT FROM new.ended_at))) EXECUTE FUNCTION private.mark_hitl_session_edit();
+
+-- Name: knowledge_queries mark_edited_queries; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER mark_edited_queries AFTER UPDATE OF results_count, created_at, conversation_id ON public.knowledge_queries FOR EACH ROW EXECUTE FUNCTION private.mark_moment_edit();
+
+-- Name: message_reactions mark_edited_reactions; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER mark_edited_reactions AFTER UPDATE OF reaction_type, created_at ON public.message_reactions FOR EACH ROW EXECUTE FUNCTION private.mark_moment_edit();
+
+-- Name: conversations mark_new_conversations; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER mark_new_conversations AFTER INSERT ON public.conversations REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION private.mark_changed_conversations();
+
+-- Name: hitl_sessions mark_new_hitl_sessions; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER mark_new_hitl_sessions AFTER INSERT ON public.hitl_sessions REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION private.mark_changed_hitl_sessions();
+
+-- Name: knowledge_queries mark_new_queries; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER mark_new_queries AFTER INSERT ON public.knowledge_queries REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION private.mark_changed_moments();
+
+-- Name: message_reactions mark_new_reactions; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER mark_new_reactions AFTER INSERT ON public.message_reactions REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION private.mark_changed_moments();
 
 -- Name: messages note_deleted_messages; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
@@ -4275,21 +9501,49 @@ CREATE TRIGGER note_edited_messages AFTER UPDATE OF content, sender_type, create
 
 CREATE TRIGGER note_inserted_messages AFTER INSERT ON public.messages REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION private.note_message_changes();
 
+-- Name: messages note_knowledge_use; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER note_knowledge_use BEFORE INSERT ON public.messages FOR EACH ROW WHEN (((new.seq IS NULL) AND (new.sender_type = 'bot'::public.sender_type_enum) AND (new.knowledge_sources <> '[]'::jsonb))) EXECUTE FUNCTION private.note_knowledge_use();
+
 -- Name: messages number_message; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
 CREATE TRIGGER number_message BEFORE INSERT ON public.messages FOR EACH ROW WHEN ((new.seq IS NULL)) EXECUTE FUNCTION private.number_message();
 
+-- Name: knowledge_queries place_knowledge_query; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER place_knowledge_query BEFORE INSERT ON public.knowledge_queries FOR EACH ROW WHEN ((new.message_id IS NOT NULL)) EXECUTE FUNCTION private.place_knowledge_query();
+
 -- Name: notes place_note; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
-CREATE TRIGGER place_note BEFORE INSERT ON public.notes FOR EACH ROW EXECUTE FUNCTION private.place_note();
+CREATE TRIGGER place_note BEFORE INSERT ON public.notes FOR EACH ROW WHEN ((new.author_id IS NULL)) EXECUTE FUNCTION private.place_note();
 
 -- Name: message_reactions place_reaction; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
-CREATE TRIGGER place_reaction BEFORE INSERT ON public.message_reactions FOR EACH ROW EXECUTE FUNCTION private.place_reaction();
+CREATE TRIGGER place_reaction BEFORE INSERT ON public.message_reactions FOR EACH ROW WHEN ((new.conversation_id IS NULL)) EXECUTE FUNCTION private.place_reaction();
+
+-- Name: companies recall_allowance; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER recall_allowance AFTER UPDATE OF monthly_message_limit, monthly_message_count ON public.companies FOR EACH ROW WHEN (((old.monthly_message_limit <> new.monthly_message_limit) OR (old.monthly_message_count <> new.monthly_message_count))) EXECUTE FUNCTION private.recall_allowance();
+
+-- Name: messages recount_conversation; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER recount_conversation AFTER UPDATE OF conversation_id, sender_type, created_at, processing_time_ms ON public.messages FOR EACH ROW WHEN (((((old.conversation_id IS DISTINCT FROM new.conversation_id) OR (old.sender_type IS DISTINCT FROM new.sender_type)) OR (old.created_at IS DISTINCT FROM new.created_at)) OR (old.processing_time_ms IS DISTINCT FROM new.processing_time_ms))) EXECUTE FUNCTION private.update_conversation_message_count();
+
+-- Name: audit_logs refuse_change; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER refuse_change BEFORE DELETE OR UPDATE OR TRUNCATE ON public.audit_logs FOR EACH STATEMENT EXECUTE FUNCTION private.refuse_change();
+
+-- Name: audit_seals refuse_change; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER refuse_change BEFORE DELETE OR UPDATE OR TRUNCATE ON public.audit_seals FOR EACH STATEMENT EXECUTE FUNCTION private.refuse_change();
 
 -- Name: messages send_message; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
 CREATE TRIGGER send_message AFTER INSERT ON public.messages FOR EACH ROW WHEN ((new.sender_type <> 'end_user'::public.sender_type_enum)) EXECUTE FUNCTION private.send_message();
+
+-- Name: companies set_monthly_anchor; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER set_monthly_anchor BEFORE INSERT ON public.companies FOR EACH ROW WHEN ((new.monthly_anchor_day IS NULL)) EXECUTE FUNCTION private.set_monthly_anchor();
 
 -- Name: canned_responses set_updated_at; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
@@ -4305,7 +9559,7 @@ CREATE TRIGGER set_updated_at BEFORE UPDATE ON public.chatbot_templates FOR EACH
 
 -- Name: chatbots set_updated_at; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
-CREATE TRIGGER set_updated_at BEFORE UPDATE ON public.chatbots FOR EACH ROW EXECUTE FUNCTION private.update_updated_at_column();
+CREATE TRIGGER set_updated_at BEFORE UPDATE ON public.chatbots FOR EACH ROW WHEN ((NOT ((((old.total_conversations IS DISTINCT FROM new.total_conversations) OR (old.total_messages IS DISTINCT FROM new.total_messages)) OR (old.avg_response_time_ms IS DISTINCT FROM new.avg_response_time_ms)) OR (old.satisfaction_score IS DISTINCT FROM new.satisfaction_score)))) EXECUTE FUNCTION private.update_updated_at_column();
 
 -- Name: companies set_updated_at; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
@@ -4317,7 +9571,7 @@ CREATE TRIGGER set_updated_at BEFORE UPDATE ON public.conversations FOR EACH ROW
 
 -- Name: documents set_updated_at; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
-CREATE TRIGGER set_updated_at BEFORE UPDATE ON public.documents FOR EACH ROW EXECUTE FUNCTION private.update_updated_at_column();
+CREATE TRIGGER set_updated_at BEFORE UPDATE ON public.documents FOR EACH ROW WHEN ((NOT ((old.query_count IS DISTINCT FROM new.query_count) OR (old.last_used_at IS DISTINCT FROM new.last_used_at)))) EXECUTE FUNCTION private.update_updated_at_column();
 
 -- Name: integrations set_updated_at; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
@@ -4339,6 +9593,10 @@ CREATE TRIGGER set_updated_at BEFORE UPDATE ON public.users FOR EACH ROW EXECUTE
 
 CREATE TRIGGER set_updated_at BEFORE UPDATE ON public.webhook_endpoints FOR EACH ROW EXECUTE FUNCTION private.update_updated_at_column();
 
+-- Name: messages update_conversation_message_count; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER update_conversation_message_count AFTER DELETE ON public.messages REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION private.update_conversation_message_count();
+
 -- Name: procrastinate_events procrastinate_events_job_id_fkey; Type: FK CONSTRAINT; Schema: jobs; Owner: neurant_owner
 
 ALTER TABLE ONLY jobs.procrastinate_events
@@ -4354,6 +9612,16 @@ ALTER TABLE ONLY jobs.procrastinate_jobs
 ALTER TABLE ONLY jobs.procrastinate_periodic_defers
     ADD CONSTRAINT procrastinate_periodic_defers_job_id_fkey FOREIGN KEY (job_id) REFERENCES jobs.procrastinate_jobs(id);
 
+-- Name: analytics_daily analytics_daily_company_id_chatbot_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.analytics_daily
+    ADD CONSTRAINT analytics_daily_company_id_chatbot_id_fkey FOREIGN KEY (company_id, chatbot_id) REFERENCES public.chatbots(company_id, id);
+
+-- Name: analytics_daily analytics_daily_company_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.analytics_daily
+    ADD CONSTRAINT analytics_daily_company_id_fkey FOREIGN KEY (company_id) REFERENCES public.companies(id);
+
 -- Name: api_keys api_keys_company_id_created_by_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
 
 ALTER TABLE ONLY public.api_keys
@@ -4363,6 +9631,11 @@ ALTER TABLE ONLY public.api_keys
 
 ALTER TABLE ONLY public.api_keys
     ADD CONSTRAINT api_keys_company_id_fkey FOREIGN KEY (company_id) REFERENCES public.companies(id);
+
+-- Name: archive_batches archive_batches_company_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.archive_batches
+    ADD CONSTRAINT archive_batches_company_id_fkey FOREIGN KEY (company_id) REFERENCES public.companies(id);
 
 -- Name: canned_responses canned_responses_company_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
 
@@ -4434,6 +9707,36 @@ ALTER TABLE ONLY public.companies
 ALTER TABLE ONLY public.company_keys
     ADD CONSTRAINT company_keys_company_id_fkey FOREIGN KEY (company_id) REFERENCES public.companies(id);
 
+-- Name: contacts contacts_company_id_channel_account_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.contacts
+    ADD CONSTRAINT contacts_company_id_channel_account_id_fkey FOREIGN KEY (company_id, channel_account_id) REFERENCES public.channel_accounts(company_id, id);
+
+-- Name: contacts contacts_company_id_chatbot_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.contacts
+    ADD CONSTRAINT contacts_company_id_chatbot_id_fkey FOREIGN KEY (company_id, chatbot_id) REFERENCES public.chatbots(company_id, id);
+
+-- Name: conversation_search conversation_search_company_id_conversation_id_chatbot_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.conversation_search
+    ADD CONSTRAINT conversation_search_company_id_conversation_id_chatbot_id_fkey FOREIGN KEY (company_id, conversation_id, chatbot_id) REFERENCES public.conversations(company_id, id, chatbot_id) ON DELETE CASCADE;
+
+-- Name: conversations_archived conversations_archived_company_id_assigned_operator_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.conversations_archived
+    ADD CONSTRAINT conversations_archived_company_id_assigned_operator_id_fkey FOREIGN KEY (company_id, assigned_operator_id) REFERENCES public.users(company_id, id);
+
+-- Name: conversations_archived conversations_archived_company_id_channel_account_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.conversations_archived
+    ADD CONSTRAINT conversations_archived_company_id_channel_account_id_fkey FOREIGN KEY (company_id, channel_account_id) REFERENCES public.channel_accounts(company_id, id);
+
+-- Name: conversations_archived conversations_archived_company_id_chatbot_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.conversations_archived
+    ADD CONSTRAINT conversations_archived_company_id_chatbot_id_fkey FOREIGN KEY (company_id, chatbot_id) REFERENCES public.chatbots(company_id, id);
+
 -- Name: conversations conversations_company_id_assigned_operator_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
 
 ALTER TABLE ONLY public.conversations
@@ -4474,6 +9777,21 @@ ALTER TABLE ONLY public.documents
 ALTER TABLE ONLY public.documents
     ADD CONSTRAINT documents_company_id_uploaded_by_fkey FOREIGN KEY (company_id, uploaded_by) REFERENCES public.users(company_id, id);
 
+-- Name: hitl_sessions_archived hitl_sessions_archived_company_id_conversation_id_chatbot__fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.hitl_sessions_archived
+    ADD CONSTRAINT hitl_sessions_archived_company_id_conversation_id_chatbot__fkey FOREIGN KEY (company_id, conversation_id, chatbot_id) REFERENCES public.conversations_archived(company_id, id, chatbot_id);
+
+-- Name: hitl_sessions_archived hitl_sessions_archived_company_id_ended_by_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.hitl_sessions_archived
+    ADD CONSTRAINT hitl_sessions_archived_company_id_ended_by_fkey FOREIGN KEY (company_id, ended_by) REFERENCES public.users(company_id, id);
+
+-- Name: hitl_sessions_archived hitl_sessions_archived_company_id_operator_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.hitl_sessions_archived
+    ADD CONSTRAINT hitl_sessions_archived_company_id_operator_id_fkey FOREIGN KEY (company_id, operator_id) REFERENCES public.users(company_id, id);
+
 -- Name: hitl_sessions hitl_sessions_company_id_conversation_id_chatbot_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
 
 ALTER TABLE ONLY public.hitl_sessions
@@ -4488,6 +9806,26 @@ ALTER TABLE ONLY public.hitl_sessions
 
 ALTER TABLE ONLY public.hitl_sessions
     ADD CONSTRAINT hitl_sessions_company_id_operator_id_fkey FOREIGN KEY (company_id, operator_id) REFERENCES public.users(company_id, id);
+
+-- Name: hitl_transfers_archived hitl_transfers_archived_company_id_conversation_id_chatbot_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.hitl_transfers_archived
+    ADD CONSTRAINT hitl_transfers_archived_company_id_conversation_id_chatbot_fkey FOREIGN KEY (company_id, conversation_id, chatbot_id) REFERENCES public.conversations_archived(company_id, id, chatbot_id);
+
+-- Name: hitl_transfers_archived hitl_transfers_archived_company_id_from_user_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.hitl_transfers_archived
+    ADD CONSTRAINT hitl_transfers_archived_company_id_from_user_id_fkey FOREIGN KEY (company_id, from_user_id) REFERENCES public.users(company_id, id);
+
+-- Name: hitl_transfers_archived hitl_transfers_archived_company_id_session_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.hitl_transfers_archived
+    ADD CONSTRAINT hitl_transfers_archived_company_id_session_id_fkey FOREIGN KEY (company_id, session_id) REFERENCES public.hitl_sessions_archived(company_id, id);
+
+-- Name: hitl_transfers_archived hitl_transfers_archived_company_id_to_user_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.hitl_transfers_archived
+    ADD CONSTRAINT hitl_transfers_archived_company_id_to_user_id_fkey FOREIGN KEY (company_id, to_user_id) REFERENCES public.users(company_id, id);
 
 -- Name: hitl_transfers hitl_transfers_company_id_conversation_id_chatbot_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
 
@@ -4534,6 +9872,16 @@ ALTER TABLE ONLY public.integrations
 ALTER TABLE ONLY public.integrations
     ADD CONSTRAINT integrations_company_id_fkey FOREIGN KEY (company_id) REFERENCES public.companies(id);
 
+-- Name: knowledge_queries_archived knowledge_queries_archived_company_id_conversation_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.knowledge_queries_archived
+    ADD CONSTRAINT knowledge_queries_archived_company_id_conversation_id_fkey FOREIGN KEY (company_id, conversation_id) REFERENCES public.conversations_archived(company_id, id);
+
+-- Name: knowledge_queries_archived knowledge_queries_archived_company_id_message_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.knowledge_queries_archived
+    ADD CONSTRAINT knowledge_queries_archived_company_id_message_id_fkey FOREIGN KEY (company_id, message_id) REFERENCES public.messages_archived(company_id, id);
+
 -- Name: knowledge_queries knowledge_queries_company_id_conversation_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
 
 ALTER TABLE ONLY public.knowledge_queries
@@ -4548,6 +9896,21 @@ ALTER TABLE ONLY public.knowledge_queries
 
 ALTER TABLE ONLY public.login_sessions
     ADD CONSTRAINT login_sessions_company_id_user_id_fkey FOREIGN KEY (company_id, user_id) REFERENCES public.users(company_id, id);
+
+-- Name: message_reactions_archived message_reactions_archived_company_id_conversation_id_chat_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.message_reactions_archived
+    ADD CONSTRAINT message_reactions_archived_company_id_conversation_id_chat_fkey FOREIGN KEY (company_id, conversation_id, chatbot_id) REFERENCES public.conversations_archived(company_id, id, chatbot_id);
+
+-- Name: message_reactions_archived message_reactions_archived_company_id_message_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.message_reactions_archived
+    ADD CONSTRAINT message_reactions_archived_company_id_message_id_fkey FOREIGN KEY (company_id, message_id) REFERENCES public.messages_archived(company_id, id);
+
+-- Name: message_reactions_archived message_reactions_archived_company_id_reacted_by_user_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.message_reactions_archived
+    ADD CONSTRAINT message_reactions_archived_company_id_reacted_by_user_id_fkey FOREIGN KEY (company_id, reacted_by_user_id) REFERENCES public.users(company_id, id);
 
 -- Name: message_reactions message_reactions_company_id_conversation_id_chatbot_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
 
@@ -4564,6 +9927,21 @@ ALTER TABLE ONLY public.message_reactions
 ALTER TABLE ONLY public.message_reactions
     ADD CONSTRAINT message_reactions_company_id_reacted_by_user_id_fkey FOREIGN KEY (company_id, reacted_by_user_id) REFERENCES public.users(company_id, id);
 
+-- Name: message_search message_search_company_id_message_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.message_search
+    ADD CONSTRAINT message_search_company_id_message_id_fkey FOREIGN KEY (company_id, message_id) REFERENCES public.messages(company_id, id) ON DELETE CASCADE;
+
+-- Name: messages_archived messages_archived_company_id_conversation_id_chatbot_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.messages_archived
+    ADD CONSTRAINT messages_archived_company_id_conversation_id_chatbot_id_fkey FOREIGN KEY (company_id, conversation_id, chatbot_id) REFERENCES public.conversations_archived(company_id, id, chatbot_id);
+
+-- Name: messages_archived messages_archived_company_id_sender_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.messages_archived
+    ADD CONSTRAINT messages_archived_company_id_sender_id_fkey FOREIGN KEY (company_id, sender_id) REFERENCES public.users(company_id, id);
+
 -- Name: messages messages_company_id_conversation_id_chatbot_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
 
 ALTER TABLE ONLY public.messages
@@ -4573,6 +9951,16 @@ ALTER TABLE ONLY public.messages
 
 ALTER TABLE ONLY public.messages
     ADD CONSTRAINT messages_company_id_sender_id_fkey FOREIGN KEY (company_id, sender_id) REFERENCES public.users(company_id, id);
+
+-- Name: notes_archived notes_archived_company_id_author_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.notes_archived
+    ADD CONSTRAINT notes_archived_company_id_author_id_fkey FOREIGN KEY (company_id, author_id) REFERENCES public.users(company_id, id);
+
+-- Name: notes_archived notes_archived_company_id_conversation_id_chatbot_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.notes_archived
+    ADD CONSTRAINT notes_archived_company_id_conversation_id_chatbot_id_fkey FOREIGN KEY (company_id, conversation_id, chatbot_id) REFERENCES public.conversations_archived(company_id, id, chatbot_id);
 
 -- Name: notes notes_company_id_author_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
 
@@ -4589,6 +9977,21 @@ ALTER TABLE ONLY public.notes
 ALTER TABLE ONLY public.notifications
     ADD CONSTRAINT notifications_company_id_user_id_fkey FOREIGN KEY (company_id, user_id) REFERENCES public.users(company_id, id);
 
+-- Name: outbox_archived outbox_archived_company_id_channel_account_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.outbox_archived
+    ADD CONSTRAINT outbox_archived_company_id_channel_account_id_fkey FOREIGN KEY (company_id, channel_account_id) REFERENCES public.channel_accounts(company_id, id);
+
+-- Name: outbox_archived outbox_archived_company_id_conversation_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.outbox_archived
+    ADD CONSTRAINT outbox_archived_company_id_conversation_id_fkey FOREIGN KEY (company_id, conversation_id) REFERENCES public.conversations_archived(company_id, id);
+
+-- Name: outbox_archived outbox_archived_company_id_message_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.outbox_archived
+    ADD CONSTRAINT outbox_archived_company_id_message_id_fkey FOREIGN KEY (company_id, message_id) REFERENCES public.messages_archived(company_id, id);
+
 -- Name: outbox outbox_company_id_channel_account_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
 
 ALTER TABLE ONLY public.outbox
@@ -4604,6 +10007,11 @@ ALTER TABLE ONLY public.outbox
 ALTER TABLE ONLY public.outbox
     ADD CONSTRAINT outbox_company_id_message_id_fkey FOREIGN KEY (company_id, message_id) REFERENCES public.messages(company_id, id);
 
+-- Name: plan_alerts plan_alerts_company_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.plan_alerts
+    ADD CONSTRAINT plan_alerts_company_id_fkey FOREIGN KEY (company_id) REFERENCES public.companies(id);
+
 -- Name: reply_requests reply_requests_company_id_conversation_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
 
 ALTER TABLE ONLY public.reply_requests
@@ -4618,6 +10026,11 @@ ALTER TABLE ONLY public.system_metrics
 
 ALTER TABLE ONLY public.system_metrics
     ADD CONSTRAINT system_metrics_company_id_fkey FOREIGN KEY (company_id) REFERENCES public.companies(id);
+
+-- Name: usage_slots usage_slots_company_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.usage_slots
+    ADD CONSTRAINT usage_slots_company_id_fkey FOREIGN KEY (company_id) REFERENCES public.companies(id);
 
 -- Name: user_invitations user_invitations_company_id_accepted_by_user_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
 
@@ -4674,9 +10087,41 @@ ALTER TABLE ONLY public.webhook_endpoints
 ALTER TABLE ONLY public.webhook_endpoints
     ADD CONSTRAINT webhook_endpoints_company_id_fkey FOREIGN KEY (company_id) REFERENCES public.companies(id);
 
+-- Name: analytics_daily; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
+
+ALTER TABLE public.analytics_daily ENABLE ROW LEVEL SECURITY;
+
+-- Name: analytics_dirty; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
+
+ALTER TABLE public.analytics_dirty ENABLE ROW LEVEL SECURITY;
+
 -- Name: api_keys; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
 
 ALTER TABLE public.api_keys ENABLE ROW LEVEL SECURITY;
+
+-- Name: archive_batches; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
+
+ALTER TABLE public.archive_batches ENABLE ROW LEVEL SECURITY;
+
+-- Name: audit_chains; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
+
+ALTER TABLE public.audit_chains ENABLE ROW LEVEL SECURITY;
+
+-- Name: audit_logs; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
+
+ALTER TABLE public.audit_logs ENABLE ROW LEVEL SECURITY;
+
+-- Name: audit_salts; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
+
+ALTER TABLE public.audit_salts ENABLE ROW LEVEL SECURITY;
+
+-- Name: audit_seals; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
+
+ALTER TABLE public.audit_seals ENABLE ROW LEVEL SECURITY;
+
+-- Name: audit_unsealed; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
+
+ALTER TABLE public.audit_unsealed ENABLE ROW LEVEL SECURITY;
 
 -- Name: canned_responses; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
 
@@ -4710,9 +10155,21 @@ ALTER TABLE public.companies ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.company_keys ENABLE ROW LEVEL SECURITY;
 
+-- Name: contacts; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
+
+ALTER TABLE public.contacts ENABLE ROW LEVEL SECURITY;
+
+-- Name: conversation_search; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
+
+ALTER TABLE public.conversation_search ENABLE ROW LEVEL SECURITY;
+
 -- Name: conversations; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
 
 ALTER TABLE public.conversations ENABLE ROW LEVEL SECURITY;
+
+-- Name: conversations_archived; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
+
+ALTER TABLE public.conversations_archived ENABLE ROW LEVEL SECURITY;
 
 -- Name: document_chunks; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
 
@@ -4742,9 +10199,17 @@ CREATE POLICY everybody_select ON public.plans FOR SELECT TO neurant_router, neu
 
 ALTER TABLE public.hitl_sessions ENABLE ROW LEVEL SECURITY;
 
+-- Name: hitl_sessions_archived; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
+
+ALTER TABLE public.hitl_sessions_archived ENABLE ROW LEVEL SECURITY;
+
 -- Name: hitl_transfers; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
 
 ALTER TABLE public.hitl_transfers ENABLE ROW LEVEL SECURITY;
+
+-- Name: hitl_transfers_archived; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
+
+ALTER TABLE public.hitl_transfers_archived ENABLE ROW LEVEL SECURITY;
 
 -- Name: inbound_events; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
 
@@ -4762,6 +10227,14 @@ ALTER TABLE public.integrations ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.knowledge_queries ENABLE ROW LEVEL SECURITY;
 
+-- Name: knowledge_queries_archived; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
+
+ALTER TABLE public.knowledge_queries_archived ENABLE ROW LEVEL SECURITY;
+
+-- Name: knowledge_uses; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
+
+ALTER TABLE public.knowledge_uses ENABLE ROW LEVEL SECURITY;
+
 -- Name: login_sessions; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
 
 ALTER TABLE public.login_sessions ENABLE ROW LEVEL SECURITY;
@@ -4774,13 +10247,29 @@ ALTER TABLE public.message_changes ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.message_reactions ENABLE ROW LEVEL SECURITY;
 
+-- Name: message_reactions_archived; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
+
+ALTER TABLE public.message_reactions_archived ENABLE ROW LEVEL SECURITY;
+
+-- Name: message_search; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
+
+ALTER TABLE public.message_search ENABLE ROW LEVEL SECURITY;
+
 -- Name: messages; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
 
 ALTER TABLE public.messages ENABLE ROW LEVEL SECURITY;
 
+-- Name: messages_archived; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
+
+ALTER TABLE public.messages_archived ENABLE ROW LEVEL SECURITY;
+
 -- Name: notes; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
 
 ALTER TABLE public.notes ENABLE ROW LEVEL SECURITY;
+
+-- Name: notes_archived; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
+
+ALTER TABLE public.notes_archived ENABLE ROW LEVEL SECURITY;
 
 -- Name: notifications; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
 
@@ -4790,6 +10279,14 @@ ALTER TABLE public.notifications ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.outbox ENABLE ROW LEVEL SECURITY;
 
+-- Name: outbox_archived; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
+
+ALTER TABLE public.outbox_archived ENABLE ROW LEVEL SECURITY;
+
+-- Name: plan_alerts; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
+
+ALTER TABLE public.plan_alerts ENABLE ROW LEVEL SECURITY;
+
 -- Name: plans; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
 
 ALTER TABLE public.plans ENABLE ROW LEVEL SECURITY;
@@ -4797,6 +10294,66 @@ ALTER TABLE public.plans ENABLE ROW LEVEL SECURITY;
 -- Name: reply_requests; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
 
 ALTER TABLE public.reply_requests ENABLE ROW LEVEL SECURITY;
+
+-- Name: analytics_daily router_delete; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_delete ON public.analytics_daily FOR DELETE TO neurant_router USING (true);
+
+-- Name: analytics_dirty router_delete; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_delete ON public.analytics_dirty FOR DELETE TO neurant_router USING (true);
+
+-- Name: audit_unsealed router_delete; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_delete ON public.audit_unsealed FOR DELETE TO neurant_router USING (true);
+
+-- Name: canned_responses router_delete; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_delete ON public.canned_responses FOR DELETE TO neurant_router USING (true);
+
+-- Name: chatbot_supervisors router_delete; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_delete ON public.chatbot_supervisors FOR DELETE TO neurant_router USING (true);
+
+-- Name: conversations router_delete; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_delete ON public.conversations FOR DELETE TO neurant_router USING (true);
+
+-- Name: conversations_archived router_delete; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_delete ON public.conversations_archived FOR DELETE TO neurant_router USING (true);
+
+-- Name: hitl_sessions router_delete; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_delete ON public.hitl_sessions FOR DELETE TO neurant_router USING (true);
+
+-- Name: hitl_sessions_archived router_delete; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_delete ON public.hitl_sessions_archived FOR DELETE TO neurant_router USING (true);
+
+-- Name: hitl_transfers router_delete; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_delete ON public.hitl_transfers FOR DELETE TO neurant_router USING (true);
+
+-- Name: hitl_transfers_archived router_delete; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_delete ON public.hitl_transfers_archived FOR DELETE TO neurant_router USING (true);
+
+-- Name: inbound_events router_delete; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_delete ON public.inbound_events FOR DELETE TO neurant_router USING (true);
+
+-- Name: knowledge_queries router_delete; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_delete ON public.knowledge_queries FOR DELETE TO neurant_router USING (true);
+
+-- Name: knowledge_queries_archived router_delete; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_delete ON public.knowledge_queries_archived FOR DELETE TO neurant_router USING (true);
+
+-- Name: knowledge_uses router_delete; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_delete ON public.knowledge_uses FOR DELETE TO neurant_router USING (true);
 
 -- Name: login_sessions router_delete; Type: POLICY; Schema: public; Owner: neurant_owner
 
@@ -4806,25 +10363,141 @@ CREATE POLICY router_delete ON public.login_sessions FOR DELETE TO neurant_route
 
 CREATE POLICY router_delete ON public.message_changes FOR DELETE TO neurant_router USING (true);
 
+-- Name: message_reactions router_delete; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_delete ON public.message_reactions FOR DELETE TO neurant_router USING (true);
+
+-- Name: message_reactions_archived router_delete; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_delete ON public.message_reactions_archived FOR DELETE TO neurant_router USING (true);
+
+-- Name: message_search router_delete; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_delete ON public.message_search FOR DELETE TO neurant_router USING (true);
+
+-- Name: messages router_delete; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_delete ON public.messages FOR DELETE TO neurant_router USING (true);
+
+-- Name: messages_archived router_delete; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_delete ON public.messages_archived FOR DELETE TO neurant_router USING (true);
+
+-- Name: notes router_delete; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_delete ON public.notes FOR DELETE TO neurant_router USING (true);
+
+-- Name: notes_archived router_delete; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_delete ON public.notes_archived FOR DELETE TO neurant_router USING (true);
+
+-- Name: notifications router_delete; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_delete ON public.notifications FOR DELETE TO neurant_router USING (true);
+
+-- Name: outbox router_delete; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_delete ON public.outbox FOR DELETE TO neurant_router USING (true);
+
+-- Name: outbox_archived router_delete; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_delete ON public.outbox_archived FOR DELETE TO neurant_router USING (true);
+
 -- Name: reply_requests router_delete; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_delete ON public.reply_requests FOR DELETE TO neurant_router USING (true);
+
+-- Name: system_metrics router_delete; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_delete ON public.system_metrics FOR DELETE TO neurant_router USING (true);
+
+-- Name: visitor_sessions router_delete; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_delete ON public.visitor_sessions FOR DELETE TO neurant_router USING (true);
+
+-- Name: analytics_daily router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_insert ON public.analytics_daily FOR INSERT TO neurant_router WITH CHECK (true);
+
+-- Name: analytics_dirty router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_insert ON public.analytics_dirty FOR INSERT TO neurant_router WITH CHECK (true);
+
+-- Name: archive_batches router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_insert ON public.archive_batches FOR INSERT TO neurant_router WITH CHECK (true);
+
+-- Name: audit_chains router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_insert ON public.audit_chains FOR INSERT TO neurant_router WITH CHECK (true);
+
+-- Name: audit_logs router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_insert ON public.audit_logs FOR INSERT TO neurant_router WITH CHECK (true);
+
+-- Name: audit_salts router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_insert ON public.audit_salts FOR INSERT TO neurant_router WITH CHECK (true);
+
+-- Name: audit_seals router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_insert ON public.audit_seals FOR INSERT TO neurant_router WITH CHECK (true);
+
+-- Name: audit_unsealed router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_insert ON public.audit_unsealed FOR INSERT TO neurant_router WITH CHECK (true);
+
+-- Name: companies router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_insert ON public.companies FOR INSERT TO neurant_router WITH CHECK (true);
+
+-- Name: contacts router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_insert ON public.contacts FOR INSERT TO neurant_router WITH CHECK (true);
+
+-- Name: conversation_search router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_insert ON public.conversation_search FOR INSERT TO neurant_router WITH CHECK (true);
 
 -- Name: conversations router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_insert ON public.conversations FOR INSERT TO neurant_router WITH CHECK (true);
 
+-- Name: conversations_archived router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_insert ON public.conversations_archived FOR INSERT TO neurant_router WITH CHECK (true);
+
 -- Name: hitl_sessions router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_insert ON public.hitl_sessions FOR INSERT TO neurant_router WITH CHECK (true);
+
+-- Name: hitl_sessions_archived router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_insert ON public.hitl_sessions_archived FOR INSERT TO neurant_router WITH CHECK (true);
 
 -- Name: hitl_transfers router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_insert ON public.hitl_transfers FOR INSERT TO neurant_router WITH CHECK (true);
 
+-- Name: hitl_transfers_archived router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_insert ON public.hitl_transfers_archived FOR INSERT TO neurant_router WITH CHECK (true);
+
 -- Name: inbound_events router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_insert ON public.inbound_events FOR INSERT TO neurant_router WITH CHECK (true);
+
+-- Name: knowledge_queries router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_insert ON public.knowledge_queries FOR INSERT TO neurant_router WITH CHECK (true);
+
+-- Name: knowledge_queries_archived router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_insert ON public.knowledge_queries_archived FOR INSERT TO neurant_router WITH CHECK (true);
+
+-- Name: knowledge_uses router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_insert ON public.knowledge_uses FOR INSERT TO neurant_router WITH CHECK (true);
 
 -- Name: login_sessions router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
 
@@ -4834,9 +10507,33 @@ CREATE POLICY router_insert ON public.login_sessions FOR INSERT TO neurant_route
 
 CREATE POLICY router_insert ON public.message_changes FOR INSERT TO neurant_router WITH CHECK (true);
 
+-- Name: message_reactions router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_insert ON public.message_reactions FOR INSERT TO neurant_router WITH CHECK (true);
+
+-- Name: message_reactions_archived router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_insert ON public.message_reactions_archived FOR INSERT TO neurant_router WITH CHECK (true);
+
+-- Name: message_search router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_insert ON public.message_search FOR INSERT TO neurant_router WITH CHECK (true);
+
 -- Name: messages router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_insert ON public.messages FOR INSERT TO neurant_router WITH CHECK (true);
+
+-- Name: messages_archived router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_insert ON public.messages_archived FOR INSERT TO neurant_router WITH CHECK (true);
+
+-- Name: notes router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_insert ON public.notes FOR INSERT TO neurant_router WITH CHECK (true);
+
+-- Name: notes_archived router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_insert ON public.notes_archived FOR INSERT TO neurant_router WITH CHECK (true);
 
 -- Name: notifications router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
 
@@ -4846,6 +10543,14 @@ CREATE POLICY router_insert ON public.notifications FOR INSERT TO neurant_router
 
 CREATE POLICY router_insert ON public.outbox FOR INSERT TO neurant_router WITH CHECK (true);
 
+-- Name: outbox_archived router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_insert ON public.outbox_archived FOR INSERT TO neurant_router WITH CHECK (true);
+
+-- Name: plan_alerts router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_insert ON public.plan_alerts FOR INSERT TO neurant_router WITH CHECK (true);
+
 -- Name: reply_requests router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_insert ON public.reply_requests FOR INSERT TO neurant_router WITH CHECK (true);
@@ -4854,17 +10559,57 @@ CREATE POLICY router_insert ON public.reply_requests FOR INSERT TO neurant_route
 
 CREATE POLICY router_insert ON public.system_metrics FOR INSERT TO neurant_router WITH CHECK (true);
 
+-- Name: usage_slots router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_insert ON public.usage_slots FOR INSERT TO neurant_router WITH CHECK (true);
+
 -- Name: user_invitations router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_insert ON public.user_invitations FOR INSERT TO neurant_router WITH CHECK (true);
+
+-- Name: users router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_insert ON public.users FOR INSERT TO neurant_router WITH CHECK (true);
 
 -- Name: visitor_sessions router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_insert ON public.visitor_sessions FOR INSERT TO neurant_router WITH CHECK (true);
 
+-- Name: analytics_daily router_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_select ON public.analytics_daily FOR SELECT TO neurant_router USING (true);
+
+-- Name: analytics_dirty router_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_select ON public.analytics_dirty FOR SELECT TO neurant_router USING (true);
+
 -- Name: api_keys router_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_select ON public.api_keys FOR SELECT TO neurant_router USING (true);
+
+-- Name: archive_batches router_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_select ON public.archive_batches FOR SELECT TO neurant_router USING (true);
+
+-- Name: audit_chains router_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_select ON public.audit_chains FOR SELECT TO neurant_router USING (true);
+
+-- Name: audit_logs router_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_select ON public.audit_logs FOR SELECT TO neurant_router USING (true);
+
+-- Name: audit_salts router_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_select ON public.audit_salts FOR SELECT TO neurant_router USING (true);
+
+-- Name: audit_unsealed router_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_select ON public.audit_unsealed FOR SELECT TO neurant_router USING (true);
+
+-- Name: canned_responses router_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_select ON public.canned_responses FOR SELECT TO neurant_router USING (true);
 
 -- Name: channel_accounts router_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
@@ -4874,6 +10619,10 @@ CREATE POLICY router_select ON public.channel_accounts FOR SELECT TO neurant_rou
 
 CREATE POLICY router_select ON public.chatbot_operators FOR SELECT TO neurant_router USING (true);
 
+-- Name: chatbot_supervisors router_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_select ON public.chatbot_supervisors FOR SELECT TO neurant_router USING (true);
+
 -- Name: chatbots router_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_select ON public.chatbots FOR SELECT TO neurant_router USING (true);
@@ -4882,9 +10631,21 @@ CREATE POLICY router_select ON public.chatbots FOR SELECT TO neurant_router USIN
 
 CREATE POLICY router_select ON public.companies FOR SELECT TO neurant_router USING (true);
 
+-- Name: contacts router_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_select ON public.contacts FOR SELECT TO neurant_router USING (true);
+
+-- Name: conversation_search router_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_select ON public.conversation_search FOR SELECT TO neurant_router USING (true);
+
 -- Name: conversations router_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_select ON public.conversations FOR SELECT TO neurant_router USING (true);
+
+-- Name: conversations_archived router_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_select ON public.conversations_archived FOR SELECT TO neurant_router USING (true);
 
 -- Name: document_chunks router_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
@@ -4898,17 +10659,41 @@ CREATE POLICY router_select ON public.documents FOR SELECT TO neurant_router USI
 
 CREATE POLICY router_select ON public.hitl_sessions FOR SELECT TO neurant_router USING (true);
 
+-- Name: hitl_sessions_archived router_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_select ON public.hitl_sessions_archived FOR SELECT TO neurant_router USING (true);
+
 -- Name: hitl_transfers router_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_select ON public.hitl_transfers FOR SELECT TO neurant_router USING (true);
+
+-- Name: hitl_transfers_archived router_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_select ON public.hitl_transfers_archived FOR SELECT TO neurant_router USING (true);
 
 -- Name: inbound_events router_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_select ON public.inbound_events FOR SELECT TO neurant_router USING (true);
 
+-- Name: integration_logs router_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_select ON public.integration_logs FOR SELECT TO neurant_router USING (true);
+
 -- Name: integrations router_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_select ON public.integrations FOR SELECT TO neurant_router USING (true);
+
+-- Name: knowledge_queries router_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_select ON public.knowledge_queries FOR SELECT TO neurant_router USING (true);
+
+-- Name: knowledge_queries_archived router_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_select ON public.knowledge_queries_archived FOR SELECT TO neurant_router USING (true);
+
+-- Name: knowledge_uses router_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_select ON public.knowledge_uses FOR SELECT TO neurant_router USING (true);
 
 -- Name: login_sessions router_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
@@ -4918,9 +10703,33 @@ CREATE POLICY router_select ON public.login_sessions FOR SELECT TO neurant_route
 
 CREATE POLICY router_select ON public.message_changes FOR SELECT TO neurant_router USING (true);
 
+-- Name: message_reactions router_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_select ON public.message_reactions FOR SELECT TO neurant_router USING (true);
+
+-- Name: message_reactions_archived router_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_select ON public.message_reactions_archived FOR SELECT TO neurant_router USING (true);
+
+-- Name: message_search router_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_select ON public.message_search FOR SELECT TO neurant_router USING (true);
+
 -- Name: messages router_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_select ON public.messages FOR SELECT TO neurant_router USING (true);
+
+-- Name: messages_archived router_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_select ON public.messages_archived FOR SELECT TO neurant_router USING (true);
+
+-- Name: notes router_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_select ON public.notes FOR SELECT TO neurant_router USING (true);
+
+-- Name: notes_archived router_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_select ON public.notes_archived FOR SELECT TO neurant_router USING (true);
 
 -- Name: notifications router_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
@@ -4930,9 +10739,25 @@ CREATE POLICY router_select ON public.notifications FOR SELECT TO neurant_router
 
 CREATE POLICY router_select ON public.outbox FOR SELECT TO neurant_router USING (true);
 
+-- Name: outbox_archived router_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_select ON public.outbox_archived FOR SELECT TO neurant_router USING (true);
+
+-- Name: plan_alerts router_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_select ON public.plan_alerts FOR SELECT TO neurant_router USING (true);
+
 -- Name: reply_requests router_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_select ON public.reply_requests FOR SELECT TO neurant_router USING (true);
+
+-- Name: system_metrics router_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_select ON public.system_metrics FOR SELECT TO neurant_router USING (true);
+
+-- Name: usage_slots router_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_select ON public.usage_slots FOR SELECT TO neurant_router USING (true);
 
 -- Name: user_invitations router_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
@@ -4950,9 +10775,21 @@ CREATE POLICY router_select ON public.visitor_sessions FOR SELECT TO neurant_rou
 
 CREATE POLICY router_update ON public.api_keys FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
 
+-- Name: audit_chains router_update; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_update ON public.audit_chains FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
+
+-- Name: audit_salts router_update; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_update ON public.audit_salts FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
+
 -- Name: channel_accounts router_update; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_update ON public.channel_accounts FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
+
+-- Name: chatbot_operators router_update; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_update ON public.chatbot_operators FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
 
 -- Name: chatbot_templates router_update; Type: POLICY; Schema: public; Owner: neurant_owner
 
@@ -4962,29 +10799,97 @@ CREATE POLICY router_update ON public.chatbot_templates FOR UPDATE TO neurant_ro
 
 CREATE POLICY router_update ON public.chatbots FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
 
+-- Name: companies router_update; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_update ON public.companies FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
+
+-- Name: contacts router_update; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_update ON public.contacts FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
+
+-- Name: conversation_search router_update; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_update ON public.conversation_search FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
+
 -- Name: conversations router_update; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_update ON public.conversations FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
+
+-- Name: conversations_archived router_update; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_update ON public.conversations_archived FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
+
+-- Name: document_chunks router_update; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_update ON public.document_chunks FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
+
+-- Name: documents router_update; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_update ON public.documents FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
 
 -- Name: hitl_sessions router_update; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_update ON public.hitl_sessions FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
 
+-- Name: hitl_sessions_archived router_update; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_update ON public.hitl_sessions_archived FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
+
 -- Name: hitl_transfers router_update; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_update ON public.hitl_transfers FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
+
+-- Name: hitl_transfers_archived router_update; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_update ON public.hitl_transfers_archived FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
+
+-- Name: integration_logs router_update; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_update ON public.integration_logs FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
 
 -- Name: integrations router_update; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_update ON public.integrations FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
 
+-- Name: knowledge_queries router_update; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_update ON public.knowledge_queries FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
+
+-- Name: knowledge_queries_archived router_update; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_update ON public.knowledge_queries_archived FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
+
 -- Name: login_sessions router_update; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_update ON public.login_sessions FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
 
+-- Name: message_reactions router_update; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_update ON public.message_reactions FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
+
+-- Name: message_reactions_archived router_update; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_update ON public.message_reactions_archived FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
+
+-- Name: message_search router_update; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_update ON public.message_search FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
+
 -- Name: messages router_update; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_update ON public.messages FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
+
+-- Name: messages_archived router_update; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_update ON public.messages_archived FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
+
+-- Name: notes router_update; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_update ON public.notes FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
+
+-- Name: notes_archived router_update; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_update ON public.notes_archived FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
 
 -- Name: outbox router_update; Type: POLICY; Schema: public; Owner: neurant_owner
 
@@ -4993,6 +10898,10 @@ CREATE POLICY router_update ON public.outbox FOR UPDATE TO neurant_router USING 
 -- Name: reply_requests router_update; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_update ON public.reply_requests FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
+
+-- Name: usage_slots router_update; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_update ON public.usage_slots FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
 
 -- Name: user_invitations router_update; Type: POLICY; Schema: public; Owner: neurant_owner
 
@@ -5066,9 +10975,29 @@ CREATE POLICY staff_insert ON public.notes FOR INSERT TO authenticated WITH CHEC
 
 CREATE POLICY staff_insert ON public.webhook_endpoints FOR INSERT TO authenticated WITH CHECK (((company_id = ( SELECT private.company_id() AS company_id)) AND ( SELECT private.manages_company() AS manages_company) AND (created_by = ( SELECT private.user_id() AS user_id))));
 
+-- Name: analytics_daily staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY staff_select ON public.analytics_daily FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND (( SELECT private.sees_all_chatbots() AS sees_all_chatbots) OR (chatbot_id = ANY (( SELECT private.my_chatbot_ids() AS my_chatbot_ids)::uuid[])))));
+
 -- Name: api_keys staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY staff_select ON public.api_keys FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND ( SELECT private.manages_company() AS manages_company)));
+
+-- Name: archive_batches staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY staff_select ON public.archive_batches FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND ( SELECT private.manages_company() AS manages_company)));
+
+-- Name: audit_chains staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY staff_select ON public.audit_chains FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND ( SELECT private.manages_company() AS manages_company)));
+
+-- Name: audit_logs staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY staff_select ON public.audit_logs FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND ( SELECT private.manages_company() AS manages_company)));
+
+-- Name: audit_seals staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY staff_select ON public.audit_seals FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND ( SELECT private.manages_company() AS manages_company)));
 
 -- Name: canned_responses staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
@@ -5098,9 +11027,17 @@ CREATE POLICY staff_select ON public.companies FOR SELECT TO authenticated USING
 
 CREATE POLICY staff_select ON public.company_keys FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND ( SELECT private.manages_company() AS manages_company)));
 
+-- Name: contacts staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY staff_select ON public.contacts FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND (( SELECT private.sees_all_chatbots() AS sees_all_chatbots) OR (chatbot_id = ANY (( SELECT private.my_chatbot_ids() AS my_chatbot_ids)::uuid[])) OR (id = ANY (( SELECT private.my_contact_ids() AS my_contact_ids)::uuid[])))));
+
 -- Name: conversations staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY staff_select ON public.conversations FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND (( SELECT private.sees_all_chatbots() AS sees_all_chatbots) OR (chatbot_id = ANY (( SELECT private.my_chatbot_ids() AS my_chatbot_ids)::uuid[])) OR (assigned_operator_id = ( SELECT private.user_id() AS user_id)))));
+
+-- Name: conversations_archived staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY staff_select ON public.conversations_archived FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND (( SELECT private.sees_all_chatbots() AS sees_all_chatbots) OR (chatbot_id = ANY (( SELECT private.my_chatbot_ids() AS my_chatbot_ids)::uuid[])) OR (assigned_operator_id = ( SELECT private.user_id() AS user_id)))));
 
 -- Name: document_chunks staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
@@ -5114,9 +11051,17 @@ CREATE POLICY staff_select ON public.documents FOR SELECT TO authenticated USING
 
 CREATE POLICY staff_select ON public.hitl_sessions FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND (( SELECT private.sees_all_chatbots() AS sees_all_chatbots) OR (chatbot_id = ANY (( SELECT private.my_chatbot_ids() AS my_chatbot_ids)::uuid[])) OR (conversation_id = ANY (( SELECT private.my_conversation_ids() AS my_conversation_ids)::uuid[])))));
 
+-- Name: hitl_sessions_archived staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY staff_select ON public.hitl_sessions_archived FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND (( SELECT private.sees_all_chatbots() AS sees_all_chatbots) OR (chatbot_id = ANY (( SELECT private.my_chatbot_ids() AS my_chatbot_ids)::uuid[])) OR (conversation_id = ANY (( SELECT private.my_archived_conversation_ids() AS my_archived_conversation_ids)::uuid[])))));
+
 -- Name: hitl_transfers staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY staff_select ON public.hitl_transfers FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND (( SELECT private.sees_all_chatbots() AS sees_all_chatbots) OR (chatbot_id = ANY (( SELECT private.my_chatbot_ids() AS my_chatbot_ids)::uuid[])) OR (to_user_id = ( SELECT private.user_id() AS user_id)))));
+
+-- Name: hitl_transfers_archived staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY staff_select ON public.hitl_transfers_archived FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND (( SELECT private.sees_all_chatbots() AS sees_all_chatbots) OR (chatbot_id = ANY (( SELECT private.my_chatbot_ids() AS my_chatbot_ids)::uuid[])) OR (to_user_id = ( SELECT private.user_id() AS user_id)))));
 
 -- Name: inbound_events staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
@@ -5134,17 +11079,33 @@ CREATE POLICY staff_select ON public.integrations FOR SELECT TO authenticated US
 
 CREATE POLICY staff_select ON public.knowledge_queries FOR SELECT TO authenticated USING ((company_id = ( SELECT private.company_id() AS company_id)));
 
+-- Name: knowledge_queries_archived staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY staff_select ON public.knowledge_queries_archived FOR SELECT TO authenticated USING ((company_id = ( SELECT private.company_id() AS company_id)));
+
 -- Name: message_reactions staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY staff_select ON public.message_reactions FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND (( SELECT private.sees_all_chatbots() AS sees_all_chatbots) OR (chatbot_id = ANY (( SELECT private.my_chatbot_ids() AS my_chatbot_ids)::uuid[])) OR (conversation_id = ANY (( SELECT private.my_conversation_ids() AS my_conversation_ids)::uuid[])))));
+
+-- Name: message_reactions_archived staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY staff_select ON public.message_reactions_archived FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND (( SELECT private.sees_all_chatbots() AS sees_all_chatbots) OR (chatbot_id = ANY (( SELECT private.my_chatbot_ids() AS my_chatbot_ids)::uuid[])) OR (conversation_id = ANY (( SELECT private.my_archived_conversation_ids() AS my_archived_conversation_ids)::uuid[])))));
 
 -- Name: messages staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY staff_select ON public.messages FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND (( SELECT private.sees_all_chatbots() AS sees_all_chatbots) OR (chatbot_id = ANY (( SELECT private.my_chatbot_ids() AS my_chatbot_ids)::uuid[])) OR (conversation_id = ANY (( SELECT private.my_conversation_ids() AS my_conversation_ids)::uuid[])))));
 
+-- Name: messages_archived staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY staff_select ON public.messages_archived FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND (( SELECT private.sees_all_chatbots() AS sees_all_chatbots) OR (chatbot_id = ANY (( SELECT private.my_chatbot_ids() AS my_chatbot_ids)::uuid[])) OR (conversation_id = ANY (( SELECT private.my_archived_conversation_ids() AS my_archived_conversation_ids)::uuid[])))));
+
 -- Name: notes staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY staff_select ON public.notes FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND (( SELECT private.sees_all_chatbots() AS sees_all_chatbots) OR (chatbot_id = ANY (( SELECT private.my_chatbot_ids() AS my_chatbot_ids)::uuid[])) OR (conversation_id = ANY (( SELECT private.my_conversation_ids() AS my_conversation_ids)::uuid[])))));
+
+-- Name: notes_archived staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY staff_select ON public.notes_archived FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND (( SELECT private.sees_all_chatbots() AS sees_all_chatbots) OR (chatbot_id = ANY (( SELECT private.my_chatbot_ids() AS my_chatbot_ids)::uuid[])) OR (conversation_id = ANY (( SELECT private.my_archived_conversation_ids() AS my_archived_conversation_ids)::uuid[])))));
 
 -- Name: notifications staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
@@ -5155,6 +11116,16 @@ CREATE POLICY staff_select ON public.notifications FOR SELECT TO authenticated U
 CREATE POLICY staff_select ON public.outbox FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND (EXISTS ( SELECT
    FROM public.conversations c
   WHERE ((c.company_id = outbox.company_id) AND (c.id = outbox.conversation_id))))));
+
+-- Name: outbox_archived staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY staff_select ON public.outbox_archived FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND (EXISTS ( SELECT
+   FROM public.conversations_archived c
+  WHERE ((c.company_id = outbox_archived.company_id) AND (c.id = outbox_archived.conversation_id))))));
+
+-- Name: plan_alerts staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY staff_select ON public.plan_alerts FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND ( SELECT private.manages_company() AS manages_company)));
 
 -- Name: reply_requests staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
@@ -5229,6 +11200,10 @@ CREATE POLICY staff_update ON public.webhook_endpoints FOR UPDATE TO authenticat
 -- Name: system_metrics; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
 
 ALTER TABLE public.system_metrics ENABLE ROW LEVEL SECURITY;
+
+-- Name: usage_slots; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
+
+ALTER TABLE public.usage_slots ENABLE ROW LEVEL SECURITY;
 
 -- Name: user_invitations; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
 
@@ -5333,6 +11308,10 @@ CREATE POLICY worker_select ON public.outbox FOR SELECT TO neurant_worker USING 
 -- Name: reply_requests worker_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY worker_select ON public.reply_requests FOR SELECT TO neurant_worker USING ((company_id = ( SELECT private.company_id() AS company_id)));
+
+-- Name: user_invitations worker_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY worker_select ON public.user_invitations FOR SELECT TO neurant_worker USING ((company_id = ( SELECT private.company_id() AS company_id)));
 
 -- Name: users worker_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
@@ -5496,9 +11475,122 @@ REVOKE ALL ON FUNCTION jobs.procrastinate_update_heartbeat_v1(worker_id bigint) 
 GRANT ALL ON FUNCTION jobs.procrastinate_update_heartbeat_v1(worker_id bigint) TO neurant_jobs;
 GRANT ALL ON FUNCTION jobs.procrastinate_update_heartbeat_v1(worker_id bigint) TO neurant_router;
 
+-- Name: FUNCTION accept_invitation(p_token_digest bytea, p_auth_user uuid, p_first_name text, p_last_name text, p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.accept_invitation(p_token_digest bytea, p_auth_user uuid, p_first_name text, p_last_name text, p_now timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.accept_invitation(p_token_digest bytea, p_auth_user uuid, p_first_name text, p_last_name text, p_now timestamp with time zone) TO neurant_app;
+
+-- Name: FUNCTION advance_status(); Type: ACL; Schema: private; Owner: neurant_owner
+
+REVOKE ALL ON FUNCTION private.advance_status() FROM PUBLIC;
+
+-- Name: FUNCTION all_stems(p_words text, p_key text); Type: ACL; Schema: private; Owner: neurant_owner
+
+REVOKE ALL ON FUNCTION private.all_stems(p_words text, p_key text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.all_stems(p_words text, p_key text) TO neurant_router;
+
+-- Name: FUNCTION anchor_date(p_in date, p_day integer); Type: ACL; Schema: private; Owner: neurant_owner
+
+REVOKE ALL ON FUNCTION private.anchor_date(p_in date, p_day integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.anchor_date(p_in date, p_day integer) TO neurant_router;
+
+-- Name: FUNCTION apply_due_plan_changes(p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.apply_due_plan_changes(p_now timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.apply_due_plan_changes(p_now timestamp with time zone) TO neurant_jobs;
+
+-- Name: FUNCTION apply_plan(p_company uuid, p_plan public.subscription_plan_enum); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.apply_plan(p_company uuid, p_plan public.subscription_plan_enum) FROM PUBLIC;
+
+-- Name: FUNCTION archive_old_data(p_before interval, p_limit integer, p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.archive_old_data(p_before interval, p_limit integer, p_now timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.archive_old_data(p_before interval, p_limit integer, p_now timestamp with time zone) TO neurant_jobs;
+
+-- Name: FUNCTION archived_tables(); Type: ACL; Schema: private; Owner: neurant_owner
+
+REVOKE ALL ON FUNCTION private.archived_tables() FROM PUBLIC;
+GRANT ALL ON FUNCTION private.archived_tables() TO neurant_router;
+
+-- Name: FUNCTION attends_while_active(); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.attends_while_active() FROM PUBLIC;
+
+-- Name: FUNCTION audit_action(p_table text, p_operation text, p_old jsonb, p_new jsonb); Type: ACL; Schema: private; Owner: neurant_owner
+
+REVOKE ALL ON FUNCTION private.audit_action(p_table text, p_operation text, p_old jsonb, p_new jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.audit_action(p_table text, p_operation text, p_old jsonb, p_new jsonb) TO neurant_router;
+
+-- Name: FUNCTION audit_change(); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.audit_change() FROM PUBLIC;
+GRANT ALL ON FUNCTION private.audit_change() TO neurant_owner;
+
+-- Name: FUNCTION audit_changed_columns(p_company uuid, p_subject uuid, p_row jsonb, p_other jsonb, p_shown text[], p_digest text[]); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.audit_changed_columns(p_company uuid, p_subject uuid, p_row jsonb, p_other jsonb, p_shown text[], p_digest text[]) FROM PUBLIC;
+
+-- Name: FUNCTION audit_column(p_table regclass, p_column text, p_treatment text); Type: ACL; Schema: private; Owner: neurant_owner
+
+REVOKE ALL ON FUNCTION private.audit_column(p_table regclass, p_column text, p_treatment text) FROM PUBLIC;
+
+-- Name: TABLE audit_logs; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT ON TABLE public.audit_logs TO authenticated;
+GRANT SELECT,INSERT ON TABLE public.audit_logs TO neurant_router;
+
+-- Name: FUNCTION audit_digest(p_row public.audit_logs); Type: ACL; Schema: private; Owner: neurant_owner
+
+REVOKE ALL ON FUNCTION private.audit_digest(p_row public.audit_logs) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.audit_digest(p_row public.audit_logs) TO neurant_router;
+
+-- Name: FUNCTION audit_digest_of(p_subject uuid, p_value text); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.audit_digest_of(p_subject uuid, p_value text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.audit_digest_of(p_subject uuid, p_value text) TO authenticated;
+
+-- Name: FUNCTION audit_genesis(p_company uuid); Type: ACL; Schema: private; Owner: neurant_owner
+
+REVOKE ALL ON FUNCTION private.audit_genesis(p_company uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.audit_genesis(p_company uuid) TO neurant_router;
+
+-- Name: FUNCTION audit_table(p_table regclass, p_subject text, p_shown text[], p_digest text[], p_hidden text[], p_left_out text[]); Type: ACL; Schema: private; Owner: neurant_owner
+
+REVOKE ALL ON FUNCTION private.audit_table(p_table regclass, p_subject text, p_shown text[], p_digest text[], p_hidden text[], p_left_out text[]) FROM PUBLIC;
+
+-- Name: FUNCTION audit_text(VARIADIC p_fields text[]); Type: ACL; Schema: private; Owner: neurant_owner
+
+REVOKE ALL ON FUNCTION private.audit_text(VARIADIC p_fields text[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.audit_text(VARIADIC p_fields text[]) TO neurant_router;
+
+-- Name: FUNCTION await_seal(); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.await_seal() FROM PUBLIC;
+
 -- Name: FUNCTION can_work_on(p_conversation uuid); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.can_work_on(p_conversation uuid) FROM PUBLIC;
+
+-- Name: FUNCTION cancel_invitation(p_invitation uuid); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.cancel_invitation(p_invitation uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.cancel_invitation(p_invitation uuid) TO authenticated;
+
+-- Name: FUNCTION cancel_plan_change(); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.cancel_plan_change() FROM PUBLIC;
+GRANT ALL ON FUNCTION private.cancel_plan_change() TO authenticated;
+
+-- Name: FUNCTION change_plan(p_plan public.subscription_plan_enum, p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.change_plan(p_plan public.subscription_plan_enum, p_now timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.change_plan(p_plan public.subscription_plan_enum, p_now timestamp with time zone) TO authenticated;
+
+-- Name: FUNCTION check_archives(); Type: ACL; Schema: private; Owner: neurant_owner
+
+REVOKE ALL ON FUNCTION private.check_archives() FROM PUBLIC;
+GRANT ALL ON FUNCTION private.check_archives() TO neurant_router;
 
 -- Name: FUNCTION check_operator_role(); Type: ACL; Schema: private; Owner: neurant_router
 
@@ -5526,10 +11618,34 @@ GRANT ALL ON FUNCTION private.claims() TO neurant_worker;
 GRANT ALL ON FUNCTION private.claims() TO authenticated;
 GRANT ALL ON FUNCTION private.claims() TO visitor;
 
+-- Name: FUNCTION close_company(); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.close_company() FROM PUBLIC;
+GRANT ALL ON FUNCTION private.close_company() TO authenticated;
+
+-- Name: FUNCTION close_idle_conversations(p_now timestamp with time zone, p_limit integer); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.close_idle_conversations(p_now timestamp with time zone, p_limit integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.close_idle_conversations(p_now timestamp with time zone, p_limit integer) TO neurant_jobs;
+
 -- Name: FUNCTION close_login_session(p_token_digest bytea); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.close_login_session(p_token_digest bytea) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.close_login_session(p_token_digest bytea) TO neurant_app;
+
+-- Name: FUNCTION close_month(p_company uuid, p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.close_month(p_company uuid, p_now timestamp with time zone) FROM PUBLIC;
+
+-- Name: FUNCTION companies_to_drain(); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.companies_to_drain() FROM PUBLIC;
+GRANT ALL ON FUNCTION private.companies_to_drain() TO neurant_jobs;
+
+-- Name: FUNCTION companies_to_roll_up(); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.companies_to_roll_up() FROM PUBLIC;
+GRANT ALL ON FUNCTION private.companies_to_roll_up() TO neurant_jobs;
 
 -- Name: FUNCTION company_id(); Type: ACL; Schema: private; Owner: neurant_router
 
@@ -5538,13 +11654,51 @@ GRANT ALL ON FUNCTION private.company_id() TO neurant_worker;
 GRANT ALL ON FUNCTION private.company_id() TO authenticated;
 GRANT ALL ON FUNCTION private.company_id() TO visitor;
 
+-- Name: FUNCTION count_archived(p_company uuid, p_conversations uuid[], p_suffix text); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.count_archived(p_company uuid, p_conversations uuid[], p_suffix text) FROM PUBLIC;
+
+-- Name: FUNCTION count_chatbot(); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.count_chatbot() FROM PUBLIC;
+
+-- Name: FUNCTION count_document(); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.count_document() FROM PUBLIC;
+
+-- Name: FUNCTION count_integration(); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.count_integration() FROM PUBLIC;
+
 -- Name: FUNCTION count_integration_request(); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.count_integration_request() FROM PUBLIC;
 
+-- Name: FUNCTION count_invitation(); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.count_invitation() FROM PUBLIC;
+
+-- Name: FUNCTION count_knowledge_uses(p_limit integer); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.count_knowledge_uses(p_limit integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.count_knowledge_uses(p_limit integer) TO neurant_jobs;
+
+-- Name: FUNCTION count_takeover(); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.count_takeover() FROM PUBLIC;
+
 -- Name: FUNCTION count_template_use(); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.count_template_use() FROM PUBLIC;
+
+-- Name: FUNCTION count_user(); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.count_user() FROM PUBLIC;
+
+-- Name: FUNCTION create_login(p_email text, p_encrypted_password text, p_is_confirmed boolean); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.create_login(p_email text, p_encrypted_password text, p_is_confirmed boolean) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.create_login(p_email text, p_encrypted_password text, p_is_confirmed boolean) TO neurant_app;
 
 -- Name: FUNCTION decide_transfer(p_transfer uuid, p_accept boolean); Type: ACL; Schema: private; Owner: neurant_router
 
@@ -5561,6 +11715,66 @@ GRANT ALL ON FUNCTION private.defer_job(p_task text, p_args jsonb) TO neurant_wo
 
 REVOKE ALL ON FUNCTION private.derive_chatbot_channels() FROM PUBLIC;
 
+-- Name: FUNCTION drain_message_changes(p_limit integer); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.drain_message_changes(p_limit integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.drain_message_changes(p_limit integer) TO neurant_jobs;
+
+-- Name: FUNCTION drain_message_usage(p_company uuid); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.drain_message_usage(p_company uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.drain_message_usage(p_company uuid) TO neurant_jobs;
+
+-- Name: FUNCTION draw_allowance(p_company uuid, p_slot smallint); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.draw_allowance(p_company uuid, p_slot smallint) FROM PUBLIC;
+
+-- Name: FUNCTION drop_old_metrics(p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.drop_old_metrics(p_now timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.drop_old_metrics(p_now timestamp with time zone) TO neurant_jobs;
+
+-- Name: FUNCTION due_reminders(p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.due_reminders(p_now timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.due_reminders(p_now timestamp with time zone) TO neurant_jobs;
+
+-- Name: FUNCTION end_for_erasure(p_company uuid, p_conversation uuid); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.end_for_erasure(p_company uuid, p_conversation uuid) FROM PUBLIC;
+
+-- Name: FUNCTION erase_company(p_company uuid, p_force boolean, p_limit integer, p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_owner
+
+REVOKE ALL ON FUNCTION private.erase_company(p_company uuid, p_force boolean, p_limit integer, p_now timestamp with time zone) FROM PUBLIC;
+
+-- Name: FUNCTION erase_contact(p_contact uuid); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.erase_contact(p_contact uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.erase_contact(p_contact uuid) TO authenticated;
+
+-- Name: FUNCTION erase_user(p_user uuid); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.erase_user(p_user uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.erase_user(p_user uuid) TO authenticated;
+
+-- Name: FUNCTION erasure_order(); Type: ACL; Schema: private; Owner: neurant_owner
+
+REVOKE ALL ON FUNCTION private.erasure_order() FROM PUBLIC;
+
+-- Name: FUNCTION escalate_waiting(p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.escalate_waiting(p_now timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.escalate_waiting(p_now timestamp with time zone) TO neurant_jobs;
+
+-- Name: FUNCTION exceeded_limits(p_company uuid, p_plan public.subscription_plan_enum, p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.exceeded_limits(p_company uuid, p_plan public.subscription_plan_enum, p_now timestamp with time zone) FROM PUBLIC;
+
+-- Name: FUNCTION expire_invitations(p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.expire_invitations(p_now timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.expire_invitations(p_now timestamp with time zone) TO neurant_jobs;
+
 -- Name: FUNCTION expire_transfers(p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.expire_transfers(p_now timestamp with time zone) FROM PUBLIC;
@@ -5570,6 +11784,10 @@ GRANT ALL ON FUNCTION private.expire_transfers(p_now timestamp with time zone) T
 
 REVOKE ALL ON FUNCTION private.fail_reply(p_conversation uuid, p_token uuid, p_error text, p_retry_in interval) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.fail_reply(p_conversation uuid, p_token uuid, p_error text, p_retry_in interval) TO neurant_worker;
+
+-- Name: FUNCTION finish_conversation(); Type: ACL; Schema: private; Owner: neurant_owner
+
+REVOKE ALL ON FUNCTION private.finish_conversation() FROM PUBLIC;
 
 -- Name: FUNCTION finish_delivery(p_outbox uuid, p_token uuid, p_outcome text, p_external_id text, p_error text, p_retry_in interval); Type: ACL; Schema: private; Owner: neurant_router
 
@@ -5581,14 +11799,32 @@ GRANT ALL ON FUNCTION private.finish_delivery(p_outbox uuid, p_token uuid, p_out
 REVOKE ALL ON FUNCTION private.finish_reply(p_conversation uuid, p_token uuid, p_fence bigint, p_read_seq bigint, p_action text, p_content text, p_sources jsonb, p_confidence numeric, p_model text, p_processing_ms integer, p_reason text, p_detail text) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.finish_reply(p_conversation uuid, p_token uuid, p_fence bigint, p_read_seq bigint, p_action text, p_content text, p_sources jsonb, p_confidence numeric, p_model text, p_processing_ms integer, p_reason text, p_detail text) TO neurant_worker;
 
+-- Name: FUNCTION fold(p_text text); Type: ACL; Schema: private; Owner: neurant_owner
+
+REVOKE ALL ON FUNCTION private.fold(p_text text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.fold(p_text text) TO neurant_router;
+
 -- Name: FUNCTION follow_hitl_session(); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.follow_hitl_session() FROM PUBLIC;
+
+-- Name: FUNCTION give_notice(p_company uuid, p_conversation uuid, p_notice text); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.give_notice(p_company uuid, p_conversation uuid, p_notice text) FROM PUBLIC;
+
+-- Name: FUNCTION has_open_work(p_company uuid, p_conversation uuid); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.has_open_work(p_company uuid, p_conversation uuid) FROM PUBLIC;
 
 -- Name: FUNCTION ingest(p_routing_id text[], p_channel text[], p_credential bytea[], p_end_user_id text[], p_end_user_name text[], p_external_id text[], p_message_type text[], p_content text[], p_media_url text[]); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.ingest(p_routing_id text[], p_channel text[], p_credential bytea[], p_end_user_id text[], p_end_user_name text[], p_external_id text[], p_message_type text[], p_content text[], p_media_url text[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.ingest(p_routing_id text[], p_channel text[], p_credential bytea[], p_end_user_id text[], p_end_user_name text[], p_external_id text[], p_message_type text[], p_content text[], p_media_url text[]) TO neurant_app;
+
+-- Name: FUNCTION invite_user(p_email text, p_role public.user_role_enum, p_first_name text, p_last_name text, p_token_digest bytea, p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.invite_user(p_email text, p_role public.user_role_enum, p_first_name text, p_last_name text, p_token_digest bytea, p_now timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.invite_user(p_email text, p_role public.user_role_enum, p_first_name text, p_last_name text, p_token_digest bytea, p_now timestamp with time zone) TO authenticated;
 
 -- Name: FUNCTION is_timezone(p_name text); Type: ACL; Schema: private; Owner: neurant_owner
 
@@ -5597,10 +11833,31 @@ GRANT ALL ON FUNCTION private.is_timezone(p_name text) TO neurant_router;
 GRANT ALL ON FUNCTION private.is_timezone(p_name text) TO neurant_worker;
 GRANT ALL ON FUNCTION private.is_timezone(p_name text) TO authenticated;
 
+-- Name: FUNCTION keep_an_owner(); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.keep_an_owner() FROM PUBLIC;
+
+-- Name: FUNCTION keep_contact(); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.keep_contact() FROM PUBLIC;
+
+-- Name: FUNCTION leave_assignments(p_company uuid, p_user uuid, p_role public.user_role_enum); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.leave_assignments(p_company uuid, p_user uuid, p_role public.user_role_enum) FROM PUBLIC;
+
 -- Name: FUNCTION level(p_role public.user_role_enum); Type: ACL; Schema: private; Owner: neurant_owner
 
 REVOKE ALL ON FUNCTION private.level(p_role public.user_role_enum) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.level(p_role public.user_role_enum) TO neurant_router;
+
+-- Name: FUNCTION like_patterns(p_words text); Type: ACL; Schema: private; Owner: neurant_owner
+
+REVOKE ALL ON FUNCTION private.like_patterns(p_words text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.like_patterns(p_words text) TO neurant_router;
+
+-- Name: FUNCTION lock_usage(p_company uuid); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.lock_usage(p_company uuid) FROM PUBLIC;
 
 -- Name: FUNCTION login_api_key(p_key_digest bytea); Type: ACL; Schema: private; Owner: neurant_router
 
@@ -5625,12 +11882,83 @@ GRANT ALL ON FUNCTION private.manages_company() TO neurant_worker;
 GRANT ALL ON FUNCTION private.manages_company() TO authenticated;
 GRANT ALL ON FUNCTION private.manages_company() TO visitor;
 
+-- Name: FUNCTION mark_all_days(); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.mark_all_days() FROM PUBLIC;
+
+-- Name: FUNCTION mark_changed_conversations(); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.mark_changed_conversations() FROM PUBLIC;
+
+-- Name: FUNCTION mark_changed_hitl_sessions(); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.mark_changed_hitl_sessions() FROM PUBLIC;
+
+-- Name: FUNCTION mark_changed_messages(); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.mark_changed_messages() FROM PUBLIC;
+
+-- Name: FUNCTION mark_changed_moments(); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.mark_changed_moments() FROM PUBLIC;
+
+-- Name: FUNCTION mark_conversation_edit(); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.mark_conversation_edit() FROM PUBLIC;
+
+-- Name: FUNCTION mark_hitl_session_edit(); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.mark_hitl_session_edit() FROM PUBLIC;
+
+-- Name: FUNCTION mark_moment_edit(); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.mark_moment_edit() FROM PUBLIC;
+
+-- Name: FUNCTION mark_moments(p_company uuid, p_moments timestamp with time zone[]); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.mark_moments(p_company uuid, p_moments timestamp with time zone[]) FROM PUBLIC;
+
+-- Name: FUNCTION message_limit_reached(); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.message_limit_reached() FROM PUBLIC;
+GRANT ALL ON FUNCTION private.message_limit_reached() TO neurant_worker;
+
+-- Name: FUNCTION message_usage(p_company uuid, p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.message_usage(p_company uuid, p_now timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.message_usage(p_company uuid, p_now timestamp with time zone) TO authenticated;
+GRANT ALL ON FUNCTION private.message_usage(p_company uuid, p_now timestamp with time zone) TO neurant_worker;
+
+-- Name: FUNCTION message_words(p_company uuid, p_content text); Type: ACL; Schema: private; Owner: neurant_owner
+
+REVOKE ALL ON FUNCTION private.message_words(p_company uuid, p_content text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.message_words(p_company uuid, p_content text) TO neurant_router;
+
+-- Name: FUNCTION month_start(p_today date, p_day integer); Type: ACL; Schema: private; Owner: neurant_owner
+
+REVOKE ALL ON FUNCTION private.month_start(p_today date, p_day integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.month_start(p_today date, p_day integer) TO neurant_router;
+
+-- Name: FUNCTION move_conversations(p_company uuid, p_conversations uuid[], p_from text, p_into text, p_started timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.move_conversations(p_company uuid, p_conversations uuid[], p_from text, p_into text, p_started timestamp with time zone) FROM PUBLIC;
+
+-- Name: FUNCTION my_archived_conversation_ids(); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.my_archived_conversation_ids() FROM PUBLIC;
+GRANT ALL ON FUNCTION private.my_archived_conversation_ids() TO authenticated;
+
 -- Name: FUNCTION my_chatbot_ids(); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.my_chatbot_ids() FROM PUBLIC;
 GRANT ALL ON FUNCTION private.my_chatbot_ids() TO neurant_worker;
 GRANT ALL ON FUNCTION private.my_chatbot_ids() TO authenticated;
 GRANT ALL ON FUNCTION private.my_chatbot_ids() TO visitor;
+
+-- Name: FUNCTION my_contact_ids(); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.my_contact_ids() FROM PUBLIC;
+GRANT ALL ON FUNCTION private.my_contact_ids() TO authenticated;
 
 -- Name: FUNCTION my_conversation_ids(); Type: ACL; Schema: private; Owner: neurant_router
 
@@ -5644,10 +11972,28 @@ GRANT ALL ON FUNCTION private.my_conversation_ids() TO visitor;
 REVOKE ALL ON FUNCTION private.next_delivery_due() FROM PUBLIC;
 GRANT ALL ON FUNCTION private.next_delivery_due() TO neurant_jobs;
 
+-- Name: FUNCTION next_month_start(p_company uuid, p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.next_month_start(p_company uuid, p_now timestamp with time zone) FROM PUBLIC;
+
 -- Name: FUNCTION next_reply_due(); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.next_reply_due() FROM PUBLIC;
 GRANT ALL ON FUNCTION private.next_reply_due() TO neurant_jobs;
+
+-- Name: FUNCTION note_audit_export(p_companies uuid[], p_seqs bigint[]); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.note_audit_export(p_companies uuid[], p_seqs bigint[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.note_audit_export(p_companies uuid[], p_seqs bigint[]) TO neurant_jobs;
+
+-- Name: FUNCTION note_denied_login(p_auth_user uuid); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.note_denied_login(p_auth_user uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.note_denied_login(p_auth_user uuid) TO neurant_app;
+
+-- Name: FUNCTION note_knowledge_use(); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.note_knowledge_use() FROM PUBLIC;
 
 -- Name: FUNCTION note_message_changes(); Type: ACL; Schema: private; Owner: neurant_router
 
@@ -5682,6 +12028,23 @@ GRANT ALL ON FUNCTION private.operator_name(p_user uuid) TO authenticated;
 GRANT ALL ON FUNCTION private.operator_name(p_user uuid) TO visitor;
 GRANT ALL ON FUNCTION private.operator_name(p_user uuid) TO neurant_worker;
 
+-- Name: FUNCTION overwrite_conversations(p_company uuid, p_conversations uuid[], p_suffix text, p_end_user text); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.overwrite_conversations(p_company uuid, p_conversations uuid[], p_suffix text, p_end_user text) FROM PUBLIC;
+
+-- Name: FUNCTION person_words(p_name text, p_end_user text, p_channel public.conversation_channel_enum); Type: ACL; Schema: private; Owner: neurant_owner
+
+REVOKE ALL ON FUNCTION private.person_words(p_name text, p_end_user text, p_channel public.conversation_channel_enum) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.person_words(p_name text, p_end_user text, p_channel public.conversation_channel_enum) TO neurant_router;
+
+-- Name: FUNCTION personal_digest(p_company uuid, p_subject uuid, p_value text); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.personal_digest(p_company uuid, p_subject uuid, p_value text) FROM PUBLIC;
+
+-- Name: FUNCTION place_knowledge_query(); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.place_knowledge_query() FROM PUBLIC;
+
 -- Name: FUNCTION place_note(); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.place_note() FROM PUBLIC;
@@ -5690,15 +12053,72 @@ REVOKE ALL ON FUNCTION private.place_note() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.place_reaction() FROM PUBLIC;
 
+-- Name: FUNCTION plan_use(p_company uuid, p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.plan_use(p_company uuid, p_now timestamp with time zone) FROM PUBLIC;
+
 -- Name: FUNCTION prove_webhook(p_routing_id text, p_credential bytea); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.prove_webhook(p_routing_id text, p_credential bytea) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.prove_webhook(p_routing_id text, p_credential bytea) TO neurant_app;
 
+-- Name: FUNCTION quoted_word(p_word text); Type: ACL; Schema: private; Owner: neurant_owner
+
+REVOKE ALL ON FUNCTION private.quoted_word(p_word text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.quoted_word(p_word text) TO neurant_router;
+
+-- Name: FUNCTION raise_usage_alerts(p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.raise_usage_alerts(p_now timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.raise_usage_alerts(p_now timestamp with time zone) TO neurant_jobs;
+
+-- Name: FUNCTION recall_allowance(); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.recall_allowance() FROM PUBLIC;
+
+-- Name: FUNCTION record_erasure(p_company uuid, p_kind text, p_subject uuid); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.record_erasure(p_company uuid, p_kind text, p_subject uuid) FROM PUBLIC;
+
 -- Name: FUNCTION record_metric(p_type text, p_value numeric, p_unit text, p_labels jsonb, p_company uuid, p_chatbot uuid); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.record_metric(p_type text, p_value numeric, p_unit text, p_labels jsonb, p_company uuid, p_chatbot uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.record_metric(p_type text, p_value numeric, p_unit text, p_labels jsonb, p_company uuid, p_chatbot uuid) TO neurant_jobs;
+
+-- Name: FUNCTION record_system_metrics(p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.record_system_metrics(p_now timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.record_system_metrics(p_now timestamp with time zone) TO neurant_jobs;
+
+-- Name: FUNCTION recount_conversation(p_company uuid, p_conversation uuid); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.recount_conversation(p_company uuid, p_conversation uuid) FROM PUBLIC;
+
+-- Name: FUNCTION recount_day(p_company uuid, p_date date, p_timezone text); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.recount_day(p_company uuid, p_date date, p_timezone text) FROM PUBLIC;
+
+-- Name: FUNCTION refresh_chatbot_figures(p_company uuid); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.refresh_chatbot_figures(p_company uuid) FROM PUBLIC;
+
+-- Name: FUNCTION refuse_change(); Type: ACL; Schema: private; Owner: neurant_owner
+
+REVOKE ALL ON FUNCTION private.refuse_change() FROM PUBLIC;
+
+-- Name: FUNCTION refuse_over_limit(p_limit text, p_used bigint, p_allowed bigint); Type: ACL; Schema: private; Owner: neurant_owner
+
+REVOKE ALL ON FUNCTION private.refuse_over_limit(p_limit text, p_used bigint, p_allowed bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.refuse_over_limit(p_limit text, p_used bigint, p_allowed bigint) TO neurant_router;
+
+-- Name: FUNCTION release_takeovers(p_company uuid, p_user uuid); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.release_takeovers(p_company uuid, p_user uuid) FROM PUBLIC;
+
+-- Name: FUNCTION renew_invitation(p_invitation uuid, p_token_digest bytea, p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.renew_invitation(p_invitation uuid, p_token_digest bytea, p_now timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.renew_invitation(p_invitation uuid, p_token_digest bytea, p_now timestamp with time zone) TO authenticated;
 
 -- Name: FUNCTION request_transfer(p_conversation uuid, p_to uuid, p_kind text, p_reason text); Type: ACL; Schema: private; Owner: neurant_router
 
@@ -5710,21 +12130,56 @@ GRANT ALL ON FUNCTION private.request_transfer(p_conversation uuid, p_to uuid, p
 REVOKE ALL ON FUNCTION private.resend_message(p_message uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.resend_message(p_message uuid) TO authenticated;
 
+-- Name: FUNCTION reset_monthly_message_count(p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.reset_monthly_message_count(p_now timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.reset_monthly_message_count(p_now timestamp with time zone) TO neurant_jobs;
+
 -- Name: FUNCTION resolve_conversation(p_conversation uuid, p_notes text); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.resolve_conversation(p_conversation uuid, p_notes text) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.resolve_conversation(p_conversation uuid, p_notes text) TO authenticated;
+
+-- Name: FUNCTION restore_conversation(p_conversation uuid); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.restore_conversation(p_conversation uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.restore_conversation(p_conversation uuid) TO authenticated;
 
 -- Name: FUNCTION retire_chatbot(p_chatbot uuid); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.retire_chatbot(p_chatbot uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.retire_chatbot(p_chatbot uuid) TO authenticated;
 
+-- Name: FUNCTION roll_up_analytics(p_company uuid, p_limit integer); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.roll_up_analytics(p_company uuid, p_limit integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.roll_up_analytics(p_company uuid, p_limit integer) TO neurant_jobs;
+
+-- Name: FUNCTION row_columns(p_into regclass); Type: ACL; Schema: private; Owner: neurant_owner
+
+REVOKE ALL ON FUNCTION private.row_columns(p_into regclass) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.row_columns(p_into regclass) TO neurant_router;
+
+-- Name: FUNCTION row_text(p_table regclass); Type: ACL; Schema: private; Owner: neurant_owner
+
+REVOKE ALL ON FUNCTION private.row_text(p_table regclass) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.row_text(p_table regclass) TO neurant_router;
+
+-- Name: FUNCTION seal_audit(p_limit integer); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.seal_audit(p_limit integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.seal_audit(p_limit integer) TO neurant_jobs;
+
 -- Name: FUNCTION search_chunks(p_chatbot uuid, p_query text, p_embedding extensions.vector, p_model text, p_limit integer); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.search_chunks(p_chatbot uuid, p_query text, p_embedding extensions.vector, p_model text, p_limit integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.search_chunks(p_chatbot uuid, p_query text, p_embedding extensions.vector, p_model text, p_limit integer) TO authenticated;
 GRANT ALL ON FUNCTION private.search_chunks(p_chatbot uuid, p_query text, p_embedding extensions.vector, p_model text, p_limit integer) TO neurant_worker;
+
+-- Name: FUNCTION search_conversations(p_words text); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.search_conversations(p_words text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.search_conversations(p_words text) TO authenticated;
 
 -- Name: FUNCTION sees_all_chatbots(); Type: ACL; Schema: private; Owner: neurant_owner
 
@@ -5743,6 +12198,43 @@ REVOKE ALL ON FUNCTION private.send_message() FROM PUBLIC;
 REVOKE ALL ON FUNCTION private.set_aside_event(p_routing_id text, p_credential bytea, p_external_id text, p_payload bytea, p_reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.set_aside_event(p_routing_id text, p_credential bytea, p_external_id text, p_payload bytea, p_reason text) TO neurant_app;
 
+-- Name: FUNCTION set_monthly_anchor(); Type: ACL; Schema: private; Owner: neurant_owner
+
+REVOKE ALL ON FUNCTION private.set_monthly_anchor() FROM PUBLIC;
+
+-- Name: FUNCTION set_user_active(p_user uuid, p_is_active boolean); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.set_user_active(p_user uuid, p_is_active boolean) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.set_user_active(p_user uuid, p_is_active boolean) TO authenticated;
+
+-- Name: FUNCTION set_user_role(p_user uuid, p_role public.user_role_enum); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.set_user_role(p_user uuid, p_role public.user_role_enum) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.set_user_role(p_user uuid, p_role public.user_role_enum) TO authenticated;
+
+-- Name: FUNCTION shred_audit_company(p_company uuid); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.shred_audit_company(p_company uuid) FROM PUBLIC;
+
+-- Name: FUNCTION shred_audit_subject(p_company uuid, p_subject uuid); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.shred_audit_subject(p_company uuid, p_subject uuid) FROM PUBLIC;
+
+-- Name: FUNCTION sign_up(p_auth_user uuid, p_company_name text, p_slug text, p_email text, p_first_name text, p_last_name text, p_plan public.subscription_plan_enum, p_trial_days integer, p_timezone text); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.sign_up(p_auth_user uuid, p_company_name text, p_slug text, p_email text, p_first_name text, p_last_name text, p_plan public.subscription_plan_enum, p_trial_days integer, p_timezone text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.sign_up(p_auth_user uuid, p_company_name text, p_slug text, p_email text, p_first_name text, p_last_name text, p_plan public.subscription_plan_enum, p_trial_days integer, p_timezone text) TO neurant_app;
+
+-- Name: FUNCTION stands_above(p_role public.user_role_enum); Type: ACL; Schema: private; Owner: neurant_owner
+
+REVOKE ALL ON FUNCTION private.stands_above(p_role public.user_role_enum) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.stands_above(p_role public.user_role_enum) TO neurant_router;
+
+-- Name: FUNCTION suggest_slug(p_name text); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.suggest_slug(p_name text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.suggest_slug(p_name text) TO neurant_app;
+
 -- Name: FUNCTION take_conversation(p_conversation uuid, p_take_over boolean); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.take_conversation(p_conversation uuid, p_take_over boolean) FROM PUBLIC;
@@ -5752,9 +12244,46 @@ GRANT ALL ON FUNCTION private.take_conversation(p_conversation uuid, p_take_over
 
 REVOKE ALL ON FUNCTION private.take_for_reply(p_company uuid, p_conversation uuid, p_user uuid) FROM PUBLIC;
 
+-- Name: FUNCTION tell_of_limit(p_company uuid, p_conversation uuid); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.tell_of_limit(p_company uuid, p_conversation uuid) FROM PUBLIC;
+
+-- Name: FUNCTION track_message_usage(); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.track_message_usage() FROM PUBLIC;
+
+-- Name: FUNCTION transfer_ownership(p_to uuid); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.transfer_ownership(p_to uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.transfer_ownership(p_to uuid) TO authenticated;
+
+-- Name: FUNCTION typed_query(p_words text, p_key text); Type: ACL; Schema: private; Owner: neurant_owner
+
+REVOKE ALL ON FUNCTION private.typed_query(p_words text, p_key text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.typed_query(p_words text, p_key text) TO neurant_router;
+
+-- Name: FUNCTION unexported_audit_heads(p_limit integer); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.unexported_audit_heads(p_limit integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.unexported_audit_heads(p_limit integer) TO neurant_jobs;
+
+-- Name: FUNCTION update_conversation_message_count(); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.update_conversation_message_count() FROM PUBLIC;
+
 -- Name: FUNCTION update_updated_at_column(); Type: ACL; Schema: private; Owner: neurant_owner
 
 REVOKE ALL ON FUNCTION private.update_updated_at_column() FROM PUBLIC;
+
+-- Name: FUNCTION usage(p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.usage(p_now timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.usage(p_now timestamp with time zone) TO authenticated;
+GRANT ALL ON FUNCTION private.usage(p_now timestamp with time zone) TO neurant_worker;
+
+-- Name: FUNCTION use_plan(p_company uuid, p_limit text, p_change bigint); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.use_plan(p_company uuid, p_limit text, p_change bigint) FROM PUBLIC;
 
 -- Name: FUNCTION user_id(); Type: ACL; Schema: private; Owner: neurant_router
 
@@ -5794,9 +12323,18 @@ GRANT ALL ON FUNCTION private.visitor_session_id() TO visitor;
 REVOKE ALL ON FUNCTION private.web_chat(p_routing_id text) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.web_chat(p_routing_id text) TO neurant_app;
 
+-- Name: FUNCTION word_key(p_company uuid); Type: ACL; Schema: private; Owner: neurant_owner
+
+REVOKE ALL ON FUNCTION private.word_key(p_company uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.word_key(p_company uuid) TO neurant_router;
+
+-- Name: FUNCTION write_audit(p_company uuid, p_action public.audit_action_enum, p_resource_type text, p_resource_id uuid, p_details jsonb, p_actor uuid, p_role public.user_role_enum, p_trail jsonb); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.write_audit(p_company uuid, p_action public.audit_action_enum, p_resource_type text, p_resource_id uuid, p_details jsonb, p_actor uuid, p_role public.user_role_enum, p_trail jsonb) FROM PUBLIC;
+
 -- Name: TABLE users; Type: ACL; Schema: auth; Owner: neurant_owner
 
-GRANT SELECT,INSERT ON TABLE auth.users TO neurant_router;
+GRANT SELECT,INSERT,DELETE ON TABLE auth.users TO neurant_router;
 
 -- Name: COLUMN users.encrypted_password; Type: ACL; Schema: auth; Owner: neurant_owner
 
@@ -5842,6 +12380,315 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE jobs.procrastinate_workers TO neurant
 
 GRANT USAGE ON SEQUENCE jobs.procrastinate_workers_id_seq TO neurant_jobs;
 GRANT USAGE ON SEQUENCE jobs.procrastinate_workers_id_seq TO neurant_router;
+
+-- Name: TABLE conversations; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT ON TABLE public.conversations TO authenticated;
+GRANT SELECT ON TABLE public.conversations TO neurant_worker;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.conversations TO neurant_router;
+
+-- Name: COLUMN conversations.company_id; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT(company_id) ON TABLE public.conversations TO visitor;
+
+-- Name: COLUMN conversations.id; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT(id) ON TABLE public.conversations TO visitor;
+
+-- Name: COLUMN conversations.status; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT(status) ON TABLE public.conversations TO visitor;
+
+-- Name: COLUMN conversations.is_hitl_active; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT(is_hitl_active) ON TABLE public.conversations TO visitor;
+
+-- Name: COLUMN conversations.assigned_operator_id; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT(assigned_operator_id) ON TABLE public.conversations TO visitor;
+
+-- Name: COLUMN conversations.last_seq; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT(last_seq) ON TABLE public.conversations TO visitor;
+
+-- Name: COLUMN conversations.fence; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT(fence) ON TABLE public.conversations TO visitor;
+
+-- Name: TABLE conversations_archived; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT ON TABLE public.conversations_archived TO authenticated;
+GRANT SELECT,INSERT,DELETE ON TABLE public.conversations_archived TO neurant_router;
+
+-- Name: COLUMN conversations_archived.id; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(id) ON TABLE public.conversations_archived TO neurant_router;
+
+-- Name: COLUMN conversations_archived.end_user_id; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(end_user_id) ON TABLE public.conversations_archived TO neurant_router;
+
+-- Name: COLUMN conversations_archived.end_user_name; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(end_user_name) ON TABLE public.conversations_archived TO neurant_router;
+
+-- Name: COLUMN conversations_archived.end_user_avatar; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(end_user_avatar) ON TABLE public.conversations_archived TO neurant_router;
+
+-- Name: COLUMN conversations_archived.hitl_reason; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(hitl_reason) ON TABLE public.conversations_archived TO neurant_router;
+
+-- Name: COLUMN conversations_archived.satisfaction_comment; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(satisfaction_comment) ON TABLE public.conversations_archived TO neurant_router;
+
+-- Name: COLUMN conversations_archived.context_data; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(context_data) ON TABLE public.conversations_archived TO neurant_router;
+
+-- Name: COLUMN conversations_archived.conversation_summary; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(conversation_summary) ON TABLE public.conversations_archived TO neurant_router;
+
+-- Name: TABLE fact_conversations; Type: ACL; Schema: private; Owner: neurant_owner
+
+GRANT SELECT ON TABLE private.fact_conversations TO neurant_router;
+
+-- Name: TABLE hitl_sessions; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT ON TABLE public.hitl_sessions TO authenticated;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.hitl_sessions TO neurant_router;
+
+-- Name: TABLE hitl_sessions_archived; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT ON TABLE public.hitl_sessions_archived TO authenticated;
+GRANT SELECT,INSERT,DELETE ON TABLE public.hitl_sessions_archived TO neurant_router;
+
+-- Name: COLUMN hitl_sessions_archived.reason_detail; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(reason_detail) ON TABLE public.hitl_sessions_archived TO neurant_router;
+
+-- Name: COLUMN hitl_sessions_archived.resolution_notes; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(resolution_notes) ON TABLE public.hitl_sessions_archived TO neurant_router;
+
+-- Name: TABLE fact_hitl_sessions; Type: ACL; Schema: private; Owner: neurant_owner
+
+GRANT SELECT ON TABLE private.fact_hitl_sessions TO neurant_router;
+
+-- Name: TABLE knowledge_queries; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT ON TABLE public.knowledge_queries TO authenticated;
+GRANT SELECT,INSERT,DELETE ON TABLE public.knowledge_queries TO neurant_router;
+
+-- Name: COLUMN knowledge_queries.company_id; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT INSERT(company_id) ON TABLE public.knowledge_queries TO neurant_worker;
+
+-- Name: COLUMN knowledge_queries.conversation_id; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT INSERT(conversation_id) ON TABLE public.knowledge_queries TO neurant_worker;
+
+-- Name: COLUMN knowledge_queries.message_id; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT INSERT(message_id) ON TABLE public.knowledge_queries TO neurant_worker;
+
+-- Name: COLUMN knowledge_queries.query_text; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT INSERT(query_text) ON TABLE public.knowledge_queries TO neurant_worker;
+GRANT UPDATE(query_text) ON TABLE public.knowledge_queries TO neurant_router;
+
+-- Name: COLUMN knowledge_queries.query_embedding; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT INSERT(query_embedding) ON TABLE public.knowledge_queries TO neurant_worker;
+GRANT UPDATE(query_embedding) ON TABLE public.knowledge_queries TO neurant_router;
+
+-- Name: COLUMN knowledge_queries.results_count; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT INSERT(results_count) ON TABLE public.knowledge_queries TO neurant_worker;
+
+-- Name: COLUMN knowledge_queries.top_similarity_score; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT INSERT(top_similarity_score) ON TABLE public.knowledge_queries TO neurant_worker;
+
+-- Name: COLUMN knowledge_queries.processing_time_ms; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT INSERT(processing_time_ms) ON TABLE public.knowledge_queries TO neurant_worker;
+
+-- Name: TABLE knowledge_queries_archived; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT ON TABLE public.knowledge_queries_archived TO authenticated;
+GRANT SELECT,INSERT,DELETE ON TABLE public.knowledge_queries_archived TO neurant_router;
+
+-- Name: COLUMN knowledge_queries_archived.query_text; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(query_text) ON TABLE public.knowledge_queries_archived TO neurant_router;
+
+-- Name: COLUMN knowledge_queries_archived.query_embedding; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(query_embedding) ON TABLE public.knowledge_queries_archived TO neurant_router;
+
+-- Name: TABLE fact_knowledge_queries; Type: ACL; Schema: private; Owner: neurant_owner
+
+GRANT SELECT ON TABLE private.fact_knowledge_queries TO neurant_router;
+
+-- Name: TABLE message_reactions; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT,DELETE ON TABLE public.message_reactions TO authenticated;
+GRANT DELETE ON TABLE public.message_reactions TO visitor;
+GRANT SELECT,INSERT,DELETE ON TABLE public.message_reactions TO neurant_router;
+
+-- Name: COLUMN message_reactions.company_id; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT INSERT(company_id) ON TABLE public.message_reactions TO authenticated;
+GRANT SELECT(company_id),INSERT(company_id) ON TABLE public.message_reactions TO visitor;
+
+-- Name: COLUMN message_reactions.id; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT(id) ON TABLE public.message_reactions TO visitor;
+
+-- Name: COLUMN message_reactions.message_id; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT INSERT(message_id) ON TABLE public.message_reactions TO authenticated;
+GRANT SELECT(message_id),INSERT(message_id) ON TABLE public.message_reactions TO visitor;
+
+-- Name: COLUMN message_reactions.conversation_id; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT(conversation_id) ON TABLE public.message_reactions TO visitor;
+
+-- Name: COLUMN message_reactions.reaction_type; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT INSERT(reaction_type) ON TABLE public.message_reactions TO authenticated;
+GRANT SELECT(reaction_type),INSERT(reaction_type) ON TABLE public.message_reactions TO visitor;
+
+-- Name: COLUMN message_reactions.comment; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT INSERT(comment) ON TABLE public.message_reactions TO authenticated;
+GRANT INSERT(comment) ON TABLE public.message_reactions TO visitor;
+GRANT UPDATE(comment) ON TABLE public.message_reactions TO neurant_router;
+
+-- Name: COLUMN message_reactions.reacted_by_end_user; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT(reacted_by_end_user) ON TABLE public.message_reactions TO visitor;
+
+-- Name: COLUMN message_reactions.created_at; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT(created_at) ON TABLE public.message_reactions TO visitor;
+
+-- Name: TABLE message_reactions_archived; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT ON TABLE public.message_reactions_archived TO authenticated;
+GRANT SELECT,INSERT,DELETE ON TABLE public.message_reactions_archived TO neurant_router;
+
+-- Name: COLUMN message_reactions_archived.comment; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(comment) ON TABLE public.message_reactions_archived TO neurant_router;
+
+-- Name: TABLE fact_message_reactions; Type: ACL; Schema: private; Owner: neurant_owner
+
+GRANT SELECT ON TABLE private.fact_message_reactions TO neurant_router;
+
+-- Name: TABLE messages; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT ON TABLE public.messages TO authenticated;
+GRANT SELECT ON TABLE public.messages TO neurant_worker;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.messages TO neurant_router;
+
+-- Name: COLUMN messages.company_id; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT INSERT(company_id) ON TABLE public.messages TO authenticated;
+GRANT SELECT(company_id) ON TABLE public.messages TO visitor;
+
+-- Name: COLUMN messages.id; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT INSERT(id) ON TABLE public.messages TO authenticated;
+GRANT SELECT(id) ON TABLE public.messages TO visitor;
+
+-- Name: COLUMN messages.conversation_id; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT INSERT(conversation_id) ON TABLE public.messages TO authenticated;
+GRANT SELECT(conversation_id) ON TABLE public.messages TO visitor;
+
+-- Name: COLUMN messages.seq; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT(seq) ON TABLE public.messages TO visitor;
+
+-- Name: COLUMN messages.content; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT INSERT(content) ON TABLE public.messages TO authenticated;
+GRANT SELECT(content) ON TABLE public.messages TO visitor;
+
+-- Name: COLUMN messages.message_type; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT(message_type) ON TABLE public.messages TO visitor;
+
+-- Name: COLUMN messages.sender_type; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT(sender_type) ON TABLE public.messages TO visitor;
+
+-- Name: COLUMN messages.sender_id; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT(sender_id) ON TABLE public.messages TO visitor;
+
+-- Name: COLUMN messages.external_message_id; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT(external_message_id) ON TABLE public.messages TO visitor;
+
+-- Name: COLUMN messages.status; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT(status) ON TABLE public.messages TO visitor;
+
+-- Name: COLUMN messages.knowledge_sources; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT(knowledge_sources) ON TABLE public.messages TO visitor;
+
+-- Name: COLUMN messages.created_at; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT(created_at) ON TABLE public.messages TO visitor;
+
+-- Name: TABLE messages_archived; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT ON TABLE public.messages_archived TO authenticated;
+GRANT SELECT,INSERT,DELETE ON TABLE public.messages_archived TO neurant_router;
+
+-- Name: COLUMN messages_archived.content; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(content) ON TABLE public.messages_archived TO neurant_router;
+
+-- Name: COLUMN messages_archived.media_url; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(media_url) ON TABLE public.messages_archived TO neurant_router;
+
+-- Name: COLUMN messages_archived.media_type; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(media_type) ON TABLE public.messages_archived TO neurant_router;
+
+-- Name: COLUMN messages_archived.n8n_message_id; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(n8n_message_id) ON TABLE public.messages_archived TO neurant_router;
+
+-- Name: COLUMN messages_archived.external_message_id; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(external_message_id) ON TABLE public.messages_archived TO neurant_router;
+
+-- Name: COLUMN messages_archived.knowledge_sources; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(knowledge_sources) ON TABLE public.messages_archived TO neurant_router;
+
+-- Name: TABLE fact_messages; Type: ACL; Schema: private; Owner: neurant_owner
+
+GRANT SELECT ON TABLE private.fact_messages TO neurant_router;
+
+-- Name: TABLE analytics_daily; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT ON TABLE public.analytics_daily TO authenticated;
+GRANT SELECT,INSERT,DELETE ON TABLE public.analytics_daily TO neurant_router;
+
+-- Name: TABLE analytics_dirty; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT,INSERT,DELETE ON TABLE public.analytics_dirty TO neurant_router;
 
 -- Name: TABLE api_keys; Type: ACL; Schema: public; Owner: neurant_owner
 
@@ -5891,10 +12738,59 @@ GRANT SELECT(expires_at),INSERT(expires_at) ON TABLE public.api_keys TO authenti
 -- Name: COLUMN api_keys.revoked_at; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT SELECT(revoked_at),UPDATE(revoked_at) ON TABLE public.api_keys TO authenticated;
+GRANT UPDATE(revoked_at) ON TABLE public.api_keys TO neurant_router;
+
+-- Name: TABLE archive_batches; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT ON TABLE public.archive_batches TO authenticated;
+GRANT SELECT,INSERT ON TABLE public.archive_batches TO neurant_router;
+
+-- Name: TABLE audit_chains; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT ON TABLE public.audit_chains TO authenticated;
+GRANT SELECT,INSERT ON TABLE public.audit_chains TO neurant_router;
+
+-- Name: COLUMN audit_chains.seq; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(seq) ON TABLE public.audit_chains TO neurant_router;
+
+-- Name: COLUMN audit_chains.chain_hash; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(chain_hash) ON TABLE public.audit_chains TO neurant_router;
+
+-- Name: COLUMN audit_chains.sealed_at; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(sealed_at) ON TABLE public.audit_chains TO neurant_router;
+
+-- Name: COLUMN audit_chains.exported_seq; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(exported_seq) ON TABLE public.audit_chains TO neurant_router;
+
+-- Name: TABLE audit_salts; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT,INSERT ON TABLE public.audit_salts TO neurant_router;
+
+-- Name: COLUMN audit_salts.salt; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(salt) ON TABLE public.audit_salts TO neurant_router;
+
+-- Name: COLUMN audit_salts.shredded_at; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(shredded_at) ON TABLE public.audit_salts TO neurant_router;
+
+-- Name: TABLE audit_seals; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT ON TABLE public.audit_seals TO authenticated;
+GRANT INSERT ON TABLE public.audit_seals TO neurant_router;
+
+-- Name: TABLE audit_unsealed; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT,INSERT,DELETE ON TABLE public.audit_unsealed TO neurant_router;
 
 -- Name: TABLE canned_responses; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT SELECT,DELETE ON TABLE public.canned_responses TO authenticated;
+GRANT SELECT,DELETE ON TABLE public.canned_responses TO neurant_router;
 
 -- Name: COLUMN canned_responses.company_id; Type: ACL; Schema: public; Owner: neurant_owner
 
@@ -5991,10 +12887,12 @@ GRANT INSERT(assigned_by) ON TABLE public.chatbot_operators TO authenticated;
 -- Name: COLUMN chatbot_operators.is_active; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT UPDATE(is_active) ON TABLE public.chatbot_operators TO authenticated;
+GRANT UPDATE(is_active) ON TABLE public.chatbot_operators TO neurant_router;
 
 -- Name: TABLE chatbot_supervisors; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT SELECT,DELETE ON TABLE public.chatbot_supervisors TO authenticated;
+GRANT SELECT,DELETE ON TABLE public.chatbot_supervisors TO neurant_router;
 
 -- Name: COLUMN chatbot_supervisors.company_id; Type: ACL; Schema: public; Owner: neurant_owner
 
@@ -6101,6 +12999,22 @@ GRANT INSERT(hitl_trigger_keywords),UPDATE(hitl_trigger_keywords) ON TABLE publi
 
 GRANT INSERT(auto_escalate_after_minutes),UPDATE(auto_escalate_after_minutes) ON TABLE public.chatbots TO authenticated;
 
+-- Name: COLUMN chatbots.total_conversations; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(total_conversations) ON TABLE public.chatbots TO neurant_router;
+
+-- Name: COLUMN chatbots.total_messages; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(total_messages) ON TABLE public.chatbots TO neurant_router;
+
+-- Name: COLUMN chatbots.avg_response_time_ms; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(avg_response_time_ms) ON TABLE public.chatbots TO neurant_router;
+
+-- Name: COLUMN chatbots.satisfaction_score; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(satisfaction_score) ON TABLE public.chatbots TO neurant_router;
+
 -- Name: COLUMN chatbots.retired_at; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT UPDATE(retired_at) ON TABLE public.chatbots TO neurant_router;
@@ -6117,7 +13031,7 @@ GRANT INSERT(template_id) ON TABLE public.chatbots TO authenticated;
 
 GRANT SELECT ON TABLE public.companies TO authenticated;
 GRANT SELECT ON TABLE public.companies TO neurant_worker;
-GRANT SELECT ON TABLE public.companies TO neurant_router;
+GRANT SELECT,INSERT ON TABLE public.companies TO neurant_router;
 
 -- Name: COLUMN companies.name; Type: ACL; Schema: public; Owner: neurant_owner
 
@@ -6147,6 +13061,94 @@ GRANT UPDATE(logo_url) ON TABLE public.companies TO authenticated;
 
 GRANT UPDATE(timezone) ON TABLE public.companies TO authenticated;
 
+-- Name: COLUMN companies.subscription_plan; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(subscription_plan) ON TABLE public.companies TO neurant_router;
+
+-- Name: COLUMN companies.subscription_status; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(subscription_status) ON TABLE public.companies TO neurant_router;
+
+-- Name: COLUMN companies.subscription_ends_at; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(subscription_ends_at) ON TABLE public.companies TO neurant_router;
+
+-- Name: COLUMN companies.monthly_message_limit; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(monthly_message_limit) ON TABLE public.companies TO neurant_router;
+
+-- Name: COLUMN companies.monthly_message_count; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(monthly_message_count) ON TABLE public.companies TO neurant_router;
+
+-- Name: COLUMN companies.monthly_reset_date; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(monthly_reset_date) ON TABLE public.companies TO neurant_router;
+
+-- Name: COLUMN companies.max_chatbots; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(max_chatbots) ON TABLE public.companies TO neurant_router;
+
+-- Name: COLUMN companies.max_users; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(max_users) ON TABLE public.companies TO neurant_router;
+
+-- Name: COLUMN companies.max_integrations; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(max_integrations) ON TABLE public.companies TO neurant_router;
+
+-- Name: COLUMN companies.max_document_characters; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(max_document_characters) ON TABLE public.companies TO neurant_router;
+
+-- Name: COLUMN companies.max_storage_mb; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(max_storage_mb) ON TABLE public.companies TO neurant_router;
+
+-- Name: COLUMN companies.max_hitl_concurrent; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(max_hitl_concurrent) ON TABLE public.companies TO neurant_router;
+
+-- Name: COLUMN companies.current_user_count; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(current_user_count) ON TABLE public.companies TO neurant_router;
+
+-- Name: COLUMN companies.current_chatbot_count; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(current_chatbot_count) ON TABLE public.companies TO neurant_router;
+
+-- Name: COLUMN companies.current_integration_count; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(current_integration_count) ON TABLE public.companies TO neurant_router;
+
+-- Name: COLUMN companies.plan_changed_at; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(plan_changed_at) ON TABLE public.companies TO neurant_router;
+
+-- Name: COLUMN companies.plan_change_scheduled_at; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(plan_change_scheduled_at) ON TABLE public.companies TO neurant_router;
+
+-- Name: COLUMN companies.next_plan; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(next_plan) ON TABLE public.companies TO neurant_router;
+
+-- Name: COLUMN companies.updated_at; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(updated_at) ON TABLE public.companies TO neurant_router;
+
+-- Name: COLUMN companies.current_document_characters; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(current_document_characters) ON TABLE public.companies TO neurant_router;
+
+-- Name: COLUMN companies.current_storage_bytes; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(current_storage_bytes) ON TABLE public.companies TO neurant_router;
+
+-- Name: COLUMN companies.current_hitl_count; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(current_hitl_count) ON TABLE public.companies TO neurant_router;
+
 -- Name: TABLE company_keys; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT SELECT ON TABLE public.company_keys TO authenticated;
@@ -6160,39 +13162,18 @@ GRANT INSERT(company_id) ON TABLE public.company_keys TO authenticated;
 
 GRANT INSERT(wrapped_key) ON TABLE public.company_keys TO authenticated;
 
--- Name: TABLE conversations; Type: ACL; Schema: public; Owner: neurant_owner
+-- Name: TABLE contacts; Type: ACL; Schema: public; Owner: neurant_owner
 
-GRANT SELECT ON TABLE public.conversations TO authenticated;
-GRANT SELECT ON TABLE public.conversations TO neurant_worker;
-GRANT SELECT,INSERT,UPDATE ON TABLE public.conversations TO neurant_router;
+GRANT SELECT ON TABLE public.contacts TO authenticated;
+GRANT SELECT,INSERT,UPDATE ON TABLE public.contacts TO neurant_router;
 
--- Name: COLUMN conversations.company_id; Type: ACL; Schema: public; Owner: neurant_owner
+-- Name: TABLE conversation_search; Type: ACL; Schema: public; Owner: neurant_owner
 
-GRANT SELECT(company_id) ON TABLE public.conversations TO visitor;
+GRANT SELECT,INSERT ON TABLE public.conversation_search TO neurant_router;
 
--- Name: COLUMN conversations.id; Type: ACL; Schema: public; Owner: neurant_owner
+-- Name: COLUMN conversation_search.person; Type: ACL; Schema: public; Owner: neurant_owner
 
-GRANT SELECT(id) ON TABLE public.conversations TO visitor;
-
--- Name: COLUMN conversations.status; Type: ACL; Schema: public; Owner: neurant_owner
-
-GRANT SELECT(status) ON TABLE public.conversations TO visitor;
-
--- Name: COLUMN conversations.is_hitl_active; Type: ACL; Schema: public; Owner: neurant_owner
-
-GRANT SELECT(is_hitl_active) ON TABLE public.conversations TO visitor;
-
--- Name: COLUMN conversations.assigned_operator_id; Type: ACL; Schema: public; Owner: neurant_owner
-
-GRANT SELECT(assigned_operator_id) ON TABLE public.conversations TO visitor;
-
--- Name: COLUMN conversations.last_seq; Type: ACL; Schema: public; Owner: neurant_owner
-
-GRANT SELECT(last_seq) ON TABLE public.conversations TO visitor;
-
--- Name: COLUMN conversations.fence; Type: ACL; Schema: public; Owner: neurant_owner
-
-GRANT SELECT(fence) ON TABLE public.conversations TO visitor;
+GRANT UPDATE(person) ON TABLE public.conversation_search TO neurant_router;
 
 -- Name: TABLE document_chunks; Type: ACL; Schema: public; Owner: neurant_owner
 
@@ -6243,6 +13224,14 @@ GRANT INSERT(context_before) ON TABLE public.document_chunks TO neurant_worker;
 -- Name: COLUMN document_chunks.context_after; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT INSERT(context_after) ON TABLE public.document_chunks TO neurant_worker;
+
+-- Name: COLUMN document_chunks.match_count; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(match_count) ON TABLE public.document_chunks TO neurant_router;
+
+-- Name: COLUMN document_chunks.last_matched_at; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(last_matched_at) ON TABLE public.document_chunks TO neurant_router;
 
 -- Name: TABLE documents; Type: ACL; Schema: public; Owner: neurant_owner
 
@@ -6331,6 +13320,14 @@ GRANT INSERT(category),UPDATE(category) ON TABLE public.documents TO authenticat
 
 GRANT INSERT(language),UPDATE(language) ON TABLE public.documents TO authenticated;
 
+-- Name: COLUMN documents.query_count; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(query_count) ON TABLE public.documents TO neurant_router;
+
+-- Name: COLUMN documents.last_used_at; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(last_used_at) ON TABLE public.documents TO neurant_router;
+
 -- Name: COLUMN documents.retired_at; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT UPDATE(retired_at) ON TABLE public.documents TO authenticated;
@@ -6339,30 +13336,39 @@ GRANT UPDATE(retired_at) ON TABLE public.documents TO authenticated;
 
 GRANT INSERT(uploaded_by) ON TABLE public.documents TO authenticated;
 
+-- Name: COLUMN documents.unread_pages; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(unread_pages) ON TABLE public.documents TO neurant_worker;
+
 -- Name: TABLE embedding_models; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT SELECT ON TABLE public.embedding_models TO authenticated;
 GRANT SELECT ON TABLE public.embedding_models TO neurant_worker;
 GRANT SELECT ON TABLE public.embedding_models TO neurant_router;
 
--- Name: TABLE hitl_sessions; Type: ACL; Schema: public; Owner: neurant_owner
-
-GRANT SELECT ON TABLE public.hitl_sessions TO authenticated;
-GRANT SELECT,INSERT,UPDATE ON TABLE public.hitl_sessions TO neurant_router;
-
 -- Name: TABLE hitl_transfers; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT SELECT ON TABLE public.hitl_transfers TO authenticated;
-GRANT SELECT,INSERT,UPDATE ON TABLE public.hitl_transfers TO neurant_router;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.hitl_transfers TO neurant_router;
+
+-- Name: TABLE hitl_transfers_archived; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT ON TABLE public.hitl_transfers_archived TO authenticated;
+GRANT SELECT,INSERT,DELETE ON TABLE public.hitl_transfers_archived TO neurant_router;
+
+-- Name: COLUMN hitl_transfers_archived.reason; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(reason) ON TABLE public.hitl_transfers_archived TO neurant_router;
 
 -- Name: TABLE inbound_events; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT SELECT ON TABLE public.inbound_events TO authenticated;
-GRANT SELECT,INSERT ON TABLE public.inbound_events TO neurant_router;
+GRANT SELECT,INSERT,DELETE ON TABLE public.inbound_events TO neurant_router;
 
 -- Name: TABLE integration_logs; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT SELECT ON TABLE public.integration_logs TO authenticated;
+GRANT SELECT ON TABLE public.integration_logs TO neurant_router;
 
 -- Name: COLUMN integration_logs.company_id; Type: ACL; Schema: public; Owner: neurant_owner
 
@@ -6383,6 +13389,7 @@ GRANT INSERT(endpoint) ON TABLE public.integration_logs TO neurant_worker;
 -- Name: COLUMN integration_logs.request_data; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT INSERT(request_data) ON TABLE public.integration_logs TO neurant_worker;
+GRANT UPDATE(request_data) ON TABLE public.integration_logs TO neurant_router;
 
 -- Name: COLUMN integration_logs.response_status; Type: ACL; Schema: public; Owner: neurant_owner
 
@@ -6391,6 +13398,7 @@ GRANT INSERT(response_status) ON TABLE public.integration_logs TO neurant_worker
 -- Name: COLUMN integration_logs.response_data; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT INSERT(response_data) ON TABLE public.integration_logs TO neurant_worker;
+GRANT UPDATE(response_data) ON TABLE public.integration_logs TO neurant_router;
 
 -- Name: COLUMN integration_logs.response_time_ms; Type: ACL; Schema: public; Owner: neurant_owner
 
@@ -6411,6 +13419,7 @@ GRANT INSERT(status) ON TABLE public.integration_logs TO neurant_worker;
 -- Name: COLUMN integration_logs.error_message; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT INSERT(error_message) ON TABLE public.integration_logs TO neurant_worker;
+GRANT UPDATE(error_message) ON TABLE public.integration_logs TO neurant_router;
 
 -- Name: TABLE integrations; Type: ACL; Schema: public; Owner: neurant_owner
 
@@ -6505,41 +13514,9 @@ GRANT SELECT(updated_at) ON TABLE public.integrations TO authenticated;
 
 GRANT SELECT(created_by),INSERT(created_by) ON TABLE public.integrations TO authenticated;
 
--- Name: TABLE knowledge_queries; Type: ACL; Schema: public; Owner: neurant_owner
+-- Name: TABLE knowledge_uses; Type: ACL; Schema: public; Owner: neurant_owner
 
-GRANT SELECT ON TABLE public.knowledge_queries TO authenticated;
-
--- Name: COLUMN knowledge_queries.company_id; Type: ACL; Schema: public; Owner: neurant_owner
-
-GRANT INSERT(company_id) ON TABLE public.knowledge_queries TO neurant_worker;
-
--- Name: COLUMN knowledge_queries.conversation_id; Type: ACL; Schema: public; Owner: neurant_owner
-
-GRANT INSERT(conversation_id) ON TABLE public.knowledge_queries TO neurant_worker;
-
--- Name: COLUMN knowledge_queries.message_id; Type: ACL; Schema: public; Owner: neurant_owner
-
-GRANT INSERT(message_id) ON TABLE public.knowledge_queries TO neurant_worker;
-
--- Name: COLUMN knowledge_queries.query_text; Type: ACL; Schema: public; Owner: neurant_owner
-
-GRANT INSERT(query_text) ON TABLE public.knowledge_queries TO neurant_worker;
-
--- Name: COLUMN knowledge_queries.query_embedding; Type: ACL; Schema: public; Owner: neurant_owner
-
-GRANT INSERT(query_embedding) ON TABLE public.knowledge_queries TO neurant_worker;
-
--- Name: COLUMN knowledge_queries.results_count; Type: ACL; Schema: public; Owner: neurant_owner
-
-GRANT INSERT(results_count) ON TABLE public.knowledge_queries TO neurant_worker;
-
--- Name: COLUMN knowledge_queries.top_similarity_score; Type: ACL; Schema: public; Owner: neurant_owner
-
-GRANT INSERT(top_similarity_score) ON TABLE public.knowledge_queries TO neurant_worker;
-
--- Name: COLUMN knowledge_queries.processing_time_ms; Type: ACL; Schema: public; Owner: neurant_owner
-
-GRANT INSERT(processing_time_ms) ON TABLE public.knowledge_queries TO neurant_worker;
+GRANT SELECT,INSERT,DELETE ON TABLE public.knowledge_uses TO neurant_router;
 
 -- Name: TABLE login_sessions; Type: ACL; Schema: public; Owner: neurant_owner
 
@@ -6553,108 +13530,18 @@ GRANT UPDATE(last_seen_at) ON TABLE public.login_sessions TO neurant_router;
 
 GRANT SELECT,INSERT,DELETE ON TABLE public.message_changes TO neurant_router;
 
--- Name: TABLE message_reactions; Type: ACL; Schema: public; Owner: neurant_owner
+-- Name: TABLE message_search; Type: ACL; Schema: public; Owner: neurant_owner
 
-GRANT SELECT,DELETE ON TABLE public.message_reactions TO authenticated;
-GRANT DELETE ON TABLE public.message_reactions TO visitor;
+GRANT SELECT,INSERT,DELETE ON TABLE public.message_search TO neurant_router;
 
--- Name: COLUMN message_reactions.company_id; Type: ACL; Schema: public; Owner: neurant_owner
+-- Name: COLUMN message_search.search; Type: ACL; Schema: public; Owner: neurant_owner
 
-GRANT INSERT(company_id) ON TABLE public.message_reactions TO authenticated;
-GRANT SELECT(company_id),INSERT(company_id) ON TABLE public.message_reactions TO visitor;
-
--- Name: COLUMN message_reactions.id; Type: ACL; Schema: public; Owner: neurant_owner
-
-GRANT SELECT(id) ON TABLE public.message_reactions TO visitor;
-
--- Name: COLUMN message_reactions.message_id; Type: ACL; Schema: public; Owner: neurant_owner
-
-GRANT INSERT(message_id) ON TABLE public.message_reactions TO authenticated;
-GRANT SELECT(message_id),INSERT(message_id) ON TABLE public.message_reactions TO visitor;
-
--- Name: COLUMN message_reactions.conversation_id; Type: ACL; Schema: public; Owner: neurant_owner
-
-GRANT SELECT(conversation_id) ON TABLE public.message_reactions TO visitor;
-
--- Name: COLUMN message_reactions.reaction_type; Type: ACL; Schema: public; Owner: neurant_owner
-
-GRANT INSERT(reaction_type) ON TABLE public.message_reactions TO authenticated;
-GRANT SELECT(reaction_type),INSERT(reaction_type) ON TABLE public.message_reactions TO visitor;
-
--- Name: COLUMN message_reactions.comment; Type: ACL; Schema: public; Owner: neurant_owner
-
-GRANT INSERT(comment) ON TABLE public.message_reactions TO authenticated;
-GRANT INSERT(comment) ON TABLE public.message_reactions TO visitor;
-
--- Name: COLUMN message_reactions.reacted_by_end_user; Type: ACL; Schema: public; Owner: neurant_owner
-
-GRANT SELECT(reacted_by_end_user) ON TABLE public.message_reactions TO visitor;
-
--- Name: COLUMN message_reactions.created_at; Type: ACL; Schema: public; Owner: neurant_owner
-
-GRANT SELECT(created_at) ON TABLE public.message_reactions TO visitor;
-
--- Name: TABLE messages; Type: ACL; Schema: public; Owner: neurant_owner
-
-GRANT SELECT ON TABLE public.messages TO authenticated;
-GRANT SELECT ON TABLE public.messages TO neurant_worker;
-GRANT SELECT,INSERT,UPDATE ON TABLE public.messages TO neurant_router;
-
--- Name: COLUMN messages.company_id; Type: ACL; Schema: public; Owner: neurant_owner
-
-GRANT INSERT(company_id) ON TABLE public.messages TO authenticated;
-GRANT SELECT(company_id) ON TABLE public.messages TO visitor;
-
--- Name: COLUMN messages.id; Type: ACL; Schema: public; Owner: neurant_owner
-
-GRANT INSERT(id) ON TABLE public.messages TO authenticated;
-GRANT SELECT(id) ON TABLE public.messages TO visitor;
-
--- Name: COLUMN messages.conversation_id; Type: ACL; Schema: public; Owner: neurant_owner
-
-GRANT INSERT(conversation_id) ON TABLE public.messages TO authenticated;
-GRANT SELECT(conversation_id) ON TABLE public.messages TO visitor;
-
--- Name: COLUMN messages.seq; Type: ACL; Schema: public; Owner: neurant_owner
-
-GRANT SELECT(seq) ON TABLE public.messages TO visitor;
-
--- Name: COLUMN messages.content; Type: ACL; Schema: public; Owner: neurant_owner
-
-GRANT INSERT(content) ON TABLE public.messages TO authenticated;
-GRANT SELECT(content) ON TABLE public.messages TO visitor;
-
--- Name: COLUMN messages.message_type; Type: ACL; Schema: public; Owner: neurant_owner
-
-GRANT SELECT(message_type) ON TABLE public.messages TO visitor;
-
--- Name: COLUMN messages.sender_type; Type: ACL; Schema: public; Owner: neurant_owner
-
-GRANT SELECT(sender_type) ON TABLE public.messages TO visitor;
-
--- Name: COLUMN messages.sender_id; Type: ACL; Schema: public; Owner: neurant_owner
-
-GRANT SELECT(sender_id) ON TABLE public.messages TO visitor;
-
--- Name: COLUMN messages.external_message_id; Type: ACL; Schema: public; Owner: neurant_owner
-
-GRANT SELECT(external_message_id) ON TABLE public.messages TO visitor;
-
--- Name: COLUMN messages.status; Type: ACL; Schema: public; Owner: neurant_owner
-
-GRANT SELECT(status) ON TABLE public.messages TO visitor;
-
--- Name: COLUMN messages.knowledge_sources; Type: ACL; Schema: public; Owner: neurant_owner
-
-GRANT SELECT(knowledge_sources) ON TABLE public.messages TO visitor;
-
--- Name: COLUMN messages.created_at; Type: ACL; Schema: public; Owner: neurant_owner
-
-GRANT SELECT(created_at) ON TABLE public.messages TO visitor;
+GRANT UPDATE(search) ON TABLE public.message_search TO neurant_router;
 
 -- Name: TABLE notes; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT SELECT ON TABLE public.notes TO authenticated;
+GRANT SELECT,INSERT,DELETE ON TABLE public.notes TO neurant_router;
 
 -- Name: COLUMN notes.company_id; Type: ACL; Schema: public; Owner: neurant_owner
 
@@ -6671,11 +13558,21 @@ GRANT INSERT(conversation_id) ON TABLE public.notes TO authenticated;
 -- Name: COLUMN notes.content; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT INSERT(content) ON TABLE public.notes TO authenticated;
+GRANT UPDATE(content) ON TABLE public.notes TO neurant_router;
+
+-- Name: TABLE notes_archived; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT ON TABLE public.notes_archived TO authenticated;
+GRANT SELECT,INSERT,DELETE ON TABLE public.notes_archived TO neurant_router;
+
+-- Name: COLUMN notes_archived.content; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(content) ON TABLE public.notes_archived TO neurant_router;
 
 -- Name: TABLE notifications; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT SELECT ON TABLE public.notifications TO authenticated;
-GRANT SELECT,INSERT ON TABLE public.notifications TO neurant_router;
+GRANT SELECT,INSERT,DELETE ON TABLE public.notifications TO neurant_router;
 
 -- Name: COLUMN notifications.read_at; Type: ACL; Schema: public; Owner: neurant_owner
 
@@ -6685,7 +13582,17 @@ GRANT UPDATE(read_at) ON TABLE public.notifications TO authenticated;
 
 GRANT SELECT ON TABLE public.outbox TO authenticated;
 GRANT SELECT ON TABLE public.outbox TO neurant_worker;
-GRANT SELECT,INSERT,UPDATE ON TABLE public.outbox TO neurant_router;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.outbox TO neurant_router;
+
+-- Name: TABLE outbox_archived; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT ON TABLE public.outbox_archived TO authenticated;
+GRANT SELECT,INSERT,DELETE ON TABLE public.outbox_archived TO neurant_router;
+
+-- Name: TABLE plan_alerts; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT ON TABLE public.plan_alerts TO authenticated;
+GRANT SELECT,INSERT ON TABLE public.plan_alerts TO neurant_router;
 
 -- Name: TABLE plans; Type: ACL; Schema: public; Owner: neurant_owner
 
@@ -6714,7 +13621,11 @@ GRANT SELECT(wanted_seq) ON TABLE public.reply_requests TO visitor;
 -- Name: TABLE system_metrics; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT SELECT ON TABLE public.system_metrics TO authenticated;
-GRANT INSERT ON TABLE public.system_metrics TO neurant_router;
+GRANT SELECT,INSERT,DELETE ON TABLE public.system_metrics TO neurant_router;
+
+-- Name: TABLE usage_slots; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT,INSERT,UPDATE ON TABLE public.usage_slots TO neurant_router;
 
 -- Name: TABLE user_invitations; Type: ACL; Schema: public; Owner: neurant_owner
 
@@ -6723,38 +13634,47 @@ GRANT SELECT,INSERT,UPDATE ON TABLE public.user_invitations TO neurant_router;
 -- Name: COLUMN user_invitations.company_id; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT SELECT(company_id) ON TABLE public.user_invitations TO authenticated;
+GRANT SELECT(company_id) ON TABLE public.user_invitations TO neurant_worker;
 
 -- Name: COLUMN user_invitations.id; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT SELECT(id) ON TABLE public.user_invitations TO authenticated;
+GRANT SELECT(id) ON TABLE public.user_invitations TO neurant_worker;
 
 -- Name: COLUMN user_invitations.email; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT SELECT(email) ON TABLE public.user_invitations TO authenticated;
+GRANT SELECT(email) ON TABLE public.user_invitations TO neurant_worker;
 
 -- Name: COLUMN user_invitations.first_name; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT SELECT(first_name) ON TABLE public.user_invitations TO authenticated;
+GRANT SELECT(first_name) ON TABLE public.user_invitations TO neurant_worker;
 
 -- Name: COLUMN user_invitations.last_name; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT SELECT(last_name) ON TABLE public.user_invitations TO authenticated;
+GRANT SELECT(last_name) ON TABLE public.user_invitations TO neurant_worker;
 
 -- Name: COLUMN user_invitations.role; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT SELECT(role) ON TABLE public.user_invitations TO authenticated;
+GRANT SELECT(role) ON TABLE public.user_invitations TO neurant_worker;
 
 -- Name: COLUMN user_invitations.invited_by; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT SELECT(invited_by) ON TABLE public.user_invitations TO authenticated;
+GRANT SELECT(invited_by) ON TABLE public.user_invitations TO neurant_worker;
 
 -- Name: COLUMN user_invitations.expires_at; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT SELECT(expires_at) ON TABLE public.user_invitations TO authenticated;
+GRANT SELECT(expires_at) ON TABLE public.user_invitations TO neurant_worker;
 
 -- Name: COLUMN user_invitations.status; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT SELECT(status) ON TABLE public.user_invitations TO authenticated;
+GRANT SELECT(status) ON TABLE public.user_invitations TO neurant_worker;
 
 -- Name: COLUMN user_invitations.accepted_at; Type: ACL; Schema: public; Owner: neurant_owner
 
@@ -6767,6 +13687,7 @@ GRANT SELECT(accepted_by_user_id) ON TABLE public.user_invitations TO authentica
 -- Name: COLUMN user_invitations.sent_at; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT SELECT(sent_at) ON TABLE public.user_invitations TO authenticated;
+GRANT SELECT(sent_at) ON TABLE public.user_invitations TO neurant_worker;
 
 -- Name: COLUMN user_invitations.sent_count; Type: ACL; Schema: public; Owner: neurant_owner
 
@@ -6779,6 +13700,7 @@ GRANT SELECT(reminder_sent_at) ON TABLE public.user_invitations TO authenticated
 -- Name: COLUMN user_invitations.reminder_count; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT SELECT(reminder_count) ON TABLE public.user_invitations TO authenticated;
+GRANT SELECT(reminder_count) ON TABLE public.user_invitations TO neurant_worker;
 
 -- Name: COLUMN user_invitations.created_at; Type: ACL; Schema: public; Owner: neurant_owner
 
@@ -6791,7 +13713,7 @@ GRANT SELECT(updated_at) ON TABLE public.user_invitations TO authenticated;
 -- Name: TABLE users; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT SELECT ON TABLE public.users TO authenticated;
-GRANT SELECT ON TABLE public.users TO neurant_router;
+GRANT SELECT,INSERT ON TABLE public.users TO neurant_router;
 
 -- Name: COLUMN users.company_id; Type: ACL; Schema: public; Owner: neurant_owner
 
@@ -6801,35 +13723,54 @@ GRANT SELECT(company_id) ON TABLE public.users TO neurant_worker;
 
 GRANT SELECT(id) ON TABLE public.users TO neurant_worker;
 
+-- Name: COLUMN users.auth_user_id; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(auth_user_id) ON TABLE public.users TO neurant_router;
+
 -- Name: COLUMN users.email; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT SELECT(email) ON TABLE public.users TO neurant_worker;
+GRANT UPDATE(email) ON TABLE public.users TO neurant_router;
 
 -- Name: COLUMN users.first_name; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT SELECT(first_name) ON TABLE public.users TO neurant_worker;
 GRANT UPDATE(first_name) ON TABLE public.users TO authenticated;
+GRANT UPDATE(first_name) ON TABLE public.users TO neurant_router;
 
 -- Name: COLUMN users.last_name; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT SELECT(last_name) ON TABLE public.users TO neurant_worker;
 GRANT UPDATE(last_name) ON TABLE public.users TO authenticated;
+GRANT UPDATE(last_name) ON TABLE public.users TO neurant_router;
 
 -- Name: COLUMN users.avatar_url; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT UPDATE(avatar_url) ON TABLE public.users TO authenticated;
+GRANT UPDATE(avatar_url) ON TABLE public.users TO neurant_router;
 
 -- Name: COLUMN users.phone; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT UPDATE(phone) ON TABLE public.users TO authenticated;
+GRANT UPDATE(phone) ON TABLE public.users TO neurant_router;
 
 -- Name: COLUMN users.role; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT SELECT(role) ON TABLE public.users TO neurant_worker;
+GRANT UPDATE(role) ON TABLE public.users TO neurant_router;
+
+-- Name: COLUMN users.is_owner; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(is_owner) ON TABLE public.users TO neurant_router;
+
+-- Name: COLUMN users.permissions; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(permissions) ON TABLE public.users TO neurant_router;
 
 -- Name: COLUMN users.is_active; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT SELECT(is_active) ON TABLE public.users TO neurant_worker;
+GRANT UPDATE(is_active) ON TABLE public.users TO neurant_router;
 
 -- Name: COLUMN users.last_login_at; Type: ACL; Schema: public; Owner: neurant_owner
 
@@ -6839,9 +13780,13 @@ GRANT UPDATE(last_login_at) ON TABLE public.users TO neurant_router;
 
 GRANT UPDATE(last_seen_at) ON TABLE public.users TO neurant_router;
 
+-- Name: COLUMN users.updated_at; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(updated_at) ON TABLE public.users TO neurant_router;
+
 -- Name: TABLE visitor_sessions; Type: ACL; Schema: public; Owner: neurant_owner
 
-GRANT SELECT,INSERT ON TABLE public.visitor_sessions TO neurant_router;
+GRANT SELECT,INSERT,DELETE ON TABLE public.visitor_sessions TO neurant_router;
 
 -- Name: TABLE webhook_deliveries; Type: ACL; Schema: public; Owner: neurant_owner
 

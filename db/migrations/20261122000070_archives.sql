@@ -499,10 +499,8 @@ create policy router_delete on public.messages for delete to neurant_router usin
 create policy router_delete on public.hitl_sessions for delete to neurant_router using (true);
 create policy router_delete on public.hitl_transfers for delete to neurant_router using (true);
 create policy router_delete on public.outbox for delete to neurant_router using (true);
-create policy router_select on public.message_reactions for select to neurant_router using (true);
 create policy router_insert on public.message_reactions for insert to neurant_router with check (true);
 create policy router_delete on public.message_reactions for delete to neurant_router using (true);
-create policy router_select on public.knowledge_queries for select to neurant_router using (true);
 create policy router_insert on public.knowledge_queries for insert to neurant_router with check (true);
 create policy router_delete on public.knowledge_queries for delete to neurant_router using (true);
 create policy router_select on public.notes for select to neurant_router using (true);
