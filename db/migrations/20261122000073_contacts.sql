@@ -274,9 +274,6 @@ create policy router_select on public.integration_logs for select to neurant_rou
 create policy router_update on public.integration_logs for update to neurant_router using (true) with check (true);
 create policy router_delete on public.inbound_events for delete to neurant_router using (true);
 create policy router_delete on public.visitor_sessions for delete to neurant_router using (true);
-create policy router_update on public.chatbot_operators for update to neurant_router using (true) with check (true);
-create policy router_select on public.chatbot_supervisors for select to neurant_router using (true);
-create policy router_delete on public.chatbot_supervisors for delete to neurant_router using (true);
 create policy router_delete on public.notifications for delete to neurant_router using (true);
 create policy router_select on public.canned_responses for select to neurant_router using (true);
 create policy router_delete on public.canned_responses for delete to neurant_router using (true);
