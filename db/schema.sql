@@ -1055,6 +1055,75 @@ ALTER FUNCTION private.apply_plan(p_company uuid, p_plan public.subscription_pla
 
 COMMENT ON FUNCTION private.apply_plan(p_company uuid, p_plan public.subscription_plan_enum) IS 'Gives a company the limits of a plan, whatever its use. Definer: called by definers; plan and limits are nobody''s to write by hand.';
 
+-- Name: archive_old_data(interval, integer, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.archive_old_data(p_before interval DEFAULT '1 year'::interval, p_limit integer DEFAULT 500, p_now timestamp with time zone DEFAULT now()) RETURNS TABLE(company_id uuid, batch_id uuid, conversations integer)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_company uuid;
+  v_ids uuid[];
+begin
+  perform private.check_archives();
+  for v_company in
+    select k.id from public.companies k
+    where exists (select from public.conversations c
+      where c.company_id = k.id and c.status <> 'active' and c.last_message_at < p_now - p_before)
+    order by (select max(b.started_at) from public.archive_batches b
+      where b.company_id = k.id and b.kind = 'archive') nulls first, k.id
+  loop
+    select array_agg(l.id order by l.id) into v_ids from (
+      select c.id from public.conversations c
+      where c.company_id = v_company and c.status <> 'active'
+        and c.last_message_at < p_now - p_before
+        and not private.has_open_work(c.company_id, c.id)
+        -- What somebody has just brought back stays a while.
+        and not exists (select from public.archive_batches b
+          where b.company_id = c.company_id and b.kind = 'restore'
+            and b.conversation_ids[1] = c.id and b.started_at > p_now - interval '30 days')
+      order by c.last_message_at limit p_limit for update skip locked) l;
+    -- Again, now that they are locked: somebody may have asked to send again in between.
+    -- And no more messages at once than a second takes.
+    select array_agg(i.id order by i.id) into v_ids from (
+      select c.id, sum(c.message_count) over (order by c.last_message_at, c.id) - c.message_count
+        as messages_before
+      from public.conversations c
+      where c.company_id = v_company and c.id = any (v_ids)
+        and not private.has_open_work(v_company, c.id)) i
+    where i.messages_before < 10000;
+    continue when v_ids is null;
+    return query select v_company,
+      private.move_conversations(v_company, v_ids, '', '_archived', clock_timestamp()),
+      cardinality(v_ids);
+    return;
+  end loop;
+end $$;
+
+ALTER FUNCTION private.archive_old_data(p_before interval, p_limit integer, p_now timestamp with time zone) OWNER TO neurant_router;
+
+-- Name: FUNCTION archive_old_data(p_before interval, p_limit integer, p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.archive_old_data(p_before interval, p_limit integer, p_now timestamp with time zone) IS 'Archives up to p_limit finished conversations (and about 10,000 messages) of one company whose last message is older, with all that hangs on them; the companies take turns, one per call. No row: there is nothing left to do. Definer: a timer has no company, and nobody may delete messages.';
+
+-- Name: archived_tables(); Type: FUNCTION; Schema: private; Owner: neurant_owner
+
+CREATE FUNCTION private.archived_tables() RETURNS TABLE(place integer, live name, key name)
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO ''
+    AS $$
+  values (1, 'conversations'::name, 'id'::name), (2, 'messages', 'conversation_id'),
+    (3, 'hitl_sessions', 'conversation_id'), (4, 'hitl_transfers', 'conversation_id'),
+    (5, 'message_reactions', 'conversation_id'), (6, 'knowledge_queries', 'conversation_id'),
+    (7, 'notes', 'conversation_id'), (8, 'outbox', 'conversation_id')
+$$;
+
+ALTER FUNCTION private.archived_tables() OWNER TO neurant_owner;
+
+-- Name: FUNCTION archived_tables(); Type: COMMENT; Schema: private; Owner: neurant_owner
+
+COMMENT ON FUNCTION private.archived_tables() IS 'What moves with a conversation, and the column that names it. The archive of a table is called <table>_archived.';
+
 -- Name: attends_while_active(); Type: FUNCTION; Schema: private; Owner: neurant_router
 
 CREATE FUNCTION private.attends_while_active() RETURNS trigger
@@ -1471,6 +1540,38 @@ ALTER FUNCTION private.change_plan(p_plan public.subscription_plan_enum, p_now t
 
 COMMENT ON FUNCTION private.change_plan(p_plan public.subscription_plan_enum, p_now timestamp with time zone) IS 'The owner changes the plan: upgraded at once, scheduled for the end of the month where it is a smaller one, unchanged, not_for_sale (without a price: talk to us) or forbidden. Definer: plan and limits are nobody''s to write by hand.';
 
+-- Name: check_archives(); Type: FUNCTION; Schema: private; Owner: neurant_owner
+
+CREATE FUNCTION private.check_archives() RETURNS void
+    LANGUAGE plpgsql STABLE
+    SET search_path TO ''
+    AS $$
+declare
+  v_differing text;
+begin
+  select string_agg(format('%s.%s', d.live, d.attname), ', ' order by d.live, d.attname)
+  into v_differing
+  from (
+    select t.live, a.attname
+    from private.archived_tables() t
+    join pg_catalog.pg_attribute a on a.attnum > 0 and not a.attisdropped
+      and a.attrelid in (format('public.%I', t.live)::regclass,
+        format('public.%I', t.live || '_archived')::regclass)
+    group by t.live, a.attname
+    having count(*) <> 2 or count(distinct (a.atttypid, a.atttypmod)) <> 1) d;
+  if v_differing is not null then
+    raise exception 'the archive does not have the columns of the live table: %', v_differing
+      using errcode = 'NA003',
+      hint = 'Add to <table>_archived what was added to <table>; until then nothing moves.';
+  end if;
+end $$;
+
+ALTER FUNCTION private.check_archives() OWNER TO neurant_owner;
+
+-- Name: FUNCTION check_archives(); Type: COMMENT; Schema: private; Owner: neurant_owner
+
+COMMENT ON FUNCTION private.check_archives() IS 'NA003 where an archive lacks a column of its live table, has one more, or one of another type: a value would be lost.';
+
 -- Name: check_operator_role(); Type: FUNCTION; Schema: private; Owner: neurant_router
 
 CREATE FUNCTION private.check_operator_role() RETURNS trigger
@@ -1684,6 +1785,48 @@ ALTER FUNCTION private.close_company() OWNER TO neurant_router;
 
 COMMENT ON FUNCTION private.close_company() IS 'The owner closes the company: nobody gets in any more, nothing is deleted: closed or forbidden. Definer: a company''s status is nobody''s to write by hand.';
 
+-- Name: close_idle_conversations(timestamp with time zone, integer); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.close_idle_conversations(p_now timestamp with time zone DEFAULT now(), p_limit integer DEFAULT 500) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_closed integer;
+begin
+  with idle as (
+    select c.company_id, c.id
+    from public.conversations c
+    where c.status = 'active' and not c.is_hitl_active
+      -- WhatsApp lets a business answer freely for 24 hours; after that it is another conversation.
+      and c.last_message_at <= p_now - interval '24 hours'
+      and not private.has_open_work(c.company_id, c.id)
+    order by c.last_message_at
+    limit p_limit
+    for update skip locked
+  )
+  update public.conversations c
+  set ended_at = p_now,
+    status = case (
+      select m.sender_type from public.messages m
+      where m.company_id = c.company_id and m.conversation_id = c.id
+      order by m.seq desc limit 1)
+      when 'bot' then 'resolved'::public.conversation_status_enum
+      when 'human' then 'resolved'
+      when 'system' then 'resolved'
+      else 'abandoned' end
+  from idle
+  where c.company_id = idle.company_id and c.id = idle.id;
+  get diagnostics v_closed = row_count;
+  return v_closed;
+end $$;
+
+ALTER FUNCTION private.close_idle_conversations(p_now timestamp with time zone, p_limit integer) OWNER TO neurant_router;
+
+-- Name: FUNCTION close_idle_conversations(p_now timestamp with time zone, p_limit integer); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.close_idle_conversations(p_now timestamp with time zone, p_limit integer) IS 'Ends conversations in which nothing was said for 24 hours and nothing is owed, over all companies, the longest silent first; how many. Resolved where the last word was ours, abandoned where the end user was left without an answer. Definer: a timer has no company.';
+
 -- Name: close_login_session(bytea); Type: FUNCTION; Schema: private; Owner: neurant_router
 
 CREATE FUNCTION private.close_login_session(p_token_digest bytea) RETURNS void
@@ -1807,6 +1950,33 @@ ALTER FUNCTION private.company_id() OWNER TO neurant_router;
 -- Name: FUNCTION company_id(); Type: COMMENT; Schema: private; Owner: neurant_router
 
 COMMENT ON FUNCTION private.company_id() IS 'The company of the verified caller, or null: then no policy shows or takes a row. Definer: it must read users and companies that the caller may not see.';
+
+-- Name: count_archived(uuid, uuid[], text); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.count_archived(p_company uuid, p_conversations uuid[], p_suffix text) RETURNS jsonb
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $_$
+declare
+  v_found jsonb;
+begin
+  execute (
+    select 'select jsonb_build_object(' || string_agg(format(
+      '%1$L, (select jsonb_build_object(''rows'', count(*), ''sha256'', '
+      'encode(sha256(coalesce(string_agg(sha256(convert_to(%4$s, ''UTF8'')), '''' order by id), '''')), ''hex'')) '
+      'from public.%2$I where company_id = $1 and %3$I = any ($2))',
+      t.live, t.live || p_suffix, t.key, private.row_text(format('public.%I', t.live)::regclass)),
+      ', ' order by t.place) || ')'
+    from private.archived_tables() t)
+  into v_found using p_company, p_conversations;
+  return v_found;
+end $_$;
+
+ALTER FUNCTION private.count_archived(p_company uuid, p_conversations uuid[], p_suffix text) OWNER TO neurant_router;
+
+-- Name: FUNCTION count_archived(p_company uuid, p_conversations uuid[], p_suffix text); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.count_archived(p_company uuid, p_conversations uuid[], p_suffix text) IS 'Rows and checksums of these conversations, by table: of the live tables (suffix empty) or the archives (_archived). Definer: called by definers for any company.';
 
 -- Name: count_chatbot(); Type: FUNCTION; Schema: private; Owner: neurant_router
 
@@ -2353,6 +2523,265 @@ ALTER FUNCTION private.due_reminders(p_now timestamp with time zone) OWNER TO ne
 
 COMMENT ON FUNCTION private.due_reminders(p_now timestamp with time zone) IS 'Claims the reminders that are due, after three days and after six: each invitation is given out once for each. Definer: over all companies; only ids leave.';
 
+-- Name: end_for_erasure(uuid, uuid); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.end_for_erasure(p_company uuid, p_conversation uuid) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  update public.hitl_transfers t set status = 'cancelled', decided_at = now()
+  where t.company_id = p_company and t.conversation_id = p_conversation and t.status = 'pending';
+  update public.hitl_sessions s
+  set status = 'abandoned', ended_at = now(), ended_by = private.user_id()
+  where s.company_id = p_company and s.conversation_id = p_conversation and s.ended_at is null;
+  delete from public.reply_requests r
+  where r.company_id = p_company and r.conversation_id = p_conversation;
+  with stopped as (
+    update public.outbox o
+    set status = 'cancelled', claim_token = null, claimed_until = null
+    where o.company_id = p_company and o.conversation_id = p_conversation
+      and o.status in ('pending', 'sending')
+    returning o.message_id
+  )
+  update public.messages m set status = 'cancelled'
+  from stopped
+  where m.company_id = p_company and m.id = stopped.message_id;
+  update public.conversations c set status = 'abandoned'
+  where c.company_id = p_company and c.id = p_conversation and c.status = 'active';
+end $$;
+
+ALTER FUNCTION private.end_for_erasure(p_company uuid, p_conversation uuid) OWNER TO neurant_router;
+
+-- Name: FUNCTION end_for_erasure(p_company uuid, p_conversation uuid); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.end_for_erasure(p_company uuid, p_conversation uuid) IS 'Ends a conversation at once: nothing more is said in it. Definer: called by definers.';
+
+-- Name: erase_company(uuid, boolean, integer, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_owner
+
+CREATE FUNCTION private.erase_company(p_company uuid, p_force boolean DEFAULT false, p_limit integer DEFAULT 5000, p_now timestamp with time zone DEFAULT now()) RETURNS bigint
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    AS $_$
+declare
+  v_company public.companies;
+  v_left bigint := p_limit;
+  v_gone bigint;
+  v_table record;
+begin
+  if not exists (select from pg_catalog.pg_roles r
+    where r.rolname = current_user and (r.rolsuper or r.rolbypassrls)) then
+    raise exception 'only the migrating login erases a company'
+      using errcode = 'insufficient_privilege';
+  end if;
+  select c.* into v_company from public.companies c where c.id = p_company for update;
+  if v_company.id is null then
+    -- Triggers may have left something in a queue that the company's own row did not hold back.
+    null;
+  elsif not (p_force or v_company.subscription_status = 'cancelled'
+    and v_company.subscription_ends_at <= p_now - interval '30 days') then
+    raise exception 'the company has not been closed for 30 days' using errcode = 'NA004';
+  else
+    update public.companies c set subscription_status = 'cancelled'
+    where c.id = p_company and c.subscription_status <> 'cancelled';
+    if to_regprocedure('private.shred_audit_company(uuid)') is not null then
+      execute 'select private.shred_audit_company($1)' using p_company;
+    end if;
+    delete from auth.users a using public.users u
+    where u.company_id = p_company and a.id = u.auth_user_id
+      and not exists (select from public.users other
+        where other.auth_user_id = a.id and other.company_id <> p_company);
+  end if;
+  delete from jobs.procrastinate_jobs j
+  where j.args ->> 'company_id' = p_company::text and j.status <> 'doing';
+  for v_table in
+    select t.* from private.erasure_order() t order by t.place
+  loop
+    execute format(
+      'delete from %1$s where ctid = any (array(select ctid from %1$s where %2$I = $1 limit $2))',
+      v_table.tenant_table, v_table.key)
+    using p_company, case
+      -- Rows that refer to one another go at once.
+      when exists (select from pg_catalog.pg_constraint k where k.contype = 'f'
+        and k.conrelid = v_table.tenant_table and k.confrelid = k.conrelid) then null
+      -- The company itself only when nothing else was left.
+      when v_table.tenant_table = 'public.companies'::regclass and v_left < p_limit then 0
+      else v_left end;
+    get diagnostics v_gone = row_count;
+    v_left := v_left - v_gone;
+    exit when v_left <= 0;
+  end loop;
+  return p_limit - v_left;
+end $_$;
+
+ALTER FUNCTION private.erase_company(p_company uuid, p_force boolean, p_limit integer, p_now timestamp with time zone) OWNER TO neurant_owner;
+
+-- Name: FUNCTION erase_company(p_company uuid, p_force boolean, p_limit integer, p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_owner
+
+COMMENT ON FUNCTION private.erase_company(p_company uuid, p_force boolean, p_limit integer, p_now timestamp with time zone) IS 'Deletes about p_limit rows of a company that has been closed for 30 days (or of any, with p_force); how many. To be called, each time in a transaction of its own, until it returns 0: a crash in between costs nothing. Only for the migrating login; as the caller, so that no role that serves traffic may delete companies.';
+
+-- Name: erase_contact(uuid); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.erase_contact(p_contact uuid) RETURNS text
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $_$
+declare
+  v_company uuid := private.company_id();
+  v_contact public.contacts;
+  v_live uuid[];
+  v_archived uuid[];
+  v_words text;
+begin
+  if not private.manages_company() then
+    return 'not_found';
+  end if;
+  select k.* into v_contact from public.contacts k
+  where k.company_id = v_company and k.id = p_contact for update;
+  if v_contact.id is null then
+    return 'not_found';
+  elsif v_contact.erased_at is not null then
+    return 'erased_before';
+  end if;
+  select coalesce(array_agg(c.id), '{}') into v_live from (
+    select c.id from public.conversations c
+    where c.company_id = v_company and c.channel_account_id = v_contact.channel_account_id
+      and c.end_user_id = v_contact.end_user_id
+    order by c.id for update) c;
+  select coalesce(array_agg(c.id), '{}') into v_archived from (
+    select c.id from public.conversations_archived c
+    where c.company_id = v_company and c.channel_account_id = v_contact.channel_account_id
+      and c.end_user_id = v_contact.end_user_id
+    order by c.id for update) c;
+  perform private.end_for_erasure(v_company, i.id) from unnest(v_live) i (id);
+  -- What other systems were asked for these conversations.
+  update public.integration_logs l
+  set request_data = null, response_data = null, error_message = null
+  where l.company_id = v_company and (
+    exists (select from public.messages m where m.company_id = l.company_id
+      and m.id = l.triggered_by_message_id and m.conversation_id = any (v_live))
+    or exists (select from public.messages_archived m where m.company_id = l.company_id
+      and m.id = l.triggered_by_message_id and m.conversation_id = any (v_archived)));
+  -- What the channel sent of this person and was set aside, raw: whoever's id stands in it as a word.
+  v_words := '(^|[^0-9A-Za-z_])'
+    || regexp_replace(v_contact.end_user_id, '([^0-9A-Za-z_])', '\\\1', 'g') || '($|[^0-9A-Za-z_])';
+  delete from public.inbound_events e
+  where e.company_id = v_company and e.channel_account_id = v_contact.channel_account_id
+    and (encode(e.payload, 'escape') ~ v_words or e.external_id ~ v_words);
+  delete from public.visitor_sessions v
+  where v.company_id = v_company and v.channel_account_id = v_contact.channel_account_id
+    and v.id::text = v_contact.end_user_id;
+  perform private.overwrite_conversations(v_company, v_live, '', 'erased-' || p_contact);
+  perform private.overwrite_conversations(
+    v_company, v_archived, '_archived', 'erased-' || p_contact);
+  update public.contacts k
+  set end_user_id = 'erased-' || p_contact, name = null, erased_at = now()
+  where k.company_id = v_company and k.id = p_contact;
+  perform private.record_erasure(v_company, 'contacts', i.id)
+  from unnest(v_live || v_archived || p_contact) i (id);
+  return 'erased';
+end $_$;
+
+ALTER FUNCTION private.erase_contact(p_contact uuid) OWNER TO neurant_router;
+
+-- Name: FUNCTION erase_contact(p_contact uuid); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.erase_contact(p_contact uuid) IS 'Owner or administrador have a person forgotten: erased, erased_before or not_found. What was said, names and identifiers are overwritten in the live tables and the archives; how much was said still counts. Definer: stored messages are nobody''s to write.';
+
+-- Name: erase_user(uuid); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.erase_user(p_user uuid) RETURNS text
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_company uuid := private.company_id();
+  v_user public.users;
+begin
+  if not private.manages_company() then
+    return 'not_found';
+  end if;
+  select u.* into v_user from public.users u
+  where u.company_id = v_company and u.id = p_user for update;
+  if v_user.id is null then
+    return 'not_found';
+  elsif private.level(v_user.role) >= private.level(private.user_role()) then
+    return 'forbidden';
+  end if;
+  perform from public.conversations c
+  where c.company_id = v_company and c.id in (
+    select s.conversation_id from public.hitl_sessions s
+    where s.company_id = v_company and s.operator_id = p_user and s.ended_at is null)
+  order by c.id for update;
+  update public.hitl_transfers t set status = 'cancelled', decided_at = now()
+  where t.company_id = v_company and p_user in (t.from_user_id, t.to_user_id)
+    and t.status = 'pending';
+  update public.hitl_sessions s set status = 'pending', operator_id = null
+  where s.company_id = v_company and s.operator_id = p_user and s.ended_at is null;
+  update public.chatbot_operators o set is_active = false
+  where o.company_id = v_company and o.operator_id = p_user and o.is_active;
+  update public.api_keys k set revoked_at = coalesce(k.revoked_at, now())
+  where k.company_id = v_company and k.created_by = p_user;
+  delete from public.chatbot_supervisors s
+  where s.company_id = v_company and s.supervisor_id = p_user;
+  delete from public.login_sessions s where s.company_id = v_company and s.user_id = p_user;
+  delete from public.notifications n where n.company_id = v_company and n.user_id = p_user;
+  delete from public.canned_responses r where r.company_id = v_company and r.owner_id = p_user;
+  update public.user_invitations i
+  set email = 'erased-' || i.id || '@erased.invalid', first_name = null, last_name = null
+  where i.company_id = v_company and (i.accepted_by_user_id = p_user or i.email = v_user.email);
+  update public.users u
+  set email = 'erased-' || u.id || '@erased.invalid', first_name = 'Persona', last_name = 'borrada',
+    avatar_url = null, phone = null, permissions = '{}', is_active = false, auth_user_id = null
+  where u.company_id = v_company and u.id = p_user;
+  -- The login goes with its last membership.
+  delete from auth.users a
+  where a.id = v_user.auth_user_id
+    and not exists (select from public.users u where u.auth_user_id = a.id);
+  perform private.record_erasure(v_company, 'users', p_user);
+  return 'erased';
+end $$;
+
+ALTER FUNCTION private.erase_user(p_user uuid) OWNER TO neurant_router;
+
+-- Name: FUNCTION erase_user(p_user uuid); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.erase_user(p_user uuid) IS 'A member of the staff below the caller is forgotten: erased, forbidden or not_found. What the person did stays, by nobody in particular; open takeovers go back to the queue. Definer: it also takes the login away.';
+
+-- Name: erasure_order(); Type: FUNCTION; Schema: private; Owner: neurant_owner
+
+CREATE FUNCTION private.erasure_order() RETURNS TABLE(place bigint, tenant_table regclass, key name)
+    LANGUAGE sql STABLE
+    SET search_path TO ''
+    AS $$
+  with recursive tenant as (
+    select c.oid, case when c.relname = 'companies' then 'id' else 'company_id' end::name as key
+    from pg_catalog.pg_class c
+    where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p') and not c.relispartition
+      and c.relname not like 'audit\_%'
+      and (c.relname = 'companies' or exists (select from pg_catalog.pg_attribute a
+        where a.attrelid = c.oid and a.attname = 'company_id' and not a.attisdropped))
+  ),
+  deep (oid, depth) as (
+    select t.oid, 0 from tenant t
+    union
+    select k.confrelid, d.depth + 1
+    from deep d
+    join pg_catalog.pg_constraint k on k.contype = 'f' and k.conrelid = d.oid
+      and k.confrelid <> k.conrelid
+    where d.depth < 100
+  )
+  select row_number() over (order by max(d.depth), t.oid), t.oid::regclass, t.key
+  from tenant t join deep d on d.oid = t.oid
+  group by t.oid, t.key
+$$;
+
+ALTER FUNCTION private.erasure_order() OWNER TO neurant_owner;
+
+-- Name: FUNCTION erasure_order(); Type: COMMENT; Schema: private; Owner: neurant_owner
+
+COMMENT ON FUNCTION private.erasure_order() IS 'All tables of tenants but the audit, from the catalog, whatever refers to another before it; companies last.';
+
 -- Name: escalate_waiting(timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
 
 CREATE FUNCTION private.escalate_waiting(p_now timestamp with time zone DEFAULT now()) RETURNS integer
@@ -2499,6 +2928,33 @@ ALTER FUNCTION private.fail_reply(p_conversation uuid, p_token uuid, p_error tex
 -- Name: FUNCTION fail_reply(p_conversation uuid, p_token uuid, p_error text, p_retry_in interval); Type: COMMENT; Schema: private; Owner: neurant_router
 
 COMMENT ON FUNCTION private.fail_reply(p_conversation uuid, p_token uuid, p_error text, p_retry_in interval) IS 'Gives a reply back to the queue, to be tried again later. Definer, as finish_reply.';
+
+-- Name: finish_conversation(); Type: FUNCTION; Schema: private; Owner: neurant_owner
+
+CREATE FUNCTION private.finish_conversation() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    AS $$
+begin
+  if not (old.status = 'active' and new.status in ('resolved', 'abandoned')
+    or old.status in ('resolved', 'abandoned') and new.status = 'archived') then
+    raise exception 'a conversation that is % cannot become %', old.status, new.status
+      using errcode = 'check_violation', constraint = 'conversations_status_order';
+  end if;
+  if old.status = 'active' then
+    new.ended_at := coalesce(new.ended_at, now());
+    -- How long people talked; the silence that ended it is no part of it.
+    new.session_duration_minutes := greatest(
+      0, floor(extract(epoch from new.last_message_at - new.started_at) / 60));
+  end if;
+  return new;
+end $$;
+
+ALTER FUNCTION private.finish_conversation() OWNER TO neurant_owner;
+
+-- Name: FUNCTION finish_conversation(); Type: COMMENT; Schema: private; Owner: neurant_owner
+
+COMMENT ON FUNCTION private.finish_conversation() IS 'active, then resolved or abandoned, then archived: a finished conversation is never opened again, the next message opens a new one.';
 
 -- Name: finish_delivery(uuid, uuid, text, text, text, interval); Type: FUNCTION; Schema: private; Owner: neurant_router
 
@@ -2699,6 +3155,30 @@ ALTER FUNCTION private.give_notice(p_company uuid, p_conversation uuid, p_notice
 
 COMMENT ON FUNCTION private.give_notice(p_company uuid, p_conversation uuid, p_notice text) IS 'A line of the system''s own, by its key in the message catalogue; it is never billed. Definer: sender and order are the database''s to write.';
 
+-- Name: has_open_work(uuid, uuid); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.has_open_work(p_company uuid, p_conversation uuid) RETURNS boolean
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  select exists (select from public.reply_requests r
+      where r.company_id = p_company and r.conversation_id = p_conversation)
+    or exists (select from public.outbox o
+      where o.company_id = p_company and o.conversation_id = p_conversation
+        and o.status in ('pending', 'sending'))
+    or exists (select from public.hitl_sessions s
+      where s.company_id = p_company and s.conversation_id = p_conversation and s.ended_at is null)
+    or exists (select from public.hitl_transfers t
+      where t.company_id = p_company and t.conversation_id = p_conversation
+        and t.status = 'pending')
+$$;
+
+ALTER FUNCTION private.has_open_work(p_company uuid, p_conversation uuid) OWNER TO neurant_router;
+
+-- Name: FUNCTION has_open_work(p_company uuid, p_conversation uuid); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.has_open_work(p_company uuid, p_conversation uuid) IS 'Whether a reply is owed, a message on its way, or a takeover open. Definer: called by definers for any company.';
+
 -- Name: ingest(text[], text[], bytea[], text[], text[], text[], text[], text[], text[]); Type: FUNCTION; Schema: private; Owner: neurant_router
 
 CREATE FUNCTION private.ingest(p_routing_id text[], p_channel text[], p_credential bytea[], p_end_user_id text[], p_end_user_name text[], p_external_id text[], p_message_type text[], p_content text[], p_media_url text[]) RETURNS TABLE(ord bigint, outcome text, company_id uuid, conversation_id uuid, message_id uuid, seq bigint)
@@ -2738,31 +3218,37 @@ CREATE FUNCTION private.ingest(p_routing_id text[], p_channel text[], p_credenti
         and m.external_message_id = r.external_id)
     order by r.company_id, r.channel_account_id, r.external_id, r.ord
   ),
+  this_moment as materialized (select clock_timestamp() as moment),
   opened as (
     -- Sorted, so that two batches lock their conversations in the same order.
     insert into public.conversations as c
       (company_id, chatbot_id, channel_account_id, end_user_id, end_user_name, channel,
-        last_seq, message_count)
+        last_seq, message_count, last_message_at, last_message_slot)
     select f.company_id, f.chatbot_id, f.channel_account_id, f.end_user_id,
-      max(f.end_user_name), f.channel, count(*), count(*)
-    from fresh f
-    group by f.company_id, f.chatbot_id, f.channel_account_id, f.end_user_id, f.channel
+      max(f.end_user_name), f.channel, count(*), count(*), t.moment,
+      date_bin('10 minutes', t.moment, 'epoch')
+    from fresh f cross join this_moment t
+    group by f.company_id, f.chatbot_id, f.channel_account_id, f.end_user_id, f.channel, t.moment
     order by f.company_id, f.channel_account_id, f.end_user_id
     on conflict (company_id, channel_account_id, end_user_id) where status = 'active'
     do update set
       last_seq = c.last_seq + excluded.last_seq,
       message_count = c.message_count + excluded.message_count,
-      last_message_at = greatest(c.last_message_at, excluded.last_message_at),
-      end_user_name = coalesce(excluded.end_user_name, c.end_user_name)
-    returning c.company_id, c.id, c.chatbot_id, c.channel_account_id, c.end_user_id, c.last_seq
+      -- By the clock, once the row is ours: a conversation's messages have rising times.
+      last_message_at = greatest(c.last_message_at, clock_timestamp()),
+      end_user_name = coalesce(excluded.end_user_name, c.end_user_name),
+      updated_at = now()
+    returning c.company_id, c.id, c.chatbot_id, c.channel_account_id, c.end_user_id, c.last_seq,
+      c.last_message_at
   ),
   stored as (
     insert into public.messages
       (company_id, conversation_id, chatbot_id, channel_account_id, seq, external_message_id,
-        sender_type, message_type, content, media_url, status)
+        sender_type, message_type, content, media_url, status, created_at)
     select f.company_id, o.id, o.chatbot_id, f.channel_account_id,
       o.last_seq + 1 - row_number() over (partition by o.company_id, o.id order by f.ord desc),
-      f.external_id, 'end_user', f.message_type, f.content, f.media_url, 'delivered'
+      f.external_id, 'end_user', f.message_type, f.content, f.media_url, 'delivered',
+      o.last_message_at
     from fresh f
     join opened o on o.company_id = f.company_id
       and o.channel_account_id = f.channel_account_id and o.end_user_id = f.end_user_id
@@ -2893,6 +3379,34 @@ ALTER FUNCTION private.keep_an_owner() OWNER TO neurant_router;
 -- Name: FUNCTION keep_an_owner(); Type: COMMENT; Schema: private; Owner: neurant_router
 
 COMMENT ON FUNCTION private.keep_an_owner() IS 'Asked at commit, so that ownership can pass from one to another. Definer: the rule holds whoever writes.';
+
+-- Name: keep_contact(); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.keep_contact() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  insert into public.contacts as k (company_id, channel_account_id, chatbot_id, end_user_id,
+    channel, name, first_seen_at, last_seen_at)
+  values (new.company_id, new.channel_account_id, new.chatbot_id, new.end_user_id, new.channel,
+    new.end_user_name, least(new.started_at, new.last_message_at),
+    greatest(new.started_at, new.last_message_at))
+  on conflict (company_id, channel_account_id, end_user_id) do update
+  set first_seen_at = least(k.first_seen_at, excluded.first_seen_at),
+    last_seen_at = greatest(k.last_seen_at, excluded.last_seen_at),
+    name = case
+      when k.erased_at is not null then null
+      when excluded.last_seen_at >= k.last_seen_at then coalesce(excluded.name, k.name)
+      else coalesce(k.name, excluded.name) end;
+  return null;
+end $$;
+
+ALTER FUNCTION private.keep_contact() OWNER TO neurant_router;
+
+-- Name: FUNCTION keep_contact(); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.keep_contact() IS 'Definer: nobody writes contacts by hand; they follow conversations.';
 
 -- Name: leave_assignments(uuid, uuid, public.user_role_enum); Type: FUNCTION; Schema: private; Owner: neurant_router
 
@@ -3283,6 +3797,77 @@ ALTER FUNCTION private.month_start(p_today date, p_day integer) OWNER TO neurant
 
 COMMENT ON FUNCTION private.month_start(p_today date, p_day integer) IS 'First day of the month that a day belongs to, counted from the anchor day.';
 
+-- Name: move_conversations(uuid, uuid[], text, text, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.move_conversations(p_company uuid, p_conversations uuid[], p_from text, p_into text, p_started timestamp with time zone) RETURNS uuid
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $_$
+declare
+  v_before jsonb;
+  v_after jsonb;
+  v_moved jsonb;
+  v_batch uuid;
+begin
+  v_before := private.count_archived(p_company, p_conversations, p_from);
+  -- Now that the tables are held: a column that is added meanwhile waits.
+  perform private.check_archives();
+  -- One statement, so that each row is in exactly one place at any moment, also for its triggers.
+  execute (
+    select 'with ' || string_agg(format(
+      'gone_%1$s as (delete from public.%2$I where company_id = $1 and %4$I = any ($2) returning *), '
+      'kept_%1$s as (insert into public.%3$I (%5$s) select %5$s from gone_%1$s returning 1)',
+      t.place, t.live || p_from, t.live || p_into, t.key,
+      private.row_columns(format('public.%I', t.live || p_into)::regclass)),
+      ', ' order by t.place)
+      || ' select jsonb_build_object(' || string_agg(format(
+      '%L, jsonb_build_array((select count(*) from gone_%s), (select count(*) from kept_%s))',
+      t.live, t.place, t.place), ', ' order by t.place) || ')'
+    from private.archived_tables() t)
+  into v_moved using p_company, p_conversations;
+  v_after := private.count_archived(p_company, p_conversations, p_into);
+  if v_before <> v_after or exists (
+    select from jsonb_each(v_moved) m
+    where m.value -> 0 <> v_before -> m.key -> 'rows' or m.value -> 1 <> v_before -> m.key -> 'rows')
+  then
+    raise exception 'rows were changed on their way between the live tables and the archives'
+      using errcode = 'NA003',
+      detail = jsonb_build_object('before', v_before, 'moved', v_moved, 'after', v_after);
+  end if;
+  insert into public.archive_batches
+    (company_id, kind, conversation_ids, counts, checksums, started_at, finished_at)
+  select p_company, case p_into when '' then 'restore' else 'archive' end, p_conversations,
+    jsonb_object_agg(e.key, e.value -> 'rows'), jsonb_object_agg(e.key, e.value -> 'sha256'),
+    p_started, greatest(p_started, clock_timestamp())
+  from jsonb_each(v_after) e
+  returning id into v_batch;
+  return v_batch;
+end $_$;
+
+ALTER FUNCTION private.move_conversations(p_company uuid, p_conversations uuid[], p_from text, p_into text, p_started timestamp with time zone) OWNER TO neurant_router;
+
+-- Name: FUNCTION move_conversations(p_company uuid, p_conversations uuid[], p_from text, p_into text, p_started timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.move_conversations(p_company uuid, p_conversations uuid[], p_from text, p_into text, p_started timestamp with time zone) IS 'Moves locked conversations with all that hangs on them, and writes the manifest; NA003 unless every row arrives exactly as it left. Definer: nobody may delete messages, nor write an archive.';
+
+-- Name: my_archived_conversation_ids(); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.my_archived_conversation_ids() RETURNS uuid[]
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  select coalesce(array_agg(c.id), '{}')
+  from public.conversations_archived c
+  where c.company_id = (select private.company_id())
+    and c.assigned_operator_id = (select private.user_id())
+$$;
+
+ALTER FUNCTION private.my_archived_conversation_ids() OWNER TO neurant_router;
+
+-- Name: FUNCTION my_archived_conversation_ids(); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.my_archived_conversation_ids() IS 'As my_conversation_ids, of the archive. Definer: the policies of archived messages rest on it.';
+
 -- Name: my_chatbot_ids(); Type: FUNCTION; Schema: private; Owner: neurant_router
 
 CREATE FUNCTION private.my_chatbot_ids() RETURNS uuid[]
@@ -3310,6 +3895,26 @@ ALTER FUNCTION private.my_chatbot_ids() OWNER TO neurant_router;
 -- Name: FUNCTION my_chatbot_ids(); Type: COMMENT; Schema: private; Owner: neurant_router
 
 COMMENT ON FUNCTION private.my_chatbot_ids() IS 'The bots that an operador works for. Definer: policies of other tables rest on it.';
+
+-- Name: my_contact_ids(); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.my_contact_ids() RETURNS uuid[]
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  select coalesce(array_agg(k.id), '{}')
+  from public.conversations c
+  join public.contacts k on k.company_id = c.company_id
+    and k.channel_account_id = c.channel_account_id and k.end_user_id = c.end_user_id
+  where c.company_id = (select private.company_id())
+    and c.assigned_operator_id = (select private.user_id())
+$$;
+
+ALTER FUNCTION private.my_contact_ids() OWNER TO neurant_router;
+
+-- Name: FUNCTION my_contact_ids(); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.my_contact_ids() IS 'Those who write in the conversations that are assigned to the caller now. Definer: the policy of contacts rests on it.';
 
 -- Name: my_conversation_ids(); Type: FUNCTION; Schema: private; Owner: neurant_router
 
@@ -3514,8 +4119,6 @@ CREATE FUNCTION private.number_message() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
     AS $$
-declare
-  v_took integer := case new.sender_type when 'bot' then new.processing_time_ms end;
 begin
   if new.sender_type is null then  -- only a staff member's insert leaves it out
     new.sender_type := 'human';
@@ -3525,13 +4128,9 @@ begin
   update public.conversations c
   set last_seq = c.last_seq + 1,
     message_count = c.message_count + 1,
-    bot_message_count = c.bot_message_count + (new.sender_type = 'bot')::integer,
     human_message_count = c.human_message_count + (new.sender_type = 'human')::integer,
     last_message_at = greatest(c.last_message_at, new.created_at),
-    response_time_total_ms = c.response_time_total_ms + coalesce(v_took, 0),
-    response_time_count = c.response_time_count + (v_took is not null)::integer,
-    avg_response_time_ms = case when v_took is null then c.avg_response_time_ms
-      else round((c.response_time_total_ms + v_took)::numeric / (c.response_time_count + 1)) end
+    updated_at = now()
   where c.company_id = new.company_id and c.id = new.conversation_id
   returning c.last_seq, c.chatbot_id, c.channel_account_id,
     case when c.channel = 'web' then 'sent' else 'pending' end
@@ -3543,7 +4142,7 @@ ALTER FUNCTION private.number_message() OWNER TO neurant_router;
 
 -- Name: FUNCTION number_message(); Type: COMMENT; Schema: private; Owner: neurant_router
 
-COMMENT ON FUNCTION private.number_message() IS 'Gives a message its sender, its place in the conversation and its first delivery state, and keeps the conversation''s counters. Definer: nobody may write those by hand. (Ingest numbers its own, a batch at a time.)';
+COMMENT ON FUNCTION private.number_message() IS 'Gives a message its sender, its place in the conversation and its first delivery state, and keeps the conversation''s counters. Definer: nobody may write those by hand. (The bot''s are numbered by track_message_usage, ingest numbers its own, a batch at a time.)';
 
 -- Name: open_login_session(uuid, bytea, inet, text, interval); Type: FUNCTION; Schema: private; Owner: neurant_router
 
@@ -3614,6 +4213,44 @@ ALTER FUNCTION private.operator_name(p_user uuid) OWNER TO neurant_router;
 
 COMMENT ON FUNCTION private.operator_name(p_user uuid) IS 'First name of a colleague who speaks in a conversation: all that a visitor, or an operador, is told. Definer: neither may read users.';
 
+-- Name: overwrite_conversations(uuid, uuid[], text, text); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.overwrite_conversations(p_company uuid, p_conversations uuid[], p_suffix text, p_end_user text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $_$
+declare
+  v_statement text;
+begin
+  foreach v_statement in array array[
+    'update public.conversations%s set end_user_id = $3, end_user_name = null,
+      end_user_avatar = null, satisfaction_comment = null, context_data = ''{}'',
+      conversation_summary = null, hitl_reason = null where company_id = $1 and id = any ($2)',
+    -- What was answered tells as much about a person as what was asked.
+    'update public.messages%s set content = ''[borrado]'', media_url = null, media_type = null,
+      external_message_id = null, n8n_message_id = null, knowledge_sources = ''[]''
+      where company_id = $1 and conversation_id = any ($2) and sender_type <> ''system''',
+    'update public.hitl_sessions%s set reason_detail = null, resolution_notes = null
+      where company_id = $1 and conversation_id = any ($2)',
+    'update public.hitl_transfers%s set reason = ''[borrado]''
+      where company_id = $1 and conversation_id = any ($2)',
+    'update public.message_reactions%s set comment = null
+      where company_id = $1 and conversation_id = any ($2)',
+    'update public.knowledge_queries%s set query_text = ''[borrado]'', query_embedding = null
+      where company_id = $1 and conversation_id = any ($2)',
+    'update public.notes%s set content = ''[borrado]''
+      where company_id = $1 and conversation_id = any ($2)'
+  ] loop
+    execute format(v_statement, p_suffix) using p_company, p_conversations, p_end_user;
+  end loop;
+end $_$;
+
+ALTER FUNCTION private.overwrite_conversations(p_company uuid, p_conversations uuid[], p_suffix text, p_end_user text) OWNER TO neurant_router;
+
+-- Name: FUNCTION overwrite_conversations(p_company uuid, p_conversations uuid[], p_suffix text, p_end_user text); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.overwrite_conversations(p_company uuid, p_conversations uuid[], p_suffix text, p_end_user text) IS 'Takes the person out of conversations and of all that hangs on them, in the live tables (suffix empty) or the archives; the rows stay and are counted as before. Definer: called by definers.';
+
 -- Name: person_words(text, text, public.conversation_channel_enum); Type: FUNCTION; Schema: private; Owner: neurant_owner
 
 CREATE FUNCTION private.person_words(p_name text, p_end_user text, p_channel public.conversation_channel_enum) RETURNS text
@@ -3666,6 +4303,25 @@ ALTER FUNCTION private.personal_digest(p_company uuid, p_subject uuid, p_value t
 -- Name: FUNCTION personal_digest(p_company uuid, p_subject uuid, p_value text); Type: COMMENT; Schema: private; Owner: neurant_router
 
 COMMENT ON FUNCTION private.personal_digest(p_company uuid, p_subject uuid, p_value text) IS 'A personal value as audit keeps it. Definer: only audit and erasure touch the salts.';
+
+-- Name: place_knowledge_query(); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.place_knowledge_query() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  new.conversation_id := coalesce((
+    select m.conversation_id from public.messages m
+    where m.company_id = new.company_id and m.id = new.message_id), new.conversation_id);
+  return new;
+end $$;
+
+ALTER FUNCTION private.place_knowledge_query() OWNER TO neurant_router;
+
+-- Name: FUNCTION place_knowledge_query(); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.place_knowledge_query() IS 'A query that a message caused belongs to that message''s conversation, or it could not be archived with it. Definer: whoever asks need not see the message.';
 
 -- Name: place_note(); Type: FUNCTION; Schema: private; Owner: neurant_router
 
@@ -3859,6 +4515,29 @@ ALTER FUNCTION private.recall_allowance() OWNER TO neurant_router;
 
 COMMENT ON FUNCTION private.recall_allowance() IS 'What was granted under another limit is granted no more. Definer: whoever changes a plan may not touch the slots.';
 
+-- Name: record_erasure(uuid, text, uuid); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.record_erasure(p_company uuid, p_kind text, p_subject uuid) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $_$
+begin
+  if to_regprocedure('private.shred_audit_subject(uuid, uuid)') is not null then
+    execute 'select private.shred_audit_subject($1, $2)' using p_company, p_subject;
+  end if;
+  if exists (select from pg_catalog.pg_proc p
+    where p.pronamespace = 'private'::regnamespace and p.proname = 'write_audit') then
+    execute 'select private.write_audit($1, ''erase'', $2, $3, ''{}'')'
+      using p_company, p_kind, p_subject;
+  end if;
+end $_$;
+
+ALTER FUNCTION private.record_erasure(p_company uuid, p_kind text, p_subject uuid) OWNER TO neurant_router;
+
+-- Name: FUNCTION record_erasure(p_company uuid, p_kind text, p_subject uuid); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.record_erasure(p_company uuid, p_kind text, p_subject uuid) IS 'What audit knows of an erased subject can no longer be matched to anybody, and that it was erased is written down. Definer: called by the definers of erasure.';
+
 -- Name: record_metric(text, numeric, text, jsonb, uuid, uuid); Type: FUNCTION; Schema: private; Owner: neurant_router
 
 CREATE FUNCTION private.record_metric(p_type text, p_value numeric, p_unit text DEFAULT NULL::text, p_labels jsonb DEFAULT '{}'::jsonb, p_company uuid DEFAULT NULL::uuid, p_chatbot uuid DEFAULT NULL::uuid) RETURNS void
@@ -3948,9 +4627,10 @@ CREATE FUNCTION private.recount_day(p_company uuid, p_date date, p_timezone text
     SET search_path TO ''
     AS $$
 declare
-  -- An hour that the clocks repeat may lie around midnight: found here, told by its date below.
+  -- Where the clocks go back to midnight there are two, and this finds the second one: what lies
+  -- between them is found by looking back, and told by its date below.
   v_from timestamptz := p_date::timestamp at time zone p_timezone - interval '3 hours';
-  v_to timestamptz := (p_date + 1)::timestamp at time zone p_timezone + interval '3 hours';
+  v_to timestamptz := (p_date + 1)::timestamp at time zone p_timezone;
 begin
   delete from public.analytics_daily a where a.company_id = p_company and a.date = p_date;
   insert into public.analytics_daily (company_id, chatbot_id, date,
@@ -4330,6 +5010,36 @@ ALTER FUNCTION private.resolve_conversation(p_conversation uuid, p_notes text) O
 
 COMMENT ON FUNCTION private.resolve_conversation(p_conversation uuid, p_notes text) IS 'Ends the takeover; the bot answers again: resolved, not_open, taken_by_other or not_found. Definer, as take_conversation.';
 
+-- Name: restore_conversation(uuid); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.restore_conversation(p_conversation uuid) RETURNS text
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_company uuid := private.company_id();
+begin
+  if not private.manages_company() then
+    return 'not_found';
+  end if;
+  perform from public.conversations_archived c
+  where c.company_id = v_company and c.id = p_conversation for update;
+  if not found then
+    return 'not_found';
+  end if;
+  perform private.move_conversations(
+    v_company, array[p_conversation], '_archived', '', clock_timestamp());
+  return 'restored';
+exception when unique_violation then
+  return 'in_conflict';
+end $$;
+
+ALTER FUNCTION private.restore_conversation(p_conversation uuid) OWNER TO neurant_router;
+
+-- Name: FUNCTION restore_conversation(p_conversation uuid); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.restore_conversation(p_conversation uuid) IS 'Owner or administrador bring an archived conversation back exactly as it was: restored, not_found, or in_conflict (the channel has sent one of its messages anew). It stays for at least 30 days. Definer: nobody may write stored messages by hand.';
+
 -- Name: retire_chatbot(uuid); Type: FUNCTION; Schema: private; Owner: neurant_router
 
 CREATE FUNCTION private.retire_chatbot(p_chatbot uuid) RETURNS text
@@ -4404,6 +5114,45 @@ ALTER FUNCTION private.roll_up_analytics(p_company uuid, p_limit integer) OWNER 
 
 COMMENT ON FUNCTION private.roll_up_analytics(p_company uuid, p_limit integer) IS 'Counts at most so many changed days of a company again, the newest first; how many (0 too while another counts it). To be called in READ COMMITTED. Definer: statistics are nobody''s to write by hand.';
 
+-- Name: row_columns(regclass); Type: FUNCTION; Schema: private; Owner: neurant_owner
+
+CREATE FUNCTION private.row_columns(p_into regclass) RETURNS text
+    LANGUAGE sql STABLE
+    SET search_path TO ''
+    AS $$
+  select string_agg(format('%I', a.attname), ', ' order by a.attname)
+  from pg_catalog.pg_attribute a
+  where a.attrelid = p_into and a.attnum > 0 and not a.attisdropped and a.attgenerated = ''
+$$;
+
+ALTER FUNCTION private.row_columns(p_into regclass) OWNER TO neurant_owner;
+
+-- Name: FUNCTION row_columns(p_into regclass); Type: COMMENT; Schema: private; Owner: neurant_owner
+
+COMMENT ON FUNCTION private.row_columns(p_into regclass) IS 'The columns to name in an insert: all but the generated ones.';
+
+-- Name: row_text(regclass); Type: FUNCTION; Schema: private; Owner: neurant_owner
+
+CREATE FUNCTION private.row_text(p_table regclass) RETURNS text
+    LANGUAGE sql STABLE
+    SET search_path TO ''
+    AS $$
+  select 'row(' || string_agg(
+    case a.atttypid
+      -- No setting of the session may change a checksum.
+      when 'timestamptz'::regtype then format('extract(epoch from %I)', a.attname)
+      when 'bytea'::regtype then format('encode(%I, ''hex'')', a.attname)
+      else format('%I', a.attname) end, ', ' order by a.attname) || ')::text'
+  from pg_catalog.pg_attribute a
+  where a.attrelid = p_table and a.attnum > 0 and not a.attisdropped
+$$;
+
+ALTER FUNCTION private.row_text(p_table regclass) OWNER TO neurant_owner;
+
+-- Name: FUNCTION row_text(p_table regclass); Type: COMMENT; Schema: private; Owner: neurant_owner
+
+COMMENT ON FUNCTION private.row_text(p_table regclass) IS 'The expression that a row is checked by: all columns in the order of their names.';
+
 -- Name: seal_audit(integer); Type: FUNCTION; Schema: private; Owner: neurant_router
 
 CREATE FUNCTION private.seal_audit(p_limit integer DEFAULT 1000) RETURNS integer
@@ -4459,6 +5208,31 @@ ALTER FUNCTION private.seal_audit(p_limit integer) OWNER TO neurant_router;
 
 COMMENT ON FUNCTION private.seal_audit(p_limit integer) IS 'Seals up to so many rows of the company that has waited longest and that nobody else is sealing; how many (0: nothing to do). Order is that of being seen here, so a row that commits late comes later and leaves no gap. Definer: nobody writes seals by hand.';
 
+-- Name: search_chatbots(text); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.search_chatbots(p_words text) RETURNS TABLE(chatbot_id uuid)
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $_$
+begin
+  return query execute $query$
+    select b.id from public.chatbots b
+    where b.company_id = $1
+      and (to_tsvector('private.spanish'::regconfig, b.name || ' ' || coalesce(b.description, ''))
+        || to_tsvector('private.words'::regconfig, b.name || ' ' || coalesce(b.description, '')))
+        @@ $2
+      and ($3 or b.id = any ($4))
+  $query$
+  using private.company_id(), private.typed_query(p_words, ''), private.sees_all_chatbots(),
+    private.my_chatbot_ids();
+end $_$;
+
+ALTER FUNCTION private.search_chatbots(p_words text) OWNER TO neurant_router;
+
+-- Name: FUNCTION search_chatbots(p_words text); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.search_chatbots(p_words text) IS 'The bots within the caller''s scope by name and description. Definer, as search_documents.';
+
 -- Name: search_chunks(uuid, text, extensions.vector, text, integer); Type: FUNCTION; Schema: private; Owner: neurant_router
 
 CREATE FUNCTION private.search_chunks(p_chatbot uuid, p_query text, p_embedding extensions.vector, p_model text, p_limit integer) RETURNS TABLE(chunk_id uuid, similarity double precision, lexical double precision)
@@ -4467,35 +5241,33 @@ CREATE FUNCTION private.search_chunks(p_chatbot uuid, p_query text, p_embedding 
     AS $$
 declare
   v_company uuid := private.company_id();
+  v_documents uuid[];
   v_query tsquery;
 begin
+  select array_agg(d.id) into v_documents
+  from public.documents d
+  where d.company_id = v_company and d.retired_at is null and d.processing_status = 'completed'
+    and (d.chatbot_id is null or d.chatbot_id = p_chatbot);
   -- Any of the words: with all of them, most questions find nothing.
-  select string_agg(quote_literal(lexeme), ' | ')::tsquery into v_query
+  select string_agg(private.quoted_word(lexeme), ' | ')::tsquery into v_query
   from unnest(to_tsvector('private.spanish'::regconfig, p_query));
   return query
-  with mine as (
-    select c.id, c.embedding, c.embedding_model, c.search
+  with dense as (
+    select c.id, c.embedding operator(extensions.<=>) p_embedding as distance
     from public.document_chunks c
-    join public.documents d on d.company_id = c.company_id and d.id = c.document_id
-    where c.company_id = v_company and d.retired_at is null
-      and d.processing_status = 'completed'
-      and (d.chatbot_id is null or d.chatbot_id = p_chatbot)
-  ),
-  dense as (
-    select m.id, 1 - (m.embedding operator(extensions.<=>) p_embedding) as similarity
-    from mine m
-    where m.embedding_model = p_model
-    order by m.embedding operator(extensions.<=>) p_embedding
+    where c.company_id = v_company and c.document_id = any (v_documents)
+      and c.embedding_model = p_model
+    order by distance
     limit p_limit
   ),
   sparse as (
-    select m.id, ts_rank(m.search, v_query, 1)::double precision as lexical
-    from mine m
-    where m.search @@ v_query
+    select c.id, ts_rank(c.search, v_query, 1)::double precision as lexical
+    from public.document_chunks c
+    where c.company_id = v_company and c.search @@ v_query and c.document_id = any (v_documents)
     order by lexical desc
     limit p_limit
   )
-  select coalesce(dense.id, sparse.id), dense.similarity, sparse.lexical
+  select coalesce(dense.id, sparse.id), 1 - dense.distance, sparse.lexical
   from dense full join sparse on sparse.id = dense.id;
 end $$;
 
@@ -4559,6 +5331,32 @@ ALTER FUNCTION private.search_conversations(p_words text) OWNER TO neurant_route
 
 COMMENT ON FUNCTION private.search_conversations(p_words text) IS 'The conversations in which the words were said, or whose person they name, within the caller''s company and scope: ids, to be read again under the caller''s policies. What is not yet drained is searched as well. Definer: under RLS no text index could serve.';
 
+-- Name: search_documents(text); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.search_documents(p_words text) RETURNS TABLE(document_id uuid)
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $_$
+begin
+  -- Dynamic, so that each search is planned for its own words.
+  return query execute $query$
+    select d.id from public.documents d
+    where d.company_id = $1
+      and (to_tsvector('private.spanish'::regconfig, coalesce(d.title, '') || ' '
+          || coalesce(d.description, '') || ' ' || translate(d.original_filename, '_-.', '   '))
+        || to_tsvector('private.words'::regconfig, coalesce(d.title, '') || ' '
+          || coalesce(d.description, '') || ' ' || translate(d.original_filename, '_-.', '   ')))
+        @@ $2
+  $query$
+  using private.company_id(), private.typed_query(translate(p_words, '_-.', '   '), '');
+end $_$;
+
+ALTER FUNCTION private.search_documents(p_words text) OWNER TO neurant_router;
+
+-- Name: FUNCTION search_documents(p_words text); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.search_documents(p_words text) IS 'The caller''s company''s documents by title, description and file name: ids, to be read again under the caller''s policies. Definer: under RLS no text index could serve.';
+
 -- Name: sees_all_chatbots(); Type: FUNCTION; Schema: private; Owner: neurant_owner
 
 CREATE FUNCTION private.sees_all_chatbots() RETURNS boolean
@@ -4582,7 +5380,9 @@ begin
   select c.company_id, c.id, new.id, c.channel_account_id, new.seq,
     case when new.sender_type = 'bot' then c.fence end
   from public.conversations c
-  where c.company_id = new.company_id and c.id = new.conversation_id and c.channel <> 'web';
+  where c.company_id = new.company_id and c.id = new.conversation_id and c.channel <> 'web'
+    -- In a finished one nobody speaks: what is written there came back from the archive.
+    and c.status = 'active';
   return null;
 end $$;
 
@@ -4621,6 +5421,19 @@ ALTER FUNCTION private.set_aside_event(p_routing_id text, p_credential bytea, p_
 -- Name: FUNCTION set_aside_event(p_routing_id text, p_credential bytea, p_external_id text, p_payload bytea, p_reason text); Type: COMMENT; Schema: private; Owner: neurant_router
 
 COMMENT ON FUNCTION private.set_aside_event(p_routing_id text, p_credential bytea, p_external_id text, p_payload bytea, p_reason text) IS 'Keeps, raw, an event that did not become a message. Definer, as ingest.';
+
+-- Name: set_last_message_slot(); Type: FUNCTION; Schema: private; Owner: neurant_owner
+
+CREATE FUNCTION private.set_last_message_slot() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    AS $$
+begin
+  new.last_message_slot := date_bin('10 minutes', new.last_message_at, 'epoch');
+  return new;
+end $$;
+
+ALTER FUNCTION private.set_last_message_slot() OWNER TO neurant_owner;
 
 -- Name: set_monthly_anchor(); Type: FUNCTION; Schema: private; Owner: neurant_owner
 
@@ -4947,8 +5760,22 @@ declare
   v_slot smallint := pg_backend_pid() % 64;
 begin
   -- Everybody's order of locks: the conversation, the company, its slots.
-  perform from public.conversations c
-  where c.company_id = new.company_id and c.id = new.conversation_id for no key update;
+  update public.conversations c
+  set last_seq = c.last_seq + 1,
+    message_count = c.message_count + 1,
+    bot_message_count = c.bot_message_count + 1,
+    last_message_at = greatest(c.last_message_at, new.created_at),
+    response_time_total_ms = c.response_time_total_ms + coalesce(new.processing_time_ms, 0),
+    response_time_count = c.response_time_count + (new.processing_time_ms is not null)::integer,
+    avg_response_time_ms = case
+      when new.processing_time_ms is null then c.avg_response_time_ms
+      else round((c.response_time_total_ms + new.processing_time_ms)::numeric
+        / (c.response_time_count + 1)) end,
+    updated_at = now()
+  where c.company_id = new.company_id and c.id = new.conversation_id
+  returning c.last_seq, c.chatbot_id, c.channel_account_id,
+    case when c.channel = 'web' then 'sent' else 'pending' end
+  into new.seq, new.chatbot_id, new.channel_account_id, new.status;
   begin
     update public.usage_slots s set used = s.used + 1
     where s.company_id = new.company_id and s.slot = v_slot
@@ -4969,7 +5796,7 @@ ALTER FUNCTION private.track_message_usage() OWNER TO neurant_router;
 
 -- Name: FUNCTION track_message_usage(); Type: COMMENT; Schema: private; Owner: neurant_router
 
-COMMENT ON FUNCTION private.track_message_usage() IS 'Counts a bot''s message toward its company''s month, or refuses it: NA002. Nothing else counts, and nothing twice (a message that already has its number is one that comes back). Definer: the slots are nobody''s to touch.';
+COMMENT ON FUNCTION private.track_message_usage() IS 'Numbers a bot''s message, counts it in its conversation and toward its company''s month, or refuses it: NA002. Nothing else is billed, and nothing twice (a message that already has its number is one that comes back). Definer: nobody may write counters by hand.';
 
 -- Name: transfer_ownership(uuid); Type: FUNCTION; Schema: private; Owner: neurant_router
 
@@ -5665,9 +6492,12 @@ CREATE TABLE public.conversations (
     updated_at timestamp with time zone DEFAULT now() NOT NULL,
     response_time_total_ms bigint DEFAULT 0 NOT NULL,
     response_time_count integer DEFAULT 0 NOT NULL,
+    last_message_slot timestamp with time zone,
     CONSTRAINT conversations_check CHECK (((status = 'active'::public.conversation_status_enum) = (ended_at IS NULL))),
+    CONSTRAINT conversations_finished_check CHECK (((status = 'active'::public.conversation_status_enum) OR (NOT is_hitl_active))),
     CONSTRAINT conversations_satisfaction_rating_check CHECK (((satisfaction_rating >= 1) AND (satisfaction_rating <= 5)))
-);
+)
+WITH (fillfactor='70');
 
 ALTER TABLE ONLY public.conversations FORCE ROW LEVEL SECURITY;
 
@@ -5680,6 +6510,10 @@ COMMENT ON COLUMN public.conversations.avg_response_time_ms IS 'Average processi
 -- Name: COLUMN conversations.last_message_at; Type: COMMENT; Schema: public; Owner: neurant_owner
 
 COMMENT ON COLUMN public.conversations.last_message_at IS 'created_at of the newest message, or started_at: a back-filled message moves it only forwards.';
+
+-- Name: COLUMN conversations.session_duration_minutes; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.conversations.session_duration_minutes IS 'From the beginning to the last message, in whole minutes; written when it ends.';
 
 -- Name: COLUMN conversations.last_seq; Type: COMMENT; Schema: public; Owner: neurant_owner
 
@@ -5697,18 +6531,77 @@ COMMENT ON COLUMN public.conversations.response_time_total_ms IS 'Sum of process
 
 COMMENT ON COLUMN public.conversations.response_time_count IS 'How many of the bot''s messages have a processing_time_ms.';
 
+-- Name: COLUMN conversations.last_message_slot; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.conversations.last_message_slot IS 'last_message_at, down to ten minutes. The inbox''s index holds this one, so that most messages change no index of conversations: order by last_message_slot desc, last_message_at desc.';
+
+-- Name: conversations_archived; Type: TABLE; Schema: public; Owner: neurant_owner
+
+CREATE TABLE public.conversations_archived (
+    company_id uuid CONSTRAINT conversations_company_id_not_null NOT NULL,
+    id uuid CONSTRAINT conversations_id_not_null NOT NULL,
+    chatbot_id uuid CONSTRAINT conversations_chatbot_id_not_null NOT NULL,
+    channel_account_id uuid CONSTRAINT conversations_channel_account_id_not_null NOT NULL,
+    end_user_id character varying(255) CONSTRAINT conversations_end_user_id_not_null NOT NULL,
+    end_user_name character varying(255),
+    end_user_avatar text,
+    channel public.conversation_channel_enum CONSTRAINT conversations_channel_not_null NOT NULL,
+    status public.conversation_status_enum CONSTRAINT conversations_status_not_null NOT NULL,
+    is_hitl_active boolean CONSTRAINT conversations_is_hitl_active_not_null NOT NULL,
+    assigned_operator_id uuid,
+    hitl_activated_at timestamp with time zone,
+    hitl_reason text,
+    message_count integer CONSTRAINT conversations_message_count_not_null NOT NULL,
+    bot_message_count integer CONSTRAINT conversations_bot_message_count_not_null NOT NULL,
+    human_message_count integer CONSTRAINT conversations_human_message_count_not_null NOT NULL,
+    avg_response_time_ms integer,
+    started_at timestamp with time zone CONSTRAINT conversations_started_at_not_null NOT NULL,
+    last_message_at timestamp with time zone CONSTRAINT conversations_last_message_at_not_null NOT NULL,
+    ended_at timestamp with time zone,
+    session_duration_minutes integer,
+    satisfaction_rating integer,
+    satisfaction_comment text,
+    context_data jsonb,
+    conversation_summary text,
+    last_seq bigint CONSTRAINT conversations_last_seq_not_null NOT NULL,
+    fence bigint CONSTRAINT conversations_fence_not_null NOT NULL,
+    created_at timestamp with time zone CONSTRAINT conversations_created_at_not_null NOT NULL,
+    updated_at timestamp with time zone CONSTRAINT conversations_updated_at_not_null NOT NULL,
+    response_time_total_ms bigint CONSTRAINT conversations_response_time_total_ms_not_null NOT NULL,
+    response_time_count integer CONSTRAINT conversations_response_time_count_not_null NOT NULL,
+    last_message_slot timestamp with time zone
+);
+
+ALTER TABLE ONLY public.conversations_archived FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE public.conversations_archived OWNER TO neurant_owner;
+
+-- Name: TABLE conversations_archived; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON TABLE public.conversations_archived IS 'Exactly the columns of conversations; likewise every table *_archived. Only private.archive_old_data fills them.';
+
 -- Name: fact_conversations; Type: VIEW; Schema: private; Owner: neurant_owner
 
 CREATE VIEW private.fact_conversations WITH (security_invoker='true') AS
- SELECT company_id,
-    id,
-    chatbot_id,
-    status,
-    started_at,
-    ended_at,
-    session_duration_minutes,
-    satisfaction_rating
-   FROM public.conversations c;
+ SELECT c.company_id,
+    c.id,
+    c.chatbot_id,
+    c.status,
+    c.started_at,
+    c.ended_at,
+    c.session_duration_minutes,
+    c.satisfaction_rating
+   FROM public.conversations c
+UNION ALL
+ SELECT c.company_id,
+    c.id,
+    c.chatbot_id,
+    c.status,
+    c.started_at,
+    c.ended_at,
+    c.session_duration_minutes,
+    c.satisfaction_rating
+   FROM public.conversations_archived c;
 
 ALTER VIEW private.fact_conversations OWNER TO neurant_owner;
 
@@ -5744,16 +6637,48 @@ ALTER TABLE public.hitl_sessions OWNER TO neurant_owner;
 
 COMMENT ON COLUMN public.hitl_sessions.escalated_at IS 'When those in charge were told that nobody had taken it within the bot''s auto_escalate_after_minutes.';
 
+-- Name: hitl_sessions_archived; Type: TABLE; Schema: public; Owner: neurant_owner
+
+CREATE TABLE public.hitl_sessions_archived (
+    company_id uuid CONSTRAINT hitl_sessions_company_id_not_null NOT NULL,
+    id uuid CONSTRAINT hitl_sessions_id_not_null NOT NULL,
+    conversation_id uuid CONSTRAINT hitl_sessions_conversation_id_not_null NOT NULL,
+    chatbot_id uuid CONSTRAINT hitl_sessions_chatbot_id_not_null NOT NULL,
+    status text CONSTRAINT hitl_sessions_status_not_null NOT NULL,
+    reason text CONSTRAINT hitl_sessions_reason_not_null NOT NULL,
+    reason_detail text,
+    operator_id uuid,
+    opened_at timestamp with time zone CONSTRAINT hitl_sessions_opened_at_not_null NOT NULL,
+    taken_at timestamp with time zone,
+    first_response_at timestamp with time zone,
+    ended_at timestamp with time zone,
+    ended_by uuid,
+    resolution_notes text,
+    escalated_at timestamp with time zone
+);
+
+ALTER TABLE ONLY public.hitl_sessions_archived FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE public.hitl_sessions_archived OWNER TO neurant_owner;
+
 -- Name: fact_hitl_sessions; Type: VIEW; Schema: private; Owner: neurant_owner
 
 CREATE VIEW private.fact_hitl_sessions WITH (security_invoker='true') AS
- SELECT company_id,
-    chatbot_id,
-    conversation_id,
-    status,
-    opened_at,
-    ended_at
-   FROM public.hitl_sessions s;
+ SELECT s.company_id,
+    s.chatbot_id,
+    s.conversation_id,
+    s.status,
+    s.opened_at,
+    s.ended_at
+   FROM public.hitl_sessions s
+UNION ALL
+ SELECT s.company_id,
+    s.chatbot_id,
+    s.conversation_id,
+    s.status,
+    s.opened_at,
+    s.ended_at
+   FROM public.hitl_sessions_archived s;
 
 ALTER VIEW private.fact_hitl_sessions OWNER TO neurant_owner;
 
@@ -5776,14 +6701,39 @@ ALTER TABLE ONLY public.knowledge_queries FORCE ROW LEVEL SECURITY;
 
 ALTER TABLE public.knowledge_queries OWNER TO neurant_owner;
 
+-- Name: knowledge_queries_archived; Type: TABLE; Schema: public; Owner: neurant_owner
+
+CREATE TABLE public.knowledge_queries_archived (
+    company_id uuid CONSTRAINT knowledge_queries_company_id_not_null NOT NULL,
+    id uuid CONSTRAINT knowledge_queries_id_not_null NOT NULL,
+    conversation_id uuid,
+    message_id uuid,
+    query_text text CONSTRAINT knowledge_queries_query_text_not_null NOT NULL,
+    query_embedding extensions.vector,
+    results_count integer CONSTRAINT knowledge_queries_results_count_not_null NOT NULL,
+    top_similarity_score numeric(5,4),
+    processing_time_ms integer,
+    created_at timestamp with time zone CONSTRAINT knowledge_queries_created_at_not_null NOT NULL
+);
+
+ALTER TABLE ONLY public.knowledge_queries_archived FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE public.knowledge_queries_archived OWNER TO neurant_owner;
+
 -- Name: fact_knowledge_queries; Type: VIEW; Schema: private; Owner: neurant_owner
 
 CREATE VIEW private.fact_knowledge_queries WITH (security_invoker='true') AS
- SELECT company_id,
-    conversation_id,
-    results_count,
-    created_at
-   FROM public.knowledge_queries q;
+ SELECT q.company_id,
+    q.conversation_id,
+    q.results_count,
+    q.created_at
+   FROM public.knowledge_queries q
+UNION ALL
+ SELECT q.company_id,
+    q.conversation_id,
+    q.results_count,
+    q.created_at
+   FROM public.knowledge_queries_archived q;
 
 ALTER VIEW private.fact_knowledge_queries OWNER TO neurant_owner;
 
@@ -5808,14 +6758,39 @@ ALTER TABLE ONLY public.message_reactions FORCE ROW LEVEL SECURITY;
 
 ALTER TABLE public.message_reactions OWNER TO neurant_owner;
 
+-- Name: message_reactions_archived; Type: TABLE; Schema: public; Owner: neurant_owner
+
+CREATE TABLE public.message_reactions_archived (
+    company_id uuid CONSTRAINT message_reactions_company_id_not_null NOT NULL,
+    id uuid CONSTRAINT message_reactions_id_not_null NOT NULL,
+    message_id uuid CONSTRAINT message_reactions_message_id_not_null NOT NULL,
+    conversation_id uuid CONSTRAINT message_reactions_conversation_id_not_null NOT NULL,
+    chatbot_id uuid CONSTRAINT message_reactions_chatbot_id_not_null NOT NULL,
+    reaction_type public.reaction_type_enum CONSTRAINT message_reactions_reaction_type_not_null NOT NULL,
+    comment text,
+    reacted_by_user_id uuid,
+    reacted_by_end_user boolean CONSTRAINT message_reactions_reacted_by_end_user_not_null NOT NULL,
+    created_at timestamp with time zone CONSTRAINT message_reactions_created_at_not_null NOT NULL
+);
+
+ALTER TABLE ONLY public.message_reactions_archived FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE public.message_reactions_archived OWNER TO neurant_owner;
+
 -- Name: fact_message_reactions; Type: VIEW; Schema: private; Owner: neurant_owner
 
 CREATE VIEW private.fact_message_reactions WITH (security_invoker='true') AS
- SELECT company_id,
-    chatbot_id,
-    reaction_type,
-    created_at
-   FROM public.message_reactions r;
+ SELECT r.company_id,
+    r.chatbot_id,
+    r.reaction_type,
+    r.created_at
+   FROM public.message_reactions r
+UNION ALL
+ SELECT r.company_id,
+    r.chatbot_id,
+    r.reaction_type,
+    r.created_at
+   FROM public.message_reactions_archived r;
 
 ALTER VIEW private.fact_message_reactions OWNER TO neurant_owner;
 
@@ -5869,17 +6844,61 @@ COMMENT ON COLUMN public.messages.chatbot_id IS 'The conversation''s, held equal
 
 COMMENT ON COLUMN public.messages.content IS 'What was said. For sender system: a key of the message catalogue, told in the reader''s language.';
 
+-- Name: messages_archived; Type: TABLE; Schema: public; Owner: neurant_owner
+
+CREATE TABLE public.messages_archived (
+    company_id uuid CONSTRAINT messages_company_id_not_null NOT NULL,
+    id uuid CONSTRAINT messages_id_not_null NOT NULL,
+    conversation_id uuid CONSTRAINT messages_conversation_id_not_null NOT NULL,
+    chatbot_id uuid CONSTRAINT messages_chatbot_id_not_null NOT NULL,
+    channel_account_id uuid CONSTRAINT messages_channel_account_id_not_null NOT NULL,
+    seq bigint CONSTRAINT messages_seq_not_null NOT NULL,
+    content text CONSTRAINT messages_content_not_null NOT NULL,
+    message_type public.message_type_enum CONSTRAINT messages_message_type_not_null NOT NULL,
+    media_url text,
+    media_type character varying(50),
+    sender_type public.sender_type_enum CONSTRAINT messages_sender_type_not_null NOT NULL,
+    sender_id uuid,
+    n8n_message_id character varying(255),
+    n8n_workflow_id character varying(255),
+    external_message_id character varying(255),
+    processing_time_ms integer,
+    tokens_used integer,
+    model_used character varying(100),
+    status public.message_status_enum CONSTRAINT messages_status_not_null NOT NULL,
+    delivered_at timestamp with time zone,
+    read_at timestamp with time zone,
+    used_knowledge_base boolean,
+    knowledge_sources jsonb,
+    confidence_score numeric(3,2),
+    created_at timestamp with time zone CONSTRAINT messages_created_at_not_null NOT NULL,
+    updated_at timestamp with time zone CONSTRAINT messages_updated_at_not_null NOT NULL
+);
+
+ALTER TABLE ONLY public.messages_archived FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE public.messages_archived OWNER TO neurant_owner;
+
 -- Name: fact_messages; Type: VIEW; Schema: private; Owner: neurant_owner
 
 CREATE VIEW private.fact_messages WITH (security_invoker='true') AS
- SELECT company_id,
-    chatbot_id,
-    conversation_id,
-    created_at,
-    sender_type,
-    tokens_used,
-    processing_time_ms
-   FROM public.messages m;
+ SELECT m.company_id,
+    m.chatbot_id,
+    m.conversation_id,
+    m.created_at,
+    m.sender_type,
+    m.tokens_used,
+    m.processing_time_ms
+   FROM public.messages m
+UNION ALL
+ SELECT m.company_id,
+    m.chatbot_id,
+    m.conversation_id,
+    m.created_at,
+    m.sender_type,
+    m.tokens_used,
+    m.processing_time_ms
+   FROM public.messages_archived m;
 
 ALTER VIEW private.fact_messages OWNER TO neurant_owner;
 
@@ -6118,6 +7137,40 @@ COMMENT ON TABLE public.api_keys IS 'Keys for programs. A key never stands above
 -- Name: COLUMN api_keys.prefix; Type: COMMENT; Schema: public; Owner: neurant_owner
 
 COMMENT ON COLUMN public.api_keys.prefix IS 'The first characters, by which people tell keys apart.';
+
+-- Name: archive_batches; Type: TABLE; Schema: public; Owner: neurant_owner
+
+CREATE TABLE public.archive_batches (
+    company_id uuid NOT NULL,
+    id uuid DEFAULT uuidv7() NOT NULL,
+    kind text NOT NULL,
+    conversation_ids uuid[] NOT NULL,
+    counts jsonb NOT NULL,
+    checksums jsonb NOT NULL,
+    started_at timestamp with time zone NOT NULL,
+    finished_at timestamp with time zone NOT NULL,
+    CONSTRAINT archive_batches_check CHECK ((finished_at >= started_at)),
+    CONSTRAINT archive_batches_checksums_check CHECK ((jsonb_typeof(checksums) = 'object'::text)),
+    CONSTRAINT archive_batches_conversation_ids_check CHECK ((cardinality(conversation_ids) > 0)),
+    CONSTRAINT archive_batches_counts_check CHECK ((jsonb_typeof(counts) = 'object'::text)),
+    CONSTRAINT archive_batches_kind_check CHECK ((kind = ANY (ARRAY['archive'::text, 'restore'::text])))
+);
+
+ALTER TABLE ONLY public.archive_batches FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE public.archive_batches OWNER TO neurant_owner;
+
+-- Name: TABLE archive_batches; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON TABLE public.archive_batches IS 'The manifest of what moved: one row per batch, written by the transaction that moved it.';
+
+-- Name: COLUMN archive_batches.counts; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.archive_batches.counts IS 'Rows moved, by live table.';
+
+-- Name: COLUMN archive_batches.checksums; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.archive_batches.checksums IS 'By live table: SHA-256 over the SHA-256 of each row in the order of ids (private.row_text), as they left and as they arrived. What erasure overwrites later no longer matches.';
 
 -- Name: audit_chains; Type: TABLE; Schema: public; Owner: neurant_owner
 
@@ -6526,6 +7579,31 @@ ALTER TABLE public.company_keys OWNER TO neurant_owner;
 
 COMMENT ON TABLE public.company_keys IS 'The AES-256 key of each company, wrapped by the master key, which is never in the database.';
 
+-- Name: contacts; Type: TABLE; Schema: public; Owner: neurant_owner
+
+CREATE TABLE public.contacts (
+    company_id uuid NOT NULL,
+    id uuid DEFAULT uuidv7() NOT NULL,
+    channel_account_id uuid NOT NULL,
+    chatbot_id uuid NOT NULL,
+    end_user_id character varying(255) NOT NULL,
+    channel public.conversation_channel_enum NOT NULL,
+    name character varying(255),
+    first_seen_at timestamp with time zone NOT NULL,
+    last_seen_at timestamp with time zone NOT NULL,
+    erased_at timestamp with time zone,
+    CONSTRAINT contacts_check CHECK ((last_seen_at >= first_seen_at)),
+    CONSTRAINT contacts_check1 CHECK (((erased_at IS NULL) OR (name IS NULL)))
+);
+
+ALTER TABLE ONLY public.contacts FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE public.contacts OWNER TO neurant_owner;
+
+-- Name: TABLE contacts; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON TABLE public.contacts IS 'One row for each person on a channel, kept from conversations when one begins and when it ends: never by a message.';
+
 -- Name: conversation_search; Type: TABLE; Schema: public; Owner: neurant_owner
 
 CREATE TABLE public.conversation_search (
@@ -6569,6 +7647,7 @@ CREATE TABLE public.document_chunks (
     CONSTRAINT document_chunks_content_check CHECK ((content <> ''::text)),
     CONSTRAINT document_chunks_page_number_check CHECK ((page_number > 0))
 );
+ALTER TABLE ONLY public.document_chunks ALTER COLUMN embedding SET STORAGE MAIN;
 
 ALTER TABLE ONLY public.document_chunks FORCE ROW LEVEL SECURITY;
 
@@ -6691,6 +7770,28 @@ ALTER TABLE public.hitl_transfers OWNER TO neurant_owner;
 -- Name: TABLE hitl_transfers; Type: COMMENT; Schema: public; Owner: neurant_owner
 
 COMMENT ON TABLE public.hitl_transfers IS 'A request to pass a takeover on. Until the other accepts, the conversation stays where it is.';
+
+-- Name: hitl_transfers_archived; Type: TABLE; Schema: public; Owner: neurant_owner
+
+CREATE TABLE public.hitl_transfers_archived (
+    company_id uuid CONSTRAINT hitl_transfers_company_id_not_null NOT NULL,
+    id uuid CONSTRAINT hitl_transfers_id_not_null NOT NULL,
+    session_id uuid CONSTRAINT hitl_transfers_session_id_not_null NOT NULL,
+    conversation_id uuid CONSTRAINT hitl_transfers_conversation_id_not_null NOT NULL,
+    chatbot_id uuid CONSTRAINT hitl_transfers_chatbot_id_not_null NOT NULL,
+    from_user_id uuid CONSTRAINT hitl_transfers_from_user_id_not_null NOT NULL,
+    to_user_id uuid CONSTRAINT hitl_transfers_to_user_id_not_null NOT NULL,
+    kind text CONSTRAINT hitl_transfers_kind_not_null NOT NULL,
+    reason text CONSTRAINT hitl_transfers_reason_not_null NOT NULL,
+    status text CONSTRAINT hitl_transfers_status_not_null NOT NULL,
+    created_at timestamp with time zone CONSTRAINT hitl_transfers_created_at_not_null NOT NULL,
+    expires_at timestamp with time zone CONSTRAINT hitl_transfers_expires_at_not_null NOT NULL,
+    decided_at timestamp with time zone
+);
+
+ALTER TABLE ONLY public.hitl_transfers_archived FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE public.hitl_transfers_archived OWNER TO neurant_owner;
 
 -- Name: inbound_events; Type: TABLE; Schema: public; Owner: neurant_owner
 
@@ -6898,6 +7999,22 @@ ALTER TABLE public.notes OWNER TO neurant_owner;
 
 COMMENT ON TABLE public.notes IS 'What the staff write to one another about a conversation. The customer never sees them.';
 
+-- Name: notes_archived; Type: TABLE; Schema: public; Owner: neurant_owner
+
+CREATE TABLE public.notes_archived (
+    company_id uuid CONSTRAINT notes_company_id_not_null NOT NULL,
+    id uuid CONSTRAINT notes_id_not_null NOT NULL,
+    conversation_id uuid CONSTRAINT notes_conversation_id_not_null NOT NULL,
+    chatbot_id uuid CONSTRAINT notes_chatbot_id_not_null NOT NULL,
+    author_id uuid CONSTRAINT notes_author_id_not_null NOT NULL,
+    content text CONSTRAINT notes_content_not_null NOT NULL,
+    created_at timestamp with time zone CONSTRAINT notes_created_at_not_null NOT NULL
+);
+
+ALTER TABLE ONLY public.notes_archived FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE public.notes_archived OWNER TO neurant_owner;
+
 -- Name: notifications; Type: TABLE; Schema: public; Owner: neurant_owner
 
 CREATE TABLE public.notifications (
@@ -6949,6 +8066,30 @@ ALTER TABLE public.outbox OWNER TO neurant_owner;
 -- Name: COLUMN outbox.fence; Type: COMMENT; Schema: public; Owner: neurant_owner
 
 COMMENT ON COLUMN public.outbox.fence IS 'The fence under which the bot wrote it; compared again at claim. Null: a person''s or the system''s, always sent.';
+
+-- Name: outbox_archived; Type: TABLE; Schema: public; Owner: neurant_owner
+
+CREATE TABLE public.outbox_archived (
+    company_id uuid CONSTRAINT outbox_company_id_not_null NOT NULL,
+    id uuid CONSTRAINT outbox_id_not_null NOT NULL,
+    conversation_id uuid CONSTRAINT outbox_conversation_id_not_null NOT NULL,
+    message_id uuid CONSTRAINT outbox_message_id_not_null NOT NULL,
+    channel_account_id uuid CONSTRAINT outbox_channel_account_id_not_null NOT NULL,
+    seq bigint CONSTRAINT outbox_seq_not_null NOT NULL,
+    fence bigint,
+    status text CONSTRAINT outbox_status_not_null NOT NULL,
+    due_at timestamp with time zone CONSTRAINT outbox_due_at_not_null NOT NULL,
+    attempts integer CONSTRAINT outbox_attempts_not_null NOT NULL,
+    claim_token uuid,
+    claimed_until timestamp with time zone,
+    last_error text,
+    sent_at timestamp with time zone,
+    created_at timestamp with time zone CONSTRAINT outbox_created_at_not_null NOT NULL
+);
+
+ALTER TABLE ONLY public.outbox_archived FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE public.outbox_archived OWNER TO neurant_owner;
 
 -- Name: plan_alerts; Type: TABLE; Schema: public; Owner: neurant_owner
 
@@ -7284,6 +8425,11 @@ ALTER TABLE ONLY public.api_keys
 ALTER TABLE ONLY public.api_keys
     ADD CONSTRAINT api_keys_pkey PRIMARY KEY (company_id, id);
 
+-- Name: archive_batches archive_batches_pkey; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.archive_batches
+    ADD CONSTRAINT archive_batches_pkey PRIMARY KEY (company_id, id);
+
 -- Name: audit_chains audit_chains_pkey; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
 
 ALTER TABLE ONLY public.audit_chains
@@ -7384,10 +8530,30 @@ ALTER TABLE ONLY public.companies
 ALTER TABLE ONLY public.company_keys
     ADD CONSTRAINT company_keys_pkey PRIMARY KEY (company_id);
 
+-- Name: contacts contacts_company_id_channel_account_id_end_user_id_key; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.contacts
+    ADD CONSTRAINT contacts_company_id_channel_account_id_end_user_id_key UNIQUE (company_id, channel_account_id, end_user_id);
+
+-- Name: contacts contacts_pkey; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.contacts
+    ADD CONSTRAINT contacts_pkey PRIMARY KEY (company_id, id);
+
 -- Name: conversation_search conversation_search_pkey; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
 
 ALTER TABLE ONLY public.conversation_search
     ADD CONSTRAINT conversation_search_pkey PRIMARY KEY (company_id, conversation_id);
+
+-- Name: conversations_archived conversations_archived_company_id_id_chatbot_id_key; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.conversations_archived
+    ADD CONSTRAINT conversations_archived_company_id_id_chatbot_id_key UNIQUE (company_id, id, chatbot_id);
+
+-- Name: conversations_archived conversations_archived_pkey; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.conversations_archived
+    ADD CONSTRAINT conversations_archived_pkey PRIMARY KEY (company_id, id);
 
 -- Name: conversations conversations_company_id_id_chatbot_id_key; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
 
@@ -7424,10 +8590,20 @@ ALTER TABLE ONLY public.embedding_models
 ALTER TABLE ONLY public.embedding_models
     ADD CONSTRAINT embedding_models_pkey PRIMARY KEY (name);
 
+-- Name: hitl_sessions_archived hitl_sessions_archived_pkey; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.hitl_sessions_archived
+    ADD CONSTRAINT hitl_sessions_archived_pkey PRIMARY KEY (company_id, id);
+
 -- Name: hitl_sessions hitl_sessions_pkey; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
 
 ALTER TABLE ONLY public.hitl_sessions
     ADD CONSTRAINT hitl_sessions_pkey PRIMARY KEY (company_id, id);
+
+-- Name: hitl_transfers_archived hitl_transfers_archived_pkey; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.hitl_transfers_archived
+    ADD CONSTRAINT hitl_transfers_archived_pkey PRIMARY KEY (company_id, id);
 
 -- Name: hitl_transfers hitl_transfers_pkey; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
 
@@ -7459,6 +8635,11 @@ ALTER TABLE ONLY public.integrations
 ALTER TABLE ONLY public.integrations
     ADD CONSTRAINT integrations_pkey PRIMARY KEY (company_id, id);
 
+-- Name: knowledge_queries_archived knowledge_queries_archived_pkey; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.knowledge_queries_archived
+    ADD CONSTRAINT knowledge_queries_archived_pkey PRIMARY KEY (company_id, id);
+
 -- Name: knowledge_queries knowledge_queries_pkey; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
 
 ALTER TABLE ONLY public.knowledge_queries
@@ -7484,6 +8665,11 @@ ALTER TABLE ONLY public.login_sessions
 ALTER TABLE ONLY public.message_changes
     ADD CONSTRAINT message_changes_pkey PRIMARY KEY (company_id, id);
 
+-- Name: message_reactions_archived message_reactions_archived_pkey; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.message_reactions_archived
+    ADD CONSTRAINT message_reactions_archived_pkey PRIMARY KEY (company_id, id);
+
 -- Name: message_reactions message_reactions_company_id_message_id_reaction_type_react_key; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
 
 ALTER TABLE ONLY public.message_reactions
@@ -7499,6 +8685,16 @@ ALTER TABLE ONLY public.message_reactions
 ALTER TABLE ONLY public.message_search
     ADD CONSTRAINT message_search_pkey PRIMARY KEY (company_id, message_id);
 
+-- Name: messages_archived messages_archived_company_id_conversation_id_seq_key; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.messages_archived
+    ADD CONSTRAINT messages_archived_company_id_conversation_id_seq_key UNIQUE (company_id, conversation_id, seq);
+
+-- Name: messages_archived messages_archived_pkey; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.messages_archived
+    ADD CONSTRAINT messages_archived_pkey PRIMARY KEY (company_id, id);
+
 -- Name: messages messages_company_id_conversation_id_seq_key; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
 
 ALTER TABLE ONLY public.messages
@@ -7509,6 +8705,11 @@ ALTER TABLE ONLY public.messages
 ALTER TABLE ONLY public.messages
     ADD CONSTRAINT messages_pkey PRIMARY KEY (company_id, id);
 
+-- Name: notes_archived notes_archived_pkey; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.notes_archived
+    ADD CONSTRAINT notes_archived_pkey PRIMARY KEY (company_id, id);
+
 -- Name: notes notes_pkey; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
 
 ALTER TABLE ONLY public.notes
@@ -7518,6 +8719,11 @@ ALTER TABLE ONLY public.notes
 
 ALTER TABLE ONLY public.notifications
     ADD CONSTRAINT notifications_pkey PRIMARY KEY (company_id, id);
+
+-- Name: outbox_archived outbox_archived_pkey; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.outbox_archived
+    ADD CONSTRAINT outbox_archived_pkey PRIMARY KEY (company_id, id);
 
 -- Name: outbox outbox_company_id_message_id_key; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
 
@@ -7662,6 +8868,10 @@ CREATE INDEX analytics_daily_newest_idx ON public.analytics_daily USING btree (c
 
 CREATE INDEX api_keys_created_by_idx ON public.api_keys USING btree (company_id, created_by);
 
+-- Name: archive_batches_newest_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX archive_batches_newest_idx ON public.archive_batches USING btree (company_id, started_at DESC);
+
 -- Name: audit_chains_unexported_idx; Type: INDEX; Schema: public; Owner: neurant_owner
 
 CREATE INDEX audit_chains_unexported_idx ON public.audit_chains USING btree (company_id) WHERE (seq > exported_seq);
@@ -7710,6 +8920,10 @@ CREATE UNIQUE INDEX chatbots_name_key ON public.chatbots USING btree (company_id
 
 CREATE INDEX chatbots_template_idx ON public.chatbots USING btree (template_id) WHERE (template_id IS NOT NULL);
 
+-- Name: chatbots_words_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX chatbots_words_idx ON public.chatbots USING gin (company_id, ((to_tsvector('private.spanish'::regconfig, (((name)::text || ' '::text) || COALESCE(description, ''::text))) || to_tsvector('private.words'::regconfig, (((name)::text || ' '::text) || COALESCE(description, ''::text))))));
+
 -- Name: companies_created_by_idx; Type: INDEX; Schema: public; Owner: neurant_owner
 
 CREATE INDEX companies_created_by_idx ON public.companies USING btree (created_by);
@@ -7718,13 +8932,29 @@ CREATE INDEX companies_created_by_idx ON public.companies USING btree (created_b
 
 CREATE INDEX companies_plan_change_idx ON public.companies USING btree (plan_change_scheduled_at) WHERE (next_plan IS NOT NULL);
 
+-- Name: contacts_chatbot_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX contacts_chatbot_idx ON public.contacts USING btree (company_id, chatbot_id, last_seen_at DESC);
+
 -- Name: conversation_search_person_idx; Type: INDEX; Schema: public; Owner: neurant_owner
 
 CREATE INDEX conversation_search_person_idx ON public.conversation_search USING gin (company_id, person extensions.gin_trgm_ops);
 
+-- Name: conversations_archived_chatbot_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX conversations_archived_chatbot_idx ON public.conversations_archived USING btree (company_id, chatbot_id, last_message_at DESC);
+
+-- Name: conversations_archived_end_user_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX conversations_archived_end_user_idx ON public.conversations_archived USING btree (company_id, channel_account_id, end_user_id, started_at DESC);
+
+-- Name: conversations_archived_operator_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX conversations_archived_operator_idx ON public.conversations_archived USING btree (company_id, assigned_operator_id) WHERE (assigned_operator_id IS NOT NULL);
+
 -- Name: conversations_chatbot_idx; Type: INDEX; Schema: public; Owner: neurant_owner
 
-CREATE INDEX conversations_chatbot_idx ON public.conversations USING btree (company_id, chatbot_id, last_message_at DESC);
+CREATE INDEX conversations_chatbot_idx ON public.conversations USING btree (company_id, chatbot_id);
 
 -- Name: conversations_end_user_idx; Type: INDEX; Schema: public; Owner: neurant_owner
 
@@ -7740,7 +8970,7 @@ CREATE INDEX conversations_hitl_idx ON public.conversations USING btree (company
 
 -- Name: conversations_inbox_idx; Type: INDEX; Schema: public; Owner: neurant_owner
 
-CREATE INDEX conversations_inbox_idx ON public.conversations USING btree (company_id, last_message_at DESC, id DESC);
+CREATE INDEX conversations_inbox_idx ON public.conversations USING btree (company_id, last_message_slot DESC);
 
 -- Name: conversations_open_key; Type: INDEX; Schema: public; Owner: neurant_owner
 
@@ -7758,9 +8988,9 @@ CREATE INDEX conversations_started_idx ON public.conversations USING btree (comp
 
 CREATE INDEX document_chunks_model_idx ON public.document_chunks USING btree (embedding_model, embedding_dimensions);
 
--- Name: document_chunks_search_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+-- Name: document_chunks_words_idx; Type: INDEX; Schema: public; Owner: neurant_owner
 
-CREATE INDEX document_chunks_search_idx ON public.document_chunks USING gin (search);
+CREATE INDEX document_chunks_words_idx ON public.document_chunks USING gin (company_id, search);
 
 -- Name: documents_chatbot_idx; Type: INDEX; Schema: public; Owner: neurant_owner
 
@@ -7777,6 +9007,22 @@ CREATE INDEX documents_newest_idx ON public.documents USING btree (company_id, c
 -- Name: documents_uploaded_by_idx; Type: INDEX; Schema: public; Owner: neurant_owner
 
 CREATE INDEX documents_uploaded_by_idx ON public.documents USING btree (company_id, uploaded_by);
+
+-- Name: documents_words_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX documents_words_idx ON public.documents USING gin (company_id, ((to_tsvector('private.spanish'::regconfig, (((((COALESCE(title, ''::character varying))::text || ' '::text) || COALESCE(description, ''::text)) || ' '::text) || translate((original_filename)::text, '_-.'::text, '   '::text))) || to_tsvector('private.words'::regconfig, (((((COALESCE(title, ''::character varying))::text || ' '::text) || COALESCE(description, ''::text)) || ' '::text) || translate((original_filename)::text, '_-.'::text, '   '::text))))));
+
+-- Name: hitl_sessions_archived_conversation_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX hitl_sessions_archived_conversation_idx ON public.hitl_sessions_archived USING btree (company_id, conversation_id, opened_at DESC);
+
+-- Name: hitl_sessions_archived_ended_by_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX hitl_sessions_archived_ended_by_idx ON public.hitl_sessions_archived USING btree (company_id, ended_by) WHERE (ended_by IS NOT NULL);
+
+-- Name: hitl_sessions_archived_operator_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX hitl_sessions_archived_operator_idx ON public.hitl_sessions_archived USING btree (company_id, operator_id) WHERE (operator_id IS NOT NULL);
 
 -- Name: hitl_sessions_conversation_idx; Type: INDEX; Schema: public; Owner: neurant_owner
 
@@ -7805,6 +9051,22 @@ CREATE INDEX hitl_sessions_operator_idx ON public.hitl_sessions USING btree (com
 -- Name: hitl_sessions_waiting_idx; Type: INDEX; Schema: public; Owner: neurant_owner
 
 CREATE INDEX hitl_sessions_waiting_idx ON public.hitl_sessions USING btree (opened_at) WHERE ((status = 'pending'::text) AND (escalated_at IS NULL));
+
+-- Name: hitl_transfers_archived_conversation_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX hitl_transfers_archived_conversation_idx ON public.hitl_transfers_archived USING btree (company_id, conversation_id);
+
+-- Name: hitl_transfers_archived_from_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX hitl_transfers_archived_from_idx ON public.hitl_transfers_archived USING btree (company_id, from_user_id);
+
+-- Name: hitl_transfers_archived_session_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX hitl_transfers_archived_session_idx ON public.hitl_transfers_archived USING btree (company_id, session_id);
+
+-- Name: hitl_transfers_archived_to_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX hitl_transfers_archived_to_idx ON public.hitl_transfers_archived USING btree (company_id, to_user_id);
 
 -- Name: hitl_transfers_conversation_idx; Type: INDEX; Schema: public; Owner: neurant_owner
 
@@ -7842,6 +9104,14 @@ CREATE INDEX integration_logs_user_idx ON public.integration_logs USING btree (c
 
 CREATE INDEX integrations_created_by_idx ON public.integrations USING btree (company_id, created_by);
 
+-- Name: knowledge_queries_archived_conversation_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX knowledge_queries_archived_conversation_idx ON public.knowledge_queries_archived USING btree (company_id, conversation_id);
+
+-- Name: knowledge_queries_archived_message_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX knowledge_queries_archived_message_idx ON public.knowledge_queries_archived USING btree (company_id, message_id);
+
 -- Name: knowledge_queries_conversation_idx; Type: INDEX; Schema: public; Owner: neurant_owner
 
 CREATE INDEX knowledge_queries_conversation_idx ON public.knowledge_queries USING btree (company_id, conversation_id);
@@ -7857,6 +9127,18 @@ CREATE INDEX knowledge_queries_newest_idx ON public.knowledge_queries USING btre
 -- Name: login_sessions_user_idx; Type: INDEX; Schema: public; Owner: neurant_owner
 
 CREATE INDEX login_sessions_user_idx ON public.login_sessions USING btree (company_id, user_id);
+
+-- Name: message_reactions_archived_conversation_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX message_reactions_archived_conversation_idx ON public.message_reactions_archived USING btree (company_id, conversation_id);
+
+-- Name: message_reactions_archived_message_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX message_reactions_archived_message_idx ON public.message_reactions_archived USING btree (company_id, message_id);
+
+-- Name: message_reactions_archived_user_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX message_reactions_archived_user_idx ON public.message_reactions_archived USING btree (company_id, reacted_by_user_id) WHERE (reacted_by_user_id IS NOT NULL);
 
 -- Name: message_reactions_conversation_idx; Type: INDEX; Schema: public; Owner: neurant_owner
 
@@ -7874,6 +9156,14 @@ CREATE INDEX message_reactions_user_idx ON public.message_reactions USING btree 
 
 CREATE INDEX message_search_words_idx ON public.message_search USING gin (search);
 
+-- Name: messages_archived_newest_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX messages_archived_newest_idx ON public.messages_archived USING btree (company_id, created_at DESC, id DESC);
+
+-- Name: messages_archived_sender_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX messages_archived_sender_idx ON public.messages_archived USING btree (company_id, sender_id) WHERE (sender_id IS NOT NULL);
+
 -- Name: messages_external_key; Type: INDEX; Schema: public; Owner: neurant_owner
 
 CREATE UNIQUE INDEX messages_external_key ON public.messages USING btree (company_id, channel_account_id, external_message_id) WHERE (external_message_id IS NOT NULL);
@@ -7885,6 +9175,14 @@ CREATE INDEX messages_newest_idx ON public.messages USING btree (company_id, cre
 -- Name: messages_sender_idx; Type: INDEX; Schema: public; Owner: neurant_owner
 
 CREATE INDEX messages_sender_idx ON public.messages USING btree (company_id, sender_id) WHERE (sender_id IS NOT NULL);
+
+-- Name: notes_archived_author_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX notes_archived_author_idx ON public.notes_archived USING btree (company_id, author_id);
+
+-- Name: notes_archived_conversation_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX notes_archived_conversation_idx ON public.notes_archived USING btree (company_id, conversation_id, created_at);
 
 -- Name: notes_author_idx; Type: INDEX; Schema: public; Owner: neurant_owner
 
@@ -7901,6 +9199,18 @@ CREATE INDEX notifications_user_idx ON public.notifications USING btree (company
 -- Name: outbox_account_idx; Type: INDEX; Schema: public; Owner: neurant_owner
 
 CREATE INDEX outbox_account_idx ON public.outbox USING btree (company_id, channel_account_id);
+
+-- Name: outbox_archived_account_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX outbox_archived_account_idx ON public.outbox_archived USING btree (company_id, channel_account_id);
+
+-- Name: outbox_archived_conversation_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX outbox_archived_conversation_idx ON public.outbox_archived USING btree (company_id, conversation_id);
+
+-- Name: outbox_archived_message_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX outbox_archived_message_idx ON public.outbox_archived USING btree (company_id, message_id);
 
 -- Name: outbox_conversation_idx; Type: INDEX; Schema: public; Owner: neurant_owner
 
@@ -8162,17 +9472,21 @@ CREATE TRIGGER count_integration_request AFTER INSERT ON public.integration_logs
 
 CREATE TRIGGER count_template_use AFTER INSERT ON public.chatbots FOR EACH ROW WHEN ((new.template_id IS NOT NULL)) EXECUTE FUNCTION private.count_template_use();
 
--- Name: messages count_usage; Type: TRIGGER; Schema: public; Owner: neurant_owner
-
-CREATE TRIGGER count_usage BEFORE INSERT ON public.messages FOR EACH ROW WHEN (((new.sender_type = 'bot'::public.sender_type_enum) AND (new.seq IS NULL))) EXECUTE FUNCTION private.track_message_usage();
-
 -- Name: channel_accounts derive_chatbot_channels; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
 CREATE TRIGGER derive_chatbot_channels AFTER INSERT OR DELETE OR UPDATE ON public.channel_accounts FOR EACH ROW EXECUTE FUNCTION private.derive_chatbot_channels();
 
+-- Name: conversations finish_conversation; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER finish_conversation BEFORE UPDATE OF status ON public.conversations FOR EACH ROW WHEN ((old.status <> new.status)) EXECUTE FUNCTION private.finish_conversation();
+
 -- Name: hitl_sessions follow_hitl_session; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
-CREATE TRIGGER follow_hitl_session AFTER INSERT OR UPDATE OF status, operator_id ON public.hitl_sessions FOR EACH ROW EXECUTE FUNCTION private.follow_hitl_session();
+CREATE TRIGGER follow_hitl_session AFTER INSERT ON public.hitl_sessions FOR EACH ROW WHEN ((new.ended_at IS NULL)) EXECUTE FUNCTION private.follow_hitl_session();
+
+-- Name: hitl_sessions follow_hitl_session_change; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER follow_hitl_session_change AFTER UPDATE OF status, operator_id ON public.hitl_sessions FOR EACH ROW EXECUTE FUNCTION private.follow_hitl_session();
 
 -- Name: users keep_an_owner; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
@@ -8181,6 +9495,14 @@ CREATE CONSTRAINT TRIGGER keep_an_owner AFTER DELETE OR UPDATE OF role, is_owner
 -- Name: chatbots keep_chatbot_count; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
 CREATE TRIGGER keep_chatbot_count AFTER INSERT OR DELETE OR UPDATE OF retired_at ON public.chatbots FOR EACH ROW EXECUTE FUNCTION private.count_chatbot();
+
+-- Name: conversations keep_contact; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER keep_contact AFTER INSERT ON public.conversations FOR EACH ROW EXECUTE FUNCTION private.keep_contact();
+
+-- Name: conversations keep_contact_at_end; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER keep_contact_at_end AFTER UPDATE OF status ON public.conversations FOR EACH ROW WHEN (((old.status = 'active'::public.conversation_status_enum) AND (new.status <> 'active'::public.conversation_status_enum))) EXECUTE FUNCTION private.keep_contact();
 
 -- Name: documents keep_document_use; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
@@ -8276,15 +9598,19 @@ CREATE TRIGGER note_knowledge_use BEFORE INSERT ON public.messages FOR EACH ROW 
 
 -- Name: messages number_message; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
-CREATE TRIGGER number_message BEFORE INSERT ON public.messages FOR EACH ROW WHEN ((new.seq IS NULL)) EXECUTE FUNCTION private.number_message();
+CREATE TRIGGER number_message BEFORE INSERT ON public.messages FOR EACH ROW WHEN (((new.seq IS NULL) AND (new.sender_type IS DISTINCT FROM 'bot'::public.sender_type_enum))) EXECUTE FUNCTION private.number_message();
+
+-- Name: knowledge_queries place_knowledge_query; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER place_knowledge_query BEFORE INSERT ON public.knowledge_queries FOR EACH ROW WHEN ((new.message_id IS NOT NULL)) EXECUTE FUNCTION private.place_knowledge_query();
 
 -- Name: notes place_note; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
-CREATE TRIGGER place_note BEFORE INSERT ON public.notes FOR EACH ROW EXECUTE FUNCTION private.place_note();
+CREATE TRIGGER place_note BEFORE INSERT ON public.notes FOR EACH ROW WHEN ((new.author_id IS NULL)) EXECUTE FUNCTION private.place_note();
 
 -- Name: message_reactions place_reaction; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
-CREATE TRIGGER place_reaction BEFORE INSERT ON public.message_reactions FOR EACH ROW EXECUTE FUNCTION private.place_reaction();
+CREATE TRIGGER place_reaction BEFORE INSERT ON public.message_reactions FOR EACH ROW WHEN ((new.conversation_id IS NULL)) EXECUTE FUNCTION private.place_reaction();
 
 -- Name: companies recall_allowance; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
@@ -8304,7 +9630,11 @@ CREATE TRIGGER refuse_change BEFORE DELETE OR UPDATE OR TRUNCATE ON public.audit
 
 -- Name: messages send_message; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
-CREATE TRIGGER send_message AFTER INSERT ON public.messages FOR EACH ROW WHEN ((new.sender_type <> 'end_user'::public.sender_type_enum)) EXECUTE FUNCTION private.send_message();
+CREATE TRIGGER send_message AFTER INSERT ON public.messages FOR EACH ROW WHEN ((new.status = 'pending'::public.message_status_enum)) EXECUTE FUNCTION private.send_message();
+
+-- Name: conversations set_last_message_slot; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER set_last_message_slot BEFORE INSERT OR UPDATE OF last_message_at ON public.conversations FOR EACH ROW WHEN ((new.last_message_slot IS DISTINCT FROM date_bin('00:10:00'::interval, new.last_message_at, '1970-01-01 00:00:00+00'::timestamp with time zone))) EXECUTE FUNCTION private.set_last_message_slot();
 
 -- Name: companies set_monthly_anchor; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
@@ -8332,7 +9662,7 @@ CREATE TRIGGER set_updated_at BEFORE UPDATE ON public.companies FOR EACH ROW EXE
 
 -- Name: conversations set_updated_at; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
-CREATE TRIGGER set_updated_at BEFORE UPDATE ON public.conversations FOR EACH ROW EXECUTE FUNCTION private.update_updated_at_column();
+CREATE TRIGGER set_updated_at BEFORE UPDATE ON public.conversations FOR EACH ROW WHEN ((new.updated_at = old.updated_at)) EXECUTE FUNCTION private.update_updated_at_column();
 
 -- Name: documents set_updated_at; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
@@ -8357,6 +9687,10 @@ CREATE TRIGGER set_updated_at BEFORE UPDATE ON public.users FOR EACH ROW EXECUTE
 -- Name: webhook_endpoints set_updated_at; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
 CREATE TRIGGER set_updated_at BEFORE UPDATE ON public.webhook_endpoints FOR EACH ROW EXECUTE FUNCTION private.update_updated_at_column();
+
+-- Name: messages track_message_usage; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER track_message_usage BEFORE INSERT ON public.messages FOR EACH ROW WHEN (((new.seq IS NULL) AND (new.sender_type = 'bot'::public.sender_type_enum))) EXECUTE FUNCTION private.track_message_usage();
 
 -- Name: messages update_conversation_message_count; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
@@ -8396,6 +9730,11 @@ ALTER TABLE ONLY public.api_keys
 
 ALTER TABLE ONLY public.api_keys
     ADD CONSTRAINT api_keys_company_id_fkey FOREIGN KEY (company_id) REFERENCES public.companies(id);
+
+-- Name: archive_batches archive_batches_company_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.archive_batches
+    ADD CONSTRAINT archive_batches_company_id_fkey FOREIGN KEY (company_id) REFERENCES public.companies(id);
 
 -- Name: canned_responses canned_responses_company_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
 
@@ -8467,10 +9806,35 @@ ALTER TABLE ONLY public.companies
 ALTER TABLE ONLY public.company_keys
     ADD CONSTRAINT company_keys_company_id_fkey FOREIGN KEY (company_id) REFERENCES public.companies(id);
 
+-- Name: contacts contacts_company_id_channel_account_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.contacts
+    ADD CONSTRAINT contacts_company_id_channel_account_id_fkey FOREIGN KEY (company_id, channel_account_id) REFERENCES public.channel_accounts(company_id, id);
+
+-- Name: contacts contacts_company_id_chatbot_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.contacts
+    ADD CONSTRAINT contacts_company_id_chatbot_id_fkey FOREIGN KEY (company_id, chatbot_id) REFERENCES public.chatbots(company_id, id);
+
 -- Name: conversation_search conversation_search_company_id_conversation_id_chatbot_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
 
 ALTER TABLE ONLY public.conversation_search
     ADD CONSTRAINT conversation_search_company_id_conversation_id_chatbot_id_fkey FOREIGN KEY (company_id, conversation_id, chatbot_id) REFERENCES public.conversations(company_id, id, chatbot_id) ON DELETE CASCADE;
+
+-- Name: conversations_archived conversations_archived_company_id_assigned_operator_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.conversations_archived
+    ADD CONSTRAINT conversations_archived_company_id_assigned_operator_id_fkey FOREIGN KEY (company_id, assigned_operator_id) REFERENCES public.users(company_id, id);
+
+-- Name: conversations_archived conversations_archived_company_id_channel_account_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.conversations_archived
+    ADD CONSTRAINT conversations_archived_company_id_channel_account_id_fkey FOREIGN KEY (company_id, channel_account_id) REFERENCES public.channel_accounts(company_id, id);
+
+-- Name: conversations_archived conversations_archived_company_id_chatbot_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.conversations_archived
+    ADD CONSTRAINT conversations_archived_company_id_chatbot_id_fkey FOREIGN KEY (company_id, chatbot_id) REFERENCES public.chatbots(company_id, id);
 
 -- Name: conversations conversations_company_id_assigned_operator_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
 
@@ -8512,6 +9876,21 @@ ALTER TABLE ONLY public.documents
 ALTER TABLE ONLY public.documents
     ADD CONSTRAINT documents_company_id_uploaded_by_fkey FOREIGN KEY (company_id, uploaded_by) REFERENCES public.users(company_id, id);
 
+-- Name: hitl_sessions_archived hitl_sessions_archived_company_id_conversation_id_chatbot__fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.hitl_sessions_archived
+    ADD CONSTRAINT hitl_sessions_archived_company_id_conversation_id_chatbot__fkey FOREIGN KEY (company_id, conversation_id, chatbot_id) REFERENCES public.conversations_archived(company_id, id, chatbot_id);
+
+-- Name: hitl_sessions_archived hitl_sessions_archived_company_id_ended_by_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.hitl_sessions_archived
+    ADD CONSTRAINT hitl_sessions_archived_company_id_ended_by_fkey FOREIGN KEY (company_id, ended_by) REFERENCES public.users(company_id, id);
+
+-- Name: hitl_sessions_archived hitl_sessions_archived_company_id_operator_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.hitl_sessions_archived
+    ADD CONSTRAINT hitl_sessions_archived_company_id_operator_id_fkey FOREIGN KEY (company_id, operator_id) REFERENCES public.users(company_id, id);
+
 -- Name: hitl_sessions hitl_sessions_company_id_conversation_id_chatbot_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
 
 ALTER TABLE ONLY public.hitl_sessions
@@ -8526,6 +9905,26 @@ ALTER TABLE ONLY public.hitl_sessions
 
 ALTER TABLE ONLY public.hitl_sessions
     ADD CONSTRAINT hitl_sessions_company_id_operator_id_fkey FOREIGN KEY (company_id, operator_id) REFERENCES public.users(company_id, id);
+
+-- Name: hitl_transfers_archived hitl_transfers_archived_company_id_conversation_id_chatbot_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.hitl_transfers_archived
+    ADD CONSTRAINT hitl_transfers_archived_company_id_conversation_id_chatbot_fkey FOREIGN KEY (company_id, conversation_id, chatbot_id) REFERENCES public.conversations_archived(company_id, id, chatbot_id);
+
+-- Name: hitl_transfers_archived hitl_transfers_archived_company_id_from_user_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.hitl_transfers_archived
+    ADD CONSTRAINT hitl_transfers_archived_company_id_from_user_id_fkey FOREIGN KEY (company_id, from_user_id) REFERENCES public.users(company_id, id);
+
+-- Name: hitl_transfers_archived hitl_transfers_archived_company_id_session_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.hitl_transfers_archived
+    ADD CONSTRAINT hitl_transfers_archived_company_id_session_id_fkey FOREIGN KEY (company_id, session_id) REFERENCES public.hitl_sessions_archived(company_id, id);
+
+-- Name: hitl_transfers_archived hitl_transfers_archived_company_id_to_user_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.hitl_transfers_archived
+    ADD CONSTRAINT hitl_transfers_archived_company_id_to_user_id_fkey FOREIGN KEY (company_id, to_user_id) REFERENCES public.users(company_id, id);
 
 -- Name: hitl_transfers hitl_transfers_company_id_conversation_id_chatbot_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
 
@@ -8572,6 +9971,16 @@ ALTER TABLE ONLY public.integrations
 ALTER TABLE ONLY public.integrations
     ADD CONSTRAINT integrations_company_id_fkey FOREIGN KEY (company_id) REFERENCES public.companies(id);
 
+-- Name: knowledge_queries_archived knowledge_queries_archived_company_id_conversation_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.knowledge_queries_archived
+    ADD CONSTRAINT knowledge_queries_archived_company_id_conversation_id_fkey FOREIGN KEY (company_id, conversation_id) REFERENCES public.conversations_archived(company_id, id);
+
+-- Name: knowledge_queries_archived knowledge_queries_archived_company_id_message_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.knowledge_queries_archived
+    ADD CONSTRAINT knowledge_queries_archived_company_id_message_id_fkey FOREIGN KEY (company_id, message_id) REFERENCES public.messages_archived(company_id, id);
+
 -- Name: knowledge_queries knowledge_queries_company_id_conversation_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
 
 ALTER TABLE ONLY public.knowledge_queries
@@ -8586,6 +9995,21 @@ ALTER TABLE ONLY public.knowledge_queries
 
 ALTER TABLE ONLY public.login_sessions
     ADD CONSTRAINT login_sessions_company_id_user_id_fkey FOREIGN KEY (company_id, user_id) REFERENCES public.users(company_id, id);
+
+-- Name: message_reactions_archived message_reactions_archived_company_id_conversation_id_chat_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.message_reactions_archived
+    ADD CONSTRAINT message_reactions_archived_company_id_conversation_id_chat_fkey FOREIGN KEY (company_id, conversation_id, chatbot_id) REFERENCES public.conversations_archived(company_id, id, chatbot_id);
+
+-- Name: message_reactions_archived message_reactions_archived_company_id_message_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.message_reactions_archived
+    ADD CONSTRAINT message_reactions_archived_company_id_message_id_fkey FOREIGN KEY (company_id, message_id) REFERENCES public.messages_archived(company_id, id);
+
+-- Name: message_reactions_archived message_reactions_archived_company_id_reacted_by_user_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.message_reactions_archived
+    ADD CONSTRAINT message_reactions_archived_company_id_reacted_by_user_id_fkey FOREIGN KEY (company_id, reacted_by_user_id) REFERENCES public.users(company_id, id);
 
 -- Name: message_reactions message_reactions_company_id_conversation_id_chatbot_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
 
@@ -8607,6 +10031,16 @@ ALTER TABLE ONLY public.message_reactions
 ALTER TABLE ONLY public.message_search
     ADD CONSTRAINT message_search_company_id_message_id_fkey FOREIGN KEY (company_id, message_id) REFERENCES public.messages(company_id, id) ON DELETE CASCADE;
 
+-- Name: messages_archived messages_archived_company_id_conversation_id_chatbot_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.messages_archived
+    ADD CONSTRAINT messages_archived_company_id_conversation_id_chatbot_id_fkey FOREIGN KEY (company_id, conversation_id, chatbot_id) REFERENCES public.conversations_archived(company_id, id, chatbot_id);
+
+-- Name: messages_archived messages_archived_company_id_sender_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.messages_archived
+    ADD CONSTRAINT messages_archived_company_id_sender_id_fkey FOREIGN KEY (company_id, sender_id) REFERENCES public.users(company_id, id);
+
 -- Name: messages messages_company_id_conversation_id_chatbot_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
 
 ALTER TABLE ONLY public.messages
@@ -8616,6 +10050,16 @@ ALTER TABLE ONLY public.messages
 
 ALTER TABLE ONLY public.messages
     ADD CONSTRAINT messages_company_id_sender_id_fkey FOREIGN KEY (company_id, sender_id) REFERENCES public.users(company_id, id);
+
+-- Name: notes_archived notes_archived_company_id_author_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.notes_archived
+    ADD CONSTRAINT notes_archived_company_id_author_id_fkey FOREIGN KEY (company_id, author_id) REFERENCES public.users(company_id, id);
+
+-- Name: notes_archived notes_archived_company_id_conversation_id_chatbot_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.notes_archived
+    ADD CONSTRAINT notes_archived_company_id_conversation_id_chatbot_id_fkey FOREIGN KEY (company_id, conversation_id, chatbot_id) REFERENCES public.conversations_archived(company_id, id, chatbot_id);
 
 -- Name: notes notes_company_id_author_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
 
@@ -8631,6 +10075,21 @@ ALTER TABLE ONLY public.notes
 
 ALTER TABLE ONLY public.notifications
     ADD CONSTRAINT notifications_company_id_user_id_fkey FOREIGN KEY (company_id, user_id) REFERENCES public.users(company_id, id);
+
+-- Name: outbox_archived outbox_archived_company_id_channel_account_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.outbox_archived
+    ADD CONSTRAINT outbox_archived_company_id_channel_account_id_fkey FOREIGN KEY (company_id, channel_account_id) REFERENCES public.channel_accounts(company_id, id);
+
+-- Name: outbox_archived outbox_archived_company_id_conversation_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.outbox_archived
+    ADD CONSTRAINT outbox_archived_company_id_conversation_id_fkey FOREIGN KEY (company_id, conversation_id) REFERENCES public.conversations_archived(company_id, id);
+
+-- Name: outbox_archived outbox_archived_company_id_message_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.outbox_archived
+    ADD CONSTRAINT outbox_archived_company_id_message_id_fkey FOREIGN KEY (company_id, message_id) REFERENCES public.messages_archived(company_id, id);
 
 -- Name: outbox outbox_company_id_channel_account_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
 
@@ -8739,6 +10198,10 @@ ALTER TABLE public.analytics_dirty ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.api_keys ENABLE ROW LEVEL SECURITY;
 
+-- Name: archive_batches; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
+
+ALTER TABLE public.archive_batches ENABLE ROW LEVEL SECURITY;
+
 -- Name: audit_chains; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
 
 ALTER TABLE public.audit_chains ENABLE ROW LEVEL SECURITY;
@@ -8791,6 +10254,10 @@ ALTER TABLE public.companies ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.company_keys ENABLE ROW LEVEL SECURITY;
 
+-- Name: contacts; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
+
+ALTER TABLE public.contacts ENABLE ROW LEVEL SECURITY;
+
 -- Name: conversation_search; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
 
 ALTER TABLE public.conversation_search ENABLE ROW LEVEL SECURITY;
@@ -8798,6 +10265,10 @@ ALTER TABLE public.conversation_search ENABLE ROW LEVEL SECURITY;
 -- Name: conversations; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
 
 ALTER TABLE public.conversations ENABLE ROW LEVEL SECURITY;
+
+-- Name: conversations_archived; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
+
+ALTER TABLE public.conversations_archived ENABLE ROW LEVEL SECURITY;
 
 -- Name: document_chunks; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
 
@@ -8827,9 +10298,17 @@ CREATE POLICY everybody_select ON public.plans FOR SELECT TO neurant_router, neu
 
 ALTER TABLE public.hitl_sessions ENABLE ROW LEVEL SECURITY;
 
+-- Name: hitl_sessions_archived; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
+
+ALTER TABLE public.hitl_sessions_archived ENABLE ROW LEVEL SECURITY;
+
 -- Name: hitl_transfers; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
 
 ALTER TABLE public.hitl_transfers ENABLE ROW LEVEL SECURITY;
+
+-- Name: hitl_transfers_archived; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
+
+ALTER TABLE public.hitl_transfers_archived ENABLE ROW LEVEL SECURITY;
 
 -- Name: inbound_events; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
 
@@ -8847,6 +10326,10 @@ ALTER TABLE public.integrations ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.knowledge_queries ENABLE ROW LEVEL SECURITY;
 
+-- Name: knowledge_queries_archived; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
+
+ALTER TABLE public.knowledge_queries_archived ENABLE ROW LEVEL SECURITY;
+
 -- Name: knowledge_uses; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
 
 ALTER TABLE public.knowledge_uses ENABLE ROW LEVEL SECURITY;
@@ -8863,6 +10346,10 @@ ALTER TABLE public.message_changes ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.message_reactions ENABLE ROW LEVEL SECURITY;
 
+-- Name: message_reactions_archived; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
+
+ALTER TABLE public.message_reactions_archived ENABLE ROW LEVEL SECURITY;
+
 -- Name: message_search; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
 
 ALTER TABLE public.message_search ENABLE ROW LEVEL SECURITY;
@@ -8871,9 +10358,17 @@ ALTER TABLE public.message_search ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.messages ENABLE ROW LEVEL SECURITY;
 
+-- Name: messages_archived; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
+
+ALTER TABLE public.messages_archived ENABLE ROW LEVEL SECURITY;
+
 -- Name: notes; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
 
 ALTER TABLE public.notes ENABLE ROW LEVEL SECURITY;
+
+-- Name: notes_archived; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
+
+ALTER TABLE public.notes_archived ENABLE ROW LEVEL SECURITY;
 
 -- Name: notifications; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
 
@@ -8882,6 +10377,10 @@ ALTER TABLE public.notifications ENABLE ROW LEVEL SECURITY;
 -- Name: outbox; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
 
 ALTER TABLE public.outbox ENABLE ROW LEVEL SECURITY;
+
+-- Name: outbox_archived; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
+
+ALTER TABLE public.outbox_archived ENABLE ROW LEVEL SECURITY;
 
 -- Name: plan_alerts; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
 
@@ -8907,9 +10406,49 @@ CREATE POLICY router_delete ON public.analytics_dirty FOR DELETE TO neurant_rout
 
 CREATE POLICY router_delete ON public.audit_unsealed FOR DELETE TO neurant_router USING (true);
 
+-- Name: canned_responses router_delete; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_delete ON public.canned_responses FOR DELETE TO neurant_router USING (true);
+
 -- Name: chatbot_supervisors router_delete; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_delete ON public.chatbot_supervisors FOR DELETE TO neurant_router USING (true);
+
+-- Name: conversations router_delete; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_delete ON public.conversations FOR DELETE TO neurant_router USING (true);
+
+-- Name: conversations_archived router_delete; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_delete ON public.conversations_archived FOR DELETE TO neurant_router USING (true);
+
+-- Name: hitl_sessions router_delete; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_delete ON public.hitl_sessions FOR DELETE TO neurant_router USING (true);
+
+-- Name: hitl_sessions_archived router_delete; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_delete ON public.hitl_sessions_archived FOR DELETE TO neurant_router USING (true);
+
+-- Name: hitl_transfers router_delete; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_delete ON public.hitl_transfers FOR DELETE TO neurant_router USING (true);
+
+-- Name: hitl_transfers_archived router_delete; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_delete ON public.hitl_transfers_archived FOR DELETE TO neurant_router USING (true);
+
+-- Name: inbound_events router_delete; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_delete ON public.inbound_events FOR DELETE TO neurant_router USING (true);
+
+-- Name: knowledge_queries router_delete; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_delete ON public.knowledge_queries FOR DELETE TO neurant_router USING (true);
+
+-- Name: knowledge_queries_archived router_delete; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_delete ON public.knowledge_queries_archived FOR DELETE TO neurant_router USING (true);
 
 -- Name: knowledge_uses router_delete; Type: POLICY; Schema: public; Owner: neurant_owner
 
@@ -8923,9 +10462,45 @@ CREATE POLICY router_delete ON public.login_sessions FOR DELETE TO neurant_route
 
 CREATE POLICY router_delete ON public.message_changes FOR DELETE TO neurant_router USING (true);
 
+-- Name: message_reactions router_delete; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_delete ON public.message_reactions FOR DELETE TO neurant_router USING (true);
+
+-- Name: message_reactions_archived router_delete; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_delete ON public.message_reactions_archived FOR DELETE TO neurant_router USING (true);
+
 -- Name: message_search router_delete; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_delete ON public.message_search FOR DELETE TO neurant_router USING (true);
+
+-- Name: messages router_delete; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_delete ON public.messages FOR DELETE TO neurant_router USING (true);
+
+-- Name: messages_archived router_delete; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_delete ON public.messages_archived FOR DELETE TO neurant_router USING (true);
+
+-- Name: notes router_delete; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_delete ON public.notes FOR DELETE TO neurant_router USING (true);
+
+-- Name: notes_archived router_delete; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_delete ON public.notes_archived FOR DELETE TO neurant_router USING (true);
+
+-- Name: notifications router_delete; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_delete ON public.notifications FOR DELETE TO neurant_router USING (true);
+
+-- Name: outbox router_delete; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_delete ON public.outbox FOR DELETE TO neurant_router USING (true);
+
+-- Name: outbox_archived router_delete; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_delete ON public.outbox_archived FOR DELETE TO neurant_router USING (true);
 
 -- Name: reply_requests router_delete; Type: POLICY; Schema: public; Owner: neurant_owner
 
@@ -8935,6 +10510,10 @@ CREATE POLICY router_delete ON public.reply_requests FOR DELETE TO neurant_route
 
 CREATE POLICY router_delete ON public.system_metrics FOR DELETE TO neurant_router USING (true);
 
+-- Name: visitor_sessions router_delete; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_delete ON public.visitor_sessions FOR DELETE TO neurant_router USING (true);
+
 -- Name: analytics_daily router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_insert ON public.analytics_daily FOR INSERT TO neurant_router WITH CHECK (true);
@@ -8942,6 +10521,10 @@ CREATE POLICY router_insert ON public.analytics_daily FOR INSERT TO neurant_rout
 -- Name: analytics_dirty router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_insert ON public.analytics_dirty FOR INSERT TO neurant_router WITH CHECK (true);
+
+-- Name: archive_batches router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_insert ON public.archive_batches FOR INSERT TO neurant_router WITH CHECK (true);
 
 -- Name: audit_chains router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
 
@@ -8967,6 +10550,10 @@ CREATE POLICY router_insert ON public.audit_unsealed FOR INSERT TO neurant_route
 
 CREATE POLICY router_insert ON public.companies FOR INSERT TO neurant_router WITH CHECK (true);
 
+-- Name: contacts router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_insert ON public.contacts FOR INSERT TO neurant_router WITH CHECK (true);
+
 -- Name: conversation_search router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_insert ON public.conversation_search FOR INSERT TO neurant_router WITH CHECK (true);
@@ -8975,17 +10562,37 @@ CREATE POLICY router_insert ON public.conversation_search FOR INSERT TO neurant_
 
 CREATE POLICY router_insert ON public.conversations FOR INSERT TO neurant_router WITH CHECK (true);
 
+-- Name: conversations_archived router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_insert ON public.conversations_archived FOR INSERT TO neurant_router WITH CHECK (true);
+
 -- Name: hitl_sessions router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_insert ON public.hitl_sessions FOR INSERT TO neurant_router WITH CHECK (true);
+
+-- Name: hitl_sessions_archived router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_insert ON public.hitl_sessions_archived FOR INSERT TO neurant_router WITH CHECK (true);
 
 -- Name: hitl_transfers router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_insert ON public.hitl_transfers FOR INSERT TO neurant_router WITH CHECK (true);
 
+-- Name: hitl_transfers_archived router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_insert ON public.hitl_transfers_archived FOR INSERT TO neurant_router WITH CHECK (true);
+
 -- Name: inbound_events router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_insert ON public.inbound_events FOR INSERT TO neurant_router WITH CHECK (true);
+
+-- Name: knowledge_queries router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_insert ON public.knowledge_queries FOR INSERT TO neurant_router WITH CHECK (true);
+
+-- Name: knowledge_queries_archived router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_insert ON public.knowledge_queries_archived FOR INSERT TO neurant_router WITH CHECK (true);
 
 -- Name: knowledge_uses router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
 
@@ -8999,6 +10606,14 @@ CREATE POLICY router_insert ON public.login_sessions FOR INSERT TO neurant_route
 
 CREATE POLICY router_insert ON public.message_changes FOR INSERT TO neurant_router WITH CHECK (true);
 
+-- Name: message_reactions router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_insert ON public.message_reactions FOR INSERT TO neurant_router WITH CHECK (true);
+
+-- Name: message_reactions_archived router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_insert ON public.message_reactions_archived FOR INSERT TO neurant_router WITH CHECK (true);
+
 -- Name: message_search router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_insert ON public.message_search FOR INSERT TO neurant_router WITH CHECK (true);
@@ -9007,6 +10622,18 @@ CREATE POLICY router_insert ON public.message_search FOR INSERT TO neurant_route
 
 CREATE POLICY router_insert ON public.messages FOR INSERT TO neurant_router WITH CHECK (true);
 
+-- Name: messages_archived router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_insert ON public.messages_archived FOR INSERT TO neurant_router WITH CHECK (true);
+
+-- Name: notes router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_insert ON public.notes FOR INSERT TO neurant_router WITH CHECK (true);
+
+-- Name: notes_archived router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_insert ON public.notes_archived FOR INSERT TO neurant_router WITH CHECK (true);
+
 -- Name: notifications router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_insert ON public.notifications FOR INSERT TO neurant_router WITH CHECK (true);
@@ -9014,6 +10641,10 @@ CREATE POLICY router_insert ON public.notifications FOR INSERT TO neurant_router
 -- Name: outbox router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_insert ON public.outbox FOR INSERT TO neurant_router WITH CHECK (true);
+
+-- Name: outbox_archived router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_insert ON public.outbox_archived FOR INSERT TO neurant_router WITH CHECK (true);
 
 -- Name: plan_alerts router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
 
@@ -9055,6 +10686,10 @@ CREATE POLICY router_select ON public.analytics_dirty FOR SELECT TO neurant_rout
 
 CREATE POLICY router_select ON public.api_keys FOR SELECT TO neurant_router USING (true);
 
+-- Name: archive_batches router_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_select ON public.archive_batches FOR SELECT TO neurant_router USING (true);
+
 -- Name: audit_chains router_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_select ON public.audit_chains FOR SELECT TO neurant_router USING (true);
@@ -9070,6 +10705,10 @@ CREATE POLICY router_select ON public.audit_salts FOR SELECT TO neurant_router U
 -- Name: audit_unsealed router_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_select ON public.audit_unsealed FOR SELECT TO neurant_router USING (true);
+
+-- Name: canned_responses router_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_select ON public.canned_responses FOR SELECT TO neurant_router USING (true);
 
 -- Name: channel_accounts router_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
@@ -9091,6 +10730,10 @@ CREATE POLICY router_select ON public.chatbots FOR SELECT TO neurant_router USIN
 
 CREATE POLICY router_select ON public.companies FOR SELECT TO neurant_router USING (true);
 
+-- Name: contacts router_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_select ON public.contacts FOR SELECT TO neurant_router USING (true);
+
 -- Name: conversation_search router_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_select ON public.conversation_search FOR SELECT TO neurant_router USING (true);
@@ -9098,6 +10741,10 @@ CREATE POLICY router_select ON public.conversation_search FOR SELECT TO neurant_
 -- Name: conversations router_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_select ON public.conversations FOR SELECT TO neurant_router USING (true);
+
+-- Name: conversations_archived router_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_select ON public.conversations_archived FOR SELECT TO neurant_router USING (true);
 
 -- Name: document_chunks router_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
@@ -9111,13 +10758,25 @@ CREATE POLICY router_select ON public.documents FOR SELECT TO neurant_router USI
 
 CREATE POLICY router_select ON public.hitl_sessions FOR SELECT TO neurant_router USING (true);
 
+-- Name: hitl_sessions_archived router_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_select ON public.hitl_sessions_archived FOR SELECT TO neurant_router USING (true);
+
 -- Name: hitl_transfers router_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_select ON public.hitl_transfers FOR SELECT TO neurant_router USING (true);
 
+-- Name: hitl_transfers_archived router_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_select ON public.hitl_transfers_archived FOR SELECT TO neurant_router USING (true);
+
 -- Name: inbound_events router_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_select ON public.inbound_events FOR SELECT TO neurant_router USING (true);
+
+-- Name: integration_logs router_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_select ON public.integration_logs FOR SELECT TO neurant_router USING (true);
 
 -- Name: integrations router_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
@@ -9126,6 +10785,10 @@ CREATE POLICY router_select ON public.integrations FOR SELECT TO neurant_router 
 -- Name: knowledge_queries router_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_select ON public.knowledge_queries FOR SELECT TO neurant_router USING (true);
+
+-- Name: knowledge_queries_archived router_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_select ON public.knowledge_queries_archived FOR SELECT TO neurant_router USING (true);
 
 -- Name: knowledge_uses router_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
@@ -9143,6 +10806,10 @@ CREATE POLICY router_select ON public.message_changes FOR SELECT TO neurant_rout
 
 CREATE POLICY router_select ON public.message_reactions FOR SELECT TO neurant_router USING (true);
 
+-- Name: message_reactions_archived router_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_select ON public.message_reactions_archived FOR SELECT TO neurant_router USING (true);
+
 -- Name: message_search router_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_select ON public.message_search FOR SELECT TO neurant_router USING (true);
@@ -9151,6 +10818,18 @@ CREATE POLICY router_select ON public.message_search FOR SELECT TO neurant_route
 
 CREATE POLICY router_select ON public.messages FOR SELECT TO neurant_router USING (true);
 
+-- Name: messages_archived router_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_select ON public.messages_archived FOR SELECT TO neurant_router USING (true);
+
+-- Name: notes router_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_select ON public.notes FOR SELECT TO neurant_router USING (true);
+
+-- Name: notes_archived router_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_select ON public.notes_archived FOR SELECT TO neurant_router USING (true);
+
 -- Name: notifications router_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_select ON public.notifications FOR SELECT TO neurant_router USING (true);
@@ -9158,6 +10837,10 @@ CREATE POLICY router_select ON public.notifications FOR SELECT TO neurant_router
 -- Name: outbox router_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_select ON public.outbox FOR SELECT TO neurant_router USING (true);
+
+-- Name: outbox_archived router_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_select ON public.outbox_archived FOR SELECT TO neurant_router USING (true);
 
 -- Name: plan_alerts router_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
@@ -9219,6 +10902,10 @@ CREATE POLICY router_update ON public.chatbots FOR UPDATE TO neurant_router USIN
 
 CREATE POLICY router_update ON public.companies FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
 
+-- Name: contacts router_update; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_update ON public.contacts FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
+
 -- Name: conversation_search router_update; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_update ON public.conversation_search FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
@@ -9226,6 +10913,10 @@ CREATE POLICY router_update ON public.conversation_search FOR UPDATE TO neurant_
 -- Name: conversations router_update; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_update ON public.conversations FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
+
+-- Name: conversations_archived router_update; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_update ON public.conversations_archived FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
 
 -- Name: document_chunks router_update; Type: POLICY; Schema: public; Owner: neurant_owner
 
@@ -9239,17 +10930,45 @@ CREATE POLICY router_update ON public.documents FOR UPDATE TO neurant_router USI
 
 CREATE POLICY router_update ON public.hitl_sessions FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
 
+-- Name: hitl_sessions_archived router_update; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_update ON public.hitl_sessions_archived FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
+
 -- Name: hitl_transfers router_update; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_update ON public.hitl_transfers FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
+
+-- Name: hitl_transfers_archived router_update; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_update ON public.hitl_transfers_archived FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
+
+-- Name: integration_logs router_update; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_update ON public.integration_logs FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
 
 -- Name: integrations router_update; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_update ON public.integrations FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
 
+-- Name: knowledge_queries router_update; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_update ON public.knowledge_queries FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
+
+-- Name: knowledge_queries_archived router_update; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_update ON public.knowledge_queries_archived FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
+
 -- Name: login_sessions router_update; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_update ON public.login_sessions FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
+
+-- Name: message_reactions router_update; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_update ON public.message_reactions FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
+
+-- Name: message_reactions_archived router_update; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_update ON public.message_reactions_archived FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
 
 -- Name: message_search router_update; Type: POLICY; Schema: public; Owner: neurant_owner
 
@@ -9258,6 +10977,18 @@ CREATE POLICY router_update ON public.message_search FOR UPDATE TO neurant_route
 -- Name: messages router_update; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_update ON public.messages FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
+
+-- Name: messages_archived router_update; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_update ON public.messages_archived FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
+
+-- Name: notes router_update; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_update ON public.notes FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
+
+-- Name: notes_archived router_update; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_update ON public.notes_archived FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
 
 -- Name: outbox router_update; Type: POLICY; Schema: public; Owner: neurant_owner
 
@@ -9351,6 +11082,10 @@ CREATE POLICY staff_select ON public.analytics_daily FOR SELECT TO authenticated
 
 CREATE POLICY staff_select ON public.api_keys FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND ( SELECT private.manages_company() AS manages_company)));
 
+-- Name: archive_batches staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY staff_select ON public.archive_batches FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND ( SELECT private.manages_company() AS manages_company)));
+
 -- Name: audit_chains staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY staff_select ON public.audit_chains FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND ( SELECT private.manages_company() AS manages_company)));
@@ -9391,9 +11126,17 @@ CREATE POLICY staff_select ON public.companies FOR SELECT TO authenticated USING
 
 CREATE POLICY staff_select ON public.company_keys FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND ( SELECT private.manages_company() AS manages_company)));
 
+-- Name: contacts staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY staff_select ON public.contacts FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND (( SELECT private.sees_all_chatbots() AS sees_all_chatbots) OR (chatbot_id = ANY (( SELECT private.my_chatbot_ids() AS my_chatbot_ids)::uuid[])) OR (id = ANY (( SELECT private.my_contact_ids() AS my_contact_ids)::uuid[])))));
+
 -- Name: conversations staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY staff_select ON public.conversations FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND (( SELECT private.sees_all_chatbots() AS sees_all_chatbots) OR (chatbot_id = ANY (( SELECT private.my_chatbot_ids() AS my_chatbot_ids)::uuid[])) OR (assigned_operator_id = ( SELECT private.user_id() AS user_id)))));
+
+-- Name: conversations_archived staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY staff_select ON public.conversations_archived FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND (( SELECT private.sees_all_chatbots() AS sees_all_chatbots) OR (chatbot_id = ANY (( SELECT private.my_chatbot_ids() AS my_chatbot_ids)::uuid[])) OR (assigned_operator_id = ( SELECT private.user_id() AS user_id)))));
 
 -- Name: document_chunks staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
@@ -9407,9 +11150,17 @@ CREATE POLICY staff_select ON public.documents FOR SELECT TO authenticated USING
 
 CREATE POLICY staff_select ON public.hitl_sessions FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND (( SELECT private.sees_all_chatbots() AS sees_all_chatbots) OR (chatbot_id = ANY (( SELECT private.my_chatbot_ids() AS my_chatbot_ids)::uuid[])) OR (conversation_id = ANY (( SELECT private.my_conversation_ids() AS my_conversation_ids)::uuid[])))));
 
+-- Name: hitl_sessions_archived staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY staff_select ON public.hitl_sessions_archived FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND (( SELECT private.sees_all_chatbots() AS sees_all_chatbots) OR (chatbot_id = ANY (( SELECT private.my_chatbot_ids() AS my_chatbot_ids)::uuid[])) OR (conversation_id = ANY (( SELECT private.my_archived_conversation_ids() AS my_archived_conversation_ids)::uuid[])))));
+
 -- Name: hitl_transfers staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY staff_select ON public.hitl_transfers FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND (( SELECT private.sees_all_chatbots() AS sees_all_chatbots) OR (chatbot_id = ANY (( SELECT private.my_chatbot_ids() AS my_chatbot_ids)::uuid[])) OR (to_user_id = ( SELECT private.user_id() AS user_id)))));
+
+-- Name: hitl_transfers_archived staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY staff_select ON public.hitl_transfers_archived FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND (( SELECT private.sees_all_chatbots() AS sees_all_chatbots) OR (chatbot_id = ANY (( SELECT private.my_chatbot_ids() AS my_chatbot_ids)::uuid[])) OR (to_user_id = ( SELECT private.user_id() AS user_id)))));
 
 -- Name: inbound_events staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
@@ -9427,17 +11178,33 @@ CREATE POLICY staff_select ON public.integrations FOR SELECT TO authenticated US
 
 CREATE POLICY staff_select ON public.knowledge_queries FOR SELECT TO authenticated USING ((company_id = ( SELECT private.company_id() AS company_id)));
 
+-- Name: knowledge_queries_archived staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY staff_select ON public.knowledge_queries_archived FOR SELECT TO authenticated USING ((company_id = ( SELECT private.company_id() AS company_id)));
+
 -- Name: message_reactions staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY staff_select ON public.message_reactions FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND (( SELECT private.sees_all_chatbots() AS sees_all_chatbots) OR (chatbot_id = ANY (( SELECT private.my_chatbot_ids() AS my_chatbot_ids)::uuid[])) OR (conversation_id = ANY (( SELECT private.my_conversation_ids() AS my_conversation_ids)::uuid[])))));
+
+-- Name: message_reactions_archived staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY staff_select ON public.message_reactions_archived FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND (( SELECT private.sees_all_chatbots() AS sees_all_chatbots) OR (chatbot_id = ANY (( SELECT private.my_chatbot_ids() AS my_chatbot_ids)::uuid[])) OR (conversation_id = ANY (( SELECT private.my_archived_conversation_ids() AS my_archived_conversation_ids)::uuid[])))));
 
 -- Name: messages staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY staff_select ON public.messages FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND (( SELECT private.sees_all_chatbots() AS sees_all_chatbots) OR (chatbot_id = ANY (( SELECT private.my_chatbot_ids() AS my_chatbot_ids)::uuid[])) OR (conversation_id = ANY (( SELECT private.my_conversation_ids() AS my_conversation_ids)::uuid[])))));
 
+-- Name: messages_archived staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY staff_select ON public.messages_archived FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND (( SELECT private.sees_all_chatbots() AS sees_all_chatbots) OR (chatbot_id = ANY (( SELECT private.my_chatbot_ids() AS my_chatbot_ids)::uuid[])) OR (conversation_id = ANY (( SELECT private.my_archived_conversation_ids() AS my_archived_conversation_ids)::uuid[])))));
+
 -- Name: notes staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY staff_select ON public.notes FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND (( SELECT private.sees_all_chatbots() AS sees_all_chatbots) OR (chatbot_id = ANY (( SELECT private.my_chatbot_ids() AS my_chatbot_ids)::uuid[])) OR (conversation_id = ANY (( SELECT private.my_conversation_ids() AS my_conversation_ids)::uuid[])))));
+
+-- Name: notes_archived staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY staff_select ON public.notes_archived FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND (( SELECT private.sees_all_chatbots() AS sees_all_chatbots) OR (chatbot_id = ANY (( SELECT private.my_chatbot_ids() AS my_chatbot_ids)::uuid[])) OR (conversation_id = ANY (( SELECT private.my_archived_conversation_ids() AS my_archived_conversation_ids)::uuid[])))));
 
 -- Name: notifications staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
@@ -9448,6 +11215,12 @@ CREATE POLICY staff_select ON public.notifications FOR SELECT TO authenticated U
 CREATE POLICY staff_select ON public.outbox FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND (EXISTS ( SELECT
    FROM public.conversations c
   WHERE ((c.company_id = outbox.company_id) AND (c.id = outbox.conversation_id))))));
+
+-- Name: outbox_archived staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY staff_select ON public.outbox_archived FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND (EXISTS ( SELECT
+   FROM public.conversations_archived c
+  WHERE ((c.company_id = outbox_archived.company_id) AND (c.id = outbox_archived.conversation_id))))));
 
 -- Name: plan_alerts staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
@@ -9829,6 +11602,16 @@ GRANT ALL ON FUNCTION private.apply_due_plan_changes(p_now timestamp with time z
 
 REVOKE ALL ON FUNCTION private.apply_plan(p_company uuid, p_plan public.subscription_plan_enum) FROM PUBLIC;
 
+-- Name: FUNCTION archive_old_data(p_before interval, p_limit integer, p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.archive_old_data(p_before interval, p_limit integer, p_now timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.archive_old_data(p_before interval, p_limit integer, p_now timestamp with time zone) TO neurant_jobs;
+
+-- Name: FUNCTION archived_tables(); Type: ACL; Schema: private; Owner: neurant_owner
+
+REVOKE ALL ON FUNCTION private.archived_tables() FROM PUBLIC;
+GRANT ALL ON FUNCTION private.archived_tables() TO neurant_router;
+
 -- Name: FUNCTION attends_while_active(); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.attends_while_active() FROM PUBLIC;
@@ -9903,6 +11686,11 @@ GRANT ALL ON FUNCTION private.cancel_plan_change() TO authenticated;
 REVOKE ALL ON FUNCTION private.change_plan(p_plan public.subscription_plan_enum, p_now timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.change_plan(p_plan public.subscription_plan_enum, p_now timestamp with time zone) TO authenticated;
 
+-- Name: FUNCTION check_archives(); Type: ACL; Schema: private; Owner: neurant_owner
+
+REVOKE ALL ON FUNCTION private.check_archives() FROM PUBLIC;
+GRANT ALL ON FUNCTION private.check_archives() TO neurant_router;
+
 -- Name: FUNCTION check_operator_role(); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.check_operator_role() FROM PUBLIC;
@@ -9934,6 +11722,11 @@ GRANT ALL ON FUNCTION private.claims() TO visitor;
 REVOKE ALL ON FUNCTION private.close_company() FROM PUBLIC;
 GRANT ALL ON FUNCTION private.close_company() TO authenticated;
 
+-- Name: FUNCTION close_idle_conversations(p_now timestamp with time zone, p_limit integer); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.close_idle_conversations(p_now timestamp with time zone, p_limit integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.close_idle_conversations(p_now timestamp with time zone, p_limit integer) TO neurant_jobs;
+
 -- Name: FUNCTION close_login_session(p_token_digest bytea); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.close_login_session(p_token_digest bytea) FROM PUBLIC;
@@ -9959,6 +11752,10 @@ REVOKE ALL ON FUNCTION private.company_id() FROM PUBLIC;
 GRANT ALL ON FUNCTION private.company_id() TO neurant_worker;
 GRANT ALL ON FUNCTION private.company_id() TO authenticated;
 GRANT ALL ON FUNCTION private.company_id() TO visitor;
+
+-- Name: FUNCTION count_archived(p_company uuid, p_conversations uuid[], p_suffix text); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.count_archived(p_company uuid, p_conversations uuid[], p_suffix text) FROM PUBLIC;
 
 -- Name: FUNCTION count_chatbot(); Type: ACL; Schema: private; Owner: neurant_router
 
@@ -10041,6 +11838,28 @@ GRANT ALL ON FUNCTION private.drop_old_metrics(p_now timestamp with time zone) T
 REVOKE ALL ON FUNCTION private.due_reminders(p_now timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.due_reminders(p_now timestamp with time zone) TO neurant_jobs;
 
+-- Name: FUNCTION end_for_erasure(p_company uuid, p_conversation uuid); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.end_for_erasure(p_company uuid, p_conversation uuid) FROM PUBLIC;
+
+-- Name: FUNCTION erase_company(p_company uuid, p_force boolean, p_limit integer, p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_owner
+
+REVOKE ALL ON FUNCTION private.erase_company(p_company uuid, p_force boolean, p_limit integer, p_now timestamp with time zone) FROM PUBLIC;
+
+-- Name: FUNCTION erase_contact(p_contact uuid); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.erase_contact(p_contact uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.erase_contact(p_contact uuid) TO authenticated;
+
+-- Name: FUNCTION erase_user(p_user uuid); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.erase_user(p_user uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.erase_user(p_user uuid) TO authenticated;
+
+-- Name: FUNCTION erasure_order(); Type: ACL; Schema: private; Owner: neurant_owner
+
+REVOKE ALL ON FUNCTION private.erasure_order() FROM PUBLIC;
+
 -- Name: FUNCTION escalate_waiting(p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.escalate_waiting(p_now timestamp with time zone) FROM PUBLIC;
@@ -10065,6 +11884,10 @@ GRANT ALL ON FUNCTION private.expire_transfers(p_now timestamp with time zone) T
 REVOKE ALL ON FUNCTION private.fail_reply(p_conversation uuid, p_token uuid, p_error text, p_retry_in interval) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.fail_reply(p_conversation uuid, p_token uuid, p_error text, p_retry_in interval) TO neurant_worker;
 
+-- Name: FUNCTION finish_conversation(); Type: ACL; Schema: private; Owner: neurant_owner
+
+REVOKE ALL ON FUNCTION private.finish_conversation() FROM PUBLIC;
+
 -- Name: FUNCTION finish_delivery(p_outbox uuid, p_token uuid, p_outcome text, p_external_id text, p_error text, p_retry_in interval); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.finish_delivery(p_outbox uuid, p_token uuid, p_outcome text, p_external_id text, p_error text, p_retry_in interval) FROM PUBLIC;
@@ -10088,6 +11911,10 @@ REVOKE ALL ON FUNCTION private.follow_hitl_session() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.give_notice(p_company uuid, p_conversation uuid, p_notice text) FROM PUBLIC;
 
+-- Name: FUNCTION has_open_work(p_company uuid, p_conversation uuid); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.has_open_work(p_company uuid, p_conversation uuid) FROM PUBLIC;
+
 -- Name: FUNCTION ingest(p_routing_id text[], p_channel text[], p_credential bytea[], p_end_user_id text[], p_end_user_name text[], p_external_id text[], p_message_type text[], p_content text[], p_media_url text[]); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.ingest(p_routing_id text[], p_channel text[], p_credential bytea[], p_end_user_id text[], p_end_user_name text[], p_external_id text[], p_message_type text[], p_content text[], p_media_url text[]) FROM PUBLIC;
@@ -10108,6 +11935,10 @@ GRANT ALL ON FUNCTION private.is_timezone(p_name text) TO authenticated;
 -- Name: FUNCTION keep_an_owner(); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.keep_an_owner() FROM PUBLIC;
+
+-- Name: FUNCTION keep_contact(); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.keep_contact() FROM PUBLIC;
 
 -- Name: FUNCTION leave_assignments(p_company uuid, p_user uuid, p_role public.user_role_enum); Type: ACL; Schema: private; Owner: neurant_router
 
@@ -10207,12 +12038,26 @@ GRANT ALL ON FUNCTION private.message_words(p_company uuid, p_content text) TO n
 REVOKE ALL ON FUNCTION private.month_start(p_today date, p_day integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.month_start(p_today date, p_day integer) TO neurant_router;
 
+-- Name: FUNCTION move_conversations(p_company uuid, p_conversations uuid[], p_from text, p_into text, p_started timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.move_conversations(p_company uuid, p_conversations uuid[], p_from text, p_into text, p_started timestamp with time zone) FROM PUBLIC;
+
+-- Name: FUNCTION my_archived_conversation_ids(); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.my_archived_conversation_ids() FROM PUBLIC;
+GRANT ALL ON FUNCTION private.my_archived_conversation_ids() TO authenticated;
+
 -- Name: FUNCTION my_chatbot_ids(); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.my_chatbot_ids() FROM PUBLIC;
 GRANT ALL ON FUNCTION private.my_chatbot_ids() TO neurant_worker;
 GRANT ALL ON FUNCTION private.my_chatbot_ids() TO authenticated;
 GRANT ALL ON FUNCTION private.my_chatbot_ids() TO visitor;
+
+-- Name: FUNCTION my_contact_ids(); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.my_contact_ids() FROM PUBLIC;
+GRANT ALL ON FUNCTION private.my_contact_ids() TO authenticated;
 
 -- Name: FUNCTION my_conversation_ids(); Type: ACL; Schema: private; Owner: neurant_router
 
@@ -10282,6 +12127,10 @@ GRANT ALL ON FUNCTION private.operator_name(p_user uuid) TO authenticated;
 GRANT ALL ON FUNCTION private.operator_name(p_user uuid) TO visitor;
 GRANT ALL ON FUNCTION private.operator_name(p_user uuid) TO neurant_worker;
 
+-- Name: FUNCTION overwrite_conversations(p_company uuid, p_conversations uuid[], p_suffix text, p_end_user text); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.overwrite_conversations(p_company uuid, p_conversations uuid[], p_suffix text, p_end_user text) FROM PUBLIC;
+
 -- Name: FUNCTION person_words(p_name text, p_end_user text, p_channel public.conversation_channel_enum); Type: ACL; Schema: private; Owner: neurant_owner
 
 REVOKE ALL ON FUNCTION private.person_words(p_name text, p_end_user text, p_channel public.conversation_channel_enum) FROM PUBLIC;
@@ -10290,6 +12139,10 @@ GRANT ALL ON FUNCTION private.person_words(p_name text, p_end_user text, p_chann
 -- Name: FUNCTION personal_digest(p_company uuid, p_subject uuid, p_value text); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.personal_digest(p_company uuid, p_subject uuid, p_value text) FROM PUBLIC;
+
+-- Name: FUNCTION place_knowledge_query(); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.place_knowledge_query() FROM PUBLIC;
 
 -- Name: FUNCTION place_note(); Type: ACL; Schema: private; Owner: neurant_router
 
@@ -10321,6 +12174,10 @@ GRANT ALL ON FUNCTION private.raise_usage_alerts(p_now timestamp with time zone)
 -- Name: FUNCTION recall_allowance(); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.recall_allowance() FROM PUBLIC;
+
+-- Name: FUNCTION record_erasure(p_company uuid, p_kind text, p_subject uuid); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.record_erasure(p_company uuid, p_kind text, p_subject uuid) FROM PUBLIC;
 
 -- Name: FUNCTION record_metric(p_type text, p_value numeric, p_unit text, p_labels jsonb, p_company uuid, p_chatbot uuid); Type: ACL; Schema: private; Owner: neurant_router
 
@@ -10382,6 +12239,11 @@ GRANT ALL ON FUNCTION private.reset_monthly_message_count(p_now timestamp with t
 REVOKE ALL ON FUNCTION private.resolve_conversation(p_conversation uuid, p_notes text) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.resolve_conversation(p_conversation uuid, p_notes text) TO authenticated;
 
+-- Name: FUNCTION restore_conversation(p_conversation uuid); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.restore_conversation(p_conversation uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.restore_conversation(p_conversation uuid) TO authenticated;
+
 -- Name: FUNCTION retire_chatbot(p_chatbot uuid); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.retire_chatbot(p_chatbot uuid) FROM PUBLIC;
@@ -10392,10 +12254,25 @@ GRANT ALL ON FUNCTION private.retire_chatbot(p_chatbot uuid) TO authenticated;
 REVOKE ALL ON FUNCTION private.roll_up_analytics(p_company uuid, p_limit integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.roll_up_analytics(p_company uuid, p_limit integer) TO neurant_jobs;
 
+-- Name: FUNCTION row_columns(p_into regclass); Type: ACL; Schema: private; Owner: neurant_owner
+
+REVOKE ALL ON FUNCTION private.row_columns(p_into regclass) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.row_columns(p_into regclass) TO neurant_router;
+
+-- Name: FUNCTION row_text(p_table regclass); Type: ACL; Schema: private; Owner: neurant_owner
+
+REVOKE ALL ON FUNCTION private.row_text(p_table regclass) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.row_text(p_table regclass) TO neurant_router;
+
 -- Name: FUNCTION seal_audit(p_limit integer); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.seal_audit(p_limit integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.seal_audit(p_limit integer) TO neurant_jobs;
+
+-- Name: FUNCTION search_chatbots(p_words text); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.search_chatbots(p_words text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.search_chatbots(p_words text) TO authenticated;
 
 -- Name: FUNCTION search_chunks(p_chatbot uuid, p_query text, p_embedding extensions.vector, p_model text, p_limit integer); Type: ACL; Schema: private; Owner: neurant_router
 
@@ -10407,6 +12284,11 @@ GRANT ALL ON FUNCTION private.search_chunks(p_chatbot uuid, p_query text, p_embe
 
 REVOKE ALL ON FUNCTION private.search_conversations(p_words text) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.search_conversations(p_words text) TO authenticated;
+
+-- Name: FUNCTION search_documents(p_words text); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.search_documents(p_words text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.search_documents(p_words text) TO authenticated;
 
 -- Name: FUNCTION sees_all_chatbots(); Type: ACL; Schema: private; Owner: neurant_owner
 
@@ -10424,6 +12306,10 @@ REVOKE ALL ON FUNCTION private.send_message() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.set_aside_event(p_routing_id text, p_credential bytea, p_external_id text, p_payload bytea, p_reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.set_aside_event(p_routing_id text, p_credential bytea, p_external_id text, p_payload bytea, p_reason text) TO neurant_app;
+
+-- Name: FUNCTION set_last_message_slot(); Type: ACL; Schema: private; Owner: neurant_owner
+
+REVOKE ALL ON FUNCTION private.set_last_message_slot() FROM PUBLIC;
 
 -- Name: FUNCTION set_monthly_anchor(); Type: ACL; Schema: private; Owner: neurant_owner
 
@@ -10561,7 +12447,7 @@ REVOKE ALL ON FUNCTION private.write_audit(p_company uuid, p_action public.audit
 
 -- Name: TABLE users; Type: ACL; Schema: auth; Owner: neurant_owner
 
-GRANT SELECT,INSERT ON TABLE auth.users TO neurant_router;
+GRANT SELECT,INSERT,DELETE ON TABLE auth.users TO neurant_router;
 
 -- Name: COLUMN users.encrypted_password; Type: ACL; Schema: auth; Owner: neurant_owner
 
@@ -10612,7 +12498,7 @@ GRANT USAGE ON SEQUENCE jobs.procrastinate_workers_id_seq TO neurant_router;
 
 GRANT SELECT ON TABLE public.conversations TO authenticated;
 GRANT SELECT ON TABLE public.conversations TO neurant_worker;
-GRANT SELECT,INSERT,UPDATE ON TABLE public.conversations TO neurant_router;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.conversations TO neurant_router;
 
 -- Name: COLUMN conversations.company_id; Type: ACL; Schema: public; Owner: neurant_owner
 
@@ -10642,6 +12528,43 @@ GRANT SELECT(last_seq) ON TABLE public.conversations TO visitor;
 
 GRANT SELECT(fence) ON TABLE public.conversations TO visitor;
 
+-- Name: TABLE conversations_archived; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT ON TABLE public.conversations_archived TO authenticated;
+GRANT SELECT,INSERT,DELETE ON TABLE public.conversations_archived TO neurant_router;
+
+-- Name: COLUMN conversations_archived.id; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(id) ON TABLE public.conversations_archived TO neurant_router;
+
+-- Name: COLUMN conversations_archived.end_user_id; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(end_user_id) ON TABLE public.conversations_archived TO neurant_router;
+
+-- Name: COLUMN conversations_archived.end_user_name; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(end_user_name) ON TABLE public.conversations_archived TO neurant_router;
+
+-- Name: COLUMN conversations_archived.end_user_avatar; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(end_user_avatar) ON TABLE public.conversations_archived TO neurant_router;
+
+-- Name: COLUMN conversations_archived.hitl_reason; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(hitl_reason) ON TABLE public.conversations_archived TO neurant_router;
+
+-- Name: COLUMN conversations_archived.satisfaction_comment; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(satisfaction_comment) ON TABLE public.conversations_archived TO neurant_router;
+
+-- Name: COLUMN conversations_archived.context_data; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(context_data) ON TABLE public.conversations_archived TO neurant_router;
+
+-- Name: COLUMN conversations_archived.conversation_summary; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(conversation_summary) ON TABLE public.conversations_archived TO neurant_router;
+
 -- Name: TABLE fact_conversations; Type: ACL; Schema: private; Owner: neurant_owner
 
 GRANT SELECT ON TABLE private.fact_conversations TO neurant_router;
@@ -10649,7 +12572,20 @@ GRANT SELECT ON TABLE private.fact_conversations TO neurant_router;
 -- Name: TABLE hitl_sessions; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT SELECT ON TABLE public.hitl_sessions TO authenticated;
-GRANT SELECT,INSERT,UPDATE ON TABLE public.hitl_sessions TO neurant_router;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.hitl_sessions TO neurant_router;
+
+-- Name: TABLE hitl_sessions_archived; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT ON TABLE public.hitl_sessions_archived TO authenticated;
+GRANT SELECT,INSERT,DELETE ON TABLE public.hitl_sessions_archived TO neurant_router;
+
+-- Name: COLUMN hitl_sessions_archived.reason_detail; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(reason_detail) ON TABLE public.hitl_sessions_archived TO neurant_router;
+
+-- Name: COLUMN hitl_sessions_archived.resolution_notes; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(resolution_notes) ON TABLE public.hitl_sessions_archived TO neurant_router;
 
 -- Name: TABLE fact_hitl_sessions; Type: ACL; Schema: private; Owner: neurant_owner
 
@@ -10658,7 +12594,7 @@ GRANT SELECT ON TABLE private.fact_hitl_sessions TO neurant_router;
 -- Name: TABLE knowledge_queries; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT SELECT ON TABLE public.knowledge_queries TO authenticated;
-GRANT SELECT ON TABLE public.knowledge_queries TO neurant_router;
+GRANT SELECT,INSERT,DELETE ON TABLE public.knowledge_queries TO neurant_router;
 
 -- Name: COLUMN knowledge_queries.company_id; Type: ACL; Schema: public; Owner: neurant_owner
 
@@ -10675,10 +12611,12 @@ GRANT INSERT(message_id) ON TABLE public.knowledge_queries TO neurant_worker;
 -- Name: COLUMN knowledge_queries.query_text; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT INSERT(query_text) ON TABLE public.knowledge_queries TO neurant_worker;
+GRANT UPDATE(query_text) ON TABLE public.knowledge_queries TO neurant_router;
 
 -- Name: COLUMN knowledge_queries.query_embedding; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT INSERT(query_embedding) ON TABLE public.knowledge_queries TO neurant_worker;
+GRANT UPDATE(query_embedding) ON TABLE public.knowledge_queries TO neurant_router;
 
 -- Name: COLUMN knowledge_queries.results_count; Type: ACL; Schema: public; Owner: neurant_owner
 
@@ -10692,6 +12630,19 @@ GRANT INSERT(top_similarity_score) ON TABLE public.knowledge_queries TO neurant_
 
 GRANT INSERT(processing_time_ms) ON TABLE public.knowledge_queries TO neurant_worker;
 
+-- Name: TABLE knowledge_queries_archived; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT ON TABLE public.knowledge_queries_archived TO authenticated;
+GRANT SELECT,INSERT,DELETE ON TABLE public.knowledge_queries_archived TO neurant_router;
+
+-- Name: COLUMN knowledge_queries_archived.query_text; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(query_text) ON TABLE public.knowledge_queries_archived TO neurant_router;
+
+-- Name: COLUMN knowledge_queries_archived.query_embedding; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(query_embedding) ON TABLE public.knowledge_queries_archived TO neurant_router;
+
 -- Name: TABLE fact_knowledge_queries; Type: ACL; Schema: private; Owner: neurant_owner
 
 GRANT SELECT ON TABLE private.fact_knowledge_queries TO neurant_router;
@@ -10700,7 +12651,7 @@ GRANT SELECT ON TABLE private.fact_knowledge_queries TO neurant_router;
 
 GRANT SELECT,DELETE ON TABLE public.message_reactions TO authenticated;
 GRANT DELETE ON TABLE public.message_reactions TO visitor;
-GRANT SELECT ON TABLE public.message_reactions TO neurant_router;
+GRANT SELECT,INSERT,DELETE ON TABLE public.message_reactions TO neurant_router;
 
 -- Name: COLUMN message_reactions.company_id; Type: ACL; Schema: public; Owner: neurant_owner
 
@@ -10729,6 +12680,7 @@ GRANT SELECT(reaction_type),INSERT(reaction_type) ON TABLE public.message_reacti
 
 GRANT INSERT(comment) ON TABLE public.message_reactions TO authenticated;
 GRANT INSERT(comment) ON TABLE public.message_reactions TO visitor;
+GRANT UPDATE(comment) ON TABLE public.message_reactions TO neurant_router;
 
 -- Name: COLUMN message_reactions.reacted_by_end_user; Type: ACL; Schema: public; Owner: neurant_owner
 
@@ -10738,6 +12690,15 @@ GRANT SELECT(reacted_by_end_user) ON TABLE public.message_reactions TO visitor;
 
 GRANT SELECT(created_at) ON TABLE public.message_reactions TO visitor;
 
+-- Name: TABLE message_reactions_archived; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT ON TABLE public.message_reactions_archived TO authenticated;
+GRANT SELECT,INSERT,DELETE ON TABLE public.message_reactions_archived TO neurant_router;
+
+-- Name: COLUMN message_reactions_archived.comment; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(comment) ON TABLE public.message_reactions_archived TO neurant_router;
+
 -- Name: TABLE fact_message_reactions; Type: ACL; Schema: private; Owner: neurant_owner
 
 GRANT SELECT ON TABLE private.fact_message_reactions TO neurant_router;
@@ -10746,7 +12707,7 @@ GRANT SELECT ON TABLE private.fact_message_reactions TO neurant_router;
 
 GRANT SELECT ON TABLE public.messages TO authenticated;
 GRANT SELECT ON TABLE public.messages TO neurant_worker;
-GRANT SELECT,INSERT,UPDATE ON TABLE public.messages TO neurant_router;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.messages TO neurant_router;
 
 -- Name: COLUMN messages.company_id; Type: ACL; Schema: public; Owner: neurant_owner
 
@@ -10799,6 +12760,35 @@ GRANT SELECT(knowledge_sources) ON TABLE public.messages TO visitor;
 -- Name: COLUMN messages.created_at; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT SELECT(created_at) ON TABLE public.messages TO visitor;
+
+-- Name: TABLE messages_archived; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT ON TABLE public.messages_archived TO authenticated;
+GRANT SELECT,INSERT,DELETE ON TABLE public.messages_archived TO neurant_router;
+
+-- Name: COLUMN messages_archived.content; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(content) ON TABLE public.messages_archived TO neurant_router;
+
+-- Name: COLUMN messages_archived.media_url; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(media_url) ON TABLE public.messages_archived TO neurant_router;
+
+-- Name: COLUMN messages_archived.media_type; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(media_type) ON TABLE public.messages_archived TO neurant_router;
+
+-- Name: COLUMN messages_archived.n8n_message_id; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(n8n_message_id) ON TABLE public.messages_archived TO neurant_router;
+
+-- Name: COLUMN messages_archived.external_message_id; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(external_message_id) ON TABLE public.messages_archived TO neurant_router;
+
+-- Name: COLUMN messages_archived.knowledge_sources; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(knowledge_sources) ON TABLE public.messages_archived TO neurant_router;
 
 -- Name: TABLE fact_messages; Type: ACL; Schema: private; Owner: neurant_owner
 
@@ -10861,6 +12851,12 @@ GRANT SELECT(expires_at),INSERT(expires_at) ON TABLE public.api_keys TO authenti
 -- Name: COLUMN api_keys.revoked_at; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT SELECT(revoked_at),UPDATE(revoked_at) ON TABLE public.api_keys TO authenticated;
+GRANT UPDATE(revoked_at) ON TABLE public.api_keys TO neurant_router;
+
+-- Name: TABLE archive_batches; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT ON TABLE public.archive_batches TO authenticated;
+GRANT SELECT,INSERT ON TABLE public.archive_batches TO neurant_router;
 
 -- Name: TABLE audit_chains; Type: ACL; Schema: public; Owner: neurant_owner
 
@@ -10907,6 +12903,7 @@ GRANT SELECT,INSERT,DELETE ON TABLE public.audit_unsealed TO neurant_router;
 -- Name: TABLE canned_responses; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT SELECT,DELETE ON TABLE public.canned_responses TO authenticated;
+GRANT SELECT,DELETE ON TABLE public.canned_responses TO neurant_router;
 
 -- Name: COLUMN canned_responses.company_id; Type: ACL; Schema: public; Owner: neurant_owner
 
@@ -11278,6 +13275,11 @@ GRANT INSERT(company_id) ON TABLE public.company_keys TO authenticated;
 
 GRANT INSERT(wrapped_key) ON TABLE public.company_keys TO authenticated;
 
+-- Name: TABLE contacts; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT ON TABLE public.contacts TO authenticated;
+GRANT SELECT,INSERT,UPDATE ON TABLE public.contacts TO neurant_router;
+
 -- Name: TABLE conversation_search; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT SELECT,INSERT ON TABLE public.conversation_search TO neurant_router;
@@ -11460,16 +13462,26 @@ GRANT SELECT ON TABLE public.embedding_models TO neurant_router;
 -- Name: TABLE hitl_transfers; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT SELECT ON TABLE public.hitl_transfers TO authenticated;
-GRANT SELECT,INSERT,UPDATE ON TABLE public.hitl_transfers TO neurant_router;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.hitl_transfers TO neurant_router;
+
+-- Name: TABLE hitl_transfers_archived; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT ON TABLE public.hitl_transfers_archived TO authenticated;
+GRANT SELECT,INSERT,DELETE ON TABLE public.hitl_transfers_archived TO neurant_router;
+
+-- Name: COLUMN hitl_transfers_archived.reason; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(reason) ON TABLE public.hitl_transfers_archived TO neurant_router;
 
 -- Name: TABLE inbound_events; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT SELECT ON TABLE public.inbound_events TO authenticated;
-GRANT SELECT,INSERT ON TABLE public.inbound_events TO neurant_router;
+GRANT SELECT,INSERT,DELETE ON TABLE public.inbound_events TO neurant_router;
 
 -- Name: TABLE integration_logs; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT SELECT ON TABLE public.integration_logs TO authenticated;
+GRANT SELECT ON TABLE public.integration_logs TO neurant_router;
 
 -- Name: COLUMN integration_logs.company_id; Type: ACL; Schema: public; Owner: neurant_owner
 
@@ -11490,6 +13502,7 @@ GRANT INSERT(endpoint) ON TABLE public.integration_logs TO neurant_worker;
 -- Name: COLUMN integration_logs.request_data; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT INSERT(request_data) ON TABLE public.integration_logs TO neurant_worker;
+GRANT UPDATE(request_data) ON TABLE public.integration_logs TO neurant_router;
 
 -- Name: COLUMN integration_logs.response_status; Type: ACL; Schema: public; Owner: neurant_owner
 
@@ -11498,6 +13511,7 @@ GRANT INSERT(response_status) ON TABLE public.integration_logs TO neurant_worker
 -- Name: COLUMN integration_logs.response_data; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT INSERT(response_data) ON TABLE public.integration_logs TO neurant_worker;
+GRANT UPDATE(response_data) ON TABLE public.integration_logs TO neurant_router;
 
 -- Name: COLUMN integration_logs.response_time_ms; Type: ACL; Schema: public; Owner: neurant_owner
 
@@ -11518,6 +13532,7 @@ GRANT INSERT(status) ON TABLE public.integration_logs TO neurant_worker;
 -- Name: COLUMN integration_logs.error_message; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT INSERT(error_message) ON TABLE public.integration_logs TO neurant_worker;
+GRANT UPDATE(error_message) ON TABLE public.integration_logs TO neurant_router;
 
 -- Name: TABLE integrations; Type: ACL; Schema: public; Owner: neurant_owner
 
@@ -11639,6 +13654,7 @@ GRANT UPDATE(search) ON TABLE public.message_search TO neurant_router;
 -- Name: TABLE notes; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT SELECT ON TABLE public.notes TO authenticated;
+GRANT SELECT,INSERT,DELETE ON TABLE public.notes TO neurant_router;
 
 -- Name: COLUMN notes.company_id; Type: ACL; Schema: public; Owner: neurant_owner
 
@@ -11655,11 +13671,21 @@ GRANT INSERT(conversation_id) ON TABLE public.notes TO authenticated;
 -- Name: COLUMN notes.content; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT INSERT(content) ON TABLE public.notes TO authenticated;
+GRANT UPDATE(content) ON TABLE public.notes TO neurant_router;
+
+-- Name: TABLE notes_archived; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT ON TABLE public.notes_archived TO authenticated;
+GRANT SELECT,INSERT,DELETE ON TABLE public.notes_archived TO neurant_router;
+
+-- Name: COLUMN notes_archived.content; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(content) ON TABLE public.notes_archived TO neurant_router;
 
 -- Name: TABLE notifications; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT SELECT ON TABLE public.notifications TO authenticated;
-GRANT SELECT,INSERT ON TABLE public.notifications TO neurant_router;
+GRANT SELECT,INSERT,DELETE ON TABLE public.notifications TO neurant_router;
 
 -- Name: COLUMN notifications.read_at; Type: ACL; Schema: public; Owner: neurant_owner
 
@@ -11669,7 +13695,12 @@ GRANT UPDATE(read_at) ON TABLE public.notifications TO authenticated;
 
 GRANT SELECT ON TABLE public.outbox TO authenticated;
 GRANT SELECT ON TABLE public.outbox TO neurant_worker;
-GRANT SELECT,INSERT,UPDATE ON TABLE public.outbox TO neurant_router;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.outbox TO neurant_router;
+
+-- Name: TABLE outbox_archived; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT ON TABLE public.outbox_archived TO authenticated;
+GRANT SELECT,INSERT,DELETE ON TABLE public.outbox_archived TO neurant_router;
 
 -- Name: TABLE plan_alerts; Type: ACL; Schema: public; Owner: neurant_owner
 
@@ -11805,27 +13836,36 @@ GRANT SELECT(company_id) ON TABLE public.users TO neurant_worker;
 
 GRANT SELECT(id) ON TABLE public.users TO neurant_worker;
 
+-- Name: COLUMN users.auth_user_id; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(auth_user_id) ON TABLE public.users TO neurant_router;
+
 -- Name: COLUMN users.email; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT SELECT(email) ON TABLE public.users TO neurant_worker;
+GRANT UPDATE(email) ON TABLE public.users TO neurant_router;
 
 -- Name: COLUMN users.first_name; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT SELECT(first_name) ON TABLE public.users TO neurant_worker;
 GRANT UPDATE(first_name) ON TABLE public.users TO authenticated;
+GRANT UPDATE(first_name) ON TABLE public.users TO neurant_router;
 
 -- Name: COLUMN users.last_name; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT SELECT(last_name) ON TABLE public.users TO neurant_worker;
 GRANT UPDATE(last_name) ON TABLE public.users TO authenticated;
+GRANT UPDATE(last_name) ON TABLE public.users TO neurant_router;
 
 -- Name: COLUMN users.avatar_url; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT UPDATE(avatar_url) ON TABLE public.users TO authenticated;
+GRANT UPDATE(avatar_url) ON TABLE public.users TO neurant_router;
 
 -- Name: COLUMN users.phone; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT UPDATE(phone) ON TABLE public.users TO authenticated;
+GRANT UPDATE(phone) ON TABLE public.users TO neurant_router;
 
 -- Name: COLUMN users.role; Type: ACL; Schema: public; Owner: neurant_owner
 
@@ -11835,6 +13875,10 @@ GRANT UPDATE(role) ON TABLE public.users TO neurant_router;
 -- Name: COLUMN users.is_owner; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT UPDATE(is_owner) ON TABLE public.users TO neurant_router;
+
+-- Name: COLUMN users.permissions; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(permissions) ON TABLE public.users TO neurant_router;
 
 -- Name: COLUMN users.is_active; Type: ACL; Schema: public; Owner: neurant_owner
 
@@ -11855,7 +13899,7 @@ GRANT UPDATE(updated_at) ON TABLE public.users TO neurant_router;
 
 -- Name: TABLE visitor_sessions; Type: ACL; Schema: public; Owner: neurant_owner
 
-GRANT SELECT,INSERT ON TABLE public.visitor_sessions TO neurant_router;
+GRANT SELECT,INSERT,DELETE ON TABLE public.visitor_sessions TO neurant_router;
 
 -- Name: TABLE webhook_deliveries; Type: ACL; Schema: public; Owner: neurant_owner
 
