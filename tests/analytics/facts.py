@@ -99,14 +99,10 @@ def react(
 
 
 def drain(db: psycopg.Connection, limit: int = 1000) -> None:
-    """Take what is there off the log of changed messages, as search does, or only some of it."""
-    if db.execute("select to_regprocedure('private.drain_message_changes(integer)')").fetchone()[0]:
-        while db.execute("select private.drain_message_changes(%s)", (limit,)).fetchone()[0]:
-            if limit < 1000:
-                break
-    else:
-        some = "select ctid from message_changes limit %s"
-        db.execute(f"delete from message_changes where ctid = any (array({some}))", (limit,))
+    """Take what is there off the log of changed messages, or only some of it."""
+    while db.execute("select private.drain_message_changes(%s)", (limit,)).fetchone()[0]:
+        if limit < 1000:
+            break
 
 
 def roll_up(db: psycopg.Connection, company: Company, limit: int = 50) -> int:
