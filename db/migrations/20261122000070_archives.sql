@@ -508,8 +508,8 @@ create policy router_insert on public.notes for insert to neurant_router with ch
 create policy router_delete on public.notes for delete to neurant_router using (true);
 grant delete on public.conversations, public.messages, public.hitl_sessions,
   public.hitl_transfers, public.outbox to neurant_router;
-grant insert, delete on public.message_reactions, public.knowledge_queries to neurant_router;
-grant select, insert, delete on public.notes to neurant_router;
+grant select, insert, delete on public.message_reactions, public.knowledge_queries, public.notes
+  to neurant_router;
 
 grant execute on function private.archived_tables(), private.check_archives(),
   private.row_text(regclass), private.row_columns(regclass),
