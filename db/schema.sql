@@ -8948,9 +8948,17 @@ CREATE INDEX conversations_archived_chatbot_idx ON public.conversations_archived
 
 CREATE INDEX conversations_archived_end_user_idx ON public.conversations_archived USING btree (company_id, channel_account_id, end_user_id, started_at DESC);
 
+-- Name: conversations_archived_ended_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX conversations_archived_ended_idx ON public.conversations_archived USING btree (company_id, ended_at) WHERE (ended_at IS NOT NULL);
+
 -- Name: conversations_archived_operator_idx; Type: INDEX; Schema: public; Owner: neurant_owner
 
 CREATE INDEX conversations_archived_operator_idx ON public.conversations_archived USING btree (company_id, assigned_operator_id) WHERE (assigned_operator_id IS NOT NULL);
+
+-- Name: conversations_archived_started_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX conversations_archived_started_idx ON public.conversations_archived USING btree (company_id, started_at);
 
 -- Name: conversations_chatbot_idx; Type: INDEX; Schema: public; Owner: neurant_owner
 
@@ -9019,6 +9027,14 @@ CREATE INDEX hitl_sessions_archived_conversation_idx ON public.hitl_sessions_arc
 -- Name: hitl_sessions_archived_ended_by_idx; Type: INDEX; Schema: public; Owner: neurant_owner
 
 CREATE INDEX hitl_sessions_archived_ended_by_idx ON public.hitl_sessions_archived USING btree (company_id, ended_by) WHERE (ended_by IS NOT NULL);
+
+-- Name: hitl_sessions_archived_ended_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX hitl_sessions_archived_ended_idx ON public.hitl_sessions_archived USING btree (company_id, ended_at) WHERE (ended_at IS NOT NULL);
+
+-- Name: hitl_sessions_archived_opened_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX hitl_sessions_archived_opened_idx ON public.hitl_sessions_archived USING btree (company_id, opened_at);
 
 -- Name: hitl_sessions_archived_operator_idx; Type: INDEX; Schema: public; Owner: neurant_owner
 
@@ -9112,6 +9128,10 @@ CREATE INDEX knowledge_queries_archived_conversation_idx ON public.knowledge_que
 
 CREATE INDEX knowledge_queries_archived_message_idx ON public.knowledge_queries_archived USING btree (company_id, message_id);
 
+-- Name: knowledge_queries_archived_newest_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX knowledge_queries_archived_newest_idx ON public.knowledge_queries_archived USING btree (company_id, created_at DESC);
+
 -- Name: knowledge_queries_conversation_idx; Type: INDEX; Schema: public; Owner: neurant_owner
 
 CREATE INDEX knowledge_queries_conversation_idx ON public.knowledge_queries USING btree (company_id, conversation_id);
@@ -9135,6 +9155,10 @@ CREATE INDEX message_reactions_archived_conversation_idx ON public.message_react
 -- Name: message_reactions_archived_message_idx; Type: INDEX; Schema: public; Owner: neurant_owner
 
 CREATE INDEX message_reactions_archived_message_idx ON public.message_reactions_archived USING btree (company_id, message_id);
+
+-- Name: message_reactions_archived_newest_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX message_reactions_archived_newest_idx ON public.message_reactions_archived USING btree (company_id, created_at);
 
 -- Name: message_reactions_archived_user_idx; Type: INDEX; Schema: public; Owner: neurant_owner
 

@@ -98,15 +98,36 @@ def react(
     )
 
 
+def archive(db: psycopg.Connection, conversation: UUID) -> bool:
+    """Move a conversation into the archives; False if it is not one that may go, or not there."""
+    return (
+        db.execute(
+            "select private.move_conversations(company_id, array[id], '', '_archived', now())"
+            " from conversations where id = %s and status <> 'active'"
+            " and not private.has_open_work(company_id, id)",
+            (conversation,),
+        ).fetchone()
+        is not None
+    )
+
+
+def restore(db: psycopg.Connection, conversation: UUID) -> bool:
+    """Bring it back; False if it is not archived."""
+    return (
+        db.execute(
+            "select private.move_conversations(company_id, array[id], '_archived', '', now())"
+            " from conversations_archived where id = %s",
+            (conversation,),
+        ).fetchone()
+        is not None
+    )
+
+
 def drain(db: psycopg.Connection, limit: int = 1000) -> None:
-    """Take what is there off the log of changed messages, as search does, or only some of it."""
-    if db.execute("select to_regprocedure('private.drain_message_changes(integer)')").fetchone()[0]:
-        while db.execute("select private.drain_message_changes(%s)", (limit,)).fetchone()[0]:
-            if limit < 1000:
-                break
-    else:
-        some = "select ctid from message_changes limit %s"
-        db.execute(f"delete from message_changes where ctid = any (array({some}))", (limit,))
+    """Take what is there off the log of changed messages, or only some of it."""
+    while db.execute("select private.drain_message_changes(%s)", (limit,)).fetchone()[0]:
+        if limit < 1000:
+            break
 
 
 def roll_up(db: psycopg.Connection, company: Company, limit: int = 50) -> int:
@@ -131,15 +152,10 @@ def shown(db: psycopg.Connection, company: UUID) -> dict[Day, dict[str, Any]]:
     return found
 
 
-def archived(db: psycopg.Connection, table: str) -> bool:
-    name = f"public.{table}_archived"
-    return db.execute("select to_regclass(%s) is not null", (name,)).fetchone()[0]
-
-
 def read(db: psycopg.Connection, table: str, company: UUID) -> list[dict[str, Any]]:
     """All rows of a fact, wherever they lie."""
     rows = []
-    for name in [table, *([f"{table}_archived"] if archived(db, table) else [])]:
+    for name in (table, f"{table}_archived"):
         cursor = db.execute(f"select * from {name} where company_id = %s", (company,))
         names = [column.name for column in cursor.description]
         rows += [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]

@@ -13,6 +13,7 @@ from hypothesis.stateful import (
     RuleBasedStateMachine,
     consumes,
     initialize,
+    multiple,
     rule,
     run_state_machine_as_test,
 )
@@ -22,9 +23,11 @@ from tests.analytics.facts import (
     add_bot,
     add_conversation,
     add_message,
+    archive,
     assert_all_is_counted,
     drain,
     react,
+    restore,
     roll_up,
 )
 from tests.companies import make_company
@@ -83,6 +86,9 @@ class Facts(RuleBasedStateMachine):
         self, within: Any, at: datetime, sender: str, tokens: int | None, took_ms: int | None
     ) -> Any:
         company, conversation = within
+        live = "select from conversations where id = %s"
+        if self.db.execute(live, (conversation,)).fetchone() is None:
+            return multiple()
         return company, add_message(self.db, company, conversation, at, sender, tokens, took_ms)
 
     @rule(message=messages, at=moments, sender=senders, tokens=amounts, took_ms=amounts)
@@ -168,11 +174,18 @@ class Facts(RuleBasedStateMachine):
     @rule(within=conversations | st.none(), at=moments, company=companies, found=st.integers(0, 2))
     def documents_are_searched(self, within: Any, at: datetime, company: int, found: int) -> None:
         of, conversation = within or (self.companies[company], None)
+        live = "select from conversations where id = %s"
+        if within and self.db.execute(live, (conversation,)).fetchone() is None:
+            return
         self.db.execute(
             "insert into knowledge_queries (company_id, conversation_id, query_text, results_count,"
             " created_at) values (%s, %s, 'x', %s, %s)",
             (of.id, conversation, found, at),
         )
+
+    @rule(conversation=conversations)
+    def a_conversation_is_archived_or_restored(self, conversation: Any) -> None:
+        archive(self.db, conversation[1]) or restore(self.db, conversation[1])
 
     @rule(conversation=consumes(conversations))
     def a_conversation_is_erased(self, conversation: Any) -> None:

@@ -16,10 +16,12 @@ from tests.analytics.facts import (
     add_bot,
     add_conversation,
     add_message,
+    archive,
     assert_all_is_counted,
     drain,
     react,
     recount,
+    restore,
     roll_up,
     shown,
 )
@@ -165,6 +167,28 @@ def test_a_change_is_counted(
     assert shown(db, acme.company.id) != before, "a change that no figure shows tests nothing"
     assert roll_up(jobs, rival.company) == 0
     assert shown(db, rival.company.id) == of_rival
+
+
+def test_what_is_archived_and_what_comes_back_counts_as_before(
+    urls: Urls, db: psycopg.Connection, jobs: psycopg.Connection
+) -> None:
+    lived = live(db, urls, "acme")
+    drain(db)
+    roll_up(jobs, lived.company)
+    before = shown(db, lived.company.id)
+    for move in (archive, restore, archive):
+        assert move(db, lived.finished)
+        drain(db)
+        assert roll_up(jobs, lived.company) > 0
+        assert shown(db, lived.company.id) == before
+        assert_all_is_counted(db, lived.company.id)
+    # Also where the live facts of the day change, long after.
+    late = add_conversation(db, lived.company, lived.other_bot, day(4))
+    add_message(db, lived.company, late, day(4), "bot", took_ms=100)
+    drain(db)
+    roll_up(jobs, lived.company)
+    assert_all_is_counted(db, lived.company.id)
+    assert shown(db, lived.company.id)[None, day(4).date()]["avg_response_time_ms"] == 200
 
 
 def test_a_day_whose_facts_are_gone_has_no_row(

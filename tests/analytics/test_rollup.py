@@ -120,7 +120,7 @@ def test_writers_movers_and_counters_at_once_end_in_a_recount(
     urls: Urls, db: psycopg.Connection
 ) -> None:
     companies = [make_company(urls.admin, name) for name in ("acme", "rival")]
-    conversations = {c.id: [add_conversation(db, c, c.bot_id, NOON)] * 1 for c in companies}
+    conversations = {c.id: [add_conversation(db, c, c.bot_id, NOON)] for c in companies}
     failures: list[BaseException] = []
     writing = threading.Event()
 
@@ -138,12 +138,13 @@ def test_writers_movers_and_counters_at_once_end_in_a_recount(
                     " where company_id = %s and conversation_id = %s",
                     (company.id, fresh),
                 )
+                own.commit()
                 if dice.random() < 0.05:
                     zone = dice.choice(["America/Bogota", "Asia/Kathmandu"])
                     own.execute(
                         "update companies set timezone = %s where id = %s", (zone, company.id)
                     )
-                own.commit()
+                    own.commit()
 
     def count() -> None:
         with (
