@@ -10,7 +10,7 @@ from uuid import UUID
 MessageType = Literal["text", "image", "audio", "video", "document", "location", "contact"]
 Channel = Literal["telegram", "web"]
 
-_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+_UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
