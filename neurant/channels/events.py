@@ -54,7 +54,7 @@ class Ingested:
 
 def is_storable(text: str) -> bool:
     """Whether PostgreSQL can hold the text: no NUL, no lone surrogate."""
-    return text.isascii() and "\x00" not in text or not _UNSTORABLE.search(text)
+    return not _UNSTORABLE.search(text)
 
 
 def storable(text: str) -> str:
