@@ -16,7 +16,10 @@ from typing import Any
 from support import OUT, told
 
 HERE = Path(__file__).resolve().parent
-MEASUREMENTS = ("start", "memory", "web_answer", "telegram_answer", "answers", "install")
+MEASUREMENTS = (
+    "start", "memory", "web_answer", "telegram_answer", "answers", "install",
+    "hot_company", "ingest_sql", "webhook_durable",
+)  # fmt: skip
 SKIPPED = 2  # the exit status of a measurement that has said why it cannot be made here
 
 

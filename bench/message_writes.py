@@ -62,7 +62,7 @@ def pgbench(url: str, script: str, *, clients: int, seconds: int, **variables: i
     ran = subprocess.run(command, capture_output=True, text=True)
     done, failed = _DONE.search(ran.stdout), _FAILED.search(ran.stdout)
     if ran.returncode or done is None or (failed and failed[1] != "0"):
-        raise RuntimeError(f"pgbench {script}: {ran.stdout}{ran.stderr}")
+        raise RuntimeError(f"pgbench {script}: {ran.stderr[:1000]}")
     return int(done[1]) / seconds
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 from uuid import UUID
 
 MessageType = Literal["text", "image", "audio", "video", "document", "location", "contact"]
 Channel = Literal["telegram", "web"]
+
+_UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +54,11 @@ class Ingested:
 
 def is_storable(text: str) -> bool:
     """Whether PostgreSQL can hold the text: no NUL, no lone surrogate."""
-    return "\x00" not in text and not any("\ud800" <= letter <= "\udfff" for letter in text)
+    return not _UNSTORABLE.search(text)
 
 
 def storable(text: str) -> str:
     """The text with what PostgreSQL cannot hold made visible as U+FFFD, so nothing vanishes."""
     if is_storable(text):
         return text
-    return "".join(
-        "\ufffd" if letter == "\x00" or "\ud800" <= letter <= "\udfff" else letter
-        for letter in text
-    )
+    return _UNSTORABLE.sub("\ufffd", text)
