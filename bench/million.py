@@ -276,7 +276,7 @@ def pgbench(
             [
                 str(loaded.server.cluster.programs / "pgbench"), "-n", "-M", "prepared",
                 "-c", str(clients), "-j", str(min(clients, 2)), "-T", str(max(1, round(seconds))),
-                "-D", f"words={words}", "-f", file.name, loaded.app,
+                *(["-D", f"words={words}"] if words else []), "-f", file.name, loaded.app,
             ],
             capture_output=True, text=True, check=False,
         )  # fmt: skip
