@@ -16,7 +16,19 @@ from typing import Any
 from support import OUT, told
 
 HERE = Path(__file__).resolve().parent
-MEASUREMENTS = ("start", "memory", "web_answer", "telegram_answer", "answers", "install")
+MEASUREMENTS = (
+    "start",
+    "memory",
+    "web_answer",
+    "telegram_answer",
+    "answers",
+    "install",
+    "newest_messages",
+    "insert_message",
+    "text_search",
+    "recall",
+    "partitions",
+)
 SKIPPED = 2  # the exit status of a measurement that has said why it cannot be made here
 
 
