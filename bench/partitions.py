@@ -68,7 +68,7 @@ order by created_at desc, id desc limit 50;
 """
 _BY_ID = """
 \\set c random(1, 100)
-select content from {table} where company_id = md5('co' || :c)::uuid and id = gen_random_uuid();
+select content from {table} where company_id = md5('co' || :c)::uuid and id = (select gen_random_uuid());
 """
 
 
