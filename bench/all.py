@@ -17,9 +17,21 @@ from support import OUT, told
 
 HERE = Path(__file__).resolve().parent
 MEASUREMENTS = (
-    "start", "memory", "web_answer", "telegram_answer", "answers", "install",
-    "hot_company", "ingest_sql", "webhook_durable",
-)  # fmt: skip
+    "start",
+    "memory",
+    "web_answer",
+    "telegram_answer",
+    "answers",
+    "install",
+    "newest_messages",
+    "insert_message",
+    "text_search",
+    "recall",
+    "hot_company",
+    "ingest_sql",
+    "webhook_durable",
+    "partitions",
+)
 SKIPPED = 2  # the exit status of a measurement that has said why it cannot be made here
 
 

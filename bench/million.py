@@ -57,12 +57,12 @@ _COMMON = (
 _SYLLABLES = "ca co me ti lu ra no se pa bri lla do ñu mé sió gue tan per vol ces"
 
 _PEOPLE = """
-set session_replication_role = replica;
 insert into auth.users (id, email)
 select md5('auth' || c || '-' || r)::uuid, 'u' || r || '@c' || c || '.co'
 from generate_series(1, 100) c, generate_series(1, 10) r;
 insert into companies (id, name, slug, email)
 select md5('co' || c)::uuid, 'C' || c, 'c-' || c, 'c' || c || '@x.co' from generate_series(1, 100) c;
+set session_replication_role = replica;
 insert into users
   (id, company_id, auth_user_id, email, first_name, last_name, role, is_owner)
 select md5('u' || c || '-' || r)::uuid, md5('co' || c)::uuid, md5('auth' || c || '-' || r)::uuid,
@@ -263,9 +263,12 @@ def scratch_copy(loaded: Loaded) -> Iterator[Loaded]:
 
 
 def pgbench(
-    loaded: Loaded, script: str, *, seconds: float, clients: int = 1, url: str | None = None
+    loaded: Loaded, script: str, *, seconds: float, clients: int = 1, words: str = ""
 ) -> float:
-    """Run a script in prepared mode; the mean latency of a transaction, milliseconds."""
+    """Run a script in prepared mode; the mean latency of a transaction, milliseconds.
+
+    ``words``: the text parameter ``:words`` of the script, sent as such.
+    """
     with tempfile.NamedTemporaryFile("w", suffix=".sql") as file:
         file.write(script)
         file.flush()
@@ -273,7 +276,7 @@ def pgbench(
             [
                 str(loaded.server.cluster.programs / "pgbench"), "-n", "-M", "prepared",
                 "-c", str(clients), "-j", str(min(clients, 2)), "-T", str(max(1, round(seconds))),
-                "-f", file.name, url or loaded.app,
+                *(["-D", f"words={words}"] if words else []), "-f", file.name, loaded.app,
             ],
             capture_output=True, text=True, check=False,
         )  # fmt: skip
@@ -284,15 +287,15 @@ def pgbench(
 
 
 def interleaved(
-    loaded: Loaded, ours: str, plain: str, *, rounds: int = 7, seconds: float = 2
+    loaded: Loaded, ours: str, plain: str, *, rounds: int = 7, seconds: float = 2, words: str = ""
 ) -> tuple[float, float, list[float]]:
     """A/B/B/A rounds: the median latencies, and each round's ratio ours : plain."""
     for script in (ours, plain):
-        pgbench(loaded, script, seconds=1)
+        pgbench(loaded, script, seconds=1, words=words)
     pairs = []
     for turn in range(rounds):
         order = (ours, plain) if turn % 2 == 0 else (plain, ours)
-        told = {script: pgbench(loaded, script, seconds=seconds) for script in order}
+        told = {script: pgbench(loaded, script, seconds=seconds, words=words) for script in order}
         pairs.append((told[ours], told[plain]))
     return (
         statistics.median(pair[0] for pair in pairs),

@@ -5282,48 +5282,62 @@ COMMENT ON FUNCTION private.search_chunks(p_chatbot uuid, p_query text, p_embedd
 CREATE FUNCTION private.search_conversations(p_words text) RETURNS TABLE(conversation_id uuid)
     LANGUAGE plpgsql STABLE SECURITY DEFINER
     SET search_path TO ''
-    AS $_$
+    AS $$
 declare
   v_company uuid := private.company_id();
+  v_all boolean := private.sees_all_chatbots();
+  v_bots uuid[];
+  v_mine uuid[];
   v_query tsquery;
   v_person text[];
 begin
   if v_company is null then
     return;
   end if;
+  if not v_all then
+    v_bots := private.my_chatbot_ids();
+    v_mine := private.my_conversation_ids();
+  end if;
   v_query := private.typed_query(p_words, private.word_key(v_company));
   v_person := private.like_patterns(p_words);
-  -- Dynamic, so that each search is planned for its own words.
-  return query execute $query$
-    with pending as materialized (
-      select distinct x.message_id, x.conversation_id from public.message_changes x
-      where x.company_id = $1
-    ),
-    found as (
-      select s.conversation_id, s.chatbot_id from public.message_search s
-      where s.company_id = $1 and s.search @@ $2
-        and not exists (select from pending p where p.message_id = s.message_id)
-      union
-      select m.conversation_id, m.chatbot_id
-      from (select distinct p.message_id from pending p) p
-      join public.messages m on m.company_id = $1 and m.id = p.message_id
-      where m.sender_type <> 'system' and private.message_words($1, m.content) @@ $2
-      union
-      select s.conversation_id, s.chatbot_id from public.conversation_search s
-      where s.company_id = $1 and s.person like $3[1] and s.person like all ($3)
-        and not exists (select from pending p where p.conversation_id = s.conversation_id)
-      union
-      select c.id, c.chatbot_id
-      from (select distinct p.conversation_id from pending p) p
-      join public.conversations c on c.company_id = $1 and c.id = p.conversation_id
-      where private.person_words(c.end_user_name, c.end_user_id, c.channel) like all ($3)
-    )
-    select f.conversation_id from found f
-    where $4 or f.chatbot_id = any ($5) or f.conversation_id = any ($6)
-  $query$
-  using v_company, v_query, v_person, private.sees_all_chatbots(), private.my_chatbot_ids(),
-    private.my_conversation_ids();
-end $_$;
+  if not exists (select from public.message_changes x where x.company_id = v_company) then
+    return query
+    select s.conversation_id from public.message_search s
+    where s.company_id = v_company and s.search @@ v_query
+      and (v_all or s.chatbot_id = any (v_bots) or s.conversation_id = any (v_mine))
+    union
+    select s.conversation_id from public.conversation_search s
+    where s.company_id = v_company and s.person like v_person[1] and s.person like all (v_person)
+      and (v_all or s.chatbot_id = any (v_bots) or s.conversation_id = any (v_mine));
+    return;
+  end if;
+  return query
+  with pending as materialized (
+    select distinct x.message_id, x.conversation_id from public.message_changes x
+    where x.company_id = v_company
+  ),
+  found as (
+    select s.conversation_id, s.chatbot_id from public.message_search s
+    where s.company_id = v_company and s.search @@ v_query
+      and not exists (select from pending p where p.message_id = s.message_id)
+    union
+    select m.conversation_id, m.chatbot_id
+    from (select distinct p.message_id from pending p) p
+    join public.messages m on m.company_id = v_company and m.id = p.message_id
+    where m.sender_type <> 'system' and private.message_words(v_company, m.content) @@ v_query
+    union
+    select s.conversation_id, s.chatbot_id from public.conversation_search s
+    where s.company_id = v_company and s.person like v_person[1] and s.person like all (v_person)
+      and not exists (select from pending p where p.conversation_id = s.conversation_id)
+    union
+    select c.id, c.chatbot_id
+    from (select distinct p.conversation_id from pending p) p
+    join public.conversations c on c.company_id = v_company and c.id = p.conversation_id
+    where private.person_words(c.end_user_name, c.end_user_id, c.channel) like all (v_person)
+  )
+  select f.conversation_id from found f
+  where v_all or f.chatbot_id = any (v_bots) or f.conversation_id = any (v_mine);
+end $$;
 
 ALTER FUNCTION private.search_conversations(p_words text) OWNER TO neurant_router;
 
