@@ -6,6 +6,7 @@ Keep this short: what a check constraint or a foreign key says is found without 
 from __future__ import annotations
 
 import json
+import secrets
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -77,6 +78,7 @@ _VALUES: dict[str, Values] = {
         "sender_type": "bot",
         "sender_id": OMITTED,
     },
+    "public.audit_salts": lambda w, s: {"salt": secrets.token_bytes(32)},
     "public.usage_slots": lambda w, s: {"slot": w.serial() % 64},
     "public.visitor_sessions": lambda w, s: {"expires_at": _FAR},
     "public.login_sessions": lambda w, s: {"expires_at": _FAR},

@@ -25,6 +25,7 @@ _TABLES = {
     "p_transfer": "public.hitl_transfers",
     "p_session": "public.hitl_sessions",
     "p_endpoint": "public.webhook_endpoints",
+    "p_subject": "public.audit_salts",
     "p_invitation": "public.user_invitations",
 }
 _NO_ID = {"p_token", "p_claim", "p_auth_user"}  # secrets, not names of rows

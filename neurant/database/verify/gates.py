@@ -71,9 +71,10 @@ RULES: dict[str, LiteralString] = {
         select p.oid::regprocedure::text from pg_proc p
         where p.pronamespace = 'private'::regnamespace
           and p.prosrc ~ '([^:]=|any \\() ?private\\.'""",
-    "every function of ours pins its search_path": """
+    "every definer pins its search_path": """
         select p.oid::regprocedure::text from pg_proc p
-        where p.pronamespace = 'private'::regnamespace and coalesce(
+        where p.pronamespace in ('private'::regnamespace, 'public'::regnamespace)
+          and p.prosecdef and coalesce(
           p.proconfig not in ('{"search_path=\\"\\""}', '{"search_path=jobs, pg_temp"}'), true)""",
     "a definer is the router's and says why": """
         select p.oid::regprocedure::text from pg_proc p

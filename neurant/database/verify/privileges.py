@@ -105,8 +105,10 @@ def execute_checks(function: Function) -> Iterator[Check]:
         sql.SQL("(select null::{})").format(quoted(type_))
         for _, type_ in function.arguments
     )
-    call = sql.SQL("select {}({}) where false").format(
-        sql.Identifier(*function.name.split(".")), arguments
+    call = sql.SQL("select {}({} {}) where false").format(
+        sql.Identifier(*function.name.split(".")),
+        sql.SQL("variadic" if function.variadic else ""),
+        arguments,
     )
     for role in _SERVING:
         may = role in allowed or role == function.owner
