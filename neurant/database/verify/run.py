@@ -86,6 +86,10 @@ def _checks(
         if table.company and table.kind in "vm" and table.name in expectations.tables():
             for principal in asking:
                 yield view_check(Scene(matrix.connection, world, table, principal))
+            for stranger in outside:
+                yield from stranger_checks(
+                    Scene(matrix.connection, world, table, asking[0]), stranger
+                )
         if not table.company or table.name not in world.rows:
             continue
         for principal in asking:

@@ -182,7 +182,8 @@ def view_check(scene: Scene) -> Check:
         return _names({names[one] for one in outcome.value}), set(outcome.value) == allowed
 
     probe = Probe(scene.principal.identity, statement, fetch=True)
-    return _check(scene, "select", "whose rows", scope, probe, judge)
+    shown = "nothing" if scope == "none" else scope
+    return _check(scene, "select", "whose rows", shown, probe, judge)
 
 
 def sweep_checks(scene: Scene) -> Iterator[Check]:
