@@ -106,9 +106,11 @@ def _touched_check(world: World, name: str, rows: Mapping[str, Any]) -> Iterator
     if row is None:
         return
     place = exactly(table, row)
-    touch = sql.SQL("update {0} set updated_at = '2026-01-01' where {1}").format(table.sql, place)
+    # Some let a value that is given stand, so the second time none is.
+    old = sql.SQL("update {} set updated_at = '2026-01-01' where {}").format(table.sql, place)
+    touch = sql.SQL("update {} set updated_at = updated_at where {}").format(table.sql, place)
     after = sql.SQL("select to_jsonb(updated_at = now()) from {} where {}").format(table.sql, place)
     yield Check(
         "effects", "administrator", f"{name} set_updated_at", "update", "updated_at",
-        "follows", (Probe(Identity("none"), touch, after=after),), _follows,
+        "follows", (Probe(Identity("none"), touch, before=(old,), after=after),), _follows,
     )  # fmt: skip

@@ -80,6 +80,7 @@ _VALUES: dict[str, Values] = {
     },
     "public.audit_salts": lambda w, s: {"salt": secrets.token_bytes(32)},
     "public.usage_slots": lambda w, s: {"slot": w.serial() % 64},
+    "public.messages_archived": lambda w, s: {"sender_type": "bot", "sender_id": OMITTED},
     "public.visitor_sessions": lambda w, s: {"expires_at": _FAR},
     "public.login_sessions": lambda w, s: {"expires_at": _FAR},
     "public.documents": lambda w, s: {"processing_status": "completed", "file_size_bytes": 1},
