@@ -80,6 +80,17 @@ _VALUES: dict[str, Values] = {
     },
     "public.audit_salts": lambda w, s: {"salt": secrets.token_bytes(32)},
     "public.usage_slots": lambda w, s: {"slot": w.serial() % 64},
+    "public.conversations_archived": lambda w, s: {
+        "assigned_operator_id": _person(w, s, "operador") if s.name == "lent" else OMITTED
+    },
+    "public.hitl_transfers_archived": lambda w, s: (
+        _hitl_transfer(w, s) | {"kind": "escalation", "status": "accepted", "decided_at": _LONG_AGO}
+    ),
+    "public.hitl_sessions_archived": lambda w, s: {
+        "status": "resolved",
+        "reason": "manual",
+        "ended_at": _LONG_AGO,
+    },
     "public.messages_archived": lambda w, s: {"sender_type": "bot", "sender_id": OMITTED},
     "public.visitor_sessions": lambda w, s: {"expires_at": _FAR},
     "public.login_sessions": lambda w, s: {"expires_at": _FAR},
