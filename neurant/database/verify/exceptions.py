@@ -91,6 +91,7 @@ _VALUES: dict[str, Values] = {
         "reason": "manual",
         "ended_at": _LONG_AGO,
     },
+    "public.outbox_archived": lambda w, s: {"status": "sent"},
     "public.messages_archived": lambda w, s: {"sender_type": "bot", "sender_id": OMITTED},
     "public.visitor_sessions": lambda w, s: {"expires_at": _FAR},
     "public.login_sessions": lambda w, s: {"expires_at": _FAR},

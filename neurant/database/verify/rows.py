@@ -173,7 +173,9 @@ def new_value(connection: Connection, world: World, table: Table, name: str) -> 
         return uuid.uuid4()
     place = (table.name, name)
     if place not in world.makers:
-        world.makers[place] = find_maker(connection, table, table.columns[name])
+        # What is archived can be restored, so it holds to the checks of the live table.
+        live = world.catalog.tables.get(table.name.removesuffix("_archived"), table)
+        world.makers[place] = find_maker(connection, live, table.columns[name])
     value = world.makers[place](world.serial())
     length = table.columns[name].length
     return value[-length:] if length and isinstance(value, str) else value
