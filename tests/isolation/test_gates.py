@@ -60,7 +60,7 @@ def test_no_policy_calls_a_function_once_per_row_whoever_reads(matrix: Matrix) -
         ),
         (
             "alter function private.user_id() reset search_path",
-            "every function of ours pins its search_path",
+            "every definer pins its search_path",
         ),
         (
             "comment on function private.user_id() is 'Somebody.'",

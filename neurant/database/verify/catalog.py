@@ -108,7 +108,7 @@ class Function:
     owner: str
     config: tuple[str, ...]
     trigger: bool
-    volatile: str
+    variadic: bool
     execute: tuple[str, ...]  # besides its owner
 
 
@@ -213,7 +213,7 @@ select n.nspname || '.' || p.proname || '(' || array_to_string(array(
     order by u.o) as types,
   p.prosecdef as definer, pg_get_userbyid(p.proowner)::text as owner,
   coalesce(p.proconfig, '{}') as config, p.prorettype = 'trigger'::regtype as trigger,
-  p.provolatile::text as volatile,
+  p.provariadic <> 0 as variadic,
   array(select coalesce(r.rolname, 'public')::text
     from aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) x
     left join pg_roles r on r.oid = x.grantee

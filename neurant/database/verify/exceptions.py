@@ -6,6 +6,7 @@ Keep this short: what a check constraint or a foreign key says is found without 
 from __future__ import annotations
 
 import json
+import secrets
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -77,7 +78,21 @@ _VALUES: dict[str, Values] = {
         "sender_type": "bot",
         "sender_id": OMITTED,
     },
+    "public.audit_salts": lambda w, s: {"salt": secrets.token_bytes(32)},
     "public.usage_slots": lambda w, s: {"slot": w.serial() % 64},
+    "public.conversations_archived": lambda w, s: {
+        "assigned_operator_id": _person(w, s, "operador") if s.name == "lent" else OMITTED
+    },
+    "public.hitl_transfers_archived": lambda w, s: (
+        _hitl_transfer(w, s) | {"kind": "escalation", "status": "accepted", "decided_at": _LONG_AGO}
+    ),
+    "public.hitl_sessions_archived": lambda w, s: {
+        "status": "resolved",
+        "reason": "manual",
+        "ended_at": _LONG_AGO,
+    },
+    "public.outbox_archived": lambda w, s: {"status": "sent"},
+    "public.messages_archived": lambda w, s: {"sender_type": "bot", "sender_id": OMITTED},
     "public.visitor_sessions": lambda w, s: {"expires_at": _FAR},
     "public.login_sessions": lambda w, s: {"expires_at": _FAR},
     "public.documents": lambda w, s: {"processing_status": "completed", "file_size_bytes": 1},

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
-from neurant.database.verify.catalog import ForeignKey, Unique
+from neurant.database.verify.catalog import ForeignKey, Trigger, Unique
 from neurant.database.verify.exceptions import VISITED
 from neurant.database.verify.principals import KEYS, STAFF, Principal
 from neurant.database.verify.rows import OTHER, OWN, STRANDS
@@ -96,7 +96,7 @@ class Constraints:
 
     references: list[ForeignKey] = field(default_factory=list)
     uniques: list[Unique] = field(default_factory=list)
-    triggers: list[str] = field(default_factory=list)
+    triggers: list[Trigger] = field(default_factory=list)
 
 
 @lru_cache(maxsize=1)
@@ -111,7 +111,8 @@ def constraints() -> Mapping[str, Constraints]:
             key = ForeignKey(name, table, _words(columns), there, _words(target_columns))
             found[table].references.append(key)
         elif kind == "trigger":
-            found[table].triggers.append(name)
+            state, _, definition = rest.partition(": ")
+            found[table].triggers.append(Trigger(name, definition, "O" if state == "on" else "D"))
         elif not rest.startswith("(expression)"):
             columns, _, predicate = rest.partition(" where ")
             unique = Unique(name, _words(columns), kind == "primary", predicate or None)

@@ -25,7 +25,11 @@ _TABLES = {
     "p_transfer": "public.hitl_transfers",
     "p_session": "public.hitl_sessions",
     "p_endpoint": "public.webhook_endpoints",
+    "p_subject": "public.audit_salts",
     "p_invitation": "public.user_invitations",
+}
+_OF_FUNCTIONS = {
+    ("private.restore_conversation", "p_conversation"): "public.conversations_archived"
 }
 _NO_ID = {"p_token", "p_claim", "p_auth_user"}  # secrets, not names of rows
 _OWN = {"public.hitl_transfers": "former"}  # the strand that can be acted on; else the caller's
@@ -62,6 +66,11 @@ def table_of(catalog: Catalog, argument: str, type_: str) -> str | None:
     return ""
 
 
+def _table(world: World, function: Function, argument: str, type_: str) -> str | None:
+    named = _OF_FUNCTIONS.get((function.name, argument))
+    return named or table_of(world.catalog, argument, type_)
+
+
 def call_checks(
     world: World, function: Function, principals: Sequence[Principal]
 ) -> Iterator[Check]:
@@ -72,7 +81,7 @@ def call_checks(
         if (p.identity.role in function.execute and p.person)
         or (p.name in ("worker", "visitor") and p.identity.role in function.execute)
     ]
-    ids = {name: table_of(world.catalog, name, type_) for name, type_ in function.arguments}
+    ids = {name: _table(world, function, name, type_) for name, type_ in function.arguments}
     if not callers or not any(table is not None for table in ids.values()):
         return
     for name, table in ids.items():
@@ -163,7 +172,7 @@ def _call(
     strand = caller.person or "colleague"
     values = []
     for name, type_ in function.arguments:
-        table = table_of(world.catalog, name, type_)
+        table = _table(world, function, name, type_)
         value: object = given.get(name)
         if value is None:
             value = (

@@ -67,13 +67,16 @@ RULES: dict[str, LiteralString] = {
           and regexp_count(coalesce(qual, '') || ' ' || coalesce(with_check, ''), 'private\\.')
             <> regexp_count(coalesce(qual, '') || ' ' || coalesce(with_check, ''),
               '\\( SELECT private\\.')""",
+    # The two named compare once, or assign: no scan meets the call.
     "a function calls our helpers once per statement": """
         select p.oid::regprocedure::text from pg_proc p
         where p.pronamespace = 'private'::regnamespace
+          and p.proname not in ('end_for_erasure', 'erase_user')
           and p.prosrc ~ '([^:]=|any \\() ?private\\.'""",
-    "every function of ours pins its search_path": """
+    "every definer pins its search_path": """
         select p.oid::regprocedure::text from pg_proc p
-        where p.pronamespace = 'private'::regnamespace and coalesce(
+        where p.pronamespace in ('private'::regnamespace, 'public'::regnamespace)
+          and p.prosecdef and coalesce(
           p.proconfig not in ('{"search_path=\\"\\""}', '{"search_path=jobs, pg_temp"}'), true)""",
     "a definer is the router's and says why": """
         select p.oid::regprocedure::text from pg_proc p

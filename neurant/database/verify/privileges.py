@@ -67,8 +67,8 @@ def _statement(table: Table, operation: str, columns: list[Column]) -> sql.Compo
 
 def _denied(outcomes: Sequence[Outcome]) -> Verdict:
     [outcome] = outcomes
-    # 428C9: nobody may insert into a generated column; the right to it means nothing.
-    return outcome.told, outcome.denied or outcome.state == "428C9"
+    # A generated column (428C9) and most views (55000) take nothing from anybody.
+    return outcome.told, outcome.denied or outcome.state in ("428C9", "55000")
 
 
 def _granted(outcomes: Sequence[Outcome]) -> Verdict:
@@ -105,8 +105,10 @@ def execute_checks(function: Function) -> Iterator[Check]:
         sql.SQL("(select null::{})").format(quoted(type_))
         for _, type_ in function.arguments
     )
-    call = sql.SQL("select {}({}) where false").format(
-        sql.Identifier(*function.name.split(".")), arguments
+    call = sql.SQL("select {}({} {}) where false").format(
+        sql.Identifier(*function.name.split(".")),
+        sql.SQL("variadic" if function.variadic else ""),
+        arguments,
     )
     for role in _SERVING:
         may = role in allowed or role == function.owner

@@ -10,6 +10,7 @@ few columns where that is not enough.
 from __future__ import annotations
 
 import itertools
+import re
 import uuid
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -20,7 +21,7 @@ from psycopg import sql
 from psycopg.rows import dict_row
 
 from neurant.database.verify import exceptions
-from neurant.database.verify.catalog import Catalog, Connection, ForeignKey, Table
+from neurant.database.verify.catalog import Catalog, Connection, ForeignKey, Table, quoted
 from neurant.database.verify.values import MARK, Maker, find_maker
 
 OWN, OTHER = "acme", "rival"
@@ -172,10 +173,25 @@ def new_value(connection: Connection, world: World, table: Table, name: str) -> 
         return uuid.uuid4()
     place = (table.name, name)
     if place not in world.makers:
-        world.makers[place] = find_maker(connection, table, table.columns[name])
+        # What is archived can be restored, so it holds to the checks of the live table.
+        live = world.catalog.tables.get(table.name.removesuffix("_archived"), table)
+        world.makers[place] = find_maker(connection, live, table.columns[name])
     value = world.makers[place](world.serial())
     length = table.columns[name].length
     return value[-length:] if length and isinstance(value, str) else value
+
+
+def filled(world: World, text: str, strand: str) -> sql.Composed:
+    """``{table.column}`` replaced by the strand's values (``{other:…}``: another one's)."""
+
+    def value(match: re.Match[str]) -> str:
+        other, table, column = match.groups()
+        row = world.row(f"public.{table}", other or strand)
+        if row is None and table == "users":
+            row = world.rows["public.users"][other or strand]
+        return "{}" if row is None else sql.Literal(row[column]).as_string(None)
+
+    return sql.Composed([quoted(re.sub(r"\{(?:(\w+):)?(\w+)\.(\w+)\}", value, text))])
 
 
 def insert(table: Table, row: Mapping[str, Any]) -> sql.Composed:

@@ -10,7 +10,8 @@ from psycopg.types.string import TextLoader
 from neurant.database.verify import expectations
 from neurant.database.verify.catalog import Catalog, Connection, read_catalog
 from neurant.database.verify.checks import Cell, Check, run
-from neurant.database.verify.effects import effect_checks, untold
+from neurant.database.verify.effects import effect_checks, families, untold
+from neurant.database.verify.families import family_checks
 from neurant.database.verify.functions import call_checks, plain_call_checks
 from neurant.database.verify.gates import gate_cells
 from neurant.database.verify.plans import plan_cells
@@ -18,7 +19,13 @@ from neurant.database.verify.principals import principals, strangers
 from neurant.database.verify.privileges import execute_checks, privilege_checks
 from neurant.database.verify.references import reference_checks, unique_checks
 from neurant.database.verify.rows import World, make_world
-from neurant.database.verify.tables import Scene, row_checks, stranger_checks, sweep_checks
+from neurant.database.verify.tables import (
+    Scene,
+    row_checks,
+    stranger_checks,
+    sweep_checks,
+    view_check,
+)
 
 
 @dataclass(frozen=True)
@@ -76,6 +83,13 @@ def _checks(
             continue
         if columns:
             yield from privilege_checks(table)
+        if table.company and table.kind in "vm" and table.name in expectations.tables():
+            for principal in asking:
+                yield view_check(Scene(matrix.connection, world, table, principal))
+            for stranger in outside:
+                yield from stranger_checks(
+                    Scene(matrix.connection, world, table, asking[0]), stranger
+                )
         if not table.company or table.name not in world.rows:
             continue
         for principal in asking:
@@ -89,6 +103,7 @@ def _checks(
         for stranger in outside:
             yield from stranger_checks(scene, stranger)
     yield from effect_checks(world, asking, only)
+    yield from family_checks(matrix.connection, world, families(), only)
     for function in catalog.functions.values():
         if only is None or function.signature in only:
             yield from execute_checks(function)

@@ -164,6 +164,28 @@ def _no_grant_check(scene: Scene, operation: str) -> Check:
     return _check(scene, operation, "all rows", _names(expected), probe, judge)
 
 
+def view_check(scene: Scene) -> Check:
+    """Whose rows a view shows: nobody's, the own company's, or everybody's."""
+    scope = expectations.tables()[scene.table.name].scope("select", scene.principal.name)
+    own, rival = (str(scene.world.companies[name]) for name in (OWN, OTHER))
+    allowed = {"none": set(), "all": {own, rival}}.get(scope, {own})
+    company = sql.Identifier(scene.table.company or "")
+    statement = sql.SQL("select coalesce(jsonb_agg(distinct {0}), '[]') from {1} where {2}").format(
+        company, scene.table.sql, of_both(scene.world, scene.table)
+    )
+
+    def judge(outcomes: Sequence[Outcome]) -> Verdict:
+        [outcome] = outcomes
+        if outcome.state is not None:
+            return outcome.told, outcome.denied and not allowed
+        names = {own: "own company", rival: OTHER}
+        return _names({names[one] for one in outcome.value}), set(outcome.value) == allowed
+
+    probe = Probe(scene.principal.identity, statement, fetch=True)
+    shown = "nothing" if scope == "none" else scope
+    return _check(scene, "select", "whose rows", shown, probe, judge)
+
+
 def sweep_checks(scene: Scene) -> Iterator[Check]:
     """UPDATE and DELETE without WHERE, which no select policy holds back: the own rows at most."""
     table, identity = scene.table, scene.principal.identity

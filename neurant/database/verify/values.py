@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import secrets
+import uuid
 from collections.abc import Callable
 from typing import Any
 
@@ -53,7 +54,7 @@ def makers(column: Column) -> tuple[Maker, ...]:
     if column.labels:
         return tuple((lambda n, label=label: label) for label in column.labels)
     if column.type.endswith("[]"):
-        return (lambda n: "{}", lambda n: "{verify}")
+        return (lambda n: "{}", lambda n: "{verify}", lambda n: f"{{{uuid.uuid4()}}}")
     if column.type.startswith("timestamp"):
         return (lambda n: "2026-01-01 12:00+00", lambda n: "2099-01-01 12:00+00")
     if column.type in ("integer", "bigint", "smallint", "numeric", "double precision"):
