@@ -3209,14 +3209,19 @@ CREATE FUNCTION private.ingest(p_routing_id text[], p_channel text[], p_credenti
       on a.channel = 'web' and v.token_digest = e.credential and v.company_id = a.company_id
       and v.channel_account_id = a.id and v.expires_at > now()
   ),
-  fresh as materialized (
-    select distinct on (r.company_id, r.channel_account_id, r.external_id) r.*
+  looked_up as materialized (
+    -- Of what is told twice in one batch, the first counts.
+    select r.*, known.id as known_id, known.conversation_id as known_conversation_id,
+      known.seq as known_seq,
+      min(r.ord) over (partition by r.company_id, r.channel_account_id, r.external_id, r.is_genuine)
+        as first_ord
     from routed r
-    where r.is_genuine and not exists (
-      select from public.messages m
-      where m.company_id = r.company_id and m.channel_account_id = r.channel_account_id
-        and m.external_message_id = r.external_id)
-    order by r.company_id, r.channel_account_id, r.external_id, r.ord
+    left join public.messages known on r.is_genuine and known.company_id = r.company_id
+      and known.channel_account_id = r.channel_account_id
+      and known.external_message_id = r.external_id
+  ),
+  fresh as materialized (
+    select l.* from looked_up l where l.is_genuine and l.known_id is null and l.ord = l.first_ord
   ),
   this_moment as materialized (select clock_timestamp() as moment),
   opened as (
@@ -3241,18 +3246,22 @@ CREATE FUNCTION private.ingest(p_routing_id text[], p_channel text[], p_credenti
     returning c.company_id, c.id, c.chatbot_id, c.channel_account_id, c.end_user_id, c.last_seq,
       c.last_message_at
   ),
-  stored as (
-    insert into public.messages
-      (company_id, conversation_id, chatbot_id, channel_account_id, seq, external_message_id,
-        sender_type, message_type, content, media_url, status, created_at)
-    select f.company_id, o.id, o.chatbot_id, f.channel_account_id,
-      o.last_seq + 1 - row_number() over (partition by o.company_id, o.id order by f.ord desc),
-      f.external_id, 'end_user', f.message_type, f.content, f.media_url, 'delivered',
-      o.last_message_at
+  numbered as materialized (
+    select f.*, o.id as conversation_id, o.last_message_at, uuidv7() as message_id,
+      o.last_seq + 1 - row_number() over (partition by o.company_id, o.id order by f.ord desc)
+        as seq
     from fresh f
     join opened o on o.company_id = f.company_id
       and o.channel_account_id = f.channel_account_id and o.end_user_id = f.end_user_id
-    returning company_id, channel_account_id, external_message_id, conversation_id, id, seq
+  ),
+  stored as (
+    insert into public.messages
+      (company_id, id, conversation_id, chatbot_id, channel_account_id, seq, external_message_id,
+        sender_type, message_type, content, media_url, status, created_at)
+    select n.company_id, n.message_id, n.conversation_id, n.chatbot_id, n.channel_account_id, n.seq,
+      n.external_id, 'end_user', n.message_type, n.content, n.media_url, 'delivered',
+      n.last_message_at
+    from numbered n
   ),
   requested as (
     insert into public.reply_requests (company_id, conversation_id, wanted_seq, due_at)
@@ -3264,23 +3273,17 @@ CREATE FUNCTION private.ingest(p_routing_id text[], p_channel text[], p_credenti
   )
   select e.ord,
     case
-      when r.ord is null then 'unknown'
-      when not r.is_genuine then 'refused'
-      when s.id is null then 'duplicate'
-      when f.ord is null then 'duplicate'
-      else 'stored' end,
-    r.company_id,
-    coalesce(s.conversation_id, known.conversation_id),
-    coalesce(s.id, known.id),
-    coalesce(s.seq, known.seq)
+      when l.ord is null then 'unknown'
+      when not l.is_genuine then 'refused'
+      when n.ord = e.ord then 'stored'
+      else 'duplicate' end,
+    l.company_id,
+    coalesce(n.conversation_id, l.known_conversation_id),
+    coalesce(n.message_id, l.known_id),
+    coalesce(n.seq, l.known_seq)
   from event e
-  left join routed r on r.ord = e.ord
-  left join fresh f on f.ord = e.ord
-  left join stored s on s.company_id = r.company_id
-    and s.channel_account_id = r.channel_account_id and s.external_message_id = r.external_id
-  left join public.messages known on r.is_genuine and s.id is null
-    and known.company_id = r.company_id and known.channel_account_id = r.channel_account_id
-    and known.external_message_id = r.external_id
+  left join looked_up l on l.ord = e.ord
+  left join numbered n on n.ord = l.first_ord and l.is_genuine
   order by e.ord
 $$;
 
