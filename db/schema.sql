@@ -1093,7 +1093,7 @@ begin
       from public.conversations c
       where c.company_id = v_company and c.id = any (v_ids)
         and not private.has_open_work(v_company, c.id)) i
-    where i.messages_before < 10000;
+    where i.messages_before < 5000;
     continue when v_ids is null;
     return query select v_company,
       private.move_conversations(v_company, v_ids, '', '_archived', clock_timestamp()),
@@ -1106,7 +1106,7 @@ ALTER FUNCTION private.archive_old_data(p_before interval, p_limit integer, p_no
 
 -- Name: FUNCTION archive_old_data(p_before interval, p_limit integer, p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
 
-COMMENT ON FUNCTION private.archive_old_data(p_before interval, p_limit integer, p_now timestamp with time zone) IS 'Archives up to p_limit finished conversations (and about 10,000 messages) of one company whose last message is older, with all that hangs on them; the companies take turns, one per call. No row: there is nothing left to do. Definer: a timer has no company, and nobody may delete messages.';
+COMMENT ON FUNCTION private.archive_old_data(p_before interval, p_limit integer, p_now timestamp with time zone) IS 'Archives up to p_limit finished conversations (and about 5,000 messages) of one company whose last message is older, with all that hangs on them; the companies take turns, one per call. No row: there is nothing left to do. Definer: a timer has no company, and nobody may delete messages.';
 
 -- Name: archived_tables(); Type: FUNCTION; Schema: private; Owner: neurant_owner
 

@@ -302,7 +302,7 @@ begin
       from public.conversations c
       where c.company_id = v_company and c.id = any (v_ids)
         and not private.has_open_work(v_company, c.id)) i
-    where i.messages_before < 10000;
+    where i.messages_before < 5000;
     continue when v_ids is null;
     return query select v_company,
       private.move_conversations(v_company, v_ids, '', '_archived', clock_timestamp()),
@@ -311,7 +311,7 @@ begin
   end loop;
 end $$;
 comment on function private.archive_old_data(interval, integer, timestamptz) is
-  'Archives up to p_limit finished conversations (and about 10,000 messages) of one company whose last message is older, with all that hangs on them; the companies take turns, one per call. No row: there is nothing left to do. Definer: a timer has no company, and nobody may delete messages.';
+  'Archives up to p_limit finished conversations (and about 5,000 messages) of one company whose last message is older, with all that hangs on them; the companies take turns, one per call. No row: there is nothing left to do. Definer: a timer has no company, and nobody may delete messages.';
 
 create function private.restore_conversation(p_conversation uuid) returns text
 language plpgsql security definer set search_path = '' as $$
