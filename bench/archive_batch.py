@@ -1,6 +1,6 @@
 """Archiving conversations of 50 messages, with what hangs on them: how long one batch holds its locks.
 
-A batch is bounded by 500 conversations and by 10,000 messages, whichever comes first.
+A batch is bounded by 500 conversations and by 5,000 messages, whichever comes first.
 """
 
 from __future__ import annotations

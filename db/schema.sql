@@ -1069,20 +1069,22 @@ begin
   for v_company in
     select k.id from public.companies k
     where exists (select from public.conversations c
-      where c.company_id = k.id and c.status <> 'active' and c.last_message_at < p_now - p_before)
+      where c.company_id = k.id and c.status <> 'active'
+        -- What the inbox's index holds; last_message_at, which decides, is never before it.
+        and c.last_message_slot < p_now - p_before and c.last_message_at < p_now - p_before)
     order by (select max(b.started_at) from public.archive_batches b
       where b.company_id = k.id and b.kind = 'archive') nulls first, k.id
   loop
     select array_agg(l.id order by l.id) into v_ids from (
       select c.id from public.conversations c
       where c.company_id = v_company and c.status <> 'active'
-        and c.last_message_at < p_now - p_before
+        and c.last_message_slot < p_now - p_before and c.last_message_at < p_now - p_before
         and not private.has_open_work(c.company_id, c.id)
         -- What somebody has just brought back stays a while.
         and not exists (select from public.archive_batches b
           where b.company_id = c.company_id and b.kind = 'restore'
             and b.conversation_ids[1] = c.id and b.started_at > p_now - interval '30 days')
-      order by c.last_message_at limit p_limit for update skip locked) l;
+      order by c.last_message_slot, c.last_message_at limit p_limit for update skip locked) l;
     -- Again, now that they are locked: somebody may have asked to send again in between.
     -- And no more messages at once than a second takes.
     select array_agg(i.id order by i.id) into v_ids from (
@@ -1091,7 +1093,7 @@ begin
       from public.conversations c
       where c.company_id = v_company and c.id = any (v_ids)
         and not private.has_open_work(v_company, c.id)) i
-    where i.messages_before < 10000;
+    where i.messages_before < 5000;
     continue when v_ids is null;
     return query select v_company,
       private.move_conversations(v_company, v_ids, '', '_archived', clock_timestamp()),
@@ -1104,7 +1106,7 @@ ALTER FUNCTION private.archive_old_data(p_before interval, p_limit integer, p_no
 
 -- Name: FUNCTION archive_old_data(p_before interval, p_limit integer, p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
 
-COMMENT ON FUNCTION private.archive_old_data(p_before interval, p_limit integer, p_now timestamp with time zone) IS 'Archives up to p_limit finished conversations (and about 10,000 messages) of one company whose last message is older, with all that hangs on them; the companies take turns, one per call. No row: there is nothing left to do. Definer: a timer has no company, and nobody may delete messages.';
+COMMENT ON FUNCTION private.archive_old_data(p_before interval, p_limit integer, p_now timestamp with time zone) IS 'Archives up to p_limit finished conversations (and about 5,000 messages) of one company whose last message is older, with all that hangs on them; the companies take turns, one per call. No row: there is nothing left to do. Definer: a timer has no company, and nobody may delete messages.';
 
 -- Name: archived_tables(); Type: FUNCTION; Schema: private; Owner: neurant_owner
 
@@ -2533,7 +2535,7 @@ begin
   update public.hitl_transfers t set status = 'cancelled', decided_at = now()
   where t.company_id = p_company and t.conversation_id = p_conversation and t.status = 'pending';
   update public.hitl_sessions s
-  set status = 'abandoned', ended_at = now(), ended_by = private.user_id()
+  set status = 'abandoned', ended_at = now(), ended_by = (select private.user_id())
   where s.company_id = p_company and s.conversation_id = p_conversation and s.ended_at is null;
   delete from public.reply_requests r
   where r.company_id = p_company and r.conversation_id = p_conversation;
@@ -2705,7 +2707,7 @@ begin
   where u.company_id = v_company and u.id = p_user for update;
   if v_user.id is null then
     return 'not_found';
-  elsif private.level(v_user.role) >= private.level(private.user_role()) then
+  elsif private.level(v_user.role) >= (select private.level(private.user_role())) then
     return 'forbidden';
   end if;
   perform from public.conversations c

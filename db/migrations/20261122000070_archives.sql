@@ -278,20 +278,22 @@ begin
   for v_company in
     select k.id from public.companies k
     where exists (select from public.conversations c
-      where c.company_id = k.id and c.status <> 'active' and c.last_message_at < p_now - p_before)
+      where c.company_id = k.id and c.status <> 'active'
+        -- What the inbox's index holds; last_message_at, which decides, is never before it.
+        and c.last_message_slot < p_now - p_before and c.last_message_at < p_now - p_before)
     order by (select max(b.started_at) from public.archive_batches b
       where b.company_id = k.id and b.kind = 'archive') nulls first, k.id
   loop
     select array_agg(l.id order by l.id) into v_ids from (
       select c.id from public.conversations c
       where c.company_id = v_company and c.status <> 'active'
-        and c.last_message_at < p_now - p_before
+        and c.last_message_slot < p_now - p_before and c.last_message_at < p_now - p_before
         and not private.has_open_work(c.company_id, c.id)
         -- What somebody has just brought back stays a while.
         and not exists (select from public.archive_batches b
           where b.company_id = c.company_id and b.kind = 'restore'
             and b.conversation_ids[1] = c.id and b.started_at > p_now - interval '30 days')
-      order by c.last_message_at limit p_limit for update skip locked) l;
+      order by c.last_message_slot, c.last_message_at limit p_limit for update skip locked) l;
     -- Again, now that they are locked: somebody may have asked to send again in between.
     -- And no more messages at once than a second takes.
     select array_agg(i.id order by i.id) into v_ids from (
@@ -300,7 +302,7 @@ begin
       from public.conversations c
       where c.company_id = v_company and c.id = any (v_ids)
         and not private.has_open_work(v_company, c.id)) i
-    where i.messages_before < 10000;
+    where i.messages_before < 5000;
     continue when v_ids is null;
     return query select v_company,
       private.move_conversations(v_company, v_ids, '', '_archived', clock_timestamp()),
@@ -309,7 +311,7 @@ begin
   end loop;
 end $$;
 comment on function private.archive_old_data(interval, integer, timestamptz) is
-  'Archives up to p_limit finished conversations (and about 10,000 messages) of one company whose last message is older, with all that hangs on them; the companies take turns, one per call. No row: there is nothing left to do. Definer: a timer has no company, and nobody may delete messages.';
+  'Archives up to p_limit finished conversations (and about 5,000 messages) of one company whose last message is older, with all that hangs on them; the companies take turns, one per call. No row: there is nothing left to do. Definer: a timer has no company, and nobody may delete messages.';
 
 create function private.restore_conversation(p_conversation uuid) returns text
 language plpgsql security definer set search_path = '' as $$

@@ -1,6 +1,4 @@
 -- migrate:up
--- The constraint that the last migration added, validated by itself: nobody waits for that.
-set local role neurant_owner;
+-- The constraint that the last migration added, validated by itself, as the migrating login: nobody waits for that.
 alter table public.conversations validate constraint conversations_finished_check;
-reset role;
 -- migrate:down

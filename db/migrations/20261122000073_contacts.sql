@@ -84,7 +84,7 @@ begin
   update public.hitl_transfers t set status = 'cancelled', decided_at = now()
   where t.company_id = p_company and t.conversation_id = p_conversation and t.status = 'pending';
   update public.hitl_sessions s
-  set status = 'abandoned', ended_at = now(), ended_by = private.user_id()
+  set status = 'abandoned', ended_at = now(), ended_by = (select private.user_id())
   where s.company_id = p_company and s.conversation_id = p_conversation and s.ended_at is null;
   delete from public.reply_requests r
   where r.company_id = p_company and r.conversation_id = p_conversation;
@@ -209,7 +209,7 @@ begin
   where u.company_id = v_company and u.id = p_user for update;
   if v_user.id is null then
     return 'not_found';
-  elsif private.level(v_user.role) >= private.level(private.user_role()) then
+  elsif private.level(v_user.role) >= (select private.level(private.user_role())) then
     return 'forbidden';
   end if;
   perform from public.conversations c

@@ -167,7 +167,7 @@ def test_each_sees_what_is_its_own(urls: Urls, companies: tuple[Lived, Lived]) -
     everyday = {
         "companies", "users", "chatbots", "chatbot_operators", "conversations", "messages",
         "hitl_sessions", "outbox", "reply_requests", "documents", "document_chunks",
-        "channel_accounts", "knowledge_queries",
+        "channel_accounts", "knowledge_queries", "contacts",
     }  # fmt: skip
     assert (
         shown["owner"]
@@ -185,6 +185,7 @@ def test_each_sees_what_is_its_own(urls: Urls, companies: tuple[Lived, Lived]) -
         "hitl_sessions",
         "chatbot_operators",
         "knowledge_queries",
+        "contacts",
     } | {"company_keys"}
 
 

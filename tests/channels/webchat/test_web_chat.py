@@ -465,3 +465,25 @@ async def test_the_whole_story_with_a_person_in_the_web_chat(site: Site) -> None
         [marce] = [e.data for e in heard if e.kind == "message" and e.data["text"] == "Soy Marce"]
         assert (marce["sender"], marce["name"]) == ("human", "Operador")
         await settled(site.urls.admin)
+
+
+async def test_after_a_silent_conversation_has_ended_the_next_message_is_heard_in_a_new_one(
+    site: Site,
+) -> None:
+    visitor = await site.visitor()
+    for words in ("uno", "dos", "tres"):
+        first = await visitor.says(words)
+    await visitor.listen(lambda heard: len(texts(heard)) == 3)
+    with psycopg.connect(site.urls.admin) as db:
+        db.execute("delete from reply_requests")
+        db.execute("update conversations set last_message_at = now() - interval '25 hours'")
+        assert db.execute("select private.close_idle_conversations()").fetchone() == (1,)
+    # The page was closed meanwhile, and stands at the third message of the old conversation.
+    assert (await visitor.listen(lambda heard: heard[-1].kind == "state"))[-1].data[
+        "mode"
+    ] == "closed"
+    listening = asyncio.create_task(visitor.listen(lambda heard: bool(texts(heard))))
+    again = await visitor.says("cuatro")
+    assert texts(await listening) == ["cuatro"]
+    assert again["conversation_id"] != first["conversation_id"]
+    assert again["seq"] == 1
