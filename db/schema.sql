@@ -9405,7 +9405,7 @@ CREATE TRIGGER audit_changes AFTER UPDATE ON public.documents FOR EACH ROW WHEN 
 
 -- Name: hitl_sessions audit_changes; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
-CREATE TRIGGER audit_changes AFTER UPDATE ON public.hitl_sessions FOR EACH ROW WHEN (((old.conversation_id IS DISTINCT FROM new.conversation_id) OR (old.chatbot_id IS DISTINCT FROM new.chatbot_id) OR (old.status IS DISTINCT FROM new.status) OR (old.reason IS DISTINCT FROM new.reason) OR (old.reason_detail IS DISTINCT FROM new.reason_detail) OR (old.operator_id IS DISTINCT FROM new.operator_id) OR (old.opened_at IS DISTINCT FROM new.opened_at) OR (old.taken_at IS DISTINCT FROM new.taken_at) OR (old.ended_at IS DISTINCT FROM new.ended_at) OR (old.ended_by IS DISTINCT FROM new.ended_by) OR (old.resolution_notes IS DISTINCT FROM new.resolution_notes))) EXECUTE FUNCTION private.audit_change('conversation_id', '{conversation_id,chatbot_id,status,reason,operator_id,opened_at,taken_at,ended_at,ended_by}', '{reason_detail,resolution_notes}', '{}', '{first_response_at}');
+CREATE TRIGGER audit_changes AFTER UPDATE ON public.hitl_sessions FOR EACH ROW WHEN (((old.conversation_id IS DISTINCT FROM new.conversation_id) OR (old.chatbot_id IS DISTINCT FROM new.chatbot_id) OR (old.status IS DISTINCT FROM new.status) OR (old.reason IS DISTINCT FROM new.reason) OR (old.reason_detail IS DISTINCT FROM new.reason_detail) OR (old.operator_id IS DISTINCT FROM new.operator_id) OR (old.opened_at IS DISTINCT FROM new.opened_at) OR (old.taken_at IS DISTINCT FROM new.taken_at) OR (old.ended_at IS DISTINCT FROM new.ended_at) OR (old.ended_by IS DISTINCT FROM new.ended_by) OR (old.resolution_notes IS DISTINCT FROM new.resolution_notes) OR (old.escalated_at IS DISTINCT FROM new.escalated_at))) EXECUTE FUNCTION private.audit_change('conversation_id', '{conversation_id,chatbot_id,status,reason,operator_id,opened_at,taken_at,ended_at,ended_by,escalated_at}', '{reason_detail,resolution_notes}', '{}', '{first_response_at}');
 
 -- Name: hitl_transfers audit_changes; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
@@ -9469,7 +9469,7 @@ CREATE TRIGGER audit_rows AFTER INSERT OR DELETE ON public.documents FOR EACH RO
 
 -- Name: hitl_sessions audit_rows; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
-CREATE TRIGGER audit_rows AFTER INSERT OR DELETE ON public.hitl_sessions FOR EACH ROW EXECUTE FUNCTION private.audit_change('conversation_id', '{conversation_id,chatbot_id,status,reason,operator_id,opened_at,taken_at,ended_at,ended_by}', '{reason_detail,resolution_notes}', '{}', '{first_response_at}');
+CREATE TRIGGER audit_rows AFTER INSERT OR DELETE ON public.hitl_sessions FOR EACH ROW EXECUTE FUNCTION private.audit_change('conversation_id', '{conversation_id,chatbot_id,status,reason,operator_id,opened_at,taken_at,ended_at,ended_by,escalated_at}', '{reason_detail,resolution_notes}', '{}', '{first_response_at}');
 
 -- Name: hitl_transfers audit_rows; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
