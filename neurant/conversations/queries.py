@@ -84,9 +84,9 @@ select c.id, c.end_user_id, c.end_user_name, c.channel::text, c.status::text, c.
   c.hitl_activated_at, c.hitl_reason, c.started_at, c.message_count,
   (select b.name from public.chatbots b
     where b.company_id = c.company_id and b.id = c.chatbot_id) as bot_name,
-  (select min(past.started_at) from public.conversations past
-    where past.company_id = c.company_id and past.channel_account_id = c.channel_account_id
-      and past.end_user_id = c.end_user_id) as first_contact_at,
+  coalesce((select x.first_seen_at from public.contacts x
+    where x.company_id = c.company_id and x.channel_account_id = c.channel_account_id
+      and x.end_user_id = c.end_user_id), c.started_at) as first_contact_at,
   exists (select from public.reply_requests r
     where r.company_id = c.company_id and r.conversation_id = c.id) as is_reply_owed,
   k.timezone
@@ -113,20 +113,44 @@ where s.conversation_id = %s
 order by s.opened_at desc
 limit %s
 """
-_PAST = """
+# A conversation lies in one place with all that hangs on it: among the live ones, or archived.
+_ARCHIVED_CONVERSATION: LiteralString = _CONVERSATION.replace(
+    "from public.conversations c\n", "from public.conversations_archived c\n"
+)
+_ARCHIVED_MESSAGES: LiteralString = _MESSAGES.replace(
+    "public.messages m", "public.messages_archived m"
+).replace("public.outbox o", "public.outbox_archived o")
+_ARCHIVED_SESSIONS: LiteralString = _SESSIONS.replace(
+    "public.hitl_sessions s", "public.hitl_sessions_archived s"
+)
+_PAST_OF: LiteralString = """
 select past.id, past.channel::text, past.status::text, past.started_at,
   coalesce((select left(m.content, 80) from public.messages m
     where m.company_id = past.company_id and m.conversation_id = past.id
       and m.sender_type = 'end_user'
     order by m.seq limit 1), '…') as first_words
-from public.conversations c
-join public.conversations past on past.company_id = c.company_id
-  and past.channel_account_id = c.channel_account_id and past.end_user_id = c.end_user_id
-  and past.id <> c.id
-where c.id = %s
-order by past.started_at desc
-limit %s
+from me
+join public.conversations past on past.company_id = me.company_id
+  and past.channel_account_id = me.channel_account_id and past.end_user_id = me.end_user_id
+  and past.id <> me.id
 """
+_ARCHIVED_PAST_OF: LiteralString = _PAST_OF.replace(
+    "public.conversations past", "public.conversations_archived past"
+).replace("public.messages m", "public.messages_archived m")
+_PAST: LiteralString = f"""
+with me as (
+  select c.company_id, c.id, c.channel_account_id, c.end_user_id
+  from public.conversations c where c.id = %(id)s
+  union all
+  select c.company_id, c.id, c.channel_account_id, c.end_user_id
+  from public.conversations_archived c where c.id = %(id)s
+)
+{_PAST_OF}
+union all
+{_ARCHIVED_PAST_OF}
+order by started_at desc
+limit %(most)s
+"""  # noqa: S608 - put together from literals only
 _COMPANY_TIMEZONE = "select k.timezone from public.companies k"
 
 
@@ -253,26 +277,35 @@ async def count_conversations(connection: Connection) -> Counts:
 
 
 async def find_conversation(connection: Connection, conversation_id: UUID) -> Conversation | None:
-    """A conversation; None for an unknown one and for one out of the reader's scope."""
-    return await fetch_one(connection, Conversation, _CONVERSATION, (conversation_id,))
+    """A conversation, archived or not; None for an unknown one and for one out of scope."""
+    for query in (_CONVERSATION, _ARCHIVED_CONVERSATION):
+        found = await fetch_one(connection, Conversation, query, (conversation_id,))
+        if found:
+            return found
+    return None
 
 
 async def newest_messages(connection: Connection, conversation_id: UUID) -> list[StoredMessage]:
     """The last messages, oldest first."""
     parameters = (conversation_id, MOST_MESSAGES)
-    return (await fetch_all(connection, StoredMessage, _MESSAGES, parameters))[::-1]
+    live = await fetch_all(connection, StoredMessage, _MESSAGES, parameters)
+    rows = live or await fetch_all(connection, StoredMessage, _ARCHIVED_MESSAGES, parameters)
+    return rows[::-1]
 
 
 async def hitl_sessions(connection: Connection, conversation_id: UUID) -> list[HitlSession]:
     """When people stepped in, newest first."""
-    return await fetch_all(connection, HitlSession, _SESSIONS, (conversation_id, _MOST_PAST))
+    parameters = (conversation_id, _MOST_PAST)
+    live = await fetch_all(connection, HitlSession, _SESSIONS, parameters)
+    return live or await fetch_all(connection, HitlSession, _ARCHIVED_SESSIONS, parameters)
 
 
 async def other_conversations(
     connection: Connection, conversation_id: UUID
 ) -> list[PastConversation]:
-    """The same customer's other conversations on this channel, newest first."""
-    return await fetch_all(connection, PastConversation, _PAST, (conversation_id, _MOST_PAST))
+    """The same customer's other conversations on this channel, archived ones too, newest first."""
+    parameters = {"id": conversation_id, "most": _MOST_PAST}
+    return await fetch_all(connection, PastConversation, _PAST, parameters)
 
 
 async def company_timezone(connection: Connection) -> str:
