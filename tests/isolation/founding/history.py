@@ -17,7 +17,8 @@ def old_conversation(world: World, end_user: str = "+57309") -> UUID:
     with world.without_triggers():
         conversation = add_conversation(world, acme.id, acme.bot, acme.account, end_user,
             status="resolved", started_at=then, created_at=then, last_message_at=then, ended_at=then,
-            last_seq=3, message_count=3)  # fmt: skip
+            last_seq=3, message_count=3,
+            **({"last_message_slot": then} if world.is_ours else {}))  # fmt: skip
         for seq in (1, 2, 3):
             world.add("messages", conversation_id=conversation, chatbot_id=acme.bot,
                 channel_account_id=acme.account, seq=seq, content=f"viejo {seq}",
