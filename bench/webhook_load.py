@@ -2,7 +2,8 @@
 
 Run by ``webhook_durable.py``: ``webhook_load.py PORT SECONDS CONNECTIONS RATE SEED``. RATE 0: each
 connection sends its next webhook when the last was answered. Otherwise so many a second are due, at
-even distances, whatever the answers do, and a latency counts from the moment it was due. Prints
+even distances, whatever the answers do, and a latency counts from the moment it was due; one that is
+not answered at the end counts as long as it has waited. Prints
 JSON: answered, seconds, errors, and the sorted latencies in seconds.
 """
 
@@ -43,6 +44,7 @@ class Load:
         self.number = seed * 10_000_000
         self.free: deque[Connection] = deque()
         self.due: deque[float] = deque()
+        self.asked: set[Connection] = set()
         self.latencies: list[float] = []
         self.errors = 0
         self.ended = False
@@ -50,6 +52,7 @@ class Load:
     def send(self, connection: Connection, since: float) -> None:
         self.number += 1
         connection.since = since
+        self.asked.add(connection)
         connection.write(webhook(self.number, self.dice.randrange(CUSTOMERS)))
 
     def arrive(self, moment: float) -> None:
@@ -66,6 +69,7 @@ class Load:
             self.errors += status != b"200"
         if self.ended:
             return
+        self.asked.discard(connection)
         if self.closed:
             self.send(connection, now)
         elif self.due:
@@ -119,10 +123,15 @@ async def main(port: int, seconds: float, connections: int, rate: float, seed: i
                 sent += 1
             await asyncio.sleep(0.0005)
     load.ended = True
+    answered = len(load.latencies)
+    if rate:  # who still waits has waited at least so long
+        now = time.perf_counter()
+        waiting = [*load.due, *(connection.since for connection in load.asked)]
+        load.latencies += [now - since for since in waiting]
     print(
         json.dumps(
             {
-                "answered": len(load.latencies),
+                "answered": answered,
                 "seconds": time.perf_counter() - began,
                 "errors": load.errors,
                 "latencies": sorted(load.latencies),

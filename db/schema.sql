@@ -3353,13 +3353,17 @@ COMMENT ON FUNCTION private.invite_user(p_email text, p_role public.user_role_en
 CREATE FUNCTION private.is_timezone(p_name text) RETURNS boolean
     LANGUAGE plpgsql IMMUTABLE
     SET search_path TO ''
-    AS $$
+    AS $_$
 begin
+  -- 'foo5' and '<x>-167' are time zones to PostgreSQL; a clock that people live by has a name.
+  if p_name !~ '^(UTC|[A-Z][A-Za-z_]+(/[A-Z][A-Za-z0-9_+-]+){1,2})$' then
+    return false;
+  end if;
   perform pg_catalog.timezone(p_name, timestamptz '2000-01-01 00:00:00+00');
   return true;
 exception when invalid_parameter_value then
   return false;
-end $$;
+end $_$;
 
 ALTER FUNCTION private.is_timezone(p_name text) OWNER TO neurant_owner;
 
@@ -6513,6 +6517,8 @@ CREATE TABLE public.conversations (
     response_time_count integer DEFAULT 0 NOT NULL,
     last_message_slot timestamp with time zone,
     CONSTRAINT conversations_check CHECK (((status = 'active'::public.conversation_status_enum) = (ended_at IS NULL))),
+    CONSTRAINT conversations_counts_check CHECK (((message_count >= 0) AND (bot_message_count >= 0) AND (human_message_count >= 0))),
+    CONSTRAINT conversations_end_check CHECK ((ended_at >= started_at)),
     CONSTRAINT conversations_finished_check CHECK (((status = 'active'::public.conversation_status_enum) OR (NOT is_hitl_active))),
     CONSTRAINT conversations_satisfaction_rating_check CHECK (((satisfaction_rating >= 1) AND (satisfaction_rating <= 5)))
 )
@@ -6588,7 +6594,9 @@ CREATE TABLE public.conversations_archived (
     updated_at timestamp with time zone CONSTRAINT conversations_updated_at_not_null NOT NULL,
     response_time_total_ms bigint CONSTRAINT conversations_response_time_total_ms_not_null NOT NULL,
     response_time_count integer CONSTRAINT conversations_response_time_count_not_null NOT NULL,
-    last_message_slot timestamp with time zone
+    last_message_slot timestamp with time zone,
+    CONSTRAINT conversations_counts_check CHECK (((message_count >= 0) AND (bot_message_count >= 0) AND (human_message_count >= 0))),
+    CONSTRAINT conversations_end_check CHECK ((ended_at >= started_at))
 );
 
 ALTER TABLE ONLY public.conversations_archived FORCE ROW LEVEL SECURITY;
@@ -6848,6 +6856,8 @@ CREATE TABLE public.messages (
     CONSTRAINT messages_content_check CHECK ((char_length(content) <= 20000)),
     CONSTRAINT messages_delivery_check CHECK ((((read_at IS NOT NULL) = (status = 'read'::public.message_status_enum)) AND ((delivered_at IS NULL) OR (status = ANY (ARRAY['delivered'::public.message_status_enum, 'read'::public.message_status_enum]))) AND ((delivered_at IS NOT NULL) OR (status <> ALL (ARRAY['delivered'::public.message_status_enum, 'read'::public.message_status_enum])) OR ((sender_type = 'end_user'::public.sender_type_enum) AND (status = 'delivered'::public.message_status_enum))) AND ((read_at >= delivered_at) IS NOT FALSE))),
     CONSTRAINT messages_processing_time_ms_check CHECK ((processing_time_ms >= 0)),
+    CONSTRAINT messages_seq_check CHECK ((seq > 0)),
+    CONSTRAINT messages_sources_check CHECK ((jsonb_typeof(knowledge_sources) = 'array'::text)),
     CONSTRAINT messages_tokens_used_check CHECK ((tokens_used >= 0))
 );
 
@@ -6891,7 +6901,9 @@ CREATE TABLE public.messages_archived (
     knowledge_sources jsonb,
     confidence_score numeric(3,2),
     created_at timestamp with time zone CONSTRAINT messages_created_at_not_null NOT NULL,
-    updated_at timestamp with time zone CONSTRAINT messages_updated_at_not_null NOT NULL
+    updated_at timestamp with time zone CONSTRAINT messages_updated_at_not_null NOT NULL,
+    CONSTRAINT messages_seq_check CHECK ((seq > 0)),
+    CONSTRAINT messages_sources_check CHECK ((jsonb_typeof(knowledge_sources) = 'array'::text))
 );
 
 ALTER TABLE ONLY public.messages_archived FORCE ROW LEVEL SECURITY;
@@ -7430,12 +7442,16 @@ CREATE TABLE public.chatbots (
     CONSTRAINT chatbots_auto_escalate_after_minutes_check CHECK (((auto_escalate_after_minutes >= 1) AND (auto_escalate_after_minutes <= 1440))),
     CONSTRAINT chatbots_channels_check CHECK (((jsonb_typeof(channels) = 'array'::text) AND (channels <@ '["whatsapp", "telegram", "slack", "web"]'::jsonb))),
     CONSTRAINT chatbots_hitl_triggers_check CHECK ((jsonb_typeof(hitl_triggers) = 'array'::text)),
+    CONSTRAINT chatbots_keywords_check CHECK ((array_position(hitl_trigger_keywords, ''::text) IS NULL)),
     CONSTRAINT chatbots_max_context_messages_check CHECK (((max_context_messages >= 1) AND (max_context_messages <= 50))),
     CONSTRAINT chatbots_name_check CHECK ((btrim((name)::text) <> ''::text)),
+    CONSTRAINT chatbots_personality_check CHECK ((jsonb_typeof(personality_traits) = 'object'::text)),
     CONSTRAINT chatbots_response_delay_ms_check CHECK (((response_delay_ms >= 0) AND (response_delay_ms <= 10000))),
+    CONSTRAINT chatbots_retired_check CHECK (((retired_at IS NULL) OR (NOT is_active))),
     CONSTRAINT chatbots_satisfaction_score_check CHECK (((satisfaction_score >= (0)::numeric) AND (satisfaction_score <= (5)::numeric))),
     CONSTRAINT chatbots_timezone_check CHECK (private.is_timezone((timezone)::text)),
-    CONSTRAINT chatbots_training_progress_check CHECK (((training_progress >= 0) AND (training_progress <= 100)))
+    CONSTRAINT chatbots_training_progress_check CHECK (((training_progress >= 0) AND (training_progress <= 100))),
+    CONSTRAINT chatbots_working_hours_check CHECK ((jsonb_typeof(working_hours) = 'object'::text))
 );
 
 ALTER TABLE ONLY public.chatbots FORCE ROW LEVEL SECURITY;
@@ -7518,7 +7534,9 @@ CREATE TABLE public.companies (
     CONSTRAINT companies_monthly_message_limit_check CHECK ((monthly_message_limit >= '-1'::integer)),
     CONSTRAINT companies_name_check CHECK ((btrim((name)::text) <> ''::text)),
     CONSTRAINT companies_plan_change_check CHECK (((next_plan IS NULL) = (plan_change_scheduled_at IS NULL))),
+    CONSTRAINT companies_reset_date_check CHECK (isfinite(monthly_reset_date)),
     CONSTRAINT companies_slug_check CHECK (((slug)::text ~ '^[a-z0-9]+(-[a-z0-9]+)*$'::text)),
+    CONSTRAINT companies_subscription_order_check CHECK ((subscription_ends_at >= subscription_started_at)),
     CONSTRAINT companies_timezone_check CHECK (private.is_timezone((timezone)::text))
 );
 

@@ -137,6 +137,8 @@ BREAKS = {
     "create function private.backdoor() returns integer language sql as 'select 1'": "private.backdoor()",
     "grant select on public.company_keys to visitor": "public.company_keys",
     "alter function private.take_conversation(uuid, boolean) security invoker": "private.take_conversation",
+    "create schema foo; grant usage on schema foo to authenticated": "foo authenticated",
+    "alter default privileges in schema public grant select on tables to visitor": "SELECT",
 }
 
 

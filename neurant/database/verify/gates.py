@@ -35,6 +35,22 @@ RULES: dict[str, LiteralString] = {
           and (c.relkind = 'm' or c.relkind = 'v' and not coalesce(
             c.reloptions @> '{security_invoker=true}' or c.reloptions @> '{security_invoker=on}',
             false))""",
+    # What lies in another schema is not tried, so nobody who serves traffic may reach one.
+    "no role of ours reaches a schema that is not ours": """
+        select n.nspname || ' ' || r.rolname from pg_namespace n cross join pg_roles r
+        where n.nspname not in ('public', 'private', 'jobs', 'auth', 'extensions', 'pg_catalog',
+            'information_schema')
+          and n.nspname !~ '^pg_(toast|temp)'
+          and r.rolname in ('neurant_app', 'neurant_jobs', 'authenticated', 'visitor', 'anon',
+            'neurant_worker', 'neurant_router')
+          and has_schema_privilege(r.oid, n.oid, 'USAGE')""",
+    "nothing is granted in advance": """
+        select pg_get_userbyid(d.defaclrole) || ' ' || x.privilege_type
+        from pg_default_acl d cross join lateral aclexplode(d.defaclacl) x
+        where x.grantee <> d.defaclrole
+          and x.grantee in (select oid from pg_roles where rolname in ('neurant_app',
+            'neurant_jobs', 'authenticated', 'visitor', 'anon', 'neurant_worker', 'neurant_router')
+            union all select 0)""",
     "the schema's owner owns every table": """
         select c.oid::regclass::text from pg_class c
         where c.relnamespace in ('public'::regnamespace, 'jobs'::regnamespace)
