@@ -45,9 +45,9 @@ _FILL = """
 insert into {table} (company_id, id, conversation_id, seq, content, sender_type,
   external_message_id, created_at)
 select md5('co' || (1 + g % 100))::uuid,
-  uuidv7(timestamptz '2026-01-01' + n * interval '364 days' / {rows} - now()),
+  uuidv7(timestamptz '2026-01-01' + interval '364 days' * (n::float8 / {rows}) - now()),
   md5('cv' || g)::uuid, n / {conversations}, 'un mensaje como cualquier otro, de un largo corriente ' || n,
-  'end_user', 'x' || n, timestamptz '2026-01-01' + n * interval '364 days' / {rows}
+  'end_user', 'x' || n, timestamptz '2026-01-01' + interval '364 days' * (n::float8 / {rows})
 from (select n, (n::bigint * 104729) % {conversations} as g from generate_series(0, {rows} - 1) n) m
 """
 _INSERT = """

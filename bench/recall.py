@@ -34,8 +34,9 @@ Vectors = NDArray[np.float32]
 _OURS = """
 insert into auth.users (id, email)
 select md5('auth' || c || '-1')::uuid, 'u@c' || c || '.co' from generate_series(1, {companies}) c;
-insert into companies (id, name, slug, email, subscription_plan, max_chatbots, max_users)
-select md5('co' || c)::uuid, 'C' || c, 'c-' || c, 'c' || c || '@x.co', 'enterprise', -1, -1
+insert into companies (id, name, slug, email, subscription_plan, max_chatbots, max_users,
+  max_document_characters, max_storage_mb)
+select md5('co' || c)::uuid, 'C' || c, 'c-' || c, 'c' || c || '@x.co', 'enterprise', -1, -1, -1, -1
 from generate_series(1, {companies}) c;
 insert into users (id, company_id, auth_user_id, email, first_name, last_name, role, is_owner)
 select md5('u' || c || '-1')::uuid, md5('co' || c)::uuid, md5('auth' || c || '-1')::uuid,
