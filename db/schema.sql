@@ -1272,7 +1272,7 @@ ALTER FUNCTION private.audit_column(p_table regclass, p_column text, p_treatment
 
 -- Name: FUNCTION audit_column(p_table regclass, p_column text, p_treatment text); Type: COMMENT; Schema: private; Owner: neurant_owner
 
-COMMENT ON FUNCTION private.audit_column(p_table regclass, p_column text, p_treatment text) IS 'For migrations that add a column to an audited table: shown, digest (personal), hidden (secret) or left_out (a counter).';
+COMMENT ON FUNCTION private.audit_column(p_table regclass, p_column text, p_treatment text) IS 'For migrations that add a column to an audited table: shown (numbers, moments, ids, one of a few words), digest (personal, and any text that people write), hidden (secret) or left_out (a counter).';
 
 -- Name: audit_logs; Type: TABLE; Schema: public; Owner: neurant_owner
 
@@ -1308,11 +1308,15 @@ COMMENT ON COLUMN public.audit_logs.user_email IS 'Digest of the address (audit_
 
 -- Name: COLUMN audit_logs.details; Type: COMMENT; Schema: public; Owner: neurant_owner
 
-COMMENT ON COLUMN public.audit_logs.details IS 'before and after hold the changed columns; personal ones as digests (audit_salts); hidden names those that changed but are never shown; by: staff, api_key, worker, system, visitor, web (nobody signed in yet) or database (by hand).';
+COMMENT ON COLUMN public.audit_logs.details IS 'before and after hold the changed columns; personal ones, and whatever people write, as digests (audit_salts); hidden names those that changed but are never shown; by: staff, api_key, worker, system, visitor, web (nobody signed in yet) or database (by hand).';
 
 -- Name: COLUMN audit_logs.ip_address; Type: COMMENT; Schema: public; Owner: neurant_owner
 
 COMMENT ON COLUMN public.audit_logs.ip_address IS 'The network only (/24, or /48 of IPv6); the whole address is in details as a digest.';
+
+-- Name: COLUMN audit_logs.user_agent; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.audit_logs.user_agent IS 'Digest of the browser''s name (audit_salts): it tells one browser from another, and nothing else.';
 
 -- Name: audit_digest(public.audit_logs); Type: FUNCTION; Schema: private; Owner: neurant_owner
 
@@ -2581,7 +2585,7 @@ begin
     -- Triggers may have left something in a queue that the company's own row did not hold back.
     null;
   elsif not (p_force or v_company.subscription_status = 'cancelled'
-    and v_company.subscription_ends_at <= p_now - interval '30 days') then
+    and coalesce(v_company.subscription_ends_at <= p_now - interval '30 days', false)) then
     raise exception 'the company has not been closed for 30 days' using errcode = 'NA004';
   else
     update public.companies c set subscription_status = 'cancelled'
@@ -2676,6 +2680,9 @@ begin
   perform private.overwrite_conversations(v_company, v_live, '', 'erased-' || p_contact);
   perform private.overwrite_conversations(
     v_company, v_archived, '_archived', 'erased-' || p_contact);
+  -- Their changed messages bring these back, without the person.
+  delete from public.conversation_search s
+  where s.company_id = v_company and s.conversation_id = any (v_live);
   update public.contacts k
   set end_user_id = 'erased-' || p_contact, name = null, erased_at = now()
   where k.company_id = v_company and k.id = p_contact;
@@ -2724,6 +2731,8 @@ begin
   where o.company_id = v_company and o.operator_id = p_user and o.is_active;
   update public.api_keys k set revoked_at = coalesce(k.revoked_at, now())
   where k.company_id = v_company and k.created_by = p_user;
+  -- First, while the address still tells which invitations were this person's.
+  perform private.record_erasure(v_company, 'users', p_user);
   delete from public.chatbot_supervisors s
   where s.company_id = v_company and s.supervisor_id = p_user;
   delete from public.login_sessions s where s.company_id = v_company and s.user_id = p_user;
@@ -2740,7 +2749,6 @@ begin
   delete from auth.users a
   where a.id = v_user.auth_user_id
     and not exists (select from public.users u where u.auth_user_id = a.id);
-  perform private.record_erasure(v_company, 'users', p_user);
   return 'erased';
 end $$;
 
@@ -4029,6 +4037,28 @@ ALTER FUNCTION private.note_audit_export(p_companies uuid[], p_seqs bigint[]) OW
 
 COMMENT ON FUNCTION private.note_audit_export(p_companies uuid[], p_seqs bigint[]) IS 'These heads are in safety. Definer, as unexported_audit_heads().';
 
+-- Name: note_closing(); Type: FUNCTION; Schema: private; Owner: neurant_owner
+
+CREATE FUNCTION private.note_closing() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    AS $$
+begin
+  -- The end of a trial that was over long ago is not when the company was closed.
+  if new.subscription_ends_at is null or tg_op = 'UPDATE'
+    and old.subscription_status <> 'cancelled'
+    and new.subscription_ends_at is not distinct from old.subscription_ends_at then
+    new.subscription_ends_at := now();
+  end if;
+  return new;
+end $$;
+
+ALTER FUNCTION private.note_closing() OWNER TO neurant_owner;
+
+-- Name: FUNCTION note_closing(); Type: COMMENT; Schema: private; Owner: neurant_owner
+
+COMMENT ON FUNCTION private.note_closing() IS 'A closed company without a moment of its own was closed now.';
+
 -- Name: note_denied_login(uuid); Type: FUNCTION; Schema: private; Owner: neurant_router
 
 CREATE FUNCTION private.note_denied_login(p_auth_user uuid) RETURNS void
@@ -4248,7 +4278,10 @@ begin
     'update public.knowledge_queries%s set query_text = ''[borrado]'', query_embedding = null
       where company_id = $1 and conversation_id = any ($2)',
     'update public.notes%s set content = ''[borrado]''
-      where company_id = $1 and conversation_id = any ($2)'
+      where company_id = $1 and conversation_id = any ($2)',
+    -- A channel's refusal often repeats the number that it refused.
+    'update public.outbox%s set last_error = null
+      where company_id = $1 and conversation_id = any ($2) and last_error is not null'
   ] loop
     execute format(v_statement, p_suffix) using p_company, p_conversations, p_end_user;
   end loop;
@@ -6233,7 +6266,7 @@ begin
   values (p_company, v_user.id, private.personal_digest(p_company, v_user.id, v_user.email),
     coalesce(p_role, v_user.role), p_action, p_resource_type, p_resource_id, v_details,
     network(set_masklen(v_address, case family(v_address) when 4 then 24 else 48 end)),
-    left(v_trail ->> 'user_agent', 500), left(v_trail ->> 'session_id', 255),
+    private.personal_digest(p_company, v_user.id, v_trail ->> 'user_agent'), left(v_trail ->> 'session_id', 255),
     left(v_trail ->> 'request_id', 255));
 end $$;
 
@@ -9387,15 +9420,15 @@ CREATE TRIGGER attends_while_active BEFORE INSERT OR UPDATE OF operator_id ON pu
 
 -- Name: api_keys audit_changes; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
-CREATE TRIGGER audit_changes AFTER UPDATE ON public.api_keys FOR EACH ROW WHEN ((((old.name)::text IS DISTINCT FROM (new.name)::text) OR ((old.prefix)::text IS DISTINCT FROM (new.prefix)::text) OR (old.key_digest IS DISTINCT FROM new.key_digest) OR (old.role IS DISTINCT FROM new.role) OR (old.created_by IS DISTINCT FROM new.created_by) OR (old.expires_at IS DISTINCT FROM new.expires_at) OR (old.revoked_at IS DISTINCT FROM new.revoked_at))) EXECUTE FUNCTION private.audit_change('id', '{name,prefix,role,created_by,expires_at,revoked_at}', '{}', '{key_digest}', '{last_used_at,created_at}');
+CREATE TRIGGER audit_changes AFTER UPDATE ON public.api_keys FOR EACH ROW WHEN ((((old.name)::text IS DISTINCT FROM (new.name)::text) OR ((old.prefix)::text IS DISTINCT FROM (new.prefix)::text) OR (old.key_digest IS DISTINCT FROM new.key_digest) OR (old.role IS DISTINCT FROM new.role) OR (old.created_by IS DISTINCT FROM new.created_by) OR (old.expires_at IS DISTINCT FROM new.expires_at) OR (old.revoked_at IS DISTINCT FROM new.revoked_at))) EXECUTE FUNCTION private.audit_change('created_by', '{prefix,role,created_by,expires_at,revoked_at}', '{name}', '{key_digest}', '{last_used_at,created_at}');
 
 -- Name: canned_responses audit_changes; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
-CREATE TRIGGER audit_changes AFTER UPDATE ON public.canned_responses FOR EACH ROW WHEN (((old.owner_id IS DISTINCT FROM new.owner_id) OR ((old.shortcut)::text IS DISTINCT FROM (new.shortcut)::text) OR (old.content IS DISTINCT FROM new.content))) EXECUTE FUNCTION private.audit_change('owner_id', '{owner_id,shortcut,content}', '{}', '{}', '{created_at,updated_at}');
+CREATE TRIGGER audit_changes AFTER UPDATE ON public.canned_responses FOR EACH ROW WHEN (((old.owner_id IS DISTINCT FROM new.owner_id) OR ((old.shortcut)::text IS DISTINCT FROM (new.shortcut)::text) OR (old.content IS DISTINCT FROM new.content))) EXECUTE FUNCTION private.audit_change('owner_id', '{owner_id}', '{shortcut,content}', '{}', '{created_at,updated_at}');
 
 -- Name: channel_accounts audit_changes; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
-CREATE TRIGGER audit_changes AFTER UPDATE ON public.channel_accounts FOR EACH ROW WHEN (((old.chatbot_id IS DISTINCT FROM new.chatbot_id) OR (old.channel IS DISTINCT FROM new.channel) OR ((old.routing_id)::text IS DISTINCT FROM (new.routing_id)::text) OR ((old.display_name)::text IS DISTINCT FROM (new.display_name)::text) OR (old.status IS DISTINCT FROM new.status) OR (old.status_detail IS DISTINCT FROM new.status_detail) OR (old.secret_digest IS DISTINCT FROM new.secret_digest) OR (old.secrets_encrypted IS DISTINCT FROM new.secrets_encrypted))) EXECUTE FUNCTION private.audit_change('id', '{chatbot_id,channel,routing_id,display_name,status,status_detail}', '{}', '{secret_digest,secrets_encrypted}', '{created_at,updated_at}');
+CREATE TRIGGER audit_changes AFTER UPDATE ON public.channel_accounts FOR EACH ROW WHEN (((old.chatbot_id IS DISTINCT FROM new.chatbot_id) OR (old.channel IS DISTINCT FROM new.channel) OR ((old.routing_id)::text IS DISTINCT FROM (new.routing_id)::text) OR ((old.display_name)::text IS DISTINCT FROM (new.display_name)::text) OR (old.status IS DISTINCT FROM new.status) OR (old.status_detail IS DISTINCT FROM new.status_detail) OR (old.secret_digest IS DISTINCT FROM new.secret_digest) OR (old.secrets_encrypted IS DISTINCT FROM new.secrets_encrypted))) EXECUTE FUNCTION private.audit_change('id', '{chatbot_id,channel,status}', '{routing_id,display_name,status_detail}', '{secret_digest,secrets_encrypted}', '{created_at,updated_at}');
 
 -- Name: chatbot_operators audit_changes; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
@@ -9407,11 +9440,11 @@ CREATE TRIGGER audit_changes AFTER UPDATE ON public.chatbot_supervisors FOR EACH
 
 -- Name: chatbots audit_changes; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
-CREATE TRIGGER audit_changes AFTER UPDATE ON public.chatbots FOR EACH ROW WHEN ((((old.name)::text IS DISTINCT FROM (new.name)::text) OR (old.description IS DISTINCT FROM new.description) OR (old.avatar_url IS DISTINCT FROM new.avatar_url) OR (old.system_prompt IS DISTINCT FROM new.system_prompt) OR (old.personality_traits IS DISTINCT FROM new.personality_traits) OR (old.response_delay_ms IS DISTINCT FROM new.response_delay_ms) OR (old.max_context_messages IS DISTINCT FROM new.max_context_messages) OR (old.fallback_message IS DISTINCT FROM new.fallback_message) OR (old.channel_configs IS DISTINCT FROM new.channel_configs) OR (old.is_active IS DISTINCT FROM new.is_active) OR (old.working_hours IS DISTINCT FROM new.working_hours) OR ((old.timezone)::text IS DISTINCT FROM (new.timezone)::text) OR (old.hitl_enabled IS DISTINCT FROM new.hitl_enabled) OR (old.hitl_triggers IS DISTINCT FROM new.hitl_triggers) OR (old.hitl_trigger_keywords IS DISTINCT FROM new.hitl_trigger_keywords) OR (old.auto_escalate_after_minutes IS DISTINCT FROM new.auto_escalate_after_minutes) OR (old.retired_at IS DISTINCT FROM new.retired_at) OR (old.created_by IS DISTINCT FROM new.created_by) OR (old.template_id IS DISTINCT FROM new.template_id))) EXECUTE FUNCTION private.audit_change('id', '{name,description,avatar_url,system_prompt,personality_traits,response_delay_ms,max_context_messages,fallback_message,is_active,working_hours,timezone,hitl_enabled,hitl_triggers,hitl_trigger_keywords,auto_escalate_after_minutes,retired_at,created_by,template_id}', '{}', '{channel_configs}', '{channels,is_training,training_progress,total_conversations,total_messages,avg_response_time_ms,response_time_total_ms,response_time_count,satisfaction_score,created_at,updated_at}');
+CREATE TRIGGER audit_changes AFTER UPDATE ON public.chatbots FOR EACH ROW WHEN ((((old.name)::text IS DISTINCT FROM (new.name)::text) OR (old.description IS DISTINCT FROM new.description) OR (old.avatar_url IS DISTINCT FROM new.avatar_url) OR (old.system_prompt IS DISTINCT FROM new.system_prompt) OR (old.personality_traits IS DISTINCT FROM new.personality_traits) OR (old.response_delay_ms IS DISTINCT FROM new.response_delay_ms) OR (old.max_context_messages IS DISTINCT FROM new.max_context_messages) OR (old.fallback_message IS DISTINCT FROM new.fallback_message) OR (old.channel_configs IS DISTINCT FROM new.channel_configs) OR (old.is_active IS DISTINCT FROM new.is_active) OR (old.working_hours IS DISTINCT FROM new.working_hours) OR ((old.timezone)::text IS DISTINCT FROM (new.timezone)::text) OR (old.hitl_enabled IS DISTINCT FROM new.hitl_enabled) OR (old.hitl_triggers IS DISTINCT FROM new.hitl_triggers) OR (old.hitl_trigger_keywords IS DISTINCT FROM new.hitl_trigger_keywords) OR (old.auto_escalate_after_minutes IS DISTINCT FROM new.auto_escalate_after_minutes) OR (old.retired_at IS DISTINCT FROM new.retired_at) OR (old.created_by IS DISTINCT FROM new.created_by) OR (old.template_id IS DISTINCT FROM new.template_id))) EXECUTE FUNCTION private.audit_change('id', '{response_delay_ms,max_context_messages,is_active,timezone,hitl_enabled,auto_escalate_after_minutes,retired_at,created_by,template_id}', '{name,description,avatar_url,system_prompt,personality_traits,fallback_message,working_hours,hitl_triggers,hitl_trigger_keywords}', '{channel_configs}', '{channels,is_training,training_progress,total_conversations,total_messages,avg_response_time_ms,response_time_total_ms,response_time_count,satisfaction_score,created_at,updated_at}');
 
 -- Name: companies audit_changes; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
-CREATE TRIGGER audit_changes AFTER UPDATE ON public.companies FOR EACH ROW WHEN ((((old.name)::text IS DISTINCT FROM (new.name)::text) OR ((old.slug)::text IS DISTINCT FROM (new.slug)::text) OR ((old.email)::text IS DISTINCT FROM (new.email)::text) OR ((old.phone)::text IS DISTINCT FROM (new.phone)::text) OR ((old.industry)::text IS DISTINCT FROM (new.industry)::text) OR ((old.website)::text IS DISTINCT FROM (new.website)::text) OR (old.logo_url IS DISTINCT FROM new.logo_url) OR ((old.timezone)::text IS DISTINCT FROM (new.timezone)::text) OR (old.subscription_plan IS DISTINCT FROM new.subscription_plan) OR (old.subscription_status IS DISTINCT FROM new.subscription_status) OR (old.subscription_started_at IS DISTINCT FROM new.subscription_started_at) OR (old.subscription_ends_at IS DISTINCT FROM new.subscription_ends_at) OR (old.monthly_message_limit IS DISTINCT FROM new.monthly_message_limit) OR (old.monthly_reset_date IS DISTINCT FROM new.monthly_reset_date) OR (old.max_chatbots IS DISTINCT FROM new.max_chatbots) OR (old.max_users IS DISTINCT FROM new.max_users) OR (old.max_integrations IS DISTINCT FROM new.max_integrations) OR (old.max_document_characters IS DISTINCT FROM new.max_document_characters) OR (old.max_storage_mb IS DISTINCT FROM new.max_storage_mb) OR (old.max_hitl_concurrent IS DISTINCT FROM new.max_hitl_concurrent) OR (old.plan_changed_at IS DISTINCT FROM new.plan_changed_at) OR (old.plan_change_scheduled_at IS DISTINCT FROM new.plan_change_scheduled_at) OR (old.next_plan IS DISTINCT FROM new.next_plan) OR (old.created_by IS DISTINCT FROM new.created_by) OR (old.monthly_anchor_day IS DISTINCT FROM new.monthly_anchor_day))) EXECUTE FUNCTION private.audit_change('id', '{name,slug,industry,website,logo_url,timezone,subscription_plan,subscription_status,subscription_started_at,subscription_ends_at,monthly_message_limit,monthly_reset_date,monthly_anchor_day,max_chatbots,max_users,max_integrations,max_document_characters,max_storage_mb,max_hitl_concurrent,plan_changed_at,plan_change_scheduled_at,next_plan,created_by}', '{email,phone}', '{}', '{monthly_message_count,current_user_count,current_chatbot_count,current_integration_count,current_document_characters,current_storage_bytes,current_hitl_count,created_at,updated_at}');
+CREATE TRIGGER audit_changes AFTER UPDATE ON public.companies FOR EACH ROW WHEN ((((old.name)::text IS DISTINCT FROM (new.name)::text) OR ((old.slug)::text IS DISTINCT FROM (new.slug)::text) OR ((old.email)::text IS DISTINCT FROM (new.email)::text) OR ((old.phone)::text IS DISTINCT FROM (new.phone)::text) OR ((old.industry)::text IS DISTINCT FROM (new.industry)::text) OR ((old.website)::text IS DISTINCT FROM (new.website)::text) OR (old.logo_url IS DISTINCT FROM new.logo_url) OR ((old.timezone)::text IS DISTINCT FROM (new.timezone)::text) OR (old.subscription_plan IS DISTINCT FROM new.subscription_plan) OR (old.subscription_status IS DISTINCT FROM new.subscription_status) OR (old.subscription_started_at IS DISTINCT FROM new.subscription_started_at) OR (old.subscription_ends_at IS DISTINCT FROM new.subscription_ends_at) OR (old.monthly_message_limit IS DISTINCT FROM new.monthly_message_limit) OR (old.monthly_reset_date IS DISTINCT FROM new.monthly_reset_date) OR (old.max_chatbots IS DISTINCT FROM new.max_chatbots) OR (old.max_users IS DISTINCT FROM new.max_users) OR (old.max_integrations IS DISTINCT FROM new.max_integrations) OR (old.max_document_characters IS DISTINCT FROM new.max_document_characters) OR (old.max_storage_mb IS DISTINCT FROM new.max_storage_mb) OR (old.max_hitl_concurrent IS DISTINCT FROM new.max_hitl_concurrent) OR (old.plan_changed_at IS DISTINCT FROM new.plan_changed_at) OR (old.plan_change_scheduled_at IS DISTINCT FROM new.plan_change_scheduled_at) OR (old.next_plan IS DISTINCT FROM new.next_plan) OR (old.created_by IS DISTINCT FROM new.created_by) OR (old.monthly_anchor_day IS DISTINCT FROM new.monthly_anchor_day))) EXECUTE FUNCTION private.audit_change('id', '{timezone,subscription_plan,subscription_status,subscription_started_at,subscription_ends_at,monthly_message_limit,monthly_reset_date,monthly_anchor_day,max_chatbots,max_users,max_integrations,max_document_characters,max_storage_mb,max_hitl_concurrent,plan_changed_at,plan_change_scheduled_at,next_plan,created_by}', '{name,slug,industry,website,logo_url,email,phone}', '{}', '{monthly_message_count,current_user_count,current_chatbot_count,current_integration_count,current_document_characters,current_storage_bytes,current_hitl_count,created_at,updated_at}');
 
 -- Name: company_keys audit_changes; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
@@ -9419,7 +9452,7 @@ CREATE TRIGGER audit_changes AFTER UPDATE ON public.company_keys FOR EACH ROW WH
 
 -- Name: documents audit_changes; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
-CREATE TRIGGER audit_changes AFTER UPDATE ON public.documents FOR EACH ROW WHEN (((old.chatbot_id IS DISTINCT FROM new.chatbot_id) OR ((old.filename)::text IS DISTINCT FROM (new.filename)::text) OR ((old.original_filename)::text IS DISTINCT FROM (new.original_filename)::text) OR ((old.file_type)::text IS DISTINCT FROM (new.file_type)::text) OR (old.file_size_bytes IS DISTINCT FROM new.file_size_bytes) OR (old.file_url IS DISTINCT FROM new.file_url) OR (old.content_digest IS DISTINCT FROM new.content_digest) OR ((old.title)::text IS DISTINCT FROM (new.title)::text) OR (old.description IS DISTINCT FROM new.description) OR (old.tags IS DISTINCT FROM new.tags) OR ((old.category)::text IS DISTINCT FROM (new.category)::text) OR ((old.language)::text IS DISTINCT FROM (new.language)::text) OR (old.retired_at IS DISTINCT FROM new.retired_at) OR (old.uploaded_by IS DISTINCT FROM new.uploaded_by))) EXECUTE FUNCTION private.audit_change('id', '{chatbot_id,filename,original_filename,file_type,file_size_bytes,file_url,title,description,tags,category,language,retired_at,uploaded_by}', '{}', '{content_digest}', '{extracted_text,character_count,chunk_count,unread_pages,processing_status,processing_progress,processing_error,query_count,last_used_at,created_at,updated_at}');
+CREATE TRIGGER audit_changes AFTER UPDATE ON public.documents FOR EACH ROW WHEN (((old.chatbot_id IS DISTINCT FROM new.chatbot_id) OR ((old.filename)::text IS DISTINCT FROM (new.filename)::text) OR ((old.original_filename)::text IS DISTINCT FROM (new.original_filename)::text) OR ((old.file_type)::text IS DISTINCT FROM (new.file_type)::text) OR (old.file_size_bytes IS DISTINCT FROM new.file_size_bytes) OR (old.file_url IS DISTINCT FROM new.file_url) OR (old.content_digest IS DISTINCT FROM new.content_digest) OR ((old.title)::text IS DISTINCT FROM (new.title)::text) OR (old.description IS DISTINCT FROM new.description) OR (old.tags IS DISTINCT FROM new.tags) OR ((old.category)::text IS DISTINCT FROM (new.category)::text) OR ((old.language)::text IS DISTINCT FROM (new.language)::text) OR (old.retired_at IS DISTINCT FROM new.retired_at) OR (old.uploaded_by IS DISTINCT FROM new.uploaded_by))) EXECUTE FUNCTION private.audit_change('uploaded_by', '{chatbot_id,file_type,file_size_bytes,retired_at,uploaded_by}', '{filename,original_filename,file_url,title,description,tags,category,language}', '{content_digest}', '{extracted_text,character_count,chunk_count,unread_pages,processing_status,processing_progress,processing_error,query_count,last_used_at,created_at,updated_at}');
 
 -- Name: hitl_sessions audit_changes; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
@@ -9431,7 +9464,7 @@ CREATE TRIGGER audit_changes AFTER UPDATE ON public.hitl_transfers FOR EACH ROW 
 
 -- Name: integrations audit_changes; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
-CREATE TRIGGER audit_changes AFTER UPDATE ON public.integrations FOR EACH ROW WHEN ((((old.name)::text IS DISTINCT FROM (new.name)::text) OR (old.integration_type IS DISTINCT FROM new.integration_type) OR (old.description IS DISTINCT FROM new.description) OR (old.config IS DISTINCT FROM new.config) OR (old.settings IS DISTINCT FROM new.settings) OR (old.auth_type IS DISTINCT FROM new.auth_type) OR (old.oauth_token_encrypted IS DISTINCT FROM new.oauth_token_encrypted) OR (old.api_key_encrypted IS DISTINCT FROM new.api_key_encrypted) OR (old.expires_at IS DISTINCT FROM new.expires_at) OR (old.is_active IS DISTINCT FROM new.is_active) OR (old.last_sync_at IS DISTINCT FROM new.last_sync_at) OR (old.sync_status IS DISTINCT FROM new.sync_status) OR (old.created_by IS DISTINCT FROM new.created_by))) EXECUTE FUNCTION private.audit_change('id', '{name,integration_type,description,settings,auth_type,expires_at,is_active,last_sync_at,sync_status,created_by}', '{}', '{config,oauth_token_encrypted,api_key_encrypted}', '{last_error,total_requests,successful_requests,failed_requests,created_at,updated_at}');
+CREATE TRIGGER audit_changes AFTER UPDATE ON public.integrations FOR EACH ROW WHEN ((((old.name)::text IS DISTINCT FROM (new.name)::text) OR (old.integration_type IS DISTINCT FROM new.integration_type) OR (old.description IS DISTINCT FROM new.description) OR (old.config IS DISTINCT FROM new.config) OR (old.settings IS DISTINCT FROM new.settings) OR (old.auth_type IS DISTINCT FROM new.auth_type) OR (old.oauth_token_encrypted IS DISTINCT FROM new.oauth_token_encrypted) OR (old.api_key_encrypted IS DISTINCT FROM new.api_key_encrypted) OR (old.expires_at IS DISTINCT FROM new.expires_at) OR (old.is_active IS DISTINCT FROM new.is_active) OR (old.last_sync_at IS DISTINCT FROM new.last_sync_at) OR (old.sync_status IS DISTINCT FROM new.sync_status) OR (old.created_by IS DISTINCT FROM new.created_by))) EXECUTE FUNCTION private.audit_change('id', '{integration_type,auth_type,expires_at,is_active,last_sync_at,sync_status,created_by}', '{name,description,settings}', '{config,oauth_token_encrypted,api_key_encrypted}', '{last_error,total_requests,successful_requests,failed_requests,created_at,updated_at}');
 
 -- Name: login_sessions audit_changes; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
@@ -9443,23 +9476,23 @@ CREATE TRIGGER audit_changes AFTER UPDATE ON public.user_invitations FOR EACH RO
 
 -- Name: users audit_changes; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
-CREATE TRIGGER audit_changes AFTER UPDATE ON public.users FOR EACH ROW WHEN (((old.auth_user_id IS DISTINCT FROM new.auth_user_id) OR ((old.email)::text IS DISTINCT FROM (new.email)::text) OR ((old.first_name)::text IS DISTINCT FROM (new.first_name)::text) OR ((old.last_name)::text IS DISTINCT FROM (new.last_name)::text) OR (old.avatar_url IS DISTINCT FROM new.avatar_url) OR ((old.phone)::text IS DISTINCT FROM (new.phone)::text) OR (old.role IS DISTINCT FROM new.role) OR (old.is_owner IS DISTINCT FROM new.is_owner) OR (old.permissions IS DISTINCT FROM new.permissions) OR (old.is_active IS DISTINCT FROM new.is_active) OR (old.invited_by IS DISTINCT FROM new.invited_by) OR (old.invited_at IS DISTINCT FROM new.invited_at) OR (old.accepted_invitation_at IS DISTINCT FROM new.accepted_invitation_at) OR (old.created_by IS DISTINCT FROM new.created_by))) EXECUTE FUNCTION private.audit_change('id', '{auth_user_id,role,is_owner,permissions,is_active,invited_by,invited_at,accepted_invitation_at,created_by}', '{email,first_name,last_name,avatar_url,phone}', '{}', '{last_login_at,last_seen_at,created_at,updated_at}');
+CREATE TRIGGER audit_changes AFTER UPDATE ON public.users FOR EACH ROW WHEN (((old.auth_user_id IS DISTINCT FROM new.auth_user_id) OR ((old.email)::text IS DISTINCT FROM (new.email)::text) OR ((old.first_name)::text IS DISTINCT FROM (new.first_name)::text) OR ((old.last_name)::text IS DISTINCT FROM (new.last_name)::text) OR (old.avatar_url IS DISTINCT FROM new.avatar_url) OR ((old.phone)::text IS DISTINCT FROM (new.phone)::text) OR (old.role IS DISTINCT FROM new.role) OR (old.is_owner IS DISTINCT FROM new.is_owner) OR (old.permissions IS DISTINCT FROM new.permissions) OR (old.is_active IS DISTINCT FROM new.is_active) OR (old.invited_by IS DISTINCT FROM new.invited_by) OR (old.invited_at IS DISTINCT FROM new.invited_at) OR (old.accepted_invitation_at IS DISTINCT FROM new.accepted_invitation_at) OR (old.created_by IS DISTINCT FROM new.created_by))) EXECUTE FUNCTION private.audit_change('id', '{auth_user_id,role,is_owner,is_active,invited_by,invited_at,accepted_invitation_at,created_by}', '{email,first_name,last_name,avatar_url,phone,permissions}', '{}', '{last_login_at,last_seen_at,created_at,updated_at}');
 
 -- Name: webhook_endpoints audit_changes; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
-CREATE TRIGGER audit_changes AFTER UPDATE ON public.webhook_endpoints FOR EACH ROW WHEN ((((old.url)::text IS DISTINCT FROM (new.url)::text) OR (old.events IS DISTINCT FROM new.events) OR (old.secret_encrypted IS DISTINCT FROM new.secret_encrypted) OR (old.is_active IS DISTINCT FROM new.is_active) OR (old.created_by IS DISTINCT FROM new.created_by))) EXECUTE FUNCTION private.audit_change('id', '{events,is_active,created_by}', '{url}', '{secret_encrypted}', '{created_at,updated_at}');
+CREATE TRIGGER audit_changes AFTER UPDATE ON public.webhook_endpoints FOR EACH ROW WHEN ((((old.url)::text IS DISTINCT FROM (new.url)::text) OR (old.events IS DISTINCT FROM new.events) OR (old.secret_encrypted IS DISTINCT FROM new.secret_encrypted) OR (old.is_active IS DISTINCT FROM new.is_active) OR (old.created_by IS DISTINCT FROM new.created_by))) EXECUTE FUNCTION private.audit_change('id', '{is_active,created_by}', '{url,events}', '{secret_encrypted}', '{created_at,updated_at}');
 
 -- Name: api_keys audit_rows; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
-CREATE TRIGGER audit_rows AFTER INSERT OR DELETE ON public.api_keys FOR EACH ROW EXECUTE FUNCTION private.audit_change('id', '{name,prefix,role,created_by,expires_at,revoked_at}', '{}', '{key_digest}', '{last_used_at,created_at}');
+CREATE TRIGGER audit_rows AFTER INSERT OR DELETE ON public.api_keys FOR EACH ROW EXECUTE FUNCTION private.audit_change('created_by', '{prefix,role,created_by,expires_at,revoked_at}', '{name}', '{key_digest}', '{last_used_at,created_at}');
 
 -- Name: canned_responses audit_rows; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
-CREATE TRIGGER audit_rows AFTER INSERT OR DELETE ON public.canned_responses FOR EACH ROW EXECUTE FUNCTION private.audit_change('owner_id', '{owner_id,shortcut,content}', '{}', '{}', '{created_at,updated_at}');
+CREATE TRIGGER audit_rows AFTER INSERT OR DELETE ON public.canned_responses FOR EACH ROW EXECUTE FUNCTION private.audit_change('owner_id', '{owner_id}', '{shortcut,content}', '{}', '{created_at,updated_at}');
 
 -- Name: channel_accounts audit_rows; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
-CREATE TRIGGER audit_rows AFTER INSERT OR DELETE ON public.channel_accounts FOR EACH ROW EXECUTE FUNCTION private.audit_change('id', '{chatbot_id,channel,routing_id,display_name,status,status_detail}', '{}', '{secret_digest,secrets_encrypted}', '{created_at,updated_at}');
+CREATE TRIGGER audit_rows AFTER INSERT OR DELETE ON public.channel_accounts FOR EACH ROW EXECUTE FUNCTION private.audit_change('id', '{chatbot_id,channel,status}', '{routing_id,display_name,status_detail}', '{secret_digest,secrets_encrypted}', '{created_at,updated_at}');
 
 -- Name: chatbot_operators audit_rows; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
@@ -9471,11 +9504,11 @@ CREATE TRIGGER audit_rows AFTER INSERT OR DELETE ON public.chatbot_supervisors F
 
 -- Name: chatbots audit_rows; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
-CREATE TRIGGER audit_rows AFTER INSERT OR DELETE ON public.chatbots FOR EACH ROW EXECUTE FUNCTION private.audit_change('id', '{name,description,avatar_url,system_prompt,personality_traits,response_delay_ms,max_context_messages,fallback_message,is_active,working_hours,timezone,hitl_enabled,hitl_triggers,hitl_trigger_keywords,auto_escalate_after_minutes,retired_at,created_by,template_id}', '{}', '{channel_configs}', '{channels,is_training,training_progress,total_conversations,total_messages,avg_response_time_ms,response_time_total_ms,response_time_count,satisfaction_score,created_at,updated_at}');
+CREATE TRIGGER audit_rows AFTER INSERT OR DELETE ON public.chatbots FOR EACH ROW EXECUTE FUNCTION private.audit_change('id', '{response_delay_ms,max_context_messages,is_active,timezone,hitl_enabled,auto_escalate_after_minutes,retired_at,created_by,template_id}', '{name,description,avatar_url,system_prompt,personality_traits,fallback_message,working_hours,hitl_triggers,hitl_trigger_keywords}', '{channel_configs}', '{channels,is_training,training_progress,total_conversations,total_messages,avg_response_time_ms,response_time_total_ms,response_time_count,satisfaction_score,created_at,updated_at}');
 
 -- Name: companies audit_rows; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
-CREATE TRIGGER audit_rows AFTER INSERT OR DELETE ON public.companies FOR EACH ROW EXECUTE FUNCTION private.audit_change('id', '{name,slug,industry,website,logo_url,timezone,subscription_plan,subscription_status,subscription_started_at,subscription_ends_at,monthly_message_limit,monthly_reset_date,monthly_anchor_day,max_chatbots,max_users,max_integrations,max_document_characters,max_storage_mb,max_hitl_concurrent,plan_changed_at,plan_change_scheduled_at,next_plan,created_by}', '{email,phone}', '{}', '{monthly_message_count,current_user_count,current_chatbot_count,current_integration_count,current_document_characters,current_storage_bytes,current_hitl_count,created_at,updated_at}');
+CREATE TRIGGER audit_rows AFTER INSERT OR DELETE ON public.companies FOR EACH ROW EXECUTE FUNCTION private.audit_change('id', '{timezone,subscription_plan,subscription_status,subscription_started_at,subscription_ends_at,monthly_message_limit,monthly_reset_date,monthly_anchor_day,max_chatbots,max_users,max_integrations,max_document_characters,max_storage_mb,max_hitl_concurrent,plan_changed_at,plan_change_scheduled_at,next_plan,created_by}', '{name,slug,industry,website,logo_url,email,phone}', '{}', '{monthly_message_count,current_user_count,current_chatbot_count,current_integration_count,current_document_characters,current_storage_bytes,current_hitl_count,created_at,updated_at}');
 
 -- Name: company_keys audit_rows; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
@@ -9483,7 +9516,7 @@ CREATE TRIGGER audit_rows AFTER INSERT OR DELETE ON public.company_keys FOR EACH
 
 -- Name: documents audit_rows; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
-CREATE TRIGGER audit_rows AFTER INSERT OR DELETE ON public.documents FOR EACH ROW EXECUTE FUNCTION private.audit_change('id', '{chatbot_id,filename,original_filename,file_type,file_size_bytes,file_url,title,description,tags,category,language,retired_at,uploaded_by}', '{}', '{content_digest}', '{extracted_text,character_count,chunk_count,unread_pages,processing_status,processing_progress,processing_error,query_count,last_used_at,created_at,updated_at}');
+CREATE TRIGGER audit_rows AFTER INSERT OR DELETE ON public.documents FOR EACH ROW EXECUTE FUNCTION private.audit_change('uploaded_by', '{chatbot_id,file_type,file_size_bytes,retired_at,uploaded_by}', '{filename,original_filename,file_url,title,description,tags,category,language}', '{content_digest}', '{extracted_text,character_count,chunk_count,unread_pages,processing_status,processing_progress,processing_error,query_count,last_used_at,created_at,updated_at}');
 
 -- Name: hitl_sessions audit_rows; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
@@ -9495,7 +9528,7 @@ CREATE TRIGGER audit_rows AFTER INSERT OR DELETE ON public.hitl_transfers FOR EA
 
 -- Name: integrations audit_rows; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
-CREATE TRIGGER audit_rows AFTER INSERT OR DELETE ON public.integrations FOR EACH ROW EXECUTE FUNCTION private.audit_change('id', '{name,integration_type,description,settings,auth_type,expires_at,is_active,last_sync_at,sync_status,created_by}', '{}', '{config,oauth_token_encrypted,api_key_encrypted}', '{last_error,total_requests,successful_requests,failed_requests,created_at,updated_at}');
+CREATE TRIGGER audit_rows AFTER INSERT OR DELETE ON public.integrations FOR EACH ROW EXECUTE FUNCTION private.audit_change('id', '{integration_type,auth_type,expires_at,is_active,last_sync_at,sync_status,created_by}', '{name,description,settings}', '{config,oauth_token_encrypted,api_key_encrypted}', '{last_error,total_requests,successful_requests,failed_requests,created_at,updated_at}');
 
 -- Name: login_sessions audit_rows; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
@@ -9507,11 +9540,11 @@ CREATE TRIGGER audit_rows AFTER INSERT OR DELETE ON public.user_invitations FOR 
 
 -- Name: users audit_rows; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
-CREATE TRIGGER audit_rows AFTER INSERT OR DELETE ON public.users FOR EACH ROW EXECUTE FUNCTION private.audit_change('id', '{auth_user_id,role,is_owner,permissions,is_active,invited_by,invited_at,accepted_invitation_at,created_by}', '{email,first_name,last_name,avatar_url,phone}', '{}', '{last_login_at,last_seen_at,created_at,updated_at}');
+CREATE TRIGGER audit_rows AFTER INSERT OR DELETE ON public.users FOR EACH ROW EXECUTE FUNCTION private.audit_change('id', '{auth_user_id,role,is_owner,is_active,invited_by,invited_at,accepted_invitation_at,created_by}', '{email,first_name,last_name,avatar_url,phone,permissions}', '{}', '{last_login_at,last_seen_at,created_at,updated_at}');
 
 -- Name: webhook_endpoints audit_rows; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
-CREATE TRIGGER audit_rows AFTER INSERT OR DELETE ON public.webhook_endpoints FOR EACH ROW EXECUTE FUNCTION private.audit_change('id', '{events,is_active,created_by}', '{url}', '{secret_encrypted}', '{created_at,updated_at}');
+CREATE TRIGGER audit_rows AFTER INSERT OR DELETE ON public.webhook_endpoints FOR EACH ROW EXECUTE FUNCTION private.audit_change('id', '{is_active,created_by}', '{url,events}', '{secret_encrypted}', '{created_at,updated_at}');
 
 -- Name: audit_logs await_seal; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
@@ -9640,6 +9673,10 @@ CREATE TRIGGER mark_new_queries AFTER INSERT ON public.knowledge_queries REFEREN
 -- Name: message_reactions mark_new_reactions; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
 CREATE TRIGGER mark_new_reactions AFTER INSERT ON public.message_reactions REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION private.mark_changed_moments();
+
+-- Name: companies note_closing; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER note_closing BEFORE INSERT OR UPDATE OF subscription_status, subscription_ends_at ON public.companies FOR EACH ROW WHEN ((new.subscription_status = 'cancelled'::public.subscription_status_enum)) EXECUTE FUNCTION private.note_closing();
 
 -- Name: messages note_deleted_messages; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
@@ -10475,6 +10512,10 @@ CREATE POLICY router_delete ON public.canned_responses FOR DELETE TO neurant_rou
 
 CREATE POLICY router_delete ON public.chatbot_supervisors FOR DELETE TO neurant_router USING (true);
 
+-- Name: conversation_search router_delete; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_delete ON public.conversation_search FOR DELETE TO neurant_router USING (true);
+
 -- Name: conversations router_delete; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_delete ON public.conversations FOR DELETE TO neurant_router USING (true);
@@ -11054,6 +11095,10 @@ CREATE POLICY router_update ON public.notes_archived FOR UPDATE TO neurant_route
 -- Name: outbox router_update; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_update ON public.outbox FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
+
+-- Name: outbox_archived router_update; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_update ON public.outbox_archived FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
 
 -- Name: reply_requests router_update; Type: POLICY; Schema: public; Owner: neurant_owner
 
@@ -12145,6 +12190,10 @@ GRANT ALL ON FUNCTION private.next_reply_due() TO neurant_jobs;
 
 REVOKE ALL ON FUNCTION private.note_audit_export(p_companies uuid[], p_seqs bigint[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.note_audit_export(p_companies uuid[], p_seqs bigint[]) TO neurant_jobs;
+
+-- Name: FUNCTION note_closing(); Type: ACL; Schema: private; Owner: neurant_owner
+
+REVOKE ALL ON FUNCTION private.note_closing() FROM PUBLIC;
 
 -- Name: FUNCTION note_denied_login(p_auth_user uuid); Type: ACL; Schema: private; Owner: neurant_router
 
@@ -13343,7 +13392,7 @@ GRANT SELECT,INSERT,UPDATE ON TABLE public.contacts TO neurant_router;
 
 -- Name: TABLE conversation_search; Type: ACL; Schema: public; Owner: neurant_owner
 
-GRANT SELECT,INSERT ON TABLE public.conversation_search TO neurant_router;
+GRANT SELECT,INSERT,DELETE ON TABLE public.conversation_search TO neurant_router;
 
 -- Name: COLUMN conversation_search.person; Type: ACL; Schema: public; Owner: neurant_owner
 
@@ -13762,6 +13811,10 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.outbox TO neurant_router;
 
 GRANT SELECT ON TABLE public.outbox_archived TO authenticated;
 GRANT SELECT,INSERT,DELETE ON TABLE public.outbox_archived TO neurant_router;
+
+-- Name: COLUMN outbox_archived.last_error; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(last_error) ON TABLE public.outbox_archived TO neurant_router;
 
 -- Name: TABLE plan_alerts; Type: ACL; Schema: public; Owner: neurant_owner
 

@@ -378,7 +378,7 @@ def company_erase(
     from neurant.retention.commands import erase_company
 
     if not yes:
-        raise SetupError("erase_needs_yes", company=slug)
+        raise SetupError("retention.erase_needs_yes", company=slug)
     settings = _settings_of_running(data_dir)
 
     async def erase() -> int:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import string
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+import neurant
+from neurant import errors
 from neurant.texts import LANGUAGES, catalogue, preferred_language
 
 
@@ -26,6 +31,45 @@ def test_a_translation_fills_in_the_same_names() -> None:
             continue
         for language in LANGUAGES:
             assert fields(catalogue(language)[name]) == fields(spanish), name
+
+
+ERRORS = {
+    name
+    for name, one in vars(errors).items()
+    if isinstance(one, type) and issubclass(one, errors.NeurantError)
+}
+
+
+def raised() -> Iterator[tuple[str, str, set[str] | None]]:
+    """Where, code and the names of the parameters (None: not told) of each error in the code."""
+    for path in sorted(Path(neurant.__file__).parent.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if not (isinstance(node, ast.Call) and node.args):
+                continue
+            called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")  # fmt: skip
+            if called not in ERRORS:
+                continue
+            names = [one.arg for one in node.keywords]
+            given = None if None in names else {name for name in names if name}
+            code = node.args[0]
+            # ``"one" if … else "other"`` and ``known or "other"`` give each of their literals.
+            for found in (
+                [code.body, code.orelse] if isinstance(code, ast.IfExp)
+                else code.values if isinstance(code, ast.BoolOp) else [code]
+            ):  # fmt: skip
+                if isinstance(found, ast.Constant):
+                    yield f"{path.name}:{node.lineno}", str(found.value), given
+
+
+def test_every_error_that_is_raised_can_be_told_in_every_language() -> None:
+    found = list(raised())
+    assert len(found) > 80
+    assert {"retention.erase_needs_yes", "accounts.session_missing"} <= {code for _, code, _ in found}  # fmt: skip
+    for language in LANGUAGES:
+        for where, code, given in found:
+            told = catalogue(language).get(f"errors.{code}")
+            assert told is not None, f"{where}: errors.{code} is not in the texts ({language})"
+            assert given is None or fields(told) <= given, f"{where}: {code} lacks a parameter"
 
 
 @pytest.mark.parametrize(

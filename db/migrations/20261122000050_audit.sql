@@ -29,7 +29,9 @@ comment on table public.audit_logs is
 comment on column public.audit_logs.user_email is
   'Digest of the address (audit_salts), so that erasure can make it nobody''s.';
 comment on column public.audit_logs.details is
-  'before and after hold the changed columns; personal ones as digests (audit_salts); hidden names those that changed but are never shown; by: staff, api_key, worker, system, visitor, web (nobody signed in yet) or database (by hand).';
+  'before and after hold the changed columns; personal ones, and whatever people write, as digests (audit_salts); hidden names those that changed but are never shown; by: staff, api_key, worker, system, visitor, web (nobody signed in yet) or database (by hand).';
+comment on column public.audit_logs.user_agent is
+  'Digest of the browser''s name (audit_salts): it tells one browser from another, and nothing else.';
 comment on column public.audit_logs.ip_address is
   'The network only (/24, or /48 of IPv6); the whole address is in details as a digest.';
 create index audit_logs_newest_idx on public.audit_logs (company_id, created_at desc, id desc);
@@ -162,7 +164,7 @@ begin
   values (p_company, v_user.id, private.personal_digest(p_company, v_user.id, v_user.email),
     coalesce(p_role, v_user.role), p_action, p_resource_type, p_resource_id, v_details,
     network(set_masklen(v_address, case family(v_address) when 4 then 24 else 48 end)),
-    left(v_trail ->> 'user_agent', 500), left(v_trail ->> 'session_id', 255),
+    private.personal_digest(p_company, v_user.id, v_trail ->> 'user_agent'), left(v_trail ->> 'session_id', 255),
     left(v_trail ->> 'request_id', 255));
 end $$;
 comment on function private.write_audit(uuid, public.audit_action_enum, text, uuid, jsonb, uuid, public.user_role_enum, jsonb) is
@@ -286,7 +288,7 @@ begin
     v_lists[4]::text[], v_lists[5]::text[]);
 end $$;
 comment on function private.audit_column(regclass, text, text) is
-  'For migrations that add a column to an audited table: shown, digest (personal), hidden (secret) or left_out (a counter).';
+  'For migrations that add a column to an audited table: shown (numbers, moments, ids, one of a few words), digest (personal, and any text that people write), hidden (secret) or left_out (a counter).';
 
 create function private.note_denied_login(p_auth_user uuid) returns void
 language sql volatile security definer set search_path = '' as $$

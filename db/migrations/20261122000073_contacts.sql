@@ -128,7 +128,10 @@ begin
     'update public.knowledge_queries%s set query_text = ''[borrado]'', query_embedding = null
       where company_id = $1 and conversation_id = any ($2)',
     'update public.notes%s set content = ''[borrado]''
-      where company_id = $1 and conversation_id = any ($2)'
+      where company_id = $1 and conversation_id = any ($2)',
+    -- A channel's refusal often repeats the number that it refused.
+    'update public.outbox%s set last_error = null
+      where company_id = $1 and conversation_id = any ($2) and last_error is not null'
   ] loop
     execute format(v_statement, p_suffix) using p_company, p_conversations, p_end_user;
   end loop;
@@ -186,6 +189,9 @@ begin
   perform private.overwrite_conversations(v_company, v_live, '', 'erased-' || p_contact);
   perform private.overwrite_conversations(
     v_company, v_archived, '_archived', 'erased-' || p_contact);
+  -- Their changed messages bring these back, without the person.
+  delete from public.conversation_search s
+  where s.company_id = v_company and s.conversation_id = any (v_live);
   update public.contacts k
   set end_user_id = 'erased-' || p_contact, name = null, erased_at = now()
   where k.company_id = v_company and k.id = p_contact;
@@ -226,6 +232,8 @@ begin
   where o.company_id = v_company and o.operator_id = p_user and o.is_active;
   update public.api_keys k set revoked_at = coalesce(k.revoked_at, now())
   where k.company_id = v_company and k.created_by = p_user;
+  -- First, while the address still tells which invitations were this person's.
+  perform private.record_erasure(v_company, 'users', p_user);
   delete from public.chatbot_supervisors s
   where s.company_id = v_company and s.supervisor_id = p_user;
   delete from public.login_sessions s where s.company_id = v_company and s.user_id = p_user;
@@ -242,7 +250,6 @@ begin
   delete from auth.users a
   where a.id = v_user.auth_user_id
     and not exists (select from public.users u where u.auth_user_id = a.id);
-  perform private.record_erasure(v_company, 'users', p_user);
   return 'erased';
 end $$;
 comment on function private.erase_user(uuid) is
@@ -273,6 +280,8 @@ create policy router_update on public.notes_archived for update to neurant_route
 create policy router_select on public.integration_logs for select to neurant_router using (true);
 create policy router_update on public.integration_logs for update to neurant_router using (true) with check (true);
 create policy router_delete on public.inbound_events for delete to neurant_router using (true);
+create policy router_update on public.outbox_archived for update to neurant_router using (true) with check (true);
+create policy router_delete on public.conversation_search for delete to neurant_router using (true);
 create policy router_delete on public.visitor_sessions for delete to neurant_router using (true);
 create policy router_delete on public.notifications for delete to neurant_router using (true);
 create policy router_select on public.canned_responses for select to neurant_router using (true);
@@ -290,7 +299,9 @@ grant update (query_text, query_embedding)
 grant update (content) on public.notes, public.notes_archived to neurant_router;
 grant select, update (request_data, response_data, error_message) on public.integration_logs
   to neurant_router;
-grant delete on public.inbound_events, public.visitor_sessions, public.notifications
+grant update (last_error) on public.outbox_archived to neurant_router;
+grant delete on public.inbound_events, public.visitor_sessions, public.notifications,
+  public.conversation_search
   to neurant_router;
 grant update (is_active) on public.chatbot_operators to neurant_router;
 grant update (revoked_at) on public.api_keys to neurant_router;

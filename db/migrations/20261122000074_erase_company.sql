@@ -49,7 +49,7 @@ begin
     -- Triggers may have left something in a queue that the company's own row did not hold back.
     null;
   elsif not (p_force or v_company.subscription_status = 'cancelled'
-    and v_company.subscription_ends_at <= p_now - interval '30 days') then
+    and coalesce(v_company.subscription_ends_at <= p_now - interval '30 days', false)) then
     raise exception 'the company has not been closed for 30 days' using errcode = 'NA004';
   else
     update public.companies c set subscription_status = 'cancelled'

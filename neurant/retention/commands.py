@@ -46,9 +46,9 @@ async def restore(settings: Settings, conversation_id: UUID, company: str | None
     async with command_pool(urls.app) as pool, tenant(pool, owner) as connection:
         outcome = await queries.restore_conversation(connection, conversation_id)
     if outcome == "in_conflict":
-        raise ConflictError("archived_in_conflict", conversation=conversation_id)
+        raise ConflictError("retention.archived_in_conflict", conversation=conversation_id)
     if outcome != "restored":
-        raise NotFoundError("archived_not_found", conversation=conversation_id)
+        raise NotFoundError("retention.archived_not_found", conversation=conversation_id)
 
 
 async def erase_company(
@@ -73,7 +73,7 @@ async def erase_company(
                 on_progress(deleted)
         except psycopg.Error as error:
             if error.sqlstate == _NOT_CLOSED:
-                raise SetupError("company_not_closed", company=slug) from None
+                raise SetupError("retention.company_not_closed", company=slug) from None
             raise
     return deleted
 

@@ -139,6 +139,40 @@ def test_personal_columns_are_never_in_clear(db: psycopg.Connection) -> None:
     assert "avatar_url" not in lists_of(db)["users"][1]
 
 
+# Text that is shown, and why nobody can write a name into it.
+SHOWN_TEXT = {
+    ("api_keys", "prefix"): "made by the system",
+    ("companies", "timezone"): "checked: a time zone",
+    ("chatbots", "timezone"): "checked: a time zone",
+    ("channel_accounts", "status"): "checked: one of a few words",
+    ("documents", "file_type"): "checked: one of a few words",
+    ("hitl_sessions", "status"): "checked: one of a few words",
+    ("hitl_sessions", "reason"): "checked: one of a few words",
+    ("hitl_transfers", "status"): "checked: one of a few words",
+    ("hitl_transfers", "kind"): "checked: one of a few words",
+}
+
+
+def test_no_text_that_people_write_is_shown(db: psycopg.Connection) -> None:
+    """It may name anybody, and audit could never be made to forget it."""
+    kinds = (
+        "select a.attname, (t.typtype = 'e' or t.typcategory in ('N', 'B', 'D') or t.typname = 'uuid'),"
+        " exists (select from pg_constraint k where k.conrelid = a.attrelid and k.contype = 'c'"
+        "  and a.attnum = any (k.conkey))"
+        " from pg_attribute a join pg_type t on t.oid = a.atttypid"
+        " where a.attrelid = %s::regclass and a.attnum > 0 and not a.attisdropped"
+    )
+    told = set()
+    for table, (_, shown, *_rest) in lists_of(db).items():
+        for column, harmless, checked in db.execute(kinds, (f"public.{table}",)).fetchall():
+            if column in shown and not harmless:
+                told.add((table, column))
+                reason = SHOWN_TEXT.get((table, column), "")
+                assert reason, f"{table}.{column} is shown: digest it (private.audit_column)"
+                assert checked or not reason.startswith("checked"), (table, column)
+    assert told == set(SHOWN_TEXT)
+
+
 def test_a_migration_adds_a_column_with_one_call(db: psycopg.Connection) -> None:
     db.execute("alter table public.users add column nickname text")
     assert "nickname" not in {c for columns in lists_of(db)["users"] for c in columns}

@@ -208,15 +208,18 @@ def test_a_change_tells_what_was_and_what_is(db: psycopg.Connection, acme: Compa
     known = values(db, acme)
     mark = newest(db)
     db.execute(
-        "update chatbots set name = 'Otro', total_messages = 5, channel_configs = '{\"a\": 1}' where id = %(spare)s",
+        "update chatbots set name = 'Otro', response_delay_ms = 7, total_messages = 5,"
+        " channel_configs = '{\"a\": 1}' where id = %(spare)s",
         known,
     )
     [line] = lines_since(db, mark)
-    before = line.details["before"].pop("name")
-    assert before.startswith("Libre")
+    digest = db.execute(
+        "select private.personal_digest(%(company)s, %(spare)s, 'Otro')", known
+    ).fetchone()[0]
+    assert len(line.details["before"].pop("name")) == len(digest)
     assert line.details == {
-        "before": {},
-        "after": {"name": "Otro"},
+        "before": {"response_delay_ms": 1000},
+        "after": {"name": digest, "response_delay_ms": 7},
         "hidden": ["channel_configs"],
         "by": "database",
     }
@@ -319,7 +322,7 @@ def test_who_shuts_himself_out_is_still_named(urls: Urls, db: psycopg.Connection
         [line] = lines_since(acting_db, mark, company.id)
         acting_db.rollback()
     assert line.user_id == owner.id
-    assert line.details["after"] == {"subscription_status": "cancelled"}
+    assert set(line.details["after"]) == {"subscription_status", "subscription_ends_at"}
 
 
 def test_a_program_is_named_by_its_key(

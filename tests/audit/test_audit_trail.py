@@ -29,7 +29,9 @@ def test_signing_in_and_out_is_told_with_its_trail(
     assert (came.action, left.action) == ("login", "logout")
     for line, request in ((came, "entrar-1"), (left, "salir-1")):
         assert (line.user_id, line.user_role, line.details["by"]) == (owner.id, "owner", "staff")
-        assert (line.request_id, line.user_agent) == (request, "Navegador")
+        assert line.request_id == request
+        assert line.user_agent is not None
+        assert len(line.user_agent) == 64  # a digest: a browser's name is somebody's
         assert line.ip_address == NETWORK
         assert line.session_id == str(line.resource_id)
         assert "127.0.0.1" not in str(line.details)

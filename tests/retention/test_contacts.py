@@ -110,7 +110,6 @@ def test_a_person_is_forgotten_in_live_and_archived_rows_and_all_still_counts(
         talk(db, acme, Shape(days_ago=1)),
         talk(db, rival, Shape(end_user=user, days_ago=1)),
     ]
-    others = stored(db, bystanders)
     counted = (
         "select sum(message_count), sum(bot_message_count) from conversations where company_id = %s"
     )
@@ -121,9 +120,19 @@ def test_a_person_is_forgotten_in_live_and_archived_rows_and_all_still_counts(
             " select company_id, id, %s, convert_to(%s, 'UTF8'), 'unsupported' from channel_accounts where routing_id = %s",
             (str(uuid4()), f'{{"from": {{"id": {payload}}}}}', company.telegram),
         )
+    for table in ("outbox", "outbox_archived"):
+        db.execute(f"update {table} set last_error = 'chat ' || %s || ' not found'", (user,))
+    with psycopg.connect(urls.jobs, autocommit=True) as worker:
+        while worker.execute("select private.drain_message_changes(1000)").fetchone()[0]:
+            pass
+    searched = "select count(*) from conversation_search where company_id = %s and person like %s"
+    indexed = [(company.id, f"%{user}%") for company in two]
+    assert [db.execute(searched, one).fetchone()[0] for one in indexed] == [2, 1]
+    others = stored(db, bystanders)
     found = contact(db, acme, user)[0]
     assert call(urls, rival, "owner", "erase_contact", found) == "not_found"
     assert call(urls, acme, "owner", "erase_contact", found) == "erased"
+    assert [db.execute(searched, one).fetchone()[0] for one in indexed] == [0, 1]
 
     rows = [*stored(db, [live, open_]).items(), *stored(db, [archived], "_archived").items()]
     assert {table for table, texts in rows if texts} == set(LIVE)

@@ -244,12 +244,61 @@ def test_a_company_that_is_open_or_newly_closed_is_not_erased_unless_forced(
         asyncio.run(
             erase_company(settings_of(urls, folder), acme.slug, force=False, on_progress=print)
         )
-    assert refused.value.code == "company_not_closed"
+    assert refused.value.code == "retention.company_not_closed"
     assert rows_of(db, acme.id) == before
     asyncio.run(
         erase_company(settings_of(urls, folder), acme.slug, force=True, on_progress=lambda _: None)
     )
     assert rows_of(db, acme.id) == {}
+
+
+def test_a_closed_company_knows_since_when_however_it_was_closed(
+    db: psycopg.Connection, two: tuple[Company, Company]
+) -> None:
+    acme, rival = two
+    ends = (
+        "select subscription_ends_at, subscription_ends_at > now() - interval '1 hour'"
+        " from companies where id = %s"
+    )
+    close = "update companies set subscription_status = 'cancelled' where id = %s"
+    # A trial that was over long ago does not count as the thirty days.
+    db.execute(
+        "update companies set subscription_status = 'trialing',"
+        " subscription_ends_at = now() - interval '60 days' where id = %s",
+        (acme.id,),
+    )
+    db.execute(close, (acme.id,))
+    assert db.execute(ends, (acme.id,)).fetchone()[1] is True
+    db.execute("update companies set subscription_ends_at = null where id = %s", (acme.id,))
+    assert db.execute(ends, (acme.id,)).fetchone()[1] is True
+    close_company(db, acme, days=31)
+    db.execute(close, (acme.id,))
+    assert db.execute(ends, (acme.id,)).fetchone()[1] is False
+    assert db.execute(ends, (rival.id,)).fetchone()[0] is None
+    made = db.execute(
+        "insert into companies (name, slug, email, subscription_status)"
+        " values ('Nueva', %s, 'n@n.example', 'cancelled') returning id",
+        (f"n-{uuid4().hex}",),
+    ).fetchone()[0]
+    assert db.execute(ends, (made,)).fetchone()[1] is True
+
+
+def test_a_company_of_which_nobody_knows_when_it_was_closed_is_not_erased(
+    db: psycopg.Connection, two: tuple[Company, Company]
+) -> None:
+    acme = two[0]
+    with db.transaction():
+        db.execute("set local session_replication_role = replica")  # no trigger fills the moment
+        db.execute(
+            "update companies set subscription_status = 'cancelled', subscription_ends_at = null"
+            " where id = %s",
+            (acme.id,),
+        )
+    before = rows_of(db, acme.id)
+    with pytest.raises(psycopg.Error) as refused:
+        db.execute("select private.erase_company(%s)", (acme.id,))
+    assert refused.value.sqlstate == "NA004"
+    assert rows_of(db, acme.id) == before
 
 
 def test_an_erasure_that_was_cut_off_goes_on_where_it_was(
