@@ -1126,6 +1126,67 @@ ALTER FUNCTION private.archived_tables() OWNER TO neurant_owner;
 
 COMMENT ON FUNCTION private.archived_tables() IS 'What moves with a conversation, and the column that names it. The archive of a table is called <table>_archived.';
 
+-- Name: assign_conversation(uuid, uuid); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.assign_conversation(p_conversation uuid, p_to uuid) RETURNS text
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_company uuid := private.company_id();
+  v_user uuid := private.user_id();
+  v_conversation public.conversations;
+  v_session public.hitl_sessions;
+  v_role public.user_role_enum;
+begin
+  if v_user is null or not private.sees_all_chatbots() then
+    return 'not_found';
+  end if;
+  select c.* into v_conversation from public.conversations c
+  where c.company_id = v_company and c.id = p_conversation for update;
+  if v_conversation.id is null then
+    return 'not_found';
+  end if;
+  if v_conversation.status <> 'active' then
+    return 'closed';
+  end if;
+  -- Locked: somebody who is deactivated at this moment is given nothing more.
+  select u.role into v_role from public.users u
+  where u.company_id = v_company and u.id = p_to and u.is_active for share;
+  if v_role is null or v_role = 'operador' and not exists (
+    select from public.chatbot_operators o
+    where o.company_id = v_company and o.chatbot_id = v_conversation.chatbot_id
+      and o.operator_id = p_to and o.is_active) then
+    return 'invalid_target';
+  end if;
+  select s.* into v_session from public.hitl_sessions s
+  where s.company_id = v_company and s.conversation_id = p_conversation and s.ended_at is null;
+  if v_session.operator_id = p_to then
+    return 'same';
+  end if;
+  if v_session.id is null then
+    insert into public.hitl_sessions
+      (company_id, conversation_id, chatbot_id, status, reason, operator_id, taken_at)
+    values (v_company, p_conversation, v_conversation.chatbot_id, 'active', 'manual', p_to, now());
+  else
+    update public.hitl_sessions s
+    set status = 'active', operator_id = p_to, taken_at = coalesce(s.taken_at, now())
+    where s.company_id = v_company and s.id = v_session.id;
+    update public.hitl_transfers t set status = 'cancelled', decided_at = now()
+    where t.company_id = v_company and t.session_id = v_session.id and t.status = 'pending';
+  end if;
+  insert into public.notifications (company_id, user_id, kind, details)
+  values (v_company, p_to, 'conversation_assigned',
+    jsonb_build_object('conversation_id', p_conversation));
+  return 'assigned';
+end $$;
+
+ALTER FUNCTION private.assign_conversation(p_conversation uuid, p_to uuid) OWNER TO neurant_router;
+
+-- Name: FUNCTION assign_conversation(p_conversation uuid, p_to uuid); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.assign_conversation(p_conversation uuid, p_to uuid) IS 'From supervisor up, gives an open conversation to an active colleague who may serve its bot, down as well, whoever has it, and ends requests to pass it on: assigned, same (already theirs), invalid_target, closed or not_found; NA002 where the plan allows no more takeovers. Definer, as take_conversation.';
+
 -- Name: attends_while_active(); Type: FUNCTION; Schema: private; Owner: neurant_router
 
 CREATE FUNCTION private.attends_while_active() RETURNS trigger
@@ -3332,6 +3393,10 @@ begin
   end if;
   select i.* into v_known from public.user_invitations i
   where i.company_id = v_company and i.email = v_email for update;
+  if v_known.id is not null and not private.stands_above(v_known.role) then
+    return query select 'forbidden', null::uuid;
+    return;
+  end if;
   if v_known.status = 'pending' and v_known.expires_at > p_now then
     return query select 'already_invited', v_known.id;
     return;
@@ -3354,7 +3419,7 @@ ALTER FUNCTION private.invite_user(p_email text, p_role public.user_role_enum, p
 
 -- Name: FUNCTION invite_user(p_email text, p_role public.user_role_enum, p_first_name text, p_last_name text, p_token_digest bytea, p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
 
-COMMENT ON FUNCTION private.invite_user(p_email text, p_role public.user_role_enum, p_first_name text, p_last_name text, p_token_digest bytea, p_now timestamp with time zone) IS 'Invites somebody to a role below the caller''s, for 7 days, and holds a seat (NA002 where none is left): invited, already_invited, already_member, deactivated (bring them back instead) or forbidden. An address that was invited before keeps its row. Definer: token and status are nobody''s to write by hand.';
+COMMENT ON FUNCTION private.invite_user(p_email text, p_role public.user_role_enum, p_first_name text, p_last_name text, p_token_digest bytea, p_now timestamp with time zone) IS 'Invites somebody to a role below the caller''s, for 7 days, and holds a seat (NA002 where none is left): invited, already_invited, already_member, deactivated (bring them back instead) or forbidden. An address that was invited before keeps its row, and whoever stands not above the role it was invited to leaves it alone (forbidden). Definer: token and status are nobody''s to write by hand.';
 
 -- Name: is_timezone(text); Type: FUNCTION; Schema: private; Owner: neurant_owner
 
@@ -5784,6 +5849,30 @@ ALTER FUNCTION private.take_for_reply(p_company uuid, p_conversation uuid, p_use
 
 COMMENT ON FUNCTION private.take_for_reply(p_company uuid, p_conversation uuid, p_user uuid) IS 'Sending takes the conversation. NA001 with the hint taken_by_other or closed where it cannot. Definer, as take_conversation.';
 
+-- Name: team_directory(); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.team_directory() RETURNS TABLE(user_id uuid, first_name text, last_name text, avatar_url text, role public.user_role_enum, last_seen_at timestamp with time zone)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  select u.id, u.first_name, u.last_name, u.avatar_url, u.role, u.last_seen_at
+  from public.users u
+  where u.company_id = (select private.company_id()) and u.is_active
+    and ((select private.sees_all_chatbots())
+      -- Whoever is in charge of a bot is a supervisor: among these, too.
+      or u.role <> 'operador'
+      or exists (
+        select from public.chatbot_operators o
+        where o.company_id = u.company_id and o.operator_id = u.id and o.is_active
+          and o.chatbot_id = any ((select private.my_chatbot_ids())::uuid[])))
+$$;
+
+ALTER FUNCTION private.team_directory() OWNER TO neurant_router;
+
+-- Name: FUNCTION team_directory(); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.team_directory() IS 'The active colleagues to whom the caller may pass a conversation, and how to tell them apart: everybody from supervisor up, and the operadores of the caller''s bots (of all bots for a supervisor and above). Definer: an operador reads nobody else''s row, whose e-mail and phone stay closed.';
+
 -- Name: tell_of_limit(uuid, uuid); Type: FUNCTION; Schema: private; Owner: neurant_router
 
 CREATE FUNCTION private.tell_of_limit(p_company uuid, p_conversation uuid) RETURNS uuid
@@ -7549,6 +7638,7 @@ CREATE TABLE public.companies (
     current_document_characters bigint DEFAULT 0 NOT NULL,
     current_storage_bytes bigint DEFAULT 0 NOT NULL,
     current_hitl_count integer DEFAULT 0 NOT NULL,
+    CONSTRAINT companies_address_check CHECK (((email)::text ~ '^[^@[:space:]]+@[^@[:space:]]+$'::text)),
     CONSTRAINT companies_current_chatbot_count_check CHECK ((current_chatbot_count >= 0)),
     CONSTRAINT companies_current_document_characters_check CHECK ((current_document_characters >= 0)),
     CONSTRAINT companies_current_hitl_count_check CHECK ((current_hitl_count >= 0)),
@@ -8310,6 +8400,7 @@ CREATE TABLE public.user_invitations (
     reminder_count integer DEFAULT 0 NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT user_invitations_address_check CHECK (((email)::text ~ '^[^@[:space:]]+@[^@[:space:]]+$'::text)),
     CONSTRAINT user_invitations_check CHECK ((expires_at > sent_at)),
     CONSTRAINT user_invitations_check1 CHECK (((status = 'accepted'::public.invitation_status_enum) = (accepted_at IS NOT NULL))),
     CONSTRAINT user_invitations_email_check CHECK ((((email)::text = lower((email)::text)) AND ((email)::text ~~ '%_@_%'::text))),
@@ -8350,6 +8441,7 @@ CREATE TABLE public.users (
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     updated_at timestamp with time zone DEFAULT now() NOT NULL,
     created_by uuid,
+    CONSTRAINT users_address_check CHECK (((email)::text ~ '^[^@[:space:]]+@[^@[:space:]]+$'::text)),
     CONSTRAINT users_check CHECK ((is_owner = (role = 'owner'::public.user_role_enum))),
     CONSTRAINT users_email_check CHECK ((((email)::text = lower((email)::text)) AND ((email)::text ~~ '%_@_%'::text))),
     CONSTRAINT users_permissions_check CHECK ((jsonb_typeof(permissions) = 'object'::text))
@@ -11344,7 +11436,7 @@ CREATE POLICY staff_select ON public.system_metrics FOR SELECT TO authenticated 
 
 -- Name: user_invitations staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
-CREATE POLICY staff_select ON public.user_invitations FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND ( SELECT private.manages_company() AS manages_company)));
+CREATE POLICY staff_select ON public.user_invitations FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND ( SELECT private.manages_company() AS manages_company) AND (role > ( SELECT private.user_role() AS user_role))));
 
 -- Name: users staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
@@ -11717,6 +11809,11 @@ GRANT ALL ON FUNCTION private.archive_old_data(p_before interval, p_limit intege
 
 REVOKE ALL ON FUNCTION private.archived_tables() FROM PUBLIC;
 GRANT ALL ON FUNCTION private.archived_tables() TO neurant_router;
+
+-- Name: FUNCTION assign_conversation(p_conversation uuid, p_to uuid); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.assign_conversation(p_conversation uuid, p_to uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.assign_conversation(p_conversation uuid, p_to uuid) TO authenticated;
 
 -- Name: FUNCTION attends_while_active(); Type: ACL; Schema: private; Owner: neurant_router
 
@@ -12466,6 +12563,11 @@ GRANT ALL ON FUNCTION private.take_conversation(p_conversation uuid, p_take_over
 -- Name: FUNCTION take_for_reply(p_company uuid, p_conversation uuid, p_user uuid); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.take_for_reply(p_company uuid, p_conversation uuid, p_user uuid) FROM PUBLIC;
+
+-- Name: FUNCTION team_directory(); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.team_directory() FROM PUBLIC;
+GRANT ALL ON FUNCTION private.team_directory() TO authenticated;
 
 -- Name: FUNCTION tell_of_limit(p_company uuid, p_conversation uuid); Type: ACL; Schema: private; Owner: neurant_router
 

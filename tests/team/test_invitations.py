@@ -275,3 +275,59 @@ def test_a_reminder_is_due_after_three_days_and_after_six_once_each(
     call(urls, acme, "owner", RENEW, invitation, secrets.token_bytes(32))
     assert due(3.5) == known
     assert due(8) == []  # over before the second of the renewed one
+
+
+def ran_out(urls: Urls, invitation: UUID) -> None:
+    admin(
+        urls,
+        "update user_invitations set status = 'expired', sent_at = now() - interval '8 days',"
+        " expires_at = now() - interval '1 day' where id = %s",
+        invitation,
+    )
+
+
+def test_an_invitation_is_read_only_by_who_stands_above_its_role(
+    urls: Urls, acme: Company, rival: Company
+) -> None:
+    known = {role: invited(urls, acme, address(acme), role)[0] for role in ROLES[1:]}
+    for reader in ROLES:
+        with staff(urls, acme, reader) as db:
+            seen = {row[0] for row in db.execute("select id from user_invitations")}
+        may = reader in ("owner", "administrador")
+        below = {known[role] for role in known if may and LEVEL[role] < LEVEL[reader]}
+        assert seen == below, reader
+        assert call(urls, rival, reader, "select count(*) from user_invitations") == 0
+
+
+def test_an_invitation_that_was_not_theirs_to_make_is_not_theirs_to_make_anew(
+    urls: Urls, acme: Company
+) -> None:
+    email = address(acme)
+    invitation, _ = invited(urls, acme, email, "administrador")
+    row = "select role::text, status::text, invited_by, token_digest from user_invitations where id = %s"
+    for make_old in (lambda: None, lambda: ran_out(urls, invitation)):
+        make_old()
+        before = admin(urls, row, invitation)
+        with staff(urls, acme, "administrador") as db:
+            assert invite(db, email, "operador") == ("forbidden", None)
+        digest = secrets.token_bytes(32)
+        assert call(urls, acme, "administrador", RENEW, invitation, digest) == "forbidden"
+        assert call(urls, acme, "administrador", CANCEL, invitation) == "forbidden"
+        assert admin(urls, row, invitation) == before
+    with staff(urls, acme, "owner") as db:
+        assert invite(db, email, "operador") == ("invited", invitation)
+
+
+NO_ADDRESSES = (
+    "a b@x.es", "a@b@c.es", "a@x .es", "a@x.es@", "@x.es", "a@", "a", "@", "", "a@x\n.es", "a\t@x.es",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("email", NO_ADDRESSES)
+def test_what_is_no_address_is_not_invited_nor_kept(urls: Urls, acme: Company, email: str) -> None:
+    with pytest.raises(psycopg.errors.CheckViolation), staff(urls, acme, "owner") as db:
+        invite(db, email)
+    for change in ("update users set email = %s where company_id = %s",
+                   "update companies set email = %s where id = %s"):  # fmt: skip
+        with pytest.raises(psycopg.errors.CheckViolation):
+            admin(urls, change, email, acme.id)

@@ -105,6 +105,10 @@ _VALUES: dict[str, Values] = {
     "public.reply_requests": lambda w, s: {"claim_token": TOKEN, "claimed_until": _FAR},
     "public.chatbot_supervisors": lambda w, s: {"supervisor_id": _person(w, s, "supervisor")},
     "public.hitl_transfers": _hitl_transfer,
+    # One invitation is the owner's alone to see: its role is not below an administrador's.
+    "public.user_invitations": lambda w, s: (
+        {"role": "administrador"} if s.name == "owner" else {"role": "operador"}
+    ),
     "public.message_reactions": lambda w, s: {"reacted_by_end_user": OMITTED},
     # One answer is shared with the whole company.
     "public.canned_responses": lambda w, s: {"owner_id": OMITTED} if s.name == "former" else {},
