@@ -5362,8 +5362,8 @@ begin
   with dense as (
     select c.id, c.embedding operator(extensions.<=>) p_embedding as distance
     from public.document_chunks c
-    where c.company_id = v_company and c.document_id = any (v_documents)
-      and c.embedding_model = p_model
+    where p_embedding is not null and c.company_id = v_company
+      and c.document_id = any (v_documents) and c.embedding_model = p_model
     order by distance
     limit p_limit
   ),
