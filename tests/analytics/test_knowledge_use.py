@@ -113,7 +113,7 @@ def test_only_new_answers_of_the_bot_count(urls: Urls, db: psycopg.Connection) -
 
 
 @pytest.mark.parametrize(
-    "sources", [{}, "x", [1, None], [{"document_id": "x", "chunk_id": 7}], [[{}]], [{"url": "x"}]]
+    "sources", [[], ["x"], [1, None], [{"document_id": "x", "chunk_id": 7}], [[{}]], [{"url": "x"}]]
 )
 def test_sources_of_another_shape_count_nothing_and_hold_up_nobody(
     urls: Urls, db: psycopg.Connection, sources: Any

@@ -138,8 +138,9 @@ def functions(db: psycopg.Connection[Any], catalog: Catalog) -> Iterator[Mutant]
         alter = f"alter function {name}"
         everybody = f"grant execute on function {name} to public"
         yield Mutant("EXECUTE to public", name, (everybody,), near)
-        yield Mutant("search_path removed", name, (f"{alter} reset search_path",), near)
         if function.definer:
+            # (An invoker acts with the caller's rights: a path of the caller's gains nobody anything.)
+            yield Mutant("search_path removed", name, (f"{alter} reset search_path",), near)
             yield Mutant("definer to invoker", name, (f"{alter} security invoker",), near)
             owner = f"{alter} owner to neurant_owner"
             yield Mutant("owner changed", name, (owner,), near)
