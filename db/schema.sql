@@ -155,7 +155,8 @@ CREATE TYPE public.audit_action_enum AS ENUM (
     'archive',
     'restore',
     'export',
-    'erase'
+    'erase',
+    'denied'
 );
 
 ALTER TYPE public.audit_action_enum OWNER TO neurant_owner;
@@ -1133,7 +1134,7 @@ CREATE FUNCTION private.assign_conversation(p_conversation uuid, p_to uuid) RETU
     SET search_path TO ''
     AS $$
 declare
-  v_company uuid := private.company_id();
+  v_company uuid := private.company_id('conversations.assign');
   v_user uuid := private.user_id();
   v_conversation public.conversations;
   v_session public.hitl_sessions;
@@ -1406,7 +1407,7 @@ CREATE FUNCTION private.audit_digest_of(p_subject uuid, p_value text) RETURNS te
     AS $$
   select encode(sha256(s.salt || convert_to(p_value, 'UTF8')), 'hex')
   from public.audit_salts s
-  where s.company_id = (select private.company_id()) and s.subject = p_subject
+  where s.company_id = (select private.company_id('audit.read')) and s.subject = p_subject
     and (select private.manages_company())
 $$;
 
@@ -1489,6 +1490,84 @@ ALTER FUNCTION private.await_seal() OWNER TO neurant_router;
 
 COMMENT ON FUNCTION private.await_seal() IS 'Definer: nobody writes the list of what waits by hand.';
 
+-- Name: begin_idempotent(bytea, bytea); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.begin_idempotent(p_key_digest bytea, p_request_digest bytea) RETURNS TABLE(outcome text, status smallint, answer_encrypted bytea)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_company uuid := private.company_id('company.read');
+  v_known public.idempotency_keys;
+begin
+  if v_company is null then
+    return query select 'nobody', null::smallint, null::bytea;
+    return;
+  end if;
+  -- Held until the first request has committed or failed: meanwhile the same key is in flight.
+  if not pg_try_advisory_xact_lock(
+    hashtextextended(v_company::text || encode(p_key_digest, 'hex'), 20261123)) then
+    return query select 'in_flight', null::smallint, null::bytea;
+    return;
+  end if;
+  select k.* into v_known from public.idempotency_keys k
+  where k.company_id = v_company and k.key_digest = p_key_digest;
+  if v_known.id is null then
+    insert into public.idempotency_keys (company_id, key_digest, request_digest)
+    values (v_company, p_key_digest, p_request_digest);
+    return query select 'new', null::smallint, null::bytea;
+  elsif v_known.request_digest <> p_request_digest then
+    return query select 'other_request', null::smallint, null::bytea;
+  else
+    return query select 'answered', v_known.status, v_known.answer_encrypted;
+  end if;
+end $$;
+
+ALTER FUNCTION private.begin_idempotent(p_key_digest bytea, p_request_digest bytea) OWNER TO neurant_router;
+
+-- Name: FUNCTION begin_idempotent(p_key_digest bytea, p_request_digest bytea); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.begin_idempotent(p_key_digest bytea, p_request_digest bytea) IS 'Whether a request is new, answered before (with its answer), in_flight, other_request (the key was used for another), or nobody''s. Definer: its rows are nobody''s to read by hand.';
+
+-- Name: caller(uuid, uuid, uuid, uuid, text, jsonb); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.caller(p_company uuid, p_user uuid, p_key uuid, p_session uuid, p_permission text, p_trail jsonb) RETURNS TABLE(session_id uuid, key_id uuid, auth_user_id uuid, company_id uuid, user_id uuid, role public.user_role_enum, first_name text, last_name text, email text, company_name text, subscription_status public.subscription_status_enum, requests_per_minute integer, may boolean)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  return query
+  select p_session, k.id, u.auth_user_id, u.company_id, u.id, greatest(u.role, k.role),
+    u.first_name::text, u.last_name::text, u.email::text, c.name::text, c.subscription_status,
+    plan.requests_per_minute,
+    p_permission is null or coalesce((
+      select private.permits(p, greatest(u.role, k.role), u.permissions, c.subscription_status)
+        and (k.id is null or p.for_keys = 'always'
+          or p.for_keys = 'by_scope' and p_permission = any (k.scopes))
+      from public.permissions p
+      where p.name = p_permission), false)
+  from public.users u
+  join public.companies c on c.id = u.company_id
+  join public.plans plan on plan.plan = c.subscription_plan
+  left join public.api_keys k on k.company_id = u.company_id and k.id = p_key
+  where u.company_id = p_company and u.id = p_user and u.is_active;
+  if not found then
+    return;
+  end if;
+  perform set_config('request.jwt.claims', (case when p_key is null
+    then jsonb_build_object('sub', (select u.auth_user_id from public.users u
+      where u.company_id = p_company and u.id = p_user), 'company_id', p_company)
+    else jsonb_build_object('key_id', p_key, 'company_id', p_company) end)::text, true),
+    set_config('request.audit', (p_trail || jsonb_strip_nulls(
+      jsonb_build_object('session_id', p_session)))::text, true);
+end $$;
+
+ALTER FUNCTION private.caller(p_company uuid, p_user uuid, p_key uuid, p_session uuid, p_permission text, p_trail jsonb) OWNER TO neurant_router;
+
+-- Name: FUNCTION caller(p_company uuid, p_user uuid, p_key uuid, p_session uuid, p_permission text, p_trail jsonb); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.caller(p_company uuid, p_user uuid, p_key uuid, p_session uuid, p_permission text, p_trail jsonb) IS 'Who calls, and whether they may do what they are about to; the claims and the trail of the transaction are set. Definer: called by definers.';
+
 -- Name: can_work_on(uuid); Type: FUNCTION; Schema: private; Owner: neurant_router
 
 CREATE FUNCTION private.can_work_on(p_conversation uuid) RETURNS boolean
@@ -1497,7 +1576,7 @@ CREATE FUNCTION private.can_work_on(p_conversation uuid) RETURNS boolean
     AS $$
   select exists (
     select from public.conversations c
-    where c.company_id = (select private.company_id()) and c.id = p_conversation
+    where c.company_id = (select private.company_id('conversations.reply')) and c.id = p_conversation
       and ((select private.sees_all_chatbots())
         or c.chatbot_id = any ((select private.my_chatbot_ids())::uuid[])
         or c.assigned_operator_id = (select private.user_id())))
@@ -1516,7 +1595,7 @@ CREATE FUNCTION private.cancel_invitation(p_invitation uuid) RETURNS text
     SET search_path TO ''
     AS $$
 declare
-  v_company uuid := private.company_id();
+  v_company uuid := private.company_id('invitations.manage');
   v_known public.user_invitations;
 begin
   if not private.manages_company() then
@@ -1556,7 +1635,7 @@ begin
     return 'forbidden';
   end if;
   update public.companies c set next_plan = null, plan_change_scheduled_at = null
-  where c.id = (select private.company_id()) and c.next_plan is not null;
+  where c.id = (select private.company_id('billing.manage')) and c.next_plan is not null;
   return case when found then 'cancelled' else 'nothing_scheduled' end;
 end $$;
 
@@ -1581,7 +1660,7 @@ begin
     return 'forbidden';
   end if;
   select c.* into v_company from public.companies c
-  where c.id = (select private.company_id()) for no key update;
+  where c.id = (select private.company_id('billing.manage')) for no key update;
   select p.rank into v_from from public.plans p where p.plan = v_company.subscription_plan;
   select p.* into v_to from public.plans p where p.plan = p_plan;
   if v_to.rank = v_from then
@@ -1638,6 +1717,29 @@ ALTER FUNCTION private.check_archives() OWNER TO neurant_owner;
 -- Name: FUNCTION check_archives(); Type: COMMENT; Schema: private; Owner: neurant_owner
 
 COMMENT ON FUNCTION private.check_archives() IS 'NA003 where an archive lacks a column of its live table, has one more, or one of another type: a value would be lost.';
+
+-- Name: check_key_scopes(); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.check_key_scopes() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  if exists (
+    select from unnest(new.scopes) as s (name)
+    where s.name not in (select p.name from public.permissions p where p.for_keys = 'by_scope')
+  ) then
+    raise exception 'a scope is a permission that keys may have' using errcode = 'check_violation',
+      constraint = 'api_keys_scopes_check';
+  end if;
+  return new;
+end $$;
+
+ALTER FUNCTION private.check_key_scopes() OWNER TO neurant_router;
+
+-- Name: FUNCTION check_key_scopes(); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.check_key_scopes() IS 'Definer: the rule holds whoever makes the key.';
 
 -- Name: check_operator_role(); Type: FUNCTION; Schema: private; Owner: neurant_router
 
@@ -1833,7 +1935,7 @@ CREATE FUNCTION private.close_company() RETURNS text
     SET search_path TO ''
     AS $$
 declare
-  v_company uuid := private.company_id();
+  v_company uuid := private.company_id('company.close');
 begin
   if private.user_role() is distinct from 'owner' then
     return 'forbidden';
@@ -2017,6 +2119,51 @@ ALTER FUNCTION private.company_id() OWNER TO neurant_router;
 -- Name: FUNCTION company_id(); Type: COMMENT; Schema: private; Owner: neurant_router
 
 COMMENT ON FUNCTION private.company_id() IS 'The company of the verified caller, or null: then no policy shows or takes a row. Definer: it must read users and companies that the caller may not see.';
+
+-- Name: company_id(text); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.company_id(p_permission text) RETURNS uuid
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_claims jsonb := nullif(current_setting('request.jwt.claims', true), '')::jsonb;
+  v_company uuid;
+begin
+  if current_setting('role') <> 'authenticated' then
+    return private.company_id();
+  end if;
+  if v_claims ->> 'key_id' is null then
+    select u.company_id into v_company
+    from public.users u
+    join public.companies c on c.id = u.company_id
+    join public.permissions p on p.name = p_permission
+    where u.company_id = (v_claims ->> 'company_id')::uuid
+      and u.auth_user_id = (v_claims ->> 'sub')::uuid
+      and u.is_active
+      and (select private.permits(p, u.role, u.permissions, c.subscription_status));
+  else
+    select k.company_id into v_company
+    from public.api_keys k
+    join public.users maker on maker.company_id = k.company_id and maker.id = k.created_by
+    join public.companies c on c.id = k.company_id
+    join public.permissions p on p.name = p_permission
+    where k.company_id = (v_claims ->> 'company_id')::uuid
+      and k.id = (v_claims ->> 'key_id')::uuid
+      and k.revoked_at is null and (k.expires_at is null or k.expires_at > now())
+      and maker.is_active
+      and (p.for_keys = 'always' or p.for_keys = 'by_scope' and p_permission = any (k.scopes))
+      and (select private.permits(
+        p, greatest(k.role, maker.role), maker.permissions, c.subscription_status));
+  end if;
+  return v_company;
+end $$;
+
+ALTER FUNCTION private.company_id(p_permission text) OWNER TO neurant_router;
+
+-- Name: FUNCTION company_id(p_permission text); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.company_id(p_permission text) IS 'The company that the caller acts for, if the caller may do this there: by role, by what the person may not do, by the scopes of a key, and by the state of the company, which only reads when it is closed or unpaid. Everybody who is no staff: as company_id(). Definer: it looks into tables that the caller may not read.';
 
 -- Name: count_archived(uuid, uuid[], text); Type: FUNCTION; Schema: private; Owner: neurant_router
 
@@ -2314,7 +2461,7 @@ CREATE FUNCTION private.decide_transfer(p_transfer uuid, p_accept boolean) RETUR
     SET search_path TO ''
     AS $$
 declare
-  v_company uuid := private.company_id();
+  v_company uuid := private.company_id('conversations.transfer');
   v_user uuid := private.user_id();
   v_transfer public.hitl_transfers;
 begin
@@ -2542,6 +2689,26 @@ ALTER FUNCTION private.draw_allowance(p_company uuid, p_slot smallint) OWNER TO 
 
 COMMENT ON FUNCTION private.draw_allowance(p_company uuid, p_slot smallint) IS 'Counts one message when its slot has used up its grant: shares out anew what is left of the month, or NA002. Waits for every message that is being counted, so it never refuses while there is room. Definer: the slots are nobody''s to touch.';
 
+-- Name: drop_idempotency_keys(timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.drop_idempotency_keys(p_now timestamp with time zone DEFAULT now()) RETURNS bigint
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_dropped bigint;
+begin
+  delete from public.idempotency_keys k where k.created_at < p_now - interval '1 day';
+  get diagnostics v_dropped = row_count;
+  return v_dropped;
+end $$;
+
+ALTER FUNCTION private.drop_idempotency_keys(p_now timestamp with time zone) OWNER TO neurant_router;
+
+-- Name: FUNCTION drop_idempotency_keys(p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.drop_idempotency_keys(p_now timestamp with time zone) IS 'Forgets what is older than a day; how many. Definer: over all companies.';
+
 -- Name: drop_old_metrics(timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
 
 CREATE FUNCTION private.drop_old_metrics(p_now timestamp with time zone DEFAULT now()) RETURNS integer
@@ -2624,6 +2791,107 @@ ALTER FUNCTION private.end_for_erasure(p_company uuid, p_conversation uuid) OWNE
 
 COMMENT ON FUNCTION private.end_for_erasure(p_company uuid, p_conversation uuid) IS 'Ends a conversation at once: nothing more is said in it. Definer: called by definers.';
 
+-- Name: end_idempotent(bytea, smallint, bytea); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.end_idempotent(p_key_digest bytea, p_status smallint, p_answer_encrypted bytea) RETURNS void
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  update public.idempotency_keys k set status = p_status, answer_encrypted = p_answer_encrypted
+  where k.company_id = (select private.company_id('company.read'))
+    and k.key_digest = p_key_digest and k.status is null
+$$;
+
+ALTER FUNCTION private.end_idempotent(p_key_digest bytea, p_status smallint, p_answer_encrypted bytea) OWNER TO neurant_router;
+
+-- Name: FUNCTION end_idempotent(p_key_digest bytea, p_status smallint, p_answer_encrypted bytea); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.end_idempotent(p_key_digest bytea, p_status smallint, p_answer_encrypted bytea) IS 'Keeps the answer of a request, in the transaction of its effects. Definer, as begin_idempotent.';
+
+-- Name: enter_key(bytea, text, jsonb); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.enter_key(p_key_digest bytea, p_permission text, p_trail jsonb) RETURNS TABLE(session_id uuid, key_id uuid, auth_user_id uuid, company_id uuid, user_id uuid, role public.user_role_enum, first_name text, last_name text, email text, company_name text, subscription_status public.subscription_status_enum, requests_per_minute integer, may boolean)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_key public.api_keys;
+begin
+  select k.* into v_key from public.api_keys k
+  where k.key_digest = p_key_digest and k.revoked_at is null
+    and (k.expires_at is null or k.expires_at > now());
+  if (v_key.last_used_at is null or v_key.last_used_at < now() - interval '1 minute')
+    and current_setting('transaction_read_only') = 'off' then
+    update public.api_keys k set last_used_at = now()
+    where (k.company_id, k.id) in (
+      select l.company_id, l.id from public.api_keys l
+      where l.key_digest = p_key_digest for update skip locked);
+  end if;
+  return query select * from private.caller(v_key.company_id, v_key.created_by, v_key.id, null,
+    p_permission, p_trail);
+end $$;
+
+ALTER FUNCTION private.enter_key(p_key_digest bytea, p_permission text, p_trail jsonb) OWNER TO neurant_router;
+
+-- Name: FUNCTION enter_key(p_key_digest bytea, p_permission text, p_trail jsonb); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.enter_key(p_key_digest bytea, p_permission text, p_trail jsonb) IS 'An API key becomes the transaction''s principal; no row where it does not stand. Definer, as enter_session.';
+
+-- Name: enter_session(bytea, text, jsonb); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.enter_session(p_token_digest bytea, p_permission text, p_trail jsonb) RETURNS TABLE(session_id uuid, key_id uuid, auth_user_id uuid, company_id uuid, user_id uuid, role public.user_role_enum, first_name text, last_name text, email text, company_name text, subscription_status public.subscription_status_enum, requests_per_minute integer, may boolean)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_session public.login_sessions;
+begin
+  select s.* into v_session from public.login_sessions s
+  where s.token_digest = p_token_digest and s.expires_at > now();
+  -- Often enough to show who is there, seldom enough not to write on every request; and nobody
+  -- waits for another request of the same session, or writes to a replica.
+  if v_session.last_seen_at < now() - interval '1 minute'
+    and current_setting('transaction_read_only') = 'off' then
+    update public.login_sessions s set last_seen_at = now()
+    where (s.company_id, s.id) in (
+      select l.company_id, l.id from public.login_sessions l
+      where l.token_digest = p_token_digest for update skip locked);
+  end if;
+  return query select * from private.caller(v_session.company_id, v_session.user_id, null,
+    v_session.id, p_permission, p_trail);
+end $$;
+
+ALTER FUNCTION private.enter_session(p_token_digest bytea, p_permission text, p_trail jsonb) OWNER TO neurant_router;
+
+-- Name: FUNCTION enter_session(p_token_digest bytea, p_permission text, p_trail jsonb); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.enter_session(p_token_digest bytea, p_permission text, p_trail jsonb) IS 'The person of a session becomes the transaction''s principal; no row where it does not stand. Definer: the caller is nobody until this answers.';
+
+-- Name: enter_subject(uuid, uuid, text, jsonb); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.enter_subject(p_auth_user uuid, p_company uuid, p_permission text, p_trail jsonb) RETURNS TABLE(session_id uuid, key_id uuid, auth_user_id uuid, company_id uuid, user_id uuid, role public.user_role_enum, first_name text, last_name text, email text, company_name text, subscription_status public.subscription_status_enum, requests_per_minute integer, may boolean)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_memberships public.users[];
+begin
+  select array_agg(u) into v_memberships from public.users u
+  where u.auth_user_id = p_auth_user and u.is_active
+    and (p_company is null or u.company_id = p_company);
+  -- Of several companies none is guessed.
+  if cardinality(v_memberships) = 1 then
+    return query select * from private.caller(v_memberships[1].company_id, v_memberships[1].id,
+      null, null, p_permission, p_trail);
+  end if;
+end $$;
+
+ALTER FUNCTION private.enter_subject(p_auth_user uuid, p_company uuid, p_permission text, p_trail jsonb) OWNER TO neurant_router;
+
+-- Name: FUNCTION enter_subject(p_auth_user uuid, p_company uuid, p_permission text, p_trail jsonb); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.enter_subject(p_auth_user uuid, p_company uuid, p_permission text, p_trail jsonb) IS 'The person of a verified token becomes the transaction''s principal, in the company named, or in the only one; no row else. Definer, as enter_session.';
+
 -- Name: erase_company(uuid, boolean, integer, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_owner
 
 CREATE FUNCTION private.erase_company(p_company uuid, p_force boolean DEFAULT false, p_limit integer DEFAULT 5000, p_now timestamp with time zone DEFAULT now()) RETURNS bigint
@@ -2694,7 +2962,7 @@ CREATE FUNCTION private.erase_contact(p_contact uuid) RETURNS text
     SET search_path TO ''
     AS $_$
 declare
-  v_company uuid := private.company_id();
+  v_company uuid := private.company_id('data.erase');
   v_contact public.contacts;
   v_live uuid[];
   v_archived uuid[];
@@ -2765,7 +3033,7 @@ CREATE FUNCTION private.erase_user(p_user uuid) RETURNS text
     SET search_path TO ''
     AS $$
 declare
-  v_company uuid := private.company_id();
+  v_company uuid := private.company_id('data.erase');
   v_user public.users;
 begin
   if not private.manages_company() then
@@ -3371,7 +3639,7 @@ CREATE FUNCTION private.invite_user(p_email text, p_role public.user_role_enum, 
     SET search_path TO ''
     AS $$
 declare
-  v_company uuid := private.company_id();
+  v_company uuid := private.company_id('invitations.manage');
   v_user uuid := private.user_id();
   v_email text := lower(btrim(p_email));
   v_known public.user_invitations;
@@ -3834,7 +4102,7 @@ CREATE FUNCTION private.message_usage(p_company uuid, p_now timestamp with time 
     else c.monthly_message_count + coalesce((
       select sum(s.used) from public.usage_slots s where s.company_id = c.id), 0) end
   from public.companies c
-  where c.id = p_company and c.id = (select private.company_id())
+  where c.id = p_company and c.id = (select private.company_id('company.read'))
 $$;
 
 ALTER FUNCTION private.message_usage(p_company uuid, p_now timestamp with time zone) OWNER TO neurant_router;
@@ -3940,7 +4208,7 @@ CREATE FUNCTION private.my_archived_conversation_ids() RETURNS uuid[]
     AS $$
   select coalesce(array_agg(c.id), '{}')
   from public.conversations_archived c
-  where c.company_id = (select private.company_id())
+  where c.company_id = (select private.company_id('conversations.read'))
     and c.assigned_operator_id = (select private.user_id())
 $$;
 
@@ -3957,19 +4225,13 @@ CREATE FUNCTION private.my_chatbot_ids() RETURNS uuid[]
     SET search_path TO ''
     AS $$
 declare
-  v_claims jsonb := nullif(current_setting('request.jwt.claims', true), '')::jsonb;
+  v_user uuid := private.user_id();
 begin
-  if current_setting('role') <> 'authenticated' then
-    return '{}';
-  end if;
   return coalesce((
     select array_agg(o.chatbot_id)
-    from public.users u
-    join public.companies c on c.id = u.company_id
-    join public.chatbot_operators o on o.company_id = u.company_id and o.operator_id = u.id
-    where u.company_id = (v_claims ->> 'company_id')::uuid
-      and u.auth_user_id = (v_claims ->> 'sub')::uuid
-      and u.is_active and c.subscription_status <> 'cancelled' and o.is_active), '{}');
+    from public.chatbot_operators o
+    where o.company_id = (select (private.claims() ->> 'company_id')::uuid)
+      and o.operator_id = v_user and o.is_active), '{}');
 end $$;
 
 ALTER FUNCTION private.my_chatbot_ids() OWNER TO neurant_router;
@@ -3988,7 +4250,7 @@ CREATE FUNCTION private.my_contact_ids() RETURNS uuid[]
   from public.conversations c
   join public.contacts k on k.company_id = c.company_id
     and k.channel_account_id = c.channel_account_id and k.end_user_id = c.end_user_id
-  where c.company_id = (select private.company_id())
+  where c.company_id = (select private.company_id('conversations.read'))
     and c.assigned_operator_id = (select private.user_id())
 $$;
 
@@ -4005,19 +4267,13 @@ CREATE FUNCTION private.my_conversation_ids() RETURNS uuid[]
     SET search_path TO ''
     AS $$
 declare
-  v_claims jsonb := nullif(current_setting('request.jwt.claims', true), '')::jsonb;
+  v_user uuid := private.user_id();
 begin
-  if current_setting('role') <> 'authenticated' then
-    return '{}';
-  end if;
   return coalesce((
     select array_agg(x.id)
-    from public.users u
-    join public.companies c on c.id = u.company_id
-    join public.conversations x on x.company_id = u.company_id and x.assigned_operator_id = u.id
-    where u.company_id = (v_claims ->> 'company_id')::uuid
-      and u.auth_user_id = (v_claims ->> 'sub')::uuid
-      and u.is_active and c.subscription_status <> 'cancelled'), '{}');
+    from public.conversations x
+    where x.company_id = (select (private.claims() ->> 'company_id')::uuid)
+      and x.assigned_operator_id = v_user), '{}');
 end $$;
 
 ALTER FUNCTION private.my_conversation_ids() OWNER TO neurant_router;
@@ -4025,6 +4281,23 @@ ALTER FUNCTION private.my_conversation_ids() OWNER TO neurant_router;
 -- Name: FUNCTION my_conversation_ids(); Type: COMMENT; Schema: private; Owner: neurant_router
 
 COMMENT ON FUNCTION private.my_conversation_ids() IS 'Conversations that are assigned to the caller now. Definer: the policies of messages rest on it.';
+
+-- Name: my_permissions(); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.my_permissions() RETURNS SETOF text
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  select p.name from public.permissions p
+  where private.company_id(p.name) is not null
+  order by p.position
+$$;
+
+ALTER FUNCTION private.my_permissions() OWNER TO neurant_router;
+
+-- Name: FUNCTION my_permissions(); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.my_permissions() IS 'What the caller may do at this moment. Definer, as company_id().';
 
 -- Name: next_delivery_due(); Type: FUNCTION; Schema: private; Owner: neurant_router
 
@@ -4123,6 +4396,27 @@ ALTER FUNCTION private.note_closing() OWNER TO neurant_owner;
 -- Name: FUNCTION note_closing(); Type: COMMENT; Schema: private; Owner: neurant_owner
 
 COMMENT ON FUNCTION private.note_closing() IS 'A closed company without a moment of its own was closed now.';
+
+-- Name: note_denied(text, text); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.note_denied(p_permission text, p_operation text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_company uuid := private.company_id('company.read');
+begin
+  if v_company is not null then
+    perform private.write_audit(v_company, 'denied', 'permissions', null,
+      jsonb_build_object('permission', p_permission, 'operation', left(p_operation, 200)));
+  end if;
+end $$;
+
+ALTER FUNCTION private.note_denied(p_permission text, p_operation text) OWNER TO neurant_router;
+
+-- Name: FUNCTION note_denied(p_permission text, p_operation text); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.note_denied(p_permission text, p_operation text) IS 'What somebody was not allowed to do, for audit. Definer: nobody writes audit by hand.';
 
 -- Name: note_denied_login(uuid); Type: FUNCTION; Schema: private; Owner: neurant_router
 
@@ -4308,7 +4602,7 @@ CREATE FUNCTION private.operator_name(p_user uuid) RETURNS text
     SET search_path TO ''
     AS $$
   select u.first_name from public.users u
-  where u.company_id = (select private.company_id()) and u.id = p_user
+  where u.company_id = (select private.company_id('conversations.read')) and u.id = p_user
 $$;
 
 ALTER FUNCTION private.operator_name(p_user uuid) OWNER TO neurant_router;
@@ -4357,6 +4651,67 @@ ALTER FUNCTION private.overwrite_conversations(p_company uuid, p_conversations u
 -- Name: FUNCTION overwrite_conversations(p_company uuid, p_conversations uuid[], p_suffix text, p_end_user text); Type: COMMENT; Schema: private; Owner: neurant_router
 
 COMMENT ON FUNCTION private.overwrite_conversations(p_company uuid, p_conversations uuid[], p_suffix text, p_end_user text) IS 'Takes the person out of conversations and of all that hangs on them, in the live tables (suffix empty) or the archives; the rows stay and are counted as before. Definer: called by definers.';
+
+-- Name: permissions; Type: TABLE; Schema: public; Owner: neurant_owner
+
+CREATE TABLE public.permissions (
+    name text NOT NULL,
+    "position" smallint NOT NULL,
+    owner text NOT NULL,
+    administrador text NOT NULL,
+    supervisor text NOT NULL,
+    operador text NOT NULL,
+    is_read boolean NOT NULL,
+    is_narrowable boolean DEFAULT true NOT NULL,
+    for_keys text DEFAULT 'by_scope'::text NOT NULL,
+    CONSTRAINT permissions_check CHECK ((ARRAY[owner, administrador, supervisor, operador] <@ '{all,below,juniors,colleagues,bots,own,self,none}'::text[])),
+    CONSTRAINT permissions_check1 CHECK (((operador = 'none'::text) OR (supervisor <> 'none'::text))),
+    CONSTRAINT permissions_check2 CHECK (((supervisor = 'none'::text) OR (administrador <> 'none'::text))),
+    CONSTRAINT permissions_check3 CHECK (((administrador = 'none'::text) OR (owner <> 'none'::text))),
+    CONSTRAINT permissions_for_keys_check CHECK ((for_keys = ANY (ARRAY['always'::text, 'by_scope'::text, 'never'::text]))),
+    CONSTRAINT permissions_name_check CHECK ((name ~ '^[a-z_]+\.[a-z_]+$'::text))
+);
+
+ALTER TABLE ONLY public.permissions FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE public.permissions OWNER TO neurant_owner;
+
+-- Name: TABLE permissions; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON TABLE public.permissions IS 'Platform table: the one source of who may do what. Every policy of the staff and every definer that they call names one of these; the API and the page of permissions show it.';
+
+-- Name: COLUMN permissions.operador; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.permissions.operador IS 'Whose: all of the company''s; below (people of lower roles); juniors (supervisors and operadores); colleagues (of the bots they serve); bots (assigned to them, and what hangs on those); own; self; none.';
+
+-- Name: COLUMN permissions.is_read; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.permissions.is_read IS 'Changes nothing: also in a company that is closed or unpaid.';
+
+-- Name: COLUMN permissions.is_narrowable; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.permissions.is_narrowable IS 'Whether it can be taken from a single person.';
+
+-- Name: permits(public.permissions, public.user_role_enum, jsonb, public.subscription_status_enum); Type: FUNCTION; Schema: private; Owner: neurant_owner
+
+CREATE FUNCTION private.permits(p public.permissions, p_role public.user_role_enum, p_denied jsonb, p_status public.subscription_status_enum) RETURNS boolean
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO ''
+    AS $$
+  select 'none' <> case p_role
+      when 'owner' then (p).owner
+      when 'administrador' then (p).administrador
+      when 'supervisor' then (p).supervisor
+      else (p).operador end
+    and not p_denied ? (p).name
+    and ((p).is_read or p_status in ('active', 'trialing', 'past_due'))
+$$;
+
+ALTER FUNCTION private.permits(p public.permissions, p_role public.user_role_enum, p_denied jsonb, p_status public.subscription_status_enum) OWNER TO neurant_owner;
+
+-- Name: FUNCTION permits(p public.permissions, p_role public.user_role_enum, p_denied jsonb, p_status public.subscription_status_enum); Type: COMMENT; Schema: private; Owner: neurant_owner
+
+COMMENT ON FUNCTION private.permits(p public.permissions, p_role public.user_role_enum, p_denied jsonb, p_status public.subscription_status_enum) IS 'Whether a role has a permission, of which a person may be denied some, in a company of this state; how far it goes, the policies say.';
 
 -- Name: person_words(text, text, public.conversation_channel_enum); Type: FUNCTION; Schema: private; Owner: neurant_owner
 
@@ -4935,7 +5290,7 @@ CREATE FUNCTION private.renew_invitation(p_invitation uuid, p_token_digest bytea
     SET search_path TO ''
     AS $$
 declare
-  v_company uuid := private.company_id();
+  v_company uuid := private.company_id('invitations.manage');
   v_known public.user_invitations;
 begin
   if not private.manages_company() then
@@ -4974,7 +5329,7 @@ CREATE FUNCTION private.request_transfer(p_conversation uuid, p_to uuid, p_kind 
     SET search_path TO ''
     AS $$
 declare
-  v_company uuid := private.company_id();
+  v_company uuid := private.company_id('conversations.transfer');
   v_user uuid := private.user_id();
   v_session public.hitl_sessions;
   v_to public.users;
@@ -5024,7 +5379,7 @@ CREATE FUNCTION private.resend_message(p_message uuid) RETURNS text
     SET search_path TO ''
     AS $$
 declare
-  v_company uuid := private.company_id();
+  v_company uuid := private.company_id('conversations.reply');
   v_conversation uuid;
 begin
   select m.conversation_id into v_conversation from public.messages m
@@ -5087,7 +5442,7 @@ CREATE FUNCTION private.resolve_conversation(p_conversation uuid, p_notes text D
     SET search_path TO ''
     AS $$
 declare
-  v_company uuid := private.company_id();
+  v_company uuid := private.company_id('conversations.reply');
   v_user uuid := private.user_id();
   v_session public.hitl_sessions;
 begin
@@ -5124,7 +5479,7 @@ CREATE FUNCTION private.restore_conversation(p_conversation uuid) RETURNS text
     SET search_path TO ''
     AS $$
 declare
-  v_company uuid := private.company_id();
+  v_company uuid := private.company_id('data.restore');
 begin
   if not private.manages_company() then
     return 'not_found';
@@ -5154,7 +5509,7 @@ CREATE FUNCTION private.retire_chatbot(p_chatbot uuid) RETURNS text
     SET search_path TO ''
     AS $$
 declare
-  v_company uuid := private.company_id();
+  v_company uuid := private.company_id('chatbots.retire');
 begin
   if not private.manages_company() then
     return 'not_found';
@@ -5330,7 +5685,7 @@ begin
         @@ $2
       and ($3 or b.id = any ($4))
   $query$
-  using private.company_id(), private.typed_query(p_words, ''), private.sees_all_chatbots(),
+  using private.company_id('chatbots.read'), private.typed_query(p_words, ''), private.sees_all_chatbots(),
     private.my_chatbot_ids();
 end $_$;
 
@@ -5347,7 +5702,7 @@ CREATE FUNCTION private.search_chunks(p_chatbot uuid, p_query text, p_embedding 
     SET search_path TO ''
     AS $$
 declare
-  v_company uuid := private.company_id();
+  v_company uuid := private.company_id('documents.read');
   v_documents uuid[];
   v_query tsquery;
 begin
@@ -5391,7 +5746,7 @@ CREATE FUNCTION private.search_conversations(p_words text) RETURNS TABLE(convers
     SET search_path TO ''
     AS $$
 declare
-  v_company uuid := private.company_id();
+  v_company uuid := private.company_id('conversations.read');
   v_all boolean := private.sees_all_chatbots();
   v_bots uuid[];
   v_mine uuid[];
@@ -5469,7 +5824,7 @@ begin
           || coalesce(d.description, '') || ' ' || translate(d.original_filename, '_-.', '   ')))
         @@ $2
   $query$
-  using private.company_id(), private.typed_query(translate(p_words, '_-.', '   '), '');
+  using private.company_id('documents.read'), private.typed_query(translate(p_words, '_-.', '   '), '');
 end $_$;
 
 ALTER FUNCTION private.search_documents(p_words text) OWNER TO neurant_router;
@@ -5576,7 +5931,7 @@ CREATE FUNCTION private.set_user_active(p_user uuid, p_is_active boolean) RETURN
     SET search_path TO ''
     AS $$
 declare
-  v_company uuid := private.company_id();
+  v_company uuid := private.company_id('users.manage');
   v_target public.users;
 begin
   if not private.manages_company() then
@@ -5608,6 +5963,49 @@ ALTER FUNCTION private.set_user_active(p_user uuid, p_is_active boolean) OWNER T
 
 COMMENT ON FUNCTION private.set_user_active(p_user uuid, p_is_active boolean) IS 'Lets somebody below the caller in or out: activated (NA002 where no seat is left), deactivated (seat freed, sessions ended, takeovers back in the queue), unchanged, forbidden or not_found. Definer: nobody may write this by hand.';
 
+-- Name: set_user_permissions(uuid, text[]); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.set_user_permissions(p_user uuid, p_denied text[]) RETURNS text
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_company uuid := private.company_id('users.manage');
+  v_target public.users;
+  v_permissions jsonb := coalesce(
+    (select jsonb_object_agg(d.name, false) from unnest(p_denied) as d (name)), '{}');
+begin
+  if v_company is null then
+    return 'forbidden';
+  end if;
+  select u.* into v_target from public.users u
+  where u.company_id = v_company and u.id = p_user for no key update;
+  if v_target.id is null then
+    return 'not_found';
+  end if;
+  if not private.stands_above(v_target.role) then
+    return 'forbidden';
+  end if;
+  if exists (
+    select from unnest(p_denied) as d (name)
+    where d.name is null
+      or d.name not in (select p.name from public.permissions p where p.is_narrowable)) then
+    return 'not_narrowable';
+  end if;
+  if v_target.permissions = v_permissions then
+    return 'unchanged';
+  end if;
+  update public.users u set permissions = v_permissions
+  where u.company_id = v_company and u.id = p_user;
+  return 'changed';
+end $$;
+
+ALTER FUNCTION private.set_user_permissions(p_user uuid, p_denied text[]) OWNER TO neurant_router;
+
+-- Name: FUNCTION set_user_permissions(p_user uuid, p_denied text[]); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.set_user_permissions(p_user uuid, p_denied text[]) IS 'What somebody below the caller may not do, all of it: changed, unchanged, not_narrowable (an unknown permission, or one that cannot be taken away), forbidden or not_found. Definer: nobody may write this by hand.';
+
 -- Name: set_user_role(uuid, public.user_role_enum); Type: FUNCTION; Schema: private; Owner: neurant_router
 
 CREATE FUNCTION private.set_user_role(p_user uuid, p_role public.user_role_enum) RETURNS text
@@ -5615,7 +6013,7 @@ CREATE FUNCTION private.set_user_role(p_user uuid, p_role public.user_role_enum)
     SET search_path TO ''
     AS $$
 declare
-  v_company uuid := private.company_id();
+  v_company uuid := private.company_id('users.manage');
   v_target public.users;
 begin
   if not private.manages_company() then
@@ -5778,7 +6176,7 @@ CREATE FUNCTION private.take_conversation(p_conversation uuid, p_take_over boole
     SET search_path TO ''
     AS $$
 declare
-  v_company uuid := private.company_id();
+  v_company uuid := private.company_id('conversations.reply');
   v_user uuid := private.user_id();
   v_chatbot uuid;
   v_session public.hitl_sessions;
@@ -5857,7 +6255,7 @@ CREATE FUNCTION private.team_directory() RETURNS TABLE(user_id uuid, first_name 
     AS $$
   select u.id, u.first_name, u.last_name, u.avatar_url, u.role, u.last_seen_at
   from public.users u
-  where u.company_id = (select private.company_id()) and u.is_active
+  where u.company_id = (select private.company_id('team.read')) and u.is_active
     and ((select private.sees_all_chatbots())
       -- Whoever is in charge of a bot is a supervisor: among these, too.
       or u.role <> 'operador'
@@ -5950,11 +6348,11 @@ CREATE FUNCTION private.transfer_ownership(p_to uuid) RETURNS text
     SET search_path TO ''
     AS $$
 declare
-  v_company uuid := private.company_id();
+  v_company uuid := private.company_id('company.transfer');
   v_user uuid := private.user_id();
   v_target public.users;
 begin
-  if private.user_role() is distinct from 'owner' then
+  if v_company is null then
     return 'forbidden';
   end if;
   perform from public.users u
@@ -5974,7 +6372,7 @@ begin
   perform private.leave_assignments(v_company, p_to, 'owner');
   update public.users u set role = 'administrador', is_owner = false
   where u.company_id = v_company and u.id = v_user;
-  update public.users u set role = 'owner', is_owner = true
+  update public.users u set role = 'owner', is_owner = true, permissions = '{}'
   where u.company_id = v_company and u.id = p_to;
   perform private.notify_users(v_company, '{owner}', 'ownership_received', '{}');
   return 'transferred';
@@ -6080,7 +6478,7 @@ CREATE FUNCTION private.usage(p_now timestamp with time zone DEFAULT now()) RETU
     SET search_path TO ''
     AS $$
   select u.limit_name, u.used, u.allowed, u.next_plan
-  from private.plan_use((select private.company_id()), p_now) u
+  from private.plan_use((select private.company_id('company.read')), p_now) u
 $$;
 
 ALTER FUNCTION private.usage(p_now timestamp with time zone) OWNER TO neurant_router;
@@ -6154,13 +6552,22 @@ declare
   v_claims jsonb := nullif(current_setting('request.jwt.claims', true), '')::jsonb;
   v_user uuid;
 begin
-  if current_setting('role') = 'authenticated' then
+  if current_setting('role') <> 'authenticated' then
+    return null;
+  end if;
+  if v_claims ->> 'key_id' is null then
     select u.id into v_user
     from public.users u
-    join public.companies c on c.id = u.company_id
     where u.company_id = (v_claims ->> 'company_id')::uuid
-      and u.auth_user_id = (v_claims ->> 'sub')::uuid
-      and u.is_active and c.subscription_status <> 'cancelled';
+      and u.auth_user_id = (v_claims ->> 'sub')::uuid and u.is_active;
+  else
+    select maker.id into v_user
+    from public.api_keys k
+    join public.users maker on maker.company_id = k.company_id and maker.id = k.created_by
+    where k.company_id = (v_claims ->> 'company_id')::uuid
+      and k.id = (v_claims ->> 'key_id')::uuid
+      and k.revoked_at is null and (k.expires_at is null or k.expires_at > now())
+      and maker.is_active;
   end if;
   return v_user;
 end $$;
@@ -6184,21 +6591,19 @@ begin
   if current_setting('role') <> 'authenticated' then
     return null;
   end if;
-  select u.role into v_role
-  from public.users u
-  join public.companies c on c.id = u.company_id
-  where u.company_id = (v_claims ->> 'company_id')::uuid
-    and u.auth_user_id = (v_claims ->> 'sub')::uuid
-    and u.is_active and c.subscription_status <> 'cancelled';
-  if v_role is null and v_claims ->> 'key_id' is not null then
+  if v_claims ->> 'key_id' is null then
+    select u.role into v_role
+    from public.users u
+    where u.company_id = (v_claims ->> 'company_id')::uuid
+      and u.auth_user_id = (v_claims ->> 'sub')::uuid and u.is_active;
+  else
     select greatest(k.role, maker.role) into v_role  -- the enum runs from the strongest to the weakest
     from public.api_keys k
     join public.users maker on maker.company_id = k.company_id and maker.id = k.created_by
-    join public.companies c on c.id = k.company_id
     where k.company_id = (v_claims ->> 'company_id')::uuid
       and k.id = (v_claims ->> 'key_id')::uuid
       and k.revoked_at is null and (k.expires_at is null or k.expires_at > now())
-      and maker.is_active and c.subscription_status <> 'cancelled';
+      and maker.is_active;
   end if;
   return v_role;
 end $$;
@@ -7274,9 +7679,11 @@ CREATE TABLE public.api_keys (
     last_used_at timestamp with time zone,
     expires_at timestamp with time zone,
     revoked_at timestamp with time zone,
+    scopes text[] DEFAULT '{}'::text[] NOT NULL,
     CONSTRAINT api_keys_key_digest_check CHECK ((octet_length(key_digest) = 32)),
     CONSTRAINT api_keys_name_check CHECK ((btrim((name)::text) <> ''::text)),
-    CONSTRAINT api_keys_role_check CHECK ((role = ANY (ARRAY['administrador'::public.user_role_enum, 'supervisor'::public.user_role_enum])))
+    CONSTRAINT api_keys_role_check CHECK ((role = ANY (ARRAY['administrador'::public.user_role_enum, 'supervisor'::public.user_role_enum, 'operador'::public.user_role_enum]))),
+    CONSTRAINT api_keys_scopes_check CHECK ((array_position(scopes, NULL::text) IS NULL))
 );
 
 ALTER TABLE ONLY public.api_keys FORCE ROW LEVEL SECURITY;
@@ -7285,11 +7692,15 @@ ALTER TABLE public.api_keys OWNER TO neurant_owner;
 
 -- Name: TABLE api_keys; Type: COMMENT; Schema: public; Owner: neurant_owner
 
-COMMENT ON TABLE public.api_keys IS 'Keys for programs. A key never stands above its maker: it is as strong as the weaker of both, and dies with the maker''s account.';
+COMMENT ON TABLE public.api_keys IS 'Keys for programs. A key acts as its maker, within its scopes, and never above either: it is as strong as the weaker of both roles, and dies with the maker''s account.';
 
 -- Name: COLUMN api_keys.prefix; Type: COMMENT; Schema: public; Owner: neurant_owner
 
 COMMENT ON COLUMN public.api_keys.prefix IS 'The first characters, by which people tell keys apart.';
+
+-- Name: COLUMN api_keys.scopes; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.api_keys.scopes IS 'The permissions that the key has at most; its role and its maker set the bound.';
 
 -- Name: archive_batches; Type: TABLE; Schema: public; Owner: neurant_owner
 
@@ -7953,6 +8364,38 @@ ALTER TABLE ONLY public.hitl_transfers_archived FORCE ROW LEVEL SECURITY;
 
 ALTER TABLE public.hitl_transfers_archived OWNER TO neurant_owner;
 
+-- Name: idempotency_keys; Type: TABLE; Schema: public; Owner: neurant_owner
+
+CREATE TABLE public.idempotency_keys (
+    company_id uuid NOT NULL,
+    id uuid DEFAULT uuidv7() NOT NULL,
+    key_digest bytea NOT NULL,
+    request_digest bytea NOT NULL,
+    status smallint,
+    answer_encrypted bytea,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT idempotency_keys_check CHECK (((status IS NULL) = (answer_encrypted IS NULL))),
+    CONSTRAINT idempotency_keys_key_digest_check CHECK ((octet_length(key_digest) = 32)),
+    CONSTRAINT idempotency_keys_request_digest_check CHECK ((octet_length(request_digest) = 32)),
+    CONSTRAINT idempotency_keys_status_check CHECK (((status >= 200) AND (status <= 399)))
+);
+
+ALTER TABLE ONLY public.idempotency_keys FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE public.idempotency_keys OWNER TO neurant_owner;
+
+-- Name: TABLE idempotency_keys; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON TABLE public.idempotency_keys IS 'Requests of the last day that carried an Idempotency-Key, written in the transaction of their effects.';
+
+-- Name: COLUMN idempotency_keys.key_digest; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.idempotency_keys.key_digest IS 'SHA-256 of who asked and the key.';
+
+-- Name: COLUMN idempotency_keys.answer_encrypted; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.idempotency_keys.answer_encrypted IS 'Headers and body, under a key made of the Idempotency-Key itself: only who sends it again can read them.';
+
 -- Name: inbound_events; Type: TABLE; Schema: public; Owner: neurant_owner
 
 CREATE TABLE public.inbound_events (
@@ -8286,6 +8729,7 @@ CREATE TABLE public.plans (
     max_hitl_concurrent integer NOT NULL,
     monthly_price_usd numeric(10,2),
     channels public.conversation_channel_enum[] NOT NULL,
+    requests_per_minute integer DEFAULT 120 NOT NULL,
     CONSTRAINT plans_max_chatbots_check CHECK ((max_chatbots >= '-1'::integer)),
     CONSTRAINT plans_max_document_characters_check CHECK ((max_document_characters >= '-1'::integer)),
     CONSTRAINT plans_max_hitl_concurrent_check CHECK ((max_hitl_concurrent >= '-1'::integer)),
@@ -8293,7 +8737,8 @@ CREATE TABLE public.plans (
     CONSTRAINT plans_max_storage_mb_check CHECK ((max_storage_mb >= '-1'::integer)),
     CONSTRAINT plans_max_users_check CHECK ((max_users >= '-1'::integer)),
     CONSTRAINT plans_monthly_message_limit_check CHECK ((monthly_message_limit >= '-1'::integer)),
-    CONSTRAINT plans_monthly_price_usd_check CHECK ((monthly_price_usd >= (0)::numeric))
+    CONSTRAINT plans_monthly_price_usd_check CHECK ((monthly_price_usd >= (0)::numeric)),
+    CONSTRAINT plans_requests_per_minute_check CHECK ((requests_per_minute > 0))
 );
 
 ALTER TABLE ONLY public.plans FORCE ROW LEVEL SECURITY;
@@ -8307,6 +8752,10 @@ COMMENT ON TABLE public.plans IS 'Platform table: the catalogue. A company''s ow
 -- Name: COLUMN plans.monthly_price_usd; Type: COMMENT; Schema: public; Owner: neurant_owner
 
 COMMENT ON COLUMN public.plans.monthly_price_usd IS 'Null: not for sale by catalogue, talk to us.';
+
+-- Name: COLUMN plans.requests_per_minute; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.plans.requests_per_minute IS 'Of the HTTP API, for all callers of a company together.';
 
 -- Name: reply_requests; Type: TABLE; Schema: public; Owner: neurant_owner
 
@@ -8444,12 +8893,18 @@ CREATE TABLE public.users (
     CONSTRAINT users_address_check CHECK (((email)::text ~ '^[^@[:space:]]+@[^@[:space:]]+$'::text)),
     CONSTRAINT users_check CHECK ((is_owner = (role = 'owner'::public.user_role_enum))),
     CONSTRAINT users_email_check CHECK ((((email)::text = lower((email)::text)) AND ((email)::text ~~ '%_@_%'::text))),
-    CONSTRAINT users_permissions_check CHECK ((jsonb_typeof(permissions) = 'object'::text))
+    CONSTRAINT users_owner_unnarrowed_check CHECK (((NOT is_owner) OR (permissions = '{}'::jsonb))),
+    CONSTRAINT users_permissions_check CHECK ((jsonb_typeof(permissions) = 'object'::text)),
+    CONSTRAINT users_permissions_narrow_check CHECK ((NOT jsonb_path_exists(permissions, '$.*?(@ != false)'::jsonpath)))
 );
 
 ALTER TABLE ONLY public.users FORCE ROW LEVEL SECURITY;
 
 ALTER TABLE public.users OWNER TO neurant_owner;
+
+-- Name: COLUMN users.permissions; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.users.permissions IS 'What this person may not do although the role may, as {"<permission>": false}. Written by set_user_permissions().';
 
 -- Name: visitor_sessions; Type: TABLE; Schema: public; Owner: neurant_owner
 
@@ -8772,6 +9227,16 @@ ALTER TABLE ONLY public.hitl_transfers_archived
 ALTER TABLE ONLY public.hitl_transfers
     ADD CONSTRAINT hitl_transfers_pkey PRIMARY KEY (company_id, id);
 
+-- Name: idempotency_keys idempotency_keys_company_id_key_digest_key; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.idempotency_keys
+    ADD CONSTRAINT idempotency_keys_company_id_key_digest_key UNIQUE (company_id, key_digest);
+
+-- Name: idempotency_keys idempotency_keys_pkey; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.idempotency_keys
+    ADD CONSTRAINT idempotency_keys_pkey PRIMARY KEY (company_id, id);
+
 -- Name: inbound_events inbound_events_company_id_channel_account_id_external_id_key; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
 
 ALTER TABLE ONLY public.inbound_events
@@ -8896,6 +9361,16 @@ ALTER TABLE ONLY public.outbox
 
 ALTER TABLE ONLY public.outbox
     ADD CONSTRAINT outbox_pkey PRIMARY KEY (company_id, id);
+
+-- Name: permissions permissions_pkey; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.permissions
+    ADD CONSTRAINT permissions_pkey PRIMARY KEY (name);
+
+-- Name: permissions permissions_position_key; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.permissions
+    ADD CONSTRAINT permissions_position_key UNIQUE ("position");
 
 -- Name: plan_alerts plan_alerts_company_id_subject_level_period_start_key; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
 
@@ -9270,6 +9745,10 @@ CREATE INDEX hitl_transfers_session_idx ON public.hitl_transfers USING btree (co
 
 CREATE INDEX hitl_transfers_to_idx ON public.hitl_transfers USING btree (company_id, to_user_id);
 
+-- Name: idempotency_keys_created_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX idempotency_keys_created_idx ON public.idempotency_keys USING btree (created_at);
+
 -- Name: integration_logs_newest_idx; Type: INDEX; Schema: public; Owner: neurant_owner
 
 CREATE INDEX integration_logs_newest_idx ON public.integration_logs USING btree (company_id, integration_id, created_at DESC);
@@ -9512,7 +9991,7 @@ CREATE TRIGGER attends_while_active BEFORE INSERT OR UPDATE OF operator_id ON pu
 
 -- Name: api_keys audit_changes; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
-CREATE TRIGGER audit_changes AFTER UPDATE ON public.api_keys FOR EACH ROW WHEN ((((old.name)::text IS DISTINCT FROM (new.name)::text) OR ((old.prefix)::text IS DISTINCT FROM (new.prefix)::text) OR (old.key_digest IS DISTINCT FROM new.key_digest) OR (old.role IS DISTINCT FROM new.role) OR (old.created_by IS DISTINCT FROM new.created_by) OR (old.expires_at IS DISTINCT FROM new.expires_at) OR (old.revoked_at IS DISTINCT FROM new.revoked_at))) EXECUTE FUNCTION private.audit_change('created_by', '{prefix,role,created_by,expires_at,revoked_at}', '{name}', '{key_digest}', '{last_used_at,created_at}');
+CREATE TRIGGER audit_changes AFTER UPDATE ON public.api_keys FOR EACH ROW WHEN ((((old.name)::text IS DISTINCT FROM (new.name)::text) OR ((old.prefix)::text IS DISTINCT FROM (new.prefix)::text) OR (old.key_digest IS DISTINCT FROM new.key_digest) OR (old.role IS DISTINCT FROM new.role) OR (old.created_by IS DISTINCT FROM new.created_by) OR (old.expires_at IS DISTINCT FROM new.expires_at) OR (old.revoked_at IS DISTINCT FROM new.revoked_at) OR (old.scopes IS DISTINCT FROM new.scopes))) EXECUTE FUNCTION private.audit_change('created_by', '{prefix,role,created_by,expires_at,revoked_at,scopes}', '{name}', '{key_digest}', '{last_used_at,created_at}');
 
 -- Name: canned_responses audit_changes; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
@@ -9568,7 +10047,7 @@ CREATE TRIGGER audit_changes AFTER UPDATE ON public.user_invitations FOR EACH RO
 
 -- Name: users audit_changes; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
-CREATE TRIGGER audit_changes AFTER UPDATE ON public.users FOR EACH ROW WHEN (((old.auth_user_id IS DISTINCT FROM new.auth_user_id) OR ((old.email)::text IS DISTINCT FROM (new.email)::text) OR ((old.first_name)::text IS DISTINCT FROM (new.first_name)::text) OR ((old.last_name)::text IS DISTINCT FROM (new.last_name)::text) OR (old.avatar_url IS DISTINCT FROM new.avatar_url) OR ((old.phone)::text IS DISTINCT FROM (new.phone)::text) OR (old.role IS DISTINCT FROM new.role) OR (old.is_owner IS DISTINCT FROM new.is_owner) OR (old.permissions IS DISTINCT FROM new.permissions) OR (old.is_active IS DISTINCT FROM new.is_active) OR (old.invited_by IS DISTINCT FROM new.invited_by) OR (old.invited_at IS DISTINCT FROM new.invited_at) OR (old.accepted_invitation_at IS DISTINCT FROM new.accepted_invitation_at) OR (old.created_by IS DISTINCT FROM new.created_by))) EXECUTE FUNCTION private.audit_change('id', '{auth_user_id,role,is_owner,is_active,invited_by,invited_at,accepted_invitation_at,created_by}', '{email,first_name,last_name,avatar_url,phone,permissions}', '{}', '{last_login_at,last_seen_at,created_at,updated_at}');
+CREATE TRIGGER audit_changes AFTER UPDATE ON public.users FOR EACH ROW WHEN (((old.auth_user_id IS DISTINCT FROM new.auth_user_id) OR ((old.email)::text IS DISTINCT FROM (new.email)::text) OR ((old.first_name)::text IS DISTINCT FROM (new.first_name)::text) OR ((old.last_name)::text IS DISTINCT FROM (new.last_name)::text) OR (old.avatar_url IS DISTINCT FROM new.avatar_url) OR ((old.phone)::text IS DISTINCT FROM (new.phone)::text) OR (old.role IS DISTINCT FROM new.role) OR (old.is_owner IS DISTINCT FROM new.is_owner) OR (old.permissions IS DISTINCT FROM new.permissions) OR (old.is_active IS DISTINCT FROM new.is_active) OR (old.invited_by IS DISTINCT FROM new.invited_by) OR (old.invited_at IS DISTINCT FROM new.invited_at) OR (old.accepted_invitation_at IS DISTINCT FROM new.accepted_invitation_at) OR (old.created_by IS DISTINCT FROM new.created_by))) EXECUTE FUNCTION private.audit_change('id', '{auth_user_id,role,is_owner,is_active,invited_by,invited_at,accepted_invitation_at,created_by,permissions}', '{email,first_name,last_name,avatar_url,phone}', '{}', '{last_login_at,last_seen_at,created_at,updated_at}');
 
 -- Name: webhook_endpoints audit_changes; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
@@ -9576,7 +10055,7 @@ CREATE TRIGGER audit_changes AFTER UPDATE ON public.webhook_endpoints FOR EACH R
 
 -- Name: api_keys audit_rows; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
-CREATE TRIGGER audit_rows AFTER INSERT OR DELETE ON public.api_keys FOR EACH ROW EXECUTE FUNCTION private.audit_change('created_by', '{prefix,role,created_by,expires_at,revoked_at}', '{name}', '{key_digest}', '{last_used_at,created_at}');
+CREATE TRIGGER audit_rows AFTER INSERT OR DELETE ON public.api_keys FOR EACH ROW EXECUTE FUNCTION private.audit_change('created_by', '{prefix,role,created_by,expires_at,revoked_at,scopes}', '{name}', '{key_digest}', '{last_used_at,created_at}');
 
 -- Name: canned_responses audit_rows; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
@@ -9632,7 +10111,7 @@ CREATE TRIGGER audit_rows AFTER INSERT OR DELETE ON public.user_invitations FOR 
 
 -- Name: users audit_rows; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
-CREATE TRIGGER audit_rows AFTER INSERT OR DELETE ON public.users FOR EACH ROW EXECUTE FUNCTION private.audit_change('id', '{auth_user_id,role,is_owner,is_active,invited_by,invited_at,accepted_invitation_at,created_by}', '{email,first_name,last_name,avatar_url,phone,permissions}', '{}', '{last_login_at,last_seen_at,created_at,updated_at}');
+CREATE TRIGGER audit_rows AFTER INSERT OR DELETE ON public.users FOR EACH ROW EXECUTE FUNCTION private.audit_change('id', '{auth_user_id,role,is_owner,is_active,invited_by,invited_at,accepted_invitation_at,created_by,permissions}', '{email,first_name,last_name,avatar_url,phone}', '{}', '{last_login_at,last_seen_at,created_at,updated_at}');
 
 -- Name: webhook_endpoints audit_rows; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
@@ -9641,6 +10120,10 @@ CREATE TRIGGER audit_rows AFTER INSERT OR DELETE ON public.webhook_endpoints FOR
 -- Name: audit_logs await_seal; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
 CREATE TRIGGER await_seal AFTER INSERT ON public.audit_logs FOR EACH ROW EXECUTE FUNCTION private.await_seal();
+
+-- Name: api_keys check_key_scopes; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER check_key_scopes BEFORE INSERT OR UPDATE OF scopes ON public.api_keys FOR EACH ROW EXECUTE FUNCTION private.check_key_scopes();
 
 -- Name: chatbot_operators check_operator_role; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
@@ -10136,6 +10619,11 @@ ALTER TABLE ONLY public.hitl_transfers
 ALTER TABLE ONLY public.hitl_transfers
     ADD CONSTRAINT hitl_transfers_company_id_to_user_id_fkey FOREIGN KEY (company_id, to_user_id) REFERENCES public.users(company_id, id);
 
+-- Name: idempotency_keys idempotency_keys_company_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.idempotency_keys
+    ADD CONSTRAINT idempotency_keys_company_id_fkey FOREIGN KEY (company_id) REFERENCES public.companies(id);
+
 -- Name: inbound_events inbound_events_company_id_channel_account_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
 
 ALTER TABLE ONLY public.inbound_events
@@ -10480,6 +10968,10 @@ CREATE POLICY everybody_select ON public.chatbot_templates FOR SELECT TO neurant
 
 CREATE POLICY everybody_select ON public.embedding_models FOR SELECT TO neurant_router, neurant_worker, authenticated USING (true);
 
+-- Name: permissions everybody_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY everybody_select ON public.permissions FOR SELECT TO neurant_router, neurant_worker, authenticated USING (true);
+
 -- Name: plans everybody_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY everybody_select ON public.plans FOR SELECT TO neurant_router, neurant_worker, authenticated USING (true);
@@ -10499,6 +10991,10 @@ ALTER TABLE public.hitl_transfers ENABLE ROW LEVEL SECURITY;
 -- Name: hitl_transfers_archived; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
 
 ALTER TABLE public.hitl_transfers_archived ENABLE ROW LEVEL SECURITY;
+
+-- Name: idempotency_keys; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
+
+ALTER TABLE public.idempotency_keys ENABLE ROW LEVEL SECURITY;
 
 -- Name: inbound_events; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
 
@@ -10572,6 +11068,10 @@ ALTER TABLE public.outbox ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.outbox_archived ENABLE ROW LEVEL SECURITY;
 
+-- Name: permissions; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
+
+ALTER TABLE public.permissions ENABLE ROW LEVEL SECURITY;
+
 -- Name: plan_alerts; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
 
 ALTER TABLE public.plan_alerts ENABLE ROW LEVEL SECURITY;
@@ -10631,6 +11131,10 @@ CREATE POLICY router_delete ON public.hitl_transfers FOR DELETE TO neurant_route
 -- Name: hitl_transfers_archived router_delete; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_delete ON public.hitl_transfers_archived FOR DELETE TO neurant_router USING (true);
+
+-- Name: idempotency_keys router_delete; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_delete ON public.idempotency_keys FOR DELETE TO neurant_router USING (true);
 
 -- Name: inbound_events router_delete; Type: POLICY; Schema: public; Owner: neurant_owner
 
@@ -10775,6 +11279,10 @@ CREATE POLICY router_insert ON public.hitl_transfers FOR INSERT TO neurant_route
 -- Name: hitl_transfers_archived router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_insert ON public.hitl_transfers_archived FOR INSERT TO neurant_router WITH CHECK (true);
+
+-- Name: idempotency_keys router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_insert ON public.idempotency_keys FOR INSERT TO neurant_router WITH CHECK (true);
 
 -- Name: inbound_events router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
 
@@ -10964,6 +11472,10 @@ CREATE POLICY router_select ON public.hitl_transfers FOR SELECT TO neurant_route
 
 CREATE POLICY router_select ON public.hitl_transfers_archived FOR SELECT TO neurant_router USING (true);
 
+-- Name: idempotency_keys router_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_select ON public.idempotency_keys FOR SELECT TO neurant_router USING (true);
+
 -- Name: inbound_events router_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_select ON public.inbound_events FOR SELECT TO neurant_router USING (true);
@@ -11136,6 +11648,10 @@ CREATE POLICY router_update ON public.hitl_transfers FOR UPDATE TO neurant_route
 
 CREATE POLICY router_update ON public.hitl_transfers_archived FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
 
+-- Name: idempotency_keys router_update; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_update ON public.idempotency_keys FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
+
 -- Name: integration_logs router_update; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_update ON public.integration_logs FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
@@ -11210,39 +11726,39 @@ CREATE POLICY router_update ON public.users FOR UPDATE TO neurant_router USING (
 
 -- Name: canned_responses staff_delete; Type: POLICY; Schema: public; Owner: neurant_owner
 
-CREATE POLICY staff_delete ON public.canned_responses FOR DELETE TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND ((owner_id = ( SELECT private.user_id() AS user_id)) OR ((owner_id IS NULL) AND ( SELECT private.sees_all_chatbots() AS sees_all_chatbots)))));
+CREATE POLICY staff_delete ON public.canned_responses FOR DELETE TO authenticated USING (((company_id = ( SELECT private.company_id('canned_responses.edit'::text) AS company_id)) AND ((owner_id = ( SELECT private.user_id() AS user_id)) OR ((owner_id IS NULL) AND ( SELECT private.sees_all_chatbots() AS sees_all_chatbots)))));
 
 -- Name: chatbot_supervisors staff_delete; Type: POLICY; Schema: public; Owner: neurant_owner
 
-CREATE POLICY staff_delete ON public.chatbot_supervisors FOR DELETE TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND ( SELECT private.manages_company() AS manages_company)));
+CREATE POLICY staff_delete ON public.chatbot_supervisors FOR DELETE TO authenticated USING ((company_id = ( SELECT private.company_id('chatbots.assign_supervisor'::text) AS company_id)));
 
 -- Name: message_reactions staff_delete; Type: POLICY; Schema: public; Owner: neurant_owner
 
-CREATE POLICY staff_delete ON public.message_reactions FOR DELETE TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND (reacted_by_user_id = ( SELECT private.user_id() AS user_id))));
+CREATE POLICY staff_delete ON public.message_reactions FOR DELETE TO authenticated USING (((company_id = ( SELECT private.company_id('conversations.reply'::text) AS company_id)) AND (reacted_by_user_id = ( SELECT private.user_id() AS user_id))));
 
 -- Name: api_keys staff_insert; Type: POLICY; Schema: public; Owner: neurant_owner
 
-CREATE POLICY staff_insert ON public.api_keys FOR INSERT TO authenticated WITH CHECK (((company_id = ( SELECT private.company_id() AS company_id)) AND ( SELECT private.manages_company() AS manages_company) AND (created_by = ( SELECT private.user_id() AS user_id))));
+CREATE POLICY staff_insert ON public.api_keys FOR INSERT TO authenticated WITH CHECK (((company_id = ( SELECT private.company_id('api_keys.manage'::text) AS company_id)) AND (created_by = ( SELECT private.user_id() AS user_id))));
 
 -- Name: canned_responses staff_insert; Type: POLICY; Schema: public; Owner: neurant_owner
 
-CREATE POLICY staff_insert ON public.canned_responses FOR INSERT TO authenticated WITH CHECK (((company_id = ( SELECT private.company_id() AS company_id)) AND ((owner_id = ( SELECT private.user_id() AS user_id)) OR ((owner_id IS NULL) AND ( SELECT private.sees_all_chatbots() AS sees_all_chatbots)))));
+CREATE POLICY staff_insert ON public.canned_responses FOR INSERT TO authenticated WITH CHECK (((company_id = ( SELECT private.company_id('canned_responses.edit'::text) AS company_id)) AND ((owner_id = ( SELECT private.user_id() AS user_id)) OR ((owner_id IS NULL) AND ( SELECT private.sees_all_chatbots() AS sees_all_chatbots)))));
 
 -- Name: channel_accounts staff_insert; Type: POLICY; Schema: public; Owner: neurant_owner
 
-CREATE POLICY staff_insert ON public.channel_accounts FOR INSERT TO authenticated WITH CHECK (((company_id = ( SELECT private.company_id() AS company_id)) AND ( SELECT private.manages_company() AS manages_company)));
+CREATE POLICY staff_insert ON public.channel_accounts FOR INSERT TO authenticated WITH CHECK ((company_id = ( SELECT private.company_id('channels.manage'::text) AS company_id)));
 
 -- Name: chatbot_operators staff_insert; Type: POLICY; Schema: public; Owner: neurant_owner
 
-CREATE POLICY staff_insert ON public.chatbot_operators FOR INSERT TO authenticated WITH CHECK (((company_id = ( SELECT private.company_id() AS company_id)) AND ( SELECT private.sees_all_chatbots() AS sees_all_chatbots) AND (assigned_by = ( SELECT private.user_id() AS user_id))));
+CREATE POLICY staff_insert ON public.chatbot_operators FOR INSERT TO authenticated WITH CHECK (((company_id = ( SELECT private.company_id('chatbots.assign_operators'::text) AS company_id)) AND (assigned_by = ( SELECT private.user_id() AS user_id))));
 
 -- Name: chatbot_supervisors staff_insert; Type: POLICY; Schema: public; Owner: neurant_owner
 
-CREATE POLICY staff_insert ON public.chatbot_supervisors FOR INSERT TO authenticated WITH CHECK (((company_id = ( SELECT private.company_id() AS company_id)) AND ( SELECT private.manages_company() AS manages_company) AND (assigned_by = ( SELECT private.user_id() AS user_id))));
+CREATE POLICY staff_insert ON public.chatbot_supervisors FOR INSERT TO authenticated WITH CHECK (((company_id = ( SELECT private.company_id('chatbots.assign_supervisor'::text) AS company_id)) AND (assigned_by = ( SELECT private.user_id() AS user_id))));
 
 -- Name: chatbots staff_insert; Type: POLICY; Schema: public; Owner: neurant_owner
 
-CREATE POLICY staff_insert ON public.chatbots FOR INSERT TO authenticated WITH CHECK (((company_id = ( SELECT private.company_id() AS company_id)) AND ( SELECT private.sees_all_chatbots() AS sees_all_chatbots) AND (created_by = ( SELECT private.user_id() AS user_id))));
+CREATE POLICY staff_insert ON public.chatbots FOR INSERT TO authenticated WITH CHECK (((company_id = ( SELECT private.company_id('chatbots.edit'::text) AS company_id)) AND (created_by = ( SELECT private.user_id() AS user_id))));
 
 -- Name: company_keys staff_insert; Type: POLICY; Schema: public; Owner: neurant_owner
 
@@ -11250,249 +11766,249 @@ CREATE POLICY staff_insert ON public.company_keys FOR INSERT TO authenticated WI
 
 -- Name: documents staff_insert; Type: POLICY; Schema: public; Owner: neurant_owner
 
-CREATE POLICY staff_insert ON public.documents FOR INSERT TO authenticated WITH CHECK (((company_id = ( SELECT private.company_id() AS company_id)) AND ( SELECT private.sees_all_chatbots() AS sees_all_chatbots) AND (uploaded_by = ( SELECT private.user_id() AS user_id))));
+CREATE POLICY staff_insert ON public.documents FOR INSERT TO authenticated WITH CHECK (((company_id = ( SELECT private.company_id('documents.edit'::text) AS company_id)) AND (uploaded_by = ( SELECT private.user_id() AS user_id))));
 
 -- Name: integrations staff_insert; Type: POLICY; Schema: public; Owner: neurant_owner
 
-CREATE POLICY staff_insert ON public.integrations FOR INSERT TO authenticated WITH CHECK (((company_id = ( SELECT private.company_id() AS company_id)) AND ( SELECT private.manages_company() AS manages_company) AND (created_by = ( SELECT private.user_id() AS user_id))));
+CREATE POLICY staff_insert ON public.integrations FOR INSERT TO authenticated WITH CHECK (((company_id = ( SELECT private.company_id('integrations.manage'::text) AS company_id)) AND (created_by = ( SELECT private.user_id() AS user_id))));
 
 -- Name: message_reactions staff_insert; Type: POLICY; Schema: public; Owner: neurant_owner
 
-CREATE POLICY staff_insert ON public.message_reactions FOR INSERT TO authenticated WITH CHECK (((company_id = ( SELECT private.company_id() AS company_id)) AND (reacted_by_user_id = ( SELECT private.user_id() AS user_id)) AND (( SELECT private.sees_all_chatbots() AS sees_all_chatbots) OR (chatbot_id = ANY (( SELECT private.my_chatbot_ids() AS my_chatbot_ids)::uuid[])) OR (conversation_id = ANY (( SELECT private.my_conversation_ids() AS my_conversation_ids)::uuid[])))));
+CREATE POLICY staff_insert ON public.message_reactions FOR INSERT TO authenticated WITH CHECK (((company_id = ( SELECT private.company_id('conversations.reply'::text) AS company_id)) AND (reacted_by_user_id = ( SELECT private.user_id() AS user_id)) AND (( SELECT private.sees_all_chatbots() AS sees_all_chatbots) OR (chatbot_id = ANY (( SELECT private.my_chatbot_ids() AS my_chatbot_ids)::uuid[])) OR (conversation_id = ANY (( SELECT private.my_conversation_ids() AS my_conversation_ids)::uuid[])))));
 
 -- Name: messages staff_insert; Type: POLICY; Schema: public; Owner: neurant_owner
 
-CREATE POLICY staff_insert ON public.messages FOR INSERT TO authenticated WITH CHECK (((company_id = ( SELECT private.company_id() AS company_id)) AND (sender_type = 'human'::public.sender_type_enum) AND (sender_id = ( SELECT private.user_id() AS user_id)) AND (( SELECT private.sees_all_chatbots() AS sees_all_chatbots) OR (chatbot_id = ANY (( SELECT private.my_chatbot_ids() AS my_chatbot_ids)::uuid[])) OR (conversation_id = ANY (( SELECT private.my_conversation_ids() AS my_conversation_ids)::uuid[])))));
+CREATE POLICY staff_insert ON public.messages FOR INSERT TO authenticated WITH CHECK (((company_id = ( SELECT private.company_id('conversations.reply'::text) AS company_id)) AND (sender_type = 'human'::public.sender_type_enum) AND (sender_id = ( SELECT private.user_id() AS user_id)) AND (( SELECT private.sees_all_chatbots() AS sees_all_chatbots) OR (chatbot_id = ANY (( SELECT private.my_chatbot_ids() AS my_chatbot_ids)::uuid[])) OR (conversation_id = ANY (( SELECT private.my_conversation_ids() AS my_conversation_ids)::uuid[])))));
 
 -- Name: notes staff_insert; Type: POLICY; Schema: public; Owner: neurant_owner
 
-CREATE POLICY staff_insert ON public.notes FOR INSERT TO authenticated WITH CHECK (((company_id = ( SELECT private.company_id() AS company_id)) AND (author_id = ( SELECT private.user_id() AS user_id)) AND (( SELECT private.sees_all_chatbots() AS sees_all_chatbots) OR (chatbot_id = ANY (( SELECT private.my_chatbot_ids() AS my_chatbot_ids)::uuid[])) OR (conversation_id = ANY (( SELECT private.my_conversation_ids() AS my_conversation_ids)::uuid[])))));
+CREATE POLICY staff_insert ON public.notes FOR INSERT TO authenticated WITH CHECK (((company_id = ( SELECT private.company_id('conversations.reply'::text) AS company_id)) AND (author_id = ( SELECT private.user_id() AS user_id)) AND (( SELECT private.sees_all_chatbots() AS sees_all_chatbots) OR (chatbot_id = ANY (( SELECT private.my_chatbot_ids() AS my_chatbot_ids)::uuid[])) OR (conversation_id = ANY (( SELECT private.my_conversation_ids() AS my_conversation_ids)::uuid[])))));
 
 -- Name: webhook_endpoints staff_insert; Type: POLICY; Schema: public; Owner: neurant_owner
 
-CREATE POLICY staff_insert ON public.webhook_endpoints FOR INSERT TO authenticated WITH CHECK (((company_id = ( SELECT private.company_id() AS company_id)) AND ( SELECT private.manages_company() AS manages_company) AND (created_by = ( SELECT private.user_id() AS user_id))));
+CREATE POLICY staff_insert ON public.webhook_endpoints FOR INSERT TO authenticated WITH CHECK (((company_id = ( SELECT private.company_id('webhooks.manage'::text) AS company_id)) AND (created_by = ( SELECT private.user_id() AS user_id))));
 
 -- Name: analytics_daily staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
-CREATE POLICY staff_select ON public.analytics_daily FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND (( SELECT private.sees_all_chatbots() AS sees_all_chatbots) OR (chatbot_id = ANY (( SELECT private.my_chatbot_ids() AS my_chatbot_ids)::uuid[])))));
+CREATE POLICY staff_select ON public.analytics_daily FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id('analytics.read'::text) AS company_id)) AND (( SELECT private.sees_all_chatbots() AS sees_all_chatbots) OR (chatbot_id = ANY (( SELECT private.my_chatbot_ids() AS my_chatbot_ids)::uuid[])))));
 
 -- Name: api_keys staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
-CREATE POLICY staff_select ON public.api_keys FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND ( SELECT private.manages_company() AS manages_company)));
+CREATE POLICY staff_select ON public.api_keys FOR SELECT TO authenticated USING ((company_id = ( SELECT private.company_id('api_keys.read'::text) AS company_id)));
 
 -- Name: archive_batches staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
-CREATE POLICY staff_select ON public.archive_batches FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND ( SELECT private.manages_company() AS manages_company)));
+CREATE POLICY staff_select ON public.archive_batches FOR SELECT TO authenticated USING ((company_id = ( SELECT private.company_id('data.export'::text) AS company_id)));
 
 -- Name: audit_chains staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
-CREATE POLICY staff_select ON public.audit_chains FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND ( SELECT private.manages_company() AS manages_company)));
+CREATE POLICY staff_select ON public.audit_chains FOR SELECT TO authenticated USING ((company_id = ( SELECT private.company_id('audit.read'::text) AS company_id)));
 
 -- Name: audit_logs staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
-CREATE POLICY staff_select ON public.audit_logs FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND ( SELECT private.manages_company() AS manages_company)));
+CREATE POLICY staff_select ON public.audit_logs FOR SELECT TO authenticated USING ((company_id = ( SELECT private.company_id('audit.read'::text) AS company_id)));
 
 -- Name: audit_seals staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
-CREATE POLICY staff_select ON public.audit_seals FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND ( SELECT private.manages_company() AS manages_company)));
+CREATE POLICY staff_select ON public.audit_seals FOR SELECT TO authenticated USING ((company_id = ( SELECT private.company_id('audit.read'::text) AS company_id)));
 
 -- Name: canned_responses staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
-CREATE POLICY staff_select ON public.canned_responses FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND ((owner_id IS NULL) OR (owner_id = ( SELECT private.user_id() AS user_id)))));
+CREATE POLICY staff_select ON public.canned_responses FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id('canned_responses.read'::text) AS company_id)) AND ((owner_id IS NULL) OR (owner_id = ( SELECT private.user_id() AS user_id)))));
 
 -- Name: channel_accounts staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
-CREATE POLICY staff_select ON public.channel_accounts FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND (( SELECT private.sees_all_chatbots() AS sees_all_chatbots) OR (chatbot_id = ANY (( SELECT private.my_chatbot_ids() AS my_chatbot_ids)::uuid[])))));
+CREATE POLICY staff_select ON public.channel_accounts FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id('channels.read'::text) AS company_id)) AND (( SELECT private.sees_all_chatbots() AS sees_all_chatbots) OR (chatbot_id = ANY (( SELECT private.my_chatbot_ids() AS my_chatbot_ids)::uuid[])))));
 
 -- Name: chatbot_operators staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
-CREATE POLICY staff_select ON public.chatbot_operators FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND (( SELECT private.sees_all_chatbots() AS sees_all_chatbots) OR (operator_id = ( SELECT private.user_id() AS user_id)))));
+CREATE POLICY staff_select ON public.chatbot_operators FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id('chatbots.read'::text) AS company_id)) AND (( SELECT private.sees_all_chatbots() AS sees_all_chatbots) OR (operator_id = ( SELECT private.user_id() AS user_id)))));
 
 -- Name: chatbot_supervisors staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
-CREATE POLICY staff_select ON public.chatbot_supervisors FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND (( SELECT private.sees_all_chatbots() AS sees_all_chatbots) OR (chatbot_id = ANY (( SELECT private.my_chatbot_ids() AS my_chatbot_ids)::uuid[])))));
+CREATE POLICY staff_select ON public.chatbot_supervisors FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id('chatbots.read'::text) AS company_id)) AND (( SELECT private.sees_all_chatbots() AS sees_all_chatbots) OR (chatbot_id = ANY (( SELECT private.my_chatbot_ids() AS my_chatbot_ids)::uuid[])))));
 
 -- Name: chatbots staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
-CREATE POLICY staff_select ON public.chatbots FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND (( SELECT private.sees_all_chatbots() AS sees_all_chatbots) OR (id = ANY (( SELECT private.my_chatbot_ids() AS my_chatbot_ids)::uuid[])))));
+CREATE POLICY staff_select ON public.chatbots FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id('chatbots.read'::text) AS company_id)) AND (( SELECT private.sees_all_chatbots() AS sees_all_chatbots) OR (id = ANY (( SELECT private.my_chatbot_ids() AS my_chatbot_ids)::uuid[])))));
 
 -- Name: companies staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
-CREATE POLICY staff_select ON public.companies FOR SELECT TO authenticated USING ((id = ( SELECT private.company_id() AS company_id)));
+CREATE POLICY staff_select ON public.companies FOR SELECT TO authenticated USING ((id = ( SELECT private.company_id('company.read'::text) AS company_id)));
 
 -- Name: company_keys staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
-CREATE POLICY staff_select ON public.company_keys FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND ( SELECT private.manages_company() AS manages_company)));
+CREATE POLICY staff_select ON public.company_keys FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id('company.read'::text) AS company_id)) AND ( SELECT private.manages_company() AS manages_company)));
 
 -- Name: contacts staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
-CREATE POLICY staff_select ON public.contacts FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND (( SELECT private.sees_all_chatbots() AS sees_all_chatbots) OR (chatbot_id = ANY (( SELECT private.my_chatbot_ids() AS my_chatbot_ids)::uuid[])) OR (id = ANY (( SELECT private.my_contact_ids() AS my_contact_ids)::uuid[])))));
+CREATE POLICY staff_select ON public.contacts FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id('conversations.read'::text) AS company_id)) AND (( SELECT private.sees_all_chatbots() AS sees_all_chatbots) OR (chatbot_id = ANY (( SELECT private.my_chatbot_ids() AS my_chatbot_ids)::uuid[])) OR (id = ANY (( SELECT private.my_contact_ids() AS my_contact_ids)::uuid[])))));
 
 -- Name: conversations staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
-CREATE POLICY staff_select ON public.conversations FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND (( SELECT private.sees_all_chatbots() AS sees_all_chatbots) OR (chatbot_id = ANY (( SELECT private.my_chatbot_ids() AS my_chatbot_ids)::uuid[])) OR (assigned_operator_id = ( SELECT private.user_id() AS user_id)))));
+CREATE POLICY staff_select ON public.conversations FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id('conversations.read'::text) AS company_id)) AND (( SELECT private.sees_all_chatbots() AS sees_all_chatbots) OR (chatbot_id = ANY (( SELECT private.my_chatbot_ids() AS my_chatbot_ids)::uuid[])) OR (assigned_operator_id = ( SELECT private.user_id() AS user_id)))));
 
 -- Name: conversations_archived staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
-CREATE POLICY staff_select ON public.conversations_archived FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND (( SELECT private.sees_all_chatbots() AS sees_all_chatbots) OR (chatbot_id = ANY (( SELECT private.my_chatbot_ids() AS my_chatbot_ids)::uuid[])) OR (assigned_operator_id = ( SELECT private.user_id() AS user_id)))));
+CREATE POLICY staff_select ON public.conversations_archived FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id('conversations.read'::text) AS company_id)) AND (( SELECT private.sees_all_chatbots() AS sees_all_chatbots) OR (chatbot_id = ANY (( SELECT private.my_chatbot_ids() AS my_chatbot_ids)::uuid[])) OR (assigned_operator_id = ( SELECT private.user_id() AS user_id)))));
 
 -- Name: document_chunks staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
-CREATE POLICY staff_select ON public.document_chunks FOR SELECT TO authenticated USING ((company_id = ( SELECT private.company_id() AS company_id)));
+CREATE POLICY staff_select ON public.document_chunks FOR SELECT TO authenticated USING ((company_id = ( SELECT private.company_id('documents.read'::text) AS company_id)));
 
 -- Name: documents staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
-CREATE POLICY staff_select ON public.documents FOR SELECT TO authenticated USING ((company_id = ( SELECT private.company_id() AS company_id)));
+CREATE POLICY staff_select ON public.documents FOR SELECT TO authenticated USING ((company_id = ( SELECT private.company_id('documents.read'::text) AS company_id)));
 
 -- Name: hitl_sessions staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
-CREATE POLICY staff_select ON public.hitl_sessions FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND (( SELECT private.sees_all_chatbots() AS sees_all_chatbots) OR (chatbot_id = ANY (( SELECT private.my_chatbot_ids() AS my_chatbot_ids)::uuid[])) OR (conversation_id = ANY (( SELECT private.my_conversation_ids() AS my_conversation_ids)::uuid[])))));
+CREATE POLICY staff_select ON public.hitl_sessions FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id('conversations.read'::text) AS company_id)) AND (( SELECT private.sees_all_chatbots() AS sees_all_chatbots) OR (chatbot_id = ANY (( SELECT private.my_chatbot_ids() AS my_chatbot_ids)::uuid[])) OR (conversation_id = ANY (( SELECT private.my_conversation_ids() AS my_conversation_ids)::uuid[])))));
 
 -- Name: hitl_sessions_archived staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
-CREATE POLICY staff_select ON public.hitl_sessions_archived FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND (( SELECT private.sees_all_chatbots() AS sees_all_chatbots) OR (chatbot_id = ANY (( SELECT private.my_chatbot_ids() AS my_chatbot_ids)::uuid[])) OR (conversation_id = ANY (( SELECT private.my_archived_conversation_ids() AS my_archived_conversation_ids)::uuid[])))));
+CREATE POLICY staff_select ON public.hitl_sessions_archived FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id('conversations.read'::text) AS company_id)) AND (( SELECT private.sees_all_chatbots() AS sees_all_chatbots) OR (chatbot_id = ANY (( SELECT private.my_chatbot_ids() AS my_chatbot_ids)::uuid[])) OR (conversation_id = ANY (( SELECT private.my_archived_conversation_ids() AS my_archived_conversation_ids)::uuid[])))));
 
 -- Name: hitl_transfers staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
-CREATE POLICY staff_select ON public.hitl_transfers FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND (( SELECT private.sees_all_chatbots() AS sees_all_chatbots) OR (chatbot_id = ANY (( SELECT private.my_chatbot_ids() AS my_chatbot_ids)::uuid[])) OR (to_user_id = ( SELECT private.user_id() AS user_id)))));
+CREATE POLICY staff_select ON public.hitl_transfers FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id('conversations.read'::text) AS company_id)) AND (( SELECT private.sees_all_chatbots() AS sees_all_chatbots) OR (chatbot_id = ANY (( SELECT private.my_chatbot_ids() AS my_chatbot_ids)::uuid[])) OR (to_user_id = ( SELECT private.user_id() AS user_id)))));
 
 -- Name: hitl_transfers_archived staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
-CREATE POLICY staff_select ON public.hitl_transfers_archived FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND (( SELECT private.sees_all_chatbots() AS sees_all_chatbots) OR (chatbot_id = ANY (( SELECT private.my_chatbot_ids() AS my_chatbot_ids)::uuid[])) OR (to_user_id = ( SELECT private.user_id() AS user_id)))));
+CREATE POLICY staff_select ON public.hitl_transfers_archived FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id('conversations.read'::text) AS company_id)) AND (( SELECT private.sees_all_chatbots() AS sees_all_chatbots) OR (chatbot_id = ANY (( SELECT private.my_chatbot_ids() AS my_chatbot_ids)::uuid[])) OR (to_user_id = ( SELECT private.user_id() AS user_id)))));
 
 -- Name: inbound_events staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
-CREATE POLICY staff_select ON public.inbound_events FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND ( SELECT private.manages_company() AS manages_company)));
+CREATE POLICY staff_select ON public.inbound_events FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id('channels.read'::text) AS company_id)) AND ( SELECT private.manages_company() AS manages_company)));
 
 -- Name: integration_logs staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
-CREATE POLICY staff_select ON public.integration_logs FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND ( SELECT private.manages_company() AS manages_company)));
+CREATE POLICY staff_select ON public.integration_logs FOR SELECT TO authenticated USING ((company_id = ( SELECT private.company_id('integrations.read'::text) AS company_id)));
 
 -- Name: integrations staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
-CREATE POLICY staff_select ON public.integrations FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND ( SELECT private.manages_company() AS manages_company)));
+CREATE POLICY staff_select ON public.integrations FOR SELECT TO authenticated USING ((company_id = ( SELECT private.company_id('integrations.read'::text) AS company_id)));
 
 -- Name: knowledge_queries staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
-CREATE POLICY staff_select ON public.knowledge_queries FOR SELECT TO authenticated USING ((company_id = ( SELECT private.company_id() AS company_id)));
+CREATE POLICY staff_select ON public.knowledge_queries FOR SELECT TO authenticated USING ((company_id = ( SELECT private.company_id('documents.read'::text) AS company_id)));
 
 -- Name: knowledge_queries_archived staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
-CREATE POLICY staff_select ON public.knowledge_queries_archived FOR SELECT TO authenticated USING ((company_id = ( SELECT private.company_id() AS company_id)));
+CREATE POLICY staff_select ON public.knowledge_queries_archived FOR SELECT TO authenticated USING ((company_id = ( SELECT private.company_id('documents.read'::text) AS company_id)));
 
 -- Name: message_reactions staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
-CREATE POLICY staff_select ON public.message_reactions FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND (( SELECT private.sees_all_chatbots() AS sees_all_chatbots) OR (chatbot_id = ANY (( SELECT private.my_chatbot_ids() AS my_chatbot_ids)::uuid[])) OR (conversation_id = ANY (( SELECT private.my_conversation_ids() AS my_conversation_ids)::uuid[])))));
+CREATE POLICY staff_select ON public.message_reactions FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id('conversations.read'::text) AS company_id)) AND (( SELECT private.sees_all_chatbots() AS sees_all_chatbots) OR (chatbot_id = ANY (( SELECT private.my_chatbot_ids() AS my_chatbot_ids)::uuid[])) OR (conversation_id = ANY (( SELECT private.my_conversation_ids() AS my_conversation_ids)::uuid[])))));
 
 -- Name: message_reactions_archived staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
-CREATE POLICY staff_select ON public.message_reactions_archived FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND (( SELECT private.sees_all_chatbots() AS sees_all_chatbots) OR (chatbot_id = ANY (( SELECT private.my_chatbot_ids() AS my_chatbot_ids)::uuid[])) OR (conversation_id = ANY (( SELECT private.my_archived_conversation_ids() AS my_archived_conversation_ids)::uuid[])))));
+CREATE POLICY staff_select ON public.message_reactions_archived FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id('conversations.read'::text) AS company_id)) AND (( SELECT private.sees_all_chatbots() AS sees_all_chatbots) OR (chatbot_id = ANY (( SELECT private.my_chatbot_ids() AS my_chatbot_ids)::uuid[])) OR (conversation_id = ANY (( SELECT private.my_archived_conversation_ids() AS my_archived_conversation_ids)::uuid[])))));
 
 -- Name: messages staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
-CREATE POLICY staff_select ON public.messages FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND (( SELECT private.sees_all_chatbots() AS sees_all_chatbots) OR (chatbot_id = ANY (( SELECT private.my_chatbot_ids() AS my_chatbot_ids)::uuid[])) OR (conversation_id = ANY (( SELECT private.my_conversation_ids() AS my_conversation_ids)::uuid[])))));
+CREATE POLICY staff_select ON public.messages FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id('conversations.read'::text) AS company_id)) AND (( SELECT private.sees_all_chatbots() AS sees_all_chatbots) OR (chatbot_id = ANY (( SELECT private.my_chatbot_ids() AS my_chatbot_ids)::uuid[])) OR (conversation_id = ANY (( SELECT private.my_conversation_ids() AS my_conversation_ids)::uuid[])))));
 
 -- Name: messages_archived staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
-CREATE POLICY staff_select ON public.messages_archived FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND (( SELECT private.sees_all_chatbots() AS sees_all_chatbots) OR (chatbot_id = ANY (( SELECT private.my_chatbot_ids() AS my_chatbot_ids)::uuid[])) OR (conversation_id = ANY (( SELECT private.my_archived_conversation_ids() AS my_archived_conversation_ids)::uuid[])))));
+CREATE POLICY staff_select ON public.messages_archived FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id('conversations.read'::text) AS company_id)) AND (( SELECT private.sees_all_chatbots() AS sees_all_chatbots) OR (chatbot_id = ANY (( SELECT private.my_chatbot_ids() AS my_chatbot_ids)::uuid[])) OR (conversation_id = ANY (( SELECT private.my_archived_conversation_ids() AS my_archived_conversation_ids)::uuid[])))));
 
 -- Name: notes staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
-CREATE POLICY staff_select ON public.notes FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND (( SELECT private.sees_all_chatbots() AS sees_all_chatbots) OR (chatbot_id = ANY (( SELECT private.my_chatbot_ids() AS my_chatbot_ids)::uuid[])) OR (conversation_id = ANY (( SELECT private.my_conversation_ids() AS my_conversation_ids)::uuid[])))));
+CREATE POLICY staff_select ON public.notes FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id('conversations.read'::text) AS company_id)) AND (( SELECT private.sees_all_chatbots() AS sees_all_chatbots) OR (chatbot_id = ANY (( SELECT private.my_chatbot_ids() AS my_chatbot_ids)::uuid[])) OR (conversation_id = ANY (( SELECT private.my_conversation_ids() AS my_conversation_ids)::uuid[])))));
 
 -- Name: notes_archived staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
-CREATE POLICY staff_select ON public.notes_archived FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND (( SELECT private.sees_all_chatbots() AS sees_all_chatbots) OR (chatbot_id = ANY (( SELECT private.my_chatbot_ids() AS my_chatbot_ids)::uuid[])) OR (conversation_id = ANY (( SELECT private.my_archived_conversation_ids() AS my_archived_conversation_ids)::uuid[])))));
+CREATE POLICY staff_select ON public.notes_archived FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id('conversations.read'::text) AS company_id)) AND (( SELECT private.sees_all_chatbots() AS sees_all_chatbots) OR (chatbot_id = ANY (( SELECT private.my_chatbot_ids() AS my_chatbot_ids)::uuid[])) OR (conversation_id = ANY (( SELECT private.my_archived_conversation_ids() AS my_archived_conversation_ids)::uuid[])))));
 
 -- Name: notifications staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
-CREATE POLICY staff_select ON public.notifications FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND (user_id = ( SELECT private.user_id() AS user_id))));
+CREATE POLICY staff_select ON public.notifications FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id('notifications.read'::text) AS company_id)) AND (user_id = ( SELECT private.user_id() AS user_id))));
 
 -- Name: outbox staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
-CREATE POLICY staff_select ON public.outbox FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND (EXISTS ( SELECT
+CREATE POLICY staff_select ON public.outbox FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id('conversations.read'::text) AS company_id)) AND (EXISTS ( SELECT
    FROM public.conversations c
   WHERE ((c.company_id = outbox.company_id) AND (c.id = outbox.conversation_id))))));
 
 -- Name: outbox_archived staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
-CREATE POLICY staff_select ON public.outbox_archived FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND (EXISTS ( SELECT
+CREATE POLICY staff_select ON public.outbox_archived FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id('conversations.read'::text) AS company_id)) AND (EXISTS ( SELECT
    FROM public.conversations_archived c
   WHERE ((c.company_id = outbox_archived.company_id) AND (c.id = outbox_archived.conversation_id))))));
 
 -- Name: plan_alerts staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
-CREATE POLICY staff_select ON public.plan_alerts FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND ( SELECT private.manages_company() AS manages_company)));
+CREATE POLICY staff_select ON public.plan_alerts FOR SELECT TO authenticated USING ((company_id = ( SELECT private.company_id('billing.read'::text) AS company_id)));
 
 -- Name: reply_requests staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
-CREATE POLICY staff_select ON public.reply_requests FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND (EXISTS ( SELECT
+CREATE POLICY staff_select ON public.reply_requests FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id('conversations.read'::text) AS company_id)) AND (EXISTS ( SELECT
    FROM public.conversations c
   WHERE ((c.company_id = reply_requests.company_id) AND (c.id = reply_requests.conversation_id))))));
 
 -- Name: system_metrics staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
-CREATE POLICY staff_select ON public.system_metrics FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND ( SELECT private.manages_company() AS manages_company)));
+CREATE POLICY staff_select ON public.system_metrics FOR SELECT TO authenticated USING ((company_id = ( SELECT private.company_id('metrics.read'::text) AS company_id)));
 
 -- Name: user_invitations staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
-CREATE POLICY staff_select ON public.user_invitations FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND ( SELECT private.manages_company() AS manages_company) AND (role > ( SELECT private.user_role() AS user_role))));
+CREATE POLICY staff_select ON public.user_invitations FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id('invitations.read'::text) AS company_id)) AND (role > ( SELECT private.user_role() AS user_role))));
 
 -- Name: users staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
-CREATE POLICY staff_select ON public.users FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND (( SELECT private.manages_company() AS manages_company) OR (id = ( SELECT private.user_id() AS user_id)) OR ((( SELECT private.user_role() AS user_role) = 'supervisor'::public.user_role_enum) AND (role = ANY (ARRAY['supervisor'::public.user_role_enum, 'operador'::public.user_role_enum]))))));
+CREATE POLICY staff_select ON public.users FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id('users.read'::text) AS company_id)) AND (( SELECT private.manages_company() AS manages_company) OR (id = ( SELECT private.user_id() AS user_id)) OR ((( SELECT private.user_role() AS user_role) = 'supervisor'::public.user_role_enum) AND (role = ANY (ARRAY['supervisor'::public.user_role_enum, 'operador'::public.user_role_enum]))))));
 
 -- Name: webhook_deliveries staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
-CREATE POLICY staff_select ON public.webhook_deliveries FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND ( SELECT private.manages_company() AS manages_company)));
+CREATE POLICY staff_select ON public.webhook_deliveries FOR SELECT TO authenticated USING ((company_id = ( SELECT private.company_id('webhooks.read'::text) AS company_id)));
 
 -- Name: webhook_endpoints staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
-CREATE POLICY staff_select ON public.webhook_endpoints FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND ( SELECT private.manages_company() AS manages_company)));
+CREATE POLICY staff_select ON public.webhook_endpoints FOR SELECT TO authenticated USING ((company_id = ( SELECT private.company_id('webhooks.read'::text) AS company_id)));
 
 -- Name: api_keys staff_update; Type: POLICY; Schema: public; Owner: neurant_owner
 
-CREATE POLICY staff_update ON public.api_keys FOR UPDATE TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND ( SELECT private.manages_company() AS manages_company))) WITH CHECK (((company_id = ( SELECT private.company_id() AS company_id)) AND ( SELECT private.manages_company() AS manages_company)));
+CREATE POLICY staff_update ON public.api_keys FOR UPDATE TO authenticated USING ((company_id = ( SELECT private.company_id('api_keys.manage'::text) AS company_id))) WITH CHECK ((company_id = ( SELECT private.company_id('api_keys.manage'::text) AS company_id)));
 
 -- Name: canned_responses staff_update; Type: POLICY; Schema: public; Owner: neurant_owner
 
-CREATE POLICY staff_update ON public.canned_responses FOR UPDATE TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND ((owner_id = ( SELECT private.user_id() AS user_id)) OR ((owner_id IS NULL) AND ( SELECT private.sees_all_chatbots() AS sees_all_chatbots))))) WITH CHECK (((company_id = ( SELECT private.company_id() AS company_id)) AND ((owner_id = ( SELECT private.user_id() AS user_id)) OR ((owner_id IS NULL) AND ( SELECT private.sees_all_chatbots() AS sees_all_chatbots)))));
+CREATE POLICY staff_update ON public.canned_responses FOR UPDATE TO authenticated USING (((company_id = ( SELECT private.company_id('canned_responses.edit'::text) AS company_id)) AND ((owner_id = ( SELECT private.user_id() AS user_id)) OR ((owner_id IS NULL) AND ( SELECT private.sees_all_chatbots() AS sees_all_chatbots))))) WITH CHECK (((company_id = ( SELECT private.company_id('canned_responses.edit'::text) AS company_id)) AND ((owner_id = ( SELECT private.user_id() AS user_id)) OR ((owner_id IS NULL) AND ( SELECT private.sees_all_chatbots() AS sees_all_chatbots)))));
 
 -- Name: channel_accounts staff_update; Type: POLICY; Schema: public; Owner: neurant_owner
 
-CREATE POLICY staff_update ON public.channel_accounts FOR UPDATE TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND ( SELECT private.manages_company() AS manages_company))) WITH CHECK (((company_id = ( SELECT private.company_id() AS company_id)) AND ( SELECT private.manages_company() AS manages_company)));
+CREATE POLICY staff_update ON public.channel_accounts FOR UPDATE TO authenticated USING ((company_id = ( SELECT private.company_id('channels.manage'::text) AS company_id))) WITH CHECK ((company_id = ( SELECT private.company_id('channels.manage'::text) AS company_id)));
 
 -- Name: chatbot_operators staff_update; Type: POLICY; Schema: public; Owner: neurant_owner
 
-CREATE POLICY staff_update ON public.chatbot_operators FOR UPDATE TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND ( SELECT private.sees_all_chatbots() AS sees_all_chatbots))) WITH CHECK (((company_id = ( SELECT private.company_id() AS company_id)) AND ( SELECT private.sees_all_chatbots() AS sees_all_chatbots)));
+CREATE POLICY staff_update ON public.chatbot_operators FOR UPDATE TO authenticated USING ((company_id = ( SELECT private.company_id('chatbots.assign_operators'::text) AS company_id))) WITH CHECK ((company_id = ( SELECT private.company_id('chatbots.assign_operators'::text) AS company_id)));
 
 -- Name: chatbots staff_update; Type: POLICY; Schema: public; Owner: neurant_owner
 
-CREATE POLICY staff_update ON public.chatbots FOR UPDATE TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND ( SELECT private.sees_all_chatbots() AS sees_all_chatbots))) WITH CHECK (((company_id = ( SELECT private.company_id() AS company_id)) AND ( SELECT private.sees_all_chatbots() AS sees_all_chatbots)));
+CREATE POLICY staff_update ON public.chatbots FOR UPDATE TO authenticated USING ((company_id = ( SELECT private.company_id('chatbots.edit'::text) AS company_id))) WITH CHECK ((company_id = ( SELECT private.company_id('chatbots.edit'::text) AS company_id)));
 
 -- Name: companies staff_update; Type: POLICY; Schema: public; Owner: neurant_owner
 
-CREATE POLICY staff_update ON public.companies FOR UPDATE TO authenticated USING (((id = ( SELECT private.company_id() AS company_id)) AND ( SELECT private.manages_company() AS manages_company))) WITH CHECK (((id = ( SELECT private.company_id() AS company_id)) AND ( SELECT private.manages_company() AS manages_company)));
+CREATE POLICY staff_update ON public.companies FOR UPDATE TO authenticated USING ((id = ( SELECT private.company_id('company.edit'::text) AS company_id))) WITH CHECK ((id = ( SELECT private.company_id('company.edit'::text) AS company_id)));
 
 -- Name: documents staff_update; Type: POLICY; Schema: public; Owner: neurant_owner
 
-CREATE POLICY staff_update ON public.documents FOR UPDATE TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND ( SELECT private.sees_all_chatbots() AS sees_all_chatbots))) WITH CHECK (((company_id = ( SELECT private.company_id() AS company_id)) AND ( SELECT private.sees_all_chatbots() AS sees_all_chatbots)));
+CREATE POLICY staff_update ON public.documents FOR UPDATE TO authenticated USING ((company_id = ( SELECT private.company_id('documents.edit'::text) AS company_id))) WITH CHECK ((company_id = ( SELECT private.company_id('documents.edit'::text) AS company_id)));
 
 -- Name: integrations staff_update; Type: POLICY; Schema: public; Owner: neurant_owner
 
-CREATE POLICY staff_update ON public.integrations FOR UPDATE TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND ( SELECT private.manages_company() AS manages_company))) WITH CHECK (((company_id = ( SELECT private.company_id() AS company_id)) AND ( SELECT private.manages_company() AS manages_company)));
+CREATE POLICY staff_update ON public.integrations FOR UPDATE TO authenticated USING ((company_id = ( SELECT private.company_id('integrations.manage'::text) AS company_id))) WITH CHECK ((company_id = ( SELECT private.company_id('integrations.manage'::text) AS company_id)));
 
 -- Name: notifications staff_update; Type: POLICY; Schema: public; Owner: neurant_owner
 
-CREATE POLICY staff_update ON public.notifications FOR UPDATE TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND (user_id = ( SELECT private.user_id() AS user_id)))) WITH CHECK (((company_id = ( SELECT private.company_id() AS company_id)) AND (user_id = ( SELECT private.user_id() AS user_id))));
+CREATE POLICY staff_update ON public.notifications FOR UPDATE TO authenticated USING (((company_id = ( SELECT private.company_id('notifications.read'::text) AS company_id)) AND (user_id = ( SELECT private.user_id() AS user_id)))) WITH CHECK (((company_id = ( SELECT private.company_id('notifications.read'::text) AS company_id)) AND (user_id = ( SELECT private.user_id() AS user_id))));
 
 -- Name: users staff_update; Type: POLICY; Schema: public; Owner: neurant_owner
 
-CREATE POLICY staff_update ON public.users FOR UPDATE TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND (id = ( SELECT private.user_id() AS user_id)))) WITH CHECK (((company_id = ( SELECT private.company_id() AS company_id)) AND (id = ( SELECT private.user_id() AS user_id))));
+CREATE POLICY staff_update ON public.users FOR UPDATE TO authenticated USING (((company_id = ( SELECT private.company_id('profile.edit'::text) AS company_id)) AND (id = ( SELECT private.user_id() AS user_id)))) WITH CHECK (((company_id = ( SELECT private.company_id('profile.edit'::text) AS company_id)) AND (id = ( SELECT private.user_id() AS user_id))));
 
 -- Name: webhook_endpoints staff_update; Type: POLICY; Schema: public; Owner: neurant_owner
 
-CREATE POLICY staff_update ON public.webhook_endpoints FOR UPDATE TO authenticated USING (((company_id = ( SELECT private.company_id() AS company_id)) AND ( SELECT private.manages_company() AS manages_company))) WITH CHECK (((company_id = ( SELECT private.company_id() AS company_id)) AND ( SELECT private.manages_company() AS manages_company)));
+CREATE POLICY staff_update ON public.webhook_endpoints FOR UPDATE TO authenticated USING ((company_id = ( SELECT private.company_id('webhooks.manage'::text) AS company_id))) WITH CHECK ((company_id = ( SELECT private.company_id('webhooks.manage'::text) AS company_id)));
 
 -- Name: system_metrics; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
 
@@ -11870,6 +12386,15 @@ GRANT ALL ON FUNCTION private.audit_text(VARIADIC p_fields text[]) TO neurant_ro
 
 REVOKE ALL ON FUNCTION private.await_seal() FROM PUBLIC;
 
+-- Name: FUNCTION begin_idempotent(p_key_digest bytea, p_request_digest bytea); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.begin_idempotent(p_key_digest bytea, p_request_digest bytea) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.begin_idempotent(p_key_digest bytea, p_request_digest bytea) TO authenticated;
+
+-- Name: FUNCTION caller(p_company uuid, p_user uuid, p_key uuid, p_session uuid, p_permission text, p_trail jsonb); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.caller(p_company uuid, p_user uuid, p_key uuid, p_session uuid, p_permission text, p_trail jsonb) FROM PUBLIC;
+
 -- Name: FUNCTION can_work_on(p_conversation uuid); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.can_work_on(p_conversation uuid) FROM PUBLIC;
@@ -11893,6 +12418,10 @@ GRANT ALL ON FUNCTION private.change_plan(p_plan public.subscription_plan_enum, 
 
 REVOKE ALL ON FUNCTION private.check_archives() FROM PUBLIC;
 GRANT ALL ON FUNCTION private.check_archives() TO neurant_router;
+
+-- Name: FUNCTION check_key_scopes(); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.check_key_scopes() FROM PUBLIC;
 
 -- Name: FUNCTION check_operator_role(); Type: ACL; Schema: private; Owner: neurant_router
 
@@ -11955,6 +12484,13 @@ REVOKE ALL ON FUNCTION private.company_id() FROM PUBLIC;
 GRANT ALL ON FUNCTION private.company_id() TO neurant_worker;
 GRANT ALL ON FUNCTION private.company_id() TO authenticated;
 GRANT ALL ON FUNCTION private.company_id() TO visitor;
+
+-- Name: FUNCTION company_id(p_permission text); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.company_id(p_permission text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.company_id(p_permission text) TO authenticated;
+GRANT ALL ON FUNCTION private.company_id(p_permission text) TO neurant_worker;
+GRANT ALL ON FUNCTION private.company_id(p_permission text) TO visitor;
 
 -- Name: FUNCTION count_archived(p_company uuid, p_conversations uuid[], p_suffix text); Type: ACL; Schema: private; Owner: neurant_router
 
@@ -12031,6 +12567,11 @@ GRANT ALL ON FUNCTION private.drain_message_usage(p_company uuid) TO neurant_job
 
 REVOKE ALL ON FUNCTION private.draw_allowance(p_company uuid, p_slot smallint) FROM PUBLIC;
 
+-- Name: FUNCTION drop_idempotency_keys(p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.drop_idempotency_keys(p_now timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.drop_idempotency_keys(p_now timestamp with time zone) TO neurant_jobs;
+
 -- Name: FUNCTION drop_old_metrics(p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.drop_old_metrics(p_now timestamp with time zone) FROM PUBLIC;
@@ -12044,6 +12585,26 @@ GRANT ALL ON FUNCTION private.due_reminders(p_now timestamp with time zone) TO n
 -- Name: FUNCTION end_for_erasure(p_company uuid, p_conversation uuid); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.end_for_erasure(p_company uuid, p_conversation uuid) FROM PUBLIC;
+
+-- Name: FUNCTION end_idempotent(p_key_digest bytea, p_status smallint, p_answer_encrypted bytea); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.end_idempotent(p_key_digest bytea, p_status smallint, p_answer_encrypted bytea) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.end_idempotent(p_key_digest bytea, p_status smallint, p_answer_encrypted bytea) TO authenticated;
+
+-- Name: FUNCTION enter_key(p_key_digest bytea, p_permission text, p_trail jsonb); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.enter_key(p_key_digest bytea, p_permission text, p_trail jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.enter_key(p_key_digest bytea, p_permission text, p_trail jsonb) TO neurant_app;
+
+-- Name: FUNCTION enter_session(p_token_digest bytea, p_permission text, p_trail jsonb); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.enter_session(p_token_digest bytea, p_permission text, p_trail jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.enter_session(p_token_digest bytea, p_permission text, p_trail jsonb) TO neurant_app;
+
+-- Name: FUNCTION enter_subject(p_auth_user uuid, p_company uuid, p_permission text, p_trail jsonb); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.enter_subject(p_auth_user uuid, p_company uuid, p_permission text, p_trail jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.enter_subject(p_auth_user uuid, p_company uuid, p_permission text, p_trail jsonb) TO neurant_app;
 
 -- Name: FUNCTION erase_company(p_company uuid, p_force boolean, p_limit integer, p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_owner
 
@@ -12269,6 +12830,11 @@ GRANT ALL ON FUNCTION private.my_conversation_ids() TO neurant_worker;
 GRANT ALL ON FUNCTION private.my_conversation_ids() TO authenticated;
 GRANT ALL ON FUNCTION private.my_conversation_ids() TO visitor;
 
+-- Name: FUNCTION my_permissions(); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.my_permissions() FROM PUBLIC;
+GRANT ALL ON FUNCTION private.my_permissions() TO authenticated;
+
 -- Name: FUNCTION next_delivery_due(); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.next_delivery_due() FROM PUBLIC;
@@ -12291,6 +12857,11 @@ GRANT ALL ON FUNCTION private.note_audit_export(p_companies uuid[], p_seqs bigin
 -- Name: FUNCTION note_closing(); Type: ACL; Schema: private; Owner: neurant_owner
 
 REVOKE ALL ON FUNCTION private.note_closing() FROM PUBLIC;
+
+-- Name: FUNCTION note_denied(p_permission text, p_operation text); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.note_denied(p_permission text, p_operation text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.note_denied(p_permission text, p_operation text) TO authenticated;
 
 -- Name: FUNCTION note_denied_login(p_auth_user uuid); Type: ACL; Schema: private; Owner: neurant_router
 
@@ -12337,6 +12908,17 @@ GRANT ALL ON FUNCTION private.operator_name(p_user uuid) TO neurant_worker;
 -- Name: FUNCTION overwrite_conversations(p_company uuid, p_conversations uuid[], p_suffix text, p_end_user text); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.overwrite_conversations(p_company uuid, p_conversations uuid[], p_suffix text, p_end_user text) FROM PUBLIC;
+
+-- Name: TABLE permissions; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT ON TABLE public.permissions TO authenticated;
+GRANT SELECT ON TABLE public.permissions TO neurant_worker;
+GRANT SELECT ON TABLE public.permissions TO neurant_router;
+
+-- Name: FUNCTION permits(p public.permissions, p_role public.user_role_enum, p_denied jsonb, p_status public.subscription_status_enum); Type: ACL; Schema: private; Owner: neurant_owner
+
+REVOKE ALL ON FUNCTION private.permits(p public.permissions, p_role public.user_role_enum, p_denied jsonb, p_status public.subscription_status_enum) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.permits(p public.permissions, p_role public.user_role_enum, p_denied jsonb, p_status public.subscription_status_enum) TO neurant_router;
 
 -- Name: FUNCTION person_words(p_name text, p_end_user text, p_channel public.conversation_channel_enum); Type: ACL; Schema: private; Owner: neurant_owner
 
@@ -12526,6 +13108,11 @@ REVOKE ALL ON FUNCTION private.set_monthly_anchor() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.set_user_active(p_user uuid, p_is_active boolean) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.set_user_active(p_user uuid, p_is_active boolean) TO authenticated;
+
+-- Name: FUNCTION set_user_permissions(p_user uuid, p_denied text[]); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.set_user_permissions(p_user uuid, p_denied text[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.set_user_permissions(p_user uuid, p_denied text[]) TO authenticated;
 
 -- Name: FUNCTION set_user_role(p_user uuid, p_role public.user_role_enum); Type: ACL; Schema: private; Owner: neurant_router
 
@@ -13064,6 +13651,10 @@ GRANT SELECT(expires_at),INSERT(expires_at) ON TABLE public.api_keys TO authenti
 
 GRANT SELECT(revoked_at),UPDATE(revoked_at) ON TABLE public.api_keys TO authenticated;
 GRANT UPDATE(revoked_at) ON TABLE public.api_keys TO neurant_router;
+
+-- Name: COLUMN api_keys.scopes; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT(scopes),INSERT(scopes) ON TABLE public.api_keys TO authenticated;
 
 -- Name: TABLE archive_batches; Type: ACL; Schema: public; Owner: neurant_owner
 
@@ -13684,6 +14275,18 @@ GRANT SELECT,INSERT,DELETE ON TABLE public.hitl_transfers_archived TO neurant_ro
 -- Name: COLUMN hitl_transfers_archived.reason; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT UPDATE(reason) ON TABLE public.hitl_transfers_archived TO neurant_router;
+
+-- Name: TABLE idempotency_keys; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT,INSERT,DELETE ON TABLE public.idempotency_keys TO neurant_router;
+
+-- Name: COLUMN idempotency_keys.status; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(status) ON TABLE public.idempotency_keys TO neurant_router;
+
+-- Name: COLUMN idempotency_keys.answer_encrypted; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(answer_encrypted) ON TABLE public.idempotency_keys TO neurant_router;
 
 -- Name: TABLE inbound_events; Type: ACL; Schema: public; Owner: neurant_owner
 

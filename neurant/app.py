@@ -15,6 +15,8 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from neurant.accounts.routes import router as accounts_router
+from neurant.api import openapi, rates, sql_errors
+from neurant.canned_responses.routes import router as canned_responses_router
 from neurant.channels import webhooks
 from neurant.channels.ingest import Ingestor
 from neurant.channels.webchat.routes import router as webchat_router
@@ -22,6 +24,7 @@ from neurant.chatbots.routes import router as chatbots_router
 from neurant.console.routes import mount_static
 from neurant.console.routes import router as console_router
 from neurant.database.pool import DatabaseDown, fetch_value, make_pool, require_url
+from neurant.database.tenancy import Caller
 from neurant.errors import (
     BadInputError,
     MalformedError,
@@ -33,6 +36,7 @@ from neurant.http import Frame, problem
 from neurant.knowledge.files import open_store
 from neurant.knowledge.routes import router as knowledge_router
 from neurant.logs import configure_logging, get_logger
+from neurant.plans.limits import REACHED, reached
 from neurant.realtime import Hub
 from neurant.settings import Settings, get_settings
 
@@ -72,6 +76,7 @@ def _make_api(settings: Settings) -> FastAPI:
     app.add_exception_handler(NeurantError, _told)
     app.add_exception_handler(RequestValidationError, _told_validation)
     app.add_exception_handler(HTTPException, _told_http)
+    app.add_exception_handler(psycopg.Error, _told_sql)
     for down in (*DatabaseDown, PoolTimeout):
         app.add_exception_handler(down, _told_database)
     app.add_exception_handler(Exception, _told_unexpected)
@@ -81,12 +86,14 @@ def _make_api(settings: Settings) -> FastAPI:
     for router in (
         webchat_router,
         accounts_router,
+        canned_responses_router,
         chatbots_router,
         console_router,
         knowledge_router,
     ):
         app.include_router(router)
     mount_static(app)
+    openapi.describe(app)
     return app
 
 
@@ -101,6 +108,7 @@ async def _lifespan(app: FastAPI, settings: Settings) -> AsyncIterator[None]:
         hub = await stack.enter_async_context(Hub(direct_url).running())
         ingestor = await stack.enter_async_context(Ingestor(pool, hub).running())
         app.state.settings, app.state.pool, app.state.hub = settings, pool, hub
+        app.state.rates, app.state.replica = rates.Rates(), None
         app.state.ingestor, app.state.files = ingestor, open_store(settings)
         app.state.webhooks = webhooks.Webhooks(pool, ingestor, settings)
         log.info("web_ready")
@@ -132,14 +140,27 @@ async def _root() -> RedirectResponse:
 
 
 def _answer(request: Request, error: NeurantError) -> JSONResponse:
-    return JSONResponse(
+    response = JSONResponse(
         problem(error, request.scope), error.status, media_type="application/problem+json"
     )
+    rates.tell(request, response)
+    if "seconds" in error.params:
+        response.headers["retry-after"] = str(error.params["seconds"])
+    return response
 
 
 async def _told(request: Request, error: Exception) -> Response:
     assert isinstance(error, NeurantError)  # noqa: S101 - how it is registered
     return _answer(request, error)
+
+
+async def _told_sql(request: Request, error: Exception) -> Response:
+    assert isinstance(error, psycopg.Error)  # noqa: S101 - how it is registered
+    if error.sqlstate == REACHED:
+        caller: Caller = request.state.caller
+        return _answer(request, await reached(request.app.state.pool, caller.principal, error))
+    known = sql_errors.told(error)
+    return await _told_unexpected(request, error) if known is None else _answer(request, known)
 
 
 async def _told_validation(request: Request, error: Exception) -> Response:

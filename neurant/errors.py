@@ -71,6 +71,24 @@ class LimitReachedError(ConflictError):
     """The company's plan leaves no room for it."""
 
 
+class PreconditionFailedError(NeurantError):
+    """What the request was made for (If-Match) is no longer so."""
+
+    status = 412
+
+
+class GoneError(NeurantError):
+    """It was there, and its time is over."""
+
+    status = 410
+
+
+class RateLimitedError(NeurantError):
+    """Too much at once; waiting ``seconds`` helps."""
+
+    status = 429
+
+
 class TooLargeError(NeurantError):
     """The body is larger than the documented limit."""
 

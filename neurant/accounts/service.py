@@ -75,7 +75,8 @@ async def sign_in(
     """A session for a person who knows the password.
 
     An unknown address costs the same hash as a known one, and is refused the same way.
-    Raises UnauthenticatedError (``accounts.wrong_login``), TooManyError (``accounts.slow_down``).
+    Raises UnauthenticatedError (``accounts.wrong_login``) and RateLimitedError
+    (``accounts.slow_down``).
     """
     email = email.strip().lower()
     address = trail.ip

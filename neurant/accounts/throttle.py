@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic
 
-from neurant.errors import NeurantError
+from neurant.errors import RateLimitedError
 
 FREE_ATTEMPTS = 5
 FIRST_WAIT = 5.0
@@ -18,12 +18,6 @@ LONGEST_WAIT = 900.0
 LONGEST_ADDRESS_WAIT = 60.0  # an office, or a proxy we do not know, must not be locked out
 _FORGET_AFTER = 3600.0
 _MOST_ENTRIES = 50_000
-
-
-class TooManyError(NeurantError):
-    """Too many attempts in a row; waiting helps."""
-
-    status = 429
 
 
 @dataclass(slots=True)
@@ -40,10 +34,10 @@ class Throttle:
         self._attempts: OrderedDict[str, _Attempts] = OrderedDict()
 
     def check(self, email: str, address: str | None) -> None:
-        """Raises TooManyError (``accounts.slow_down``) while the pair has to wait."""
+        """Raises RateLimitedError (``accounts.slow_down``) while the pair has to wait."""
         wait = max(self._wait(*key) for key in _keys(email, address))
         if wait > 0:
-            raise TooManyError("accounts.slow_down", seconds=int(wait) + 1)
+            raise RateLimitedError("accounts.slow_down", seconds=int(wait) + 1)
 
     def count(self, email: str, address: str | None) -> None:
         """Count an attempt, before its password is checked: guesses side by side count, too."""

@@ -70,5 +70,10 @@ async def fetch_value(connection: Connection, query: LiteralString, params: Para
     return row[0] if row else None
 
 
+def set_clause(columns: Sequence[LiteralString], changes: Mapping[str, Any]) -> LiteralString:
+    """``name = %(name)s`` for those of ``columns`` that ``changes`` names: a sparse UPDATE."""
+    return ", ".join(f"{column} = %({column})s" for column in columns if column in changes)
+
+
 DatabaseDown = (psycopg.OperationalError, psycopg.InterfaceError)
 """What psycopg raises when the server is away: worth trying again."""

@@ -10,10 +10,12 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass, field
+from typing import LiteralString
 from uuid import UUID
 
 import psycopg
 from psycopg.pq import TransactionStatus
+from psycopg.rows import class_row
 
 from neurant.database.pool import Connection, Pool
 
@@ -21,7 +23,11 @@ _BECOME = """
 select set_config('role', %s, true), set_config('request.jwt.claims', %s, true),
   set_config('request.audit', %s, true)
 """
+_BECOME_STAFF = "select set_config('role', 'authenticated', true)"
 _COME_FROM = "select set_config('request.audit', %s, true)"
+_ENTER_SESSION = "select * from private.enter_session(%s, %s, %s)"
+_ENTER_KEY = "select * from private.enter_key(%s, %s, %s)"
+_ENTER_SUBJECT = "select * from private.enter_subject(%s, %s, %s, %s)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +82,67 @@ class Worker:
 Principal = Staff | ApiKey | Visitor | Worker
 
 
+@dataclass(frozen=True, slots=True)
+class SessionToken:
+    """The digest of a session's token."""
+
+    digest: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class KeyToken:
+    """The digest of an API key."""
+
+    digest: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A login that somebody else's token was verified to be; in which company, or the only one."""
+
+    auth_user_id: UUID
+    company_id: UUID | None
+
+
+Credential = SessionToken | KeyToken | Subject
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Whom a credential proved, as the database verified it (rows of ``private.caller``)."""
+
+    session_id: UUID | None
+    key_id: UUID | None
+    auth_user_id: UUID
+    company_id: UUID
+    user_id: UUID
+    role: str
+    first_name: str
+    last_name: str
+    email: str
+    company_name: str
+    subscription_status: str
+    requests_per_minute: int
+    may: bool
+
+    @property
+    def principal(self) -> Staff | ApiKey:
+        """Who to be in a transaction of its own."""
+        if self.key_id is not None:
+            return ApiKey(self.key_id, self.company_id)
+        return Staff(self.auth_user_id, self.company_id)
+
+
+def _entrance(credential: Credential) -> tuple[LiteralString, tuple[object, ...]]:
+    match credential:
+        case SessionToken():
+            return _ENTER_SESSION, (credential.digest,)
+        case KeyToken():
+            return _ENTER_KEY, (credential.digest,)
+        case Subject():
+            return _ENTER_SUBJECT, (credential.auth_user_id, credential.company_id)
+
+
 def _identity(principal: Principal) -> tuple[str, str]:
     match principal:
         case Staff():
@@ -106,18 +173,45 @@ async def tenant(pool: Pool, principal: Principal) -> AsyncIterator[Connection]:
         async with connection.pipeline():  # one round trip for both
             await connection.execute("begin")
             await connection.execute(_BECOME, (role, claims, trail.told() if trail else ""))
-        try:
+        async with _finished(connection):
             yield connection
-            # PostgreSQL answers a COMMIT of a failed transaction with ROLLBACK, and no error.
-            if connection.info.transaction_status == TransactionStatus.INERROR:
-                raise RuntimeError("a failed transaction cannot be committed")
-            await connection.execute("commit")
-        except BaseException:
-            if connection.info.transaction_status != TransactionStatus.IDLE:
-                # A lost connection has rolled back already, and is not what the caller must hear.
-                with suppress(psycopg.OperationalError):
-                    await connection.rollback()
-            raise
+
+
+@asynccontextmanager
+async def entered(
+    pool: Pool, credential: Credential, permission: str | None, trail: Trail
+) -> AsyncIterator[tuple[Connection, Caller | None]]:
+    """One transaction as whoever ``credential`` proves, found and become in one round trip.
+
+    The caller is None where the credential does not stand; the transaction then sees nothing.
+    ``Caller.may`` answers for ``permission`` (of ``public.permissions``).
+    """
+    query, first = _entrance(credential)
+    async with pool.connection() as connection:
+        async with connection.cursor(row_factory=class_row(Caller)) as rows:
+            async with connection.pipeline():
+                await connection.execute("begin")
+                await rows.execute(query, (*first, permission, trail.told()))
+                await connection.execute(_BECOME_STAFF)
+            caller = await rows.fetchone()
+        async with _finished(connection):
+            yield connection, caller
+
+
+@asynccontextmanager
+async def _finished(connection: Connection) -> AsyncIterator[None]:
+    try:
+        yield
+        # PostgreSQL answers a COMMIT of a failed transaction with ROLLBACK, and no error.
+        if connection.info.transaction_status == TransactionStatus.INERROR:
+            raise RuntimeError("a failed transaction cannot be committed")
+        await connection.execute("commit")
+    except BaseException:
+        if connection.info.transaction_status != TransactionStatus.IDLE:
+            # A lost connection has rolled back already, and is not what the caller must hear.
+            with suppress(psycopg.OperationalError):
+                await connection.rollback()
+        raise
 
 
 async def come_from(connection: Connection, trail: Trail) -> None:

@@ -47,12 +47,17 @@ async def within_limits(pool: Pool, principal: Principal) -> AsyncIterator[Conne
     except psycopg.Error as error:
         if error.sqlstate != REACHED:
             raise
-        told = json.loads(error.diag.message_detail or "{}")
-        async with tenant(pool, principal) as connection:
-            known = {one.limit_name: one.next_plan for one in await list_usage(connection)}
-        raise limit_error(
-            LimitUse(told["limit"], told["used"], told["allowed"], known.get(told["limit"]))
-        ) from None
+        raise await reached(pool, principal, error) from None
+
+
+async def reached(pool: Pool, principal: Principal, error: psycopg.Error) -> LimitReachedError:
+    """The error for what the database refused as REACHED, with the next plan that allows more."""
+    told = json.loads(error.diag.message_detail or "{}")
+    async with tenant(pool, principal) as connection:
+        known = {one.limit_name: one.next_plan for one in await list_usage(connection)}
+    return limit_error(
+        LimitUse(told["limit"], told["used"], told["allowed"], known.get(told["limit"]))
+    )
 
 
 def limit_error(use: LimitUse) -> LimitReachedError:

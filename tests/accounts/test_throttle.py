@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from neurant.accounts.throttle import FREE_ATTEMPTS, Throttle, TooManyError
+from neurant.accounts.throttle import FREE_ATTEMPTS, Throttle
+from neurant.errors import RateLimitedError
 
 
 class Time:
@@ -36,12 +37,12 @@ def test_a_few_wrong_passwords_cost_nothing(throttle: Throttle) -> None:
 
 def test_then_the_same_person_waits_and_longer_every_time(throttle: Throttle, time: Time) -> None:
     fail(throttle, FREE_ATTEMPTS)
-    with pytest.raises(TooManyError) as first:
+    with pytest.raises(RateLimitedError) as first:
         throttle.check("ana@x.co", "1.1.1.1")
     time.now += first.value.params["seconds"]
     throttle.check("ana@x.co", "1.1.1.1")
     fail(throttle, 1)
-    with pytest.raises(TooManyError) as second:
+    with pytest.raises(RateLimitedError) as second:
         throttle.check("ana@x.co", "1.1.1.1")
     assert second.value.params["seconds"] > first.value.params["seconds"]
 
@@ -54,7 +55,7 @@ def test_a_stranger_cannot_lock_a_person_out(throttle: Throttle) -> None:
 def test_one_address_cannot_try_everybody(throttle: Throttle) -> None:
     for number in range(10 * FREE_ATTEMPTS):
         throttle.count(f"person{number}@x.co", "6.6.6.6")
-    with pytest.raises(TooManyError):
+    with pytest.raises(RateLimitedError):
         throttle.check("somebody-else@x.co", "6.6.6.6")
 
 
@@ -65,7 +66,7 @@ def test_the_right_password_ends_the_wait_of_the_pair_but_not_of_the_address(
         throttle.count(f"person{number}@x.co", "6.6.6.6")
     throttle.count("mallory@x.co", "6.6.6.6")
     throttle.succeeded("mallory@x.co", "6.6.6.6")
-    with pytest.raises(TooManyError):
+    with pytest.raises(RateLimitedError):
         throttle.check("victim@x.co", "6.6.6.6")
 
 

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 OMITTED: Any = object()
 TOKEN = uuid.uuid4()  # of every lease
 _FAR = datetime(2099, 1, 1, tzinfo=UTC)
-_LEASE = {"claim_token": TOKEN, "claimed_until": _FAR}
 _LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
 Values = Callable[["World", "Strand"], dict[str, Any]]
 
@@ -66,7 +65,6 @@ def _hitl_transfer(world: World, strand: Strand) -> dict[str, Any]:
     return {"to_user_id": _person(world, strand, "operador" if strand.name == "former" else other)}
 
 
-_KEYS = {"owner": "administrador", "administrador": "administrador"}
 _VALUES: dict[str, Values] = {
     "public.channel_accounts": _channel_account,
     "public.conversations": _conversation,
@@ -113,7 +111,8 @@ _VALUES: dict[str, Values] = {
     # One answer is shared with the whole company.
     "public.canned_responses": lambda w, s: {"owner_id": OMITTED} if s.name == "former" else {},
     "public.api_keys": lambda w, s: {
-        "role": "administrador" if s.name in ("owner", "administrador", "rival") else "supervisor"
+        "role": "administrador" if s.name in ("owner", "administrador", "rival") else "supervisor",
+        "scopes": w.scopes,
     },
 }
 # Made after another table although no foreign key says so.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import LiteralString
 
@@ -144,11 +145,15 @@ RULES: dict[str, LiteralString] = {
 
 
 _SERVED: LiteralString = """
-select tablename || '.' || policyname, tablename, unnest(array[qual, with_check])
+select tablename || '.' || policyname, tablename, unnest(array[qual, with_check]),
+  '{authenticated}' = roles and (tablename, cmd) <> ('company_keys', 'INSERT')
 from pg_policies
 where schemaname = 'public' and roles <> '{neurant_router}' and policyname not like 'everybody%'
 """
-_COMPANY = "({} = ( SELECT private.company_id() AS company_id))"
+_COMPANY = r"\({} = \( SELECT private\.company_id\({}\) AS company_id\)\)"
+_PERMISSION = r"'([a-z_.]+)'::text"  # staff: each policy names what it takes
+# Staff may call these without one: they begin from what the caller may do, or are asked by others.
+_WITHOUT_PERMISSION = frozenset({"private.company_id(text)", "private.defer_job(text,jsonb)"})
 
 
 def gate_cells(connection: Connection, catalog: Catalog) -> Iterator[Cell]:
@@ -157,6 +162,7 @@ def gate_cells(connection: Connection, catalog: Catalog) -> Iterator[Cell]:
         broken = [str(row[0]) for row in connection.execute(query).fetchall()]
         yield _cell(rule, broken)
     yield _cell("a policy of the served holds to the company", _open_policies(connection))
+    yield _cell("what the staff calls names its permission", _unnamed_permissions(connection))
     yield _cell("a reference carries the company", _references_without_company(catalog))
     yield _cell("what is unique is so within a company", _global_uniques(catalog))
     written = {
@@ -175,14 +181,31 @@ def _cell(rule: str, broken: list[str]) -> Cell:
 
 
 def _open_policies(connection: Connection) -> list[str]:
-    """Policies that are not "the verified company, and …"."""
+    """Policies that are not "the verified company, for this permission, and …"."""
+    known = {row[0] for row in connection.execute("select name from public.permissions")}
     found = []
-    for name, table, text in connection.execute(_SERVED).fetchall():
+    for name, table, text, for_staff in connection.execute(_SERVED).fetchall():
         column = "id" if table == "companies" else "company_id"
-        first = _COMPANY.format(column)
-        if text and text != first and not _is_and(text, first):
+        first = re.compile(_COMPANY.format(column, _PERMISSION if for_staff else "()"))
+        begun = first.match(str(text).removeprefix("(")) or first.match(str(text))
+        if text and not (
+            begun
+            and (not for_staff or begun[1] in known)
+            and (text == begun[0] or _is_and(text, begun[0]))
+        ):
             found.append(str(name))
     return found
+
+
+def _unnamed_permissions(connection: Connection) -> list[str]:
+    """Functions that the staff calls and that do not say for which permission."""
+    rows = connection.execute(
+        "select p.oid::regprocedure::text from pg_proc p"
+        " where p.pronamespace = 'private'::regnamespace"
+        " and has_function_privilege('authenticated', p.oid, 'execute')"
+        " and p.prosrc like '%private.company_id()%'"
+    ).fetchall()
+    return [str(row[0]) for row in rows if row[0] not in _WITHOUT_PERMISSION]
 
 
 def _is_and(text: str, first: str) -> bool:

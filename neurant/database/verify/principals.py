@@ -39,11 +39,15 @@ class Principal:
 
 @dataclass(frozen=True)
 class Stranger:
-    """Somebody who must see and do nothing, and why; ``before`` makes it so."""
+    """Somebody who must see and do nothing, and why; ``before`` makes it so.
+
+    ``reads``: their company is closed; they see what this principal sees, and change nothing.
+    """
 
     name: str
     identity: Identity
     before: tuple[sql.Composed, ...] = ()
+    reads: str = ""
 
 
 def _claims(**claims: object) -> str:
@@ -75,8 +79,9 @@ def principals(world: World, *, worker_login: bool) -> list[Principal]:
     """Everybody with rights. Without ``worker_login`` (a superuser's) the worker is left out."""
     found = [Principal(name, staff(world, name), name) for name in STAFF]
     if has_keys(world):
-        found.append(Principal("key_administrador", _key(world, "administrador")))
-        found.append(Principal("key_supervisor", _key(world, "supervisor")))
+        # A key acts as its maker: "self" are the maker's rows.
+        found.append(Principal("key_administrador", _key(world, "administrador"), "administrador"))
+        found.append(Principal("key_supervisor", _key(world, "supervisor"), "supervisor"))
     found.append(Principal("visitor", _visitor(world, VISITED)))
     if worker_login:
         found.append(Principal("worker", _worker(world.companies[OWN])))
@@ -113,7 +118,7 @@ def strangers(world: World, *, worker_login: bool) -> Iterator[Stranger]:
     yield as_staff("person_of_other_company", _claims(sub=stranger, company_id=acme))
     yield as_staff("visitor_token_as_staff", visitor.claims)
     yield Stranger("inactive_user", staff(world, "inactive"))
-    yield Stranger("cancelled_company", staff(world, "owner"), closed)
+    yield Stranger("cancelled_company", staff(world, "owner"), closed, reads="owner")
     if has_keys(world):
         yield from _dead_keys(world, closed)
     yield Stranger("visitor_without_token", Identity("visitor", "{}"))
@@ -146,7 +151,7 @@ def _dead_keys(world: World, closed: tuple[sql.Composed, ...]) -> Iterator[Stran
     yield Stranger("revoked_key", identity, (revoked,))
     yield Stranger("expired_key", identity, (expired,))
     yield Stranger("key_of_inactive_maker", identity, (maker,))
-    yield Stranger("key_of_cancelled_company", identity, closed)
+    yield Stranger("key_of_cancelled_company", identity, closed, reads="key_administrador")
     unknown = _claims(key_id=uuid.uuid4(), company_id=key["company_id"])
     yield Stranger("unknown_key", Identity("authenticated", unknown))
     crossed = _claims(key_id=key["id"], company_id=world.companies[OTHER])

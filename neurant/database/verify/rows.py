@@ -72,6 +72,7 @@ class World:
     rows: dict[str, dict[str, Row]] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
     makers: dict[tuple[str, str], Maker] = field(default_factory=dict)
+    scopes: list[str] = field(default_factory=list)  # every one that a key may have
     serials: Iterable[int] = field(default_factory=lambda: itertools.count(1))
 
     def serial(self) -> int:
@@ -90,6 +91,8 @@ class World:
 def make_world(connection: Connection, catalog: Catalog) -> World:
     """Insert all rows. Needs a login that bypasses row security and may write every table."""
     world = World(catalog)
+    keys = connection.execute("select name from public.permissions where for_keys = 'by_scope'")
+    world.scopes = [str(row[0]) for row in keys.fetchall()]
     _make_companies_and_people(connection, world)
     todo = [
         table

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from psycopg import sql
 from psycopg.types.json import Jsonb
@@ -87,7 +87,7 @@ def _check(
     )  # fmt: skip
 
 
-def _select_check(scene: Scene) -> Check:
+def _select_check(scene: Scene, before: tuple[sql.Composed, ...] = ()) -> Check:
     expected = scene.expected("select")
     table = scene.table
     tags = {tuple(str(row[name]) for name in table.key): tag for tag, row in scene.rows.items()}
@@ -104,7 +104,8 @@ def _select_check(scene: Scene) -> Check:
         shown.discard("")  # rows of our own company that triggers made
         return _names(shown), shown == expected
 
-    probe = Probe(scene.principal.identity, select_all(scene.world, table), fetch=True)
+    statement = select_all(scene.world, table)
+    probe = Probe(scene.principal.identity, statement, fetch=True, before=before)
     return _check(scene, "select", "all rows", _names(expected), probe, judge)
 
 
@@ -242,7 +243,13 @@ def stranger_checks(scene: Scene, stranger: Stranger) -> Iterator[Check]:
     """Somebody whose claims do not hold sees and changes nothing at all."""
     world, table = scene.world, scene.table
     role = stranger.identity.role
-    tries = [("select", select_all(world, table), True)]
+    tries = []
+    if stranger.reads and table.name in expectations.tables():
+        who = Principal(stranger.reads, stranger.identity, stranger.reads.removeprefix("key_"))
+        reading = _select_check(replace(scene, principal=who), stranger.before)
+        yield replace(reading, principal=stranger.name)
+    else:
+        tries.append(("select", select_all(world, table), True))
     granted = table.granted(role, "update")
     changing = [c.name for c in table.columns.values() if c.name in granted and _ours(c)]
     if changing:

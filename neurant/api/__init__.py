@@ -1,0 +1,1 @@
+"""What every endpoint under ``/v1`` shares; docs/api.md tells how to write one."""

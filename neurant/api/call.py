@@ -1,0 +1,109 @@
+"""A call of the API: who makes it, in the one transaction that serves it.
+
+``needs("documents.edit")`` is the dependency of every handler under ``/v1``. It authenticates,
+asks the database whether the caller may do what the handler does, and opens the transaction, in
+one round trip; the transaction is committed before the answer leaves, or rolled back with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import Depends, Request
+
+from neurant.accounts.current import COOKIE, bearer, check_origin, trail_of
+from neurant.accounts.service import digest
+from neurant.api import idempotency, rates
+from neurant.database.pool import Connection, Pool
+from neurant.database.tenancy import (
+    Caller,
+    Credential,
+    KeyToken,
+    SessionToken,
+    Trail,
+    entered,
+)
+from neurant.errors import ForbiddenError, UnauthenticatedError
+
+KEY_PREFIX = "na_key_"
+_READS = ("GET", "HEAD")
+_WRITABLE = ("active", "trialing", "past_due")
+_NOTE_DENIED = "select private.note_denied(%s, %s)"
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request of somebody known, in its transaction."""
+
+    connection: Connection
+    caller: Caller
+    request: Request
+
+
+class Needs:
+    """The dependency that opens a call; ``permission`` None: everybody who is signed in."""
+
+    def __init__(self, permission: str | None) -> None:
+        self.permission = permission
+
+    async def __call__(self, request: Request) -> AsyncIterator[Call]:
+        """The call, in its transaction. Raises UnauthenticatedError, ForbiddenError."""
+        credential, trail = await find_credential(request), trail_of(request)
+        pool = _pool(request)
+        async with entered(pool, credential, self.permission, trail) as (connection, caller):
+            if caller is None:
+                raise UnauthenticatedError("accounts.session_expired")
+            request.state.caller = caller
+            rates.take(request, caller)
+            if caller.may:
+                await idempotency.begin(request, connection, caller)
+                yield Call(connection, caller, request)
+                return
+        await _note_denied(request, credential, self.permission, trail)
+        paid = caller.subscription_status in _WRITABLE
+        raise ForbiddenError(
+            "api.not_permitted" if paid else "api.read_only", permission=self.permission
+        )
+
+
+def needs(permission: str | None) -> Any:
+    """What a handler declares: ``call: Annotated[Call, needs("documents.read")]``."""
+    return Depends(Needs(permission), scope="function")
+
+
+def permission_of(call: Callable[..., Any] | None) -> Needs | None:
+    """The dependency itself, where ``call`` is one."""
+    return call if isinstance(call, Needs) else None
+
+
+async def find_credential(request: Request) -> Credential:
+    """What the request proves itself by. Raises UnauthenticatedError where there is nothing."""
+    token = bearer(request)
+    if token is None:
+        check_origin(request)  # only a cookie is sent without being asked for
+        cookie = request.cookies.get(COOKIE)
+        if not cookie:
+            raise UnauthenticatedError("accounts.session_missing")
+        return SessionToken(digest(cookie))
+    if token.startswith(KEY_PREFIX):
+        return KeyToken(digest(token))
+    return SessionToken(digest(token))
+
+
+def _pool(request: Request) -> Pool:
+    state = request.app.state
+    pool: Pool = state.replica if request.method in _READS and state.replica else state.pool
+    return pool
+
+
+async def _note_denied(
+    request: Request, credential: Credential, permission: str | None, trail: Trail
+) -> None:
+    """For audit, in a transaction of its own: the refused one leaves nothing."""
+    route = request.scope.get("route")
+    operation = f"{request.method} {getattr(route, 'path', request.url.path)}"
+    async with entered(request.app.state.pool, credential, None, trail) as (connection, caller):
+        if caller is not None:
+            await connection.execute(_NOTE_DENIED, (permission, operation))

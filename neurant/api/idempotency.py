@@ -1,0 +1,113 @@
+"""``Idempotency-Key``: a request that is sent again has no second effect and gets its first answer.
+
+After the IETF draft "The Idempotency-Key HTTP Header Field": the same key with another request is
+422, one whose first is still being served 409. Key and answer are written in the transaction of
+the effects, so that there is never one without the other; a request that was refused may be
+repeated with its key. Kept for a day, encrypted under a key made of the Idempotency-Key itself.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from hashlib import sha256
+
+import orjson
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from fastapi import Request, Response
+
+from neurant.database.pool import Connection, fetch_one
+from neurant.database.tenancy import Caller
+from neurant.errors import BadInputError, ConflictError
+
+HEADER = "idempotency-key"
+_WRITES = ("POST", "PATCH", "PUT", "DELETE")
+_KEY = re.compile(r"^[\x21-\x7e]{1,255}$")
+_NONCE = 12  # bytes, NIST SP 800-38D
+_KEPT_HEADERS = ("content-type", "location", "etag")
+_BEGIN = "select outcome, status, answer_encrypted from private.begin_idempotent(%s, %s)"
+_END = "select private.end_idempotent(%s, %s::smallint, %s)"
+
+
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    outcome: str
+    status: int | None
+    answer_encrypted: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Open:
+    """A request whose answer is to be kept."""
+
+    connection: Connection
+    key: str
+    digest: bytes
+
+
+class AnsweredBeforeError(Exception):
+    """The request was answered before; ``response`` is that answer."""
+
+    def __init__(self, response: Response) -> None:
+        super().__init__()
+        self.response = response
+
+
+def carries_key(request: Request) -> bool:
+    """Whether the request wants to be served once."""
+    return request.method in _WRITES and HEADER in request.headers
+
+
+async def begin(request: Request, connection: Connection, caller: Caller) -> None:
+    """Claim the request's key in its transaction; nothing where it carries none.
+
+    Raises AnsweredBeforeError, ConflictError (in flight), BadInputError (used for another).
+    """
+    if not carries_key(request):
+        return
+    key = request.headers[HEADER].strip().strip('"')
+    if not _KEY.match(key):
+        raise BadInputError("api.idempotency_key_malformed")
+    who = caller.key_id or caller.user_id
+    key_digest = sha256(who.bytes + key.encode()).digest()
+    request_digest = sha256(
+        f"{request.method} {request.url.path}?{request.url.query}\n".encode() + await request.body()
+    ).digest()
+    begun = await fetch_one(connection, _Begun, _BEGIN, (key_digest, request_digest))
+    outcome = begun.outcome if begun else "nobody"
+    if outcome == "in_flight":
+        raise ConflictError("api.idempotency_in_flight")
+    if outcome == "other_request":
+        raise BadInputError("api.idempotency_key_reused")
+    if begun and outcome == "answered" and begun.status and begun.answer_encrypted:
+        raise AnsweredBeforeError(_opened(key, key_digest, begun.status, begun.answer_encrypted))
+    request.state.idempotent = _Open(connection, key, key_digest)
+
+
+async def end(request: Request, response: Response) -> None:
+    """Keep the answer of a request that carried a key, before its transaction commits."""
+    begun: _Open | None = getattr(request.state, "idempotent", None)
+    if begun is None:
+        return
+    headers = {name: response.headers[name] for name in _KEPT_HEADERS if name in response.headers}
+    plain = orjson.dumps(headers) + b"\n" + bytes(response.body)
+    nonce = os.urandom(_NONCE)
+    sealed = nonce + AESGCM(_answer_key(begun.key)).encrypt(nonce, plain, begun.digest)
+    await begun.connection.execute(_END, (begun.digest, response.status_code, sealed))
+
+
+def _opened(key: str, key_digest: bytes, status: int, sealed: bytes) -> Response:
+    plain = AESGCM(_answer_key(key)).decrypt(sealed[:_NONCE], sealed[_NONCE:], key_digest)
+    headers, _, body = plain.partition(b"\n")
+    answer = Response(body, status, headers=orjson.loads(headers))
+    if status == 204:
+        del answer.headers["content-length"]
+    answer.headers["idempotency-replayed"] = "true"
+    return answer
+
+
+def _answer_key(key: str) -> bytes:
+    return HKDF(SHA256(), 32, salt=None, info=b"neurant idempotent answer").derive(key.encode())

@@ -1,0 +1,129 @@
+"""Lists: pages by cursor, filters and sorting by documented fields.
+
+A cursor is opaque to its reader: the sort field's value and the id of the last row shown. The next
+page begins after it, so a row that comes or goes meanwhile neither doubles nor hides another.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from enum import Enum
+from typing import Annotated, Any, Generic, LiteralString, TypeVar
+from uuid import UUID
+
+import orjson
+from psycopg import DataError
+from pydantic import BaseModel, ConfigDict, Field
+
+from neurant.database.pool import Connection, fetch_all
+from neurant.errors import NotFoundError
+
+MOST = 200
+Row = TypeVar("Row")
+Item = TypeVar("Item")
+Cursor = Annotated[str, Field(max_length=600, pattern=r"^[A-Za-z0-9_-]+$")]
+
+
+class ListQuery(BaseModel):
+    """What every list takes; a list's own query adds its filters and narrows ``sort``."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    limit: int = Field(default=50, ge=1, le=MOST, description="Rows in a page")
+    cursor: Cursor | None = Field(default=None, description="next_cursor of the page before")
+
+
+class Page(BaseModel, Generic[Item]):
+    """A page of a list, and where the next one begins; null: this is the last."""
+
+    data: list[Item]
+    next_cursor: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Sort:
+    """A field that a list can be sorted by: the SQL column (never null), its type, the row's
+    attribute that carries it."""
+
+    column: LiteralString
+    type: LiteralString
+    attribute: str
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A list as SQL: ``select`` up to the FROM and its joins, the sorts by name, the id column.
+
+    ``sorts`` has the names of the API, each also usable as ``-name``; the attribute ``id`` of a
+    row must be its id.
+    """
+
+    select: LiteralString
+    sorts: Mapping[str, Sort]
+    id: LiteralString
+
+
+async def fetch_page(
+    connection: Connection,
+    model: type[Row],
+    listing: Listing,
+    query: ListQuery,
+    sort: str | Enum,
+    conditions: Sequence[LiteralString] = (),
+    params: Mapping[str, Any] | None = None,
+) -> tuple[list[Row], str | None]:
+    """The rows of a page and the cursor of the next. Raises NotFoundError for a foreign cursor.
+
+    ``conditions`` are SQL, joined by AND, over ``params``.
+    """
+    name = str(sort.value if isinstance(sort, Enum) else sort)
+    descending, chosen = name.startswith("-"), listing.sorts[name.removeprefix("-")]
+    values = dict(params or {})
+    where = list(conditions)
+    if query.cursor is not None:
+        values["after"], values["after_id"] = _read_cursor(query.cursor, name)
+        where.append(_after(chosen, listing.id, descending=descending))
+    values["most"] = query.limit + 1
+    order: LiteralString = " desc" if descending else ""
+    statement = (
+        listing.select
+        + ("\nwhere " + "\n  and ".join(where) if where else "")
+        + f"\norder by {chosen.column}{order}, {listing.id}{order}\nlimit %(most)s"
+    )
+    try:
+        rows = await fetch_all(connection, model, statement, values)
+    except DataError:
+        if query.cursor is None:
+            raise
+        raise NotFoundError("api.cursor_unknown") from None  # its value is of another type
+    more = len(rows) > query.limit
+    rows = rows[: query.limit]
+    return rows, _cursor(rows[-1], chosen, name) if more else None
+
+
+def _after(sort: Sort, id_column: LiteralString, *, descending: bool) -> LiteralString:
+    comparison: LiteralString = "<" if descending else ">"
+    return f"({sort.column}, {id_column}) {comparison} (%(after)s::{sort.type}, %(after_id)s::uuid)"
+
+
+def _cursor(row: object, sort: Sort, name: str) -> str:
+    value = getattr(row, sort.attribute)
+    if isinstance(value, datetime | date):
+        value = value.isoformat()
+    packed = orjson.dumps([name, str(value), str(getattr(row, "id"))])  # noqa: B009 - any row
+    return base64.urlsafe_b64encode(packed).rstrip(b"=").decode()
+
+
+def _read_cursor(cursor: str, name: str) -> tuple[str, UUID]:
+    try:
+        packed = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
+        made_for, value, row_id = orjson.loads(packed)
+        if made_for != name or not isinstance(value, str) or "\0" in value:
+            raise NotFoundError("api.cursor_unknown")
+        return value, UUID(row_id)
+    except (binascii.Error, ValueError, TypeError, AttributeError):
+        raise NotFoundError("api.cursor_unknown") from None

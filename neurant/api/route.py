@@ -1,0 +1,60 @@
+"""The class of every route under ``/v1``: idempotent answers, rates told, documented refusals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute
+
+from neurant.api import idempotency, rates
+from neurant.api.call import Needs, permission_of
+from neurant.api.openapi import refusals
+
+
+class ApiRoute(APIRoute):
+    """A route whose handler runs in one call (``neurant.api.call``)."""
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        super().__init__(path, endpoint, **options)
+        need = next(_needs(self.dependant), None)
+        self.responses = refusals(self, signed_in=need is not None) | self.responses
+        self.openapi_extra = (self.openapi_extra or {}) | _described(need)
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """The handler of FastAPI, between claiming an Idempotency-Key and keeping its answer."""
+        handle = super().get_route_handler()
+
+        async def handle_call(request: Request) -> Response:
+            if idempotency.carries_key(request):
+                await request.body()  # kept by the request: it is digested before it is parsed
+            try:
+                response = await handle(request)
+                await idempotency.end(request, response)
+            except idempotency.AnsweredBeforeError as before:
+                response = before.response
+            rates.tell(request, response)
+            return response
+
+        return handle_call
+
+
+def api_router(tag: str, prefix: str = "/v1") -> APIRouter:
+    """A router for a feature's endpoints."""
+    return APIRouter(prefix=prefix, tags=[tag], route_class=ApiRoute)
+
+
+def _needs(dependant: Dependant) -> Iterator[Needs]:
+    for one in dependant.dependencies:
+        need = permission_of(one.call)
+        if need is not None:
+            yield need
+        yield from _needs(one)
+
+
+def _described(need: Needs | None) -> dict[str, Any]:
+    if need is None:
+        return {"security": []}
+    return {"x-permission": need.permission} if need.permission else {}
