@@ -1730,7 +1730,7 @@ begin
     where s.name not in (select p.name from public.permissions p where p.for_keys = 'by_scope')
   ) then
     raise exception 'a scope is a permission that keys may have' using errcode = 'check_violation',
-      constraint = 'api_keys_scopes_check';
+      column = 'scopes';
   end if;
   return new;
 end $$;
@@ -12000,7 +12000,7 @@ CREATE POLICY staff_update ON public.integrations FOR UPDATE TO authenticated US
 
 -- Name: notifications staff_update; Type: POLICY; Schema: public; Owner: neurant_owner
 
-CREATE POLICY staff_update ON public.notifications FOR UPDATE TO authenticated USING (((company_id = ( SELECT private.company_id('notifications.read'::text) AS company_id)) AND (user_id = ( SELECT private.user_id() AS user_id)))) WITH CHECK (((company_id = ( SELECT private.company_id('notifications.read'::text) AS company_id)) AND (user_id = ( SELECT private.user_id() AS user_id))));
+CREATE POLICY staff_update ON public.notifications FOR UPDATE TO authenticated USING (((company_id = ( SELECT private.company_id('profile.edit'::text) AS company_id)) AND (user_id = ( SELECT private.user_id() AS user_id)))) WITH CHECK (((company_id = ( SELECT private.company_id('profile.edit'::text) AS company_id)) AND (user_id = ( SELECT private.user_id() AS user_id))));
 
 -- Name: users staff_update; Type: POLICY; Schema: public; Owner: neurant_owner
 

@@ -128,7 +128,7 @@ begin
     where s.name not in (select p.name from public.permissions p where p.for_keys = 'by_scope')
   ) then
     raise exception 'a scope is a permission that keys may have' using errcode = 'check_violation',
-      constraint = 'api_keys_scopes_check';
+      column = 'scopes';
   end if;
   return new;
 end $$;
@@ -430,9 +430,9 @@ alter policy staff_select on public.notifications
   using (company_id = (select private.company_id('notifications.read'))
     and user_id = (select private.user_id()));
 alter policy staff_update on public.notifications
-  using (company_id = (select private.company_id('notifications.read'))
+  using (company_id = (select private.company_id('profile.edit'))
     and user_id = (select private.user_id()))
-  with check (company_id = (select private.company_id('notifications.read'))
+  with check (company_id = (select private.company_id('profile.edit'))
     and user_id = (select private.user_id()));
 alter policy staff_select on public.outbox
   using (company_id = (select private.company_id('conversations.read'))

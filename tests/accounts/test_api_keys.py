@@ -21,8 +21,8 @@ def make_key(urls: Urls, company: Company, role: str, maker: str = "owner") -> U
         person = company.people[maker]
         become(db, {"sub": str(person.auth_user_id), "company_id": str(company.id)})
         row = db.execute(
-            "insert into api_keys (company_id, name, prefix, key_digest, role, created_by)"
-            " values (%s, 'CRM', 'na_x', %s, %s, %s) returning id",
+            "insert into api_keys (company_id, name, prefix, key_digest, role, created_by, scopes)"
+            " values (%s, 'CRM', 'na_x', %s, %s, %s, '{users.read}') returning id",
             (company.id, digest, role, person.id),
         ).fetchone()
         db.commit()
@@ -53,7 +53,7 @@ def test_a_key_acts_for_its_company_and_no_other(urls: Urls) -> None:
     key = make_key(urls, acme, "administrador")
     assert ask(urls, key, acme.id, "select array_agg(id) from companies") == [acme.id]
     assert ask(urls, key, rival.id, "select array_agg(id) from companies") is None
-    assert ask(urls, key, acme.id, "select private.user_id()") is None
+    assert ask(urls, key, acme.id, "select private.user_id()") == acme.people["owner"].id
 
 
 def test_a_key_is_never_stronger_than_its_maker_is_now(urls: Urls) -> None:
@@ -86,8 +86,7 @@ def test_only_owner_and_administrador_make_keys_and_nobody_reads_digests(urls: U
         ask(urls, key, acme.id, "select key_digest from api_keys limit 1")
 
 
-def test_no_key_is_an_owner_or_an_operador(urls: Urls) -> None:
+def test_no_key_is_an_owner(urls: Urls) -> None:
     acme = make_company(urls.admin, "acme")
-    for role in ("owner", "operador"):
-        with pytest.raises(psycopg.errors.CheckViolation):
-            make_key(urls, acme, role)
+    with pytest.raises(psycopg.errors.CheckViolation):
+        make_key(urls, acme, "owner")

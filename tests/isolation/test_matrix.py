@@ -37,7 +37,7 @@ def found(matrix: Matrix) -> list[Cell]:
 
 def test_every_cell_is_as_it_must_be(found: list[Cell]) -> None:
     assert len(found) > 10_000
-    assert [cell for cell in found if not cell.ok] == []
+    assert [cell for cell in found if not cell.ok][:20] == []  # of thousands, pytest tells slowly
 
 
 def test_every_tenant_table_has_rows_of_both_companies(matrix: Matrix) -> None:

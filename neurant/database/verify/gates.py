@@ -152,8 +152,15 @@ where schemaname = 'public' and roles <> '{neurant_router}' and policyname not l
 """
 _COMPANY = r"\({} = \( SELECT private\.company_id\({}\) AS company_id\)\)"
 _PERMISSION = r"'([a-z_.]+)'::text"  # staff: each policy names what it takes
-# Staff may call these without one: they begin from what the caller may do, or are asked by others.
-_WITHOUT_PERMISSION = frozenset({"private.company_id(text)", "private.defer_job(text,jsonb)"})
+# These begin from what the caller may do already, or answer a visitor only.
+_WITHOUT_PERMISSION = frozenset(
+    {
+        "private.company_id(text)",
+        "private.defer_job(text,jsonb)",
+        "private.visitor_conversation_id()",
+        "private.visitor_session_id()",
+    }
+)
 
 
 def gate_cells(connection: Connection, catalog: Catalog) -> Iterator[Cell]:

@@ -244,10 +244,10 @@ def stranger_checks(scene: Scene, stranger: Stranger) -> Iterator[Check]:
     world, table = scene.world, scene.table
     role = stranger.identity.role
     tries = []
-    if stranger.reads and table.name in expectations.tables():
+    if stranger.reads and table.name in world.rows and table.name in expectations.tables():
         who = Principal(stranger.reads, stranger.identity, stranger.reads.removeprefix("key_"))
         reading = _select_check(replace(scene, principal=who), stranger.before)
-        yield replace(reading, principal=stranger.name)
+        yield replace(reading, principal=stranger.name, condition="stranger")
     else:
         tries.append(("select", select_all(world, table), True))
     granted = table.granted(role, "update")
