@@ -11,6 +11,7 @@ from typing import Any
 
 import procrastinate
 
+from neurant.accounts.jobs import forget_old
 from neurant.analytics.jobs import count_knowledge_uses, record_metrics, run_rollup
 from neurant.audit.jobs import sealing
 from neurant.channels import deliver
@@ -110,6 +111,7 @@ def by_the_clock(pool: Pool, settings: Settings) -> list[Periodic]:
         Periodic("idle conversations", _MINUTE, partial(run_closing, pool)),
         Periodic("old mail", _HOUR, partial(drop_old_mails, pool)),
         Periodic("archives", _HOUR, partial(run_archiving, pool)),
+        Periodic("old logins", _HOUR, partial(forget_old, pool)),
     ]
 
 

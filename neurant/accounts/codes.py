@@ -30,9 +30,7 @@ def keyed_digest(settings: Settings, kind: str, subject: bytes, code: str) -> by
 
     HMAC-SHA-256 under a key of its own, derived (HKDF, RFC 5869) from the master key.
     """
-    key = HKDF(SHA256(), 32, None, f"neurant accounts {kind}".encode()).derive(
-        master_key(settings)
-    )
+    key = HKDF(SHA256(), 32, None, f"neurant accounts {kind}".encode()).derive(master_key(settings))
     return hmac.digest(key, subject + b"|" + code.encode(), "sha256")
 
 

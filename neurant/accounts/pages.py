@@ -35,7 +35,7 @@ from neurant.accounts.service import (
 from neurant.console.pages import PageRoute
 from neurant.console.templating import LANGUAGE_COOKIE, reader_language, render, translator
 from neurant.errors import NeurantError, NotFoundError
-from neurant.texts import LANGUAGES
+from neurant.texts import LANGUAGES, catalogue
 
 ONBOARDING = "/onboarding"
 _CHALLENGE_SECONDS = 600
@@ -64,13 +64,12 @@ def keep_language(request: Request, response: Response) -> Response:
 
 def problem_of(request: Request, error: NeurantError) -> dict[str, str]:
     """An error as a banner: what happened, and what to do."""
-    t = translator(reader_language(request))
+    language = reader_language(request)
+    known = catalogue(language)
     name = "slow_down" if error.status == 429 else error.code.rpartition(".")[2]
-    return {
-        "kind": "bad",
-        "title": t(f"accounts.problem.{name}"),
-        "detail": t(f"accounts.problem.{name}_hint", **error.params),
-    }
+    title = known.get(f"accounts.problem.{name}", known["accounts.problem.other"])
+    hint = known.get(f"accounts.problem.{name}_hint")
+    return {"kind": "bad", "title": title, "detail": hint or error.detail(language)}
 
 
 def _told(request: Request) -> dict[str, str] | None:

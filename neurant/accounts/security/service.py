@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -28,7 +29,7 @@ from neurant.accounts.security.queries import Profile
 from neurant.accounts.service import FACTOR, check_code, check_password, hold_back, plain_trail
 from neurant.clock import utc_now
 from neurant.database.pool import Pool
-from neurant.database.tenancy import come_from
+from neurant.database.tenancy import Staff, come_from, tenant
 from neurant.errors import (
     BadInputError,
     ConflictError,
@@ -195,9 +196,40 @@ async def _prove_both(
 
 def _kept(settings: Settings, login: UUID, codes: list[str]) -> list[bytes]:
     return [
-        keyed_digest(settings, "recovery", login.bytes, plain_recovery_code(code))
-        for code in codes
+        keyed_digest(settings, "recovery", login.bytes, plain_recovery_code(code)) for code in codes
     ]
+
+
+async def read_profile(pool: Pool, person: Person) -> Profile | None:
+    """What colleagues see of the person; None for somebody without a company."""
+    if person.company_id is None:
+        return None
+    staff = Staff(person.auth_user_id, person.company_id, person.trail)
+    async with tenant(pool, staff) as connection:
+        return await queries.find_profile(connection)
+
+
+async def change_profile(pool: Pool, person: Person, changes: Mapping[str, str | None]) -> None:
+    """Change the named fields of the person's own profile.
+
+    Raises BadInputError that names the field, ConflictError for somebody without a company.
+    """
+    if person.company_id is None:
+        raise ConflictError("accounts.no_company_yet")
+    staff = Staff(person.auth_user_id, person.company_id, person.trail)
+    async with tenant(pool, staff) as connection:
+        known = await queries.find_profile(connection)
+        if known is None:
+            raise NotFoundError("not_found")
+        wanted = {**asdict(known), **changes}
+        checked = checked_profile(
+            wanted["first_name"] or "",
+            wanted["last_name"] or "",
+            wanted["phone"],
+            wanted["avatar_url"],
+        )
+        if not await queries.update_profile(connection, checked):
+            raise ForbiddenError("accounts.profile_not_yours")
 
 
 def checked_profile(

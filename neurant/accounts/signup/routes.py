@@ -267,9 +267,7 @@ async def resend_form(request: Request) -> Response:
     if token is None:
         return RedirectResponse("/signup", 303)
     try:
-        await service.resend(
-            state.pool, state.settings, token, language=reader_language(request)
-        )
+        await service.resend(state.pool, state.settings, token, language=reader_language(request))
     except NeurantError as error:
         found = await queries.find_sign_up(state.pool, digest(token), None)
         if error.status not in (410, 429):

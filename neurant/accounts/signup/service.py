@@ -94,9 +94,7 @@ async def resend(pool: Pool, settings: Settings, token: str, *, language: Langua
     pending = digest(token)
     made = _secrets(settings, pending)
     async with pool.connection() as connection, connection.transaction():
-        known = await queries.renew_sign_up(
-            connection, pending, made.link_digest, made.code_digest
-        )
+        known = await queries.renew_sign_up(connection, pending, made.link_digest, made.code_digest)
         if known is None:
             raise GoneError("accounts.sign_up_over")
         await _allow(connection, known.email)
@@ -194,4 +192,3 @@ async def _write(
     await queue_mail(
         connection, Vault(settings), to=email, template=template, language=language, params=params
     )
-
