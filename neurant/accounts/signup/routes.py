@@ -35,6 +35,8 @@ from neurant.errors import BadInputError, NeurantError
 _DAY = 24 * 3600
 _NO_REFERRER = {"Referrer-Policy": "no-referrer"}  # the address holds a token
 
+_TYPED = ("first_name", "last_name", "email", "terms")
+
 router = APIRouter()
 api = APIRouter(prefix="/v1/accounts", tags=["accounts"])
 pages = APIRouter(route_class=PageRoute, include_in_schema=False)
@@ -99,7 +101,7 @@ async def verify(request: Request, proof: Proof) -> SessionOut:
 @pages.get("/signup", response_class=HTMLResponse)
 async def sign_up_page(request: Request) -> Response:
     """The form."""
-    return keep_language(request, _form(request, {}))
+    return keep_language(request, _form(request, dict.fromkeys(_TYPED, "")))
 
 
 def _form(
