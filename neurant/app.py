@@ -36,8 +36,8 @@ from neurant.http import Frame, problem
 from neurant.knowledge.files import open_store
 from neurant.knowledge.routes import router as knowledge_router
 from neurant.logs import configure_logging, get_logger
-from neurant.plans.limits import REACHED, reached
 from neurant.mail.routes import router as mailbox_router
+from neurant.plans.limits import REACHED, reached
 from neurant.realtime import Hub
 from neurant.settings import Settings, get_settings
 from neurant.vault import Vault

@@ -18,12 +18,17 @@ create table public.auth_sessions (
   token_digest bytea not null unique check (octet_length(token_digest) = 32),
   ip_address inet,
   user_agent text,
+  only_company_id uuid references public.companies (id) on delete cascade,
   created_at timestamptz not null default now(),
   last_seen_at timestamptz not null default now(),
   expires_at timestamptz not null
 );
 comment on table public.auth_sessions is
   'A person who is signed in, in a company or (still) in none. login_sessions is the part of it that is a company''s, under the same token.';
+comment on column public.auth_sessions.only_company_id is
+  'The company whose own proof (single sign-on) opened it: it leads into no other. Null: the person''s own password did.';
+create index auth_sessions_only_company_idx on public.auth_sessions (only_company_id)
+  where only_company_id is not null;
 create index auth_sessions_user_idx on public.auth_sessions (auth_user_id);
 create index auth_sessions_ended_idx on public.auth_sessions (expires_at);
 
@@ -121,8 +126,9 @@ create function private.belong_to_auth_session() returns trigger
 language plpgsql security definer set search_path = '' as $$
 begin
   insert into public.auth_sessions
-    (auth_user_id, token_digest, ip_address, user_agent, expires_at)
-  select u.auth_user_id, new.token_digest, new.ip_address, new.user_agent, new.expires_at
+    (auth_user_id, token_digest, ip_address, user_agent, only_company_id, expires_at)
+  select u.auth_user_id, new.token_digest, new.ip_address, new.user_agent, new.company_id,
+    new.expires_at
   from public.users u
   where u.company_id = new.company_id and u.id = new.user_id and u.auth_user_id is not null
   on conflict (token_digest) do nothing
@@ -130,7 +136,7 @@ begin
   return new;
 end $$;
 comment on function private.belong_to_auth_session() is
-  'A session that is opened for a company alone is still the person''s, who sees and ends it. Definer: sessions are nobody''s to write by hand.';
+  'A session that is opened for a company alone is still the person''s, who sees and ends it, and stays in that company. Definer: sessions are nobody''s to write by hand.';
 create trigger belong_to_auth_session before insert on public.login_sessions
   for each row when (new.auth_session_id is null)
   execute function private.belong_to_auth_session();

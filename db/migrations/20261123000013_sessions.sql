@@ -138,10 +138,11 @@ begin
   end if;
   select u.* into v_user
   from public.users u
-  join public.companies c on c.id = u.company_id and c.subscription_status <> 'cancelled'
+  join public.companies c on c.id = u.company_id
   where u.auth_user_id = v_session.auth_user_id and u.is_active
     and (p_company is null or u.company_id = p_company)
-  order by u.last_seen_at desc nulls last, u.created_at
+    and (v_session.only_company_id is null or u.company_id = v_session.only_company_id)
+  order by c.subscription_status = 'cancelled', u.last_seen_at desc nulls last, u.created_at
   limit 1;
   if v_user.id is null then
     return query select 'not_found', null::uuid, null::uuid;
@@ -165,7 +166,7 @@ begin
   return query select 'entered', v_user.company_id, v_user.id;
 end $$;
 comment on function private.enter_company(bytea, uuid) is
-  'A session goes on in this company (null: the one worked in last) and leaves the one before: entered, not_found (not a member, not active, or closed) or ended. Definer: who changes the company has no place in it yet.';
+  'A session goes on in this company (null: the one worked in last) and leaves the one before: entered, not_found (no active member, or the session is another company''s only) or ended. A closed company is entered, to be read. Definer: who changes the company has no place in it yet.';
 
 create function private.open_session(
   p_auth_user uuid, p_token_digest bytea, p_ip inet, p_user_agent text, p_lifetime interval,
@@ -211,8 +212,6 @@ begin
   join auth.users l on l.id = a.auth_user_id
   left join public.login_sessions s on s.auth_session_id = a.id
   left join public.users u on u.company_id = s.company_id and u.id = s.user_id and u.is_active
-    and exists (
-      select from public.companies c where c.id = u.company_id and c.subscription_status <> 'cancelled')
   left join public.auth_accounts p on p.auth_user_id = a.auth_user_id
   left join lateral (
     select o.first_name, o.last_name from public.users o where o.auth_user_id = a.auth_user_id
@@ -232,7 +231,8 @@ language sql stable security definer set search_path = '' as $$
       where s.company_id = u.company_id and s.user_id = u.id and s.auth_session_id = a.id)
   from public.auth_sessions a
   join public.users u on u.auth_user_id = a.auth_user_id and u.is_active
-  join public.companies c on c.id = u.company_id and c.subscription_status <> 'cancelled'
+    and (a.only_company_id is null or u.company_id = a.only_company_id)
+  join public.companies c on c.id = u.company_id
   where a.token_digest = p_token_digest and a.expires_at > now()
   order by c.name, c.id
 $$;
@@ -248,6 +248,7 @@ language sql stable security definer set search_path = '' as $$
     greatest(o.last_seen_at, s.last_seen_at), o.expires_at, o.id = a.id
   from public.auth_sessions a
   join public.auth_sessions o on o.auth_user_id = a.auth_user_id and o.expires_at > now()
+    and (a.only_company_id is null or o.only_company_id = a.only_company_id)
   left join public.login_sessions s on s.auth_session_id = o.id
   left join public.companies c on c.id = s.company_id
   where a.token_digest = p_token_digest and a.expires_at > now()
@@ -267,6 +268,7 @@ begin
   with gone as (
     delete from public.auth_sessions a
     where a.auth_user_id = v_mine.auth_user_id and a.expires_at > now()
+      and (v_mine.only_company_id is null or a.only_company_id = v_mine.only_company_id)
       and case when p_session is null then a.id <> v_mine.id else a.id = p_session end
     returning a.id
   )
@@ -293,7 +295,7 @@ language sql stable security definer set search_path = '' as $$
   select coalesce(array_agg(u.id), '{}')
   from public.users u
   join public.auth_factors f on f.auth_user_id = u.auth_user_id and f.confirmed_at is not null
-  where u.company_id = (select private.company_id())
+  where u.company_id = (select private.company_id('users.read'))
     and (select private.user_role()) = 'owner'
 $$;
 comment on function private.two_step_users() is
@@ -356,5 +358,25 @@ language sql volatile security definer set search_path = '' as $$
   delete from public.login_sessions s where s.token_digest = p_token_digest;
   delete from public.auth_sessions a where a.token_digest = p_token_digest
 $$;
+
+create or replace function private.login_session(p_token_digest bytea)
+returns table (
+  session_id uuid, auth_user_id uuid, company_id uuid, user_id uuid,
+  role public.user_role_enum, first_name text, last_name text, email text, company_name text)
+language plpgsql security definer set search_path = '' as $$
+begin
+  -- Often enough to show who is there, seldom enough not to write on every request.
+  update public.login_sessions s set last_seen_at = now()
+  where s.token_digest = p_token_digest and s.last_seen_at < now() - interval '1 minute';
+  return query
+  select s.id, u.auth_user_id, u.company_id, u.id, u.role, u.first_name::text, u.last_name::text,
+    u.email::text, c.name::text
+  from public.login_sessions s
+  join public.users u on u.company_id = s.company_id and u.id = s.user_id
+  join public.companies c on c.id = s.company_id
+  where s.token_digest = p_token_digest and s.expires_at > now() and u.is_active;
+end $$;
+comment on function private.login_session(bytea) is
+  'Who a session belongs to, if it and its user still stand; a closed company is read. Definer: the caller is nobody until this answers.';
 reset role;
 -- migrate:down

@@ -22,10 +22,11 @@ from neurant.accounts.schemas import (
 from neurant.accounts.security.routes import router as security_router
 from neurant.accounts.service import plain_trail, sign_in
 from neurant.accounts.signup.routes import router as sign_up_router
+from neurant.api.route import api_router
 from neurant.errors import NotFoundError
 
 router = APIRouter()
-session = APIRouter(prefix="/v1/session", tags=["session"])
+session = api_router("session", "/v1/session")
 
 
 @session.post("", status_code=201)

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
+from neurant.api.texts import Text
 from neurant.database.tenancy import Staff, Trail
 
 MANAGERS = ("owner", "administrador", "supervisor")
@@ -76,12 +77,18 @@ class OpenedSession:
     company_id: UUID | None = None
 
 
-class Credentials(BaseModel):
+class Body(BaseModel):
+    """What a request carries: nothing that is not asked for."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Credentials(Body):
     """What a login asks for."""
 
-    email: str = Field(max_length=255)
-    password: str = Field(max_length=LONGEST_PASSWORD)
-    code: str | None = Field(
+    email: Text = Field(max_length=320)
+    password: Text = Field(max_length=LONGEST_PASSWORD)
+    code: Text | None = Field(
         default=None,
         max_length=64,
         description="Of the authenticator app, or a recovery code: for who has turned that on",
@@ -119,7 +126,7 @@ class WhoOut(BaseModel):
     companies: list[CompanyOut]
 
 
-class ChosenCompany(BaseModel):
+class ChosenCompany(Body):
     """Where to go on."""
 
     company_id: UUID

@@ -6,14 +6,15 @@ from typing import Annotated
 
 from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
-from pydantic import BaseModel
 from pydantic import Field as Bounded
 
 from neurant.accounts.codes import digest
 from neurant.accounts.current import check_origin, trail_of
 from neurant.accounts.pages import keep_language, problem_of
 from neurant.accounts.recovery import queries, service
-from neurant.accounts.schemas import LONGEST_PASSWORD
+from neurant.accounts.schemas import LONGEST_PASSWORD, Body
+from neurant.api.route import api_router
+from neurant.api.texts import Text
 from neurant.console.pages import PageRoute
 from neurant.console.templating import reader_language, render
 from neurant.errors import NeurantError
@@ -21,22 +22,22 @@ from neurant.errors import NeurantError
 _NO_REFERRER = {"Referrer-Policy": "no-referrer"}  # the address holds a token
 
 router = APIRouter()
-api = APIRouter(prefix="/v1/password-resets", tags=["accounts"])
+api = api_router("accounts", "/v1/password-resets")
 pages = APIRouter(route_class=PageRoute, include_in_schema=False)
 Field = Annotated[str, Form()]
 
 
-class Asked(BaseModel):
+class Asked(Body):
     """Whose password is forgotten."""
 
-    email: str = Bounded(max_length=320)
+    email: Text = Bounded(max_length=320)
 
 
-class Reset(BaseModel):
+class Reset(Body):
     """The token of the mailed link, and the new password."""
 
-    token: str = Bounded(max_length=200)
-    password: str = Bounded(max_length=LONGEST_PASSWORD)
+    token: Text = Bounded(max_length=200)
+    password: Text = Bounded(max_length=LONGEST_PASSWORD)
 
 
 @api.post("", status_code=202)

@@ -26,10 +26,11 @@ from neurant.accounts.security.schemas import (
     RecoveryCodesOut,
     TurnedOnOut,
 )
+from neurant.api.route import api_router
 from neurant.console.templating import reader_language
 
 router = APIRouter()
-api = APIRouter(prefix="/v1/account", tags=["account"])
+api = api_router("account", "/v1/account")
 
 
 def _session(opened: OpenedSession) -> SessionOut:
@@ -84,7 +85,7 @@ async def list_sessions(request: Request, person: ApiPerson) -> AuthSessionsOut:
     """Where the caller is signed in."""
     found = await queries.list_sessions(request.app.state.pool, person.digest)
     return AuthSessionsOut(
-        items=[
+        data=[
             AuthSessionOut(
                 session_id=one.session_id,
                 device=device_of(one.user_agent),

@@ -8,7 +8,8 @@ from uuid import UUID
 from pydantic import BaseModel, Field
 
 from neurant.accounts.names import MOST_NAME
-from neurant.accounts.schemas import LONGEST_PASSWORD, SessionOut
+from neurant.accounts.schemas import LONGEST_PASSWORD, Body, SessionOut
+from neurant.api.texts import Text
 
 _Password = Field(max_length=LONGEST_PASSWORD)
 _Code = Field(max_length=64, description="Of the authenticator app, or a recovery code")
@@ -26,13 +27,13 @@ class AccountOut(BaseModel):
     recovery_codes_left: int
 
 
-class ProfilePatch(BaseModel):
+class ProfilePatch(Body):
     """What is left out stays as it is; null or "" takes phone and picture away."""
 
-    first_name: str | None = Field(default=None, max_length=MOST_NAME)
-    last_name: str | None = Field(default=None, max_length=MOST_NAME)
-    phone: str | None = Field(default=None, max_length=100)
-    avatar_url: str | None = Field(default=None, max_length=2000, description="https:// only")
+    first_name: Text | None = Field(default=None, max_length=MOST_NAME)
+    last_name: Text | None = Field(default=None, max_length=MOST_NAME)
+    phone: Text | None = Field(default=None, max_length=100)
+    avatar_url: Text | None = Field(default=None, max_length=2000, description="https:// only")
 
 
 class AuthSessionOut(BaseModel):
@@ -51,7 +52,7 @@ class AuthSessionOut(BaseModel):
 class AuthSessionsOut(BaseModel):
     """Every open session of the person, this one first."""
 
-    items: list[AuthSessionOut]
+    data: list[AuthSessionOut]
 
 
 class EndedOut(BaseModel):
@@ -60,30 +61,30 @@ class EndedOut(BaseModel):
     ended: int
 
 
-class PasswordChange(BaseModel):
+class PasswordChange(Body):
     """The password as it is, and as it is to be."""
 
-    current_password: str = _Password
-    new_password: str = _Password
+    current_password: Text = _Password
+    new_password: Text = _Password
 
 
-class PasswordOnly(BaseModel):
+class PasswordOnly(Body):
     """The person shows to be who they are."""
 
-    password: str = _Password
+    password: Text = _Password
 
 
-class CodeOnly(BaseModel):
+class CodeOnly(Body):
     """The first code of the app."""
 
-    code: str = _Code
+    code: Text = _Code
 
 
-class PasswordAndCode(BaseModel):
+class PasswordAndCode(Body):
     """The person shows to be who they are, twice."""
 
-    password: str = _Password
-    code: str = _Code
+    password: Text = _Password
+    code: Text = _Code
 
 
 class NewFactorOut(BaseModel):

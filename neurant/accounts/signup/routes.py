@@ -28,6 +28,7 @@ from neurant.accounts.signup.schemas import (
     ResentOut,
     StateOut,
 )
+from neurant.api.route import api_router
 from neurant.console.pages import PageRoute
 from neurant.console.templating import reader_language, render
 from neurant.errors import BadInputError, NeurantError
@@ -38,7 +39,7 @@ _NO_REFERRER = {"Referrer-Policy": "no-referrer"}  # the address holds a token
 _TYPED = ("first_name", "last_name", "email", "terms")
 
 router = APIRouter()
-api = APIRouter(prefix="/v1/accounts", tags=["accounts"])
+api = api_router("accounts", "/v1/accounts")
 pages = APIRouter(route_class=PageRoute, include_in_schema=False)
 Field = Annotated[str, Form()]
 

@@ -8,16 +8,17 @@ from typing import Literal
 from pydantic import BaseModel, Field
 
 from neurant.accounts.names import MOST_NAME
-from neurant.accounts.schemas import LONGEST_PASSWORD
+from neurant.accounts.schemas import LONGEST_PASSWORD, Body
+from neurant.api.texts import Text
 
 
-class NewAccount(BaseModel):
+class NewAccount(Body):
     """Who signs up. The mail is in the language of Accept-Language."""
 
-    first_name: str = Field(max_length=MOST_NAME)
-    last_name: str = Field(max_length=MOST_NAME)
-    email: str = Field(max_length=320)
-    password: str = Field(
+    first_name: Text = Field(max_length=MOST_NAME)
+    last_name: Text = Field(max_length=MOST_NAME)
+    email: Text = Field(max_length=320)
+    password: Text = Field(
         max_length=LONGEST_PASSWORD,
         description="At least 10 characters; not the address, a run or a common word",
     )
@@ -32,10 +33,10 @@ class BegunOut(BaseModel):
     resend_after_seconds: int
 
 
-class Pending(BaseModel):
+class Pending(Body):
     """Which sign-up is meant."""
 
-    verification_token: str = Field(max_length=200)
+    verification_token: Text = Field(max_length=200)
 
 
 class ResentOut(BaseModel):
@@ -50,11 +51,11 @@ class StateOut(BaseModel):
     state: Literal["pending", "verified", "expired"]
 
 
-class Proof(BaseModel):
+class Proof(Body):
     """The code with the token of the client that signed up; or the mailed link's token with that
     token, or with the password; or, once verified elsewhere, that token alone."""
 
-    verification_token: str | None = Field(default=None, max_length=200)
-    code: str | None = Field(default=None, max_length=64)
-    link_token: str | None = Field(default=None, max_length=200)
-    password: str | None = Field(default=None, max_length=LONGEST_PASSWORD)
+    verification_token: Text | None = Field(default=None, max_length=200)
+    code: Text | None = Field(default=None, max_length=64)
+    link_token: Text | None = Field(default=None, max_length=200)
+    password: Text | None = Field(default=None, max_length=LONGEST_PASSWORD)
