@@ -967,6 +967,36 @@ ALTER FUNCTION private.all_stems(p_words text, p_key text) OWNER TO neurant_owne
 
 COMMENT ON FUNCTION private.all_stems(p_words text, p_key text) IS 'All of the words, by their stems. Null where there is no word but stop words.';
 
+-- Name: allow_mail(text, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.allow_mail(p_email text, p_now timestamp with time zone DEFAULT now()) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_key bytea := sha256(convert_to('mail|' || p_email, 'UTF8'));
+  v_sent timestamptz[];
+begin
+  insert into public.account_brakes as b (key_digest, touched_at) values (v_key, p_now)
+  on conflict (key_digest) do update set touched_at = greatest(b.touched_at, p_now);
+  select coalesce(array_agg(s.at order by s.at), '{}') into v_sent
+  from public.account_brakes b cross join lateral unnest(b.mailed_at) s (at)
+  where b.key_digest = v_key and s.at > p_now - interval '1 hour';
+  if v_sent[cardinality(v_sent)] > p_now - interval '60 seconds' then
+    return ceil(extract(epoch from v_sent[cardinality(v_sent)] + interval '60 seconds' - p_now));
+  elsif cardinality(v_sent) >= 5 then
+    return ceil(extract(epoch from v_sent[1] + interval '1 hour' - p_now));
+  end if;
+  update public.account_brakes b set mailed_at = v_sent || p_now where b.key_digest = v_key;
+  return 0;
+end $$;
+
+ALTER FUNCTION private.allow_mail(p_email text, p_now timestamp with time zone) OWNER TO neurant_router;
+
+-- Name: FUNCTION allow_mail(p_email text, p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.allow_mail(p_email text, p_now timestamp with time zone) IS 'Whether an address may be written to: 0 (and it is counted), or the seconds until then. A minute between two, five an hour; addresses without an account count the same. Definer, as brake.';
+
 -- Name: anchor_date(date, integer); Type: FUNCTION; Schema: private; Owner: neurant_owner
 
 CREATE FUNCTION private.anchor_date(p_in date, p_day integer) RETURNS date
@@ -1490,6 +1520,28 @@ ALTER FUNCTION private.await_seal() OWNER TO neurant_router;
 
 COMMENT ON FUNCTION private.await_seal() IS 'Definer: nobody writes the list of what waits by hand.';
 
+-- Name: begin_factor(bytea, bytea); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.begin_factor(p_token_digest bytea, p_secret_encrypted bytea) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  insert into public.auth_factors as f (auth_user_id, secret_encrypted)
+  select a.auth_user_id, p_secret_encrypted from public.auth_sessions a
+  where a.token_digest = p_token_digest and a.expires_at > now()
+  on conflict (auth_user_id) do update
+  set secret_encrypted = excluded.secret_encrypted, created_at = now(), last_step = 0
+  where f.confirmed_at is null;
+  return found;
+end $$;
+
+ALTER FUNCTION private.begin_factor(p_token_digest bytea, p_secret_encrypted bytea) OWNER TO neurant_router;
+
+-- Name: FUNCTION begin_factor(p_token_digest bytea, p_secret_encrypted bytea); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.begin_factor(p_token_digest bytea, p_secret_encrypted bytea) IS 'A new secret, to be confirmed by a code; false where the second step is on already. Definer, as find_factor.';
+
 -- Name: begin_idempotent(bytea, bytea); Type: FUNCTION; Schema: private; Owner: neurant_router
 
 CREATE FUNCTION private.begin_idempotent(p_key_digest bytea, p_request_digest bytea) RETURNS TABLE(outcome text, status smallint, answer_encrypted bytea)
@@ -1528,6 +1580,154 @@ ALTER FUNCTION private.begin_idempotent(p_key_digest bytea, p_request_digest byt
 -- Name: FUNCTION begin_idempotent(p_key_digest bytea, p_request_digest bytea); Type: COMMENT; Schema: private; Owner: neurant_router
 
 COMMENT ON FUNCTION private.begin_idempotent(p_key_digest bytea, p_request_digest bytea) IS 'Whether a request is new, answered before (with its answer), in_flight, other_request (the key was used for another), or nobody''s. Definer: its rows are nobody''s to read by hand.';
+
+-- Name: begin_password_reset(text, bytea, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.begin_password_reset(p_email text, p_token_digest bytea, p_now timestamp with time zone DEFAULT now()) RETURNS TABLE(auth_user_id uuid, first_name text)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_login uuid := (select a.id from auth.users a where lower(a.email) = p_email);
+begin
+  if v_login is null then
+    return;
+  end if;
+  insert into public.password_resets (token_digest, auth_user_id, created_at, expires_at)
+  values (p_token_digest, v_login, p_now, p_now + interval '1 hour');
+  perform private.note_login_event(v_login, 'update', '{"event": "password_reset_asked"}');
+  return query select v_login, coalesce(
+    (select p.first_name from public.auth_accounts p where p.auth_user_id = v_login),
+    (select u.first_name from public.users u where u.auth_user_id = v_login
+      order by u.created_at desc limit 1))::text;
+end $$;
+
+ALTER FUNCTION private.begin_password_reset(p_email text, p_token_digest bytea, p_now timestamp with time zone) OWNER TO neurant_router;
+
+-- Name: FUNCTION begin_password_reset(p_email text, p_token_digest bytea, p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.begin_password_reset(p_email text, p_token_digest bytea, p_now timestamp with time zone) IS 'A link of an hour for whoever forgot their password; no row where the address has no account. Definer: who asks is nobody yet.';
+
+-- Name: begin_sign_up(text, text, text, text, bytea, bytea, bytea, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.begin_sign_up(p_email text, p_first_name text, p_last_name text, p_encrypted_password text, p_pending_digest bytea, p_link_digest bytea, p_code_digest bytea, p_now timestamp with time zone DEFAULT now()) RETURNS text
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_is_new boolean := not exists (select from auth.users a where lower(a.email) = p_email);
+begin
+  insert into public.sign_ups (email, first_name, last_name, encrypted_password, pending_digest,
+    link_digest, link_expires_at, code_digest, code_expires_at, terms_accepted_at, created_at)
+  values (p_email, p_first_name, p_last_name, p_encrypted_password, p_pending_digest,
+    case when v_is_new then p_link_digest end, p_now + interval '24 hours',
+    case when v_is_new then p_code_digest end, p_now + interval '15 minutes', p_now, p_now);
+  return case when v_is_new then 'new' else 'has_account' end;
+end $$;
+
+ALTER FUNCTION private.begin_sign_up(p_email text, p_first_name text, p_last_name text, p_encrypted_password text, p_pending_digest bytea, p_link_digest bytea, p_code_digest bytea, p_now timestamp with time zone) OWNER TO neurant_router;
+
+-- Name: FUNCTION begin_sign_up(p_email text, p_first_name text, p_last_name text, p_encrypted_password text, p_pending_digest bytea, p_link_digest bytea, p_code_digest bytea, p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.begin_sign_up(p_email text, p_first_name text, p_last_name text, p_encrypted_password text, p_pending_digest bytea, p_link_digest bytea, p_code_digest bytea, p_now timestamp with time zone) IS 'A sign-up that waits for its mail: new, or has_account (kept all the same, so that both answer alike). Definer: who signs up is nobody yet.';
+
+-- Name: belong_to_auth_session(); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.belong_to_auth_session() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  insert into public.auth_sessions
+    (auth_user_id, token_digest, ip_address, user_agent, only_company_id, expires_at)
+  select u.auth_user_id, new.token_digest, new.ip_address, new.user_agent, new.company_id,
+    new.expires_at
+  from public.users u
+  where u.company_id = new.company_id and u.id = new.user_id and u.auth_user_id is not null
+  on conflict (token_digest) do nothing
+  returning id into new.auth_session_id;
+  return new;
+end $$;
+
+ALTER FUNCTION private.belong_to_auth_session() OWNER TO neurant_router;
+
+-- Name: FUNCTION belong_to_auth_session(); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.belong_to_auth_session() IS 'A session that is opened for a company alone is still the person''s, who sees and ends it, and stays in that company. Definer: sessions are nobody''s to write by hand.';
+
+-- Name: brake(text, text, inet, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.brake(p_kind text, p_email text, p_address inet, p_now timestamp with time zone DEFAULT now()) RETURNS TABLE(wait integer, next_wait integer)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_wait interval := '0';
+  v_next interval := '0';
+  v_known public.account_brakes;
+  v_key record;
+begin
+  -- In one order for everybody: whoever counts the same keys waits, and none waits for another's.
+  for v_key in select k.* from private.brake_keys(p_kind, p_email, p_address) k order by k.key loop
+    insert into public.account_brakes as b (key_digest, touched_at) values (v_key.key, p_now)
+    on conflict (key_digest) do update
+    set attempts = case when b.touched_at < p_now - interval '1 day' then 0 else b.attempts end,
+      touched_at = greatest(b.touched_at, p_now)
+    returning b.* into v_known;
+    v_wait := greatest(v_wait, v_known.locked_until - p_now);
+  end loop;
+  if v_wait <= interval '0' then
+    for v_key in select k.* from private.brake_keys(p_kind, p_email, p_address) k loop
+      update public.account_brakes b set attempts = b.attempts + 1
+      where b.key_digest = v_key.key
+      returning b.* into v_known;
+      if v_known.attempts >= v_key.free then
+        v_known.locked_until := p_now + least(
+          v_key.longest, interval '5 seconds' * 2 ^ least(v_known.attempts - v_key.free, 16));
+        update public.account_brakes b set locked_until = v_known.locked_until
+        where b.key_digest = v_key.key;
+        v_next := greatest(v_next, v_known.locked_until - p_now);
+      end if;
+    end loop;
+  end if;
+  return query select ceil(extract(epoch from greatest(v_wait, '0')))::integer,
+    ceil(extract(epoch from v_next))::integer;
+end $$;
+
+ALTER FUNCTION private.brake(p_kind text, p_email text, p_address inet, p_now timestamp with time zone) OWNER TO neurant_router;
+
+-- Name: FUNCTION brake(p_kind text, p_email text, p_address inet, p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.brake(p_kind text, p_email text, p_address inet, p_now timestamp with time zone) IS 'Counts an attempt before it is checked, so that those side by side count, too. wait: seconds that must pass first (then it was not counted), or 0; next_wait: before another one, should this fail. The wait doubles from 5 seconds; a day of quiet forgets. Definer: whoever tries is nobody yet.';
+
+-- Name: brake_keys(text, text, inet); Type: FUNCTION; Schema: private; Owner: neurant_owner
+
+CREATE FUNCTION private.brake_keys(p_kind text, p_email text, p_address inet) RETURNS TABLE(key bytea, free integer, longest interval)
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO ''
+    AS $$
+  select sha256(convert_to(concat_ws('|', p_kind, k.scope, k.value), 'UTF8')), k.free, k.longest
+  from (
+    select host(network(set_masklen(p_address, case family(p_address) when 4 then 32 else 64 end)))
+      as address,
+      -- A loopback address is a proxy that does not tell for whom it asks.
+      coalesce(p_address <<= '127.0.0.0/8' or p_address <<= '::1/128', true) as is_ours) a
+  cross join lateral (values
+    ('password', 'pair', p_email || '|' || coalesce(a.address, ''), 5, interval '15 minutes'),
+    ('password', 'login', p_email, 30, interval '5 minutes'),
+    ('password', 'address', case when not a.is_ours then a.address end, 50, interval '1 minute'),
+    ('code', 'login', p_email, 5, interval '15 minutes'),
+    ('sign_up', 'address', case when not a.is_ours then a.address end, 20, interval '15 minutes'),
+    ('reset', 'address', case when not a.is_ours then a.address end, 20, interval '15 minutes')
+  ) k (kind, scope, value, free, longest)
+  where k.kind = p_kind and k.value is not null
+$$;
+
+ALTER FUNCTION private.brake_keys(p_kind text, p_email text, p_address inet) OWNER TO neurant_owner;
+
+-- Name: FUNCTION brake_keys(p_kind text, p_email text, p_address inet); Type: COMMENT; Schema: private; Owner: neurant_owner
+
+COMMENT ON FUNCTION private.brake_keys(p_kind text, p_email text, p_address inet) IS 'What an attempt counts against, how many are free, and the longest wait. A stranger slows a person down by five minutes at most; an office, or a proxy we do not know, by one.';
 
 -- Name: caller(uuid, uuid, uuid, uuid, text, jsonb); Type: FUNCTION; Schema: private; Owner: neurant_router
 
@@ -1644,6 +1844,34 @@ ALTER FUNCTION private.cancel_plan_change() OWNER TO neurant_router;
 -- Name: FUNCTION cancel_plan_change(); Type: COMMENT; Schema: private; Owner: neurant_router
 
 COMMENT ON FUNCTION private.cancel_plan_change() IS 'The owner keeps the plan after all: cancelled, nothing_scheduled or forbidden. Definer, as change_plan.';
+
+-- Name: change_password(bytea, bytea, text); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.change_password(p_token_digest bytea, p_new_digest bytea, p_encrypted_password text) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_login uuid := (
+    select a.auth_user_id from public.auth_sessions a
+    where a.token_digest = p_token_digest and a.expires_at > now());
+begin
+  if v_login is null then
+    return false;
+  end if;
+  update public.password_resets r set used_at = now()
+  where r.auth_user_id = v_login and r.used_at is null;
+  perform private.note_login_event(v_login, 'update', '{"event": "password_changed"}');
+  perform private.set_password(v_login, p_encrypted_password, p_token_digest);
+  perform private.renew_session(p_token_digest, p_new_digest);
+  return true;
+end $$;
+
+ALTER FUNCTION private.change_password(p_token_digest bytea, p_new_digest bytea, p_encrypted_password text) OWNER TO neurant_router;
+
+-- Name: FUNCTION change_password(p_token_digest bytea, p_new_digest bytea, p_encrypted_password text); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.change_password(p_token_digest bytea, p_new_digest bytea, p_encrypted_password text) IS 'Whoever is signed in (and has shown the old one) sets another password; this session goes on under a new token, all others end. Definer: auth is closed to everybody.';
 
 -- Name: change_plan(public.subscription_plan_enum, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
 
@@ -1785,6 +2013,41 @@ ALTER FUNCTION private.check_supervisor_role() OWNER TO neurant_router;
 
 COMMENT ON FUNCTION private.check_supervisor_role() IS 'Definer: the rule holds for all users, whoever assigns.';
 
+-- Name: claim_mails(integer, interval, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.claim_mails(p_most integer, p_lease interval, p_now timestamp with time zone DEFAULT now()) RETURNS TABLE(mail_id uuid, to_address text, template text, language text, params_encrypted bytea, created_at timestamp with time zone, claim_token uuid)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  -- Whose worker died may have left: that counts as an unclear end.
+  perform private.settle_mail(m.id, m.claim_token, 'unclear', 'worker lost', p_now)
+  from (
+    select d.id, d.claim_token from public.mails d
+    where d.status = 'sending' and d.claimed_until <= p_now
+    for update skip locked) m;
+  return query
+  with due as (
+    select d.id from public.mails d
+    where d.status = 'pending' and d.due_at <= p_now
+    order by d.due_at limit p_most
+    for update skip locked
+  )
+  update public.mails m
+  set status = 'sending', attempts = least(m.attempts + 1, 1000), claim_token = gen_random_uuid(),
+    claimed_until = p_now + p_lease
+  from due
+  where m.id = due.id
+  returning m.id, m.to_address, m.template, m.language, m.params_encrypted, m.created_at,
+    m.claim_token;
+end $$;
+
+ALTER FUNCTION private.claim_mails(p_most integer, p_lease interval, p_now timestamp with time zone) OWNER TO neurant_router;
+
+-- Name: FUNCTION claim_mails(p_most integer, p_lease interval, p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.claim_mails(p_most integer, p_lease interval, p_now timestamp with time zone) IS 'Leases what is due to one worker. Definer: over all companies; the parameters stay sealed.';
+
 -- Name: claim_outbox(integer, interval); Type: FUNCTION; Schema: private; Owner: neurant_router
 
 CREATE FUNCTION private.claim_outbox(p_limit integer, p_lease interval) RETURNS TABLE(company_id uuid, outbox_id uuid, conversation_id uuid, claim_token uuid, outcome text)
@@ -1913,6 +2176,24 @@ ALTER FUNCTION private.claim_replies(p_limit integer, p_lease interval) OWNER TO
 
 COMMENT ON FUNCTION private.claim_replies(p_limit integer, p_lease interval) IS 'Leases owed replies, fairly across companies. Definer: the queue holds all companies; only ids leave.';
 
+-- Name: claim_sign_up(bytea, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.claim_sign_up(p_pending_digest bytea, p_now timestamp with time zone DEFAULT now()) RETURNS uuid
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  update public.sign_ups s set claimed_at = p_now
+  where s.pending_digest = p_pending_digest and s.verified_at > p_now - interval '1 hour'
+    and s.claimed_at is null
+  returning s.auth_user_id
+$$;
+
+ALTER FUNCTION private.claim_sign_up(p_pending_digest bytea, p_now timestamp with time zone) OWNER TO neurant_router;
+
+-- Name: FUNCTION claim_sign_up(p_pending_digest bytea, p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.claim_sign_up(p_pending_digest bytea, p_now timestamp with time zone) IS 'The browser that signed up goes on, once, after the link was opened elsewhere: the login, or null. Definer, as begin_sign_up.';
+
 -- Name: claims(); Type: FUNCTION; Schema: private; Owner: neurant_owner
 
 CREATE FUNCTION private.claims() RETURNS jsonb
@@ -1927,6 +2208,23 @@ ALTER FUNCTION private.claims() OWNER TO neurant_owner;
 -- Name: FUNCTION claims(); Type: COMMENT; Schema: private; Owner: neurant_owner
 
 COMMENT ON FUNCTION private.claims() IS 'What the process says of the caller in this transaction. Never trusted by itself: private.company_id() verifies it.';
+
+-- Name: close_challenge(bytea); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.close_challenge(p_token_digest bytea) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  delete from public.login_challenges c where c.token_digest = p_token_digest;
+  return found;
+end $$;
+
+ALTER FUNCTION private.close_challenge(p_token_digest bytea) OWNER TO neurant_router;
+
+-- Name: FUNCTION close_challenge(p_token_digest bytea); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.close_challenge(p_token_digest bytea) IS 'A login half done is done or given up; whether it was still there. Definer, as open_challenge.';
 
 -- Name: close_company(); Type: FUNCTION; Schema: private; Owner: neurant_router
 
@@ -2002,7 +2300,8 @@ CREATE FUNCTION private.close_login_session(p_token_digest bytea) RETURNS void
     LANGUAGE sql SECURITY DEFINER
     SET search_path TO ''
     AS $$
-  delete from public.login_sessions s where s.token_digest = p_token_digest
+  delete from public.login_sessions s where s.token_digest = p_token_digest;
+  delete from public.auth_sessions a where a.token_digest = p_token_digest
 $$;
 
 ALTER FUNCTION private.close_login_session(p_token_digest bytea) OWNER TO neurant_router;
@@ -2164,6 +2463,34 @@ ALTER FUNCTION private.company_id(p_permission text) OWNER TO neurant_router;
 -- Name: FUNCTION company_id(p_permission text); Type: COMMENT; Schema: private; Owner: neurant_router
 
 COMMENT ON FUNCTION private.company_id(p_permission text) IS 'The company that the caller acts for, if the caller may do this there: by role, by what the person may not do, by the scopes of a key, and by the state of the company, which only reads when it is closed or unpaid. Everybody who is no staff: as company_id(). Definer: it looks into tables that the caller may not read.';
+
+-- Name: confirm_factor(bytea, bytea, bigint, bytea[]); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.confirm_factor(p_token_digest bytea, p_new_digest bytea, p_step bigint, p_code_digests bytea[]) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_login uuid := (
+    select a.auth_user_id from public.auth_sessions a
+    where a.token_digest = p_token_digest and a.expires_at > now());
+begin
+  update public.auth_factors f set confirmed_at = now(), last_step = p_step
+  where f.auth_user_id = v_login and f.confirmed_at is null and f.last_step < p_step;
+  if not found then
+    return false;
+  end if;
+  perform private.set_recovery_codes(v_login, p_code_digests);
+  perform private.note_login_event(v_login, 'update', '{"event": "two_step_on"}');
+  perform private.renew_session(p_token_digest, p_new_digest);
+  return true;
+end $$;
+
+ALTER FUNCTION private.confirm_factor(p_token_digest bytea, p_new_digest bytea, p_step bigint, p_code_digests bytea[]) OWNER TO neurant_router;
+
+-- Name: FUNCTION confirm_factor(p_token_digest bytea, p_new_digest bytea, p_step bigint, p_code_digests bytea[]); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.confirm_factor(p_token_digest bytea, p_new_digest bytea, p_step bigint, p_code_digests bytea[]) IS 'The second step is on from now, with its recovery codes; the session goes on under a new token. False where nothing waits to be confirmed. Definer, as find_factor.';
 
 -- Name: count_archived(uuid, uuid[], text); Type: FUNCTION; Schema: private; Owner: neurant_router
 
@@ -2554,6 +2881,32 @@ ALTER FUNCTION private.derive_chatbot_channels() OWNER TO neurant_router;
 
 COMMENT ON FUNCTION private.derive_chatbot_channels() IS 'Definer: nobody may write chatbots.channels by hand; it follows channel_accounts.';
 
+-- Name: disable_factor(bytea, bytea); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.disable_factor(p_token_digest bytea, p_new_digest bytea) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_login uuid := (
+    select a.auth_user_id from public.auth_sessions a
+    where a.token_digest = p_token_digest and a.expires_at > now());
+begin
+  delete from public.auth_factors f where f.auth_user_id = v_login and f.confirmed_at is not null;
+  if not found then
+    return false;
+  end if;
+  perform private.note_login_event(v_login, 'update', '{"event": "two_step_off"}');
+  perform private.renew_session(p_token_digest, p_new_digest);
+  return true;
+end $$;
+
+ALTER FUNCTION private.disable_factor(p_token_digest bytea, p_new_digest bytea) OWNER TO neurant_router;
+
+-- Name: FUNCTION disable_factor(p_token_digest bytea, p_new_digest bytea); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.disable_factor(p_token_digest bytea, p_new_digest bytea) IS 'The second step is off, its secret and codes are gone; the session goes on under a new token. Definer, as find_factor.';
+
 -- Name: drain_message_changes(integer); Type: FUNCTION; Schema: private; Owner: neurant_router
 
 CREATE FUNCTION private.drain_message_changes(p_limit integer) RETURNS integer
@@ -2709,6 +3062,27 @@ ALTER FUNCTION private.drop_idempotency_keys(p_now timestamp with time zone) OWN
 
 COMMENT ON FUNCTION private.drop_idempotency_keys(p_now timestamp with time zone) IS 'Forgets what is older than a day; how many. Definer: over all companies.';
 
+-- Name: drop_old_mails(timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.drop_old_mails(p_now timestamp with time zone DEFAULT now()) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_gone integer;
+begin
+  delete from public.mails m
+  where m.status in ('sent', 'failed') and m.created_at < p_now - interval '30 days';
+  get diagnostics v_gone = row_count;
+  return v_gone;
+end $$;
+
+ALTER FUNCTION private.drop_old_mails(p_now timestamp with time zone) OWNER TO neurant_router;
+
+-- Name: FUNCTION drop_old_mails(p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.drop_old_mails(p_now timestamp with time zone) IS 'Forgets whom we wrote to a month ago; how many. Definer, as claim_mails.';
+
 -- Name: drop_old_metrics(timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
 
 CREATE FUNCTION private.drop_old_metrics(p_now timestamp with time zone DEFAULT now()) RETURNS integer
@@ -2807,6 +3181,91 @@ ALTER FUNCTION private.end_idempotent(p_key_digest bytea, p_status smallint, p_a
 -- Name: FUNCTION end_idempotent(p_key_digest bytea, p_status smallint, p_answer_encrypted bytea); Type: COMMENT; Schema: private; Owner: neurant_router
 
 COMMENT ON FUNCTION private.end_idempotent(p_key_digest bytea, p_status smallint, p_answer_encrypted bytea) IS 'Keeps the answer of a request, in the transaction of its effects. Definer, as begin_idempotent.';
+
+-- Name: end_sessions(bytea, uuid); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.end_sessions(p_token_digest bytea, p_session uuid) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_mine public.auth_sessions;
+  v_ended integer;
+begin
+  select a.* into v_mine from public.auth_sessions a
+  where a.token_digest = p_token_digest and a.expires_at > now();
+  with gone as (
+    delete from public.auth_sessions a
+    where a.auth_user_id = v_mine.auth_user_id and a.expires_at > now()
+      and (v_mine.only_company_id is null or a.only_company_id = v_mine.only_company_id)
+      and case when p_session is null then a.id <> v_mine.id else a.id = p_session end
+    returning a.id
+  )
+  select count(*) into v_ended from gone;
+  if v_ended > 0 then
+    perform private.note_login_event(v_mine.auth_user_id, 'update',
+      jsonb_build_object('event', 'sessions_ended', 'count', v_ended));
+  end if;
+  return v_ended;
+end $$;
+
+ALTER FUNCTION private.end_sessions(p_token_digest bytea, p_session uuid) OWNER TO neurant_router;
+
+-- Name: FUNCTION end_sessions(p_token_digest bytea, p_session uuid); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.end_sessions(p_token_digest bytea, p_session uuid) IS 'Ends one session of the same person, or (null) all but this one; how many. Definer, as my_sessions.';
+
+-- Name: enter_company(bytea, uuid); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.enter_company(p_token_digest bytea, p_company uuid) RETURNS TABLE(outcome text, company_id uuid, user_id uuid)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_session public.auth_sessions;
+  v_user public.users;
+begin
+  select a.* into v_session from public.auth_sessions a
+  where a.token_digest = p_token_digest and a.expires_at > now() for update;
+  if v_session.id is null then
+    return query select 'ended', null::uuid, null::uuid;
+    return;
+  end if;
+  select u.* into v_user
+  from public.users u
+  join public.companies c on c.id = u.company_id
+  where u.auth_user_id = v_session.auth_user_id and u.is_active
+    and (p_company is null or u.company_id = p_company)
+    and (v_session.only_company_id is null or u.company_id = v_session.only_company_id)
+  order by c.subscription_status = 'cancelled', u.last_seen_at desc nulls last, u.created_at
+  limit 1;
+  if v_user.id is null then
+    return query select 'not_found', null::uuid, null::uuid;
+    return;
+  end if;
+  if exists (
+    select from public.login_sessions s
+    where s.token_digest = p_token_digest and s.company_id = v_user.company_id
+      and s.user_id = v_user.id)
+  then
+    return query select 'entered', v_user.company_id, v_user.id;
+    return;
+  end if;
+  delete from public.login_sessions s where s.token_digest = p_token_digest;
+  update public.users u set last_login_at = now(), last_seen_at = now()
+  where u.company_id = v_user.company_id and u.id = v_user.id;
+  insert into public.login_sessions
+    (company_id, user_id, token_digest, ip_address, user_agent, expires_at, auth_session_id)
+  values (v_user.company_id, v_user.id, p_token_digest, v_session.ip_address, v_session.user_agent,
+    v_session.expires_at, v_session.id);
+  return query select 'entered', v_user.company_id, v_user.id;
+end $$;
+
+ALTER FUNCTION private.enter_company(p_token_digest bytea, p_company uuid) OWNER TO neurant_router;
+
+-- Name: FUNCTION enter_company(p_token_digest bytea, p_company uuid); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.enter_company(p_token_digest bytea, p_company uuid) IS 'A session goes on in this company (null: the one worked in last) and leaves the one before: entered, not_found (no active member, or the session is another company''s only) or ended. A closed company is entered, to be read. Definer: who changes the company has no place in it yet.';
 
 -- Name: enter_key(bytea, text, jsonb); Type: FUNCTION; Schema: private; Owner: neurant_router
 
@@ -3268,6 +3727,116 @@ ALTER FUNCTION private.fail_reply(p_conversation uuid, p_token uuid, p_error tex
 
 COMMENT ON FUNCTION private.fail_reply(p_conversation uuid, p_token uuid, p_error text, p_retry_in interval) IS 'Gives a reply back to the queue, to be tried again later. Definer, as finish_reply.';
 
+-- Name: find_auth_session(bytea); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.find_auth_session(p_token_digest bytea) RETURNS TABLE(session_id uuid, auth_user_id uuid, email text, first_name text, last_name text, company_id uuid, user_id uuid, created_at timestamp with time zone, expires_at timestamp with time zone)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  update public.auth_sessions a set last_seen_at = now()
+  where a.token_digest = p_token_digest and a.last_seen_at < now() - interval '1 minute';
+  return query
+  select a.id, a.auth_user_id, lower(l.email),
+    coalesce(u.first_name, p.first_name, k.first_name)::text,
+    coalesce(u.last_name, p.last_name, k.last_name)::text,
+    u.company_id, u.id, a.created_at, a.expires_at
+  from public.auth_sessions a
+  join auth.users l on l.id = a.auth_user_id
+  left join public.login_sessions s on s.auth_session_id = a.id
+  left join public.users u on u.company_id = s.company_id and u.id = s.user_id and u.is_active
+  left join public.auth_accounts p on p.auth_user_id = a.auth_user_id
+  left join lateral (
+    select o.first_name, o.last_name from public.users o where o.auth_user_id = a.auth_user_id
+    order by o.created_at desc limit 1) k on true
+  where a.token_digest = p_token_digest and a.expires_at > now();
+end $$;
+
+ALTER FUNCTION private.find_auth_session(p_token_digest bytea) OWNER TO neurant_router;
+
+-- Name: FUNCTION find_auth_session(p_token_digest bytea); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.find_auth_session(p_token_digest bytea) IS 'The person behind a session, also one who has no company (yet, or any more: then company_id is null). Definer, as login_session.';
+
+-- Name: find_challenge(bytea, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.find_challenge(p_token_digest bytea, p_now timestamp with time zone DEFAULT now()) RETURNS TABLE(auth_user_id uuid, email text, is_kept boolean)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  select c.auth_user_id, lower(a.email), c.is_kept
+  from public.login_challenges c
+  join auth.users a on a.id = c.auth_user_id
+  where c.token_digest = p_token_digest and c.expires_at > p_now
+$$;
+
+ALTER FUNCTION private.find_challenge(p_token_digest bytea, p_now timestamp with time zone) OWNER TO neurant_router;
+
+-- Name: FUNCTION find_challenge(p_token_digest bytea, p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.find_challenge(p_token_digest bytea, p_now timestamp with time zone) IS 'Whose login waits for its code. Definer, as open_challenge.';
+
+-- Name: find_factor(uuid); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.find_factor(p_auth_user uuid) RETURNS TABLE(secret_encrypted bytea, is_confirmed boolean, created_at timestamp with time zone, codes_left integer)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  select f.secret_encrypted, f.confirmed_at is not null, f.created_at,
+    (select count(*)::integer from public.recovery_codes r
+      where r.auth_user_id = f.auth_user_id and r.used_at is null)
+  from public.auth_factors f where f.auth_user_id = p_auth_user
+$$;
+
+ALTER FUNCTION private.find_factor(p_auth_user uuid) OWNER TO neurant_router;
+
+-- Name: FUNCTION find_factor(p_auth_user uuid); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.find_factor(p_auth_user uuid) IS 'The second step of a login, to check a code against. Definer: factors are closed to everybody; the secret is sealed.';
+
+-- Name: find_password_reset(bytea, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.find_password_reset(p_token_digest bytea, p_now timestamp with time zone DEFAULT now()) RETURNS TABLE(state text, email text)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  select case when r.used_at is not null then 'used'
+      when r.expires_at <= p_now then 'expired' else 'open' end, lower(a.email)
+  from public.password_resets r
+  join auth.users a on a.id = r.auth_user_id
+  where r.token_digest = p_token_digest
+$$;
+
+ALTER FUNCTION private.find_password_reset(p_token_digest bytea, p_now timestamp with time zone) OWNER TO neurant_router;
+
+-- Name: FUNCTION find_password_reset(p_token_digest bytea, p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.find_password_reset(p_token_digest bytea, p_now timestamp with time zone) IS 'What a mailed link is worth: open, used or expired; no row for one that we never sent. Definer, as begin_password_reset.';
+
+-- Name: find_sign_up(bytea, bytea, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.find_sign_up(p_pending_digest bytea, p_link_digest bytea, p_now timestamp with time zone DEFAULT now()) RETURNS TABLE(state text, email text, first_name text, encrypted_password text, is_own boolean)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  select case
+      when s.verified_at is not null then 'verified'
+      when p_link_digest is not null and s.link_expires_at <= p_now
+        or s.created_at <= p_now - interval '24 hours' then 'expired'
+      else 'pending' end,
+    s.email::text, s.first_name::text, s.encrypted_password,
+    coalesce(s.pending_digest = p_pending_digest, false)
+  from public.sign_ups s
+  where case when p_link_digest is null then s.pending_digest = p_pending_digest
+    else s.link_digest = p_link_digest end
+$$;
+
+ALTER FUNCTION private.find_sign_up(p_pending_digest bytea, p_link_digest bytea, p_now timestamp with time zone) OWNER TO neurant_router;
+
+-- Name: FUNCTION find_sign_up(p_pending_digest bytea, p_link_digest bytea, p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.find_sign_up(p_pending_digest bytea, p_link_digest bytea, p_now timestamp with time zone) IS 'The sign-up of a link, else of a browser: pending, verified or expired. is_own: this browser began it. Definer, as begin_sign_up.';
+
 -- Name: finish_conversation(); Type: FUNCTION; Schema: private; Owner: neurant_owner
 
 CREATE FUNCTION private.finish_conversation() RETURNS trigger
@@ -3330,6 +3899,39 @@ ALTER FUNCTION private.finish_delivery(p_outbox uuid, p_token uuid, p_outcome te
 -- Name: FUNCTION finish_delivery(p_outbox uuid, p_token uuid, p_outcome text, p_external_id text, p_error text, p_retry_in interval); Type: COMMENT; Schema: private; Owner: neurant_router
 
 COMMENT ON FUNCTION private.finish_delivery(p_outbox uuid, p_token uuid, p_outcome text, p_external_id text, p_error text, p_retry_in interval) IS 'What came of a delivery: sent, failed, unknown, or retry later. Definer: nobody may write the outbox by hand.';
+
+-- Name: finish_password_reset(bytea, text, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.finish_password_reset(p_token_digest bytea, p_encrypted_password text, p_now timestamp with time zone DEFAULT now()) RETURNS TABLE(outcome text, auth_user_id uuid, email text)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_reset public.password_resets;
+  v_email text;
+begin
+  select r.* into v_reset from public.password_resets r
+  where r.token_digest = p_token_digest for update;
+  if v_reset.auth_user_id is null or v_reset.used_at is not null or v_reset.expires_at <= p_now then
+    return query select case when v_reset.auth_user_id is null then 'unknown'
+      when v_reset.used_at is not null then 'used' else 'expired' end, null::uuid, null::text;
+    return;
+  end if;
+  -- The links before and after it, too: whoever reads old mail finds none that works.
+  update public.password_resets r set used_at = p_now
+  where r.auth_user_id = v_reset.auth_user_id and r.used_at is null;
+  perform private.note_login_event(
+    v_reset.auth_user_id, 'update', '{"event": "password_changed", "by_mail": true}');
+  perform private.set_password(v_reset.auth_user_id, p_encrypted_password, null);
+  select lower(a.email) into v_email from auth.users a where a.id = v_reset.auth_user_id;
+  return query select 'changed', v_reset.auth_user_id, v_email;
+end $$;
+
+ALTER FUNCTION private.finish_password_reset(p_token_digest bytea, p_encrypted_password text, p_now timestamp with time zone) OWNER TO neurant_router;
+
+-- Name: FUNCTION finish_password_reset(p_token_digest bytea, p_encrypted_password text, p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.finish_password_reset(p_token_digest bytea, p_encrypted_password text, p_now timestamp with time zone) IS 'Sets the password by a mailed link, once, and ends every session: changed, unknown, used or expired. One of two who race wins. Definer, as begin_password_reset.';
 
 -- Name: finish_reply(uuid, uuid, bigint, bigint, text, text, jsonb, numeric, text, integer, text, text); Type: FUNCTION; Schema: private; Owner: neurant_router
 
@@ -3473,6 +4075,39 @@ ALTER FUNCTION private.follow_hitl_session() OWNER TO neurant_router;
 -- Name: FUNCTION follow_hitl_session(); Type: COMMENT; Schema: private; Owner: neurant_router
 
 COMMENT ON FUNCTION private.follow_hitl_session() IS 'hitl_sessions is the truth; the conversation''s HITL columns follow it, the fence rises, and a system line tells everybody. Definer: nobody may write those by hand.';
+
+-- Name: forget_old_accounts(timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.forget_old_accounts(p_now timestamp with time zone DEFAULT now()) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_gone integer;
+  v_all integer := 0;
+begin
+  delete from public.sign_ups s where s.created_at < p_now - interval '2 days';
+  get diagnostics v_gone = row_count;
+  v_all := v_all + v_gone;
+  delete from public.password_resets r where r.expires_at < p_now - interval '2 days';
+  get diagnostics v_gone = row_count;
+  v_all := v_all + v_gone;
+  delete from public.login_challenges c where c.expires_at < p_now;
+  get diagnostics v_gone = row_count;
+  v_all := v_all + v_gone;
+  delete from public.account_brakes b where b.touched_at < p_now - interval '2 days';
+  get diagnostics v_gone = row_count;
+  v_all := v_all + v_gone;
+  delete from public.auth_sessions a where a.expires_at < p_now - interval '2 days';
+  get diagnostics v_gone = row_count;
+  return v_all + v_gone;
+end $$;
+
+ALTER FUNCTION private.forget_old_accounts(p_now timestamp with time zone) OWNER TO neurant_router;
+
+-- Name: FUNCTION forget_old_accounts(p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.forget_old_accounts(p_now timestamp with time zone) IS 'Forgets sign-ups, links, brakes and sessions that are over for days; how many. Definer: they are no company''s.';
 
 -- Name: give_notice(uuid, uuid, text); Type: FUNCTION; Schema: private; Owner: neurant_router
 
@@ -3881,15 +4516,14 @@ begin
   from public.login_sessions s
   join public.users u on u.company_id = s.company_id and u.id = s.user_id
   join public.companies c on c.id = s.company_id
-  where s.token_digest = p_token_digest and s.expires_at > now() and u.is_active
-    and c.subscription_status <> 'cancelled';
+  where s.token_digest = p_token_digest and s.expires_at > now() and u.is_active;
 end $$;
 
 ALTER FUNCTION private.login_session(p_token_digest bytea) OWNER TO neurant_router;
 
 -- Name: FUNCTION login_session(p_token_digest bytea); Type: COMMENT; Schema: private; Owner: neurant_router
 
-COMMENT ON FUNCTION private.login_session(p_token_digest bytea) IS 'Who a session belongs to, if it, its user and the company still stand. Definer: the caller is nobody until this answers.';
+COMMENT ON FUNCTION private.login_session(p_token_digest bytea) IS 'Who a session belongs to, if it and its user still stand; a closed company is read. Definer: the caller is nobody until this answers.';
 
 -- Name: manages_company(); Type: FUNCTION; Schema: private; Owner: neurant_owner
 
@@ -4240,6 +4874,30 @@ ALTER FUNCTION private.my_chatbot_ids() OWNER TO neurant_router;
 
 COMMENT ON FUNCTION private.my_chatbot_ids() IS 'The bots that an operador works for. Definer: policies of other tables rest on it.';
 
+-- Name: my_companies(bytea); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.my_companies(p_token_digest bytea) RETURNS TABLE(company_id uuid, name text, slug text, role public.user_role_enum, is_current boolean)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  select c.id, c.name::text, c.slug::text, u.role,
+    exists (
+      select from public.login_sessions s
+      where s.company_id = u.company_id and s.user_id = u.id and s.auth_session_id = a.id)
+  from public.auth_sessions a
+  join public.users u on u.auth_user_id = a.auth_user_id and u.is_active
+    and (a.only_company_id is null or u.company_id = a.only_company_id)
+  join public.companies c on c.id = u.company_id
+  where a.token_digest = p_token_digest and a.expires_at > now()
+  order by c.name, c.id
+$$;
+
+ALTER FUNCTION private.my_companies(p_token_digest bytea) OWNER TO neurant_router;
+
+-- Name: FUNCTION my_companies(p_token_digest bytea); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.my_companies(p_token_digest bytea) IS 'Where the person of this session may go. Definer: nobody reads two companies at once.';
+
 -- Name: my_contact_ids(); Type: FUNCTION; Schema: private; Owner: neurant_router
 
 CREATE FUNCTION private.my_contact_ids() RETURNS uuid[]
@@ -4299,6 +4957,29 @@ ALTER FUNCTION private.my_permissions() OWNER TO neurant_router;
 
 COMMENT ON FUNCTION private.my_permissions() IS 'What the caller may do at this moment. Definer, as company_id().';
 
+-- Name: my_sessions(bytea); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.my_sessions(p_token_digest bytea) RETURNS TABLE(session_id uuid, ip_address inet, user_agent text, company_name text, created_at timestamp with time zone, last_seen_at timestamp with time zone, expires_at timestamp with time zone, is_current boolean)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  select o.id, o.ip_address, o.user_agent, c.name::text, o.created_at,
+    greatest(o.last_seen_at, s.last_seen_at), o.expires_at, o.id = a.id
+  from public.auth_sessions a
+  join public.auth_sessions o on o.auth_user_id = a.auth_user_id and o.expires_at > now()
+    and (a.only_company_id is null or o.only_company_id = a.only_company_id)
+  left join public.login_sessions s on s.auth_session_id = o.id
+  left join public.companies c on c.id = s.company_id
+  where a.token_digest = p_token_digest and a.expires_at > now()
+  order by o.id = a.id desc, greatest(o.last_seen_at, s.last_seen_at) desc, o.id
+$$;
+
+ALTER FUNCTION private.my_sessions(p_token_digest bytea) OWNER TO neurant_router;
+
+-- Name: FUNCTION my_sessions(p_token_digest bytea); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.my_sessions(p_token_digest bytea) IS 'Where the person of this session is signed in, this one first. Definer: sessions are of the person, not of a company.';
+
 -- Name: next_delivery_due(); Type: FUNCTION; Schema: private; Owner: neurant_router
 
 CREATE FUNCTION private.next_delivery_due() RETURNS timestamp with time zone
@@ -4320,6 +5001,23 @@ ALTER FUNCTION private.next_delivery_due() OWNER TO neurant_router;
 -- Name: FUNCTION next_delivery_due(); Type: COMMENT; Schema: private; Owner: neurant_router
 
 COMMENT ON FUNCTION private.next_delivery_due() IS 'When claim_outbox next has something to give, over all companies. Definer, as claim_outbox.';
+
+-- Name: next_mail_due(); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.next_mail_due() RETURNS timestamp with time zone
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  select least(
+    (select min(m.due_at) from public.mails m where m.status = 'pending'),
+    (select min(m.claimed_until) from public.mails m where m.status = 'sending'))
+$$;
+
+ALTER FUNCTION private.next_mail_due() OWNER TO neurant_router;
+
+-- Name: FUNCTION next_mail_due(); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.next_mail_due() IS 'When there is something to claim again, or null. Definer, as claim_mails.';
 
 -- Name: next_month_start(uuid, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
 
@@ -4454,6 +5152,23 @@ ALTER FUNCTION private.note_knowledge_use() OWNER TO neurant_router;
 
 COMMENT ON FUNCTION private.note_knowledge_use() IS 'Definer: counters are nobody''s to write by hand.';
 
+-- Name: note_login_event(uuid, public.audit_action_enum, jsonb); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.note_login_event(p_auth_user uuid, p_action public.audit_action_enum, p_details jsonb) RETURNS void
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  select private.write_audit(u.company_id, p_action, 'logins', null, p_details, u.id)
+  from public.users u
+  where u.auth_user_id = p_auth_user
+$$;
+
+ALTER FUNCTION private.note_login_event(p_auth_user uuid, p_action public.audit_action_enum, p_details jsonb) OWNER TO neurant_router;
+
+-- Name: FUNCTION note_login_event(p_auth_user uuid, p_action public.audit_action_enum, p_details jsonb); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.note_login_event(p_auth_user uuid, p_action public.audit_action_enum, p_details jsonb) IS 'What happened to a login, in each of its companies. Definer: audit is nobody''s to write, and the login is no company''s.';
+
 -- Name: note_message_changes(); Type: FUNCTION; Schema: private; Owner: neurant_router
 
 CREATE FUNCTION private.note_message_changes() RETURNS trigger
@@ -4492,6 +5207,24 @@ ALTER FUNCTION private.note_message_edit() OWNER TO neurant_router;
 -- Name: FUNCTION note_message_edit(); Type: COMMENT; Schema: private; Owner: neurant_router
 
 COMMENT ON FUNCTION private.note_message_edit() IS 'Where a message was, and where it is now. Definer, as note_message_changes.';
+
+-- Name: note_refused_login(uuid, text, integer); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.note_refused_login(p_auth_user uuid, p_reason text, p_wait integer) RETURNS void
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  select private.write_audit(u.company_id, 'login_denied', 'login_sessions', null,
+    jsonb_strip_nulls(jsonb_build_object('reason', p_reason, 'locked_seconds', nullif(p_wait, 0))), u.id)
+  from public.users u
+  where u.auth_user_id = p_auth_user
+$$;
+
+ALTER FUNCTION private.note_refused_login(p_auth_user uuid, p_reason text, p_wait integer) OWNER TO neurant_router;
+
+-- Name: FUNCTION note_refused_login(p_auth_user uuid, p_reason text, p_wait integer); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.note_refused_login(p_auth_user uuid, p_reason text, p_wait integer) IS 'A wrong password or code for a known login, in each of its companies, and for how long it locked. Definer, as note_denied_login.';
 
 -- Name: notify_users(uuid, public.user_role_enum[], text, jsonb); Type: FUNCTION; Schema: private; Owner: neurant_router
 
@@ -4542,6 +5275,22 @@ ALTER FUNCTION private.number_message() OWNER TO neurant_router;
 
 COMMENT ON FUNCTION private.number_message() IS 'Gives a message its sender, its place in the conversation and its first delivery state, and keeps the conversation''s counters. Definer: nobody may write those by hand. (The bot''s are numbered by track_message_usage, ingest numbers its own, a batch at a time.)';
 
+-- Name: open_challenge(uuid, bytea, boolean, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.open_challenge(p_auth_user uuid, p_token_digest bytea, p_is_kept boolean, p_now timestamp with time zone DEFAULT now()) RETURNS void
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  insert into public.login_challenges (token_digest, auth_user_id, is_kept, created_at, expires_at)
+  values (p_token_digest, p_auth_user, p_is_kept, p_now, p_now + interval '10 minutes')
+$$;
+
+ALTER FUNCTION private.open_challenge(p_auth_user uuid, p_token_digest bytea, p_is_kept boolean, p_now timestamp with time zone) OWNER TO neurant_router;
+
+-- Name: FUNCTION open_challenge(p_auth_user uuid, p_token_digest bytea, p_is_kept boolean, p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.open_challenge(p_auth_user uuid, p_token_digest bytea, p_is_kept boolean, p_now timestamp with time zone) IS 'The password was right; ten minutes for the code. Definer: the caller is nobody yet.';
+
 -- Name: open_login_session(uuid, bytea, inet, text, interval); Type: FUNCTION; Schema: private; Owner: neurant_router
 
 CREATE FUNCTION private.open_login_session(p_auth_user uuid, p_token_digest bytea, p_ip inet, p_user_agent text, p_lifetime interval) RETURNS TABLE(company_id uuid, user_id uuid, expires_at timestamp with time zone)
@@ -4574,6 +5323,38 @@ ALTER FUNCTION private.open_login_session(p_auth_user uuid, p_token_digest bytea
 -- Name: FUNCTION open_login_session(p_auth_user uuid, p_token_digest bytea, p_ip inet, p_user_agent text, p_lifetime interval); Type: COMMENT; Schema: private; Owner: neurant_router
 
 COMMENT ON FUNCTION private.open_login_session(p_auth_user uuid, p_token_digest bytea, p_ip inet, p_user_agent text, p_lifetime interval) IS 'A session in the company that the person worked in last; no row where nobody active is left. Definer: the caller is nobody yet.';
+
+-- Name: open_session(uuid, bytea, inet, text, interval, uuid); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.open_session(p_auth_user uuid, p_token_digest bytea, p_ip inet, p_user_agent text, p_lifetime interval, p_company uuid DEFAULT NULL::uuid) RETURNS TABLE(session_id uuid, company_id uuid, user_id uuid, expires_at timestamp with time zone)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_session public.auth_sessions;
+  v_entered record;
+begin
+  insert into public.auth_sessions as a (auth_user_id, token_digest, ip_address, user_agent, expires_at)
+  select l.id, p_token_digest, p_ip, p_user_agent, now() + p_lifetime
+  from auth.users l where l.id = p_auth_user
+  returning a.* into v_session;
+  if v_session.id is null then
+    return;
+  end if;
+  select e.* into v_entered from private.enter_company(p_token_digest, p_company) e;
+  if p_company is not null and v_entered.company_id is null then
+    delete from public.auth_sessions a where a.id = v_session.id;
+    return;
+  end if;
+  update auth.users l set last_sign_in_at = now(), updated_at = now() where l.id = p_auth_user;
+  return query select v_session.id, v_entered.company_id, v_entered.user_id, v_session.expires_at;
+end $$;
+
+ALTER FUNCTION private.open_session(p_auth_user uuid, p_token_digest bytea, p_ip inet, p_user_agent text, p_lifetime interval, p_company uuid) OWNER TO neurant_router;
+
+-- Name: FUNCTION open_session(p_auth_user uuid, p_token_digest bytea, p_ip inet, p_user_agent text, p_lifetime interval, p_company uuid); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.open_session(p_auth_user uuid, p_token_digest bytea, p_ip inet, p_user_agent text, p_lifetime interval, p_company uuid) IS 'Signs a person in: in the company that is named (no row where they may not be there), else in the one worked in last, else (company_id null) in none yet. Definer: the caller is nobody yet.';
 
 -- Name: open_visitor_session(text, bytea, interval); Type: FUNCTION; Schema: private; Owner: neurant_router
 
@@ -4893,6 +5674,28 @@ ALTER FUNCTION private.prove_webhook(p_routing_id text, p_credential bytea) OWNE
 -- Name: FUNCTION prove_webhook(p_routing_id text, p_credential bytea); Type: COMMENT; Schema: private; Owner: neurant_router
 
 COMMENT ON FUNCTION private.prove_webhook(p_routing_id text, p_credential bytea) IS 'Whether a caller whose body cannot be read is the channel at least: genuine, refused or unknown. Definer, as ingest.';
+
+-- Name: queue_mail(uuid, uuid, text, text, text, bytea); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.queue_mail(p_new_id uuid, p_company uuid, p_to text, p_template text, p_language text, p_params_encrypted bytea) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  if p_company is not null and current_setting('role') in ('authenticated', 'neurant_worker')
+    and p_company is distinct from private.company_id()
+  then
+    raise exception 'mail is queued for one''s own company' using errcode = 'insufficient_privilege';
+  end if;
+  insert into public.mails (id, company_id, to_address, template, language, params_encrypted)
+  values (p_new_id, p_company, p_to, p_template, p_language, p_params_encrypted);
+end $$;
+
+ALTER FUNCTION private.queue_mail(p_new_id uuid, p_company uuid, p_to text, p_template text, p_language text, p_params_encrypted bytea) OWNER TO neurant_router;
+
+-- Name: FUNCTION queue_mail(p_new_id uuid, p_company uuid, p_to text, p_template text, p_language text, p_params_encrypted bytea); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.queue_mail(p_new_id uuid, p_company uuid, p_to text, p_template text, p_language text, p_params_encrypted bytea) IS 'A mail leaves when the caller''s transaction commits, and never if it does not. Definer: nobody who serves traffic reads what waits.';
 
 -- Name: quoted_word(text); Type: FUNCTION; Schema: private; Owner: neurant_owner
 
@@ -5258,6 +6061,31 @@ end $$;
 
 ALTER FUNCTION private.refuse_over_limit(p_limit text, p_used bigint, p_allowed bigint) OWNER TO neurant_owner;
 
+-- Name: release_brake(text, text, inet); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.release_brake(p_kind text, p_email text, p_address inet) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  perform from public.account_brakes b
+  where b.key_digest in (select k.key from private.brake_keys(p_kind, p_email, p_address) k)
+  order by b.key_digest for update;
+  update public.account_brakes b
+  set attempts = case when k.is_shared then greatest(b.attempts - 1, 0) else 0 end,
+    locked_until = case when not k.is_shared or b.attempts <= k.free then null else b.locked_until end
+  from (
+    select s.key, s.free, s.free >= 20 as is_shared
+    from private.brake_keys(p_kind, p_email, p_address) s) k
+  where b.key_digest = k.key;
+end $$;
+
+ALTER FUNCTION private.release_brake(p_kind text, p_email text, p_address inet) OWNER TO neurant_router;
+
+-- Name: FUNCTION release_brake(p_kind text, p_email text, p_address inet); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.release_brake(p_kind text, p_email text, p_address inet) IS 'The person is who they say: what was counted for them is forgotten; what others share only loses this attempt. Definer, as brake.';
+
 -- Name: release_takeovers(uuid, uuid); Type: FUNCTION; Schema: private; Owner: neurant_router
 
 CREATE FUNCTION private.release_takeovers(p_company uuid, p_user uuid) RETURNS void
@@ -5321,6 +6149,80 @@ ALTER FUNCTION private.renew_invitation(p_invitation uuid, p_token_digest bytea,
 -- Name: FUNCTION renew_invitation(p_invitation uuid, p_token_digest bytea, p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
 
 COMMENT ON FUNCTION private.renew_invitation(p_invitation uuid, p_token_digest bytea, p_now timestamp with time zone) IS 'A new link for seven more days; the old one ends: renewed, closed (accepted), forbidden (a role not below the caller''s) or not_found. Definer, as invite_user.';
+
+-- Name: renew_recovery_codes(bytea, bytea[]); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.renew_recovery_codes(p_token_digest bytea, p_code_digests bytea[]) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_login uuid;
+begin
+  select f.auth_user_id into v_login
+  from public.auth_sessions a
+  join public.auth_factors f on f.auth_user_id = a.auth_user_id and f.confirmed_at is not null
+  where a.token_digest = p_token_digest and a.expires_at > now()
+  for update of f;
+  if v_login is null then
+    return false;
+  end if;
+  perform private.set_recovery_codes(v_login, p_code_digests);
+  perform private.note_login_event(v_login, 'update', '{"event": "recovery_codes_renewed"}');
+  return true;
+end $$;
+
+ALTER FUNCTION private.renew_recovery_codes(p_token_digest bytea, p_code_digests bytea[]) OWNER TO neurant_router;
+
+-- Name: FUNCTION renew_recovery_codes(p_token_digest bytea, p_code_digests bytea[]); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.renew_recovery_codes(p_token_digest bytea, p_code_digests bytea[]) IS 'Other recovery codes; those before are void. Definer, as find_factor.';
+
+-- Name: renew_session(bytea, bytea); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.renew_session(p_token_digest bytea, p_new_digest bytea) RETURNS void
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  update public.login_sessions s set token_digest = p_new_digest where s.token_digest = p_token_digest;
+  update public.auth_sessions a set token_digest = p_new_digest where a.token_digest = p_token_digest
+$$;
+
+ALTER FUNCTION private.renew_session(p_token_digest bytea, p_new_digest bytea) OWNER TO neurant_router;
+
+-- Name: FUNCTION renew_session(p_token_digest bytea, p_new_digest bytea); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.renew_session(p_token_digest bytea, p_new_digest bytea) IS 'The same session under another token: whoever copied the old one is out. Definer, as login_session.';
+
+-- Name: renew_sign_up(bytea, bytea, bytea, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.renew_sign_up(p_pending_digest bytea, p_link_digest bytea, p_code_digest bytea, p_now timestamp with time zone DEFAULT now()) RETURNS TABLE(outcome text, email text, first_name text)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_known public.sign_ups;
+begin
+  update public.sign_ups s
+  set link_digest = case when s.link_digest is not null then p_link_digest end,
+    code_digest = case when s.link_digest is not null then p_code_digest end,
+    link_expires_at = p_now + interval '24 hours', code_expires_at = p_now + interval '15 minutes',
+    code_attempts = 0
+  where s.pending_digest = p_pending_digest and s.verified_at is null
+    and s.created_at > p_now - interval '24 hours'
+  returning s.* into v_known;
+  if v_known.id is null then
+    return;
+  end if;
+  return query select case when v_known.link_digest is null then 'has_account' else 'new' end,
+    v_known.email::text, v_known.first_name::text;
+end $$;
+
+ALTER FUNCTION private.renew_sign_up(p_pending_digest bytea, p_link_digest bytea, p_code_digest bytea, p_now timestamp with time zone) OWNER TO neurant_router;
+
+-- Name: FUNCTION renew_sign_up(p_pending_digest bytea, p_link_digest bytea, p_code_digest bytea, p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.renew_sign_up(p_pending_digest bytea, p_link_digest bytea, p_code_digest bytea, p_now timestamp with time zone) IS 'Another link and code for a sign-up; those before are void. No row where there is none that waits. Definer, as begin_sign_up.';
 
 -- Name: request_transfer(uuid, uuid, text, text); Type: FUNCTION; Schema: private; Owner: neurant_router
 
@@ -5924,6 +6826,43 @@ end $$;
 
 ALTER FUNCTION private.set_monthly_anchor() OWNER TO neurant_owner;
 
+-- Name: set_password(uuid, text, bytea); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.set_password(p_auth_user uuid, p_encrypted_password text, p_keep bytea) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  update auth.users a set encrypted_password = p_encrypted_password, updated_at = now()
+  where a.id = p_auth_user;
+  delete from public.auth_sessions s
+  where s.auth_user_id = p_auth_user and s.token_digest is distinct from p_keep;
+  delete from public.login_challenges c where c.auth_user_id = p_auth_user;
+end $$;
+
+ALTER FUNCTION private.set_password(p_auth_user uuid, p_encrypted_password text, p_keep bytea) OWNER TO neurant_router;
+
+-- Name: FUNCTION set_password(p_auth_user uuid, p_encrypted_password text, p_keep bytea); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.set_password(p_auth_user uuid, p_encrypted_password text, p_keep bytea) IS 'Another password: every session but one, and every login half done, ends. Definer: called by definers; auth is closed to everybody.';
+
+-- Name: set_recovery_codes(uuid, bytea[]); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.set_recovery_codes(p_auth_user uuid, p_code_digests bytea[]) RETURNS void
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  delete from public.recovery_codes r where r.auth_user_id = p_auth_user;
+  insert into public.recovery_codes (auth_user_id, code_digest)
+  select p_auth_user, d.digest from unnest(p_code_digests) d (digest)
+$$;
+
+ALTER FUNCTION private.set_recovery_codes(p_auth_user uuid, p_code_digests bytea[]) OWNER TO neurant_router;
+
+-- Name: FUNCTION set_recovery_codes(p_auth_user uuid, p_code_digests bytea[]); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.set_recovery_codes(p_auth_user uuid, p_code_digests bytea[]) IS 'Other recovery codes instead of those before. Definer: called by definers.';
+
 -- Name: set_user_active(uuid, boolean); Type: FUNCTION; Schema: private; Owner: neurant_router
 
 CREATE FUNCTION private.set_user_active(p_user uuid, p_is_active boolean) RETURNS text
@@ -6040,6 +6979,49 @@ ALTER FUNCTION private.set_user_role(p_user uuid, p_role public.user_role_enum) 
 -- Name: FUNCTION set_user_role(p_user uuid, p_role public.user_role_enum); Type: COMMENT; Schema: private; Owner: neurant_router
 
 COMMENT ON FUNCTION private.set_user_role(p_user uuid, p_role public.user_role_enum) IS 'Gives somebody below the caller another role below the caller''s: changed, unchanged, forbidden or not_found. Definer: roles are nobody''s to write by hand.';
+
+-- Name: settle_mail(uuid, uuid, text, text, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.settle_mail(p_mail uuid, p_token uuid, p_outcome text, p_error text DEFAULT NULL::text, p_now timestamp with time zone DEFAULT now()) RETURNS text
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_mail public.mails;
+  v_due timestamptz;
+  v_status text;
+begin
+  select m.* into v_mail from public.mails m
+  where m.id = p_mail and m.claim_token = p_token and m.status = 'sending' for update;
+  if v_mail.id is null then
+    return 'lost';
+  end if;
+  v_due := p_now + least(interval '30 seconds' * (4 ^ least(v_mail.attempts - 1, 5)), interval '2 hours');
+  v_status := case
+    when p_outcome = 'sent' then 'sent'
+    when p_outcome = 'later' and v_due < v_mail.created_at + interval '1 day' then 'pending'
+    when p_outcome = 'unclear' and v_mail.unclear_ends = 0 then 'pending'
+    else 'failed' end;
+  update public.mails m
+  set status = v_status, claim_token = null, claimed_until = null,
+    last_error = case when p_outcome <> 'sent' then left(p_error, 300) end,
+    unclear_ends = m.unclear_ends + (p_outcome = 'unclear')::integer,
+    due_at = case when v_status = 'pending' then v_due else m.due_at end,
+    sent_at = case when v_status = 'sent' then p_now end,
+    params_encrypted = case when v_status = 'pending' then m.params_encrypted end
+  where m.id = p_mail;
+  if v_status = 'failed' and v_mail.company_id is not null then
+    perform private.notify_users(v_mail.company_id, '{owner,administrador}', 'mail_failed',
+      jsonb_build_object('mail_id', p_mail, 'template', v_mail.template, 'to', v_mail.to_address));
+  end if;
+  return v_status;
+end $$;
+
+ALTER FUNCTION private.settle_mail(p_mail uuid, p_token uuid, p_outcome text, p_error text, p_now timestamp with time zone) OWNER TO neurant_router;
+
+-- Name: FUNCTION settle_mail(p_mail uuid, p_token uuid, p_outcome text, p_error text, p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.settle_mail(p_mail uuid, p_token uuid, p_outcome text, p_error text, p_now timestamp with time zone) IS 'How an attempt ended (sent, later, unclear, refused), and what follows: sent, pending (tried again: after 30 seconds, then four times as long each time up to two hours, for a day; after an unclear end once), failed (owner and administradores of the company are told), or lost (somebody else''s by now). Definer: over all companies.';
 
 -- Name: shred_audit_company(uuid); Type: FUNCTION; Schema: private; Owner: neurant_router
 
@@ -6384,6 +7366,25 @@ ALTER FUNCTION private.transfer_ownership(p_to uuid) OWNER TO neurant_router;
 
 COMMENT ON FUNCTION private.transfer_ownership(p_to uuid) IS 'The owner makes an active colleague the owner and becomes administrador: transferred, unchanged, forbidden or not_found. There is one owner before, after, and for everybody who looks meanwhile. Definer: roles are nobody''s to write by hand.';
 
+-- Name: two_step_users(); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.two_step_users() RETURNS uuid[]
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  select coalesce(array_agg(u.id), '{}')
+  from public.users u
+  join public.auth_factors f on f.auth_user_id = u.auth_user_id and f.confirmed_at is not null
+  where u.company_id = (select private.company_id('users.read'))
+    and (select private.user_role()) = 'owner'
+$$;
+
+ALTER FUNCTION private.two_step_users() OWNER TO neurant_router;
+
+-- Name: FUNCTION two_step_users(); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.two_step_users() IS 'For the owner: who of the company has a second step when signing in; nobody for anybody else. Definer: factors are of the login, and nobody reads them.';
+
 -- Name: typed_query(text, text); Type: FUNCTION; Schema: private; Owner: neurant_owner
 
 CREATE FUNCTION private.typed_query(p_words text, p_key text) RETURNS tsquery
@@ -6487,6 +7488,24 @@ ALTER FUNCTION private.usage(p_now timestamp with time zone) OWNER TO neurant_ro
 
 COMMENT ON FUNCTION private.usage(p_now timestamp with time zone) IS 'The use of the caller''s own company against its limits, as plan_use tells it. Definer, as plan_use.';
 
+-- Name: use_factor_step(uuid, bigint); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.use_factor_step(p_auth_user uuid, p_step bigint) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  update public.auth_factors f set last_step = p_step
+  where f.auth_user_id = p_auth_user and f.last_step < p_step;
+  return found;
+end $$;
+
+ALTER FUNCTION private.use_factor_step(p_auth_user uuid, p_step bigint) OWNER TO neurant_router;
+
+-- Name: FUNCTION use_factor_step(p_auth_user uuid, p_step bigint); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.use_factor_step(p_auth_user uuid, p_step bigint) IS 'Takes the code of a time step, unless it or a later one was taken before. Definer, as find_factor.';
+
 -- Name: use_plan(uuid, text, bigint); Type: FUNCTION; Schema: private; Owner: neurant_router
 
 CREATE FUNCTION private.use_plan(p_company uuid, p_limit text, p_change bigint) RETURNS void
@@ -6541,6 +7560,28 @@ ALTER FUNCTION private.use_plan(p_company uuid, p_limit text, p_change bigint) O
 -- Name: FUNCTION use_plan(p_company uuid, p_limit text, p_change bigint); Type: COMMENT; Schema: private; Owner: neurant_router
 
 COMMENT ON FUNCTION private.use_plan(p_company uuid, p_limit text, p_change bigint) IS 'Counts a change against a limit of the company (named as its column), or refuses it: NA002. Locks the company''s row until the end of the transaction, so it is never called for no change. What is there when a limit is lowered stays. Definer: counters are nobody''s to write by hand.';
+
+-- Name: use_recovery_code(uuid, bytea); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.use_recovery_code(p_auth_user uuid, p_code_digest bytea) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  update public.recovery_codes r set used_at = now()
+  where r.auth_user_id = p_auth_user and r.code_digest = p_code_digest and r.used_at is null;
+  if found then
+    perform private.note_login_event(p_auth_user, 'update', '{"event": "recovery_code_used"}');
+    return true;
+  end if;
+  return false;
+end $$;
+
+ALTER FUNCTION private.use_recovery_code(p_auth_user uuid, p_code_digest bytea) OWNER TO neurant_router;
+
+-- Name: FUNCTION use_recovery_code(p_auth_user uuid, p_code_digest bytea); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.use_recovery_code(p_auth_user uuid, p_code_digest bytea) IS 'Takes a recovery code, once. Definer, as find_factor.';
 
 -- Name: user_id(); Type: FUNCTION; Schema: private; Owner: neurant_router
 
@@ -6613,6 +7654,67 @@ ALTER FUNCTION private.user_role() OWNER TO neurant_router;
 -- Name: FUNCTION user_role(); Type: COMMENT; Schema: private; Owner: neurant_router
 
 COMMENT ON FUNCTION private.user_role() IS 'The role of the verified staff member or API key, or null. Definer, as company_id().';
+
+-- Name: verify_sign_up(bytea, bytea, bytea, boolean, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.verify_sign_up(p_pending_digest bytea, p_link_digest bytea, p_code_digest bytea, p_is_proven boolean, p_now timestamp with time zone DEFAULT now()) RETURNS TABLE(outcome text, auth_user_id uuid)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_known public.sign_ups;
+  v_login uuid;
+begin
+  select s.* into v_known from public.sign_ups s
+  where case when p_link_digest is null then s.pending_digest = p_pending_digest
+    else s.link_digest = p_link_digest end
+  for update;
+  if v_known.id is null then
+    return query select 'unknown', null::uuid;
+    return;
+  elsif v_known.verified_at is not null then
+    return query select 'verified_before', null::uuid;
+    return;
+  elsif p_link_digest is not null then
+    if v_known.link_expires_at <= p_now then
+      return query select 'expired', null::uuid;
+      return;
+    elsif not (p_is_proven or coalesce(v_known.pending_digest = p_pending_digest, false)) then
+      return query select 'password_needed', null::uuid;
+      return;
+    end if;
+  else
+    if v_known.code_attempts >= 5 then
+      return query select 'too_many', null::uuid;
+      return;
+    elsif v_known.code_expires_at <= p_now then
+      return query select 'expired', null::uuid;
+      return;
+    elsif v_known.code_digest is distinct from p_code_digest or p_code_digest is null then
+      update public.sign_ups s set code_attempts = s.code_attempts + 1 where s.id = v_known.id;
+      return query select case when v_known.code_attempts >= 4 then 'too_many' else 'wrong_code' end,
+        null::uuid;
+      return;
+    end if;
+  end if;
+  v_login := private.create_login(v_known.email, v_known.encrypted_password, true);
+  if v_login is null then
+    return query select 'taken', null::uuid;
+    return;
+  end if;
+  insert into public.auth_accounts (auth_user_id, first_name, last_name, terms_accepted_at)
+  values (v_login, v_known.first_name, v_known.last_name, v_known.terms_accepted_at);
+  update public.sign_ups s set auth_user_id = v_login, verified_at = p_now,
+    claimed_at = case when s.pending_digest = p_pending_digest then p_now end
+  where s.id = v_known.id;
+  return query select 'verified', v_login;
+end $$;
+
+ALTER FUNCTION private.verify_sign_up(p_pending_digest bytea, p_link_digest bytea, p_code_digest bytea, p_is_proven boolean, p_now timestamp with time zone) OWNER TO neurant_router;
+
+-- Name: FUNCTION verify_sign_up(p_pending_digest bytea, p_link_digest bytea, p_code_digest bytea, p_is_proven boolean, p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.verify_sign_up(p_pending_digest bytea, p_link_digest bytea, p_code_digest bytea, p_is_proven boolean, p_now timestamp with time zone) IS 'The mailbox is proven, by the link (in the browser that signed up, or by who knows the password: p_is_proven) or by the code (five tries, in that browser), and the login is made: verified, unknown, expired, wrong_code, too_many, password_needed, verified_before, or taken (somebody else was first). Definer, as begin_sign_up.';
 
 -- Name: visitor_company(text); Type: FUNCTION; Schema: private; Owner: neurant_router
 
@@ -7468,6 +8570,26 @@ CREATE TABLE private.schema_migrations (
 
 ALTER TABLE private.schema_migrations OWNER TO postgres;
 
+-- Name: account_brakes; Type: TABLE; Schema: public; Owner: neurant_owner
+
+CREATE TABLE public.account_brakes (
+    key_digest bytea NOT NULL,
+    attempts integer DEFAULT 0 NOT NULL,
+    locked_until timestamp with time zone,
+    mailed_at timestamp with time zone[] DEFAULT '{}'::timestamp with time zone[] NOT NULL,
+    touched_at timestamp with time zone NOT NULL,
+    CONSTRAINT account_brakes_attempts_check CHECK ((attempts >= 0)),
+    CONSTRAINT account_brakes_key_digest_check CHECK ((octet_length(key_digest) = 32))
+);
+
+ALTER TABLE ONLY public.account_brakes FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE public.account_brakes OWNER TO neurant_owner;
+
+-- Name: TABLE account_brakes; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON TABLE public.account_brakes IS 'What slows guessing and mailing down, for all processes together: by login, by login and address, by address; digests only.';
+
 -- Name: analytics_daily; Type: TABLE; Schema: public; Owner: neurant_owner
 
 CREATE TABLE public.analytics_daily (
@@ -7812,6 +8934,73 @@ ALTER TABLE public.audit_unsealed OWNER TO neurant_owner;
 -- Name: TABLE audit_unsealed; Type: COMMENT; Schema: public; Owner: neurant_owner
 
 COMMENT ON TABLE public.audit_unsealed IS 'Rows of audit_logs that wait for their seal: written by their transaction, so that none is missed however late it commits.';
+
+-- Name: auth_accounts; Type: TABLE; Schema: public; Owner: neurant_owner
+
+CREATE TABLE public.auth_accounts (
+    auth_user_id uuid NOT NULL,
+    first_name character varying(100) NOT NULL,
+    last_name character varying(100) NOT NULL,
+    terms_accepted_at timestamp with time zone NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
+ALTER TABLE ONLY public.auth_accounts FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE public.auth_accounts OWNER TO neurant_owner;
+
+-- Name: TABLE auth_accounts; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON TABLE public.auth_accounts IS 'Who signed up by themselves: the names until they have a company, and when they took the terms.';
+
+-- Name: auth_factors; Type: TABLE; Schema: public; Owner: neurant_owner
+
+CREATE TABLE public.auth_factors (
+    auth_user_id uuid NOT NULL,
+    secret_encrypted bytea NOT NULL,
+    last_step bigint DEFAULT 0 NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    confirmed_at timestamp with time zone
+);
+
+ALTER TABLE ONLY public.auth_factors FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE public.auth_factors OWNER TO neurant_owner;
+
+-- Name: TABLE auth_factors; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON TABLE public.auth_factors IS 'The shared secret of the second step (RFC 6238), sealed under the master key; it counts once a code confirmed it.';
+
+-- Name: COLUMN auth_factors.last_step; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.auth_factors.last_step IS 'The time step of the code used last: none of it or before is taken again.';
+
+-- Name: auth_sessions; Type: TABLE; Schema: public; Owner: neurant_owner
+
+CREATE TABLE public.auth_sessions (
+    id uuid DEFAULT uuidv7() NOT NULL,
+    auth_user_id uuid NOT NULL,
+    token_digest bytea NOT NULL,
+    ip_address inet,
+    user_agent text,
+    only_company_id uuid,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    last_seen_at timestamp with time zone DEFAULT now() NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    CONSTRAINT auth_sessions_token_digest_check CHECK ((octet_length(token_digest) = 32))
+);
+
+ALTER TABLE ONLY public.auth_sessions FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE public.auth_sessions OWNER TO neurant_owner;
+
+-- Name: TABLE auth_sessions; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON TABLE public.auth_sessions IS 'A person who is signed in, in a company or (still) in none. login_sessions is the part of it that is a company''s, under the same token.';
+
+-- Name: COLUMN auth_sessions.only_company_id; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.auth_sessions.only_company_id IS 'The company whose own proof (single sign-on) opened it: it leads into no other. Null: the person''s own password did.';
 
 -- Name: canned_responses; Type: TABLE; Schema: public; Owner: neurant_owner
 
@@ -8514,6 +9703,25 @@ ALTER TABLE public.knowledge_uses ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTI
     CACHE 50
 );
 
+-- Name: login_challenges; Type: TABLE; Schema: public; Owner: neurant_owner
+
+CREATE TABLE public.login_challenges (
+    token_digest bytea NOT NULL,
+    auth_user_id uuid NOT NULL,
+    is_kept boolean NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    CONSTRAINT login_challenges_token_digest_check CHECK ((octet_length(token_digest) = 32))
+);
+
+ALTER TABLE ONLY public.login_challenges FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE public.login_challenges OWNER TO neurant_owner;
+
+-- Name: TABLE login_challenges; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON TABLE public.login_challenges IS 'The password was right; the code is awaited.';
+
 -- Name: login_sessions; Type: TABLE; Schema: public; Owner: neurant_owner
 
 CREATE TABLE public.login_sessions (
@@ -8526,12 +9734,61 @@ CREATE TABLE public.login_sessions (
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     last_seen_at timestamp with time zone DEFAULT now() NOT NULL,
     expires_at timestamp with time zone NOT NULL,
+    auth_session_id uuid,
     CONSTRAINT login_sessions_token_digest_check CHECK ((octet_length(token_digest) = 32))
 );
 
 ALTER TABLE ONLY public.login_sessions FORCE ROW LEVEL SECURITY;
 
 ALTER TABLE public.login_sessions OWNER TO neurant_owner;
+
+-- Name: COLUMN login_sessions.auth_session_id; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.login_sessions.auth_session_id IS 'What this is a part of; given by a trigger where whoever opens the session says nothing.';
+
+-- Name: mails; Type: TABLE; Schema: public; Owner: neurant_owner
+
+CREATE TABLE public.mails (
+    id uuid NOT NULL,
+    company_id uuid,
+    to_address text NOT NULL,
+    template text NOT NULL,
+    language text NOT NULL,
+    params_encrypted bytea,
+    status text DEFAULT 'pending'::text NOT NULL,
+    attempts smallint DEFAULT 0 NOT NULL,
+    unclear_ends smallint DEFAULT 0 NOT NULL,
+    claim_token uuid,
+    claimed_until timestamp with time zone,
+    last_error text,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    due_at timestamp with time zone DEFAULT now() NOT NULL,
+    sent_at timestamp with time zone,
+    CONSTRAINT mails_claimed_while_sending CHECK ((((claim_token IS NOT NULL) = (status = 'sending'::text)) AND ((claimed_until IS NOT NULL) = (status = 'sending'::text)))),
+    CONSTRAINT mails_language_check CHECK ((language ~ '^[a-z]{2}$'::text)),
+    CONSTRAINT mails_last_error_check CHECK ((length(last_error) <= 300)),
+    CONSTRAINT mails_params_only_until_settled CHECK (((params_encrypted IS NOT NULL) = (status = ANY (ARRAY['pending'::text, 'sending'::text])))),
+    CONSTRAINT mails_sent_at_when_sent CHECK (((sent_at IS NOT NULL) = (status = 'sent'::text))),
+    CONSTRAINT mails_status_check CHECK ((status = ANY (ARRAY['pending'::text, 'sending'::text, 'sent'::text, 'failed'::text]))),
+    CONSTRAINT mails_template_check CHECK ((template ~ '^[a-z_]+\.[a-z_]+$'::text)),
+    CONSTRAINT mails_to_address_check CHECK ((((length(to_address) >= 3) AND (length(to_address) <= 320)) AND (to_address !~ '[[:space:][:cntrl:]]'::text)))
+);
+
+ALTER TABLE ONLY public.mails FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE public.mails OWNER TO neurant_owner;
+
+-- Name: TABLE mails; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON TABLE public.mails IS 'A queue and, for 30 days, a trace of what left. company_id is null where a mail is about a login, which is no company''s.';
+
+-- Name: COLUMN mails.id; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.mails.id IS 'Made by the process, before the row is: the parameters are sealed for this id.';
+
+-- Name: COLUMN mails.unclear_ends; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.mails.unclear_ends IS 'How often nobody knows whether it left (the server or the worker went away at the last step). After the second no more is tried.';
 
 -- Name: message_changes; Type: TABLE; Schema: public; Owner: neurant_owner
 
@@ -8694,6 +9951,25 @@ ALTER TABLE ONLY public.outbox_archived FORCE ROW LEVEL SECURITY;
 
 ALTER TABLE public.outbox_archived OWNER TO neurant_owner;
 
+-- Name: password_resets; Type: TABLE; Schema: public; Owner: neurant_owner
+
+CREATE TABLE public.password_resets (
+    token_digest bytea NOT NULL,
+    auth_user_id uuid NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    used_at timestamp with time zone,
+    CONSTRAINT password_resets_token_digest_check CHECK ((octet_length(token_digest) = 32))
+);
+
+ALTER TABLE ONLY public.password_resets FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE public.password_resets OWNER TO neurant_owner;
+
+-- Name: TABLE password_resets; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON TABLE public.password_resets IS 'Mailed links that set a new password, once. A used one is kept for a while, to tell so.';
+
 -- Name: plan_alerts; Type: TABLE; Schema: public; Owner: neurant_owner
 
 CREATE TABLE public.plan_alerts (
@@ -8757,6 +10033,19 @@ COMMENT ON COLUMN public.plans.monthly_price_usd IS 'Null: not for sale by catal
 
 COMMENT ON COLUMN public.plans.requests_per_minute IS 'Of the HTTP API, for all callers of a company together.';
 
+-- Name: recovery_codes; Type: TABLE; Schema: public; Owner: neurant_owner
+
+CREATE TABLE public.recovery_codes (
+    auth_user_id uuid NOT NULL,
+    code_digest bytea NOT NULL,
+    used_at timestamp with time zone,
+    CONSTRAINT recovery_codes_code_digest_check CHECK ((octet_length(code_digest) = 32))
+);
+
+ALTER TABLE ONLY public.recovery_codes FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE public.recovery_codes OWNER TO neurant_owner;
+
 -- Name: reply_requests; Type: TABLE; Schema: public; Owner: neurant_owner
 
 CREATE TABLE public.reply_requests (
@@ -8778,6 +10067,48 @@ ALTER TABLE public.reply_requests OWNER TO neurant_owner;
 -- Name: TABLE reply_requests; Type: COMMENT; Schema: public; Owner: neurant_owner
 
 COMMENT ON TABLE public.reply_requests IS 'A reply is owed. The key is the conversation, so a burst of messages asks for one reply.';
+
+-- Name: sign_ups; Type: TABLE; Schema: public; Owner: neurant_owner
+
+CREATE TABLE public.sign_ups (
+    id uuid DEFAULT uuidv7() NOT NULL,
+    email character varying(255) NOT NULL,
+    first_name character varying(100) NOT NULL,
+    last_name character varying(100) NOT NULL,
+    encrypted_password text NOT NULL,
+    pending_digest bytea NOT NULL,
+    link_digest bytea,
+    link_expires_at timestamp with time zone NOT NULL,
+    code_digest bytea,
+    code_expires_at timestamp with time zone NOT NULL,
+    code_attempts smallint DEFAULT 0 NOT NULL,
+    terms_accepted_at timestamp with time zone NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    auth_user_id uuid,
+    verified_at timestamp with time zone,
+    claimed_at timestamp with time zone,
+    CONSTRAINT sign_ups_check CHECK (((verified_at IS NULL) = (auth_user_id IS NULL))),
+    CONSTRAINT sign_ups_code_digest_check CHECK ((octet_length(code_digest) = 32)),
+    CONSTRAINT sign_ups_email_check CHECK ((((email)::text = lower((email)::text)) AND ((email)::text ~~ '%_@_%'::text))),
+    CONSTRAINT sign_ups_link_digest_check CHECK ((octet_length(link_digest) = 32)),
+    CONSTRAINT sign_ups_pending_digest_check CHECK ((octet_length(pending_digest) = 32))
+);
+
+ALTER TABLE ONLY public.sign_ups FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE public.sign_ups OWNER TO neurant_owner;
+
+-- Name: TABLE sign_ups; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON TABLE public.sign_ups IS 'A sign-up until its mailbox is proven; the login is made only then, so an address is nobody''s before. Without link and code: the address has an account, and this row only answers as any other.';
+
+-- Name: COLUMN sign_ups.pending_digest; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.sign_ups.pending_digest IS 'SHA-256 of what the browser that signed up holds; with it a code is enough.';
+
+-- Name: COLUMN sign_ups.code_digest; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.sign_ups.code_digest IS 'Six digits can be tried out by whoever reads the table, so this is keyed by the master key.';
 
 -- Name: system_metrics; Type: TABLE; Schema: public; Owner: neurant_owner
 
@@ -9017,6 +10348,11 @@ ALTER TABLE ONLY jobs.procrastinate_workers
 ALTER TABLE ONLY private.schema_migrations
     ADD CONSTRAINT schema_migrations_pkey PRIMARY KEY (version);
 
+-- Name: account_brakes account_brakes_pkey; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.account_brakes
+    ADD CONSTRAINT account_brakes_pkey PRIMARY KEY (key_digest);
+
 -- Name: analytics_daily analytics_daily_company_id_chatbot_id_date_key; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
 
 ALTER TABLE ONLY public.analytics_daily
@@ -9076,6 +10412,26 @@ ALTER TABLE ONLY public.audit_seals
 
 ALTER TABLE ONLY public.audit_unsealed
     ADD CONSTRAINT audit_unsealed_pkey PRIMARY KEY (company_id, audit_id);
+
+-- Name: auth_accounts auth_accounts_pkey; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.auth_accounts
+    ADD CONSTRAINT auth_accounts_pkey PRIMARY KEY (auth_user_id);
+
+-- Name: auth_factors auth_factors_pkey; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.auth_factors
+    ADD CONSTRAINT auth_factors_pkey PRIMARY KEY (auth_user_id);
+
+-- Name: auth_sessions auth_sessions_pkey; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.auth_sessions
+    ADD CONSTRAINT auth_sessions_pkey PRIMARY KEY (id);
+
+-- Name: auth_sessions auth_sessions_token_digest_key; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.auth_sessions
+    ADD CONSTRAINT auth_sessions_token_digest_key UNIQUE (token_digest);
 
 -- Name: canned_responses canned_responses_company_id_owner_id_shortcut_key; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
 
@@ -9277,6 +10633,11 @@ ALTER TABLE ONLY public.knowledge_queries
 ALTER TABLE ONLY public.knowledge_uses
     ADD CONSTRAINT knowledge_uses_pkey PRIMARY KEY (company_id, id);
 
+-- Name: login_challenges login_challenges_pkey; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.login_challenges
+    ADD CONSTRAINT login_challenges_pkey PRIMARY KEY (token_digest);
+
 -- Name: login_sessions login_sessions_pkey; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
 
 ALTER TABLE ONLY public.login_sessions
@@ -9286,6 +10647,11 @@ ALTER TABLE ONLY public.login_sessions
 
 ALTER TABLE ONLY public.login_sessions
     ADD CONSTRAINT login_sessions_token_digest_key UNIQUE (token_digest);
+
+-- Name: mails mails_pkey; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.mails
+    ADD CONSTRAINT mails_pkey PRIMARY KEY (id);
 
 -- Name: message_changes message_changes_pkey; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
 
@@ -9362,6 +10728,11 @@ ALTER TABLE ONLY public.outbox
 ALTER TABLE ONLY public.outbox
     ADD CONSTRAINT outbox_pkey PRIMARY KEY (company_id, id);
 
+-- Name: password_resets password_resets_pkey; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.password_resets
+    ADD CONSTRAINT password_resets_pkey PRIMARY KEY (token_digest);
+
 -- Name: permissions permissions_pkey; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
 
 ALTER TABLE ONLY public.permissions
@@ -9392,10 +10763,30 @@ ALTER TABLE ONLY public.plans
 ALTER TABLE ONLY public.plans
     ADD CONSTRAINT plans_rank_key UNIQUE (rank);
 
+-- Name: recovery_codes recovery_codes_pkey; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.recovery_codes
+    ADD CONSTRAINT recovery_codes_pkey PRIMARY KEY (auth_user_id, code_digest);
+
 -- Name: reply_requests reply_requests_pkey; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
 
 ALTER TABLE ONLY public.reply_requests
     ADD CONSTRAINT reply_requests_pkey PRIMARY KEY (company_id, conversation_id);
+
+-- Name: sign_ups sign_ups_link_digest_key; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.sign_ups
+    ADD CONSTRAINT sign_ups_link_digest_key UNIQUE (link_digest);
+
+-- Name: sign_ups sign_ups_pending_digest_key; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.sign_ups
+    ADD CONSTRAINT sign_ups_pending_digest_key UNIQUE (pending_digest);
+
+-- Name: sign_ups sign_ups_pkey; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.sign_ups
+    ADD CONSTRAINT sign_ups_pkey PRIMARY KEY (id);
 
 -- Name: system_metrics system_metrics_pkey; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
 
@@ -9497,6 +10888,10 @@ CREATE UNIQUE INDEX procrastinate_jobs_queueing_lock_idx_v1 ON jobs.procrastinat
 
 CREATE INDEX procrastinate_periodic_defers_job_id_fkey_v1 ON jobs.procrastinate_periodic_defers USING btree (job_id);
 
+-- Name: account_brakes_touched_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX account_brakes_touched_idx ON public.account_brakes USING btree (touched_at);
+
 -- Name: analytics_daily_newest_idx; Type: INDEX; Schema: public; Owner: neurant_owner
 
 CREATE INDEX analytics_daily_newest_idx ON public.analytics_daily USING btree (company_id, date DESC);
@@ -9524,6 +10919,18 @@ CREATE INDEX audit_logs_resource_idx ON public.audit_logs USING btree (company_i
 -- Name: audit_logs_user_idx; Type: INDEX; Schema: public; Owner: neurant_owner
 
 CREATE INDEX audit_logs_user_idx ON public.audit_logs USING btree (company_id, user_id, action, created_at DESC);
+
+-- Name: auth_sessions_ended_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX auth_sessions_ended_idx ON public.auth_sessions USING btree (expires_at);
+
+-- Name: auth_sessions_only_company_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX auth_sessions_only_company_idx ON public.auth_sessions USING btree (only_company_id) WHERE (only_company_id IS NOT NULL);
+
+-- Name: auth_sessions_user_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX auth_sessions_user_idx ON public.auth_sessions USING btree (auth_user_id);
 
 -- Name: channel_accounts_chatbot_idx; Type: INDEX; Schema: public; Owner: neurant_owner
 
@@ -9785,9 +11192,37 @@ CREATE INDEX knowledge_queries_message_idx ON public.knowledge_queries USING btr
 
 CREATE INDEX knowledge_queries_newest_idx ON public.knowledge_queries USING btree (company_id, created_at DESC);
 
+-- Name: login_challenges_expired_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX login_challenges_expired_idx ON public.login_challenges USING btree (expires_at);
+
+-- Name: login_challenges_user_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX login_challenges_user_idx ON public.login_challenges USING btree (auth_user_id);
+
+-- Name: login_sessions_auth_session_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX login_sessions_auth_session_idx ON public.login_sessions USING btree (auth_session_id);
+
 -- Name: login_sessions_user_idx; Type: INDEX; Schema: public; Owner: neurant_owner
 
 CREATE INDEX login_sessions_user_idx ON public.login_sessions USING btree (company_id, user_id);
+
+-- Name: mails_company_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX mails_company_idx ON public.mails USING btree (company_id, created_at DESC) WHERE (company_id IS NOT NULL);
+
+-- Name: mails_due_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX mails_due_idx ON public.mails USING btree (due_at) WHERE (status = 'pending'::text);
+
+-- Name: mails_sending_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX mails_sending_idx ON public.mails USING btree (claimed_until) WHERE (status = 'sending'::text);
+
+-- Name: mails_settled_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX mails_settled_idx ON public.mails USING btree (created_at) WHERE (status = ANY (ARRAY['sent'::text, 'failed'::text]));
 
 -- Name: message_reactions_archived_conversation_idx; Type: INDEX; Schema: public; Owner: neurant_owner
 
@@ -9889,9 +11324,29 @@ CREATE INDEX outbox_order_idx ON public.outbox USING btree (company_id, conversa
 
 CREATE INDEX outbox_waiting_idx ON public.outbox USING btree (company_id, due_at) WHERE (status = ANY (ARRAY['pending'::text, 'sending'::text]));
 
+-- Name: password_resets_expired_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX password_resets_expired_idx ON public.password_resets USING btree (expires_at);
+
+-- Name: password_resets_user_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX password_resets_user_idx ON public.password_resets USING btree (auth_user_id);
+
 -- Name: reply_requests_due_idx; Type: INDEX; Schema: public; Owner: neurant_owner
 
 CREATE INDEX reply_requests_due_idx ON public.reply_requests USING btree (company_id, due_at);
+
+-- Name: sign_ups_created_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX sign_ups_created_idx ON public.sign_ups USING btree (created_at);
+
+-- Name: sign_ups_email_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX sign_ups_email_idx ON public.sign_ups USING btree (email);
+
+-- Name: sign_ups_user_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX sign_ups_user_idx ON public.sign_ups USING btree (auth_user_id) WHERE (auth_user_id IS NOT NULL);
 
 -- Name: system_metrics_age_idx; Type: INDEX; Schema: public; Owner: neurant_owner
 
@@ -10039,7 +11494,7 @@ CREATE TRIGGER audit_changes AFTER UPDATE ON public.integrations FOR EACH ROW WH
 
 -- Name: login_sessions audit_changes; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
-CREATE TRIGGER audit_changes AFTER UPDATE ON public.login_sessions FOR EACH ROW WHEN (((old.user_id IS DISTINCT FROM new.user_id) OR (old.token_digest IS DISTINCT FROM new.token_digest) OR (old.ip_address IS DISTINCT FROM new.ip_address) OR (old.user_agent IS DISTINCT FROM new.user_agent) OR (old.expires_at IS DISTINCT FROM new.expires_at))) EXECUTE FUNCTION private.audit_change('user_id', '{user_id,expires_at}', '{ip_address,user_agent}', '{token_digest}', '{created_at,last_seen_at}');
+CREATE TRIGGER audit_changes AFTER UPDATE ON public.login_sessions FOR EACH ROW WHEN (((old.user_id IS DISTINCT FROM new.user_id) OR (old.token_digest IS DISTINCT FROM new.token_digest) OR (old.ip_address IS DISTINCT FROM new.ip_address) OR (old.user_agent IS DISTINCT FROM new.user_agent) OR (old.expires_at IS DISTINCT FROM new.expires_at))) EXECUTE FUNCTION private.audit_change('user_id', '{user_id,expires_at}', '{ip_address,user_agent}', '{token_digest}', '{created_at,last_seen_at,auth_session_id}');
 
 -- Name: user_invitations audit_changes; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
@@ -10103,7 +11558,7 @@ CREATE TRIGGER audit_rows AFTER INSERT OR DELETE ON public.integrations FOR EACH
 
 -- Name: login_sessions audit_rows; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
-CREATE TRIGGER audit_rows AFTER INSERT OR DELETE ON public.login_sessions FOR EACH ROW EXECUTE FUNCTION private.audit_change('user_id', '{user_id,expires_at}', '{ip_address,user_agent}', '{token_digest}', '{created_at,last_seen_at}');
+CREATE TRIGGER audit_rows AFTER INSERT OR DELETE ON public.login_sessions FOR EACH ROW EXECUTE FUNCTION private.audit_change('user_id', '{user_id,expires_at}', '{ip_address,user_agent}', '{token_digest}', '{created_at,last_seen_at,auth_session_id}');
 
 -- Name: user_invitations audit_rows; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
@@ -10120,6 +11575,10 @@ CREATE TRIGGER audit_rows AFTER INSERT OR DELETE ON public.webhook_endpoints FOR
 -- Name: audit_logs await_seal; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
 CREATE TRIGGER await_seal AFTER INSERT ON public.audit_logs FOR EACH ROW EXECUTE FUNCTION private.await_seal();
+
+-- Name: login_sessions belong_to_auth_session; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER belong_to_auth_session BEFORE INSERT ON public.login_sessions FOR EACH ROW WHEN ((new.auth_session_id IS NULL)) EXECUTE FUNCTION private.belong_to_auth_session();
 
 -- Name: api_keys check_key_scopes; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
@@ -10409,6 +11868,26 @@ ALTER TABLE ONLY public.api_keys
 ALTER TABLE ONLY public.archive_batches
     ADD CONSTRAINT archive_batches_company_id_fkey FOREIGN KEY (company_id) REFERENCES public.companies(id);
 
+-- Name: auth_accounts auth_accounts_auth_user_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.auth_accounts
+    ADD CONSTRAINT auth_accounts_auth_user_id_fkey FOREIGN KEY (auth_user_id) REFERENCES auth.users(id) ON DELETE CASCADE;
+
+-- Name: auth_factors auth_factors_auth_user_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.auth_factors
+    ADD CONSTRAINT auth_factors_auth_user_id_fkey FOREIGN KEY (auth_user_id) REFERENCES auth.users(id) ON DELETE CASCADE;
+
+-- Name: auth_sessions auth_sessions_auth_user_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.auth_sessions
+    ADD CONSTRAINT auth_sessions_auth_user_id_fkey FOREIGN KEY (auth_user_id) REFERENCES auth.users(id) ON DELETE CASCADE;
+
+-- Name: auth_sessions auth_sessions_only_company_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.auth_sessions
+    ADD CONSTRAINT auth_sessions_only_company_id_fkey FOREIGN KEY (only_company_id) REFERENCES public.companies(id) ON DELETE CASCADE;
+
 -- Name: canned_responses canned_responses_company_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
 
 ALTER TABLE ONLY public.canned_responses
@@ -10669,10 +12148,25 @@ ALTER TABLE ONLY public.knowledge_queries
 ALTER TABLE ONLY public.knowledge_queries
     ADD CONSTRAINT knowledge_queries_company_id_message_id_fkey FOREIGN KEY (company_id, message_id) REFERENCES public.messages(company_id, id);
 
+-- Name: login_challenges login_challenges_auth_user_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.login_challenges
+    ADD CONSTRAINT login_challenges_auth_user_id_fkey FOREIGN KEY (auth_user_id) REFERENCES auth.users(id) ON DELETE CASCADE;
+
+-- Name: login_sessions login_sessions_auth_session_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.login_sessions
+    ADD CONSTRAINT login_sessions_auth_session_fkey FOREIGN KEY (auth_session_id) REFERENCES public.auth_sessions(id) ON DELETE CASCADE;
+
 -- Name: login_sessions login_sessions_company_id_user_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
 
 ALTER TABLE ONLY public.login_sessions
     ADD CONSTRAINT login_sessions_company_id_user_id_fkey FOREIGN KEY (company_id, user_id) REFERENCES public.users(company_id, id);
+
+-- Name: mails mails_company_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.mails
+    ADD CONSTRAINT mails_company_id_fkey FOREIGN KEY (company_id) REFERENCES public.companies(id);
 
 -- Name: message_reactions_archived message_reactions_archived_company_id_conversation_id_chat_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
 
@@ -10784,15 +12278,30 @@ ALTER TABLE ONLY public.outbox
 ALTER TABLE ONLY public.outbox
     ADD CONSTRAINT outbox_company_id_message_id_fkey FOREIGN KEY (company_id, message_id) REFERENCES public.messages(company_id, id);
 
+-- Name: password_resets password_resets_auth_user_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.password_resets
+    ADD CONSTRAINT password_resets_auth_user_id_fkey FOREIGN KEY (auth_user_id) REFERENCES auth.users(id) ON DELETE CASCADE;
+
 -- Name: plan_alerts plan_alerts_company_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
 
 ALTER TABLE ONLY public.plan_alerts
     ADD CONSTRAINT plan_alerts_company_id_fkey FOREIGN KEY (company_id) REFERENCES public.companies(id);
 
+-- Name: recovery_codes recovery_codes_auth_user_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.recovery_codes
+    ADD CONSTRAINT recovery_codes_auth_user_id_fkey FOREIGN KEY (auth_user_id) REFERENCES public.auth_factors(auth_user_id) ON DELETE CASCADE;
+
 -- Name: reply_requests reply_requests_company_id_conversation_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
 
 ALTER TABLE ONLY public.reply_requests
     ADD CONSTRAINT reply_requests_company_id_conversation_id_fkey FOREIGN KEY (company_id, conversation_id) REFERENCES public.conversations(company_id, id);
+
+-- Name: sign_ups sign_ups_auth_user_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.sign_ups
+    ADD CONSTRAINT sign_ups_auth_user_id_fkey FOREIGN KEY (auth_user_id) REFERENCES auth.users(id) ON DELETE CASCADE;
 
 -- Name: system_metrics system_metrics_company_id_chatbot_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
 
@@ -10864,6 +12373,10 @@ ALTER TABLE ONLY public.webhook_endpoints
 ALTER TABLE ONLY public.webhook_endpoints
     ADD CONSTRAINT webhook_endpoints_company_id_fkey FOREIGN KEY (company_id) REFERENCES public.companies(id);
 
+-- Name: account_brakes; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
+
+ALTER TABLE public.account_brakes ENABLE ROW LEVEL SECURITY;
+
 -- Name: analytics_daily; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
 
 ALTER TABLE public.analytics_daily ENABLE ROW LEVEL SECURITY;
@@ -10899,6 +12412,18 @@ ALTER TABLE public.audit_seals ENABLE ROW LEVEL SECURITY;
 -- Name: audit_unsealed; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
 
 ALTER TABLE public.audit_unsealed ENABLE ROW LEVEL SECURITY;
+
+-- Name: auth_accounts; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
+
+ALTER TABLE public.auth_accounts ENABLE ROW LEVEL SECURITY;
+
+-- Name: auth_factors; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
+
+ALTER TABLE public.auth_factors ENABLE ROW LEVEL SECURITY;
+
+-- Name: auth_sessions; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
+
+ALTER TABLE public.auth_sessions ENABLE ROW LEVEL SECURITY;
 
 -- Name: canned_responses; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
 
@@ -11020,9 +12545,17 @@ ALTER TABLE public.knowledge_queries_archived ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.knowledge_uses ENABLE ROW LEVEL SECURITY;
 
+-- Name: login_challenges; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
+
+ALTER TABLE public.login_challenges ENABLE ROW LEVEL SECURITY;
+
 -- Name: login_sessions; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
 
 ALTER TABLE public.login_sessions ENABLE ROW LEVEL SECURITY;
+
+-- Name: mails; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
+
+ALTER TABLE public.mails ENABLE ROW LEVEL SECURITY;
 
 -- Name: message_changes; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
 
@@ -11068,6 +12601,10 @@ ALTER TABLE public.outbox ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.outbox_archived ENABLE ROW LEVEL SECURITY;
 
+-- Name: password_resets; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
+
+ALTER TABLE public.password_resets ENABLE ROW LEVEL SECURITY;
+
 -- Name: permissions; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
 
 ALTER TABLE public.permissions ENABLE ROW LEVEL SECURITY;
@@ -11080,9 +12617,17 @@ ALTER TABLE public.plan_alerts ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.plans ENABLE ROW LEVEL SECURITY;
 
+-- Name: recovery_codes; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
+
+ALTER TABLE public.recovery_codes ENABLE ROW LEVEL SECURITY;
+
 -- Name: reply_requests; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
 
 ALTER TABLE public.reply_requests ENABLE ROW LEVEL SECURITY;
+
+-- Name: account_brakes router_delete; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_delete ON public.account_brakes FOR DELETE TO neurant_router USING (true);
 
 -- Name: analytics_daily router_delete; Type: POLICY; Schema: public; Owner: neurant_owner
 
@@ -11095,6 +12640,14 @@ CREATE POLICY router_delete ON public.analytics_dirty FOR DELETE TO neurant_rout
 -- Name: audit_unsealed router_delete; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_delete ON public.audit_unsealed FOR DELETE TO neurant_router USING (true);
+
+-- Name: auth_factors router_delete; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_delete ON public.auth_factors FOR DELETE TO neurant_router USING (true);
+
+-- Name: auth_sessions router_delete; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_delete ON public.auth_sessions FOR DELETE TO neurant_router USING (true);
 
 -- Name: canned_responses router_delete; Type: POLICY; Schema: public; Owner: neurant_owner
 
@@ -11152,9 +12705,17 @@ CREATE POLICY router_delete ON public.knowledge_queries_archived FOR DELETE TO n
 
 CREATE POLICY router_delete ON public.knowledge_uses FOR DELETE TO neurant_router USING (true);
 
+-- Name: login_challenges router_delete; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_delete ON public.login_challenges FOR DELETE TO neurant_router USING (true);
+
 -- Name: login_sessions router_delete; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_delete ON public.login_sessions FOR DELETE TO neurant_router USING (true);
+
+-- Name: mails router_delete; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_delete ON public.mails FOR DELETE TO neurant_router USING (true);
 
 -- Name: message_changes router_delete; Type: POLICY; Schema: public; Owner: neurant_owner
 
@@ -11200,9 +12761,21 @@ CREATE POLICY router_delete ON public.outbox FOR DELETE TO neurant_router USING 
 
 CREATE POLICY router_delete ON public.outbox_archived FOR DELETE TO neurant_router USING (true);
 
+-- Name: password_resets router_delete; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_delete ON public.password_resets FOR DELETE TO neurant_router USING (true);
+
+-- Name: recovery_codes router_delete; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_delete ON public.recovery_codes FOR DELETE TO neurant_router USING (true);
+
 -- Name: reply_requests router_delete; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_delete ON public.reply_requests FOR DELETE TO neurant_router USING (true);
+
+-- Name: sign_ups router_delete; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_delete ON public.sign_ups FOR DELETE TO neurant_router USING (true);
 
 -- Name: system_metrics router_delete; Type: POLICY; Schema: public; Owner: neurant_owner
 
@@ -11211,6 +12784,10 @@ CREATE POLICY router_delete ON public.system_metrics FOR DELETE TO neurant_route
 -- Name: visitor_sessions router_delete; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_delete ON public.visitor_sessions FOR DELETE TO neurant_router USING (true);
+
+-- Name: account_brakes router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_insert ON public.account_brakes FOR INSERT TO neurant_router WITH CHECK (true);
 
 -- Name: analytics_daily router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
 
@@ -11243,6 +12820,18 @@ CREATE POLICY router_insert ON public.audit_seals FOR INSERT TO neurant_router W
 -- Name: audit_unsealed router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_insert ON public.audit_unsealed FOR INSERT TO neurant_router WITH CHECK (true);
+
+-- Name: auth_accounts router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_insert ON public.auth_accounts FOR INSERT TO neurant_router WITH CHECK (true);
+
+-- Name: auth_factors router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_insert ON public.auth_factors FOR INSERT TO neurant_router WITH CHECK (true);
+
+-- Name: auth_sessions router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_insert ON public.auth_sessions FOR INSERT TO neurant_router WITH CHECK (true);
 
 -- Name: companies router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
 
@@ -11300,9 +12889,17 @@ CREATE POLICY router_insert ON public.knowledge_queries_archived FOR INSERT TO n
 
 CREATE POLICY router_insert ON public.knowledge_uses FOR INSERT TO neurant_router WITH CHECK (true);
 
+-- Name: login_challenges router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_insert ON public.login_challenges FOR INSERT TO neurant_router WITH CHECK (true);
+
 -- Name: login_sessions router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_insert ON public.login_sessions FOR INSERT TO neurant_router WITH CHECK (true);
+
+-- Name: mails router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_insert ON public.mails FOR INSERT TO neurant_router WITH CHECK (true);
 
 -- Name: message_changes router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
 
@@ -11348,13 +12945,25 @@ CREATE POLICY router_insert ON public.outbox FOR INSERT TO neurant_router WITH C
 
 CREATE POLICY router_insert ON public.outbox_archived FOR INSERT TO neurant_router WITH CHECK (true);
 
+-- Name: password_resets router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_insert ON public.password_resets FOR INSERT TO neurant_router WITH CHECK (true);
+
 -- Name: plan_alerts router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_insert ON public.plan_alerts FOR INSERT TO neurant_router WITH CHECK (true);
 
+-- Name: recovery_codes router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_insert ON public.recovery_codes FOR INSERT TO neurant_router WITH CHECK (true);
+
 -- Name: reply_requests router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_insert ON public.reply_requests FOR INSERT TO neurant_router WITH CHECK (true);
+
+-- Name: sign_ups router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_insert ON public.sign_ups FOR INSERT TO neurant_router WITH CHECK (true);
 
 -- Name: system_metrics router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
 
@@ -11375,6 +12984,10 @@ CREATE POLICY router_insert ON public.users FOR INSERT TO neurant_router WITH CH
 -- Name: visitor_sessions router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_insert ON public.visitor_sessions FOR INSERT TO neurant_router WITH CHECK (true);
+
+-- Name: account_brakes router_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_select ON public.account_brakes FOR SELECT TO neurant_router USING (true);
 
 -- Name: analytics_daily router_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
@@ -11407,6 +13020,18 @@ CREATE POLICY router_select ON public.audit_salts FOR SELECT TO neurant_router U
 -- Name: audit_unsealed router_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_select ON public.audit_unsealed FOR SELECT TO neurant_router USING (true);
+
+-- Name: auth_accounts router_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_select ON public.auth_accounts FOR SELECT TO neurant_router USING (true);
+
+-- Name: auth_factors router_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_select ON public.auth_factors FOR SELECT TO neurant_router USING (true);
+
+-- Name: auth_sessions router_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_select ON public.auth_sessions FOR SELECT TO neurant_router USING (true);
 
 -- Name: canned_responses router_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
@@ -11500,9 +13125,17 @@ CREATE POLICY router_select ON public.knowledge_queries_archived FOR SELECT TO n
 
 CREATE POLICY router_select ON public.knowledge_uses FOR SELECT TO neurant_router USING (true);
 
+-- Name: login_challenges router_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_select ON public.login_challenges FOR SELECT TO neurant_router USING (true);
+
 -- Name: login_sessions router_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_select ON public.login_sessions FOR SELECT TO neurant_router USING (true);
+
+-- Name: mails router_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_select ON public.mails FOR SELECT TO neurant_router USING (true);
 
 -- Name: message_changes router_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
@@ -11548,13 +13181,25 @@ CREATE POLICY router_select ON public.outbox FOR SELECT TO neurant_router USING 
 
 CREATE POLICY router_select ON public.outbox_archived FOR SELECT TO neurant_router USING (true);
 
+-- Name: password_resets router_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_select ON public.password_resets FOR SELECT TO neurant_router USING (true);
+
 -- Name: plan_alerts router_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_select ON public.plan_alerts FOR SELECT TO neurant_router USING (true);
 
+-- Name: recovery_codes router_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_select ON public.recovery_codes FOR SELECT TO neurant_router USING (true);
+
 -- Name: reply_requests router_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_select ON public.reply_requests FOR SELECT TO neurant_router USING (true);
+
+-- Name: sign_ups router_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_select ON public.sign_ups FOR SELECT TO neurant_router USING (true);
 
 -- Name: system_metrics router_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
@@ -11576,6 +13221,10 @@ CREATE POLICY router_select ON public.users FOR SELECT TO neurant_router USING (
 
 CREATE POLICY router_select ON public.visitor_sessions FOR SELECT TO neurant_router USING (true);
 
+-- Name: account_brakes router_update; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_update ON public.account_brakes FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
+
 -- Name: api_keys router_update; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_update ON public.api_keys FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
@@ -11587,6 +13236,14 @@ CREATE POLICY router_update ON public.audit_chains FOR UPDATE TO neurant_router 
 -- Name: audit_salts router_update; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_update ON public.audit_salts FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
+
+-- Name: auth_factors router_update; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_update ON public.auth_factors FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
+
+-- Name: auth_sessions router_update; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_update ON public.auth_sessions FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
 
 -- Name: channel_accounts router_update; Type: POLICY; Schema: public; Owner: neurant_owner
 
@@ -11672,6 +13329,10 @@ CREATE POLICY router_update ON public.knowledge_queries_archived FOR UPDATE TO n
 
 CREATE POLICY router_update ON public.login_sessions FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
 
+-- Name: mails router_update; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_update ON public.mails FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
+
 -- Name: message_reactions router_update; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_update ON public.message_reactions FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
@@ -11708,9 +13369,21 @@ CREATE POLICY router_update ON public.outbox FOR UPDATE TO neurant_router USING 
 
 CREATE POLICY router_update ON public.outbox_archived FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
 
+-- Name: password_resets router_update; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_update ON public.password_resets FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
+
+-- Name: recovery_codes router_update; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_update ON public.recovery_codes FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
+
 -- Name: reply_requests router_update; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_update ON public.reply_requests FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
+
+-- Name: sign_ups router_update; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_update ON public.sign_ups FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
 
 -- Name: usage_slots router_update; Type: POLICY; Schema: public; Owner: neurant_owner
 
@@ -11723,6 +13396,10 @@ CREATE POLICY router_update ON public.user_invitations FOR UPDATE TO neurant_rou
 -- Name: users router_update; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_update ON public.users FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
+
+-- Name: sign_ups; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
+
+ALTER TABLE public.sign_ups ENABLE ROW LEVEL SECURITY;
 
 -- Name: canned_responses staff_delete; Type: POLICY; Schema: public; Owner: neurant_owner
 
@@ -12302,6 +13979,11 @@ REVOKE ALL ON FUNCTION private.advance_status() FROM PUBLIC;
 REVOKE ALL ON FUNCTION private.all_stems(p_words text, p_key text) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.all_stems(p_words text, p_key text) TO neurant_router;
 
+-- Name: FUNCTION allow_mail(p_email text, p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.allow_mail(p_email text, p_now timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.allow_mail(p_email text, p_now timestamp with time zone) TO neurant_app;
+
 -- Name: FUNCTION anchor_date(p_in date, p_day integer); Type: ACL; Schema: private; Owner: neurant_owner
 
 REVOKE ALL ON FUNCTION private.anchor_date(p_in date, p_day integer) FROM PUBLIC;
@@ -12386,10 +14068,39 @@ GRANT ALL ON FUNCTION private.audit_text(VARIADIC p_fields text[]) TO neurant_ro
 
 REVOKE ALL ON FUNCTION private.await_seal() FROM PUBLIC;
 
+-- Name: FUNCTION begin_factor(p_token_digest bytea, p_secret_encrypted bytea); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.begin_factor(p_token_digest bytea, p_secret_encrypted bytea) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.begin_factor(p_token_digest bytea, p_secret_encrypted bytea) TO neurant_app;
+
 -- Name: FUNCTION begin_idempotent(p_key_digest bytea, p_request_digest bytea); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.begin_idempotent(p_key_digest bytea, p_request_digest bytea) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.begin_idempotent(p_key_digest bytea, p_request_digest bytea) TO authenticated;
+
+-- Name: FUNCTION begin_password_reset(p_email text, p_token_digest bytea, p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.begin_password_reset(p_email text, p_token_digest bytea, p_now timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.begin_password_reset(p_email text, p_token_digest bytea, p_now timestamp with time zone) TO neurant_app;
+
+-- Name: FUNCTION begin_sign_up(p_email text, p_first_name text, p_last_name text, p_encrypted_password text, p_pending_digest bytea, p_link_digest bytea, p_code_digest bytea, p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.begin_sign_up(p_email text, p_first_name text, p_last_name text, p_encrypted_password text, p_pending_digest bytea, p_link_digest bytea, p_code_digest bytea, p_now timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.begin_sign_up(p_email text, p_first_name text, p_last_name text, p_encrypted_password text, p_pending_digest bytea, p_link_digest bytea, p_code_digest bytea, p_now timestamp with time zone) TO neurant_app;
+
+-- Name: FUNCTION belong_to_auth_session(); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.belong_to_auth_session() FROM PUBLIC;
+
+-- Name: FUNCTION brake(p_kind text, p_email text, p_address inet, p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.brake(p_kind text, p_email text, p_address inet, p_now timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.brake(p_kind text, p_email text, p_address inet, p_now timestamp with time zone) TO neurant_app;
+
+-- Name: FUNCTION brake_keys(p_kind text, p_email text, p_address inet); Type: ACL; Schema: private; Owner: neurant_owner
+
+REVOKE ALL ON FUNCTION private.brake_keys(p_kind text, p_email text, p_address inet) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.brake_keys(p_kind text, p_email text, p_address inet) TO neurant_router;
 
 -- Name: FUNCTION caller(p_company uuid, p_user uuid, p_key uuid, p_session uuid, p_permission text, p_trail jsonb); Type: ACL; Schema: private; Owner: neurant_router
 
@@ -12408,6 +14119,11 @@ GRANT ALL ON FUNCTION private.cancel_invitation(p_invitation uuid) TO authentica
 
 REVOKE ALL ON FUNCTION private.cancel_plan_change() FROM PUBLIC;
 GRANT ALL ON FUNCTION private.cancel_plan_change() TO authenticated;
+
+-- Name: FUNCTION change_password(p_token_digest bytea, p_new_digest bytea, p_encrypted_password text); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.change_password(p_token_digest bytea, p_new_digest bytea, p_encrypted_password text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.change_password(p_token_digest bytea, p_new_digest bytea, p_encrypted_password text) TO neurant_app;
 
 -- Name: FUNCTION change_plan(p_plan public.subscription_plan_enum, p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
 
@@ -12431,6 +14147,11 @@ REVOKE ALL ON FUNCTION private.check_operator_role() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.check_supervisor_role() FROM PUBLIC;
 
+-- Name: FUNCTION claim_mails(p_most integer, p_lease interval, p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.claim_mails(p_most integer, p_lease interval, p_now timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.claim_mails(p_most integer, p_lease interval, p_now timestamp with time zone) TO neurant_jobs;
+
 -- Name: FUNCTION claim_outbox(p_limit integer, p_lease interval); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.claim_outbox(p_limit integer, p_lease interval) FROM PUBLIC;
@@ -12441,6 +14162,11 @@ GRANT ALL ON FUNCTION private.claim_outbox(p_limit integer, p_lease interval) TO
 REVOKE ALL ON FUNCTION private.claim_replies(p_limit integer, p_lease interval) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.claim_replies(p_limit integer, p_lease interval) TO neurant_jobs;
 
+-- Name: FUNCTION claim_sign_up(p_pending_digest bytea, p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.claim_sign_up(p_pending_digest bytea, p_now timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.claim_sign_up(p_pending_digest bytea, p_now timestamp with time zone) TO neurant_app;
+
 -- Name: FUNCTION claims(); Type: ACL; Schema: private; Owner: neurant_owner
 
 REVOKE ALL ON FUNCTION private.claims() FROM PUBLIC;
@@ -12448,6 +14174,11 @@ GRANT ALL ON FUNCTION private.claims() TO neurant_router;
 GRANT ALL ON FUNCTION private.claims() TO neurant_worker;
 GRANT ALL ON FUNCTION private.claims() TO authenticated;
 GRANT ALL ON FUNCTION private.claims() TO visitor;
+
+-- Name: FUNCTION close_challenge(p_token_digest bytea); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.close_challenge(p_token_digest bytea) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.close_challenge(p_token_digest bytea) TO neurant_app;
 
 -- Name: FUNCTION close_company(); Type: ACL; Schema: private; Owner: neurant_router
 
@@ -12491,6 +14222,11 @@ REVOKE ALL ON FUNCTION private.company_id(p_permission text) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.company_id(p_permission text) TO authenticated;
 GRANT ALL ON FUNCTION private.company_id(p_permission text) TO neurant_worker;
 GRANT ALL ON FUNCTION private.company_id(p_permission text) TO visitor;
+
+-- Name: FUNCTION confirm_factor(p_token_digest bytea, p_new_digest bytea, p_step bigint, p_code_digests bytea[]); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.confirm_factor(p_token_digest bytea, p_new_digest bytea, p_step bigint, p_code_digests bytea[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.confirm_factor(p_token_digest bytea, p_new_digest bytea, p_step bigint, p_code_digests bytea[]) TO neurant_app;
 
 -- Name: FUNCTION count_archived(p_company uuid, p_conversations uuid[], p_suffix text); Type: ACL; Schema: private; Owner: neurant_router
 
@@ -12553,6 +14289,11 @@ GRANT ALL ON FUNCTION private.defer_job(p_task text, p_args jsonb) TO neurant_wo
 
 REVOKE ALL ON FUNCTION private.derive_chatbot_channels() FROM PUBLIC;
 
+-- Name: FUNCTION disable_factor(p_token_digest bytea, p_new_digest bytea); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.disable_factor(p_token_digest bytea, p_new_digest bytea) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.disable_factor(p_token_digest bytea, p_new_digest bytea) TO neurant_app;
+
 -- Name: FUNCTION drain_message_changes(p_limit integer); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.drain_message_changes(p_limit integer) FROM PUBLIC;
@@ -12572,6 +14313,11 @@ REVOKE ALL ON FUNCTION private.draw_allowance(p_company uuid, p_slot smallint) F
 REVOKE ALL ON FUNCTION private.drop_idempotency_keys(p_now timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.drop_idempotency_keys(p_now timestamp with time zone) TO neurant_jobs;
 
+-- Name: FUNCTION drop_old_mails(p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.drop_old_mails(p_now timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.drop_old_mails(p_now timestamp with time zone) TO neurant_jobs;
+
 -- Name: FUNCTION drop_old_metrics(p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.drop_old_metrics(p_now timestamp with time zone) FROM PUBLIC;
@@ -12590,6 +14336,16 @@ REVOKE ALL ON FUNCTION private.end_for_erasure(p_company uuid, p_conversation uu
 
 REVOKE ALL ON FUNCTION private.end_idempotent(p_key_digest bytea, p_status smallint, p_answer_encrypted bytea) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.end_idempotent(p_key_digest bytea, p_status smallint, p_answer_encrypted bytea) TO authenticated;
+
+-- Name: FUNCTION end_sessions(p_token_digest bytea, p_session uuid); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.end_sessions(p_token_digest bytea, p_session uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.end_sessions(p_token_digest bytea, p_session uuid) TO neurant_app;
+
+-- Name: FUNCTION enter_company(p_token_digest bytea, p_company uuid); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.enter_company(p_token_digest bytea, p_company uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.enter_company(p_token_digest bytea, p_company uuid) TO neurant_app;
 
 -- Name: FUNCTION enter_key(p_key_digest bytea, p_permission text, p_trail jsonb); Type: ACL; Schema: private; Owner: neurant_router
 
@@ -12648,6 +14404,31 @@ GRANT ALL ON FUNCTION private.expire_transfers(p_now timestamp with time zone) T
 REVOKE ALL ON FUNCTION private.fail_reply(p_conversation uuid, p_token uuid, p_error text, p_retry_in interval) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.fail_reply(p_conversation uuid, p_token uuid, p_error text, p_retry_in interval) TO neurant_worker;
 
+-- Name: FUNCTION find_auth_session(p_token_digest bytea); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.find_auth_session(p_token_digest bytea) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.find_auth_session(p_token_digest bytea) TO neurant_app;
+
+-- Name: FUNCTION find_challenge(p_token_digest bytea, p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.find_challenge(p_token_digest bytea, p_now timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.find_challenge(p_token_digest bytea, p_now timestamp with time zone) TO neurant_app;
+
+-- Name: FUNCTION find_factor(p_auth_user uuid); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.find_factor(p_auth_user uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.find_factor(p_auth_user uuid) TO neurant_app;
+
+-- Name: FUNCTION find_password_reset(p_token_digest bytea, p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.find_password_reset(p_token_digest bytea, p_now timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.find_password_reset(p_token_digest bytea, p_now timestamp with time zone) TO neurant_app;
+
+-- Name: FUNCTION find_sign_up(p_pending_digest bytea, p_link_digest bytea, p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.find_sign_up(p_pending_digest bytea, p_link_digest bytea, p_now timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.find_sign_up(p_pending_digest bytea, p_link_digest bytea, p_now timestamp with time zone) TO neurant_app;
+
 -- Name: FUNCTION finish_conversation(); Type: ACL; Schema: private; Owner: neurant_owner
 
 REVOKE ALL ON FUNCTION private.finish_conversation() FROM PUBLIC;
@@ -12656,6 +14437,11 @@ REVOKE ALL ON FUNCTION private.finish_conversation() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.finish_delivery(p_outbox uuid, p_token uuid, p_outcome text, p_external_id text, p_error text, p_retry_in interval) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.finish_delivery(p_outbox uuid, p_token uuid, p_outcome text, p_external_id text, p_error text, p_retry_in interval) TO neurant_worker;
+
+-- Name: FUNCTION finish_password_reset(p_token_digest bytea, p_encrypted_password text, p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.finish_password_reset(p_token_digest bytea, p_encrypted_password text, p_now timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.finish_password_reset(p_token_digest bytea, p_encrypted_password text, p_now timestamp with time zone) TO neurant_app;
 
 -- Name: FUNCTION finish_reply(p_conversation uuid, p_token uuid, p_fence bigint, p_read_seq bigint, p_action text, p_content text, p_sources jsonb, p_confidence numeric, p_model text, p_processing_ms integer, p_reason text, p_detail text); Type: ACL; Schema: private; Owner: neurant_router
 
@@ -12670,6 +14456,11 @@ GRANT ALL ON FUNCTION private.fold(p_text text) TO neurant_router;
 -- Name: FUNCTION follow_hitl_session(); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.follow_hitl_session() FROM PUBLIC;
+
+-- Name: FUNCTION forget_old_accounts(p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.forget_old_accounts(p_now timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.forget_old_accounts(p_now timestamp with time zone) TO neurant_jobs;
 
 -- Name: FUNCTION give_notice(p_company uuid, p_conversation uuid, p_notice text); Type: ACL; Schema: private; Owner: neurant_router
 
@@ -12818,6 +14609,11 @@ GRANT ALL ON FUNCTION private.my_chatbot_ids() TO neurant_worker;
 GRANT ALL ON FUNCTION private.my_chatbot_ids() TO authenticated;
 GRANT ALL ON FUNCTION private.my_chatbot_ids() TO visitor;
 
+-- Name: FUNCTION my_companies(p_token_digest bytea); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.my_companies(p_token_digest bytea) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.my_companies(p_token_digest bytea) TO neurant_app;
+
 -- Name: FUNCTION my_contact_ids(); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.my_contact_ids() FROM PUBLIC;
@@ -12835,10 +14631,20 @@ GRANT ALL ON FUNCTION private.my_conversation_ids() TO visitor;
 REVOKE ALL ON FUNCTION private.my_permissions() FROM PUBLIC;
 GRANT ALL ON FUNCTION private.my_permissions() TO authenticated;
 
+-- Name: FUNCTION my_sessions(p_token_digest bytea); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.my_sessions(p_token_digest bytea) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.my_sessions(p_token_digest bytea) TO neurant_app;
+
 -- Name: FUNCTION next_delivery_due(); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.next_delivery_due() FROM PUBLIC;
 GRANT ALL ON FUNCTION private.next_delivery_due() TO neurant_jobs;
+
+-- Name: FUNCTION next_mail_due(); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.next_mail_due() FROM PUBLIC;
+GRANT ALL ON FUNCTION private.next_mail_due() TO neurant_jobs;
 
 -- Name: FUNCTION next_month_start(p_company uuid, p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
 
@@ -12872,6 +14678,10 @@ GRANT ALL ON FUNCTION private.note_denied_login(p_auth_user uuid) TO neurant_app
 
 REVOKE ALL ON FUNCTION private.note_knowledge_use() FROM PUBLIC;
 
+-- Name: FUNCTION note_login_event(p_auth_user uuid, p_action public.audit_action_enum, p_details jsonb); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.note_login_event(p_auth_user uuid, p_action public.audit_action_enum, p_details jsonb) FROM PUBLIC;
+
 -- Name: FUNCTION note_message_changes(); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.note_message_changes() FROM PUBLIC;
@@ -12879,6 +14689,11 @@ REVOKE ALL ON FUNCTION private.note_message_changes() FROM PUBLIC;
 -- Name: FUNCTION note_message_edit(); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.note_message_edit() FROM PUBLIC;
+
+-- Name: FUNCTION note_refused_login(p_auth_user uuid, p_reason text, p_wait integer); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.note_refused_login(p_auth_user uuid, p_reason text, p_wait integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.note_refused_login(p_auth_user uuid, p_reason text, p_wait integer) TO neurant_app;
 
 -- Name: FUNCTION notify_users(p_company uuid, p_roles public.user_role_enum[], p_kind text, p_details jsonb); Type: ACL; Schema: private; Owner: neurant_router
 
@@ -12888,10 +14703,20 @@ REVOKE ALL ON FUNCTION private.notify_users(p_company uuid, p_roles public.user_
 
 REVOKE ALL ON FUNCTION private.number_message() FROM PUBLIC;
 
+-- Name: FUNCTION open_challenge(p_auth_user uuid, p_token_digest bytea, p_is_kept boolean, p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.open_challenge(p_auth_user uuid, p_token_digest bytea, p_is_kept boolean, p_now timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.open_challenge(p_auth_user uuid, p_token_digest bytea, p_is_kept boolean, p_now timestamp with time zone) TO neurant_app;
+
 -- Name: FUNCTION open_login_session(p_auth_user uuid, p_token_digest bytea, p_ip inet, p_user_agent text, p_lifetime interval); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.open_login_session(p_auth_user uuid, p_token_digest bytea, p_ip inet, p_user_agent text, p_lifetime interval) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.open_login_session(p_auth_user uuid, p_token_digest bytea, p_ip inet, p_user_agent text, p_lifetime interval) TO neurant_app;
+
+-- Name: FUNCTION open_session(p_auth_user uuid, p_token_digest bytea, p_ip inet, p_user_agent text, p_lifetime interval, p_company uuid); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.open_session(p_auth_user uuid, p_token_digest bytea, p_ip inet, p_user_agent text, p_lifetime interval, p_company uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.open_session(p_auth_user uuid, p_token_digest bytea, p_ip inet, p_user_agent text, p_lifetime interval, p_company uuid) TO neurant_app;
 
 -- Name: FUNCTION open_visitor_session(p_routing_id text, p_token_digest bytea, p_lifetime interval); Type: ACL; Schema: private; Owner: neurant_router
 
@@ -12950,6 +14775,13 @@ REVOKE ALL ON FUNCTION private.plan_use(p_company uuid, p_now timestamp with tim
 REVOKE ALL ON FUNCTION private.prove_webhook(p_routing_id text, p_credential bytea) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.prove_webhook(p_routing_id text, p_credential bytea) TO neurant_app;
 
+-- Name: FUNCTION queue_mail(p_new_id uuid, p_company uuid, p_to text, p_template text, p_language text, p_params_encrypted bytea); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.queue_mail(p_new_id uuid, p_company uuid, p_to text, p_template text, p_language text, p_params_encrypted bytea) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.queue_mail(p_new_id uuid, p_company uuid, p_to text, p_template text, p_language text, p_params_encrypted bytea) TO neurant_app;
+GRANT ALL ON FUNCTION private.queue_mail(p_new_id uuid, p_company uuid, p_to text, p_template text, p_language text, p_params_encrypted bytea) TO authenticated;
+GRANT ALL ON FUNCTION private.queue_mail(p_new_id uuid, p_company uuid, p_to text, p_template text, p_language text, p_params_encrypted bytea) TO neurant_worker;
+
 -- Name: FUNCTION quoted_word(p_word text); Type: ACL; Schema: private; Owner: neurant_owner
 
 REVOKE ALL ON FUNCTION private.quoted_word(p_word text) FROM PUBLIC;
@@ -12999,6 +14831,11 @@ REVOKE ALL ON FUNCTION private.refuse_change() FROM PUBLIC;
 REVOKE ALL ON FUNCTION private.refuse_over_limit(p_limit text, p_used bigint, p_allowed bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.refuse_over_limit(p_limit text, p_used bigint, p_allowed bigint) TO neurant_router;
 
+-- Name: FUNCTION release_brake(p_kind text, p_email text, p_address inet); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.release_brake(p_kind text, p_email text, p_address inet) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.release_brake(p_kind text, p_email text, p_address inet) TO neurant_app;
+
 -- Name: FUNCTION release_takeovers(p_company uuid, p_user uuid); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.release_takeovers(p_company uuid, p_user uuid) FROM PUBLIC;
@@ -13007,6 +14844,20 @@ REVOKE ALL ON FUNCTION private.release_takeovers(p_company uuid, p_user uuid) FR
 
 REVOKE ALL ON FUNCTION private.renew_invitation(p_invitation uuid, p_token_digest bytea, p_now timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.renew_invitation(p_invitation uuid, p_token_digest bytea, p_now timestamp with time zone) TO authenticated;
+
+-- Name: FUNCTION renew_recovery_codes(p_token_digest bytea, p_code_digests bytea[]); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.renew_recovery_codes(p_token_digest bytea, p_code_digests bytea[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.renew_recovery_codes(p_token_digest bytea, p_code_digests bytea[]) TO neurant_app;
+
+-- Name: FUNCTION renew_session(p_token_digest bytea, p_new_digest bytea); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.renew_session(p_token_digest bytea, p_new_digest bytea) FROM PUBLIC;
+
+-- Name: FUNCTION renew_sign_up(p_pending_digest bytea, p_link_digest bytea, p_code_digest bytea, p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.renew_sign_up(p_pending_digest bytea, p_link_digest bytea, p_code_digest bytea, p_now timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.renew_sign_up(p_pending_digest bytea, p_link_digest bytea, p_code_digest bytea, p_now timestamp with time zone) TO neurant_app;
 
 -- Name: FUNCTION request_transfer(p_conversation uuid, p_to uuid, p_kind text, p_reason text); Type: ACL; Schema: private; Owner: neurant_router
 
@@ -13104,6 +14955,14 @@ REVOKE ALL ON FUNCTION private.set_last_message_slot() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.set_monthly_anchor() FROM PUBLIC;
 
+-- Name: FUNCTION set_password(p_auth_user uuid, p_encrypted_password text, p_keep bytea); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.set_password(p_auth_user uuid, p_encrypted_password text, p_keep bytea) FROM PUBLIC;
+
+-- Name: FUNCTION set_recovery_codes(p_auth_user uuid, p_code_digests bytea[]); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.set_recovery_codes(p_auth_user uuid, p_code_digests bytea[]) FROM PUBLIC;
+
 -- Name: FUNCTION set_user_active(p_user uuid, p_is_active boolean); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.set_user_active(p_user uuid, p_is_active boolean) FROM PUBLIC;
@@ -13118,6 +14977,11 @@ GRANT ALL ON FUNCTION private.set_user_permissions(p_user uuid, p_denied text[])
 
 REVOKE ALL ON FUNCTION private.set_user_role(p_user uuid, p_role public.user_role_enum) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.set_user_role(p_user uuid, p_role public.user_role_enum) TO authenticated;
+
+-- Name: FUNCTION settle_mail(p_mail uuid, p_token uuid, p_outcome text, p_error text, p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.settle_mail(p_mail uuid, p_token uuid, p_outcome text, p_error text, p_now timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.settle_mail(p_mail uuid, p_token uuid, p_outcome text, p_error text, p_now timestamp with time zone) TO neurant_jobs;
 
 -- Name: FUNCTION shred_audit_company(p_company uuid); Type: ACL; Schema: private; Owner: neurant_router
 
@@ -13169,6 +15033,11 @@ REVOKE ALL ON FUNCTION private.track_message_usage() FROM PUBLIC;
 REVOKE ALL ON FUNCTION private.transfer_ownership(p_to uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.transfer_ownership(p_to uuid) TO authenticated;
 
+-- Name: FUNCTION two_step_users(); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.two_step_users() FROM PUBLIC;
+GRANT ALL ON FUNCTION private.two_step_users() TO authenticated;
+
 -- Name: FUNCTION typed_query(p_words text, p_key text); Type: ACL; Schema: private; Owner: neurant_owner
 
 REVOKE ALL ON FUNCTION private.typed_query(p_words text, p_key text) FROM PUBLIC;
@@ -13193,9 +15062,19 @@ REVOKE ALL ON FUNCTION private.usage(p_now timestamp with time zone) FROM PUBLIC
 GRANT ALL ON FUNCTION private.usage(p_now timestamp with time zone) TO authenticated;
 GRANT ALL ON FUNCTION private.usage(p_now timestamp with time zone) TO neurant_worker;
 
+-- Name: FUNCTION use_factor_step(p_auth_user uuid, p_step bigint); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.use_factor_step(p_auth_user uuid, p_step bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.use_factor_step(p_auth_user uuid, p_step bigint) TO neurant_app;
+
 -- Name: FUNCTION use_plan(p_company uuid, p_limit text, p_change bigint); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.use_plan(p_company uuid, p_limit text, p_change bigint) FROM PUBLIC;
+
+-- Name: FUNCTION use_recovery_code(p_auth_user uuid, p_code_digest bytea); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.use_recovery_code(p_auth_user uuid, p_code_digest bytea) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.use_recovery_code(p_auth_user uuid, p_code_digest bytea) TO neurant_app;
 
 -- Name: FUNCTION user_id(); Type: ACL; Schema: private; Owner: neurant_router
 
@@ -13210,6 +15089,11 @@ REVOKE ALL ON FUNCTION private.user_role() FROM PUBLIC;
 GRANT ALL ON FUNCTION private.user_role() TO neurant_worker;
 GRANT ALL ON FUNCTION private.user_role() TO authenticated;
 GRANT ALL ON FUNCTION private.user_role() TO visitor;
+
+-- Name: FUNCTION verify_sign_up(p_pending_digest bytea, p_link_digest bytea, p_code_digest bytea, p_is_proven boolean, p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.verify_sign_up(p_pending_digest bytea, p_link_digest bytea, p_code_digest bytea, p_is_proven boolean, p_now timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.verify_sign_up(p_pending_digest bytea, p_link_digest bytea, p_code_digest bytea, p_is_proven boolean, p_now timestamp with time zone) TO neurant_app;
 
 -- Name: FUNCTION visitor_company(p_routing_id text); Type: ACL; Schema: private; Owner: neurant_router
 
@@ -13593,6 +15477,26 @@ GRANT UPDATE(knowledge_sources) ON TABLE public.messages_archived TO neurant_rou
 
 GRANT SELECT ON TABLE private.fact_messages TO neurant_router;
 
+-- Name: TABLE account_brakes; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT,INSERT,DELETE ON TABLE public.account_brakes TO neurant_router;
+
+-- Name: COLUMN account_brakes.attempts; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(attempts) ON TABLE public.account_brakes TO neurant_router;
+
+-- Name: COLUMN account_brakes.locked_until; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(locked_until) ON TABLE public.account_brakes TO neurant_router;
+
+-- Name: COLUMN account_brakes.mailed_at; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(mailed_at) ON TABLE public.account_brakes TO neurant_router;
+
+-- Name: COLUMN account_brakes.touched_at; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(touched_at) ON TABLE public.account_brakes TO neurant_router;
+
 -- Name: TABLE analytics_daily; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT SELECT ON TABLE public.analytics_daily TO authenticated;
@@ -13702,6 +15606,42 @@ GRANT INSERT ON TABLE public.audit_seals TO neurant_router;
 -- Name: TABLE audit_unsealed; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT SELECT,INSERT,DELETE ON TABLE public.audit_unsealed TO neurant_router;
+
+-- Name: TABLE auth_accounts; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT,INSERT ON TABLE public.auth_accounts TO neurant_router;
+
+-- Name: TABLE auth_factors; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT,INSERT,DELETE ON TABLE public.auth_factors TO neurant_router;
+
+-- Name: COLUMN auth_factors.secret_encrypted; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(secret_encrypted) ON TABLE public.auth_factors TO neurant_router;
+
+-- Name: COLUMN auth_factors.last_step; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(last_step) ON TABLE public.auth_factors TO neurant_router;
+
+-- Name: COLUMN auth_factors.created_at; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(created_at) ON TABLE public.auth_factors TO neurant_router;
+
+-- Name: COLUMN auth_factors.confirmed_at; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(confirmed_at) ON TABLE public.auth_factors TO neurant_router;
+
+-- Name: TABLE auth_sessions; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT,INSERT,DELETE ON TABLE public.auth_sessions TO neurant_router;
+
+-- Name: COLUMN auth_sessions.token_digest; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(token_digest) ON TABLE public.auth_sessions TO neurant_router;
+
+-- Name: COLUMN auth_sessions.last_seen_at; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(last_seen_at) ON TABLE public.auth_sessions TO neurant_router;
 
 -- Name: TABLE canned_responses; Type: ACL; Schema: public; Owner: neurant_owner
 
@@ -14446,13 +16386,81 @@ GRANT SELECT(created_by),INSERT(created_by) ON TABLE public.integrations TO auth
 
 GRANT SELECT,INSERT,DELETE ON TABLE public.knowledge_uses TO neurant_router;
 
+-- Name: TABLE login_challenges; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT,INSERT,DELETE ON TABLE public.login_challenges TO neurant_router;
+
 -- Name: TABLE login_sessions; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT SELECT,INSERT,DELETE ON TABLE public.login_sessions TO neurant_router;
 
+-- Name: COLUMN login_sessions.token_digest; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(token_digest) ON TABLE public.login_sessions TO neurant_router;
+
 -- Name: COLUMN login_sessions.last_seen_at; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT UPDATE(last_seen_at) ON TABLE public.login_sessions TO neurant_router;
+
+-- Name: TABLE mails; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT,DELETE ON TABLE public.mails TO neurant_router;
+
+-- Name: COLUMN mails.id; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT INSERT(id) ON TABLE public.mails TO neurant_router;
+
+-- Name: COLUMN mails.company_id; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT INSERT(company_id) ON TABLE public.mails TO neurant_router;
+
+-- Name: COLUMN mails.to_address; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT INSERT(to_address) ON TABLE public.mails TO neurant_router;
+
+-- Name: COLUMN mails.template; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT INSERT(template) ON TABLE public.mails TO neurant_router;
+
+-- Name: COLUMN mails.language; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT INSERT(language) ON TABLE public.mails TO neurant_router;
+
+-- Name: COLUMN mails.params_encrypted; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT INSERT(params_encrypted),UPDATE(params_encrypted) ON TABLE public.mails TO neurant_router;
+
+-- Name: COLUMN mails.status; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(status) ON TABLE public.mails TO neurant_router;
+
+-- Name: COLUMN mails.attempts; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(attempts) ON TABLE public.mails TO neurant_router;
+
+-- Name: COLUMN mails.unclear_ends; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(unclear_ends) ON TABLE public.mails TO neurant_router;
+
+-- Name: COLUMN mails.claim_token; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(claim_token) ON TABLE public.mails TO neurant_router;
+
+-- Name: COLUMN mails.claimed_until; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(claimed_until) ON TABLE public.mails TO neurant_router;
+
+-- Name: COLUMN mails.last_error; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(last_error) ON TABLE public.mails TO neurant_router;
+
+-- Name: COLUMN mails.due_at; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(due_at) ON TABLE public.mails TO neurant_router;
+
+-- Name: COLUMN mails.sent_at; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(sent_at) ON TABLE public.mails TO neurant_router;
 
 -- Name: TABLE message_changes; Type: ACL; Schema: public; Owner: neurant_owner
 
@@ -14521,6 +16529,14 @@ GRANT SELECT,INSERT,DELETE ON TABLE public.outbox_archived TO neurant_router;
 
 GRANT UPDATE(last_error) ON TABLE public.outbox_archived TO neurant_router;
 
+-- Name: TABLE password_resets; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT,INSERT,DELETE ON TABLE public.password_resets TO neurant_router;
+
+-- Name: COLUMN password_resets.used_at; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(used_at) ON TABLE public.password_resets TO neurant_router;
+
 -- Name: TABLE plan_alerts; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT SELECT ON TABLE public.plan_alerts TO authenticated;
@@ -14531,6 +16547,14 @@ GRANT SELECT,INSERT ON TABLE public.plan_alerts TO neurant_router;
 GRANT SELECT ON TABLE public.plans TO authenticated;
 GRANT SELECT ON TABLE public.plans TO neurant_worker;
 GRANT SELECT ON TABLE public.plans TO neurant_router;
+
+-- Name: TABLE recovery_codes; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT,INSERT,DELETE ON TABLE public.recovery_codes TO neurant_router;
+
+-- Name: COLUMN recovery_codes.used_at; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(used_at) ON TABLE public.recovery_codes TO neurant_router;
 
 -- Name: TABLE reply_requests; Type: ACL; Schema: public; Owner: neurant_owner
 
@@ -14549,6 +16573,42 @@ GRANT SELECT(conversation_id) ON TABLE public.reply_requests TO visitor;
 -- Name: COLUMN reply_requests.wanted_seq; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT SELECT(wanted_seq) ON TABLE public.reply_requests TO visitor;
+
+-- Name: TABLE sign_ups; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT,INSERT,DELETE ON TABLE public.sign_ups TO neurant_router;
+
+-- Name: COLUMN sign_ups.link_digest; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(link_digest) ON TABLE public.sign_ups TO neurant_router;
+
+-- Name: COLUMN sign_ups.link_expires_at; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(link_expires_at) ON TABLE public.sign_ups TO neurant_router;
+
+-- Name: COLUMN sign_ups.code_digest; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(code_digest) ON TABLE public.sign_ups TO neurant_router;
+
+-- Name: COLUMN sign_ups.code_expires_at; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(code_expires_at) ON TABLE public.sign_ups TO neurant_router;
+
+-- Name: COLUMN sign_ups.code_attempts; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(code_attempts) ON TABLE public.sign_ups TO neurant_router;
+
+-- Name: COLUMN sign_ups.auth_user_id; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(auth_user_id) ON TABLE public.sign_ups TO neurant_router;
+
+-- Name: COLUMN sign_ups.verified_at; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(verified_at) ON TABLE public.sign_ups TO neurant_router;
+
+-- Name: COLUMN sign_ups.claimed_at; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(claimed_at) ON TABLE public.sign_ups TO neurant_router;
 
 -- Name: TABLE system_metrics; Type: ACL; Schema: public; Owner: neurant_owner
 

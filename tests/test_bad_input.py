@@ -13,8 +13,7 @@ import psycopg
 import pytest
 from pydantic import SecretStr
 
-from neurant.accounts.service import hash_password
-from neurant.accounts.throttle import FREE_ATTEMPTS
+from neurant.accounts.passwords import hash_password
 from neurant.app import create_app
 from neurant.database.embedded import Urls
 from neurant.settings import Settings
@@ -24,6 +23,7 @@ from tests.support.platform import free_port, serving
 pytestmark = pytest.mark.anyio
 
 PASSWORD = "una contraseña larga"
+FREE_ATTEMPTS = 5  # private.brake_keys
 
 
 @pytest.fixture(scope="module")

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Annotated
 from urllib.parse import quote, urlsplit
 
 from fastapi import Depends, Request
 
-from neurant.accounts.queries import find_session
-from neurant.accounts.schemas import SignedIn
-from neurant.accounts.service import digest
+from neurant.accounts.codes import digest
+from neurant.accounts.cookies import read_cookie
+from neurant.accounts.queries import find_person, find_session
+from neurant.accounts.schemas import Person, SignedIn
 from neurant.database.tenancy import Trail
 from neurant.errors import ForbiddenError, UnauthenticatedError
 
-COOKIE = "neurant_session"
+COMPANIES = "/console/companies"
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
 
@@ -22,11 +23,19 @@ class SignInNeededError(UnauthenticatedError):
     """A page was asked for without a session: the browser goes to the login and comes back."""
 
     def __init__(self, request: Request) -> None:
-        expired = COOKIE in request.cookies
+        expired = read_cookie(request) is not None
         super().__init__("accounts.session_expired" if expired else "accounts.session_missing")
         target = request.url.path + (f"?{request.url.query}" if request.url.query else "")
         back = target if request.method == "GET" else "/console/inbox"
         self.location = f"/login?next={quote(back)}" + ("&expired=1" if expired else "")
+
+
+class CompanyNeededError(SignInNeededError):
+    """A person without a company (yet, or any more) asks for a page of one."""
+
+    def __init__(self, request: Request) -> None:
+        super().__init__(request)
+        self.location = COMPANIES
 
 
 def bearer(request: Request) -> str | None:
@@ -66,34 +75,74 @@ def trail_of(request: Request, session_id: str | None = None) -> Trail:
     )
 
 
-async def session_of(request: Request) -> SignedIn | None:
-    """The session that the request carries, if it stands."""
+def token_of(request: Request) -> str | None:
+    """The token of the request's session: the header's, else the cookie's. Raises ForbiddenError
+    where another site made the browser send its cookie."""
     token = bearer(request)
     if token is None:
         check_origin(request)  # only a cookie is sent without being asked for
-        token = request.cookies.get(COOKIE)
+        token = read_cookie(request)
+    return token
+
+
+async def session_of(request: Request) -> SignedIn | None:
+    """The session that the request carries, if it stands."""
+    token = token_of(request)
     found = await find_session(request.app.state.pool, digest(token)) if token else None
     return replace(found, trail=trail_of(request, str(found.session_id))) if found else None
 
 
+async def person_of(request: Request) -> Person | None:
+    """Whose session the request carries, whether in a company or in none."""
+    token = token_of(request)
+    found = await find_person(request.app.state.pool, digest(token)) if token else None
+    if found is None or token is None:
+        return None
+    trail = trail_of(request, str(found.session_id))
+    return Person(**asdict(found), digest=digest(token), trail=trail)
+
+
 async def page_staff(request: Request) -> SignedIn:
-    """Who reads a page. Raises SignInNeededError."""
+    """Who reads a page. Raises SignInNeededError, CompanyNeededError."""
     staff = await session_of(request)
     if staff is None:
+        if await person_of(request) is not None:
+            raise CompanyNeededError(request)
         raise SignInNeededError(request)
     return staff
+
+
+async def page_person(request: Request) -> Person:
+    """Who reads a page that is of no company. Raises SignInNeededError."""
+    person = await person_of(request)
+    if person is None:
+        raise SignInNeededError(request)
+    return person
 
 
 async def api_staff(request: Request) -> SignedIn:
     """Who calls the API. Raises UnauthenticatedError."""
     staff = await session_of(request)
     if staff is None:
-        carried = bearer(request) or request.cookies.get(COOKIE)
-        raise UnauthenticatedError(
-            "accounts.session_expired" if carried else "accounts.session_missing"
-        )
+        raise _refused(request)
     return staff
 
 
+async def api_person(request: Request) -> Person:
+    """Who calls what is of no company. Raises UnauthenticatedError."""
+    person = await person_of(request)
+    if person is None:
+        raise _refused(request)
+    return person
+
+
+def _refused(request: Request) -> UnauthenticatedError:
+    return UnauthenticatedError(
+        "accounts.session_expired" if token_of(request) else "accounts.session_missing"
+    )
+
+
 PageStaff = Annotated[SignedIn, Depends(page_staff)]
+PagePerson = Annotated[Person, Depends(page_person)]
 ApiStaff = Annotated[SignedIn, Depends(api_staff)]
+ApiPerson = Annotated[Person, Depends(api_person)]

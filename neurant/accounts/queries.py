@@ -1,27 +1,40 @@
-"""Logins: the definers that a process may call while it is still nobody."""
+"""Logins and sessions: the definers that a process may call while it is still nobody."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Literal
 from uuid import UUID
 
 from neurant.accounts.schemas import SignedIn
-from neurant.database.pool import Pool, fetch_one
+from neurant.database.pool import Connection, Pool, fetch_all, fetch_one, fetch_value
 from neurant.database.tenancy import Trail, come_from
 
+BrakeKind = Literal["password", "code", "sign_up", "reset"]
+
 _LOOKUP = "select auth_user_id, encrypted_password from private.login_lookup(%s)"
+_BRAKE = "select wait, next_wait from private.brake(%s, %s, %s::inet)"
+_RELEASE = "select private.release_brake(%s, %s, %s::inet)"
+_ALLOW_MAIL = "select private.allow_mail(%s)"
+_REFUSED = "select private.note_refused_login(%s, %s, %s)"
 _OPEN = """
-select company_id, user_id, expires_at
-from private.open_login_session(%s, %s, %s::inet, %s, %s)
+select session_id, company_id, user_id, expires_at
+from private.open_session(%s, %s, %s::inet, %s, %s, %s)
 """
 _SESSION = """
 select session_id, auth_user_id, company_id, user_id, role::text, first_name, last_name, email,
   company_name
 from private.login_session(%s)
 """
+_PERSON = """
+select session_id, auth_user_id, email, first_name, last_name, company_id, user_id, created_at,
+  expires_at
+from private.find_auth_session(%s)
+"""
+_COMPANIES = "select company_id, name, slug, role::text, is_current from private.my_companies(%s)"
+_ENTER = "select outcome from private.enter_company(%s, %s)"
 _CLOSE = "select private.close_login_session(%s)"
-_DENIED = "select private.note_denied_login(%s)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +46,47 @@ class Login:
 
 
 @dataclass(frozen=True, slots=True)
+class Brake:
+    """Seconds to wait now (the attempt was not counted), and after this one should it fail."""
+
+    wait: int
+    next_wait: int
+
+
+@dataclass(frozen=True, slots=True)
 class StoredSession:
-    """A session as the database made it."""
+    """A session as the database made it; without a company where the person has none."""
+
+    session_id: UUID
+    company_id: UUID | None
+    user_id: UUID | None
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class PersonRow:
+    """Whose session it is, in a company or in none."""
+
+    session_id: UUID
+    auth_user_id: UUID
+    email: str
+    first_name: str | None
+    last_name: str | None
+    company_id: UUID | None
+    user_id: UUID | None
+    created_at: datetime
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class CompanyRow:
+    """A company in which the person may work."""
 
     company_id: UUID
-    user_id: UUID
-    expires_at: datetime
+    name: str
+    slug: str
+    role: str
+    is_current: bool
 
 
 async def find_login(pool: Pool, email: str) -> Login | None:
@@ -47,30 +95,77 @@ async def find_login(pool: Pool, email: str) -> Login | None:
         return await fetch_one(connection, Login, _LOOKUP, (email,))
 
 
+async def count_attempt(
+    pool: Pool, kind: BrakeKind, email: str | None, address: str | None
+) -> Brake:
+    """Count an attempt before it is checked, in a transaction of its own."""
+    async with pool.connection() as connection:
+        found = await fetch_one(connection, Brake, _BRAKE, (kind, email, address))
+    return found or Brake(0, 0)
+
+
+async def release_brake(
+    connection: Connection, kind: BrakeKind, email: str, address: str | None
+) -> None:
+    """The attempt was right."""
+    await connection.execute(_RELEASE, (kind, email, address))
+
+
+async def allow_mail(connection: Connection, email: str) -> int:
+    """0 if the address may be written to now (and that is counted), else the seconds until then."""
+    seconds = await fetch_value(connection, _ALLOW_MAIL, (email,))
+    return seconds if isinstance(seconds, int) else 0
+
+
 async def insert_session(
-    pool: Pool, login: UUID, digest: bytes, life: timedelta, trail: Trail
+    connection: Connection,
+    login: UUID,
+    digest: bytes,
+    life: timedelta,
+    trail: Trail,
+    company_id: UUID | None = None,
 ) -> StoredSession | None:
-    """A session in the company worked in last; None where the person is active in none.
+    """A session: in the company, or in the one worked in last, or in none.
 
-    ``trail.ip`` is an address or None.
+    ``trail.ip`` is an address or None. None where the person may not be in the named company.
     """
-    async with pool.connection() as connection, connection.transaction():
-        await come_from(connection, trail)
-        parameters = (login, digest, trail.ip, trail.user_agent, life)
-        return await fetch_one(connection, StoredSession, _OPEN, parameters)
+    await come_from(connection, trail)
+    parameters = (login, digest, trail.ip, trail.user_agent, life, company_id)
+    return await fetch_one(connection, StoredSession, _OPEN, parameters)
 
 
-async def note_denied_login(pool: Pool, login: UUID, trail: Trail) -> None:
-    """A wrong password for a known login, for the audit of its companies."""
+async def note_refused_login(
+    pool: Pool, login: UUID, reason: str, locked_seconds: int, trail: Trail
+) -> None:
+    """A wrong password or code for a known login, for the audit of its companies."""
     async with pool.connection() as connection, connection.transaction():
         await come_from(connection, trail)
-        await connection.execute(_DENIED, (login,))
+        await connection.execute(_REFUSED, (login, reason, locked_seconds))
 
 
 async def find_session(pool: Pool, digest: bytes) -> SignedIn | None:
     """Who a session belongs to, while it, its user and the company stand."""
     async with pool.connection() as connection:
         return await fetch_one(connection, SignedIn, _SESSION, (digest,))
+
+
+async def find_person(pool: Pool, digest: bytes) -> PersonRow | None:
+    """The person behind a session, also one without a company."""
+    async with pool.connection() as connection:
+        return await fetch_one(connection, PersonRow, _PERSON, (digest,))
+
+
+async def list_companies(pool: Pool, digest: bytes) -> list[CompanyRow]:
+    """Where the person of the session may work, by name."""
+    async with pool.connection() as connection:
+        return await fetch_all(connection, CompanyRow, _COMPANIES, (digest,))
+
+
+async def enter_company(pool: Pool, digest: bytes, company_id: UUID, trail: Trail) -> str:
+    """Go on in another company: ``entered``, ``not_found`` or ``ended``."""
+    async with pool.connection() as connection, connection.transaction():
+        await come_from(connection, trail)
+        return str(await fetch_value(connection, _ENTER, (digest, company_id)))
 
 
 async def delete_session(pool: Pool, digest: bytes, trail: Trail) -> None:

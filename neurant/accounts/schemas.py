@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
+from neurant.api.texts import Text
 from neurant.database.tenancy import Staff, Trail
 
 MANAGERS = ("owner", "administrador", "supervisor")
@@ -46,18 +47,52 @@ class SignedIn:
 
 
 @dataclass(frozen=True, slots=True)
+class Person:
+    """Somebody with an open session, in a company or in none. ``digest`` is of its token."""
+
+    session_id: UUID
+    auth_user_id: UUID
+    email: str
+    first_name: str | None
+    last_name: str | None
+    company_id: UUID | None
+    user_id: UUID | None
+    created_at: datetime
+    expires_at: datetime
+    digest: bytes
+    trail: Trail
+
+    @property
+    def name(self) -> str:
+        """First and last name, else the address."""
+        return f"{self.first_name or ''} {self.last_name or ''}".strip() or self.email
+
+
+@dataclass(frozen=True, slots=True)
 class OpenedSession:
     """A new session; the token is shown once and only its digest is kept."""
 
     token: str
     expires_at: datetime
+    company_id: UUID | None = None
 
 
-class Credentials(BaseModel):
+class Body(BaseModel):
+    """What a request carries: nothing that is not asked for."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Credentials(Body):
     """What a login asks for."""
 
-    email: str = Field(max_length=255)
-    password: str = Field(max_length=LONGEST_PASSWORD)
+    email: Text = Field(max_length=320)
+    password: Text = Field(max_length=LONGEST_PASSWORD)
+    code: Text | None = Field(
+        default=None,
+        max_length=64,
+        description="Of the authenticator app, or a recovery code: for who has turned that on",
+    )
 
 
 class SessionOut(BaseModel):
@@ -65,3 +100,33 @@ class SessionOut(BaseModel):
 
     token: str
     expires_at: datetime
+    company_id: UUID | None = Field(description="null: the person belongs to no company (yet)")
+
+
+class CompanyOut(BaseModel):
+    """A company in which the person may work."""
+
+    company_id: UUID
+    name: str
+    slug: str
+    role: str
+    is_current: bool
+
+
+class WhoOut(BaseModel):
+    """Whose session this is, and where they may go."""
+
+    session_id: UUID
+    email: str
+    first_name: str | None
+    last_name: str | None
+    company_id: UUID | None
+    user_id: UUID | None
+    expires_at: datetime
+    companies: list[CompanyOut]
+
+
+class ChosenCompany(Body):
+    """Where to go on."""
+
+    company_id: UUID

@@ -1,111 +1,173 @@
-"""Signing in: the password check, its cost, and the tokens of sessions."""
+"""Signing in: the password, the second step, and the session that they open."""
 
 from __future__ import annotations
 
-import asyncio
-import secrets
 from dataclasses import replace
-from datetime import timedelta
-from functools import lru_cache
-from hashlib import sha256
+from datetime import datetime, timedelta
 from ipaddress import ip_address
-from uuid import uuid4
+from uuid import UUID, uuid4
 
-from argon2 import PasswordHasher
-from argon2.exceptions import InvalidHashError, VerificationError
-
-from neurant.accounts.queries import Login, find_login, insert_session, note_denied_login
-from neurant.accounts.schemas import LONGEST_PASSWORD, OpenedSession
-from neurant.accounts.throttle import Throttle
-from neurant.database.pool import Pool
-from neurant.database.tenancy import Trail
-from neurant.errors import BadInputError, UnauthenticatedError
+from neurant.accounts import factor_queries as factors
+from neurant.accounts.codes import (
+    digest,
+    keyed_digest,
+    matching_step,
+    new_token,
+    plain_digits,
+    plain_recovery_code,
+)
+from neurant.accounts.emails import looked_up
+from neurant.accounts.passwords import matches
+from neurant.accounts.queries import (
+    BrakeKind,
+    count_attempt,
+    find_login,
+    insert_session,
+    note_refused_login,
+    release_brake,
+)
+from neurant.accounts.schemas import OpenedSession
+from neurant.clock import utc_now
+from neurant.database.pool import Connection, Pool
+from neurant.database.tenancy import Trail, come_from
+from neurant.errors import ForbiddenError, RateLimitedError, UnauthenticatedError
+from neurant.settings import Settings
+from neurant.vault import Vault
 
 KEPT = timedelta(days=30)
 SHORT = timedelta(hours=12)
+FACTOR = "two_step"
 _AGENT_CHARACTERS = 300
-_SHORTEST_PASSWORD = 10
-# RFC 9106, second recommendation, is argon2-cffi's default: 64 MiB, 3 passes.
-_hasher = PasswordHasher()
-# A hash takes 64 MiB and most of a core: a flood of logins queues instead of starving the rest.
-_hashing = asyncio.Semaphore(2)
-_throttle = Throttle()
 
 
-def digest(token: str) -> bytes:
-    """What is kept of a token: it is random, so a plain hash cannot be guessed back."""
-    return sha256(token.encode()).digest()
+class SecondFactorNeededError(UnauthenticatedError):
+    """The password is right, and this login asks for a code besides."""
 
-
-def hash_password(password: str) -> str:
-    """The argon2id hash of a password."""
-    return _hasher.hash(password)
-
-
-def check_new_password(password: str, email: str) -> None:
-    """Refuse a password that is quickly guessed. Raises BadInputError."""
-    name = email.partition("@")[0]
-    known = password.lower() in (email, name * 2) or len(set(password)) < 4
-    if known or not _SHORTEST_PASSWORD <= len(password) <= LONGEST_PASSWORD:
-        raise BadInputError("accounts.weak_password", least=_SHORTEST_PASSWORD)
-
-
-async def is_password_of(login: Login, password: str) -> bool:
-    """Whether somebody who types this knows the login's password."""
-    if login.encrypted_password is None:
-        return False
-    return await asyncio.to_thread(_matches, login.encrypted_password, password)
-
-
-@lru_cache(maxsize=1)
-def _nobodys_hash() -> str:
-    return _hasher.hash(secrets.token_urlsafe())
-
-
-def _matches(known: str, password: str) -> bool:
-    try:
-        return _hasher.verify(known, password)
-    except (VerificationError, InvalidHashError):
-        return False
+    def __init__(self, login: UUID) -> None:
+        super().__init__("accounts.second_factor_needed")
+        self.login = login
 
 
 async def sign_in(
-    pool: Pool, email: str, password: str, *, trail: Trail, keep: bool
+    pool: Pool,
+    settings: Settings,
+    email: str,
+    password: str,
+    *,
+    trail: Trail,
+    keep: bool,
+    code: str | None = None,
 ) -> OpenedSession:
-    """A session for a person who knows the password.
+    """A session for a person who knows the password, and the code if their login asks for one.
 
     An unknown address costs the same hash as a known one, and is refused the same way.
-    Raises UnauthenticatedError (``accounts.wrong_login``) and RateLimitedError
-    (``accounts.slow_down``).
+    Raises UnauthenticatedError (``accounts.wrong_login``, ``accounts.wrong_code``),
+    SecondFactorNeededError and RateLimitedError (``accounts.slow_down``).
     """
-    email = email.strip().lower()
-    address = trail.ip
-    agent = (trail.user_agent or "")[:_AGENT_CHARACTERS]
-    trail = replace(trail, ip=_plain_address(address), user_agent=agent)
-    _throttle.check(email, address)
-    _throttle.count(email, address)
-    login = await find_login(pool, email) if "\0" not in email else None
-    known = login.encrypted_password if login else None
-    async with _hashing:
-        matches = await asyncio.to_thread(
-            _matches, known or _nobodys_hash(), password[:LONGEST_PASSWORD]
-        )
-    if login is None or known is None or not matches:
+    login = await check_password(pool, email, password, trail=trail)
+    factor = await factors.find_factor(pool, login)
+    if factor is not None and factor.is_confirmed:
+        if not code:
+            raise SecondFactorNeededError(login)
+        await check_code(pool, settings, login, looked_up(email), code, trail=trail)
+    async with pool.connection() as connection, connection.transaction():
+        return await open_session(connection, login, trail=trail, keep=keep)
+
+
+async def check_password(pool: Pool, email: str, password: str, *, trail: Trail) -> UUID:
+    """The login whose password this is. Raises as ``sign_in``, and audits what it refuses."""
+    email, trail = looked_up(email), plain_trail(trail)
+    next_wait = await hold_back(pool, "password", email, trail)
+    login = await find_login(pool, email)
+    right = await matches(login.encrypted_password if login else None, password)
+    if login is None or not right:
         # For an address that nobody has, too, so that both take the same time.
-        await note_denied_login(pool, login.auth_user_id if login else uuid4(), trail)
+        known = login.auth_user_id if login else uuid4()
+        await note_refused_login(pool, known, "password", next_wait, trail)
         raise UnauthenticatedError("accounts.wrong_login")
-    token = secrets.token_urlsafe(32)
-    life = KEPT if keep else SHORT
-    stored = await insert_session(pool, login.auth_user_id, digest(token), life, trail)
-    if stored is None:  # nobody active is left behind this login
-        raise UnauthenticatedError("accounts.wrong_login")
-    _throttle.succeeded(email, address)
-    return OpenedSession(token, stored.expires_at)
+    async with pool.connection() as connection, connection.transaction():
+        await release_brake(connection, "password", email, trail.ip)
+    return login.auth_user_id
+
+
+async def check_code(
+    pool: Pool,
+    settings: Settings,
+    login: UUID,
+    email: str,
+    code: str,
+    *,
+    trail: Trail,
+    now: datetime | None = None,
+) -> None:
+    """Take a code of the authenticator app, or a recovery code: each once.
+
+    Raises UnauthenticatedError (``accounts.wrong_code``), RateLimitedError.
+    """
+    trail = plain_trail(trail)
+    next_wait = await hold_back(pool, "code", email, trail)
+    if await _takes_code(pool, settings, login, code, trail, now or utc_now()):
+        async with pool.connection() as connection, connection.transaction():
+            await release_brake(connection, "code", email, trail.ip)
+        return
+    await note_refused_login(pool, login, "code", next_wait, trail)
+    raise UnauthenticatedError("accounts.wrong_code")
+
+
+async def _takes_code(
+    pool: Pool, settings: Settings, login: UUID, code: str, trail: Trail, now: datetime
+) -> bool:
+    factor = await factors.find_factor(pool, login)
+    if factor is None or not factor.is_confirmed:
+        return False
+    secret = Vault(settings).open(FACTOR, login, factor.secret_encrypted)
+    step = matching_step(secret, plain_digits(code), now)
+    async with pool.connection() as connection, connection.transaction():
+        await come_from(connection, trail)
+        if step is not None:
+            return await factors.use_step(connection, login, step)
+        stored = keyed_digest(settings, "recovery", login.bytes, plain_recovery_code(code))
+        return await factors.use_recovery_code(connection, login, stored)
+
+
+async def open_session(
+    connection: Connection,
+    login: UUID,
+    *,
+    trail: Trail,
+    keep: bool,
+    company_id: UUID | None = None,
+) -> OpenedSession:
+    """A session for this login, in the caller's transaction.
+
+    ``company_id``: there and nowhere else (ForbiddenError ``accounts.not_a_member``); without it
+    in the company worked in last, or in none for a person who belongs to none (yet).
+    """
+    token, life = new_token(), KEPT if keep else SHORT
+    known = plain_trail(trail)
+    stored = await insert_session(connection, login, digest(token), life, known, company_id)
+    if stored is None:
+        raise ForbiddenError("accounts.not_a_member")
+    return OpenedSession(token, stored.expires_at, stored.company_id)
+
+
+async def hold_back(pool: Pool, kind: BrakeKind, email: str | None, trail: Trail) -> int:
+    """Count an attempt. The seconds to wait should it fail; RateLimitedError while one waits."""
+    brake = await count_attempt(pool, kind, email, trail.ip)
+    if brake.wait > 0:
+        raise RateLimitedError("accounts.slow_down", seconds=brake.wait)
+    return brake.next_wait
+
+
+def plain_trail(trail: Trail) -> Trail:
+    """Where a request comes from, as a column takes it: an address or none, a bounded name."""
+    agent = (trail.user_agent or "").replace("\0", "")[:_AGENT_CHARACTERS]
+    return replace(trail, ip=_plain_address(trail.ip), user_agent=agent)
 
 
 def _plain_address(address: str | None) -> str | None:
     """The address if it is one: a test client or a Unix socket has none."""
     try:
-        return str(ip_address(address or ""))
+        return str(ip_address((address or "").partition("%")[0]))
     except ValueError:
         return None

@@ -13,8 +13,9 @@ from typing import Any
 
 from fastapi import Depends, Request
 
-from neurant.accounts.current import COOKIE, bearer, check_origin, trail_of
-from neurant.accounts.service import digest
+from neurant.accounts.codes import digest
+from neurant.accounts.cookies import read_cookie
+from neurant.accounts.current import bearer, check_origin, trail_of
 from neurant.api import idempotency, rates
 from neurant.database.pool import Connection, Pool
 from neurant.database.tenancy import (
@@ -83,7 +84,7 @@ async def find_credential(request: Request) -> Credential:
     token = bearer(request)
     if token is None:
         check_origin(request)  # only a cookie is sent without being asked for
-        cookie = request.cookies.get(COOKIE)
+        cookie = read_cookie(request)
         if not cookie:
             raise UnauthenticatedError("accounts.session_missing")
         return SessionToken(digest(cookie))

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 
+from neurant.accounts.current import api_person
 from neurant.api import idempotency, rates
 from neurant.api.call import Needs, permission_of
 from neurant.api.openapi import refusals
@@ -20,8 +21,10 @@ class ApiRoute(APIRoute):
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         super().__init__(path, endpoint, **options)
         need = next(_needs(self.dependant), None)
-        self.responses = refusals(self, signed_in=need is not None) | self.responses
-        self.openapi_extra = (self.openapi_extra or {}) | _described(need)
+        of_person = any(one.call is api_person for one in self.dependant.dependencies)
+        signed_in = need is not None or of_person
+        self.responses = refusals(self, signed_in=signed_in) | self.responses
+        self.openapi_extra = (self.openapi_extra or {}) | _described(need, signed_in=signed_in)
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """The handler of FastAPI, between claiming an Idempotency-Key and keeping its answer."""
@@ -54,7 +57,7 @@ def _needs(dependant: Dependant) -> Iterator[Needs]:
         yield from _needs(one)
 
 
-def _described(need: Needs | None) -> dict[str, Any]:
-    if need is None:
+def _described(need: Needs | None, *, signed_in: bool) -> dict[str, Any]:
+    if not signed_in:
         return {"security": []}
-    return {"x-permission": need.permission} if need.permission else {}
+    return {"x-permission": need.permission} if need and need.permission else {}

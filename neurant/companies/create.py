@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from dataclasses import dataclass
 from uuid import UUID
 
 from psycopg import errors as pg
 
+from neurant.accounts.emails import normal_email
+from neurant.accounts.passwords import check_new_password, hashed, matches
 from neurant.accounts.queries import find_login
-from neurant.accounts.service import check_new_password, hash_password, is_password_of
 from neurant.companies.lookup import command_pool
 from neurant.database.pool import Connection, Pool, fetch_one, fetch_value, require_url
 from neurant.errors import BadInputError, ConflictError
 from neurant.settings import Settings
 
 MOST_NAME = 255
-_EMAIL = re.compile(r"[^@\s\0]+@[^@\s\0]+\.[^@\s\0]+")
 _SLUG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _MOST_SLUG = 100
 
@@ -56,10 +55,10 @@ async def create_company(settings: Settings, new: NewCompany) -> str:
     """
     email = _checked(new)
     url = require_url(settings.app_database_url, "NEURANT_APP_DATABASE_URL")
-    hashed = await asyncio.to_thread(hash_password, new.password)
+    password_hash = await hashed(new.password)
     async with command_pool(url) as pool, pool.connection() as connection:
         async with connection.transaction():
-            login = await fetch_value(connection, _CREATE_LOGIN, (email, hashed))
+            login = await fetch_value(connection, _CREATE_LOGIN, (email, password_hash))
             if not isinstance(login, UUID):
                 login = await _proven(pool, email, new.password)
             slug = new.slug or str(await fetch_value(connection, _SUGGEST, (new.name,)))
@@ -69,9 +68,7 @@ async def create_company(settings: Settings, new: NewCompany) -> str:
 
 def _checked(new: NewCompany) -> str:
     """The owner's address as it is kept."""
-    email = new.email.strip().lower()
-    if not _EMAIL.fullmatch(email) or len(email) > MOST_NAME:
-        raise BadInputError("accounts.bad_email", email=new.email)
+    email = normal_email(new.email)
     if not new.name.strip() or len(new.name) > MOST_NAME or "\0" in new.name:
         raise BadInputError("company_name", most=MOST_NAME)
     if new.slug is not None and not (_SLUG.fullmatch(new.slug) and len(new.slug) <= _MOST_SLUG):
@@ -82,7 +79,7 @@ def _checked(new: NewCompany) -> str:
 
 async def _proven(pool: Pool, email: str, password: str) -> UUID:
     login = await find_login(pool, email)
-    if login is None or not await is_password_of(login, password):
+    if login is None or not await matches(login.encrypted_password, password):
         raise ConflictError("accounts.email_taken", email=email)
     return login.auth_user_id
 

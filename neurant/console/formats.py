@@ -36,6 +36,11 @@ def avatar(name: str) -> str:
     return f"avatar--{crc32(name.encode()) % AVATAR_COLOURS + 1}"
 
 
+def fours(secret: str) -> str:
+    """A secret to be typed off, in groups of four."""
+    return " ".join(secret[at : at + 4] for at in range(0, len(secret), 4))
+
+
 def paragraphs(content: str) -> Markup:
     """Plain text as escaped HTML: an empty line starts a paragraph, a newline breaks the line."""
     blocks = re.split(r"\n{2,}", content.strip())

@@ -7,8 +7,8 @@ from typing import Annotated
 from fastapi import APIRouter, Form, Request
 from fastapi.responses import RedirectResponse
 
+from neurant.accounts.cookies import YEAR, keep_cookie, safe_next
 from neurant.accounts.current import check_origin
-from neurant.accounts.routes import YEAR, keep_cookie, safe_next
 from neurant.console.chat_routes import router as chat_router
 from neurant.console.inbox_routes import router as inbox_router
 from neurant.console.pages import PageRoute

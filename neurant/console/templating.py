@@ -32,6 +32,7 @@ def environment() -> Environment:
     )
     env.globals["static_url"] = static_url
     env.filters["initials"] = formats.initials
+    env.filters["fours"] = formats.fours
     env.filters["avatar"] = formats.avatar
     env.filters["paragraphs"] = formats.paragraphs
     return env

@@ -37,6 +37,7 @@ NOT_AUDITED = {
     "knowledge_queries": "only ever appended to",
     "knowledge_queries_archived": "only ever appended to",
     "knowledge_uses": "a queue of the system's",
+    "mails": "a queue of the system's",
     "message_changes": "a queue of the system's",
     "message_reactions": "is its own history",
     "message_reactions_archived": "is its own history",
@@ -243,7 +244,7 @@ def test_not_even_the_migrating_login_changes_it_by_mistake(
 
 
 def test_only_functions_of_the_routers_can_write_a_line(db: psycopg.Connection) -> None:
-    """What a login or a role may call that writes audit: the triggers, and a denied login."""
+    """What a login or a role may call that writes audit: the triggers, and a refused login."""
     callable_by = db.execute(
         "select p.proname from pg_proc p where p.pronamespace = 'private'::regnamespace"
         " and p.prosrc ~ '(write_audit|audit_logs|audit_salts|personal_digest|shred_audit)'"
@@ -254,6 +255,7 @@ def test_only_functions_of_the_routers_can_write_a_line(db: psycopg.Connection) 
         "audit_digest_of",
         "note_denied",
         "note_denied_login",
+        "note_refused_login",
         "seal_audit",
     }
 

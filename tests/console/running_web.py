@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import socket
 import threading
 import uuid
@@ -16,7 +17,7 @@ import uvicorn
 from companies import Company, make_company
 from console.people import PASSWORD, Visitor, write
 
-from neurant.accounts.service import hash_password
+from neurant.accounts.passwords import hash_password
 from neurant.app import create_app
 from neurant.database.embedded import Urls
 from neurant.settings import Settings
@@ -28,6 +29,7 @@ def web_url(urls: Urls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[st
     settings = Settings(
         data_dir=tmp_path_factory.mktemp("web"),
         app_database_url=urls.app,
+        master_key=base64.b64encode(bytes(32)).decode(),
         files_url=(tmp_path_factory.mktemp("files")).as_uri(),
         log_level="warning",
     )

@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from psycopg import OperationalError
 from psycopg_pool import PoolTimeout
 
-from neurant.accounts.routes import pages
+from neurant.accounts.pages import router as pages
 from neurant.console.static_files import mount_static
 from neurant.settings import Settings
 

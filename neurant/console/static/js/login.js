@@ -8,3 +8,13 @@ for (const button of document.querySelectorAll("[data-reveal]")) {
     button.setAttribute("aria-pressed", String(!shown));
   });
 }
+// Recovery codes go to the clipboard, one a line.
+for (const button of document.querySelectorAll("[data-copy]")) {
+  if (!navigator.clipboard) continue;
+  button.hidden = false;
+  button.addEventListener("click", async () => {
+    const lines = [...document.getElementById(button.dataset.copy).children];
+    await navigator.clipboard.writeText(lines.map((line) => line.textContent.trim()).join("\n"));
+    button.lastElementChild.textContent = button.dataset.copied;
+  });
+}

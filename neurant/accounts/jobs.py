@@ -1,0 +1,14 @@
+"""What the worker does for logins by the clock."""
+
+from __future__ import annotations
+
+from neurant.database.pool import Pool, fetch_value
+
+_FORGET = "select private.forget_old_accounts()"
+
+
+async def forget_old(pool: Pool) -> int:
+    """Forget sign-ups, links, brakes and sessions that are over for days; how many."""
+    async with pool.connection() as connection:
+        gone = await fetch_value(connection, _FORGET)
+    return gone if isinstance(gone, int) else 0

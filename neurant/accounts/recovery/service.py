@@ -1,0 +1,92 @@
+"""A forgotten password: asked for without telling who has an account, and set once."""
+
+from __future__ import annotations
+
+import asyncio
+
+from neurant.accounts.codes import digest, new_token
+from neurant.accounts.emails import normal_email
+from neurant.accounts.passwords import check_new_password, hashed
+from neurant.accounts.queries import allow_mail
+from neurant.accounts.recovery import queries
+from neurant.accounts.service import hold_back, plain_trail
+from neurant.clock import monotonic
+from neurant.database.pool import Pool
+from neurant.database.tenancy import Trail, come_from
+from neurant.errors import GoneError, NeurantError, NotFoundError, RateLimitedError
+from neurant.mail.service import queue_mail
+from neurant.settings import Settings
+from neurant.texts import Language
+from neurant.vault import Vault
+
+# Every answer takes this long: what is done for an account takes a tenth of it.
+_ANSWER_SECONDS = 0.15
+
+
+async def ask(
+    pool: Pool, settings: Settings, typed: str, *, trail: Trail, language: Language
+) -> None:
+    """Write a link to the address, if it has an account; nobody but its mailbox learns whether.
+
+    Raises BadInputError for what is no address, RateLimitedError (for any address alike).
+    """
+    begun = monotonic()
+    email, trail = normal_email(typed), plain_trail(trail)
+    await hold_back(pool, "reset", None, trail)
+    token = new_token()
+    async with pool.connection() as connection, connection.transaction():
+        seconds = await allow_mail(connection, email)
+        if seconds > 0:
+            raise RateLimitedError("accounts.mailed_just_now", seconds=seconds)
+        await come_from(connection, trail)
+        known = await queries.insert_reset(connection, email, digest(token))
+        if known is not None:
+            link = f"{settings.base_url()}/reset?link={token}"
+            await queue_mail(
+                connection,
+                Vault(settings),
+                to=email,
+                template="accounts.reset_password",
+                language=language,
+                params={"name": known.first_name or email, "link": link},
+            )
+    await asyncio.sleep(max(0.0, begun + _ANSWER_SECONDS - monotonic()))
+
+
+async def set_password(
+    pool: Pool, settings: Settings, token: str, password: str, *, trail: Trail, language: Language
+) -> None:
+    """A new password by a mailed link; every session of the person ends.
+
+    Raises BadInputError (``accounts.weak_password``), NotFoundError for a link that we never sent,
+    GoneError for one that was used or has run out.
+    """
+    link = await queries.find_reset(pool, digest(token))
+    if link is None or link.state != "open":
+        raise refusal(link.state if link else "unknown")
+    check_new_password(password, link.email)
+    password_hash = await hashed(password)
+    async with pool.connection() as connection, connection.transaction():
+        await come_from(connection, plain_trail(trail))
+        done = await queries.finish_reset(connection, digest(token), password_hash)
+        if done.outcome == "changed" and done.email is not None:
+            await queue_mail(
+                connection,
+                Vault(settings),
+                to=done.email,
+                template="accounts.password_changed",
+                language=language,
+                params={"link": f"{settings.base_url()}/forgot"},
+            )
+            return
+    raise refusal(done.outcome)
+
+
+def refusal(outcome: str) -> NeurantError:
+    """Why a link does not set a password."""
+    match outcome:
+        case "used":
+            return GoneError("accounts.reset_used")
+        case "expired":
+            return GoneError("accounts.reset_expired")
+    return NotFoundError("accounts.reset_unknown")

@@ -1,0 +1,1 @@
+"""What a person changes of their own account: profile, password, sessions, second step."""

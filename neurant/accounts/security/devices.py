@@ -1,0 +1,41 @@
+"""What a browser calls itself, in two words that a person recognizes."""
+
+from __future__ import annotations
+
+# In this order: the later ones name the earlier ones, too.
+_BROWSERS = (
+    ("Edg", "Edge"),
+    ("OPR/", "Opera"),
+    ("SamsungBrowser/", "Samsung Internet"),
+    ("Firefox/", "Firefox"),
+    ("FxiOS/", "Firefox"),
+    ("CriOS/", "Chrome"),
+    ("Chrome/", "Chrome"),
+    ("Safari/", "Safari"),
+)
+_SYSTEMS = (
+    ("iPhone", "iPhone"),
+    ("iPad", "iPad"),
+    ("Android", "Android"),
+    ("Windows", "Windows"),
+    ("CrOS", "ChromeOS"),
+    ("Macintosh", "Mac"),
+    ("Linux", "Linux"),
+)
+_PHONES = ("iPhone", "Android")
+_MOST_CHARACTERS = 40
+
+
+def device_of(user_agent: str | None) -> str | None:
+    """``Firefox · Linux``; a program's own name as it is; None for one that says nothing."""
+    agent = user_agent or ""
+    browser = next((name for sign, name in _BROWSERS if sign in agent), None)
+    system = next((name for sign, name in _SYSTEMS if sign in agent), None)
+    if browser or system:
+        return " · ".join(name for name in (browser, system) if name)
+    return agent.partition(" ")[0][:_MOST_CHARACTERS] or None
+
+
+def is_phone(user_agent: str | None) -> bool:
+    """Is it a telephone?"""
+    return any(sign in (user_agent or "") for sign in _PHONES)

@@ -1,0 +1,82 @@
+"""The sessions of a person, their password, and their profile in the company."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from ipaddress import IPv4Address, IPv6Address
+from uuid import UUID
+
+from neurant.database.pool import Connection, Pool, fetch_all, fetch_one, fetch_value
+
+_SESSIONS = """
+select session_id, ip_address, user_agent, company_name, created_at, last_seen_at, expires_at,
+  is_current
+from private.my_sessions(%s)
+"""
+_END = "select private.end_sessions(%s, %s)"
+_PASSWORD = "select private.change_password(%s, %s, %s)"  # noqa: S105 - a statement
+_PROFILE = """
+select first_name, last_name, phone, avatar_url from public.users
+where id = (select private.user_id())
+"""
+_CHANGE_PROFILE = """
+update public.users
+set first_name = %s, last_name = %s, phone = %s, avatar_url = %s
+where id = (select private.user_id())
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """Where a person is signed in."""
+
+    session_id: UUID
+    ip_address: IPv4Address | IPv6Address | None
+    user_agent: str | None
+    company_name: str | None
+    created_at: datetime
+    last_seen_at: datetime
+    expires_at: datetime
+    is_current: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """What colleagues see of a person."""
+
+    first_name: str
+    last_name: str
+    phone: str | None
+    avatar_url: str | None
+
+
+async def list_sessions(pool: Pool, session: bytes) -> list[Session]:
+    """The person's open sessions, this one first, then the latest seen."""
+    async with pool.connection() as connection:
+        return await fetch_all(connection, Session, _SESSIONS, (session,))
+
+
+async def end_sessions(connection: Connection, session: bytes, which: UUID | None) -> int:
+    """End one of the person's sessions, or (None) all others; how many."""
+    ended = await fetch_value(connection, _END, (session, which))
+    return ended if isinstance(ended, int) else 0
+
+
+async def change_password(
+    connection: Connection, session: bytes, new_session: bytes, password_hash: str
+) -> bool:
+    """Another password; this session goes on under a new token, the others end."""
+    return await fetch_value(connection, _PASSWORD, (session, new_session, password_hash)) is True
+
+
+async def find_profile(connection: Connection) -> Profile | None:
+    """The caller's own profile, as staff of a company."""
+    return await fetch_one(connection, Profile, _PROFILE)
+
+
+async def update_profile(connection: Connection, profile: Profile) -> bool:
+    """Change the caller's own profile; whether there is one."""
+    values = (profile.first_name, profile.last_name, profile.phone, profile.avatar_url)
+    done = await connection.execute(_CHANGE_PROFILE, values)
+    return done.rowcount == 1

@@ -1,0 +1,255 @@
+"""Changes of an account that only its person may make, each shown to be them again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from urllib.parse import urlsplit
+from uuid import UUID
+
+from neurant.accounts import factor_queries as factors
+from neurant.accounts.codes import (
+    NewFactor,
+    digest,
+    keyed_digest,
+    matching_step,
+    new_factor,
+    new_recovery_codes,
+    new_token,
+    plain_digits,
+    plain_recovery_code,
+)
+from neurant.accounts.names import plain_name
+from neurant.accounts.passwords import check_new_password, hashed
+from neurant.accounts.queries import release_brake
+from neurant.accounts.schemas import OpenedSession, Person
+from neurant.accounts.security import queries
+from neurant.accounts.security.queries import Profile
+from neurant.accounts.service import FACTOR, check_code, check_password, hold_back, plain_trail
+from neurant.clock import utc_now
+from neurant.database.pool import Pool
+from neurant.database.tenancy import Staff, come_from, tenant
+from neurant.errors import (
+    BadInputError,
+    ConflictError,
+    ForbiddenError,
+    NotFoundError,
+    UnauthenticatedError,
+)
+from neurant.mail.service import queue_mail
+from neurant.settings import Settings
+from neurant.texts import Language
+from neurant.vault import Vault
+
+MOST_PHONE = 50
+MOST_URL = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class TurnedOn:
+    """The recovery codes, shown this once, and the session under its new token."""
+
+    recovery_codes: list[str]
+    session: OpenedSession
+
+
+async def change_password(
+    pool: Pool, settings: Settings, person: Person, old: str, new: str, *, language: Language
+) -> OpenedSession:
+    """Another password. The person's other sessions end; this one goes on under a new token.
+
+    Raises ForbiddenError (``accounts.wrong_password``), BadInputError, RateLimitedError.
+    """
+    check_new_password(new, person.email)
+    await _prove_password(pool, person, old)
+    password_hash, token = await hashed(new), new_token()
+    async with pool.connection() as connection, connection.transaction():
+        await come_from(connection, plain_trail(person.trail))
+        if not await queries.change_password(
+            connection, person.digest, digest(token), password_hash
+        ):
+            raise UnauthenticatedError("accounts.session_expired")
+        await queue_mail(
+            connection,
+            Vault(settings),
+            to=person.email,
+            template="accounts.password_changed",
+            language=language,
+            params={"link": f"{settings.base_url()}/forgot"},
+        )
+    return OpenedSession(token, person.expires_at, person.company_id)
+
+
+async def _prove_password(pool: Pool, person: Person, password: str) -> None:
+    try:
+        await check_password(pool, person.email, password, trail=person.trail)
+    except UnauthenticatedError:  # the session stands: what is wrong is the field
+        raise ForbiddenError("accounts.wrong_password") from None
+
+
+async def end_session(pool: Pool, person: Person, which: UUID) -> None:
+    """End one of the person's own sessions. Raises NotFoundError for any other."""
+    async with pool.connection() as connection, connection.transaction():
+        await come_from(connection, plain_trail(person.trail))
+        if not await queries.end_sessions(connection, person.digest, which):
+            raise NotFoundError("not_found")
+
+
+async def end_other_sessions(pool: Pool, person: Person) -> int:
+    """Sign the person out everywhere but here; how many sessions that were."""
+    async with pool.connection() as connection, connection.transaction():
+        await come_from(connection, plain_trail(person.trail))
+        return await queries.end_sessions(connection, person.digest, None)
+
+
+async def begin_two_step(
+    pool: Pool, settings: Settings, person: Person, password: str
+) -> NewFactor:
+    """A new secret for an authenticator app; it counts once a code confirms it.
+
+    Raises ForbiddenError (``accounts.wrong_password``), ConflictError where it is on already.
+    """
+    await _prove_password(pool, person, password)
+    made = new_factor(person.email)
+    sealed = Vault(settings).seal(FACTOR, person.auth_user_id, made.secret)
+    async with pool.connection() as connection, connection.transaction():
+        if not await factors.begin_factor(connection, person.digest, sealed):
+            raise ConflictError("accounts.two_step_is_on")
+    return made
+
+
+async def waiting_two_step(pool: Pool, settings: Settings, person: Person) -> NewFactor | None:
+    """The secret that waits for its first code, to be shown again."""
+    factor = await factors.find_factor(pool, person.auth_user_id)
+    if factor is None or factor.is_confirmed:
+        return None
+    secret = Vault(settings).open(FACTOR, person.auth_user_id, factor.secret_encrypted)
+    return new_factor(person.email, secret)
+
+
+async def confirm_two_step(
+    pool: Pool, settings: Settings, person: Person, code: str, *, now: datetime | None = None
+) -> TurnedOn:
+    """The first code of the app: from now on signing in asks for one.
+
+    Raises ForbiddenError (``accounts.wrong_code``), ConflictError where no secret waits.
+    """
+    await hold_back(pool, "code", person.email, plain_trail(person.trail))
+    waiting = await waiting_two_step(pool, settings, person)
+    if waiting is None:
+        raise ConflictError("accounts.no_two_step_begun")
+    step = matching_step(waiting.secret, plain_digits(code), now or utc_now())
+    if step is None:
+        raise ForbiddenError("accounts.wrong_code")
+    codes, token = new_recovery_codes(), new_token()
+    async with pool.connection() as connection, connection.transaction():
+        await come_from(connection, plain_trail(person.trail))
+        kept = _kept(settings, person.auth_user_id, codes)
+        if not await factors.confirm_factor(connection, person.digest, digest(token), step, kept):
+            raise ConflictError("accounts.no_two_step_begun")
+        await release_brake(connection, "code", person.email, None)
+    return TurnedOn(codes, OpenedSession(token, person.expires_at, person.company_id))
+
+
+async def renew_recovery_codes(
+    pool: Pool, settings: Settings, person: Person, password: str, code: str
+) -> list[str]:
+    """Ten other codes; those before are void. Password and code are asked for."""
+    await _prove_both(pool, settings, person, password, code)
+    codes = new_recovery_codes()
+    async with pool.connection() as connection, connection.transaction():
+        await come_from(connection, plain_trail(person.trail))
+        kept = _kept(settings, person.auth_user_id, codes)
+        if not await factors.renew_codes(connection, person.digest, kept):
+            raise ConflictError("accounts.two_step_is_off")
+    return codes
+
+
+async def disable_two_step(
+    pool: Pool, settings: Settings, person: Person, password: str, code: str
+) -> OpenedSession:
+    """Signing in asks for the password alone again. Password and code are asked for."""
+    await _prove_both(pool, settings, person, password, code)
+    token = new_token()
+    async with pool.connection() as connection, connection.transaction():
+        await come_from(connection, plain_trail(person.trail))
+        if not await factors.disable_factor(connection, person.digest, digest(token)):
+            raise ConflictError("accounts.two_step_is_off")
+    return OpenedSession(token, person.expires_at, person.company_id)
+
+
+async def _prove_both(
+    pool: Pool, settings: Settings, person: Person, password: str, code: str
+) -> None:
+    await _prove_password(pool, person, password)
+    factor = await factors.find_factor(pool, person.auth_user_id)
+    if factor is None or not factor.is_confirmed:
+        raise ConflictError("accounts.two_step_is_off")
+    try:
+        await check_code(
+            pool, settings, person.auth_user_id, person.email, code, trail=person.trail
+        )
+    except UnauthenticatedError:
+        raise ForbiddenError("accounts.wrong_code") from None
+
+
+def _kept(settings: Settings, login: UUID, codes: list[str]) -> list[bytes]:
+    return [
+        keyed_digest(settings, "recovery", login.bytes, plain_recovery_code(code)) for code in codes
+    ]
+
+
+async def read_profile(pool: Pool, person: Person) -> Profile | None:
+    """What colleagues see of the person; None for somebody without a company."""
+    if person.company_id is None:
+        return None
+    staff = Staff(person.auth_user_id, person.company_id, person.trail)
+    async with tenant(pool, staff) as connection:
+        return await queries.find_profile(connection)
+
+
+async def change_profile(pool: Pool, person: Person, changes: Mapping[str, str | None]) -> None:
+    """Change the named fields of the person's own profile.
+
+    Raises BadInputError that names the field, ConflictError for somebody without a company.
+    """
+    if person.company_id is None:
+        raise ConflictError("accounts.no_company_yet")
+    staff = Staff(person.auth_user_id, person.company_id, person.trail)
+    async with tenant(pool, staff) as connection:
+        known = await queries.find_profile(connection)
+        if known is None:
+            raise NotFoundError("not_found")
+        wanted = {**asdict(known), **changes}
+        checked = checked_profile(
+            wanted["first_name"] or "",
+            wanted["last_name"] or "",
+            wanted["phone"],
+            wanted["avatar_url"],
+        )
+        if not await queries.update_profile(connection, checked):
+            raise ForbiddenError("accounts.profile_not_yours")
+
+
+def checked_profile(
+    first_name: str, last_name: str, phone: str | None, avatar_url: str | None
+) -> Profile:
+    """A profile as it may be stored. Raises BadInputError that names the field."""
+    phone = " ".join((phone or "").split()) or None
+    if phone is not None and (len(phone) > MOST_PHONE or not set(phone) <= set("+0123456789 ()-.")):
+        raise BadInputError("accounts.bad_phone", most=MOST_PHONE)
+    address = (avatar_url or "").strip() or None
+    if address is not None:
+        _check_picture(address)
+    return Profile(plain_name(first_name), plain_name(last_name), phone, address)
+
+
+def _check_picture(address: str) -> None:
+    try:
+        parts = urlsplit(address)
+        fine = parts.scheme == "https" and bool(parts.hostname) and address.isprintable()
+    except ValueError:
+        fine = False
+    if not fine or len(address) > MOST_URL or " " in address:
+        raise BadInputError("accounts.bad_picture", most=MOST_URL)

@@ -1,0 +1,1 @@
+"""Signing up: a mailbox is proven before the login is made."""
