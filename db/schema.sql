@@ -1785,6 +1785,41 @@ ALTER FUNCTION private.check_supervisor_role() OWNER TO neurant_router;
 
 COMMENT ON FUNCTION private.check_supervisor_role() IS 'Definer: the rule holds for all users, whoever assigns.';
 
+-- Name: claim_mails(integer, interval, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.claim_mails(p_most integer, p_lease interval, p_now timestamp with time zone DEFAULT now()) RETURNS TABLE(mail_id uuid, to_address text, template text, language text, params_encrypted bytea, created_at timestamp with time zone, claim_token uuid)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  -- Whose worker died may have left: that counts as an unclear end.
+  perform private.settle_mail(m.id, m.claim_token, 'unclear', 'worker lost', p_now)
+  from (
+    select d.id, d.claim_token from public.mails d
+    where d.status = 'sending' and d.claimed_until <= p_now
+    for update skip locked) m;
+  return query
+  with due as (
+    select d.id from public.mails d
+    where d.status = 'pending' and d.due_at <= p_now
+    order by d.due_at limit p_most
+    for update skip locked
+  )
+  update public.mails m
+  set status = 'sending', attempts = least(m.attempts + 1, 1000), claim_token = gen_random_uuid(),
+    claimed_until = p_now + p_lease
+  from due
+  where m.id = due.id
+  returning m.id, m.to_address, m.template, m.language, m.params_encrypted, m.created_at,
+    m.claim_token;
+end $$;
+
+ALTER FUNCTION private.claim_mails(p_most integer, p_lease interval, p_now timestamp with time zone) OWNER TO neurant_router;
+
+-- Name: FUNCTION claim_mails(p_most integer, p_lease interval, p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.claim_mails(p_most integer, p_lease interval, p_now timestamp with time zone) IS 'Leases what is due to one worker. Definer: over all companies; the parameters stay sealed.';
+
 -- Name: claim_outbox(integer, interval); Type: FUNCTION; Schema: private; Owner: neurant_router
 
 CREATE FUNCTION private.claim_outbox(p_limit integer, p_lease interval) RETURNS TABLE(company_id uuid, outbox_id uuid, conversation_id uuid, claim_token uuid, outcome text)
@@ -2708,6 +2743,27 @@ ALTER FUNCTION private.drop_idempotency_keys(p_now timestamp with time zone) OWN
 -- Name: FUNCTION drop_idempotency_keys(p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
 
 COMMENT ON FUNCTION private.drop_idempotency_keys(p_now timestamp with time zone) IS 'Forgets what is older than a day; how many. Definer: over all companies.';
+
+-- Name: drop_old_mails(timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.drop_old_mails(p_now timestamp with time zone DEFAULT now()) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_gone integer;
+begin
+  delete from public.mails m
+  where m.status in ('sent', 'failed') and m.created_at < p_now - interval '30 days';
+  get diagnostics v_gone = row_count;
+  return v_gone;
+end $$;
+
+ALTER FUNCTION private.drop_old_mails(p_now timestamp with time zone) OWNER TO neurant_router;
+
+-- Name: FUNCTION drop_old_mails(p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.drop_old_mails(p_now timestamp with time zone) IS 'Forgets whom we wrote to a month ago; how many. Definer, as claim_mails.';
 
 -- Name: drop_old_metrics(timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
 
@@ -4321,6 +4377,23 @@ ALTER FUNCTION private.next_delivery_due() OWNER TO neurant_router;
 
 COMMENT ON FUNCTION private.next_delivery_due() IS 'When claim_outbox next has something to give, over all companies. Definer, as claim_outbox.';
 
+-- Name: next_mail_due(); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.next_mail_due() RETURNS timestamp with time zone
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  select least(
+    (select min(m.due_at) from public.mails m where m.status = 'pending'),
+    (select min(m.claimed_until) from public.mails m where m.status = 'sending'))
+$$;
+
+ALTER FUNCTION private.next_mail_due() OWNER TO neurant_router;
+
+-- Name: FUNCTION next_mail_due(); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.next_mail_due() IS 'When there is something to claim again, or null. Definer, as claim_mails.';
+
 -- Name: next_month_start(uuid, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
 
 CREATE FUNCTION private.next_month_start(p_company uuid, p_now timestamp with time zone) RETURNS timestamp with time zone
@@ -4893,6 +4966,28 @@ ALTER FUNCTION private.prove_webhook(p_routing_id text, p_credential bytea) OWNE
 -- Name: FUNCTION prove_webhook(p_routing_id text, p_credential bytea); Type: COMMENT; Schema: private; Owner: neurant_router
 
 COMMENT ON FUNCTION private.prove_webhook(p_routing_id text, p_credential bytea) IS 'Whether a caller whose body cannot be read is the channel at least: genuine, refused or unknown. Definer, as ingest.';
+
+-- Name: queue_mail(uuid, uuid, text, text, text, bytea); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.queue_mail(p_new_id uuid, p_company uuid, p_to text, p_template text, p_language text, p_params_encrypted bytea) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  if p_company is not null and current_setting('role') in ('authenticated', 'neurant_worker')
+    and p_company is distinct from private.company_id()
+  then
+    raise exception 'mail is queued for one''s own company' using errcode = 'insufficient_privilege';
+  end if;
+  insert into public.mails (id, company_id, to_address, template, language, params_encrypted)
+  values (p_new_id, p_company, p_to, p_template, p_language, p_params_encrypted);
+end $$;
+
+ALTER FUNCTION private.queue_mail(p_new_id uuid, p_company uuid, p_to text, p_template text, p_language text, p_params_encrypted bytea) OWNER TO neurant_router;
+
+-- Name: FUNCTION queue_mail(p_new_id uuid, p_company uuid, p_to text, p_template text, p_language text, p_params_encrypted bytea); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.queue_mail(p_new_id uuid, p_company uuid, p_to text, p_template text, p_language text, p_params_encrypted bytea) IS 'A mail leaves when the caller''s transaction commits, and never if it does not. Definer: nobody who serves traffic reads what waits.';
 
 -- Name: quoted_word(text); Type: FUNCTION; Schema: private; Owner: neurant_owner
 
@@ -6040,6 +6135,49 @@ ALTER FUNCTION private.set_user_role(p_user uuid, p_role public.user_role_enum) 
 -- Name: FUNCTION set_user_role(p_user uuid, p_role public.user_role_enum); Type: COMMENT; Schema: private; Owner: neurant_router
 
 COMMENT ON FUNCTION private.set_user_role(p_user uuid, p_role public.user_role_enum) IS 'Gives somebody below the caller another role below the caller''s: changed, unchanged, forbidden or not_found. Definer: roles are nobody''s to write by hand.';
+
+-- Name: settle_mail(uuid, uuid, text, text, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.settle_mail(p_mail uuid, p_token uuid, p_outcome text, p_error text DEFAULT NULL::text, p_now timestamp with time zone DEFAULT now()) RETURNS text
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_mail public.mails;
+  v_due timestamptz;
+  v_status text;
+begin
+  select m.* into v_mail from public.mails m
+  where m.id = p_mail and m.claim_token = p_token and m.status = 'sending' for update;
+  if v_mail.id is null then
+    return 'lost';
+  end if;
+  v_due := p_now + least(interval '30 seconds' * (4 ^ least(v_mail.attempts - 1, 5)), interval '2 hours');
+  v_status := case
+    when p_outcome = 'sent' then 'sent'
+    when p_outcome = 'later' and v_due < v_mail.created_at + interval '1 day' then 'pending'
+    when p_outcome = 'unclear' and v_mail.unclear_ends = 0 then 'pending'
+    else 'failed' end;
+  update public.mails m
+  set status = v_status, claim_token = null, claimed_until = null,
+    last_error = case when p_outcome <> 'sent' then left(p_error, 300) end,
+    unclear_ends = m.unclear_ends + (p_outcome = 'unclear')::integer,
+    due_at = case when v_status = 'pending' then v_due else m.due_at end,
+    sent_at = case when v_status = 'sent' then p_now end,
+    params_encrypted = case when v_status = 'pending' then m.params_encrypted end
+  where m.id = p_mail;
+  if v_status = 'failed' and v_mail.company_id is not null then
+    perform private.notify_users(v_mail.company_id, '{owner,administrador}', 'mail_failed',
+      jsonb_build_object('mail_id', p_mail, 'template', v_mail.template, 'to', v_mail.to_address));
+  end if;
+  return v_status;
+end $$;
+
+ALTER FUNCTION private.settle_mail(p_mail uuid, p_token uuid, p_outcome text, p_error text, p_now timestamp with time zone) OWNER TO neurant_router;
+
+-- Name: FUNCTION settle_mail(p_mail uuid, p_token uuid, p_outcome text, p_error text, p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.settle_mail(p_mail uuid, p_token uuid, p_outcome text, p_error text, p_now timestamp with time zone) IS 'How an attempt ended (sent, later, unclear, refused), and what follows: sent, pending (tried again: after 30 seconds, then four times as long each time up to two hours, for a day; after an unclear end once), failed (owner and administradores of the company are told), or lost (somebody else''s by now). Definer: over all companies.';
 
 -- Name: shred_audit_company(uuid); Type: FUNCTION; Schema: private; Owner: neurant_router
 
@@ -8533,6 +8671,50 @@ ALTER TABLE ONLY public.login_sessions FORCE ROW LEVEL SECURITY;
 
 ALTER TABLE public.login_sessions OWNER TO neurant_owner;
 
+-- Name: mails; Type: TABLE; Schema: public; Owner: neurant_owner
+
+CREATE TABLE public.mails (
+    id uuid NOT NULL,
+    company_id uuid,
+    to_address text NOT NULL,
+    template text NOT NULL,
+    language text NOT NULL,
+    params_encrypted bytea,
+    status text DEFAULT 'pending'::text NOT NULL,
+    attempts smallint DEFAULT 0 NOT NULL,
+    unclear_ends smallint DEFAULT 0 NOT NULL,
+    claim_token uuid,
+    claimed_until timestamp with time zone,
+    last_error text,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    due_at timestamp with time zone DEFAULT now() NOT NULL,
+    sent_at timestamp with time zone,
+    CONSTRAINT mails_claimed_while_sending CHECK ((((claim_token IS NOT NULL) = (status = 'sending'::text)) AND ((claimed_until IS NOT NULL) = (status = 'sending'::text)))),
+    CONSTRAINT mails_language_check CHECK ((language ~ '^[a-z]{2}$'::text)),
+    CONSTRAINT mails_last_error_check CHECK ((length(last_error) <= 300)),
+    CONSTRAINT mails_params_only_until_settled CHECK (((params_encrypted IS NOT NULL) = (status = ANY (ARRAY['pending'::text, 'sending'::text])))),
+    CONSTRAINT mails_sent_at_when_sent CHECK (((sent_at IS NOT NULL) = (status = 'sent'::text))),
+    CONSTRAINT mails_status_check CHECK ((status = ANY (ARRAY['pending'::text, 'sending'::text, 'sent'::text, 'failed'::text]))),
+    CONSTRAINT mails_template_check CHECK ((template ~ '^[a-z_]+\.[a-z_]+$'::text)),
+    CONSTRAINT mails_to_address_check CHECK ((((length(to_address) >= 3) AND (length(to_address) <= 320)) AND (to_address !~ '[[:space:][:cntrl:]]'::text)))
+);
+
+ALTER TABLE ONLY public.mails FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE public.mails OWNER TO neurant_owner;
+
+-- Name: TABLE mails; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON TABLE public.mails IS 'A queue and, for 30 days, a trace of what left. company_id is null where a mail is about a login, which is no company''s.';
+
+-- Name: COLUMN mails.id; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.mails.id IS 'Made by the process, before the row is: the parameters are sealed for this id.';
+
+-- Name: COLUMN mails.unclear_ends; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.mails.unclear_ends IS 'How often nobody knows whether it left (the server or the worker went away at the last step). After the second no more is tried.';
+
 -- Name: message_changes; Type: TABLE; Schema: public; Owner: neurant_owner
 
 CREATE TABLE public.message_changes (
@@ -9287,6 +9469,11 @@ ALTER TABLE ONLY public.login_sessions
 ALTER TABLE ONLY public.login_sessions
     ADD CONSTRAINT login_sessions_token_digest_key UNIQUE (token_digest);
 
+-- Name: mails mails_pkey; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.mails
+    ADD CONSTRAINT mails_pkey PRIMARY KEY (id);
+
 -- Name: message_changes message_changes_pkey; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
 
 ALTER TABLE ONLY public.message_changes
@@ -9788,6 +9975,22 @@ CREATE INDEX knowledge_queries_newest_idx ON public.knowledge_queries USING btre
 -- Name: login_sessions_user_idx; Type: INDEX; Schema: public; Owner: neurant_owner
 
 CREATE INDEX login_sessions_user_idx ON public.login_sessions USING btree (company_id, user_id);
+
+-- Name: mails_company_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX mails_company_idx ON public.mails USING btree (company_id, created_at DESC) WHERE (company_id IS NOT NULL);
+
+-- Name: mails_due_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX mails_due_idx ON public.mails USING btree (due_at) WHERE (status = 'pending'::text);
+
+-- Name: mails_sending_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX mails_sending_idx ON public.mails USING btree (claimed_until) WHERE (status = 'sending'::text);
+
+-- Name: mails_settled_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX mails_settled_idx ON public.mails USING btree (created_at) WHERE (status = ANY (ARRAY['sent'::text, 'failed'::text]));
 
 -- Name: message_reactions_archived_conversation_idx; Type: INDEX; Schema: public; Owner: neurant_owner
 
@@ -10674,6 +10877,11 @@ ALTER TABLE ONLY public.knowledge_queries
 ALTER TABLE ONLY public.login_sessions
     ADD CONSTRAINT login_sessions_company_id_user_id_fkey FOREIGN KEY (company_id, user_id) REFERENCES public.users(company_id, id);
 
+-- Name: mails mails_company_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.mails
+    ADD CONSTRAINT mails_company_id_fkey FOREIGN KEY (company_id) REFERENCES public.companies(id);
+
 -- Name: message_reactions_archived message_reactions_archived_company_id_conversation_id_chat_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
 
 ALTER TABLE ONLY public.message_reactions_archived
@@ -11024,6 +11232,10 @@ ALTER TABLE public.knowledge_uses ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.login_sessions ENABLE ROW LEVEL SECURITY;
 
+-- Name: mails; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
+
+ALTER TABLE public.mails ENABLE ROW LEVEL SECURITY;
+
 -- Name: message_changes; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
 
 ALTER TABLE public.message_changes ENABLE ROW LEVEL SECURITY;
@@ -11155,6 +11367,10 @@ CREATE POLICY router_delete ON public.knowledge_uses FOR DELETE TO neurant_route
 -- Name: login_sessions router_delete; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_delete ON public.login_sessions FOR DELETE TO neurant_router USING (true);
+
+-- Name: mails router_delete; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_delete ON public.mails FOR DELETE TO neurant_router USING (true);
 
 -- Name: message_changes router_delete; Type: POLICY; Schema: public; Owner: neurant_owner
 
@@ -11303,6 +11519,10 @@ CREATE POLICY router_insert ON public.knowledge_uses FOR INSERT TO neurant_route
 -- Name: login_sessions router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_insert ON public.login_sessions FOR INSERT TO neurant_router WITH CHECK (true);
+
+-- Name: mails router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_insert ON public.mails FOR INSERT TO neurant_router WITH CHECK (true);
 
 -- Name: message_changes router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
 
@@ -11504,6 +11724,10 @@ CREATE POLICY router_select ON public.knowledge_uses FOR SELECT TO neurant_route
 
 CREATE POLICY router_select ON public.login_sessions FOR SELECT TO neurant_router USING (true);
 
+-- Name: mails router_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_select ON public.mails FOR SELECT TO neurant_router USING (true);
+
 -- Name: message_changes router_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_select ON public.message_changes FOR SELECT TO neurant_router USING (true);
@@ -11671,6 +11895,10 @@ CREATE POLICY router_update ON public.knowledge_queries_archived FOR UPDATE TO n
 -- Name: login_sessions router_update; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_update ON public.login_sessions FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
+
+-- Name: mails router_update; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_update ON public.mails FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
 
 -- Name: message_reactions router_update; Type: POLICY; Schema: public; Owner: neurant_owner
 
@@ -12431,6 +12659,11 @@ REVOKE ALL ON FUNCTION private.check_operator_role() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.check_supervisor_role() FROM PUBLIC;
 
+-- Name: FUNCTION claim_mails(p_most integer, p_lease interval, p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.claim_mails(p_most integer, p_lease interval, p_now timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.claim_mails(p_most integer, p_lease interval, p_now timestamp with time zone) TO neurant_jobs;
+
 -- Name: FUNCTION claim_outbox(p_limit integer, p_lease interval); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.claim_outbox(p_limit integer, p_lease interval) FROM PUBLIC;
@@ -12571,6 +12804,11 @@ REVOKE ALL ON FUNCTION private.draw_allowance(p_company uuid, p_slot smallint) F
 
 REVOKE ALL ON FUNCTION private.drop_idempotency_keys(p_now timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.drop_idempotency_keys(p_now timestamp with time zone) TO neurant_jobs;
+
+-- Name: FUNCTION drop_old_mails(p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.drop_old_mails(p_now timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.drop_old_mails(p_now timestamp with time zone) TO neurant_jobs;
 
 -- Name: FUNCTION drop_old_metrics(p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
 
@@ -12840,6 +13078,11 @@ GRANT ALL ON FUNCTION private.my_permissions() TO authenticated;
 REVOKE ALL ON FUNCTION private.next_delivery_due() FROM PUBLIC;
 GRANT ALL ON FUNCTION private.next_delivery_due() TO neurant_jobs;
 
+-- Name: FUNCTION next_mail_due(); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.next_mail_due() FROM PUBLIC;
+GRANT ALL ON FUNCTION private.next_mail_due() TO neurant_jobs;
+
 -- Name: FUNCTION next_month_start(p_company uuid, p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.next_month_start(p_company uuid, p_now timestamp with time zone) FROM PUBLIC;
@@ -12949,6 +13192,13 @@ REVOKE ALL ON FUNCTION private.plan_use(p_company uuid, p_now timestamp with tim
 
 REVOKE ALL ON FUNCTION private.prove_webhook(p_routing_id text, p_credential bytea) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.prove_webhook(p_routing_id text, p_credential bytea) TO neurant_app;
+
+-- Name: FUNCTION queue_mail(p_new_id uuid, p_company uuid, p_to text, p_template text, p_language text, p_params_encrypted bytea); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.queue_mail(p_new_id uuid, p_company uuid, p_to text, p_template text, p_language text, p_params_encrypted bytea) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.queue_mail(p_new_id uuid, p_company uuid, p_to text, p_template text, p_language text, p_params_encrypted bytea) TO neurant_app;
+GRANT ALL ON FUNCTION private.queue_mail(p_new_id uuid, p_company uuid, p_to text, p_template text, p_language text, p_params_encrypted bytea) TO authenticated;
+GRANT ALL ON FUNCTION private.queue_mail(p_new_id uuid, p_company uuid, p_to text, p_template text, p_language text, p_params_encrypted bytea) TO neurant_worker;
 
 -- Name: FUNCTION quoted_word(p_word text); Type: ACL; Schema: private; Owner: neurant_owner
 
@@ -13118,6 +13368,11 @@ GRANT ALL ON FUNCTION private.set_user_permissions(p_user uuid, p_denied text[])
 
 REVOKE ALL ON FUNCTION private.set_user_role(p_user uuid, p_role public.user_role_enum) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.set_user_role(p_user uuid, p_role public.user_role_enum) TO authenticated;
+
+-- Name: FUNCTION settle_mail(p_mail uuid, p_token uuid, p_outcome text, p_error text, p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.settle_mail(p_mail uuid, p_token uuid, p_outcome text, p_error text, p_now timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.settle_mail(p_mail uuid, p_token uuid, p_outcome text, p_error text, p_now timestamp with time zone) TO neurant_jobs;
 
 -- Name: FUNCTION shred_audit_company(p_company uuid); Type: ACL; Schema: private; Owner: neurant_router
 
@@ -14453,6 +14708,66 @@ GRANT SELECT,INSERT,DELETE ON TABLE public.login_sessions TO neurant_router;
 -- Name: COLUMN login_sessions.last_seen_at; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT UPDATE(last_seen_at) ON TABLE public.login_sessions TO neurant_router;
+
+-- Name: TABLE mails; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT,DELETE ON TABLE public.mails TO neurant_router;
+
+-- Name: COLUMN mails.id; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT INSERT(id) ON TABLE public.mails TO neurant_router;
+
+-- Name: COLUMN mails.company_id; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT INSERT(company_id) ON TABLE public.mails TO neurant_router;
+
+-- Name: COLUMN mails.to_address; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT INSERT(to_address) ON TABLE public.mails TO neurant_router;
+
+-- Name: COLUMN mails.template; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT INSERT(template) ON TABLE public.mails TO neurant_router;
+
+-- Name: COLUMN mails.language; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT INSERT(language) ON TABLE public.mails TO neurant_router;
+
+-- Name: COLUMN mails.params_encrypted; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT INSERT(params_encrypted),UPDATE(params_encrypted) ON TABLE public.mails TO neurant_router;
+
+-- Name: COLUMN mails.status; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(status) ON TABLE public.mails TO neurant_router;
+
+-- Name: COLUMN mails.attempts; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(attempts) ON TABLE public.mails TO neurant_router;
+
+-- Name: COLUMN mails.unclear_ends; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(unclear_ends) ON TABLE public.mails TO neurant_router;
+
+-- Name: COLUMN mails.claim_token; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(claim_token) ON TABLE public.mails TO neurant_router;
+
+-- Name: COLUMN mails.claimed_until; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(claimed_until) ON TABLE public.mails TO neurant_router;
+
+-- Name: COLUMN mails.last_error; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(last_error) ON TABLE public.mails TO neurant_router;
+
+-- Name: COLUMN mails.due_at; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(due_at) ON TABLE public.mails TO neurant_router;
+
+-- Name: COLUMN mails.sent_at; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(sent_at) ON TABLE public.mails TO neurant_router;
 
 -- Name: TABLE message_changes; Type: ACL; Schema: public; Owner: neurant_owner
 

@@ -37,8 +37,10 @@ from neurant.knowledge.files import open_store
 from neurant.knowledge.routes import router as knowledge_router
 from neurant.logs import configure_logging, get_logger
 from neurant.plans.limits import REACHED, reached
+from neurant.mail.routes import router as mailbox_router
 from neurant.realtime import Hub
 from neurant.settings import Settings, get_settings
+from neurant.vault import Vault
 
 _JSON_ROOM = 64 * 1024  # of multipart around a document
 log = get_logger(__name__)
@@ -92,6 +94,8 @@ def _make_api(settings: Settings) -> FastAPI:
         knowledge_router,
     ):
         app.include_router(router)
+    if settings.demo:
+        app.include_router(mailbox_router)
     mount_static(app)
     openapi.describe(app)
     return app
@@ -110,6 +114,7 @@ async def _lifespan(app: FastAPI, settings: Settings) -> AsyncIterator[None]:
         app.state.settings, app.state.pool, app.state.hub = settings, pool, hub
         app.state.rates, app.state.replica = rates.Rates(), None
         app.state.ingestor, app.state.files = ingestor, open_store(settings)
+        app.state.vault = Vault(settings)
         app.state.webhooks = webhooks.Webhooks(pool, ingestor, settings)
         log.info("web_ready")
         yield

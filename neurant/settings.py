@@ -59,6 +59,15 @@ class Settings(BaseSettings):
         default=None,
         description="Where audit's signed heads are kept (as files_url); data_dir/audit-heads",
     )
+    smtp_url: SecretStr | None = Field(
+        default=None,
+        description="smtp://user:password@host:587 (STARTTLS) or smtps://host:465; ?tls=off for a"
+        " server inside the network. Without it mail is written to data_dir/mail",
+    )
+    mail_from: str = Field(
+        default="NeurAnt <no-reply@localhost>", description="Sender of our mail: Name <address>"
+    )
+    demo: bool = Field(default=False, description="Set by `neurant up --demo`: shows the mailbox")
     telegram_api_url: str = Field(
         default="https://api.telegram.org", description="Bot API server, also a self-hosted one"
     )

@@ -100,6 +100,7 @@ class Platform:
             "NEURANT_APP_DATABASE_URL": urls.app,
             "NEURANT_JOBS_DATABASE_URL": urls.jobs,
             "NEURANT_MASTER_KEY": key.get_secret_value() if key else secret.master_key,
+            "NEURANT_DEMO": "1" if self.settings.demo else "0",
             "PYTHONUNBUFFERED": "1",
         }
 
@@ -267,6 +268,7 @@ def _end_leftovers(folder: Path) -> None:
 
 
 def _run(folder: Path, settings: Settings, listener: Listener, *, demo: bool) -> None:
+    settings = settings.model_copy(update={"demo": demo})
     with contextlib.ExitStack() as undo:
         web_socket = undo.enter_context(open_listener(settings.host, settings.port))
         with listener.step("database"):

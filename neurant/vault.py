@@ -1,7 +1,8 @@
 """Secrets at rest: AES-256-GCM under a key per company, itself wrapped by the master key.
 
 The master key lives outside the database (NEURANT_MASTER_KEY). Company and row are bound as
-associated data, so that a secret copied to another row or company does not open there.
+associated data, so that a secret copied to another row or company does not open there. What no
+company owns (mail that waits) is sealed by ``Vault``, under the master key itself.
 """
 
 from __future__ import annotations
@@ -43,6 +44,23 @@ def master_key(settings: Settings) -> bytes:
     if len(key) != 32:
         raise SetupError("master_key_invalid")
     return key
+
+
+class Vault:
+    """Secrets that are no company's, each bound to what it is and to its row."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def seal(self, kind: str, row_id: UUID, secret: str) -> bytes:
+        """``secret`` as it may be stored in the row ``row_id``. Raises SetupError."""
+        bound = kind.encode() + row_id.bytes
+        return _seal(master_key(self._settings), secret.encode(), bound)
+
+    def open(self, kind: str, row_id: UUID, sealed: bytes) -> str:
+        """The secret that was sealed for this row. Raises SetupError under another master key."""
+        bound = kind.encode() + row_id.bytes
+        return _open(master_key(self._settings), sealed, bound).decode()
 
 
 async def _company_key(connection: Connection, settings: Settings, company_id: UUID) -> bytes:

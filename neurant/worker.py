@@ -21,6 +21,8 @@ from neurant.jobs import make_job_app, run_jobs
 from neurant.knowledge.embed import warm
 from neurant.knowledge.files import open_store
 from neurant.logs import configure_logging, get_logger
+from neurant.mail import deliver as mail
+from neurant.mail.queries import drop_old_mails
 from neurant.periodic import Periodic, keep_running
 from neurant.plans.jobs import run_monthly, run_periodic
 from neurant.queue import drain
@@ -59,6 +61,7 @@ async def work(settings: Settings, stop: asyncio.Event) -> None:
     pool = make_pool(url, size=settings.database_pool_size, pooled=direct_url != url)
     async with pool, make_client() as client, Hub(direct_url).running() as hub:
         courier = deliver.Courier(pool, hub, settings, client)
+        post = mail.open_post(pool, settings)
         await warming
         log.info("worker_ready")
         job_app = make_job_app(pool, open_store(settings), url, direct_url)
@@ -80,9 +83,18 @@ async def work(settings: Settings, stop: asyncio.Event) -> None:
             _DELIVERIES_AT_ONCE,
             stop,
         )
+        mails = drain(
+            "mails",
+            hub,
+            lambda free: mail.claim(post, free),
+            lambda claimed: mail.deliver(post, claimed),
+            lambda: mail.next_due(post),
+            mail.MAILS_AT_ONCE,
+            stop,
+        )
         jobs = _keep_running_jobs(job_app, stop)
         clockwork = keep_running(by_the_clock(pool, settings), stop)
-        await _until_stopped([replies, deliveries, jobs, clockwork], stop)
+        await _until_stopped([replies, deliveries, mails, jobs, clockwork], stop)
 
 
 def by_the_clock(pool: Pool, settings: Settings) -> list[Periodic]:
@@ -96,6 +108,7 @@ def by_the_clock(pool: Pool, settings: Settings) -> list[Periodic]:
         Periodic("plans", _MINUTE, partial(run_periodic, pool)),
         Periodic("audit", _MINUTE, sealing(pool, settings)),
         Periodic("idle conversations", _MINUTE, partial(run_closing, pool)),
+        Periodic("old mail", _HOUR, partial(drop_old_mails, pool)),
         Periodic("archives", _HOUR, partial(run_archiving, pool)),
     ]
 

@@ -100,6 +100,13 @@ _VALUES: dict[str, Values] = {
         "claim_token": TOKEN,
         "claimed_until": _FAR,
     },
+    "public.mails": lambda w, s: {
+        "template": "verify.mail",
+        "params_encrypted": b"verify",
+        "claim_token": OMITTED,
+        "claimed_until": OMITTED,
+        "sent_at": OMITTED,
+    },
     "public.reply_requests": lambda w, s: {"claim_token": TOKEN, "claimed_until": _FAR},
     "public.chatbot_supervisors": lambda w, s: {"supervisor_id": _person(w, s, "supervisor")},
     "public.hitl_transfers": _hitl_transfer,

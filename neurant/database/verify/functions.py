@@ -31,10 +31,13 @@ _TABLES = {
 _OF_FUNCTIONS = {
     ("private.restore_conversation", "p_conversation"): "public.conversations_archived"
 }
-_NO_ID = {"p_token", "p_claim", "p_auth_user"}  # secrets, not names of rows
+_NO_ID = {"p_token", "p_claim", "p_auth_user", "p_new_id"}  # secrets, not names of rows
 _OWN = {"public.hitl_transfers": "former"}  # the strand that can be acted on; else the caller's
 _VALUES: dict[str, object] = {
     "p_token": TOKEN,
+    "p_new_id": uuid.uuid4(),
+    "p_template": "verify.mail",
+    "p_language": "es",
     "p_action": "none",
     "p_kind": "escalation",
     "p_outcome": "sent",

@@ -19,6 +19,7 @@ GLOBAL_UNIQUES = frozenset(
         "companies_pkey",
         "companies_slug_key",
         "login_sessions_token_digest_key",
+        "mails_pkey",
         "system_metrics_pkey",
         "user_invitations_token_digest_key",
         "visitor_sessions_token_digest_key",

@@ -1,0 +1,136 @@
+"""The worker's side: claimed mail is opened, rendered, handed over and settled."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from email.headerregistry import Address
+from email.message import EmailMessage
+from pathlib import Path
+
+from psycopg_pool import PoolTimeout
+
+from neurant.clock import utc_now
+from neurant.database.pool import DatabaseDown, Pool
+from neurant.logs import get_logger
+from neurant.mail import queries
+from neurant.mail.folder import mail_folder, write_mail
+from neurant.mail.message import as_language, compose, sender_of
+from neurant.mail.queries import Claimed
+from neurant.mail.service import SEALED_AS
+from neurant.mail.smtp import Attempt, Server, send, server_of
+from neurant.settings import Settings
+from neurant.vault import Vault
+
+LEASE = timedelta(minutes=3)  # longer than the longest attempt
+MAILS_AT_ONCE = 4
+_SETTLE_TRIES = 20
+_SHORTEST_SECRET = 4
+_BETWEEN = re.compile(r"[/?#&=]")
+_LINKS = re.compile(r"(?i)\b[a-z]+://\S+")
+
+log = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """What sending mail needs of the process. ``server`` None: mail is written to ``folder``."""
+
+    pool: Pool
+    vault: Vault
+    server: Server | None
+    sender: Address
+    folder: Path
+
+
+def open_post(pool: Pool, settings: Settings) -> Post:
+    """The post of this installation. Raises SetupError for settings that cannot be meant."""
+    post = Post(
+        pool,
+        Vault(settings),
+        server_of(settings),
+        sender_of(settings.mail_from),
+        mail_folder(settings.data_dir),
+    )
+    if post.server is None and not settings.demo:
+        log.warning("mail_is_not_sent", folder=str(post.folder), mend="set NEURANT_SMTP_URL")
+    return post
+
+
+async def claim(post: Post, most: int) -> list[Claimed]:
+    """Lease up to ``most`` mails."""
+    return await queries.claim_mails(post.pool, most, LEASE)
+
+
+async def next_due(post: Post) -> datetime | None:
+    """When a mail next has to leave."""
+    return await queries.next_mail_due(post.pool)
+
+
+async def deliver(post: Post, claimed: Claimed) -> None:
+    """Send one mail and settle its row with what the server said."""
+    params: dict[str, str] = {}
+    try:
+        params = json.loads(post.vault.open(SEALED_AS, claimed.mail_id, claimed.params_encrypted))
+        message = compose(
+            claimed.mail_id,
+            claimed.to_address,
+            claimed.template,
+            as_language(claimed.language),
+            params,
+            sender=post.sender,
+            moment=utc_now(),
+        )
+    except Exception as error:  # another key, texts of another version: mended, it leaves
+        attempt = Attempt("later", f"not rendered: {type(error).__name__}")
+    else:
+        attempt = await _hand_over(post, claimed, message)
+    told = _without_secrets(attempt.error, params) if attempt.error else None
+    status = await _settle(post, claimed, attempt, told)
+    if attempt.outcome == "sent":
+        log.info("mail_sent", mail=str(claimed.mail_id), template=claimed.template)
+    else:
+        log.warning(
+            "mail_not_sent",
+            mail=str(claimed.mail_id),
+            template=claimed.template,
+            outcome=attempt.outcome,
+            status=status,
+            error=told,
+        )
+
+
+async def _hand_over(post: Post, claimed: Claimed, message: EmailMessage) -> Attempt:
+    if post.server is not None:
+        return await send(post.server, message, post.sender.addr_spec, claimed.to_address)
+    where = (post.folder, claimed.mail_id, claimed.created_at, message)
+    try:
+        await asyncio.to_thread(write_mail, *where)
+    except OSError as error:
+        return Attempt("later", f"{type(error).__name__}: {error.strerror}")
+    return Attempt("sent")
+
+
+def _without_secrets(error: str, params: Mapping[str, str]) -> str:
+    """The server's words without what it may have quoted: our links and codes, who reads."""
+    error = _LINKS.sub("[link]", " ".join(error.split()))
+    pieces = (piece for value in params.values() for piece in _BETWEEN.split(value))
+    for secret in sorted({*params.values(), *pieces}, key=len, reverse=True):
+        if len(secret) >= _SHORTEST_SECRET:
+            error = error.replace(secret, "[…]")
+    return error[:300]
+
+
+async def _settle(post: Post, claimed: Claimed, attempt: Attempt, told: str | None) -> str:
+    """Whatever happens to the database meanwhile: an attempt that is not settled is doubled."""
+    for _ in range(_SETTLE_TRIES):
+        try:
+            return await queries.settle_mail(post.pool, claimed, attempt.outcome, told)
+        except (*DatabaseDown, PoolTimeout) as error:
+            log.warning("mail_not_settled", mail=str(claimed.mail_id), error=str(error))
+            await asyncio.sleep(0.5)
+    return "unsettled"
