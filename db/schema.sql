@@ -3103,34 +3103,6 @@ ALTER FUNCTION private.drop_old_metrics(p_now timestamp with time zone) OWNER TO
 
 COMMENT ON FUNCTION private.drop_old_metrics(p_now timestamp with time zone) IS 'Measures are kept for 30 days; how many went. Definer: nobody else may delete them.';
 
--- Name: due_reminders(timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
-
-CREATE FUNCTION private.due_reminders(p_now timestamp with time zone DEFAULT now()) RETURNS TABLE(company_id uuid, invitation_id uuid)
-    LANGUAGE sql SECURITY DEFINER
-    SET search_path TO ''
-    AS $$
-  with due as (
-    select i.company_id, i.id
-    from public.user_invitations i
-    join public.companies c on c.id = i.company_id and c.subscription_status <> 'cancelled'
-    where i.status = 'pending' and i.expires_at > p_now
-      and (i.reminder_count = 0 and i.sent_at <= p_now - interval '3 days'
-        or i.reminder_count = 1 and i.sent_at <= p_now - interval '6 days')
-    for update of i skip locked
-  )
-  update public.user_invitations i
-  set reminder_count = i.reminder_count + 1, reminder_sent_at = p_now
-  from due
-  where i.company_id = due.company_id and i.id = due.id
-  returning i.company_id, i.id
-$$;
-
-ALTER FUNCTION private.due_reminders(p_now timestamp with time zone) OWNER TO neurant_router;
-
--- Name: FUNCTION due_reminders(p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
-
-COMMENT ON FUNCTION private.due_reminders(p_now timestamp with time zone) IS 'Claims the reminders that are due, after three days and after six: each invitation is given out once for each. Definer: over all companies; only ids leave.';
-
 -- Name: end_for_erasure(uuid, uuid); Type: FUNCTION; Schema: private; Owner: neurant_router
 
 CREATE FUNCTION private.end_for_erasure(p_company uuid, p_conversation uuid) RETURNS void
@@ -4267,9 +4239,33 @@ ALTER FUNCTION private.ingest(p_routing_id text[], p_channel text[], p_credentia
 
 COMMENT ON FUNCTION private.ingest(p_routing_id text[], p_channel text[], p_credential bytea[], p_end_user_id text[], p_end_user_name text[], p_external_id text[], p_message_type text[], p_content text[], p_media_url text[]) IS 'Stores events of any company: verifies each by its channel account, drops what is already there, opens or continues the conversation, and asks for one reply each. Outcome per event: stored, duplicate, refused or unknown. Definer: webhooks belong to no user, and one batch holds many companies.';
 
--- Name: invite_user(text, public.user_role_enum, text, text, bytea, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
+-- Name: invitation_mails(); Type: FUNCTION; Schema: private; Owner: neurant_router
 
-CREATE FUNCTION private.invite_user(p_email text, p_role public.user_role_enum, p_first_name text, p_last_name text, p_token_digest bytea, p_now timestamp with time zone DEFAULT now()) RETURNS TABLE(outcome text, invitation_id uuid)
+CREATE FUNCTION private.invitation_mails() RETURNS TABLE(invitation_id uuid, status text, error text, attempted_at timestamp with time zone)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  select i.id, m.status, m.last_error, coalesce(m.sent_at, m.created_at)
+  from public.user_invitations i
+  cross join lateral (
+    select l.status, l.last_error, l.sent_at, l.created_at
+    from public.mails l
+    where l.company_id = i.company_id and l.to_address = i.email
+      and l.template in ('team.invitation', 'team.reminder')
+    order by l.created_at desc limit 1) m
+  where i.company_id = (select private.company_id('invitations.read'))
+    and i.status = 'pending' and i.role > (select private.user_role())
+$$;
+
+ALTER FUNCTION private.invitation_mails() OWNER TO neurant_router;
+
+-- Name: FUNCTION invitation_mails(); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.invitation_mails() IS 'What became of the newest mail of each pending invitation below the caller''s role. Definer: mails are nobody''s to read.';
+
+-- Name: invite_user(text, public.user_role_enum, text, text, bytea, timestamp with time zone, text); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.invite_user(p_email text, p_role public.user_role_enum, p_first_name text, p_last_name text, p_token_digest bytea, p_now timestamp with time zone DEFAULT now(), p_language text DEFAULT 'es'::text) RETURNS TABLE(outcome text, invitation_id uuid)
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
     AS $$
@@ -4277,9 +4273,10 @@ declare
   v_company uuid := private.company_id('invitations.manage');
   v_user uuid := private.user_id();
   v_email text := lower(btrim(p_email));
+  v_today date := (p_now at time zone 'UTC')::date;
   v_known public.user_invitations;
 begin
-  if v_user is null or not private.stands_above(p_role) then
+  if v_company is null or v_user is null or not private.stands_above(p_role) then
     return query select 'forbidden', null::uuid;
     return;
   end if;
@@ -4304,25 +4301,31 @@ begin
     return query select 'already_invited', v_known.id;
     return;
   end if;
+  if v_known.renewed_on = v_today and v_known.renewed_count >= 5 then
+    return query select 'too_many', v_known.id;
+    return;
+  end if;
   insert into public.user_invitations as i (company_id, email, first_name, last_name, role,
-    invited_by, token_digest, sent_at, expires_at)
+    invited_by, token_digest, sent_at, expires_at, language)
   values (v_company, v_email, p_first_name, p_last_name, p_role, v_user, p_token_digest, p_now,
-    p_now + interval '7 days')
+    p_now + interval '7 days', p_language)
   on conflict (company_id, email) do update
   set first_name = excluded.first_name, last_name = excluded.last_name, role = excluded.role,
     invited_by = excluded.invited_by, token_digest = excluded.token_digest, status = 'pending',
     accepted_at = null, accepted_by_user_id = null, sent_at = excluded.sent_at,
     sent_count = i.sent_count + 1, expires_at = excluded.expires_at,
-    reminder_sent_at = null, reminder_count = 0
+    reminder_sent_at = null, reminder_count = 0, language = excluded.language,
+    renewed_count = case when i.renewed_on = v_today then i.renewed_count + 1 else 1 end,
+    renewed_on = v_today
   returning i.id into v_known.id;
   return query select 'invited', v_known.id;
 end $$;
 
-ALTER FUNCTION private.invite_user(p_email text, p_role public.user_role_enum, p_first_name text, p_last_name text, p_token_digest bytea, p_now timestamp with time zone) OWNER TO neurant_router;
+ALTER FUNCTION private.invite_user(p_email text, p_role public.user_role_enum, p_first_name text, p_last_name text, p_token_digest bytea, p_now timestamp with time zone, p_language text) OWNER TO neurant_router;
 
--- Name: FUNCTION invite_user(p_email text, p_role public.user_role_enum, p_first_name text, p_last_name text, p_token_digest bytea, p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
+-- Name: FUNCTION invite_user(p_email text, p_role public.user_role_enum, p_first_name text, p_last_name text, p_token_digest bytea, p_now timestamp with time zone, p_language text); Type: COMMENT; Schema: private; Owner: neurant_router
 
-COMMENT ON FUNCTION private.invite_user(p_email text, p_role public.user_role_enum, p_first_name text, p_last_name text, p_token_digest bytea, p_now timestamp with time zone) IS 'Invites somebody to a role below the caller''s, for 7 days, and holds a seat (NA002 where none is left): invited, already_invited, already_member, deactivated (bring them back instead) or forbidden. An address that was invited before keeps its row, and whoever stands not above the role it was invited to leaves it alone (forbidden). Definer: token and status are nobody''s to write by hand.';
+COMMENT ON FUNCTION private.invite_user(p_email text, p_role public.user_role_enum, p_first_name text, p_last_name text, p_token_digest bytea, p_now timestamp with time zone, p_language text) IS 'Invites somebody to a role below the caller''s, for 7 days, and holds a seat (NA002 where none is left): invited, already_invited, already_member, deactivated (bring them back instead), too_many (of one address in a day) or forbidden. An address that was invited before keeps its row. Definer: token and status are nobody''s to write by hand.';
 
 -- Name: is_timezone(text); Type: FUNCTION; Schema: private; Owner: neurant_owner
 
@@ -4392,6 +4395,24 @@ ALTER FUNCTION private.keep_contact() OWNER TO neurant_router;
 -- Name: FUNCTION keep_contact(); Type: COMMENT; Schema: private; Owner: neurant_router
 
 COMMENT ON FUNCTION private.keep_contact() IS 'Definer: nobody writes contacts by hand; they follow conversations.';
+
+-- Name: last_seen(uuid, uuid); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.last_seen(p_company uuid, p_user uuid) RETURNS timestamp with time zone
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  select greatest(
+    (select u.last_seen_at from public.users u where u.company_id = p_company and u.id = p_user),
+    (select max(s.last_seen_at) from public.login_sessions s
+      where s.company_id = p_company and s.user_id = p_user))
+$$;
+
+ALTER FUNCTION private.last_seen(p_company uuid, p_user uuid) OWNER TO neurant_router;
+
+-- Name: FUNCTION last_seen(p_company uuid, p_user uuid); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.last_seen(p_company uuid, p_user uuid) IS 'When somebody last did something, to the minute. Definer: called by definers; sessions are nobody else''s to read.';
 
 -- Name: leave_assignments(uuid, uuid, public.user_role_enum); Type: FUNCTION; Schema: private; Owner: neurant_router
 
@@ -4524,6 +4545,50 @@ ALTER FUNCTION private.login_session(p_token_digest bytea) OWNER TO neurant_rout
 -- Name: FUNCTION login_session(p_token_digest bytea); Type: COMMENT; Schema: private; Owner: neurant_router
 
 COMMENT ON FUNCTION private.login_session(p_token_digest bytea) IS 'Who a session belongs to, if it and its user still stand; a closed company is read. Definer: the caller is nobody until this answers.';
+
+-- Name: look_at_invitation(bytea, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.look_at_invitation(p_token_digest bytea, p_now timestamp with time zone DEFAULT now()) RETURNS TABLE(outcome text, company_name text, email text, role public.user_role_enum, first_name text, last_name text, invited_by text, expires_at timestamp with time zone, has_login boolean, language text)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_company uuid;
+  v_known public.user_invitations;
+begin
+  select c.id into v_company
+  from public.user_invitations i
+  join public.companies c on c.id = i.company_id and c.subscription_status <> 'cancelled'
+  where i.token_digest = p_token_digest;
+  select i.* into v_known from public.user_invitations i
+  where i.company_id = v_company and i.token_digest = p_token_digest;
+  if v_known.status = 'pending' and v_known.expires_at <= p_now then
+    perform from public.companies c where c.id = v_company for no key update;
+    update public.user_invitations i set status = 'expired'
+    where i.company_id = v_company and i.id = v_known.id and i.status = 'pending'
+      and i.expires_at <= p_now;
+    v_known.status := 'expired';
+  end if;
+  if v_known.id is null then
+    return query select 'unknown', null::text, null::text, null::public.user_role_enum, null::text,
+      null::text, null::text, null::timestamptz, null::boolean, null::text;
+    return;
+  end if;
+  return query
+  select v_known.status::text, c.name::text, v_known.email::text, v_known.role,
+    v_known.first_name::text, v_known.last_name::text,
+    btrim(u.first_name || ' ' || u.last_name), v_known.expires_at,
+    exists (select from auth.users a where lower(a.email) = v_known.email), v_known.language
+  from public.companies c
+  join public.users u on u.company_id = c.id and u.id = v_known.invited_by
+  where c.id = v_company;
+end $$;
+
+ALTER FUNCTION private.look_at_invitation(p_token_digest bytea, p_now timestamp with time zone) OWNER TO neurant_router;
+
+-- Name: FUNCTION look_at_invitation(p_token_digest bytea, p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.look_at_invitation(p_token_digest bytea, p_now timestamp with time zone) IS 'What stands behind a link: pending, accepted, cancelled, expired (and marked so) or unknown. Definer: who holds the link is nobody yet, and the mail with it went to the invited address only.';
 
 -- Name: manages_company(); Type: FUNCTION; Schema: private; Owner: neurant_owner
 
@@ -6111,6 +6176,44 @@ ALTER FUNCTION private.release_takeovers(p_company uuid, p_user uuid) OWNER TO n
 
 COMMENT ON FUNCTION private.release_takeovers(p_company uuid, p_user uuid) IS 'What somebody attends goes back to the queue. Definer: called by definers; hitl_sessions are nobody''s to write by hand.';
 
+-- Name: remind_next(bytea, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.remind_next(p_token_digest bytea, p_now timestamp with time zone DEFAULT now()) RETURNS TABLE(company_id uuid, email text, role public.user_role_enum, company_name text, invited_by text, expires_at timestamp with time zone, timezone text, language text)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  return query
+  with due as (
+    select i.company_id, i.id
+    from public.user_invitations i
+    join public.companies c on c.id = i.company_id and c.subscription_status <> 'cancelled'
+    where i.status = 'pending' and i.expires_at > p_now
+      and (i.reminder_count = 0 and i.sent_at <= p_now - interval '3 days'
+        or i.reminder_count = 1 and i.sent_at <= p_now - interval '6 days')
+    order by i.sent_at limit 1
+    for update of i skip locked
+  ), reminded as (
+    update public.user_invitations i
+    set reminder_count = i.reminder_count + 1, reminder_sent_at = p_now,
+      token_digest = p_token_digest
+    from due
+    where i.company_id = due.company_id and i.id = due.id
+    returning i.*
+  )
+  select r.company_id, r.email::text, r.role, c.name::text,
+    btrim(u.first_name || ' ' || u.last_name), r.expires_at, c.timezone::text, r.language
+  from reminded r
+  join public.companies c on c.id = r.company_id
+  join public.users u on u.company_id = r.company_id and u.id = r.invited_by;
+end $$;
+
+ALTER FUNCTION private.remind_next(p_token_digest bytea, p_now timestamp with time zone) OWNER TO neurant_router;
+
+-- Name: FUNCTION remind_next(p_token_digest bytea, p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.remind_next(p_token_digest bytea, p_now timestamp with time zone) IS 'One reminder that is due, after three days and after six, with a new link and the old end: the mail is queued in the same transaction, so neither is without the other. No row: none is due. Definer: over all companies.';
+
 -- Name: renew_invitation(uuid, bytea, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
 
 CREATE FUNCTION private.renew_invitation(p_invitation uuid, p_token_digest bytea, p_now timestamp with time zone DEFAULT now()) RETURNS text
@@ -6119,9 +6222,10 @@ CREATE FUNCTION private.renew_invitation(p_invitation uuid, p_token_digest bytea
     AS $$
 declare
   v_company uuid := private.company_id('invitations.manage');
+  v_today date := (p_now at time zone 'UTC')::date;
   v_known public.user_invitations;
 begin
-  if not private.manages_company() then
+  if v_company is null then
     return 'forbidden';
   end if;
   perform from public.companies c where c.id = v_company for no key update;
@@ -6136,10 +6240,15 @@ begin
   if v_known.status = 'accepted' then
     return 'closed';
   end if;
+  if v_known.renewed_on = v_today and v_known.renewed_count >= 5 then
+    return 'too_many';
+  end if;
   update public.user_invitations i
   set token_digest = p_token_digest, status = 'pending', sent_at = p_now,
     sent_count = i.sent_count + 1, expires_at = p_now + interval '7 days',
-    reminder_sent_at = null, reminder_count = 0
+    reminder_sent_at = null, reminder_count = 0,
+    renewed_count = case when i.renewed_on = v_today then i.renewed_count + 1 else 1 end,
+    renewed_on = v_today
   where i.company_id = v_company and i.id = p_invitation;
   return 'renewed';
 end $$;
@@ -6148,7 +6257,7 @@ ALTER FUNCTION private.renew_invitation(p_invitation uuid, p_token_digest bytea,
 
 -- Name: FUNCTION renew_invitation(p_invitation uuid, p_token_digest bytea, p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
 
-COMMENT ON FUNCTION private.renew_invitation(p_invitation uuid, p_token_digest bytea, p_now timestamp with time zone) IS 'A new link for seven more days; the old one ends: renewed, closed (accepted), forbidden (a role not below the caller''s) or not_found. Definer, as invite_user.';
+COMMENT ON FUNCTION private.renew_invitation(p_invitation uuid, p_token_digest bytea, p_now timestamp with time zone) IS 'A new link for seven more days; the old one ends: renewed, closed (accepted), too_many (five in a day), forbidden (a role not below the caller''s) or not_found. Definer, as invite_user.';
 
 -- Name: renew_recovery_codes(bytea, bytea[]); Type: FUNCTION; Schema: private; Owner: neurant_router
 
@@ -7235,7 +7344,8 @@ CREATE FUNCTION private.team_directory() RETURNS TABLE(user_id uuid, first_name 
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path TO ''
     AS $$
-  select u.id, u.first_name, u.last_name, u.avatar_url, u.role, u.last_seen_at
+  select u.id, u.first_name, u.last_name, u.avatar_url, u.role,
+    private.last_seen(u.company_id, u.id)
   from public.users u
   where u.company_id = (select private.company_id('team.read')) and u.is_active
     and ((select private.sees_all_chatbots())
@@ -10180,11 +10290,16 @@ CREATE TABLE public.user_invitations (
     reminder_count integer DEFAULT 0 NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    language text DEFAULT 'es'::text NOT NULL,
+    renewed_on date,
+    renewed_count smallint DEFAULT 0 NOT NULL,
     CONSTRAINT user_invitations_address_check CHECK (((email)::text ~ '^[^@[:space:]]+@[^@[:space:]]+$'::text)),
     CONSTRAINT user_invitations_check CHECK ((expires_at > sent_at)),
     CONSTRAINT user_invitations_check1 CHECK (((status = 'accepted'::public.invitation_status_enum) = (accepted_at IS NOT NULL))),
     CONSTRAINT user_invitations_email_check CHECK ((((email)::text = lower((email)::text)) AND ((email)::text ~~ '%_@_%'::text))),
+    CONSTRAINT user_invitations_language_check CHECK ((language ~ '^[a-z]{2}$'::text)),
     CONSTRAINT user_invitations_reminder_count_check CHECK (((reminder_count >= 0) AND (reminder_count <= 2))),
+    CONSTRAINT user_invitations_renewed_check CHECK (((renewed_count >= 0) AND (renewed_count <= 5))),
     CONSTRAINT user_invitations_role_check CHECK ((role <> 'owner'::public.user_role_enum)),
     CONSTRAINT user_invitations_sent_count_check CHECK ((sent_count > 0)),
     CONSTRAINT user_invitations_token_digest_check CHECK ((octet_length(token_digest) = 32))
@@ -10197,6 +10312,14 @@ ALTER TABLE public.user_invitations OWNER TO neurant_owner;
 -- Name: COLUMN user_invitations.token_digest; Type: COMMENT; Schema: public; Owner: neurant_owner
 
 COMMENT ON COLUMN public.user_invitations.token_digest IS 'SHA-256 of the token in the mailed link; the token itself is not kept.';
+
+-- Name: COLUMN user_invitations.language; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.user_invitations.language IS 'Of its mails: that of whoever invited.';
+
+-- Name: COLUMN user_invitations.renewed_count; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.user_invitations.renewed_count IS 'How often it was sent again on the day renewed_on (UTC): nobody''s mailbox is filled.';
 
 -- Name: users; Type: TABLE; Schema: public; Owner: neurant_owner
 
@@ -11208,10 +11331,6 @@ CREATE INDEX login_sessions_auth_session_idx ON public.login_sessions USING btre
 
 CREATE INDEX login_sessions_user_idx ON public.login_sessions USING btree (company_id, user_id);
 
--- Name: mails_company_idx; Type: INDEX; Schema: public; Owner: neurant_owner
-
-CREATE INDEX mails_company_idx ON public.mails USING btree (company_id, created_at DESC) WHERE (company_id IS NOT NULL);
-
 -- Name: mails_due_idx; Type: INDEX; Schema: public; Owner: neurant_owner
 
 CREATE INDEX mails_due_idx ON public.mails USING btree (due_at) WHERE (status = 'pending'::text);
@@ -11223,6 +11342,10 @@ CREATE INDEX mails_sending_idx ON public.mails USING btree (claimed_until) WHERE
 -- Name: mails_settled_idx; Type: INDEX; Schema: public; Owner: neurant_owner
 
 CREATE INDEX mails_settled_idx ON public.mails USING btree (created_at) WHERE (status = ANY (ARRAY['sent'::text, 'failed'::text]));
+
+-- Name: mails_to_address_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX mails_to_address_idx ON public.mails USING btree (company_id, to_address, created_at DESC) WHERE (company_id IS NOT NULL);
 
 -- Name: message_reactions_archived_conversation_idx; Type: INDEX; Schema: public; Owner: neurant_owner
 
@@ -11498,7 +11621,7 @@ CREATE TRIGGER audit_changes AFTER UPDATE ON public.login_sessions FOR EACH ROW 
 
 -- Name: user_invitations audit_changes; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
-CREATE TRIGGER audit_changes AFTER UPDATE ON public.user_invitations FOR EACH ROW WHEN ((((old.email)::text IS DISTINCT FROM (new.email)::text) OR ((old.first_name)::text IS DISTINCT FROM (new.first_name)::text) OR ((old.last_name)::text IS DISTINCT FROM (new.last_name)::text) OR (old.role IS DISTINCT FROM new.role) OR (old.invited_by IS DISTINCT FROM new.invited_by) OR (old.token_digest IS DISTINCT FROM new.token_digest) OR (old.expires_at IS DISTINCT FROM new.expires_at) OR (old.status IS DISTINCT FROM new.status) OR (old.accepted_at IS DISTINCT FROM new.accepted_at) OR (old.accepted_by_user_id IS DISTINCT FROM new.accepted_by_user_id) OR (old.sent_at IS DISTINCT FROM new.sent_at) OR (old.sent_count IS DISTINCT FROM new.sent_count))) EXECUTE FUNCTION private.audit_change('id', '{role,invited_by,expires_at,status,accepted_at,accepted_by_user_id,sent_at,sent_count}', '{email,first_name,last_name}', '{token_digest}', '{reminder_sent_at,reminder_count,created_at,updated_at}');
+CREATE TRIGGER audit_changes AFTER UPDATE ON public.user_invitations FOR EACH ROW WHEN ((((old.email)::text IS DISTINCT FROM (new.email)::text) OR ((old.first_name)::text IS DISTINCT FROM (new.first_name)::text) OR ((old.last_name)::text IS DISTINCT FROM (new.last_name)::text) OR (old.role IS DISTINCT FROM new.role) OR (old.invited_by IS DISTINCT FROM new.invited_by) OR (old.token_digest IS DISTINCT FROM new.token_digest) OR (old.expires_at IS DISTINCT FROM new.expires_at) OR (old.status IS DISTINCT FROM new.status) OR (old.accepted_at IS DISTINCT FROM new.accepted_at) OR (old.accepted_by_user_id IS DISTINCT FROM new.accepted_by_user_id) OR (old.sent_at IS DISTINCT FROM new.sent_at) OR (old.sent_count IS DISTINCT FROM new.sent_count))) EXECUTE FUNCTION private.audit_change('id', '{role,invited_by,expires_at,status,accepted_at,accepted_by_user_id,sent_at,sent_count}', '{email,first_name,last_name}', '{token_digest}', '{reminder_sent_at,reminder_count,created_at,updated_at,language,renewed_on,renewed_count}');
 
 -- Name: users audit_changes; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
@@ -11562,7 +11685,7 @@ CREATE TRIGGER audit_rows AFTER INSERT OR DELETE ON public.login_sessions FOR EA
 
 -- Name: user_invitations audit_rows; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
-CREATE TRIGGER audit_rows AFTER INSERT OR DELETE ON public.user_invitations FOR EACH ROW EXECUTE FUNCTION private.audit_change('id', '{role,invited_by,expires_at,status,accepted_at,accepted_by_user_id,sent_at,sent_count}', '{email,first_name,last_name}', '{token_digest}', '{reminder_sent_at,reminder_count,created_at,updated_at}');
+CREATE TRIGGER audit_rows AFTER INSERT OR DELETE ON public.user_invitations FOR EACH ROW EXECUTE FUNCTION private.audit_change('id', '{role,invited_by,expires_at,status,accepted_at,accepted_by_user_id,sent_at,sent_count}', '{email,first_name,last_name}', '{token_digest}', '{reminder_sent_at,reminder_count,created_at,updated_at,language,renewed_on,renewed_count}');
 
 -- Name: users audit_rows; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
@@ -14323,11 +14446,6 @@ GRANT ALL ON FUNCTION private.drop_old_mails(p_now timestamp with time zone) TO 
 REVOKE ALL ON FUNCTION private.drop_old_metrics(p_now timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.drop_old_metrics(p_now timestamp with time zone) TO neurant_jobs;
 
--- Name: FUNCTION due_reminders(p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
-
-REVOKE ALL ON FUNCTION private.due_reminders(p_now timestamp with time zone) FROM PUBLIC;
-GRANT ALL ON FUNCTION private.due_reminders(p_now timestamp with time zone) TO neurant_jobs;
-
 -- Name: FUNCTION end_for_erasure(p_company uuid, p_conversation uuid); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.end_for_erasure(p_company uuid, p_conversation uuid) FROM PUBLIC;
@@ -14475,10 +14593,15 @@ REVOKE ALL ON FUNCTION private.has_open_work(p_company uuid, p_conversation uuid
 REVOKE ALL ON FUNCTION private.ingest(p_routing_id text[], p_channel text[], p_credential bytea[], p_end_user_id text[], p_end_user_name text[], p_external_id text[], p_message_type text[], p_content text[], p_media_url text[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.ingest(p_routing_id text[], p_channel text[], p_credential bytea[], p_end_user_id text[], p_end_user_name text[], p_external_id text[], p_message_type text[], p_content text[], p_media_url text[]) TO neurant_app;
 
--- Name: FUNCTION invite_user(p_email text, p_role public.user_role_enum, p_first_name text, p_last_name text, p_token_digest bytea, p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
+-- Name: FUNCTION invitation_mails(); Type: ACL; Schema: private; Owner: neurant_router
 
-REVOKE ALL ON FUNCTION private.invite_user(p_email text, p_role public.user_role_enum, p_first_name text, p_last_name text, p_token_digest bytea, p_now timestamp with time zone) FROM PUBLIC;
-GRANT ALL ON FUNCTION private.invite_user(p_email text, p_role public.user_role_enum, p_first_name text, p_last_name text, p_token_digest bytea, p_now timestamp with time zone) TO authenticated;
+REVOKE ALL ON FUNCTION private.invitation_mails() FROM PUBLIC;
+GRANT ALL ON FUNCTION private.invitation_mails() TO authenticated;
+
+-- Name: FUNCTION invite_user(p_email text, p_role public.user_role_enum, p_first_name text, p_last_name text, p_token_digest bytea, p_now timestamp with time zone, p_language text); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.invite_user(p_email text, p_role public.user_role_enum, p_first_name text, p_last_name text, p_token_digest bytea, p_now timestamp with time zone, p_language text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.invite_user(p_email text, p_role public.user_role_enum, p_first_name text, p_last_name text, p_token_digest bytea, p_now timestamp with time zone, p_language text) TO authenticated;
 
 -- Name: FUNCTION is_timezone(p_name text); Type: ACL; Schema: private; Owner: neurant_owner
 
@@ -14494,6 +14617,10 @@ REVOKE ALL ON FUNCTION private.keep_an_owner() FROM PUBLIC;
 -- Name: FUNCTION keep_contact(); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.keep_contact() FROM PUBLIC;
+
+-- Name: FUNCTION last_seen(p_company uuid, p_user uuid); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.last_seen(p_company uuid, p_user uuid) FROM PUBLIC;
 
 -- Name: FUNCTION leave_assignments(p_company uuid, p_user uuid, p_role public.user_role_enum); Type: ACL; Schema: private; Owner: neurant_router
 
@@ -14527,6 +14654,11 @@ GRANT ALL ON FUNCTION private.login_lookup(p_email text) TO neurant_app;
 
 REVOKE ALL ON FUNCTION private.login_session(p_token_digest bytea) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.login_session(p_token_digest bytea) TO neurant_app;
+
+-- Name: FUNCTION look_at_invitation(p_token_digest bytea, p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.look_at_invitation(p_token_digest bytea, p_now timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.look_at_invitation(p_token_digest bytea, p_now timestamp with time zone) TO neurant_app;
 
 -- Name: FUNCTION manages_company(); Type: ACL; Schema: private; Owner: neurant_owner
 
@@ -14781,6 +14913,7 @@ REVOKE ALL ON FUNCTION private.queue_mail(p_new_id uuid, p_company uuid, p_to te
 GRANT ALL ON FUNCTION private.queue_mail(p_new_id uuid, p_company uuid, p_to text, p_template text, p_language text, p_params_encrypted bytea) TO neurant_app;
 GRANT ALL ON FUNCTION private.queue_mail(p_new_id uuid, p_company uuid, p_to text, p_template text, p_language text, p_params_encrypted bytea) TO authenticated;
 GRANT ALL ON FUNCTION private.queue_mail(p_new_id uuid, p_company uuid, p_to text, p_template text, p_language text, p_params_encrypted bytea) TO neurant_worker;
+GRANT ALL ON FUNCTION private.queue_mail(p_new_id uuid, p_company uuid, p_to text, p_template text, p_language text, p_params_encrypted bytea) TO neurant_jobs;
 
 -- Name: FUNCTION quoted_word(p_word text); Type: ACL; Schema: private; Owner: neurant_owner
 
@@ -14839,6 +14972,11 @@ GRANT ALL ON FUNCTION private.release_brake(p_kind text, p_email text, p_address
 -- Name: FUNCTION release_takeovers(p_company uuid, p_user uuid); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.release_takeovers(p_company uuid, p_user uuid) FROM PUBLIC;
+
+-- Name: FUNCTION remind_next(p_token_digest bytea, p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.remind_next(p_token_digest bytea, p_now timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.remind_next(p_token_digest bytea, p_now timestamp with time zone) TO neurant_jobs;
 
 -- Name: FUNCTION renew_invitation(p_invitation uuid, p_token_digest bytea, p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
 
@@ -16701,6 +16839,10 @@ GRANT SELECT(created_at) ON TABLE public.user_invitations TO authenticated;
 -- Name: COLUMN user_invitations.updated_at; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT SELECT(updated_at) ON TABLE public.user_invitations TO authenticated;
+
+-- Name: COLUMN user_invitations.language; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT(language) ON TABLE public.user_invitations TO authenticated;
 
 -- Name: TABLE users; Type: ACL; Schema: public; Owner: neurant_owner
 

@@ -33,6 +33,7 @@ from neurant.errors import (
     UnavailableError,
 )
 from neurant.http import Frame, problem
+from neurant.invitations.routes import router as invitations_router
 from neurant.knowledge.files import open_store
 from neurant.knowledge.routes import router as knowledge_router
 from neurant.logs import configure_logging, get_logger
@@ -40,6 +41,7 @@ from neurant.mail.routes import router as mailbox_router
 from neurant.plans.limits import REACHED, reached
 from neurant.realtime import Hub
 from neurant.settings import Settings, get_settings
+from neurant.team.routes import router as team_router
 from neurant.vault import Vault
 
 _JSON_ROOM = 64 * 1024  # of multipart around a document
@@ -92,6 +94,8 @@ def _make_api(settings: Settings) -> FastAPI:
         chatbots_router,
         console_router,
         knowledge_router,
+        invitations_router,
+        team_router,
     ):
         app.include_router(router)
     if settings.demo:

@@ -18,6 +18,7 @@ from neurant.channels import deliver
 from neurant.channels.telegram.outbound import make_client
 from neurant.conversations.jobs import drain_all
 from neurant.database.pool import Pool, make_pool, require_url
+from neurant.invitations.jobs import run_reminders
 from neurant.jobs import make_job_app, run_jobs
 from neurant.knowledge.embed import warm
 from neurant.knowledge.files import open_store
@@ -109,6 +110,7 @@ def by_the_clock(pool: Pool, settings: Settings) -> list[Periodic]:
         Periodic("plans", _MINUTE, partial(run_periodic, pool)),
         Periodic("audit", _MINUTE, sealing(pool, settings)),
         Periodic("idle conversations", _MINUTE, partial(run_closing, pool)),
+        Periodic("reminders", _MINUTE, partial(run_reminders, pool, settings)),
         Periodic("old mail", _HOUR, partial(drop_old_mails, pool)),
         Periodic("archives", _HOUR, partial(run_archiving, pool)),
         Periodic("old logins", _HOUR, partial(forget_old, pool)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import os
 import socket
 import threading
 import uuid
@@ -16,11 +17,14 @@ import pytest
 import uvicorn
 from companies import Company, make_company
 from console.people import PASSWORD, Visitor, write
+from pydantic import SecretStr
 
 from neurant.accounts.passwords import hash_password
 from neurant.app import create_app
 from neurant.database.embedded import Urls
 from neurant.settings import Settings
+
+MASTER_KEY = SecretStr(base64.b64encode(os.urandom(32)).decode())  # what is sealed opens in tests
 
 
 @pytest.fixture(scope="session")
@@ -29,7 +33,7 @@ def web_url(urls: Urls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[st
     settings = Settings(
         data_dir=tmp_path_factory.mktemp("web"),
         app_database_url=urls.app,
-        master_key=base64.b64encode(bytes(32)).decode(),
+        master_key=MASTER_KEY,
         files_url=(tmp_path_factory.mktemp("files")).as_uri(),
         log_level="warning",
     )

@@ -288,7 +288,7 @@ def test_nobody_calls_what_counts_or_applies_plans(urls: Urls, acme: Company) ->
         "select private.apply_due_plan_changes()",
         "select private.raise_usage_alerts()",
         "select private.expire_invitations()",
-        "select private.due_reminders()",
+        "select private.remind_next('x')",
         "select private.create_login('a@b.example', 'x')",
     ):
         with pytest.raises(psycopg.errors.InsufficientPrivilege):

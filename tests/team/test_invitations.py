@@ -67,7 +67,7 @@ def test_people_invite_only_to_roles_below_their_own_if_at_all(
         assert (invitation is not None) == may
 
 
-def test_an_api_key_invites_nobody(urls: Urls, acme: Company) -> None:
+def test_an_api_key_without_the_scope_invites_nobody(urls: Urls, acme: Company) -> None:
     key = admin(
         urls,
         "insert into api_keys (company_id, name, prefix, key_digest, role, created_by)"
@@ -80,7 +80,7 @@ def test_an_api_key_invites_nobody(urls: Urls, acme: Company) -> None:
         claims = json.dumps({"key_id": str(key), "company_id": str(acme.id)})
         db.execute("select set_config('role', 'authenticated', true)")
         db.execute("select set_config('request.jwt.claims', %s, true)", (claims,))
-        assert db.execute("select count(*) from users").fetchone() == (4,)  # it is somebody
+        assert db.execute("select count(*) from companies").fetchone() == (1,)  # it is somebody
         assert invite(db, address(acme)) == ("forbidden", None)
 
 
@@ -253,28 +253,86 @@ def test_invitations_that_ran_out_are_marked(urls: Urls, acme: Company, rival: C
 def test_a_reminder_is_due_after_three_days_and_after_six_once_each(
     urls: Urls, acme: Company
 ) -> None:
-    invitation, _ = invited(urls, acme, address(acme))
+    email = address(acme)
+    invitation, first = invited(urls, acme, email)
     start = datetime.now(UTC)
+    links: list[bytes] = []
 
-    def due(days: float) -> list[tuple[UUID, UUID]]:
-        with psycopg.connect(urls.jobs) as db:
-            rows = db.execute(
-                "select company_id, invitation_id from private.due_reminders(%s)",
-                (start + timedelta(days=days),),
-            ).fetchall()
-        return [row for row in rows if row[0] == acme.id]
+    def due(days: float) -> bool:
+        """Everything that is due at that moment; is this test's among it?"""
+        found = []
+        with psycopg.connect(urls.jobs, autocommit=True) as db:
+            while True:
+                links.append(secrets.token_bytes(32))
+                row = db.execute(
+                    "select company_id, email from private.remind_next(%s, %s)",
+                    (links[-1], start + timedelta(days=days)),
+                ).fetchone()
+                if row is None:
+                    return (acme.id, email) in found
+                found.append(row)
 
-    known = [(acme.id, invitation)]
-    assert [due(2.9), due(3.1), due(3.2), due(5.9), due(6.1), due(6.2)] == [
-        [], known, [], [], known, [],
-    ]  # fmt: skip
-    with worker(urls, acme) as db:  # who writes the mail reads whom
+    before = admin(urls, "select expires_at from user_invitations where id = %s", invitation)
+    asked = [due(days) for days in (2.9, 3.1, 3.2, 5.9, 6.1, 6.2)]
+    assert asked == [False, True, False, False, True, False]
+    assert (
+        admin(urls, "select expires_at from user_invitations where id = %s", invitation) == before
+    )
+    # Its link is the newest mail's; those before have ended.
+    [[digest]] = admin(urls, "select token_digest from user_invitations where id = %s", invitation)
+    assert digest in links
+    assert accept(urls, first, add_login(urls, email)) == "unknown"
+    with worker(urls, acme) as db:
         assert db.execute("select id, reminder_count from user_invitations").fetchall() == [
             (invitation, 2)
         ]
     call(urls, acme, "owner", RENEW, invitation, secrets.token_bytes(32))
-    assert due(3.5) == known
-    assert due(8) == []  # over before the second of the renewed one
+    assert due(3.5)
+    assert not due(8)  # over before the second of the renewed one
+
+
+def test_an_address_gets_five_renewals_a_day_however_they_are_asked_for(
+    urls: Urls, acme: Company
+) -> None:
+    email = address(acme)
+    invitation, _ = invited(urls, acme, email)
+    now = datetime(2027, 3, 1, 12, tzinfo=UTC)
+    renew = "select private.renew_invitation(%s, %s, %s)"
+
+    def again(moment: datetime) -> str:
+        return call(urls, acme, "owner", renew, invitation, secrets.token_bytes(32), moment)
+
+    assert [again(now) for _ in range(4)] == ["renewed"] * 4
+    assert call(urls, acme, "owner", CANCEL, invitation) == "cancelled"
+    anew = "select outcome from private.invite_user(%s, 'operador', 'A', 'B', %s, %s)"
+    assert call(urls, acme, "owner", anew, email, secrets.token_bytes(32), now) == "invited"
+    assert again(now) == "too_many"
+    assert call(urls, acme, "owner", CANCEL, invitation) == "cancelled"
+    assert call(urls, acme, "owner", anew, email, secrets.token_bytes(32), now) == "too_many"
+    assert again(now + timedelta(hours=11, minutes=59)) == "too_many"
+    assert again(now + timedelta(days=1)) == "renewed"
+
+
+def test_whoever_holds_the_link_sees_who_invites_to_what(urls: Urls, acme: Company) -> None:
+    email = address(acme)
+    invitation, token = invited(urls, acme, email, "supervisor")
+    look = "select outcome, company_name, email, role::text, invited_by, has_login from private.look_at_invitation(%s, coalesce(%s, now()))"
+
+    def seen(digest: bytes, now: datetime | None = None) -> tuple[object, ...]:
+        with psycopg.connect(urls.app) as db:
+            return db.execute(look, (digest, now)).fetchone()
+
+    told = ("Acme", email, "supervisor", "Owner Acme")
+    assert seen(token) == ("pending", *told, False)
+    add_login(urls, email.title())
+    assert seen(token) == ("pending", *told, True)
+    assert seen(secrets.token_bytes(32)) == ("unknown", None, None, None, None, None)
+    seats = counters(urls, acme)[1]
+    assert seen(token, datetime.now(UTC) + timedelta(days=8))[0] == "expired"
+    assert status(urls, invitation) == "expired"
+    assert counters(urls, acme)[1] == seats - 1
+    call(urls, acme, "owner", "select private.close_company()")
+    assert seen(token)[0] == "unknown"
 
 
 def ran_out(urls: Urls, invitation: UUID) -> None:

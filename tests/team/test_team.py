@@ -303,8 +303,8 @@ def test_somebody_who_is_deactivated_while_taking_keeps_nothing(urls: Urls) -> N
 def test_an_api_key_changes_people_only_below_its_own_level(urls: Urls, acme: Company) -> None:
     key = admin(
         urls,
-        "insert into api_keys (company_id, name, prefix, key_digest, role, created_by)"
-        " values (%s, 'k', 'na_', %s, 'administrador', %s) returning id",
+        "insert into api_keys (company_id, name, prefix, key_digest, role, created_by, scopes)"
+        " values (%s, 'k', 'na_', %s, 'administrador', %s, '{users.read,users.manage}') returning id",
         acme.id,
         secrets.token_bytes(32),
         acme.people["owner"].id,

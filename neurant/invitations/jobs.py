@@ -1,0 +1,26 @@
+"""Reminders, by the clock. (What ran out is marked by ``plans/jobs.py``: it frees seats.)"""
+
+from __future__ import annotations
+
+from neurant.database.pool import Pool
+from neurant.invitations.service import remind
+from neurant.logs import get_logger
+from neurant.settings import Settings
+
+log = get_logger(__name__)
+
+
+async def run_reminders(pool: Pool, settings: Settings) -> int:
+    """Send every reminder that is due; how many. ``pool``: the worker's login.
+
+    A transaction each, with its mail: a worker that dies leaves the others due.
+    """
+    sent = 0
+    while True:
+        async with pool.connection() as connection, connection.transaction():
+            if not await remind(connection, settings):
+                break
+        sent += 1
+    if sent:
+        log.info("invitations_reminded", count=sent)
+    return sent

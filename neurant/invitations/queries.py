@@ -1,0 +1,173 @@
+"""Invitations in the database: written by definers, read under the policies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import LiteralString
+from uuid import UUID
+
+from neurant.api.listing import Listing, Sort, fetch_page
+from neurant.database.pool import Connection, fetch_one, fetch_value
+from neurant.invitations.schemas import InvitationOut, InvitationQuery
+
+_SELECT = """
+select i.id, i.email, i.first_name, i.last_name, i.role::text, i.status::text, i.invited_by,
+  nullif(btrim(u.first_name || ' ' || u.last_name), '') as inviter_name, i.language, i.sent_at,
+  i.sent_count, i.expires_at, i.reminder_count, i.accepted_at, i.accepted_by_user_id, i.created_at,
+  m.status as mail_status, m.error as mail_error
+from public.user_invitations i
+left join public.users u on u.company_id = i.company_id and u.id = i.invited_by
+left join private.invitation_mails() m on m.invitation_id = i.id
+"""
+_LISTING = Listing(
+    select=_SELECT.strip(),
+    sorts={
+        "email": Sort("i.email", "text", "email"),
+        "sent_at": Sort("i.sent_at", "timestamptz", "sent_at"),
+        "expires_at": Sort("i.expires_at", "timestamptz", "expires_at"),
+    },
+    id="i.id",
+)
+_ONE = _SELECT + "where i.id = %s"
+_INVITE = """
+select outcome, invitation_id
+from private.invite_user(%s, %s::public.user_role_enum, %s, %s, %s, p_language => %s)
+"""
+_RENEW = "select private.renew_invitation(%s, %s)"
+_CANCEL = "select private.cancel_invitation(%s)"
+_LOOK = """
+select outcome, company_name, email, role::text, first_name, last_name, invited_by, expires_at,
+  has_login, language
+from private.look_at_invitation(%s)
+"""
+_ACCEPT = "select outcome, company_id, user_id from private.accept_invitation(%s, %s, %s, %s)"
+_REMIND = """
+select company_id, email, role::text, company_name, invited_by, expires_at, timezone, language
+from private.remind_next(%s)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Invited:
+    """What came of inviting; an id where there is an invitation."""
+
+    outcome: str
+    invitation_id: UUID | None
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What stands behind a link; ``unknown`` and nothing else where there is nothing."""
+
+    outcome: str
+    company_name: str
+    email: str
+    role: str
+    first_name: str | None
+    last_name: str | None
+    invited_by: str
+    expires_at: datetime
+    has_login: bool
+    language: str
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """What came of accepting; ids where it was."""
+
+    outcome: str
+    company_id: UUID | None
+    user_id: UUID | None
+
+
+@dataclass(frozen=True, slots=True)
+class Reminder:
+    """A reminder that is claimed in this transaction, its link already renewed."""
+
+    company_id: UUID
+    email: str
+    role: str
+    company_name: str
+    invited_by: str
+    expires_at: datetime
+    timezone: str
+    language: str
+
+
+async def list_invitations(
+    connection: Connection, query: InvitationQuery
+) -> tuple[list[InvitationOut], str | None]:
+    """A page of those below the caller's role."""
+    conditions: list[LiteralString] = []
+    if query.status is not None:
+        conditions.append("i.status = %(status)s::public.invitation_status_enum")
+    if query.role is not None:
+        conditions.append("i.role = %(role)s::public.user_role_enum")
+    if query.invited_by is not None:
+        conditions.append("i.invited_by = %(invited_by)s")
+    if query.sent_after is not None:
+        conditions.append("i.sent_at >= %(sent_after)s")
+    if query.sent_before is not None:
+        conditions.append("i.sent_at < %(sent_before)s")
+    values = query.model_dump(exclude={"limit", "cursor", "sort"})
+    return await fetch_page(
+        connection, InvitationOut, _LISTING, query, query.sort, conditions, values
+    )
+
+
+async def get_invitation(connection: Connection, invitation_id: UUID) -> InvitationOut | None:
+    """One of them."""
+    return await fetch_one(connection, InvitationOut, _ONE, (invitation_id,))
+
+
+async def insert_invitation(
+    connection: Connection,
+    email: str,
+    role: str,
+    first_name: str | None,
+    last_name: str | None,
+    digest: bytes,
+    language: str,
+) -> Invited:
+    """Invite; the outcome is the database's."""
+    values = (email, role, first_name, last_name, digest, language)
+    found = await fetch_one(connection, Invited, _INVITE, values)
+    assert found is not None  # noqa: S101 - it always answers
+    return found
+
+
+async def renew_invitation(connection: Connection, invitation_id: UUID, digest: bytes) -> str:
+    """A new link: ``renewed``, or why not."""
+    return str(await fetch_value(connection, _RENEW, (invitation_id, digest)))
+
+
+async def cancel_invitation(connection: Connection, invitation_id: UUID) -> str:
+    """Take it back: ``cancelled``, or why not."""
+    return str(await fetch_value(connection, _CANCEL, (invitation_id,)))
+
+
+async def look_at_invitation(connection: Connection, digest: bytes) -> Seen:
+    """What stands behind a link; one that ran out is marked so."""
+    found = await fetch_one(connection, Seen, _LOOK, (digest,))
+    assert found is not None  # noqa: S101 - it always answers
+    return found
+
+
+async def accept_invitation(
+    connection: Connection,
+    digest: bytes,
+    login: UUID,
+    first_name: str | None,
+    last_name: str | None,
+) -> Joined:
+    """Make the login a member; the outcome is the database's."""
+    values = (digest, login, first_name, last_name)
+    found = await fetch_one(connection, Joined, _ACCEPT, values)
+    assert found is not None  # noqa: S101 - it always answers
+    return found
+
+
+async def remind_next(connection: Connection, digest: bytes) -> Reminder | None:
+    """Claim a reminder that is due, and give it this link."""
+    return await fetch_one(connection, Reminder, _REMIND, (digest,))

@@ -1,0 +1,287 @@
+"""Inviting, accepting and reminding: each with its mail, in one transaction."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from neurant.accounts.service import check_new_password, digest, hash_password
+from neurant.clock import utc_now
+from neurant.database.pool import Connection, Pool, fetch_value
+from neurant.database.tenancy import Trail, come_from
+from neurant.errors import (
+    BadInputError,
+    ConflictError,
+    ForbiddenError,
+    GoneError,
+    NeurantError,
+    NotFoundError,
+    RateLimitedError,
+    UnauthenticatedError,
+)
+from neurant.invitations import queries
+from neurant.invitations.queries import Seen
+from neurant.invitations.schemas import AcceptIn, InvitationIn
+from neurant.mail.service import mailbox, queue_mail
+from neurant.settings import Settings
+from neurant.texts import Language, text
+from neurant.vault import Vault
+
+_CREATE_LOGIN = "select private.create_login(%s, %s, true)"
+_TIMEZONE = "select timezone from public.companies"
+
+
+@dataclass(frozen=True, slots=True)
+class Inviter:
+    """Who invites, as the mail names them."""
+
+    name: str
+    company_id: UUID
+    company_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The membership that began, and the login that it belongs to."""
+
+    company_id: UUID
+    company_name: str
+    user_id: UUID
+    role: str
+    email: str
+
+
+def new_token() -> str:
+    """What a link carries: 32 random bytes. Only its digest is kept."""
+    return secrets.token_urlsafe(32)
+
+
+def link_to(settings: Settings, token: str) -> str:
+    """The page that accepts. Behind the ``#``, a token is in no log and no Referer."""
+    return f"{settings.base_url()}/invitation#{token}"
+
+
+async def invite(
+    connection: Connection,
+    settings: Settings,
+    inviter: Inviter,
+    new: InvitationIn,
+    language: Language,
+) -> UUID:
+    """Invite somebody, in the caller's transaction; the invitation's id.
+
+    Raises BadInputError (no address), ForbiddenError (the role), ConflictError (a member, or
+    invited already), RateLimitedError (five times today); NA002 where no seat is left.
+    """
+    token, email = new_token(), normal_address(new.email)
+    done = await queries.insert_invitation(
+        connection, email, new.role, new.first_name, new.last_name, digest(token), language
+    )
+    if done.outcome != "invited" or done.invitation_id is None:
+        raise _refusal(done.outcome, new.role, email)
+    await _send(connection, settings, inviter, done.invitation_id, token, language)
+    return done.invitation_id
+
+
+async def renew(
+    connection: Connection, settings: Settings, inviter: Inviter, invitation_id: UUID
+) -> None:
+    """A new link for seven more days, by mail. Raises NotFoundError and as ``invite``."""
+    token = new_token()
+    outcome = await queries.renew_invitation(connection, invitation_id, digest(token))
+    if outcome != "renewed":
+        raise await _seen_refusal(connection, invitation_id, outcome)
+    await _send(connection, settings, inviter, invitation_id, token, None)
+
+
+async def cancel(connection: Connection, invitation_id: UUID) -> None:
+    """Take a pending invitation back. Raises NotFoundError, ForbiddenError, ConflictError."""
+    outcome = await queries.cancel_invitation(connection, invitation_id)
+    if outcome != "cancelled":
+        raise await _seen_refusal(connection, invitation_id, outcome)
+
+
+def normal_address(typed: str) -> str:
+    """An address as invitations and logins are looked up: lower case, the domain in ASCII."""
+    return mailbox(typed).lower()
+
+
+async def _seen_refusal(connection: Connection, invitation_id: UUID, outcome: str) -> NeurantError:
+    # One that the caller may not see is one that does not exist.
+    seen = await queries.get_invitation(connection, invitation_id)
+    return _refusal(outcome, seen.role, seen.email) if seen else NotFoundError("not_found")
+
+
+def _refusal(outcome: str, role: str, email: str) -> NeurantError:
+    if outcome == "forbidden":
+        return ForbiddenError("invitations.role_not_below", role=role)
+    if outcome == "too_many":
+        midnight = (utc_now() + timedelta(days=1)).replace(hour=0, minute=0, second=0)
+        seconds = int((midnight - utc_now()).total_seconds()) + 1
+        return RateLimitedError("invitations.too_many", seconds=seconds)
+    if outcome == "not_found":
+        return NotFoundError("not_found")
+    codes = {
+        "already_member": "invitations.already_member",
+        "deactivated": "invitations.deactivated",
+        "already_invited": "invitations.already_invited",
+    }
+    return ConflictError(codes.get(outcome, "invitations.closed"), email=email)
+
+
+async def _send(
+    connection: Connection,
+    settings: Settings,
+    inviter: Inviter,
+    invitation_id: UUID,
+    token: str,
+    language: Language | None,
+) -> None:
+    made = await queries.get_invitation(connection, invitation_id)
+    if made is None:  # written a moment ago, by somebody who may not read it
+        raise ForbiddenError("api.not_permitted", permission="invitations.read")
+    spoken: Language = language or ("en" if made.language == "en" else "es")
+    timezone = str(await fetch_value(connection, _TIMEZONE))
+    params = {
+        "inviter": inviter.name,
+        "company": inviter.company_name,
+        "role": text(f"console.roles.{made.role}", spoken).lower(),
+        "until": day_of(made.expires_at, timezone, spoken),
+        "link": link_to(settings, token),
+    }
+    await queue_mail(
+        connection,
+        Vault(settings),
+        to=made.email,
+        template="team.invitation",
+        language=spoken,
+        params=params,
+        company_id=inviter.company_id,
+    )
+
+
+def day_of(moment: datetime, timezone: str, language: Language) -> str:
+    """``29 de noviembre``, by the company's calendar."""
+    local = moment.astimezone(ZoneInfo(timezone))
+    month = text(f"invitations.month.{local.month}", language)
+    return text("invitations.day", language, day=local.day, month=month)
+
+
+async def look(pool: Pool, token: str) -> Seen:
+    """What stands behind a link that can still be accepted.
+
+    Raises NotFoundError (unknown, or replaced by a newer one) and GoneError (expired, taken back,
+    accepted before).
+    """
+    async with pool.connection() as connection:
+        seen = await queries.look_at_invitation(connection, digest(token))
+    _check(seen.outcome)
+    return seen
+
+
+def _check(outcome: str) -> None:
+    match outcome:
+        case "pending" | "accepted_now":
+            return
+        case "unknown":
+            raise NotFoundError("invitations.unknown")
+        case "expired":
+            raise GoneError("invitations.expired")
+        case "cancelled":
+            raise GoneError("invitations.cancelled")
+        case "email_mismatch":
+            raise ForbiddenError("invitations.other_address")
+        case "already_member":
+            raise ConflictError("invitations.member_already")
+        case _:
+            raise GoneError("invitations.accepted_before")
+
+
+async def accept(
+    pool: Pool, settings: Settings, given: AcceptIn, login: UUID | None, trail: Trail
+) -> Accepted:
+    """Become a member: as ``login``, or as a new one for the invited address.
+
+    All or nothing, the welcome mail included; of two at once one wins. Raises as ``look``;
+    UnauthenticatedError where the address has an account already, ForbiddenError for an account
+    of another address, BadInputError for a name or password that will not do; NA002 where the
+    plan has no seat any more.
+    """
+    seen = await look(pool, given.token)
+    hashed = None if login else await _new_password(seen, given)
+    async with pool.connection() as connection, connection.transaction():
+        await come_from(connection, trail)
+        if login is None:
+            made = await fetch_value(connection, _CREATE_LOGIN, (seen.email, hashed))
+            if not isinstance(made, UUID):  # made by somebody a moment ago
+                raise UnauthenticatedError("invitations.sign_in_first")
+            login = made
+        joined = await queries.accept_invitation(
+            connection, digest(given.token), login, given.first_name, given.last_name
+        )
+        _check("accepted_now" if joined.outcome == "accepted" else joined.outcome)
+        assert joined.company_id is not None  # noqa: S101 - accepted
+        assert joined.user_id is not None  # noqa: S101 - accepted
+        await _welcome(connection, settings, seen, given, joined.company_id)
+    return Accepted(joined.company_id, seen.company_name, joined.user_id, seen.role, seen.email)
+
+
+async def _new_password(seen: Seen, given: AcceptIn) -> str:
+    """The hash of a new person's password."""
+    if seen.has_login:
+        raise UnauthenticatedError("invitations.sign_in_first")
+    if given.password is None or not (given.first_name or seen.first_name):
+        raise BadInputError("invitations.name_and_password")
+    check_new_password(given.password, seen.email)
+    return await asyncio.to_thread(hash_password, given.password)
+
+
+async def _welcome(
+    connection: Connection, settings: Settings, seen: Seen, given: AcceptIn, company_id: UUID
+) -> None:
+    language: Language = "en" if seen.language == "en" else "es"
+    params = {
+        "name": given.first_name or seen.first_name or seen.email.partition("@")[0],
+        "company": seen.company_name,
+        "role": text(f"console.roles.{seen.role}", language).lower(),
+        "link": f"{settings.base_url()}/console/inbox",
+    }
+    await queue_mail(
+        connection,
+        Vault(settings),
+        to=seen.email,
+        template="team.welcome",
+        language=language,
+        params=params,
+        company_id=company_id,
+    )
+
+
+async def remind(connection: Connection, settings: Settings) -> bool:
+    """Send one reminder that is due, in the caller's transaction; False: there is none."""
+    token = new_token()
+    due = await queries.remind_next(connection, digest(token))
+    if due is None:
+        return False
+    language: Language = "en" if due.language == "en" else "es"
+    params = {
+        "inviter": due.invited_by,
+        "company": due.company_name,
+        "role": text(f"console.roles.{due.role}", language).lower(),
+        "until": day_of(due.expires_at, due.timezone, language),
+        "link": link_to(settings, token),
+    }
+    await queue_mail(
+        connection,
+        Vault(settings),
+        to=due.email,
+        template="team.reminder",
+        language=language,
+        params=params,
+        company_id=due.company_id,
+    )
+    return True

@@ -1,0 +1,124 @@
+"""People in the database: who reads and changes whom, policies and definers say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, LiteralString
+from uuid import UUID
+
+from neurant.api.listing import Listing, Sort, fetch_page
+from neurant.database.pool import Connection, fetch_all, fetch_one, fetch_value, set_clause
+from neurant.team.schemas import ColleagueOut, UserOut, UserQuery
+
+_SELECT = """
+select u.id, u.email, u.first_name, u.last_name, u.avatar_url, u.phone, u.role::text, u.is_active,
+  array(select jsonb_object_keys(u.permissions) order by 1) as denied, u.invited_by,
+  u.last_login_at, coalesce(d.last_seen_at, u.last_seen_at) as last_seen_at, u.created_at
+from public.users u
+left join private.team_directory() d on d.user_id = u.id
+"""
+_LISTING = Listing(
+    select=_SELECT.strip(),
+    sorts={
+        "first_name": Sort("u.first_name", "text", "first_name"),
+        "email": Sort("u.email", "text", "email"),
+        "created_at": Sort("u.created_at", "timestamptz", "created_at"),
+    },
+    id="u.id",
+)
+_ONE = _SELECT + "where u.id = %s"
+_LOCK = "select from public.users u where u.id = %s for update of u"
+_EDITABLE: tuple[LiteralString, ...] = ("first_name", "last_name", "phone", "avatar_url")
+_UPDATE = "update public.users set "
+_SET_ROLE = "select private.set_user_role(%s, %s::public.user_role_enum)"
+_SET_ACTIVE = "select private.set_user_active(%s, %s)"
+_SET_DENIED = "select private.set_user_permissions(%s, %s)"
+_TRANSFER = "select private.transfer_ownership(%s)"
+_TEAM = """
+select d.user_id as id, d.first_name, d.last_name, d.avatar_url, d.role::text, d.last_seen_at
+from private.team_directory() d order by d.role, d.first_name, d.last_name, d.user_id
+"""
+_NARROWABLE = """
+select p.name, p.administrador, p.supervisor, p.operador from public.permissions p
+where p.is_narrowable order by p.position
+"""
+_MINE = "select name from private.my_permissions() as name"
+
+
+@dataclass(frozen=True, slots=True)
+class Narrowable:
+    """A permission that can be taken from a person, and how far it goes for each role."""
+
+    name: str
+    administrador: str
+    supervisor: str
+    operador: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Name:
+    name: str
+
+
+async def list_users(connection: Connection, query: UserQuery) -> tuple[list[UserOut], str | None]:
+    """A page of those whom the caller may see."""
+    conditions: list[LiteralString] = []
+    if query.role is not None:
+        conditions.append("u.role = %(role)s::public.user_role_enum")
+    if query.is_active is not None:
+        conditions.append("u.is_active = %(is_active)s")
+    values = {"role": query.role, "is_active": query.is_active}
+    return await fetch_page(connection, UserOut, _LISTING, query, query.sort, conditions, values)
+
+
+async def get_user(connection: Connection, user_id: UUID) -> UserOut | None:
+    """One of them."""
+    return await fetch_one(connection, UserOut, _ONE, (user_id,))
+
+
+async def lock_user(connection: Connection, user_id: UUID) -> bool:
+    """Nobody changes this profile until the transaction ends; False where it is not one's own."""
+    cursor = await connection.execute(_LOCK, (user_id,))
+    return cursor.rowcount == 1
+
+
+async def update_user(connection: Connection, user_id: UUID, changes: Mapping[str, Any]) -> None:
+    """Change these fields of one's own profile."""
+    statement = _UPDATE + set_clause(_EDITABLE, changes) + " where id = %(id)s"
+    await connection.execute(statement, {**changes, "id": user_id})
+
+
+async def set_role(connection: Connection, user_id: UUID, role: str) -> str:
+    """``changed``, ``unchanged``, ``forbidden`` or ``not_found``."""
+    return str(await fetch_value(connection, _SET_ROLE, (user_id, role)))
+
+
+async def set_active(connection: Connection, user_id: UUID, *, is_active: bool) -> str:
+    """``activated``, ``deactivated``, ``unchanged``, ``forbidden`` or ``not_found``."""
+    return str(await fetch_value(connection, _SET_ACTIVE, (user_id, is_active)))
+
+
+async def set_denied(connection: Connection, user_id: UUID, denied: Sequence[str]) -> str:
+    """``changed``, ``unchanged``, ``not_narrowable``, ``forbidden`` or ``not_found``."""
+    return str(await fetch_value(connection, _SET_DENIED, (user_id, list(denied))))
+
+
+async def transfer_ownership(connection: Connection, user_id: UUID) -> str:
+    """``transferred``, ``unchanged``, ``forbidden`` or ``not_found``."""
+    return str(await fetch_value(connection, _TRANSFER, (user_id,)))
+
+
+async def list_team(connection: Connection) -> list[ColleagueOut]:
+    """The active colleagues whom everybody may know of."""
+    return await fetch_all(connection, ColleagueOut, _TEAM)
+
+
+async def list_narrowable(connection: Connection) -> list[Narrowable]:
+    """What can be taken from a single person."""
+    return await fetch_all(connection, Narrowable, _NARROWABLE)
+
+
+async def list_my_permissions(connection: Connection) -> set[str]:
+    """What the caller may do now."""
+    return {row.name for row in await fetch_all(connection, _Name, _MINE)}

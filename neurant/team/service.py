@@ -1,0 +1,87 @@
+"""Changing people: what the database answered, as an error that says what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from neurant.database.pool import Connection
+from neurant.errors import BadInputError, ConflictError, ForbiddenError, NotFoundError
+from neurant.mail.service import queue_mail
+from neurant.settings import Settings
+from neurant.team import queries
+from neurant.team.schemas import UserOut
+from neurant.texts import Language
+from neurant.vault import Vault
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Who passes a company on, as the mail names them."""
+
+    name: str
+    company_id: UUID
+    company_name: str
+
+
+async def change_role(connection: Connection, user_id: UUID, role: str) -> UserOut:
+    """Give somebody below the caller another role below the caller's."""
+    return await _changed(connection, user_id, await queries.set_role(connection, user_id, role))
+
+
+async def change_active(connection: Connection, user_id: UUID, *, is_active: bool) -> UserOut:
+    """Let somebody in again (NA002 where no seat is left), or out at once."""
+    outcome = await queries.set_active(connection, user_id, is_active=is_active)
+    return await _changed(connection, user_id, outcome)
+
+
+async def change_denied(connection: Connection, user_id: UUID, denied: Sequence[str]) -> UserOut:
+    """Take these permissions of the role from a person, and give all others back."""
+    outcome = await queries.set_denied(connection, user_id, sorted(set(denied)))
+    return await _changed(connection, user_id, outcome)
+
+
+async def _changed(connection: Connection, user_id: UUID, outcome: str) -> UserOut:
+    seen = await queries.get_user(connection, user_id)
+    if seen is None or outcome == "not_found":
+        raise NotFoundError("not_found")
+    if outcome == "forbidden":
+        raise ForbiddenError("team.not_below")
+    if outcome == "not_narrowable":
+        raise BadInputError("team.not_narrowable")
+    return seen
+
+
+async def transfer_ownership(
+    connection: Connection, settings: Settings, owner: Owner, user_id: UUID, language: Language
+) -> UserOut:
+    """Make an active colleague the owner, and tell them; the caller becomes administrador.
+
+    Raises NotFoundError (nobody, or not active), ForbiddenError, ConflictError (it is theirs).
+    """
+    outcome = await queries.transfer_ownership(connection, user_id)
+    if outcome == "not_found":
+        raise NotFoundError("not_found")
+    if outcome == "forbidden":
+        raise ForbiddenError("api.not_permitted", permission="company.transfer")
+    if outcome == "unchanged":
+        raise ConflictError("team.owner_already")
+    seen = await queries.get_user(connection, user_id)
+    if seen is None:
+        raise NotFoundError("not_found")
+    params = {
+        "from_name": owner.name,
+        "company": owner.company_name,
+        "link": f"{settings.base_url()}/console/team",
+    }
+    await queue_mail(
+        connection,
+        Vault(settings),
+        to=seen.email,
+        template="team.ownership_received",
+        language=language,
+        params=params,
+        company_id=owner.company_id,
+    )
+    return seen
