@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from neurant.accounts.service import check_new_password, digest, hash_password
+from neurant.accounts.codes import digest
+from neurant.accounts.passwords import check_new_password, hashed
 from neurant.clock import utc_now
 from neurant.database.pool import Connection, Pool, fetch_value
 from neurant.database.tenancy import Trail, come_from
@@ -212,11 +212,11 @@ async def accept(
     plan has no seat any more.
     """
     seen = await look(pool, given.token)
-    hashed = None if login else await _new_password(seen, given)
+    password = None if login else await _new_password(seen, given)
     async with pool.connection() as connection, connection.transaction():
         await come_from(connection, trail)
         if login is None:
-            made = await fetch_value(connection, _CREATE_LOGIN, (seen.email, hashed))
+            made = await fetch_value(connection, _CREATE_LOGIN, (seen.email, password))
             if not isinstance(made, UUID):  # made by somebody a moment ago
                 raise UnauthenticatedError("invitations.sign_in_first")
             login = made
@@ -237,7 +237,7 @@ async def _new_password(seen: Seen, given: AcceptIn) -> str:
     if given.password is None or not (given.first_name or seen.first_name):
         raise BadInputError("invitations.name_and_password")
     check_new_password(given.password, seen.email)
-    return await asyncio.to_thread(hash_password, given.password)
+    return await hashed(given.password)
 
 
 async def _welcome(
