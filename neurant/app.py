@@ -36,6 +36,9 @@ from neurant.http import Frame, problem
 from neurant.knowledge.files import open_store
 from neurant.knowledge.routes import router as knowledge_router
 from neurant.logs import configure_logging, get_logger
+from neurant.notifications.pages import router as notification_pages
+from neurant.notifications.routes import router as notifications_router
+from neurant.permissions.routes import router as permissions_router
 from neurant.plans.limits import REACHED, reached
 from neurant.realtime import Hub
 from neurant.settings import Settings, get_settings
@@ -90,6 +93,9 @@ def _make_api(settings: Settings) -> FastAPI:
         chatbots_router,
         console_router,
         knowledge_router,
+        notification_pages,
+        notifications_router,
+        permissions_router,
     ):
         app.include_router(router)
     mount_static(app)
