@@ -38,6 +38,9 @@ from neurant.knowledge.files import open_store
 from neurant.knowledge.routes import router as knowledge_router
 from neurant.logs import configure_logging, get_logger
 from neurant.mail.routes import router as mailbox_router
+from neurant.notifications.pages import router as notification_pages
+from neurant.notifications.routes import router as notifications_router
+from neurant.permissions.routes import router as permissions_router
 from neurant.plans.limits import REACHED, reached
 from neurant.realtime import Hub
 from neurant.settings import Settings, get_settings
@@ -96,6 +99,9 @@ def _make_api(settings: Settings) -> FastAPI:
         knowledge_router,
         invitations_router,
         team_router,
+        notification_pages,
+        notifications_router,
+        permissions_router,
     ):
         app.include_router(router)
     if settings.demo:

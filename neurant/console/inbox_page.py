@@ -11,7 +11,9 @@ from fastapi import Request, Response
 from fastapi.responses import HTMLResponse
 
 from neurant.accounts.schemas import SignedIn
+from neurant.console.frame import frame
 from neurant.console.inbox_view import grouped, thread_messages, thread_view
+from neurant.console.notice import Notice
 from neurant.console.pages import is_htmx
 from neurant.console.templating import markup, reader_language, render, translator
 from neurant.conversations import queries
@@ -21,16 +23,6 @@ from neurant.errors import NotFoundError
 
 FILTERS = ("all", "queue", "mine", "resolved")
 _LONGEST_SEARCH = 200
-
-
-@dataclass(frozen=True, slots=True)
-class Notice:
-    """What came of an action, told once above the thread."""
-
-    kind: str
-    icon: str
-    title: str
-    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +68,9 @@ async def inbox_page(
     A conversation out of the reader's scope answers exactly as one that does not exist.
     """
     async with tenant(request.app.state.pool, staff.principal) as connection:
-        context = await _read(request, connection, staff, wanted)
+        context = await frame(connection, staff, notice)
+        context |= await _read(request, connection, staff, wanted)
     context |= {
-        "staff": staff,
-        "notice": notice,
         "draft": draft,
         "new_message_id": uuid4(),
         "here": wanted.path,
@@ -111,7 +102,6 @@ async def _read(
         "shown": len(rows),
         "more": has_more,
         "next_waiting": waiting,
-        "timezone": await queries.company_timezone(connection),
         "thread": None,
     }
     if wanted.conversation_id is not None:

@@ -15,7 +15,8 @@ from sse_starlette import EventSourceResponse, ServerSentEvent
 from neurant.accounts.current import PageStaff, session_of
 from neurant.accounts.schemas import SignedIn
 from neurant.console.formats import Formats
-from neurant.console.inbox_page import Asked, Notice, asked, inbox_page
+from neurant.console.inbox_page import Asked, asked, inbox_page
+from neurant.console.notice import Notice
 from neurant.console.pages import PageRoute, is_htmx
 from neurant.console.templating import reader_language, translator
 from neurant.database.tenancy import tenant

@@ -12,6 +12,7 @@ from neurant.accounts.current import check_origin
 from neurant.console.chat_routes import router as chat_router
 from neurant.console.inbox_routes import router as inbox_router
 from neurant.console.pages import PageRoute
+from neurant.console.settings_routes import router as settings_router
 from neurant.console.static_files import mount_static
 from neurant.console.templating import LANGUAGE_COOKIE, THEME_COOKIE
 from neurant.texts import LANGUAGES
@@ -42,3 +43,4 @@ async def keep_preferences(
 router.include_router(preferences)
 router.include_router(inbox_router)
 router.include_router(chat_router)
+router.include_router(settings_router)

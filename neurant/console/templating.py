@@ -12,6 +12,7 @@ from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from neurant.console import formats
+from neurant.console.navigation import navigation
 from neurant.console.static_files import static_url
 from neurant.texts import LANGUAGES, Language, preferred_language, text
 
@@ -31,6 +32,7 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     env.globals["static_url"] = static_url
+    env.globals["navigation"] = navigation
     env.filters["initials"] = formats.initials
     env.filters["fours"] = formats.fours
     env.filters["avatar"] = formats.avatar

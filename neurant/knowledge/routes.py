@@ -12,10 +12,10 @@ from pydantic import BaseModel
 
 from neurant.accounts.current import ApiStaff, PageStaff
 from neurant.accounts.schemas import SignedIn
-from neurant.console.inbox_page import Notice
+from neurant.console.frame import frame
+from neurant.console.notice import Notice
 from neurant.console.pages import PageRoute, is_htmx
 from neurant.console.templating import markup, reader_language, render, translator
-from neurant.conversations.queries import company_timezone, count_conversations
 from neurant.database.tenancy import tenant
 from neurant.errors import NeurantError, NotFoundError
 from neurant.knowledge import page_queries
@@ -130,19 +130,14 @@ async def _page(
     async with tenant(request.app.state.pool, staff.principal) as connection:
         documents = await page_queries.list_documents(connection, words=words)
         bots = await page_queries.list_bots(connection)
-        timezone = await company_timezone(connection)
-        waiting = (await count_conversations(connection)).queue
+        context = await frame(connection, staff, notice)
     language = reader_language(request)
-    context: dict[str, Any] = {
-        "staff": staff,
-        "notice": notice,
+    context |= {
         "documents": [_shown(document, language) for document in documents],
         "query": words,
         "bots": bots,
-        "may_edit": staff.sees_all_bots,
+        "may_edit": "documents.edit" in context["may"],
         "limit": request.app.state.settings.max_document_bytes,
-        "timezone": timezone,
-        "waiting": waiting,
     }
     if is_htmx(request):
         return HTMLResponse(markup(request, "knowledge_answer.html", **context), status)

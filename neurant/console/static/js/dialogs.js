@@ -3,7 +3,7 @@
 export function startDialogs() {
   document.addEventListener("click", (event) => {
     const opener = event.target.closest("[data-open]");
-    if (opener) document.getElementById(opener.dataset.open)?.showModal();
+    if (opener) open(document.getElementById(opener.dataset.open), opener.dataset.values);
     if (event.target.closest("[data-dismiss]")) event.target.closest("dialog").close();
     const resend = event.target.closest("[data-resend]");
     if (resend) askResend(resend.dataset);
@@ -15,6 +15,16 @@ export function startDialogs() {
     // A click on the backdrop is a click on the dialog itself.
     dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
   }
+}
+
+// What the dialog is about: {"name": value} for its fields and for what it tells (data-text).
+function open(dialog, values) {
+  if (!dialog) return;
+  for (const [name, value] of Object.entries(JSON.parse(values ?? "{}"))) {
+    for (const field of dialog.querySelectorAll(`[name="${name}"]`)) field.value = value;
+    for (const text of dialog.querySelectorAll(`[data-text="${name}"]`)) text.textContent = value;
+  }
+  dialog.showModal();
 }
 
 function askResend({ resend, status }) {

@@ -1,0 +1,69 @@
+"""What every page of the console has around its own content: who reads it, and what they may do."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+from neurant.accounts.schemas import SignedIn
+from neurant.console.notice import Notice
+from neurant.database.pool import Connection, fetch_one
+from neurant.errors import ForbiddenError
+
+_MOST_UNREAD = 100
+_FRAME = """
+select array(select private.my_permissions()) as may,
+  coalesce((select k.timezone from public.companies k), 'UTC') as timezone,
+  (select count(*) from public.conversations c
+    where c.is_hitl_active and c.assigned_operator_id is null) as waiting,
+  (select count(*) from (
+    select from public.notifications n where n.read_at is null limit %s) u) as unread
+"""
+_MAY = "select array(select private.my_permissions()) as may"
+
+
+@dataclass(frozen=True, slots=True)
+class _Frame:
+    may: list[str]
+    timezone: str
+    waiting: int
+    unread: int
+
+
+@dataclass(frozen=True, slots=True)
+class _May:
+    may: list[str]
+
+
+async def my_permissions(connection: Connection) -> frozenset[str]:
+    """What the caller may do at this moment."""
+    found = await fetch_one(connection, _May, _MAY)
+    return frozenset(found.may) if found else frozenset()
+
+
+async def frame(
+    connection: Connection, staff: SignedIn, notice: Notice | None = None
+) -> dict[str, Any]:
+    """The context of ``console.html``, in the reader's own transaction.
+
+    ``may``: the reader's permissions; ``waiting``: conversations in the queue; ``unread``:
+    notifications, at most 100; ``timezone``: the company's, by which times are written.
+    """
+    found = await fetch_one(connection, _Frame, _FRAME, (_MOST_UNREAD,))
+    shown = found or _Frame([], "UTC", 0, 0)
+    return {
+        "staff": staff,
+        "notice": notice,
+        "may": frozenset(shown.may),
+        "timezone": shown.timezone,
+        "waiting": shown.waiting,
+        "unread": shown.unread,
+    }
+
+
+def demand(context: dict[str, Any], permission: str) -> None:
+    """Refuse a page to who may not do what it is for. Raises ForbiddenError."""
+    may: Collection[str] = context["may"]
+    if permission not in may:
+        raise ForbiddenError("api.not_permitted", permission=permission)

@@ -1,0 +1,58 @@
+"""A notification as a person reads it: its text, its icon and where it leads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from neurant.plans.limits import amount, plan_name
+from neurant.texts import Language, catalogue, text
+
+_SYMBOLS = {
+    "customer": "clock",
+    "transfer": "transfer",
+    "conversation": "hand",
+    "usage": "chart",
+    "ownership": "star",
+    "mail": "mail",
+}
+
+
+def told(kind: str, details: Mapping[str, Any], language: Language) -> str:
+    """The text of a notification; one that this version does not know is told plainly."""
+    name = f"notifications.{kind}"
+    if name not in catalogue("es"):
+        return text("notifications.unknown", language)
+    try:
+        return text(name, language, **_params(details, language))
+    except KeyError:
+        return text("notifications.unknown", language)
+
+
+def symbol(kind: str) -> str:
+    """The icon of a kind."""
+    return _SYMBOLS.get(kind.partition("_")[0], "card" if "plan" in kind else "info")
+
+
+def target(kind: str, details: Mapping[str, Any]) -> str | None:
+    """The page where something can be done about it."""
+    if "conversation_id" in details:
+        return f"/console/inbox/{details['conversation_id']}"
+    if kind == "usage_alert" or "plan" in details:
+        return "/console/plan"
+    return None
+
+
+def _params(details: Mapping[str, Any], language: Language) -> dict[str, Any]:
+    params = dict(details)
+    if "plan" in details:
+        params["plan"] = plan_name(str(details["plan"]))
+    if "limit" in details:
+        params["limit"] = text(f"notifications.limit.{details['limit']}", language)
+        for name in ("used", "allowed"):
+            if isinstance(details.get(name), int):
+                params[name] = amount(str(details["limit"]), details[name])
+    if isinstance(details.get("limits"), list):
+        names = (text(f"notifications.limit.{one}", language) for one in details["limits"])
+        params["limits"] = ", ".join(names)
+    return params
