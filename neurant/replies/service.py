@@ -70,6 +70,8 @@ def situation(row: ConversationRow, messages: Sequence[MessageRow]) -> Situation
         last_notice=notice,
         last_bot_text=last_bot,
         language=language,
+        persona=row.persona,
+        tone=row.tone,
     )
 
 
