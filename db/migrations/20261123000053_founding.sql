@@ -130,7 +130,7 @@ comment on table public.onboarding is
   'How far the set-up is, where no other row says so: everything else is read from what exists.';
 alter table public.onboarding enable row level security, force row level security;
 create policy staff_select on public.onboarding for select to authenticated
-  using (company_id = (select private.company_id()));
+  using (company_id = (select private.company_id('company.read')));
 create policy router_select on public.onboarding for select to neurant_router using (true);
 create policy router_insert on public.onboarding for insert to neurant_router with check (true);
 create policy router_update on public.onboarding for update to neurant_router using (true) with check (true);
@@ -141,10 +141,10 @@ grant select, insert, update, delete on public.onboarding to neurant_router;
 create function private.pass_onboarding(p_step text) returns boolean
 language plpgsql security definer set search_path = '' as $$
 declare
-  v_company uuid := private.company_id();
+  v_company uuid := private.company_id(
+    case p_step when 'tested' then 'chatbots.edit' else 'company.edit' end);
 begin
-  if v_company is null or not private.sees_all_chatbots()
-    or p_step <> 'tested' and not private.manages_company() then
+  if v_company is null then
     return false;
   end if;
   insert into public.onboarding as o (company_id, plan_seen_at, bot_skipped_at, tested_at, hidden_at)
@@ -178,7 +178,7 @@ language sql stable security definer set search_path = '' as $$
     coalesce(o.hidden_at is not null, false)
   from public.companies k
   left join public.onboarding o on o.company_id = k.id
-  where k.id = (select private.company_id())
+  where k.id = (select private.company_id('company.read'))
 $$;
 comment on function private.onboarding_state() is
   'What a company has set up. Definer: an operador does not see the invitations that count.';

@@ -94,9 +94,7 @@ async def _found(call: Call, account_id: UUID) -> ChannelOut:
 
 
 @router.get("/channels")
-async def list_channels(
-    call: Reading, query: Annotated[ChannelQuery, Query()]
-) -> Page[ChannelOut]:
+async def list_channels(call: Reading, query: Annotated[ChannelQuery, Query()]) -> Page[ChannelOut]:
     """The channels of the bots that the caller may see."""
     chosen = query.model_dump(include={"chatbot_id", "status"})
     rows, cursor = await account_queries.list_accounts(call.connection, query, query.sort, chosen)

@@ -55,9 +55,7 @@ def read_hours(given: Mapping[str, str]) -> dict[str, list[list[str]]]:
     """The hours of the form; a day without any time is closed, none at all sets no hours."""
     hours: dict[str, list[list[str]]] = {}
     for day in DAYS:
-        spans = [
-            [given.get(f"{day}-from-{n}", ""), given.get(f"{day}-to-{n}", "")] for n in SPANS
-        ]
+        spans = [[given.get(f"{day}-from-{n}", ""), given.get(f"{day}-to-{n}", "")] for n in SPANS]
         # Midnight as an end is the end of the day.
         chosen = [
             [start, "24:00" if end == "00:00" else end] for start, end in spans if start or end

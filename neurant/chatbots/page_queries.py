@@ -13,7 +13,8 @@ _CARDS = """
 select b.id, b.name, b.description, b.avatar_url, b.is_active, b.working_hours <> '{}' as has_hours,
   b.total_conversations, b.total_messages, b.avg_response_time_ms, b.satisfaction_score,
   coalesce((
-    select jsonb_agg(jsonb_build_object('channel', a.channel, 'status', a.status) order by a.created_at)
+    select jsonb_agg(jsonb_build_object('channel', a.channel, 'status', a.status)
+      order by a.created_at)
     from public.channel_accounts a
     where a.company_id = b.company_id and a.chatbot_id = b.id and a.status <> 'disconnected'), '[]')
     as accounts

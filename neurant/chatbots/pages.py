@@ -167,6 +167,7 @@ async def bot_answer(
     problem: NeurantError | None = None,
     typed: dict[str, Any] | None = None,
 ) -> Response:
+    """The page of a bot; after a refusal with what was typed, and what is wrong with it."""
     async with tenant(request.app.state.pool, staff.principal) as connection:
         context = await frame(connection, staff, _notice(request))
         bot = await service.find(connection, chatbot_id)

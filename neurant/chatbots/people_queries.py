@@ -17,7 +17,8 @@ order by u.first_name, u.last_name, o.operator_id
 """
 _ASSIGN = """
 insert into public.chatbot_operators as o (company_id, chatbot_id, operator_id, assigned_by)
-values ((select private.company_id('chatbots.assign_operators')), %s, %s, (select private.user_id()))
+values ((select private.company_id('chatbots.assign_operators')), %s, %s,
+  (select private.user_id()))
 on conflict (company_id, chatbot_id, operator_id) do update set is_active = true
 """
 _RELEASE = """
@@ -33,7 +34,8 @@ where s.chatbot_id = %s
 _DISMISS = "delete from public.chatbot_supervisors s where s.chatbot_id = %s"
 _PUT_IN_CHARGE = """
 insert into public.chatbot_supervisors (company_id, chatbot_id, supervisor_id, assigned_by)
-values ((select private.company_id('chatbots.assign_supervisor')), %s, %s, (select private.user_id()))
+values ((select private.company_id('chatbots.assign_supervisor')), %s, %s,
+  (select private.user_id()))
 """
 
 

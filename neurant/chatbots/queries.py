@@ -52,11 +52,14 @@ insert into public.chatbots (company_id, name, description, avatar_url, system_p
   personality_traits, response_delay_ms, max_context_messages, fallback_message, is_active,
   working_hours, timezone, hitl_enabled, hitl_triggers, hitl_trigger_keywords,
   auto_escalate_after_minutes, template_id, created_by)
-select company_id, name, case when chosen ? 'description' then chosen ->> 'description' else description end,
+select company_id, name,
+  case when chosen ? 'description' then chosen ->> 'description' else description end,
   chosen ->> 'avatar_url',
   coalesce(chosen ->> 'system_prompt', left(private.fill_template(system_prompt_template,
-    jsonb_build_object('company_name', company_name, 'persona', coalesce(traits ->> 'persona', name),
-      'knowledge', 'los documentos de ' || company_name, 'contact', contact) || %(placeholders)s), 5000)),
+    jsonb_build_object('company_name', company_name,
+      'persona', coalesce(traits ->> 'persona', name),
+      'knowledge', 'los documentos de ' || company_name, 'contact', contact)
+    || %(placeholders)s), 5000)),
   jsonb_strip_nulls(traits), coalesce((chosen ->> 'response_delay_ms')::integer, 1000),
   coalesce((chosen ->> 'max_context_messages')::integer, 10),
   case when chosen ? 'fallback_message' then chosen ->> 'fallback_message'
@@ -113,9 +116,7 @@ async def get_chatbot(
     connection: Connection, chatbot_id: UUID, *, locked: bool = False
 ) -> ChatbotOut | None:
     """One of the caller's bots; ``locked``: nobody changes it until the transaction ends."""
-    return await fetch_one(
-        connection, ChatbotOut, _LOCKED if locked else _ONE, {"id": chatbot_id}
-    )
+    return await fetch_one(connection, ChatbotOut, _LOCKED if locked else _ONE, {"id": chatbot_id})
 
 
 async def insert_chatbot(

@@ -33,9 +33,7 @@ Choosing = Annotated[Call, needs("templates.read")]
 
 
 @router.get("/chatbots")
-async def list_chatbots(
-    call: Reading, query: Annotated[ChatbotQuery, Query()]
-) -> Page[ChatbotOut]:
+async def list_chatbots(call: Reading, query: Annotated[ChatbotQuery, Query()]) -> Page[ChatbotOut]:
     """The bots that the caller may see: all of the company's, or those that an operador serves."""
     data, cursor = await queries.list_chatbots(call.connection, query)
     return Page(data=data, next_cursor=cursor)
@@ -43,7 +41,7 @@ async def list_chatbots(
 
 @router.post("/chatbots", status_code=201)
 async def create_chatbot(call: Editing, new: ChatbotIn, response: Response) -> ChatbotOut:
-    """A bot, from a template or from nothing. It is reached by nobody until a channel is connected."""
+    """A bot, from a template or from nothing. Nobody reaches it until a channel is connected."""
     made = await service.create(call.connection, new)
     response.headers["location"] = f"/v1/chatbots/{made.id}"
     tagged(response, made, ChatbotPatch)
@@ -100,6 +98,3 @@ async def get_template(call: Choosing, template_id: UUID) -> TemplateOut:
     if found is None:
         raise NotFoundError("not_found")
     return found
-
-
-router.include_router(templates)

@@ -30,9 +30,7 @@ TRIGGERS: tuple[Trigger, ...] = ("no_answer", "user_request", "keywords")
 Category = Literal["customer_service", "sales", "support"]
 
 _Start = Annotated[str, Field(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$", examples=["08:00"])]
-_End = Annotated[
-    str, Field(pattern=r"^(([01][0-9]|2[0-3]):[0-5][0-9]|24:00)$", examples=["18:00"])
-]
+_End = Annotated[str, Field(pattern=r"^(([01][0-9]|2[0-3]):[0-5][0-9]|24:00)$", examples=["18:00"])]
 
 
 def _not_empty(interval: tuple[str, str]) -> tuple[str, str]:

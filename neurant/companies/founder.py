@@ -14,6 +14,4 @@ async def founder_of(request: Request) -> Founder:
     known = await session_of(request)
     if known is None or known.trail is None:
         raise UnauthenticatedError("accounts.session_missing")
-    return Founder(
-        known.auth_user_id, known.email, known.first_name, known.last_name, known.trail
-    )
+    return Founder(known.auth_user_id, known.email, known.first_name, known.last_name, known.trail)

@@ -44,7 +44,7 @@ async def suggest_slugs(request: Request, name: Annotated[CompanyName, Query()])
     return await service.suggest(request.app.state.pool, name, trail_of(request))
 
 
-@router.post("/companies", status_code=201)
+@router.post("/companies", status_code=201, openapi_extra={"security": [{"bearer": []}]})
 async def found_company(
     request: Request, new: CompanyIn, founder: Annotated[Founder, Depends(founder_of)]
 ) -> FoundedOut:
@@ -81,6 +81,6 @@ async def get_onboarding(call: Reading) -> OnboardingOut:
 
 @router.post("/onboarding", status_code=200)
 async def pass_step(call: Editing, done: OnboardingIn) -> OnboardingOut:
-    """Note a step that leaves no other trace: the plan was seen, the bot comes later, hide the list."""
+    """Note a step that leaves no trace: the plan was seen, the bot comes later, hide the list."""
     await queries.pass_step(call.connection, done.step)
     return await service.onboarding(call.connection)

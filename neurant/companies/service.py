@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from ipaddress import ip_address
+from typing import Literal
 from uuid import UUID
 
 import psycopg
 
 from neurant.companies import queries
-from neurant.companies.schemas import CompanyIn, CompanyPatch, FoundedOut, OnboardingOut, SlugSuggestions
+from neurant.companies.schemas import (
+    CompanyIn,
+    CompanyPatch,
+    FoundedOut,
+    OnboardingOut,
+    SlugSuggestions,
+)
 from neurant.database.pool import Connection, Pool
 from neurant.database.tenancy import Trail, come_from
 from neurant.errors import BadInputError, ConflictError, ForbiddenError, RateLimitedError
@@ -147,7 +154,8 @@ async def change(connection: Connection, patch: CompanyPatch) -> None:
 async def industry_names(connection: Connection) -> list[dict[str, str]]:
     """The industries with their name in each language."""
     return [
-        {"industry": one} | {language: text(f"industries.{one}", language) for language in LANGUAGES}
+        {"industry": one}
+        | {language: text(f"industries.{one}", language) for language in LANGUAGES}
         for one in await queries.list_industries(connection)
     ]
 
@@ -169,7 +177,7 @@ async def onboarding(connection: Connection) -> OnboardingOut:
         known.has_team,
         known.has_tested,
     )
-    next_step = None
+    next_step: Literal["plan", "bot", "test"] | None = None
     if not known.plan_seen:
         next_step = "plan"
     elif not known.has_bot and not known.bot_skipped:

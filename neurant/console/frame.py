@@ -1,4 +1,4 @@
-"""What every page of the console needs around its own content: who reads it, and what they may do."""
+"""What every page of the console needs around its content: who reads it, what they may do."""
 
 from __future__ import annotations
 

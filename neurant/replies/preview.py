@@ -25,7 +25,7 @@ select k.name as company_name, k.max_hitl_concurrent <> 0 as plan_has_people,
   private.opens_at(%(hours)s, %(timezone)s, now()) as opens_at,
   private.opens_at(%(hours)s, %(timezone)s, now()) at time zone %(timezone)s as opens_there
 from public.companies k
-where k.id = (select private.company_id())
+where k.id = (select private.company_id('chatbots.read'))
 """
 
 
@@ -70,9 +70,7 @@ def _situation(
     bot: ChatbotOut, around: _Around, message: str, last_bot_text: str | None
 ) -> Situation:
     traits = bot.personality_traits
-    language: Language = (
-        "en" if (traits.get("language") or language_of(message)) == "en" else "es"
-    )
+    language: Language = "en" if (traits.get("language") or language_of(message)) == "en" else "es"
     return Situation(
         company_name=around.company_name,
         bot_name=bot.name,
