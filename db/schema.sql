@@ -3699,6 +3699,29 @@ ALTER FUNCTION private.fail_reply(p_conversation uuid, p_token uuid, p_error tex
 
 COMMENT ON FUNCTION private.fail_reply(p_conversation uuid, p_token uuid, p_error text, p_retry_in interval) IS 'Gives a reply back to the queue, to be tried again later. Definer, as finish_reply.';
 
+-- Name: fill_template(text, jsonb); Type: FUNCTION; Schema: private; Owner: neurant_owner
+
+CREATE FUNCTION private.fill_template(p_text text, p_values jsonb) RETURNS text
+    LANGUAGE plpgsql IMMUTABLE
+    SET search_path TO ''
+    AS $$
+declare
+  v_name text;
+begin
+  foreach v_name in array '{company_name,persona,knowledge,contact}'::text[] loop
+    -- No value may bring a placeholder of its own.
+    p_text := replace(p_text, '{{' || v_name || '}}',
+      regexp_replace(coalesce(p_values ->> v_name, ''), '[{}]+', '', 'g'));
+  end loop;
+  return p_text;
+end $$;
+
+ALTER FUNCTION private.fill_template(p_text text, p_values jsonb) OWNER TO neurant_owner;
+
+-- Name: FUNCTION fill_template(p_text text, p_values jsonb); Type: COMMENT; Schema: private; Owner: neurant_owner
+
+COMMENT ON FUNCTION private.fill_template(p_text text, p_values jsonb) IS 'A template''s text with its placeholders filled.';
+
 -- Name: find_auth_session(bytea); Type: FUNCTION; Schema: private; Owner: neurant_router
 
 CREATE FUNCTION private.find_auth_session(p_token_digest bytea) RETURNS TABLE(session_id uuid, auth_user_id uuid, email text, first_name text, last_name text, company_id uuid, user_id uuid, created_at timestamp with time zone, expires_at timestamp with time zone)
@@ -4034,7 +4057,7 @@ begin
   select new.company_id, new.conversation_id, new.chatbot_id, c.channel_account_id, 'system',
     coalesce(new.ended_by, new.operator_id),
     case new.status
-      when 'pending' then 'hitl_queued'
+      when 'pending' then private.queued_line(new.company_id, new.chatbot_id)
       when 'active' then 'hitl_taken'
       else 'hitl_resolved' end
   from public.conversations c
@@ -4080,6 +4103,48 @@ ALTER FUNCTION private.forget_old_accounts(p_now timestamp with time zone) OWNER
 -- Name: FUNCTION forget_old_accounts(p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
 
 COMMENT ON FUNCTION private.forget_old_accounts(p_now timestamp with time zone) IS 'Forgets sign-ups, links, brakes and sessions that are over for days; how many. Definer: they are no company''s.';
+
+-- Name: found_company(uuid, text, text, text, text, text, text, text, text, text, inet, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.found_company(p_auth_user uuid, p_first_name text, p_last_name text, p_name text, p_slug text, p_industry text, p_size text, p_website text, p_phone text, p_timezone text, p_address inet, p_now timestamp with time zone DEFAULT now()) RETURNS TABLE(outcome text, company_id uuid, slug text)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_slug text;
+  v_done record;
+begin
+  if not exists (select from auth.users a where a.id = p_auth_user and a.email_confirmed_at is not null) then
+    return query select 'unverified', null::uuid, null::text;
+    return;
+  end if;
+  if not private.try_once_more('found_company', p_address, 5, interval '1 hour', p_now) then
+    return query select 'too_many', null::uuid, null::text;
+    return;
+  end if;
+  -- A name that is made for them is made anew if somebody else was a moment faster.
+  for i in 1 .. 10 loop
+    v_slug := coalesce(p_slug, private.suggest_slug(p_name));
+    select s.* into v_done from private.sign_up(p_auth_user, p_name, v_slug, null, p_first_name,
+      p_last_name, p_timezone => p_timezone) s;
+    exit when v_done.outcome <> 'slug_taken' or p_slug is not null;
+  end loop;
+  if v_done.outcome <> 'created' then
+    return query select v_done.outcome, null::uuid, null::text;
+    return;
+  end if;
+  update public.companies c
+  set industry = p_industry, size = p_size, website = p_website, phone = p_phone
+  where c.id = v_done.company_id;
+  insert into public.onboarding (company_id) values (v_done.company_id);
+  return query select 'created', v_done.company_id, v_slug;
+end $$;
+
+ALTER FUNCTION private.found_company(p_auth_user uuid, p_first_name text, p_last_name text, p_name text, p_slug text, p_industry text, p_size text, p_website text, p_phone text, p_timezone text, p_address inet, p_now timestamp with time zone) OWNER TO neurant_router;
+
+-- Name: FUNCTION found_company(p_auth_user uuid, p_first_name text, p_last_name text, p_name text, p_slug text, p_industry text, p_size text, p_website text, p_phone text, p_timezone text, p_address inet, p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.found_company(p_auth_user uuid, p_first_name text, p_last_name text, p_name text, p_slug text, p_industry text, p_size text, p_website text, p_phone text, p_timezone text, p_address inet, p_now timestamp with time zone) IS 'A company on the free plan for a person whose e-mail is verified, with what they told of it: created, slug_taken, unverified, unknown_login or too_many (5 an hour and address). Definer, as sign_up.';
 
 -- Name: give_notice(uuid, uuid, text); Type: FUNCTION; Schema: private; Owner: neurant_router
 
@@ -4327,6 +4392,106 @@ ALTER FUNCTION private.invite_user(p_email text, p_role public.user_role_enum, p
 
 COMMENT ON FUNCTION private.invite_user(p_email text, p_role public.user_role_enum, p_first_name text, p_last_name text, p_token_digest bytea, p_now timestamp with time zone, p_language text) IS 'Invites somebody to a role below the caller''s, for 7 days, and holds a seat (NA002 where none is left): invited, already_invited, already_member, deactivated (bring them back instead), too_many (of one address in a day) or forbidden. An address that was invited before keeps its row. Definer: token and status are nobody''s to write by hand.';
 
+-- Name: is_conversations(jsonb); Type: FUNCTION; Schema: private; Owner: neurant_owner
+
+CREATE FUNCTION private.is_conversations(p_examples jsonb) RETURNS boolean
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO ''
+    AS $_$
+  select jsonb_typeof(p_examples) = 'array' and not exists (
+    select
+    from jsonb_array_elements(p_examples) as c (example)
+    where jsonb_typeof(c.example) <> 'object' or coalesce(c.example ->> 'title', '') = ''
+      or jsonb_typeof(c.example -> 'turns') is distinct from 'array'
+      or exists (
+        select from jsonb_path_query(c.example, '$.turns[*]') as t (turn)
+        where t.turn ->> 'from' is null or t.turn ->> 'from' not in ('customer', 'bot')
+          or coalesce(t.turn ->> 'text', '') = ''))
+$_$;
+
+ALTER FUNCTION private.is_conversations(p_examples jsonb) OWNER TO neurant_owner;
+
+-- Name: FUNCTION is_conversations(p_examples jsonb); Type: COMMENT; Schema: private; Owner: neurant_owner
+
+COMMENT ON FUNCTION private.is_conversations(p_examples jsonb) IS 'Examples: [{"title": …, "turns": [{"from": "customer" or "bot", "text": …}, …]}, …].';
+
+-- Name: is_https(text); Type: FUNCTION; Schema: private; Owner: neurant_owner
+
+CREATE FUNCTION private.is_https(p_url text) RETURNS boolean
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO ''
+    AS $_$
+  select p_url ~ '^https://[^[:space:]/?#@]+([/?#][^[:space:]]*)?$' and char_length(p_url) <= 2000
+$_$;
+
+ALTER FUNCTION private.is_https(p_url text) OWNER TO neurant_owner;
+
+-- Name: FUNCTION is_https(p_url text); Type: COMMENT; Schema: private; Owner: neurant_owner
+
+COMMENT ON FUNCTION private.is_https(p_url text) IS 'An address of a picture or page that a browser may be sent to.';
+
+-- Name: is_open(jsonb, text, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_owner
+
+CREATE FUNCTION private.is_open(p_hours jsonb, p_timezone text, p_at timestamp with time zone) RETURNS boolean
+    LANGUAGE sql STABLE
+    SET search_path TO ''
+    AS $$
+  select p_hours is null or p_hours = '{}' or exists (
+    select
+    from (select p_at at time zone p_timezone as moment) as local
+    cross join lateral (values
+      (lower(to_char(local.moment, 'FMday')), to_char(local.moment, 'HH24:MI'), false),
+      (lower(to_char(local.moment - interval '1 day', 'FMday')), to_char(local.moment, 'HH24:MI'), true)
+    ) as asked (day, clock, is_day_after)
+    cross join lateral jsonb_array_elements(coalesce(p_hours -> asked.day, '[]')) as one (span)
+    where case
+      when asked.is_day_after then one.span ->> 1 < one.span ->> 0 and asked.clock < one.span ->> 1
+      when one.span ->> 1 < one.span ->> 0 then asked.clock >= one.span ->> 0
+      else asked.clock >= one.span ->> 0 and asked.clock < one.span ->> 1 end)
+$$;
+
+ALTER FUNCTION private.is_open(p_hours jsonb, p_timezone text, p_at timestamp with time zone) OWNER TO neurant_owner;
+
+-- Name: FUNCTION is_open(p_hours jsonb, p_timezone text, p_at timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_owner
+
+COMMENT ON FUNCTION private.is_open(p_hours jsonb, p_timezone text, p_at timestamp with time zone) IS 'Whether the hours (is_working_hours) have people attend at a moment, by the wall clock there.';
+
+-- Name: is_personality(jsonb); Type: FUNCTION; Schema: private; Owner: neurant_owner
+
+CREATE FUNCTION private.is_personality(p_traits jsonb) RETURNS boolean
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO ''
+    AS $$
+  select jsonb_typeof(p_traits) = 'object'
+    and coalesce(p_traits ->> 'tone' in ('friendly', 'professional', 'helpful', 'expert', 'formal'), true)
+    and coalesce(p_traits ->> 'language' in ('es', 'en'), true)
+    and coalesce(jsonb_typeof(p_traits -> 'persona') = 'string'
+      and char_length(p_traits ->> 'persona') between 1 and 60
+      and p_traits ->> 'persona' !~ '[[:cntrl:]]', true)
+$$;
+
+ALTER FUNCTION private.is_personality(p_traits jsonb) OWNER TO neurant_owner;
+
+-- Name: FUNCTION is_personality(p_traits jsonb); Type: COMMENT; Schema: private; Owner: neurant_owner
+
+COMMENT ON FUNCTION private.is_personality(p_traits jsonb) IS 'What is known of a personality is well formed: tone, language (es, en), persona (the name it gives itself). Other traits are free.';
+
+-- Name: is_template_text(text); Type: FUNCTION; Schema: private; Owner: neurant_owner
+
+CREATE FUNCTION private.is_template_text(p_text text) RETURNS boolean
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO ''
+    AS $$
+  select regexp_replace(p_text, '\{\{(company_name|persona|knowledge|contact)\}\}', '', 'g')
+    !~ '\{\{|\}\}'
+$$;
+
+ALTER FUNCTION private.is_template_text(p_text text) OWNER TO neurant_owner;
+
+-- Name: FUNCTION is_template_text(p_text text); Type: COMMENT; Schema: private; Owner: neurant_owner
+
+COMMENT ON FUNCTION private.is_template_text(p_text text) IS 'Whether all placeholders of a text are known: {{company_name}}, {{persona}} (what the bot calls itself), {{knowledge}} (where its answers come from), {{contact}} (phone, else website, else e-mail of the company).';
+
 -- Name: is_timezone(text); Type: FUNCTION; Schema: private; Owner: neurant_owner
 
 CREATE FUNCTION private.is_timezone(p_name text) RETURNS boolean
@@ -4345,6 +4510,44 @@ exception when invalid_parameter_value then
 end $_$;
 
 ALTER FUNCTION private.is_timezone(p_name text) OWNER TO neurant_owner;
+
+-- Name: is_working_hours(jsonb); Type: FUNCTION; Schema: private; Owner: neurant_owner
+
+CREATE FUNCTION private.is_working_hours(p_hours jsonb) RETURNS boolean
+    LANGUAGE plpgsql IMMUTABLE
+    SET search_path TO ''
+    AS $_$
+declare
+  v_day text;
+  v_intervals jsonb;
+  v_interval jsonb;
+begin
+  if jsonb_typeof(p_hours) is distinct from 'object' then
+    return false;
+  end if;
+  for v_day, v_intervals in select * from jsonb_each(p_hours) loop
+    if v_day not in ('monday', 'tuesday', 'wednesday', 'thursday', 'friday', 'saturday', 'sunday')
+      or jsonb_typeof(v_intervals) <> 'array' or jsonb_array_length(v_intervals) > 6 then
+      return false;
+    end if;
+    for v_interval in select * from jsonb_array_elements(v_intervals) loop
+      if jsonb_typeof(v_interval) <> 'array' or jsonb_array_length(v_interval) <> 2
+        or jsonb_typeof(v_interval -> 0) <> 'string' or jsonb_typeof(v_interval -> 1) <> 'string'
+        or v_interval ->> 0 !~ '^([01][0-9]|2[0-3]):[0-5][0-9]$'
+        or v_interval ->> 1 !~ '^(([01][0-9]|2[0-3]):[0-5][0-9]|24:00)$'
+        or v_interval ->> 0 = v_interval ->> 1 then
+        return false;
+      end if;
+    end loop;
+  end loop;
+  return p_hours = '{}' or jsonb_path_exists(p_hours, '$.*[*]');
+end $_$;
+
+ALTER FUNCTION private.is_working_hours(p_hours jsonb) OWNER TO neurant_owner;
+
+-- Name: FUNCTION is_working_hours(p_hours jsonb); Type: COMMENT; Schema: private; Owner: neurant_owner
+
+COMMENT ON FUNCTION private.is_working_hours(p_hours jsonb) IS 'Whether a value says when people attend: {"monday": [["08:00", "12:00"], ["14:00", "18:00"]], …}, by the clock of the bot''s time zone. A day that is missing or empty is closed; an interval that ends before it begins ends on the next day; {} sets no hours: somebody is always there.';
 
 -- Name: keep_an_owner(); Type: FUNCTION; Schema: private; Owner: neurant_router
 
@@ -4465,6 +4668,21 @@ ALTER FUNCTION private.like_patterns(p_words text) OWNER TO neurant_owner;
 -- Name: FUNCTION like_patterns(p_words text); Type: COMMENT; Schema: private; Owner: neurant_owner
 
 COMMENT ON FUNCTION private.like_patterns(p_words text) IS 'A LIKE pattern for each word, the longest first: the one that an index narrows down by. Null where there is no word.';
+
+-- Name: list_industries(); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.list_industries() RETURNS TABLE(industry text)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  select i.industry from public.industries i order by i.position
+$$;
+
+ALTER FUNCTION private.list_industries() OWNER TO neurant_router;
+
+-- Name: FUNCTION list_industries(); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.list_industries() IS 'The industries in their order. Definer: who signs up has no company, and no policy could know them.';
 
 -- Name: lock_usage(uuid); Type: FUNCTION; Schema: private; Owner: neurant_router
 
@@ -5363,6 +5581,34 @@ ALTER FUNCTION private.number_message() OWNER TO neurant_router;
 
 COMMENT ON FUNCTION private.number_message() IS 'Gives a message its sender, its place in the conversation and its first delivery state, and keeps the conversation''s counters. Definer: nobody may write those by hand. (The bot''s are numbered by track_message_usage, ingest numbers its own, a batch at a time.)';
 
+-- Name: onboarding_state(); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.onboarding_state() RETURNS TABLE(has_bot boolean, has_channel boolean, has_document boolean, has_team boolean, has_tested boolean, plan_seen boolean, bot_skipped boolean, is_hidden boolean)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  select
+    exists (select from public.chatbots b where b.company_id = k.id and b.retired_at is null),
+    exists (select from public.channel_accounts a where a.company_id = k.id and a.status = 'connected'),
+    exists (select from public.documents d where d.company_id = k.id and d.retired_at is null),
+    exists (select from public.users u where u.company_id = k.id and not u.is_owner)
+      or exists (select from public.user_invitations i where i.company_id = k.id),
+    coalesce(o.tested_at is not null, false)
+      or exists (select from public.conversations c where c.company_id = k.id),
+    coalesce(o.plan_seen_at is not null, o.company_id is null),
+    coalesce(o.bot_skipped_at is not null, false),
+    coalesce(o.hidden_at is not null, false)
+  from public.companies k
+  left join public.onboarding o on o.company_id = k.id
+  where k.id = (select private.company_id('company.read'))
+$$;
+
+ALTER FUNCTION private.onboarding_state() OWNER TO neurant_router;
+
+-- Name: FUNCTION onboarding_state(); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.onboarding_state() IS 'What a company has set up. Definer: an operador does not see the invitations that count.';
+
 -- Name: open_challenge(uuid, bytea, boolean, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
 
 CREATE FUNCTION private.open_challenge(p_auth_user uuid, p_token_digest bytea, p_is_kept boolean, p_now timestamp with time zone DEFAULT now()) RETURNS void
@@ -5464,6 +5710,39 @@ ALTER FUNCTION private.open_visitor_session(p_routing_id text, p_token_digest by
 
 COMMENT ON FUNCTION private.open_visitor_session(p_routing_id text, p_token_digest bytea, p_lifetime interval) IS 'A new visitor of a web chat; null for an unknown or closed chat. Definer: the visitor is nobody yet.';
 
+-- Name: opens_at(jsonb, text, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_owner
+
+CREATE FUNCTION private.opens_at(p_hours jsonb, p_timezone text, p_at timestamp with time zone) RETURNS timestamp with time zone
+    LANGUAGE sql STABLE
+    SET search_path TO ''
+    AS $$
+  select min(c.moment)
+  from (
+    select (day.local + (one.span ->> 0)::time) at time zone p_timezone + shift.by as moment
+    from generate_series(0, 8) as n (days)
+    cross join lateral (
+      select date_trunc('day', p_at at time zone p_timezone) + n.days * interval '1 day' as local
+    ) as day
+    cross join lateral jsonb_array_elements(
+      coalesce(p_hours -> lower(to_char(day.local, 'FMday')), '[]')) as one (span)
+    -- A clock that is set back shows an hour twice.
+    cross join (values (interval '0'), (interval '1 hour'), (interval '-1 hour'),
+      (interval '30 minutes'), (interval '-30 minutes')) as shift (by)
+    union all
+    -- Clocks are changed on the half hours, and that may happen inside of an interval.
+    select date_bin('30 minutes', p_at, 'epoch') + n.halves * interval '30 minutes'
+    from generate_series(1, 8 * 48) as n (halves)
+  ) as c
+  where not private.is_open(p_hours, p_timezone, p_at)
+    and c.moment > p_at and private.is_open(p_hours, p_timezone, c.moment)
+$$;
+
+ALTER FUNCTION private.opens_at(p_hours jsonb, p_timezone text, p_at timestamp with time zone) OWNER TO neurant_owner;
+
+-- Name: FUNCTION opens_at(p_hours jsonb, p_timezone text, p_at timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_owner
+
+COMMENT ON FUNCTION private.opens_at(p_hours jsonb, p_timezone text, p_at timestamp with time zone) IS 'When people are back; null while they attend.';
+
 -- Name: operator_name(uuid); Type: FUNCTION; Schema: private; Owner: neurant_router
 
 CREATE FUNCTION private.operator_name(p_user uuid) RETURNS text
@@ -5520,6 +5799,37 @@ ALTER FUNCTION private.overwrite_conversations(p_company uuid, p_conversations u
 -- Name: FUNCTION overwrite_conversations(p_company uuid, p_conversations uuid[], p_suffix text, p_end_user text); Type: COMMENT; Schema: private; Owner: neurant_router
 
 COMMENT ON FUNCTION private.overwrite_conversations(p_company uuid, p_conversations uuid[], p_suffix text, p_end_user text) IS 'Takes the person out of conversations and of all that hangs on them, in the live tables (suffix empty) or the archives; the rows stay and are counted as before. Definer: called by definers.';
+
+-- Name: pass_onboarding(text); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.pass_onboarding(p_step text) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_company uuid := private.company_id(
+    case p_step when 'tested' then 'chatbots.edit' else 'company.edit' end);
+begin
+  if v_company is null then
+    return false;
+  end if;
+  insert into public.onboarding as o (company_id, plan_seen_at, bot_skipped_at, tested_at, hidden_at)
+  values (v_company,
+    case p_step when 'plan' then now() end, case p_step when 'skip_bot' then now() end,
+    case p_step when 'tested' then now() end, case p_step when 'hide' then now() end)
+  on conflict on constraint onboarding_pkey do update set
+    plan_seen_at = coalesce(o.plan_seen_at, excluded.plan_seen_at),
+    bot_skipped_at = coalesce(o.bot_skipped_at, excluded.bot_skipped_at),
+    tested_at = coalesce(o.tested_at, excluded.tested_at),
+    hidden_at = coalesce(o.hidden_at, excluded.hidden_at);
+  return true;
+end $$;
+
+ALTER FUNCTION private.pass_onboarding(p_step text) OWNER TO neurant_router;
+
+-- Name: FUNCTION pass_onboarding(p_step text); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.pass_onboarding(p_step text) IS 'Notes a step of the set-up that leaves no other trace: plan, skip_bot, hide (owner, administrador), tested (supervisor too). Definer: these moments are not to be written by hand.';
 
 -- Name: permissions; Type: TABLE; Schema: public; Owner: neurant_owner
 
@@ -5784,6 +6094,27 @@ ALTER FUNCTION private.queue_mail(p_new_id uuid, p_company uuid, p_to text, p_te
 -- Name: FUNCTION queue_mail(p_new_id uuid, p_company uuid, p_to text, p_template text, p_language text, p_params_encrypted bytea); Type: COMMENT; Schema: private; Owner: neurant_router
 
 COMMENT ON FUNCTION private.queue_mail(p_new_id uuid, p_company uuid, p_to text, p_template text, p_language text, p_params_encrypted bytea) IS 'A mail leaves when the caller''s transaction commits, and never if it does not. Definer: nobody who serves traffic reads what waits.';
+
+-- Name: queued_line(uuid, uuid, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.queued_line(p_company uuid, p_chatbot uuid, p_now timestamp with time zone DEFAULT now()) RETURNS text
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  select coalesce((
+    -- The clock of the place: what is said later in another zone still says this hour.
+    select 'hitl_closed:' || to_char(private.opens_at(b.working_hours, b.timezone, p_now)
+      at time zone b.timezone, 'YYYY-MM-DD"T"HH24:MI')
+    from public.chatbots b
+    where b.company_id = p_company and b.id = p_chatbot and b.working_hours <> '{}'),
+    'hitl_queued')
+$$;
+
+ALTER FUNCTION private.queued_line(p_company uuid, p_chatbot uuid, p_now timestamp with time zone) OWNER TO neurant_router;
+
+-- Name: FUNCTION queued_line(p_company uuid, p_chatbot uuid, p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.queued_line(p_company uuid, p_chatbot uuid, p_now timestamp with time zone) IS 'The system line of a handover that waits: hitl_queued, or hitl_closed:<when people are back, by the bot''s clock>. Definer: the visitor or channel that asked for a person reads no bot.';
 
 -- Name: quoted_word(text); Type: FUNCTION; Schema: private; Owner: neurant_owner
 
@@ -7245,6 +7576,23 @@ ALTER FUNCTION private.sign_up(p_auth_user uuid, p_company_name text, p_slug tex
 
 COMMENT ON FUNCTION private.sign_up(p_auth_user uuid, p_company_name text, p_slug text, p_email text, p_first_name text, p_last_name text, p_plan public.subscription_plan_enum, p_trial_days integer, p_timezone text) IS 'A company with the limits of a plan, and its owner: created, slug_taken or unknown_login. A person may own several. Definer: who signs up has no company yet, and no policy could know them.';
 
+-- Name: slug_of(text); Type: FUNCTION; Schema: private; Owner: neurant_owner
+
+CREATE FUNCTION private.slug_of(p_name text) RETURNS text
+    LANGUAGE sql STABLE
+    SET search_path TO ''
+    AS $$
+  select coalesce(nullif(btrim(left(btrim(
+    regexp_replace(lower(extensions.unaccent(p_name)), '[^a-z0-9]+', '-', 'g'), '-'), 45), '-'), ''),
+    'empresa')
+$$;
+
+ALTER FUNCTION private.slug_of(p_name text) OWNER TO neurant_owner;
+
+-- Name: FUNCTION slug_of(p_name text); Type: COMMENT; Schema: private; Owner: neurant_owner
+
+COMMENT ON FUNCTION private.slug_of(p_name text) IS 'The short name that a company''s name makes: at most 45 characters, so that a number still fits into 50.';
+
 -- Name: stands_above(public.user_role_enum); Type: FUNCTION; Schema: private; Owner: neurant_owner
 
 CREATE FUNCTION private.stands_above(p_role public.user_role_enum) RETURNS boolean
@@ -7264,8 +7612,7 @@ CREATE FUNCTION private.suggest_slug(p_name text) RETURNS text
     SET search_path TO ''
     AS $$
 declare
-  v_base text := coalesce(nullif(btrim(left(
-    regexp_replace(lower(extensions.unaccent(p_name)), '[^a-z0-9]+', '-', 'g'), 90), '-'), ''), 'empresa');
+  v_base text := private.slug_of(p_name);
   v_number integer := 1;
 begin
   while exists (
@@ -7282,6 +7629,39 @@ ALTER FUNCTION private.suggest_slug(p_name text) OWNER TO neurant_router;
 -- Name: FUNCTION suggest_slug(p_name text); Type: COMMENT; Schema: private; Owner: neurant_router
 
 COMMENT ON FUNCTION private.suggest_slug(p_name text) IS 'A free short name made of a company''s name; with a number where others have it. Definer: who signs up sees no company.';
+
+-- Name: suggest_slugs(text, inet, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.suggest_slugs(p_name text, p_address inet, p_now timestamp with time zone DEFAULT now()) RETURNS TABLE(slug text, is_free boolean, alternatives text[])
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_base text := private.slug_of(p_name);
+begin
+  if not private.try_once_more('check_company_name', p_address, 30, interval '1 minute', p_now) then
+    raise exception 'too many name checks from one address' using errcode = 'NA005',
+      detail = '{"seconds": 60}';
+  end if;
+  return query
+  select v_base, not exists (select from public.companies c where c.slug = v_base),
+    array(
+      select f.candidate
+      from (
+        select v_base || '-' || n.number as candidate, n.number as place
+        from generate_series(2, 60) as n (number)
+        union all select left(v_base, 42) || '-oficial', 2.5
+        union all select 'grupo-' || left(v_base, 44), 2.7
+      ) as f
+      where not exists (select from public.companies c where c.slug = f.candidate)
+      order by f.place limit 3);
+end $$;
+
+ALTER FUNCTION private.suggest_slugs(p_name text, p_address inet, p_now timestamp with time zone) OWNER TO neurant_router;
+
+-- Name: FUNCTION suggest_slugs(p_name text, p_address inet, p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.suggest_slugs(p_name text, p_address inet, p_now timestamp with time zone) IS 'The short name that a name makes, whether it is free, and up to three that are. 30 a minute and address, then NA005 with {"seconds"}. Definer: who signs up sees no company.';
 
 -- Name: take_conversation(uuid, boolean); Type: FUNCTION; Schema: private; Owner: neurant_router
 
@@ -7498,6 +7878,36 @@ ALTER FUNCTION private.transfer_ownership(p_to uuid) OWNER TO neurant_router;
 -- Name: FUNCTION transfer_ownership(p_to uuid); Type: COMMENT; Schema: private; Owner: neurant_router
 
 COMMENT ON FUNCTION private.transfer_ownership(p_to uuid) IS 'The owner makes an active colleague the owner and becomes administrador: transferred, unchanged, forbidden or not_found. There is one owner before, after, and for everybody who looks meanwhile. Definer: roles are nobody''s to write by hand.';
+
+-- Name: try_once_more(text, inet, integer, interval, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.try_once_more(p_kind text, p_address inet, p_most integer, p_within interval, p_now timestamp with time zone) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_tried integer;
+begin
+  if p_address is null then
+    return true;
+  end if;
+  -- Two at once from one address are counted one after the other.
+  perform pg_advisory_xact_lock(hashtextextended(p_kind || ' ' || host(p_address), 0));
+  delete from private.attempts a where a.attempted_at < p_now - interval '1 day';
+  select count(*) into v_tried from private.attempts a
+  where a.kind = p_kind and a.address = p_address and a.attempted_at > p_now - p_within;
+  if v_tried >= p_most then
+    return false;
+  end if;
+  insert into private.attempts (kind, address, attempted_at) values (p_kind, p_address, p_now);
+  return true;
+end $$;
+
+ALTER FUNCTION private.try_once_more(p_kind text, p_address inet, p_most integer, p_within interval, p_now timestamp with time zone) OWNER TO neurant_router;
+
+-- Name: FUNCTION try_once_more(p_kind text, p_address inet, p_most integer, p_within interval, p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.try_once_more(p_kind text, p_address inet, p_most integer, p_within interval, p_now timestamp with time zone) IS 'Counts an attempt from an address; false where it has used up its number. No address (a socket of this machine): no limit. Definer: who tries is nobody yet.';
 
 -- Name: two_step_users(); Type: FUNCTION; Schema: private; Owner: neurant_router
 
@@ -7912,11 +8322,12 @@ COMMENT ON FUNCTION private.visitor_session_id() IS 'The verified visitor''s ses
 
 -- Name: web_chat(text); Type: FUNCTION; Schema: private; Owner: neurant_router
 
-CREATE FUNCTION private.web_chat(p_routing_id text) RETURNS TABLE(company_name text, chatbot_name text, description text, language text)
+CREATE FUNCTION private.web_chat(p_routing_id text) RETURNS TABLE(company_name text, chatbot_name text, description text, language text, persona text, tone text, avatar_url text)
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path TO ''
     AS $$
-  select c.name, b.name, b.description, b.personality_traits ->> 'language'
+  select c.name, b.name, b.description, b.personality_traits ->> 'language',
+    b.personality_traits ->> 'persona', b.personality_traits ->> 'tone', b.avatar_url
   from public.channel_accounts a
   join public.companies c on c.id = a.company_id and c.subscription_status <> 'cancelled'
   join public.chatbots b on b.company_id = a.company_id and b.id = a.chatbot_id
@@ -7928,7 +8339,7 @@ ALTER FUNCTION private.web_chat(p_routing_id text) OWNER TO neurant_router;
 
 -- Name: FUNCTION web_chat(p_routing_id text); Type: COMMENT; Schema: private; Owner: neurant_router
 
-COMMENT ON FUNCTION private.web_chat(p_routing_id text) IS 'What anybody may see of a web chat: names. Definer: the visitor is nobody yet.';
+COMMENT ON FUNCTION private.web_chat(p_routing_id text) IS 'What a web chat''s page may show to anybody: the company''s and the bot''s name, persona, tone and picture. Definer: nobody has logged in yet.';
 
 -- Name: word_key(uuid); Type: FUNCTION; Schema: private; Owner: neurant_owner
 
@@ -8242,6 +8653,24 @@ ALTER TABLE jobs.procrastinate_workers ALTER COLUMN id ADD GENERATED ALWAYS AS I
     NO MAXVALUE
     CACHE 1
 );
+
+-- Name: attempts; Type: TABLE; Schema: private; Owner: neurant_owner
+
+CREATE TABLE private.attempts (
+    id uuid DEFAULT uuidv7() NOT NULL,
+    kind text NOT NULL,
+    address inet NOT NULL,
+    attempted_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT attempts_kind_check CHECK ((kind = ANY (ARRAY['found_company'::text, 'check_company_name'::text])))
+);
+
+ALTER TABLE ONLY private.attempts FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE private.attempts OWNER TO neurant_owner;
+
+-- Name: TABLE attempts; Type: COMMENT; Schema: private; Owner: neurant_owner
+
+COMMENT ON TABLE private.attempts IS 'What strangers tried, by address, for the limits on trying. Of the last day only.';
 
 -- Name: conversations; Type: TABLE; Schema: public; Owner: neurant_owner
 
@@ -9249,7 +9678,11 @@ CREATE TABLE public.chatbot_templates (
     CONSTRAINT chatbot_templates_category_check CHECK (((category)::text = ANY ((ARRAY['customer_service'::character varying, 'sales'::character varying, 'support'::character varying])::text[]))),
     CONSTRAINT chatbot_templates_default_personality_check CHECK ((jsonb_typeof(default_personality) = 'object'::text)),
     CONSTRAINT chatbot_templates_example_conversations_check CHECK ((jsonb_typeof(example_conversations) = 'array'::text)),
+    CONSTRAINT chatbot_templates_examples_check CHECK (private.is_conversations(example_conversations)),
+    CONSTRAINT chatbot_templates_hours_check CHECK (COALESCE(private.is_working_hours((recommended_settings -> 'working_hours'::text)), true)),
+    CONSTRAINT chatbot_templates_personality_check CHECK (private.is_personality(default_personality)),
     CONSTRAINT chatbot_templates_recommended_settings_check CHECK ((jsonb_typeof(recommended_settings) = 'object'::text)),
+    CONSTRAINT chatbot_templates_text_check CHECK (private.is_template_text(system_prompt_template)),
     CONSTRAINT chatbot_templates_usage_count_check CHECK ((usage_count >= 0))
 );
 
@@ -9295,17 +9728,22 @@ CREATE TABLE public.chatbots (
     created_by uuid NOT NULL,
     template_id uuid,
     CONSTRAINT chatbots_auto_escalate_after_minutes_check CHECK (((auto_escalate_after_minutes >= 1) AND (auto_escalate_after_minutes <= 1440))),
+    CONSTRAINT chatbots_avatar_check CHECK (private.is_https(avatar_url)),
     CONSTRAINT chatbots_channels_check CHECK (((jsonb_typeof(channels) = 'array'::text) AND (channels <@ '["whatsapp", "telegram", "slack", "web"]'::jsonb))),
     CONSTRAINT chatbots_hitl_triggers_check CHECK ((jsonb_typeof(hitl_triggers) = 'array'::text)),
+    CONSTRAINT chatbots_hours_check CHECK (private.is_working_hours(working_hours)),
     CONSTRAINT chatbots_keywords_check CHECK ((array_position(hitl_trigger_keywords, ''::text) IS NULL)),
     CONSTRAINT chatbots_max_context_messages_check CHECK (((max_context_messages >= 1) AND (max_context_messages <= 50))),
     CONSTRAINT chatbots_name_check CHECK ((btrim((name)::text) <> ''::text)),
     CONSTRAINT chatbots_personality_check CHECK ((jsonb_typeof(personality_traits) = 'object'::text)),
+    CONSTRAINT chatbots_prompt_check CHECK ((char_length(system_prompt) <= 5000)),
     CONSTRAINT chatbots_response_delay_ms_check CHECK (((response_delay_ms >= 0) AND (response_delay_ms <= 10000))),
     CONSTRAINT chatbots_retired_check CHECK (((retired_at IS NULL) OR (NOT is_active))),
     CONSTRAINT chatbots_satisfaction_score_check CHECK (((satisfaction_score >= (0)::numeric) AND (satisfaction_score <= (5)::numeric))),
     CONSTRAINT chatbots_timezone_check CHECK (private.is_timezone((timezone)::text)),
     CONSTRAINT chatbots_training_progress_check CHECK (((training_progress >= 0) AND (training_progress <= 100))),
+    CONSTRAINT chatbots_traits_check CHECK (private.is_personality(personality_traits)),
+    CONSTRAINT chatbots_triggers_check CHECK ((hitl_triggers <@ '["no_answer", "user_request", "keywords"]'::jsonb)),
     CONSTRAINT chatbots_working_hours_check CHECK ((jsonb_typeof(working_hours) = 'object'::text))
 );
 
@@ -9313,9 +9751,17 @@ ALTER TABLE ONLY public.chatbots FORCE ROW LEVEL SECURITY;
 
 ALTER TABLE public.chatbots OWNER TO neurant_owner;
 
+-- Name: COLUMN chatbots.personality_traits; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.chatbots.personality_traits IS 'See private.is_personality: in which words the bot greets, thanks and says that it does not know, and what it calls itself. Quotes of documents stay as they are written.';
+
 -- Name: COLUMN chatbots.channels; Type: COMMENT; Schema: public; Owner: neurant_owner
 
 COMMENT ON COLUMN public.chatbots.channels IS 'Derived: the kinds of the connected channel_accounts.';
+
+-- Name: COLUMN chatbots.working_hours; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.chatbots.working_hours IS 'When people attend, see private.is_working_hours. The bot itself always answers; outside of these hours a handover waits in the queue and the customer is told when people are back.';
 
 -- Name: COLUMN chatbots.total_conversations; Type: COMMENT; Schema: public; Owner: neurant_owner
 
@@ -9371,6 +9817,7 @@ CREATE TABLE public.companies (
     current_document_characters bigint DEFAULT 0 NOT NULL,
     current_storage_bytes bigint DEFAULT 0 NOT NULL,
     current_hitl_count integer DEFAULT 0 NOT NULL,
+    size text,
     CONSTRAINT companies_address_check CHECK (((email)::text ~ '^[^@[:space:]]+@[^@[:space:]]+$'::text)),
     CONSTRAINT companies_current_chatbot_count_check CHECK ((current_chatbot_count >= 0)),
     CONSTRAINT companies_current_document_characters_check CHECK ((current_document_characters >= 0)),
@@ -9379,6 +9826,7 @@ CREATE TABLE public.companies (
     CONSTRAINT companies_current_storage_bytes_check CHECK ((current_storage_bytes >= 0)),
     CONSTRAINT companies_current_user_count_check CHECK ((current_user_count >= 0)),
     CONSTRAINT companies_email_check CHECK ((((email)::text = lower((email)::text)) AND ((email)::text ~~ '%_@_%'::text))),
+    CONSTRAINT companies_logo_check CHECK (private.is_https(logo_url)),
     CONSTRAINT companies_max_chatbots_check CHECK ((max_chatbots >= '-1'::integer)),
     CONSTRAINT companies_max_document_characters_check CHECK ((max_document_characters >= '-1'::integer)),
     CONSTRAINT companies_max_hitl_concurrent_check CHECK ((max_hitl_concurrent >= '-1'::integer)),
@@ -9391,9 +9839,11 @@ CREATE TABLE public.companies (
     CONSTRAINT companies_name_check CHECK ((btrim((name)::text) <> ''::text)),
     CONSTRAINT companies_plan_change_check CHECK (((next_plan IS NULL) = (plan_change_scheduled_at IS NULL))),
     CONSTRAINT companies_reset_date_check CHECK (isfinite(monthly_reset_date)),
+    CONSTRAINT companies_size_check CHECK ((size = ANY (ARRAY['1'::text, '2-10'::text, '11-50'::text, '51-200'::text, '201-1000'::text, '1001+'::text]))),
     CONSTRAINT companies_slug_check CHECK (((slug)::text ~ '^[a-z0-9]+(-[a-z0-9]+)*$'::text)),
     CONSTRAINT companies_subscription_order_check CHECK ((subscription_ends_at >= subscription_started_at)),
-    CONSTRAINT companies_timezone_check CHECK (private.is_timezone((timezone)::text))
+    CONSTRAINT companies_timezone_check CHECK (private.is_timezone((timezone)::text)),
+    CONSTRAINT companies_website_check CHECK (((website)::text ~ '^https?://[^[:space:]]+$'::text))
 );
 
 ALTER TABLE ONLY public.companies FORCE ROW LEVEL SECURITY;
@@ -9455,6 +9905,10 @@ COMMENT ON COLUMN public.companies.current_storage_bytes IS 'Bytes of the files 
 -- Name: COLUMN companies.current_hitl_count; Type: COMMENT; Schema: public; Owner: neurant_owner
 
 COMMENT ON COLUMN public.companies.current_hitl_count IS 'Conversations that a person attends now (hitl_sessions with status active; those that wait do not count). Exact at commit; kept by a trigger.';
+
+-- Name: COLUMN companies.size; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.companies.size IS 'How many people work there, as told at sign-up.';
 
 -- Name: company_keys; Type: TABLE; Schema: public; Owner: neurant_owner
 
@@ -9737,6 +10191,22 @@ ALTER TABLE public.inbound_events OWNER TO neurant_owner;
 -- Name: TABLE inbound_events; Type: COMMENT; Schema: public; Owner: neurant_owner
 
 COMMENT ON TABLE public.inbound_events IS 'What a channel sent that did not become a message (an edit, a kind we do not take, a row the database refused), raw, with the reason: nothing that was acknowledged is lost.';
+
+-- Name: industries; Type: TABLE; Schema: public; Owner: neurant_owner
+
+CREATE TABLE public.industries (
+    industry character varying(100) NOT NULL,
+    "position" smallint NOT NULL,
+    CONSTRAINT industries_industry_check CHECK (((industry)::text ~ '^[a-z]+(_[a-z]+)*$'::text))
+);
+
+ALTER TABLE ONLY public.industries FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE public.industries OWNER TO neurant_owner;
+
+-- Name: TABLE industries; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON TABLE public.industries IS 'Platform table: what a company may say that it does, in the order in which it is offered. Names are texts of the catalogue (industries.<industry>).';
 
 -- Name: integration_logs; Type: TABLE; Schema: public; Owner: neurant_owner
 
@@ -10029,6 +10499,25 @@ ALTER TABLE public.notifications OWNER TO neurant_owner;
 -- Name: COLUMN notifications.kind; Type: COMMENT; Schema: public; Owner: neurant_owner
 
 COMMENT ON COLUMN public.notifications.kind IS 'A key of the message catalogue, told in the reader''s language.';
+
+-- Name: onboarding; Type: TABLE; Schema: public; Owner: neurant_owner
+
+CREATE TABLE public.onboarding (
+    company_id uuid NOT NULL,
+    plan_seen_at timestamp with time zone,
+    bot_skipped_at timestamp with time zone,
+    tested_at timestamp with time zone,
+    hidden_at timestamp with time zone,
+    created_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
+ALTER TABLE ONLY public.onboarding FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE public.onboarding OWNER TO neurant_owner;
+
+-- Name: TABLE onboarding; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON TABLE public.onboarding IS 'How far the set-up is, where no other row says so: everything else is read from what exists.';
 
 -- Name: outbox; Type: TABLE; Schema: public; Owner: neurant_owner
 
@@ -10489,6 +10978,11 @@ ALTER TABLE ONLY jobs.procrastinate_periodic_defers
 ALTER TABLE ONLY jobs.procrastinate_workers
     ADD CONSTRAINT procrastinate_workers_pkey PRIMARY KEY (id);
 
+-- Name: attempts attempts_pkey; Type: CONSTRAINT; Schema: private; Owner: neurant_owner
+
+ALTER TABLE ONLY private.attempts
+    ADD CONSTRAINT attempts_pkey PRIMARY KEY (id);
+
 -- Name: schema_migrations schema_migrations_pkey; Type: CONSTRAINT; Schema: private; Owner: postgres
 
 ALTER TABLE ONLY private.schema_migrations
@@ -10749,6 +11243,16 @@ ALTER TABLE ONLY public.inbound_events
 ALTER TABLE ONLY public.inbound_events
     ADD CONSTRAINT inbound_events_pkey PRIMARY KEY (company_id, id);
 
+-- Name: industries industries_pkey; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.industries
+    ADD CONSTRAINT industries_pkey PRIMARY KEY (industry);
+
+-- Name: industries industries_position_key; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.industries
+    ADD CONSTRAINT industries_position_key UNIQUE ("position");
+
 -- Name: integration_logs integration_logs_pkey; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
 
 ALTER TABLE ONLY public.integration_logs
@@ -10858,6 +11362,11 @@ ALTER TABLE ONLY public.notes
 
 ALTER TABLE ONLY public.notifications
     ADD CONSTRAINT notifications_pkey PRIMARY KEY (company_id, id);
+
+-- Name: onboarding onboarding_pkey; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.onboarding
+    ADD CONSTRAINT onboarding_pkey PRIMARY KEY (company_id);
 
 -- Name: outbox_archived outbox_archived_pkey; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
 
@@ -11034,6 +11543,14 @@ CREATE UNIQUE INDEX procrastinate_jobs_queueing_lock_idx_v1 ON jobs.procrastinat
 
 CREATE INDEX procrastinate_periodic_defers_job_id_fkey_v1 ON jobs.procrastinate_periodic_defers USING btree (job_id);
 
+-- Name: attempts_address_idx; Type: INDEX; Schema: private; Owner: neurant_owner
+
+CREATE INDEX attempts_address_idx ON private.attempts USING btree (kind, address, attempted_at);
+
+-- Name: attempts_age_idx; Type: INDEX; Schema: private; Owner: neurant_owner
+
+CREATE INDEX attempts_age_idx ON private.attempts USING btree (attempted_at);
+
 -- Name: account_brakes_touched_idx; Type: INDEX; Schema: public; Owner: neurant_owner
 
 CREATE INDEX account_brakes_touched_idx ON public.account_brakes USING btree (touched_at);
@@ -11098,6 +11615,10 @@ CREATE INDEX chatbot_supervisors_assigned_by_idx ON public.chatbot_supervisors U
 
 CREATE INDEX chatbot_supervisors_supervisor_idx ON public.chatbot_supervisors USING btree (company_id, supervisor_id);
 
+-- Name: chatbot_templates_industry_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX chatbot_templates_industry_idx ON public.chatbot_templates USING btree (industry);
+
 -- Name: chatbots_created_by_idx; Type: INDEX; Schema: public; Owner: neurant_owner
 
 CREATE INDEX chatbots_created_by_idx ON public.chatbots USING btree (company_id, created_by);
@@ -11117,6 +11638,10 @@ CREATE INDEX chatbots_words_idx ON public.chatbots USING gin (company_id, ((to_t
 -- Name: companies_created_by_idx; Type: INDEX; Schema: public; Owner: neurant_owner
 
 CREATE INDEX companies_created_by_idx ON public.companies USING btree (created_by);
+
+-- Name: companies_industry_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX companies_industry_idx ON public.companies USING btree (industry) WHERE (industry IS NOT NULL);
 
 -- Name: companies_plan_change_idx; Type: INDEX; Schema: public; Owner: neurant_owner
 
@@ -11616,7 +12141,7 @@ CREATE TRIGGER audit_changes AFTER UPDATE ON public.chatbots FOR EACH ROW WHEN (
 
 -- Name: companies audit_changes; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
-CREATE TRIGGER audit_changes AFTER UPDATE ON public.companies FOR EACH ROW WHEN ((((old.name)::text IS DISTINCT FROM (new.name)::text) OR ((old.slug)::text IS DISTINCT FROM (new.slug)::text) OR ((old.email)::text IS DISTINCT FROM (new.email)::text) OR ((old.phone)::text IS DISTINCT FROM (new.phone)::text) OR ((old.industry)::text IS DISTINCT FROM (new.industry)::text) OR ((old.website)::text IS DISTINCT FROM (new.website)::text) OR (old.logo_url IS DISTINCT FROM new.logo_url) OR ((old.timezone)::text IS DISTINCT FROM (new.timezone)::text) OR (old.subscription_plan IS DISTINCT FROM new.subscription_plan) OR (old.subscription_status IS DISTINCT FROM new.subscription_status) OR (old.subscription_started_at IS DISTINCT FROM new.subscription_started_at) OR (old.subscription_ends_at IS DISTINCT FROM new.subscription_ends_at) OR (old.monthly_message_limit IS DISTINCT FROM new.monthly_message_limit) OR (old.monthly_reset_date IS DISTINCT FROM new.monthly_reset_date) OR (old.max_chatbots IS DISTINCT FROM new.max_chatbots) OR (old.max_users IS DISTINCT FROM new.max_users) OR (old.max_integrations IS DISTINCT FROM new.max_integrations) OR (old.max_document_characters IS DISTINCT FROM new.max_document_characters) OR (old.max_storage_mb IS DISTINCT FROM new.max_storage_mb) OR (old.max_hitl_concurrent IS DISTINCT FROM new.max_hitl_concurrent) OR (old.plan_changed_at IS DISTINCT FROM new.plan_changed_at) OR (old.plan_change_scheduled_at IS DISTINCT FROM new.plan_change_scheduled_at) OR (old.next_plan IS DISTINCT FROM new.next_plan) OR (old.created_by IS DISTINCT FROM new.created_by) OR (old.monthly_anchor_day IS DISTINCT FROM new.monthly_anchor_day))) EXECUTE FUNCTION private.audit_change('id', '{timezone,subscription_plan,subscription_status,subscription_started_at,subscription_ends_at,monthly_message_limit,monthly_reset_date,monthly_anchor_day,max_chatbots,max_users,max_integrations,max_document_characters,max_storage_mb,max_hitl_concurrent,plan_changed_at,plan_change_scheduled_at,next_plan,created_by}', '{name,slug,industry,website,logo_url,email,phone}', '{}', '{monthly_message_count,current_user_count,current_chatbot_count,current_integration_count,current_document_characters,current_storage_bytes,current_hitl_count,created_at,updated_at}');
+CREATE TRIGGER audit_changes AFTER UPDATE ON public.companies FOR EACH ROW WHEN ((((old.name)::text IS DISTINCT FROM (new.name)::text) OR ((old.slug)::text IS DISTINCT FROM (new.slug)::text) OR ((old.email)::text IS DISTINCT FROM (new.email)::text) OR ((old.phone)::text IS DISTINCT FROM (new.phone)::text) OR ((old.industry)::text IS DISTINCT FROM (new.industry)::text) OR ((old.website)::text IS DISTINCT FROM (new.website)::text) OR (old.logo_url IS DISTINCT FROM new.logo_url) OR ((old.timezone)::text IS DISTINCT FROM (new.timezone)::text) OR (old.subscription_plan IS DISTINCT FROM new.subscription_plan) OR (old.subscription_status IS DISTINCT FROM new.subscription_status) OR (old.subscription_started_at IS DISTINCT FROM new.subscription_started_at) OR (old.subscription_ends_at IS DISTINCT FROM new.subscription_ends_at) OR (old.monthly_message_limit IS DISTINCT FROM new.monthly_message_limit) OR (old.monthly_reset_date IS DISTINCT FROM new.monthly_reset_date) OR (old.max_chatbots IS DISTINCT FROM new.max_chatbots) OR (old.max_users IS DISTINCT FROM new.max_users) OR (old.max_integrations IS DISTINCT FROM new.max_integrations) OR (old.max_document_characters IS DISTINCT FROM new.max_document_characters) OR (old.max_storage_mb IS DISTINCT FROM new.max_storage_mb) OR (old.max_hitl_concurrent IS DISTINCT FROM new.max_hitl_concurrent) OR (old.plan_changed_at IS DISTINCT FROM new.plan_changed_at) OR (old.plan_change_scheduled_at IS DISTINCT FROM new.plan_change_scheduled_at) OR (old.next_plan IS DISTINCT FROM new.next_plan) OR (old.created_by IS DISTINCT FROM new.created_by) OR (old.monthly_anchor_day IS DISTINCT FROM new.monthly_anchor_day) OR (old.size IS DISTINCT FROM new.size))) EXECUTE FUNCTION private.audit_change('id', '{timezone,subscription_plan,subscription_status,subscription_started_at,subscription_ends_at,monthly_message_limit,monthly_reset_date,monthly_anchor_day,max_chatbots,max_users,max_integrations,max_document_characters,max_storage_mb,max_hitl_concurrent,plan_changed_at,plan_change_scheduled_at,next_plan,created_by,size}', '{name,slug,industry,website,logo_url,email,phone}', '{}', '{monthly_message_count,current_user_count,current_chatbot_count,current_integration_count,current_document_characters,current_storage_bytes,current_hitl_count,created_at,updated_at}');
 
 -- Name: company_keys audit_changes; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
@@ -11680,7 +12205,7 @@ CREATE TRIGGER audit_rows AFTER INSERT OR DELETE ON public.chatbots FOR EACH ROW
 
 -- Name: companies audit_rows; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
-CREATE TRIGGER audit_rows AFTER INSERT OR DELETE ON public.companies FOR EACH ROW EXECUTE FUNCTION private.audit_change('id', '{timezone,subscription_plan,subscription_status,subscription_started_at,subscription_ends_at,monthly_message_limit,monthly_reset_date,monthly_anchor_day,max_chatbots,max_users,max_integrations,max_document_characters,max_storage_mb,max_hitl_concurrent,plan_changed_at,plan_change_scheduled_at,next_plan,created_by}', '{name,slug,industry,website,logo_url,email,phone}', '{}', '{monthly_message_count,current_user_count,current_chatbot_count,current_integration_count,current_document_characters,current_storage_bytes,current_hitl_count,created_at,updated_at}');
+CREATE TRIGGER audit_rows AFTER INSERT OR DELETE ON public.companies FOR EACH ROW EXECUTE FUNCTION private.audit_change('id', '{timezone,subscription_plan,subscription_status,subscription_started_at,subscription_ends_at,monthly_message_limit,monthly_reset_date,monthly_anchor_day,max_chatbots,max_users,max_integrations,max_document_characters,max_storage_mb,max_hitl_concurrent,plan_changed_at,plan_change_scheduled_at,next_plan,created_by,size}', '{name,slug,industry,website,logo_url,email,phone}', '{}', '{monthly_message_count,current_user_count,current_chatbot_count,current_integration_count,current_document_characters,current_storage_bytes,current_hitl_count,created_at,updated_at}');
 
 -- Name: company_keys audit_rows; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
@@ -12079,6 +12604,11 @@ ALTER TABLE ONLY public.chatbot_supervisors
 ALTER TABLE ONLY public.chatbot_supervisors
     ADD CONSTRAINT chatbot_supervisors_company_id_supervisor_id_fkey FOREIGN KEY (company_id, supervisor_id) REFERENCES public.users(company_id, id);
 
+-- Name: chatbot_templates chatbot_templates_industry_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.chatbot_templates
+    ADD CONSTRAINT chatbot_templates_industry_fkey FOREIGN KEY (industry) REFERENCES public.industries(industry);
+
 -- Name: chatbots chatbots_company_id_created_by_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
 
 ALTER TABLE ONLY public.chatbots
@@ -12098,6 +12628,11 @@ ALTER TABLE ONLY public.chatbots
 
 ALTER TABLE ONLY public.companies
     ADD CONSTRAINT companies_created_by_fkey FOREIGN KEY (created_by) REFERENCES auth.users(id) ON DELETE SET NULL;
+
+-- Name: companies companies_industry_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.companies
+    ADD CONSTRAINT companies_industry_fkey FOREIGN KEY (industry) REFERENCES public.industries(industry);
 
 -- Name: company_keys company_keys_company_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
 
@@ -12394,6 +12929,11 @@ ALTER TABLE ONLY public.notes
 ALTER TABLE ONLY public.notifications
     ADD CONSTRAINT notifications_company_id_user_id_fkey FOREIGN KEY (company_id, user_id) REFERENCES public.users(company_id, id);
 
+-- Name: onboarding onboarding_company_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.onboarding
+    ADD CONSTRAINT onboarding_company_id_fkey FOREIGN KEY (company_id) REFERENCES public.companies(id);
+
 -- Name: outbox_archived outbox_archived_company_id_channel_account_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
 
 ALTER TABLE ONLY public.outbox_archived
@@ -12519,6 +13059,22 @@ ALTER TABLE ONLY public.webhook_endpoints
 ALTER TABLE ONLY public.webhook_endpoints
     ADD CONSTRAINT webhook_endpoints_company_id_fkey FOREIGN KEY (company_id) REFERENCES public.companies(id);
 
+-- Name: attempts; Type: ROW SECURITY; Schema: private; Owner: neurant_owner
+
+ALTER TABLE private.attempts ENABLE ROW LEVEL SECURITY;
+
+-- Name: attempts router_delete; Type: POLICY; Schema: private; Owner: neurant_owner
+
+CREATE POLICY router_delete ON private.attempts FOR DELETE TO neurant_router USING (true);
+
+-- Name: attempts router_insert; Type: POLICY; Schema: private; Owner: neurant_owner
+
+CREATE POLICY router_insert ON private.attempts FOR INSERT TO neurant_router WITH CHECK (true);
+
+-- Name: attempts router_select; Type: POLICY; Schema: private; Owner: neurant_owner
+
+CREATE POLICY router_select ON private.attempts FOR SELECT TO neurant_router USING (true);
+
 -- Name: account_brakes; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
 
 ALTER TABLE public.account_brakes ENABLE ROW LEVEL SECURITY;
@@ -12639,6 +13195,10 @@ CREATE POLICY everybody_select ON public.chatbot_templates FOR SELECT TO neurant
 
 CREATE POLICY everybody_select ON public.embedding_models FOR SELECT TO neurant_router, neurant_worker, authenticated USING (true);
 
+-- Name: industries everybody_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY everybody_select ON public.industries FOR SELECT TO neurant_router, neurant_worker, authenticated USING (true);
+
 -- Name: permissions everybody_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY everybody_select ON public.permissions FOR SELECT TO neurant_router, neurant_worker, authenticated USING (true);
@@ -12670,6 +13230,10 @@ ALTER TABLE public.idempotency_keys ENABLE ROW LEVEL SECURITY;
 -- Name: inbound_events; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
 
 ALTER TABLE public.inbound_events ENABLE ROW LEVEL SECURITY;
+
+-- Name: industries; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
+
+ALTER TABLE public.industries ENABLE ROW LEVEL SECURITY;
 
 -- Name: integration_logs; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
 
@@ -12738,6 +13302,10 @@ ALTER TABLE public.notes_archived ENABLE ROW LEVEL SECURITY;
 -- Name: notifications; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
 
 ALTER TABLE public.notifications ENABLE ROW LEVEL SECURITY;
+
+-- Name: onboarding; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
+
+ALTER TABLE public.onboarding ENABLE ROW LEVEL SECURITY;
 
 -- Name: outbox; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
 
@@ -12898,6 +13466,10 @@ CREATE POLICY router_delete ON public.notes_archived FOR DELETE TO neurant_route
 -- Name: notifications router_delete; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_delete ON public.notifications FOR DELETE TO neurant_router USING (true);
+
+-- Name: onboarding router_delete; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_delete ON public.onboarding FOR DELETE TO neurant_router USING (true);
 
 -- Name: outbox router_delete; Type: POLICY; Schema: public; Owner: neurant_owner
 
@@ -13082,6 +13654,10 @@ CREATE POLICY router_insert ON public.notes_archived FOR INSERT TO neurant_route
 -- Name: notifications router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_insert ON public.notifications FOR INSERT TO neurant_router WITH CHECK (true);
+
+-- Name: onboarding router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_insert ON public.onboarding FOR INSERT TO neurant_router WITH CHECK (true);
 
 -- Name: outbox router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
 
@@ -13319,6 +13895,10 @@ CREATE POLICY router_select ON public.notes_archived FOR SELECT TO neurant_route
 
 CREATE POLICY router_select ON public.notifications FOR SELECT TO neurant_router USING (true);
 
+-- Name: onboarding router_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_select ON public.onboarding FOR SELECT TO neurant_router USING (true);
+
 -- Name: outbox router_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_select ON public.outbox FOR SELECT TO neurant_router USING (true);
@@ -13506,6 +14086,10 @@ CREATE POLICY router_update ON public.notes FOR UPDATE TO neurant_router USING (
 -- Name: notes_archived router_update; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_update ON public.notes_archived FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
+
+-- Name: onboarding router_update; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_update ON public.onboarding FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
 
 -- Name: outbox router_update; Type: POLICY; Schema: public; Owner: neurant_owner
 
@@ -13746,6 +14330,10 @@ CREATE POLICY staff_select ON public.notes_archived FOR SELECT TO authenticated 
 -- Name: notifications staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY staff_select ON public.notifications FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id('notifications.read'::text) AS company_id)) AND (user_id = ( SELECT private.user_id() AS user_id))));
+
+-- Name: onboarding staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY staff_select ON public.onboarding FOR SELECT TO authenticated USING ((company_id = ( SELECT private.company_id('company.read'::text) AS company_id)));
 
 -- Name: outbox staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
@@ -14545,6 +15133,11 @@ GRANT ALL ON FUNCTION private.expire_transfers(p_now timestamp with time zone) T
 REVOKE ALL ON FUNCTION private.fail_reply(p_conversation uuid, p_token uuid, p_error text, p_retry_in interval) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.fail_reply(p_conversation uuid, p_token uuid, p_error text, p_retry_in interval) TO neurant_worker;
 
+-- Name: FUNCTION fill_template(p_text text, p_values jsonb); Type: ACL; Schema: private; Owner: neurant_owner
+
+REVOKE ALL ON FUNCTION private.fill_template(p_text text, p_values jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.fill_template(p_text text, p_values jsonb) TO authenticated;
+
 -- Name: FUNCTION find_auth_session(p_token_digest bytea); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.find_auth_session(p_token_digest bytea) FROM PUBLIC;
@@ -14603,6 +15196,11 @@ REVOKE ALL ON FUNCTION private.follow_hitl_session() FROM PUBLIC;
 REVOKE ALL ON FUNCTION private.forget_old_accounts(p_now timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.forget_old_accounts(p_now timestamp with time zone) TO neurant_jobs;
 
+-- Name: FUNCTION found_company(p_auth_user uuid, p_first_name text, p_last_name text, p_name text, p_slug text, p_industry text, p_size text, p_website text, p_phone text, p_timezone text, p_address inet, p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.found_company(p_auth_user uuid, p_first_name text, p_last_name text, p_name text, p_slug text, p_industry text, p_size text, p_website text, p_phone text, p_timezone text, p_address inet, p_now timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.found_company(p_auth_user uuid, p_first_name text, p_last_name text, p_name text, p_slug text, p_industry text, p_size text, p_website text, p_phone text, p_timezone text, p_address inet, p_now timestamp with time zone) TO neurant_app;
+
 -- Name: FUNCTION give_notice(p_company uuid, p_conversation uuid, p_notice text); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.give_notice(p_company uuid, p_conversation uuid, p_notice text) FROM PUBLIC;
@@ -14626,12 +15224,50 @@ GRANT ALL ON FUNCTION private.invitation_mails() TO authenticated;
 REVOKE ALL ON FUNCTION private.invite_user(p_email text, p_role public.user_role_enum, p_first_name text, p_last_name text, p_token_digest bytea, p_now timestamp with time zone, p_language text) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.invite_user(p_email text, p_role public.user_role_enum, p_first_name text, p_last_name text, p_token_digest bytea, p_now timestamp with time zone, p_language text) TO authenticated;
 
+-- Name: FUNCTION is_conversations(p_examples jsonb); Type: ACL; Schema: private; Owner: neurant_owner
+
+REVOKE ALL ON FUNCTION private.is_conversations(p_examples jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.is_conversations(p_examples jsonb) TO neurant_router;
+
+-- Name: FUNCTION is_https(p_url text); Type: ACL; Schema: private; Owner: neurant_owner
+
+REVOKE ALL ON FUNCTION private.is_https(p_url text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.is_https(p_url text) TO neurant_router;
+GRANT ALL ON FUNCTION private.is_https(p_url text) TO neurant_worker;
+GRANT ALL ON FUNCTION private.is_https(p_url text) TO authenticated;
+
+-- Name: FUNCTION is_open(p_hours jsonb, p_timezone text, p_at timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_owner
+
+REVOKE ALL ON FUNCTION private.is_open(p_hours jsonb, p_timezone text, p_at timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.is_open(p_hours jsonb, p_timezone text, p_at timestamp with time zone) TO neurant_router;
+GRANT ALL ON FUNCTION private.is_open(p_hours jsonb, p_timezone text, p_at timestamp with time zone) TO neurant_worker;
+GRANT ALL ON FUNCTION private.is_open(p_hours jsonb, p_timezone text, p_at timestamp with time zone) TO authenticated;
+
+-- Name: FUNCTION is_personality(p_traits jsonb); Type: ACL; Schema: private; Owner: neurant_owner
+
+REVOKE ALL ON FUNCTION private.is_personality(p_traits jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.is_personality(p_traits jsonb) TO neurant_router;
+GRANT ALL ON FUNCTION private.is_personality(p_traits jsonb) TO neurant_worker;
+GRANT ALL ON FUNCTION private.is_personality(p_traits jsonb) TO authenticated;
+
+-- Name: FUNCTION is_template_text(p_text text); Type: ACL; Schema: private; Owner: neurant_owner
+
+REVOKE ALL ON FUNCTION private.is_template_text(p_text text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.is_template_text(p_text text) TO neurant_router;
+
 -- Name: FUNCTION is_timezone(p_name text); Type: ACL; Schema: private; Owner: neurant_owner
 
 REVOKE ALL ON FUNCTION private.is_timezone(p_name text) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.is_timezone(p_name text) TO neurant_router;
 GRANT ALL ON FUNCTION private.is_timezone(p_name text) TO neurant_worker;
 GRANT ALL ON FUNCTION private.is_timezone(p_name text) TO authenticated;
+
+-- Name: FUNCTION is_working_hours(p_hours jsonb); Type: ACL; Schema: private; Owner: neurant_owner
+
+REVOKE ALL ON FUNCTION private.is_working_hours(p_hours jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.is_working_hours(p_hours jsonb) TO neurant_router;
+GRANT ALL ON FUNCTION private.is_working_hours(p_hours jsonb) TO neurant_worker;
+GRANT ALL ON FUNCTION private.is_working_hours(p_hours jsonb) TO authenticated;
 
 -- Name: FUNCTION keep_an_owner(); Type: ACL; Schema: private; Owner: neurant_router
 
@@ -14658,6 +15294,12 @@ GRANT ALL ON FUNCTION private.level(p_role public.user_role_enum) TO neurant_rou
 
 REVOKE ALL ON FUNCTION private.like_patterns(p_words text) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.like_patterns(p_words text) TO neurant_router;
+
+-- Name: FUNCTION list_industries(); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.list_industries() FROM PUBLIC;
+GRANT ALL ON FUNCTION private.list_industries() TO neurant_app;
+GRANT ALL ON FUNCTION private.list_industries() TO authenticated;
 
 -- Name: FUNCTION lock_usage(p_company uuid); Type: ACL; Schema: private; Owner: neurant_router
 
@@ -14858,6 +15500,11 @@ REVOKE ALL ON FUNCTION private.notify_users(p_company uuid, p_roles public.user_
 
 REVOKE ALL ON FUNCTION private.number_message() FROM PUBLIC;
 
+-- Name: FUNCTION onboarding_state(); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.onboarding_state() FROM PUBLIC;
+GRANT ALL ON FUNCTION private.onboarding_state() TO authenticated;
+
 -- Name: FUNCTION open_challenge(p_auth_user uuid, p_token_digest bytea, p_is_kept boolean, p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.open_challenge(p_auth_user uuid, p_token_digest bytea, p_is_kept boolean, p_now timestamp with time zone) FROM PUBLIC;
@@ -14878,6 +15525,13 @@ GRANT ALL ON FUNCTION private.open_session(p_auth_user uuid, p_token_digest byte
 REVOKE ALL ON FUNCTION private.open_visitor_session(p_routing_id text, p_token_digest bytea, p_lifetime interval) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.open_visitor_session(p_routing_id text, p_token_digest bytea, p_lifetime interval) TO neurant_app;
 
+-- Name: FUNCTION opens_at(p_hours jsonb, p_timezone text, p_at timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_owner
+
+REVOKE ALL ON FUNCTION private.opens_at(p_hours jsonb, p_timezone text, p_at timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.opens_at(p_hours jsonb, p_timezone text, p_at timestamp with time zone) TO neurant_router;
+GRANT ALL ON FUNCTION private.opens_at(p_hours jsonb, p_timezone text, p_at timestamp with time zone) TO neurant_worker;
+GRANT ALL ON FUNCTION private.opens_at(p_hours jsonb, p_timezone text, p_at timestamp with time zone) TO authenticated;
+
 -- Name: FUNCTION operator_name(p_user uuid); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.operator_name(p_user uuid) FROM PUBLIC;
@@ -14888,6 +15542,11 @@ GRANT ALL ON FUNCTION private.operator_name(p_user uuid) TO neurant_worker;
 -- Name: FUNCTION overwrite_conversations(p_company uuid, p_conversations uuid[], p_suffix text, p_end_user text); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.overwrite_conversations(p_company uuid, p_conversations uuid[], p_suffix text, p_end_user text) FROM PUBLIC;
+
+-- Name: FUNCTION pass_onboarding(p_step text); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.pass_onboarding(p_step text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.pass_onboarding(p_step text) TO authenticated;
 
 -- Name: TABLE permissions; Type: ACL; Schema: public; Owner: neurant_owner
 
@@ -14937,6 +15596,10 @@ GRANT ALL ON FUNCTION private.queue_mail(p_new_id uuid, p_company uuid, p_to tex
 GRANT ALL ON FUNCTION private.queue_mail(p_new_id uuid, p_company uuid, p_to text, p_template text, p_language text, p_params_encrypted bytea) TO authenticated;
 GRANT ALL ON FUNCTION private.queue_mail(p_new_id uuid, p_company uuid, p_to text, p_template text, p_language text, p_params_encrypted bytea) TO neurant_worker;
 GRANT ALL ON FUNCTION private.queue_mail(p_new_id uuid, p_company uuid, p_to text, p_template text, p_language text, p_params_encrypted bytea) TO neurant_jobs;
+
+-- Name: FUNCTION queued_line(p_company uuid, p_chatbot uuid, p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.queued_line(p_company uuid, p_chatbot uuid, p_now timestamp with time zone) FROM PUBLIC;
 
 -- Name: FUNCTION quoted_word(p_word text); Type: ACL; Schema: private; Owner: neurant_owner
 
@@ -15157,6 +15820,11 @@ REVOKE ALL ON FUNCTION private.shred_audit_subject(p_company uuid, p_subject uui
 REVOKE ALL ON FUNCTION private.sign_up(p_auth_user uuid, p_company_name text, p_slug text, p_email text, p_first_name text, p_last_name text, p_plan public.subscription_plan_enum, p_trial_days integer, p_timezone text) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.sign_up(p_auth_user uuid, p_company_name text, p_slug text, p_email text, p_first_name text, p_last_name text, p_plan public.subscription_plan_enum, p_trial_days integer, p_timezone text) TO neurant_app;
 
+-- Name: FUNCTION slug_of(p_name text); Type: ACL; Schema: private; Owner: neurant_owner
+
+REVOKE ALL ON FUNCTION private.slug_of(p_name text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.slug_of(p_name text) TO neurant_router;
+
 -- Name: FUNCTION stands_above(p_role public.user_role_enum); Type: ACL; Schema: private; Owner: neurant_owner
 
 REVOKE ALL ON FUNCTION private.stands_above(p_role public.user_role_enum) FROM PUBLIC;
@@ -15166,6 +15834,11 @@ GRANT ALL ON FUNCTION private.stands_above(p_role public.user_role_enum) TO neur
 
 REVOKE ALL ON FUNCTION private.suggest_slug(p_name text) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.suggest_slug(p_name text) TO neurant_app;
+
+-- Name: FUNCTION suggest_slugs(p_name text, p_address inet, p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.suggest_slugs(p_name text, p_address inet, p_now timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.suggest_slugs(p_name text, p_address inet, p_now timestamp with time zone) TO neurant_app;
 
 -- Name: FUNCTION take_conversation(p_conversation uuid, p_take_over boolean); Type: ACL; Schema: private; Owner: neurant_router
 
@@ -15193,6 +15866,10 @@ REVOKE ALL ON FUNCTION private.track_message_usage() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.transfer_ownership(p_to uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.transfer_ownership(p_to uuid) TO authenticated;
+
+-- Name: FUNCTION try_once_more(p_kind text, p_address inet, p_most integer, p_within interval, p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.try_once_more(p_kind text, p_address inet, p_most integer, p_within interval, p_now timestamp with time zone) FROM PUBLIC;
 
 -- Name: FUNCTION two_step_users(); Type: ACL; Schema: private; Owner: neurant_router
 
@@ -15337,6 +16014,10 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE jobs.procrastinate_workers TO neurant
 
 GRANT USAGE ON SEQUENCE jobs.procrastinate_workers_id_seq TO neurant_jobs;
 GRANT USAGE ON SEQUENCE jobs.procrastinate_workers_id_seq TO neurant_router;
+
+-- Name: TABLE attempts; Type: ACL; Schema: private; Owner: neurant_owner
+
+GRANT SELECT,INSERT,DELETE ON TABLE private.attempts TO neurant_router;
 
 -- Name: TABLE conversations; Type: ACL; Schema: public; Owner: neurant_owner
 
@@ -16061,14 +16742,17 @@ GRANT UPDATE(email) ON TABLE public.companies TO authenticated;
 -- Name: COLUMN companies.phone; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT UPDATE(phone) ON TABLE public.companies TO authenticated;
+GRANT UPDATE(phone) ON TABLE public.companies TO neurant_router;
 
 -- Name: COLUMN companies.industry; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT UPDATE(industry) ON TABLE public.companies TO authenticated;
+GRANT UPDATE(industry) ON TABLE public.companies TO neurant_router;
 
 -- Name: COLUMN companies.website; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT UPDATE(website) ON TABLE public.companies TO authenticated;
+GRANT UPDATE(website) ON TABLE public.companies TO neurant_router;
 
 -- Name: COLUMN companies.logo_url; Type: ACL; Schema: public; Owner: neurant_owner
 
@@ -16165,6 +16849,11 @@ GRANT UPDATE(current_storage_bytes) ON TABLE public.companies TO neurant_router;
 -- Name: COLUMN companies.current_hitl_count; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT UPDATE(current_hitl_count) ON TABLE public.companies TO neurant_router;
+
+-- Name: COLUMN companies.size; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(size) ON TABLE public.companies TO authenticated;
+GRANT UPDATE(size) ON TABLE public.companies TO neurant_router;
 
 -- Name: TABLE company_keys; Type: ACL; Schema: public; Owner: neurant_owner
 
@@ -16393,6 +17082,12 @@ GRANT UPDATE(answer_encrypted) ON TABLE public.idempotency_keys TO neurant_route
 
 GRANT SELECT ON TABLE public.inbound_events TO authenticated;
 GRANT SELECT,INSERT,DELETE ON TABLE public.inbound_events TO neurant_router;
+
+-- Name: TABLE industries; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT ON TABLE public.industries TO authenticated;
+GRANT SELECT ON TABLE public.industries TO neurant_worker;
+GRANT SELECT ON TABLE public.industries TO neurant_router;
 
 -- Name: TABLE integration_logs; Type: ACL; Schema: public; Owner: neurant_owner
 
@@ -16674,6 +17369,11 @@ GRANT SELECT,INSERT,DELETE ON TABLE public.notifications TO neurant_router;
 -- Name: COLUMN notifications.read_at; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT UPDATE(read_at) ON TABLE public.notifications TO authenticated;
+
+-- Name: TABLE onboarding; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT ON TABLE public.onboarding TO authenticated;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.onboarding TO neurant_router;
 
 -- Name: TABLE outbox; Type: ACL; Schema: public; Owner: neurant_owner
 

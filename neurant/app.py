@@ -18,9 +18,13 @@ from neurant.accounts.routes import router as accounts_router
 from neurant.api import openapi, rates, sql_errors
 from neurant.canned_responses.routes import router as canned_responses_router
 from neurant.channels import webhooks
+from neurant.channels.account_routes import router as channels_router
 from neurant.channels.ingest import Ingestor
 from neurant.channels.webchat.routes import router as webchat_router
+from neurant.chatbots.people_routes import router as chatbot_people_router
 from neurant.chatbots.routes import router as chatbots_router
+from neurant.chatbots.routes import templates as templates_router
+from neurant.companies.routes import router as company_router
 from neurant.console.routes import mount_static
 from neurant.console.routes import router as console_router
 from neurant.database.pool import DatabaseDown, fetch_value, make_pool, require_url
@@ -94,7 +98,11 @@ def _make_api(settings: Settings) -> FastAPI:
         webchat_router,
         accounts_router,
         canned_responses_router,
+        channels_router,
         chatbots_router,
+        chatbot_people_router,
+        company_router,
+        templates_router,
         console_router,
         knowledge_router,
         invitations_router,

@@ -25,9 +25,11 @@ _DRAIN_SECONDS = 5.0
 _MOST_DRAINED = 64 * 1024 * 1024
 _REQUEST_ID = re.compile(r"^[A-Za-z0-9._-]{1,64}$")
 _CONTENT_POLICY = (
-    "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none';"
-    " form-action 'self'; frame-ancestors "
+    "default-src 'self'; img-src 'self' data:{}; object-src 'none'; base-uri 'none';"
+    " form-action 'self'; frame-ancestors {}"
 )
+# A bot's picture is wherever its company keeps it; no other page loads anything from elsewhere.
+_WITH_PICTURES = ("/chat/", "/console/bots")
 
 
 def problem(error: NeurantError, scope: Scope) -> dict[str, Any]:
@@ -181,6 +183,9 @@ def _add_headers(headers: MutableHeaders, scope: Scope, request_id: str) -> None
     headers.setdefault("referrer-policy", "strict-origin-when-cross-origin")
     # The chat page is made to be embedded by any site; nothing else is.
     anywhere = scope["path"].startswith("/chat/")
-    headers.setdefault("content-security-policy", _CONTENT_POLICY + ("*" if anywhere else "'none'"))
+    pictures = " https:" if scope["path"].startswith(_WITH_PICTURES) else ""
+    headers.setdefault(
+        "content-security-policy", _CONTENT_POLICY.format(pictures, "*" if anywhere else "'none'")
+    )
     if not scope["path"].startswith("/static/") and scope["path"] != "/widget.js":
         headers.setdefault("cache-control", "no-store")

@@ -12,6 +12,7 @@ import httpx
 
 from neurant.channels.telegram import outbound as telegram
 from neurant.channels.telegram.outbound import Delivery
+from neurant.conversations.system_lines import system_text
 from neurant.database.pool import Connection, DatabaseDown, Pool, fetch_all, fetch_one, fetch_value
 from neurant.database.tenancy import Worker, tenant
 from neurant.errors import NeurantError, SetupError
@@ -76,7 +77,7 @@ class Outgoing:
         """What the end user reads: a system line's text, a quote with where it stands."""
         language: Language = "en" if self.language == "en" else "es"
         if self.sender_type == "system":
-            return text(f"system.{self.content}", language, name=self.sender_name or "")
+            return system_text(self.content, language, self.sender_name or "")
         if self.knowledge_sources:
             source = self.knowledge_sources[0]
             cited = "cited_with_page" if source.get("page") else "cited"

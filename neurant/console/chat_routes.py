@@ -14,11 +14,14 @@ from neurant.console.pages import PageRoute
 from neurant.console.static_files import ROOT
 from neurant.console.templating import reader_language, render, translator
 from neurant.database.pool import fetch_one
-from neurant.texts import LANGUAGES, Language, text
+from neurant.texts import LANGUAGES, Language, in_tone, text
 
 router = APIRouter(route_class=PageRoute)
 
-_WEB_CHAT = "select company_name, chatbot_name, description, language from private.web_chat(%s)"
+_WEB_CHAT = """
+select company_name, chatbot_name, description, language, persona, tone, avatar_url
+from private.web_chat(%s)
+"""
 _WIDGET_TEXTS = ("dialog", "open", "close", "unread")
 _TEXTS_PLACE = "const TEXTS = {};"
 _HOUR = 3600
@@ -32,6 +35,14 @@ class WebChat:
     chatbot_name: str
     description: str | None
     language: str | None
+    persona: str | None
+    tone: str | None
+    avatar_url: str | None
+
+    @property
+    def bot(self) -> str:
+        """What the bot calls itself."""
+        return self.persona or self.chatbot_name
 
 
 @router.get("/chat/{routing_id}", response_class=HTMLResponse, include_in_schema=False)
@@ -58,9 +69,16 @@ async def chat_page(request: Request, routing_id: str) -> HTMLResponse:
         routing_id=routing_id,
         embedded="embed" in request.query_params,
         company_name=chat.company_name,
-        bot_name=chat.chatbot_name,
-        welcome=t("chat.welcome", bot=chat.chatbot_name, company=chat.company_name),
-        texts=_script_texts(reader_language(request), chat.chatbot_name),
+        bot_name=chat.bot,
+        avatar_url=chat.avatar_url,
+        welcome=in_tone(
+            "chat.welcome",
+            chat.tone,
+            reader_language(request),
+            bot=chat.bot,
+            company=chat.company_name,
+        ),
+        texts=_script_texts(reader_language(request), chat.bot),
     )
 
 

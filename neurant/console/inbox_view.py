@@ -10,6 +10,7 @@ from uuid import UUID
 
 from neurant.clock import utc_now
 from neurant.conversations.queries import Conversation, ListedConversation, StoredMessage
+from neurant.conversations.system_lines import line_name, when
 
 Translate = Callable[..., str]
 GROUPS = ("queue", "mine", "others", "bot", "resolved")
@@ -83,12 +84,12 @@ def customer_name(name: str | None, end_user_id: str, t: Translate) -> str:
     return name or t("console.thread.visitor", code=end_user_id[-4:].upper())
 
 
-def system_line(t: Translate, key: str, name: str | None) -> str:
+def system_line(t: Translate, content: str, name: str | None) -> str:
     """A system message as staff read it; what they are told differs from what visitors are told."""
-    who = name or t("console.thread.team")
+    who, key = name or t("console.thread.team"), line_name(content)
     for name in (f"console.system.{key}", f"system.{key}"):
         try:
-            return t(name, name=who)
+            return t(name, name=who, when=when(content, t))
         except KeyError:
             continue
     return key

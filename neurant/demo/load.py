@@ -43,7 +43,7 @@ _COMPANY = """
 insert into public.companies (name, slug, email, phone, industry, website, subscription_plan,
   subscription_started_at, monthly_message_limit, max_chatbots, max_users, max_integrations,
   max_document_characters, max_storage_mb, max_hitl_concurrent)
-select 'Clínica Dental Los Cedros', %s, 'hola@loscedros.example', '+57 601 555 0142', 'Salud',
+select 'Clínica Dental Los Cedros', %s, 'hola@loscedros.example', '+57 601 555 0142', 'health',
   'https://loscedros.example', p.plan, now(), p.monthly_message_limit, p.max_chatbots, p.max_users,
   p.max_integrations, p.max_document_characters, p.max_storage_mb, p.max_hitl_concurrent
 from public.plans p

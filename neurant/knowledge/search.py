@@ -6,7 +6,7 @@ import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from uuid import UUID
 
-from neurant.database.pool import Pool, fetch_all
+from neurant.database.pool import Connection, Pool, fetch_all
 from neurant.database.tenancy import Principal, tenant
 from neurant.knowledge.embed import MODEL, embed_query
 from neurant.knowledge.rank import Candidate, Ranked, fuse
@@ -28,11 +28,21 @@ join public.documents d on d.company_id = c.company_id and d.id = c.document_id
 
 async def search(pool: Pool, principal: Principal, chatbot_id: UUID, question: str) -> list[Ranked]:
     """The passages nearest to the question that the bot may use, best first."""
-    loop = asyncio.get_running_loop()
-    embedding = await loop.run_in_executor(_threads, embed_query, question)
-    parameters = (chatbot_id, question, vector_text(embedding), MODEL, _CANDIDATES)
+    parameters = await _parameters(chatbot_id, question)
     async with tenant(pool, principal) as connection:
         return fuse(await fetch_all(connection, Candidate, _SEARCH, parameters))
+
+
+async def search_within(connection: Connection, chatbot_id: UUID, question: str) -> list[Ranked]:
+    """The same in the caller's transaction."""
+    parameters = await _parameters(chatbot_id, question)
+    return fuse(await fetch_all(connection, Candidate, _SEARCH, parameters))
+
+
+async def _parameters(chatbot_id: UUID, question: str) -> tuple[object, ...]:
+    loop = asyncio.get_running_loop()
+    embedding = await loop.run_in_executor(_threads, embed_query, question)
+    return chatbot_id, question, vector_text(embedding), MODEL, _CANDIDATES
 
 
 def vector_text(embedding: list[float]) -> str:

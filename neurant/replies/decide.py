@@ -12,7 +12,7 @@ from neurant.replies.intent import (
     wants_person,
     wants_person_confirmation,
 )
-from neurant.texts import Language, text
+from neurant.texts import Language, in_tone
 
 Action = Literal["none", "notice", "answer", "escalate", "limit", "retrieve"]
 
@@ -24,6 +24,7 @@ class Situation:
     ``question`` joins what the end user said since anybody last answered: "" for media only, None
     when somebody has answered meanwhile; ``limit_reached``: no bot message is left this month;
     ``last_notice`` is the newest system line since then, ``last_bot_text`` what the bot said last.
+    ``persona`` is what the bot calls itself, if not by its name; ``tone`` in which words.
     """
 
     company_name: str
@@ -39,6 +40,15 @@ class Situation:
     last_notice: str | None
     last_bot_text: str | None
     language: Language
+    persona: str | None = None
+    tone: str | None = None
+
+    def say(self, name: str) -> str:
+        """A phrase of the bot's, in its tone and language."""
+        bot = self.persona or self.bot_name
+        return in_tone(
+            f"replies.{name}", self.tone, self.language, bot=bot, company=self.company_name
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +74,13 @@ def decide(now: Situation) -> Decision:
     if escalation := _escalation(now, now.question):
         return escalation
     if talk := small_talk(now.question):
-        words = text(f"replies.{talk}", now.language, bot=now.bot_name, company=now.company_name)
-        return Decision("answer", content=words)
+        return Decision("answer", content=now.say(talk))
     return Decision("retrieve")
 
 
 def without_answer(now: Situation, question: str) -> Decision:
     """What to do when the documents hold no answer that is good enough."""
-    not_found = text("replies.not_found", now.language)
+    not_found = now.say("not_found")
     if not now.hitl_enabled:
         return Decision("answer", content=not_found)
     if "no_answer" in now.hitl_triggers:
@@ -88,7 +97,7 @@ def _escalation(now: Situation, question: str) -> Decision | None:
     confirms = wants_person_confirmation(question) and _offered(now)
     if wants_person(question) or confirms:
         if not now.hitl_enabled:
-            return Decision("answer", content=text("replies.no_person", now.language))
+            return Decision("answer", content=now.say("no_person"))
         return Decision("escalate", reason="user_request")
     if now.hitl_enabled and "keywords" in now.hitl_triggers:
         keyword = matched_keyword(question, now.keywords)

@@ -22,7 +22,8 @@ select c.id, c.chatbot_id, c.fence, c.is_hitl_active, c.last_seq, b.name as bot_
   (select private.message_limit_reached()) as limit_reached,
   b.hitl_enabled and k.max_hitl_concurrent <> 0 as hitl_enabled, b.hitl_triggers,
   b.hitl_trigger_keywords as keywords, b.fallback_message,
-  b.personality_traits ->> 'language' as language, k.name as company_name
+  b.personality_traits ->> 'language' as language, b.personality_traits ->> 'persona' as persona,
+  b.personality_traits ->> 'tone' as tone, k.name as company_name
 from public.conversations c
 join public.chatbots b on b.company_id = c.company_id and b.id = c.chatbot_id
 join public.companies k on k.id = c.company_id
@@ -75,6 +76,8 @@ class ConversationRow:
     keywords: list[str] | None
     fallback_message: str | None
     language: str | None
+    persona: str | None
+    tone: str | None
     company_name: str
 
 

@@ -70,6 +70,8 @@ def situation(row: ConversationRow, messages: Sequence[MessageRow]) -> Situation
         last_notice=notice,
         last_bot_text=last_bot,
         language=language,
+        persona=row.persona,
+        tone=row.tone,
     )
 
 
@@ -129,10 +131,11 @@ async def _from_documents(
     )
     if found is None:
         return _as_reply(without_answer(now, question), elapsed), query
-    return _answered(found, ranked, elapsed), query
+    return answered(found, ranked, elapsed), query
 
 
-def _answered(found: Answer, ranked: Sequence[Ranked], elapsed: int) -> Reply:
+def answered(found: Answer, ranked: Sequence[Ranked], elapsed: int) -> Reply:
+    """A quote of the documents as the bot says it, with where it stands."""
     documents = {r.candidate.chunk_id: r.candidate.document_id for r in ranked}
     sources = [
         {

@@ -44,6 +44,17 @@ def text(name: str, /, language: Language = "es", **params: object) -> str:
     return template.format(**params) if params else template
 
 
+# "formal" is what the first templates called it.
+_LIKE = {"formal": "professional"}
+
+
+def in_tone(name: str, /, tone: str | None, language: Language, **params: object) -> str:
+    """``section.<tone>.<rest>`` for the text ``section.<rest>``; without one of its own, that."""
+    section, _, rest = name.partition(".")
+    toned = f"{section}.{_LIKE.get(tone or '', tone)}.{rest}"
+    return text(toned if toned in catalogue("es") else name, language, **params)
+
+
 def preferred_language(accept_language: str | None) -> Language:
     """The best of our languages for an ``Accept-Language`` header (RFC 9110); Spanish if unsure."""
     ranked: list[tuple[float, int, Language]] = []

@@ -23,15 +23,15 @@ FREE_TEXT = (
     "insert into documents (company_id, filename, original_filename, file_type, file_size_bytes, file_url, content_digest,"
     " uploaded_by, title, description, tags, category) values (%(c)s, %(name)s, %(name)s || '.txt', 'txt', 1, %(name)s,"
     " %(secret)s, %(person)s, %(text)s, %(text)s, array[%(text)s], %(name)s)",
-    "update companies set name = %(text)s, slug = %(slug)s, email = %(mail)s, phone = %(phone)s, industry = %(name)s,"
-    " website = 'https://' || %(name)s || '.example', logo_url = %(name)s where id = %(c)s",
+    "update companies set name = %(text)s, slug = %(slug)s, email = %(mail)s, phone = %(phone)s,"
+    " website = 'https://' || %(name)s || '.example', logo_url = 'https://x.example/' || %(name)s where id = %(c)s",
     "insert into api_keys (company_id, name, prefix, key_digest, role, created_by)"
     " values (%(c)s, 'clave de ' || %(name)s, 'p', %(secret)s, 'supervisor', %(person)s)",
     "insert into integrations (company_id, name, integration_type, description, settings, created_by)"
     " values (%(c)s, %(name)s, 'airtable', %(text)s, jsonb_build_object('a', %(text)s::text), %(person)s)",
     "insert into webhook_endpoints (company_id, url, events, secret_encrypted, created_by)"
     " values (%(c)s, 'https://x.example/' || %(name)s, array[%(name)s], %(secret)s, %(person)s)",
-    "update chatbots set name = %(text)s, description = %(text)s, system_prompt = %(text)s, avatar_url = %(name)s,"
+    "update chatbots set name = %(text)s, description = %(text)s, system_prompt = %(text)s, avatar_url = 'https://x.example/' || %(name)s,"
     " fallback_message = %(text)s, personality_traits = jsonb_build_object('a', %(text)s::text),"
     " hitl_trigger_keywords = array[%(name)s] where company_id = %(c)s",
     "update channel_accounts set display_name = %(text)s, status_detail = %(text)s where company_id = %(c)s",

@@ -294,7 +294,7 @@ def test_a_member_of_the_staff_is_named_with_the_role(
     for role in ("owner", "administrador"):
         mark = newest(db)
         with acting(urls.app, "authenticated", claims_of(acme, role)) as staff:
-            staff.execute("update companies set industry = %s", (uuid4().hex,))
+            staff.execute("update companies set phone = %s", (uuid4().hex,))
         db.rollback()
         [line] = lines_since(db, mark, acme.id)
         assert (line.user_id, line.user_role) == (acme.people[role].id, role)
@@ -337,7 +337,7 @@ def test_a_program_is_named_by_its_key(
     mark = newest(db)
     claims = json.dumps({"key_id": str(key), "company_id": str(acme.id)})
     with acting(urls.app, "authenticated", claims) as program:
-        program.execute("update companies set industry = %s", (uuid4().hex,))
+        program.execute("update companies set phone = %s", (uuid4().hex,))
     [line] = lines_since(db, mark, acme.id)
     assert (line.user_id, line.user_email, line.user_role) == (None, None, "administrador")
     assert (line.details["by"], line.details["key_id"]) == ("api_key", str(key))
@@ -385,7 +385,7 @@ def test_claims_of_another_company_name_nobody(
     db.execute("grant update on public.companies to authenticated")
     db.execute("create policy for_test on public.companies to authenticated using (true)")
     db.execute("select set_config('role', 'authenticated', true)")
-    db.execute("update public.companies set industry = 'x' where id = %s", (acme.id,))
+    db.execute("update public.companies set phone = 'x' where id = %s", (acme.id,))
     db.execute("reset role")
     [line] = lines_since(db, mark, acme.id)
     assert line.user_id is None

@@ -17,11 +17,12 @@ from uuid import UUID
 import orjson
 from sse_starlette import ServerSentEvent
 
+from neurant.conversations.system_lines import system_text
 from neurant.database.pool import Connection, Pool, fetch_all, fetch_one, fetch_value
 from neurant.database.tenancy import Visitor, tenant
 from neurant.errors import UnauthenticatedError
 from neurant.realtime import Hub
-from neurant.texts import Language, text
+from neurant.texts import Language
 
 _SLOW_TIMER = 20.0  # seconds after which a stream reads again though nothing was said
 _PAGE = 200
@@ -103,7 +104,7 @@ def message_event(message: VisibleMessage, language: Language) -> ServerSentEven
     """One ``message`` event. A system line's key becomes a text in the reader's language."""
     content = message.content
     if message.sender_type == "system":
-        content = text(f"system.{content}", language, name=message.name or "")
+        content = system_text(content, language, message.name or "")
     client_id = (message.external_message_id or "").partition(":")[2] or None
     data = {
         "conversation_id": message.conversation_id,

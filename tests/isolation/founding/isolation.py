@@ -60,7 +60,7 @@ def unprotected(world: World) -> Any:
     """An operador reads another company's rows, his owner reads their own, he rewrites a template."""
     for company in (world.acme, world.rival):
         furnish(world, company)
-    world.add("chatbot_templates", name="t", description="d", industry="i", category="sales",
+    world.add("chatbot_templates", name="t", description="d", industry="other", category="sales",
         system_prompt_template="Eres amable")  # fmt: skip
 
     def sees(company: Company) -> dict[str, bool]:

@@ -1,0 +1,70 @@
+"""Who serves a bot, and who is in charge of it."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from neurant.chatbots.schemas import OperatorOut, SupervisorOut
+from neurant.database.pool import Connection, fetch_all, fetch_one
+
+_OPERATORS = """
+select o.operator_id as user_id, u.first_name, u.last_name, o.assigned_at,
+  u.is_active as is_available
+from public.chatbot_operators o
+join public.users u on u.company_id = o.company_id and u.id = o.operator_id
+where o.chatbot_id = %s and o.is_active
+order by u.first_name, u.last_name, o.operator_id
+"""
+_ASSIGN = """
+insert into public.chatbot_operators as o (company_id, chatbot_id, operator_id, assigned_by)
+values ((select private.company_id('chatbots.assign_operators')), %s, %s,
+  (select private.user_id()))
+on conflict (company_id, chatbot_id, operator_id) do update set is_active = true
+"""
+_RELEASE = """
+update public.chatbot_operators o set is_active = false
+where o.chatbot_id = %s and o.operator_id = %s and o.is_active
+"""
+_SUPERVISOR = """
+select s.supervisor_id as user_id, u.first_name, u.last_name, s.assigned_at
+from public.chatbot_supervisors s
+join public.users u on u.company_id = s.company_id and u.id = s.supervisor_id
+where s.chatbot_id = %s
+"""
+_DISMISS = "delete from public.chatbot_supervisors s where s.chatbot_id = %s"
+_PUT_IN_CHARGE = """
+insert into public.chatbot_supervisors (company_id, chatbot_id, supervisor_id, assigned_by)
+values ((select private.company_id('chatbots.assign_supervisor')), %s, %s,
+  (select private.user_id()))
+"""
+
+
+async def list_operators(connection: Connection, chatbot_id: UUID) -> list[OperatorOut]:
+    """Who serves the bot now; an operador sees only that they do themselves."""
+    return await fetch_all(connection, OperatorOut, _OPERATORS, (chatbot_id,))
+
+
+async def assign_operator(connection: Connection, chatbot_id: UUID, user_id: UUID) -> None:
+    """Let an operador serve a bot; again is nothing new."""
+    await connection.execute(_ASSIGN, (chatbot_id, user_id))
+
+
+async def release_operator(connection: Connection, chatbot_id: UUID, user_id: UUID) -> bool:
+    """Serve it no more; False for somebody who does not."""
+    return (await connection.execute(_RELEASE, (chatbot_id, user_id))).rowcount == 1
+
+
+async def get_supervisor(connection: Connection, chatbot_id: UUID) -> SupervisorOut | None:
+    """Who is in charge, if anybody."""
+    return await fetch_one(connection, SupervisorOut, _SUPERVISOR, (chatbot_id,))
+
+
+async def put_in_charge(connection: Connection, chatbot_id: UUID, user_id: UUID) -> None:
+    """One supervisor a bot: the new one takes the place of the one before."""
+    await connection.execute(_DISMISS, (chatbot_id,))
+    await connection.execute(_PUT_IN_CHARGE, (chatbot_id, user_id))
+
+
+async def dismiss_supervisor(connection: Connection, chatbot_id: UUID) -> bool:
+    """Nobody is in charge any more; False where nobody was."""
+    return (await connection.execute(_DISMISS, (chatbot_id,))).rowcount == 1

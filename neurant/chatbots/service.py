@@ -1,0 +1,107 @@
+"""Rules about bots that no constraint says: what a new one needs, and what a refusal means."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+import psycopg
+
+from neurant.chatbots import people_queries, queries
+from neurant.chatbots.schemas import ChatbotIn, ChatbotOut, ChatbotPatch, PreviewIn, PreviewOut
+from neurant.database.pool import Connection
+from neurant.errors import BadInputError, ConflictError, NotFoundError
+from neurant.replies.preview import preview as preview_reply
+
+_NAME_KEY = "chatbots_name_key"
+
+
+async def find(connection: Connection, chatbot_id: UUID, *, locked: bool = False) -> ChatbotOut:
+    """One of the caller's bots. Raises NotFoundError, the same for a foreign and an unknown one."""
+    found = await queries.get_chatbot(connection, chatbot_id, locked=locked)
+    if found is None:
+        raise NotFoundError("not_found")
+    return found
+
+
+async def create(connection: Connection, new: ChatbotIn) -> ChatbotOut:
+    """A new bot. Raises BadInputError (no prompt, unknown template), ConflictError (name taken);
+    the plan's limit is the database's NA002."""
+    given = _given(new)
+    if new.template_id is None and "system_prompt" not in given:
+        raise BadInputError("chatbots.prompt_needed")
+    traits = given.pop("personality_traits", {})
+    try:
+        made = await queries.insert_chatbot(
+            connection,
+            given,
+            traits,
+            new.template_id,
+            new.placeholders.model_dump(exclude_unset=True),
+        )
+    except psycopg.errors.UniqueViolation as error:
+        raise _taken(error, new.name) from None
+    if made is None:
+        raise BadInputError("chatbots.unknown_template")
+    return await find(connection, made)
+
+
+async def change(
+    connection: Connection, chatbot_id: UUID, patch: ChatbotPatch, current: ChatbotOut
+) -> None:
+    """Change what ``patch`` gives. Traits that it leaves out stay. Raises ConflictError."""
+    changes = _given(patch)
+    if not changes:
+        return
+    if current.retired_at is not None:
+        raise ConflictError("chatbots.retired")
+    if "personality_traits" in changes:
+        merged = current.personality_traits | changes["personality_traits"]
+        changes["personality_traits"] = {k: v for k, v in merged.items() if v is not None}
+    try:
+        await queries.update_chatbot(connection, chatbot_id, changes)
+    except psycopg.errors.UniqueViolation as error:
+        raise _taken(error, patch.name) from None
+
+
+async def preview(connection: Connection, chatbot_id: UUID, asked: PreviewIn) -> PreviewOut:
+    """What the bot would answer. Raises NotFoundError."""
+    bot = await find(connection, chatbot_id)
+    tried = _given(asked.settings)
+    if "personality_traits" in tried:
+        tried["personality_traits"] = bot.personality_traits | tried["personality_traits"]
+    told = await preview_reply(
+        connection, bot.model_copy(update=tried), asked.message, asked.last_bot_text
+    )
+    await connection.execute("select private.pass_onboarding('tested')")
+    return told
+
+
+async def assign_operator(connection: Connection, chatbot_id: UUID, user_id: UUID) -> None:
+    """Raises BadInputError for anybody who is no operador of the company."""
+    try:
+        await people_queries.assign_operator(connection, chatbot_id, user_id)
+    except psycopg.errors.CheckViolation:
+        # Somebody of another company is no operador of this one: the same answer.
+        raise BadInputError("chatbots.not_an_operator") from None
+
+
+async def put_in_charge(connection: Connection, chatbot_id: UUID, user_id: UUID) -> None:
+    """Raises BadInputError for anybody who is no supervisor of the company."""
+    try:
+        await people_queries.put_in_charge(connection, chatbot_id, user_id)
+    except psycopg.errors.CheckViolation:
+        raise BadInputError("chatbots.not_a_supervisor") from None
+
+
+def _given(patch: ChatbotPatch) -> dict[str, Any]:
+    """The settings that a request names, as the database takes them."""
+    return patch.model_dump(
+        mode="json", exclude_unset=True, exclude={"template_id", "placeholders"}
+    )
+
+
+def _taken(error: psycopg.errors.UniqueViolation, name: str) -> Exception:
+    if error.diag.constraint_name == _NAME_KEY:
+        return ConflictError("chatbots.name_taken", name=name)
+    return error

@@ -1,0 +1,112 @@
+"""A company's profile, its set-up, and its founding, in the database."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, LiteralString
+from uuid import UUID
+
+from neurant.companies.schemas import CompanyOut, SlugSuggestions
+from neurant.database.pool import Connection, fetch_all, fetch_one, fetch_value, set_clause
+
+_PROFILE = """
+select c.id, c.name, c.slug, c.email, c.phone, c.industry, c.size, c.website, c.logo_url,
+  c.timezone, c.subscription_plan::text, c.subscription_status::text, c.created_at, c.updated_at
+from public.companies c
+where c.id = (select private.company_id('company.read'))
+"""
+_LOCKED = _PROFILE + "for no key update of c"
+_UPDATE = "update public.companies set "
+_EDITABLE: tuple[LiteralString, ...] = (
+    "name",
+    "email",
+    "phone",
+    "industry",
+    "size",
+    "website",
+    "logo_url",
+    "timezone",
+)
+_INDUSTRIES = "select industry from private.list_industries()"
+_SUGGEST = "select slug, is_free, alternatives from private.suggest_slugs(%s, %s)"
+_FOUND = """
+select outcome, company_id, slug
+from private.found_company(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+"""
+_STATE = """
+select has_bot, has_channel, has_document, has_team, has_tested, plan_seen, bot_skipped, is_hidden
+from private.onboarding_state()
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Founded:
+    """What came of founding: created, slug_taken, unverified, unknown_login or too_many."""
+
+    outcome: str
+    company_id: UUID | None
+    slug: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class SetUp:
+    """What a company has, and which steps it passed."""
+
+    has_bot: bool
+    has_channel: bool
+    has_document: bool
+    has_team: bool
+    has_tested: bool
+    plan_seen: bool
+    bot_skipped: bool
+    is_hidden: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Industry:
+    industry: str
+
+
+async def get_company(connection: Connection, *, locked: bool = False) -> CompanyOut | None:
+    """The caller's company."""
+    return await fetch_one(connection, CompanyOut, _LOCKED if locked else _PROFILE)
+
+
+async def update_company(connection: Connection, changes: Mapping[str, Any]) -> bool:
+    """Change these fields of the profile; False where the caller may not."""
+    statement = (
+        _UPDATE
+        + set_clause(_EDITABLE, changes)
+        + " where id = (select private.company_id('company.edit'))"
+    )
+    return (await connection.execute(statement, changes)).rowcount == 1
+
+
+async def list_industries(connection: Connection) -> list[str]:
+    """The industries in the order in which they are offered."""
+    return [row.industry for row in await fetch_all(connection, _Industry, _INDUSTRIES)]
+
+
+async def suggest_slugs(connection: Connection, name: str, address: str | None) -> SlugSuggestions:
+    """Short names for a company. SQLSTATE NA005: too many from this address."""
+    found = await fetch_one(connection, SlugSuggestions, _SUGGEST, (name, address))
+    assert found is not None  # noqa: S101 - the function answers with one row
+    return found
+
+
+async def found_company(connection: Connection, parameters: tuple[object, ...]) -> Founded:
+    """Found a company; the parameters are those of ``private.found_company``."""
+    done = await fetch_one(connection, Founded, _FOUND, parameters)
+    assert done is not None  # noqa: S101 - the function answers with one row
+    return done
+
+
+async def get_set_up(connection: Connection) -> SetUp | None:
+    """How far the caller's company is."""
+    return await fetch_one(connection, SetUp, _STATE)
+
+
+async def pass_step(connection: Connection, step: str) -> bool:
+    """Note a step; False for somebody who does not set the company up."""
+    return await fetch_value(connection, "select private.pass_onboarding(%s)", (step,)) is True

@@ -1,0 +1,128 @@
+"""A company's profile and its founding, on the wire."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Literal
+from uuid import UUID
+from zoneinfo import available_timezones
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from neurant.api.texts import Text
+
+Size = Literal["1", "2-10", "11-50", "51-200", "201-1000", "1001+"]
+SIZES: tuple[Size, ...] = ("1", "2-10", "11-50", "51-200", "201-1000", "1001+")
+
+
+def _known_zone(name: str) -> str:
+    if name not in available_timezones():
+        raise ValueError("not the name of a time zone, such as America/Bogota")
+    return name
+
+
+Timezone = Annotated[str, Field(max_length=50), AfterValidator(_known_zone)]
+HttpsUrl = Annotated[
+    Text, Field(max_length=2000, pattern=r"^https://[^\s/?#@]+([/?#]\S*)?$", examples=["https://"])
+]
+Website = Annotated[Text, Field(max_length=255, pattern=r"^https?://\S+$")]
+CompanyName = Annotated[Text, Field(min_length=2, max_length=100, pattern=r"\S.*\S")]
+Industry = Annotated[str, Field(max_length=100, pattern=r"^[a-z_]+$")]
+Phone = Annotated[Text, Field(min_length=5, max_length=50, pattern=r"^[0-9+() .\-/extEXT]+$")]
+Email = Annotated[Text, Field(max_length=255, pattern=r"^[^@\s]+@[^@\s]+$")]
+Slug = Annotated[str, Field(max_length=50, pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
+
+
+class IndustryOut(BaseModel):
+    """What a company may say that it does, by its name in each language."""
+
+    industry: str
+    es: str
+    en: str
+
+
+class CompanyPatch(BaseModel):
+    """What may be changed of the profile; a field that is left out stays."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: CompanyName = ""
+    email: Email = ""
+    phone: Phone | None = None
+    industry: Industry | None = None
+    size: Size | None = None
+    website: Website | None = None
+    logo_url: HttpsUrl | None = None
+    timezone: Timezone = ""
+
+
+class CompanyOut(BaseModel):
+    """The company's profile."""
+
+    id: UUID
+    name: str
+    slug: str
+    email: str
+    phone: str | None
+    industry: str | None
+    size: str | None
+    website: str | None
+    logo_url: str | None
+    timezone: str
+    subscription_plan: str
+    subscription_status: str
+    created_at: datetime
+    updated_at: datetime
+
+
+class CompanyIn(BaseModel):
+    """A company to found. Without ``slug`` one is made of the name."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: CompanyName
+    slug: Slug | None = None
+    industry: Industry
+    size: Size | None = None
+    website: Website | None = None
+    phone: Phone | None = None
+    timezone: Timezone = "America/Bogota"
+
+
+class FoundedOut(BaseModel):
+    """A company that was founded just now, on the free plan."""
+
+    id: UUID
+    slug: str
+
+
+class SlugSuggestions(BaseModel):
+    """The short name that a name makes, whether it is free, and up to three that are."""
+
+    slug: str
+    is_free: bool
+    alternatives: list[str]
+
+
+class OnboardingOut(BaseModel):
+    """How far the set-up is. ``next_step``: plan, bot, test; null when all is passed.
+
+    The five of the checklist are ``has_bot`` to ``has_tested``; ``done`` counts them.
+    """
+
+    next_step: Literal["plan", "bot", "test"] | None
+    has_bot: bool
+    has_channel: bool
+    has_document: bool
+    has_team: bool
+    has_tested: bool
+    done: int
+    is_hidden: bool
+
+
+class OnboardingIn(BaseModel):
+    """A step that leaves no other trace."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    step: Literal["plan", "skip_bot", "hide"]

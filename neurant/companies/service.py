@@ -1,0 +1,196 @@
+"""Founding a company, and what its set-up asks for next."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import Literal
+from uuid import UUID
+
+import psycopg
+
+from neurant.companies import queries
+from neurant.companies.schemas import (
+    CompanyIn,
+    CompanyPatch,
+    FoundedOut,
+    OnboardingOut,
+    SlugSuggestions,
+)
+from neurant.database.pool import Connection, Pool
+from neurant.database.tenancy import Trail, come_from
+from neurant.errors import BadInputError, ConflictError, ForbiddenError, RateLimitedError
+from neurant.texts import LANGUAGES, Language, text
+
+_HOUR = 3600
+# Mailboxes that say nothing of the company behind them.
+PUBLIC_PROVIDERS = frozenset(
+    (
+        "gmail",
+        "googlemail",
+        "hotmail",
+        "outlook",
+        "live",
+        "msn",
+        "yahoo",
+        "ymail",
+        "icloud",
+        "me",
+        "mac",
+        "aol",
+        "proton",
+        "protonmail",
+        "gmx",
+        "zoho",
+        "terra",
+        "uol",
+        "bol",
+        "mail",
+        "yandex",
+        "fastmail",
+        "hey",
+        "tutanota",
+        "une",
+        "etb",
+        "prodigy",
+    )
+)
+_SECOND_LEVEL = ("com", "net", "org", "edu", "gob", "gov", "co", "ac")
+
+
+@dataclass(frozen=True, slots=True)
+class Founder:
+    """Who founds a company: a login whose e-mail is verified."""
+
+    auth_user_id: UUID
+    email: str
+    first_name: str
+    last_name: str
+    trail: Trail
+
+
+def name_from_email(email: str) -> str:
+    """A first guess of the company's name by the mailbox: "" for a public provider.
+
+    ``ana@ferreteria-el-roble.com.mx`` is «Ferreteria El Roble».
+    """
+    labels = email.rpartition("@")[2].lower().split(".")
+    if len(labels) > 1:
+        labels.pop()
+    if len(labels) > 1 and labels[-1] in _SECOND_LEVEL:
+        labels.pop()
+    domain = labels[-1]
+    if domain in PUBLIC_PROVIDERS or domain.startswith("xn--"):
+        return ""
+    return " ".join(word.capitalize() for word in domain.split("-") if word)
+
+
+def plain_address(trail: Trail) -> str | None:
+    """The caller's address; None where there is none (a socket of this machine, a test)."""
+    try:
+        return str(ip_address(trail.ip or ""))
+    except ValueError:
+        return None
+
+
+async def suggest(pool: Pool, name: str, trail: Trail) -> SlugSuggestions:
+    """Short names for a company. Raises RateLimitedError."""
+    async with pool.connection() as connection:
+        try:
+            return await queries.suggest_slugs(connection, name, plain_address(trail))
+        except psycopg.Error as error:
+            if error.sqlstate != "NA005":
+                raise
+            raise RateLimitedError("companies.too_many_checks", seconds=60) from None
+
+
+async def found(pool: Pool, founder: Founder, new: CompanyIn) -> FoundedOut:
+    """Found a company, all of it or nothing.
+
+    Raises ConflictError (the short name is taken), ForbiddenError (the e-mail is not verified),
+    RateLimitedError (five an hour and address), BadInputError (no such industry).
+    """
+    parameters = (
+        founder.auth_user_id,
+        founder.first_name,
+        founder.last_name,
+        new.name.strip(),
+        new.slug,
+        new.industry,
+        new.size,
+        new.website,
+        new.phone,
+        new.timezone,
+        plain_address(founder.trail),
+    )
+    async with pool.connection() as connection, connection.transaction():
+        await come_from(connection, founder.trail)
+        try:
+            done = await queries.found_company(connection, parameters)
+        except psycopg.errors.ForeignKeyViolation:
+            raise BadInputError("companies.unknown_industry") from None
+    if done.outcome == "slug_taken":
+        raise ConflictError("company_slug_taken", slug=new.slug)
+    if done.outcome == "too_many":
+        raise RateLimitedError("companies.too_many_founded", seconds=_HOUR)
+    if done.company_id is None or done.slug is None:
+        raise ForbiddenError("companies.unverified")
+    return FoundedOut(id=done.company_id, slug=done.slug)
+
+
+async def change(connection: Connection, patch: CompanyPatch) -> None:
+    """Change what ``patch`` gives of the profile. Raises BadInputError (no such industry)."""
+    changes = patch.model_dump(exclude_unset=True)
+    if "email" in changes:
+        changes["email"] = changes["email"].strip().lower()
+    if not changes:
+        return
+    try:
+        await queries.update_company(connection, changes)
+    except psycopg.errors.ForeignKeyViolation:
+        raise BadInputError("companies.unknown_industry") from None
+
+
+async def industry_names(connection: Connection) -> list[dict[str, str]]:
+    """The industries with their name in each language."""
+    return [
+        {"industry": one}
+        | {language: text(f"industries.{one}", language) for language in LANGUAGES}
+        for one in await queries.list_industries(connection)
+    ]
+
+
+def industry_name(industry: str, language: Language) -> str:
+    """An industry as a reader of ``language`` calls it."""
+    return text(f"industries.{industry}", language)
+
+
+async def onboarding(connection: Connection) -> OnboardingOut:
+    """How far the caller's company is, read from what exists."""
+    known = await queries.get_set_up(connection)
+    if known is None:
+        raise ForbiddenError("api.not_permitted", permission="company.read")
+    five = (
+        known.has_bot,
+        known.has_channel,
+        known.has_document,
+        known.has_team,
+        known.has_tested,
+    )
+    next_step: Literal["plan", "bot", "test"] | None = None
+    if not known.plan_seen:
+        next_step = "plan"
+    elif not known.has_bot and not known.bot_skipped:
+        next_step = "bot"
+    elif known.has_bot and not known.has_tested:
+        next_step = "test"
+    return OnboardingOut(
+        next_step=next_step,
+        has_bot=known.has_bot,
+        has_channel=known.has_channel,
+        has_document=known.has_document,
+        has_team=known.has_team,
+        has_tested=known.has_tested,
+        done=sum(five),
+        is_hidden=known.is_hidden or all(five),
+    )
