@@ -29,7 +29,7 @@ from neurant.chatbots.schemas import (
 )
 from neurant.companies.queries import list_industries
 from neurant.console.frame import demand, frame
-from neurant.console.inbox_page import Notice
+from neurant.console.notice import Notice
 from neurant.console.pages import PageRoute
 from neurant.console.templating import markup, reader_language, render, translator
 from neurant.database.pool import Connection

@@ -18,7 +18,7 @@ from neurant.accounts.security import queries, service
 from neurant.accounts.security.devices import device_of, is_phone
 from neurant.accounts.service import SHORT
 from neurant.clock import utc_now
-from neurant.console.inbox_page import Notice
+from neurant.console.notice import Notice
 from neurant.console.pages import PageRoute
 from neurant.console.templating import reader_language, render, translator
 from neurant.conversations.queries import company_timezone, count_conversations
