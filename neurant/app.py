@@ -36,7 +36,10 @@ from neurant.http import Frame, problem
 from neurant.knowledge.files import open_store
 from neurant.knowledge.routes import router as knowledge_router
 from neurant.logs import configure_logging, get_logger
+from neurant.plans.billing import make_biller
 from neurant.plans.limits import REACHED, reached
+from neurant.plans.webhook import PATH as BILLING_PATH
+from neurant.plans.webhook import router as billing_router
 from neurant.realtime import Hub
 from neurant.settings import Settings, get_settings
 
@@ -51,7 +54,8 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
     app = _make_api(chosen)
 
     async def route(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"].startswith(webhooks.PREFIX):
+        path = scope.get("path", "")
+        if path.startswith(webhooks.PREFIX) and path != BILLING_PATH:
             await app.state.webhooks(scope, receive, send)
         else:
             await app(scope, receive, send)
@@ -90,6 +94,7 @@ def _make_api(settings: Settings) -> FastAPI:
         chatbots_router,
         console_router,
         knowledge_router,
+        billing_router,
     ):
         app.include_router(router)
     mount_static(app)
@@ -110,6 +115,7 @@ async def _lifespan(app: FastAPI, settings: Settings) -> AsyncIterator[None]:
         app.state.settings, app.state.pool, app.state.hub = settings, pool, hub
         app.state.rates, app.state.replica = rates.Rates(), None
         app.state.ingestor, app.state.files = ingestor, open_store(settings)
+        app.state.biller = make_biller(settings)
         app.state.webhooks = webhooks.Webhooks(pool, ingestor, settings)
         log.info("web_ready")
         yield

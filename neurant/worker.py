@@ -22,7 +22,8 @@ from neurant.knowledge.embed import warm
 from neurant.knowledge.files import open_store
 from neurant.logs import configure_logging, get_logger
 from neurant.periodic import Periodic, keep_running
-from neurant.plans.jobs import run_monthly, run_periodic
+from neurant.plans.billing import make_biller
+from neurant.plans.jobs import run_billing, run_monthly, run_periodic
 from neurant.queue import drain
 from neurant.realtime import Hub
 from neurant.replies.queries import claim_replies, next_due
@@ -87,6 +88,8 @@ async def work(settings: Settings, stop: asyncio.Event) -> None:
 
 def by_the_clock(pool: Pool, settings: Settings) -> list[Periodic]:
     """Everything that is done every now and then. Two workers at once do no harm."""
+    biller = make_biller(settings)
+    billing = [Periodic("billing", _MINUTE, partial(run_billing, pool, biller))] if biller else []
     return [
         Periodic("changed messages", _OFTEN, partial(drain_all, pool)),
         Periodic("documents used", _MINUTE, partial(count_knowledge_uses, pool)),
@@ -97,6 +100,7 @@ def by_the_clock(pool: Pool, settings: Settings) -> list[Periodic]:
         Periodic("audit", _MINUTE, sealing(pool, settings)),
         Periodic("idle conversations", _MINUTE, partial(run_closing, pool)),
         Periodic("archives", _HOUR, partial(run_archiving, pool)),
+        *billing,
     ]
 
 
