@@ -38,6 +38,7 @@ from neurant.knowledge.routes import router as knowledge_router
 from neurant.logs import configure_logging, get_logger
 from neurant.plans.billing import make_biller
 from neurant.plans.limits import REACHED, reached
+from neurant.plans.routes import router as plans_router
 from neurant.plans.webhook import PATH as BILLING_PATH
 from neurant.plans.webhook import router as billing_router
 from neurant.realtime import Hub
@@ -95,6 +96,7 @@ def _make_api(settings: Settings) -> FastAPI:
         console_router,
         knowledge_router,
         billing_router,
+        plans_router,
     ):
         app.include_router(router)
     mount_static(app)
