@@ -160,6 +160,7 @@ _WITHOUT_PERMISSION = frozenset(
     {
         "private.company_id(text)",
         "private.defer_job(text,jsonb)",
+        "private.queue_mail(uuid,uuid,text,text,text,bytea)",
         "private.visitor_conversation_id()",
         "private.visitor_session_id()",
     }
