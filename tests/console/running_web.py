@@ -14,13 +14,23 @@ import httpx
 import psycopg
 import pytest
 import uvicorn
+from argon2 import PasswordHasher
 from companies import Company, make_company
 from console.people import PASSWORD, Visitor, write
 
+from neurant.accounts import passwords
 from neurant.accounts.passwords import hash_password
 from neurant.app import create_app
 from neurant.database.embedded import Urls
 from neurant.settings import Settings
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cheap_hashes() -> Iterator[None]:
+    """Passwords are hashed a thousand times here: each for a thousandth of what it costs outside."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(passwords, "_hasher", PasswordHasher(time_cost=1, memory_cost=64))
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -55,7 +65,7 @@ def nobody(web_url: str) -> Iterator[httpx.Client]:
 
 
 @pytest.fixture(scope="session")
-def known_password() -> str:
+def known_password(cheap_hashes: None) -> str:
     return hash_password(PASSWORD)
 
 
