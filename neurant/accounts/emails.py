@@ -23,7 +23,9 @@ def normal_email(typed: str) -> str:
     try:
         if len(plain) > MOST_CHARACTERS:
             raise EmailNotValidError
-        found = validate_email(plain, check_deliverability=False, globally_deliverable=False)
+        found = validate_email(
+            plain, check_deliverability=False, globally_deliverable=False, strict=True
+        )
     except EmailNotValidError:
         raise BadInputError("accounts.bad_email", email=plain[:_TOLD]) from None
     # Of upper case without a lower one, as of what grows when lowered, only the limit can tell.

@@ -16,16 +16,26 @@ import httpx
 import psycopg
 import pytest
 import uvicorn
+from argon2 import PasswordHasher
 from companies import Company, make_company
 from console.people import PASSWORD, Visitor, write
 from pydantic import SecretStr
 
+from neurant.accounts import passwords
 from neurant.accounts.passwords import hash_password
 from neurant.app import create_app
 from neurant.database.embedded import Urls
 from neurant.settings import Settings
 
 MASTER_KEY = SecretStr(base64.b64encode(os.urandom(32)).decode())  # what is sealed opens in tests
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cheap_hashes() -> Iterator[None]:
+    """Passwords are hashed a thousand times here: each for a thousandth of what it costs outside."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(passwords, "_hasher", PasswordHasher(time_cost=1, memory_cost=64))
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -67,7 +77,7 @@ def nobody(web_url: str) -> Iterator[httpx.Client]:
 
 
 @pytest.fixture(scope="session")
-def known_password() -> str:
+def known_password(cheap_hashes: None) -> str:
     return hash_password(PASSWORD)
 
 

@@ -1,0 +1,149 @@
+"""Guessing gets slower and slower, for all processes together, without locking anybody else out."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+
+import psycopg
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from neurant.database.embedded import Urls
+
+NOW = datetime(2030, 1, 1, tzinfo=UTC)
+FREE = 5
+
+
+@pytest.fixture
+def db(urls: Urls) -> Iterator[psycopg.Connection]:
+    """A web process; another one asks the same database."""
+    with psycopg.connect(urls.app, autocommit=True) as connection:
+        yield connection
+
+
+def somebody() -> str:
+    return f"{secrets.token_hex(8)}@x.co"
+
+
+def brake(
+    db: psycopg.Connection,
+    email: str | None,
+    now: datetime = NOW,
+    address: str | None = "203.0.113.9",
+    kind: str = "password",
+) -> tuple[int, int]:
+    query = "select wait, next_wait from private.brake(%s, %s, %s::inet, %s)"
+    return db.execute(query, (kind, email, address, now)).fetchone()
+
+
+def test_a_few_wrong_passwords_cost_nothing_and_then_each_wait_is_longer(
+    db: psycopg.Connection,
+) -> None:
+    email, now, waits = somebody(), NOW, []
+    for _ in range(FREE - 1):
+        assert brake(db, email, now) == (0, 0)
+    for _ in range(12):
+        told, next_wait = brake(db, email, now)
+        assert told == 0
+        almost = brake(db, email, now + timedelta(seconds=next_wait - 1))
+        assert almost == (1, 0)  # it is not counted, and told how long is left
+        waits.append(next_wait)
+        now += timedelta(seconds=next_wait)
+    assert waits == [5, 10, 20, 40, 80, 160, 320, 640, 900, 900, 900, 900]
+
+
+def test_the_right_password_forgets_the_wrong_ones(db: psycopg.Connection) -> None:
+    email = somebody()
+    for _ in range(FREE):
+        brake(db, email)
+    assert brake(db, email)[0] > 0
+    db.execute("select private.release_brake('password', %s, '203.0.113.9')", (email,))
+    assert brake(db, email) == (0, 0)
+
+
+def test_a_day_of_quiet_forgets_too(db: psycopg.Connection) -> None:
+    email = somebody()
+    for _ in range(FREE):
+        brake(db, email)
+    assert brake(db, email, NOW + timedelta(days=1, seconds=1)) == (0, 0)
+
+
+def test_a_stranger_does_not_lock_a_person_out(db: psycopg.Connection) -> None:
+    email = somebody()
+    for _ in range(20):
+        brake(db, email, address="198.51.100.66")
+    assert brake(db, email, address="198.51.100.66")[0] > 0
+    assert brake(db, email, address="192.0.2.1") == (0, 0)
+
+
+def test_many_strangers_slow_one_login_down_by_five_minutes_at_most(
+    db: psycopg.Connection,
+) -> None:
+    email = somebody()
+    for number in range(60):
+        now = NOW + timedelta(minutes=6 * number)
+        told, _ = brake(db, email, now, f"198.51.100.{number}")
+        assert told == 0
+    last = NOW + timedelta(minutes=6 * 59)
+    assert brake(db, email, last, "192.0.2.77") == (300, 0)
+
+
+def test_one_address_cannot_try_everybody_and_loopback_is_a_proxy(db: psycopg.Connection) -> None:
+    address = f"2001:db8:{secrets.randbelow(65536):x}:7::1"
+    for _ in range(50):
+        assert brake(db, somebody(), address=address)[0] == 0
+    neighbour = address.replace("::1", "::99")  # whoever has one has the whole /64
+    assert 0 < brake(db, somebody(), address=neighbour)[0] <= 60
+    for _ in range(60):
+        assert brake(db, somebody(), address="127.0.0.1") == (0, 0)
+        assert brake(db, somebody(), address=None) == (0, 0)
+
+
+def test_guesses_side_by_side_are_counted_like_one_after_another(urls: Urls) -> None:
+    email = somebody()
+
+    def guess(_number: int) -> int:
+        with psycopg.connect(urls.app, autocommit=True) as connection:
+            return brake(connection, email)[0]
+
+    with ThreadPoolExecutor(16) as pool:
+        waits = list(pool.map(guess, range(48)))
+    assert waits.count(0) == FREE
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])  # fmt: skip
+@given(steps=st.lists(st.integers(0, 1500), min_size=1, max_size=25))
+def test_an_address_is_never_written_to_too_often(db: psycopg.Connection, steps: list[int]) -> None:
+    """A minute between two, five in any hour; and who is told to wait may write just then."""
+    email, now, sent = somebody(), NOW, []
+    for step in steps:
+        now += timedelta(seconds=step)
+        [wait] = db.execute("select private.allow_mail(%s, %s)", (email, now)).fetchone()
+        due = [
+            *(at + timedelta(seconds=60) for at in sent[-1:]),
+            *(at + timedelta(hours=1) for at in sent[-5:][:1] if len(sent) >= 5),
+        ]
+        left = max((moment - now for moment in due), default=timedelta(0))
+        assert (wait > 0) == (left > timedelta(0)), (wait, left)
+        assert wait <= 3600
+        if wait == 0:
+            sent.append(now)
+    for at in sent:
+        assert sum(at <= other < at + timedelta(hours=1) for other in sent) <= 5
+
+
+def test_only_digests_are_kept_and_old_ones_forgotten(urls: Urls, db: psycopg.Connection) -> None:
+    email = somebody()
+    brake(db, email, datetime.now(UTC) - timedelta(days=3))
+    with psycopg.connect(urls.admin, autocommit=True) as admin:
+        count = "select count(*) from account_brakes where touched_at < now() - interval '2 days'"
+        assert admin.execute(count).fetchone()[0] >= 1
+        for row in admin.execute("select key_digest from account_brakes").fetchall():
+            assert email.encode() not in bytes(row[0])
+        with psycopg.connect(urls.jobs, autocommit=True) as worker:
+            assert worker.execute("select private.forget_old_accounts()").fetchone()[0] >= 1
+        assert admin.execute(count).fetchone()[0] == 0
