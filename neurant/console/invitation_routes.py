@@ -62,7 +62,7 @@ async def _page(
         request, "invitation.html", status=status, seen=seen, person=person,
         over=over.detail(language) if over else None, problem=problem,
         until=day_of(seen.expires_at, "UTC", language) if seen else None,
-        typed=typed or {},
+        typed=typed or {"first_name": "", "last_name": ""},
     )  # fmt: skip
 
 

@@ -30,6 +30,8 @@ _DONE = (
     "transferred",
 )  # fmt: skip
 
+_FIELDS = ("email", "role", "first_name", "last_name", "language")
+
 router = APIRouter(prefix=PAGE, route_class=PageRoute, include_in_schema=False)
 Text = Annotated[str, Form()]
 
@@ -54,7 +56,7 @@ async def _team(
         context = await team_context(connection, staff, _notice(request, error))
     status = error.status if error else 200
     failed = error if asked else None
-    asked = asked or {"language": reader_language(request)}
+    asked = dict.fromkeys(_FIELDS, "") | {"language": reader_language(request)} | (asked or {})
     return render(request, "team.html", status=status, asked=asked, failed=failed, **context)
 
 
