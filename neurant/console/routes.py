@@ -11,9 +11,11 @@ from neurant.accounts.cookies import YEAR, keep_cookie, safe_next
 from neurant.accounts.current import check_origin
 from neurant.console.chat_routes import router as chat_router
 from neurant.console.inbox_routes import router as inbox_router
+from neurant.console.invitation_routes import router as invitation_router
 from neurant.console.pages import PageRoute
 from neurant.console.settings_routes import router as settings_router
 from neurant.console.static_files import mount_static
+from neurant.console.team_routes import router as team_router
 from neurant.console.templating import LANGUAGE_COOKIE, THEME_COOKIE
 from neurant.texts import LANGUAGES
 
@@ -44,3 +46,5 @@ router.include_router(preferences)
 router.include_router(inbox_router)
 router.include_router(chat_router)
 router.include_router(settings_router)
+router.include_router(team_router)
+router.include_router(invitation_router)

@@ -8,7 +8,7 @@ from uuid import UUID
 import psycopg
 from fastapi import Header, Query, Request, Response
 
-from neurant.accounts.current import session_of, trail_of
+from neurant.accounts.current import person_of, trail_of
 from neurant.api.call import Call, needs
 from neurant.api.listing import Page
 from neurant.api.route import api_router
@@ -77,9 +77,9 @@ async def accept_invitation(request: Request, given: AcceptIn) -> AcceptedOut:
 
 async def accepted_by(request: Request, given: AcceptIn) -> Accepted:
     """Accept as whoever the request's session belongs to, else as a new person."""
-    staff = await session_of(request)
+    person = await person_of(request)
     state = request.app.state
-    login = staff.auth_user_id if staff else None
+    login = person.auth_user_id if person else None
     try:
         return await service.accept(state.pool, state.settings, given, login, trail_of(request))
     except psycopg.Error as error:

@@ -9,6 +9,7 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from neurant.accounts.codes import digest
+from neurant.accounts.emails import normal_email
 from neurant.accounts.passwords import check_new_password, hashed
 from neurant.clock import utc_now
 from neurant.database.pool import Connection, Pool, fetch_value
@@ -26,7 +27,7 @@ from neurant.errors import (
 from neurant.invitations import queries
 from neurant.invitations.queries import Seen
 from neurant.invitations.schemas import AcceptIn, InvitationIn
-from neurant.mail.service import mailbox, queue_mail
+from neurant.mail.service import queue_mail
 from neurant.settings import Settings
 from neurant.texts import Language, text
 from neurant.vault import Vault
@@ -52,7 +53,7 @@ class Accepted:
     company_name: str
     user_id: UUID
     role: str
-    email: str
+    auth_user_id: UUID
 
 
 def new_token() -> str:
@@ -77,7 +78,7 @@ async def invite(
     Raises BadInputError (no address), ForbiddenError (the role), ConflictError (a member, or
     invited already), RateLimitedError (five times today); NA002 where no seat is left.
     """
-    token, email = new_token(), normal_address(new.email)
+    token, email = new_token(), normal_email(new.email)
     done = await queries.insert_invitation(
         connection, email, new.role, new.first_name, new.last_name, digest(token), language
     )
@@ -103,11 +104,6 @@ async def cancel(connection: Connection, invitation_id: UUID) -> None:
     outcome = await queries.cancel_invitation(connection, invitation_id)
     if outcome != "cancelled":
         raise await _seen_refusal(connection, invitation_id, outcome)
-
-
-def normal_address(typed: str) -> str:
-    """An address as invitations and logins are looked up: lower case, the domain in ASCII."""
-    return mailbox(typed).lower()
 
 
 async def _seen_refusal(connection: Connection, invitation_id: UUID, outcome: str) -> NeurantError:
@@ -227,7 +223,7 @@ async def accept(
         assert joined.company_id is not None  # noqa: S101 - accepted
         assert joined.user_id is not None  # noqa: S101 - accepted
         await _welcome(connection, settings, seen, given, joined.company_id)
-    return Accepted(joined.company_id, seen.company_name, joined.user_id, seen.role, seen.email)
+    return Accepted(joined.company_id, seen.company_name, joined.user_id, seen.role, login)
 
 
 async def _new_password(seen: Seen, given: AcceptIn) -> str:

@@ -43,7 +43,6 @@ _NARROWABLE = """
 select p.name, p.administrador, p.supervisor, p.operador from public.permissions p
 where p.is_narrowable order by p.position
 """
-_MINE = "select name from private.my_permissions() as name"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +53,6 @@ class Narrowable:
     administrador: str
     supervisor: str
     operador: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Name:
-    name: str
 
 
 async def list_users(connection: Connection, query: UserQuery) -> tuple[list[UserOut], str | None]:
@@ -117,8 +111,3 @@ async def list_team(connection: Connection) -> list[ColleagueOut]:
 async def list_narrowable(connection: Connection) -> list[Narrowable]:
     """What can be taken from a single person."""
     return await fetch_all(connection, Narrowable, _NARROWABLE)
-
-
-async def list_my_permissions(connection: Connection) -> set[str]:
-    """What the caller may do now."""
-    return {row.name for row in await fetch_all(connection, _Name, _MINE)}
