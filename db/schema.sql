@@ -967,6 +967,39 @@ ALTER FUNCTION private.all_stems(p_words text, p_key text) OWNER TO neurant_owne
 
 COMMENT ON FUNCTION private.all_stems(p_words text, p_key text) IS 'All of the words, by their stems. Null where there is no word but stop words.';
 
+-- Name: allow_channel(); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.allow_channel() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_plan public.plans;
+begin
+  if tg_op = 'UPDATE' and old.status in ('connected', 'error') and old.channel = new.channel then
+    return null;
+  end if;
+  -- Shared: a smaller plan that begins at this moment waits, or is seen.
+  perform from public.companies c where c.id = new.company_id for share;
+  select p.* into v_plan
+  from public.companies c join public.plans p on p.plan = c.subscription_plan
+  where c.id = new.company_id;
+  if new.channel <> all (v_plan.channels) then
+    raise exception 'limit reached: channels' using errcode = 'NA002',
+      detail = jsonb_build_object('limit', 'channels', 'used', 0, 'allowed', 0,
+        'channel', new.channel, 'plan', v_plan.plan, 'next_plan', (
+          select p.plan from public.plans p
+          where p.rank > v_plan.rank and new.channel = any (p.channels) order by p.rank limit 1));
+  end if;
+  return null;
+end $$;
+
+ALTER FUNCTION private.allow_channel() OWNER TO neurant_router;
+
+-- Name: FUNCTION allow_channel(); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.allow_channel() IS 'A channel is connected only where the plan has it: else NA002. Definer: the rule holds whoever connects, and takes the company''s lock.';
+
 -- Name: allow_mail(text, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
 
 CREATE FUNCTION private.allow_mail(p_email text, p_now timestamp with time zone DEFAULT now()) RETURNS integer
@@ -1013,6 +1046,113 @@ ALTER FUNCTION private.anchor_date(p_in date, p_day integer) OWNER TO neurant_ow
 -- Name: FUNCTION anchor_date(p_in date, p_day integer); Type: COMMENT; Schema: private; Owner: neurant_owner
 
 COMMENT ON FUNCTION private.anchor_date(p_in date, p_day integer) IS 'The anchor day in the month of a date: its last day where the month is too short.';
+
+-- Name: apply_billing_event(text, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.apply_billing_event(p_event text, p_now timestamp with time zone DEFAULT now()) RETURNS text
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_event public.billing_events;
+  v_company uuid;
+  v_outcome text;
+  v_waiting text;
+begin
+  select e.* into v_event from public.billing_events e where e.event_ref = p_event for update;
+  if v_event.event_ref is null then
+    return 'unknown';
+  elsif v_event.outcome <> 'unknown_customer' then
+    return v_event.outcome;
+  end if;
+  if v_event.kind <> 'checkout.session.completed'
+    and v_event.kind not like 'customer.subscription.%' then
+    v_outcome := 'ignored';
+  else
+    v_company := private.billed_company(v_event.facts);
+    v_outcome := case
+      when v_company is null then 'unknown_customer'
+      when v_event.kind = 'checkout.session.completed' then 'applied'
+      else private.apply_billing_state(v_company, v_event.kind, v_event.happened_at, v_event.facts, p_now)
+      end;
+  end if;
+  update public.billing_events e set outcome = v_outcome, decided_at = p_now, company_id = v_company
+  where e.event_ref = p_event;
+  if v_event.kind = 'checkout.session.completed' and v_company is not null then
+    for v_waiting in
+      select e.event_ref from public.billing_events e
+      where e.outcome = 'unknown_customer' and e.facts ->> 'customer' = v_event.facts ->> 'customer'
+      order by e.happened_at, e.event_ref
+    loop
+      perform private.apply_billing_event(v_waiting, p_now);
+    end loop;
+  end if;
+  return v_outcome;
+end $$;
+
+ALTER FUNCTION private.apply_billing_event(p_event text, p_now timestamp with time zone) OWNER TO neurant_router;
+
+-- Name: FUNCTION apply_billing_event(p_event text, p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.apply_billing_event(p_event text, p_now timestamp with time zone) IS 'Applies an event that is stored, once: applied, stale (something newer is known), ignored, unknown_customer (set aside until a checkout says whose it is) or unknown_price. Definer: plan and status are nobody''s to write by hand.';
+
+-- Name: apply_billing_state(uuid, text, timestamp with time zone, jsonb, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.apply_billing_state(p_company uuid, p_kind text, p_happened_at timestamp with time zone, p_facts jsonb, p_now timestamp with time zone) RETURNS text
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_company public.companies;
+  v_known public.billing_accounts;
+  v_status text := p_facts ->> 'status';
+  v_plan public.subscription_plan_enum := (select p.plan from public.plans p
+    where p.plan::text = p_facts ->> 'plan');
+  v_rank smallint := case p_kind when 'customer.subscription.created' then 0
+    when 'customer.subscription.deleted' then 2 else 1 end;
+  v_created timestamptz := (p_facts ->> 'subscription_created')::timestamptz;
+begin
+  -- The company before its account, as everywhere.
+  select c.* into v_company from public.companies c where c.id = p_company for no key update;
+  select a.* into v_known from public.billing_accounts a where a.company_id = p_company for update;
+  if v_known.subscription_ref is distinct from p_facts ->> 'subscription' then
+    -- Another subscription counts if it began later and is one at all.
+    if v_status like 'incomplete%' or v_known.subscription_created > v_created then
+      return 'stale';
+    end if;
+  elsif (p_happened_at, v_rank) < (v_known.told_at, v_known.told_rank)
+    or v_known.status in ('canceled', 'incomplete_expired') then
+    return 'stale';
+  end if;
+  if v_plan is null and v_status in ('active', 'trialing') then
+    return 'unknown_price';
+  end if;
+  update public.billing_accounts a
+  set subscription_ref = p_facts ->> 'subscription', subscription_created = v_created,
+    status = v_status, plan = coalesce(v_plan, a.plan),
+    period_end = (p_facts ->> 'period_end')::timestamptz,
+    cancels_at_end = coalesce((p_facts ->> 'cancels_at_end')::boolean, false),
+    told_at = p_happened_at, told_rank = v_rank
+  where a.company_id = p_company;
+  if v_company.subscription_status = 'cancelled' then
+    perform private.note_billing_while_closed(p_company, v_status, p_now);
+  elsif v_status in ('active', 'trialing') then
+    perform private.follow_payment(v_company, v_known, v_plan, p_now);
+  elsif v_status in ('past_due', 'unpaid', 'paused') then
+    perform private.set_past_due(p_company, p_now);
+  elsif v_status = 'canceled' and v_known.status is distinct from 'canceled'
+    and v_company.subscription_status in ('active', 'past_due')
+    and v_company.subscription_plan <> 'free' then
+    perform private.fall_back(p_company, 'payment_ended', p_now);
+  end if;
+  return 'applied';
+end $$;
+
+ALTER FUNCTION private.apply_billing_state(p_company uuid, p_kind text, p_happened_at timestamp with time zone, p_facts jsonb, p_now timestamp with time zone) OWNER TO neurant_router;
+
+-- Name: FUNCTION apply_billing_state(p_company uuid, p_kind text, p_happened_at timestamp with time zone, p_facts jsonb, p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.apply_billing_state(p_company uuid, p_kind text, p_happened_at timestamp with time zone, p_facts jsonb, p_now timestamp with time zone) IS 'The state of a subscription becomes the company''s: applied, stale or unknown_price. Newer by the biller''s clock wins; an ended subscription stays ended. Definer: called by definers.';
 
 -- Name: apply_due_plan_changes(timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
 
@@ -1655,6 +1795,70 @@ ALTER FUNCTION private.belong_to_auth_session() OWNER TO neurant_router;
 
 COMMENT ON FUNCTION private.belong_to_auth_session() IS 'A session that is opened for a company alone is still the person''s, who sees and ends it, and stays in that company. Definer: sessions are nobody''s to write by hand.';
 
+-- Name: billed_company(jsonb); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.billed_company(p_facts jsonb) RETURNS uuid
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_customer text := p_facts ->> 'customer';
+  v_company uuid := (
+    select a.company_id from public.billing_accounts a where a.customer_ref = v_customer);
+begin
+  if v_company is null and v_customer is not null then
+    -- We told the biller ourselves whose checkout it is.
+    select c.id into v_company from public.companies c
+    where c.id::text = p_facts ->> 'company' for no key update;
+    update public.billing_accounts a
+    set customer_ref = v_customer, subscription_ref = null, subscription_created = null,
+      status = null, plan = null, period_end = null, cancels_at_end = false, told_at = null,
+      told_rank = null
+    where a.company_id = v_company
+      and coalesce(a.status, 'canceled') in ('canceled', 'incomplete_expired');
+    if not found and exists (
+      select from public.billing_accounts a where a.company_id = v_company) then
+      return null;  -- it pays as another customer, and that one stands
+    elsif not found then
+      insert into public.billing_accounts (company_id, customer_ref)
+      select v_company, v_customer where v_company is not null;
+    end if;
+  end if;
+  return v_company;
+end $$;
+
+ALTER FUNCTION private.billed_company(p_facts jsonb) OWNER TO neurant_router;
+
+-- Name: FUNCTION billed_company(p_facts jsonb); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.billed_company(p_facts jsonb) IS 'Whose event it is: by the customer, or by what we gave a checkout along. Definer: called by definers.';
+
+-- Name: billing_to_tell(); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.billing_to_tell() RETURNS TABLE(company_id uuid, subscription_ref text, plan public.subscription_plan_enum, cancels_at_end boolean, plan_changes boolean)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  select a.company_id, a.subscription_ref, w.plan, w.cancels, w.plan <> a.plan
+  from public.billing_accounts a
+  join public.companies c on c.id = a.company_id
+  cross join lateral (select
+    case when c.subscription_plan = 'free' then a.plan else c.subscription_plan end as plan,
+    case when c.subscription_plan = 'free' or c.subscription_status in ('cancelled', 'inactive') then true
+      when c.subscription_status = 'active' then c.subscription_ends_at is not null
+      -- Whoever cancelled and then did not pay has still cancelled.
+      else a.cancels_at_end end as cancels) w
+  where a.status in ('active', 'trialing', 'past_due', 'unpaid')
+    and (w.plan <> a.plan and c.next_plan is null or w.cancels <> a.cancels_at_end)
+  order by a.company_id limit 100
+$$;
+
+ALTER FUNCTION private.billing_to_tell() OWNER TO neurant_router;
+
+-- Name: FUNCTION billing_to_tell(); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.billing_to_tell() IS 'Subscriptions that the biller must be told of: cancelled or made smaller here, of a closed or inactive company. Definer: over all companies.';
+
 -- Name: brake(text, text, inet, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
 
 CREATE FUNCTION private.brake(p_kind text, p_email text, p_address inet, p_now timestamp with time zone DEFAULT now()) RETURNS TABLE(wait integer, next_wait integer)
@@ -1830,20 +2034,71 @@ CREATE FUNCTION private.cancel_plan_change() RETURNS text
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
     AS $$
+declare
+  v_company public.companies;
+  v_withdrawn boolean;
 begin
-  if private.user_role() is distinct from 'owner' then
+  select c.* into v_company from public.companies c
+  where c.id = (select private.company_id('billing.manage')) for no key update;
+  if v_company.id is null then
     return 'forbidden';
+  elsif v_company.subscription_status = 'cancelled' then
+    return 'closed';
   end if;
-  update public.companies c set next_plan = null, plan_change_scheduled_at = null
-  where c.id = (select private.company_id('billing.manage')) and c.next_plan is not null;
-  return case when found then 'cancelled' else 'nothing_scheduled' end;
+  update public.plan_requests r set status = 'withdrawn', decided_at = now()
+  where r.company_id = v_company.id and r.status = 'pending';
+  v_withdrawn := found;
+  update public.companies c
+  set next_plan = null, plan_change_scheduled_at = null,
+    subscription_ends_at = case c.subscription_status when 'active' then null
+      else c.subscription_ends_at end
+  where c.id = v_company.id and (c.next_plan is not null
+    or c.subscription_status = 'active' and c.subscription_ends_at is not null);
+  return case when found or v_withdrawn then 'cancelled' else 'nothing_scheduled' end;
 end $$;
 
 ALTER FUNCTION private.cancel_plan_change() OWNER TO neurant_router;
 
 -- Name: FUNCTION cancel_plan_change(); Type: COMMENT; Schema: private; Owner: neurant_router
 
-COMMENT ON FUNCTION private.cancel_plan_change() IS 'The owner keeps the plan after all: cancelled, nothing_scheduled or forbidden. Definer, as change_plan.';
+COMMENT ON FUNCTION private.cancel_plan_change() IS 'The owner keeps the plan after all, and takes back what was asked for, scheduled or cancelled: cancelled, nothing_scheduled, closed or forbidden. Definer, as change_plan.';
+
+-- Name: cancel_subscription(timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.cancel_subscription(p_now timestamp with time zone DEFAULT now()) RETURNS text
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_company public.companies;
+begin
+  select c.* into v_company from public.companies c
+  where c.id = (select private.company_id('billing.manage')) for no key update;
+  if v_company.id is null then
+    return 'forbidden';
+  elsif v_company.subscription_status = 'cancelled' then
+    return 'closed';
+  end if;
+  update public.plan_requests r set status = 'withdrawn', decided_at = p_now
+  where r.company_id = v_company.id and r.status = 'pending';
+  if v_company.subscription_status = 'past_due' then
+    return 'ended_' || private.fall_back(v_company.id, 'cancelled', p_now);
+  elsif v_company.subscription_status <> 'active' or v_company.subscription_plan = 'free' then
+    return 'nothing_to_cancel';
+  elsif v_company.subscription_ends_at is null then
+    update public.companies c
+    set subscription_ends_at = (select private.paid_until(v_company.id, p_now)), next_plan = null,
+      plan_change_scheduled_at = null
+    where c.id = v_company.id;
+  end if;
+  return 'scheduled';
+end $$;
+
+ALTER FUNCTION private.cancel_subscription(p_now timestamp with time zone) OWNER TO neurant_router;
+
+-- Name: FUNCTION cancel_subscription(p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.cancel_subscription(p_now timestamp with time zone) IS 'The owner stops paying: scheduled for the end of what is paid; at once where a payment is missing (ended_free, ended_inactive); nothing_to_cancel (free, a trial, inactive); closed; forbidden. Definer, as change_plan.';
 
 -- Name: change_password(bytea, bytea, text); Type: FUNCTION; Schema: private; Owner: neurant_router
 
@@ -1884,35 +2139,46 @@ declare
   v_from smallint;
   v_to public.plans;
 begin
-  if private.user_role() is distinct from 'owner' then
-    return 'forbidden';
-  end if;
   select c.* into v_company from public.companies c
   where c.id = (select private.company_id('billing.manage')) for no key update;
+  if v_company.id is null then
+    return 'forbidden';
+  elsif v_company.subscription_status = 'cancelled' then
+    return 'closed';
+  end if;
   select p.rank into v_from from public.plans p where p.plan = v_company.subscription_plan;
   select p.* into v_to from public.plans p where p.plan = p_plan;
-  if v_to.rank = v_from then
+  if v_company.subscription_status = 'active' and v_to.rank = v_from then
     return 'unchanged';
-  end if;
-  if v_to.rank < v_from then
+  elsif p_plan = 'free' and v_company.subscription_status in ('trialing', 'inactive') then
+    return case private.confirm_plan(v_company.id, 'free', p_now)
+      when 'confirmed' then 'applied' else 'does_not_fit' end;
+  elsif v_to.rank < v_from and v_company.subscription_status in ('active', 'past_due') then
     update public.companies c
-    set next_plan = p_plan,
-      plan_change_scheduled_at = (select private.next_month_start(v_company.id, p_now))
+    set next_plan = p_plan, plan_change_scheduled_at = (select private.paid_until(v_company.id, p_now)),
+      -- To go on with a smaller plan is to go on.
+      subscription_ends_at = case v_company.subscription_status
+        when 'past_due' then v_company.subscription_ends_at end
     where c.id = v_company.id;
     return 'scheduled';
-  end if;
-  if v_to.monthly_price_usd is null then
+  elsif v_to.monthly_price_usd is null then
     return 'not_for_sale';
+  elsif v_to.rank < v_from and private.exceeded_limits(v_company.id, p_plan, p_now) <> '{}' then
+    return 'does_not_fit';
   end if;
-  perform private.apply_plan(v_company.id, p_plan);
-  return 'upgraded';
+  update public.plan_requests r set status = 'replaced', decided_at = p_now
+  where r.company_id = v_company.id and r.status = 'pending' and r.plan <> p_plan;
+  insert into public.plan_requests (company_id, plan, requested_by)
+  values (v_company.id, p_plan, (select private.user_id()))
+  on conflict (company_id) where status = 'pending' do nothing;
+  return 'requested';
 end $$;
 
 ALTER FUNCTION private.change_plan(p_plan public.subscription_plan_enum, p_now timestamp with time zone) OWNER TO neurant_router;
 
 -- Name: FUNCTION change_plan(p_plan public.subscription_plan_enum, p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
 
-COMMENT ON FUNCTION private.change_plan(p_plan public.subscription_plan_enum, p_now timestamp with time zone) IS 'The owner changes the plan: upgraded at once, scheduled for the end of the month where it is a smaller one, unchanged, not_for_sale (without a price: talk to us) or forbidden. Definer: plan and limits are nobody''s to write by hand.';
+COMMENT ON FUNCTION private.change_plan(p_plan public.subscription_plan_enum, p_now timestamp with time zone) IS 'The owner chooses a plan. requested: it costs money and waits for private.confirm_plan; scheduled: smaller, at the end of what is paid; applied: free, from a trial or inactive; does_not_fit (private.plan_fit), unchanged, not_for_sale (without a price: talk to us), closed (reopen first) or forbidden. Definer: plan and limits are nobody''s to write by hand.';
 
 -- Name: check_archives(); Type: FUNCTION; Schema: private; Owner: neurant_owner
 
@@ -2143,7 +2409,8 @@ CREATE FUNCTION private.claim_replies(p_limit integer, p_lease interval) RETURNS
         where busy.company_id = k.company_id and busy.claimed_until > now()) as turn,
       w.due_at
     from company k
-    join public.companies c on c.id = k.company_id and c.subscription_status <> 'cancelled'
+    join public.companies c on c.id = k.company_id
+      and c.subscription_status not in ('cancelled', 'inactive')
     cross join lateral (
       select r.company_id, r.conversation_id, r.due_at,
         row_number() over (order by r.due_at) as turn
@@ -2235,14 +2502,20 @@ CREATE FUNCTION private.close_company() RETURNS text
 declare
   v_company uuid := private.company_id('company.close');
 begin
-  if private.user_role() is distinct from 'owner' then
+  if v_company is null then
     return 'forbidden';
   end if;
   update public.companies c
   set subscription_status = 'cancelled', subscription_ends_at = now(), next_plan = null,
     plan_change_scheduled_at = null
-  where c.id = v_company;
-  delete from public.login_sessions s where s.company_id = v_company;
+  where c.id = v_company and c.subscription_status <> 'cancelled';
+  if not found then
+    return 'closed_before';
+  end if;
+  update public.plan_requests r set status = 'withdrawn', decided_at = now()
+  where r.company_id = v_company and r.status = 'pending';
+  perform private.notify_users(v_company, '{owner,administrador}', 'company_closed',
+    jsonb_build_object('at', now() + interval '30 days'));
   return 'closed';
 end $$;
 
@@ -2250,7 +2523,7 @@ ALTER FUNCTION private.close_company() OWNER TO neurant_router;
 
 -- Name: FUNCTION close_company(); Type: COMMENT; Schema: private; Owner: neurant_router
 
-COMMENT ON FUNCTION private.close_company() IS 'The owner closes the company: nobody gets in any more, nothing is deleted: closed or forbidden. Definer: a company''s status is nobody''s to write by hand.';
+COMMENT ON FUNCTION private.close_company() IS 'The owner closes the company: for 30 days the staff reads and exports and the owner may reopen it; channels take nothing in, and nothing is deleted: closed, closed_before or forbidden. Definer: a company''s status is nobody''s to write by hand.';
 
 -- Name: close_idle_conversations(timestamp with time zone, integer); Type: FUNCTION; Schema: private; Owner: neurant_router
 
@@ -2491,6 +2764,52 @@ ALTER FUNCTION private.confirm_factor(p_token_digest bytea, p_new_digest bytea, 
 -- Name: FUNCTION confirm_factor(p_token_digest bytea, p_new_digest bytea, p_step bigint, p_code_digests bytea[]); Type: COMMENT; Schema: private; Owner: neurant_router
 
 COMMENT ON FUNCTION private.confirm_factor(p_token_digest bytea, p_new_digest bytea, p_step bigint, p_code_digests bytea[]) IS 'The second step is on from now, with its recovery codes; the session goes on under a new token. False where nothing waits to be confirmed. Definer, as find_factor.';
+
+-- Name: confirm_plan(uuid, public.subscription_plan_enum, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.confirm_plan(p_company uuid, p_plan public.subscription_plan_enum, p_now timestamp with time zone DEFAULT now()) RETURNS text
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_company public.companies;
+  v_is_smaller boolean;
+begin
+  select c.* into v_company from public.companies c where c.id = p_company for no key update;
+  if v_company.id is null then
+    return 'unknown';
+  elsif v_company.subscription_status = 'cancelled' then
+    return 'closed';
+  end if;
+  select t.rank < f.rank into v_is_smaller
+  from public.plans f, public.plans t
+  where f.plan = v_company.subscription_plan and t.plan = p_plan;
+  if v_is_smaller and private.exceeded_limits(p_company, p_plan, p_now) <> '{}' then
+    return 'does_not_fit';
+  end if;
+  if v_company.subscription_plan <> p_plan then
+    perform private.apply_plan(p_company, p_plan);
+  end if;
+  update public.companies c set subscription_status = 'active', subscription_ends_at = null
+  where c.id = p_company;
+  update public.plan_requests r
+  set status = case r.plan when p_plan then 'confirmed' else 'replaced' end, decided_at = p_now
+  where r.company_id = p_company and r.status = 'pending';
+  if v_company.subscription_status = 'inactive' then
+    perform private.drop_stale_work(p_company, p_now);
+  end if;
+  if (v_company.subscription_plan, v_company.subscription_status) <> (p_plan, 'active') then
+    perform private.notify_users(p_company, '{owner,administrador}', 'plan_changed',
+      jsonb_build_object('plan', p_plan));
+  end if;
+  return 'confirmed';
+end $$;
+
+ALTER FUNCTION private.confirm_plan(p_company uuid, p_plan public.subscription_plan_enum, p_now timestamp with time zone) OWNER TO neurant_router;
+
+-- Name: FUNCTION confirm_plan(p_company uuid, p_plan public.subscription_plan_enum, p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.confirm_plan(p_company uuid, p_plan public.subscription_plan_enum, p_now timestamp with time zone) IS 'Whoever bills says that a plan is paid for: it begins at once, whatever the state was. confirmed, does_not_fit (a smaller one, private.plan_excess), closed or unknown. Definer: granted to the logins only, so that no member of the staff gives themselves a plan.';
 
 -- Name: count_archived(uuid, uuid[], text); Type: FUNCTION; Schema: private; Owner: neurant_router
 
@@ -3103,6 +3422,32 @@ ALTER FUNCTION private.drop_old_metrics(p_now timestamp with time zone) OWNER TO
 
 COMMENT ON FUNCTION private.drop_old_metrics(p_now timestamp with time zone) IS 'Measures are kept for 30 days; how many went. Definer: nobody else may delete them.';
 
+-- Name: drop_stale_work(uuid, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.drop_stale_work(p_company uuid, p_now timestamp with time zone) RETURNS void
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  -- Nobody wants an answer to what they asked a week ago; the messages stay, and people see them.
+  delete from public.reply_requests r using public.conversations c
+  where r.company_id = p_company and c.company_id = r.company_id and c.id = r.conversation_id
+    and c.last_message_at < p_now - interval '1 day';
+  with late as (
+    update public.outbox o set status = 'cancelled', last_error = 'too_late'
+    where o.company_id = p_company and o.status = 'pending'
+      and o.created_at < p_now - interval '1 day'
+    returning o.company_id, o.message_id
+  )
+  update public.messages m set status = 'cancelled'
+  from late where m.company_id = late.company_id and m.id = late.message_id;
+$$;
+
+ALTER FUNCTION private.drop_stale_work(p_company uuid, p_now timestamp with time zone) OWNER TO neurant_router;
+
+-- Name: FUNCTION drop_stale_work(p_company uuid, p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.drop_stale_work(p_company uuid, p_now timestamp with time zone) IS 'A company that was away comes back: what waited for more than a day is neither answered nor sent. Definer: called by definers; the queues are nobody''s to write by hand.';
+
 -- Name: end_for_erasure(uuid, uuid); Type: FUNCTION; Schema: private; Owner: neurant_router
 
 CREATE FUNCTION private.end_for_erasure(p_company uuid, p_conversation uuid) RETURNS void
@@ -3186,6 +3531,44 @@ ALTER FUNCTION private.end_sessions(p_token_digest bytea, p_session uuid) OWNER 
 -- Name: FUNCTION end_sessions(p_token_digest bytea, p_session uuid); Type: COMMENT; Schema: private; Owner: neurant_router
 
 COMMENT ON FUNCTION private.end_sessions(p_token_digest bytea, p_session uuid) IS 'Ends one session of the same person, or (null) all but this one; how many. Definer, as my_sessions.';
+
+-- Name: end_subscriptions(timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.end_subscriptions(p_now timestamp with time zone DEFAULT now()) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_company public.companies;
+  v_ended integer := 0;
+begin
+  for v_company in
+    select c.* from public.companies c
+    where c.subscription_status in ('trialing', 'active', 'past_due')
+      and c.subscription_ends_at <= p_now
+    order by c.id for no key update skip locked
+  loop
+    v_ended := v_ended + 1;
+    if v_company.subscription_status = 'past_due' then
+      update public.companies c
+      set subscription_status = 'inactive', subscription_ends_at = p_now, next_plan = null,
+        plan_change_scheduled_at = null
+      where c.id = v_company.id;
+      perform private.notify_users(v_company.id, '{owner,administrador}', 'subscription_inactive',
+        '{"reason": "past_due", "limits": []}');
+    else
+      perform private.fall_back(v_company.id,
+        case v_company.subscription_status when 'trialing' then 'trial' else 'cancelled' end, p_now);
+    end if;
+  end loop;
+  return v_ended;
+end $$;
+
+ALTER FUNCTION private.end_subscriptions(p_now timestamp with time zone) OWNER TO neurant_router;
+
+-- Name: FUNCTION end_subscriptions(p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.end_subscriptions(p_now timestamp with time zone) IS 'Ends the trials, the cancelled subscriptions and the days of grace that are over: trials and cancelled ones become free where the use fits, else inactive; past_due becomes inactive. How many. Definer: over all companies.';
 
 -- Name: enter_company(bytea, uuid); Type: FUNCTION; Schema: private; Owner: neurant_router
 
@@ -3605,13 +3988,8 @@ CREATE FUNCTION private.exceeded_limits(p_company uuid, p_plan public.subscripti
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path TO ''
     AS $$
-  select coalesce(array_agg(u.limit_name), '{}')
-  from private.plan_use(p_company, p_now) u
-  join public.plans p on p.plan = p_plan
-  cross join lateral (select (to_jsonb(p) ->> u.limit_name)::bigint as allowed) there
-  where u.limit_name <> 'monthly_message_limit'  -- a new month begins with the new plan
-    and there.allowed <> -1
-    and u.used > there.allowed * case u.limit_name when 'max_storage_mb' then 1048576 else 1 end
+  select coalesce(array_agg(e.limit_name), '{}')
+  from private.plan_excess(p_company, p_plan, p_now) e
 $$;
 
 ALTER FUNCTION private.exceeded_limits(p_company uuid, p_plan public.subscription_plan_enum, p_now timestamp with time zone) OWNER TO neurant_router;
@@ -3698,6 +4076,38 @@ ALTER FUNCTION private.fail_reply(p_conversation uuid, p_token uuid, p_error tex
 -- Name: FUNCTION fail_reply(p_conversation uuid, p_token uuid, p_error text, p_retry_in interval); Type: COMMENT; Schema: private; Owner: neurant_router
 
 COMMENT ON FUNCTION private.fail_reply(p_conversation uuid, p_token uuid, p_error text, p_retry_in interval) IS 'Gives a reply back to the queue, to be tried again later. Definer, as finish_reply.';
+
+-- Name: fall_back(uuid, text, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.fall_back(p_company uuid, p_reason text, p_now timestamp with time zone) RETURNS text
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_exceeded text[] := private.exceeded_limits(p_company, 'free', p_now);
+begin
+  if v_exceeded = '{}' then
+    perform private.apply_plan(p_company, 'free');
+    update public.companies c set subscription_status = 'active', subscription_ends_at = null
+    where c.id = p_company;
+    perform private.notify_users(p_company, '{owner,administrador}', 'subscription_ended',
+      jsonb_build_object('reason', p_reason, 'plan', 'free'));
+    return 'free';
+  end if;
+  update public.companies c
+  set subscription_status = 'inactive', subscription_ends_at = p_now, next_plan = null,
+    plan_change_scheduled_at = null
+  where c.id = p_company;
+  perform private.notify_users(p_company, '{owner,administrador}', 'subscription_inactive',
+    jsonb_build_object('reason', p_reason, 'limits', v_exceeded));
+  return 'inactive';
+end $$;
+
+ALTER FUNCTION private.fall_back(p_company uuid, p_reason text, p_now timestamp with time zone) OWNER TO neurant_router;
+
+-- Name: FUNCTION fall_back(p_company uuid, p_reason text, p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.fall_back(p_company uuid, p_reason text, p_now timestamp with time zone) IS 'Paid time is over: free where the use fits, else inactive, with everything kept. The caller has locked the company. Definer: called by definers.';
 
 -- Name: fill_template(text, jsonb); Type: FUNCTION; Schema: private; Owner: neurant_owner
 
@@ -4071,6 +4481,254 @@ ALTER FUNCTION private.follow_hitl_session() OWNER TO neurant_router;
 
 COMMENT ON FUNCTION private.follow_hitl_session() IS 'hitl_sessions is the truth; the conversation''s HITL columns follow it, the fence rises, and a system line tells everybody. Definer: nobody may write those by hand.';
 
+-- Name: is_https(text); Type: FUNCTION; Schema: private; Owner: neurant_owner
+
+CREATE FUNCTION private.is_https(p_url text) RETURNS boolean
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO ''
+    AS $_$
+  select p_url ~ '^https://[^[:space:]/?#@]+([/?#][^[:space:]]*)?$' and char_length(p_url) <= 2000
+$_$;
+
+ALTER FUNCTION private.is_https(p_url text) OWNER TO neurant_owner;
+
+-- Name: FUNCTION is_https(p_url text); Type: COMMENT; Schema: private; Owner: neurant_owner
+
+COMMENT ON FUNCTION private.is_https(p_url text) IS 'An address of a picture or page that a browser may be sent to.';
+
+-- Name: is_timezone(text); Type: FUNCTION; Schema: private; Owner: neurant_owner
+
+CREATE FUNCTION private.is_timezone(p_name text) RETURNS boolean
+    LANGUAGE plpgsql IMMUTABLE
+    SET search_path TO ''
+    AS $_$
+begin
+  -- 'foo5' and '<x>-167' are time zones to PostgreSQL; a clock that people live by has a name.
+  if p_name !~ '^(UTC|[A-Z][A-Za-z_]+(/[A-Z][A-Za-z0-9_+-]+){1,2})$' then
+    return false;
+  end if;
+  perform pg_catalog.timezone(p_name, timestamptz '2000-01-01 00:00:00+00');
+  return true;
+exception when invalid_parameter_value then
+  return false;
+end $_$;
+
+ALTER FUNCTION private.is_timezone(p_name text) OWNER TO neurant_owner;
+
+-- Name: billing_accounts; Type: TABLE; Schema: public; Owner: neurant_owner
+
+CREATE TABLE public.billing_accounts (
+    company_id uuid NOT NULL,
+    id uuid DEFAULT uuidv7() NOT NULL,
+    customer_ref text NOT NULL,
+    subscription_ref text,
+    subscription_created timestamp with time zone,
+    status text,
+    plan public.subscription_plan_enum,
+    period_end timestamp with time zone,
+    cancels_at_end boolean DEFAULT false NOT NULL,
+    told_at timestamp with time zone,
+    told_rank smallint,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT billing_accounts_check CHECK (((subscription_ref IS NULL) = (status IS NULL))),
+    CONSTRAINT billing_accounts_customer_ref_check CHECK ((customer_ref ~ '^[A-Za-z0-9_-]{3,100}$'::text)),
+    CONSTRAINT billing_accounts_status_check CHECK ((status ~ '^[a-z_]{3,30}$'::text)),
+    CONSTRAINT billing_accounts_subscription_ref_check CHECK ((subscription_ref ~ '^[A-Za-z0-9_-]{3,100}$'::text))
+);
+
+ALTER TABLE ONLY public.billing_accounts FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE public.billing_accounts OWNER TO neurant_owner;
+
+-- Name: TABLE billing_accounts; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON TABLE public.billing_accounts IS 'How the biller knows a company, and the newest state of its subscription there: one row, since whoever writes it has locked the company.';
+
+-- Name: COLUMN billing_accounts.told_at; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.billing_accounts.told_at IS 'The biller''s own clock at that state; what it tells of an earlier moment is stale, whenever it arrives.';
+
+-- Name: COLUMN billing_accounts.told_rank; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.billing_accounts.told_rank IS 'Order within one second: created, updated, deleted.';
+
+-- Name: companies; Type: TABLE; Schema: public; Owner: neurant_owner
+
+CREATE TABLE public.companies (
+    id uuid DEFAULT uuidv7() NOT NULL,
+    name character varying(255) NOT NULL,
+    slug character varying(100) NOT NULL,
+    email character varying(255) NOT NULL,
+    phone character varying(50),
+    industry character varying(100),
+    website character varying(255),
+    logo_url text,
+    timezone character varying(50) DEFAULT 'America/Bogota'::character varying NOT NULL,
+    subscription_plan public.subscription_plan_enum DEFAULT 'free'::public.subscription_plan_enum NOT NULL,
+    subscription_status public.subscription_status_enum DEFAULT 'active'::public.subscription_status_enum NOT NULL,
+    subscription_started_at timestamp with time zone,
+    subscription_ends_at timestamp with time zone,
+    monthly_message_limit integer DEFAULT 500 NOT NULL,
+    monthly_message_count integer DEFAULT 0 NOT NULL,
+    monthly_reset_date date DEFAULT CURRENT_DATE NOT NULL,
+    max_chatbots integer DEFAULT 1 NOT NULL,
+    max_users integer DEFAULT 2 NOT NULL,
+    max_integrations integer DEFAULT 0 NOT NULL,
+    max_document_characters integer DEFAULT 0 NOT NULL,
+    max_storage_mb integer DEFAULT 0 NOT NULL,
+    max_hitl_concurrent integer DEFAULT 0 NOT NULL,
+    current_user_count integer DEFAULT 0 NOT NULL,
+    current_chatbot_count integer DEFAULT 0 NOT NULL,
+    current_integration_count integer DEFAULT 0 NOT NULL,
+    plan_changed_at timestamp with time zone,
+    plan_change_scheduled_at timestamp with time zone,
+    next_plan public.subscription_plan_enum,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    created_by uuid,
+    monthly_anchor_day smallint NOT NULL,
+    current_document_characters bigint DEFAULT 0 NOT NULL,
+    current_storage_bytes bigint DEFAULT 0 NOT NULL,
+    current_hitl_count integer DEFAULT 0 NOT NULL,
+    status_before_closing public.subscription_status_enum,
+    ends_before_closing timestamp with time zone,
+    size text,
+    CONSTRAINT companies_address_check CHECK (((email)::text ~ '^[^@[:space:]]+@[^@[:space:]]+$'::text)),
+    CONSTRAINT companies_current_chatbot_count_check CHECK ((current_chatbot_count >= 0)),
+    CONSTRAINT companies_current_document_characters_check CHECK ((current_document_characters >= 0)),
+    CONSTRAINT companies_current_hitl_count_check CHECK ((current_hitl_count >= 0)),
+    CONSTRAINT companies_current_integration_count_check CHECK ((current_integration_count >= 0)),
+    CONSTRAINT companies_current_storage_bytes_check CHECK ((current_storage_bytes >= 0)),
+    CONSTRAINT companies_current_user_count_check CHECK ((current_user_count >= 0)),
+    CONSTRAINT companies_email_check CHECK ((((email)::text = lower((email)::text)) AND ((email)::text ~~ '%_@_%'::text))),
+    CONSTRAINT companies_logo_check CHECK (private.is_https(logo_url)),
+    CONSTRAINT companies_max_chatbots_check CHECK ((max_chatbots >= '-1'::integer)),
+    CONSTRAINT companies_max_document_characters_check CHECK ((max_document_characters >= '-1'::integer)),
+    CONSTRAINT companies_max_hitl_concurrent_check CHECK ((max_hitl_concurrent >= '-1'::integer)),
+    CONSTRAINT companies_max_integrations_check CHECK ((max_integrations >= '-1'::integer)),
+    CONSTRAINT companies_max_storage_mb_check CHECK ((max_storage_mb >= '-1'::integer)),
+    CONSTRAINT companies_max_users_check CHECK ((max_users >= '-1'::integer)),
+    CONSTRAINT companies_monthly_anchor_day_check CHECK (((monthly_anchor_day >= 1) AND (monthly_anchor_day <= 31))),
+    CONSTRAINT companies_monthly_message_count_check CHECK ((monthly_message_count >= 0)),
+    CONSTRAINT companies_monthly_message_limit_check CHECK ((monthly_message_limit >= '-1'::integer)),
+    CONSTRAINT companies_name_check CHECK ((btrim((name)::text) <> ''::text)),
+    CONSTRAINT companies_plan_change_check CHECK (((next_plan IS NULL) = (plan_change_scheduled_at IS NULL))),
+    CONSTRAINT companies_reset_date_check CHECK (isfinite(monthly_reset_date)),
+    CONSTRAINT companies_size_check CHECK ((size = ANY (ARRAY['1'::text, '2-10'::text, '11-50'::text, '51-200'::text, '201-1000'::text, '1001+'::text]))),
+    CONSTRAINT companies_slug_check CHECK (((slug)::text ~ '^[a-z0-9]+(-[a-z0-9]+)*$'::text)),
+    CONSTRAINT companies_subscription_order_check CHECK ((subscription_ends_at >= subscription_started_at)),
+    CONSTRAINT companies_timezone_check CHECK (private.is_timezone((timezone)::text)),
+    CONSTRAINT companies_website_check CHECK (((website)::text ~ '^https?://[^[:space:]]+$'::text))
+);
+
+ALTER TABLE ONLY public.companies FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE public.companies OWNER TO neurant_owner;
+
+-- Name: COLUMN companies.subscription_ends_at; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.companies.subscription_ends_at IS 'When the running state ends: the trial, paid time that was cancelled, the 14 days of past_due. Inactive and cancelled: since when. Null: it goes on.';
+
+-- Name: COLUMN companies.monthly_message_limit; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.companies.monthly_message_limit IS 'Bot messages a month; -1: unlimited. Never exceeded by one: private.track_message_usage.';
+
+-- Name: COLUMN companies.monthly_message_count; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.companies.monthly_message_count IS 'Bot messages of the running month as of the last drain (private.drain_message_usage, every minute). Exact at commit: private.message_usage.';
+
+-- Name: COLUMN companies.monthly_reset_date; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.companies.monthly_reset_date IS 'First day of the running month, in the company''s timezone.';
+
+-- Name: COLUMN companies.max_users; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.companies.max_users IS 'Active users and pending invitations together, the owner included; -1: unlimited.';
+
+-- Name: COLUMN companies.max_storage_mb; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.companies.max_storage_mb IS 'In units of 1,048,576 bytes, as every size that the product shows; -1: unlimited.';
+
+-- Name: COLUMN companies.max_hitl_concurrent; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.companies.max_hitl_concurrent IS 'Conversations attended by people at one time, others may wait in the queue; 0: no people at all, and the bot hands nothing over; -1: unlimited.';
+
+-- Name: COLUMN companies.current_user_count; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.companies.current_user_count IS 'Seats: active users and pending invitations, since an invitation must not be sent that could not be accepted. Exact at commit; an invitation that ran out counts until it is marked, which happens each minute and before anybody is refused a seat. Kept by triggers.';
+
+-- Name: COLUMN companies.current_chatbot_count; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.companies.current_chatbot_count IS 'Chatbots that are not retired. Exact at commit; kept by a trigger, never written by hand.';
+
+-- Name: COLUMN companies.current_integration_count; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.companies.current_integration_count IS 'Active integrations. Exact at commit; kept by a trigger.';
+
+-- Name: COLUMN companies.next_plan; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.companies.next_plan IS 'A smaller plan that begins at plan_change_scheduled_at, or later, once the company''s use fits in it.';
+
+-- Name: COLUMN companies.monthly_anchor_day; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.companies.monthly_anchor_day IS 'Day of the month on which a new one begins: the 31st stays the 31st after a February.';
+
+-- Name: COLUMN companies.current_document_characters; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.companies.current_document_characters IS 'Characters of the documents that are not retired, from the moment that their reading begins. Exact at commit; kept by a trigger.';
+
+-- Name: COLUMN companies.current_storage_bytes; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.companies.current_storage_bytes IS 'Bytes of the files of documents that are not retired. Exact at commit; kept by a trigger.';
+
+-- Name: COLUMN companies.current_hitl_count; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.companies.current_hitl_count IS 'Conversations that a person attends now (hitl_sessions with status active; those that wait do not count). Exact at commit; kept by a trigger.';
+
+-- Name: COLUMN companies.status_before_closing; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.companies.status_before_closing IS 'What reopening brings back, with ends_before_closing; null while the company is open.';
+
+-- Name: COLUMN companies.size; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.companies.size IS 'How many people work there, as told at sign-up.';
+
+-- Name: follow_payment(public.companies, public.billing_accounts, public.subscription_plan_enum, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.follow_payment(p_company public.companies, p_known public.billing_accounts, p_plan public.subscription_plan_enum, p_now timestamp with time zone) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_is_new boolean := p_known.plan is distinct from p_plan
+    or coalesce(p_known.status, '') not in ('active', 'trialing');
+  v_account public.billing_accounts;
+begin
+  -- Only what changed at the biller: it may be late to hear of a change that began here.
+  if v_is_new and private.confirm_plan(p_company.id, p_plan, p_now) = 'does_not_fit' then
+    update public.companies c
+    set next_plan = p_plan, plan_change_scheduled_at = p_now, subscription_status = 'active',
+      subscription_ends_at = null
+    where c.id = p_company.id;
+  end if;
+  select a.* into v_account from public.billing_accounts a where a.company_id = p_company.id;
+  if v_is_new or v_account.cancels_at_end is distinct from p_known.cancels_at_end
+    or v_account.period_end is distinct from p_known.period_end then
+    update public.companies c
+    set subscription_ends_at = case when v_account.cancels_at_end
+      then greatest(v_account.period_end, c.subscription_started_at) end
+    where c.id = p_company.id and c.subscription_status = 'active'
+      and (v_account.cancels_at_end or p_known.cancels_at_end);
+  end if;
+end $$;
+
+ALTER FUNCTION private.follow_payment(p_company public.companies, p_known public.billing_accounts, p_plan public.subscription_plan_enum, p_now timestamp with time zone) OWNER TO neurant_router;
+
+-- Name: FUNCTION follow_payment(p_company public.companies, p_known public.billing_accounts, p_plan public.subscription_plan_enum, p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.follow_payment(p_company public.companies, p_known public.billing_accounts, p_plan public.subscription_plan_enum, p_now timestamp with time zone) IS 'What is paid for begins; a smaller plan that does not fit yet waits until it does. Definer: called by definers.';
+
 -- Name: forget_old_accounts(timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
 
 CREATE FUNCTION private.forget_old_accounts(p_now timestamp with time zone DEFAULT now()) RETURNS integer
@@ -4415,21 +5073,6 @@ ALTER FUNCTION private.is_conversations(p_examples jsonb) OWNER TO neurant_owner
 
 COMMENT ON FUNCTION private.is_conversations(p_examples jsonb) IS 'Examples: [{"title": …, "turns": [{"from": "customer" or "bot", "text": …}, …]}, …].';
 
--- Name: is_https(text); Type: FUNCTION; Schema: private; Owner: neurant_owner
-
-CREATE FUNCTION private.is_https(p_url text) RETURNS boolean
-    LANGUAGE sql IMMUTABLE
-    SET search_path TO ''
-    AS $_$
-  select p_url ~ '^https://[^[:space:]/?#@]+([/?#][^[:space:]]*)?$' and char_length(p_url) <= 2000
-$_$;
-
-ALTER FUNCTION private.is_https(p_url text) OWNER TO neurant_owner;
-
--- Name: FUNCTION is_https(p_url text); Type: COMMENT; Schema: private; Owner: neurant_owner
-
-COMMENT ON FUNCTION private.is_https(p_url text) IS 'An address of a picture or page that a browser may be sent to.';
-
 -- Name: is_open(jsonb, text, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_owner
 
 CREATE FUNCTION private.is_open(p_hours jsonb, p_timezone text, p_at timestamp with time zone) RETURNS boolean
@@ -4491,25 +5134,6 @@ ALTER FUNCTION private.is_template_text(p_text text) OWNER TO neurant_owner;
 -- Name: FUNCTION is_template_text(p_text text); Type: COMMENT; Schema: private; Owner: neurant_owner
 
 COMMENT ON FUNCTION private.is_template_text(p_text text) IS 'Whether all placeholders of a text are known: {{company_name}}, {{persona}} (what the bot calls itself), {{knowledge}} (where its answers come from), {{contact}} (phone, else website, else e-mail of the company).';
-
--- Name: is_timezone(text); Type: FUNCTION; Schema: private; Owner: neurant_owner
-
-CREATE FUNCTION private.is_timezone(p_name text) RETURNS boolean
-    LANGUAGE plpgsql IMMUTABLE
-    SET search_path TO ''
-    AS $_$
-begin
-  -- 'foo5' and '<x>-167' are time zones to PostgreSQL; a clock that people live by has a name.
-  if p_name !~ '^(UTC|[A-Z][A-Za-z_]+(/[A-Z][A-Za-z0-9_+-]+){1,2})$' then
-    return false;
-  end if;
-  perform pg_catalog.timezone(p_name, timestamptz '2000-01-01 00:00:00+00');
-  return true;
-exception when invalid_parameter_value then
-  return false;
-end $_$;
-
-ALTER FUNCTION private.is_timezone(p_name text) OWNER TO neurant_owner;
 
 -- Name: is_working_hours(jsonb); Type: FUNCTION; Schema: private; Owner: neurant_owner
 
@@ -5353,7 +5977,8 @@ CREATE FUNCTION private.next_reply_due() RETURNS timestamp with time zone
     AS $$
   select min(greatest(r.due_at, coalesce(r.claimed_until, r.due_at)))
   from public.reply_requests r
-  join public.companies c on c.id = r.company_id and c.subscription_status <> 'cancelled'
+  join public.companies c on c.id = r.company_id
+    and c.subscription_status not in ('cancelled', 'inactive')
 $$;
 
 ALTER FUNCTION private.next_reply_due() OWNER TO neurant_router;
@@ -5379,6 +6004,42 @@ ALTER FUNCTION private.note_audit_export(p_companies uuid[], p_seqs bigint[]) OW
 
 COMMENT ON FUNCTION private.note_audit_export(p_companies uuid[], p_seqs bigint[]) IS 'These heads are in safety. Definer, as unexported_audit_heads().';
 
+-- Name: note_billing_told(uuid, public.subscription_plan_enum, boolean, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.note_billing_told(p_company uuid, p_plan public.subscription_plan_enum, p_cancels_at_end boolean, p_at timestamp with time zone) RETURNS void
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  update public.billing_accounts a
+  set plan = p_plan, cancels_at_end = p_cancels_at_end,
+    told_at = greatest(a.told_at, date_trunc('second', p_at)), told_rank = 1
+  where a.company_id = p_company
+$$;
+
+ALTER FUNCTION private.note_billing_told(p_company uuid, p_plan public.subscription_plan_enum, p_cancels_at_end boolean, p_at timestamp with time zone) OWNER TO neurant_router;
+
+-- Name: FUNCTION note_billing_told(p_company uuid, p_plan public.subscription_plan_enum, p_cancels_at_end boolean, p_at timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.note_billing_told(p_company uuid, p_plan public.subscription_plan_enum, p_cancels_at_end boolean, p_at timestamp with time zone) IS 'The biller agreed at that moment: what it told earlier is stale. Definer: billing_accounts are nobody''s to write by hand.';
+
+-- Name: note_billing_while_closed(uuid, text, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.note_billing_while_closed(p_company uuid, p_status text, p_now timestamp with time zone) RETURNS void
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  update public.companies c
+  set status_before_closing = 'active', ends_before_closing = p_now
+  where c.id = p_company and p_status = 'canceled' and c.subscription_plan <> 'free'
+    and c.status_before_closing in ('active', 'past_due')
+$$;
+
+ALTER FUNCTION private.note_billing_while_closed(p_company uuid, p_status text, p_now timestamp with time zone) OWNER TO neurant_router;
+
+-- Name: FUNCTION note_billing_while_closed(p_company uuid, p_status text, p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.note_billing_while_closed(p_company uuid, p_status text, p_now timestamp with time zone) IS 'A closed company whose payment ended: reopened, it falls back at the next minute. Definer: called by definers.';
+
 -- Name: note_closing(); Type: FUNCTION; Schema: private; Owner: neurant_owner
 
 CREATE FUNCTION private.note_closing() RETURNS trigger
@@ -5386,6 +6047,10 @@ CREATE FUNCTION private.note_closing() RETURNS trigger
     SET search_path TO ''
     AS $$
 begin
+  if tg_op = 'UPDATE' and old.subscription_status <> 'cancelled' then
+    new.status_before_closing := old.subscription_status;
+    new.ends_before_closing := old.subscription_ends_at;
+  end if;
   -- The end of a trial that was over long ago is not when the company was closed.
   if new.subscription_ends_at is null or tg_op = 'UPDATE'
     and old.subscription_status <> 'cancelled'
@@ -5399,7 +6064,7 @@ ALTER FUNCTION private.note_closing() OWNER TO neurant_owner;
 
 -- Name: FUNCTION note_closing(); Type: COMMENT; Schema: private; Owner: neurant_owner
 
-COMMENT ON FUNCTION private.note_closing() IS 'A closed company without a moment of its own was closed now.';
+COMMENT ON FUNCTION private.note_closing() IS 'A closed company knows since when, and what it was before, however it was closed.';
 
 -- Name: note_denied(text, text); Type: FUNCTION; Schema: private; Owner: neurant_router
 
@@ -5609,6 +6274,23 @@ ALTER FUNCTION private.onboarding_state() OWNER TO neurant_router;
 
 COMMENT ON FUNCTION private.onboarding_state() IS 'What a company has set up. Definer: an operador does not see the invitations that count.';
 
+-- Name: open_billing_events(); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.open_billing_events() RETURNS SETOF text
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  select e.event_ref from public.billing_events e
+  where e.outcome is null and e.received_at < now() - interval '1 minute'
+  order by e.happened_at, e.event_ref limit 100
+$$;
+
+ALTER FUNCTION private.open_billing_events() OWNER TO neurant_router;
+
+-- Name: FUNCTION open_billing_events(); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.open_billing_events() IS 'Events that are stored and were never applied: their process died between the two. Definer: over all companies; only references leave.';
+
 -- Name: open_challenge(uuid, bytea, boolean, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
 
 CREATE FUNCTION private.open_challenge(p_auth_user uuid, p_token_digest bytea, p_is_kept boolean, p_now timestamp with time zone DEFAULT now()) RETURNS void
@@ -5799,6 +6481,25 @@ ALTER FUNCTION private.overwrite_conversations(p_company uuid, p_conversations u
 -- Name: FUNCTION overwrite_conversations(p_company uuid, p_conversations uuid[], p_suffix text, p_end_user text); Type: COMMENT; Schema: private; Owner: neurant_router
 
 COMMENT ON FUNCTION private.overwrite_conversations(p_company uuid, p_conversations uuid[], p_suffix text, p_end_user text) IS 'Takes the person out of conversations and of all that hangs on them, in the live tables (suffix empty) or the archives; the rows stay and are counted as before. Definer: called by definers.';
+
+-- Name: paid_until(uuid, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.paid_until(p_company uuid, p_now timestamp with time zone) RETURNS timestamp with time zone
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  select coalesce(
+    (select a.period_end from public.billing_accounts a
+      where a.company_id = p_company and a.status in ('active', 'trialing', 'past_due')
+        and a.period_end > p_now),
+    private.next_month_start(p_company, p_now))
+$$;
+
+ALTER FUNCTION private.paid_until(p_company uuid, p_now timestamp with time zone) OWNER TO neurant_router;
+
+-- Name: FUNCTION paid_until(p_company uuid, p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.paid_until(p_company uuid, p_now timestamp with time zone) IS 'When what a company has paid for ends: as its biller says, else its month. Definer: called by definers.';
 
 -- Name: pass_onboarding(text); Type: FUNCTION; Schema: private; Owner: neurant_router
 
@@ -6014,6 +6715,52 @@ ALTER FUNCTION private.place_reaction() OWNER TO neurant_router;
 
 COMMENT ON FUNCTION private.place_reaction() IS 'Who reacts and to which conversation the message belongs are looked up, never told; only answers of a bot are rated. Definer: the policy then decides by what it found.';
 
+-- Name: plan_excess(uuid, public.subscription_plan_enum, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.plan_excess(p_company uuid, p_plan public.subscription_plan_enum, p_now timestamp with time zone) RETURNS TABLE(limit_name text, used bigint, allowed bigint)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  select u.limit_name, u.used, there.allowed
+  from private.plan_use(p_company, p_now) u
+  join public.plans p on p.plan = p_plan
+  cross join lateral (
+    select (to_jsonb(p) ->> u.limit_name)::bigint
+      * case when u.limit_name = 'max_storage_mb' and p.max_storage_mb > 0 then 1048576 else 1 end
+      as allowed) there
+  where u.limit_name <> 'monthly_message_limit'  -- a new month begins with the new plan
+    and there.allowed <> -1 and u.used > there.allowed
+  union all
+  select 'channels', count(*), 0
+  from public.channel_accounts a
+  join public.plans p on p.plan = p_plan
+  where a.company_id = p_company and a.status in ('connected', 'error')
+    and a.channel <> all (p.channels)
+  having count(*) > 0
+$$;
+
+ALTER FUNCTION private.plan_excess(p_company uuid, p_plan public.subscription_plan_enum, p_now timestamp with time zone) OWNER TO neurant_router;
+
+-- Name: FUNCTION plan_excess(p_company uuid, p_plan public.subscription_plan_enum, p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.plan_excess(p_company uuid, p_plan public.subscription_plan_enum, p_now timestamp with time zone) IS 'What of a company does not fit in a plan, as plan_use tells amounts; channels: the accounts connected to a channel that the plan lacks. Lock the company first. Definer, as plan_use.';
+
+-- Name: plan_fit(public.subscription_plan_enum, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.plan_fit(p_plan public.subscription_plan_enum, p_now timestamp with time zone DEFAULT now()) RETURNS TABLE(limit_name text, used bigint, allowed bigint)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  select e.limit_name, e.used, e.allowed
+  from private.plan_excess((select private.company_id('company.read')), p_plan, p_now) e
+$$;
+
+ALTER FUNCTION private.plan_fit(p_plan public.subscription_plan_enum, p_now timestamp with time zone) OWNER TO neurant_router;
+
+-- Name: FUNCTION plan_fit(p_plan public.subscription_plan_enum, p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.plan_fit(p_plan public.subscription_plan_enum, p_now timestamp with time zone) IS 'What of the caller''s own company does not fit in a plan; no rows: it fits. Definer, as plan_use.';
+
 -- Name: plan_use(uuid, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
 
 CREATE FUNCTION private.plan_use(p_company uuid, p_now timestamp with time zone) RETURNS TABLE(limit_name text, used bigint, allowed bigint, next_plan public.subscription_plan_enum)
@@ -6146,7 +6893,7 @@ begin
     from public.companies c
     cross join lateral private.plan_use(c.id, p_now) u
     cross join (values (80), (95)) as l (level)
-    where c.subscription_status <> 'cancelled' and u.allowed > 0
+    where c.subscription_status not in ('cancelled', 'inactive') and u.allowed > 0
       and u.used * 100 >= u.allowed * l.level
   ),
   fresh as (
@@ -6686,6 +7433,41 @@ ALTER FUNCTION private.renew_sign_up(p_pending_digest bytea, p_link_digest bytea
 -- Name: FUNCTION renew_sign_up(p_pending_digest bytea, p_link_digest bytea, p_code_digest bytea, p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
 
 COMMENT ON FUNCTION private.renew_sign_up(p_pending_digest bytea, p_link_digest bytea, p_code_digest bytea, p_now timestamp with time zone) IS 'Another link and code for a sign-up; those before are void. No row where there is none that waits. Definer, as begin_sign_up.';
+
+-- Name: reopen_company(timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.reopen_company(p_now timestamp with time zone DEFAULT now()) RETURNS text
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_company public.companies;
+begin
+  select c.* into v_company from public.companies c
+  where c.id = (select private.company_id('company.close')) for no key update;
+  if v_company.id is null then
+    return 'forbidden';
+  elsif v_company.subscription_status <> 'cancelled' then
+    return 'not_closed';
+  elsif v_company.subscription_ends_at <= p_now - interval '30 days' then
+    return 'too_late';
+  end if;
+  update public.companies c
+  set subscription_status = coalesce(v_company.status_before_closing, 'inactive'),
+    subscription_ends_at = case when v_company.status_before_closing is null then p_now
+      else v_company.ends_before_closing end,
+    status_before_closing = null, ends_before_closing = null
+  where c.id = v_company.id;
+  perform private.drop_stale_work(v_company.id, p_now);
+  perform private.notify_users(v_company.id, '{owner,administrador}', 'company_reopened', '{}');
+  return 'reopened';
+end $$;
+
+ALTER FUNCTION private.reopen_company(p_now timestamp with time zone) OWNER TO neurant_router;
+
+-- Name: FUNCTION reopen_company(p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.reopen_company(p_now timestamp with time zone) IS 'The owner opens a closed company within 30 days, as it was: reopened, not_closed, too_late or forbidden. What ended meanwhile ends at the next minute. Definer: a company''s status is nobody''s to write by hand.';
 
 -- Name: request_transfer(uuid, uuid, text, text); Type: FUNCTION; Schema: private; Owner: neurant_router
 
@@ -7309,6 +8091,36 @@ ALTER FUNCTION private.set_password(p_auth_user uuid, p_encrypted_password text,
 
 COMMENT ON FUNCTION private.set_password(p_auth_user uuid, p_encrypted_password text, p_keep bytea) IS 'Another password: every session but one, and every login half done, ends. Definer: called by definers; auth is closed to everybody.';
 
+-- Name: set_past_due(uuid, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.set_past_due(p_company uuid, p_now timestamp with time zone DEFAULT now()) RETURNS text
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_company public.companies;
+  v_until timestamptz := p_now + interval '14 days';
+begin
+  select c.* into v_company from public.companies c where c.id = p_company for no key update;
+  if v_company.id is null then
+    return 'unknown';
+  elsif v_company.subscription_status not in ('active', 'trialing')
+    or v_company.subscription_plan = 'free' then
+    return 'unchanged';
+  end if;
+  update public.companies c set subscription_status = 'past_due', subscription_ends_at = v_until
+  where c.id = p_company;
+  perform private.notify_users(p_company, '{owner,administrador}', 'past_due',
+    jsonb_build_object('plan', v_company.subscription_plan, 'at', v_until));
+  return 'past_due';
+end $$;
+
+ALTER FUNCTION private.set_past_due(p_company uuid, p_now timestamp with time zone) OWNER TO neurant_router;
+
+-- Name: FUNCTION set_past_due(p_company uuid, p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.set_past_due(p_company uuid, p_now timestamp with time zone) IS 'A payment is missing: everything works for 14 more days. past_due, unchanged (nothing is paid for, or it is past due already) or unknown. Definer: only whoever bills may say so.';
+
 -- Name: set_recovery_codes(uuid, bytea[]); Type: FUNCTION; Schema: private; Owner: neurant_router
 
 CREATE FUNCTION private.set_recovery_codes(p_auth_user uuid, p_code_digests bytea[]) RETURNS void
@@ -7605,6 +8417,25 @@ $$;
 
 ALTER FUNCTION private.stands_above(p_role public.user_role_enum) OWNER TO neurant_owner;
 
+-- Name: store_billing_event(text, text, timestamp with time zone, jsonb); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.store_billing_event(p_event text, p_kind text, p_happened_at timestamp with time zone, p_facts jsonb) RETURNS text
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  insert into public.billing_events (event_ref, kind, happened_at, facts)
+  values (p_event, p_kind, p_happened_at, p_facts)
+  on conflict (event_ref) do nothing;
+  return coalesce((select e.outcome from public.billing_events e where e.event_ref = p_event), 'open');
+end $$;
+
+ALTER FUNCTION private.store_billing_event(p_event text, p_kind text, p_happened_at timestamp with time zone, p_facts jsonb) OWNER TO neurant_router;
+
+-- Name: FUNCTION store_billing_event(p_event text, p_kind text, p_happened_at timestamp with time zone, p_facts jsonb); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.store_billing_event(p_event text, p_kind text, p_happened_at timestamp with time zone, p_facts jsonb) IS 'Keeps what the biller told; what became of it (open: it is still to be applied). Definer: who tells it is known by a signature, and is nobody''s staff.';
+
 -- Name: suggest_slug(text); Type: FUNCTION; Schema: private; Owner: neurant_router
 
 CREATE FUNCTION private.suggest_slug(p_name text) RETURNS text
@@ -7765,6 +8596,41 @@ ALTER FUNCTION private.team_directory() OWNER TO neurant_router;
 -- Name: FUNCTION team_directory(); Type: COMMENT; Schema: private; Owner: neurant_router
 
 COMMENT ON FUNCTION private.team_directory() IS 'The active colleagues to whom the caller may pass a conversation, and how to tell them apart: everybody from supervisor up, and the operadores of the caller''s bots (of all bots for a supervisor and above). Definer: an operador reads nobody else''s row, whose e-mail and phone stay closed.';
+
+-- Name: tell_ending_trials(timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.tell_ending_trials(p_now timestamp with time zone DEFAULT now()) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_company public.companies;
+  v_told integer := 0;
+begin
+  for v_company in
+    select c.* from public.companies c
+    where c.subscription_status = 'trialing' and c.subscription_ends_at > p_now
+      and c.subscription_ends_at <= p_now + interval '3 days'
+    order by c.id
+  loop
+    insert into public.plan_alerts (company_id, subject, level, period_start)
+    values (v_company.id, 'trial_ends', 100,
+      (v_company.subscription_ends_at at time zone v_company.timezone)::date)
+    on conflict do nothing;
+    if found then
+      perform private.notify_users(v_company.id, '{owner,administrador}', 'trial_ends',
+        jsonb_build_object('plan', v_company.subscription_plan, 'at', v_company.subscription_ends_at));
+      v_told := v_told + 1;
+    end if;
+  end loop;
+  return v_told;
+end $$;
+
+ALTER FUNCTION private.tell_ending_trials(p_now timestamp with time zone) OWNER TO neurant_router;
+
+-- Name: FUNCTION tell_ending_trials(p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.tell_ending_trials(p_now timestamp with time zone) IS 'Tells owner and administradores once that the trial ends within three days. Definer: over all companies.';
 
 -- Name: tell_of_limit(uuid, uuid); Type: FUNCTION; Schema: private; Owner: neurant_router
 
@@ -9564,6 +10430,32 @@ COMMENT ON TABLE public.auth_sessions IS 'A person who is signed in, in a compan
 
 COMMENT ON COLUMN public.auth_sessions.only_company_id IS 'The company whose own proof (single sign-on) opened it: it leads into no other. Null: the person''s own password did.';
 
+-- Name: billing_events; Type: TABLE; Schema: public; Owner: neurant_owner
+
+CREATE TABLE public.billing_events (
+    event_ref text NOT NULL,
+    kind text NOT NULL,
+    happened_at timestamp with time zone NOT NULL,
+    facts jsonb NOT NULL,
+    company_id uuid,
+    outcome text,
+    received_at timestamp with time zone DEFAULT now() NOT NULL,
+    decided_at timestamp with time zone,
+    CONSTRAINT billing_events_check CHECK (((outcome IS NULL) = (decided_at IS NULL))),
+    CONSTRAINT billing_events_event_ref_check CHECK ((event_ref ~ '^[A-Za-z0-9_-]{3,255}$'::text)),
+    CONSTRAINT billing_events_facts_check CHECK ((jsonb_typeof(facts) = 'object'::text)),
+    CONSTRAINT billing_events_kind_check CHECK (((length(kind) >= 1) AND (length(kind) <= 100))),
+    CONSTRAINT billing_events_outcome_check CHECK ((outcome = ANY (ARRAY['applied'::text, 'stale'::text, 'ignored'::text, 'unknown_customer'::text, 'unknown_price'::text])))
+);
+
+ALTER TABLE ONLY public.billing_events FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE public.billing_events OWNER TO neurant_owner;
+
+-- Name: TABLE billing_events; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON TABLE public.billing_events IS 'Platform table: what the biller told, stored before it is applied, once each however often it is told. facts holds references and states, nothing of a person.';
+
 -- Name: canned_responses; Type: TABLE; Schema: public; Owner: neurant_owner
 
 CREATE TABLE public.canned_responses (
@@ -9778,137 +10670,6 @@ COMMENT ON COLUMN public.chatbots.avg_response_time_ms IS 'Average processing_ti
 -- Name: COLUMN chatbots.satisfaction_score; Type: COMMENT; Schema: public; Owner: neurant_owner
 
 COMMENT ON COLUMN public.chatbots.satisfaction_score IS 'Average rating of all rated conversations; 0: none is rated. As of the last rollup of analytics_daily.';
-
--- Name: companies; Type: TABLE; Schema: public; Owner: neurant_owner
-
-CREATE TABLE public.companies (
-    id uuid DEFAULT uuidv7() NOT NULL,
-    name character varying(255) NOT NULL,
-    slug character varying(100) NOT NULL,
-    email character varying(255) NOT NULL,
-    phone character varying(50),
-    industry character varying(100),
-    website character varying(255),
-    logo_url text,
-    timezone character varying(50) DEFAULT 'America/Bogota'::character varying NOT NULL,
-    subscription_plan public.subscription_plan_enum DEFAULT 'free'::public.subscription_plan_enum NOT NULL,
-    subscription_status public.subscription_status_enum DEFAULT 'active'::public.subscription_status_enum NOT NULL,
-    subscription_started_at timestamp with time zone,
-    subscription_ends_at timestamp with time zone,
-    monthly_message_limit integer DEFAULT 500 NOT NULL,
-    monthly_message_count integer DEFAULT 0 NOT NULL,
-    monthly_reset_date date DEFAULT CURRENT_DATE NOT NULL,
-    max_chatbots integer DEFAULT 1 NOT NULL,
-    max_users integer DEFAULT 2 NOT NULL,
-    max_integrations integer DEFAULT 0 NOT NULL,
-    max_document_characters integer DEFAULT 0 NOT NULL,
-    max_storage_mb integer DEFAULT 0 NOT NULL,
-    max_hitl_concurrent integer DEFAULT 0 NOT NULL,
-    current_user_count integer DEFAULT 0 NOT NULL,
-    current_chatbot_count integer DEFAULT 0 NOT NULL,
-    current_integration_count integer DEFAULT 0 NOT NULL,
-    plan_changed_at timestamp with time zone,
-    plan_change_scheduled_at timestamp with time zone,
-    next_plan public.subscription_plan_enum,
-    created_at timestamp with time zone DEFAULT now() NOT NULL,
-    updated_at timestamp with time zone DEFAULT now() NOT NULL,
-    created_by uuid,
-    monthly_anchor_day smallint NOT NULL,
-    current_document_characters bigint DEFAULT 0 NOT NULL,
-    current_storage_bytes bigint DEFAULT 0 NOT NULL,
-    current_hitl_count integer DEFAULT 0 NOT NULL,
-    size text,
-    CONSTRAINT companies_address_check CHECK (((email)::text ~ '^[^@[:space:]]+@[^@[:space:]]+$'::text)),
-    CONSTRAINT companies_current_chatbot_count_check CHECK ((current_chatbot_count >= 0)),
-    CONSTRAINT companies_current_document_characters_check CHECK ((current_document_characters >= 0)),
-    CONSTRAINT companies_current_hitl_count_check CHECK ((current_hitl_count >= 0)),
-    CONSTRAINT companies_current_integration_count_check CHECK ((current_integration_count >= 0)),
-    CONSTRAINT companies_current_storage_bytes_check CHECK ((current_storage_bytes >= 0)),
-    CONSTRAINT companies_current_user_count_check CHECK ((current_user_count >= 0)),
-    CONSTRAINT companies_email_check CHECK ((((email)::text = lower((email)::text)) AND ((email)::text ~~ '%_@_%'::text))),
-    CONSTRAINT companies_logo_check CHECK (private.is_https(logo_url)),
-    CONSTRAINT companies_max_chatbots_check CHECK ((max_chatbots >= '-1'::integer)),
-    CONSTRAINT companies_max_document_characters_check CHECK ((max_document_characters >= '-1'::integer)),
-    CONSTRAINT companies_max_hitl_concurrent_check CHECK ((max_hitl_concurrent >= '-1'::integer)),
-    CONSTRAINT companies_max_integrations_check CHECK ((max_integrations >= '-1'::integer)),
-    CONSTRAINT companies_max_storage_mb_check CHECK ((max_storage_mb >= '-1'::integer)),
-    CONSTRAINT companies_max_users_check CHECK ((max_users >= '-1'::integer)),
-    CONSTRAINT companies_monthly_anchor_day_check CHECK (((monthly_anchor_day >= 1) AND (monthly_anchor_day <= 31))),
-    CONSTRAINT companies_monthly_message_count_check CHECK ((monthly_message_count >= 0)),
-    CONSTRAINT companies_monthly_message_limit_check CHECK ((monthly_message_limit >= '-1'::integer)),
-    CONSTRAINT companies_name_check CHECK ((btrim((name)::text) <> ''::text)),
-    CONSTRAINT companies_plan_change_check CHECK (((next_plan IS NULL) = (plan_change_scheduled_at IS NULL))),
-    CONSTRAINT companies_reset_date_check CHECK (isfinite(monthly_reset_date)),
-    CONSTRAINT companies_size_check CHECK ((size = ANY (ARRAY['1'::text, '2-10'::text, '11-50'::text, '51-200'::text, '201-1000'::text, '1001+'::text]))),
-    CONSTRAINT companies_slug_check CHECK (((slug)::text ~ '^[a-z0-9]+(-[a-z0-9]+)*$'::text)),
-    CONSTRAINT companies_subscription_order_check CHECK ((subscription_ends_at >= subscription_started_at)),
-    CONSTRAINT companies_timezone_check CHECK (private.is_timezone((timezone)::text)),
-    CONSTRAINT companies_website_check CHECK (((website)::text ~ '^https?://[^[:space:]]+$'::text))
-);
-
-ALTER TABLE ONLY public.companies FORCE ROW LEVEL SECURITY;
-
-ALTER TABLE public.companies OWNER TO neurant_owner;
-
--- Name: COLUMN companies.monthly_message_limit; Type: COMMENT; Schema: public; Owner: neurant_owner
-
-COMMENT ON COLUMN public.companies.monthly_message_limit IS 'Bot messages a month; -1: unlimited. Never exceeded by one: private.track_message_usage.';
-
--- Name: COLUMN companies.monthly_message_count; Type: COMMENT; Schema: public; Owner: neurant_owner
-
-COMMENT ON COLUMN public.companies.monthly_message_count IS 'Bot messages of the running month as of the last drain (private.drain_message_usage, every minute). Exact at commit: private.message_usage.';
-
--- Name: COLUMN companies.monthly_reset_date; Type: COMMENT; Schema: public; Owner: neurant_owner
-
-COMMENT ON COLUMN public.companies.monthly_reset_date IS 'First day of the running month, in the company''s timezone.';
-
--- Name: COLUMN companies.max_users; Type: COMMENT; Schema: public; Owner: neurant_owner
-
-COMMENT ON COLUMN public.companies.max_users IS 'Active users and pending invitations together, the owner included; -1: unlimited.';
-
--- Name: COLUMN companies.max_storage_mb; Type: COMMENT; Schema: public; Owner: neurant_owner
-
-COMMENT ON COLUMN public.companies.max_storage_mb IS 'In units of 1,048,576 bytes, as every size that the product shows; -1: unlimited.';
-
--- Name: COLUMN companies.max_hitl_concurrent; Type: COMMENT; Schema: public; Owner: neurant_owner
-
-COMMENT ON COLUMN public.companies.max_hitl_concurrent IS 'Conversations attended by people at one time, others may wait in the queue; 0: no people at all, and the bot hands nothing over; -1: unlimited.';
-
--- Name: COLUMN companies.current_user_count; Type: COMMENT; Schema: public; Owner: neurant_owner
-
-COMMENT ON COLUMN public.companies.current_user_count IS 'Seats: active users and pending invitations, since an invitation must not be sent that could not be accepted. Exact at commit; an invitation that ran out counts until it is marked, which happens each minute and before anybody is refused a seat. Kept by triggers.';
-
--- Name: COLUMN companies.current_chatbot_count; Type: COMMENT; Schema: public; Owner: neurant_owner
-
-COMMENT ON COLUMN public.companies.current_chatbot_count IS 'Chatbots that are not retired. Exact at commit; kept by a trigger, never written by hand.';
-
--- Name: COLUMN companies.current_integration_count; Type: COMMENT; Schema: public; Owner: neurant_owner
-
-COMMENT ON COLUMN public.companies.current_integration_count IS 'Active integrations. Exact at commit; kept by a trigger.';
-
--- Name: COLUMN companies.next_plan; Type: COMMENT; Schema: public; Owner: neurant_owner
-
-COMMENT ON COLUMN public.companies.next_plan IS 'A smaller plan that begins at plan_change_scheduled_at, or later, once the company''s use fits in it.';
-
--- Name: COLUMN companies.monthly_anchor_day; Type: COMMENT; Schema: public; Owner: neurant_owner
-
-COMMENT ON COLUMN public.companies.monthly_anchor_day IS 'Day of the month on which a new one begins: the 31st stays the 31st after a February.';
-
--- Name: COLUMN companies.current_document_characters; Type: COMMENT; Schema: public; Owner: neurant_owner
-
-COMMENT ON COLUMN public.companies.current_document_characters IS 'Characters of the documents that are not retired, from the moment that their reading begins. Exact at commit; kept by a trigger.';
-
--- Name: COLUMN companies.current_storage_bytes; Type: COMMENT; Schema: public; Owner: neurant_owner
-
-COMMENT ON COLUMN public.companies.current_storage_bytes IS 'Bytes of the files of documents that are not retired. Exact at commit; kept by a trigger.';
-
--- Name: COLUMN companies.current_hitl_count; Type: COMMENT; Schema: public; Owner: neurant_owner
-
-COMMENT ON COLUMN public.companies.current_hitl_count IS 'Conversations that a person attends now (hitl_sessions with status active; those that wait do not count). Exact at commit; kept by a trigger.';
-
--- Name: COLUMN companies.size; Type: COMMENT; Schema: public; Owner: neurant_owner
-
-COMMENT ON COLUMN public.companies.size IS 'How many people work there, as told at sign-up.';
 
 -- Name: company_keys; Type: TABLE; Schema: public; Owner: neurant_owner
 
@@ -10613,6 +11374,28 @@ ALTER TABLE public.plan_alerts OWNER TO neurant_owner;
 
 COMMENT ON TABLE public.plan_alerts IS 'What a company was told of its limits (subject: a limit, or plan_change), so that it is told once a month.';
 
+-- Name: plan_requests; Type: TABLE; Schema: public; Owner: neurant_owner
+
+CREATE TABLE public.plan_requests (
+    company_id uuid NOT NULL,
+    id uuid DEFAULT uuidv7() NOT NULL,
+    plan public.subscription_plan_enum NOT NULL,
+    requested_by uuid NOT NULL,
+    status text DEFAULT 'pending'::text NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    decided_at timestamp with time zone,
+    CONSTRAINT plan_requests_check CHECK (((status = 'pending'::text) = (decided_at IS NULL))),
+    CONSTRAINT plan_requests_status_check CHECK ((status = ANY (ARRAY['pending'::text, 'confirmed'::text, 'withdrawn'::text, 'replaced'::text])))
+);
+
+ALTER TABLE ONLY public.plan_requests FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE public.plan_requests OWNER TO neurant_owner;
+
+-- Name: TABLE plan_requests; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON TABLE public.plan_requests IS 'A plan that an owner asked for and that costs money: it begins when whoever bills confirms it.';
+
 -- Name: plans; Type: TABLE; Schema: public; Owner: neurant_owner
 
 CREATE TABLE public.plans (
@@ -11073,6 +11856,21 @@ ALTER TABLE ONLY public.auth_sessions
 ALTER TABLE ONLY public.auth_sessions
     ADD CONSTRAINT auth_sessions_token_digest_key UNIQUE (token_digest);
 
+-- Name: billing_accounts billing_accounts_customer_ref_key; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.billing_accounts
+    ADD CONSTRAINT billing_accounts_customer_ref_key UNIQUE (customer_ref);
+
+-- Name: billing_accounts billing_accounts_pkey; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.billing_accounts
+    ADD CONSTRAINT billing_accounts_pkey PRIMARY KEY (company_id, id);
+
+-- Name: billing_events billing_events_pkey; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.billing_events
+    ADD CONSTRAINT billing_events_pkey PRIMARY KEY (event_ref);
+
 -- Name: canned_responses canned_responses_company_id_owner_id_shortcut_key; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
 
 ALTER TABLE ONLY public.canned_responses
@@ -11408,6 +12206,11 @@ ALTER TABLE ONLY public.plan_alerts
 ALTER TABLE ONLY public.plan_alerts
     ADD CONSTRAINT plan_alerts_pkey PRIMARY KEY (company_id, id);
 
+-- Name: plan_requests plan_requests_pkey; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.plan_requests
+    ADD CONSTRAINT plan_requests_pkey PRIMARY KEY (company_id, id);
+
 -- Name: plans plans_pkey; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
 
 ALTER TABLE ONLY public.plans
@@ -11594,6 +12397,18 @@ CREATE INDEX auth_sessions_only_company_idx ON public.auth_sessions USING btree 
 -- Name: auth_sessions_user_idx; Type: INDEX; Schema: public; Owner: neurant_owner
 
 CREATE INDEX auth_sessions_user_idx ON public.auth_sessions USING btree (auth_user_id);
+
+-- Name: billing_events_company_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX billing_events_company_idx ON public.billing_events USING btree (company_id);
+
+-- Name: billing_events_open_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX billing_events_open_idx ON public.billing_events USING btree (happened_at) WHERE (outcome IS NULL);
+
+-- Name: billing_events_unknown_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX billing_events_unknown_idx ON public.billing_events USING btree (((facts ->> 'customer'::text))) WHERE (outcome = 'unknown_customer'::text);
 
 -- Name: channel_accounts_chatbot_idx; Type: INDEX; Schema: public; Owner: neurant_owner
 
@@ -12003,6 +12818,14 @@ CREATE INDEX password_resets_expired_idx ON public.password_resets USING btree (
 
 CREATE INDEX password_resets_user_idx ON public.password_resets USING btree (auth_user_id);
 
+-- Name: plan_requests_by_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX plan_requests_by_idx ON public.plan_requests USING btree (company_id, requested_by);
+
+-- Name: plan_requests_pending_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE UNIQUE INDEX plan_requests_pending_idx ON public.plan_requests USING btree (company_id) WHERE (status = 'pending'::text);
+
 -- Name: reply_requests_due_idx; Type: INDEX; Schema: public; Owner: neurant_owner
 
 CREATE INDEX reply_requests_due_idx ON public.reply_requests USING btree (company_id, due_at);
@@ -12111,6 +12934,10 @@ CREATE TRIGGER wake_the_next_of_a_lock AFTER UPDATE OF status ON jobs.procrastin
 
 CREATE TRIGGER advance_status BEFORE UPDATE OF status, delivered_at, read_at ON public.messages FOR EACH ROW WHEN ((((old.status IS DISTINCT FROM new.status) OR (old.delivered_at IS DISTINCT FROM new.delivered_at)) OR (old.read_at IS DISTINCT FROM new.read_at))) EXECUTE FUNCTION private.advance_status();
 
+-- Name: channel_accounts allow_channel; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER allow_channel AFTER INSERT OR UPDATE OF status, channel ON public.channel_accounts FOR EACH ROW WHEN ((new.status = ANY (ARRAY['connected'::text, 'error'::text]))) EXECUTE FUNCTION private.allow_channel();
+
 -- Name: hitl_sessions attends_while_active; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
 CREATE TRIGGER attends_while_active BEFORE INSERT OR UPDATE OF operator_id ON public.hitl_sessions FOR EACH ROW WHEN (((new.operator_id IS NOT NULL) AND (new.ended_at IS NULL))) EXECUTE FUNCTION private.attends_while_active();
@@ -12118,6 +12945,10 @@ CREATE TRIGGER attends_while_active BEFORE INSERT OR UPDATE OF operator_id ON pu
 -- Name: api_keys audit_changes; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
 CREATE TRIGGER audit_changes AFTER UPDATE ON public.api_keys FOR EACH ROW WHEN ((((old.name)::text IS DISTINCT FROM (new.name)::text) OR ((old.prefix)::text IS DISTINCT FROM (new.prefix)::text) OR (old.key_digest IS DISTINCT FROM new.key_digest) OR (old.role IS DISTINCT FROM new.role) OR (old.created_by IS DISTINCT FROM new.created_by) OR (old.expires_at IS DISTINCT FROM new.expires_at) OR (old.revoked_at IS DISTINCT FROM new.revoked_at) OR (old.scopes IS DISTINCT FROM new.scopes))) EXECUTE FUNCTION private.audit_change('created_by', '{prefix,role,created_by,expires_at,revoked_at,scopes}', '{name}', '{key_digest}', '{last_used_at,created_at}');
+
+-- Name: billing_accounts audit_changes; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER audit_changes AFTER UPDATE ON public.billing_accounts FOR EACH ROW WHEN (((old.customer_ref IS DISTINCT FROM new.customer_ref) OR (old.subscription_ref IS DISTINCT FROM new.subscription_ref) OR (old.subscription_created IS DISTINCT FROM new.subscription_created) OR (old.status IS DISTINCT FROM new.status) OR (old.plan IS DISTINCT FROM new.plan) OR (old.period_end IS DISTINCT FROM new.period_end) OR (old.cancels_at_end IS DISTINCT FROM new.cancels_at_end))) EXECUTE FUNCTION private.audit_change('company_id', '{subscription_created,plan,period_end,cancels_at_end}', '{customer_ref,subscription_ref,status}', '{}', '{told_at,told_rank,created_at,updated_at}');
 
 -- Name: canned_responses audit_changes; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
@@ -12141,7 +12972,7 @@ CREATE TRIGGER audit_changes AFTER UPDATE ON public.chatbots FOR EACH ROW WHEN (
 
 -- Name: companies audit_changes; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
-CREATE TRIGGER audit_changes AFTER UPDATE ON public.companies FOR EACH ROW WHEN ((((old.name)::text IS DISTINCT FROM (new.name)::text) OR ((old.slug)::text IS DISTINCT FROM (new.slug)::text) OR ((old.email)::text IS DISTINCT FROM (new.email)::text) OR ((old.phone)::text IS DISTINCT FROM (new.phone)::text) OR ((old.industry)::text IS DISTINCT FROM (new.industry)::text) OR ((old.website)::text IS DISTINCT FROM (new.website)::text) OR (old.logo_url IS DISTINCT FROM new.logo_url) OR ((old.timezone)::text IS DISTINCT FROM (new.timezone)::text) OR (old.subscription_plan IS DISTINCT FROM new.subscription_plan) OR (old.subscription_status IS DISTINCT FROM new.subscription_status) OR (old.subscription_started_at IS DISTINCT FROM new.subscription_started_at) OR (old.subscription_ends_at IS DISTINCT FROM new.subscription_ends_at) OR (old.monthly_message_limit IS DISTINCT FROM new.monthly_message_limit) OR (old.monthly_reset_date IS DISTINCT FROM new.monthly_reset_date) OR (old.max_chatbots IS DISTINCT FROM new.max_chatbots) OR (old.max_users IS DISTINCT FROM new.max_users) OR (old.max_integrations IS DISTINCT FROM new.max_integrations) OR (old.max_document_characters IS DISTINCT FROM new.max_document_characters) OR (old.max_storage_mb IS DISTINCT FROM new.max_storage_mb) OR (old.max_hitl_concurrent IS DISTINCT FROM new.max_hitl_concurrent) OR (old.plan_changed_at IS DISTINCT FROM new.plan_changed_at) OR (old.plan_change_scheduled_at IS DISTINCT FROM new.plan_change_scheduled_at) OR (old.next_plan IS DISTINCT FROM new.next_plan) OR (old.created_by IS DISTINCT FROM new.created_by) OR (old.monthly_anchor_day IS DISTINCT FROM new.monthly_anchor_day) OR (old.size IS DISTINCT FROM new.size))) EXECUTE FUNCTION private.audit_change('id', '{timezone,subscription_plan,subscription_status,subscription_started_at,subscription_ends_at,monthly_message_limit,monthly_reset_date,monthly_anchor_day,max_chatbots,max_users,max_integrations,max_document_characters,max_storage_mb,max_hitl_concurrent,plan_changed_at,plan_change_scheduled_at,next_plan,created_by,size}', '{name,slug,industry,website,logo_url,email,phone}', '{}', '{monthly_message_count,current_user_count,current_chatbot_count,current_integration_count,current_document_characters,current_storage_bytes,current_hitl_count,created_at,updated_at}');
+CREATE TRIGGER audit_changes AFTER UPDATE ON public.companies FOR EACH ROW WHEN ((((old.name)::text IS DISTINCT FROM (new.name)::text) OR ((old.slug)::text IS DISTINCT FROM (new.slug)::text) OR ((old.email)::text IS DISTINCT FROM (new.email)::text) OR ((old.phone)::text IS DISTINCT FROM (new.phone)::text) OR ((old.industry)::text IS DISTINCT FROM (new.industry)::text) OR ((old.website)::text IS DISTINCT FROM (new.website)::text) OR (old.logo_url IS DISTINCT FROM new.logo_url) OR ((old.timezone)::text IS DISTINCT FROM (new.timezone)::text) OR (old.subscription_plan IS DISTINCT FROM new.subscription_plan) OR (old.subscription_status IS DISTINCT FROM new.subscription_status) OR (old.subscription_started_at IS DISTINCT FROM new.subscription_started_at) OR (old.subscription_ends_at IS DISTINCT FROM new.subscription_ends_at) OR (old.monthly_message_limit IS DISTINCT FROM new.monthly_message_limit) OR (old.monthly_reset_date IS DISTINCT FROM new.monthly_reset_date) OR (old.max_chatbots IS DISTINCT FROM new.max_chatbots) OR (old.max_users IS DISTINCT FROM new.max_users) OR (old.max_integrations IS DISTINCT FROM new.max_integrations) OR (old.max_document_characters IS DISTINCT FROM new.max_document_characters) OR (old.max_storage_mb IS DISTINCT FROM new.max_storage_mb) OR (old.max_hitl_concurrent IS DISTINCT FROM new.max_hitl_concurrent) OR (old.plan_changed_at IS DISTINCT FROM new.plan_changed_at) OR (old.plan_change_scheduled_at IS DISTINCT FROM new.plan_change_scheduled_at) OR (old.next_plan IS DISTINCT FROM new.next_plan) OR (old.created_by IS DISTINCT FROM new.created_by) OR (old.monthly_anchor_day IS DISTINCT FROM new.monthly_anchor_day) OR (old.status_before_closing IS DISTINCT FROM new.status_before_closing) OR (old.ends_before_closing IS DISTINCT FROM new.ends_before_closing) OR (old.size IS DISTINCT FROM new.size))) EXECUTE FUNCTION private.audit_change('id', '{timezone,subscription_plan,subscription_status,subscription_started_at,subscription_ends_at,monthly_message_limit,monthly_reset_date,monthly_anchor_day,max_chatbots,max_users,max_integrations,max_document_characters,max_storage_mb,max_hitl_concurrent,plan_changed_at,plan_change_scheduled_at,next_plan,created_by,status_before_closing,ends_before_closing,size}', '{name,slug,industry,website,logo_url,email,phone}', '{}', '{monthly_message_count,current_user_count,current_chatbot_count,current_integration_count,current_document_characters,current_storage_bytes,current_hitl_count,created_at,updated_at}');
 
 -- Name: company_keys audit_changes; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
@@ -12167,6 +12998,10 @@ CREATE TRIGGER audit_changes AFTER UPDATE ON public.integrations FOR EACH ROW WH
 
 CREATE TRIGGER audit_changes AFTER UPDATE ON public.login_sessions FOR EACH ROW WHEN (((old.user_id IS DISTINCT FROM new.user_id) OR (old.token_digest IS DISTINCT FROM new.token_digest) OR (old.ip_address IS DISTINCT FROM new.ip_address) OR (old.user_agent IS DISTINCT FROM new.user_agent) OR (old.expires_at IS DISTINCT FROM new.expires_at))) EXECUTE FUNCTION private.audit_change('user_id', '{user_id,expires_at}', '{ip_address,user_agent}', '{token_digest}', '{created_at,last_seen_at,auth_session_id}');
 
+-- Name: plan_requests audit_changes; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER audit_changes AFTER UPDATE ON public.plan_requests FOR EACH ROW WHEN (((old.plan IS DISTINCT FROM new.plan) OR (old.requested_by IS DISTINCT FROM new.requested_by) OR (old.status IS DISTINCT FROM new.status) OR (old.decided_at IS DISTINCT FROM new.decided_at))) EXECUTE FUNCTION private.audit_change('requested_by', '{plan,requested_by,status,decided_at}', '{}', '{}', '{created_at}');
+
 -- Name: user_invitations audit_changes; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
 CREATE TRIGGER audit_changes AFTER UPDATE ON public.user_invitations FOR EACH ROW WHEN ((((old.email)::text IS DISTINCT FROM (new.email)::text) OR ((old.first_name)::text IS DISTINCT FROM (new.first_name)::text) OR ((old.last_name)::text IS DISTINCT FROM (new.last_name)::text) OR (old.role IS DISTINCT FROM new.role) OR (old.invited_by IS DISTINCT FROM new.invited_by) OR (old.token_digest IS DISTINCT FROM new.token_digest) OR (old.expires_at IS DISTINCT FROM new.expires_at) OR (old.status IS DISTINCT FROM new.status) OR (old.accepted_at IS DISTINCT FROM new.accepted_at) OR (old.accepted_by_user_id IS DISTINCT FROM new.accepted_by_user_id) OR (old.sent_at IS DISTINCT FROM new.sent_at) OR (old.sent_count IS DISTINCT FROM new.sent_count))) EXECUTE FUNCTION private.audit_change('id', '{role,invited_by,expires_at,status,accepted_at,accepted_by_user_id,sent_at,sent_count}', '{email,first_name,last_name}', '{token_digest}', '{reminder_sent_at,reminder_count,created_at,updated_at,language,renewed_on,renewed_count}');
@@ -12182,6 +13017,10 @@ CREATE TRIGGER audit_changes AFTER UPDATE ON public.webhook_endpoints FOR EACH R
 -- Name: api_keys audit_rows; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
 CREATE TRIGGER audit_rows AFTER INSERT OR DELETE ON public.api_keys FOR EACH ROW EXECUTE FUNCTION private.audit_change('created_by', '{prefix,role,created_by,expires_at,revoked_at,scopes}', '{name}', '{key_digest}', '{last_used_at,created_at}');
+
+-- Name: billing_accounts audit_rows; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER audit_rows AFTER INSERT OR DELETE ON public.billing_accounts FOR EACH ROW EXECUTE FUNCTION private.audit_change('company_id', '{subscription_created,plan,period_end,cancels_at_end}', '{customer_ref,subscription_ref,status}', '{}', '{told_at,told_rank,created_at,updated_at}');
 
 -- Name: canned_responses audit_rows; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
@@ -12205,7 +13044,7 @@ CREATE TRIGGER audit_rows AFTER INSERT OR DELETE ON public.chatbots FOR EACH ROW
 
 -- Name: companies audit_rows; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
-CREATE TRIGGER audit_rows AFTER INSERT OR DELETE ON public.companies FOR EACH ROW EXECUTE FUNCTION private.audit_change('id', '{timezone,subscription_plan,subscription_status,subscription_started_at,subscription_ends_at,monthly_message_limit,monthly_reset_date,monthly_anchor_day,max_chatbots,max_users,max_integrations,max_document_characters,max_storage_mb,max_hitl_concurrent,plan_changed_at,plan_change_scheduled_at,next_plan,created_by,size}', '{name,slug,industry,website,logo_url,email,phone}', '{}', '{monthly_message_count,current_user_count,current_chatbot_count,current_integration_count,current_document_characters,current_storage_bytes,current_hitl_count,created_at,updated_at}');
+CREATE TRIGGER audit_rows AFTER INSERT OR DELETE ON public.companies FOR EACH ROW EXECUTE FUNCTION private.audit_change('id', '{timezone,subscription_plan,subscription_status,subscription_started_at,subscription_ends_at,monthly_message_limit,monthly_reset_date,monthly_anchor_day,max_chatbots,max_users,max_integrations,max_document_characters,max_storage_mb,max_hitl_concurrent,plan_changed_at,plan_change_scheduled_at,next_plan,created_by,status_before_closing,ends_before_closing,size}', '{name,slug,industry,website,logo_url,email,phone}', '{}', '{monthly_message_count,current_user_count,current_chatbot_count,current_integration_count,current_document_characters,current_storage_bytes,current_hitl_count,created_at,updated_at}');
 
 -- Name: company_keys audit_rows; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
@@ -12230,6 +13069,10 @@ CREATE TRIGGER audit_rows AFTER INSERT OR DELETE ON public.integrations FOR EACH
 -- Name: login_sessions audit_rows; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
 CREATE TRIGGER audit_rows AFTER INSERT OR DELETE ON public.login_sessions FOR EACH ROW EXECUTE FUNCTION private.audit_change('user_id', '{user_id,expires_at}', '{ip_address,user_agent}', '{token_digest}', '{created_at,last_seen_at,auth_session_id}');
+
+-- Name: plan_requests audit_rows; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER audit_rows AFTER INSERT OR DELETE ON public.plan_requests FOR EACH ROW EXECUTE FUNCTION private.audit_change('requested_by', '{plan,requested_by,status,decided_at}', '{}', '{}', '{created_at}');
 
 -- Name: user_invitations audit_rows; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
@@ -12443,6 +13286,10 @@ CREATE TRIGGER set_last_message_slot BEFORE INSERT OR UPDATE OF last_message_at 
 
 CREATE TRIGGER set_monthly_anchor BEFORE INSERT ON public.companies FOR EACH ROW WHEN ((new.monthly_anchor_day IS NULL)) EXECUTE FUNCTION private.set_monthly_anchor();
 
+-- Name: billing_accounts set_updated_at; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER set_updated_at BEFORE UPDATE ON public.billing_accounts FOR EACH ROW EXECUTE FUNCTION private.update_updated_at_column();
+
 -- Name: canned_responses set_updated_at; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
 CREATE TRIGGER set_updated_at BEFORE UPDATE ON public.canned_responses FOR EACH ROW EXECUTE FUNCTION private.update_updated_at_column();
@@ -12558,6 +13405,16 @@ ALTER TABLE ONLY public.auth_sessions
 
 ALTER TABLE ONLY public.auth_sessions
     ADD CONSTRAINT auth_sessions_only_company_id_fkey FOREIGN KEY (only_company_id) REFERENCES public.companies(id) ON DELETE CASCADE;
+
+-- Name: billing_accounts billing_accounts_company_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.billing_accounts
+    ADD CONSTRAINT billing_accounts_company_id_fkey FOREIGN KEY (company_id) REFERENCES public.companies(id);
+
+-- Name: billing_events billing_events_company_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.billing_events
+    ADD CONSTRAINT billing_events_company_id_fkey FOREIGN KEY (company_id) REFERENCES public.companies(id);
 
 -- Name: canned_responses canned_responses_company_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
 
@@ -12974,6 +13831,16 @@ ALTER TABLE ONLY public.password_resets
 ALTER TABLE ONLY public.plan_alerts
     ADD CONSTRAINT plan_alerts_company_id_fkey FOREIGN KEY (company_id) REFERENCES public.companies(id);
 
+-- Name: plan_requests plan_requests_company_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.plan_requests
+    ADD CONSTRAINT plan_requests_company_id_fkey FOREIGN KEY (company_id) REFERENCES public.companies(id);
+
+-- Name: plan_requests plan_requests_company_id_requested_by_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.plan_requests
+    ADD CONSTRAINT plan_requests_company_id_requested_by_fkey FOREIGN KEY (company_id, requested_by) REFERENCES public.users(company_id, id);
+
 -- Name: recovery_codes recovery_codes_auth_user_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
 
 ALTER TABLE ONLY public.recovery_codes
@@ -13126,6 +13993,14 @@ ALTER TABLE public.auth_factors ENABLE ROW LEVEL SECURITY;
 -- Name: auth_sessions; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
 
 ALTER TABLE public.auth_sessions ENABLE ROW LEVEL SECURITY;
+
+-- Name: billing_accounts; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
+
+ALTER TABLE public.billing_accounts ENABLE ROW LEVEL SECURITY;
+
+-- Name: billing_events; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
+
+ALTER TABLE public.billing_events ENABLE ROW LEVEL SECURITY;
 
 -- Name: canned_responses; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
 
@@ -13326,6 +14201,10 @@ ALTER TABLE public.permissions ENABLE ROW LEVEL SECURITY;
 -- Name: plan_alerts; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
 
 ALTER TABLE public.plan_alerts ENABLE ROW LEVEL SECURITY;
+
+-- Name: plan_requests; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
+
+ALTER TABLE public.plan_requests ENABLE ROW LEVEL SECURITY;
 
 -- Name: plans; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
 
@@ -13551,6 +14430,14 @@ CREATE POLICY router_insert ON public.auth_factors FOR INSERT TO neurant_router 
 
 CREATE POLICY router_insert ON public.auth_sessions FOR INSERT TO neurant_router WITH CHECK (true);
 
+-- Name: billing_accounts router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_insert ON public.billing_accounts FOR INSERT TO neurant_router WITH CHECK (true);
+
+-- Name: billing_events router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_insert ON public.billing_events FOR INSERT TO neurant_router WITH CHECK (true);
+
 -- Name: companies router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_insert ON public.companies FOR INSERT TO neurant_router WITH CHECK (true);
@@ -13675,6 +14562,10 @@ CREATE POLICY router_insert ON public.password_resets FOR INSERT TO neurant_rout
 
 CREATE POLICY router_insert ON public.plan_alerts FOR INSERT TO neurant_router WITH CHECK (true);
 
+-- Name: plan_requests router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_insert ON public.plan_requests FOR INSERT TO neurant_router WITH CHECK (true);
+
 -- Name: recovery_codes router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_insert ON public.recovery_codes FOR INSERT TO neurant_router WITH CHECK (true);
@@ -13754,6 +14645,14 @@ CREATE POLICY router_select ON public.auth_factors FOR SELECT TO neurant_router 
 -- Name: auth_sessions router_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_select ON public.auth_sessions FOR SELECT TO neurant_router USING (true);
+
+-- Name: billing_accounts router_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_select ON public.billing_accounts FOR SELECT TO neurant_router USING (true);
+
+-- Name: billing_events router_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_select ON public.billing_events FOR SELECT TO neurant_router USING (true);
 
 -- Name: canned_responses router_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
@@ -13915,6 +14814,10 @@ CREATE POLICY router_select ON public.password_resets FOR SELECT TO neurant_rout
 
 CREATE POLICY router_select ON public.plan_alerts FOR SELECT TO neurant_router USING (true);
 
+-- Name: plan_requests router_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_select ON public.plan_requests FOR SELECT TO neurant_router USING (true);
+
 -- Name: recovery_codes router_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_select ON public.recovery_codes FOR SELECT TO neurant_router USING (true);
@@ -13970,6 +14873,14 @@ CREATE POLICY router_update ON public.auth_factors FOR UPDATE TO neurant_router 
 -- Name: auth_sessions router_update; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_update ON public.auth_sessions FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
+
+-- Name: billing_accounts router_update; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_update ON public.billing_accounts FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
+
+-- Name: billing_events router_update; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_update ON public.billing_events FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
 
 -- Name: channel_accounts router_update; Type: POLICY; Schema: public; Owner: neurant_owner
 
@@ -14103,6 +15014,10 @@ CREATE POLICY router_update ON public.outbox_archived FOR UPDATE TO neurant_rout
 
 CREATE POLICY router_update ON public.password_resets FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
 
+-- Name: plan_requests router_update; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_update ON public.plan_requests FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
+
 -- Name: recovery_codes router_update; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_update ON public.recovery_codes FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
@@ -14218,6 +15133,10 @@ CREATE POLICY staff_select ON public.audit_logs FOR SELECT TO authenticated USIN
 -- Name: audit_seals staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY staff_select ON public.audit_seals FOR SELECT TO authenticated USING ((company_id = ( SELECT private.company_id('audit.read'::text) AS company_id)));
+
+-- Name: billing_accounts staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY staff_select ON public.billing_accounts FOR SELECT TO authenticated USING ((company_id = ( SELECT private.company_id('billing.read'::text) AS company_id)));
 
 -- Name: canned_responses staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
@@ -14350,6 +15269,10 @@ CREATE POLICY staff_select ON public.outbox_archived FOR SELECT TO authenticated
 -- Name: plan_alerts staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY staff_select ON public.plan_alerts FOR SELECT TO authenticated USING ((company_id = ( SELECT private.company_id('billing.read'::text) AS company_id)));
+
+-- Name: plan_requests staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY staff_select ON public.plan_requests FOR SELECT TO authenticated USING ((company_id = ( SELECT private.company_id('billing.read'::text) AS company_id)));
 
 -- Name: reply_requests staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
@@ -14713,6 +15636,10 @@ REVOKE ALL ON FUNCTION private.advance_status() FROM PUBLIC;
 REVOKE ALL ON FUNCTION private.all_stems(p_words text, p_key text) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.all_stems(p_words text, p_key text) TO neurant_router;
 
+-- Name: FUNCTION allow_channel(); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.allow_channel() FROM PUBLIC;
+
 -- Name: FUNCTION allow_mail(p_email text, p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.allow_mail(p_email text, p_now timestamp with time zone) FROM PUBLIC;
@@ -14722,6 +15649,16 @@ GRANT ALL ON FUNCTION private.allow_mail(p_email text, p_now timestamp with time
 
 REVOKE ALL ON FUNCTION private.anchor_date(p_in date, p_day integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.anchor_date(p_in date, p_day integer) TO neurant_router;
+
+-- Name: FUNCTION apply_billing_event(p_event text, p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.apply_billing_event(p_event text, p_now timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.apply_billing_event(p_event text, p_now timestamp with time zone) TO neurant_app;
+GRANT ALL ON FUNCTION private.apply_billing_event(p_event text, p_now timestamp with time zone) TO neurant_jobs;
+
+-- Name: FUNCTION apply_billing_state(p_company uuid, p_kind text, p_happened_at timestamp with time zone, p_facts jsonb, p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.apply_billing_state(p_company uuid, p_kind text, p_happened_at timestamp with time zone, p_facts jsonb, p_now timestamp with time zone) FROM PUBLIC;
 
 -- Name: FUNCTION apply_due_plan_changes(p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
 
@@ -14826,6 +15763,15 @@ GRANT ALL ON FUNCTION private.begin_sign_up(p_email text, p_first_name text, p_l
 
 REVOKE ALL ON FUNCTION private.belong_to_auth_session() FROM PUBLIC;
 
+-- Name: FUNCTION billed_company(p_facts jsonb); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.billed_company(p_facts jsonb) FROM PUBLIC;
+
+-- Name: FUNCTION billing_to_tell(); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.billing_to_tell() FROM PUBLIC;
+GRANT ALL ON FUNCTION private.billing_to_tell() TO neurant_jobs;
+
 -- Name: FUNCTION brake(p_kind text, p_email text, p_address inet, p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.brake(p_kind text, p_email text, p_address inet, p_now timestamp with time zone) FROM PUBLIC;
@@ -14853,6 +15799,11 @@ GRANT ALL ON FUNCTION private.cancel_invitation(p_invitation uuid) TO authentica
 
 REVOKE ALL ON FUNCTION private.cancel_plan_change() FROM PUBLIC;
 GRANT ALL ON FUNCTION private.cancel_plan_change() TO authenticated;
+
+-- Name: FUNCTION cancel_subscription(p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.cancel_subscription(p_now timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.cancel_subscription(p_now timestamp with time zone) TO authenticated;
 
 -- Name: FUNCTION change_password(p_token_digest bytea, p_new_digest bytea, p_encrypted_password text); Type: ACL; Schema: private; Owner: neurant_router
 
@@ -14962,6 +15913,11 @@ GRANT ALL ON FUNCTION private.company_id(p_permission text) TO visitor;
 REVOKE ALL ON FUNCTION private.confirm_factor(p_token_digest bytea, p_new_digest bytea, p_step bigint, p_code_digests bytea[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.confirm_factor(p_token_digest bytea, p_new_digest bytea, p_step bigint, p_code_digests bytea[]) TO neurant_app;
 
+-- Name: FUNCTION confirm_plan(p_company uuid, p_plan public.subscription_plan_enum, p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.confirm_plan(p_company uuid, p_plan public.subscription_plan_enum, p_now timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.confirm_plan(p_company uuid, p_plan public.subscription_plan_enum, p_now timestamp with time zone) TO neurant_app;
+
 -- Name: FUNCTION count_archived(p_company uuid, p_conversations uuid[], p_suffix text); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.count_archived(p_company uuid, p_conversations uuid[], p_suffix text) FROM PUBLIC;
@@ -15057,6 +16013,10 @@ GRANT ALL ON FUNCTION private.drop_old_mails(p_now timestamp with time zone) TO 
 REVOKE ALL ON FUNCTION private.drop_old_metrics(p_now timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.drop_old_metrics(p_now timestamp with time zone) TO neurant_jobs;
 
+-- Name: FUNCTION drop_stale_work(p_company uuid, p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.drop_stale_work(p_company uuid, p_now timestamp with time zone) FROM PUBLIC;
+
 -- Name: FUNCTION end_for_erasure(p_company uuid, p_conversation uuid); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.end_for_erasure(p_company uuid, p_conversation uuid) FROM PUBLIC;
@@ -15070,6 +16030,11 @@ GRANT ALL ON FUNCTION private.end_idempotent(p_key_digest bytea, p_status smalli
 
 REVOKE ALL ON FUNCTION private.end_sessions(p_token_digest bytea, p_session uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.end_sessions(p_token_digest bytea, p_session uuid) TO neurant_app;
+
+-- Name: FUNCTION end_subscriptions(p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.end_subscriptions(p_now timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.end_subscriptions(p_now timestamp with time zone) TO neurant_jobs;
 
 -- Name: FUNCTION enter_company(p_token_digest bytea, p_company uuid); Type: ACL; Schema: private; Owner: neurant_router
 
@@ -15133,6 +16098,10 @@ GRANT ALL ON FUNCTION private.expire_transfers(p_now timestamp with time zone) T
 REVOKE ALL ON FUNCTION private.fail_reply(p_conversation uuid, p_token uuid, p_error text, p_retry_in interval) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.fail_reply(p_conversation uuid, p_token uuid, p_error text, p_retry_in interval) TO neurant_worker;
 
+-- Name: FUNCTION fall_back(p_company uuid, p_reason text, p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.fall_back(p_company uuid, p_reason text, p_now timestamp with time zone) FROM PUBLIC;
+
 -- Name: FUNCTION fill_template(p_text text, p_values jsonb); Type: ACL; Schema: private; Owner: neurant_owner
 
 REVOKE ALL ON FUNCTION private.fill_template(p_text text, p_values jsonb) FROM PUBLIC;
@@ -15191,6 +16160,167 @@ GRANT ALL ON FUNCTION private.fold(p_text text) TO neurant_router;
 
 REVOKE ALL ON FUNCTION private.follow_hitl_session() FROM PUBLIC;
 
+-- Name: FUNCTION is_https(p_url text); Type: ACL; Schema: private; Owner: neurant_owner
+
+REVOKE ALL ON FUNCTION private.is_https(p_url text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.is_https(p_url text) TO neurant_router;
+GRANT ALL ON FUNCTION private.is_https(p_url text) TO neurant_worker;
+GRANT ALL ON FUNCTION private.is_https(p_url text) TO authenticated;
+
+-- Name: FUNCTION is_timezone(p_name text); Type: ACL; Schema: private; Owner: neurant_owner
+
+REVOKE ALL ON FUNCTION private.is_timezone(p_name text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.is_timezone(p_name text) TO neurant_router;
+GRANT ALL ON FUNCTION private.is_timezone(p_name text) TO neurant_worker;
+GRANT ALL ON FUNCTION private.is_timezone(p_name text) TO authenticated;
+
+-- Name: TABLE billing_accounts; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT ON TABLE public.billing_accounts TO authenticated;
+GRANT SELECT,INSERT,UPDATE ON TABLE public.billing_accounts TO neurant_router;
+
+-- Name: TABLE companies; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT ON TABLE public.companies TO authenticated;
+GRANT SELECT ON TABLE public.companies TO neurant_worker;
+GRANT SELECT,INSERT ON TABLE public.companies TO neurant_router;
+
+-- Name: COLUMN companies.name; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(name) ON TABLE public.companies TO authenticated;
+
+-- Name: COLUMN companies.email; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(email) ON TABLE public.companies TO authenticated;
+
+-- Name: COLUMN companies.phone; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(phone) ON TABLE public.companies TO authenticated;
+GRANT UPDATE(phone) ON TABLE public.companies TO neurant_router;
+
+-- Name: COLUMN companies.industry; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(industry) ON TABLE public.companies TO authenticated;
+GRANT UPDATE(industry) ON TABLE public.companies TO neurant_router;
+
+-- Name: COLUMN companies.website; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(website) ON TABLE public.companies TO authenticated;
+GRANT UPDATE(website) ON TABLE public.companies TO neurant_router;
+
+-- Name: COLUMN companies.logo_url; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(logo_url) ON TABLE public.companies TO authenticated;
+
+-- Name: COLUMN companies.timezone; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(timezone) ON TABLE public.companies TO authenticated;
+
+-- Name: COLUMN companies.subscription_plan; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(subscription_plan) ON TABLE public.companies TO neurant_router;
+
+-- Name: COLUMN companies.subscription_status; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(subscription_status) ON TABLE public.companies TO neurant_router;
+
+-- Name: COLUMN companies.subscription_ends_at; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(subscription_ends_at) ON TABLE public.companies TO neurant_router;
+
+-- Name: COLUMN companies.monthly_message_limit; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(monthly_message_limit) ON TABLE public.companies TO neurant_router;
+
+-- Name: COLUMN companies.monthly_message_count; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(monthly_message_count) ON TABLE public.companies TO neurant_router;
+
+-- Name: COLUMN companies.monthly_reset_date; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(monthly_reset_date) ON TABLE public.companies TO neurant_router;
+
+-- Name: COLUMN companies.max_chatbots; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(max_chatbots) ON TABLE public.companies TO neurant_router;
+
+-- Name: COLUMN companies.max_users; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(max_users) ON TABLE public.companies TO neurant_router;
+
+-- Name: COLUMN companies.max_integrations; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(max_integrations) ON TABLE public.companies TO neurant_router;
+
+-- Name: COLUMN companies.max_document_characters; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(max_document_characters) ON TABLE public.companies TO neurant_router;
+
+-- Name: COLUMN companies.max_storage_mb; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(max_storage_mb) ON TABLE public.companies TO neurant_router;
+
+-- Name: COLUMN companies.max_hitl_concurrent; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(max_hitl_concurrent) ON TABLE public.companies TO neurant_router;
+
+-- Name: COLUMN companies.current_user_count; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(current_user_count) ON TABLE public.companies TO neurant_router;
+
+-- Name: COLUMN companies.current_chatbot_count; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(current_chatbot_count) ON TABLE public.companies TO neurant_router;
+
+-- Name: COLUMN companies.current_integration_count; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(current_integration_count) ON TABLE public.companies TO neurant_router;
+
+-- Name: COLUMN companies.plan_changed_at; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(plan_changed_at) ON TABLE public.companies TO neurant_router;
+
+-- Name: COLUMN companies.plan_change_scheduled_at; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(plan_change_scheduled_at) ON TABLE public.companies TO neurant_router;
+
+-- Name: COLUMN companies.next_plan; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(next_plan) ON TABLE public.companies TO neurant_router;
+
+-- Name: COLUMN companies.updated_at; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(updated_at) ON TABLE public.companies TO neurant_router;
+
+-- Name: COLUMN companies.current_document_characters; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(current_document_characters) ON TABLE public.companies TO neurant_router;
+
+-- Name: COLUMN companies.current_storage_bytes; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(current_storage_bytes) ON TABLE public.companies TO neurant_router;
+
+-- Name: COLUMN companies.current_hitl_count; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(current_hitl_count) ON TABLE public.companies TO neurant_router;
+
+-- Name: COLUMN companies.status_before_closing; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(status_before_closing) ON TABLE public.companies TO neurant_router;
+
+-- Name: COLUMN companies.ends_before_closing; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(ends_before_closing) ON TABLE public.companies TO neurant_router;
+
+-- Name: COLUMN companies.size; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(size) ON TABLE public.companies TO authenticated;
+GRANT UPDATE(size) ON TABLE public.companies TO neurant_router;
+
+-- Name: FUNCTION follow_payment(p_company public.companies, p_known public.billing_accounts, p_plan public.subscription_plan_enum, p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.follow_payment(p_company public.companies, p_known public.billing_accounts, p_plan public.subscription_plan_enum, p_now timestamp with time zone) FROM PUBLIC;
+
 -- Name: FUNCTION forget_old_accounts(p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.forget_old_accounts(p_now timestamp with time zone) FROM PUBLIC;
@@ -15229,13 +16359,6 @@ GRANT ALL ON FUNCTION private.invite_user(p_email text, p_role public.user_role_
 REVOKE ALL ON FUNCTION private.is_conversations(p_examples jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.is_conversations(p_examples jsonb) TO neurant_router;
 
--- Name: FUNCTION is_https(p_url text); Type: ACL; Schema: private; Owner: neurant_owner
-
-REVOKE ALL ON FUNCTION private.is_https(p_url text) FROM PUBLIC;
-GRANT ALL ON FUNCTION private.is_https(p_url text) TO neurant_router;
-GRANT ALL ON FUNCTION private.is_https(p_url text) TO neurant_worker;
-GRANT ALL ON FUNCTION private.is_https(p_url text) TO authenticated;
-
 -- Name: FUNCTION is_open(p_hours jsonb, p_timezone text, p_at timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_owner
 
 REVOKE ALL ON FUNCTION private.is_open(p_hours jsonb, p_timezone text, p_at timestamp with time zone) FROM PUBLIC;
@@ -15254,13 +16377,6 @@ GRANT ALL ON FUNCTION private.is_personality(p_traits jsonb) TO authenticated;
 
 REVOKE ALL ON FUNCTION private.is_template_text(p_text text) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.is_template_text(p_text text) TO neurant_router;
-
--- Name: FUNCTION is_timezone(p_name text); Type: ACL; Schema: private; Owner: neurant_owner
-
-REVOKE ALL ON FUNCTION private.is_timezone(p_name text) FROM PUBLIC;
-GRANT ALL ON FUNCTION private.is_timezone(p_name text) TO neurant_router;
-GRANT ALL ON FUNCTION private.is_timezone(p_name text) TO neurant_worker;
-GRANT ALL ON FUNCTION private.is_timezone(p_name text) TO authenticated;
 
 -- Name: FUNCTION is_working_hours(p_hours jsonb); Type: ACL; Schema: private; Owner: neurant_owner
 
@@ -15457,6 +16573,15 @@ GRANT ALL ON FUNCTION private.next_reply_due() TO neurant_jobs;
 REVOKE ALL ON FUNCTION private.note_audit_export(p_companies uuid[], p_seqs bigint[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.note_audit_export(p_companies uuid[], p_seqs bigint[]) TO neurant_jobs;
 
+-- Name: FUNCTION note_billing_told(p_company uuid, p_plan public.subscription_plan_enum, p_cancels_at_end boolean, p_at timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.note_billing_told(p_company uuid, p_plan public.subscription_plan_enum, p_cancels_at_end boolean, p_at timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.note_billing_told(p_company uuid, p_plan public.subscription_plan_enum, p_cancels_at_end boolean, p_at timestamp with time zone) TO neurant_jobs;
+
+-- Name: FUNCTION note_billing_while_closed(p_company uuid, p_status text, p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.note_billing_while_closed(p_company uuid, p_status text, p_now timestamp with time zone) FROM PUBLIC;
+
 -- Name: FUNCTION note_closing(); Type: ACL; Schema: private; Owner: neurant_owner
 
 REVOKE ALL ON FUNCTION private.note_closing() FROM PUBLIC;
@@ -15505,6 +16630,11 @@ REVOKE ALL ON FUNCTION private.number_message() FROM PUBLIC;
 REVOKE ALL ON FUNCTION private.onboarding_state() FROM PUBLIC;
 GRANT ALL ON FUNCTION private.onboarding_state() TO authenticated;
 
+-- Name: FUNCTION open_billing_events(); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.open_billing_events() FROM PUBLIC;
+GRANT ALL ON FUNCTION private.open_billing_events() TO neurant_jobs;
+
 -- Name: FUNCTION open_challenge(p_auth_user uuid, p_token_digest bytea, p_is_kept boolean, p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.open_challenge(p_auth_user uuid, p_token_digest bytea, p_is_kept boolean, p_now timestamp with time zone) FROM PUBLIC;
@@ -15543,6 +16673,10 @@ GRANT ALL ON FUNCTION private.operator_name(p_user uuid) TO neurant_worker;
 
 REVOKE ALL ON FUNCTION private.overwrite_conversations(p_company uuid, p_conversations uuid[], p_suffix text, p_end_user text) FROM PUBLIC;
 
+-- Name: FUNCTION paid_until(p_company uuid, p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.paid_until(p_company uuid, p_now timestamp with time zone) FROM PUBLIC;
+
 -- Name: FUNCTION pass_onboarding(p_step text); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.pass_onboarding(p_step text) FROM PUBLIC;
@@ -15579,6 +16713,15 @@ REVOKE ALL ON FUNCTION private.place_note() FROM PUBLIC;
 -- Name: FUNCTION place_reaction(); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.place_reaction() FROM PUBLIC;
+
+-- Name: FUNCTION plan_excess(p_company uuid, p_plan public.subscription_plan_enum, p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.plan_excess(p_company uuid, p_plan public.subscription_plan_enum, p_now timestamp with time zone) FROM PUBLIC;
+
+-- Name: FUNCTION plan_fit(p_plan public.subscription_plan_enum, p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.plan_fit(p_plan public.subscription_plan_enum, p_now timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.plan_fit(p_plan public.subscription_plan_enum, p_now timestamp with time zone) TO authenticated;
 
 -- Name: FUNCTION plan_use(p_company uuid, p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
 
@@ -15683,6 +16826,11 @@ REVOKE ALL ON FUNCTION private.renew_session(p_token_digest bytea, p_new_digest 
 REVOKE ALL ON FUNCTION private.renew_sign_up(p_pending_digest bytea, p_link_digest bytea, p_code_digest bytea, p_now timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.renew_sign_up(p_pending_digest bytea, p_link_digest bytea, p_code_digest bytea, p_now timestamp with time zone) TO neurant_app;
 
+-- Name: FUNCTION reopen_company(p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.reopen_company(p_now timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.reopen_company(p_now timestamp with time zone) TO authenticated;
+
 -- Name: FUNCTION request_transfer(p_conversation uuid, p_to uuid, p_kind text, p_reason text); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.request_transfer(p_conversation uuid, p_to uuid, p_kind text, p_reason text) FROM PUBLIC;
@@ -15783,6 +16931,11 @@ REVOKE ALL ON FUNCTION private.set_monthly_anchor() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.set_password(p_auth_user uuid, p_encrypted_password text, p_keep bytea) FROM PUBLIC;
 
+-- Name: FUNCTION set_past_due(p_company uuid, p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.set_past_due(p_company uuid, p_now timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.set_past_due(p_company uuid, p_now timestamp with time zone) TO neurant_app;
+
 -- Name: FUNCTION set_recovery_codes(p_auth_user uuid, p_code_digests bytea[]); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.set_recovery_codes(p_auth_user uuid, p_code_digests bytea[]) FROM PUBLIC;
@@ -15830,6 +16983,11 @@ GRANT ALL ON FUNCTION private.slug_of(p_name text) TO neurant_router;
 REVOKE ALL ON FUNCTION private.stands_above(p_role public.user_role_enum) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.stands_above(p_role public.user_role_enum) TO neurant_router;
 
+-- Name: FUNCTION store_billing_event(p_event text, p_kind text, p_happened_at timestamp with time zone, p_facts jsonb); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.store_billing_event(p_event text, p_kind text, p_happened_at timestamp with time zone, p_facts jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.store_billing_event(p_event text, p_kind text, p_happened_at timestamp with time zone, p_facts jsonb) TO neurant_app;
+
 -- Name: FUNCTION suggest_slug(p_name text); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.suggest_slug(p_name text) FROM PUBLIC;
@@ -15853,6 +17011,11 @@ REVOKE ALL ON FUNCTION private.take_for_reply(p_company uuid, p_conversation uui
 
 REVOKE ALL ON FUNCTION private.team_directory() FROM PUBLIC;
 GRANT ALL ON FUNCTION private.team_directory() TO authenticated;
+
+-- Name: FUNCTION tell_ending_trials(p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.tell_ending_trials(p_now timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.tell_ending_trials(p_now timestamp with time zone) TO neurant_jobs;
 
 -- Name: FUNCTION tell_of_limit(p_company uuid, p_conversation uuid); Type: ACL; Schema: private; Owner: neurant_router
 
@@ -16485,6 +17648,22 @@ GRANT UPDATE(token_digest) ON TABLE public.auth_sessions TO neurant_router;
 
 GRANT UPDATE(last_seen_at) ON TABLE public.auth_sessions TO neurant_router;
 
+-- Name: TABLE billing_events; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT,INSERT ON TABLE public.billing_events TO neurant_router;
+
+-- Name: COLUMN billing_events.company_id; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(company_id) ON TABLE public.billing_events TO neurant_router;
+
+-- Name: COLUMN billing_events.outcome; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(outcome) ON TABLE public.billing_events TO neurant_router;
+
+-- Name: COLUMN billing_events.decided_at; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(decided_at) ON TABLE public.billing_events TO neurant_router;
+
 -- Name: TABLE canned_responses; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT SELECT,DELETE ON TABLE public.canned_responses TO authenticated;
@@ -16724,136 +17903,6 @@ GRANT INSERT(created_by) ON TABLE public.chatbots TO authenticated;
 -- Name: COLUMN chatbots.template_id; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT INSERT(template_id) ON TABLE public.chatbots TO authenticated;
-
--- Name: TABLE companies; Type: ACL; Schema: public; Owner: neurant_owner
-
-GRANT SELECT ON TABLE public.companies TO authenticated;
-GRANT SELECT ON TABLE public.companies TO neurant_worker;
-GRANT SELECT,INSERT ON TABLE public.companies TO neurant_router;
-
--- Name: COLUMN companies.name; Type: ACL; Schema: public; Owner: neurant_owner
-
-GRANT UPDATE(name) ON TABLE public.companies TO authenticated;
-
--- Name: COLUMN companies.email; Type: ACL; Schema: public; Owner: neurant_owner
-
-GRANT UPDATE(email) ON TABLE public.companies TO authenticated;
-
--- Name: COLUMN companies.phone; Type: ACL; Schema: public; Owner: neurant_owner
-
-GRANT UPDATE(phone) ON TABLE public.companies TO authenticated;
-GRANT UPDATE(phone) ON TABLE public.companies TO neurant_router;
-
--- Name: COLUMN companies.industry; Type: ACL; Schema: public; Owner: neurant_owner
-
-GRANT UPDATE(industry) ON TABLE public.companies TO authenticated;
-GRANT UPDATE(industry) ON TABLE public.companies TO neurant_router;
-
--- Name: COLUMN companies.website; Type: ACL; Schema: public; Owner: neurant_owner
-
-GRANT UPDATE(website) ON TABLE public.companies TO authenticated;
-GRANT UPDATE(website) ON TABLE public.companies TO neurant_router;
-
--- Name: COLUMN companies.logo_url; Type: ACL; Schema: public; Owner: neurant_owner
-
-GRANT UPDATE(logo_url) ON TABLE public.companies TO authenticated;
-
--- Name: COLUMN companies.timezone; Type: ACL; Schema: public; Owner: neurant_owner
-
-GRANT UPDATE(timezone) ON TABLE public.companies TO authenticated;
-
--- Name: COLUMN companies.subscription_plan; Type: ACL; Schema: public; Owner: neurant_owner
-
-GRANT UPDATE(subscription_plan) ON TABLE public.companies TO neurant_router;
-
--- Name: COLUMN companies.subscription_status; Type: ACL; Schema: public; Owner: neurant_owner
-
-GRANT UPDATE(subscription_status) ON TABLE public.companies TO neurant_router;
-
--- Name: COLUMN companies.subscription_ends_at; Type: ACL; Schema: public; Owner: neurant_owner
-
-GRANT UPDATE(subscription_ends_at) ON TABLE public.companies TO neurant_router;
-
--- Name: COLUMN companies.monthly_message_limit; Type: ACL; Schema: public; Owner: neurant_owner
-
-GRANT UPDATE(monthly_message_limit) ON TABLE public.companies TO neurant_router;
-
--- Name: COLUMN companies.monthly_message_count; Type: ACL; Schema: public; Owner: neurant_owner
-
-GRANT UPDATE(monthly_message_count) ON TABLE public.companies TO neurant_router;
-
--- Name: COLUMN companies.monthly_reset_date; Type: ACL; Schema: public; Owner: neurant_owner
-
-GRANT UPDATE(monthly_reset_date) ON TABLE public.companies TO neurant_router;
-
--- Name: COLUMN companies.max_chatbots; Type: ACL; Schema: public; Owner: neurant_owner
-
-GRANT UPDATE(max_chatbots) ON TABLE public.companies TO neurant_router;
-
--- Name: COLUMN companies.max_users; Type: ACL; Schema: public; Owner: neurant_owner
-
-GRANT UPDATE(max_users) ON TABLE public.companies TO neurant_router;
-
--- Name: COLUMN companies.max_integrations; Type: ACL; Schema: public; Owner: neurant_owner
-
-GRANT UPDATE(max_integrations) ON TABLE public.companies TO neurant_router;
-
--- Name: COLUMN companies.max_document_characters; Type: ACL; Schema: public; Owner: neurant_owner
-
-GRANT UPDATE(max_document_characters) ON TABLE public.companies TO neurant_router;
-
--- Name: COLUMN companies.max_storage_mb; Type: ACL; Schema: public; Owner: neurant_owner
-
-GRANT UPDATE(max_storage_mb) ON TABLE public.companies TO neurant_router;
-
--- Name: COLUMN companies.max_hitl_concurrent; Type: ACL; Schema: public; Owner: neurant_owner
-
-GRANT UPDATE(max_hitl_concurrent) ON TABLE public.companies TO neurant_router;
-
--- Name: COLUMN companies.current_user_count; Type: ACL; Schema: public; Owner: neurant_owner
-
-GRANT UPDATE(current_user_count) ON TABLE public.companies TO neurant_router;
-
--- Name: COLUMN companies.current_chatbot_count; Type: ACL; Schema: public; Owner: neurant_owner
-
-GRANT UPDATE(current_chatbot_count) ON TABLE public.companies TO neurant_router;
-
--- Name: COLUMN companies.current_integration_count; Type: ACL; Schema: public; Owner: neurant_owner
-
-GRANT UPDATE(current_integration_count) ON TABLE public.companies TO neurant_router;
-
--- Name: COLUMN companies.plan_changed_at; Type: ACL; Schema: public; Owner: neurant_owner
-
-GRANT UPDATE(plan_changed_at) ON TABLE public.companies TO neurant_router;
-
--- Name: COLUMN companies.plan_change_scheduled_at; Type: ACL; Schema: public; Owner: neurant_owner
-
-GRANT UPDATE(plan_change_scheduled_at) ON TABLE public.companies TO neurant_router;
-
--- Name: COLUMN companies.next_plan; Type: ACL; Schema: public; Owner: neurant_owner
-
-GRANT UPDATE(next_plan) ON TABLE public.companies TO neurant_router;
-
--- Name: COLUMN companies.updated_at; Type: ACL; Schema: public; Owner: neurant_owner
-
-GRANT UPDATE(updated_at) ON TABLE public.companies TO neurant_router;
-
--- Name: COLUMN companies.current_document_characters; Type: ACL; Schema: public; Owner: neurant_owner
-
-GRANT UPDATE(current_document_characters) ON TABLE public.companies TO neurant_router;
-
--- Name: COLUMN companies.current_storage_bytes; Type: ACL; Schema: public; Owner: neurant_owner
-
-GRANT UPDATE(current_storage_bytes) ON TABLE public.companies TO neurant_router;
-
--- Name: COLUMN companies.current_hitl_count; Type: ACL; Schema: public; Owner: neurant_owner
-
-GRANT UPDATE(current_hitl_count) ON TABLE public.companies TO neurant_router;
-
--- Name: COLUMN companies.size; Type: ACL; Schema: public; Owner: neurant_owner
-
-GRANT UPDATE(size) ON TABLE public.companies TO authenticated;
-GRANT UPDATE(size) ON TABLE public.companies TO neurant_router;
 
 -- Name: TABLE company_keys; Type: ACL; Schema: public; Owner: neurant_owner
 
@@ -17402,6 +18451,19 @@ GRANT UPDATE(used_at) ON TABLE public.password_resets TO neurant_router;
 
 GRANT SELECT ON TABLE public.plan_alerts TO authenticated;
 GRANT SELECT,INSERT ON TABLE public.plan_alerts TO neurant_router;
+
+-- Name: TABLE plan_requests; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT ON TABLE public.plan_requests TO authenticated;
+GRANT SELECT,INSERT ON TABLE public.plan_requests TO neurant_router;
+
+-- Name: COLUMN plan_requests.status; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(status) ON TABLE public.plan_requests TO neurant_router;
+
+-- Name: COLUMN plan_requests.decided_at; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(decided_at) ON TABLE public.plan_requests TO neurant_router;
 
 -- Name: TABLE plans; Type: ACL; Schema: public; Owner: neurant_owner
 

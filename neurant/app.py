@@ -45,7 +45,10 @@ from neurant.mail.routes import router as mailbox_router
 from neurant.notifications.pages import router as notification_pages
 from neurant.notifications.routes import router as notifications_router
 from neurant.permissions.routes import router as permissions_router
+from neurant.plans.billing import make_biller
 from neurant.plans.limits import REACHED, reached
+from neurant.plans.webhook import PATH as BILLING_PATH
+from neurant.plans.webhook import router as billing_router
 from neurant.realtime import Hub
 from neurant.settings import Settings, get_settings
 from neurant.team.routes import router as team_router
@@ -62,7 +65,8 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
     app = _make_api(chosen)
 
     async def route(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"].startswith(webhooks.PREFIX):
+        path = scope.get("path", "")
+        if path.startswith(webhooks.PREFIX) and path != BILLING_PATH:
             await app.state.webhooks(scope, receive, send)
         else:
             await app(scope, receive, send)
@@ -110,6 +114,7 @@ def _make_api(settings: Settings) -> FastAPI:
         notification_pages,
         notifications_router,
         permissions_router,
+        billing_router,
     ):
         app.include_router(router)
     if settings.demo:
@@ -133,6 +138,7 @@ async def _lifespan(app: FastAPI, settings: Settings) -> AsyncIterator[None]:
         app.state.rates, app.state.replica = rates.Rates(), None
         app.state.ingestor, app.state.files = ingestor, open_store(settings)
         app.state.vault = Vault(settings)
+        app.state.biller = make_biller(settings)
         app.state.webhooks = webhooks.Webhooks(pool, ingestor, settings)
         log.info("web_ready")
         yield

@@ -293,6 +293,43 @@ def company_create(
     typer.echo(_say("company_created", company=name, slug=made, email=email))
 
 
+@company_group.command("plan", help=_say("company_plan"))
+def company_plan(
+    slug: Annotated[str, typer.Argument(help=_say("option.slug"))],
+    plan: Annotated[str, typer.Argument(help=_say("option.plan"))],
+    data_dir: DataDir = None,
+) -> None:
+    """Confirm a company's plan."""
+    from neurant.plans.commands import give_plan
+
+    asyncio.run(_reaching(give_plan, _settings_of_running(data_dir), slug, plan))
+    typer.echo(_say("plan_confirmed", company=slug, plan=plan))
+
+
+@company_group.command("past-due", help=_say("company_past_due"))
+def company_past_due(
+    slug: Annotated[str, typer.Argument(help=_say("option.slug"))],
+    data_dir: DataDir = None,
+) -> None:
+    """Note that a company's payment is missing."""
+    from neurant.plans.commands import miss_payment
+
+    noted = asyncio.run(_reaching(miss_payment, _settings_of_running(data_dir), slug))
+    typer.echo(_say("past_due_noted" if noted else "past_due_unchanged", company=slug))
+
+
+@company_group.command("requests", help=_say("company_requests"))
+def company_requests(data_dir: DataDir = None) -> None:
+    """The plans that wait to be confirmed."""
+    from neurant.plans.commands import list_requests
+
+    waiting = asyncio.run(_reaching(list_requests, _settings_of_running(data_dir)))
+    for one in waiting:
+        typer.echo(f"{one.created_at:%Y-%m-%d}  {one.slug:<30}  {one.plan:<14}  {one.email}")
+    if not waiting:
+        typer.echo(_say("no_requests"))
+
+
 @audit.command("verify", help=_say("audit_verify"))
 def audit_verify(
     url: Annotated[

@@ -71,6 +71,19 @@ class Settings(BaseSettings):
     telegram_api_url: str = Field(
         default="https://api.telegram.org", description="Bot API server, also a self-hosted one"
     )
+    billing: Literal["manual", "at_once", "stripe"] = Field(
+        default="manual",
+        description="Paid plans: confirmed by the operator, by nobody, or paid through Stripe",
+    )
+    stripe_secret_key: SecretStr | None = Field(default=None, description="Stripe's secret key")
+    stripe_webhook_secret: SecretStr | None = Field(
+        default=None, description="What Stripe signs the events for /webhooks/stripe with (whsec_)"
+    )
+    stripe_prices: dict[str, str] = Field(
+        default_factory=dict,
+        description='Stripe\'s price for each plan, as JSON: {"starter": "price_..."}',
+    )
+    stripe_api_url: str | None = Field(default=None, description="Another Stripe API, for tests")
     max_webhook_bytes: int = Field(default=1 * MEGABYTE, description="Largest webhook body")
     max_document_bytes: int = Field(default=25 * MEGABYTE, description="Largest uploaded document")
     worker_concurrency: int = Field(default=4, ge=1, le=64, description="Replies made at once")

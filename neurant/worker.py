@@ -26,7 +26,8 @@ from neurant.logs import configure_logging, get_logger
 from neurant.mail import deliver as mail
 from neurant.mail.queries import drop_old_mails
 from neurant.periodic import Periodic, keep_running
-from neurant.plans.jobs import run_monthly, run_periodic
+from neurant.plans.billing import make_biller
+from neurant.plans.jobs import run_billing, run_monthly, run_periodic
 from neurant.queue import drain
 from neurant.realtime import Hub
 from neurant.replies.queries import claim_replies, next_due
@@ -101,6 +102,8 @@ async def work(settings: Settings, stop: asyncio.Event) -> None:
 
 def by_the_clock(pool: Pool, settings: Settings) -> list[Periodic]:
     """Everything that is done every now and then. Two workers at once do no harm."""
+    biller = make_biller(settings)
+    billing = [Periodic("billing", _MINUTE, partial(run_billing, pool, biller))] if biller else []
     return [
         Periodic("changed messages", _OFTEN, partial(drain_all, pool)),
         Periodic("documents used", _MINUTE, partial(count_knowledge_uses, pool)),
@@ -114,6 +117,7 @@ def by_the_clock(pool: Pool, settings: Settings) -> list[Periodic]:
         Periodic("old mail", _HOUR, partial(drop_old_mails, pool)),
         Periodic("archives", _HOUR, partial(run_archiving, pool)),
         Periodic("old logins", _HOUR, partial(forget_old, pool)),
+        *billing,
     ]
 
 

@@ -6,8 +6,12 @@ from dataclasses import dataclass
 from typing import LiteralString
 from uuid import UUID
 
+from neurant.clock import utc_now
 from neurant.database.pool import Pool, fetch_all, fetch_value
+from neurant.errors import NeurantError
 from neurant.logs import get_logger
+from neurant.plans import queries
+from neurant.plans.billing import Biller
 
 _RESET = "select company_id, counted from private.reset_monthly_message_count()"
 _TO_DRAIN = "select company_id from private.companies_to_drain() as company_id"
@@ -48,6 +52,8 @@ async def run_monthly(pool: Pool) -> list[ClosedMonth]:
 # In this order: an invitation that ran out may be what a smaller plan waits for.
 _CHORES: tuple[tuple[str, LiteralString], ...] = (
     ("expire_invitations", "select private.expire_invitations()"),
+    ("end_subscriptions", "select private.end_subscriptions()"),
+    ("tell_ending_trials", "select private.tell_ending_trials()"),
     ("apply_due_plan_changes", "select private.apply_due_plan_changes()"),
     ("raise_usage_alerts", "select private.raise_usage_alerts()"),
     ("expire_transfers", "select private.expire_transfers()"),
@@ -72,4 +78,29 @@ async def run_periodic(pool: Pool) -> dict[str, int]:
         done[name] = count if isinstance(count, int) else 0
         if done[name]:
             log.info("chore_done", chore=name, count=done[name])
+    return done
+
+
+async def run_billing(pool: Pool, biller: Biller) -> int:
+    """Apply what was told and not applied; tell the biller what changed here. How much of both.
+
+    To be run every minute or so. One subscription that the biller refuses stops no other, and is
+    tried again. ``pool``: the worker's login.
+    """
+    done = 0
+    async with pool.connection() as connection:
+        for event_ref in await queries.list_open_events(connection):
+            await queries.apply_event(connection, event_ref)
+            done += 1
+        to_tell = await queries.list_to_tell(connection)
+    for change in to_tell:
+        asked_at = utc_now()
+        try:
+            await biller.tell(change)
+        except NeurantError as error:
+            log.warning("biller_not_told", company=str(change.company_id), error=error.code)
+            continue
+        async with pool.connection() as connection:
+            await queries.note_told(connection, change, asked_at)
+        done += 1
     return done

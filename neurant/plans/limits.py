@@ -12,8 +12,9 @@ import psycopg
 
 from neurant.database.pool import Connection, Pool, fetch_all
 from neurant.database.tenancy import Principal, tenant
-from neurant.errors import LimitReachedError
+from neurant.errors import ConflictError, LimitReachedError
 from neurant.settings import MEGABYTE
+from neurant.texts import Language, text
 
 REACHED = "NA002"
 _USAGE = "select limit_name, used, allowed, next_plan::text from private.usage()"
@@ -31,6 +32,32 @@ class LimitUse:
     used: int
     allowed: int
     next_plan: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Excess:
+    """A limit of a plan in which the company's use does not fit, and by how much.
+
+    Units as in ``LimitUse``; ``channels`` counts the accounts connected to a channel that the plan
+    lacks.
+    """
+
+    limit_name: str
+    used: int
+    allowed: int
+
+
+class PlanTooSmallError(ConflictError):
+    """What the company uses does not fit in a plan; ``excess`` says what, and by how much."""
+
+    def __init__(self, plan: str, excess: list[Excess]) -> None:
+        super().__init__("plan.does_not_fit", plan=plan_name(plan))
+        self.excess = excess
+
+    def detail(self, language: Language = "es") -> str:
+        """What does not fit, in words."""
+        told = "; ".join(excess_in_words(one, language) for one in self.excess)
+        return text(f"errors.{self.code}", language, plan=self.params["plan"], excess=told)
 
 
 async def list_usage(connection: Connection) -> list[LimitUse]:
@@ -55,9 +82,9 @@ async def reached(pool: Pool, principal: Principal, error: psycopg.Error) -> Lim
     told = json.loads(error.diag.message_detail or "{}")
     async with tenant(pool, principal) as connection:
         known = {one.limit_name: one.next_plan for one in await list_usage(connection)}
-    return limit_error(
-        LimitUse(told["limit"], told["used"], told["allowed"], known.get(told["limit"]))
-    )
+    # A channel that the plan lacks tells by itself which plan has it.
+    next_plan = told.get("next_plan") or known.get(told["limit"])
+    return limit_error(LimitUse(told["limit"], told["used"], told["allowed"], next_plan))
 
 
 def limit_error(use: LimitUse) -> LimitReachedError:
@@ -70,6 +97,19 @@ def limit_error(use: LimitUse) -> LimitReachedError:
         return LimitReachedError(f"limit.last.{use.limit_name}", **params)
     params["plan"] = plan_name(use.next_plan)
     return LimitReachedError(f"limit.next.{use.limit_name}", **params)
+
+
+def excess_in_words(excess: Excess, language: Language) -> str:
+    """What does not fit in a plan, and by how much."""
+    if excess.limit_name == "channels":
+        return text("plans.excess_channels", language, used=excess.used)
+    return text(
+        "plans.excess",
+        language,
+        what=text(f"plans.limit.{excess.limit_name}", language),
+        used=amount(excess.limit_name, excess.used),
+        allowed=amount(excess.limit_name, excess.allowed),
+    )
 
 
 def plan_name(plan: str) -> str:

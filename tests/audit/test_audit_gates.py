@@ -24,6 +24,7 @@ NOT_AUDITED = {
     "audit_salts": "audit itself",
     "audit_seals": "audit itself",
     "audit_unsealed": "audit itself",
+    "billing_events": "only ever appended to; what they change is audited",
     "contacts": "follows conversations, which are their own history",
     "conversation_search": "derived from the facts",
     "conversations": "is its own history",
@@ -156,6 +157,7 @@ SHOWN_TEXT = {
     ("hitl_sessions", "reason"): "checked: one of a few words",
     ("hitl_transfers", "status"): "checked: one of a few words",
     ("hitl_transfers", "kind"): "checked: one of a few words",
+    ("plan_requests", "status"): "checked: one of a few words",
 }
 
 

@@ -49,6 +49,12 @@ def plan_of(urls: Urls, company: Company) -> tuple[str, str | None, datetime | N
     return row
 
 
+def confirm(urls: Urls, company: Company, plan: str) -> str:
+    """As whoever bills."""
+    with psycopg.connect(urls.app) as db:
+        return db.execute("select private.confirm_plan(%s, %s)", (company.id, plan)).fetchone()[0]
+
+
 def apply_due(urls: Urls, now: datetime) -> None:
     with psycopg.connect(urls.jobs) as db:
         db.execute("select private.apply_due_plan_changes(%s)", (now,))
@@ -66,16 +72,20 @@ def told(urls: Urls, company: Company, kind: str) -> list[tuple[str, dict]]:
 
 
 def fit_into_free(urls: Urls, company: Company) -> None:
-    """One bot and two people, and nothing else."""
+    """One bot on the web and two people, and nothing else."""
+    telegram = "update channel_accounts set status = 'disconnected' where routing_id = %s"
+    admin(urls, telegram, company.telegram)
     for role in ("operador", "supervisor"):
         person = company.people[role].id
         call(urls, company, "owner", "select private.set_user_active(%s, false)", person)
 
 
-def test_an_upgrade_gives_the_plans_limits_at_once(
+def test_an_upgrade_gives_the_plans_limits_once_it_is_confirmed(
     urls: Urls, acme: Company, rival: Company
 ) -> None:
-    assert call(urls, acme, "owner", CHANGE, "professional", NOW) == "upgraded"
+    assert call(urls, acme, "owner", CHANGE, "professional", NOW) == "requested"
+    assert plan_of(urls, acme)[0] == "starter"
+    assert confirm(urls, acme, "professional") == "confirmed"
     [limits] = admin(
         urls,
         "select (c.monthly_message_limit, c.max_chatbots, c.max_users, c.max_integrations,"
@@ -133,7 +143,9 @@ def test_a_scheduled_change_can_be_taken_back_and_an_upgrade_ends_it(
     call(urls, acme, "owner", CHANGE, "free", NOW)
     assert call(urls, acme, "owner", cancel) == "cancelled"
     call(urls, acme, "owner", CHANGE, "free", NOW)
-    assert call(urls, acme, "owner", CHANGE, "professional", NOW) == "upgraded"
+    assert call(urls, acme, "owner", CHANGE, "professional", NOW) == "requested"
+    assert plan_of(urls, acme)[:2] == ("starter", "free")
+    assert confirm(urls, acme, "professional") == "confirmed"
     assert plan_of(urls, acme) == ("professional", None, None)
 
 
@@ -166,8 +178,8 @@ def test_a_change_that_does_not_fit_is_told_once_a_month_waits_and_then_begins(
         apply_due(urls, due + timedelta(hours=1))
     waits = told(urls, acme, "plan_change_waits")
     assert waits == [
-        ("owner", {"plan": "free", "limits": ["max_users"]}),
-        ("administrador", {"plan": "free", "limits": ["max_users"]}),
+        ("owner", {"plan": "free", "limits": ["max_users", "channels"]}),
+        ("administrador", {"plan": "free", "limits": ["max_users", "channels"]}),
     ]
     apply_due(urls, due + timedelta(days=32))
     assert len(told(urls, acme, "plan_change_waits")) == 4

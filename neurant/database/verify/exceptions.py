@@ -108,6 +108,10 @@ _VALUES: dict[str, Values] = {
         "sent_at": OMITTED,
     },
     "public.reply_requests": lambda w, s: {"claim_token": TOKEN, "claimed_until": _FAR},
+    # Only one of a company may be pending.
+    "public.plan_requests": lambda w, s: (
+        {} if s.name in ("owner", "rival") else {"status": "confirmed", "decided_at": _LONG_AGO}
+    ),
     "public.chatbot_supervisors": lambda w, s: {"supervisor_id": _person(w, s, "supervisor")},
     "public.hitl_transfers": _hitl_transfer,
     # One invitation is the owner's alone to see: its role is not below an administrador's.

@@ -15,6 +15,8 @@ from neurant.database.verify.expectations import FOLDER
 GLOBAL_UNIQUES = frozenset(
     {
         "api_keys_key_digest_key",
+        "billing_accounts_customer_ref_key",
+        "billing_events_pkey",
         "channel_accounts_routing_id_key",
         "companies_pkey",
         "companies_slug_key",

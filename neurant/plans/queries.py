@@ -1,0 +1,184 @@
+"""The SQL of plans and subscriptions, and its rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import LiteralString
+from uuid import UUID
+
+from psycopg.types.json import Jsonb
+
+from neurant.database.pool import Connection, Pool, fetch_all, fetch_one, fetch_value
+from neurant.plans.billing import BillingEvent, Payer, ToTell
+from neurant.plans.limits import Excess
+
+_CATALOGUE = """
+select p.plan::text as plan, p.rank, p.monthly_price_usd, p.monthly_message_limit, p.max_chatbots,
+  p.max_users, p.max_integrations, p.max_document_characters, p.max_storage_mb,
+  p.max_hitl_concurrent, p.channels::text[] as channels
+from public.plans p
+order by p.rank
+"""
+_SUBSCRIPTION = """
+select c.id as company_id, c.name as company_name, c.email, c.timezone,
+  c.subscription_plan::text as plan, c.subscription_status::text as status,
+  c.subscription_ends_at as ends_at, c.next_plan::text as next_plan,
+  c.plan_change_scheduled_at as changes_at,
+  (select r.plan::text from public.plan_requests r
+    where r.company_id = c.id and r.status = 'pending') as requested_plan,
+  c.subscription_status = 'cancelled' as is_closed, a.customer_ref, a.status as billing_status,
+  a.subscription_ref
+from public.companies c
+left join public.billing_accounts a on a.company_id = c.id
+where c.id = %s
+"""
+_FIT = "select limit_name, used, allowed from private.plan_fit(%s)"
+_CHANGE = "select private.change_plan(%s)"
+_KEEP = "select private.cancel_plan_change()"
+_CANCEL = "select private.cancel_subscription()"
+_REOPEN = "select private.reopen_company()"
+_CONFIRM = "select private.confirm_plan(%s, %s)"
+_PAST_DUE = "select private.set_past_due(%s)"
+_STORE = "select private.store_billing_event(%s, %s, %s, %s)"
+_APPLY = "select private.apply_billing_event(%s)"
+_OPEN = "select event_ref from private.open_billing_events() as event_ref"
+_TO_TELL = """
+select company_id, subscription_ref, plan::text as plan, cancels_at_end, plan_changes
+from private.billing_to_tell()
+"""
+_TOLD = "select private.note_billing_told(%s, %s, %s, %s)"
+_LIVE = ("active", "trialing", "past_due", "unpaid")
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A plan of the catalogue. -1 is unlimited; a price of None: not sold by catalogue."""
+
+    plan: str
+    rank: int
+    monthly_price_usd: Decimal | None
+    monthly_message_limit: int
+    max_chatbots: int
+    max_users: int
+    max_integrations: int
+    max_document_characters: int
+    max_storage_mb: int
+    max_hitl_concurrent: int
+    channels: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """A company's plan and what becomes of it.
+
+    ``ends_at``: when the state ends (inactive, cancelled: since when). What only those who read
+    bills may see (``requested_plan``, ``customer_ref``, ...) is None for others.
+    """
+
+    company_id: UUID
+    company_name: str
+    email: str
+    timezone: str
+    plan: str
+    status: str
+    ends_at: datetime | None
+    next_plan: str | None
+    changes_at: datetime | None
+    requested_plan: str | None
+    is_closed: bool
+    customer_ref: str | None
+    billing_status: str | None
+    subscription_ref: str | None
+
+    def payer(self) -> Payer:
+        """As the biller knows it."""
+        live = self.billing_status in _LIVE
+        return Payer(
+            self.company_id, self.email, self.customer_ref, self.subscription_ref if live else None
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Ref:
+    event_ref: str
+
+
+async def list_plans(connection: Connection) -> list[Plan]:
+    """The catalogue, the smallest plan first."""
+    return await fetch_all(connection, Plan, _CATALOGUE)
+
+
+async def read_subscription(connection: Connection, company_id: UUID) -> Subscription | None:
+    """The subscription of the caller's company; None for any other."""
+    return await fetch_one(connection, Subscription, _SUBSCRIPTION, (company_id,))
+
+
+async def list_excess(connection: Connection, plan: str) -> list[Excess]:
+    """What of the caller's company does not fit in a plan."""
+    return await fetch_all(connection, Excess, _FIT, (plan,))
+
+
+async def _told(connection: Connection, query: LiteralString, *params: object) -> str:
+    return str(await fetch_value(connection, query, params))
+
+
+async def change_plan(connection: Connection, plan: str) -> str:
+    """What became of the owner's wish (``private.change_plan``)."""
+    return await _told(connection, _CHANGE, plan)
+
+
+async def keep_plan(connection: Connection) -> str:
+    """Takes back what was requested, scheduled or cancelled (``private.cancel_plan_change``)."""
+    return await _told(connection, _KEEP)
+
+
+async def cancel_subscription(connection: Connection) -> str:
+    """Stops paying (``private.cancel_subscription``)."""
+    return await _told(connection, _CANCEL)
+
+
+async def reopen_company(connection: Connection) -> str:
+    """Opens a closed company again (``private.reopen_company``)."""
+    return await _told(connection, _REOPEN)
+
+
+async def confirm_plan(pool: Pool, company_id: UUID, plan: str) -> str:
+    """A plan is paid for (``private.confirm_plan``). ``pool``: the web's login, as nobody."""
+    async with pool.connection() as connection:
+        return await _told(connection, _CONFIRM, company_id, plan)
+
+
+async def set_past_due(pool: Pool, company_id: UUID) -> str:
+    """A payment is missing (``private.set_past_due``). ``pool``: the web's login, as nobody."""
+    async with pool.connection() as connection:
+        return await _told(connection, _PAST_DUE, company_id)
+
+
+async def store_event(pool: Pool, event: BillingEvent) -> str:
+    """Keep an event; what became of it, ``open`` where it is still to be applied."""
+    params = (event.event_ref, event.kind, event.happened_at, Jsonb(event.facts))
+    async with pool.connection() as connection:
+        return await _told(connection, _STORE, *params)
+
+
+async def apply_event(connection: Connection, event_ref: str) -> str:
+    """Apply an event that is stored, once; what became of it."""
+    return await _told(connection, _APPLY, event_ref)
+
+
+async def list_open_events(connection: Connection) -> list[str]:
+    """Events that a process stored and did not live to apply, the oldest first."""
+    return [one.event_ref for one in await fetch_all(connection, _Ref, _OPEN)]
+
+
+async def list_to_tell(connection: Connection) -> list[ToTell]:
+    """What the biller must be told of."""
+    return await fetch_all(connection, ToTell, _TO_TELL)
+
+
+async def note_told(connection: Connection, change: ToTell, at: datetime) -> None:
+    """The biller agreed; ``at``: before it was asked."""
+    params = (change.company_id, change.plan, change.cancels_at_end, at)
+    await fetch_value(connection, _TOLD, params)
