@@ -6,7 +6,7 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import psycopg
 
@@ -85,6 +85,16 @@ async def reached(pool: Pool, principal: Principal, error: psycopg.Error) -> Lim
     # A channel that the plan lacks tells by itself which plan has it.
     next_plan = told.get("next_plan") or known.get(told["limit"])
     return limit_error(LimitUse(told["limit"], told["used"], told["allowed"], next_plan))
+
+
+def level(use: LimitUse) -> Literal["ok", "high", "critical", "reached"]:
+    """How near a limit is: as the alerts are told, at 80 and 95 %."""
+    if use.allowed == -1:
+        return "ok"
+    if use.used >= use.allowed:
+        return "reached" if use.allowed or use.used else "ok"
+    share = use.used * 100 / use.allowed
+    return "critical" if share >= 95 else "high" if share >= 80 else "ok"
 
 
 def limit_error(use: LimitUse) -> LimitReachedError:

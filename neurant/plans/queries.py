@@ -17,7 +17,7 @@ from neurant.plans.limits import Excess
 _CATALOGUE = """
 select p.plan::text as plan, p.rank, p.monthly_price_usd, p.monthly_message_limit, p.max_chatbots,
   p.max_users, p.max_integrations, p.max_document_characters, p.max_storage_mb,
-  p.max_hitl_concurrent, p.channels::text[] as channels
+  p.max_hitl_concurrent, p.requests_per_minute, p.channels::text[] as channels
 from public.plans p
 order by p.rank
 """
@@ -40,6 +40,9 @@ _KEEP = "select private.cancel_plan_change()"
 _CANCEL = "select private.cancel_subscription()"
 _REOPEN = "select private.reopen_company()"
 _CONFIRM = "select private.confirm_plan(%s, %s)"
+_AS_LOGIN = "select set_config('role', 'none', true)"
+_AS_STAFF = "select set_config('role', 'authenticated', true)"
+_CLOSE = "select private.close_company()"
 _PAST_DUE = "select private.set_past_due(%s)"
 _STORE = "select private.store_billing_event(%s, %s, %s, %s)"
 _APPLY = "select private.apply_billing_event(%s)"
@@ -66,6 +69,7 @@ class Plan:
     max_document_characters: int
     max_storage_mb: int
     max_hitl_concurrent: int
+    requests_per_minute: int
     channels: list[str]
 
 
@@ -142,6 +146,20 @@ async def cancel_subscription(connection: Connection) -> str:
 async def reopen_company(connection: Connection) -> str:
     """Opens a closed company again (``private.reopen_company``)."""
     return await _told(connection, _REOPEN)
+
+
+async def close_company(connection: Connection) -> str:
+    """Closes the company (``private.close_company``)."""
+    return await _told(connection, _CLOSE)
+
+
+async def confirm_at_once(connection: Connection, company_id: UUID, plan: str) -> str:
+    """``private.confirm_plan`` in the caller's transaction: as the login, since no member of the
+    staff may confirm, and with the request or not at all."""
+    await connection.execute(_AS_LOGIN)
+    outcome = await _told(connection, _CONFIRM, company_id, plan)
+    await connection.execute(_AS_STAFF)
+    return outcome
 
 
 async def confirm_plan(pool: Pool, company_id: UUID, plan: str) -> str:

@@ -11,7 +11,7 @@ from neurant.database.pool import Connection, Pool
 from neurant.errors import BadInputError, ConflictError, ForbiddenError, MalformedError
 from neurant.logs import get_logger
 from neurant.plans import queries
-from neurant.plans.billing import Biller, BillingEvent, Payer
+from neurant.plans.billing import Biller, BillingEvent
 from neurant.plans.limits import Excess, PlanTooSmallError, plan_name
 from neurant.plans.queries import Plan, Subscription
 from neurant.texts import Language
@@ -20,109 +20,169 @@ _SET_ASIDE = ("unknown_customer", "unknown_price")
 log = get_logger(__name__)
 
 
+_TO_BE_PAID = ("trialing", "inactive", "past_due")  # states in which even the same plan is bought
+
+
 @dataclass(frozen=True, slots=True)
 class PlanChoice:
     """What became of a chosen plan.
 
-    ``outcome``: ``requested`` (it begins when it is paid), ``scheduled`` (smaller: at
-    ``Subscription.changes_at``), ``applied`` or ``unchanged``. ``excess``: what does not fit in a
-    smaller plan yet; it waits for that.
+    ``outcome``: ``requested`` (it begins when it is paid: at ``checkout_url``, where that is how),
+    ``scheduled`` (smaller: when what is paid ends), ``applied`` or ``unchanged``. ``excess``: what
+    does not fit in a smaller plan yet; it waits for that.
     """
 
     outcome: str
     plan: str
     excess: list[Excess] = field(default_factory=list)
+    checkout_url: str | None = None
 
 
-def find_plan(plans: list[Plan], plan: str) -> Plan:
-    """The plan of that name. Raises BadInputError, with the names that there are."""
+@dataclass(frozen=True, slots=True)
+class Billing:
+    """How this installation bills."""
+
+    biller: Biller | None
+    at_once: bool = False
+
+
+async def choose_plan(
+    connection: Connection, company_id: UUID, plan: str, billing: Billing, language: Language
+) -> PlanChoice:
+    """The owner chooses a plan, in the caller's transaction.
+
+    Raises BadInputError for an unknown one, ForbiddenError for anybody but the owner, ConflictError
+    for one that is not for sale, that is too small, or whose charge was refused.
+    """
+    plans = await queries.list_plans(connection)
+    wanted = _find(plans, plan)
+    now = await _subscription(connection, company_id)
+    if billing.biller is not None and _costs(plans, wanted, now):
+        return await _buy(connection, billing.biller, wanted, now, language)
+    outcome = await queries.change_plan(connection, plan)
+    excess = await queries.list_excess(connection, plan)
+    if outcome == "does_not_fit":
+        raise PlanTooSmallError(plan, excess)
+    _raise_unless_done(outcome, plan)
+    if outcome == "requested" and billing.at_once:
+        done = await queries.confirm_at_once(connection, company_id, plan)
+        outcome = "applied" if done == "confirmed" else outcome
+    return PlanChoice(outcome, plan, excess if outcome == "scheduled" else [])
+
+
+async def _buy(
+    connection: Connection, biller: Biller, wanted: Plan, now: Subscription, language: Language
+) -> PlanChoice:
+    """Nothing is locked or written while the biller is asked; its event brings the plan."""
+    if wanted.monthly_price_usd is None:
+        raise ConflictError("billing.not_for_sale", plan=plan_name(wanted.plan))
+    excess = await queries.list_excess(connection, wanted.plan)
+    if excess:
+        raise PlanTooSmallError(wanted.plan, excess)
+    payer = now.payer()
+    if payer.subscription_ref is None:
+        link = await biller.checkout(payer, wanted.plan, language)
+    elif wanted.plan == now.plan:
+        link = await biller.portal(payer, language)  # the bill that is open
+    else:
+        await biller.upgrade(payer, wanted.plan)
+        return PlanChoice("requested", wanted.plan)
+    return PlanChoice("requested", wanted.plan, checkout_url=link)
+
+
+def _costs(plans: list[Plan], wanted: Plan, now: Subscription) -> bool:
+    """Does the choice cost money now? A smaller plan waits for the end of what is paid."""
+    if wanted.plan == "free" or now.is_closed:
+        return False
+    rank = _find(plans, now.plan).rank
+    if now.status == "past_due":
+        return wanted.rank >= rank
+    return wanted.rank > rank or now.status in _TO_BE_PAID
+
+
+def _find(plans: list[Plan], plan: str) -> Plan:
     for one in plans:
         if one.plan == plan:
             return one
     raise BadInputError("plan.unknown", plans=", ".join(one.plan for one in plans))
 
 
-async def choose_plan(connection: Connection, plan: str) -> PlanChoice:
-    """The owner chooses a plan, in the caller's transaction.
+async def _subscription(connection: Connection, company_id: UUID) -> Subscription:
+    found = await queries.read_subscription(connection, company_id)
+    if found is None:
+        raise ForbiddenError("billing.owner_only")
+    return found
 
-    Raises BadInputError for an unknown one, ForbiddenError for anybody but the owner, ConflictError
-    for one that is not for sale or into which the use does not fit.
-    """
-    find_plan(await queries.list_plans(connection), plan)
-    outcome = await queries.change_plan(connection, plan)
+
+def _raise_unless_done(outcome: str, plan: str = "") -> None:
     if outcome == "forbidden":
         raise ForbiddenError("billing.owner_only")
+    if outcome == "closed":
+        raise ConflictError("billing.closed")
     if outcome == "not_for_sale":
         raise ConflictError("billing.not_for_sale", plan=plan_name(plan))
-    excess = await queries.list_excess(connection, plan) if outcome != "unchanged" else []
-    if outcome == "does_not_fit":
-        raise PlanTooSmallError(plan, excess)
-    return PlanChoice(outcome, plan, excess if outcome == "scheduled" else [])
-
-
-async def settle_request(
-    pool: Pool, biller: Biller | None, at_once: bool, choice: PlanChoice, payer: Payer
-) -> PlanChoice:
-    """What follows a request once it is committed: at once, charged on what is paid, or nothing.
-
-    ``pool``: the web's login, as nobody.
-    """
-    if choice.outcome != "requested":
-        return choice
-    if biller is not None and payer.subscription_ref is not None:
-        await biller.upgrade(payer, choice.plan)
-    elif biller is None and at_once:
-        done = await queries.confirm_plan(pool, payer.company_id, choice.plan)
-        if done == "confirmed":
-            return PlanChoice("applied", choice.plan)
-    return choice
+    if outcome == "nothing_to_cancel":
+        raise ConflictError("billing.nothing_to_cancel")
+    if outcome == "nothing_scheduled":
+        raise ConflictError("billing.nothing_scheduled")
+    if outcome == "not_closed":
+        raise ConflictError("billing.not_closed")
+    if outcome == "too_late":
+        raise ConflictError("billing.too_late")
 
 
 async def stop_paying(connection: Connection) -> str:
-    """Cancel at the end of what is paid. Raises ForbiddenError; ConflictError: nothing is paid."""
+    """Cancel what is paid: ``scheduled`` for its end, or over at once (``ended_free``,
+    ``ended_inactive``). Raises ForbiddenError; ConflictError: nothing is paid."""
     outcome = await queries.cancel_subscription(connection)
-    if outcome == "forbidden":
-        raise ForbiddenError("billing.owner_only")
-    if outcome == "nothing_to_cancel":
-        raise ConflictError("billing.nothing_to_cancel")
+    _raise_unless_done(outcome)
     return outcome
 
 
 async def keep_plan(connection: Connection) -> None:
     """Keep the plan as it is. Raises ForbiddenError, or ConflictError: nothing was to change."""
-    outcome = await queries.keep_plan(connection)
+    _raise_unless_done(await queries.keep_plan(connection))
+
+
+async def close(connection: Connection) -> None:
+    """Close the company: read and exported for 30 days. Raises ForbiddenError, ConflictError."""
+    outcome = await queries.close_company(connection)
+    if outcome == "closed_before":
+        raise ConflictError("billing.closed")
     if outcome == "forbidden":
         raise ForbiddenError("billing.owner_only")
-    if outcome == "nothing_scheduled":
-        raise ConflictError("billing.nothing_scheduled")
 
 
 async def reopen(connection: Connection) -> None:
     """Open a closed company again. Raises ForbiddenError, or ConflictError: open, or too late."""
-    outcome = await queries.reopen_company(connection)
-    if outcome == "forbidden":
-        raise ForbiddenError("billing.owner_only")
-    if outcome != "reopened":
-        raise ConflictError(f"billing.{outcome}")
+    _raise_unless_done(await queries.reopen_company(connection))
+
+
+async def portal_link(
+    connection: Connection, company_id: UUID, billing: Billing, language: Language
+) -> str:
+    """Where to see bills and change the card. Raises ConflictError where there is none."""
+    if billing.biller is None:
+        raise ConflictError("billing.by_hand")
+    payer = (await _subscription(connection, company_id)).payer()
+    return await billing.biller.portal(payer, language)
 
 
 async def checkout_link(
-    biller: Biller | None, subscription: Subscription, plan: str, language: Language
+    connection: Connection, company_id: UUID, plan: str, billing: Billing, language: Language
 ) -> str:
-    """Where to pay for a plan. Raises ConflictError where people confirm, or something is paid."""
-    if biller is None:
+    """Where to pay for a plan. Raises ConflictError where people confirm, or one is paid."""
+    plans = await queries.list_plans(connection)
+    wanted, now = _find(plans, plan), await _subscription(connection, company_id)
+    if billing.biller is None:
         raise ConflictError("billing.by_hand")
-    payer = subscription.payer()
-    if payer.subscription_ref is not None:
+    if now.is_closed:
+        raise ConflictError("billing.closed")
+    if now.payer().subscription_ref is not None:
         raise ConflictError("billing.paid_already")
-    return await biller.checkout(payer, plan, language)
-
-
-async def portal_link(biller: Biller | None, subscription: Subscription, language: Language) -> str:
-    """Where to see bills and change the card. Raises ConflictError where there is none."""
-    if biller is None:
-        raise ConflictError("billing.by_hand")
-    return await biller.portal(subscription.payer(), language)
+    if not _costs(plans, wanted, now):
+        raise ConflictError("billing.nothing_to_pay", plan=plan_name(plan))
+    return (await _buy(connection, billing.biller, wanted, now, language)).checkout_url or ""
 
 
 async def take_event(pool: Pool, event: BillingEvent) -> str:

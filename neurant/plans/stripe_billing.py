@@ -27,6 +27,16 @@ _TIMEOUT = 10.0  # seconds; somebody waits for the page
 _TOLERANCE = 300  # seconds that an event may take to us: Stripe's own default
 _SUBSCRIPTION = "customer.subscription."
 _CHECKOUT = "checkout.session.completed"
+# What reading a body raises that has not an event's shape, or a moment that no calendar has.
+_BROKEN = (
+    LookupError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    ArithmeticError,
+    OSError,
+    RecursionError,
+)
 
 log = get_logger(__name__)
 
@@ -124,7 +134,7 @@ class StripeBiller:
             raise MalformedError("billing.bad_signature") from None
         try:
             return self._reduced(json.loads(body))
-        except (KeyError, IndexError, TypeError, ValueError, AttributeError, RecursionError):
+        except _BROKEN:
             raise MalformedError("billing.bad_event") from None
 
     def _reduced(self, event: dict[str, Any]) -> BillingEvent:

@@ -9,6 +9,7 @@ import socket
 import threading
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -37,6 +38,13 @@ def web_url(urls: Urls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[st
         files_url=(tmp_path_factory.mktemp("files")).as_uri(),
         log_level="warning",
     )
+    with serving(settings) as url:
+        yield url
+
+
+@contextmanager
+def serving(settings: Settings) -> Iterator[str]:
+    """A web process of these settings."""
     listener = socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(
         lambda: create_app(settings), factory=True, log_config=None, timeout_graceful_shutdown=1

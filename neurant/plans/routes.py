@@ -1,0 +1,177 @@
+"""Plans, usage and the subscription over the API."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Request
+
+from neurant.api.call import Call, needs
+from neurant.api.route import api_router
+from neurant.errors import NotFoundError
+from neurant.plans import queries, service
+from neurant.plans.limits import Excess, LimitUse, level, list_usage
+from neurant.plans.schemas import (
+    ExcessOut,
+    LinkOut,
+    PlanChoiceOut,
+    PlanOut,
+    PlansOut,
+    PlanWish,
+    SubscriptionOut,
+    UsageLine,
+    UsageOut,
+)
+from neurant.plans.service import Billing
+from neurant.texts import Language, preferred_language
+
+router = api_router("plans")
+Reading = Annotated[Call, needs("company.read")]
+Bills = Annotated[Call, needs("billing.read")]
+Paying = Annotated[Call, needs("billing.manage")]
+Closing = Annotated[Call, needs("company.close")]
+
+
+def billing_of(request: Request) -> Billing:
+    """How this installation bills."""
+    state = request.app.state
+    return Billing(state.biller, state.settings.billing == "at_once")
+
+
+def _language(call: Call) -> Language:
+    return preferred_language(call.request.headers.get("accept-language"))
+
+
+@router.get("/plans")
+async def list_plans(call: Reading) -> PlansOut:
+    """The catalogue: what each plan allows, and its price a month."""
+    plans = await queries.list_plans(call.connection)
+    return PlansOut(data=[PlanOut.model_validate(one, from_attributes=True) for one in plans])
+
+
+@router.get("/usage")
+async def get_usage(call: Reading) -> UsageOut:
+    """How much of each limit is used, exact at this moment."""
+    found = await _found(call)
+    return UsageOut.model_validate(
+        {
+            "plan": found.plan,
+            "data": [_line(one) for one in await list_usage(call.connection)],
+        }
+    )
+
+
+def _line(use: LimitUse) -> UsageLine:
+    return UsageLine.model_validate(
+        {
+            "limit": use.limit_name,
+            "used": use.used,
+            "allowed": use.allowed,
+            "level": level(use),
+            "next_plan": use.next_plan,
+        }
+    )
+
+
+@router.get("/subscription")
+async def get_subscription(call: Bills) -> SubscriptionOut:
+    """The plan, its state, and what is about to change."""
+    return await _told(call)
+
+
+@router.post("/subscription/change")
+async def change_plan(call: Paying, wish: PlanWish) -> PlanChoiceOut:
+    """Choose a plan: a larger one begins once it is paid or confirmed, a smaller one when what is
+    paid ends and everything fits."""
+    choice = await service.choose_plan(
+        call.connection,
+        call.caller.company_id,
+        wish.plan,
+        billing_of(call.request),
+        _language(call),
+    )
+    return PlanChoiceOut.model_validate(
+        {
+            "outcome": choice.outcome,
+            "excess": [_excess(one) for one in choice.excess],
+            "checkout_url": choice.checkout_url,
+            "subscription": await _told(call),
+        }
+    )
+
+
+@router.delete("/subscription/change")
+async def keep_plan(call: Paying) -> SubscriptionOut:
+    """Take back what was requested, scheduled or cancelled."""
+    await service.keep_plan(call.connection)
+    return await _told(call)
+
+
+@router.post("/subscription/cancel")
+async def cancel_subscription(call: Paying) -> SubscriptionOut:
+    """Stop paying when what is paid ends: free then if the use fits, else inactive; nothing is
+    deleted."""
+    await service.stop_paying(call.connection)
+    return await _told(call)
+
+
+@router.post("/subscription/checkout")
+async def start_checkout(call: Paying, wish: PlanWish) -> LinkOut:
+    """Where to pay for a plan."""
+    billing = billing_of(call.request)
+    company_id, language = call.caller.company_id, _language(call)
+    link = await service.checkout_link(call.connection, company_id, wish.plan, billing, language)
+    return LinkOut(url=link)
+
+
+@router.post("/subscription/portal")
+async def open_portal(call: Paying) -> LinkOut:
+    """Where to see bills and change the card."""
+    billing = billing_of(call.request)
+    link = await service.portal_link(
+        call.connection, call.caller.company_id, billing, _language(call)
+    )
+    return LinkOut(url=link)
+
+
+@router.post("/subscription/close")
+async def close_company(call: Closing) -> SubscriptionOut:
+    """Close the company: for 30 days its people read and export, and the owner may reopen it."""
+    await service.close(call.connection)
+    return await _told(call)
+
+
+@router.post("/subscription/reopen")
+async def reopen_company(call: Closing) -> SubscriptionOut:
+    """Open a closed company again, as it was."""
+    await service.reopen(call.connection)
+    return await _told(call)
+
+
+async def _found(call: Call) -> queries.Subscription:
+    found = await queries.read_subscription(call.connection, call.caller.company_id)
+    if found is None:
+        raise NotFoundError("not_found")
+    return found
+
+
+async def _told(call: Call) -> SubscriptionOut:
+    now = await _found(call)
+    waits = await queries.list_excess(call.connection, now.next_plan) if now.next_plan else []
+    return SubscriptionOut.model_validate(
+        {
+            "plan": now.plan,
+            "status": now.status,
+            "ends_at": now.ends_at,
+            "next_plan": now.next_plan,
+            "changes_at": now.changes_at,
+            "requested_plan": now.requested_plan,
+            "waits_for": [_excess(one) for one in waits],
+            "billing": call.request.app.state.settings.billing,
+            "is_billed_online": now.payer().subscription_ref is not None,
+        }
+    )
+
+
+def _excess(one: Excess) -> ExcessOut:
+    return ExcessOut(limit=one.limit_name, used=one.used, allowed=one.allowed)
