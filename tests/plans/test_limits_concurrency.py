@@ -20,6 +20,7 @@ from plans.acting import (
     add_conversation,
     add_document,
     add_integration,
+    admin,
     counters,
     invite,
     limit,
@@ -141,7 +142,46 @@ def takeovers(urls: Urls, acme: Company) -> Callable[[int], None]:
     return work
 
 
-@pytest.mark.parametrize("kind", [bots, seats, integrations, storage, characters, takeovers])
+def people(urls: Urls, acme: Company) -> Callable[[int], None]:
+    """Those who were let go come back."""
+    gone = [
+        admin(
+            urls,
+            "insert into users (company_id, email, first_name, last_name, is_active)"
+            " values (%s, %s, 'Ana', 'Ruiz', false) returning id",
+            acme.id,
+            f"gone{number}@{acme.slug}.example",
+        )[0][0]
+        for number in range(WRITERS)
+    ]
+    limit(urls, acme, max_users=4 + ROOM)
+
+    def work(number: int) -> None:
+        with staff(urls, acme, "owner") as db:
+            db.execute("select private.set_user_active(%s, true)", (gone[number],))
+
+    return work
+
+
+def messages(urls: Urls, acme: Company) -> Callable[[int], None]:
+    conversations = [add_conversation(urls, acme) for _ in range(WRITERS)]
+    limit(urls, acme, monthly_message_limit=ROOM)
+
+    def work(number: int) -> None:
+        with psycopg.connect(urls.admin) as db:
+            db.execute(
+                "insert into messages (company_id, conversation_id, sender_type, content)"
+                " values (%s, %s, 'bot', 'x')",
+                (acme.id, conversations[number]),
+            )
+
+    return work
+
+
+EVERY_LIMIT = [bots, seats, people, integrations, storage, characters, takeovers, messages]
+
+
+@pytest.mark.parametrize("kind", EVERY_LIMIT)
 def test_exactly_as_many_as_there_is_room_for_get_in(
     crowd: Urls, kind: Callable[[Urls, Company], Callable[[int], None]]
 ) -> None:
