@@ -47,6 +47,7 @@ from neurant.notifications.routes import router as notifications_router
 from neurant.permissions.routes import router as permissions_router
 from neurant.plans.billing import make_biller
 from neurant.plans.limits import REACHED, reached
+from neurant.plans.page import router as plan_page_router
 from neurant.plans.routes import router as plans_router
 from neurant.plans.webhook import PATH as BILLING_PATH
 from neurant.plans.webhook import router as billing_router
@@ -117,6 +118,7 @@ def _make_api(settings: Settings) -> FastAPI:
         permissions_router,
         billing_router,
         plans_router,
+        plan_page_router,
     ):
         app.include_router(router)
     if settings.demo:

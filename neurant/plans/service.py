@@ -57,7 +57,7 @@ async def choose_plan(
     plans = await queries.list_plans(connection)
     wanted = _find(plans, plan)
     now = await _subscription(connection, company_id)
-    if billing.biller is not None and _costs(plans, wanted, now):
+    if billing.biller is not None and costs(plans, wanted, now):
         return await _buy(connection, billing.biller, wanted, now, language)
     outcome = await queries.change_plan(connection, plan)
     excess = await queries.list_excess(connection, plan)
@@ -90,7 +90,7 @@ async def _buy(
     return PlanChoice("requested", wanted.plan, checkout_url=link)
 
 
-def _costs(plans: list[Plan], wanted: Plan, now: Subscription) -> bool:
+def costs(plans: list[Plan], wanted: Plan, now: Subscription) -> bool:
     """Does the choice cost money now? A smaller plan waits for the end of what is paid."""
     if wanted.plan == "free" or now.is_closed:
         return False
@@ -180,7 +180,7 @@ async def checkout_link(
         raise ConflictError("billing.closed")
     if now.payer().subscription_ref is not None:
         raise ConflictError("billing.paid_already")
-    if not _costs(plans, wanted, now):
+    if not costs(plans, wanted, now):
         raise ConflictError("billing.nothing_to_pay", plan=plan_name(plan))
     return (await _buy(connection, billing.biller, wanted, now, language)).checkout_url or ""
 
