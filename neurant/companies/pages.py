@@ -19,7 +19,7 @@ from neurant.chatbots.schemas import TONES
 from neurant.companies import founder, queries, service
 from neurant.companies.schemas import SIZES, CompanyIn, CompanyPatch
 from neurant.console.frame import demand, frame
-from neurant.console.inbox_page import Notice
+from neurant.console.notice import Notice
 from neurant.console.pages import PageRoute
 from neurant.console.templating import reader_language, render, translator
 from neurant.database.tenancy import tenant
