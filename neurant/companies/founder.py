@@ -1,17 +1,40 @@
-"""Who founds a company: the one place where this meets sign-up."""
+"""Who founds a company, and how they go on in it: the one place where this meets sign-up."""
 
 from __future__ import annotations
 
+from uuid import UUID
+
 from fastapi import Request
 
-from neurant.accounts.current import session_of
+from neurant.accounts.current import api_person, page_person
+from neurant.accounts.queries import enter_company
+from neurant.accounts.schemas import Person
 from neurant.companies.service import Founder
-from neurant.errors import UnauthenticatedError
 
 
 async def founder_of(request: Request) -> Founder:
     """The person whose session the request carries. Raises UnauthenticatedError."""
-    known = await session_of(request)
-    if known is None or known.trail is None:
-        raise UnauthenticatedError("accounts.session_missing")
-    return Founder(known.auth_user_id, known.email, known.first_name, known.last_name, known.trail)
+    return _founder(await api_person(request))
+
+
+async def founder_or_login(request: Request) -> Founder:
+    """The same for a page. Raises SignInNeededError."""
+    return _founder(await page_person(request))
+
+
+async def enter(request: Request, person: Founder, company_id: UUID) -> None:
+    """Go on in a company that was founded just now, with the same session."""
+    await enter_company(request.app.state.pool, person.session_digest, company_id, person.trail)
+
+
+def _founder(person: Person) -> Founder:
+    # Who came by a company's single sign-on may have given no name.
+    first = person.first_name or person.email.partition("@")[0]
+    return Founder(
+        person.auth_user_id,
+        person.email,
+        first[:100],
+        (person.last_name or "")[:100],
+        person.digest,
+        person.trail,
+    )

@@ -11,7 +11,7 @@ from neurant.api.call import Call, needs
 from neurant.api.etag import check_match, tagged
 from neurant.api.route import api_router
 from neurant.companies import queries, service
-from neurant.companies.founder import founder_of
+from neurant.companies.founder import enter, founder_of
 from neurant.companies.schemas import (
     CompanyIn,
     CompanyName,
@@ -48,8 +48,11 @@ async def suggest_slugs(request: Request, name: Annotated[CompanyName, Query()])
 async def found_company(
     request: Request, new: CompanyIn, founder: Annotated[Founder, Depends(founder_of)]
 ) -> FoundedOut:
-    """Found a company on the free plan; the caller, whose e-mail is verified, is its owner."""
-    return await service.found(request.app.state.pool, founder, new)
+    """Found a company on the free plan; the caller, whose e-mail is verified, is its owner. The
+    session goes on in it."""
+    made = await service.found(request.app.state.pool, founder, new)
+    await enter(request, founder, made.id)
+    return made
 
 
 @router.get("/company")

@@ -66,6 +66,7 @@ class Founder:
     email: str
     first_name: str
     last_name: str
+    session_digest: bytes
     trail: Trail
 
 

@@ -45,6 +45,7 @@ class Navigation:
 
 SETTINGS_PATH = "/console/settings"
 WORK = (
+    Entry("dashboard", "/console/home", "home", "company.read"),
     Entry("inbox", "/console/inbox", "inbox", "conversations.read"),
     Entry("bots", "/console/bots", "bot", "chatbots.read"),
     Entry("knowledge", "/console/knowledge", "book", "documents.read"),

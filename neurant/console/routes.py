@@ -9,6 +9,9 @@ from fastapi.responses import RedirectResponse
 
 from neurant.accounts.cookies import YEAR, keep_cookie, safe_next
 from neurant.accounts.current import check_origin
+from neurant.chatbots.pages import router as bots_router
+from neurant.chatbots.people_pages import router as bot_people_router
+from neurant.companies.pages import router as company_router
 from neurant.console.chat_routes import router as chat_router
 from neurant.console.inbox_routes import router as inbox_router
 from neurant.console.invitation_routes import router as invitation_router
@@ -48,3 +51,6 @@ router.include_router(chat_router)
 router.include_router(settings_router)
 router.include_router(team_router)
 router.include_router(invitation_router)
+router.include_router(bots_router)
+router.include_router(bot_people_router)
+router.include_router(company_router)

@@ -9,7 +9,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 
 from neurant.accounts.current import PageStaff
 from neurant.accounts.schemas import SignedIn
-from neurant.console.inbox_page import Notice
+from neurant.console.notice import Notice
 from neurant.console.pages import PageRoute
 from neurant.console.templating import markup, reader_language, render, translator
 from neurant.database.pool import Connection

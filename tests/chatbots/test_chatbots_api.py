@@ -52,7 +52,7 @@ def test_there_are_templates_for_many_industries_with_whole_conversations(
     assert len(found) >= 12
     assert len({one["industry"] for one in found}) >= 6
     assert {one["category"] for one in found} == {"customer_service", "sales", "support"}
-    known = {one["industry"] for one in httpx.get(f"{client.base_url}v1/industries").json()}
+    known = {one["industry"] for one in client.get("/v1/industries").json()}
     assert len(known) == 15
     for one in found:
         assert one["industry"] in known

@@ -1,0 +1,65 @@
+// Forms that build something: what is typed is kept until it is sent, counted, and shown beside.
+import { startDialogs } from "./dialogs.js";
+
+const PREFIX = "neurant:draft:";
+
+function keepDraft(form) {
+  const key = PREFIX + form.dataset.draft;
+  try {
+    const kept = JSON.parse(localStorage.getItem(key) ?? "{}");
+    for (const field of form.querySelectorAll("input:not([type=hidden], [type=radio]), textarea, select"))
+      if (field.name in kept && field.value === field.defaultValue) field.value = kept[field.name];
+    form.addEventListener("input", () => {
+      const data = Object.fromEntries(new FormData(form));
+      delete data.password;
+      localStorage.setItem(key, JSON.stringify(data));
+      for (const told of document.querySelectorAll("[data-draft-kept]")) told.hidden = false;
+    });
+    form.addEventListener("submit", () => localStorage.removeItem(key));
+  } catch {
+    // The browser keeps nothing for us: the form works all the same.
+  }
+}
+
+function tellUnsaved(form) {
+  form.addEventListener("input", () => {
+    for (const mark of document.querySelectorAll("[data-unsaved]")) mark.hidden = false;
+  });
+}
+
+function startTrial(form) {
+  const scroll = form.previousElementSibling;
+  form.addEventListener("htmx:after:request", () => {
+    form.reset();
+    scroll.scrollTop = scroll.scrollHeight;
+    form.elements.message.focus();
+  });
+  form.elements.message.addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
+      event.preventDefault();
+      form.requestSubmit();
+    }
+  });
+}
+
+for (const form of document.querySelectorAll("form[data-draft]")) keepDraft(form);
+for (const area of document.querySelectorAll("[data-counts]"))
+  area.addEventListener("input", () => {
+    document.getElementById(area.dataset.counts).textContent = area.value.length;
+  });
+for (const button of document.querySelectorAll("[data-copy]")) {
+  button.hidden = !navigator.clipboard;
+  button.addEventListener("click", async () => {
+    await navigator.clipboard.writeText(document.getElementById(button.dataset.copy).textContent);
+    button.querySelector("span").textContent = button.dataset.done;
+  });
+}
+for (const shown of document.querySelectorAll("[data-shows]")) {
+  const field = document.getElementById(shown.dataset.shows);
+  field?.addEventListener("input", () => (shown.textContent = field.value));
+}
+const settings = document.getElementById("settings");
+if (settings) tellUnsaved(settings);
+const trial = document.getElementById("trial-form");
+if (trial) startTrial(trial);
+startDialogs();
