@@ -4594,6 +4594,7 @@ CREATE TABLE public.companies (
     status_before_closing public.subscription_status_enum,
     ends_before_closing timestamp with time zone,
     size text,
+    trial_started_at timestamp with time zone,
     CONSTRAINT companies_address_check CHECK (((email)::text ~ '^[^@[:space:]]+@[^@[:space:]]+$'::text)),
     CONSTRAINT companies_current_chatbot_count_check CHECK ((current_chatbot_count >= 0)),
     CONSTRAINT companies_current_document_characters_check CHECK ((current_document_characters >= 0)),
@@ -4693,6 +4694,10 @@ COMMENT ON COLUMN public.companies.status_before_closing IS 'What reopening brin
 -- Name: COLUMN companies.size; Type: COMMENT; Schema: public; Owner: neurant_owner
 
 COMMENT ON COLUMN public.companies.size IS 'How many people work there, as told at sign-up.';
+
+-- Name: COLUMN companies.trial_started_at; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.companies.trial_started_at IS 'Once: whoever has tried a plan pays for the next.';
 
 -- Name: follow_payment(public.companies, public.billing_accounts, public.subscription_plan_enum, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
 
@@ -8416,6 +8421,47 @@ CREATE FUNCTION private.stands_above(p_role public.user_role_enum) RETURNS boole
 $$;
 
 ALTER FUNCTION private.stands_above(p_role public.user_role_enum) OWNER TO neurant_owner;
+
+-- Name: start_trial(public.subscription_plan_enum, integer, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.start_trial(p_plan public.subscription_plan_enum, p_days integer, p_now timestamp with time zone DEFAULT now()) RETURNS text
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_company public.companies;
+  v_plan public.plans;
+begin
+  if p_days not between 1 and 30 then
+    raise exception 'a trial lasts 1 to 30 days' using errcode = 'check_violation';
+  end if;
+  select c.* into v_company from public.companies c
+  where c.id = (select private.company_id('billing.manage')) for no key update;
+  select p.* into v_plan from public.plans p where p.plan = p_plan;
+  if v_company.id is null then
+    return 'forbidden';
+  elsif v_company.subscription_status = 'cancelled' then
+    return 'closed';
+  elsif v_company.trial_started_at is not null then
+    return 'tried_before';
+  elsif v_plan.monthly_price_usd is null then
+    return 'not_for_sale';
+  elsif v_company.subscription_plan <> 'free' or p_plan = 'free' then
+    return 'nothing_to_try';
+  end if;
+  perform private.apply_plan(v_company.id, p_plan);
+  update public.companies c
+  set subscription_status = 'trialing', trial_started_at = p_now, subscription_started_at = p_now,
+    subscription_ends_at = p_now + p_days * interval '1 day'
+  where c.id = v_company.id;
+  return 'started';
+end $$;
+
+ALTER FUNCTION private.start_trial(p_plan public.subscription_plan_enum, p_days integer, p_now timestamp with time zone) OWNER TO neurant_router;
+
+-- Name: FUNCTION start_trial(p_plan public.subscription_plan_enum, p_days integer, p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.start_trial(p_plan public.subscription_plan_enum, p_days integer, p_now timestamp with time zone) IS 'The owner of a company on the free plan tries another: started, tried_before, nothing_to_try (it is on a paid plan, or free is asked for), not_for_sale, closed or forbidden. What ends it: end_subscriptions(). Definer, as change_plan.';
 
 -- Name: store_billing_event(text, text, timestamp with time zone, jsonb); Type: FUNCTION; Schema: private; Owner: neurant_router
 
@@ -12972,7 +13018,7 @@ CREATE TRIGGER audit_changes AFTER UPDATE ON public.chatbots FOR EACH ROW WHEN (
 
 -- Name: companies audit_changes; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
-CREATE TRIGGER audit_changes AFTER UPDATE ON public.companies FOR EACH ROW WHEN ((((old.name)::text IS DISTINCT FROM (new.name)::text) OR ((old.slug)::text IS DISTINCT FROM (new.slug)::text) OR ((old.email)::text IS DISTINCT FROM (new.email)::text) OR ((old.phone)::text IS DISTINCT FROM (new.phone)::text) OR ((old.industry)::text IS DISTINCT FROM (new.industry)::text) OR ((old.website)::text IS DISTINCT FROM (new.website)::text) OR (old.logo_url IS DISTINCT FROM new.logo_url) OR ((old.timezone)::text IS DISTINCT FROM (new.timezone)::text) OR (old.subscription_plan IS DISTINCT FROM new.subscription_plan) OR (old.subscription_status IS DISTINCT FROM new.subscription_status) OR (old.subscription_started_at IS DISTINCT FROM new.subscription_started_at) OR (old.subscription_ends_at IS DISTINCT FROM new.subscription_ends_at) OR (old.monthly_message_limit IS DISTINCT FROM new.monthly_message_limit) OR (old.monthly_reset_date IS DISTINCT FROM new.monthly_reset_date) OR (old.max_chatbots IS DISTINCT FROM new.max_chatbots) OR (old.max_users IS DISTINCT FROM new.max_users) OR (old.max_integrations IS DISTINCT FROM new.max_integrations) OR (old.max_document_characters IS DISTINCT FROM new.max_document_characters) OR (old.max_storage_mb IS DISTINCT FROM new.max_storage_mb) OR (old.max_hitl_concurrent IS DISTINCT FROM new.max_hitl_concurrent) OR (old.plan_changed_at IS DISTINCT FROM new.plan_changed_at) OR (old.plan_change_scheduled_at IS DISTINCT FROM new.plan_change_scheduled_at) OR (old.next_plan IS DISTINCT FROM new.next_plan) OR (old.created_by IS DISTINCT FROM new.created_by) OR (old.monthly_anchor_day IS DISTINCT FROM new.monthly_anchor_day) OR (old.status_before_closing IS DISTINCT FROM new.status_before_closing) OR (old.ends_before_closing IS DISTINCT FROM new.ends_before_closing) OR (old.size IS DISTINCT FROM new.size))) EXECUTE FUNCTION private.audit_change('id', '{timezone,subscription_plan,subscription_status,subscription_started_at,subscription_ends_at,monthly_message_limit,monthly_reset_date,monthly_anchor_day,max_chatbots,max_users,max_integrations,max_document_characters,max_storage_mb,max_hitl_concurrent,plan_changed_at,plan_change_scheduled_at,next_plan,created_by,status_before_closing,ends_before_closing,size}', '{name,slug,industry,website,logo_url,email,phone}', '{}', '{monthly_message_count,current_user_count,current_chatbot_count,current_integration_count,current_document_characters,current_storage_bytes,current_hitl_count,created_at,updated_at}');
+CREATE TRIGGER audit_changes AFTER UPDATE ON public.companies FOR EACH ROW WHEN ((((old.name)::text IS DISTINCT FROM (new.name)::text) OR ((old.slug)::text IS DISTINCT FROM (new.slug)::text) OR ((old.email)::text IS DISTINCT FROM (new.email)::text) OR ((old.phone)::text IS DISTINCT FROM (new.phone)::text) OR ((old.industry)::text IS DISTINCT FROM (new.industry)::text) OR ((old.website)::text IS DISTINCT FROM (new.website)::text) OR (old.logo_url IS DISTINCT FROM new.logo_url) OR ((old.timezone)::text IS DISTINCT FROM (new.timezone)::text) OR (old.subscription_plan IS DISTINCT FROM new.subscription_plan) OR (old.subscription_status IS DISTINCT FROM new.subscription_status) OR (old.subscription_started_at IS DISTINCT FROM new.subscription_started_at) OR (old.subscription_ends_at IS DISTINCT FROM new.subscription_ends_at) OR (old.monthly_message_limit IS DISTINCT FROM new.monthly_message_limit) OR (old.monthly_reset_date IS DISTINCT FROM new.monthly_reset_date) OR (old.max_chatbots IS DISTINCT FROM new.max_chatbots) OR (old.max_users IS DISTINCT FROM new.max_users) OR (old.max_integrations IS DISTINCT FROM new.max_integrations) OR (old.max_document_characters IS DISTINCT FROM new.max_document_characters) OR (old.max_storage_mb IS DISTINCT FROM new.max_storage_mb) OR (old.max_hitl_concurrent IS DISTINCT FROM new.max_hitl_concurrent) OR (old.plan_changed_at IS DISTINCT FROM new.plan_changed_at) OR (old.plan_change_scheduled_at IS DISTINCT FROM new.plan_change_scheduled_at) OR (old.next_plan IS DISTINCT FROM new.next_plan) OR (old.created_by IS DISTINCT FROM new.created_by) OR (old.monthly_anchor_day IS DISTINCT FROM new.monthly_anchor_day) OR (old.status_before_closing IS DISTINCT FROM new.status_before_closing) OR (old.ends_before_closing IS DISTINCT FROM new.ends_before_closing) OR (old.size IS DISTINCT FROM new.size) OR (old.trial_started_at IS DISTINCT FROM new.trial_started_at))) EXECUTE FUNCTION private.audit_change('id', '{timezone,subscription_plan,subscription_status,subscription_started_at,subscription_ends_at,monthly_message_limit,monthly_reset_date,monthly_anchor_day,max_chatbots,max_users,max_integrations,max_document_characters,max_storage_mb,max_hitl_concurrent,plan_changed_at,plan_change_scheduled_at,next_plan,created_by,status_before_closing,ends_before_closing,size,trial_started_at}', '{name,slug,industry,website,logo_url,email,phone}', '{}', '{monthly_message_count,current_user_count,current_chatbot_count,current_integration_count,current_document_characters,current_storage_bytes,current_hitl_count,created_at,updated_at}');
 
 -- Name: company_keys audit_changes; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
@@ -13044,7 +13090,7 @@ CREATE TRIGGER audit_rows AFTER INSERT OR DELETE ON public.chatbots FOR EACH ROW
 
 -- Name: companies audit_rows; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
-CREATE TRIGGER audit_rows AFTER INSERT OR DELETE ON public.companies FOR EACH ROW EXECUTE FUNCTION private.audit_change('id', '{timezone,subscription_plan,subscription_status,subscription_started_at,subscription_ends_at,monthly_message_limit,monthly_reset_date,monthly_anchor_day,max_chatbots,max_users,max_integrations,max_document_characters,max_storage_mb,max_hitl_concurrent,plan_changed_at,plan_change_scheduled_at,next_plan,created_by,status_before_closing,ends_before_closing,size}', '{name,slug,industry,website,logo_url,email,phone}', '{}', '{monthly_message_count,current_user_count,current_chatbot_count,current_integration_count,current_document_characters,current_storage_bytes,current_hitl_count,created_at,updated_at}');
+CREATE TRIGGER audit_rows AFTER INSERT OR DELETE ON public.companies FOR EACH ROW EXECUTE FUNCTION private.audit_change('id', '{timezone,subscription_plan,subscription_status,subscription_started_at,subscription_ends_at,monthly_message_limit,monthly_reset_date,monthly_anchor_day,max_chatbots,max_users,max_integrations,max_document_characters,max_storage_mb,max_hitl_concurrent,plan_changed_at,plan_change_scheduled_at,next_plan,created_by,status_before_closing,ends_before_closing,size,trial_started_at}', '{name,slug,industry,website,logo_url,email,phone}', '{}', '{monthly_message_count,current_user_count,current_chatbot_count,current_integration_count,current_document_characters,current_storage_bytes,current_hitl_count,created_at,updated_at}');
 
 -- Name: company_keys audit_rows; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
@@ -16224,6 +16270,10 @@ GRANT UPDATE(subscription_plan) ON TABLE public.companies TO neurant_router;
 
 GRANT UPDATE(subscription_status) ON TABLE public.companies TO neurant_router;
 
+-- Name: COLUMN companies.subscription_started_at; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(subscription_started_at) ON TABLE public.companies TO neurant_router;
+
 -- Name: COLUMN companies.subscription_ends_at; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT UPDATE(subscription_ends_at) ON TABLE public.companies TO neurant_router;
@@ -16316,6 +16366,10 @@ GRANT UPDATE(ends_before_closing) ON TABLE public.companies TO neurant_router;
 
 GRANT UPDATE(size) ON TABLE public.companies TO authenticated;
 GRANT UPDATE(size) ON TABLE public.companies TO neurant_router;
+
+-- Name: COLUMN companies.trial_started_at; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(trial_started_at) ON TABLE public.companies TO neurant_router;
 
 -- Name: FUNCTION follow_payment(p_company public.companies, p_known public.billing_accounts, p_plan public.subscription_plan_enum, p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
 
@@ -16982,6 +17036,11 @@ GRANT ALL ON FUNCTION private.slug_of(p_name text) TO neurant_router;
 
 REVOKE ALL ON FUNCTION private.stands_above(p_role public.user_role_enum) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.stands_above(p_role public.user_role_enum) TO neurant_router;
+
+-- Name: FUNCTION start_trial(p_plan public.subscription_plan_enum, p_days integer, p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.start_trial(p_plan public.subscription_plan_enum, p_days integer, p_now timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.start_trial(p_plan public.subscription_plan_enum, p_days integer, p_now timestamp with time zone) TO authenticated;
 
 -- Name: FUNCTION store_billing_event(p_event text, p_kind text, p_happened_at timestamp with time zone, p_facts jsonb); Type: ACL; Schema: private; Owner: neurant_router
 

@@ -75,6 +75,9 @@ class Settings(BaseSettings):
         default="manual",
         description="Paid plans: confirmed by the operator, by nobody, or paid through Stripe",
     )
+    trial_days: int = Field(
+        default=14, ge=0, le=30, description="How long a company tries a paid plan; 0: not at all"
+    )
     stripe_secret_key: SecretStr | None = Field(default=None, description="Stripe's secret key")
     stripe_webhook_secret: SecretStr | None = Field(
         default=None, description="What Stripe signs the events for /webhooks/stripe with (whsec_)"

@@ -6,6 +6,8 @@ import psycopg
 
 from neurant.errors import BadInputError, ConflictError, ForbiddenError, NeurantError
 
+# A right that is not granted is a mistake of ours; what a policy or a function refuses is not.
+_NO_GRANT = "aclcheck_error"
 _BY_STATE: dict[str, tuple[type[NeurantError], str]] = {
     "42501": (ForbiddenError, "api.not_permitted"),  # a policy or a grant
     "23505": (ConflictError, "api.taken"),
@@ -30,7 +32,7 @@ def told(error: psycopg.Error) -> NeurantError | None:
     kind, code = _BY_STATE.get(error.sqlstate or "", (None, ""))
     if isinstance(error, psycopg.DataError) and error.sqlstate is None:
         kind, code = BadInputError, "api.text_not_storable"  # psycopg itself: NUL in a text
-    if kind is None:
+    if kind is None or error.diag.source_function == _NO_GRANT:
         return None
     what = error.diag.constraint_name or error.diag.column_name or ""
     return kind(code, what=what, permission=what)

@@ -39,6 +39,7 @@ _CHANGE = "select private.change_plan(%s)"
 _KEEP = "select private.cancel_plan_change()"
 _CANCEL = "select private.cancel_subscription()"
 _REOPEN = "select private.reopen_company()"
+_TRY = "select private.start_trial(%s::public.subscription_plan_enum, %s)"
 _CONFIRM = "select private.confirm_plan(%s, %s)"
 _AS_LOGIN = "select set_config('role', 'none', true)"
 _AS_STAFF = "select set_config('role', 'authenticated', true)"
@@ -146,6 +147,11 @@ async def cancel_subscription(connection: Connection) -> str:
 async def reopen_company(connection: Connection) -> str:
     """Opens a closed company again (``private.reopen_company``)."""
     return await _told(connection, _REOPEN)
+
+
+async def start_trial(connection: Connection, plan: str, days: int) -> str:
+    """Tries a paid plan, once (``private.start_trial``)."""
+    return str(await fetch_value(connection, _TRY, (plan, days)))
 
 
 async def close_company(connection: Connection) -> str:

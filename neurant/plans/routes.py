@@ -100,6 +100,14 @@ async def change_plan(call: Paying, wish: PlanWish) -> PlanChoiceOut:
     )
 
 
+@router.post("/subscription/trial")
+async def try_plan(call: Paying, wish: PlanWish) -> SubscriptionOut:
+    """Try a paid plan before paying, once for each company; then free if the use fits."""
+    days = call.request.app.state.settings.trial_days
+    await service.try_plan(call.connection, wish.plan, days)
+    return await _told(call)
+
+
 @router.delete("/subscription/change")
 async def keep_plan(call: Paying) -> SubscriptionOut:
     """Take back what was requested, scheduled or cancelled."""

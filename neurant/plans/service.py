@@ -125,10 +125,17 @@ def _raise_unless_done(outcome: str, plan: str = "") -> None:
         raise ConflictError("billing.nothing_to_cancel")
     if outcome == "nothing_scheduled":
         raise ConflictError("billing.nothing_scheduled")
-    if outcome == "not_closed":
-        raise ConflictError("billing.not_closed")
+    if outcome in ("tried_before", "nothing_to_try", "not_closed"):
+        raise ConflictError(f"billing.{outcome}")
     if outcome == "too_late":
         raise ConflictError("billing.too_late")
+
+
+async def try_plan(connection: Connection, plan: str, days: int) -> None:
+    """Begin the one trial of a company on the free plan. ``days`` 0: there are none here."""
+    if days == 0:
+        raise ConflictError("billing.no_trials")
+    _raise_unless_done(await queries.start_trial(connection, plan, days), plan)
 
 
 async def stop_paying(connection: Connection) -> str:

@@ -1,0 +1,183 @@
+"""What the operations of the API are tried with: one new thing for each try, and the bodies."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Mapping
+from enum import Enum
+from typing import Any
+from uuid import UUID
+
+import psycopg
+from companies import Company
+
+
+class Place(Enum):
+    """Where a thing lies, seen from an operador of acme."""
+
+    SERVED = "of a bot that the operador serves"
+    NOT_SERVED = "of another bot of the company"
+    FOREIGN = "of another company"
+
+
+Made = Mapping[str, Any]
+Factory = Callable[[psycopg.Connection, Company, Place, str, Made], Any]
+
+
+def mark() -> str:
+    return secrets.token_hex(6)
+
+
+def one(db: psycopg.Connection, query: str, *params: object) -> Any:
+    row = db.execute(query, params).fetchone()
+    assert row is not None
+    return row[0]
+
+
+def me(company: Company, caller: str) -> UUID:
+    """The person behind a caller: a key's is its maker, the owner."""
+    return company.people["owner" if caller.startswith("key_") else caller].id
+
+
+def chatbot(
+    db: psycopg.Connection, company: Company, place: Place, caller: str, made: Made
+) -> UUID:
+    bot = one(
+        db,
+        "insert into chatbots (company_id, name, system_prompt, created_by)"
+        " values (%s, %s, 'Responde con calidez.', %s) returning id",
+        company.id, f"Bot {mark()}", company.people["owner"].id,
+    )  # fmt: skip
+    if place is not Place.NOT_SERVED:
+        db.execute(
+            "insert into chatbot_operators (company_id, chatbot_id, operator_id, assigned_by)"
+            " values (%s, %s, %s, %s)",
+            (company.id, bot, company.people["operador"].id, company.people["owner"].id),
+        )
+    return bot
+
+
+def bot_of(db: psycopg.Connection, company: Company, place: Place, caller: str, made: Made) -> UUID:
+    return made.get("chatbot_id") or chatbot(db, company, place, caller, made)
+
+
+def account(
+    db: psycopg.Connection, company: Company, place: Place, caller: str, made: Made
+) -> UUID:
+    return one(
+        db,
+        "insert into channel_accounts (company_id, chatbot_id, channel, routing_id, display_name)"
+        " values (%s, %s, 'web', %s, 'Web') returning id",
+        company.id, bot_of(db, company, place, caller, made), f"web-{mark()}",
+    )  # fmt: skip
+
+
+def conversation(
+    db: psycopg.Connection, company: Company, place: Place, caller: str, made: Made
+) -> UUID:
+    bot = bot_of(db, company, place, caller, made)
+    web = one(
+        db,
+        "insert into channel_accounts (company_id, chatbot_id, channel, routing_id, display_name)"
+        " values (%s, %s, 'web', %s, 'Web') returning id",
+        company.id, bot, f"web-{mark()}",
+    )  # fmt: skip
+    return one(
+        db,
+        "insert into conversations (company_id, chatbot_id, channel_account_id, channel, end_user_id)"
+        " values (%s, %s, %s, 'web', %s) returning id",
+        company.id, bot, web, mark(),
+    )  # fmt: skip
+
+
+def message(
+    db: psycopg.Connection, company: Company, place: Place, caller: str, made: Made
+) -> UUID:
+    about = made.get("conversation_id") or conversation(db, company, place, caller, made)
+    return one(
+        db,
+        "insert into messages (company_id, conversation_id, chatbot_id, channel_account_id, sender_type, content)"
+        " select c.company_id, c.id, c.chatbot_id, c.channel_account_id, 'end_user', 'Hola'"
+        " from conversations c where c.id = %s returning id",
+        about,
+    )
+
+
+def person(db: psycopg.Connection, company: Company, place: Place, caller: str, made: Made) -> UUID:
+    email = f"{mark()}@{company.slug}.example"
+    login = one(db, "insert into auth.users (email) values (%s) returning id", email)
+    return one(
+        db,
+        "insert into users (company_id, auth_user_id, email, first_name, last_name, role)"
+        " values (%s, %s, %s, 'Otra', 'Persona', 'operador') returning id",
+        company.id, login, email,
+    )  # fmt: skip
+
+
+def invitation(
+    db: psycopg.Connection, company: Company, place: Place, caller: str, made: Made
+) -> UUID:
+    return one(
+        db,
+        "insert into user_invitations (company_id, email, role, invited_by, token_digest)"
+        " values (%s, %s, 'operador', %s, %s) returning id",
+        company.id, f"{mark()}@nueva.example", company.people["owner"].id, secrets.token_bytes(32),
+    )  # fmt: skip
+
+
+def notification(
+    db: psycopg.Connection, company: Company, place: Place, caller: str, made: Made
+) -> UUID:
+    return one(
+        db,
+        "insert into notifications (company_id, user_id, kind) values (%s, %s, 'plan_changed') returning id",
+        company.id, me(company, caller),
+    )  # fmt: skip
+
+
+def canned(db: psycopg.Connection, company: Company, place: Place, caller: str, made: Made) -> UUID:
+    return one(
+        db,
+        "insert into canned_responses (company_id, owner_id, shortcut, content)"
+        " values (%s, %s, %s, 'Hola') returning id",
+        company.id, me(company, caller), f"s-{mark()}",
+    )  # fmt: skip
+
+
+def document(
+    db: psycopg.Connection, company: Company, place: Place, caller: str, made: Made
+) -> UUID:
+    return one(
+        db,
+        "insert into documents (company_id, chatbot_id, filename, original_filename, file_type,"
+        " file_size_bytes, file_url, content_digest, uploaded_by, processing_status)"
+        " values (%s, %s, %s, 'a.txt', 'txt', 1, %s, %s, %s, 'failed') returning id",
+        company.id, made.get("chatbot_id"), mark(), f"companies/{mark()}", secrets.token_bytes(32),
+        company.people["owner"].id,
+    )  # fmt: skip
+
+
+def template(
+    db: psycopg.Connection, company: Company, place: Place, caller: str, made: Made
+) -> UUID:
+    return one(db, "select id from chatbot_templates order by id limit 1")
+
+
+THINGS: dict[str, Factory] = {
+    "chatbot_id": chatbot,
+    "account_id": account,
+    "conversation_id": conversation,
+    "message_id": message,
+    "user_id": person,
+    "invitation_id": invitation,
+    "notification_id": notification,
+    "response_id": canned,
+    "document_id": document,
+    "template_id": template,
+}
+# Hang on a bot: an operador knows them only where they serve it.
+OF_A_BOT = {"chatbot_id", "account_id", "conversation_id", "message_id"}
+BODIES: dict[str, Callable[[Company, Made], Any]] = {}
+MULTIPART: dict[str, Callable[[], Any]] = {}
+# Allowed, and then stopped by the state of things.
+MORE_STATUSES: dict[str, tuple[int, ...]] = {}
