@@ -26,9 +26,11 @@ update public.chatbot_operators o set is_active = false
 where o.chatbot_id = %s and o.operator_id = %s and o.is_active
 """
 _SUPERVISOR = """
-select s.supervisor_id as user_id, u.first_name, u.last_name, s.assigned_at
+select s.supervisor_id as user_id, coalesce(d.first_name, '') as first_name,
+  coalesce(d.last_name, '') as last_name, s.assigned_at
 from public.chatbot_supervisors s
-join public.users u on u.company_id = s.company_id and u.id = s.supervisor_id
+-- Not users: an operador knows who is in charge, and may not read their row.
+left join private.team_directory() d on d.user_id = s.supervisor_id
 where s.chatbot_id = %s
 """
 _DISMISS = "delete from public.chatbot_supervisors s where s.chatbot_id = %s"

@@ -48,6 +48,11 @@ def chatbot(
         " values (%s, %s, 'Responde con calidez.', %s) returning id",
         company.id, f"Bot {mark()}", company.people["owner"].id,
     )  # fmt: skip
+    db.execute(
+        "insert into chatbot_supervisors (company_id, chatbot_id, supervisor_id, assigned_by)"
+        " values (%s, %s, %s, %s)",
+        (company.id, bot, company.people["supervisor"].id, company.people["owner"].id),
+    )
     if place is not Place.NOT_SERVED:
         db.execute(
             "insert into chatbot_operators (company_id, chatbot_id, operator_id, assigned_by)"
@@ -163,12 +168,38 @@ def template(
     return one(db, "select id from chatbot_templates order by id limit 1")
 
 
+def colleague(
+    db: psycopg.Connection, company: Company, place: Place, caller: str, made: Made
+) -> UUID:
+    """An operador of the bot."""
+    someone = person(db, company, place, caller, made)
+    db.execute(
+        "insert into chatbot_operators (company_id, chatbot_id, operator_id, assigned_by)"
+        " values (%s, %s, %s, %s)",
+        (company.id, made["chatbot_id"], someone, company.people["owner"].id),
+    )
+    return someone
+
+
+def oneself(
+    db: psycopg.Connection, company: Company, place: Place, caller: str, made: Made
+) -> UUID:
+    """Whoever calls; elsewhere somebody else."""
+    return (
+        me(company, caller) if place is Place.SERVED else person(db, company, place, caller, made)
+    )
+
+
+# By the name of the parameter, or of the operation and the parameter.
 THINGS: dict[str, Factory] = {
     "chatbot_id": chatbot,
     "account_id": account,
     "conversation_id": conversation,
     "message_id": message,
     "user_id": person,
+    "PUT /v1/chatbots/{chatbot_id}/operators/{user_id} user_id": colleague,
+    "DELETE /v1/chatbots/{chatbot_id}/operators/{user_id} user_id": colleague,
+    "PATCH /v1/users/{user_id} user_id": oneself,
     "invitation_id": invitation,
     "notification_id": notification,
     "response_id": canned,
@@ -177,7 +208,59 @@ THINGS: dict[str, Factory] = {
 }
 # Hang on a bot: an operador knows them only where they serve it.
 OF_A_BOT = {"chatbot_id", "account_id", "conversation_id", "message_id"}
-BODIES: dict[str, Callable[[Company, Made], Any]] = {}
-MULTIPART: dict[str, Callable[[], Any]] = {}
+OF_THE_PLATFORM = {"template_id"}
+BODIES: dict[str, Callable[[Company, Made], Any]] = {
+    "POST /v1/canned-responses": lambda c, m: {"shortcut": f"s-{mark()}", "content": "Hola"},
+    "PATCH /v1/canned-responses/{response_id}": lambda c, m: {"content": "Adiós"},
+    "PATCH /v1/channels/{account_id}": lambda c, m: {"display_name": "Web"},
+    "POST /v1/chatbots/{chatbot_id}/channels": lambda c, m: {"channel": "web"},
+    "POST /v1/chatbots": lambda c, m: {
+        "name": f"Bot {mark()}",
+        "system_prompt": "Responde con calidez.",
+    },
+    "PATCH /v1/chatbots/{chatbot_id}": lambda c, m: {"description": "Otra"},
+    "POST /v1/chatbots/{chatbot_id}/preview": lambda c, m: {"message": "Hola"},
+    "PUT /v1/chatbots/{chatbot_id}/supervisor": lambda c, m: {
+        "user_id": str(c.people["supervisor"].id)
+    },
+    "PATCH /v1/company": lambda c, m: {"phone": "+57 300 123 4567"},
+    "POST /v1/onboarding": lambda c, m: {"step": "plan"},
+    "POST /v1/invitations": lambda c, m: {"email": f"{mark()}@nueva.example", "role": "operador"},
+    "PATCH /v1/users/{user_id}": lambda c, m: {"phone": "+57 300 123 4567"},
+    "POST /v1/users/{user_id}/role": lambda c, m: {"role": "supervisor"},
+    "PUT /v1/users/{user_id}/permissions": lambda c, m: {"denied": ["documents.read"]},
+    "POST /v1/subscription/change": lambda c, m: {"plan": "starter"},
+    "POST /v1/subscription/trial": lambda c, m: {"plan": "starter"},
+    "POST /v1/subscription/checkout": lambda c, m: {"plan": "starter"},
+}
+MULTIPART: dict[str, Callable[[], Any]] = {
+    "POST /v1/chatbots/{chatbot_id}/documents": lambda: {
+        "file": (f"{mark()}.txt", f"Abrimos a las ocho. {mark()}".encode(), "text/plain")
+    },
+}
 # Allowed, and then stopped by the state of things.
-MORE_STATUSES: dict[str, tuple[int, ...]] = {}
+MORE_STATUSES: dict[str, tuple[int, ...]] = {
+    "DELETE /v1/subscription/change": (409,),
+    "POST /v1/subscription/cancel": (409,),
+    "POST /v1/subscription/checkout": (409,),
+    "POST /v1/subscription/portal": (409,),
+    "POST /v1/subscription/trial": (409,),
+}
+
+
+def seen_only(caller: str, place: Place) -> int | str:
+    """Another person's profile: read by who may see the person, changed by nobody."""
+    if place is Place.SERVED:
+        return "allowed"
+    return 404 if caller == "operador" else 403
+
+
+def people_seen(caller: str, place: Place) -> int | str:
+    """A supervisor sees supervisors and operadores, an operador only themselves."""
+    return 404 if caller in ("operador", "key_operador") else "allowed"
+
+
+EXPECTED: dict[str, Callable[[str, Place], int | str]] = {
+    "GET /v1/users/{user_id}": people_seen,
+    "PATCH /v1/users/{user_id}": seen_only,
+}
