@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import secrets
 from dataclasses import dataclass
@@ -10,13 +9,13 @@ from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import psycopg
-from pydantic import SecretStr
+from console.running_web import MASTER_KEY
 
 from neurant.settings import Settings
 from neurant.vault import Vault
 
 PASSWORD = "un-paraguas-amarillo"
-SETTINGS = Settings(master_key=SecretStr(base64.b64encode(bytes(32)).decode()))
+SETTINGS = Settings(master_key=MASTER_KEY)
 
 
 @dataclass(frozen=True)

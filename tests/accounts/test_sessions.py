@@ -44,7 +44,7 @@ def test_a_person_sees_and_ends_their_own_sessions_and_nobody_elses(
     nobody: httpx.Client, own: Company, rival: Company
 ) -> None:
     email = own.people["supervisor"].email
-    mine, theirs = sign_in(nobody, email), sign_in(nobody, rival.people["supervisor"].email)
+    mine, theirs = sign_in(nobody, email), sign_in(nobody, rival.people["administrador"].email)
     credentials = {"email": email, "password": PASSWORD}
     phone = bearer(nobody.post("/v1/session", json=credentials, headers={"User-Agent": PHONE}))
     listed = nobody.get("/v1/account/sessions", headers=mine).json()["data"]
@@ -59,7 +59,7 @@ def test_a_person_sees_and_ends_their_own_sessions_and_nobody_elses(
     ]
     assert {answer.status_code for answer in refused} == {404}
     assert len({answer.json()["detail"] for answer in refused}) == 1
-    assert who(nobody, theirs)["email"] == rival.people["supervisor"].email
+    assert who(nobody, theirs)["email"] == rival.people["administrador"].email
     ended = nobody.delete(f"/v1/account/sessions/{listed[1]['session_id']}", headers=mine)
     assert ended.status_code == 204
     assert who(nobody, phone) == {"status": 401}
