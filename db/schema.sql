@@ -8618,6 +8618,37 @@ ALTER FUNCTION private.take_for_reply(p_company uuid, p_conversation uuid, p_use
 
 COMMENT ON FUNCTION private.take_for_reply(p_company uuid, p_conversation uuid, p_user uuid) IS 'Sending takes the conversation. NA001 with the hint taken_by_other or closed where it cannot. Definer, as take_conversation.';
 
+-- Name: take_plan_mails(text[], timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.take_plan_mails(p_kinds text[], p_now timestamp with time zone DEFAULT now()) RETURNS TABLE(company_id uuid, company_name text, timezone text, to_address text, first_name text, kind text, details jsonb)
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  with due as (
+    select n.company_id, n.id from public.notifications n
+    where n.kind = any (p_kinds) and n.mailed_at is null
+      and n.created_at between p_now - interval '1 day' and p_now
+    order by n.created_at, n.id limit 50
+    for update skip locked
+  ),
+  taken as (
+    update public.notifications n set mailed_at = p_now
+    from due where n.company_id = due.company_id and n.id = due.id
+    returning n.company_id, n.user_id, n.kind, n.details
+  )
+  select t.company_id, c.name::text, c.timezone::text, u.email::text, u.first_name::text, t.kind,
+    t.details
+  from taken t
+  join public.companies c on c.id = t.company_id
+  join public.users u on u.company_id = t.company_id and u.id = t.user_id and u.is_active
+$$;
+
+ALTER FUNCTION private.take_plan_mails(p_kinds text[], p_now timestamp with time zone) OWNER TO neurant_router;
+
+-- Name: FUNCTION take_plan_mails(p_kinds text[], p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.take_plan_mails(p_kinds text[], p_now timestamp with time zone) IS 'Notifications of these kinds that are not mails yet, to be queued in the same transaction; older than a day is no news. Definer: over all companies, and notifications are nobody else''s to read.';
+
 -- Name: team_directory(); Type: FUNCTION; Schema: private; Owner: neurant_router
 
 CREATE FUNCTION private.team_directory() RETURNS TABLE(user_id uuid, first_name text, last_name text, avatar_url text, role public.user_role_enum, last_seen_at timestamp with time zone)
@@ -11295,6 +11326,7 @@ CREATE TABLE public.notifications (
     details jsonb DEFAULT '{}'::jsonb NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     read_at timestamp with time zone,
+    mailed_at timestamp with time zone,
     CONSTRAINT notifications_details_check CHECK ((jsonb_typeof(details) = 'object'::text)),
     CONSTRAINT notifications_kind_check CHECK ((kind ~ '^[a-z_]{3,50}$'::text))
 );
@@ -11306,6 +11338,10 @@ ALTER TABLE public.notifications OWNER TO neurant_owner;
 -- Name: COLUMN notifications.kind; Type: COMMENT; Schema: public; Owner: neurant_owner
 
 COMMENT ON COLUMN public.notifications.kind IS 'A key of the message catalogue, told in the reader''s language.';
+
+-- Name: COLUMN notifications.mailed_at; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.notifications.mailed_at IS 'When it was queued as a mail, too; null: it was not, and need not be.';
 
 -- Name: onboarding; Type: TABLE; Schema: public; Owner: neurant_owner
 
@@ -12823,6 +12859,10 @@ CREATE INDEX notes_author_idx ON public.notes USING btree (company_id, author_id
 -- Name: notes_conversation_idx; Type: INDEX; Schema: public; Owner: neurant_owner
 
 CREATE INDEX notes_conversation_idx ON public.notes USING btree (company_id, conversation_id, created_at);
+
+-- Name: notifications_to_mail_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX notifications_to_mail_idx ON public.notifications USING btree (kind, created_at) WHERE (mailed_at IS NULL);
 
 -- Name: notifications_user_idx; Type: INDEX; Schema: public; Owner: neurant_owner
 
@@ -15044,6 +15084,10 @@ CREATE POLICY router_update ON public.notes FOR UPDATE TO neurant_router USING (
 
 CREATE POLICY router_update ON public.notes_archived FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
 
+-- Name: notifications router_update; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_update ON public.notifications FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
+
 -- Name: onboarding router_update; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_update ON public.onboarding FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
@@ -17066,6 +17110,11 @@ GRANT ALL ON FUNCTION private.take_conversation(p_conversation uuid, p_take_over
 
 REVOKE ALL ON FUNCTION private.take_for_reply(p_company uuid, p_conversation uuid, p_user uuid) FROM PUBLIC;
 
+-- Name: FUNCTION take_plan_mails(p_kinds text[], p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.take_plan_mails(p_kinds text[], p_now timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.take_plan_mails(p_kinds text[], p_now timestamp with time zone) TO neurant_jobs;
+
 -- Name: FUNCTION team_directory(); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.team_directory() FROM PUBLIC;
@@ -18477,6 +18526,10 @@ GRANT SELECT,INSERT,DELETE ON TABLE public.notifications TO neurant_router;
 -- Name: COLUMN notifications.read_at; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT UPDATE(read_at) ON TABLE public.notifications TO authenticated;
+
+-- Name: COLUMN notifications.mailed_at; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(mailed_at) ON TABLE public.notifications TO neurant_router;
 
 -- Name: TABLE onboarding; Type: ACL; Schema: public; Owner: neurant_owner
 

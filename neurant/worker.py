@@ -28,6 +28,7 @@ from neurant.mail.queries import drop_old_mails
 from neurant.periodic import Periodic, keep_running
 from neurant.plans.billing import make_biller
 from neurant.plans.jobs import run_billing, run_monthly, run_periodic
+from neurant.plans.mails import run_plan_mails
 from neurant.queue import drain
 from neurant.realtime import Hub
 from neurant.replies.queries import claim_replies, next_due
@@ -114,6 +115,7 @@ def by_the_clock(pool: Pool, settings: Settings) -> list[Periodic]:
         Periodic("audit", _MINUTE, sealing(pool, settings)),
         Periodic("idle conversations", _MINUTE, partial(run_closing, pool)),
         Periodic("reminders", _MINUTE, partial(run_reminders, pool, settings)),
+        Periodic("mails about plans", _MINUTE, partial(run_plan_mails, pool, settings)),
         Periodic("old mail", _HOUR, partial(drop_old_mails, pool)),
         Periodic("archives", _HOUR, partial(run_archiving, pool)),
         Periodic("old logins", _HOUR, partial(forget_old, pool)),

@@ -9,12 +9,13 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 
 from neurant.accounts.current import PageStaff
 from neurant.accounts.schemas import SignedIn
+from neurant.console.frame import demand, frame
 from neurant.console.notice import Notice
 from neurant.console.pages import PageRoute
 from neurant.console.templating import markup, reader_language, render, translator
 from neurant.database.pool import Connection
 from neurant.database.tenancy import tenant
-from neurant.errors import ForbiddenError, NeurantError, NotFoundError
+from neurant.errors import NeurantError, NotFoundError
 from neurant.plans import queries, service
 from neurant.plans.limits import LimitUse, excess_in_words, level, list_usage, plan_name
 from neurant.plans.queries import Plan, Subscription
@@ -61,7 +62,6 @@ async def banner(request: Request, staff: PageStaff) -> Response:
 @router.get("/choose/{plan}", response_class=HTMLResponse)
 async def consider(request: Request, staff: PageStaff, plan: str) -> Response:
     """What another plan brings, when and for how much, before anything happens."""
-    _owner_only(staff)
     async with tenant(request.app.state.pool, staff.principal) as connection:
         now = await _subscription(connection, staff)
         plans = await queries.list_plans(connection)
@@ -69,15 +69,14 @@ async def consider(request: Request, staff: PageStaff, plan: str) -> Response:
         if wanted is None:
             raise NotFoundError("not_found")
         excess = await queries.list_excess(connection, plan)
+        context = await frame(connection, staff)
+    demand(context, "billing.manage")
     current = next(one for one in plans if one.plan == now.plan)
     language = reader_language(request)
     return render(
         request,
         "plan_choice.html",
-        staff=staff,
-        notice=None,
-        waiting=0,
-        timezone=now.timezone,
+        **context,
         now=now,
         wanted=wanted,
         wanted_name=plan_name(plan),
@@ -119,7 +118,7 @@ async def act(request: Request, staff: PageStaff, deed: str) -> Response:
     try:
         async with tenant(request.app.state.pool, staff.principal) as connection:
             if deed == "bills":
-                _owner_only(staff)
+                demand(await frame(connection, staff), "billing.manage")
                 link = await service.portal_link(connection, staff.company_id, billing, language)
                 return RedirectResponse(link, 303)
             await deeds[deed](connection)
@@ -131,11 +130,6 @@ async def act(request: Request, staff: PageStaff, deed: str) -> Response:
 async def _refused(request: Request, staff: SignedIn, error: NeurantError) -> Response:
     notice = Notice("bad", "alert", error.detail(reader_language(request)))
     return await _page(request, staff, notice, error.status)
-
-
-def _owner_only(staff: SignedIn) -> None:
-    if staff.role != "owner":
-        raise ForbiddenError("billing.owner_only")
 
 
 async def _subscription(connection: Connection, staff: SignedIn) -> Subscription:
@@ -154,16 +148,14 @@ async def _page(
         usage = await list_usage(connection)
         waits = await queries.list_excess(connection, now.next_plan) if now.next_plan else []
         free_excess = await queries.list_excess(connection, "free")
+        context = await frame(connection, staff, notice)
     language = reader_language(request)
     current = next(one for one in plans if one.plan == now.plan)
     return render(
         request,
         "plan.html",
         status=status,
-        staff=staff,
-        notice=notice,
-        waiting=0,
-        timezone=now.timezone,
+        **context,
         now=now,
         current=current,
         badge=_BADGE[now.status],
@@ -174,8 +166,8 @@ async def _page(
         usage=[_meter(one) for one in usage],
         waits=[excess_in_words(one, language) for one in waits],
         fits_free=not free_excess,
-        acts=staff.role == "owner",
-        reads_bills=staff.role in _READS_BILLS,
+        acts="billing.manage" in context["may"],
+        reads_bills="billing.read" in context["may"],
         is_online=request.app.state.biller is not None,
         has_bills=now.customer_ref is not None,
     )

@@ -30,7 +30,7 @@ RECOUNTED = {
     "last_message_slot",
 }  # fmt: skip
 # Catalogues that migrations write and nobody else: a row may be worded anew, but not go away.
-CATALOGUES = {"chatbot_templates"}
+CATALOGUES = {"chatbot_templates", "permissions"}
 
 Rows = dict[str, dict[str, dict[str, object]]]
 Database = Callable[[], str]

@@ -1,0 +1,101 @@
+"""What owners and administradores are told of their plan, by mail."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from neurant.console.formats import MONTHS
+from neurant.database.pool import Connection, Pool, fetch_all
+from neurant.logs import get_logger
+from neurant.mail.service import queue_mail
+from neurant.plans.limits import amount, plan_name
+from neurant.settings import Settings
+from neurant.texts import Language, text
+from neurant.vault import Vault
+
+# Those that somebody must hear of who does not open the console; each is a template.
+MAILED = (
+    "usage_alert", "plan_changed", "plan_change_waits", "subscription_ended",
+    "subscription_inactive", "trial_ends", "past_due", "company_closed",
+)  # fmt: skip
+_TAKE = """
+select company_id, company_name, timezone, to_address, first_name, kind, details
+from private.take_plan_mails(%s)
+"""
+# Nobody has told us yet in which language they read their mail.
+_LANGUAGE: Language = "es"
+
+log = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    company_id: UUID
+    company_name: str
+    timezone: str
+    to_address: str
+    first_name: str
+    kind: str
+    details: dict[str, Any]
+
+
+async def run_plan_mails(pool: Pool, settings: Settings) -> int:
+    """Queue what was told and is not a mail yet; how many. ``pool``: the worker's login.
+
+    A mail is queued in the transaction that marks its notification: once, and never lost.
+    """
+    queued = 0
+    while True:
+        async with pool.connection() as connection, connection.transaction():
+            some = await fetch_all(connection, _Told, _TAKE, (list(MAILED),))
+            for told in some:
+                await _queue(connection, settings, told)
+        queued += len(some)
+        if not some:
+            return queued
+
+
+async def _queue(connection: Connection, settings: Settings, told: _Told) -> None:
+    await queue_mail(
+        connection,
+        Vault(settings),
+        to=told.to_address,
+        template=f"plans.{told.kind}",
+        language=_LANGUAGE,
+        params=_params(told, settings, _LANGUAGE),
+        company_id=told.company_id,
+    )
+
+
+def _params(told: _Told, settings: Settings, language: Language) -> dict[str, str]:
+    details = told.details
+    params = {
+        "name": told.first_name,
+        "company": told.company_name,
+        "link": f"{settings.base_url()}/console/plan",
+    }
+    if "plan" in details:
+        params["plan"] = plan_name(str(details["plan"]))
+    if "at" in details:
+        params["until"] = _day(str(details["at"]), told.timezone, language)
+    if "limits" in details:
+        named = [text(f"notifications.limit.{one}", language) for one in details["limits"]]
+        params["limits"] = ", ".join(named) or "—"
+    if told.kind == "usage_alert":
+        limit = str(details["limit"])
+        params["limit"] = text(f"notifications.limit.{limit}", language)
+        params["level"] = str(details["level"])
+        params["used"] = amount(limit, int(details["used"]))
+        params["allowed"] = amount(limit, int(details["allowed"]))
+    return params
+
+
+def _day(moment: str, timezone: str, language: Language) -> str:
+    local = datetime.fromisoformat(moment).astimezone(ZoneInfo(timezone))
+    month = MONTHS[language][local.month - 1]
+    day = f"{local.day} {month}" if language == "es" else f"{month} {local.day}"
+    return f"{day} {local.year}"
