@@ -16,6 +16,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from neurant.accounts.routes import router as accounts_router
 from neurant.api import openapi, rates, sql_errors
+from neurant.api_keys.pages import router as api_key_pages
+from neurant.api_keys.routes import router as api_keys_router
 from neurant.canned_responses.routes import router as canned_responses_router
 from neurant.channels import webhooks
 from neurant.channels.account_routes import router as channels_router
@@ -103,6 +105,8 @@ def _make_api(settings: Settings) -> FastAPI:
     for router in (
         webchat_router,
         accounts_router,
+        api_key_pages,
+        api_keys_router,
         canned_responses_router,
         channels_router,
         chatbots_router,
