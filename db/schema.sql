@@ -6112,6 +6112,29 @@ ALTER FUNCTION private.note_denied_login(p_auth_user uuid) OWNER TO neurant_rout
 
 COMMENT ON FUNCTION private.note_denied_login(p_auth_user uuid) IS 'A wrong password for a known login, in each of its companies. Definer: the caller is nobody.';
 
+-- Name: note_export(text, text); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.note_export(p_what text, p_format text) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_company uuid := private.company_id('data.export');
+begin
+  if v_company is null then
+    return false;
+  end if;
+  perform private.write_audit(v_company, 'export', p_what, null,
+    jsonb_build_object('format', p_format));
+  return true;
+end $$;
+
+ALTER FUNCTION private.note_export(p_what text, p_format text) OWNER TO neurant_router;
+
+-- Name: FUNCTION note_export(p_what text, p_format text); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.note_export(p_what text, p_format text) IS 'Writes into audit that the caller begins an export; false where the caller may not. Definer: nobody writes audit by hand.';
+
 -- Name: note_knowledge_use(); Type: FUNCTION; Schema: private; Owner: neurant_router
 
 CREATE FUNCTION private.note_knowledge_use() RETURNS trigger
@@ -12415,6 +12438,10 @@ CREATE INDEX audit_chains_unexported_idx ON public.audit_chains USING btree (com
 
 CREATE INDEX audit_logs_newest_idx ON public.audit_logs USING btree (company_id, created_at DESC, id DESC);
 
+-- Name: audit_logs_request_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX audit_logs_request_idx ON public.audit_logs USING btree (company_id, request_id);
+
 -- Name: audit_logs_resource_idx; Type: INDEX; Schema: public; Owner: neurant_owner
 
 CREATE INDEX audit_logs_resource_idx ON public.audit_logs USING btree (company_id, resource_type, resource_id, created_at DESC);
@@ -16632,6 +16659,11 @@ GRANT ALL ON FUNCTION private.note_denied(p_permission text, p_operation text) T
 
 REVOKE ALL ON FUNCTION private.note_denied_login(p_auth_user uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.note_denied_login(p_auth_user uuid) TO neurant_app;
+
+-- Name: FUNCTION note_export(p_what text, p_format text); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.note_export(p_what text, p_format text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.note_export(p_what text, p_format text) TO authenticated;
 
 -- Name: FUNCTION note_knowledge_use(); Type: ACL; Schema: private; Owner: neurant_router
 
