@@ -1534,9 +1534,17 @@ ALTER TABLE public.audit_logs OWNER TO neurant_owner;
 
 COMMENT ON TABLE public.audit_logs IS 'Every change that matters, by triggers. No foreign keys: it outlives whom and what it names, also the company. Messages and conversations are their own history and are not repeated here.';
 
+-- Name: COLUMN audit_logs.user_id; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.audit_logs.user_id IS 'Who did it. Of an API key: its maker, with key_id in details.';
+
 -- Name: COLUMN audit_logs.user_email; Type: COMMENT; Schema: public; Owner: neurant_owner
 
 COMMENT ON COLUMN public.audit_logs.user_email IS 'Digest of the address (audit_salts), so that erasure can make it nobody''s.';
+
+-- Name: COLUMN audit_logs.user_role; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.audit_logs.user_role IS 'As which role, then: of an API key the weaker of its own and its maker''s.';
 
 -- Name: COLUMN audit_logs.details; Type: COMMENT; Schema: public; Owner: neurant_owner
 
@@ -6109,6 +6117,29 @@ ALTER FUNCTION private.note_denied_login(p_auth_user uuid) OWNER TO neurant_rout
 
 COMMENT ON FUNCTION private.note_denied_login(p_auth_user uuid) IS 'A wrong password for a known login, in each of its companies. Definer: the caller is nobody.';
 
+-- Name: note_export(text, text); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.note_export(p_what text, p_format text) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_company uuid := private.company_id('data.export');
+begin
+  if v_company is null then
+    return false;
+  end if;
+  perform private.write_audit(v_company, 'export', p_what, null,
+    jsonb_build_object('format', p_format));
+  return true;
+end $$;
+
+ALTER FUNCTION private.note_export(p_what text, p_format text) OWNER TO neurant_router;
+
+-- Name: FUNCTION note_export(p_what text, p_format text); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.note_export(p_what text, p_format text) IS 'Writes into audit that the caller begins an export; false where the caller may not. Definer: nobody writes audit by hand.';
+
 -- Name: note_knowledge_use(); Type: FUNCTION; Schema: private; Owner: neurant_router
 
 CREATE FUNCTION private.note_knowledge_use() RETURNS trigger
@@ -7681,6 +7712,34 @@ ALTER FUNCTION private.retire_chatbot(p_chatbot uuid) OWNER TO neurant_router;
 -- Name: FUNCTION retire_chatbot(p_chatbot uuid); Type: COMMENT; Schema: private; Owner: neurant_router
 
 COMMENT ON FUNCTION private.retire_chatbot(p_chatbot uuid) IS 'Takes a bot out of service for good: retired or not_found. Its history stays. Definer: supervisors edit bots, but only owner and administradores retire them.';
+
+-- Name: revoke_api_key(uuid); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.revoke_api_key(p_key uuid) RETURNS text
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_company uuid := private.company_id('api_keys.manage');
+begin
+  if v_company is null then
+    return 'forbidden';
+  end if;
+  update public.api_keys k set revoked_at = now()
+  where k.company_id = v_company and k.id = p_key and k.revoked_at is null;
+  if found then
+    return 'revoked';
+  end if;
+  return case when exists (
+    select from public.api_keys k where k.company_id = v_company and k.id = p_key
+  ) then 'revoked_before' else 'not_found' end;
+end $$;
+
+ALTER FUNCTION private.revoke_api_key(p_key uuid) OWNER TO neurant_router;
+
+-- Name: FUNCTION revoke_api_key(p_key uuid); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.revoke_api_key(p_key uuid) IS 'Ends a key for good: revoked, revoked_before, not_found or forbidden. Definer: nobody sets the moment by hand, so that nobody can take it back.';
 
 -- Name: roll_up_analytics(uuid, integer); Type: FUNCTION; Schema: private; Owner: neurant_router
 
@@ -9309,7 +9368,7 @@ declare
   v_claims jsonb := private.claims();
   v_trail jsonb := p_trail || coalesce(nullif(current_setting('request.audit', true), ''), '{}')::jsonb;
   v_user public.users;
-  v_key record;
+  v_key public.api_keys;
   v_address inet;
   v_details jsonb := p_details;
 begin
@@ -9317,20 +9376,21 @@ begin
   if p_actor is not null then
     select u.* into v_user from public.users u where u.company_id = p_company and u.id = p_actor;
   elsif v_role = 'authenticated' and (v_claims ->> 'company_id')::uuid is not distinct from p_company then
-    select u.* into v_user from public.users u
-    where u.company_id = p_company and u.auth_user_id = (v_claims ->> 'sub')::uuid;
-    if v_user.id is null then
-      select k.id, greatest(k.role, m.role) as role into v_key
-      from public.api_keys k
-      join public.users m on m.company_id = k.company_id and m.id = k.created_by
+    if v_claims ->> 'key_id' is null then
+      select u.* into v_user from public.users u
+      where u.company_id = p_company and u.auth_user_id = (v_claims ->> 'sub')::uuid;
+    else
+      select k.* into v_key from public.api_keys k
       where k.company_id = p_company and k.id = (v_claims ->> 'key_id')::uuid;
-      v_user.role := v_key.role;
+      select u.* into v_user from public.users u
+      where u.company_id = p_company and u.id = v_key.created_by;
+      v_user.role := greatest(v_key.role, v_user.role);
       v_details := v_details || jsonb_strip_nulls(jsonb_build_object('key_id', v_key.id));
     end if;
   end if;
   v_details := v_details || jsonb_build_object('by', case
+    when v_key.id is not null then 'api_key'
     when v_user.id is not null then 'staff'
-    when v_details ? 'key_id' then 'api_key'
     when v_role = 'neurant_worker' then 'worker'
     when v_role = 'visitor' then 'visitor'
     when session_user = 'neurant_jobs' then 'system'
@@ -12459,6 +12519,10 @@ CREATE INDEX audit_chains_unexported_idx ON public.audit_chains USING btree (com
 -- Name: audit_logs_newest_idx; Type: INDEX; Schema: public; Owner: neurant_owner
 
 CREATE INDEX audit_logs_newest_idx ON public.audit_logs USING btree (company_id, created_at DESC, id DESC);
+
+-- Name: audit_logs_request_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX audit_logs_request_idx ON public.audit_logs USING btree (company_id, request_id);
 
 -- Name: audit_logs_resource_idx; Type: INDEX; Schema: public; Owner: neurant_owner
 
@@ -16694,6 +16758,11 @@ GRANT ALL ON FUNCTION private.note_denied(p_permission text, p_operation text) T
 REVOKE ALL ON FUNCTION private.note_denied_login(p_auth_user uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.note_denied_login(p_auth_user uuid) TO neurant_app;
 
+-- Name: FUNCTION note_export(p_what text, p_format text); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.note_export(p_what text, p_format text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.note_export(p_what text, p_format text) TO authenticated;
+
 -- Name: FUNCTION note_knowledge_use(); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.note_knowledge_use() FROM PUBLIC;
@@ -16958,6 +17027,11 @@ GRANT ALL ON FUNCTION private.restore_conversation(p_conversation uuid) TO authe
 
 REVOKE ALL ON FUNCTION private.retire_chatbot(p_chatbot uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.retire_chatbot(p_chatbot uuid) TO authenticated;
+
+-- Name: FUNCTION revoke_api_key(p_key uuid); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.revoke_api_key(p_key uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.revoke_api_key(p_key uuid) TO authenticated;
 
 -- Name: FUNCTION roll_up_analytics(p_company uuid, p_limit integer); Type: ACL; Schema: private; Owner: neurant_router
 
@@ -17666,7 +17740,7 @@ GRANT SELECT(expires_at),INSERT(expires_at) ON TABLE public.api_keys TO authenti
 
 -- Name: COLUMN api_keys.revoked_at; Type: ACL; Schema: public; Owner: neurant_owner
 
-GRANT SELECT(revoked_at),UPDATE(revoked_at) ON TABLE public.api_keys TO authenticated;
+GRANT SELECT(revoked_at) ON TABLE public.api_keys TO authenticated;
 GRANT UPDATE(revoked_at) ON TABLE public.api_keys TO neurant_router;
 
 -- Name: COLUMN api_keys.scopes; Type: ACL; Schema: public; Owner: neurant_owner

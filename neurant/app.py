@@ -16,6 +16,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from neurant.accounts.routes import router as accounts_router
 from neurant.api import openapi, rates, sql_errors
+from neurant.api_keys.pages import router as api_key_pages
+from neurant.api_keys.routes import router as api_keys_router
+from neurant.audit.routes import router as audit_router
 from neurant.canned_responses.routes import router as canned_responses_router
 from neurant.channels import webhooks
 from neurant.channels.account_routes import router as channels_router
@@ -36,6 +39,7 @@ from neurant.errors import (
     NotFoundError,
     UnavailableError,
 )
+from neurant.exports.routes import router as exports_router
 from neurant.http import Frame, problem
 from neurant.invitations.routes import router as invitations_router
 from neurant.knowledge.files import open_store
@@ -103,6 +107,9 @@ def _make_api(settings: Settings) -> FastAPI:
     for router in (
         webchat_router,
         accounts_router,
+        api_key_pages,
+        api_keys_router,
+        audit_router,
         canned_responses_router,
         channels_router,
         chatbots_router,
@@ -110,6 +117,7 @@ def _make_api(settings: Settings) -> FastAPI:
         company_router,
         templates_router,
         console_router,
+        exports_router,
         knowledge_router,
         invitations_router,
         team_router,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import LiteralString
 from uuid import UUID
 
 from neurant.database.pool import Pool, fetch_all, fetch_value
@@ -13,16 +14,22 @@ _SEAL = "select private.seal_audit(%s)"
 _HEADS = "select company_id, seq, chain_hash, sealed_at from private.unexported_audit_heads(%s)"
 _NOTE_EXPORT = "select private.note_audit_export(%s, %s)"
 
-CHAIN = """
+CHAIN_COLUMNS: LiteralString = """
 select s.company_id, s.seq, s.audit_id, s.row_digest, s.chain_hash, a.id is not null,
   a.company_id::text, a.id::text, a.user_id::text, a.user_email, a.user_role::text, a.action::text,
   a.resource_type, a.resource_id::text, a.details::text, a.ip_address::text, a.user_agent,
   a.session_id, a.request_id, (extract(epoch from a.created_at) * 1000000)::bigint::text
 from public.audit_seals s
 left join public.audit_logs a on a.company_id = s.company_id and a.id = s.audit_id
+"""
+"""Seals with the raw columns of their rows, as ``service.SealedRow.read`` takes them."""
+CHAIN: LiteralString = (
+    CHAIN_COLUMNS
+    + """
 where %(company)s::uuid is null or s.company_id = %(company)s
 order by s.company_id, s.seq
 """
+)
 """Every seal in order, with the raw columns of its row; read by a login that bypasses RLS."""
 ENDS = """
 select c.company_id, c.seq, c.chain_hash from public.audit_chains c

@@ -77,6 +77,12 @@ class SealedRow:
     chain_hash: bytes
     fields: Sequence[str | None] | None
 
+    @classmethod
+    def read(cls, row: Sequence[Any]) -> SealedRow:
+        """A row of ``queries.CHAIN_COLUMNS``."""
+        company, seq, audit_id, digest, chain_hash, there, *fields = row
+        return cls(company, seq, audit_id, digest, chain_hash, fields if there else None)
+
 
 def row_digest(fields: Iterable[str | None]) -> bytes:
     """SHA-256 of a row of audit_logs, its columns as text in order (``private.audit_digest``)."""
@@ -149,14 +155,27 @@ def _sealed_rows(db: psycopg.Connection[Any], company_id: UUID | None) -> Iterat
     with db.cursor(name="chain") as cursor:
         cursor.itersize = _AT_ONCE
         for row in cursor.execute(CHAIN, {"company": company_id}):
-            company, seq, audit_id, digest, chain_hash, there, *fields = row
-            yield SealedRow(company, seq, audit_id, digest, chain_hash, fields if there else None)
+            yield SealedRow.read(row)
+
+
+def check_part(
+    company_id: UUID, rows: Iterable[SealedRow], after: int, previous: bytes
+) -> CompanyReport:
+    """Check the seals that follow the seal ``after``, whose hash is ``previous``."""
+    report = CompanyReport(company_id)
+    _check_chain(report, iter(rows), {}, after=after, previous=previous)
+    return report
 
 
 def _check_chain(
-    report: CompanyReport, rows: Iterator[SealedRow], heads: dict[int, set[bytes]]
+    report: CompanyReport,
+    rows: Iterator[SealedRow],
+    heads: dict[int, set[bytes]],
+    *,
+    after: int = 0,
+    previous: bytes | None = None,
 ) -> None:
-    previous, expected = genesis(report.company_id), 1
+    previous, expected = previous or genesis(report.company_id), after + 1
     for row in rows:
         report.sealed += 1
         if row.seq != expected:

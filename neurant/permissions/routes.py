@@ -27,7 +27,7 @@ router = APIRouter()
 @api.get("/permissions")
 async def get_permissions(call: Annotated[Call, needs("company.read")]) -> PermissionsOut:
     """The one table of who may do what, with what the caller may do now."""
-    return PermissionsOut(data=[_out(one) for one in await list_permissions(call.connection)])
+    return PermissionsOut(data=[told(one) for one in await list_permissions(call.connection)])
 
 
 @pages.get(f"{SETTINGS_PATH}/permissions", response_class=HTMLResponse)
@@ -42,7 +42,8 @@ async def permissions_page(request: Request, staff: PageStaff) -> Response:
     return render(request, "permissions.html", groups=groups.items(), **context)
 
 
-def _out(one: Permission) -> PermissionOut:
+def told(one: Permission) -> PermissionOut:
+    """A permission as it crosses the wire."""
     thing, _, operation = one.name.partition(".")
     return PermissionOut(
         name=one.name,

@@ -1,0 +1,88 @@
+"""API keys over the API: for people only, a key makes no keys."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import Query, Response
+
+from neurant.api.call import Call, needs
+from neurant.api.etag import check_match, tagged
+from neurant.api.listing import Page
+from neurant.api.route import api_router
+from neurant.api_keys import queries
+from neurant.api_keys.schemas import (
+    KeyIn,
+    KeyOut,
+    KeyPatch,
+    KeyQuery,
+    NewKeyOut,
+    ScopeOut,
+    ScopesOut,
+)
+from neurant.api_keys.service import make_key
+from neurant.errors import NotFoundError
+from neurant.permissions.queries import list_permissions
+from neurant.permissions.routes import told
+
+router = api_router("API keys")
+Reading = Annotated[Call, needs("api_keys.read")]
+Managing = Annotated[Call, needs("api_keys.manage")]
+
+
+@router.get("/api-keys")
+async def list_api_keys(call: Reading, query: Annotated[KeyQuery, Query()]) -> Page[KeyOut]:
+    """The company's keys, also those that ended."""
+    data, cursor = await queries.list_keys(call.connection, query)
+    return Page(data=data, next_cursor=cursor)
+
+
+@router.get("/api-keys/scopes")
+async def list_api_key_scopes(call: Reading) -> ScopesOut:
+    """What a key can be made for."""
+    found = [one for one in await list_permissions(call.connection) if one.for_keys == "by_scope"]
+    return ScopesOut(data=[ScopeOut(**told(one).model_dump(include=_SCOPE)) for one in found])
+
+
+@router.post("/api-keys", status_code=201)
+async def create_api_key(call: Managing, new: KeyIn, response: Response) -> NewKeyOut:
+    """A new key. It acts as the person who makes it; ``key`` is shown in this answer only."""
+    made = await make_key(call.connection, new)
+    response.headers["location"] = f"/v1/api-keys/{made.id}"
+    tagged(response, made, KeyPatch)
+    return made
+
+
+@router.get("/api-keys/{key_id}")
+async def get_api_key(call: Reading, key_id: UUID, response: Response) -> KeyOut:
+    """One of them."""
+    found = await queries.get_key(call.connection, key_id)
+    if found is None:
+        raise NotFoundError("not_found")
+    tagged(response, found, KeyPatch)
+    return found
+
+
+@router.patch("/api-keys/{key_id}")
+async def rename_api_key(
+    call: Managing, key_id: UUID, patch: KeyPatch, response: Response
+) -> KeyOut:
+    """Give it another name."""
+    current = await queries.get_key(call.connection, key_id, locked=True)
+    if current is None:
+        raise NotFoundError("not_found")
+    check_match(call.request, current, KeyPatch)
+    if patch.model_fields_set:
+        await queries.rename_key(call.connection, key_id, patch.name)
+    return await get_api_key(call, key_id, response)
+
+
+@router.delete("/api-keys/{key_id}", status_code=204)
+async def revoke_api_key(call: Managing, key_id: UUID) -> None:
+    """End it at once and for good. It stays in the list, with what it did in audit."""
+    if await queries.revoke_key(call.connection, key_id) == "not_found":
+        raise NotFoundError("not_found")
+
+
+_SCOPE = set(ScopeOut.model_fields)

@@ -1,0 +1,122 @@
+"""API keys on the wire."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Literal
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from neurant.api.listing import ListQuery
+from neurant.api.texts import Text
+from neurant.permissions.schemas import Names, ReachOut
+
+Scope = Literal[
+    "company.edit",
+    "billing.read",
+    "users.read",
+    "team.read",
+    "users.manage",
+    "invitations.read",
+    "invitations.manage",
+    "webhooks.read",
+    "webhooks.manage",
+    "integrations.read",
+    "integrations.manage",
+    "channels.read",
+    "channels.manage",
+    "chatbots.read",
+    "chatbots.edit",
+    "chatbots.retire",
+    "chatbots.assign_operators",
+    "chatbots.assign_supervisor",
+    "conversations.read",
+    "conversations.reply",
+    "conversations.transfer",
+    "conversations.assign",
+    "conversations.import",
+    "canned_responses.read",
+    "canned_responses.edit",
+    "documents.read",
+    "documents.edit",
+    "analytics.read",
+    "metrics.read",
+    "audit.read",
+    "data.export",
+    "data.erase",
+    "data.restore",
+]
+"""The permissions that a key may have (``for_keys = 'by_scope'``; a test holds the two equal)."""
+
+KeyRole = Literal["administrador", "supervisor", "operador"]
+KeyState = Literal["active", "expired", "suspended", "revoked"]
+Name = Annotated[Text, Field(min_length=1, max_length=100, pattern=r"\S")]
+LONGEST_LIFE = 3650  # days
+
+
+class KeyOut(BaseModel):
+    """A key as it is told: what it opens, and whether it is used. Never the key itself."""
+
+    id: UUID
+    name: str
+    prefix: str = Field(description="The first characters, to tell keys apart")
+    role: KeyRole
+    scopes: list[str]
+    state: KeyState = Field(description="suspended: whoever made it is deactivated")
+    created_by: UUID = Field(description="As whom the key acts, and what it is never above")
+    created_by_name: str | None
+    created_at: datetime
+    last_used_at: datetime | None = Field(description="To the minute")
+    expires_at: datetime | None
+    revoked_at: datetime | None
+
+
+class NewKeyOut(KeyOut):
+    """A key that was just made: the only answer that holds it."""
+
+    key: str = Field(description="Shown once: only its digest is kept")
+
+
+class KeyIn(BaseModel):
+    """A new key, as strong as the weaker of its role and its maker's, within its scopes."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: Name
+    role: KeyRole
+    scopes: Annotated[set[Scope], Field(min_length=1)]
+    expires_in_days: int | None = Field(
+        default=None, ge=1, le=LONGEST_LIFE, description="null: until it is revoked"
+    )
+
+
+class KeyPatch(BaseModel):
+    """What may be changed; what a key opens may not: make another one."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: Name = ""
+
+
+class KeyQuery(ListQuery):
+    """The filters and sorts of the list."""
+
+    state: KeyState | None = None
+    sort: Literal["created_at", "-created_at", "name", "-name"] = "-created_at"
+
+
+class ScopeOut(BaseModel):
+    """A permission that keys may have, and which roles have it."""
+
+    name: str
+    object: str
+    object_names: Names
+    operation_names: Names
+    reach: ReachOut
+
+
+class ScopesOut(BaseModel):
+    """All of them."""
+
+    data: list[ScopeOut]

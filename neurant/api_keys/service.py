@@ -1,0 +1,23 @@
+"""Making a key: random, shown once, kept as a digest."""
+
+from __future__ import annotations
+
+import secrets
+
+from neurant.accounts.service import digest
+from neurant.api.call import KEY_PREFIX
+from neurant.api_keys import queries
+from neurant.api_keys.schemas import KeyIn, NewKeyOut
+from neurant.database.pool import Connection
+
+_RANDOM_BYTES = 32
+_TOLD_CHARACTERS = len(KEY_PREFIX) + 8
+
+
+async def make_key(connection: Connection, new: KeyIn) -> NewKeyOut:
+    """A new key of the caller's own, with its secret."""
+    key = KEY_PREFIX + secrets.token_hex(_RANDOM_BYTES)
+    key_id = await queries.insert_key(connection, new, key[:_TOLD_CHARACTERS], digest(key))
+    made = await queries.get_key(connection, key_id)
+    assert made is not None  # noqa: S101 - in the transaction that made it
+    return NewKeyOut(**made.model_dump(), key=key)

@@ -1,0 +1,68 @@
+"""The export over the API, and the settings' page that offers it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import HTMLResponse, StreamingResponse
+
+from neurant.accounts.current import PageStaff
+from neurant.api.call import Call, needs
+from neurant.api.route import api_router
+from neurant.clock import utc_now
+from neurant.console.frame import demand, frame
+from neurant.console.navigation import SETTINGS_PATH
+from neurant.console.pages import PageRoute
+from neurant.console.templating import render
+from neurant.database.tenancy import ApiKey, Staff, tenant
+from neurant.exports.service import begin_export, check_room, export_company
+
+PAGE = f"{SETTINGS_PATH}/data"
+_ZIP: dict[int | str, dict[str, Any]] = {
+    200: {"description": "A ZIP with a file for each table", "content": {"application/zip": {}}}
+}
+
+api = api_router("export")
+pages = APIRouter(prefix=PAGE, route_class=PageRoute, include_in_schema=False)
+router = APIRouter()
+
+
+@api.get("/export", response_class=StreamingResponse, responses=_ZIP)
+async def export_everything(call: Annotated[Call, needs("data.export")]) -> StreamingResponse:
+    """Everything of the company that the caller may read, also when it is closed or unpaid.
+
+    ``tables/<name>.ndjson`` has a row of JSON per line, ``files/`` what was uploaded; the archive
+    is whole if ``manifest.json``, its last entry, is there. No secret is in it.
+    """
+    return await _export(call.request, call.caller.principal)
+
+
+@pages.get("", response_class=HTMLResponse)
+async def data_page(request: Request, staff: PageStaff) -> Response:
+    """What can be taken, and how."""
+    async with tenant(request.app.state.pool, staff.principal) as connection:
+        context = await frame(connection, staff)
+    demand(context, "data.export")
+    return render(request, "data.html", **context)
+
+
+@pages.get("/export")
+async def export_page(request: Request, staff: PageStaff) -> StreamingResponse:
+    """The archive, for a browser."""
+    return await _export(request, staff.principal)
+
+
+async def _export(request: Request, who: Staff | ApiKey) -> StreamingResponse:
+    state = request.app.state
+    check_room()
+    await begin_export(state.pool, who, "companies", "zip")
+    pieces: AsyncIterator[bytes] = export_company(state.pool, state.files, who)
+    name = f"neurant-{utc_now():%Y-%m-%d}.zip"
+    disposition = {"content-disposition": f'attachment; filename="{name}"'}
+    return StreamingResponse(pieces, media_type="application/zip", headers=disposition)
+
+
+router.include_router(api)
+router.include_router(pages)

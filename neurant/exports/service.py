@@ -1,0 +1,145 @@
+"""Everything that a company has, as one ZIP that is made while it is sent.
+
+A table is one ``tables/<name>.ndjson``, a document's file one ``files/<id>/<name>``; the manifest
+comes last, so that an archive without it is not whole. Each table is read in a transaction of its
+own: what changes meanwhile may be in one and not yet in another.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import PurePosixPath
+from uuid import UUID
+from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
+
+import obstore
+import orjson
+from obstore.store import ObjectStore
+
+from neurant.clock import utc_now
+from neurant.database.pool import Pool
+from neurant.database.tenancy import ApiKey, Staff, tenant
+from neurant.errors import ForbiddenError, RateLimitedError
+from neurant.exports import queries
+from neurant.exports.queries import StoredFile
+from neurant.knowledge.files import file_path
+
+_CHUNK = 64 * 1024
+_SIDE_BY_SIDE = 2  # in a process: each holds a connection for as long as its reader takes
+_BUSY_SECONDS = 60
+_running = asyncio.Semaphore(_SIDE_BY_SIDE)
+
+
+class _Sink(io.RawIOBase):
+    """Where the archive is written, and taken from piece by piece."""
+
+    def __init__(self) -> None:
+        self._held = bytearray()
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: object) -> int:
+        piece = bytes(data)  # type: ignore[call-overload]
+        self._held += piece
+        return len(piece)
+
+    def take(self, least: int) -> bytes:
+        """What is there, if it is at least that much."""
+        if len(self._held) < least:
+            return b""
+        taken = bytes(self._held)
+        self._held.clear()
+        return taken
+
+
+@dataclass(slots=True)
+class _Archive:
+    """An archive in the making, and what it holds so far."""
+
+    moment: datetime
+    sink: _Sink = field(default_factory=_Sink)
+    rows: dict[str, int] = field(default_factory=dict)
+    files: list[str] = field(default_factory=list)
+    lost_files: list[str] = field(default_factory=list)
+
+    def entry(self, name: str) -> ZipInfo:
+        """The head of an entry, dated by our clock."""
+        info = ZipInfo(name, self.moment.timetuple()[:6])
+        info.compress_type = ZIP_DEFLATED
+        return info
+
+
+async def begin_export(pool: Pool, who: Staff | ApiKey, what: str, form: str) -> None:
+    """Write it into audit. Raises ForbiddenError."""
+    async with tenant(pool, who) as connection:
+        if not await queries.note_export(connection, what, form):
+            raise ForbiddenError("api.not_permitted", permission="data.export")
+
+
+def check_room() -> None:
+    """Raises RateLimitedError where as many exports run as this process may."""
+    if _running.locked():
+        raise RateLimitedError("exports.busy", seconds=_BUSY_SECONDS)
+
+
+async def export_company(
+    pool: Pool, store: ObjectStore, who: Staff | ApiKey
+) -> AsyncIterator[bytes]:
+    """The archive, in pieces. Whoever may read less gets less; an error cuts it short."""
+    archive = _Archive(utc_now())
+    async with _running:
+        with ZipFile(archive.sink, "w", ZIP_DEFLATED) as made:
+            async with tenant(pool, who) as connection:
+                tables = await queries.readable_tables(connection)
+                files = await queries.stored_files(connection)
+            for table in tables:
+                async with tenant(pool, who) as connection:
+                    with made.open(
+                        archive.entry(f"tables/{table.name}.ndjson"), "w", force_zip64=True
+                    ) as entry:
+                        archive.rows[table.name] = 0
+                        async for row in queries.stream_rows(connection, table):
+                            entry.write(row.encode() + b"\n")
+                            archive.rows[table.name] += 1
+                            if piece := archive.sink.take(_CHUNK):
+                                yield piece
+            for file in files:
+                async for piece in _add_file(archive, made, store, who.company_id, file):
+                    yield piece
+            made.writestr(archive.entry("manifest.json"), _manifest(archive, who.company_id))
+        yield archive.sink.take(1)
+
+
+async def _add_file(
+    archive: _Archive, made: ZipFile, store: ObjectStore, company_id: UUID, file: StoredFile
+) -> AsyncIterator[bytes]:
+    # Only the last part, as every reader of ZIPs should but not all do: no name leads elsewhere.
+    name = PurePosixPath(file.filename.replace("\\", "/")).name or "file"
+    path = f"files/{file.id}/{name}"
+    try:
+        found = await obstore.get_async(store, file_path(company_id, file.id))
+    except FileNotFoundError:
+        archive.lost_files.append(path)
+        return
+    with made.open(archive.entry(path), "w", force_zip64=True) as entry:
+        async for part in found.stream(min_chunk_size=_CHUNK):
+            entry.write(bytes(part))
+            if piece := archive.sink.take(_CHUNK):
+                yield piece
+    archive.files.append(path)
+
+
+def _manifest(archive: _Archive, company_id: UUID) -> bytes:
+    told = {
+        "company_id": str(company_id),
+        "exported_at": archive.moment.isoformat(),
+        "rows": archive.rows,
+        "files": archive.files,
+        "missing_files": archive.lost_files,
+    }
+    return orjson.dumps(told, option=orjson.OPT_INDENT_2)
