@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 
-from neurant.accounts.service import digest
+from neurant.accounts.codes import digest
 from neurant.api.call import KEY_PREFIX
 from neurant.api_keys import queries
 from neurant.api_keys.schemas import KeyIn, NewKeyOut
