@@ -27,6 +27,8 @@ from neurant.chatbots.routes import templates as templates_router
 from neurant.companies.routes import router as company_router
 from neurant.console.routes import mount_static
 from neurant.console.routes import router as console_router
+from neurant.contacts.routes import router as contacts_router
+from neurant.conversations.routes import router as conversations_router
 from neurant.database.pool import DatabaseDown, fetch_value, make_pool, require_url
 from neurant.database.tenancy import Caller
 from neurant.errors import (
@@ -36,6 +38,7 @@ from neurant.errors import (
     NotFoundError,
     UnavailableError,
 )
+from neurant.hitl.routes import router as hitl_router
 from neurant.http import Frame, problem
 from neurant.invitations.routes import router as invitations_router
 from neurant.knowledge.files import open_store
@@ -46,6 +49,13 @@ from neurant.notifications.pages import router as notification_pages
 from neurant.notifications.routes import router as notifications_router
 from neurant.permissions.routes import router as permissions_router
 from neurant.plans.billing import make_biller
+from neurant.imports.routes import router as imports_router
+from neurant.imports.schemas import MOST_BYTES as MOST_IMPORTED
+from neurant.knowledge.files import open_store
+from neurant.knowledge.routes import router as knowledge_router
+from neurant.logs import configure_logging, get_logger
+from neurant.messages.routes import router as messages_router
+from neurant.notes.routes import router as notes_router
 from neurant.plans.limits import REACHED, reached
 from neurant.plans.page import router as plan_page_router
 from neurant.plans.routes import router as plans_router
@@ -76,6 +86,8 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
     def most_bytes(path: str) -> int:
         if path.endswith("/documents"):
             return chosen.max_document_bytes + _JSON_ROOM
+        if path.endswith("/conversation-imports"):
+            return MOST_IMPORTED
         return chosen.max_webhook_bytes
 
     return Frame(route, most_bytes, lambda: secrets.token_hex(8))
@@ -110,6 +122,10 @@ def _make_api(settings: Settings) -> FastAPI:
         company_router,
         templates_router,
         console_router,
+        contacts_router,
+        conversations_router,
+        hitl_router,
+        imports_router,
         knowledge_router,
         invitations_router,
         team_router,
@@ -119,6 +135,8 @@ def _make_api(settings: Settings) -> FastAPI:
         billing_router,
         plans_router,
         plan_page_router,
+        messages_router,
+        notes_router,
     ):
         app.include_router(router)
     if settings.demo:
