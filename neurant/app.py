@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from http import HTTPStatus
 
 import psycopg
 from fastapi import FastAPI, Request, Response
@@ -12,6 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, RedirectResponse
 from psycopg_pool import PoolTimeout
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from neurant.accounts.routes import router as accounts_router
@@ -40,22 +42,19 @@ from neurant.errors import (
 )
 from neurant.hitl.routes import router as hitl_router
 from neurant.http import Frame, problem
+from neurant.imports.routes import router as imports_router
+from neurant.imports.schemas import MOST_BYTES as MOST_IMPORTED
 from neurant.invitations.routes import router as invitations_router
 from neurant.knowledge.files import open_store
 from neurant.knowledge.routes import router as knowledge_router
 from neurant.logs import configure_logging, get_logger
 from neurant.mail.routes import router as mailbox_router
+from neurant.messages.routes import router as messages_router
+from neurant.notes.routes import router as notes_router
 from neurant.notifications.pages import router as notification_pages
 from neurant.notifications.routes import router as notifications_router
 from neurant.permissions.routes import router as permissions_router
 from neurant.plans.billing import make_biller
-from neurant.imports.routes import router as imports_router
-from neurant.imports.schemas import MOST_BYTES as MOST_IMPORTED
-from neurant.knowledge.files import open_store
-from neurant.knowledge.routes import router as knowledge_router
-from neurant.logs import configure_logging, get_logger
-from neurant.messages.routes import router as messages_router
-from neurant.notes.routes import router as notes_router
 from neurant.plans.limits import REACHED, reached
 from neurant.plans.page import router as plan_page_router
 from neurant.plans.routes import router as plans_router
@@ -229,7 +228,20 @@ async def _told_http(request: Request, error: Exception) -> Response:
     code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "bad_request")
     told = NotFoundError(code)
     told.status = error.status_code
-    return _answer(request, told)
+    answer = _answer(request, told)
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        answer.headers["allow"] = _allowed(request)
+    return answer
+
+
+def _allowed(request: Request) -> str:
+    """The methods of an address (RFC 9110, 15.5.6): each is a route of its own."""
+    found: set[str] = set()
+    for route in request.app.routes:
+        matched, _ = route.matches(request.scope)
+        if matched is not Match.NONE:
+            found |= getattr(route, "methods", None) or set()
+    return ", ".join(sorted(found))
 
 
 async def _told_database(request: Request, error: Exception) -> Response:

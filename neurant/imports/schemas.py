@@ -14,7 +14,7 @@ MOST_CONVERSATIONS = 1_000
 MOST_MESSAGES = 10_000
 MOST_BYTES = 20 * 1024 * 1024
 ExternalId = Annotated[Text, Field(min_length=1, max_length=255)]
-Link = Annotated[Text, Field(max_length=2000, pattern=r"^https?://[!-~]+$")]
+Link = Annotated[Text, Field(pattern=r"^https?://[!-~]{1,1990}$")]
 Outcome = Literal["imported", "extended", "unchanged", "refused"]
 Reason = Literal[
     "repeated",
