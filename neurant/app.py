@@ -65,6 +65,7 @@ from neurant.settings import Settings, get_settings
 from neurant.team.routes import router as team_router
 from neurant.vault import Vault
 
+_METHODS = ("DELETE", "GET", "PATCH", "POST", "PUT")
 _JSON_ROOM = 64 * 1024  # of multipart around a document
 log = get_logger(__name__)
 
@@ -236,12 +237,13 @@ async def _told_http(request: Request, error: Exception) -> Response:
 
 def _allowed(request: Request) -> str:
     """The methods of an address (RFC 9110, 15.5.6): each is a route of its own."""
-    found: set[str] = set()
-    for route in request.app.routes:
-        matched, _ = route.matches(request.scope)
-        if matched is not Match.NONE:
-            found |= getattr(route, "methods", None) or set()
-    return ", ".join(sorted(found))
+    scope = {name: request.scope[name] for name in ("type", "path", "root_path", "headers")}
+
+    def takes(method: str) -> bool:
+        tried = scope | {"method": method}
+        return any(route.matches(tried)[0] is Match.FULL for route in request.app.routes)
+
+    return ", ".join(method for method in _METHODS if takes(method))
 
 
 async def _told_database(request: Request, error: Exception) -> Response:
