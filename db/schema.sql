@@ -2533,6 +2533,50 @@ ALTER FUNCTION private.close_company() OWNER TO neurant_router;
 
 COMMENT ON FUNCTION private.close_company() IS 'The owner closes the company: for 30 days the staff reads and exports and the owner may reopen it; channels take nothing in, and nothing is deleted: closed, closed_before or forbidden. Definer: a company''s status is nobody''s to write by hand.';
 
+-- Name: close_conversation(uuid); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.close_conversation(p_conversation uuid) RETURNS text
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_company uuid := private.company_id('conversations.reply');
+  v_user uuid := private.user_id();
+  v_status public.conversation_status_enum;
+  v_session public.hitl_sessions;
+begin
+  if v_user is null or not private.can_work_on(p_conversation) then
+    return 'not_found';
+  end if;
+  select c.status into v_status from public.conversations c
+  where c.company_id = v_company and c.id = p_conversation for update;
+  if v_status is distinct from 'active' then
+    return 'closed_before';
+  end if;
+  select s.* into v_session from public.hitl_sessions s
+  where s.company_id = v_company and s.conversation_id = p_conversation and s.ended_at is null;
+  if v_session.operator_id is distinct from v_user and v_session.operator_id is not null
+    and not private.sees_all_chatbots() then
+    return 'taken_by_other';
+  end if;
+  update public.hitl_transfers t set status = 'cancelled', decided_at = now()
+  where t.company_id = v_company and t.conversation_id = p_conversation and t.status = 'pending';
+  update public.hitl_sessions s set status = 'resolved', ended_at = now(), ended_by = v_user
+  where s.company_id = v_company and s.id = v_session.id;
+  -- A reply that is being written finds its request gone. What was said is delivered all the same.
+  delete from public.reply_requests r
+  where r.company_id = v_company and r.conversation_id = p_conversation;
+  update public.conversations c set status = 'resolved'
+  where c.company_id = v_company and c.id = p_conversation;
+  return 'closed';
+end $$;
+
+ALTER FUNCTION private.close_conversation(p_conversation uuid) OWNER TO neurant_router;
+
+-- Name: FUNCTION close_conversation(p_conversation uuid); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.close_conversation(p_conversation uuid) IS 'Ends a conversation, and a takeover of it: closed, closed_before, taken_by_other or not_found. What the customer says next begins another one. Definer: a conversation''s state is nobody''s to write by hand.';
+
 -- Name: close_idle_conversations(timestamp with time zone, integer); Type: FUNCTION; Schema: private; Owner: neurant_router
 
 CREATE FUNCTION private.close_idle_conversations(p_now timestamp with time zone DEFAULT now(), p_limit integer DEFAULT 500) RETURNS integer
@@ -4861,6 +4905,185 @@ ALTER FUNCTION private.has_open_work(p_company uuid, p_conversation uuid) OWNER 
 
 COMMENT ON FUNCTION private.has_open_work(p_company uuid, p_conversation uuid) IS 'Whether a reply is owed, a message on its way, or a takeover open. Definer: called by definers for any company.';
 
+-- Name: import_conversations(uuid, text[], text[], text[], text[], text[], text[], integer[], text[], text[], text[], integer[], text[], text[], uuid[], text[], text[], text[], text[], timestamp with time zone[]); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.import_conversations(p_chatbot uuid, p_external_id text[], p_channel text[], p_end_user_id text[], p_end_user_name text[], p_end_user_avatar text[], p_status text[], p_rating integer[], p_rating_comment text[], p_summary text[], p_context text[], p_of integer[], p_message_id text[], p_sender text[], p_sender_id uuid[], p_type text[], p_content text[], p_media_url text[], p_media_type text[], p_sent_at timestamp with time zone[]) RETURNS TABLE(place integer, outcome text, conversation_id uuid, added integer)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_company uuid := private.company_id('conversations.import');
+  v_conversations integer := 0;
+  v_messages integer := 0;
+begin
+  if private.user_id() is null or not exists (
+    select from public.chatbots b where b.company_id = v_company and b.id = p_chatbot) then
+    return;
+  end if;
+  -- Two imports of one conversation would both find it missing.
+  perform pg_advisory_xact_lock(
+    hashtextextended('private.import_conversations ' || v_company, 0));
+  -- Nobody archives or erases what is being extended.
+  perform from public.conversations c
+  where c.company_id = v_company
+    and c.id = any (array(select private.imported_id(p_chatbot, e.id) from unnest(p_external_id) e (id)))
+  order by c.id for update;
+  for place, outcome, conversation_id, added in
+    with given as materialized (
+      select g.*, private.imported_id(p_chatbot, g.external_id) as id,
+        count(*) over (partition by g.external_id order by g.place) as time,
+        (select a.id from public.channel_accounts a
+          where a.company_id = v_company and a.chatbot_id = p_chatbot
+            and a.channel = g.channel::public.conversation_channel_enum
+          order by a.id limit 1) as account_id
+      from unnest(p_external_id, p_channel, p_end_user_id, p_end_user_name, p_end_user_avatar,
+          p_status, p_rating, p_rating_comment, p_summary, p_context) with ordinality
+        as g (external_id, channel, end_user_id, end_user_name, end_user_avatar,
+          status, rating, rating_comment, summary, context, place)
+    ),
+    conversation as materialized (
+      select g.*, live.id is not null as is_live, old.id is not null as is_archived,
+        coalesce(live.end_user_id, old.end_user_id) as known_end_user_id,
+        coalesce(live.channel_account_id, g.account_id) as channel_account_id,
+        coalesce(live.last_seq, 0) as last_seq, live.last_message_at
+      from given g
+      left join public.conversations live on live.company_id = v_company and live.id = g.id
+      left join public.conversations_archived old on old.company_id = v_company and old.id = g.id
+    ),
+    message as materialized (
+      select x.*, case
+          when c.is_live then exists (select from public.messages k
+            where k.company_id = v_company and k.id = x.id)
+          when c.is_archived then exists (select from public.messages_archived k
+            where k.company_id = v_company and k.id = x.id)
+          else false end as is_known
+      from (
+        select m.*, private.imported_id(c.id, m.external_id) as id,
+          lag(m.sent_at) over (partition by m.of order by m.place) > m.sent_at as is_late,
+          row_number() over (partition by m.of, m.external_id order by m.place) > 1 as is_repeated
+        from unnest(p_of, p_message_id, p_sender, p_sender_id, p_type, p_content, p_media_url,
+            p_media_type, p_sent_at) with ordinality
+          as m (of, external_id, sender, sender_id, type, content, media_url, media_type, sent_at,
+            place)
+        join given c on c.place = m.of) x
+      join conversation c on c.place = x.of
+    ),
+    told as materialized (
+      select m.of, max(m.sent_at) as newest, bool_or(m.is_late) as is_late,
+        bool_or(m.is_repeated) as is_repeated,
+        bool_or(m.sender_id is not null and (u.id is null or m.sender <> 'human'))
+          as is_by_unknown,
+        bool_or(m.type = 'text' and m.content = '') as is_empty,
+        min(m.sent_at) filter (where not m.is_known) as oldest_fresh,
+        count(*) filter (where not m.is_known) as fresh,
+        count(*) filter (where not m.is_known and m.sender = 'bot') as bot,
+        count(*) filter (where not m.is_known and m.sender = 'human') as human
+      from message m
+      left join public.users u on u.company_id = v_company and u.id = m.sender_id
+      group by m.of
+    ),
+    judged as materialized (
+      select c.*, t.newest, t.oldest_fresh, t.fresh, t.bot, t.human,
+        case
+          when c.time > 1 then 'repeated'
+          when c.channel_account_id is null and not c.is_archived then 'no_channel'
+          when starts_with(coalesce(c.known_end_user_id, c.end_user_id), 'erased-') then 'erased'
+          when c.known_end_user_id <> c.end_user_id then 'other_contact'
+          when t.is_repeated then 'repeated_message'
+          when t.newest > clock_timestamp() then 'in_the_future'
+          when t.is_late then 'out_of_order'
+          when t.is_by_unknown then 'unknown_sender'
+          when t.is_empty then 'empty_text'
+          when t.fresh = 0 then 'unchanged'
+          when c.is_archived then 'archived'
+          when t.oldest_fresh < c.last_message_at then 'too_early'
+          when c.is_live then 'extended'
+          else 'imported' end as outcome
+      from conversation c
+      join told t on t.of = c.place
+    ),
+    opened as (
+      -- Sorted as the arriving messages' are, so that both lock the contacts in one order.
+      insert into public.conversations (company_id, id, chatbot_id, channel_account_id, end_user_id,
+        end_user_name, end_user_avatar, channel, status, message_count, bot_message_count,
+        human_message_count, started_at, last_message_at, ended_at, session_duration_minutes,
+        satisfaction_rating, satisfaction_comment, conversation_summary, context_data, last_seq)
+      select v_company, j.id, p_chatbot, j.channel_account_id, j.end_user_id,
+        j.end_user_name, j.end_user_avatar, j.channel::public.conversation_channel_enum,
+        j.status::public.conversation_status_enum, j.fresh, j.bot,
+        j.human, j.oldest_fresh, j.newest, j.newest,
+        floor(extract(epoch from j.newest - j.oldest_fresh) / 60),
+        j.rating, j.rating_comment, j.summary, j.context::jsonb, j.fresh
+      from judged j
+      where j.outcome = 'imported'
+      order by j.channel_account_id, j.end_user_id
+    ),
+    extended as (
+      update public.conversations c
+      set last_seq = c.last_seq + j.fresh, message_count = c.message_count + j.fresh,
+        bot_message_count = c.bot_message_count + j.bot,
+        human_message_count = c.human_message_count + j.human,
+        last_message_at = j.newest, ended_at = j.newest,
+        session_duration_minutes = floor(extract(epoch from j.newest - c.started_at) / 60)
+      from judged j
+      where j.outcome = 'extended' and c.company_id = v_company and c.id = j.id
+    ),
+    said as (
+      -- With their numbers: so nobody counts them against the plan, and nobody answers.
+      insert into public.messages (company_id, id, conversation_id, chatbot_id, channel_account_id,
+        seq, content, message_type, media_url, media_type, sender_type, sender_id, status,
+        created_at)
+      select v_company, m.id, j.id, p_chatbot, j.channel_account_id,
+        j.last_seq + row_number() over (partition by m.of order by m.place), m.content,
+        m.type::public.message_type_enum, m.media_url, m.media_type,
+        m.sender::public.sender_type_enum, m.sender_id,
+        case m.sender when 'end_user' then 'delivered'::public.message_status_enum else 'sent' end,
+        m.sent_at
+      from message m
+      join judged j on j.place = m.of
+      where j.outcome in ('imported', 'extended') and not m.is_known
+    )
+    select j.place, j.outcome,
+      case when j.is_live or j.is_archived or j.outcome = 'imported' then j.id end,
+      case when j.outcome in ('imported', 'extended') then j.fresh else 0 end
+    from judged j
+    order by j.place
+  loop
+    v_conversations := v_conversations + (added > 0)::integer;
+    v_messages := v_messages + added;
+    return next;
+  end loop;
+  if v_messages > 0 then
+    perform private.write_audit(v_company, 'create', 'conversation_imports', p_chatbot,
+      jsonb_build_object('chatbot_id', p_chatbot, 'conversations', v_conversations,
+        'messages', v_messages));
+  end if;
+end $$;
+
+ALTER FUNCTION private.import_conversations(p_chatbot uuid, p_external_id text[], p_channel text[], p_end_user_id text[], p_end_user_name text[], p_end_user_avatar text[], p_status text[], p_rating integer[], p_rating_comment text[], p_summary text[], p_context text[], p_of integer[], p_message_id text[], p_sender text[], p_sender_id uuid[], p_type text[], p_content text[], p_media_url text[], p_media_type text[], p_sent_at timestamp with time zone[]) OWNER TO neurant_router;
+
+-- Name: FUNCTION import_conversations(p_chatbot uuid, p_external_id text[], p_channel text[], p_end_user_id text[], p_end_user_name text[], p_end_user_avatar text[], p_status text[], p_rating integer[], p_rating_comment text[], p_summary text[], p_context text[], p_of integer[], p_message_id text[], p_sender text[], p_sender_id uuid[], p_type text[], p_content text[], p_media_url text[], p_media_type text[], p_sent_at timestamp with time zone[]); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.import_conversations(p_chatbot uuid, p_external_id text[], p_channel text[], p_end_user_id text[], p_end_user_name text[], p_end_user_avatar text[], p_status text[], p_rating integer[], p_rating_comment text[], p_summary text[], p_context text[], p_of integer[], p_message_id text[], p_sender text[], p_sender_id uuid[], p_type text[], p_content text[], p_media_url text[], p_media_type text[], p_sent_at timestamp with time zone[]) IS 'Past conversations of a bot, each wholly or not at all: imported, extended, unchanged, or why not. They are finished: nothing is sent, answered, notified or counted against the plan. p_of is a message''s conversation, from 1. No row at all: no such bot. Definer: nobody writes conversations and their counters by hand.';
+
+-- Name: imported_id(uuid, text); Type: FUNCTION; Schema: private; Owner: neurant_owner
+
+CREATE FUNCTION private.imported_id(p_parent uuid, p_external_id text) RETURNS uuid
+    LANGUAGE sql STABLE
+    SET search_path TO ''
+    AS $$
+  -- As RFC 9562 has it for hashes of one's own: version 8.
+  select encode(set_byte(set_byte(h.bytes, 6, get_byte(h.bytes, 6) & 15 | 128),
+    8, get_byte(h.bytes, 8) & 63 | 128), 'hex')::uuid
+  from (select substr(sha256(uuid_send(p_parent) || convert_to(p_external_id, 'UTF8')), 1, 16)) as h (bytes)
+$$;
+
+ALTER FUNCTION private.imported_id(p_parent uuid, p_external_id text) OWNER TO neurant_owner;
+
+-- Name: FUNCTION imported_id(p_parent uuid, p_external_id text); Type: COMMENT; Schema: private; Owner: neurant_owner
+
+COMMENT ON FUNCTION private.imported_id(p_parent uuid, p_external_id text) IS 'The id of what is imported under a parent (the bot, the conversation) and called so elsewhere: the same each time.';
+
 -- Name: ingest(text[], text[], bytea[], text[], text[], text[], text[], text[], text[]); Type: FUNCTION; Schema: private; Owner: neurant_router
 
 CREATE FUNCTION private.ingest(p_routing_id text[], p_channel text[], p_credential bytea[], p_end_user_id text[], p_end_user_name text[], p_external_id text[], p_message_type text[], p_content text[], p_media_url text[]) RETURNS TABLE(ord bigint, outcome text, company_id uuid, conversation_id uuid, message_id uuid, seq bigint)
@@ -6962,6 +7185,24 @@ ALTER FUNCTION private.raise_usage_alerts(p_now timestamp with time zone) OWNER 
 -- Name: FUNCTION raise_usage_alerts(p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
 
 COMMENT ON FUNCTION private.raise_usage_alerts(p_now timestamp with time zone) IS 'Tells owner and administradores when 80 and 95 % of a limit are used, once a month each; how many notifications. Definer: over all companies.';
+
+-- Name: rate_conversation(integer, text); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.rate_conversation(p_rating integer, p_comment text) RETURNS uuid
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  update public.conversations c set satisfaction_rating = p_rating, satisfaction_comment = p_comment
+  where c.company_id = (select private.company_id())
+    and c.id = (select private.visitor_conversation_id())
+  returning c.id
+$$;
+
+ALTER FUNCTION private.rate_conversation(p_rating integer, p_comment text) OWNER TO neurant_router;
+
+-- Name: FUNCTION rate_conversation(p_rating integer, p_comment text); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.rate_conversation(p_rating integer, p_comment text) IS 'A visitor''s rating of their conversation, 1 to 5; the last one counts. Null: there is none. Definer: visitors write no conversations.';
 
 -- Name: recall_allowance(); Type: FUNCTION; Schema: private; Owner: neurant_router
 
@@ -12612,6 +12853,10 @@ CREATE INDEX companies_plan_change_idx ON public.companies USING btree (plan_cha
 
 CREATE INDEX contacts_chatbot_idx ON public.contacts USING btree (company_id, chatbot_id, last_seen_at DESC);
 
+-- Name: contacts_newest_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX contacts_newest_idx ON public.contacts USING btree (company_id, last_seen_at DESC);
+
 -- Name: conversation_search_person_idx; Type: INDEX; Schema: public; Owner: neurant_owner
 
 CREATE INDEX conversation_search_person_idx ON public.conversation_search USING gin (company_id, person extensions.gin_trgm_ops);
@@ -16024,6 +16269,11 @@ GRANT ALL ON FUNCTION private.close_challenge(p_token_digest bytea) TO neurant_a
 REVOKE ALL ON FUNCTION private.close_company() FROM PUBLIC;
 GRANT ALL ON FUNCTION private.close_company() TO authenticated;
 
+-- Name: FUNCTION close_conversation(p_conversation uuid); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.close_conversation(p_conversation uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.close_conversation(p_conversation uuid) TO authenticated;
+
 -- Name: FUNCTION close_idle_conversations(p_now timestamp with time zone, p_limit integer); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.close_idle_conversations(p_now timestamp with time zone, p_limit integer) FROM PUBLIC;
@@ -16309,6 +16559,7 @@ GRANT ALL ON FUNCTION private.finish_reply(p_conversation uuid, p_token uuid, p_
 
 REVOKE ALL ON FUNCTION private.fold(p_text text) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.fold(p_text text) TO neurant_router;
+GRANT ALL ON FUNCTION private.fold(p_text text) TO authenticated;
 
 -- Name: FUNCTION follow_hitl_session(); Type: ACL; Schema: private; Owner: neurant_router
 
@@ -16501,6 +16752,16 @@ REVOKE ALL ON FUNCTION private.give_notice(p_company uuid, p_conversation uuid, 
 
 REVOKE ALL ON FUNCTION private.has_open_work(p_company uuid, p_conversation uuid) FROM PUBLIC;
 
+-- Name: FUNCTION import_conversations(p_chatbot uuid, p_external_id text[], p_channel text[], p_end_user_id text[], p_end_user_name text[], p_end_user_avatar text[], p_status text[], p_rating integer[], p_rating_comment text[], p_summary text[], p_context text[], p_of integer[], p_message_id text[], p_sender text[], p_sender_id uuid[], p_type text[], p_content text[], p_media_url text[], p_media_type text[], p_sent_at timestamp with time zone[]); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.import_conversations(p_chatbot uuid, p_external_id text[], p_channel text[], p_end_user_id text[], p_end_user_name text[], p_end_user_avatar text[], p_status text[], p_rating integer[], p_rating_comment text[], p_summary text[], p_context text[], p_of integer[], p_message_id text[], p_sender text[], p_sender_id uuid[], p_type text[], p_content text[], p_media_url text[], p_media_type text[], p_sent_at timestamp with time zone[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.import_conversations(p_chatbot uuid, p_external_id text[], p_channel text[], p_end_user_id text[], p_end_user_name text[], p_end_user_avatar text[], p_status text[], p_rating integer[], p_rating_comment text[], p_summary text[], p_context text[], p_of integer[], p_message_id text[], p_sender text[], p_sender_id uuid[], p_type text[], p_content text[], p_media_url text[], p_media_type text[], p_sent_at timestamp with time zone[]) TO authenticated;
+
+-- Name: FUNCTION imported_id(p_parent uuid, p_external_id text); Type: ACL; Schema: private; Owner: neurant_owner
+
+REVOKE ALL ON FUNCTION private.imported_id(p_parent uuid, p_external_id text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.imported_id(p_parent uuid, p_external_id text) TO neurant_router;
+
 -- Name: FUNCTION ingest(p_routing_id text[], p_channel text[], p_credential bytea[], p_end_user_id text[], p_end_user_name text[], p_external_id text[], p_message_type text[], p_content text[], p_media_url text[]); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.ingest(p_routing_id text[], p_channel text[], p_credential bytea[], p_end_user_id text[], p_end_user_name text[], p_external_id text[], p_message_type text[], p_content text[], p_media_url text[]) FROM PUBLIC;
@@ -16572,6 +16833,7 @@ GRANT ALL ON FUNCTION private.level(p_role public.user_role_enum) TO neurant_rou
 
 REVOKE ALL ON FUNCTION private.like_patterns(p_words text) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.like_patterns(p_words text) TO neurant_router;
+GRANT ALL ON FUNCTION private.like_patterns(p_words text) TO authenticated;
 
 -- Name: FUNCTION list_industries(); Type: ACL; Schema: private; Owner: neurant_router
 
@@ -16864,6 +17126,7 @@ GRANT ALL ON FUNCTION private.permits(p public.permissions, p_role public.user_r
 
 REVOKE ALL ON FUNCTION private.person_words(p_name text, p_end_user text, p_channel public.conversation_channel_enum) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.person_words(p_name text, p_end_user text, p_channel public.conversation_channel_enum) TO neurant_router;
+GRANT ALL ON FUNCTION private.person_words(p_name text, p_end_user text, p_channel public.conversation_channel_enum) TO authenticated;
 
 -- Name: FUNCTION personal_digest(p_company uuid, p_subject uuid, p_value text); Type: ACL; Schema: private; Owner: neurant_router
 
@@ -16920,6 +17183,11 @@ GRANT ALL ON FUNCTION private.quoted_word(p_word text) TO neurant_router;
 
 REVOKE ALL ON FUNCTION private.raise_usage_alerts(p_now timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.raise_usage_alerts(p_now timestamp with time zone) TO neurant_jobs;
+
+-- Name: FUNCTION rate_conversation(p_rating integer, p_comment text); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.rate_conversation(p_rating integer, p_comment text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.rate_conversation(p_rating integer, p_comment text) TO visitor;
 
 -- Name: FUNCTION recall_allowance(); Type: ACL; Schema: private; Owner: neurant_router
 

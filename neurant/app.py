@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from http import HTTPStatus
 
 import psycopg
 from fastapi import FastAPI, Request, Response
@@ -12,6 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, RedirectResponse
 from psycopg_pool import PoolTimeout
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from neurant.accounts.routes import router as accounts_router
@@ -30,6 +32,8 @@ from neurant.chatbots.routes import templates as templates_router
 from neurant.companies.routes import router as company_router
 from neurant.console.routes import mount_static
 from neurant.console.routes import router as console_router
+from neurant.contacts.routes import router as contacts_router
+from neurant.conversations.routes import router as conversations_router
 from neurant.database.pool import DatabaseDown, fetch_value, make_pool, require_url
 from neurant.database.tenancy import Caller
 from neurant.errors import (
@@ -40,12 +44,17 @@ from neurant.errors import (
     UnavailableError,
 )
 from neurant.exports.routes import router as exports_router
+from neurant.hitl.routes import router as hitl_router
 from neurant.http import Frame, problem
+from neurant.imports.routes import router as imports_router
+from neurant.imports.schemas import MOST_BYTES as MOST_IMPORTED
 from neurant.invitations.routes import router as invitations_router
 from neurant.knowledge.files import open_store
 from neurant.knowledge.routes import router as knowledge_router
 from neurant.logs import configure_logging, get_logger
 from neurant.mail.routes import router as mailbox_router
+from neurant.messages.routes import router as messages_router
+from neurant.notes.routes import router as notes_router
 from neurant.notifications.pages import router as notification_pages
 from neurant.notifications.routes import router as notifications_router
 from neurant.permissions.routes import router as permissions_router
@@ -60,6 +69,7 @@ from neurant.settings import Settings, get_settings
 from neurant.team.routes import router as team_router
 from neurant.vault import Vault
 
+_METHODS = ("DELETE", "GET", "PATCH", "POST", "PUT")
 _JSON_ROOM = 64 * 1024  # of multipart around a document
 log = get_logger(__name__)
 
@@ -80,6 +90,8 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
     def most_bytes(path: str) -> int:
         if path.endswith("/documents"):
             return chosen.max_document_bytes + _JSON_ROOM
+        if path.endswith("/conversation-imports"):
+            return MOST_IMPORTED
         return chosen.max_webhook_bytes
 
     return Frame(route, most_bytes, lambda: secrets.token_hex(8))
@@ -118,6 +130,10 @@ def _make_api(settings: Settings) -> FastAPI:
         templates_router,
         console_router,
         exports_router,
+        contacts_router,
+        conversations_router,
+        hitl_router,
+        imports_router,
         knowledge_router,
         invitations_router,
         team_router,
@@ -127,6 +143,8 @@ def _make_api(settings: Settings) -> FastAPI:
         billing_router,
         plans_router,
         plan_page_router,
+        messages_router,
+        notes_router,
     ):
         app.include_router(router)
     if settings.demo:
@@ -219,7 +237,21 @@ async def _told_http(request: Request, error: Exception) -> Response:
     code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "bad_request")
     told = NotFoundError(code)
     told.status = error.status_code
-    return _answer(request, told)
+    answer = _answer(request, told)
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        answer.headers["allow"] = _allowed(request)
+    return answer
+
+
+def _allowed(request: Request) -> str:
+    """The methods of an address (RFC 9110, 15.5.6): each is a route of its own."""
+    scope = {name: request.scope[name] for name in ("type", "path", "root_path", "headers")}
+
+    def takes(method: str) -> bool:
+        tried = scope | {"method": method}
+        return any(route.matches(tried)[0] is Match.FULL for route in request.app.routes)
+
+    return ", ".join(method for method in _METHODS if takes(method))
 
 
 async def _told_database(request: Request, error: Exception) -> Response:

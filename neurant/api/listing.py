@@ -47,11 +47,16 @@ class Page(BaseModel, Generic[Item]):
 @dataclass(frozen=True, slots=True)
 class Sort:
     """A field that a list can be sorted by: the SQL column (never null), its type, the row's
-    attribute that carries it."""
+    attribute that carries it.
+
+    ``coarse``: a column that an index has and that follows this one in steps, and the step in which
+    ``%(after)s`` lies; rows are then read from the index, and sorted within a step only.
+    """
 
     column: LiteralString
     type: LiteralString
     attribute: str
+    coarse: tuple[LiteralString, LiteralString] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +97,8 @@ async def fetch_page(
     statement = (
         listing.select
         + ("\nwhere " + "\n  and ".join(where) if where else "")
-        + f"\norder by {chosen.column}{order}, {listing.id}{order}\nlimit %(most)s"
+        + f"\norder by {_steps(chosen, order)}{chosen.column}{order}, {listing.id}{order}"
+        + "\nlimit %(most)s"
     )
     try:
         rows = await fetch_all(connection, model, statement, values)
@@ -107,7 +113,17 @@ async def fetch_page(
 
 def _after(sort: Sort, id_column: LiteralString, *, descending: bool) -> LiteralString:
     comparison: LiteralString = "<" if descending else ">"
-    return f"({sort.column}, {id_column}) {comparison} (%(after)s::{sort.type}, %(after_id)s::uuid)"
+    coarse: LiteralString = (
+        f"{sort.coarse[0]} {comparison}= {sort.coarse[1]} and " if sort.coarse else ""
+    )
+    return (
+        f"{coarse}({sort.column}, {id_column}) {comparison}"
+        f" (%(after)s::{sort.type}, %(after_id)s::uuid)"
+    )
+
+
+def _steps(sort: Sort, order: LiteralString) -> LiteralString:
+    return f"{sort.coarse[0]}{order}, " if sort.coarse else ""
 
 
 def _cursor(row: object, sort: Sort, name: str) -> str:

@@ -242,3 +242,11 @@ def test_too_many_requests_wait_as_long_as_they_are_told(
     assert 1 <= int(answer.headers["retry-after"]) <= 2
     assert answer.headers["ratelimit"].startswith('"company";r=0')
     assert sign_in(rival, "owner").get(PATH).status_code == 200
+
+
+def test_a_method_that_an_address_does_not_take_is_told_with_those_that_it_does(
+    sign_in, acme
+) -> None:
+    answer = sign_in(acme, "owner").request("OPTIONS", f"{PATH}/{uuid.uuid4()}")
+    assert (answer.status_code, answer.headers["allow"]) == (405, "DELETE, GET, PATCH")
+    assert sign_in(acme, "owner").post("/v1/nothing").status_code == 404

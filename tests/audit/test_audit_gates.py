@@ -257,6 +257,7 @@ def test_only_functions_of_the_routers_can_write_a_line(db: psycopg.Connection) 
     ).fetchall()
     assert {name for (name,) in callable_by} == {
         "audit_digest_of",
+        "import_conversations",
         "note_denied",
         "note_denied_login",
         "note_refused_login",

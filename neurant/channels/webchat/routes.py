@@ -6,14 +6,18 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Header, Request
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict, Field
 from sse_starlette import EventSourceResponse
 
+from neurant.api.texts import Text
 from neurant.channels.events import InboundMessage, is_storable
 from neurant.channels.ingest import RejectedMessageError
+from neurant.channels.webchat import opinions
 from neurant.channels.webchat.stream import Position, visitor_company, visitor_stream
 from neurant.channels.webchat.visitors import is_routing_id, open_session, visitor_from
+from neurant.database.tenancy import tenant
 from neurant.errors import BadInputError, NotFoundError, UnauthenticatedError
+from neurant.messages.schemas import ReactionIn
 from neurant.texts import preferred_language
 
 MOST_CHARACTERS = 4000
@@ -45,6 +49,15 @@ class MessageIn(BaseModel):
 
     client_id: UUID
     text: str
+
+
+class SatisfactionIn(BaseModel):
+    """How content a visitor is: 1 not at all, 5 fully."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    rating: Annotated[int, Field(strict=True, ge=1, le=5)]
+    comment: Annotated[Text, Field(max_length=2000)] | None = None
 
 
 class MessageOut(BaseModel):
@@ -101,6 +114,46 @@ async def send_message(
         seq=stored.seq,
         duplicate=stored.outcome == "duplicate",
     )
+
+
+@router.put("/{routing_id}/messages/{message_id}/reaction", status_code=204)
+async def react(
+    request: Request,
+    routing_id: RoutingId,
+    message_id: UUID,
+    reaction: ReactionIn,
+    authorization: Authorization = None,
+) -> None:
+    """What the visitor thinks of an answer of the bot, instead of what they thought before."""
+    pool, visitor = request.app.state.pool, visitor_from(authorization)
+    await visitor_company(pool, visitor, routing_id)
+    async with tenant(pool, visitor) as connection:
+        await opinions.react(connection, visitor, message_id, reaction)
+
+
+@router.delete("/{routing_id}/messages/{message_id}/reaction", status_code=204)
+async def forget_reaction(
+    request: Request, routing_id: RoutingId, message_id: UUID, authorization: Authorization = None
+) -> None:
+    """Take it back, if there is one."""
+    pool, visitor = request.app.state.pool, visitor_from(authorization)
+    await visitor_company(pool, visitor, routing_id)
+    async with tenant(pool, visitor) as connection:
+        await opinions.forget_reaction(connection, message_id)
+
+
+@router.put("/{routing_id}/satisfaction", status_code=204)
+async def rate(
+    request: Request,
+    routing_id: RoutingId,
+    told: SatisfactionIn,
+    authorization: Authorization = None,
+) -> None:
+    """How content the visitor is with the conversation; the last word counts."""
+    pool, visitor = request.app.state.pool, visitor_from(authorization)
+    await visitor_company(pool, visitor, routing_id)
+    async with tenant(pool, visitor) as connection:
+        await opinions.rate(connection, told.rating, told.comment)
 
 
 @router.get("/{routing_id}/stream")

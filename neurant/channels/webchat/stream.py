@@ -37,7 +37,7 @@ from public.conversations c
 where c.id = (select private.visitor_conversation_id())
 """
 _MESSAGES = """
-select m.conversation_id, m.seq, m.sender_type, private.operator_name(m.sender_id) as name,
+select m.id, m.conversation_id, m.seq, m.sender_type, private.operator_name(m.sender_id) as name,
   m.content, m.external_message_id, m.knowledge_sources, m.created_at
 from public.messages m
 where m.conversation_id = %s and m.seq > %s
@@ -73,6 +73,7 @@ class ConversationState:
 class VisibleMessage:
     """A message as the visitor may see it."""
 
+    id: UUID
     conversation_id: UUID
     seq: int
     sender_type: str
@@ -107,6 +108,7 @@ def message_event(message: VisibleMessage, language: Language) -> ServerSentEven
         content = system_text(content, language, message.name or "")
     client_id = (message.external_message_id or "").partition(":")[2] or None
     data = {
+        "id": message.id,
         "conversation_id": message.conversation_id,
         "seq": message.seq,
         "sender": message.sender_type,

@@ -44,6 +44,20 @@ _VALUES: dict[str, object] = {
     "p_query": "verify",
     "p_model": "multilingual-e5-small",
 }
+# A conversation of one message.
+_IN_FUNCTIONS: dict[tuple[str, str], object] = {
+    ("private.import_conversations", "p_external_id"): ["verify"],
+    ("private.import_conversations", "p_channel"): ["web"],
+    ("private.import_conversations", "p_end_user_id"): ["verify"],
+    ("private.import_conversations", "p_status"): ["resolved"],
+    ("private.import_conversations", "p_context"): ["{}"],
+    ("private.import_conversations", "p_of"): [1],
+    ("private.import_conversations", "p_message_id"): ["verify"],
+    ("private.import_conversations", "p_sender"): ["end_user"],
+    ("private.import_conversations", "p_type"): ["text"],
+    ("private.import_conversations", "p_content"): ["verify"],
+    ("private.import_conversations", "p_sent_at"): ["2026-01-01 12:00+00"],
+}
 _BY_TYPE: dict[str, object] = {
     "text": "verify",
     "integer": 1,
@@ -181,7 +195,9 @@ def _call(
             value = (
                 _id(world, table, _OWN.get(table, strand))
                 if table
-                else _VALUES.get(name, _BY_TYPE.get(type_))
+                else _IN_FUNCTIONS.get(
+                    (function.name, name), _VALUES.get(name, _BY_TYPE.get(type_))
+                )
             )
         values.append(sql.SQL("{}::{}").format(sql.Literal(value), quoted(type_)))
     statement = sql.SQL("select coalesce(jsonb_agg(to_jsonb(r)), '[]') from {}({}) r").format(

@@ -1,0 +1,37 @@
+"""Moments on the wire: RFC 3339, with an offset, in this century.
+
+A pattern and not ``format: date-time``, so that the OpenAPI document says exactly what is accepted:
+no leap second, no 30th of February, no year that a calendar does not have.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from typing import Annotated
+
+from pydantic import BeforeValidator, WithJsonSchema
+
+_LEAP = "20(?:[02468][048]|[13579][26])-02-29"
+_DAY = (
+    r"20[0-9]{2}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12][0-9]|3[01])"
+    r"|(?:0[469]|11)-(?:0[1-9]|[12][0-9]|30)|02-(?:0[1-9]|1[0-9]|2[0-8]))"
+)
+_TIME = r"(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\.[0-9]{1,6})?"
+_OFFSET = r"(?:Z|[+-](?:0[0-9]|1[0-3]):[0-5][0-9])"
+PATTERN = f"^(?:{_LEAP}|{_DAY})T{_TIME}{_OFFSET}$"
+_MOMENT = re.compile(PATTERN.removesuffix("$"))
+
+
+def _parsed(value: object) -> object:
+    if not isinstance(value, str) or not _MOMENT.fullmatch(value):
+        raise ValueError("a moment of this century, as in 2026-03-01T09:30:00Z")
+    return datetime.fromisoformat(value)
+
+
+Moment = Annotated[
+    datetime,
+    BeforeValidator(_parsed),
+    WithJsonSchema({"type": "string", "pattern": PATTERN, "examples": ["2026-03-01T09:30:00Z"]}),
+]
+"""A moment of the years 2000 to 2099, with its offset; microseconds at the finest."""

@@ -1,0 +1,51 @@
+"""What a visitor thinks of the bot's answers, and of the conversation."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from psycopg import errors as pg
+
+from neurant.database.pool import Connection, fetch_value
+from neurant.database.tenancy import Visitor
+from neurant.errors import NotFoundError
+from neurant.messages.schemas import ReactionIn
+
+# Two at once would leave both.
+_ONE_AT_A_TIME = "select pg_advisory_xact_lock(hashtextextended(%(who)s || ' ' || %(message)s, 0))"
+_FORGET = """
+delete from public.message_reactions r where r.message_id = %(message)s and r.reacted_by_end_user
+"""
+_REACT = """
+insert into public.message_reactions (company_id, message_id, reaction_type, comment)
+values ((select private.company_id()), %(message)s, %(reaction_type)s, %(comment)s)
+"""
+_RATE = "select private.rate_conversation(%s, %s)"
+
+
+async def react(
+    connection: Connection, visitor: Visitor, message_id: UUID, reaction: ReactionIn
+) -> None:
+    """The visitor's reaction, instead of the one before.
+
+    Raises NotFoundError for what is no answer of the bot in the visitor's conversation.
+    """
+    given = {"message": message_id, **reaction.model_dump()}
+    who = {"who": visitor.token_digest.hex(), "message": str(message_id)}
+    await connection.execute(_ONE_AT_A_TIME, who)
+    await connection.execute(_FORGET, given)
+    try:
+        await connection.execute(_REACT, given)
+    except pg.InsufficientPrivilege:
+        raise NotFoundError("not_found") from None
+
+
+async def forget_reaction(connection: Connection, message_id: UUID) -> None:
+    """Take it back, if there is one."""
+    await connection.execute(_FORGET, {"message": message_id})
+
+
+async def rate(connection: Connection, rating: int, comment: str | None) -> None:
+    """Rate the visitor's conversation. Raises NotFoundError where there is none yet."""
+    if await fetch_value(connection, _RATE, (rating, comment)) is None:
+        raise NotFoundError("not_found")

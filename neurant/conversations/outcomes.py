@@ -1,0 +1,48 @@
+"""What a conversation's functions answer, as errors; and telling others once it is committed."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from fastapi import BackgroundTasks
+
+from neurant.api.call import Call
+from neurant.errors import ConflictError, NotFoundError
+from neurant.realtime import Hub
+
+
+def check(outcome: str) -> None:
+    """Raise for what did not happen: NotFoundError, ConflictError. Anything else is good news."""
+    match outcome:
+        case "not_found":
+            raise NotFoundError("not_found")
+        case "closed":
+            raise ConflictError("conversations.closed")
+        case "taken_by_other":
+            raise ConflictError("conversations.taken_by_other")
+        case "not_open":
+            raise ConflictError("conversations.not_open")
+        case "not_yours":
+            raise ConflictError("conversations.not_yours")
+        case "invalid_target":
+            raise ConflictError("conversations.invalid_target")
+        case "already_requested":
+            raise ConflictError("conversations.already_requested")
+        case "not_resendable":
+            raise ConflictError("conversations.not_resendable")
+        case "in_conflict":
+            raise ConflictError("conversations.in_conflict")
+        case _:
+            return
+
+
+def announce(background: BackgroundTasks, call: Call, conversation_id: UUID) -> None:
+    """Wake who looks at the conversation, and the workers, after this call's commit."""
+    background.add_task(
+        _announce, call.request.app.state.hub, call.caller.company_id, conversation_id
+    )
+
+
+async def _announce(hub: Hub, company_id: UUID, conversation_id: UUID) -> None:
+    hub.announce(company_id, conversation_id)  # on the loop: the hub is not for threads
+    hub.announce_work()

@@ -1,0 +1,109 @@
+"""The body of an import: one JSON document, or a conversation a line (NDJSON), read as it comes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from fastapi import Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import ValidationError
+
+from neurant.errors import BadInputError, TooLargeError, UnsupportedTypeError
+from neurant.imports.schemas import (
+    MOST_CONVERSATIONS,
+    MOST_MESSAGES,
+    ImportedConversation,
+    ImportIn,
+)
+
+JSON = "application/json"
+LINES = "application/x-ndjson"
+
+
+async def read_import(request: Request) -> list[ImportedConversation]:
+    """What the request carries.
+
+    Raises RequestValidationError, BadInputError (a line), TooLargeError, UnsupportedTypeError.
+    """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind == LINES:
+        return await _lines(request)
+    if kind != JSON:
+        raise UnsupportedTypeError("conversations.import_type")
+    try:
+        found = ImportIn.model_validate_json(await request.body()).conversations
+    except ValidationError as error:
+        told = error.errors(include_url=False, include_context=False)
+        raise RequestValidationError(
+            [{**one, "loc": ("body", *one["loc"])} for one in told]
+        ) from None
+    _check_room(len(found), sum(len(one.messages) for one in found))
+    return found
+
+
+async def _lines(request: Request) -> list[ImportedConversation]:
+    found: list[ImportedConversation] = []
+    messages = 0
+    async for number, line in _numbered(request):
+        try:
+            found.append(ImportedConversation.model_validate_json(line))
+        except ValidationError as error:
+            fields = sorted({".".join(map(str, one["loc"])) or "JSON" for one in error.errors()})
+            raise BadInputError(
+                "conversations.import_bad_line", line=number, fields=", ".join(fields)
+            ) from None
+        messages += len(found[-1].messages)
+        _check_room(len(found), messages)
+    if not found:
+        raise BadInputError("conversations.import_bad_line", line=1, fields="JSON")
+    return found
+
+
+async def _numbered(request: Request) -> AsyncIterator[tuple[int, bytes]]:
+    number, rest = 0, b""
+    async for part in request.stream():
+        *lines, rest = (rest + part).split(b"\n")
+        for line in lines:
+            number += 1
+            if line.strip():
+                yield number, line
+    if rest.strip():
+        yield number + 1, rest
+
+
+def _check_room(conversations: int, messages: int) -> None:
+    if conversations > MOST_CONVERSATIONS or messages > MOST_MESSAGES:
+        raise TooLargeError(
+            "conversations.import_too_many",
+            conversations=MOST_CONVERSATIONS,
+            messages=MOST_MESSAGES,
+        )
+
+
+def described_body() -> dict[str, Any]:
+    """Both forms of the body, for the OpenAPI document."""
+    return {
+        "required": True,
+        "content": {
+            JSON: {"schema": _inlined(ImportIn.model_json_schema())},
+            LINES: {
+                "schema": {
+                    "type": "string",
+                    "description": "A conversation a line, each as those of the JSON document",
+                }
+            },
+        },
+    }
+
+
+def _inlined(schema: Any, known: dict[str, Any] | None = None) -> Any:
+    """The schema without references: those of pydantic are to its own document."""
+    if isinstance(schema, list):
+        return [_inlined(one, known) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    known = known if known is not None else schema.get("$defs", {})
+    if "$ref" in schema:
+        return _inlined(known[schema["$ref"].rpartition("/")[2]], known)
+    return {name: _inlined(one, known) for name, one in schema.items() if name != "$defs"}

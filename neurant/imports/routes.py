@@ -1,0 +1,64 @@
+"""Bringing the past along: conversations that were held elsewhere."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import Request
+
+from neurant.api.call import Call, needs
+from neurant.api.route import api_router
+from neurant.errors import NotFoundError
+from neurant.imports import queries
+from neurant.imports.reading import described_body, read_import
+from neurant.imports.schemas import ImportedConversation, ImportedOut, ImportOut, Outcome
+from neurant.texts import Language, preferred_language, text
+
+router = api_router("conversations")
+Importing = Annotated[Call, needs("conversations.import")]
+_DONE: dict[str, Outcome] = {
+    "imported": "imported",
+    "extended": "extended",
+    "unchanged": "unchanged",
+}
+
+
+@router.post(
+    "/chatbots/{chatbot_id}/conversation-imports",
+    openapi_extra={"requestBody": described_body()},
+)
+async def import_conversations(call: Importing, chatbot_id: UUID, request: Request) -> ImportOut:
+    """Store past conversations of a bot, each wholly or not at all; the answer tells which and why.
+
+    Known again by their ``external_id``: sent a second time they are ``unchanged``, with more
+    messages at their end ``extended``. They are over: nothing is sent, answered or notified, and
+    nothing counts against the plan. At most 1,000 conversations, 10,000 messages and 20 MB at once.
+    A body that is not as documented is refused as a whole.
+    """
+    if not await queries.is_visible(call.connection, chatbot_id):
+        raise NotFoundError("not_found")
+    conversations = await read_import(request)
+    stored = await queries.import_conversations(call.connection, chatbot_id, conversations)
+    language = preferred_language(request.headers.get("accept-language"))
+    told = [_told(conversations[one.place - 1], one, language) for one in stored]
+    counts = {
+        name: sum(one.outcome == name for one in told) for name in (*_DONE.values(), "refused")
+    }
+    added = sum(one.messages_added for one in told)
+    return ImportOut(messages_added=added, conversations=told, **counts)
+
+
+def _told(given: ImportedConversation, stored: queries.Stored, language: Language) -> ImportedOut:
+    outcome = _DONE.get(stored.outcome)
+    refused = outcome is None
+    return ImportedOut.model_validate(
+        {
+            "external_id": given.external_id,
+            "outcome": outcome or "refused",
+            "reason": stored.outcome if refused else None,
+            "detail": text(f"imports.{stored.outcome}", language) if refused else None,
+            "conversation_id": stored.conversation_id,
+            "messages_added": stored.added,
+        }
+    )
