@@ -39,6 +39,7 @@ from neurant.errors import (
 from neurant.http import Frame, problem
 from neurant.invitations.routes import router as invitations_router
 from neurant.knowledge.files import open_store
+from neurant.knowledge.pages import router as knowledge_pages_router
 from neurant.knowledge.routes import router as knowledge_router
 from neurant.logs import configure_logging, get_logger
 from neurant.mail.routes import router as mailbox_router
@@ -110,6 +111,7 @@ def _make_api(settings: Settings) -> FastAPI:
         company_router,
         templates_router,
         console_router,
+        knowledge_pages_router,
         knowledge_router,
         invitations_router,
         team_router,

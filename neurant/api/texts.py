@@ -7,8 +7,13 @@ from typing import Annotated
 from pydantic import AfterValidator
 
 
+def is_storable(value: str) -> bool:
+    """Whether PostgreSQL can keep this text."""
+    return "\0" not in value and not any("\ud800" <= one <= "\udfff" for one in value)
+
+
 def _storable(value: str) -> str:
-    if "\0" in value or any("\ud800" <= character <= "\udfff" for character in value):
+    if not is_storable(value):
         raise ValueError("NUL and lone surrogates cannot be stored")
     return value
 
