@@ -38,6 +38,7 @@ from neurant.errors import (
 )
 from neurant.http import Frame, problem
 from neurant.invitations.routes import router as invitations_router
+from neurant.integrations.routes import router as integrations_router
 from neurant.knowledge.files import open_store
 from neurant.knowledge.pages import router as knowledge_pages_router
 from neurant.knowledge.routes import router as knowledge_router
@@ -56,6 +57,7 @@ from neurant.realtime import Hub
 from neurant.settings import Settings, get_settings
 from neurant.team.routes import router as team_router
 from neurant.vault import Vault
+from neurant.webhooks.routes import router as webhook_endpoints_router
 
 _JSON_ROOM = 64 * 1024  # of multipart around a document
 log = get_logger(__name__)
@@ -111,6 +113,7 @@ def _make_api(settings: Settings) -> FastAPI:
         company_router,
         templates_router,
         console_router,
+        integrations_router,
         knowledge_pages_router,
         knowledge_router,
         invitations_router,
@@ -121,6 +124,7 @@ def _make_api(settings: Settings) -> FastAPI:
         billing_router,
         plans_router,
         plan_page_router,
+        webhook_endpoints_router,
     ):
         app.include_router(router)
     if settings.demo:
