@@ -12,6 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, RedirectResponse
 from psycopg_pool import PoolTimeout
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from neurant.accounts.routes import router as accounts_router
@@ -36,9 +37,9 @@ from neurant.errors import (
     NotFoundError,
     UnavailableError,
 )
-from neurant.http import Frame, problem
-from neurant.invitations.routes import router as invitations_router
+from neurant.http import Frame, problem, without_body
 from neurant.integrations.routes import router as integrations_router
+from neurant.invitations.routes import router as invitations_router
 from neurant.knowledge.files import open_store
 from neurant.knowledge.pages import router as knowledge_pages_router
 from neurant.knowledge.routes import router as knowledge_router
@@ -59,6 +60,7 @@ from neurant.team.routes import router as team_router
 from neurant.vault import Vault
 from neurant.webhooks.routes import router as webhook_endpoints_router
 
+_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 _JSON_ROOM = 64 * 1024  # of multipart around a document
 log = get_logger(__name__)
 
@@ -73,6 +75,8 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
         path = scope.get("path", "")
         if path.startswith(webhooks.PREFIX) and path != BILLING_PATH:
             await app.state.webhooks(scope, receive, send)
+        elif scope["type"] == "http" and scope["method"] == "HEAD":
+            await app({**scope, "method": "GET"}, receive, without_body(send))
         else:
             await app(scope, receive, send)
 
@@ -217,7 +221,22 @@ async def _told_http(request: Request, error: Exception) -> Response:
     code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "bad_request")
     told = NotFoundError(code)
     told.status = error.status_code
-    return _answer(request, told)
+    answer = _answer(request, told)
+    if error.status_code == 405:
+        answer.headers["allow"] = ", ".join(_methods(request))
+    return answer
+
+
+def _methods(request: Request) -> list[str]:
+    """What an address takes, over all of its routes (the framework tells those of the first)."""
+    routes = request.app.router.routes
+    scopes = {method: {**request.scope, "method": method} for method in _METHODS}
+    taken = [
+        method
+        for method, scope in scopes.items()
+        if any(route.matches(scope)[0] is Match.FULL for route in routes)
+    ]
+    return ["HEAD", *taken] if "GET" in taken else taken
 
 
 async def _told_database(request: Request, error: Exception) -> Response:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterator
+from collections import Counter
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
+from fastapi._compat import field_annotation_is_sequence
 from fastapi.dependencies.models import Dependant
+from fastapi.dependencies.utils import get_flat_params
+from fastapi.params import ParamTypes
 from fastapi.routing import APIRoute
 
 from neurant.accounts.current import api_person
 from neurant.api import idempotency, rates
 from neurant.api.call import Needs, permission_of
 from neurant.api.openapi import refusals
+from neurant.errors import BadInputError
 
 
 class ApiRoute(APIRoute):
@@ -29,8 +34,10 @@ class ApiRoute(APIRoute):
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """The handler of FastAPI, between claiming an Idempotency-Key and keeping its answer."""
         handle = super().get_route_handler()
+        known = _query_names(self.dependant)
 
         async def handle_call(request: Request) -> Response:
+            _check_query(request, known)
             if idempotency.carries_key(request):
                 await request.body()  # kept by the request: it is digested before it is parsed
             try:
@@ -42,6 +49,25 @@ class ApiRoute(APIRoute):
             return response
 
         return handle_call
+
+
+def _query_names(dependant: Dependant) -> Mapping[str, bool]:
+    """The query parameters that a route takes, and whether each may come more than once."""
+    return {
+        field.alias: field_annotation_is_sequence(field.field_info.annotation)
+        for field in get_flat_params(dependant)
+        if getattr(field.field_info, "in_", None) in (None, ParamTypes.query)
+    }
+
+
+def _check_query(request: Request, known: Mapping[str, bool]) -> None:
+    """Refuse what would be ignored: an unknown parameter, or all but the last of several."""
+    counts = Counter(name for name, _ in request.query_params.multi_items())
+    wrong = sorted(
+        name for name, count in counts.items() if name not in known or count > 1 > known[name]
+    )
+    if wrong:
+        raise BadInputError("invalid_fields", fields=", ".join(wrong))
 
 
 def api_router(tag: str, prefix: str = "/v1") -> APIRouter:
