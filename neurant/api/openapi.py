@@ -61,6 +61,14 @@ def _tell_refusals(document: dict[str, Any]) -> None:
             answers.setdefault("default", {"description": "Any other error", "content": _PROBLEM})
 
 
+def _drop_defaults(schemas: dict[str, Any]) -> None:
+    """Of sparse bodies: what is left out stays as it is, whatever Python's default says."""
+    for schema in schemas.values():
+        for field in schema.get("properties", {}).values():
+            if field.get("default") == "" or schema.get("title", "").endswith("Patch"):
+                field.pop("default", None)
+
+
 def describe(app: FastAPI) -> None:
     """Make ``app`` describe itself so; computed once, at the first request for it."""
     plain = app.openapi
@@ -71,6 +79,7 @@ def describe(app: FastAPI) -> None:
             components = document.setdefault("components", {})
             schemas = components.setdefault("schemas", {})
             _tell_refusals(document)
+            _drop_defaults(schemas)
             schemas["Problem"] = Problem.model_json_schema()
             schemas.pop("HTTPValidationError", None)
             schemas.pop("ValidationError", None)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator, Mapping
-from typing import Any
+from typing import Any, cast, get_type_hints
+from uuid import UUID
 
 from fastapi import APIRouter, Request, Response
-from fastapi._compat import field_annotation_is_sequence
+from fastapi._compat import ModelField, field_annotation_is_sequence
 from fastapi.dependencies.models import Dependant
 from fastapi.dependencies.utils import get_flat_params
-from fastapi.params import ParamTypes
+from fastapi.params import Body, ParamTypes
 from fastapi.routing import APIRoute
+from pydantic import TypeAdapter
 
 from neurant.accounts.current import api_person
 from neurant.api import idempotency, rates
@@ -24,7 +27,9 @@ class ApiRoute(APIRoute):
     """A route whose handler runs in one call (``neurant.api.call``)."""
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
-        super().__init__(path, endpoint, **options)
+        super().__init__(_with_ids(path, endpoint), endpoint, **options)
+        if self.body_field is not None:
+            _be_strict(self.body_field)
         need = next(_needs(self.dependant), None)
         of_person = any(one.call is api_person for one in self.dependant.dependencies)
         signed_in = need is not None or of_person
@@ -49,6 +54,33 @@ class ApiRoute(APIRoute):
             return response
 
         return handle_call
+
+
+def _with_ids(path: str, endpoint: Callable[..., Any]) -> str:
+    """``path`` with ``{…:uuid}`` where the handler takes one: what is no id is another address."""
+    for name, kind in get_type_hints(endpoint).items():
+        if kind is UUID:
+            path = path.replace(f"{{{name}}}", f"{{{name}:uuid}}")
+    return path
+
+
+class _StrictJson:
+    """Validates what was read from JSON as JSON: 0 is no boolean, and "1" no number."""
+
+    def __init__(self, adapter: TypeAdapter[Any]) -> None:
+        self._adapter = adapter
+
+    def validate_python(self, value: Any, **_: Any) -> Any:
+        return self._adapter.validate_json(json.dumps(value), strict=True)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._adapter, name)
+
+
+def _be_strict(body: ModelField) -> None:
+    kind = type(body.field_info)
+    if kind is Body:  # and neither Form nor File, whose values are texts
+        body._type_adapter = cast("TypeAdapter[Any]", _StrictJson(body._type_adapter))
 
 
 def _query_names(dependant: Dependant) -> Mapping[str, bool]:

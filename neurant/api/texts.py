@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, Field
 
 
 def is_storable(value: str) -> bool:
@@ -18,5 +18,15 @@ def _storable(value: str) -> str:
     return value
 
 
+def formatted(name: str) -> Any:
+    """What a field's text is beyond its length and pattern, said as its ``format``."""
+    return Field(json_schema_extra={"format": name})
+
+
 Text = Annotated[str, AfterValidator(_storable)]
 """A text without NUL (PostgreSQL has none) and without half a character."""
+
+EmailText = Annotated[Text, formatted("email")]
+PasswordText = Annotated[Text, formatted("password")]
+PersonName = Annotated[Text, formatted("person-name")]
+"""Checked where they are used; their ``format`` tells what passes."""

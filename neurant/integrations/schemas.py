@@ -6,9 +6,10 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StrictBool, StrictInt
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt
 
 from neurant.api.listing import ListQuery
+from neurant.api.moments import Moment
 from neurant.api.texts import Text
 from neurant.api.urls import HttpsUrl
 
@@ -85,7 +86,7 @@ class IntegrationIn(BaseModel):
     config: IntegrationConfig = Field(default_factory=IntegrationConfig)
     api_key: Secret | None = None
     oauth_token: Secret | None = None
-    expires_at: AwareDatetime | None = None
+    expires_at: Moment | None = None
 
 
 class IntegrationPatch(BaseModel):
@@ -100,7 +101,7 @@ class IntegrationPatch(BaseModel):
     config: IntegrationConfig = Field(default_factory=IntegrationConfig)
     api_key: Secret | None = None
     oauth_token: Secret | None = None
-    expires_at: AwareDatetime | None = None
+    expires_at: Moment | None = None
     is_active: bool = Field(default=True, description="One that is not takes no place in the plan")
 
 

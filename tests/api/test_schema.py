@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
+from zoneinfo import available_timezones
 
 import httpx
 import psycopg
@@ -19,6 +20,7 @@ import pytest
 import schemathesis
 from companies import Company, make_company
 from console.running_web import serving, web_settings
+from hypothesis import strategies as st
 from schemathesis import Case, HookContext, engine
 from schemathesis.config import SchemathesisConfig
 from schemathesis.engine.events import (
@@ -33,8 +35,19 @@ from neurant.database.migrate import migrate
 
 CALLERS = ("owner", "operador", "key")
 CASES = int(os.environ.get("NEURANT_SCHEMA_CASES", "0"))  # 0: the short run
+STATEFUL = os.environ.get("STATEFUL") != "no"
 ENDS_THE_CALLER = ("/v1/session", "/v1/sessions", "/v1/company/close", "/v1/company/transfer")
 
+
+# What a format of ours means, for the generator.
+WORDS = st.from_regex(r"[a-zñé]{2,12}", fullmatch=True)
+for name, strategy in {
+    "email": st.from_regex(r"[a-z]{6,12}@[a-z]{3,8}\.com", fullmatch=True),
+    "password": st.from_regex(r"[a-z]{4}-[A-Z]{4}-[0-9]{4}-[a-z]{4}", fullmatch=True),
+    "person-name": WORDS,
+    "timezone": st.sampled_from(sorted(available_timezones())),
+}.items():
+    schemathesis.openapi.format(name, strategy)
 
 SERVED: dict[str, Installation] = {}
 
@@ -131,6 +144,7 @@ def run(made: Installation, caller: str, examples: int) -> tuple[int, list[str]]
         {
             "headers": {"Authorization": f"Bearer {token}"},
             "continue-on-failure": True,
+            "phases": {"stateful": {"enabled": STATEFUL}},
             "generation": {
                 "max-examples": examples,
                 "database": "none",
