@@ -5477,6 +5477,46 @@ ALTER FUNCTION private.last_seen(p_company uuid, p_user uuid) OWNER TO neurant_r
 
 COMMENT ON FUNCTION private.last_seen(p_company uuid, p_user uuid) IS 'When somebody last did something, to the minute. Definer: called by definers; sessions are nobody else''s to read.';
 
+-- Name: lease_requests(uuid, integer); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.lease_requests(p_company uuid, p_share integer) RETURNS TABLE(leased integer, remaining integer, wait_seconds double precision, number integer)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_number integer;
+  v_now timestamptz := clock_timestamp();
+  v_tokens double precision;
+  v_leased integer;
+begin
+  select p.requests_per_minute into v_number
+  from public.companies c join public.plans p on p.plan = c.subscription_plan
+  where c.id = p_company;
+  if v_number is null then
+    return;
+  end if;
+  insert into public.request_allowances as a (company_id, tokens, refilled_at)
+  values (p_company, v_number, v_now)
+  on conflict (company_id) do update
+  set tokens = least(v_number, a.tokens
+      + greatest(extract(epoch from v_now - a.refilled_at), 0) * v_number / 60.0),
+    refilled_at = greatest(a.refilled_at, v_now)
+  returning a.tokens into v_tokens;
+  v_leased := greatest(least(p_share, floor(v_tokens)::integer), 0);
+  if v_leased > 0 then
+    update public.request_allowances a set tokens = a.tokens - v_leased
+    where a.company_id = p_company;
+  end if;
+  return query select v_leased, floor(v_tokens)::integer - v_leased,
+    (case when v_leased = 0 then (1 - v_tokens) * 60.0 / v_number else 0 end), v_number;
+end $$;
+
+ALTER FUNCTION private.lease_requests(p_company uuid, p_share integer) OWNER TO neurant_router;
+
+-- Name: FUNCTION lease_requests(p_company uuid, p_share integer); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.lease_requests(p_company uuid, p_share integer) IS 'Takes up to a share of a company''s requests of this minute for one web process: how many it got, how many are left for all, seconds until there is one (0: it got some), and the plan''s number a minute. Definer: it is asked before anybody is let in, and nobody may write it by hand.';
+
 -- Name: leave_assignments(uuid, uuid, public.user_role_enum); Type: FUNCTION; Schema: private; Owner: neurant_router
 
 CREATE FUNCTION private.leave_assignments(p_company uuid, p_user uuid, p_role public.user_role_enum) RETURNS void
@@ -11856,6 +11896,23 @@ ALTER TABLE public.reply_requests OWNER TO neurant_owner;
 
 COMMENT ON TABLE public.reply_requests IS 'A reply is owed. The key is the conversation, so a burst of messages asks for one reply.';
 
+-- Name: request_allowances; Type: TABLE; Schema: public; Owner: neurant_owner
+
+CREATE UNLOGGED TABLE public.request_allowances (
+    company_id uuid NOT NULL,
+    tokens double precision NOT NULL,
+    refilled_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL
+)
+WITH (fillfactor='50');
+
+ALTER TABLE ONLY public.request_allowances FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE public.request_allowances OWNER TO neurant_owner;
+
+-- Name: TABLE request_allowances; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON TABLE public.request_allowances IS 'A token bucket per company, from which each web process takes a share at a time. Unlogged: after a crash every bucket is full.';
+
 -- Name: sign_ups; Type: TABLE; Schema: public; Owner: neurant_owner
 
 CREATE TABLE public.sign_ups (
@@ -12613,6 +12670,11 @@ ALTER TABLE ONLY public.recovery_codes
 
 ALTER TABLE ONLY public.reply_requests
     ADD CONSTRAINT reply_requests_pkey PRIMARY KEY (company_id, conversation_id);
+
+-- Name: request_allowances request_allowances_pkey; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.request_allowances
+    ADD CONSTRAINT request_allowances_pkey PRIMARY KEY (company_id);
 
 -- Name: sign_ups sign_ups_link_digest_key; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
 
@@ -14044,7 +14106,7 @@ ALTER TABLE ONLY public.inbound_events
 -- Name: integration_logs integration_logs_company_id_integration_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
 
 ALTER TABLE ONLY public.integration_logs
-    ADD CONSTRAINT integration_logs_company_id_integration_id_fkey FOREIGN KEY (company_id, integration_id) REFERENCES public.integrations(company_id, id);
+    ADD CONSTRAINT integration_logs_company_id_integration_id_fkey FOREIGN KEY (company_id, integration_id) REFERENCES public.integrations(company_id, id) ON DELETE CASCADE;
 
 -- Name: integration_logs integration_logs_company_id_triggered_by_user_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
 
@@ -14246,6 +14308,11 @@ ALTER TABLE ONLY public.recovery_codes
 ALTER TABLE ONLY public.reply_requests
     ADD CONSTRAINT reply_requests_company_id_conversation_id_fkey FOREIGN KEY (company_id, conversation_id) REFERENCES public.conversations(company_id, id);
 
+-- Name: request_allowances request_allowances_company_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.request_allowances
+    ADD CONSTRAINT request_allowances_company_id_fkey FOREIGN KEY (company_id) REFERENCES public.companies(id);
+
 -- Name: sign_ups sign_ups_auth_user_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
 
 ALTER TABLE ONLY public.sign_ups
@@ -14309,7 +14376,7 @@ ALTER TABLE ONLY public.visitor_sessions
 -- Name: webhook_deliveries webhook_deliveries_company_id_endpoint_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
 
 ALTER TABLE ONLY public.webhook_deliveries
-    ADD CONSTRAINT webhook_deliveries_company_id_endpoint_id_fkey FOREIGN KEY (company_id, endpoint_id) REFERENCES public.webhook_endpoints(company_id, id);
+    ADD CONSTRAINT webhook_deliveries_company_id_endpoint_id_fkey FOREIGN KEY (company_id, endpoint_id) REFERENCES public.webhook_endpoints(company_id, id) ON DELETE CASCADE;
 
 -- Name: webhook_endpoints webhook_endpoints_company_id_created_by_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
 
@@ -14612,6 +14679,10 @@ ALTER TABLE public.recovery_codes ENABLE ROW LEVEL SECURITY;
 -- Name: reply_requests; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
 
 ALTER TABLE public.reply_requests ENABLE ROW LEVEL SECURITY;
+
+-- Name: request_allowances; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
+
+ALTER TABLE public.request_allowances ENABLE ROW LEVEL SECURITY;
 
 -- Name: account_brakes router_delete; Type: POLICY; Schema: public; Owner: neurant_owner
 
@@ -14969,6 +15040,10 @@ CREATE POLICY router_insert ON public.recovery_codes FOR INSERT TO neurant_route
 
 CREATE POLICY router_insert ON public.reply_requests FOR INSERT TO neurant_router WITH CHECK (true);
 
+-- Name: request_allowances router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_insert ON public.request_allowances FOR INSERT TO neurant_router WITH CHECK (true);
+
 -- Name: sign_ups router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_insert ON public.sign_ups FOR INSERT TO neurant_router WITH CHECK (true);
@@ -15221,6 +15296,10 @@ CREATE POLICY router_select ON public.recovery_codes FOR SELECT TO neurant_route
 
 CREATE POLICY router_select ON public.reply_requests FOR SELECT TO neurant_router USING (true);
 
+-- Name: request_allowances router_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_select ON public.request_allowances FOR SELECT TO neurant_router USING (true);
+
 -- Name: sign_ups router_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_select ON public.sign_ups FOR SELECT TO neurant_router USING (true);
@@ -15425,6 +15504,10 @@ CREATE POLICY router_update ON public.recovery_codes FOR UPDATE TO neurant_route
 
 CREATE POLICY router_update ON public.reply_requests FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
 
+-- Name: request_allowances router_update; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_update ON public.request_allowances FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
+
 -- Name: sign_ups router_update; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_update ON public.sign_ups FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
@@ -15453,9 +15536,17 @@ CREATE POLICY staff_delete ON public.canned_responses FOR DELETE TO authenticate
 
 CREATE POLICY staff_delete ON public.chatbot_supervisors FOR DELETE TO authenticated USING ((company_id = ( SELECT private.company_id('chatbots.assign_supervisor'::text) AS company_id)));
 
+-- Name: integrations staff_delete; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY staff_delete ON public.integrations FOR DELETE TO authenticated USING ((company_id = ( SELECT private.company_id('integrations.manage'::text) AS company_id)));
+
 -- Name: message_reactions staff_delete; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY staff_delete ON public.message_reactions FOR DELETE TO authenticated USING (((company_id = ( SELECT private.company_id('conversations.reply'::text) AS company_id)) AND (reacted_by_user_id = ( SELECT private.user_id() AS user_id))));
+
+-- Name: webhook_endpoints staff_delete; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY staff_delete ON public.webhook_endpoints FOR DELETE TO authenticated USING ((company_id = ( SELECT private.company_id('webhooks.manage'::text) AS company_id)));
 
 -- Name: api_keys staff_insert; Type: POLICY; Schema: public; Owner: neurant_owner
 
@@ -16819,6 +16910,11 @@ REVOKE ALL ON FUNCTION private.keep_contact() FROM PUBLIC;
 -- Name: FUNCTION last_seen(p_company uuid, p_user uuid); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.last_seen(p_company uuid, p_user uuid) FROM PUBLIC;
+
+-- Name: FUNCTION lease_requests(p_company uuid, p_share integer); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.lease_requests(p_company uuid, p_share integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.lease_requests(p_company uuid, p_share integer) TO neurant_app;
 
 -- Name: FUNCTION leave_assignments(p_company uuid, p_user uuid, p_role public.user_role_enum); Type: ACL; Schema: private; Owner: neurant_router
 
@@ -18648,6 +18744,7 @@ GRANT UPDATE(error_message) ON TABLE public.integration_logs TO neurant_router;
 
 GRANT SELECT ON TABLE public.integrations TO neurant_worker;
 GRANT SELECT ON TABLE public.integrations TO neurant_router;
+GRANT DELETE ON TABLE public.integrations TO authenticated;
 
 -- Name: COLUMN integrations.company_id; Type: ACL; Schema: public; Owner: neurant_owner
 
@@ -18951,6 +19048,18 @@ GRANT SELECT(conversation_id) ON TABLE public.reply_requests TO visitor;
 
 GRANT SELECT(wanted_seq) ON TABLE public.reply_requests TO visitor;
 
+-- Name: TABLE request_allowances; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT,INSERT ON TABLE public.request_allowances TO neurant_router;
+
+-- Name: COLUMN request_allowances.tokens; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(tokens) ON TABLE public.request_allowances TO neurant_router;
+
+-- Name: COLUMN request_allowances.refilled_at; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(refilled_at) ON TABLE public.request_allowances TO neurant_router;
+
 -- Name: TABLE sign_ups; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT SELECT,INSERT,DELETE ON TABLE public.sign_ups TO neurant_router;
@@ -19165,6 +19274,10 @@ GRANT SELECT,INSERT,DELETE ON TABLE public.visitor_sessions TO neurant_router;
 
 GRANT SELECT ON TABLE public.webhook_deliveries TO authenticated;
 
+-- Name: TABLE webhook_endpoints; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT DELETE ON TABLE public.webhook_endpoints TO authenticated;
+
 -- Name: COLUMN webhook_endpoints.company_id; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT SELECT(company_id),INSERT(company_id) ON TABLE public.webhook_endpoints TO authenticated;
@@ -19183,7 +19296,7 @@ GRANT SELECT(events),INSERT(events),UPDATE(events) ON TABLE public.webhook_endpo
 
 -- Name: COLUMN webhook_endpoints.secret_encrypted; Type: ACL; Schema: public; Owner: neurant_owner
 
-GRANT INSERT(secret_encrypted) ON TABLE public.webhook_endpoints TO authenticated;
+GRANT INSERT(secret_encrypted),UPDATE(secret_encrypted) ON TABLE public.webhook_endpoints TO authenticated;
 
 -- Name: COLUMN webhook_endpoints.is_active; Type: ACL; Schema: public; Owner: neurant_owner
 

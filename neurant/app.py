@@ -45,11 +45,13 @@ from neurant.errors import (
 )
 from neurant.exports.routes import router as exports_router
 from neurant.hitl.routes import router as hitl_router
-from neurant.http import Frame, problem
+from neurant.http import Frame, problem, without_body
 from neurant.imports.routes import router as imports_router
 from neurant.imports.schemas import MOST_BYTES as MOST_IMPORTED
+from neurant.integrations.routes import router as integrations_router
 from neurant.invitations.routes import router as invitations_router
 from neurant.knowledge.files import open_store
+from neurant.knowledge.pages import router as knowledge_pages_router
 from neurant.knowledge.routes import router as knowledge_router
 from neurant.logs import configure_logging, get_logger
 from neurant.mail.routes import router as mailbox_router
@@ -68,8 +70,10 @@ from neurant.realtime import Hub
 from neurant.settings import Settings, get_settings
 from neurant.team.routes import router as team_router
 from neurant.vault import Vault
+from neurant.webhooks.routes import router as webhook_endpoints_router
 
 _METHODS = ("DELETE", "GET", "PATCH", "POST", "PUT")
+_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 _JSON_ROOM = 64 * 1024  # of multipart around a document
 log = get_logger(__name__)
 
@@ -84,6 +88,8 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
         path = scope.get("path", "")
         if path.startswith(webhooks.PREFIX) and path != BILLING_PATH:
             await app.state.webhooks(scope, receive, send)
+        elif scope["type"] == "http" and scope["method"] == "HEAD":
+            await app({**scope, "method": "GET"}, receive, without_body(send))
         else:
             await app(scope, receive, send)
 
@@ -134,6 +140,8 @@ def _make_api(settings: Settings) -> FastAPI:
         conversations_router,
         hitl_router,
         imports_router,
+        integrations_router,
+        knowledge_pages_router,
         knowledge_router,
         invitations_router,
         team_router,
@@ -145,6 +153,7 @@ def _make_api(settings: Settings) -> FastAPI:
         plan_page_router,
         messages_router,
         notes_router,
+        webhook_endpoints_router,
     ):
         app.include_router(router)
     if settings.demo:
@@ -252,6 +261,21 @@ def _allowed(request: Request) -> str:
         return any(route.matches(tried)[0] is Match.FULL for route in request.app.routes)
 
     return ", ".join(method for method in _METHODS if takes(method))
+    if error.status_code == 405:
+        answer.headers["allow"] = ", ".join(_methods(request))
+    return answer
+
+
+def _methods(request: Request) -> list[str]:
+    """What an address takes, over all of its routes (the framework tells those of the first)."""
+    routes = request.app.router.routes
+    scopes = {method: {**request.scope, "method": method} for method in _METHODS}
+    taken = [
+        method
+        for method, scope in scopes.items()
+        if any(route.matches(scope)[0] is Match.FULL for route in routes)
+    ]
+    return ["HEAD", *taken] if "GET" in taken else taken
 
 
 async def _told_database(request: Request, error: Exception) -> Response:

@@ -60,6 +60,17 @@ async def send_problem(scope: Scope, send: Send, error: NeurantError) -> None:
     await send_json(send, error.status, problem(error, scope), b"application/problem+json")
 
 
+def without_body(send: Send) -> Send:
+    """``send`` for the answer to a HEAD: everything of a GET's but the body (RFC 9110, 9.3.2)."""
+
+    async def headers_only(message: Message) -> None:
+        if message["type"] == "http.response.body":
+            message = {**message, "body": b""}
+        await send(message)
+
+    return headers_only
+
+
 async def read_body(scope: Scope, receive: Receive, most: int) -> bytes:
     """The request's body, of at most ``most`` bytes. Raises TooLargeError, MalformedError."""
     declared = Headers(scope=scope).get("content-length", "")

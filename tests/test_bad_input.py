@@ -291,7 +291,7 @@ async def test_an_unknown_bot_and_another_companys_bot_are_refused_alike(
             await web.post(
                 f"/v1/chatbots/{bot}/documents", files={"file": ("a.txt", b"hola")}, headers=headers
             ),
-            422,
+            404,
         )
         for bot in (rival.bot_id, uuid4())
     ]

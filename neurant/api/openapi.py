@@ -51,6 +51,24 @@ def refusals(route: APIRoute, *, signed_in: bool) -> dict[int | str, dict[str, A
     return told
 
 
+def _tell_refusals(document: dict[str, Any]) -> None:
+    """Also of what is not under ``/v1``: every error has the one shape."""
+    for path in document.get("paths", {}).values():
+        for operation in path.values():
+            answers = operation.setdefault("responses", {})
+            if "422" in answers:
+                answers["422"] = {"description": _TOLD[422], "content": _PROBLEM}
+            answers.setdefault("default", {"description": "Any other error", "content": _PROBLEM})
+
+
+def _drop_defaults(schemas: dict[str, Any]) -> None:
+    """Of sparse bodies: what is left out stays as it is, whatever Python's default says."""
+    for schema in schemas.values():
+        for field in schema.get("properties", {}).values():
+            if field.get("default") == "" or schema.get("title", "").endswith("Patch"):
+                field.pop("default", None)
+
+
 def describe(app: FastAPI) -> None:
     """Make ``app`` describe itself so; computed once, at the first request for it."""
     plain = app.openapi
@@ -60,6 +78,8 @@ def describe(app: FastAPI) -> None:
             document = plain()
             components = document.setdefault("components", {})
             schemas = components.setdefault("schemas", {})
+            _tell_refusals(document)
+            _drop_defaults(schemas)
             schemas["Problem"] = Problem.model_json_schema()
             schemas.pop("HTTPValidationError", None)
             schemas.pop("ValidationError", None)

@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterator
-from typing import Any
+import json
+from collections import Counter
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from typing import Any, cast, get_type_hints
+from uuid import UUID
 
 from fastapi import APIRouter, Request, Response
+from fastapi._compat import ModelField, field_annotation_is_sequence
 from fastapi.dependencies.models import Dependant
+from fastapi.dependencies.utils import get_flat_params
+from fastapi.params import Body, ParamTypes
 from fastapi.routing import APIRoute
+from pydantic import TypeAdapter
 
 from neurant.accounts.current import api_person
 from neurant.api import idempotency, rates
 from neurant.api.call import Needs, permission_of
 from neurant.api.openapi import refusals
+from neurant.errors import BadInputError
 
 
 class ApiRoute(APIRoute):
     """A route whose handler runs in one call (``neurant.api.call``)."""
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
-        super().__init__(path, endpoint, **options)
+        super().__init__(_with_ids(path, endpoint), endpoint, **options)
+        if self.body_field is not None:
+            _be_strict(self.body_field)
         need = next(_needs(self.dependant), None)
         of_person = any(one.call is api_person for one in self.dependant.dependencies)
         signed_in = need is not None or of_person
@@ -29,8 +39,10 @@ class ApiRoute(APIRoute):
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """The handler of FastAPI, between claiming an Idempotency-Key and keeping its answer."""
         handle = super().get_route_handler()
+        known = _query_names(self.dependant)
 
         async def handle_call(request: Request) -> Response:
+            _check_query(request, known)
             if idempotency.carries_key(request):
                 await request.body()  # kept by the request: it is digested before it is parsed
             try:
@@ -42,6 +54,52 @@ class ApiRoute(APIRoute):
             return response
 
         return handle_call
+
+
+def _with_ids(path: str, endpoint: Callable[..., Any]) -> str:
+    """``path`` with ``{…:uuid}`` where the handler takes one: what is no id is another address."""
+    for name, kind in get_type_hints(endpoint).items():
+        if kind is UUID:
+            path = path.replace(f"{{{name}}}", f"{{{name}:uuid}}")
+    return path
+
+
+class _StrictJson:
+    """Validates what was read from JSON as JSON: 0 is no boolean, and "1" no number."""
+
+    def __init__(self, adapter: TypeAdapter[Any]) -> None:
+        self._adapter = adapter
+
+    def validate_python(self, value: Any, **_: Any) -> Any:
+        return self._adapter.validate_json(json.dumps(value), strict=True)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._adapter, name)
+
+
+def _be_strict(body: ModelField) -> None:
+    kind = type(body.field_info)
+    if kind is Body:  # and neither Form nor File, whose values are texts
+        body._type_adapter = cast("TypeAdapter[Any]", _StrictJson(body._type_adapter))
+
+
+def _query_names(dependant: Dependant) -> Mapping[str, bool]:
+    """The query parameters that a route takes, and whether each may come more than once."""
+    return {
+        field.alias: field_annotation_is_sequence(field.field_info.annotation)
+        for field in get_flat_params(dependant)
+        if getattr(field.field_info, "in_", None) in (None, ParamTypes.query)
+    }
+
+
+def _check_query(request: Request, known: Mapping[str, bool]) -> None:
+    """Refuse what would be ignored: an unknown parameter, or all but the last of several."""
+    counts = Counter(name for name, _ in request.query_params.multi_items())
+    wrong = sorted(
+        name for name, count in counts.items() if name not in known or count > 1 > known[name]
+    )
+    if wrong:
+        raise BadInputError("invalid_fields", fields=", ".join(wrong))
 
 
 def api_router(tag: str, prefix: str = "/v1") -> APIRouter:

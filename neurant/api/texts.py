@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, Field
+
+
+def is_storable(value: str) -> bool:
+    """Whether PostgreSQL can keep this text."""
+    return "\0" not in value and not any("\ud800" <= one <= "\udfff" for one in value)
 
 
 def _storable(value: str) -> str:
-    if "\0" in value or any("\ud800" <= character <= "\udfff" for character in value):
+    if not is_storable(value):
         raise ValueError("NUL and lone surrogates cannot be stored")
     return value
 
 
+def formatted(name: str) -> Any:
+    """What a field's text is beyond its length and pattern, said as its ``format``."""
+    return Field(json_schema_extra={"format": name})
+
+
 Text = Annotated[str, AfterValidator(_storable)]
 """A text without NUL (PostgreSQL has none) and without half a character."""
+
+EmailText = Annotated[Text, formatted("email")]
+PasswordText = Annotated[Text, formatted("password")]
+PersonName = Annotated[Text, formatted("person-name")]
+"""Checked where they are used; their ``format`` tells what passes."""

@@ -11,7 +11,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from neurant.api.listing import ListQuery
 from neurant.api.texts import Text
-from neurant.companies.schemas import HttpsUrl, Timezone
+from neurant.api.urls import HttpsUrl
+from neurant.companies.schemas import Timezone
 
 Day = Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
 DAYS: tuple[Day, ...] = (

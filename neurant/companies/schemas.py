@@ -9,7 +9,8 @@ from zoneinfo import available_timezones
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from neurant.api.texts import Text
+from neurant.api.texts import Text, formatted
+from neurant.api.urls import HttpsUrl
 
 Size = Literal["1", "2-10", "11-50", "51-200", "201-1000", "1001+"]
 SIZES: tuple[Size, ...] = ("1", "2-10", "11-50", "51-200", "201-1000", "1001+")
@@ -21,15 +22,17 @@ def _known_zone(name: str) -> str:
     return name
 
 
-Timezone = Annotated[str, Field(max_length=50), AfterValidator(_known_zone)]
-HttpsUrl = Annotated[
-    Text, Field(max_length=2000, pattern=r"^https://[^\s/?#@]+([/?#]\S*)?$", examples=["https://"])
+Timezone = Annotated[
+    str,
+    Field(max_length=50),
+    formatted("timezone"),
+    AfterValidator(_known_zone),
 ]
-Website = Annotated[Text, Field(max_length=255, pattern=r"^https?://\S+$")]
+Website = Annotated[Text, Field(max_length=255, pattern=r"^https?://[!-~]+$")]
 CompanyName = Annotated[Text, Field(min_length=2, max_length=100, pattern=r"\S.*\S")]
 Industry = Annotated[str, Field(max_length=100, pattern=r"^[a-z_]+$")]
 Phone = Annotated[Text, Field(min_length=5, max_length=50, pattern=r"^[0-9+() .\-/extEXT]+$")]
-Email = Annotated[Text, Field(max_length=255, pattern=r"^[^@\s]+@[^@\s]+$")]
+Email = Annotated[Text, Field(max_length=255, pattern=r"^[^@\s]+@[^@\s]+$"), formatted("email")]
 Slug = Annotated[str, Field(max_length=50, pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
 
 

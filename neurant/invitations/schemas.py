@@ -10,13 +10,15 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from neurant.accounts.schemas import LONGEST_PASSWORD
 from neurant.api.listing import ListQuery
-from neurant.api.texts import Text
+from neurant.api.moments import Moment
+from neurant.api.texts import EmailText, PasswordText, PersonName
 from neurant.texts import Language
 
 Role = Literal["administrador", "supervisor", "operador"]
 Status = Literal["pending", "accepted", "expired", "cancelled"]
-Name = Annotated[Text, Field(min_length=1, max_length=100, pattern=r"\S")]
-Email = Annotated[Text, Field(min_length=3, max_length=254)]
+Name = Annotated[PersonName, Field(min_length=1, max_length=100, pattern=r"\S")]
+Email = Annotated[EmailText, Field(min_length=3, max_length=254)]
+Password = Annotated[PasswordText, Field(min_length=1, max_length=LONGEST_PASSWORD)]
 Token = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[A-Za-z0-9_-]+$")]
 
 
@@ -65,8 +67,8 @@ class InvitationQuery(ListQuery):
     status: Status | None = None
     role: Role | None = None
     invited_by: UUID | None = None
-    sent_after: datetime | None = Field(default=None, description="Not older than this")
-    sent_before: datetime | None = Field(default=None, description="Older than this")
+    sent_after: Moment | None = Field(default=None, description="Not older than this")
+    sent_before: Moment | None = Field(default=None, description="Older than this")
     sort: Literal["email", "-email", "sent_at", "-sent_at", "expires_at", "-expires_at"] = (
         "-sent_at"
     )
@@ -93,7 +95,9 @@ class AcceptIn(BaseModel):
     token: Token
     first_name: Name | None = None
     last_name: Name | None = None
-    password: Annotated[Text, Field(min_length=1, max_length=LONGEST_PASSWORD)] | None = None
+    password: Annotated[PasswordText, Field(min_length=1, max_length=LONGEST_PASSWORD)] | None = (
+        None
+    )
 
 
 class AcceptedOut(BaseModel):

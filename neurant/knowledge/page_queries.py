@@ -15,7 +15,8 @@ select d.id, d.chatbot_id, d.original_filename as name, d.file_type as type,
   d.processing_progress as progress, d.processing_error as error, d.unread_pages, d.created_at,
   (select b.name from public.chatbots b
     where b.company_id = d.company_id and b.id = d.chatbot_id) as bot_name,
-  private.operator_name(d.uploaded_by) as uploader
+  private.operator_name(d.uploaded_by) as uploader, d.category, coalesce(d.tags, '{}') as tags,
+  d.language
 from public.documents d
 where d.retired_at is null and (%(chatbot)s::uuid is null or d.chatbot_id = %(chatbot)s)
   and (%(words)s = '' or d.id in (select s.document_id from private.search_documents(%(words)s) s)
@@ -32,7 +33,7 @@ _RETRY = """
 select private.defer_job(%s, jsonb_build_object('document_id', d.id))
 from public.documents d
 where d.id = %s and d.processing_status = 'failed' and d.retired_at is null
-  and (select private.sees_all_chatbots())
+  and (select private.company_id('documents.edit')) is not null
 """
 
 
@@ -53,6 +54,9 @@ class ListedDocument:
     created_at: datetime
     bot_name: str | None
     uploader: str | None
+    category: str | None
+    tags: list[str]
+    language: str | None
 
 
 @dataclass(frozen=True, slots=True)

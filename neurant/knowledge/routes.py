@@ -1,208 +1,201 @@
-"""Documents: the API that takes them in, and the knowledge page."""
+"""Documents and the search in them, over the API."""
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated
+from urllib.parse import quote
 from uuid import UUID
 
-from fastapi import APIRouter, File, Form, Request, Response, UploadFile
-from fastapi.responses import HTMLResponse, RedirectResponse
-from pydantic import BaseModel
+from fastapi import Query, Response, UploadFile
 
-from neurant.accounts.current import ApiStaff, PageStaff
-from neurant.accounts.schemas import SignedIn
-from neurant.console.frame import frame
-from neurant.console.notice import Notice
-from neurant.console.pages import PageRoute, is_htmx
-from neurant.console.templating import markup, reader_language, render, translator
-from neurant.database.tenancy import tenant
-from neurant.errors import NeurantError, NotFoundError
-from neurant.knowledge import page_queries
-from neurant.knowledge.page_queries import ListedDocument
-from neurant.knowledge.service import document_error, store_document, unread_pages
-from neurant.texts import Language
+from neurant.api.call import Call, needs
+from neurant.api.etag import check_match, tagged
+from neurant.api.listing import Page
+from neurant.api.route import api_router
+from neurant.errors import ConflictError, ForbiddenError, NotFoundError
+from neurant.knowledge import queries
+from neurant.knowledge.files import read_file
+from neurant.knowledge.page_queries import retire_document, retry_document
+from neurant.knowledge.schemas import (
+    AskedOut,
+    AskedQuery,
+    ChunkOut,
+    ChunkQuery,
+    DocumentOut,
+    DocumentPatch,
+    DocumentQuery,
+    FoundPassages,
+    PassageOut,
+    SearchIn,
+    TakenDocument,
+)
+from neurant.knowledge.search import search_within
+from neurant.knowledge.service import check_document, document_error, insert_document
+from neurant.texts import preferred_language
 
-PAGE = "/console/knowledge"
-_LONGEST_SEARCH = 200
-_UNFINISHED = ("pending", "processing")
-
-api = APIRouter(prefix="/v1", tags=["documents"])
-pages = APIRouter(prefix=PAGE, route_class=PageRoute, include_in_schema=False)
-router = APIRouter()
-
-
-class DocumentOut(BaseModel):
-    """A document and how far its reading is."""
-
-    id: UUID
-    chatbot_id: UUID | None
-    filename: str
-    file_type: str
-    file_size_bytes: int
-    status: str
-    progress: int
-    error: str | None
-    unread_pages: list[int]
-    chunk_count: int | None
-    created_at: datetime
+router = api_router("documents")
+Reading = Annotated[Call, needs("documents.read")]
+Editing = Annotated[Call, needs("documents.edit")]
+_MEDIA_TYPES = {
+    "pdf": "application/pdf",
+    "docx": "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+    "txt": "text/plain",
+}
 
 
-class TakenDocument(BaseModel):
-    """A document that was taken in; the worker reads it next."""
-
-    id: UUID
-
-
-def _out(document: ListedDocument, language: Language) -> DocumentOut:
-    return DocumentOut(
-        id=document.id,
-        chatbot_id=document.chatbot_id,
-        filename=document.name,
-        file_type=document.type,
-        file_size_bytes=document.size,
-        status=document.status,
-        progress=document.progress,
-        error=document_error(document.error, language) or None,
-        unread_pages=document.unread_pages,
-        chunk_count=document.chunks,
-        created_at=document.created_at,
-    )
+@router.get("/documents")
+async def list_documents(
+    call: Reading, query: Annotated[DocumentQuery, Query()]
+) -> Page[DocumentOut]:
+    """The company's documents, with the state of their reading."""
+    data, cursor = await queries.list_documents(call.connection, query)
+    return Page(data=[_told(call, one) for one in data], next_cursor=cursor)
 
 
-async def _take(request: Request, staff: SignedIn, chatbot_id: UUID, file: UploadFile) -> UUID:
-    state = request.app.state
-    data = await file.read()
-    return await store_document(
-        state.pool,
-        state.files,
-        state.settings,
-        staff.principal,
-        chatbot_id,
-        file.filename or "",
-        data,
-    )
+@router.post("/documents", status_code=202)
+async def add_shared_document(call: Editing, file: UploadFile) -> TakenDocument:
+    """Take a PDF, Word or text file as knowledge of all bots (multipart field ``file``)."""
+    return await _take(call, None, file)
 
 
-@api.post("/chatbots/{chatbot_id}/documents", status_code=202)
-async def add_document(
-    request: Request, staff: ApiStaff, chatbot_id: UUID, file: UploadFile
-) -> TakenDocument:
+@router.post("/chatbots/{chatbot_id}/documents", status_code=202)
+async def add_document(call: Editing, chatbot_id: UUID, file: UploadFile) -> TakenDocument:
     """Take a PDF, Word or text file as knowledge of a bot (multipart field ``file``)."""
-    return TakenDocument(id=await _take(request, staff, chatbot_id, file))
-
-
-@api.get("/chatbots/{chatbot_id}/documents")
-async def list_documents(request: Request, staff: ApiStaff, chatbot_id: UUID) -> list[DocumentOut]:
-    """The documents of a bot, newest first, with the state of their reading."""
-    async with tenant(request.app.state.pool, staff.principal) as connection:
-        found = await page_queries.list_documents(connection, chatbot_id)
-    return [_out(document, reader_language(request)) for document in found]
-
-
-def _shown(document: ListedDocument, language: Language) -> dict[str, Any]:
-    failed = document.status == "failed"
-    return {
-        "id": document.id,
-        "name": document.name,
-        "type": document.type,
-        "size": document.size,
-        "chunks": document.chunks or 0,
-        "status": document.status,
-        "progress": document.progress,
-        "working": document.status in _UNFINISHED,
-        "problem": document_error(document.error, language) if failed else None,
-        "unread": unread_pages(document.unread_pages, language),
-        "created_at": document.created_at,
-        "bot_name": document.bot_name,
-        "uploader": document.uploader,
-    }
-
-
-async def _page(
-    request: Request,
-    staff: SignedIn,
-    notice: Notice | None = None,
-    status: int = 200,
-    words: str = "",
-) -> Response:
-    words = words.replace("\0", "").strip()[:_LONGEST_SEARCH]
-    async with tenant(request.app.state.pool, staff.principal) as connection:
-        documents = await page_queries.list_documents(connection, words=words)
-        bots = await page_queries.list_bots(connection)
-        context = await frame(connection, staff, notice)
-    language = reader_language(request)
-    context |= {
-        "documents": [_shown(document, language) for document in documents],
-        "query": words,
-        "bots": bots,
-        "may_edit": "documents.edit" in context["may"],
-        "limit": request.app.state.settings.max_document_bytes,
-    }
-    if is_htmx(request):
-        return HTMLResponse(markup(request, "knowledge_answer.html", **context), status)
-    return render(request, "knowledge.html", status=status, **context)
-
-
-@pages.get("", response_class=HTMLResponse)
-async def knowledge_page(request: Request, staff: PageStaff, q: str = "") -> Response:
-    """What the bots can consult, and how far the newest of it is; ``q`` searches in it."""
-    return await _page(request, staff, words=q)
-
-
-@pages.post("/documents")
-async def upload_without_script(
-    request: Request,
-    staff: PageStaff,
-    chatbot_id: Annotated[UUID, Form()],
-    file: Annotated[list[UploadFile], File()],
-) -> Response:
-    """The form where the page's script does not run; with it, the API takes each file."""
-    try:
-        for one in file:
-            await _take(request, staff, chatbot_id, one)
-    except NeurantError as error:
-        notice = Notice("bad", "alert", error.detail(reader_language(request)))
-        return await _page(request, staff, notice, error.status)
-    return RedirectResponse(PAGE, 303)
-
-
-@pages.post("/retire")
-async def retire(
-    request: Request,
-    staff: PageStaff,
-    document_id: Annotated[UUID, Form()],
-    q: Annotated[str, Form()] = "",
-) -> Response:
-    """Take a document out of the answers. What cited it stays as it was said."""
-    async with tenant(request.app.state.pool, staff.principal) as connection:
-        done = await page_queries.retire_document(connection, document_id)
-    return await _told(request, staff, done, "retired", q)
-
-
-@pages.post("/retry")
-async def retry(
-    request: Request,
-    staff: PageStaff,
-    document_id: Annotated[UUID, Form()],
-    q: Annotated[str, Form()] = "",
-) -> Response:
-    """Read a document again that could not be read."""
-    async with tenant(request.app.state.pool, staff.principal) as connection:
-        done = await page_queries.retry_document(connection, document_id)
-    return await _told(request, staff, done, "retrying", q)
-
-
-async def _told(
-    request: Request, staff: SignedIn, done: bool, outcome: str, words: str
-) -> Response:
-    if not done:
+    if not await queries.bot_exists(call.connection, chatbot_id):
         raise NotFoundError("not_found")
-    if not is_htmx(request):
-        return RedirectResponse(PAGE, 303)
-    title = translator(reader_language(request))(f"console.knowledge.{outcome}")
-    return await _page(request, staff, Notice("ok", "check", title), words=words)
+    return await _take(call, chatbot_id, file)
 
 
-router.include_router(api)
-router.include_router(pages)
+@router.get("/documents/{document_id}")
+async def get_document(call: Reading, document_id: UUID, response: Response) -> DocumentOut:
+    """One of them, also when it was retired."""
+    found = await _found(call, document_id)
+    tagged(response, found, DocumentPatch)
+    return found
+
+
+@router.patch("/documents/{document_id}")
+async def change_document(
+    call: Editing, document_id: UUID, patch: DocumentPatch, response: Response
+) -> DocumentOut:
+    """File it under something else; with If-Match only if nobody changed it meanwhile."""
+    current = await queries.get_document(call.connection, document_id, locked=True)
+    if current is None:
+        await _found(call, document_id)
+        raise ForbiddenError("api.not_permitted", permission="documents.edit")
+    check_match(call.request, current, DocumentPatch)
+    changes = patch.model_dump(exclude_unset=True)
+    if changes:
+        await queries.update_document(call.connection, document_id, changes)
+    return await get_document(call, document_id, response)
+
+
+@router.post("/documents/{document_id}/retire")
+async def retire(call: Editing, document_id: UUID) -> DocumentOut:
+    """Take it out of the answers. What cited it stays as it was said; again changes nothing."""
+    await retire_document(call.connection, document_id)
+    return await _found(call, document_id)
+
+
+@router.post("/documents/{document_id}/retry", status_code=202)
+async def retry(call: Editing, document_id: UUID) -> DocumentOut:
+    """Read one again that could not be read."""
+    found = await _found(call, document_id)
+    if not await retry_document(call.connection, document_id):
+        raise ConflictError("document_not_failed")
+    return found
+
+
+@router.get(
+    "/documents/{document_id}/file",
+    response_class=Response,
+    responses={200: {"content": {one: {} for one in _MEDIA_TYPES.values()}}},
+)
+async def download(call: Reading, document_id: UUID) -> Response:
+    """The file as it was uploaded."""
+    stored = await queries.get_file(call.connection, document_id)
+    if stored is None:
+        raise NotFoundError("not_found")
+    try:
+        data = await read_file(call.request.app.state.files, stored.file_url)
+    except FileNotFoundError:
+        raise NotFoundError("document_file_missing") from None
+    name = f"attachment; filename*=UTF-8''{quote(stored.filename, safe='')}"
+    return Response(
+        data, media_type=_MEDIA_TYPES[stored.file_type], headers={"content-disposition": name}
+    )
+
+
+@router.get("/documents/{document_id}/chunks")
+async def list_chunks(
+    call: Reading, document_id: UUID, query: Annotated[ChunkQuery, Query()]
+) -> Page[ChunkOut]:
+    """The passages that it was divided into, in their order."""
+    await _found(call, document_id)
+    data, cursor = await queries.list_chunks(call.connection, document_id, query)
+    return Page(data=data, next_cursor=cursor)
+
+
+@router.get("/knowledge/search")
+async def search_knowledge(call: Reading, query: Annotated[SearchIn, Query()]) -> FoundPassages:
+    """What a bot would find for a question."""
+    return await _searched(call, query)
+
+
+@router.post("/knowledge/search")
+async def search_knowledge_by_post(call: Reading, query: SearchIn) -> FoundPassages:
+    """The same, for questions that should not be in an address."""
+    return await _searched(call, query)
+
+
+@router.get("/knowledge/queries")
+async def list_knowledge_queries(
+    call: Reading, query: Annotated[AskedQuery, Query()]
+) -> Page[AskedOut]:
+    """What customers asked of the bots' knowledge, and whether anything was found."""
+    data, cursor = await queries.list_asked(call.connection, query)
+    return Page(data=data, next_cursor=cursor)
+
+
+async def _take(call: Call, chatbot_id: UUID | None, file: UploadFile) -> TakenDocument:
+    state = call.request.app.state
+    checked = await check_document(state.settings, file.filename or "", await file.read())
+    company = call.caller.company_id
+    return TakenDocument(
+        id=await insert_document(call.connection, state.files, company, chatbot_id, checked)
+    )
+
+
+async def _searched(call: Call, asked: SearchIn) -> FoundPassages:
+    if not await queries.bot_exists(call.connection, asked.chatbot_id):
+        raise NotFoundError("not_found")
+    ranked = await search_within(call.connection, asked.chatbot_id, asked.query)
+    return FoundPassages(
+        data=[
+            PassageOut(
+                chunk_id=one.candidate.chunk_id,
+                document_id=one.candidate.document_id,
+                document=one.candidate.document,
+                page_number=one.candidate.page_number,
+                section_title=one.candidate.section_title,
+                content=one.candidate.content,
+                score=one.score,
+                similarity=one.candidate.similarity,
+                lexical=one.candidate.lexical,
+            )
+            for one in ranked[: asked.limit]
+        ]
+    )
+
+
+async def _found(call: Call, document_id: UUID) -> DocumentOut:
+    found = await queries.get_document(call.connection, document_id)
+    if found is None:
+        raise NotFoundError("not_found")
+    return _told(call, found)
+
+
+def _told(call: Call, document: DocumentOut) -> DocumentOut:
+    """With what went wrong in the reader's language, instead of as it is stored."""
+    language = preferred_language(call.request.headers.get("accept-language"))
+    return document.model_copy(update={"error": document_error(document.error, language) or None})

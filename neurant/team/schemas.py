@@ -9,11 +9,12 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field
 
 from neurant.api.listing import ListQuery
-from neurant.api.texts import Text
+from neurant.api.texts import PersonName, Text
+from neurant.api.urls import HttpsUrl
 
 Role = Literal["owner", "administrador", "supervisor", "operador"]
 GivenRole = Literal["administrador", "supervisor", "operador"]
-Name = Annotated[Text, Field(min_length=1, max_length=100, pattern=r"\S")]
+Name = Annotated[PersonName, Field(min_length=1, max_length=100, pattern=r"\S")]
 Permission = Annotated[str, Field(max_length=100, pattern=r"^[a-z_]+\.[a-z_]+$")]
 
 
@@ -43,7 +44,7 @@ class UserPatch(BaseModel):
     first_name: Name = ""
     last_name: Annotated[Text, Field(max_length=100)] = ""
     phone: Annotated[Text, Field(max_length=50)] | None = None
-    avatar_url: Annotated[Text, Field(max_length=2000, pattern=r"^https://")] | None = None
+    avatar_url: HttpsUrl | None = None
 
 
 class UserQuery(ListQuery):

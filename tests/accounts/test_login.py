@@ -128,7 +128,7 @@ def test_a_bearer_token_serves_where_the_cookie_does(nobody: httpx.Client, acme:
     answer = nobody.post("/v1/session", json=credentials)
     assert answer.status_code == 201
     bearer = {"Authorization": f"Bearer {answer.json()['token']}"}
-    path = f"/v1/chatbots/{acme.bot_id}/documents"
+    path = f"/v1/documents?chatbot_id={acme.bot_id}"
     assert nobody.get(path).status_code == 401
     assert nobody.get(path, headers=bearer).status_code == 200
     assert nobody.delete("/v1/session", headers=bearer).status_code == 204

@@ -41,15 +41,21 @@ def cheap_hashes() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def web_url(urls: Urls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Address of a web process on the session's database."""
-    settings = Settings(
-        data_dir=tmp_path_factory.mktemp("web"),
-        app_database_url=urls.app,
-        master_key=MASTER_KEY,
-        files_url=(tmp_path_factory.mktemp("files")).as_uri(),
-        log_level="warning",
-    )
-    with serving(settings) as url:
+    with serving(web_settings(urls.app, tmp_path_factory.mktemp("web"))) as url:
         yield url
+
+
+def web_settings(app_url: str, folder: Path, **more: object) -> Settings:
+    """Settings of a web process that keeps its files in ``folder``."""
+    (folder / "files").mkdir(exist_ok=True)
+    return Settings(
+        data_dir=folder / "data",
+        app_database_url=app_url,
+        master_key=MASTER_KEY,
+        files_url=(folder / "files").as_uri(),
+        log_level="warning",
+        **more,
+    )
 
 
 @contextmanager
@@ -64,9 +70,11 @@ def serving(settings: Settings) -> Iterator[str]:
     thread.start()
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     httpx.Client(transport=httpx.HTTPTransport(retries=20)).get(f"{url}/healthz")
-    yield url
-    server.should_exit = True
-    thread.join(10)
+    try:
+        yield url
+    finally:
+        server.should_exit = True
+        thread.join(10)
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ def test_a_document_is_taken_and_shown(sign_in: SignIn, acme: Company, text_file
     shown = client.get("/console/knowledge").text
     assert path.name in shown
     assert "En espera" in shown
-    listed = client.get(f"/v1/chatbots/{acme.bot_id}/documents").json()
+    listed = client.get(f"/v1/documents?chatbot_id={acme.bot_id}").json()["data"]
     assert answer.json()["id"] in {document["id"] for document in listed}
 
 
@@ -61,8 +61,8 @@ def test_nobody_teaches_another_companys_bot(
     sign_in: SignIn, acme: Company, rival: Company, text_file: TextFile
 ) -> None:
     client = sign_in(rival, "owner")
-    assert add(client, rival, text_file("Mentiras."), bot=acme.bot_id).status_code == 422
-    assert client.get(f"/v1/chatbots/{acme.bot_id}/documents").json() == []
+    assert add(client, rival, text_file("Mentiras."), bot=acme.bot_id).status_code == 404
+    assert client.get(f"/v1/documents?chatbot_id={acme.bot_id}").json()["data"] == []
 
 
 def test_a_retired_document_is_gone_from_the_list_and_another_companys_is_not_found(

@@ -14,7 +14,7 @@ from neurant.accounts.pages import keep_language, problem_of
 from neurant.accounts.recovery import queries, service
 from neurant.accounts.schemas import LONGEST_PASSWORD, Body
 from neurant.api.route import api_router
-from neurant.api.texts import Text
+from neurant.api.texts import EmailText, PasswordText, Text
 from neurant.console.pages import PageRoute
 from neurant.console.templating import reader_language, render
 from neurant.errors import NeurantError
@@ -30,14 +30,14 @@ Field = Annotated[str, Form()]
 class Asked(Body):
     """Whose password is forgotten."""
 
-    email: Text = Bounded(max_length=320)
+    email: EmailText = Bounded(max_length=320)
 
 
 class Reset(Body):
     """The token of the mailed link, and the new password."""
 
     token: Text = Bounded(max_length=200)
-    password: Text = Bounded(max_length=LONGEST_PASSWORD)
+    password: PasswordText = Bounded(max_length=LONGEST_PASSWORD)
 
 
 @api.post("", status_code=202)

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 
 from neurant.accounts.names import MOST_NAME
 from neurant.accounts.schemas import LONGEST_PASSWORD, Body, SessionOut
-from neurant.api.texts import Text
+from neurant.api.texts import PasswordText, PersonName, Text
 
 _Password = Field(max_length=LONGEST_PASSWORD)
 _Code = Field(max_length=64, description="Of the authenticator app, or a recovery code")
@@ -30,8 +30,8 @@ class AccountOut(BaseModel):
 class ProfilePatch(Body):
     """What is left out stays as it is; null or "" takes phone and picture away."""
 
-    first_name: Text | None = Field(default=None, max_length=MOST_NAME)
-    last_name: Text | None = Field(default=None, max_length=MOST_NAME)
+    first_name: PersonName | None = Field(default=None, max_length=MOST_NAME)
+    last_name: PersonName | None = Field(default=None, max_length=MOST_NAME)
     phone: Text | None = Field(default=None, max_length=100)
     avatar_url: Text | None = Field(default=None, max_length=2000, description="https:// only")
 
@@ -65,7 +65,7 @@ class PasswordChange(Body):
     """The password as it is, and as it is to be."""
 
     current_password: Text = _Password
-    new_password: Text = _Password
+    new_password: PasswordText = _Password
 
 
 class PasswordOnly(Body):

@@ -9,16 +9,16 @@ from pydantic import BaseModel, Field
 
 from neurant.accounts.names import MOST_NAME
 from neurant.accounts.schemas import LONGEST_PASSWORD, Body
-from neurant.api.texts import Text
+from neurant.api.texts import EmailText, PasswordText, PersonName, Text
 
 
 class NewAccount(Body):
     """Who signs up. The mail is in the language of Accept-Language."""
 
-    first_name: Text = Field(max_length=MOST_NAME)
-    last_name: Text = Field(max_length=MOST_NAME)
-    email: Text = Field(max_length=320)
-    password: Text = Field(
+    first_name: PersonName = Field(max_length=MOST_NAME)
+    last_name: PersonName = Field(max_length=MOST_NAME)
+    email: EmailText = Field(max_length=320)
+    password: PasswordText = Field(
         max_length=LONGEST_PASSWORD,
         description="At least 10 characters; not the address, a run or a common word",
     )

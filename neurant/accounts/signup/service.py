@@ -96,7 +96,7 @@ async def resend(pool: Pool, settings: Settings, token: str, *, language: Langua
     async with pool.connection() as connection, connection.transaction():
         known = await queries.renew_sign_up(connection, pending, made.link_digest, made.code_digest)
         if known is None:
-            raise GoneError("accounts.sign_up_over")
+            raise NotFoundError("accounts.sign_up_over")
         await _allow(connection, known.email)
         is_new = known.outcome == "new"
         await _write(

@@ -1,0 +1,102 @@
+"""Integrations over the API."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import Query, Response
+
+from neurant.api.call import Call, needs
+from neurant.api.etag import check_match, tagged
+from neurant.api.listing import Page
+from neurant.api.route import api_router
+from neurant.errors import ForbiddenError, NotFoundError
+from neurant.integrations import queries
+from neurant.integrations.schemas import (
+    IntegrationIn,
+    IntegrationLogOut,
+    IntegrationLogQuery,
+    IntegrationOut,
+    IntegrationPatch,
+    IntegrationQuery,
+)
+from neurant.integrations.service import sealed_values
+
+router = api_router("integrations")
+Reading = Annotated[Call, needs("integrations.read")]
+Managing = Annotated[Call, needs("integrations.manage")]
+
+
+@router.get("/integrations")
+async def list_integrations(
+    call: Reading, query: Annotated[IntegrationQuery, Query()]
+) -> Page[IntegrationOut]:
+    """The systems that the company's bots may ask."""
+    data, cursor = await queries.list_integrations(call.connection, query)
+    return Page(data=data, next_cursor=cursor)
+
+
+@router.post("/integrations", status_code=201)
+async def create_integration(
+    call: Managing, new: IntegrationIn, response: Response
+) -> IntegrationOut:
+    """A new one. Its secrets are sealed and never shown again."""
+    settings = call.request.app.state.settings
+    made = await queries.new_id(call.connection)
+    values = await sealed_values(call.connection, settings, call.caller.company_id, made, new)
+    await queries.insert_integration(call.connection, values | {"id": made})
+    response.headers["location"] = f"/v1/integrations/{made}"
+    return await get_integration(call, made, response)
+
+
+@router.get("/integrations/{integration_id}")
+async def get_integration(
+    call: Reading, integration_id: UUID, response: Response
+) -> IntegrationOut:
+    """One of them."""
+    found = await _found(call, integration_id)
+    tagged(response, found, IntegrationPatch)
+    return found
+
+
+@router.patch("/integrations/{integration_id}")
+async def change_integration(
+    call: Managing, integration_id: UUID, patch: IntegrationPatch, response: Response
+) -> IntegrationOut:
+    """Change what is given; ``config`` as a whole. With If-Match only if nobody changed it."""
+    locked = await queries.lock_integration(call.connection, integration_id)
+    current = await _found(call, integration_id)
+    if not locked:
+        raise ForbiddenError("api.not_permitted", permission="integrations.manage")
+    check_match(call.request, current, IntegrationPatch)
+    if patch.model_fields_set:
+        settings, company = call.request.app.state.settings, call.caller.company_id
+        values = await sealed_values(call.connection, settings, company, integration_id, patch)
+        await queries.update_integration(call.connection, integration_id, values)
+    return await get_integration(call, integration_id, response)
+
+
+@router.delete("/integrations/{integration_id}", status_code=204)
+async def delete_integration(call: Managing, integration_id: UUID) -> None:
+    """Remove it, its secrets and its log."""
+    if not await queries.delete_integration(call.connection, integration_id):
+        await _found(call, integration_id)
+        raise ForbiddenError("api.not_permitted", permission="integrations.manage")
+
+
+@router.get("/integrations/{integration_id}/logs")
+async def list_integration_logs(
+    call: Reading, integration_id: UUID, query: Annotated[IntegrationLogQuery, Query()]
+) -> Page[IntegrationLogOut]:
+    """What was asked of it, and what it answered."""
+    await _found(call, integration_id)
+    data, cursor = await queries.list_logs(call.connection, integration_id, query)
+    return Page(data=data, next_cursor=cursor)
+
+
+async def _found(call: Call, integration_id: UUID) -> IntegrationOut:
+    found = await queries.get_integration(call.connection, integration_id)
+    if found is None:
+        raise NotFoundError("not_found")
+    return found

@@ -1,0 +1,148 @@
+"""Documents, their passages and what was asked of them: SQL, as the reader under RLS."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, LiteralString
+from uuid import UUID
+
+from neurant.api.listing import Listing, Sort, fetch_page
+from neurant.database.pool import Connection, fetch_one, fetch_value, set_clause
+from neurant.knowledge.schemas import (
+    AskedOut,
+    AskedQuery,
+    ChunkOut,
+    ChunkQuery,
+    DocumentOut,
+    DocumentQuery,
+)
+
+_COLUMNS = """
+select d.id, d.chatbot_id, d.original_filename as filename, d.file_type, d.file_size_bytes,
+  d.processing_status::text as status, d.processing_progress as progress,
+  d.processing_error as error, d.unread_pages, d.character_count, d.chunk_count, d.title,
+  d.description, d.category, coalesce(d.tags, '{}') as tags, d.language, d.query_count,
+  d.last_used_at, d.uploaded_by, d.created_at, d.updated_at, d.retired_at
+from public.documents d
+"""
+_LISTING = Listing(
+    select=_COLUMNS.strip(),
+    sorts={
+        "created_at": Sort("d.created_at", "timestamptz", "created_at"),
+        "filename": Sort("d.original_filename", "text", "filename"),
+    },
+    id="d.id",
+)
+_FILTERS: Mapping[str, LiteralString] = {
+    "chatbot_id": "d.chatbot_id = %(chatbot_id)s",
+    "status": "d.processing_status = %(status)s::public.processing_status_enum",
+    "file_type": "d.file_type = %(file_type)s",
+    "category": "d.category = %(category)s",
+    "tag": "%(tag)s = any (d.tags)",
+    "language": "d.language = %(language)s",
+    "q": "d.id in (select s.document_id from private.search_documents(%(q)s) s)",
+    "is_retired": "(d.retired_at is not null) = %(is_retired)s",
+}
+_ONE = _COLUMNS + "where d.id = %(id)s"
+_LOCKED = _ONE + " for update of d"
+_EDITABLE: tuple[LiteralString, ...] = ("title", "description", "category", "tags", "language")
+_UPDATE = "update public.documents set "
+_FILE = """
+select d.company_id, d.original_filename as filename, d.file_type, d.file_url
+from public.documents d
+where d.id = %s
+"""
+_CHUNKS = Listing(
+    select="""
+select c.id, c.chunk_index as position, c.content, c.character_count, c.page_number,
+  c.section_title, c.match_count, c.last_matched_at
+from public.document_chunks c
+""".strip(),
+    sorts={"position": Sort("c.chunk_index", "integer", "position")},
+    id="c.id",
+)
+_ASKED = Listing(
+    select="""
+select q.id, q.conversation_id, q.query_text as query, q.results_count,
+  q.top_similarity_score::double precision as top_similarity, q.processing_time_ms as took_ms,
+  q.created_at
+from public.knowledge_queries q
+""".strip(),
+    sorts={"created_at": Sort("q.created_at", "timestamptz", "created_at")},
+    id="q.id",
+)
+_BOT = "select true from public.chatbots b where b.id = %s and b.retired_at is null"
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """Where a document's file is, and what it is called."""
+
+    company_id: UUID
+    filename: str
+    file_type: str
+    file_url: str
+
+
+async def list_documents(
+    connection: Connection, query: DocumentQuery
+) -> tuple[list[DocumentOut], str | None]:
+    """A page of the company's documents."""
+    given = query.model_dump(exclude_none=True, include=set(_FILTERS))
+    conditions = [_FILTERS[name] for name in given]
+    return await fetch_page(connection, DocumentOut, _LISTING, query, query.sort, conditions, given)
+
+
+async def get_document(
+    connection: Connection, document_id: UUID, *, locked: bool = False
+) -> DocumentOut | None:
+    """One of them, also a retired one; ``locked``: nobody changes it until the transaction ends."""
+    return await fetch_one(
+        connection, DocumentOut, _LOCKED if locked else _ONE, {"id": document_id}
+    )
+
+
+async def update_document(
+    connection: Connection, document_id: UUID, changes: Mapping[str, Any]
+) -> None:
+    """Change these fields."""
+    statement = _UPDATE + set_clause(_EDITABLE, changes) + " where id = %(id)s"
+    await connection.execute(statement, {**changes, "id": document_id})
+
+
+async def get_file(connection: Connection, document_id: UUID) -> StoredFile | None:
+    """Where the file is."""
+    return await fetch_one(connection, StoredFile, _FILE, (document_id,))
+
+
+async def list_chunks(
+    connection: Connection, document_id: UUID, query: ChunkQuery
+) -> tuple[list[ChunkOut], str | None]:
+    """A page of a document's passages, in their order."""
+    return await fetch_page(
+        connection,
+        ChunkOut,
+        _CHUNKS,
+        query,
+        "position",
+        ["c.document_id = %(document_id)s"],
+        {"document_id": document_id},
+    )
+
+
+async def list_asked(
+    connection: Connection, query: AskedQuery
+) -> tuple[list[AskedOut], str | None]:
+    """A page of what was asked of the company's knowledge."""
+    conditions: list[LiteralString] = []
+    if query.answered is not None:
+        conditions.append("(q.results_count > 0) = %(answered)s")
+    return await fetch_page(
+        connection, AskedOut, _ASKED, query, query.sort, conditions, {"answered": query.answered}
+    )
+
+
+async def bot_exists(connection: Connection, chatbot_id: UUID) -> bool:
+    """Whether this is a bot that the reader knows of."""
+    return bool(await fetch_value(connection, _BOT, (chatbot_id,)))

@@ -1,0 +1,137 @@
+"""Webhook endpoints over the API."""
+
+from __future__ import annotations
+
+import base64
+import secrets
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import Query, Response
+
+from neurant.api.call import Call, needs
+from neurant.api.etag import check_match, tagged
+from neurant.api.listing import Page
+from neurant.api.route import api_router
+from neurant.database.pool import fetch_value
+from neurant.errors import ForbiddenError, NotFoundError
+from neurant.vault import ensure_company_key, seal_secret
+from neurant.webhooks import queries
+from neurant.webhooks.schemas import (
+    NewWebhookEndpoint,
+    WebhookDeliveryOut,
+    WebhookDeliveryQuery,
+    WebhookEndpointIn,
+    WebhookEndpointOut,
+    WebhookEndpointPatch,
+    WebhookEndpointQuery,
+)
+
+router = api_router("webhooks")
+Reading = Annotated[Call, needs("webhooks.read")]
+Managing = Annotated[Call, needs("webhooks.manage")]
+_SECRET_BYTES = 32  # standardwebhooks.com asks for 24 to 64
+
+
+@router.get("/webhook-endpoints")
+async def list_webhook_endpoints(
+    call: Reading, query: Annotated[WebhookEndpointQuery, Query()]
+) -> Page[WebhookEndpointOut]:
+    """The addresses that are told what happens in the company."""
+    data, cursor = await queries.list_endpoints(call.connection, query)
+    return Page(data=data, next_cursor=cursor)
+
+
+@router.post("/webhook-endpoints", status_code=201)
+async def create_webhook_endpoint(
+    call: Managing, new: WebhookEndpointIn, response: Response
+) -> NewWebhookEndpoint:
+    """A new one. Its secret is in this answer and nowhere else."""
+    made = await fetch_value(call.connection, "select uuidv7()")
+    assert isinstance(made, UUID)  # noqa: S101 - what uuidv7() returns
+    secret, sealed = await _new_secret(call, made)
+    await queries.insert_endpoint(
+        call.connection,
+        {
+            "id": made,
+            "url": new.url,
+            "events": list(dict.fromkeys(new.events)),
+            "secret_encrypted": sealed,
+        },
+    )
+    response.headers["location"] = f"/v1/webhook-endpoints/{made}"
+    shown = await get_webhook_endpoint(call, made, response)
+    return NewWebhookEndpoint(**shown.model_dump(), secret=secret)
+
+
+@router.get("/webhook-endpoints/{endpoint_id}")
+async def get_webhook_endpoint(
+    call: Reading, endpoint_id: UUID, response: Response
+) -> WebhookEndpointOut:
+    """One of them."""
+    found = await _found(call, endpoint_id)
+    tagged(response, found, WebhookEndpointPatch)
+    return found
+
+
+@router.patch("/webhook-endpoints/{endpoint_id}")
+async def change_webhook_endpoint(
+    call: Managing, endpoint_id: UUID, patch: WebhookEndpointPatch, response: Response
+) -> WebhookEndpointOut:
+    """Change what is given; with If-Match only if nobody changed it meanwhile."""
+    check_match(call.request, await _locked(call, endpoint_id), WebhookEndpointPatch)
+    changes = patch.model_dump(exclude_unset=True)
+    if "events" in changes:
+        changes["events"] = list(dict.fromkeys(changes["events"]))
+    if changes:
+        await queries.update_endpoint(call.connection, endpoint_id, changes)
+    return await get_webhook_endpoint(call, endpoint_id, response)
+
+
+@router.post("/webhook-endpoints/{endpoint_id}/secret")
+async def renew_webhook_secret(call: Managing, endpoint_id: UUID) -> NewWebhookEndpoint:
+    """A new secret, from this moment. It is in this answer and nowhere else."""
+    shown = await _locked(call, endpoint_id)
+    secret, sealed = await _new_secret(call, endpoint_id)
+    await queries.update_endpoint(call.connection, endpoint_id, {"secret_encrypted": sealed})
+    return NewWebhookEndpoint(**shown.model_dump(), secret=secret)
+
+
+@router.delete("/webhook-endpoints/{endpoint_id}", status_code=204)
+async def delete_webhook_endpoint(call: Managing, endpoint_id: UUID) -> None:
+    """Remove it and its deliveries."""
+    if not await queries.delete_endpoint(call.connection, endpoint_id):
+        await _found(call, endpoint_id)
+        raise ForbiddenError("api.not_permitted", permission="webhooks.manage")
+
+
+@router.get("/webhook-endpoints/{endpoint_id}/deliveries")
+async def list_webhook_deliveries(
+    call: Reading, endpoint_id: UUID, query: Annotated[WebhookDeliveryQuery, Query()]
+) -> Page[WebhookDeliveryOut]:
+    """What it is, was or could not be told."""
+    await _found(call, endpoint_id)
+    data, cursor = await queries.list_deliveries(call.connection, endpoint_id, query)
+    return Page(data=data, next_cursor=cursor)
+
+
+async def _new_secret(call: Call, endpoint_id: UUID) -> tuple[str, bytes]:
+    settings, company = call.request.app.state.settings, call.caller.company_id
+    secret = "whsec_" + base64.b64encode(secrets.token_bytes(_SECRET_BYTES)).decode()
+    await ensure_company_key(call.connection, settings, company)
+    return secret, await seal_secret(call.connection, settings, company, endpoint_id, secret)
+
+
+async def _locked(call: Call, endpoint_id: UUID) -> WebhookEndpointOut:
+    locked = await queries.lock_endpoint(call.connection, endpoint_id)
+    found = await _found(call, endpoint_id)
+    if not locked:
+        raise ForbiddenError("api.not_permitted", permission="webhooks.manage")
+    return found
+
+
+async def _found(call: Call, endpoint_id: UUID) -> WebhookEndpointOut:
+    found = await queries.get_endpoint(call.connection, endpoint_id)
+    if found is None:
+        raise NotFoundError("not_found")
+    return found
