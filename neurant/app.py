@@ -261,21 +261,6 @@ def _allowed(request: Request) -> str:
         return any(route.matches(tried)[0] is Match.FULL for route in request.app.routes)
 
     return ", ".join(method for method in _METHODS if takes(method))
-    if error.status_code == 405:
-        answer.headers["allow"] = ", ".join(_methods(request))
-    return answer
-
-
-def _methods(request: Request) -> list[str]:
-    """What an address takes, over all of its routes (the framework tells those of the first)."""
-    routes = request.app.router.routes
-    scopes = {method: {**request.scope, "method": method} for method in _METHODS}
-    taken = [
-        method
-        for method, scope in scopes.items()
-        if any(route.matches(scope)[0] is Match.FULL for route in routes)
-    ]
-    return ["HEAD", *taken] if "GET" in taken else taken
 
 
 async def _told_database(request: Request, error: Exception) -> Response:
