@@ -23,6 +23,7 @@ from api.things import (
     MULTIPART,
     OF_A_BOT,
     OF_THE_PLATFORM,
+    QUERIES,
     THINGS,
     Place,
 )
@@ -123,6 +124,8 @@ def request(
 ) -> httpx.Response:
     path = operation.path.format(**{name: ids[name] for name in operation.params})
     options: dict[str, Any] = {"headers": {"x-request-id": "one"}}
+    if operation.name in QUERIES:
+        options["params"] = QUERIES[operation.name](company)
     if operation.name in MULTIPART:
         options["files"] = MULTIPART[operation.name]()
     elif operation.name in BODIES:
