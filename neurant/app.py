@@ -20,6 +20,7 @@ from neurant.accounts.routes import router as accounts_router
 from neurant.api import openapi, rates, sql_errors
 from neurant.api_keys.pages import router as api_key_pages
 from neurant.api_keys.routes import router as api_keys_router
+from neurant.audit.pages import router as audit_pages
 from neurant.audit.routes import router as audit_router
 from neurant.canned_responses.routes import router as canned_responses_router
 from neurant.channels import webhooks
@@ -49,6 +50,7 @@ from neurant.http import Frame, problem, without_body
 from neurant.imports.routes import router as imports_router
 from neurant.imports.schemas import MOST_BYTES as MOST_IMPORTED
 from neurant.integrations.routes import router as integrations_router
+from neurant.http import Frame, problem
 from neurant.invitations.routes import router as invitations_router
 from neurant.knowledge.files import open_store
 from neurant.knowledge.pages import router as knowledge_pages_router
@@ -127,6 +129,7 @@ def _make_api(settings: Settings) -> FastAPI:
         accounts_router,
         api_key_pages,
         api_keys_router,
+        audit_pages,
         audit_router,
         canned_responses_router,
         channels_router,
