@@ -17,6 +17,7 @@ from starlette.routing import Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from neurant.accounts.routes import router as accounts_router
+from neurant.analytics.routes import router as analytics_router
 from neurant.api import openapi, rates, sql_errors
 from neurant.api_keys.pages import router as api_key_pages
 from neurant.api_keys.routes import router as api_keys_router
@@ -127,6 +128,7 @@ def _make_api(settings: Settings) -> FastAPI:
     for router in (
         webchat_router,
         accounts_router,
+        analytics_router,
         api_key_pages,
         api_keys_router,
         audit_pages,
