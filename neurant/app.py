@@ -51,7 +51,6 @@ from neurant.http import Frame, problem, without_body
 from neurant.imports.routes import router as imports_router
 from neurant.imports.schemas import MOST_BYTES as MOST_IMPORTED
 from neurant.integrations.routes import router as integrations_router
-from neurant.http import Frame, problem
 from neurant.invitations.routes import router as invitations_router
 from neurant.knowledge.files import open_store
 from neurant.knowledge.pages import router as knowledge_pages_router
