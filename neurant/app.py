@@ -17,9 +17,11 @@ from starlette.routing import Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from neurant.accounts.routes import router as accounts_router
+from neurant.analytics.routes import router as analytics_router
 from neurant.api import openapi, rates, sql_errors
 from neurant.api_keys.pages import router as api_key_pages
 from neurant.api_keys.routes import router as api_keys_router
+from neurant.audit.pages import router as audit_pages
 from neurant.audit.routes import router as audit_router
 from neurant.canned_responses.routes import router as canned_responses_router
 from neurant.channels import webhooks
@@ -125,8 +127,10 @@ def _make_api(settings: Settings) -> FastAPI:
     for router in (
         webchat_router,
         accounts_router,
+        analytics_router,
         api_key_pages,
         api_keys_router,
+        audit_pages,
         audit_router,
         canned_responses_router,
         channels_router,
