@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from neurant.accounts.routes import router as accounts_router
 from neurant.analytics.routes import router as analytics_router
 from neurant.api import openapi, rates, sql_errors
+from neurant.api.replica import Replica
 from neurant.api_keys.pages import router as api_key_pages
 from neurant.api_keys.routes import router as api_keys_router
 from neurant.audit.pages import router as audit_pages
@@ -178,13 +179,23 @@ async def _lifespan(app: FastAPI, settings: Settings) -> AsyncIterator[None]:
         hub = await stack.enter_async_context(Hub(direct_url).running())
         ingestor = await stack.enter_async_context(Ingestor(pool, hub).running())
         app.state.settings, app.state.pool, app.state.hub = settings, pool, hub
-        app.state.rates, app.state.replica = rates.Rates(), None
+        shares = await stack.enter_async_context(make_pool(url, size=1, pooled=direct_url != url))
+        app.state.rates = rates.Rates(shares)
+        app.state.replica = await _replica(stack, settings)
         app.state.ingestor, app.state.files = ingestor, open_store(settings)
         app.state.vault = Vault(settings)
         app.state.biller = make_biller(settings)
         app.state.webhooks = webhooks.Webhooks(pool, ingestor, settings)
         log.info("web_ready")
         yield
+
+
+async def _replica(stack: AsyncExitStack, settings: Settings) -> Replica | None:
+    url = settings.replica_database_url
+    if url is None:
+        return None
+    pool = make_pool(url.get_secret_value(), size=settings.database_pool_size, pooled=True)
+    return Replica(await stack.enter_async_context(pool))
 
 
 async def _healthz() -> dict[str, str]:

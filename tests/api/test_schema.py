@@ -160,6 +160,17 @@ def run(made: Installation, caller: str, examples: int) -> tuple[int, list[str]]
         if isinstance(event, ScenarioFinished):
             count += len(event.recorder.interactions)
             wrong += failures(event)
+            if os.environ.get("TELL"):
+                n = len(event.recorder.interactions)
+                print(
+                    event.phase.name,
+                    event.recorder.label,
+                    n,
+                    round(event.elapsed_time, 1),
+                    flush=True,
+                )
+                for one in {w.split("\n")[0]: w for w in failures(event)}.values():
+                    print("   ", one[:900], flush=True)
         elif isinstance(event, NonFatalError):
             wrong.append(f"{event.label}: {event.value!r}")
         elif isinstance(event, FatalError):
