@@ -15687,11 +15687,11 @@ CREATE POLICY staff_select ON public.hitl_sessions_archived FOR SELECT TO authen
 
 -- Name: hitl_transfers staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
-CREATE POLICY staff_select ON public.hitl_transfers FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id('conversations.read'::text) AS company_id)) AND (( SELECT private.sees_all_chatbots() AS sees_all_chatbots) OR (chatbot_id = ANY (( SELECT private.my_chatbot_ids() AS my_chatbot_ids)::uuid[])) OR (to_user_id = ( SELECT private.user_id() AS user_id)))));
+CREATE POLICY staff_select ON public.hitl_transfers FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id('conversations.read'::text) AS company_id)) AND (( SELECT private.sees_all_chatbots() AS sees_all_chatbots) OR (chatbot_id = ANY (( SELECT private.my_chatbot_ids() AS my_chatbot_ids)::uuid[])) OR (to_user_id = ( SELECT private.user_id() AS user_id)) OR (from_user_id = ( SELECT private.user_id() AS user_id)))));
 
 -- Name: hitl_transfers_archived staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
-CREATE POLICY staff_select ON public.hitl_transfers_archived FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id('conversations.read'::text) AS company_id)) AND (( SELECT private.sees_all_chatbots() AS sees_all_chatbots) OR (chatbot_id = ANY (( SELECT private.my_chatbot_ids() AS my_chatbot_ids)::uuid[])) OR (to_user_id = ( SELECT private.user_id() AS user_id)))));
+CREATE POLICY staff_select ON public.hitl_transfers_archived FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id('conversations.read'::text) AS company_id)) AND (( SELECT private.sees_all_chatbots() AS sees_all_chatbots) OR (chatbot_id = ANY (( SELECT private.my_chatbot_ids() AS my_chatbot_ids)::uuid[])) OR (to_user_id = ( SELECT private.user_id() AS user_id)) OR (from_user_id = ( SELECT private.user_id() AS user_id)))));
 
 -- Name: inbound_events staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
 

@@ -108,6 +108,19 @@ def message(
     )
 
 
+def bot_message(
+    db: psycopg.Connection, company: Company, place: Place, caller: str, made: Made
+) -> UUID:
+    said = message(db, company, place, caller, made)
+    return one(
+        db,
+        "insert into messages (company_id, conversation_id, chatbot_id, channel_account_id, sender_type, content)"
+        " select m.company_id, m.conversation_id, m.chatbot_id, m.channel_account_id, 'bot', 'Hola'"
+        " from messages m where m.id = %s returning id",
+        said,
+    )
+
+
 def person(db: psycopg.Connection, company: Company, place: Place, caller: str, made: Made) -> UUID:
     email = f"{mark()}@{company.slug}.example"
     login = one(db, "insert into auth.users (email) values (%s) returning id", email)
@@ -156,7 +169,7 @@ def document(
         db,
         "insert into documents (company_id, chatbot_id, filename, original_filename, file_type,"
         " file_size_bytes, file_url, content_digest, uploaded_by, processing_status)"
-        " values (%s, %s, %s, 'a.txt', 'txt', 1, %s, %s, %s, 'failed') returning id",
+        " values (%s, %s, %s, 'a.txt', 'txt', 1, %s, %s, %s, 'completed') returning id",
         company.id, made.get("chatbot_id"), mark(), f"companies/{mark()}", secrets.token_bytes(32),
         company.people["owner"].id,
     )  # fmt: skip
@@ -195,7 +208,7 @@ def attended(
 ) -> UUID:
     """A conversation that the caller attends; of a bot that is not served, somebody else does."""
     about = conversation(db, company, place, caller, made)
-    who = me(company, caller) if place is Place.SERVED else company.people["owner"].id
+    who = me(company, caller) if place is Place.SERVED else company.people["supervisor"].id
     db.execute(
         "insert into hitl_sessions (company_id, conversation_id, chatbot_id, status, reason, operator_id, taken_at)"
         " select c.company_id, c.id, c.chatbot_id, 'active', 'manual', %s, now() from conversations c where c.id = %s",
@@ -270,7 +283,7 @@ def integration(
     return one(
         db,
         "insert into integrations (company_id, name, integration_type, created_by)"
-        " values (%s, %s, 'webhook', %s) returning id",
+        " values (%s, %s, 'airtable', %s) returning id",
         company.id, f"CRM {mark()}", company.people["owner"].id,
     )  # fmt: skip
 
@@ -293,6 +306,7 @@ THINGS: dict[str, Factory] = {
     "account_id": account,
     "conversation_id": conversation,
     "message_id": message,
+    "PUT /v1/messages/{message_id}/reaction message_id": bot_message,
     "user_id": person,
     "PUT /v1/chatbots/{chatbot_id}/operators/{user_id} user_id": colleague,
     "DELETE /v1/chatbots/{chatbot_id}/operators/{user_id} user_id": colleague,
@@ -319,6 +333,13 @@ OF_A_BOT = {
     "chatbot_id", "account_id", "conversation_id", "message_id", "contact_id", "session_id",
     "transfer_id",
 }  # fmt: skip
+# Assigned to whoever calls, and so theirs while it is, whatever the bot.
+ASSIGNED = {
+    "GET /v1/hitl-sessions/{session_id}",
+    "GET /v1/transfers/{transfer_id}",
+    "POST /v1/conversations/{conversation_id}/resolve",
+    "POST /v1/conversations/{conversation_id}/transfers",
+}
 OF_THE_PLATFORM = {"template_id"}
 BODIES: dict[str, Callable[[Company, Made], Any]] = {
     "POST /v1/canned-responses": lambda c, m: {"shortcut": f"s-{mark()}", "content": "Hola"},
@@ -371,7 +392,7 @@ BODIES: dict[str, Callable[[Company, Made], Any]] = {
             }
         ]
     },
-    "POST /v1/integrations": lambda c, m: {"name": f"CRM {mark()}", "integration_type": "webhook"},
+    "POST /v1/integrations": lambda c, m: {"name": f"CRM {mark()}", "integration_type": "airtable"},
     "PATCH /v1/integrations/{integration_id}": lambda c, m: {"description": "Otra"},
     "PATCH /v1/documents/{document_id}": lambda c, m: {"title": "Horarios"},
     "POST /v1/knowledge/search": lambda c, m: {"query": "horario", "chatbot_id": str(c.bot_id)},
@@ -402,7 +423,8 @@ QUERIES: dict[str, Callable[[Company], dict[str, str]]] = {
 MORE_STATUSES: dict[str, tuple[int, ...]] = {
     "DELETE /v1/subscription/change": (409,),
     "POST /v1/messages/{message_id}/resend": (409,),
-    "GET /v1/documents/{document_id}/file": (409, 410),
+    "GET /v1/documents/{document_id}/file": (404,),  # its file was never put there
+    "POST /v1/documents/{document_id}/retry": (409,),
     "POST /v1/conversations/{conversation_id}/take-over": (409,),
     "POST /v1/conversations/{conversation_id}/release": (409,),
     "POST /v1/conversations/{conversation_id}/assign": (409,),
@@ -427,13 +449,22 @@ def people_seen(caller: str, place: Place) -> int | str:
 
 
 def asked_only(caller: str, place: Place) -> int | str:
-    """A transfer is answered by whom it asks."""
-    return "allowed" if place is Place.SERVED else 404
+    """A transfer is answered by whom it asks; who may see it is told that it is not theirs."""
+    if place is Place.SERVED:
+        return "allowed"
+    return 404 if caller in ("operador", "key_operador") else 403
+
+
+def searched(caller: str, place: Place) -> int | str:
+    """Passages are searched for a bot that the caller knows."""
+    return 404 if caller == "key_operador" else "allowed"
 
 
 EXPECTED: dict[str, Callable[[str, Place], int | str]] = {
     "GET /v1/users/{user_id}": people_seen,
     "PATCH /v1/users/{user_id}": seen_only,
+    "GET /v1/knowledge/search": searched,
+    "POST /v1/knowledge/search": searched,
     "POST /v1/transfers/{transfer_id}/accept": asked_only,
     "POST /v1/transfers/{transfer_id}/reject": asked_only,
 }
