@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -74,7 +75,7 @@ def standby(primary: RunningServer) -> Iterator[Standby]:
         one.replace(f":{url.port}/", f":{port}/") for one in (primary.urls.admin, primary.urls.app)
     )
     yield Standby(process, admin, app)
-    process.terminate()
+    process.send_signal(signal.SIGINT)
     process.wait(20)
 
 
@@ -176,7 +177,7 @@ def test_without_the_replica_the_primary_serves(
     client: httpx.Client, standby: Standby, served_there: list[str]
 ) -> None:
     """The last of this file: the replica does not come back."""
-    standby.process.terminate()
+    standby.process.send_signal(signal.SIGINT)  # fast: without waiting for its clients
     standby.process.wait(20)
     path = make(client, "sola")
     for _ in range(10):
