@@ -30,6 +30,7 @@ MEASUREMENTS = (
     "recall",
     "hot_company",
     "ingest_sql",
+    "import_conversations",
     "webhook_durable",
     "partitions",
 )
