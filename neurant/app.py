@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from http import HTTPStatus
 
+import httpx
 import psycopg
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -16,7 +17,10 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from neurant.accounts.jwks import KeyCache
 from neurant.accounts.routes import router as accounts_router
+from neurant.accounts.sso.pages import router as sso_pages_router
+from neurant.accounts.sso.provider import providers
 from neurant.api import openapi, rates, sql_errors
 from neurant.api_keys.pages import router as api_key_pages
 from neurant.api_keys.routes import router as api_keys_router
@@ -130,6 +134,7 @@ def _make_api(settings: Settings) -> FastAPI:
         audit_router,
         canned_responses_router,
         channels_router,
+        sso_pages_router,
         chatbots_router,
         chatbot_people_router,
         company_router,
@@ -178,6 +183,9 @@ async def _lifespan(app: FastAPI, settings: Settings) -> AsyncIterator[None]:
         app.state.ingestor, app.state.files = ingestor, open_store(settings)
         app.state.vault = Vault(settings)
         app.state.biller = make_biller(settings)
+        app.state.sso = await stack.enter_async_context(providers(settings))
+        client = await stack.enter_async_context(httpx.AsyncClient(timeout=8))
+        app.state.supabase_keys = KeyCache(client)
         app.state.webhooks = webhooks.Webhooks(pool, ingestor, settings)
         log.info("web_ready")
         yield
