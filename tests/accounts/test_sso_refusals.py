@@ -7,7 +7,7 @@ import hmac
 import json
 import time
 from base64 import b64decode, urlsafe_b64encode
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 from urllib.parse import quote_plus
 from uuid import UUID
@@ -20,11 +20,12 @@ from joserfc.jwk import OctKey, RSAKey
 from support.sso import (
     Desk,
     Forger,
+    Forgers,
     confirmed_company,
     connect,
     domain,
     ec_key,
-    forging,
+    forgers,
     sso_settings,
 )
 
@@ -46,10 +47,15 @@ async def pool(urls: Urls) -> AsyncIterator[Pool]:
         yield opened
 
 
-@pytest.fixture
-async def forger() -> AsyncIterator[Forger]:
-    async with forging() as running:
+@pytest.fixture(scope="module")
+def many() -> Iterator[Forgers]:
+    with forgers() as running:
         yield running
+
+
+@pytest.fixture
+def forger(many: Forgers) -> Forger:
+    return many.new()
 
 
 @pytest.fixture

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import socket
+import threading
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -13,12 +16,12 @@ from uuid import UUID
 
 import orjson
 import psycopg
+import uvicorn
 from companies import Company, make_company
 from joserfc import jwt
 from joserfc.jwk import ECKey, Key, KeySet, RSAKey
 from pydantic import SecretStr
 from starlette.types import Receive, Scope, Send
-from support.platform import free_port, serving
 
 from neurant.accounts.sso.connections import create
 from neurant.accounts.sso.provider import Providers
@@ -143,12 +146,36 @@ class Forger:
         await send({"type": "http.response.body", "body": content})
 
 
-@asynccontextmanager
-async def forging() -> AsyncIterator[Forger]:
-    port = free_port()
-    forger = Forger(f"http://127.0.0.1:{port}")
-    async with serving(forger, port):
-        yield forger
+class Forgers:
+    """One server for many forgers, told apart by the first part of their paths."""
+
+    def __init__(self) -> None:
+        self.running: dict[str, Forger] = {}
+        self.base = ""
+
+    def new(self) -> Forger:
+        place = f"/p{len(self.running)}"
+        self.running[place] = Forger(f"{self.base}{place}")
+        return self.running[place]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        first, _, rest = scope["path"][1:].partition("/")
+        await self.running[f"/{first}"](scope | {"path": f"/{rest}"}, receive, send)
+
+
+@contextmanager
+def forgers() -> Iterator[Forgers]:
+    """They listen in a thread of their own."""
+    made = Forgers()
+    listener = socket.create_server(("127.0.0.1", 0))
+    made.base = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    config = uvicorn.Config(made, lifespan="off", log_config=None, timeout_graceful_shutdown=1)
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=lambda: asyncio.run(server._serve([listener])), daemon=True)
+    thread.start()
+    yield made
+    server.should_exit = True
+    thread.join(10)
 
 
 def ec_key(kid: str) -> Key:
