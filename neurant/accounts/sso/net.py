@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import socket
 import ssl
 from collections.abc import AsyncIterator, Iterable
@@ -27,7 +28,8 @@ from neurant.errors import UnavailableError
 
 MOST_BYTES = 512 * 1024
 SECONDS = 8.0  # for one question and its whole answer
-_LOOPBACK = ("localhost", "127.0.0.1", "[::1]", "::1")
+_HOST = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+")  # the second is an IPv6 address
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _NAT64 = IPv6Network("64:ff9b::/96")  # RFC 6052
 
 
@@ -155,7 +157,7 @@ def may_ask(url: str, *, private_networks: bool) -> bool:
         parts = httpx.URL(url)
     except httpx.InvalidURL:
         return False
-    if parts.userinfo or not parts.host:
+    if parts.userinfo or not _HOST.fullmatch(parts.host):
         return False
     return parts.scheme == "https" or (
         private_networks and parts.scheme == "http" and parts.host in _LOOPBACK
