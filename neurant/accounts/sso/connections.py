@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import Any
 from uuid import UUID, uuid4
 
 import psycopg
+from pydantic import SecretStr
 
 from neurant.accounts.jwks import read_keys
 from neurant.accounts.sso.net import ProviderError, ask_json, may_ask
@@ -18,10 +21,16 @@ from neurant.accounts.sso.queries import (
     set_domains,
     update_connection,
 )
-from neurant.accounts.sso.schemas import SsoCheckOut, SsoConnectionChange, SsoConnectionNew
+from neurant.accounts.sso.schemas import SsoCheckOut, SsoConnectionNew, SsoConnectionPatch
 from neurant.accounts.sso.service import domain_of
 from neurant.database.pool import Connection
-from neurant.errors import BadInputError, ConflictError, ForbiddenError, NotFoundError
+from neurant.errors import (
+    BadInputError,
+    ConflictError,
+    ForbiddenError,
+    NotFoundError,
+    UnavailableError,
+)
 from neurant.settings import Settings
 from neurant.texts import Language
 from neurant.vault import ensure_company_key, seal_secret
@@ -37,12 +46,7 @@ async def create(
     if not may_ask(new.issuer, private_networks=settings.sso_private_networks):
         raise BadInputError("sso.provider_insecure", url=new.issuer)
     connection_id = uuid4()
-    secret = None
-    if new.client_secret is not None:
-        await ensure_company_key(connection, settings, company_id)
-        secret = await seal_secret(
-            connection, settings, company_id, connection_id, new.client_secret.get_secret_value()
-        )
+    secret = await _sealed(connection, settings, company_id, connection_id, new.client_secret)
     try:
         await insert_connection(
             connection,
@@ -57,9 +61,11 @@ async def create(
     return await read(connection, connection_id)
 
 
-async def read(connection: Connection, connection_id: UUID) -> SsoConnection:
+async def read(
+    connection: Connection, connection_id: UUID, *, locked: bool = False
+) -> SsoConnection:
     """One of the company's connections. Raises NotFoundError."""
-    found = await find_connection(connection, connection_id)
+    found = await find_connection(connection, connection_id, locked=locked)
     if found is None:
         raise NotFoundError("not_found")
     return found
@@ -70,41 +76,37 @@ async def change(
     settings: Settings,
     company_id: UUID,
     connection_id: UUID,
-    changed: SsoConnectionChange,
+    patch: SsoConnectionPatch,
 ) -> SsoConnection:
-    """Change what is given, in the owner's transaction. Raises as ``create`` and NotFoundError."""
-    await read(connection, connection_id)
-    given = changed.model_fields_set
-    secret = None
-    if changed.client_secret is not None:
-        await ensure_company_key(connection, settings, company_id)
-        secret = await seal_secret(
-            connection,
-            settings,
-            company_id,
-            connection_id,
-            changed.client_secret.get_secret_value(),
+    """Change what is given, in the owner's transaction. Raises as ``create``."""
+    changes: dict[str, Any] = patch.model_dump(
+        exclude_unset=True, exclude={"client_secret", "domains"}
+    )
+    if "client_secret" in patch.model_fields_set:
+        changes["client_secret_encrypted"] = await _sealed(
+            connection, settings, company_id, connection_id, patch.client_secret
         )
     try:
-        await update_connection(
-            connection,
-            {
-                "id": connection_id,
-                "name": changed.name,
-                "client_id": changed.client_id,
-                "set_secret": "client_secret" in given,
-                "secret": secret,
-                "set_role": "default_role" in given,
-                "role": changed.default_role,
-                "is_enforced": changed.is_enforced,
-                "is_active": changed.is_active,
-            },
-        )
+        await update_connection(connection, connection_id, changes)
     except psycopg.errors.UniqueViolation:
         raise ConflictError("sso.connection_exists") from None
-    if changed.domains is not None:
-        await _set_domains(connection, connection_id, changed.domains)
+    if "domains" in patch.model_fields_set:
+        await _set_domains(connection, connection_id, patch.domains)
     return await read(connection, connection_id)
+
+
+async def _sealed(
+    connection: Connection,
+    settings: Settings,
+    company_id: UUID,
+    connection_id: UUID,
+    secret: SecretStr | None,
+) -> bytes | None:
+    if secret is None:
+        return None
+    await ensure_company_key(connection, settings, company_id)
+    plain = secret.get_secret_value()
+    return await seal_secret(connection, settings, company_id, connection_id, plain)
 
 
 async def remove(connection: Connection, connection_id: UUID) -> None:
@@ -129,7 +131,7 @@ async def _set_domains(connection: Connection, connection_id: UUID, domains: lis
             raise ConflictError("sso.domain_taken", domain=one.domain)
         if one.outcome in ("public", "not_yours"):
             raise BadInputError(f"sso.domain_{one.outcome}", domain=one.domain)
-        raise ForbiddenError("forbidden")
+        raise ForbiddenError("api.not_permitted", permission="sso.manage")
 
 
 def normal_domain(typed: str) -> str:
@@ -140,8 +142,22 @@ def normal_domain(typed: str) -> str:
         raise BadInputError("sso.bad_domain", domain=typed[:100]) from None
 
 
+_checking = asyncio.Semaphore(2)
+
+
 async def check(known: Providers, issuer: str, language: Language) -> list[SsoCheckOut]:
-    """Walk a provider's discovery and keys anew; ends with the first step that is wrong."""
+    """Walk a provider's discovery and keys anew; ends with the first step that is wrong.
+
+    The caller's transaction waits for that, so there are never many of them.
+    Raises UnavailableError (``sso.check_busy``).
+    """
+    if _checking.locked():
+        raise UnavailableError("sso.check_busy")
+    async with _checking:
+        return await _checked(known, issuer, language)
+
+
+async def _checked(known: Providers, issuer: str, language: Language) -> list[SsoCheckOut]:
     try:
         provider = await known.find(issuer, anew=True)
     except ProviderError as error:

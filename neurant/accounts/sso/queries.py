@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import LiteralString
+from typing import Any, LiteralString
 from uuid import UUID
 
-from neurant.database.pool import Connection, Pool, fetch_all, fetch_one
+from neurant.accounts.sso.schemas import SsoConnectionQuery, SsoPersonOut
+from neurant.api.listing import Listing, ListQuery, Sort, fetch_page
+from neurant.database.pool import Connection, Pool, fetch_all, fetch_one, set_clause
 from neurant.database.tenancy import Trail, come_from
 
 _OFFER = "select name, is_enforced from private.sso_of_domain(%s)"
@@ -24,7 +27,7 @@ _FINISH = """
 select outcome, company_id, user_id, expires_at
 from private.finish_sso(%s, %s, %s, %s, %s, %s, %s, %s, %s::inet, %s, %s)
 """
-_COLUMNS: LiteralString = """
+_COLUMNS = """
 select c.id, c.name, c.issuer, c.client_id, c.default_role::text, c.is_enforced, c.is_active,
   c.created_at, c.updated_at,
   array(select d.domain::text from public.sso_domains d
@@ -33,25 +36,32 @@ select c.id, c.name, c.issuer, c.client_id, c.default_role::text, c.is_enforced,
     where i.company_id = c.company_id and i.connection_id = c.id) as people
 from public.sso_connections c
 """
-_LIST: LiteralString = _COLUMNS + "order by c.created_at, c.id"
-_ONE: LiteralString = _COLUMNS + "where c.id = %s"
+_LISTING = Listing(
+    select=_COLUMNS.strip(),
+    sorts={"created_at": Sort("c.created_at", "timestamptz", "created_at")},
+    id="c.id",
+)
+_PEOPLE = Listing(
+    select="""
+select i.id, i.user_id, i.subject, i.created_at, i.last_login_at
+from public.external_identities i
+""".strip(),
+    sorts={"created_at": Sort("i.created_at", "timestamptz", "created_at")},
+    id="i.id",
+)
+_ONE = _COLUMNS + "where c.id = %s"
+_LOCKED = _ONE + " for update of c"
 _INSERT = """
 insert into public.sso_connections
   (company_id, id, name, issuer, client_id, client_secret_encrypted, default_role, is_enforced,
     is_active, created_by)
-values (%s, %s, %s, %s, %s, %s, %s, %s, %s, private.user_id())
+values (%s, %s, %s, %s, %s, %s, %s, %s, %s, (select private.user_id()))
 """
-_UPDATE = """
-update public.sso_connections
-set name = coalesce(%(name)s, name), client_id = coalesce(%(client_id)s, client_id),
-  client_secret_encrypted = case when %(set_secret)s then %(secret)s
-    else client_secret_encrypted end,
-  default_role = case when %(set_role)s then %(role)s::public.user_role_enum
-    else default_role end,
-  is_enforced = coalesce(%(is_enforced)s, is_enforced),
-  is_active = coalesce(%(is_active)s, is_active)
-where id = %(id)s
-"""
+_EDITABLE: tuple[LiteralString, ...] = (
+    *("name", "client_id", "client_secret_encrypted", "default_role"),
+    *("is_enforced", "is_active"),
+)
+_UPDATE = "update public.sso_connections set "
 _DELETE = "delete from public.sso_connections where id = %s"
 _DOMAINS = "select outcome, domain from private.set_sso_domains(%s, %s)"
 _UNLINK = "delete from public.external_identities where connection_id = %s and user_id = %s"
@@ -186,14 +196,45 @@ async def finish_attempt(
     return found
 
 
-async def list_connections(connection: Connection) -> list[SsoConnection]:
-    """The company's connections, oldest first."""
-    return await fetch_all(connection, SsoConnection, _LIST)
+async def list_connections(
+    connection: Connection, query: SsoConnectionQuery
+) -> tuple[list[SsoConnection], str | None]:
+    """A page of the company's connections."""
+    conditions: list[LiteralString] = []
+    if query.is_active is not None:
+        conditions.append("c.is_active = %(is_active)s")
+    return await fetch_page(
+        connection,
+        SsoConnection,
+        _LISTING,
+        query,
+        query.sort,
+        conditions,
+        {"is_active": query.is_active},
+    )
 
 
-async def find_connection(connection: Connection, connection_id: UUID) -> SsoConnection | None:
-    """One of the company's connections."""
-    return await fetch_one(connection, SsoConnection, _ONE, (connection_id,))
+async def list_people(
+    connection: Connection, connection_id: UUID, query: ListQuery
+) -> tuple[list[SsoPersonOut], str | None]:
+    """A page of those who have come in by a connection."""
+    return await fetch_page(
+        connection,
+        SsoPersonOut,
+        _PEOPLE,
+        query,
+        "created_at",
+        ["i.connection_id = %(connection)s"],
+        {"connection": connection_id},
+    )
+
+
+async def find_connection(
+    connection: Connection, connection_id: UUID, *, locked: bool = False
+) -> SsoConnection | None:
+    """One of the company's connections; ``locked``: nobody changes it meanwhile."""
+    statement = _LOCKED if locked else _ONE
+    return await fetch_one(connection, SsoConnection, statement, (connection_id,))
 
 
 async def insert_connection(connection: Connection, values: tuple[object, ...]) -> None:
@@ -201,9 +242,15 @@ async def insert_connection(connection: Connection, values: tuple[object, ...]) 
     await connection.execute(_INSERT, values)
 
 
-async def update_connection(connection: Connection, values: dict[str, object]) -> None:
-    """Change what is given; None leaves a value as it is."""
-    await connection.execute(_UPDATE, values)
+async def update_connection(
+    connection: Connection, connection_id: UUID, changes: Mapping[str, Any]
+) -> None:
+    """Change these columns."""
+    assignments = set_clause(_EDITABLE, changes)
+    if assignments:
+        await connection.execute(
+            _UPDATE + assignments + " where id = %(id)s", {**changes, "id": connection_id}
+        )
 
 
 async def delete_connection(connection: Connection, connection_id: UUID) -> bool:
