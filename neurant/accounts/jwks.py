@@ -25,7 +25,7 @@ from neurant.errors import NeurantError
 
 FRESH = 600.0
 STALE = 3600.0
-BETWEEN = 30.0
+BETWEEN = 10.0
 LONGEST_TOKEN = 16 * 1024
 # Asymmetric only: with a public key as an HMAC secret anybody could sign (RFC 8725, 3.1).
 ALGORITHMS = (

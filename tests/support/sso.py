@@ -10,7 +10,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 from urllib.parse import parse_qs, urlsplit
 from uuid import UUID
 
@@ -28,6 +29,7 @@ from neurant.accounts.sso.provider import Providers
 from neurant.accounts.sso.queries import SsoConnection
 from neurant.accounts.sso.schemas import SsoConnectionNew
 from neurant.accounts.sso.service import Arrival, Departure, begin, finish
+from neurant.app import create_app
 from neurant.database.embedded import Urls
 from neurant.database.pool import Pool
 from neurant.database.tenancy import Trail, tenant
@@ -39,13 +41,14 @@ TRAIL = Trail(request_id="req-1", ip="203.0.113.9", user_agent="Firefox")
 
 def sso_settings(urls: Urls, **more: Any) -> Settings:
     """Providers on this machine are allowed; secrets have a master key."""
-    return Settings(
-        app_database_url=urls.app,
-        master_key=SecretStr(KEY),
-        sso_private_networks=True,
-        public_url="http://app.example",
-        **more,
-    )
+    told = {
+        "app_database_url": urls.app,
+        "master_key": SecretStr(KEY),
+        "sso_private_networks": True,
+        "public_url": "http://app.example",
+        "log_level": "warning",
+    }
+    return Settings(**told | more)
 
 
 def confirmed_company(admin_url: str, name: str, **more: Any) -> Company:
@@ -164,18 +167,45 @@ class Forgers:
 
 
 @contextmanager
-def forgers() -> Iterator[Forgers]:
-    """They listen in a thread of their own."""
-    made = Forgers()
-    listener = socket.create_server(("127.0.0.1", 0))
-    made.base = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    config = uvicorn.Config(made, lifespan="off", log_config=None, timeout_graceful_shutdown=1)
+def in_thread(
+    app: Any, listener: socket.socket, *, lifespan: Literal["on", "off"] = "off"
+) -> Iterator[None]:
+    """An application served in a thread of its own."""
+    config = uvicorn.Config(
+        app, lifespan=lifespan, log_config=None, timeout_graceful_shutdown=1, access_log=False
+    )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=lambda: asyncio.run(server._serve([listener])), daemon=True)
     thread.start()
-    yield made
+    while not server.started:
+        assert thread.is_alive()
+        time.sleep(0.01)
+    yield
     server.should_exit = True
     thread.join(10)
+
+
+def listening() -> tuple[socket.socket, str]:
+    listener = socket.create_server(("127.0.0.1", 0))
+    return listener, f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+@contextmanager
+def forgers() -> Iterator[Forgers]:
+    """They listen in a thread of their own."""
+    made = Forgers()
+    listener, made.base = listening()
+    with in_thread(made, listener):
+        yield made
+
+
+@contextmanager
+def sso_web(urls: Urls, folder: Path) -> Iterator[str]:
+    """A web process that may ask providers on this machine; its address."""
+    listener, url = listening()
+    settings = sso_settings(urls, public_url=url, data_dir=folder, files_url=folder.as_uri())
+    with in_thread(create_app(settings), listener, lifespan="on"):
+        yield url
 
 
 def ec_key(kid: str) -> Key:
