@@ -49,7 +49,7 @@ def looks_like_token(bearer: str) -> bool:
 async def verify(token: str, settings: Settings, keys: KeyCache) -> VerifiedToken:
     """Who the token speaks for, if it is the project's, for us, and of now.
 
-    Raises UnauthenticatedError (``accounts.token_invalid``, ``accounts.token_expired``) and
+    Raises UnauthenticatedError (``tokens.invalid``, ``tokens.expired``) and
     ProviderError where the project's keys cannot be had.
     """
     try:
@@ -57,9 +57,9 @@ async def verify(token: str, settings: Settings, keys: KeyCache) -> VerifiedToke
         _registry(settings).validate(found.claims)
         return _told(found.claims)
     except ExpiredTokenError:
-        raise UnauthenticatedError("accounts.token_expired") from None
+        raise UnauthenticatedError("tokens.expired") from None
     except (JoseError, ValueError, OverflowError, OSError):
-        raise UnauthenticatedError("accounts.token_invalid") from None
+        raise UnauthenticatedError("tokens.invalid") from None
 
 
 async def _read(token: str, settings: Settings, keys: KeyCache) -> jwt.Token:

@@ -22,8 +22,8 @@ from support.sso import (
     sso_web,
 )
 
-from neurant.accounts.current import find_session
-from neurant.accounts.service import digest
+from neurant.accounts.codes import digest
+from neurant.accounts.queries import find_session
 from neurant.accounts.sso.connections import change, normal_domain, remove, unlink
 from neurant.accounts.sso.provider import providers
 from neurant.accounts.sso.schemas import SsoConnectionPatch

@@ -14,8 +14,9 @@ from companies import Company
 from support.oidc_peer import Peer, running_peer
 from support.sso import Desk, confirmed_company, connect, domain, sso_settings, sso_web
 
+from neurant.accounts.codes import digest
 from neurant.accounts.jwks import BETWEEN, KeyCache
-from neurant.accounts.service import hash_password
+from neurant.accounts.passwords import hash_password
 from neurant.accounts.sso.provider import providers
 from neurant.database.embedded import Urls
 from neurant.database.pool import make_pool
@@ -280,3 +281,59 @@ def test_the_login_page_knows_whose_provider_it_is_and_tells_nothing_else(
     assert none.status_code == 404
     assert "no tienen un proveedor" in none.text
     assert browser.get("/login/sso").status_code == 200
+
+
+def test_an_enforced_provider_takes_the_place_of_the_password_but_not_of_the_owner_s(
+    browser: httpx.Client, web: str, peer: Peer, acme: Company, rival: Company
+) -> None:
+    made = connected(web, acme, peer)
+    owner = token_of(web, acme, "owner")
+    person = acme.people["operador"]
+    told = {"email": person.email, "password": PASSWORD}
+    assert httpx.post(f"{web}/v1/session", json=told).status_code == 201
+    path = f"{web}/v1/sso-connections/{made['id']}"
+    assert httpx.patch(path, json={"is_enforced": True}, headers=owner).status_code == 200
+    refused = httpx.post(f"{web}/v1/session", json=told)
+    assert (refused.status_code, refused.json()["code"]) == (401, "sso.required")
+    assert "Acme ID" in refused.json()["detail"]
+    wrong = httpx.post(f"{web}/v1/session", json=told | {"password": "otra"})
+    assert wrong.json()["code"] == "accounts.wrong_login"  # nothing is told before it is right
+    page = browser.post("/login", data=told)
+    assert page.status_code == 401
+    assert "Acme ID" in page.text
+    assert token_of(web, acme, "owner")
+    assert token_of(web, rival, "operador")
+    peer.person(person.email, email=person.email, email_verified=True)
+    assert sign_on(browser, peer, person.email, person.email).status_code == 303
+
+
+def test_a_session_by_a_provider_leads_into_no_other_company_nor_into_the_login(
+    browser: httpx.Client, web: str, peer: Peer, acme: Company, rival: Company, urls: Urls
+) -> None:
+    made = connected(web, acme, peer)
+    person = acme.people["supervisor"]
+    with psycopg.connect(urls.admin) as db:
+        db.execute(
+            "insert into users (company_id, auth_user_id, email, first_name, last_name, role)"
+            " values (%s, %s, %s, 'Ana', 'Paz', 'administrador')",
+            (rival.id, person.auth_user_id, f"ana@{domain(rival)}"),
+        )
+    peer.person(person.email, email=person.email, email_verified=True)
+    assert sign_on(browser, peer, person.email, person.email).status_code == 303
+    token = browser.cookies["neurant_session"]
+    headers = {"authorization": f"Bearer {token}"}
+    switched = httpx.post(
+        f"{web}/v1/session/company", json={"company_id": str(rival.id)}, headers=headers
+    )
+    assert switched.status_code in (403, 404), switched.text
+    with psycopg.connect(urls.admin) as db:
+        second_step = db.execute(
+            "select private.begin_factor(%s, '\\x00')", (digest(token),)
+        ).fetchone()
+    assert second_step == (False,)
+    owner = token_of(web, acme, "owner")
+    httpx.delete(f"{web}/v1/sso-connections/{made['id']}", headers=owner)
+    again = httpx.post(
+        f"{web}/v1/session/company", json={"company_id": str(acme.id)}, headers=headers
+    )
+    assert again.status_code == 401, again.text

@@ -29,8 +29,8 @@ from support.sso import (
     sso_settings,
 )
 
-from neurant.accounts.current import find_session
-from neurant.accounts.service import digest
+from neurant.accounts.codes import digest
+from neurant.accounts.queries import find_session
 from neurant.accounts.sso.provider import providers
 from neurant.accounts.sso.queries import SsoConnection
 from neurant.accounts.sso.service import SsoError

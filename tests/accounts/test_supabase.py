@@ -111,7 +111,7 @@ async def test_any_other_token_is_refused(changed: dict[str, Any]) -> None:
     with pytest.raises(UnauthenticatedError) as refused:
         await verify(token(**changed), settings(), Project(EC).cache)
     expired = changed.get("exp", 10**30) != 10**30 and isinstance(changed["exp"], int)
-    assert refused.value.code == f"accounts.token_{'expired' if expired else 'invalid'}"
+    assert refused.value.code == f"tokens.{'expired' if expired else 'invalid'}"
     assert refused.value.detail("es") != refused.value.detail("en")
 
 
@@ -173,7 +173,7 @@ def flipped(one: str) -> str:
 async def test_a_forged_token_is_refused(forge: Callable[[], str], more: dict[str, Any]) -> None:
     with pytest.raises(UnauthenticatedError) as refused:
         await verify(forge(), settings(**more), Project(EC, RSA).cache)
-    assert refused.value.code == "accounts.token_invalid"
+    assert refused.value.code == "tokens.invalid"
 
 
 @given(st.text(max_size=300))

@@ -200,10 +200,11 @@ def forgers() -> Iterator[Forgers]:
 
 
 @contextmanager
-def sso_web(urls: Urls, folder: Path) -> Iterator[str]:
+def sso_web(urls: Urls, folder: Path, **more: Any) -> Iterator[str]:
     """A web process that may ask providers on this machine; its address."""
     listener, url = listening()
-    settings = sso_settings(urls, public_url=url, data_dir=folder, files_url=folder.as_uri())
+    told = {"public_url": url, "data_dir": folder, "files_url": folder.as_uri()}
+    settings = sso_settings(urls, **told | more)
     with in_thread(create_app(settings), listener, lifespan="on"):
         yield url
 

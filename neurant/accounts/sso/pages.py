@@ -12,8 +12,15 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
 
-from neurant.accounts.current import COOKIE, trail_of
-from neurant.accounts.routes import HOME, keep_cookie, safe_next
+from neurant.accounts.cookies import (
+    COOKIE,
+    HOME,
+    drop_secret_cookie,
+    keep_secret_cookie,
+    read_cookie,
+    safe_next,
+)
+from neurant.accounts.current import trail_of
 from neurant.accounts.service import KEPT
 from neurant.accounts.sso.service import Arrival, begin, finish, offer_name
 from neurant.console.pages import PageRoute
@@ -99,7 +106,8 @@ async def sso_start(
         _note(error)
         return _page(request, target=next, email=email, error=error)
     response = RedirectResponse(departure.url, 303)
-    keep_cookie(request, response, _cookie(departure.state), departure.secret, _MINUTES * 60)
+    name = _cookie(departure.state)
+    keep_secret_cookie(request, response, name, departure.secret, _MINUTES * 60)
     return response
 
 
@@ -115,21 +123,21 @@ async def sso_callback(request: Request, company_id: UUID) -> Response:
             state.settings,
             company_id,
             request.query_params,
-            request.cookies.get(name, ""),
+            read_cookie(request, name) or "",
             trail_of(request),
         )
     except NeurantError as error:
         _note(error)
         return _page(request, target=HOME, error=error)
     response = RedirectResponse(safe_next(arrival.next_path), 303)
-    response.delete_cookie(name, path="/")
+    drop_secret_cookie(request, response, name)
     _keep_session(request, response, arrival)
     return response
 
 
 def _keep_session(request: Request, response: Response, arrival: Arrival) -> None:
     age = int(KEPT.total_seconds()) if arrival.is_kept else None
-    keep_cookie(request, response, COOKIE, arrival.token, age)
+    keep_secret_cookie(request, response, COOKIE, arrival.token, age)
 
 
 def _note(error: NeurantError) -> None:

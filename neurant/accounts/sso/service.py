@@ -28,9 +28,10 @@ from authlib.integrations.httpx_client import AsyncOAuth2Client
 from authlib.oidc.core import CodeIDToken
 from joserfc.errors import JoseError
 
+from neurant.accounts.codes import digest
 from neurant.accounts.emails import normal_email
 from neurant.accounts.jwks import read_token
-from neurant.accounts.service import KEPT, SHORT, digest, session_trail
+from neurant.accounts.service import KEPT, SHORT, plain_trail
 from neurant.accounts.sso.net import (
     SECONDS,
     ProviderError,
@@ -175,7 +176,7 @@ async def finish(
     token = secrets.token_urlsafe(32)
     life = KEPT if claimed.is_kept else SHORT
     try:
-        done = await finish_attempt(pool, claimed, who, digest(token), life, session_trail(trail))
+        done = await finish_attempt(pool, claimed, who, digest(token), life, plain_trail(trail))
     except psycopg.Error as error:
         if error.sqlstate != REACHED:
             raise
