@@ -22,6 +22,7 @@ from neurant.accounts.routes import router as accounts_router
 from neurant.accounts.sso.pages import router as sso_pages_router
 from neurant.accounts.sso.provider import providers
 from neurant.accounts.sso.routes import router as sso_router
+from neurant.accounts.sso.settings_page import router as sso_settings_router
 from neurant.api import openapi, rates, sql_errors
 from neurant.api_keys.pages import router as api_key_pages
 from neurant.api_keys.routes import router as api_keys_router
@@ -137,6 +138,7 @@ def _make_api(settings: Settings) -> FastAPI:
         channels_router,
         sso_pages_router,
         sso_router,
+        sso_settings_router,
         chatbots_router,
         chatbot_people_router,
         company_router,
