@@ -19,7 +19,7 @@ language sql stable security definer set search_path = '' as $$
   select min(c.name)
   from public.users u
   left join public.sso_connections c
-    on c.company_id = u.company_id and c.id = private.sso_required(u.company_id, u.id)
+    on c.company_id = u.company_id and c.id = (select private.sso_required(u.company_id, u.id))
   where u.auth_user_id = p_auth_user and u.is_active
   having count(*) > 0 and count(*) = count(c.id)
 $$;
