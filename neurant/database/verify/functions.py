@@ -28,6 +28,7 @@ _TABLES = {
     "p_subject": "public.audit_salts",
     "p_invitation": "public.user_invitations",
     "p_connection": "public.sso_connections",
+    "p_key": "public.api_keys",
 }
 _OF_FUNCTIONS = {
     ("private.restore_conversation", "p_conversation"): "public.conversations_archived"
