@@ -919,6 +919,92 @@ ALTER FUNCTION private.accept_invitation(p_token_digest bytea, p_auth_user uuid,
 
 COMMENT ON FUNCTION private.accept_invitation(p_token_digest bytea, p_auth_user uuid, p_first_name text, p_last_name text, p_now timestamp with time zone) IS 'A login whose e-mail was invited becomes a member, in the invitation''s seat (NA002 where the limit was lowered meanwhile): accepted, unknown, expired (and marked so), cancelled, accepted_before, email_mismatch or already_member. One of two who race wins. Definer: who accepts is no member yet.';
 
+-- Name: sso_connections; Type: TABLE; Schema: public; Owner: neurant_owner
+
+CREATE TABLE public.sso_connections (
+    company_id uuid NOT NULL,
+    id uuid DEFAULT uuidv7() NOT NULL,
+    name character varying(100) NOT NULL,
+    issuer character varying(500) NOT NULL,
+    client_id character varying(255) NOT NULL,
+    client_secret_encrypted bytea,
+    default_role public.user_role_enum,
+    is_enforced boolean DEFAULT false NOT NULL,
+    is_active boolean DEFAULT true NOT NULL,
+    created_by uuid NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT sso_connections_client_id_check CHECK ((btrim((client_id)::text) <> ''::text)),
+    CONSTRAINT sso_connections_default_role_check CHECK ((default_role = ANY (ARRAY['supervisor'::public.user_role_enum, 'operador'::public.user_role_enum]))),
+    CONSTRAINT sso_connections_issuer_check CHECK (((issuer)::text ~ '^https?://'::text)),
+    CONSTRAINT sso_connections_name_check CHECK ((btrim((name)::text) <> ''::text))
+);
+
+ALTER TABLE ONLY public.sso_connections FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE public.sso_connections OWNER TO neurant_owner;
+
+-- Name: TABLE sso_connections; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON TABLE public.sso_connections IS 'An OpenID provider that speaks for the people of one company, and for nobody else.';
+
+-- Name: COLUMN sso_connections.issuer; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.sso_connections.issuer IS 'Never changed: under another issuer the same subjects would be other people.';
+
+-- Name: COLUMN sso_connections.client_secret_encrypted; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.sso_connections.client_secret_encrypted IS 'Under the company''s key (vault). Null: a public client, which PKCE alone protects.';
+
+-- Name: COLUMN sso_connections.default_role; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.sso_connections.default_role IS 'What somebody becomes who arrives without an invitation; null lets in only who is invited.';
+
+-- Name: COLUMN sso_connections.is_enforced; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.sso_connections.is_enforced IS 'People with an address in its domains come in this way only; the owner may always use the password, so that nobody is locked out.';
+
+-- Name: admit_by_sso(public.sso_connections, text, text, text, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.admit_by_sso(p_connection public.sso_connections, p_email text, p_first_name text, p_last_name text, p_now timestamp with time zone) RETURNS uuid
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_company uuid := p_connection.company_id;
+  v_invitation bytea;
+  v_login uuid;
+  v_user uuid;
+begin
+  select i.token_digest into v_invitation from public.user_invitations i
+  where i.company_id = v_company and i.email = p_email and i.status = 'pending'
+    and i.expires_at > p_now;
+  if v_invitation is null and p_connection.default_role is null then
+    return null;
+  end if;
+  -- Not confirmed by this: a provider vouches for an address to its own company only.
+  v_login := private.create_login(p_email, null);
+  if v_login is null then
+    v_login := (select a.id from auth.users a where lower(a.email) = p_email);
+  end if;
+  if v_invitation is not null then
+    select a.user_id into v_user from private.accept_invitation(
+      v_invitation, v_login, p_first_name, p_last_name, p_now) a;
+    return v_user;
+  end if;
+  insert into public.users (company_id, auth_user_id, email, first_name, last_name, role)
+  values (v_company, v_login, p_email, coalesce(p_first_name, split_part(p_email, '@', 1)),
+    coalesce(p_last_name, ''), p_connection.default_role)
+  returning id into v_user;
+  return v_user;
+end $$;
+
+ALTER FUNCTION private.admit_by_sso(p_connection public.sso_connections, p_email text, p_first_name text, p_last_name text, p_now timestamp with time zone) OWNER TO neurant_router;
+
+-- Name: FUNCTION admit_by_sso(p_connection public.sso_connections, p_email text, p_first_name text, p_last_name text, p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.admit_by_sso(p_connection public.sso_connections, p_email text, p_first_name text, p_last_name text, p_now timestamp with time zone) IS 'Somebody new: by their invitation, or else in the connection''s default role (NA002 where no seat is left); null where neither is. Definer: called by finish_sso only.';
+
 -- Name: advance_status(); Type: FUNCTION; Schema: private; Owner: neurant_owner
 
 CREATE FUNCTION private.advance_status() RETURNS trigger
@@ -1675,9 +1761,10 @@ CREATE FUNCTION private.begin_factor(p_token_digest bytea, p_secret_encrypted by
     SET search_path TO ''
     AS $$
 begin
+  -- A provider speaks for its company, not for the person's login, which may be of others, too.
   insert into public.auth_factors as f (auth_user_id, secret_encrypted)
   select a.auth_user_id, p_secret_encrypted from public.auth_sessions a
-  where a.token_digest = p_token_digest and a.expires_at > now()
+  where a.token_digest = p_token_digest and a.expires_at > now() and a.only_company_id is null
   on conflict (auth_user_id) do update
   set secret_encrypted = excluded.secret_encrypted, created_at = now(), last_step = 0
   where f.confirmed_at is null;
@@ -1778,6 +1865,40 @@ ALTER FUNCTION private.begin_sign_up(p_email text, p_first_name text, p_last_nam
 -- Name: FUNCTION begin_sign_up(p_email text, p_first_name text, p_last_name text, p_encrypted_password text, p_pending_digest bytea, p_link_digest bytea, p_code_digest bytea, p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
 
 COMMENT ON FUNCTION private.begin_sign_up(p_email text, p_first_name text, p_last_name text, p_encrypted_password text, p_pending_digest bytea, p_link_digest bytea, p_code_digest bytea, p_now timestamp with time zone) IS 'A sign-up that waits for its mail: new, or has_account (kept all the same, so that both answer alike). Definer: who signs up is nobody yet.';
+
+-- Name: begin_sso(text, bytea, bytea, text, boolean, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.begin_sso(p_domain text, p_state_digest bytea, p_browser_digest bytea, p_next text, p_is_kept boolean, p_now timestamp with time zone DEFAULT now()) RETURNS TABLE(company_id uuid, connection_id uuid, name text, issuer text, client_id text)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_connection public.sso_connections;
+begin
+  select c.* into v_connection
+  from public.sso_domains d
+  join public.sso_connections c on c.company_id = d.company_id and c.id = d.connection_id
+  join public.companies o on o.id = c.company_id and o.subscription_status <> 'cancelled'
+  where d.domain = p_domain and c.is_active;
+  if v_connection.id is null then
+    return;
+  end if;
+  delete from public.sso_attempts a
+  where a.company_id = v_connection.company_id and a.connection_id = v_connection.id
+    and a.expires_at < p_now - interval '1 hour';
+  insert into public.sso_attempts
+    (company_id, connection_id, state_digest, browser_digest, next_path, is_kept, expires_at)
+  values (v_connection.company_id, v_connection.id, p_state_digest, p_browser_digest, p_next,
+    p_is_kept, p_now + interval '10 minutes');
+  return query select v_connection.company_id, v_connection.id, v_connection.name::text,
+    v_connection.issuer::text, v_connection.client_id::text;
+end $$;
+
+ALTER FUNCTION private.begin_sso(p_domain text, p_state_digest bytea, p_browser_digest bytea, p_next text, p_is_kept boolean, p_now timestamp with time zone) OWNER TO neurant_router;
+
+-- Name: FUNCTION begin_sso(p_domain text, p_state_digest bytea, p_browser_digest bytea, p_next text, p_is_kept boolean, p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.begin_sso(p_domain text, p_state_digest bytea, p_browser_digest bytea, p_next text, p_is_kept boolean, p_now timestamp with time zone) IS 'Somebody with an address in this domain goes to their provider, and has ten minutes to come back; no row where the domain has none. Definer: the caller is nobody yet.';
 
 -- Name: belong_to_auth_session(); Type: FUNCTION; Schema: private; Owner: neurant_router
 
@@ -2468,6 +2589,50 @@ ALTER FUNCTION private.claim_sign_up(p_pending_digest bytea, p_now timestamp wit
 -- Name: FUNCTION claim_sign_up(p_pending_digest bytea, p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
 
 COMMENT ON FUNCTION private.claim_sign_up(p_pending_digest bytea, p_now timestamp with time zone) IS 'The browser that signed up goes on, once, after the link was opened elsewhere: the login, or null. Definer, as begin_sign_up.';
+
+-- Name: claim_sso(bytea, bytea, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.claim_sso(p_state_digest bytea, p_browser_digest bytea, p_now timestamp with time zone DEFAULT now()) RETURNS TABLE(outcome text, attempt_id uuid, company_id uuid, connection_id uuid, name text, issuer text, client_id text, client_secret_encrypted bytea, wrapped_key bytea, next_path text, is_kept boolean)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_attempt public.sso_attempts;
+  v_outcome text;
+begin
+  select a.* into v_attempt from public.sso_attempts a
+  where a.state_digest = p_state_digest for update;
+  v_outcome := case
+    when v_attempt.id is null then 'unknown'
+    when v_attempt.browser_digest is distinct from p_browser_digest then 'other_browser'
+    when v_attempt.claimed_at is not null then 'used'
+    when v_attempt.expires_at <= p_now then 'expired'
+    else 'claimed' end;
+  if v_outcome = 'claimed' then
+    update public.sso_attempts a set claimed_at = p_now
+    where a.company_id = v_attempt.company_id and a.id = v_attempt.id;
+    return query
+    select v_outcome, v_attempt.id, c.company_id, c.id, c.name::text, c.issuer::text,
+      c.client_id::text, c.client_secret_encrypted, k.wrapped_key, v_attempt.next_path::text,
+      v_attempt.is_kept
+    from public.sso_connections c
+    join public.companies o on o.id = c.company_id and o.subscription_status <> 'cancelled'
+    left join public.company_keys k on k.company_id = c.company_id
+    where c.company_id = v_attempt.company_id and c.id = v_attempt.connection_id and c.is_active;
+    if found then
+      return;
+    end if;
+    v_outcome := 'closed';
+  end if;
+  return query select v_outcome, null::uuid, null::uuid, null::uuid, null::text, null::text,
+    null::text, null::bytea, null::bytea, null::text, null::boolean;
+end $$;
+
+ALTER FUNCTION private.claim_sso(p_state_digest bytea, p_browser_digest bytea, p_now timestamp with time zone) OWNER TO neurant_router;
+
+-- Name: FUNCTION claim_sso(p_state_digest bytea, p_browser_digest bytea, p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.claim_sso(p_state_digest bytea, p_browser_digest bytea, p_now timestamp with time zone) IS 'Takes up an attempt, once, in the browser that began it: claimed, with what the token exchange needs (secrets still sealed), or unknown, other_browser, used, expired, closed. Definer: the caller is nobody yet.';
 
 -- Name: claims(); Type: FUNCTION; Schema: private; Owner: neurant_owner
 
@@ -3500,6 +3665,23 @@ ALTER FUNCTION private.drop_stale_work(p_company uuid, p_now timestamp with time
 
 COMMENT ON FUNCTION private.drop_stale_work(p_company uuid, p_now timestamp with time zone) IS 'A company that was away comes back: what waited for more than a day is neither answered nor sent. Definer: called by definers; the queues are nobody''s to write by hand.';
 
+-- Name: end_auth_session(); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.end_auth_session() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  delete from public.auth_sessions a where a.id = old.auth_session_id;
+  return null;
+end $$;
+
+ALTER FUNCTION private.end_auth_session() OWNER TO neurant_router;
+
+-- Name: FUNCTION end_auth_session(); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.end_auth_session() IS 'A session by a provider does not outlive its place in the company, or it could come back in without the provider. Definer: sessions are nobody''s to delete.';
+
 -- Name: end_for_erasure(uuid, uuid); Type: FUNCTION; Schema: private; Owner: neurant_router
 
 CREATE FUNCTION private.end_for_erasure(p_company uuid, p_conversation uuid) RETURNS void
@@ -3584,6 +3766,53 @@ ALTER FUNCTION private.end_sessions(p_token_digest bytea, p_session uuid) OWNER 
 
 COMMENT ON FUNCTION private.end_sessions(p_token_digest bytea, p_session uuid) IS 'Ends one session of the same person, or (null) all but this one; how many. Definer, as my_sessions.';
 
+-- Name: end_sessions_by_sso(); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.end_sessions_by_sso() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_company uuid := coalesce(new.company_id, old.company_id);
+begin
+  delete from public.login_sessions s
+  using public.users u
+  where s.company_id = v_company and u.company_id = s.company_id and u.id = s.user_id
+    and case
+      when s.sso_connection_id is null then private.sso_required(v_company, u.id) is not null
+      else not exists (
+        select from public.sso_connections c
+        join public.sso_domains d on d.company_id = c.company_id and d.connection_id = c.id
+        where c.company_id = v_company and c.id = s.sso_connection_id and c.is_active
+          and d.domain = split_part(u.email, '@', 2)) end;
+  return null;
+end $$;
+
+ALTER FUNCTION private.end_sessions_by_sso() OWNER TO neurant_router;
+
+-- Name: FUNCTION end_sessions_by_sso(); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.end_sessions_by_sso() IS 'A session that could not be opened any more ends: by password where the provider is enforced now, through a connection or for a domain that is no more. Definer: sessions are nobody''s to delete.';
+
+-- Name: end_sessions_of_identity(); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.end_sessions_of_identity() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  delete from public.login_sessions s
+  where s.company_id = old.company_id and s.user_id = old.user_id
+    and s.sso_connection_id = old.connection_id;
+  return null;
+end $$;
+
+ALTER FUNCTION private.end_sessions_of_identity() OWNER TO neurant_router;
+
+-- Name: FUNCTION end_sessions_of_identity(); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.end_sessions_of_identity() IS 'Who is unlinked is out. Definer: sessions are nobody''s to delete.';
+
 -- Name: end_subscriptions(timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
 
 CREATE FUNCTION private.end_subscriptions(p_now timestamp with time zone DEFAULT now()) RETURNS integer
@@ -3644,6 +3873,11 @@ begin
   where u.auth_user_id = v_session.auth_user_id and u.is_active
     and (p_company is null or u.company_id = p_company)
     and (v_session.only_company_id is null or u.company_id = v_session.only_company_id)
+    and (private.sso_required(u.company_id, u.id) is null
+      or exists (
+        select from public.login_sessions s
+        where s.token_digest = p_token_digest and s.company_id = u.company_id
+          and s.user_id = u.id and s.sso_connection_id is not null))
   order by c.subscription_status = 'cancelled', u.last_seen_at desc nulls last, u.created_at
   limit 1;
   if v_user.id is null then
@@ -3672,7 +3906,7 @@ ALTER FUNCTION private.enter_company(p_token_digest bytea, p_company uuid) OWNER
 
 -- Name: FUNCTION enter_company(p_token_digest bytea, p_company uuid); Type: COMMENT; Schema: private; Owner: neurant_router
 
-COMMENT ON FUNCTION private.enter_company(p_token_digest bytea, p_company uuid) IS 'A session goes on in this company (null: the one worked in last) and leaves the one before: entered, not_found (no active member, or the session is another company''s only) or ended. A closed company is entered, to be read. Definer: who changes the company has no place in it yet.';
+COMMENT ON FUNCTION private.enter_company(p_token_digest bytea, p_company uuid) IS 'A session goes on in this company (null: the one worked in last) and leaves the one before: entered, not_found (no active member, the session is another company''s only, or the company wants its provider) or ended. A closed company is entered, to be read. Definer: who changes the company has no place in it yet.';
 
 -- Name: enter_key(bytea, text, jsonb); Type: FUNCTION; Schema: private; Owner: neurant_router
 
@@ -3744,7 +3978,8 @@ declare
 begin
   select array_agg(u) into v_memberships from public.users u
   where u.auth_user_id = p_auth_user and u.is_active
-    and (p_company is null or u.company_id = p_company);
+    and (p_company is null or u.company_id = p_company)
+    and private.sso_required(u.company_id, u.id) is null;
   -- Of several companies none is guessed.
   if cardinality(v_memberships) = 1 then
     return query select * from private.caller(v_memberships[1].company_id, v_memberships[1].id,
@@ -4484,6 +4719,88 @@ ALTER FUNCTION private.finish_reply(p_conversation uuid, p_token uuid, p_fence b
 -- Name: FUNCTION finish_reply(p_conversation uuid, p_token uuid, p_fence bigint, p_read_seq bigint, p_action text, p_content text, p_sources jsonb, p_confidence numeric, p_model text, p_processing_ms integer, p_reason text, p_detail text); Type: COMMENT; Schema: private; Owner: neurant_router
 
 COMMENT ON FUNCTION private.finish_reply(p_conversation uuid, p_token uuid, p_fence bigint, p_read_seq bigint, p_action text, p_content text, p_sources jsonb, p_confidence numeric, p_model text, p_processing_ms integer, p_reason text, p_detail text) IS 'Writes what a reply came to (answer, escalate, notice, limit, none) if its lease and the conversation''s fence still hold, and settles the request. Outcome: done, limited (no bot message is left this month: the notice, and a person), fenced, superseded (more happened meanwhile: claim again) or lost. Definer: sender, queue and takeover are not the worker''s to write by hand.';
+
+-- Name: finish_sso(uuid, text, text, text, boolean, text, text, bytea, inet, text, interval, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.finish_sso(p_attempt uuid, p_issuer text, p_subject text, p_email text, p_is_verified boolean, p_first_name text, p_last_name text, p_token_digest bytea, p_ip inet, p_user_agent text, p_lifetime interval, p_now timestamp with time zone DEFAULT now()) RETURNS TABLE(outcome text, company_id uuid, user_id uuid, expires_at timestamp with time zone)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_attempt public.sso_attempts;
+  v_connection public.sso_connections;
+  v_user public.users;
+  v_linked uuid;
+  v_admitted uuid;
+  v_outcome text;
+  v_domains text[];
+begin
+  delete from public.sso_attempts a
+  where a.id = p_attempt and a.claimed_at > p_now - interval '5 minutes'
+  returning a.* into v_attempt;
+  -- The company first, as everything that takes a seat.
+  perform from public.companies c
+  where c.id = v_attempt.company_id and c.subscription_status <> 'cancelled' for no key update;
+  if found then
+    select c.* into v_connection from public.sso_connections c
+    where c.company_id = v_attempt.company_id and c.id = v_attempt.connection_id and c.is_active
+      and c.issuer = p_issuer
+    for share;
+  end if;
+  if v_connection.id is null then
+    return query select 'closed', null::uuid, null::uuid, null::timestamptz;
+    return;
+  end if;
+  v_domains := array(select d.domain from public.sso_domains d
+    where d.company_id = v_connection.company_id and d.connection_id = v_connection.id);
+  select i.user_id into v_linked from public.external_identities i
+  where i.company_id = v_connection.company_id and i.connection_id = v_connection.id
+    and i.subject = p_subject;
+  if v_linked is null then
+    v_outcome := case
+      when p_email is null then 'no_email'
+      when p_is_verified is not true then 'not_verified'
+      when split_part(p_email, '@', 2) <> all (v_domains) then 'other_domain' end;
+  end if;
+  if v_outcome is null then
+    select u.* into v_user from public.users u
+    where u.company_id = v_connection.company_id
+      and (u.id = v_linked or v_linked is null and u.email = p_email)
+    for no key update;
+    if v_user.id is null then
+      v_admitted := private.admit_by_sso(v_connection, p_email, p_first_name, p_last_name, p_now);
+      select u.* into v_user from public.users u
+      where u.company_id = v_connection.company_id and u.id = v_admitted;
+    end if;
+    v_outcome := case
+      when v_user.id is null then 'not_invited'
+      when not v_user.is_active or v_user.auth_user_id is null then 'deactivated'
+      when split_part(v_user.email, '@', 2) <> all (v_domains) then 'other_domain'
+      when v_linked is null and exists (
+        select from public.external_identities i
+        where i.company_id = v_connection.company_id and i.connection_id = v_connection.id
+          and i.user_id = v_user.id) then 'linked_to_other' end;
+  end if;
+  if v_outcome is not null then
+    perform private.write_audit(v_connection.company_id, 'login_denied', 'sso_connections',
+      v_connection.id, jsonb_build_object('reason', v_outcome), v_user.id);
+    return query select v_outcome, v_connection.company_id, v_user.id, null::timestamptz;
+    return;
+  end if;
+  insert into public.external_identities as i (company_id, connection_id, subject, user_id)
+  values (v_connection.company_id, v_connection.id, p_subject, v_user.id)
+  on conflict on constraint external_identities_company_id_connection_id_subject_key
+    do update set last_login_at = p_now;
+  return query select 'signed_in', v_connection.company_id, v_user.id,
+    private.open_sso_session(v_connection.company_id, v_user.id, v_connection.id, p_token_digest,
+      p_ip, p_user_agent, p_lifetime);
+end $$;
+
+ALTER FUNCTION private.finish_sso(p_attempt uuid, p_issuer text, p_subject text, p_email text, p_is_verified boolean, p_first_name text, p_last_name text, p_token_digest bytea, p_ip inet, p_user_agent text, p_lifetime interval, p_now timestamp with time zone) OWNER TO neurant_router;
+
+-- Name: FUNCTION finish_sso(p_attempt uuid, p_issuer text, p_subject text, p_email text, p_is_verified boolean, p_first_name text, p_last_name text, p_token_digest bytea, p_ip inet, p_user_agent text, p_lifetime interval, p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.finish_sso(p_attempt uuid, p_issuer text, p_subject text, p_email text, p_is_verified boolean, p_first_name text, p_last_name text, p_token_digest bytea, p_ip inet, p_user_agent text, p_lifetime interval, p_now timestamp with time zone) IS 'Lets in whom the provider of a claimed attempt names, into the company of that provider: signed_in, closed, no_email, not_verified, other_domain, not_invited, deactivated or linked_to_other (the address belongs to another subject: it was given to somebody new, perhaps); NA002 where no seat is left. All or nothing. Definer: the caller is nobody yet.';
 
 -- Name: fold(text); Type: FUNCTION; Schema: private; Owner: neurant_owner
 
@@ -5890,6 +6207,23 @@ ALTER FUNCTION private.mark_moments(p_company uuid, p_moments timestamp with tim
 
 COMMENT ON FUNCTION private.mark_moments(p_company uuid, p_moments timestamp with time zone[]) IS 'Asks for another count of these moments'' days. Definer: nobody writes statistics by hand.';
 
+-- Name: memberships(uuid); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.memberships(p_auth_user uuid) RETURNS bigint
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  select count(*) from public.users u
+  where u.auth_user_id = p_auth_user and u.is_active
+    and private.sso_required(u.company_id, u.id) is null
+$$;
+
+ALTER FUNCTION private.memberships(p_auth_user uuid) OWNER TO neurant_router;
+
+-- Name: FUNCTION memberships(p_auth_user uuid); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.memberships(p_auth_user uuid) IS 'Between how many companies the person of a token may choose. Definer: the caller is nobody yet.';
+
 -- Name: message_limit_reached(); Type: FUNCTION; Schema: private; Owner: neurant_router
 
 CREATE FUNCTION private.message_limit_reached() RETURNS boolean
@@ -6671,6 +7005,29 @@ ALTER FUNCTION private.open_session(p_auth_user uuid, p_token_digest bytea, p_ip
 -- Name: FUNCTION open_session(p_auth_user uuid, p_token_digest bytea, p_ip inet, p_user_agent text, p_lifetime interval, p_company uuid); Type: COMMENT; Schema: private; Owner: neurant_router
 
 COMMENT ON FUNCTION private.open_session(p_auth_user uuid, p_token_digest bytea, p_ip inet, p_user_agent text, p_lifetime interval, p_company uuid) IS 'Signs a person in: in the company that is named (no row where they may not be there), else in the one worked in last, else (company_id null) in none yet. Definer: the caller is nobody yet.';
+
+-- Name: open_sso_session(uuid, uuid, uuid, bytea, inet, text, interval); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.open_sso_session(p_company uuid, p_user uuid, p_connection uuid, p_token_digest bytea, p_ip inet, p_user_agent text, p_lifetime interval) RETURNS timestamp with time zone
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_expires timestamptz := now() + p_lifetime;
+begin
+  update public.users u set last_login_at = now(), last_seen_at = now()
+  where u.company_id = p_company and u.id = p_user;
+  insert into public.login_sessions
+    (company_id, user_id, token_digest, ip_address, user_agent, expires_at, sso_connection_id)
+  values (p_company, p_user, p_token_digest, p_ip, p_user_agent, v_expires, p_connection);
+  return v_expires;
+end $$;
+
+ALTER FUNCTION private.open_sso_session(p_company uuid, p_user uuid, p_connection uuid, p_token_digest bytea, p_ip inet, p_user_agent text, p_lifetime interval) OWNER TO neurant_router;
+
+-- Name: FUNCTION open_sso_session(p_company uuid, p_user uuid, p_connection uuid, p_token_digest bytea, p_ip inet, p_user_agent text, p_lifetime interval); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.open_sso_session(p_company uuid, p_user uuid, p_connection uuid, p_token_digest bytea, p_ip inet, p_user_agent text, p_lifetime interval) IS 'The session of somebody whom the provider has named. Definer: called by finish_sso only.';
 
 -- Name: open_visitor_session(text, bytea, interval); Type: FUNCTION; Schema: private; Owner: neurant_router
 
@@ -8484,6 +8841,64 @@ ALTER FUNCTION private.set_recovery_codes(p_auth_user uuid, p_code_digests bytea
 
 COMMENT ON FUNCTION private.set_recovery_codes(p_auth_user uuid, p_code_digests bytea[]) IS 'Other recovery codes instead of those before. Definer: called by definers.';
 
+-- Name: set_sso_domains(uuid, text[]); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.set_sso_domains(p_connection uuid, p_domains text[]) RETURNS TABLE(outcome text, domain text)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_company uuid := private.company_id('sso.manage');
+  v_domain text;
+begin
+  if v_company is null then
+    return query select 'forbidden', null::text;
+    return;
+  end if;
+  perform from public.sso_connections c
+  where c.company_id = v_company and c.id = p_connection for no key update;
+  if not found then
+    return query select 'not_found', null::text;
+    return;
+  end if;
+  delete from public.sso_domains d
+  where d.company_id = v_company and d.connection_id = p_connection
+    and d.domain <> all (p_domains);
+  -- In order, so that two companies that want the same ones do not wait for one another in a ring.
+  for v_domain in select distinct x from unnest(p_domains) x order by x loop
+    if exists (select from public.public_mail_domains p where p.domain = v_domain) then
+      return query select 'public', v_domain;
+    elsif not exists (
+      select from public.users u
+      join auth.users a on a.id = u.auth_user_id and a.email_confirmed_at is not null
+      where u.company_id = v_company and u.is_active
+        and u.role in ('owner', 'administrador')
+        and split_part(lower(a.email), '@', 2) = v_domain)
+    then
+      return query select 'not_yours', v_domain;
+    else
+      -- Who has left holds no name.
+      delete from public.sso_domains d using public.companies o
+      where d.domain = v_domain and o.id = d.company_id and o.subscription_status = 'cancelled';
+      insert into public.sso_domains as d (company_id, connection_id, domain)
+      values (v_company, p_connection, v_domain)
+      on conflict on constraint sso_domains_domain_key do nothing;
+      if not exists (
+        select from public.sso_domains d
+        where d.company_id = v_company and d.connection_id = p_connection and d.domain = v_domain)
+      then
+        return query select 'taken', v_domain;
+      end if;
+    end if;
+  end loop;
+end $$;
+
+ALTER FUNCTION private.set_sso_domains(p_connection uuid, p_domains text[]) OWNER TO neurant_router;
+
+-- Name: FUNCTION set_sso_domains(p_connection uuid, p_domains text[]); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.set_sso_domains(p_connection uuid, p_domains text[]) IS 'Which domains a connection speaks for, from now on exactly these; a row for each that cannot be: public, not_yours (neither the owner nor an administrador has a confirmed address in it) or taken, or one row forbidden or not_found. The caller rolls back if there is any. Definer: a domain is claimed by what only auth knows, and is unique over all companies.';
+
 -- Name: set_user_active(uuid, boolean); Type: FUNCTION; Schema: private; Owner: neurant_router
 
 CREATE FUNCTION private.set_user_active(p_user uuid, p_is_active boolean) RETURNS text
@@ -8750,6 +9165,66 @@ ALTER FUNCTION private.slug_of(p_name text) OWNER TO neurant_owner;
 -- Name: FUNCTION slug_of(p_name text); Type: COMMENT; Schema: private; Owner: neurant_owner
 
 COMMENT ON FUNCTION private.slug_of(p_name text) IS 'The short name that a company''s name makes: at most 45 characters, so that a number still fits into 50.';
+
+-- Name: sso_instead(uuid); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.sso_instead(p_auth_user uuid) RETURNS text
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  select min(c.name)
+  from public.users u
+  left join public.sso_connections c
+    on c.company_id = u.company_id and c.id = (select private.sso_required(u.company_id, u.id))
+  where u.auth_user_id = p_auth_user and u.is_active
+  having count(*) > 0 and count(*) = count(c.id)
+$$;
+
+ALTER FUNCTION private.sso_instead(p_auth_user uuid) OWNER TO neurant_router;
+
+-- Name: FUNCTION sso_instead(p_auth_user uuid); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.sso_instead(p_auth_user uuid) IS 'The provider that a person must use, if none of their companies takes a password of them; else null. Definer: asked when the password was right, before there is a session.';
+
+-- Name: sso_of_domain(text); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.sso_of_domain(p_domain text) RETURNS TABLE(name text, is_enforced boolean)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  select c.name::text, c.is_enforced
+  from public.sso_domains d
+  join public.sso_connections c on c.company_id = d.company_id and c.id = d.connection_id
+  join public.companies o on o.id = c.company_id and o.subscription_status <> 'cancelled'
+  where d.domain = p_domain and c.is_active
+$$;
+
+ALTER FUNCTION private.sso_of_domain(p_domain text) OWNER TO neurant_router;
+
+-- Name: FUNCTION sso_of_domain(p_domain text); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.sso_of_domain(p_domain text) IS 'What the button on the login page says for an address. Definer: the caller is nobody yet.';
+
+-- Name: sso_required(uuid, uuid); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.sso_required(p_company uuid, p_user uuid) RETURNS uuid
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  select c.id
+  from public.users u
+  join public.sso_domains d
+    on d.company_id = u.company_id and d.domain = split_part(u.email, '@', 2)
+  join public.sso_connections c on c.company_id = d.company_id and c.id = d.connection_id
+  where u.company_id = p_company and u.id = p_user and not u.is_owner
+    and c.is_active and c.is_enforced
+$$;
+
+ALTER FUNCTION private.sso_required(p_company uuid, p_user uuid) OWNER TO neurant_router;
+
+-- Name: FUNCTION sso_required(p_company uuid, p_user uuid); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.sso_required(p_company uuid, p_user uuid) IS 'The connection that this user must come in by; null where a password will do. Definer: asked before anybody is signed in.';
 
 -- Name: stands_above(public.user_role_enum); Type: FUNCTION; Schema: private; Owner: neurant_owner
 
@@ -11267,6 +11742,27 @@ ALTER TABLE public.embedding_models OWNER TO neurant_owner;
 
 COMMENT ON TABLE public.embedding_models IS 'Platform table: what made a chunk''s vector. A search uses one model.';
 
+-- Name: external_identities; Type: TABLE; Schema: public; Owner: neurant_owner
+
+CREATE TABLE public.external_identities (
+    company_id uuid NOT NULL,
+    id uuid DEFAULT uuidv7() NOT NULL,
+    connection_id uuid NOT NULL,
+    subject character varying(255) NOT NULL,
+    user_id uuid NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    last_login_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT external_identities_subject_check CHECK (((subject)::text <> ''::text))
+);
+
+ALTER TABLE ONLY public.external_identities FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE public.external_identities OWNER TO neurant_owner;
+
+-- Name: TABLE external_identities; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON TABLE public.external_identities IS 'Who somebody is to a provider: from the second time on the subject decides, not the address.';
+
 -- Name: hitl_transfers; Type: TABLE; Schema: public; Owner: neurant_owner
 
 CREATE TABLE public.hitl_transfers (
@@ -11518,6 +12014,7 @@ CREATE TABLE public.login_sessions (
     last_seen_at timestamp with time zone DEFAULT now() NOT NULL,
     expires_at timestamp with time zone NOT NULL,
     auth_session_id uuid,
+    sso_connection_id uuid,
     CONSTRAINT login_sessions_token_digest_check CHECK ((octet_length(token_digest) = 32))
 );
 
@@ -11528,6 +12025,10 @@ ALTER TABLE public.login_sessions OWNER TO neurant_owner;
 -- Name: COLUMN login_sessions.auth_session_id; Type: COMMENT; Schema: public; Owner: neurant_owner
 
 COMMENT ON COLUMN public.login_sessions.auth_session_id IS 'What this is a part of; given by a trigger where whoever opens the session says nothing.';
+
+-- Name: COLUMN login_sessions.sso_connection_id; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.login_sessions.sso_connection_id IS 'The connection that this session came in by. It ends with the connection, and is good for this company only: a provider says nothing of other companies.';
 
 -- Name: mails; Type: TABLE; Schema: public; Owner: neurant_owner
 
@@ -11862,6 +12363,21 @@ COMMENT ON COLUMN public.plans.monthly_price_usd IS 'Null: not for sale by catal
 
 COMMENT ON COLUMN public.plans.requests_per_minute IS 'Of the HTTP API, for all callers of a company together.';
 
+-- Name: public_mail_domains; Type: TABLE; Schema: public; Owner: neurant_owner
+
+CREATE TABLE public.public_mail_domains (
+    domain character varying(253) NOT NULL,
+    CONSTRAINT public_mail_domains_domain_check CHECK (((domain)::text = lower((domain)::text)))
+);
+
+ALTER TABLE ONLY public.public_mail_domains FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE public.public_mail_domains OWNER TO neurant_owner;
+
+-- Name: TABLE public_mail_domains; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON TABLE public.public_mail_domains IS 'Platform table: where anybody gets an address. Such a domain is no company''s.';
+
 -- Name: recovery_codes; Type: TABLE; Schema: public; Owner: neurant_owner
 
 CREATE TABLE public.recovery_codes (
@@ -11955,6 +12471,49 @@ COMMENT ON COLUMN public.sign_ups.pending_digest IS 'SHA-256 of what the browser
 -- Name: COLUMN sign_ups.code_digest; Type: COMMENT; Schema: public; Owner: neurant_owner
 
 COMMENT ON COLUMN public.sign_ups.code_digest IS 'Six digits can be tried out by whoever reads the table, so this is keyed by the master key.';
+
+-- Name: sso_attempts; Type: TABLE; Schema: public; Owner: neurant_owner
+
+CREATE TABLE public.sso_attempts (
+    company_id uuid NOT NULL,
+    id uuid DEFAULT uuidv7() NOT NULL,
+    connection_id uuid NOT NULL,
+    state_digest bytea NOT NULL,
+    browser_digest bytea NOT NULL,
+    next_path character varying(2000) NOT NULL,
+    is_kept boolean NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    claimed_at timestamp with time zone,
+    CONSTRAINT sso_attempts_browser_digest_check CHECK ((octet_length(browser_digest) = 32)),
+    CONSTRAINT sso_attempts_state_digest_check CHECK ((octet_length(state_digest) = 32))
+);
+
+ALTER TABLE ONLY public.sso_attempts FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE public.sso_attempts OWNER TO neurant_owner;
+
+-- Name: TABLE sso_attempts; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON TABLE public.sso_attempts IS 'Somebody is at the provider now. Nonce and PKCE verifier are made of the browser''s secret, of which only the digest is here: nothing in this table lets anybody in.';
+
+-- Name: sso_domains; Type: TABLE; Schema: public; Owner: neurant_owner
+
+CREATE TABLE public.sso_domains (
+    company_id uuid NOT NULL,
+    id uuid DEFAULT uuidv7() NOT NULL,
+    connection_id uuid NOT NULL,
+    domain character varying(253) NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT sso_domains_domain_check CHECK (((domain)::text ~ '^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?[.])+[a-z0-9-]{2,63}$'::text))
+);
+
+ALTER TABLE ONLY public.sso_domains FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE public.sso_domains OWNER TO neurant_owner;
+
+-- Name: COLUMN sso_domains.domain; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.sso_domains.domain IS 'In ASCII (IDNA), lower case. Global: it is what finds the provider of an address.';
 
 -- Name: system_metrics; Type: TABLE; Schema: public; Owner: neurant_owner
 
@@ -12442,6 +13001,21 @@ ALTER TABLE ONLY public.embedding_models
 ALTER TABLE ONLY public.embedding_models
     ADD CONSTRAINT embedding_models_pkey PRIMARY KEY (name);
 
+-- Name: external_identities external_identities_company_id_connection_id_subject_key; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.external_identities
+    ADD CONSTRAINT external_identities_company_id_connection_id_subject_key UNIQUE (company_id, connection_id, subject);
+
+-- Name: external_identities external_identities_company_id_connection_id_user_id_key; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.external_identities
+    ADD CONSTRAINT external_identities_company_id_connection_id_user_id_key UNIQUE (company_id, connection_id, user_id);
+
+-- Name: external_identities external_identities_pkey; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.external_identities
+    ADD CONSTRAINT external_identities_pkey PRIMARY KEY (company_id, id);
+
 -- Name: hitl_sessions_archived hitl_sessions_archived_pkey; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
 
 ALTER TABLE ONLY public.hitl_sessions_archived
@@ -12662,6 +13236,11 @@ ALTER TABLE ONLY public.plans
 ALTER TABLE ONLY public.plans
     ADD CONSTRAINT plans_rank_key UNIQUE (rank);
 
+-- Name: public_mail_domains public_mail_domains_pkey; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.public_mail_domains
+    ADD CONSTRAINT public_mail_domains_pkey PRIMARY KEY (domain);
+
 -- Name: recovery_codes recovery_codes_pkey; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
 
 ALTER TABLE ONLY public.recovery_codes
@@ -12691,6 +13270,36 @@ ALTER TABLE ONLY public.sign_ups
 
 ALTER TABLE ONLY public.sign_ups
     ADD CONSTRAINT sign_ups_pkey PRIMARY KEY (id);
+
+-- Name: sso_attempts sso_attempts_pkey; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.sso_attempts
+    ADD CONSTRAINT sso_attempts_pkey PRIMARY KEY (company_id, id);
+
+-- Name: sso_attempts sso_attempts_state_digest_key; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.sso_attempts
+    ADD CONSTRAINT sso_attempts_state_digest_key UNIQUE (state_digest);
+
+-- Name: sso_connections sso_connections_company_id_issuer_client_id_key; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.sso_connections
+    ADD CONSTRAINT sso_connections_company_id_issuer_client_id_key UNIQUE (company_id, issuer, client_id);
+
+-- Name: sso_connections sso_connections_pkey; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.sso_connections
+    ADD CONSTRAINT sso_connections_pkey PRIMARY KEY (company_id, id);
+
+-- Name: sso_domains sso_domains_domain_key; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.sso_domains
+    ADD CONSTRAINT sso_domains_domain_key UNIQUE (domain);
+
+-- Name: sso_domains sso_domains_pkey; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.sso_domains
+    ADD CONSTRAINT sso_domains_pkey PRIMARY KEY (company_id, id);
 
 -- Name: system_metrics system_metrics_pkey; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
 
@@ -13004,6 +13613,10 @@ CREATE INDEX documents_uploaded_by_idx ON public.documents USING btree (company_
 
 CREATE INDEX documents_words_idx ON public.documents USING gin (company_id, ((to_tsvector('private.spanish'::regconfig, (((((COALESCE(title, ''::character varying))::text || ' '::text) || COALESCE(description, ''::text)) || ' '::text) || translate((original_filename)::text, '_-.'::text, '   '::text))) || to_tsvector('private.words'::regconfig, (((((COALESCE(title, ''::character varying))::text || ' '::text) || COALESCE(description, ''::text)) || ' '::text) || translate((original_filename)::text, '_-.'::text, '   '::text))))));
 
+-- Name: external_identities_user_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX external_identities_user_idx ON public.external_identities USING btree (company_id, user_id);
+
 -- Name: hitl_sessions_archived_conversation_idx; Type: INDEX; Schema: public; Owner: neurant_owner
 
 CREATE INDEX hitl_sessions_archived_conversation_idx ON public.hitl_sessions_archived USING btree (company_id, conversation_id, opened_at DESC);
@@ -13143,6 +13756,10 @@ CREATE INDEX login_challenges_user_idx ON public.login_challenges USING btree (a
 -- Name: login_sessions_auth_session_idx; Type: INDEX; Schema: public; Owner: neurant_owner
 
 CREATE INDEX login_sessions_auth_session_idx ON public.login_sessions USING btree (auth_session_id);
+
+-- Name: login_sessions_sso_connection_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX login_sessions_sso_connection_idx ON public.login_sessions USING btree (company_id, sso_connection_id) WHERE (sso_connection_id IS NOT NULL);
 
 -- Name: login_sessions_user_idx; Type: INDEX; Schema: public; Owner: neurant_owner
 
@@ -13300,6 +13917,18 @@ CREATE INDEX sign_ups_email_idx ON public.sign_ups USING btree (email);
 
 CREATE INDEX sign_ups_user_idx ON public.sign_ups USING btree (auth_user_id) WHERE (auth_user_id IS NOT NULL);
 
+-- Name: sso_attempts_connection_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX sso_attempts_connection_idx ON public.sso_attempts USING btree (company_id, connection_id, expires_at);
+
+-- Name: sso_connections_created_by_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX sso_connections_created_by_idx ON public.sso_connections USING btree (company_id, created_by);
+
+-- Name: sso_domains_connection_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX sso_domains_connection_idx ON public.sso_domains USING btree (company_id, connection_id);
+
 -- Name: system_metrics_age_idx; Type: INDEX; Schema: public; Owner: neurant_owner
 
 CREATE INDEX system_metrics_age_idx ON public.system_metrics USING btree ("timestamp");
@@ -13440,6 +14069,10 @@ CREATE TRIGGER audit_changes AFTER UPDATE ON public.company_keys FOR EACH ROW WH
 
 CREATE TRIGGER audit_changes AFTER UPDATE ON public.documents FOR EACH ROW WHEN (((old.chatbot_id IS DISTINCT FROM new.chatbot_id) OR ((old.filename)::text IS DISTINCT FROM (new.filename)::text) OR ((old.original_filename)::text IS DISTINCT FROM (new.original_filename)::text) OR ((old.file_type)::text IS DISTINCT FROM (new.file_type)::text) OR (old.file_size_bytes IS DISTINCT FROM new.file_size_bytes) OR (old.file_url IS DISTINCT FROM new.file_url) OR (old.content_digest IS DISTINCT FROM new.content_digest) OR ((old.title)::text IS DISTINCT FROM (new.title)::text) OR (old.description IS DISTINCT FROM new.description) OR (old.tags IS DISTINCT FROM new.tags) OR ((old.category)::text IS DISTINCT FROM (new.category)::text) OR ((old.language)::text IS DISTINCT FROM (new.language)::text) OR (old.retired_at IS DISTINCT FROM new.retired_at) OR (old.uploaded_by IS DISTINCT FROM new.uploaded_by))) EXECUTE FUNCTION private.audit_change('uploaded_by', '{chatbot_id,file_type,file_size_bytes,retired_at,uploaded_by}', '{filename,original_filename,file_url,title,description,tags,category,language}', '{content_digest}', '{extracted_text,character_count,chunk_count,unread_pages,processing_status,processing_progress,processing_error,query_count,last_used_at,created_at,updated_at}');
 
+-- Name: external_identities audit_changes; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER audit_changes AFTER UPDATE ON public.external_identities FOR EACH ROW WHEN (((old.connection_id IS DISTINCT FROM new.connection_id) OR ((old.subject)::text IS DISTINCT FROM (new.subject)::text) OR (old.user_id IS DISTINCT FROM new.user_id))) EXECUTE FUNCTION private.audit_change('user_id', '{connection_id,user_id}', '{subject}', '{}', '{created_at,last_login_at}');
+
 -- Name: hitl_sessions audit_changes; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
 CREATE TRIGGER audit_changes AFTER UPDATE ON public.hitl_sessions FOR EACH ROW WHEN (((old.conversation_id IS DISTINCT FROM new.conversation_id) OR (old.chatbot_id IS DISTINCT FROM new.chatbot_id) OR (old.status IS DISTINCT FROM new.status) OR (old.reason IS DISTINCT FROM new.reason) OR (old.reason_detail IS DISTINCT FROM new.reason_detail) OR (old.operator_id IS DISTINCT FROM new.operator_id) OR (old.opened_at IS DISTINCT FROM new.opened_at) OR (old.taken_at IS DISTINCT FROM new.taken_at) OR (old.ended_at IS DISTINCT FROM new.ended_at) OR (old.ended_by IS DISTINCT FROM new.ended_by) OR (old.resolution_notes IS DISTINCT FROM new.resolution_notes) OR (old.escalated_at IS DISTINCT FROM new.escalated_at))) EXECUTE FUNCTION private.audit_change('conversation_id', '{conversation_id,chatbot_id,status,reason,operator_id,opened_at,taken_at,ended_at,ended_by,escalated_at}', '{reason_detail,resolution_notes}', '{}', '{first_response_at}');
@@ -13454,11 +14087,19 @@ CREATE TRIGGER audit_changes AFTER UPDATE ON public.integrations FOR EACH ROW WH
 
 -- Name: login_sessions audit_changes; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
-CREATE TRIGGER audit_changes AFTER UPDATE ON public.login_sessions FOR EACH ROW WHEN (((old.user_id IS DISTINCT FROM new.user_id) OR (old.token_digest IS DISTINCT FROM new.token_digest) OR (old.ip_address IS DISTINCT FROM new.ip_address) OR (old.user_agent IS DISTINCT FROM new.user_agent) OR (old.expires_at IS DISTINCT FROM new.expires_at))) EXECUTE FUNCTION private.audit_change('user_id', '{user_id,expires_at}', '{ip_address,user_agent}', '{token_digest}', '{created_at,last_seen_at,auth_session_id}');
+CREATE TRIGGER audit_changes AFTER UPDATE ON public.login_sessions FOR EACH ROW WHEN (((old.user_id IS DISTINCT FROM new.user_id) OR (old.token_digest IS DISTINCT FROM new.token_digest) OR (old.ip_address IS DISTINCT FROM new.ip_address) OR (old.user_agent IS DISTINCT FROM new.user_agent) OR (old.expires_at IS DISTINCT FROM new.expires_at) OR (old.sso_connection_id IS DISTINCT FROM new.sso_connection_id))) EXECUTE FUNCTION private.audit_change('user_id', '{user_id,expires_at,sso_connection_id}', '{ip_address,user_agent}', '{token_digest}', '{created_at,last_seen_at,auth_session_id}');
 
 -- Name: plan_requests audit_changes; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
 CREATE TRIGGER audit_changes AFTER UPDATE ON public.plan_requests FOR EACH ROW WHEN (((old.plan IS DISTINCT FROM new.plan) OR (old.requested_by IS DISTINCT FROM new.requested_by) OR (old.status IS DISTINCT FROM new.status) OR (old.decided_at IS DISTINCT FROM new.decided_at))) EXECUTE FUNCTION private.audit_change('requested_by', '{plan,requested_by,status,decided_at}', '{}', '{}', '{created_at}');
+
+-- Name: sso_connections audit_changes; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER audit_changes AFTER UPDATE ON public.sso_connections FOR EACH ROW WHEN ((((old.name)::text IS DISTINCT FROM (new.name)::text) OR ((old.issuer)::text IS DISTINCT FROM (new.issuer)::text) OR ((old.client_id)::text IS DISTINCT FROM (new.client_id)::text) OR (old.client_secret_encrypted IS DISTINCT FROM new.client_secret_encrypted) OR (old.default_role IS DISTINCT FROM new.default_role) OR (old.is_enforced IS DISTINCT FROM new.is_enforced) OR (old.is_active IS DISTINCT FROM new.is_active) OR (old.created_by IS DISTINCT FROM new.created_by))) EXECUTE FUNCTION private.audit_change('id', '{default_role,is_enforced,is_active,created_by}', '{name,issuer,client_id}', '{client_secret_encrypted}', '{created_at,updated_at}');
+
+-- Name: sso_domains audit_changes; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER audit_changes AFTER UPDATE ON public.sso_domains FOR EACH ROW WHEN (((old.connection_id IS DISTINCT FROM new.connection_id) OR ((old.domain)::text IS DISTINCT FROM (new.domain)::text))) EXECUTE FUNCTION private.audit_change('connection_id', '{connection_id}', '{domain}', '{}', '{created_at}');
 
 -- Name: user_invitations audit_changes; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
@@ -13512,6 +14153,10 @@ CREATE TRIGGER audit_rows AFTER INSERT OR DELETE ON public.company_keys FOR EACH
 
 CREATE TRIGGER audit_rows AFTER INSERT OR DELETE ON public.documents FOR EACH ROW EXECUTE FUNCTION private.audit_change('uploaded_by', '{chatbot_id,file_type,file_size_bytes,retired_at,uploaded_by}', '{filename,original_filename,file_url,title,description,tags,category,language}', '{content_digest}', '{extracted_text,character_count,chunk_count,unread_pages,processing_status,processing_progress,processing_error,query_count,last_used_at,created_at,updated_at}');
 
+-- Name: external_identities audit_rows; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER audit_rows AFTER INSERT OR DELETE ON public.external_identities FOR EACH ROW EXECUTE FUNCTION private.audit_change('user_id', '{connection_id,user_id}', '{subject}', '{}', '{created_at,last_login_at}');
+
 -- Name: hitl_sessions audit_rows; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
 CREATE TRIGGER audit_rows AFTER INSERT OR DELETE ON public.hitl_sessions FOR EACH ROW EXECUTE FUNCTION private.audit_change('conversation_id', '{conversation_id,chatbot_id,status,reason,operator_id,opened_at,taken_at,ended_at,ended_by,escalated_at}', '{reason_detail,resolution_notes}', '{}', '{first_response_at}');
@@ -13526,11 +14171,19 @@ CREATE TRIGGER audit_rows AFTER INSERT OR DELETE ON public.integrations FOR EACH
 
 -- Name: login_sessions audit_rows; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
-CREATE TRIGGER audit_rows AFTER INSERT OR DELETE ON public.login_sessions FOR EACH ROW EXECUTE FUNCTION private.audit_change('user_id', '{user_id,expires_at}', '{ip_address,user_agent}', '{token_digest}', '{created_at,last_seen_at,auth_session_id}');
+CREATE TRIGGER audit_rows AFTER INSERT OR DELETE ON public.login_sessions FOR EACH ROW EXECUTE FUNCTION private.audit_change('user_id', '{user_id,expires_at,sso_connection_id}', '{ip_address,user_agent}', '{token_digest}', '{created_at,last_seen_at,auth_session_id}');
 
 -- Name: plan_requests audit_rows; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
 CREATE TRIGGER audit_rows AFTER INSERT OR DELETE ON public.plan_requests FOR EACH ROW EXECUTE FUNCTION private.audit_change('requested_by', '{plan,requested_by,status,decided_at}', '{}', '{}', '{created_at}');
+
+-- Name: sso_connections audit_rows; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER audit_rows AFTER INSERT OR DELETE ON public.sso_connections FOR EACH ROW EXECUTE FUNCTION private.audit_change('id', '{default_role,is_enforced,is_active,created_by}', '{name,issuer,client_id}', '{client_secret_encrypted}', '{created_at,updated_at}');
+
+-- Name: sso_domains audit_rows; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER audit_rows AFTER INSERT OR DELETE ON public.sso_domains FOR EACH ROW EXECUTE FUNCTION private.audit_change('connection_id', '{connection_id}', '{domain}', '{}', '{created_at}');
 
 -- Name: user_invitations audit_rows; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
@@ -13575,6 +14228,22 @@ CREATE TRIGGER count_template_use AFTER INSERT ON public.chatbots FOR EACH ROW W
 -- Name: channel_accounts derive_chatbot_channels; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
 CREATE TRIGGER derive_chatbot_channels AFTER INSERT OR DELETE OR UPDATE ON public.channel_accounts FOR EACH ROW EXECUTE FUNCTION private.derive_chatbot_channels();
+
+-- Name: login_sessions end_auth_session; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER end_auth_session AFTER DELETE ON public.login_sessions FOR EACH ROW WHEN ((old.sso_connection_id IS NOT NULL)) EXECUTE FUNCTION private.end_auth_session();
+
+-- Name: sso_connections end_sessions_by_sso; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER end_sessions_by_sso AFTER UPDATE OF is_active, is_enforced ON public.sso_connections FOR EACH ROW EXECUTE FUNCTION private.end_sessions_by_sso();
+
+-- Name: sso_domains end_sessions_by_sso; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER end_sessions_by_sso AFTER INSERT OR DELETE ON public.sso_domains FOR EACH ROW EXECUTE FUNCTION private.end_sessions_by_sso();
+
+-- Name: external_identities end_sessions_of_identity; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER end_sessions_of_identity AFTER DELETE ON public.external_identities FOR EACH ROW EXECUTE FUNCTION private.end_sessions_of_identity();
 
 -- Name: conversations finish_conversation; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
@@ -13783,6 +14452,10 @@ CREATE TRIGGER set_updated_at BEFORE UPDATE ON public.integrations FOR EACH ROW 
 -- Name: messages set_updated_at; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
 CREATE TRIGGER set_updated_at BEFORE UPDATE ON public.messages FOR EACH ROW EXECUTE FUNCTION private.update_updated_at_column();
+
+-- Name: sso_connections set_updated_at; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER set_updated_at BEFORE UPDATE ON public.sso_connections FOR EACH ROW EXECUTE FUNCTION private.update_updated_at_column();
 
 -- Name: user_invitations set_updated_at; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
@@ -14024,6 +14697,16 @@ ALTER TABLE ONLY public.documents
 ALTER TABLE ONLY public.documents
     ADD CONSTRAINT documents_company_id_uploaded_by_fkey FOREIGN KEY (company_id, uploaded_by) REFERENCES public.users(company_id, id);
 
+-- Name: external_identities external_identities_company_id_connection_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.external_identities
+    ADD CONSTRAINT external_identities_company_id_connection_id_fkey FOREIGN KEY (company_id, connection_id) REFERENCES public.sso_connections(company_id, id) ON DELETE CASCADE;
+
+-- Name: external_identities external_identities_company_id_user_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.external_identities
+    ADD CONSTRAINT external_identities_company_id_user_id_fkey FOREIGN KEY (company_id, user_id) REFERENCES public.users(company_id, id);
+
 -- Name: hitl_sessions_archived hitl_sessions_archived_company_id_conversation_id_chatbot__fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
 
 ALTER TABLE ONLY public.hitl_sessions_archived
@@ -14158,6 +14841,11 @@ ALTER TABLE ONLY public.login_sessions
 
 ALTER TABLE ONLY public.login_sessions
     ADD CONSTRAINT login_sessions_company_id_user_id_fkey FOREIGN KEY (company_id, user_id) REFERENCES public.users(company_id, id);
+
+-- Name: login_sessions login_sessions_sso_connection_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.login_sessions
+    ADD CONSTRAINT login_sessions_sso_connection_fkey FOREIGN KEY (company_id, sso_connection_id) REFERENCES public.sso_connections(company_id, id) ON DELETE CASCADE;
 
 -- Name: mails mails_company_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
 
@@ -14318,6 +15006,26 @@ ALTER TABLE ONLY public.request_allowances
 
 ALTER TABLE ONLY public.sign_ups
     ADD CONSTRAINT sign_ups_auth_user_id_fkey FOREIGN KEY (auth_user_id) REFERENCES auth.users(id) ON DELETE CASCADE;
+
+-- Name: sso_attempts sso_attempts_company_id_connection_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.sso_attempts
+    ADD CONSTRAINT sso_attempts_company_id_connection_id_fkey FOREIGN KEY (company_id, connection_id) REFERENCES public.sso_connections(company_id, id) ON DELETE CASCADE;
+
+-- Name: sso_connections sso_connections_company_id_created_by_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.sso_connections
+    ADD CONSTRAINT sso_connections_company_id_created_by_fkey FOREIGN KEY (company_id, created_by) REFERENCES public.users(company_id, id);
+
+-- Name: sso_connections sso_connections_company_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.sso_connections
+    ADD CONSTRAINT sso_connections_company_id_fkey FOREIGN KEY (company_id) REFERENCES public.companies(id);
+
+-- Name: sso_domains sso_domains_company_id_connection_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.sso_domains
+    ADD CONSTRAINT sso_domains_company_id_connection_id_fkey FOREIGN KEY (company_id, connection_id) REFERENCES public.sso_connections(company_id, id) ON DELETE CASCADE;
 
 -- Name: system_metrics system_metrics_company_id_chatbot_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
 
@@ -14545,6 +15253,10 @@ CREATE POLICY everybody_select ON public.permissions FOR SELECT TO neurant_route
 
 CREATE POLICY everybody_select ON public.plans FOR SELECT TO neurant_router, neurant_worker, authenticated USING (true);
 
+-- Name: external_identities; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
+
+ALTER TABLE public.external_identities ENABLE ROW LEVEL SECURITY;
+
 -- Name: hitl_sessions; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
 
 ALTER TABLE public.hitl_sessions ENABLE ROW LEVEL SECURITY;
@@ -14672,6 +15384,10 @@ ALTER TABLE public.plan_requests ENABLE ROW LEVEL SECURITY;
 -- Name: plans; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
 
 ALTER TABLE public.plans ENABLE ROW LEVEL SECURITY;
+
+-- Name: public_mail_domains; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
+
+ALTER TABLE public.public_mail_domains ENABLE ROW LEVEL SECURITY;
 
 -- Name: recovery_codes; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
 
@@ -14841,6 +15557,14 @@ CREATE POLICY router_delete ON public.reply_requests FOR DELETE TO neurant_route
 
 CREATE POLICY router_delete ON public.sign_ups FOR DELETE TO neurant_router USING (true);
 
+-- Name: sso_attempts router_delete; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_delete ON public.sso_attempts FOR DELETE TO neurant_router USING (true);
+
+-- Name: sso_domains router_delete; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_delete ON public.sso_domains FOR DELETE TO neurant_router USING (true);
+
 -- Name: system_metrics router_delete; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_delete ON public.system_metrics FOR DELETE TO neurant_router USING (true);
@@ -14924,6 +15648,10 @@ CREATE POLICY router_insert ON public.conversations FOR INSERT TO neurant_router
 -- Name: conversations_archived router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_insert ON public.conversations_archived FOR INSERT TO neurant_router WITH CHECK (true);
+
+-- Name: external_identities router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_insert ON public.external_identities FOR INSERT TO neurant_router WITH CHECK (true);
 
 -- Name: hitl_sessions router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
 
@@ -15049,6 +15777,14 @@ CREATE POLICY router_insert ON public.request_allowances FOR INSERT TO neurant_r
 
 CREATE POLICY router_insert ON public.sign_ups FOR INSERT TO neurant_router WITH CHECK (true);
 
+-- Name: sso_attempts router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_insert ON public.sso_attempts FOR INSERT TO neurant_router WITH CHECK (true);
+
+-- Name: sso_domains router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_insert ON public.sso_domains FOR INSERT TO neurant_router WITH CHECK (true);
+
 -- Name: system_metrics router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_insert ON public.system_metrics FOR INSERT TO neurant_router WITH CHECK (true);
@@ -15149,6 +15885,10 @@ CREATE POLICY router_select ON public.chatbots FOR SELECT TO neurant_router USIN
 
 CREATE POLICY router_select ON public.companies FOR SELECT TO neurant_router USING (true);
 
+-- Name: company_keys router_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_select ON public.company_keys FOR SELECT TO neurant_router USING (true);
+
 -- Name: contacts router_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_select ON public.contacts FOR SELECT TO neurant_router USING (true);
@@ -15172,6 +15912,10 @@ CREATE POLICY router_select ON public.document_chunks FOR SELECT TO neurant_rout
 -- Name: documents router_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_select ON public.documents FOR SELECT TO neurant_router USING (true);
+
+-- Name: external_identities router_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_select ON public.external_identities FOR SELECT TO neurant_router USING (true);
 
 -- Name: hitl_sessions router_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
@@ -15289,6 +16033,10 @@ CREATE POLICY router_select ON public.plan_alerts FOR SELECT TO neurant_router U
 
 CREATE POLICY router_select ON public.plan_requests FOR SELECT TO neurant_router USING (true);
 
+-- Name: public_mail_domains router_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_select ON public.public_mail_domains FOR SELECT TO neurant_router USING (true);
+
 -- Name: recovery_codes router_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_select ON public.recovery_codes FOR SELECT TO neurant_router USING (true);
@@ -15304,6 +16052,18 @@ CREATE POLICY router_select ON public.request_allowances FOR SELECT TO neurant_r
 -- Name: sign_ups router_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_select ON public.sign_ups FOR SELECT TO neurant_router USING (true);
+
+-- Name: sso_attempts router_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_select ON public.sso_attempts FOR SELECT TO neurant_router USING (true);
+
+-- Name: sso_connections router_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_select ON public.sso_connections FOR SELECT TO neurant_router USING (true);
+
+-- Name: sso_domains router_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_select ON public.sso_domains FOR SELECT TO neurant_router USING (true);
 
 -- Name: system_metrics router_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
@@ -15400,6 +16160,10 @@ CREATE POLICY router_update ON public.document_chunks FOR UPDATE TO neurant_rout
 -- Name: documents router_update; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_update ON public.documents FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
+
+-- Name: external_identities router_update; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_update ON public.external_identities FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
 
 -- Name: hitl_sessions router_update; Type: POLICY; Schema: public; Owner: neurant_owner
 
@@ -15513,6 +16277,14 @@ CREATE POLICY router_update ON public.request_allowances FOR UPDATE TO neurant_r
 
 CREATE POLICY router_update ON public.sign_ups FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
 
+-- Name: sso_attempts router_update; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_update ON public.sso_attempts FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
+
+-- Name: sso_connections router_update; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_update ON public.sso_connections FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
+
 -- Name: usage_slots router_update; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_update ON public.usage_slots FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
@@ -15529,6 +16301,18 @@ CREATE POLICY router_update ON public.users FOR UPDATE TO neurant_router USING (
 
 ALTER TABLE public.sign_ups ENABLE ROW LEVEL SECURITY;
 
+-- Name: sso_attempts; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
+
+ALTER TABLE public.sso_attempts ENABLE ROW LEVEL SECURITY;
+
+-- Name: sso_connections; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
+
+ALTER TABLE public.sso_connections ENABLE ROW LEVEL SECURITY;
+
+-- Name: sso_domains; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
+
+ALTER TABLE public.sso_domains ENABLE ROW LEVEL SECURITY;
+
 -- Name: canned_responses staff_delete; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY staff_delete ON public.canned_responses FOR DELETE TO authenticated USING (((company_id = ( SELECT private.company_id('canned_responses.edit'::text) AS company_id)) AND ((owner_id = ( SELECT private.user_id() AS user_id)) OR ((owner_id IS NULL) AND ( SELECT private.sees_all_chatbots() AS sees_all_chatbots)))));
@@ -15537,6 +16321,10 @@ CREATE POLICY staff_delete ON public.canned_responses FOR DELETE TO authenticate
 
 CREATE POLICY staff_delete ON public.chatbot_supervisors FOR DELETE TO authenticated USING ((company_id = ( SELECT private.company_id('chatbots.assign_supervisor'::text) AS company_id)));
 
+-- Name: external_identities staff_delete; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY staff_delete ON public.external_identities FOR DELETE TO authenticated USING ((company_id = ( SELECT private.company_id('sso.manage'::text) AS company_id)));
+
 -- Name: integrations staff_delete; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY staff_delete ON public.integrations FOR DELETE TO authenticated USING ((company_id = ( SELECT private.company_id('integrations.manage'::text) AS company_id)));
@@ -15544,6 +16332,10 @@ CREATE POLICY staff_delete ON public.integrations FOR DELETE TO authenticated US
 -- Name: message_reactions staff_delete; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY staff_delete ON public.message_reactions FOR DELETE TO authenticated USING (((company_id = ( SELECT private.company_id('conversations.reply'::text) AS company_id)) AND (reacted_by_user_id = ( SELECT private.user_id() AS user_id))));
+
+-- Name: sso_connections staff_delete; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY staff_delete ON public.sso_connections FOR DELETE TO authenticated USING ((company_id = ( SELECT private.company_id('sso.manage'::text) AS company_id)));
 
 -- Name: webhook_endpoints staff_delete; Type: POLICY; Schema: public; Owner: neurant_owner
 
@@ -15596,6 +16388,10 @@ CREATE POLICY staff_insert ON public.messages FOR INSERT TO authenticated WITH C
 -- Name: notes staff_insert; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY staff_insert ON public.notes FOR INSERT TO authenticated WITH CHECK (((company_id = ( SELECT private.company_id('conversations.reply'::text) AS company_id)) AND (author_id = ( SELECT private.user_id() AS user_id)) AND (( SELECT private.sees_all_chatbots() AS sees_all_chatbots) OR (chatbot_id = ANY (( SELECT private.my_chatbot_ids() AS my_chatbot_ids)::uuid[])) OR (conversation_id = ANY (( SELECT private.my_conversation_ids() AS my_conversation_ids)::uuid[])))));
+
+-- Name: sso_connections staff_insert; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY staff_insert ON public.sso_connections FOR INSERT TO authenticated WITH CHECK (((company_id = ( SELECT private.company_id('sso.manage'::text) AS company_id)) AND (created_by = ( SELECT private.user_id() AS user_id))));
 
 -- Name: webhook_endpoints staff_insert; Type: POLICY; Schema: public; Owner: neurant_owner
 
@@ -15676,6 +16472,10 @@ CREATE POLICY staff_select ON public.document_chunks FOR SELECT TO authenticated
 -- Name: documents staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY staff_select ON public.documents FOR SELECT TO authenticated USING ((company_id = ( SELECT private.company_id('documents.read'::text) AS company_id)));
+
+-- Name: external_identities staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY staff_select ON public.external_identities FOR SELECT TO authenticated USING ((company_id = ( SELECT private.company_id('sso.read'::text) AS company_id)));
 
 -- Name: hitl_sessions staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
@@ -15771,6 +16571,14 @@ CREATE POLICY staff_select ON public.reply_requests FOR SELECT TO authenticated 
    FROM public.conversations c
   WHERE ((c.company_id = reply_requests.company_id) AND (c.id = reply_requests.conversation_id))))));
 
+-- Name: sso_connections staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY staff_select ON public.sso_connections FOR SELECT TO authenticated USING ((company_id = ( SELECT private.company_id('sso.read'::text) AS company_id)));
+
+-- Name: sso_domains staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY staff_select ON public.sso_domains FOR SELECT TO authenticated USING ((company_id = ( SELECT private.company_id('sso.read'::text) AS company_id)));
+
 -- Name: system_metrics staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY staff_select ON public.system_metrics FOR SELECT TO authenticated USING ((company_id = ( SELECT private.company_id('metrics.read'::text) AS company_id)));
@@ -15826,6 +16634,10 @@ CREATE POLICY staff_update ON public.integrations FOR UPDATE TO authenticated US
 -- Name: notifications staff_update; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY staff_update ON public.notifications FOR UPDATE TO authenticated USING (((company_id = ( SELECT private.company_id('profile.edit'::text) AS company_id)) AND (user_id = ( SELECT private.user_id() AS user_id)))) WITH CHECK (((company_id = ( SELECT private.company_id('profile.edit'::text) AS company_id)) AND (user_id = ( SELECT private.user_id() AS user_id))));
+
+-- Name: sso_connections staff_update; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY staff_update ON public.sso_connections FOR UPDATE TO authenticated USING ((company_id = ( SELECT private.company_id('sso.manage'::text) AS company_id))) WITH CHECK ((company_id = ( SELECT private.company_id('sso.manage'::text) AS company_id)));
 
 -- Name: users staff_update; Type: POLICY; Schema: public; Owner: neurant_owner
 
@@ -16118,6 +16930,64 @@ GRANT ALL ON FUNCTION jobs.procrastinate_update_heartbeat_v1(worker_id bigint) T
 REVOKE ALL ON FUNCTION private.accept_invitation(p_token_digest bytea, p_auth_user uuid, p_first_name text, p_last_name text, p_now timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.accept_invitation(p_token_digest bytea, p_auth_user uuid, p_first_name text, p_last_name text, p_now timestamp with time zone) TO neurant_app;
 
+-- Name: TABLE sso_connections; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT DELETE ON TABLE public.sso_connections TO authenticated;
+GRANT SELECT ON TABLE public.sso_connections TO neurant_router;
+
+-- Name: COLUMN sso_connections.company_id; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT(company_id),INSERT(company_id) ON TABLE public.sso_connections TO authenticated;
+
+-- Name: COLUMN sso_connections.id; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT(id),INSERT(id) ON TABLE public.sso_connections TO authenticated;
+
+-- Name: COLUMN sso_connections.name; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT(name),INSERT(name),UPDATE(name) ON TABLE public.sso_connections TO authenticated;
+
+-- Name: COLUMN sso_connections.issuer; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT(issuer),INSERT(issuer) ON TABLE public.sso_connections TO authenticated;
+
+-- Name: COLUMN sso_connections.client_id; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT(client_id),INSERT(client_id),UPDATE(client_id) ON TABLE public.sso_connections TO authenticated;
+
+-- Name: COLUMN sso_connections.client_secret_encrypted; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT INSERT(client_secret_encrypted),UPDATE(client_secret_encrypted) ON TABLE public.sso_connections TO authenticated;
+
+-- Name: COLUMN sso_connections.default_role; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT(default_role),INSERT(default_role),UPDATE(default_role) ON TABLE public.sso_connections TO authenticated;
+
+-- Name: COLUMN sso_connections.is_enforced; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT(is_enforced),INSERT(is_enforced),UPDATE(is_enforced) ON TABLE public.sso_connections TO authenticated;
+
+-- Name: COLUMN sso_connections.is_active; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT(is_active),INSERT(is_active),UPDATE(is_active) ON TABLE public.sso_connections TO authenticated;
+
+-- Name: COLUMN sso_connections.created_by; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT(created_by),INSERT(created_by) ON TABLE public.sso_connections TO authenticated;
+
+-- Name: COLUMN sso_connections.created_at; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT(created_at) ON TABLE public.sso_connections TO authenticated;
+
+-- Name: COLUMN sso_connections.updated_at; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT(updated_at) ON TABLE public.sso_connections TO authenticated;
+GRANT UPDATE(updated_at) ON TABLE public.sso_connections TO neurant_router;
+
+-- Name: FUNCTION admit_by_sso(p_connection public.sso_connections, p_email text, p_first_name text, p_last_name text, p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.admit_by_sso(p_connection public.sso_connections, p_email text, p_first_name text, p_last_name text, p_now timestamp with time zone) FROM PUBLIC;
+
 -- Name: FUNCTION advance_status(); Type: ACL; Schema: private; Owner: neurant_owner
 
 REVOKE ALL ON FUNCTION private.advance_status() FROM PUBLIC;
@@ -16250,6 +17120,11 @@ GRANT ALL ON FUNCTION private.begin_password_reset(p_email text, p_token_digest 
 REVOKE ALL ON FUNCTION private.begin_sign_up(p_email text, p_first_name text, p_last_name text, p_encrypted_password text, p_pending_digest bytea, p_link_digest bytea, p_code_digest bytea, p_now timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.begin_sign_up(p_email text, p_first_name text, p_last_name text, p_encrypted_password text, p_pending_digest bytea, p_link_digest bytea, p_code_digest bytea, p_now timestamp with time zone) TO neurant_app;
 
+-- Name: FUNCTION begin_sso(p_domain text, p_state_digest bytea, p_browser_digest bytea, p_next text, p_is_kept boolean, p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.begin_sso(p_domain text, p_state_digest bytea, p_browser_digest bytea, p_next text, p_is_kept boolean, p_now timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.begin_sso(p_domain text, p_state_digest bytea, p_browser_digest bytea, p_next text, p_is_kept boolean, p_now timestamp with time zone) TO neurant_app;
+
 -- Name: FUNCTION belong_to_auth_session(); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.belong_to_auth_session() FROM PUBLIC;
@@ -16342,6 +17217,11 @@ GRANT ALL ON FUNCTION private.claim_replies(p_limit integer, p_lease interval) T
 
 REVOKE ALL ON FUNCTION private.claim_sign_up(p_pending_digest bytea, p_now timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.claim_sign_up(p_pending_digest bytea, p_now timestamp with time zone) TO neurant_app;
+
+-- Name: FUNCTION claim_sso(p_state_digest bytea, p_browser_digest bytea, p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.claim_sso(p_state_digest bytea, p_browser_digest bytea, p_now timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.claim_sso(p_state_digest bytea, p_browser_digest bytea, p_now timestamp with time zone) TO neurant_app;
 
 -- Name: FUNCTION claims(); Type: ACL; Schema: private; Owner: neurant_owner
 
@@ -16513,6 +17393,10 @@ GRANT ALL ON FUNCTION private.drop_old_metrics(p_now timestamp with time zone) T
 
 REVOKE ALL ON FUNCTION private.drop_stale_work(p_company uuid, p_now timestamp with time zone) FROM PUBLIC;
 
+-- Name: FUNCTION end_auth_session(); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.end_auth_session() FROM PUBLIC;
+
 -- Name: FUNCTION end_for_erasure(p_company uuid, p_conversation uuid); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.end_for_erasure(p_company uuid, p_conversation uuid) FROM PUBLIC;
@@ -16526,6 +17410,14 @@ GRANT ALL ON FUNCTION private.end_idempotent(p_key_digest bytea, p_status smalli
 
 REVOKE ALL ON FUNCTION private.end_sessions(p_token_digest bytea, p_session uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.end_sessions(p_token_digest bytea, p_session uuid) TO neurant_app;
+
+-- Name: FUNCTION end_sessions_by_sso(); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.end_sessions_by_sso() FROM PUBLIC;
+
+-- Name: FUNCTION end_sessions_of_identity(); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.end_sessions_of_identity() FROM PUBLIC;
 
 -- Name: FUNCTION end_subscriptions(p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
 
@@ -16646,6 +17538,11 @@ GRANT ALL ON FUNCTION private.finish_password_reset(p_token_digest bytea, p_encr
 
 REVOKE ALL ON FUNCTION private.finish_reply(p_conversation uuid, p_token uuid, p_fence bigint, p_read_seq bigint, p_action text, p_content text, p_sources jsonb, p_confidence numeric, p_model text, p_processing_ms integer, p_reason text, p_detail text) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.finish_reply(p_conversation uuid, p_token uuid, p_fence bigint, p_read_seq bigint, p_action text, p_content text, p_sources jsonb, p_confidence numeric, p_model text, p_processing_ms integer, p_reason text, p_detail text) TO neurant_worker;
+
+-- Name: FUNCTION finish_sso(p_attempt uuid, p_issuer text, p_subject text, p_email text, p_is_verified boolean, p_first_name text, p_last_name text, p_token_digest bytea, p_ip inet, p_user_agent text, p_lifetime interval, p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.finish_sso(p_attempt uuid, p_issuer text, p_subject text, p_email text, p_is_verified boolean, p_first_name text, p_last_name text, p_token_digest bytea, p_ip inet, p_user_agent text, p_lifetime interval, p_now timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.finish_sso(p_attempt uuid, p_issuer text, p_subject text, p_email text, p_is_verified boolean, p_first_name text, p_last_name text, p_token_digest bytea, p_ip inet, p_user_agent text, p_lifetime interval, p_now timestamp with time zone) TO neurant_app;
 
 -- Name: FUNCTION fold(p_text text); Type: ACL; Schema: private; Owner: neurant_owner
 
@@ -17006,6 +17903,11 @@ REVOKE ALL ON FUNCTION private.mark_moment_edit() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.mark_moments(p_company uuid, p_moments timestamp with time zone[]) FROM PUBLIC;
 
+-- Name: FUNCTION memberships(p_auth_user uuid); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.memberships(p_auth_user uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.memberships(p_auth_user uuid) TO neurant_app;
+
 -- Name: FUNCTION message_limit_reached(); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.message_limit_reached() FROM PUBLIC;
@@ -17175,6 +18077,10 @@ GRANT ALL ON FUNCTION private.open_login_session(p_auth_user uuid, p_token_diges
 
 REVOKE ALL ON FUNCTION private.open_session(p_auth_user uuid, p_token_digest bytea, p_ip inet, p_user_agent text, p_lifetime interval, p_company uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.open_session(p_auth_user uuid, p_token_digest bytea, p_ip inet, p_user_agent text, p_lifetime interval, p_company uuid) TO neurant_app;
+
+-- Name: FUNCTION open_sso_session(p_company uuid, p_user uuid, p_connection uuid, p_token_digest bytea, p_ip inet, p_user_agent text, p_lifetime interval); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.open_sso_session(p_company uuid, p_user uuid, p_connection uuid, p_token_digest bytea, p_ip inet, p_user_agent text, p_lifetime interval) FROM PUBLIC;
 
 -- Name: FUNCTION open_visitor_session(p_routing_id text, p_token_digest bytea, p_lifetime interval); Type: ACL; Schema: private; Owner: neurant_router
 
@@ -17477,6 +18383,11 @@ GRANT ALL ON FUNCTION private.set_past_due(p_company uuid, p_now timestamp with 
 
 REVOKE ALL ON FUNCTION private.set_recovery_codes(p_auth_user uuid, p_code_digests bytea[]) FROM PUBLIC;
 
+-- Name: FUNCTION set_sso_domains(p_connection uuid, p_domains text[]); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.set_sso_domains(p_connection uuid, p_domains text[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.set_sso_domains(p_connection uuid, p_domains text[]) TO authenticated;
+
 -- Name: FUNCTION set_user_active(p_user uuid, p_is_active boolean); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.set_user_active(p_user uuid, p_is_active boolean) FROM PUBLIC;
@@ -17514,6 +18425,20 @@ GRANT ALL ON FUNCTION private.sign_up(p_auth_user uuid, p_company_name text, p_s
 
 REVOKE ALL ON FUNCTION private.slug_of(p_name text) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.slug_of(p_name text) TO neurant_router;
+
+-- Name: FUNCTION sso_instead(p_auth_user uuid); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.sso_instead(p_auth_user uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.sso_instead(p_auth_user uuid) TO neurant_app;
+
+-- Name: FUNCTION sso_of_domain(p_domain text); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.sso_of_domain(p_domain text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.sso_of_domain(p_domain text) TO neurant_app;
+
+-- Name: FUNCTION sso_required(p_company uuid, p_user uuid); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.sso_required(p_company uuid, p_user uuid) FROM PUBLIC;
 
 -- Name: FUNCTION stands_above(p_role public.user_role_enum); Type: ACL; Schema: private; Owner: neurant_owner
 
@@ -18455,6 +19380,7 @@ GRANT INSERT(template_id) ON TABLE public.chatbots TO authenticated;
 
 GRANT SELECT ON TABLE public.company_keys TO authenticated;
 GRANT SELECT ON TABLE public.company_keys TO neurant_worker;
+GRANT SELECT ON TABLE public.company_keys TO neurant_router;
 
 -- Name: COLUMN company_keys.company_id; Type: ACL; Schema: public; Owner: neurant_owner
 
@@ -18647,6 +19573,15 @@ GRANT UPDATE(unread_pages) ON TABLE public.documents TO neurant_worker;
 GRANT SELECT ON TABLE public.embedding_models TO authenticated;
 GRANT SELECT ON TABLE public.embedding_models TO neurant_worker;
 GRANT SELECT ON TABLE public.embedding_models TO neurant_router;
+
+-- Name: TABLE external_identities; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT,DELETE ON TABLE public.external_identities TO authenticated;
+GRANT SELECT,INSERT ON TABLE public.external_identities TO neurant_router;
+
+-- Name: COLUMN external_identities.last_login_at; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(last_login_at) ON TABLE public.external_identities TO neurant_router;
 
 -- Name: TABLE hitl_transfers; Type: ACL; Schema: public; Owner: neurant_owner
 
@@ -19023,6 +19958,10 @@ GRANT SELECT ON TABLE public.plans TO authenticated;
 GRANT SELECT ON TABLE public.plans TO neurant_worker;
 GRANT SELECT ON TABLE public.plans TO neurant_router;
 
+-- Name: TABLE public_mail_domains; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT ON TABLE public.public_mail_domains TO neurant_router;
+
 -- Name: TABLE recovery_codes; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT SELECT,INSERT,DELETE ON TABLE public.recovery_codes TO neurant_router;
@@ -19096,6 +20035,19 @@ GRANT UPDATE(verified_at) ON TABLE public.sign_ups TO neurant_router;
 -- Name: COLUMN sign_ups.claimed_at; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT UPDATE(claimed_at) ON TABLE public.sign_ups TO neurant_router;
+
+-- Name: TABLE sso_attempts; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT,INSERT,DELETE ON TABLE public.sso_attempts TO neurant_router;
+
+-- Name: COLUMN sso_attempts.claimed_at; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(claimed_at) ON TABLE public.sso_attempts TO neurant_router;
+
+-- Name: TABLE sso_domains; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT ON TABLE public.sso_domains TO authenticated;
+GRANT SELECT,INSERT,DELETE ON TABLE public.sso_domains TO neurant_router;
 
 -- Name: TABLE system_metrics; Type: ACL; Schema: public; Owner: neurant_owner
 

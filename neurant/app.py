@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from http import HTTPStatus
 
+import httpx
 import psycopg
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -16,7 +17,12 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from neurant.accounts.jwks import KeyCache
 from neurant.accounts.routes import router as accounts_router
+from neurant.accounts.sso.pages import router as sso_pages_router
+from neurant.accounts.sso.provider import providers
+from neurant.accounts.sso.routes import router as sso_router
+from neurant.accounts.sso.settings_page import router as sso_settings_router
 from neurant.analytics.routes import router as analytics_router
 from neurant.api import openapi, rates, sql_errors
 from neurant.api.replica import Replica
@@ -135,6 +141,9 @@ def _make_api(settings: Settings) -> FastAPI:
         audit_router,
         canned_responses_router,
         channels_router,
+        sso_pages_router,
+        sso_router,
+        sso_settings_router,
         chatbots_router,
         chatbot_people_router,
         company_router,
@@ -185,6 +194,9 @@ async def _lifespan(app: FastAPI, settings: Settings) -> AsyncIterator[None]:
         app.state.ingestor, app.state.files = ingestor, open_store(settings)
         app.state.vault = Vault(settings)
         app.state.biller = make_biller(settings)
+        app.state.sso = await stack.enter_async_context(providers(settings))
+        client = await stack.enter_async_context(httpx.AsyncClient(timeout=8))
+        app.state.supabase_keys = KeyCache(client)
         app.state.webhooks = webhooks.Webhooks(pool, ingestor, settings)
         log.info("web_ready")
         yield

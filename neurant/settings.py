@@ -92,6 +92,25 @@ class Settings(BaseSettings):
         description='Stripe\'s price for each plan, as JSON: {"starter": "price_..."}',
     )
     stripe_api_url: str | None = Field(default=None, description="Another Stripe API, for tests")
+    sso_private_networks: bool = Field(
+        default=False,
+        description="Identity providers on private addresses, and by plain http on this machine",
+    )
+    supabase_url: str | None = Field(
+        default=None, description="A Supabase project whose tokens the API takes (https://...)"
+    )
+    supabase_jwks_url: str | None = Field(
+        default=None, description="Its public keys; below supabase_url if not given"
+    )
+    supabase_issuer: str | None = Field(
+        default=None, description="The iss of its tokens; supabase_url/auth/v1 if not given"
+    )
+    supabase_audience: str = Field(default="authenticated", description="The aud of its tokens")
+    supabase_jwt_secret: SecretStr | None = Field(
+        default=None,
+        min_length=32,
+        description="Only for a project that still signs with a shared secret (HS256)",
+    )
     max_webhook_bytes: int = Field(default=1 * MEGABYTE, description="Largest webhook body")
     max_document_bytes: int = Field(default=25 * MEGABYTE, description="Largest uploaded document")
     worker_concurrency: int = Field(default=4, ge=1, le=64, description="Replies made at once")
@@ -101,6 +120,18 @@ class Settings(BaseSettings):
     def base_url(self) -> str:
         """Address that people and channels use, without a trailing slash."""
         return (self.public_url or f"http://{self.host}:{self.port}").rstrip("/")
+
+    def supabase_issuer_url(self) -> str | None:
+        """Who signs the Supabase project's tokens."""
+        base = f"{self.supabase_url.rstrip('/')}/auth/v1" if self.supabase_url else None
+        return self.supabase_issuer or base
+
+    def supabase_jwks(self) -> str | None:
+        """Where the Supabase project's public keys are; None without an issuer to expect."""
+        issuer = self.supabase_issuer_url()
+        if issuer is None:
+            return None
+        return self.supabase_jwks_url or f"{issuer.rstrip('/')}/.well-known/jwks.json"
 
 
 @lru_cache(maxsize=1)

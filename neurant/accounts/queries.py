@@ -143,6 +143,20 @@ async def note_refused_login(
         await connection.execute(_REFUSED, (login, reason, locked_seconds))
 
 
+async def find_sso_instead(pool: Pool, login: UUID) -> str | None:
+    """The provider that this person must use; None where a password opens a company."""
+    async with pool.connection() as connection:
+        found = await fetch_value(connection, "select private.sso_instead(%s)", (login,))
+    return str(found) if found is not None else None
+
+
+async def count_memberships(pool: Pool, login: UUID) -> int:
+    """Between how many companies the person of a token may choose."""
+    async with pool.connection() as connection:
+        found = await fetch_value(connection, "select private.memberships(%s)", (login,))
+    return int(str(found))
+
+
 async def find_session(pool: Pool, digest: bytes) -> SignedIn | None:
     """Who a session belongs to, while it, its user and the company stand."""
     async with pool.connection() as connection:

@@ -22,6 +22,7 @@ from neurant.accounts.queries import (
     BrakeKind,
     count_attempt,
     find_login,
+    find_sso_instead,
     insert_session,
     note_refused_login,
     release_brake,
@@ -61,10 +62,12 @@ async def sign_in(
     """A session for a person who knows the password, and the code if their login asks for one.
 
     An unknown address costs the same hash as a known one, and is refused the same way.
-    Raises UnauthenticatedError (``accounts.wrong_login``, ``accounts.wrong_code``),
+    Raises UnauthenticatedError (``accounts.wrong_login``, ``accounts.wrong_code``,
+    ``sso.required``),
     SecondFactorNeededError and RateLimitedError (``accounts.slow_down``).
     """
     login = await check_password(pool, email, password, trail=trail)
+    await check_sso(pool, login)
     factor = await factors.find_factor(pool, login)
     if factor is not None and factor.is_confirmed:
         if not code:
@@ -72,6 +75,13 @@ async def sign_in(
         await check_code(pool, settings, login, looked_up(email), code, trail=trail)
     async with pool.connection() as connection, connection.transaction():
         return await open_session(connection, login, trail=trail, keep=keep)
+
+
+async def check_sso(pool: Pool, login: UUID) -> None:
+    """Raises UnauthenticatedError (``sso.required``) where no company takes a password of them."""
+    name = await find_sso_instead(pool, login)
+    if name is not None:
+        raise UnauthenticatedError("sso.required", name=name)
 
 
 async def check_password(pool: Pool, email: str, password: str, *, trail: Trail) -> UUID:

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 from fastapi import Depends, Request
 from psycopg_pool import PoolTimeout
@@ -18,6 +19,8 @@ from psycopg_pool import PoolTimeout
 from neurant.accounts.codes import digest
 from neurant.accounts.cookies import read_cookie
 from neurant.accounts.current import bearer, check_origin, trail_of
+from neurant.accounts.queries import count_memberships
+from neurant.accounts.supabase import is_configured, looks_like_token, verify
 from neurant.api import idempotency, rates
 from neurant.api.replica import Replica
 from neurant.database.pool import Connection, DatabaseDown, Pool
@@ -26,10 +29,17 @@ from neurant.database.tenancy import (
     Credential,
     KeyToken,
     SessionToken,
+    Subject,
     Trail,
     entered,
 )
-from neurant.errors import ForbiddenError, UnauthenticatedError
+from neurant.errors import (
+    ConflictError,
+    ForbiddenError,
+    MalformedError,
+    NeurantError,
+    UnauthenticatedError,
+)
 
 KEY_PREFIX = "na_key_"
 _READS = ("GET", "HEAD")
@@ -54,12 +64,13 @@ class Needs:
 
     async def __call__(self, request: Request) -> AsyncIterator[Call]:
         """The call, in its transaction. Raises UnauthenticatedError, ForbiddenError."""
-        credential, trail = await find_credential(request), trail_of(request)
+        credential = await find_credential(request)
+        trail = trail_of(request, getattr(request.state, "token_session", None))
         pool, as_caller = request.app.state.pool, (credential, self.permission, trail)
         async with AsyncExitStack() as stack:
             connection, caller = await stack.enter_async_context(entered(pool, *as_caller))
             if caller is None:
-                raise UnauthenticatedError("accounts.session_expired")
+                raise await _nobody(request, credential)
             request.state.caller = caller
             await rates.take(request, caller)
             if caller.may:
@@ -115,7 +126,31 @@ async def find_credential(request: Request) -> Credential:
         return SessionToken(digest(cookie))
     if token.startswith(KEY_PREFIX):
         return KeyToken(digest(token))
+    if looks_like_token(token) and is_configured(request.app.state.settings):
+        return await _subject(request, token)
     return SessionToken(digest(token))
+
+
+async def _subject(request: Request, token: str) -> Subject:
+    """Whom a Supabase token names, in the company of ``X-Company-Id``, or in their only one."""
+    state = request.app.state
+    verified = await verify(token, state.settings, state.supabase_keys)
+    request.state.token_session = verified.session_id  # audit's, told and not ours
+    named = request.headers.get("x-company-id")
+    try:
+        return Subject(verified.sub, UUID(named) if named else None)
+    except ValueError:
+        raise MalformedError("tokens.bad_company") from None
+
+
+async def _nobody(request: Request, credential: Credential) -> NeurantError:
+    """Why a credential that was shown opens nothing."""
+    if not isinstance(credential, Subject):
+        return UnauthenticatedError("accounts.session_expired")
+    found = await count_memberships(request.app.state.pool, credential.auth_user_id)
+    if credential.company_id is None and found > 1:
+        return ConflictError("tokens.choose_company", count=found)
+    return UnauthenticatedError("tokens.nobody")
 
 
 async def _note_denied(

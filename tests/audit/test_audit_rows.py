@@ -102,6 +102,21 @@ CHANGES: dict[str, tuple[str, str, tuple[str, str, str]]] = {
         "is_active = false, url = 'https://y.example/' || %(hex)s",
         ("create", "update", "delete"),
     ),
+    "sso_connections": (
+        "(company_id, id, name, issuer, client_id, client_secret_encrypted, created_by) values (%(company)s, %(id)s, 'Entra', 'https://x.example/' || %(hex)s, 'c', %(secret)s, %(owner)s)",
+        "default_role = 'operador', client_secret_encrypted = sha256(%(secret)s)",
+        ("create", "update", "delete"),
+    ),
+    "sso_domains": (
+        "(company_id, id, connection_id, domain) values (%(company)s, %(id)s, %(connection)s, %(mark)s || '.example')",
+        "domain = %(mark)s || '.test'",
+        ("create", "update", "delete"),
+    ),
+    "external_identities": (
+        "(company_id, id, connection_id, subject, user_id) values (%(company)s, %(id)s, %(connection)s, %(person)s, %(owner)s)",
+        "subject = %(person)s || 'x'",
+        ("create", "update", "delete"),
+    ),
     "hitl_sessions": (
         "(company_id, id, conversation_id, chatbot_id, reason, reason_detail) values (%(company)s, %(id)s, %(conversation)s, %(bot)s, 'manual', %(person)s)",
         "resolution_notes = %(person)s || 'x'",
@@ -155,11 +170,16 @@ def values(db: psycopg.Connection, company: Company) -> dict[str, Any]:
         (company.id, other, company.bot_id),
     ).fetchone()[0]
     mark = uuid4().hex
+    connection = db.execute(
+        "insert into sso_connections (company_id, name, issuer, client_id, created_by) values (%s, 'x', 'https://x.example', %s, %s) returning id",
+        (company.id, mark, company.people["owner"].id),
+    ).fetchone()[0]
     return {
         "company": company.id, "bot": company.bot_id, "spare": spare, "id": uuid4(), "mark": f"n-{mark}",
         "mail": f"{PERSON}@{mark}.example", "person": PERSON, "secret": bytes.fromhex(SECRET),
         "hex": SECRET, "sealed": SEALED, "conversation": one, "other_conversation": other,
-        "session": session, **{role: person.id for role, person in company.people.items()},
+        "session": session, "connection": connection,
+        **{role: person.id for role, person in company.people.items()},
     }  # fmt: skip
 
 

@@ -128,6 +128,7 @@ _VALUES: dict[str, Values] = {
 }
 # Made after another table although no foreign key says so.
 AFTER = {
+    "public.login_sessions": {"public.sso_domains"},  # a domain that comes ends some
     "public.conversations": {"public.visitor_sessions"},
     "public.messages": {"public.usage_slots"},  # or its trigger makes the first slot
 }

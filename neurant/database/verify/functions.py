@@ -27,6 +27,7 @@ _TABLES = {
     "p_endpoint": "public.webhook_endpoints",
     "p_subject": "public.audit_salts",
     "p_invitation": "public.user_invitations",
+    "p_connection": "public.sso_connections",
     "p_key": "public.api_keys",
 }
 _OF_FUNCTIONS = {

@@ -22,6 +22,8 @@ GLOBAL_UNIQUES = frozenset(
         "companies_slug_key",
         "login_sessions_token_digest_key",
         "mails_pkey",
+        "sso_attempts_state_digest_key",
+        "sso_domains_domain_key",
         "system_metrics_pkey",
         "user_invitations_token_digest_key",
         "visitor_sessions_token_digest_key",

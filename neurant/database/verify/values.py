@@ -25,6 +25,7 @@ _TEXTS: tuple[Maker, ...] = (
     lambda n: f"{MARK}-{n}",
     lambda n: f"{MARK}-{n}@neurant.example",
     lambda n: f"https://neurant.example/{MARK}/{n}",
+    lambda n: f"{MARK}-{n}.neurant.example",
     lambda n: "abcdefghijklmnopqrst"[n % 20] + "_verify",
     lambda n: "UTC",
     lambda n: "es",

@@ -18,3 +18,20 @@ for (const button of document.querySelectorAll("[data-copy]")) {
     button.lastElementChild.textContent = button.dataset.copied;
   });
 }
+
+// The button of the company's provider says its name once the address is known; it is a link all the same.
+for (const link of document.querySelectorAll("[data-sso]")) {
+  const email = document.getElementById("email");
+  const [text, href] = [link.textContent, link.href];
+  email.addEventListener("change", async () => {
+    const asked = email.value;
+    const answer = await fetch(`/login/sso/offer?email=${encodeURIComponent(asked)}`).catch(() => null);
+    const name = answer?.ok ? (await answer.json()).name : null;
+    if (asked !== email.value) return;
+    link.textContent = name ? link.dataset.sso.replace("{name}", name) : text;
+    const next = new URL(href).searchParams.get("next") ?? "";
+    link.href = name
+      ? `/login/sso/start?${new URLSearchParams({ email: asked, next, keep: "yes" })}`
+      : href;
+  });
+}

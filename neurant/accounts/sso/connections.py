@@ -1,0 +1,172 @@
+"""A company's connections to identity providers: made, changed, tried out."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+from uuid import UUID, uuid4
+
+import psycopg
+from pydantic import SecretStr
+
+from neurant.accounts.jwks import read_keys
+from neurant.accounts.sso.net import ProviderError, ask_json, may_ask
+from neurant.accounts.sso.provider import Providers
+from neurant.accounts.sso.queries import (
+    SsoConnection,
+    delete_connection,
+    delete_identity,
+    find_connection,
+    insert_connection,
+    set_domains,
+    update_connection,
+)
+from neurant.accounts.sso.schemas import SsoCheckOut, SsoConnectionNew, SsoConnectionPatch
+from neurant.accounts.sso.service import domain_of
+from neurant.database.pool import Connection
+from neurant.errors import (
+    BadInputError,
+    ConflictError,
+    ForbiddenError,
+    NotFoundError,
+    UnavailableError,
+)
+from neurant.settings import Settings
+from neurant.texts import Language
+from neurant.vault import ensure_company_key, seal_secret
+
+
+async def create(
+    connection: Connection, settings: Settings, company_id: UUID, new: SsoConnectionNew
+) -> SsoConnection:
+    """A new connection, in the owner's transaction.
+
+    Raises BadInputError (issuer, domains), ConflictError (there is one; a domain is taken).
+    """
+    if not may_ask(new.issuer, private_networks=settings.sso_private_networks):
+        raise BadInputError("sso.provider_insecure", url=new.issuer)
+    connection_id = uuid4()
+    secret = await _sealed(connection, settings, company_id, connection_id, new.client_secret)
+    try:
+        await insert_connection(
+            connection,
+            (
+                company_id, connection_id, new.name, new.issuer, new.client_id, secret,
+                new.default_role, new.is_enforced, new.is_active,
+            ),
+        )  # fmt: skip
+    except psycopg.errors.UniqueViolation:
+        raise ConflictError("sso.connection_exists") from None
+    await _set_domains(connection, connection_id, new.domains)
+    return await read(connection, connection_id)
+
+
+async def read(
+    connection: Connection, connection_id: UUID, *, locked: bool = False
+) -> SsoConnection:
+    """One of the company's connections. Raises NotFoundError."""
+    found = await find_connection(connection, connection_id, locked=locked)
+    if found is None:
+        raise NotFoundError("not_found")
+    return found
+
+
+async def change(
+    connection: Connection,
+    settings: Settings,
+    company_id: UUID,
+    connection_id: UUID,
+    patch: SsoConnectionPatch,
+) -> SsoConnection:
+    """Change what is given, in the owner's transaction. Raises as ``create``."""
+    changes: dict[str, Any] = patch.model_dump(
+        exclude_unset=True, exclude={"client_secret", "domains"}
+    )
+    if "client_secret" in patch.model_fields_set:
+        changes["client_secret_encrypted"] = await _sealed(
+            connection, settings, company_id, connection_id, patch.client_secret
+        )
+    try:
+        await update_connection(connection, connection_id, changes)
+    except psycopg.errors.UniqueViolation:
+        raise ConflictError("sso.connection_exists") from None
+    if "domains" in patch.model_fields_set:
+        await _set_domains(connection, connection_id, patch.domains)
+    return await read(connection, connection_id)
+
+
+async def _sealed(
+    connection: Connection,
+    settings: Settings,
+    company_id: UUID,
+    connection_id: UUID,
+    secret: SecretStr | None,
+) -> bytes | None:
+    if secret is None:
+        return None
+    await ensure_company_key(connection, settings, company_id)
+    plain = secret.get_secret_value()
+    return await seal_secret(connection, settings, company_id, connection_id, plain)
+
+
+async def remove(connection: Connection, connection_id: UUID) -> None:
+    """Remove it; who came in by it is out. Raises NotFoundError."""
+    if not await delete_connection(connection, connection_id):
+        raise NotFoundError("not_found")
+
+
+async def unlink(connection: Connection, connection_id: UUID, user_id: UUID) -> None:
+    """Forget who a user is to the provider, so that another subject can become them; they are out.
+
+    Raises NotFoundError.
+    """
+    if not await delete_identity(connection, connection_id, user_id):
+        raise NotFoundError("not_found")
+
+
+async def _set_domains(connection: Connection, connection_id: UUID, domains: list[str]) -> None:
+    refused = await set_domains(connection, connection_id, [normal_domain(one) for one in domains])
+    for one in refused:
+        if one.outcome == "taken":
+            raise ConflictError("sso.domain_taken", domain=one.domain)
+        if one.outcome in ("public", "not_yours"):
+            raise BadInputError(f"sso.domain_{one.outcome}", domain=one.domain)
+        raise ForbiddenError("api.not_permitted", permission="sso.manage")
+
+
+def normal_domain(typed: str) -> str:
+    """A domain as addresses carry it: ASCII (IDNA), lower case. Raises BadInputError."""
+    try:
+        return domain_of(f"x@{typed.strip().removeprefix('@')}")
+    except BadInputError:
+        raise BadInputError("sso.bad_domain", domain=typed[:100]) from None
+
+
+_checking = asyncio.Semaphore(2)
+
+
+async def check(known: Providers, issuer: str, language: Language) -> list[SsoCheckOut]:
+    """Walk a provider's discovery and keys anew; ends with the first step that is wrong.
+
+    The caller's transaction waits for that, so there are never many of them.
+    Raises UnavailableError (``sso.check_busy``).
+    """
+    if _checking.locked():
+        raise UnavailableError("sso.check_busy")
+    async with _checking:
+        return await _checked(known, issuer, language)
+
+
+async def _checked(known: Providers, issuer: str, language: Language) -> list[SsoCheckOut]:
+    try:
+        provider = await known.find(issuer, anew=True)
+    except ProviderError as error:
+        return [SsoCheckOut(step="discovery", is_ok=False, detail=error.detail(language))]
+    steps = [SsoCheckOut(step="discovery", is_ok=True, detail=None)]
+    try:
+        keys = read_keys(await ask_json(known.client, provider.jwks_uri))
+        if not keys.keys:
+            raise ProviderError("sso.provider_unsuitable", url=provider.jwks_uri)
+    except ProviderError as error:
+        return [*steps, SsoCheckOut(step="keys", is_ok=False, detail=error.detail(language))]
+    return [*steps, SsoCheckOut(step="keys", is_ok=True, detail=None)]

@@ -1,0 +1,121 @@
+"""What a provider says of itself (OpenID Connect Discovery 1.0), kept for ten minutes."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any
+
+import httpx
+
+from neurant.accounts.jwks import ALGORITHMS, KeyCache
+from neurant.accounts.sso.net import SECONDS, GuardedTransport, ProviderError, ask_json, may_ask
+from neurant.settings import Settings
+
+_FRESH = 600.0
+_MOST_KNOWN = 1000
+_CLIENT_AUTH = ("client_secret_basic", "client_secret_post")
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """An OpenID provider. ``algorithms``: those of ours that it signs ID tokens with;
+    ``client_auth``: the ways of ours to show it the client secret; ``names_itself``: its answers
+    carry ``iss`` (RFC 9207)."""
+
+    issuer: str
+    authorization_endpoint: str
+    token_endpoint: str
+    jwks_uri: str
+    userinfo_endpoint: str | None
+    algorithms: tuple[str, ...]
+    client_auth: tuple[str, ...]
+    names_itself: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Providers:
+    """What a process keeps of all providers, in ``app.state.sso``."""
+
+    transport: GuardedTransport
+    client: httpx.AsyncClient
+    keys: KeyCache
+    private_networks: bool
+    known: OrderedDict[str, tuple[float, Provider]]
+    clock: Callable[[], float] = monotonic
+
+    async def find(self, issuer: str, *, anew: bool = False) -> Provider:
+        """The provider of an issuer. Raises ProviderError."""
+        known = self.known.get(issuer)
+        if known is not None and not anew and self.clock() - known[0] < _FRESH:
+            return known[1]
+        url = well_known_url(issuer)
+        if not may_ask(url, private_networks=self.private_networks):
+            raise ProviderError("sso.provider_insecure", url=issuer)
+        found = read_provider(
+            await ask_json(self.client, url), issuer, private_networks=self.private_networks
+        )
+        self.known[issuer] = (self.clock(), found)
+        self.known.move_to_end(issuer)
+        while len(self.known) > _MOST_KNOWN:
+            self.known.popitem(last=False)
+        return found
+
+
+@asynccontextmanager
+async def providers(settings: Settings) -> AsyncIterator[Providers]:
+    """The providers of a process, while it runs."""
+    private = settings.sso_private_networks
+    transport = GuardedTransport(private_networks=private)
+    async with httpx.AsyncClient(transport=transport, timeout=SECONDS) as client:
+        yield Providers(transport, client, KeyCache(client), private, OrderedDict())
+
+
+def well_known_url(issuer: str) -> str:
+    """Where an issuer describes itself (Discovery 4.1)."""
+    return f"{issuer.rstrip('/')}/.well-known/openid-configuration"
+
+
+def read_provider(found: dict[str, Any], issuer: str, *, private_networks: bool) -> Provider:
+    """Discovery's answer, checked. Raises ProviderError."""
+    if found.get("issuer") != issuer:  # exactly (Discovery 4.3), or another could speak for it
+        said = str(found.get("issuer"))[:200]
+        raise ProviderError("sso.provider_other_issuer", said=said, expected=issuer)
+    places = {}
+    for name in ("authorization_endpoint", "token_endpoint", "jwks_uri", "userinfo_endpoint"):
+        place = found.get(name)
+        if place is None and name == "userinfo_endpoint":
+            continue
+        if not isinstance(place, str) or not may_ask(place, private_networks=private_networks):
+            raise ProviderError("sso.provider_wrong", url=well_known_url(issuer), what=name)
+        places[name] = place
+    algorithms = _common(found, "id_token_signing_alg_values_supported", ALGORITHMS, ("RS256",))
+    client_auth = _common(
+        found, "token_endpoint_auth_methods_supported", _CLIENT_AUTH, _CLIENT_AUTH[:1]
+    )
+    if not algorithms or "code" not in _texts(found.get("response_types_supported", ["code"])):
+        raise ProviderError("sso.provider_unsuitable", url=issuer)
+    return Provider(
+        issuer=issuer,
+        authorization_endpoint=places["authorization_endpoint"],
+        token_endpoint=places["token_endpoint"],
+        jwks_uri=places["jwks_uri"],
+        userinfo_endpoint=places.get("userinfo_endpoint"),
+        algorithms=algorithms,
+        client_auth=client_auth,
+        names_itself=found.get("authorization_response_iss_parameter_supported") is True,
+    )
+
+
+def _common(
+    found: dict[str, Any], name: str, ours: tuple[str, ...], default: tuple[str, ...]
+) -> tuple[str, ...]:
+    theirs = _texts(found.get(name, default))
+    return tuple(one for one in ours if one in theirs)
+
+
+def _texts(found: object) -> list[str]:
+    return [one for one in found if isinstance(one, str)] if isinstance(found, list | tuple) else []

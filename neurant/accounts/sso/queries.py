@@ -1,0 +1,270 @@
+"""Signing in by a provider (definers, for nobody yet), and a company's connections (as staff)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, LiteralString
+from uuid import UUID
+
+from neurant.accounts.sso.schemas import SsoConnectionQuery, SsoPersonOut
+from neurant.api.listing import Listing, ListQuery, Sort, fetch_page
+from neurant.database.pool import Connection, Pool, fetch_all, fetch_one, set_clause
+from neurant.database.tenancy import Trail, come_from
+
+_OFFER = "select name, is_enforced from private.sso_of_domain(%s)"
+_BEGIN = """
+select company_id, connection_id, name, issuer, client_id
+from private.begin_sso(%s, %s, %s, %s, %s)
+"""
+_CLAIM = """
+select outcome, attempt_id, company_id, connection_id, name, issuer, client_id,
+  client_secret_encrypted, wrapped_key, next_path, is_kept
+from private.claim_sso(%s, %s)
+"""
+_FINISH = """
+select outcome, company_id, user_id, expires_at
+from private.finish_sso(%s, %s, %s, %s, %s, %s, %s, %s, %s::inet, %s, %s)
+"""
+_COLUMNS = """
+select c.id, c.name, c.issuer, c.client_id, c.default_role::text, c.is_enforced, c.is_active,
+  c.created_at, c.updated_at,
+  array(select d.domain::text from public.sso_domains d
+    where d.company_id = c.company_id and d.connection_id = c.id order by d.domain) as domains,
+  (select count(*) from public.external_identities i
+    where i.company_id = c.company_id and i.connection_id = c.id) as people
+from public.sso_connections c
+"""
+_LISTING = Listing(
+    select=_COLUMNS.strip(),
+    sorts={"created_at": Sort("c.created_at", "timestamptz", "created_at")},
+    id="c.id",
+)
+_PEOPLE = Listing(
+    select="""
+select i.id, i.user_id, i.subject, i.created_at, i.last_login_at
+from public.external_identities i
+""".strip(),
+    sorts={"created_at": Sort("i.created_at", "timestamptz", "created_at")},
+    id="i.id",
+)
+_ONE = _COLUMNS + "where c.id = %s"
+_LOCKED = _ONE + " for update of c"
+_INSERT = """
+insert into public.sso_connections
+  (company_id, id, name, issuer, client_id, client_secret_encrypted, default_role, is_enforced,
+    is_active, created_by)
+values (%s, %s, %s, %s, %s, %s, %s, %s, %s, (select private.user_id()))
+"""
+_EDITABLE: tuple[LiteralString, ...] = (
+    *("name", "client_id", "client_secret_encrypted", "default_role"),
+    *("is_enforced", "is_active"),
+)
+_UPDATE = "update public.sso_connections set "
+_DELETE = "delete from public.sso_connections where id = %s"
+_DOMAINS = "select outcome, domain from private.set_sso_domains(%s, %s)"
+_UNLINK = "delete from public.external_identities where connection_id = %s and user_id = %s"
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What the login page says of an address's provider."""
+
+    name: str
+    is_enforced: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """The provider that somebody is sent to."""
+
+    company_id: UUID
+    connection_id: UUID
+    name: str
+    issuer: str
+    client_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """An attempt that came back; all but ``outcome`` is None unless that is ``claimed``."""
+
+    outcome: str
+    attempt_id: UUID
+    company_id: UUID
+    connection_id: UUID
+    name: str
+    issuer: str
+    client_id: str
+    client_secret_encrypted: bytes | None
+    wrapped_key: bytes | None
+    next_path: str
+    is_kept: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Whom the provider names. ``email`` is normal, or None if it named none."""
+
+    subject: str
+    email: str | None
+    is_verified: bool
+    first_name: str | None
+    last_name: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """How a sign-on ended (``private.finish_sso``)."""
+
+    outcome: str
+    company_id: UUID | None
+    user_id: UUID | None
+    expires_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class SsoConnection:
+    """A connection as its company sees it: never with its secret. ``people``: how many linked."""
+
+    id: UUID
+    name: str
+    issuer: str
+    client_id: str
+    default_role: str | None
+    is_enforced: bool
+    is_active: bool
+    created_at: datetime
+    updated_at: datetime
+    domains: list[str]
+    people: int
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A domain that cannot be a connection's, and why."""
+
+    outcome: str
+    domain: str | None
+
+
+async def find_offer(pool: Pool, domain: str) -> Offer | None:
+    """The provider of a domain."""
+    async with pool.connection() as connection:
+        return await fetch_one(connection, Offer, _OFFER, (domain,))
+
+
+async def begin_attempt(
+    pool: Pool, domain: str, state: bytes, browser: bytes, next_path: str, *, is_kept: bool
+) -> Begun | None:
+    """Note that somebody goes to the provider of a domain; None where it has none."""
+    async with pool.connection() as connection:
+        return await fetch_one(
+            connection, Begun, _BEGIN, (domain, state, browser, next_path, is_kept)
+        )
+
+
+async def claim_attempt(pool: Pool, state: bytes, browser: bytes) -> Claimed:
+    """Take up an attempt, once."""
+    async with pool.connection() as connection:
+        found = await fetch_one(connection, Claimed, _CLAIM, (state, browser))
+    assert found is not None  # noqa: S101 - it always answers
+    return found
+
+
+async def finish_attempt(
+    pool: Pool,
+    claimed: Claimed,
+    who: Identity,
+    digest: bytes,
+    life: timedelta,
+    trail: Trail,
+) -> Finished:
+    """Let somebody in, or say why not. ``trail.ip`` is an address or None.
+
+    Raises psycopg.Error (NA002) where the plan has no seat left; then nothing was done.
+    """
+    async with pool.connection() as connection, connection.transaction():
+        await come_from(connection, trail)
+        parameters = (
+            claimed.attempt_id, claimed.issuer, who.subject, who.email, who.is_verified,
+            who.first_name, who.last_name, digest, trail.ip, trail.user_agent, life,
+        )  # fmt: skip
+        found = await fetch_one(connection, Finished, _FINISH, parameters)
+    assert found is not None  # noqa: S101 - it always answers
+    return found
+
+
+async def list_connections(
+    connection: Connection, query: SsoConnectionQuery
+) -> tuple[list[SsoConnection], str | None]:
+    """A page of the company's connections."""
+    conditions: list[LiteralString] = []
+    if query.is_active is not None:
+        conditions.append("c.is_active = %(is_active)s")
+    return await fetch_page(
+        connection,
+        SsoConnection,
+        _LISTING,
+        query,
+        query.sort,
+        conditions,
+        {"is_active": query.is_active},
+    )
+
+
+async def list_people(
+    connection: Connection, connection_id: UUID, query: ListQuery
+) -> tuple[list[SsoPersonOut], str | None]:
+    """A page of those who have come in by a connection."""
+    return await fetch_page(
+        connection,
+        SsoPersonOut,
+        _PEOPLE,
+        query,
+        "created_at",
+        ["i.connection_id = %(connection)s"],
+        {"connection": connection_id},
+    )
+
+
+async def find_connection(
+    connection: Connection, connection_id: UUID, *, locked: bool = False
+) -> SsoConnection | None:
+    """One of the company's connections; ``locked``: nobody changes it meanwhile."""
+    statement = _LOCKED if locked else _ONE
+    return await fetch_one(connection, SsoConnection, statement, (connection_id,))
+
+
+async def insert_connection(connection: Connection, values: tuple[object, ...]) -> None:
+    """A new one: company, id, name, issuer, client id, sealed secret, role, enforced, active."""
+    await connection.execute(_INSERT, values)
+
+
+async def update_connection(
+    connection: Connection, connection_id: UUID, changes: Mapping[str, Any]
+) -> None:
+    """Change these columns."""
+    assignments = set_clause(_EDITABLE, changes)
+    if assignments:
+        await connection.execute(
+            _UPDATE + assignments + " where id = %(id)s", {**changes, "id": connection_id}
+        )
+
+
+async def delete_connection(connection: Connection, connection_id: UUID) -> bool:
+    """Remove it with its links and sessions; False where there is none."""
+    return (await connection.execute(_DELETE, (connection_id,))).rowcount == 1
+
+
+async def set_domains(
+    connection: Connection, connection_id: UUID, domains: list[str]
+) -> list[Refused]:
+    """Exactly these domains from now on; what is refused, in which case nothing must be kept."""
+    return await fetch_all(connection, Refused, _DOMAINS, (connection_id, domains))
+
+
+async def delete_identity(connection: Connection, connection_id: UUID, user_id: UUID) -> bool:
+    """Forget who a user is to the provider; False where they were not linked."""
+    return (await connection.execute(_UNLINK, (connection_id, user_id))).rowcount == 1

@@ -1,0 +1,340 @@
+"""Signing in by a company's provider: OpenID Connect's authorization code flow with PKCE.
+
+Core 1.0 (3.1), RFC 7636 (PKCE), RFC 9207 (issuer in the answer), RFC 9700 (best practice).
+
+The browser keeps a secret of its own in a cookie; PKCE's verifier and the nonce are made of it, so
+an answer that ends up in another browser, or a database that is read, lets nobody in. A provider
+vouches for the people of its own company: it opens sessions of that company only. The address it
+answers to holds the company, so that no company's provider can take another's answers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from base64 import urlsafe_b64encode
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import sha256
+from typing import Any
+from urllib.parse import quote_plus
+from uuid import UUID
+
+import httpx
+import psycopg
+from authlib.integrations.base_client import OAuthError
+from authlib.integrations.httpx_client import AsyncOAuth2Client
+from authlib.oidc.core import CodeIDToken
+from joserfc.errors import JoseError
+
+from neurant.accounts.codes import digest
+from neurant.accounts.emails import normal_email
+from neurant.accounts.jwks import read_token
+from neurant.accounts.service import KEPT, SHORT, plain_trail
+from neurant.accounts.sso.net import (
+    SECONDS,
+    ProviderError,
+    ask_json,
+    told,
+)
+from neurant.accounts.sso.provider import Provider, Providers
+from neurant.accounts.sso.queries import (
+    Claimed,
+    Finished,
+    Identity,
+    begin_attempt,
+    claim_attempt,
+    find_offer,
+    finish_attempt,
+)
+from neurant.clock import utc_now
+from neurant.database.pool import Pool
+from neurant.database.tenancy import Trail
+from neurant.errors import BadInputError, NotFoundError, SetupError, UnauthenticatedError
+from neurant.logs import get_logger
+from neurant.plans.limits import REACHED
+from neurant.settings import Settings
+from neurant.vault import open_wrapped
+
+LEEWAY = 60  # seconds of difference between two clocks
+_LONGEST = 4096  # of what comes back in the address
+_NAME = 100
+log = get_logger(__name__)
+
+
+class SsoError(UnauthenticatedError):
+    """Nobody was let in; ``errors.sso.<code>`` says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Departure:
+    """Where the browser goes, and what it must bring back: a secret under a name."""
+
+    url: str
+    state: str
+    secret: str
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A session by a provider; where the person was headed."""
+
+    token: str
+    expires_at: datetime
+    next_path: str
+    is_kept: bool
+
+
+def domain_of(email: str) -> str:
+    """The domain of an address, normal. Raises BadInputError (``accounts.bad_email``)."""
+    return normal_email(email).partition("@")[2]
+
+
+def callback_url(settings: Settings, company_id: UUID) -> str:
+    """What a company registers at its provider as the redirect URI."""
+    return f"{settings.base_url()}/login/sso/callback/{company_id}"
+
+
+def _made_of(secret: str, use: str) -> str:
+    """A value of 43 characters that only who knows the secret can make."""
+    return urlsafe_b64encode(sha256(f"{use}:{secret}".encode()).digest()).rstrip(b"=").decode()
+
+
+async def offer_name(pool: Pool, email: str) -> str | None:
+    """The name of the provider of an address; None where there is none, or it is no address."""
+    try:
+        found = await find_offer(pool, domain_of(email))
+    except BadInputError:
+        return None
+    return found.name if found else None
+
+
+async def begin(
+    pool: Pool,
+    known: Providers,
+    settings: Settings,
+    email: str,
+    *,
+    next_path: str,
+    is_kept: bool,
+) -> Departure:
+    """Send somebody to the provider of their address.
+
+    Raises BadInputError, NotFoundError (``sso.no_connection``), ProviderError.
+    """
+    normal = normal_email(email)
+    domain = normal.partition("@")[2]
+    state, secret = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
+    begun = await begin_attempt(
+        pool, domain, digest(state), digest(secret), next_path, is_kept=is_kept
+    )
+    if begun is None:
+        raise NotFoundError("sso.no_connection", domain=domain)
+    provider = await known.find(begun.issuer)
+    client = AsyncOAuth2Client(
+        begun.client_id,
+        scope="openid email profile",
+        redirect_uri=callback_url(settings, begun.company_id),
+        code_challenge_method="S256",
+        transport=known.transport,
+    )
+    url, _ = client.create_authorization_url(
+        provider.authorization_endpoint,
+        state=state,
+        code_verifier=_made_of(secret, "verifier"),
+        nonce=_made_of(secret, "nonce"),
+        login_hint=normal,
+    )
+    return Departure(url, state, secret)
+
+
+async def finish(
+    pool: Pool,
+    known: Providers,
+    settings: Settings,
+    company_id: UUID,
+    answer: Mapping[str, str],
+    secret: str,
+    trail: Trail,
+) -> Arrival:
+    """Let in whom the provider names in its answer (the callback's query).
+
+    Raises SsoError, ProviderError, SetupError.
+    """
+    claimed = await _claim(pool, answer, secret)
+    if claimed.company_id != company_id:
+        raise SsoError("sso.mixed_up")
+    if "error" in answer:
+        raise SsoError("sso.refused", name=claimed.name)
+    provider = await known.find(claimed.issuer)
+    if answer.get("iss", claimed.issuer) != claimed.issuer or (
+        provider.names_itself and "iss" not in answer
+    ):
+        raise SsoError("sso.mixed_up")
+    who = await _identify(known, settings, provider, claimed, answer.get("code", ""), secret)
+    token = secrets.token_urlsafe(32)
+    life = KEPT if claimed.is_kept else SHORT
+    try:
+        done = await finish_attempt(pool, claimed, who, digest(token), life, plain_trail(trail))
+    except psycopg.Error as error:
+        if error.sqlstate != REACHED:
+            raise
+        raise SsoError("sso.no_seat", name=claimed.name) from None
+    return _arrived(claimed, done, token)
+
+
+def _arrived(claimed: Claimed, done: Finished, token: str) -> Arrival:
+    if done.outcome != "signed_in" or done.expires_at is None:
+        log.info("sso_denied", reason=done.outcome, connection=str(claimed.connection_id))
+        raise SsoError(f"sso.{done.outcome}", name=claimed.name)
+    return Arrival(token, done.expires_at, claimed.next_path, claimed.is_kept)
+
+
+async def _claim(pool: Pool, answer: Mapping[str, str], secret: str) -> Claimed:
+    state = answer.get("state", "")
+    if not state or len(state) > _LONGEST or not secret:
+        raise SsoError("sso.other_browser" if state else "sso.unknown")
+    claimed = await claim_attempt(pool, digest(state), digest(secret))
+    if claimed.outcome != "claimed":
+        raise SsoError(f"sso.{claimed.outcome}")
+    return claimed
+
+
+async def _identify(
+    known: Providers,
+    settings: Settings,
+    provider: Provider,
+    claimed: Claimed,
+    code: str,
+    secret: str,
+) -> Identity:
+    if not 0 < len(code) <= _LONGEST:
+        raise SsoError("sso.bad_answer", name=claimed.name)
+    tokens = await _exchange(known, settings, provider, claimed, code, secret)
+    id_token, access = tokens.get("id_token"), tokens.get("access_token")
+    if not isinstance(id_token, str):
+        raise SsoError("sso.bad_answer", name=claimed.name)
+    try:
+        found = await read_token(id_token, known.keys, provider.jwks_uri, provider.algorithms)
+        claims = CodeIDToken(
+            found.claims,
+            found.header,
+            options={"iss": {"essential": True, "value": provider.issuer},
+                     "aud": {"essential": True, "value": claimed.client_id}},
+            params={"client_id": claimed.client_id, "nonce": _made_of(secret, "nonce"),
+                    "access_token": access},
+        )  # fmt: skip
+        claims.validate(now=int(utc_now().timestamp()), leeway=LEEWAY)
+    except (JoseError, ValueError, TypeError) as error:
+        log.warning(
+            "sso_token_refused", connection=str(claimed.connection_id), error=type(error).__name__
+        )
+        raise SsoError("sso.bad_answer", name=claimed.name) from None
+    told_of: dict[str, Any] = dict(claims)
+    if "email" not in told_of and provider.userinfo_endpoint and isinstance(access, str):
+        more = await ask_json(
+            known.client, provider.userinfo_endpoint, {"authorization": f"Bearer {access}"}
+        )
+        if more.get("sub") == told_of["sub"]:  # Core 5.3.2
+            told_of = {**more, **told_of}
+    return read_identity(told_of)
+
+
+def read_identity(claims: Mapping[str, Any]) -> Identity:
+    """Whom verified claims name. An address that is none counts as none. Raises SsoError."""
+    subject = claims.get("sub")
+    if not isinstance(subject, str) or not 0 < len(subject) <= 255 or "\0" in subject:
+        raise SsoError("sso.bad_subject")
+    email: str | None = None
+    if isinstance(claims.get("email"), str):
+        try:
+            email = normal_email(claims["email"])
+        except BadInputError:
+            email = None
+    # Some send the word (Cognito).
+    verified = claims.get("email_verified") is True or claims.get("email_verified") == "true"
+    first, last = (_plain_name(claims.get(name)) for name in ("given_name", "family_name"))
+    if first is None and (whole := _plain_name(claims.get("name"))):
+        first, _, rest = whole.partition(" ")
+        last = last or rest.strip() or None
+    return Identity(subject, email, verified, first, last)
+
+
+def _plain_name(found: object) -> str | None:
+    if not isinstance(found, str):
+        return None
+    plain = "".join(one for one in found if one.isprintable()).strip()
+    return plain[:_NAME] or None
+
+
+async def _exchange(
+    known: Providers,
+    settings: Settings,
+    provider: Provider,
+    claimed: Claimed,
+    code: str,
+    secret: str,
+) -> dict[str, Any]:
+    """The tokens for a code. Tries the ways to show the client secret that the provider knows."""
+    client_secret = _client_secret(settings, claimed)
+    ways = provider.client_auth if client_secret is not None else ("none",)
+    for way in ways:
+        try:
+            async with asyncio.timeout(SECONDS):
+                found = await _client(known, claimed, client_secret, way).fetch_token(
+                    provider.token_endpoint,
+                    grant_type="authorization_code",
+                    code=code,
+                    code_verifier=_made_of(secret, "verifier"),
+                    redirect_uri=callback_url(settings, claimed.company_id),
+                )
+            return dict(found)
+        except OAuthError as error:
+            if error.error == "invalid_client" and way != ways[-1]:
+                continue
+            raise _refused(claimed, str(error.error)) from None
+        except (httpx.HTTPError, TimeoutError) as error:
+            raise told(error, provider.token_endpoint) from error
+        except (ValueError, TypeError, KeyError, AttributeError):
+            raise ProviderError(
+                "sso.provider_wrong", url=provider.token_endpoint, what="no JSON"
+            ) from None
+    raise ProviderError("sso.provider_unsuitable", url=provider.issuer)
+
+
+def _client(
+    known: Providers, claimed: Claimed, client_secret: str | None, way: str
+) -> AsyncOAuth2Client:
+    """A client for one question; never closed, as its connections are everybody's."""
+    shown_id, shown_secret = claimed.client_id, client_secret
+    if way == "client_secret_basic" and client_secret is not None:
+        # RFC 6749, 2.3.1 wants both encoded like a form, which the library does not do.
+        shown_id, shown_secret = quote_plus(shown_id), quote_plus(client_secret)
+    return AsyncOAuth2Client(
+        shown_id,
+        shown_secret,
+        token_endpoint_auth_method=way,
+        transport=known.transport,
+        timeout=SECONDS,
+    )
+
+
+def _refused(claimed: Claimed, error: str) -> SsoError:
+    log.warning("sso_exchange_refused", connection=str(claimed.connection_id), error=error[:100])
+    name = "client_refused" if error == "invalid_client" else "bad_answer"
+    return SsoError(f"sso.{name}", name=claimed.name)
+
+
+def _client_secret(settings: Settings, claimed: Claimed) -> str | None:
+    if claimed.client_secret_encrypted is None:
+        return None
+    if claimed.wrapped_key is None:
+        raise SetupError("company_key_missing")
+    return open_wrapped(
+        settings,
+        claimed.company_id,
+        claimed.connection_id,
+        claimed.wrapped_key,
+        claimed.client_secret_encrypted,
+    )

@@ -1,0 +1,162 @@
+"""What a customer writes as a provider's address does not make us ask our own network."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import socket
+from collections.abc import AsyncIterator
+from ipaddress import IPv4Address, IPv6Address
+
+import httpx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from neurant.accounts.sso import net
+from neurant.accounts.sso.net import GuardedTransport, ProviderError, ask_json, is_public, may_ask
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        *("127.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1"),
+        *("0.0.0.0", "224.0.0.1", "255.255.255.255", "198.18.0.1"),
+        *("::1", "::", "fe80::1%eth0", "fc00::1", "ff02::1", "::ffff:10.0.0.1", "::ffff:7f00:1"),
+        *("64:ff9b::7f00:1", "64:ff9b::a9fe:a9fe", "2002:7f00:1::", "2001:db8::1"),
+    ],
+)
+def test_an_address_of_ours_or_of_nobody_is_not_public(address: str) -> None:
+    assert not is_public(address)
+
+
+@pytest.mark.parametrize("address", ["8.8.8.8", "2606:4700::1111", "::ffff:8.8.8.8"])
+def test_an_address_of_the_internet_is(address: str) -> None:
+    assert is_public(address)
+
+
+@given(st.ip_addresses(v=4))
+def test_ipv6_does_not_make_an_ipv4_address_public(inner: IPv4Address) -> None:
+    for outer in (
+        IPv6Address(0xFFFF << 32 | int(inner)),
+        IPv6Address(0x64FF9B << 96 | int(inner)),
+    ):
+        assert is_public(str(outer)) == is_public(str(inner))
+
+
+@pytest.mark.parametrize(
+    ("url", "open_", "private"),
+    [
+        ("https://id.example", True, True),
+        ("https://id.example:8443/realm", True, True),
+        ("http://id.example", False, False),
+        ("http://127.0.0.1:9", False, True),
+        ("http://localhost", False, True),
+        ("http://localhost.evil.example", False, False),
+        ("https://user:pass@id.example", False, False),
+        ("file:///etc/passwd", False, False),
+        ("https://", False, False),
+        ("https://[", False, False),
+        ("id.example", False, False),
+        ("", False, False),
+    ],
+)
+def test_only_https_is_asked_and_this_machine_where_it_is_allowed(
+    url: str, open_: bool, private: bool
+) -> None:
+    assert may_ask(url, private_networks=False) is open_
+    assert may_ask(url, private_networks=True) is private
+
+
+@pytest.fixture
+async def guarded() -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(transport=GuardedTransport(private_networks=False)) as client:
+        yield client
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "[::1]", "2130706433", "0x7f.1"])
+async def test_a_name_that_leads_to_us_is_not_connected_to(
+    guarded: httpx.AsyncClient, host: str
+) -> None:
+    reached: list[object] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        reached.append(writer)
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        with pytest.raises(ProviderError) as refused:
+            await ask_json(guarded, f"https://{host}:{port}/x")
+    assert refused.value.code in ("sso.provider_private", "sso.provider_away")
+    assert reached == []
+
+
+async def test_the_address_that_was_looked_at_is_the_one_connected_to(
+    guarded: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name that answers with a public address first and a private one later (DNS rebinding)."""
+    looked_up: list[object] = []
+    connected: list[str] = []
+    loop = asyncio.get_running_loop()
+
+    async def resolve(host: object, port: object, **more: object) -> list[object]:
+        looked_up.append(host)
+        address = "203.0.114.7" if len(looked_up) == 1 else "127.0.0.1"
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port))]
+
+    async def open_to(self: object, host: str, *more: object, **named: object) -> object:
+        connected.append(host)
+        raise net.httpcore.ConnectError("as far as it goes")
+
+    monkeypatch.setattr(loop, "getaddrinfo", resolve)
+    monkeypatch.setattr(net.AutoBackend, "connect_tcp", open_to)
+    with pytest.raises(ProviderError):
+        await ask_json(guarded, "https://rebind.example/x")
+    assert looked_up == ["rebind.example"]
+    assert connected == ["203.0.114.7"]
+
+
+async def answered(content: bytes, headers: str = "") -> ProviderError | dict[str, object]:
+    """What we make of a raw answer."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        head = f"HTTP/1.1 200 OK\r\ncontent-length: {len(content)}\r\n{headers}\r\n"
+        writer.write(head.encode() + content)
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with (
+        server,
+        httpx.AsyncClient(transport=GuardedTransport(private_networks=True)) as client,
+    ):
+        port = server.sockets[0].getsockname()[1]
+        try:
+            return await ask_json(client, f"http://127.0.0.1:{port}/x")
+        except ProviderError as error:
+            return error
+
+
+async def test_a_bomb_is_not_unpacked_and_a_flood_is_cut_off() -> None:
+    bomb = await answered(gzip.compress(b" " * 10**7), "content-encoding: gzip\r\n")
+    assert isinstance(bomb, ProviderError)
+    assert bomb.code == "sso.provider_wrong"
+    flood = await answered(b" " * (net.MOST_BYTES + 1))
+    assert isinstance(flood, ProviderError)
+    assert flood.code == "sso.provider_wrong"
+    assert await answered(b'{"a": 1}') == {"a": 1}
+
+
+async def test_one_who_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(net, "SECONDS", 0.2)
+    server = await asyncio.start_server(lambda reader, writer: asyncio.sleep(5), "127.0.0.1", 0)
+    async with httpx.AsyncClient(transport=GuardedTransport(private_networks=True)) as client:
+        port = server.sockets[0].getsockname()[1]
+        with pytest.raises(ProviderError) as slow:
+            await ask_json(client, f"http://127.0.0.1:{port}/x")
+    server.close()
+    assert slow.value.code == "sso.provider_away"
