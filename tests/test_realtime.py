@@ -99,7 +99,11 @@ async def test_after_a_reconnection_one_changed_conversation_does_not_hide_the_o
         assert await subscription.wait(1) == {conversation}
 
 
-@pytest.mark.parametrize("payload", ["", "nonsense", f"{ACME}", f"{ACME}:", ",,:"])
+@pytest.mark.parametrize(
+    "payload",
+    ["", "nonsense", f"{ACME}", f"{ACME}:", ",,:"],
+    ids=["empty", "nonsense", "company", "colon", "commas"],
+)
 async def test_a_notification_that_is_none_of_ours_does_not_stop_the_listening(
     own: Urls, hubs: tuple[Hub, Hub], payload: str
 ) -> None:

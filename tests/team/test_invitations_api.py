@@ -348,7 +348,9 @@ def test_a_key_invites_within_its_scopes_and_below_its_role(
         assert client.get("/v1/users").status_code == 403
 
 
-@pytest.mark.parametrize("token", ["x", "a" * 200, secrets.token_urlsafe(32)])
+@pytest.mark.parametrize(
+    "token", ["x", "a" * 200, secrets.token_urlsafe(32)], ids=["short", "long", "random"]
+)
 def test_a_made_up_token_is_unknown(web_url: str, token: str) -> None:
     assert seen(web_url, token).status_code == 404
     assert accept(web_url, token).status_code == 404
