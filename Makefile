@@ -10,7 +10,7 @@ LOCK = .venv/bin/uv pip compile pyproject.toml --universal --python-version 3.11
 # say,<in Spanish>,<in English>: one line, Spanish unless the locale says English
 say = @case "$${LC_ALL:-$${LC_MESSAGES:-$$LANG}}" in en*) echo "$(2)";; *) echo "$(1)";; esac
 
-.PHONY: help setup develop demo test mutate soak schema lint format lock clean
+.PHONY: help setup develop demo test mutate soak nightly schema lint format lock clean
 
 help:
 	@echo "make demo    a complete platform with a sample company, on this machine"
@@ -20,6 +20,7 @@ help:
 	@echo "make schema  db/schema.sql, migrations.lock, committed rights: after a new migration"
 	@echo "make mutate  break the schema in hundreds of ways: do the tests notice? (10 minutes)"
 	@echo "make soak    the long tests (minutes)"
+	@echo "make nightly ten thousand requests against what the OpenAPI says (half an hour)"
 	@echo "make lock    newer dependencies into requirements*.lock"
 	@echo "make clean   remove what setup made (never neurant-data)"
 
@@ -41,6 +42,10 @@ test: lint
 # The long runs: what make test does in short.
 soak: develop
 	.venv/bin/python -m pytest -m soak -s
+
+# Every operation of the OpenAPI, by three callers; CASES=1000 for fewer.
+nightly: develop
+	NEURANT_SCHEMA_CASES=$(or $(CASES),10000) .venv/bin/python -m pytest tests/api/test_schema.py -s
 
 # 500 of them; COUNT=100 for fewer, COUNT=0 for all.
 mutate: develop

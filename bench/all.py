@@ -20,6 +20,7 @@ MEASUREMENTS = (
     "start",
     "memory",
     "web_answer",
+    "rates",
     "telegram_answer",
     "answers",
     "install",

@@ -5983,7 +5983,7 @@ COMMENT ON FUNCTION private.login_session(p_token_digest bytea) IS 'Who a sessio
 
 -- Name: look_at_invitation(bytea, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
 
-CREATE FUNCTION private.look_at_invitation(p_token_digest bytea, p_now timestamp with time zone DEFAULT now()) RETURNS TABLE(outcome text, company_name text, email text, role public.user_role_enum, first_name text, last_name text, invited_by text, expires_at timestamp with time zone, has_login boolean, language text)
+CREATE FUNCTION private.look_at_invitation(p_token_digest bytea, p_now timestamp with time zone DEFAULT now()) RETURNS TABLE(outcome text, company_name text, email text, role public.user_role_enum, first_name text, last_name text, invited_by text, expires_at timestamp with time zone, has_login boolean, language text, timezone text)
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
     AS $$
@@ -6006,14 +6006,15 @@ begin
   end if;
   if v_known.id is null then
     return query select 'unknown', null::text, null::text, null::public.user_role_enum, null::text,
-      null::text, null::text, null::timestamptz, null::boolean, null::text;
+      null::text, null::text, null::timestamptz, null::boolean, null::text, null::text;
     return;
   end if;
   return query
   select v_known.status::text, c.name::text, v_known.email::text, v_known.role,
     v_known.first_name::text, v_known.last_name::text,
     btrim(u.first_name || ' ' || u.last_name), v_known.expires_at,
-    exists (select from auth.users a where lower(a.email) = v_known.email), v_known.language
+    exists (select from auth.users a where lower(a.email) = v_known.email), v_known.language,
+    c.timezone::text
   from public.companies c
   join public.users u on u.company_id = c.id and u.id = v_known.invited_by
   where c.id = v_company;
@@ -16486,11 +16487,11 @@ CREATE POLICY staff_select ON public.hitl_sessions_archived FOR SELECT TO authen
 
 -- Name: hitl_transfers staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
-CREATE POLICY staff_select ON public.hitl_transfers FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id('conversations.read'::text) AS company_id)) AND (( SELECT private.sees_all_chatbots() AS sees_all_chatbots) OR (chatbot_id = ANY (( SELECT private.my_chatbot_ids() AS my_chatbot_ids)::uuid[])) OR (to_user_id = ( SELECT private.user_id() AS user_id)))));
+CREATE POLICY staff_select ON public.hitl_transfers FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id('conversations.read'::text) AS company_id)) AND (( SELECT private.sees_all_chatbots() AS sees_all_chatbots) OR (chatbot_id = ANY (( SELECT private.my_chatbot_ids() AS my_chatbot_ids)::uuid[])) OR (to_user_id = ( SELECT private.user_id() AS user_id)) OR (from_user_id = ( SELECT private.user_id() AS user_id)))));
 
 -- Name: hitl_transfers_archived staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
-CREATE POLICY staff_select ON public.hitl_transfers_archived FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id('conversations.read'::text) AS company_id)) AND (( SELECT private.sees_all_chatbots() AS sees_all_chatbots) OR (chatbot_id = ANY (( SELECT private.my_chatbot_ids() AS my_chatbot_ids)::uuid[])) OR (to_user_id = ( SELECT private.user_id() AS user_id)))));
+CREATE POLICY staff_select ON public.hitl_transfers_archived FOR SELECT TO authenticated USING (((company_id = ( SELECT private.company_id('conversations.read'::text) AS company_id)) AND (( SELECT private.sees_all_chatbots() AS sees_all_chatbots) OR (chatbot_id = ANY (( SELECT private.my_chatbot_ids() AS my_chatbot_ids)::uuid[])) OR (to_user_id = ( SELECT private.user_id() AS user_id)) OR (from_user_id = ( SELECT private.user_id() AS user_id)))));
 
 -- Name: inbound_events staff_select; Type: POLICY; Schema: public; Owner: neurant_owner
 

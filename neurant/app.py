@@ -23,9 +23,12 @@ from neurant.accounts.sso.pages import router as sso_pages_router
 from neurant.accounts.sso.provider import providers
 from neurant.accounts.sso.routes import router as sso_router
 from neurant.accounts.sso.settings_page import router as sso_settings_router
+from neurant.analytics.routes import router as analytics_router
 from neurant.api import openapi, rates, sql_errors
+from neurant.api.replica import Replica
 from neurant.api_keys.pages import router as api_key_pages
 from neurant.api_keys.routes import router as api_keys_router
+from neurant.audit.pages import router as audit_pages
 from neurant.audit.routes import router as audit_router
 from neurant.canned_responses.routes import router as canned_responses_router
 from neurant.channels import webhooks
@@ -131,8 +134,10 @@ def _make_api(settings: Settings) -> FastAPI:
     for router in (
         webchat_router,
         accounts_router,
+        analytics_router,
         api_key_pages,
         api_keys_router,
+        audit_pages,
         audit_router,
         canned_responses_router,
         channels_router,
@@ -183,7 +188,9 @@ async def _lifespan(app: FastAPI, settings: Settings) -> AsyncIterator[None]:
         hub = await stack.enter_async_context(Hub(direct_url).running())
         ingestor = await stack.enter_async_context(Ingestor(pool, hub).running())
         app.state.settings, app.state.pool, app.state.hub = settings, pool, hub
-        app.state.rates, app.state.replica = rates.Rates(), None
+        shares = await stack.enter_async_context(make_pool(url, size=1, pooled=direct_url != url))
+        app.state.rates = rates.Rates(shares)
+        app.state.replica = await _replica(stack, settings)
         app.state.ingestor, app.state.files = ingestor, open_store(settings)
         app.state.vault = Vault(settings)
         app.state.biller = make_biller(settings)
@@ -193,6 +200,14 @@ async def _lifespan(app: FastAPI, settings: Settings) -> AsyncIterator[None]:
         app.state.webhooks = webhooks.Webhooks(pool, ingestor, settings)
         log.info("web_ready")
         yield
+
+
+async def _replica(stack: AsyncExitStack, settings: Settings) -> Replica | None:
+    url = settings.replica_database_url
+    if url is None:
+        return None
+    pool = make_pool(url.get_secret_value(), size=settings.database_pool_size, pooled=True)
+    return Replica(await stack.enter_async_context(pool))
 
 
 async def _healthz() -> dict[str, str]:

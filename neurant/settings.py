@@ -43,6 +43,11 @@ class Settings(BaseSettings):
         default=None,
         description="Direct connection for LISTEN; only where the others are poolers",
     )
+    replica_database_url: SecretStr | None = Field(
+        default=None,
+        description="A streaming replica, as neurant_app: reads of the API go there when it is"
+        " as new as the primary",
+    )
     database_pool_size: int = Field(default=8, ge=2, le=200)
     files_url: str | None = Field(
         default=None, description="Where documents are kept (file:///..., s3://...); data_dir/files"

@@ -8,11 +8,13 @@ one round trip; the transaction is committed before the answer leaves, or rolled
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 from fastapi import Depends, Request
+from psycopg_pool import PoolTimeout
 
 from neurant.accounts.codes import digest
 from neurant.accounts.cookies import read_cookie
@@ -20,7 +22,8 @@ from neurant.accounts.current import bearer, check_origin, trail_of
 from neurant.accounts.queries import count_memberships
 from neurant.accounts.supabase import is_configured, looks_like_token, verify
 from neurant.api import idempotency, rates
-from neurant.database.pool import Connection, Pool
+from neurant.api.replica import Replica
+from neurant.database.pool import Connection, DatabaseDown, Pool
 from neurant.database.tenancy import (
     Caller,
     Credential,
@@ -63,14 +66,19 @@ class Needs:
         """The call, in its transaction. Raises UnauthenticatedError, ForbiddenError."""
         credential = await find_credential(request)
         trail = trail_of(request, getattr(request.state, "token_session", None))
-        pool = _pool(request)
-        async with entered(pool, credential, self.permission, trail) as (connection, caller):
+        pool, as_caller = request.app.state.pool, (credential, self.permission, trail)
+        async with AsyncExitStack() as stack:
+            connection, caller = await stack.enter_async_context(entered(pool, *as_caller))
             if caller is None:
                 raise await _nobody(request, credential)
             request.state.caller = caller
-            rates.take(request, caller)
+            await rates.take(request, caller)
             if caller.may:
                 await idempotency.begin(request, connection, caller)
+                replica: Replica | None = request.app.state.replica
+                if replica and request.method in _READS and await replica.has_all_of(connection):
+                    await stack.aclose()
+                    connection = await _entered_there(stack, replica, pool, as_caller)
                 yield Call(connection, caller, request)
                 return
         await _note_denied(request, credential, self.permission, trail)
@@ -78,6 +86,23 @@ class Needs:
         raise ForbiddenError(
             "api.not_permitted" if paid else "api.read_only", permission=self.permission
         )
+
+
+async def _entered_there(
+    stack: AsyncExitStack,
+    replica: Replica,
+    primary: Pool,
+    as_caller: tuple[Credential, str | None, Trail],
+) -> Connection:
+    """A transaction on the replica as the caller, who was let in by the primary; else there."""
+    try:
+        connection, caller = await stack.enter_async_context(entered(replica.pool, *as_caller))
+    except (*DatabaseDown, PoolTimeout) as error:
+        replica.is_away(error)
+        connection, caller = await stack.enter_async_context(entered(primary, *as_caller))
+    if caller is None or not caller.may:  # since a moment ago
+        raise UnauthenticatedError("accounts.session_expired")
+    return connection
 
 
 def needs(permission: str | None) -> Any:
@@ -126,12 +151,6 @@ async def _nobody(request: Request, credential: Credential) -> NeurantError:
     if credential.company_id is None and found > 1:
         return ConflictError("tokens.choose_company", count=found)
     return UnauthenticatedError("tokens.nobody")
-
-
-def _pool(request: Request) -> Pool:
-    state = request.app.state
-    pool: Pool = state.replica if request.method in _READS and state.replica else state.pool
-    return pool
 
 
 async def _note_denied(

@@ -1,54 +1,94 @@
 """How many requests a company may make: its plan's number a minute, for all its callers together.
 
 A token bucket per company: a minute's worth may come at once, then one token comes back every
-``60 / number`` seconds. Told in the headers of the IETF draft "RateLimit header fields for HTTP".
+``60 / number`` seconds. The bucket is in the database, for all web processes together and beyond
+a restart; each takes a thirtieth of the number at a time, so that one request in thirty or less
+asks it. What a process has taken and not used is at most that share: never is more given than the
+number, and with n processes at most n thirtieths less.
+Told in the headers of the IETF draft "RateLimit header fields for HTTP".
 """
 
 from __future__ import annotations
 
+import asyncio
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from uuid import UUID
 
 from fastapi import Request, Response
 
 from neurant.clock import monotonic
+from neurant.database.pool import Pool, fetch_one
 from neurant.database.tenancy import Caller
 from neurant.errors import RateLimitedError
 
 _WINDOW = 60.0  # seconds
+_SHARES = 30
 _MOST_COMPANIES = 10_000
+_LEASE = "select leased, remaining, wait_seconds from private.lease_requests(%s, %s)"
+
+
+@dataclass(frozen=True, slots=True)
+class _Leased:
+    leased: int
+    remaining: int
+    wait_seconds: float
 
 
 @dataclass(slots=True)
-class _Bucket:
-    tokens: float
-    at: float
+class _Share:
+    """What a process has of a company's bucket."""
+
+    tokens: int = 0
+    remaining: int = 0  # in the bucket, when it was asked
+    good_until: float = 0.0
+    none_until: float = 0.0  # nobody needs to ask before
+    asking: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 class Rates:
-    """The buckets of one web process."""
+    """The shares of one web process. ``pool`` leads to the primary, and is nobody else's."""
 
-    def __init__(self) -> None:
-        self._buckets: dict[UUID, _Bucket] = {}
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._shares: dict[UUID, _Share] = {}
 
-    def take(self, company: UUID, number: int, now: float) -> tuple[int, float]:
+    async def take(self, company: UUID, number: int) -> tuple[int, float]:
         """Take one: how many are left, and seconds until there is one (0: it was given)."""
-        bucket = self._buckets.pop(company, None) or _Bucket(number, now)
-        tokens = min(float(number), bucket.tokens + (now - bucket.at) * number / _WINDOW)
-        given = tokens >= 1
-        self._buckets[company] = _Bucket(tokens - 1 if given else tokens, now)
-        if len(self._buckets) > _MOST_COMPANIES:  # the one that asked longest ago is full again
-            self._buckets.pop(next(iter(self._buckets)))
-        left = tokens - 1 if given else tokens
-        return int(left), 0.0 if given else (1 - tokens) * _WINDOW / number
+        share = self._shares.get(company) or self._begin(company)
+        if not share.tokens or monotonic() > share.good_until:
+            async with share.asking:
+                now = monotonic()
+                if now < share.none_until:
+                    return 0, share.none_until - now
+                if not share.tokens or now > share.good_until:
+                    await self._ask(company, share, max(1, number // _SHARES))
+        if not share.tokens:
+            return 0, max(share.none_until - monotonic(), 0.001)
+        share.tokens -= 1
+        return share.tokens + share.remaining, 0.0
+
+    def _begin(self, company: UUID) -> _Share:
+        if len(self._shares) >= _MOST_COMPANIES:  # the one that came first loses a share at most
+            self._shares.pop(next(iter(self._shares)))
+        return self._shares.setdefault(company, _Share())
+
+    async def _ask(self, company: UUID, share: _Share, size: int) -> None:
+        async with self._pool.connection() as connection:
+            got = await fetch_one(connection, _Leased, _LEASE, (company, size))
+        now = monotonic()
+        if got is None:  # a company that was erased a moment ago
+            share.tokens, share.remaining, share.none_until = 0, 0, now + 1
+            return
+        share.tokens, share.remaining = got.leased, got.remaining
+        share.good_until, share.none_until = now + _WINDOW, now + got.wait_seconds
 
 
-def take(request: Request, caller: Caller) -> None:
+async def take(request: Request, caller: Caller) -> None:
     """Count a request of a caller. Raises RateLimitedError."""
     rates: Rates = request.app.state.rates
     number = caller.requests_per_minute
-    left, wait = rates.take(caller.company_id, number, monotonic())
+    left, wait = await rates.take(caller.company_id, number)
     request.state.rate = (number, left, math.ceil(_WINDOW / number))
     if wait > 0:
         raise RateLimitedError("api.rate_limited", seconds=math.ceil(wait), number=number)

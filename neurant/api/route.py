@@ -13,7 +13,7 @@ from fastapi._compat import ModelField, field_annotation_is_sequence
 from fastapi.dependencies.models import Dependant
 from fastapi.dependencies.utils import get_flat_params
 from fastapi.params import Body, ParamTypes
-from fastapi.routing import APIRoute
+from fastapi.routing import APIRoute, _effective_route_context_var
 from pydantic import TypeAdapter
 
 from neurant.accounts.current import api_person
@@ -28,8 +28,6 @@ class ApiRoute(APIRoute):
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         super().__init__(_with_ids(path, endpoint), endpoint, **options)
-        if self.body_field is not None:
-            _be_strict(self.body_field)
         need = next(_needs(self.dependant), None)
         of_person = any(one.call is api_person for one in self.dependant.dependencies)
         signed_in = need is not None or of_person
@@ -38,6 +36,10 @@ class ApiRoute(APIRoute):
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """The handler of FastAPI, between claiming an Idempotency-Key and keeping its answer."""
+        # An included router's routes are made anew, of their own fields.
+        made: Any = _effective_route_context_var.get() or self
+        for body in made.dependant.body_params:
+            _be_strict(body)
         handle = super().get_route_handler()
         known = _query_names(self.dependant)
 

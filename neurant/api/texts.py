@@ -23,7 +23,9 @@ def formatted(name: str) -> Any:
     return Field(json_schema_extra={"format": name})
 
 
-Text = Annotated[str, AfterValidator(_storable)]
+STORABLE = AfterValidator(_storable)
+"""The last of an Annotated that has a pattern: after it, pydantic would not tell the pattern."""
+Text = Annotated[str, STORABLE]
 """A text without NUL (PostgreSQL has none) and without half a character."""
 
 EmailText = Annotated[Text, formatted("email")]

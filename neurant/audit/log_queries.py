@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, LiteralString
+from uuid import UUID
 
 from psycopg.rows import class_row
 
@@ -13,7 +14,7 @@ from neurant.api.listing import Listing, Sort, fetch_page
 from neurant.audit.queries import CHAIN_COLUMNS
 from neurant.audit.schemas import AuditFilters, AuditLogOut, AuditQuery
 from neurant.audit.service import SealedRow
-from neurant.database.pool import Connection, fetch_one
+from neurant.database.pool import Connection, fetch_all, fetch_one
 
 _LISTING = Listing(
     select="""
@@ -38,6 +39,12 @@ _CONDITIONS: dict[str, LiteralString] = {
 _CHAIN_END = """
 select c.seq, c.chain_hash, c.sealed_at, c.exported_seq from public.audit_chains c
 """
+_PEOPLE = """
+select u.id, u.first_name || ' ' || u.last_name as name
+from public.users u
+order by name, u.id
+limit 500
+"""
 _SEAL = "select s.seq, s.chain_hash from public.audit_seals s where s.seq = %s"
 _PART = (
     CHAIN_COLUMNS
@@ -57,6 +64,14 @@ class ChainEnd:
     chain_hash: bytes
     sealed_at: datetime | None
     exported_seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class KnownPerson:
+    """Somebody of the company, to look for."""
+
+    id: UUID
+    name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +109,11 @@ async def stream_audit_logs(
         await cursor.execute(statement, values)
         async for row in cursor:
             yield row
+
+
+async def people(connection: Connection) -> list[KnownPerson]:
+    """The people of the company that the caller may see, by name."""
+    return await fetch_all(connection, KnownPerson, _PEOPLE)
 
 
 async def chain_end(connection: Connection) -> ChainEnd | None:

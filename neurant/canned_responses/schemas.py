@@ -9,10 +9,10 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field
 
 from neurant.api.listing import ListQuery
-from neurant.api.texts import Text
+from neurant.api.texts import STORABLE
 
 Shortcut = Annotated[str, Field(min_length=1, max_length=50, pattern=r"^[a-z0-9_-]+$")]
-Content = Annotated[Text, Field(min_length=1, max_length=10_000, pattern=r"\S")]
+Content = Annotated[str, Field(min_length=1, max_length=10_000, pattern=r"\S"), STORABLE]
 
 
 class CannedResponseOut(BaseModel):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
@@ -128,7 +128,7 @@ def saved(bot: ChatbotOut) -> dict[str, Any]:
     }
 
 
-def _spans(intervals: list[tuple[str, str]]) -> list[tuple[str, str]]:
+def _spans(intervals: Sequence[Sequence[str]]) -> list[tuple[str, str]]:
     # A field for a time knows no 24:00; midnight as an end is read as that.
     shown = [(start, "00:00" if end == "24:00" else end) for start, end in intervals]
     return shown + [("", "")] * (SHOWN - len(shown))

@@ -10,7 +10,7 @@ from uuid import UUID
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from neurant.api.listing import ListQuery
-from neurant.api.texts import Text
+from neurant.api.texts import STORABLE, Text
 from neurant.api.urls import HttpsUrl
 from neurant.companies.schemas import Timezone
 
@@ -53,10 +53,10 @@ WorkingHours = Annotated[
 """When people attend, by weekday: [["08:00", "12:00"], …] by the clock of the bot's time zone. An
 interval that ends before it begins ends on the next day; {} sets no hours."""
 
-Name = Annotated[Text, Field(min_length=1, max_length=255, pattern=r"\S")]
+Name = Annotated[str, Field(min_length=1, max_length=255, pattern=r"\S"), STORABLE]
 Prompt = Annotated[Text, Field(min_length=10, max_length=5000)]
-Persona = Annotated[Text, Field(min_length=1, max_length=60, pattern=r"^\S[^\r\n\t]*$")]
-Keyword = Annotated[Text, Field(min_length=1, max_length=100, pattern=r"\S")]
+Persona = Annotated[str, Field(min_length=1, max_length=60, pattern=r"^\S[^\r\n\t]*$"), STORABLE]
+Keyword = Annotated[str, Field(min_length=1, max_length=100, pattern=r"\S"), STORABLE]
 
 
 class Personality(BaseModel):
@@ -124,7 +124,7 @@ class ChatbotOut(BaseModel):
     max_context_messages: int
     fallback_message: str | None
     is_active: bool
-    working_hours: dict[str, list[tuple[str, str]]]
+    working_hours: dict[str, list[list[str]]]
     timezone: str
     hitl_enabled: bool
     hitl_triggers: list[str]

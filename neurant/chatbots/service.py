@@ -78,20 +78,20 @@ async def preview(connection: Connection, chatbot_id: UUID, asked: PreviewIn) ->
 
 
 async def assign_operator(connection: Connection, chatbot_id: UUID, user_id: UUID) -> None:
-    """Raises BadInputError for anybody who is no operador of the company."""
+    """Raises ConflictError for anybody who is no operador of the company."""
     try:
         await people_queries.assign_operator(connection, chatbot_id, user_id)
     except psycopg.errors.CheckViolation:
         # Somebody of another company is no operador of this one: the same answer.
-        raise BadInputError("chatbots.not_an_operator") from None
+        raise ConflictError("chatbots.not_an_operator") from None
 
 
 async def put_in_charge(connection: Connection, chatbot_id: UUID, user_id: UUID) -> None:
-    """Raises BadInputError for anybody who is no supervisor of the company."""
+    """Raises ConflictError for anybody who is no supervisor of the company."""
     try:
         await people_queries.put_in_charge(connection, chatbot_id, user_id)
     except psycopg.errors.CheckViolation:
-        raise BadInputError("chatbots.not_a_supervisor") from None
+        raise ConflictError("chatbots.not_a_supervisor") from None
 
 
 def _given(patch: ChatbotPatch) -> dict[str, Any]:

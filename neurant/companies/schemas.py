@@ -9,7 +9,7 @@ from zoneinfo import available_timezones
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from neurant.api.texts import Text, formatted
+from neurant.api.texts import STORABLE, formatted
 from neurant.api.urls import HttpsUrl
 
 Size = Literal["1", "2-10", "11-50", "51-200", "201-1000", "1001+"]
@@ -28,11 +28,15 @@ Timezone = Annotated[
     formatted("timezone"),
     AfterValidator(_known_zone),
 ]
-Website = Annotated[Text, Field(max_length=255, pattern=r"^https?://[!-~]+$")]
-CompanyName = Annotated[Text, Field(min_length=2, max_length=100, pattern=r"\S.*\S")]
+Website = Annotated[str, Field(max_length=255, pattern=r"^https?://[!-~]+$"), STORABLE]
+CompanyName = Annotated[str, Field(min_length=2, max_length=100, pattern=r"\S.*\S"), STORABLE]
 Industry = Annotated[str, Field(max_length=100, pattern=r"^[a-z_]+$")]
-Phone = Annotated[Text, Field(min_length=5, max_length=50, pattern=r"^[0-9+() .\-/extEXT]+$")]
-Email = Annotated[Text, Field(max_length=255, pattern=r"^[^@\s]+@[^@\s]+$"), formatted("email")]
+Phone = Annotated[
+    str, Field(min_length=5, max_length=50, pattern=r"^[0-9+() .\-/extEXT]+$"), STORABLE
+]
+Email = Annotated[
+    str, Field(max_length=255, pattern=r"^[^@\s]+@[^@\s]+$"), formatted("email"), STORABLE
+]
 Slug = Annotated[str, Field(max_length=50, pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
 
 

@@ -61,7 +61,7 @@ async def _page(
     return render(
         request, "invitation.html", status=status, seen=seen, person=person,
         over=over.detail(language) if over else None, problem=problem,
-        until=day_of(seen.expires_at, "UTC", language) if seen else None,
+        until=day_of(seen.expires_at, seen.timezone, language) if seen else None,
         typed=typed or {"first_name": "", "last_name": ""},
     )  # fmt: skip
 

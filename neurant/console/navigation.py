@@ -15,12 +15,14 @@ from fastapi.routing import iter_route_contexts
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """Somewhere to go; ``name`` is of the texts ``console.nav``, ``permission`` None: everybody."""
+    """Somewhere to go; ``name`` is of the texts ``console.nav``, ``permission`` None: everybody;
+    ``is_tab``: at the thumb of a phone."""
 
     name: str
     path: str
     icon: str
     permission: str | None = None
+    is_tab: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,7 @@ class Link:
     path: str
     icon: str
     is_current: bool
+    is_tab: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +48,11 @@ class Navigation:
 
 SETTINGS_PATH = "/console/settings"
 WORK = (
-    Entry("dashboard", "/console/home", "home", "company.read"),
-    Entry("inbox", "/console/inbox", "inbox", "conversations.read"),
-    Entry("bots", "/console/bots", "bot", "chatbots.read"),
+    Entry("dashboard", "/console/home", "home", "company.read", is_tab=True),
+    Entry("inbox", "/console/inbox", "inbox", "conversations.read", is_tab=True),
+    Entry("bots", "/console/bots", "bot", "chatbots.read", is_tab=True),
     Entry("knowledge", "/console/knowledge", "book", "documents.read"),
-    Entry("notifications", "/console/notifications", "bell", "notifications.read"),
+    Entry("notifications", "/console/notifications", "bell", "notifications.read", is_tab=True),
     Entry("analytics", "/console/analytics", "chart", "analytics.read"),
 )
 COMPANY = (
@@ -93,7 +96,7 @@ def _links(
         allowed = may is None or entry.permission is None or entry.permission in may
         if allowed and entry.path in known:
             current = here == entry.path or here.startswith(f"{entry.path}/")
-            yield Link(entry.name, entry.path, entry.icon, current)
+            yield Link(entry.name, entry.path, entry.icon, current, entry.is_tab)
 
 
 def _paths(request: Request) -> frozenset[str]:

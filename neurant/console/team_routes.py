@@ -52,10 +52,11 @@ async def _team(
     error: NeurantError | None = None,
     asked: dict[str, str] | None = None,
 ) -> Response:
+    told = _notice(request, error)
+    failed = told if error and asked else None  # told where it was typed, and nowhere else
     async with tenant(request.app.state.pool, staff.principal) as connection:
-        context = await team_context(connection, staff, _notice(request, error))
+        context = await team_context(connection, staff, None if failed else told)
     status = error.status if error else 200
-    failed = error if asked else None
     asked = dict.fromkeys(_FIELDS, "") | {"language": reader_language(request)} | (asked or {})
     return render(request, "team.html", status=status, asked=asked, failed=failed, **context)
 

@@ -69,10 +69,13 @@ async def take_over_conversation(
 @router.post("/conversations/{conversation_id}/resolve")
 async def resolve_conversation(
     call: Working, conversation_id: UUID, told: ResolveIn, background: BackgroundTasks
-) -> ConversationDetailOut:
-    """Give it back to the bot. 409 where nobody has it or waits for somebody."""
+) -> ConversationDetailOut | None:
+    """Give it back to the bot. 409 where nobody has it or waits for somebody.
+
+    null: done, and no longer the caller's to see.
+    """
     check(await hitl.resolve(call.connection, conversation_id, told.notes))
-    return await _changed(call, conversation_id, background)
+    return await _given_back(call, conversation_id, background)
 
 
 @router.post("/conversations/{conversation_id}/assign")
@@ -87,14 +90,14 @@ async def assign_conversation(
 @router.post("/conversations/{conversation_id}/close")
 async def close_conversation(
     call: Working, conversation_id: UUID, background: BackgroundTasks
-) -> ConversationDetailOut:
+) -> ConversationDetailOut | None:
     """End it, and a takeover of it; what the end user says next begins another one.
 
-    One that is closed stays as it is.
+    One that is closed stays as it is. null: done, and no longer the caller's to see.
     """
     outcome = await records.close(call.connection, conversation_id)
     if outcome in ("closed", "closed_before"):
-        return await _changed(call, conversation_id, background)
+        return await _given_back(call, conversation_id, background)
     check(outcome)
     raise ConflictError("conversations.closed")
 
@@ -144,6 +147,14 @@ async def _found(call: Call, conversation_id: UUID) -> ConversationDetailOut:
     if found is None:
         raise NotFoundError("not_found")
     return found
+
+
+async def _given_back(
+    call: Call, conversation_id: UUID, background: BackgroundTasks
+) -> ConversationDetailOut | None:
+    """An operador sees what is assigned to them, of other people's bots only while it is."""
+    announce(background, call, conversation_id)
+    return await records.get_conversation(call.connection, conversation_id)
 
 
 async def _changed(

@@ -92,27 +92,40 @@ async def export_company(
 ) -> AsyncIterator[bytes]:
     """The archive, in pieces. Whoever may read less gets less; an error cuts it short."""
     archive = _Archive(utc_now())
+    async for piece in limited(_pieces(archive, pool, store, who)):
+        yield piece
+
+
+async def limited(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The pieces of an export, as one of those that run side by side."""
     async with _running:
-        with ZipFile(archive.sink, "w", ZIP_DEFLATED) as made:
+        async for piece in pieces:
+            yield piece
+
+
+async def _pieces(
+    archive: _Archive, pool: Pool, store: ObjectStore, who: Staff | ApiKey
+) -> AsyncIterator[bytes]:
+    with ZipFile(archive.sink, "w", ZIP_DEFLATED) as made:
+        async with tenant(pool, who) as connection:
+            tables = await queries.readable_tables(connection)
+            files = await queries.stored_files(connection)
+        for table in tables:
             async with tenant(pool, who) as connection:
-                tables = await queries.readable_tables(connection)
-                files = await queries.stored_files(connection)
-            for table in tables:
-                async with tenant(pool, who) as connection:
-                    with made.open(
-                        archive.entry(f"tables/{table.name}.ndjson"), "w", force_zip64=True
-                    ) as entry:
-                        archive.rows[table.name] = 0
-                        async for row in queries.stream_rows(connection, table):
-                            entry.write(row.encode() + b"\n")
-                            archive.rows[table.name] += 1
-                            if piece := archive.sink.take(_CHUNK):
-                                yield piece
-            for file in files:
-                async for piece in _add_file(archive, made, store, who.company_id, file):
-                    yield piece
-            made.writestr(archive.entry("manifest.json"), _manifest(archive, who.company_id))
-        yield archive.sink.take(1)
+                with made.open(
+                    archive.entry(f"tables/{table.name}.ndjson"), "w", force_zip64=True
+                ) as entry:
+                    archive.rows[table.name] = 0
+                    async for row in queries.stream_rows(connection, table):
+                        entry.write(row.encode() + b"\n")
+                        archive.rows[table.name] += 1
+                        if piece := archive.sink.take(_CHUNK):
+                            yield piece
+        for file in files:
+            async for piece in _add_file(archive, made, store, who.company_id, file):
+                yield piece
+        made.writestr(archive.entry("manifest.json"), _manifest(archive, who.company_id))
+    yield archive.sink.take(1)
 
 
 async def _add_file(

@@ -54,8 +54,9 @@ _UPDATE = "update public.integrations set "
 _DELETE = "delete from public.integrations where id = %s"
 _LOGS = Listing(
     select="""
-select l.id, l.request_type, l.endpoint, l.request_data, l.response_status, l.response_data,
-  l.response_time_ms, l.triggered_by_message_id, l.triggered_by_user_id, l.status::text,
+select l.id, l.integration_id, l.request_type, l.endpoint, l.request_data, l.response_status,
+  l.response_data, l.response_time_ms, l.triggered_by_message_id, l.triggered_by_user_id,
+  l.status::text,
   l.error_message, l.created_at
 from public.integration_logs l
 """.strip(),

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt
 
 from neurant.api.listing import ListQuery
 from neurant.api.moments import Moment
-from neurant.api.texts import Text
+from neurant.api.texts import STORABLE, Text
 from neurant.api.urls import HttpsUrl
 
 Kind = Literal[
@@ -24,8 +24,8 @@ Kind = Literal[
     "api_webhook",
 ]
 Auth = Literal["api_key", "oauth2", "basic_auth", "bearer_token"]
-Name = Annotated[Text, Field(min_length=1, max_length=255, pattern=r"\S")]
-Description = Annotated[Text, Field(min_length=1, max_length=5000, pattern=r"\S")]
+Name = Annotated[str, Field(min_length=1, max_length=255, pattern=r"\S"), STORABLE]
+Description = Annotated[str, Field(min_length=1, max_length=5000, pattern=r"\S"), STORABLE]
 Secret = Annotated[
     str, Field(min_length=1, max_length=4000, pattern=r"^[\x21-\x7e]+$", description="Write-only")
 ]
@@ -117,6 +117,7 @@ class IntegrationLogOut(BaseModel):
     """A request to the other system, and what became of it."""
 
     id: UUID
+    integration_id: UUID
     request_type: str
     endpoint: str
     request_data: Any

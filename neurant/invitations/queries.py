@@ -38,7 +38,7 @@ _RENEW = "select private.renew_invitation(%s, %s)"
 _CANCEL = "select private.cancel_invitation(%s)"
 _LOOK = """
 select outcome, company_name, email, role::text, first_name, last_name, invited_by, expires_at,
-  has_login, language
+  has_login, language, timezone
 from private.look_at_invitation(%s)
 """
 _ACCEPT = "select outcome, company_id, user_id from private.accept_invitation(%s, %s, %s, %s)"
@@ -70,6 +70,7 @@ class Seen:
     expires_at: datetime
     has_login: bool
     language: str
+    timezone: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from typing import Annotated
 from urllib.parse import quote
 from uuid import UUID
 
-from fastapi import Query, Response, UploadFile
+from fastapi import File, Query, Response, UploadFile
 
 from neurant.api.call import Call, needs
 from neurant.api.etag import check_match, tagged
@@ -35,6 +35,7 @@ from neurant.texts import preferred_language
 
 router = api_router("documents")
 Reading = Annotated[Call, needs("documents.read")]
+Upload = Annotated[UploadFile, File(json_schema_extra={"minLength": 1, "format": "document"})]
 Editing = Annotated[Call, needs("documents.edit")]
 _MEDIA_TYPES = {
     "pdf": "application/pdf",
@@ -53,13 +54,13 @@ async def list_documents(
 
 
 @router.post("/documents", status_code=202)
-async def add_shared_document(call: Editing, file: UploadFile) -> TakenDocument:
+async def add_shared_document(call: Editing, file: Upload) -> TakenDocument:
     """Take a PDF, Word or text file as knowledge of all bots (multipart field ``file``)."""
     return await _take(call, None, file)
 
 
 @router.post("/chatbots/{chatbot_id}/documents", status_code=202)
-async def add_document(call: Editing, chatbot_id: UUID, file: UploadFile) -> TakenDocument:
+async def add_document(call: Editing, chatbot_id: UUID, file: Upload) -> TakenDocument:
     """Take a PDF, Word or text file as knowledge of a bot (multipart field ``file``)."""
     if not await queries.bot_exists(call.connection, chatbot_id):
         raise NotFoundError("not_found")

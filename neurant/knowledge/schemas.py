@@ -9,12 +9,12 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field
 
 from neurant.api.listing import ListQuery
-from neurant.api.texts import Text
+from neurant.api.texts import STORABLE, Text
 
-Title = Annotated[Text, Field(min_length=1, max_length=500, pattern=r"\S")]
-Description = Annotated[Text, Field(min_length=1, max_length=10_000, pattern=r"\S")]
-Category = Annotated[Text, Field(min_length=1, max_length=100, pattern=r"\S")]
-Tag = Annotated[Text, Field(min_length=1, max_length=50, pattern=r"\S")]
+Title = Annotated[str, Field(min_length=1, max_length=500, pattern=r"\S"), STORABLE]
+Description = Annotated[str, Field(min_length=1, max_length=10_000, pattern=r"\S"), STORABLE]
+Category = Annotated[str, Field(min_length=1, max_length=100, pattern=r"\S"), STORABLE]
+Tag = Annotated[str, Field(min_length=1, max_length=50, pattern=r"\S"), STORABLE]
 LanguageTag = Annotated[
     str,
     Field(
@@ -23,7 +23,7 @@ LanguageTag = Annotated[
         description="As BCP 47 writes it: es, en, pt-BR",
     ),
 ]
-Question = Annotated[Text, Field(min_length=1, max_length=1000, pattern=r"\S")]
+Question = Annotated[str, Field(min_length=1, max_length=1000, pattern=r"\S"), STORABLE]
 
 
 class DocumentOut(BaseModel):

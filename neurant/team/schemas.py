@@ -9,12 +9,14 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field
 
 from neurant.api.listing import ListQuery
-from neurant.api.texts import PersonName, Text
+from neurant.api.texts import STORABLE, Text, formatted
 from neurant.api.urls import HttpsUrl
 
 Role = Literal["owner", "administrador", "supervisor", "operador"]
 GivenRole = Literal["administrador", "supervisor", "operador"]
-Name = Annotated[PersonName, Field(min_length=1, max_length=100, pattern=r"\S")]
+Name = Annotated[
+    str, Field(min_length=1, max_length=100, pattern=r"\S"), formatted("person-name"), STORABLE
+]
 Permission = Annotated[str, Field(max_length=100, pattern=r"^[a-z_]+\.[a-z_]+$")]
 
 

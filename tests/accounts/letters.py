@@ -9,13 +9,18 @@ from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import psycopg
-from console.running_web import MASTER_KEY
 
 from neurant.settings import Settings
 from neurant.vault import Vault
 
 PASSWORD = "un-paraguas-amarillo"
-SETTINGS = Settings(master_key=MASTER_KEY)
+
+
+def settings_of_tests() -> Settings:
+    """With the key of the web process under test."""
+    from console.running_web import MASTER_KEY  # a plugin: pytest must be the first to import it
+
+    return Settings(master_key=MASTER_KEY)
 
 
 @dataclass(frozen=True)
@@ -37,7 +42,7 @@ def letters(database: psycopg.Connection, to: str) -> list[Letter]:
         " and params_encrypted is not null order by created_at, id",
         (to,),
     ).fetchall()
-    vault = Vault(SETTINGS)
+    vault = Vault(settings_of_tests())
     return [
         Letter(template, language, json.loads(vault.open("mail", mail, sealed)))
         for mail, template, language, sealed in rows

@@ -11,7 +11,7 @@ import httpx
 import psycopg
 import pyotp
 import pytest
-from accounts.letters import PASSWORD, SETTINGS, bearer, sign_in
+from accounts.letters import PASSWORD, bearer, settings_of_tests, sign_in
 from companies import ROLES, Company, make_company
 from hypothesis import given
 from hypothesis import strategies as st
@@ -146,7 +146,7 @@ def test_an_earlier_code_is_refused_after_a_later_one(
         async with make_pool(urls.app, size=2, pooled=False) as pool:
             try:
                 await check_code(
-                    pool, SETTINGS, person.auth_user_id, person.email, code, trail=Trail(), now=moment
+                    pool, settings_of_tests(), person.auth_user_id, person.email, code, trail=Trail(), now=moment
                 )  # fmt: skip
             except NeurantError as error:
                 return error.code

@@ -108,6 +108,19 @@ def message(
     )
 
 
+def bot_message(
+    db: psycopg.Connection, company: Company, place: Place, caller: str, made: Made
+) -> UUID:
+    said = message(db, company, place, caller, made)
+    return one(
+        db,
+        "insert into messages (company_id, conversation_id, chatbot_id, channel_account_id, sender_type, content)"
+        " select m.company_id, m.conversation_id, m.chatbot_id, m.channel_account_id, 'bot', 'Hola'"
+        " from messages m where m.id = %s returning id",
+        said,
+    )
+
+
 def person(db: psycopg.Connection, company: Company, place: Place, caller: str, made: Made) -> UUID:
     email = f"{mark()}@{company.slug}.example"
     login = one(db, "insert into auth.users (email) values (%s) returning id", email)
@@ -156,7 +169,7 @@ def document(
         db,
         "insert into documents (company_id, chatbot_id, filename, original_filename, file_type,"
         " file_size_bytes, file_url, content_digest, uploaded_by, processing_status)"
-        " values (%s, %s, %s, 'a.txt', 'txt', 1, %s, %s, %s, 'failed') returning id",
+        " values (%s, %s, %s, 'a.txt', 'txt', 1, %s, %s, %s, 'completed') returning id",
         company.id, made.get("chatbot_id"), mark(), f"companies/{mark()}", secrets.token_bytes(32),
         company.people["owner"].id,
     )  # fmt: skip
@@ -190,12 +203,110 @@ def oneself(
     )
 
 
+def attended(
+    db: psycopg.Connection, company: Company, place: Place, caller: str, made: Made
+) -> UUID:
+    """A conversation that the caller attends; of a bot that is not served, somebody else does."""
+    about = conversation(db, company, place, caller, made)
+    who = me(company, caller) if place is Place.SERVED else company.people["supervisor"].id
+    db.execute(
+        "insert into hitl_sessions (company_id, conversation_id, chatbot_id, status, reason, operator_id, taken_at)"
+        " select c.company_id, c.id, c.chatbot_id, 'active', 'manual', %s, now() from conversations c where c.id = %s",
+        (who, about),
+    )
+    return about
+
+
+def takeover(
+    db: psycopg.Connection, company: Company, place: Place, caller: str, made: Made
+) -> UUID:
+    about = attended(db, company, place, caller, made)
+    return one(db, "select id from hitl_sessions where conversation_id = %s", about)
+
+
+def transfer(
+    db: psycopg.Connection, company: Company, place: Place, caller: str, made: Made
+) -> UUID:
+    """Somebody asks the caller to take over; of a bot that is not served, somebody else."""
+    about = conversation(db, company, place, caller, made)
+    asking = person(db, company, place, caller, made)
+    to = me(company, caller) if place is Place.SERVED else person(db, company, place, caller, made)
+    return one(
+        db,
+        "with s as (insert into hitl_sessions (company_id, conversation_id, chatbot_id, status, reason, operator_id,"
+        " taken_at) select c.company_id, c.id, c.chatbot_id, 'active', 'manual', %s, now()"
+        " from conversations c where c.id = %s returning *)"
+        " insert into hitl_transfers (company_id, session_id, conversation_id, chatbot_id, from_user_id, to_user_id,"
+        " reason) select company_id, id, conversation_id, chatbot_id, %s, %s, 'Pide ayuda' from s returning id",
+        asking, about, asking, to,
+    )  # fmt: skip
+
+
+def archived(
+    db: psycopg.Connection, company: Company, place: Place, caller: str, made: Made
+) -> UUID:
+    about = conversation(db, company, place, caller, made)
+    db.execute(
+        "update conversations set status = 'resolved', ended_at = now() where id = %s", (about,)
+    )
+    db.execute(
+        "select private.move_conversations(%s, array[%s]::uuid[], '', '_archived', now())",
+        (company.id, about),
+    )
+    return about
+
+
+def contact(
+    db: psycopg.Connection, company: Company, place: Place, caller: str, made: Made
+) -> UUID:
+    about = conversation(db, company, place, caller, made)
+    return one(
+        db,
+        "select k.id from contacts k join conversations c on c.company_id = k.company_id"
+        " and c.channel_account_id = k.channel_account_id and c.end_user_id = k.end_user_id where c.id = %s",
+        about,
+    )
+
+
+def key(db: psycopg.Connection, company: Company, place: Place, caller: str, made: Made) -> UUID:
+    return one(
+        db,
+        "insert into api_keys (company_id, name, prefix, key_digest, role, created_by)"
+        " values (%s, 'CRM', 'na_key_', %s, 'supervisor', %s) returning id",
+        company.id, secrets.token_bytes(32), company.people["owner"].id,
+    )  # fmt: skip
+
+
+def integration(
+    db: psycopg.Connection, company: Company, place: Place, caller: str, made: Made
+) -> UUID:
+    return one(
+        db,
+        "insert into integrations (company_id, name, integration_type, created_by)"
+        " values (%s, %s, 'airtable', %s) returning id",
+        company.id, f"CRM {mark()}", company.people["owner"].id,
+    )  # fmt: skip
+
+
+def endpoint(
+    db: psycopg.Connection, company: Company, place: Place, caller: str, made: Made
+) -> UUID:
+    return one(
+        db,
+        "insert into webhook_endpoints (company_id, url, events, secret_encrypted, created_by)"
+        " values (%s, %s, '{conversation.started}', %s, %s) returning id",
+        company.id, f"https://hooks.example/{mark()}", secrets.token_bytes(60),
+        company.people["owner"].id,
+    )  # fmt: skip
+
+
 # By the name of the parameter, or of the operation and the parameter.
 THINGS: dict[str, Factory] = {
     "chatbot_id": chatbot,
     "account_id": account,
     "conversation_id": conversation,
     "message_id": message,
+    "PUT /v1/messages/{message_id}/reaction message_id": bot_message,
     "user_id": person,
     "PUT /v1/chatbots/{chatbot_id}/operators/{user_id} user_id": colleague,
     "DELETE /v1/chatbots/{chatbot_id}/operators/{user_id} user_id": colleague,
@@ -205,9 +316,30 @@ THINGS: dict[str, Factory] = {
     "response_id": canned,
     "document_id": document,
     "template_id": template,
+    "key_id": key,
+    "contact_id": contact,
+    "session_id": takeover,
+    "transfer_id": transfer,
+    "integration_id": integration,
+    "endpoint_id": endpoint,
+    "POST /v1/conversations/{conversation_id}/resolve conversation_id": attended,
+    "POST /v1/conversations/{conversation_id}/transfers conversation_id": attended,
+    "GET /v1/archived-conversations/{conversation_id} conversation_id": archived,
+    "GET /v1/archived-conversations/{conversation_id}/messages conversation_id": archived,
+    "POST /v1/archived-conversations/{conversation_id}/restore conversation_id": archived,
 }
 # Hang on a bot: an operador knows them only where they serve it.
-OF_A_BOT = {"chatbot_id", "account_id", "conversation_id", "message_id"}
+OF_A_BOT = {
+    "chatbot_id", "account_id", "conversation_id", "message_id", "contact_id", "session_id",
+    "transfer_id",
+}  # fmt: skip
+# Assigned to whoever calls, and so theirs while it is, whatever the bot.
+ASSIGNED = {
+    "GET /v1/hitl-sessions/{session_id}",
+    "GET /v1/transfers/{transfer_id}",
+    "POST /v1/conversations/{conversation_id}/resolve",
+    "POST /v1/conversations/{conversation_id}/transfers",
+}
 OF_THE_PLATFORM = {"template_id"}
 BODIES: dict[str, Callable[[Company, Made], Any]] = {
     "POST /v1/canned-responses": lambda c, m: {"shortcut": f"s-{mark()}", "content": "Hola"},
@@ -229,6 +361,49 @@ BODIES: dict[str, Callable[[Company, Made], Any]] = {
     "PATCH /v1/users/{user_id}": lambda c, m: {"phone": "+57 300 123 4567"},
     "POST /v1/users/{user_id}/role": lambda c, m: {"role": "supervisor"},
     "PUT /v1/users/{user_id}/permissions": lambda c, m: {"denied": ["documents.read"]},
+    "POST /v1/api-keys": lambda c, m: {
+        "name": "CRM",
+        "role": "supervisor",
+        "scopes": ["chatbots.read"],
+    },
+    "PATCH /v1/api-keys/{key_id}": lambda c, m: {"name": "Otro"},
+    "POST /v1/conversations/{conversation_id}/resolve": lambda c, m: {"notes": "Listo"},
+    "POST /v1/conversations/{conversation_id}/assign": lambda c, m: {
+        "user_id": str(c.people["operador"].id)
+    },
+    "POST /v1/conversations/{conversation_id}/transfers": lambda c, m: {
+        "to_user_id": str(c.people["administrador"].id),
+        "reason": "Pide una factura",
+    },
+    "POST /v1/chatbots/{chatbot_id}/conversation-imports": lambda c, m: {
+        "conversations": [
+            {
+                "external_id": mark(),
+                "channel": "web",
+                "end_user_id": mark(),
+                "messages": [
+                    {
+                        "external_id": "1",
+                        "sender": "end_user",
+                        "content": "Hola",
+                        "sent_at": "2026-03-01T09:30:00Z",
+                    }
+                ],
+            }
+        ]
+    },
+    "POST /v1/integrations": lambda c, m: {"name": f"CRM {mark()}", "integration_type": "airtable"},
+    "PATCH /v1/integrations/{integration_id}": lambda c, m: {"description": "Otra"},
+    "PATCH /v1/documents/{document_id}": lambda c, m: {"title": "Horarios"},
+    "POST /v1/knowledge/search": lambda c, m: {"query": "horario", "chatbot_id": str(c.bot_id)},
+    "POST /v1/conversations/{conversation_id}/messages": lambda c, m: {"content": "Hola"},
+    "PUT /v1/messages/{message_id}/reaction": lambda c, m: {"reaction_type": "helpful"},
+    "POST /v1/conversations/{conversation_id}/notes": lambda c, m: {"content": "Ojo"},
+    "POST /v1/webhook-endpoints": lambda c, m: {
+        "url": f"https://hooks.example/{mark()}",
+        "events": ["conversation.started"],
+    },
+    "PATCH /v1/webhook-endpoints/{endpoint_id}": lambda c, m: {"is_active": False},
     "POST /v1/subscription/change": lambda c, m: {"plan": "starter"},
     "POST /v1/subscription/trial": lambda c, m: {"plan": "starter"},
     "POST /v1/subscription/checkout": lambda c, m: {"plan": "starter"},
@@ -237,10 +412,23 @@ MULTIPART: dict[str, Callable[[], Any]] = {
     "POST /v1/chatbots/{chatbot_id}/documents": lambda: {
         "file": (f"{mark()}.txt", f"Abrimos a las ocho. {mark()}".encode(), "text/plain")
     },
+    "POST /v1/documents": lambda: {
+        "file": (f"{mark()}.txt", f"Abrimos a las nueve. {mark()}".encode(), "text/plain")
+    },
+}
+QUERIES: dict[str, Callable[[Company], dict[str, str]]] = {
+    "GET /v1/knowledge/search": lambda c: {"query": "horario", "chatbot_id": str(c.bot_id)},
 }
 # Allowed, and then stopped by the state of things.
 MORE_STATUSES: dict[str, tuple[int, ...]] = {
     "DELETE /v1/subscription/change": (409,),
+    "POST /v1/messages/{message_id}/resend": (409,),
+    "GET /v1/documents/{document_id}/file": (404,),  # its file was never put there
+    "POST /v1/documents/{document_id}/retry": (409,),
+    "POST /v1/conversations/{conversation_id}/take-over": (409,),
+    "POST /v1/conversations/{conversation_id}/release": (409,),
+    "POST /v1/conversations/{conversation_id}/assign": (409,),
+    "POST /v1/conversations/{conversation_id}/transfers": (409,),
     "POST /v1/subscription/cancel": (409,),
     "POST /v1/subscription/checkout": (409,),
     "POST /v1/subscription/portal": (409,),
@@ -260,7 +448,23 @@ def people_seen(caller: str, place: Place) -> int | str:
     return 404 if caller in ("operador", "key_operador") else "allowed"
 
 
+def asked_only(caller: str, place: Place) -> int | str:
+    """A transfer is answered by whom it asks; who may see it is told that it is not theirs."""
+    if place is Place.SERVED:
+        return "allowed"
+    return 404 if caller in ("operador", "key_operador") else 403
+
+
+def searched(caller: str, place: Place) -> int | str:
+    """Passages are searched for a bot that the caller knows."""
+    return 404 if caller == "key_operador" else "allowed"
+
+
 EXPECTED: dict[str, Callable[[str, Place], int | str]] = {
     "GET /v1/users/{user_id}": people_seen,
     "PATCH /v1/users/{user_id}": seen_only,
+    "GET /v1/knowledge/search": searched,
+    "POST /v1/knowledge/search": searched,
+    "POST /v1/transfers/{transfer_id}/accept": asked_only,
+    "POST /v1/transfers/{transfer_id}/reject": asked_only,
 }

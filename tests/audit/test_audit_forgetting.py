@@ -17,8 +17,7 @@ from tests.companies import Company, make_company
 NAME, PHONE = "Hermenegilda", "600111222"
 TEXT = f"Le atiende {NAME}, móvil {PHONE}"
 FREE_TEXT = (
-    "update users set first_name = %(name)s, last_name = %(name)s, phone = %(phone)s,"
-    " permissions = jsonb_build_object('nota', %(text)s::text) where id = %(person)s",
+    "update users set first_name = %(name)s, last_name = %(name)s, phone = %(phone)s where id = %(person)s",
     "insert into canned_responses (company_id, owner_id, shortcut, content) values (%(c)s, %(person)s, lower(%(name)s), %(text)s)",
     "insert into documents (company_id, filename, original_filename, file_type, file_size_bytes, file_url, content_digest,"
     " uploaded_by, title, description, tags, category) values (%(c)s, %(name)s, %(name)s || '.txt', 'txt', 1, %(name)s,"

@@ -280,12 +280,12 @@ def test_operadores_and_a_supervisor_are_assigned_and_released(
     assert operador.get(f"{PATH}/{bot}").status_code == 404
     for nobody in (supervisor, rival.people["operador"].id, uuid.uuid4()):
         refused = owner.put(f"{PATH}/{bot}/operators/{nobody}")
-        assert (refused.status_code, refused.json()["code"]) == (422, "chatbots.not_an_operator")
+        assert (refused.status_code, refused.json()["code"]) == (409, "chatbots.not_an_operator")
     charge = f"{PATH}/{bot}/supervisor"
     assert owner.put(charge, json={"user_id": str(supervisor)}).status_code == 204
     assert owner.get(charge).json()["user_id"] == str(supervisor)
     refused = owner.put(charge, json={"user_id": str(person.id)})
-    assert (refused.status_code, refused.json()["code"]) == (422, "chatbots.not_a_supervisor")
+    assert (refused.status_code, refused.json()["code"]) == (409, "chatbots.not_a_supervisor")
     assert owner.get(charge).json()["user_id"] == str(supervisor)  # the refusal undid nothing
     assert sign_in(acme, "supervisor").delete(charge).status_code == 403
     assert owner.delete(charge).status_code == 204

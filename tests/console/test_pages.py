@@ -18,7 +18,7 @@ pytest_plugins = ("console.running_web",)
 TEMPLATES = sorted((ROOT.parent / "templates").glob("*.html"))
 SignIn = Callable[[Company, str], httpx.Client]
 INLINE = re.compile(
-    r"<script(?![^>]*\bsrc=)|<style|\sstyle\s*=|\son[a-z]+\s*=|javascript:|hx-on", re.IGNORECASE
+    r"<script(?![^>]*\bsrc=)|<style|\sstyle\s*=|\son[a-z]+=|javascript:|hx-on", re.IGNORECASE
 )
 
 

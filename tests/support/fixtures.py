@@ -20,6 +20,10 @@ from neurant.settings import Settings
 __all__ = ["own", "peer", "pipeline_database", "settings", "stage"]
 
 
+# What migrations write, and every company needs.
+CATALOGUES = ["chatbot_templates", "embedding_models", "industries", "permissions", "plans"]
+
+
 @pytest.fixture(scope="session")
 def pipeline_database(server: RunningServer, urls: Urls) -> Urls:
     """A migrated database that only the pipeline's tests use, one after another."""
@@ -44,7 +48,8 @@ def own(pipeline_database: Urls) -> Urls:
         db.execute("set session_replication_role = replica")  # in any order
         for schema, table in db.execute(
             "select schemaname, tablename from pg_tables where schemaname in ('public', 'jobs', 'auth')"
-            " and tablename <> 'embedding_models'"
+            " and tablename <> all (%s)",
+            (CATALOGUES,),
         ).fetchall():
             db.execute(sql.SQL("delete from {}").format(sql.Identifier(schema, table)))
     return pipeline_database

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Annotated
 from uuid import UUID
 
 from pydantic import BaseModel, Field
@@ -27,13 +28,16 @@ class AccountOut(BaseModel):
     recovery_codes_left: int
 
 
+Picture = Annotated[str, Field(max_length=2000, pattern=r"^(https://[a-z0-9.-]+(/[!-~]*)?)?$")]
+
+
 class ProfilePatch(Body):
     """What is left out stays as it is; null or "" takes phone and picture away."""
 
-    first_name: PersonName | None = Field(default=None, max_length=MOST_NAME)
-    last_name: PersonName | None = Field(default=None, max_length=MOST_NAME)
-    phone: Text | None = Field(default=None, max_length=100)
-    avatar_url: Text | None = Field(default=None, max_length=2000, description="https:// only")
+    first_name: PersonName = Field(default="", max_length=MOST_NAME)
+    last_name: PersonName = Field(default="", max_length=MOST_NAME)
+    phone: str | None = Field(default=None, max_length=50, pattern=r"^[0-9+() .-]*$")
+    avatar_url: Picture | None = None
 
 
 class AuthSessionOut(BaseModel):

@@ -22,7 +22,7 @@ class NewAccount(Body):
         max_length=LONGEST_PASSWORD,
         description="At least 10 characters; not the address, a run or a common word",
     )
-    accept_terms: bool
+    accept_terms: bool = Field(json_schema_extra={"const": True})
 
 
 class BegunOut(BaseModel):

@@ -1,0 +1,75 @@
+"""Reads of the API from a replica, never older than the moment at which the request came.
+
+The caller is known and let in by the primary, so that a person who was deactivated, a key that was
+revoked or a right that was taken away is so at the next request. The same statement tells how far
+the primary's log is; only when the replica has replayed that far does it serve the request. So a
+client reads what it has written, whichever process served it and whatever it sends along, and what
+it read once it does not read in an older state. Else, and while the replica is away, the primary
+serves: nothing depends on it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from psycopg_pool import PoolTimeout
+
+from neurant.clock import monotonic
+from neurant.database.pool import Connection, DatabaseDown, Pool, fetch_value
+from neurant.logs import get_logger
+
+_PATIENCE = 0.05  # seconds that a read waits for the replica
+_POLL = 0.005
+_BEHIND = 1.0  # after it was waited for in vain, nobody waits
+_AWAY = 5.0  # after it did not answer, nobody asks
+_CONNECT = 1.0
+_WRITTEN = "select pg_current_wal_insert_lsn()::text"
+_REPLAYED = "select coalesce(pg_last_wal_replay_lsn(), '0/0')::text"
+
+log = get_logger(__name__)
+
+
+class Replica:
+    """A replica and what is known of it in this process. ``pool`` leads to it."""
+
+    def __init__(self, pool: Pool) -> None:
+        self.pool = pool
+        self._replayed = 0
+        self._no_wait_until = 0.0
+        self._away_until = 0.0
+        pool.timeout = _CONNECT
+
+    async def has_all_of(self, primary: Connection) -> bool:
+        """Whether it has replayed what is written on the primary now; it is waited for shortly."""
+        now = monotonic()
+        if now < self._away_until:
+            return False
+        wanted = _position(await fetch_value(primary, _WRITTEN))
+        patience = 0.0 if now < self._no_wait_until else _PATIENCE
+        try:
+            while not await self._has(wanted):
+                if monotonic() - now >= patience:
+                    self._no_wait_until = monotonic() + _BEHIND
+                    return False
+                await asyncio.sleep(_POLL)
+        except (*DatabaseDown, PoolTimeout) as error:
+            self.is_away(error)
+            return False
+        return True
+
+    def is_away(self, error: Exception) -> None:
+        """It did not answer: for a while the primary serves."""
+        self._away_until = monotonic() + _AWAY
+        log.warning("replica_away", error=str(error))
+
+    async def _has(self, wanted: int) -> bool:
+        if self._replayed < wanted:
+            async with self.pool.connection() as connection:
+                self._replayed = _position(await fetch_value(connection, _REPLAYED))
+        return self._replayed >= wanted
+
+
+def _position(told: object) -> int:
+    """A log sequence number as PostgreSQL writes it (``16/B374D848``), in bytes."""
+    high, _, low = str(told).partition("/")
+    return (int(high, 16) << 32) + int(low, 16)

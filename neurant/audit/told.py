@@ -1,0 +1,96 @@
+"""A line of audit as a person reads it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from neurant.audit.schemas import AuditLogOut
+from neurant.texts import Language, catalogue, text
+
+_SYMBOLS = {
+    "login": "right",
+    "logout": "out",
+    "login_denied": "alert",
+    "denied": "lock",
+    "create": "plus",
+    "upload_document": "upload",
+    "update": "edit",
+    "delete": "trash",
+    "erase": "trash",
+    "assign": "users",
+    "unassign": "users",
+    "transfer": "transfer",
+    "escalate_hitl": "hand",
+    "resolve_hitl": "check",
+    "export": "download",
+    "integration_sync": "refresh",
+}
+_ALARMING = ("login_denied", "denied", "delete", "erase")
+
+
+@dataclass(frozen=True, slots=True)
+class ToldLine:
+    """A line as the page shows it."""
+
+    id: UUID
+    created_at: datetime
+    who: str
+    role: str | None
+    sentence: str
+    changed: list[str]
+    symbol: str
+    is_alarming: bool
+    network: str | None
+    request_id: str | None
+    resource_id: UUID | None
+
+
+def told(line: AuditLogOut, language: Language) -> ToldLine:
+    """Who did what, in words."""
+    return ToldLine(
+        id=line.id,
+        created_at=line.created_at,
+        who=_who(line, language),
+        role=line.user_role,
+        sentence=_sentence(line, language),
+        changed=_changed(line.details) if line.action == "update" else [],
+        symbol=_SYMBOLS.get(line.action, "info"),
+        is_alarming=line.action in _ALARMING,
+        network=str(line.ip_address) if line.ip_address else None,
+        request_id=line.request_id,
+        resource_id=line.resource_id,
+    )
+
+
+def thing(resource_type: str, language: Language) -> str:
+    """What a line is about; a table that this version has no word for, by its name."""
+    name = f"audit_page.things.{resource_type}"
+    return text(name, language) if name in catalogue("es") else resource_type
+
+
+def _who(line: AuditLogOut, language: Language) -> str:
+    by = str(line.details.get("by", "system"))
+    if line.user_id is None:
+        return text(f"audit_page.by.{by}", language)
+    name = line.user_name or text("audit_page.erased", language)
+    return text("audit_page.by_key", language, name=name) if by == "api_key" else name
+
+
+def _sentence(line: AuditLogOut, language: Language) -> str:
+    if line.action == "denied":
+        operation = str(line.details.get("permission") or line.details.get("operation") or "")
+        known = f"permissions.{operation}"
+        told_operation = text(known, language) if known in catalogue("es") else operation
+        return text("audit_page.actions.denied", language, operation=told_operation)
+    about = thing(line.resource_type, language)
+    return text(f"audit_page.actions.{line.action}", language, thing=about)
+
+
+def _changed(details: dict[str, Any]) -> list[str]:
+    """The columns that changed, also those that are never shown."""
+    shown = set(details.get("before") or {}) | set(details.get("after") or {})
+    hidden = details.get("hidden")
+    return sorted(shown | set(hidden if isinstance(hidden, list) else []))
