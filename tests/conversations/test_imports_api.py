@@ -297,11 +297,13 @@ def test_hostile_texts_are_kept_or_refused_never_half(send, acme, sign_in):
     conversation = report["conversations"][0]["conversation_id"]
     client = sign_in(acme, "owner")
     assert every(client, f"/v1/conversations/{conversation}/messages")[0]["content"] == text
-    answer = client.post(
-        f"/v1/chatbots/{acme.bot_id}/conversation-imports",
-        json={"conversations": [past("con \0 nulo")]},
-    )
-    assert answer.status_code == 422
+    for hostile in (past("con \0 nulo"), past("Hola", end_user_id="con \0 nulo")):
+        answer = client.post(
+            f"/v1/chatbots/{acme.bot_id}/conversation-imports",
+            json={"conversations": [past("Entera"), hostile]},
+        )
+        assert answer.status_code == 422
+    assert every(client, "/v1/conversations", q="entera") == []
 
 
 def test_of_the_same_import_twice_at_once_one_stores_it(send, acme, database):
