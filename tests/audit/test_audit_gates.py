@@ -32,7 +32,6 @@ NOT_AUDITED = {
     "document_chunks": "derived from documents",
     "hitl_sessions_archived": "the takeover was audited when it happened",
     "hitl_transfers_archived": "the transfer was audited when it happened",
-    "request_allowances": "a counter of requests, without anybody in it",
     "idempotency_keys": "answers that are kept for a day",
     "inbound_events": "only ever appended to",
     "integration_logs": "only ever appended to",

@@ -23,7 +23,7 @@ from neurant.database.embedded import Urls
 ROOT = Path(__file__).resolve().parents[2]
 INVENTORY = ROOT.parent / "shared" / "design" / "seed-inventory.json"
 LISTED = ROOT / "docs" / "dead-columns.toml"
-MOST = 7  # lower it with the list; never raise it
+MOST = 6  # lower it with the list; never raise it
 
 # Every row has these, and defaults fill them.
 KEYS = {"id", "company_id", "created_at", "updated_at"}
