@@ -81,7 +81,6 @@ from neurant.team.routes import router as team_router
 from neurant.vault import Vault
 from neurant.webhooks.routes import router as webhook_endpoints_router
 
-_METHODS = ("DELETE", "GET", "PATCH", "POST", "PUT")
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 _JSON_ROOM = 64 * 1024  # of multipart around a document
 log = get_logger(__name__)

@@ -9,7 +9,7 @@ from uuid import UUID
 from pydantic import BaseModel, Field
 
 from neurant.api.listing import ListQuery
-from neurant.api.texts import Text
+from neurant.api.texts import STORABLE
 
 Channel = Literal["whatsapp", "telegram", "slack", "web"]
 
@@ -34,7 +34,7 @@ class ContactQuery(ListQuery):
     chatbot_id: UUID | None = None
     channel: Channel | None = None
     is_erased: bool | None = None
-    q: Annotated[Text, Field(min_length=1, max_length=200, pattern=r"\S")] | None = Field(
+    q: Annotated[str, Field(min_length=1, max_length=200, pattern=r"\S"), STORABLE] | None = Field(
         default=None, description="Parts of the name, or of what the channel calls them"
     )
     sort: Literal["-last_seen_at", "last_seen_at"] = "-last_seen_at"

@@ -10,12 +10,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from neurant.api.listing import ListQuery
 from neurant.api.moments import Moment
-from neurant.api.texts import Text
+from neurant.api.texts import STORABLE, Text
 from neurant.hitl.schemas import HitlSessionOut
 
 Channel = Literal["whatsapp", "telegram", "slack", "web"]
 Status = Literal["active", "resolved", "abandoned", "archived"]
-Words = Annotated[Text, Field(min_length=1, max_length=200, pattern=r"\S")]
+Words = Annotated[str, Field(min_length=1, max_length=200, pattern=r"\S"), STORABLE]
 
 
 class ConversationOut(BaseModel):

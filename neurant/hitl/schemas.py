@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from neurant.api.listing import ListQuery
 from neurant.api.moments import Moment
-from neurant.api.texts import Text
+from neurant.api.texts import STORABLE
 
 SessionStatus = Literal["pending", "active", "resolved", "abandoned"]
 Reason = Literal["user_request", "keywords", "no_answer", "manual", "limit_reached"]
@@ -74,7 +74,7 @@ class TransferIn(BaseModel):
 
     to_user_id: UUID
     kind: TransferKind = "escalation"
-    reason: Annotated[Text, Field(min_length=1, max_length=2000, pattern=r"\S")]
+    reason: Annotated[str, Field(min_length=1, max_length=2000, pattern=r"\S"), STORABLE]
 
 
 class TransferQuery(ListQuery):

@@ -8,13 +8,13 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field
 
 from neurant.api.moments import Moment
-from neurant.api.texts import Text
+from neurant.api.texts import STORABLE, Text
 
 MOST_CONVERSATIONS = 1_000
 MOST_MESSAGES = 10_000
 MOST_BYTES = 20 * 1024 * 1024
 ExternalId = Annotated[Text, Field(min_length=1, max_length=255)]
-Link = Annotated[Text, Field(pattern=r"^https?://[!-~]{1,1990}$")]
+Link = Annotated[str, Field(pattern=r"^https?://[!-~]{1,1990}$"), STORABLE]
 Outcome = Literal["imported", "extended", "unchanged", "refused"]
 Reason = Literal[
     "repeated",
@@ -60,8 +60,8 @@ class ImportedConversation(BaseModel):
     channel: Literal["whatsapp", "telegram", "slack", "web"] = Field(
         description="One that the bot has an account of, connected or not"
     )
-    end_user_id: Annotated[Text, Field(min_length=1, max_length=255, pattern=r"\S")] = Field(
-        description="As the channel calls them: it is by this that a contact is known again"
+    end_user_id: Annotated[str, Field(min_length=1, max_length=255, pattern=r"\S"), STORABLE] = (
+        Field(description="As the channel calls them: it is by this that a contact is known again")
     )
     end_user_name: Annotated[Text, Field(max_length=255)] | None = None
     end_user_avatar: Link | None = None

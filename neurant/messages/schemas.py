@@ -9,13 +9,13 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field
 
 from neurant.api.listing import ListQuery
-from neurant.api.texts import Text
+from neurant.api.texts import STORABLE, Text
 
 Sender = Literal["bot", "human", "end_user", "system"]
 MessageType = Literal["text", "image", "audio", "video", "document", "location", "contact"]
 MessageStatus = Literal["pending", "sent", "delivered", "read", "failed", "unknown", "cancelled"]
 ReactionType = Literal["thumbs_up", "thumbs_down", "helpful", "not_helpful"]
-Content = Annotated[Text, Field(min_length=1, max_length=20_000, pattern=r"\S")]
+Content = Annotated[str, Field(min_length=1, max_length=20_000, pattern=r"\S"), STORABLE]
 
 
 class MessageOut(BaseModel):

@@ -9,7 +9,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field
 
 from neurant.api.listing import ListQuery
-from neurant.api.texts import Text
+from neurant.api.texts import STORABLE
 
 
 class NoteOut(BaseModel):
@@ -27,7 +27,7 @@ class NoteIn(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    content: Annotated[Text, Field(min_length=1, max_length=10_000, pattern=r"\S")]
+    content: Annotated[str, Field(min_length=1, max_length=10_000, pattern=r"\S"), STORABLE]
 
 
 class NoteQuery(ListQuery):
