@@ -15,7 +15,7 @@ from uuid import UUID
 
 import typer
 
-from neurant.errors import NeurantError, SetupError
+from neurant.errors import NeurantError, SetupError, first_line
 from neurant.texts import Language, text
 
 if TYPE_CHECKING:
@@ -353,7 +353,7 @@ def audit_verify(
     try:
         report = commands.run_verify(settings, target, heads, company, public_key or [])
     except psycopg.Error as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         raise SetupError("setup.database_refused", reason=reason) from error
     typer.echo(commands.as_json(report) if as_json else commands.as_text(report, language()))
     raise typer.Exit(0 if report.ok else 1)
@@ -434,7 +434,7 @@ async def _reaching(work: Callable[..., Any], *arguments: Any) -> Any:
     try:
         return await work(*arguments)
     except (psycopg.OperationalError, psycopg_pool.PoolTimeout) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         raise SetupError("setup.database_unreachable", reason=reason) from error
 
 

@@ -10,6 +10,11 @@ from __future__ import annotations
 from neurant.texts import Language, text
 
 
+def first_line(error: BaseException) -> str:
+    """What an error says, for one line of a log or a terminal; its type where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 class NeurantError(Exception):
     """Base of every error that NeurAnt raises on purpose.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from neurant.database.pool import Pool, fetch_value
+from neurant.database.pool import Pool, fetch_count
 
 _FORGET = "select private.forget_old_accounts()"
 
@@ -10,5 +10,4 @@ _FORGET = "select private.forget_old_accounts()"
 async def forget_old(pool: Pool) -> int:
     """Forget sign-ups, links, brakes and sessions that are over for days; how many."""
     async with pool.connection() as connection:
-        gone = await fetch_value(connection, _FORGET)
-    return gone if isinstance(gone, int) else 0
+        return await fetch_count(connection, _FORGET)

@@ -8,7 +8,7 @@ from typing import Literal
 from uuid import UUID
 
 from neurant.accounts.schemas import SignedIn
-from neurant.database.pool import Connection, Pool, fetch_all, fetch_one, fetch_value
+from neurant.database.pool import Connection, Pool, fetch_all, fetch_count, fetch_one, fetch_value
 from neurant.database.tenancy import Trail, come_from
 
 BrakeKind = Literal["password", "code", "sign_up", "reset"]
@@ -113,8 +113,7 @@ async def release_brake(
 
 async def allow_mail(connection: Connection, email: str) -> int:
     """0 if the address may be written to now (and that is counted), else the seconds until then."""
-    seconds = await fetch_value(connection, _ALLOW_MAIL, (email,))
-    return seconds if isinstance(seconds, int) else 0
+    return await fetch_count(connection, _ALLOW_MAIL, (email,))
 
 
 async def insert_session(
@@ -153,8 +152,7 @@ async def find_sso_instead(pool: Pool, login: UUID) -> str | None:
 async def count_memberships(pool: Pool, login: UUID) -> int:
     """Between how many companies the person of a token may choose."""
     async with pool.connection() as connection:
-        found = await fetch_value(connection, "select private.memberships(%s)", (login,))
-    return int(str(found))
+        return await fetch_count(connection, "select private.memberships(%s)", (login,))
 
 
 async def find_session(pool: Pool, digest: bytes) -> SignedIn | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from uuid import UUID
 
-from neurant.database.pool import Connection, fetch_all, fetch_value
+from neurant.database.pool import Connection, fetch_all, fetch_count
 
 _COMPANIES = "select c as id from private.companies_to_roll_up() c"
 
@@ -24,16 +24,14 @@ async def companies_to_roll_up(connection: Connection) -> list[UUID]:
 
 async def roll_up(connection: Connection, company_id: UUID, limit: int) -> int:
     """Count at most ``limit`` changed days of a company again; how many were."""
-    counted = await fetch_value(
+    return await fetch_count(
         connection, "select private.roll_up_analytics(%s, %s)", (company_id, limit)
     )
-    return int(str(counted))
 
 
 async def count_knowledge_uses(connection: Connection, limit: int) -> int:
     """Add at most ``limit`` answers to the counters of what they quote; how many were."""
-    counted = await fetch_value(connection, "select private.count_knowledge_uses(%s)", (limit,))
-    return int(str(counted))
+    return await fetch_count(connection, "select private.count_knowledge_uses(%s)", (limit,))
 
 
 async def record_metrics(connection: Connection) -> None:

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import LiteralString
 from uuid import UUID
 
-from neurant.database.pool import Pool, fetch_all, fetch_value
+from neurant.database.pool import Pool, fetch_all, fetch_count
 
 _SEAL = "select private.seal_audit(%s)"
 _HEADS = "select company_id, seq, chain_hash, sealed_at from private.unexported_audit_heads(%s)"
@@ -62,8 +62,7 @@ class Head:
 async def seal_some(pool: Pool, most: int) -> int:
     """Seal up to ``most`` rows of one company; how many (0: nothing waits)."""
     async with pool.connection() as connection:
-        sealed = await fetch_value(connection, _SEAL, (most,))
-    return int(str(sealed))
+        return await fetch_count(connection, _SEAL, (most,))
 
 
 async def unexported_heads(pool: Pool, most: int) -> list[Head]:

@@ -15,7 +15,7 @@ from urllib.parse import quote, urlencode
 
 import psycopg
 
-from neurant.errors import SetupError
+from neurant.errors import SetupError, first_line
 
 MIGRATIONS = Path(__file__).resolve().parents[2] / "db" / "migrations"
 _OLDEST_SERVER = 180000
@@ -96,12 +96,12 @@ def _connection(url: str) -> Iterator[psycopg.Connection]:
             url, autocommit=True, connect_timeout=10, application_name="neurant-migrate"
         )
     except psycopg.Error as error:
-        raise SetupError("setup.database_unreachable", reason=_first_line(error)) from error
+        raise SetupError("setup.database_unreachable", reason=first_line(error)) from error
     with connection:
         try:
             yield connection
         except psycopg.Error as error:
-            raise SetupError("setup.database_refused", reason=_first_line(error)) from error
+            raise SetupError("setup.database_refused", reason=first_line(error)) from error
 
 
 def _check_server(connection: psycopg.Connection) -> None:
@@ -179,7 +179,3 @@ def _failure(output: str) -> SetupError:
     errors = [line for line in lines if line.startswith("Error:")]
     reason = (errors or lines or ["?"])[-1]
     return SetupError("setup.migration_failed", file=started[-1] if started else "-", reason=reason)
-
-
-def _first_line(error: psycopg.Error) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -70,6 +70,14 @@ async def fetch_value(connection: Connection, query: LiteralString, params: Para
     return row[0] if row else None
 
 
+async def fetch_count(connection: Connection, query: LiteralString, params: Params = ()) -> int:
+    """The number that a query gives. Raises TypeError where it gives none: the query is wrong."""
+    value = await fetch_value(connection, query, params)
+    if not isinstance(value, int):
+        raise TypeError(f"a number was expected, not {type(value).__name__}")
+    return value
+
+
 def set_clause(columns: Sequence[LiteralString], changes: Mapping[str, Any]) -> LiteralString:
     """``name = %(name)s`` for those of ``columns`` that ``changes`` names: a sparse UPDATE."""
     return ", ".join(f"{column} = %({column})s" for column in columns if column in changes)

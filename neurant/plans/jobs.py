@@ -7,7 +7,7 @@ from typing import LiteralString
 from uuid import UUID
 
 from neurant.clock import utc_now
-from neurant.database.pool import Pool, fetch_all, fetch_value
+from neurant.database.pool import Pool, fetch_all, fetch_count, fetch_value
 from neurant.errors import NeurantError
 from neurant.logs import get_logger
 from neurant.plans import queries
@@ -71,11 +71,11 @@ async def run_periodic(pool: Pool) -> dict[str, int]:
     for name, query in _CHORES:
         try:
             async with pool.connection() as connection:
-                count = await fetch_value(connection, query)
+                count = await fetch_count(connection, query)
         except Exception as error:
             log.warning("chore_failed", chore=name, error=f"{type(error).__name__}: {error}")
             continue
-        done[name] = count if isinstance(count, int) else 0
+        done[name] = count
         if done[name]:
             log.info("chore_done", chore=name, count=done[name])
     return done

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from neurant.database.pool import Connection, fetch_all, fetch_one, fetch_value
+from neurant.database.pool import Connection, fetch_all, fetch_count, fetch_one, fetch_value
 
 _ARCHIVE = "select company_id, batch_id, conversations from private.archive_old_data()"
 _CLOSE = "select private.close_idle_conversations()"
@@ -56,7 +56,7 @@ async def archive_batch(connection: Connection) -> Batch | None:
 
 async def close_idle(connection: Connection) -> int:
     """End a batch of conversations in which nobody has said anything for a day; how many."""
-    return _number(await fetch_value(connection, _CLOSE))
+    return await fetch_count(connection, _CLOSE)
 
 
 async def restore_conversation(connection: Connection, conversation_id: UUID) -> str:
@@ -87,8 +87,4 @@ async def find_company(connection: Connection, slug: str) -> UUID | None:
 
 async def erase_company_batch(connection: Connection, company_id: UUID, force: bool) -> int:
     """Delete some rows of the company; how many. 0: nothing is left of it."""
-    return _number(await fetch_value(connection, _ERASE_COMPANY, (company_id, force)))
-
-
-def _number(value: object) -> int:
-    return value if isinstance(value, int) else 0
+    return await fetch_count(connection, _ERASE_COMPANY, (company_id, force))

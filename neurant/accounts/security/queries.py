@@ -7,7 +7,7 @@ from datetime import datetime
 from ipaddress import IPv4Address, IPv6Address
 from uuid import UUID
 
-from neurant.database.pool import Connection, Pool, fetch_all, fetch_one, fetch_value
+from neurant.database.pool import Connection, Pool, fetch_all, fetch_count, fetch_one, fetch_value
 
 _SESSIONS = """
 select session_id, ip_address, user_agent, company_name, created_at, last_seen_at, expires_at,
@@ -59,8 +59,7 @@ async def list_sessions(pool: Pool, session: bytes) -> list[Session]:
 
 async def end_sessions(connection: Connection, session: bytes, which: UUID | None) -> int:
     """End one of the person's sessions, or (None) all others; how many."""
-    ended = await fetch_value(connection, _END, (session, which))
-    return ended if isinstance(ended, int) else 0
+    return await fetch_count(connection, _END, (session, which))
 
 
 async def change_password(

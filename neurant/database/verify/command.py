@@ -17,7 +17,7 @@ import psycopg
 from neurant.database.verify.checks import Cell
 from neurant.database.verify.report import Report
 from neurant.database.verify.run import cells, gates, prepare
-from neurant.errors import SetupError
+from neurant.errors import SetupError, first_line
 
 _ENOUGH = 500
 
@@ -32,13 +32,13 @@ def verify(url: str) -> Report:
     try:
         connection = psycopg.connect(url, connect_timeout=10, application_name="neurant-verify")
     except psycopg.Error as error:
-        raise SetupError("setup.database_unreachable", reason=_first_line(error)) from error
+        raise SetupError("setup.database_unreachable", reason=first_line(error)) from error
     with connection:
         try:
             with connection.transaction(force_rollback=True):
                 return _report(connection)
         except psycopg.Error as error:
-            raise SetupError("setup.database_refused", reason=_first_line(error)) from error
+            raise SetupError("setup.database_refused", reason=first_line(error)) from error
 
 
 def _report(connection: psycopg.Connection) -> Report:
@@ -74,7 +74,3 @@ def _until_hopeless(found: Iterator[Cell]) -> Iterator[Cell]:
         wrong += not cell.ok
         if wrong >= _ENOUGH:
             return
-
-
-def _first_line(error: psycopg.Error) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
