@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 
 from argon2 import PasswordHasher
@@ -16,7 +17,7 @@ SHORTEST_PASSWORD = 10
 # RFC 9106, second recommendation, is argon2-cffi's default: 64 MiB, 3 passes.
 _hasher = PasswordHasher()
 # A hash takes 64 MiB and most of a core: a flood of logins queues instead of starving the rest.
-_hashing = asyncio.Semaphore(2)
+_hashing = ThreadPoolExecutor(max_workers=2, thread_name_prefix="hash-password")
 # What people type where ten characters are asked for: the head of published lists of leaked
 # passwords, and their Spanish neighbours. Digits and signs around them are taken off first.
 _COMMON = (
@@ -60,16 +61,14 @@ def hash_password(password: str) -> str:
 
 async def hashed(password: str) -> str:
     """The same, in its turn and beside the event loop."""
-    async with _hashing:
-        return await asyncio.to_thread(hash_password, password)
+    return await asyncio.get_running_loop().run_in_executor(_hashing, hash_password, password)
 
 
 async def matches(known: str | None, password: str) -> bool:
     """Whether ``known`` is the hash of ``password``. None costs the same, and never is."""
-    async with _hashing:
-        right = await asyncio.to_thread(
-            _matches, known or _nobodys_hash(), password[:LONGEST_PASSWORD]
-        )
+    right = await asyncio.get_running_loop().run_in_executor(
+        _hashing, _matches, known or _nobodys_hash(), password[:LONGEST_PASSWORD]
+    )
     return right and known is not None
 
 
