@@ -120,8 +120,8 @@ def make_bot(api: httpx.Client, company: str) -> str:
     file = {"file": ("horarios.txt", DOCUMENT.encode(), "text/plain")}
     call(api, "POST", f"/v1/chatbots/{bot['id']}/documents", files=file)
     for _ in range(300):
-        listed = call(api, "GET", f"/v1/chatbots/{bot['id']}/documents")
-        document = (listed["data"] if isinstance(listed, dict) else listed)[0]
+        listed = call(api, "GET", "/v1/documents", params={"chatbot_id": bot["id"]})
+        document = listed["data"][0]
         if document["status"] == "completed":
             return str(urlsplit(channel["chat_url"]).path)
         if document["status"] == "failed":
