@@ -34,9 +34,10 @@ develop: setup .venv/.stamp-developing
 demo: setup
 	@exec .venv/bin/neurant up --demo --stop-with-parent
 
-# Playwright's event loop does not share a process with ours: browser tests get their own.
+# Two processes, each with a PostgreSQL of its own, take whole files. Playwright's event loop does
+# not share a process with ours: browser tests get their own.
 test: lint
-	.venv/bin/python -m pytest -m "not browser and not soak"
+	.venv/bin/python -m pytest -n 2 --dist loadfile -m "not browser and not soak"
 	.venv/bin/python -m pytest -m browser
 
 # The long runs: what make test does in short.

@@ -54,9 +54,9 @@ def make_company(
             return db.execute(query, params).fetchone()[0]
 
         company = one(
-            "insert into companies (name, slug, email, subscription_plan, monthly_message_limit,"
+            "insert into companies (name, slug, email, monthly_reset_date, subscription_plan, monthly_message_limit,"
             " max_chatbots, max_users, max_integrations, max_document_characters, max_storage_mb,"
-            " max_hitl_concurrent) values (%s, %s, %s, 'enterprise', -1, -1, -1, -1, -1, -1, -1)"
+            " max_hitl_concurrent) values (%s, %s, %s, (now() at time zone 'America/Bogota')::date, 'enterprise', -1, -1, -1, -1, -1, -1, -1)"
             " returning id",
             name.title(),
             f"{name}-{mark}",

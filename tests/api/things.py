@@ -148,7 +148,7 @@ def notification(
 ) -> UUID:
     return one(
         db,
-        "insert into notifications (company_id, user_id, kind) values (%s, %s, 'plan_changed') returning id",
+        "insert into notifications (company_id, user_id, kind) values (%s, %s, 'ownership_received') returning id",
         company.id, me(company, caller),
     )  # fmt: skip
 
@@ -300,6 +300,29 @@ def endpoint(
     )  # fmt: skip
 
 
+def connection(
+    db: psycopg.Connection, company: Company, place: Place, caller: str, made: Made
+) -> UUID:
+    return one(
+        db,
+        "insert into sso_connections (company_id, name, issuer, client_id, client_secret_encrypted, created_by)"
+        " values (%s, %s, %s, 'neurant', %s, %s) returning id",
+        company.id, f"SSO {mark()}", f"https://login-{mark()}.example", secrets.token_bytes(60),
+        company.people["owner"].id,
+    )  # fmt: skip
+
+
+def linked(db: psycopg.Connection, company: Company, place: Place, caller: str, made: Made) -> UUID:
+    """Somebody whom the provider knows."""
+    someone = person(db, company, place, caller, made)
+    db.execute(
+        "insert into external_identities (company_id, connection_id, subject, user_id)"
+        " values (%s, %s, %s, %s)",
+        (company.id, made["connection_id"], mark(), someone),
+    )
+    return someone
+
+
 # By the name of the parameter, or of the operation and the parameter.
 THINGS: dict[str, Factory] = {
     "chatbot_id": chatbot,
@@ -322,6 +345,8 @@ THINGS: dict[str, Factory] = {
     "transfer_id": transfer,
     "integration_id": integration,
     "endpoint_id": endpoint,
+    "connection_id": connection,
+    "DELETE /v1/sso-connections/{connection_id}/people/{user_id} user_id": linked,
     "POST /v1/conversations/{conversation_id}/resolve conversation_id": attended,
     "POST /v1/conversations/{conversation_id}/transfers conversation_id": attended,
     "GET /v1/archived-conversations/{conversation_id} conversation_id": archived,
@@ -361,6 +386,12 @@ BODIES: dict[str, Callable[[Company, Made], Any]] = {
     "PATCH /v1/users/{user_id}": lambda c, m: {"phone": "+57 300 123 4567"},
     "POST /v1/users/{user_id}/role": lambda c, m: {"role": "supervisor"},
     "PUT /v1/users/{user_id}/permissions": lambda c, m: {"denied": ["documents.read"]},
+    "POST /v1/sso-connections": lambda c, m: {
+        "name": "Su proveedor",
+        "issuer": f"https://login-{mark()}.example",
+        "client_id": "neurant",
+    },
+    "PATCH /v1/sso-connections/{connection_id}": lambda c, m: {"name": "Otro"},
     "POST /v1/api-keys": lambda c, m: {
         "name": "CRM",
         "role": "supervisor",
@@ -421,6 +452,8 @@ QUERIES: dict[str, Callable[[Company], dict[str, str]]] = {
 }
 # Allowed, and then stopped by the state of things.
 MORE_STATUSES: dict[str, tuple[int, ...]] = {
+    # The made-up provider is no address that we may ask.
+    "POST /v1/sso-connections/{connection_id}/check": (409, 422, 503),
     "DELETE /v1/subscription/change": (409,),
     "POST /v1/messages/{message_id}/resend": (409,),
     "GET /v1/documents/{document_id}/file": (404,),  # its file was never put there

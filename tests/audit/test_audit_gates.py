@@ -52,6 +52,7 @@ NOT_AUDITED = {
     "outbox": "a queue of the system's",
     "outbox_archived": "a queue of the system's",
     "plan_alerts": "what the system tells people",
+    "request_allowances": "counters of the system's",
     "reply_requests": "a queue of the system's",
     "sso_attempts": "ten minutes long; the login that comes of it is audited",
     "system_metrics": "measures of the system",

@@ -89,12 +89,12 @@ def known_password(cheap_hashes: None) -> str:
     return hash_password(PASSWORD)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def acme(urls: Urls, known_password: str) -> Company:
     return make_company(urls.admin, "acme", password_hash=known_password)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def rival(urls: Urls, known_password: str) -> Company:
     return make_company(urls.admin, "rival", password_hash=known_password)
 

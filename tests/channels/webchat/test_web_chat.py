@@ -159,7 +159,7 @@ async def test_a_visitor_asks_and_reads_the_answer_live(site: Site) -> None:
     assert (answer["sender"], answer["client_id"], answer["seq"]) == ("bot", None, 2)
     assert answer["text"] == text("replies.greeting", "es", bot="Bot acme", company="Acme")
     assert answer["sources"] == []
-    assert set(answer) == {"conversation_id", "seq", "sender", "name", "text", "client_id", "sources",
+    assert set(answer) == {"conversation_id", "id", "seq", "sender", "name", "text", "client_id", "sources",
                            "created_at"}  # fmt: skip
 
 
