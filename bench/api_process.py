@@ -24,9 +24,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from pydantic import BaseModel
 
 from neurant.api.call import Call, needs
-from neurant.team.routes import router
 from neurant.serve import serve
 from neurant.settings import get_settings
+from neurant.team.routes import router
 
 FLOOR, CONSTANT = "/v1/bench/floor", "/v1/bench/constant"
 _START_SECONDS = 60.0
