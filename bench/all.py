@@ -21,6 +21,7 @@ MEASUREMENTS = (
     "memory",
     "web_answer",
     "rates",
+    "api_endpoints",
     "telegram_answer",
     "answers",
     "install",
