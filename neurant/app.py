@@ -81,6 +81,44 @@ from neurant.team.routes import router as team_router
 from neurant.vault import Vault
 from neurant.webhooks.routes import router as webhook_endpoints_router
 
+_ROUTERS = (
+    webchat_router,
+    accounts_router,
+    analytics_router,
+    api_key_pages,
+    api_keys_router,
+    audit_pages,
+    audit_router,
+    canned_responses_router,
+    channels_router,
+    sso_pages_router,
+    sso_router,
+    sso_settings_router,
+    chatbots_router,
+    chatbot_people_router,
+    company_router,
+    templates_router,
+    console_router,
+    exports_router,
+    contacts_router,
+    conversations_router,
+    hitl_router,
+    imports_router,
+    integrations_router,
+    knowledge_pages_router,
+    knowledge_router,
+    invitations_router,
+    team_router,
+    notification_pages,
+    notifications_router,
+    permissions_router,
+    billing_router,
+    plans_router,
+    plan_page_router,
+    messages_router,
+    notes_router,
+    webhook_endpoints_router,
+)
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 _JSON_ROOM = 64 * 1024  # of multipart around a document
 log = get_logger(__name__)
@@ -169,6 +207,7 @@ def _make_api(settings: Settings) -> FastAPI:
         notes_router,
         webhook_endpoints_router,
     ):
+    for router in _ROUTERS:
         app.include_router(router)
     if settings.demo:
         app.include_router(mailbox_router)

@@ -8,44 +8,31 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 from uuid import UUID
 
 import typer
 
+from neurant.command_line import (
+    DataDir,
+    group,
+    language,
+    reaching,
+    say,
+    settings_from,
+    settings_of_running,
+)
+from neurant.companies.commands import company_group
 from neurant.errors import NeurantError, SetupError, first_line
-from neurant.texts import Language, text
 
-if TYPE_CHECKING:
-    from neurant.settings import Settings
-
-
-def language() -> Language:
-    """Spanish, unless the locale (LC_ALL, LC_MESSAGES, LANG: the first that is set) is English."""
-    named = next(
-        (os.environ[v] for v in ("LC_ALL", "LC_MESSAGES", "LANG") if os.environ.get(v)), ""
-    )
-    return "en" if named.lower().startswith("en") else "es"
-
-
-def _say(name: str, **params: object) -> str:
-    return text(f"cli.{name}", language(), **params)
-
-
-def _group(name: str) -> typer.Typer:
-    return typer.Typer(help=_say(name), no_args_is_help=True, pretty_exceptions_enable=False)
-
-
-app = _group("about")
-archive = _group("archive")
-audit = _group("audit")
-channels = _group("channels")
-company_group = _group("company")
-connect = _group("channels_connect")
-db = _group("db")
-knowledge = _group("knowledge")
+app = group("about")
+archive = group("archive")
+audit = group("audit")
+channels = group("channels")
+connect = group("channels_connect")
+db = group("db")
+knowledge = group("knowledge")
 app.add_typer(db, name="db")
 app.add_typer(company_group, name="company")
 app.add_typer(knowledge, name="knowledge")
@@ -54,53 +41,15 @@ channels.add_typer(connect, name="connect")
 app.add_typer(archive, name="archive")
 app.add_typer(audit, name="audit")
 
-DataDir = Annotated[Path | None, typer.Option("--data-dir", help=_say("option.data_dir"))]
-Host = Annotated[str | None, typer.Option(help=_say("option.host"))]
-Port = Annotated[int | None, typer.Option(min=1, max=65535, help=_say("option.port"))]
-Bot = Annotated[str, typer.Option(help=_say("option.bot"))]
-Company = Annotated[str | None, typer.Option(help=_say("option.company"))]
+Host = Annotated[str | None, typer.Option(help=say("option.host"))]
+Port = Annotated[int | None, typer.Option(min=1, max=65535, help=say("option.port"))]
+Bot = Annotated[str, typer.Option(help=say("option.bot"))]
+Company = Annotated[str | None, typer.Option(help=say("option.company"))]
 
 
-def _settings(**given: Any) -> Settings:
-    """The environment's settings, with what the command line says in their place."""
-    from pydantic import ValidationError
-
-    from neurant.settings import Settings
-
-    try:
-        return Settings(**{name: value for name, value in given.items() if value is not None})
-    except ValidationError as error:
-        first = error.errors()[0]
-        setting = "NEURANT_" + "_".join(map(str, first["loc"])).upper()
-        raise SetupError("setup.bad_setting", setting=setting, reason=first["msg"]) from error
-
-
-def _settings_of_running(data_dir: Path | None) -> Settings:
-    """Settings to act on a platform: the one that the environment names, else the embedded one.
-
-    Where a person acts for a company, the address of an administrator's login is needed too.
-    """
-    settings = _settings(data_dir=data_dir)
-    if settings.app_database_url is not None:
-        return settings
-    from neurant.database.embedded import connection_urls
-    from neurant.database.install import read_secrets
-
-    urls = connection_urls(settings.data_dir)
-    secret = read_secrets(settings.data_dir.expanduser().resolve())
-    key = settings.master_key.get_secret_value() if settings.master_key else secret.master_key
-    return _settings(
-        data_dir=settings.data_dir.expanduser().resolve(),
-        admin_database_url=urls.admin,
-        app_database_url=urls.app,
-        jobs_database_url=urls.jobs,
-        master_key=key,
-    )
-
-
-@app.command(help=_say("up"))
+@app.command(help=say("up"))
 def up(
-    demo: Annotated[bool, typer.Option("--demo", help=_say("option.demo"))] = False,
+    demo: Annotated[bool, typer.Option("--demo", help=say("option.demo"))] = False,
     host: Host = None,
     port: Port = None,
     data_dir: DataDir = None,
@@ -110,12 +59,12 @@ def up(
     from neurant import supervisor
     from neurant.console_output import Teller
 
-    settings = _settings(host=host, port=port, data_dir=data_dir)
+    settings = settings_from(host=host, port=port, data_dir=data_dir)
     teller = Teller(settings, language())
     supervisor.up(settings, teller, demo=demo, stop_with_parent=stop_with_parent)
 
 
-@app.command(help=_say("serve"))
+@app.command(help=say("serve"))
 def serve(
     host: Host = None,
     port: Port = None,
@@ -124,10 +73,10 @@ def serve(
     """Run the web process."""
     from neurant import serve as web
 
-    web.serve(_settings(host=host, port=port), inherited)
+    web.serve(settings_from(host=host, port=port), inherited)
 
 
-@app.command(help=_say("worker"))
+@app.command(help=say("worker"))
 def worker() -> None:
     """Run the worker process."""
     import uvloop
@@ -135,17 +84,17 @@ def worker() -> None:
     from neurant.logs import configure_logging
     from neurant.worker import run_worker
 
-    settings = _settings()
+    settings = settings_from()
     configure_logging(settings, "worker")
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(run_worker(settings))
 
 
-@app.command(help=_say("migrate"))
+@app.command(help=say("migrate"))
 def migrate(
     url: Annotated[
         str | None,
-        typer.Argument(help=_say("option.url"), envvar="NEURANT_ADMIN_DATABASE_URL"),
+        typer.Argument(help=say("option.url"), envvar="NEURANT_ADMIN_DATABASE_URL"),
     ] = None,
     data_dir: DataDir = None,
 ) -> None:
@@ -153,28 +102,28 @@ def migrate(
     from neurant.database import migrate as module
     from neurant.database.embedded import connection_urls
 
-    target = url or connection_urls(_settings(data_dir=data_dir).data_dir).admin
+    target = url or connection_urls(settings_from(data_dir=data_dir).data_dir).admin
     applied = module.migrate(target)
     for file in applied:
-        typer.echo(_say("applied", file=file))
+        typer.echo(say("applied", file=file))
     if not applied:
-        typer.echo(_say("up_to_date"))
+        typer.echo(say("up_to_date"))
 
 
-@app.command(help=_say("verify"))
+@app.command(help=say("verify"))
 def verify(
     url: Annotated[
         str | None,
-        typer.Argument(help=_say("option.url"), envvar="NEURANT_ADMIN_DATABASE_URL"),
+        typer.Argument(help=say("option.url"), envvar="NEURANT_ADMIN_DATABASE_URL"),
     ] = None,
     data_dir: DataDir = None,
-    as_json: Annotated[bool, typer.Option("--json", help=_say("option.json"))] = False,
+    as_json: Annotated[bool, typer.Option("--json", help=say("option.json"))] = False,
 ) -> None:
     """Verify the database of this URL, or the embedded one; status 1 if a cell is wrong."""
     from neurant.database.embedded import connection_urls
     from neurant.database.verify.command import verify as verify_database
 
-    target = url or connection_urls(_settings(data_dir=data_dir).data_dir).admin
+    target = url or connection_urls(settings_from(data_dir=data_dir).data_dir).admin
     report = verify_database(target)
     if as_json:
         typer.echo(report.as_json())
@@ -185,7 +134,7 @@ def verify(
         raise typer.Exit(1)
 
 
-@db.command("url", help=_say("db_url"))
+@db.command("url", help=say("db_url"))
 def db_url(data_dir: DataDir = None) -> None:
     """Print the superuser's URL, and nothing else, on stdout."""
     from neurant.database.embedded import ensure_detached
@@ -193,7 +142,7 @@ def db_url(data_dir: DataDir = None) -> None:
     from neurant.database.migrate import migrate as bring_up_to_date
     from neurant.database.migrate import set_login_passwords
 
-    folder = _settings(data_dir=data_dir).data_dir.expanduser().resolve()
+    folder = settings_from(data_dir=data_dir).data_dir.expanduser().resolve()
     urls = ensure_detached(folder)
     bring_up_to_date(urls.admin)
     secret = read_secrets(folder)
@@ -201,21 +150,21 @@ def db_url(data_dir: DataDir = None) -> None:
     typer.echo(urls.admin)
 
 
-@db.command("stop", help=_say("db_stop"))
+@db.command("stop", help=say("db_stop"))
 def db_stop(data_dir: DataDir = None) -> None:
     """Stop a detached server; a platform's own is left to the platform."""
     from neurant.database.embedded import stop
     from neurant.supervisor import is_up
 
-    folder = _settings(data_dir=data_dir).data_dir
+    folder = settings_from(data_dir=data_dir).data_dir
     if is_up(folder):
         raise SetupError("setup.stop_the_platform", folder=folder)
-    typer.echo(_say("stopped" if stop(folder) else "nothing_to_stop"))
+    typer.echo(say("stopped" if stop(folder) else "nothing_to_stop"))
 
 
-@knowledge.command("add", help=_say("knowledge_add"))
+@knowledge.command("add", help=say("knowledge_add"))
 def knowledge_add(
-    file: Annotated[Path, typer.Argument(help=_say("option.file"))],
+    file: Annotated[Path, typer.Argument(help=say("option.file"))],
     bot: Bot,
     company: Company = None,
     data_dir: DataDir = None,
@@ -224,7 +173,7 @@ def knowledge_add(
     from neurant.knowledge.commands import add_document
     from neurant.knowledge.service import unread_pages
 
-    settings = _settings_of_running(data_dir)
+    settings = settings_of_running(data_dir)
     told: list[str] = []
 
     def show(progress: str) -> None:
@@ -232,19 +181,19 @@ def knowledge_add(
             told.append(progress)
             typer.echo(progress)
 
-    added = asyncio.run(_reaching(add_document, settings, file, bot, company, show, language()))
-    typer.echo(_say("added", bot=bot, file=file.name, passages=added.chunks))
+    added = asyncio.run(reaching(add_document, settings, file, bot, company, show, language()))
+    typer.echo(say("added", bot=bot, file=file.name, passages=added.chunks))
     if unread := unread_pages(added.unread_pages, language()):
         typer.echo(unread)
 
 
-@connect.command("telegram", help=_say("telegram"))
+@connect.command("telegram", help=say("telegram"))
 def connect_telegram(
     bot: Bot,
     token: Annotated[
         str,
         typer.Option(
-            help=_say("option.token"),
+            help=say("option.token"),
             envvar="NEURANT_TELEGRAM_TOKEN",
             prompt=True,
             hide_input=True,
@@ -257,90 +206,22 @@ def connect_telegram(
     """Connect a Telegram bot; prints its name there."""
     from neurant.channels.telegram.setup import connect as connect_bot
 
-    settings = _settings_of_running(data_dir)
-    there = asyncio.run(_reaching(connect_bot, settings, bot, token, company))
-    typer.echo(_say("connected", bot=bot, there=there))
+    settings = settings_of_running(data_dir)
+    there = asyncio.run(reaching(connect_bot, settings, bot, token, company))
+    typer.echo(say("connected", bot=bot, there=there))
 
 
-@company_group.command("create", help=_say("company_create"))
-def company_create(
-    name: Annotated[str, typer.Argument(help=_say("option.company_name"))],
-    email: Annotated[str, typer.Option(help=_say("option.owner_email"), prompt=_say("ask.email"))],
-    password: Annotated[
-        str,
-        typer.Option(
-            help=_say("option.owner_password"),
-            envvar="NEURANT_OWNER_PASSWORD",
-            prompt=_say("ask.password"),
-            confirmation_prompt=_say("ask.password_again"),
-            hide_input=True,
-            show_envvar=True,
-        ),
-    ],
-    first_name: Annotated[str, typer.Option(help=_say("option.first_name"))] = "",
-    last_name: Annotated[str, typer.Option(help=_say("option.last_name"))] = "",
-    slug: Annotated[str | None, typer.Option(help=_say("option.new_slug"))] = None,
-    plan: Annotated[str, typer.Option(help=_say("option.plan"))] = "free",
-    data_dir: DataDir = None,
-) -> None:
-    """Found a company; prints its short name."""
-    from neurant.companies.create import NewCompany, create_company
-
-    settings = _settings_of_running(data_dir)
-    first = first_name or email.partition("@")[0]
-    new = NewCompany(name, email, password, first, last_name, slug, plan)
-    made = asyncio.run(_reaching(create_company, settings, new))
-    typer.echo(_say("company_created", company=name, slug=made, email=email))
-
-
-@company_group.command("plan", help=_say("company_plan"))
-def company_plan(
-    slug: Annotated[str, typer.Argument(help=_say("option.slug"))],
-    plan: Annotated[str, typer.Argument(help=_say("option.plan"))],
-    data_dir: DataDir = None,
-) -> None:
-    """Confirm a company's plan."""
-    from neurant.plans.commands import give_plan
-
-    asyncio.run(_reaching(give_plan, _settings_of_running(data_dir), slug, plan))
-    typer.echo(_say("plan_confirmed", company=slug, plan=plan))
-
-
-@company_group.command("past-due", help=_say("company_past_due"))
-def company_past_due(
-    slug: Annotated[str, typer.Argument(help=_say("option.slug"))],
-    data_dir: DataDir = None,
-) -> None:
-    """Note that a company's payment is missing."""
-    from neurant.plans.commands import miss_payment
-
-    noted = asyncio.run(_reaching(miss_payment, _settings_of_running(data_dir), slug))
-    typer.echo(_say("past_due_noted" if noted else "past_due_unchanged", company=slug))
-
-
-@company_group.command("requests", help=_say("company_requests"))
-def company_requests(data_dir: DataDir = None) -> None:
-    """The plans that wait to be confirmed."""
-    from neurant.plans.commands import list_requests
-
-    waiting = asyncio.run(_reaching(list_requests, _settings_of_running(data_dir)))
-    for one in waiting:
-        typer.echo(f"{one.created_at:%Y-%m-%d}  {one.slug:<30}  {one.plan:<14}  {one.email}")
-    if not waiting:
-        typer.echo(_say("no_requests"))
-
-
-@audit.command("verify", help=_say("audit_verify"))
+@audit.command("verify", help=say("audit_verify"))
 def audit_verify(
     url: Annotated[
         str | None,
-        typer.Argument(help=_say("option.url"), envvar="NEURANT_ADMIN_DATABASE_URL"),
+        typer.Argument(help=say("option.url"), envvar="NEURANT_ADMIN_DATABASE_URL"),
     ] = None,
     data_dir: DataDir = None,
-    heads: Annotated[str | None, typer.Option(help=_say("option.heads"))] = None,
-    company: Annotated[str | None, typer.Option(help=_say("option.any_company"))] = None,
-    public_key: Annotated[list[str] | None, typer.Option(help=_say("option.public_key"))] = None,
-    as_json: Annotated[bool, typer.Option("--json", help=_say("option.json"))] = False,
+    heads: Annotated[str | None, typer.Option(help=say("option.heads"))] = None,
+    company: Annotated[str | None, typer.Option(help=say("option.any_company"))] = None,
+    public_key: Annotated[list[str] | None, typer.Option(help=say("option.public_key"))] = None,
+    as_json: Annotated[bool, typer.Option("--json", help=say("option.json"))] = False,
 ) -> None:
     """Verify audit against its seals and signed heads; status 1 if anything is wrong."""
     import psycopg
@@ -348,7 +229,7 @@ def audit_verify(
     from neurant.audit import commands
     from neurant.database.embedded import connection_urls
 
-    settings = commands.with_master_key(_settings(data_dir=data_dir))
+    settings = commands.with_master_key(settings_from(data_dir=data_dir))
     target = url or connection_urls(settings.data_dir).admin
     try:
         report = commands.run_verify(settings, target, heads, company, public_key or [])
@@ -359,83 +240,49 @@ def audit_verify(
     raise typer.Exit(0 if report.ok else 1)
 
 
-@audit.command("export", help=_say("audit_export"))
+@audit.command("export", help=say("audit_export"))
 def audit_export(data_dir: DataDir = None) -> None:
     """Seal and export now."""
     from neurant.audit.commands import run_export
 
-    settings = _settings_of_running(data_dir)
-    sealed, exported, key = asyncio.run(_reaching(run_export, settings))
-    typer.echo(_say("audit_exported", sealed=sealed, heads=exported, key=key))
+    settings = settings_of_running(data_dir)
+    sealed, exported, key = asyncio.run(reaching(run_export, settings))
+    typer.echo(say("audit_exported", sealed=sealed, heads=exported, key=key))
 
 
-@archive.command("run", help=_say("archive_run"))
+@archive.command("run", help=say("archive_run"))
 def archive_run(data_dir: DataDir = None) -> None:
     """Archive what is old enough, now."""
     from neurant.retention.commands import archive_now
 
-    moved = asyncio.run(_reaching(archive_now, _settings_of_running(data_dir)))
-    typer.echo(_say("archived", conversations=moved))
+    moved = asyncio.run(reaching(archive_now, settings_of_running(data_dir)))
+    typer.echo(say("archived", conversations=moved))
 
 
-@archive.command("list", help=_say("archive_list"))
+@archive.command("list", help=say("archive_list"))
 def archive_list(company: Company = None, data_dir: DataDir = None) -> None:
     """The newest archived conversations of a company."""
     from neurant.retention.commands import list_archived
 
-    rows = asyncio.run(_reaching(list_archived, _settings_of_running(data_dir), company))
+    rows = asyncio.run(reaching(list_archived, settings_of_running(data_dir), company))
     for row in rows:
         day = row.last_message_at.date().isoformat()
         typer.echo(f"{row.id}  {day}  {row.channel:<8}  {row.message_count:>5}  {row.who}")
     if not rows:
-        typer.echo(_say("archive_empty"))
+        typer.echo(say("archive_empty"))
 
 
-@archive.command("restore", help=_say("archive_restore"))
+@archive.command("restore", help=say("archive_restore"))
 def archive_restore(
-    conversation: Annotated[UUID, typer.Argument(help=_say("option.conversation"))],
+    conversation: Annotated[UUID, typer.Argument(help=say("option.conversation"))],
     company: Company = None,
     data_dir: DataDir = None,
 ) -> None:
     """Bring an archived conversation back."""
     from neurant.retention.commands import restore
 
-    asyncio.run(_reaching(restore, _settings_of_running(data_dir), conversation, company))
-    typer.echo(_say("restored", conversation=conversation))
-
-
-@company_group.command("erase", help=_say("company_erase"))
-def company_erase(
-    slug: Annotated[str, typer.Argument(help=_say("option.slug"))],
-    yes: Annotated[bool, typer.Option("--yes", help=_say("option.erase_yes"))] = False,
-    force: Annotated[bool, typer.Option("--force", help=_say("option.erase_force"))] = False,
-    data_dir: DataDir = None,
-) -> None:
-    """Erase a closed company for good."""
-    from neurant.retention.commands import erase_company
-
-    if not yes:
-        raise SetupError("retention.erase_needs_yes", company=slug)
-    settings = _settings_of_running(data_dir)
-
-    async def erase() -> int:
-        return await erase_company(
-            settings, slug, force=force, on_progress=lambda n: typer.echo(_say("erasing", rows=n))
-        )
-
-    typer.echo(_say("erased", company=slug, rows=asyncio.run(_reaching(erase))))
-
-
-async def _reaching(work: Callable[..., Any], *arguments: Any) -> Any:
-    """``await work(...)``, where a database that does not answer is an expected error."""
-    import psycopg
-    import psycopg_pool
-
-    try:
-        return await work(*arguments)
-    except (psycopg.OperationalError, psycopg_pool.PoolTimeout) as error:
-        reason = first_line(error)
-        raise SetupError("setup.database_unreachable", reason=reason) from error
+    asyncio.run(reaching(restore, settings_of_running(data_dir), conversation, company))
+    typer.echo(say("restored", conversation=conversation))
 
 
 def main() -> None:

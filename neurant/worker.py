@@ -13,6 +13,7 @@ import procrastinate
 
 from neurant.accounts.jobs import forget_old
 from neurant.analytics.jobs import count_knowledge_uses, record_metrics, run_rollup
+from neurant.api.idempotency import drop_old_keys
 from neurant.audit.jobs import sealing
 from neurant.channels import deliver
 from neurant.channels.telegram.outbound import make_client
@@ -116,6 +117,7 @@ def by_the_clock(pool: Pool, settings: Settings) -> list[Periodic]:
         Periodic("idle conversations", _MINUTE, partial(run_closing, pool)),
         Periodic("reminders", _MINUTE, partial(run_reminders, pool, settings)),
         Periodic("mails about plans", _MINUTE, partial(run_plan_mails, pool, settings)),
+        Periodic("idempotency keys", _HOUR, partial(drop_old_keys, pool)),
         Periodic("old mail", _HOUR, partial(drop_old_mails, pool)),
         Periodic("archives", _HOUR, partial(run_archiving, pool)),
         Periodic("old logins", _HOUR, partial(forget_old, pool)),

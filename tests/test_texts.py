@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import string
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 import neurant
 from neurant import errors
-from neurant.texts import LANGUAGES, catalogue, preferred_language
+from neurant.texts import LANGUAGES, Language, catalogue, preferred_language
 
 
 def fields(template: str) -> set[str]:
@@ -31,6 +32,31 @@ def test_a_translation_fills_in_the_same_names() -> None:
             continue
         for language in LANGUAGES:
             assert fields(catalogue(language)[name]) == fields(spanish), name
+
+
+# Counts that may be one, and the texts in which they are at least two.
+_COUNTED = re.compile(
+    r"\{(?:seconds|minutes|count|used|left|waiting|sealed|heads|rows)\} (\w{3,}s)\b"
+)
+_SEVERAL = (
+    "api_keys.life_days",
+    "console.sources.count_2",
+    "errors.limit.max_document_characters",
+    "errors.limit.last.max_document_characters",
+    "errors.tokens.choose_company",
+    "team.narrowed_many",
+    "verify.how",
+)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_no_text_counts_one_thing_in_the_plural(language: Language) -> None:
+    found = {
+        name: told
+        for name, told in catalogue(language).items()
+        if _COUNTED.search(told) and name not in _SEVERAL
+    }
+    assert found == {}
 
 
 ERRORS = {

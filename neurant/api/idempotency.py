@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from fastapi import Request, Response
 
-from neurant.database.pool import Connection, fetch_one
+from neurant.database.pool import Connection, Pool, fetch_one
 from neurant.database.tenancy import Caller
 from neurant.errors import BadInputError, ConflictError
 
@@ -54,6 +54,12 @@ class AnsweredBeforeError(Exception):
     def __init__(self, response: Response) -> None:
         super().__init__()
         self.response = response
+
+
+async def drop_old_keys(pool: Pool) -> None:
+    """Forget what was answered more than a day ago."""
+    async with pool.connection() as connection:
+        await connection.execute("select private.drop_idempotency_keys()")
 
 
 def carries_key(request: Request) -> bool:

@@ -166,6 +166,16 @@ def industry_name(industry: str, language: Language) -> str:
     return text(f"industries.{industry}", language)
 
 
+def _next_step(known: queries.SetUp) -> Literal["plan", "bot", "test"] | None:
+    if known.has_bot and known.has_tested:  # also a company that is older than these steps
+        return None
+    if not known.plan_seen:
+        return "plan"
+    if known.has_bot:
+        return "test"
+    return None if known.bot_skipped else "bot"
+
+
 async def onboarding(connection: Connection) -> OnboardingOut:
     """How far the caller's company is, read from what exists."""
     known = await queries.get_set_up(connection)
@@ -178,15 +188,8 @@ async def onboarding(connection: Connection) -> OnboardingOut:
         known.has_team,
         known.has_tested,
     )
-    next_step: Literal["plan", "bot", "test"] | None = None
-    if not known.plan_seen:
-        next_step = "plan"
-    elif not known.has_bot and not known.bot_skipped:
-        next_step = "bot"
-    elif known.has_bot and not known.has_tested:
-        next_step = "test"
     return OnboardingOut(
-        next_step=next_step,
+        next_step=_next_step(known),
         has_bot=known.has_bot,
         has_channel=known.has_channel,
         has_document=known.has_document,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Form, Request, Response
@@ -36,6 +37,7 @@ _READS_BILLS = ("owner", "administrador")
 
 router = APIRouter(prefix=PAGE, route_class=PageRoute, include_in_schema=False)
 PlanForm = Annotated[str, Form(max_length=50)]
+Confirm = Annotated[str, Form(max_length=100)]
 
 
 @router.get("", response_class=HTMLResponse)
@@ -104,13 +106,13 @@ async def choose(request: Request, staff: PageStaff, plan: PlanForm) -> Response
 
 
 @router.post("/{deed}")
-async def act(request: Request, staff: PageStaff, deed: str) -> Response:
+async def act(request: Request, staff: PageStaff, deed: str, confirm: Confirm = "") -> Response:
     """Keep, cancel, reopen or close: each back to the page; bills are somewhere else."""
     deeds: dict[str, Any] = {
         "keep": service.keep_plan,
         "cancel": service.stop_paying,
         "reopen": service.reopen,
-        "close": service.close,
+        "close": partial(service.close, confirm=confirm),
     }
     language, billing = reader_language(request), billing_of(request)
     if deed not in deeds and deed != "bills":
@@ -148,6 +150,7 @@ async def _page(
         usage = await list_usage(connection)
         waits = await queries.list_excess(connection, now.next_plan) if now.next_plan else []
         free_excess = await queries.list_excess(connection, "free")
+        slug = await queries.slug_to_close(connection)
         context = await frame(connection, staff, notice)
     language = reader_language(request)
     current = next(one for one in plans if one.plan == now.plan)
@@ -157,6 +160,7 @@ async def _page(
         status=status,
         **context,
         now=now,
+        slug=slug,
         current=current,
         badge=_BADGE[now.status],
         plans=plans,

@@ -43,6 +43,9 @@ _TRY = "select private.start_trial(%s::public.subscription_plan_enum, %s)"
 _CONFIRM = "select private.confirm_plan(%s, %s)"
 _AS_LOGIN = "select set_config('role', 'none', true)"
 _AS_STAFF = "select set_config('role', 'authenticated', true)"
+_SLUG_TO_CLOSE = """
+select c.slug from public.companies c where c.id = (select private.company_id('company.close'))
+"""
 _CLOSE = "select private.close_company()"
 _PAST_DUE = "select private.set_past_due(%s)"
 _STORE = "select private.store_billing_event(%s, %s, %s, %s)"
@@ -152,6 +155,12 @@ async def reopen_company(connection: Connection) -> str:
 async def start_trial(connection: Connection, plan: str, days: int) -> str:
     """Tries a paid plan, once (``private.start_trial``)."""
     return str(await fetch_value(connection, _TRY, (plan, days)))
+
+
+async def slug_to_close(connection: Connection) -> str | None:
+    """The short name of the company that the caller may close; None for anybody but the owner."""
+    slug = await fetch_value(connection, _SLUG_TO_CLOSE)
+    return None if slug is None else str(slug)
 
 
 async def close_company(connection: Connection) -> str:

@@ -12,6 +12,7 @@ from neurant.errors import NotFoundError
 from neurant.plans import queries, service
 from neurant.plans.limits import Excess, LimitUse, level, list_usage
 from neurant.plans.schemas import (
+    CloseWish,
     ExcessOut,
     LinkOut,
     PlanChoiceOut,
@@ -143,9 +144,9 @@ async def open_portal(call: Paying) -> LinkOut:
 
 
 @router.post("/subscription/close")
-async def close_company(call: Closing) -> SubscriptionOut:
+async def close_company(call: Closing, wish: CloseWish) -> SubscriptionOut:
     """Close the company: for 30 days its people read and export, and the owner may reopen it."""
-    await service.close(call.connection)
+    await service.close(call.connection, wish.confirm)
     return await _told(call)
 
 

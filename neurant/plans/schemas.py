@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
 
+from neurant.api.texts import Text
+
 PlanName = Literal["free", "starter", "professional", "business", "enterprise"]
 # Money is exact: two decimals, as a text.
 Money = Annotated[Decimal, PlainSerializer(lambda value: f"{value:.2f}", return_type=str)]
@@ -89,6 +91,14 @@ class PlanWish(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     plan: PlanName
+
+
+class CloseWish(BaseModel):
+    """The company's short name, typed: nobody closes a company by mistake."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    confirm: Text = Field(min_length=1, max_length=50, description="The company's short name")
 
 
 class PlanChoiceOut(BaseModel):

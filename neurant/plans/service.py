@@ -151,8 +151,16 @@ async def keep_plan(connection: Connection) -> None:
     _raise_unless_done(await queries.keep_plan(connection))
 
 
-async def close(connection: Connection) -> None:
-    """Close the company: read and exported for 30 days. Raises ForbiddenError, ConflictError."""
+async def close(connection: Connection, confirm: str) -> None:
+    """Close the company: read and exported for 30 days. ``confirm``: its short name, typed.
+
+    Raises ForbiddenError, ConflictError (closed before), BadInputError (another name).
+    """
+    slug = await queries.slug_to_close(connection)
+    if slug is None:
+        raise ForbiddenError("billing.owner_only")
+    if confirm.strip() != slug:
+        raise BadInputError("billing.close_unconfirmed", slug=slug)
     outcome = await queries.close_company(connection)
     if outcome == "closed_before":
         raise ConflictError("billing.closed")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Literal
 
 from neurant.knowledge.words import fold, only_announces
@@ -18,6 +19,9 @@ MAX_CHARS = 1_000
 
 _WORD = re.compile(r"\w+")
 _NOT_WORDS = re.compile(r"[^a-z0-9]+")
+# Shorter words are particles: "nos" is not the plural of "no".
+_SHORTEST_NOUN = 3
+_POSSESSIVES = ("mi", "tu", "su")
 _REPEATED = re.compile(r"([a-z])\1{2,}")
 
 # Someone who attends to customers. Typing mistakes are those people make in a chat.
@@ -171,14 +175,33 @@ def wants_person_confirmation(text: str) -> bool:
 def matched_keyword(text: str, keywords: Sequence[str]) -> str | None:
     """The first of ``keywords`` that stands in the text as whole words; None if none does.
 
-    Accents, case and punctuation make no difference; the keyword returns as the company wrote it.
+    Accents, case, punctuation, singular and plural make no difference ("guía" is found in
+    "guías"); the keyword returns as the company wrote it.
     """
-    plain = f" {_words(text)} "
+    said = _words(text).split()
     for keyword in keywords:
-        wanted = _words(keyword)
-        if wanted and f" {wanted} " in plain:
+        wanted = [_in_number(word) for word in _words(keyword).split()]
+        if wanted and any(
+            all(word in forms for word, forms in zip(said[start:], wanted, strict=False))
+            for start in range(len(said) - len(wanted) + 1)
+        ):
             return keyword
     return None
+
+
+@lru_cache(maxsize=4096)
+def _in_number(word: str) -> frozenset[str]:
+    """A folded word, its plurals, and what it may be the plural of."""
+    singulars = [word[:-1], word[:-2], word[:-3] + "z"] if word.endswith("s") else []
+    return frozenset([word, *_plurals(word), *(one for one in singulars if word in _plurals(one))])
+
+
+def _plurals(word: str) -> list[str]:
+    if (len(word) < _SHORTEST_NOUN and word not in _POSSESSIVES) or word[-1].isdigit():
+        return []
+    if word[-1] in "aeiou":
+        return [word + "s"]
+    return [word[:-1] + "ces"] if word.endswith("z") else [word + "es", word + "s"]
 
 
 def small_talk(text: str) -> Literal["greeting", "thanks", "farewell"] | None:

@@ -262,6 +262,24 @@ def test_the_account_page_changes_profile_password_and_sessions(
     assert client.post("/console/account/sessions").headers["location"].endswith("done=sessions")
 
 
+def test_the_profile_in_an_unpaid_company_is_only_read_and_says_so(
+    sign_in: Callable[[Company, str], httpx.Client], own: Company, rival: Company, database
+) -> None:
+    for status in ("inactive", "cancelled"):
+        database.execute(
+            "update companies set subscription_status = %s, subscription_ends_at = now()"
+            " where id = %s",
+            (status, own.id),
+        )
+        client = sign_in(own, "operador")
+        assert client.get("/v1/account").status_code == 200
+        refused = client.patch("/v1/account", json={"first_name": "Otra"})
+        assert (refused.status_code, refused.json()["code"]) == (403, "api.read_only"), status
+    other = sign_in(rival, "operador")
+    name = other.get("/v1/account").json()["first_name"]
+    assert other.patch("/v1/account", json={"first_name": name}).status_code == 200
+
+
 def test_the_companies_page_offers_them_and_goes_on(
     nobody: httpx.Client, own: Company, rival: Company, database: psycopg.Connection
 ) -> None:

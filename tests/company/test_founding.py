@@ -9,7 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import psycopg
 import pytest
-from companies import Company
+from api.things import Place, conversation
+from companies import Company, make_company
 
 from neurant.companies.service import name_from_email
 from neurant.database.embedded import Urls
@@ -203,6 +204,18 @@ def test_a_company_is_founded_and_set_up_over_http(
         assert other["is_hidden"] is False
     finally:
         client.post("/v1/session/company", json={"company_id": str(acme.id)})
+
+
+def test_a_company_that_is_older_than_the_set_up_is_done_with_it(
+    urls: Urls, sign_in: SignIn, known_password: str, db
+) -> None:
+    firm = make_company(urls.admin, "acme", password_hash=known_password)
+    client = sign_in(firm, "owner")
+    assert client.get("/v1/onboarding").json()["has_bot"]
+    assert client.post("/v1/onboarding", json={"step": "hide"}).json()["next_step"] == "plan"
+    conversation(db, firm, Place.SERVED, "owner", {})
+    assert client.get("/v1/onboarding").json()["next_step"] is None
+    assert client.get("/onboarding").headers["location"] == "/console/home"
 
 
 def test_the_profile_changes_sparsely_for_who_may(

@@ -88,3 +88,14 @@ def test_the_frame_tells_everybody_what_they_must_know(
         )
         assert 'hx-get="/console/plan/banner"' in client.get("/console/inbox").text
         assert client.get(PAGE).status_code == 200
+
+
+def test_a_company_is_closed_by_typing_its_short_name(urls, sign_in, known_password) -> None:
+    own = make_company(urls.admin, "acme", password_hash=known_password)
+    client = sign_in(own, "owner")
+    assert f"«{own.slug}»" in client.get(PAGE).text
+    for typed in ({}, {"confirm": "acme"}):
+        refused = client.post(f"{PAGE}/close", data=typed)
+        assert (refused.status_code, "tal como está" in refused.text) == (422, True)
+    assert client.post(f"{PAGE}/close", data={"confirm": f" {own.slug} "}).status_code == 303
+    assert 'action="/console/plan/reopen"' in client.get(PAGE).text

@@ -20,6 +20,7 @@ from neurant.settings import Settings
 
 pytest_plugins = ("console.running_web",)
 CHANGE = "/v1/subscription/change"
+CLOSE = "/v1/subscription/close"
 
 
 @pytest.fixture
@@ -171,8 +172,16 @@ def test_an_inactive_company_reads_and_chooses_but_changes_nothing_else(
 
 def test_a_closed_company_is_read_and_reopened_as_it_was(sign_in, firm, other) -> None:
     client, administrador = sign_in(firm, "owner"), sign_in(firm, "administrador")
-    closed = client.post("/v1/subscription/close").json()
+    for wrong in (None, {}, {"confirm": ""}, {"confirm": other.slug}, {"confirm": "acme"}):
+        assert client.post(CLOSE, json=wrong).status_code == 422, wrong
+    untyped = client.post(CLOSE, json={"confirm": firm.slug.upper()}).json()
+    assert (untyped["code"], firm.slug in untyped["detail"]) == ("billing.close_unconfirmed", True)
+    assert administrador.post(CLOSE, json={"confirm": firm.slug}).status_code == 403
+    assert subscription(client)["status"] == "active"
+    closed = client.post(CLOSE, json={"confirm": firm.slug}).json()
     assert closed["status"] == "cancelled"
+    again = client.post(CLOSE, json={"confirm": firm.slug})
+    assert (again.status_code, again.json()["code"]) == (409, "billing.closed")
     assert client.get("/v1/canned-responses").status_code == 200
     refused = client.post(CHANGE, json={"plan": "professional"})
     assert (refused.status_code, refused.json()["code"]) == (409, "billing.closed")

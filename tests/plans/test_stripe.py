@@ -337,7 +337,10 @@ async def test_what_is_cancelled_here_is_told_to_stripe_once_and_taken_back(
         await run_billing(pool, biller)
         assert not sub["cancel_at_period_end"]
         assert state(urls, company) == ("starter", "active", None, False)
-        assert client.post("/v1/subscription/close").json()["status"] == "cancelled"
+        assert (
+            client.post("/v1/subscription/close", json={"confirm": company.slug}).json()["status"]
+            == "cancelled"
+        )
         await run_billing(pool, biller)
         assert sub["cancel_at_period_end"]  # a closed company is not billed again
         assert client.post("/v1/subscription/reopen").json()["status"] == "active"

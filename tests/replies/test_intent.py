@@ -169,8 +169,32 @@ def test_a_keyword_is_found_without_accents_or_case_and_as_whole_words() -> None
     keywords = ["Cotización", "hablar ya", "SOS"]
     assert matched_keyword("necesito una COTIZACION!", keywords) == "Cotización"
     assert matched_keyword("quiero hablar, ya", keywords) == "hablar ya"
-    assert matched_keyword("cotizaciones sostenibles", keywords) is None
+    assert matched_keyword("sostenibles, recotización, hablar mañana, ya", keywords) is None
     assert matched_keyword("nada", ["", " ", "!!"]) is None
+
+
+@pytest.mark.parametrize(
+    ("one", "many"),
+    [
+        ("beca", "becas"),
+        ("guía", "guías"),
+        ("cotización", "cotizaciones"),
+        ("luz", "luces"),
+        ("mi pedido", "mis pedidos"),
+        ("paquete dañado", "paquetes dañados"),
+        ("ticket", "tickets"),
+    ],
+)
+def test_a_keyword_is_found_in_singular_and_plural(one: str, many: str) -> None:
+    assert matched_keyword(f"¿Y {many.upper()}?", [one]) == one
+    assert matched_keyword(f"es por {one}.", [many]) == many
+
+
+def test_a_particle_has_no_plural_and_a_longer_word_is_another() -> None:
+    assert matched_keyword("nos ha llegado", ["no ha llegado"]) is None
+    assert matched_keyword("no has llegado", ["no ha llegado"]) is None
+    assert matched_keyword("becarios", ["beca"]) is None
+    assert matched_keyword("el 12s", ["12"]) is None
 
 
 @given(

@@ -20,6 +20,9 @@ _PROFILE = """
 select first_name, last_name, phone, avatar_url from public.users
 where id = (select private.user_id())
 """
+_IS_READ_ONLY = """
+select c.subscription_status in ('inactive', 'cancelled') from public.companies c where c.id = %s
+"""
 _CHANGE_PROFILE = """
 update public.users
 set first_name = %s, last_name = %s, phone = %s, avatar_url = %s
@@ -72,6 +75,11 @@ async def change_password(
 async def find_profile(connection: Connection) -> Profile | None:
     """The caller's own profile, as staff of a company."""
     return await fetch_one(connection, Profile, _PROFILE)
+
+
+async def is_read_only(connection: Connection, company_id: UUID) -> bool:
+    """Whether the company is unpaid or closed: read and exported, not changed."""
+    return await fetch_value(connection, _IS_READ_ONLY, (company_id,)) is True
 
 
 async def update_profile(connection: Connection, profile: Profile) -> bool:

@@ -212,7 +212,8 @@ async def read_profile(pool: Pool, person: Person) -> Profile | None:
 async def change_profile(pool: Pool, person: Person, changes: Mapping[str, str | None]) -> None:
     """Change the named fields of the person's own profile.
 
-    Raises BadInputError that names the field, ConflictError for somebody without a company.
+    Raises BadInputError that names the field, ConflictError for somebody without a company,
+    ForbiddenError where the company only reads.
     """
     if person.company_id is None:
         raise ConflictError("accounts.no_company_yet")
@@ -228,8 +229,11 @@ async def change_profile(pool: Pool, person: Person, changes: Mapping[str, str |
             wanted["phone"],
             wanted["avatar_url"],
         )
-        if not await queries.update_profile(connection, checked):
-            raise ForbiddenError("accounts.profile_not_yours")
+        if await queries.update_profile(connection, checked):
+            return
+        if await queries.is_read_only(connection, person.company_id):
+            raise ForbiddenError("api.read_only")
+        raise ForbiddenError("accounts.profile_not_yours")
 
 
 def checked_profile(
