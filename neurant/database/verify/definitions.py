@@ -1,7 +1,7 @@
 """How the catalog writes a trigger down, so that a restored database writes it the same way.
 
-``pg_dump`` writes ``(a OR b) OR c`` as text, and what reads it again makes of it ``a OR b OR c``: the
-same condition. So brackets that say nothing are left out before two definitions are compared.
+``pg_dump`` writes ``(a OR b) OR c`` as text, and what reads it again makes of it ``a OR b OR c``:
+the same condition. So brackets that say nothing are left out before two definitions are compared.
 """
 
 from __future__ import annotations
