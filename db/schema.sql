@@ -4802,6 +4802,23 @@ ALTER FUNCTION private.finish_sso(p_attempt uuid, p_issuer text, p_subject text,
 
 COMMENT ON FUNCTION private.finish_sso(p_attempt uuid, p_issuer text, p_subject text, p_email text, p_is_verified boolean, p_first_name text, p_last_name text, p_token_digest bytea, p_ip inet, p_user_agent text, p_lifetime interval, p_now timestamp with time zone) IS 'Lets in whom the provider of a claimed attempt names, into the company of that provider: signed_in, closed, no_email, not_verified, other_domain, not_invited, deactivated or linked_to_other (the address belongs to another subject: it was given to somebody new, perhaps); NA002 where no seat is left. All or nothing. Definer: the caller is nobody yet.';
 
+-- Name: fitting_personality(jsonb); Type: FUNCTION; Schema: private; Owner: neurant_owner
+
+CREATE FUNCTION private.fitting_personality(p_traits jsonb) RETURNS jsonb
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO ''
+    AS $$
+  select coalesce(jsonb_object_agg(t.name, t.value)
+    filter (where private.is_personality(jsonb_build_object(t.name, t.value))), '{}')
+  from jsonb_each(case jsonb_typeof(p_traits) when 'object' then p_traits else '{}' end) as t (name, value)
+$$;
+
+ALTER FUNCTION private.fitting_personality(p_traits jsonb) OWNER TO neurant_owner;
+
+-- Name: FUNCTION fitting_personality(p_traits jsonb); Type: COMMENT; Schema: private; Owner: neurant_owner
+
+COMMENT ON FUNCTION private.fitting_personality(p_traits jsonb) IS 'A personality without the traits that are not well formed: for what was written before there was a rule.';
+
 -- Name: fold(text); Type: FUNCTION; Schema: private; Owner: neurant_owner
 
 CREATE FUNCTION private.fold(p_text text) RETURNS text
@@ -5625,6 +5642,25 @@ ALTER FUNCTION private.is_conversations(p_examples jsonb) OWNER TO neurant_owner
 -- Name: FUNCTION is_conversations(p_examples jsonb); Type: COMMENT; Schema: private; Owner: neurant_owner
 
 COMMENT ON FUNCTION private.is_conversations(p_examples jsonb) IS 'Examples: [{"title": …, "turns": [{"from": "customer" or "bot", "text": …}, …]}, …].';
+
+-- Name: is_master_key(text); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.is_master_key(p_fingerprint text) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  if not exists (select from private.master_key_print) then
+    insert into private.master_key_print (fingerprint) values (p_fingerprint) on conflict do nothing;
+  end if;
+  return exists (select from private.master_key_print m where m.fingerprint = p_fingerprint);
+end $$;
+
+ALTER FUNCTION private.is_master_key(p_fingerprint text) OWNER TO neurant_router;
+
+-- Name: FUNCTION is_master_key(p_fingerprint text); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.is_master_key(p_fingerprint text) IS 'Whether this is the key that the secrets are kept by; the first one that asks is. Definer: a process is no company.';
 
 -- Name: is_open(jsonb, text, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_owner
 
@@ -10884,6 +10920,24 @@ UNION ALL
 
 ALTER VIEW private.fact_messages OWNER TO neurant_owner;
 
+-- Name: master_key_print; Type: TABLE; Schema: private; Owner: neurant_owner
+
+CREATE TABLE private.master_key_print (
+    is_there boolean DEFAULT true NOT NULL,
+    fingerprint text NOT NULL,
+    noted_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT master_key_print_fingerprint_check CHECK ((fingerprint ~ '^[0-9a-f]{64}$'::text)),
+    CONSTRAINT master_key_print_is_there_check CHECK (is_there)
+);
+
+ALTER TABLE ONLY private.master_key_print FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE private.master_key_print OWNER TO neurant_owner;
+
+-- Name: TABLE master_key_print; Type: COMMENT; Schema: private; Owner: neurant_owner
+
+COMMENT ON TABLE private.master_key_print IS 'One row: an HMAC by the master key of the first process that had one. It opens nothing; it tells another key.';
+
 -- Name: schema_migrations; Type: TABLE; Schema: private; Owner: postgres
 
 CREATE TABLE private.schema_migrations (
@@ -11465,7 +11519,7 @@ CREATE TABLE public.chatbot_templates (
     CONSTRAINT chatbot_templates_default_personality_check CHECK ((jsonb_typeof(default_personality) = 'object'::text)),
     CONSTRAINT chatbot_templates_example_conversations_check CHECK ((jsonb_typeof(example_conversations) = 'array'::text)),
     CONSTRAINT chatbot_templates_examples_check CHECK (private.is_conversations(example_conversations)),
-    CONSTRAINT chatbot_templates_hours_check CHECK (COALESCE(private.is_working_hours((recommended_settings -> 'working_hours'::text)), true)),
+    CONSTRAINT chatbot_templates_hours_check CHECK ((((recommended_settings -> 'working_hours'::text) IS NULL) OR private.is_working_hours((recommended_settings -> 'working_hours'::text)))),
     CONSTRAINT chatbot_templates_personality_check CHECK (private.is_personality(default_personality)),
     CONSTRAINT chatbot_templates_recommended_settings_check CHECK ((jsonb_typeof(recommended_settings) = 'object'::text)),
     CONSTRAINT chatbot_templates_text_check CHECK (private.is_template_text(system_prompt_template)),
@@ -12765,6 +12819,11 @@ ALTER TABLE ONLY jobs.procrastinate_workers
 
 ALTER TABLE ONLY private.attempts
     ADD CONSTRAINT attempts_pkey PRIMARY KEY (id);
+
+-- Name: master_key_print master_key_print_pkey; Type: CONSTRAINT; Schema: private; Owner: neurant_owner
+
+ALTER TABLE ONLY private.master_key_print
+    ADD CONSTRAINT master_key_print_pkey PRIMARY KEY (is_there);
 
 -- Name: schema_migrations schema_migrations_pkey; Type: CONSTRAINT; Schema: private; Owner: postgres
 
@@ -15101,6 +15160,10 @@ ALTER TABLE ONLY public.webhook_endpoints
 
 ALTER TABLE private.attempts ENABLE ROW LEVEL SECURITY;
 
+-- Name: master_key_print; Type: ROW SECURITY; Schema: private; Owner: neurant_owner
+
+ALTER TABLE private.master_key_print ENABLE ROW LEVEL SECURITY;
+
 -- Name: attempts router_delete; Type: POLICY; Schema: private; Owner: neurant_owner
 
 CREATE POLICY router_delete ON private.attempts FOR DELETE TO neurant_router USING (true);
@@ -15109,9 +15172,17 @@ CREATE POLICY router_delete ON private.attempts FOR DELETE TO neurant_router USI
 
 CREATE POLICY router_insert ON private.attempts FOR INSERT TO neurant_router WITH CHECK (true);
 
+-- Name: master_key_print router_insert; Type: POLICY; Schema: private; Owner: neurant_owner
+
+CREATE POLICY router_insert ON private.master_key_print FOR INSERT TO neurant_router WITH CHECK (true);
+
 -- Name: attempts router_select; Type: POLICY; Schema: private; Owner: neurant_owner
 
 CREATE POLICY router_select ON private.attempts FOR SELECT TO neurant_router USING (true);
+
+-- Name: master_key_print router_select; Type: POLICY; Schema: private; Owner: neurant_owner
+
+CREATE POLICY router_select ON private.master_key_print FOR SELECT TO neurant_router USING (true);
 
 -- Name: account_brakes; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
 
@@ -17544,6 +17615,10 @@ GRANT ALL ON FUNCTION private.finish_reply(p_conversation uuid, p_token uuid, p_
 REVOKE ALL ON FUNCTION private.finish_sso(p_attempt uuid, p_issuer text, p_subject text, p_email text, p_is_verified boolean, p_first_name text, p_last_name text, p_token_digest bytea, p_ip inet, p_user_agent text, p_lifetime interval, p_now timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.finish_sso(p_attempt uuid, p_issuer text, p_subject text, p_email text, p_is_verified boolean, p_first_name text, p_last_name text, p_token_digest bytea, p_ip inet, p_user_agent text, p_lifetime interval, p_now timestamp with time zone) TO neurant_app;
 
+-- Name: FUNCTION fitting_personality(p_traits jsonb); Type: ACL; Schema: private; Owner: neurant_owner
+
+REVOKE ALL ON FUNCTION private.fitting_personality(p_traits jsonb) FROM PUBLIC;
+
 -- Name: FUNCTION fold(p_text text); Type: ACL; Schema: private; Owner: neurant_owner
 
 REVOKE ALL ON FUNCTION private.fold(p_text text) FROM PUBLIC;
@@ -17770,6 +17845,12 @@ GRANT ALL ON FUNCTION private.invite_user(p_email text, p_role public.user_role_
 
 REVOKE ALL ON FUNCTION private.is_conversations(p_examples jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.is_conversations(p_examples jsonb) TO neurant_router;
+
+-- Name: FUNCTION is_master_key(p_fingerprint text); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.is_master_key(p_fingerprint text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.is_master_key(p_fingerprint text) TO neurant_app;
+GRANT ALL ON FUNCTION private.is_master_key(p_fingerprint text) TO neurant_jobs;
 
 -- Name: FUNCTION is_open(p_hours jsonb, p_timezone text, p_at timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_owner
 
@@ -18953,6 +19034,10 @@ GRANT UPDATE(knowledge_sources) ON TABLE public.messages_archived TO neurant_rou
 -- Name: TABLE fact_messages; Type: ACL; Schema: private; Owner: neurant_owner
 
 GRANT SELECT ON TABLE private.fact_messages TO neurant_router;
+
+-- Name: TABLE master_key_print; Type: ACL; Schema: private; Owner: neurant_owner
+
+GRANT SELECT,INSERT ON TABLE private.master_key_print TO neurant_router;
 
 -- Name: TABLE account_brakes; Type: ACL; Schema: public; Owner: neurant_owner
 

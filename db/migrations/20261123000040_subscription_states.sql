@@ -571,6 +571,10 @@ begin
 end $$;
 
 reset role;
+-- What never ended by itself ends now as what begins now does: nobody is stuck, nobody is cut off today.
+update public.companies set subscription_ends_at = now() + interval '14 days'
+where subscription_status = 'past_due'
+  or subscription_status = 'trialing' and subscription_ends_at is null;
 -- Whoever cannot pay any more, or thinks better of it, must be able to close and to reopen.
 update public.permissions set is_read = true where name = 'company.close';
 -- migrate:down

@@ -114,6 +114,15 @@ $$;
 comment on function private.is_personality(jsonb) is
   'What is known of a personality is well formed: tone, language (es, en), persona (the name it gives itself). Other traits are free.';
 
+create function private.fitting_personality(p_traits jsonb) returns jsonb
+language sql immutable set search_path = '' as $$
+  select coalesce(jsonb_object_agg(t.name, t.value)
+    filter (where private.is_personality(jsonb_build_object(t.name, t.value))), '{}')
+  from jsonb_each(case jsonb_typeof(p_traits) when 'object' then p_traits else '{}' end) as t (name, value)
+$$;
+comment on function private.fitting_personality(jsonb) is
+  'A personality without the traits that are not well formed: for what was written before there was a rule.';
+
 create function private.is_https(p_url text) returns boolean
 language sql immutable set search_path = '' as $$
   select p_url ~ '^https://[^[:space:]/?#@]+([/?#][^[:space:]]*)?$' and char_length(p_url) <= 2000
@@ -195,10 +204,40 @@ select private.audit_column('public.companies', 'size', 'shown');
 
 reset role;
 
--- What was free text becomes one of the list; nobody could choose before, so little is there.
-update public.companies set industry = case lower(btrim(industry))
-  when 'salud' then 'health' when 'comercio' then 'retail' else 'other' end
-where industry is not null;
+-- What was free becomes what it may be now. What was written of a bot before stays among its free traits;
+-- of a company, a picture that no browser may be sent to goes.
+update public.companies
+set industry = case lower(btrim(industry))
+    when 'salud' then 'health' when 'comercio' then 'retail' else 'other' end,
+  logo_url = case when private.is_https(logo_url) then logo_url end,
+  website = case
+    when website ~ '^https?://[^[:space:]]+$' then website
+    when 'https://' || btrim(website) ~ '^https://[^[:space:]/:]+([/:][^[:space:]]*)?$'
+      and char_length(btrim(website)) <= 247 then 'https://' || btrim(website)
+    end
+where industry is not null or not private.is_https(logo_url)
+  or website !~ '^https?://[^[:space:]]+$';
+update public.chatbots b
+set working_hours = case when private.is_working_hours(b.working_hours) then b.working_hours else '{}' end,
+  personality_traits = private.fitting_personality(b.personality_traits)
+    || jsonb_build_object('before_upgrade', jsonb_strip_nulls(jsonb_build_object(
+      'working_hours', case when not private.is_working_hours(b.working_hours) then b.working_hours end,
+      'personality_traits',
+        case when not private.is_personality(b.personality_traits) then b.personality_traits end,
+      'avatar_url', case when not private.is_https(b.avatar_url) then b.avatar_url end,
+      'system_prompt', case when char_length(b.system_prompt) > 5000 then b.system_prompt end,
+      'hitl_triggers', case when not b.hitl_triggers <@ '["no_answer", "user_request", "keywords"]'
+        then b.hitl_triggers end))),
+  avatar_url = case when private.is_https(b.avatar_url) then b.avatar_url end,
+  system_prompt = left(b.system_prompt, 5000),
+  hitl_triggers = case
+    when b.hitl_triggers <@ '["no_answer", "user_request", "keywords"]' then b.hitl_triggers
+    else array_to_json(array(select k.known
+      from unnest('{no_answer,user_request,keywords}'::text[]) as k (known)
+      where b.hitl_triggers ? k.known))::jsonb end
+where not private.is_working_hours(b.working_hours) or not private.is_personality(b.personality_traits)
+  or not private.is_https(b.avatar_url) or char_length(b.system_prompt) > 5000
+  or not b.hitl_triggers <@ '["no_answer", "user_request", "keywords"]';
 update public.chatbot_templates set industry = case industry
     when 'salud' then 'health' when 'comercio' then 'retail' else 'other' end,
   example_conversations = '[]'

@@ -14,6 +14,8 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import dict_row
 
+from neurant.database.verify.definitions import normal
+
 Connection = psycopg.Connection[Any]
 SCHEMAS = ("public", "private", "jobs", "auth")
 
@@ -248,7 +250,8 @@ def read_catalog(connection: Connection) -> Catalog:
         for row in rows(_CONSTRAINTS, oids=known):
             _add_constraint(tables, row)
         for row in rows(_TRIGGERS, oids=known):
-            tables[row.pop("oid")].triggers.append(Trigger(**row))
+            definition = normal(row["definition"])
+            tables[row.pop("oid")].triggers.append(Trigger(**{**row, "definition": definition}))
         for row in rows(_GRANTS, oids=known):
             table, right = tables[row["oid"]], (row["grantee"], row["operation"])
             table.grants[right] = frozenset(row["columns"])
