@@ -20,7 +20,7 @@ from neurant.accounts.current import api_person
 from neurant.api import idempotency, rates
 from neurant.api.call import Needs, permission_of
 from neurant.api.openapi import refusals
-from neurant.errors import BadInputError
+from neurant.errors import BadInputError, UnsupportedTypeError
 
 
 class ApiRoute(APIRoute):
@@ -67,12 +67,17 @@ def _with_ids(path: str, endpoint: Callable[..., Any]) -> str:
 
 
 class _StrictJson:
-    """Validates what was read from JSON as JSON: 0 is no boolean, and "1" no number."""
+    """Validates what was read from JSON as JSON: 0 is no boolean, and "1" no number.
+
+    What its Content-Type does not call JSON arrives unread, as bytes: 415 (RFC 9110, 15.5.16).
+    """
 
     def __init__(self, adapter: TypeAdapter[Any]) -> None:
         self._adapter = adapter
 
     def validate_python(self, value: Any, **_: Any) -> Any:
+        if isinstance(value, bytes):
+            raise UnsupportedTypeError("api.not_json")
         return self._adapter.validate_json(json.dumps(value), strict=True)
 
     def __getattr__(self, name: str) -> Any:

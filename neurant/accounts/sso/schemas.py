@@ -9,7 +9,7 @@ from uuid import UUID
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 
 from neurant.api.listing import ListQuery
-from neurant.api.texts import Text, is_storable
+from neurant.api.texts import STORABLE, Text, is_storable
 
 
 def _storable_secret(value: SecretStr) -> SecretStr:
@@ -20,13 +20,14 @@ def _storable_secret(value: SecretStr) -> SecretStr:
 
 DefaultRole = Literal["supervisor", "operador"]
 Name = Annotated[
-    Text,
+    str,
     Field(
         min_length=1,
         max_length=100,
         pattern=r"\S",
         description="What the button says: “Acme Entra ID”",
     ),
+    STORABLE,
 ]
 Issuer = Annotated[
     str,
