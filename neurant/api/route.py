@@ -22,6 +22,8 @@ from neurant.api.call import Needs, permission_of
 from neurant.api.openapi import refusals
 from neurant.errors import BadInputError, UnsupportedTypeError
 
+_EXACT = 2**53  # beyond it a float is no longer every integer
+
 
 class ApiRoute(APIRoute):
     """A route whose handler runs in one call (``neurant.api.call``)."""
@@ -78,10 +80,21 @@ class _StrictJson:
     def validate_python(self, value: Any, **_: Any) -> Any:
         if isinstance(value, bytes):
             raise UnsupportedTypeError("api.not_json")
-        return self._adapter.validate_json(json.dumps(value), strict=True)
+        return self._adapter.validate_json(json.dumps(_plain(value)), strict=True)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._adapter, name)
+
+
+def _plain(value: Any) -> Any:
+    """What JSON tells: 3.0 is the integer 3 (JSON Schema, 4.2.3)."""
+    if isinstance(value, dict):
+        return {name: _plain(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_plain(one) for one in value]
+    if isinstance(value, float) and value.is_integer() and abs(value) <= _EXACT:
+        return int(value)
+    return value
 
 
 def _be_strict(body: ModelField) -> None:

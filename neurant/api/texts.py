@@ -35,11 +35,12 @@ class _Storable:
     def __get_pydantic_json_schema__(
         self, schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> dict[str, Any]:
-        return handler(schema) | {"not": {"pattern": "\\x00"}}
+        told = handler(schema)
+        return told if "format" in told else told | {"not": {"pattern": "\\x00"}}
 
 
 STORABLE = _Storable()
-"""The last of an Annotated that has a pattern: after it, pydantic would not tell the pattern."""
+"""The last of an Annotated: after it, pydantic would not tell a pattern."""
 Text = Annotated[str, STORABLE]
 """A text without NUL (PostgreSQL has none) and without half a character."""
 
