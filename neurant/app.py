@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from http import HTTPStatus
+from typing import Any
 
 import httpx
 import psycopg
@@ -301,10 +302,27 @@ async def _told_validation(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - how it is registered
     if any(one["type"] == "json_invalid" for one in error.errors()):
         return _answer(request, MalformedError("bad_request"))
-    fields = sorted(
-        {".".join(str(part) for part in one["loc"][1:]) or "body" for one in error.errors()}
-    )
+    fields = sorted({_field(one, error.body) or "body" for one in error.errors()})
     return _answer(request, BadInputError("invalid_fields", fields=", ".join(fields)))
+
+
+def _field(error: dict[str, Any], body: Any) -> str:
+    """Where a value is wrong, without the names that pydantic gives to what it might have been."""
+    place, *parts = error["loc"]
+    if place != "body":
+        return ".".join(str(part) for part in parts)
+    named, at = [], body
+    for part in parts:
+        if isinstance(at, Mapping):  # a form is one, too
+            if part not in at and error["type"] != "missing":
+                continue
+            at = at.get(part)
+        elif isinstance(at, list) and isinstance(part, int) and part < len(at):
+            at = at[part]
+        else:
+            break
+        named.append(str(part))
+    return ".".join(named)
 
 
 async def _told_http(request: Request, error: Exception) -> Response:

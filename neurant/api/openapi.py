@@ -61,12 +61,14 @@ def _tell_refusals(document: dict[str, Any]) -> None:
             answers.setdefault("default", {"description": "Any other error", "content": _PROBLEM})
 
 
-def _drop_defaults(schemas: dict[str, Any]) -> None:
-    """Of sparse bodies: what is left out stays as it is, whatever Python's default says."""
+def _drop_untrue(schemas: dict[str, Any]) -> None:
+    """Defaults of sparse bodies, where what is left out stays; what a format says better."""
     for schema in schemas.values():
         for field in schema.get("properties", {}).values():
             if field.get("default") == "" or schema.get("title", "").endswith("Patch"):
                 field.pop("default", None)
+            if "format" in field:
+                field.pop("not", None)  # a format of ours tells all of it
 
 
 def describe(app: FastAPI) -> None:
@@ -79,7 +81,7 @@ def describe(app: FastAPI) -> None:
             components = document.setdefault("components", {})
             schemas = components.setdefault("schemas", {})
             _tell_refusals(document)
-            _drop_defaults(schemas)
+            _drop_untrue(schemas)
             schemas["Problem"] = Problem.model_json_schema()
             schemas.pop("HTTPValidationError", None)
             schemas.pop("ValidationError", None)

@@ -20,7 +20,9 @@ from neurant.accounts.current import api_person
 from neurant.api import idempotency, rates
 from neurant.api.call import Needs, permission_of
 from neurant.api.openapi import refusals
-from neurant.errors import BadInputError
+from neurant.errors import BadInputError, UnsupportedTypeError
+
+_EXACT = 2**53  # beyond it a float is no longer every integer
 
 
 class ApiRoute(APIRoute):
@@ -67,16 +69,32 @@ def _with_ids(path: str, endpoint: Callable[..., Any]) -> str:
 
 
 class _StrictJson:
-    """Validates what was read from JSON as JSON: 0 is no boolean, and "1" no number."""
+    """Validates what was read from JSON as JSON: 0 is no boolean, and "1" no number.
+
+    What its Content-Type does not call JSON arrives unread, as bytes: 415 (RFC 9110, 15.5.16).
+    """
 
     def __init__(self, adapter: TypeAdapter[Any]) -> None:
         self._adapter = adapter
 
     def validate_python(self, value: Any, **_: Any) -> Any:
-        return self._adapter.validate_json(json.dumps(value), strict=True)
+        if isinstance(value, bytes):
+            raise UnsupportedTypeError("api.not_json")
+        return self._adapter.validate_json(json.dumps(_plain(value)), strict=True)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._adapter, name)
+
+
+def _plain(value: Any) -> Any:
+    """What JSON tells: 3.0 is the integer 3 (JSON Schema, 4.2.3)."""
+    if isinstance(value, dict):
+        return {name: _plain(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_plain(one) for one in value]
+    if isinstance(value, float) and value.is_integer() and abs(value) <= _EXACT:
+        return int(value)
+    return value
 
 
 def _be_strict(body: ModelField) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field
+from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic_core.core_schema import CoreSchema, no_info_after_validator_function
 
 
 def is_storable(value: str) -> bool:
@@ -23,12 +24,27 @@ def formatted(name: str) -> Any:
     return Field(json_schema_extra={"format": name})
 
 
-STORABLE = AfterValidator(_storable)
-"""The last of an Annotated that has a pattern: after it, pydantic would not tell the pattern."""
+class _Storable:
+    """Refuses what PostgreSQL cannot keep. JSON Schema has no word for half a character."""
+
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        return no_info_after_validator_function(_storable, handler(source))
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        told = handler(schema)
+        return told if "format" in told else told | {"not": {"pattern": "\\x00"}}
+
+
+STORABLE = _Storable()
+"""The last of an Annotated: after it, pydantic would not tell a pattern."""
 Text = Annotated[str, STORABLE]
 """A text without NUL (PostgreSQL has none) and without half a character."""
 
-EmailText = Annotated[Text, formatted("email")]
-PasswordText = Annotated[Text, formatted("password")]
-PersonName = Annotated[Text, formatted("person-name")]
+EmailText = Annotated[str, formatted("email"), STORABLE]
+PasswordText = Annotated[str, formatted("password"), STORABLE]
+PersonName = Annotated[str, formatted("person-name"), STORABLE]
 """Checked where they are used; their ``format`` tells what passes."""

@@ -6,10 +6,10 @@ from datetime import datetime
 from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from neurant.api.listing import ListQuery
-from neurant.api.texts import Text
+from neurant.api.texts import STORABLE
 from neurant.permissions.schemas import Names, ReachOut
 
 Scope = Literal[
@@ -49,9 +49,21 @@ Scope = Literal[
 ]
 """The permissions that a key may have (``for_keys = 'by_scope'``; a test holds the two equal)."""
 
+
+def _distinct(scopes: list[Scope]) -> list[Scope]:
+    if len(set(scopes)) < len(scopes):
+        raise ValueError("a scope comes twice")
+    return scopes
+
+
+Scopes = Annotated[
+    list[Scope],
+    Field(min_length=1, json_schema_extra={"uniqueItems": True}),
+    AfterValidator(_distinct),
+]
 KeyRole = Literal["administrador", "supervisor", "operador"]
 KeyState = Literal["active", "expired", "suspended", "revoked"]
-Name = Annotated[Text, Field(min_length=1, max_length=100, pattern=r"\S")]
+Name = Annotated[str, Field(min_length=1, max_length=100, pattern=r"\S"), STORABLE]
 LONGEST_LIFE = 3650  # days
 
 
@@ -85,7 +97,7 @@ class KeyIn(BaseModel):
 
     name: Name
     role: KeyRole
-    scopes: Annotated[set[Scope], Field(min_length=1)]
+    scopes: Scopes
     expires_in_days: int | None = Field(
         default=None, ge=1, le=LONGEST_LIFE, description="null: until it is revoked"
     )

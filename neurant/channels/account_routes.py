@@ -32,7 +32,18 @@ class ChannelIn(BaseModel):
     """A channel to connect. ``token``: of the Telegram bot, by @BotFather; it is kept sealed and
     never shown again."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "anyOf": [
+                {"properties": {"channel": {"const": "web"}, "token": {"type": "null"}}},
+                {
+                    "properties": {"channel": {"const": "telegram"}, "token": {"type": "string"}},
+                    "required": ["token"],
+                },
+            ]
+        },
+    )
 
     channel: Literal["web", "telegram"]
     display_name: DisplayName | None = None

@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
 
 from neurant.api.listing import ListQuery
 from neurant.api.texts import STORABLE, Text
@@ -46,9 +46,16 @@ def _some(hours: dict[Day, list[Any]]) -> dict[Day, list[Any]]:
     return hours
 
 
-_Interval = Annotated[tuple[_Start, _End], AfterValidator(_not_empty)]
+_Interval = Annotated[
+    tuple[_Start, _End], AfterValidator(_not_empty), Field(json_schema_extra={"uniqueItems": True})
+]
+_OPEN_DAYS: list[JsonValue] = [
+    {"required": [day], "properties": {day: {"minItems": 1}}} for day in DAYS
+]
 WorkingHours = Annotated[
-    dict[Day, Annotated[list[_Interval], Field(max_length=6)]], AfterValidator(_some)
+    dict[Day, Annotated[list[_Interval], Field(max_length=6)]],
+    AfterValidator(_some),
+    Field(json_schema_extra={"anyOf": [{"maxProperties": 0}, *_OPEN_DAYS]}),
 ]
 """When people attend, by weekday: [["08:00", "12:00"], …] by the clock of the bot's time zone. An
 interval that ends before it begins ends on the next day; {} sets no hours."""
@@ -106,6 +113,15 @@ class Placeholders(BaseModel):
 class ChatbotIn(ChatbotPatch):
     """A new bot. What is left out comes from the template, else from the defaults; without a
     template ``system_prompt`` is needed."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "anyOf": [
+                {"required": ["system_prompt"]},
+                {"required": ["template_id"], "properties": {"template_id": {"type": "string"}}},
+            ]
+        }
+    )
 
     template_id: UUID | None = None
     placeholders: Placeholders = Placeholders()

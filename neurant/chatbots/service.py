@@ -25,7 +25,7 @@ async def find(connection: Connection, chatbot_id: UUID, *, locked: bool = False
 
 
 async def create(connection: Connection, new: ChatbotIn) -> ChatbotOut:
-    """A new bot. Raises BadInputError (no prompt, unknown template), ConflictError (name taken);
+    """A new bot. Raises BadInputError (no prompt), ConflictError (unknown template, name taken);
     the plan's limit is the database's NA002."""
     given = _given(new)
     if new.template_id is None and "system_prompt" not in given:
@@ -42,7 +42,7 @@ async def create(connection: Connection, new: ChatbotIn) -> ChatbotOut:
     except psycopg.errors.UniqueViolation as error:
         raise _taken(error, new.name) from None
     if made is None:
-        raise BadInputError("chatbots.unknown_template")
+        raise ConflictError("chatbots.unknown_template")
     return await find(connection, made)
 
 

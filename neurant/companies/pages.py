@@ -149,7 +149,7 @@ async def save_company(request: Request, staff: PageStaff) -> Response:
     except ValidationError as error:
         names, told = _wrong(request, error)
         return await _company(request, staff, told, typed, names)
-    except BadInputError as error:
+    except NeurantError as error:
         return await _company(request, staff, error.detail(reader_language(request)), typed)
     return RedirectResponse(f"{SETTINGS}?told=saved", 303)
 

@@ -29,14 +29,16 @@ Timezone = Annotated[
     AfterValidator(_known_zone),
 ]
 Website = Annotated[str, Field(max_length=255, pattern=r"^https?://[!-~]+$"), STORABLE]
-CompanyName = Annotated[str, Field(min_length=2, max_length=100, pattern=r"\S.*\S"), STORABLE]
+CompanyName = Annotated[
+    str,
+    Field(min_length=2, max_length=100, pattern=r"\S.*\S"),
+    STORABLE,
+]
 Industry = Annotated[str, Field(max_length=100, pattern=r"^[a-z_]+$")]
 Phone = Annotated[
     str, Field(min_length=5, max_length=50, pattern=r"^[0-9+() .\-/extEXT]+$"), STORABLE
 ]
-Email = Annotated[
-    str, Field(max_length=255, pattern=r"^[^@\s]+@[^@\s]+$"), formatted("email"), STORABLE
-]
+Email = Annotated[str, Field(max_length=255, pattern=r"^[^@\s]+@[^@\s]+$"), STORABLE]
 Slug = Annotated[str, Field(max_length=50, pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
 
 

@@ -19,7 +19,7 @@ from neurant.companies.schemas import (
 )
 from neurant.database.pool import Connection, Pool
 from neurant.database.tenancy import Trail, come_from
-from neurant.errors import BadInputError, ConflictError, ForbiddenError, RateLimitedError
+from neurant.errors import ConflictError, ForbiddenError, RateLimitedError
 from neurant.texts import LANGUAGES, Language, text
 
 _HOUR = 3600
@@ -108,8 +108,8 @@ async def suggest(pool: Pool, name: str, trail: Trail) -> SlugSuggestions:
 async def found(pool: Pool, founder: Founder, new: CompanyIn) -> FoundedOut:
     """Found a company, all of it or nothing.
 
-    Raises ConflictError (the short name is taken), ForbiddenError (the e-mail is not verified),
-    RateLimitedError (five an hour and address), BadInputError (no such industry).
+    Raises ConflictError (the short name is taken, no such industry), ForbiddenError (the e-mail
+    is not verified), RateLimitedError (five an hour and address).
     """
     parameters = (
         founder.auth_user_id,
@@ -129,7 +129,7 @@ async def found(pool: Pool, founder: Founder, new: CompanyIn) -> FoundedOut:
         try:
             done = await queries.found_company(connection, parameters)
         except psycopg.errors.ForeignKeyViolation:
-            raise BadInputError("companies.unknown_industry") from None
+            raise ConflictError("companies.unknown_industry") from None
     if done.outcome == "slug_taken":
         raise ConflictError("company_slug_taken", slug=new.slug)
     if done.outcome == "too_many":
@@ -140,7 +140,7 @@ async def found(pool: Pool, founder: Founder, new: CompanyIn) -> FoundedOut:
 
 
 async def change(connection: Connection, patch: CompanyPatch) -> None:
-    """Change what ``patch`` gives of the profile. Raises BadInputError (no such industry)."""
+    """Change what ``patch`` gives of the profile. Raises ConflictError (no such industry)."""
     changes = patch.model_dump(exclude_unset=True)
     if "email" in changes:
         changes["email"] = changes["email"].strip().lower()
@@ -149,7 +149,7 @@ async def change(connection: Connection, patch: CompanyPatch) -> None:
     try:
         await queries.update_company(connection, changes)
     except psycopg.errors.ForeignKeyViolation:
-        raise BadInputError("companies.unknown_industry") from None
+        raise ConflictError("companies.unknown_industry") from None
 
 
 async def industry_names(connection: Connection) -> list[dict[str, str]]:

@@ -32,7 +32,10 @@ Secret = Annotated[
 SettingName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,49}$")]
 WholeNumber = Annotated[StrictInt, Field(ge=-(2**53), le=2**53)]
 Setting = Annotated[Text, Field(max_length=1000)] | StrictBool | WholeNumber | None
-SettingsOf = Annotated[dict[SettingName, Setting], Field(max_length=50)]
+SettingsOf = Annotated[
+    dict[SettingName, Setting],
+    Field(max_length=50, json_schema_extra={"additionalProperties": False}),
+]
 
 
 class IntegrationConfig(BaseModel):

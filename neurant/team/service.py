@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from neurant.database.pool import Connection
-from neurant.errors import BadInputError, ConflictError, ForbiddenError, NotFoundError
+from neurant.errors import ConflictError, ForbiddenError, NotFoundError
 from neurant.mail.service import queue_mail
 from neurant.settings import Settings
 from neurant.team import queries
@@ -49,7 +49,7 @@ async def _changed(connection: Connection, user_id: UUID, outcome: str) -> UserO
     if outcome == "forbidden":
         raise ForbiddenError("team.not_below")
     if outcome == "not_narrowable":
-        raise BadInputError("team.not_narrowable")
+        raise ConflictError("team.not_narrowable")
     return seen
 
 

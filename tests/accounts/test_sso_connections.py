@@ -188,13 +188,13 @@ async def _read_secret(urls: Urls, company: Company) -> None:
         ({"client_secret": "a\0b"}, 422, "invalid_fields"),
         ({"default_role": "owner"}, 422, "invalid_fields"),
         ({"default_role": "administrador"}, 422, "invalid_fields"),
-        ({"domains": ["gmail.com"]}, 422, "sso.domain_public"),
-        ({"domains": ["GMAIL.com"]}, 422, "sso.domain_public"),
-        ({"domains": ["elsewhere.example"]}, 422, "sso.domain_not_yours"),
+        ({"domains": ["gmail.com"]}, 409, "sso.domain_public"),
+        ({"domains": ["GMAIL.com"]}, 409, "sso.domain_public"),
+        ({"domains": ["elsewhere.example"]}, 409, "sso.domain_not_yours"),
         ({"domains": ["no domain"]}, 422, "sso.bad_domain"),
         ({"domains": ["a@b.co"]}, 422, "sso.bad_domain"),
         ({"domains": ["x" * 64 + ".co"]}, 422, "sso.bad_domain"),
-        ({"domains": ["127.0.0.1"]}, 422, "sso.domain_not_yours"),
+        ({"domains": ["127.0.0.1"]}, 409, "sso.domain_not_yours"),
         ({"company_id": str(uuid4())}, 422, "invalid_fields"),
     ],
 )
@@ -268,7 +268,7 @@ async def test_an_unconfirmed_address_or_an_operador_s_proves_nothing(
             confirmed,
             acme.people[role].auth_user_id,
         )
-        with pytest.raises(BadInputError) as refused:
+        with pytest.raises(ConflictError) as refused:
             await connect(
                 desk.pool, desk.settings, acme, "https://id.example", domains=[other.upper()]
             )

@@ -114,7 +114,7 @@ def test_a_bot_without_template_needs_a_prompt_and_a_free_name(
     answer = client.post(PATH, json={"name": named()})
     assert (answer.status_code, answer.json()["code"]) == (422, "chatbots.prompt_needed")
     unknown = client.post(PATH, json={"name": named(), "template_id": str(uuid.uuid4())})
-    assert (unknown.status_code, unknown.json()["code"]) == (422, "chatbots.unknown_template")
+    assert (unknown.status_code, unknown.json()["code"]) == (409, "chatbots.unknown_template")
     bot = make(client)
     again = client.post(PATH, json={"name": bot["name"], "system_prompt": "Responde siempre."})
     assert (again.status_code, again.json()["code"]) == (409, "chatbots.name_taken")

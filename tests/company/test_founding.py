@@ -174,7 +174,7 @@ def test_a_company_is_founded_and_set_up_over_http(
     name = f"Segunda {secrets.token_hex(4)}"
     try:
         wrong = client.post("/v1/companies", json={"name": name, "industry": "astrology"})
-        assert (wrong.status_code, wrong.json()["code"]) == (422, "companies.unknown_industry")
+        assert (wrong.status_code, wrong.json()["code"]) == (409, "companies.unknown_industry")
         made = client.post("/v1/companies", json={"name": name, "industry": "retail"})
         assert made.status_code == 201, made.text
         mine = client.get("/v1/company").json()  # the session goes on in it

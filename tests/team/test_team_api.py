@@ -135,7 +135,7 @@ def test_what_is_taken_from_a_person_is_gone_at_once_and_nothing_is_ever_added(
     assert theirs.get("/v1/users").status_code == 200
     for denied in (["profile.edit"], ["no.such"]):
         answer = owner.put(where, json={"denied": denied})
-        assert (answer.status_code, answer.json()["code"]) == (422, "team.not_narrowable")
+        assert (answer.status_code, answer.json()["code"]) == (409, "team.not_narrowable")
     assert owner.put(path(own, "owner", "/permissions"), json={"denied": []}).status_code == 403
     assert theirs.put(where, json={"denied": []}).status_code == 403
     assert sign_in(rival, "owner").put(where, json={"denied": []}).status_code == 404

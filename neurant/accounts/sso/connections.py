@@ -130,7 +130,7 @@ async def _set_domains(connection: Connection, connection_id: UUID, domains: lis
         if one.outcome == "taken":
             raise ConflictError("sso.domain_taken", domain=one.domain)
         if one.outcome in ("public", "not_yours"):
-            raise BadInputError(f"sso.domain_{one.outcome}", domain=one.domain)
+            raise ConflictError(f"sso.domain_{one.outcome}", domain=one.domain)
         raise ForbiddenError("api.not_permitted", permission="sso.manage")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from typing import Annotated, Literal
 from uuid import UUID
@@ -9,7 +10,7 @@ from uuid import UUID
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 
 from neurant.api.listing import ListQuery
-from neurant.api.texts import Text, is_storable
+from neurant.api.texts import STORABLE, formatted, is_storable
 
 
 def _storable_secret(value: SecretStr) -> SecretStr:
@@ -18,23 +19,28 @@ def _storable_secret(value: SecretStr) -> SecretStr:
     return value
 
 
+def _visible(issuer: str) -> str:
+    if not re.fullmatch(r"https?://[!-~]+", issuer):
+        raise ValueError("an address of visible ASCII characters")
+    return issuer
+
+
 DefaultRole = Literal["supervisor", "operador"]
 Name = Annotated[
-    Text,
+    str,
     Field(
         min_length=1,
         max_length=100,
         pattern=r"\S",
         description="What the button says: “Acme Entra ID”",
     ),
+    STORABLE,
 ]
 Issuer = Annotated[
     str,
-    Field(
-        max_length=500,
-        pattern=r"^https?://[!-~]+$",
-        description="Exactly as the provider calls itself; https",
-    ),
+    AfterValidator(_visible),
+    Field(max_length=500, description="Exactly as the provider calls itself; https"),
+    formatted("issuer"),
 ]
 ClientId = Annotated[str, Field(max_length=255, pattern=r"^[ -~]*[!-~][ -~]*$")]
 ClientSecret = Annotated[
@@ -43,7 +49,7 @@ ClientSecret = Annotated[
     Field(min_length=1, max_length=2000, description="Taken, and never shown again"),
 ]
 Domains = Annotated[
-    list[Annotated[Text, Field(min_length=1, max_length=253)]],
+    list[Annotated[str, Field(min_length=1, max_length=253), formatted("mail-domain"), STORABLE]],
     Field(max_length=20, description="E-mail domains of the company that it speaks for"),
 ]
 Role = Annotated[

@@ -16,7 +16,7 @@ from neurant.channels.telegram.inbound import credential
 from neurant.companies.lookup import command_pool, database_urls, find_bot
 from neurant.database.pool import Connection, fetch_value
 from neurant.database.tenancy import tenant
-from neurant.errors import BadInputError, SetupError, UnavailableError
+from neurant.errors import ConflictError, SetupError, UnavailableError
 from neurant.settings import Settings
 from neurant.vault import ensure_company_key, seal_secret
 
@@ -114,6 +114,6 @@ async def _call(
         raise UnavailableError("telegram_away", reason=type(error).__name__) from None
     if not answer.get("ok"):
         reason = answer.get("description", response.status_code)
-        raise BadInputError("telegram_token_refused", reason=reason)
+        raise ConflictError("telegram_token_refused", reason=reason)
     result = answer["result"]
     return result if isinstance(result, dict) else {}
