@@ -82,8 +82,17 @@ from neurant.team.routes import router as team_router
 from neurant.vault import Vault
 from neurant.webhooks.routes import router as webhook_endpoints_router
 
+# Looked through in this order at every request: what is asked for most comes first.
 _ROUTERS = (
     webchat_router,
+    conversations_router,
+    messages_router,
+    hitl_router,
+    notifications_router,
+    chatbots_router,
+    plans_router,
+    team_router,
+    knowledge_router,
     accounts_router,
     analytics_router,
     api_key_pages,
@@ -95,28 +104,20 @@ _ROUTERS = (
     sso_pages_router,
     sso_router,
     sso_settings_router,
-    chatbots_router,
     chatbot_people_router,
     company_router,
     templates_router,
     console_router,
     exports_router,
     contacts_router,
-    conversations_router,
-    hitl_router,
     imports_router,
     integrations_router,
     knowledge_pages_router,
-    knowledge_router,
     invitations_router,
-    team_router,
     notification_pages,
-    notifications_router,
     permissions_router,
     billing_router,
-    plans_router,
     plan_page_router,
-    messages_router,
     notes_router,
     webhook_endpoints_router,
 )
@@ -169,45 +170,6 @@ def _make_api(settings: Settings) -> FastAPI:
     app.get("/healthz", include_in_schema=False)(_healthz)
     app.get("/readyz", include_in_schema=False)(_readyz)
     app.get("/", include_in_schema=False)(_root)
-    # Looked through in this order at every request: what is asked for most comes first.
-    for router in (
-        webchat_router,
-        conversations_router,
-        messages_router,
-        hitl_router,
-        notifications_router,
-        chatbots_router,
-        plans_router,
-        team_router,
-        knowledge_router,
-        accounts_router,
-        analytics_router,
-        api_key_pages,
-        api_keys_router,
-        audit_pages,
-        audit_router,
-        canned_responses_router,
-        channels_router,
-        sso_pages_router,
-        sso_router,
-        sso_settings_router,
-        chatbot_people_router,
-        company_router,
-        templates_router,
-        console_router,
-        exports_router,
-        contacts_router,
-        imports_router,
-        integrations_router,
-        knowledge_pages_router,
-        invitations_router,
-        notification_pages,
-        permissions_router,
-        billing_router,
-        plan_page_router,
-        notes_router,
-        webhook_endpoints_router,
-    ):
     for router in _ROUTERS:
         app.include_router(router)
     if settings.demo:
