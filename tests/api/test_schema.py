@@ -46,6 +46,8 @@ for name, strategy in {
     "password": st.from_regex(r"[a-z]{4}-[A-Z]{4}-[0-9]{4}-[a-z]{4}", fullmatch=True),
     "person-name": WORDS,
     "document": WORDS.map(lambda word: f"Abrimos a las ocho, {word}.".encode()),
+    "idempotency-key": st.builds(secrets.token_hex, st.just(8)),  # another for each request
+    "if-match": st.just("*"),
     "timezone": st.sampled_from(sorted(available_timezones())),
 }.items():
     schemathesis.openapi.format(name, strategy)
