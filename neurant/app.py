@@ -159,6 +159,7 @@ def _make_api(settings: Settings) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         openapi_url="/v1/openapi.json",
+        redirect_slashes=False,  # to an address made of the Host header
     )
     app.add_exception_handler(NeurantError, _told)
     app.add_exception_handler(RequestValidationError, _told_validation)
@@ -241,6 +242,8 @@ def _answer(request: Request, error: NeurantError) -> JSONResponse:
         problem(error, request.scope), error.status, media_type="application/problem+json"
     )
     rates.tell(request, response)
+    if error.status == HTTPStatus.UNAUTHORIZED:
+        response.headers["www-authenticate"] = "Bearer"  # RFC 9110, 15.5.2
     if "seconds" in error.params:
         response.headers["retry-after"] = str(error.params["seconds"])
     return response

@@ -7,8 +7,7 @@ from dataclasses import asdict
 from fastapi import APIRouter, Request
 
 from neurant.accounts import pages
-from neurant.accounts.codes import digest
-from neurant.accounts.current import ApiPerson, bearer, trail_of
+from neurant.accounts.current import ApiPerson, trail_of
 from neurant.accounts.queries import delete_session, enter_company, list_companies
 from neurant.accounts.recovery.routes import router as recovery_router
 from neurant.accounts.schemas import (
@@ -54,11 +53,9 @@ async def read_session(request: Request, person: ApiPerson) -> WhoOut:
 
 
 @session.delete("", status_code=204)
-async def close_api_session(request: Request) -> None:
-    """End the session of the bearer token."""
-    token = bearer(request)
-    if token:
-        await delete_session(request.app.state.pool, digest(token), trail_of(request))
+async def close_api_session(request: Request, person: ApiPerson) -> None:
+    """End the session of the bearer token, or of the browser's cookie."""
+    await delete_session(request.app.state.pool, person.digest, trail_of(request))
 
 
 @session.post("/company")

@@ -32,9 +32,12 @@ def check_match(request: Request, current: BaseModel, editable: type[BaseModel])
 
     Raises PreconditionFailedError: somebody changed it since it was read.
     """
-    wanted = request.headers.get("if-match")
-    if wanted is None or wanted.strip() == "*":
+    wanted = request.headers.getlist("if-match")
+    if not wanted:
         return
-    tags = {tag.strip().removeprefix("W/") for tag in wanted.split(",")}
+    # Strong comparison (13.1.1): a weak tag matches nothing, and ours have no comma inside.
+    tags = {tag.strip() for one in wanted for tag in one.split(",")}
+    if tags == {"*"}:
+        return
     if etag_of(current, editable) not in tags:
         raise PreconditionFailedError("api.changed_meanwhile")

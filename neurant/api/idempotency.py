@@ -74,14 +74,12 @@ async def begin(request: Request, connection: Connection, caller: Caller) -> Non
     """
     if not carries_key(request):
         return
-    key = request.headers[HEADER].strip().strip('"')
+    key = request.headers[HEADER]
     if not _KEY.match(key):
         raise BadInputError("api.idempotency_key_malformed")
     who = caller.key_id or caller.user_id
     key_digest = sha256(who.bytes + key.encode()).digest()
-    request_digest = sha256(
-        f"{request.method} {request.url.path}?{request.url.query}\n".encode() + await request.body()
-    ).digest()
+    request_digest = await _digest(request)
     begun = await fetch_one(connection, _Begun, _BEGIN, (key_digest, request_digest))
     outcome = begun.outcome if begun else "nobody"
     if outcome == "in_flight":
@@ -91,6 +89,23 @@ async def begin(request: Request, connection: Connection, caller: Caller) -> Non
     if begun and outcome == "answered" and begun.status and begun.answer_encrypted:
         raise AnsweredBeforeError(_opened(key, key_digest, begun.status, begun.answer_encrypted))
     request.state.idempotent = _Open(connection, key, key_digest)
+
+
+async def _digest(request: Request) -> bytes:
+    """What is asked for. Of a form its parts: their boundary is another each time it is sent."""
+    asked = sha256(f"{request.method} {request.url.path}?{request.url.query}\n".encode())
+    if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
+        asked.update(await request.body())
+        return asked.digest()
+    for name, value in (await request.form()).multi_items():
+        told: list[str | None]
+        if isinstance(value, str):
+            told, content = [name], value.encode()
+        else:
+            told, content = [name, value.filename, value.content_type], await value.read()
+            await value.seek(0)
+        asked.update(orjson.dumps([*told, len(content)]) + b"\n" + content)
+    return asked.digest()
 
 
 async def end(request: Request, response: Response) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
@@ -11,13 +12,17 @@ if TYPE_CHECKING:
     from fastapi.routing import APIRoute
 
 _PROBLEM = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+JSON = "application/json"
+FORM = "multipart/form-data"
 _TOLD = {
+    400: "The request cannot be read at all",
     401: "Nobody, or a proof that is wrong or expired",
     403: "Somebody known, who may not do this (x-permission tells what it takes)",
     404: "No such thing, or not one that the caller may know of",
     409: "Somebody else was first, or the plan leaves no room",
     412: "It changed since it was read (If-Match)",
     413: "The body is larger than the documented limit",
+    415: "The body's Content-Type is missing or not the documented one",
     422: "Understood, but a value is not acceptable",
     429: "Too many requests: Retry-After tells when to come back",
 }
@@ -34,21 +39,98 @@ class Problem(BaseModel):
     request_id: str = Field(description="By which we find it in our logs and in audit")
 
 
-def refusals(route: APIRoute, *, signed_in: bool) -> dict[int | str, dict[str, Any]]:
-    """The documented refusals of a route."""
-    writes = bool((route.methods or set()) - {"GET", "HEAD"})
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What decides which headers and refusals an operation has."""
+
+    signed_in: bool
+    of_company: bool  # in one transaction of a company: counted, and served once
+    takes: str | None  # the Content-Type; "*": several
+
+
+def _text(description: str, **schema: Any) -> dict[str, Any]:
+    return {"description": description, "schema": {"type": "string", **schema}}
+
+
+_RATES = {
+    "RateLimit-Policy": _text("What the plan gives the company for each minute"),
+    "RateLimit": _text("How much of it is left, and seconds until all of it is back"),
+}
+_ETAG = {"ETag": _text("What was read; send it back as If-Match")}
+_REPLAYED = {
+    "Idempotency-Replayed": _text("This is the answer to an earlier request", const="true")
+}
+_OF_REFUSALS: dict[int, dict[str, Any]] = {
+    401: {"WWW-Authenticate": _text("How to prove oneself", const="Bearer")},
+    429: {
+        "Retry-After": {
+            "description": "Seconds to wait",
+            "schema": {"type": "integer", "minimum": 1},
+        }
+    },
+}
+_KEY = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    **_text(
+        "A new one for each intent: sent again within a day, the request has no second effect",
+        format="idempotency-key",
+        pattern=r"^[\x21-\x7e]{1,255}$",
+    ),
+}
+_IF_MATCH = {
+    "name": "If-Match",
+    "in": "header",
+    "required": False,
+    **_text("The ETag that was read: a change that somebody made since is 412", format="if-match"),
+}
+
+
+def _writes(route: APIRoute) -> bool:
+    return bool((route.methods or set()) - {"GET", "HEAD"})
+
+
+def described_headers(route: APIRoute, shape: Shape) -> dict[str, Any]:
+    """The header parameters that calls have besides their own; every PATCH honours If-Match."""
+    told = [_KEY] if shape.of_company and _writes(route) else []
+    told += [_IF_MATCH] if "PATCH" in (route.methods or set()) else []
+    return {"parameters": told} if told else {}
+
+
+def described_answers(route: APIRoute, shape: Shape) -> dict[int | str, dict[str, Any]]:
+    """The documented refusals of a route, and the headers of all of its answers."""
+    rates = _RATES if shape.of_company else {}
+    told: dict[int | str, dict[str, Any]] = {
+        code: {
+            "description": _TOLD[code],
+            "content": _PROBLEM,
+            "headers": (rates if code == 429 else {}) | _OF_REFUSALS.get(code, {}),
+        }
+        for code in sorted(_refusals(route, shape))
+    }
+    once = _REPLAYED if shape.of_company and _writes(route) else {}
+    told[route.status_code or 200] = {"headers": rates | once}
+    told["default"] = {"description": "Any other error", "content": _PROBLEM}
+    return told
+
+
+def _refusals(route: APIRoute, shape: Shape) -> set[int]:
+    writes = _writes(route)
     codes = {422, 429}
-    if signed_in:
+    if shape.signed_in:
         codes |= {401, 403}
+    if shape.takes or shape.of_company:
+        codes.add(400)  # of a call: X-Company-Id
+    if shape.takes:
+        codes.add(415)
     if "{" in route.path or "GET" in (route.methods or set()):
         codes.add(404)  # a cursor, too, may be unknown
     if writes:
-        codes |= {404, 409, 412, 413}
-    told: dict[int | str, dict[str, Any]] = {
-        code: {"description": _TOLD[code], "content": _PROBLEM} for code in sorted(codes)
-    }
-    told["default"] = {"description": "Any other error", "content": _PROBLEM}
-    return told
+        codes |= {404, 409, 413}
+    if "PATCH" in (route.methods or set()):
+        codes.add(412)
+    return codes
 
 
 def _tell_refusals(document: dict[str, Any]) -> None:
@@ -57,8 +139,17 @@ def _tell_refusals(document: dict[str, Any]) -> None:
         for operation in path.values():
             answers = operation.setdefault("responses", {})
             if "422" in answers:
-                answers["422"] = {"description": _TOLD[422], "content": _PROBLEM}
+                answers["422"] = answers["422"] | {"description": _TOLD[422], "content": _PROBLEM}
             answers.setdefault("default", {"description": "Any other error", "content": _PROBLEM})
+
+
+def _tell_tags(document: dict[str, Any]) -> None:
+    """What can be edited is told with its ETag, read or changed."""
+    for path in document["paths"].values():
+        if "patch" in path:
+            for method in ("get", "patch"):
+                told = path[method]["responses"]["200"]
+                told["headers"] = told.get("headers", {}) | _ETAG
 
 
 def _drop_untrue(schemas: dict[str, Any]) -> None:
@@ -81,6 +172,7 @@ def describe(app: FastAPI) -> None:
             components = document.setdefault("components", {})
             schemas = components.setdefault("schemas", {})
             _tell_refusals(document)
+            _tell_tags(document)
             _drop_untrue(schemas)
             schemas["Problem"] = Problem.model_json_schema()
             schemas.pop("HTTPValidationError", None)

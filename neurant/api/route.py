@@ -12,14 +12,14 @@ from fastapi import APIRouter, Request, Response
 from fastapi._compat import ModelField, field_annotation_is_sequence
 from fastapi.dependencies.models import Dependant
 from fastapi.dependencies.utils import get_flat_params
-from fastapi.params import Body, ParamTypes
+from fastapi.params import Body, Form, ParamTypes
 from fastapi.routing import APIRoute, _effective_route_context_var
 from pydantic import TypeAdapter
 
 from neurant.accounts.current import api_person
 from neurant.api import idempotency, rates
 from neurant.api.call import Needs, permission_of
-from neurant.api.openapi import refusals
+from neurant.api.openapi import FORM, JSON, Shape, described_answers, described_headers
 from neurant.errors import BadInputError, UnsupportedTypeError
 
 _EXACT = 2**53  # beyond it a float is no longer every integer
@@ -31,10 +31,13 @@ class ApiRoute(APIRoute):
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         super().__init__(_with_ids(path, endpoint), endpoint, **options)
         need = next(_needs(self.dependant), None)
-        of_person = any(one.call is api_person for one in self.dependant.dependencies)
-        signed_in = need is not None or of_person
-        self.responses = refusals(self, signed_in=signed_in) | self.responses
-        self.openapi_extra = (self.openapi_extra or {}) | _described(need, signed_in=signed_in)
+        given = self.openapi_extra or {}
+        signed_in = need is not None or _is_of_person(self.dependant) or "security" in given
+        takes = _content_type(self.body_field, given)
+        shape = Shape(signed_in=signed_in, of_company=need is not None, takes=takes)
+        told, own = described_answers(self, shape), self.responses
+        self.responses = {code: told.get(code, {}) | own.get(code, {}) for code in told | own}
+        self.openapi_extra = _described(need, shape) | described_headers(self, shape) | given
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """The handler of FastAPI, between claiming an Idempotency-Key and keeping its answer."""
@@ -44,10 +47,15 @@ class ApiRoute(APIRoute):
             _be_strict(body)
         handle = super().get_route_handler()
         known = _query_names(self.dependant)
+        takes = _content_type(self.body_field, self.openapi_extra or {})
+        once = any(_needs(self.dependant))
 
         async def handle_call(request: Request) -> Response:
             _check_query(request, known)
+            await _check_content(request, takes)
             if idempotency.carries_key(request):
+                if not once:
+                    raise BadInputError("api.idempotency_not_here")
                 await request.body()  # kept by the request: it is digested before it is parsed
             try:
                 response = await handle(request)
@@ -122,6 +130,32 @@ def _check_query(request: Request, known: Mapping[str, bool]) -> None:
         raise BadInputError("invalid_fields", fields=", ".join(wrong))
 
 
+def _content_type(body: ModelField | None, extra: Mapping[str, Any]) -> str | None:
+    """The type of the content that a route takes; "*" where its handler sees to it; None: none."""
+    if body is None:
+        return "*" if "requestBody" in extra else None
+    return FORM if isinstance(body.field_info, Form) else JSON
+
+
+async def _check_content(request: Request, takes: str | None) -> None:
+    """Refuse content of another type, or where none is taken: it would be ignored.
+
+    Content without a type is of an unknown one (RFC 9110, 8.3). An empty object says nothing, and
+    programs send it where there is nothing to say.
+    """
+    length = request.headers.get("content-length", "0")
+    if takes == "*" or (length == "0" and "transfer-encoding" not in request.headers):
+        return
+    if takes is None:
+        if (await request.body()).strip() not in (b"", b"{}"):
+            raise BadInputError("api.no_content_here")
+        return
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    is_json = kind == JSON or (kind.startswith("application/") and kind.endswith("+json"))
+    if kind != FORM if takes == FORM else not is_json:
+        raise UnsupportedTypeError("api.content_type_refused", wanted=takes)
+
+
 def api_router(tag: str, prefix: str = "/v1") -> APIRouter:
     """A router for a feature's endpoints."""
     return APIRouter(prefix=prefix, tags=[tag], route_class=ApiRoute)
@@ -135,7 +169,11 @@ def _needs(dependant: Dependant) -> Iterator[Needs]:
         yield from _needs(one)
 
 
-def _described(need: Needs | None, *, signed_in: bool) -> dict[str, Any]:
-    if not signed_in:
+def _is_of_person(dependant: Dependant) -> bool:
+    return any(one.call is api_person or _is_of_person(one) for one in dependant.dependencies)
+
+
+def _described(need: Needs | None, shape: Shape) -> dict[str, Any]:
+    if not shape.signed_in:
         return {"security": []}
     return {"x-permission": need.permission} if need and need.permission else {}

@@ -1,4 +1,7 @@
-"""What the database refused, as an error of ours: no text of PostgreSQL ever reaches a caller."""
+"""What the database refused, as an error of ours: no text of PostgreSQL ever reaches a caller.
+
+Nor a name of it: which constraint refused is told to nobody, and not to its row's owner either.
+"""
 
 from __future__ import annotations
 
@@ -34,5 +37,4 @@ def told(error: psycopg.Error) -> NeurantError | None:
         kind, code = BadInputError, "api.text_not_storable"  # psycopg itself: NUL in a text
     if kind is None or error.diag.source_function == _NO_GRANT:
         return None
-    what = error.diag.constraint_name or error.diag.column_name or ""
-    return kind(code, what=what, permission=what)
+    return kind(code, permission="")  # what it has no name for outside the database

@@ -7,7 +7,7 @@ from typing import LiteralString
 from uuid import UUID
 
 from neurant.api.listing import Listing, Sort, fetch_page
-from neurant.api_keys.schemas import KeyIn, KeyOut, KeyQuery
+from neurant.api_keys.schemas import KeyIn, KeyOut, KeyQuery, with_reads
 from neurant.database.pool import Connection, fetch_one, fetch_value
 
 _LISTING = Listing(
@@ -69,7 +69,7 @@ async def insert_key(connection: Connection, new: KeyIn, prefix: str, digest: by
         "prefix": prefix,
         "digest": digest,
         "role": new.role,
-        "scopes": sorted(new.scopes),
+        "scopes": sorted(with_reads(set(new.scopes))),
         "days": new.expires_in_days,
     }
     made = await fetch_one(connection, _Made, _INSERT, values)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -97,10 +97,18 @@ class KeyIn(BaseModel):
 
     name: Name
     role: KeyRole
-    scopes: Scopes
+    scopes: Scopes = Field(
+        description="What changes something brings the read of the same: its answers show it"
+    )
     expires_in_days: int | None = Field(
         default=None, ge=1, le=LONGEST_LIFE, description="null: until it is revoked"
     )
+
+
+def with_reads(scopes: set[Scope]) -> set[Scope]:
+    """The scopes, each with the read of its object, where there is one."""
+    reads = {f"{scope.partition('.')[0]}.read" for scope in scopes}
+    return scopes | {known for known in get_args(Scope) if known in reads}
 
 
 class KeyPatch(BaseModel):

@@ -219,7 +219,7 @@ async def save_bot(request: Request, staff: PageStaff, chatbot_id: UUID) -> Resp
             raise
         return await bot_answer(request, staff, chatbot_id, error, typed)
     except psycopg.errors.CheckViolation:
-        refused = BadInputError("api.value_refused", what="")
+        refused = BadInputError("api.value_refused")
         return await bot_answer(request, staff, chatbot_id, refused, typed)
     return RedirectResponse(f"{PAGE}/{chatbot_id}?told=saved", 303)
 

@@ -235,7 +235,7 @@ class PreviewIn(BaseModel):
     last_bot_text: Annotated[Text, Field(max_length=5000)] | None = Field(
         default=None, description="What the bot said last: a yes may answer its offer"
     )
-    settings: ChatbotPatch = ChatbotPatch()
+    settings: ChatbotPatch = Field(default_factory=ChatbotPatch)
 
 
 class PreviewSource(BaseModel):

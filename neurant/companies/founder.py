@@ -6,15 +6,15 @@ from uuid import UUID
 
 from fastapi import Request
 
-from neurant.accounts.current import api_person, page_person
+from neurant.accounts.current import ApiPerson, page_person
 from neurant.accounts.queries import enter_company
 from neurant.accounts.schemas import Person
 from neurant.companies.service import Founder
 
 
-async def founder_of(request: Request) -> Founder:
+async def founder_of(person: ApiPerson) -> Founder:
     """The person whose session the request carries. Raises UnauthenticatedError."""
-    return _founder(await api_person(request))
+    return _founder(person)
 
 
 async def founder_or_login(request: Request) -> Founder:

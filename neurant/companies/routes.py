@@ -44,7 +44,7 @@ async def suggest_slugs(request: Request, name: Annotated[CompanyName, Query()])
     return await service.suggest(request.app.state.pool, name, trail_of(request))
 
 
-@router.post("/companies", status_code=201, openapi_extra={"security": [{"bearer": []}]})
+@router.post("/companies", status_code=201)
 async def found_company(
     request: Request, new: CompanyIn, founder: Annotated[Founder, Depends(founder_of)]
 ) -> FoundedOut:

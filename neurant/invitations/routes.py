@@ -68,7 +68,9 @@ async def get_invitation_by_token(
     return SeenInvitation.model_validate(seen, from_attributes=True)
 
 
-@router.post("/invitations/accept", status_code=201)
+@router.post(
+    "/invitations/accept", status_code=201, openapi_extra={"security": [{}, {"bearer": []}]}
+)
 async def accept_invitation(request: Request, given: AcceptIn) -> AcceptedOut:
     """Become a member: signed in with the invited address, or new with a name and a password."""
     accepted = await accepted_by(request, given)

@@ -80,6 +80,17 @@ def test_signing_out_everywhere_leaves_this_one(
     assert who(nobody, here) == {"status": 401}
 
 
+def test_a_browser_ends_its_session_by_the_api_too(nobody: httpx.Client, own: Company) -> None:
+    form = {"email": own.people["supervisor"].email, "password": PASSWORD}
+    assert nobody.post("/login", data=form).status_code == 303
+    elsewhere = nobody.delete("/v1/session", headers={"sec-fetch-site": "cross-site"})
+    assert (elsewhere.status_code, elsewhere.json()["code"]) == (403, "accounts.cross_origin")
+    assert nobody.get("/v1/session").status_code == 200
+    assert nobody.delete("/v1/session").status_code == 204
+    assert nobody.get("/v1/session").status_code == 401
+    assert nobody.delete("/v1/session").status_code == 401
+
+
 def test_another_password_ends_the_others_and_renews_this_token(
     nobody: httpx.Client, own: Company
 ) -> None:

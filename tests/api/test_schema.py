@@ -66,6 +66,8 @@ for name, strategy in {
     "document": WORDS.map(lambda word: f"Abrimos a las ocho, {word}.".encode()),
     "issuer": st.from_regex(r"https://[a-z]{3,8}\.example", fullmatch=True),
     "mail-domain": st.from_regex(r"[a-z]{3,8}\.example", fullmatch=True),
+    "idempotency-key": st.builds(secrets.token_hex, st.just(8)),  # another for each request
+    "if-match": st.just("*"),
     "timezone": st.sampled_from(sorted(available_timezones())),
 }.items():
     schemathesis.openapi.format(name, strategy)

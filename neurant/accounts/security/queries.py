@@ -23,6 +23,7 @@ where id = (select private.user_id())
 _IS_READ_ONLY = """
 select c.subscription_status in ('inactive', 'cancelled') from public.companies c where c.id = %s
 """
+_LOCKED_PROFILE = _PROFILE + "for update"
 _CHANGE_PROFILE = """
 update public.users
 set first_name = %s, last_name = %s, phone = %s, avatar_url = %s
@@ -72,9 +73,9 @@ async def change_password(
     return await fetch_value(connection, _PASSWORD, (session, new_session, password_hash)) is True
 
 
-async def find_profile(connection: Connection) -> Profile | None:
-    """The caller's own profile, as staff of a company."""
-    return await fetch_one(connection, Profile, _PROFILE)
+async def find_profile(connection: Connection, *, locked: bool = False) -> Profile | None:
+    """The caller's own profile, as staff of a company; ``locked``: only one they may change."""
+    return await fetch_one(connection, Profile, _LOCKED_PROFILE if locked else _PROFILE)
 
 
 async def is_read_only(connection: Connection, company_id: UUID) -> bool:
@@ -82,8 +83,7 @@ async def is_read_only(connection: Connection, company_id: UUID) -> bool:
     return await fetch_value(connection, _IS_READ_ONLY, (company_id,)) is True
 
 
-async def update_profile(connection: Connection, profile: Profile) -> bool:
-    """Change the caller's own profile; whether there is one."""
+async def update_profile(connection: Connection, profile: Profile) -> None:
+    """Change the caller's own profile."""
     values = (profile.first_name, profile.last_name, profile.phone, profile.avatar_url)
-    done = await connection.execute(_CHANGE_PROFILE, values)
-    return done.rowcount == 1
+    await connection.execute(_CHANGE_PROFILE, values)

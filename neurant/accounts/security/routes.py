@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import asdict
 from uuid import UUID
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Request, Response
 
 from neurant.accounts.current import ApiPerson
 from neurant.accounts.factor_queries import find_factor
 from neurant.accounts.schemas import OpenedSession, SessionOut
 from neurant.accounts.security import pages, queries, service
 from neurant.accounts.security.devices import device_of
+from neurant.accounts.security.queries import Profile
 from neurant.accounts.security.schemas import (
     AccountOut,
     AuthSessionOut,
@@ -26,6 +27,7 @@ from neurant.accounts.security.schemas import (
     RecoveryCodesOut,
     TurnedOnOut,
 )
+from neurant.api.etag import check_match, tagged
 from neurant.api.route import api_router
 from neurant.console.templating import reader_language
 
@@ -38,13 +40,13 @@ def _session(opened: OpenedSession) -> SessionOut:
 
 
 @api.get("")
-async def read_account(request: Request, person: ApiPerson) -> AccountOut:
+async def read_account(request: Request, person: ApiPerson, response: Response) -> AccountOut:
     """The caller's own account."""
     pool = request.app.state.pool
     factor = await find_factor(pool, person.auth_user_id)
     on = factor is not None and factor.is_confirmed
     profile = await service.read_profile(pool, person)
-    return AccountOut(
+    account = AccountOut(
         email=person.email,
         first_name=profile.first_name if profile else person.first_name,
         last_name=profile.last_name if profile else person.last_name,
@@ -53,14 +55,23 @@ async def read_account(request: Request, person: ApiPerson) -> AccountOut:
         two_step=on,
         recovery_codes_left=factor.codes_left if factor and on else 0,
     )
+    tagged(response, account, ProfilePatch)
+    return account
 
 
 @api.patch("")
-async def change_account(request: Request, patch: ProfilePatch, person: ApiPerson) -> AccountOut:
-    """Change the caller's own profile in the company they work in now."""
+async def change_account(
+    request: Request, patch: ProfilePatch, person: ApiPerson, response: Response
+) -> AccountOut:
+    """Change the caller's own profile in the company they work in now; with If-Match only if it
+    is as it was read."""
+
+    def check(current: Profile) -> None:
+        check_match(request, ProfilePatch.model_construct(**asdict(current)), ProfilePatch)
+
     changes = patch.model_dump(include=patch.model_fields_set)
-    await service.change_profile(request.app.state.pool, person, changes)
-    return await read_account(request, person)
+    await service.change_profile(request.app.state.pool, person, changes, check)
+    return await read_account(request, person, response)
 
 
 @api.put("/password")

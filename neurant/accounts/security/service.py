@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from urllib.parse import urlsplit
@@ -209,8 +209,13 @@ async def read_profile(pool: Pool, person: Person) -> Profile | None:
         return await queries.find_profile(connection)
 
 
-async def change_profile(pool: Pool, person: Person, changes: Mapping[str, str | None]) -> None:
-    """Change the named fields of the person's own profile.
+async def change_profile(
+    pool: Pool,
+    person: Person,
+    changes: Mapping[str, str | None],
+    check: Callable[[Profile], None] = lambda _: None,
+) -> None:
+    """Change the named fields of the person's own profile, if ``check`` lets the locked one pass.
 
     Raises BadInputError that names the field, ConflictError for somebody without a company,
     ForbiddenError where the company only reads.
@@ -219,9 +224,14 @@ async def change_profile(pool: Pool, person: Person, changes: Mapping[str, str |
         raise ConflictError("accounts.no_company_yet")
     staff = Staff(person.auth_user_id, person.company_id, person.trail)
     async with tenant(pool, staff) as connection:
-        known = await queries.find_profile(connection)
+        known = await queries.find_profile(connection, locked=True)
         if known is None:
-            raise NotFoundError("not_found")
+            if await queries.find_profile(connection) is None:
+                raise NotFoundError("not_found")
+            if await queries.is_read_only(connection, person.company_id):
+                raise ForbiddenError("api.read_only")
+            raise ForbiddenError("accounts.profile_not_yours")
+        check(known)
         wanted = {**asdict(known), **changes}
         checked = checked_profile(
             wanted["first_name"] or "",
@@ -229,11 +239,7 @@ async def change_profile(pool: Pool, person: Person, changes: Mapping[str, str |
             wanted["phone"],
             wanted["avatar_url"],
         )
-        if await queries.update_profile(connection, checked):
-            return
-        if await queries.is_read_only(connection, person.company_id):
-            raise ForbiddenError("api.read_only")
-        raise ForbiddenError("accounts.profile_not_yours")
+        await queries.update_profile(connection, checked)
 
 
 def checked_profile(
