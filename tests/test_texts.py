@@ -41,7 +41,7 @@ _COUNTED = re.compile(
 _SEVERAL = (
     "api_keys.life_days",
     "console.sources.count_2",
-    "errors.limit.max_document_characters",
+    "errors.limit.next.max_document_characters",
     "errors.limit.last.max_document_characters",
     "errors.tokens.choose_company",
     "team.narrowed_many",

@@ -12,6 +12,11 @@ import psycopg
 import pytest
 from companies import Company, make_company
 
+from neurant.database.embedded import Urls
+from neurant.database.pool import make_pool
+from neurant.settings import Settings
+from neurant.worker import by_the_clock
+
 pytest_plugins = ("console.running_web",)
 PATH = "/v1/canned-responses"
 
@@ -250,3 +255,28 @@ def test_a_method_that_an_address_does_not_take_is_told_with_those_that_it_does(
     answer = sign_in(acme, "owner").request("OPTIONS", f"{PATH}/{uuid.uuid4()}")
     assert (answer.status_code, answer.headers["allow"]) == (405, "GET, PATCH, DELETE")
     assert sign_in(acme, "owner").post("/v1/nothing").status_code == 404
+
+
+@pytest.mark.anyio
+async def test_the_worker_forgets_answers_after_a_day_of_every_company(
+    urls: Urls, sign_in, acme: Company, rival: Company, database: psycopg.Connection
+) -> None:
+    for company in (acme, rival):
+        for _ in range(2):
+            key = {"Idempotency-Key": mark()}
+            body = {"shortcut": mark(), "content": "Hola"}
+            made = sign_in(company, "owner").post(PATH, json=body, headers=key)
+            assert made.status_code == 201
+        database.execute(
+            "update idempotency_keys set created_at = now() - interval '25 hours' where id ="
+            " (select id from idempotency_keys where company_id = %s order by id desc limit 1)",
+            (company.id,),
+        )
+    old = "select count(*) filter (where created_at < now() - interval '1 day'), count(*) > 0"
+    async with make_pool(urls.jobs, size=2, pooled=False) as pool:
+        pieces = {
+            one.name: one for one in by_the_clock(pool, Settings(jobs_database_url=urls.jobs))
+        }
+        assert database.execute(f"{old} from idempotency_keys").fetchone() >= (2, True)
+        await pieces["idempotency keys"].run()
+    assert database.execute(f"{old} from idempotency_keys").fetchone() == (0, True)
