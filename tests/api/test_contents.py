@@ -28,7 +28,7 @@ REFUSED = ("23505", "23503", "23001", "23514", "23502")
 
 @pytest.fixture(scope="module")
 def document(web_url: str) -> dict[str, Any]:
-    return httpx.get(f"{web_url}/v1/openapi.json").json()
+    return httpx.get(f"{web_url}/v1/openapi.json", timeout=60).json()
 
 
 def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
