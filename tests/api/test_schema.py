@@ -155,11 +155,10 @@ def seed(made: Installation, company: Company) -> None:
 def before_call(context: HookContext, case: Case, kwargs: dict[str, Any]) -> None:
     """What would end the caller is done by somebody who is there for nothing else."""
     made = SERVED.get(case.operation.schema.get_base_url().removesuffix("/"))
-    headers = kwargs.get("headers") or {}  # these win over the case's own
-    signed = next((name for name in headers if name.lower() == "authorization"), None)
-    if made and signed and case.method != "GET" and ends_the_caller(made, case):
+    if made and case.method != "GET" and ends_the_caller(made, case):
         other = made.token(make_company(made.admin, "passing"), "owner")
-        kwargs["headers"] = {**headers, signed: f"Bearer {other}"}
+        # These win over the configured ones, which win over the case's own.
+        kwargs["headers"] = {**(kwargs.get("headers") or {}), "Authorization": f"Bearer {other}"}
 
 
 def ends_the_caller(made: Installation, case: Case) -> bool:
