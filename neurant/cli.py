@@ -64,6 +64,7 @@ Company = Annotated[str | None, typer.Option(help=_say("option.company"))]
 def _settings(**given: Any) -> Settings:
     """The environment's settings, with what the command line says in their place."""
     from pydantic import ValidationError
+    from pydantic_settings import SettingsError
 
     from neurant.settings import Settings
 
@@ -73,6 +74,10 @@ def _settings(**given: Any) -> Settings:
         first = error.errors()[0]
         setting = "NEURANT_" + "_".join(map(str, first["loc"])).upper()
         raise SetupError("setup.bad_setting", setting=setting, reason=first["msg"]) from error
+    except SettingsError as error:
+        named = str(error).partition('field "')[2].partition('"')[0]
+        setting = f"NEURANT_{named}".upper()
+        raise SetupError("setup.bad_setting", setting=setting, reason="not JSON") from error
 
 
 def _settings_of_running(data_dir: Path | None) -> Settings:
@@ -109,8 +114,10 @@ def up(
     """Run everything on this machine until Ctrl-C."""
     from neurant import supervisor
     from neurant.console_output import Teller
+    from neurant.startup import check_settings
 
     settings = _settings(host=host, port=port, data_dir=data_dir)
+    check_settings(settings)
     teller = Teller(settings, language())
     supervisor.up(settings, teller, demo=demo, stop_with_parent=stop_with_parent)
 
@@ -187,7 +194,7 @@ def verify(
 
 @db.command("url", help=_say("db_url"))
 def db_url(data_dir: DataDir = None) -> None:
-    """Print the superuser's URL, and nothing else, on stdout."""
+    """Print the superuser's URL, and nothing else, on stdout: also where migrating fails."""
     from neurant.database.embedded import ensure_detached
     from neurant.database.install import read_secrets
     from neurant.database.migrate import migrate as bring_up_to_date
@@ -195,10 +202,14 @@ def db_url(data_dir: DataDir = None) -> None:
 
     folder = _settings(data_dir=data_dir).data_dir.expanduser().resolve()
     urls = ensure_detached(folder)
-    bring_up_to_date(urls.admin)
+    typer.echo(urls.admin)
+    try:
+        bring_up_to_date(urls.admin)
+    except SetupError as error:  # whoever mends it needs the URL most of all
+        typer.echo(error.detail(language()), err=True)
+        return
     secret = read_secrets(folder)
     set_login_passwords(urls.admin, app=secret.app_password, jobs=secret.jobs_password)
-    typer.echo(urls.admin)
 
 
 @db.command("stop", help=_say("db_stop"))
