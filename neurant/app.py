@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from http import HTTPStatus
 from typing import Any
 
@@ -44,13 +44,14 @@ from neurant.console.routes import mount_static
 from neurant.console.routes import router as console_router
 from neurant.contacts.routes import router as contacts_router
 from neurant.conversations.routes import router as conversations_router
-from neurant.database.pool import DatabaseDown, fetch_value, make_pool, require_url
+from neurant.database.pool import DatabaseDown, Pool, fetch_value, make_pool, require_url
 from neurant.database.tenancy import Caller
 from neurant.errors import (
     BadInputError,
     MalformedError,
     NeurantError,
     NotFoundError,
+    SetupError,
     UnavailableError,
 )
 from neurant.exports.routes import router as exports_router
@@ -78,6 +79,7 @@ from neurant.plans.webhook import PATH as BILLING_PATH
 from neurant.plans.webhook import router as billing_router
 from neurant.realtime import Hub
 from neurant.settings import Settings, get_settings
+from neurant.startup import fingerprint
 from neurant.team.routes import router as team_router
 from neurant.vault import Vault
 from neurant.webhooks.routes import router as webhook_endpoints_router
@@ -193,7 +195,7 @@ async def _lifespan(app: FastAPI, settings: Settings) -> AsyncIterator[None]:
         app.state.settings, app.state.pool, app.state.hub = settings, pool, hub
         shares = await stack.enter_async_context(make_pool(url, size=1, pooled=direct_url != url))
         app.state.rates = rates.Rates(shares)
-        app.state.replica = await _replica(stack, settings)
+        app.state.replica = await _replica(stack, settings, pool)
         app.state.ingestor, app.state.files = ingestor, open_store(settings)
         app.state.vault = Vault(settings)
         app.state.biller = make_biller(settings)
@@ -205,12 +207,16 @@ async def _lifespan(app: FastAPI, settings: Settings) -> AsyncIterator[None]:
         yield
 
 
-async def _replica(stack: AsyncExitStack, settings: Settings) -> Replica | None:
+async def _replica(stack: AsyncExitStack, settings: Settings, primary: Pool) -> Replica | None:
     url = settings.replica_database_url
     if url is None:
         return None
     pool = make_pool(url.get_secret_value(), size=settings.database_pool_size, pooled=True)
-    return Replica(await stack.enter_async_context(pool))
+    replica = Replica(await stack.enter_async_context(pool))
+    with suppress(*DatabaseDown, PoolTimeout):  # the first request finds out
+        async with primary.connection(timeout=2) as connection:
+            await replica.has_all_of(connection)
+    return replica
 
 
 async def _healthz() -> dict[str, str]:
@@ -218,18 +224,29 @@ async def _healthz() -> dict[str, str]:
 
 
 async def _readyz(request: Request) -> Response:
-    """Ready: the database answers and knows our functions."""
+    """Ready: the database answers, knows our functions and keeps its secrets by our master key."""
+    try:
+        mine = fingerprint(request.app.state.settings)
+    except SetupError:
+        return JSONResponse({"status": "no valid master key"}, status_code=503)
+    same = True
     try:
         async with request.app.state.pool.connection(timeout=2) as connection:
             known = await fetch_value(
-                connection, "select to_regprocedure('private.web_chat(text)') is not null"
+                connection, "select to_regprocedure('private.is_master_key(text)') is not null"
             )
+            if known:
+                same = bool(
+                    await fetch_value(connection, "select private.is_master_key(%s)", (mine,))
+                )
     except (*DatabaseDown, PoolTimeout):
         return JSONResponse({"status": "no database"}, status_code=503)
     except psycopg.Error:  # a database that is half made, or made for somebody else
         known = False
     if not known:
         return JSONResponse({"status": "not migrated"}, status_code=503)
+    if not same:
+        return JSONResponse({"status": "another master key"}, status_code=503)
     return JSONResponse({"status": "ready"})
 
 
@@ -251,6 +268,9 @@ def _answer(request: Request, error: NeurantError) -> JSONResponse:
 
 async def _told(request: Request, error: Exception) -> Response:
     assert isinstance(error, NeurantError)  # noqa: S101 - how it is registered
+    if isinstance(error, SetupError):  # for whoever runs this installation, not for who asks
+        log.error("badly_set_up", path=request.url.path, code=error.code, what_to_do=str(error))
+        return _answer(request, NeurantError("internal"))
     return _answer(request, error)
 
 

@@ -58,8 +58,10 @@ def up(
     """Run everything on this machine until Ctrl-C."""
     from neurant import supervisor
     from neurant.console_output import Teller
+    from neurant.startup import check_settings
 
     settings = settings_from(host=host, port=port, data_dir=data_dir)
+    check_settings(settings)
     teller = Teller(settings, language())
     supervisor.up(settings, teller, demo=demo, stop_with_parent=stop_with_parent)
 
@@ -136,7 +138,7 @@ def verify(
 
 @db.command("url", help=say("db_url"))
 def db_url(data_dir: DataDir = None) -> None:
-    """Print the superuser's URL, and nothing else, on stdout."""
+    """Print the superuser's URL, and nothing else, on stdout: also where migrating fails."""
     from neurant.database.embedded import ensure_detached
     from neurant.database.install import read_secrets
     from neurant.database.migrate import migrate as bring_up_to_date
@@ -144,10 +146,14 @@ def db_url(data_dir: DataDir = None) -> None:
 
     folder = settings_from(data_dir=data_dir).data_dir.expanduser().resolve()
     urls = ensure_detached(folder)
-    bring_up_to_date(urls.admin)
+    typer.echo(urls.admin)
+    try:
+        bring_up_to_date(urls.admin)
+    except SetupError as error:  # whoever mends it needs the URL most of all
+        typer.echo(error.detail(language()), err=True)
+        return
     secret = read_secrets(folder)
     set_login_passwords(urls.admin, app=secret.app_password, jobs=secret.jobs_password)
-    typer.echo(urls.admin)
 
 
 @db.command("stop", help=say("db_stop"))

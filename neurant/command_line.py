@@ -40,6 +40,7 @@ DataDir = Annotated[Path | None, typer.Option("--data-dir", help=say("option.dat
 def settings_from(**given: Any) -> Settings:
     """The environment's settings, with what the command line says in their place."""
     from pydantic import ValidationError
+    from pydantic_settings import SettingsError
 
     from neurant.settings import Settings
 
@@ -49,6 +50,10 @@ def settings_from(**given: Any) -> Settings:
         first = error.errors()[0]
         setting = "NEURANT_" + "_".join(map(str, first["loc"])).upper()
         raise SetupError("setup.bad_setting", setting=setting, reason=first["msg"]) from error
+    except SettingsError as error:
+        named = str(error).partition('field "')[2].partition('"')[0]
+        setting = f"NEURANT_{named}".upper()
+        raise SetupError("setup.bad_setting", setting=setting, reason="not JSON") from error
 
 
 def settings_of_running(data_dir: Path | None) -> Settings:

@@ -60,6 +60,11 @@ class Teller:
         if demo:
             lines += ["", *self._demo(address, demo), ""]
             lines.append(Text(self._text("ready.logs", folder=folder / "logs"), "dim"))
+        else:
+            server = self._settings.smtp_url is not None
+            mail = "ready.mail_by_server" if server else "ready.mail_in_folder"
+            lines.append(Text(self._text("ready.sign_up", address=address)))
+            lines.append(Text(self._text(mail, folder=folder / "mail")))
         lines.append(Text(self._text("ready.stop", folder=folder), "dim"))
         for line in lines:
             self._console.print(line)

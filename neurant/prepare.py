@@ -39,12 +39,16 @@ async def _prepare(*, demo: bool) -> None:
     from neurant.database.embedded import connection_urls
     from neurant.database.install import read_secrets
     from neurant.database.migrate import migrate, set_login_passwords
+    from neurant.settings import get_settings
+    from neurant.startup import ready_to_start
 
     data_dir = Path(os.environ["NEURANT_DATA_DIR"])
-    admin_url = connection_urls(data_dir).admin
+    urls = connection_urls(data_dir)
+    admin_url = urls.admin
     applied = migrate(admin_url)
     secret = read_secrets(data_dir)
     set_login_passwords(admin_url, app=secret.app_password, jobs=secret.jobs_password)
+    ready_to_start(get_settings(), urls.jobs)
     _tell(step="migrated", applied=len(applied))
     if demo:
         await _load_demo(admin_url)

@@ -54,12 +54,15 @@ def serve(settings: Settings, inherited: int | None = None) -> None:
 
     from neurant.database.pool import require_url
     from neurant.logs import configure_logging
+    from neurant.startup import ready_to_start
 
-    require_url(settings.app_database_url, "NEURANT_APP_DATABASE_URL")
+    url = require_url(settings.app_database_url, "NEURANT_APP_DATABASE_URL")
     configure_logging(settings, "web")
+    settings = ready_to_start(settings, url)
+    from neurant.app import create_app  # large, and not needed to find that something is wrong
+
     config = uvicorn.Config(
-        "neurant.app:create_app",
-        factory=True,
+        create_app(settings),
         loop="uvloop",
         http="httptools",
         ws="none",

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 MEGABYTE = 1024 * 1024
+_SOLD = {"starter", "professional", "business", "enterprise"}
 
 
 class Settings(BaseSettings):
@@ -116,6 +119,37 @@ class Settings(BaseSettings):
     worker_concurrency: int = Field(default=4, ge=1, le=64, description="Replies made at once")
     log_format: Literal["console", "json"] = "console"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _addresses(cls, value: str) -> str:
+        for one in (part.strip() for part in value.split(",")):
+            if one not in ("", "*"):
+                ip_network(one)  # its ValueError says what is wrong
+        return value
+
+    @field_validator("stripe_prices")
+    @classmethod
+    def _sold(cls, value: dict[str, str]) -> dict[str, str]:
+        if unknown := sorted(set(value) - _SOLD):
+            raise ValueError(f"no plan that is sold: {', '.join(unknown)}")
+        return value
+
+    @field_validator("supabase_url", "supabase_jwks_url", "supabase_issuer")
+    @classmethod
+    def _web_address(cls, value: str | None) -> str | None:
+        if value:
+            url = urlsplit(value)
+            if url.scheme not in ("http", "https") or not url.hostname:
+                raise ValueError("no address; it is written like this: https://project.supabase.co")
+        return value
+
+    @field_validator("replica_database_url")
+    @classmethod
+    def _database_address(cls, value: SecretStr | None) -> SecretStr | None:
+        if value and not value.get_secret_value().startswith(("postgresql://", "postgres://")):
+            raise ValueError("a database address must start with postgresql://")
+        return value
 
     def base_url(self) -> str:
         """Address that people and channels use, without a trailing slash."""

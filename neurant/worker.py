@@ -36,6 +36,7 @@ from neurant.replies.queries import claim_replies, next_due
 from neurant.replies.service import reply
 from neurant.retention.jobs import run_archiving, run_closing
 from neurant.settings import Settings
+from neurant.startup import ready_to_start
 
 _REPLY_LEASE = timedelta(seconds=20)
 _DELIVERIES_AT_ONCE = 16
@@ -51,6 +52,8 @@ log = get_logger(__name__)
 async def run_worker(settings: Settings) -> None:
     """Work until SIGTERM or SIGINT, then finish what was begun."""
     configure_logging(settings, "worker")
+    url = require_url(settings.jobs_database_url, "NEURANT_JOBS_DATABASE_URL")
+    settings = ready_to_start(settings, url)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import socket
 import subprocess
@@ -9,12 +10,18 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import psycopg
 import pytest
+from rich.console import Console
 
+from neurant.cli import db_url
+from neurant.console_output import Teller
 from neurant.database.embedded import RunningServer, Urls, connection_urls, stop
 from neurant.database.migrate import MIGRATIONS
+from neurant.errors import SetupError
+from neurant.settings import Settings
 
 SPANISH, ENGLISH = {"LC_ALL": "es_CO.UTF-8"}, {"LC_ALL": "en_US.UTF-8"}
 
@@ -151,3 +158,29 @@ def test_output_cut_short_by_its_reader_is_no_traceback() -> None:
         f"{sys.executable} -m neurant --help | head -1", shell=True, capture_output=True, text=True
     )
     assert "Traceback" not in shown.stderr
+
+
+def test_up_without_a_sample_company_says_where_to_sign_up_and_where_mail_goes(
+    folder: Path,
+) -> None:
+    console = Console(file=io.StringIO(), width=300)
+    Teller(Settings(data_dir=folder), "en", console).ready("http://here", None)
+    assert isinstance(console.file, io.StringIO)
+    told = console.file.getvalue()
+    assert "http://here/signup" in told
+    assert str(folder / "mail") in told
+
+
+def test_db_url_is_printed_also_where_migrating_fails(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fails(_url: str) -> list[str]:
+        raise SetupError("setup.migration_failed", file="20990101.sql", reason="no")
+
+    monkeypatch.setattr("neurant.database.migrate.migrate", fails)
+    where = SimpleNamespace(admin="postgresql://here")
+    monkeypatch.setattr("neurant.database.embedded.ensure_detached", lambda _folder: where)
+    db_url(folder)
+    told = capsys.readouterr()
+    assert told.out == "postgresql://here\n"
+    assert "20990101.sql" in told.err

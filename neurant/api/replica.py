@@ -25,6 +25,8 @@ _AWAY = 5.0  # after it did not answer, nobody asks
 _CONNECT = 1.0
 _WRITTEN = "select pg_current_wal_insert_lsn()::text"
 _REPLAYED = "select coalesce(pg_last_wal_replay_lsn(), '0/0')::text"
+_CLUSTER = "select system_identifier::text from pg_control_system()"
+_IS_REPLICA = "select pg_is_in_recovery()"
 
 log = get_logger(__name__)
 
@@ -37,16 +39,19 @@ class Replica:
         self._replayed = 0
         self._no_wait_until = 0.0
         self._away_until = 0.0
+        self._is_ours: bool | None = None  # not known before it answered once
         pool.timeout = _CONNECT
 
     async def has_all_of(self, primary: Connection) -> bool:
         """Whether it has replayed what is written on the primary now; it is waited for shortly."""
         now = monotonic()
-        if now < self._away_until:
+        if now < self._away_until or self._is_ours is False:
             return False
         wanted = _position(await fetch_value(primary, _WRITTEN))
         patience = 0.0 if now < self._no_wait_until else _PATIENCE
         try:
+            if self._is_ours is None and not await self._follows(primary):
+                return False
             while not await self._has(wanted):
                 if monotonic() - now >= patience:
                     self._no_wait_until = monotonic() + _BEHIND
@@ -56,6 +61,18 @@ class Replica:
             self.is_away(error)
             return False
         return True
+
+    async def _follows(self, primary: Connection) -> bool:
+        """Whether it is a replica of this primary: else it is not used as long as we run."""
+        cluster = await fetch_value(primary, _CLUSTER)
+        async with self.pool.connection() as connection:
+            is_replica = await fetch_value(connection, _IS_REPLICA)
+            is_same = await fetch_value(connection, _CLUSTER) == cluster
+        self._is_ours = bool(is_replica) and is_same
+        if not self._is_ours:
+            why = "of another cluster" if is_replica else "not a replica"
+            log.warning("replica_not_used", setting="NEURANT_REPLICA_DATABASE_URL", why=why)
+        return self._is_ours
 
     def is_away(self, error: Exception) -> None:
         """It did not answer: for a while the primary serves."""

@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import Any, Protocol
 from uuid import UUID
 
+from neurant.errors import SetupError
 from neurant.settings import Settings
 from neurant.texts import Language
 
@@ -72,6 +73,15 @@ class Biller(Protocol):
         ...
 
 
+def require_complete(settings: Settings) -> None:
+    """Raises SetupError where the settings of the chosen biller are incomplete."""
+    if settings.billing != "stripe":
+        return
+    for name in ("stripe_secret_key", "stripe_webhook_secret", "stripe_prices"):
+        if not getattr(settings, name):
+            raise SetupError("setup.billing_incomplete", setting=f"NEURANT_{name.upper()}")
+
+
 def make_biller(settings: Settings) -> Biller | None:
     """The biller of this installation; None: people confirm, or nobody has to.
 
@@ -79,6 +89,7 @@ def make_biller(settings: Settings) -> Biller | None:
     """
     if settings.billing != "stripe":
         return None
+    require_complete(settings)
     from neurant.plans.stripe_billing import StripeBiller  # its library is large
 
     return StripeBiller.of(settings)

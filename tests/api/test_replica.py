@@ -19,9 +19,11 @@ from console.people import PASSWORD
 from console.running_web import serving, web_settings
 
 from neurant.api import call as api_call
-from neurant.database.embedded import RunningServer, _launch, start_supervised
+from neurant.api.replica import Replica
+from neurant.database.embedded import RunningServer, Urls, _launch, start_supervised
 from neurant.database.install import read_secrets
 from neurant.database.migrate import migrate, set_login_passwords
+from neurant.database.pool import make_pool
 
 pytest_plugins = ("console.running_web",)
 PATH = "/v1/canned-responses"
@@ -182,3 +184,13 @@ def test_without_the_replica_the_primary_serves(
     path = make(client, "sola")
     for _ in range(10):
         assert client.get(path).status_code == 200
+
+
+@pytest.mark.anyio
+async def test_what_is_no_replica_of_ours_is_not_used(urls: Urls, primary: RunningServer) -> None:
+    for there in (primary.urls.app, urls.app):
+        async with (
+            make_pool(there, size=2, pooled=True) as pool,
+            await psycopg.AsyncConnection.connect(primary.urls.app, autocommit=True) as connection,
+        ):
+            assert not await Replica(pool).has_all_of(connection)

@@ -1,0 +1,57 @@
+"""What must be right before a process starts: what is not is one line for whoever starts it."""
+
+from __future__ import annotations
+
+import hmac
+
+from neurant.errors import SetupError, first_line
+from neurant.settings import Settings
+
+_PATIENCE = 5  # seconds; a database that is away now is waited for later
+
+
+def check_settings(settings: Settings) -> None:
+    """Raises SetupError for a setting that would be found wrong only at work."""
+    from neurant.mail.message import sender_of
+    from neurant.mail.smtp import server_of
+    from neurant.plans.billing import require_complete
+    from neurant.vault import master_key
+
+    if settings.master_key is not None:
+        master_key(settings)
+    sender_of(settings.mail_from)
+    server_of(settings)
+    require_complete(settings)
+
+
+def fingerprint(settings: Settings) -> str:
+    """What tells one master key from another and opens nothing. Raises SetupError without one."""
+    from neurant.vault import master_key
+
+    return hmac.digest(master_key(settings), b"neurant: which master key", "sha256").hex()
+
+
+def ready_to_start(settings: Settings, url: str) -> Settings:
+    """The settings with the master key of the data folder where none is given.
+
+    Raises SetupError where something is missing or wrong, or where the database of ``url`` keeps
+    its secrets by another master key. A database that is away is no reason not to start.
+    """
+    from neurant.audit.commands import with_master_key
+
+    settings = with_master_key(settings)
+    mine = fingerprint(settings)
+    check_settings(settings)
+    import psycopg
+
+    try:
+        with psycopg.connect(url, connect_timeout=_PATIENCE, prepare_threshold=None) as connection:
+            row = connection.execute("select private.is_master_key(%s)", (mine,)).fetchone()
+    except psycopg.Error as error:
+        from neurant.logs import get_logger
+
+        get_logger(__name__).warning("master_key_not_compared", error=first_line(error))
+        return settings
+    if row is None or not row[0]:
+        raise SetupError("wrong_master_key")
+    return settings

@@ -1,0 +1,85 @@
+"""What is wrong with an installation is told in one line to who starts it, and to nobody else."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import pytest
+from pydantic import SecretStr
+from test_cli import fails_with_one_line, neurant
+
+from neurant.app import create_app
+from neurant.database.embedded import Urls
+from neurant.database.migrate import migrate
+from neurant.errors import SetupError
+from neurant.settings import Settings
+from neurant.startup import ready_to_start
+from tests.support.platform import free_port, serving
+
+KEY, OTHER = (base64.b64encode(letter * 32).decode() for letter in (b"k", b"o"))
+NOWHERE = "postgresql://nobody@127.0.0.1:9/nothing"
+
+
+@pytest.mark.parametrize("command", ["serve", "worker"])
+@pytest.mark.parametrize("key", [None, "not base64!", base64.b64encode(b"short").decode()])
+def test_a_process_does_not_start_without_a_valid_master_key(command: str, key: str | None) -> None:
+    given = {"NEURANT_MASTER_KEY": key} if key else {}
+    urls = {"NEURANT_APP_DATABASE_URL": NOWHERE, "NEURANT_JOBS_DATABASE_URL": NOWHERE}
+    port = ("--port", "18931") if command == "serve" else ()
+    told = fails_with_one_line(neurant(command, *port, **urls, **given))
+    assert "NEURANT_MASTER_KEY" in told
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "part"),
+    [
+        ("NEURANT_STRIPE_PRICES", "{bad", "not JSON"),
+        ("NEURANT_STRIPE_PRICES", '{"gold": "price_1"}', "gold"),
+        ("NEURANT_BILLING", "stripe", "NEURANT_STRIPE_SECRET_KEY"),
+        ("NEURANT_SUPABASE_URL", "project", "NEURANT_SUPABASE_URL"),
+        ("NEURANT_SMTP_URL", "mail.acme.co", "NEURANT_SMTP_URL"),
+        ("NEURANT_MAIL_FROM", "nobody", "NEURANT_MAIL_FROM"),
+        ("NEURANT_TRUSTED_PROXIES", "10.0.0.300", "NEURANT_TRUSTED_PROXIES"),
+        ("NEURANT_REPLICA_DATABASE_URL", "replica:5432", "NEURANT_REPLICA_DATABASE_URL"),
+    ],
+)
+def test_a_wrong_setting_is_one_line(setting: str, value: str, part: str, tmp_path: object) -> None:
+    told = fails_with_one_line(neurant("up", "--data-dir", tmp_path, **{setting: value}))
+    assert part in told
+
+
+def test_the_first_master_key_is_the_one_and_another_is_refused(
+    fresh_database: Callable[[], str],
+) -> None:
+    url = fresh_database()
+    migrate(url)
+    mine, another = (Settings(master_key=SecretStr(key)) for key in (KEY, OTHER))
+    for _ in range(2):
+        ready_to_start(mine, url)
+    with pytest.raises(SetupError) as refused:
+        ready_to_start(another, url)
+    assert refused.value.code == "wrong_master_key"
+
+
+@pytest.mark.anyio
+async def test_a_setup_error_is_not_told_to_who_asks(urls: Urls, tmp_path: Path) -> None:
+    settings = Settings(
+        app_database_url=SecretStr(urls.app), master_key=None, data_dir=tmp_path, log_level="error"
+    )
+    async with (
+        serving(create_app(settings), free_port(), lifespan="on") as base,
+        httpx.AsyncClient(base_url=base, timeout=30) as http,
+    ):
+        ready = await http.get("/readyz")
+        assert (ready.status_code, ready.json()) == (503, {"status": "no valid master key"})
+        body = {
+            "first_name": "Ana", "last_name": "Gil",
+            "email": "ana@acme-startup.co", "password": "una-clave-larga-93", "accept_terms": True,
+        }  # fmt: skip
+        told = await http.post("/v1/accounts", json=body)
+        assert told.status_code == 500, told.text
+        assert told.json()["code"] == "internal"
+        assert "NEURANT" not in told.text
