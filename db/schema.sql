@@ -1086,14 +1086,14 @@ ALTER FUNCTION private.allow_channel() OWNER TO neurant_router;
 
 COMMENT ON FUNCTION private.allow_channel() IS 'A channel is connected only where the plan has it: else NA002. Definer: the rule holds whoever connects, and takes the company''s lock.';
 
--- Name: allow_mail(text, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
+-- Name: allow_mail(text, text, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
 
-CREATE FUNCTION private.allow_mail(p_email text, p_now timestamp with time zone DEFAULT now()) RETURNS integer
+CREATE FUNCTION private.allow_mail(p_purpose text, p_email text, p_now timestamp with time zone DEFAULT now()) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
     AS $$
 declare
-  v_key bytea := sha256(convert_to('mail|' || p_email, 'UTF8'));
+  v_key bytea := private.mail_key(p_purpose, p_email);
   v_sent timestamptz[];
 begin
   insert into public.account_brakes as b (key_digest, touched_at) values (v_key, p_now)
@@ -1110,11 +1110,11 @@ begin
   return 0;
 end $$;
 
-ALTER FUNCTION private.allow_mail(p_email text, p_now timestamp with time zone) OWNER TO neurant_router;
+ALTER FUNCTION private.allow_mail(p_purpose text, p_email text, p_now timestamp with time zone) OWNER TO neurant_router;
 
--- Name: FUNCTION allow_mail(p_email text, p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
+-- Name: FUNCTION allow_mail(p_purpose text, p_email text, p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
 
-COMMENT ON FUNCTION private.allow_mail(p_email text, p_now timestamp with time zone) IS 'Whether an address may be written to: 0 (and it is counted), or the seconds until then. A minute between two, five an hour; addresses without an account count the same. Definer, as brake.';
+COMMENT ON FUNCTION private.allow_mail(p_purpose text, p_email text, p_now timestamp with time zone) IS 'Whether an address may be written to for this purpose (sign_up, verification, reset): 0 (and it is counted), or the seconds until then. A minute between two, five an hour; addresses without an account count the same. Definer, as brake.';
 
 -- Name: anchor_date(date, integer); Type: FUNCTION; Schema: private; Owner: neurant_owner
 
@@ -1988,9 +1988,9 @@ ALTER FUNCTION private.billing_to_tell() OWNER TO neurant_router;
 
 COMMENT ON FUNCTION private.billing_to_tell() IS 'Subscriptions that the biller must be told of: cancelled or made smaller here, of a closed or inactive company. Definer: over all companies.';
 
--- Name: brake(text, text, inet, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
+-- Name: brake(text, text, inet, timestamp with time zone, text); Type: FUNCTION; Schema: private; Owner: neurant_router
 
-CREATE FUNCTION private.brake(p_kind text, p_email text, p_address inet, p_now timestamp with time zone DEFAULT now()) RETURNS TABLE(wait integer, next_wait integer)
+CREATE FUNCTION private.brake(p_kind text, p_email text, p_address inet, p_now timestamp with time zone DEFAULT now(), p_device text DEFAULT NULL::text) RETURNS TABLE(wait integer, next_wait integer)
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
     AS $$
@@ -2001,7 +2001,9 @@ declare
   v_key record;
 begin
   -- In one order for everybody: whoever counts the same keys waits, and none waits for another's.
-  for v_key in select k.* from private.brake_keys(p_kind, p_email, p_address) k order by k.key loop
+  for v_key in
+    select k.* from private.brake_keys(p_kind, p_email, p_address, p_device) k order by k.key
+  loop
     insert into public.account_brakes as b (key_digest, touched_at) values (v_key.key, p_now)
     on conflict (key_digest) do update
     set attempts = case when b.touched_at < p_now - interval '1 day' then 0 else b.attempts end,
@@ -2010,7 +2012,7 @@ begin
     v_wait := greatest(v_wait, v_known.locked_until - p_now);
   end loop;
   if v_wait <= interval '0' then
-    for v_key in select k.* from private.brake_keys(p_kind, p_email, p_address) k loop
+    for v_key in select k.* from private.brake_keys(p_kind, p_email, p_address, p_device) k loop
       update public.account_brakes b set attempts = b.attempts + 1
       where b.key_digest = v_key.key
       returning b.* into v_known;
@@ -2027,15 +2029,15 @@ begin
     ceil(extract(epoch from v_next))::integer;
 end $$;
 
-ALTER FUNCTION private.brake(p_kind text, p_email text, p_address inet, p_now timestamp with time zone) OWNER TO neurant_router;
+ALTER FUNCTION private.brake(p_kind text, p_email text, p_address inet, p_now timestamp with time zone, p_device text) OWNER TO neurant_router;
 
--- Name: FUNCTION brake(p_kind text, p_email text, p_address inet, p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
+-- Name: FUNCTION brake(p_kind text, p_email text, p_address inet, p_now timestamp with time zone, p_device text); Type: COMMENT; Schema: private; Owner: neurant_router
 
-COMMENT ON FUNCTION private.brake(p_kind text, p_email text, p_address inet, p_now timestamp with time zone) IS 'Counts an attempt before it is checked, so that those side by side count, too. wait: seconds that must pass first (then it was not counted), or 0; next_wait: before another one, should this fail. The wait doubles from 5 seconds; a day of quiet forgets. Definer: whoever tries is nobody yet.';
+COMMENT ON FUNCTION private.brake(p_kind text, p_email text, p_address inet, p_now timestamp with time zone, p_device text) IS 'Counts an attempt before it is checked, so that those side by side count, too. wait: seconds that must pass first (then it was not counted, and lengthens nothing), or 0; next_wait: before another one, should this fail. The wait doubles from 5 seconds; a day of quiet forgets. p_device: of a cookie that the process verified. Definer: whoever tries is nobody yet.';
 
--- Name: brake_keys(text, text, inet); Type: FUNCTION; Schema: private; Owner: neurant_owner
+-- Name: brake_keys(text, text, inet, text); Type: FUNCTION; Schema: private; Owner: neurant_owner
 
-CREATE FUNCTION private.brake_keys(p_kind text, p_email text, p_address inet) RETURNS TABLE(key bytea, free integer, longest interval)
+CREATE FUNCTION private.brake_keys(p_kind text, p_email text, p_address inet, p_device text) RETURNS TABLE(key bytea, free integer, longest interval)
     LANGUAGE sql IMMUTABLE
     SET search_path TO ''
     AS $$
@@ -2046,21 +2048,24 @@ CREATE FUNCTION private.brake_keys(p_kind text, p_email text, p_address inet) RE
       -- A loopback address is a proxy that does not tell for whom it asks.
       coalesce(p_address <<= '127.0.0.0/8' or p_address <<= '::1/128', true) as is_ours) a
   cross join lateral (values
-    ('password', 'pair', p_email || '|' || coalesce(a.address, ''), 5, interval '15 minutes'),
-    ('password', 'login', p_email, 30, interval '5 minutes'),
+    ('password', 'device', p_email || '|' || p_device, 5, interval '15 minutes'),
+    ('password', 'pair', case when p_device is null then p_email || '|' || coalesce(a.address, '') end,
+      5, interval '15 minutes'),
+    ('password', 'login', case when p_device is null then p_email end, 30, interval '5 minutes'),
     ('password', 'address', case when not a.is_ours then a.address end, 50, interval '1 minute'),
-    ('code', 'login', p_email, 5, interval '15 minutes'),
+    ('code', 'device', p_email || '|' || p_device, 5, interval '15 minutes'),
+    ('code', 'login', case when p_device is null then p_email end, 5, interval '15 minutes'),
     ('sign_up', 'address', case when not a.is_ours then a.address end, 20, interval '15 minutes'),
     ('reset', 'address', case when not a.is_ours then a.address end, 20, interval '15 minutes')
   ) k (kind, scope, value, free, longest)
   where k.kind = p_kind and k.value is not null
 $$;
 
-ALTER FUNCTION private.brake_keys(p_kind text, p_email text, p_address inet) OWNER TO neurant_owner;
+ALTER FUNCTION private.brake_keys(p_kind text, p_email text, p_address inet, p_device text) OWNER TO neurant_owner;
 
--- Name: FUNCTION brake_keys(p_kind text, p_email text, p_address inet); Type: COMMENT; Schema: private; Owner: neurant_owner
+-- Name: FUNCTION brake_keys(p_kind text, p_email text, p_address inet, p_device text); Type: COMMENT; Schema: private; Owner: neurant_owner
 
-COMMENT ON FUNCTION private.brake_keys(p_kind text, p_email text, p_address inet) IS 'What an attempt counts against, how many are free, and the longest wait. A stranger slows a person down by five minutes at most; an office, or a proxy we do not know, by one.';
+COMMENT ON FUNCTION private.brake_keys(p_kind text, p_email text, p_address inet, p_device text) IS 'What an attempt counts against, how many are free, and the longest wait. A stranger slows other strangers down by five minutes at most, and nobody on a device that was proven before (p_device); an office, or a proxy we do not know, by one.';
 
 -- Name: caller(uuid, uuid, uuid, uuid, text, jsonb); Type: FUNCTION; Schema: private; Owner: neurant_router
 
@@ -4616,6 +4621,9 @@ begin
     v_reset.auth_user_id, 'update', '{"event": "password_changed", "by_mail": true}');
   perform private.set_password(v_reset.auth_user_id, p_encrypted_password, null);
   select lower(a.email) into v_email from auth.users a where a.id = v_reset.auth_user_id;
+  -- Who is held back has a link that works: with the links, what held back is over.
+  update public.account_brakes b set mailed_at = '{}'
+  where b.key_digest = (select private.mail_key('reset', v_email));
   return query select 'changed', v_reset.auth_user_id, v_email;
 end $$;
 
@@ -6062,6 +6070,21 @@ ALTER FUNCTION private.look_at_invitation(p_token_digest bytea, p_now timestamp 
 
 COMMENT ON FUNCTION private.look_at_invitation(p_token_digest bytea, p_now timestamp with time zone) IS 'What stands behind a link: pending, accepted, cancelled, expired (and marked so) or unknown. Definer: who holds the link is nobody yet, and the mail with it went to the invited address only.';
 
+-- Name: mail_key(text, text); Type: FUNCTION; Schema: private; Owner: neurant_owner
+
+CREATE FUNCTION private.mail_key(p_purpose text, p_email text) RETURNS bytea
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO ''
+    AS $$
+  select sha256(convert_to(concat_ws('|', 'mail', p_purpose, p_email), 'UTF8'))
+$$;
+
+ALTER FUNCTION private.mail_key(p_purpose text, p_email text) OWNER TO neurant_owner;
+
+-- Name: FUNCTION mail_key(p_purpose text, p_email text); Type: COMMENT; Schema: private; Owner: neurant_owner
+
+COMMENT ON FUNCTION private.mail_key(p_purpose text, p_email text) IS 'What mails to an address count against: by purpose, and no address is kept.';
+
 -- Name: manages_company(); Type: FUNCTION; Schema: private; Owner: neurant_owner
 
 CREATE FUNCTION private.manages_company() RETURNS boolean
@@ -6713,9 +6736,9 @@ ALTER FUNCTION private.note_closing() OWNER TO neurant_owner;
 
 COMMENT ON FUNCTION private.note_closing() IS 'A closed company knows since when, and what it was before, however it was closed.';
 
--- Name: note_denied(text, text); Type: FUNCTION; Schema: private; Owner: neurant_router
+-- Name: note_denied(text, text, uuid); Type: FUNCTION; Schema: private; Owner: neurant_router
 
-CREATE FUNCTION private.note_denied(p_permission text, p_operation text) RETURNS void
+CREATE FUNCTION private.note_denied(p_permission text, p_operation text, p_resource uuid DEFAULT NULL::uuid) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
     AS $$
@@ -6723,16 +6746,17 @@ declare
   v_company uuid := private.company_id('company.read');
 begin
   if v_company is not null then
-    perform private.write_audit(v_company, 'denied', 'permissions', null,
-      jsonb_build_object('permission', p_permission, 'operation', left(p_operation, 200)));
+    perform private.write_audit(v_company, 'denied', 'permissions', p_resource,
+      jsonb_strip_nulls(jsonb_build_object(
+        'permission', p_permission, 'operation', left(p_operation, 200))));
   end if;
 end $$;
 
-ALTER FUNCTION private.note_denied(p_permission text, p_operation text) OWNER TO neurant_router;
+ALTER FUNCTION private.note_denied(p_permission text, p_operation text, p_resource uuid) OWNER TO neurant_router;
 
--- Name: FUNCTION note_denied(p_permission text, p_operation text); Type: COMMENT; Schema: private; Owner: neurant_router
+-- Name: FUNCTION note_denied(p_permission text, p_operation text, p_resource uuid); Type: COMMENT; Schema: private; Owner: neurant_router
 
-COMMENT ON FUNCTION private.note_denied(p_permission text, p_operation text) IS 'What somebody was not allowed to do, for audit. Definer: nobody writes audit by hand.';
+COMMENT ON FUNCTION private.note_denied(p_permission text, p_operation text, p_resource uuid) IS 'What somebody was not allowed to do, and with which thing, for audit. Definer: nobody writes audit by hand.';
 
 -- Name: note_denied_login(uuid); Type: FUNCTION; Schema: private; Owner: neurant_router
 
@@ -7938,30 +7962,31 @@ end $$;
 
 ALTER FUNCTION private.refuse_over_limit(p_limit text, p_used bigint, p_allowed bigint) OWNER TO neurant_owner;
 
--- Name: release_brake(text, text, inet); Type: FUNCTION; Schema: private; Owner: neurant_router
+-- Name: release_brake(text, text, inet, text); Type: FUNCTION; Schema: private; Owner: neurant_router
 
-CREATE FUNCTION private.release_brake(p_kind text, p_email text, p_address inet) RETURNS void
+CREATE FUNCTION private.release_brake(p_kind text, p_email text, p_address inet, p_device text DEFAULT NULL::text) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
     AS $$
 begin
   perform from public.account_brakes b
-  where b.key_digest in (select k.key from private.brake_keys(p_kind, p_email, p_address) k)
+  where b.key_digest in (
+    select k.key from private.brake_keys(p_kind, p_email, p_address, p_device) k)
   order by b.key_digest for update;
   update public.account_brakes b
   set attempts = case when k.is_shared then greatest(b.attempts - 1, 0) else 0 end,
     locked_until = case when not k.is_shared or b.attempts <= k.free then null else b.locked_until end
   from (
     select s.key, s.free, s.free >= 20 as is_shared
-    from private.brake_keys(p_kind, p_email, p_address) s) k
+    from private.brake_keys(p_kind, p_email, p_address, p_device) s) k
   where b.key_digest = k.key;
 end $$;
 
-ALTER FUNCTION private.release_brake(p_kind text, p_email text, p_address inet) OWNER TO neurant_router;
+ALTER FUNCTION private.release_brake(p_kind text, p_email text, p_address inet, p_device text) OWNER TO neurant_router;
 
--- Name: FUNCTION release_brake(p_kind text, p_email text, p_address inet); Type: COMMENT; Schema: private; Owner: neurant_router
+-- Name: FUNCTION release_brake(p_kind text, p_email text, p_address inet, p_device text); Type: COMMENT; Schema: private; Owner: neurant_router
 
-COMMENT ON FUNCTION private.release_brake(p_kind text, p_email text, p_address inet) IS 'The person is who they say: what was counted for them is forgotten; what others share only loses this attempt. Definer, as brake.';
+COMMENT ON FUNCTION private.release_brake(p_kind text, p_email text, p_address inet, p_device text) IS 'The person is who they say: what was counted for them is forgotten; what others share only loses this attempt. Definer, as brake.';
 
 -- Name: release_takeovers(uuid, uuid); Type: FUNCTION; Schema: private; Owner: neurant_router
 
@@ -17072,10 +17097,10 @@ GRANT ALL ON FUNCTION private.all_stems(p_words text, p_key text) TO neurant_rou
 
 REVOKE ALL ON FUNCTION private.allow_channel() FROM PUBLIC;
 
--- Name: FUNCTION allow_mail(p_email text, p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
+-- Name: FUNCTION allow_mail(p_purpose text, p_email text, p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
 
-REVOKE ALL ON FUNCTION private.allow_mail(p_email text, p_now timestamp with time zone) FROM PUBLIC;
-GRANT ALL ON FUNCTION private.allow_mail(p_email text, p_now timestamp with time zone) TO neurant_app;
+REVOKE ALL ON FUNCTION private.allow_mail(p_purpose text, p_email text, p_now timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.allow_mail(p_purpose text, p_email text, p_now timestamp with time zone) TO neurant_app;
 
 -- Name: FUNCTION anchor_date(p_in date, p_day integer); Type: ACL; Schema: private; Owner: neurant_owner
 
@@ -17209,15 +17234,15 @@ REVOKE ALL ON FUNCTION private.billed_company(p_facts jsonb) FROM PUBLIC;
 REVOKE ALL ON FUNCTION private.billing_to_tell() FROM PUBLIC;
 GRANT ALL ON FUNCTION private.billing_to_tell() TO neurant_jobs;
 
--- Name: FUNCTION brake(p_kind text, p_email text, p_address inet, p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
+-- Name: FUNCTION brake(p_kind text, p_email text, p_address inet, p_now timestamp with time zone, p_device text); Type: ACL; Schema: private; Owner: neurant_router
 
-REVOKE ALL ON FUNCTION private.brake(p_kind text, p_email text, p_address inet, p_now timestamp with time zone) FROM PUBLIC;
-GRANT ALL ON FUNCTION private.brake(p_kind text, p_email text, p_address inet, p_now timestamp with time zone) TO neurant_app;
+REVOKE ALL ON FUNCTION private.brake(p_kind text, p_email text, p_address inet, p_now timestamp with time zone, p_device text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.brake(p_kind text, p_email text, p_address inet, p_now timestamp with time zone, p_device text) TO neurant_app;
 
--- Name: FUNCTION brake_keys(p_kind text, p_email text, p_address inet); Type: ACL; Schema: private; Owner: neurant_owner
+-- Name: FUNCTION brake_keys(p_kind text, p_email text, p_address inet, p_device text); Type: ACL; Schema: private; Owner: neurant_owner
 
-REVOKE ALL ON FUNCTION private.brake_keys(p_kind text, p_email text, p_address inet) FROM PUBLIC;
-GRANT ALL ON FUNCTION private.brake_keys(p_kind text, p_email text, p_address inet) TO neurant_router;
+REVOKE ALL ON FUNCTION private.brake_keys(p_kind text, p_email text, p_address inet, p_device text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.brake_keys(p_kind text, p_email text, p_address inet, p_device text) TO neurant_router;
 
 -- Name: FUNCTION caller(p_company uuid, p_user uuid, p_key uuid, p_session uuid, p_permission text, p_trail jsonb); Type: ACL; Schema: private; Owner: neurant_router
 
@@ -17940,6 +17965,11 @@ GRANT ALL ON FUNCTION private.login_session(p_token_digest bytea) TO neurant_app
 REVOKE ALL ON FUNCTION private.look_at_invitation(p_token_digest bytea, p_now timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.look_at_invitation(p_token_digest bytea, p_now timestamp with time zone) TO neurant_app;
 
+-- Name: FUNCTION mail_key(p_purpose text, p_email text); Type: ACL; Schema: private; Owner: neurant_owner
+
+REVOKE ALL ON FUNCTION private.mail_key(p_purpose text, p_email text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.mail_key(p_purpose text, p_email text) TO neurant_router;
+
 -- Name: FUNCTION manages_company(); Type: ACL; Schema: private; Owner: neurant_owner
 
 REVOKE ALL ON FUNCTION private.manages_company() FROM PUBLIC;
@@ -18090,10 +18120,10 @@ REVOKE ALL ON FUNCTION private.note_billing_while_closed(p_company uuid, p_statu
 
 REVOKE ALL ON FUNCTION private.note_closing() FROM PUBLIC;
 
--- Name: FUNCTION note_denied(p_permission text, p_operation text); Type: ACL; Schema: private; Owner: neurant_router
+-- Name: FUNCTION note_denied(p_permission text, p_operation text, p_resource uuid); Type: ACL; Schema: private; Owner: neurant_router
 
-REVOKE ALL ON FUNCTION private.note_denied(p_permission text, p_operation text) FROM PUBLIC;
-GRANT ALL ON FUNCTION private.note_denied(p_permission text, p_operation text) TO authenticated;
+REVOKE ALL ON FUNCTION private.note_denied(p_permission text, p_operation text, p_resource uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.note_denied(p_permission text, p_operation text, p_resource uuid) TO authenticated;
 
 -- Name: FUNCTION note_denied_login(p_auth_user uuid); Type: ACL; Schema: private; Owner: neurant_router
 
@@ -18312,10 +18342,10 @@ REVOKE ALL ON FUNCTION private.refuse_change() FROM PUBLIC;
 REVOKE ALL ON FUNCTION private.refuse_over_limit(p_limit text, p_used bigint, p_allowed bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.refuse_over_limit(p_limit text, p_used bigint, p_allowed bigint) TO neurant_router;
 
--- Name: FUNCTION release_brake(p_kind text, p_email text, p_address inet); Type: ACL; Schema: private; Owner: neurant_router
+-- Name: FUNCTION release_brake(p_kind text, p_email text, p_address inet, p_device text); Type: ACL; Schema: private; Owner: neurant_router
 
-REVOKE ALL ON FUNCTION private.release_brake(p_kind text, p_email text, p_address inet) FROM PUBLIC;
-GRANT ALL ON FUNCTION private.release_brake(p_kind text, p_email text, p_address inet) TO neurant_app;
+REVOKE ALL ON FUNCTION private.release_brake(p_kind text, p_email text, p_address inet, p_device text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.release_brake(p_kind text, p_email text, p_address inet, p_device text) TO neurant_app;
 
 -- Name: FUNCTION release_takeovers(p_company uuid, p_user uuid); Type: ACL; Schema: private; Owner: neurant_router
 

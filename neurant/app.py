@@ -29,6 +29,8 @@ from neurant.api import openapi, rates, sql_errors
 from neurant.api.replica import Replica
 from neurant.api_keys.pages import router as api_key_pages
 from neurant.api_keys.routes import router as api_keys_router
+from neurant.audit import denials
+from neurant.audit.denials import noting_denials
 from neurant.audit.pages import router as audit_pages
 from neurant.audit.routes import router as audit_router
 from neurant.canned_responses.routes import router as canned_responses_router
@@ -150,7 +152,7 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
             return MOST_IMPORTED
         return chosen.max_webhook_bytes
 
-    return Frame(route, most_bytes, lambda: secrets.token_hex(8))
+    return Frame(noting_denials(route), most_bytes, lambda: secrets.token_hex(8))
 
 
 def _make_api(settings: Settings) -> FastAPI:
@@ -271,6 +273,7 @@ async def _told(request: Request, error: Exception) -> Response:
     if isinstance(error, SetupError):  # for whoever runs this installation, not for who asks
         log.error("badly_set_up", path=request.url.path, code=error.code, what_to_do=str(error))
         return _answer(request, NeurantError("internal"))
+    denials.because(request, error)
     return _answer(request, error)
 
 

@@ -12,6 +12,7 @@ from neurant.accounts.codes import digest
 from neurant.accounts.cookies import read_cookie
 from neurant.accounts.queries import find_person, find_session
 from neurant.accounts.schemas import Person, SignedIn
+from neurant.audit import denials
 from neurant.database.tenancy import Trail
 from neurant.errors import ForbiddenError, UnauthenticatedError
 
@@ -89,7 +90,11 @@ async def session_of(request: Request) -> SignedIn | None:
     """The session that the request carries, if it stands."""
     token = token_of(request)
     found = await find_session(request.app.state.pool, digest(token)) if token else None
-    return replace(found, trail=trail_of(request, str(found.session_id))) if found else None
+    if found is None:
+        return None
+    staff = replace(found, trail=trail_of(request, str(found.session_id)))
+    denials.known_person(request, staff)
+    return staff
 
 
 async def person_of(request: Request) -> Person | None:
@@ -99,7 +104,9 @@ async def person_of(request: Request) -> Person | None:
     if found is None or token is None:
         return None
     trail = trail_of(request, str(found.session_id))
-    return Person(**asdict(found), digest=digest(token), trail=trail)
+    person = Person(**asdict(found), digest=digest(token), trail=trail)
+    denials.known_person(request, person)
+    return person
 
 
 async def page_staff(request: Request) -> SignedIn:

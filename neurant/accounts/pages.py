@@ -22,6 +22,7 @@ from neurant.accounts.cookies import (
     safe_next,
 )
 from neurant.accounts.current import PagePerson, check_origin, person_of, session_of, trail_of
+from neurant.accounts.known_devices import device_of, keep_device
 from neurant.accounts.queries import delete_session, enter_company, list_companies
 from neurant.accounts.schemas import OpenedSession
 from neurant.accounts.service import (
@@ -114,7 +115,13 @@ async def login(
     kept, state = keep == "yes", request.app.state
     try:
         session = await sign_in(
-            state.pool, state.settings, email, password, trail=trail_of(request), keep=kept
+            state.pool,
+            state.settings,
+            email,
+            password,
+            trail=trail_of(request),
+            keep=kept,
+            device=device_of(request, email),
         )
     except SecondFactorNeededError as needed:
         token = new_token()
@@ -127,7 +134,9 @@ async def login(
         if error.status not in (401, 429):
             raise
         return _login_page(request, next, email, error)
-    return enter(request, session, keep=kept, next=next)
+    response = enter(request, session, keep=kept, next=next)
+    keep_device(request, response, email)
+    return response
 
 
 async def _challenge(request: Request) -> factors.Challenge | None:
@@ -163,7 +172,10 @@ async def login_code(request: Request, code: Field = "", next: Field = HOME) -> 
         return RedirectResponse("/login?expired=1", 303)
     login = challenge.auth_user_id
     try:
-        await check_code(state.pool, state.settings, login, challenge.email, code, trail=trail)
+        device = device_of(request, challenge.email)
+        await check_code(
+            state.pool, state.settings, login, challenge.email, code, trail=trail, device=device
+        )
     except NeurantError as error:
         if error.status not in (401, 429):
             raise
@@ -173,6 +185,7 @@ async def login_code(request: Request, code: Field = "", next: Field = HOME) -> 
             return RedirectResponse("/login?expired=1", 303)
         session = await open_session(connection, login, trail=trail, keep=challenge.is_kept)
     response = enter(request, session, keep=challenge.is_kept, next=next)
+    keep_device(request, response, challenge.email)
     drop_secret_cookie(request, response, CHALLENGE_COOKIE)
     return response
 

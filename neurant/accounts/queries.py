@@ -12,11 +12,14 @@ from neurant.database.pool import Connection, Pool, fetch_all, fetch_count, fetc
 from neurant.database.tenancy import Trail, come_from
 
 BrakeKind = Literal["password", "code", "sign_up", "reset"]
+MailPurpose = Literal["sign_up", "verification", "reset"]
 
 _LOOKUP = "select auth_user_id, encrypted_password from private.login_lookup(%s)"
-_BRAKE = "select wait, next_wait from private.brake(%s, %s, %s::inet)"
-_RELEASE = "select private.release_brake(%s, %s, %s::inet)"
-_ALLOW_MAIL = "select private.allow_mail(%s)"
+_BRAKE = """
+select wait, next_wait from private.brake(%s, %s, %s::inet, p_device => %s)
+"""
+_RELEASE = "select private.release_brake(%s, %s, %s::inet, %s)"
+_ALLOW_MAIL = "select private.allow_mail(%s, %s)"
 _REFUSED = "select private.note_refused_login(%s, %s, %s)"
 _OPEN = """
 select session_id, company_id, user_id, expires_at
@@ -96,24 +99,31 @@ async def find_login(pool: Pool, email: str) -> Login | None:
 
 
 async def count_attempt(
-    pool: Pool, kind: BrakeKind, email: str | None, address: str | None
+    pool: Pool, kind: BrakeKind, email: str | None, address: str | None, device: str | None = None
 ) -> Brake:
-    """Count an attempt before it is checked, in a transaction of its own."""
+    """Count an attempt before it is checked, in a transaction of its own.
+
+    ``device``: of the person, proven before; strangers' attempts do not count for it.
+    """
     async with pool.connection() as connection:
-        found = await fetch_one(connection, Brake, _BRAKE, (kind, email, address))
+        found = await fetch_one(connection, Brake, _BRAKE, (kind, email, address, device))
     return found or Brake(0, 0)
 
 
 async def release_brake(
-    connection: Connection, kind: BrakeKind, email: str, address: str | None
+    connection: Connection,
+    kind: BrakeKind,
+    email: str,
+    address: str | None,
+    device: str | None = None,
 ) -> None:
     """The attempt was right."""
-    await connection.execute(_RELEASE, (kind, email, address))
+    await connection.execute(_RELEASE, (kind, email, address, device))
 
 
-async def allow_mail(connection: Connection, email: str) -> int:
+async def allow_mail(connection: Connection, purpose: MailPurpose, email: str) -> int:
     """0 if the address may be written to now (and that is counted), else the seconds until then."""
-    return await fetch_count(connection, _ALLOW_MAIL, (email,))
+    return await fetch_count(connection, _ALLOW_MAIL, (purpose, email))
 
 
 async def insert_session(

@@ -58,21 +58,24 @@ async def sign_in(
     trail: Trail,
     keep: bool,
     code: str | None = None,
+    device: str | None = None,
 ) -> OpenedSession:
     """A session for a person who knows the password, and the code if their login asks for one.
 
     An unknown address costs the same hash as a known one, and is refused the same way.
+    ``device``: a browser that this person is known to have used; what strangers try does not
+    hold it back.
     Raises UnauthenticatedError (``accounts.wrong_login``, ``accounts.wrong_code``,
     ``sso.required``),
     SecondFactorNeededError and RateLimitedError (``accounts.slow_down``).
     """
-    login = await check_password(pool, email, password, trail=trail)
+    login = await check_password(pool, email, password, trail=trail, device=device)
     await check_sso(pool, login)
     factor = await factors.find_factor(pool, login)
     if factor is not None and factor.is_confirmed:
         if not code:
             raise SecondFactorNeededError(login)
-        await check_code(pool, settings, login, looked_up(email), code, trail=trail)
+        await check_code(pool, settings, login, looked_up(email), code, trail=trail, device=device)
     async with pool.connection() as connection, connection.transaction():
         return await open_session(connection, login, trail=trail, keep=keep)
 
@@ -84,10 +87,12 @@ async def check_sso(pool: Pool, login: UUID) -> None:
         raise UnauthenticatedError("sso.required", name=name)
 
 
-async def check_password(pool: Pool, email: str, password: str, *, trail: Trail) -> UUID:
+async def check_password(
+    pool: Pool, email: str, password: str, *, trail: Trail, device: str | None = None
+) -> UUID:
     """The login whose password this is. Raises as ``sign_in``, and audits what it refuses."""
     email, trail = looked_up(email), plain_trail(trail)
-    next_wait = await hold_back(pool, "password", email, trail)
+    next_wait = await hold_back(pool, "password", email, trail, device)
     login = await find_login(pool, email)
     right = await matches(login.encrypted_password if login else None, password)
     if login is None or not right:
@@ -96,7 +101,7 @@ async def check_password(pool: Pool, email: str, password: str, *, trail: Trail)
         await note_refused_login(pool, known, "password", next_wait, trail)
         raise UnauthenticatedError("accounts.wrong_login")
     async with pool.connection() as connection, connection.transaction():
-        await release_brake(connection, "password", email, trail.ip)
+        await release_brake(connection, "password", email, trail.ip, device)
     return login.auth_user_id
 
 
@@ -109,16 +114,17 @@ async def check_code(
     *,
     trail: Trail,
     now: datetime | None = None,
+    device: str | None = None,
 ) -> None:
     """Take a code of the authenticator app, or a recovery code: each once.
 
     Raises UnauthenticatedError (``accounts.wrong_code``), RateLimitedError.
     """
     trail = plain_trail(trail)
-    next_wait = await hold_back(pool, "code", email, trail)
+    next_wait = await hold_back(pool, "code", email, trail, device)
     if await _takes_code(pool, settings, login, code, trail, now or utc_now()):
         async with pool.connection() as connection, connection.transaction():
-            await release_brake(connection, "code", email, trail.ip)
+            await release_brake(connection, "code", email, trail.ip, device)
         return
     await note_refused_login(pool, login, "code", next_wait, trail)
     raise UnauthenticatedError("accounts.wrong_code")
@@ -161,9 +167,11 @@ async def open_session(
     return OpenedSession(token, stored.expires_at, stored.company_id)
 
 
-async def hold_back(pool: Pool, kind: BrakeKind, email: str | None, trail: Trail) -> int:
+async def hold_back(
+    pool: Pool, kind: BrakeKind, email: str | None, trail: Trail, device: str | None = None
+) -> int:
     """Count an attempt. The seconds to wait should it fail; RateLimitedError while one waits."""
-    brake = await count_attempt(pool, kind, email, trail.ip)
+    brake = await count_attempt(pool, kind, email, trail.ip, device)
     if brake.wait > 0:
         raise RateLimitedError("accounts.slow_down", seconds=brake.wait)
     return brake.next_wait

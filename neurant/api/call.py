@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
@@ -23,6 +23,7 @@ from neurant.accounts.queries import count_memberships
 from neurant.accounts.supabase import is_configured, looks_like_token, verify
 from neurant.api import idempotency, rates
 from neurant.api.replica import Replica
+from neurant.audit import denials
 from neurant.database.pool import Connection, DatabaseDown, Pool
 from neurant.database.tenancy import (
     Caller,
@@ -44,7 +45,6 @@ from neurant.errors import (
 KEY_PREFIX = "na_key_"
 _READS = ("GET", "HEAD")
 _WRITABLE = ("active", "trialing", "past_due")
-_NOTE_DENIED = "select private.note_denied(%s, %s)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +72,9 @@ class Needs:
             if caller is None:
                 raise await _nobody(request, credential)
             request.state.caller = caller
+            session = caller.session_id or trail.session_id
+            here = replace(trail, session_id=str(session) if session else None)
+            denials.known(request, replace(caller.principal, trail=here), self.permission)
             await rates.take(request, caller)
             if caller.may:
                 await idempotency.begin(request, connection, caller)
@@ -81,7 +84,6 @@ class Needs:
                     connection = await _entered_there(stack, replica, pool, as_caller)
                 yield Call(connection, caller, request)
                 return
-        await _note_denied(request, credential, self.permission, trail)
         paid = caller.subscription_status in _WRITABLE
         raise ForbiddenError(
             "api.not_permitted" if paid else "api.read_only", permission=self.permission
@@ -151,14 +153,3 @@ async def _nobody(request: Request, credential: Credential) -> NeurantError:
     if credential.company_id is None and found > 1:
         return ConflictError("tokens.choose_company", count=found)
     return UnauthenticatedError("tokens.nobody")
-
-
-async def _note_denied(
-    request: Request, credential: Credential, permission: str | None, trail: Trail
-) -> None:
-    """For audit, in a transaction of its own: the refused one leaves nothing."""
-    route = request.scope.get("route")
-    operation = f"{request.method} {getattr(route, 'path', request.url.path)}"
-    async with entered(request.app.state.pool, credential, None, trail) as (connection, caller):
-        if caller is not None:
-            await connection.execute(_NOTE_DENIED, (permission, operation))

@@ -24,6 +24,7 @@ from neurant.errors import RateLimitedError
 
 _WINDOW = 60.0  # seconds
 _SHARES = 30
+_SMALLEST = 300  # requests a minute, of the smallest plan: its share fits every other
 _MOST_COMPANIES = 10_000
 _LEASE = "select leased, remaining, wait_seconds from private.lease_requests(%s, %s)"
 
@@ -92,6 +93,14 @@ async def take(request: Request, caller: Caller) -> None:
     request.state.rate = (number, left, math.ceil(_WINDOW / number))
     if wait > 0:
         raise RateLimitedError("api.rate_limited", seconds=math.ceil(wait), number=number)
+
+
+async def take_one(request: Request, company_id: UUID) -> None:
+    """Count a request that was not counted as a call. Raises RateLimitedError."""
+    rates: Rates = request.app.state.rates
+    _, wait = await rates.take(company_id, _SMALLEST)
+    if wait > 0:
+        raise RateLimitedError("api.rate_limited", seconds=math.ceil(wait), number=_SMALLEST)
 
 
 def tell(request: Request, response: Response) -> None:

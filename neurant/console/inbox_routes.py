@@ -14,6 +14,7 @@ from sse_starlette import EventSourceResponse, ServerSentEvent
 
 from neurant.accounts.current import PageStaff, session_of
 from neurant.accounts.schemas import SignedIn
+from neurant.clock import monotonic
 from neurant.console.formats import Formats
 from neurant.console.inbox_page import Asked, asked, inbox_page
 from neurant.console.notice import Notice
@@ -25,7 +26,8 @@ from neurant.hitl import queries as hitl_queries
 from neurant.hitl import service as hitl
 
 _PING_SECONDS = 15
-_SLOW_TIMER = timedelta(seconds=20).total_seconds()
+_RECHECK = timedelta(seconds=20).total_seconds()  # at the latest, whatever the traffic
+_STALE = 3.0  # seconds after which a session is looked at again before it is told anything
 _AT_MOST_EVERY = 0.25  # seconds between two redraws of one inbox
 
 router = APIRouter(prefix="/console/inbox", route_class=PageRoute, include_in_schema=False)
@@ -68,14 +70,17 @@ async def inbox_stream(request: Request, staff: PageStaff) -> EventSourceRespons
 async def _news(request: Request, staff: SignedIn) -> AsyncIterator[ServerSentEvent]:
     with request.app.state.hub.subscribe(staff.company_id) as subscription:
         # The first one makes good what was missed before the subscription.
+        checked = monotonic()
         while True:
             yield ServerSentEvent("1", event="news")
             await asyncio.sleep(_AT_MOST_EVERY)
-            if await subscription.wait(_SLOW_TIMER):
+            await subscription.wait(max(0.0, checked + _RECHECK - monotonic()))
+            if monotonic() - checked < _STALE:
                 continue
             # Shielded: a browser that leaves in the middle must not cost a pooled connection.
             if await asyncio.shield(asyncio.ensure_future(session_of(request))) is None:
                 return  # signed out or deactivated meanwhile
+            checked = monotonic()
 
 
 @router.get("/{conversation}", response_class=HTMLResponse)

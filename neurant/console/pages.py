@@ -12,6 +12,7 @@ from fastapi.routing import APIRoute
 from psycopg_pool import PoolTimeout
 
 from neurant.accounts.current import SignInNeededError
+from neurant.audit import denials
 from neurant.console.templating import reader_language, render, translator
 from neurant.database.pool import DatabaseDown
 from neurant.errors import NeurantError, NotFoundError, UnavailableError
@@ -52,6 +53,7 @@ class PageRoute(APIRoute):
                 log.warning("page_without_database", path=request.url.path, error=str(error))
                 return problem_page(request, UnavailableError("database_away"))
             except NeurantError as error:
+                denials.because(request, error)
                 if is_htmx(request) or error.status not in _OURS_TO_EXPLAIN:
                     raise
                 return problem_page(request, error)

@@ -30,6 +30,7 @@ from neurant.texts import LANGUAGES, Language, catalogue
 _PARTS = ("subject", "title", "body", "preview", "button", "after", "footer")
 _NEEDED = ("subject", "title", "body")
 _LONGEST_PARAM = 120
+_LINKS = ("link", "reset_link")  # made by us, never typed by anybody
 # Control characters, line and paragraph separators, and what turns the reading direction.
 _UNPRINTED = re.compile(r"[\x00-\x20\x7f-\x9f\u2028-\u202e\u2066-\u2069\ufeff]+")
 _ADDRESS_IN_TEXT = re.compile(r"(?i)\b(?:[a-z][a-z0-9+.-]*://|www\.)\S*")
@@ -100,9 +101,9 @@ def words(template: str, language: Language, params: Mapping[str, str]) -> Words
 
 
 def _harmless(name: str, value: str) -> str:
-    if name == "link":
+    if name in _LINKS:
         if urlsplit(value).scheme not in ("http", "https") or _UNPRINTED.search(value):
-            raise ValueError("link: not an address of ours")
+            raise ValueError(f"{name}: not an address of ours")
         return value
     plain = _ADDRESS_IN_TEXT.sub("…", _UNPRINTED.sub(" ", value)).strip()
     return plain if len(plain) <= _LONGEST_PARAM else plain[: _LONGEST_PARAM - 1] + "…"

@@ -19,6 +19,8 @@ from accounts.letters import (
 )
 from companies import Company
 
+from neurant.mail.message import words
+
 pytest_plugins = ("console.running_web",)
 
 
@@ -87,6 +89,10 @@ def test_a_taken_address_is_answered_alike_and_told_by_mail(
     [letter] = letters(database, taken)
     assert letter.template == "accounts.already_registered"
     assert "code" not in letter.params
+    said = words(letter.template, "es", letter.params)
+    assert said.link is not None
+    assert said.link.endswith("/login")
+    assert "/forgot" in (said.after or "")
     told = []
     for token in (answer.json()["verification_token"], fresh.json()["verification_token"]):
         assert state_of(nobody, token) == "pending"
@@ -166,7 +172,7 @@ def test_another_mail_voids_the_one_before(
     early = nobody.post("/v1/accounts/verification/resend", json=pending)
     assert early.status_code == 429
     assert 0 < int(early.headers["retry-after"]) <= 60
-    let_an_hour_pass(database, email)
+    let_an_hour_pass(database)
     assert nobody.post("/v1/accounts/verification/resend", json=pending).status_code == 202
     new = letters(database, email)[-1]
     assert prove(nobody, link_token=link).json()["code"] == "accounts.unknown_proof"
@@ -203,7 +209,7 @@ def test_of_two_who_sign_up_with_one_address_the_first_to_prove_it_has_it(
     for password in (PASSWORD, "otra-frase-muy-larga"):
         token = begin(nobody, email, password).json()["verification_token"]
         pairs.append((token, letters(database, email)[-1].params["code"]))
-        let_an_hour_pass(database, email)
+        let_an_hour_pass(database)
     with ThreadPoolExecutor(2) as pool:
         answers = list(pool.map(lambda p: prove(nobody, verification_token=p[0], code=p[1]), pairs))
     assert sorted(answer.status_code for answer in answers) == [201, 409]

@@ -168,7 +168,7 @@ def test_every_template_of_the_catalogue_can_be_rendered_in_every_language() -> 
     assert "team.invitation" in found
     anything = {
         name: "Nombre" for text in catalogue("es").values() for name in re.findall(r"{(\w+)}", text)
-    } | {"link": LINK, "code": "123456"}
+    } | {"link": LINK, "reset_link": LINK, "code": "123456"}
     for template in found:
         for language in LANGUAGES:
             assert words(template, language, anything).subject

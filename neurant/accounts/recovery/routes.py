@@ -10,6 +10,7 @@ from pydantic import Field as Bounded
 
 from neurant.accounts.codes import digest
 from neurant.accounts.current import check_origin, trail_of
+from neurant.accounts.known_devices import keep_device
 from neurant.accounts.pages import keep_language, problem_of
 from neurant.accounts.recovery import queries, service
 from neurant.accounts.schemas import LONGEST_PASSWORD, Body
@@ -138,14 +139,17 @@ async def reset_page(request: Request, link: str = "") -> Response:
 async def reset_form(request: Request, link: Field = "", password: Field = "") -> Response:
     """Set the password and go to the login."""
     check_origin(request)
+    found = await queries.find_reset(request.app.state.pool, digest(link))
     try:
         await _set(request, link, password)
     except NeurantError as error:
         if error.status not in (404, 410, 422):
             raise
-        found = await queries.find_reset(request.app.state.pool, digest(link))
         return _reset(request, link, email=found.email if found else "", error=error)
-    return RedirectResponse("/login?changed=1", 303)
+    response = RedirectResponse("/login?changed=1", 303)
+    if found is not None:  # who reads the mailbox is no stranger
+        keep_device(request, response, found.email)
+    return response
 
 
 router.include_router(api)

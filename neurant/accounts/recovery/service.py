@@ -13,7 +13,7 @@ from neurant.accounts.service import hold_back, plain_trail
 from neurant.clock import monotonic
 from neurant.database.pool import Pool
 from neurant.database.tenancy import Trail, come_from
-from neurant.errors import GoneError, NeurantError, NotFoundError, RateLimitedError
+from neurant.errors import GoneError, NeurantError, NotFoundError
 from neurant.mail.service import queue_mail
 from neurant.settings import Settings
 from neurant.texts import Language
@@ -28,18 +28,19 @@ async def ask(
 ) -> None:
     """Write a link to the address, if it has an account; nobody but its mailbox learns whether.
 
-    Raises BadInputError for what is no address, RateLimitedError (for any address alike).
+    Written to a moment ago, it is not again. Raises BadInputError for what is no address, and
+    RateLimitedError for who asks for too many.
     """
     begun = monotonic()
     email, trail = normal_email(typed), plain_trail(trail)
     await hold_back(pool, "reset", None, trail)
     token = new_token()
     async with pool.connection() as connection, connection.transaction():
-        seconds = await allow_mail(connection, email)
-        if seconds > 0:
-            raise RateLimitedError("accounts.mailed_just_now", seconds=seconds)
+        # Who is held back has a link of the last hour that works (a used one ends the brake): that
+        # mail is the answer. Told apart, anybody could ask it away, and would learn who has one.
+        is_allowed = await allow_mail(connection, "reset", email) == 0
         await come_from(connection, trail)
-        known = await queries.insert_reset(connection, email, digest(token))
+        known = await queries.insert_reset(connection, email, digest(token)) if is_allowed else None
         if known is not None:
             link = f"{settings.base_url()}/reset?link={token}"
             await queue_mail(

@@ -83,7 +83,9 @@ async def change_password(
 
 async def _prove_password(pool: Pool, person: Person, password: str) -> None:
     try:
-        await check_password(pool, person.email, password, trail=person.trail)
+        await check_password(
+            pool, person.email, password, trail=person.trail, device=str(person.session_id)
+        )
     except UnauthenticatedError:  # the session stands: what is wrong is the field
         raise ForbiddenError("accounts.wrong_password") from None
 
@@ -135,7 +137,8 @@ async def confirm_two_step(
 
     Raises ForbiddenError (``accounts.wrong_code``), ConflictError where no secret waits.
     """
-    await hold_back(pool, "code", person.email, plain_trail(person.trail))
+    device = str(person.session_id)
+    await hold_back(pool, "code", person.email, plain_trail(person.trail), device)
     waiting = await waiting_two_step(pool, settings, person)
     if waiting is None:
         raise ConflictError("accounts.no_two_step_begun")
@@ -148,7 +151,7 @@ async def confirm_two_step(
         kept = _kept(settings, person.auth_user_id, codes)
         if not await factors.confirm_factor(connection, person.digest, digest(token), step, kept):
             raise ConflictError("accounts.no_two_step_begun")
-        await release_brake(connection, "code", person.email, None)
+        await release_brake(connection, "code", person.email, None, device)
     return TurnedOn(codes, OpenedSession(token, person.expires_at, person.company_id))
 
 
@@ -188,7 +191,13 @@ async def _prove_both(
         raise ConflictError("accounts.two_step_is_off")
     try:
         await check_code(
-            pool, settings, person.auth_user_id, person.email, code, trail=person.trail
+            pool,
+            settings,
+            person.auth_user_id,
+            person.email,
+            code,
+            trail=person.trail,
+            device=str(person.session_id),
         )
     except UnauthenticatedError:
         raise ForbiddenError("accounts.wrong_code") from None

@@ -17,6 +17,7 @@ from neurant.accounts.cookies import (
     read_cookie,
 )
 from neurant.accounts.current import check_origin, trail_of
+from neurant.accounts.known_devices import keep_device
 from neurant.accounts.pages import enter, keep_language, problem_of
 from neurant.accounts.schemas import SessionOut
 from neurant.accounts.signup import queries, service
@@ -237,6 +238,7 @@ async def _prove(
             raise
         return _verify_page(request, found, link=link, error=error)
     response = enter(request, opened, keep=False)
+    keep_device(request, response, found.email)
     drop_secret_cookie(request, response, PENDING_COOKIE)
     return response
 

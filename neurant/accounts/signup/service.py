@@ -14,7 +14,7 @@ from neurant.accounts.codes import digest, keyed_digest, new_mail_code, new_toke
 from neurant.accounts.emails import normal_email
 from neurant.accounts.names import plain_name
 from neurant.accounts.passwords import check_new_password, hashed, matches
-from neurant.accounts.queries import allow_mail
+from neurant.accounts.queries import MailPurpose, allow_mail
 from neurant.accounts.schemas import OpenedSession
 from neurant.accounts.service import hold_back, open_session, plain_trail
 from neurant.accounts.signup import queries
@@ -81,7 +81,8 @@ async def begin(
     made = _secrets(settings, pending)
     person = (email, first_name, last_name, await hashed(new.password))
     async with pool.connection() as connection, connection.transaction():
-        await _allow(connection, email)
+        await _allow(connection, "sign_up", email)
+        await _allow(connection, "verification", pending.hex())  # the first of this sign-up's
         is_new = await queries.insert_sign_up(
             connection, person, pending, made.link_digest, made.code_digest
         )
@@ -97,7 +98,8 @@ async def resend(pool: Pool, settings: Settings, token: str, *, language: Langua
         known = await queries.renew_sign_up(connection, pending, made.link_digest, made.code_digest)
         if known is None:
             raise NotFoundError("accounts.sign_up_over")
-        await _allow(connection, known.email)
+        await _allow(connection, "verification", pending.hex())
+        await _allow(connection, "verification", known.email)
         is_new = known.outcome == "new"
         await _write(
             connection, settings, known.email, known.first_name, made, language, is_new=is_new
@@ -168,8 +170,8 @@ def _refusal(outcome: str) -> NeurantError:
     return NotFoundError("accounts.unknown_proof")
 
 
-async def _allow(connection: Connection, email: str) -> None:
-    seconds = await allow_mail(connection, email)
+async def _allow(connection: Connection, purpose: MailPurpose, key: str) -> None:
+    seconds = await allow_mail(connection, purpose, key)
     if seconds > 0:
         raise RateLimitedError("accounts.mailed_just_now", seconds=seconds)
 
