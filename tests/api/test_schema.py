@@ -27,6 +27,8 @@ from console.running_web import (
     web_settings,
 )
 from hypothesis import strategies as st
+from requests import PreparedRequest
+from requests.auth import AuthBase
 from schemathesis import Case, HookContext, engine
 from schemathesis.config import SchemathesisConfig
 from schemathesis.engine.events import (
@@ -149,14 +151,24 @@ def seed(made: Installation, company: Company) -> None:
             assert client.post(path, files=file).status_code == 202
 
 
+class Bearer(AuthBase):
+    """Puts a token in the place of whatever a request has."""
+
+    def __init__(self, token: str) -> None:
+        self.token = token
+
+    def __call__(self, request: PreparedRequest) -> PreparedRequest:
+        request.headers["Authorization"] = f"Bearer {self.token}"
+        return request
+
+
 @schemathesis.hook
 def before_call(context: HookContext, case: Case, kwargs: dict[str, Any]) -> None:
     """What would end the caller is done by somebody who is there for nothing else."""
     made = SERVED.get(case.operation.schema.get_base_url().removesuffix("/"))
     if made and case.method != "GET" and ends_the_caller(made, case):
         other = made.token(make_company(made.admin, "passing"), "owner")
-        # These win over the configured ones, which win over the case's own.
-        kwargs["headers"] = {**(kwargs.get("headers") or {}), "Authorization": f"Bearer {other}"}
+        kwargs["auth"] = Bearer(other)  # the configured headers win over the case's own
 
 
 def ends_the_caller(made: Installation, case: Case) -> bool:
