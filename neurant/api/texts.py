@@ -44,7 +44,7 @@ STORABLE = _Storable()
 Text = Annotated[str, STORABLE]
 """A text without NUL (PostgreSQL has none) and without half a character."""
 
-EmailText = Annotated[str, formatted("email"), STORABLE]
+EmailText = Annotated[str, formatted("mail-address"), STORABLE]
 PasswordText = Annotated[str, formatted("password"), STORABLE]
 PersonName = Annotated[str, formatted("person-name"), STORABLE]
 """Checked where they are used; their ``format`` tells what passes."""

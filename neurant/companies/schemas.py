@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from typing import Annotated, Literal
 from uuid import UUID
@@ -22,6 +23,12 @@ def _known_zone(name: str) -> str:
     return name
 
 
+def _address(email: str) -> str:
+    if not re.fullmatch(r"[^@\s]+@[^@\s]+", email):
+        raise ValueError("an e-mail address")
+    return email
+
+
 Timezone = Annotated[
     str,
     Field(max_length=50),
@@ -38,7 +45,9 @@ Industry = Annotated[str, Field(max_length=100, pattern=r"^[a-z_]+$")]
 Phone = Annotated[
     str, Field(min_length=5, max_length=50, pattern=r"^[0-9+() .\-/extEXT]+$"), STORABLE
 ]
-Email = Annotated[str, Field(max_length=255, pattern=r"^[^@\s]+@[^@\s]+$"), STORABLE]
+Email = Annotated[
+    str, AfterValidator(_address), Field(max_length=255), formatted("mail-address"), STORABLE
+]
 Slug = Annotated[str, Field(max_length=50, pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
 
 

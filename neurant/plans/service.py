@@ -160,7 +160,7 @@ async def close(connection: Connection, confirm: str) -> None:
     if slug is None:
         raise ForbiddenError("billing.owner_only")
     if confirm.strip() != slug:
-        raise BadInputError("billing.close_unconfirmed", slug=slug)
+        raise ConflictError("billing.close_unconfirmed", slug=slug)
     outcome = await queries.close_company(connection)
     if outcome == "closed_before":
         raise ConflictError("billing.closed")

@@ -62,7 +62,7 @@ ENDS_THE_CALLER = (
 # What a format of ours means, for the generator.
 WORDS = st.from_regex(r"[a-zñé]{2,12}", fullmatch=True)
 for name, strategy in {
-    "email": st.from_regex(r"[a-z]{6,12}@[a-z]{3,8}\.com", fullmatch=True),
+    "mail-address": st.from_regex(r"[a-z]{6,12}@[a-z]{3,8}\.com", fullmatch=True),
     "password": st.from_regex(r"[a-z]{4}-[A-Z]{4}-[0-9]{4}-[a-z]{4}", fullmatch=True),
     "person-name": WORDS,
     "document": WORDS.map(lambda word: f"Abrimos a las ocho, {word}.".encode()),
