@@ -33,7 +33,8 @@ _TABLES = {
 _OF_FUNCTIONS = {
     ("private.restore_conversation", "p_conversation"): "public.conversations_archived"
 }
-_NO_ID = {"p_token", "p_claim", "p_auth_user", "p_new_id"}  # secrets, not names of rows
+# Secrets, not names of rows; p_resource is what was attempted: noted, and not looked up.
+_NO_ID = {"p_token", "p_claim", "p_auth_user", "p_new_id", "p_resource"}
 _OWN = {"public.hitl_transfers": "former"}  # the strand that can be acted on; else the caller's
 _VALUES: dict[str, object] = {
     "p_token": TOKEN,

@@ -19,7 +19,7 @@ from neurant.channels.telegram.inbound import parse
 from neurant.channels.telegram.setup import connect
 from neurant.database.pool import fetch_value
 from neurant.database.tenancy import tenant
-from neurant.errors import BadInputError, UnavailableError
+from neurant.errors import ConflictError, UnavailableError
 from neurant.settings import Settings
 from neurant.texts import text
 
@@ -73,7 +73,7 @@ async def test_connecting_again_keeps_the_account_and_changes_the_secret(stage: 
 async def test_a_token_that_telegram_does_not_know_connects_nothing(stage: Stage) -> None:
     counted = "select count(*) from channel_accounts"
     before = await stage.rows(counted)
-    with pytest.raises(BadInputError, match="Unauthorized"):
+    with pytest.raises(ConflictError, match="Unauthorized"):
         await connect(stage.web.settings, stage.acme.bot_name, "1:none", stage.acme.slug)
     away = stage.web.settings.model_copy(
         update={"telegram_api_url": f"http://127.0.0.1:{free_port()}"}
