@@ -42,6 +42,7 @@ from neurant.chatbots.people_routes import router as chatbot_people_router
 from neurant.chatbots.routes import router as chatbots_router
 from neurant.chatbots.routes import templates as templates_router
 from neurant.companies.routes import router as company_router
+from neurant.console.pages import problem_page
 from neurant.console.routes import mount_static
 from neurant.console.routes import router as console_router
 from neurant.contacts.routes import router as contacts_router
@@ -174,7 +175,8 @@ def _make_api(settings: Settings) -> FastAPI:
     app.add_exception_handler(Exception, _told_unexpected)
     app.get("/healthz", include_in_schema=False)(_healthz)
     app.get("/readyz", include_in_schema=False)(_readyz)
-    app.get("/", include_in_schema=False)(_root)
+    for path in ("/", "/console"):
+        app.get(path, include_in_schema=False)(_root)
     for router in _ROUTERS:
         app.include_router(router)
     if settings.demo:
@@ -318,10 +320,17 @@ async def _told_http(request: Request, error: Exception) -> Response:
     code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "bad_request")
     told = NotFoundError(code)
     told.status = error.status_code
+    if error.status_code == HTTPStatus.NOT_FOUND and _is_read_by_a_person(request):
+        return problem_page(request, told)
     answer = _answer(request, told)
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         answer.headers["allow"] = _allowed(request)
     return answer
+
+
+def _is_read_by_a_person(request: Request) -> bool:
+    """A browser's address bar asks for a page; a program for anything else."""
+    return request.method == "GET" and "text/html" in request.headers.get("accept", "")
 
 
 def _allowed(request: Request) -> str:

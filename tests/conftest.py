@@ -17,8 +17,15 @@ from neurant.database.embedded import RunningServer, Urls, start_supervised
 from neurant.database.install import read_secrets
 from neurant.database.migrate import migrate, set_login_passwords
 
-# Tests may lose their database in a power cut; nothing else differs from what users get.
-FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+# Tests may lose their database in a power cut, and need room: their own writers connect beside the
+# web process of the session, whose pool keeps what it once opened. Nothing else differs from what
+# users get.
+FAST = {
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "max_connections": "120",
+}
 
 
 @pytest.fixture(scope="session")

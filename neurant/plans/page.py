@@ -87,6 +87,9 @@ async def consider(request: Request, staff: PageStaff, plan: str) -> Response:
         is_online=request.app.state.biller is not None,
         at_once=billing_of(request).at_once,
         excess=[excess_in_words(one, language) for one in excess],
+        trial_days=0
+        if now.has_tried or now.plan != "free"
+        else request.app.state.settings.trial_days,
         changes=[(name, _of(current, name), _of(wanted, name)) for name in _LIMITS],
     )
 
@@ -103,6 +106,18 @@ async def choose(request: Request, staff: PageStaff, plan: PlanForm) -> Response
     except NeurantError as error:
         return await _refused(request, staff, error)
     return RedirectResponse(choice.checkout_url or PAGE, 303)
+
+
+@router.post("/try")
+async def try_plan(request: Request, staff: PageStaff, plan: PlanForm) -> Response:
+    """The owner tries a plan before paying, once."""
+    days = request.app.state.settings.trial_days
+    try:
+        async with tenant(request.app.state.pool, staff.principal) as connection:
+            await service.try_plan(connection, plan, days)
+    except NeurantError as error:
+        return await _refused(request, staff, error)
+    return RedirectResponse(PAGE, 303)
 
 
 @router.post("/{deed}")

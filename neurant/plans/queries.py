@@ -29,7 +29,7 @@ select c.id as company_id, c.name as company_name, c.email, c.timezone,
   (select r.plan::text from public.plan_requests r
     where r.company_id = c.id and r.status = 'pending') as requested_plan,
   c.subscription_status = 'cancelled' as is_closed, a.customer_ref, a.status as billing_status,
-  a.subscription_ref
+  a.subscription_ref, c.trial_started_at is not null as has_tried
 from public.companies c
 left join public.billing_accounts a on a.company_id = c.id
 where c.id = %s
@@ -99,6 +99,7 @@ class Subscription:
     customer_ref: str | None
     billing_status: str | None
     subscription_ref: str | None
+    has_tried: bool
 
     def payer(self) -> Payer:
         """As the biller knows it."""

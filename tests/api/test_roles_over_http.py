@@ -36,8 +36,6 @@ from neurant.settings import Settings
 pytest_plugins = ("console.running_web",)
 ROLES = ("owner", "administrador", "supervisor", "operador")
 KEYS = ("key_administrador", "key_supervisor", "key_operador")
-# Who is signed in may do these to their own account, in any company or in none.
-OWN_ACCOUNT = ("/v1/account", "/v1/session", "/v1/accounts")
 # Only for a company of its own: it would end the others' tests. Tried where their rules are.
 ELSEWHERE = {
     "POST /v1/company/ownership": "tests/team",

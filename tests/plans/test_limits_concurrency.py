@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import secrets
-import shutil
-import tempfile
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from uuid import UUID
 
 import psycopg
 import pytest
 from companies import Company, make_company
-from conftest import FAST
 from plans.acting import (
     add_bot,
     add_conversation,
@@ -29,29 +25,11 @@ from plans.acting import (
     worker,
 )
 
-from neurant.database.embedded import Urls, start_supervised
-from neurant.database.install import read_secrets
-from neurant.database.migrate import migrate, set_login_passwords
+from neurant.database.embedded import Urls
 
 WRITERS = 64
 ROOM = 10
 MEGABYTE = 1024 * 1024
-
-
-@pytest.fixture(scope="module")
-def crowd() -> Iterator[Urls]:
-    """A server that takes this many connections at once."""
-    data = Path(tempfile.mkdtemp(prefix="neurant-crowd-"))
-    data.chmod(0o711)
-    running = start_supervised(data, FAST | {"max_connections": "100"})
-    try:
-        secret = read_secrets(data)
-        migrate(running.urls.admin)
-        set_login_passwords(running.urls.admin, app=secret.app_password, jobs=secret.jobs_password)
-        yield running.urls
-    finally:
-        running.stop()
-        shutil.rmtree(data, ignore_errors=True)
 
 
 def rush(work: Callable[[int], None]) -> Counter[str]:
@@ -183,24 +161,24 @@ EVERY_LIMIT = [bots, seats, people, integrations, storage, characters, takeovers
 
 @pytest.mark.parametrize("kind", EVERY_LIMIT)
 def test_exactly_as_many_as_there_is_room_for_get_in(
-    crowd: Urls, kind: Callable[[Urls, Company], Callable[[int], None]]
+    urls: Urls, kind: Callable[[Urls, Company], Callable[[int], None]]
 ) -> None:
-    acme, rival = make_company(crowd.admin, "acme"), make_company(crowd.admin, "rival")
-    before = counters(crowd, rival)
-    assert rush(kind(crowd, acme)) == {"ok": ROOM, "NA002": WRITERS - ROOM}
-    assert counters(crowd, acme) == recount(crowd, acme)
-    assert counters(crowd, rival) == before
+    acme, rival = make_company(urls.admin, "acme"), make_company(urls.admin, "rival")
+    before = counters(urls, rival)
+    assert rush(kind(urls, acme)) == {"ok": ROOM, "NA002": WRITERS - ROOM}
+    assert counters(urls, acme) == recount(urls, acme)
+    assert counters(urls, rival) == before
 
 
-def test_leaving_and_coming_at_once_ends_exactly_full_or_below(crowd: Urls) -> None:
+def test_leaving_and_coming_at_once_ends_exactly_full_or_below(urls: Urls) -> None:
     """Half retire their bot and half make one: nobody is refused who came after a leaver."""
-    acme = make_company(crowd.admin, "acme")
-    with staff(crowd, acme, "owner") as db:
+    acme = make_company(urls.admin, "acme")
+    with staff(urls, acme, "owner") as db:
         there = [add_bot(db, acme) for _ in range(WRITERS // 2)]
-    limit(crowd, acme, max_chatbots=1 + len(there))
+    limit(urls, acme, max_chatbots=1 + len(there))
 
     def work(number: int) -> None:
-        with staff(crowd, acme, "owner") as db:
+        with staff(urls, acme, "owner") as db:
             if number % 2:
                 add_bot(db, acme)
             else:
@@ -208,25 +186,25 @@ def test_leaving_and_coming_at_once_ends_exactly_full_or_below(crowd: Urls) -> N
 
     ended = rush(work)
     assert set(ended) <= {"ok", "NA002"}
-    now = counters(crowd, acme)
-    assert now == recount(crowd, acme)
+    now = counters(urls, acme)
+    assert now == recount(urls, acme)
     assert now[0] == 1 + ended["ok"] - WRITERS // 2
     assert now[0] <= 1 + WRITERS // 2
 
 
-def test_one_invitation_is_accepted_once_by_64_at_once(crowd: Urls) -> None:
-    acme = make_company(crowd.admin, "acme")
+def test_one_invitation_is_accepted_once_by_64_at_once(urls: Urls) -> None:
+    acme = make_company(urls.admin, "acme")
     token, email = secrets.token_bytes(32), f"ana@{acme.slug}.example"
-    with staff(crowd, acme, "owner") as db:
+    with staff(urls, acme, "owner") as db:
         invite(db, email, token=token)
-    with psycopg.connect(crowd.admin) as db:
+    with psycopg.connect(urls.admin) as db:
         login = db.execute("insert into auth.users (email) values (%s) returning id", (email,))
         auth_user = login.fetchone()[0]
     outcomes: Counter[str] = Counter()
     lock = threading.Lock()
 
     def work(_: int) -> None:
-        with psycopg.connect(crowd.app) as db:
+        with psycopg.connect(urls.app) as db:
             row = db.execute(
                 "select outcome from private.accept_invitation(%s, %s)", (token, auth_user)
             ).fetchone()
@@ -235,4 +213,4 @@ def test_one_invitation_is_accepted_once_by_64_at_once(crowd: Urls) -> None:
 
     assert rush(work) == {"ok": WRITERS}
     assert outcomes == {"accepted": 1, "accepted_before": WRITERS - 1}
-    assert counters(crowd, acme) == recount(crowd, acme)
+    assert counters(urls, acme) == recount(urls, acme)

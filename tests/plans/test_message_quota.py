@@ -20,7 +20,7 @@ from neurant.plans.jobs import run_monthly
 
 pytestmark = pytest.mark.anyio
 
-WRITERS = 48  # of the 60 connections that the server has
+WRITERS = 64
 SAY = (
     "insert into messages (company_id, conversation_id, sender_type, content)"
     " values (%s, %s, %s, 'x')"
