@@ -172,6 +172,22 @@ def test_a_new_person_opens_the_link_names_a_password_and_is_in(
     assert "ya se aceptó" in opened(browser, token)
 
 
+def test_the_browser_that_accepted_is_known_when_strangers_guess_the_password(
+    sign_in: SignIn, own, database, browser, web_url: str
+) -> None:
+    email, password = address(), "una clave larga 77"
+    invite(sign_in(own, "owner"), email)
+    opened(browser, token_to(database, email))
+    browser.post("/invitation", data={"first_name": "Eva", "password": password})
+    browser.post("/logout")
+    with httpx.Client(base_url=web_url) as stranger:
+        while stranger.post("/login", data={"email": email, "password": "?"}).status_code != 429:
+            pass
+        assert stranger.post("/login", data={"email": email, "password": password}).is_error
+    entered = browser.post("/login", data={"email": email, "password": password})
+    assert entered.url.path == "/console/inbox"
+
+
 def test_a_known_person_signs_in_first_and_works_in_both_companies(
     sign_in: SignIn, own, rival, database, browser
 ) -> None:
