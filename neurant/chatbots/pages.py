@@ -100,6 +100,7 @@ async def gallery(connection: Connection, template: str, industry: str) -> dict[
     return {
         "templates": featured_first,
         "chosen": chosen,
+        "free_name": await queries.free_name(connection),
         "industries": industries,
         "industry": wanted or "",
     }
