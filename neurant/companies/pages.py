@@ -24,7 +24,7 @@ from neurant.console.pages import PageRoute
 from neurant.console.templating import reader_language, render, translator
 from neurant.database.tenancy import tenant
 from neurant.errors import BadInputError, NeurantError, NotFoundError
-from neurant.plans.limits import amount, list_usage
+from neurant.plans.limits import amount, list_usage, shut_documents, shut_people
 
 HOME = "/console/home"
 SETTINGS = "/console/settings/company"
@@ -68,19 +68,27 @@ async def home_page(request: Request, staff: PageStaff) -> Response:
         context = await frame(connection, staff)
         setup = await service.onboarding(connection)
         cards = await page_queries.list_cards(connection)
-        usage = [
-            _Use(
-                one.limit_name,
-                one.used,
-                one.allowed,
-                amount(one.limit_name, one.used),
-                amount(one.limit_name, one.allowed),
-            )
-            for one in await list_usage(connection)
-        ]
+        limits = await list_usage(connection)
+    usage = [
+        _Use(
+            one.limit_name,
+            one.used,
+            one.allowed,
+            amount(one.limit_name, one.used),
+            amount(one.limit_name, one.allowed),
+        )
+        for one in limits
+    ]
     path = f"/console/bots/{cards[0].id}" if cards else "/console/bots"
     return render(
-        request, "home.html", setup=setup, cards=cards, usage=usage, bot_path=path, **context
+        request,
+        "home.html",
+        setup=setup,
+        cards=cards,
+        usage=usage,
+        bot_path=path,
+        no_documents=shut_documents(limits, reader_language(request)),
+        **context,
     )
 
 
@@ -219,12 +227,17 @@ async def found_company(request: Request) -> Response:
 
 
 async def _step(request: Request, staff: SignedIn, step: str, **context: Any) -> Response:
+    async with tenant(request.app.state.pool, staff.principal) as connection:
+        usage = await list_usage(connection)
+    language = reader_language(request)
     return render(
         request,
         "onboarding.html",
         status=context.pop("status", 200),
         step=step,
         staff=staff,
+        no_people=shut_people(usage, language),
+        no_documents=shut_documents(usage, language),
         **{"problem": None, "chosen": None, "wrong": (), **context},
     )
 

@@ -70,7 +70,7 @@ def test_the_form_without_script_says_it_too(
             files={"file": (path.name, file)},
         )
     assert answer.status_code == 409
-    assert "tus archivos ocupan 0 MB y tu plan permite 0 MB" in answer.text
+    assert "Tu plan no incluye documentos" in answer.text
     assert "plan Starter" in answer.text
 
 
