@@ -9498,7 +9498,7 @@ COMMENT ON FUNCTION private.take_for_reply(p_company uuid, p_conversation uuid, 
 
 -- Name: take_plan_mails(text[], timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
 
-CREATE FUNCTION private.take_plan_mails(p_kinds text[], p_now timestamp with time zone DEFAULT now()) RETURNS TABLE(company_id uuid, company_name text, timezone text, to_address text, first_name text, kind text, details jsonb)
+CREATE FUNCTION private.take_plan_mails(p_kinds text[], p_now timestamp with time zone DEFAULT now()) RETURNS TABLE(company_id uuid, company_name text, timezone text, to_address text, first_name text, kind text, details jsonb, language text)
     LANGUAGE sql SECURITY DEFINER
     SET search_path TO ''
     AS $$
@@ -9515,7 +9515,10 @@ CREATE FUNCTION private.take_plan_mails(p_kinds text[], p_now timestamp with tim
     returning n.company_id, n.user_id, n.kind, n.details
   )
   select t.company_id, c.name::text, c.timezone::text, u.email::text, u.first_name::text, t.kind,
-    t.details
+    t.details, (
+      select i.language from public.user_invitations i
+      where i.company_id = u.company_id and i.accepted_by_user_id = u.id
+      order by i.accepted_at desc limit 1)
   from taken t
   join public.companies c on c.id = t.company_id
   join public.users u on u.company_id = t.company_id and u.id = t.user_id and u.is_active
@@ -9525,7 +9528,7 @@ ALTER FUNCTION private.take_plan_mails(p_kinds text[], p_now timestamp with time
 
 -- Name: FUNCTION take_plan_mails(p_kinds text[], p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
 
-COMMENT ON FUNCTION private.take_plan_mails(p_kinds text[], p_now timestamp with time zone) IS 'Notifications of these kinds that are not mails yet, to be queued in the same transaction; older than a day is no news. Definer: over all companies, and notifications are nobody else''s to read.';
+COMMENT ON FUNCTION private.take_plan_mails(p_kinds text[], p_now timestamp with time zone) IS 'Notifications of these kinds that are not mails yet, to be queued in the same transaction; older than a day is no news. language: of the invitation that brought the person, if one did. Definer: over all companies, and notifications are nobody else''s to read.';
 
 -- Name: team_directory(); Type: FUNCTION; Schema: private; Owner: neurant_router
 
