@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -24,7 +23,7 @@ from neurant.console.pages import PageRoute
 from neurant.console.templating import reader_language, render, translator
 from neurant.database.tenancy import tenant
 from neurant.errors import BadInputError, NeurantError, NotFoundError
-from neurant.plans.limits import amount, list_usage, shut_documents, shut_people
+from neurant.plans.limits import list_usage, shut_documents, shut_people
 
 HOME = "/console/home"
 SETTINGS = "/console/settings/company"
@@ -34,15 +33,6 @@ _PROFILE = ("name", "email", "phone", "industry", "size", "website", "logo_url",
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 Text = Annotated[str, Form()]
-
-
-@dataclass(frozen=True, slots=True)
-class _Use:
-    limit_name: str
-    used: int
-    allowed: int
-    used_told: str
-    allowed_told: str
 
 
 def _wrong(request: Request, error: ValidationError) -> tuple[list[str], str]:
@@ -68,17 +58,7 @@ async def home_page(request: Request, staff: PageStaff) -> Response:
         context = await frame(connection, staff)
         setup = await service.onboarding(connection)
         cards = await page_queries.list_cards(connection)
-        limits = await list_usage(connection)
-    usage = [
-        _Use(
-            one.limit_name,
-            one.used,
-            one.allowed,
-            amount(one.limit_name, one.used),
-            amount(one.limit_name, one.allowed),
-        )
-        for one in limits
-    ]
+        usage = await list_usage(connection)
     path = f"/console/bots/{cards[0].id}" if cards else "/console/bots"
     return render(
         request,
@@ -87,7 +67,7 @@ async def home_page(request: Request, staff: PageStaff) -> Response:
         cards=cards,
         usage=usage,
         bot_path=path,
-        no_documents=shut_documents(limits, reader_language(request)),
+        no_documents=shut_documents(usage, reader_language(request)),
         **context,
     )
 

@@ -128,3 +128,17 @@ def test_the_first_steps_promise_neither(sign_in: SignIn, free: Company, rival: 
     page = sign_in(rival, "owner").get("/onboarding/test").text
     assert (NO_PEOPLE in page, NO_DOCUMENTS in page) == (False, False)
     assert ("pídele una persona" in page, "Sube documentos" in page) == (True, True)
+
+
+def test_home_and_plan_tell_the_same_use_in_the_same_words(
+    sign_in: SignIn, rival: Company, database: psycopg.Connection
+) -> None:
+    database.execute(
+        "update companies set max_storage_mb = 5, current_storage_bytes = 1300000,"
+        " max_document_characters = 50000, current_document_characters = 1234 where id = %s",
+        (rival.id,),
+    )
+    client = sign_in(rival, "owner")
+    home, plan = client.get("/console/home").text, client.get("/console/plan").text
+    for told in ("1,2 MB de 5 MB", "1.234 de 50.000", "Espacio para archivos", "sin límite"):
+        assert (told in home, told in plan) == (True, True), told
