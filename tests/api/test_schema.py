@@ -278,4 +278,5 @@ def told(
     count, found = run(made, caller, phases, examples)
     wrong += found
     print(f"{caller}, {' and '.join(phases)}: {count} cases, {len(found)} failures", flush=True)
+    print(tell(found), flush=True)
     return count
