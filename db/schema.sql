@@ -135,6 +135,53 @@ CREATE TYPE jobs.procrastinate_job_to_defer_v1 AS (
 
 ALTER TYPE jobs.procrastinate_job_to_defer_v1 OWNER TO neurant_owner;
 
+-- Name: subscription_status_enum; Type: TYPE; Schema: public; Owner: neurant_owner
+
+CREATE TYPE public.subscription_status_enum AS ENUM (
+    'active',
+    'inactive',
+    'cancelled',
+    'past_due',
+    'trialing'
+);
+
+ALTER TYPE public.subscription_status_enum OWNER TO neurant_owner;
+
+-- Name: user_role_enum; Type: TYPE; Schema: public; Owner: neurant_owner
+
+CREATE TYPE public.user_role_enum AS ENUM (
+    'owner',
+    'administrador',
+    'supervisor',
+    'operador'
+);
+
+ALTER TYPE public.user_role_enum OWNER TO neurant_owner;
+
+-- Name: caller_row; Type: TYPE; Schema: private; Owner: neurant_owner
+
+CREATE TYPE private.caller_row AS (
+	session_id uuid,
+	key_id uuid,
+	auth_user_id uuid,
+	company_id uuid,
+	user_id uuid,
+	role public.user_role_enum,
+	first_name text,
+	last_name text,
+	email text,
+	company_name text,
+	subscription_status public.subscription_status_enum,
+	requests_per_minute integer,
+	may boolean
+);
+
+ALTER TYPE private.caller_row OWNER TO neurant_owner;
+
+-- Name: TYPE caller_row; Type: COMMENT; Schema: private; Owner: neurant_owner
+
+COMMENT ON TYPE private.caller_row IS 'Who makes a request, and whether they may do what it asks for.';
+
 -- Name: audit_action_enum; Type: TYPE; Schema: public; Owner: neurant_owner
 
 CREATE TYPE public.audit_action_enum AS ENUM (
@@ -304,18 +351,6 @@ CREATE TYPE public.subscription_plan_enum AS ENUM (
 
 ALTER TYPE public.subscription_plan_enum OWNER TO neurant_owner;
 
--- Name: subscription_status_enum; Type: TYPE; Schema: public; Owner: neurant_owner
-
-CREATE TYPE public.subscription_status_enum AS ENUM (
-    'active',
-    'inactive',
-    'cancelled',
-    'past_due',
-    'trialing'
-);
-
-ALTER TYPE public.subscription_status_enum OWNER TO neurant_owner;
-
 -- Name: sync_status_enum; Type: TYPE; Schema: public; Owner: neurant_owner
 
 CREATE TYPE public.sync_status_enum AS ENUM (
@@ -326,17 +361,6 @@ CREATE TYPE public.sync_status_enum AS ENUM (
 );
 
 ALTER TYPE public.sync_status_enum OWNER TO neurant_owner;
-
--- Name: user_role_enum; Type: TYPE; Schema: public; Owner: neurant_owner
-
-CREATE TYPE public.user_role_enum AS ENUM (
-    'owner',
-    'administrador',
-    'supervisor',
-    'operador'
-);
-
-ALTER TYPE public.user_role_enum OWNER TO neurant_owner;
 
 -- Name: uid(); Type: FUNCTION; Schema: auth; Owner: neurant_owner
 
@@ -2068,12 +2092,13 @@ COMMENT ON FUNCTION private.brake_keys(p_kind text, p_email text, p_address inet
 
 -- Name: caller(uuid, uuid, uuid, uuid, text, jsonb); Type: FUNCTION; Schema: private; Owner: neurant_router
 
-CREATE FUNCTION private.caller(p_company uuid, p_user uuid, p_key uuid, p_session uuid, p_permission text, p_trail jsonb) RETURNS TABLE(session_id uuid, key_id uuid, auth_user_id uuid, company_id uuid, user_id uuid, role public.user_role_enum, first_name text, last_name text, email text, company_name text, subscription_status public.subscription_status_enum, requests_per_minute integer, may boolean)
+CREATE FUNCTION private.caller(p_company uuid, p_user uuid, p_key uuid, p_session uuid, p_permission text, p_trail jsonb) RETURNS private.caller_row
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
     AS $$
+declare
+  v_caller private.caller_row;
 begin
-  return query
   select p_session, k.id, u.auth_user_id, u.company_id, u.id, greatest(u.role, k.role),
     u.first_name::text, u.last_name::text, u.email::text, c.name::text, c.subscription_status,
     plan.requests_per_minute,
@@ -2083,20 +2108,21 @@ begin
           or p.for_keys = 'by_scope' and p_permission = any (k.scopes))
       from public.permissions p
       where p.name = p_permission), false)
+  into v_caller
   from public.users u
   join public.companies c on c.id = u.company_id
   join public.plans plan on plan.plan = c.subscription_plan
   left join public.api_keys k on k.company_id = u.company_id and k.id = p_key
   where u.company_id = p_company and u.id = p_user and u.is_active;
   if not found then
-    return;
+    return null;
   end if;
   perform set_config('request.jwt.claims', (case when p_key is null
-    then jsonb_build_object('sub', (select u.auth_user_id from public.users u
-      where u.company_id = p_company and u.id = p_user), 'company_id', p_company)
-    else jsonb_build_object('key_id', p_key, 'company_id', p_company) end)::text, true),
+      then jsonb_build_object('sub', v_caller.auth_user_id, 'company_id', p_company)
+      else jsonb_build_object('key_id', p_key, 'company_id', p_company) end)::text, true),
     set_config('request.audit', (p_trail || jsonb_strip_nulls(
       jsonb_build_object('session_id', p_session)))::text, true);
+  return v_caller;
 end $$;
 
 ALTER FUNCTION private.caller(p_company uuid, p_user uuid, p_key uuid, p_session uuid, p_permission text, p_trail jsonb) OWNER TO neurant_router;
@@ -3913,7 +3939,7 @@ COMMENT ON FUNCTION private.enter_company(p_token_digest bytea, p_company uuid) 
 
 -- Name: enter_key(bytea, text, jsonb); Type: FUNCTION; Schema: private; Owner: neurant_router
 
-CREATE FUNCTION private.enter_key(p_key_digest bytea, p_permission text, p_trail jsonb) RETURNS TABLE(session_id uuid, key_id uuid, auth_user_id uuid, company_id uuid, user_id uuid, role public.user_role_enum, first_name text, last_name text, email text, company_name text, subscription_status public.subscription_status_enum, requests_per_minute integer, may boolean)
+CREATE FUNCTION private.enter_key(p_key_digest bytea, p_permission text, p_trail jsonb) RETURNS private.caller_row
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
     AS $$
@@ -3930,19 +3956,18 @@ begin
       select l.company_id, l.id from public.api_keys l
       where l.key_digest = p_key_digest for update skip locked);
   end if;
-  return query select * from private.caller(v_key.company_id, v_key.created_by, v_key.id, null,
-    p_permission, p_trail);
+  return private.caller(v_key.company_id, v_key.created_by, v_key.id, null, p_permission, p_trail);
 end $$;
 
 ALTER FUNCTION private.enter_key(p_key_digest bytea, p_permission text, p_trail jsonb) OWNER TO neurant_router;
 
 -- Name: FUNCTION enter_key(p_key_digest bytea, p_permission text, p_trail jsonb); Type: COMMENT; Schema: private; Owner: neurant_router
 
-COMMENT ON FUNCTION private.enter_key(p_key_digest bytea, p_permission text, p_trail jsonb) IS 'An API key becomes the transaction''s principal; no row where it does not stand. Definer, as enter_session.';
+COMMENT ON FUNCTION private.enter_key(p_key_digest bytea, p_permission text, p_trail jsonb) IS 'An API key becomes the transaction''s principal; null where it does not stand. Definer, as enter_session.';
 
 -- Name: enter_session(bytea, text, jsonb); Type: FUNCTION; Schema: private; Owner: neurant_router
 
-CREATE FUNCTION private.enter_session(p_token_digest bytea, p_permission text, p_trail jsonb) RETURNS TABLE(session_id uuid, key_id uuid, auth_user_id uuid, company_id uuid, user_id uuid, role public.user_role_enum, first_name text, last_name text, email text, company_name text, subscription_status public.subscription_status_enum, requests_per_minute integer, may boolean)
+CREATE FUNCTION private.enter_session(p_token_digest bytea, p_permission text, p_trail jsonb) RETURNS private.caller_row
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
     AS $$
@@ -3960,19 +3985,19 @@ begin
       select l.company_id, l.id from public.login_sessions l
       where l.token_digest = p_token_digest for update skip locked);
   end if;
-  return query select * from private.caller(v_session.company_id, v_session.user_id, null,
-    v_session.id, p_permission, p_trail);
+  return private.caller(v_session.company_id, v_session.user_id, null, v_session.id, p_permission,
+    p_trail);
 end $$;
 
 ALTER FUNCTION private.enter_session(p_token_digest bytea, p_permission text, p_trail jsonb) OWNER TO neurant_router;
 
 -- Name: FUNCTION enter_session(p_token_digest bytea, p_permission text, p_trail jsonb); Type: COMMENT; Schema: private; Owner: neurant_router
 
-COMMENT ON FUNCTION private.enter_session(p_token_digest bytea, p_permission text, p_trail jsonb) IS 'The person of a session becomes the transaction''s principal; no row where it does not stand. Definer: the caller is nobody until this answers.';
+COMMENT ON FUNCTION private.enter_session(p_token_digest bytea, p_permission text, p_trail jsonb) IS 'The person of a session becomes the transaction''s principal; null where it does not stand. Definer: the caller is nobody until this answers.';
 
 -- Name: enter_subject(uuid, uuid, text, jsonb); Type: FUNCTION; Schema: private; Owner: neurant_router
 
-CREATE FUNCTION private.enter_subject(p_auth_user uuid, p_company uuid, p_permission text, p_trail jsonb) RETURNS TABLE(session_id uuid, key_id uuid, auth_user_id uuid, company_id uuid, user_id uuid, role public.user_role_enum, first_name text, last_name text, email text, company_name text, subscription_status public.subscription_status_enum, requests_per_minute integer, may boolean)
+CREATE FUNCTION private.enter_subject(p_auth_user uuid, p_company uuid, p_permission text, p_trail jsonb) RETURNS private.caller_row
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
     AS $$
@@ -3984,17 +4009,18 @@ begin
     and (p_company is null or u.company_id = p_company)
     and private.sso_required(u.company_id, u.id) is null;
   -- Of several companies none is guessed.
-  if cardinality(v_memberships) = 1 then
-    return query select * from private.caller(v_memberships[1].company_id, v_memberships[1].id,
-      null, null, p_permission, p_trail);
+  if cardinality(v_memberships) is distinct from 1 then
+    return null;
   end if;
+  return private.caller(v_memberships[1].company_id, v_memberships[1].id, null, null, p_permission,
+    p_trail);
 end $$;
 
 ALTER FUNCTION private.enter_subject(p_auth_user uuid, p_company uuid, p_permission text, p_trail jsonb) OWNER TO neurant_router;
 
 -- Name: FUNCTION enter_subject(p_auth_user uuid, p_company uuid, p_permission text, p_trail jsonb); Type: COMMENT; Schema: private; Owner: neurant_router
 
-COMMENT ON FUNCTION private.enter_subject(p_auth_user uuid, p_company uuid, p_permission text, p_trail jsonb) IS 'The person of a verified token becomes the transaction''s principal, in the company named, or in the only one; no row else. Definer, as enter_session.';
+COMMENT ON FUNCTION private.enter_subject(p_auth_user uuid, p_company uuid, p_permission text, p_trail jsonb) IS 'The person of a verified token becomes the transaction''s principal, in the company named, or in the only one; null else. Definer, as enter_session.';
 
 -- Name: erase_company(uuid, boolean, integer, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_owner
 

@@ -38,6 +38,7 @@ from schemathesis.engine.events import (
     NonFatalError,
     ScenarioFinished,
 )
+from support.telegram_peer import telegram_peer
 
 from neurant.database.embedded import Urls
 from neurant.database.migrate import migrate
@@ -130,7 +131,11 @@ def installation(
         db.execute("update plans set requests_per_minute = 1000000")
     folder = tmp_path_factory.mktemp("schema")
     app = urls.app.replace("/neurant?", f"/{name}?")
-    with serving(web_settings(app, folder)) as url:
+    with (
+        telegram_peer() as peer,
+        serving(web_settings(app, folder, telegram_api_url=peer.url)) as url,
+    ):
+        peer.knows_every_token = True
         made = Installation(url, admin, make_company(admin, "acme"), make_company(admin, "rival"))
         for company in (made.acme, made.rival):
             seed(made, company)
