@@ -37,6 +37,7 @@ class Person:
     is_active: bool
     last_seen_at: datetime | None
     denied: int
+    has_two_step: bool
     is_reader: bool
     may_be_changed: bool
 
@@ -83,7 +84,7 @@ async def _people(connection: Connection, staff: SignedIn, may: Collection[str])
         name = f"{one.first_name} {one.last_name}".strip()
         is_reader = one.id == staff.user_id
         seen = one.last_seen_at
-        known[one.id] = Person(one.id, name, one.role, None, True, seen, 0, is_reader, False)
+        known[one.id] = Person(one.id, name, one.role, None, True, seen, 0, False, is_reader, False)
     query, cursor = UserQuery(limit=_MOST), None
     while "users.read" in may:
         page, cursor = await queries.list_users(
@@ -109,6 +110,7 @@ def person_of(user: UserOut, staff: SignedIn, may: Collection[str]) -> Person:
         user.is_active,
         user.last_seen_at,
         len(user.denied),
+        bool(user.has_two_step),
         user.id == staff.user_id,
         "users.manage" in may and user.role in roles_below(staff.role),
     )

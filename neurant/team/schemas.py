@@ -36,6 +36,9 @@ class UserOut(BaseModel):
     last_login_at: datetime | None
     last_seen_at: datetime | None = Field(description="To the minute; null: never, or not active")
     created_at: datetime
+    has_two_step: bool | None = Field(
+        description="Asked for a code when signing in; null: told to whoever manages users"
+    )
 
 
 class UserPatch(BaseModel):

@@ -175,8 +175,21 @@ def test_a_company_is_founded_and_set_up_over_http(
     try:
         wrong = client.post("/v1/companies", json={"name": name, "industry": "astrology"})
         assert (wrong.status_code, wrong.json()["code"]) == (409, "companies.unknown_industry")
-        made = client.post("/v1/companies", json={"name": name, "industry": "retail"})
+        made = client.post(
+            "/v1/companies",
+            json={"name": name, "industry": "retail"},
+            headers={"X-Request-Id": "founding-1"},
+        )
         assert made.status_code == 201, made.text
+        trail = db.execute(
+            "select a.resource_type, u.auth_user_id, a.details ->> 'by', a.request_id, a.session_id is null,"
+            " a.ip_address is null from audit_logs a left join users u on u.company_id = a.company_id"
+            " and u.id = a.user_id where a.company_id = %s and a.action <> 'login'",
+            (made.json()["id"],),
+        ).fetchall()
+        founder = (acme.people["owner"].auth_user_id, "staff", "founding-1", False, False)
+        assert {line[0] for line in trail} >= {"companies", "users"}
+        assert {line[1:] for line in trail if line[0] in ("companies", "users")} == {founder}
         mine = client.get("/v1/company").json()  # the session goes on in it
         assert (mine["id"], mine["slug"], mine["industry"]) == (
             made.json()["id"],
