@@ -11,7 +11,7 @@ from uuid import UUID
 
 from neurant.accounts.schemas import SignedIn
 from neurant.clock import utc_now
-from neurant.console.frame import frame
+from neurant.console.frame import demand, frame
 from neurant.console.notice import Notice
 from neurant.database.pool import Connection
 from neurant.errors import NotFoundError
@@ -64,9 +64,10 @@ def roles_below(role: str) -> Sequence[str]:
 async def team_context(
     connection: Connection, staff: SignedIn, notice: Notice | None
 ) -> dict[str, Any]:
-    """Everything that the page shows."""
+    """Everything that the page shows. Raises ForbiddenError."""
     context = await frame(connection, staff, notice)
     may = context["may"]
+    demand(context, "team.read")
     seats = {one.limit_name: one for one in await list_usage(connection)}.get("max_users")
     return context | {
         "people": await _people(connection, staff, may),

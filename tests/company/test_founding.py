@@ -274,3 +274,22 @@ def test_a_name_check_needs_no_company_and_founding_needs_a_person(
     assert nobody.get("/v1/industries").status_code == 200
     refused = nobody.post("/v1/companies", json={"name": "Nadie", "industry": "retail"})
     assert refused.status_code == 401
+
+
+def test_the_steps_are_walked_by_who_may_set_the_company_up_and_nobody_else(
+    urls: Urls, sign_in: SignIn, known_password: str, db
+) -> None:
+    firm = make_company(urls.admin, "acme", password_hash=known_password)
+    steps = ("/onboarding/plan", "/onboarding/bot", "/onboarding/test")
+    assert sign_in(firm, "owner").get("/onboarding").headers["location"] == "/onboarding/plan"
+    assert sign_in(firm, "owner").get(steps[0]).status_code == 200
+    operador = sign_in(firm, "operador")
+    assert operador.get("/onboarding").headers["location"] == "/console/home"
+    for path in steps:
+        page = operador.get(path)
+        assert (page.status_code, 'href="/console/home"' in page.text) == (403, True)
+    for path in (steps[0], "/onboarding/skip", "/console/home/hide"):
+        assert operador.post(path).status_code == 403
+    assert (
+        db.execute("select 1 from onboarding where company_id = %s", (firm.id,)).fetchone() is None
+    )
