@@ -10,7 +10,7 @@ from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 from pydantic import ValidationError
 
-from neurant.accounts.current import PageStaff, check_origin, session_of
+from neurant.accounts.current import COMPANIES, PageStaff, check_origin, session_of
 from neurant.accounts.schemas import SignedIn
 from neurant.api.etag import etag_of
 from neurant.chatbots import page_queries
@@ -163,7 +163,7 @@ async def onboarding(request: Request) -> Response:
     staff = await session_of(request)
     if staff is None:
         await founder.founder_or_login(request)
-        return RedirectResponse(f"{START}/company", 303)
+        return RedirectResponse(COMPANIES, 303)
     async with tenant(request.app.state.pool, staff.principal) as connection:
         may = await my_permissions(connection)
         setup = await service.onboarding(connection)
