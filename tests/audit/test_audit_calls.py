@@ -79,7 +79,15 @@ def test_every_action_and_thing_has_its_words(database: psycopg.Connection) -> N
 
 
 def test_what_changed_is_told_in_words(database: psycopg.Connection) -> None:
-    common = ["users", "user_invitations", "companies", "chatbots", "canned_responses", "documents", "api_keys"]
+    common = [
+        "users",
+        "user_invitations",
+        "companies",
+        "chatbots",
+        "canned_responses",
+        "documents",
+        "api_keys",
+    ]
     arguments = [
         row[0]
         for row in database.execute(

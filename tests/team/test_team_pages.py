@@ -56,6 +56,21 @@ def test_each_role_sees_its_team(sign_in: SignIn, acme, rival) -> None:
         assert (acme.people["supervisor"].email in html) == (role != "operador")
 
 
+def test_who_manages_people_sees_who_has_two_steps(sign_in: SignIn, own, database) -> None:
+    person = own.people["operador"]
+    sign_in(own, "operador")  # before a code is asked for
+    database.execute(
+        "insert into auth_factors (auth_user_id, secret_encrypted, confirmed_at)"
+        " values (%s, decode(repeat('ab', 40), 'hex'), now())",
+        (person.auth_user_id,),
+    )
+    for role in ROLES:
+        client, manages = sign_in(own, role), role in ("owner", "administrador")
+        assert page(client).count("Entra con verificación en dos pasos") == manages
+        told = {one["id"]: one["has_two_step"] for one in client.get("/v1/users").json()["data"]}
+        assert told[str(person.id)] is (True if manages else None)
+
+
 def test_inviting_from_the_page_sends_the_mail_and_shows_it_waiting(
     sign_in: SignIn, own, database
 ) -> None:
