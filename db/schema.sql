@@ -886,7 +886,7 @@ declare
   v_company uuid;
   v_invitation public.user_invitations;
   v_email text := (select lower(a.email) from auth.users a where a.id = p_auth_user);
-  v_user uuid;
+  v_user uuid := uuidv7();
 begin
   select c.id into v_company
   from public.user_invitations i
@@ -923,17 +923,20 @@ begin
     return query select 'already_member', null::uuid, null::uuid;
     return;
   end if;
-  update public.user_invitations i set status = 'accepted', accepted_at = p_now
-  where i.company_id = v_company and i.id = v_invitation.id;
-  insert into public.users (company_id, auth_user_id, email, first_name, last_name, role,
+  perform set_config('request.actor', p_auth_user::text, true);
+  -- In one statement, so that audit finds who did both; the seat is given back before it is taken.
+  with answered as (
+    update public.user_invitations i
+    set status = 'accepted', accepted_at = p_now, accepted_by_user_id = v_user
+    where i.company_id = v_company and i.id = v_invitation.id
+    returning i.company_id, i.role, i.first_name, i.last_name, i.invited_by, i.sent_at
+  )
+  insert into public.users (company_id, id, auth_user_id, email, first_name, last_name, role,
     invited_by, invited_at, accepted_invitation_at, created_by)
-  values (v_company, p_auth_user, v_email,
-    coalesce(p_first_name, v_invitation.first_name, split_part(v_email, '@', 1)),
-    coalesce(p_last_name, v_invitation.last_name, ''), v_invitation.role,
-    v_invitation.invited_by, v_invitation.sent_at, p_now, v_invitation.invited_by)
-  returning id into v_user;
-  update public.user_invitations i set accepted_by_user_id = v_user
-  where i.company_id = v_company and i.id = v_invitation.id;
+  select a.company_id, v_user, p_auth_user, v_email,
+    coalesce(p_first_name, a.first_name, split_part(v_email, '@', 1)),
+    coalesce(p_last_name, a.last_name, ''), a.role, a.invited_by, a.sent_at, p_now, a.invited_by
+  from answered a;
   return query select 'accepted', v_company, v_user;
 end $$;
 
@@ -1016,6 +1019,7 @@ begin
       v_invitation, v_login, p_first_name, p_last_name, p_now) a;
     return v_user;
   end if;
+  perform set_config('request.actor', v_login::text, true);
   insert into public.users (company_id, auth_user_id, email, first_name, last_name, role)
   values (v_company, v_login, p_email, coalesce(p_first_name, split_part(p_email, '@', 1)),
     coalesce(p_last_name, ''), p_connection.default_role)
@@ -4882,9 +4886,10 @@ begin
   insert into public.messages
     (company_id, conversation_id, chatbot_id, channel_account_id, sender_type, sender_id, content)
   select new.company_id, new.conversation_id, new.chatbot_id, c.channel_account_id, 'system',
-    coalesce(new.ended_by, new.operator_id),
+    coalesce(new.ended_by, new.operator_id, old.operator_id),
     case new.status
-      when 'pending' then private.queued_line(new.company_id, new.chatbot_id)
+      when 'pending' then case when old.operator_id is null
+        then private.queued_line(new.company_id, new.chatbot_id) else 'hitl_released' end
       when 'active' then 'hitl_taken'
       else 'hitl_resolved' end
   from public.conversations c
@@ -5202,6 +5207,7 @@ begin
     return query select 'too_many', null::uuid, null::text;
     return;
   end if;
+  perform set_config('request.actor', p_auth_user::text, true);
   -- A name that is made for them is made anew if somebody else was a moment faster.
   for i in 1 .. 10 loop
     v_slug := coalesce(p_slug, private.suggest_slug(p_name));
@@ -6092,6 +6098,27 @@ ALTER FUNCTION private.look_at_invitation(p_token_digest bytea, p_now timestamp 
 -- Name: FUNCTION look_at_invitation(p_token_digest bytea, p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
 
 COMMENT ON FUNCTION private.look_at_invitation(p_token_digest bytea, p_now timestamp with time zone) IS 'What stands behind a link: pending, accepted, cancelled, expired (and marked so) or unknown. Definer: who holds the link is nobody yet, and the mail with it went to the invited address only.';
+
+-- Name: lost_companies(bytea); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.lost_companies(p_token_digest bytea) RETURNS SETOF text
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  select c.name::text
+  from public.auth_sessions a
+  join public.users u on u.auth_user_id = a.auth_user_id and not u.is_active
+    and (a.only_company_id is null or u.company_id = a.only_company_id)
+  join public.companies c on c.id = u.company_id
+  where a.token_digest = p_token_digest and a.expires_at > now()
+  order by c.name
+$$;
+
+ALTER FUNCTION private.lost_companies(p_token_digest bytea) OWNER TO neurant_router;
+
+-- Name: FUNCTION lost_companies(p_token_digest bytea); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.lost_companies(p_token_digest bytea) IS 'The companies that let the person of this session out, by name and no more. Definer, as my_companies.';
 
 -- Name: mail_key(text, text); Type: FUNCTION; Schema: private; Owner: neurant_owner
 
@@ -9202,28 +9229,31 @@ begin
   if p_trial_days not between 0 and 30 then
     raise exception 'a trial lasts 0 to 30 days' using errcode = 'check_violation';
   end if;
-  insert into public.companies (name, slug, email, timezone, monthly_reset_date,
-    subscription_plan, subscription_status, subscription_started_at, subscription_ends_at,
-    monthly_message_limit, max_chatbots, max_users, max_integrations, max_document_characters,
-    max_storage_mb, max_hitl_concurrent, created_by)
-  select p_company_name, p_slug, lower(coalesce(p_email, v_login)), p_timezone,
-    (now() at time zone p_timezone)::date, p.plan,
-    (case when p_trial_days > 0 then 'trialing' else 'active' end)::public.subscription_status_enum,
-    now(), case when p_trial_days > 0 then now() + p_trial_days * interval '1 day' end,
-    p.monthly_message_limit, p.max_chatbots, p.max_users, p.max_integrations,
-    p.max_document_characters, p.max_storage_mb, p.max_hitl_concurrent, p_auth_user
-  from public.plans p
-  where p.plan = p_plan
-  on conflict (slug) do nothing
-  returning id into v_company;
+  -- In one statement, so that audit finds who did both.
+  with made as (
+    insert into public.companies (name, slug, email, timezone, monthly_reset_date,
+      subscription_plan, subscription_status, subscription_started_at, subscription_ends_at,
+      monthly_message_limit, max_chatbots, max_users, max_integrations, max_document_characters,
+      max_storage_mb, max_hitl_concurrent, created_by)
+    select p_company_name, p_slug, lower(coalesce(p_email, v_login)), p_timezone,
+      (now() at time zone p_timezone)::date, p.plan,
+      (case when p_trial_days > 0 then 'trialing' else 'active' end)::public.subscription_status_enum,
+      now(), case when p_trial_days > 0 then now() + p_trial_days * interval '1 day' end,
+      p.monthly_message_limit, p.max_chatbots, p.max_users, p.max_integrations,
+      p.max_document_characters, p.max_storage_mb, p.max_hitl_concurrent, p_auth_user
+    from public.plans p
+    where p.plan = p_plan
+    on conflict (slug) do nothing
+    returning id
+  )
+  insert into public.users
+    (company_id, auth_user_id, email, first_name, last_name, role, is_owner)
+  select m.id, p_auth_user, v_login, p_first_name, p_last_name, 'owner', true from made m
+  returning users.company_id, users.id into v_company, v_user;
   if v_company is null then
     return query select 'slug_taken', null::uuid, null::uuid;
     return;
   end if;
-  insert into public.users
-    (company_id, auth_user_id, email, first_name, last_name, role, is_owner)
-  values (v_company, p_auth_user, v_login, p_first_name, p_last_name, 'owner', true)
-  returning id into v_user;
   return query select 'created', v_company, v_user;
 end $$;
 
@@ -9757,18 +9787,19 @@ CREATE FUNCTION private.two_step_users() RETURNS uuid[]
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path TO ''
     AS $$
-  select coalesce(array_agg(u.id), '{}')
-  from public.users u
-  join public.auth_factors f on f.auth_user_id = u.auth_user_id and f.confirmed_at is not null
-  where u.company_id = (select private.company_id('users.read'))
-    and (select private.user_role()) = 'owner'
+  select case when c.id is not null then array(
+    select u.id
+    from public.users u
+    join public.auth_factors f on f.auth_user_id = u.auth_user_id and f.confirmed_at is not null
+    where u.company_id = c.id) end
+  from private.company_id('users.manage') as c (id)
 $$;
 
 ALTER FUNCTION private.two_step_users() OWNER TO neurant_router;
 
 -- Name: FUNCTION two_step_users(); Type: COMMENT; Schema: private; Owner: neurant_router
 
-COMMENT ON FUNCTION private.two_step_users() IS 'For the owner: who of the company has a second step when signing in; nobody for anybody else. Definer: factors are of the login, and nobody reads them.';
+COMMENT ON FUNCTION private.two_step_users() IS 'The people of the company who have turned a second step on; null for whoever does not manage people. Definer: factors are of the login, not of a company.';
 
 -- Name: typed_query(text, text); Type: FUNCTION; Schema: private; Owner: neurant_owner
 
@@ -10207,6 +10238,8 @@ declare
   v_role text := current_setting('role');
   v_claims jsonb := private.claims();
   v_trail jsonb := p_trail || coalesce(nullif(current_setting('request.audit', true), ''), '{}')::jsonb;
+  -- Who founds a company or joins it is in no claims yet: the definer that does it says so.
+  v_login uuid := nullif(current_setting('request.actor', true), '')::uuid;
   v_user public.users;
   v_key public.api_keys;
   v_address inet;
@@ -10227,6 +10260,9 @@ begin
       v_user.role := greatest(v_key.role, v_user.role);
       v_details := v_details || jsonb_strip_nulls(jsonb_build_object('key_id', v_key.id));
     end if;
+  elsif v_role = 'none' and v_login is not null then
+    select u.* into v_user from public.users u
+    where u.company_id = p_company and u.auth_user_id = v_login;
   end if;
   v_details := v_details || jsonb_build_object('by', case
     when v_key.id is not null then 'api_key'
@@ -17986,6 +18022,11 @@ GRANT ALL ON FUNCTION private.login_session(p_token_digest bytea) TO neurant_app
 
 REVOKE ALL ON FUNCTION private.look_at_invitation(p_token_digest bytea, p_now timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.look_at_invitation(p_token_digest bytea, p_now timestamp with time zone) TO neurant_app;
+
+-- Name: FUNCTION lost_companies(p_token_digest bytea); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.lost_companies(p_token_digest bytea) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.lost_companies(p_token_digest bytea) TO neurant_app;
 
 -- Name: FUNCTION mail_key(p_purpose text, p_email text); Type: ACL; Schema: private; Owner: neurant_owner
 
