@@ -20,6 +20,7 @@ help:
 	@echo "make schema  db/schema.sql, migrations.lock, committed rights: after a new migration"
 	@echo "make mutate  break the schema in hundreds of ways: do the tests notice? (10 minutes)"
 	@echo "make soak    the long tests (minutes)"
+	@echo "make bench   every figure we claim (half an hour, on a quiet machine)"
 	@echo "make nightly ten thousand requests against what the OpenAPI says (half an hour)"
 	@echo "make lock    newer dependencies into requirements*.lock"
 	@echo "make clean   remove what setup made (never neurant-data)"
@@ -98,7 +99,7 @@ clean:
 	@.venv/bin/python scripts/build_assets.py
 	@touch $@
 
-# Every figure we claim, measured (about 15 minutes; on a quiet machine). RED is told, not hidden.
+# Every figure we claim, measured (half an hour, on a quiet machine). RED is told, not hidden.
 .PHONY: bench
 bench: develop
 	@.venv/bin/python bench/all.py

@@ -7,6 +7,7 @@ API's own class, beside each other in the application's table, so that they diff
 
 from __future__ import annotations
 
+import base64
 import os
 import signal
 import socket
@@ -113,6 +114,7 @@ def web(app_url: str, folder: Path, more: Mapping[str, str] | None = None) -> It
         "NEURANT_PORT": str(port),
         "NEURANT_APP_DATABASE_URL": app_url,
         "NEURANT_LOG_LEVEL": "warning",
+        "NEURANT_MASTER_KEY": base64.b64encode(os.urandom(32)).decode(),
         **(more or {}),
     }
     process = subprocess.Popen([sys.executable, __file__], env=given)

@@ -135,6 +135,53 @@ CREATE TYPE jobs.procrastinate_job_to_defer_v1 AS (
 
 ALTER TYPE jobs.procrastinate_job_to_defer_v1 OWNER TO neurant_owner;
 
+-- Name: subscription_status_enum; Type: TYPE; Schema: public; Owner: neurant_owner
+
+CREATE TYPE public.subscription_status_enum AS ENUM (
+    'active',
+    'inactive',
+    'cancelled',
+    'past_due',
+    'trialing'
+);
+
+ALTER TYPE public.subscription_status_enum OWNER TO neurant_owner;
+
+-- Name: user_role_enum; Type: TYPE; Schema: public; Owner: neurant_owner
+
+CREATE TYPE public.user_role_enum AS ENUM (
+    'owner',
+    'administrador',
+    'supervisor',
+    'operador'
+);
+
+ALTER TYPE public.user_role_enum OWNER TO neurant_owner;
+
+-- Name: caller_row; Type: TYPE; Schema: private; Owner: neurant_owner
+
+CREATE TYPE private.caller_row AS (
+	session_id uuid,
+	key_id uuid,
+	auth_user_id uuid,
+	company_id uuid,
+	user_id uuid,
+	role public.user_role_enum,
+	first_name text,
+	last_name text,
+	email text,
+	company_name text,
+	subscription_status public.subscription_status_enum,
+	requests_per_minute integer,
+	may boolean
+);
+
+ALTER TYPE private.caller_row OWNER TO neurant_owner;
+
+-- Name: TYPE caller_row; Type: COMMENT; Schema: private; Owner: neurant_owner
+
+COMMENT ON TYPE private.caller_row IS 'Who makes a request, and whether they may do what it asks for.';
+
 -- Name: audit_action_enum; Type: TYPE; Schema: public; Owner: neurant_owner
 
 CREATE TYPE public.audit_action_enum AS ENUM (
@@ -304,18 +351,6 @@ CREATE TYPE public.subscription_plan_enum AS ENUM (
 
 ALTER TYPE public.subscription_plan_enum OWNER TO neurant_owner;
 
--- Name: subscription_status_enum; Type: TYPE; Schema: public; Owner: neurant_owner
-
-CREATE TYPE public.subscription_status_enum AS ENUM (
-    'active',
-    'inactive',
-    'cancelled',
-    'past_due',
-    'trialing'
-);
-
-ALTER TYPE public.subscription_status_enum OWNER TO neurant_owner;
-
 -- Name: sync_status_enum; Type: TYPE; Schema: public; Owner: neurant_owner
 
 CREATE TYPE public.sync_status_enum AS ENUM (
@@ -326,17 +361,6 @@ CREATE TYPE public.sync_status_enum AS ENUM (
 );
 
 ALTER TYPE public.sync_status_enum OWNER TO neurant_owner;
-
--- Name: user_role_enum; Type: TYPE; Schema: public; Owner: neurant_owner
-
-CREATE TYPE public.user_role_enum AS ENUM (
-    'owner',
-    'administrador',
-    'supervisor',
-    'operador'
-);
-
-ALTER TYPE public.user_role_enum OWNER TO neurant_owner;
 
 -- Name: uid(); Type: FUNCTION; Schema: auth; Owner: neurant_owner
 
@@ -862,7 +886,7 @@ declare
   v_company uuid;
   v_invitation public.user_invitations;
   v_email text := (select lower(a.email) from auth.users a where a.id = p_auth_user);
-  v_user uuid;
+  v_user uuid := uuidv7();
 begin
   select c.id into v_company
   from public.user_invitations i
@@ -899,17 +923,20 @@ begin
     return query select 'already_member', null::uuid, null::uuid;
     return;
   end if;
-  update public.user_invitations i set status = 'accepted', accepted_at = p_now
-  where i.company_id = v_company and i.id = v_invitation.id;
-  insert into public.users (company_id, auth_user_id, email, first_name, last_name, role,
+  perform set_config('request.actor', p_auth_user::text, true);
+  -- In one statement, so that audit finds who did both; the seat is given back before it is taken.
+  with answered as (
+    update public.user_invitations i
+    set status = 'accepted', accepted_at = p_now, accepted_by_user_id = v_user
+    where i.company_id = v_company and i.id = v_invitation.id
+    returning i.company_id, i.role, i.first_name, i.last_name, i.invited_by, i.sent_at
+  )
+  insert into public.users (company_id, id, auth_user_id, email, first_name, last_name, role,
     invited_by, invited_at, accepted_invitation_at, created_by)
-  values (v_company, p_auth_user, v_email,
-    coalesce(p_first_name, v_invitation.first_name, split_part(v_email, '@', 1)),
-    coalesce(p_last_name, v_invitation.last_name, ''), v_invitation.role,
-    v_invitation.invited_by, v_invitation.sent_at, p_now, v_invitation.invited_by)
-  returning id into v_user;
-  update public.user_invitations i set accepted_by_user_id = v_user
-  where i.company_id = v_company and i.id = v_invitation.id;
+  select a.company_id, v_user, p_auth_user, v_email,
+    coalesce(p_first_name, a.first_name, split_part(v_email, '@', 1)),
+    coalesce(p_last_name, a.last_name, ''), a.role, a.invited_by, a.sent_at, p_now, a.invited_by
+  from answered a;
   return query select 'accepted', v_company, v_user;
 end $$;
 
@@ -992,6 +1019,7 @@ begin
       v_invitation, v_login, p_first_name, p_last_name, p_now) a;
     return v_user;
   end if;
+  perform set_config('request.actor', v_login::text, true);
   insert into public.users (company_id, auth_user_id, email, first_name, last_name, role)
   values (v_company, v_login, p_email, coalesce(p_first_name, split_part(p_email, '@', 1)),
     coalesce(p_last_name, ''), p_connection.default_role)
@@ -1879,7 +1907,6 @@ begin
   select c.* into v_connection
   from public.sso_domains d
   join public.sso_connections c on c.company_id = d.company_id and c.id = d.connection_id
-  join public.companies o on o.id = c.company_id and o.subscription_status <> 'cancelled'
   where d.domain = p_domain and c.is_active;
   if v_connection.id is null then
     return;
@@ -2070,12 +2097,13 @@ COMMENT ON FUNCTION private.brake_keys(p_kind text, p_email text, p_address inet
 
 -- Name: caller(uuid, uuid, uuid, uuid, text, jsonb); Type: FUNCTION; Schema: private; Owner: neurant_router
 
-CREATE FUNCTION private.caller(p_company uuid, p_user uuid, p_key uuid, p_session uuid, p_permission text, p_trail jsonb) RETURNS TABLE(session_id uuid, key_id uuid, auth_user_id uuid, company_id uuid, user_id uuid, role public.user_role_enum, first_name text, last_name text, email text, company_name text, subscription_status public.subscription_status_enum, requests_per_minute integer, may boolean)
+CREATE FUNCTION private.caller(p_company uuid, p_user uuid, p_key uuid, p_session uuid, p_permission text, p_trail jsonb) RETURNS private.caller_row
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
     AS $$
+declare
+  v_caller private.caller_row;
 begin
-  return query
   select p_session, k.id, u.auth_user_id, u.company_id, u.id, greatest(u.role, k.role),
     u.first_name::text, u.last_name::text, u.email::text, c.name::text, c.subscription_status,
     plan.requests_per_minute,
@@ -2085,20 +2113,21 @@ begin
           or p.for_keys = 'by_scope' and p_permission = any (k.scopes))
       from public.permissions p
       where p.name = p_permission), false)
+  into v_caller
   from public.users u
   join public.companies c on c.id = u.company_id
   join public.plans plan on plan.plan = c.subscription_plan
   left join public.api_keys k on k.company_id = u.company_id and k.id = p_key
   where u.company_id = p_company and u.id = p_user and u.is_active;
   if not found then
-    return;
+    return null;
   end if;
   perform set_config('request.jwt.claims', (case when p_key is null
-    then jsonb_build_object('sub', (select u.auth_user_id from public.users u
-      where u.company_id = p_company and u.id = p_user), 'company_id', p_company)
-    else jsonb_build_object('key_id', p_key, 'company_id', p_company) end)::text, true),
+      then jsonb_build_object('sub', v_caller.auth_user_id, 'company_id', p_company)
+      else jsonb_build_object('key_id', p_key, 'company_id', p_company) end)::text, true),
     set_config('request.audit', (p_trail || jsonb_strip_nulls(
       jsonb_build_object('session_id', p_session)))::text, true);
+  return v_caller;
 end $$;
 
 ALTER FUNCTION private.caller(p_company uuid, p_user uuid, p_key uuid, p_session uuid, p_permission text, p_trail jsonb) OWNER TO neurant_router;
@@ -2622,7 +2651,6 @@ begin
       c.client_id::text, c.client_secret_encrypted, k.wrapped_key, v_attempt.next_path::text,
       v_attempt.is_kept
     from public.sso_connections c
-    join public.companies o on o.id = c.company_id and o.subscription_status <> 'cancelled'
     left join public.company_keys k on k.company_id = c.company_id
     where c.company_id = v_attempt.company_id and c.id = v_attempt.connection_id and c.is_active;
     if found then
@@ -3916,7 +3944,7 @@ COMMENT ON FUNCTION private.enter_company(p_token_digest bytea, p_company uuid) 
 
 -- Name: enter_key(bytea, text, jsonb); Type: FUNCTION; Schema: private; Owner: neurant_router
 
-CREATE FUNCTION private.enter_key(p_key_digest bytea, p_permission text, p_trail jsonb) RETURNS TABLE(session_id uuid, key_id uuid, auth_user_id uuid, company_id uuid, user_id uuid, role public.user_role_enum, first_name text, last_name text, email text, company_name text, subscription_status public.subscription_status_enum, requests_per_minute integer, may boolean)
+CREATE FUNCTION private.enter_key(p_key_digest bytea, p_permission text, p_trail jsonb) RETURNS private.caller_row
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
     AS $$
@@ -3933,19 +3961,18 @@ begin
       select l.company_id, l.id from public.api_keys l
       where l.key_digest = p_key_digest for update skip locked);
   end if;
-  return query select * from private.caller(v_key.company_id, v_key.created_by, v_key.id, null,
-    p_permission, p_trail);
+  return private.caller(v_key.company_id, v_key.created_by, v_key.id, null, p_permission, p_trail);
 end $$;
 
 ALTER FUNCTION private.enter_key(p_key_digest bytea, p_permission text, p_trail jsonb) OWNER TO neurant_router;
 
 -- Name: FUNCTION enter_key(p_key_digest bytea, p_permission text, p_trail jsonb); Type: COMMENT; Schema: private; Owner: neurant_router
 
-COMMENT ON FUNCTION private.enter_key(p_key_digest bytea, p_permission text, p_trail jsonb) IS 'An API key becomes the transaction''s principal; no row where it does not stand. Definer, as enter_session.';
+COMMENT ON FUNCTION private.enter_key(p_key_digest bytea, p_permission text, p_trail jsonb) IS 'An API key becomes the transaction''s principal; null where it does not stand. Definer, as enter_session.';
 
 -- Name: enter_session(bytea, text, jsonb); Type: FUNCTION; Schema: private; Owner: neurant_router
 
-CREATE FUNCTION private.enter_session(p_token_digest bytea, p_permission text, p_trail jsonb) RETURNS TABLE(session_id uuid, key_id uuid, auth_user_id uuid, company_id uuid, user_id uuid, role public.user_role_enum, first_name text, last_name text, email text, company_name text, subscription_status public.subscription_status_enum, requests_per_minute integer, may boolean)
+CREATE FUNCTION private.enter_session(p_token_digest bytea, p_permission text, p_trail jsonb) RETURNS private.caller_row
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
     AS $$
@@ -3963,19 +3990,19 @@ begin
       select l.company_id, l.id from public.login_sessions l
       where l.token_digest = p_token_digest for update skip locked);
   end if;
-  return query select * from private.caller(v_session.company_id, v_session.user_id, null,
-    v_session.id, p_permission, p_trail);
+  return private.caller(v_session.company_id, v_session.user_id, null, v_session.id, p_permission,
+    p_trail);
 end $$;
 
 ALTER FUNCTION private.enter_session(p_token_digest bytea, p_permission text, p_trail jsonb) OWNER TO neurant_router;
 
 -- Name: FUNCTION enter_session(p_token_digest bytea, p_permission text, p_trail jsonb); Type: COMMENT; Schema: private; Owner: neurant_router
 
-COMMENT ON FUNCTION private.enter_session(p_token_digest bytea, p_permission text, p_trail jsonb) IS 'The person of a session becomes the transaction''s principal; no row where it does not stand. Definer: the caller is nobody until this answers.';
+COMMENT ON FUNCTION private.enter_session(p_token_digest bytea, p_permission text, p_trail jsonb) IS 'The person of a session becomes the transaction''s principal; null where it does not stand. Definer: the caller is nobody until this answers.';
 
 -- Name: enter_subject(uuid, uuid, text, jsonb); Type: FUNCTION; Schema: private; Owner: neurant_router
 
-CREATE FUNCTION private.enter_subject(p_auth_user uuid, p_company uuid, p_permission text, p_trail jsonb) RETURNS TABLE(session_id uuid, key_id uuid, auth_user_id uuid, company_id uuid, user_id uuid, role public.user_role_enum, first_name text, last_name text, email text, company_name text, subscription_status public.subscription_status_enum, requests_per_minute integer, may boolean)
+CREATE FUNCTION private.enter_subject(p_auth_user uuid, p_company uuid, p_permission text, p_trail jsonb) RETURNS private.caller_row
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
     AS $$
@@ -3987,17 +4014,18 @@ begin
     and (p_company is null or u.company_id = p_company)
     and private.sso_required(u.company_id, u.id) is null;
   -- Of several companies none is guessed.
-  if cardinality(v_memberships) = 1 then
-    return query select * from private.caller(v_memberships[1].company_id, v_memberships[1].id,
-      null, null, p_permission, p_trail);
+  if cardinality(v_memberships) is distinct from 1 then
+    return null;
   end if;
+  return private.caller(v_memberships[1].company_id, v_memberships[1].id, null, null, p_permission,
+    p_trail);
 end $$;
 
 ALTER FUNCTION private.enter_subject(p_auth_user uuid, p_company uuid, p_permission text, p_trail jsonb) OWNER TO neurant_router;
 
 -- Name: FUNCTION enter_subject(p_auth_user uuid, p_company uuid, p_permission text, p_trail jsonb); Type: COMMENT; Schema: private; Owner: neurant_router
 
-COMMENT ON FUNCTION private.enter_subject(p_auth_user uuid, p_company uuid, p_permission text, p_trail jsonb) IS 'The person of a verified token becomes the transaction''s principal, in the company named, or in the only one; no row else. Definer, as enter_session.';
+COMMENT ON FUNCTION private.enter_subject(p_auth_user uuid, p_company uuid, p_permission text, p_trail jsonb) IS 'The person of a verified token becomes the transaction''s principal, in the company named, or in the only one; null else. Definer, as enter_session.';
 
 -- Name: erase_company(uuid, boolean, integer, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_owner
 
@@ -4739,6 +4767,7 @@ declare
   v_attempt public.sso_attempts;
   v_connection public.sso_connections;
   v_user public.users;
+  v_is_closed boolean;
   v_linked uuid;
   v_admitted uuid;
   v_outcome text;
@@ -4748,14 +4777,12 @@ begin
   where a.id = p_attempt and a.claimed_at > p_now - interval '5 minutes'
   returning a.* into v_attempt;
   -- The company first, as everything that takes a seat.
-  perform from public.companies c
-  where c.id = v_attempt.company_id and c.subscription_status <> 'cancelled' for no key update;
-  if found then
-    select c.* into v_connection from public.sso_connections c
-    where c.company_id = v_attempt.company_id and c.id = v_attempt.connection_id and c.is_active
-      and c.issuer = p_issuer
-    for share;
-  end if;
+  select c.subscription_status = 'cancelled' into v_is_closed from public.companies c
+  where c.id = v_attempt.company_id for no key update;
+  select c.* into v_connection from public.sso_connections c
+  where c.company_id = v_attempt.company_id and c.id = v_attempt.connection_id and c.is_active
+    and c.issuer = p_issuer
+  for share;
   if v_connection.id is null then
     return query select 'closed', null::uuid, null::uuid, null::timestamptz;
     return;
@@ -4776,7 +4803,7 @@ begin
     where u.company_id = v_connection.company_id
       and (u.id = v_linked or v_linked is null and u.email = p_email)
     for no key update;
-    if v_user.id is null then
+    if v_user.id is null and not v_is_closed then
       v_admitted := private.admit_by_sso(v_connection, p_email, p_first_name, p_last_name, p_now);
       select u.* into v_user from public.users u
       where u.company_id = v_connection.company_id and u.id = v_admitted;
@@ -4809,7 +4836,7 @@ ALTER FUNCTION private.finish_sso(p_attempt uuid, p_issuer text, p_subject text,
 
 -- Name: FUNCTION finish_sso(p_attempt uuid, p_issuer text, p_subject text, p_email text, p_is_verified boolean, p_first_name text, p_last_name text, p_token_digest bytea, p_ip inet, p_user_agent text, p_lifetime interval, p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
 
-COMMENT ON FUNCTION private.finish_sso(p_attempt uuid, p_issuer text, p_subject text, p_email text, p_is_verified boolean, p_first_name text, p_last_name text, p_token_digest bytea, p_ip inet, p_user_agent text, p_lifetime interval, p_now timestamp with time zone) IS 'Lets in whom the provider of a claimed attempt names, into the company of that provider: signed_in, closed, no_email, not_verified, other_domain, not_invited, deactivated or linked_to_other (the address belongs to another subject: it was given to somebody new, perhaps); NA002 where no seat is left. All or nothing. Definer: the caller is nobody yet.';
+COMMENT ON FUNCTION private.finish_sso(p_attempt uuid, p_issuer text, p_subject text, p_email text, p_is_verified boolean, p_first_name text, p_last_name text, p_token_digest bytea, p_ip inet, p_user_agent text, p_lifetime interval, p_now timestamp with time zone) IS 'Lets in whom the provider of a claimed attempt names, into the company of that provider: signed_in, closed, no_email, not_verified, other_domain, not_invited, deactivated or linked_to_other (the address belongs to another subject: it was given to somebody new, perhaps); NA002 where no seat is left. A closed company is entered, to be read, by those who are in it. All or nothing. Definer: the caller is nobody yet.';
 
 -- Name: fitting_personality(jsonb); Type: FUNCTION; Schema: private; Owner: neurant_owner
 
@@ -4860,9 +4887,10 @@ begin
   insert into public.messages
     (company_id, conversation_id, chatbot_id, channel_account_id, sender_type, sender_id, content)
   select new.company_id, new.conversation_id, new.chatbot_id, c.channel_account_id, 'system',
-    coalesce(new.ended_by, new.operator_id),
+    coalesce(new.ended_by, new.operator_id, old.operator_id),
     case new.status
-      when 'pending' then private.queued_line(new.company_id, new.chatbot_id)
+      when 'pending' then case when old.operator_id is null
+        then private.queued_line(new.company_id, new.chatbot_id) else 'hitl_released' end
       when 'active' then 'hitl_taken'
       else 'hitl_resolved' end
   from public.conversations c
@@ -5180,6 +5208,7 @@ begin
     return query select 'too_many', null::uuid, null::text;
     return;
   end if;
+  perform set_config('request.actor', p_auth_user::text, true);
   -- A name that is made for them is made anew if somebody else was a moment faster.
   for i in 1 .. 10 loop
     v_slug := coalesce(p_slug, private.suggest_slug(p_name));
@@ -6070,6 +6099,27 @@ ALTER FUNCTION private.look_at_invitation(p_token_digest bytea, p_now timestamp 
 -- Name: FUNCTION look_at_invitation(p_token_digest bytea, p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
 
 COMMENT ON FUNCTION private.look_at_invitation(p_token_digest bytea, p_now timestamp with time zone) IS 'What stands behind a link: pending, accepted, cancelled, expired (and marked so) or unknown. Definer: who holds the link is nobody yet, and the mail with it went to the invited address only.';
+
+-- Name: lost_companies(bytea); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.lost_companies(p_token_digest bytea) RETURNS SETOF text
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  select c.name::text
+  from public.auth_sessions a
+  join public.users u on u.auth_user_id = a.auth_user_id and not u.is_active
+    and (a.only_company_id is null or u.company_id = a.only_company_id)
+  join public.companies c on c.id = u.company_id
+  where a.token_digest = p_token_digest and a.expires_at > now()
+  order by c.name
+$$;
+
+ALTER FUNCTION private.lost_companies(p_token_digest bytea) OWNER TO neurant_router;
+
+-- Name: FUNCTION lost_companies(p_token_digest bytea); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.lost_companies(p_token_digest bytea) IS 'The companies that let the person of this session out, by name and no more. Definer, as my_companies.';
 
 -- Name: mail_key(text, text); Type: FUNCTION; Schema: private; Owner: neurant_owner
 
@@ -9180,28 +9230,31 @@ begin
   if p_trial_days not between 0 and 30 then
     raise exception 'a trial lasts 0 to 30 days' using errcode = 'check_violation';
   end if;
-  insert into public.companies (name, slug, email, timezone, monthly_reset_date,
-    subscription_plan, subscription_status, subscription_started_at, subscription_ends_at,
-    monthly_message_limit, max_chatbots, max_users, max_integrations, max_document_characters,
-    max_storage_mb, max_hitl_concurrent, created_by)
-  select p_company_name, p_slug, lower(coalesce(p_email, v_login)), p_timezone,
-    (now() at time zone p_timezone)::date, p.plan,
-    (case when p_trial_days > 0 then 'trialing' else 'active' end)::public.subscription_status_enum,
-    now(), case when p_trial_days > 0 then now() + p_trial_days * interval '1 day' end,
-    p.monthly_message_limit, p.max_chatbots, p.max_users, p.max_integrations,
-    p.max_document_characters, p.max_storage_mb, p.max_hitl_concurrent, p_auth_user
-  from public.plans p
-  where p.plan = p_plan
-  on conflict (slug) do nothing
-  returning id into v_company;
+  -- In one statement, so that audit finds who did both.
+  with made as (
+    insert into public.companies (name, slug, email, timezone, monthly_reset_date,
+      subscription_plan, subscription_status, subscription_started_at, subscription_ends_at,
+      monthly_message_limit, max_chatbots, max_users, max_integrations, max_document_characters,
+      max_storage_mb, max_hitl_concurrent, created_by)
+    select p_company_name, p_slug, lower(coalesce(p_email, v_login)), p_timezone,
+      (now() at time zone p_timezone)::date, p.plan,
+      (case when p_trial_days > 0 then 'trialing' else 'active' end)::public.subscription_status_enum,
+      now(), case when p_trial_days > 0 then now() + p_trial_days * interval '1 day' end,
+      p.monthly_message_limit, p.max_chatbots, p.max_users, p.max_integrations,
+      p.max_document_characters, p.max_storage_mb, p.max_hitl_concurrent, p_auth_user
+    from public.plans p
+    where p.plan = p_plan
+    on conflict (slug) do nothing
+    returning id
+  )
+  insert into public.users
+    (company_id, auth_user_id, email, first_name, last_name, role, is_owner)
+  select m.id, p_auth_user, v_login, p_first_name, p_last_name, 'owner', true from made m
+  returning users.company_id, users.id into v_company, v_user;
   if v_company is null then
     return query select 'slug_taken', null::uuid, null::uuid;
     return;
   end if;
-  insert into public.users
-    (company_id, auth_user_id, email, first_name, last_name, role, is_owner)
-  values (v_company, p_auth_user, v_login, p_first_name, p_last_name, 'owner', true)
-  returning id into v_user;
   return query select 'created', v_company, v_user;
 end $$;
 
@@ -9257,7 +9310,6 @@ CREATE FUNCTION private.sso_of_domain(p_domain text) RETURNS TABLE(name text, is
   select c.name::text, c.is_enforced
   from public.sso_domains d
   join public.sso_connections c on c.company_id = d.company_id and c.id = d.connection_id
-  join public.companies o on o.id = c.company_id and o.subscription_status <> 'cancelled'
   where d.domain = p_domain and c.is_active
 $$;
 
@@ -9739,18 +9791,19 @@ CREATE FUNCTION private.two_step_users() RETURNS uuid[]
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path TO ''
     AS $$
-  select coalesce(array_agg(u.id), '{}')
-  from public.users u
-  join public.auth_factors f on f.auth_user_id = u.auth_user_id and f.confirmed_at is not null
-  where u.company_id = (select private.company_id('users.read'))
-    and (select private.user_role()) = 'owner'
+  select case when c.id is not null then array(
+    select u.id
+    from public.users u
+    join public.auth_factors f on f.auth_user_id = u.auth_user_id and f.confirmed_at is not null
+    where u.company_id = c.id) end
+  from private.company_id('users.manage') as c (id)
 $$;
 
 ALTER FUNCTION private.two_step_users() OWNER TO neurant_router;
 
 -- Name: FUNCTION two_step_users(); Type: COMMENT; Schema: private; Owner: neurant_router
 
-COMMENT ON FUNCTION private.two_step_users() IS 'For the owner: who of the company has a second step when signing in; nobody for anybody else. Definer: factors are of the login, and nobody reads them.';
+COMMENT ON FUNCTION private.two_step_users() IS 'The people of the company who have turned a second step on; null for whoever does not manage people. Definer: factors are of the login, not of a company.';
 
 -- Name: typed_query(text, text); Type: FUNCTION; Schema: private; Owner: neurant_owner
 
@@ -10190,6 +10243,8 @@ declare
   v_role text := current_setting('role');
   v_claims jsonb := private.claims();
   v_trail jsonb := p_trail || coalesce(nullif(current_setting('request.audit', true), ''), '{}')::jsonb;
+  -- Who founds a company or joins it is in no claims yet: the definer that does it says so.
+  v_login uuid := nullif(current_setting('request.actor', true), '')::uuid;
   v_user public.users;
   v_key public.api_keys;
   v_address inet;
@@ -10210,6 +10265,9 @@ begin
       v_user.role := greatest(v_key.role, v_user.role);
       v_details := v_details || jsonb_strip_nulls(jsonb_build_object('key_id', v_key.id));
     end if;
+  elsif v_role = 'none' and v_login is not null then
+    select u.* into v_user from public.users u
+    where u.company_id = p_company and u.auth_user_id = v_login;
   end if;
   v_details := v_details || jsonb_build_object('by', case
     when v_key.id is not null then 'api_key'
@@ -17969,6 +18027,11 @@ GRANT ALL ON FUNCTION private.login_session(p_token_digest bytea) TO neurant_app
 
 REVOKE ALL ON FUNCTION private.look_at_invitation(p_token_digest bytea, p_now timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.look_at_invitation(p_token_digest bytea, p_now timestamp with time zone) TO neurant_app;
+
+-- Name: FUNCTION lost_companies(p_token_digest bytea); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.lost_companies(p_token_digest bytea) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.lost_companies(p_token_digest bytea) TO neurant_app;
 
 -- Name: FUNCTION mail_key(p_purpose text, p_email text); Type: ACL; Schema: private; Owner: neurant_owner
 

@@ -8,15 +8,19 @@ alter table public.plans
   add column requests_per_minute integer not null default 120 check (requests_per_minute > 0);
 comment on column public.plans.requests_per_minute is 'Of the HTTP API, for all callers of a company together.';
 
-create function private.caller(
-  p_company uuid, p_user uuid, p_key uuid, p_session uuid, p_permission text, p_trail jsonb)
-returns table (
+create type private.caller_row as (
   session_id uuid, key_id uuid, auth_user_id uuid, company_id uuid, user_id uuid,
   role public.user_role_enum, first_name text, last_name text, email text, company_name text,
-  subscription_status public.subscription_status_enum, requests_per_minute integer, may boolean)
+  subscription_status public.subscription_status_enum, requests_per_minute integer, may boolean);
+comment on type private.caller_row is 'Who makes a request, and whether they may do what it asks for.';
+
+create function private.caller(
+  p_company uuid, p_user uuid, p_key uuid, p_session uuid, p_permission text, p_trail jsonb)
+returns private.caller_row
 language plpgsql security definer set search_path = '' as $$
+declare
+  v_caller private.caller_row;
 begin
-  return query
   select p_session, k.id, u.auth_user_id, u.company_id, u.id, greatest(u.role, k.role),
     u.first_name::text, u.last_name::text, u.email::text, c.name::text, c.subscription_status,
     plan.requests_per_minute,
@@ -26,29 +30,27 @@ begin
           or p.for_keys = 'by_scope' and p_permission = any (k.scopes))
       from public.permissions p
       where p.name = p_permission), false)
+  into v_caller
   from public.users u
   join public.companies c on c.id = u.company_id
   join public.plans plan on plan.plan = c.subscription_plan
   left join public.api_keys k on k.company_id = u.company_id and k.id = p_key
   where u.company_id = p_company and u.id = p_user and u.is_active;
   if not found then
-    return;
+    return null;
   end if;
   perform set_config('request.jwt.claims', (case when p_key is null
-    then jsonb_build_object('sub', (select u.auth_user_id from public.users u
-      where u.company_id = p_company and u.id = p_user), 'company_id', p_company)
-    else jsonb_build_object('key_id', p_key, 'company_id', p_company) end)::text, true),
+      then jsonb_build_object('sub', v_caller.auth_user_id, 'company_id', p_company)
+      else jsonb_build_object('key_id', p_key, 'company_id', p_company) end)::text, true),
     set_config('request.audit', (p_trail || jsonb_strip_nulls(
       jsonb_build_object('session_id', p_session)))::text, true);
+  return v_caller;
 end $$;
 comment on function private.caller(uuid, uuid, uuid, uuid, text, jsonb) is
   'Who calls, and whether they may do what they are about to; the claims and the trail of the transaction are set. Definer: called by definers.';
 
 create function private.enter_session(p_token_digest bytea, p_permission text, p_trail jsonb)
-returns table (
-  session_id uuid, key_id uuid, auth_user_id uuid, company_id uuid, user_id uuid,
-  role public.user_role_enum, first_name text, last_name text, email text, company_name text,
-  subscription_status public.subscription_status_enum, requests_per_minute integer, may boolean)
+returns private.caller_row
 language plpgsql security definer set search_path = '' as $$
 declare
   v_session public.login_sessions;
@@ -64,17 +66,14 @@ begin
       select l.company_id, l.id from public.login_sessions l
       where l.token_digest = p_token_digest for update skip locked);
   end if;
-  return query select * from private.caller(v_session.company_id, v_session.user_id, null,
-    v_session.id, p_permission, p_trail);
+  return private.caller(v_session.company_id, v_session.user_id, null, v_session.id, p_permission,
+    p_trail);
 end $$;
 comment on function private.enter_session(bytea, text, jsonb) is
-  'The person of a session becomes the transaction''s principal; no row where it does not stand. Definer: the caller is nobody until this answers.';
+  'The person of a session becomes the transaction''s principal; null where it does not stand. Definer: the caller is nobody until this answers.';
 
 create function private.enter_key(p_key_digest bytea, p_permission text, p_trail jsonb)
-returns table (
-  session_id uuid, key_id uuid, auth_user_id uuid, company_id uuid, user_id uuid,
-  role public.user_role_enum, first_name text, last_name text, email text, company_name text,
-  subscription_status public.subscription_status_enum, requests_per_minute integer, may boolean)
+returns private.caller_row
 language plpgsql security definer set search_path = '' as $$
 declare
   v_key public.api_keys;
@@ -89,18 +88,14 @@ begin
       select l.company_id, l.id from public.api_keys l
       where l.key_digest = p_key_digest for update skip locked);
   end if;
-  return query select * from private.caller(v_key.company_id, v_key.created_by, v_key.id, null,
-    p_permission, p_trail);
+  return private.caller(v_key.company_id, v_key.created_by, v_key.id, null, p_permission, p_trail);
 end $$;
 comment on function private.enter_key(bytea, text, jsonb) is
-  'An API key becomes the transaction''s principal; no row where it does not stand. Definer, as enter_session.';
+  'An API key becomes the transaction''s principal; null where it does not stand. Definer, as enter_session.';
 
 create function private.enter_subject(
   p_auth_user uuid, p_company uuid, p_permission text, p_trail jsonb)
-returns table (
-  session_id uuid, key_id uuid, auth_user_id uuid, company_id uuid, user_id uuid,
-  role public.user_role_enum, first_name text, last_name text, email text, company_name text,
-  subscription_status public.subscription_status_enum, requests_per_minute integer, may boolean)
+returns private.caller_row
 language plpgsql security definer set search_path = '' as $$
 declare
   v_memberships public.users[];
@@ -109,13 +104,14 @@ begin
   where u.auth_user_id = p_auth_user and u.is_active
     and (p_company is null or u.company_id = p_company);
   -- Of several companies none is guessed.
-  if cardinality(v_memberships) = 1 then
-    return query select * from private.caller(v_memberships[1].company_id, v_memberships[1].id,
-      null, null, p_permission, p_trail);
+  if cardinality(v_memberships) is distinct from 1 then
+    return null;
   end if;
+  return private.caller(v_memberships[1].company_id, v_memberships[1].id, null, null, p_permission,
+    p_trail);
 end $$;
 comment on function private.enter_subject(uuid, uuid, text, jsonb) is
-  'The person of a verified token becomes the transaction''s principal, in the company named, or in the only one; no row else. Definer, as enter_session.';
+  'The person of a verified token becomes the transaction''s principal, in the company named, or in the only one; null else. Definer, as enter_session.';
 
 create function private.note_denied(p_permission text, p_operation text) returns void
 language plpgsql security definer set search_path = '' as $$

@@ -121,7 +121,6 @@ begin
   select c.* into v_connection
   from public.sso_domains d
   join public.sso_connections c on c.company_id = d.company_id and c.id = d.connection_id
-  join public.companies o on o.id = c.company_id and o.subscription_status <> 'cancelled'
   where d.domain = p_domain and c.is_active;
   if v_connection.id is null then
     return;
@@ -144,7 +143,6 @@ language sql stable security definer set search_path = '' as $$
   select c.name::text, c.is_enforced
   from public.sso_domains d
   join public.sso_connections c on c.company_id = d.company_id and c.id = d.connection_id
-  join public.companies o on o.id = c.company_id and o.subscription_status <> 'cancelled'
   where d.domain = p_domain and c.is_active
 $$;
 comment on function private.sso_of_domain(text) is
@@ -176,7 +174,6 @@ begin
       c.client_id::text, c.client_secret_encrypted, k.wrapped_key, v_attempt.next_path::text,
       v_attempt.is_kept
     from public.sso_connections c
-    join public.companies o on o.id = c.company_id and o.subscription_status <> 'cancelled'
     left join public.company_keys k on k.company_id = c.company_id
     where c.company_id = v_attempt.company_id and c.id = v_attempt.connection_id and c.is_active;
     if found then
@@ -254,6 +251,7 @@ declare
   v_attempt public.sso_attempts;
   v_connection public.sso_connections;
   v_user public.users;
+  v_is_closed boolean;
   v_linked uuid;
   v_admitted uuid;
   v_outcome text;
@@ -263,14 +261,12 @@ begin
   where a.id = p_attempt and a.claimed_at > p_now - interval '5 minutes'
   returning a.* into v_attempt;
   -- The company first, as everything that takes a seat.
-  perform from public.companies c
-  where c.id = v_attempt.company_id and c.subscription_status <> 'cancelled' for no key update;
-  if found then
-    select c.* into v_connection from public.sso_connections c
-    where c.company_id = v_attempt.company_id and c.id = v_attempt.connection_id and c.is_active
-      and c.issuer = p_issuer
-    for share;
-  end if;
+  select c.subscription_status = 'cancelled' into v_is_closed from public.companies c
+  where c.id = v_attempt.company_id for no key update;
+  select c.* into v_connection from public.sso_connections c
+  where c.company_id = v_attempt.company_id and c.id = v_attempt.connection_id and c.is_active
+    and c.issuer = p_issuer
+  for share;
   if v_connection.id is null then
     return query select 'closed', null::uuid, null::uuid, null::timestamptz;
     return;
@@ -291,7 +287,7 @@ begin
     where u.company_id = v_connection.company_id
       and (u.id = v_linked or v_linked is null and u.email = p_email)
     for no key update;
-    if v_user.id is null then
+    if v_user.id is null and not v_is_closed then
       v_admitted := private.admit_by_sso(v_connection, p_email, p_first_name, p_last_name, p_now);
       select u.* into v_user from public.users u
       where u.company_id = v_connection.company_id and u.id = v_admitted;
@@ -320,7 +316,7 @@ begin
       p_ip, p_user_agent, p_lifetime);
 end $$;
 comment on function private.finish_sso(uuid, text, text, text, boolean, text, text, bytea, inet, text, interval, timestamptz) is
-  'Lets in whom the provider of a claimed attempt names, into the company of that provider: signed_in, closed, no_email, not_verified, other_domain, not_invited, deactivated or linked_to_other (the address belongs to another subject: it was given to somebody new, perhaps); NA002 where no seat is left. All or nothing. Definer: the caller is nobody yet.';
+  'Lets in whom the provider of a claimed attempt names, into the company of that provider: signed_in, closed, no_email, not_verified, other_domain, not_invited, deactivated or linked_to_other (the address belongs to another subject: it was given to somebody new, perhaps); NA002 where no seat is left. A closed company is entered, to be read, by those who are in it. All or nothing. Definer: the caller is nobody yet.';
 
 create function private.set_sso_domains(p_connection uuid, p_domains text[])
 returns table (outcome text, domain text)

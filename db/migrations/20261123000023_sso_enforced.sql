@@ -108,10 +108,7 @@ end $$;
 
 create or replace function private.enter_subject(
   p_auth_user uuid, p_company uuid, p_permission text, p_trail jsonb)
-returns table (
-  session_id uuid, key_id uuid, auth_user_id uuid, company_id uuid, user_id uuid,
-  role public.user_role_enum, first_name text, last_name text, email text, company_name text,
-  subscription_status public.subscription_status_enum, requests_per_minute integer, may boolean)
+returns private.caller_row
 language plpgsql security definer set search_path = '' as $$
 declare
   v_memberships public.users[];
@@ -121,10 +118,11 @@ begin
     and (p_company is null or u.company_id = p_company)
     and private.sso_required(u.company_id, u.id) is null;
   -- Of several companies none is guessed.
-  if cardinality(v_memberships) = 1 then
-    return query select * from private.caller(v_memberships[1].company_id, v_memberships[1].id,
-      null, null, p_permission, p_trail);
+  if cardinality(v_memberships) is distinct from 1 then
+    return null;
   end if;
+  return private.caller(v_memberships[1].company_id, v_memberships[1].id, null, null, p_permission,
+    p_trail);
 end $$;
 reset role;
 -- migrate:down

@@ -23,7 +23,12 @@ from neurant.accounts.cookies import (
 )
 from neurant.accounts.current import PagePerson, check_origin, person_of, session_of, trail_of
 from neurant.accounts.known_devices import device_of, keep_device
-from neurant.accounts.queries import delete_session, enter_company, list_companies
+from neurant.accounts.queries import (
+    delete_session,
+    enter_company,
+    list_companies,
+    list_lost_companies,
+)
 from neurant.accounts.schemas import OpenedSession
 from neurant.accounts.service import (
     KEPT,
@@ -48,7 +53,7 @@ Field = Annotated[str, Form()]
 def enter(
     request: Request, session: OpenedSession, *, keep: bool, next: str = HOME
 ) -> RedirectResponse:
-    """Into the console with a new session; to the first steps where there is no company yet."""
+    """Into the console with a new session; where there is no company (yet), to the first steps."""
     response = RedirectResponse(safe_next(next) if session.company_id else ONBOARDING, 303)
     age = int(KEPT.total_seconds()) if keep else None
     keep_secret_cookie(request, response, COOKIE, session.token, age)
@@ -204,10 +209,15 @@ async def logout(request: Request) -> RedirectResponse:
 
 @router.get("/console/companies", response_class=HTMLResponse)
 async def companies_page(request: Request, person: PagePerson) -> Response:
-    """The companies of a person; to the first steps where there is none."""
-    companies = await list_companies(request.app.state.pool, person.digest)
+    """The companies of a person; who lost theirs is told so, who never had one founds it."""
+    pool = request.app.state.pool
+    companies = await list_companies(pool, person.digest)
     if not companies:
-        return RedirectResponse(ONBOARDING, 303)
+        lost = await list_lost_companies(pool, person.digest)
+        if not lost:
+            return RedirectResponse(f"{ONBOARDING}/company", 303)
+        page = render(request, "access_ended.html", person=person, lost=lost)
+        return keep_language(request, page)
     return keep_language(
         request, render(request, "companies.html", person=person, companies=companies)
     )

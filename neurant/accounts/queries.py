@@ -36,6 +36,7 @@ select session_id, auth_user_id, email, first_name, last_name, company_id, user_
 from private.find_auth_session(%s)
 """
 _COMPANIES = "select company_id, name, slug, role::text, is_current from private.my_companies(%s)"
+_LOST = "select * from private.lost_companies(%s)"
 _ENTER = "select outcome from private.enter_company(%s, %s)"
 _CLOSE = "select private.close_login_session(%s)"
 
@@ -181,6 +182,13 @@ async def list_companies(pool: Pool, digest: bytes) -> list[CompanyRow]:
     """Where the person of the session may work, by name."""
     async with pool.connection() as connection:
         return await fetch_all(connection, CompanyRow, _COMPANIES, (digest,))
+
+
+async def list_lost_companies(pool: Pool, digest: bytes) -> list[str]:
+    """The names of the companies that let the person of the session out."""
+    async with pool.connection() as connection:
+        rows = await connection.execute(_LOST, (digest,))
+        return [str(name) for (name,) in await rows.fetchall()]
 
 
 async def enter_company(pool: Pool, digest: bytes, company_id: UUID, trail: Trail) -> str:

@@ -7,9 +7,10 @@ from datetime import date, datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from neurant.api.listing import ListQuery
+from neurant.api.moments import Day, Moment
 
 MetricType = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,100}$")]
 
@@ -47,8 +48,8 @@ class Span(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    since: date | None = None
-    until: date | None = None
+    since: Day | None = None
+    until: Day | None = None
 
 
 class DayQuery(ListQuery, Span):
@@ -107,6 +108,6 @@ class MetricQuery(ListQuery):
 
     metric_type: MetricType | None = None
     chatbot_id: UUID | None = None
-    since: AwareDatetime | None = Field(default=None, description="From this moment on")
-    until: AwareDatetime | None = Field(default=None, description="Before this moment")
+    since: Moment | None = Field(default=None, description="From this moment on")
+    until: Moment | None = Field(default=None, description="Before this moment")
     sort: Literal["timestamp", "-timestamp"] = "-timestamp"

@@ -7,7 +7,7 @@ one round trip; the transaction is committed before the answer leaves, or rolled
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from typing import Any
@@ -62,32 +62,31 @@ class Needs:
     def __init__(self, permission: str | None) -> None:
         self.permission = permission
 
-    async def __call__(self, request: Request) -> AsyncIterator[Call]:
+    async def __call__(self, request: Request) -> Call:
         """The call, in its transaction. Raises UnauthenticatedError, ForbiddenError."""
         credential = await find_credential(request)
         trail = trail_of(request, getattr(request.state, "token_session", None))
         pool, as_caller = request.app.state.pool, (credential, self.permission, trail)
-        async with AsyncExitStack() as stack:
-            connection, caller = await stack.enter_async_context(entered(pool, *as_caller))
-            if caller is None:
-                raise await _nobody(request, credential)
-            request.state.caller = caller
-            session = caller.session_id or trail.session_id
-            here = replace(trail, session_id=str(session) if session else None)
-            denials.known(request, replace(caller.principal, trail=here), self.permission)
-            await rates.take(request, caller)
-            if caller.may:
-                await idempotency.begin(request, connection, caller)
-                replica: Replica | None = request.app.state.replica
-                if replica and request.method in _READS and await replica.has_all_of(connection):
-                    await stack.aclose()
-                    connection = await _entered_there(stack, replica, pool, as_caller)
-                yield Call(connection, caller, request)
-                return
-        paid = caller.subscription_status in _WRITABLE
-        raise ForbiddenError(
-            "api.not_permitted" if paid else "api.read_only", permission=self.permission
-        )
+        stack: AsyncExitStack = request.state.transaction
+        connection, caller = await stack.enter_async_context(entered(pool, *as_caller))
+        if caller is None:
+            raise await _nobody(request, credential)
+        request.state.caller = caller
+        session = caller.session_id or trail.session_id
+        here = replace(trail, session_id=str(session) if session else None)
+        denials.known(request, replace(caller.principal, trail=here), self.permission)
+        await rates.take(request, caller)
+        if not caller.may:
+            await stack.aclose()  # that they were here is kept
+            paid = caller.subscription_status in _WRITABLE
+            code = "api.not_permitted" if paid else "api.read_only"
+            raise ForbiddenError(code, permission=self.permission)
+        await idempotency.begin(request, connection, caller)
+        replica: Replica | None = request.app.state.replica
+        if replica and request.method in _READS and await replica.has_all_of(connection):
+            await stack.aclose()
+            connection = await _entered_there(stack, replica, pool, as_caller)
+        return Call(connection, caller, request)
 
 
 async def _entered_there(
@@ -109,7 +108,7 @@ async def _entered_there(
 
 def needs(permission: str | None) -> Any:
     """What a handler declares: ``call: Annotated[Call, needs("documents.read")]``."""
-    return Depends(Needs(permission), scope="function")
+    return Depends(Needs(permission))
 
 
 def permission_of(call: Callable[..., Any] | None) -> Needs | None:

@@ -93,7 +93,9 @@ async def begin(request: Request, connection: Connection, caller: Caller) -> Non
 
 async def _digest(request: Request) -> bytes:
     """What is asked for. Of a form its parts: their boundary is another each time it is sent."""
-    asked = sha256(f"{request.method} {request.url.path}?{request.url.query}\n".encode())
+    # With the key, which is kept nowhere: nobody guesses from it what was sent, a password too.
+    place = f"{request.headers[HEADER]}\n{request.method} {request.url.path}?{request.url.query}\n"
+    asked = sha256(place.encode())
     if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
         asked.update(await request.body())
         return asked.digest()

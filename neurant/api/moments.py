@@ -1,4 +1,4 @@
-"""Moments on the wire: RFC 3339, with an offset, in this century.
+"""Moments and days on the wire: RFC 3339, moments with an offset, in this century.
 
 A pattern and not ``format: date-time``, so that the OpenAPI document says exactly what is accepted:
 no leap second, no 30th of February, no year that a calendar does not have.
@@ -7,7 +7,7 @@ no leap second, no 30th of February, no year that a calendar does not have.
 from __future__ import annotations
 
 import re
-from datetime import datetime
+from datetime import date, datetime
 from typing import Annotated
 
 from pydantic import BeforeValidator, WithJsonSchema
@@ -20,7 +20,9 @@ _DAY = (
 _TIME = r"(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\.[0-9]{1,6})?"
 _OFFSET = r"(?:Z|[+-](?:0[0-9]|1[0-3]):[0-5][0-9])"
 PATTERN = f"^(?:{_LEAP}|{_DAY})T{_TIME}{_OFFSET}$"
+DAY_PATTERN = f"^(?:{_LEAP}|{_DAY})$"
 _MOMENT = re.compile(PATTERN.removesuffix("$"))
+_DATE = re.compile(DAY_PATTERN.removesuffix("$"))
 
 
 def _parsed(value: object) -> object:
@@ -29,9 +31,22 @@ def _parsed(value: object) -> object:
     return datetime.fromisoformat(value)
 
 
+def _parsed_day(value: object) -> object:
+    if not isinstance(value, str) or not _DATE.fullmatch(value):
+        raise ValueError("a day of this century, as in 2026-03-01")
+    return date.fromisoformat(value)
+
+
 Moment = Annotated[
     datetime,
     BeforeValidator(_parsed),
     WithJsonSchema({"type": "string", "pattern": PATTERN, "examples": ["2026-03-01T09:30:00Z"]}),
 ]
 """A moment of the years 2000 to 2099, with its offset; microseconds at the finest."""
+
+Day = Annotated[
+    date,
+    BeforeValidator(_parsed_day),
+    WithJsonSchema({"type": "string", "pattern": DAY_PATTERN, "examples": ["2026-03-01"]}),
+]
+"""A day of the years 2000 to 2099."""

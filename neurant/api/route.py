@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator, Mapping
+from contextlib import AsyncExitStack
 from typing import Any, cast, get_type_hints
 from uuid import UUID
 
@@ -58,8 +59,9 @@ class ApiRoute(APIRoute):
                     raise BadInputError("api.idempotency_not_here")
                 await request.body()  # kept by the request: it is digested before it is parsed
             try:
-                response = await handle(request)
-                await idempotency.end(request, response)
+                async with AsyncExitStack() as request.state.transaction:
+                    response = await handle(request)
+                    await idempotency.end(request, response)
             except idempotency.AnsweredBeforeError as before:
                 response = before.response
             rates.tell(request, response)

@@ -7,9 +7,10 @@ from ipaddress import IPv4Network, IPv6Network
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from neurant.api.listing import ListQuery
+from neurant.api.moments import Moment
 from neurant.api.texts import Text
 
 Action = Literal[
@@ -69,8 +70,8 @@ class AuditFilters(BaseModel):
     resource_id: UUID | None = None
     user_id: UUID | None = None
     request_id: RequestId | None = None
-    since: AwareDatetime | None = Field(default=None, description="From this moment on")
-    until: AwareDatetime | None = Field(default=None, description="Before this moment")
+    since: Moment | None = Field(default=None, description="From this moment on")
+    until: Moment | None = Field(default=None, description="Before this moment")
 
 
 class AuditQuery(ListQuery, AuditFilters):

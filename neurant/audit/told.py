@@ -56,7 +56,7 @@ def told(line: AuditLogOut, language: Language) -> ToldLine:
         who=_who(line, language),
         role=line.user_role,
         sentence=_sentence(line, language),
-        changed=_changed(line.details) if line.action == "update" else [],
+        changed=_changed(line.details, language) if line.action == "update" else [],
         symbol=_SYMBOLS.get(line.action, "info"),
         is_alarming=line.action in _ALARMING,
         network=str(line.ip_address) if line.ip_address else None,
@@ -89,8 +89,15 @@ def _sentence(line: AuditLogOut, language: Language) -> str:
     return text(f"audit_page.actions.{line.action}", language, thing=about)
 
 
-def _changed(details: dict[str, Any]) -> list[str]:
-    """The columns that changed, also those that are never shown."""
+def _changed(details: dict[str, Any], language: Language) -> list[str]:
+    """What changed, in words, also what is never shown."""
     shown = set(details.get("before") or {}) | set(details.get("after") or {})
     hidden = details.get("hidden")
-    return sorted(shown | set(hidden if isinstance(hidden, list) else []))
+    names = shown | set(hidden if isinstance(hidden, list) else [])
+    return sorted({column(name, language) for name in names})
+
+
+def column(name: str, language: Language) -> str:
+    """A column in words; one that this version has no word for, by its name."""
+    known = f"audit_page.columns.{name}"
+    return text(known, language) if known in catalogue("es") else name.replace("_", " ")

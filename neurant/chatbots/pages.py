@@ -56,6 +56,7 @@ async def bots_page(request: Request, staff: PageStaff) -> Response:
     """The reader's bots, their channels and figures."""
     async with tenant(request.app.state.pool, staff.principal) as connection:
         context = await frame(connection, staff, _notice(request))
+        demand(context, "chatbots.read")
         cards = await page_queries.list_cards(connection)
         usage = {one.limit_name: one for one in await list_usage(connection)}
     return render(request, "bots.html", cards=cards, limit=usage.get("max_chatbots"), **context)
@@ -173,6 +174,7 @@ async def bot_answer(
     language = reader_language(request)
     async with tenant(request.app.state.pool, staff.principal) as connection:
         context = await frame(connection, staff, _notice(request))
+        demand(context, "chatbots.read")
         bot = await service.find(connection, chatbot_id)
         if bot.retired_at is not None:
             raise NotFoundError("not_found")

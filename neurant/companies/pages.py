@@ -9,7 +9,7 @@ from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 from pydantic import ValidationError
 
-from neurant.accounts.current import PageStaff, check_origin, session_of
+from neurant.accounts.current import COMPANIES, PageStaff, check_origin, session_of
 from neurant.accounts.schemas import SignedIn
 from neurant.api.etag import etag_of
 from neurant.chatbots import page_queries
@@ -17,7 +17,7 @@ from neurant.chatbots.pages import gallery, make_from_template
 from neurant.chatbots.schemas import TONES
 from neurant.companies import founder, queries, service
 from neurant.companies.schemas import SIZES, CompanyIn, CompanyPatch
-from neurant.console.frame import demand, frame
+from neurant.console.frame import demand, frame, my_permissions, permitted
 from neurant.console.notice import Notice
 from neurant.console.pages import PageRoute
 from neurant.console.templating import reader_language, render, translator
@@ -28,6 +28,8 @@ from neurant.plans.limits import list_usage, shut_documents, shut_people
 HOME = "/console/home"
 SETTINGS = "/console/settings/company"
 START = "/onboarding"
+SET_UP = "company.edit"
+_STEPS = {"plan": SET_UP, "bot": "chatbots.edit", "test": "chatbots.edit"}
 _FOUND = ("name", "industry", "size", "website", "phone", "timezone")
 _PROFILE = ("name", "email", "phone", "industry", "size", "website", "logo_url", "timezone")
 
@@ -77,6 +79,7 @@ async def hide_checklist(request: Request, staff: PageStaff) -> Response:
     """Show the checklist no more."""
     check_origin(request)
     async with tenant(request.app.state.pool, staff.principal) as connection:
+        await permitted(connection, SET_UP)
         await queries.pass_step(connection, "hide")
     return RedirectResponse(HOME, 303)
 
@@ -148,10 +151,13 @@ async def onboarding(request: Request) -> Response:
     staff = await session_of(request)
     if staff is None:
         await founder.founder_or_login(request)
-        return RedirectResponse(f"{START}/company", 303)
+        return RedirectResponse(COMPANIES, 303)
     async with tenant(request.app.state.pool, staff.principal) as connection:
+        may = await my_permissions(connection)
         setup = await service.onboarding(connection)
-    return RedirectResponse(f"{START}/{setup.next_step}" if setup.next_step else HOME, 303)
+    step = setup.next_step
+    goes_on = step is not None and _STEPS[step] in may
+    return RedirectResponse(f"{START}/{step}" if goes_on else HOME, 303)
 
 
 @router.get(f"{START}/company", response_class=HTMLResponse)
@@ -225,6 +231,8 @@ async def _step(request: Request, staff: SignedIn, step: str, **context: Any) ->
 @router.get(f"{START}/plan", response_class=HTMLResponse)
 async def plan_page(request: Request, staff: PageStaff) -> Response:
     """The plan: free to begin with."""
+    async with tenant(request.app.state.pool, staff.principal) as connection:
+        await permitted(connection, _STEPS["plan"])
     return await _step(request, staff, "plan")
 
 
@@ -243,6 +251,7 @@ async def skip_bot(request: Request, staff: PageStaff) -> Response:
 async def _pass(request: Request, staff: SignedIn, step: str) -> Response:
     check_origin(request)
     async with tenant(request.app.state.pool, staff.principal) as connection:
+        await permitted(connection, SET_UP)
         await queries.pass_step(connection, step)
     return RedirectResponse(START, 303)
 
@@ -262,7 +271,7 @@ async def _first_bot(
     status: int = 200,
 ) -> Response:
     async with tenant(request.app.state.pool, staff.principal) as connection:
-        demand(await frame(connection, staff), "chatbots.edit")
+        await permitted(connection, _STEPS["bot"])
         company = await queries.get_company(connection)
         shown = await gallery(connection, template, "")
     industry = company.industry if company else None
@@ -305,6 +314,7 @@ async def make_first_bot(
 async def trial_page(request: Request, staff: PageStaff, bot: UUID | None = None) -> Response:
     """Try the bot that was made, before anybody else does."""
     async with tenant(request.app.state.pool, staff.principal) as connection:
+        await permitted(connection, _STEPS["test"])
         cards = await page_queries.list_cards(connection)
     chosen = next((card for card in cards if bot in (None, card.id)), None)
     if chosen is None:

@@ -62,6 +62,11 @@ async def frame(
     }
 
 
+async def permitted(connection: Connection, permission: str) -> None:
+    """Refuse what has no page of its own to who may not do it. Raises ForbiddenError."""
+    demand({"may": await my_permissions(connection)}, permission)
+
+
 def demand(context: dict[str, Any], permission: str) -> None:
     """Refuse a page to who may not do what it is for. Raises ForbiddenError."""
     may: Collection[str] = context["may"]

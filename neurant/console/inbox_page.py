@@ -11,7 +11,7 @@ from fastapi import Request, Response
 from fastapi.responses import HTMLResponse
 
 from neurant.accounts.schemas import SignedIn
-from neurant.console.frame import frame
+from neurant.console.frame import demand, frame
 from neurant.console.inbox_view import grouped, thread_messages, thread_view
 from neurant.console.notice import Notice
 from neurant.console.pages import is_htmx
@@ -22,6 +22,7 @@ from neurant.database.tenancy import tenant
 from neurant.errors import NotFoundError
 
 FILTERS = ("all", "queue", "mine", "resolved")
+REPLY = "conversations.reply"
 _LONGEST_SEARCH = 200
 
 
@@ -69,8 +70,10 @@ async def inbox_page(
     """
     async with tenant(request.app.state.pool, staff.principal) as connection:
         context = await frame(connection, staff, notice)
+        demand(context, "conversations.read")
         context |= await _read(request, connection, staff, wanted)
     context |= {
+        "may_reply": REPLY in context["may"],
         "draft": draft,
         "new_message_id": uuid4(),
         "here": wanted.path,

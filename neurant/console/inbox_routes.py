@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Annotated
 from uuid import UUID
@@ -16,12 +17,13 @@ from neurant.accounts.current import PageStaff, session_of
 from neurant.accounts.schemas import SignedIn
 from neurant.clock import monotonic
 from neurant.console.formats import Formats
-from neurant.console.inbox_page import Asked, asked, inbox_page
+from neurant.console.frame import my_permissions
+from neurant.console.inbox_page import REPLY, Asked, asked, inbox_page
 from neurant.console.notice import Notice
 from neurant.console.pages import PageRoute, is_htmx
 from neurant.console.templating import reader_language, translator
 from neurant.database.tenancy import tenant
-from neurant.errors import BadInputError, LimitReachedError, NotFoundError
+from neurant.errors import BadInputError, ForbiddenError, LimitReachedError, NotFoundError
 from neurant.hitl import queries as hitl_queries
 from neurant.hitl import service as hitl
 
@@ -102,9 +104,10 @@ async def send_reply(
     """Answer as a person; that takes the conversation. What was written survives a refusal."""
     state = request.app.state
     try:
-        outcome = await hitl.reply(
-            state.pool, state.hub, staff, _id(wanted), _uuid(message_id), text
-        )
+        async with _permitted(request, staff):
+            outcome = await hitl.reply(
+                state.pool, state.hub, staff, _id(wanted), _uuid(message_id), text
+            )
     except BadInputError as error:
         notice = Notice("bad", "alert", error.detail(reader_language(request)))
         return await _answer(request, staff, wanted, notice, draft=text, status=422)
@@ -125,7 +128,8 @@ async def take_conversation(
     state = request.app.state
     over = take_over == "yes"
     try:
-        outcome = await hitl.take(state.pool, state.hub, staff, _id(wanted), over=over)
+        async with _permitted(request, staff):
+            outcome = await hitl.take(state.pool, state.hub, staff, _id(wanted), over=over)
     except LimitReachedError as error:
         notice = _full(request, error, kept=False)
         return await _answer(request, staff, wanted, notice, status=error.status)
@@ -142,7 +146,8 @@ async def resolve_conversation(
     """Give the conversation back to the bot."""
     t = translator(reader_language(request))
     state = request.app.state
-    outcome = await hitl.resolve(state.pool, state.hub, staff, _id(wanted), notes)
+    async with _permitted(request, staff):
+        outcome = await hitl.resolve(state.pool, state.hub, staff, _id(wanted), notes)
     name = "not_yours" if outcome == "taken_by_other" else outcome
     kind, icon = ("ok", "check") if outcome == "resolved" else ("warn", "info")
     notice = Notice(kind, icon, t(f"console.notices.{name}"), t(f"console.notices.{name}_hint"))
@@ -156,13 +161,26 @@ async def resend_message(
     """Send again what failed, or what a person decides may be sent twice."""
     t = translator(reader_language(request))
     state = request.app.state
-    outcome = await hitl.resend(state.pool, state.hub, staff, _id(wanted), _uuid(message_id))
+    async with _permitted(request, staff):
+        outcome = await hitl.resend(state.pool, state.hub, staff, _id(wanted), _uuid(message_id))
     if outcome == "resent":
         notice = Notice("ok", "check", t("console.notices.resent"))
     else:
         title, hint = t("console.notices.not_resendable"), t("console.notices.not_resendable_hint")
         notice = Notice("warn", "info", title, hint)
     return await _answer(request, staff, wanted, notice)
+
+
+@asynccontextmanager
+async def _permitted(request: Request, staff: SignedIn) -> AsyncIterator[None]:
+    """What fails for want of the permission is told as that, not as nothing being there."""
+    try:
+        yield
+    except NotFoundError:
+        async with tenant(request.app.state.pool, staff.principal) as connection:
+            if REPLY not in await my_permissions(connection):
+                raise ForbiddenError("api.not_permitted", permission=REPLY) from None
+        raise
 
 
 def _id(wanted: Asked) -> UUID:

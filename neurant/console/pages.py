@@ -7,13 +7,15 @@ from typing import Any
 
 from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import RedirectResponse
+from fastapi.responses import HTMLResponse, RedirectResponse
 from fastapi.routing import APIRoute
 from psycopg_pool import PoolTimeout
 
 from neurant.accounts.current import SignInNeededError
 from neurant.audit import denials
-from neurant.console.templating import reader_language, render, translator
+from neurant.console.notice import Notice
+from neurant.console.refusals import Refusal, refusal_of
+from neurant.console.templating import markup, reader_language, render, translator
 from neurant.database.pool import DatabaseDown
 from neurant.errors import NeurantError, NotFoundError, UnavailableError
 from neurant.logs import get_logger
@@ -43,9 +45,11 @@ class PageRoute(APIRoute):
                 return await handle(request)
             except SignInNeededError as error:
                 if is_htmx(request):
-                    raise  # the script reloads the page, and that leads to the login
+                    return told_beside(request, error)
                 return RedirectResponse(error.location, 303)
             except RequestValidationError:
+                if is_htmx(request):
+                    return told_beside(request, NotFoundError("not_found"))
                 return problem_page(request, NotFoundError("not_found"))
             except (*DatabaseDown, PoolTimeout) as error:
                 if is_htmx(request):
@@ -54,25 +58,42 @@ class PageRoute(APIRoute):
                 return problem_page(request, UnavailableError("database_away"))
             except NeurantError as error:
                 denials.because(request, error)
-                if is_htmx(request) or error.status not in _OURS_TO_EXPLAIN:
+                why = await refusal_of(request, error) if error.status == 403 else None
+                if is_htmx(request):
+                    return told_beside(request, error, why)
+                if error.status not in _OURS_TO_EXPLAIN:
                     raise
-                return problem_page(request, error)
+                return problem_page(request, error, why)
 
         return handle_page
 
 
-def problem_page(request: Request, error: NeurantError) -> Response:
+def problem_page(request: Request, error: NeurantError, why: Refusal | None = None) -> Response:
     """A refusal as a page with a way on."""
     t = translator(reader_language(request))
     name, symbol = _OURS_TO_EXPLAIN[error.status]
     again = error.status == 503 and request.method == "GET"
+    if why is None:
+        heading, detail = t(f"console.problem.{name}"), t(f"console.problem.{name}_hint")
+        back, label = (request.url.path, "again") if again else ("/console/inbox", "to_inbox")
+        why = Refusal(heading, detail, back, label)
     return render(
         request,
         "problem.html",
         status=error.status,
         symbol=symbol,
-        heading=t(f"console.problem.{name}"),
-        detail=t(f"console.problem.{name}_hint"),
-        back=request.url.path if again else "/console/inbox",
-        back_label=t("console.problem.again" if again else "console.problem.to_inbox"),
+        heading=why.heading,
+        detail=why.detail,
+        back=why.back,
+        back_label=t(f"console.problem.{why.back_label}"),
     )
+
+
+def told_beside(request: Request, error: NeurantError, why: Refusal | None = None) -> Response:
+    """A refusal for the page's script: nothing is redrawn, and the corner says why."""
+    if why is None:
+        notice = Notice("bad", "alert", error.detail(reader_language(request)))
+    else:
+        notice = Notice("bad", "lock", why.heading, why.detail)
+    page = markup(request, "told.html", notice=notice)
+    return HTMLResponse(page, error.status, {"HX-Reswap": "none"})

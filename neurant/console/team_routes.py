@@ -9,8 +9,10 @@ from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 from pydantic import ValidationError
 
-from neurant.accounts.current import PageStaff
+from neurant.accounts.current import PageStaff, page_person
 from neurant.accounts.schemas import SignedIn
+from neurant.accounts.security.proof import proof_asked_of, prove, somebody
+from neurant.console.frame import permitted
 from neurant.console.notice import Notice
 from neurant.console.pages import PageRoute
 from neurant.console.team_view import newly_denied, person_context, roles_below, team_context
@@ -66,6 +68,9 @@ async def _person(
 ) -> Response:
     async with tenant(request.app.state.pool, staff.principal) as connection:
         context = await person_context(connection, staff, user_id, _notice(request, error))
+    if context["may_transfer"]:
+        who = somebody(await page_person(request))
+        context["proof"] = await proof_asked_of(request.app.state.pool, who)
     status = error.status if error else 200
     return render(request, "team_person.html", status=status, **context)
 
@@ -200,14 +205,23 @@ async def change_active(
 
 @router.post("/{user_id}/ownership", response_class=HTMLResponse)
 async def pass_ownership(
-    request: Request, staff: PageStaff, user_id: UUID, confirm: Text = ""
+    request: Request,
+    staff: PageStaff,
+    user_id: UUID,
+    confirm: Text = "",
+    password: Text = "",
+    code: Text = "",
 ) -> Response:
-    """The company changes hands, once its name was typed."""
+    """The company changes hands, once its name was typed and the owner has shown to be it."""
     owner = Owner(staff.name, staff.company_id, staff.company_name)
     state = request.app.state
     try:
         if confirm.strip().casefold() != staff.company_name.strip().casefold():
             raise BadInputError("team.transfer_mismatch")
+        async with tenant(state.pool, staff.principal) as connection:
+            await permitted(connection, "company.transfer")
+        person = await page_person(request)
+        await prove(state.pool, state.settings, somebody(person), password, code)
         async with tenant(state.pool, staff.principal) as connection:
             language = reader_language(request)
             await service.transfer_ownership(connection, state.settings, owner, user_id, language)

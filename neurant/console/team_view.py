@@ -11,7 +11,7 @@ from uuid import UUID
 
 from neurant.accounts.schemas import SignedIn
 from neurant.clock import utc_now
-from neurant.console.frame import frame
+from neurant.console.frame import demand, frame
 from neurant.console.notice import Notice
 from neurant.database.pool import Connection
 from neurant.errors import NotFoundError
@@ -37,6 +37,7 @@ class Person:
     is_active: bool
     last_seen_at: datetime | None
     denied: int
+    has_two_step: bool
     is_reader: bool
     may_be_changed: bool
 
@@ -63,9 +64,10 @@ def roles_below(role: str) -> Sequence[str]:
 async def team_context(
     connection: Connection, staff: SignedIn, notice: Notice | None
 ) -> dict[str, Any]:
-    """Everything that the page shows."""
+    """Everything that the page shows. Raises ForbiddenError."""
     context = await frame(connection, staff, notice)
     may = context["may"]
+    demand(context, "team.read")
     seats = {one.limit_name: one for one in await list_usage(connection)}.get("max_users")
     return context | {
         "people": await _people(connection, staff, may),
@@ -83,7 +85,7 @@ async def _people(connection: Connection, staff: SignedIn, may: Collection[str])
         name = f"{one.first_name} {one.last_name}".strip()
         is_reader = one.id == staff.user_id
         seen = one.last_seen_at
-        known[one.id] = Person(one.id, name, one.role, None, True, seen, 0, is_reader, False)
+        known[one.id] = Person(one.id, name, one.role, None, True, seen, 0, False, is_reader, False)
     query, cursor = UserQuery(limit=_MOST), None
     while "users.read" in may:
         page, cursor = await queries.list_users(
@@ -109,6 +111,7 @@ def person_of(user: UserOut, staff: SignedIn, may: Collection[str]) -> Person:
         user.is_active,
         user.last_seen_at,
         len(user.denied),
+        bool(user.has_two_step),
         user.id == staff.user_id,
         "users.manage" in may and user.role in roles_below(staff.role),
     )

@@ -23,17 +23,16 @@ select set_config('role', %s, true), set_config('request.jwt.claims', %s, true),
   set_config('request.audit', %s, true)
 """
 _COME_FROM = "select set_config('request.audit', %s, true)"
-# The columns are Caller's, in its order. The role is taken by the row that the join makes, so after
-# the function, and also where nobody was found: one statement less on every request.
+# The columns are Caller's, in its order. The role is taken in what the function's row makes, so
+# after it, and also where nobody was found: one statement less on every request.
 _ENTER: LiteralString = """
 select e.session_id, e.key_id, e.auth_user_id, e.company_id, e.user_id, e.role::text, e.first_name,
   e.last_name, e.email, e.company_name, e.subscription_status::text, e.requests_per_minute, e.may,
   set_config('role', 'authenticated', true)
-from (values (1)) as always
-left join lateral """
-_ENTER_SESSION: LiteralString = _ENTER + "private.enter_session(%s, %s, %s) e on true"
-_ENTER_KEY: LiteralString = _ENTER + "private.enter_key(%s, %s, %s) e on true"
-_ENTER_SUBJECT: LiteralString = _ENTER + "private.enter_subject(%s, %s, %s, %s) e on true"
+from """
+_ENTER_SESSION: LiteralString = _ENTER + "private.enter_session(%s, %s, %s) e"
+_ENTER_KEY: LiteralString = _ENTER + "private.enter_key(%s, %s, %s) e"
+_ENTER_SUBJECT: LiteralString = _ENTER + "private.enter_subject(%s, %s, %s, %s) e"
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +199,7 @@ async def entered(
             await connection.execute("begin")
             rows = await connection.execute(query, (*first, permission, trail.told()))
         *row, _ = await rows.fetchone() or (None, None)
-        caller = Caller(*row) if row[-1] is not None else None  # nulls: the join found nobody
+        caller = Caller(*row) if row[-1] is not None else None  # nulls: nobody was found
         async with _finished(connection):
             yield connection, caller
 

@@ -8,6 +8,7 @@ from typing import Any
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
+from pydantic_core import from_json
 
 from neurant.errors import BadInputError, TooLargeError, UnsupportedTypeError
 from neurant.imports.schemas import (
@@ -31,15 +32,22 @@ async def read_import(request: Request) -> list[ImportedConversation]:
         return await _lines(request)
     if kind != JSON:
         raise UnsupportedTypeError("conversations.import_type")
+    body = await request.body()
     try:
-        found = ImportIn.model_validate_json(await request.body()).conversations
+        found = ImportIn.model_validate_json(body).conversations
     except ValidationError as error:
-        told = error.errors(include_url=False, include_context=False)
-        raise RequestValidationError(
-            [{**one, "loc": ("body", *one["loc"])} for one in told]
-        ) from None
+        raise _refused(error, body) from None
     _check_room(len(found), sum(len(one.messages) for one in found))
     return found
+
+
+def _refused(error: ValidationError, body: bytes) -> RequestValidationError:
+    told = error.errors(include_url=False, include_context=False)
+    is_json = all(one["type"] != "json_invalid" for one in told)
+    return RequestValidationError(
+        [{**one, "loc": ("body", *one["loc"])} for one in told],
+        body=from_json(body) if is_json else None,  # to name what is wrong in it
+    )
 
 
 async def _lines(request: Request) -> list[ImportedConversation]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from neurant.api.moments import Moment
 from neurant.api.texts import STORABLE, Text
@@ -15,6 +15,14 @@ MOST_MESSAGES = 10_000
 MOST_BYTES = 20 * 1024 * 1024
 ExternalId = Annotated[Text, Field(min_length=1, max_length=255)]
 Link = Annotated[str, Field(pattern=r"^https?://[!-~]{1,1990}$"), STORABLE]
+
+
+def _whole(value: object) -> object:
+    """3.0 is the integer 3 (JSON Schema, 4.2.3)."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Stars = Annotated[int, Field(strict=True, ge=1, le=5), BeforeValidator(_whole)]
 Outcome = Literal["imported", "extended", "unchanged", "refused"]
 Reason = Literal[
     "repeated",
@@ -66,7 +74,7 @@ class ImportedConversation(BaseModel):
     end_user_name: Annotated[Text, Field(max_length=255)] | None = None
     end_user_avatar: Link | None = None
     status: Literal["resolved", "abandoned"] = "resolved"
-    satisfaction_rating: Annotated[int, Field(strict=True, ge=1, le=5)] | None = None
+    satisfaction_rating: Stars | None = None
     satisfaction_comment: Annotated[Text, Field(max_length=2000)] | None = None
     summary: Annotated[Text, Field(max_length=10_000)] | None = None
     context: dict[

@@ -82,8 +82,9 @@ async def accepted_by(request: Request, given: AcceptIn) -> Accepted:
     person = await person_of(request)
     state = request.app.state
     login = person.auth_user_id if person else None
+    trail = person.trail if person else trail_of(request)
     try:
-        return await service.accept(state.pool, state.settings, given, login, trail_of(request))
+        return await service.accept(state.pool, state.settings, given, login, trail)
     except psycopg.Error as error:
         if error.sqlstate != REACHED:
             raise

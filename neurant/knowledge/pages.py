@@ -10,7 +10,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 
 from neurant.accounts.current import PageStaff
 from neurant.accounts.schemas import SignedIn
-from neurant.console.frame import frame
+from neurant.console.frame import demand, frame, permitted
 from neurant.console.notice import Notice
 from neurant.console.pages import PageRoute, is_htmx
 from neurant.console.templating import markup, reader_language, render, translator
@@ -23,6 +23,7 @@ from neurant.plans.limits import list_usage, shut_documents
 from neurant.texts import Language
 
 PAGE = "/console/knowledge"
+EDIT = "documents.edit"
 _LONGEST_SEARCH = 200
 _UNFINISHED = ("pending", "processing")
 
@@ -73,17 +74,18 @@ async def _page(
 ) -> Response:
     words = words.replace("\0", "").strip()[:_LONGEST_SEARCH]
     async with tenant(request.app.state.pool, staff.principal) as connection:
+        context = await frame(connection, staff, notice)
+        demand(context, "documents.read")
         documents = await page_queries.list_documents(connection, words=words)
         bots = await page_queries.list_bots(connection)
         usage = await list_usage(connection)
-        context = await frame(connection, staff, notice)
     language = reader_language(request)
     context |= {
         "documents": [_shown(document, language) for document in documents],
         "query": words,
         "bots": bots,
         "shut": shut_documents(usage, language),
-        "may_edit": "documents.edit" in context["may"],
+        "may_edit": EDIT in context["may"],
         "limit": request.app.state.settings.max_document_bytes,
     }
     if is_htmx(request):
@@ -105,6 +107,8 @@ async def upload_without_script(
     file: Annotated[list[UploadFile], File()],
 ) -> Response:
     """The form where the page's script does not run; with it, the API takes each file."""
+    async with tenant(request.app.state.pool, staff.principal) as connection:
+        await permitted(connection, EDIT)
     try:
         for one in file:
             await _take(request, staff, chatbot_id, one)
@@ -123,6 +127,7 @@ async def retire(
 ) -> Response:
     """Take a document out of the answers. What cited it stays as it was said."""
     async with tenant(request.app.state.pool, staff.principal) as connection:
+        await permitted(connection, EDIT)
         done = await page_queries.retire_document(connection, document_id)
     return await _told(request, staff, done, "retired", q)
 
@@ -136,6 +141,7 @@ async def retry(
 ) -> Response:
     """Read a document again that could not be read."""
     async with tenant(request.app.state.pool, staff.principal) as connection:
+        await permitted(connection, EDIT)
         done = await page_queries.retry_document(connection, document_id)
     return await _told(request, staff, done, "retrying", q)
 

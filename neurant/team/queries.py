@@ -14,7 +14,8 @@ from neurant.team.schemas import ColleagueOut, UserOut, UserQuery
 _SELECT = """
 select u.id, u.email, u.first_name, u.last_name, u.avatar_url, u.phone, u.role::text, u.is_active,
   array(select jsonb_object_keys(u.permissions) order by 1) as denied, u.invited_by,
-  u.last_login_at, coalesce(d.last_seen_at, u.last_seen_at) as last_seen_at, u.created_at
+  u.last_login_at, coalesce(d.last_seen_at, u.last_seen_at) as last_seen_at, u.created_at,
+  u.id = any ((select private.two_step_users())::uuid[]) as has_two_step
 from public.users u
 left join private.team_directory() d on d.user_id = u.id
 """

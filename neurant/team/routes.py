@@ -7,6 +7,8 @@ from uuid import UUID
 
 from fastapi import Query, Response
 
+from neurant.accounts.current import person_of, trail_of
+from neurant.accounts.security.proof import Somebody, prove, somebody
 from neurant.api.call import Call, needs
 from neurant.api.etag import check_match, tagged
 from neurant.api.listing import Page
@@ -95,12 +97,19 @@ async def change_permissions(call: Managing, user_id: UUID, given: DeniedIn) -> 
 async def transfer_ownership(
     call: Annotated[Call, needs("company.transfer")], given: OwnershipIn
 ) -> UserOut:
-    """Pass the company to an active colleague, and become administrador."""
-    caller = call.caller
+    """Pass the company to an active colleague, and become administrador.
+
+    The owner shows once more to be the owner: by the password, or by what they have instead.
+    """
+    caller, state = call.caller, call.request.app.state
+    person = await person_of(call.request)
+    trail = trail_of(call.request)
+    who = somebody(person) if person else Somebody(caller.auth_user_id, caller.email, trail)
+    await prove(state.pool, state.settings, who, given.password, given.code)
     name = f"{caller.first_name} {caller.last_name}".strip()
     return await service.transfer_ownership(
         call.connection,
-        call.request.app.state.settings,
+        state.settings,
         Owner(name, caller.company_id, caller.company_name),
         given.user_id,
         reader_language(call.request),

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from neurant.accounts.schemas import LONGEST_PASSWORD
 from neurant.api.listing import ListQuery
 from neurant.api.texts import STORABLE, Text, formatted
 from neurant.api.urls import HttpsUrl
@@ -36,6 +37,9 @@ class UserOut(BaseModel):
     last_login_at: datetime | None
     last_seen_at: datetime | None = Field(description="To the minute; null: never, or not active")
     created_at: datetime
+    has_two_step: bool | None = Field(
+        description="Asked for a code when signing in; null: told to whoever manages users"
+    )
 
 
 class UserPatch(BaseModel):
@@ -76,11 +80,24 @@ class DeniedIn(BaseModel):
 
 
 class OwnershipIn(BaseModel):
-    """Who gets the company."""
+    """Who gets the company, and that it is the owner who gives it."""
 
     model_config = ConfigDict(extra="forbid")
 
     user_id: UUID
+    password: Annotated[
+        Text | None,
+        Field(max_length=LONGEST_PASSWORD, description="The caller's own, as it is now"),
+    ] = None
+    code: Annotated[
+        Text | None,
+        Field(
+            max_length=64,
+            description="Instead of the password, for who has two-step verification on: of the"
+            " authenticator app, or a recovery code. Who comes by single sign-on alone needs"
+            " neither, but a session of at most ten minutes",
+        ),
+    ] = None
 
 
 class ColleagueOut(BaseModel):

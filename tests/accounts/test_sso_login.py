@@ -153,12 +153,19 @@ def test_who_is_invited_or_may_come_arrives_with_a_seat_and_a_role(
         status = db.execute(
             "select status::text from user_invitations where email = %s", (invited,)
         ).fetchone()
+        came = db.execute(
+            "select a.action::text, a.user_id = a.resource_id from audit_logs a join users u"
+            " on u.company_id = a.company_id and u.id = a.resource_id"
+            " where a.resource_type = 'users' and a.action = 'create' and u.email in (%s, %s)",
+            (invited, newcomer),
+        ).fetchall()
     assert found == [
         (invited, "supervisor", "Ana", "Ñuñez"),
         (newcomer, "operador", "Ana", "Ñuñez"),
     ]
     assert logins == (2, 0)  # a provider vouches to its own company only
     assert status == ("accepted",)
+    assert came == [("create", True)] * 2  # they did it themselves
     people = httpx.get(f"{web}/v1/sso-connections/{made['id']}/people", headers=owner).json()
     assert {one["subject"] for one in people["data"]} == {invited, newcomer}
     stranger = httpx.get(

@@ -10,7 +10,6 @@ from base64 import b64decode, urlsafe_b64encode
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 from urllib.parse import quote_plus
-from uuid import UUID
 
 import psycopg
 import pytest
@@ -569,20 +568,22 @@ async def test_the_secret_is_shown_to_the_provider_and_to_nobody_else(
     assert secret not in repr(made)
 
 
-async def test_an_unknown_connection_of_a_company_that_closed_is_closed(
+async def test_a_closed_company_is_entered_by_those_who_are_in_it_to_read(
     desk: Desk, acme: Company, forger: Forger, connection: SsoConnection, urls: Urls
 ) -> None:
     person = acme.people["operador"]
-    gone = await desk.go(person.email)
-    answer = forger.answer(gone, email=person.email)
     with psycopg.connect(urls.admin) as db:
         db.execute(
             "update companies set subscription_status = 'cancelled' where id = %s", (acme.id,)
         )
+        db.execute(
+            "update sso_connections set default_role = 'operador' where id = %s", (connection.id,)
+        )
+    gone = await desk.go(person.email)
+    arrived = await desk.come(acme.id, gone, forger.answer(gone, email=person.email))
+    assert await find_session(desk.pool, digest(arrived.token)) is not None
+    gone = await desk.go(f"new@{domain(acme)}")
     with pytest.raises(SsoError) as refused:
-        await desk.come(acme.id, gone, answer)
-    assert refused.value.code == "sso.closed"
-    with pytest.raises(NeurantError) as none:
-        await desk.go(person.email)
-    assert none.value.code == "sso.no_connection"
-    assert isinstance(connection.id, UUID)
+        await desk.come(acme.id, gone, forger.answer(gone, sub="new", email=f"new@{domain(acme)}"))
+    assert refused.value.code == "sso.not_invited"
+    assert len(rows(urls, "select from users where company_id = %s", acme.id)) == 4

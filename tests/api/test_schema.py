@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import secrets
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -37,6 +38,7 @@ from schemathesis.engine.events import (
     NonFatalError,
     ScenarioFinished,
 )
+from support.telegram_peer import telegram_peer
 
 from neurant.database.embedded import Urls
 from neurant.database.migrate import migrate
@@ -58,6 +60,8 @@ ENDS_THE_CALLER = (
     "/v1/subscription/close",
     "/v1/subscription/reopen",
 )
+
+KEY = re.compile(r"[\x21-\x7e]{1,255}$")
 
 # What a format of ours means, for the generator.
 WORDS = st.from_regex(r"[a-zñé]{2,12}", fullmatch=True)
@@ -127,7 +131,11 @@ def installation(
         db.execute("update plans set requests_per_minute = 1000000")
     folder = tmp_path_factory.mktemp("schema")
     app = urls.app.replace("/neurant?", f"/{name}?")
-    with serving(web_settings(app, folder)) as url:
+    with (
+        telegram_peer() as peer,
+        serving(web_settings(app, folder, telegram_api_url=peer.url)) as url,
+    ):
+        peer.knows_every_token = True
         made = Installation(url, admin, make_company(admin, "acme"), make_company(admin, "rival"))
         for company in (made.acme, made.rival):
             seed(made, company)
@@ -153,14 +161,22 @@ def seed(made: Installation, company: Company) -> None:
             assert client.post(path, files=file).status_code == 202
 
 
-class Bearer(AuthBase):
-    """Puts a token in the place of whatever a request has."""
+class LastWord(AuthBase):
+    """What a request is sent with: somebody else's token if one is given, and a key of its own.
 
-    def __init__(self, token: str) -> None:
+    A request without any token is tried without, and a malformed Idempotency-Key is left.
+    """
+
+    def __init__(self, token: str | None) -> None:
         self.token = token
 
     def __call__(self, request: PreparedRequest) -> PreparedRequest:
-        request.headers["Authorization"] = f"Bearer {self.token}"
+        headers = request.headers
+        if self.token and "Authorization" in headers:
+            headers["Authorization"] = f"Bearer {self.token}"
+        key = headers.get("Idempotency-Key")
+        if isinstance(key, str) and KEY.match(key):  # the boundaries of a body come with one key
+            headers["Idempotency-Key"] = secrets.token_hex(8) + key[16:]
         return request
 
 
@@ -168,9 +184,10 @@ class Bearer(AuthBase):
 def before_call(context: HookContext, case: Case, kwargs: dict[str, Any]) -> None:
     """What would end the caller is done by somebody who is there for nothing else."""
     made = SERVED.get(case.operation.schema.get_base_url().removesuffix("/"))
+    other = None
     if made and case.method != "GET" and ends_the_caller(made, case):
         other = made.token(make_company(made.admin, "passing"), "owner")
-        kwargs["auth"] = Bearer(other)  # the configured headers win over the case's own
+    kwargs["auth"] = LastWord(other)  # the configured headers win over the case's own
 
 
 def ends_the_caller(made: Installation, case: Case) -> bool:
@@ -278,4 +295,5 @@ def told(
     count, found = run(made, caller, phases, examples)
     wrong += found
     print(f"{caller}, {' and '.join(phases)}: {count} cases, {len(found)} failures", flush=True)
+    print(tell(found), flush=True)
     return count

@@ -450,22 +450,20 @@ MULTIPART: dict[str, Callable[[], Any]] = {
 QUERIES: dict[str, Callable[[Company], dict[str, str]]] = {
     "GET /v1/knowledge/search": lambda c: {"query": "horario", "chatbot_id": str(c.bot_id)},
 }
-# Allowed, and then stopped by the state of things.
-MORE_STATUSES: dict[str, tuple[int, ...]] = {
-    # The made-up provider is no address that we may ask.
-    "POST /v1/sso-connections/{connection_id}/check": (409, 422, 503),
-    "DELETE /v1/subscription/change": (409,),
-    "POST /v1/messages/{message_id}/resend": (409,),
-    "GET /v1/documents/{document_id}/file": (404,),  # its file was never put there
-    "POST /v1/documents/{document_id}/retry": (409,),
-    "POST /v1/conversations/{conversation_id}/take-over": (409,),
-    "POST /v1/conversations/{conversation_id}/release": (409,),
-    "POST /v1/conversations/{conversation_id}/assign": (409,),
-    "POST /v1/conversations/{conversation_id}/transfers": (409,),
-    "POST /v1/subscription/cancel": (409,),
-    "POST /v1/subscription/checkout": (409,),
-    "POST /v1/subscription/portal": (409,),
-    "POST /v1/subscription/trial": (409,),
+# Allowed, and then stopped by the state of things, of which one of these codes tells.
+STOPPED_BY: dict[str, tuple[str, ...]] = {
+    "DELETE /v1/subscription/change": ("billing.nothing_scheduled",),
+    "POST /v1/messages/{message_id}/resend": ("conversations.not_resendable",),
+    "GET /v1/documents/{document_id}/file": ("document_file_missing",),
+    "POST /v1/documents/{document_id}/retry": ("document_not_failed",),
+    "POST /v1/conversations/{conversation_id}/assign": ("conversations.invalid_target",),
+    "POST /v1/conversations/{conversation_id}/transfers": (
+        "conversations.invalid_target",
+        "conversations.not_yours",
+    ),
+    "POST /v1/subscription/checkout": ("billing.by_hand",),
+    "POST /v1/subscription/portal": ("billing.by_hand",),
+    "POST /v1/subscription/trial": ("billing.nothing_to_try",),
 }
 
 

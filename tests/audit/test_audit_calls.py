@@ -15,7 +15,7 @@ import pytest
 from companies import Company, make_company
 
 from neurant.audit.schemas import Action
-from neurant.audit.told import thing
+from neurant.audit.told import column, thing
 from neurant.database.embedded import Urls
 from neurant.texts import LANGUAGES, catalogue
 
@@ -76,6 +76,40 @@ def test_every_action_and_thing_has_its_words(database: psycopg.Connection) -> N
         words = catalogue(language)
         assert {f"audit_page.actions.{action}" for action in known} <= set(words)
         assert [name for name in audited if thing(name, language) == name] == []
+
+
+def test_what_changed_is_told_in_words(database: psycopg.Connection) -> None:
+    common = [
+        "users",
+        "user_invitations",
+        "companies",
+        "chatbots",
+        "canned_responses",
+        "documents",
+        "api_keys",
+    ]
+    arguments = [
+        row[0]
+        for row in database.execute(
+            "select convert_from(decode(replace(encode(tgargs, 'hex'), '00', '0a'), 'hex'), 'utf8')"
+            " from pg_trigger where tgname = 'audit_rows' and tgrelid::regclass::text = any (%s)",
+            (common,),
+        )
+    ]
+    assert len(arguments) == len(common)
+    # subject, shown, digested, hidden, left out
+    named = {
+        name
+        for told in arguments
+        for names in told.split("\n")[1:4]
+        for name in names.strip("{}").split(",")
+        if name
+    }
+    for language in LANGUAGES:
+        words = catalogue(language)
+        assert [name for name in named if f"audit_page.columns.{name}" not in words] == []
+    assert (column("is_active", "es"), column("is_active", "en")) == ("activo", "active")
+    assert column("made_up_today", "es") == "made up today"
 
 
 def test_the_chain_is_verified_part_by_part_and_a_changed_row_is_found(

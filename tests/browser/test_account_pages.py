@@ -136,3 +136,51 @@ def _enter(page: Page, company: Company, email: str) -> None:
     page.get_by_label("Contraseña", exact=True).fill(PASSWORD)
     page.get_by_role("button", name="Entrar").click()
     page.wait_for_url(re.compile("/console/|/login/code"))
+
+
+LONG_NAME = "Clínica Dental y Centro de Ortodoncia Los Cedros del Norte S.A"
+
+
+def test_long_names_make_no_page_wider_than_the_smallest_phone_and_leave_no_card(
+    browser: Browser, web_url: str, urls: Urls, known_password: str
+) -> None:
+    company = make_company(urls.admin, "acme", password_hash=known_password)
+    operator = company.people["operador"].id
+    with psycopg.connect(urls.admin) as admin:
+        admin.execute("update companies set name = %s where id = %s", (LONG_NAME, company.id))
+        admin.execute(
+            "update users set first_name = %s, last_name = %s where id = %s",
+            ("Marcela Alejandra de los Ángeles", "Gómez-Villarreal Santamaría", operator),
+        )
+    page = open_page(browser, web_url)
+    page.set_viewport_size({"width": 320, "height": 700})
+    _enter(page, company, company.people["owner"].email)
+    for path in (
+        *("home", "inbox", "bots", "knowledge", "notifications", "team", "account", "companies"),
+        *("plan", "plan/choose/business", "settings/permissions", "settings/api-keys/new"),
+        f"team/{operator}",
+    ):
+        page.goto(f"/console/{path}")
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), path
+    page.goto("/console/settings/permissions")
+    assert_fine(page)
+    page.set_viewport_size({"width": 1280, "height": 800})
+    page.goto(f"/console/team/{operator}")
+    buttons = page.locator(".card .btn--danger")
+    assert buttons.count() == 2
+    assert all(
+        button.evaluate("b => b.getBoundingClientRect().right < b.closest('.card').getBoundingClientRect().right - 8")
+        for button in buttons.all()
+    )  # fmt: skip
+
+
+def test_the_icons_of_the_rail_stand_in_one_line(
+    browser: Browser, web_url: str, urls: Urls, known_password: str
+) -> None:
+    company = make_company(urls.admin, "acme", password_hash=known_password)
+    page = open_page(browser, web_url)
+    _enter(page, company, company.people["owner"].email)
+    page.goto("/console/inbox")
+    icons = page.locator(".nav__item > .icon")
+    assert icons.count() > 5
+    assert len({icon.bounding_box()["x"] for icon in icons.all()}) == 1  # type: ignore[index]

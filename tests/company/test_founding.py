@@ -175,8 +175,21 @@ def test_a_company_is_founded_and_set_up_over_http(
     try:
         wrong = client.post("/v1/companies", json={"name": name, "industry": "astrology"})
         assert (wrong.status_code, wrong.json()["code"]) == (409, "companies.unknown_industry")
-        made = client.post("/v1/companies", json={"name": name, "industry": "retail"})
+        made = client.post(
+            "/v1/companies",
+            json={"name": name, "industry": "retail"},
+            headers={"X-Request-Id": "founding-1"},
+        )
         assert made.status_code == 201, made.text
+        trail = db.execute(
+            "select a.resource_type, u.auth_user_id, a.details ->> 'by', a.request_id, a.session_id is null,"
+            " a.ip_address is null from audit_logs a left join users u on u.company_id = a.company_id"
+            " and u.id = a.user_id where a.company_id = %s and a.action <> 'login'",
+            (made.json()["id"],),
+        ).fetchall()
+        founder = (acme.people["owner"].auth_user_id, "staff", "founding-1", False, False)
+        assert {line[0] for line in trail} >= {"companies", "users"}
+        assert {line[1:] for line in trail if line[0] in ("companies", "users")} == {founder}
         mine = client.get("/v1/company").json()  # the session goes on in it
         assert (mine["id"], mine["slug"], mine["industry"]) == (
             made.json()["id"],
@@ -261,3 +274,22 @@ def test_a_name_check_needs_no_company_and_founding_needs_a_person(
     assert nobody.get("/v1/industries").status_code == 200
     refused = nobody.post("/v1/companies", json={"name": "Nadie", "industry": "retail"})
     assert refused.status_code == 401
+
+
+def test_the_steps_are_walked_by_who_may_set_the_company_up_and_nobody_else(
+    urls: Urls, sign_in: SignIn, known_password: str, db
+) -> None:
+    firm = make_company(urls.admin, "acme", password_hash=known_password)
+    steps = ("/onboarding/plan", "/onboarding/bot", "/onboarding/test")
+    assert sign_in(firm, "owner").get("/onboarding").headers["location"] == "/onboarding/plan"
+    assert sign_in(firm, "owner").get(steps[0]).status_code == 200
+    operador = sign_in(firm, "operador")
+    assert operador.get("/onboarding").headers["location"] == "/console/home"
+    for path in steps:
+        page = operador.get(path)
+        assert (page.status_code, 'href="/console/home"' in page.text) == (403, True)
+    for path in (steps[0], "/onboarding/skip", "/console/home/hide"):
+        assert operador.post(path).status_code == 403
+    assert (
+        db.execute("select 1 from onboarding where company_id = %s", (firm.id,)).fetchone() is None
+    )

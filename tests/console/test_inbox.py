@@ -268,3 +268,35 @@ def test_the_stream_says_that_something_changed(
         assert next(events) == "event: news"  # at connecting: read what you may have missed
         visitor.say("otra cosa")
         assert next(events) == "event: news"
+
+
+def test_who_may_not_reply_is_offered_nothing_and_told_why_when_they_try(
+    sign_in: SignIn, visit: Visit, rival: Company, database: psycopg.Connection
+) -> None:
+    visitor = visit(rival, "¿me atiende alguien?")
+    client, where = sign_in(rival, "operador"), (rival.id, rival.people["operador"].id)
+    narrow = "update users set permissions = %s where company_id = %s and id = %s"
+    assert 'id="composer"' in client.get(page(visitor)).text
+    database.execute(narrow, ('{"conversations.reply": false}', *where))
+    try:
+        shown = client.get(page(visitor)).text
+        assert "Puedes leer esta conversación, pero no responderla" in shown
+        for offered in ('id="composer"', "/take", 'data-open="resolve"', 'id="resolve"'):
+            assert offered not in shown
+        for refused in (
+            reply(client, visitor, "hola"),
+            client.post(f"{page(visitor)}/take", headers=HTMX),
+            client.post(f"{page(visitor)}/resolve", headers=HTMX),
+        ):
+            assert refused.status_code == 403
+            assert refused.headers["hx-reswap"] == "none"
+            assert 'hx-target="#toasts"' in refused.text
+            assert "te quitó «Responder, anotar y resolver»" in refused.text
+        plain = client.post(f"{page(visitor)}/take")
+        assert (plain.status_code, "te quitó" in plain.text) == (403, True)
+        database.execute(narrow, ('{"conversations.read": false}', *where))
+        assert client.get(page(visitor)).status_code == 403
+        assert client.get("/console/inbox").status_code == 403
+    finally:
+        database.execute(narrow, ("{}", *where))
+    assert client.post(f"{page(visitor)}/take", headers=HTMX).status_code == 200

@@ -72,7 +72,7 @@ def test_a_retired_document_is_gone_from_the_list_and_another_companys_is_not_fo
     owner = sign_in(acme, "owner")
     form = {"document_id": add(owner, acme, path).json()["id"]}
     assert sign_in(rival, "owner").post("/console/knowledge/retire", data=form).status_code == 404
-    assert sign_in(acme, "operador").post("/console/knowledge/retire", data=form).status_code == 404
+    assert sign_in(acme, "operador").post("/console/knowledge/retire", data=form).status_code == 403
     assert path.name in owner.get("/console/knowledge").text
     answer = owner.post("/console/knowledge/retire", data=form, headers=HTMX)
     assert "Documento retirado" in answer.text

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
 
 import httpx
+import psycopg
 import pytest
-from companies import Company
+from companies import Company, make_company
 
 from neurant.console.static_files import ROOT, static_url
+from neurant.database.embedded import Urls
 from neurant.texts import catalogue
 
 pytest_plugins = ("console.running_web",)
@@ -154,3 +157,35 @@ def test_the_pages_script_cannot_start_before_its_live_extension_has_come(
     scripts = re.findall(r"<script src=\"/static/vendor/(htmx|hx-sse)\.min\.js[^>]*>", shown)
     assert scripts == ["htmx", "hx-sse"]
     assert not re.search(r"/static/vendor/[^>]*\b(defer|async)\b", shown)
+
+
+OFFERED = (
+    ("documents.edit", "/console/knowledge", 'id="upload"'),
+    ("chatbots.edit", "/console/bots", 'href="/console/bots/new"'),
+    ("chatbots.edit", "/console/home", 'href="/console/bots/new"'),
+    ("conversations.read", "/console/home", 'class="btn btn--s" href="/console/inbox"'),
+    ("chatbots.edit", "/console/bots/{bot}", 'class="savebar"'),
+    ("chatbots.retire", "/console/bots/{bot}", 'id="retire-bot"'),
+    ("chatbots.assign_operators", "/console/bots/{bot}", "/operators"),
+    ("channels.manage", "/console/bots/{bot}", "/channels"),
+    ("invitations.manage", "/console/team", 'action="/console/team/invitations"'),
+    ("users.manage", "/console/team", 'class="person__manage"'),
+    ("api_keys.manage", "/console/settings/api-keys", "/api-keys/new"),
+    ("data.export", "/console/settings/audit", "/audit/export"),
+)
+
+
+def test_every_page_offers_only_what_its_reader_may_do(
+    urls: Urls, sign_in, known_password: str, database: psycopg.Connection
+) -> None:
+    firm = make_company(urls.admin, "acme", password_hash=known_password)
+    client = sign_in(firm, "administrador")
+    narrow = "update users set permissions = %s where company_id = %s and id = %s"
+    where = (firm.id, firm.people["administrador"].id)
+    for permission, path, action in OFFERED:
+        place = path.format(bot=firm.bot_id)
+        assert action in client.get(place).text, (permission, path)
+        database.execute(narrow, (json.dumps({permission: False}), *where))
+        shown = client.get(place)
+        assert (shown.status_code, action in shown.text) == (200, False), (permission, path)
+        database.execute(narrow, ("{}", *where))

@@ -291,6 +291,16 @@ def test_hostile_bodies_are_refused_as_a_whole(sign_in, acme, database, status, 
     assert database.execute(count, (acme.id,)).fetchone() == before
 
 
+def test_what_is_wrong_in_a_document_is_named_and_a_whole_number_is_one(sign_in, acme):
+    client, path = sign_in(acme, "owner"), f"/v1/chatbots/{acme.bot_id}/conversation-imports"
+    for rating, status in ((5.0, 200), (4.5, 422), ("5", 422), (6, 422), (True, 422)):
+        body = {"conversations": [past("Hola"), past("Hola", satisfaction_rating=rating)]}
+        answer = client.post(path, json=body)
+        assert answer.status_code == status, rating
+        if status == 422:
+            assert "conversations.1.satisfaction_rating" in answer.json()["detail"]
+
+
 def test_hostile_texts_are_kept_or_refused_never_half(send, acme, sign_in):
     text = "'; drop table messages; -- \N{PILE OF POO} \u202e <script>"
     report = send(past(text, name="\u202e'\"\\", end_user_id="%_'\"", end_user_name="<b>"))

@@ -70,13 +70,17 @@ def test_a_person_is_invited_by_mail_and_comes_in(
         me = client.get(f"/v1/users/{joined.json()['user_id']}").json()
         assert (me["role"], me["first_name"]) == ("supervisor", "Eva")
     rows = database.execute(
-        "select action::text, resource_type::text from audit_logs where company_id = %s and resource_id in (%s, %s)"
+        "select action::text, resource_type::text, user_id::text, details ->> 'by', request_id is null"
+        " from audit_logs where company_id = %s and resource_id in (%s, %s)"
         " and created_at > now() - interval '1 minute'",
         (acme.id, made["id"], joined.json()["user_id"]),
     ).fetchall()
-    assert {("insert", "users"), ("insert", "user_invitations"), ("update", "user_invitations")} <= {
-        (action.replace("create", "insert"), table) for action, table in rows
-    }  # fmt: skip
+    inviter, who = str(acme.people["owner"].id), joined.json()["user_id"]
+    assert {
+        ("create", "user_invitations", inviter, "staff", False),
+        ("update", "user_invitations", who, "staff", False),
+        ("create", "users", who, "staff", False),
+    } <= set(rows)
     assert email not in sign_in(rival, "owner").get("/v1/users").text
 
 

@@ -137,6 +137,15 @@ def test_who_is_deactivated_is_out_and_what_they_attended_waits_in_the_queue(
         ("cancelled",)
     ]
     assert admin(urls, "select * from login_sessions where company_id = %s", acme.id) == []
+    assert (
+        admin(
+            urls,
+            "select distinct on (m.conversation_id) m.content, m.sender_id from messages m"
+            " where m.company_id = %s and m.sender_type = 'system' order by m.conversation_id, m.seq desc",
+            acme.id,
+        )
+        == [("hitl_released", person.id)] * 3
+    )
     assert counters(urls, acme) == recount(urls, acme)
     assert counters(urls, acme)[1] == 3
     assert counters(urls, acme)[5] == 0

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 
 import httpx
 import psycopg
+import pyotp
 import pytest
 from companies import ROLES, Company, make_company
 from console.people import PASSWORD
@@ -146,13 +148,14 @@ def test_the_company_changes_hands_once_and_the_new_owner_is_told(
     sign_in: SignIn, own, rival, database: psycopg.Connection
 ) -> None:
     owner, admin = sign_in(own, "owner"), sign_in(own, "administrador")
-    give = {"user_id": str(own.people["administrador"].id)}
+    proof = {"password": PASSWORD}
+    give = {"user_id": str(own.people["administrador"].id), **proof}
     for role in ROLES[1:]:
         assert sign_in(own, role).post("/v1/company/ownership", json=give).status_code == 403
     for stranger in (rival.people["owner"].id, uuid.uuid4()):
-        answer = owner.post("/v1/company/ownership", json={"user_id": str(stranger)})
+        answer = owner.post("/v1/company/ownership", json={"user_id": str(stranger), **proof})
         assert answer.status_code == 404
-    mine = {"user_id": str(own.people["owner"].id)}
+    mine = {"user_id": str(own.people["owner"].id), **proof}
     assert owner.post("/v1/company/ownership", json=mine).json()["code"] == "team.owner_already"
     done = owner.post("/v1/company/ownership", json=give)
     assert (done.status_code, done.json()["role"]) == (200, "owner")
@@ -163,6 +166,57 @@ def test_the_company_changes_hands_once_and_the_new_owner_is_told(
     assert (template, params["from_name"]) == ("team.ownership_received", "Owner Acme")
     owners = "select count(*) from users where company_id = %s and is_owner"
     assert database.execute(owners, (own.id,)).fetchone() == (1,)
+
+
+def ownership(client: httpx.Client, company: Company, **proof: str) -> tuple[int, str]:
+    give = {"user_id": str(company.people["administrador"].id), **proof}
+    answer = client.post("/v1/company/ownership", json=give)
+    return answer.status_code, answer.json().get("code", "")
+
+
+def test_an_open_session_alone_gives_no_company_away(
+    sign_in: SignIn, own, database: psycopg.Connection
+) -> None:
+    owner = sign_in(own, "owner")
+    assert ownership(owner, own) == (403, "accounts.proof_needed")
+    assert ownership(owner, own, code="123456") == (403, "accounts.proof_needed")
+    wrong = [ownership(owner, own, password="no-es-esta") for _ in range(6)]
+    assert wrong == [(403, "accounts.wrong_password")] * 5 + [(429, "accounts.slow_down")]
+    assert ownership(owner, own, password=PASSWORD) == (429, "accounts.slow_down")
+    owners = "select id from users where company_id = %s and is_owner"
+    assert database.execute(owners, (own.id,)).fetchall() == [(own.people["owner"].id,)]
+
+
+def test_whoever_has_two_steps_gives_the_company_with_a_fresh_code(
+    sign_in: SignIn, own, database
+) -> None:
+    owner = sign_in(own, "owner")
+    with httpx.Client(base_url=owner.base_url) as other:
+        login = {"email": own.people["owner"].email, "password": PASSWORD}
+        bearer = {
+            "Authorization": f"Bearer {other.post('/v1/session', json=login).json()['token']}"
+        }
+        begun = other.post("/v1/account/two-step", json={"password": PASSWORD}, headers=bearer)
+        totp = pyotp.TOTP(begun.json()["secret"])
+        first = {"code": totp.now()}
+        done = other.post("/v1/account/two-step/confirm", json=first, headers=bearer)
+        assert done.status_code == 200, done.text
+    later = totp.at(datetime.now(UTC) + timedelta(seconds=30))
+    assert ownership(owner, own, password=PASSWORD) == (403, "accounts.proof_needed")
+    assert ownership(owner, own, code="000000") == (403, "accounts.wrong_code")
+    assert ownership(owner, own, code=later) == (200, "")
+
+
+def test_whoever_has_no_password_gives_the_company_only_just_after_signing_in(
+    sign_in: SignIn, own, database
+) -> None:
+    owner, login = sign_in(own, "owner"), own.people["owner"].auth_user_id
+    database.execute("update auth.users set encrypted_password = null where id = %s", (login,))
+    late = "update auth_sessions set created_at = now() - %s::interval where auth_user_id = %s"
+    database.execute(late, ("11 minutes", login))
+    assert ownership(owner, own) == (403, "accounts.sign_in_again")
+    database.execute(late, ("9 minutes", login))
+    assert ownership(owner, own) == (200, "")
 
 
 def test_the_list_is_paged_and_sorted(sign_in: SignIn, acme) -> None:

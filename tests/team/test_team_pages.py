@@ -56,6 +56,21 @@ def test_each_role_sees_its_team(sign_in: SignIn, acme, rival) -> None:
         assert (acme.people["supervisor"].email in html) == (role != "operador")
 
 
+def test_who_manages_people_sees_who_has_two_steps(sign_in: SignIn, own, database) -> None:
+    person = own.people["operador"]
+    sign_in(own, "operador")  # before a code is asked for
+    database.execute(
+        "insert into auth_factors (auth_user_id, secret_encrypted, confirmed_at)"
+        " values (%s, decode(repeat('ab', 40), 'hex'), now())",
+        (person.auth_user_id,),
+    )
+    for role in ROLES:
+        client, manages = sign_in(own, role), role in ("owner", "administrador")
+        assert page(client).count("Entra con verificación en dos pasos") == manages
+        told = {one["id"]: one["has_two_step"] for one in client.get("/v1/users").json()["data"]}
+        assert told[str(person.id)] is (True if manages else None)
+
+
 def test_inviting_from_the_page_sends_the_mail_and_shows_it_waiting(
     sign_in: SignIn, own, database
 ) -> None:
@@ -131,7 +146,13 @@ def test_the_company_changes_hands_only_once_its_name_is_typed(
     assert wrong.status_code == 422
     assert "No se cambió nada" in wrong.text
     assert "/ownership" not in page(sign_in(own, "administrador"), path)
-    assert client.post(f"{path}/ownership", data={"confirm": " acme "}).status_code == 303
+    for password in ("", "no-es-esta"):
+        form = {"confirm": "Acme", "password": password}
+        refused = client.post(f"{path}/ownership", data=form)
+        assert (refused.status_code, 'name="password"' in refused.text) == (403, True)
+        assert "No se hizo" in refused.text
+    form = {"confirm": " acme ", "password": PASSWORD}
+    assert client.post(f"{path}/ownership", data=form).status_code == 303
     role = "select role::text from users where id = %s"
     for person, expected in (("administrador", "owner"), ("owner", "administrador")):
         assert database.execute(role, (own.people[person].id,)).fetchone() == (expected,)
@@ -243,3 +264,22 @@ def test_a_link_that_is_none_is_explained(browser: httpx.Client, token: str) -> 
     assert "Este enlace no sirve" in html or "Enlace o código" in html
     answer = browser.post("/invitation", data={"first_name": "Eva", "password": "x" * 12})
     assert answer.status_code in (404, 422)
+
+
+def test_who_was_let_out_reads_that_and_what_they_can_do(
+    sign_in: SignIn, own, rival, browser: httpx.Client
+) -> None:
+    theirs, gone = sign_in(own, "operador"), own.people["operador"]
+    assert sign_in(own, "owner").post(f"/v1/users/{gone.id}/deactivate").status_code == 200
+    assert theirs.get("/console/inbox").status_code == 303  # the session ended with it
+    html = browser.post("/login", data={"email": gone.email, "password": PASSWORD}).text
+    assert f"Ya no tienes acceso a {own.name}" in html
+    assert "Quien administra el equipo" in html
+    assert 'href="/onboarding/company"' in html
+    assert 'action="/logout"' in html
+    for kept in (own.people["owner"].email, own.people["owner"].first_name, rival.name):
+        assert kept not in html
+    assert browser.get("/onboarding/company").status_code == 200
+    assert browser.get("/console/inbox").url.path == "/console/companies"
+    assert sign_in(own, "owner").post(f"/v1/users/{gone.id}/activate").status_code == 200
+    assert 'value="' + str(own.id) in browser.get("/console/companies").text

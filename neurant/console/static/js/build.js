@@ -1,5 +1,6 @@
 // Forms that build something: what is typed is kept until it is sent, counted, and shown beside.
 import { startDialogs } from "./dialogs.js";
+import { startToasts } from "./toasts.js";
 
 const PREFIX = "neurant:draft:";
 
@@ -29,7 +30,8 @@ function tellUnsaved(form) {
 
 function startTrial(form) {
   const scroll = form.previousElementSibling;
-  form.addEventListener("htmx:after:request", () => {
+  form.addEventListener("htmx:after:request", (event) => {
+    if (event.detail.ctx.response.status >= 400) return; // told in the corner; the text stays
     form.reset();
     scroll.scrollTop = scroll.scrollHeight;
     form.elements.message.focus();
@@ -63,3 +65,4 @@ if (settings) tellUnsaved(settings);
 const trial = document.getElementById("trial-form");
 if (trial) startTrial(trial);
 startDialogs();
+startToasts();

@@ -43,10 +43,12 @@ document.addEventListener("htmx:error", (event) => {
   if (event.detail.ctx?.sourceElement?.id === "composer") showSendFailed(true);
 });
 document.addEventListener("htmx:response:error", (event) => {
-  const { sourceElement, response } = event.detail.ctx;
-  // Signed out, or the conversation is no longer ours: the whole page says so.
-  if (response.status === 401 || response.status === 404) location.reload();
-  else if (sourceElement?.id === "composer" && response.status !== 409) showSendFailed(true);
+  const { sourceElement, request, response } = event.detail.ctx;
+  const gone = request.method === "GET" && [403, 404].includes(response.status);
+  // Signed out, or the conversation is no longer ours: the whole page says so. An action that is
+  // refused is told in the corner, in the answer's own words.
+  if (response.status === 401 || gone) location.reload();
+  else if (sourceElement?.id === "composer" && ![403, 404, 409].includes(response.status)) showSendFailed(true);
 });
 document.addEventListener("htmx:after:swap", count);
 

@@ -1,0 +1,84 @@
+"""Why a page or an action is refused, and where to go instead, in the reader's words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fastapi import Request
+from psycopg_pool import PoolTimeout
+
+from neurant.console.templating import reader_language, translator
+from neurant.database.pool import DatabaseDown, fetch_one
+from neurant.database.tenancy import Staff, tenant
+from neurant.errors import NeurantError
+from neurant.texts import catalogue
+
+HOME = "/console/home"
+PLAN = "/console/plan"
+_STANDING = """
+select c.name as company, private.user_role()::text as role,
+  c.subscription_status in ('active', 'trialing', 'past_due') as is_open,
+  coalesce((
+    select case private.user_role() when 'owner' then p.owner
+      when 'administrador' then p.administrador when 'supervisor' then p.supervisor
+      else p.operador end <> 'none'
+    from public.permissions p where p.name = %s), false) as role_has
+from public.companies c
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """What is told of a refusal, and the one way on."""
+
+    heading: str
+    detail: str
+    back: str = HOME
+    back_label: str = "to_home"
+
+
+@dataclass(frozen=True, slots=True)
+class _Standing:
+    company: str
+    role: str | None
+    is_open: bool
+    role_has: bool
+
+
+async def refusal_of(request: Request, error: NeurantError) -> Refusal:
+    """Whether the role lacks it, the person was narrowed, or the company only reads."""
+    language = reader_language(request)
+    t = translator(language)
+    general = Refusal(t("console.problem.forbidden"), error.detail(language))
+    if error.code not in ("api.not_permitted", "api.read_only"):
+        return general
+    permission = str(error.params.get("permission") or "")
+    standing = await _standing(request, permission)
+    if standing is None or standing.role is None:
+        return general
+    if not standing.is_open and (standing.role_has or not permission):
+        kind = "read_only_own" if standing.role == "owner" else "read_only"
+        way = (PLAN, "to_plan") if standing.role == "owner" else (HOME, "to_home")
+    else:
+        kind, way = ("narrowed" if standing.role_has else "role"), (HOME, "to_home")
+    known = f"permissions.{permission}" in catalogue(language)
+    told = {
+        "company": standing.company,
+        "role": t(f"console.roles.{standing.role}"),
+        "operation": t(f"permissions.{permission}") if known else permission,
+    }
+    return Refusal(
+        t(f"console.refused.{kind}", **told), t(f"console.refused.{kind}_hint", **told), *way
+    )
+
+
+async def _standing(request: Request, permission: str) -> _Standing | None:
+    """How the one who asks stands in their company; None for nobody known."""
+    _, who = getattr(request.state, "known", (None, None))
+    if not isinstance(who, Staff):
+        return None
+    try:
+        async with tenant(request.app.state.pool, who) as connection:
+            return await fetch_one(connection, _Standing, _STANDING, (permission,))
+    except (*DatabaseDown, PoolTimeout):
+        return None
