@@ -1871,9 +1871,9 @@ ALTER FUNCTION private.begin_password_reset(p_email text, p_token_digest bytea, 
 
 COMMENT ON FUNCTION private.begin_password_reset(p_email text, p_token_digest bytea, p_now timestamp with time zone) IS 'A link of an hour for whoever forgot their password; no row where the address has no account. Definer: who asks is nobody yet.';
 
--- Name: begin_sign_up(text, text, text, text, bytea, bytea, bytea, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
+-- Name: begin_sign_up(text, text, text, text, bytea, bytea, bytea, boolean, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
 
-CREATE FUNCTION private.begin_sign_up(p_email text, p_first_name text, p_last_name text, p_encrypted_password text, p_pending_digest bytea, p_link_digest bytea, p_code_digest bytea, p_now timestamp with time zone DEFAULT now()) RETURNS text
+CREATE FUNCTION private.begin_sign_up(p_email text, p_first_name text, p_last_name text, p_encrypted_password text, p_pending_digest bytea, p_link_digest bytea, p_code_digest bytea, p_accepts_terms boolean, p_now timestamp with time zone DEFAULT now()) RETURNS text
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
     AS $$
@@ -1884,15 +1884,16 @@ begin
     link_digest, link_expires_at, code_digest, code_expires_at, terms_accepted_at, created_at)
   values (p_email, p_first_name, p_last_name, p_encrypted_password, p_pending_digest,
     case when v_is_new then p_link_digest end, p_now + interval '24 hours',
-    case when v_is_new then p_code_digest end, p_now + interval '15 minutes', p_now, p_now);
+    case when v_is_new then p_code_digest end, p_now + interval '15 minutes',
+    case when p_accepts_terms then p_now end, p_now);
   return case when v_is_new then 'new' else 'has_account' end;
 end $$;
 
-ALTER FUNCTION private.begin_sign_up(p_email text, p_first_name text, p_last_name text, p_encrypted_password text, p_pending_digest bytea, p_link_digest bytea, p_code_digest bytea, p_now timestamp with time zone) OWNER TO neurant_router;
+ALTER FUNCTION private.begin_sign_up(p_email text, p_first_name text, p_last_name text, p_encrypted_password text, p_pending_digest bytea, p_link_digest bytea, p_code_digest bytea, p_accepts_terms boolean, p_now timestamp with time zone) OWNER TO neurant_router;
 
--- Name: FUNCTION begin_sign_up(p_email text, p_first_name text, p_last_name text, p_encrypted_password text, p_pending_digest bytea, p_link_digest bytea, p_code_digest bytea, p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
+-- Name: FUNCTION begin_sign_up(p_email text, p_first_name text, p_last_name text, p_encrypted_password text, p_pending_digest bytea, p_link_digest bytea, p_code_digest bytea, p_accepts_terms boolean, p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
 
-COMMENT ON FUNCTION private.begin_sign_up(p_email text, p_first_name text, p_last_name text, p_encrypted_password text, p_pending_digest bytea, p_link_digest bytea, p_code_digest bytea, p_now timestamp with time zone) IS 'A sign-up that waits for its mail: new, or has_account (kept all the same, so that both answer alike). Definer: who signs up is nobody yet.';
+COMMENT ON FUNCTION private.begin_sign_up(p_email text, p_first_name text, p_last_name text, p_encrypted_password text, p_pending_digest bytea, p_link_digest bytea, p_code_digest bytea, p_accepts_terms boolean, p_now timestamp with time zone) IS 'A sign-up that waits for its mail: new, or has_account (kept all the same, so that both answer alike). Definer: who signs up is nobody yet.';
 
 -- Name: begin_sso(text, bytea, bytea, text, boolean, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
 
@@ -9549,7 +9550,7 @@ COMMENT ON FUNCTION private.take_for_reply(p_company uuid, p_conversation uuid, 
 
 -- Name: take_plan_mails(text[], timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
 
-CREATE FUNCTION private.take_plan_mails(p_kinds text[], p_now timestamp with time zone DEFAULT now()) RETURNS TABLE(company_id uuid, company_name text, timezone text, to_address text, first_name text, kind text, details jsonb)
+CREATE FUNCTION private.take_plan_mails(p_kinds text[], p_now timestamp with time zone DEFAULT now()) RETURNS TABLE(company_id uuid, company_name text, timezone text, to_address text, first_name text, kind text, details jsonb, language text)
     LANGUAGE sql SECURITY DEFINER
     SET search_path TO ''
     AS $$
@@ -9566,7 +9567,10 @@ CREATE FUNCTION private.take_plan_mails(p_kinds text[], p_now timestamp with tim
     returning n.company_id, n.user_id, n.kind, n.details
   )
   select t.company_id, c.name::text, c.timezone::text, u.email::text, u.first_name::text, t.kind,
-    t.details
+    t.details, (
+      select i.language from public.user_invitations i
+      where i.company_id = u.company_id and i.accepted_by_user_id = u.id
+      order by i.accepted_at desc limit 1)
   from taken t
   join public.companies c on c.id = t.company_id
   join public.users u on u.company_id = t.company_id and u.id = t.user_id and u.is_active
@@ -9576,7 +9580,7 @@ ALTER FUNCTION private.take_plan_mails(p_kinds text[], p_now timestamp with time
 
 -- Name: FUNCTION take_plan_mails(p_kinds text[], p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
 
-COMMENT ON FUNCTION private.take_plan_mails(p_kinds text[], p_now timestamp with time zone) IS 'Notifications of these kinds that are not mails yet, to be queued in the same transaction; older than a day is no news. Definer: over all companies, and notifications are nobody else''s to read.';
+COMMENT ON FUNCTION private.take_plan_mails(p_kinds text[], p_now timestamp with time zone) IS 'Notifications of these kinds that are not mails yet, to be queued in the same transaction; older than a day is no news. language: of the invitation that brought the person, if one did. Definer: over all companies, and notifications are nobody else''s to read.';
 
 -- Name: team_directory(); Type: FUNCTION; Schema: private; Owner: neurant_router
 
@@ -10195,12 +10199,13 @@ COMMENT ON FUNCTION private.visitor_session_id() IS 'The verified visitor''s ses
 
 -- Name: web_chat(text); Type: FUNCTION; Schema: private; Owner: neurant_router
 
-CREATE FUNCTION private.web_chat(p_routing_id text) RETURNS TABLE(company_name text, chatbot_name text, description text, language text, persona text, tone text, avatar_url text)
+CREATE FUNCTION private.web_chat(p_routing_id text) RETURNS TABLE(company_name text, chatbot_name text, description text, language text, persona text, tone text, avatar_url text, has_people boolean)
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path TO ''
     AS $$
   select c.name, b.name, b.description, b.personality_traits ->> 'language',
-    b.personality_traits ->> 'persona', b.personality_traits ->> 'tone', b.avatar_url
+    b.personality_traits ->> 'persona', b.personality_traits ->> 'tone', b.avatar_url,
+    b.hitl_enabled and c.max_hitl_concurrent <> 0
   from public.channel_accounts a
   join public.companies c on c.id = a.company_id and c.subscription_status <> 'cancelled'
   join public.chatbots b on b.company_id = a.company_id and b.id = a.chatbot_id
@@ -10212,7 +10217,7 @@ ALTER FUNCTION private.web_chat(p_routing_id text) OWNER TO neurant_router;
 
 -- Name: FUNCTION web_chat(p_routing_id text); Type: COMMENT; Schema: private; Owner: neurant_router
 
-COMMENT ON FUNCTION private.web_chat(p_routing_id text) IS 'What a web chat''s page may show to anybody: the company''s and the bot''s name, persona, tone and picture. Definer: nobody has logged in yet.';
+COMMENT ON FUNCTION private.web_chat(p_routing_id text) IS 'What a web chat''s page may show to anybody: the company''s and the bot''s name, persona, tone and picture, and whether a person can be asked for. Definer: nobody has logged in yet.';
 
 -- Name: word_key(uuid); Type: FUNCTION; Schema: private; Owner: neurant_owner
 
@@ -11400,7 +11405,7 @@ CREATE TABLE public.auth_accounts (
     auth_user_id uuid NOT NULL,
     first_name character varying(100) NOT NULL,
     last_name character varying(100) NOT NULL,
-    terms_accepted_at timestamp with time zone NOT NULL,
+    terms_accepted_at timestamp with time zone,
     created_at timestamp with time zone DEFAULT now() NOT NULL
 );
 
@@ -11410,7 +11415,7 @@ ALTER TABLE public.auth_accounts OWNER TO neurant_owner;
 
 -- Name: TABLE auth_accounts; Type: COMMENT; Schema: public; Owner: neurant_owner
 
-COMMENT ON TABLE public.auth_accounts IS 'Who signed up by themselves: the names until they have a company, and when they took the terms.';
+COMMENT ON TABLE public.auth_accounts IS 'Who signed up by themselves: the names until they have a company, and when they took the terms, where the installation has any.';
 
 -- Name: auth_factors; Type: TABLE; Schema: public; Owner: neurant_owner
 
@@ -12581,7 +12586,7 @@ CREATE TABLE public.sign_ups (
     code_digest bytea,
     code_expires_at timestamp with time zone NOT NULL,
     code_attempts smallint DEFAULT 0 NOT NULL,
-    terms_accepted_at timestamp with time zone NOT NULL,
+    terms_accepted_at timestamp with time zone,
     created_at timestamp with time zone NOT NULL,
     auth_user_id uuid,
     verified_at timestamp with time zone,
@@ -17269,10 +17274,10 @@ GRANT ALL ON FUNCTION private.begin_idempotent(p_key_digest bytea, p_request_dig
 REVOKE ALL ON FUNCTION private.begin_password_reset(p_email text, p_token_digest bytea, p_now timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.begin_password_reset(p_email text, p_token_digest bytea, p_now timestamp with time zone) TO neurant_app;
 
--- Name: FUNCTION begin_sign_up(p_email text, p_first_name text, p_last_name text, p_encrypted_password text, p_pending_digest bytea, p_link_digest bytea, p_code_digest bytea, p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
+-- Name: FUNCTION begin_sign_up(p_email text, p_first_name text, p_last_name text, p_encrypted_password text, p_pending_digest bytea, p_link_digest bytea, p_code_digest bytea, p_accepts_terms boolean, p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
 
-REVOKE ALL ON FUNCTION private.begin_sign_up(p_email text, p_first_name text, p_last_name text, p_encrypted_password text, p_pending_digest bytea, p_link_digest bytea, p_code_digest bytea, p_now timestamp with time zone) FROM PUBLIC;
-GRANT ALL ON FUNCTION private.begin_sign_up(p_email text, p_first_name text, p_last_name text, p_encrypted_password text, p_pending_digest bytea, p_link_digest bytea, p_code_digest bytea, p_now timestamp with time zone) TO neurant_app;
+REVOKE ALL ON FUNCTION private.begin_sign_up(p_email text, p_first_name text, p_last_name text, p_encrypted_password text, p_pending_digest bytea, p_link_digest bytea, p_code_digest bytea, p_accepts_terms boolean, p_now timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.begin_sign_up(p_email text, p_first_name text, p_last_name text, p_encrypted_password text, p_pending_digest bytea, p_link_digest bytea, p_code_digest bytea, p_accepts_terms boolean, p_now timestamp with time zone) TO neurant_app;
 
 -- Name: FUNCTION begin_sso(p_domain text, p_state_digest bytea, p_browser_digest bytea, p_next text, p_is_kept boolean, p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from ipaddress import ip_network
 from pathlib import Path
@@ -12,6 +13,7 @@ from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 MEGABYTE = 1024 * 1024
+_MAIL_ADDRESS = re.compile(r"[^@\s<>,;?&]+@[^@\s<>,;?&]+")
 _SOLD = {"starter", "professional", "business", "enterprise"}
 
 
@@ -83,6 +85,15 @@ class Settings(BaseSettings):
         default="manual",
         description="Paid plans: confirmed by the operator, by nobody, or paid through Stripe",
     )
+    billing_contact: str | None = Field(
+        default=None, description="Mail address of whoever sells plans that have no price"
+    )
+    terms_url: str | None = Field(
+        default=None, description="Page of the terms of service; sign-up links it and asks for them"
+    )
+    privacy_url: str | None = Field(
+        default=None, description="Page of what is done with personal data; as terms_url"
+    )
     trial_days: int = Field(
         default=14, ge=0, le=30, description="How long a company tries a paid plan; 0: not at all"
     )
@@ -135,13 +146,22 @@ class Settings(BaseSettings):
             raise ValueError(f"no plan that is sold: {', '.join(unknown)}")
         return value
 
-    @field_validator("supabase_url", "supabase_jwks_url", "supabase_issuer")
+    @field_validator("billing_contact")
+    @classmethod
+    def _mail_address(cls, value: str | None) -> str | None:
+        if value and not _MAIL_ADDRESS.fullmatch(value):
+            raise ValueError("no mail address; it is written like this: sales@example.com")
+        return value or None
+
+    @field_validator(
+        "supabase_url", "supabase_jwks_url", "supabase_issuer", "terms_url", "privacy_url"
+    )
     @classmethod
     def _web_address(cls, value: str | None) -> str | None:
         if value:
             url = urlsplit(value)
             if url.scheme not in ("http", "https") or not url.hostname:
-                raise ValueError("no address; it is written like this: https://project.supabase.co")
+                raise ValueError("no address; it begins with https://")
         return value
 
     @field_validator("replica_database_url")
@@ -154,6 +174,10 @@ class Settings(BaseSettings):
     def base_url(self) -> str:
         """Address that people and channels use, without a trailing slash."""
         return (self.public_url or f"http://{self.host}:{self.port}").rstrip("/")
+
+    def has_terms(self) -> bool:
+        """Must whoever signs up accept something?"""
+        return bool(self.terms_url or self.privacy_url)
 
     def supabase_issuer_url(self) -> str | None:
         """Who signs the Supabase project's tokens."""

@@ -6,11 +6,11 @@ create table public.auth_accounts (
   auth_user_id uuid primary key references auth.users (id) on delete cascade,
   first_name varchar(100) not null,
   last_name varchar(100) not null,
-  terms_accepted_at timestamptz not null,
+  terms_accepted_at timestamptz,
   created_at timestamptz not null default now()
 );
 comment on table public.auth_accounts is
-  'Who signed up by themselves: the names until they have a company, and when they took the terms.';
+  'Who signed up by themselves: the names until they have a company, and when they took the terms, where the installation has any.';
 
 create table public.auth_sessions (
   id uuid primary key default uuidv7(),
@@ -51,7 +51,7 @@ create table public.sign_ups (
   code_digest bytea check (octet_length(code_digest) = 32),
   code_expires_at timestamptz not null,
   code_attempts smallint not null default 0,
-  terms_accepted_at timestamptz not null,
+  terms_accepted_at timestamptz,
   created_at timestamptz not null,
   auth_user_id uuid references auth.users (id) on delete cascade,
   verified_at timestamptz,

@@ -4,7 +4,8 @@ set local role neurant_owner;
 
 create function private.begin_sign_up(
   p_email text, p_first_name text, p_last_name text, p_encrypted_password text,
-  p_pending_digest bytea, p_link_digest bytea, p_code_digest bytea, p_now timestamptz default now())
+  p_pending_digest bytea, p_link_digest bytea, p_code_digest bytea, p_accepts_terms boolean,
+  p_now timestamptz default now())
 returns text
 language plpgsql security definer set search_path = '' as $$
 declare
@@ -14,10 +15,11 @@ begin
     link_digest, link_expires_at, code_digest, code_expires_at, terms_accepted_at, created_at)
   values (p_email, p_first_name, p_last_name, p_encrypted_password, p_pending_digest,
     case when v_is_new then p_link_digest end, p_now + interval '24 hours',
-    case when v_is_new then p_code_digest end, p_now + interval '15 minutes', p_now, p_now);
+    case when v_is_new then p_code_digest end, p_now + interval '15 minutes',
+    case when p_accepts_terms then p_now end, p_now);
   return case when v_is_new then 'new' else 'has_account' end;
 end $$;
-comment on function private.begin_sign_up(text, text, text, text, bytea, bytea, bytea, timestamptz) is
+comment on function private.begin_sign_up(text, text, text, text, bytea, bytea, bytea, boolean, timestamptz) is
   'A sign-up that waits for its mail: new, or has_account (kept all the same, so that both answer alike). Definer: who signs up is nobody yet.';
 
 create function private.renew_sign_up(
@@ -374,7 +376,7 @@ comment on function private.disable_factor(bytea, bytea) is
   'The second step is off, its secret and codes are gone; the session goes on under a new token. Definer, as find_factor.';
 
 grant execute on function
-  private.begin_sign_up(text, text, text, text, bytea, bytea, bytea, timestamptz),
+  private.begin_sign_up(text, text, text, text, bytea, bytea, bytea, boolean, timestamptz),
   private.renew_sign_up(bytea, bytea, bytea, timestamptz),
   private.find_sign_up(bytea, bytea, timestamptz),
   private.verify_sign_up(bytea, bytea, bytea, boolean, timestamptz),
@@ -390,7 +392,7 @@ grant execute on function
   private.confirm_factor(bytea, bytea, bigint, bytea[]),
   private.renew_recovery_codes(bytea, bytea[]), private.disable_factor(bytea, bytea)
   to neurant_app;
-alter function private.begin_sign_up(text, text, text, text, bytea, bytea, bytea, timestamptz) owner to neurant_router;
+alter function private.begin_sign_up(text, text, text, text, bytea, bytea, bytea, boolean, timestamptz) owner to neurant_router;
 alter function private.renew_sign_up(bytea, bytea, bytea, timestamptz) owner to neurant_router;
 alter function private.find_sign_up(bytea, bytea, timestamptz) owner to neurant_router;
 alter function private.verify_sign_up(bytea, bytea, bytea, boolean, timestamptz) owner to neurant_router;

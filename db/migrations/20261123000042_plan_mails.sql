@@ -8,7 +8,7 @@ comment on column public.notifications.mailed_at is
 
 create function private.take_plan_mails(p_kinds text[], p_now timestamptz default now())
 returns table (company_id uuid, company_name text, timezone text, to_address text, first_name text,
-  kind text, details jsonb)
+  kind text, details jsonb, language text)
 language sql volatile security definer set search_path = '' as $$
   with due as (
     select n.company_id, n.id from public.notifications n
@@ -23,13 +23,16 @@ language sql volatile security definer set search_path = '' as $$
     returning n.company_id, n.user_id, n.kind, n.details
   )
   select t.company_id, c.name::text, c.timezone::text, u.email::text, u.first_name::text, t.kind,
-    t.details
+    t.details, (
+      select i.language from public.user_invitations i
+      where i.company_id = u.company_id and i.accepted_by_user_id = u.id
+      order by i.accepted_at desc limit 1)
   from taken t
   join public.companies c on c.id = t.company_id
   join public.users u on u.company_id = t.company_id and u.id = t.user_id and u.is_active
 $$;
 comment on function private.take_plan_mails(text[], timestamptz) is
-  'Notifications of these kinds that are not mails yet, to be queued in the same transaction; older than a day is no news. Definer: over all companies, and notifications are nobody else''s to read.';
+  'Notifications of these kinds that are not mails yet, to be queued in the same transaction; older than a day is no news. language: of the invitation that brought the person, if one did. Definer: over all companies, and notifications are nobody else''s to read.';
 
 create policy router_update on public.notifications for update to neurant_router
   using (true) with check (true);

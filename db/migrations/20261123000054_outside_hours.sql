@@ -47,10 +47,11 @@ alter function private.queued_line(uuid, uuid, timestamptz) owner to neurant_rou
 drop function private.web_chat(text);
 create function private.web_chat(p_routing_id text)
 returns table (company_name text, chatbot_name text, description text, language text,
-  persona text, tone text, avatar_url text)
+  persona text, tone text, avatar_url text, has_people boolean)
 language sql stable security definer set search_path = '' as $$
   select c.name, b.name, b.description, b.personality_traits ->> 'language',
-    b.personality_traits ->> 'persona', b.personality_traits ->> 'tone', b.avatar_url
+    b.personality_traits ->> 'persona', b.personality_traits ->> 'tone', b.avatar_url,
+    b.hitl_enabled and c.max_hitl_concurrent <> 0
   from public.channel_accounts a
   join public.companies c on c.id = a.company_id and c.subscription_status <> 'cancelled'
   join public.chatbots b on b.company_id = a.company_id and b.id = a.chatbot_id
@@ -58,7 +59,7 @@ language sql stable security definer set search_path = '' as $$
     and b.retired_at is null
 $$;
 comment on function private.web_chat(text) is
-  'What a web chat''s page may show to anybody: the company''s and the bot''s name, persona, tone and picture. Definer: nobody has logged in yet.';
+  'What a web chat''s page may show to anybody: the company''s and the bot''s name, persona, tone and picture, and whether a person can be asked for. Definer: nobody has logged in yet.';
 grant execute on function private.web_chat(text) to neurant_app;
 alter function private.web_chat(text) owner to neurant_router;
 

@@ -38,7 +38,7 @@ def read_settings(form: FormData) -> ChatbotPatch:
                 "language": given.get("language") or None,
                 "persona": given.get("persona") or None,
             },
-            "response_delay_ms": given.get("response_delay_ms", ""),
+            "response_delay_ms": _milliseconds(given.get("response_delay", "")),
             "fallback_message": given.get("fallback_message") or None,
             "is_active": "is_active" in given,
             "working_hours": read_hours(given),
@@ -65,6 +65,14 @@ def read_hours(given: Mapping[str, str]) -> dict[str, list[list[str]]]:
     return hours
 
 
+def _milliseconds(seconds: str) -> int | str:
+    """What the form asks in seconds; what is no number stays as it is, to be refused."""
+    try:
+        return round(float(seconds.replace(",", ".")) * 1000)
+    except (ValueError, OverflowError):
+        return seconds
+
+
 def _keywords(text: str) -> list[str]:
     words = (one.strip() for one in text.replace("\n", ",").split(","))
     return list(dict.fromkeys(one for one in words if one))
@@ -86,7 +94,7 @@ def as_shown(form: FormData) -> dict[str, Any]:
         "tone": given.get("tone", ""),
         "language": given.get("language", ""),
         "persona": given.get("persona", ""),
-        "response_delay_ms": given.get("response_delay_ms", ""),
+        "response_delay": given.get("response_delay", ""),
         "fallback_message": given.get("fallback_message", ""),
         "is_active": "is_active" in given,
         "hours": {
@@ -116,7 +124,7 @@ def saved(bot: ChatbotOut) -> dict[str, Any]:
         "tone": traits.get("tone") or "friendly",
         "language": traits.get("language") or "",
         "persona": traits.get("persona") or "",
-        "response_delay_ms": bot.response_delay_ms,
+        "response_delay": f"{bot.response_delay_ms / 1000:g}",
         "fallback_message": bot.fallback_message or "",
         "is_active": bot.is_active,
         "hours": {day: _spans(bot.working_hours.get(day, [])) for day in DAYS},

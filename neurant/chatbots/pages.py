@@ -35,7 +35,7 @@ from neurant.console.templating import markup, reader_language, render, translat
 from neurant.database.pool import Connection
 from neurant.database.tenancy import tenant
 from neurant.errors import BadInputError, NeurantError, NotFoundError
-from neurant.plans.limits import list_usage, within_limits
+from neurant.plans.limits import list_usage, shut_channel, shut_people, within_limits
 
 PAGE = "/console/bots"
 _MOST = 200
@@ -83,6 +83,7 @@ async def _new(
         context = await frame(connection, staff)
         demand(context, "chatbots.edit")
         context |= await gallery(connection, template, industry)
+        context["no_people"] = shut_people(await list_usage(connection), reader_language(request))
     page = "bot_new.html" if context["chosen"] else "bot_gallery.html"
     return render(
         request, page, status=status, problem=problem, given=given or {}, tones=TONES, **context
@@ -101,6 +102,7 @@ async def gallery(connection: Connection, template: str, industry: str) -> dict[
     return {
         "templates": featured_first,
         "chosen": chosen,
+        "free_name": await queries.free_name(connection),
         "industries": industries,
         "industry": wanted or "",
     }
@@ -169,6 +171,7 @@ async def bot_answer(
     typed: dict[str, Any] | None = None,
 ) -> Response:
     """The page of a bot; after a refusal with what was typed, and what is wrong with it."""
+    language = reader_language(request)
     async with tenant(request.app.state.pool, staff.principal) as connection:
         context = await frame(connection, staff, _notice(request))
         demand(context, "chatbots.read")
@@ -184,7 +187,9 @@ async def bot_answer(
             "supervisor": await people_queries.get_supervisor(connection, chatbot_id),
             "people": people,
             "channels": await _channels(request, connection, chatbot_id),
-            "problem": problem.detail(reader_language(request)) if problem else None,
+            "problem": problem.detail(language) if problem else None,
+            "no_people": shut_people(await list_usage(connection), language),
+            "no_telegram": await shut_channel(connection, "telegram", language),
             "days": DAYS,
             "tones": TONES,
             "triggers": TRIGGERS,

@@ -45,7 +45,7 @@ with base as (
     and (%(template_id)s::uuid is null or t.id is not null)
 ),
 named as (
-  select base.*, coalesce(chosen ->> 'name', left('Asistente ' || company_name, 255)) as name
+  select base.*, coalesce(chosen ->> 'name', %(free_name)s) as name
   from base
 )
 insert into public.chatbots (company_id, name, description, avatar_url, system_prompt,
@@ -72,6 +72,17 @@ select company_id, name,
   template_id, (select private.user_id())
 from named
 returning id
+"""
+_FREE_NAME = """
+select w.name
+from (
+  select left('Asistente ' || c.name, 250) || case n when 1 then '' else ' ' || n end as name, n
+  from public.companies c, generate_series(1, 1000) n
+) w
+where not exists (
+  select from public.chatbots b where b.retired_at is null and b.name = w.name)
+order by w.n
+limit 1
 """
 _UPDATE = "update public.chatbots set "
 _EDITABLE: tuple[LiteralString, ...] = (
@@ -119,6 +130,11 @@ async def get_chatbot(
     return await fetch_one(connection, ChatbotOut, _LOCKED if locked else _ONE, {"id": chatbot_id})
 
 
+async def free_name(connection: Connection) -> str:
+    """A name for the company's next bot: after the company, numbered where that is taken."""
+    return str(await fetch_value(connection, _FREE_NAME))
+
+
 async def insert_chatbot(
     connection: Connection,
     given: Mapping[str, Any],
@@ -133,6 +149,7 @@ async def insert_chatbot(
         {
             "given": Jsonb(dict(given)),
             "traits": Jsonb(dict(traits)),
+            "free_name": None if "name" in given else await free_name(connection),
             "template_id": template_id,
             "placeholders": Jsonb(dict(placeholders)),
         },

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 from uuid import UUID
 
@@ -14,6 +15,7 @@ from neurant.errors import BadInputError, ConflictError, NotFoundError
 from neurant.replies.preview import preview as preview_reply
 
 _NAME_KEY = "chatbots_name_key"
+_SAYS_ITS_NAME = {"system_prompt": 5000, "fallback_message": 1000}
 
 
 async def find(connection: Connection, chatbot_id: UUID, *, locked: bool = False) -> ChatbotOut:
@@ -49,7 +51,8 @@ async def create(connection: Connection, new: ChatbotIn) -> ChatbotOut:
 async def change(
     connection: Connection, chatbot_id: UUID, patch: ChatbotPatch, current: ChatbotOut
 ) -> None:
-    """Change what ``patch`` gives. Traits that it leaves out stay. Raises ConflictError."""
+    """Change what ``patch`` gives. Traits that it leaves out stay; a new name replaces the old one
+    in the texts that say it. Raises ConflictError."""
     changes = _given(patch)
     if not changes:
         return
@@ -58,10 +61,30 @@ async def change(
     if "personality_traits" in changes:
         merged = current.personality_traits | changes["personality_traits"]
         changes["personality_traits"] = {k: v for k, v in merged.items() if v is not None}
+    changes |= _called_anew(current, changes)
     try:
         await queries.update_chatbot(connection, chatbot_id, changes)
     except psycopg.errors.UniqueViolation as error:
         raise _taken(error, patch.name) from None
+
+
+def _called_anew(current: ChatbotOut, changes: dict[str, Any]) -> dict[str, Any]:
+    """What a bot says of itself, with its new name for the old one wherever that stands alone.
+
+    A text that is changed at the same time stays as it is given.
+    """
+    was = current.personality_traits.get("persona") or current.name
+    traits = changes.get("personality_traits", current.personality_traits)
+    now = traits.get("persona") or changes.get("name", current.name)
+    renamed: dict[str, Any] = {}
+    for field, longest in _SAYS_ITS_NAME.items():
+        text = getattr(current, field)
+        if was == now or not text or changes.get(field, text) != text:
+            continue
+        told = re.sub(rf"(?<!\w){re.escape(was)}(?!\w)", lambda _: now, text)
+        if told != text and len(told) <= longest:
+            renamed[field] = told
+    return renamed
 
 
 async def preview(connection: Connection, chatbot_id: UUID, asked: PreviewIn) -> PreviewOut:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -24,7 +23,7 @@ from neurant.console.pages import PageRoute
 from neurant.console.templating import reader_language, render, translator
 from neurant.database.tenancy import tenant
 from neurant.errors import BadInputError, NeurantError, NotFoundError
-from neurant.plans.limits import amount, list_usage
+from neurant.plans.limits import list_usage, shut_documents, shut_people
 
 HOME = "/console/home"
 SETTINGS = "/console/settings/company"
@@ -36,15 +35,6 @@ _PROFILE = ("name", "email", "phone", "industry", "size", "website", "logo_url",
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 Text = Annotated[str, Form()]
-
-
-@dataclass(frozen=True, slots=True)
-class _Use:
-    limit_name: str
-    used: int
-    allowed: int
-    used_told: str
-    allowed_told: str
 
 
 def _wrong(request: Request, error: ValidationError) -> tuple[list[str], str]:
@@ -70,19 +60,17 @@ async def home_page(request: Request, staff: PageStaff) -> Response:
         context = await frame(connection, staff)
         setup = await service.onboarding(connection)
         cards = await page_queries.list_cards(connection)
-        usage = [
-            _Use(
-                one.limit_name,
-                one.used,
-                one.allowed,
-                amount(one.limit_name, one.used),
-                amount(one.limit_name, one.allowed),
-            )
-            for one in await list_usage(connection)
-        ]
+        usage = await list_usage(connection)
     path = f"/console/bots/{cards[0].id}" if cards else "/console/bots"
     return render(
-        request, "home.html", setup=setup, cards=cards, usage=usage, bot_path=path, **context
+        request,
+        "home.html",
+        setup=setup,
+        cards=cards,
+        usage=usage,
+        bot_path=path,
+        no_documents=shut_documents(usage, reader_language(request)),
+        **context,
     )
 
 
@@ -225,12 +213,17 @@ async def found_company(request: Request) -> Response:
 
 
 async def _step(request: Request, staff: SignedIn, step: str, **context: Any) -> Response:
+    async with tenant(request.app.state.pool, staff.principal) as connection:
+        usage = await list_usage(connection)
+    language = reader_language(request)
     return render(
         request,
         "onboarding.html",
         status=context.pop("status", 200),
         step=step,
         staff=staff,
+        no_people=shut_people(usage, language),
+        no_documents=shut_documents(usage, language),
         **{"problem": None, "chosen": None, "wrong": (), **context},
     )
 

@@ -125,7 +125,8 @@ class SlugSuggestions(BaseModel):
 class OnboardingOut(BaseModel):
     """How far the set-up is. ``next_step``: plan, bot, test; null when all is passed.
 
-    The five of the checklist are ``has_bot`` to ``has_tested``; ``done`` counts them.
+    The checklist is ``has_bot`` to ``has_tested``; ``done`` of ``total`` are: without documents
+    where the plan holds none.
     """
 
     next_step: Literal["plan", "bot", "test"] | None
@@ -135,6 +136,7 @@ class OnboardingOut(BaseModel):
     has_team: bool
     has_tested: bool
     done: int
+    total: int
     is_hidden: bool
 
 

@@ -20,6 +20,7 @@ from neurant.companies.schemas import (
 from neurant.database.pool import Connection, Pool
 from neurant.database.tenancy import Trail, come_from
 from neurant.errors import ConflictError, ForbiddenError, RateLimitedError
+from neurant.plans.limits import list_usage, shut_documents
 from neurant.texts import LANGUAGES, Language, text
 
 _HOUR = 3600
@@ -181,13 +182,9 @@ async def onboarding(connection: Connection) -> OnboardingOut:
     known = await queries.get_set_up(connection)
     if known is None:
         raise ForbiddenError("api.not_permitted", permission="company.read")
-    five = (
-        known.has_bot,
-        known.has_channel,
-        known.has_document,
-        known.has_team,
-        known.has_tested,
-    )
+    checked = [known.has_bot, known.has_channel, known.has_team, known.has_tested]
+    if known.has_document or not shut_documents(await list_usage(connection), "es"):
+        checked.append(known.has_document)
     return OnboardingOut(
         next_step=_next_step(known),
         has_bot=known.has_bot,
@@ -195,6 +192,7 @@ async def onboarding(connection: Connection) -> OnboardingOut:
         has_document=known.has_document,
         has_team=known.has_team,
         has_tested=known.has_tested,
-        done=sum(five),
-        is_hidden=known.is_hidden or all(five),
+        done=sum(checked),
+        total=len(checked),
+        is_hidden=known.is_hidden or all(checked),
     )

@@ -19,7 +19,7 @@ from neurant.texts import LANGUAGES, Language, in_tone, text
 router = APIRouter(route_class=PageRoute)
 
 _WEB_CHAT = """
-select company_name, chatbot_name, description, language, persona, tone, avatar_url
+select company_name, chatbot_name, description, language, persona, tone, avatar_url, has_people
 from private.web_chat(%s)
 """
 _WIDGET_TEXTS = ("dialog", "open", "close", "unread")
@@ -38,6 +38,7 @@ class WebChat:
     persona: str | None
     tone: str | None
     avatar_url: str | None
+    has_people: bool
 
     @property
     def bot(self) -> str:
@@ -71,6 +72,7 @@ async def chat_page(request: Request, routing_id: str) -> HTMLResponse:
         company_name=chat.company_name,
         bot_name=chat.bot,
         avatar_url=chat.avatar_url,
+        has_people=chat.has_people,
         welcome=in_tone(
             "chat.welcome",
             chat.tone,

@@ -75,6 +75,13 @@ class Formats:
         day = f"{local.day} {month}" if self.language == "es" else f"{month} {local.day}"
         return day if local.year == today.year else f"{day} {local.year}"
 
+    def date(self, moment: datetime) -> str:
+        """``3 de noviembre``, as a sentence says it; with the year when it is another one."""
+        local, today = moment.astimezone(self._zone).date(), utc_now().astimezone(self._zone).date()
+        month = text(f"system.month.{local.month}", self.language)
+        form = "console.time.date" if local.year == today.year else "console.time.date_of_year"
+        return text(form, self.language, day=local.day, month=month, year=local.year)
+
     def recent(self, moment: datetime) -> str:
         """The time of today's events, the day of older ones."""
         same_day = moment.astimezone(self._zone).date() == utc_now().astimezone(self._zone).date()

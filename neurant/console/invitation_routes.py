@@ -20,6 +20,7 @@ from neurant.accounts.cookies import (
     read_cookie,
 )
 from neurant.accounts.current import check_origin, person_of, trail_of
+from neurant.accounts.known_devices import keep_device
 from neurant.accounts.pages import enter
 from neurant.accounts.queries import delete_session, enter_company
 from neurant.accounts.service import open_session, plain_trail
@@ -100,6 +101,7 @@ async def join(
     except NeurantError as error:
         return await _page(request, error, typed)
     response = await _entered(request, accepted)
+    keep_device(request, response, accepted.email)
     drop_secret_cookie(request, response, _TOKEN)
     return response
 

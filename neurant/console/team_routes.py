@@ -97,7 +97,7 @@ async def send_invitation(
     role: Text = "",
     first_name: Text = "",
     last_name: Text = "",
-    language: Text = "es",
+    language: Text = "",
 ) -> Response:
     """Invite; what was typed stays in the form where it is refused."""
     asked = {
@@ -113,8 +113,13 @@ async def send_invitation(
     try:
         new = InvitationIn.model_validate(given | {"email": email.strip(), "language": spoken})
         async with within_limits(state.pool, staff.principal) as connection:
-            chosen = new.language or "es"
-            await invitations.invite(connection, state.settings, _inviter(staff), new, chosen)
+            await invitations.invite(
+                connection,
+                state.settings,
+                _inviter(staff),
+                new,
+                new.language or reader_language(request),
+            )
     except ValidationError as wrong:
         fields = ", ".join(sorted({str(one["loc"][0]) for one in wrong.errors()}))
         return await _team(request, staff, BadInputError("invalid_fields", fields=fields), asked)

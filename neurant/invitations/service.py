@@ -54,6 +54,7 @@ class Accepted:
     user_id: UUID
     role: str
     auth_user_id: UUID
+    email: str
 
 
 def new_token() -> str:
@@ -223,7 +224,9 @@ async def accept(
         assert joined.company_id is not None  # noqa: S101 - accepted
         assert joined.user_id is not None  # noqa: S101 - accepted
         await _welcome(connection, settings, seen, given, joined.company_id)
-    return Accepted(joined.company_id, seen.company_name, joined.user_id, seen.role, login)
+    return Accepted(
+        joined.company_id, seen.company_name, joined.user_id, seen.role, login, seen.email
+    )
 
 
 async def _new_password(seen: Seen, given: AcceptIn) -> str:

@@ -19,6 +19,7 @@ from neurant.errors import NeurantError, NotFoundError
 from neurant.knowledge import page_queries
 from neurant.knowledge.page_queries import ListedDocument
 from neurant.knowledge.service import document_error, store_document, unread_pages
+from neurant.plans.limits import list_usage, shut_documents
 from neurant.texts import Language
 
 PAGE = "/console/knowledge"
@@ -77,11 +78,13 @@ async def _page(
         demand(context, "documents.read")
         documents = await page_queries.list_documents(connection, words=words)
         bots = await page_queries.list_bots(connection)
+        usage = await list_usage(connection)
     language = reader_language(request)
     context |= {
         "documents": [_shown(document, language) for document in documents],
         "query": words,
         "bots": bots,
+        "shut": shut_documents(usage, language),
         "may_edit": EDIT in context["may"],
         "limit": request.app.state.settings.max_document_bytes,
     }

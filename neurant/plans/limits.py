@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import psycopg
 
-from neurant.database.pool import Connection, Pool, fetch_all
+from neurant.database.pool import Connection, Pool, fetch_all, fetch_one
 from neurant.database.tenancy import Principal, tenant
 from neurant.errors import ConflictError, LimitReachedError
 from neurant.settings import MEGABYTE
 from neurant.texts import Language, text
 
 REACHED = "NA002"
+_NO_CHANNEL = """
+select 'channels' as limit_name, 0 as used, 0 as allowed, (
+  select q.plan::text from public.plans q
+  where q.rank > p.rank and %(channel)s = any (q.channels::text[])
+  order by q.rank limit 1) as next_plan
+from public.companies c join public.plans p on p.plan = c.subscription_plan
+where %(channel)s <> all (p.channels::text[])
+"""
+# What a plan may not hold at all.
+_ABSENT = ("max_integrations", "max_document_characters", "max_storage_mb", "max_hitl_concurrent")
+_DOCUMENTS = ("max_document_characters", "max_storage_mb")
 _USAGE = "select limit_name, used, allowed, next_plan::text from private.usage()"
 
 
@@ -32,6 +43,19 @@ class LimitUse:
     used: int
     allowed: int
     next_plan: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Shut:
+    """Something that the plan has no room for: in words, and the plan that has it."""
+
+    told: str
+    plan: str | None
+
+    @property
+    def plan_name(self) -> str:
+        """That plan as it is sold."""
+        return plan_name(self.plan or "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +87,30 @@ class PlanTooSmallError(ConflictError):
 async def list_usage(connection: Connection) -> list[LimitUse]:
     """Every limit of the caller's company, exact at this moment."""
     return await fetch_all(connection, LimitUse, _USAGE)
+
+
+async def shut_channel(connection: Connection, channel: str, language: Language) -> Shut | None:
+    """Why a channel cannot be connected on the caller's plan; None where it can."""
+    use = await fetch_one(connection, LimitUse, _NO_CHANNEL, {"channel": channel})
+    return _shut(use, language) if use else None
+
+
+def shut_documents(usage: Sequence[LimitUse], language: Language) -> Shut | None:
+    """Why no document fits, whatever its size; None where one may."""
+    known = [one for one in usage if one.limit_name in _DOCUMENTS and one.allowed != -1]
+    full = next((one for one in known if one.used >= one.allowed), None)
+    return _shut(full, language) if full else None
+
+
+def shut_people(usage: Sequence[LimitUse], language: Language) -> Shut | None:
+    """Why nobody can take a conversation over, however few do; None where somebody can."""
+    absent = (one for one in usage if one.limit_name == "max_hitl_concurrent" and not one.allowed)
+    use = next(absent, None)
+    return _shut(use, language) if use else None
+
+
+def _shut(use: LimitUse, language: Language) -> Shut:
+    return Shut(limit_error(use).detail(language), use.next_plan)
 
 
 @asynccontextmanager
@@ -106,6 +154,8 @@ def limit_error(use: LimitUse) -> LimitReachedError:
     if use.next_plan is None:
         return LimitReachedError(f"limit.last.{use.limit_name}", **params)
     params["plan"] = plan_name(use.next_plan)
+    if not use.allowed and use.limit_name in _ABSENT:
+        return LimitReachedError(f"limit.none.{use.limit_name}", **params)
     return LimitReachedError(f"limit.next.{use.limit_name}", **params)
 
 

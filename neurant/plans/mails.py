@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
-from zoneinfo import ZoneInfo
 
-from neurant.console.formats import MONTHS
+from neurant.console.formats import Formats
 from neurant.database.pool import Connection, Pool, fetch_all
 from neurant.logs import get_logger
+from neurant.mail.message import as_language
 from neurant.mail.service import queue_mail
 from neurant.plans.limits import amount, plan_name
 from neurant.settings import Settings
@@ -23,11 +23,9 @@ MAILED = (
     "subscription_inactive", "trial_ends", "past_due", "company_closed",
 )  # fmt: skip
 _TAKE = """
-select company_id, company_name, timezone, to_address, first_name, kind, details
+select company_id, company_name, timezone, to_address, first_name, kind, details, language
 from private.take_plan_mails(%s)
 """
-# Nobody has told us yet in which language they read their mail.
-_LANGUAGE: Language = "es"
 
 log = get_logger(__name__)
 
@@ -41,6 +39,7 @@ class _Told:
     first_name: str
     kind: str
     details: dict[str, Any]
+    language: str | None
 
 
 async def run_plan_mails(pool: Pool, settings: Settings) -> int:
@@ -60,13 +59,15 @@ async def run_plan_mails(pool: Pool, settings: Settings) -> int:
 
 
 async def _queue(connection: Connection, settings: Settings, told: _Told) -> None:
+    # Whoever founded a company came by no invitation, and told no language that is kept.
+    language = as_language(told.language or "es")
     await queue_mail(
         connection,
         Vault(settings),
         to=told.to_address,
         template=f"plans.{told.kind}",
-        language=_LANGUAGE,
-        params=_params(told, settings, _LANGUAGE),
+        language=language,
+        params=_params(told, settings, language),
         company_id=told.company_id,
     )
 
@@ -81,7 +82,9 @@ def _params(told: _Told, settings: Settings, language: Language) -> dict[str, st
     if "plan" in details:
         params["plan"] = plan_name(str(details["plan"]))
     if "at" in details:
-        params["until"] = _day(str(details["at"]), told.timezone, language)
+        params["until"] = Formats(language, told.timezone).date(
+            datetime.fromisoformat(str(details["at"]))
+        )
     if "limits" in details:
         named = [text(f"notifications.limit.{one}", language) for one in details["limits"]]
         params["limits"] = ", ".join(named) or "—"
@@ -92,10 +95,3 @@ def _params(told: _Told, settings: Settings, language: Language) -> dict[str, st
         params["used"] = amount(limit, int(details["used"]))
         params["allowed"] = amount(limit, int(details["allowed"]))
     return params
-
-
-def _day(moment: str, timezone: str, language: Language) -> str:
-    local = datetime.fromisoformat(moment).astimezone(ZoneInfo(timezone))
-    month = MONTHS[language][local.month - 1]
-    day = f"{local.day} {month}" if language == "es" else f"{month} {local.day}"
-    return f"{day} {local.year}"

@@ -86,6 +86,7 @@ async def consider(request: Request, staff: PageStaff, plan: str) -> Response:
         costs=service.costs(plans, wanted, now),
         is_online=request.app.state.biller is not None,
         at_once=billing_of(request).at_once,
+        contact=request.app.state.settings.billing_contact,
         excess=[excess_in_words(one, language) for one in excess],
         trial_days=0
         if now.has_tried or now.plan != "free"
@@ -188,6 +189,8 @@ async def _page(
         acts="billing.manage" in context["may"],
         reads_bills="billing.read" in context["may"],
         is_online=request.app.state.biller is not None,
+        by_hand=request.app.state.biller is None and not billing_of(request).at_once,
+        contact=request.app.state.settings.billing_contact,
         has_bills=now.customer_ref is not None,
     )
 

@@ -245,7 +245,6 @@ def test_nothing_mailed_is_kept_in_a_form_that_opens_anything(
         ({"password": "1234567890"}, "accounts.weak_password"),
         ({"password": "corta"}, "accounts.weak_password"),
         ({"password": "ñ" * 1025}, "invalid_fields"),
-        ({"accept_terms": False}, "accounts.terms_not_accepted"),
         ({"is_admin": True}, "invalid_fields"),
     ],
 )

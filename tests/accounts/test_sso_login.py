@@ -82,6 +82,21 @@ def sign_on(browser: httpx.Client, peer: Peer, email: str, login: str) -> httpx.
     return browser.get(peer.visit(started.headers["location"], login))
 
 
+def test_the_browser_that_arrived_is_known_when_strangers_guess_the_password(
+    browser: httpx.Client, web: str, peer: Peer, acme: Company
+) -> None:
+    connected(web, acme, peer)
+    person = acme.people["supervisor"]
+    peer.person(person.email, email=person.email, email_verified=True)
+    assert sign_on(browser, peer, person.email, person.email).status_code == 303
+    right = {"email": person.email, "password": PASSWORD}
+    with httpx.Client(base_url=web) as stranger:
+        while stranger.post("/login", data=right | {"password": "?"}).status_code != 429:
+            pass
+        assert stranger.post("/login", data=right).status_code == 429
+    assert browser.post("/login", data=right).status_code == 303
+
+
 @pytest.mark.parametrize(
     ("client", "name"), [("acme", "basic and RS256"), ("other", "post and ES256")]
 )

@@ -11,6 +11,7 @@ import pyotp
 import pytest
 from accounts.letters import PASSWORD, letters, new_address
 from companies import Company, make_company
+from console.running_web import serving, web_settings
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from neurant.database.embedded import Urls
@@ -32,6 +33,14 @@ def browser() -> Iterator[Browser]:
         )
         yield opened
         opened.close()
+
+
+@pytest.fixture
+def with_terms(urls: Urls, tmp_path: Path) -> Iterator[str]:
+    """Address of a web process whose installation has terms."""
+    pages = {"terms_url": "https://acme.example/t", "privacy_url": "https://acme.example/p"}
+    with serving(web_settings(urls.app, tmp_path, **pages)) as url:
+        yield url
 
 
 def open_page(browser: Browser, url: str, *, phone: bool = False, dark: bool = False) -> Page:
@@ -56,10 +65,11 @@ def assert_fine(page: Page) -> None:
 
 
 def test_somebody_signs_up_and_the_page_goes_on_when_the_link_is_opened_on_the_telephone(
-    browser: Browser, web_url: str, database: psycopg.Connection
+    browser: Browser, with_terms: str, database: psycopg.Connection
 ) -> None:
     email = new_address("una-persona-con-una-direccion-larga")
-    desk, phone = open_page(browser, web_url), open_page(browser, web_url, phone=True, dark=True)
+    desk = open_page(browser, with_terms)
+    phone = open_page(browser, with_terms, phone=True, dark=True)
     desk.goto("/login")
     assert_fine(desk)
     desk.get_by_role("link", name="Créala gratis").click()

@@ -107,6 +107,47 @@ def test_what_is_given_stands_above_the_template(sign_in: SignIn, acme: Company)
     assert (bot["response_delay_ms"], bot["working_hours"]) == (0, {})
 
 
+def test_a_new_persona_is_the_one_that_the_texts_of_the_template_speak_of(
+    sign_in: SignIn, acme: Company
+) -> None:
+    client = sign_in(acme, "supervisor")
+    chosen = next(
+        one for one in templates(client) if "{{persona}}" in one["system_prompt_template"]
+    )
+    was = chosen["default_personality"]["persona"]
+    given = {
+        "name": named(),
+        "template_id": chosen["id"],
+        "fallback_message": f"{was} no sabe. ¿Y {was}x?",
+    }
+    made = client.post(PATH, json=given).json()
+    path = f"{PATH}/{made['id']}"
+    assert was in made["system_prompt"]
+    anew = client.patch(path, json={"personality_traits": {"persona": r"Sol \1"}}).json()
+    assert anew["system_prompt"] == made["system_prompt"].replace(was, r"Sol \1")
+    assert anew["fallback_message"] == rf"Sol \1 no sabe. ¿Y {was}x?"
+    typed = {"personality_traits": {"persona": "Luz"}, "system_prompt": r"Antes era Sol \1."}
+    kept = client.patch(path, json=typed).json()
+    assert kept["system_prompt"] == r"Antes era Sol \1."
+    assert kept["fallback_message"].startswith("Luz no sabe")
+    # Without a persona the bot goes by its name, and so do its texts.
+    unnamed = client.patch(path, json={"personality_traits": {"persona": None}}).json()
+    assert unnamed["fallback_message"].startswith(f"{made['name']} no sabe")
+
+
+def test_bots_without_a_name_are_told_apart(sign_in: SignIn, rival: Company) -> None:
+    client = sign_in(rival, "owner")
+    template = templates(client)[0]["id"]
+    names = []
+    for _ in range(3):
+        made = client.post(PATH, json={"template_id": template})
+        assert made.status_code == 201, made.text
+        names.append(made.json()["name"])
+    assert names[1:] == [f"{names[0]} 2", f"{names[0]} 3"]
+    page = client.get("/console/bots/new", params={"template": template}).text
+    assert f'value="{names[0]} 4"' in page
+
+
 def test_a_bot_without_template_needs_a_prompt_and_a_free_name(
     sign_in: SignIn, acme: Company, rival: Company
 ) -> None:

@@ -37,6 +37,15 @@ def test_days_are_near_or_dated() -> None:
     assert ENGLISH.day(old) == "Nov 3 2019"
 
 
+def test_a_date_within_a_sentence_has_its_month_whatever_the_day() -> None:
+    now = utc_now()
+    assert "Hoy" not in SPANISH.date(now)
+    assert " de " in SPANISH.date(now)
+    old = datetime.fromisoformat("2019-11-03T15:00:00+00:00")
+    assert SPANISH.date(old) == "3 de noviembre de 2019"
+    assert ENGLISH.date(old) == "November 3, 2019"
+
+
 @pytest.mark.parametrize(
     ("seconds", "told"), [(8, "8 s"), (77, "1 min"), (7300, "2 h"), (400_000, "4 d"), (-5, "0 s")]
 )

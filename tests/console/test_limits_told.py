@@ -70,11 +70,11 @@ def test_the_form_without_script_says_it_too(
             files={"file": (path.name, file)},
         )
     assert answer.status_code == 409
-    assert "tus archivos ocupan 0 MB y tu plan permite 0 MB" in answer.text
+    assert "Tu plan no incluye documentos" in answer.text
     assert "plan Starter" in answer.text
 
 
-def test_a_plan_that_is_the_largest_says_whom_to_write_to(
+def test_a_plan_that_is_the_largest_says_whom_to_ask(
     sign_in: SignIn, full: Company, visit: Visit, database: psycopg.Connection
 ) -> None:
     database.execute(LIMIT_PEOPLE, (25, full.id))
@@ -86,7 +86,7 @@ def test_a_plan_that_is_the_largest_says_whom_to_write_to(
     answer = sign_in(full, "operador").post(path, headers=HTMX)
     assert answer.status_code == 409
     assert "que permite tu plan a la vez (25 de 25)" in answer.text
-    assert "escríbenos" in answer.text
+    assert "quien administra esta instalación" in answer.text
 
 
 def test_whoever_takes_one_too_many_is_told_and_keeps_the_draft(

@@ -65,6 +65,30 @@ async def test_every_transition_and_alert_is_one_mail_each(
     assert not [one for _, one in admin(urls, MAILS, rival.id) if "past_due" in one]
 
 
+async def test_who_was_invited_in_english_is_told_in_english(
+    urls: Urls, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    acme = make_company(urls.admin, "acme")
+    owner, invited = acme.people["owner"], acme.people["administrador"]
+    admin(
+        urls,
+        "insert into user_invitations (company_id, email, role, invited_by, token_digest, status,"
+        " accepted_at, accepted_by_user_id, sent_at, expires_at, language) values (%s, %s,"
+        " 'administrador', %s, sha256(gen_random_uuid()::text::bytea), 'accepted', now(), %s, now(),"
+        " now() + interval '7 days', 'en') returning 1",
+        acme.id,
+        invited.email,
+        owner.id,
+        invited.id,
+    )
+    with psycopg.connect(urls.app) as db:
+        db.execute("select private.set_past_due(%s)", (acme.id,))
+    async with make_pool(urls.jobs, size=2, pooled=False) as pool:
+        await run_plan_mails(pool, mail_settings(tmp_path_factory))
+    told = "select to_address, language from mails where company_id = %s order by language"
+    assert admin(urls, told, acme.id) == [(invited.email, "en"), (owner.email, "es")]
+
+
 @pytest.mark.parametrize("kind", MAILED)
 async def test_every_kind_has_its_words_in_every_language(kind: str) -> None:
     for language in LANGUAGES:

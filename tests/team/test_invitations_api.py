@@ -57,7 +57,7 @@ def test_a_person_is_invited_by_mail_and_comes_in(
     [(template, params)] = letters(database, email)
     assert template == "team.invitation"
     assert (params["inviter"], params["company"]) == ("Owner Acme", "Acme")
-    assert params["role"] == "supervisor"
+    assert params["role"] == "supervisor/a"
     token = token_to(database, email)
     told = seen(web_url, token).json()
     assert (told["company_name"], told["email"], told["has_login"]) == ("Acme", email, False)

@@ -131,7 +131,7 @@ def test_a_person_is_managed_by_forms(sign_in: SignIn, own, rival) -> None:
     assert theirs.get("/console/team").status_code == 200
     assert client.post(f"{path}/active", data={"active": "no"}).status_code == 303
     assert theirs.get("/console/team").status_code == 303  # to the login
-    assert "Desactivado" in page(client)
+    assert "Acceso desactivado" in page(client)
     assert client.post(f"{path}/active", data={"active": "yes"}).status_code == 303
     for stranger in (sign_in(rival, "owner"), sign_in(own, "operador")):
         assert stranger.get(path).status_code == 404
@@ -156,6 +156,21 @@ def test_the_company_changes_hands_only_once_its_name_is_typed(
     role = "select role::text from users where id = %s"
     for person, expected in (("administrador", "owner"), ("owner", "administrador")):
         assert database.execute(role, (own.people[person].id,)).fetchone() == (expected,)
+
+
+def test_an_invitation_s_mail_is_in_the_inviter_s_language_unless_they_choose(
+    sign_in: SignIn, own, database
+) -> None:
+    client, english = sign_in(own, "owner"), {"accept-language": "en"}
+    assert 'value="en" selected' in client.get("/console/team", headers=english).text
+    assert 'value="es" selected' in client.get("/console/team").text
+    emails = [address(), address()]
+    for email, more in zip(emails, ({}, {"language": "es"}), strict=True):
+        form = {"email": email, "role": "operador", **more}
+        told = client.post("/console/team/invitations", data=form, headers=english)
+        assert told.status_code == 303
+    kept = "select language from mails where to_address = any (%s) order by language"
+    assert database.execute(kept, (emails,)).fetchall() == [("en",), ("es",)]
 
 
 def test_no_other_site_makes_a_browser_change_people(sign_in: SignIn, own) -> None:
@@ -191,6 +206,22 @@ def test_a_new_person_opens_the_link_names_a_password_and_is_in(
     assert "Eva" in done.text
     assert not [one for one in browser.cookies.jar if "invitation" in one.name]
     assert "ya se aceptó" in opened(browser, token)
+
+
+def test_the_browser_that_accepted_is_known_when_strangers_guess_the_password(
+    sign_in: SignIn, own, database, browser, web_url: str
+) -> None:
+    email, password = address(), "una clave larga 77"
+    invite(sign_in(own, "owner"), email)
+    opened(browser, token_to(database, email))
+    browser.post("/invitation", data={"first_name": "Eva", "password": password})
+    browser.post("/logout")
+    with httpx.Client(base_url=web_url) as stranger:
+        while stranger.post("/login", data={"email": email, "password": "?"}).status_code != 429:
+            pass
+        assert stranger.post("/login", data={"email": email, "password": password}).is_error
+    entered = browser.post("/login", data={"email": email, "password": password})
+    assert entered.url.path == "/console/inbox"
 
 
 def test_a_known_person_signs_in_first_and_works_in_both_companies(

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from neurant.database.pool import Connection, Pool, fetch_one, fetch_value
 
-_BEGIN = "select private.begin_sign_up(%s, %s, %s, %s, %s, %s, %s)"
+_BEGIN = "select private.begin_sign_up(%s, %s, %s, %s, %s, %s, %s, %s)"
 _RENEW = "select outcome, email, first_name from private.renew_sign_up(%s, %s, %s)"
 _FIND = """
 select state, email, first_name, encrypted_password, is_own from private.find_sign_up(%s, %s)
@@ -50,9 +50,12 @@ async def insert_sign_up(
     pending: bytes,
     link: bytes,
     code: bytes,
+    *,
+    accepts_terms: bool,
 ) -> bool:
     """Keep a sign-up (address, names, password hash); whether the address is a new one."""
-    return await fetch_value(connection, _BEGIN, (*person, pending, link, code)) == "new"
+    values = (*person, pending, link, code, accepts_terms)
+    return await fetch_value(connection, _BEGIN, values) == "new"
 
 
 async def renew_sign_up(

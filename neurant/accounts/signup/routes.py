@@ -114,6 +114,7 @@ def _form(
         "signup.html",
         status=error.status if error else 200,
         typed=typed,
+        settings=request.app.state.settings,
         problem=problem_of(request, error) if error else None,
         wrong=error.code.rpartition(".")[2] if error else "",
     )

@@ -22,7 +22,10 @@ class NewAccount(Body):
         max_length=LONGEST_PASSWORD,
         description="At least 10 characters; not the address, a run or a common word",
     )
-    accept_terms: bool = Field(json_schema_extra={"const": True})
+    accept_terms: bool = Field(
+        default=False,
+        description="Needed where this installation has terms, idle elsewhere",
+    )
 
 
 class BegunOut(BaseModel):

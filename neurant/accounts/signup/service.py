@@ -73,7 +73,7 @@ async def begin(
     email = normal_email(new.email)
     first_name, last_name = plain_name(new.first_name), plain_name(new.last_name)
     check_new_password(new.password, email)
-    if not new.accept_terms:
+    if settings.has_terms() and not new.accept_terms:
         raise BadInputError("accounts.terms_not_accepted")
     await hold_back(pool, "sign_up", None, plain_trail(trail))
     token = new_token()
@@ -84,7 +84,12 @@ async def begin(
         await _allow(connection, "sign_up", email)
         await _allow(connection, "verification", pending.hex())  # the first of this sign-up's
         is_new = await queries.insert_sign_up(
-            connection, person, pending, made.link_digest, made.code_digest
+            connection,
+            person,
+            pending,
+            made.link_digest,
+            made.code_digest,
+            accepts_terms=settings.has_terms(),
         )
         await _write(connection, settings, email, first_name, made, language, is_new=is_new)
     return Begun(token, utc_now() + _LIFE)

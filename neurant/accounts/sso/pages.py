@@ -12,6 +12,7 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
 
+from neurant.accounts.codes import digest
 from neurant.accounts.cookies import (
     COOKIE,
     HOME,
@@ -21,6 +22,8 @@ from neurant.accounts.cookies import (
     safe_next,
 )
 from neurant.accounts.current import trail_of
+from neurant.accounts.known_devices import keep_device
+from neurant.accounts.queries import find_person
 from neurant.accounts.service import KEPT
 from neurant.accounts.sso.service import Arrival, begin, finish, offer_name
 from neurant.console.pages import PageRoute
@@ -131,13 +134,17 @@ async def sso_callback(request: Request, company_id: UUID) -> Response:
         return _page(request, target=HOME, error=error)
     response = RedirectResponse(safe_next(arrival.next_path), 303)
     drop_secret_cookie(request, response, name)
-    _keep_session(request, response, arrival)
+    await _keep_session(request, response, arrival)
     return response
 
 
-def _keep_session(request: Request, response: Response, arrival: Arrival) -> None:
+async def _keep_session(request: Request, response: Response, arrival: Arrival) -> None:
     age = int(KEPT.total_seconds()) if arrival.is_kept else None
     keep_secret_cookie(request, response, COOKIE, arrival.token, age)
+    # By the address of the login, which the provider may spell otherwise or not at all.
+    person = await find_person(request.app.state.pool, digest(arrival.token))
+    if person is not None:
+        keep_device(request, response, person.email)
 
 
 def _note(error: NeurantError) -> None:

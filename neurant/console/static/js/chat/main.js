@@ -17,6 +17,7 @@ const outbox = createOutbox(session, store, thread);
 const composer = document.getElementById("composer");
 const draft = document.getElementById("draft");
 const replies = document.getElementById("replies");
+const askPerson = document.getElementById("ask-person"); // none where nobody could come
 const typing = document.getElementById("typing");
 const log = document.getElementById("log");
 let mode = "bot";
@@ -48,13 +49,13 @@ draft.addEventListener("keydown", (event) => {
 draft.addEventListener("input", () => store.set("draft", draft.value));
 draft.value = store.get("draft") ?? "";
 
-document.getElementById("ask-person").addEventListener("click", (event) => {
+askPerson?.addEventListener("click", (event) => {
   say(event.currentTarget.textContent);
   draft.focus();
 });
 
 function offerPerson() {
-  replies.hidden = mode !== "bot" || lastSender !== "bot";
+  replies.hidden = !askPerson || mode !== "bot" || lastSender !== "bot";
 }
 
 function showState(state) {
