@@ -252,6 +252,8 @@ def main() -> int:
             db.execute(_CALLERS.encode())
             for part in _VECTORS.strip().split(";"):
                 db.execute(part.encode(), {"model": MODEL} if "%" in part else None)
+            # Chunks lie as the product inserts them, with their vectors; here they were updated.
+            db.execute("vacuum full document_chunks")
             db.execute("vacuum analyze document_chunks, notifications, login_sessions, companies")
         refill = Refill(copy.admin)
         with web(copy.app, folder) as served, callers(copy, served) as everybody:

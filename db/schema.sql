@@ -8662,6 +8662,7 @@ COMMENT ON FUNCTION private.search_chatbots(p_words text) IS 'The bots within th
 CREATE FUNCTION private.search_chunks(p_chatbot uuid, p_query text, p_embedding extensions.vector, p_model text, p_limit integer) RETURNS TABLE(chunk_id uuid, similarity double precision, lexical double precision)
     LANGUAGE plpgsql STABLE SECURITY DEFINER
     SET search_path TO ''
+    SET plan_cache_mode TO 'force_generic_plan'
     AS $$
 declare
   v_company uuid := private.company_id('documents.read');
@@ -11792,6 +11793,7 @@ CREATE TABLE public.document_chunks (
     CONSTRAINT document_chunks_page_number_check CHECK ((page_number > 0))
 );
 ALTER TABLE ONLY public.document_chunks ALTER COLUMN embedding SET STORAGE MAIN;
+ALTER TABLE ONLY public.document_chunks ALTER COLUMN search SET STORAGE MAIN;
 
 ALTER TABLE ONLY public.document_chunks FORCE ROW LEVEL SECURITY;
 

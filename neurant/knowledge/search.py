@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from uuid import UUID
 
 from neurant.database.pool import Connection, Pool, fetch_all
@@ -17,32 +18,48 @@ _CANDIDATES = 20
 # core is all that helps.
 _threads = ThreadPoolExecutor(max_workers=2, thread_name_prefix="embed-query")
 
+# Each passage by its key, which the limit forces: planned as a join, all of the company's are read.
 _SEARCH = """
-select c.id as chunk_id, c.document_id, coalesce(d.title, d.original_filename) as document,
-  c.page_number, c.section_title, c.content, s.similarity, s.lexical
+select p.*, s.similarity, s.lexical
 from private.search_chunks(%s, %s, %s::extensions.vector, %s, %s) s
-join public.document_chunks c on c.id = s.chunk_id and c.company_id = (select private.company_id())
-join public.documents d on d.company_id = c.company_id and d.id = c.document_id
+cross join lateral (
+  select c.id as chunk_id, c.document_id, coalesce(d.title, d.original_filename) as document,
+    c.page_number, c.section_title, c.content
+  from public.document_chunks c
+  join public.documents d on d.company_id = c.company_id and d.id = c.document_id
+  where c.company_id = (select private.company_id()) and c.id = s.chunk_id
+  limit 1
+) p
 """
 
 
 async def search(pool: Pool, principal: Principal, chatbot_id: UUID, question: str) -> list[Ranked]:
     """The passages nearest to the question that the bot may use, best first."""
-    parameters = await _parameters(chatbot_id, question)
+    embedding = _embedded(question)
     async with tenant(pool, principal) as connection:
-        return fuse(await fetch_all(connection, Candidate, _SEARCH, parameters))
+        return await _both(connection, chatbot_id, question, embedding)
 
 
 async def search_within(connection: Connection, chatbot_id: UUID, question: str) -> list[Ranked]:
     """The same in the caller's transaction."""
-    parameters = await _parameters(chatbot_id, question)
-    return fuse(await fetch_all(connection, Candidate, _SEARCH, parameters))
+    return await _both(connection, chatbot_id, question, _embedded(question))
 
 
-async def _parameters(chatbot_id: UUID, question: str) -> tuple[object, ...]:
-    loop = asyncio.get_running_loop()
-    embedding = await loop.run_in_executor(_threads, embed_query, question)
-    return chatbot_id, question, vector_text(embedding), MODEL, _CANDIDATES
+def _embedded(question: str) -> asyncio.Future[list[float]]:
+    return asyncio.get_running_loop().run_in_executor(_threads, embed_query, question)
+
+
+async def _both(
+    connection: Connection, chatbot_id: UUID, question: str, embedding: asyncio.Future[list[float]]
+) -> list[Ranked]:
+    """By words, while the question's vector is computed; then by meaning."""
+    words = (chatbot_id, question, None, MODEL, _CANDIDATES)
+    found = {one.chunk_id: one for one in await fetch_all(connection, Candidate, _SEARCH, words)}
+    meaning = (chatbot_id, "", vector_text(await embedding), MODEL, _CANDIDATES)
+    for one in await fetch_all(connection, Candidate, _SEARCH, meaning):
+        known = found.get(one.chunk_id)
+        found[one.chunk_id] = replace(one, lexical=known.lexical) if known else one
+    return fuse(list(found.values()))
 
 
 def vector_text(embedding: list[float]) -> str:

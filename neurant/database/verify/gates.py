@@ -99,7 +99,7 @@ RULES: dict[str, LiteralString] = {
         select p.oid::regprocedure::text from pg_proc p
         where p.pronamespace in ('private'::regnamespace, 'public'::regnamespace)
           and p.prosecdef and coalesce(
-          p.proconfig not in ('{"search_path=\\"\\""}', '{"search_path=jobs, pg_temp"}'), true)""",
+          not p.proconfig && '{"search_path=\\"\\"","search_path=jobs, pg_temp"}'::text[], true)""",
     "a definer is the router's and says why": """
         select p.oid::regprocedure::text from pg_proc p
         where p.pronamespace in ('private'::regnamespace, 'public'::regnamespace) and p.prosecdef
