@@ -62,7 +62,15 @@ interval that ends before it begins ends on the next day; {} sets no hours."""
 
 Name = Annotated[str, Field(min_length=1, max_length=255, pattern=r"\S"), STORABLE]
 Prompt = Annotated[Text, Field(min_length=10, max_length=5000)]
-Persona = Annotated[str, Field(min_length=1, max_length=60, pattern=r"^\S[^\r\n\t]*$"), STORABLE]
+Persona = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=60,
+        pattern=r"^[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$",
+    ),
+    STORABLE,
+]
 Keyword = Annotated[str, Field(min_length=1, max_length=100, pattern=r"\S"), STORABLE]
 
 
