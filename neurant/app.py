@@ -15,6 +15,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, RedirectResponse
 from psycopg_pool import PoolTimeout
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.routing import Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -170,6 +171,7 @@ def _make_api(settings: Settings) -> FastAPI:
     app.add_exception_handler(RequestValidationError, _told_validation)
     app.add_exception_handler(HTTPException, _told_http)
     app.add_exception_handler(psycopg.Error, _told_sql)
+    app.add_exception_handler(ClientDisconnect, _told_gone)
     for down in (*DatabaseDown, PoolTimeout):
         app.add_exception_handler(down, _told_database)
     app.add_exception_handler(Exception, _told_unexpected)
@@ -197,8 +199,9 @@ async def _lifespan(app: FastAPI, settings: Settings) -> AsyncIterator[None]:
         hub = await stack.enter_async_context(Hub(direct_url).running())
         ingestor = await stack.enter_async_context(Ingestor(pool, hub).running())
         app.state.settings, app.state.pool, app.state.hub = settings, pool, hub
-        shares = await stack.enter_async_context(make_pool(url, size=1, pooled=direct_url != url))
-        app.state.rates = rates.Rates(shares)
+        # What a call keeps whatever becomes of it: nobody waits for a connection while holding one.
+        beside = await stack.enter_async_context(make_pool(url, size=2, pooled=direct_url != url))
+        app.state.beside, app.state.rates = beside, rates.Rates(beside)
         app.state.replica = await _replica(stack, settings, pool)
         app.state.ingestor, app.state.files = ingestor, open_store(settings)
         app.state.vault = Vault(settings)
@@ -277,6 +280,10 @@ async def _told(request: Request, error: Exception) -> Response:
         return _answer(request, NeurantError("internal"))
     denials.because(request, error)
     return _answer(request, error)
+
+
+async def _told_gone(request: Request, _: Exception) -> Response:
+    return _answer(request, MalformedError("body_cut_short"))
 
 
 async def _told_sql(request: Request, error: Exception) -> Response:

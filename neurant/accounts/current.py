@@ -17,6 +17,7 @@ from neurant.database.tenancy import Trail
 from neurant.errors import ForbiddenError, UnauthenticatedError
 
 COMPANIES = "/console/companies"
+KEY_PREFIX = "na_key_"
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
 
@@ -127,14 +128,6 @@ async def page_person(request: Request) -> Person:
     return person
 
 
-async def api_staff(request: Request) -> SignedIn:
-    """Who calls the API. Raises UnauthenticatedError."""
-    staff = await session_of(request)
-    if staff is None:
-        raise _refused(request)
-    return staff
-
-
 async def api_person(request: Request) -> Person:
     """Who calls what is of no company. Raises UnauthenticatedError."""
     person = await person_of(request)
@@ -144,12 +137,12 @@ async def api_person(request: Request) -> Person:
 
 
 def _refused(request: Request) -> UnauthenticatedError:
-    return UnauthenticatedError(
-        "accounts.session_expired" if token_of(request) else "accounts.session_missing"
-    )
+    token = token_of(request)
+    if token and token.startswith(KEY_PREFIX):
+        return UnauthenticatedError("tokens.no_key_here")
+    return UnauthenticatedError("accounts.session_expired" if token else "accounts.session_missing")
 
 
 PageStaff = Annotated[SignedIn, Depends(page_staff)]
 PagePerson = Annotated[Person, Depends(page_person)]
-ApiStaff = Annotated[SignedIn, Depends(api_staff)]
 ApiPerson = Annotated[Person, Depends(api_person)]

@@ -18,7 +18,7 @@ from psycopg_pool import PoolTimeout
 
 from neurant.accounts.codes import digest
 from neurant.accounts.cookies import read_cookie
-from neurant.accounts.current import bearer, check_origin, trail_of
+from neurant.accounts.current import KEY_PREFIX, bearer, check_origin, trail_of
 from neurant.accounts.queries import count_memberships
 from neurant.accounts.supabase import is_configured, looks_like_token, verify
 from neurant.api import idempotency, rates
@@ -42,7 +42,6 @@ from neurant.errors import (
     UnauthenticatedError,
 )
 
-KEY_PREFIX = "na_key_"
 _READS = ("GET", "HEAD")
 _WRITABLE = ("active", "trialing", "past_due")
 
@@ -70,6 +69,7 @@ class Needs:
         stack: AsyncExitStack = request.state.transaction
         connection, caller = await stack.enter_async_context(entered(pool, *as_caller))
         if caller is None:
+            await stack.aclose()
             raise await _nobody(request, credential)
         request.state.caller = caller
         session = caller.session_id or trail.session_id
@@ -77,7 +77,10 @@ class Needs:
         denials.known(request, replace(caller.principal, trail=here), self.permission)
         await rates.take(request, caller)
         if not caller.may:
-            await stack.aclose()  # that they were here is kept
+            # What was answered before is told again, also where it took the right away.
+            await idempotency.begin(request, connection, caller)
+            if not idempotency.carries_key(request):
+                await stack.aclose()  # that they were here is kept
             paid = caller.subscription_status in _WRITABLE
             code = "api.not_permitted" if paid else "api.read_only"
             raise ForbiddenError(code, permission=self.permission)
@@ -146,7 +149,9 @@ async def _subject(request: Request, token: str) -> Subject:
 
 async def _nobody(request: Request, credential: Credential) -> NeurantError:
     """Why a credential that was shown opens nothing."""
-    if not isinstance(credential, Subject):
+    if isinstance(credential, KeyToken):
+        return UnauthenticatedError("tokens.bad_key")
+    if isinstance(credential, SessionToken):
         return UnauthenticatedError("accounts.session_expired")
     found = await count_memberships(request.app.state.pool, credential.auth_user_id)
     if credential.company_id is None and found > 1:

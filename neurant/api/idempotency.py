@@ -74,8 +74,8 @@ async def begin(request: Request, connection: Connection, caller: Caller) -> Non
     """
     if not carries_key(request):
         return
-    key = request.headers[HEADER]
-    if not _KEY.match(key):
+    key, *more = request.headers.getlist(HEADER)
+    if more or not _KEY.match(key):
         raise BadInputError("api.idempotency_key_malformed")
     who = caller.key_id or caller.user_id
     key_digest = sha256(who.bytes + key.encode()).digest()

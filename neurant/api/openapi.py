@@ -25,6 +25,7 @@ _TOLD = {
     415: "The body's Content-Type is missing or not the documented one",
     422: "Understood, but a value is not acceptable",
     429: "Too many requests: Retry-After tells when to come back",
+    503: "The database, or a server that is asked, is away: try again",
 }
 
 
@@ -117,7 +118,7 @@ def described_answers(route: APIRoute, shape: Shape) -> dict[int | str, dict[str
 
 def _refusals(route: APIRoute, shape: Shape) -> set[int]:
     writes = _writes(route)
-    codes = {422, 429}
+    codes = {422, 429, 503}
     if shape.signed_in:
         codes |= {401, 403}
     if shape.takes or shape.of_company:

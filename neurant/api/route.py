@@ -21,8 +21,9 @@ from neurant.accounts.current import api_person
 from neurant.api import idempotency, rates
 from neurant.api.call import Needs, permission_of
 from neurant.api.openapi import FORM, JSON, Shape, described_answers, described_headers
-from neurant.errors import BadInputError, UnsupportedTypeError
+from neurant.errors import BadInputError, MalformedError, UnsupportedTypeError
 
+ANY = "*"  # content of a type that the handler sees to
 _EXACT = 2**53  # beyond it a float is no longer every integer
 
 
@@ -48,16 +49,22 @@ class ApiRoute(APIRoute):
             _be_strict(body)
         handle = super().get_route_handler()
         known = _query_names(self.dependant)
+        fields = {
+            one.alias: field_annotation_is_sequence(one.field_info.annotation)
+            for one in made.dependant.body_params
+        }
         takes = _content_type(self.body_field, self.openapi_extra or {})
         once = any(_needs(self.dependant))
 
         async def handle_call(request: Request) -> Response:
             _check_query(request, known)
-            await _check_content(request, takes)
-            if idempotency.carries_key(request):
-                if not once:
-                    raise BadInputError("api.idempotency_not_here")
-                await request.body()  # kept by the request: it is digested before it is parsed
+            await _check_content(request, takes, fields)
+            if idempotency.carries_key(request) and not once:
+                raise BadInputError("api.idempotency_not_here")
+            # Before a connection is taken: nobody holds one by sending slowly. It is kept by the
+            # request, and digested before it is parsed; a form was read above.
+            if takes != FORM:
+                await request.body()
             try:
                 async with AsyncExitStack() as request.state.transaction:
                     response = await handle(request)
@@ -90,7 +97,11 @@ class _StrictJson:
     def validate_python(self, value: Any, **_: Any) -> Any:
         if isinstance(value, bytes):
             raise UnsupportedTypeError("api.not_json")
-        return self._adapter.validate_json(json.dumps(_plain(value)), strict=True)
+        try:
+            told = json.dumps(_plain(value))
+        except RecursionError:
+            raise MalformedError("bad_request") from None
+        return self._adapter.validate_json(told, strict=True)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._adapter, name)
@@ -124,7 +135,10 @@ def _query_names(dependant: Dependant) -> Mapping[str, bool]:
 
 def _check_query(request: Request, known: Mapping[str, bool]) -> None:
     """Refuse what would be ignored: an unknown parameter, or all but the last of several."""
-    counts = Counter(name for name, _ in request.query_params.multi_items())
+    _refuse_ignored(Counter(name for name, _ in request.query_params.multi_items()), known)
+
+
+def _refuse_ignored(counts: Mapping[str, int], known: Mapping[str, bool]) -> None:
     wrong = sorted(
         name for name, count in counts.items() if name not in known or count > 1 > known[name]
     )
@@ -133,29 +147,46 @@ def _check_query(request: Request, known: Mapping[str, bool]) -> None:
 
 
 def _content_type(body: ModelField | None, extra: Mapping[str, Any]) -> str | None:
-    """The type of the content that a route takes; "*" where its handler sees to it; None: none."""
+    """The type of the content that a route takes; ``ANY``; None: none."""
     if body is None:
-        return "*" if "requestBody" in extra else None
+        return ANY if "requestBody" in extra else None
     return FORM if isinstance(body.field_info, Form) else JSON
 
 
-async def _check_content(request: Request, takes: str | None) -> None:
+def content_type(request: Request) -> str:
+    """Without its parameters."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def is_json(kind: str) -> bool:
+    """``application/json``, or something that is written in it (RFC 6839)."""
+    return kind == JSON or (kind.startswith("application/") and kind.endswith("+json"))
+
+
+async def _check_content(request: Request, takes: str | None, fields: Mapping[str, bool]) -> None:
     """Refuse content of another type, or where none is taken: it would be ignored.
 
     Content without a type is of an unknown one (RFC 9110, 8.3). An empty object says nothing, and
     programs send it where there is nothing to say.
     """
     length = request.headers.get("content-length", "0")
-    if takes == "*" or (length == "0" and "transfer-encoding" not in request.headers):
+    if takes == ANY or (length == "0" and "transfer-encoding" not in request.headers):
         return
     if takes is None:
         if (await request.body()).strip() not in (b"", b"{}"):
             raise BadInputError("api.no_content_here")
         return
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    is_json = kind == JSON or (kind.startswith("application/") and kind.endswith("+json"))
-    if kind != FORM if takes == FORM else not is_json:
+    kind = content_type(request)
+    if kind != FORM if takes == FORM else not is_json(kind):
         raise UnsupportedTypeError("api.content_type_refused", wanted=takes)
+    if takes == FORM:
+        await _check_form(request, fields)
+
+
+async def _check_form(request: Request, known: Mapping[str, bool]) -> None:
+    """Refuse what would be ignored: an unknown part, or all but the last of several."""
+    counts = Counter(name for name, _ in (await request.form()).multi_items())
+    _refuse_ignored(counts, known)
 
 
 def api_router(tag: str, prefix: str = "/v1") -> APIRouter:

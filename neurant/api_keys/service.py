@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 
 from neurant.accounts.codes import digest
-from neurant.api.call import KEY_PREFIX
+from neurant.accounts.current import KEY_PREFIX
 from neurant.api_keys import queries
 from neurant.api_keys.schemas import KeyIn, NewKeyOut
 from neurant.database.pool import Connection

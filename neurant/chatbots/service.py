@@ -15,6 +15,7 @@ from neurant.errors import BadInputError, ConflictError, NotFoundError
 from neurant.replies.preview import preview as preview_reply
 
 _NAME_KEY = "chatbots_name_key"
+_NAMED = r"\b((?i:eres|soy|me llamo|te llamas|you are|i am|my name is)\s+)"
 _SAYS_ITS_NAME = {"system_prompt": 5000, "fallback_message": 1000}
 
 
@@ -69,9 +70,10 @@ async def change(
 
 
 def _called_anew(current: ChatbotOut, changes: dict[str, Any]) -> dict[str, Any]:
-    """What a bot says of itself, with its new name for the old one wherever that stands alone.
+    """What a bot is told that it is called, with its new name for the old one.
 
-    A text that is changed at the same time stays as it is given.
+    Only where it is named ("Eres Luz"): the same word may be the company's, or any. A text that is
+    changed at the same time stays as it is given.
     """
     was = current.personality_traits.get("persona") or current.name
     traits = changes.get("personality_traits", current.personality_traits)
@@ -81,7 +83,7 @@ def _called_anew(current: ChatbotOut, changes: dict[str, Any]) -> dict[str, Any]
         text = getattr(current, field)
         if was == now or not text or changes.get(field, text) != text:
             continue
-        told = re.sub(rf"(?<!\w){re.escape(was)}(?!\w)", lambda _: now, text)
+        told = re.sub(rf"{_NAMED}{re.escape(was)}(?!\w)", lambda found: found[1] + now, text)
         if told != text and len(told) <= longest:
             renamed[field] = told
     return renamed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -28,6 +29,7 @@ from neurant.plans.limits import list_usage, shut_documents, shut_people
 HOME = "/console/home"
 SETTINGS = "/console/settings/company"
 START = "/onboarding"
+_BARE_ADDRESS = re.compile(r"[\w-]+(\.[\w-]+)+(/\S*)?")
 SET_UP = "company.edit"
 _STEPS = {"plan": SET_UP, "bot": "chatbots.edit", "test": "chatbots.edit"}
 _FOUND = ("name", "industry", "size", "website", "phone", "timezone")
@@ -47,10 +49,13 @@ def _wrong(request: Request, error: ValidationError) -> tuple[list[str], str]:
 
 async def _typed(request: Request, names: tuple[str, ...]) -> dict[str, str]:
     form = await request.form()
-    return {
+    typed = {
         name: value.strip() if isinstance(value := form.get(name, ""), str) else ""
         for name in (*names, "etag")
     }
+    if _BARE_ADDRESS.fullmatch(typed["website"]):  # as people write it
+        typed["website"] = f"https://{typed['website']}"
+    return typed
 
 
 @router.get(HOME, response_class=HTMLResponse)

@@ -16,6 +16,7 @@ from neurant.console.frame import demand, frame
 from neurant.console.navigation import SETTINGS_PATH
 from neurant.console.pages import PageRoute
 from neurant.console.templating import render
+from neurant.database.pool import Pool
 from neurant.database.tenancy import ApiKey, Staff, tenant
 from neurant.exports.service import begin_export, check_room, export_company
 
@@ -36,7 +37,8 @@ async def export_everything(call: Annotated[Call, needs("data.export")]) -> Stre
     ``tables/<name>.ndjson`` has a row of JSON per line, ``files/`` what was uploaded; the archive
     is whole if ``manifest.json``, its last entry, is there. No secret is in it.
     """
-    return await _export(call.request, call.caller.principal)
+    state = call.request.app.state
+    return await _export(call.request, state.beside, call.caller.principal)
 
 
 @pages.get("", response_class=HTMLResponse)
@@ -51,13 +53,13 @@ async def data_page(request: Request, staff: PageStaff) -> Response:
 @pages.get("/export")
 async def export_page(request: Request, staff: PageStaff) -> StreamingResponse:
     """The archive, for a browser."""
-    return await _export(request, staff.principal)
+    return await _export(request, request.app.state.pool, staff.principal)
 
 
-async def _export(request: Request, who: Staff | ApiKey) -> StreamingResponse:
+async def _export(request: Request, pool: Pool, who: Staff | ApiKey) -> StreamingResponse:
     state = request.app.state
     check_room()
-    await begin_export(state.pool, who, "companies", "zip")
+    await begin_export(pool, who, "companies", "zip")
     pieces: AsyncIterator[bytes] = export_company(state.pool, state.files, who)
     name = f"neurant-{utc_now():%Y-%m-%d}.zip"
     disposition = {"content-disposition": f'attachment; filename="{name}"'}

@@ -1,8 +1,7 @@
-"""The body of an import: one JSON document, or a conversation a line (NDJSON), read as it comes."""
+"""The body of an import: one JSON document, or a conversation a line (NDJSON)."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 from fastapi import Request
@@ -10,6 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 from pydantic_core import from_json
 
+from neurant.api.route import content_type, is_json
 from neurant.errors import BadInputError, TooLargeError, UnsupportedTypeError
 from neurant.imports.schemas import (
     MOST_CONVERSATIONS,
@@ -27,12 +27,11 @@ async def read_import(request: Request) -> list[ImportedConversation]:
 
     Raises RequestValidationError, BadInputError (a line), TooLargeError, UnsupportedTypeError.
     """
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    kind, body = content_type(request), await request.body()
     if kind == LINES:
-        return await _lines(request)
-    if kind != JSON:
+        return _lines(body)
+    if not is_json(kind):
         raise UnsupportedTypeError("conversations.import_type")
-    body = await request.body()
     try:
         found = ImportIn.model_validate_json(body).conversations
     except ValidationError as error:
@@ -50,10 +49,12 @@ def _refused(error: ValidationError, body: bytes) -> RequestValidationError:
     )
 
 
-async def _lines(request: Request) -> list[ImportedConversation]:
+def _lines(body: bytes) -> list[ImportedConversation]:
     found: list[ImportedConversation] = []
     messages = 0
-    async for number, line in _numbered(request):
+    for number, line in enumerate(body.split(b"\n"), 1):
+        if not line.strip():
+            continue
         try:
             found.append(ImportedConversation.model_validate_json(line))
         except ValidationError as error:
@@ -66,18 +67,6 @@ async def _lines(request: Request) -> list[ImportedConversation]:
     if not found:
         raise BadInputError("conversations.import_bad_line", line=1, fields="JSON")
     return found
-
-
-async def _numbered(request: Request) -> AsyncIterator[tuple[int, bytes]]:
-    number, rest = 0, b""
-    async for part in request.stream():
-        *lines, rest = (rest + part).split(b"\n")
-        for line in lines:
-            number += 1
-            if line.strip():
-                yield number, line
-    if rest.strip():
-        yield number + 1, rest
 
 
 def _check_room(conversations: int, messages: int) -> None:

@@ -36,6 +36,7 @@ cross join lateral (
 async def search(pool: Pool, principal: Principal, chatbot_id: UUID, question: str) -> list[Ranked]:
     """The passages nearest to the question that the bot may use, best first."""
     embedding = _embedded(question)
+    await asyncio.wait((embedding,))  # before a connection is taken: the threads may have a queue
     async with tenant(pool, principal) as connection:
         return await _both(connection, chatbot_id, question, embedding)
 

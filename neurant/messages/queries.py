@@ -6,7 +6,7 @@ from typing import LiteralString
 from uuid import UUID
 
 from neurant.api.listing import Listing, Sort, fetch_page
-from neurant.database.pool import Connection, fetch_one, fetch_value
+from neurant.database.pool import Connection, fetch_one
 from neurant.messages.schemas import (
     MessageDetailOut,
     MessageOut,
@@ -77,12 +77,6 @@ async def list_messages(
 async def get_message(connection: Connection, message_id: UUID) -> MessageDetailOut | None:
     """One message of a conversation that is not archived."""
     return await fetch_one(connection, MessageDetailOut, _ONE, {"id": message_id})
-
-
-async def conversation_of(connection: Connection, message_id: UUID) -> UUID | None:
-    """The conversation in which it was said."""
-    found = await fetch_value(connection, _CONVERSATION_OF, (message_id,))
-    return found if isinstance(found, UUID) else None
 
 
 async def list_reactions(

@@ -7,6 +7,7 @@ from uuid import UUID
 
 import psycopg
 
+from neurant.api.outside import asking_outside
 from neurant.database.pool import Connection, Pool
 from neurant.errors import BadInputError, ConflictError, ForbiddenError, MalformedError
 from neurant.logs import get_logger
@@ -80,13 +81,14 @@ async def _buy(
     if excess:
         raise PlanTooSmallError(wanted.plan, excess)
     payer = now.payer()
-    if payer.subscription_ref is None:
-        link = await biller.checkout(payer, wanted.plan, language)
-    elif wanted.plan == now.plan:
-        link = await biller.portal(payer, language)  # the bill that is open
-    else:
-        await biller.upgrade(payer, wanted.plan)
-        return PlanChoice("requested", wanted.plan)
+    link = None
+    async with asking_outside():
+        if payer.subscription_ref is None:
+            link = await biller.checkout(payer, wanted.plan, language)
+        elif wanted.plan == now.plan:
+            link = await biller.portal(payer, language)  # the bill that is open
+        else:
+            await biller.upgrade(payer, wanted.plan)
     return PlanChoice("requested", wanted.plan, checkout_url=link)
 
 
@@ -180,7 +182,8 @@ async def portal_link(
     if billing.biller is None:
         raise ConflictError("billing.by_hand")
     payer = (await _subscription(connection, company_id)).payer()
-    return await billing.biller.portal(payer, language)
+    async with asking_outside():
+        return await billing.biller.portal(payer, language)
 
 
 async def checkout_link(

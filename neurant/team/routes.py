@@ -7,8 +7,10 @@ from uuid import UUID
 
 from fastapi import Query, Response
 
-from neurant.accounts.current import person_of, trail_of
-from neurant.accounts.security.proof import Somebody, prove, somebody
+from neurant.accounts.codes import digest
+from neurant.accounts.current import token_of, trail_of
+from neurant.accounts.queries import find_person
+from neurant.accounts.security.proof import Somebody, prove
 from neurant.api.call import Call, needs
 from neurant.api.etag import check_match, tagged
 from neurant.api.listing import Page
@@ -102,10 +104,8 @@ async def transfer_ownership(
     The owner shows once more to be the owner: by the password, or by what they have instead.
     """
     caller, state = call.caller, call.request.app.state
-    person = await person_of(call.request)
-    trail = trail_of(call.request)
-    who = somebody(person) if person else Somebody(caller.auth_user_id, caller.email, trail)
-    await prove(state.pool, state.settings, who, given.password, given.code)
+    await _found(call, given.user_id)
+    await prove(state.beside, state.settings, await _who(call), given.password, given.code)
     name = f"{caller.first_name} {caller.last_name}".strip()
     return await service.transfer_ownership(
         call.connection,
@@ -120,6 +120,16 @@ async def transfer_ownership(
 async def list_team(call: Annotated[Call, needs("team.read")]) -> TeamOut:
     """The active colleagues to whom one may pass a conversation."""
     return TeamOut(data=await queries.list_team(call.connection))
+
+
+async def _who(call: Call) -> Somebody:
+    """The caller, by their session, or by a token that somebody else made."""
+    caller, pool, token = call.caller, call.request.app.state.beside, token_of(call.request)
+    trail = trail_of(call.request, str(caller.session_id) if caller.session_id else None)
+    person = await find_person(pool, digest(token)) if token else None
+    if person is None:
+        return Somebody(caller.auth_user_id, caller.email, trail)
+    return Somebody(person.auth_user_id, person.email, trail, person.session_id, person.created_at)
 
 
 async def _found(call: Call, user_id: UUID) -> UserOut:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 import uuid
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from neurant.api import sql_errors
+from neurant.settings import Settings
 
 pytest_plugins = ("console.running_web",)
 PATH = "/v1/canned-responses"
@@ -204,3 +207,53 @@ def test_what_is_taken_is_told_without_the_name_of_a_constraint(sign_in, acme) -
     answer = client.post(PATH, json=body)
     assert (answer.status_code, answer.json()["code"]) == (409, "api.taken")
     assert not any(name in answer.text for name in NAMES)
+
+
+@pytest.mark.parametrize("depth", [100, 480, 900, 5_000])
+def test_nothing_is_too_deep_to_be_refused(nobody: httpx.Client, depth: int) -> None:
+    body = '{"email": ' + "[" * depth + "]" * depth + ', "password": "x"}'
+    answer = nobody.post("/v1/session", content=body, headers={"content-type": "application/json"})
+    assert answer.status_code in (400, 422)
+
+
+def test_a_form_has_no_part_that_is_ignored(sign_in, acme) -> None:
+    owner, path = sign_in(acme, "owner"), f"/v1/chatbots/{acme.bot_id}/documents"
+    one, two = ("a.txt", b"Abrimos a las ocho."), ("b.txt", b"Cerramos a las seis.")
+    before = owner.get("/v1/documents").json()["data"]
+    for files in ([("file", one), ("file", two)], [("file", one), ("other", two)]):
+        answer = owner.post(path, files=files)
+        assert (answer.status_code, answer.json()["code"]) == (422, "invalid_fields")
+        assert files[1][0] in answer.json()["detail"]
+    assert owner.get("/v1/documents").json()["data"] == before
+
+
+def test_a_key_of_idempotency_comes_once(sign_in, acme) -> None:
+    headers = [("idempotency-key", "one"), ("idempotency-key", "two")]
+    answer = sign_in(acme, "owner").post(
+        PATH, json={"shortcut": "doble", "content": "x"}, headers=headers
+    )
+    assert answer.json()["code"] == "api.idempotency_key_malformed"
+
+
+def test_nobody_holds_a_connection_by_sending_slowly(sign_in, acme, web_url: str) -> None:
+    """More imports are begun than there are connections, and everybody else is served."""
+    token = sign_in(acme, "owner").cookies["neurant_session"]
+    head = (
+        f"POST /v1/chatbots/{acme.bot_id}/conversation-imports HTTP/1.1\r\nhost: x\r\n"
+        f"authorization: Bearer {token}\r\ncontent-type: application/json\r\n"
+        "content-length: 100\r\n\r\n{"
+    )
+    url = httpx.URL(web_url)
+    with ExitStack() as opened:
+        for _ in range(2 * Settings.model_fields["database_pool_size"].default):
+            slow = opened.enter_context(socket.create_connection((url.host, url.port)))
+            slow.sendall(head.encode())
+        assert httpx.get(f"{web_url}/readyz").json() == {"status": "ready"}
+        assert sign_in(acme, "owner").get(PATH, timeout=5).status_code == 200
+
+
+def test_a_key_that_opens_nothing_is_told_apart_from_a_session(nobody: httpx.Client) -> None:
+    dead = {"authorization": "Bearer na_key_0000"}
+    for path, code in (("/v1/company", "tokens.bad_key"), ("/v1/account", "tokens.no_key_here")):
+        answer = nobody.get(path, headers=dead)
+        assert (answer.status_code, answer.json()["code"]) == (401, code)

@@ -118,21 +118,23 @@ def test_a_new_persona_is_the_one_that_the_texts_of_the_template_speak_of(
     given = {
         "name": named(),
         "template_id": chosen["id"],
-        "fallback_message": f"{was} no sabe. ¿Y {was}x?",
+        "fallback_message": f"Soy {was}; en la avenida {was} lo saben. ¿Soy {was}x?",
     }
     made = client.post(PATH, json=given).json()
     path = f"{PATH}/{made['id']}"
     assert was in made["system_prompt"]
     anew = client.patch(path, json={"personality_traits": {"persona": r"Sol \1"}}).json()
     assert anew["system_prompt"] == made["system_prompt"].replace(was, r"Sol \1")
-    assert anew["fallback_message"] == rf"Sol \1 no sabe. ¿Y {was}x?"
+    # The same word may be the street's.
+    told = rf"Soy Sol \1; en la avenida {was} lo saben. ¿Soy {was}x?"
+    assert anew["fallback_message"] == told
     typed = {"personality_traits": {"persona": "Luz"}, "system_prompt": r"Antes era Sol \1."}
     kept = client.patch(path, json=typed).json()
     assert kept["system_prompt"] == r"Antes era Sol \1."
-    assert kept["fallback_message"].startswith("Luz no sabe")
+    assert kept["fallback_message"].startswith("Soy Luz;")
     # Without a persona the bot goes by its name, and so do its texts.
     unnamed = client.patch(path, json={"personality_traits": {"persona": None}}).json()
-    assert unnamed["fallback_message"].startswith(f"{made['name']} no sabe")
+    assert unnamed["fallback_message"].startswith(f"Soy {made['name']};")
 
 
 def test_bots_without_a_name_are_told_apart(sign_in: SignIn, rival: Company) -> None:

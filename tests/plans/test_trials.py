@@ -76,5 +76,6 @@ def test_the_console_offers_it_while_there_is_one(urls, sign_in, known_password)
     assert (begun.status_code, begun.headers["location"]) == (303, "/console/plan")
     assert admin(urls, STATE, acme.id) == [("starter", "trialing", True, True)]
     assert "días gratis" not in owner.get("/console/plan/choose/professional").text
+    assert "Tu prueba termina ahora mismo" in owner.get("/console/plan/choose/free").text
     again = owner.post("/v1/subscription/trial", json={"plan": "professional"})
     assert (again.status_code, again.json()["code"]) == (409, "billing.tried_before")

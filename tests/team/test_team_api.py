@@ -157,8 +157,13 @@ def test_the_company_changes_hands_once_and_the_new_owner_is_told(
         assert answer.status_code == 404
     mine = {"user_id": str(own.people["owner"].id), **proof}
     assert owner.post("/v1/company/ownership", json=mine).json()["code"] == "team.owner_already"
-    done = owner.post("/v1/company/ownership", json=give)
+    once = {"idempotency-key": "the-company-once"}
+    done = owner.post("/v1/company/ownership", json=give, headers=once)
     assert (done.status_code, done.json()["role"]) == (200, "owner")
+    # Whoever lost the answer gets it, also now that the right is gone; another request does not.
+    again = owner.post("/v1/company/ownership", json=give, headers=once)
+    assert (again.status_code, again.content) == (200, done.content)
+    assert again.headers["idempotency-replayed"] == "true"
     assert owner.post("/v1/company/ownership", json=mine).status_code == 403
     assert owner.get(path(own, "owner")).json()["role"] == "administrador"
     assert admin.get(path(own, "owner")).status_code == 200

@@ -21,6 +21,7 @@ from neurant.accounts.sso.service import callback_url
 from neurant.api.call import Call, needs
 from neurant.api.etag import check_match, tagged
 from neurant.api.listing import ListQuery, Page
+from neurant.api.outside import asking_outside
 from neurant.api.route import api_router
 from neurant.texts import preferred_language
 
@@ -96,7 +97,8 @@ async def check_sso_connection(call: Managing, connection_id: UUID) -> SsoChecks
     """Ask the provider to describe itself and for its keys, and tell what is wrong."""
     found = await connections.read(call.connection, connection_id)
     language = preferred_language(call.request.headers.get("accept-language"))
-    checks = await connections.check(call.request.app.state.sso, found.issuer, language)
+    async with asking_outside():
+        checks = await connections.check(call.request.app.state.sso, found.issuer, language)
     return SsoChecksOut(is_ok=all(one.is_ok for one in checks), checks=checks)
 
 

@@ -12,6 +12,7 @@ from uuid import UUID
 
 import httpx
 
+from neurant.api.outside import asking_outside
 from neurant.channels.telegram.inbound import credential
 from neurant.companies.lookup import command_pool, database_urls, find_bot
 from neurant.database.pool import Connection, fetch_value
@@ -60,7 +61,7 @@ async def connect_account(
     """
     if await fetch_value(connection, _BOT, (bot_id,)) is None:
         return None
-    async with httpx.AsyncClient(timeout=15) as client:
+    async with asking_outside(), httpx.AsyncClient(timeout=15) as client:
         me = await _call(client, settings, token, "getMe", {})
         name, secret = f"@{me['username']}", secrets.token_urlsafe(48)
         account_id, routing_id = await _store(

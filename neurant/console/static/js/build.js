@@ -4,12 +4,18 @@ import { startToasts } from "./toasts.js";
 
 const PREFIX = "neurant:draft:";
 
+// As the page brought it; a select has no defaultValue.
+function initial(field) {
+  if (field.tagName !== "SELECT") return field.defaultValue;
+  return ([...field.options].find((one) => one.defaultSelected) ?? field.options[0])?.value;
+}
+
 function keepDraft(form) {
   const key = PREFIX + form.dataset.draft;
   try {
     const kept = JSON.parse(localStorage.getItem(key) ?? "{}");
     for (const field of form.querySelectorAll("input:not([type=hidden], [type=radio]), textarea, select"))
-      if (field.name in kept && field.value === field.defaultValue) field.value = kept[field.name];
+      if (field.name in kept && field.value === initial(field)) field.value = kept[field.name];
     form.addEventListener("input", () => {
       const data = Object.fromEntries(new FormData(form));
       delete data.password;

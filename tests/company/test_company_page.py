@@ -1,0 +1,32 @@
+"""The company's page: what is typed as people write it is understood."""
+
+from __future__ import annotations
+
+import html
+import re
+
+import pytest
+
+pytest_plugins = ("console.running_web",)
+PAGE = "/console/settings/company"
+
+
+@pytest.mark.parametrize(
+    ("typed", "stored"),
+    [
+        ("tienda-sol.co", "https://tienda-sol.co"),
+        ("tienda.co/a", "https://tienda.co/a"),
+        ("http://sol.co", "http://sol.co"),
+        ("", None),
+    ],
+)
+def test_an_address_needs_no_scheme(sign_in, acme, typed: str, stored: str | None) -> None:
+    owner = sign_in(acme, "owner")
+    page, now = owner.get(PAGE).text, owner.get("/v1/company").json()
+    etag = re.search(r'name="etag" value="([^"]*)"', page)
+    assert etag is not None
+    form = {name: now[name] or "" for name in ("name", "email", "phone", "timezone", "logo_url")}
+    form |= {"industry": "health", "size": "2-10", "website": typed, "etag": html.unescape(etag[1])}
+    answer = owner.post(PAGE, data=form)
+    assert answer.status_code == 303, answer.text
+    assert owner.get("/v1/company").json()["website"] == stored
