@@ -946,6 +946,22 @@ ALTER FUNCTION private.accept_invitation(p_token_digest bytea, p_auth_user uuid,
 
 COMMENT ON FUNCTION private.accept_invitation(p_token_digest bytea, p_auth_user uuid, p_first_name text, p_last_name text, p_now timestamp with time zone) IS 'A login whose e-mail was invited becomes a member, in the invitation''s seat (NA002 where the limit was lowered meanwhile): accepted, unknown, expired (and marked so), cancelled, accepted_before, email_mismatch or already_member. One of two who race wins. Definer: who accepts is no member yet.';
 
+-- Name: accept_terms(uuid, text, text); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.accept_terms(p_auth_user uuid, p_first_name text, p_last_name text) RETURNS void
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  insert into public.auth_accounts (auth_user_id, first_name, last_name, terms_accepted_at)
+  values (p_auth_user, p_first_name, p_last_name, now())
+$$;
+
+ALTER FUNCTION private.accept_terms(p_auth_user uuid, p_first_name text, p_last_name text) OWNER TO neurant_router;
+
+-- Name: FUNCTION accept_terms(p_auth_user uuid, p_first_name text, p_last_name text); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.accept_terms(p_auth_user uuid, p_first_name text, p_last_name text) IS 'The person of a login that was made in this transaction, by an invitation, took the terms. Definer, as create_login.';
+
 -- Name: sso_connections; Type: TABLE; Schema: public; Owner: neurant_owner
 
 CREATE TABLE public.sso_connections (
@@ -11416,7 +11432,7 @@ ALTER TABLE public.auth_accounts OWNER TO neurant_owner;
 
 -- Name: TABLE auth_accounts; Type: COMMENT; Schema: public; Owner: neurant_owner
 
-COMMENT ON TABLE public.auth_accounts IS 'Who signed up by themselves: the names until they have a company, and when they took the terms, where the installation has any.';
+COMMENT ON TABLE public.auth_accounts IS 'Who signed up by themselves, or by an invitation where the installation has terms: the names until they have a company, and when they took the terms, where the installation has any.';
 
 -- Name: auth_factors; Type: TABLE; Schema: public; Owner: neurant_owner
 
@@ -17090,6 +17106,11 @@ GRANT ALL ON FUNCTION jobs.procrastinate_update_heartbeat_v1(worker_id bigint) T
 
 REVOKE ALL ON FUNCTION private.accept_invitation(p_token_digest bytea, p_auth_user uuid, p_first_name text, p_last_name text, p_now timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.accept_invitation(p_token_digest bytea, p_auth_user uuid, p_first_name text, p_last_name text, p_now timestamp with time zone) TO neurant_app;
+
+-- Name: FUNCTION accept_terms(p_auth_user uuid, p_first_name text, p_last_name text); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.accept_terms(p_auth_user uuid, p_first_name text, p_last_name text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.accept_terms(p_auth_user uuid, p_first_name text, p_last_name text) TO neurant_app;
 
 -- Name: TABLE sso_connections; Type: ACL; Schema: public; Owner: neurant_owner
 

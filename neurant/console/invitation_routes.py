@@ -63,7 +63,8 @@ async def _page(
         request, "invitation.html", status=status, seen=seen, person=person,
         over=over.detail(language) if over else None, problem=problem,
         until=day_of(seen.expires_at, seen.timezone, language) if seen else None,
-        typed=typed or {"first_name": "", "last_name": ""},
+        typed=typed or {"first_name": "", "last_name": "", "terms": ""},
+        settings=request.app.state.settings, wrong=error.code if error else "",
     )  # fmt: skip
 
 
@@ -85,15 +86,24 @@ async def open_invitation(request: Request, token: Text = "") -> Response:
 
 @router.post("", response_class=HTMLResponse)
 async def join(
-    request: Request, first_name: Text = "", last_name: Text = "", password: Text = ""
+    request: Request,
+    first_name: Text = "",
+    last_name: Text = "",
+    password: Text = "",
+    terms: Text = "",
 ) -> Response:
     """Accept, as whoever is signed in or as a new person, who is signed in then."""
     check_origin(request)
-    typed = {"first_name": first_name, "last_name": last_name}
+    typed = {"first_name": first_name, "last_name": last_name, "terms": terms}
     given = {"first_name": first_name.strip() or None, "last_name": last_name.strip() or None}
     try:
         asked = AcceptIn.model_validate(
-            {"token": read_cookie(request, _TOKEN) or "", "password": password or None, **given}
+            {
+                "token": read_cookie(request, _TOKEN) or "",
+                "password": password or None,
+                "accept_terms": terms == "yes",
+                **given,
+            }
         )
         accepted = await accepted_by(request, asked)
     except ValidationError:

@@ -100,6 +100,10 @@ class AcceptIn(BaseModel):
     password: Annotated[PasswordText, Field(min_length=1, max_length=LONGEST_PASSWORD)] | None = (
         None
     )
+    accept_terms: bool = Field(
+        default=False,
+        description="Needed for a new account where this installation has terms, idle elsewhere",
+    )
 
 
 class AcceptedOut(BaseModel):

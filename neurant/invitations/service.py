@@ -33,6 +33,7 @@ from neurant.texts import Language, text
 from neurant.vault import Vault
 
 _CREATE_LOGIN = "select private.create_login(%s, %s, true)"
+_ACCEPT_TERMS = "select private.accept_terms(%s, %s, %s)"
 _TIMEZONE = "select timezone from public.companies"
 
 
@@ -205,18 +206,15 @@ async def accept(
 
     All or nothing, the welcome mail included; of two at once one wins. Raises as ``look``;
     UnauthenticatedError where the address has an account already, ForbiddenError for an account
-    of another address, BadInputError for a name or password that will not do; NA002 where the
-    plan has no seat any more.
+    of another address, BadInputError for a name or password that will not do, or terms that a new
+    person did not accept; NA002 where the plan has no seat any more.
     """
     seen = await look(pool, given.token)
-    password = None if login else await _new_password(seen, given)
+    password = None if login else await _new_password(settings, seen, given)
     async with pool.connection() as connection, connection.transaction():
         await come_from(connection, trail)
         if login is None:
-            made = await fetch_value(connection, _CREATE_LOGIN, (seen.email, password))
-            if not isinstance(made, UUID):  # made by somebody a moment ago
-                raise UnauthenticatedError("invitations.sign_in_first")
-            login = made
+            login = await _new_login(connection, settings, seen, given, password)
         joined = await queries.accept_invitation(
             connection, digest(given.token), login, given.first_name, given.last_name
         )
@@ -229,13 +227,27 @@ async def accept(
     )
 
 
-async def _new_password(seen: Seen, given: AcceptIn) -> str:
+async def _new_login(
+    connection: Connection, settings: Settings, seen: Seen, given: AcceptIn, password: str | None
+) -> UUID:
+    login = await fetch_value(connection, _CREATE_LOGIN, (seen.email, password))
+    if not isinstance(login, UUID):  # made by somebody a moment ago
+        raise UnauthenticatedError("invitations.sign_in_first")
+    if settings.has_terms():
+        first, last = given.first_name or seen.first_name, given.last_name or seen.last_name or ""
+        await connection.execute(_ACCEPT_TERMS, (login, first, last))
+    return login
+
+
+async def _new_password(settings: Settings, seen: Seen, given: AcceptIn) -> str:
     """The hash of a new person's password."""
     if seen.has_login:
         raise UnauthenticatedError("invitations.sign_in_first")
     if given.password is None or not (given.first_name or seen.first_name):
         raise BadInputError("invitations.name_and_password")
     check_new_password(given.password, seen.email)
+    if settings.has_terms() and not given.accept_terms:
+        raise BadInputError("accounts.terms_not_accepted")
     return await hashed(given.password)
 
 

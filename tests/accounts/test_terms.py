@@ -1,21 +1,29 @@
-"""Terms are the installation's own: sign-up asks for them where there are any."""
+"""Terms are the installation's own: whoever makes an account is asked for them where there are any."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
 import psycopg
 import pytest
 from accounts.letters import PASSWORD, new_address
+from companies import Company, make_company
+from console.people import PASSWORD as PEOPLES_PASSWORD
 from console.running_web import serving, web_settings
 
 from neurant.database.embedded import Urls
+from tests.team.letters import token_to
 
 pytest_plugins = ("console.running_web",)
 TERMS, PRIVACY = "https://acme.example/terminos", "https://acme.example/datos?a=1&b=2"
 ACCEPTED = "select terms_accepted_at is not null from sign_ups where email = %s"
+LOGINS = """
+select a.terms_accepted_at > now() - interval '1 minute', a.first_name, a.last_name
+from auth.users l left join auth_accounts a on a.auth_user_id = l.id where l.email = %s
+"""
+SignIn = Callable[[Company, str], httpx.Client]
 
 
 @pytest.fixture
@@ -57,3 +65,84 @@ def test_without_any_nothing_is_asked_and_nothing_is_kept(
     assert nobody.post("/v1/accounts", json=asked).status_code == 202
     for email in emails:
         assert database.execute(ACCEPTED, (email,)).fetchall() == [(False,)]
+
+
+@pytest.fixture
+def acme(urls: Urls, known_password: str) -> Company:
+    """One of its own for each test: seats are counted."""
+    return make_company(urls.admin, "acme", password_hash=known_password)
+
+
+def invited(client: httpx.Client, database: psycopg.Connection, email: str) -> str:
+    """The token of an invitation that was mailed."""
+    asked = {"email": email, "role": "operador", "last_name": "Paz"}
+    assert client.post("/v1/invitations", json=asked).status_code == 201
+    return token_to(database, email)
+
+
+def test_who_is_invited_and_new_accepts_them_and_it_is_kept(
+    strict: httpx.Client, sign_in: SignIn, acme: Company, database: psycopg.Connection
+) -> None:
+    email = new_address()
+    token = invited(sign_in(acme, "owner"), database, email)
+    given = {"token": token, "first_name": "Eva", "password": PASSWORD}
+    for silent in (given, given | {"accept_terms": False}):
+        refused = strict.post("/v1/invitations/accept", json=silent)
+        assert (refused.status_code, refused.json()["code"]) == (422, "accounts.terms_not_accepted")
+    assert database.execute(LOGINS, (email,)).fetchall() == []
+    joined = strict.post("/v1/invitations/accept", json=given | {"accept_terms": True})
+    assert joined.status_code == 201, joined.text
+    assert database.execute(LOGINS, (email,)).fetchall() == [(True, "Eva", "Paz")]
+
+
+def test_the_invitation_s_page_links_them_and_asks(
+    strict: httpx.Client, sign_in: SignIn, acme: Company, database: psycopg.Connection
+) -> None:
+    strict.follow_redirects = True
+    email = new_address()
+    token = invited(sign_in(acme, "owner"), database, email)
+    page = strict.post("/invitation/open", data={"token": f"https://x.example/invitation#{token}"})
+    assert 'name="terms"' in page.text
+    assert f'href="{TERMS}"' in page.text
+    assert 'href="https://acme.example/datos?a=1&amp;b=2"' in page.text
+    person = {"first_name": "Eva", "password": PASSWORD}
+    refused = strict.post("/invitation", data=person)
+    assert (refused.status_code, "aceptar los términos" in refused.text) == (422, True)
+    assert 'aria-invalid="true"' not in refused.text  # the password is not what is wrong
+    weak = strict.post("/invitation", data=person | {"password": "corta", "terms": "yes"})
+    assert 'value="yes" required checked' in weak.text
+    joined = strict.post("/invitation", data=person | {"terms": "yes"})
+    assert joined.url.path == "/console/inbox"
+    assert database.execute(LOGINS, (email,)).fetchall() == [(True, "Eva", "Paz")]
+
+
+def test_who_has_an_account_joins_without_being_asked(
+    strict: httpx.Client,
+    sign_in: SignIn,
+    acme: Company,
+    rival: Company,
+    database: psycopg.Connection,
+) -> None:
+    strict.follow_redirects = True
+    person = rival.people["operador"]
+    token = invited(sign_in(acme, "owner"), database, person.email)
+    strict.post("/login", data={"email": person.email, "password": PEOPLES_PASSWORD})
+    page = strict.post("/invitation/open", data={"token": f"https://x.example/invitation#{token}"})
+    assert "Unirme a Acme" in page.text
+    assert 'name="terms"' not in page.text
+    assert strict.post("/invitation").url.path == "/console/inbox"
+    assert database.execute(LOGINS, (person.email,)).fetchall() == [(None, None, None)]
+
+
+def test_an_invitation_without_any_asks_and_keeps_nothing(
+    nobody: httpx.Client, sign_in: SignIn, acme: Company, database: psycopg.Connection
+) -> None:
+    nobody.follow_redirects = True
+    email = new_address()
+    token = invited(sign_in(acme, "owner"), database, email)
+    page = nobody.post("/invitation/open", data={"token": f"https://x.example/invitation#{token}"})
+    assert 'name="password"' in page.text
+    assert 'name="terms"' not in page.text
+    given = {"token": token, "first_name": "Eva", "password": PASSWORD, "accept_terms": True}
+    assert nobody.post("/v1/invitations/accept", json=given).status_code == 201
+    assert database.execute(LOGINS, (email,)).fetchall() == [(None, None, None)]
