@@ -15,7 +15,8 @@ def candidate(number: int, similarity: float | None, lexical: float | None) -> C
     return Candidate(ident, ident, "a.txt", None, None, f"text {number}", similarity, lexical)
 
 
-SCORES = st.none() | st.floats(0, 1)
+# PostgreSQL's ts_rank is a real: no double is so small that a scale makes it nothing.
+SCORES = st.none() | st.floats(0, 1, width=32, allow_subnormal=False)
 CANDIDATES = st.lists(st.tuples(SCORES, SCORES), max_size=30).map(
     lambda pairs: [candidate(number, *pair) for number, pair in enumerate(pairs)]
 )
