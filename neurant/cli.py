@@ -92,6 +92,18 @@ def worker() -> None:
         runner.run(run_worker(settings))
 
 
+def _database(url: str | None, data_dir: Path | None) -> str:
+    """The address that was given, else the embedded database's. Raises SetupError."""
+    from neurant.database.embedded import connection_urls
+    from neurant.settings import is_database_url
+
+    if not url:
+        return connection_urls(settings_from(data_dir=data_dir).data_dir).admin
+    if not is_database_url(url):
+        raise SetupError("setup.not_a_database_url")
+    return url
+
+
 @app.command(help=say("migrate"))
 def migrate(
     url: Annotated[
@@ -102,10 +114,8 @@ def migrate(
 ) -> None:
     """Migrate the database of this URL, or the embedded one that runs."""
     from neurant.database import migrate as module
-    from neurant.database.embedded import connection_urls
 
-    target = url or connection_urls(settings_from(data_dir=data_dir).data_dir).admin
-    applied = module.migrate(target)
+    applied = module.migrate(_database(url, data_dir))
     for file in applied:
         typer.echo(say("applied", file=file))
     if not applied:
@@ -122,11 +132,9 @@ def verify(
     as_json: Annotated[bool, typer.Option("--json", help=say("option.json"))] = False,
 ) -> None:
     """Verify the database of this URL, or the embedded one; status 1 if a cell is wrong."""
-    from neurant.database.embedded import connection_urls
     from neurant.database.verify.command import verify as verify_database
 
-    target = url or connection_urls(settings_from(data_dir=data_dir).data_dir).admin
-    report = verify_database(target)
+    report = verify_database(_database(url, data_dir))
     if as_json:
         typer.echo(report.as_json())
     else:
@@ -233,10 +241,9 @@ def audit_verify(
     import psycopg
 
     from neurant.audit import commands
-    from neurant.database.embedded import connection_urls
 
     settings = commands.with_master_key(settings_from(data_dir=data_dir))
-    target = url or connection_urls(settings.data_dir).admin
+    target = _database(url, data_dir)
     try:
         report = commands.run_verify(settings, target, heads, company, public_key or [])
     except psycopg.Error as error:

@@ -9,16 +9,54 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from neurant.errors import SetupError
 
 MEGABYTE = 1024 * 1024
 _MAIL_ADDRESS = re.compile(r"[^@\s<>,;?&]+@[^@\s<>,;?&]+")
 _SOLD = {"starter", "professional", "business", "enterprise"}
 
 
+def is_database_url(url: str) -> bool:
+    """Can libpq read it, and is nothing of an unescaped password taken for a host or a port?
+
+    What cannot be read is said in a text of ours: libpq's words would repeat the password.
+    """
+    import psycopg  # help and the supervisor do without it
+
+    if not url.startswith(("postgresql://", "postgres://")):
+        return False
+    try:
+        read = psycopg.conninfo.conninfo_to_dict(url)
+    except psycopg.ProgrammingError:
+        return False
+    hosts = str(read.get("host") or "").split(",")
+    ports = [port for port in str(read.get("port") or "").split(",") if port]
+    return all(host.startswith(("/", "@")) or "@" not in host for host in hosts) and all(
+        port.isdecimal() and 0 < int(port) < 65536 for port in ports
+    )
+
+
+def _is_web_address(value: str) -> bool:
+    try:
+        url = urlsplit(value)
+        _ = url.port  # raises for one that is no number
+    except ValueError:
+        return False
+    return url.scheme in ("http", "https") and bool(url.hostname)
+
+
+def _name(info: ValidationInfo) -> str:
+    return f"NEURANT_{info.field_name}".upper()
+
+
 class Settings(BaseSettings):
-    """Every setting of a NeurAnt process, with the defaults of a small, self-contained install."""
+    """Every setting of a NeurAnt process, with the defaults of a small, self-contained install.
+
+    Raises SetupError, in words of ours, for a value that no process could use.
+    """
 
     model_config = SettingsConfigDict(env_prefix="NEURANT_", extra="ignore")
 
@@ -136,40 +174,54 @@ class Settings(BaseSettings):
     def _addresses(cls, value: str) -> str:
         for one in (part.strip() for part in value.split(",")):
             if one not in ("", "*"):
-                ip_network(one)  # its ValueError says what is wrong
+                try:
+                    ip_network(one)
+                except ValueError:
+                    raise SetupError("setup.bad_trusted_proxies", value=one) from None
         return value
 
     @field_validator("stripe_prices")
     @classmethod
     def _sold(cls, value: dict[str, str]) -> dict[str, str]:
         if unknown := sorted(set(value) - _SOLD):
-            raise ValueError(f"no plan that is sold: {', '.join(unknown)}")
+            raise SetupError(
+                "setup.bad_stripe_prices", plans=", ".join(unknown), sold=", ".join(sorted(_SOLD))
+            )
         return value
 
     @field_validator("billing_contact")
     @classmethod
     def _mail_address(cls, value: str | None) -> str | None:
         if value and not _MAIL_ADDRESS.fullmatch(value):
-            raise ValueError("no mail address; it is written like this: sales@example.com")
+            raise SetupError("setup.bad_billing_contact")
         return value or None
 
     @field_validator(
-        "supabase_url", "supabase_jwks_url", "supabase_issuer", "terms_url", "privacy_url"
+        "public_url",
+        "supabase_url",
+        "supabase_jwks_url",
+        "supabase_issuer",
+        "terms_url",
+        "privacy_url",
     )
     @classmethod
-    def _web_address(cls, value: str | None) -> str | None:
-        if value:
-            url = urlsplit(value)
-            if url.scheme not in ("http", "https") or not url.hostname:
-                raise ValueError("no address; it begins with https://")
+    def _web_address(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value and not _is_web_address(value):
+            raise SetupError("setup.bad_web_address", setting=_name(info))
         return value
 
-    @field_validator("replica_database_url")
+    @field_validator(
+        "app_database_url",
+        "jobs_database_url",
+        "admin_database_url",
+        "listen_database_url",
+        "replica_database_url",
+    )
     @classmethod
-    def _database_address(cls, value: SecretStr | None) -> SecretStr | None:
-        if value and not value.get_secret_value().startswith(("postgresql://", "postgres://")):
-            raise ValueError("a database address must start with postgresql://")
-        return value
+    def _database_address(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        if value and not is_database_url(value.get_secret_value()):
+            raise SetupError("setup.bad_database_url", setting=_name(info))
+        return value or None
 
     def base_url(self) -> str:
         """Address that people and channels use, without a trailing slash."""

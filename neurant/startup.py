@@ -12,6 +12,8 @@ _PATIENCE = 5  # seconds; a database that is away now is waited for later
 
 def check_settings(settings: Settings) -> None:
     """Raises SetupError for a setting that would be found wrong only at work."""
+    from neurant.audit.heads import signing_key
+    from neurant.knowledge.files import open_url
     from neurant.mail.message import sender_of
     from neurant.mail.smtp import server_of
     from neurant.plans.billing import require_complete
@@ -19,6 +21,14 @@ def check_settings(settings: Settings) -> None:
 
     if settings.master_key is not None:
         master_key(settings)
+    if settings.audit_key is not None:
+        signing_key(settings)
+    for setting, url in (
+        ("NEURANT_FILES_URL", settings.files_url),
+        ("NEURANT_AUDIT_HEADS_URL", settings.audit_heads_url),
+    ):
+        if url:
+            open_url(url, setting)
     sender_of(settings.mail_from)
     server_of(settings)
     require_complete(settings)

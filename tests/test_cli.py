@@ -110,6 +110,24 @@ def test_a_wrong_database_address_is_one_line(server: RunningServer) -> None:
     assert "password authentication failed" in fails_with_one_line(neurant("migrate", wrong))
 
 
+def test_an_unreadable_database_address_is_one_line_without_its_password() -> None:
+    for url in ("postgresql://u:p%40s3cret%zz@host/n", "postgresql://u:s3cret/x@host/n"):
+        for command in (("migrate", url), ("verify", url), ("audit", "verify", url)):
+            told = fails_with_one_line(neurant(*command))
+            assert "written %25" in told
+            assert "s3cret" not in told
+        named = fails_with_one_line(neurant("verify", NEURANT_ADMIN_DATABASE_URL=url))
+        assert "s3cret" not in named
+
+
+def test_audit_verify_does_not_tell_the_password_of_a_store_it_cannot_open() -> None:
+    key = {"NEURANT_AUDIT_KEY": "a" * 43 + "="}
+    url, heads = "postgresql://x@127.0.0.1:1/x", "ftp://u:s3cret@x/y"
+    told = fails_with_one_line(neurant("audit", "verify", url, "--heads", heads, **key))
+    assert "--heads" in told
+    assert "s3cret" not in told
+
+
 def test_commands_for_a_running_platform_say_when_there_is_none(home: Path, tmp_path: Path) -> None:
     document = tmp_path / "a.txt"
     document.write_text("hola")

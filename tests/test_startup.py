@@ -5,11 +5,12 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 import httpx
 import pytest
 from pydantic import SecretStr
-from test_cli import fails_with_one_line, neurant
+from test_cli import SPANISH, fails_with_one_line, neurant
 
 from neurant.app import create_app
 from neurant.database.embedded import Urls
@@ -17,6 +18,7 @@ from neurant.database.migrate import migrate
 from neurant.errors import SetupError
 from neurant.settings import Settings
 from neurant.startup import ready_to_start
+from neurant.texts import Language
 from tests.support.platform import free_port, serving
 
 KEY, OTHER = (base64.b64encode(letter * 32).decode() for letter in (b"k", b"o"))
@@ -43,12 +45,95 @@ def test_a_process_does_not_start_without_a_valid_master_key(command: str, key: 
         ("NEURANT_SMTP_URL", "mail.acme.co", "NEURANT_SMTP_URL"),
         ("NEURANT_MAIL_FROM", "nobody", "NEURANT_MAIL_FROM"),
         ("NEURANT_TRUSTED_PROXIES", "10.0.0.300", "NEURANT_TRUSTED_PROXIES"),
+        ("NEURANT_PUBLIC_URL", "hello", "NEURANT_PUBLIC_URL"),
+        ("NEURANT_PUBLIC_URL", "https://neurant.example:port", "NEURANT_PUBLIC_URL"),
+        ("NEURANT_AUDIT_KEY", "foo", "NEURANT_AUDIT_KEY"),
         ("NEURANT_REPLICA_DATABASE_URL", "replica:5432", "NEURANT_REPLICA_DATABASE_URL"),
     ],
 )
 def test_a_wrong_setting_is_one_line(setting: str, value: str, part: str, tmp_path: object) -> None:
     told = fails_with_one_line(neurant("up", "--data-dir", tmp_path, **{setting: value}))
     assert part in told
+
+
+DATABASES = ("APP", "JOBS", "ADMIN", "LISTEN", "REPLICA")
+UNUSABLE = (
+    "postgresql://neurant_app:s3cret%zz@host/n",
+    "postgresql://neurant_app:s3cret/x@host/n",
+    "postgresql://neurant_app:x@s3cret@host/n",
+    "postgresql://neurant_app:a s3cret@host/n",
+    "postgresql://neurant_app@host/n?s3cret=1",
+    "mysql://u:s3cret@x",
+    "s3cret",
+)
+USABLE = (
+    NOWHERE,
+    "postgres://u:p%25%40%2F%23@h:5432/n?sslmode=verify-full&connect_timeout=3",
+    "postgresql:///n?host=/run/postgresql",
+    "postgresql:///n?host=/run/a@b",
+    "postgresql://h:1,g/n?target_session_attrs=read-write",
+    "postgresql://u@[::1]:5432/n",
+)
+
+
+@pytest.mark.parametrize("value", UNUSABLE)
+@pytest.mark.parametrize("of", DATABASES)
+def test_an_unusable_database_address_is_refused_without_a_word_of_it(of: str, value: str) -> None:
+    setting = f"NEURANT_{of}_DATABASE_URL"
+    with pytest.raises(SetupError) as refused:
+        Settings(**{f"{of.lower()}_database_url": value})
+    for language in get_args(Language):
+        told = refused.value.detail(language)
+        assert setting in told
+        assert "%25" in told
+        assert "s3cret" not in told
+
+
+@pytest.mark.parametrize("value", [*USABLE, ""])
+@pytest.mark.parametrize("of", DATABASES)
+def test_every_address_that_postgresql_reads_is_taken(of: str, value: str) -> None:
+    kept = getattr(Settings(**{f"{of.lower()}_database_url": value}), f"{of.lower()}_database_url")
+    assert (kept.get_secret_value() if kept else "") == value
+
+
+@pytest.mark.parametrize(
+    ("command", "setting"),
+    [("serve", "NEURANT_APP_DATABASE_URL"), ("worker", "NEURANT_LISTEN_DATABASE_URL")],
+)
+def test_no_process_starts_or_tells_the_password_of_an_unusable_database(
+    command: str, setting: str
+) -> None:
+    urls = {"NEURANT_APP_DATABASE_URL": NOWHERE, "NEURANT_JOBS_DATABASE_URL": NOWHERE}
+    port = ("--port", "18932") if command == "serve" else ()
+    given = {**urls, "NEURANT_MASTER_KEY": KEY, setting: UNUSABLE[0]}
+    told = fails_with_one_line(neurant(command, *port, **given))
+    assert setting in told
+    assert "s3cret" not in told
+
+
+@pytest.mark.parametrize("setting", ["NEURANT_FILES_URL", "NEURANT_AUDIT_HEADS_URL"])
+@pytest.mark.parametrize("value", ["ftp://u:s3cret@x/y", "s3cret", "file:///s3cret/is/not/there"])
+def test_a_store_that_cannot_be_opened_is_one_line_without_its_address(
+    setting: str, value: str, tmp_path: Path
+) -> None:
+    told = fails_with_one_line(neurant("up", "--data-dir", tmp_path, **{setting: value}))
+    assert setting in told
+    assert "s3cret" not in told
+
+
+def test_a_wrong_setting_is_told_in_one_language(tmp_path: Path) -> None:
+    for setting, value in (
+        ("NEURANT_TERMS_URL", "hello"),
+        ("NEURANT_PUBLIC_URL", "https://[hello"),
+        ("NEURANT_BILLING_CONTACT", "hello"),
+        ("NEURANT_STRIPE_PRICES", '{"gold": "price_1"}'),
+        ("NEURANT_TRUSTED_PROXIES", "hello"),
+    ):
+        done = neurant("up", "--data-dir", tmp_path, **{setting: value}, **SPANISH)
+        told = fails_with_one_line(done)
+        assert setting in told
+        assert "Value error" not in told
+        assert " no " in told
 
 
 def test_the_first_master_key_is_the_one_and_another_is_refused(

@@ -16,6 +16,7 @@ from urllib.parse import quote, urlencode
 import psycopg
 
 from neurant.errors import SetupError, first_line
+from neurant.settings import is_database_url
 
 MIGRATIONS = Path(__file__).resolve().parents[2] / "db" / "migrations"
 _OLDEST_SERVER = 180000
@@ -89,7 +90,7 @@ def _migration_files(folder: Path) -> dict[str, str]:
 
 @contextmanager
 def _connection(url: str) -> Iterator[psycopg.Connection]:
-    if not url.startswith(("postgresql://", "postgres://")):
+    if not is_database_url(url):
         raise SetupError("setup.not_a_database_url")
     try:
         connection = psycopg.connect(

@@ -6,24 +6,39 @@ from pathlib import Path
 from uuid import UUID
 
 import obstore
+from obstore.exceptions import BaseError
 from obstore.store import LocalStore, ObjectStore, from_url
 
+from neurant.errors import SetupError
 from neurant.settings import Settings
 
 
 def open_store(settings: Settings) -> ObjectStore:
     """The store of this installation: ``NEURANT_FILES_URL``, or ``files`` in the data folder."""
-    return open_place(settings.files_url, settings.data_dir / "files")
+    return open_place(settings.files_url, settings.data_dir / "files", "NEURANT_FILES_URL")
 
 
-def open_place(url: str | None, folder: Path) -> ObjectStore:
-    """The store at ``url`` (file:///..., s3://...), else ``folder``, made if missing."""
+def open_place(
+    url: str | None, folder: Path, named: str = "--heads (NEURANT_AUDIT_HEADS_URL)"
+) -> ObjectStore:
+    """The store at ``url`` (file:///..., s3://...), else ``folder``, made if missing.
+
+    Raises SetupError, which says only where the URL was ``named``: it may hold a password.
+    """
     if url:
-        return from_url(url)
+        return open_url(url, named)
     folder = folder.expanduser().resolve()
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)  # other accounts may pass through the data folder, but not in here
     return LocalStore(folder)
+
+
+def open_url(url: str, named: str) -> ObjectStore:
+    """The store at ``url``. Raises SetupError, which says only where the URL was ``named``."""
+    try:
+        return from_url(url)
+    except (BaseError, ValueError):
+        raise SetupError("setup.bad_store_url", setting=named) from None
 
 
 def file_path(company_id: UUID, document_id: UUID) -> str:

@@ -14,9 +14,9 @@ from companies import Company, make_company
 from console.people import PASSWORD
 from console.running_web import serving, web_settings
 from plans.acting import admin
-from pydantic import ValidationError
 
 from neurant.database.embedded import Urls
+from neurant.errors import SetupError
 from neurant.settings import Settings
 
 pytest_plugins = ("console.running_web",)
@@ -69,5 +69,5 @@ def test_without_a_contact_the_page_says_who_has_to_be_asked(sign_in, firm: Comp
 
 def test_a_contact_that_is_no_mail_address_is_refused_at_the_start() -> None:
     for wrong in ("ventas", "a@b c", "a@b?cc=x@y.example", "Ana <a@b.example>"):
-        with pytest.raises(ValidationError, match="no mail address"):
+        with pytest.raises(SetupError, match="no mail address"):
             Settings(billing_contact=wrong)
