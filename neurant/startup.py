@@ -23,12 +23,8 @@ def check_settings(settings: Settings) -> None:
         master_key(settings)
     if settings.audit_key is not None:
         signing_key(settings)
-    for setting, url in (
-        ("NEURANT_FILES_URL", settings.files_url),
-        ("NEURANT_AUDIT_HEADS_URL", settings.audit_heads_url),
-    ):
-        if url:
-            open_url(url, setting)
+    if settings.files_url:
+        open_url(settings.files_url, "NEURANT_FILES_URL")
     sender_of(settings.mail_from)
     server_of(settings)
     require_complete(settings)

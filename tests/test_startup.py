@@ -111,13 +111,12 @@ def test_no_process_starts_or_tells_the_password_of_an_unusable_database(
     assert "s3cret" not in told
 
 
-@pytest.mark.parametrize("setting", ["NEURANT_FILES_URL", "NEURANT_AUDIT_HEADS_URL"])
 @pytest.mark.parametrize("value", ["ftp://u:s3cret@x/y", "s3cret", "file:///s3cret/is/not/there"])
 def test_a_store_that_cannot_be_opened_is_one_line_without_its_address(
-    setting: str, value: str, tmp_path: Path
+    value: str, tmp_path: Path
 ) -> None:
-    told = fails_with_one_line(neurant("up", "--data-dir", tmp_path, **{setting: value}))
-    assert setting in told
+    told = fails_with_one_line(neurant("up", "--data-dir", tmp_path, NEURANT_FILES_URL=value))
+    assert "NEURANT_FILES_URL" in told
     assert "s3cret" not in told
 
 
