@@ -137,7 +137,7 @@ def test_a_password_with_every_kind_of_character_reaches_dbmate(
         ("mysql://root@127.0.0.1/x", "must start with postgresql://"),
         ("host=127.0.0.1", "must start with postgresql://"),
         ("postgresql://nobody@127.0.0.1:1/none", "cannot connect"),
-        ("postgresql://nobody@127.0.0.1:notaport/none", "cannot connect"),
+        ("postgresql://nobody@127.0.0.1:notaport/none", "host:5432/database"),
     ],
 )
 def test_a_wrong_address_is_one_clear_line(url: str, told: str, migrations: Path) -> None:
