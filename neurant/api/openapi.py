@@ -136,6 +136,9 @@ def _refusals(route: APIRoute, shape: Shape) -> set[int]:
 
 def _tell_refusals(document: dict[str, Any]) -> None:
     """Also of what is not under ``/v1``: every error has the one shape."""
+    for name, schema in document.get("components", {}).get("schemas", {}).items():
+        if name.startswith("Body_"):  # FastAPI's name of a form; a part that is unknown is refused
+            schema["additionalProperties"] = False
     for path in document.get("paths", {}).values():
         for operation in path.values():
             answers = operation.setdefault("responses", {})
