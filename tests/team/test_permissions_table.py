@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from neurant.database.embedded import Urls
 from neurant.texts import LANGUAGES, catalogue
 
-DESIGN = Path(__file__).parents[3] / "shared" / "design" / "roles.md"
+DESIGN = Path(__file__).parents[1] / "data" / "design" / "roles.md"
 REACH = {
     "A": "all",
     "all": "all",
@@ -87,6 +87,27 @@ MEANT = {
         "data.erase",
         "data.restore",
     ],
+}
+NOT_BUILT = {  # objects of the design whose feature does not exist yet
+    ("contacts, attributes", "read"): "the desk",
+    ("contacts, attributes", "edit attributes, block, merge, un-merge"): "the desk",
+    ("labels, macros, saved views (shared)", "use"): "the desk",
+    ("labels, macros, saved views (shared)", "change shared / own"): "the desk",
+    ("rules, clocks and targets, hours, holidays, skills, capacity", "read"): "human handoff",
+    ("rules, clocks and targets, hours, holidays, skills, capacity", "change"): "human handoff",
+    ("presence", "set own"): "human handoff",
+    ("raw events, dead letters, loss meter", "read"): "the channels' connector",
+    ("raw events, dead letters, loss meter", "replay, discard"): "the channels' connector",
+    ("templates of a channel (WhatsApp)", "send"): "WhatsApp",
+    ("templates of a channel (WhatsApp)", "synchronise, create"): "WhatsApp",
+    ("models: keys, budgets, settings", "read use / change"): "answers by a language model",
+    ("tools of integrations", "use in a conversation"): "integrations that run",
+    ("tools of integrations", "define, allow"): "integrations that run",
+    ("question-answer pairs", "propose"): "knowledge from questions",
+    ("question-answer pairs", "publish, retire"): "knowledge from questions",
+    ("evaluation, time machine", "run"): "evaluation of answers",
+    ("analytics files (CSV, XLSX, reports)", "get, within what may be read"): "analytics pages",
+    ("BI login, retention, legal hold, receipts", "manage"): "analytics pages",
 }
 LATER = {  # what the design's table does not name
     "billing.read",
@@ -173,14 +194,14 @@ def designed() -> Iterator[tuple[str, str, list[str]]]:
 
 
 def test_the_table_is_the_one_that_was_designed(app: psycopg.Connection, urls: Urls) -> None:
-    if not DESIGN.exists():
-        pytest.skip("the design's roles.md is not here")
     with psycopg.connect(urls.admin) as db:
         known = table(db)
     rows = list(designed())
-    assert {(thing, operation) for thing, operation, _ in rows} == set(MEANT)
+    assert {(thing, operation) for thing, operation, _ in rows} == set(MEANT) | set(NOT_BUILT)
     named = set()
     for thing, operation, cells in rows:
+        if (thing, operation) in NOT_BUILT:
+            continue
         for permission in MEANT[thing, operation]:
             named.add(permission)
             assert list(known[permission].values()) == [REACH[cell] for cell in cells], permission
