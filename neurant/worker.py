@@ -100,7 +100,7 @@ async def work(settings: Settings, stop: asyncio.Event) -> None:
             mail.MAILS_AT_ONCE,
             stop,
         )
-        jobs = _keep_running_jobs(job_app, stop)
+        jobs = _keep_running_jobs(job_app, pool, stop)
         clockwork = keep_running(by_the_clock(pool, settings), stop)
         await _until_stopped([replies, deliveries, mails, jobs, clockwork], stop)
 
@@ -142,11 +142,11 @@ async def _until_stopped(parts: Sequence[Coroutine[Any, Any, None]], stop: async
             raise outcome
 
 
-async def _keep_running_jobs(app: procrastinate.App, stop: asyncio.Event) -> None:
+async def _keep_running_jobs(app: procrastinate.App, pool: Pool, stop: asyncio.Event) -> None:
     """The queue library gives up when its database goes away; we start it again."""
     while not stop.is_set():
         try:
-            await run_jobs(app, stop)
+            await run_jobs(app, pool, stop)
         except Exception as error:
             log.warning("jobs_interrupted", error=f"{type(error).__name__}: {error}")
             await asyncio.sleep(_AFTER_CRASH)
