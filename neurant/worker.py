@@ -23,6 +23,7 @@ from neurant.invitations.jobs import run_reminders
 from neurant.jobs import make_job_app, run_jobs
 from neurant.knowledge.embed import warm
 from neurant.knowledge.files import open_store
+from neurant.knowledge.reader_limits import log_limits
 from neurant.logs import configure_logging, get_logger
 from neurant.mail import deliver as mail
 from neurant.mail.queries import drop_old_mails
@@ -72,6 +73,7 @@ async def work(settings: Settings, stop: asyncio.Event) -> None:
         post = mail.open_post(pool, settings)
         await warming
         log.info("worker_ready")
+        probing = asyncio.create_task(log_limits(settings.data_dir))
         job_app = make_job_app(pool, open_store(settings), url, direct_url)
         replies = drain(
             "replies",
@@ -103,6 +105,8 @@ async def work(settings: Settings, stop: asyncio.Event) -> None:
         jobs = _keep_running_jobs(job_app, pool, stop)
         clockwork = keep_running(by_the_clock(pool, settings), stop)
         await _until_stopped([replies, deliveries, mails, jobs, clockwork], stop)
+        probing.cancel()
+        await asyncio.wait([probing])
 
 
 def by_the_clock(pool: Pool, settings: Settings) -> list[Periodic]:

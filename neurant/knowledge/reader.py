@@ -20,14 +20,14 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Literal, cast
+from typing import IO, Any, Literal, cast, get_args
 
 import orjson
 
 import neurant
 from neurant.errors import BadInputError, NeurantError, UnsupportedTypeError
-from neurant.knowledge.chunk import Chunk, chunks_at
-from neurant.knowledge.extract import Extracted, Page
+from neurant.knowledge.chunk import MAX_CHUNKS, Chunk, chunks_at
+from neurant.knowledge.extract import MAX_CHARS, Extracted, FileType, Page
 from neurant.logs import get_logger
 from neurant.sandbox import Limits
 from neurant.texts import catalogue
@@ -35,7 +35,7 @@ from neurant.texts import catalogue
 _MEGABYTE = 1024 * 1024
 _MEMORY, _MEMORY_FACTOR = 512 * _MEGABYTE, 8
 _CPU_SECONDS, _CPU_SECONDS_PER_MEGABYTE = 10, 2
-_WALL_FACTOR, _WALL_SECONDS = 2, 20  # a child waits for the processor: answers go first
+_WALL_FACTOR, _WALL_SECONDS = 5, 30  # a child waits for the processor: answers go first
 _MOST_OUTPUT = 40 * _MEGABYTE  # 6 million characters of four bytes, and their places
 _MOST_COMPLAINTS = 500  # bytes of the child's stderr that are logged
 _MUCH_MEMORY = 0.6  # of the limit: a process that a signal ended above it ran out of memory
@@ -263,10 +263,19 @@ def _understood(ended: Ended, limits: Limits, filename: str) -> tuple[Extracted,
         if error := answer.get("error"):
             raise _told(error, filename)
         pages = [_page(*page) for page in answer["pages"]]
-        extracted = Extracted(answer["file_type"], _text(answer["title"]), pages)
-        return extracted, chunks_at(extracted, [_span(*span) for span in answer["spans"]])
+        spans = [_span(*span) for span in answer["spans"]]
+        if len(spans) > MAX_CHUNKS or sum(len(page.text) for page in pages) > MAX_CHARS:
+            raise ValueError("more than a reader of ours answers")
+        extracted = Extracted(_file_type(answer["file_type"]), _text(answer["title"]), pages)
+        return extracted, chunks_at(extracted, spans)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise _failure(ended, limits, filename) from error
+
+
+def _file_type(value: object) -> FileType:
+    if value in get_args(FileType):
+        return cast(FileType, value)
+    raise ValueError(value)
 
 
 def _page(number: object, text: object, section: object) -> Page:

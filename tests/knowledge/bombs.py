@@ -63,7 +63,7 @@ def forms_that_call_each_other(wide: int = 10, deep: int = 7) -> bytes:
     return _one_page(stream(b"/X Do " * wide), b"/XObject<</X 6 0 R>>", *forms)
 
 
-def doubly_deflated(size: int = 2_000 * MB) -> bytes:
+def doubly_deflated(size: int = 800 * MB) -> bytes:
     """A content stream of ``size`` bytes behind two FlateDecode filters."""
     packer, block = zlib.compressobj(9), b" " * MB
     once = b"".join(packer.compress(block) for _ in range(size // MB)) + packer.flush()
@@ -122,7 +122,7 @@ def huge_document_part(size: int = 150 * MB) -> bytes:
     return docx(document(words("hola") + " " * size))
 
 
-def many_huge_parts(parts: int = 12, size: int = 15 * MB) -> bytes:
+def many_huge_parts(parts: int = 60, size: int = 4 * MB) -> bytes:
     """Each part is below the limit of a part."""
     blank = b"<x>" + b" " * size + b"</x>"
     return docx(document(words("hola")), **{f"word/part{n}.xml": blank for n in range(parts)})
@@ -170,7 +170,7 @@ def external_entity(path: str) -> bytes:
     )
 
 
-def many_attributes(size: int = 30 * MB) -> bytes:
+def many_attributes(size: int = 10 * MB) -> bytes:
     """One element with one endless attribute, of letters that do not pack as well as blanks."""
     letters = random.Random(1).choices("abcdefghijklmnop", k=MB)
     return docx(document(f'<w:p x="{"".join(letters) * (size // MB)}"/>' + words("hola")))
@@ -191,7 +191,7 @@ def many_entries(count: int = 500_000, told: int | None = None) -> bytes:
     return b"PK\x03\x04" + listed + end
 
 
-def overlapping_entries(count: int = 9_000, size: int = 30 * MB) -> bytes:
+def overlapping_entries(count: int = 9_000, size: int = 10 * MB) -> bytes:
     """Many entries that share the same packed bytes (David Fifield, "A better zip bomb", 2019)."""
     packer = zlib.compressobj(9, zlib.DEFLATED, -15)
     content = b"<x>" + b" " * size
@@ -207,8 +207,8 @@ def overlapping_entries(count: int = 9_000, size: int = 30 * MB) -> bytes:
     return local + listed + end
 
 
-def lying_sizes(size: int = 300 * MB) -> bytes:
-    """The directory says ten bytes; unpacked they are three hundred million."""
+def lying_sizes(size: int = 100 * MB) -> bytes:
+    """The directory says ten bytes; unpacked they are a hundred million."""
     packer, block = zlib.compressobj(9, zlib.DEFLATED, -15), b" " * MB
     packed = b"".join(packer.compress(block) for _ in range(size // MB)) + packer.flush()
     name = b"word/document.xml"
