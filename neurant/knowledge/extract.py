@@ -20,6 +20,7 @@ FileType = Literal["pdf", "docx", "txt"]
 MAX_PAGES = 2_000
 MAX_CHARS = MAX_PAGES * 3_000
 MAX_SECTIONS = 20_000  # pieces between headings: ten on each of 2,000 pages
+MAX_TITLE = 500  # of a document or a section: what the database holds of it
 MAX_BYTES_OF_A_CHARACTER = 4  # in every encoding that we read
 
 _TYPE_OF_EXTENSION: dict[str, FileType] = {

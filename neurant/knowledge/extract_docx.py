@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from xml.parsers import expat
 
 from neurant.errors import BadInputError
-from neurant.knowledge.extract import MAX_CHARS, Extracted, Page, add_page, clean
+from neurant.knowledge.extract import MAX_CHARS, MAX_TITLE, Extracted, Page, add_page, clean
 from neurant.knowledge.zip_directory import (
     Entry,
     NotAZipError,
@@ -155,7 +155,7 @@ class _Title(_Handler):
 def _title(xml: bytes, filename: str) -> str | None:
     found = _Title()
     _parse(xml, found, filename)
-    return clean("".join(found.parts)) or None
+    return clean("".join(found.parts))[:MAX_TITLE] or None
 
 
 class _Styles(_Handler):
@@ -298,7 +298,7 @@ def _sections(blocks: list[Block], filename: str) -> list[Page]:
             if has_body:
                 add_page(pages, Page(None, clean("\n\n".join(lines)), section), filename)
                 lines, has_body = [], False
-            section = " ".join(clean(text).split())
+            section = " ".join(clean(text).split())[:MAX_TITLE]
         else:
             has_body = True
         lines.append(text)

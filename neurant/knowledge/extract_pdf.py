@@ -10,7 +10,15 @@ from threading import Lock
 import pypdfium2
 
 from neurant.errors import BadInputError
-from neurant.knowledge.extract import MAX_CHARS, MAX_PAGES, Extracted, Page, add_page, clean
+from neurant.knowledge.extract import (
+    MAX_CHARS,
+    MAX_PAGES,
+    MAX_TITLE,
+    Extracted,
+    Page,
+    add_page,
+    clean,
+)
 
 # PDFium is not thread-safe: one document at a time in the whole process.
 _pdfium = Lock()
@@ -57,7 +65,8 @@ def _read(document: pypdfium2.PdfDocument, filename: str) -> Extracted:
         raise BadInputError(
             "document_too_many_pages", filename=filename, pages=count, limit=MAX_PAGES
         )
-    title = clean(document.get_metadata_dict().get("Title") or "") or None
+    said = document.get_metadata_dict().get("Title") or ""
+    title = clean(said)[:MAX_TITLE] or None
     pages: list[Page] = []
     section: str | None = None
     room = MAX_CHARS

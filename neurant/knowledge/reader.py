@@ -27,7 +27,7 @@ import orjson
 import neurant
 from neurant.errors import BadInputError, NeurantError, UnsupportedTypeError
 from neurant.knowledge.chunk import MAX_CHUNKS, Chunk, chunks_at
-from neurant.knowledge.extract import MAX_CHARS, Extracted, FileType, Page
+from neurant.knowledge.extract import MAX_CHARS, MAX_TITLE, Extracted, FileType, Page
 from neurant.logs import get_logger
 from neurant.sandbox import Limits
 from neurant.texts import catalogue
@@ -266,7 +266,7 @@ def _understood(ended: Ended, limits: Limits, filename: str) -> tuple[Extracted,
         spans = [_span(*span) for span in answer["spans"]]
         if len(spans) > MAX_CHUNKS or sum(len(page.text) for page in pages) > MAX_CHARS:
             raise ValueError("more than a reader of ours answers")
-        extracted = Extracted(_file_type(answer["file_type"]), _text(answer["title"]), pages)
+        extracted = Extracted(_file_type(answer["file_type"]), _title(answer["title"]), pages)
         return extracted, chunks_at(extracted, spans)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise _failure(ended, limits, filename) from error
@@ -281,7 +281,7 @@ def _file_type(value: object) -> FileType:
 def _page(number: object, text: object, section: object) -> Page:
     if not isinstance(number, int | None):
         raise TypeError
-    return Page(number, _text(text) or "", _text(section))
+    return Page(number, _text(text) or "", _title(section))
 
 
 def _text(value: object) -> str | None:
@@ -289,6 +289,13 @@ def _text(value: object) -> str | None:
     if value is not None and (not isinstance(value, str) or "\0" in value):
         raise TypeError
     return value
+
+
+def _title(value: object) -> str | None:
+    text = _text(value)
+    if text is not None and len(text) > MAX_TITLE:
+        raise ValueError("a title that is too long")
+    return text
 
 
 def _span(page: object, start: object, end: object) -> tuple[int, int, int]:
