@@ -96,6 +96,10 @@ async def process_document(
         await connection.execute(_PROGRESS, (0, document_id))
     try:
         data = await read_file(store, file.file_url)
+    except FileNotFoundError:
+        await _fail(pool, worker, document_id, "document_file_missing", {})
+        return
+    try:
         extracted, chunks = await read_document(data, file.original_filename)
         full = "\n\n".join(page.text for page in extracted.pages)
         async with within_limits(pool, worker) as connection:
@@ -104,8 +108,6 @@ async def process_document(
         await _store(pool, worker, document_id, extracted, full, chunks, vectors)
     except NeurantError as error:
         await _fail(pool, worker, document_id, error.code, error.params)
-    except FileNotFoundError:
-        await _fail(pool, worker, document_id, "document_file_missing", {})
     log.info("document_processed", document=str(document_id))
 
 

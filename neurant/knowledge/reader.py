@@ -83,7 +83,7 @@ async def read_document(data: bytes, filename: str) -> tuple[Extracted, list[Chu
     Raises BadInputError and UnsupportedTypeError as ``extract`` does, and BadInputError where the
     document needs too much (document_needs_memory, document_takes_too_long, document_too_deep,
     document_too_large_inside, document_too_many_passages) or makes its reader crash
-    (document_reader_crashed).
+    (document_reader_crashed). Raises RuntimeError or OSError where no child can be started.
     """
     limits = limits_for(len(data))
     header = json.dumps({"filename": filename}).encode() + b"\n"
@@ -256,6 +256,8 @@ def _receive(stream: IO[bytes], into: bytearray) -> bool:
 
 def _understood(ended: Ended, limits: Limits, filename: str) -> tuple[Extracted, list[Chunk]]:
     """The answer of a child, which may be anything: a document may have taken the child over."""
+    if ended.code > 0 and not ended.why:  # a reader that could start always ends with 0
+        raise RuntimeError("the process that reads documents could not start")
     if ended.code != 0:
         raise _failure(ended, limits, filename)
     try:

@@ -63,7 +63,7 @@ def forms_that_call_each_other(wide: int = 10, deep: int = 7) -> bytes:
     return _one_page(stream(b"/X Do " * wide), b"/XObject<</X 6 0 R>>", *forms)
 
 
-def doubly_deflated(size: int = 800 * MB) -> bytes:
+def doubly_deflated(size: int = 600 * MB) -> bytes:
     """A content stream of ``size`` bytes behind two FlateDecode filters."""
     packer, block = zlib.compressobj(9), b" " * MB
     once = b"".join(packer.compress(block) for _ in range(size // MB)) + packer.flush()

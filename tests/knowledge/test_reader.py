@@ -236,7 +236,6 @@ def test_an_answer_that_no_reader_of_ours_gives_is_a_crash(answer: object) -> No
     ("how", "code"),
     [
         ({"code": -signal.SIGSEGV}, "document_reader_crashed"),
-        ({"code": 1}, "document_reader_crashed"),
         ({"code": -signal.SIGTRAP, "resident": 500 * MB}, "document_needs_memory"),
         ({"code": -signal.SIGKILL}, "document_needs_memory"),  # by the machine, out of memory
         ({"code": -signal.SIGXCPU}, "document_takes_too_long"),
@@ -249,3 +248,11 @@ def test_the_way_in_which_a_child_ends_tells_the_reason(
     with pytest.raises(NeurantError) as caught:
         reader._understood(ended(b"", **how), limits_for(1), "a.txt")
     assert caught.value.code == code
+
+
+async def test_a_reader_that_cannot_start_is_not_the_documents_fault(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(reader, "_COMMAND", (*reader._COMMAND[:-1], "import not_installed"))
+    with pytest.raises(RuntimeError, match="could not start"):
+        await read_document(b"Hola a todos.", "a.txt")
