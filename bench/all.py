@@ -24,6 +24,7 @@ MEASUREMENTS = (
     "api_endpoints",
     "telegram_answer",
     "answers",
+    "reading",
     "install",
     "newest_messages",
     "insert_message",

@@ -371,6 +371,108 @@ CREATE FUNCTION auth.uid() RETURNS uuid
 
 ALTER FUNCTION auth.uid() OWNER TO neurant_owner;
 
+-- Name: count_worker_death(bigint, bigint); Type: FUNCTION; Schema: jobs; Owner: neurant_owner
+
+CREATE FUNCTION jobs.count_worker_death(p_job_id bigint, p_worker_id bigint) RETURNS integer
+    LANGUAGE plpgsql
+    SET search_path TO 'jobs', 'pg_temp'
+    AS $$
+declare
+  v_deaths integer;
+begin
+  perform from procrastinate_jobs j
+  where j.id = p_job_id and j.status = 'doing' and j.worker_id is not distinct from p_worker_id
+  for update;
+  if not found then
+    return null;  -- another worker was faster
+  end if;
+  insert into worker_deaths as d (job_id, deaths) values (p_job_id, 1)
+  on conflict (job_id) do update set deaths = d.deaths + 1
+  returning deaths into v_deaths;
+  if v_deaths < 2 then
+    perform procrastinate_retry_job_v1(p_job_id, now(), null, null, 'after a worker''s death');
+  end if;
+  return v_deaths;
+end $$;
+
+ALTER FUNCTION jobs.count_worker_death(p_job_id bigint, p_worker_id bigint) OWNER TO neurant_owner;
+
+-- Name: FUNCTION count_worker_death(p_job_id bigint, p_worker_id bigint); Type: COMMENT; Schema: jobs; Owner: neurant_owner
+
+COMMENT ON FUNCTION jobs.count_worker_death(p_job_id bigint, p_worker_id bigint) IS 'Counts the death of the worker that ran this job, and gives the job back to the queue after the first one only. Jobs that saw a death run one after another, so that one of them cannot take another along a second time. Null: the job is no longer that worker''s.';
+
+SET default_tablespace = '';
+
+SET default_table_access_method = heap;
+
+-- Name: procrastinate_jobs; Type: TABLE; Schema: jobs; Owner: neurant_owner
+
+CREATE TABLE jobs.procrastinate_jobs (
+    id bigint NOT NULL,
+    queue_name character varying(128) NOT NULL,
+    task_name character varying(128) NOT NULL,
+    priority integer DEFAULT 0 NOT NULL,
+    lock text,
+    queueing_lock text,
+    args jsonb DEFAULT '{}'::jsonb NOT NULL,
+    status jobs.procrastinate_job_status DEFAULT 'todo'::jobs.procrastinate_job_status NOT NULL,
+    scheduled_at timestamp with time zone,
+    attempts integer DEFAULT 0 NOT NULL,
+    abort_requested boolean DEFAULT false NOT NULL,
+    worker_id bigint,
+    CONSTRAINT check_not_todo_abort_requested CHECK ((NOT ((status = 'todo'::jobs.procrastinate_job_status) AND (abort_requested = true))))
+);
+
+ALTER TABLE jobs.procrastinate_jobs OWNER TO neurant_owner;
+
+-- Name: fetch_fair_job(character varying[], bigint); Type: FUNCTION; Schema: jobs; Owner: neurant_owner
+
+CREATE FUNCTION jobs.fetch_fair_job(p_queues character varying[], p_worker_id bigint) RETURNS jobs.procrastinate_jobs
+    LANGUAGE plpgsql
+    SET search_path TO 'jobs', 'pg_temp'
+    AS $$
+declare
+  v_job procrastinate_jobs;
+begin
+  with first_of_lock as (
+    select distinct on (j.lock) j.id
+    from procrastinate_jobs j
+    where j.status = 'todo' and (p_queues is null or j.queue_name = any (p_queues))
+      and (j.scheduled_at is null or j.scheduled_at <= now())
+      and not exists (
+        select from procrastinate_jobs running
+        where running.lock = j.lock and running.status = 'doing')
+    order by j.lock, j.priority desc, j.id
+  ), next as (
+    select j.id
+    from procrastinate_jobs j
+    join first_of_lock f on f.id = j.id
+    left join turns t on t.lock = j.lock and t.served_at > now() - interval '1 hour'
+    where j.status = 'todo'
+    order by j.priority desc, t.served_at nulls first, j.id
+    limit 1
+    for update of j skip locked
+  )
+  update procrastinate_jobs j set status = 'doing', worker_id = p_worker_id
+  from next where j.id = next.id
+  returning j.* into v_job;
+  if v_job.lock is not null then
+    insert into turns (lock) values (v_job.lock)
+    on conflict (lock) do update set served_at = excluded.served_at;
+    delete from turns t  -- skip locked: two workers must not wait for each other here
+    using (select o.lock from turns o where o.served_at < now() - interval '1 hour'
+      for update skip locked) old
+    where t.lock = old.lock;
+  end if;
+  return v_job;
+end $$;
+
+ALTER FUNCTION jobs.fetch_fair_job(p_queues character varying[], p_worker_id bigint) OWNER TO neurant_owner;
+
+-- Name: FUNCTION fetch_fair_job(p_queues character varying[], p_worker_id bigint); Type: COMMENT; Schema: jobs; Owner: neurant_owner
+
+COMMENT ON FUNCTION jobs.fetch_fair_job(p_queues character varying[], p_worker_id bigint) IS 'Gives a worker its next job: of the locks (a company''s jobs of one kind) of which none runs, the one that was served longest ago. procrastinate_fetch_job_v2 goes by the order of arrival, so the queues of two companies held back all others.';
+
 -- Name: procrastinate_cancel_job_v1(bigint, boolean, boolean); Type: FUNCTION; Schema: jobs; Owner: neurant_owner
 
 CREATE FUNCTION jobs.procrastinate_cancel_job_v1(job_id bigint, abort boolean, delete_job boolean) RETURNS bigint
@@ -492,30 +594,6 @@ END;
 $$;
 
 ALTER FUNCTION jobs.procrastinate_defer_periodic_job_v2(_queue_name character varying, _lock character varying, _queueing_lock character varying, _task_name character varying, _priority integer, _periodic_id character varying, _defer_timestamp bigint, _args jsonb) OWNER TO neurant_owner;
-
-SET default_tablespace = '';
-
-SET default_table_access_method = heap;
-
--- Name: procrastinate_jobs; Type: TABLE; Schema: jobs; Owner: neurant_owner
-
-CREATE TABLE jobs.procrastinate_jobs (
-    id bigint NOT NULL,
-    queue_name character varying(128) NOT NULL,
-    task_name character varying(128) NOT NULL,
-    priority integer DEFAULT 0 NOT NULL,
-    lock text,
-    queueing_lock text,
-    args jsonb DEFAULT '{}'::jsonb NOT NULL,
-    status jobs.procrastinate_job_status DEFAULT 'todo'::jobs.procrastinate_job_status NOT NULL,
-    scheduled_at timestamp with time zone,
-    attempts integer DEFAULT 0 NOT NULL,
-    abort_requested boolean DEFAULT false NOT NULL,
-    worker_id bigint,
-    CONSTRAINT check_not_todo_abort_requested CHECK ((NOT ((status = 'todo'::jobs.procrastinate_job_status) AND (abort_requested = true))))
-);
-
-ALTER TABLE jobs.procrastinate_jobs OWNER TO neurant_owner;
 
 -- Name: procrastinate_fetch_job_v2(character varying[], bigint); Type: FUNCTION; Schema: jobs; Owner: neurant_owner
 
@@ -10555,6 +10633,33 @@ ALTER TABLE jobs.procrastinate_workers ALTER COLUMN id ADD GENERATED ALWAYS AS I
     CACHE 1
 );
 
+-- Name: turns; Type: TABLE; Schema: jobs; Owner: neurant_owner
+
+CREATE TABLE jobs.turns (
+    lock text NOT NULL,
+    served_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL
+);
+
+ALTER TABLE jobs.turns OWNER TO neurant_owner;
+
+-- Name: TABLE turns; Type: COMMENT; Schema: jobs; Owner: neurant_owner
+
+COMMENT ON TABLE jobs.turns IS 'When a job of this lock (a company''s jobs of one kind) was last given out. What is older than an hour counts as never, and is removed.';
+
+-- Name: worker_deaths; Type: TABLE; Schema: jobs; Owner: neurant_owner
+
+CREATE TABLE jobs.worker_deaths (
+    job_id bigint NOT NULL,
+    deaths smallint NOT NULL,
+    CONSTRAINT worker_deaths_deaths_check CHECK ((deaths > 0))
+);
+
+ALTER TABLE jobs.worker_deaths OWNER TO neurant_owner;
+
+-- Name: TABLE worker_deaths; Type: COMMENT; Schema: jobs; Owner: neurant_owner
+
+COMMENT ON TABLE jobs.worker_deaths IS 'How many workers died while they ran this job. A second death makes it a dead letter.';
+
 -- Name: attempts; Type: TABLE; Schema: private; Owner: neurant_owner
 
 CREATE TABLE private.attempts (
@@ -12921,6 +13026,16 @@ ALTER TABLE ONLY jobs.procrastinate_periodic_defers
 ALTER TABLE ONLY jobs.procrastinate_workers
     ADD CONSTRAINT procrastinate_workers_pkey PRIMARY KEY (id);
 
+-- Name: turns turns_pkey; Type: CONSTRAINT; Schema: jobs; Owner: neurant_owner
+
+ALTER TABLE ONLY jobs.turns
+    ADD CONSTRAINT turns_pkey PRIMARY KEY (lock);
+
+-- Name: worker_deaths worker_deaths_pkey; Type: CONSTRAINT; Schema: jobs; Owner: neurant_owner
+
+ALTER TABLE ONLY jobs.worker_deaths
+    ADD CONSTRAINT worker_deaths_pkey PRIMARY KEY (job_id);
+
 -- Name: attempts attempts_pkey; Type: CONSTRAINT; Schema: private; Owner: neurant_owner
 
 ALTER TABLE ONLY private.attempts
@@ -14656,6 +14771,11 @@ ALTER TABLE ONLY jobs.procrastinate_jobs
 
 ALTER TABLE ONLY jobs.procrastinate_periodic_defers
     ADD CONSTRAINT procrastinate_periodic_defers_job_id_fkey FOREIGN KEY (job_id) REFERENCES jobs.procrastinate_jobs(id);
+
+-- Name: worker_deaths worker_deaths_job_id_fkey; Type: FK CONSTRAINT; Schema: jobs; Owner: neurant_owner
+
+ALTER TABLE ONLY jobs.worker_deaths
+    ADD CONSTRAINT worker_deaths_job_id_fkey FOREIGN KEY (job_id) REFERENCES jobs.procrastinate_jobs(id) ON DELETE CASCADE;
 
 -- Name: analytics_daily analytics_daily_company_id_chatbot_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: neurant_owner
 
@@ -16989,6 +17109,21 @@ GRANT USAGE ON SCHEMA public TO visitor;
 
 REVOKE ALL ON FUNCTION auth.uid() FROM PUBLIC;
 
+-- Name: FUNCTION count_worker_death(p_job_id bigint, p_worker_id bigint); Type: ACL; Schema: jobs; Owner: neurant_owner
+
+REVOKE ALL ON FUNCTION jobs.count_worker_death(p_job_id bigint, p_worker_id bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION jobs.count_worker_death(p_job_id bigint, p_worker_id bigint) TO neurant_jobs;
+
+-- Name: TABLE procrastinate_jobs; Type: ACL; Schema: jobs; Owner: neurant_owner
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE jobs.procrastinate_jobs TO neurant_jobs;
+GRANT SELECT,INSERT ON TABLE jobs.procrastinate_jobs TO neurant_router;
+
+-- Name: FUNCTION fetch_fair_job(p_queues character varying[], p_worker_id bigint); Type: ACL; Schema: jobs; Owner: neurant_owner
+
+REVOKE ALL ON FUNCTION jobs.fetch_fair_job(p_queues character varying[], p_worker_id bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION jobs.fetch_fair_job(p_queues character varying[], p_worker_id bigint) TO neurant_jobs;
+
 -- Name: FUNCTION procrastinate_cancel_job_v1(job_id bigint, abort boolean, delete_job boolean); Type: ACL; Schema: jobs; Owner: neurant_owner
 
 REVOKE ALL ON FUNCTION jobs.procrastinate_cancel_job_v1(job_id bigint, abort boolean, delete_job boolean) FROM PUBLIC;
@@ -17006,11 +17141,6 @@ GRANT ALL ON FUNCTION jobs.procrastinate_defer_jobs_v1(jobs jobs.procrastinate_j
 REVOKE ALL ON FUNCTION jobs.procrastinate_defer_periodic_job_v2(_queue_name character varying, _lock character varying, _queueing_lock character varying, _task_name character varying, _priority integer, _periodic_id character varying, _defer_timestamp bigint, _args jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION jobs.procrastinate_defer_periodic_job_v2(_queue_name character varying, _lock character varying, _queueing_lock character varying, _task_name character varying, _priority integer, _periodic_id character varying, _defer_timestamp bigint, _args jsonb) TO neurant_jobs;
 GRANT ALL ON FUNCTION jobs.procrastinate_defer_periodic_job_v2(_queue_name character varying, _lock character varying, _queueing_lock character varying, _task_name character varying, _priority integer, _periodic_id character varying, _defer_timestamp bigint, _args jsonb) TO neurant_router;
-
--- Name: TABLE procrastinate_jobs; Type: ACL; Schema: jobs; Owner: neurant_owner
-
-GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE jobs.procrastinate_jobs TO neurant_jobs;
-GRANT SELECT,INSERT ON TABLE jobs.procrastinate_jobs TO neurant_router;
 
 -- Name: FUNCTION procrastinate_fetch_job_v2(target_queue_names character varying[], p_worker_id bigint); Type: ACL; Schema: jobs; Owner: neurant_owner
 
@@ -18851,6 +18981,14 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE jobs.procrastinate_workers TO neurant
 
 GRANT USAGE ON SEQUENCE jobs.procrastinate_workers_id_seq TO neurant_jobs;
 GRANT USAGE ON SEQUENCE jobs.procrastinate_workers_id_seq TO neurant_router;
+
+-- Name: TABLE turns; Type: ACL; Schema: jobs; Owner: neurant_owner
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE jobs.turns TO neurant_jobs;
+
+-- Name: TABLE worker_deaths; Type: ACL; Schema: jobs; Owner: neurant_owner
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE jobs.worker_deaths TO neurant_jobs;
 
 -- Name: TABLE attempts; Type: ACL; Schema: private; Owner: neurant_owner
 

@@ -23,6 +23,7 @@ from neurant.invitations.jobs import run_reminders
 from neurant.jobs import make_job_app, run_jobs
 from neurant.knowledge.embed import warm
 from neurant.knowledge.files import open_store
+from neurant.knowledge.reader_limits import log_limits
 from neurant.logs import configure_logging, get_logger
 from neurant.mail import deliver as mail
 from neurant.mail.queries import drop_old_mails
@@ -72,6 +73,7 @@ async def work(settings: Settings, stop: asyncio.Event) -> None:
         post = mail.open_post(pool, settings)
         await warming
         log.info("worker_ready")
+        probing = asyncio.create_task(log_limits(settings.data_dir))
         job_app = make_job_app(pool, open_store(settings), url, direct_url)
         replies = drain(
             "replies",
@@ -100,9 +102,11 @@ async def work(settings: Settings, stop: asyncio.Event) -> None:
             mail.MAILS_AT_ONCE,
             stop,
         )
-        jobs = _keep_running_jobs(job_app, stop)
+        jobs = _keep_running_jobs(job_app, pool, stop)
         clockwork = keep_running(by_the_clock(pool, settings), stop)
         await _until_stopped([replies, deliveries, mails, jobs, clockwork], stop)
+        probing.cancel()
+        await asyncio.wait([probing])
 
 
 def by_the_clock(pool: Pool, settings: Settings) -> list[Periodic]:
@@ -142,11 +146,11 @@ async def _until_stopped(parts: Sequence[Coroutine[Any, Any, None]], stop: async
             raise outcome
 
 
-async def _keep_running_jobs(app: procrastinate.App, stop: asyncio.Event) -> None:
+async def _keep_running_jobs(app: procrastinate.App, pool: Pool, stop: asyncio.Event) -> None:
     """The queue library gives up when its database goes away; we start it again."""
     while not stop.is_set():
         try:
-            await run_jobs(app, stop)
+            await run_jobs(app, pool, stop)
         except Exception as error:
             log.warning("jobs_interrupted", error=f"{type(error).__name__}: {error}")
             await asyncio.sleep(_AFTER_CRASH)

@@ -570,4 +570,4 @@ async def test_a_rescue_that_fails_is_noticed(
     monkeypatch.setattr(app.job_manager, "get_stalled_jobs", away)
     async with asyncio.timeout(10):
         with pytest.raises(psycopg.OperationalError):
-            await run_jobs(app, asyncio.Event())
+            await run_jobs(app, desk.jobs, asyncio.Event())

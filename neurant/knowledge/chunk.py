@@ -7,14 +7,22 @@ but a passage that is too short loses the heading or the sentence that gives it 
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from semantic_text_splitter import TextSplitter
-
+from neurant.errors import BadInputError
 from neurant.knowledge.extract import Extracted, Page
 
 MAX_CHUNK_CHARS = 600
 CONTEXT_CHARS = 200
+# Twice what a document of the most characters needs. Each is an embedding (25 to 200 ms) and a row.
+MAX_CHUNKS = 20_000
+# The splitter's time is quadratic in the text it is given (50,000 emoji 0.4 s, 100,000 1.5 s), so
+# it sees this many passages at a time, of which the last ones only show it how the text goes on.
+_WINDOW, _AHEAD = 8, 3
+
+Span = tuple[int, int, int]
+"""The number of the page (from 0), and where on it a passage begins and ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,26 +53,75 @@ def chunk(extracted: Extracted, max_chars: int = MAX_CHUNK_CHARS) -> list[Chunk]
     Cuts fall at the largest boundary that fits (paragraph, line, sentence, word) and never join
     two pages; no character but white space is lost.
     """
+    return chunks_at(extracted, find_spans(extracted, max_chars=max_chars))
+
+
+def chunks_at(extracted: Extracted, spans: Sequence[Span]) -> list[Chunk]:
+    """The passages that stand at ``spans``. Raises ValueError for spans that are on no page."""
     found: list[Chunk] = []
-    for page in extracted.pages:
-        for start, content in _pieces(page, max_chars):
-            found.append(_chunk(len(found), page, start, content))
+    for number, start, end in spans:
+        if not 0 <= number < len(extracted.pages):
+            raise ValueError("a passage on no page")
+        page = extracted.pages[number]
+        if not 0 <= start < end <= min(len(page.text), start + MAX_CHUNK_CHARS):
+            raise ValueError("a passage that is not on its page")
+        found.append(_chunk(len(found), page, start, page.text[start:end]))
     return found
 
 
-def _pieces(page: Page, max_chars: int) -> list[tuple[int, str]]:
+def find_spans(
+    extracted: Extracted, filename: str = "", max_chars: int = MAX_CHUNK_CHARS
+) -> list[Span]:
+    """Where the passages are. Raises BadInputError for more than ``MAX_CHUNKS``."""
+    found: list[Span] = []
+    for number, page in enumerate(extracted.pages):
+        for start, content in _pieces(page, max_chars):
+            if len(found) >= MAX_CHUNKS:
+                raise BadInputError(
+                    "document_too_many_passages", filename=filename, limit=MAX_CHUNKS
+                )
+            found.append((number, start, start + len(content)))
+    return found
+
+
+def _pieces(page: Page, max_chars: int) -> Iterator[tuple[int, str]]:
     """(start, content) of each passage of a page; a heading is never one by itself.
 
     The splitter leaves a heading alone before a paragraph that is longer than a passage.
     """
-    pieces = TextSplitter(max_chars).chunk_indices(page.text)
-    if len(pieces) < 2 or pieces[0][1] != page.section or pieces[1][0] > max_chars // 2:
-        return pieces
-    body_start = pieces[1][0]
-    body = TextSplitter(max_chars - body_start).chunk_indices(page.text[body_start:])
-    first_end = body_start + body[0][0] + len(body[0][1])
-    rest = [(body_start + start, content) for start, content in body[1:]]
-    return [(0, page.text[:first_end].strip()), *rest]
+    pieces = _split(page.text, 0, max_chars)
+    first, second = next(pieces, None), next(pieces, None)
+    if first is None:
+        return
+    if second is None or first[1] != page.section or second[0] > max_chars // 2:
+        yield first
+        if second is not None:
+            yield second
+            yield from pieces
+        return
+    body_start = second[0]
+    body = _split(page.text, body_start, max_chars - body_start)
+    start, content = next(body)
+    yield 0, page.text[: start + len(content)].strip()
+    yield from body
+
+
+def _split(text: str, start: int, max_chars: int) -> Iterator[tuple[int, str]]:
+    """(start, content) of each passage from ``start`` on, in a time linear in the text."""
+    from semantic_text_splitter import TextSplitter
+
+    splitter = TextSplitter(max_chars)
+    while start < len(text):
+        window = text[start : start + _WINDOW * max_chars]
+        is_last = start + len(window) >= len(text)
+        settled = len(window) if is_last else (_WINDOW - _AHEAD) * max_chars
+        following = len(window)
+        for position, content in splitter.chunk_indices(window):
+            if position >= settled:
+                following = position
+                break
+            yield start + position, content
+        start += following
 
 
 def _chunk(index: int, page: Page, start: int, content: str) -> Chunk:

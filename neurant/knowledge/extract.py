@@ -2,7 +2,8 @@
 
 ``extract`` decides the type by the content and trusts neither the file's name nor its sender: all
 that bad bytes can cause is one of our own errors. Reading formats other than plain text lives in
-``extract_pdf`` and ``extract_docx``.
+``extract_pdf`` and ``extract_docx``. ``extract`` runs in a confined child only (``reader_child``);
+``detect_type`` also runs in the web process, and its work is bounded.
 """
 
 from __future__ import annotations
@@ -13,13 +14,14 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Literal
 
-from charset_normalizer import from_bytes
-
 from neurant.errors import BadInputError, UnsupportedTypeError
 
 FileType = Literal["pdf", "docx", "txt"]
 MAX_PAGES = 2_000
 MAX_CHARS = MAX_PAGES * 3_000
+MAX_SECTIONS = 20_000  # pieces between headings: ten on each of 2,000 pages
+MAX_TITLE = 500  # of a document or a section: what the database holds of it
+MAX_BYTES_OF_A_CHARACTER = 4  # in every encoding that we read
 
 _TYPE_OF_EXTENSION: dict[str, FileType] = {
     ".pdf": "pdf",
@@ -93,7 +95,10 @@ def extract(data: bytes, filename: str) -> Extracted:
 
         extracted = read_docx(data, filename)
     else:
-        extracted = Extracted("txt", None, split_sections(clean(decode(data, filename))))
+        text = clean(decode(data, filename))
+        if len(text) > MAX_CHARS:
+            raise BadInputError("document_too_long", filename=filename, limit=MAX_CHARS)
+        extracted = Extracted("txt", None, split_sections(text, filename))
     return _checked(extracted, filename)
 
 
@@ -123,8 +128,12 @@ def _type_of_content(data: bytes, filename: str) -> FileType | None:
         return "pdf"
     if data.startswith(_ZIP_MAGICS):
         from neurant.knowledge.extract_docx import is_docx
+        from neurant.knowledge.zip_directory import TooLargeInsideError
 
-        return "docx" if is_docx(data) else None
+        try:
+            return "docx" if is_docx(data) else None
+        except TooLargeInsideError as error:
+            raise BadInputError("document_too_large_inside", filename=filename) from error
     if data.startswith(_OLE_MAGIC):
         # Word keeps a document with a password inside an OLE container with this stream's name.
         if "EncryptedPackage".encode("utf-16-le") in data:
@@ -146,8 +155,11 @@ def _looks_like_text(data: bytes) -> bool:
 def decode(data: bytes, filename: str) -> str:
     """Plain text from bytes: a byte order mark decides, then UTF-8, then what fits best.
 
-    Raises BadInputError for a byte order mark that the rest does not follow.
+    Raises BadInputError for a byte order mark that the rest does not follow, and for more text
+    than we take, before it is decoded.
     """
+    if len(data) > MAX_CHARS * MAX_BYTES_OF_A_CHARACTER:
+        raise BadInputError("document_too_long", filename=filename, limit=MAX_CHARS)
     for bom, encoding in _BOMS:
         if data.startswith(bom):
             try:
@@ -157,6 +169,8 @@ def decode(data: bytes, filename: str) -> str:
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError:
+        from charset_normalizer import from_bytes
+
         best = from_bytes(data[:_SAMPLE_BYTES], cp_isolation=_SINGLE_BYTE_ENCODINGS).best()
         try:
             return data.decode(best.encoding if best else "cp1252")
@@ -169,38 +183,83 @@ def clean(text: str) -> str:
     text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\f", "\n\n")
     text = text.replace("\x0b", "\n").replace("\u2028", "\n").replace("\u2029", "\n\n")
     text = _SURROGATES.sub("", _CONTROLS.sub("", text.replace("\u0085", "\n")))
-    text = _SPACES.sub(" ", unicodedata.normalize("NFC", text))
+    text = _MAY_BE_MARKS.sub(_fewer_marks, text)  # before: it bounds the work; after: it may grow
+    text = _MAY_BE_MARKS.sub(_fewer_marks, unicodedata.normalize("NFC", text))
+    text = _SPACES.sub(" ", text)
     lines = (line.strip() for line in text.split("\n"))
     return _BLANK_LINES.sub("\n\n", "\n".join(lines)).strip()
+
+
+# No letter needs more than 30 combining marks (Unicode UAX #15, "Stream-Safe Text Format"), and
+# ordering them takes a time that is quadratic in their number. A mark is never \\w for ``re``.
+_MOST_MARKS = 30
+_MAY_BE_MARKS = re.compile(rf"[^\w\s\x00-\x7f]{{{_MOST_MARKS // 3},}}")
+
+
+def _fewer_marks(found: re.Match[str]) -> str:
+    """The same characters, without the combining marks beyond 30 in a row."""
+    kept: list[str] = []
+    marks = 0
+    for character in found[0]:
+        apart = unicodedata.normalize("NFD", character)
+        marks = marks + len(apart) if unicodedata.combining(apart[0]) else len(apart) - 1
+        if marks <= _MOST_MARKS:
+            kept.append(character)
+    return "".join(kept)
 
 
 _RULE = re.compile(r"[=\-_*~]{3,}")
 
 
-def split_sections(text: str) -> list[Page]:
+def split_sections(text: str, filename: str = "") -> list[Page]:
     """Plain text cut where a line is plainly a heading; the heading stays in its section's text.
 
     A heading is a Markdown one (``# Horarios``), an underlined line, or a line in capitals that
-    stands after a blank line.
+    stands after a blank line. Raises BadInputError for more than ``MAX_SECTIONS``.
     """
     lines = text.split("\n")
     pages: list[Page] = []
     title: str | None = None
-    block: list[str] = []
+    block = _Block()
     for position, line in enumerate(lines):
         heading = _heading(lines, position)
-        if heading and any(other != title and other for other in map(_bare, block)):
-            pages.append(Page(None, "\n".join(block).strip(), title))
-            block = []
+        if heading and block.has_more_than(title):
+            add_page(pages, Page(None, block.text(), title), filename)
+            block = _Block()
         title = heading or title
         if not _RULE.fullmatch(line):
-            block.append(heading or line)
-    pages.append(Page(None, "\n".join(block).strip(), title))
+            block.add(heading or line)
+    add_page(pages, Page(None, block.text(), title), filename)
     return pages
 
 
-def _bare(line: str) -> str:
-    return line.lstrip("# ").strip()
+def add_page(pages: list[Page], page: Page, filename: str) -> None:
+    """Append a page. Raises BadInputError for one beyond ``MAX_SECTIONS``."""
+    if len(pages) >= MAX_SECTIONS:
+        raise BadInputError("document_too_many_sections", filename=filename, limit=MAX_SECTIONS)
+    pages.append(page)
+
+
+class _Block:
+    """Lines of one section; ``has_more_than`` answers without reading them again."""
+
+    def __init__(self) -> None:
+        self._lines: list[str] = []
+        self._first = ""  # the first line with a word
+        self._differ = False  # a later one says something else
+
+    def add(self, line: str) -> None:
+        self._lines.append(line)
+        bare = line.lstrip("# ").strip()
+        self._differ = self._differ or bool(bare and self._first and bare != self._first)
+        self._first = self._first or bare
+
+    def has_more_than(self, title: str | None) -> bool:
+        """Whether any line with a word is another one than ``title``."""
+        return self._differ or bool(self._first and self._first != title)
+
+    def text(self) -> str:
+        return "\n".join(self._lines).strip()
 
 
 def _heading(lines: list[str], position: int) -> str | None:
@@ -208,7 +267,7 @@ def _heading(lines: list[str], position: int) -> str | None:
     if not 2 < len(line) <= 90 or _RULE.fullmatch(line):
         return None
     if re.match(r"#{1,6} \S", line):
-        return _bare(line)
+        return line.lstrip("# ").strip()
     following = lines[position + 1] if position + 1 < len(lines) else ""
     if re.fullmatch(r"=+|-{3,}", following):
         return line

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from statistics import median
 from threading import Lock
 
 import pypdfium2
 
 from neurant.errors import BadInputError
-from neurant.knowledge.extract import MAX_PAGES, Extracted, Page, clean
+from neurant.knowledge.extract import (
+    MAX_CHARS,
+    MAX_PAGES,
+    MAX_TITLE,
+    Extracted,
+    Page,
+    add_page,
+    clean,
+)
 
 # PDFium is not thread-safe: one document at a time in the whole process.
 _pdfium = Lock()
@@ -28,7 +37,8 @@ Line = tuple[str, float]
 def read_pdf(data: bytes, filename: str) -> Extracted:
     """All pages of a PDF; a page without text has an empty ``text``.
 
-    Raises BadInputError: document_encrypted, document_broken, document_too_many_pages.
+    Raises BadInputError: document_encrypted, document_broken, document_too_many_pages,
+    document_too_long, document_too_many_sections; MemoryError.
     """
     with _pdfium:
         try:
@@ -39,7 +49,7 @@ def read_pdf(data: bytes, filename: str) -> Extracted:
             raise BadInputError(code, filename=filename) from error
         try:
             return _read(document, filename)
-        except BadInputError:
+        except (BadInputError, MemoryError):
             raise
         except Exception as error:
             raise BadInputError("document_broken", filename=filename) from error
@@ -55,20 +65,30 @@ def _read(document: pypdfium2.PdfDocument, filename: str) -> Extracted:
         raise BadInputError(
             "document_too_many_pages", filename=filename, pages=count, limit=MAX_PAGES
         )
-    title = clean(document.get_metadata_dict().get("Title") or "") or None
+    said = document.get_metadata_dict().get("Title") or ""
+    title = clean(said)[:MAX_TITLE] or None
     pages: list[Page] = []
     section: str | None = None
+    room = MAX_CHARS
     for index in range(count):
-        pages += _page(index + 1, _lines_of(document, index), section)
+        lines = _lines_of(document, index, room)
+        room -= sum(len(line) for line, _ in lines)
+        if room < 0:  # before the next page is read: the same page may stand here 2,000 times
+            raise BadInputError("document_too_long", filename=filename, limit=MAX_CHARS)
+        for page in _page(index + 1, lines, section):
+            add_page(pages, page, filename)
         section = pages[-1].section
     return Extracted("pdf", title, pages)
 
 
-def _lines_of(document: pypdfium2.PdfDocument, index: int) -> list[Line]:
+def _lines_of(document: pypdfium2.PdfDocument, index: int, room: int) -> list[Line]:
+    """The lines of a page; of one with more than ``room`` characters, just too many."""
     page = document[index]
     try:
         text_page = page.get_textpage()
         try:
+            if text_page.count_chars() > 2 * room + 2:  # it also counts what is no text
+                return [(" " * (room + 1), 0.0)]
             return _measured(text_page)
         finally:
             text_page.close()
@@ -118,15 +138,10 @@ def tidy(text: str) -> str:
     text = _HYPHEN_AT_END.sub("", text)
     lines = text.split("\n")
     width = max(map(len, lines))
-    joined: list[str] = []
-    previous = ""
-    for line in lines:
-        if joined and _continues(previous, line, width):
-            joined[-1] = f"{joined[-1]} {line}"
-        else:
-            joined.append(line)
-        previous = line
-    return "\n".join(joined)
+    joined = [lines[0]]
+    for previous, line in pairwise(lines):
+        joined += (" " if _continues(previous, line, width) else "\n", line)
+    return "".join(joined)
 
 
 def _continues(previous: str, line: str, width: int) -> bool:

@@ -1,4 +1,7 @@
-"""Processing a document in the worker: read, cut, embed, and replace its chunks in one commit."""
+"""Processing a document in the worker: read, cut, embed, and replace its chunks in one commit.
+
+Reading and cutting happen in a confined child (``reader``); this process never parses a document.
+"""
 
 from __future__ import annotations
 
@@ -17,10 +20,11 @@ from obstore.store import ObjectStore
 from neurant.database.pool import Pool, fetch_one
 from neurant.database.tenancy import Worker, tenant
 from neurant.errors import NeurantError
-from neurant.knowledge.chunk import Chunk, chunk
+from neurant.knowledge.chunk import Chunk
 from neurant.knowledge.embed import MODEL, embed_passage
-from neurant.knowledge.extract import Extracted, extract
+from neurant.knowledge.extract import Extracted
 from neurant.knowledge.files import read_file
+from neurant.knowledge.reader import read_document
 from neurant.knowledge.search import vector_text
 from neurant.logs import get_logger
 from neurant.plans.limits import within_limits
@@ -39,6 +43,10 @@ _READ_SHARE = 5  # percent of the progress that reading the file stands for
 
 _LOAD = """
 select original_filename, file_url from public.documents where id = %s and retired_at is null
+"""
+_UNFINISHED = """
+select original_filename, file_url from public.documents
+where id = %s and retired_at is null and processing_status in ('pending', 'processing')
 """
 _PROGRESS = """
 update public.documents
@@ -88,19 +96,29 @@ async def process_document(
         await connection.execute(_PROGRESS, (0, document_id))
     try:
         data = await read_file(store, file.file_url)
-        loop = asyncio.get_running_loop()
-        extracted = await loop.run_in_executor(_threads, extract, data, file.original_filename)
+    except FileNotFoundError:
+        await _fail(pool, worker, document_id, "document_file_missing", {})
+        return
+    try:
+        extracted, chunks = await read_document(data, file.original_filename)
         full = "\n\n".join(page.text for page in extracted.pages)
         async with within_limits(pool, worker) as connection:
             await connection.execute(_RESERVE, (len(full), document_id))
-        chunks = await loop.run_in_executor(_threads, chunk, extracted)
         vectors = await _embed(pool, worker, document_id, chunks)
         await _store(pool, worker, document_id, extracted, full, chunks, vectors)
     except NeurantError as error:
         await _fail(pool, worker, document_id, error.code, error.params)
-    except FileNotFoundError:
-        await _fail(pool, worker, document_id, "document_file_missing", {})
     log.info("document_processed", document=str(document_id))
+
+
+async def give_up_document(pool: Pool, company_id: UUID, document_id: UUID, code: str) -> None:
+    """Have a document fail with this error of ours, unless it was retired or is read already."""
+    worker = Worker(company_id)
+    async with tenant(pool, worker) as connection:
+        file = await fetch_one(connection, _File, _UNFINISHED, (document_id,))
+    if file is not None:
+        await _fail(pool, worker, document_id, code, {"filename": file.original_filename})
+        log.warning("document_given_up", document=str(document_id), code=code)
 
 
 async def _embed(

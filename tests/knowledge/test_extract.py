@@ -19,7 +19,15 @@ from hypothesis import strategies as st
 
 from neurant.errors import BadInputError, NeurantError, UnsupportedTypeError
 from neurant.knowledge import extract_docx, extract_pdf
-from neurant.knowledge.extract import Extracted, clean, extract
+from neurant.knowledge.extract import (
+    _RULE,
+    Extracted,
+    Page,
+    _heading,
+    clean,
+    extract,
+    split_sections,
+)
 from neurant.texts import catalogue
 
 DEMO = Path(__file__).resolve().parents[2] / "neurant" / "demo" / "documents"
@@ -281,6 +289,40 @@ def test_cleaned_text_is_normal_and_printable_and_cleaning_twice_changes_nothing
     assert unicodedata.is_normalized("NFC", cleaned)
     assert not any(unicodedata.category(c) in ("Cc", "Cs") for c in cleaned if c != "\n")
     assert clean(cleaned) == cleaned
+
+
+MARKS = st.text(st.sampled_from("a\u0301\u0316\u0344\u0f73 \u0958\u05b0é—\n"), max_size=400)
+
+
+@given(MARKS)
+def test_letters_keep_thirty_marks_and_the_rest_of_the_text_stays(text: str) -> None:
+    cleaned = clean(text)
+    assert unicodedata.is_normalized("NFC", cleaned)
+    assert clean(cleaned) == cleaned
+    run = 0
+    for character in unicodedata.normalize("NFD", cleaned):
+        run = run + 1 if unicodedata.combining(character) else 0
+        assert run <= 34  # a letter may bring some that it cannot be written without
+    assert clean("ca\u0301fe\u0301") == "cáfé"
+
+
+@given(st.lists(st.sampled_from(["UNO", "DOS", "# UNO", "texto", "", "===", "# # x"]), max_size=30))
+def test_sections_are_what_comparing_every_line_would_find(lines: list[str]) -> None:
+    """The rule as it was first written, which reads a section again at each heading."""
+    pages: list[Page] = []
+    title: str | None = None
+    block: list[str] = []
+    for position, line in enumerate(lines):
+        heading = _heading(lines, position)
+        bare = [other.lstrip("# ").strip() for other in block]
+        if heading and any(other != title and other for other in bare):
+            pages.append(Page(None, "\n".join(block).strip(), title))
+            block = []
+        title = heading or title
+        if not _RULE.fullmatch(line):
+            block.append(heading or line)
+    pages.append(Page(None, "\n".join(block).strip(), title))
+    assert split_sections("\n".join(lines) if lines else "") == pages or not lines
 
 
 NAMES = st.sampled_from(["a.pdf", "a.docx", "a.txt", "sin extensión", "a.b.c", "../x.pdf", ""])

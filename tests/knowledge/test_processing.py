@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from companies import make_company
 from fpdf import FPDF
+from knowledge import bombs
 
 from neurant.database.embedded import Urls
 from neurant.database.pool import fetch_value, make_pool
@@ -54,3 +55,32 @@ def test_runs_of_pages_are_told_as_ranges() -> None:
     assert unread_pages([], "es") == ""
     assert unread_pages([3], "es").startswith("Página 3 sin texto")
     assert unread_pages([2, 5, 6, 7, 9], "en").startswith("Pages 2, 5-7, 9 have no text")
+
+
+@pytest.mark.anyio
+async def test_a_heading_that_is_longer_than_the_database_holds_does_not_stop_the_document(
+    urls: Urls, folder: Path
+) -> None:
+    acme = make_company(urls.admin, "acme")
+    settings = Settings(data_dir=folder)
+    store = open_store(settings)
+    heading = (
+        f"<w:p><w:pPr><w:pStyle w:val='H'/></w:pPr><w:r><w:t>{'Precios ' * 900}</w:t></w:r></w:p>"
+    )
+    styles = f"<w:styles {bombs._W}><w:style w:styleId='H'><w:name w:val='heading 1'/></w:style></w:styles>"
+    title = f"<p xmlns:dc='http://purl.org/dc/elements/1.1/'><dc:title>{'t' * 900}</dc:title></p>"
+    data = bombs.docx(
+        bombs.document(heading + bombs.words("La cita vale cinco. " * 60)),
+        **{"word/styles.xml": styles.encode(), "docProps/core.xml": title.encode()},
+    )
+    state = "select processing_status::text, char_length(title) from documents where id = %s"
+    async with (
+        make_pool(urls.app, size=1, pooled=False) as app,
+        make_pool(urls.jobs, size=2, pooled=False) as jobs,
+    ):
+        owner = acme.staff("owner")
+        document = await store_document(app, store, settings, owner, acme.bot_id, "a.docx", data)
+        await process_document(jobs, store, acme.id, document)
+        async with tenant(app, owner) as connection:
+            row = await (await connection.execute(state, (document,))).fetchone()
+    assert row == ("completed", 500)

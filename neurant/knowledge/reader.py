@@ -1,0 +1,340 @@
+"""Reading a document of a stranger, in a process of its own that may do nothing else.
+
+Each document gets a fresh process (``reader_child``): no environment, no file, no network, limited
+memory, CPU, wall time and output. Whatever the document makes of it, this process only sees a JSON
+answer or an ending, and makes one of our errors of that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import resource
+import selectors
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Literal, cast, get_args
+
+import orjson
+
+import neurant
+from neurant.errors import BadInputError, NeurantError, UnsupportedTypeError
+from neurant.knowledge.chunk import MAX_CHUNKS, Chunk, chunks_at
+from neurant.knowledge.extract import MAX_CHARS, MAX_TITLE, Extracted, FileType, Page
+from neurant.logs import get_logger
+from neurant.sandbox import Limits
+from neurant.texts import catalogue
+
+_MEGABYTE = 1024 * 1024
+_MEMORY, _MEMORY_FACTOR = 512 * _MEGABYTE, 8
+_CPU_SECONDS, _CPU_SECONDS_PER_MEGABYTE = 10, 2
+_WALL_FACTOR, _WALL_SECONDS = 5, 30  # a child waits for the processor: answers go first
+_MOST_OUTPUT = 40 * _MEGABYTE  # 6 million characters of four bytes, and their places
+_MOST_COMPLAINTS = 500  # bytes of the child's stderr that are logged
+_MUCH_MEMORY = 0.6  # of the limit: a process that a signal ended above it ran out of memory
+_BLOCK = 256 * 1024
+_LOOK_EVERY = 0.05  # seconds
+
+# Isolated (-I) and without ``site`` (-S), which takes longer than our own imports: it is told where
+# our packages are.
+_COMMAND = (
+    sys.executable, "-I", "-S", "-X", "utf8", "-c",
+    "import sys; sys.path += sys.argv.pop(1).split(';');"
+    "from neurant.knowledge.reader_child import main; main()",
+)  # fmt: skip
+
+# They only wait for their children. Two documents at a time, and the probe.
+_threads = ThreadPoolExecutor(4, thread_name_prefix="read-document")
+
+log = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a child ended. ``code``: its exit status, or minus the signal that ended it.
+
+    ``why``: the limit that made us end it; ``cpu`` in seconds; ``resident``: bytes at most.
+    """
+
+    output: bytes
+    complaints: bytes
+    code: int
+    why: Literal["", "time", "output", "stopped"]
+    cpu: float
+    resident: int
+
+
+def limits_for(size: int) -> Limits:
+    """What reading a file of ``size`` bytes may use."""
+    memory = _MEMORY + _MEMORY_FACTOR * size
+    return Limits(memory, _CPU_SECONDS + _CPU_SECONDS_PER_MEGABYTE * size // _MEGABYTE)
+
+
+async def read_document(data: bytes, filename: str) -> tuple[Extracted, list[Chunk]]:
+    """The text and the passages of a document.
+
+    Raises BadInputError and UnsupportedTypeError as ``extract`` does, and BadInputError where the
+    document needs too much (document_needs_memory, document_takes_too_long, document_too_deep,
+    document_too_large_inside, document_too_many_passages) or makes its reader crash
+    (document_reader_crashed). Raises RuntimeError or OSError where no child can be started.
+    """
+    limits = limits_for(len(data))
+    header = json.dumps({"filename": filename}).encode() + b"\n"
+    ended = await run_child(_kind(data), limits, header, data)
+    if ended.code != 0 or ended.complaints:
+        log.warning("document_reader_ended", **_report(ended))
+    return await asyncio.to_thread(_understood, ended, limits, filename)
+
+
+def _places() -> list[str]:
+    """Where this process imports from; never the current folder (an empty or relative name).
+
+    An editable installation is not on the path: it is found by a hook that ``site`` would install.
+    """
+    ours = str(Path(neurant.__file__).parents[1])
+    return [ours, *(place for place in sys.path if Path(place).is_absolute() and place != ours)]
+
+
+def _kind(data: bytes) -> str:
+    """What the child imports. It decides for itself what the file is."""
+    if b"%PDF-" in data[:1024]:
+        return "pdf"
+    return "docx" if data.startswith(b"PK") else "txt"
+
+
+async def run_child(kind: str, limits: Limits, *given: bytes) -> Ended:
+    """Start a child, give it this input, and wait for its end. Cancelling ends the child."""
+    child = _Child(kind, limits)
+    running = asyncio.get_running_loop().run_in_executor(_threads, child.run, given)
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        child.stop()
+        await asyncio.wait([running])
+        raise
+
+
+class _Child:
+    """One child from its start to its end, driven by a thread."""
+
+    def __init__(self, kind: str, limits: Limits) -> None:
+        self._kind, self._limits = kind, limits
+        self._answer, self._complaints = bytearray(), bytearray()
+        self._deadline = 0.0
+        self._resident = 0
+        self._why: Literal["", "time", "output", "stopped"] = ""
+
+    def stop(self) -> None:
+        """End the child soon; for another thread than the one that runs it."""
+        self._why = "stopped"
+
+    def run(self, given: Sequence[bytes]) -> Ended:
+        """Start it, and return when it has ended, at the latest when its time is over."""
+        limits = (self._limits.memory, self._limits.cpu, os.getpid())
+        process = subprocess.Popen(
+            [*_COMMAND, ";".join(_places()), self._kind, *map(str, limits)],
+            env={},
+            cwd="/",
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            bufsize=0,
+            start_new_session=True,
+        )
+        self._deadline = time.monotonic() + _WALL_FACTOR * self._limits.cpu + _WALL_SECONDS
+        try:
+            self._talk(process, given)
+            status, used = self._wait(process.pid)
+        except BaseException:
+            process.kill()
+            process.wait()
+            raise
+        finally:
+            for stream in (process.stdin, process.stdout, process.stderr):
+                if stream:
+                    stream.close()
+        process.returncode = os.waitstatus_to_exitcode(status)  # it is reaped already
+        return Ended(
+            bytes(self._answer),
+            bytes(self._complaints[:_MOST_COMPLAINTS]),
+            process.returncode,
+            self._why,
+            used.ru_utime + used.ru_stime,
+            max(self._resident, _peak(used)),
+        )
+
+    def _is_over(self, number: int) -> bool:
+        self._resident = max(self._resident, _resident(number))
+        if not self._why and time.monotonic() > self._deadline:
+            self._why = "time"
+        if not self._why and max(len(self._answer), len(self._complaints)) > _MOST_OUTPUT:
+            self._why = "output"
+        return bool(self._why)
+
+    def _talk(self, process: subprocess.Popen[bytes], given: Sequence[bytes]) -> None:
+        """Write what it reads, and read what it writes, until it closes its streams."""
+        assert process.stdin and process.stdout and process.stderr  # noqa: S101, PT018 - asked for
+        waiting = [memoryview(part) for part in given if part]
+        into = {process.stdout: self._answer, process.stderr: self._complaints}
+        with selectors.DefaultSelector() as ready:
+            for stream in (process.stdin, process.stdout, process.stderr):
+                os.set_blocking(stream.fileno(), False)
+                writes = stream is process.stdin
+                ready.register(stream, selectors.EVENT_WRITE if writes else selectors.EVENT_READ)
+            while ready.get_map() and not self._is_over(process.pid):
+                for key, _ in ready.select(_LOOK_EVERY):
+                    stream = cast(IO[bytes], key.fileobj)
+                    if stream is process.stdin:
+                        going_on = _send(stream, waiting)
+                    else:
+                        going_on = _receive(stream, into[stream])
+                    if not going_on:
+                        ready.unregister(stream)
+                        stream.close()
+
+    def _wait(self, number: int) -> tuple[int, resource.struct_rusage]:
+        """How it ended and what it used; ends it when its time is over."""
+        pause = 0.001
+        while True:
+            if self._is_over(number):
+                os.kill(number, signal.SIGKILL)
+                _, status, used = os.wait4(number, 0)
+                return status, used
+            found, status, used = os.wait4(number, os.WNOHANG)
+            if found:
+                return status, used
+            time.sleep(pause)
+            pause = min(2 * pause, _LOOK_EVERY)
+
+
+def _resident(number: int) -> int:
+    """Bytes that a process has in memory now (proc(5), statm); 0 where the system does not say."""
+    try:
+        pages = Path(f"/proc/{number}/statm").read_text("ascii").split()[1]
+    except (OSError, IndexError):
+        return 0
+    return int(pages) * resource.getpagesize()
+
+
+def _peak(used: resource.struct_rusage) -> int:
+    """The peak of a child that has ended, or 0: up to our own peak it is inherited from us."""
+    if used.ru_maxrss <= resource.getrusage(resource.RUSAGE_SELF).ru_maxrss:
+        return 0
+    return used.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def _send(stream: IO[bytes], waiting: list[memoryview]) -> bool:
+    """Write what fits now; whether there is more to write."""
+    try:
+        while waiting:
+            waiting[0] = waiting[0][os.write(stream.fileno(), waiting[0]) :]
+            if not waiting[0]:
+                waiting.pop(0)
+    except BlockingIOError:
+        return True
+    except BrokenPipeError:  # it has ended; its answer or its ending tells why
+        return False
+    return False
+
+
+def _receive(stream: IO[bytes], into: bytearray) -> bool:
+    """Read what there is now; whether there may be more."""
+    try:
+        block = os.read(stream.fileno(), _BLOCK)
+    except BlockingIOError:
+        return True
+    into += block
+    return bool(block)
+
+
+def _understood(ended: Ended, limits: Limits, filename: str) -> tuple[Extracted, list[Chunk]]:
+    """The answer of a child, which may be anything: a document may have taken the child over."""
+    if ended.code > 0 and not ended.why:  # a reader that could start always ends with 0
+        raise RuntimeError("the process that reads documents could not start")
+    if ended.code != 0:
+        raise _failure(ended, limits, filename)
+    try:
+        answer = orjson.loads(ended.output)
+        if error := answer.get("error"):
+            raise _told(error, filename)
+        pages = [_page(*page) for page in answer["pages"]]
+        spans = [_span(*span) for span in answer["spans"]]
+        if len(spans) > MAX_CHUNKS or sum(len(page.text) for page in pages) > MAX_CHARS:
+            raise ValueError("more than a reader of ours answers")
+        extracted = Extracted(_file_type(answer["file_type"]), _title(answer["title"]), pages)
+        return extracted, chunks_at(extracted, spans)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise _failure(ended, limits, filename) from error
+
+
+def _file_type(value: object) -> FileType:
+    if value in get_args(FileType):
+        return cast(FileType, value)
+    raise ValueError(value)
+
+
+def _page(number: object, text: object, section: object) -> Page:
+    if not isinstance(number, int | None):
+        raise TypeError
+    return Page(number, _text(text) or "", _title(section))
+
+
+def _text(value: object) -> str | None:
+    """A text that PostgreSQL can hold, or None."""
+    if value is not None and (not isinstance(value, str) or "\0" in value):
+        raise TypeError
+    return value
+
+
+def _title(value: object) -> str | None:
+    text = _text(value)
+    if text is not None and len(text) > MAX_TITLE:
+        raise ValueError("a title that is too long")
+    return text
+
+
+def _span(page: object, start: object, end: object) -> tuple[int, int, int]:
+    if isinstance(page, int) and isinstance(start, int) and isinstance(end, int):
+        return page, start, end
+    raise TypeError
+
+
+def _told(error: Mapping[str, Any], filename: str) -> NeurantError:
+    """The error that the child names, if it is one of a document's."""
+    code, params = str(error["code"]), dict(error["params"])
+    if not code.startswith("document_") or f"errors.{code}" not in catalogue("es"):
+        raise ValueError(code)
+    kind = UnsupportedTypeError if code.startswith("document_type_") else BadInputError
+    return kind(code, **{**params, "filename": filename})
+
+
+def _failure(ended: Ended, limits: Limits, filename: str) -> NeurantError:
+    """What to tell of a child that ended without an answer."""
+    if ended.why == "output":
+        return BadInputError("document_too_large_inside", filename=filename)
+    if ended.why == "time" or ended.code == -signal.SIGXCPU or ended.cpu >= limits.cpu:
+        return BadInputError("document_takes_too_long", filename=filename)
+    # SIGKILL that is not ours: the machine itself was out of memory.
+    starved = ended.code < 0 and ended.resident >= _MUCH_MEMORY * limits.memory
+    if starved or ended.code == -signal.SIGKILL:
+        return BadInputError("document_needs_memory", filename=filename)
+    return BadInputError("document_reader_crashed", filename=filename)
+
+
+def _report(ended: Ended) -> dict[str, object]:
+    """For the log. What the child complained of may hold words of the document: its type only."""
+    said = ended.complaints.decode("utf-8", "replace").splitlines()
+    return {
+        "code": ended.code,
+        "why": ended.why,
+        "cpu": round(ended.cpu, 2),
+        "resident_mb": ended.resident // _MEGABYTE,
+        "said": said[-1].partition(":")[0] if said else "",
+    }

@@ -1,0 +1,118 @@
+"""The process that reads one document; ``reader`` starts it.
+
+It is started without an environment, imports what the document's type needs, gives up every right
+(``neurant.sandbox``), and only then looks at the document: a line of JSON and the file's bytes on
+standard input. Its answer is one JSON object on standard output. Arguments: what to do (``pdf``,
+``docx``, ``txt`` or ``probe``), bytes of memory, seconds of CPU, and the number of its parent.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import Any
+
+from neurant.errors import NeurantError
+from neurant.sandbox import Limits, confine
+
+_BLOCK = 1024 * 1024
+# Written when no memory is left to make an answer of.
+_NO_MEMORY = b'{"error": {"code": "document_needs_memory", "params": {}}}'
+_TOO_DEEP = b'{"error": {"code": "document_too_deep", "params": {}}}'
+_BROKEN = b'{"error": {"code": "document_reader_crashed", "params": {}}}'
+# With a title and a line, so that reading it needs all that reading any PDF needs.
+_SMALL_PDF = b"""%PDF-1.4
+1 0 obj <</Type/Catalog/Pages 2 0 R>> endobj
+2 0 obj <</Type/Pages/Kids[3 0 R]/Count 1>> endobj
+3 0 obj <</Type/Page/Parent 2 0 R/MediaBox[0 0 99 99]/Contents 4 0 R
+/Resources<</Font<</F 5 0 R>>>>>> endobj
+4 0 obj <</Length 29>> stream
+BT /F 9 Tf 9 9 Td (Hola) Tj ET
+endstream endobj
+5 0 obj <</Type/Font/Subtype/Type1/BaseFont/Helvetica>> endobj
+6 0 obj <</Title(Hola)>> endobj
+trailer <</Root 1 0 R/Info 6 0 R>>
+%%EOF
+"""
+
+
+def main() -> None:
+    """Give up all rights, read, answer, and end without clearing up."""
+    kind, memory, cpu, parent = sys.argv[1], *map(int, sys.argv[2:5])
+    _import_for(kind)
+    confine(Limits(memory, cpu), parent)
+    try:
+        answer = _answer(kind, _read_input())
+    except MemoryError:
+        answer = _NO_MEMORY
+    except RecursionError:
+        answer = _TOO_DEEP
+    except NeurantError as error:
+        told = {"error": {"code": error.code, "params": error.params}}
+        answer = json.dumps(told, ensure_ascii=False, default=str).encode("utf-8", "replace")
+    except Exception as error:
+        _write(2, f"{type(error).__name__}: {error}"[:500].encode("utf-8", "replace"))
+        answer = _BROKEN
+    _write(1, answer)
+    os._exit(0)
+
+
+def _import_for(kind: str) -> None:
+    """Everything that reading will need: afterwards no file can be opened."""
+    from semantic_text_splitter import TextSplitter
+
+    import neurant.knowledge.chunk
+    import neurant.knowledge.extract
+
+    TextSplitter(10).chunks("Hola. Y algo más.")
+    if kind == "pdf":
+        from neurant.knowledge.extract_pdf import read_pdf
+
+        read_pdf(_SMALL_PDF, "")
+    elif kind == "docx":
+        import neurant.knowledge.extract_docx
+    elif kind == "probe":
+        import neurant.knowledge.reader_probe
+    else:
+        # Each encoding is a module that Python imports when it is first used.
+        neurant.knowledge.extract.decode("Atención".encode("cp1252") * 20, "")
+        for name in ("utf-8-sig", "utf-16", "utf-32", "mac_roman", "cp850", "latin-1"):
+            "a".encode(name).decode(name)
+
+
+def _read_input() -> bytes:
+    parts: list[bytes] = []
+    while block := os.read(0, _BLOCK):
+        parts.append(block)
+    return b"".join(parts)
+
+
+def _answer(kind: str, given: bytes) -> bytes:
+    told, _, data = given.partition(b"\n")
+    header: dict[str, Any] = json.loads(told)
+    if kind == "probe":
+        from neurant.knowledge.reader_probe import probe
+
+        return json.dumps(probe(**header)).encode()
+    return _read(data, str(header["filename"]))
+
+
+def _read(data: bytes, filename: str) -> bytes:
+    from neurant.knowledge.chunk import find_spans
+    from neurant.knowledge.extract import extract
+
+    extracted = extract(data, filename)
+    answer = {
+        "file_type": extracted.file_type,
+        "title": extracted.title,
+        "pages": [[page.number, page.text, page.section] for page in extracted.pages],
+        "spans": find_spans(extracted, filename),
+    }
+    return json.dumps(answer, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _write(stream: int, answer: bytes) -> None:
+    left = memoryview(answer)
+    while left:
+        left = left[os.write(stream, left) :]
