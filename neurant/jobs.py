@@ -15,6 +15,7 @@ import procrastinate
 from obstore.store import ObjectStore
 from psycopg import AsyncConnection
 
+from neurant.database.connection import WatchedConnection, be_patient, connect, with_timeouts
 from neurant.database.pool import Pool
 from neurant.knowledge.jobs import process_document
 from neurant.knowledge.service import PROCESS_TASK
@@ -23,6 +24,7 @@ from neurant.logs import get_logger
 _TRIES = 4
 _STALLED_AFTER = 30.0  # seconds without a heartbeat: the worker is dead
 _RESCUE_EVERY = 15.0
+_JOB_PATIENCE = 60.0  # seconds for one statement: a long document's passages enter an index
 
 log = get_logger(__name__)
 
@@ -32,7 +34,11 @@ class _Connector(procrastinate.PsycopgConnector):
 
     def __init__(self, *, pooled_url: str, direct_url: str) -> None:
         super().__init__(
-            conninfo=pooled_url, min_size=1, max_size=3, kwargs={"prepare_threshold": None}
+            conninfo=with_timeouts(pooled_url),
+            connection_class=WatchedConnection,
+            min_size=1,
+            max_size=3,
+            kwargs={"prepare_threshold": None},
         )
         self._direct_url = direct_url
 
@@ -40,7 +46,7 @@ class _Connector(procrastinate.PsycopgConnector):
     async def _get_standalone_connection(
         self,
     ) -> AsyncGenerator[AsyncConnection, None]:
-        async with await AsyncConnection.connect(self._direct_url, autocommit=True) as connection:
+        async with await connect(self._direct_url, autocommit=True) as connection:
             yield connection
 
 
@@ -53,6 +59,7 @@ def make_job_app(
 
     @app.task(name=PROCESS_TASK, retry=retry)
     async def _process_document(document_id: str, company_id: str) -> None:
+        be_patient(_JOB_PATIENCE)
         await process_document(pool, store, UUID(company_id), UUID(document_id))
 
     return app

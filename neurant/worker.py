@@ -118,7 +118,7 @@ def by_the_clock(pool: Pool, settings: Settings) -> list[Periodic]:
     return [
         Periodic("changed messages", _OFTEN, partial(drain_all, pool)),
         Periodic("documents used", _MINUTE, partial(count_knowledge_uses, pool)),
-        Periodic("statistics", _MINUTE, partial(run_rollup, pool)),
+        Periodic("statistics", _MINUTE, partial(run_rollup, pool), patience=2 * _MINUTE),
         Periodic("measures", _MINUTE, partial(record_metrics, pool)),
         Periodic("months", _MINUTE, partial(run_monthly, pool)),
         Periodic("plans", _MINUTE, partial(run_periodic, pool)),
@@ -128,7 +128,7 @@ def by_the_clock(pool: Pool, settings: Settings) -> list[Periodic]:
         Periodic("mails about plans", _MINUTE, partial(run_plan_mails, pool, settings)),
         Periodic("idempotency keys", _HOUR, partial(drop_old_keys, pool)),
         Periodic("old mail", _HOUR, partial(drop_old_mails, pool)),
-        Periodic("archives", _HOUR, partial(run_archiving, pool)),
+        Periodic("archives", _HOUR, partial(run_archiving, pool), patience=_HOUR / 4),
         Periodic("old logins", _HOUR, partial(forget_old, pool)),
         *billing,
     ]

@@ -14,6 +14,7 @@ from urllib.parse import quote, urlencode
 
 import psycopg
 
+from neurant.database.connection import with_timeouts
 from neurant.errors import SetupError, first_line
 from neurant.processes import run_to_its_end
 from neurant.settings import is_database_url
@@ -94,7 +95,10 @@ def _connection(url: str) -> Iterator[psycopg.Connection]:
         raise SetupError("setup.not_a_database_url")
     try:
         connection = psycopg.connect(
-            url, autocommit=True, connect_timeout=10, application_name="neurant-migrate"
+            with_timeouts(url),
+            autocommit=True,
+            connect_timeout=10,
+            application_name="neurant-migrate",
         )
     except psycopg.Error as error:
         raise SetupError("setup.database_unreachable", reason=first_line(error)) from error
