@@ -273,6 +273,8 @@ def _run(
         undo.callback(_stop, platform)
         if server.cluster.moved:
             listener.note("cluster_moved", root=server.cluster.root)
+        if server.cluster.is_shared:
+            listener.note("cluster_shared", root=server.cluster.root)
         platform.children = [
             Child("postgresql", platform.restart_server, server.process, started=time.monotonic())
         ]

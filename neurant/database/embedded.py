@@ -33,6 +33,7 @@ from neurant.database.install import (
     locked,
     open_data_folder,
     read_secrets,
+    settle,
 )
 from neurant.errors import SetupError
 from neurant.processes import die_with_parent, end_children, live_process, stop_process
@@ -128,6 +129,7 @@ def start_supervised(
         secret = ensure_secrets(folder)
         cluster = ensure_cluster(folder, secret)
         _stop_running(cluster.root)
+        cluster = settle(cluster, folder)
         process, used = _launch(cluster, settings or {}, port, supervised=True)
     return RunningServer(process, cluster, used, _urls(folder, used))
 
@@ -142,6 +144,7 @@ def ensure_detached(data_dir: Path) -> Urls:
         port = found.port if found and found.ready else None
         if port is None:
             _stop_running(cluster.root)
+            cluster = settle(cluster, folder)
             _, port = _launch(cluster, {}, None, supervised=False)
     return _urls(folder, port)
 

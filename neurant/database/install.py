@@ -21,17 +21,25 @@ import importlib.metadata
 import importlib.util
 import json
 import os
-import pwd
 import secrets
 import shutil
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from neurant import stopping
+from neurant.database.accounts import (
+    Account,
+    account_of,
+    final_account,
+    hand_over,
+    is_shared,
+    own_account,
+    verifier_of,
+)
 from neurant.errors import SetupError
 from neurant.processes import run_to_its_end
 
@@ -65,18 +73,6 @@ class Secrets:
 
 
 @dataclass(frozen=True)
-class Account:
-    """The system account that PostgreSQL runs as, where it is not our own."""
-
-    uid: int
-    gid: int
-
-    def run_as(self) -> dict[str, Any]:
-        """Arguments of ``subprocess`` that start a program as this account."""
-        return {"user": self.uid, "group": self.gid, "extra_groups": []}
-
-
-@dataclass(frozen=True)
 class Cluster:
     """One embedded server's place: its root folder, the account it runs as, its programs."""
 
@@ -84,6 +80,7 @@ class Cluster:
     account: Account | None
     programs: Path
     moved: bool
+    is_shared: bool = False  # with every other program that runs as the same account
 
     @property
     def data(self) -> Path:
@@ -223,7 +220,7 @@ def ensure_cluster(folder: Path, secret: Secrets) -> Cluster:
         own = folder / "postgres"
         _make_folder(own)
         root = find_cluster_root(folder)
-        account = _account(root / "data")
+        account = account_of(root / "data")
         if account and root == own and not _can_enter(root, account):
             root = _move_aside(folder)
         programs = _programs(root, account)
@@ -231,24 +228,26 @@ def ensure_cluster(folder: Path, secret: Secrets) -> Cluster:
         if not cluster.data.exists():
             if shutil.disk_usage(root).free < _NEEDED_BYTES:
                 raise SetupError("setup.disk_full", folder=folder, reason=os.strerror(errno.ENOSPC))
-            _initialise(cluster, secret)
+            _initialise(cluster, secret, folder)
+            account = account_of(cluster.data)
+            cluster = replace(cluster, account=account, programs=_programs(root, account))
     return cluster
 
 
-def _account(data: Path) -> Account | None:
-    """PostgreSQL refuses to be root: it runs as the cluster's owner, a new one as nobody."""
-    if os.geteuid() != 0:
-        if data.exists() and data.stat().st_uid != os.geteuid():
-            raise SetupError("setup.folder_of_another_user", folder=data)
-        return None
-    if data.exists() and data.stat().st_uid != 0:
-        found = data.stat()
-        return Account(found.st_uid, found.st_gid)
-    try:
-        nobody = pwd.getpwnam("nobody")
-    except KeyError as error:
-        raise SetupError("setup.no_account") from error
-    return Account(nobody.pw_uid, nobody.pw_gid)
+def settle(cluster: Cluster, folder: Path) -> Cluster:
+    """The cluster, run by an account of its own if it is ``nobody``'s (as of earlier versions).
+
+    Only while no server runs on it. Where no such account can be had it stays as it is.
+    """
+    before = cluster.account
+    if before is None or not is_shared(before):
+        return cluster
+    after = own_account(folder)
+    if after is None or not _can_enter(cluster.root, after):
+        return replace(cluster, is_shared=True)
+    hand_over(cluster.data, before, after)
+    programs = _programs(cluster.root, after)
+    return replace(cluster, account=after, programs=programs)
 
 
 def _can_enter(path: Path, account: Account) -> bool:
@@ -308,7 +307,7 @@ def _runs(program: Path, account: Account) -> bool:
     return status == 0
 
 
-def _initialise(cluster: Cluster, secret: Secrets) -> None:
+def _initialise(cluster: Cluster, secret: Secrets, folder: Path) -> None:
     """Make the cluster and the database beside their final place, then rename into it."""
     aside = cluster.root / "data.new"
     password_file = cluster.root / "password.new"
@@ -316,7 +315,7 @@ def _initialise(cluster: Cluster, secret: Secrets) -> None:
         shutil.rmtree(aside)  # a first start that was killed
     aside.mkdir(mode=0o700)
     try:
-        write_private(password_file, secret.admin_password)
+        write_private(password_file, verifier_of(secret.admin_password))
         if cluster.account:
             for path in (aside, password_file):
                 os.chown(path, cluster.account.uid, cluster.account.gid)
@@ -335,6 +334,8 @@ def _initialise(cluster: Cluster, secret: Secrets) -> None:
         )
     finally:
         password_file.unlink(missing_ok=True)
+    if cluster.account:
+        hand_over(aside, cluster.account, final_account(folder))
     aside.rename(cluster.data)
 
 

@@ -15,6 +15,7 @@ from urllib.parse import quote, urlencode
 import psycopg
 
 from neurant.database.connection import with_timeouts
+from neurant.database.role_settings import reset_strange_settings
 from neurant.errors import SetupError, first_line
 from neurant.processes import run_to_its_end
 from neurant.settings import is_database_url
@@ -54,8 +55,12 @@ def _apply(connection: psycopg.Connection, admin_url: str, folder: Path) -> None
 
 
 def set_login_passwords(admin_url: str, *, app: str, jobs: str) -> None:
-    """Give the two logins that the migrations made (web and worker) these passwords."""
+    """Give the two logins that the migrations made (web and worker) these passwords.
+
+    And take away settings that they were given by somebody else (``role_settings``).
+    """
     with _connection(admin_url) as connection:
+        reset_strange_settings(connection)
         for login, password in (("neurant_app", app), ("neurant_jobs", jobs)):
             verifier = connection.pgconn.encrypt_password(
                 password.encode(), login.encode(), b"scram-sha-256"
