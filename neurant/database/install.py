@@ -130,7 +130,7 @@ def locked(path: Path, *, wait: bool) -> Iterator[None]:
             if not wait:
                 raise BlockingIOError(errno.EWOULDBLOCK, "another process holds it", str(path))
             if time.monotonic() > deadline:
-                raise SetupError("setup.lock_held", path=path, seconds=int(_LOCK_SECONDS))
+                raise SetupError("setup.lock_held", path=path)
             stopping.pause(_LOCK_POLL_SECONDS)
         yield
 
