@@ -130,7 +130,7 @@ class Platform:
     def _log(self, name: str) -> int:
         path = self.folder / "logs" / f"{name}.log"
         with folder_errors(self.folder):
-            path.parent.mkdir(exist_ok=True)
+            path.parent.mkdir(mode=0o700, exist_ok=True)
             if path.exists() and path.stat().st_size > _BIG_LOG:
                 path.replace(path.with_suffix(".old"))
             return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
@@ -227,7 +227,7 @@ def is_up(data_dir: Path) -> bool:
     if not (folder / "neurant.lock").exists():
         return False
     try:
-        with locked(folder / "neurant.lock", wait=False):
+        with folder_errors(folder), locked(folder / "neurant.lock", wait=False):
             return False
     except BlockingIOError:
         return True
