@@ -48,7 +48,15 @@ from neurant.console.routes import mount_static
 from neurant.console.routes import router as console_router
 from neurant.contacts.routes import router as contacts_router
 from neurant.conversations.routes import router as conversations_router
-from neurant.database.pool import DatabaseDown, Pool, fetch_value, make_pool, require_url
+from neurant.database.connection import patience
+from neurant.database.pool import (
+    Connection,
+    DatabaseDown,
+    Pool,
+    fetch_value,
+    make_pool,
+    require_url,
+)
 from neurant.database.tenancy import Caller
 from neurant.errors import (
     BadInputError,
@@ -60,6 +68,7 @@ from neurant.errors import (
 )
 from neurant.exports.routes import router as exports_router
 from neurant.hitl.routes import router as hitl_router
+from neurant.hosts import only_for_our_hosts
 from neurant.http import Frame, problem, without_body
 from neurant.imports.routes import router as imports_router
 from neurant.imports.schemas import MOST_BYTES as MOST_IMPORTED
@@ -127,6 +136,7 @@ _ROUTERS = (
     notes_router,
     webhook_endpoints_router,
 )
+_READY_SECONDS = 2.0
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 _JSON_ROOM = 64 * 1024  # of multipart around a document
 log = get_logger(__name__)
@@ -154,7 +164,9 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
             return MOST_IMPORTED
         return chosen.max_webhook_bytes
 
-    return Frame(noting_denials(route), most_bytes, lambda: secrets.token_hex(8))
+    return Frame(
+        only_for_our_hosts(noting_denials(route), chosen), most_bytes, lambda: secrets.token_hex(8)
+    )
 
 
 def _make_api(settings: Settings) -> FastAPI:
@@ -227,18 +239,30 @@ async def _replica(stack: AsyncExitStack, settings: Settings, primary: Pool) -> 
 
 
 async def _healthz() -> dict[str, str]:
+    """Alive: the process runs and its event loop does. It asks nobody else."""
     return {"status": "alive"}
 
 
+@asynccontextmanager
+async def _hurried(pool: Pool) -> AsyncIterator[Connection]:
+    """A connection for somebody who wants to know soon whether the database answers."""
+    with patience(_READY_SECONDS):
+        async with pool.connection(timeout=_READY_SECONDS) as connection:
+            yield connection
+
+
 async def _readyz(request: Request) -> Response:
-    """Ready: the database answers, knows our functions and keeps its secrets by our master key."""
+    """Ready: the database answers, knows our functions and keeps its secrets by our master key.
+
+    And what other processes announce arrives, so that live chat is live. Told within seconds.
+    """
     try:
         mine = fingerprint(request.app.state.settings)
     except SetupError:
         return JSONResponse({"status": "no valid master key"}, status_code=503)
     same = True
     try:
-        async with request.app.state.pool.connection(timeout=2) as connection:
+        async with _hurried(request.app.state.pool) as connection:
             known = await fetch_value(
                 connection, "select to_regprocedure('private.is_master_key(text)') is not null"
             )
@@ -247,13 +271,15 @@ async def _readyz(request: Request) -> Response:
                     await fetch_value(connection, "select private.is_master_key(%s)", (mine,))
                 )
     except (*DatabaseDown, PoolTimeout):
-        return JSONResponse({"status": "no database"}, status_code=503)
+        return JSONResponse({"status": "the database does not answer"}, status_code=503)
     except psycopg.Error:  # a database that is half made, or made for somebody else
         known = False
     if not known:
         return JSONResponse({"status": "not migrated"}, status_code=503)
     if not same:
         return JSONResponse({"status": "another master key"}, status_code=503)
+    if request.app.state.hub.is_deaf():
+        return JSONResponse({"status": "live updates do not arrive"}, status_code=503)
     return JSONResponse({"status": "ready"})
 
 

@@ -25,6 +25,7 @@ from neurant.command_line import (
 )
 from neurant.companies.commands import company_group
 from neurant.errors import NeurantError, SetupError, first_line
+from neurant.stopping import StopRequestedError, let_sigint_end_us, stop_signals
 
 app = group("about")
 archive = group("archive")
@@ -56,6 +57,7 @@ def up(
     stop_with_parent: Annotated[bool, typer.Option(hidden=True)] = False,
 ) -> None:
     """Run everything on this machine until Ctrl-C."""
+    let_sigint_end_us()
     from neurant import supervisor
     from neurant.console_output import Teller
     from neurant.startup import check_settings
@@ -73,6 +75,7 @@ def serve(
     inherited: Annotated[int | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Run the web process."""
+    let_sigint_end_us()
     from neurant import serve as web
 
     web.serve(settings_from(host=host, port=port), inherited)
@@ -81,6 +84,7 @@ def serve(
 @app.command(help=say("worker"))
 def worker() -> None:
     """Run the worker process."""
+    let_sigint_end_us()
     import uvloop
 
     from neurant.logs import configure_logging
@@ -153,7 +157,8 @@ def db_url(data_dir: DataDir = None) -> None:
     from neurant.database.migrate import set_login_passwords
 
     folder = settings_from(data_dir=data_dir).data_dir.expanduser().resolve()
-    urls = ensure_detached(folder)
+    with stop_signals():  # a server that is half started is ended again
+        urls = ensure_detached(folder)
     typer.echo(urls.admin)
     try:
         bring_up_to_date(urls.admin)
@@ -173,7 +178,9 @@ def db_stop(data_dir: DataDir = None) -> None:
     folder = settings_from(data_dir=data_dir).data_dir
     if is_up(folder):
         raise SetupError("setup.stop_the_platform", folder=folder)
-    typer.echo(say("stopped" if stop(folder) else "nothing_to_stop"))
+    with stop_signals():
+        stopped = stop(folder)
+    typer.echo(say("stopped" if stopped else "nothing_to_stop"))
 
 
 @knowledge.command("add", help=say("knowledge_add"))
@@ -307,6 +314,8 @@ def main() -> None:
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
+    except StopRequestedError as asked:
+        sys.exit(128 + asked.number)
     except BrokenPipeError:  # the reader of our output left (`neurant --help | head -1`)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)

@@ -12,6 +12,8 @@ import typer
 from neurant.errors import SetupError, first_line
 from neurant.texts import Language, text
 
+_PATIENCE = 600.0  # seconds for one statement of a command: somebody watches, and may press Ctrl-C
+
 if TYPE_CHECKING:
     from neurant.settings import Settings
 
@@ -84,6 +86,9 @@ async def reaching(work: Callable[..., Any], *arguments: Any) -> Any:
     import psycopg
     import psycopg_pool
 
+    from neurant.database.connection import be_patient
+
+    be_patient(_PATIENCE)
     try:
         return await work(*arguments)
     except (psycopg.OperationalError, psycopg_pool.PoolTimeout) as error:

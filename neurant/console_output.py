@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from rich.console import Console
@@ -25,6 +26,18 @@ class Teller:
         self._settings, self._language = settings, language
         self._console = console or Console(highlight=False, soft_wrap=True)
 
+    def _print(self, line: str | Text, *style: str, **how: Any) -> None:
+        """Print a line; where nobody reads any more (a closed terminal), nothing from then on.
+
+        Rich ends the process for a broken pipe: ours has something to look after.
+        """
+        try:
+            self._console.print(line, *style, **how)
+        except (OSError, SystemExit):
+            self._console.quiet = True
+            with suppress(OSError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
     def _text(self, name: str, **params: object) -> str:
         return text(f"cli.{name}", self._language, **params)
 
@@ -33,14 +46,14 @@ class Teller:
         """Show a step that takes a while, then how long it took."""
         what = self._text(f"step.{name}", **facts)
         if self._console.is_terminal:
-            self._console.print(f"  [dim]· {what}…[/]", end="\r")
+            self._print(f"  [dim]· {what}…[/]", end="\r")
         started = time.monotonic()
         try:
             yield
         except BaseException:
-            self._console.print(f"  [red]✗[/] {what} ")
+            self._print(f"  [red]✗[/] {what} ")
             raise
-        self._console.print(f"  [green]✓[/] {what} [dim]{time.monotonic() - started:.1f} s[/]")
+        self._print(f"  [green]✓[/] {what} [dim]{time.monotonic() - started:.1f} s[/]")
 
     def note(self, name: str, **facts: object) -> None:
         """Show one line about something that happened."""
@@ -48,7 +61,7 @@ class Teller:
             key: fact.detail(self._language) if isinstance(fact, NeurantError) else fact
             for key, fact in facts.items()
         }
-        self._console.print(Text("  ! " + self._text(f"note.{name}", **told), "yellow"))
+        self._print(Text("  ! " + self._text(f"note.{name}", **told), "yellow"))
 
     def ready(self, address: str, demo: Mapping[str, Any] | None) -> None:
         """Show where it answers and, for a sample company, how to get in and what to try."""
@@ -67,7 +80,7 @@ class Teller:
             lines.append(Text(self._text(mail, folder=folder / "mail")))
         lines.append(Text(self._text("ready.stop", folder=folder), "dim"))
         for line in lines:
-            self._console.print(line)
+            self._print(line)
 
     def _demo(self, address: str, demo: Mapping[str, Any]) -> list[str | Text]:
         logins: list[tuple[str, str]] = [

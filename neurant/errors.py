@@ -48,6 +48,12 @@ class MalformedError(NeurantError):
     status = 400
 
 
+class WrongHostError(NeurantError):
+    """The request is for somebody else's name (RFC 9110, 15.5.20)."""
+
+    status = 421
+
+
 class UnauthenticatedError(NeurantError):
     """Nobody, or somebody whose proof is wrong or expired."""
 

@@ -19,6 +19,7 @@ from procrastinate.jobs import Job, Status
 from procrastinate.manager import JobManager
 from psycopg import AsyncConnection
 
+from neurant.database.connection import WatchedConnection, be_patient, connect, with_timeouts
 from neurant.database.pool import Pool
 from neurant.knowledge.jobs import give_up_document, process_document
 from neurant.knowledge.service import PROCESS_TASK
@@ -32,6 +33,7 @@ _AT_ONCE = 2  # jobs; a company has one of them at most
 
 _FETCH = "select * from jobs.fetch_fair_job(%(queues)s, %(worker)s)"
 _COUNT_DEATH = "select jobs.count_worker_death(%(job)s, %(worker)s) as deaths"
+_JOB_PATIENCE = 60.0  # seconds for one statement: a long document's passages enter an index
 
 log = get_logger(__name__)
 
@@ -52,7 +54,11 @@ class _Connector(procrastinate.PsycopgConnector):
 
     def __init__(self, *, pooled_url: str, direct_url: str) -> None:
         super().__init__(
-            conninfo=pooled_url, min_size=1, max_size=3, kwargs={"prepare_threshold": None}
+            conninfo=with_timeouts(pooled_url),
+            connection_class=WatchedConnection,
+            min_size=1,
+            max_size=3,
+            kwargs={"prepare_threshold": None},
         )
         self._direct_url = direct_url
 
@@ -60,7 +66,7 @@ class _Connector(procrastinate.PsycopgConnector):
     async def _get_standalone_connection(
         self,
     ) -> AsyncGenerator[AsyncConnection, None]:
-        async with await AsyncConnection.connect(self._direct_url, autocommit=True) as connection:
+        async with await connect(self._direct_url, autocommit=True) as connection:
             yield connection
 
 
@@ -78,6 +84,7 @@ def make_job_app(
         context: procrastinate.JobContext, document_id: str, company_id: str
     ) -> None:
         company, document = UUID(company_id), UUID(document_id)
+        be_patient(_JOB_PATIENCE)
         try:
             await process_document(pool, store, company, document)
         except BaseException:  # also a worker that stops: nobody else would tell the document

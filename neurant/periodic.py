@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
+from neurant.database.connection import patience
 from neurant.logs import get_logger
 
 log = get_logger(__name__)
@@ -19,6 +20,7 @@ class Periodic:
     name: str
     seconds: float
     run: Callable[[], Awaitable[object]]
+    patience: float = 30.0  # seconds that one statement of it may take
 
 
 async def keep_running(pieces: Sequence[Periodic], stop: asyncio.Event) -> None:
@@ -31,7 +33,8 @@ async def keep_running(pieces: Sequence[Periodic], stop: asyncio.Event) -> None:
 async def _repeat(piece: Periodic, stop: asyncio.Event) -> None:
     while not stop.is_set():
         try:
-            await piece.run()
+            with patience(piece.patience):
+                await piece.run()
         except Exception as error:
             log.warning(
                 "periodic_failed", piece=piece.name, error=f"{type(error).__name__}: {error}"

@@ -55,9 +55,11 @@ async def _prepare(*, demo: bool) -> None:
 
 
 async def _load_demo(admin_url: str) -> None:
+    from neurant.database.connection import be_patient
     from neurant.demo.load import demo_documents_ready, load_demo
     from neurant.settings import get_settings
 
+    be_patient(_DOCUMENT_SECONDS)
     company = await load_demo(get_settings(), admin_url)
     _tell(
         step="demo",

@@ -5,17 +5,23 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import psutil
 
+from neurant import stopping
+
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _POLL_SECONDS = 0.02
+_LEAST_PATIENCE = 0.5  # seconds that every signal gets to take effect
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0  # seconds before a child that keeps dying runs again
 _HEALTHY_SECONDS = 60.0  # alive this long, a child's earlier deaths are forgiven
 
@@ -60,7 +66,10 @@ def live_process(pid: int) -> psutil.Process | None:
 
 
 def stop_process(process: psutil.Process, first: int, patience: float, last: int) -> None:
-    """Send ``first``; if the process still lives after ``patience`` seconds, send ``last``."""
+    """Send ``first``; if the process still lives after ``patience`` seconds, send ``last``.
+
+    Raises StopRequestedError when a signal asks us to stop meanwhile.
+    """
     for number in (first, last):
         with contextlib.suppress(psutil.NoSuchProcess):
             process.send_signal(number)
@@ -68,9 +77,63 @@ def stop_process(process: psutil.Process, first: int, patience: float, last: int
         while live_process(process.pid) == process:  # a zombie is as good as gone
             if time.monotonic() > deadline:
                 break
+            stopping.pause(_POLL_SECONDS)
+        else:
+            return
+
+
+def end_children(
+    children: Sequence[subprocess.Popen[bytes]], endings: Sequence[tuple[int, float]]
+) -> None:
+    """End children of ours: each signal of ``endings``, then a wait until its moment.
+
+    The moments are of ``time.monotonic``. A signal that hurries us cuts the waits short
+    (``stopping.keep_waiting``). It is the clearing up, so a request to stop interrupts nothing.
+    """
+    for number, until in endings:
+        living = [child for child in children if child.poll() is None]
+        for child in living:
+            child.send_signal(number)
+        at_least = time.monotonic() + _LEAST_PATIENCE  # also when we are late
+        while any(child.poll() is None for child in living):
+            if time.monotonic() > at_least and not stopping.keep_waiting(until):
+                break
             time.sleep(_POLL_SECONDS)
         else:
             return
+
+
+def run_to_its_end(
+    command: Sequence[str | os.PathLike[str]], statement: str = "", **options: Any
+) -> tuple[int, str]:
+    """Run a program; its status, and what it wrote on stdout and stderr together.
+
+    It dies with us, and at once when a signal asks us to stop: then StopRequestedError. It runs in
+    a session of its own, so that Ctrl-C of the terminal reaches it through us only.
+    """
+    in_main = threading.current_thread() is threading.main_thread()
+    with tempfile.TemporaryFile() as said, tempfile.TemporaryFile() as told:
+        told.write(statement.encode())
+        told.seek(0)
+        child = subprocess.Popen(
+            command,
+            stdin=told,
+            stdout=said,
+            stderr=said,
+            start_new_session=True,
+            preexec_fn=die_with_parent(signal.SIGKILL) if in_main else None,
+            **options,
+        )
+        try:
+            while child.poll() is None:
+                stopping.pause(_POLL_SECONDS / 4)
+            stopping.check()
+        finally:
+            if child.poll() is None:
+                child.kill()
+                child.wait()
+        said.seek(0)
+        return child.returncode, said.read().decode("utf-8", "replace")
 
 
 @dataclass

@@ -3,7 +3,9 @@
 After a commit a process *announces* the conversation; announcements leave together, at most every
 25 ms, from a connection of their own (a NOTIFY inside the writing transaction would serialise
 commits). One listener per process wakes the streams. A lost notification loses nothing: a stream
-reads its backlog after subscribing, again after a reconnection, and on a slow timer.
+reads its backlog after subscribing, again after a reconnection, and on a slow timer. The listener
+asks the server every two seconds whether it is still heard: a connection that something on the way
+has swallowed is replaced within five.
 """
 
 from __future__ import annotations
@@ -14,8 +16,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from uuid import UUID
 
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, Notify
 
+from neurant.clock import monotonic
+from neurant.database.connection import connect, patience
 from neurant.database.pool import DatabaseDown
 from neurant.logs import get_logger
 
@@ -23,6 +27,9 @@ LIVE, WORK = "neurant_live", "neurant_work"
 _TICK = 0.025
 _IDS_PER_NOTIFY = 100  # 73 bytes each; a payload may have 8,000
 _RECONNECT = 0.5
+_HEARTBEAT = 2.0  # seconds without a word after which the listener asks whether it is heard
+_HEARTBEAT_ANSWER = 3.0
+_DEAF = 15.0  # seconds without a listener after which live updates count as interrupted
 
 log = get_logger(__name__)
 
@@ -69,6 +76,11 @@ class Hub:
         self._something = asyncio.Event()
         self._streams: dict[UUID, set[Subscription]] = defaultdict(set)
         self._workers: set[Subscription] = set()
+        self._heard_at = monotonic()
+
+    def is_deaf(self) -> bool:
+        """Whether announcements of other processes have not arrived for a while."""
+        return monotonic() - self._heard_at > _DEAF
 
     def announce(self, company_id: UUID, conversation_id: UUID) -> None:
         """Say, after the commit, that a conversation changed."""
@@ -125,9 +137,10 @@ class Hub:
         interrupted = False
         while True:
             try:
-                async with await AsyncConnection.connect(self._url, autocommit=True) as connection:
+                async with await connect(self._url, autocommit=True) as connection:
                     interrupted = False
-                    await part(connection)
+                    with patience(_HEARTBEAT_ANSWER):
+                        await part(connection)
             except DatabaseDown as error:
                 if not interrupted:
                     log.warning("live_updates_interrupted", error=str(error))
@@ -164,13 +177,20 @@ class Hub:
         for streams in self._streams.values():
             for subscription in streams:
                 subscription.wake(None)
-        async for notify in connection.notifies():
-            if notify.channel == WORK:
-                self._wake_workers()
-                continue
-            for company, conversation in _pairs(notify.payload):
-                for subscription in self._streams.get(company, ()):
-                    subscription.wake(conversation)
+        while True:
+            # A swallowed connection looks like one on which nobody says anything: ask.
+            self._heard_at = monotonic()
+            async for notify in connection.notifies(timeout=_HEARTBEAT):
+                self._pass_on(notify)
+            await connection.execute("select 1")
+
+    def _pass_on(self, notify: Notify) -> None:
+        if notify.channel == WORK:
+            self._wake_workers()
+            return
+        for company, conversation in _pairs(notify.payload):
+            for subscription in self._streams.get(company, ()):
+                subscription.wake(conversation)
 
 
 def _pairs(payload: str) -> list[tuple[UUID, UUID]]:

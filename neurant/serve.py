@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import errno
+import signal
 import socket
+from types import FrameType
 
+from neurant import stopping
 from neurant.errors import SetupError
 from neurant.settings import Settings
 
 _BACKLOG = 2048
 _DRAIN_SECONDS = 5
+_LAST_SECONDS = 12.0  # from the first signal to the end, also where something hangs
 _TAKEN = (errno.EADDRINUSE,)
 _CLOSED = (errno.EACCES, errno.EPERM)
 
@@ -41,7 +45,7 @@ def open_listener(host: str, port: int) -> socket.socket:
 
 
 def serve(settings: Settings, inherited: int | None = None) -> None:
-    """Serve until SIGTERM or SIGINT; requests under way get five seconds to finish.
+    """Serve until SIGTERM, SIGINT or SIGHUP; requests under way get five seconds to finish.
 
     ``inherited`` is the number of a listening socket that our parent keeps open, so that
     connections wait for a new web process instead of being refused while the old one is gone.
@@ -73,4 +77,15 @@ def serve(settings: Settings, inherited: int | None = None) -> None:
         timeout_graceful_shutdown=_DRAIN_SECONDS,
         forwarded_allow_ips=settings.trusted_proxies,
     )
-    uvicorn.Server(config).run(sockets=[listener])
+    server = uvicorn.Server(config)
+    note = server.handle_exit
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        stopping.end_at_the_latest(_LAST_SECONDS)
+        note(number, frame)
+
+    # uvicorn installs what it finds under this name, for SIGINT and SIGTERM.
+    setattr(server, "handle_exit", ask)  # noqa: B010 - a method, to mypy
+    if signal.SIGHUP in stopping.stop_numbers():
+        signal.signal(signal.SIGHUP, ask)
+    server.run(sockets=[listener])

@@ -68,6 +68,11 @@ class Settings(BaseSettings):
     public_url: str | None = Field(
         default=None, description="How the outside reaches us; webhooks are registered under it"
     )
+    allowed_hosts: str = Field(
+        default="",
+        description="Names that the web process answers to besides public_url's, by commas;"
+        " *.example.com for all below a name, * for any",
+    )
     trusted_proxies: str = Field(
         default="127.0.0.1,::1",
         description="Addresses or networks of reverse proxies whose X-Forwarded-For is believed",

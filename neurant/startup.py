@@ -7,8 +7,6 @@ import hmac
 from neurant.errors import SetupError, first_line
 from neurant.settings import Settings
 
-_PATIENCE = 5  # seconds; a database that is away now is waited for later
-
 
 def check_settings(settings: Settings) -> None:
     """Raises SetupError for a setting that would be found wrong only at work."""
@@ -50,14 +48,20 @@ def ready_to_start(settings: Settings, url: str) -> Settings:
     check_settings(settings)
     import psycopg
 
+    from neurant.database.connection import with_timeouts
+    from neurant.database.role_settings import strange_settings
+
     try:
-        with psycopg.connect(url, connect_timeout=_PATIENCE, prepare_threshold=None) as connection:
+        with psycopg.connect(with_timeouts(url), prepare_threshold=None) as connection:
+            strange = strange_settings(connection)
             row = connection.execute("select private.is_master_key(%s)", (mine,)).fetchone()
     except psycopg.Error as error:
         from neurant.logs import get_logger
 
         get_logger(__name__).warning("master_key_not_compared", error=first_line(error))
         return settings
+    if strange:
+        raise SetupError("setup.strange_role_settings", settings=", ".join(strange))
     if row is None or not row[0]:
         raise SetupError("wrong_master_key")
     return settings

@@ -7,7 +7,6 @@ A child that dies is started again, at once the first time and then ever more pa
 from __future__ import annotations
 
 import contextlib
-import http.client
 import json
 import os
 import signal
@@ -18,11 +17,12 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 from typing import Any, Protocol
 
 import psutil
 
+from neurant import stopping
+from neurant.bring_up import bring_up
 from neurant.database.embedded import HOST, RunningServer, start_supervised
 from neurant.database.install import (
     folder_errors,
@@ -35,18 +35,20 @@ from neurant.errors import SetupError
 from neurant.processes import (
     Child,
     die_with_parent,
+    end_children,
     end_with_our_parent,
     live_process,
     stop_process,
 )
 from neurant.serve import open_listener
 from neurant.settings import Settings
+from neurant.stopping import StopRequestedError
 
 _POLL_SECONDS = 0.1
-_READY_SECONDS = 60.0
-_DRAIN_SECONDS = 10.0
+# Seconds from the first signal, all below stopping.LAST_RESORT_SECONDS.
+_DRAIN_SECONDS = 9.0  # web and worker finish what they began; each takes at most 8 by itself
+_DATABASE_SECONDS = 11.5  # PostgreSQL's fast shutdown
 _LEFTOVER_SECONDS = 1.0  # the database of a killed run is gone: patience would be wasted
-_DEATHS_BEFORE_READY = 3  # at the first start a child that keeps dying is an error to report
 _BIG_LOG = 10 * 1024 * 1024
 _FRUGAL = {  # one computing thread and few malloc arenas per process: memory before peak speed
     "MALLOC_ARENA_MAX": "2",
@@ -68,10 +70,6 @@ class Listener(Protocol):
         """The platform answers; ``demo`` is what ``prepare`` told of the sample company."""
 
 
-class StopRequestedError(BaseException):
-    """SIGINT, SIGTERM or SIGHUP arrived."""
-
-
 @dataclass
 class Platform:
     """What runs on one data folder."""
@@ -83,6 +81,7 @@ class Platform:
     server: RunningServer
     socket: socket.socket
     children: list[Child] = field(default_factory=list)
+    preparing: subprocess.Popen[bytes] | None = None
 
     def environment(self) -> dict[str, str]:
         """What the children read: their addresses and keys, never on a command line."""
@@ -131,7 +130,7 @@ class Platform:
     def _log(self, name: str) -> int:
         path = self.folder / "logs" / f"{name}.log"
         with folder_errors(self.folder):
-            path.parent.mkdir(exist_ok=True)
+            path.parent.mkdir(mode=0o700, exist_ok=True)
             if path.exists() and path.stat().st_size > _BIG_LOG:
                 path.replace(path.with_suffix(".old"))
             return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
@@ -178,19 +177,21 @@ class Platform:
             write_private(self.folder / "processes.json", json.dumps(known))
 
     def stop(self) -> None:
-        """End web and worker together, then PostgreSQL."""
+        """End web and worker together, then PostgreSQL, within 14 seconds of the first signal."""
+        began = stopping.requested_at()
         others = [child.process for child in self.children[1:] if child.process]
-        for process in others:
-            process.terminate()
-        deadline = time.monotonic() + _DRAIN_SECONDS
-        for process in others:
-            try:
-                process.wait(max(0.0, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-        self.server.stop()
+        drained = began + _DRAIN_SECONDS
+        end_children(others, [(signal.SIGTERM, drained), (signal.SIGKILL, drained)])
+        self.server.stop(until=began + _DATABASE_SECONDS)
         self.socket.close()
+
+    def kill(self) -> None:
+        """The last resort, from a signal handler: no goodbyes, no waiting."""
+        processes = [child.process for child in self.children]
+        for process in (*processes, self.preparing, self.server.process):
+            if process is not None and process.returncode is None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(process.pid, signal.SIGKILL)
 
 
 def up(
@@ -203,12 +204,21 @@ def up(
     """
     if settings.app_database_url is not None:
         raise SetupError("setup.up_is_embedded")
+    if stop_with_parent:
+        end_with_our_parent(signal.SIGTERM)
     folder = open_data_folder(settings.data_dir)
-    with _stop_signals(), _only_copy(folder), contextlib.suppress(StopRequestedError):
-        if stop_with_parent:
-            end_with_our_parent(signal.SIGTERM)
-        _end_leftovers(folder)
-        _run(folder, settings, listener, demo=demo)
+    settings = settings.model_copy(update={"demo": demo})
+    # Until the signals are ours they end this process, and nothing is running yet.
+    with _only_copy(folder), open_listener(settings.host, settings.port) as web_socket:
+        running: list[Platform] = []
+
+        def kill() -> None:
+            for platform in running:
+                platform.kill()
+
+        with stopping.stop_signals(kill), contextlib.suppress(StopRequestedError):
+            _end_leftovers(folder)
+            _run(folder, settings, listener, web_socket, running)
 
 
 def is_up(data_dir: Path) -> bool:
@@ -217,7 +227,7 @@ def is_up(data_dir: Path) -> bool:
     if not (folder / "neurant.lock").exists():
         return False
     try:
-        with locked(folder / "neurant.lock", wait=False):
+        with folder_errors(folder), locked(folder / "neurant.lock", wait=False):
             return False
     except BlockingIOError:
         return True
@@ -234,26 +244,6 @@ def _only_copy(folder: Path) -> Iterator[None]:
         yield
 
 
-@contextlib.contextmanager
-def _stop_signals() -> Iterator[None]:
-    """The first signal interrupts whatever we do; later ones do not disturb the clearing up."""
-    numbers = [signal.SIGINT, signal.SIGTERM]
-    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup asks us to outlive the terminal
-        numbers.append(signal.SIGHUP)
-
-    def ask(_number: int, _frame: FrameType | None) -> None:
-        for number in numbers:
-            signal.signal(number, signal.SIG_IGN)
-        raise StopRequestedError
-
-    before = {number: signal.signal(number, ask) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 def _end_leftovers(folder: Path) -> None:
     """Web or worker of a run that was killed, where the kernel did not end them (or not yet)."""
     try:
@@ -267,130 +257,37 @@ def _end_leftovers(folder: Path) -> None:
                 stop_process(process, signal.SIGTERM, _LEFTOVER_SECONDS, signal.SIGKILL)
 
 
-def _run(folder: Path, settings: Settings, listener: Listener, *, demo: bool) -> None:
-    settings = settings.model_copy(update={"demo": demo})
+def _run(
+    folder: Path,
+    settings: Settings,
+    listener: Listener,
+    web_socket: socket.socket,
+    running: list[Platform],
+) -> None:
+    """Start everything and look after it until a request to stop. ``running`` is for the killer."""
     with contextlib.ExitStack() as undo:
-        web_socket = undo.enter_context(open_listener(settings.host, settings.port))
         with listener.step("database"):
             server = start_supervised(folder)
-        undo.callback(server.stop)
-        platform = Platform(folder, settings, listener, demo, server, web_socket)
+        platform = Platform(folder, settings, listener, settings.demo, server, web_socket)
+        running.append(platform)
         undo.callback(_stop, platform)
         if server.cluster.moved:
             listener.note("cluster_moved", root=server.cluster.root)
+        if server.cluster.is_shared:
+            listener.note("cluster_shared", root=server.cluster.root)
         platform.children = [
             Child("postgresql", platform.restart_server, server.process, started=time.monotonic())
         ]
-        company = _bring_up(platform, demo=demo)
+        company = bring_up(platform)
         listener.ready(_address(settings), company)
         while True:
-            time.sleep(_POLL_SECONDS)
+            stopping.pause(_POLL_SECONDS)
             platform.look_after()
 
 
 def _stop(platform: Platform) -> None:
     with platform.listener.step("stopping"):
         platform.stop()
-
-
-def _bring_up(platform: Platform, *, demo: bool) -> Mapping[str, Any] | None:
-    """Migrate, start web and worker, and wait until all is ready; the demo's facts."""
-    tell = platform.listener
-    arguments = ("neurant.prepare", *(("--demo",) if demo else ()))
-    prepare = platform.spawn("prepare", *arguments, stdout=subprocess.PIPE)
-    try:
-        told = _Told(prepare, platform)
-        with tell.step("migrations"):
-            told.wait_for("migrated")
-        platform.children += [
-            Child("web", platform.start_web),
-            Child("worker", platform.start_worker),
-        ]
-        for child in platform.children[1:]:
-            child.run()
-        platform.remember()
-        company = None
-        if demo:
-            with tell.step("company"):
-                company = told.wait_for("demo")
-        with tell.step("web"):
-            _wait_ready(platform)
-        if demo:
-            with tell.step("documents"):
-                told.wait_for("documents")
-        return company
-    finally:
-        if prepare.poll() is None:
-            prepare.terminate()
-        prepare.wait()
-
-
-class _Told:
-    """The lines that the preparing child writes, read without losing sight of the others."""
-
-    def __init__(self, process: subprocess.Popen[bytes], platform: Platform) -> None:
-        assert process.stdout is not None  # noqa: S101 - it was asked for
-        self._process, self._platform = process, platform
-        self._pipe = process.stdout.fileno()
-        os.set_blocking(self._pipe, False)
-        self._unread = b""
-
-    def wait_for(self, step: str) -> Mapping[str, Any]:
-        """The facts of this step. Raises SetupError when the child fails, telling why."""
-        while True:
-            _watch(self._platform)
-            line, newline, rest = self._unread.partition(b"\n")
-            if newline:
-                self._unread = rest
-                event: dict[str, Any] = json.loads(line)
-                if "failed" in event:
-                    raise SetupError("setup.told", **event["failed"])
-                if event.get("step") == step:
-                    return event
-                continue
-            if not self._read():
-                raise self._unexpected_end()
-
-    def _read(self) -> bool:
-        """Read what there is; False at the end."""
-        try:
-            more = os.read(self._pipe, 65536)
-        except BlockingIOError:
-            time.sleep(_POLL_SECONDS / 4)
-            return True
-        self._unread += more
-        return bool(more)
-
-    def _unexpected_end(self) -> SetupError:
-        return self._platform.failure("prepare")
-
-
-def _wait_ready(platform: Platform) -> None:
-    deadline = time.monotonic() + _READY_SECONDS
-    while not _answers(platform.settings):
-        _watch(platform)
-        if time.monotonic() > deadline:
-            raise SetupError("setup.web_not_ready", seconds=int(_READY_SECONDS))
-        time.sleep(_POLL_SECONDS / 2)
-
-
-def _watch(platform: Platform) -> None:
-    platform.look_after()
-    for child in platform.children:
-        if child.deaths >= _DEATHS_BEFORE_READY:
-            raise platform.failure(child.name)
-
-
-def _answers(settings: Settings) -> bool:
-    host = {"0.0.0.0": HOST, "::": "::1"}.get(settings.host, settings.host)  # noqa: S104
-    connection = http.client.HTTPConnection(host, settings.port, timeout=0.5)
-    try:
-        connection.request("GET", "/readyz")
-        return connection.getresponse().status == http.HTTPStatus.OK
-    except (OSError, http.client.HTTPException):
-        return False
-    finally:
-        connection.close()
 
 
 def _address(settings: Settings) -> str:

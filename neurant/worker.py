@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 from collections.abc import Coroutine, Sequence
 from datetime import timedelta
 from functools import partial
@@ -11,6 +10,7 @@ from typing import Any
 
 import procrastinate
 
+from neurant import stopping
 from neurant.accounts.jobs import forget_old
 from neurant.analytics.jobs import count_knowledge_uses, record_metrics, run_rollup
 from neurant.api.idempotency import drop_old_keys
@@ -45,19 +45,25 @@ _AFTER_CRASH = 1.0
 _OFTEN = 2.0  # seconds; until then a search reads what is new by itself
 _MINUTE = 60.0
 _HOUR = 3600.0
-_GRACE = 8.0  # seconds for what was begun; the supervisor waits a little longer
+_GRACE = 7.0  # seconds for what was begun; the supervisor waits a little longer
+_LAST_SECONDS = 12.0  # from the first signal to the end, also where something hangs
 
 log = get_logger(__name__)
 
 
 async def run_worker(settings: Settings) -> None:
-    """Work until SIGTERM or SIGINT, then finish what was begun."""
+    """Work until SIGTERM, SIGINT or SIGHUP, then finish what was begun, in 12 seconds at most."""
     configure_logging(settings, "worker")
     url = require_url(settings.jobs_database_url, "NEURANT_JOBS_DATABASE_URL")
     settings = ready_to_start(settings, url)
     stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+
+    def ask() -> None:
+        stopping.end_at_the_latest(_LAST_SECONDS)
+        stop.set()
+
+    for number in stopping.stop_numbers():
+        asyncio.get_running_loop().add_signal_handler(number, ask)
     await work(settings, stop)
 
 
@@ -116,7 +122,7 @@ def by_the_clock(pool: Pool, settings: Settings) -> list[Periodic]:
     return [
         Periodic("changed messages", _OFTEN, partial(drain_all, pool)),
         Periodic("documents used", _MINUTE, partial(count_knowledge_uses, pool)),
-        Periodic("statistics", _MINUTE, partial(run_rollup, pool)),
+        Periodic("statistics", _MINUTE, partial(run_rollup, pool), patience=2 * _MINUTE),
         Periodic("measures", _MINUTE, partial(record_metrics, pool)),
         Periodic("months", _MINUTE, partial(run_monthly, pool)),
         Periodic("plans", _MINUTE, partial(run_periodic, pool)),
@@ -126,7 +132,7 @@ def by_the_clock(pool: Pool, settings: Settings) -> list[Periodic]:
         Periodic("mails about plans", _MINUTE, partial(run_plan_mails, pool, settings)),
         Periodic("idempotency keys", _HOUR, partial(drop_old_keys, pool)),
         Periodic("old mail", _HOUR, partial(drop_old_mails, pool)),
-        Periodic("archives", _HOUR, partial(run_archiving, pool)),
+        Periodic("archives", _HOUR, partial(run_archiving, pool), patience=_HOUR / 4),
         Periodic("old logins", _HOUR, partial(forget_old, pool)),
         *billing,
     ]

@@ -13,6 +13,7 @@ from pydantic import SecretStr
 from neurant.audit.heads import encode_public, open_heads, public_key, read_heads, signing_key
 from neurant.audit.jobs import export_heads, seal_all
 from neurant.audit.service import CompanyReport, Problem, Report, verify
+from neurant.database.connection import with_timeouts
 from neurant.database.install import read_secrets
 from neurant.database.pool import make_pool, require_url
 from neurant.errors import SetupError
@@ -43,7 +44,7 @@ def _company_id(admin_url: str, company: str) -> UUID:
     try:
         return UUID(company)  # also of a company that was erased
     except ValueError:
-        with psycopg.connect(admin_url) as db:
+        with psycopg.connect(with_timeouts(admin_url)) as db:
             row = db.execute(
                 "select c.id from public.companies c where c.slug = %s", (company,)
             ).fetchone()

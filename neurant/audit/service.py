@@ -17,6 +17,7 @@ import psycopg
 
 from neurant.audit.heads import KnownHead
 from neurant.audit.queries import CHAIN, ENDS, EXPORTED, NAMES, UNSEALED
+from neurant.database.connection import with_timeouts
 
 _VERSION = "neurant-audit-1"
 _MOST_TOLD = 20  # problems of one kind and company; the rest is counted
@@ -109,7 +110,7 @@ def verify(
     said up to where it exported them and before its rows are read, so that a running worker is
     not mistaken for a forger. Raises psycopg.Error.
     """
-    with psycopg.connect(admin_url) as db:
+    with psycopg.connect(with_timeouts(admin_url)) as db:
         claimed: dict[UUID, int] = dict(db.execute(EXPORTED).fetchall())
         db.rollback()
         heads, forged = _sort_heads(exported(), company_id)

@@ -9,8 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from uuid import UUID
 
-import psycopg
-
+from neurant.database.connection import connect
 from neurant.database.embedded import connection_urls
 from neurant.database.pool import Connection, Pool, fetch_all, fetch_value, make_pool
 from neurant.database.tenancy import Staff
@@ -63,7 +62,7 @@ def database_urls(settings: Settings) -> Urls:
 
 async def find_bot(admin_url: str, bot: str, company: str | None) -> tuple[Staff, UUID]:
     """The owner of the company and the bot's id. SetupError names what there is."""
-    async with await psycopg.AsyncConnection.connect(admin_url) as connection:
+    async with await connect(admin_url) as connection:
         found = await _find_company(connection, company)
         bot_id = await fetch_value(connection, _BOT, (found.company_id, bot))
         if not isinstance(bot_id, UUID):
@@ -75,7 +74,7 @@ async def find_bot(admin_url: str, bot: str, company: str | None) -> tuple[Staff
 
 async def find_owner(admin_url: str, company: str | None) -> Staff:
     """The owner of the company, to act as. SetupError names what there is."""
-    async with await psycopg.AsyncConnection.connect(admin_url) as connection:
+    async with await connect(admin_url) as connection:
         found = await _find_company(connection, company)
     return Staff(found.auth_user_id, found.company_id)
 

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import psutil
 
+from neurant import stopping
 from neurant.database.install import (
     DATABASE,
     Cluster,
@@ -32,13 +33,15 @@ from neurant.database.install import (
     locked,
     open_data_folder,
     read_secrets,
+    settle,
 )
 from neurant.errors import SetupError
-from neurant.processes import die_with_parent, live_process, stop_process
+from neurant.processes import die_with_parent, end_children, live_process, stop_process
 
 HOST = "127.0.0.1"
 _START_SECONDS = 60.0  # crash recovery of a small database may take a while on a slow disk
 _STOP_SECONDS = 30.0
+_QUIT_SECONDS = 1.0  # an immediate shutdown writes nothing, so it takes no longer
 _BIG_LOG = 10 * 1024 * 1024
 
 # A whole platform in 400 MB: few backends, no worker pools, no JIT. fsync stays on.
@@ -64,6 +67,12 @@ _SETTINGS: Mapping[str, str] = {
     "random_page_cost": "1.1",
     "log_checkpoints": "off",
     "log_line_prefix": "%m [%p] %q%u ",
+    # A client that has gone, or that something on the way has swallowed, holds no lock for long.
+    "tcp_keepalives_idle": "30",
+    "tcp_keepalives_interval": "10",
+    "tcp_keepalives_count": "3",
+    "tcp_user_timeout": "30s",
+    "client_connection_check_interval": "10s",
     "timezone": "UTC",
     "log_timezone": "UTC",
 }
@@ -87,17 +96,15 @@ class RunningServer:
     port: int
     urls: Urls
 
-    def stop(self) -> None:
-        """Fast shutdown: running statements are cancelled, what was committed is kept."""
-        if self.process.poll() is not None:
-            return
-        for ending in (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL):
-            self.process.send_signal(ending)
-            try:
-                self.process.wait(_STOP_SECONDS)
-                return
-            except subprocess.TimeoutExpired:
-                continue
+    def stop(self, until: float | None = None) -> None:
+        """Fast shutdown: running statements are cancelled, what was committed is kept.
+
+        From the moment ``until`` (of ``time.monotonic``; in 30 seconds if not given) on it is
+        ended without its goodbyes, and the next start recovers what was committed.
+        """
+        until = time.monotonic() + _STOP_SECONDS if until is None else until
+        endings = (signal.SIGINT, until), (signal.SIGQUIT, until + _QUIT_SECONDS)
+        end_children([self.process], [*endings, (signal.SIGKILL, until + 2 * _QUIT_SECONDS)])
 
 
 @dataclass(frozen=True)
@@ -122,6 +129,7 @@ def start_supervised(
         secret = ensure_secrets(folder)
         cluster = ensure_cluster(folder, secret)
         _stop_running(cluster.root)
+        cluster = settle(cluster, folder)
         process, used = _launch(cluster, settings or {}, port, supervised=True)
     return RunningServer(process, cluster, used, _urls(folder, used))
 
@@ -136,6 +144,7 @@ def ensure_detached(data_dir: Path) -> Urls:
         port = found.port if found and found.ready else None
         if port is None:
             _stop_running(cluster.root)
+            cluster = settle(cluster, folder)
             _, port = _launch(cluster, {}, None, supervised=False)
     return _urls(folder, port)
 
@@ -214,8 +223,8 @@ def _launch(
                 (cluster.root / "port").write_text(f"{used}\n")
                 return process, used
         except BaseException:
-            process.kill()
-            process.wait()
+            soon = time.monotonic() + _QUIT_SECONDS
+            end_children([process], [(signal.SIGQUIT, soon), (signal.SIGKILL, soon)])
             raise
         said = cluster.log.read_bytes()[mark:].decode("utf-8", "replace")
         again = "shared memory block" in said or (port is None and "Address already in use" in said)
@@ -227,7 +236,7 @@ def _launch(
                 log=cluster.log,
                 reason=last_problem(cluster.log),
             )
-        time.sleep(0.2)  # backends of a killed server notice its death within moments
+        stopping.pause(0.2)  # backends of a killed server notice its death within moments
 
 
 def _spawn(
@@ -255,7 +264,7 @@ def _wait_ready(cluster: Cluster, process: subprocess.Popen[bytes], deadline: fl
             return True
         if time.monotonic() > deadline:
             raise SetupError("setup.database_slow", log=cluster.log, seconds=int(_START_SECONDS))
-        time.sleep(0.02)
+        stopping.pause(0.02)
     return False
 
 

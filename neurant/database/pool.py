@@ -10,12 +10,19 @@ from psycopg import AsyncConnection
 from psycopg.rows import TupleRow, class_row
 from psycopg_pool import AsyncConnectionPool
 
-from neurant.errors import SetupError
+from neurant.clock import monotonic
+from neurant.database.connection import WatchedConnection, patience, with_timeouts
+from neurant.errors import SetupError, first_line
+from neurant.logs import get_logger
 
 Connection = AsyncConnection[TupleRow]
 Pool = AsyncConnectionPool[Connection]
 Row = TypeVar("Row")
 Params = Sequence[Any] | Mapping[str, Any]
+_TRUSTED_SECONDS = 1.0  # after an answer a connection is not asked whether it lives
+_CHECK_SECONDS = 1.5
+_RECONNECT_SECONDS = 5.0  # then a new request begins anew, instead of ever longer pauses
+log = get_logger(__name__)
 
 
 def make_pool(url: str, *, size: int, pooled: bool) -> Pool:
@@ -24,17 +31,37 @@ def make_pool(url: str, *, size: int, pooled: bool) -> Pool:
     Autocommit, because ``tenancy.tenant`` begins and commits by itself, in fewer round trips.
     ``pooled``: the URL leads through a transaction pooler, where a prepared statement of one
     transaction may be unknown to the next.
+
+    A connection that has not answered for a second is asked before it is given out. One that does
+    not answer was swallowed on the way, and most probably all were: every idle one is replaced.
     """
-    return AsyncConnectionPool(
-        url,
+    pool: Pool = AsyncConnectionPool(
+        with_timeouts(url),
+        connection_class=WatchedConnection,
         min_size=1,
         max_size=size,
         open=False,
         timeout=10,
+        reconnect_timeout=_RECONNECT_SECONDS,
         kwargs={"autocommit": True, "prepare_threshold": None if pooled else 5},
-        check=AsyncConnectionPool.check_connection if pooled else None,
+        check=lambda connection: _check(pool, connection),
         name="neurant",
     )
+    return pool
+
+
+async def _check(pool: Pool, connection: Connection) -> None:
+    """Ask a connection that has been idle. Raises psycopg.OperationalError if it is of no use."""
+    answered_at = connection.answered_at if isinstance(connection, WatchedConnection) else 0.0
+    if monotonic() - answered_at < _TRUSTED_SECONDS and not connection.closed:
+        return
+    try:
+        with patience(_CHECK_SECONDS):
+            await AsyncConnectionPool.check_connection(connection)
+    except psycopg.OperationalError as error:
+        log.warning("database_connections_replaced", pool=pool.name, error=first_line(error))
+        await pool.drain()
+        raise
 
 
 def require_url(url: object, setting: str) -> str:

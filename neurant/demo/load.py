@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import UUID
 
-import psycopg
 from argon2 import PasswordHasher
 
 from neurant.companies.lookup import command_pool
+from neurant.database.connection import connect
 from neurant.database.pool import Connection, fetch_value, require_url
 from neurant.database.tenancy import Staff
 from neurant.knowledge.files import open_store
@@ -98,7 +98,7 @@ class DemoCompany:
 async def load_demo(settings: Settings, admin_url: str) -> DemoCompany:
     """Make the sample company unless it is there; its logins."""
     password = _password(settings)
-    async with await psycopg.AsyncConnection.connect(admin_url) as connection:
+    async with await connect(admin_url) as connection:
         # Two copies started at once must not both make it.
         await connection.execute("select pg_advisory_xact_lock(hashtext('neurant demo'))")
         found = await _existing(connection)
@@ -114,7 +114,7 @@ async def load_demo(settings: Settings, admin_url: str) -> DemoCompany:
 
 async def demo_documents_ready(admin_url: str) -> bool:
     """Whether the bot can answer from all of its documents."""
-    async with await psycopg.AsyncConnection.connect(admin_url) as connection:
+    async with await connect(admin_url) as connection:
         return bool(await fetch_value(connection, _READY, (SLUG,)))
 
 

@@ -16,10 +16,12 @@ from neurant.console.frame import demand, frame
 from neurant.console.navigation import SETTINGS_PATH
 from neurant.console.pages import PageRoute
 from neurant.console.templating import render
+from neurant.database.connection import be_patient
 from neurant.database.pool import Pool
 from neurant.database.tenancy import ApiKey, Staff, tenant
 from neurant.exports.service import begin_export, check_room, export_company
 
+_STATEMENT_SECONDS = 60.0  # the first row of a large table waits for the whole sort
 PAGE = f"{SETTINGS_PATH}/data"
 _ZIP: dict[int | str, dict[str, Any]] = {
     200: {"description": "A ZIP with a file for each table", "content": {"application/zip": {}}}
@@ -59,6 +61,7 @@ async def export_page(request: Request, staff: PageStaff) -> StreamingResponse:
 async def _export(request: Request, pool: Pool, who: Staff | ApiKey) -> StreamingResponse:
     state = request.app.state
     check_room()
+    be_patient(_STATEMENT_SECONDS)
     await begin_export(pool, who, "companies", "zip")
     pieces: AsyncIterator[bytes] = export_company(state.pool, state.files, who)
     name = f"neurant-{utc_now():%Y-%m-%d}.zip"

@@ -9,6 +9,7 @@ from fastapi import Request
 
 from neurant.api.call import Call, needs
 from neurant.api.route import api_router
+from neurant.database.connection import be_patient
 from neurant.errors import NotFoundError
 from neurant.imports import queries
 from neurant.imports.reading import described_body, read_import
@@ -16,6 +17,7 @@ from neurant.imports.schemas import ImportedConversation, ImportedOut, ImportOut
 from neurant.texts import Language, preferred_language, text
 
 router = api_router("conversations")
+_STATEMENT_SECONDS = 60.0  # ten thousand messages in one statement
 Importing = Annotated[Call, needs("conversations.import")]
 _DONE: dict[str, Outcome] = {
     "imported": "imported",
@@ -39,6 +41,7 @@ async def import_conversations(call: Importing, chatbot_id: UUID, request: Reque
     if not await queries.is_visible(call.connection, chatbot_id):
         raise NotFoundError("not_found")
     conversations = await read_import(request)
+    be_patient(_STATEMENT_SECONDS)
     stored = await queries.import_conversations(call.connection, chatbot_id, conversations)
     language = preferred_language(request.headers.get("accept-language"))
     told = [_told(conversations[one.place - 1], one, language) for one in stored]

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-import psycopg
 from psycopg.rows import class_row
 
 from neurant.companies.lookup import command_pool, database_urls
+from neurant.database.connection import connect
 from neurant.errors import BadInputError, SetupError
 from neurant.plans import queries
 from neurant.plans.service import confirm_by_operator
@@ -41,7 +41,7 @@ async def give_plan(settings: Settings, slug: str, plan: str) -> None:
     """Confirm a plan of a company. SetupError, BadInputError (no such plan), ConflictError."""
     urls = database_urls(settings)
     company_id = await _find(urls.admin, slug)
-    async with await psycopg.AsyncConnection.connect(urls.admin) as connection:
+    async with await connect(urls.admin) as connection:
         known = [str(row[0]) for row in await (await connection.execute(_KNOWN)).fetchall()]
     if plan not in known:
         raise BadInputError("plan.unknown", plans=", ".join(known))
@@ -59,13 +59,13 @@ async def miss_payment(settings: Settings, slug: str) -> bool:
 
 async def list_requests(settings: Settings) -> list[Request]:
     """Every plan that waits to be confirmed, the oldest first."""
-    async with await psycopg.AsyncConnection.connect(database_urls(settings).admin) as connection:
+    async with await connect(database_urls(settings).admin) as connection:
         cursor = connection.cursor(row_factory=class_row(Request))
         return await (await cursor.execute(_REQUESTS)).fetchall()
 
 
 async def _find(admin_url: str, slug: str) -> UUID:
-    async with await psycopg.AsyncConnection.connect(admin_url) as connection:
+    async with await connect(admin_url) as connection:
         row = await (await connection.execute(_COMPANY, (slug,))).fetchone()
     if row is None:
         raise SetupError("unknown_company", company=slug)

@@ -10,6 +10,7 @@ import psycopg
 from obstore.store import ObjectStore
 
 from neurant.companies.lookup import command_pool, database_urls, find_owner
+from neurant.database.connection import connect
 from neurant.database.pool import make_pool, require_url
 from neurant.database.tenancy import tenant
 from neurant.errors import ConflictError, NotFoundError, SetupError
@@ -61,7 +62,7 @@ async def erase_company(
     store = open_store(settings)
     deleted = 0
     admin = database_urls(settings).admin
-    async with await psycopg.AsyncConnection.connect(admin, autocommit=True) as connection:
+    async with await connect(admin, autocommit=True) as connection:
         company_id = await queries.find_company(connection, slug)
         if company_id is None:
             raise SetupError("unknown_company", company=slug)

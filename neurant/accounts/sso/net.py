@@ -16,7 +16,7 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Iterable
 from functools import lru_cache
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_address
 from typing import Any
 
 import httpcore
@@ -30,7 +30,42 @@ MOST_BYTES = 512 * 1024
 SECONDS = 8.0  # for one question and its whole answer
 _HOST = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+")  # the second is an IPv6 address
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
+_NOT_PUBLIC_4 = [
+    IPv4Network(block)
+    for block in (
+        "0.0.0.0/8",  # this network (RFC 791)
+        "10.0.0.0/8",  # private (RFC 1918)
+        "100.64.0.0/10",  # shared by a carrier's customers (RFC 6598)
+        "127.0.0.0/8",  # loopback (RFC 1122)
+        "169.254.0.0/16",  # link local (RFC 3927), where clouds keep their secrets
+        "172.16.0.0/12",  # private (RFC 1918)
+        "192.0.0.0/24",  # IETF protocol assignments (RFC 6890)
+        "192.0.2.0/24",  # documentation (RFC 5737)
+        "192.88.99.0/24",  # 6to4 relays, withdrawn (RFC 7526)
+        "192.168.0.0/16",  # private (RFC 1918)
+        "198.18.0.0/15",  # benchmarking (RFC 2544)
+        "198.51.100.0/24",  # documentation (RFC 5737)
+        "203.0.113.0/24",  # documentation (RFC 5737)
+        "224.0.0.0/4",  # multicast (RFC 5771)
+        "240.0.0.0/4",  # reserved, with the broadcast address (RFC 1112, RFC 8190)
+    )
+]
+# From which all unicast addresses are given out (RFC 4291). Outside it, and so never public: ::/8
+# with ::a.b.c.d, ::ffff:0:0:0/96 (RFC 2765) and 64:ff9b:1::/48 (RFC 8215), 100::/64 (RFC 6666),
+# 5f00::/16 (RFC 9602), fc00::/7 (RFC 4193), fe80::/10, fec0::/10 (RFC 3879), ff00::/8.
+_GLOBAL_UNICAST = IPv6Network("2000::/3")
+_NOT_PUBLIC_6 = [
+    IPv6Network(block)
+    for block in (
+        "2001::/23",  # IETF protocol assignments: Teredo, benchmarking, ORCHID (RFC 2928)
+        "2001:db8::/32",  # documentation (RFC 3849)
+        "3fff::/20",  # documentation (RFC 9637)
+    )
+]
+_MAPPED = IPv6Network("::ffff:0:0/96")  # RFC 4291, 2.5.5.2
 _NAT64 = IPv6Network("64:ff9b::/96")  # RFC 6052
+_SIX_TO_FOUR = IPv6Network("2002::/16")  # RFC 3056
+_ISATAP = 0x5EFE  # of an interface identifier; its universal bit may be set (RFC 5214, 6.1)
 
 
 class ProviderError(UnavailableError):
@@ -46,14 +81,24 @@ class TooMuchError(httpx.TransportError):
 
 
 def is_public(address: str) -> bool:
-    """Whether an address is on the public internet, also where IPv6 carries an IPv4 one."""
+    """Whether an address is on the public internet, also where IPv6 carries an IPv4 one.
+
+    By a table of our own: what Python's ``is_global`` knows depends on its version. Sources: the
+    IANA registries of special-purpose IPv4 and IPv6 addresses and of IPv6 address space. A block
+    is refused where the registries leave it open; no identity provider lives in one.
+    """
     found = ip_address(address.partition("%")[0])
-    if isinstance(found, IPv6Address):
-        inside = found.ipv4_mapped or found.sixtofour
-        if found in _NAT64:
-            inside = IPv4Address(int(found) & 0xFFFFFFFF)
-        found = inside or found
-    return found.is_global and not found.is_multicast
+    if isinstance(found, IPv4Address):
+        return not any(found in block for block in _NOT_PUBLIC_4)
+    if found in _MAPPED or found in _NAT64:
+        return is_public(str(IPv4Address(int(found) & 0xFFFFFFFF)))
+    if found not in _GLOBAL_UNICAST or any(found in block for block in _NOT_PUBLIC_6):
+        return False
+    if found in _SIX_TO_FOUR:
+        return is_public(str(IPv4Address(int(found) >> 80 & 0xFFFFFFFF)))
+    if int(found) >> 32 & 0xFDFFFFFF == _ISATAP:
+        return is_public(str(IPv4Address(int(found) & 0xFFFFFFFF)))
+    return True
 
 
 class _CheckedBackend(AsyncNetworkBackend):

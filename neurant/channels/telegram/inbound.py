@@ -17,6 +17,8 @@ from neurant.errors import MalformedError
 
 SECRET_HEADER = b"x-telegram-bot-api-secret-token"
 
+# Whatever reading can end in: an answer of ours, after the secret was compared, and no fault.
+_BROKEN = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 _GROUPS = ("group", "supergroup")
 _MOST_NAME = 255
 _MEDIA: tuple[tuple[str, MessageType], ...] = (
@@ -51,7 +53,7 @@ def parse(body: bytes, routing_id: str, proof: bytes) -> InboundMessage | SetAsi
             kind = next((key for key in update if key != "update_id"), "empty")
             return SetAside(f"update:{update_id}", storable(f"unsupported: {kind}"[:200]))
         return _read_message(message, update_id, routing_id, proof)
-    except (KeyError, TypeError, AttributeError):
+    except _BROKEN:
         raise MalformedError("not_a_telegram_update") from None
 
 
@@ -71,10 +73,18 @@ def _words(value: Any) -> str:
     return storable(value)
 
 
-def _degrees(value: Any) -> float:
+def _degrees(value: Any, most: int) -> float:
+    """A coordinate; TypeError for another kind, ValueError for one that is not on the Earth."""
     if type(value) not in (int, float):
         raise TypeError("not a coordinate")
+    if not -most <= value <= most:  # false for NaN, and exact for an integer of any length
+        raise ValueError("not on the Earth")
     return float(value)
+
+
+def _no_number(name: str) -> Any:
+    """Python's reader would take NaN and Infinity, which are not JSON (RFC 8259, 6)."""
+    raise ValueError(f"{name} is not JSON")
 
 
 def _loads_with_surrogates(body: bytes) -> Any:
@@ -82,7 +92,7 @@ def _loads_with_surrogates(body: bytes) -> Any:
     import json
 
     try:
-        return json.loads(body)
+        return json.loads(body, parse_constant=_no_number)
     except (ValueError, RecursionError):
         raise MalformedError("not_a_telegram_update") from None
 
@@ -135,7 +145,8 @@ def _content(message: dict[str, Any]) -> tuple[MessageType, str, str | None] | N
             file_id = _words(file["file_id"])
             return message_type, _words(caption), f"telegram-file:{file_id}"
     if location := message.get("location"):
-        latitude, longitude = _degrees(location["latitude"]), _degrees(location["longitude"])
+        latitude = _degrees(location["latitude"], 90)
+        longitude = _degrees(location["longitude"], 180)
         return "location", f"{latitude}, {longitude}", None
     if contact := message.get("contact"):
         names = (_words(contact.get(key)) for key in ("first_name", "last_name"))

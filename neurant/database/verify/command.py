@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 
 import psycopg
 
+from neurant.database.connection import with_timeouts
 from neurant.database.verify.checks import Cell
 from neurant.database.verify.report import Report
 from neurant.database.verify.run import cells, gates, prepare
@@ -30,7 +31,9 @@ def verify(url: str) -> Report:
     if not url.startswith(("postgresql://", "postgres://")):
         raise SetupError("setup.not_a_database_url")
     try:
-        connection = psycopg.connect(url, connect_timeout=10, application_name="neurant-verify")
+        connection = psycopg.connect(
+            with_timeouts(url), connect_timeout=10, application_name="neurant-verify"
+        )
     except psycopg.Error as error:
         raise SetupError("setup.database_unreachable", reason=first_line(error)) from error
     with connection:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import LiteralString
 
+from neurant.database.role_settings import strange_settings
 from neurant.database.verify import lists
 from neurant.database.verify.catalog import Catalog, Connection
 from neurant.database.verify.checks import Cell
@@ -131,6 +132,18 @@ RULES: dict[str, LiteralString] = {
         union all select c.oid::regclass::text from pg_class c
         where pg_get_userbyid(c.relowner) in ('neurant_app', 'neurant_jobs', 'authenticated',
           'visitor', 'neurant_worker', 'anon')""",
+    "no role of ours makes a temporary table or a large object": """
+        select r.rolname || ' temporary' from pg_roles r
+        where has_database_privilege(r.oid, current_database(), 'TEMPORARY') and r.rolname in (
+          'neurant_app', 'neurant_jobs', 'authenticated', 'visitor', 'anon', 'neurant_worker',
+          'neurant_router')
+        union all select r.rolname || ' ' || p.oid::regprocedure
+        from pg_roles r cross join pg_proc p
+        where p.pronamespace = 'pg_catalog'::regnamespace
+          and (p.proname ~ '^lo_' or p.proname in ('loread', 'lowrite'))
+          and has_function_privilege(r.oid, p.oid, 'EXECUTE') and r.rolname in (
+          'neurant_app', 'neurant_jobs', 'authenticated', 'visitor', 'anon', 'neurant_worker',
+          'neurant_router')""",
     "each login becomes only what it must": """
         select m.rolname || ' -> ' || r.rolname
         from pg_auth_members am join pg_roles m on m.oid = am.member
@@ -178,6 +191,7 @@ def gate_cells(connection: Connection, catalog: Catalog) -> Iterator[Cell]:
     yield _cell("what the staff calls names its permission", _unnamed_permissions(connection))
     yield _cell("a reference carries the company", _references_without_company(catalog))
     yield _cell("what is unique is so within a company", _global_uniques(catalog))
+    yield _cell("no role carries a setting that is not ours", strange_settings(connection))
     written = {
         "grants.txt": lists.grant_lines(catalog),
         "functions.txt": lists.function_lines(catalog),

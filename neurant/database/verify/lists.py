@@ -11,6 +11,7 @@ from collections.abc import Iterable
 
 import psycopg
 
+from neurant.database.connection import with_timeouts
 from neurant.database.verify.catalog import Catalog, read_catalog
 from neurant.database.verify.expectations import FOLDER
 
@@ -65,7 +66,7 @@ def write(name: str, lines: Iterable[str]) -> None:
 
 def rewrite(url: str) -> None:
     """Rewrite the lists from the database of ``url``."""
-    with psycopg.connect(url) as connection:
+    with psycopg.connect(with_timeouts(url)) as connection:
         catalog = read_catalog(connection)
     write("grants.txt", grant_lines(catalog))
     write("functions.txt", function_lines(catalog))
