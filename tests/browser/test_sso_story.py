@@ -137,11 +137,11 @@ def test_the_owner_connects_a_provider_and_a_colleague_comes_in_by_it(
     expect(card).to_contain_text(f"_neurant-challenge.{domain(acme)}")
     card.get_by_text("Cambiar", exact=True).click()
     looked_at(owner, "sso-pending")
-    card.get_by_role("button", name="Comprobar ahora").click()
+    card.get_by_role("button", name="Buscar el registro").click()
     expect(owner.get_by_text("Todavía no encontramos el registro TXT")).to_be_visible()
     record = dns_server.records_of(owner.locator(".record code").all_text_contents())
     dns_server.answers = record
-    owner.locator("section.card").first.get_by_role("button", name="Comprobar ahora").click()
+    owner.locator("section.card").first.get_by_role("button", name="Buscar el registro").click()
     expect(owner.get_by_text("Dominio comprobado. Su gente")).to_be_visible()
     expect(card).to_contain_text("Volvemos a buscar el registro TXT cada día")
     looked_at(owner, "sso-proven")

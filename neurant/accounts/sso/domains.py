@@ -13,7 +13,7 @@ from neurant.api.outside import asking_outside
 from neurant.companies.lookup import command_pool
 from neurant.database.pool import Connection, Pool, require_url
 from neurant.database.tenancy import Trail
-from neurant.errors import ConflictError, NotFoundError
+from neurant.errors import BadInputError, ConflictError, NotFoundError
 from neurant.logs import get_logger
 from neurant.settings import Settings
 
@@ -38,8 +38,11 @@ def _shown(claim: dict[str, object]) -> SsoDomainOut:
 
 
 async def find_claim(connection: Connection, connection_id: UUID, domain: str) -> DomainClaim:
-    """A connection's claim, as staff of its company. Raises NotFoundError, BadInputError."""
-    found = await queries.find_claim(connection, connection_id, normal_domain(domain))
+    """A connection's claim, as staff of its company. Raises NotFoundError, also for no domain."""
+    try:
+        found = await queries.find_claim(connection, connection_id, normal_domain(domain))
+    except BadInputError:
+        found = None
     if found is None:
         raise NotFoundError("not_found")
     return found
