@@ -9202,6 +9202,8 @@ begin
     return query select 'forbidden', null::text;
     return;
   end if;
+  -- One change of a company's claims after the other: no domain is claimed twice in it.
+  perform from public.companies c where c.id = v_company for no key update;
   perform from public.sso_connections c
   where c.company_id = v_company and c.id = p_connection for no key update;
   if not found then
@@ -9223,9 +9225,10 @@ begin
       return query select 'taken', v_domain;
     else
       -- A claim proves nothing: other companies may claim the same domain until one proves it.
-      insert into public.sso_domains as d (company_id, connection_id, domain, token)
-      values (v_company, p_connection, v_domain, replace(gen_random_uuid()::text, '-', ''))
-      on conflict on constraint sso_domains_company_id_domain_key do nothing;
+      insert into public.sso_domains (company_id, connection_id, domain, token)
+      select v_company, p_connection, v_domain, replace(gen_random_uuid()::text, '-', '')
+      where not exists (
+        select from public.sso_domains d where d.company_id = v_company and d.domain = v_domain);
       if not exists (
         select from public.sso_domains d
         where d.company_id = v_company and d.connection_id = p_connection and d.domain = v_domain)
@@ -13772,11 +13775,6 @@ ALTER TABLE ONLY public.sso_connections
 ALTER TABLE ONLY public.sso_connections
     ADD CONSTRAINT sso_connections_pkey PRIMARY KEY (company_id, id);
 
--- Name: sso_domains sso_domains_company_id_domain_key; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
-
-ALTER TABLE ONLY public.sso_domains
-    ADD CONSTRAINT sso_domains_company_id_domain_key UNIQUE (company_id, domain);
-
 -- Name: sso_domains sso_domains_pkey; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
 
 ALTER TABLE ONLY public.sso_domains
@@ -14405,6 +14403,10 @@ CREATE INDEX sso_attempts_connection_idx ON public.sso_attempts USING btree (com
 -- Name: sso_connections_created_by_idx; Type: INDEX; Schema: public; Owner: neurant_owner
 
 CREATE INDEX sso_connections_created_by_idx ON public.sso_connections USING btree (company_id, created_by);
+
+-- Name: sso_domains_claimed_key; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE UNIQUE INDEX sso_domains_claimed_key ON public.sso_domains USING btree (company_id, domain) WHERE (proven_at IS NULL);
 
 -- Name: sso_domains_connection_idx; Type: INDEX; Schema: public; Owner: neurant_owner
 

@@ -16,10 +16,11 @@ alter table public.sso_domains
     check (last_check in ('found', 'absent', 'unreachable')) not valid,
   add constraint sso_domains_proven_check
     check ((proven_at is null) = (proven_by is null)) not valid,
-  drop constraint sso_domains_domain_key,
-  add constraint sso_domains_company_id_domain_key unique (company_id, domain);
+  drop constraint sso_domains_domain_key;
 create unique index sso_domains_proven_key on public.sso_domains (domain)
   where proven_at is not null;
+create unique index sso_domains_claimed_key on public.sso_domains (company_id, domain)
+  where proven_at is null;
 comment on table public.sso_domains is
   'A claim of a company to a mail domain. It counts (finds the provider, admits, enforces) only while proven_at is set; of several claims to one domain one can be proven.';
 comment on column public.sso_domains.domain is 'In ASCII (IDNA), lower case.';
@@ -325,6 +326,8 @@ begin
     return query select 'forbidden', null::text;
     return;
   end if;
+  -- One change of a company's claims after the other: no domain is claimed twice in it.
+  perform from public.companies c where c.id = v_company for no key update;
   perform from public.sso_connections c
   where c.company_id = v_company and c.id = p_connection for no key update;
   if not found then
@@ -346,9 +349,10 @@ begin
       return query select 'taken', v_domain;
     else
       -- A claim proves nothing: other companies may claim the same domain until one proves it.
-      insert into public.sso_domains as d (company_id, connection_id, domain, token)
-      values (v_company, p_connection, v_domain, replace(gen_random_uuid()::text, '-', ''))
-      on conflict on constraint sso_domains_company_id_domain_key do nothing;
+      insert into public.sso_domains (company_id, connection_id, domain, token)
+      select v_company, p_connection, v_domain, replace(gen_random_uuid()::text, '-', '')
+      where not exists (
+        select from public.sso_domains d where d.company_id = v_company and d.domain = v_domain);
       if not exists (
         select from public.sso_domains d
         where d.company_id = v_company and d.connection_id = p_connection and d.domain = v_domain)
