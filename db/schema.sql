@@ -4098,7 +4098,11 @@ begin
     delete from auth.users a using public.users u
     where u.company_id = p_company and a.id = u.auth_user_id
       and not exists (select from public.users other
-        where other.auth_user_id = a.id and other.company_id <> p_company);
+        where other.auth_user_id = a.id and other.company_id <> p_company)
+      -- Neither founded nor invited: the company's provider brought them. Where they proved the
+      -- mailbox themselves, the login is not the company's.
+      and not (a.email_confirmed_at is not null and not u.is_owner
+        and u.accepted_invitation_at is null);
   end if;
   delete from jobs.procrastinate_jobs j
   where j.args ->> 'company_id' = p_company::text and j.status <> 'doing';
@@ -6179,8 +6183,10 @@ begin
   select v_known.status::text, c.name::text, v_known.email::text, v_known.role,
     v_known.first_name::text, v_known.last_name::text,
     btrim(u.first_name || ' ' || u.last_name), v_known.expires_at,
+    -- A login that only a provider made, for its company, becomes the reader's by this link.
     exists (select from auth.users a where lower(a.email) = v_known.email
-      and (a.email_confirmed_at is not null or coalesce(a.encrypted_password, '') <> '')),
+      and (a.email_confirmed_at is not null or coalesce(a.encrypted_password, '') <> ''
+        or not exists (select from public.users m where m.auth_user_id = a.id))),
     v_known.language,
     c.timezone::text
   from public.companies c

@@ -184,3 +184,20 @@ def test_a_company_erases_the_login_that_its_provider_made_and_no_other(
     assert erased == ("erased",)
     left = db.execute("select count(*) from auth.users where id = %s", (login,)).fetchone()
     assert left == (int(is_confirmed),)
+
+
+@pytest.mark.parametrize("is_confirmed", [True, False])
+def test_an_erased_company_takes_the_login_that_its_provider_made_and_no_other(
+    db: psycopg.Connection, own: Company, *, is_confirmed: bool
+) -> None:
+    email = new_address()
+    if is_confirmed:
+        db.execute("select private.create_login(%s, 'hash', true)", (email,))
+    login, _ = named_by_provider(db, own, email)
+    while db.execute("select private.erase_company(%s, true, 20)", (own.id,)).fetchone() != (0,):
+        pass
+    left = db.execute("select count(*) from auth.users where id = %s", (login,)).fetchone()
+    assert left == (int(is_confirmed),)
+    founder = own.people["owner"].auth_user_id
+    gone = db.execute("select count(*) from auth.users where id = %s", (founder,)).fetchone()
+    assert gone == (0,)
