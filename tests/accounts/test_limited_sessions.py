@@ -123,6 +123,8 @@ def snapshot(db: psycopg.Connection, victim: Victim) -> dict[str, Any]:
             f"select t.id from {table} t where {condition} order by t.id",
             (victim.login, victim.acme.id),
         ).fetchall()
+    # Nothing is counted as an attempt either: the person could be held back by it.
+    found["attempts"] = db.execute("select sum(attempts) from account_brakes").fetchone()
     found["companies"] = db.execute(
         "select count(*) from companies where created_by = %s", (victim.login,)
     ).fetchone()

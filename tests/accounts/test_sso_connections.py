@@ -241,10 +241,10 @@ def test_a_change_of_what_somebody_else_changed_is_refused(
     assert web.get(path, headers=owner).json()["name"] == "One"
 
 
-async def claim(desk: Desk, company: Company, *domains: str) -> SsoConnection:
+async def claim(desk: Desk, company: Company, *domains: str, client_id: str = "c") -> SsoConnection:
     """A connection that claims domains, which nobody has proven."""
     asked = SsoConnectionNew(
-        name="ID", issuer="https://id.example", client_id="c", domains=list(domains)
+        name="ID", issuer="https://id.example", client_id=client_id, domains=list(domains)
     )
     async with tenant(desk.pool, company.staff("owner")) as db:
         return await create(db, desk.settings, company.id, asked)
@@ -291,6 +291,15 @@ async def test_a_domain_that_another_company_has_proven_cannot_be_claimed(
         await claim(desk, rival, domain(acme))
     assert refused.value.code == "sso.domain_taken"
     assert admin(urls, "select from sso_connections where company_id = %s", rival.id) == []
+
+
+async def test_a_company_claims_a_domain_once_also_at_once(desk: Desk, acme: Company) -> None:
+    ended = await asyncio.gather(
+        *(claim(desk, acme, domain(acme), client_id=one) for one in ("one", "two")),
+        return_exceptions=True,
+    )
+    refused = [one for one in ended if isinstance(one, BaseException)]
+    assert [getattr(one, "code", one) for one in refused] == ["sso.domain_taken"]
 
 
 async def test_of_two_companies_that_prove_a_domain_at_once_one_has_it(
