@@ -25,6 +25,7 @@ from neurant.accounts.sso.provider import providers
 from neurant.accounts.sso.queries import find_offer
 from neurant.database.embedded import Urls
 from neurant.database.pool import make_pool
+from neurant.database.tenancy import tenant
 from neurant.errors import ConflictError, NeurantError, NotFoundError
 
 pytestmark = pytest.mark.anyio
@@ -70,7 +71,7 @@ def web(
     folder = tmp_path_factory.mktemp("sso-domains")
     with (
         sso_web(urls, folder, dns_servers=dns.address) as url,
-        httpx.Client(base_url=url) as client,
+        httpx.Client(base_url=url, timeout=30) as client,
     ):
         yield client
 
@@ -133,8 +134,7 @@ def test_the_owner_proves_a_domain_by_the_record_that_the_api_shows(
     dns.answers = {shown["record_name"]: [f'"{shown["record_value"]}"']}
     assert web.post(path, headers=owner).json()["last_check"] == "unreachable"
     dns.say = None
-    found = web.post(path.upper().replace("/V1/SSO-CONNECTIONS", "/v1/sso-connections")
-                     .replace("/DOMAINS/", "/domains/").replace("/CHECK", "/check"), headers=owner)  # fmt: skip
+    found = web.post(path.replace(domain(acme), domain(acme).upper()), headers=owner)
     assert (found.status_code, found.json()["state"]) == (200, "proven"), found.text
     assert (found.json()["proven_by"], found.json()["last_check"]) == ("dns", "found")
     offered = web.get("/login/sso/offer", params={"email": f"ana@{domain(acme)}"})
@@ -211,17 +211,11 @@ async def test_another_company_s_token_in_the_dns_proves_nothing(
     await claim(desk, rival, domain(acme))
     [(token,)] = rows(urls, "select token from sso_domains where company_id = %s", rival.id)
     dns.answers = {record_name(domain(acme)): [f'"{record_value(token)}"']}
-    async with desk_tenant(desk, acme) as db:
+    async with tenant(desk.pool, acme.staff("owner")) as db:
         found = await domains.find_claim(db, made.id, domain(acme))
     outcome = await domains.check_now(desk.pool, desk.settings, acme.id, found, None, None)
     assert outcome == "absent"
     assert not is_proven(urls, acme)
-
-
-def desk_tenant(desk: Desk, company: Company) -> Any:
-    from neurant.database.tenancy import tenant
-
-    return tenant(desk.pool, company.staff("owner"))
 
 
 async def test_no_connection_is_held_while_the_dns_is_asked(
@@ -238,7 +232,7 @@ async def test_no_connection_is_held_while_the_dns_is_asked(
         return reply(query).to_wire()
 
     dns.say = counted
-    async with desk_tenant(desk, acme) as db:
+    async with tenant(desk.pool, acme.staff("owner")) as db:
         found = await domains.find_claim(db, made.id, domain(acme))
     await domains.check_now(desk.pool, desk.settings, acme.id, found, None, None)
     assert idle == [0]

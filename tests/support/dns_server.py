@@ -83,16 +83,27 @@ def running_dns() -> Iterator[DnsServer]:
             if (answer := server.respond(self.rfile.read(length), tcp=True)) is not None:
                 self.wfile.write(struct.pack("!H", len(answer)) + answer)
 
-    with (
-        socketserver.ThreadingUDPServer(("127.0.0.1", 0), Udp) as udp,
-        socketserver.ThreadingTCPServer(udp.server_address, Tcp) as tcp,
-    ):
+    udp, tcp = _on_one_port(Udp, Tcp)
+    with udp, tcp:
         server.address = f"127.0.0.1:{udp.server_address[1]}"
         for one in (udp, tcp):
             threading.Thread(target=one.serve_forever, args=(0.05,), daemon=True).start()
         yield server
         for one in (udp, tcp):
             one.shutdown()
+
+
+def _on_one_port(
+    udp_handler: type[socketserver.BaseRequestHandler],
+    tcp_handler: type[socketserver.BaseRequestHandler],
+) -> tuple[socketserver.UDPServer, socketserver.TCPServer]:
+    """A server of each protocol; another port where TCP's half of the first one is taken."""
+    while True:
+        udp = socketserver.ThreadingUDPServer(("127.0.0.1", 0), udp_handler)
+        try:
+            return udp, socketserver.ThreadingTCPServer(udp.server_address, tcp_handler)
+        except OSError:
+            udp.server_close()
 
 
 def closed_port() -> int:
