@@ -968,6 +968,7 @@ declare
   v_email text := (select lower(a.email) from auth.users a where a.id = p_auth_user);
   v_user uuid := uuidv7();
 begin
+  perform private.refuse_told_session();
   select c.id into v_company
   from public.user_invitations i
   join public.companies c on c.id = i.company_id and c.subscription_status <> 'cancelled'
@@ -1025,6 +1026,24 @@ ALTER FUNCTION private.accept_invitation(p_token_digest bytea, p_auth_user uuid,
 -- Name: FUNCTION accept_invitation(p_token_digest bytea, p_auth_user uuid, p_first_name text, p_last_name text, p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
 
 COMMENT ON FUNCTION private.accept_invitation(p_token_digest bytea, p_auth_user uuid, p_first_name text, p_last_name text, p_now timestamp with time zone) IS 'A login whose e-mail was invited becomes a member, in the invitation''s seat (NA002 where the limit was lowered meanwhile): accepted, unknown, expired (and marked so), cancelled, accepted_before, email_mismatch or already_member. One of two who race wins. Definer: who accepts is no member yet.';
+
+-- Name: accept_invitation_by_session(bytea, bytea, text, text, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.accept_invitation_by_session(p_token_digest bytea, p_session_digest bytea, p_first_name text DEFAULT NULL::text, p_last_name text DEFAULT NULL::text, p_now timestamp with time zone DEFAULT now()) RETURNS TABLE(outcome text, company_id uuid, user_id uuid)
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  select i.outcome, i.company_id, i.user_id
+  from private.own_login(p_session_digest) l (login)
+  cross join lateral private.accept_invitation(p_token_digest, l.login, p_first_name, p_last_name,
+    p_now) i
+$$;
+
+ALTER FUNCTION private.accept_invitation_by_session(p_token_digest bytea, p_session_digest bytea, p_first_name text, p_last_name text, p_now timestamp with time zone) OWNER TO neurant_router;
+
+-- Name: FUNCTION accept_invitation_by_session(p_token_digest bytea, p_session_digest bytea, p_first_name text, p_last_name text, p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.accept_invitation_by_session(p_token_digest bytea, p_session_digest bytea, p_first_name text, p_last_name text, p_now timestamp with time zone) IS 'accept_invitation for the person of a session; NA006 as own_login. Definer, as accept_invitation.';
 
 -- Name: accept_terms(uuid, text, text); Type: FUNCTION; Schema: private; Owner: neurant_router
 
@@ -1885,10 +1904,9 @@ CREATE FUNCTION private.begin_factor(p_token_digest bytea, p_secret_encrypted by
     SET search_path TO ''
     AS $$
 begin
-  -- A provider speaks for its company, not for the person's login, which may be of others, too.
   insert into public.auth_factors as f (auth_user_id, secret_encrypted)
-  select a.auth_user_id, p_secret_encrypted from public.auth_sessions a
-  where a.token_digest = p_token_digest and a.expires_at > now() and a.only_company_id is null
+  select l.login, p_secret_encrypted from private.own_login(p_token_digest) l (login)
+  where l.login is not null
   on conflict (auth_user_id) do update
   set secret_encrypted = excluded.secret_encrypted, created_at = now(), last_step = 0
   where f.confirmed_at is null;
@@ -1974,7 +1992,8 @@ CREATE FUNCTION private.begin_sign_up(p_email text, p_first_name text, p_last_na
     SET search_path TO ''
     AS $$
 declare
-  v_is_new boolean := not exists (select from auth.users a where lower(a.email) = p_email);
+  v_is_new boolean := not exists (select from auth.users a where lower(a.email) = p_email
+    and (a.email_confirmed_at is not null or coalesce(a.encrypted_password, '') <> ''));
 begin
   insert into public.sign_ups (email, first_name, last_name, encrypted_password, pending_digest,
     link_digest, link_expires_at, code_digest, code_expires_at, terms_accepted_at, created_at)
@@ -1989,7 +2008,7 @@ ALTER FUNCTION private.begin_sign_up(p_email text, p_first_name text, p_last_nam
 
 -- Name: FUNCTION begin_sign_up(p_email text, p_first_name text, p_last_name text, p_encrypted_password text, p_pending_digest bytea, p_link_digest bytea, p_code_digest bytea, p_accepts_terms boolean, p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
 
-COMMENT ON FUNCTION private.begin_sign_up(p_email text, p_first_name text, p_last_name text, p_encrypted_password text, p_pending_digest bytea, p_link_digest bytea, p_code_digest bytea, p_accepts_terms boolean, p_now timestamp with time zone) IS 'A sign-up that waits for its mail: new, or has_account (kept all the same, so that both answer alike). Definer: who signs up is nobody yet.';
+COMMENT ON FUNCTION private.begin_sign_up(p_email text, p_first_name text, p_last_name text, p_encrypted_password text, p_pending_digest bytea, p_link_digest bytea, p_code_digest bytea, p_accepts_terms boolean, p_now timestamp with time zone) IS 'A sign-up that waits for its mail: new (also where only a provider made the login), or has_account (kept all the same, so that both answer alike). Definer: who signs up is nobody yet.';
 
 -- Name: begin_sso(text, bytea, bytea, text, boolean, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
 
@@ -2003,7 +2022,7 @@ begin
   select c.* into v_connection
   from public.sso_domains d
   join public.sso_connections c on c.company_id = d.company_id and c.id = d.connection_id
-  where d.domain = p_domain and c.is_active;
+  where d.domain = p_domain and d.proven_at is not null and c.is_active;
   if v_connection.id is null then
     return;
   end if;
@@ -2367,9 +2386,7 @@ CREATE FUNCTION private.change_password(p_token_digest bytea, p_new_digest bytea
     SET search_path TO ''
     AS $$
 declare
-  v_login uuid := (
-    select a.auth_user_id from public.auth_sessions a
-    where a.token_digest = p_token_digest and a.expires_at > now());
+  v_login uuid := private.own_login(p_token_digest);
 begin
   if v_login is null then
     return false;
@@ -3091,9 +3108,7 @@ CREATE FUNCTION private.confirm_factor(p_token_digest bytea, p_new_digest bytea,
     SET search_path TO ''
     AS $$
 declare
-  v_login uuid := (
-    select a.auth_user_id from public.auth_sessions a
-    where a.token_digest = p_token_digest and a.expires_at > now());
+  v_login uuid := private.own_login(p_token_digest);
 begin
   update public.auth_factors f set confirmed_at = now(), last_step = p_step
   where f.auth_user_id = v_login and f.confirmed_at is null and f.last_step < p_step;
@@ -3438,14 +3453,23 @@ begin
   returning id into v_login;
   return v_login;
 exception when unique_violation then
-  return null;
+  -- Proven now by its mailbox: a login that only a provider made becomes its owner's.
+  if p_is_confirmed then
+    update auth.users a
+    set encrypted_password = p_encrypted_password, email_confirmed_at = now(), updated_at = now()
+    where lower(a.email) = lower(p_email) and a.email_confirmed_at is null
+      and coalesce(a.encrypted_password, '') = ''
+    returning a.id into v_login;
+    perform private.leave_nothing_of_others(v_login);
+  end if;
+  return v_login;
 end $$;
 
 ALTER FUNCTION private.create_login(p_email text, p_encrypted_password text, p_is_confirmed boolean) OWNER TO neurant_router;
 
 -- Name: FUNCTION create_login(p_email text, p_encrypted_password text, p_is_confirmed boolean); Type: COMMENT; Schema: private; Owner: neurant_router
 
-COMMENT ON FUNCTION private.create_login(p_email text, p_encrypted_password text, p_is_confirmed boolean) IS 'A login for an e-mail address; null where there is one already, however it is written. Definer: auth is closed to everybody, and who signs up is nobody yet.';
+COMMENT ON FUNCTION private.create_login(p_email text, p_encrypted_password text, p_is_confirmed boolean) IS 'Makes a login; null where the address has one already. p_is_confirmed (the mailbox is proven): a login that a provider made, without a password and not confirmed, becomes its owner''s. Definer: auth is closed to everybody.';
 
 -- Name: decide_transfer(uuid, boolean); Type: FUNCTION; Schema: private; Owner: neurant_router
 
@@ -3554,9 +3578,7 @@ CREATE FUNCTION private.disable_factor(p_token_digest bytea, p_new_digest bytea)
     SET search_path TO ''
     AS $$
 declare
-  v_login uuid := (
-    select a.auth_user_id from public.auth_sessions a
-    where a.token_digest = p_token_digest and a.expires_at > now());
+  v_login uuid := private.own_login(p_token_digest);
 begin
   delete from public.auth_factors f where f.auth_user_id = v_login and f.confirmed_at is not null;
   if not found then
@@ -3885,7 +3907,7 @@ begin
   select count(*) into v_ended from gone;
   if v_ended > 0 then
     perform private.note_login_event(v_mine.auth_user_id, 'update',
-      jsonb_build_object('event', 'sessions_ended', 'count', v_ended));
+      jsonb_build_object('event', 'sessions_ended', 'count', v_ended), v_mine.only_company_id);
   end if;
   return v_ended;
 end $$;
@@ -3914,7 +3936,7 @@ begin
         select from public.sso_connections c
         join public.sso_domains d on d.company_id = c.company_id and d.connection_id = c.id
         where c.company_id = v_company and c.id = s.sso_connection_id and c.is_active
-          and d.domain = split_part(u.email, '@', 2)) end;
+          and d.proven_at is not null and d.domain = split_part(u.email, '@', 2)) end;
   return null;
 end $$;
 
@@ -4156,7 +4178,11 @@ begin
     delete from auth.users a using public.users u
     where u.company_id = p_company and a.id = u.auth_user_id
       and not exists (select from public.users other
-        where other.auth_user_id = a.id and other.company_id <> p_company);
+        where other.auth_user_id = a.id and other.company_id <> p_company)
+      -- Neither founded nor invited: the company's provider brought them. Where they proved the
+      -- mailbox themselves, the login is not the company's.
+      and not (a.email_confirmed_at is not null and not u.is_owner
+        and u.accepted_invitation_at is null);
   end if;
   delete from jobs.procrastinate_jobs j
   where j.args ->> 'company_id' = p_company::text and j.status <> 'doing';
@@ -4305,10 +4331,14 @@ begin
   set email = 'erased-' || u.id || '@erased.invalid', first_name = 'Persona', last_name = 'borrada',
     avatar_url = null, phone = null, permissions = '{}', is_active = false, auth_user_id = null
   where u.company_id = v_company and u.id = p_user;
-  -- The login goes with its last membership.
+  -- The login goes with its last membership. It stays where the company's provider brought the
+  -- person here and the person proved the mailbox elsewhere: such a login is not the company's.
   delete from auth.users a
   where a.id = v_user.auth_user_id
-    and not exists (select from public.users u where u.auth_user_id = a.id);
+    and not exists (select from public.users u where u.auth_user_id = a.id)
+    and not (a.email_confirmed_at is not null and exists (
+      select from public.external_identities i
+      where i.company_id = v_company and i.user_id = p_user));
   return 'erased';
 end $$;
 
@@ -4551,7 +4581,7 @@ COMMENT ON FUNCTION private.fill_template(p_text text, p_values jsonb) IS 'A tem
 
 -- Name: find_auth_session(bytea); Type: FUNCTION; Schema: private; Owner: neurant_router
 
-CREATE FUNCTION private.find_auth_session(p_token_digest bytea) RETURNS TABLE(session_id uuid, auth_user_id uuid, email text, first_name text, last_name text, company_id uuid, user_id uuid, created_at timestamp with time zone, expires_at timestamp with time zone)
+CREATE FUNCTION private.find_auth_session(p_token_digest bytea) RETURNS TABLE(session_id uuid, auth_user_id uuid, email text, first_name text, last_name text, company_id uuid, user_id uuid, created_at timestamp with time zone, expires_at timestamp with time zone, is_limited boolean)
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
     AS $$
@@ -4562,14 +4592,16 @@ begin
   select a.id, a.auth_user_id, lower(l.email),
     coalesce(u.first_name, p.first_name, k.first_name)::text,
     coalesce(u.last_name, p.last_name, k.last_name)::text,
-    u.company_id, u.id, a.created_at, a.expires_at
+    u.company_id, u.id, a.created_at, a.expires_at, a.only_company_id is not null
   from public.auth_sessions a
   join auth.users l on l.id = a.auth_user_id
   left join public.login_sessions s on s.auth_session_id = a.id
   left join public.users u on u.company_id = s.company_id and u.id = s.user_id and u.is_active
   left join public.auth_accounts p on p.auth_user_id = a.auth_user_id
+    and a.only_company_id is null
   left join lateral (
     select o.first_name, o.last_name from public.users o where o.auth_user_id = a.auth_user_id
+      and (a.only_company_id is null or o.company_id = a.only_company_id)
     order by o.created_at desc limit 1) k on true
   where a.token_digest = p_token_digest and a.expires_at > now();
 end $$;
@@ -4578,7 +4610,7 @@ ALTER FUNCTION private.find_auth_session(p_token_digest bytea) OWNER TO neurant_
 
 -- Name: FUNCTION find_auth_session(p_token_digest bytea); Type: COMMENT; Schema: private; Owner: neurant_router
 
-COMMENT ON FUNCTION private.find_auth_session(p_token_digest bytea) IS 'The person behind a session, also one who has no company (yet, or any more: then company_id is null). Definer, as login_session.';
+COMMENT ON FUNCTION private.find_auth_session(p_token_digest bytea) IS 'The person behind a session, also one who has no company (yet, or any more: then company_id is null); is_limited: a company''s single sign-on opened it, and own_login refuses it. Definer, as login_session.';
 
 -- Name: find_challenge(bytea, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
 
@@ -4607,14 +4639,15 @@ CREATE FUNCTION private.find_factor(p_auth_user uuid) RETURNS TABLE(secret_encry
   select f.secret_encrypted, f.confirmed_at is not null, f.created_at,
     (select count(*)::integer from public.recovery_codes r
       where r.auth_user_id = f.auth_user_id and r.used_at is null)
-  from public.auth_factors f where f.auth_user_id = p_auth_user
+  from public.auth_factors f
+  where f.auth_user_id = p_auth_user and f.confirmed_at is not null
 $$;
 
 ALTER FUNCTION private.find_factor(p_auth_user uuid) OWNER TO neurant_router;
 
 -- Name: FUNCTION find_factor(p_auth_user uuid); Type: COMMENT; Schema: private; Owner: neurant_router
 
-COMMENT ON FUNCTION private.find_factor(p_auth_user uuid) IS 'The second step of a login, to check a code against. Definer: factors are closed to everybody; the secret is sealed.';
+COMMENT ON FUNCTION private.find_factor(p_auth_user uuid) IS 'The second step of a login, to check a code against; a secret that still waits for its first code is not told (waiting_factor). Definer: factors are closed to everybody; the secret is sealed.';
 
 -- Name: find_password_reset(bytea, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
 
@@ -4744,7 +4777,15 @@ begin
   where r.auth_user_id = v_reset.auth_user_id and r.used_at is null;
   perform private.note_login_event(
     v_reset.auth_user_id, 'update', '{"event": "password_changed", "by_mail": true}');
+  if exists (select from auth.users a where a.id = v_reset.auth_user_id
+    and a.email_confirmed_at is null and coalesce(a.encrypted_password, '') = '')
+  then
+    perform private.leave_nothing_of_others(v_reset.auth_user_id);
+  end if;
   perform private.set_password(v_reset.auth_user_id, p_encrypted_password, null);
+  -- The link was in the mailbox: whoever used it has shown that the mailbox is theirs.
+  update auth.users a set email_confirmed_at = now()
+  where a.id = v_reset.auth_user_id and a.email_confirmed_at is null;
   select lower(a.email) into v_email from auth.users a where a.id = v_reset.auth_user_id;
   -- Who is held back has a link that works: with the links, what held back is over.
   update public.account_brakes b set mailed_at = '{}'
@@ -4884,7 +4925,8 @@ begin
     return;
   end if;
   v_domains := array(select d.domain from public.sso_domains d
-    where d.company_id = v_connection.company_id and d.connection_id = v_connection.id);
+    where d.company_id = v_connection.company_id and d.connection_id = v_connection.id
+      and d.proven_at is not null);
   select i.user_id into v_linked from public.external_identities i
   where i.company_id = v_connection.company_id and i.connection_id = v_connection.id
     and i.subject = p_subject;
@@ -5296,6 +5338,7 @@ declare
   v_slug text;
   v_done record;
 begin
+  perform private.refuse_told_session();
   if not exists (select from auth.users a where a.id = p_auth_user and a.email_confirmed_at is not null) then
     return query select 'unverified', null::uuid, null::text;
     return;
@@ -5328,6 +5371,24 @@ ALTER FUNCTION private.found_company(p_auth_user uuid, p_first_name text, p_last
 -- Name: FUNCTION found_company(p_auth_user uuid, p_first_name text, p_last_name text, p_name text, p_slug text, p_industry text, p_size text, p_website text, p_phone text, p_timezone text, p_address inet, p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
 
 COMMENT ON FUNCTION private.found_company(p_auth_user uuid, p_first_name text, p_last_name text, p_name text, p_slug text, p_industry text, p_size text, p_website text, p_phone text, p_timezone text, p_address inet, p_now timestamp with time zone) IS 'A company on the free plan for a person whose e-mail is verified, with what they told of it: created, slug_taken, unverified, unknown_login or too_many (5 an hour and address). Definer, as sign_up.';
+
+-- Name: found_company_by_session(bytea, text, text, text, text, text, text, text, text, text, inet, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.found_company_by_session(p_token_digest bytea, p_first_name text, p_last_name text, p_name text, p_slug text, p_industry text, p_size text, p_website text, p_phone text, p_timezone text, p_address inet, p_now timestamp with time zone DEFAULT now()) RETURNS TABLE(outcome text, company_id uuid, slug text)
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  select f.outcome, f.company_id, f.slug
+  from private.own_login(p_token_digest) l (login)
+  cross join lateral private.found_company(l.login, p_first_name, p_last_name, p_name, p_slug,
+    p_industry, p_size, p_website, p_phone, p_timezone, p_address, p_now) f
+$$;
+
+ALTER FUNCTION private.found_company_by_session(p_token_digest bytea, p_first_name text, p_last_name text, p_name text, p_slug text, p_industry text, p_size text, p_website text, p_phone text, p_timezone text, p_address inet, p_now timestamp with time zone) OWNER TO neurant_router;
+
+-- Name: FUNCTION found_company_by_session(p_token_digest bytea, p_first_name text, p_last_name text, p_name text, p_slug text, p_industry text, p_size text, p_website text, p_phone text, p_timezone text, p_address inet, p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.found_company_by_session(p_token_digest bytea, p_first_name text, p_last_name text, p_name text, p_slug text, p_industry text, p_size text, p_website text, p_phone text, p_timezone text, p_address inet, p_now timestamp with time zone) IS 'found_company for the person of a session; NA006 as own_login. Definer, as found_company.';
 
 -- Name: give_notice(uuid, uuid, text); Type: FUNCTION; Schema: private; Owner: neurant_router
 
@@ -6027,6 +6088,25 @@ ALTER FUNCTION private.leave_assignments(p_company uuid, p_user uuid, p_role pub
 
 COMMENT ON FUNCTION private.leave_assignments(p_company uuid, p_user uuid, p_role public.user_role_enum) IS 'Ends the assignments that a role cannot hold. Definer: called by definers, before the role changes.';
 
+-- Name: leave_nothing_of_others(uuid); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.leave_nothing_of_others(p_auth_user uuid) RETURNS void
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  delete from public.auth_sessions s where s.auth_user_id = p_auth_user;
+  delete from public.auth_factors f where f.auth_user_id = p_auth_user;
+  delete from public.login_challenges c where c.auth_user_id = p_auth_user;
+  update public.password_resets r set used_at = now()
+  where r.auth_user_id = p_auth_user and r.used_at is null
+$$;
+
+ALTER FUNCTION private.leave_nothing_of_others(p_auth_user uuid) OWNER TO neurant_router;
+
+-- Name: FUNCTION leave_nothing_of_others(p_auth_user uuid); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.leave_nothing_of_others(p_auth_user uuid) IS 'A login that a provider made gets its owner: whatever was opened or left there before ends. Definer: called by definers only.';
+
 -- Name: level(public.user_role_enum); Type: FUNCTION; Schema: private; Owner: neurant_owner
 
 CREATE FUNCTION private.level(p_role public.user_role_enum) RETURNS integer
@@ -6183,7 +6263,11 @@ begin
   select v_known.status::text, c.name::text, v_known.email::text, v_known.role,
     v_known.first_name::text, v_known.last_name::text,
     btrim(u.first_name || ' ' || u.last_name), v_known.expires_at,
-    exists (select from auth.users a where lower(a.email) = v_known.email), v_known.language,
+    -- A login that only a provider made, for its company, becomes the reader's by this link.
+    exists (select from auth.users a where lower(a.email) = v_known.email
+      and (a.email_confirmed_at is not null or coalesce(a.encrypted_password, '') <> ''
+        or not exists (select from public.users m where m.auth_user_id = a.id))),
+    v_known.language,
     c.timezone::text
   from public.companies c
   join public.users u on u.company_id = c.id and u.id = v_known.invited_by
@@ -6981,6 +7065,24 @@ ALTER FUNCTION private.note_login_event(p_auth_user uuid, p_action public.audit_
 
 COMMENT ON FUNCTION private.note_login_event(p_auth_user uuid, p_action public.audit_action_enum, p_details jsonb) IS 'What happened to a login, in each of its companies. Definer: audit is nobody''s to write, and the login is no company''s.';
 
+-- Name: note_login_event(uuid, public.audit_action_enum, jsonb, uuid); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.note_login_event(p_auth_user uuid, p_action public.audit_action_enum, p_details jsonb, p_only_company uuid) RETURNS void
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  select private.write_audit(u.company_id, p_action, 'logins', null, p_details, u.id)
+  from public.users u
+  where u.auth_user_id = p_auth_user
+    and (p_only_company is null or u.company_id = p_only_company)
+$$;
+
+ALTER FUNCTION private.note_login_event(p_auth_user uuid, p_action public.audit_action_enum, p_details jsonb, p_only_company uuid) OWNER TO neurant_router;
+
+-- Name: FUNCTION note_login_event(p_auth_user uuid, p_action public.audit_action_enum, p_details jsonb, p_only_company uuid); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.note_login_event(p_auth_user uuid, p_action public.audit_action_enum, p_details jsonb, p_only_company uuid) IS 'note_login_event for what a session limited to one company did: other companies hear nothing of it. Definer, as note_login_event.';
+
 -- Name: note_message_changes(); Type: FUNCTION; Schema: private; Owner: neurant_router
 
 CREATE FUNCTION private.note_message_changes() RETURNS trigger
@@ -7037,6 +7139,53 @@ ALTER FUNCTION private.note_refused_login(p_auth_user uuid, p_reason text, p_wai
 -- Name: FUNCTION note_refused_login(p_auth_user uuid, p_reason text, p_wait integer); Type: COMMENT; Schema: private; Owner: neurant_router
 
 COMMENT ON FUNCTION private.note_refused_login(p_auth_user uuid, p_reason text, p_wait integer) IS 'A wrong password or code for a known login, in each of its companies, and for how long it locked. Definer, as note_denied_login.';
+
+-- Name: note_sso_domain_check(uuid, uuid, text, timestamp with time zone, uuid); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.note_sso_domain_check(p_company uuid, p_id uuid, p_found text, p_now timestamp with time zone DEFAULT now(), p_actor uuid DEFAULT NULL::uuid) RETURNS text
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_claim public.sso_domains;
+begin
+  perform set_config('request.actor', p_actor::text, true);
+  select d.* into v_claim from public.sso_domains d
+  where d.company_id = p_company and d.id = p_id for update;
+  if v_claim.id is null then
+    return 'unknown';
+  end if;
+  update public.sso_domains d
+  set checked_at = p_now, last_check = p_found,
+    failing_since = case p_found when 'found' then null when 'unreachable' then d.failing_since
+      else case d.proven_by when 'dns' then coalesce(d.failing_since, p_now) end end,
+    check_due_at = p_now + case p_found when 'found' then interval '1 day'
+      when 'absent' then interval '6 hours' else interval '1 hour' end
+  where d.company_id = p_company and d.id = p_id;
+  if p_found = 'found' and v_claim.proven_at is null then
+    return case when private.take_sso_domain(p_company, p_id, 'dns', p_now)
+      then 'proven' else 'taken' end;
+  elsif p_found <> 'absent' or v_claim.proven_by is distinct from 'dns' then
+    return p_found;
+  elsif v_claim.failing_since is null then
+    perform private.notify_users(p_company, '{owner,administrador}', 'sso_domain_failing',
+      jsonb_build_object('domain', v_claim.domain));
+    return 'failing';
+  elsif v_claim.failing_since > p_now - interval '3 days' then
+    return 'failing';
+  end if;
+  update public.sso_domains d set proven_by = null, proven_at = null, failing_since = null
+  where d.company_id = p_company and d.id = p_id;
+  perform private.notify_users(p_company, '{owner,administrador}', 'sso_domain_unproven',
+    jsonb_build_object('domain', v_claim.domain));
+  return 'lost';
+end $$;
+
+ALTER FUNCTION private.note_sso_domain_check(p_company uuid, p_id uuid, p_found text, p_now timestamp with time zone, p_actor uuid) OWNER TO neurant_router;
+
+-- Name: FUNCTION note_sso_domain_check(p_company uuid, p_id uuid, p_found text, p_now timestamp with time zone, p_actor uuid); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.note_sso_domain_check(p_company uuid, p_id uuid, p_found text, p_now timestamp with time zone, p_actor uuid) IS 'What the DNS said of a claim''s TXT record (found, absent, unreachable), and what follows: proven, taken (another company''s claim is proven), failing (absent, for less than three days), lost (for longer: not proven any more, owner and administradores are told), unknown, else the same word. p_actor: the login of whoever asked, for audit. Definer: whether a domain is proven is nobody''s to write.';
 
 -- Name: notify_users(uuid, public.user_role_enum[], text, jsonb); Type: FUNCTION; Schema: private; Owner: neurant_router
 
@@ -7345,6 +7494,29 @@ ALTER FUNCTION private.overwrite_conversations(p_company uuid, p_conversations u
 -- Name: FUNCTION overwrite_conversations(p_company uuid, p_conversations uuid[], p_suffix text, p_end_user text); Type: COMMENT; Schema: private; Owner: neurant_router
 
 COMMENT ON FUNCTION private.overwrite_conversations(p_company uuid, p_conversations uuid[], p_suffix text, p_end_user text) IS 'Takes the person out of conversations and of all that hangs on them, in the live tables (suffix empty) or the archives; the rows stay and are counted as before. Definer: called by definers.';
+
+-- Name: own_login(bytea); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.own_login(p_token_digest bytea) RETURNS uuid
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_session public.auth_sessions;
+begin
+  select a.* into v_session from public.auth_sessions a
+  where a.token_digest = p_token_digest and a.expires_at > now();
+  if v_session.only_company_id is not null then
+    raise exception 'the session is limited to one company' using errcode = 'NA006';
+  end if;
+  return v_session.auth_user_id;
+end $$;
+
+ALTER FUNCTION private.own_login(p_token_digest bytea) OWNER TO neurant_router;
+
+-- Name: FUNCTION own_login(p_token_digest bytea); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.own_login(p_token_digest bytea) IS 'The login that a session may act for; null where the session has ended, NA006 where a company''s single sign-on opened it: that company''s provider does not speak for the login. Every function that changes a login, or something outside the company, asks here. Definer: the caller is nobody yet.';
 
 -- Name: paid_until(uuid, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
 
@@ -7664,6 +7836,34 @@ ALTER FUNCTION private.plan_use(p_company uuid, p_now timestamp with time zone) 
 -- Name: FUNCTION plan_use(p_company uuid, p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
 
 COMMENT ON FUNCTION private.plan_use(p_company uuid, p_now timestamp with time zone) IS 'Each limit of a company with its use, exact at commit (storage in bytes, the rest counted; -1: unlimited), and the cheapest plan that allows more. Definer: called by definers; the slots are nobody''s to read.';
+
+-- Name: prove_sso_domain(text, text, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.prove_sso_domain(p_slug text, p_domain text, p_now timestamp with time zone DEFAULT now()) RETURNS text
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_company uuid := (select c.id from public.companies c where c.slug = p_slug);
+  v_claim public.sso_domains;
+begin
+  if v_company is null then
+    return 'unknown_company';
+  end if;
+  select d.* into v_claim from public.sso_domains d
+  where d.company_id = v_company and d.domain = p_domain for update;
+  if v_claim.id is null then
+    return 'not_claimed';
+  end if;
+  return case when private.take_sso_domain(v_company, v_claim.id, 'host', p_now)
+    then 'proven' else 'taken' end;
+end $$;
+
+ALTER FUNCTION private.prove_sso_domain(p_slug text, p_domain text, p_now timestamp with time zone) OWNER TO neurant_router;
+
+-- Name: FUNCTION prove_sso_domain(p_slug text, p_domain text, p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.prove_sso_domain(p_slug text, p_domain text, p_now timestamp with time zone) IS 'Whoever runs the installation vouches for a company''s claim, which is not looked up in the DNS then: proven, unknown_company, not_claimed or taken. Definer: whether a domain is proven is nobody''s to write.';
 
 -- Name: prove_webhook(text, bytea); Type: FUNCTION; Schema: private; Owner: neurant_router
 
@@ -8109,6 +8309,29 @@ end $$;
 
 ALTER FUNCTION private.refuse_over_limit(p_limit text, p_used bigint, p_allowed bigint) OWNER TO neurant_owner;
 
+-- Name: refuse_told_session(); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.refuse_told_session() RETURNS void
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_told text := nullif(current_setting('request.audit', true), '')::jsonb ->> 'session_id';
+begin
+  if pg_input_is_valid(v_told, 'uuid') and exists (
+    select from public.auth_sessions a
+    where a.id = v_told::uuid and a.only_company_id is not null)
+  then
+    raise exception 'the session is limited to one company' using errcode = 'NA006';
+  end if;
+end $$;
+
+ALTER FUNCTION private.refuse_told_session() OWNER TO neurant_router;
+
+-- Name: FUNCTION refuse_told_session(); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.refuse_told_session() IS 'The rule of own_login for functions that a process of the version before calls with a login and not with a session: by the session that the process tells for audit. Definer, as own_login.';
+
 -- Name: release_brake(text, text, inet, text); Type: FUNCTION; Schema: private; Owner: neurant_router
 
 CREATE FUNCTION private.release_brake(p_kind text, p_email text, p_address inet, p_device text DEFAULT NULL::text) RETURNS void
@@ -8253,9 +8476,8 @@ declare
   v_login uuid;
 begin
   select f.auth_user_id into v_login
-  from public.auth_sessions a
-  join public.auth_factors f on f.auth_user_id = a.auth_user_id and f.confirmed_at is not null
-  where a.token_digest = p_token_digest and a.expires_at > now()
+  from public.auth_factors f
+  where f.auth_user_id = (select private.own_login(p_token_digest)) and f.confirmed_at is not null
   for update of f;
   if v_login is null then
     return false;
@@ -8995,6 +9217,8 @@ begin
   delete from public.auth_sessions s
   where s.auth_user_id = p_auth_user and s.token_digest is distinct from p_keep;
   delete from public.login_challenges c where c.auth_user_id = p_auth_user;
+  -- A secret that waits may have been seen by whoever had one of the sessions that end here.
+  delete from public.auth_factors f where f.auth_user_id = p_auth_user and f.confirmed_at is null;
 end $$;
 
 ALTER FUNCTION private.set_password(p_auth_user uuid, p_encrypted_password text, p_keep bytea) OWNER TO neurant_router;
@@ -9064,6 +9288,8 @@ begin
     return query select 'forbidden', null::text;
     return;
   end if;
+  -- One change of a company's claims after the other: no domain is claimed twice in it.
+  perform from public.companies c where c.id = v_company for no key update;
   perform from public.sso_connections c
   where c.company_id = v_company and c.id = p_connection for no key update;
   if not found then
@@ -9077,21 +9303,18 @@ begin
   for v_domain in select distinct x from unnest(p_domains) x order by x loop
     if exists (select from public.public_mail_domains p where p.domain = v_domain) then
       return query select 'public', v_domain;
-    elsif not exists (
-      select from public.users u
-      join auth.users a on a.id = u.auth_user_id and a.email_confirmed_at is not null
-      where u.company_id = v_company and u.is_active
-        and u.role in ('owner', 'administrador')
-        and split_part(lower(a.email), '@', 2) = v_domain)
+    elsif exists (
+      select from public.sso_domains d
+      join public.companies o on o.id = d.company_id and o.subscription_status <> 'cancelled'
+      where d.domain = v_domain and d.proven_at is not null and d.company_id <> v_company)
     then
-      return query select 'not_yours', v_domain;
+      return query select 'taken', v_domain;
     else
-      -- Who has left holds no name.
-      delete from public.sso_domains d using public.companies o
-      where d.domain = v_domain and o.id = d.company_id and o.subscription_status = 'cancelled';
-      insert into public.sso_domains as d (company_id, connection_id, domain)
-      values (v_company, p_connection, v_domain)
-      on conflict on constraint sso_domains_domain_key do nothing;
+      -- A claim proves nothing: other companies may claim the same domain until one proves it.
+      insert into public.sso_domains (company_id, connection_id, domain, token)
+      select v_company, p_connection, v_domain, replace(gen_random_uuid()::text, '-', '')
+      where not exists (
+        select from public.sso_domains d where d.company_id = v_company and d.domain = v_domain);
       if not exists (
         select from public.sso_domains d
         where d.company_id = v_company and d.connection_id = p_connection and d.domain = v_domain)
@@ -9378,6 +9601,26 @@ ALTER FUNCTION private.slug_of(p_name text) OWNER TO neurant_owner;
 
 COMMENT ON FUNCTION private.slug_of(p_name text) IS 'The short name that a company''s name makes: at most 45 characters, so that a number still fits into 50.';
 
+-- Name: sso_domains_to_check(timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.sso_domains_to_check(p_now timestamp with time zone DEFAULT now()) RETURNS TABLE(company_id uuid, id uuid, domain text, token text)
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  update public.sso_domains d set check_due_at = p_now + interval '1 hour'
+  where (d.company_id, d.id) in (
+    select s.company_id, s.id from public.sso_domains s
+    where s.proven_by = 'dns' and s.check_due_at <= p_now
+    order by s.check_due_at limit 20 for update skip locked)
+  returning d.company_id, d.id, d.domain::text, d.token::text
+$$;
+
+ALTER FUNCTION private.sso_domains_to_check(p_now timestamp with time zone) OWNER TO neurant_router;
+
+-- Name: FUNCTION sso_domains_to_check(p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.sso_domains_to_check(p_now timestamp with time zone) IS 'Up to twenty domains whose TXT record is to be looked for again; for an hour they are nobody else''s. Definer: over all companies.';
+
 -- Name: sso_instead(uuid); Type: FUNCTION; Schema: private; Owner: neurant_router
 
 CREATE FUNCTION private.sso_instead(p_auth_user uuid) RETURNS text
@@ -9407,14 +9650,14 @@ CREATE FUNCTION private.sso_of_domain(p_domain text) RETURNS TABLE(name text, is
   select c.name::text, c.is_enforced
   from public.sso_domains d
   join public.sso_connections c on c.company_id = d.company_id and c.id = d.connection_id
-  where d.domain = p_domain and c.is_active
+  where d.domain = p_domain and d.proven_at is not null and c.is_active
 $$;
 
 ALTER FUNCTION private.sso_of_domain(p_domain text) OWNER TO neurant_router;
 
 -- Name: FUNCTION sso_of_domain(p_domain text); Type: COMMENT; Schema: private; Owner: neurant_router
 
-COMMENT ON FUNCTION private.sso_of_domain(p_domain text) IS 'What the button on the login page says for an address. Definer: the caller is nobody yet.';
+COMMENT ON FUNCTION private.sso_of_domain(p_domain text) IS 'What the button on the login page says for an address in a proven domain: nobody is offered a stranger''s provider. Definer: the caller is nobody yet.';
 
 -- Name: sso_required(uuid, uuid); Type: FUNCTION; Schema: private; Owner: neurant_router
 
@@ -9426,6 +9669,7 @@ CREATE FUNCTION private.sso_required(p_company uuid, p_user uuid) RETURNS uuid
   from public.users u
   join public.sso_domains d
     on d.company_id = u.company_id and d.domain = split_part(u.email, '@', 2)
+    and d.proven_at is not null
   join public.sso_connections c on c.company_id = d.company_id and c.id = d.connection_id
   where u.company_id = p_company and u.id = p_user and not u.is_owner
     and c.is_active and c.is_enforced
@@ -9435,7 +9679,7 @@ ALTER FUNCTION private.sso_required(p_company uuid, p_user uuid) OWNER TO neuran
 
 -- Name: FUNCTION sso_required(p_company uuid, p_user uuid); Type: COMMENT; Schema: private; Owner: neurant_router
 
-COMMENT ON FUNCTION private.sso_required(p_company uuid, p_user uuid) IS 'The connection that this user must come in by; null where a password will do. Definer: asked before anybody is signed in.';
+COMMENT ON FUNCTION private.sso_required(p_company uuid, p_user uuid) IS 'The connection that this user must come in by, as their domain is proven; null where a password will do. Definer: asked before anybody is signed in.';
 
 -- Name: stands_above(public.user_role_enum); Type: FUNCTION; Schema: private; Owner: neurant_owner
 
@@ -9678,6 +9922,32 @@ ALTER FUNCTION private.take_plan_mails(p_kinds text[], p_now timestamp with time
 -- Name: FUNCTION take_plan_mails(p_kinds text[], p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
 
 COMMENT ON FUNCTION private.take_plan_mails(p_kinds text[], p_now timestamp with time zone) IS 'Notifications of these kinds that are not mails yet, to be queued in the same transaction; older than a day is no news. language: of the invitation that brought the person, if one did. Definer: over all companies, and notifications are nobody else''s to read.';
+
+-- Name: take_sso_domain(uuid, uuid, text, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.take_sso_domain(p_company uuid, p_id uuid, p_how text, p_now timestamp with time zone) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  -- Who has left holds no name.
+  delete from public.sso_domains d using public.companies o, public.sso_domains mine
+  where mine.company_id = p_company and mine.id = p_id and d.domain = mine.domain
+    and d.company_id <> p_company and o.id = d.company_id and o.subscription_status = 'cancelled';
+  update public.sso_domains d
+  set proven_by = p_how, proven_at = p_now, failing_since = null,
+    check_due_at = p_now + interval '1 day'
+  where d.company_id = p_company and d.id = p_id;
+  return found;
+exception when unique_violation then
+  return false;
+end $$;
+
+ALTER FUNCTION private.take_sso_domain(p_company uuid, p_id uuid, p_how text, p_now timestamp with time zone) OWNER TO neurant_router;
+
+-- Name: FUNCTION take_sso_domain(p_company uuid, p_id uuid, p_how text, p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.take_sso_domain(p_company uuid, p_id uuid, p_how text, p_now timestamp with time zone) IS 'A claim is proven; false where another company''s is. Definer: called by definers only.';
 
 -- Name: team_directory(); Type: FUNCTION; Schema: private; Owner: neurant_router
 
@@ -10220,7 +10490,8 @@ begin
     return;
   end if;
   insert into public.auth_accounts (auth_user_id, first_name, last_name, terms_accepted_at)
-  values (v_login, v_known.first_name, v_known.last_name, v_known.terms_accepted_at);
+  values (v_login, v_known.first_name, v_known.last_name, v_known.terms_accepted_at)
+  on conflict on constraint auth_accounts_pkey do nothing;
   update public.sign_ups s set auth_user_id = v_login, verified_at = p_now,
     claimed_at = case when s.pending_digest = p_pending_digest then p_now end
   where s.id = v_known.id;
@@ -10293,6 +10564,22 @@ ALTER FUNCTION private.visitor_session_id() OWNER TO neurant_router;
 -- Name: FUNCTION visitor_session_id(); Type: COMMENT; Schema: private; Owner: neurant_router
 
 COMMENT ON FUNCTION private.visitor_session_id() IS 'The verified visitor''s session, or null. Definer, as company_id().';
+
+-- Name: waiting_factor(bytea); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.waiting_factor(p_token_digest bytea) RETURNS bytea
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  select f.secret_encrypted from public.auth_factors f
+  where f.auth_user_id = (select private.own_login(p_token_digest)) and f.confirmed_at is null
+$$;
+
+ALTER FUNCTION private.waiting_factor(p_token_digest bytea) OWNER TO neurant_router;
+
+-- Name: FUNCTION waiting_factor(p_token_digest bytea); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.waiting_factor(p_token_digest bytea) IS 'The sealed secret that waits for its first code; null where none waits, NA006 as own_login. Definer, as find_factor.';
 
 -- Name: web_chat(text); Type: FUNCTION; Schema: private; Owner: neurant_router
 
@@ -12771,16 +13058,54 @@ CREATE TABLE public.sso_domains (
     connection_id uuid NOT NULL,
     domain character varying(253) NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
-    CONSTRAINT sso_domains_domain_check CHECK (((domain)::text ~ '^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?[.])+[a-z0-9-]{2,63}$'::text))
+    token character varying(64) NOT NULL,
+    proven_by text,
+    proven_at timestamp with time zone,
+    checked_at timestamp with time zone,
+    last_check text,
+    failing_since timestamp with time zone,
+    check_due_at timestamp with time zone,
+    CONSTRAINT sso_domains_domain_check CHECK (((domain)::text ~ '^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?[.])+[a-z0-9-]{2,63}$'::text)),
+    CONSTRAINT sso_domains_last_check_check CHECK ((last_check = ANY (ARRAY['found'::text, 'absent'::text, 'unreachable'::text]))),
+    CONSTRAINT sso_domains_proven_by_check CHECK ((proven_by = ANY (ARRAY['dns'::text, 'host'::text]))),
+    CONSTRAINT sso_domains_proven_check CHECK (((proven_at IS NULL) = (proven_by IS NULL)))
 );
 
 ALTER TABLE ONLY public.sso_domains FORCE ROW LEVEL SECURITY;
 
 ALTER TABLE public.sso_domains OWNER TO neurant_owner;
 
+-- Name: TABLE sso_domains; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON TABLE public.sso_domains IS 'A claim of a company to a mail domain. It counts (finds the provider, admits, enforces) only while proven_at is set; of several claims to one domain one can be proven.';
+
 -- Name: COLUMN sso_domains.domain; Type: COMMENT; Schema: public; Owner: neurant_owner
 
-COMMENT ON COLUMN public.sso_domains.domain IS 'In ASCII (IDNA), lower case. Global: it is what finds the provider of an address.';
+COMMENT ON COLUMN public.sso_domains.domain IS 'In ASCII (IDNA), lower case.';
+
+-- Name: COLUMN sso_domains.token; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.sso_domains.token IS 'What the TXT record must say, so that it proves this claim and no other company''s. Not a secret.';
+
+-- Name: COLUMN sso_domains.proven_by; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.sso_domains.proven_by IS 'dns: the TXT record was found, and is looked for again. host: the command of whoever runs the installation.';
+
+-- Name: COLUMN sso_domains.checked_at; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.sso_domains.checked_at IS 'When the DNS was asked last, whatever it answered.';
+
+-- Name: COLUMN sso_domains.last_check; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.sso_domains.last_check IS 'found; absent (the DNS answered, without the record); unreachable (no answer, or a failure of a name server), which says nothing of the record.';
+
+-- Name: COLUMN sso_domains.failing_since; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.sso_domains.failing_since IS 'Since when the record of a domain that it proved is absent; null while it is there. After three days the domain is not proven any more.';
+
+-- Name: COLUMN sso_domains.check_due_at; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.sso_domains.check_due_at IS 'When the worker looks again; a worker that looks moves it on.';
 
 -- Name: system_metrics; Type: TABLE; Schema: public; Owner: neurant_owner
 
@@ -13573,11 +13898,6 @@ ALTER TABLE ONLY public.sso_connections
 ALTER TABLE ONLY public.sso_connections
     ADD CONSTRAINT sso_connections_pkey PRIMARY KEY (company_id, id);
 
--- Name: sso_domains sso_domains_domain_key; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
-
-ALTER TABLE ONLY public.sso_domains
-    ADD CONSTRAINT sso_domains_domain_key UNIQUE (domain);
-
 -- Name: sso_domains sso_domains_pkey; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
 
 ALTER TABLE ONLY public.sso_domains
@@ -14207,9 +14527,17 @@ CREATE INDEX sso_attempts_connection_idx ON public.sso_attempts USING btree (com
 
 CREATE INDEX sso_connections_created_by_idx ON public.sso_connections USING btree (company_id, created_by);
 
+-- Name: sso_domains_claimed_key; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE UNIQUE INDEX sso_domains_claimed_key ON public.sso_domains USING btree (company_id, domain) WHERE (proven_at IS NULL);
+
 -- Name: sso_domains_connection_idx; Type: INDEX; Schema: public; Owner: neurant_owner
 
 CREATE INDEX sso_domains_connection_idx ON public.sso_domains USING btree (company_id, connection_id);
+
+-- Name: sso_domains_proven_key; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE UNIQUE INDEX sso_domains_proven_key ON public.sso_domains USING btree (domain) WHERE (proven_at IS NOT NULL);
 
 -- Name: system_metrics_age_idx; Type: INDEX; Schema: public; Owner: neurant_owner
 
@@ -14381,7 +14709,7 @@ CREATE TRIGGER audit_changes AFTER UPDATE ON public.sso_connections FOR EACH ROW
 
 -- Name: sso_domains audit_changes; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
-CREATE TRIGGER audit_changes AFTER UPDATE ON public.sso_domains FOR EACH ROW WHEN (((old.connection_id IS DISTINCT FROM new.connection_id) OR ((old.domain)::text IS DISTINCT FROM (new.domain)::text))) EXECUTE FUNCTION private.audit_change('connection_id', '{connection_id}', '{domain}', '{}', '{created_at}');
+CREATE TRIGGER audit_changes AFTER UPDATE ON public.sso_domains FOR EACH ROW WHEN (((old.connection_id IS DISTINCT FROM new.connection_id) OR ((old.domain)::text IS DISTINCT FROM (new.domain)::text) OR (old.proven_by IS DISTINCT FROM new.proven_by) OR (old.proven_at IS DISTINCT FROM new.proven_at) OR (old.failing_since IS DISTINCT FROM new.failing_since))) EXECUTE FUNCTION private.audit_change('connection_id', '{connection_id,proven_by,proven_at,failing_since}', '{domain}', '{}', '{created_at,token,checked_at,last_check,check_due_at}');
 
 -- Name: user_invitations audit_changes; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
@@ -14465,7 +14793,7 @@ CREATE TRIGGER audit_rows AFTER INSERT OR DELETE ON public.sso_connections FOR E
 
 -- Name: sso_domains audit_rows; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
-CREATE TRIGGER audit_rows AFTER INSERT OR DELETE ON public.sso_domains FOR EACH ROW EXECUTE FUNCTION private.audit_change('connection_id', '{connection_id}', '{domain}', '{}', '{created_at}');
+CREATE TRIGGER audit_rows AFTER INSERT OR DELETE ON public.sso_domains FOR EACH ROW EXECUTE FUNCTION private.audit_change('connection_id', '{connection_id,proven_by,proven_at,failing_since}', '{domain}', '{}', '{created_at,token,checked_at,last_check,check_due_at}');
 
 -- Name: user_invitations audit_rows; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
@@ -14521,7 +14849,7 @@ CREATE TRIGGER end_sessions_by_sso AFTER UPDATE OF is_active, is_enforced ON pub
 
 -- Name: sso_domains end_sessions_by_sso; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
-CREATE TRIGGER end_sessions_by_sso AFTER INSERT OR DELETE ON public.sso_domains FOR EACH ROW EXECUTE FUNCTION private.end_sessions_by_sso();
+CREATE TRIGGER end_sessions_by_sso AFTER INSERT OR DELETE OR UPDATE OF proven_at ON public.sso_domains FOR EACH ROW EXECUTE FUNCTION private.end_sessions_by_sso();
 
 -- Name: external_identities end_sessions_of_identity; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
@@ -16584,6 +16912,10 @@ CREATE POLICY router_update ON public.sso_attempts FOR UPDATE TO neurant_router 
 
 CREATE POLICY router_update ON public.sso_connections FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
 
+-- Name: sso_domains router_update; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_update ON public.sso_domains FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
+
 -- Name: usage_slots router_update; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_update ON public.usage_slots FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
@@ -17306,6 +17638,11 @@ REVOKE ALL ON FUNCTION pg_catalog.lowrite(integer, bytea) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.accept_invitation(p_token_digest bytea, p_auth_user uuid, p_first_name text, p_last_name text, p_now timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.accept_invitation(p_token_digest bytea, p_auth_user uuid, p_first_name text, p_last_name text, p_now timestamp with time zone) TO neurant_app;
+
+-- Name: FUNCTION accept_invitation_by_session(p_token_digest bytea, p_session_digest bytea, p_first_name text, p_last_name text, p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.accept_invitation_by_session(p_token_digest bytea, p_session_digest bytea, p_first_name text, p_last_name text, p_now timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.accept_invitation_by_session(p_token_digest bytea, p_session_digest bytea, p_first_name text, p_last_name text, p_now timestamp with time zone) TO neurant_app;
 
 -- Name: FUNCTION accept_terms(p_auth_user uuid, p_first_name text, p_last_name text); Type: ACL; Schema: private; Owner: neurant_router
 
@@ -18119,6 +18456,11 @@ GRANT ALL ON FUNCTION private.forget_old_accounts(p_now timestamp with time zone
 REVOKE ALL ON FUNCTION private.found_company(p_auth_user uuid, p_first_name text, p_last_name text, p_name text, p_slug text, p_industry text, p_size text, p_website text, p_phone text, p_timezone text, p_address inet, p_now timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.found_company(p_auth_user uuid, p_first_name text, p_last_name text, p_name text, p_slug text, p_industry text, p_size text, p_website text, p_phone text, p_timezone text, p_address inet, p_now timestamp with time zone) TO neurant_app;
 
+-- Name: FUNCTION found_company_by_session(p_token_digest bytea, p_first_name text, p_last_name text, p_name text, p_slug text, p_industry text, p_size text, p_website text, p_phone text, p_timezone text, p_address inet, p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.found_company_by_session(p_token_digest bytea, p_first_name text, p_last_name text, p_name text, p_slug text, p_industry text, p_size text, p_website text, p_phone text, p_timezone text, p_address inet, p_now timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.found_company_by_session(p_token_digest bytea, p_first_name text, p_last_name text, p_name text, p_slug text, p_industry text, p_size text, p_website text, p_phone text, p_timezone text, p_address inet, p_now timestamp with time zone) TO neurant_app;
+
 -- Name: FUNCTION give_notice(p_company uuid, p_conversation uuid, p_notice text); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.give_notice(p_company uuid, p_conversation uuid, p_notice text) FROM PUBLIC;
@@ -18209,6 +18551,10 @@ GRANT ALL ON FUNCTION private.lease_requests(p_company uuid, p_share integer) TO
 -- Name: FUNCTION leave_assignments(p_company uuid, p_user uuid, p_role public.user_role_enum); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.leave_assignments(p_company uuid, p_user uuid, p_role public.user_role_enum) FROM PUBLIC;
+
+-- Name: FUNCTION leave_nothing_of_others(p_auth_user uuid); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.leave_nothing_of_others(p_auth_user uuid) FROM PUBLIC;
 
 -- Name: FUNCTION level(p_role public.user_role_enum); Type: ACL; Schema: private; Owner: neurant_owner
 
@@ -18434,6 +18780,10 @@ REVOKE ALL ON FUNCTION private.note_knowledge_use() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.note_login_event(p_auth_user uuid, p_action public.audit_action_enum, p_details jsonb) FROM PUBLIC;
 
+-- Name: FUNCTION note_login_event(p_auth_user uuid, p_action public.audit_action_enum, p_details jsonb, p_only_company uuid); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.note_login_event(p_auth_user uuid, p_action public.audit_action_enum, p_details jsonb, p_only_company uuid) FROM PUBLIC;
+
 -- Name: FUNCTION note_message_changes(); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.note_message_changes() FROM PUBLIC;
@@ -18446,6 +18796,12 @@ REVOKE ALL ON FUNCTION private.note_message_edit() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.note_refused_login(p_auth_user uuid, p_reason text, p_wait integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.note_refused_login(p_auth_user uuid, p_reason text, p_wait integer) TO neurant_app;
+
+-- Name: FUNCTION note_sso_domain_check(p_company uuid, p_id uuid, p_found text, p_now timestamp with time zone, p_actor uuid); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.note_sso_domain_check(p_company uuid, p_id uuid, p_found text, p_now timestamp with time zone, p_actor uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.note_sso_domain_check(p_company uuid, p_id uuid, p_found text, p_now timestamp with time zone, p_actor uuid) TO neurant_app;
+GRANT ALL ON FUNCTION private.note_sso_domain_check(p_company uuid, p_id uuid, p_found text, p_now timestamp with time zone, p_actor uuid) TO neurant_jobs;
 
 -- Name: FUNCTION notify_users(p_company uuid, p_roles public.user_role_enum[], p_kind text, p_details jsonb); Type: ACL; Schema: private; Owner: neurant_router
 
@@ -18507,6 +18863,11 @@ GRANT ALL ON FUNCTION private.operator_name(p_user uuid) TO neurant_worker;
 
 REVOKE ALL ON FUNCTION private.overwrite_conversations(p_company uuid, p_conversations uuid[], p_suffix text, p_end_user text) FROM PUBLIC;
 
+-- Name: FUNCTION own_login(p_token_digest bytea); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.own_login(p_token_digest bytea) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.own_login(p_token_digest bytea) TO neurant_app;
+
 -- Name: FUNCTION paid_until(p_company uuid, p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.paid_until(p_company uuid, p_now timestamp with time zone) FROM PUBLIC;
@@ -18561,6 +18922,11 @@ GRANT ALL ON FUNCTION private.plan_fit(p_plan public.subscription_plan_enum, p_n
 -- Name: FUNCTION plan_use(p_company uuid, p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.plan_use(p_company uuid, p_now timestamp with time zone) FROM PUBLIC;
+
+-- Name: FUNCTION prove_sso_domain(p_slug text, p_domain text, p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.prove_sso_domain(p_slug text, p_domain text, p_now timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.prove_sso_domain(p_slug text, p_domain text, p_now timestamp with time zone) TO neurant_app;
 
 -- Name: FUNCTION prove_webhook(p_routing_id text, p_credential bytea); Type: ACL; Schema: private; Owner: neurant_router
 
@@ -18632,6 +18998,10 @@ REVOKE ALL ON FUNCTION private.refuse_change() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.refuse_over_limit(p_limit text, p_used bigint, p_allowed bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.refuse_over_limit(p_limit text, p_used bigint, p_allowed bigint) TO neurant_router;
+
+-- Name: FUNCTION refuse_told_session(); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.refuse_told_session() FROM PUBLIC;
 
 -- Name: FUNCTION release_brake(p_kind text, p_email text, p_address inet, p_device text); Type: ACL; Schema: private; Owner: neurant_router
 
@@ -18828,6 +19198,11 @@ GRANT ALL ON FUNCTION private.sign_up(p_auth_user uuid, p_company_name text, p_s
 REVOKE ALL ON FUNCTION private.slug_of(p_name text) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.slug_of(p_name text) TO neurant_router;
 
+-- Name: FUNCTION sso_domains_to_check(p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.sso_domains_to_check(p_now timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.sso_domains_to_check(p_now timestamp with time zone) TO neurant_jobs;
+
 -- Name: FUNCTION sso_instead(p_auth_user uuid); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.sso_instead(p_auth_user uuid) FROM PUBLIC;
@@ -18880,6 +19255,10 @@ REVOKE ALL ON FUNCTION private.take_for_reply(p_company uuid, p_conversation uui
 
 REVOKE ALL ON FUNCTION private.take_plan_mails(p_kinds text[], p_now timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.take_plan_mails(p_kinds text[], p_now timestamp with time zone) TO neurant_jobs;
+
+-- Name: FUNCTION take_sso_domain(p_company uuid, p_id uuid, p_how text, p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.take_sso_domain(p_company uuid, p_id uuid, p_how text, p_now timestamp with time zone) FROM PUBLIC;
 
 -- Name: FUNCTION team_directory(); Type: ACL; Schema: private; Owner: neurant_router
 
@@ -18989,6 +19368,11 @@ GRANT ALL ON FUNCTION private.visitor_session_id() TO neurant_worker;
 GRANT ALL ON FUNCTION private.visitor_session_id() TO authenticated;
 GRANT ALL ON FUNCTION private.visitor_session_id() TO visitor;
 
+-- Name: FUNCTION waiting_factor(p_token_digest bytea); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.waiting_factor(p_token_digest bytea) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.waiting_factor(p_token_digest bytea) TO neurant_app;
+
 -- Name: FUNCTION web_chat(p_routing_id text); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.web_chat(p_routing_id text) FROM PUBLIC;
@@ -19010,6 +19394,10 @@ GRANT SELECT,INSERT,DELETE ON TABLE auth.users TO neurant_router;
 -- Name: COLUMN users.encrypted_password; Type: ACL; Schema: auth; Owner: neurant_owner
 
 GRANT UPDATE(encrypted_password) ON TABLE auth.users TO neurant_router;
+
+-- Name: COLUMN users.email_confirmed_at; Type: ACL; Schema: auth; Owner: neurant_owner
+
+GRANT UPDATE(email_confirmed_at) ON TABLE auth.users TO neurant_router;
 
 -- Name: COLUMN users.last_sign_in_at; Type: ACL; Schema: auth; Owner: neurant_owner
 
@@ -20462,6 +20850,30 @@ GRANT UPDATE(claimed_at) ON TABLE public.sso_attempts TO neurant_router;
 
 GRANT SELECT ON TABLE public.sso_domains TO authenticated;
 GRANT SELECT,INSERT,DELETE ON TABLE public.sso_domains TO neurant_router;
+
+-- Name: COLUMN sso_domains.proven_by; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(proven_by) ON TABLE public.sso_domains TO neurant_router;
+
+-- Name: COLUMN sso_domains.proven_at; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(proven_at) ON TABLE public.sso_domains TO neurant_router;
+
+-- Name: COLUMN sso_domains.checked_at; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(checked_at) ON TABLE public.sso_domains TO neurant_router;
+
+-- Name: COLUMN sso_domains.last_check; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(last_check) ON TABLE public.sso_domains TO neurant_router;
+
+-- Name: COLUMN sso_domains.failing_since; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(failing_since) ON TABLE public.sso_domains TO neurant_router;
+
+-- Name: COLUMN sso_domains.check_due_at; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(check_due_at) ON TABLE public.sso_domains TO neurant_router;
 
 -- Name: TABLE system_metrics; Type: ACL; Schema: public; Owner: neurant_owner
 

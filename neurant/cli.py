@@ -14,6 +14,7 @@ from uuid import UUID
 
 import typer
 
+from neurant.accounts.sso.commands import sso_group
 from neurant.command_line import (
     DataDir,
     group,
@@ -36,6 +37,7 @@ db = group("db")
 knowledge = group("knowledge")
 app.add_typer(db, name="db")
 app.add_typer(company_group, name="company")
+app.add_typer(sso_group, name="sso")
 app.add_typer(knowledge, name="knowledge")
 app.add_typer(channels, name="channels")
 channels.add_typer(connect, name="connect")

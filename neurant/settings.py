@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
@@ -17,6 +17,23 @@ from neurant.errors import SetupError
 MEGABYTE = 1024 * 1024
 _MAIL_ADDRESS = re.compile(r"[^@\s<>,;?&]+@[^@\s<>,;?&]+")
 _SOLD = {"starter", "professional", "business", "enterprise"}
+
+
+def dns_server(written: str) -> tuple[str, int]:
+    """``192.0.2.1``, ``192.0.2.1:5353``, ``2001:db8::1`` or ``[2001:db8::1]:5353`` as address and
+    port (53 where none is given). Raises ValueError."""
+    plain = written.strip()
+    if plain.startswith("["):
+        host, _, port = plain[1:].partition("]")
+        port = port.removeprefix(":")
+    elif plain.count(":") == 1:
+        host, _, port = plain.partition(":")
+    else:
+        host, port = plain, ""
+    number = int(port) if port else 53
+    if not 0 < number < 65536:
+        raise ValueError("a port is 1 to 65535")
+    return str(ip_address(host)), number
 
 
 def is_database_url(url: str) -> bool:
@@ -153,6 +170,11 @@ class Settings(BaseSettings):
         default=False,
         description="Identity providers on private addresses, and by plain http on this machine",
     )
+    dns_servers: str = Field(
+        default="",
+        description="DNS servers to ask for the proof of a domain (192.0.2.1, [2001:db8::1]:5353),"
+        " separated by commas; this machine's if empty",
+    )
     supabase_url: str | None = Field(
         default=None, description="A Supabase project whose tokens the API takes (https://...)"
     )
@@ -183,6 +205,16 @@ class Settings(BaseSettings):
                     ip_network(one)
                 except ValueError:
                     raise SetupError("setup.bad_trusted_proxies", value=one) from None
+        return value
+
+    @field_validator("dns_servers")
+    @classmethod
+    def _name_servers(cls, value: str) -> str:
+        for one in value.split(",") if value else ():
+            try:
+                dns_server(one)
+            except ValueError:
+                raise SetupError("setup.bad_dns_servers", value=one.strip()) from None
         return value
 
     @field_validator("stripe_prices")

@@ -12,6 +12,8 @@ import procrastinate
 
 from neurant import stopping
 from neurant.accounts.jobs import forget_old
+from neurant.accounts.sso.domains import recheck_domains
+from neurant.accounts.sso.jobs import run_domain_mails
 from neurant.analytics.jobs import count_knowledge_uses, record_metrics, run_rollup
 from neurant.api.idempotency import drop_old_keys
 from neurant.audit.jobs import sealing
@@ -134,6 +136,8 @@ def by_the_clock(pool: Pool, settings: Settings) -> list[Periodic]:
         Periodic("old mail", _HOUR, partial(drop_old_mails, pool)),
         Periodic("archives", _HOUR, partial(run_archiving, pool), patience=_HOUR / 4),
         Periodic("old logins", _HOUR, partial(forget_old, pool)),
+        Periodic("sso domains", 10 * _MINUTE, partial(recheck_domains, pool, settings)),
+        Periodic("mails about sso domains", _MINUTE, partial(run_domain_mails, pool, settings)),
         *billing,
     ]
 

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+from neurant.accounts.limited import limits_told
 from neurant.database.pool import Connection, Pool, fetch_one, fetch_value
 
 _FACTOR = """
 select secret_encrypted, is_confirmed, created_at, codes_left from private.find_factor(%s)
 """
+_WAITING = "select private.waiting_factor(%s)"
 _USE_STEP = "select private.use_factor_step(%s, %s)"
 _USE_CODE = "select private.use_recovery_code(%s, %s)"
 _BEGIN = "select private.begin_factor(%s, %s)"
@@ -42,9 +44,17 @@ class Challenge:
 
 
 async def find_factor(pool: Pool, login: UUID) -> Factor | None:
-    """The second step of a login, confirmed or not yet."""
+    """The second step of a login; None also where its secret still waits for the first code."""
     async with pool.connection() as connection:
         return await fetch_one(connection, Factor, _FACTOR, (login,))
+
+
+async def find_waiting_secret(pool: Pool, session: bytes) -> bytes | None:
+    """The sealed secret that waits for its first code. Raises ForbiddenError (``limits_told``)."""
+    with limits_told():
+        async with pool.connection() as connection:
+            found = await fetch_value(connection, _WAITING, (session,))
+    return found if isinstance(found, bytes) else None
 
 
 async def use_step(connection: Connection, login: UUID, step: int) -> bool:

@@ -7,9 +7,11 @@ from datetime import datetime, timedelta
 from typing import Literal
 from uuid import UUID
 
+from neurant.accounts.limited import limits_told
 from neurant.accounts.schemas import SignedIn
 from neurant.database.pool import Connection, Pool, fetch_all, fetch_count, fetch_one, fetch_value
 from neurant.database.tenancy import Trail, come_from
+from neurant.errors import UnauthenticatedError
 
 BrakeKind = Literal["password", "code", "sign_up", "reset"]
 MailPurpose = Literal["sign_up", "verification", "reset"]
@@ -32,9 +34,10 @@ from private.login_session(%s)
 """
 _PERSON = """
 select session_id, auth_user_id, email, first_name, last_name, company_id, user_id, created_at,
-  expires_at
+  expires_at, is_limited
 from private.find_auth_session(%s)
 """
+_OWN_LOGIN = "select private.own_login(%s)"
 _COMPANIES = "select company_id, name, slug, role::text, is_current from private.my_companies(%s)"
 _LOST = "select * from private.lost_companies(%s)"
 _ENTER = "select outcome from private.enter_company(%s, %s)"
@@ -69,7 +72,8 @@ class StoredSession:
 
 @dataclass(frozen=True, slots=True)
 class PersonRow:
-    """Whose session it is, in a company or in none."""
+    """Whose session it is, in a company or in none. ``is_limited``: a company's single sign-on
+    opened it, so it acts for nothing outside that company (``check_own_login``)."""
 
     session_id: UUID
     auth_user_id: UUID
@@ -80,6 +84,7 @@ class PersonRow:
     user_id: UUID | None
     created_at: datetime
     expires_at: datetime
+    is_limited: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +181,18 @@ async def find_person(pool: Pool, digest: bytes) -> PersonRow | None:
     """The person behind a session, also one without a company."""
     async with pool.connection() as connection:
         return await fetch_one(connection, PersonRow, _PERSON, (digest,))
+
+
+async def check_own_login(pool: Pool, digest: bytes) -> None:
+    """Asked before anything of a login is looked at or counted for a change.
+
+    Raises UnauthenticatedError (the session has ended), ForbiddenError (``limits_told``).
+    """
+    with limits_told():
+        async with pool.connection() as connection:
+            login = await fetch_value(connection, _OWN_LOGIN, (digest,))
+    if login is None:
+        raise UnauthenticatedError("accounts.session_expired")
 
 
 async def list_companies(pool: Pool, digest: bytes) -> list[CompanyRow]:

@@ -59,6 +59,7 @@ class Person:
     user_id: UUID | None
     created_at: datetime
     expires_at: datetime
+    is_limited: bool
     digest: bytes
     trail: Trail
 

@@ -27,6 +27,7 @@ _BY_STATE: dict[str, tuple[type[NeurantError], str]] = {
     "22P05": (BadInputError, "api.text_not_storable"),
     "40001": (ConflictError, "api.busy"),
     "40P01": (ConflictError, "api.busy"),
+    "NA006": (ForbiddenError, "accounts.limited_session"),  # private.own_login
 }
 
 

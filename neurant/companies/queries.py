@@ -32,7 +32,7 @@ _INDUSTRIES = "select industry from private.list_industries()"
 _SUGGEST = "select slug, is_free, alternatives from private.suggest_slugs(%s, %s)"
 _FOUND = """
 select outcome, company_id, slug
-from private.found_company(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+from private.found_company_by_session(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
 """
 _STATE = """
 select has_bot, has_channel, has_document, has_team, has_tested, plan_seen, bot_skipped, is_hidden
@@ -96,7 +96,7 @@ async def suggest_slugs(connection: Connection, name: str, address: str | None) 
 
 
 async def found_company(connection: Connection, parameters: tuple[object, ...]) -> Founded:
-    """Found a company; the parameters are those of ``private.found_company``."""
+    """Found a company; the parameters are those of ``private.found_company_by_session``."""
     done = await fetch_one(connection, Founded, _FOUND, parameters)
     assert done is not None  # noqa: S101 - the function answers with one row
     return done

@@ -49,7 +49,7 @@ async def found_company(
     request: Request, new: CompanyIn, founder: Annotated[Founder, Depends(founder_of)]
 ) -> FoundedOut:
     """Found a company on the free plan; the caller, whose e-mail is verified, is its owner. The
-    session goes on in it."""
+    session goes on in it. A session that a company's single sign-on opened is refused (403)."""
     made = await service.found(request.app.state.pool, founder, new)
     await enter(request, founder, made.id)
     return made

@@ -9,6 +9,7 @@ from uuid import UUID
 
 import psycopg
 
+from neurant.accounts.limited import limits_told
 from neurant.companies import queries
 from neurant.companies.schemas import (
     CompanyIn,
@@ -110,10 +111,11 @@ async def found(pool: Pool, founder: Founder, new: CompanyIn) -> FoundedOut:
     """Found a company, all of it or nothing.
 
     Raises ConflictError (the short name is taken, no such industry), ForbiddenError (the e-mail
-    is not verified), RateLimitedError (five an hour and address).
+    is not verified, or the session is limited to one company), RateLimitedError (five an hour and
+    address).
     """
     parameters = (
-        founder.auth_user_id,
+        founder.session_digest,
         founder.first_name,
         founder.last_name,
         new.name.strip(),
@@ -128,7 +130,8 @@ async def found(pool: Pool, founder: Founder, new: CompanyIn) -> FoundedOut:
     async with pool.connection() as connection, connection.transaction():
         await come_from(connection, founder.trail)
         try:
-            done = await queries.found_company(connection, parameters)
+            with limits_told():
+                done = await queries.found_company(connection, parameters)
         except psycopg.errors.ForeignKeyViolation:
             raise ConflictError("companies.unknown_industry") from None
     if done.outcome == "slug_taken":

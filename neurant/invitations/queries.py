@@ -42,6 +42,10 @@ select outcome, company_name, email, role::text, first_name, last_name, invited_
 from private.look_at_invitation(%s)
 """
 _ACCEPT = "select outcome, company_id, user_id from private.accept_invitation(%s, %s, %s, %s)"
+_ACCEPT_BY_SESSION = """
+select outcome, company_id, user_id
+from private.accept_invitation_by_session(%s, %s, %s, %s)
+"""
 _REMIND = """
 select company_id, email, role::text, company_name, invited_by, expires_at, timezone, language
 from private.remind_next(%s)
@@ -165,6 +169,23 @@ async def accept_invitation(
     """Make the login a member; the outcome is the database's."""
     values = (digest, login, first_name, last_name)
     found = await fetch_one(connection, Joined, _ACCEPT, values)
+    assert found is not None  # noqa: S101 - it always answers
+    return found
+
+
+async def accept_by_session(
+    connection: Connection,
+    digest: bytes,
+    session: bytes,
+    first_name: str | None,
+    last_name: str | None,
+) -> Joined:
+    """Make the person of a session a member; the outcome is the database's.
+
+    Raises psycopg.Error (NA006) for a session that is limited to one company.
+    """
+    values = (digest, session, first_name, last_name)
+    found = await fetch_one(connection, Joined, _ACCEPT_BY_SESSION, values)
     assert found is not None  # noqa: S101 - it always answers
     return found
 

@@ -72,7 +72,8 @@ async def get_invitation_by_token(
     "/invitations/accept", status_code=201, openapi_extra={"security": [{}, {"bearer": []}]}
 )
 async def accept_invitation(request: Request, given: AcceptIn) -> AcceptedOut:
-    """Become a member: signed in with the invited address, or new with a name and a password."""
+    """Become a member: signed in with the invited address, or new with a name and a password.
+    A session that a company's single sign-on opened is refused (403)."""
     accepted = await accepted_by(request, given)
     return AcceptedOut.model_validate(accepted, from_attributes=True)
 
@@ -81,10 +82,9 @@ async def accepted_by(request: Request, given: AcceptIn) -> Accepted:
     """Accept as whoever the request's session belongs to, else as a new person."""
     person = await person_of(request)
     state = request.app.state
-    login = person.auth_user_id if person else None
     trail = person.trail if person else trail_of(request)
     try:
-        return await service.accept(state.pool, state.settings, given, login, trail)
+        return await service.accept(state.pool, state.settings, given, person, trail)
     except psycopg.Error as error:
         if error.sqlstate != REACHED:
             raise

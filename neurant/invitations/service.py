@@ -10,7 +10,9 @@ from zoneinfo import ZoneInfo
 
 from neurant.accounts.codes import digest
 from neurant.accounts.emails import normal_email
+from neurant.accounts.limited import limits_told
 from neurant.accounts.passwords import check_new_password, hashed
+from neurant.accounts.schemas import Person
 from neurant.clock import utc_now
 from neurant.database.pool import Connection, Pool, fetch_value
 from neurant.database.tenancy import Trail, come_from
@@ -200,24 +202,30 @@ def _check(outcome: str) -> None:
 
 
 async def accept(
-    pool: Pool, settings: Settings, given: AcceptIn, login: UUID | None, trail: Trail
+    pool: Pool, settings: Settings, given: AcceptIn, person: Person | None, trail: Trail
 ) -> Accepted:
-    """Become a member: as ``login``, or as a new one for the invited address.
+    """Become a member: as the person of a session, or as a new one for the invited address.
 
     All or nothing, the welcome mail included; of two at once one wins. Raises as ``look``;
     UnauthenticatedError where the address has an account already, ForbiddenError for an account
-    of another address, BadInputError for a name or password that will not do, or terms that a new
-    person did not accept; NA002 where the plan has no seat any more.
+    of another address or a session limited to one company, BadInputError for a name or password
+    that will not do, or terms that a new person did not accept; NA002 where the plan has no
+    seat any more.
     """
     seen = await look(pool, given.token)
-    password = None if login else await _new_password(settings, seen, given)
+    password = None if person else await _new_password(settings, seen, given)
     async with pool.connection() as connection, connection.transaction():
         await come_from(connection, trail)
-        if login is None:
+        names = given.first_name, given.last_name
+        if person is None:
             login = await _new_login(connection, settings, seen, given, password)
-        joined = await queries.accept_invitation(
-            connection, digest(given.token), login, given.first_name, given.last_name
-        )
+            joined = await queries.accept_invitation(connection, digest(given.token), login, *names)
+        else:
+            login = person.auth_user_id
+            with limits_told():
+                joined = await queries.accept_by_session(
+                    connection, digest(given.token), person.digest, *names
+                )
         _check("accepted_now" if joined.outcome == "accepted" else joined.outcome)
         assert joined.company_id is not None  # noqa: S101 - accepted
         assert joined.user_id is not None  # noqa: S101 - accepted

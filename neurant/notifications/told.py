@@ -15,6 +15,7 @@ _SYMBOLS = {
     "usage": "chart",
     "ownership": "star",
     "mail": "mail",
+    "sso": "shield",
 }
 
 
@@ -40,6 +41,8 @@ def target(kind: str, details: Mapping[str, Any]) -> str | None:
         return f"/console/inbox/{details['conversation_id']}"
     if kind == "usage_alert" or "plan" in details:
         return "/console/plan"
+    if kind.startswith("sso_"):
+        return "/console/settings/sso"
     return None
 
 

@@ -129,7 +129,14 @@ async def _who(call: Call) -> Somebody:
     person = await find_person(pool, digest(token)) if token else None
     if person is None:
         return Somebody(caller.auth_user_id, caller.email, trail)
-    return Somebody(person.auth_user_id, person.email, trail, person.session_id, person.created_at)
+    return Somebody(
+        person.auth_user_id,
+        person.email,
+        trail,
+        person.session_id,
+        person.created_at,
+        person.is_limited,
+    )
 
 
 async def _found(call: Call, user_id: UUID) -> UserOut:

@@ -18,20 +18,27 @@ from support.sso import (
     connect,
     domain,
     forgers,
+    prove,
     sso_settings,
     sso_web,
 )
 
 from neurant.accounts.codes import digest
-from neurant.accounts.queries import find_session
-from neurant.accounts.sso.connections import change, normal_domain, remove, unlink
+from neurant.accounts.queries import find_session, find_sso_instead
+from neurant.accounts.sso.connections import change, create, normal_domain, remove, unlink
 from neurant.accounts.sso.provider import providers
-from neurant.accounts.sso.schemas import SsoConnectionPatch
+from neurant.accounts.sso.queries import (
+    SsoConnection,
+    begin_attempt,
+    find_offer,
+    prove_by_host,
+)
+from neurant.accounts.sso.schemas import SsoConnectionNew, SsoConnectionPatch
 from neurant.accounts.sso.service import SsoError
 from neurant.database.embedded import Urls
 from neurant.database.pool import make_pool
 from neurant.database.tenancy import tenant
-from neurant.errors import BadInputError, ConflictError, NeurantError
+from neurant.errors import ConflictError, NeurantError, NotFoundError
 
 pytestmark = pytest.mark.anyio
 
@@ -190,11 +197,10 @@ async def _read_secret(urls: Urls, company: Company) -> None:
         ({"default_role": "administrador"}, 422, "invalid_fields"),
         ({"domains": ["gmail.com"]}, 409, "sso.domain_public"),
         ({"domains": ["GMAIL.com"]}, 409, "sso.domain_public"),
-        ({"domains": ["elsewhere.example"]}, 409, "sso.domain_not_yours"),
         ({"domains": ["no domain"]}, 422, "sso.bad_domain"),
         ({"domains": ["a@b.co"]}, 422, "sso.bad_domain"),
         ({"domains": ["x" * 64 + ".co"]}, 422, "sso.bad_domain"),
-        ({"domains": ["127.0.0.1"]}, 409, "sso.domain_not_yours"),
+        ({"domains": ["127.0.0.1"]}, 422, "sso.bad_domain"),
         ({"company_id": str(uuid4())}, 422, "invalid_fields"),
     ],
 )
@@ -235,76 +241,80 @@ def test_a_change_of_what_somebody_else_changed_is_refused(
     assert web.get(path, headers=owner).json()["name"] == "One"
 
 
-async def test_a_domain_is_proven_by_a_confirmed_address_and_is_one_company_s(
+async def claim(desk: Desk, company: Company, *domains: str, client_id: str = "c") -> SsoConnection:
+    """A connection that claims domains, which nobody has proven."""
+    asked = SsoConnectionNew(
+        name="ID", issuer="https://id.example", client_id=client_id, domains=list(domains)
+    )
+    async with tenant(desk.pool, company.staff("owner")) as db:
+        return await create(db, desk.settings, company.id, asked)
+
+
+async def test_a_confirmed_mailbox_of_a_domain_proves_nothing(
+    desk: Desk, urls: Urls, acme: Company
+) -> None:
+    made = await claim(desk, acme, domain(acme))
+    assert [(one["domain"], one["proven_at"]) for one in made.claims] == [(domain(acme), None)]
+    person = acme.people["operador"]
+    assert await find_offer(desk.pool, domain(acme)) is None
+    with pytest.raises(NotFoundError) as nowhere:
+        await desk.go(person.email)
+    assert nowhere.value.code == "sso.no_connection"
+    enforce = SsoConnectionPatch(is_enforced=True)
+    async with tenant(desk.pool, acme.staff("owner")) as db:
+        await change(db, desk.settings, acme.id, made.id, enforce)
+    assert await find_sso_instead(desk.pool, person.auth_user_id) is None
+    prove(urls.admin, acme)
+    assert await find_offer(desk.pool, domain(acme)) is not None
+    assert await find_sso_instead(desk.pool, person.auth_user_id) == "ID"
+
+
+async def test_people_of_a_domain_are_not_offered_a_stranger_s_provider(
     desk: Desk, urls: Urls, acme: Company, rival: Company
 ) -> None:
-    for company, why in ((rival, "not_yours"), (acme, "taken")):
-        if why == "taken":
-            await connect(desk.pool, desk.settings, acme, "https://id.example")
-            admin(
-                urls,
-                "update auth.users set email = %s where id = %s",
-                f"boss-{uuid4().hex}@{domain(acme)}",
-                rival.people["administrador"].auth_user_id,
-            )
-        with pytest.raises((BadInputError, ConflictError)) as refused:
-            await connect(
-                desk.pool, desk.settings, rival, "https://id.example", domains=[domain(acme)]
-            )
-        assert refused.value.code == f"sso.domain_{why}", company.name
+    await claim(desk, rival, domain(acme))
+    assert await find_offer(desk.pool, domain(acme)) is None
+    await claim(desk, acme, domain(acme))
+    prove(urls.admin, acme)
+    offered = await find_offer(desk.pool, domain(acme))
+    assert offered is not None
+    begun = await begin_attempt(desk.pool, domain(acme), b"s" * 32, b"b" * 32, "/", is_kept=False)
+    assert begun is not None
+    assert begun.company_id == acme.id
+
+
+async def test_a_domain_that_another_company_has_proven_cannot_be_claimed(
+    desk: Desk, urls: Urls, acme: Company, rival: Company
+) -> None:
+    await connect(desk.pool, desk.settings, acme, "https://id.example")
+    with pytest.raises(ConflictError) as refused:
+        await claim(desk, rival, domain(acme))
+    assert refused.value.code == "sso.domain_taken"
     assert admin(urls, "select from sso_connections where company_id = %s", rival.id) == []
 
 
-async def test_an_unconfirmed_address_or_an_operador_s_proves_nothing(
-    desk: Desk, urls: Urls, acme: Company
-) -> None:
-    other = f"{uuid4().hex}.example"
-    for role, confirmed in (("operador", True), ("owner", False)):
-        admin(
-            urls,
-            "update auth.users set email = %s, email_confirmed_at = case when %s then now() end"
-            " where id = %s",
-            f"{role}@{other}",
-            confirmed,
-            acme.people[role].auth_user_id,
-        )
-        with pytest.raises(ConflictError) as refused:
-            await connect(
-                desk.pool, desk.settings, acme, "https://id.example", domains=[other.upper()]
-            )
-        assert refused.value.code == "sso.domain_not_yours"
-    admin(
-        urls,
-        "update auth.users set email_confirmed_at = now() where id = %s",
-        acme.people["owner"].auth_user_id,
-    )
-    made = await connect(
-        desk.pool, desk.settings, acme, "https://id.example", domains=[f"@{other.upper()}"]
-    )
-    assert made.domains == [other]
-
-
-async def test_of_two_companies_that_claim_a_domain_at_once_one_has_it(
-    desk: Desk, urls: Urls, acme: Company, rival: Company
-) -> None:
-    shared = f"{uuid4().hex}.example"
-    for company in (acme, rival):
-        admin(
-            urls,
-            "update auth.users set email = %s where id = %s",
-            f"{company.slug}@{shared}",
-            company.people["owner"].auth_user_id,
-        )
+async def test_a_company_claims_a_domain_once_also_at_once(desk: Desk, acme: Company) -> None:
     ended = await asyncio.gather(
-        *(
-            connect(desk.pool, desk.settings, company, "https://id.example", domains=[shared])
-            for company in (acme, rival)
-        ),
+        *(claim(desk, acme, domain(acme), client_id=one) for one in ("one", "two")),
         return_exceptions=True,
     )
     refused = [one for one in ended if isinstance(one, BaseException)]
     assert [getattr(one, "code", one) for one in refused] == ["sso.domain_taken"]
-    assert len(admin(urls, "select from sso_domains where domain = %s", shared)) == 1
+
+
+async def test_of_two_companies_that_prove_a_domain_at_once_one_has_it(
+    desk: Desk, urls: Urls, acme: Company, rival: Company
+) -> None:
+    shared = f"{uuid4().hex}.example"
+    for company in (acme, rival):
+        await claim(desk, company, shared)
+    ended = await asyncio.gather(
+        *(prove_by_host(desk.pool, company.slug, shared) for company in (acme, rival))
+    )
+    assert sorted(ended) == ["proven", "taken"]
+    rows = "select from sso_domains where domain = %s and proven_at is not null"
+    assert len(admin(urls, rows, shared)) == 1
+    assert len(admin(urls, "select from sso_domains where domain = %s", shared)) == 2
 
 
 async def test_a_company_that_left_holds_no_domain(
@@ -312,16 +322,11 @@ async def test_a_company_that_left_holds_no_domain(
 ) -> None:
     await connect(desk.pool, desk.settings, acme, "https://id.example")
     admin(urls, "update companies set subscription_status = 'cancelled' where id = %s", acme.id)
-    admin(
-        urls,
-        "update auth.users set email = %s where id = %s",
-        f"new-{uuid4().hex}@{domain(acme)}",
-        rival.people["owner"].auth_user_id,
-    )
     made = await connect(
-        desk.pool, desk.settings, rival, "https://id.example", domains=[domain(acme)]
+        desk.pool, desk.settings, rival, "https://id.example", domains=[f"@{domain(acme).upper()}"]
     )
     assert made.domains == [domain(acme)]
+    assert await find_offer(desk.pool, domain(acme)) is not None
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import psycopg
 import pytest
 from companies import Company
 from support.oidc_peer import Peer, running_peer
-from support.sso import Desk, confirmed_company, connect, domain, sso_settings, sso_web
+from support.sso import Desk, confirmed_company, connect, domain, prove, sso_settings, sso_web
 
 from neurant.accounts.codes import digest
 from neurant.accounts.jwks import BETWEEN, KeyCache
@@ -63,7 +63,7 @@ def token_of(web: str, company: Company, role: str) -> dict[str, str]:
     return {"authorization": f"Bearer {token}"}
 
 
-def connected(web: str, company: Company, peer: Peer, **more: Any) -> dict[str, Any]:
+def connected(web: str, urls: Urls, company: Company, peer: Peer, **more: Any) -> dict[str, Any]:
     new = {
         "name": "Acme ID", "issuer": peer.issuer, "client_id": "acme",
         "client_secret": "secret-of-acme", "domains": [domain(company)],
@@ -72,6 +72,7 @@ def connected(web: str, company: Company, peer: Peer, **more: Any) -> dict[str, 
         f"{web}/v1/sso-connections", json=new, headers=token_of(web, company, "owner")
     )
     assert made.status_code == 201, made.text
+    prove(urls.admin, company, *made.json()["domains"])
     return made.json()
 
 
@@ -83,9 +84,9 @@ def sign_on(browser: httpx.Client, peer: Peer, email: str, login: str) -> httpx.
 
 
 def test_the_browser_that_arrived_is_known_when_strangers_guess_the_password(
-    browser: httpx.Client, web: str, peer: Peer, acme: Company
+    browser: httpx.Client, web: str, peer: Peer, acme: Company, urls: Urls
 ) -> None:
-    connected(web, acme, peer)
+    connected(web, urls, acme, peer)
     person = acme.people["supervisor"]
     peer.person(person.email, email=person.email, email_verified=True)
     assert sign_on(browser, peer, person.email, person.email).status_code == 303
@@ -101,9 +102,9 @@ def test_the_browser_that_arrived_is_known_when_strangers_guess_the_password(
     ("client", "name"), [("acme", "basic and RS256"), ("other", "post and ES256")]
 )
 def test_a_person_comes_in_by_the_company_s_provider(
-    browser: httpx.Client, web: str, peer: Peer, acme: Company, client: str, name: str
+    browser: httpx.Client, web: str, peer: Peer, acme: Company, client: str, name: str, urls: Urls
 ) -> None:
-    made = connected(web, acme, peer, client_id=client, client_secret=f"secret-of-{client}")
+    made = connected(web, urls, acme, peer, client_id=client, client_secret=f"secret-of-{client}")
     assert made["redirect_uri"] == f"{web}/login/sso/callback/{acme.id}"
     person = acme.people["supervisor"]
     login = f"sub-{person.id}"
@@ -120,7 +121,7 @@ def test_a_person_comes_in_by_the_company_s_provider(
 def test_who_is_invited_or_may_come_arrives_with_a_seat_and_a_role(
     browser: httpx.Client, web: str, peer: Peer, acme: Company, rival: Company, urls: Urls
 ) -> None:
-    made = connected(web, acme, peer)
+    made = connected(web, urls, acme, peer)
     owner = token_of(web, acme, "owner")
     invited, newcomer = f"invited@{domain(acme)}", f"nuevo@{domain(acme)}"
     with psycopg.connect(urls.admin) as db:
@@ -177,7 +178,7 @@ def test_who_is_invited_or_may_come_arrives_with_a_seat_and_a_role(
 def test_no_seat_is_told_and_nothing_is_half_done(
     browser: httpx.Client, web: str, peer: Peer, acme: Company, urls: Urls
 ) -> None:
-    connected(web, acme, peer, default_role="operador")
+    connected(web, urls, acme, peer, default_role="operador")
     with psycopg.connect(urls.admin) as db:
         db.execute("update companies set max_users = 4 where id = %s", (acme.id,))
     email = f"uno-mas@{domain(acme)}"
@@ -191,9 +192,9 @@ def test_no_seat_is_told_and_nothing_is_half_done(
 
 
 def test_an_address_that_is_only_at_userinfo_counts_too(
-    browser: httpx.Client, web: str, peer: Peer, acme: Company
+    browser: httpx.Client, web: str, peer: Peer, acme: Company, urls: Urls
 ) -> None:
-    connected(web, acme, peer)
+    connected(web, urls, acme, peer)
     person = acme.people["operador"]
     login = f"sub-{person.id}"
     peer.person(login, email=person.email, email_verified=True, userinfo_only=True)
@@ -222,9 +223,9 @@ async def test_keys_that_rotate_are_followed(acme: Company, urls: Urls) -> None:
 
 
 def test_a_clock_that_is_off_is_forgiven_a_minute(
-    browser: httpx.Client, web: str, peer: Peer, acme: Company
+    browser: httpx.Client, web: str, peer: Peer, acme: Company, urls: Urls
 ) -> None:
-    connected(web, acme, peer)
+    connected(web, urls, acme, peer)
     person = acme.people["operador"]
     login = f"sub-{person.id}"
     peer.person(login, email=person.email, email_verified=True)
@@ -238,9 +239,9 @@ def test_a_clock_that_is_off_is_forgiven_a_minute(
 
 
 def test_the_attempt_s_cookie_is_out_of_reach_and_goes_when_it_is_used(
-    browser: httpx.Client, web: str, peer: Peer, acme: Company
+    browser: httpx.Client, web: str, peer: Peer, acme: Company, urls: Urls
 ) -> None:
-    connected(web, acme, peer)
+    connected(web, urls, acme, peer)
     person = acme.people["operador"]
     peer.person(person.email, email=person.email, email_verified=True)
     started = browser.get("/login/sso/start", params={"email": person.email, "keep": "yes"})
@@ -262,8 +263,10 @@ def test_the_attempt_s_cookie_is_out_of_reach_and_goes_when_it_is_used(
     assert replayed.status_code == 401
 
 
-def test_who_cancels_is_told(browser: httpx.Client, web: str, peer: Peer, acme: Company) -> None:
-    connected(web, acme, peer)
+def test_who_cancels_is_told(
+    browser: httpx.Client, web: str, peer: Peer, acme: Company, urls: Urls
+) -> None:
+    connected(web, urls, acme, peer)
     started = browser.get("/login/sso/start", params={"email": acme.people["operador"].email})
     state = httpx.URL(started.headers["location"]).params["state"]
     answer = {"state": state, "error": "access_denied", "error_description": "<b>no</b>"}
@@ -275,9 +278,9 @@ def test_who_cancels_is_told(browser: httpx.Client, web: str, peer: Peer, acme: 
 
 @pytest.mark.parametrize("target", ["https://evil.example", "//evil.example", "/\\evil.example"])
 def test_nobody_is_led_elsewhere_afterwards(
-    browser: httpx.Client, web: str, peer: Peer, acme: Company, target: str
+    browser: httpx.Client, web: str, peer: Peer, acme: Company, target: str, urls: Urls
 ) -> None:
-    connected(web, acme, peer)
+    connected(web, urls, acme, peer)
     person = acme.people["operador"]
     peer.person(person.email, email=person.email, email_verified=True)
     started = browser.get("/login/sso/start", params={"email": person.email, "next": target})
@@ -286,9 +289,9 @@ def test_nobody_is_led_elsewhere_afterwards(
 
 
 def test_the_login_page_knows_whose_provider_it_is_and_tells_nothing_else(
-    browser: httpx.Client, web: str, peer: Peer, acme: Company, rival: Company
+    browser: httpx.Client, web: str, peer: Peer, acme: Company, rival: Company, urls: Urls
 ) -> None:
-    connected(web, acme, peer, name="Acme & Cía <ID>")
+    connected(web, urls, acme, peer, name="Acme & Cía <ID>")
     known = acme.people["operador"].email.upper()
     assert browser.get("/login/sso/offer", params={"email": known}).json() == {
         "name": "Acme & Cía <ID>"
@@ -306,9 +309,9 @@ def test_the_login_page_knows_whose_provider_it_is_and_tells_nothing_else(
 
 
 def test_an_enforced_provider_takes_the_place_of_the_password_but_not_of_the_owner_s(
-    browser: httpx.Client, web: str, peer: Peer, acme: Company, rival: Company
+    browser: httpx.Client, web: str, peer: Peer, acme: Company, rival: Company, urls: Urls
 ) -> None:
-    made = connected(web, acme, peer)
+    made = connected(web, urls, acme, peer)
     owner = token_of(web, acme, "owner")
     person = acme.people["operador"]
     told = {"email": person.email, "password": PASSWORD}
@@ -332,7 +335,7 @@ def test_an_enforced_provider_takes_the_place_of_the_password_but_not_of_the_own
 def test_a_session_by_a_provider_leads_into_no_other_company_nor_into_the_login(
     browser: httpx.Client, web: str, peer: Peer, acme: Company, rival: Company, urls: Urls
 ) -> None:
-    made = connected(web, acme, peer)
+    made = connected(web, urls, acme, peer)
     person = acme.people["supervisor"]
     with psycopg.connect(urls.admin) as db:
         db.execute(
@@ -348,11 +351,9 @@ def test_a_session_by_a_provider_leads_into_no_other_company_nor_into_the_login(
         f"{web}/v1/session/company", json={"company_id": str(rival.id)}, headers=headers
     )
     assert switched.status_code in (403, 404), switched.text
-    with psycopg.connect(urls.admin) as db:
-        second_step = db.execute(
-            "select private.begin_factor(%s, '\\x00')", (digest(token),)
-        ).fetchone()
-    assert second_step == (False,)
+    with psycopg.connect(urls.admin) as db, pytest.raises(psycopg.Error) as refused:
+        db.execute("select private.begin_factor(%s, '\\x00')", (digest(token),))
+    assert refused.value.sqlstate == "NA006"
     owner = token_of(web, acme, "owner")
     httpx.delete(f"{web}/v1/sso-connections/{made['id']}", headers=owner)
     again = httpx.post(

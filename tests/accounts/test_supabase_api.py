@@ -162,7 +162,8 @@ def test_a_company_that_enforces_its_own_provider_takes_no_other_token(
             (strict.id, strict.people["owner"].id),
         ).fetchone()[0]
         db.execute(
-            "insert into sso_domains (company_id, connection_id, domain) values (%s, %s, %s)",
+            "insert into sso_domains (company_id, connection_id, domain, token, proven_by, proven_at)"
+            " values (%s, %s, %s, 't', 'host', now())",
             (strict.id, connection, domain(strict)),
         )
     for role, status in (("owner", 200), ("operador", 401)):

@@ -323,6 +323,16 @@ def linked(db: psycopg.Connection, company: Company, place: Place, caller: str, 
     return someone
 
 
+def claimed(db: psycopg.Connection, company: Company, place: Place, caller: str, made: Made) -> str:
+    """A domain that a connection claims."""
+    domain = f"{mark()}.example"
+    db.execute(
+        "insert into sso_domains (company_id, connection_id, domain, token) values (%s, %s, %s, %s)",
+        (company.id, made["connection_id"], domain, mark()),
+    )
+    return domain
+
+
 # By the name of the parameter, or of the operation and the parameter.
 THINGS: dict[str, Factory] = {
     "chatbot_id": chatbot,
@@ -347,6 +357,7 @@ THINGS: dict[str, Factory] = {
     "endpoint_id": endpoint,
     "connection_id": connection,
     "DELETE /v1/sso-connections/{connection_id}/people/{user_id} user_id": linked,
+    "domain": claimed,
     "POST /v1/conversations/{conversation_id}/resolve conversation_id": attended,
     "POST /v1/conversations/{conversation_id}/transfers conversation_id": attended,
     "GET /v1/archived-conversations/{conversation_id} conversation_id": archived,

@@ -108,7 +108,7 @@ CHANGES: dict[str, tuple[str, str, tuple[str, str, str]]] = {
         ("create", "update", "delete"),
     ),
     "sso_domains": (
-        "(company_id, id, connection_id, domain) values (%(company)s, %(id)s, %(connection)s, %(mark)s || '.example')",
+        "(company_id, id, connection_id, domain, token) values (%(company)s, %(id)s, %(connection)s, %(mark)s || '.example', 't')",
         "domain = %(mark)s || '.test'",
         ("create", "update", "delete"),
     ),

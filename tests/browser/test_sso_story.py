@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from companies import Company
 from playwright.sync_api import Browser, Page, expect, sync_playwright
+from support.dns_server import DnsServer, running_dns
 from support.oidc_peer import Peer, running_peer
 from support.sso import confirmed_company, domain, sso_web
 
@@ -33,8 +34,17 @@ def peer() -> Iterator[Peer]:
 
 
 @pytest.fixture(scope="module")
-def web(urls: Urls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with sso_web(urls, tmp_path_factory.mktemp("sso-story")) as url:
+def dns_server() -> Iterator[DnsServer]:
+    with running_dns() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def web(
+    urls: Urls, tmp_path_factory: pytest.TempPathFactory, dns_server: DnsServer
+) -> Iterator[str]:
+    folder = tmp_path_factory.mktemp("sso-story")
+    with sso_web(urls, folder, dns_servers=dns_server.address) as url:
         yield url
 
 
@@ -83,7 +93,7 @@ def looked_at(page: Page, name: str) -> None:
 
 
 def test_the_owner_connects_a_provider_and_a_colleague_comes_in_by_it(
-    browser: Browser, web: str, peer: Peer, acme: Company
+    browser: Browser, web: str, peer: Peer, acme: Company, dns_server: DnsServer
 ) -> None:
     if not AXE.exists():
         pytest.skip("axe-core is not installed: run make setup")
@@ -123,8 +133,18 @@ def test_the_owner_connects_a_provider_and_a_colleague_comes_in_by_it(
     owner.get_by_role("button", name="Conectar").click()
     card.get_by_role("button", name="Probar").click()
     expect(card).to_contain_text("Todo en orden")
+    expect(card).to_contain_text("Por comprobar")
+    expect(card).to_contain_text(f"_neurant-challenge.{domain(acme)}")
     card.get_by_text("Cambiar", exact=True).click()
-    looked_at(owner, "sso-connected")
+    looked_at(owner, "sso-pending")
+    card.get_by_role("button", name="Buscar el registro").click()
+    expect(owner.get_by_text("Todavía no encontramos el registro TXT")).to_be_visible()
+    record = dns_server.records_of(owner.locator(".record code").all_text_contents())
+    dns_server.answers = record
+    owner.locator("section.card").first.get_by_role("button", name="Buscar el registro").click()
+    expect(owner.get_by_text("Dominio comprobado. Su gente")).to_be_visible()
+    expect(card).to_contain_text("Volvemos a buscar el registro TXT cada día")
+    looked_at(owner, "sso-proven")
 
     person = acme.people["supervisor"]
     login = f"sub-{time.time_ns()}"

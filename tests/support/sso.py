@@ -26,7 +26,7 @@ from starlette.types import Receive, Scope, Send
 
 from neurant.accounts.sso.connections import create
 from neurant.accounts.sso.provider import Providers
-from neurant.accounts.sso.queries import SsoConnection
+from neurant.accounts.sso.queries import SsoConnection, prove_by_host
 from neurant.accounts.sso.schemas import SsoConnectionNew
 from neurant.accounts.sso.service import Arrival, Departure, begin, finish
 from neurant.app import create_app
@@ -70,11 +70,22 @@ def domain(company: Company) -> str:
 async def connect(
     pool: Pool, settings: Settings, company: Company, issuer: str, **more: Any
 ) -> SsoConnection:
-    """The owner connects the company's provider, which speaks for its domain."""
+    """The owner connects the company's provider; its domains are proven by the host's command."""
     told = {"name": "Acme ID", "client_id": "acme", "client_secret": "secret-of-acme"} | more
     told.setdefault("domains", [domain(company)])
     async with tenant(pool, company.staff("owner")) as db:
-        return await create(db, settings, company.id, SsoConnectionNew(issuer=issuer, **told))
+        made = await create(db, settings, company.id, SsoConnectionNew(issuer=issuer, **told))
+    for one in made.domains:
+        assert await prove_by_host(pool, company.slug, one) == "proven"
+    return made
+
+
+def prove(admin_url: str, company: Company, *domains: str) -> None:
+    """Whoever runs the installation vouches for the company's domains (its own, if none is named)."""
+    with psycopg.connect(admin_url) as db:
+        for one in domains or (domain(company),):
+            done = db.execute("select private.prove_sso_domain(%s, %s)", (company.slug, one))
+            assert done.fetchone() == ("proven",)
 
 
 @dataclass

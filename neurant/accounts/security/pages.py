@@ -50,7 +50,7 @@ async def _page(
         profile = await queries.find_profile(connection)
         waiting = (await count_conversations(connection)).queue
         timezone = await company_timezone(connection)
-    factor = await find_factor(pool, person.auth_user_id)
+    factor = None if person.is_limited else await find_factor(pool, person.auth_user_id)
     sessions = await queries.list_sessions(pool, person.digest)
     return render(
         request,
@@ -62,6 +62,7 @@ async def _page(
         timezone=timezone,
         profile=typed or profile,
         part=part,
+        is_limited=person.is_limited,
         problem=problem_of(request, error) if error else None,
         two_step=factor is not None and factor.is_confirmed,
         codes_left=factor.codes_left if factor else 0,
@@ -165,7 +166,9 @@ async def confirm_two_step(
     try:
         done = await service.confirm_two_step(state.pool, state.settings, person, code)
     except NeurantError as error:
-        made = await service.waiting_two_step(state.pool, state.settings, person)
+        made = None
+        if not person.is_limited:
+            made = await service.waiting_two_step(state.pool, state.settings, person)
         return await _page(
             request, staff, person, part="two_step", error=error, waiting_factor=made
         )

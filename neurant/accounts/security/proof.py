@@ -23,25 +23,35 @@ Proof = Literal["code", "password", "session"]
 
 @dataclass(frozen=True, slots=True)
 class Somebody:
-    """Who acts; ``session`` tells their attempts from strangers', None: not a session of ours."""
+    """Who acts; ``session`` tells their attempts from strangers', None: not a session of ours.
+    ``is_limited``: the session is of one company, by that company's provider."""
 
     login: UUID
     email: str
     trail: Trail
     session: UUID | None = None
     signed_in_at: datetime | None = None
+    is_limited: bool = False
 
 
 def somebody(person: Person) -> Somebody:
     """The person of a session."""
     return Somebody(
-        person.auth_user_id, person.email, person.trail, person.session_id, person.created_at
+        person.auth_user_id,
+        person.email,
+        person.trail,
+        person.session_id,
+        person.created_at,
+        person.is_limited,
     )
 
 
 async def proof_asked_of(pool: Pool, who: Somebody) -> Proof:
     """What they have: a code of their second step; else their password; else (they come by single
-    sign-on alone) a session that began just now."""
+    sign-on alone) a session that began just now. A limited session neither tries the login's
+    password nor spends its codes: signing in again at the company's provider is its proof."""
+    if who.is_limited:
+        return "session"
     factor = await find_factor(pool, who.login)
     if factor is not None and factor.is_confirmed:
         return "code"

@@ -41,9 +41,10 @@ def _session(opened: OpenedSession) -> SessionOut:
 
 @api.get("")
 async def read_account(request: Request, person: ApiPerson, response: Response) -> AccountOut:
-    """The caller's own account."""
+    """The caller's own account. A session that a company's single sign-on opened
+    (``is_limited``) is not told of the login's second step: ``two_step`` is null."""
     pool = request.app.state.pool
-    factor = await find_factor(pool, person.auth_user_id)
+    factor = None if person.is_limited else await find_factor(pool, person.auth_user_id)
     on = factor is not None and factor.is_confirmed
     profile = await service.read_profile(pool, person)
     account = AccountOut(
@@ -52,7 +53,8 @@ async def read_account(request: Request, person: ApiPerson, response: Response) 
         last_name=profile.last_name if profile else person.last_name,
         phone=profile.phone if profile else None,
         avatar_url=profile.avatar_url if profile else None,
-        two_step=on,
+        is_limited=person.is_limited,
+        two_step=None if person.is_limited else on,
         recovery_codes_left=factor.codes_left if factor and on else 0,
     )
     tagged(response, account, ProfilePatch)
@@ -78,7 +80,8 @@ async def change_account(
 async def change_password(
     request: Request, change: PasswordChange, person: ApiPerson
 ) -> SessionOut:
-    """Another password. Every other session ends; this one goes on under the token told here."""
+    """Another password. Every other session ends; this one goes on under the token told here.
+    A session that a company's single sign-on opened is refused (403)."""
     return _session(
         await service.change_password(
             request.app.state.pool,
@@ -127,7 +130,8 @@ async def end_session(request: Request, session_id: UUID, person: ApiPerson) -> 
 
 @api.post("/two-step", status_code=201)
 async def begin_two_step(request: Request, proof: PasswordOnly, person: ApiPerson) -> NewFactorOut:
-    """A secret for an authenticator app; it counts once POST /confirm takes its first code."""
+    """A secret for an authenticator app; it counts once POST /confirm takes its first code. A
+    session that a company's single sign-on opened is refused (403), as in all that follows."""
     state = request.app.state
     made = await service.begin_two_step(state.pool, state.settings, person, proof.password)
     return NewFactorOut(**asdict(made))

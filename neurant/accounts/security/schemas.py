@@ -24,7 +24,10 @@ class AccountOut(BaseModel):
     last_name: str | None
     phone: str | None
     avatar_url: str | None
-    two_step: bool
+    is_limited: bool = Field(
+        description="A company's single sign-on opened the session: it changes nothing of the login"
+    )
+    two_step: bool | None = Field(description="null where the session is limited")
     recovery_codes_left: int
 
 

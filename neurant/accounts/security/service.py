@@ -22,7 +22,7 @@ from neurant.accounts.codes import (
 )
 from neurant.accounts.names import plain_name
 from neurant.accounts.passwords import check_new_password, hashed
-from neurant.accounts.queries import release_brake
+from neurant.accounts.queries import check_own_login, release_brake
 from neurant.accounts.schemas import OpenedSession, Person
 from neurant.accounts.security import queries
 from neurant.accounts.security.queries import Profile
@@ -59,8 +59,10 @@ async def change_password(
 ) -> OpenedSession:
     """Another password. The person's other sessions end; this one goes on under a new token.
 
-    Raises ForbiddenError (``accounts.wrong_password``), BadInputError, RateLimitedError.
+    Raises ForbiddenError (``accounts.wrong_password``, ``accounts.limited_session``),
+    BadInputError, RateLimitedError.
     """
+    await check_own_login(pool, person.digest)
     check_new_password(new, person.email)
     await _prove_password(pool, person, old)
     password_hash, token = await hashed(new), new_token()
@@ -110,8 +112,10 @@ async def begin_two_step(
 ) -> NewFactor:
     """A new secret for an authenticator app; it counts once a code confirms it.
 
-    Raises ForbiddenError (``accounts.wrong_password``), ConflictError where it is on already.
+    Raises ForbiddenError (``accounts.wrong_password``, ``accounts.limited_session``),
+    ConflictError where it is on already.
     """
+    await check_own_login(pool, person.digest)
     await _prove_password(pool, person, password)
     made = new_factor(person.email)
     sealed = Vault(settings).seal(FACTOR, person.auth_user_id, made.secret)
@@ -122,11 +126,14 @@ async def begin_two_step(
 
 
 async def waiting_two_step(pool: Pool, settings: Settings, person: Person) -> NewFactor | None:
-    """The secret that waits for its first code, to be shown again."""
-    factor = await factors.find_factor(pool, person.auth_user_id)
-    if factor is None or factor.is_confirmed:
+    """The secret that waits for its first code, to be shown again.
+
+    Raises ForbiddenError (``accounts.limited_session``): a company's provider reads no secret.
+    """
+    sealed = await factors.find_waiting_secret(pool, person.digest)
+    if sealed is None:
         return None
-    secret = Vault(settings).open(FACTOR, person.auth_user_id, factor.secret_encrypted)
+    secret = Vault(settings).open(FACTOR, person.auth_user_id, sealed)
     return new_factor(person.email, secret)
 
 
@@ -135,8 +142,10 @@ async def confirm_two_step(
 ) -> TurnedOn:
     """The first code of the app: from now on signing in asks for one.
 
-    Raises ForbiddenError (``accounts.wrong_code``), ConflictError where no secret waits.
+    Raises ForbiddenError (``accounts.wrong_code``, ``accounts.limited_session``), ConflictError
+    where no secret waits.
     """
+    await check_own_login(pool, person.digest)
     device = str(person.session_id)
     await hold_back(pool, "code", person.email, plain_trail(person.trail), device)
     waiting = await waiting_two_step(pool, settings, person)
@@ -185,6 +194,7 @@ async def disable_two_step(
 async def _prove_both(
     pool: Pool, settings: Settings, person: Person, password: str, code: str
 ) -> None:
+    await check_own_login(pool, person.digest)
     await _prove_password(pool, person, password)
     factor = await factors.find_factor(pool, person.auth_user_id)
     if factor is None or not factor.is_confirmed:

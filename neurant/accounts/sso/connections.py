@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -34,6 +35,9 @@ from neurant.errors import (
 from neurant.settings import Settings
 from neurant.texts import Language
 from neurant.vault import ensure_company_key, seal_secret
+
+# As the table's own check: at least two labels, and the last one is no number of an address.
+_DOMAIN = re.compile(r"([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?[.])+[a-z0-9-]{2,63}")
 
 
 async def create(
@@ -129,17 +133,20 @@ async def _set_domains(connection: Connection, connection_id: UUID, domains: lis
     for one in refused:
         if one.outcome == "taken":
             raise ConflictError("sso.domain_taken", domain=one.domain)
-        if one.outcome in ("public", "not_yours"):
-            raise ConflictError(f"sso.domain_{one.outcome}", domain=one.domain)
+        if one.outcome == "public":
+            raise ConflictError("sso.domain_public", domain=one.domain)
         raise ForbiddenError("api.not_permitted", permission="sso.manage")
 
 
 def normal_domain(typed: str) -> str:
     """A domain as addresses carry it: ASCII (IDNA), lower case. Raises BadInputError."""
     try:
-        return domain_of(f"x@{typed.strip().removeprefix('@')}")
+        found = domain_of(f"x@{typed.strip().removeprefix('@')}")
     except BadInputError:
-        raise BadInputError("sso.bad_domain", domain=typed[:100]) from None
+        found = ""
+    if not _DOMAIN.fullmatch(found):
+        raise BadInputError("sso.bad_domain", domain=typed[:100])
+    return found
 
 
 _checking = asyncio.Semaphore(2)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, LiteralString
+from typing import Any, Literal, LiteralString
 from uuid import UUID
 
 from neurant.accounts.sso.schemas import SsoConnectionQuery, SsoPersonOut
 from neurant.api.listing import Listing, ListQuery, Sort, fetch_page
-from neurant.database.pool import Connection, Pool, fetch_all, fetch_one, set_clause
+from neurant.database.pool import Connection, Pool, fetch_all, fetch_one, fetch_value, set_clause
 from neurant.database.tenancy import Trail, come_from
 
 _OFFER = "select name, is_enforced from private.sso_of_domain(%s)"
@@ -32,6 +32,12 @@ select c.id, c.name, c.issuer, c.client_id, c.default_role::text, c.is_enforced,
   c.created_at, c.updated_at,
   array(select d.domain::text from public.sso_domains d
     where d.company_id = c.company_id and d.connection_id = c.id order by d.domain) as domains,
+  coalesce((
+    select jsonb_agg(jsonb_build_object('id', d.id, 'domain', d.domain, 'token', d.token,
+      'proven_by', d.proven_by, 'proven_at', d.proven_at, 'checked_at', d.checked_at,
+      'last_check', d.last_check, 'failing_since', d.failing_since) order by d.domain)
+    from public.sso_domains d
+    where d.company_id = c.company_id and d.connection_id = c.id), '[]') as claims,
   (select count(*) from public.external_identities i
     where i.company_id = c.company_id and i.connection_id = c.id) as people
 from public.sso_connections c
@@ -64,6 +70,14 @@ _EDITABLE: tuple[LiteralString, ...] = (
 _UPDATE = "update public.sso_connections set "
 _DELETE = "delete from public.sso_connections where id = %s"
 _DOMAINS = "select outcome, domain from private.set_sso_domains(%s, %s)"
+_CLAIM_OF = """
+select d.id, d.domain::text, d.token::text, d.proven_by, d.proven_at, d.checked_at, d.last_check,
+  d.failing_since
+from public.sso_domains d where d.connection_id = %s and d.domain = %s
+"""
+_NOTE_CHECK = "select private.note_sso_domain_check(%s, %s, %s, p_actor => %s)"
+_TO_CHECK = "select company_id, id, domain, token from private.sso_domains_to_check()"
+_PROVE = "select private.prove_sso_domain(%s, %s)"
 _UNLINK = "delete from public.external_identities where connection_id = %s and user_id = %s"
 
 
@@ -138,7 +152,32 @@ class SsoConnection:
     created_at: datetime
     updated_at: datetime
     domains: list[str]
+    claims: list[dict[str, Any]]
     people: int
+
+
+@dataclass(frozen=True, slots=True)
+class DomainClaim:
+    """A company's claim to a domain; it counts while ``proven_at`` is set."""
+
+    id: UUID
+    domain: str
+    token: str
+    proven_by: Literal["dns", "host"] | None
+    proven_at: datetime | None
+    checked_at: datetime | None
+    last_check: Literal["found", "absent", "unreachable"] | None
+    failing_since: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class DueCheck:
+    """A proven domain whose record is to be looked for again."""
+
+    company_id: UUID
+    id: UUID
+    domain: str
+    token: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,6 +302,35 @@ async def set_domains(
 ) -> list[Refused]:
     """Exactly these domains from now on; what is refused, in which case nothing must be kept."""
     return await fetch_all(connection, Refused, _DOMAINS, (connection_id, domains))
+
+
+async def find_claim(
+    connection: Connection, connection_id: UUID, domain: str
+) -> DomainClaim | None:
+    """The claim of one of the company's connections to a domain."""
+    return await fetch_one(connection, DomainClaim, _CLAIM_OF, (connection_id, domain))
+
+
+async def note_check(
+    pool: Pool, company_id: UUID, claim_id: UUID, found: str, login: UUID | None, trail: Trail
+) -> str:
+    """Note what the DNS said of a claim; the outcome is the database's. ``login``: who asked."""
+    async with pool.connection() as connection, connection.transaction():
+        await come_from(connection, trail)
+        parameters = (company_id, claim_id, found, login)
+        return str(await fetch_value(connection, _NOTE_CHECK, parameters))
+
+
+async def take_due_checks(pool: Pool) -> list[DueCheck]:
+    """Proven domains to look up again, for an hour nobody else's. ``pool``: the worker's login."""
+    async with pool.connection() as connection:
+        return await fetch_all(connection, DueCheck, _TO_CHECK)
+
+
+async def prove_by_host(pool: Pool, slug: str, domain: str) -> str:
+    """Vouch for a company's claim: ``proven``, or why not."""
+    async with pool.connection() as connection:
+        return str(await fetch_value(connection, _PROVE, (slug, domain)))
 
 
 async def delete_identity(connection: Connection, connection_id: UUID, user_id: UUID) -> bool:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import Query, Request, Response
+from fastapi import Path, Query, Request, Response
 
-from neurant.accounts.sso import connections, queries
+from neurant.accounts.current import trail_of
+from neurant.accounts.sso import connections, domains, queries
+from neurant.accounts.sso.domains import shown_claims
 from neurant.accounts.sso.queries import SsoConnection
 from neurant.accounts.sso.schemas import (
     SsoChecksOut,
@@ -15,25 +17,35 @@ from neurant.accounts.sso.schemas import (
     SsoConnectionOut,
     SsoConnectionPatch,
     SsoConnectionQuery,
+    SsoDomainOut,
     SsoPersonOut,
 )
 from neurant.accounts.sso.service import callback_url
 from neurant.api.call import Call, needs
 from neurant.api.etag import check_match, tagged
+from neurant.api.idempotency import carries_key
 from neurant.api.listing import ListQuery, Page
 from neurant.api.outside import asking_outside
 from neurant.api.route import api_router
+from neurant.database.tenancy import tenant
+from neurant.errors import NotFoundError
 from neurant.texts import preferred_language
 
 router = api_router("single sign-on")
 Reading = Annotated[Call, needs("sso.read")]
 Managing = Annotated[Call, needs("sso.manage")]
+DomainName = Annotated[str, Path(min_length=1, max_length=253)]
 
 
 def shown(request: Request, company_id: UUID, found: SsoConnection) -> SsoConnectionOut:
     """A connection with the address that its provider must know."""
     return SsoConnectionOut(
-        **{name: getattr(found, name) for name in SsoConnection.__dataclass_fields__},
+        **{
+            name: getattr(found, name)
+            for name in SsoConnection.__dataclass_fields__
+            if name != "claims"
+        },
+        domain_proofs=shown_claims(found),
         redirect_uri=callback_url(request.app.state.settings, company_id),
     )
 
@@ -51,8 +63,8 @@ async def list_sso_connections(
 async def create_sso_connection(
     call: Managing, new: SsoConnectionNew, response: Response
 ) -> SsoConnectionOut:
-    """Connect a provider. Its domains are those in which the owner or an administrador has a
-    confirmed address; register ``redirect_uri`` at the provider."""
+    """Connect a provider. A domain counts once it is proven: set the TXT record that
+    ``domain_proofs`` shows and ask for a check. Register ``redirect_uri`` at the provider."""
     made = await connections.create(
         call.connection, call.request.app.state.settings, call.caller.company_id, new
     )
@@ -100,6 +112,27 @@ async def check_sso_connection(call: Managing, connection_id: UUID) -> SsoChecks
     async with asking_outside():
         checks = await connections.check(call.request.app.state.sso, found.issuer, language)
     return SsoChecksOut(is_ok=all(one.is_ok for one in checks), checks=checks)
+
+
+@router.post("/sso-connections/{connection_id}/domains/{domain}/check")
+async def check_sso_domain(call: Managing, connection_id: UUID, domain: DomainName) -> SsoDomainOut:
+    """Look for the domain's TXT record in the DNS now. The domain is proven where it is found;
+    refused (409) where another company has proven the same domain. A proven domain whose record is
+    absent is pending again after three days."""
+    state, caller = call.request.app.state, call.caller
+    claim = await domains.find_claim(call.connection, connection_id, domain)
+    if not carries_key(call.request):  # else the answer is kept in the call's transaction
+        await call.request.state.transaction.aclose()
+    trail = trail_of(call.request, str(caller.session_id) if caller.session_id else None)
+    await domains.check_now(
+        state.pool, state.settings, caller.company_id, claim, caller.auth_user_id, trail
+    )
+    async with tenant(state.pool, caller.principal) as connection:
+        found = await connections.read(connection, connection_id)
+    shown_now = {one.domain: one for one in domains.shown_claims(found)}
+    if claim.domain not in shown_now:
+        raise NotFoundError("not_found")
+    return shown_now[claim.domain]
 
 
 @router.get("/sso-connections/{connection_id}/people")

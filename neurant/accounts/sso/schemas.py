@@ -50,7 +50,10 @@ ClientSecret = Annotated[
 ]
 Domains = Annotated[
     list[Annotated[str, Field(min_length=1, max_length=253), formatted("mail-domain"), STORABLE]],
-    Field(max_length=20, description="E-mail domains of the company that it speaks for"),
+    Field(
+        max_length=20,
+        description="E-mail domains of the company that it speaks for, once they are proven",
+    ),
 ]
 Role = Annotated[
     DefaultRole | None,
@@ -89,6 +92,26 @@ class SsoConnectionPatch(BaseModel):
     is_active: bool = True
 
 
+class SsoDomainOut(BaseModel):
+    """A domain that a connection claims. It counts while it is proven: by a TXT record
+    ``record_name`` that says ``record_value``, or by whoever runs the installation."""
+
+    domain: str
+    state: Literal["pending", "proven"]
+    proven_by: Literal["dns", "host"] | None
+    proven_at: datetime | None
+    checked_at: datetime | None = Field(description="When the DNS was asked last")
+    last_check: Literal["found", "absent", "unreachable"] | None = Field(
+        description="unreachable: the DNS did not answer, which says nothing of the record"
+    )
+    failing_since: datetime | None = Field(
+        description="Since when the record of a proven domain is absent; after three days the "
+        "domain is pending again"
+    )
+    record_name: str
+    record_value: str
+
+
 class SsoConnectionOut(BaseModel):
     """A connection; its secret is never shown. ``people``: how many have come in by it."""
 
@@ -98,6 +121,9 @@ class SsoConnectionOut(BaseModel):
     client_id: str
     redirect_uri: str = Field(description="To be registered at the provider")
     domains: list[str]
+    domain_proofs: list[SsoDomainOut] = Field(
+        description="The same domains with their proofs: only a proven one finds the provider"
+    )
     default_role: DefaultRole | None
     is_enforced: bool
     is_active: bool

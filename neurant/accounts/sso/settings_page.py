@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -11,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from neurant.accounts.current import PageStaff, check_origin
 from neurant.accounts.schemas import SignedIn
-from neurant.accounts.sso import connections, queries
+from neurant.accounts.sso import connections, domains, queries
 from neurant.accounts.sso.schemas import (
     SsoCheckOut,
     SsoConnectionNew,
@@ -28,7 +29,8 @@ from neurant.database.tenancy import tenant
 from neurant.errors import BadInputError, NeurantError
 
 HERE = f"{SETTINGS_PATH}/sso"
-_DONE = ("made", "changed", "removed")
+_DONE = ("made", "changed", "removed", "proven", "kept", "absent", "failing", "lost", "unreachable")
+_GOOD = ("made", "changed", "removed", "proven", "kept")
 _MOST = 50
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 Field = Annotated[str, Form(max_length=8000)]
@@ -46,7 +48,7 @@ async def _page(
     """The whole page; ``error``, ``typed`` and ``checks`` are of ``part``: "new" or an id."""
     state, t = request.app.state, translator(reader_language(request))
     done = request.query_params.get("done", "")
-    notice = Notice("ok", "check", t(f"sso.done.{done}")) if done in _DONE else None
+    notice = _notice(done, t) if done in _DONE else None
     async with tenant(state.pool, staff.principal) as connection:
         context = await frame(connection, staff, notice)
         demand(context, "sso.read")
@@ -59,7 +61,7 @@ async def _page(
         request,
         "sso_settings.html",
         status=error.status if error else 200,
-        connections=found,
+        connections=[(one, domains.shown_claims(one)) for one in found],
         manages="sso.manage" in context["may"],
         redirect_uri=callback_url(state.settings, staff.company_id),
         part=part,
@@ -68,6 +70,12 @@ async def _page(
         checks=checks or [],
         **context,
     )
+
+
+def _notice(done: str, t: Callable[[str], str]) -> Notice:
+    if done in _GOOD:
+        return Notice("ok", "check", t(f"sso.done.{done}"))
+    return Notice("warn", "alert", t(f"sso.done.{done}"))
 
 
 @router.get(HERE, response_class=HTMLResponse)
@@ -184,3 +192,26 @@ async def check_connection(request: Request, staff: PageStaff, connection_id: UU
     except NeurantError as error:
         return await _page(request, staff, part=str(connection_id), error=error)
     return await _page(request, staff, part=str(connection_id), checks=checks)
+
+
+@router.post(f"{HERE}/{{connection_id}}/domain", response_class=HTMLResponse)
+async def check_domain(
+    request: Request, staff: PageStaff, connection_id: UUID, domain: Field = ""
+) -> Response:
+    """Look for the TXT record of one of its domains now."""
+    check_origin(request)
+    state = request.app.state
+    async with tenant(state.pool, staff.principal) as connection:
+        demand(await frame(connection, staff), "sso.manage")
+        claim = await domains.find_claim(connection, connection_id, domain)
+    try:
+        outcome = await domains.check_now(
+            state.pool, state.settings, staff.company_id, claim, staff.auth_user_id, staff.trail
+        )
+    except NeurantError as error:
+        return await _page(request, staff, part=str(connection_id), error=error)
+    return RedirectResponse(f"{HERE}?done={_told_as(outcome)}#c-{connection_id}", 303)
+
+
+def _told_as(outcome: str) -> str:
+    return "kept" if outcome == "found" else outcome

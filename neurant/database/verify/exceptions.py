@@ -93,6 +93,12 @@ _VALUES: dict[str, Values] = {
     "public.messages_archived": lambda w, s: {"sender_type": "bot", "sender_id": OMITTED},
     "public.visitor_sessions": lambda w, s: {"expires_at": _FAR},
     "public.login_sessions": lambda w, s: {"expires_at": _FAR},
+    # Proven ones, so that a second proof of the same domain is tried, and one that is a claim.
+    "public.sso_domains": lambda w, s: (
+        {"proven_by": OMITTED, "proven_at": OMITTED}
+        if s.name == "administrador"
+        else {"proven_by": "dns", "proven_at": _LONG_AGO}
+    ),
     "public.documents": lambda w, s: {"processing_status": "completed", "file_size_bytes": 1},
     "public.document_chunks": lambda w, s: {"content": "verify", "character_count": 6},
     "public.outbox": lambda w, s: {

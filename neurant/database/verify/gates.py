@@ -24,7 +24,7 @@ GLOBAL_UNIQUES = frozenset(
         "login_sessions_token_digest_key",
         "mails_pkey",
         "sso_attempts_state_digest_key",
-        "sso_domains_domain_key",
+        "sso_domains_proven_key",
         "system_metrics_pkey",
         "user_invitations_token_digest_key",
         "visitor_sessions_token_digest_key",

@@ -1,0 +1,82 @@
+"""Is a claim's TXT record in the DNS? Asked by stub resolver (dnspython), of untrusted servers.
+
+The record stands below the domain, under a name of its own (RFC 8552), so it meets no SPF or other
+verification record there. A CNAME is followed by the resolver that is asked, as for any name.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Literal
+
+import dns.asyncresolver
+import dns.exception
+import dns.name
+import dns.nameserver
+import dns.rdatatype
+import dns.resolver
+from dns.rdtypes.ANY.TXT import TXT
+
+from neurant.logs import get_logger
+from neurant.settings import Settings, dns_server
+
+Found = Literal["found", "absent", "unreachable"]
+LABEL = "_neurant-challenge"
+SECONDS = 4.0  # for all servers, tries and the way by TCP; clients wait for 5 often
+_ONE_SERVER = 2.0
+_MOST_RECORDS = 100
+_MOST_BYTES = 512  # of one record; ours has 53
+log = get_logger(__name__)
+
+
+def record_name(domain: str) -> str:
+    """Where the TXT record of a domain stands."""
+    return f"{LABEL}.{domain}"
+
+
+def record_value(token: str) -> str:
+    """What it says, for a claim's token."""
+    return f"neurant-verification={token}"
+
+
+async def look_up(settings: Settings, domain: str, token: str) -> Found:
+    """Look for the record of a claim; takes ``SECONDS`` at most and raises nothing.
+
+    ``absent``: the DNS answered, and there is no such name, no TXT record or none of ours.
+    ``unreachable``: nobody answered in time, or only with a failure (SERVFAIL, REFUSED, nonsense);
+    that says nothing of the record.
+    """
+    try:
+        resolver = _resolver(settings)
+        async with asyncio.timeout(SECONDS):
+            answer = await resolver.resolve(
+                dns.name.from_text(record_name(domain)), dns.rdatatype.TXT, search=False
+            )
+    except (dns.resolver.NXDOMAIN, dns.resolver.NoAnswer):
+        return "absent"
+    except (dns.exception.DNSException, OSError, TimeoutError, ValueError) as error:
+        log.info("sso_dns_unreachable", domain=domain, error=type(error).__name__)
+        return "unreachable"
+    wanted = record_value(token).encode()
+    said = (_joined(one) for one in list(answer)[:_MOST_RECORDS] if isinstance(one, TXT))
+    return "found" if wanted in said else "absent"
+
+
+def _joined(record: TXT) -> bytes:
+    """A record's strings as one: a long value is split into pieces of 255 bytes (RFC 7208, 3.3)."""
+    return b"".join(record.strings)[:_MOST_BYTES].strip()
+
+
+def _resolver(settings: Settings) -> dns.asyncresolver.Resolver:
+    """The servers of the settings, else this machine's. Raises dns.exception.DNSException."""
+    if not settings.dns_servers:
+        resolver = dns.asyncresolver.Resolver()
+    else:
+        resolver = dns.asyncresolver.Resolver(configure=False)
+        resolver.nameservers = [
+            dns.nameserver.Do53Nameserver(host, port)
+            for host, port in map(dns_server, settings.dns_servers.split(","))
+        ]
+    resolver.timeout, resolver.lifetime = _ONE_SERVER, SECONDS
+    resolver.cache = None
+    return resolver

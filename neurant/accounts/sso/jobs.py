@@ -1,0 +1,60 @@
+"""Mails to owner and administradores about domains whose proof is missing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from neurant.console.navigation import SETTINGS_PATH
+from neurant.database.pool import Pool, fetch_all
+from neurant.mail.message import as_language
+from neurant.mail.service import queue_mail
+from neurant.settings import Settings
+from neurant.vault import Vault
+
+MAILED = ("sso_domain_failing", "sso_domain_unproven")  # kinds of notifications, and templates
+_TAKE = """
+select company_id, company_name, to_address, first_name, kind, details, language
+from private.take_plan_mails(%s)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    company_id: UUID
+    company_name: str
+    to_address: str
+    first_name: str
+    kind: str
+    details: dict[str, Any]
+    language: str | None
+
+
+async def run_domain_mails(pool: Pool, settings: Settings) -> int:
+    """Queue a mail for each such notification, in the transaction that marks it; how many.
+
+    ``pool``: the worker's login.
+    """
+    queued = 0
+    while True:
+        async with pool.connection() as connection, connection.transaction():
+            some = await fetch_all(connection, _Told, _TAKE, (list(MAILED),))
+            for one in some:
+                await queue_mail(
+                    connection,
+                    Vault(settings),
+                    to=one.to_address,
+                    template=f"sso.{one.kind.removeprefix('sso_')}",
+                    language=as_language(one.language or "es"),
+                    params={
+                        "name": one.first_name,
+                        "company": one.company_name,
+                        "domain": str(one.details["domain"]),
+                        "link": f"{settings.base_url()}{SETTINGS_PATH}/sso",
+                    },
+                    company_id=one.company_id,
+                )
+        queued += len(some)
+        if not some:
+            return queued
