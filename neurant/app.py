@@ -38,10 +38,13 @@ from neurant.canned_responses.routes import router as canned_responses_router
 from neurant.channels import webhooks
 from neurant.channels.account_routes import router as channels_router
 from neurant.channels.ingest import Ingestor
+from neurant.channels.webchat.limits import VisitorLimits
+from neurant.channels.webchat.open_streams import OpenStreams
 from neurant.channels.webchat.routes import router as webchat_router
 from neurant.chatbots.people_routes import router as chatbot_people_router
 from neurant.chatbots.routes import router as chatbots_router
 from neurant.chatbots.routes import templates as templates_router
+from neurant.client_address import ClientAddress
 from neurant.companies.routes import router as company_router
 from neurant.console.pages import problem_page
 from neurant.console.routes import mount_static
@@ -154,7 +157,8 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
             return MOST_IMPORTED
         return chosen.max_webhook_bytes
 
-    return Frame(noting_denials(route), most_bytes, lambda: secrets.token_hex(8))
+    framed = Frame(noting_denials(route), most_bytes, lambda: secrets.token_hex(8))
+    return ClientAddress(framed, chosen.trusted_proxies)
 
 
 def _make_api(settings: Settings) -> FastAPI:
@@ -202,6 +206,10 @@ async def _lifespan(app: FastAPI, settings: Settings) -> AsyncIterator[None]:
         # What a call keeps whatever becomes of it: nobody waits for a connection while holding one.
         beside = await stack.enter_async_context(make_pool(url, size=2, pooled=direct_url != url))
         app.state.beside, app.state.rates = beside, rates.Rates(beside)
+        # A flood of visitors waits for these connections, and nobody else does.
+        gate = await stack.enter_async_context(make_pool(url, size=2, pooled=direct_url != url))
+        app.state.visitor_limits = VisitorLimits(gate)
+        app.state.open_streams = await stack.enter_async_context(OpenStreams(gate).running())
         app.state.replica = await _replica(stack, settings, pool)
         app.state.ingestor, app.state.files = ingestor, open_store(settings)
         app.state.vault = Vault(settings)

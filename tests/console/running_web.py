@@ -63,7 +63,11 @@ def serving(settings: Settings) -> Iterator[str]:
     """A web process of these settings."""
     listener = socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(
-        lambda: create_app(settings), factory=True, log_config=None, timeout_graceful_shutdown=1
+        lambda: create_app(settings),
+        factory=True,
+        log_config=None,
+        proxy_headers=False,
+        timeout_graceful_shutdown=1,
     )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=lambda: asyncio.run(server._serve([listener])), daemon=True)

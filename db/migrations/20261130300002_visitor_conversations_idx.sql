@@ -1,0 +1,3 @@
+-- migrate:up transaction:false
+create index concurrently visitor_sessions_conversation_idx on public.visitor_sessions (company_id, conversation_at) where conversation_at is not null;
+-- migrate:down
