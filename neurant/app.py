@@ -41,6 +41,7 @@ from neurant.channels.ingest import Ingestor
 from neurant.channels.webchat.limits import VisitorLimits
 from neurant.channels.webchat.open_streams import OpenStreams
 from neurant.channels.webchat.routes import router as webchat_router
+from neurant.channels.webchat.stream import StreamSource
 from neurant.chatbots.people_routes import router as chatbot_people_router
 from neurant.chatbots.routes import router as chatbots_router
 from neurant.chatbots.routes import templates as templates_router
@@ -88,6 +89,7 @@ from neurant.realtime import Hub
 from neurant.settings import Settings, get_settings
 from neurant.startup import fingerprint
 from neurant.team.routes import router as team_router
+from neurant.turns import Turns
 from neurant.vault import Vault
 from neurant.webhooks.routes import router as webhook_endpoints_router
 
@@ -208,8 +210,11 @@ async def _lifespan(app: FastAPI, settings: Settings) -> AsyncIterator[None]:
         app.state.beside, app.state.rates = beside, rates.Rates(beside)
         # A flood of visitors waits for these connections, and nobody else does.
         gate = await stack.enter_async_context(make_pool(url, size=2, pooled=direct_url != url))
-        app.state.visitor_limits = VisitorLimits(gate)
-        app.state.open_streams = await stack.enter_async_context(OpenStreams(gate).running())
+        turns = Turns(gate.max_size)
+        app.state.visitor_limits = VisitorLimits(gate, turns)
+        streams = OpenStreams(gate, turns)
+        app.state.open_streams = await stack.enter_async_context(streams.running())
+        app.state.stream_source = StreamSource(pool, hub)
         app.state.replica = await _replica(stack, settings, pool)
         app.state.ingestor, app.state.files = ingestor, open_store(settings)
         app.state.vault = Vault(settings)

@@ -21,6 +21,7 @@ from neurant.clock import monotonic
 from neurant.database.pool import Pool, fetch_one
 from neurant.errors import BadInputError, NotFoundError, RateLimitedError
 from neurant.logs import get_logger
+from neurant.turns import Turns
 
 Action = Literal["message", "opinion"]
 CHARACTERS_PER_COST = 400  # beyond 1 for the message itself
@@ -112,10 +113,14 @@ class Held:
 
 
 class VisitorLimits:
-    """The limits as one web process asks for them. ``pool`` is for this alone."""
+    """The limits as one web process asks for them. ``pool`` is for visitors' limits alone.
 
-    def __init__(self, pool: Pool) -> None:
+    ``turns`` are the places of the pool, for which the chats wait in turn.
+    """
+
+    def __init__(self, pool: Pool, turns: Turns) -> None:
         self._pool = pool
+        self._turns = turns
         self.held = Held()
 
     async def open(
@@ -139,7 +144,7 @@ class VisitorLimits:
             proof.digest if proof else None,
             proof.expires_at if proof else None,
         )
-        async with self._pool.connection() as connection:
+        async with self._turns.of(doing.routing_id), self._pool.connection() as connection:
             done = await fetch_one(connection, _Opened, _OPEN, parameters)
         assert done is not None  # noqa: S101 - the function answers with one row
         if done.outcome == "wait":
@@ -168,7 +173,7 @@ class VisitorLimits:
             *(action, doing.routing_id, doing.token_digest, cost),
             *(place.address, place.network),
         )
-        async with self._pool.connection() as connection:
+        async with self._turns.of(doing.routing_id), self._pool.connection() as connection:
             done = await fetch_one(connection, _Admitted, _ADMIT, parameters)
         assert done is not None  # noqa: S101 - the function answers with one row
         if done.outcome == "wait":

@@ -21,6 +21,7 @@ from neurant.channels.webchat.limits import Doing, Held, refuse
 from neurant.database.pool import DatabaseDown, Pool, fetch_one, fetch_value
 from neurant.errors import UnauthenticatedError
 from neurant.logs import get_logger
+from neurant.turns import Turns
 
 _HEARTBEAT = 15.0  # seconds; the database waits for 60
 _OPEN = """
@@ -53,10 +54,11 @@ class Lease:
 
 
 class OpenStreams:
-    """The streams of this process."""
+    """The streams of this process. ``pool`` and ``turns`` as in VisitorLimits."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, turns: Turns) -> None:
         self._pool = pool
+        self._turns = turns
         self._process = uuid4()
         self._open: Counter[bytes] = Counter()
         self._closed: Counter[bytes] = Counter()
@@ -81,7 +83,7 @@ class OpenStreams:
             *(self._process, doing.routing_id, doing.token_digest),
             *(place.address, place.network),
         )
-        async with self._pool.connection() as connection:
+        async with self._turns.of(doing.routing_id), self._pool.connection() as connection:
             done = await fetch_one(connection, _Counted, _OPEN, parameters)
         assert done is not None  # noqa: S101 - the function answers with one row
         if done.outcome == "wait":

@@ -246,8 +246,7 @@ async def stream(
     streams: OpenStreams = state.open_streams
     lease = await streams.open(_doing(request, routing_id, visitor))
     events = visitor_stream(
-        state.pool,
-        state.hub,
+        state.stream_source,
         visitor,
         lease.company_id,
         Position.from_header(last_event_id),

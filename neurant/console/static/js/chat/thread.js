@@ -92,7 +92,7 @@ export function createThread(root, { language, texts, onRetry }) {
     }
     item.querySelector("[data-retry]").hidden = state !== "failed";
     item.classList.toggle("msg--fail", state === "failed");
-    if (reason) fill(item, "reason", reason);
+    if (reason) fill(item, state === "held" ? "held" : "reason", reason);
   }
 
   function separateDays() {
