@@ -15,6 +15,7 @@ _SYMBOLS = {
     "usage": "chart",
     "ownership": "star",
     "mail": "mail",
+    "visitors": "chart",
 }
 
 
@@ -38,6 +39,8 @@ def target(kind: str, details: Mapping[str, Any]) -> str | None:
     """The page where something can be done about it."""
     if "conversation_id" in details:
         return f"/console/inbox/{details['conversation_id']}"
+    if kind == "visitors_full":
+        return "/console/settings/company"
     if kind == "usage_alert" or "plan" in details:
         return "/console/plan"
     return None
