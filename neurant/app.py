@@ -85,6 +85,7 @@ from neurant.plans.page import router as plan_page_router
 from neurant.plans.routes import router as plans_router
 from neurant.plans.webhook import PATH as BILLING_PATH
 from neurant.plans.webhook import router as billing_router
+from neurant.proxy_check import router as proxy_check_router
 from neurant.realtime import Hub
 from neurant.settings import Settings, get_settings
 from neurant.startup import fingerprint
@@ -131,6 +132,7 @@ _ROUTERS = (
     plan_page_router,
     notes_router,
     webhook_endpoints_router,
+    proxy_check_router,
 )
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 _JSON_ROOM = 64 * 1024  # of multipart around a document

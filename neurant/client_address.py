@@ -124,10 +124,11 @@ class ClientAddress:
         headers = scope["headers"]
         forwarded = [v.decode("latin-1") for name, v in headers if name == b"x-forwarded-for"]
         read = read_address(peer)
-        state = {**scope.get("state", {}), "peer": peer}
+        is_trusted = self._trusted.is_peer(read)
+        state = {**scope.get("state", {}), "peer": peer, "is_peer_trusted": is_trusted}
         client = self._trusted.client_of(peer, forwarded)
         known = {**scope, "state": state, "client": None if client == UNKNOWN else (client, 0)}
-        if self._trusted.is_peer(read):
+        if is_trusted:
             schemes = [v.decode("latin-1") for name, v in headers if name == b"x-forwarded-proto"]
             scheme = schemes[-1].rpartition(",")[2].strip().lower() if schemes else ""
             if scheme in ("http", "https") and scope["type"] == "http":

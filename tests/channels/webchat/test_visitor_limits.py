@@ -56,9 +56,9 @@ def used(urls: Urls, action: str, dimension: str, value: str, units: float) -> N
     with psycopg.connect(urls.admin) as db:
         db.execute(
             "insert into visitor_allowances (key_digest, used_until)"
-            " select sha256(convert_to(concat_ws('|', %(a)s, %(d)s, %(v)s), 'UTF8')),"
-            "  clock_timestamp() + %(u)s / l.refill * interval '1 second'"
-            " from private.visitor_limits(%(a)s) l where l.dimension = %(d)s"
+            " select sha256(convert_to(concat_ws('|', %(a)s::text, %(d)s::text, %(v)s::text), 'UTF8')),"
+            "  clock_timestamp() + %(u)s::float8 / l.refill * interval '1 second'"
+            " from private.visitor_limits(%(a)s::text) l where l.dimension = %(d)s::text"
             " on conflict (key_digest) do update set used_until = excluded.used_until",
             {"a": action, "d": dimension, "v": value, "u": units},
         )
@@ -90,10 +90,10 @@ async def test_an_office_of_200_behind_one_address_comes_in_unasked(
     assert Counter(one.status_code for one in answers) == {201: 200}
 
 
-async def test_one_address_that_opens_a_thousand_is_stopped_over_both_processes(
+async def test_one_address_that_opens_five_hundred_is_stopped_over_both_processes(
     two: Site, acme: Company, rival: Company, own: Urls
 ) -> None:
-    answers = await many(1000, lambda n: two.open(acme.web, process=n % 2))
+    answers = await many(500, lambda n: two.open(acme.web, process=n % 2))
     opened = sum(one.status_code == 201 for one in answers)
     assert CALM <= opened <= CALM + 30  # some allowance comes back meanwhile
     refused = [one for one in answers if one.status_code != 201]
@@ -107,9 +107,9 @@ async def test_one_address_that_opens_a_thousand_is_stopped_over_both_processes(
 async def test_after_a_tv_spot_visitors_of_many_networks_come_in_unasked(
     two: Site, acme: Company
 ) -> None:
-    places = [f"127.30.{n % 250}.{1 + n // 250}" for n in range(600)]
-    answers = await many(600, lambda n: two.open(acme.web, places[n], process=n % 2))
-    assert Counter(one.status_code for one in answers) == {201: 600}
+    places = [f"127.30.{n % 250}.{1 + n // 250}" for n in range(400)]
+    answers = await many(400, lambda n: two.open(acme.web, places[n], process=n % 2))
+    assert Counter(one.status_code for one in answers) == {201: 400}
 
 
 @pytest.mark.parametrize("dimension", ["address", "network", "bot", "company"])
@@ -123,15 +123,12 @@ async def test_each_dimension_of_opening_holds_over_both_processes(
         "address": "127.40.1.7", "network": "127.40.1.0/24", "bot": account, "company": str(acme.id),
     }[dimension]  # fmt: skip
     most = {"address": 400, "network": 1500, "bot": 6000, "company": 10_000}[dimension]
-    used(own, "open", dimension, value, most)
+    used(own, "open", dimension, value, most + 100)
     for process in (0, 1):
         answer = await two.open(acme.web, "127.40.1.7", process)
-        if dimension in ("bot", "company") and answer.status_code == 201:
-            continue  # a token came back in the meantime
         assert is_too_much(answer, "visitors.too_many_chats")
-    assert (await two.open(acme.web, "127.40.2.7")).status_code in (
-        (201,) if dimension in ("address", "network") else (201, 429)
-    )
+    elsewhere = (await two.open(acme.web, "127.40.2.7")).status_code
+    assert elsewhere == (201 if dimension in ("address", "network") else 429)
 
 
 async def test_what_was_refused_is_possible_at_the_moment_that_is_told(
