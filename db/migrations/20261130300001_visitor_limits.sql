@@ -64,7 +64,7 @@ language sql immutable set search_path = '' as $$
     ('open', 'company', 5, 10000, 10, 4000),
     ('message', 'address', 1, 400, 5, null),
     ('message', 'network', 2, 1500, 20, null),
-    ('message', 'session', 3, 30, 0.5, null),
+    ('message', 'session', 3, 30, 0.15, null),
     ('message', 'bot', 4, 3000, 50, null),
     ('message', 'company', 5, 6000, 100, null),
     ('listen', 'address', 1, 1000, 10, null),

@@ -34,7 +34,11 @@ class Site:
     async def http(self, address: str = "127.0.0.1", process: int = 0) -> httpx.AsyncClient:
         """A client that connects from this address; the same one again for the same address."""
         if (process, address) not in self.opened:
-            transport = httpx.AsyncHTTPTransport(local_address=address, verify=False)
+            transport = httpx.AsyncHTTPTransport(
+                local_address=address,
+                verify=False,
+                limits=httpx.Limits(max_keepalive_connections=0),
+            )
             client = httpx.AsyncClient(base_url=self.urls[process], transport=transport, timeout=30)
             self.opened[process, address] = await self.clients.enter_async_context(client)
         return self.opened[process, address]

@@ -82,7 +82,7 @@ export function createSession(base, store, onSolving = () => {}) {
         return token;
       }
       const refused = await refusal(response);
-      const again = refused.proof || refused.code === "visitors.proof_wrong";
+      const again = refused.code?.startsWith("visitors.proof_");
       if (!again || challenges === MOST_CHALLENGES) throw refused;
       proof = refused.proof && (await solved(refused.proof));
     }
