@@ -8,7 +8,7 @@ import random
 import time
 import uuid
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
 import aiohttp
@@ -16,6 +16,7 @@ from support import CHAT_PATH, percentile
 
 ANSWER_SECONDS = 10.0  # an answer that has not come by then counts as this long
 THINK_SECONDS = (1.0, 3.0)
+MOST_OF_SESSION = 20  # questions: a session may send 30 messages at once
 
 
 @dataclass(frozen=True)
@@ -45,10 +46,12 @@ class Visitor:
         self._headers: dict[str, str] = {}
         self._stream: asyncio.Task[None] | None = None
         self._waiting: asyncio.Future[Answer] | None = None
+        self._asked = 0
 
     async def enter(self) -> None:
         """A new session, with its stream open."""
         await self.leave()
+        self._asked = 0
         async with self._http.post(f"{self._chat}/session") as response:
             response.raise_for_status()
             token = (await response.json())["token"]
@@ -83,6 +86,9 @@ class Visitor:
 
     async def ask(self, question: str) -> tuple[float, bool]:
         """Seconds from the start of the POST until the answer is parsed; whether it is cited."""
+        if self._asked >= MOST_OF_SESSION:
+            await self.enter()
+        self._asked += 1
         self._waiting = asyncio.get_running_loop().create_future()
         started = time.perf_counter()
         body = {"client_id": str(uuid.uuid4()), "text": question}
@@ -99,9 +105,13 @@ class Visitor:
 @asynccontextmanager
 async def crowd(base: str, size: int) -> AsyncIterator[list[Visitor]]:
     """``size`` visitors with open streams."""
-    connector = aiohttp.TCPConnector(limit=0)
-    async with aiohttp.ClientSession(connector=connector) as http:
-        visitors = [Visitor(http, base) for _ in range(size)]
+    async with AsyncExitStack() as stack:
+        visitors = []
+        for number in range(size):  # each from an address of its own, as visitors are
+            address = (f"127.90.{number // 250}.{1 + number % 250}", 0)
+            connector = aiohttp.TCPConnector(limit=0, local_addr=address)
+            http = await stack.enter_async_context(aiohttp.ClientSession(connector=connector))
+            visitors.append(Visitor(http, base))
         for visitor in visitors:
             await visitor.enter()
         try:

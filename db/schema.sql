@@ -1148,6 +1148,54 @@ ALTER FUNCTION private.admit_by_sso(p_connection public.sso_connections, p_email
 
 COMMENT ON FUNCTION private.admit_by_sso(p_connection public.sso_connections, p_email text, p_first_name text, p_last_name text, p_now timestamp with time zone) IS 'Somebody new: by their invitation, or else in the connection''s default role (NA002 where no seat is left); null where neither is. Definer: called by finish_sso only.';
 
+-- Name: admit_visitor(text, text, bytea, double precision, text, text); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.admit_visitor(p_action text, p_routing_id text, p_token_digest bytea, p_cost double precision, p_address text, p_network text) RETURNS TABLE(outcome text, held_by text, wait_seconds double precision, held_for double precision, company_id uuid)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_session record;
+  v_taken record;
+  v_wait double precision;
+  v_now timestamptz;
+begin
+  select v.company_id, v.id, v.channel_account_id, v.conversation_at into v_session
+  from public.visitor_sessions v
+  join public.channel_accounts a on a.company_id = v.company_id and a.id = v.channel_account_id
+    and a.routing_id = p_routing_id and a.status = 'connected'
+  join public.companies c on c.id = v.company_id and c.subscription_status <> 'cancelled'
+  where v.token_digest = p_token_digest and v.expires_at > now();
+  v_taken := private.take_visitor_allowance(case p_action when 'opinion' then 'message' else p_action end,
+    p_cost, array[p_address, p_network, v_session.id::text, v_session.channel_account_id::text,
+      v_session.company_id::text], true);
+  if v_taken.outcome = 'taken' and v_session.id is null then
+    v_taken.outcome := 'unknown';
+  end if;
+  v_now := clock_timestamp();
+  if v_taken.outcome = 'taken' and p_action = 'message'
+    and (v_session.conversation_at is null or v_session.conversation_at <= v_now - interval '1 hour')
+    and not exists (
+      select from public.conversations c
+      where c.company_id = v_session.company_id and c.channel_account_id = v_session.channel_account_id
+        and c.end_user_id = v_session.id::text and c.status = 'active')
+  then
+    v_wait := private.begin_visitor_conversation(v_session.company_id, v_session.id, v_now);
+    if v_wait > 0 then
+      v_taken.outcome := 'full';
+      v_taken.wait_seconds := v_wait;
+    end if;
+  end if;
+  return query select v_taken.outcome, v_taken.held_by, v_taken.wait_seconds, v_taken.held_for,
+    v_session.company_id;
+end $$;
+
+ALTER FUNCTION private.admit_visitor(p_action text, p_routing_id text, p_token_digest bytea, p_cost double precision, p_address text, p_network text) OWNER TO neurant_router;
+
+-- Name: FUNCTION admit_visitor(p_action text, p_routing_id text, p_token_digest bytea, p_cost double precision, p_address text, p_network text); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.admit_visitor(p_action text, p_routing_id text, p_token_digest bytea, p_cost double precision, p_address text, p_network text) IS 'Counts what a visitor does (message, opinion or listen) against the limits of visitors: taken, unknown (no such session; the address was counted), wait, or full (the company takes no more new conversations in this hour; nothing was begun). Definer: a visitor may read none of it.';
+
 -- Name: advance_status(); Type: FUNCTION; Schema: private; Owner: neurant_owner
 
 CREATE FUNCTION private.advance_status() RETURNS trigger
@@ -2042,6 +2090,50 @@ ALTER FUNCTION private.begin_sso(p_domain text, p_state_digest bytea, p_browser_
 -- Name: FUNCTION begin_sso(p_domain text, p_state_digest bytea, p_browser_digest bytea, p_next text, p_is_kept boolean, p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
 
 COMMENT ON FUNCTION private.begin_sso(p_domain text, p_state_digest bytea, p_browser_digest bytea, p_next text, p_is_kept boolean, p_now timestamp with time zone) IS 'Somebody with an address in this domain goes to their provider, and has ten minutes to come back; no row where the domain has none. Definer: the caller is nobody yet.';
+
+-- Name: begin_visitor_conversation(uuid, uuid, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_owner
+
+CREATE FUNCTION private.begin_visitor_conversation(p_company uuid, p_session uuid, p_now timestamp with time zone) RETURNS double precision
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    AS $$
+declare
+  v_most integer;
+  v_oldest timestamptz;
+begin
+  -- One after another within a company, so that the number is exact over all processes.
+  perform pg_advisory_xact_lock(hashtextextended('visitor conversations ' || p_company, 0));
+  select coalesce(c.visitor_conversations_per_hour, p.visitor_conversations_per_hour) into v_most
+  from public.companies c
+  join public.plans p on p.plan = c.subscription_plan
+  where c.id = p_company;
+  select v.conversation_at into v_oldest
+  from public.visitor_sessions v
+  where v.company_id = p_company and v.conversation_at > p_now - interval '1 hour'
+  order by v.conversation_at desc
+  offset v_most - 1 limit 1;
+  if v_oldest is null then
+    update public.visitor_sessions v set conversation_at = p_now
+    where v.company_id = p_company and v.id = p_session;
+    return 0;
+  end if;
+  -- Owner and administradores hear of it once an hour at most.
+  insert into public.visitor_allowances as a (key_digest, used_until)
+  values (sha256(convert_to('told|company|' || p_company, 'UTF8')), p_now + interval '1 hour')
+  on conflict (key_digest) do update set used_until = excluded.used_until
+  where a.used_until <= p_now;
+  if found then
+    perform private.notify_users(p_company, '{owner,administrador}', 'visitors_full',
+      jsonb_build_object('number', v_most));
+  end if;
+  return extract(epoch from v_oldest + interval '1 hour' - p_now);
+end $$;
+
+ALTER FUNCTION private.begin_visitor_conversation(p_company uuid, p_session uuid, p_now timestamp with time zone) OWNER TO neurant_owner;
+
+-- Name: FUNCTION begin_visitor_conversation(p_company uuid, p_session uuid, p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_owner
+
+COMMENT ON FUNCTION private.begin_visitor_conversation(p_company uuid, p_session uuid, p_now timestamp with time zone) IS 'Counts a new conversation of a visitor for the company''s number an hour: 0, or the seconds until there is room. Each session is counted once an hour.';
 
 -- Name: belong_to_auth_session(); Type: FUNCTION; Schema: private; Owner: neurant_router
 
@@ -2977,6 +3069,33 @@ ALTER FUNCTION private.close_month(p_company uuid, p_now timestamp with time zon
 -- Name: FUNCTION close_month(p_company uuid, p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
 
 COMMENT ON FUNCTION private.close_month(p_company uuid, p_now timestamp with time zone) IS 'Begins the company''s new month if one has begun at that moment; what the old one came to, or null. Definer: counters are nobody''s to write by hand.';
+
+-- Name: close_visitor_streams(uuid, bytea[], integer[]); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.close_visitor_streams(p_process uuid, p_keys bytea[], p_counts integer[]) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_closed record;
+begin
+  for v_closed in
+    select c.key, c.streams from unnest(p_keys, p_counts) c (key, streams) order by c.key
+  loop
+    delete from public.visitor_streams s
+    where s.key_digest = v_closed.key and s.process_id = p_process
+      and s.open_streams <= v_closed.streams;
+    update public.visitor_streams s set open_streams = s.open_streams - v_closed.streams
+    where s.key_digest = v_closed.key and s.process_id = p_process
+      and s.open_streams > v_closed.streams;
+  end loop;
+end $$;
+
+ALTER FUNCTION private.close_visitor_streams(p_process uuid, p_keys bytea[], p_counts integer[]) OWNER TO neurant_router;
+
+-- Name: FUNCTION close_visitor_streams(p_process uuid, p_keys bytea[], p_counts integer[]); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.close_visitor_streams(p_process uuid, p_keys bytea[], p_counts integer[]) IS 'Gives back streams of a web process that have ended: how many of each key. Definer, as admit_visitor.';
 
 -- Name: companies_to_drain(); Type: FUNCTION; Schema: private; Owner: neurant_router
 
@@ -4002,6 +4121,22 @@ ALTER FUNCTION private.end_subscriptions(p_now timestamp with time zone) OWNER T
 -- Name: FUNCTION end_subscriptions(p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
 
 COMMENT ON FUNCTION private.end_subscriptions(p_now timestamp with time zone) IS 'Ends the trials, the cancelled subscriptions and the days of grace that are over: trials and cancelled ones become free where the use fits, else inactive; past_due becomes inactive. How many. Definer: over all companies.';
+
+-- Name: end_visitor_process(uuid); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.end_visitor_process(p_process uuid) RETURNS void
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  delete from public.visitor_streams s where s.process_id = p_process;
+  delete from public.visitor_processes p where p.id = p_process;
+$$;
+
+ALTER FUNCTION private.end_visitor_process(p_process uuid) OWNER TO neurant_router;
+
+-- Name: FUNCTION end_visitor_process(p_process uuid); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.end_visitor_process(p_process uuid) IS 'A web process ends: its streams are closed. Definer, as admit_visitor.';
 
 -- Name: enter_company(bytea, uuid); Type: FUNCTION; Schema: private; Owner: neurant_router
 
@@ -5156,6 +5291,7 @@ CREATE TABLE public.companies (
     ends_before_closing timestamp with time zone,
     size text,
     trial_started_at timestamp with time zone,
+    visitor_conversations_per_hour integer,
     CONSTRAINT companies_address_check CHECK (((email)::text ~ '^[^@[:space:]]+@[^@[:space:]]+$'::text)),
     CONSTRAINT companies_current_chatbot_count_check CHECK ((current_chatbot_count >= 0)),
     CONSTRAINT companies_current_document_characters_check CHECK ((current_document_characters >= 0)),
@@ -5181,6 +5317,7 @@ CREATE TABLE public.companies (
     CONSTRAINT companies_slug_check CHECK (((slug)::text ~ '^[a-z0-9]+(-[a-z0-9]+)*$'::text)),
     CONSTRAINT companies_subscription_order_check CHECK ((subscription_ends_at >= subscription_started_at)),
     CONSTRAINT companies_timezone_check CHECK (private.is_timezone((timezone)::text)),
+    CONSTRAINT companies_visitor_conversations_check CHECK (((visitor_conversations_per_hour >= 1) AND (visitor_conversations_per_hour <= 100000))),
     CONSTRAINT companies_website_check CHECK (((website)::text ~ '^https?://[^[:space:]]+$'::text))
 );
 
@@ -5260,6 +5397,10 @@ COMMENT ON COLUMN public.companies.size IS 'How many people work there, as told 
 
 COMMENT ON COLUMN public.companies.trial_started_at IS 'Once: whoever has tried a plan pays for the next.';
 
+-- Name: COLUMN companies.visitor_conversations_per_hour; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.companies.visitor_conversations_per_hour IS 'How many new conversations of web chat visitors the company takes in an hour. Null: the number of its plan.';
+
 -- Name: follow_payment(public.companies, public.billing_accounts, public.subscription_plan_enum, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
 
 CREATE FUNCTION private.follow_payment(p_company public.companies, p_known public.billing_accounts, p_plan public.subscription_plan_enum, p_now timestamp with time zone) RETURNS void
@@ -5327,6 +5468,38 @@ ALTER FUNCTION private.forget_old_accounts(p_now timestamp with time zone) OWNER
 -- Name: FUNCTION forget_old_accounts(p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
 
 COMMENT ON FUNCTION private.forget_old_accounts(p_now timestamp with time zone) IS 'Forgets sign-ups, links, brakes and sessions that are over for days; how many. Definer: they are no company''s.';
+
+-- Name: forget_visitor_limits(); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.forget_visitor_limits() RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_gone integer;
+  v_all integer := 0;
+begin
+  delete from public.visitor_allowances a
+  where a.ctid = any (array(
+    select b.ctid from public.visitor_allowances b where b.used_until < now() for update skip locked));
+  get diagnostics v_gone = row_count;
+  v_all := v_all + v_gone;
+  delete from public.visitor_proofs p where p.expires_at < now();
+  get diagnostics v_gone = row_count;
+  v_all := v_all + v_gone;
+  -- A minute after a process was last heard of, so that a slow one finds its streams again.
+  delete from public.visitor_processes p where p.alive_until < now() - interval '1 minute';
+  delete from public.visitor_streams s
+  where not exists (select from public.visitor_processes p where p.id = s.process_id);
+  get diagnostics v_gone = row_count;
+  return v_all + v_gone;
+end $$;
+
+ALTER FUNCTION private.forget_visitor_limits() OWNER TO neurant_router;
+
+-- Name: FUNCTION forget_visitor_limits(); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.forget_visitor_limits() IS 'Forgets allowances that are free again, challenges that have expired and streams of processes that died; how many rows. Definer: they are no company''s.';
 
 -- Name: found_company(uuid, text, text, text, text, text, text, text, text, text, inet, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
 
@@ -6006,6 +6179,35 @@ ALTER FUNCTION private.keep_contact() OWNER TO neurant_router;
 -- Name: FUNCTION keep_contact(); Type: COMMENT; Schema: private; Owner: neurant_router
 
 COMMENT ON FUNCTION private.keep_contact() IS 'Definer: nobody writes contacts by hand; they follow conversations.';
+
+-- Name: keep_visitor_process(uuid, bytea[], integer[]); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.keep_visitor_process(p_process uuid, p_keys bytea[], p_counts integer[]) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_is_known boolean;
+begin
+  update public.visitor_processes p set alive_until = clock_timestamp() + interval '60 seconds'
+  where p.id = p_process;
+  v_is_known := found;
+  if not v_is_known and p_keys is not null then
+    insert into public.visitor_processes (id, alive_until)
+    values (p_process, clock_timestamp() + interval '60 seconds')
+    on conflict do nothing;
+    insert into public.visitor_streams as s (key_digest, process_id, open_streams)
+    select k.key, p_process, k.streams from unnest(p_keys, p_counts) k (key, streams)
+    on conflict (key_digest, process_id) do update set open_streams = excluded.open_streams;
+  end if;
+  return v_is_known;
+end $$;
+
+ALTER FUNCTION private.keep_visitor_process(p_process uuid, p_keys bytea[], p_counts integer[]) OWNER TO neurant_router;
+
+-- Name: FUNCTION keep_visitor_process(p_process uuid, p_keys bytea[], p_counts integer[]); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.keep_visitor_process(p_process uuid, p_keys bytea[], p_counts integer[]) IS 'Says that a web process lives, for a minute; false where the database had forgotten it. With keys and counts a forgotten process is entered anew, with the streams that it holds. Definer, as admit_visitor.';
 
 -- Name: last_seen(uuid, uuid); Type: FUNCTION; Schema: private; Owner: neurant_router
 
@@ -7385,6 +7587,54 @@ ALTER FUNCTION private.open_sso_session(p_company uuid, p_user uuid, p_connectio
 
 COMMENT ON FUNCTION private.open_sso_session(p_company uuid, p_user uuid, p_connection uuid, p_token_digest bytea, p_ip inet, p_user_agent text, p_lifetime interval) IS 'The session of somebody whom the provider has named. Definer: called by finish_sso only.';
 
+-- Name: open_visitor(text, bytea, interval, text, text, bytea, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.open_visitor(p_routing_id text, p_token_digest bytea, p_lifetime interval, p_address text, p_network text, p_proof bytea, p_proof_until timestamp with time zone) RETURNS TABLE(outcome text, expires_at timestamp with time zone, held_by text, wait_seconds double precision, held_for double precision)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_account record;
+  v_taken record;
+begin
+  select a.company_id, a.id into v_account
+  from public.channel_accounts a
+  join public.companies c on c.id = a.company_id and c.subscription_status <> 'cancelled'
+  where a.routing_id = p_routing_id and a.channel = 'web' and a.status = 'connected';
+  if p_proof is not null then
+    insert into public.visitor_proofs (proof_digest, expires_at) values (p_proof, p_proof_until)
+    on conflict do nothing;
+    if not found then
+      return query select 'proof_used', null::timestamptz, null::text, 0::double precision, 0::double precision;
+      return;
+    end if;
+  end if;
+  v_taken := private.take_visitor_allowance('open', 1,
+    array[p_address, p_network, null, v_account.id::text, v_account.company_id::text],
+    p_proof is not null);
+  if v_taken.outcome <> 'taken' then
+    -- A proof that opened nothing may be used when there is room.
+    delete from public.visitor_proofs p where p.proof_digest = p_proof;
+    return query select v_taken.outcome, null::timestamptz, v_taken.held_by, v_taken.wait_seconds,
+      v_taken.held_for;
+    return;
+  end if;
+  if v_account.id is null then
+    return query select 'unknown', null::timestamptz, null::text, 0::double precision, 0::double precision;
+    return;
+  end if;
+  return query
+  insert into public.visitor_sessions as v (company_id, channel_account_id, token_digest, expires_at)
+  values (v_account.company_id, v_account.id, p_token_digest, now() + p_lifetime)
+  returning 'opened', v.expires_at, null::text, 0::double precision, 0::double precision;
+end $$;
+
+ALTER FUNCTION private.open_visitor(p_routing_id text, p_token_digest bytea, p_lifetime interval, p_address text, p_network text, p_proof bytea, p_proof_until timestamp with time zone) OWNER TO neurant_router;
+
+-- Name: FUNCTION open_visitor(p_routing_id text, p_token_digest bytea, p_lifetime interval, p_address text, p_network text, p_proof bytea, p_proof_until timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.open_visitor(p_routing_id text, p_token_digest bytea, p_lifetime interval, p_address text, p_network text, p_proof bytea, p_proof_until timestamp with time zone) IS 'Opens a session of a web chat within the limits of visitors: opened, unknown (no such chat, or a closed one), wait, proof (a proof of work is asked for) or proof_used. p_proof: digest of a challenge whose solution the process verified. Definer: the visitor is nobody yet.';
+
 -- Name: open_visitor_session(text, bytea, interval); Type: FUNCTION; Schema: private; Owner: neurant_router
 
 CREATE FUNCTION private.open_visitor_session(p_routing_id text, p_token_digest bytea, p_lifetime interval) RETURNS timestamp with time zone
@@ -7404,6 +7654,63 @@ ALTER FUNCTION private.open_visitor_session(p_routing_id text, p_token_digest by
 -- Name: FUNCTION open_visitor_session(p_routing_id text, p_token_digest bytea, p_lifetime interval); Type: COMMENT; Schema: private; Owner: neurant_router
 
 COMMENT ON FUNCTION private.open_visitor_session(p_routing_id text, p_token_digest bytea, p_lifetime interval) IS 'A new visitor of a web chat; null for an unknown or closed chat. Definer: the visitor is nobody yet.';
+
+-- Name: open_visitor_stream(uuid, text, bytea, text, text); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.open_visitor_stream(p_process uuid, p_routing_id text, p_token_digest bytea, p_address text, p_network text) RETURNS TABLE(outcome text, held_by text, wait_seconds double precision, held_for double precision, company_id uuid, keys bytea[])
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_admitted record;
+  v_values text[];
+  v_key record;
+  v_full text;
+begin
+  select * into v_admitted from private.admit_visitor('listen', p_routing_id, p_token_digest, 1,
+    p_address, p_network);
+  if v_admitted.outcome <> 'taken' then
+    return query select v_admitted.outcome, v_admitted.held_by, v_admitted.wait_seconds,
+      v_admitted.held_for, null::uuid, null::bytea[];
+    return;
+  end if;
+  insert into public.visitor_processes as p (id, alive_until)
+  values (p_process, clock_timestamp() + interval '60 seconds')
+  on conflict (id) do update set alive_until = excluded.alive_until
+  where p.alive_until < excluded.alive_until - interval '10 seconds';
+  select array[p_address, p_network, v.id::text, v.channel_account_id::text, v.company_id::text]
+  into v_values
+  from public.visitor_sessions v
+  where v.token_digest = p_token_digest;
+  for v_key in select k.* from private.visitor_keys('stream', v_values) k order by k.key loop
+    perform pg_advisory_xact_lock(hashtextextended(encode(v_key.key, 'hex'), 0));
+  end loop;
+  select k.dimension into v_full
+  from private.visitor_keys('stream', v_values) k
+  where k.most <= (
+    select coalesce(sum(s.open_streams), 0)
+    from public.visitor_streams s
+    join public.visitor_processes p on p.id = s.process_id and p.alive_until > clock_timestamp()
+    where s.key_digest = k.key)
+  order by k.place
+  limit 1;
+  if v_full is not null then
+    return query select 'wait', v_full, 30::double precision, 0::double precision, null::uuid, null::bytea[];
+    return;
+  end if;
+  insert into public.visitor_streams as s (key_digest, process_id, open_streams)
+  select k.key, p_process, 1 from private.visitor_keys('stream', v_values) k
+  on conflict (key_digest, process_id) do update set open_streams = s.open_streams + 1;
+  return query select 'opened', null::text, 0::double precision, 0::double precision,
+    v_admitted.company_id,
+    (select array_agg(k.key order by k.key) from private.visitor_keys('stream', v_values) k);
+end $$;
+
+ALTER FUNCTION private.open_visitor_stream(p_process uuid, p_routing_id text, p_token_digest bytea, p_address text, p_network text) OWNER TO neurant_router;
+
+-- Name: FUNCTION open_visitor_stream(p_process uuid, p_routing_id text, p_token_digest bytea, p_address text, p_network text); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.open_visitor_stream(p_process uuid, p_routing_id text, p_token_digest bytea, p_address text, p_network text) IS 'Counts a stream that a visitor opens: opened (with the keys to give back), unknown or wait. Definer, as admit_visitor.';
 
 -- Name: opens_at(jsonb, text, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_owner
 
@@ -9948,6 +10255,54 @@ ALTER FUNCTION private.take_sso_domain(p_company uuid, p_id uuid, p_how text, p_
 -- Name: FUNCTION take_sso_domain(p_company uuid, p_id uuid, p_how text, p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
 
 COMMENT ON FUNCTION private.take_sso_domain(p_company uuid, p_id uuid, p_how text, p_now timestamp with time zone) IS 'A claim is proven; false where another company''s is. Definer: called by definers only.';
+-- Name: take_visitor_allowance(text, double precision, text[], boolean); Type: FUNCTION; Schema: private; Owner: neurant_owner
+
+CREATE FUNCTION private.take_visitor_allowance(p_action text, p_cost double precision, p_values text[], p_is_proven boolean, OUT outcome text, OUT held_by text, OUT wait_seconds double precision, OUT held_for double precision) RETURNS record
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    AS $$
+declare
+  v_now timestamptz;
+begin
+  outcome := 'taken';
+  wait_seconds := 0;
+  held_for := 0;
+  -- Every process locks in the order of the keys, so no two processes wait for each other.
+  perform from public.visitor_allowances a
+  where a.key_digest in (select k.key from private.visitor_keys(p_action, p_values) k)
+  order by a.key_digest for update;
+  v_now := clock_timestamp();
+  select case when u.used + p_cost > u.most then 'wait' else 'proof' end, u.dimension,
+    (u.used + p_cost - case when u.used + p_cost > u.most then u.most else u.calm end) / u.refill,
+    greatest((u.used + 1 - case when u.used + p_cost > u.most then u.most else u.calm end) / u.refill, 0)
+  into outcome, held_by, wait_seconds, held_for
+  from (
+    select k.dimension, k.most, k.refill, k.calm,
+      coalesce(greatest(extract(epoch from a.used_until - v_now), 0), 0) * k.refill as used
+    from private.visitor_keys(p_action, p_values) k
+    left join public.visitor_allowances a on a.key_digest = k.key) u
+  where u.used + p_cost > u.most or (not p_is_proven and u.used + p_cost > u.calm)
+  order by u.used + p_cost > u.most desc, 3 desc
+  limit 1;
+  if found then
+    return;
+  end if;
+  outcome := 'taken';
+  wait_seconds := 0;
+  held_for := 0;
+  insert into public.visitor_allowances as a (key_digest, used_until)
+  select k.key, v_now + p_cost / k.refill * interval '1 second'
+  from private.visitor_keys(p_action, p_values) k
+  order by k.key
+  on conflict (key_digest) do update
+  set used_until = greatest(a.used_until, v_now) + (excluded.used_until - v_now);
+end $$;
+
+ALTER FUNCTION private.take_visitor_allowance(p_action text, p_cost double precision, p_values text[], p_is_proven boolean, OUT outcome text, OUT held_by text, OUT wait_seconds double precision, OUT held_for double precision) OWNER TO neurant_owner;
+
+-- Name: FUNCTION take_visitor_allowance(p_action text, p_cost double precision, p_values text[], p_is_proven boolean, OUT outcome text, OUT held_by text, OUT wait_seconds double precision, OUT held_for double precision); Type: COMMENT; Schema: private; Owner: neurant_owner
+
+COMMENT ON FUNCTION private.take_visitor_allowance(p_action text, p_cost double precision, p_values text[], p_is_proven boolean, OUT outcome text, OUT held_by text, OUT wait_seconds double precision, OUT held_for double precision) IS 'Takes p_cost from every allowance of the action, or from none. outcome: taken, wait (wait_seconds until it is possible) or proof (only p_is_proven goes on). held_by: the dimension that refused; held_for: seconds until it has room for a cost of 1.';
 
 -- Name: team_directory(); Type: FUNCTION; Schema: private; Owner: neurant_router
 
@@ -10545,6 +10900,62 @@ ALTER FUNCTION private.visitor_conversation_id() OWNER TO neurant_router;
 -- Name: FUNCTION visitor_conversation_id(); Type: COMMENT; Schema: private; Owner: neurant_router
 
 COMMENT ON FUNCTION private.visitor_conversation_id() IS 'The one conversation that a visitor sees: the newest of the session. Definer, as company_id().';
+
+-- Name: visitor_keys(text, text[]); Type: FUNCTION; Schema: private; Owner: neurant_owner
+
+CREATE FUNCTION private.visitor_keys(p_action text, p_values text[]) RETURNS TABLE(key bytea, dimension text, place integer, most double precision, refill double precision, calm double precision)
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO ''
+    AS $$
+  select sha256(convert_to(concat_ws('|', p_action, l.dimension, v.value), 'UTF8')),
+    l.dimension, l.place, l.most, l.refill, l.calm
+  from private.visitor_limits(p_action) l
+  join unnest(p_values) with ordinality v (value, place) on v.place = l.place
+  where v.value is not null
+$$;
+
+ALTER FUNCTION private.visitor_keys(p_action text, p_values text[]) OWNER TO neurant_owner;
+
+-- Name: FUNCTION visitor_keys(p_action text, p_values text[]); Type: COMMENT; Schema: private; Owner: neurant_owner
+
+COMMENT ON FUNCTION private.visitor_keys(p_action text, p_values text[]) IS 'The keys that a visitor''s action counts against. p_values: address, network, session, bot, company; null where it is not known.';
+
+-- Name: visitor_limits(text); Type: FUNCTION; Schema: private; Owner: neurant_owner
+
+CREATE FUNCTION private.visitor_limits(p_action text) RETURNS TABLE(dimension text, place integer, most double precision, refill double precision, calm double precision)
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO ''
+    AS $$
+  select l.dimension, l.place, l.most, l.refill, l.calm
+  from (values
+    ('open', 'address', 1, 400, 0.2, 220),
+    ('open', 'network', 2, 1500, 1, 700),
+    ('open', 'bot', 4, 6000, 5, 2500),
+    ('open', 'company', 5, 10000, 10, 4000),
+    ('message', 'address', 1, 400, 5, null),
+    ('message', 'network', 2, 1500, 20, null),
+    ('message', 'session', 3, 30, 0.15, null),
+    ('message', 'bot', 4, 3000, 50, null),
+    ('message', 'company', 5, 6000, 100, null),
+    ('listen', 'address', 1, 1000, 10, null),
+    ('listen', 'network', 2, 4000, 40, null),
+    ('listen', 'session', 3, 60, 1, null),
+    ('listen', 'bot', 4, 10000, 100, null),
+    ('listen', 'company', 5, 20000, 200, null),
+    ('stream', 'address', 1, 500, null, null),
+    ('stream', 'network', 2, 2000, null, null),
+    ('stream', 'session', 3, 10, null, null),
+    ('stream', 'bot', 4, 5000, null, null),
+    ('stream', 'company', 5, 10000, null, null)
+  ) l (action, dimension, place, most, refill, calm)
+  where l.action = p_action
+$$;
+
+ALTER FUNCTION private.visitor_limits(p_action text) OWNER TO neurant_owner;
+
+-- Name: FUNCTION visitor_limits(p_action text); Type: COMMENT; Schema: private; Owner: neurant_owner
+
+COMMENT ON FUNCTION private.visitor_limits(p_action text) IS 'The limits of visitors: at most this much at once (most), so much comes back each second (refill), and beyond calm a session is opened for a proof of work only. A message costs 1 and 1 more for every 400 characters. stream: how many are open at the same time. The reasons for the numbers: docs/decisions/0013.';
 
 -- Name: visitor_session_id(); Type: FUNCTION; Schema: private; Owner: neurant_router
 
@@ -12890,6 +13301,7 @@ CREATE TABLE public.plans (
     monthly_price_usd numeric(10,2),
     channels public.conversation_channel_enum[] NOT NULL,
     requests_per_minute integer DEFAULT 120 NOT NULL,
+    visitor_conversations_per_hour integer DEFAULT 60 NOT NULL,
     CONSTRAINT plans_max_chatbots_check CHECK ((max_chatbots >= '-1'::integer)),
     CONSTRAINT plans_max_document_characters_check CHECK ((max_document_characters >= '-1'::integer)),
     CONSTRAINT plans_max_hitl_concurrent_check CHECK ((max_hitl_concurrent >= '-1'::integer)),
@@ -12898,7 +13310,8 @@ CREATE TABLE public.plans (
     CONSTRAINT plans_max_users_check CHECK ((max_users >= '-1'::integer)),
     CONSTRAINT plans_monthly_message_limit_check CHECK ((monthly_message_limit >= '-1'::integer)),
     CONSTRAINT plans_monthly_price_usd_check CHECK ((monthly_price_usd >= (0)::numeric)),
-    CONSTRAINT plans_requests_per_minute_check CHECK ((requests_per_minute > 0))
+    CONSTRAINT plans_requests_per_minute_check CHECK ((requests_per_minute > 0)),
+    CONSTRAINT plans_visitor_conversations_per_hour_check CHECK ((visitor_conversations_per_hour > 0))
 );
 
 ALTER TABLE ONLY public.plans FORCE ROW LEVEL SECURITY;
@@ -12916,6 +13329,10 @@ COMMENT ON COLUMN public.plans.monthly_price_usd IS 'Null: not for sale by catal
 -- Name: COLUMN plans.requests_per_minute; Type: COMMENT; Schema: public; Owner: neurant_owner
 
 COMMENT ON COLUMN public.plans.requests_per_minute IS 'Of the HTTP API, for all callers of a company together.';
+
+-- Name: COLUMN plans.visitor_conversations_per_hour; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.plans.visitor_conversations_per_hour IS 'How many new conversations of web chat visitors a company takes in an hour, unless it has its own number.';
 
 -- Name: public_mail_domains; Type: TABLE; Schema: public; Owner: neurant_owner
 
@@ -13247,6 +13664,54 @@ ALTER TABLE public.users OWNER TO neurant_owner;
 
 COMMENT ON COLUMN public.users.permissions IS 'What this person may not do although the role may, as {"<permission>": false}. Written by set_user_permissions().';
 
+-- Name: visitor_allowances; Type: TABLE; Schema: public; Owner: neurant_owner
+
+CREATE UNLOGGED TABLE public.visitor_allowances (
+    key_digest bytea NOT NULL,
+    used_until timestamp with time zone NOT NULL,
+    CONSTRAINT visitor_allowances_key_digest_check CHECK ((octet_length(key_digest) = 32))
+)
+WITH (fillfactor='50');
+
+ALTER TABLE ONLY public.visitor_allowances FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE public.visitor_allowances OWNER TO neurant_owner;
+
+-- Name: TABLE visitor_allowances; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON TABLE public.visitor_allowances IS 'How much of a visitor limit is used, for all web processes together. The key is the SHA-256 of action, dimension and value, so that no address is kept. A row in the past means that the whole allowance is free. Unlogged: after a crash of the database every allowance is free.';
+
+-- Name: visitor_processes; Type: TABLE; Schema: public; Owner: neurant_owner
+
+CREATE UNLOGGED TABLE public.visitor_processes (
+    id uuid NOT NULL,
+    alive_until timestamp with time zone NOT NULL
+);
+
+ALTER TABLE ONLY public.visitor_processes FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE public.visitor_processes OWNER TO neurant_owner;
+
+-- Name: TABLE visitor_processes; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON TABLE public.visitor_processes IS 'Web processes that hold streams of visitors. The streams of a process that does not renew its moment are not counted any more.';
+
+-- Name: visitor_proofs; Type: TABLE; Schema: public; Owner: neurant_owner
+
+CREATE UNLOGGED TABLE public.visitor_proofs (
+    proof_digest bytea NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    CONSTRAINT visitor_proofs_proof_digest_check CHECK ((octet_length(proof_digest) = 32))
+);
+
+ALTER TABLE ONLY public.visitor_proofs FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE public.visitor_proofs OWNER TO neurant_owner;
+
+-- Name: TABLE visitor_proofs; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON TABLE public.visitor_proofs IS 'Proofs of work that opened a session, until their challenge expires, so that none is used twice.';
+
 -- Name: visitor_sessions; Type: TABLE; Schema: public; Owner: neurant_owner
 
 CREATE TABLE public.visitor_sessions (
@@ -13256,6 +13721,7 @@ CREATE TABLE public.visitor_sessions (
     token_digest bytea NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     expires_at timestamp with time zone NOT NULL,
+    conversation_at timestamp with time zone,
     CONSTRAINT visitor_sessions_token_digest_check CHECK ((octet_length(token_digest) = 32))
 );
 
@@ -13266,6 +13732,28 @@ ALTER TABLE public.visitor_sessions OWNER TO neurant_owner;
 -- Name: TABLE visitor_sessions; Type: COMMENT; Schema: public; Owner: neurant_owner
 
 COMMENT ON TABLE public.visitor_sessions IS 'A visitor of a web chat. Only the digest of the token is kept; the id is the end_user_id.';
+
+-- Name: COLUMN visitor_sessions.conversation_at; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.visitor_sessions.conversation_at IS 'When this visitor''s newest conversation was counted for the company''s number an hour.';
+
+-- Name: visitor_streams; Type: TABLE; Schema: public; Owner: neurant_owner
+
+CREATE UNLOGGED TABLE public.visitor_streams (
+    key_digest bytea NOT NULL,
+    process_id uuid NOT NULL,
+    open_streams integer NOT NULL,
+    CONSTRAINT visitor_streams_key_digest_check CHECK ((octet_length(key_digest) = 32)),
+    CONSTRAINT visitor_streams_open_streams_check CHECK ((open_streams > 0))
+);
+
+ALTER TABLE ONLY public.visitor_streams FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE public.visitor_streams OWNER TO neurant_owner;
+
+-- Name: TABLE visitor_streams; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON TABLE public.visitor_streams IS 'How many streams a web process holds open for an address, network, session, bot or company (key_digest as in visitor_allowances).';
 
 -- Name: webhook_deliveries; Type: TABLE; Schema: public; Owner: neurant_owner
 
@@ -13943,6 +14431,21 @@ ALTER TABLE ONLY public.users
 ALTER TABLE ONLY public.users
     ADD CONSTRAINT users_pkey PRIMARY KEY (company_id, id);
 
+-- Name: visitor_allowances visitor_allowances_pkey; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.visitor_allowances
+    ADD CONSTRAINT visitor_allowances_pkey PRIMARY KEY (key_digest);
+
+-- Name: visitor_processes visitor_processes_pkey; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.visitor_processes
+    ADD CONSTRAINT visitor_processes_pkey PRIMARY KEY (id);
+
+-- Name: visitor_proofs visitor_proofs_pkey; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.visitor_proofs
+    ADD CONSTRAINT visitor_proofs_pkey PRIMARY KEY (proof_digest);
+
 -- Name: visitor_sessions visitor_sessions_pkey; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
 
 ALTER TABLE ONLY public.visitor_sessions
@@ -13952,6 +14455,11 @@ ALTER TABLE ONLY public.visitor_sessions
 
 ALTER TABLE ONLY public.visitor_sessions
     ADD CONSTRAINT visitor_sessions_token_digest_key UNIQUE (token_digest);
+
+-- Name: visitor_streams visitor_streams_pkey; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.visitor_streams
+    ADD CONSTRAINT visitor_streams_pkey PRIMARY KEY (key_digest, process_id);
 
 -- Name: webhook_deliveries webhook_deliveries_pkey; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
 
@@ -14583,6 +15091,14 @@ CREATE UNIQUE INDEX users_one_owner_key ON public.users USING btree (company_id)
 
 CREATE INDEX visitor_sessions_account_idx ON public.visitor_sessions USING btree (company_id, channel_account_id);
 
+-- Name: visitor_sessions_conversation_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX visitor_sessions_conversation_idx ON public.visitor_sessions USING btree (company_id, conversation_at) WHERE (conversation_at IS NOT NULL);
+
+-- Name: visitor_streams_process_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX visitor_streams_process_idx ON public.visitor_streams USING btree (process_id);
+
 -- Name: webhook_deliveries_due_idx; Type: INDEX; Schema: public; Owner: neurant_owner
 
 CREATE INDEX webhook_deliveries_due_idx ON public.webhook_deliveries USING btree (due_at) WHERE (status = 'pending'::text);
@@ -14669,7 +15185,7 @@ CREATE TRIGGER audit_changes AFTER UPDATE ON public.chatbots FOR EACH ROW WHEN (
 
 -- Name: companies audit_changes; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
-CREATE TRIGGER audit_changes AFTER UPDATE ON public.companies FOR EACH ROW WHEN ((((old.name)::text IS DISTINCT FROM (new.name)::text) OR ((old.slug)::text IS DISTINCT FROM (new.slug)::text) OR ((old.email)::text IS DISTINCT FROM (new.email)::text) OR ((old.phone)::text IS DISTINCT FROM (new.phone)::text) OR ((old.industry)::text IS DISTINCT FROM (new.industry)::text) OR ((old.website)::text IS DISTINCT FROM (new.website)::text) OR (old.logo_url IS DISTINCT FROM new.logo_url) OR ((old.timezone)::text IS DISTINCT FROM (new.timezone)::text) OR (old.subscription_plan IS DISTINCT FROM new.subscription_plan) OR (old.subscription_status IS DISTINCT FROM new.subscription_status) OR (old.subscription_started_at IS DISTINCT FROM new.subscription_started_at) OR (old.subscription_ends_at IS DISTINCT FROM new.subscription_ends_at) OR (old.monthly_message_limit IS DISTINCT FROM new.monthly_message_limit) OR (old.monthly_reset_date IS DISTINCT FROM new.monthly_reset_date) OR (old.max_chatbots IS DISTINCT FROM new.max_chatbots) OR (old.max_users IS DISTINCT FROM new.max_users) OR (old.max_integrations IS DISTINCT FROM new.max_integrations) OR (old.max_document_characters IS DISTINCT FROM new.max_document_characters) OR (old.max_storage_mb IS DISTINCT FROM new.max_storage_mb) OR (old.max_hitl_concurrent IS DISTINCT FROM new.max_hitl_concurrent) OR (old.plan_changed_at IS DISTINCT FROM new.plan_changed_at) OR (old.plan_change_scheduled_at IS DISTINCT FROM new.plan_change_scheduled_at) OR (old.next_plan IS DISTINCT FROM new.next_plan) OR (old.created_by IS DISTINCT FROM new.created_by) OR (old.monthly_anchor_day IS DISTINCT FROM new.monthly_anchor_day) OR (old.status_before_closing IS DISTINCT FROM new.status_before_closing) OR (old.ends_before_closing IS DISTINCT FROM new.ends_before_closing) OR (old.size IS DISTINCT FROM new.size) OR (old.trial_started_at IS DISTINCT FROM new.trial_started_at))) EXECUTE FUNCTION private.audit_change('id', '{timezone,subscription_plan,subscription_status,subscription_started_at,subscription_ends_at,monthly_message_limit,monthly_reset_date,monthly_anchor_day,max_chatbots,max_users,max_integrations,max_document_characters,max_storage_mb,max_hitl_concurrent,plan_changed_at,plan_change_scheduled_at,next_plan,created_by,status_before_closing,ends_before_closing,size,trial_started_at}', '{name,slug,industry,website,logo_url,email,phone}', '{}', '{monthly_message_count,current_user_count,current_chatbot_count,current_integration_count,current_document_characters,current_storage_bytes,current_hitl_count,created_at,updated_at}');
+CREATE TRIGGER audit_changes AFTER UPDATE ON public.companies FOR EACH ROW WHEN ((((old.name)::text IS DISTINCT FROM (new.name)::text) OR ((old.slug)::text IS DISTINCT FROM (new.slug)::text) OR ((old.email)::text IS DISTINCT FROM (new.email)::text) OR ((old.phone)::text IS DISTINCT FROM (new.phone)::text) OR ((old.industry)::text IS DISTINCT FROM (new.industry)::text) OR ((old.website)::text IS DISTINCT FROM (new.website)::text) OR (old.logo_url IS DISTINCT FROM new.logo_url) OR ((old.timezone)::text IS DISTINCT FROM (new.timezone)::text) OR (old.subscription_plan IS DISTINCT FROM new.subscription_plan) OR (old.subscription_status IS DISTINCT FROM new.subscription_status) OR (old.subscription_started_at IS DISTINCT FROM new.subscription_started_at) OR (old.subscription_ends_at IS DISTINCT FROM new.subscription_ends_at) OR (old.monthly_message_limit IS DISTINCT FROM new.monthly_message_limit) OR (old.monthly_reset_date IS DISTINCT FROM new.monthly_reset_date) OR (old.max_chatbots IS DISTINCT FROM new.max_chatbots) OR (old.max_users IS DISTINCT FROM new.max_users) OR (old.max_integrations IS DISTINCT FROM new.max_integrations) OR (old.max_document_characters IS DISTINCT FROM new.max_document_characters) OR (old.max_storage_mb IS DISTINCT FROM new.max_storage_mb) OR (old.max_hitl_concurrent IS DISTINCT FROM new.max_hitl_concurrent) OR (old.plan_changed_at IS DISTINCT FROM new.plan_changed_at) OR (old.plan_change_scheduled_at IS DISTINCT FROM new.plan_change_scheduled_at) OR (old.next_plan IS DISTINCT FROM new.next_plan) OR (old.created_by IS DISTINCT FROM new.created_by) OR (old.monthly_anchor_day IS DISTINCT FROM new.monthly_anchor_day) OR (old.status_before_closing IS DISTINCT FROM new.status_before_closing) OR (old.ends_before_closing IS DISTINCT FROM new.ends_before_closing) OR (old.size IS DISTINCT FROM new.size) OR (old.trial_started_at IS DISTINCT FROM new.trial_started_at) OR (old.visitor_conversations_per_hour IS DISTINCT FROM new.visitor_conversations_per_hour))) EXECUTE FUNCTION private.audit_change('id', '{timezone,subscription_plan,subscription_status,subscription_started_at,subscription_ends_at,monthly_message_limit,monthly_reset_date,monthly_anchor_day,max_chatbots,max_users,max_integrations,max_document_characters,max_storage_mb,max_hitl_concurrent,plan_changed_at,plan_change_scheduled_at,next_plan,created_by,status_before_closing,ends_before_closing,size,trial_started_at,visitor_conversations_per_hour}', '{name,slug,industry,website,logo_url,email,phone}', '{}', '{monthly_message_count,current_user_count,current_chatbot_count,current_integration_count,current_document_characters,current_storage_bytes,current_hitl_count,created_at,updated_at}');
 
 -- Name: company_keys audit_changes; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
@@ -14753,7 +15269,7 @@ CREATE TRIGGER audit_rows AFTER INSERT OR DELETE ON public.chatbots FOR EACH ROW
 
 -- Name: companies audit_rows; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
-CREATE TRIGGER audit_rows AFTER INSERT OR DELETE ON public.companies FOR EACH ROW EXECUTE FUNCTION private.audit_change('id', '{timezone,subscription_plan,subscription_status,subscription_started_at,subscription_ends_at,monthly_message_limit,monthly_reset_date,monthly_anchor_day,max_chatbots,max_users,max_integrations,max_document_characters,max_storage_mb,max_hitl_concurrent,plan_changed_at,plan_change_scheduled_at,next_plan,created_by,status_before_closing,ends_before_closing,size,trial_started_at}', '{name,slug,industry,website,logo_url,email,phone}', '{}', '{monthly_message_count,current_user_count,current_chatbot_count,current_integration_count,current_document_characters,current_storage_bytes,current_hitl_count,created_at,updated_at}');
+CREATE TRIGGER audit_rows AFTER INSERT OR DELETE ON public.companies FOR EACH ROW EXECUTE FUNCTION private.audit_change('id', '{timezone,subscription_plan,subscription_status,subscription_started_at,subscription_ends_at,monthly_message_limit,monthly_reset_date,monthly_anchor_day,max_chatbots,max_users,max_integrations,max_document_characters,max_storage_mb,max_hitl_concurrent,plan_changed_at,plan_change_scheduled_at,next_plan,created_by,status_before_closing,ends_before_closing,size,trial_started_at,visitor_conversations_per_hour}', '{name,slug,industry,website,logo_url,email,phone}', '{}', '{monthly_message_count,current_user_count,current_chatbot_count,current_integration_count,current_document_characters,current_storage_bytes,current_hitl_count,created_at,updated_at}');
 
 -- Name: company_keys audit_rows; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
@@ -16196,9 +16712,25 @@ CREATE POLICY router_delete ON public.sso_domains FOR DELETE TO neurant_router U
 
 CREATE POLICY router_delete ON public.system_metrics FOR DELETE TO neurant_router USING (true);
 
+-- Name: visitor_allowances router_delete; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_delete ON public.visitor_allowances FOR DELETE TO neurant_router USING (true);
+
+-- Name: visitor_processes router_delete; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_delete ON public.visitor_processes FOR DELETE TO neurant_router USING (true);
+
+-- Name: visitor_proofs router_delete; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_delete ON public.visitor_proofs FOR DELETE TO neurant_router USING (true);
+
 -- Name: visitor_sessions router_delete; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_delete ON public.visitor_sessions FOR DELETE TO neurant_router USING (true);
+
+-- Name: visitor_streams router_delete; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_delete ON public.visitor_streams FOR DELETE TO neurant_router USING (true);
 
 -- Name: account_brakes router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
 
@@ -16428,9 +16960,25 @@ CREATE POLICY router_insert ON public.user_invitations FOR INSERT TO neurant_rou
 
 CREATE POLICY router_insert ON public.users FOR INSERT TO neurant_router WITH CHECK (true);
 
+-- Name: visitor_allowances router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_insert ON public.visitor_allowances FOR INSERT TO neurant_router WITH CHECK (true);
+
+-- Name: visitor_processes router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_insert ON public.visitor_processes FOR INSERT TO neurant_router WITH CHECK (true);
+
+-- Name: visitor_proofs router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_insert ON public.visitor_proofs FOR INSERT TO neurant_router WITH CHECK (true);
+
 -- Name: visitor_sessions router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_insert ON public.visitor_sessions FOR INSERT TO neurant_router WITH CHECK (true);
+
+-- Name: visitor_streams router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_insert ON public.visitor_streams FOR INSERT TO neurant_router WITH CHECK (true);
 
 -- Name: account_brakes router_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
@@ -16708,9 +17256,25 @@ CREATE POLICY router_select ON public.user_invitations FOR SELECT TO neurant_rou
 
 CREATE POLICY router_select ON public.users FOR SELECT TO neurant_router USING (true);
 
+-- Name: visitor_allowances router_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_select ON public.visitor_allowances FOR SELECT TO neurant_router USING (true);
+
+-- Name: visitor_processes router_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_select ON public.visitor_processes FOR SELECT TO neurant_router USING (true);
+
+-- Name: visitor_proofs router_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_select ON public.visitor_proofs FOR SELECT TO neurant_router USING (true);
+
 -- Name: visitor_sessions router_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_select ON public.visitor_sessions FOR SELECT TO neurant_router USING (true);
+
+-- Name: visitor_streams router_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_select ON public.visitor_streams FOR SELECT TO neurant_router USING (true);
 
 -- Name: account_brakes router_update; Type: POLICY; Schema: public; Owner: neurant_owner
 
@@ -16927,6 +17491,22 @@ CREATE POLICY router_update ON public.user_invitations FOR UPDATE TO neurant_rou
 -- Name: users router_update; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_update ON public.users FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
+
+-- Name: visitor_allowances router_update; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_update ON public.visitor_allowances FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
+
+-- Name: visitor_processes router_update; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_update ON public.visitor_processes FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
+
+-- Name: visitor_sessions router_update; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_update ON public.visitor_sessions FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
+
+-- Name: visitor_streams router_update; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_update ON public.visitor_streams FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
 
 -- Name: sign_ups; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
 
@@ -17294,6 +17874,10 @@ ALTER TABLE public.user_invitations ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.users ENABLE ROW LEVEL SECURITY;
 
+-- Name: visitor_allowances; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
+
+ALTER TABLE public.visitor_allowances ENABLE ROW LEVEL SECURITY;
+
 -- Name: message_reactions visitor_delete; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY visitor_delete ON public.message_reactions FOR DELETE TO visitor USING (((company_id = ( SELECT private.company_id() AS company_id)) AND reacted_by_end_user AND (conversation_id = ( SELECT private.visitor_conversation_id() AS visitor_conversation_id))));
@@ -17301,6 +17885,14 @@ CREATE POLICY visitor_delete ON public.message_reactions FOR DELETE TO visitor U
 -- Name: message_reactions visitor_insert; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY visitor_insert ON public.message_reactions FOR INSERT TO visitor WITH CHECK (((company_id = ( SELECT private.company_id() AS company_id)) AND reacted_by_end_user AND (conversation_id = ( SELECT private.visitor_conversation_id() AS visitor_conversation_id))));
+
+-- Name: visitor_processes; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
+
+ALTER TABLE public.visitor_processes ENABLE ROW LEVEL SECURITY;
+
+-- Name: visitor_proofs; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
+
+ALTER TABLE public.visitor_proofs ENABLE ROW LEVEL SECURITY;
 
 -- Name: conversations visitor_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
@@ -17321,6 +17913,10 @@ CREATE POLICY visitor_select ON public.reply_requests FOR SELECT TO visitor USIN
 -- Name: visitor_sessions; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
 
 ALTER TABLE public.visitor_sessions ENABLE ROW LEVEL SECURITY;
+
+-- Name: visitor_streams; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
+
+ALTER TABLE public.visitor_streams ENABLE ROW LEVEL SECURITY;
 
 -- Name: webhook_deliveries; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
 
@@ -17707,6 +18303,11 @@ GRANT UPDATE(updated_at) ON TABLE public.sso_connections TO neurant_router;
 
 REVOKE ALL ON FUNCTION private.admit_by_sso(p_connection public.sso_connections, p_email text, p_first_name text, p_last_name text, p_now timestamp with time zone) FROM PUBLIC;
 
+-- Name: FUNCTION admit_visitor(p_action text, p_routing_id text, p_token_digest bytea, p_cost double precision, p_address text, p_network text); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.admit_visitor(p_action text, p_routing_id text, p_token_digest bytea, p_cost double precision, p_address text, p_network text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.admit_visitor(p_action text, p_routing_id text, p_token_digest bytea, p_cost double precision, p_address text, p_network text) TO neurant_app;
+
 -- Name: FUNCTION advance_status(); Type: ACL; Schema: private; Owner: neurant_owner
 
 REVOKE ALL ON FUNCTION private.advance_status() FROM PUBLIC;
@@ -17844,6 +18445,11 @@ GRANT ALL ON FUNCTION private.begin_sign_up(p_email text, p_first_name text, p_l
 REVOKE ALL ON FUNCTION private.begin_sso(p_domain text, p_state_digest bytea, p_browser_digest bytea, p_next text, p_is_kept boolean, p_now timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.begin_sso(p_domain text, p_state_digest bytea, p_browser_digest bytea, p_next text, p_is_kept boolean, p_now timestamp with time zone) TO neurant_app;
 
+-- Name: FUNCTION begin_visitor_conversation(p_company uuid, p_session uuid, p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_owner
+
+REVOKE ALL ON FUNCTION private.begin_visitor_conversation(p_company uuid, p_session uuid, p_now timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.begin_visitor_conversation(p_company uuid, p_session uuid, p_now timestamp with time zone) TO neurant_router;
+
 -- Name: FUNCTION belong_to_auth_session(); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.belong_to_auth_session() FROM PUBLIC;
@@ -17978,6 +18584,11 @@ GRANT ALL ON FUNCTION private.close_login_session(p_token_digest bytea) TO neura
 -- Name: FUNCTION close_month(p_company uuid, p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.close_month(p_company uuid, p_now timestamp with time zone) FROM PUBLIC;
+
+-- Name: FUNCTION close_visitor_streams(p_process uuid, p_keys bytea[], p_counts integer[]); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.close_visitor_streams(p_process uuid, p_keys bytea[], p_counts integer[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.close_visitor_streams(p_process uuid, p_keys bytea[], p_counts integer[]) TO neurant_app;
 
 -- Name: FUNCTION companies_to_drain(); Type: ACL; Schema: private; Owner: neurant_router
 
@@ -18142,6 +18753,11 @@ REVOKE ALL ON FUNCTION private.end_sessions_of_identity() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.end_subscriptions(p_now timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.end_subscriptions(p_now timestamp with time zone) TO neurant_jobs;
+
+-- Name: FUNCTION end_visitor_process(p_process uuid); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.end_visitor_process(p_process uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.end_visitor_process(p_process uuid) TO neurant_app;
 
 -- Name: FUNCTION enter_company(p_token_digest bytea, p_company uuid); Type: ACL; Schema: private; Owner: neurant_router
 
@@ -18442,6 +19058,10 @@ GRANT UPDATE(size) ON TABLE public.companies TO neurant_router;
 
 GRANT UPDATE(trial_started_at) ON TABLE public.companies TO neurant_router;
 
+-- Name: COLUMN companies.visitor_conversations_per_hour; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(visitor_conversations_per_hour) ON TABLE public.companies TO authenticated;
+
 -- Name: FUNCTION follow_payment(p_company public.companies, p_known public.billing_accounts, p_plan public.subscription_plan_enum, p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.follow_payment(p_company public.companies, p_known public.billing_accounts, p_plan public.subscription_plan_enum, p_now timestamp with time zone) FROM PUBLIC;
@@ -18450,6 +19070,11 @@ REVOKE ALL ON FUNCTION private.follow_payment(p_company public.companies, p_know
 
 REVOKE ALL ON FUNCTION private.forget_old_accounts(p_now timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.forget_old_accounts(p_now timestamp with time zone) TO neurant_jobs;
+
+-- Name: FUNCTION forget_visitor_limits(); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.forget_visitor_limits() FROM PUBLIC;
+GRANT ALL ON FUNCTION private.forget_visitor_limits() TO neurant_jobs;
 
 -- Name: FUNCTION found_company(p_auth_user uuid, p_first_name text, p_last_name text, p_name text, p_slug text, p_industry text, p_size text, p_website text, p_phone text, p_timezone text, p_address inet, p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
 
@@ -18538,6 +19163,11 @@ REVOKE ALL ON FUNCTION private.keep_an_owner() FROM PUBLIC;
 -- Name: FUNCTION keep_contact(); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.keep_contact() FROM PUBLIC;
+
+-- Name: FUNCTION keep_visitor_process(p_process uuid, p_keys bytea[], p_counts integer[]); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.keep_visitor_process(p_process uuid, p_keys bytea[], p_counts integer[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.keep_visitor_process(p_process uuid, p_keys bytea[], p_counts integer[]) TO neurant_app;
 
 -- Name: FUNCTION last_seen(p_company uuid, p_user uuid); Type: ACL; Schema: private; Owner: neurant_router
 
@@ -18840,10 +19470,20 @@ GRANT ALL ON FUNCTION private.open_session(p_auth_user uuid, p_token_digest byte
 
 REVOKE ALL ON FUNCTION private.open_sso_session(p_company uuid, p_user uuid, p_connection uuid, p_token_digest bytea, p_ip inet, p_user_agent text, p_lifetime interval) FROM PUBLIC;
 
+-- Name: FUNCTION open_visitor(p_routing_id text, p_token_digest bytea, p_lifetime interval, p_address text, p_network text, p_proof bytea, p_proof_until timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.open_visitor(p_routing_id text, p_token_digest bytea, p_lifetime interval, p_address text, p_network text, p_proof bytea, p_proof_until timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.open_visitor(p_routing_id text, p_token_digest bytea, p_lifetime interval, p_address text, p_network text, p_proof bytea, p_proof_until timestamp with time zone) TO neurant_app;
+
 -- Name: FUNCTION open_visitor_session(p_routing_id text, p_token_digest bytea, p_lifetime interval); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.open_visitor_session(p_routing_id text, p_token_digest bytea, p_lifetime interval) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.open_visitor_session(p_routing_id text, p_token_digest bytea, p_lifetime interval) TO neurant_app;
+
+-- Name: FUNCTION open_visitor_stream(p_process uuid, p_routing_id text, p_token_digest bytea, p_address text, p_network text); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.open_visitor_stream(p_process uuid, p_routing_id text, p_token_digest bytea, p_address text, p_network text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.open_visitor_stream(p_process uuid, p_routing_id text, p_token_digest bytea, p_address text, p_network text) TO neurant_app;
 
 -- Name: FUNCTION opens_at(p_hours jsonb, p_timezone text, p_at timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_owner
 
@@ -19259,6 +19899,10 @@ GRANT ALL ON FUNCTION private.take_plan_mails(p_kinds text[], p_now timestamp wi
 -- Name: FUNCTION take_sso_domain(p_company uuid, p_id uuid, p_how text, p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.take_sso_domain(p_company uuid, p_id uuid, p_how text, p_now timestamp with time zone) FROM PUBLIC;
+-- Name: FUNCTION take_visitor_allowance(p_action text, p_cost double precision, p_values text[], p_is_proven boolean, OUT outcome text, OUT held_by text, OUT wait_seconds double precision, OUT held_for double precision); Type: ACL; Schema: private; Owner: neurant_owner
+
+REVOKE ALL ON FUNCTION private.take_visitor_allowance(p_action text, p_cost double precision, p_values text[], p_is_proven boolean, OUT outcome text, OUT held_by text, OUT wait_seconds double precision, OUT held_for double precision) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.take_visitor_allowance(p_action text, p_cost double precision, p_values text[], p_is_proven boolean, OUT outcome text, OUT held_by text, OUT wait_seconds double precision, OUT held_for double precision) TO neurant_router;
 
 -- Name: FUNCTION team_directory(); Type: ACL; Schema: private; Owner: neurant_router
 
@@ -19360,6 +20004,16 @@ REVOKE ALL ON FUNCTION private.visitor_conversation_id() FROM PUBLIC;
 GRANT ALL ON FUNCTION private.visitor_conversation_id() TO neurant_worker;
 GRANT ALL ON FUNCTION private.visitor_conversation_id() TO authenticated;
 GRANT ALL ON FUNCTION private.visitor_conversation_id() TO visitor;
+
+-- Name: FUNCTION visitor_keys(p_action text, p_values text[]); Type: ACL; Schema: private; Owner: neurant_owner
+
+REVOKE ALL ON FUNCTION private.visitor_keys(p_action text, p_values text[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.visitor_keys(p_action text, p_values text[]) TO neurant_router;
+
+-- Name: FUNCTION visitor_limits(p_action text); Type: ACL; Schema: private; Owner: neurant_owner
+
+REVOKE ALL ON FUNCTION private.visitor_limits(p_action text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.visitor_limits(p_action text) TO neurant_router;
 
 -- Name: FUNCTION visitor_session_id(); Type: ACL; Schema: private; Owner: neurant_router
 
@@ -21045,9 +21699,41 @@ GRANT UPDATE(last_seen_at) ON TABLE public.users TO neurant_router;
 
 GRANT UPDATE(updated_at) ON TABLE public.users TO neurant_router;
 
+-- Name: TABLE visitor_allowances; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT,INSERT,DELETE ON TABLE public.visitor_allowances TO neurant_router;
+
+-- Name: COLUMN visitor_allowances.used_until; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(used_until) ON TABLE public.visitor_allowances TO neurant_router;
+
+-- Name: TABLE visitor_processes; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT,INSERT,DELETE ON TABLE public.visitor_processes TO neurant_router;
+
+-- Name: COLUMN visitor_processes.alive_until; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(alive_until) ON TABLE public.visitor_processes TO neurant_router;
+
+-- Name: TABLE visitor_proofs; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT,INSERT,DELETE ON TABLE public.visitor_proofs TO neurant_router;
+
 -- Name: TABLE visitor_sessions; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT SELECT,INSERT,DELETE ON TABLE public.visitor_sessions TO neurant_router;
+
+-- Name: COLUMN visitor_sessions.conversation_at; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(conversation_at) ON TABLE public.visitor_sessions TO neurant_router;
+
+-- Name: TABLE visitor_streams; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT,INSERT,DELETE ON TABLE public.visitor_streams TO neurant_router;
+
+-- Name: COLUMN visitor_streams.open_streams; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(open_streams) ON TABLE public.visitor_streams TO neurant_router;
 
 -- Name: TABLE webhook_deliveries; Type: ACL; Schema: public; Owner: neurant_owner
 

@@ -38,10 +38,14 @@ from neurant.canned_responses.routes import router as canned_responses_router
 from neurant.channels import webhooks
 from neurant.channels.account_routes import router as channels_router
 from neurant.channels.ingest import Ingestor
+from neurant.channels.webchat.limits import VisitorLimits
+from neurant.channels.webchat.open_streams import OpenStreams
 from neurant.channels.webchat.routes import router as webchat_router
+from neurant.channels.webchat.stream import StreamSource
 from neurant.chatbots.people_routes import router as chatbot_people_router
 from neurant.chatbots.routes import router as chatbots_router
 from neurant.chatbots.routes import templates as templates_router
+from neurant.client_address import ClientAddress
 from neurant.companies.routes import router as company_router
 from neurant.console.pages import problem_page
 from neurant.console.routes import mount_static
@@ -90,10 +94,12 @@ from neurant.plans.page import router as plan_page_router
 from neurant.plans.routes import router as plans_router
 from neurant.plans.webhook import PATH as BILLING_PATH
 from neurant.plans.webhook import router as billing_router
+from neurant.proxy_check import router as proxy_check_router
 from neurant.realtime import Hub
 from neurant.settings import Settings, get_settings
 from neurant.startup import fingerprint
 from neurant.team.routes import router as team_router
+from neurant.turns import Turns
 from neurant.vault import Vault
 from neurant.webhooks.routes import router as webhook_endpoints_router
 
@@ -135,6 +141,7 @@ _ROUTERS = (
     plan_page_router,
     notes_router,
     webhook_endpoints_router,
+    proxy_check_router,
 )
 _READY_SECONDS = 2.0
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
@@ -164,9 +171,9 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
             return MOST_IMPORTED
         return chosen.max_webhook_bytes
 
-    return Frame(
-        only_for_our_hosts(noting_denials(route), chosen), most_bytes, lambda: secrets.token_hex(8)
-    )
+    ours = only_for_our_hosts(noting_denials(route), chosen)
+    framed = Frame(ours, most_bytes, lambda: secrets.token_hex(8))
+    return ClientAddress(framed, chosen.trusted_proxies)
 
 
 def _make_api(settings: Settings) -> FastAPI:
@@ -214,6 +221,13 @@ async def _lifespan(app: FastAPI, settings: Settings) -> AsyncIterator[None]:
         # What a call keeps whatever becomes of it: nobody waits for a connection while holding one.
         beside = await stack.enter_async_context(make_pool(url, size=2, pooled=direct_url != url))
         app.state.beside, app.state.rates = beside, rates.Rates(beside)
+        # A flood of visitors waits for these connections, and nobody else does.
+        gate = await stack.enter_async_context(make_pool(url, size=2, pooled=direct_url != url))
+        turns = Turns(gate.max_size)
+        app.state.visitor_limits = VisitorLimits(gate, turns)
+        streams = OpenStreams(gate, turns)
+        app.state.open_streams = await stack.enter_async_context(streams.running())
+        app.state.stream_source = StreamSource(pool, hub)
         app.state.replica = await _replica(stack, settings, pool)
         app.state.ingestor, app.state.files = ingestor, open_store(settings)
         app.state.vault = Vault(settings)

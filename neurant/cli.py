@@ -83,6 +83,19 @@ def serve(
     web.serve(settings_from(host=host, port=port), inherited)
 
 
+@app.command("proxy-check", help=say("proxy_check"))
+def proxy_check(data_dir: DataDir = None) -> None:
+    """Does the reverse proxy tell the client's address, and can it be forged?"""
+    from neurant.audit.commands import with_master_key
+    from neurant.proxy_check import check_proxy
+
+    settings = with_master_key(settings_from(data_dir=data_dir))
+    found = asyncio.run(check_proxy(settings))
+    typer.echo(say(f"proxy.{found}", url=settings.base_url()))
+    if found not in ("right", "direct"):
+        raise typer.Exit(1)
+
+
 @app.command(help=say("worker"))
 def worker() -> None:
     """Run the worker process."""

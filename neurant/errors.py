@@ -9,10 +9,25 @@ from __future__ import annotations
 
 from neurant.texts import Language, text
 
+_FEW_SECONDS = 5
+_MINUTE = 60
+
 
 def first_line(error: BaseException) -> str:
     """What an error says, for one line of a log or a terminal; its type where it says nothing."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def waiting(seconds: int, language: Language) -> str:
+    """When something is possible, as a person says it: "in 2 minutes"."""
+    if seconds < _FEW_SECONDS:
+        return text("errors.visitors.when.moment", language)
+    if seconds < _MINUTE:
+        return text("errors.visitors.when.seconds", language, count=seconds)
+    minutes = -(-seconds // _MINUTE)
+    if minutes == 1:
+        return text("errors.visitors.when.minute", language)
+    return text("errors.visitors.when.minutes", language, count=minutes)
 
 
 class NeurantError(Exception):
@@ -27,6 +42,7 @@ class NeurantError(Exception):
         super().__init__(code)
         self.code = code
         self.params = params
+        self.members: dict[str, object] = {}  # of the problem besides ours (RFC 9457, 3.2)
 
     def detail(self, language: Language = "es") -> str:
         """What happened and what to do, for a person who reads ``language``."""
@@ -95,9 +111,15 @@ class GoneError(NeurantError):
 
 
 class RateLimitedError(NeurantError):
-    """Too much at once; waiting ``seconds`` helps."""
+    """Too much at once; waiting ``seconds`` helps. A text may say it in words, as ``{when}``."""
 
     status = 429
+
+    def detail(self, language: Language = "es") -> str:
+        """What happened, and when to try again."""
+        seconds = self.params.get("seconds")
+        when = waiting(seconds, language) if isinstance(seconds, int) else ""
+        return text(f"errors.{self.code}", language, when=when, **self.params)
 
 
 class TooLargeError(NeurantError):

@@ -26,7 +26,7 @@ _MOST_DRAINED = 64 * 1024 * 1024
 _REQUEST_ID = re.compile(r"^[A-Za-z0-9._-]{1,64}$")
 _CONTENT_POLICY = (
     "default-src 'self'; img-src 'self' data:{}; object-src 'none'; base-uri 'none';"
-    " form-action 'self'; frame-ancestors {}"
+    " form-action 'self'; worker-src 'self'; frame-ancestors {}"
 )
 # A bot's picture is wherever its company keeps it; no other page loads anything from elsewhere.
 _WITH_PICTURES = ("/chat/", "/console/bots")
@@ -42,6 +42,7 @@ def problem(error: NeurantError, scope: Scope) -> dict[str, Any]:
         "detail": error.detail(language),
         "code": error.code,
         "request_id": scope.get("state", {}).get("request_id", ""),
+        **error.members,
     }
 
 

@@ -35,9 +35,14 @@ log = get_logger(__name__)
 
 
 class Subscription:
-    """The changes that one stream waits for."""
+    """The changes that one stream waits for: all of its company's, or those of ``only`` some ids.
 
-    def __init__(self) -> None:
+    With many streams of one company, waking all of them at every message would cost the process
+    more than the messages do.
+    """
+
+    def __init__(self, only: frozenset[UUID] | None = None) -> None:
+        self.only = only
         self._changed: set[UUID] = set()
         self._anything = False
         self._wake = asyncio.Event()
@@ -46,8 +51,10 @@ class Subscription:
         """A conversation changed; None: anything may have."""
         if conversation_id is None:
             self._anything = True
-        else:
+        elif self.only is None or conversation_id in self.only:
             self._changed.add(conversation_id)
+        else:
+            return
         self._wake.set()
 
     async def wait(self, timeout: float) -> set[UUID]:  # noqa: ASYNC109 - part of the contract
@@ -93,9 +100,11 @@ class Hub:
         self._something.set()
 
     @contextmanager
-    def subscribe(self, company_id: UUID) -> Iterator[Subscription]:
-        """The changes in a company's conversations, from now on."""
-        subscription = Subscription()
+    def subscribe(
+        self, company_id: UUID, only: frozenset[UUID] | None = None
+    ) -> Iterator[Subscription]:
+        """The changes in a company's conversations, or in some of them, from now on."""
+        subscription = Subscription(only)
         self._streams[company_id].add(subscription)
         try:
             yield subscription

@@ -75,7 +75,7 @@ def serve(settings: Settings, inherited: int | None = None) -> None:
         server_header=False,
         backlog=_BACKLOG,
         timeout_graceful_shutdown=_DRAIN_SECONDS,
-        forwarded_allow_ips=settings.trusted_proxies,
+        proxy_headers=False,  # read by neurant.client_address
     )
     server = uvicorn.Server(config)
     note = server.handle_exit

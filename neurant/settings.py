@@ -91,8 +91,9 @@ class Settings(BaseSettings):
         " *.example.com for all below a name, * for any",
     )
     trusted_proxies: str = Field(
-        default="127.0.0.1,::1",
-        description="Addresses or networks of reverse proxies whose X-Forwarded-For is believed",
+        default="",
+        description="Addresses or networks of reverse proxies whose X-Forwarded-For is believed;"
+        " empty: no proxy, not even on this machine",
     )
     app_database_url: SecretStr | None = Field(
         default=None, description="PostgreSQL as neurant_app (web); a pooler is fine"

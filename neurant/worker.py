@@ -19,6 +19,7 @@ from neurant.api.idempotency import drop_old_keys
 from neurant.audit.jobs import sealing
 from neurant.channels import deliver
 from neurant.channels.telegram.outbound import make_client
+from neurant.channels.webchat.jobs import forget_limits
 from neurant.conversations.jobs import drain_all
 from neurant.database.pool import Pool, make_pool, require_url
 from neurant.invitations.jobs import run_reminders
@@ -129,6 +130,7 @@ def by_the_clock(pool: Pool, settings: Settings) -> list[Periodic]:
         Periodic("months", _MINUTE, partial(run_monthly, pool)),
         Periodic("plans", _MINUTE, partial(run_periodic, pool)),
         Periodic("audit", _MINUTE, sealing(pool, settings)),
+        Periodic("visitors' limits", _MINUTE, partial(forget_limits, pool)),
         Periodic("idle conversations", _MINUTE, partial(run_closing, pool)),
         Periodic("reminders", _MINUTE, partial(run_reminders, pool, settings)),
         Periodic("mails about plans", _MINUTE, partial(run_plan_mails, pool, settings)),

@@ -44,6 +44,8 @@ _SEVERAL = (
     "errors.limit.next.max_document_characters",
     "errors.limit.last.max_document_characters",
     "errors.tokens.choose_company",
+    "errors.visitors.when.minutes",
+    "errors.visitors.when.seconds",
     "team.narrowed_many",
     "verify.how",
 )

@@ -7,8 +7,10 @@ batch is taken again one by one. When the database is away, nobody is told "stor
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from uuid import UUID
 
 import psycopg
 from psycopg import errors as pg
@@ -81,7 +83,7 @@ class Ingestor:
             while not self._queue:
                 self._arrived.clear()
                 await self._arrived.wait()
-            batch, self._queue = self._queue[:_MOST_PER_BATCH], self._queue[_MOST_PER_BATCH:]
+            batch, self._queue = fair_batch(self._queue, _MOST_PER_BATCH)
             try:
                 await self._flush(batch)
             except Exception as error:
@@ -107,7 +109,7 @@ class Ingestor:
             for (_, done), ingested in zip(batch, stored, strict=True):
                 if not done.done():
                     done.set_result(ingested)
-            self._announce(stored)
+            self._announce([message for message, _ in batch], stored)
 
     async def _store(self, messages: Sequence[InboundMessage]) -> list[Ingested]:
         columns = (
@@ -130,11 +132,36 @@ class Ingestor:
                     raise
         raise AssertionError("unreachable")
 
-    def _announce(self, stored: Sequence[Ingested]) -> None:
-        for one in stored:
+    def _announce(self, messages: Sequence[InboundMessage], stored: Sequence[Ingested]) -> None:
+        for message, one in zip(messages, stored, strict=True):
             if one.outcome == "stored" and one.company_id and one.conversation_id:
                 self._hub.announce(one.company_id, one.conversation_id)
+                if one.seq == 1 and message.channel == "web":
+                    # The visitor's stream does not know the new conversation's id.
+                    self._hub.announce(one.company_id, visitor_key(message.credential))
                 self._hub.announce_work()
+
+
+def fair_batch(queue: list[Waiting], most: int) -> tuple[list[Waiting], list[Waiting]]:
+    """The next batch and the rest: each channel account's first message before any second.
+
+    The messages of one account keep their order.
+    """
+    if len(queue) <= most:
+        return queue, []
+    seen: Counter[str] = Counter()
+    turns = []
+    for place, (message, _) in enumerate(queue):
+        turns.append((seen[message.routing_id], place))
+        seen[message.routing_id] += 1
+    chosen = {place for _, place in sorted(turns)[:most]}
+    batch = [one for place, one in enumerate(queue) if place in chosen]
+    return batch, [one for place, one in enumerate(queue) if place not in chosen]
+
+
+def visitor_key(token_digest: bytes) -> UUID:
+    """The id under which a new conversation is announced to its visitor's stream."""
+    return UUID(bytes=token_digest[:16])
 
 
 def _reason(error: Exception) -> str:

@@ -33,7 +33,10 @@ _BARE_ADDRESS = re.compile(r"[\w-]+(\.[\w-]+)+(/\S*)?")
 SET_UP = "company.edit"
 _STEPS = {"plan": SET_UP, "bot": "chatbots.edit", "test": "chatbots.edit"}
 _FOUND = ("name", "industry", "size", "website", "phone", "timezone")
-_PROFILE = ("name", "email", "phone", "industry", "size", "website", "logo_url", "timezone")
+_PROFILE = (
+    *("name", "email", "phone", "industry", "size", "website", "logo_url", "timezone"),
+    "visitor_conversations_per_hour",
+)
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 Text = Annotated[str, Form()]

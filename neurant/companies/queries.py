@@ -12,8 +12,11 @@ from neurant.database.pool import Connection, fetch_all, fetch_one, fetch_value,
 
 _PROFILE = """
 select c.id, c.name, c.slug, c.email, c.phone, c.industry, c.size, c.website, c.logo_url,
-  c.timezone, c.subscription_plan::text, c.subscription_status::text, c.created_at, c.updated_at
+  c.timezone, c.visitor_conversations_per_hour,
+  p.visitor_conversations_per_hour as plan_visitor_conversations_per_hour,
+  c.subscription_plan::text, c.subscription_status::text, c.created_at, c.updated_at
 from public.companies c
+join public.plans p on p.plan = c.subscription_plan
 where c.id = (select private.company_id('company.read'))
 """
 _LOCKED = _PROFILE + "for no key update of c"
@@ -27,6 +30,7 @@ _EDITABLE: tuple[LiteralString, ...] = (
     "website",
     "logo_url",
     "timezone",
+    "visitor_conversations_per_hour",
 )
 _INDUSTRIES = "select industry from private.list_industries()"
 _SUGGEST = "select slug, is_free, alternatives from private.suggest_slugs(%s, %s)"

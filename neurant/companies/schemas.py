@@ -56,6 +56,17 @@ Email = Annotated[
 Slug = Annotated[str, Field(max_length=50, pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
 
 
+VisitorsPerHour = Annotated[
+    int,
+    Field(
+        ge=1,
+        le=100_000,
+        description="New conversations of web chat visitors that the company takes in an hour;"
+        " null: the number of its plan",
+    ),
+]
+
+
 class IndustryOut(BaseModel):
     """What a company may say that it does, by its name in each language."""
 
@@ -77,6 +88,7 @@ class CompanyPatch(BaseModel):
     website: Website | None = None
     logo_url: HttpsUrl | None = None
     timezone: Timezone = ""
+    visitor_conversations_per_hour: VisitorsPerHour | None = None
 
 
 class CompanyOut(BaseModel):
@@ -92,6 +104,10 @@ class CompanyOut(BaseModel):
     website: str | None
     logo_url: str | None
     timezone: str
+    visitor_conversations_per_hour: int | None = Field(
+        description="The company's own number; null: that of its plan"
+    )
+    plan_visitor_conversations_per_hour: int
     subscription_plan: str
     subscription_status: str
     created_at: datetime

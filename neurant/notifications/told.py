@@ -16,6 +16,7 @@ _SYMBOLS = {
     "ownership": "star",
     "mail": "mail",
     "sso": "shield",
+    "visitors": "chart",
 }
 
 
@@ -39,6 +40,8 @@ def target(kind: str, details: Mapping[str, Any]) -> str | None:
     """The page where something can be done about it."""
     if "conversation_id" in details:
         return f"/console/inbox/{details['conversation_id']}"
+    if kind == "visitors_full":
+        return "/console/settings/company"
     if kind == "usage_alert" or "plan" in details:
         return "/console/plan"
     if kind.startswith("sso_"):

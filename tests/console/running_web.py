@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import itertools
 import os
 import socket
 import threading
@@ -63,7 +64,11 @@ def serving(settings: Settings) -> Iterator[str]:
     """A web process of these settings."""
     listener = socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(
-        lambda: create_app(settings), factory=True, log_config=None, timeout_graceful_shutdown=1
+        lambda: create_app(settings),
+        factory=True,
+        log_config=None,
+        proxy_headers=False,
+        timeout_graceful_shutdown=1,
     )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=lambda: asyncio.run(server._serve([listener])), daemon=True)
@@ -118,10 +123,14 @@ def sign_in(web_url: str) -> Iterator[Callable[[Company, str], httpx.Client]]:
         client.close()
 
 
+_ADDRESSES = itertools.cycle(f"127.{a}.{b}.1" for a in range(100, 110) for b in range(1, 250))
+
+
 @pytest.fixture
 def visit(web_url: str) -> Iterator[Callable[[Company, str], Visitor]]:
-    """A new visitor who writes something to a company's bot."""
-    with httpx.Client(base_url=web_url) as client:
+    """A new visitor who writes something to a company's bot, each test's from its own address."""
+    transport = httpx.HTTPTransport(local_address=next(_ADDRESSES), verify=False)
+    with httpx.Client(base_url=web_url, transport=transport) as client:
 
         def write_to(company: Company, text: str) -> Visitor:
             path = f"/chat/{company.web}"

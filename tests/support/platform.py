@@ -53,6 +53,7 @@ async def serving(app: ASGIApp, port: int, *, lifespan: str = "off") -> AsyncIte
     """The application under a real server in this event loop; its base URL."""
     config = uvicorn.Config(
         app, host="127.0.0.1", port=port, lifespan=lifespan, log_config=None, access_log=False,
+        proxy_headers=False,
         timeout_graceful_shutdown=1,
     )  # fmt: skip
     server = uvicorn.Server(config)

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Header, Request
 from pydantic import BaseModel, ConfigDict, Field
 from sse_starlette import EventSourceResponse
+from starlette.types import Receive, Scope, Send
 
 from neurant.api.texts import Text
 from neurant.channels.events import InboundMessage, is_storable
 from neurant.channels.ingest import RejectedMessageError
 from neurant.channels.webchat import opinions
+from neurant.channels.webchat.limits import Doing, VisitorLimits
+from neurant.channels.webchat.open_streams import Lease, OpenStreams
+from neurant.channels.webchat.proof import ProofIn, ProofNeededError, check_proof, make_challenge
 from neurant.channels.webchat.stream import Position, visitor_company, visitor_stream
 from neurant.channels.webchat.visitors import is_routing_id, open_session, visitor_from
-from neurant.database.tenancy import tenant
+from neurant.client_address import UNKNOWN, place_of
+from neurant.database.tenancy import Visitor, tenant
 from neurant.errors import BadInputError, NotFoundError, UnauthenticatedError
 from neurant.messages.schemas import ReactionIn
 from neurant.texts import preferred_language
@@ -35,6 +41,12 @@ def known_shape(routing_id: str) -> str:
 
 
 RoutingId = Annotated[str, Depends(known_shape)]
+
+
+class SessionIn(BaseModel):
+    """What opening a session may bring: the solution of a challenge that was given before."""
+
+    proof: ProofIn | None = None
 
 
 class SessionOut(BaseModel):
@@ -68,10 +80,32 @@ class MessageOut(BaseModel):
     duplicate: bool
 
 
+def _doing(request: Request, routing_id: str, visitor: Visitor | None = None) -> Doing:
+    client = request.client.host if request.client else UNKNOWN
+    return Doing(place_of(client), routing_id, visitor.token_digest if visitor else None)
+
+
 @router.post("/{routing_id}/session", status_code=201)
-async def start_session(request: Request, routing_id: RoutingId) -> SessionOut:
-    """A token for a new visitor of this chat."""
-    token, expires_at = await open_session(request.app.state.pool, routing_id)
+async def start_session(
+    request: Request, routing_id: RoutingId, given: SessionIn | None = None
+) -> SessionOut:
+    """A token for a new visitor of this chat, for anybody.
+
+    429 beyond the limits of the address, its network, the chat or the company; ``Retry-After`` says
+    when to try again. While very many sessions are opened at once, the answer is 429 with the code
+    ``visitors.proof_needed`` and a challenge in ``proof``: send its solution as ``proof``. For
+    each index from 0 to ``searches`` - 1, ``numbers[index]`` is a number for which the SHA-256 of
+    the text ``challenge:index:number`` begins with ``bits`` zero bits. A challenge is good for five
+    minutes, this chat and this address, and opens one session.
+    """
+    settings, doing = request.app.state.settings, _doing(request, routing_id)
+    proof = None
+    if given is not None and given.proof is not None:
+        proof = check_proof(settings, given.proof, routing_id, doing.place.address)
+    try:
+        token, expires_at = await open_session(request.app.state.visitor_limits, doing, proof)
+    except ProofNeededError:
+        raise ProofNeededError(make_challenge(settings, routing_id, doing.place.address)) from None
     return SessionOut(token=token, expires_at=expires_at.isoformat())
 
 
@@ -89,8 +123,15 @@ def _checked(text: str) -> str:
 async def send_message(
     request: Request, routing_id: RoutingId, message: MessageIn, authorization: Authorization = None
 ) -> MessageOut:
-    """Take a visitor's message; the answer comes after it is stored."""
-    visitor = visitor_from(authorization)
+    """Take a visitor's message; the answer comes after it is stored.
+
+    429 beyond the limits of the session, address, network, chat or company, and where the company
+    takes no more new conversations in this hour (``visitors.full``); ``Retry-After`` says when to
+    send it again. A message that was refused used nothing of the company's plan.
+    """
+    visitor, content = visitor_from(authorization), _checked(message.text)
+    limits: VisitorLimits = request.app.state.visitor_limits
+    await limits.admit("message", _doing(request, routing_id, visitor), len(content))
     inbound = InboundMessage(
         routing_id=routing_id,
         channel="web",
@@ -99,7 +140,7 @@ async def send_message(
         end_user_name=None,
         external_id=str(message.client_id),
         message_type="text",
-        content=_checked(message.text),
+        content=content,
     )
     try:
         stored = await request.app.state.ingestor.put(inbound)
@@ -116,6 +157,13 @@ async def send_message(
     )
 
 
+async def _admit_opinion(
+    request: Request, routing_id: str, visitor: Visitor, comment: str | None
+) -> None:
+    limits: VisitorLimits = request.app.state.visitor_limits
+    await limits.admit("opinion", _doing(request, routing_id, visitor), len(comment or ""))
+
+
 @router.put("/{routing_id}/messages/{message_id}/reaction", status_code=204)
 async def react(
     request: Request,
@@ -124,8 +172,12 @@ async def react(
     reaction: ReactionIn,
     authorization: Authorization = None,
 ) -> None:
-    """What the visitor thinks of an answer of the bot, instead of what they thought before."""
+    """What the visitor thinks of an answer of the bot, instead of what they thought before.
+
+    It counts against the same limits as a message: 429 beyond them.
+    """
     pool, visitor = request.app.state.pool, visitor_from(authorization)
+    await _admit_opinion(request, routing_id, visitor, reaction.comment)
     await visitor_company(pool, visitor, routing_id)
     async with tenant(pool, visitor) as connection:
         await opinions.react(connection, visitor, message_id, reaction)
@@ -135,8 +187,9 @@ async def react(
 async def forget_reaction(
     request: Request, routing_id: RoutingId, message_id: UUID, authorization: Authorization = None
 ) -> None:
-    """Take it back, if there is one."""
+    """Take it back, if there is one. It counts against the same limits as a message."""
     pool, visitor = request.app.state.pool, visitor_from(authorization)
+    await _admit_opinion(request, routing_id, visitor, None)
     await visitor_company(pool, visitor, routing_id)
     async with tenant(pool, visitor) as connection:
         await opinions.forget_reaction(connection, message_id)
@@ -149,11 +202,30 @@ async def rate(
     told: SatisfactionIn,
     authorization: Authorization = None,
 ) -> None:
-    """How content the visitor is with the conversation; the last word counts."""
+    """How content the visitor is with the conversation; the last word counts.
+
+    It counts against the same limits as a message: 429 beyond them.
+    """
     pool, visitor = request.app.state.pool, visitor_from(authorization)
+    await _admit_opinion(request, routing_id, visitor, told.comment)
     await visitor_company(pool, visitor, routing_id)
     async with tenant(pool, visitor) as connection:
         await opinions.rate(connection, told.rating, told.comment)
+
+
+class _CountedStream(EventSourceResponse):
+    """A stream that is given back when it ends, also if it ends before its first event."""
+
+    def __init__(self, streams: OpenStreams, lease: Lease, events: AsyncIterator[object]) -> None:
+        super().__init__(events, ping=_PING_SECONDS, headers={"cache-control": "no-store"})
+        self._streams = streams
+        self._lease = lease
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._streams.close(self._lease)
 
 
 @router.get("/{routing_id}/stream")
@@ -164,16 +236,20 @@ async def stream(
     last_event_id: Annotated[str | None, Header()] = None,
     accept_language: Annotated[str | None, Header()] = None,
 ) -> EventSourceResponse:
-    """The visitor's conversation, live (server-sent events)."""
+    """The visitor's conversation, live (server-sent events).
+
+    429 where the session, address, network, chat or company has too many streams open, or opens
+    them too fast; ``Retry-After`` says when to try again.
+    """
     visitor = visitor_from(authorization)
     state = request.app.state
-    company_id = await visitor_company(state.pool, visitor, routing_id)
+    streams: OpenStreams = state.open_streams
+    lease = await streams.open(_doing(request, routing_id, visitor))
     events = visitor_stream(
-        state.pool,
-        state.hub,
+        state.stream_source,
         visitor,
-        company_id,
+        lease.company_id,
         Position.from_header(last_event_id),
         preferred_language(accept_language),
     )
-    return EventSourceResponse(events, ping=_PING_SECONDS, headers={"cache-control": "no-store"})
+    return _CountedStream(streams, lease, events)

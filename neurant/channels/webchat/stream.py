@@ -17,12 +17,14 @@ from uuid import UUID
 import orjson
 from sse_starlette import ServerSentEvent
 
+from neurant.channels.ingest import visitor_key
 from neurant.conversations.system_lines import system_text
 from neurant.database.pool import Connection, Pool, fetch_all, fetch_one, fetch_value
 from neurant.database.tenancy import Visitor, tenant
 from neurant.errors import UnauthenticatedError
 from neurant.realtime import Hub
 from neurant.texts import Language
+from neurant.turns import Turns
 
 _SLOW_TIMER = 20.0  # seconds after which a stream reads again though nothing was said
 _PAGE = 200
@@ -147,6 +149,22 @@ async def _read(
         return state, await _read_messages(connection, state, position)
 
 
+class StreamSource:
+    """Where the streams of a process read: half of the pool at most, companies taking turns."""
+
+    def __init__(self, pool: Pool, hub: Hub) -> None:
+        self.hub = hub
+        self._pool = pool
+        self._turns = Turns(max(1, pool.max_size // 2))
+
+    async def read(
+        self, company_id: UUID, visitor: Visitor, position: Position
+    ) -> tuple[ConversationState | None, list[VisibleMessage]]:
+        """Who answers the visitor, and what is new. Raises UnauthenticatedError."""
+        async with self._turns.of(company_id):
+            return await _read(self._pool, visitor, position)
+
+
 async def _read_messages(
     connection: Connection, state: ConversationState, position: Position
 ) -> list[VisibleMessage]:
@@ -157,36 +175,29 @@ async def _read_messages(
 
 
 async def visitor_stream(
-    pool: Pool, hub: Hub, visitor: Visitor, company_id: UUID, position: Position, language: Language
+    source: StreamSource, visitor: Visitor, company_id: UUID, position: Position, language: Language
 ) -> AsyncIterator[ServerSentEvent]:
     """Events for one visitor until the session ends or the browser leaves."""
     told: dict[str, Any] | None = None
-    foreign: set[UUID] = set()
-    with hub.subscribe(company_id) as subscription:
+    mine = visitor_key(visitor.token_digest)
+    with source.hub.subscribe(company_id, frozenset((mine,))) as subscription:
         while True:
             # Shielded: a browser that leaves in the middle must not cost a pooled connection.
             try:
                 state, messages = await asyncio.shield(
-                    asyncio.ensure_future(_read(pool, visitor, position))
+                    asyncio.ensure_future(source.read(company_id, visitor, position))
                 )
             except UnauthenticatedError:
                 return  # the browser asks again, and is told 401
             for message in messages:
                 yield message_event(message, language)
                 position.seq = message.seq
-            if len(messages) == _PAGE:
+            known = frozenset(one for one in (mine, position.conversation_id) if one)
+            if len(messages) == _PAGE or known != subscription.only:
+                # A conversation that was new to us may have changed before we waited for it.
+                subscription.only = known
                 continue
             if state is not None and (data := state.as_event()) != told:
                 told = data
                 yield ServerSentEvent(orjson.dumps(data).decode(), event="state")
-            is_open = state is not None and state.status == "active"
-            while True:
-                changed = await subscription.wait(_SLOW_TIMER)
-                if not changed:
-                    foreign.clear()
-                    break
-                if position.conversation_id in changed:
-                    break
-                if not is_open and not changed <= foreign:
-                    foreign |= changed  # the read that follows finds ours, or they are others'
-                    break
+            await subscription.wait(_SLOW_TIMER)

@@ -7,9 +7,10 @@ import re
 import secrets
 from datetime import datetime, timedelta
 
-from neurant.database.pool import Pool, fetch_value
+from neurant.channels.webchat.limits import Doing, VisitorLimits
+from neurant.channels.webchat.proof import Proof
 from neurant.database.tenancy import Visitor
-from neurant.errors import NotFoundError, UnauthenticatedError
+from neurant.errors import UnauthenticatedError
 
 LIFETIME = timedelta(days=30)
 _ROUTING_ID = re.compile(r"[A-Za-z0-9_-]{8,100}")  # as the database has it
@@ -25,18 +26,12 @@ def digest(token: str) -> bytes:
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
 
 
-async def open_session(pool: Pool, routing_id: str) -> tuple[str, datetime]:
-    """A new visitor of the chat: token and end of its life. Raises NotFoundError."""
+async def open_session(
+    limits: VisitorLimits, doing: Doing, proof: Proof | None
+) -> tuple[str, datetime]:
+    """A new visitor of a chat: token and end of its life. Raises as ``VisitorLimits.open`` does."""
     token = secrets.token_urlsafe(32)
-    async with pool.connection() as connection:
-        expires_at = await fetch_value(
-            connection,
-            "select private.open_visitor_session(%s, %s, %s)",
-            (routing_id, digest(token), LIFETIME),
-        )
-    if not isinstance(expires_at, datetime):
-        raise NotFoundError("unknown_chat")
-    return token, expires_at
+    return token, await limits.open(doing, digest(token), LIFETIME, proof)
 
 
 def visitor_from(authorization: str | None) -> Visitor:

@@ -9,7 +9,9 @@ const root = document.getElementById("chat");
 const { routing, language } = root.dataset;
 const texts = JSON.parse(root.dataset.texts);
 const store = createStore(`neurant:${routing}:`);
-const session = createSession(`/chat/${encodeURIComponent(routing)}`, store);
+const session = createSession(`/chat/${encodeURIComponent(routing)}`, store, (isSolving) => {
+  document.getElementById("solving").hidden = !isSolving;
+});
 const frame = createFrame(root);
 const thread = createThread(root, { language, texts, onRetry: (entry) => outbox.retry(entry) });
 const outbox = createOutbox(session, store, thread);
@@ -70,16 +72,21 @@ function showState(state) {
 
 let open = false;
 let grace = 0;
-function showConnection(isOpen) {
+function showConnection(isOpen, reason) {
   open = isOpen;
   clearTimeout(grace);
   const offline = document.getElementById("offline");
-  if (isOpen) {
+  const held = document.getElementById("held");
+  held.hidden = !reason;
+  if (reason) {
+    held.querySelector("[data-reason]").textContent = reason;
+    offline.hidden = true;
+  } else if (isOpen) {
     offline.hidden = true;
     outbox.flush();
   } else {
     // A blink of the connection is nobody's concern.
-    grace = setTimeout(() => (offline.hidden = open), 1500);
+    grace = setTimeout(() => (offline.hidden = open || !held.hidden), 1500);
   }
 }
 

@@ -31,13 +31,22 @@ export function createOutbox(session, store, thread) {
         delay = FIRST_DELAY;
       }
     } catch (error) {
-      // No connection, or a server in trouble: everything waits, in order, and tries again.
+      // No connection, a server in trouble, or too much at once: everything waits, in order, and
+      // tries again.
       console.info("outbox:", error.message);
-      again = setTimeout(flush, delay);
+      again = setTimeout(flush, error.status === 429 ? held(error) : delay);
       delay = Math.min(delay * 2, LONGEST_DELAY);
     } finally {
       sending = false;
     }
+  }
+
+  /** Says on each message that it waits, and why; how long to wait, with some jitter. */
+  function held(error) {
+    for (const entry of waiting) {
+      if (!entry.refused) thread.markPending(entry, "held", error.detail);
+    }
+    return (error.retryAfter || LONGEST_DELAY) * (1 + Math.random() / 10);
   }
 
   /** True when the server has it, false when it said no. Throws for what may pass by itself. */
@@ -53,7 +62,7 @@ export function createOutbox(session, store, thread) {
       thread.show({ ...entry, conversation_id, seq, sender: "end_user", created_at: entry.written_at });
       return true;
     } catch (error) {
-      if (!(error instanceof Refused)) throw error;
+      if (!(error instanceof Refused) || error.status === 429) throw error;
       entry.server_errors = (entry.server_errors ?? 0) + (error.status >= 500 ? 1 : 0);
       if (error.status >= 500 && entry.server_errors < MOST_SERVER_ERRORS) throw error;
       entry.refused = true; // only the visitor can decide now

@@ -41,23 +41,60 @@ export function randomId() {
 
 /** An answer that is not a success, with the reason that the server gave in the reader's language. */
 export class Refused extends Error {
-  constructor(status, detail) {
+  constructor(status, { detail, code, proof }, retryAfter) {
     super(detail || `HTTP ${status}`);
     this.status = status;
     this.detail = detail;
+    this.code = code;
+    this.proof = proof; // a challenge to solve
+    this.retryAfter = retryAfter * 1000; // milliseconds; NaN where the server says nothing
   }
 }
 
-export function createSession(base, store) {
+const MOST_CHALLENGES = 3; // one may expire while a phone sleeps
+
+/** The numbers that solve a challenge, searched beside the page so that it stays responsive. */
+function solve(challenge) {
+  const worker = new Worker(new URL("./proof.js", import.meta.url));
+  return new Promise((resolve, reject) => {
+    worker.onmessage = ({ data }) => resolve(data);
+    worker.onerror = () => reject(new Error("the challenge was not solved"));
+    worker.postMessage(challenge);
+  }).finally(() => worker.terminate());
+}
+
+/** `onSolving` hears true while a challenge is being solved. */
+export function createSession(base, store, onSolving = () => {}) {
   let opening = null;
   const renewed = new EventTarget();
 
   async function open() {
-    const response = await fetch(`${base}/session`, { method: "POST" });
-    if (!response.ok) throw await refusal(response);
-    const { token } = await response.json();
-    store.set("token", token);
-    return token;
+    let proof;
+    for (let challenges = 0; ; challenges += 1) {
+      const response = await fetch(`${base}/session`, {
+        method: "POST",
+        headers: { "Content-Type": "application/json" },
+        body: JSON.stringify({ proof }),
+      });
+      if (response.ok) {
+        const { token } = await response.json();
+        store.set("token", token);
+        return token;
+      }
+      const refused = await refusal(response);
+      const again = refused.code?.startsWith("visitors.proof_");
+      if (!again || challenges === MOST_CHALLENGES) throw refused;
+      proof = refused.proof && (await solved(refused.proof));
+    }
+  }
+
+  async function solved(challenge) {
+    onSolving(true);
+    try {
+      return { challenge: challenge.challenge, numbers: await solve(challenge) };
+    } finally {
+      onSolving(false);
+    }
   }
 
   /** The token; one request at a time asks for a new one. */
@@ -88,5 +125,5 @@ export function createSession(base, store) {
 
 async function refusal(response) {
   const problem = await response.json().catch(() => ({}));
-  return new Refused(response.status, problem.detail);
+  return new Refused(response.status, problem, Number.parseInt(response.headers.get("Retry-After"), 10));
 }

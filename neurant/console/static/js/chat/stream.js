@@ -4,7 +4,8 @@ const FIRST_DELAY = 500;
 const LONGEST_DELAY = 15000;
 const SILENCE = 60000; // the server sends a comment well before this
 
-/** Follows the stream for good. `onState` hears true when it is open and false when it broke. */
+/** Follows the stream for good. `onState` hears true when it is open and false when it broke, with
+ * the reason where the server said that there is too much at once. */
 export function follow(session, { onEvent, onState }) {
   let lastId = "";
   let delay = FIRST_DELAY;
@@ -43,21 +44,28 @@ export function follow(session, { onEvent, onState }) {
 
   async function forever() {
     for (;;) {
+      let wait = delay * (0.75 + Math.random() / 2);
+      let refused = null;
       try {
         await once();
       } catch (error) {
         console.info("stream:", error.message);
+        if (error.status === 429) {
+          refused = error;
+          wait = Math.max(wait, (error.retryAfter || LONGEST_DELAY) * (1 + Math.random() / 10));
+        }
       }
-      onState(false);
+      onState(false, refused?.detail);
       // Jitter, so that a restarted server is not met by everybody at once.
-      await pause(delay * (0.75 + Math.random() / 2));
+      await pause(wait, refused !== null);
       delay = Math.min(delay * 2, LONGEST_DELAY);
     }
   }
 
-  function pause(milliseconds) {
+  /** A pause that ends early when the visitor comes back, but not before the server's time. */
+  function pause(milliseconds, isTold) {
     return new Promise((resolve) => {
-      wake = resolve;
+      wake = isTold ? () => {} : resolve;
       setTimeout(resolve, milliseconds);
     });
   }

@@ -92,7 +92,8 @@ export function createThread(root, { language, texts, onRetry }) {
     }
     item.querySelector("[data-retry]").hidden = state !== "failed";
     item.classList.toggle("msg--fail", state === "failed");
-    if (reason) fill(item, "reason", reason);
+    item.classList.toggle("msg--held", state === "held"); // it may wait for long: no less legible
+    if (reason) fill(item, state === "held" ? "held" : "reason", reason);
   }
 
   function separateDays() {
