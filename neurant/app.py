@@ -48,7 +48,15 @@ from neurant.console.routes import mount_static
 from neurant.console.routes import router as console_router
 from neurant.contacts.routes import router as contacts_router
 from neurant.conversations.routes import router as conversations_router
-from neurant.database.pool import DatabaseDown, Pool, fetch_value, make_pool, require_url
+from neurant.database.pool import (
+    PLATFORM,
+    DatabaseDown,
+    Pool,
+    fetch_value,
+    make_pool,
+    require_url,
+    sharing,
+)
 from neurant.database.tenancy import Caller
 from neurant.errors import (
     BadInputError,
@@ -129,6 +137,7 @@ _ROUTERS = (
 )
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 _JSON_ROOM = 64 * 1024  # of multipart around a document
+_KNOWS_US = "select to_regprocedure('private.is_master_key(text)') is not null"
 log = get_logger(__name__)
 
 
@@ -193,15 +202,18 @@ async def _lifespan(app: FastAPI, settings: Settings) -> AsyncIterator[None]:
     url = require_url(settings.app_database_url, "NEURANT_APP_DATABASE_URL")
     direct = settings.listen_database_url
     direct_url = direct.get_secret_value() if direct else url
-    pool = make_pool(url, size=settings.database_pool_size, pooled=direct_url != url)
+    size, pooled = settings.database_pool_size, direct_url != url
+    pool = make_pool(url, size=size, pooled=pooled, is_shared=True)
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(pool)
         hub = await stack.enter_async_context(Hub(direct_url).running())
         ingestor = await stack.enter_async_context(Ingestor(pool, hub).running())
         app.state.settings, app.state.pool, app.state.hub = settings, pool, hub
-        # What a call keeps whatever becomes of it: nobody waits for a connection while holding one.
-        beside = await stack.enter_async_context(make_pool(url, size=2, pooled=direct_url != url))
+        # For what is counted and noted whatever becomes of a call.
+        beside = await stack.enter_async_context(make_pool(url, size=2, pooled=pooled))
         app.state.beside, app.state.rates = beside, rates.Rates(beside)
+        exporting = make_pool(url, size=2, pooled=pooled, least=0)  # held while a company is read
+        app.state.exporting = await stack.enter_async_context(exporting)
         app.state.replica = await _replica(stack, settings, pool)
         app.state.ingestor, app.state.files = ingestor, open_store(settings)
         app.state.vault = Vault(settings)
@@ -218,16 +230,28 @@ async def _replica(stack: AsyncExitStack, settings: Settings, primary: Pool) -> 
     url = settings.replica_database_url
     if url is None:
         return None
-    pool = make_pool(url.get_secret_value(), size=settings.database_pool_size, pooled=True)
+    size = settings.database_pool_size
+    pool = make_pool(url.get_secret_value(), size=size, pooled=True, is_shared=True)
     replica = Replica(await stack.enter_async_context(pool))
     with suppress(*DatabaseDown, PoolTimeout):  # the first request finds out
         async with primary.connection(timeout=2) as connection:
-            await replica.has_all_of(connection)
+            position = await replica.position_on(connection)
+        await replica.has(position)
     return replica
 
 
 async def _healthz() -> dict[str, str]:
     return {"status": "alive"}
+
+
+async def _keys_of(pool: Pool, mine: str) -> tuple[bool, bool]:
+    """Whether the database knows our functions, and whether its secrets are under our key."""
+    with sharing(PLATFORM):  # readiness does not depend on how much is asked
+        async with pool.connection(timeout=2) as connection:
+            if not await fetch_value(connection, _KNOWS_US):
+                return False, True
+            known = await fetch_value(connection, "select private.is_master_key(%s)", (mine,))
+    return True, bool(known)
 
 
 async def _readyz(request: Request) -> Response:
@@ -236,20 +260,12 @@ async def _readyz(request: Request) -> Response:
         mine = fingerprint(request.app.state.settings)
     except SetupError:
         return JSONResponse({"status": "no valid master key"}, status_code=503)
-    same = True
     try:
-        async with request.app.state.pool.connection(timeout=2) as connection:
-            known = await fetch_value(
-                connection, "select to_regprocedure('private.is_master_key(text)') is not null"
-            )
-            if known:
-                same = bool(
-                    await fetch_value(connection, "select private.is_master_key(%s)", (mine,))
-                )
+        known, same = await _keys_of(request.app.state.pool, mine)
     except (*DatabaseDown, PoolTimeout):
         return JSONResponse({"status": "no database"}, status_code=503)
     except psycopg.Error:  # a database that is half made, or made for somebody else
-        known = False
+        known = same = False
     if not known:
         return JSONResponse({"status": "not migrated"}, status_code=503)
     if not same:

@@ -54,6 +54,14 @@ class Rates:
         self._pool = pool
         self._shares: dict[UUID, _Share] = {}
 
+    def take_at_hand(self, company: UUID) -> int | None:
+        """Take one of what this process has; how many are left, or None: they must be asked for."""
+        share = self._shares.get(company)
+        if share is None or not share.tokens or monotonic() > share.good_until:
+            return None
+        share.tokens -= 1
+        return share.tokens + share.remaining
+
     async def take(self, company: UUID, number: int) -> tuple[int, float]:
         """Take one: how many are left, and seconds until there is one (0: it was given)."""
         share = self._shares.get(company) or self._begin(company)
@@ -85,8 +93,19 @@ class Rates:
         share.good_until, share.none_until = now + _WINDOW, now + got.wait_seconds
 
 
+def take_at_hand(request: Request, caller: Caller) -> bool:
+    """Count a request of a caller, if nobody must be asked for that."""
+    rates: Rates = request.app.state.rates
+    left = rates.take_at_hand(caller.company_id)
+    if left is None:
+        return False
+    number = caller.requests_per_minute
+    request.state.rate = (number, left, math.ceil(_WINDOW / number))
+    return True
+
+
 async def take(request: Request, caller: Caller) -> None:
-    """Count a request of a caller. Raises RateLimitedError."""
+    """Count a request of a caller; the caller holds no connection. Raises RateLimitedError."""
     rates: Rates = request.app.state.rates
     number = caller.requests_per_minute
     left, wait = await rates.take(caller.company_id, number)
