@@ -89,7 +89,7 @@ from neurant.plans.page import router as plan_page_router
 from neurant.plans.routes import router as plans_router
 from neurant.plans.webhook import PATH as BILLING_PATH
 from neurant.plans.webhook import router as billing_router
-from neurant.realtime import Hub
+from neurant.realtime import Hub, StaffStreams
 from neurant.settings import Settings, get_settings
 from neurant.startup import fingerprint
 from neurant.team.routes import router as team_router
@@ -211,7 +211,9 @@ async def _lifespan(app: FastAPI, settings: Settings) -> AsyncIterator[None]:
         app.state.settings, app.state.pool, app.state.hub = settings, pool, hub
         # For what is counted and noted whatever becomes of a call.
         beside = await stack.enter_async_context(make_pool(url, size=2, pooled=pooled))
-        app.state.beside, app.state.rates = beside, rates.Rates(beside)
+        app.state.rates = rates.Rates(beside)
+        app.state.page_rates = rates.Rates(beside, rates.PAGES)
+        app.state.staff_streams = StaffStreams()
         exporting = make_pool(url, size=2, pooled=pooled, least=0)  # held while a company is read
         app.state.exporting = await stack.enter_async_context(exporting)
         app.state.replica = await _replica(stack, settings, pool)
@@ -369,7 +371,7 @@ def _allowed(request: Request) -> str:
 
 async def _told_database(request: Request, error: Exception) -> Response:
     log.warning("request_without_database", path=request.url.path, error=str(error))
-    return _answer(request, UnavailableError("database_away"))
+    return _answer(request, UnavailableError("database_away", seconds=5))
 
 
 async def _told_unexpected(request: Request, error: Exception) -> Response:
