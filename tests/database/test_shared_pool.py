@@ -120,9 +120,27 @@ async def test_too_long_a_queue_is_refused_with_a_time_to_come_back(
 async def test_who_waits_in_a_queue_waits_for_so_long(pool: Pool, acme: Company) -> None:
     async with Holders(pool) as holders:
         await holders.hold(acme, SIZE // 2, SIZE // 2)
-        with sharing(acme.id), pytest.raises(PoolTimeout):
+        with sharing(acme.id), pytest.raises(RateLimitedError):
             async with pool.connection(timeout=0.05):
                 pass
+
+
+async def test_who_is_of_no_company_is_told_that_the_service_is_away(pool: Pool) -> None:
+    end, inside = asyncio.Event(), asyncio.Semaphore(0)
+
+    async def hold() -> None:
+        async with pool.connection():
+            inside.release()
+            await end.wait()
+
+    holding = [asyncio.create_task(hold()) for _ in range(SIZE // 2)]
+    for _ in holding:
+        await inside.acquire()
+    with pytest.raises(PoolTimeout):
+        async with pool.connection(timeout=0.05):
+            pass
+    end.set()
+    await asyncio.gather(*holding)
 
 
 async def test_a_credential_takes_the_share_of_its_company_once_it_is_known(
