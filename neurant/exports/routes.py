@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import HTMLResponse
+from fastapi.responses import HTMLResponse, StreamingResponse
 
 from neurant.accounts.current import PageStaff
 from neurant.api.call import Call, needs
@@ -29,7 +29,7 @@ pages = APIRouter(prefix=PAGE, route_class=PageRoute, include_in_schema=False)
 router = APIRouter()
 
 
-@api.get("/export", response_class=ExportResponse, responses=_ZIP)
+@api.get("/export", response_class=StreamingResponse, responses=_ZIP)
 async def export_everything(call: Annotated[Call, needs("data.export")]) -> ExportResponse:
     """Everything of the company that the caller may read, also when it is closed or unpaid.
 
