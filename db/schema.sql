@@ -6227,6 +6227,47 @@ ALTER FUNCTION private.last_seen(p_company uuid, p_user uuid) OWNER TO neurant_r
 
 COMMENT ON FUNCTION private.last_seen(p_company uuid, p_user uuid) IS 'When somebody last did something, to the minute. Definer: called by definers; sessions are nobody else''s to read.';
 
+-- Name: lease_page_requests(uuid, integer); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.lease_page_requests(p_company uuid, p_share integer) RETURNS TABLE(leased integer, remaining integer, wait_seconds double precision)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_number integer;
+  v_now timestamptz := clock_timestamp();
+  v_tokens double precision;
+  v_leased integer;
+begin
+  select p.requests_per_minute into v_number
+  from public.companies c join public.plans p on p.plan = c.subscription_plan
+  where c.id = p_company;
+  if v_number is null then
+    return;
+  end if;
+  insert into public.request_allowances as a (company_id, tokens, page_tokens, page_refilled_at)
+  values (p_company, v_number, v_number, v_now)
+  on conflict (company_id) do update
+  set page_tokens = least(v_number, coalesce(a.page_tokens, v_number)
+      + greatest(extract(epoch from v_now - coalesce(a.page_refilled_at, v_now)), 0)
+        * v_number / 60.0),
+    page_refilled_at = greatest(a.page_refilled_at, v_now)
+  returning a.page_tokens into v_tokens;
+  v_leased := greatest(least(p_share, floor(v_tokens)::integer), 0);
+  if v_leased > 0 then
+    update public.request_allowances a set page_tokens = a.page_tokens - v_leased
+    where a.company_id = p_company;
+  end if;
+  return query select v_leased, floor(v_tokens)::integer - v_leased,
+    (case when v_leased = 0 then (1 - v_tokens) * 60.0 / v_number else 0 end);
+end $$;
+
+ALTER FUNCTION private.lease_page_requests(p_company uuid, p_share integer) OWNER TO neurant_router;
+
+-- Name: FUNCTION lease_page_requests(p_company uuid, p_share integer); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.lease_page_requests(p_company uuid, p_share integer) IS 'Takes up to a share of a company''s console pages of this minute for one web process: how many it got, how many are left for all, and seconds until there is one (0: it got some). Definer: the web process asks before it knows what the reader may do, and nobody may write the bucket by hand.';
+
 -- Name: lease_requests(uuid, integer); Type: FUNCTION; Schema: private; Owner: neurant_router
 
 CREATE FUNCTION private.lease_requests(p_company uuid, p_share integer) RETURNS TABLE(leased integer, remaining integer, wait_seconds double precision, number integer)
@@ -13389,7 +13430,9 @@ COMMENT ON TABLE public.reply_requests IS 'A reply is owed. The key is the conve
 CREATE UNLOGGED TABLE public.request_allowances (
     company_id uuid NOT NULL,
     tokens double precision NOT NULL,
-    refilled_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL
+    refilled_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    page_tokens double precision,
+    page_refilled_at timestamp with time zone
 )
 WITH (fillfactor='50');
 
@@ -13400,6 +13443,10 @@ ALTER TABLE public.request_allowances OWNER TO neurant_owner;
 -- Name: TABLE request_allowances; Type: COMMENT; Schema: public; Owner: neurant_owner
 
 COMMENT ON TABLE public.request_allowances IS 'A token bucket per company, from which each web process takes a share at a time. Unlogged: after a crash every bucket is full.';
+
+-- Name: COLUMN request_allowances.page_tokens; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.request_allowances.page_tokens IS 'The bucket of the console''s pages. Null: no page was opened yet, the bucket is full.';
 
 -- Name: sign_ups; Type: TABLE; Schema: public; Owner: neurant_owner
 
@@ -19173,6 +19220,11 @@ GRANT ALL ON FUNCTION private.keep_visitor_process(p_process uuid, p_keys bytea[
 
 REVOKE ALL ON FUNCTION private.last_seen(p_company uuid, p_user uuid) FROM PUBLIC;
 
+-- Name: FUNCTION lease_page_requests(p_company uuid, p_share integer); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.lease_page_requests(p_company uuid, p_share integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.lease_page_requests(p_company uuid, p_share integer) TO neurant_app;
+
 -- Name: FUNCTION lease_requests(p_company uuid, p_share integer); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.lease_requests(p_company uuid, p_share integer) FROM PUBLIC;
@@ -21455,6 +21507,14 @@ GRANT UPDATE(tokens) ON TABLE public.request_allowances TO neurant_router;
 -- Name: COLUMN request_allowances.refilled_at; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT UPDATE(refilled_at) ON TABLE public.request_allowances TO neurant_router;
+
+-- Name: COLUMN request_allowances.page_tokens; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(page_tokens) ON TABLE public.request_allowances TO neurant_router;
+
+-- Name: COLUMN request_allowances.page_refilled_at; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT UPDATE(page_refilled_at) ON TABLE public.request_allowances TO neurant_router;
 
 -- Name: TABLE sign_ups; Type: ACL; Schema: public; Owner: neurant_owner
 

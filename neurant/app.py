@@ -54,12 +54,14 @@ from neurant.contacts.routes import router as contacts_router
 from neurant.conversations.routes import router as conversations_router
 from neurant.database.connection import patience
 from neurant.database.pool import (
+    PLATFORM,
     Connection,
     DatabaseDown,
     Pool,
     fetch_value,
     make_pool,
     require_url,
+    sharing,
 )
 from neurant.database.tenancy import Caller
 from neurant.errors import (
@@ -95,7 +97,7 @@ from neurant.plans.routes import router as plans_router
 from neurant.plans.webhook import PATH as BILLING_PATH
 from neurant.plans.webhook import router as billing_router
 from neurant.proxy_check import router as proxy_check_router
-from neurant.realtime import Hub
+from neurant.realtime import Hub, StaffStreams
 from neurant.settings import Settings, get_settings
 from neurant.startup import fingerprint
 from neurant.team.routes import router as team_router
@@ -146,6 +148,7 @@ _ROUTERS = (
 _READY_SECONDS = 2.0
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 _JSON_ROOM = 64 * 1024  # of multipart around a document
+_KNOWS_US = "select to_regprocedure('private.is_master_key(text)') is not null"
 log = get_logger(__name__)
 
 
@@ -212,15 +215,20 @@ async def _lifespan(app: FastAPI, settings: Settings) -> AsyncIterator[None]:
     url = require_url(settings.app_database_url, "NEURANT_APP_DATABASE_URL")
     direct = settings.listen_database_url
     direct_url = direct.get_secret_value() if direct else url
-    pool = make_pool(url, size=settings.database_pool_size, pooled=direct_url != url)
+    size, pooled = settings.database_pool_size, direct_url != url
+    pool = make_pool(url, size=size, pooled=pooled, is_shared=True)
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(pool)
         hub = await stack.enter_async_context(Hub(direct_url).running())
         ingestor = await stack.enter_async_context(Ingestor(pool, hub).running())
         app.state.settings, app.state.pool, app.state.hub = settings, pool, hub
-        # What a call keeps whatever becomes of it: nobody waits for a connection while holding one.
-        beside = await stack.enter_async_context(make_pool(url, size=2, pooled=direct_url != url))
-        app.state.beside, app.state.rates = beside, rates.Rates(beside)
+        # For what is counted and noted whatever becomes of a call.
+        beside = await stack.enter_async_context(make_pool(url, size=2, pooled=pooled))
+        app.state.rates = rates.Rates(beside)
+        app.state.page_rates = rates.Rates(beside, rates.PAGES)
+        app.state.staff_streams = StaffStreams()
+        exporting = make_pool(url, size=2, pooled=pooled, least=0)  # held while a company is read
+        app.state.exporting = await stack.enter_async_context(exporting)
         # A flood of visitors waits for these connections, and nobody else does.
         gate = await stack.enter_async_context(make_pool(url, size=2, pooled=direct_url != url))
         turns = Turns(gate.max_size)
@@ -244,11 +252,13 @@ async def _replica(stack: AsyncExitStack, settings: Settings, primary: Pool) -> 
     url = settings.replica_database_url
     if url is None:
         return None
-    pool = make_pool(url.get_secret_value(), size=settings.database_pool_size, pooled=True)
+    size = settings.database_pool_size
+    pool = make_pool(url.get_secret_value(), size=size, pooled=True, is_shared=True)
     replica = Replica(await stack.enter_async_context(pool))
     with suppress(*DatabaseDown, PoolTimeout):  # the first request finds out
         async with primary.connection(timeout=2) as connection:
-            await replica.has_all_of(connection)
+            position = await replica.position_on(connection)
+        await replica.has(position)
     return replica
 
 
@@ -259,10 +269,22 @@ async def _healthz() -> dict[str, str]:
 
 @asynccontextmanager
 async def _hurried(pool: Pool) -> AsyncIterator[Connection]:
-    """A connection for somebody who wants to know soon whether the database answers."""
-    with patience(_READY_SECONDS):
+    """A connection for somebody who wants to know soon whether the database answers.
+
+    It is of the platform's share: readiness does not depend on how much is asked.
+    """
+    with sharing(PLATFORM), patience(_READY_SECONDS):
         async with pool.connection(timeout=_READY_SECONDS) as connection:
             yield connection
+
+
+async def _keys_of(pool: Pool, mine: str) -> tuple[bool, bool]:
+    """Whether the database knows our functions, and whether its secrets are under our key."""
+    async with _hurried(pool) as connection:
+        if not await fetch_value(connection, _KNOWS_US):
+            return False, True
+        known = await fetch_value(connection, "select private.is_master_key(%s)", (mine,))
+    return True, bool(known)
 
 
 async def _readyz(request: Request) -> Response:
@@ -274,20 +296,12 @@ async def _readyz(request: Request) -> Response:
         mine = fingerprint(request.app.state.settings)
     except SetupError:
         return JSONResponse({"status": "no valid master key"}, status_code=503)
-    same = True
     try:
-        async with _hurried(request.app.state.pool) as connection:
-            known = await fetch_value(
-                connection, "select to_regprocedure('private.is_master_key(text)') is not null"
-            )
-            if known:
-                same = bool(
-                    await fetch_value(connection, "select private.is_master_key(%s)", (mine,))
-                )
+        known, same = await _keys_of(request.app.state.pool, mine)
     except (*DatabaseDown, PoolTimeout):
         return JSONResponse({"status": "the database does not answer"}, status_code=503)
     except psycopg.Error:  # a database that is half made, or made for somebody else
-        known = False
+        known = same = False
     if not known:
         return JSONResponse({"status": "not migrated"}, status_code=503)
     if not same:
@@ -393,7 +407,7 @@ def _allowed(request: Request) -> str:
 
 async def _told_database(request: Request, error: Exception) -> Response:
     log.warning("request_without_database", path=request.url.path, error=str(error))
-    return _answer(request, UnavailableError("database_away"))
+    return _answer(request, UnavailableError("database_away", seconds=5))
 
 
 async def _told_unexpected(request: Request, error: Exception) -> Response:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from http import HTTPStatus
 from typing import Any
@@ -18,6 +18,7 @@ import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from neurant.database.pool import must_hold_nothing
 from neurant.errors import MalformedError, NeurantError, TooLargeError
 from neurant.texts import preferred_language
 
@@ -47,18 +48,26 @@ def problem(error: NeurantError, scope: Scope) -> dict[str, Any]:
 
 
 async def send_json(
-    send: Send, status: int, body: object, content_type: bytes = b"application/json"
+    send: Send,
+    status: int,
+    body: object,
+    content_type: bytes = b"application/json",
+    more: Sequence[tuple[bytes, bytes]] = (),
 ) -> None:
-    """A whole JSON answer."""
+    """A whole JSON answer, with ``more`` headers."""
     data = orjson.dumps(body)
-    headers = [(b"content-type", content_type), (b"content-length", str(len(data)).encode())]
+    length = str(len(data)).encode()
+    headers = [(b"content-type", content_type), (b"content-length", length), *more]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": data})
 
 
 async def send_problem(scope: Scope, send: Send, error: NeurantError) -> None:
     """An error's whole answer."""
-    await send_json(send, error.status, problem(error, scope), b"application/problem+json")
+    seconds = error.params.get("seconds")
+    more = [] if seconds is None else [(b"retry-after", str(seconds).encode())]
+    body = problem(error, scope)
+    await send_json(send, error.status, body, b"application/problem+json", more)
 
 
 def without_body(send: Send) -> Send:
@@ -117,6 +126,7 @@ class _LimitedBody:
         raise self.refused
 
     async def __call__(self) -> Message:
+        must_hold_nothing("a request's body")
         message = await self._receive()
         self._more = message["type"] == "http.request" and bool(message.get("more_body"))
         self._seen += len(message.get("body", b""))
@@ -173,6 +183,7 @@ class Frame:
             if message["type"] == "http.response.start":
                 started = True
                 _add_headers(MutableHeaders(scope=message), scope, request_id)
+            must_hold_nothing("the client that reads an answer")
             await send(message)
 
         with structlog.contextvars.bound_contextvars(request_id=request_id):

@@ -11,7 +11,7 @@ has swallowed is replaced within five.
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from uuid import UUID
@@ -30,6 +30,8 @@ _RECONNECT = 0.5
 _HEARTBEAT = 2.0  # seconds without a word after which the listener asks whether it is heard
 _HEARTBEAT_ANSWER = 3.0
 _DEAF = 15.0  # seconds without a listener after which live updates count as interrupted
+MOST_STREAMS = 12  # of one session; a browser opens six connections over HTTP/1.1
+_MOST_REDRAWS = 4
 
 log = get_logger(__name__)
 
@@ -71,6 +73,41 @@ class Subscription:
         changed, self._changed = self._changed, set()
         anything, self._anything = self._anything, False
         return set() if anything else changed
+
+
+class StaffStreams:
+    """The live streams of signed-in people in this process, by their session."""
+
+    def __init__(self) -> None:
+        self._open: Counter[UUID] = Counter()
+        self._redraws: dict[UUID, int] = {}
+
+    def has_room(self, session_id: UUID) -> bool:
+        """Whether the session may open one more: its browser has that many tabs at most."""
+        return self._open.get(session_id, 0) < MOST_STREAMS
+
+    @contextmanager
+    def opened(self, session_id: UUID) -> Iterator[None]:
+        """Count a stream for as long as it lasts."""
+        self._open[session_id] += 1
+        try:
+            yield
+        finally:
+            self._open[session_id] -= 1
+            if self._open[session_id] <= 0:
+                del self._open[session_id]
+                self._redraws.pop(session_id, None)
+
+    def told(self, session_id: UUID) -> None:
+        """A stream told its page that something changed: the page may ask once for it."""
+        self._redraws[session_id] = min(_MOST_REDRAWS, self._redraws.get(session_id, 0) + 1)
+
+    def take_redraw(self, session_id: UUID) -> bool:
+        """Use what was told, if something was."""
+        left = self._redraws.get(session_id, 0)
+        if left:
+            self._redraws[session_id] = left - 1
+        return left > 0
 
 
 class Hub:

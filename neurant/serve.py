@@ -64,18 +64,15 @@ def serve(settings: Settings, inherited: int | None = None) -> None:
     configure_logging(settings, "web")
     settings = ready_to_start(settings, url)
     from neurant.app import create_app  # large, and not needed to find that something is wrong
+    from neurant.front import end_unread_connections, make_config
 
-    config = uvicorn.Config(
+    end_unread_connections(listener)
+    config = make_config(
         create_app(settings),
+        settings,
         loop="uvloop",
-        http="httptools",
-        ws="none",
-        log_config=None,
-        access_log=False,
-        server_header=False,
         backlog=_BACKLOG,
         timeout_graceful_shutdown=_DRAIN_SECONDS,
-        proxy_headers=False,  # read by neurant.client_address
     )
     server = uvicorn.Server(config)
     note = server.handle_exit

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import functools
 import itertools
 import os
 import shutil
@@ -9,10 +11,13 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import anyio.to_thread
+import httpx
 import psycopg
 import pytest
 from psycopg import sql
 
+from neurant.database import pool
 from neurant.database.embedded import RunningServer, Urls, start_supervised
 from neurant.database.install import read_secrets
 from neurant.database.migrate import migrate, set_login_passwords
@@ -31,6 +36,31 @@ FAST = {
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
     return "asyncio"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nobody_waits_while_holding_a_connection() -> Iterator[None]:
+    """Whoever waits for a thread, another server, a file, a client or a second connection while
+    holding a connection fails, in every test and every web process of a test."""
+
+    def refusing(waits_for: str, plain: Callable[..., object]) -> Callable[..., object]:
+        @functools.wraps(plain)
+        def wait(*args: object, **named: object) -> object:
+            pool.must_hold_nothing(waits_for)
+            return plain(*args, **named)
+
+        return wait
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pool, "is_strict", True)
+        for owner, name, waits_for in (
+            (asyncio.base_events.BaseEventLoop, "run_in_executor", "a thread"),
+            (anyio.to_thread, "run_sync", "a thread"),
+            (httpx.AsyncClient, "send", "another server"),
+            (asyncio, "sleep", "time"),
+        ):
+            patch.setattr(owner, name, refusing(waits_for, getattr(owner, name)))
+        yield
 
 
 @pytest.fixture

@@ -12,9 +12,11 @@ from neurant.accounts.codes import digest
 from neurant.accounts.cookies import read_cookie
 from neurant.accounts.queries import find_person, find_session
 from neurant.accounts.schemas import Person, SignedIn
+from neurant.api import rates
 from neurant.audit import denials
 from neurant.database.tenancy import Trail
 from neurant.errors import ForbiddenError, UnauthenticatedError
+from neurant.realtime import StaffStreams
 
 COMPANIES = "/console/companies"
 KEY_PREFIX = "na_key_"
@@ -111,13 +113,26 @@ async def person_of(request: Request) -> Person | None:
 
 
 async def page_staff(request: Request) -> SignedIn:
-    """Who reads a page. Raises SignInNeededError, CompanyNeededError."""
+    """Who reads a page, which counts to the company's pages of this minute.
+
+    Raises SignInNeededError, CompanyNeededError, RateLimitedError.
+    """
     staff = await session_of(request)
     if staff is None:
         if await person_of(request) is not None:
             raise CompanyNeededError(request)
         raise SignInNeededError(request)
+    if not _is_redraw(request, staff):
+        await rates.take_page(request, staff.company_id)
     return staff
+
+
+def _is_redraw(request: Request, staff: SignedIn) -> bool:
+    """Does the page's script ask because the reader's own live stream told it to?"""
+    if request.method != "GET" or "hx-request" not in request.headers:
+        return False
+    streams: StaffStreams = request.app.state.staff_streams
+    return streams.take_redraw(staff.session_id)
 
 
 async def page_person(request: Request) -> Person:
@@ -125,6 +140,8 @@ async def page_person(request: Request) -> Person:
     person = await person_of(request)
     if person is None:
         raise SignInNeededError(request)
+    if person.company_id is not None:
+        await rates.take_page(request, person.company_id)
     return person
 
 

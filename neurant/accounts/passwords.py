@@ -11,6 +11,7 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
 from neurant.accounts.schemas import LONGEST_PASSWORD
+from neurant.database.pool import must_hold_nothing
 from neurant.errors import BadInputError
 
 SHORTEST_PASSWORD = 10
@@ -61,11 +62,13 @@ def hash_password(password: str) -> str:
 
 async def hashed(password: str) -> str:
     """The same, in its turn and beside the event loop."""
+    must_hold_nothing("a thread that hashes")
     return await asyncio.get_running_loop().run_in_executor(_hashing, hash_password, password)
 
 
 async def matches(known: str | None, password: str) -> bool:
     """Whether ``known`` is the hash of ``password``. None costs the same, and never is."""
+    must_hold_nothing("a thread that hashes")
     right = await asyncio.get_running_loop().run_in_executor(
         _hashing, _matches, known or _nobodys_hash(), password[:LONGEST_PASSWORD]
     )

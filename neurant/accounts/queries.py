@@ -9,8 +9,17 @@ from uuid import UUID
 
 from neurant.accounts.limited import limits_told
 from neurant.accounts.schemas import SignedIn
-from neurant.database.pool import Connection, Pool, fetch_all, fetch_count, fetch_one, fetch_value
-from neurant.database.tenancy import Trail, come_from
+from neurant.database.pool import (
+    ANYBODY,
+    Connection,
+    Pool,
+    fetch_all,
+    fetch_count,
+    fetch_one,
+    fetch_value,
+    sharing,
+)
+from neurant.database.tenancy import SessionToken, Trail, come_from, company_of, remember
 from neurant.errors import UnauthenticatedError
 
 BrakeKind = Literal["password", "code", "sign_up", "reset"]
@@ -173,8 +182,13 @@ async def count_memberships(pool: Pool, login: UUID) -> int:
 
 async def find_session(pool: Pool, digest: bytes) -> SignedIn | None:
     """Who a session belongs to, while it, its user and the company stand."""
-    async with pool.connection() as connection:
-        return await fetch_one(connection, SignedIn, _SESSION, (digest,))
+    credential = SessionToken(digest)
+    with sharing(company_of(credential) or ANYBODY):
+        async with pool.connection() as connection:
+            found = await fetch_one(connection, SignedIn, _SESSION, (digest,))
+    if found is not None:
+        remember(credential, found.company_id)
+    return found
 
 
 async def find_person(pool: Pool, digest: bytes) -> PersonRow | None:

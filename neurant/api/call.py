@@ -3,13 +3,14 @@
 ``needs("documents.edit")`` is the dependency of every handler under ``/v1``. It authenticates,
 asks the database whether the caller may do what the handler does, and opens the transaction, in
 one round trip; the transaction is committed before the answer leaves, or rolled back with it.
+Nothing but the database is waited for in it (``Call.outside``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AsyncExitStack
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -46,13 +47,87 @@ _READS = ("GET", "HEAD")
 _WRITABLE = ("active", "trialing", "past_due")
 
 
-@dataclass(frozen=True, slots=True)
 class Call:
-    """One request of somebody known, in its transaction."""
+    """One request of somebody known, in its transaction.
 
-    connection: Connection
-    caller: Caller
-    request: Request
+    ``connection`` is that of the moment: whoever waits for anything but the database does so
+    ``outside``, or after ``leave``, and uses another one then.
+    """
+
+    def __init__(self, request: Request, permission: str | None, credential: Credential) -> None:
+        self.request = request
+        self.connection: Connection
+        self.caller: Caller
+        self._trail = trail_of(request, getattr(request.state, "token_session", None))
+        self._as_caller = (credential, permission, self._trail)
+
+    async def leave(self) -> None:
+        """Commit, and give the connection back: the answer needs none any more."""
+        await self._stack.aclose()
+
+    @asynccontextmanager
+    async def outside(self) -> AsyncIterator[None]:
+        """Out of the transaction for the time of the block, then in a new one.
+
+        For waits that are not the database's: a thread, a file, another server. Before the block
+        nothing may have been written: a claimed Idempotency-Key is given up, held in this process,
+        and claimed anew. After it the caller is let in anew. Raises as ``needs``.
+        """
+        with idempotency.held_outside(self.request):
+            if idempotency.is_claimed(self.request):
+                await self.connection.rollback()
+            await self.leave()
+            yield
+            await self.enter()
+            await self.begin()
+
+    async def enter(self) -> None:
+        """Begin a transaction as the caller. Raises UnauthenticatedError, ConflictError."""
+        request, pool = self.request, self.request.app.state.pool
+        connection, caller = await self._stack.enter_async_context(entered(pool, *self._as_caller))
+        if caller is None:
+            await self._stack.aclose()
+            raise await _nobody(request, self._as_caller[0])
+        self.connection, self.caller = connection, caller
+        request.state.caller = caller
+        session = caller.session_id or self._trail.session_id
+        here = replace(self._trail, session_id=str(session) if session else None)
+        denials.known(request, replace(caller.principal, trail=here), self._as_caller[1])
+
+    async def begin(self) -> None:
+        """Refuse who may not, claim the request's key, and read from the replica where it may.
+
+        Raises ForbiddenError, and as ``idempotency.begin``.
+        """
+        request, caller = self.request, self.caller
+        if not caller.may:
+            # What was answered before is told again, also where it took the right away.
+            await idempotency.begin(request, self.connection, caller)
+            if not idempotency.carries_key(request):
+                await self._stack.aclose()  # that they were here is kept
+            paid = caller.subscription_status in _WRITABLE
+            code = "api.not_permitted" if paid else "api.read_only"
+            raise ForbiddenError(code, permission=self._as_caller[1])
+        await idempotency.begin(request, self.connection, caller)
+        replica: Replica | None = request.app.state.replica
+        if replica and request.method in _READS and replica.is_worth_asking():
+            await self._go_to(replica)
+
+    async def _go_to(self, replica: Replica) -> None:
+        wanted = await replica.position_on(self.connection)
+        await self._stack.aclose()
+        if await replica.has(wanted):
+            pool = self.request.app.state.pool
+            self.connection = await _entered_there(self._stack, replica, pool, self._as_caller)
+        else:
+            await self.enter()
+            if not self.caller.may:
+                raise UnauthenticatedError("accounts.session_expired")
+
+    @property
+    def _stack(self) -> AsyncExitStack:
+        stack: AsyncExitStack = self.request.state.transaction
+        return stack
 
 
 class Needs:
@@ -63,33 +138,14 @@ class Needs:
 
     async def __call__(self, request: Request) -> Call:
         """The call, in its transaction. Raises UnauthenticatedError, ForbiddenError."""
-        credential = await find_credential(request)
-        trail = trail_of(request, getattr(request.state, "token_session", None))
-        pool, as_caller = request.app.state.pool, (credential, self.permission, trail)
-        stack: AsyncExitStack = request.state.transaction
-        connection, caller = await stack.enter_async_context(entered(pool, *as_caller))
-        if caller is None:
-            await stack.aclose()
-            raise await _nobody(request, credential)
-        request.state.caller = caller
-        session = caller.session_id or trail.session_id
-        here = replace(trail, session_id=str(session) if session else None)
-        denials.known(request, replace(caller.principal, trail=here), self.permission)
-        await rates.take(request, caller)
-        if not caller.may:
-            # What was answered before is told again, also where it took the right away.
-            await idempotency.begin(request, connection, caller)
-            if not idempotency.carries_key(request):
-                await stack.aclose()  # that they were here is kept
-            paid = caller.subscription_status in _WRITABLE
-            code = "api.not_permitted" if paid else "api.read_only"
-            raise ForbiddenError(code, permission=self.permission)
-        await idempotency.begin(request, connection, caller)
-        replica: Replica | None = request.app.state.replica
-        if replica and request.method in _READS and await replica.has_all_of(connection):
-            await stack.aclose()
-            connection = await _entered_there(stack, replica, pool, as_caller)
-        return Call(connection, caller, request)
+        call = Call(request, self.permission, await find_credential(request))
+        await call.enter()
+        if not rates.take_at_hand(request, call.caller):
+            await call.leave()  # the share of the number is asked for by another connection
+            await rates.take(request, call.caller)
+            await call.enter()
+        await call.begin()
+        return call
 
 
 async def _entered_there(

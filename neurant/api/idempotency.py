@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -28,6 +30,7 @@ _WRITES = ("POST", "PATCH", "PUT", "DELETE")
 _KEY = re.compile(r"^[\x21-\x7e]{1,255}$")
 _NONCE = 12  # bytes, NIST SP 800-38D
 _KEPT_HEADERS = ("content-type", "location", "etag")
+_outside: set[bytes] = set()
 _BEGIN = "select outcome, status, answer_encrypted from private.begin_idempotent(%s, %s)"
 _END = "select private.end_idempotent(%s, %s::smallint, %s)"
 
@@ -62,6 +65,32 @@ async def drop_old_keys(pool: Pool) -> None:
         await connection.execute("select private.drop_idempotency_keys()")
 
 
+def is_claimed(request: Request) -> bool:
+    """Whether the request's key is claimed in its transaction."""
+    return getattr(request.state, "idempotent", None) is not None
+
+
+@contextmanager
+def held_outside(request: Request) -> Iterator[None]:
+    """Keep the request's key in flight in this process while it has no transaction.
+
+    A second request with the key, to another process, may begin meanwhile; whichever commits first
+    is the one whose answer both get.
+    """
+    begun: _Open | None = getattr(request.state, "idempotent", None)
+    if begun is None:
+        yield
+        return
+    request.state.idempotent = None
+    request.state.held_key = begun.digest
+    _outside.add(begun.digest)
+    try:
+        yield
+    finally:
+        request.state.held_key = None
+        _outside.discard(begun.digest)
+
+
 def carries_key(request: Request) -> bool:
     """Whether the request wants to be served once."""
     return request.method in _WRITES and HEADER in request.headers
@@ -79,7 +108,9 @@ async def begin(request: Request, connection: Connection, caller: Caller) -> Non
         raise BadInputError("api.idempotency_key_malformed")
     who = caller.key_id or caller.user_id
     key_digest = sha256(who.bytes + key.encode()).digest()
-    request_digest = await _digest(request)
+    if key_digest in _outside and getattr(request.state, "held_key", None) != key_digest:
+        raise ConflictError("api.idempotency_in_flight")
+    request_digest: bytes = request.state.request_digest
     begun = await fetch_one(connection, _Begun, _BEGIN, (key_digest, request_digest))
     outcome = begun.outcome if begun else "nobody"
     if outcome == "in_flight":
@@ -91,8 +122,15 @@ async def begin(request: Request, connection: Connection, caller: Caller) -> Non
     request.state.idempotent = _Open(connection, key, key_digest)
 
 
+async def digest_request(request: Request) -> None:
+    """Keep what is asked for, before a connection is taken: its files may have to be read.
+
+    Of a form its parts: their boundary is another each time it is sent.
+    """
+    request.state.request_digest = await _digest(request)
+
+
 async def _digest(request: Request) -> bytes:
-    """What is asked for. Of a form its parts: their boundary is another each time it is sent."""
     # With the key, which is kept nowhere: nobody guesses from it what was sent, a password too.
     place = f"{request.headers[HEADER]}\n{request.method} {request.url.path}?{request.url.query}\n"
     asked = sha256(place.encode())

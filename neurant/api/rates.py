@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import math
 from dataclasses import dataclass, field
+from typing import LiteralString
 from uuid import UUID
 
 from fastapi import Request, Response
@@ -27,6 +28,7 @@ _SHARES = 30
 _SMALLEST = 300  # requests a minute, of the smallest plan: its share fits every other
 _MOST_COMPANIES = 10_000
 _LEASE = "select leased, remaining, wait_seconds from private.lease_requests(%s, %s)"
+PAGES = "select leased, remaining, wait_seconds from private.lease_page_requests(%s, %s)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +50,22 @@ class _Share:
 
 
 class Rates:
-    """The shares of one web process. ``pool`` leads to the primary, and is nobody else's."""
+    """The shares of one web process. ``pool`` leads to the primary, and is nobody else's.
 
-    def __init__(self, pool: Pool) -> None:
-        self._pool = pool
+    ``lease``: of which bucket; the API's, or that of the console's pages (``PAGES``).
+    """
+
+    def __init__(self, pool: Pool, lease: LiteralString = _LEASE) -> None:
+        self._pool, self._lease = pool, lease
         self._shares: dict[UUID, _Share] = {}
+
+    def take_at_hand(self, company: UUID) -> int | None:
+        """Take one of what this process has; how many are left, or None: they must be asked for."""
+        share = self._shares.get(company)
+        if share is None or not share.tokens or monotonic() > share.good_until:
+            return None
+        share.tokens -= 1
+        return share.tokens + share.remaining
 
     async def take(self, company: UUID, number: int) -> tuple[int, float]:
         """Take one: how many are left, and seconds until there is one (0: it was given)."""
@@ -76,7 +89,7 @@ class Rates:
 
     async def _ask(self, company: UUID, share: _Share, size: int) -> None:
         async with self._pool.connection() as connection:
-            got = await fetch_one(connection, _Leased, _LEASE, (company, size))
+            got = await fetch_one(connection, _Leased, self._lease, (company, size))
         now = monotonic()
         if got is None:  # a company that was erased a moment ago
             share.tokens, share.remaining, share.none_until = 0, 0, now + 1
@@ -85,14 +98,36 @@ class Rates:
         share.good_until, share.none_until = now + _WINDOW, now + got.wait_seconds
 
 
+def take_at_hand(request: Request, caller: Caller) -> bool:
+    """Count a request of a caller, if nobody must be asked for that."""
+    rates: Rates = request.app.state.rates
+    left = rates.take_at_hand(caller.company_id)
+    if left is None:
+        return False
+    number = caller.requests_per_minute
+    request.state.rate = (number, left, math.ceil(_WINDOW / number))
+    return True
+
+
 async def take(request: Request, caller: Caller) -> None:
-    """Count a request of a caller. Raises RateLimitedError."""
+    """Count a request of a caller; the caller holds no connection. Raises RateLimitedError."""
     rates: Rates = request.app.state.rates
     number = caller.requests_per_minute
     left, wait = await rates.take(caller.company_id, number)
     request.state.rate = (number, left, math.ceil(_WINDOW / number))
     if wait > 0:
         raise RateLimitedError("api.rate_limited", seconds=math.ceil(wait), number=number)
+
+
+async def take_page(request: Request, company_id: UUID) -> None:
+    """Count a page of the console. Raises RateLimitedError."""
+    rates: Rates = request.app.state.page_rates
+    left = rates.take_at_hand(company_id)
+    if left is None:
+        _, wait = await rates.take(company_id, _SMALLEST)
+        if wait > 0:
+            raise RateLimitedError("api.pages_limited", seconds=math.ceil(wait))
+    request.state.is_counted = True
 
 
 async def take_one(request: Request, company_id: UUID) -> None:

@@ -15,12 +15,18 @@ import asyncio
 from psycopg_pool import PoolTimeout
 
 from neurant.clock import monotonic
-from neurant.database.pool import Connection, DatabaseDown, Pool, fetch_value
+from neurant.database.pool import (
+    Connection,
+    DatabaseDown,
+    Pool,
+    fetch_value,
+    must_hold_nothing,
+)
 from neurant.logs import get_logger
 
 _PATIENCE = 0.05  # seconds that a read waits for the replica
 _POLL = 0.005
-_BEHIND = 1.0  # after it was waited for in vain, nobody waits
+_BEHIND = 1.0  # after it was waited for in vain, nobody asks
 _AWAY = 5.0  # after it did not answer, nobody asks
 _CONNECT = 1.0
 _WRITTEN = "select pg_current_wal_insert_lsn()::text"
@@ -40,20 +46,29 @@ class Replica:
         self._no_wait_until = 0.0
         self._away_until = 0.0
         self._is_ours: bool | None = None  # not known before it answered once
+        self._cluster: object = None  # of the primary
         pool.timeout = _CONNECT
 
-    async def has_all_of(self, primary: Connection) -> bool:
-        """Whether it has replayed what is written on the primary now; it is waited for shortly."""
+    def is_worth_asking(self) -> bool:
+        """Whether a read may go there: it is ours, and answered and kept up a moment ago."""
         now = monotonic()
-        if now < self._away_until or self._is_ours is False:
-            return False
-        wanted = _position(await fetch_value(primary, _WRITTEN))
-        patience = 0.0 if now < self._no_wait_until else _PATIENCE
+        return now >= max(self._away_until, self._no_wait_until) and self._is_ours is not False
+
+    async def position_on(self, primary: Connection) -> int:
+        """How far the primary's log is: what ``has`` must have replayed. One query."""
+        if self._is_ours is None:
+            self._cluster = await fetch_value(primary, _CLUSTER)
+        return _position(await fetch_value(primary, _WRITTEN))
+
+    async def has(self, wanted: int) -> bool:
+        """Whether it has replayed that far; it is waited for shortly, holding no connection."""
+        must_hold_nothing("the replica")
+        begun = monotonic()
         try:
-            if self._is_ours is None and not await self._follows(primary):
+            if self._is_ours is None and not await self._follows():
                 return False
             while not await self._has(wanted):
-                if monotonic() - now >= patience:
+                if monotonic() - begun >= _PATIENCE:
                     self._no_wait_until = monotonic() + _BEHIND
                     return False
                 await asyncio.sleep(_POLL)
@@ -62,12 +77,11 @@ class Replica:
             return False
         return True
 
-    async def _follows(self, primary: Connection) -> bool:
-        """Whether it is a replica of this primary: else it is not used as long as we run."""
-        cluster = await fetch_value(primary, _CLUSTER)
+    async def _follows(self) -> bool:
+        """Whether it is a replica of the primary: else it is not used as long as we run."""
         async with self.pool.connection() as connection:
             is_replica = await fetch_value(connection, _IS_REPLICA)
-            is_same = await fetch_value(connection, _CLUSTER) == cluster
+            is_same = await fetch_value(connection, _CLUSTER) == self._cluster
         self._is_ours = bool(is_replica) and is_same
         if not self._is_ours:
             why = "of another cluster" if is_replica else "not a replica"

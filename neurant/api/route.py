@@ -65,6 +65,8 @@ class ApiRoute(APIRoute):
             # request, and digested before it is parsed; a form was read above.
             if takes != FORM:
                 await request.body()
+            if idempotency.carries_key(request):
+                await idempotency.digest_request(request)
             try:
                 async with AsyncExitStack() as request.state.transaction:
                     response = await handle(request)

@@ -73,7 +73,7 @@ async def _note(scope: Scope) -> None:
     request, who = state.pop("known", (None, None))
     if request is None:
         return
-    if "rate" not in state:  # pages are counted only where each leaves a line
+    if "rate" not in state and "is_counted" not in state:
         await rates.take_one(request, who.company_id)
     path = getattr(request.scope.get("route"), "path", request.url.path)
     line = (state.get("permission"), f"{request.method} {path}", _attempted(request))

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from datetime import date, datetime, time, timedelta
 from typing import Annotated, Any, Literal
 from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
 from fastapi import APIRouter, Query, Request, Response
-from fastapi.responses import HTMLResponse, StreamingResponse
+from fastapi.responses import HTMLResponse
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from neurant.accounts.current import PageStaff
@@ -26,7 +26,8 @@ from neurant.console.pages import PageRoute
 from neurant.console.templating import reader_language, render
 from neurant.database.pool import Pool
 from neurant.database.tenancy import tenant
-from neurant.exports.service import begin_export, check_room, limited
+from neurant.exports.service import begin_export
+from neurant.exports.spool import ExportResponse, check_room, spooled
 from neurant.texts import catalogue
 
 PAGE = f"{SETTINGS_PATH}/audit"
@@ -119,12 +120,12 @@ async def export_audit(
         context = await frame(connection, staff)
     demand(context, "audit.read")
     filters, _ = _filters(asked, context["timezone"])
-    check_room()
+    check_room(staff.company_id)
     await begin_export(pool, staff.principal, "audit_logs", form)
-    lines = limited(_lines(pool, staff, filters, form))
+    exporting = request.app.state.exporting
+    lines = spooled(staff.company_id, _lines(exporting, staff, filters, form))
     kind = {"csv": "text/csv; charset=utf-8", "ndjson": "application/x-ndjson"}[form]
-    disposition = {"content-disposition": f'attachment; filename="audit.{form}"'}
-    return StreamingResponse(lines, media_type=kind, headers=disposition)
+    return ExportResponse(staff.company_id, lines, kind, f"audit.{form}")
 
 
 def _filters(asked: Asked, timezone: str) -> tuple[AuditFilters, bool]:
@@ -137,10 +138,10 @@ def _filters(asked: Asked, timezone: str) -> tuple[AuditFilters, bool]:
 
 async def _lines(
     pool: Pool, staff: SignedIn, filters: AuditFilters, form: str
-) -> AsyncIterator[bytes]:
+) -> AsyncGenerator[bytes]:
     if form == "csv":
         yield b"\xef\xbb\xbf" + _csv(list(AuditLogOut.model_fields))  # spreadsheets look for it
-    async with tenant(pool, staff.principal) as connection:
+    async with tenant(pool, staff.principal, snapshot=True) as connection:
         async for line in log_queries.stream_audit_logs(connection, filters):
             yield _csv(_cells(line)) if form == "csv" else line.model_dump_json().encode() + b"\n"
 

@@ -17,7 +17,7 @@ from neurant.api.route import api_router
 from neurant.api.texts import STORABLE
 from neurant.channels import account_queries
 from neurant.channels.account_queries import AccountRow
-from neurant.channels.telegram.setup import connect_account
+from neurant.channels.telegram import setup
 from neurant.errors import BadInputError, ConflictError, NotFoundError
 
 router = api_router("channels")
@@ -133,7 +133,6 @@ async def connect_channel(
 
 async def connect(call: Call, chatbot_id: UUID, new: ChannelIn) -> ChannelOut:
     """Connect a channel. Raises BadInputError, NotFoundError, UnavailableError (Telegram)."""
-    state = call.request.app.state
     if new.channel == "web":
         if new.token is not None:
             raise BadInputError("chatbots.token_unneeded")
@@ -143,12 +142,22 @@ async def connect(call: Call, chatbot_id: UUID, new: ChannelIn) -> ChannelOut:
     else:
         if new.token is None:
             raise BadInputError("chatbots.token_needed")
-        account_id = await connect_account(
-            call.connection, state.settings, call.caller.company_id, chatbot_id, new.token
-        )
+        account_id = await _connect_telegram(call, chatbot_id, new.token)
     if account_id is None:
         raise NotFoundError("not_found")
     return await _found(call, account_id)
+
+
+async def _connect_telegram(call: Call, chatbot_id: UUID, token: str) -> UUID | None:
+    settings, company_id = call.request.app.state.settings, call.caller.company_id
+    if not await setup.is_theirs(call.connection, chatbot_id):
+        return None
+    async with call.outside():
+        name = await setup.ask_name(settings, company_id, token)
+    found = await setup.prepare(call.connection, settings, company_id, chatbot_id, token, name)
+    async with call.outside():
+        await setup.set_webhook(settings, found)
+    return await setup.store(call.connection, settings, found)
 
 
 @router.patch("/channels/{account_id}")

@@ -17,7 +17,14 @@ from psycopg import errors as pg
 from psycopg_pool import PoolTimeout
 
 from neurant.channels.events import InboundMessage, Ingested
-from neurant.database.pool import DatabaseDown, Pool, fetch_all, fetch_value
+from neurant.database.pool import (
+    PLATFORM,
+    DatabaseDown,
+    Pool,
+    fetch_all,
+    fetch_value,
+    sharing,
+)
 from neurant.errors import UnavailableError
 from neurant.logs import get_logger
 from neurant.realtime import Hub
@@ -125,8 +132,9 @@ class Ingestor:
         )
         for attempt in range(1, _RACE_TRIES + 1):
             try:
-                async with self._pool.connection() as connection:
-                    return await fetch_all(connection, Ingested, _INGEST, columns)
+                with sharing(PLATFORM):  # a batch is of several companies
+                    async with self._pool.connection() as connection:
+                        return await fetch_all(connection, Ingested, _INGEST, columns)
             except _RACES:
                 if attempt == _RACE_TRIES:
                     raise

@@ -243,8 +243,12 @@ async def try_bot(request: Request, staff: PageStaff, chatbot_id: UUID) -> Respo
         asked = PreviewIn(message=message)
         # Set as they are, not once more through the form's values.
         asked = asked.model_copy(update={"settings": patch})
-        async with tenant(request.app.state.pool, staff.principal) as connection:
-            context["told"] = await service.preview(connection, chatbot_id, asked)
+        pool = request.app.state.pool
+        async with tenant(pool, staff.principal) as connection:
+            trial = await service.begin_trial(connection, chatbot_id, asked)
+        vector = await service.trial_vector(staff.company_id, trial)
+        async with tenant(pool, staff.principal) as connection:
+            context["told"] = await service.answer_trial(connection, trial, vector)
     except ValidationError as error:
         context["problem"] = invalid(request, error).detail(reader_language(request))
     return HTMLResponse(markup(request, "bot_trial.html", **context))

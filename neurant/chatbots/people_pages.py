@@ -14,7 +14,7 @@ from fastapi.responses import RedirectResponse
 from neurant.accounts.current import PageStaff, check_origin
 from neurant.accounts.schemas import SignedIn
 from neurant.channels import account_queries
-from neurant.channels.telegram.setup import connect_account
+from neurant.channels.telegram.setup import connect_in_steps
 from neurant.chatbots import people_queries, service
 from neurant.chatbots.pages import PAGE, bot_answer
 from neurant.console.frame import demand, frame
@@ -87,18 +87,18 @@ async def connect(
 ) -> Response:
     """Connect the web chat or a Telegram bot."""
     try:
-        async with _acting(request, staff, chatbot_id, "channels.manage") as connection:
-            if channel == "telegram":
-                if not token.strip():
-                    raise BadInputError("chatbots.token_needed")
-                await connect_account(
-                    connection,
-                    request.app.state.settings,
-                    staff.company_id,
-                    chatbot_id,
-                    token.strip(),
-                )
-            else:
+        if channel == "telegram":
+            if not token.strip():
+                raise BadInputError("chatbots.token_needed")
+            await connect_in_steps(
+                lambda: _acting(request, staff, chatbot_id, "channels.manage"),
+                request.app.state.settings,
+                staff.company_id,
+                chatbot_id,
+                token.strip(),
+            )
+        else:
+            async with _acting(request, staff, chatbot_id, "channels.manage") as connection:
                 await account_queries.connect_web(
                     connection, chatbot_id, secrets.token_urlsafe(18), "Chat web"
                 )

@@ -79,7 +79,10 @@ async def retire_chatbot(call: Retiring, chatbot_id: UUID) -> None:
 async def preview_chatbot(call: Reading, chatbot_id: UUID, asked: PreviewIn) -> PreviewOut:
     """What the bot would answer, also with settings that are not saved. Nothing is stored, sent
     or counted against the plan."""
-    return await service.preview(call.connection, chatbot_id, asked)
+    trial = await service.begin_trial(call.connection, chatbot_id, asked)
+    async with call.outside():
+        vector = await service.trial_vector(call.caller.company_id, trial)
+    return await service.answer_trial(call.connection, trial, vector)
 
 
 @templates.get("/chatbot-templates")

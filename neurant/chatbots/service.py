@@ -12,7 +12,8 @@ from neurant.chatbots import people_queries, queries
 from neurant.chatbots.schemas import ChatbotIn, ChatbotOut, ChatbotPatch, PreviewIn, PreviewOut
 from neurant.database.pool import Connection
 from neurant.errors import BadInputError, ConflictError, NotFoundError
-from neurant.replies.preview import preview as preview_reply
+from neurant.knowledge.search import embedded
+from neurant.replies.preview import Trial, begin_preview, finish_preview
 
 _NAME_KEY = "chatbots_name_key"
 _NAMED = r"\b((?i:eres|soy|me llamo|te llamas|you are|i am|my name is)\s+)"
@@ -89,15 +90,27 @@ def _called_anew(current: ChatbotOut, changes: dict[str, Any]) -> dict[str, Any]
     return renamed
 
 
-async def preview(connection: Connection, chatbot_id: UUID, asked: PreviewIn) -> PreviewOut:
-    """What the bot would answer. Raises NotFoundError."""
+async def begin_trial(connection: Connection, chatbot_id: UUID, asked: PreviewIn) -> Trial:
+    """One message of the trial chat. Raises NotFoundError."""
     bot = await find(connection, chatbot_id)
     tried = _given(asked.settings)
     if "personality_traits" in tried:
         tried["personality_traits"] = bot.personality_traits | tried["personality_traits"]
-    told = await preview_reply(
+    return await begin_preview(
         connection, bot.model_copy(update=tried), asked.message, asked.last_bot_text
     )
+
+
+async def trial_vector(company_id: UUID, trial: Trial) -> list[float] | None:
+    """The message as a vector, where the trial is searched; no connection is held meanwhile."""
+    return await embedded(company_id, trial.message) if trial.is_searched else None
+
+
+async def answer_trial(
+    connection: Connection, trial: Trial, vector: list[float] | None
+) -> PreviewOut:
+    """What the bot would answer."""
+    told = await finish_preview(connection, trial, vector)
     await connection.execute("select private.pass_onboarding('tested')")
     return told
 

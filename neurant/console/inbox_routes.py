@@ -23,11 +23,19 @@ from neurant.console.notice import Notice
 from neurant.console.pages import PageRoute, is_htmx
 from neurant.console.templating import reader_language, translator
 from neurant.database.tenancy import tenant
-from neurant.errors import BadInputError, ForbiddenError, LimitReachedError, NotFoundError
+from neurant.errors import (
+    BadInputError,
+    ForbiddenError,
+    LimitReachedError,
+    NotFoundError,
+    RateLimitedError,
+)
 from neurant.hitl import queries as hitl_queries
 from neurant.hitl import service as hitl
+from neurant.realtime import MOST_STREAMS, StaffStreams
 
 _PING_SECONDS = 15
+_RETRY_SECONDS = 60
 _RECHECK = timedelta(seconds=20).total_seconds()  # at the latest, whatever the traffic
 _STALE = 3.0  # seconds after which a session is looked at again before it is told anything
 _AT_MOST_EVERY = 0.25  # seconds between two redraws of one inbox
@@ -66,14 +74,21 @@ async def inbox(request: Request, staff: PageStaff, wanted: Wanted) -> Response:
 @router.get("/stream")
 async def inbox_stream(request: Request, staff: PageStaff) -> EventSourceResponse:
     """Says that something changed; the page then asks for what its reader may see."""
-    return EventSourceResponse(_news(request, staff), ping=_PING_SECONDS)
+    streams: StaffStreams = request.app.state.staff_streams
+    if not streams.has_room(staff.session_id):
+        raise RateLimitedError("api.too_many_streams", seconds=_RETRY_SECONDS, most=MOST_STREAMS)
+    return EventSourceResponse(_news(request, staff, streams), ping=_PING_SECONDS)
 
 
-async def _news(request: Request, staff: SignedIn) -> AsyncIterator[ServerSentEvent]:
-    with request.app.state.hub.subscribe(staff.company_id) as subscription:
+async def _news(
+    request: Request, staff: SignedIn, streams: StaffStreams
+) -> AsyncIterator[ServerSentEvent]:
+    hub, session_id = request.app.state.hub, staff.session_id
+    with streams.opened(session_id), hub.subscribe(staff.company_id) as subscription:
         # The first one makes good what was missed before the subscription.
         checked = monotonic()
         while True:
+            streams.told(session_id)
             yield ServerSentEvent("1", event="news")
             await asyncio.sleep(_AT_MOST_EVERY)
             await subscription.wait(max(0.0, checked + _RECHECK - monotonic()))

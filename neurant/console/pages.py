@@ -23,6 +23,7 @@ from neurant.logs import get_logger
 _OURS_TO_EXPLAIN = {
     403: ("forbidden", "lock"),
     404: ("not_found", "search"),
+    429: ("too_many", "clock"),
     503: ("unavailable", "refresh"),
 }
 log = get_logger(__name__)
@@ -55,7 +56,7 @@ class PageRoute(APIRoute):
                 if is_htmx(request):
                     raise
                 log.warning("page_without_database", path=request.url.path, error=str(error))
-                return problem_page(request, UnavailableError("database_away"))
+                return problem_page(request, UnavailableError("database_away", seconds=5))
             except NeurantError as error:
                 denials.because(request, error)
                 why = await refusal_of(request, error) if error.status == 403 else None
@@ -72,12 +73,14 @@ def problem_page(request: Request, error: NeurantError, why: Refusal | None = No
     """A refusal as a page with a way on."""
     t = translator(reader_language(request))
     name, symbol = _OURS_TO_EXPLAIN[error.status]
-    again = error.status == 503 and request.method == "GET"
+    again = error.status in (429, 503) and request.method == "GET"
     if why is None:
         heading, detail = t(f"console.problem.{name}"), t(f"console.problem.{name}_hint")
+        if error.code != "database_away" and "seconds" in error.params:
+            detail = error.detail(reader_language(request))
         back, label = (request.url.path, "again") if again else ("/console/inbox", "to_inbox")
         why = Refusal(heading, detail, back, label)
-    return render(
+    response = render(
         request,
         "problem.html",
         status=error.status,
@@ -87,6 +90,13 @@ def problem_page(request: Request, error: NeurantError, why: Refusal | None = No
         back=why.back,
         back_label=t(f"console.problem.{why.back_label}"),
     )
+    response.headers.update(_when_again(error))
+    return response
+
+
+def _when_again(error: NeurantError) -> dict[str, str]:
+    seconds = error.params.get("seconds")
+    return {} if seconds is None else {"retry-after": str(seconds)}
 
 
 def told_beside(request: Request, error: NeurantError, why: Refusal | None = None) -> Response:
@@ -96,4 +106,4 @@ def told_beside(request: Request, error: NeurantError, why: Refusal | None = Non
     else:
         notice = Notice("bad", "lock", why.heading, why.detail)
     page = markup(request, "told.html", notice=notice)
-    return HTMLResponse(page, error.status, {"HX-Reswap": "none"})
+    return HTMLResponse(page, error.status, {"HX-Reswap": "none"} | _when_again(error))

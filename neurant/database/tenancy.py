@@ -16,12 +16,13 @@ from uuid import UUID
 import psycopg
 from psycopg.pq import TransactionStatus
 
-from neurant.database.pool import Connection, Pool
+from neurant.database.pool import NEWCOMERS, VISITORS, Connection, Pool, sharing
 
 _BECOME = """
 select set_config('role', %s, true), set_config('request.jwt.claims', %s, true),
   set_config('request.audit', %s, true)
 """
+_SNAPSHOT = "begin isolation level repeatable read read only"
 _COME_FROM = "select set_config('request.audit', %s, true)"
 # The columns are Caller's, in its order. The role is taken in what the function's row makes, so
 # after it, and also where nobody was found: one statement less on every request.
@@ -114,6 +115,11 @@ class Subject:
 Credential = SessionToken | KeyToken | Subject
 
 
+# Whose share a credential takes, learned when it proved somebody. It opens nothing by itself.
+_companies: dict[Credential, UUID] = {}
+_MOST_KNOWN = 20_000  # credentials, about 5 MB
+
+
 @dataclass(frozen=True, slots=True)
 class Caller:
     """Whom a credential proved, as the database verified it (rows of ``private.caller``)."""
@@ -168,20 +174,25 @@ def _identity(principal: Principal) -> tuple[str, str]:
 
 
 @asynccontextmanager
-async def tenant(pool: Pool, principal: Principal) -> AsyncIterator[Connection]:
+async def tenant(
+    pool: Pool, principal: Principal, *, snapshot: bool = False
+) -> AsyncIterator[Connection]:
     """One transaction as ``principal``: committed at the end, rolled back on any exception.
 
+    ``snapshot``: every statement reads the same state, and none writes (REPEATABLE READ READ ONLY).
     Role and claims are local to the transaction, so nothing of them is left on the connection
     for the next user of it, also behind a transaction pooler.
     """
     role, claims = _identity(principal)
     trail = principal.trail if isinstance(principal, Staff | ApiKey) else None
-    async with pool.connection() as connection:
-        async with connection.pipeline():  # one round trip for both
-            await connection.execute("begin")
-            await connection.execute(_BECOME, (role, claims, trail.told() if trail else ""))
-        async with _finished(connection):
-            yield connection
+    sharer = VISITORS if isinstance(principal, Visitor) else principal.company_id
+    with sharing(sharer):
+        async with pool.connection() as connection:
+            async with connection.pipeline():  # one round trip for both
+                await connection.execute(_SNAPSHOT if snapshot else "begin")
+                await connection.execute(_BECOME, (role, claims, trail.told() if trail else ""))
+            async with _finished(connection):
+                yield connection
 
 
 @asynccontextmanager
@@ -194,24 +205,53 @@ async def entered(
     ``Caller.may`` answers for ``permission`` (of ``public.permissions``).
     """
     query, first = _entrance(credential)
-    async with pool.connection() as connection:
+    async with _connected(pool, credential) as connection:
         async with connection.pipeline():
             await connection.execute("begin")
             rows = await connection.execute(query, (*first, permission, trail.told()))
         *row, _ = await rows.fetchone() or (None, None)
         caller = Caller(*row) if row[-1] is not None else None  # nulls: nobody was found
+        if caller is not None:
+            remember(credential, caller.company_id)
         async with _finished(connection):
             yield connection, caller
+
+
+@asynccontextmanager
+async def _connected(pool: Pool, credential: Credential) -> AsyncIterator[Connection]:
+    """A connection in the share of the company that the credential was of before."""
+    while True:
+        sharer = company_of(credential) or NEWCOMERS
+        with sharing(sharer):
+            async with pool.connection() as connection:
+                if sharer is NEWCOMERS and company_of(credential):
+                    continue  # learned while it waited: it queues with its own company
+                yield connection
+                return
+
+
+def company_of(credential: Credential) -> UUID | None:
+    """The company that a credential was of when this process saw it last."""
+    return _companies.get(credential)
+
+
+def remember(credential: Credential, company_id: UUID) -> None:
+    """Keep which company's share a credential takes."""
+    if credential not in _companies and len(_companies) >= _MOST_KNOWN:
+        _companies.pop(next(iter(_companies)), None)
+    _companies[credential] = company_id
 
 
 @asynccontextmanager
 async def _finished(connection: Connection) -> AsyncIterator[None]:
     try:
         yield
+        status = connection.info.transaction_status
         # PostgreSQL answers a COMMIT of a failed transaction with ROLLBACK, and no error.
-        if connection.info.transaction_status == TransactionStatus.INERROR:
+        if status == TransactionStatus.INERROR:
             raise RuntimeError("a failed transaction cannot be committed")
-        await connection.execute("commit")
+        if status != TransactionStatus.IDLE:  # else its user rolled it back
+            await connection.execute("commit")
     except BaseException:
         if connection.info.transaction_status != TransactionStatus.IDLE:
             # A lost connection has rolled back already, and is not what the caller must hear.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request, Response
@@ -17,9 +16,9 @@ from neurant.console.navigation import SETTINGS_PATH
 from neurant.console.pages import PageRoute
 from neurant.console.templating import render
 from neurant.database.connection import be_patient
-from neurant.database.pool import Pool
 from neurant.database.tenancy import ApiKey, Staff, tenant
-from neurant.exports.service import begin_export, check_room, export_company
+from neurant.exports.service import begin_export, export_company
+from neurant.exports.spool import ExportResponse, check_room
 
 _STATEMENT_SECONDS = 60.0  # the first row of a large table waits for the whole sort
 PAGE = f"{SETTINGS_PATH}/data"
@@ -33,14 +32,16 @@ router = APIRouter()
 
 
 @api.get("/export", response_class=StreamingResponse, responses=_ZIP)
-async def export_everything(call: Annotated[Call, needs("data.export")]) -> StreamingResponse:
+async def export_everything(call: Annotated[Call, needs("data.export")]) -> ExportResponse:
     """Everything of the company that the caller may read, also when it is closed or unpaid.
 
     ``tables/<name>.ndjson`` has a row of JSON per line, ``files/`` what was uploaded; the archive
-    is whole if ``manifest.json``, its last entry, is there. No secret is in it.
+    is whole if ``manifest.json``, its last entry, is there. No secret is in it. All tables are of
+    one moment. A company takes two exports at once (429 ``exports.busy`` beyond that); who reads
+    nothing for 30 seconds is disconnected.
     """
-    state = call.request.app.state
-    return await _export(call.request, state.beside, call.caller.principal)
+    await call.leave()
+    return await _begin(call.request, call.caller.principal)
 
 
 @pages.get("", response_class=HTMLResponse)
@@ -53,20 +54,20 @@ async def data_page(request: Request, staff: PageStaff) -> Response:
 
 
 @pages.get("/export")
-async def export_page(request: Request, staff: PageStaff) -> StreamingResponse:
+async def export_page(request: Request, staff: PageStaff) -> ExportResponse:
     """The archive, for a browser."""
-    return await _export(request, request.app.state.pool, staff.principal)
+    return await _begin(request, staff.principal)
 
 
-async def _export(request: Request, pool: Pool, who: Staff | ApiKey) -> StreamingResponse:
+async def _begin(request: Request, who: Staff | ApiKey) -> ExportResponse:
+    """The archive's answer. The caller holds no connection."""
     state = request.app.state
-    check_room()
+    check_room(who.company_id)
     be_patient(_STATEMENT_SECONDS)
-    await begin_export(pool, who, "companies", "zip")
-    pieces: AsyncIterator[bytes] = export_company(state.pool, state.files, who)
+    await begin_export(state.pool, who, "companies", "zip")
+    pieces = export_company(state.exporting, state.files, who)
     name = f"neurant-{utc_now():%Y-%m-%d}.zip"
-    disposition = {"content-disposition": f'attachment; filename="{name}"'}
-    return StreamingResponse(pieces, media_type="application/zip", headers=disposition)
+    return ExportResponse(who.company_id, pieces, "application/zip", name)
 
 
 router.include_router(api)

@@ -1,15 +1,15 @@
 """Everything that a company has, as one ZIP that is made while it is sent.
 
 A table is one ``tables/<name>.ndjson``, a document's file one ``files/<id>/<name>``; the manifest
-comes last, so that an archive without it is not whole. Each table is read in a transaction of its
-own: what changes meanwhile may be in one and not yet in another.
+comes last, so that an archive without it is not whole. All tables are read in one snapshot, at our
+own speed (``spool``); the files come straight from the store, at the client's.
 """
 
 from __future__ import annotations
 
-import asyncio
 import io
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import PurePosixPath
@@ -23,15 +23,13 @@ from obstore.store import ObjectStore
 from neurant.clock import utc_now
 from neurant.database.pool import Pool
 from neurant.database.tenancy import ApiKey, Staff, tenant
-from neurant.errors import ForbiddenError, RateLimitedError
+from neurant.errors import ForbiddenError
 from neurant.exports import queries
 from neurant.exports.queries import StoredFile
+from neurant.exports.spool import spooled
 from neurant.knowledge.files import file_path
 
 _CHUNK = 64 * 1024
-_SIDE_BY_SIDE = 2  # in a process: each holds a connection for as long as its reader takes
-_BUSY_SECONDS = 60
-_running = asyncio.Semaphore(_SIDE_BY_SIDE)
 
 
 class _Sink(io.RawIOBase):
@@ -64,6 +62,7 @@ class _Archive:
     moment: datetime
     sink: _Sink = field(default_factory=_Sink)
     rows: dict[str, int] = field(default_factory=dict)
+    wanted_files: list[StoredFile] = field(default_factory=list)
     files: list[str] = field(default_factory=list)
     lost_files: list[str] = field(default_factory=list)
 
@@ -81,51 +80,41 @@ async def begin_export(pool: Pool, who: Staff | ApiKey, what: str, form: str) ->
             raise ForbiddenError("api.not_permitted", permission="data.export")
 
 
-def check_room() -> None:
-    """Raises RateLimitedError where as many exports run as this process may."""
-    if _running.locked():
-        raise RateLimitedError("exports.busy", seconds=_BUSY_SECONDS)
-
-
 async def export_company(
     pool: Pool, store: ObjectStore, who: Staff | ApiKey
-) -> AsyncIterator[bytes]:
-    """The archive, in pieces. Whoever may read less gets less; an error cuts it short."""
+) -> AsyncGenerator[bytes]:
+    """The archive, in pieces. Whoever may read less gets less; an error cuts it short.
+
+    ``pool``: one for exports, whose connections are held for as long as reading takes.
+    """
     archive = _Archive(utc_now())
-    async for piece in limited(_pieces(archive, pool, store, who)):
-        yield piece
-
-
-async def limited(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """The pieces of an export, as one of those that run side by side."""
-    async with _running:
-        async for piece in pieces:
-            yield piece
-
-
-async def _pieces(
-    archive: _Archive, pool: Pool, store: ObjectStore, who: Staff | ApiKey
-) -> AsyncIterator[bytes]:
     with ZipFile(archive.sink, "w", ZIP_DEFLATED) as made:
-        async with tenant(pool, who) as connection:
-            tables = await queries.readable_tables(connection)
-            files = await queries.stored_files(connection)
-        for table in tables:
-            async with tenant(pool, who) as connection:
-                with made.open(
-                    archive.entry(f"tables/{table.name}.ndjson"), "w", force_zip64=True
-                ) as entry:
-                    archive.rows[table.name] = 0
-                    async for row in queries.stream_rows(connection, table):
-                        entry.write(row.encode() + b"\n")
-                        archive.rows[table.name] += 1
-                        if piece := archive.sink.take(_CHUNK):
-                            yield piece
-        for file in files:
+        async with aclosing(spooled(who.company_id, _tables(archive, made, pool, who))) as tables:
+            async for piece in tables:
+                yield piece
+        for file in archive.wanted_files:
             async for piece in _add_file(archive, made, store, who.company_id, file):
                 yield piece
         made.writestr(archive.entry("manifest.json"), _manifest(archive, who.company_id))
     yield archive.sink.take(1)
+
+
+async def _tables(
+    archive: _Archive, made: ZipFile, pool: Pool, who: Staff | ApiKey
+) -> AsyncGenerator[bytes]:
+    async with tenant(pool, who, snapshot=True) as connection:
+        archive.wanted_files = await queries.stored_files(connection)
+        for table in await queries.readable_tables(connection):
+            name = archive.entry(f"tables/{table.name}.ndjson")
+            with made.open(name, "w", force_zip64=True) as entry:
+                archive.rows[table.name] = 0
+                async for row in queries.stream_rows(connection, table):
+                    entry.write(row.encode() + b"\n")
+                    archive.rows[table.name] += 1
+                    if piece := archive.sink.take(_CHUNK):
+                        yield piece
+    if piece := archive.sink.take(1):
+        yield piece
 
 
 async def _add_file(

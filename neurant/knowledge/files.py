@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from uuid import UUID
 
@@ -9,8 +11,11 @@ import obstore
 from obstore.exceptions import BaseError
 from obstore.store import LocalStore, ObjectStore, from_url
 
+from neurant.database.pool import must_hold_nothing
 from neurant.errors import SetupError
 from neurant.settings import Settings
+
+_PIECE = 64 * 1024
 
 
 def open_store(settings: Settings) -> ObjectStore:
@@ -48,10 +53,31 @@ def file_path(company_id: UUID, document_id: UUID) -> str:
 
 async def write_file(store: ObjectStore, path: str, data: bytes) -> None:
     """Keep a file."""
+    must_hold_nothing("the store of files")
     await obstore.put_async(store, path, data)
+
+
+async def delete_file(store: ObjectStore, path: str) -> None:
+    """Remove a file; one that is not there is removed already."""
+    must_hold_nothing("the store of files")
+    with suppress(FileNotFoundError):
+        await obstore.delete_async(store, path)
+
+
+async def open_file(store: ObjectStore, path: str) -> tuple[int, AsyncIterator[bytes]]:
+    """The file's size, and its bytes piece by piece. Raises FileNotFoundError."""
+    must_hold_nothing("the store of files")
+    found = await obstore.get_async(store, path)
+
+    async def pieces() -> AsyncIterator[bytes]:
+        async for piece in found.stream(min_chunk_size=_PIECE):
+            yield bytes(piece)
+
+    return found.meta["size"], pieces()
 
 
 async def read_file(store: ObjectStore, path: str) -> bytes:
     """The file's bytes."""
+    must_hold_nothing("the store of files")
     found = await obstore.get_async(store, path)
     return bytes(await found.bytes_async())

@@ -7,6 +7,7 @@ from urllib.parse import quote
 from uuid import UUID
 
 from fastapi import File, Query, Response, UploadFile
+from fastapi.responses import StreamingResponse
 
 from neurant.api.call import Call, needs
 from neurant.api.etag import check_match, tagged
@@ -14,7 +15,7 @@ from neurant.api.listing import Page
 from neurant.api.route import api_router
 from neurant.errors import ConflictError, ForbiddenError, NotFoundError
 from neurant.knowledge import queries
-from neurant.knowledge.files import read_file
+from neurant.knowledge.files import open_file
 from neurant.knowledge.page_queries import retire_document, retry_document
 from neurant.knowledge.schemas import (
     AskedOut,
@@ -29,8 +30,14 @@ from neurant.knowledge.schemas import (
     SearchIn,
     TakenDocument,
 )
-from neurant.knowledge.search import search_within
-from neurant.knowledge.service import check_document, document_error, insert_document
+from neurant.knowledge.search import embedded, search_within
+from neurant.knowledge.service import (
+    check_document,
+    document_error,
+    forget_file,
+    insert_document,
+    keep_file,
+)
 from neurant.texts import preferred_language
 
 router = api_router("documents")
@@ -109,22 +116,22 @@ async def retry(call: Editing, document_id: UUID) -> DocumentOut:
 
 @router.get(
     "/documents/{document_id}/file",
-    response_class=Response,
+    response_class=StreamingResponse,
     responses={200: {"content": {one: {} for one in _MEDIA_TYPES.values()}}},
 )
-async def download(call: Reading, document_id: UUID) -> Response:
-    """The file as it was uploaded."""
+async def download(call: Reading, document_id: UUID) -> StreamingResponse:
+    """The file as it was uploaded. Who reads nothing of it for 30 seconds is disconnected."""
     stored = await queries.get_file(call.connection, document_id)
     if stored is None:
         raise NotFoundError("not_found")
+    await call.leave()
     try:
-        data = await read_file(call.request.app.state.files, stored.file_url)
+        size, pieces = await open_file(call.request.app.state.files, stored.file_url)
     except FileNotFoundError:
         raise NotFoundError("document_file_missing") from None
     name = f"attachment; filename*=UTF-8''{quote(stored.filename, safe='')}"
-    return Response(
-        data, media_type=_MEDIA_TYPES[stored.file_type], headers={"content-disposition": name}
-    )
+    headers = {"content-disposition": name, "content-length": str(size)}
+    return StreamingResponse(pieces, media_type=_MEDIA_TYPES[stored.file_type], headers=headers)
 
 
 @router.get("/documents/{document_id}/chunks")
@@ -160,17 +167,23 @@ async def list_knowledge_queries(
 
 async def _take(call: Call, chatbot_id: UUID | None, file: UploadFile) -> TakenDocument:
     state = call.request.app.state
-    checked = await check_document(state.settings, file.filename or "", await file.read())
-    company = call.caller.company_id
-    return TakenDocument(
-        id=await insert_document(call.connection, state.files, company, chatbot_id, checked)
-    )
+    async with call.outside():  # the file may be on disk, and the store far away
+        checked = await check_document(state.settings, file.filename or "", await file.read())
+        kept = await keep_file(state.files, call.caller.company_id, checked)
+    try:
+        await insert_document(call.connection, chatbot_id, kept)
+    except BaseException:
+        forget_file(state.files, kept)
+        raise
+    return TakenDocument(id=kept.id)
 
 
 async def _searched(call: Call, asked: SearchIn) -> FoundPassages:
     if not await queries.bot_exists(call.connection, asked.chatbot_id):
         raise NotFoundError("not_found")
-    ranked = await search_within(call.connection, asked.chatbot_id, asked.query)
+    async with call.outside():
+        vector = await embedded(call.caller.company_id, asked.query)
+    ranked = await search_within(call.connection, asked.chatbot_id, asked.query, vector)
     return FoundPassages(
         data=[
             PassageOut(

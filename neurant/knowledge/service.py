@@ -14,19 +14,20 @@ from psycopg import errors as pg
 from psycopg.types.json import Jsonb
 
 from neurant.api.texts import is_storable
-from neurant.database.pool import Connection, Pool, fetch_value
+from neurant.database.pool import Connection, Pool, must_hold_nothing
 from neurant.database.tenancy import Staff
 from neurant.errors import BadInputError, ConflictError, ForbiddenError, TooLargeError
+from neurant.ids import uuid7
 from neurant.knowledge.extract import detect_type
-from neurant.knowledge.files import file_path, write_file
+from neurant.knowledge.files import delete_file, file_path, write_file
 from neurant.plans.limits import within_limits
 from neurant.settings import Settings
 from neurant.texts import Language, text
 
 MAX_NAME = 255
 PROCESS_TASK = "process_document"
+_forgetting: set[asyncio.Task[None]] = set()
 
-_NEW_ID = "select uuidv7()"
 _INSERT = """
 insert into public.documents (company_id, id, chatbot_id, filename, original_filename, file_type,
   file_size_bytes, file_url, content_digest, uploaded_by)
@@ -53,43 +54,64 @@ async def check_document(settings: Settings, filename: str, data: bytes) -> Chec
     if len(data) > settings.max_document_bytes:
         size, most = (f"{n / 1048576:.0f} MB" for n in (len(data), settings.max_document_bytes))
         raise TooLargeError("document_too_large", filename=name, size=size, most=most)
+    must_hold_nothing("a thread that looks into a file")
     return CheckedDocument(name, await asyncio.to_thread(detect_type, data, name), data)
 
 
+@dataclass(frozen=True, slots=True)
+class KeptDocument:
+    """A checked file that is in the store, under the id of its document to be."""
+
+    id: UUID
+    company_id: UUID
+    checked: CheckedDocument
+
+    @property
+    def path(self) -> str:
+        """Where it is in the store."""
+        return file_path(self.company_id, self.id)
+
+
+async def keep_file(
+    store: ObjectStore, company_id: UUID, document: CheckedDocument
+) -> KeptDocument:
+    """Put a checked file into the store; before its row, which never names a file that is not
+    there. Whoever cannot insert the row forgets the file."""
+    kept = KeptDocument(uuid7(), company_id, document)
+    await write_file(store, kept.path, document.data)
+    return kept
+
+
+def forget_file(store: ObjectStore, kept: KeptDocument) -> None:
+    """Remove a file whose row was refused: beside the request, which may hold a connection."""
+    task = asyncio.create_task(delete_file(store, kept.path))
+    _forgetting.add(task)
+    task.add_done_callback(_forgetting.discard)
+
+
 async def insert_document(
-    connection: Connection,
-    store: ObjectStore,
-    company_id: UUID,
-    chatbot_id: UUID | None,
-    document: CheckedDocument,
-) -> UUID:
-    """Take a checked file, in the caller's transaction, as knowledge of one bot or of all (None).
+    connection: Connection, chatbot_id: UUID | None, kept: KeptDocument
+) -> None:
+    """Take a kept file, in the caller's transaction, as knowledge of one bot or of all (None).
 
     Raises ConflictError for one that is already there, BadInputError for an unknown bot,
-    ForbiddenError for who may not add documents. Where the transaction is rolled back, nothing
-    refers to the file.
+    ForbiddenError for who may not add documents.
     """
+    document, name = kept.checked, kept.checked.name
     digest = hashlib.sha256(document.data).digest()
+    row = (kept.company_id, kept.id, chatbot_id, name, name, document.file_type)
     try:
-        document_id = await fetch_value(connection, _NEW_ID)
-        assert isinstance(document_id, UUID)  # noqa: S101 - what uuidv7() returns
-        path = file_path(company_id, document_id)
-        name, size = document.name, len(document.data)
-        row = (company_id, document_id, chatbot_id, name, name, document.file_type, size)
-        await connection.execute(_INSERT, (*row, path, digest))
+        await connection.execute(_INSERT, (*row, len(document.data), kept.path, digest))
         await connection.execute(
             "select private.defer_job(%s, %s)",
-            (PROCESS_TASK, Jsonb({"document_id": str(document_id)})),
+            (PROCESS_TASK, Jsonb({"document_id": str(kept.id)})),
         )
-        # Before the commit: a row never names a file that is not there.
-        await write_file(store, path, document.data)
     except pg.UniqueViolation:
-        raise ConflictError("document_duplicate", filename=document.name) from None
+        raise ConflictError("document_duplicate", filename=name) from None
     except pg.ForeignKeyViolation:
         raise BadInputError("unknown_chatbot_id") from None
     except pg.InsufficientPrivilege:
         raise ForbiddenError("documents_not_yours") from None
-    return document_id
 
 
 async def store_document(
@@ -107,8 +129,14 @@ async def store_document(
     storage is full: then nothing is kept.
     """
     document = await check_document(settings, filename, data)
-    async with within_limits(pool, staff) as connection:
-        return await insert_document(connection, store, staff.company_id, chatbot_id, document)
+    kept = await keep_file(store, staff.company_id, document)
+    try:
+        async with within_limits(pool, staff) as connection:
+            await insert_document(connection, chatbot_id, kept)
+    except BaseException:
+        forget_file(store, kept)
+        raise
+    return kept.id
 
 
 def document_error(stored: str | None, language: Language) -> str:

@@ -101,9 +101,9 @@ async def choose(request: Request, staff: PageStaff, plan: PlanForm) -> Response
     billing, language = billing_of(request), reader_language(request)
     try:
         async with tenant(request.app.state.pool, staff.principal) as connection:
-            choice = await service.choose_plan(
-                connection, staff.company_id, plan, billing, language
-            )
+            choice = await service.choose_plan(connection, staff.company_id, plan, billing)
+        if isinstance(choice, service.Purchase):
+            choice = await service.buy(billing, choice, language)
     except NeurantError as error:
         return await _refused(request, staff, error)
     return RedirectResponse(choice.checkout_url or PAGE, 303)
@@ -137,9 +137,12 @@ async def act(request: Request, staff: PageStaff, deed: str, confirm: Confirm = 
         async with tenant(request.app.state.pool, staff.principal) as connection:
             if deed == "bills":
                 demand(await frame(connection, staff), "billing.manage")
-                link = await service.portal_link(connection, staff.company_id, billing, language)
-                return RedirectResponse(link, 303)
-            await deeds[deed](connection)
+                payer = await service.find_payer(connection, staff.company_id, billing)
+            else:
+                await deeds[deed](connection)
+        if deed == "bills":
+            link = await service.portal_link(billing, payer, language)
+            return RedirectResponse(link, 303)
     except NeurantError as error:
         return await _refused(request, staff, error)
     return RedirectResponse(PAGE, 303)

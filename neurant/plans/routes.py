@@ -84,13 +84,11 @@ async def get_subscription(call: Bills) -> SubscriptionOut:
 async def change_plan(call: Paying, wish: PlanWish) -> PlanChoiceOut:
     """Choose a plan: a larger one begins once it is paid or confirmed, a smaller one when what is
     paid ends and everything fits."""
-    choice = await service.choose_plan(
-        call.connection,
-        call.caller.company_id,
-        wish.plan,
-        billing_of(call.request),
-        _language(call),
-    )
+    billing, company_id = billing_of(call.request), call.caller.company_id
+    choice = await service.choose_plan(call.connection, company_id, wish.plan, billing)
+    if isinstance(choice, service.Purchase):
+        async with call.outside():
+            choice = await service.buy(billing, choice, _language(call))
     return PlanChoiceOut.model_validate(
         {
             "outcome": choice.outcome,
@@ -127,19 +125,20 @@ async def cancel_subscription(call: Paying) -> SubscriptionOut:
 @router.post("/subscription/checkout")
 async def start_checkout(call: Paying, wish: PlanWish) -> LinkOut:
     """Where to pay for a plan."""
-    billing = billing_of(call.request)
-    company_id, language = call.caller.company_id, _language(call)
-    link = await service.checkout_link(call.connection, company_id, wish.plan, billing, language)
-    return LinkOut(url=link)
+    billing, company_id = billing_of(call.request), call.caller.company_id
+    asked = await service.begin_checkout(call.connection, company_id, wish.plan, billing)
+    async with call.outside():
+        choice = await service.buy(billing, asked, _language(call))
+    return LinkOut(url=choice.checkout_url or "")
 
 
 @router.post("/subscription/portal")
 async def open_portal(call: Paying) -> LinkOut:
     """Where to see bills and change the card."""
     billing = billing_of(call.request)
-    link = await service.portal_link(
-        call.connection, call.caller.company_id, billing, _language(call)
-    )
+    payer = await service.find_payer(call.connection, call.caller.company_id, billing)
+    async with call.outside():
+        link = await service.portal_link(billing, payer, _language(call))
     return LinkOut(url=link)
 
 

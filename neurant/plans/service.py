@@ -12,7 +12,7 @@ from neurant.database.pool import Connection, Pool
 from neurant.errors import BadInputError, ConflictError, ForbiddenError, MalformedError
 from neurant.logs import get_logger
 from neurant.plans import queries
-from neurant.plans.billing import Biller, BillingEvent
+from neurant.plans.billing import Biller, BillingEvent, Payer
 from neurant.plans.limits import Excess, PlanTooSmallError, plan_name
 from neurant.plans.queries import Plan, Subscription
 from neurant.texts import Language
@@ -47,10 +47,20 @@ class Billing:
     at_once: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Purchase:
+    """What the biller is to be asked for. It is asked outside any transaction (``buy``)."""
+
+    payer: Payer
+    plan: str
+    is_open_bill: bool = False
+
+
 async def choose_plan(
-    connection: Connection, company_id: UUID, plan: str, billing: Billing, language: Language
-) -> PlanChoice:
-    """The owner chooses a plan, in the caller's transaction.
+    connection: Connection, company_id: UUID, plan: str, billing: Billing
+) -> PlanChoice | Purchase:
+    """The owner chooses a plan, in the caller's transaction; where it costs money now, the biller
+    is to be asked for it.
 
     Raises BadInputError for an unknown one, ForbiddenError for anybody but the owner, ConflictError
     for one that is not for sale, that is too small, or whose charge was refused.
@@ -59,7 +69,7 @@ async def choose_plan(
     wanted = _find(plans, plan)
     now = await _subscription(connection, company_id)
     if billing.biller is not None and costs(plans, wanted, now):
-        return await _buy(connection, billing.biller, wanted, now, language)
+        return await _purchase(connection, wanted, now)
     outcome = await queries.change_plan(connection, plan)
     excess = await queries.list_excess(connection, plan)
     if outcome == "does_not_fit":
@@ -71,25 +81,35 @@ async def choose_plan(
     return PlanChoice(outcome, plan, excess if outcome == "scheduled" else [])
 
 
-async def _buy(
-    connection: Connection, biller: Biller, wanted: Plan, now: Subscription, language: Language
-) -> PlanChoice:
-    """Nothing is locked or written while the biller is asked; its event brings the plan."""
+async def _purchase(connection: Connection, wanted: Plan, now: Subscription) -> Purchase:
     if wanted.monthly_price_usd is None:
         raise ConflictError("billing.not_for_sale", plan=plan_name(wanted.plan))
     excess = await queries.list_excess(connection, wanted.plan)
     if excess:
         raise PlanTooSmallError(wanted.plan, excess)
-    payer = now.payer()
-    link = None
-    async with asking_outside():
+    return Purchase(now.payer(), wanted.plan, is_open_bill=wanted.plan == now.plan)
+
+
+async def buy(billing: Billing, asked: Purchase, language: Language) -> PlanChoice:
+    """Ask the biller. Nothing is locked or held meanwhile; its event brings the plan.
+
+    Raises UnavailableError, RateLimitedError, ConflictError (the charge was refused).
+    """
+    biller, payer, link = _biller(billing), asked.payer, None
+    async with asking_outside(payer.company_id):
         if payer.subscription_ref is None:
-            link = await biller.checkout(payer, wanted.plan, language)
-        elif wanted.plan == now.plan:
-            link = await biller.portal(payer, language)  # the bill that is open
+            link = await biller.checkout(payer, asked.plan, language)
+        elif asked.is_open_bill:
+            link = await biller.portal(payer, language)
         else:
-            await biller.upgrade(payer, wanted.plan)
-    return PlanChoice("requested", wanted.plan, checkout_url=link)
+            await biller.upgrade(payer, asked.plan)
+    return PlanChoice("requested", asked.plan, checkout_url=link)
+
+
+def _biller(billing: Billing) -> Biller:
+    if billing.biller is None:
+        raise ConflictError("billing.by_hand")
+    return billing.biller
 
 
 def costs(plans: list[Plan], wanted: Plan, now: Subscription) -> bool:
@@ -175,32 +195,32 @@ async def reopen(connection: Connection) -> None:
     _raise_unless_done(await queries.reopen_company(connection))
 
 
-async def portal_link(
-    connection: Connection, company_id: UUID, billing: Billing, language: Language
-) -> str:
-    """Where to see bills and change the card. Raises ConflictError where there is none."""
-    if billing.biller is None:
-        raise ConflictError("billing.by_hand")
-    payer = (await _subscription(connection, company_id)).payer()
-    async with asking_outside():
-        return await billing.biller.portal(payer, language)
+async def find_payer(connection: Connection, company_id: UUID, billing: Billing) -> Payer:
+    """Whose bills they are. Raises ConflictError where there are none, ForbiddenError."""
+    _biller(billing)
+    return (await _subscription(connection, company_id)).payer()
 
 
-async def checkout_link(
-    connection: Connection, company_id: UUID, plan: str, billing: Billing, language: Language
-) -> str:
-    """Where to pay for a plan. Raises ConflictError where people confirm, or one is paid."""
+async def portal_link(billing: Billing, payer: Payer, language: Language) -> str:
+    """Where to see bills and change the card. Raises as ``buy``."""
+    async with asking_outside(payer.company_id):
+        return await _biller(billing).portal(payer, language)
+
+
+async def begin_checkout(
+    connection: Connection, company_id: UUID, plan: str, billing: Billing
+) -> Purchase:
+    """What is to be paid for a plan. Raises ConflictError where people confirm, or one is paid."""
     plans = await queries.list_plans(connection)
     wanted, now = _find(plans, plan), await _subscription(connection, company_id)
-    if billing.biller is None:
-        raise ConflictError("billing.by_hand")
+    _biller(billing)
     if now.is_closed:
         raise ConflictError("billing.closed")
     if now.payer().subscription_ref is not None:
         raise ConflictError("billing.paid_already")
     if not costs(plans, wanted, now):
         raise ConflictError("billing.nothing_to_pay", plan=plan_name(plan))
-    return (await _buy(connection, billing.biller, wanted, now, language)).checkout_url or ""
+    return await _purchase(connection, wanted, now)
 
 
 async def take_event(pool: Pool, event: BillingEvent) -> str:

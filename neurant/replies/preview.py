@@ -38,10 +38,27 @@ class _Around:
     opens_there: datetime | None
 
 
-async def preview(
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """A message to a bot, and what was decided without its documents."""
+
+    bot: ChatbotOut
+    message: str
+    around: _Around
+    now: Situation
+    decision: Decision
+    started: float
+
+    @property
+    def is_searched(self) -> bool:
+        """Whether the answer is looked for in documents, for which the message is embedded."""
+        return self.decision.action == "retrieve"
+
+
+async def begin_preview(
     connection: Connection, bot: ChatbotOut, message: str, last_bot_text: str | None
-) -> PreviewOut:
-    """What ``bot``, saved or not, would do with ``message``."""
+) -> Trial:
+    """What ``bot``, saved or not, would do with ``message``, as far as that takes no search."""
     started = time.monotonic()
     around = await fetch_one(
         connection,
@@ -51,10 +68,17 @@ async def preview(
     )
     assert around is not None  # noqa: S101 - the caller's own company
     now = _situation(bot, around, message, last_bot_text)
-    decision = decide(now)
+    return Trial(bot, message, around, now, decide(now), started)
+
+
+async def finish_preview(
+    connection: Connection, trial: Trial, vector: list[float] | None
+) -> PreviewOut:
+    """The rest of it. ``vector``: of the message, where the trial is searched."""
+    now, message, decision = trial.now, trial.message, trial.decision
     decided_by, sources, confidence = _decided_by(now, decision), [], None
-    if decision.action == "retrieve":
-        ranked = await search_within(connection, bot.id, message)
+    if vector is not None:
+        ranked = await search_within(connection, trial.bot.id, message, vector)
         found = answer(message, ranked)
         if found is None:
             decision, decided_by = without_answer(now, message), "no_answer"
@@ -62,8 +86,8 @@ async def preview(
             reply = answered(found, ranked, 0)
             decision = Decision("answer", content=reply.content)
             sources, confidence = list(reply.sources), reply.confidence
-    elapsed = int((time.monotonic() - started) * 1000)
-    return _told(now, around, decision, decided_by, sources, confidence, elapsed)
+    elapsed = int((time.monotonic() - trial.started) * 1000)
+    return _told(now, trial.around, decision, decided_by, sources, confidence, elapsed)
 
 
 def _situation(

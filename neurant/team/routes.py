@@ -105,7 +105,8 @@ async def transfer_ownership(
     """
     caller, state = call.caller, call.request.app.state
     await _found(call, given.user_id)
-    await prove(state.beside, state.settings, await _who(call), given.password, given.code)
+    async with call.outside():  # a hash has its turn
+        await prove(state.pool, state.settings, await _who(call), given.password, given.code)
     name = f"{caller.first_name} {caller.last_name}".strip()
     return await service.transfer_ownership(
         call.connection,
@@ -124,7 +125,7 @@ async def list_team(call: Annotated[Call, needs("team.read")]) -> TeamOut:
 
 async def _who(call: Call) -> Somebody:
     """The caller, by their session, or by a token that somebody else made."""
-    caller, pool, token = call.caller, call.request.app.state.beside, token_of(call.request)
+    caller, pool, token = call.caller, call.request.app.state.pool, token_of(call.request)
     trail = trail_of(call.request, str(caller.session_id) if caller.session_id else None)
     person = await find_person(pool, digest(token)) if token else None
     if person is None:

@@ -193,4 +193,5 @@ async def test_what_is_no_replica_of_ours_is_not_used(urls: Urls, primary: Runni
             make_pool(there, size=2, pooled=True) as pool,
             await psycopg.AsyncConnection.connect(primary.urls.app, autocommit=True) as connection,
         ):
-            assert not await Replica(pool).has_all_of(connection)
+            replica = Replica(pool)
+            assert not await replica.has(await replica.position_on(connection))

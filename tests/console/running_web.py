@@ -26,6 +26,7 @@ from neurant.accounts import passwords
 from neurant.accounts.passwords import hash_password
 from neurant.app import create_app
 from neurant.database.embedded import Urls
+from neurant.front import Bounds, end_unread_connections, make_config
 from neurant.settings import Settings
 
 MASTER_KEY = SecretStr(base64.b64encode(os.urandom(32)).decode())  # what is sealed opens in tests
@@ -60,15 +61,12 @@ def web_settings(app_url: str, folder: Path, **more: object) -> Settings:
 
 
 @contextmanager
-def serving(settings: Settings) -> Iterator[str]:
-    """A web process of these settings."""
+def serving(settings: Settings, bounds: Bounds | None = None) -> Iterator[str]:
+    """A web process of these settings, behind the front that the product runs with."""
     listener = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(
-        lambda: create_app(settings),
-        factory=True,
-        log_config=None,
-        proxy_headers=False,
-        timeout_graceful_shutdown=1,
+    end_unread_connections(listener)
+    config = make_config(
+        lambda: create_app(settings), settings, bounds, factory=True, timeout_graceful_shutdown=1
     )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=lambda: asyncio.run(server._serve([listener])), daemon=True)

@@ -12,6 +12,7 @@ from uuid import uuid4
 import pytest
 
 from neurant.console import inbox_routes
+from neurant.realtime import StaffStreams
 
 
 class Clock:
@@ -58,10 +59,11 @@ def test_who_is_deactivated_is_told_nothing_a_few_seconds_later(
     monkeypatch.setattr(inbox_routes.asyncio, "sleep", no_sleep)
     state = SimpleNamespace(hub=Busy(clock, every))
     request: Any = SimpleNamespace(app=SimpleNamespace(state=state))
-    staff: Any = SimpleNamespace(company_id=uuid4())
+    staff: Any = SimpleNamespace(company_id=uuid4(), session_id=uuid4())
+    streams = StaffStreams()
 
     async def told() -> list[float]:
-        return [clock.now async for _ in inbox_routes._news(request, staff)]
+        return [clock.now async for _ in inbox_routes._news(request, staff, streams)]
 
     moments = asyncio.run(told())
     assert max(moments) < deactivated + 3

@@ -109,7 +109,7 @@ async def check_sso_connection(call: Managing, connection_id: UUID) -> SsoChecks
     """Ask the provider to describe itself and for its keys, and tell what is wrong."""
     found = await connections.read(call.connection, connection_id)
     language = preferred_language(call.request.headers.get("accept-language"))
-    async with asking_outside():
+    async with call.outside(), asking_outside(call.caller.company_id):
         checks = await connections.check(call.request.app.state.sso, found.issuer, language)
     return SsoChecksOut(is_ok=all(one.is_ok for one in checks), checks=checks)
 

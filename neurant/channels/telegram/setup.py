@@ -7,6 +7,9 @@ A-Z, a-z, 0-9, _ and -).
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -18,6 +21,7 @@ from neurant.companies.lookup import command_pool, database_urls, find_bot
 from neurant.database.pool import Connection, fetch_value
 from neurant.database.tenancy import tenant
 from neurant.errors import ConflictError, SetupError, UnavailableError
+from neurant.ids import uuid7
 from neurant.settings import Settings
 from neurant.vault import ensure_company_key, seal_secret
 
@@ -40,68 +44,116 @@ where id = %s
 """
 
 
+@dataclass(frozen=True, slots=True)
+class Connecting:
+    """A Telegram bot that is being connected: what it is called, and what its webhook will be."""
+
+    company_id: UUID
+    bot_id: UUID
+    token: str
+    name: str
+    routing_id: str
+    secret: str
+
+
 async def connect(settings: Settings, bot: str, token: str, company: str | None) -> str:
     """Connect (or reconnect with a new token) the bot; the name that Telegram knows it by."""
     if settings.public_url is None and settings.telegram_api_url == "https://api.telegram.org":
         raise SetupError("public_url_missing")
     urls = database_urls(settings)
     staff, bot_id = await find_bot(urls.admin, bot, company)
-    async with command_pool(urls.app) as pool, tenant(pool, staff) as connection:
-        account_id = await connect_account(connection, settings, staff.company_id, bot_id, token)
-        name = await fetch_value(connection, _NAME, (account_id,))
+    async with command_pool(urls.app) as pool:
+        account_id = await connect_in_steps(
+            lambda: tenant(pool, staff), settings, staff.company_id, bot_id, token
+        )
+        async with tenant(pool, staff) as connection:
+            name = await fetch_value(connection, _NAME, (account_id,))
     return str(name)
 
 
-async def connect_account(
-    connection: Connection, settings: Settings, company_id: UUID, bot_id: UUID, token: str
+async def connect_in_steps(
+    opened: Callable[[], AbstractAsyncContextManager[Connection]],
+    settings: Settings,
+    company_id: UUID,
+    bot_id: UUID,
+    token: str,
 ) -> UUID | None:
-    """Connect a bot in the caller's transaction; None where it is retired or not the caller's.
+    """Connect a bot, in transactions that ``opened`` begins; none is open while Telegram is asked.
 
-    Raises BadInputError (``telegram_token_refused``), UnavailableError (``telegram_away``).
+    None where the bot is retired or not the caller's. Raises as ``ask_name`` and ``set_webhook``.
     """
-    if await fetch_value(connection, _BOT, (bot_id,)) is None:
-        return None
-    async with asking_outside(), httpx.AsyncClient(timeout=15) as client:
+    async with opened() as connection:
+        if not await is_theirs(connection, bot_id):
+            return None
+    name = await ask_name(settings, company_id, token)
+    async with opened() as connection:
+        found = await prepare(connection, settings, company_id, bot_id, token, name)
+    await set_webhook(settings, found)
+    async with opened() as connection:
+        return await store(connection, settings, found)
+
+
+async def is_theirs(connection: Connection, bot_id: UUID) -> bool:
+    """Whether the caller may connect this bot: it is theirs, and not retired."""
+    return await fetch_value(connection, _BOT, (bot_id,)) is not None
+
+
+async def ask_name(settings: Settings, company_id: UUID, token: str) -> str:
+    """What Telegram calls the token's bot, with its @.
+
+    Raises ConflictError (``telegram_token_refused``), UnavailableError (``telegram_away``).
+    """
+    async with asking_outside(company_id), httpx.AsyncClient(timeout=15) as client:
         me = await _call(client, settings, token, "getMe", {})
-        name, secret = f"@{me['username']}", secrets.token_urlsafe(48)
-        account_id, routing_id = await _store(
-            connection, settings, company_id, bot_id, name, token, secret
-        )
-        # Inside the transaction: without the webhook there is no connected account.
-        webhook = {
-            "url": f"{settings.base_url()}/webhooks/telegram/{routing_id}",
-            "secret_token": secret,
-            "allowed_updates": _UPDATES,
-        }
-        await _call(client, settings, token, "setWebhook", webhook)
-    return account_id
+    return f"@{me['username']}"
 
 
-async def _store(
+async def prepare(
     connection: Connection,
     settings: Settings,
     company_id: UUID,
     bot_id: UUID,
-    name: str,
     token: str,
-    secret: str,
-) -> tuple[UUID, str]:
-    await ensure_company_key(connection, settings, company_id)
-    digest = credential(secret.encode())
+    name: str,
+) -> Connecting:
+    """Try the rows and take them back, so that Telegram is told of no webhook that the database
+    would refuse (the plan has no room, the bot is retired); what the webhook will be."""
     existing = await (await connection.execute(_EXISTING, (bot_id, name))).fetchone()
-    if existing is not None:
-        account_id, routing_id = existing
-        sealed = await seal_secret(connection, settings, company_id, account_id, token)
+    routing_id = str(existing[1]) if existing else secrets.token_urlsafe(18)
+    secret = secrets.token_urlsafe(48)
+    found = Connecting(company_id, bot_id, token, name, routing_id, secret)
+    async with connection.transaction(force_rollback=True):
+        await store(connection, settings, found)
+    return found
+
+
+async def set_webhook(settings: Settings, found: Connecting) -> None:
+    """Tell Telegram where to send; before the account is stored, because without the webhook
+    there is no connected account. Raises as ``ask_name``."""
+    webhook = {
+        "url": f"{settings.base_url()}/webhooks/telegram/{found.routing_id}",
+        "secret_token": found.secret,
+        "allowed_updates": _UPDATES,
+    }
+    async with asking_outside(found.company_id), httpx.AsyncClient(timeout=15) as client:
+        await _call(client, settings, found.token, "setWebhook", webhook)
+
+
+async def store(connection: Connection, settings: Settings, found: Connecting) -> UUID:
+    """Keep the account, its token sealed, in the caller's transaction."""
+    company_id = found.company_id
+    await ensure_company_key(connection, settings, company_id)
+    digest = credential(found.secret.encode())
+    existing = await (await connection.execute(_EXISTING, (found.bot_id, found.name))).fetchone()
+    account_id = existing[0] if existing else uuid7()
+    sealed = await seal_secret(connection, settings, company_id, account_id, found.token)
+    if existing:
         await connection.execute(_UPDATE, (digest, sealed, account_id))
-        return account_id, str(routing_id)
-    account_id = await fetch_value(connection, "select uuidv7()")
-    assert isinstance(account_id, UUID)  # noqa: S101 - what uuidv7() returns
-    routing_id = secrets.token_urlsafe(18)
-    sealed = await seal_secret(connection, settings, company_id, account_id, token)
-    await connection.execute(
-        _INSERT, (company_id, account_id, bot_id, routing_id, name, digest, sealed)
-    )
-    return account_id, routing_id
+    else:
+        row = (company_id, account_id, found.bot_id, found.routing_id, found.name, digest, sealed)
+        await connection.execute(_INSERT, row)
+    assert isinstance(account_id, UUID)  # noqa: S101 - the column's type
+    return account_id
 
 
 async def _call(

@@ -1,0 +1,138 @@
+"""Exports at two speeds: made as fast as we read, sent as fast as the client does.
+
+What is made goes into a temporary file of its own, in a task that never waits for the client; the
+client's stream reads behind it. So a transaction lasts as long as our own work, and a client that
+reads nothing holds a file and a connection to itself until the HTTP front ends it (30 seconds).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import IO
+from uuid import UUID
+
+from fastapi.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from neurant.errors import RateLimitedError
+from neurant.fair import FairGate, QueueFullError, each_loop
+from neurant.http import send_problem
+from neurant.logs import get_logger
+
+_MADE_AT_ONCE = 2  # in a process: each holds a connection and compresses
+_SENT_AT_ONCE = 16  # each holds a file
+_SENT_AT_ONCE_OF_COMPANY = 2
+_MOST_BYTES = 2 * 1024**3  # of one export on our disk; 16 of them are 32 GB at the very most
+_MAKING_SECONDS = 600.0  # of one export; 2 GB take about two minutes
+_BUSY_SECONDS = 60
+_PIECE = 64 * 1024
+_making = each_loop(lambda: FairGate(_MADE_AT_ONCE, 1))
+_sending = each_loop(lambda: FairGate(_SENT_AT_ONCE, _SENT_AT_ONCE_OF_COMPANY))
+log = get_logger(__name__)
+
+
+class _Spool:
+    """A temporary file that one task writes while another reads."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._written = 0
+        self._grown = asyncio.Event()
+        self._is_whole = False
+        self.problem: Exception | None = None
+
+    def write(self, piece: bytes) -> None:
+        """Add to the end. Raises OverflowError where the export is larger than may be."""
+        self._written += len(piece)
+        if self._written > _MOST_BYTES:
+            raise OverflowError("the export is larger than its temporary file may be")
+        self._file.seek(0, 2)
+        self._file.write(piece)
+        self._grown.set()
+
+    def end(self, problem: Exception | None) -> None:
+        """Nothing more comes."""
+        self._is_whole, self.problem = True, problem
+        self._grown.set()
+
+    async def read(self) -> AsyncGenerator[bytes]:
+        """What is written, as it is; the problem that cut it short is raised at its end."""
+        place = 0
+        while True:
+            while place < self._written:
+                self._file.seek(place)
+                piece = self._file.read(_PIECE)
+                place += len(piece)
+                yield piece
+            if self._is_whole:
+                break
+            self._grown.clear()
+            if place == self._written:
+                await self._grown.wait()
+        if self.problem is not None:
+            raise self.problem
+
+
+async def spooled(company_id: UUID, pieces: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
+    """The same pieces, made at our own speed, when it is the company's turn."""
+    with tempfile.TemporaryFile() as file:
+        spool = _Spool(file)
+        making = asyncio.create_task(_make(company_id, pieces, spool))
+        try:
+            async for piece in spool.read():
+                yield piece
+        finally:
+            making.cancel()
+            await asyncio.wait((making,))  # its transaction ends before the file goes
+
+
+async def _make(company_id: UUID, pieces: AsyncGenerator[bytes], spool: _Spool) -> None:
+    problem: Exception | None = None
+    try:
+        async with (
+            _making().slot(company_id, waiting=_SENT_AT_ONCE_OF_COMPANY),
+            asyncio.timeout(_MAKING_SECONDS),
+            aclosing(pieces),
+        ):
+            async for piece in pieces:
+                spool.write(piece)
+    except Exception as error:
+        log.warning("export_cut_short", company_id=str(company_id), error=repr(error))
+        problem = error
+    finally:
+        spool.end(problem)
+
+
+def check_room(company_id: UUID) -> None:
+    """Raises RateLimitedError where as many exports are sent, or to this company, as may be."""
+    if not _sending().has_room(company_id):
+        raise _busy()
+
+
+def _busy() -> RateLimitedError:
+    return RateLimitedError("exports.busy", seconds=_BUSY_SECONDS)
+
+
+class ExportResponse(StreamingResponse):
+    """The pieces of an export as a file, sent as one of those that go out side by side."""
+
+    def __init__(
+        self, company_id: UUID, pieces: AsyncGenerator[bytes], media_type: str, filename: str
+    ) -> None:
+        disposition = {"content-disposition": f'attachment; filename="{filename}"'}
+        super().__init__(pieces, media_type=media_type, headers=disposition)
+        self._company_id, self._pieces = company_id, pieces
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it, and end the making when the client is gone; 429 where there is no room."""
+        try:
+            async with (
+                _sending().slot(self._company_id, waiting=0),
+                aclosing(self._pieces),
+            ):
+                await super().__call__(scope, receive, send)
+        except QueueFullError:  # since ``check_room``
+            await send_problem(scope, send, _busy())

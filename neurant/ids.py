@@ -1,0 +1,16 @@
+"""Ids that are made before their row is inserted."""
+
+from __future__ import annotations
+
+import os
+import time
+from uuid import UUID
+
+
+def uuid7() -> UUID:
+    """A UUID of version 7 (RFC 9562, 5.7), as the database's ``uuidv7()`` makes them: 48 bits of
+    milliseconds since 1970, then randomness."""
+    value = time.time_ns() // 1_000_000 << 80 | int.from_bytes(os.urandom(10))
+    for bits, place, width in ((0x7, 76, 4), (0b10, 62, 2)):  # version, variant
+        value = value & ~(((1 << width) - 1) << place) | bits << place
+    return UUID(int=value)

@@ -1,0 +1,48 @@
+"""A file is stored before its row, and forgotten where the row is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from companies import make_company
+from console.running_web import web_settings
+from support.platform import eventually
+
+from neurant.database.embedded import Urls
+from neurant.database.pool import make_pool
+from neurant.errors import BadInputError, ConflictError, ForbiddenError
+from neurant.ids import uuid7
+from neurant.knowledge.files import open_store
+from neurant.knowledge.service import store_document
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_a_refused_document_leaves_no_file(urls: Urls, tmp_path: Path) -> None:
+    acme, settings = make_company(urls.admin, "acme"), web_settings(urls.app, tmp_path)
+    store, folder = open_store(settings), tmp_path / "files" / str(acme.id)
+
+    def names() -> set[str]:
+        return {path.name for path in folder.iterdir()}
+
+    async with make_pool(urls.app, size=2, pooled=False) as pool:
+
+        async def take(role: str, bot: object, data: bytes) -> str:
+            owner = acme.staff(role)
+            return str(await store_document(pool, store, settings, owner, bot, "a.txt", data))
+
+        kept = await take("owner", acme.bot_id, b"Abrimos los lunes.")
+        assert names() == {kept}
+        for role, bot, data, refusal in (
+            ("owner", acme.bot_id, b"Abrimos los lunes.", ConflictError),
+            ("owner", uuid7(), b"Cerramos los martes.", BadInputError),
+            ("operador", acme.bot_id, b"Cerramos a las ocho.", ForbiddenError),
+        ):
+            with pytest.raises(refusal):
+                await take(role, bot, data)
+
+        async def only_the_first_is_left() -> bool:
+            return names() == {kept}
+
+        await eventually(only_the_first_is_left)
