@@ -7316,6 +7316,37 @@ ALTER FUNCTION private.pass_onboarding(p_step text) OWNER TO neurant_router;
 
 COMMENT ON FUNCTION private.pass_onboarding(p_step text) IS 'Notes a step of the set-up that leaves no other trace: plan, skip_bot, hide (owner, administrador), tested (supervisor too). Definer: these moments are not to be written by hand.';
 
+-- Name: password_context(bytea); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.password_context(p_token_digest bytea) RETURNS text[]
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  with person as (
+    select s.auth_user_id from public.auth_sessions s
+    where s.token_digest = p_token_digest and s.expires_at > now()
+    union all
+    select r.auth_user_id from public.password_resets r
+    where r.token_digest = p_token_digest and r.used_at is null and r.expires_at > now())
+  select coalesce(array_agg(distinct w.word), '{}')
+  from person p
+  cross join lateral (
+    select unnest(array[u.first_name, u.last_name, c.name]::text[]) as word
+    from public.users u
+    join public.companies c on c.id = u.company_id
+    where u.auth_user_id = p.auth_user_id
+    union all
+    select unnest(array[a.first_name, a.last_name]::text[])
+    from public.auth_accounts a where a.auth_user_id = p.auth_user_id) w
+  where w.word <> ''
+$$;
+
+ALTER FUNCTION private.password_context(p_token_digest bytea) OWNER TO neurant_router;
+
+-- Name: FUNCTION password_context(p_token_digest bytea); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.password_context(p_token_digest bytea) IS 'Names that must not make up the password of the person whose session or mailed reset link this is: their own and those of their companies. Definer: nobody reads two companies at once.';
+
 -- Name: permissions; Type: TABLE; Schema: public; Owner: neurant_owner
 
 CREATE TABLE public.permissions (
@@ -8028,6 +8059,24 @@ begin
 end $$;
 
 ALTER FUNCTION private.refuse_over_limit(p_limit text, p_used bigint, p_allowed bigint) OWNER TO neurant_owner;
+
+-- Name: rehash_password(uuid, text, text); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.rehash_password(p_auth_user uuid, p_known_hash text, p_encrypted_password text) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  update auth.users a set encrypted_password = p_encrypted_password, updated_at = now()
+  where a.id = p_auth_user and a.encrypted_password = p_known_hash;
+  return found;
+end $$;
+
+ALTER FUNCTION private.rehash_password(p_auth_user uuid, p_known_hash text, p_encrypted_password text) OWNER TO neurant_router;
+
+-- Name: FUNCTION rehash_password(p_auth_user uuid, p_known_hash text, p_encrypted_password text); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.rehash_password(p_auth_user uuid, p_known_hash text, p_encrypted_password text) IS 'Another hash of the same password, which its owner has just shown: no session ends and no mail is sent. Whether the known hash still stood. Definer: auth is closed to everybody, and who signs in is nobody yet.';
 
 -- Name: release_brake(text, text, inet, text); Type: FUNCTION; Schema: private; Owner: neurant_router
 
@@ -18316,6 +18365,11 @@ REVOKE ALL ON FUNCTION private.paid_until(p_company uuid, p_now timestamp with t
 REVOKE ALL ON FUNCTION private.pass_onboarding(p_step text) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.pass_onboarding(p_step text) TO authenticated;
 
+-- Name: FUNCTION password_context(p_token_digest bytea); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.password_context(p_token_digest bytea) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.password_context(p_token_digest bytea) TO neurant_app;
+
 -- Name: TABLE permissions; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT SELECT ON TABLE public.permissions TO authenticated;
@@ -18432,6 +18486,11 @@ REVOKE ALL ON FUNCTION private.refuse_change() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.refuse_over_limit(p_limit text, p_used bigint, p_allowed bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.refuse_over_limit(p_limit text, p_used bigint, p_allowed bigint) TO neurant_router;
+
+-- Name: FUNCTION rehash_password(p_auth_user uuid, p_known_hash text, p_encrypted_password text); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.rehash_password(p_auth_user uuid, p_known_hash text, p_encrypted_password text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.rehash_password(p_auth_user uuid, p_known_hash text, p_encrypted_password text) TO neurant_app;
 
 -- Name: FUNCTION release_brake(p_kind text, p_email text, p_address inet, p_device text); Type: ACL; Schema: private; Owner: neurant_router
 

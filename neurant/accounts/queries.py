@@ -15,6 +15,8 @@ BrakeKind = Literal["password", "code", "sign_up", "reset"]
 MailPurpose = Literal["sign_up", "verification", "reset"]
 
 _LOOKUP = "select auth_user_id, encrypted_password from private.login_lookup(%s)"
+_REHASH = "select private.rehash_password(%s, %s, %s)"
+_CONTEXT = "select private.password_context(%s)"
 _BRAKE = """
 select wait, next_wait from private.brake(%s, %s, %s::inet, p_device => %s)
 """
@@ -97,6 +99,20 @@ async def find_login(pool: Pool, email: str) -> Login | None:
     """The login of an e-mail address."""
     async with pool.connection() as connection:
         return await fetch_one(connection, Login, _LOOKUP, (email,))
+
+
+async def rehash_password(pool: Pool, login: Login, password_hash: str) -> None:
+    """Keep another hash of the same password, unless it was changed meanwhile."""
+    async with pool.connection() as connection:
+        parameters = (login.auth_user_id, login.encrypted_password, password_hash)
+        await connection.execute(_REHASH, parameters)
+
+
+async def find_password_context(pool: Pool, digest: bytes) -> list[str]:
+    """Names of the person, and of their companies, behind a session or a mailed reset link."""
+    async with pool.connection() as connection:
+        found = await fetch_value(connection, _CONTEXT, (digest,))
+    return [str(name) for name in found] if isinstance(found, list) else []
 
 
 async def count_attempt(

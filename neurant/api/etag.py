@@ -15,7 +15,6 @@ from pydantic import BaseModel
 
 from neurant.errors import PreconditionFailedError
 
-
 # A compressing proxy marks our tag as weak (nginx: W/"x") or adds a suffix (Apache: "x-gzip").
 _TAG = re.compile(r'(?:W/)?"([^"]*?)(?:-(?:gzip|br|zstd|deflate))?"')
 

@@ -73,7 +73,7 @@ def _checked(new: NewCompany) -> str:
         raise BadInputError("company_name", most=MOST_NAME)
     if new.slug is not None and not (_SLUG.fullmatch(new.slug) and len(new.slug) <= _MOST_SLUG):
         raise BadInputError("company_slug", slug=new.slug)
-    check_new_password(new.password, email)
+    check_new_password(new.password, email, (new.name, new.first_name, new.last_name))
     return email
 
 

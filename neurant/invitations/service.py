@@ -245,7 +245,8 @@ async def _new_password(settings: Settings, seen: Seen, given: AcceptIn) -> str:
         raise UnauthenticatedError("invitations.sign_in_first")
     if given.password is None or not (given.first_name or seen.first_name):
         raise BadInputError("invitations.name_and_password")
-    check_new_password(given.password, seen.email)
+    names = (given.first_name, given.last_name, seen.first_name, seen.last_name, seen.company_name)
+    check_new_password(given.password, seen.email, [name for name in names if name])
     if settings.has_terms() and not given.accept_terms:
         raise BadInputError("accounts.terms_not_accepted")
     return await hashed(given.password)

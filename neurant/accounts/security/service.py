@@ -22,7 +22,7 @@ from neurant.accounts.codes import (
 )
 from neurant.accounts.names import plain_name
 from neurant.accounts.passwords import check_new_password, hashed
-from neurant.accounts.queries import release_brake
+from neurant.accounts.queries import find_password_context, release_brake
 from neurant.accounts.schemas import OpenedSession, Person
 from neurant.accounts.security import queries
 from neurant.accounts.security.queries import Profile
@@ -61,7 +61,7 @@ async def change_password(
 
     Raises ForbiddenError (``accounts.wrong_password``), BadInputError, RateLimitedError.
     """
-    check_new_password(new, person.email)
+    check_new_password(new, person.email, await find_password_context(pool, person.digest))
     await _prove_password(pool, person, old)
     password_hash, token = await hashed(new), new_token()
     async with pool.connection() as connection, connection.transaction():
