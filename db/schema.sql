@@ -962,6 +962,27 @@ ALTER FUNCTION private.accept_terms(p_auth_user uuid, p_first_name text, p_last_
 
 COMMENT ON FUNCTION private.accept_terms(p_auth_user uuid, p_first_name text, p_last_name text) IS 'The person of a login that was made in this transaction, by an invitation, took the terms. Definer, as create_login.';
 
+-- Name: reads_as_name(text); Type: FUNCTION; Schema: private; Owner: neurant_owner
+
+CREATE FUNCTION private.reads_as_name(p_text text) RETURNS boolean
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO ''
+    AS $$
+  select private.reads_as_label(p_text)
+    -- Of the compatibility form, as browsers read an address (UTS 46).
+    and replace(normalize(p_text, nfkc), U&'\3002', '.') collate pg_catalog."C"
+    !~* ('//|\mwww\d*\.|\m(https?|ftps?|mailto|javascript|data|tel|sms|file|wss?)\s*:'
+    '|[^\s.,;()]\.[^\s0-9.,;()/\\?#:]{2,}[/\\?#:]'
+    '|[0-9]{1,3}(\.[0-9]{1,3}){3}'
+    '|[^\s@]@[^\s@]+\.[^\s@]')
+$$;
+
+ALTER FUNCTION private.reads_as_name(p_text text) OWNER TO neurant_owner;
+
+-- Name: FUNCTION reads_as_name(p_text text); Type: COMMENT; Schema: private; Owner: neurant_owner
+
+COMMENT ON FUNCTION private.reads_as_name(p_text text) IS 'reads_as_label, and no address of a site or a mailbox: a company''s or a person''s name goes out in mails to strangers. A bare domain (Mercado.com) is an honest name and passes; the mail keeps programs from making a link of it.';
+
 -- Name: sso_connections; Type: TABLE; Schema: public; Owner: neurant_owner
 
 CREATE TABLE public.sso_connections (
@@ -980,7 +1001,8 @@ CREATE TABLE public.sso_connections (
     CONSTRAINT sso_connections_client_id_check CHECK ((btrim((client_id)::text) <> ''::text)),
     CONSTRAINT sso_connections_default_role_check CHECK ((default_role = ANY (ARRAY['supervisor'::public.user_role_enum, 'operador'::public.user_role_enum]))),
     CONSTRAINT sso_connections_issuer_check CHECK (((issuer)::text ~ '^https?://'::text)),
-    CONSTRAINT sso_connections_name_check CHECK ((btrim((name)::text) <> ''::text))
+    CONSTRAINT sso_connections_name_check CHECK ((btrim((name)::text) <> ''::text)),
+    CONSTRAINT sso_connections_name_reads_check CHECK (private.reads_as_name((name)::text))
 );
 
 ALTER TABLE ONLY public.sso_connections FORCE ROW LEVEL SECURITY;
@@ -1138,19 +1160,23 @@ CREATE FUNCTION private.allow_mail(p_purpose text, p_email text, p_now timestamp
     AS $$
 declare
   v_key bytea := private.mail_key(p_purpose, p_email);
-  v_sent timestamptz[];
+  v_day timestamptz[];
+  v_hour timestamptz[];
 begin
   insert into public.account_brakes as b (key_digest, touched_at) values (v_key, p_now)
   on conflict (key_digest) do update set touched_at = greatest(b.touched_at, p_now);
-  select coalesce(array_agg(s.at order by s.at), '{}') into v_sent
+  select coalesce(array_agg(s.at order by s.at), '{}') into v_day
   from public.account_brakes b cross join lateral unnest(b.mailed_at) s (at)
-  where b.key_digest = v_key and s.at > p_now - interval '1 hour';
-  if v_sent[cardinality(v_sent)] > p_now - interval '60 seconds' then
-    return ceil(extract(epoch from v_sent[cardinality(v_sent)] + interval '60 seconds' - p_now));
-  elsif cardinality(v_sent) >= 5 then
-    return ceil(extract(epoch from v_sent[1] + interval '1 hour' - p_now));
+  where b.key_digest = v_key and s.at > p_now - interval '1 day';
+  v_hour := array(select s.at from unnest(v_day) s (at) where s.at > p_now - interval '1 hour' order by s.at);
+  if v_day[cardinality(v_day)] > p_now - interval '60 seconds' then
+    return ceil(extract(epoch from v_day[cardinality(v_day)] + interval '60 seconds' - p_now));
+  elsif cardinality(v_hour) >= 5 then
+    return ceil(extract(epoch from v_hour[1] + interval '1 hour' - p_now));
+  elsif cardinality(v_day) >= 10 then
+    return ceil(extract(epoch from v_day[1] + interval '1 day' - p_now));
   end if;
-  update public.account_brakes b set mailed_at = v_sent || p_now where b.key_digest = v_key;
+  update public.account_brakes b set mailed_at = v_day || p_now where b.key_digest = v_key;
   return 0;
 end $$;
 
@@ -1158,7 +1184,7 @@ ALTER FUNCTION private.allow_mail(p_purpose text, p_email text, p_now timestamp 
 
 -- Name: FUNCTION allow_mail(p_purpose text, p_email text, p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
 
-COMMENT ON FUNCTION private.allow_mail(p_purpose text, p_email text, p_now timestamp with time zone) IS 'Whether an address may be written to for this purpose (sign_up, verification, reset): 0 (and it is counted), or the seconds until then. A minute between two, five an hour; addresses without an account count the same. Definer, as brake.';
+COMMENT ON FUNCTION private.allow_mail(p_purpose text, p_email text, p_now timestamp with time zone) IS 'Whether an address may be written to for this purpose (sign_up, verification, reset): 0 (and it is counted), or the seconds until then. A minute between two, five an hour, ten a day; addresses without an account count the same. Definer, as brake.';
 
 -- Name: anchor_date(date, integer); Type: FUNCTION; Schema: private; Owner: neurant_owner
 
@@ -2391,6 +2417,53 @@ ALTER FUNCTION private.check_archives() OWNER TO neurant_owner;
 -- Name: FUNCTION check_archives(); Type: COMMENT; Schema: private; Owner: neurant_owner
 
 COMMENT ON FUNCTION private.check_archives() IS 'NA003 where an archive lacks a column of its live table, has one more, or one of another type: a value would be lost.';
+
+-- Name: check_invitation_mail(uuid, text, boolean, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.check_invitation_mail(p_company uuid, p_to text, p_is_reminder boolean, p_now timestamp with time zone DEFAULT now()) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_day integer := private.invitations_a_day(p_company, p_now);
+  v_limit record;
+begin
+  if exists (
+    select from public.mail_refusals r
+    where r.key_digest = (select private.mail_key('invitation', lower(p_to))))
+  then
+    raise exception 'the address wants no invitations' using errcode = 'NA006',
+      detail = '{"scope": "refused", "seconds": 0}';
+  end if;
+  -- Two companies that write to one address count one after the other. (A company's own row is locked.)
+  perform pg_advisory_xact_lock(hashtextextended('invitation mail to ' || lower(p_to), 0));
+  for v_limit in
+    select l.scope, min(m.created_at) + l.life - p_now as wait, count(*) as sent, l.most
+    from (values
+      ('address', null::uuid, lower(p_to), interval '1 day', 10),
+      ('address', null, lower(p_to), interval '7 days', 20),
+      ('company', p_company, null, interval '1 hour', greatest(v_day / 2, 10)),
+      ('company', p_company, null, interval '1 day', v_day)) l (scope, company, address, life, most)
+    join public.mails m on m.created_at > p_now - l.life
+      and case l.scope
+        when 'address' then m.to_address = l.address and m.template in ('team.invitation', 'team.reminder')
+        else m.company_id = l.company and m.template = 'team.invitation' end
+    where l.scope = 'address' or not p_is_reminder
+    group by l.scope, l.life, l.most
+    having count(*) >= l.most
+    order by l.life desc limit 1
+  loop
+    raise exception 'too many invitation mails' using errcode = 'NA006',
+      detail = jsonb_build_object('scope', v_limit.scope,
+        'seconds', greatest(ceil(extract(epoch from v_limit.wait)), 1), 'allowed', v_limit.most)::text;
+  end loop;
+end $$;
+
+ALTER FUNCTION private.check_invitation_mail(p_company uuid, p_to text, p_is_reminder boolean, p_now timestamp with time zone) OWNER TO neurant_router;
+
+-- Name: FUNCTION check_invitation_mail(p_company uuid, p_to text, p_is_reminder boolean, p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.check_invitation_mail(p_company uuid, p_to text, p_is_reminder boolean, p_now timestamp with time zone) IS 'Raises NA006 with {"scope", "seconds"} where an invitation must not be mailed: refused (the address wants none), address (ten a day or twenty a week from all companies together), company (private.invitations_a_day). Definer: mails are nobody''s to read.';
 
 -- Name: check_key_scopes(); Type: FUNCTION; Schema: private; Owner: neurant_router
 
@@ -5053,6 +5126,7 @@ CREATE TABLE public.companies (
     CONSTRAINT companies_monthly_message_count_check CHECK ((monthly_message_count >= 0)),
     CONSTRAINT companies_monthly_message_limit_check CHECK ((monthly_message_limit >= '-1'::integer)),
     CONSTRAINT companies_name_check CHECK ((btrim((name)::text) <> ''::text)),
+    CONSTRAINT companies_name_reads_check CHECK (private.reads_as_name((name)::text)),
     CONSTRAINT companies_plan_change_check CHECK (((next_plan IS NULL) = (plan_change_scheduled_at IS NULL))),
     CONSTRAINT companies_reset_date_check CHECK (isfinite(monthly_reset_date)),
     CONSTRAINT companies_size_check CHECK ((size = ANY (ARRAY['1'::text, '2-10'::text, '11-50'::text, '51-200'::text, '201-1000'::text, '1001+'::text]))),
@@ -5609,6 +5683,28 @@ ALTER FUNCTION private.invitation_mails() OWNER TO neurant_router;
 -- Name: FUNCTION invitation_mails(); Type: COMMENT; Schema: private; Owner: neurant_router
 
 COMMENT ON FUNCTION private.invitation_mails() IS 'What became of the newest mail of each pending invitation below the caller''s role. Definer: mails are nobody''s to read.';
+
+-- Name: invitations_a_day(uuid, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.invitations_a_day(p_company uuid, p_now timestamp with time zone DEFAULT now()) RETURNS integer
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  select case
+      when c.subscription_status = 'trialing' or c.subscription_plan = 'free'
+        then case when c.created_at > p_now - interval '7 days' then 10 else 20 end
+      when c.subscription_plan = 'starter' then 60
+      when c.subscription_plan = 'professional' then 150
+      when c.subscription_plan = 'business' then 300
+      else 1000 end
+  from public.companies c where c.id = p_company
+$$;
+
+ALTER FUNCTION private.invitations_a_day(p_company uuid, p_now timestamp with time zone) OWNER TO neurant_router;
+
+-- Name: FUNCTION invitations_a_day(p_company uuid, p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.invitations_a_day(p_company uuid, p_now timestamp with time zone) IS 'How many invitation mails a company may send in 24 hours: new, renewed, and invited again after cancelling; half of them in an hour (ten at least). Who pays may send more, and a free company more after its first week. Definer: called by definers.';
 
 -- Name: invite_user(text, public.user_role_enum, text, text, bytea, timestamp with time zone, text); Type: FUNCTION; Schema: private; Owner: neurant_router
 
@@ -7647,6 +7743,9 @@ begin
   then
     raise exception 'mail is queued for one''s own company' using errcode = 'insufficient_privilege';
   end if;
+  if p_template in ('team.invitation', 'team.reminder') then
+    perform private.check_invitation_mail(p_company, p_to, p_template = 'team.reminder');
+  end if;
   insert into public.mails (id, company_id, to_address, template, language, params_encrypted)
   values (p_new_id, p_company, p_to, p_template, p_language, p_params_encrypted);
 end $$;
@@ -7655,7 +7754,7 @@ ALTER FUNCTION private.queue_mail(p_new_id uuid, p_company uuid, p_to text, p_te
 
 -- Name: FUNCTION queue_mail(p_new_id uuid, p_company uuid, p_to text, p_template text, p_language text, p_params_encrypted bytea); Type: COMMENT; Schema: private; Owner: neurant_router
 
-COMMENT ON FUNCTION private.queue_mail(p_new_id uuid, p_company uuid, p_to text, p_template text, p_language text, p_params_encrypted bytea) IS 'A mail leaves when the caller''s transaction commits, and never if it does not. Definer: nobody who serves traffic reads what waits.';
+COMMENT ON FUNCTION private.queue_mail(p_new_id uuid, p_company uuid, p_to text, p_template text, p_language text, p_params_encrypted bytea) IS 'A mail leaves when the caller''s transaction commits, and never if it does not. An invitation beyond the limits, or to somebody who wants none, is NA006 (private.check_invitation_mail). Definer: nobody who serves traffic reads what waits.';
 
 -- Name: queued_line(uuid, uuid, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
 
@@ -7759,6 +7858,40 @@ ALTER FUNCTION private.rate_conversation(p_rating integer, p_comment text) OWNER
 -- Name: FUNCTION rate_conversation(p_rating integer, p_comment text); Type: COMMENT; Schema: private; Owner: neurant_router
 
 COMMENT ON FUNCTION private.rate_conversation(p_rating integer, p_comment text) IS 'A visitor''s rating of their conversation, 1 to 5; the last one counts. Null: there is none. Definer: visitors write no conversations.';
+
+-- Name: reads_as_label(text); Type: FUNCTION; Schema: private; Owner: neurant_owner
+
+CREATE FUNCTION private.reads_as_label(p_text text) RETURNS boolean
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO ''
+    AS $_$
+  select p_text is nfc normalized
+    and p_text !~ '^ | $|  '
+    -- Control, format, bidirectional and default-ignorable characters, other spaces, separators,
+    -- blanks that are letters to Unicode, private use, noncharacters.
+    and p_text !~ (('['
+    '\u0001-\u001f\u007f-\u00a0\u00ad\u034f\u0600-\u0605\u061c\u06dd\u070f\u0890-\u0891\u08e2'
+    '\u115f-\u1160\u1680\u17b4-\u17b5\u180b-\u180f\u2000-\u200f\u2028-\u202f\u205f-\u206f'
+    '\u2800\u3000\u3164\ue000-\uf8ff\ufdd0-\ufdef\ufe00-\ufe0f\ufeff\uffa0\ufff0-\uffff'
+    '\U000110bd\U000110cd\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a'
+    '\U000e0000-\U0010ffff'
+    ']') collate pg_catalog."C")
+    -- Combining marks: none at the start, three at most in a row.
+    and normalize(p_text, nfd) !~ (('^[\u0300-\u036f\u0483-\u0489\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]|'
+    '[\u0300-\u036f\u0483-\u0489\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]{4}') collate pg_catalog."C")
+    -- Something besides punctuation, symbols and pictures.
+    and p_text ~ (('[^'
+    '\u0020-\u002f\u003a-\u0040\u005b-\u0060\u007b-\u00a9\u00ab-\u00b4\u00b6-\u00b9'
+    '\u00bb-\u00bf\u0300-\u036f\u2010-\u2bff\u2e00-\u2e7f\u3001-\u3003\u3008-\u3020\u3030'
+    '\ufe10-\ufe6f\uff01-\uff0f\uff1a-\uff20\U0001f000-\U0001faff'
+    ']') collate pg_catalog."C")
+$_$;
+
+ALTER FUNCTION private.reads_as_label(p_text text) OWNER TO neurant_owner;
+
+-- Name: FUNCTION reads_as_label(p_text text); Type: COMMENT; Schema: private; Owner: neurant_owner
+
+COMMENT ON FUNCTION private.reads_as_label(p_text text) IS 'Whether a text is one visible line that says something: NFC, single spaces, nothing hidden, no piled-up marks. neurant/names.py has the same ranges, and a test compares the two.';
 
 -- Name: recall_allowance(); Type: FUNCTION; Schema: private; Owner: neurant_router
 
@@ -8046,6 +8179,38 @@ begin
 end $$;
 
 ALTER FUNCTION private.refuse_change() OWNER TO neurant_owner;
+
+-- Name: refuse_invitations(bytea, boolean); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.refuse_invitations(p_key_digest bytea, p_refuse boolean DEFAULT true) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_company uuid;
+begin
+  if not p_refuse then
+    delete from public.mail_refusals r where r.key_digest = p_key_digest;
+    return;
+  end if;
+  insert into public.mail_refusals (key_digest) values (p_key_digest) on conflict do nothing;
+  for v_company in
+    select i.company_id from public.user_invitations i
+    where i.status = 'pending' and private.mail_key('invitation', i.email) = p_key_digest
+    order by i.company_id
+  loop
+    perform from public.companies c where c.id = v_company for no key update;
+    update public.user_invitations i set status = 'cancelled'
+    where i.company_id = v_company and i.status = 'pending'
+      and private.mail_key('invitation', i.email) = p_key_digest;
+  end loop;
+end $$;
+
+ALTER FUNCTION private.refuse_invitations(p_key_digest bytea, p_refuse boolean) OWNER TO neurant_router;
+
+-- Name: FUNCTION refuse_invitations(p_key_digest bytea, p_refuse boolean); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.refuse_invitations(p_key_digest bytea, p_refuse boolean) IS 'Whoever holds a mailed, signed link wants no more invitations from anybody (those that wait are cancelled), or wants them again. Definer: the reader is nobody here.';
 
 -- Name: refuse_over_limit(text, bigint, bigint); Type: FUNCTION; Schema: private; Owner: neurant_owner
 
@@ -11334,6 +11499,7 @@ CREATE TABLE public.api_keys (
     scopes text[] DEFAULT '{}'::text[] NOT NULL,
     CONSTRAINT api_keys_key_digest_check CHECK ((octet_length(key_digest) = 32)),
     CONSTRAINT api_keys_name_check CHECK ((btrim((name)::text) <> ''::text)),
+    CONSTRAINT api_keys_name_reads_check CHECK (private.reads_as_label((name)::text)),
     CONSTRAINT api_keys_role_check CHECK ((role = ANY (ARRAY['administrador'::public.user_role_enum, 'supervisor'::public.user_role_enum, 'operador'::public.user_role_enum]))),
     CONSTRAINT api_keys_scopes_check CHECK ((array_position(scopes, NULL::text) IS NULL))
 );
@@ -11472,7 +11638,8 @@ CREATE TABLE public.auth_accounts (
     first_name character varying(100) NOT NULL,
     last_name character varying(100) NOT NULL,
     terms_accepted_at timestamp with time zone,
-    created_at timestamp with time zone DEFAULT now() NOT NULL
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT auth_accounts_names_read_check CHECK (((((first_name)::text = ''::text) OR private.reads_as_name((first_name)::text)) AND (((last_name)::text = ''::text) OR private.reads_as_name((last_name)::text))))
 );
 
 ALTER TABLE ONLY public.auth_accounts FORCE ROW LEVEL SECURITY;
@@ -11596,6 +11763,7 @@ CREATE TABLE public.channel_accounts (
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     updated_at timestamp with time zone DEFAULT now() NOT NULL,
     CONSTRAINT channel_accounts_check CHECK (((channel = 'web'::public.conversation_channel_enum) OR (secret_digest IS NOT NULL))),
+    CONSTRAINT channel_accounts_name_reads_check CHECK (private.reads_as_name((display_name)::text)),
     CONSTRAINT channel_accounts_routing_id_check CHECK (((routing_id)::text ~ '^[A-Za-z0-9_-]{8,100}$'::text)),
     CONSTRAINT channel_accounts_secret_digest_check CHECK ((octet_length(secret_digest) = 32)),
     CONSTRAINT channel_accounts_status_check CHECK ((status = ANY (ARRAY['connected'::text, 'paused'::text, 'error'::text, 'disconnected'::text])))
@@ -11729,6 +11897,7 @@ CREATE TABLE public.chatbots (
     CONSTRAINT chatbots_keywords_check CHECK ((array_position(hitl_trigger_keywords, ''::text) IS NULL)),
     CONSTRAINT chatbots_max_context_messages_check CHECK (((max_context_messages >= 1) AND (max_context_messages <= 50))),
     CONSTRAINT chatbots_name_check CHECK ((btrim((name)::text) <> ''::text)),
+    CONSTRAINT chatbots_name_reads_check CHECK (private.reads_as_name((name)::text)),
     CONSTRAINT chatbots_personality_check CHECK ((jsonb_typeof(personality_traits) = 'object'::text)),
     CONSTRAINT chatbots_prompt_check CHECK ((char_length(system_prompt) <= 5000)),
     CONSTRAINT chatbots_response_delay_ms_check CHECK (((response_delay_ms >= 0) AND (response_delay_ms <= 10000))),
@@ -11908,6 +12077,7 @@ CREATE TABLE public.documents (
     CONSTRAINT documents_content_digest_check CHECK ((octet_length(content_digest) = 32)),
     CONSTRAINT documents_file_size_bytes_check CHECK ((file_size_bytes > 0)),
     CONSTRAINT documents_file_type_check CHECK (((file_type)::text = ANY ((ARRAY['pdf'::character varying, 'docx'::character varying, 'txt'::character varying])::text[]))),
+    CONSTRAINT documents_names_read_check CHECK ((private.reads_as_label((original_filename)::text) AND ((title IS NULL) OR private.reads_as_label((title)::text)))),
     CONSTRAINT documents_processing_progress_check CHECK (((processing_progress >= 0) AND (processing_progress <= 100)))
 );
 
@@ -12149,6 +12319,7 @@ CREATE TABLE public.integrations (
     CONSTRAINT integrations_config_check CHECK (((config = '{}'::jsonb) OR (((config - 'sealed'::text) = '{}'::jsonb) AND (jsonb_typeof((config -> 'sealed'::text)) = 'string'::text)))),
     CONSTRAINT integrations_failed_requests_check CHECK ((failed_requests >= 0)),
     CONSTRAINT integrations_name_check CHECK ((btrim((name)::text) <> ''::text)),
+    CONSTRAINT integrations_name_reads_check CHECK (private.reads_as_label((name)::text)),
     CONSTRAINT integrations_settings_check CHECK ((jsonb_typeof(settings) = 'object'::text)),
     CONSTRAINT integrations_successful_requests_check CHECK ((successful_requests >= 0)),
     CONSTRAINT integrations_total_requests_check CHECK ((total_requests >= 0))
@@ -12238,6 +12409,22 @@ COMMENT ON COLUMN public.login_sessions.auth_session_id IS 'What this is a part 
 -- Name: COLUMN login_sessions.sso_connection_id; Type: COMMENT; Schema: public; Owner: neurant_owner
 
 COMMENT ON COLUMN public.login_sessions.sso_connection_id IS 'The connection that this session came in by. It ends with the connection, and is good for this company only: a provider says nothing of other companies.';
+
+-- Name: mail_refusals; Type: TABLE; Schema: public; Owner: neurant_owner
+
+CREATE TABLE public.mail_refusals (
+    key_digest bytea NOT NULL,
+    refused_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT mail_refusals_key_digest_check CHECK ((octet_length(key_digest) = 32))
+);
+
+ALTER TABLE ONLY public.mail_refusals FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE public.mail_refusals OWNER TO neurant_owner;
+
+-- Name: TABLE mail_refusals; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON TABLE public.mail_refusals IS 'Addresses that want no more invitations, as private.mail_key(''invitation'', address): no address is kept.';
 
 -- Name: mails; Type: TABLE; Schema: public; Owner: neurant_owner
 
@@ -12662,6 +12849,7 @@ CREATE TABLE public.sign_ups (
     CONSTRAINT sign_ups_code_digest_check CHECK ((octet_length(code_digest) = 32)),
     CONSTRAINT sign_ups_email_check CHECK ((((email)::text = lower((email)::text)) AND ((email)::text ~~ '%_@_%'::text))),
     CONSTRAINT sign_ups_link_digest_check CHECK ((octet_length(link_digest) = 32)),
+    CONSTRAINT sign_ups_names_read_check CHECK (((((first_name)::text = ''::text) OR private.reads_as_name((first_name)::text)) AND (((last_name)::text = ''::text) OR private.reads_as_name((last_name)::text)))),
     CONSTRAINT sign_ups_pending_digest_check CHECK ((octet_length(pending_digest) = 32))
 );
 
@@ -12802,6 +12990,7 @@ CREATE TABLE public.user_invitations (
     CONSTRAINT user_invitations_check1 CHECK (((status = 'accepted'::public.invitation_status_enum) = (accepted_at IS NOT NULL))),
     CONSTRAINT user_invitations_email_check CHECK ((((email)::text = lower((email)::text)) AND ((email)::text ~~ '%_@_%'::text))),
     CONSTRAINT user_invitations_language_check CHECK ((language ~ '^[a-z]{2}$'::text)),
+    CONSTRAINT user_invitations_names_read_check CHECK ((((first_name IS NULL) OR ((first_name)::text = ''::text) OR private.reads_as_name((first_name)::text)) AND ((last_name IS NULL) OR ((last_name)::text = ''::text) OR private.reads_as_name((last_name)::text)))),
     CONSTRAINT user_invitations_reminder_count_check CHECK (((reminder_count >= 0) AND (reminder_count <= 2))),
     CONSTRAINT user_invitations_renewed_check CHECK (((renewed_count >= 0) AND (renewed_count <= 5))),
     CONSTRAINT user_invitations_role_check CHECK ((role <> 'owner'::public.user_role_enum)),
@@ -12851,6 +13040,8 @@ CREATE TABLE public.users (
     CONSTRAINT users_address_check CHECK (((email)::text ~ '^[^@[:space:]]+@[^@[:space:]]+$'::text)),
     CONSTRAINT users_check CHECK ((is_owner = (role = 'owner'::public.user_role_enum))),
     CONSTRAINT users_email_check CHECK ((((email)::text = lower((email)::text)) AND ((email)::text ~~ '%_@_%'::text))),
+    CONSTRAINT users_first_name_reads_check CHECK ((((first_name)::text = ''::text) OR private.reads_as_name((first_name)::text))),
+    CONSTRAINT users_last_name_reads_check CHECK ((((last_name)::text = ''::text) OR private.reads_as_name((last_name)::text))),
     CONSTRAINT users_owner_unnarrowed_check CHECK (((NOT is_owner) OR (permissions = '{}'::jsonb))),
     CONSTRAINT users_permissions_check CHECK ((jsonb_typeof(permissions) = 'object'::text)),
     CONSTRAINT users_permissions_narrow_check CHECK ((NOT jsonb_path_exists(permissions, '$.*?(@ != false)'::jsonpath)))
@@ -13324,6 +13515,11 @@ ALTER TABLE ONLY public.login_sessions
 
 ALTER TABLE ONLY public.login_sessions
     ADD CONSTRAINT login_sessions_token_digest_key UNIQUE (token_digest);
+
+-- Name: mail_refusals mail_refusals_pkey; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.mail_refusals
+    ADD CONSTRAINT mail_refusals_pkey PRIMARY KEY (key_digest);
 
 -- Name: mails mails_pkey; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
 
@@ -13982,6 +14178,10 @@ CREATE INDEX login_sessions_user_idx ON public.login_sessions USING btree (compa
 -- Name: mails_due_idx; Type: INDEX; Schema: public; Owner: neurant_owner
 
 CREATE INDEX mails_due_idx ON public.mails USING btree (due_at) WHERE (status = 'pending'::text);
+
+-- Name: mails_invitations_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX mails_invitations_idx ON public.mails USING btree (to_address, created_at) WHERE (template = ANY (ARRAY['team.invitation'::text, 'team.reminder'::text]));
 
 -- Name: mails_sending_idx; Type: INDEX; Schema: public; Owner: neurant_owner
 
@@ -15539,6 +15739,10 @@ ALTER TABLE public.login_challenges ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.login_sessions ENABLE ROW LEVEL SECURITY;
 
+-- Name: mail_refusals; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
+
+ALTER TABLE public.mail_refusals ENABLE ROW LEVEL SECURITY;
+
 -- Name: mails; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
 
 ALTER TABLE public.mails ENABLE ROW LEVEL SECURITY;
@@ -15714,6 +15918,10 @@ CREATE POLICY router_delete ON public.login_challenges FOR DELETE TO neurant_rou
 -- Name: login_sessions router_delete; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_delete ON public.login_sessions FOR DELETE TO neurant_router USING (true);
+
+-- Name: mail_refusals router_delete; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_delete ON public.mail_refusals FOR DELETE TO neurant_router USING (true);
 
 -- Name: mails router_delete; Type: POLICY; Schema: public; Owner: neurant_owner
 
@@ -15922,6 +16130,10 @@ CREATE POLICY router_insert ON public.login_challenges FOR INSERT TO neurant_rou
 -- Name: login_sessions router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_insert ON public.login_sessions FOR INSERT TO neurant_router WITH CHECK (true);
+
+-- Name: mail_refusals router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_insert ON public.mail_refusals FOR INSERT TO neurant_router WITH CHECK (true);
 
 -- Name: mails router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
 
@@ -16194,6 +16406,10 @@ CREATE POLICY router_select ON public.login_challenges FOR SELECT TO neurant_rou
 -- Name: login_sessions router_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_select ON public.login_sessions FOR SELECT TO neurant_router USING (true);
+
+-- Name: mail_refusals router_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_select ON public.mail_refusals FOR SELECT TO neurant_router USING (true);
 
 -- Name: mails router_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
@@ -17161,6 +17377,13 @@ GRANT ALL ON FUNCTION private.accept_invitation(p_token_digest bytea, p_auth_use
 REVOKE ALL ON FUNCTION private.accept_terms(p_auth_user uuid, p_first_name text, p_last_name text) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.accept_terms(p_auth_user uuid, p_first_name text, p_last_name text) TO neurant_app;
 
+-- Name: FUNCTION reads_as_name(p_text text); Type: ACL; Schema: private; Owner: neurant_owner
+
+REVOKE ALL ON FUNCTION private.reads_as_name(p_text text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.reads_as_name(p_text text) TO neurant_router;
+GRANT ALL ON FUNCTION private.reads_as_name(p_text text) TO neurant_worker;
+GRANT ALL ON FUNCTION private.reads_as_name(p_text text) TO authenticated;
+
 -- Name: TABLE sso_connections; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT DELETE ON TABLE public.sso_connections TO authenticated;
@@ -17416,6 +17639,10 @@ GRANT ALL ON FUNCTION private.change_plan(p_plan public.subscription_plan_enum, 
 
 REVOKE ALL ON FUNCTION private.check_archives() FROM PUBLIC;
 GRANT ALL ON FUNCTION private.check_archives() TO neurant_router;
+
+-- Name: FUNCTION check_invitation_mail(p_company uuid, p_to text, p_is_reminder boolean, p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.check_invitation_mail(p_company uuid, p_to text, p_is_reminder boolean, p_now timestamp with time zone) FROM PUBLIC;
 
 -- Name: FUNCTION check_key_scopes(); Type: ACL; Schema: private; Owner: neurant_router
 
@@ -17996,6 +18223,10 @@ GRANT ALL ON FUNCTION private.ingest(p_routing_id text[], p_channel text[], p_cr
 REVOKE ALL ON FUNCTION private.invitation_mails() FROM PUBLIC;
 GRANT ALL ON FUNCTION private.invitation_mails() TO authenticated;
 
+-- Name: FUNCTION invitations_a_day(p_company uuid, p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.invitations_a_day(p_company uuid, p_now timestamp with time zone) FROM PUBLIC;
+
 -- Name: FUNCTION invite_user(p_email text, p_role public.user_role_enum, p_first_name text, p_last_name text, p_token_digest bytea, p_now timestamp with time zone, p_language text); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.invite_user(p_email text, p_role public.user_role_enum, p_first_name text, p_last_name text, p_token_digest bytea, p_now timestamp with time zone, p_language text) FROM PUBLIC;
@@ -18448,6 +18679,13 @@ GRANT ALL ON FUNCTION private.raise_usage_alerts(p_now timestamp with time zone)
 REVOKE ALL ON FUNCTION private.rate_conversation(p_rating integer, p_comment text) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.rate_conversation(p_rating integer, p_comment text) TO visitor;
 
+-- Name: FUNCTION reads_as_label(p_text text); Type: ACL; Schema: private; Owner: neurant_owner
+
+REVOKE ALL ON FUNCTION private.reads_as_label(p_text text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.reads_as_label(p_text text) TO neurant_router;
+GRANT ALL ON FUNCTION private.reads_as_label(p_text text) TO neurant_worker;
+GRANT ALL ON FUNCTION private.reads_as_label(p_text text) TO authenticated;
+
 -- Name: FUNCTION recall_allowance(); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.recall_allowance() FROM PUBLIC;
@@ -18481,6 +18719,11 @@ REVOKE ALL ON FUNCTION private.refresh_chatbot_figures(p_company uuid) FROM PUBL
 -- Name: FUNCTION refuse_change(); Type: ACL; Schema: private; Owner: neurant_owner
 
 REVOKE ALL ON FUNCTION private.refuse_change() FROM PUBLIC;
+
+-- Name: FUNCTION refuse_invitations(p_key_digest bytea, p_refuse boolean); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.refuse_invitations(p_key_digest bytea, p_refuse boolean) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.refuse_invitations(p_key_digest bytea, p_refuse boolean) TO neurant_app;
 
 -- Name: FUNCTION refuse_over_limit(p_limit text, p_used bigint, p_allowed bigint); Type: ACL; Schema: private; Owner: neurant_owner
 
@@ -20054,6 +20297,10 @@ GRANT UPDATE(token_digest) ON TABLE public.login_sessions TO neurant_router;
 -- Name: COLUMN login_sessions.last_seen_at; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT UPDATE(last_seen_at) ON TABLE public.login_sessions TO neurant_router;
+
+-- Name: TABLE mail_refusals; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT,INSERT,DELETE ON TABLE public.mail_refusals TO neurant_router;
 
 -- Name: TABLE mails; Type: ACL; Schema: public; Owner: neurant_owner
 
