@@ -375,6 +375,7 @@ ALTER FUNCTION auth.uid() OWNER TO neurant_owner;
 
 CREATE FUNCTION jobs.procrastinate_cancel_job_v1(job_id bigint, abort boolean, delete_job boolean) RETURNS bigint
     LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'jobs', 'pg_temp'
     AS $$
 DECLARE
     _job_id bigint;
@@ -410,6 +411,7 @@ ALTER FUNCTION jobs.procrastinate_cancel_job_v1(job_id bigint, abort boolean, de
 
 CREATE FUNCTION jobs.procrastinate_defer_jobs_v1(jobs jobs.procrastinate_job_to_defer_v1[]) RETURNS bigint[]
     LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'jobs', 'pg_temp'
     AS $$
 DECLARE
     job_ids bigint[];
@@ -438,6 +440,7 @@ ALTER FUNCTION jobs.procrastinate_defer_jobs_v1(jobs jobs.procrastinate_job_to_d
 
 CREATE FUNCTION jobs.procrastinate_defer_periodic_job_v2(_queue_name character varying, _lock character varying, _queueing_lock character varying, _task_name character varying, _priority integer, _periodic_id character varying, _defer_timestamp bigint, _args jsonb) RETURNS bigint
     LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'jobs', 'pg_temp'
     AS $$
 DECLARE
 	_job_id bigint;
@@ -521,6 +524,7 @@ ALTER TABLE jobs.procrastinate_jobs OWNER TO neurant_owner;
 
 CREATE FUNCTION jobs.procrastinate_fetch_job_v2(target_queue_names character varying[], p_worker_id bigint) RETURNS jobs.procrastinate_jobs
     LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'jobs', 'pg_temp'
     AS $$
 DECLARE
 	found_jobs procrastinate_jobs;
@@ -575,6 +579,7 @@ ALTER FUNCTION jobs.procrastinate_fetch_job_v2(target_queue_names character vary
 
 CREATE FUNCTION jobs.procrastinate_finish_job_v1(job_id bigint, end_status jobs.procrastinate_job_status, delete_job boolean) RETURNS void
     LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'jobs', 'pg_temp'
     AS $$
 DECLARE
     _job_id bigint;
@@ -608,6 +613,7 @@ ALTER FUNCTION jobs.procrastinate_finish_job_v1(job_id bigint, end_status jobs.p
 
 CREATE FUNCTION jobs.procrastinate_notify_queue_abort_job_v1() RETURNS trigger
     LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'jobs', 'pg_temp'
     AS $$
 DECLARE
     payload TEXT;
@@ -625,6 +631,7 @@ ALTER FUNCTION jobs.procrastinate_notify_queue_abort_job_v1() OWNER TO neurant_o
 
 CREATE FUNCTION jobs.procrastinate_notify_queue_job_inserted_v1() RETURNS trigger
     LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'jobs', 'pg_temp'
     AS $$
 DECLARE
     payload TEXT;
@@ -642,6 +649,7 @@ ALTER FUNCTION jobs.procrastinate_notify_queue_job_inserted_v1() OWNER TO neuran
 
 CREATE FUNCTION jobs.procrastinate_prune_stalled_workers_v1(seconds_since_heartbeat double precision) RETURNS TABLE(worker_id bigint)
     LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'jobs', 'pg_temp'
     AS $$
 BEGIN
     RETURN QUERY
@@ -657,6 +665,7 @@ ALTER FUNCTION jobs.procrastinate_prune_stalled_workers_v1(seconds_since_heartbe
 
 CREATE FUNCTION jobs.procrastinate_register_worker_v1() RETURNS TABLE(worker_id bigint)
     LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'jobs', 'pg_temp'
     AS $$
 BEGIN
     RETURN QUERY
@@ -671,6 +680,7 @@ ALTER FUNCTION jobs.procrastinate_register_worker_v1() OWNER TO neurant_owner;
 
 CREATE FUNCTION jobs.procrastinate_retry_job_v1(job_id bigint, retry_at timestamp with time zone, new_priority integer, new_queue_name character varying, new_lock character varying) RETURNS void
     LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'jobs', 'pg_temp'
     AS $$
 DECLARE
     _job_id bigint;
@@ -709,6 +719,7 @@ ALTER FUNCTION jobs.procrastinate_retry_job_v1(job_id bigint, retry_at timestamp
 
 CREATE FUNCTION jobs.procrastinate_retry_job_v2(job_id bigint, retry_at timestamp with time zone, new_priority integer, new_queue_name character varying, new_lock character varying) RETURNS void
     LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'jobs', 'pg_temp'
     AS $$
 DECLARE
     _job_id bigint;
@@ -749,6 +760,7 @@ ALTER FUNCTION jobs.procrastinate_retry_job_v2(job_id bigint, retry_at timestamp
 
 CREATE FUNCTION jobs.procrastinate_trigger_abort_requested_events_procedure_v1() RETURNS trigger
     LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'jobs', 'pg_temp'
     AS $$
 BEGIN
     INSERT INTO procrastinate_events(job_id, type)
@@ -763,6 +775,7 @@ ALTER FUNCTION jobs.procrastinate_trigger_abort_requested_events_procedure_v1() 
 
 CREATE FUNCTION jobs.procrastinate_trigger_function_scheduled_events_v1() RETURNS trigger
     LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'jobs', 'pg_temp'
     AS $$
 BEGIN
     INSERT INTO procrastinate_events(job_id, type, at)
@@ -778,6 +791,7 @@ ALTER FUNCTION jobs.procrastinate_trigger_function_scheduled_events_v1() OWNER T
 
 CREATE FUNCTION jobs.procrastinate_trigger_function_status_events_insert_v1() RETURNS trigger
     LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'jobs', 'pg_temp'
     AS $$
 BEGIN
     INSERT INTO procrastinate_events(job_id, type)
@@ -792,6 +806,7 @@ ALTER FUNCTION jobs.procrastinate_trigger_function_status_events_insert_v1() OWN
 
 CREATE FUNCTION jobs.procrastinate_trigger_function_status_events_update_v1() RETURNS trigger
     LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'jobs', 'pg_temp'
     AS $$
 BEGIN
     WITH t AS (
@@ -838,6 +853,7 @@ ALTER FUNCTION jobs.procrastinate_trigger_function_status_events_update_v1() OWN
 
 CREATE FUNCTION jobs.procrastinate_unlink_periodic_defers_v1() RETURNS trigger
     LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'jobs', 'pg_temp'
     AS $$
 BEGIN
     UPDATE procrastinate_periodic_defers
@@ -853,6 +869,7 @@ ALTER FUNCTION jobs.procrastinate_unlink_periodic_defers_v1() OWNER TO neurant_o
 
 CREATE FUNCTION jobs.procrastinate_unregister_worker_v1(worker_id bigint) RETURNS void
     LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'jobs', 'pg_temp'
     AS $$
 BEGIN
     DELETE FROM procrastinate_workers
@@ -866,6 +883,7 @@ ALTER FUNCTION jobs.procrastinate_unregister_worker_v1(worker_id bigint) OWNER T
 
 CREATE FUNCTION jobs.procrastinate_update_heartbeat_v1(worker_id bigint) RETURNS void
     LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'jobs', 'pg_temp'
     AS $$
 BEGIN
     UPDATE procrastinate_workers
@@ -6489,10 +6507,11 @@ COMMENT ON FUNCTION private.message_usage(p_company uuid, p_now timestamp with t
 
 CREATE FUNCTION private.message_words(p_company uuid, p_content text) RETURNS tsvector
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    SET search_path TO ''
     AS $$
   select array_to_tsvector(array(
     select k.key || left(w.word, 100)
-    from (select private.word_key(p_company)) as k (key)
+    from (select encode(substring(uuid_send(p_company) from 14), 'base64')) as k (key)
     cross join unnest(
       tsvector_to_array(to_tsvector('private.spanish'::regconfig, p_content))
       || tsvector_to_array(to_tsvector('private.words'::regconfig, p_content))) as w (word)))
@@ -6502,7 +6521,7 @@ ALTER FUNCTION private.message_words(p_company uuid, p_content text) OWNER TO ne
 
 -- Name: FUNCTION message_words(p_company uuid, p_content text); Type: COMMENT; Schema: private; Owner: neurant_owner
 
-COMMENT ON FUNCTION private.message_words(p_company uuid, p_content text) IS 'What a message is found by: Spanish stems and whole words without accents, each after the company''s key.';
+COMMENT ON FUNCTION private.message_words(p_company uuid, p_content text) IS 'What a message is found by: Spanish stems and whole words without accents, each after the company''s key (private.word_key).';
 
 -- Name: month_start(date, integer); Type: FUNCTION; Schema: private; Owner: neurant_owner
 
@@ -10454,6 +10473,7 @@ COMMENT ON FUNCTION private.web_chat(p_routing_id text) IS 'What a web chat''s p
 
 CREATE FUNCTION private.word_key(p_company uuid) RETURNS text
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    SET search_path TO ''
     AS $$
   select encode(substring(uuid_send(p_company) from 14), 'base64')
 $$;
