@@ -154,7 +154,8 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
             return MOST_IMPORTED
         return chosen.max_webhook_bytes
 
-    return Frame(noting_denials(route), most_bytes, lambda: secrets.token_hex(8))
+    https = chosen.base_url().startswith("https:")
+    return Frame(noting_denials(route), most_bytes, lambda: secrets.token_hex(8), https=https)
 
 
 def _make_api(settings: Settings) -> FastAPI:
