@@ -1904,6 +1904,32 @@ ALTER FUNCTION private.begin_idempotent(p_key_digest bytea, p_request_digest byt
 
 COMMENT ON FUNCTION private.begin_idempotent(p_key_digest bytea, p_request_digest bytea) IS 'Whether a request is new, answered before (with its answer), in_flight, other_request (the key was used for another), or nobody''s. Definer: its rows are nobody''s to read by hand.';
 
+-- Name: begin_idling(); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.begin_idling() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  if tg_table_name = 'login_sessions' then
+    select a.ends_at, a.idle_after into new.ends_at, new.idle_after
+    from public.auth_sessions a where a.id = new.auth_session_id;
+  end if;
+  new.ends_at := coalesce(new.ends_at, new.expires_at);
+  new.idle_after := coalesce(new.idle_after, (
+    -- Who asked to stay signed in has a session of more than a day.
+    select case when new.ends_at > now() + interval '1 day' then r.kept_idle_after else r.idle_after end
+    from private.session_rules r), interval '1 hour');
+  new.expires_at := least(new.expires_at, new.ends_at, new.last_seen_at + new.idle_after);
+  return new;
+end $$;
+
+ALTER FUNCTION private.begin_idling() OWNER TO neurant_router;
+
+-- Name: FUNCTION begin_idling(); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.begin_idling() IS 'Every session has an absolute end and a limit on idleness, whoever opens it; a company''s part of it has those of the whole. Definer: sessions and their rules are nobody''s to read.';
+
 -- Name: begin_password_reset(text, bytea, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
 
 CREATE FUNCTION private.begin_password_reset(p_email text, p_token_digest bytea, p_now timestamp with time zone DEFAULT now()) RETURNS TABLE(auth_user_id uuid, first_name text)
@@ -3991,6 +4017,23 @@ ALTER FUNCTION private.end_subscriptions(p_now timestamp with time zone) OWNER T
 -- Name: FUNCTION end_subscriptions(p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
 
 COMMENT ON FUNCTION private.end_subscriptions(p_now timestamp with time zone) IS 'Ends the trials, the cancelled subscriptions and the days of grace that are over: trials and cancelled ones become free where the use fits, else inactive; past_due becomes inactive. How many. Definer: over all companies.';
+
+-- Name: ended_by_idleness(bytea); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.ended_by_idleness(p_token_digest bytea) RETURNS boolean
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  select coalesce((
+    select a.expires_at <= now() and a.ends_at > now()
+    from public.auth_sessions a where a.token_digest = p_token_digest), false)
+$$;
+
+ALTER FUNCTION private.ended_by_idleness(p_token_digest bytea) OWNER TO neurant_router;
+
+-- Name: FUNCTION ended_by_idleness(p_token_digest bytea); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.ended_by_idleness(p_token_digest bytea) IS 'Whether the session of this token would still stand if it had been used. Definer: the caller is nobody.';
 
 -- Name: enter_company(bytea, uuid); Type: FUNCTION; Schema: private; Owner: neurant_router
 
@@ -9203,6 +9246,22 @@ ALTER FUNCTION private.set_recovery_codes(p_auth_user uuid, p_code_digests bytea
 
 COMMENT ON FUNCTION private.set_recovery_codes(p_auth_user uuid, p_code_digests bytea[]) IS 'Other recovery codes instead of those before. Definer: called by definers.';
 
+-- Name: set_session_rules(interval, interval); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.set_session_rules(p_idle interval, p_kept_idle interval) RETURNS void
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  update private.session_rules r set idle_after = p_idle, kept_idle_after = p_kept_idle
+  where (r.idle_after, r.kept_idle_after) is distinct from (p_idle, p_kept_idle)
+$$;
+
+ALTER FUNCTION private.set_session_rules(p_idle interval, p_kept_idle interval) OWNER TO neurant_router;
+
+-- Name: FUNCTION set_session_rules(p_idle interval, p_kept_idle interval); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.set_session_rules(p_idle interval, p_kept_idle interval) IS 'The installation''s limits on idleness, for sessions that begin from now on. Definer: a process is no company.';
+
 -- Name: set_sso_domains(uuid, text[]); Type: FUNCTION; Schema: private; Owner: neurant_router
 
 CREATE FUNCTION private.set_sso_domains(p_connection uuid, p_domains text[]) RETURNS TABLE(outcome text, domain text)
@@ -9421,6 +9480,36 @@ ALTER FUNCTION private.settle_mail(p_mail uuid, p_token uuid, p_outcome text, p_
 
 COMMENT ON FUNCTION private.settle_mail(p_mail uuid, p_token uuid, p_outcome text, p_error text, p_now timestamp with time zone) IS 'How an attempt ended (sent, later, unclear, refused), and what follows: sent, pending (tried again: after 30 seconds, then four times as long each time up to two hours, for a day; after an unclear end once), failed (owner and administradores of the company are told), or lost (somebody else''s by now). Definer: over all companies.';
 
+-- Name: share_use(); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.share_use() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  if pg_trigger_depth() > 1 or new.last_seen_at = old.last_seen_at then
+    return null;
+  end if;
+  -- Nobody waits for another request of the same session: what is skipped is done a minute later.
+  if tg_table_name = 'login_sessions' then
+    update public.auth_sessions a set last_seen_at = new.last_seen_at
+    where a.id in (
+      select l.id from public.auth_sessions l where l.id = new.auth_session_id for update skip locked);
+  else
+    update public.login_sessions s set last_seen_at = new.last_seen_at
+    where (s.company_id, s.id) in (
+      select l.company_id, l.id from public.login_sessions l
+      where l.auth_session_id = new.id for update skip locked);
+  end if;
+  return null;
+end $$;
+
+ALTER FUNCTION private.share_use() OWNER TO neurant_router;
+
+-- Name: FUNCTION share_use(); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.share_use() IS 'A person''s session and the company''s part of it are used together. Definer: sessions are nobody''s to write by hand.';
+
 -- Name: shred_audit_company(uuid); Type: FUNCTION; Schema: private; Owner: neurant_router
 
 CREATE FUNCTION private.shred_audit_company(p_company uuid) RETURNS void
@@ -9513,6 +9602,27 @@ ALTER FUNCTION private.sign_up(p_auth_user uuid, p_company_name text, p_slug tex
 -- Name: FUNCTION sign_up(p_auth_user uuid, p_company_name text, p_slug text, p_email text, p_first_name text, p_last_name text, p_plan public.subscription_plan_enum, p_trial_days integer, p_timezone text); Type: COMMENT; Schema: private; Owner: neurant_router
 
 COMMENT ON FUNCTION private.sign_up(p_auth_user uuid, p_company_name text, p_slug text, p_email text, p_first_name text, p_last_name text, p_plan public.subscription_plan_enum, p_trial_days integer, p_timezone text) IS 'A company with the limits of a plan, and its owner: created, slug_taken or unknown_login. A person may own several. Definer: who signs up has no company yet, and no policy could know them.';
+
+-- Name: slide_session(); Type: FUNCTION; Schema: private; Owner: neurant_owner
+
+CREATE FUNCTION private.slide_session() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    AS $$
+begin
+  if old.expires_at <= now() or current_setting('request.is_passive', true) = 'on' then
+    new.last_seen_at := old.last_seen_at;
+  elsif new.idle_after is not null then
+    new.expires_at := least(new.ends_at, new.last_seen_at + new.idle_after);
+  end if;
+  return new;
+end $$;
+
+ALTER FUNCTION private.slide_session() OWNER TO neurant_owner;
+
+-- Name: FUNCTION slide_session(); Type: COMMENT; Schema: private; Owner: neurant_owner
+
+COMMENT ON FUNCTION private.slide_session() IS 'Use moves the end of a session, up to the absolute one; what is over stays over, and what a page fetches by itself (request.is_passive) is no use.';
 
 -- Name: slug_of(text); Type: FUNCTION; Schema: private; Owner: neurant_owner
 
@@ -11285,6 +11395,25 @@ CREATE TABLE private.schema_migrations (
 
 ALTER TABLE private.schema_migrations OWNER TO postgres;
 
+-- Name: session_rules; Type: TABLE; Schema: private; Owner: neurant_owner
+
+CREATE TABLE private.session_rules (
+    is_there boolean DEFAULT true NOT NULL,
+    idle_after interval DEFAULT '01:00:00'::interval NOT NULL,
+    kept_idle_after interval DEFAULT '7 days'::interval NOT NULL,
+    CONSTRAINT session_rules_idle_after_check CHECK ((idle_after > '00:00:00'::interval)),
+    CONSTRAINT session_rules_is_there_check CHECK (is_there),
+    CONSTRAINT session_rules_kept_idle_after_check CHECK ((kept_idle_after > '00:00:00'::interval))
+);
+
+ALTER TABLE ONLY private.session_rules FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE private.session_rules OWNER TO neurant_owner;
+
+-- Name: TABLE session_rules; Type: COMMENT; Schema: private; Owner: neurant_owner
+
+COMMENT ON TABLE private.session_rules IS 'One row: after how long without use a session ends, for who asked to stay signed in (kept) and for everybody else. The web process writes the installation''s setting.';
+
 -- Name: account_brakes; Type: TABLE; Schema: public; Owner: neurant_owner
 
 CREATE TABLE public.account_brakes (
@@ -11704,6 +11833,8 @@ CREATE TABLE public.auth_sessions (
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     last_seen_at timestamp with time zone DEFAULT now() NOT NULL,
     expires_at timestamp with time zone NOT NULL,
+    ends_at timestamp with time zone,
+    idle_after interval,
     CONSTRAINT auth_sessions_token_digest_check CHECK ((octet_length(token_digest) = 32))
 );
 
@@ -11718,6 +11849,14 @@ COMMENT ON TABLE public.auth_sessions IS 'A person who is signed in, in a compan
 -- Name: COLUMN auth_sessions.only_company_id; Type: COMMENT; Schema: public; Owner: neurant_owner
 
 COMMENT ON COLUMN public.auth_sessions.only_company_id IS 'The company whose own proof (single sign-on) opened it: it leads into no other. Null: the person''s own password did.';
+
+-- Name: COLUMN auth_sessions.expires_at; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.auth_sessions.expires_at IS 'When it ends unless it is used before: idle_after later than last_seen_at, and never later than ends_at.';
+
+-- Name: COLUMN auth_sessions.idle_after; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.auth_sessions.idle_after IS 'Null: of a session from before there was a limit; it ends at expires_at.';
 
 -- Name: billing_events; Type: TABLE; Schema: public; Owner: neurant_owner
 
@@ -12415,12 +12554,18 @@ CREATE TABLE public.login_sessions (
     expires_at timestamp with time zone NOT NULL,
     auth_session_id uuid,
     sso_connection_id uuid,
+    ends_at timestamp with time zone,
+    idle_after interval,
     CONSTRAINT login_sessions_token_digest_check CHECK ((octet_length(token_digest) = 32))
 );
 
 ALTER TABLE ONLY public.login_sessions FORCE ROW LEVEL SECURITY;
 
 ALTER TABLE public.login_sessions OWNER TO neurant_owner;
+
+-- Name: COLUMN login_sessions.expires_at; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.login_sessions.expires_at IS 'As of auth_sessions: it moves with use.';
 
 -- Name: COLUMN login_sessions.auth_session_id; Type: COMMENT; Schema: public; Owner: neurant_owner
 
@@ -13195,6 +13340,11 @@ ALTER TABLE ONLY private.master_key_print
 
 ALTER TABLE ONLY private.schema_migrations
     ADD CONSTRAINT schema_migrations_pkey PRIMARY KEY (version);
+
+-- Name: session_rules session_rules_pkey; Type: CONSTRAINT; Schema: private; Owner: neurant_owner
+
+ALTER TABLE ONLY private.session_rules
+    ADD CONSTRAINT session_rules_pkey PRIMARY KEY (is_there);
 
 -- Name: account_brakes account_brakes_pkey; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
 
@@ -14521,7 +14671,7 @@ CREATE TRIGGER audit_changes AFTER UPDATE ON public.integrations FOR EACH ROW WH
 
 -- Name: login_sessions audit_changes; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
-CREATE TRIGGER audit_changes AFTER UPDATE ON public.login_sessions FOR EACH ROW WHEN (((old.user_id IS DISTINCT FROM new.user_id) OR (old.token_digest IS DISTINCT FROM new.token_digest) OR (old.ip_address IS DISTINCT FROM new.ip_address) OR (old.user_agent IS DISTINCT FROM new.user_agent) OR (old.expires_at IS DISTINCT FROM new.expires_at) OR (old.sso_connection_id IS DISTINCT FROM new.sso_connection_id))) EXECUTE FUNCTION private.audit_change('user_id', '{user_id,expires_at,sso_connection_id}', '{ip_address,user_agent}', '{token_digest}', '{created_at,last_seen_at,auth_session_id}');
+CREATE TRIGGER audit_changes AFTER UPDATE ON public.login_sessions FOR EACH ROW WHEN (((old.user_id IS DISTINCT FROM new.user_id) OR (old.token_digest IS DISTINCT FROM new.token_digest) OR (old.ip_address IS DISTINCT FROM new.ip_address) OR (old.user_agent IS DISTINCT FROM new.user_agent) OR (old.expires_at IS DISTINCT FROM new.expires_at) OR (old.sso_connection_id IS DISTINCT FROM new.sso_connection_id))) EXECUTE FUNCTION private.audit_change('user_id', '{user_id,expires_at,sso_connection_id}', '{ip_address,user_agent}', '{token_digest}', '{created_at,last_seen_at,auth_session_id,ends_at,idle_after}');
 
 -- Name: plan_requests audit_changes; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
@@ -14605,7 +14755,7 @@ CREATE TRIGGER audit_rows AFTER INSERT OR DELETE ON public.integrations FOR EACH
 
 -- Name: login_sessions audit_rows; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
-CREATE TRIGGER audit_rows AFTER INSERT OR DELETE ON public.login_sessions FOR EACH ROW EXECUTE FUNCTION private.audit_change('user_id', '{user_id,expires_at,sso_connection_id}', '{ip_address,user_agent}', '{token_digest}', '{created_at,last_seen_at,auth_session_id}');
+CREATE TRIGGER audit_rows AFTER INSERT OR DELETE ON public.login_sessions FOR EACH ROW EXECUTE FUNCTION private.audit_change('user_id', '{user_id,expires_at,sso_connection_id}', '{ip_address,user_agent}', '{token_digest}', '{created_at,last_seen_at,auth_session_id,ends_at,idle_after}');
 
 -- Name: plan_requests audit_rows; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
@@ -14634,6 +14784,10 @@ CREATE TRIGGER audit_rows AFTER INSERT OR DELETE ON public.webhook_endpoints FOR
 -- Name: audit_logs await_seal; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
 CREATE TRIGGER await_seal AFTER INSERT ON public.audit_logs FOR EACH ROW EXECUTE FUNCTION private.await_seal();
+
+-- Name: auth_sessions begin_idling; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER begin_idling BEFORE INSERT ON public.auth_sessions FOR EACH ROW EXECUTE FUNCTION private.begin_idling();
 
 -- Name: login_sessions belong_to_auth_session; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
@@ -14690,6 +14844,10 @@ CREATE TRIGGER follow_hitl_session AFTER INSERT ON public.hitl_sessions FOR EACH
 -- Name: hitl_sessions follow_hitl_session_change; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
 CREATE TRIGGER follow_hitl_session_change AFTER UPDATE OF status, operator_id ON public.hitl_sessions FOR EACH ROW EXECUTE FUNCTION private.follow_hitl_session();
+
+-- Name: login_sessions idle_with_auth_session; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER idle_with_auth_session BEFORE INSERT ON public.login_sessions FOR EACH ROW EXECUTE FUNCTION private.begin_idling();
 
 -- Name: users keep_an_owner; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
@@ -14902,6 +15060,22 @@ CREATE TRIGGER set_updated_at BEFORE UPDATE ON public.users FOR EACH ROW EXECUTE
 -- Name: webhook_endpoints set_updated_at; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
 CREATE TRIGGER set_updated_at BEFORE UPDATE ON public.webhook_endpoints FOR EACH ROW EXECUTE FUNCTION private.update_updated_at_column();
+
+-- Name: auth_sessions share_use; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER share_use AFTER UPDATE OF last_seen_at ON public.auth_sessions FOR EACH ROW EXECUTE FUNCTION private.share_use();
+
+-- Name: login_sessions share_use; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER share_use AFTER UPDATE OF last_seen_at ON public.login_sessions FOR EACH ROW EXECUTE FUNCTION private.share_use();
+
+-- Name: auth_sessions slide_session; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER slide_session BEFORE UPDATE OF last_seen_at ON public.auth_sessions FOR EACH ROW EXECUTE FUNCTION private.slide_session();
+
+-- Name: login_sessions slide_session; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER slide_session BEFORE UPDATE OF last_seen_at ON public.login_sessions FOR EACH ROW EXECUTE FUNCTION private.slide_session();
 
 -- Name: messages track_message_usage; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
@@ -15558,6 +15732,18 @@ CREATE POLICY router_select ON private.attempts FOR SELECT TO neurant_router USI
 -- Name: master_key_print router_select; Type: POLICY; Schema: private; Owner: neurant_owner
 
 CREATE POLICY router_select ON private.master_key_print FOR SELECT TO neurant_router USING (true);
+
+-- Name: session_rules router_select; Type: POLICY; Schema: private; Owner: neurant_owner
+
+CREATE POLICY router_select ON private.session_rules FOR SELECT TO neurant_router USING (true);
+
+-- Name: session_rules router_update; Type: POLICY; Schema: private; Owner: neurant_owner
+
+CREATE POLICY router_update ON private.session_rules FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
+
+-- Name: session_rules; Type: ROW SECURITY; Schema: private; Owner: neurant_owner
+
+ALTER TABLE private.session_rules ENABLE ROW LEVEL SECURITY;
 
 -- Name: account_brakes; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
 
@@ -17584,6 +17770,10 @@ GRANT ALL ON FUNCTION private.begin_factor(p_token_digest bytea, p_secret_encryp
 REVOKE ALL ON FUNCTION private.begin_idempotent(p_key_digest bytea, p_request_digest bytea) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.begin_idempotent(p_key_digest bytea, p_request_digest bytea) TO authenticated;
 
+-- Name: FUNCTION begin_idling(); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.begin_idling() FROM PUBLIC;
+
 -- Name: FUNCTION begin_password_reset(p_email text, p_token_digest bytea, p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.begin_password_reset(p_email text, p_token_digest bytea, p_now timestamp with time zone) FROM PUBLIC;
@@ -17901,6 +18091,11 @@ REVOKE ALL ON FUNCTION private.end_sessions_of_identity() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.end_subscriptions(p_now timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.end_subscriptions(p_now timestamp with time zone) TO neurant_jobs;
+
+-- Name: FUNCTION ended_by_idleness(p_token_digest bytea); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.ended_by_idleness(p_token_digest bytea) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.ended_by_idleness(p_token_digest bytea) TO neurant_app;
 
 -- Name: FUNCTION enter_company(p_token_digest bytea, p_company uuid); Type: ACL; Schema: private; Owner: neurant_router
 
@@ -18907,6 +19102,11 @@ GRANT ALL ON FUNCTION private.set_past_due(p_company uuid, p_now timestamp with 
 
 REVOKE ALL ON FUNCTION private.set_recovery_codes(p_auth_user uuid, p_code_digests bytea[]) FROM PUBLIC;
 
+-- Name: FUNCTION set_session_rules(p_idle interval, p_kept_idle interval); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.set_session_rules(p_idle interval, p_kept_idle interval) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.set_session_rules(p_idle interval, p_kept_idle interval) TO neurant_app;
+
 -- Name: FUNCTION set_sso_domains(p_connection uuid, p_domains text[]); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.set_sso_domains(p_connection uuid, p_domains text[]) FROM PUBLIC;
@@ -18932,6 +19132,10 @@ GRANT ALL ON FUNCTION private.set_user_role(p_user uuid, p_role public.user_role
 REVOKE ALL ON FUNCTION private.settle_mail(p_mail uuid, p_token uuid, p_outcome text, p_error text, p_now timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.settle_mail(p_mail uuid, p_token uuid, p_outcome text, p_error text, p_now timestamp with time zone) TO neurant_jobs;
 
+-- Name: FUNCTION share_use(); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.share_use() FROM PUBLIC;
+
 -- Name: FUNCTION shred_audit_company(p_company uuid); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.shred_audit_company(p_company uuid) FROM PUBLIC;
@@ -18944,6 +19148,10 @@ REVOKE ALL ON FUNCTION private.shred_audit_subject(p_company uuid, p_subject uui
 
 REVOKE ALL ON FUNCTION private.sign_up(p_auth_user uuid, p_company_name text, p_slug text, p_email text, p_first_name text, p_last_name text, p_plan public.subscription_plan_enum, p_trial_days integer, p_timezone text) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.sign_up(p_auth_user uuid, p_company_name text, p_slug text, p_email text, p_first_name text, p_last_name text, p_plan public.subscription_plan_enum, p_trial_days integer, p_timezone text) TO neurant_app;
+
+-- Name: FUNCTION slide_session(); Type: ACL; Schema: private; Owner: neurant_owner
+
+REVOKE ALL ON FUNCTION private.slide_session() FROM PUBLIC;
 
 -- Name: FUNCTION slug_of(p_name text); Type: ACL; Schema: private; Owner: neurant_owner
 
@@ -19481,6 +19689,18 @@ GRANT SELECT ON TABLE private.fact_messages TO neurant_router;
 -- Name: TABLE master_key_print; Type: ACL; Schema: private; Owner: neurant_owner
 
 GRANT SELECT,INSERT ON TABLE private.master_key_print TO neurant_router;
+
+-- Name: TABLE session_rules; Type: ACL; Schema: private; Owner: neurant_owner
+
+GRANT SELECT ON TABLE private.session_rules TO neurant_router;
+
+-- Name: COLUMN session_rules.idle_after; Type: ACL; Schema: private; Owner: neurant_owner
+
+GRANT UPDATE(idle_after) ON TABLE private.session_rules TO neurant_router;
+
+-- Name: COLUMN session_rules.kept_idle_after; Type: ACL; Schema: private; Owner: neurant_owner
+
+GRANT UPDATE(kept_idle_after) ON TABLE private.session_rules TO neurant_router;
 
 -- Name: TABLE account_brakes; Type: ACL; Schema: public; Owner: neurant_owner
 

@@ -37,6 +37,9 @@ select session_id, auth_user_id, email, first_name, last_name, company_id, user_
   expires_at
 from private.find_auth_session(%s)
 """
+_RULES = "select private.set_session_rules(%s, %s)"
+_IDLE = "select private.ended_by_idleness(%s)"
+_PASSIVE = "select set_config('request.is_passive', 'on', true)"
 _COMPANIES = "select company_id, name, slug, role::text, is_current from private.my_companies(%s)"
 _LOST = "select * from private.lost_companies(%s)"
 _ENTER = "select outcome from private.enter_company(%s, %s)"
@@ -182,10 +185,27 @@ async def count_memberships(pool: Pool, login: UUID) -> int:
         return await fetch_count(connection, "select private.memberships(%s)", (login,))
 
 
-async def find_session(pool: Pool, digest: bytes) -> SignedIn | None:
-    """Who a session belongs to, while it, its user and the company stand."""
-    async with pool.connection() as connection:
+async def find_session(pool: Pool, digest: bytes, *, passive: bool = False) -> SignedIn | None:
+    """Who a session belongs to, while it, its user and the company stand.
+
+    ``passive``: a page asks by itself, which is no use of the session and does not prolong it.
+    """
+    async with pool.connection() as connection, connection.transaction():
+        if passive:
+            await connection.execute(_PASSIVE)
         return await fetch_one(connection, SignedIn, _SESSION, (digest,))
+
+
+async def ended_by_idleness(pool: Pool, digest: bytes) -> bool:
+    """Whether a session is over only because nobody used it."""
+    async with pool.connection() as connection:
+        return await fetch_value(connection, _IDLE, (digest,)) is True
+
+
+async def set_session_rules(pool: Pool, idle: timedelta, kept_idle: timedelta) -> None:
+    """After how long without use sessions end that begin from now on."""
+    async with pool.connection(timeout=2) as connection:
+        await connection.execute(_RULES, (idle, kept_idle))
 
 
 async def find_person(pool: Pool, digest: bytes) -> PersonRow | None:

@@ -38,6 +38,7 @@ from neurant.vault import Vault
 
 KEPT = timedelta(days=30)
 SHORT = timedelta(hours=12)
+KEPT_IDLE = timedelta(days=7)  # without use, for who asked to stay signed in
 FACTOR = "two_step"
 _AGENT_CHARACTERS = 300
 
