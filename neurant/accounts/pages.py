@@ -203,6 +203,8 @@ async def logout(request: Request) -> RedirectResponse:
     if token:
         await delete_session(request.app.state.pool, digest(token), trail_of(request))
     response = RedirectResponse("/login", 303)
+    # Drafts in the browser's storage are the person's; the cache holds only files without data.
+    response.headers["clear-site-data"] = '"storage"'
     drop_secret_cookie(request, response, COOKIE)
     return response
 
