@@ -479,6 +479,7 @@ COMMENT ON FUNCTION jobs.fetch_fair_job(p_queues character varying[], p_worker_i
 
 CREATE FUNCTION jobs.procrastinate_cancel_job_v1(job_id bigint, abort boolean, delete_job boolean) RETURNS bigint
     LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'jobs', 'pg_temp'
     AS $$
 DECLARE
     _job_id bigint;
@@ -514,6 +515,7 @@ ALTER FUNCTION jobs.procrastinate_cancel_job_v1(job_id bigint, abort boolean, de
 
 CREATE FUNCTION jobs.procrastinate_defer_jobs_v1(jobs jobs.procrastinate_job_to_defer_v1[]) RETURNS bigint[]
     LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'jobs', 'pg_temp'
     AS $$
 DECLARE
     job_ids bigint[];
@@ -542,6 +544,7 @@ ALTER FUNCTION jobs.procrastinate_defer_jobs_v1(jobs jobs.procrastinate_job_to_d
 
 CREATE FUNCTION jobs.procrastinate_defer_periodic_job_v2(_queue_name character varying, _lock character varying, _queueing_lock character varying, _task_name character varying, _priority integer, _periodic_id character varying, _defer_timestamp bigint, _args jsonb) RETURNS bigint
     LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'jobs', 'pg_temp'
     AS $$
 DECLARE
 	_job_id bigint;
@@ -601,6 +604,7 @@ ALTER FUNCTION jobs.procrastinate_defer_periodic_job_v2(_queue_name character va
 
 CREATE FUNCTION jobs.procrastinate_fetch_job_v2(target_queue_names character varying[], p_worker_id bigint) RETURNS jobs.procrastinate_jobs
     LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'jobs', 'pg_temp'
     AS $$
 DECLARE
 	found_jobs procrastinate_jobs;
@@ -655,6 +659,7 @@ ALTER FUNCTION jobs.procrastinate_fetch_job_v2(target_queue_names character vary
 
 CREATE FUNCTION jobs.procrastinate_finish_job_v1(job_id bigint, end_status jobs.procrastinate_job_status, delete_job boolean) RETURNS void
     LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'jobs', 'pg_temp'
     AS $$
 DECLARE
     _job_id bigint;
@@ -688,6 +693,7 @@ ALTER FUNCTION jobs.procrastinate_finish_job_v1(job_id bigint, end_status jobs.p
 
 CREATE FUNCTION jobs.procrastinate_notify_queue_abort_job_v1() RETURNS trigger
     LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'jobs', 'pg_temp'
     AS $$
 DECLARE
     payload TEXT;
@@ -705,6 +711,7 @@ ALTER FUNCTION jobs.procrastinate_notify_queue_abort_job_v1() OWNER TO neurant_o
 
 CREATE FUNCTION jobs.procrastinate_notify_queue_job_inserted_v1() RETURNS trigger
     LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'jobs', 'pg_temp'
     AS $$
 DECLARE
     payload TEXT;
@@ -722,6 +729,7 @@ ALTER FUNCTION jobs.procrastinate_notify_queue_job_inserted_v1() OWNER TO neuran
 
 CREATE FUNCTION jobs.procrastinate_prune_stalled_workers_v1(seconds_since_heartbeat double precision) RETURNS TABLE(worker_id bigint)
     LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'jobs', 'pg_temp'
     AS $$
 BEGIN
     RETURN QUERY
@@ -737,6 +745,7 @@ ALTER FUNCTION jobs.procrastinate_prune_stalled_workers_v1(seconds_since_heartbe
 
 CREATE FUNCTION jobs.procrastinate_register_worker_v1() RETURNS TABLE(worker_id bigint)
     LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'jobs', 'pg_temp'
     AS $$
 BEGIN
     RETURN QUERY
@@ -751,6 +760,7 @@ ALTER FUNCTION jobs.procrastinate_register_worker_v1() OWNER TO neurant_owner;
 
 CREATE FUNCTION jobs.procrastinate_retry_job_v1(job_id bigint, retry_at timestamp with time zone, new_priority integer, new_queue_name character varying, new_lock character varying) RETURNS void
     LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'jobs', 'pg_temp'
     AS $$
 DECLARE
     _job_id bigint;
@@ -789,6 +799,7 @@ ALTER FUNCTION jobs.procrastinate_retry_job_v1(job_id bigint, retry_at timestamp
 
 CREATE FUNCTION jobs.procrastinate_retry_job_v2(job_id bigint, retry_at timestamp with time zone, new_priority integer, new_queue_name character varying, new_lock character varying) RETURNS void
     LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'jobs', 'pg_temp'
     AS $$
 DECLARE
     _job_id bigint;
@@ -829,6 +840,7 @@ ALTER FUNCTION jobs.procrastinate_retry_job_v2(job_id bigint, retry_at timestamp
 
 CREATE FUNCTION jobs.procrastinate_trigger_abort_requested_events_procedure_v1() RETURNS trigger
     LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'jobs', 'pg_temp'
     AS $$
 BEGIN
     INSERT INTO procrastinate_events(job_id, type)
@@ -843,6 +855,7 @@ ALTER FUNCTION jobs.procrastinate_trigger_abort_requested_events_procedure_v1() 
 
 CREATE FUNCTION jobs.procrastinate_trigger_function_scheduled_events_v1() RETURNS trigger
     LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'jobs', 'pg_temp'
     AS $$
 BEGIN
     INSERT INTO procrastinate_events(job_id, type, at)
@@ -858,6 +871,7 @@ ALTER FUNCTION jobs.procrastinate_trigger_function_scheduled_events_v1() OWNER T
 
 CREATE FUNCTION jobs.procrastinate_trigger_function_status_events_insert_v1() RETURNS trigger
     LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'jobs', 'pg_temp'
     AS $$
 BEGIN
     INSERT INTO procrastinate_events(job_id, type)
@@ -872,6 +886,7 @@ ALTER FUNCTION jobs.procrastinate_trigger_function_status_events_insert_v1() OWN
 
 CREATE FUNCTION jobs.procrastinate_trigger_function_status_events_update_v1() RETURNS trigger
     LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'jobs', 'pg_temp'
     AS $$
 BEGIN
     WITH t AS (
@@ -918,6 +933,7 @@ ALTER FUNCTION jobs.procrastinate_trigger_function_status_events_update_v1() OWN
 
 CREATE FUNCTION jobs.procrastinate_unlink_periodic_defers_v1() RETURNS trigger
     LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'jobs', 'pg_temp'
     AS $$
 BEGIN
     UPDATE procrastinate_periodic_defers
@@ -933,6 +949,7 @@ ALTER FUNCTION jobs.procrastinate_unlink_periodic_defers_v1() OWNER TO neurant_o
 
 CREATE FUNCTION jobs.procrastinate_unregister_worker_v1(worker_id bigint) RETURNS void
     LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'jobs', 'pg_temp'
     AS $$
 BEGIN
     DELETE FROM procrastinate_workers
@@ -946,6 +963,7 @@ ALTER FUNCTION jobs.procrastinate_unregister_worker_v1(worker_id bigint) OWNER T
 
 CREATE FUNCTION jobs.procrastinate_update_heartbeat_v1(worker_id bigint) RETURNS void
     LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'jobs', 'pg_temp'
     AS $$
 BEGIN
     UPDATE procrastinate_workers
@@ -1061,6 +1079,27 @@ ALTER FUNCTION private.accept_terms(p_auth_user uuid, p_first_name text, p_last_
 
 COMMENT ON FUNCTION private.accept_terms(p_auth_user uuid, p_first_name text, p_last_name text) IS 'The person of a login that was made in this transaction, by an invitation, took the terms. Definer, as create_login.';
 
+-- Name: reads_as_name(text); Type: FUNCTION; Schema: private; Owner: neurant_owner
+
+CREATE FUNCTION private.reads_as_name(p_text text) RETURNS boolean
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO ''
+    AS $$
+  select private.reads_as_label(p_text)
+    -- Of the compatibility form, as browsers read an address (UTS 46).
+    and replace(normalize(p_text, nfkc), U&'\3002', '.') collate pg_catalog."C"
+    !~* ('//|\mwww\d*\.|\m(https?|ftps?|mailto|javascript|data|tel|sms|file|wss?)\s*:'
+    '|[^\s.,;()]\.[^\s0-9.,;()/\\?#:]{2,}[/\\?#:]'
+    '|[0-9]{1,3}(\.[0-9]{1,3}){3}'
+    '|[^\s@]@[^\s@]+\.[^\s@]')
+$$;
+
+ALTER FUNCTION private.reads_as_name(p_text text) OWNER TO neurant_owner;
+
+-- Name: FUNCTION reads_as_name(p_text text); Type: COMMENT; Schema: private; Owner: neurant_owner
+
+COMMENT ON FUNCTION private.reads_as_name(p_text text) IS 'reads_as_label, and no address of a site or a mailbox: a company''s or a person''s name goes out in mails to strangers. A bare domain (Mercado.com) is an honest name and passes; the mail keeps programs from making a link of it.';
+
 -- Name: sso_connections; Type: TABLE; Schema: public; Owner: neurant_owner
 
 CREATE TABLE public.sso_connections (
@@ -1079,7 +1118,8 @@ CREATE TABLE public.sso_connections (
     CONSTRAINT sso_connections_client_id_check CHECK ((btrim((client_id)::text) <> ''::text)),
     CONSTRAINT sso_connections_default_role_check CHECK ((default_role = ANY (ARRAY['supervisor'::public.user_role_enum, 'operador'::public.user_role_enum]))),
     CONSTRAINT sso_connections_issuer_check CHECK (((issuer)::text ~ '^https?://'::text)),
-    CONSTRAINT sso_connections_name_check CHECK ((btrim((name)::text) <> ''::text))
+    CONSTRAINT sso_connections_name_check CHECK ((btrim((name)::text) <> ''::text)),
+    CONSTRAINT sso_connections_name_reads_check CHECK (private.reads_as_name((name)::text))
 );
 
 ALTER TABLE ONLY public.sso_connections FORCE ROW LEVEL SECURITY;
@@ -1285,19 +1325,23 @@ CREATE FUNCTION private.allow_mail(p_purpose text, p_email text, p_now timestamp
     AS $$
 declare
   v_key bytea := private.mail_key(p_purpose, p_email);
-  v_sent timestamptz[];
+  v_day timestamptz[];
+  v_hour timestamptz[];
 begin
   insert into public.account_brakes as b (key_digest, touched_at) values (v_key, p_now)
   on conflict (key_digest) do update set touched_at = greatest(b.touched_at, p_now);
-  select coalesce(array_agg(s.at order by s.at), '{}') into v_sent
+  select coalesce(array_agg(s.at order by s.at), '{}') into v_day
   from public.account_brakes b cross join lateral unnest(b.mailed_at) s (at)
-  where b.key_digest = v_key and s.at > p_now - interval '1 hour';
-  if v_sent[cardinality(v_sent)] > p_now - interval '60 seconds' then
-    return ceil(extract(epoch from v_sent[cardinality(v_sent)] + interval '60 seconds' - p_now));
-  elsif cardinality(v_sent) >= 5 then
-    return ceil(extract(epoch from v_sent[1] + interval '1 hour' - p_now));
+  where b.key_digest = v_key and s.at > p_now - interval '1 day';
+  v_hour := array(select s.at from unnest(v_day) s (at) where s.at > p_now - interval '1 hour' order by s.at);
+  if v_day[cardinality(v_day)] > p_now - interval '60 seconds' then
+    return ceil(extract(epoch from v_day[cardinality(v_day)] + interval '60 seconds' - p_now));
+  elsif cardinality(v_hour) >= 5 then
+    return ceil(extract(epoch from v_hour[1] + interval '1 hour' - p_now));
+  elsif cardinality(v_day) >= 10 then
+    return ceil(extract(epoch from v_day[1] + interval '1 day' - p_now));
   end if;
-  update public.account_brakes b set mailed_at = v_sent || p_now where b.key_digest = v_key;
+  update public.account_brakes b set mailed_at = v_day || p_now where b.key_digest = v_key;
   return 0;
 end $$;
 
@@ -1305,7 +1349,7 @@ ALTER FUNCTION private.allow_mail(p_purpose text, p_email text, p_now timestamp 
 
 -- Name: FUNCTION allow_mail(p_purpose text, p_email text, p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
 
-COMMENT ON FUNCTION private.allow_mail(p_purpose text, p_email text, p_now timestamp with time zone) IS 'Whether an address may be written to for this purpose (sign_up, verification, reset): 0 (and it is counted), or the seconds until then. A minute between two, five an hour; addresses without an account count the same. Definer, as brake.';
+COMMENT ON FUNCTION private.allow_mail(p_purpose text, p_email text, p_now timestamp with time zone) IS 'Whether an address may be written to for this purpose (sign_up, verification, reset): 0 (and it is counted), or the seconds until then. A minute between two, five an hour, ten a day; addresses without an account count the same. Definer, as brake.';
 
 -- Name: anchor_date(date, integer); Type: FUNCTION; Schema: private; Owner: neurant_owner
 
@@ -2006,6 +2050,32 @@ ALTER FUNCTION private.begin_idempotent(p_key_digest bytea, p_request_digest byt
 
 COMMENT ON FUNCTION private.begin_idempotent(p_key_digest bytea, p_request_digest bytea) IS 'Whether a request is new, answered before (with its answer), in_flight, other_request (the key was used for another), or nobody''s. Definer: its rows are nobody''s to read by hand.';
 
+-- Name: begin_idling(); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.begin_idling() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  if tg_table_name = 'login_sessions' then
+    select a.ends_at, a.idle_after into new.ends_at, new.idle_after
+    from public.auth_sessions a where a.id = new.auth_session_id;
+  end if;
+  new.ends_at := coalesce(new.ends_at, new.expires_at);
+  new.idle_after := coalesce(new.idle_after, (
+    -- Who asked to stay signed in has a session of more than a day.
+    select case when new.ends_at > now() + interval '1 day' then r.kept_idle_after else r.idle_after end
+    from private.session_rules r), interval '1 hour');
+  new.expires_at := least(new.expires_at, new.ends_at, new.last_seen_at + new.idle_after);
+  return new;
+end $$;
+
+ALTER FUNCTION private.begin_idling() OWNER TO neurant_router;
+
+-- Name: FUNCTION begin_idling(); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.begin_idling() IS 'Every session has an absolute end and a limit on idleness, whoever opens it; a company''s part of it has those of the whole. Definer: sessions and their rules are nobody''s to read.';
+
 -- Name: begin_password_reset(text, bytea, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
 
 CREATE FUNCTION private.begin_password_reset(p_email text, p_token_digest bytea, p_now timestamp with time zone DEFAULT now()) RETURNS TABLE(auth_user_id uuid, first_name text)
@@ -2580,6 +2650,53 @@ ALTER FUNCTION private.check_archives() OWNER TO neurant_owner;
 -- Name: FUNCTION check_archives(); Type: COMMENT; Schema: private; Owner: neurant_owner
 
 COMMENT ON FUNCTION private.check_archives() IS 'NA003 where an archive lacks a column of its live table, has one more, or one of another type: a value would be lost.';
+
+-- Name: check_invitation_mail(uuid, text, boolean, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.check_invitation_mail(p_company uuid, p_to text, p_is_reminder boolean, p_now timestamp with time zone DEFAULT now()) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_day integer := private.invitations_a_day(p_company, p_now);
+  v_limit record;
+begin
+  if exists (
+    select from public.mail_refusals r
+    where r.key_digest = (select private.mail_key('invitation', lower(p_to))))
+  then
+    raise exception 'the address wants no invitations' using errcode = 'NA006',
+      detail = '{"scope": "refused", "seconds": 0}';
+  end if;
+  -- Two companies that write to one address count one after the other. (A company's own row is locked.)
+  perform pg_advisory_xact_lock(hashtextextended('invitation mail to ' || lower(p_to), 0));
+  for v_limit in
+    select l.scope, min(m.created_at) + l.life - p_now as wait, count(*) as sent, l.most
+    from (values
+      ('address', null::uuid, lower(p_to), interval '1 day', 10),
+      ('address', null, lower(p_to), interval '7 days', 20),
+      ('company', p_company, null, interval '1 hour', greatest(v_day / 2, 10)),
+      ('company', p_company, null, interval '1 day', v_day)) l (scope, company, address, life, most)
+    join public.mails m on m.created_at > p_now - l.life
+      and case l.scope
+        when 'address' then m.to_address = l.address and m.template in ('team.invitation', 'team.reminder')
+        else m.company_id = l.company and m.template = 'team.invitation' end
+    where l.scope = 'address' or not p_is_reminder
+    group by l.scope, l.life, l.most
+    having count(*) >= l.most
+    order by l.life desc limit 1
+  loop
+    raise exception 'too many invitation mails' using errcode = 'NA006',
+      detail = jsonb_build_object('scope', v_limit.scope,
+        'seconds', greatest(ceil(extract(epoch from v_limit.wait)), 1), 'allowed', v_limit.most)::text;
+  end loop;
+end $$;
+
+ALTER FUNCTION private.check_invitation_mail(p_company uuid, p_to text, p_is_reminder boolean, p_now timestamp with time zone) OWNER TO neurant_router;
+
+-- Name: FUNCTION check_invitation_mail(p_company uuid, p_to text, p_is_reminder boolean, p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.check_invitation_mail(p_company uuid, p_to text, p_is_reminder boolean, p_now timestamp with time zone) IS 'Raises NA006 with {"scope", "seconds"} where an invitation must not be mailed: refused (the address wants none), address (ten a day or twenty a week from all companies together), company (private.invitations_a_day). Definer: mails are nobody''s to read.';
 
 -- Name: check_key_scopes(); Type: FUNCTION; Schema: private; Owner: neurant_router
 
@@ -4137,6 +4254,22 @@ ALTER FUNCTION private.end_visitor_process(p_process uuid) OWNER TO neurant_rout
 -- Name: FUNCTION end_visitor_process(p_process uuid); Type: COMMENT; Schema: private; Owner: neurant_router
 
 COMMENT ON FUNCTION private.end_visitor_process(p_process uuid) IS 'A web process ends: its streams are closed. Definer, as admit_visitor.';
+-- Name: ended_by_idleness(bytea); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.ended_by_idleness(p_token_digest bytea) RETURNS boolean
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  select coalesce((
+    select a.expires_at <= now() and a.ends_at > now()
+    from public.auth_sessions a where a.token_digest = p_token_digest), false)
+$$;
+
+ALTER FUNCTION private.ended_by_idleness(p_token_digest bytea) OWNER TO neurant_router;
+
+-- Name: FUNCTION ended_by_idleness(p_token_digest bytea); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.ended_by_idleness(p_token_digest bytea) IS 'Whether the session of this token would still stand if it had been used. Definer: the caller is nobody.';
 
 -- Name: enter_company(bytea, uuid); Type: FUNCTION; Schema: private; Owner: neurant_router
 
@@ -5311,6 +5444,7 @@ CREATE TABLE public.companies (
     CONSTRAINT companies_monthly_message_count_check CHECK ((monthly_message_count >= 0)),
     CONSTRAINT companies_monthly_message_limit_check CHECK ((monthly_message_limit >= '-1'::integer)),
     CONSTRAINT companies_name_check CHECK ((btrim((name)::text) <> ''::text)),
+    CONSTRAINT companies_name_reads_check CHECK (private.reads_as_name((name)::text)),
     CONSTRAINT companies_plan_change_check CHECK (((next_plan IS NULL) = (plan_change_scheduled_at IS NULL))),
     CONSTRAINT companies_reset_date_check CHECK (isfinite(monthly_reset_date)),
     CONSTRAINT companies_size_check CHECK ((size = ANY (ARRAY['1'::text, '2-10'::text, '11-50'::text, '51-200'::text, '201-1000'::text, '1001+'::text]))),
@@ -5923,6 +6057,28 @@ ALTER FUNCTION private.invitation_mails() OWNER TO neurant_router;
 -- Name: FUNCTION invitation_mails(); Type: COMMENT; Schema: private; Owner: neurant_router
 
 COMMENT ON FUNCTION private.invitation_mails() IS 'What became of the newest mail of each pending invitation below the caller''s role. Definer: mails are nobody''s to read.';
+
+-- Name: invitations_a_day(uuid, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.invitations_a_day(p_company uuid, p_now timestamp with time zone DEFAULT now()) RETURNS integer
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  select case
+      when c.subscription_status = 'trialing' or c.subscription_plan = 'free'
+        then case when c.created_at > p_now - interval '7 days' then 10 else 20 end
+      when c.subscription_plan = 'starter' then 60
+      when c.subscription_plan = 'professional' then 150
+      when c.subscription_plan = 'business' then 300
+      else 1000 end
+  from public.companies c where c.id = p_company
+$$;
+
+ALTER FUNCTION private.invitations_a_day(p_company uuid, p_now timestamp with time zone) OWNER TO neurant_router;
+
+-- Name: FUNCTION invitations_a_day(p_company uuid, p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.invitations_a_day(p_company uuid, p_now timestamp with time zone) IS 'How many invitation mails a company may send in 24 hours: new, renewed, and invited again after cancelling; half of them in an hour (ten at least). Who pays may send more, and a free company more after its first week. Definer: called by definers.';
 
 -- Name: invite_user(text, public.user_role_enum, text, text, bytea, timestamp with time zone, text); Type: FUNCTION; Schema: private; Owner: neurant_router
 
@@ -6800,10 +6956,11 @@ COMMENT ON FUNCTION private.message_usage(p_company uuid, p_now timestamp with t
 
 CREATE FUNCTION private.message_words(p_company uuid, p_content text) RETURNS tsvector
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    SET search_path TO ''
     AS $$
   select array_to_tsvector(array(
     select k.key || left(w.word, 100)
-    from (select private.word_key(p_company)) as k (key)
+    from (select encode(substring(uuid_send(p_company) from 14), 'base64')) as k (key)
     cross join unnest(
       tsvector_to_array(to_tsvector('private.spanish'::regconfig, p_content))
       || tsvector_to_array(to_tsvector('private.words'::regconfig, p_content))) as w (word)))
@@ -6813,7 +6970,7 @@ ALTER FUNCTION private.message_words(p_company uuid, p_content text) OWNER TO ne
 
 -- Name: FUNCTION message_words(p_company uuid, p_content text); Type: COMMENT; Schema: private; Owner: neurant_owner
 
-COMMENT ON FUNCTION private.message_words(p_company uuid, p_content text) IS 'What a message is found by: Spanish stems and whole words without accents, each after the company''s key.';
+COMMENT ON FUNCTION private.message_words(p_company uuid, p_content text) IS 'What a message is found by: Spanish stems and whole words without accents, each after the company''s key (private.word_key).';
 
 -- Name: month_start(date, integer); Type: FUNCTION; Schema: private; Owner: neurant_owner
 
@@ -7916,6 +8073,37 @@ ALTER FUNCTION private.pass_onboarding(p_step text) OWNER TO neurant_router;
 
 COMMENT ON FUNCTION private.pass_onboarding(p_step text) IS 'Notes a step of the set-up that leaves no other trace: plan, skip_bot, hide (owner, administrador), tested (supervisor too). Definer: these moments are not to be written by hand.';
 
+-- Name: password_context(bytea); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.password_context(p_token_digest bytea) RETURNS text[]
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  with person as (
+    select s.auth_user_id from public.auth_sessions s
+    where s.token_digest = p_token_digest and s.expires_at > now()
+    union all
+    select r.auth_user_id from public.password_resets r
+    where r.token_digest = p_token_digest and r.used_at is null and r.expires_at > now())
+  select coalesce(array_agg(distinct w.word), '{}')
+  from person p
+  cross join lateral (
+    select unnest(array[u.first_name, u.last_name, c.name]::text[]) as word
+    from public.users u
+    join public.companies c on c.id = u.company_id
+    where u.auth_user_id = p.auth_user_id
+    union all
+    select unnest(array[a.first_name, a.last_name]::text[])
+    from public.auth_accounts a where a.auth_user_id = p.auth_user_id) w
+  where w.word <> ''
+$$;
+
+ALTER FUNCTION private.password_context(p_token_digest bytea) OWNER TO neurant_router;
+
+-- Name: FUNCTION password_context(p_token_digest bytea); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.password_context(p_token_digest bytea) IS 'Names that must not make up the password of the person whose session or mailed reset link this is: their own and those of their companies. Definer: nobody reads two companies at once.';
+
 -- Name: permissions; Type: TABLE; Schema: public; Owner: neurant_owner
 
 CREATE TABLE public.permissions (
@@ -8244,6 +8432,9 @@ begin
   then
     raise exception 'mail is queued for one''s own company' using errcode = 'insufficient_privilege';
   end if;
+  if p_template in ('team.invitation', 'team.reminder') then
+    perform private.check_invitation_mail(p_company, p_to, p_template = 'team.reminder');
+  end if;
   insert into public.mails (id, company_id, to_address, template, language, params_encrypted)
   values (p_new_id, p_company, p_to, p_template, p_language, p_params_encrypted);
 end $$;
@@ -8252,7 +8443,7 @@ ALTER FUNCTION private.queue_mail(p_new_id uuid, p_company uuid, p_to text, p_te
 
 -- Name: FUNCTION queue_mail(p_new_id uuid, p_company uuid, p_to text, p_template text, p_language text, p_params_encrypted bytea); Type: COMMENT; Schema: private; Owner: neurant_router
 
-COMMENT ON FUNCTION private.queue_mail(p_new_id uuid, p_company uuid, p_to text, p_template text, p_language text, p_params_encrypted bytea) IS 'A mail leaves when the caller''s transaction commits, and never if it does not. Definer: nobody who serves traffic reads what waits.';
+COMMENT ON FUNCTION private.queue_mail(p_new_id uuid, p_company uuid, p_to text, p_template text, p_language text, p_params_encrypted bytea) IS 'A mail leaves when the caller''s transaction commits, and never if it does not. An invitation beyond the limits, or to somebody who wants none, is NA006 (private.check_invitation_mail). Definer: nobody who serves traffic reads what waits.';
 
 -- Name: queued_line(uuid, uuid, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
 
@@ -8356,6 +8547,40 @@ ALTER FUNCTION private.rate_conversation(p_rating integer, p_comment text) OWNER
 -- Name: FUNCTION rate_conversation(p_rating integer, p_comment text); Type: COMMENT; Schema: private; Owner: neurant_router
 
 COMMENT ON FUNCTION private.rate_conversation(p_rating integer, p_comment text) IS 'A visitor''s rating of their conversation, 1 to 5; the last one counts. Null: there is none. Definer: visitors write no conversations.';
+
+-- Name: reads_as_label(text); Type: FUNCTION; Schema: private; Owner: neurant_owner
+
+CREATE FUNCTION private.reads_as_label(p_text text) RETURNS boolean
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO ''
+    AS $_$
+  select p_text is nfc normalized
+    and p_text !~ '^ | $|  '
+    -- Control, format, bidirectional and default-ignorable characters, other spaces, separators,
+    -- blanks that are letters to Unicode, private use, noncharacters.
+    and p_text !~ (('['
+    '\u0001-\u001f\u007f-\u00a0\u00ad\u034f\u0600-\u0605\u061c\u06dd\u070f\u0890-\u0891\u08e2'
+    '\u115f-\u1160\u1680\u17b4-\u17b5\u180b-\u180f\u2000-\u200f\u2028-\u202f\u205f-\u206f'
+    '\u2800\u3000\u3164\ue000-\uf8ff\ufdd0-\ufdef\ufe00-\ufe0f\ufeff\uffa0\ufff0-\uffff'
+    '\U000110bd\U000110cd\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a'
+    '\U000e0000-\U0010ffff'
+    ']') collate pg_catalog."C")
+    -- Combining marks: none at the start, three at most in a row.
+    and normalize(p_text, nfd) !~ (('^[\u0300-\u036f\u0483-\u0489\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]|'
+    '[\u0300-\u036f\u0483-\u0489\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]{4}') collate pg_catalog."C")
+    -- Something besides punctuation, symbols and pictures.
+    and p_text ~ (('[^'
+    '\u0020-\u002f\u003a-\u0040\u005b-\u0060\u007b-\u00a9\u00ab-\u00b4\u00b6-\u00b9'
+    '\u00bb-\u00bf\u0300-\u036f\u2010-\u2bff\u2e00-\u2e7f\u3001-\u3003\u3008-\u3020\u3030'
+    '\ufe10-\ufe6f\uff01-\uff0f\uff1a-\uff20\U0001f000-\U0001faff'
+    ']') collate pg_catalog."C")
+$_$;
+
+ALTER FUNCTION private.reads_as_label(p_text text) OWNER TO neurant_owner;
+
+-- Name: FUNCTION reads_as_label(p_text text); Type: COMMENT; Schema: private; Owner: neurant_owner
+
+COMMENT ON FUNCTION private.reads_as_label(p_text text) IS 'Whether a text is one visible line that says something: NFC, single spaces, nothing hidden, no piled-up marks. neurant/names.py has the same ranges, and a test compares the two.';
 
 -- Name: recall_allowance(); Type: FUNCTION; Schema: private; Owner: neurant_router
 
@@ -8644,6 +8869,38 @@ end $$;
 
 ALTER FUNCTION private.refuse_change() OWNER TO neurant_owner;
 
+-- Name: refuse_invitations(bytea, boolean); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.refuse_invitations(p_key_digest bytea, p_refuse boolean DEFAULT true) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_company uuid;
+begin
+  if not p_refuse then
+    delete from public.mail_refusals r where r.key_digest = p_key_digest;
+    return;
+  end if;
+  insert into public.mail_refusals (key_digest) values (p_key_digest) on conflict do nothing;
+  for v_company in
+    select i.company_id from public.user_invitations i
+    where i.status = 'pending' and private.mail_key('invitation', i.email) = p_key_digest
+    order by i.company_id
+  loop
+    perform from public.companies c where c.id = v_company for no key update;
+    update public.user_invitations i set status = 'cancelled'
+    where i.company_id = v_company and i.status = 'pending'
+      and private.mail_key('invitation', i.email) = p_key_digest;
+  end loop;
+end $$;
+
+ALTER FUNCTION private.refuse_invitations(p_key_digest bytea, p_refuse boolean) OWNER TO neurant_router;
+
+-- Name: FUNCTION refuse_invitations(p_key_digest bytea, p_refuse boolean); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.refuse_invitations(p_key_digest bytea, p_refuse boolean) IS 'Whoever holds a mailed, signed link wants no more invitations from anybody (those that wait are cancelled), or wants them again. Definer: the reader is nobody here.';
+
 -- Name: refuse_over_limit(text, bigint, bigint); Type: FUNCTION; Schema: private; Owner: neurant_owner
 
 CREATE FUNCTION private.refuse_over_limit(p_limit text, p_used bigint, p_allowed bigint) RETURNS void
@@ -8679,6 +8936,23 @@ ALTER FUNCTION private.refuse_told_session() OWNER TO neurant_router;
 -- Name: FUNCTION refuse_told_session(); Type: COMMENT; Schema: private; Owner: neurant_router
 
 COMMENT ON FUNCTION private.refuse_told_session() IS 'The rule of own_login for functions that a process of the version before calls with a login and not with a session: by the session that the process tells for audit. Definer, as own_login.';
+-- Name: rehash_password(uuid, text, text); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.rehash_password(p_auth_user uuid, p_known_hash text, p_encrypted_password text) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  update auth.users a set encrypted_password = p_encrypted_password, updated_at = now()
+  where a.id = p_auth_user and a.encrypted_password = p_known_hash;
+  return found;
+end $$;
+
+ALTER FUNCTION private.rehash_password(p_auth_user uuid, p_known_hash text, p_encrypted_password text) OWNER TO neurant_router;
+
+-- Name: FUNCTION rehash_password(p_auth_user uuid, p_known_hash text, p_encrypted_password text); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.rehash_password(p_auth_user uuid, p_known_hash text, p_encrypted_password text) IS 'Another hash of the same password, which its owner has just shown: no session ends and no mail is sent. Whether the known hash still stood. Definer: auth is closed to everybody, and who signs in is nobody yet.';
 
 -- Name: release_brake(text, text, inet, text); Type: FUNCTION; Schema: private; Owner: neurant_router
 
@@ -9622,6 +9896,22 @@ ALTER FUNCTION private.set_recovery_codes(p_auth_user uuid, p_code_digests bytea
 
 COMMENT ON FUNCTION private.set_recovery_codes(p_auth_user uuid, p_code_digests bytea[]) IS 'Other recovery codes instead of those before. Definer: called by definers.';
 
+-- Name: set_session_rules(interval, interval); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.set_session_rules(p_idle interval, p_kept_idle interval) RETURNS void
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  update private.session_rules r set idle_after = p_idle, kept_idle_after = p_kept_idle
+  where (r.idle_after, r.kept_idle_after) is distinct from (p_idle, p_kept_idle)
+$$;
+
+ALTER FUNCTION private.set_session_rules(p_idle interval, p_kept_idle interval) OWNER TO neurant_router;
+
+-- Name: FUNCTION set_session_rules(p_idle interval, p_kept_idle interval); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.set_session_rules(p_idle interval, p_kept_idle interval) IS 'The installation''s limits on idleness, for sessions that begin from now on. Definer: a process is no company.';
+
 -- Name: set_sso_domains(uuid, text[]); Type: FUNCTION; Schema: private; Owner: neurant_router
 
 CREATE FUNCTION private.set_sso_domains(p_connection uuid, p_domains text[]) RETURNS TABLE(outcome text, domain text)
@@ -9839,6 +10129,36 @@ ALTER FUNCTION private.settle_mail(p_mail uuid, p_token uuid, p_outcome text, p_
 
 COMMENT ON FUNCTION private.settle_mail(p_mail uuid, p_token uuid, p_outcome text, p_error text, p_now timestamp with time zone) IS 'How an attempt ended (sent, later, unclear, refused), and what follows: sent, pending (tried again: after 30 seconds, then four times as long each time up to two hours, for a day; after an unclear end once), failed (owner and administradores of the company are told), or lost (somebody else''s by now). Definer: over all companies.';
 
+-- Name: share_use(); Type: FUNCTION; Schema: private; Owner: neurant_router
+
+CREATE FUNCTION private.share_use() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  if pg_trigger_depth() > 1 or new.last_seen_at = old.last_seen_at then
+    return null;
+  end if;
+  -- Nobody waits for another request of the same session: what is skipped is done a minute later.
+  if tg_table_name = 'login_sessions' then
+    update public.auth_sessions a set last_seen_at = new.last_seen_at
+    where a.id in (
+      select l.id from public.auth_sessions l where l.id = new.auth_session_id for update skip locked);
+  else
+    update public.login_sessions s set last_seen_at = new.last_seen_at
+    where (s.company_id, s.id) in (
+      select l.company_id, l.id from public.login_sessions l
+      where l.auth_session_id = new.id for update skip locked);
+  end if;
+  return null;
+end $$;
+
+ALTER FUNCTION private.share_use() OWNER TO neurant_router;
+
+-- Name: FUNCTION share_use(); Type: COMMENT; Schema: private; Owner: neurant_router
+
+COMMENT ON FUNCTION private.share_use() IS 'A person''s session and the company''s part of it are used together. Definer: sessions are nobody''s to write by hand.';
+
 -- Name: shred_audit_company(uuid); Type: FUNCTION; Schema: private; Owner: neurant_router
 
 CREATE FUNCTION private.shred_audit_company(p_company uuid) RETURNS void
@@ -9931,6 +10251,27 @@ ALTER FUNCTION private.sign_up(p_auth_user uuid, p_company_name text, p_slug tex
 -- Name: FUNCTION sign_up(p_auth_user uuid, p_company_name text, p_slug text, p_email text, p_first_name text, p_last_name text, p_plan public.subscription_plan_enum, p_trial_days integer, p_timezone text); Type: COMMENT; Schema: private; Owner: neurant_router
 
 COMMENT ON FUNCTION private.sign_up(p_auth_user uuid, p_company_name text, p_slug text, p_email text, p_first_name text, p_last_name text, p_plan public.subscription_plan_enum, p_trial_days integer, p_timezone text) IS 'A company with the limits of a plan, and its owner: created, slug_taken or unknown_login. A person may own several. Definer: who signs up has no company yet, and no policy could know them.';
+
+-- Name: slide_session(); Type: FUNCTION; Schema: private; Owner: neurant_owner
+
+CREATE FUNCTION private.slide_session() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    AS $$
+begin
+  if old.expires_at <= now() or current_setting('request.is_passive', true) = 'on' then
+    new.last_seen_at := old.last_seen_at;
+  elsif new.idle_after is not null then
+    new.expires_at := least(new.ends_at, new.last_seen_at + new.idle_after);
+  end if;
+  return new;
+end $$;
+
+ALTER FUNCTION private.slide_session() OWNER TO neurant_owner;
+
+-- Name: FUNCTION slide_session(); Type: COMMENT; Schema: private; Owner: neurant_owner
+
+COMMENT ON FUNCTION private.slide_session() IS 'Use moves the end of a session, up to the absolute one; what is over stays over, and what a page fetches by itself (request.is_passive) is no use.';
 
 -- Name: slug_of(text); Type: FUNCTION; Schema: private; Owner: neurant_owner
 
@@ -11059,6 +11400,7 @@ COMMENT ON FUNCTION private.web_chat(p_routing_id text) IS 'What a web chat''s p
 
 CREATE FUNCTION private.word_key(p_company uuid) RETURNS text
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    SET search_path TO ''
     AS $$
   select encode(substring(uuid_send(p_company) from 14), 'base64')
 $$;
@@ -11897,6 +12239,25 @@ CREATE TABLE private.schema_migrations (
 
 ALTER TABLE private.schema_migrations OWNER TO postgres;
 
+-- Name: session_rules; Type: TABLE; Schema: private; Owner: neurant_owner
+
+CREATE TABLE private.session_rules (
+    is_there boolean DEFAULT true NOT NULL,
+    idle_after interval DEFAULT '01:00:00'::interval NOT NULL,
+    kept_idle_after interval DEFAULT '7 days'::interval NOT NULL,
+    CONSTRAINT session_rules_idle_after_check CHECK ((idle_after > '00:00:00'::interval)),
+    CONSTRAINT session_rules_is_there_check CHECK (is_there),
+    CONSTRAINT session_rules_kept_idle_after_check CHECK ((kept_idle_after > '00:00:00'::interval))
+);
+
+ALTER TABLE ONLY private.session_rules FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE private.session_rules OWNER TO neurant_owner;
+
+-- Name: TABLE session_rules; Type: COMMENT; Schema: private; Owner: neurant_owner
+
+COMMENT ON TABLE private.session_rules IS 'One row: after how long without use a session ends, for who asked to stay signed in (kept) and for everybody else. The web process writes the installation''s setting.';
+
 -- Name: account_brakes; Type: TABLE; Schema: public; Owner: neurant_owner
 
 CREATE TABLE public.account_brakes (
@@ -12131,6 +12492,7 @@ CREATE TABLE public.api_keys (
     scopes text[] DEFAULT '{}'::text[] NOT NULL,
     CONSTRAINT api_keys_key_digest_check CHECK ((octet_length(key_digest) = 32)),
     CONSTRAINT api_keys_name_check CHECK ((btrim((name)::text) <> ''::text)),
+    CONSTRAINT api_keys_name_reads_check CHECK (private.reads_as_label((name)::text)),
     CONSTRAINT api_keys_role_check CHECK ((role = ANY (ARRAY['administrador'::public.user_role_enum, 'supervisor'::public.user_role_enum, 'operador'::public.user_role_enum]))),
     CONSTRAINT api_keys_scopes_check CHECK ((array_position(scopes, NULL::text) IS NULL))
 );
@@ -12269,7 +12631,8 @@ CREATE TABLE public.auth_accounts (
     first_name character varying(100) NOT NULL,
     last_name character varying(100) NOT NULL,
     terms_accepted_at timestamp with time zone,
-    created_at timestamp with time zone DEFAULT now() NOT NULL
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT auth_accounts_names_read_check CHECK (((((first_name)::text = ''::text) OR private.reads_as_name((first_name)::text)) AND (((last_name)::text = ''::text) OR private.reads_as_name((last_name)::text))))
 );
 
 ALTER TABLE ONLY public.auth_accounts FORCE ROW LEVEL SECURITY;
@@ -12314,6 +12677,8 @@ CREATE TABLE public.auth_sessions (
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     last_seen_at timestamp with time zone DEFAULT now() NOT NULL,
     expires_at timestamp with time zone NOT NULL,
+    ends_at timestamp with time zone,
+    idle_after interval,
     CONSTRAINT auth_sessions_token_digest_check CHECK ((octet_length(token_digest) = 32))
 );
 
@@ -12328,6 +12693,14 @@ COMMENT ON TABLE public.auth_sessions IS 'A person who is signed in, in a compan
 -- Name: COLUMN auth_sessions.only_company_id; Type: COMMENT; Schema: public; Owner: neurant_owner
 
 COMMENT ON COLUMN public.auth_sessions.only_company_id IS 'The company whose own proof (single sign-on) opened it: it leads into no other. Null: the person''s own password did.';
+
+-- Name: COLUMN auth_sessions.expires_at; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.auth_sessions.expires_at IS 'When it ends unless it is used before: idle_after later than last_seen_at, and never later than ends_at.';
+
+-- Name: COLUMN auth_sessions.idle_after; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.auth_sessions.idle_after IS 'Null: of a session from before there was a limit; it ends at expires_at.';
 
 -- Name: billing_events; Type: TABLE; Schema: public; Owner: neurant_owner
 
@@ -12393,6 +12766,7 @@ CREATE TABLE public.channel_accounts (
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     updated_at timestamp with time zone DEFAULT now() NOT NULL,
     CONSTRAINT channel_accounts_check CHECK (((channel = 'web'::public.conversation_channel_enum) OR (secret_digest IS NOT NULL))),
+    CONSTRAINT channel_accounts_name_reads_check CHECK (private.reads_as_name((display_name)::text)),
     CONSTRAINT channel_accounts_routing_id_check CHECK (((routing_id)::text ~ '^[A-Za-z0-9_-]{8,100}$'::text)),
     CONSTRAINT channel_accounts_secret_digest_check CHECK ((octet_length(secret_digest) = 32)),
     CONSTRAINT channel_accounts_status_check CHECK ((status = ANY (ARRAY['connected'::text, 'paused'::text, 'error'::text, 'disconnected'::text])))
@@ -12526,6 +12900,7 @@ CREATE TABLE public.chatbots (
     CONSTRAINT chatbots_keywords_check CHECK ((array_position(hitl_trigger_keywords, ''::text) IS NULL)),
     CONSTRAINT chatbots_max_context_messages_check CHECK (((max_context_messages >= 1) AND (max_context_messages <= 50))),
     CONSTRAINT chatbots_name_check CHECK ((btrim((name)::text) <> ''::text)),
+    CONSTRAINT chatbots_name_reads_check CHECK (private.reads_as_name((name)::text)),
     CONSTRAINT chatbots_personality_check CHECK ((jsonb_typeof(personality_traits) = 'object'::text)),
     CONSTRAINT chatbots_prompt_check CHECK ((char_length(system_prompt) <= 5000)),
     CONSTRAINT chatbots_response_delay_ms_check CHECK (((response_delay_ms >= 0) AND (response_delay_ms <= 10000))),
@@ -12705,6 +13080,7 @@ CREATE TABLE public.documents (
     CONSTRAINT documents_content_digest_check CHECK ((octet_length(content_digest) = 32)),
     CONSTRAINT documents_file_size_bytes_check CHECK ((file_size_bytes > 0)),
     CONSTRAINT documents_file_type_check CHECK (((file_type)::text = ANY ((ARRAY['pdf'::character varying, 'docx'::character varying, 'txt'::character varying])::text[]))),
+    CONSTRAINT documents_names_read_check CHECK ((private.reads_as_label((original_filename)::text) AND ((title IS NULL) OR private.reads_as_label((title)::text)))),
     CONSTRAINT documents_processing_progress_check CHECK (((processing_progress >= 0) AND (processing_progress <= 100)))
 );
 
@@ -12946,6 +13322,7 @@ CREATE TABLE public.integrations (
     CONSTRAINT integrations_config_check CHECK (((config = '{}'::jsonb) OR (((config - 'sealed'::text) = '{}'::jsonb) AND (jsonb_typeof((config -> 'sealed'::text)) = 'string'::text)))),
     CONSTRAINT integrations_failed_requests_check CHECK ((failed_requests >= 0)),
     CONSTRAINT integrations_name_check CHECK ((btrim((name)::text) <> ''::text)),
+    CONSTRAINT integrations_name_reads_check CHECK (private.reads_as_label((name)::text)),
     CONSTRAINT integrations_settings_check CHECK ((jsonb_typeof(settings) = 'object'::text)),
     CONSTRAINT integrations_successful_requests_check CHECK ((successful_requests >= 0)),
     CONSTRAINT integrations_total_requests_check CHECK ((total_requests >= 0))
@@ -13021,12 +13398,18 @@ CREATE TABLE public.login_sessions (
     expires_at timestamp with time zone NOT NULL,
     auth_session_id uuid,
     sso_connection_id uuid,
+    ends_at timestamp with time zone,
+    idle_after interval,
     CONSTRAINT login_sessions_token_digest_check CHECK ((octet_length(token_digest) = 32))
 );
 
 ALTER TABLE ONLY public.login_sessions FORCE ROW LEVEL SECURITY;
 
 ALTER TABLE public.login_sessions OWNER TO neurant_owner;
+
+-- Name: COLUMN login_sessions.expires_at; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON COLUMN public.login_sessions.expires_at IS 'As of auth_sessions: it moves with use.';
 
 -- Name: COLUMN login_sessions.auth_session_id; Type: COMMENT; Schema: public; Owner: neurant_owner
 
@@ -13035,6 +13418,22 @@ COMMENT ON COLUMN public.login_sessions.auth_session_id IS 'What this is a part 
 -- Name: COLUMN login_sessions.sso_connection_id; Type: COMMENT; Schema: public; Owner: neurant_owner
 
 COMMENT ON COLUMN public.login_sessions.sso_connection_id IS 'The connection that this session came in by. It ends with the connection, and is good for this company only: a provider says nothing of other companies.';
+
+-- Name: mail_refusals; Type: TABLE; Schema: public; Owner: neurant_owner
+
+CREATE TABLE public.mail_refusals (
+    key_digest bytea NOT NULL,
+    refused_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT mail_refusals_key_digest_check CHECK ((octet_length(key_digest) = 32))
+);
+
+ALTER TABLE ONLY public.mail_refusals FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE public.mail_refusals OWNER TO neurant_owner;
+
+-- Name: TABLE mail_refusals; Type: COMMENT; Schema: public; Owner: neurant_owner
+
+COMMENT ON TABLE public.mail_refusals IS 'Addresses that want no more invitations, as private.mail_key(''invitation'', address): no address is kept.';
 
 -- Name: mails; Type: TABLE; Schema: public; Owner: neurant_owner
 
@@ -13471,6 +13870,7 @@ CREATE TABLE public.sign_ups (
     CONSTRAINT sign_ups_code_digest_check CHECK ((octet_length(code_digest) = 32)),
     CONSTRAINT sign_ups_email_check CHECK ((((email)::text = lower((email)::text)) AND ((email)::text ~~ '%_@_%'::text))),
     CONSTRAINT sign_ups_link_digest_check CHECK ((octet_length(link_digest) = 32)),
+    CONSTRAINT sign_ups_names_read_check CHECK (((((first_name)::text = ''::text) OR private.reads_as_name((first_name)::text)) AND (((last_name)::text = ''::text) OR private.reads_as_name((last_name)::text)))),
     CONSTRAINT sign_ups_pending_digest_check CHECK ((octet_length(pending_digest) = 32))
 );
 
@@ -13649,6 +14049,7 @@ CREATE TABLE public.user_invitations (
     CONSTRAINT user_invitations_check1 CHECK (((status = 'accepted'::public.invitation_status_enum) = (accepted_at IS NOT NULL))),
     CONSTRAINT user_invitations_email_check CHECK ((((email)::text = lower((email)::text)) AND ((email)::text ~~ '%_@_%'::text))),
     CONSTRAINT user_invitations_language_check CHECK ((language ~ '^[a-z]{2}$'::text)),
+    CONSTRAINT user_invitations_names_read_check CHECK ((((first_name IS NULL) OR ((first_name)::text = ''::text) OR private.reads_as_name((first_name)::text)) AND ((last_name IS NULL) OR ((last_name)::text = ''::text) OR private.reads_as_name((last_name)::text)))),
     CONSTRAINT user_invitations_reminder_count_check CHECK (((reminder_count >= 0) AND (reminder_count <= 2))),
     CONSTRAINT user_invitations_renewed_check CHECK (((renewed_count >= 0) AND (renewed_count <= 5))),
     CONSTRAINT user_invitations_role_check CHECK ((role <> 'owner'::public.user_role_enum)),
@@ -13698,6 +14099,8 @@ CREATE TABLE public.users (
     CONSTRAINT users_address_check CHECK (((email)::text ~ '^[^@[:space:]]+@[^@[:space:]]+$'::text)),
     CONSTRAINT users_check CHECK ((is_owner = (role = 'owner'::public.user_role_enum))),
     CONSTRAINT users_email_check CHECK ((((email)::text = lower((email)::text)) AND ((email)::text ~~ '%_@_%'::text))),
+    CONSTRAINT users_first_name_reads_check CHECK ((((first_name)::text = ''::text) OR private.reads_as_name((first_name)::text))),
+    CONSTRAINT users_last_name_reads_check CHECK ((((last_name)::text = ''::text) OR private.reads_as_name((last_name)::text))),
     CONSTRAINT users_owner_unnarrowed_check CHECK (((NOT is_owner) OR (permissions = '{}'::jsonb))),
     CONSTRAINT users_permissions_check CHECK ((jsonb_typeof(permissions) = 'object'::text)),
     CONSTRAINT users_permissions_narrow_check CHECK ((NOT jsonb_path_exists(permissions, '$.*?(@ != false)'::jsonpath)))
@@ -13912,6 +14315,11 @@ ALTER TABLE ONLY private.master_key_print
 
 ALTER TABLE ONLY private.schema_migrations
     ADD CONSTRAINT schema_migrations_pkey PRIMARY KEY (version);
+
+-- Name: session_rules session_rules_pkey; Type: CONSTRAINT; Schema: private; Owner: neurant_owner
+
+ALTER TABLE ONLY private.session_rules
+    ADD CONSTRAINT session_rules_pkey PRIMARY KEY (is_there);
 
 -- Name: account_brakes account_brakes_pkey; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
 
@@ -14252,6 +14660,11 @@ ALTER TABLE ONLY public.login_sessions
 
 ALTER TABLE ONLY public.login_sessions
     ADD CONSTRAINT login_sessions_token_digest_key UNIQUE (token_digest);
+
+-- Name: mail_refusals mail_refusals_pkey; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
+
+ALTER TABLE ONLY public.mail_refusals
+    ADD CONSTRAINT mail_refusals_pkey PRIMARY KEY (key_digest);
 
 -- Name: mails mails_pkey; Type: CONSTRAINT; Schema: public; Owner: neurant_owner
 
@@ -14926,6 +15339,10 @@ CREATE INDEX login_sessions_user_idx ON public.login_sessions USING btree (compa
 
 CREATE INDEX mails_due_idx ON public.mails USING btree (due_at) WHERE (status = 'pending'::text);
 
+-- Name: mails_invitations_idx; Type: INDEX; Schema: public; Owner: neurant_owner
+
+CREATE INDEX mails_invitations_idx ON public.mails USING btree (to_address, created_at) WHERE (template = ANY (ARRAY['team.invitation'::text, 'team.reminder'::text]));
+
 -- Name: mails_sending_idx; Type: INDEX; Schema: public; Owner: neurant_owner
 
 CREATE INDEX mails_sending_idx ON public.mails USING btree (claimed_until) WHERE (status = 'sending'::text);
@@ -15260,7 +15677,7 @@ CREATE TRIGGER audit_changes AFTER UPDATE ON public.integrations FOR EACH ROW WH
 
 -- Name: login_sessions audit_changes; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
-CREATE TRIGGER audit_changes AFTER UPDATE ON public.login_sessions FOR EACH ROW WHEN (((old.user_id IS DISTINCT FROM new.user_id) OR (old.token_digest IS DISTINCT FROM new.token_digest) OR (old.ip_address IS DISTINCT FROM new.ip_address) OR (old.user_agent IS DISTINCT FROM new.user_agent) OR (old.expires_at IS DISTINCT FROM new.expires_at) OR (old.sso_connection_id IS DISTINCT FROM new.sso_connection_id))) EXECUTE FUNCTION private.audit_change('user_id', '{user_id,expires_at,sso_connection_id}', '{ip_address,user_agent}', '{token_digest}', '{created_at,last_seen_at,auth_session_id}');
+CREATE TRIGGER audit_changes AFTER UPDATE ON public.login_sessions FOR EACH ROW WHEN (((old.user_id IS DISTINCT FROM new.user_id) OR (old.token_digest IS DISTINCT FROM new.token_digest) OR (old.ip_address IS DISTINCT FROM new.ip_address) OR (old.user_agent IS DISTINCT FROM new.user_agent) OR (old.expires_at IS DISTINCT FROM new.expires_at) OR (old.sso_connection_id IS DISTINCT FROM new.sso_connection_id))) EXECUTE FUNCTION private.audit_change('user_id', '{user_id,expires_at,sso_connection_id}', '{ip_address,user_agent}', '{token_digest}', '{created_at,last_seen_at,auth_session_id,ends_at,idle_after}');
 
 -- Name: plan_requests audit_changes; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
@@ -15344,7 +15761,7 @@ CREATE TRIGGER audit_rows AFTER INSERT OR DELETE ON public.integrations FOR EACH
 
 -- Name: login_sessions audit_rows; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
-CREATE TRIGGER audit_rows AFTER INSERT OR DELETE ON public.login_sessions FOR EACH ROW EXECUTE FUNCTION private.audit_change('user_id', '{user_id,expires_at,sso_connection_id}', '{ip_address,user_agent}', '{token_digest}', '{created_at,last_seen_at,auth_session_id}');
+CREATE TRIGGER audit_rows AFTER INSERT OR DELETE ON public.login_sessions FOR EACH ROW EXECUTE FUNCTION private.audit_change('user_id', '{user_id,expires_at,sso_connection_id}', '{ip_address,user_agent}', '{token_digest}', '{created_at,last_seen_at,auth_session_id,ends_at,idle_after}');
 
 -- Name: plan_requests audit_rows; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
@@ -15373,6 +15790,10 @@ CREATE TRIGGER audit_rows AFTER INSERT OR DELETE ON public.webhook_endpoints FOR
 -- Name: audit_logs await_seal; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
 CREATE TRIGGER await_seal AFTER INSERT ON public.audit_logs FOR EACH ROW EXECUTE FUNCTION private.await_seal();
+
+-- Name: auth_sessions begin_idling; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER begin_idling BEFORE INSERT ON public.auth_sessions FOR EACH ROW EXECUTE FUNCTION private.begin_idling();
 
 -- Name: login_sessions belong_to_auth_session; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
@@ -15429,6 +15850,10 @@ CREATE TRIGGER follow_hitl_session AFTER INSERT ON public.hitl_sessions FOR EACH
 -- Name: hitl_sessions follow_hitl_session_change; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
 CREATE TRIGGER follow_hitl_session_change AFTER UPDATE OF status, operator_id ON public.hitl_sessions FOR EACH ROW EXECUTE FUNCTION private.follow_hitl_session();
+
+-- Name: login_sessions idle_with_auth_session; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER idle_with_auth_session BEFORE INSERT ON public.login_sessions FOR EACH ROW EXECUTE FUNCTION private.begin_idling();
 
 -- Name: users keep_an_owner; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
@@ -15641,6 +16066,22 @@ CREATE TRIGGER set_updated_at BEFORE UPDATE ON public.users FOR EACH ROW EXECUTE
 -- Name: webhook_endpoints set_updated_at; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
 CREATE TRIGGER set_updated_at BEFORE UPDATE ON public.webhook_endpoints FOR EACH ROW EXECUTE FUNCTION private.update_updated_at_column();
+
+-- Name: auth_sessions share_use; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER share_use AFTER UPDATE OF last_seen_at ON public.auth_sessions FOR EACH ROW EXECUTE FUNCTION private.share_use();
+
+-- Name: login_sessions share_use; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER share_use AFTER UPDATE OF last_seen_at ON public.login_sessions FOR EACH ROW EXECUTE FUNCTION private.share_use();
+
+-- Name: auth_sessions slide_session; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER slide_session BEFORE UPDATE OF last_seen_at ON public.auth_sessions FOR EACH ROW EXECUTE FUNCTION private.slide_session();
+
+-- Name: login_sessions slide_session; Type: TRIGGER; Schema: public; Owner: neurant_owner
+
+CREATE TRIGGER slide_session BEFORE UPDATE OF last_seen_at ON public.login_sessions FOR EACH ROW EXECUTE FUNCTION private.slide_session();
 
 -- Name: messages track_message_usage; Type: TRIGGER; Schema: public; Owner: neurant_owner
 
@@ -16303,6 +16744,18 @@ CREATE POLICY router_select ON private.attempts FOR SELECT TO neurant_router USI
 
 CREATE POLICY router_select ON private.master_key_print FOR SELECT TO neurant_router USING (true);
 
+-- Name: session_rules router_select; Type: POLICY; Schema: private; Owner: neurant_owner
+
+CREATE POLICY router_select ON private.session_rules FOR SELECT TO neurant_router USING (true);
+
+-- Name: session_rules router_update; Type: POLICY; Schema: private; Owner: neurant_owner
+
+CREATE POLICY router_update ON private.session_rules FOR UPDATE TO neurant_router USING (true) WITH CHECK (true);
+
+-- Name: session_rules; Type: ROW SECURITY; Schema: private; Owner: neurant_owner
+
+ALTER TABLE private.session_rules ENABLE ROW LEVEL SECURITY;
+
 -- Name: account_brakes; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
 
 ALTER TABLE public.account_brakes ENABLE ROW LEVEL SECURITY;
@@ -16503,6 +16956,10 @@ ALTER TABLE public.login_challenges ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.login_sessions ENABLE ROW LEVEL SECURITY;
 
+-- Name: mail_refusals; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
+
+ALTER TABLE public.mail_refusals ENABLE ROW LEVEL SECURITY;
+
 -- Name: mails; Type: ROW SECURITY; Schema: public; Owner: neurant_owner
 
 ALTER TABLE public.mails ENABLE ROW LEVEL SECURITY;
@@ -16678,6 +17135,10 @@ CREATE POLICY router_delete ON public.login_challenges FOR DELETE TO neurant_rou
 -- Name: login_sessions router_delete; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_delete ON public.login_sessions FOR DELETE TO neurant_router USING (true);
+
+-- Name: mail_refusals router_delete; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_delete ON public.mail_refusals FOR DELETE TO neurant_router USING (true);
 
 -- Name: mails router_delete; Type: POLICY; Schema: public; Owner: neurant_owner
 
@@ -16902,6 +17363,10 @@ CREATE POLICY router_insert ON public.login_challenges FOR INSERT TO neurant_rou
 -- Name: login_sessions router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_insert ON public.login_sessions FOR INSERT TO neurant_router WITH CHECK (true);
+
+-- Name: mail_refusals router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_insert ON public.mail_refusals FOR INSERT TO neurant_router WITH CHECK (true);
 
 -- Name: mails router_insert; Type: POLICY; Schema: public; Owner: neurant_owner
 
@@ -17190,6 +17655,10 @@ CREATE POLICY router_select ON public.login_challenges FOR SELECT TO neurant_rou
 -- Name: login_sessions router_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
 CREATE POLICY router_select ON public.login_sessions FOR SELECT TO neurant_router USING (true);
+
+-- Name: mail_refusals router_select; Type: POLICY; Schema: public; Owner: neurant_owner
+
+CREATE POLICY router_select ON public.mail_refusals FOR SELECT TO neurant_router USING (true);
 
 -- Name: mails router_select; Type: POLICY; Schema: public; Owner: neurant_owner
 
@@ -18292,6 +18761,13 @@ GRANT ALL ON FUNCTION private.accept_invitation_by_session(p_token_digest bytea,
 REVOKE ALL ON FUNCTION private.accept_terms(p_auth_user uuid, p_first_name text, p_last_name text) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.accept_terms(p_auth_user uuid, p_first_name text, p_last_name text) TO neurant_app;
 
+-- Name: FUNCTION reads_as_name(p_text text); Type: ACL; Schema: private; Owner: neurant_owner
+
+REVOKE ALL ON FUNCTION private.reads_as_name(p_text text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.reads_as_name(p_text text) TO neurant_router;
+GRANT ALL ON FUNCTION private.reads_as_name(p_text text) TO neurant_worker;
+GRANT ALL ON FUNCTION private.reads_as_name(p_text text) TO authenticated;
+
 -- Name: TABLE sso_connections; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT DELETE ON TABLE public.sso_connections TO authenticated;
@@ -18477,6 +18953,10 @@ GRANT ALL ON FUNCTION private.begin_factor(p_token_digest bytea, p_secret_encryp
 REVOKE ALL ON FUNCTION private.begin_idempotent(p_key_digest bytea, p_request_digest bytea) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.begin_idempotent(p_key_digest bytea, p_request_digest bytea) TO authenticated;
 
+-- Name: FUNCTION begin_idling(); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.begin_idling() FROM PUBLIC;
+
 -- Name: FUNCTION begin_password_reset(p_email text, p_token_digest bytea, p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.begin_password_reset(p_email text, p_token_digest bytea, p_now timestamp with time zone) FROM PUBLIC;
@@ -18557,6 +19037,10 @@ GRANT ALL ON FUNCTION private.change_plan(p_plan public.subscription_plan_enum, 
 
 REVOKE ALL ON FUNCTION private.check_archives() FROM PUBLIC;
 GRANT ALL ON FUNCTION private.check_archives() TO neurant_router;
+
+-- Name: FUNCTION check_invitation_mail(p_company uuid, p_to text, p_is_reminder boolean, p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.check_invitation_mail(p_company uuid, p_to text, p_is_reminder boolean, p_now timestamp with time zone) FROM PUBLIC;
 
 -- Name: FUNCTION check_key_scopes(); Type: ACL; Schema: private; Owner: neurant_router
 
@@ -18805,6 +19289,10 @@ GRANT ALL ON FUNCTION private.end_subscriptions(p_now timestamp with time zone) 
 
 REVOKE ALL ON FUNCTION private.end_visitor_process(p_process uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.end_visitor_process(p_process uuid) TO neurant_app;
+-- Name: FUNCTION ended_by_idleness(p_token_digest bytea); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.ended_by_idleness(p_token_digest bytea) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.ended_by_idleness(p_token_digest bytea) TO neurant_app;
 
 -- Name: FUNCTION enter_company(p_token_digest bytea, p_company uuid); Type: ACL; Schema: private; Owner: neurant_router
 
@@ -19160,6 +19648,10 @@ GRANT ALL ON FUNCTION private.ingest(p_routing_id text[], p_channel text[], p_cr
 
 REVOKE ALL ON FUNCTION private.invitation_mails() FROM PUBLIC;
 GRANT ALL ON FUNCTION private.invitation_mails() TO authenticated;
+
+-- Name: FUNCTION invitations_a_day(p_company uuid, p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.invitations_a_day(p_company uuid, p_now timestamp with time zone) FROM PUBLIC;
 
 -- Name: FUNCTION invite_user(p_email text, p_role public.user_role_enum, p_first_name text, p_last_name text, p_token_digest bytea, p_now timestamp with time zone, p_language text); Type: ACL; Schema: private; Owner: neurant_router
 
@@ -19569,6 +20061,11 @@ REVOKE ALL ON FUNCTION private.paid_until(p_company uuid, p_now timestamp with t
 REVOKE ALL ON FUNCTION private.pass_onboarding(p_step text) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.pass_onboarding(p_step text) TO authenticated;
 
+-- Name: FUNCTION password_context(p_token_digest bytea); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.password_context(p_token_digest bytea) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.password_context(p_token_digest bytea) TO neurant_app;
+
 -- Name: TABLE permissions; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT SELECT ON TABLE public.permissions TO authenticated;
@@ -19652,6 +20149,13 @@ GRANT ALL ON FUNCTION private.raise_usage_alerts(p_now timestamp with time zone)
 REVOKE ALL ON FUNCTION private.rate_conversation(p_rating integer, p_comment text) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.rate_conversation(p_rating integer, p_comment text) TO visitor;
 
+-- Name: FUNCTION reads_as_label(p_text text); Type: ACL; Schema: private; Owner: neurant_owner
+
+REVOKE ALL ON FUNCTION private.reads_as_label(p_text text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.reads_as_label(p_text text) TO neurant_router;
+GRANT ALL ON FUNCTION private.reads_as_label(p_text text) TO neurant_worker;
+GRANT ALL ON FUNCTION private.reads_as_label(p_text text) TO authenticated;
+
 -- Name: FUNCTION recall_allowance(); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.recall_allowance() FROM PUBLIC;
@@ -19686,6 +20190,11 @@ REVOKE ALL ON FUNCTION private.refresh_chatbot_figures(p_company uuid) FROM PUBL
 
 REVOKE ALL ON FUNCTION private.refuse_change() FROM PUBLIC;
 
+-- Name: FUNCTION refuse_invitations(p_key_digest bytea, p_refuse boolean); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.refuse_invitations(p_key_digest bytea, p_refuse boolean) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.refuse_invitations(p_key_digest bytea, p_refuse boolean) TO neurant_app;
+
 -- Name: FUNCTION refuse_over_limit(p_limit text, p_used bigint, p_allowed bigint); Type: ACL; Schema: private; Owner: neurant_owner
 
 REVOKE ALL ON FUNCTION private.refuse_over_limit(p_limit text, p_used bigint, p_allowed bigint) FROM PUBLIC;
@@ -19694,6 +20203,10 @@ GRANT ALL ON FUNCTION private.refuse_over_limit(p_limit text, p_used bigint, p_a
 -- Name: FUNCTION refuse_told_session(); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.refuse_told_session() FROM PUBLIC;
+-- Name: FUNCTION rehash_password(p_auth_user uuid, p_known_hash text, p_encrypted_password text); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.rehash_password(p_auth_user uuid, p_known_hash text, p_encrypted_password text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.rehash_password(p_auth_user uuid, p_known_hash text, p_encrypted_password text) TO neurant_app;
 
 -- Name: FUNCTION release_brake(p_kind text, p_email text, p_address inet, p_device text); Type: ACL; Schema: private; Owner: neurant_router
 
@@ -19847,6 +20360,11 @@ GRANT ALL ON FUNCTION private.set_past_due(p_company uuid, p_now timestamp with 
 
 REVOKE ALL ON FUNCTION private.set_recovery_codes(p_auth_user uuid, p_code_digests bytea[]) FROM PUBLIC;
 
+-- Name: FUNCTION set_session_rules(p_idle interval, p_kept_idle interval); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.set_session_rules(p_idle interval, p_kept_idle interval) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.set_session_rules(p_idle interval, p_kept_idle interval) TO neurant_app;
+
 -- Name: FUNCTION set_sso_domains(p_connection uuid, p_domains text[]); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.set_sso_domains(p_connection uuid, p_domains text[]) FROM PUBLIC;
@@ -19872,6 +20390,10 @@ GRANT ALL ON FUNCTION private.set_user_role(p_user uuid, p_role public.user_role
 REVOKE ALL ON FUNCTION private.settle_mail(p_mail uuid, p_token uuid, p_outcome text, p_error text, p_now timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.settle_mail(p_mail uuid, p_token uuid, p_outcome text, p_error text, p_now timestamp with time zone) TO neurant_jobs;
 
+-- Name: FUNCTION share_use(); Type: ACL; Schema: private; Owner: neurant_router
+
+REVOKE ALL ON FUNCTION private.share_use() FROM PUBLIC;
+
 -- Name: FUNCTION shred_audit_company(p_company uuid); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.shred_audit_company(p_company uuid) FROM PUBLIC;
@@ -19884,6 +20406,10 @@ REVOKE ALL ON FUNCTION private.shred_audit_subject(p_company uuid, p_subject uui
 
 REVOKE ALL ON FUNCTION private.sign_up(p_auth_user uuid, p_company_name text, p_slug text, p_email text, p_first_name text, p_last_name text, p_plan public.subscription_plan_enum, p_trial_days integer, p_timezone text) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.sign_up(p_auth_user uuid, p_company_name text, p_slug text, p_email text, p_first_name text, p_last_name text, p_plan public.subscription_plan_enum, p_trial_days integer, p_timezone text) TO neurant_app;
+
+-- Name: FUNCTION slide_session(); Type: ACL; Schema: private; Owner: neurant_owner
+
+REVOKE ALL ON FUNCTION private.slide_session() FROM PUBLIC;
 
 -- Name: FUNCTION slug_of(p_name text); Type: ACL; Schema: private; Owner: neurant_owner
 
@@ -20461,6 +20987,18 @@ GRANT SELECT ON TABLE private.fact_messages TO neurant_router;
 -- Name: TABLE master_key_print; Type: ACL; Schema: private; Owner: neurant_owner
 
 GRANT SELECT,INSERT ON TABLE private.master_key_print TO neurant_router;
+
+-- Name: TABLE session_rules; Type: ACL; Schema: private; Owner: neurant_owner
+
+GRANT SELECT ON TABLE private.session_rules TO neurant_router;
+
+-- Name: COLUMN session_rules.idle_after; Type: ACL; Schema: private; Owner: neurant_owner
+
+GRANT UPDATE(idle_after) ON TABLE private.session_rules TO neurant_router;
+
+-- Name: COLUMN session_rules.kept_idle_after; Type: ACL; Schema: private; Owner: neurant_owner
+
+GRANT UPDATE(kept_idle_after) ON TABLE private.session_rules TO neurant_router;
 
 -- Name: TABLE account_brakes; Type: ACL; Schema: public; Owner: neurant_owner
 
@@ -21297,6 +21835,10 @@ GRANT UPDATE(token_digest) ON TABLE public.login_sessions TO neurant_router;
 -- Name: COLUMN login_sessions.last_seen_at; Type: ACL; Schema: public; Owner: neurant_owner
 
 GRANT UPDATE(last_seen_at) ON TABLE public.login_sessions TO neurant_router;
+
+-- Name: TABLE mail_refusals; Type: ACL; Schema: public; Owner: neurant_owner
+
+GRANT SELECT,INSERT,DELETE ON TABLE public.mail_refusals TO neurant_router;
 
 -- Name: TABLE mails; Type: ACL; Schema: public; Owner: neurant_owner
 

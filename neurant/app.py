@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from datetime import timedelta
 from http import HTTPStatus
 from typing import Any
 
@@ -20,7 +21,9 @@ from starlette.routing import Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from neurant.accounts.jwks import KeyCache
+from neurant.accounts.queries import set_session_rules
 from neurant.accounts.routes import router as accounts_router
+from neurant.accounts.service import KEPT_IDLE
 from neurant.accounts.sso.pages import router as sso_pages_router
 from neurant.accounts.sso.provider import providers
 from neurant.accounts.sso.routes import router as sso_router
@@ -175,7 +178,8 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
         return chosen.max_webhook_bytes
 
     ours = only_for_our_hosts(noting_denials(route), chosen)
-    framed = Frame(ours, most_bytes, lambda: secrets.token_hex(8))
+    https = chosen.base_url().startswith("https:")
+    framed = Frame(ours, most_bytes, lambda: secrets.token_hex(8), https=https)
     return ClientAddress(framed, chosen.trusted_proxies)
 
 
@@ -244,8 +248,17 @@ async def _lifespan(app: FastAPI, settings: Settings) -> AsyncIterator[None]:
         client = await stack.enter_async_context(httpx.AsyncClient(timeout=8))
         app.state.supabase_keys = KeyCache(client)
         app.state.webhooks = webhooks.Webhooks(pool, ingestor, settings)
+        await _tell_session_rules(pool, settings)
         log.info("web_ready")
         yield
+
+
+async def _tell_session_rules(pool: Pool, settings: Settings) -> None:
+    idle = timedelta(minutes=settings.session_idle_minutes)
+    try:
+        await set_session_rules(pool, idle, max(idle, KEPT_IDLE))
+    except (*DatabaseDown, PoolTimeout, psycopg.Error) as error:  # the rules before go on
+        log.warning("session_rules_not_told", error=type(error).__name__)
 
 
 async def _replica(stack: AsyncExitStack, settings: Settings, primary: Pool) -> Replica | None:

@@ -20,17 +20,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from neurant.database.pool import must_hold_nothing
 from neurant.errors import MalformedError, NeurantError, TooLargeError
+from neurant.security_headers import add_security_headers
 from neurant.texts import preferred_language
 
 _DRAIN_SECONDS = 5.0
 _MOST_DRAINED = 64 * 1024 * 1024
 _REQUEST_ID = re.compile(r"^[A-Za-z0-9._-]{1,64}$")
-_CONTENT_POLICY = (
-    "default-src 'self'; img-src 'self' data:{}; object-src 'none'; base-uri 'none';"
-    " form-action 'self'; worker-src 'self'; frame-ancestors {}"
-)
-# A bot's picture is wherever its company keeps it; no other page loads anything from elsewhere.
-_WITH_PICTURES = ("/chat/", "/console/bots")
 
 
 def problem(error: NeurantError, scope: Scope) -> dict[str, Any]:
@@ -155,15 +150,21 @@ class Frame:
     """The outermost ASGI layer: request id, security headers, a limit on every body.
 
     ``most_bytes(path)`` is the limit for a path. A body over it is answered 413 before anything
-    of it reaches a handler.
+    of it reaches a handler. ``https``: browsers reach us by https.
     """
 
     def __init__(
-        self, app: ASGIApp, most_bytes: Callable[[str], int], new_id: Callable[[], str]
+        self,
+        app: ASGIApp,
+        most_bytes: Callable[[str], int],
+        new_id: Callable[[], str],
+        *,
+        https: bool = False,
     ) -> None:
         self._app = app
         self._most_bytes = most_bytes
         self._new_id = new_id
+        self._https = https
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -182,7 +183,8 @@ class Frame:
                 return  # the framework took our refusal for a body that it cannot read
             if message["type"] == "http.response.start":
                 started = True
-                _add_headers(MutableHeaders(scope=message), scope, request_id)
+                headers = MutableHeaders(scope=message)
+                _add_headers(headers, scope, request_id, https=self._https)
             must_hold_nothing("the client that reads an answer")
             await send(message)
 
@@ -200,15 +202,8 @@ class Frame:
                 await send_problem(scope, framed, error)
 
 
-def _add_headers(headers: MutableHeaders, scope: Scope, request_id: str) -> None:
+def _add_headers(headers: MutableHeaders, scope: Scope, request_id: str, *, https: bool) -> None:
     headers["x-request-id"] = request_id
-    headers.setdefault("x-content-type-options", "nosniff")
-    headers.setdefault("referrer-policy", "strict-origin-when-cross-origin")
-    # The chat page is made to be embedded by any site; nothing else is.
-    anywhere = scope["path"].startswith("/chat/")
-    pictures = " https:" if scope["path"].startswith(_WITH_PICTURES) else ""
-    headers.setdefault(
-        "content-security-policy", _CONTENT_POLICY.format(pictures, "*" if anywhere else "'none'")
-    )
+    add_security_headers(headers, scope["path"], https=https)
     if not scope["path"].startswith("/static/") and scope["path"] != "/widget.js":
         headers.setdefault("cache-control", "no-store")

@@ -138,6 +138,13 @@ class Settings(BaseSettings):
     mail_from: str = Field(
         default="NeurAnt <no-reply@localhost>", description="Sender of our mail: Name <address>"
     )
+    session_idle_minutes: int = Field(
+        default=60,
+        ge=5,
+        le=30 * 24 * 60,
+        description="A session of the staff that nobody uses ends after this; with «keep me signed"
+        " in» after 7 days, or this if it is longer",
+    )
     demo: bool = Field(default=False, description="Set by `neurant up --demo`: shows the mailbox")
     telegram_api_url: str = Field(
         default="https://api.telegram.org", description="Bot API server, also a self-hosted one"

@@ -10,7 +10,7 @@ from fastapi import Depends, Request
 
 from neurant.accounts.codes import digest
 from neurant.accounts.cookies import read_cookie
-from neurant.accounts.queries import find_person, find_session
+from neurant.accounts.queries import ended_by_idleness, find_person, find_session
 from neurant.accounts.schemas import Person, SignedIn
 from neurant.api import rates
 from neurant.audit import denials
@@ -20,18 +20,20 @@ from neurant.realtime import StaffStreams
 
 COMPANIES = "/console/companies"
 KEY_PREFIX = "na_key_"
+_PASSIVE = "neurant-passive"
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
 
 class SignInNeededError(UnauthenticatedError):
     """A page was asked for without a session: the browser goes to the login and comes back."""
 
-    def __init__(self, request: Request) -> None:
+    def __init__(self, request: Request, *, idle: bool = False) -> None:
         expired = read_cookie(request) is not None
         super().__init__("accounts.session_expired" if expired else "accounts.session_missing")
         target = request.url.path + (f"?{request.url.query}" if request.url.query else "")
         back = target if request.method == "GET" else "/console/inbox"
-        self.location = f"/login?next={quote(back)}" + ("&expired=1" if expired else "")
+        told = "&idle=1" if idle else "&expired=1" if expired else ""
+        self.location = f"/login?next={quote(back)}{told}"
 
 
 class CompanyNeededError(SignInNeededError):
@@ -89,10 +91,19 @@ def token_of(request: Request) -> str | None:
     return token
 
 
+def _is_passive(request: Request) -> bool:
+    """Whether a page asks by itself: a live stream, or what the page fetches because of one. That
+    is no use of the session, and keeps nobody signed in."""
+    return _PASSIVE in request.headers or request.url.path.endswith("/stream")
+
+
 async def session_of(request: Request) -> SignedIn | None:
     """The session that the request carries, if it stands."""
     token = token_of(request)
-    found = await find_session(request.app.state.pool, digest(token)) if token else None
+    if token is None:
+        return None
+    passive = _is_passive(request)
+    found = await find_session(request.app.state.pool, digest(token), passive=passive)
     if found is None:
         return None
     staff = replace(found, trail=trail_of(request, str(found.session_id)))
@@ -121,7 +132,7 @@ async def page_staff(request: Request) -> SignedIn:
     if staff is None:
         if await person_of(request) is not None:
             raise CompanyNeededError(request)
-        raise SignInNeededError(request)
+        raise await _sign_in_needed(request)
     if not _is_redraw(request, staff):
         await rates.take_page(request, staff.company_id)
     return staff
@@ -139,10 +150,16 @@ async def page_person(request: Request) -> Person:
     """Who reads a page that is of no company. Raises SignInNeededError."""
     person = await person_of(request)
     if person is None:
-        raise SignInNeededError(request)
+        raise await _sign_in_needed(request)
     if person.company_id is not None:
         await rates.take_page(request, person.company_id)
     return person
+
+
+async def _sign_in_needed(request: Request) -> SignInNeededError:
+    token = token_of(request)
+    idle = token is not None and await ended_by_idleness(request.app.state.pool, digest(token))
+    return SignInNeededError(request, idle=idle)
 
 
 async def api_person(request: Request) -> Person:

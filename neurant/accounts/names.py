@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from neurant.errors import BadInputError
+from neurant.names import reads_as_name, tidy
 
 MOST_NAME = 100
-_NOT_OF_A_NAME = set('/\\:@<>{}|"')  # our mail must not carry somebody's address of a site
+_NOT_OF_A_NAME = set('/\\:@<>{}|"')
 
 
 def plain_name(typed: str) -> str:
     """A first or a last name, single-spaced. Raises BadInputError (``accounts.bad_name``)."""
-    name = " ".join(typed.split())
-    if not name or len(name) > MOST_NAME or not name.isprintable() or _NOT_OF_A_NAME & set(name):
+    name = tidy(typed)
+    if len(name) > MOST_NAME or not reads_as_name(name) or _NOT_OF_A_NAME & set(name):
         raise BadInputError("accounts.bad_name", most=MOST_NAME)
     return name

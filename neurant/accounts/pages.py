@@ -81,9 +81,9 @@ def problem_of(request: Request, error: NeurantError) -> dict[str, str]:
 def _told(request: Request) -> dict[str, str] | None:
     """Why somebody is sent to the login."""
     t = translator(reader_language(request))
-    for name in ("expired", "changed", "verified"):
+    for name in ("idle", "expired", "changed", "verified"):
         if name in request.query_params:
-            kind = "info" if name == "expired" else "ok"
+            kind = "info" if name in ("idle", "expired") else "ok"
             title, detail = t(f"accounts.told.{name}"), t(f"accounts.told.{name}_hint")
             return {"kind": kind, "title": title, "detail": detail}
     return None
@@ -203,6 +203,8 @@ async def logout(request: Request) -> RedirectResponse:
     if token:
         await delete_session(request.app.state.pool, digest(token), trail_of(request))
     response = RedirectResponse("/login", 303)
+    # Drafts in the browser's storage are the person's; the cache holds only files without data.
+    response.headers["clear-site-data"] = '"storage"'
     drop_secret_cookie(request, response, COOKIE)
     return response
 

@@ -1,15 +1,21 @@
-"""Passwords: the rule, the hash, and what one costs."""
+"""Passwords: the form in which they are compared, the rule, the hash, and what one costs."""
 
 from __future__ import annotations
 
 import asyncio
+import re
 import secrets
+import unicodedata
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from enum import Enum
 from functools import lru_cache
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
+from precis_i18n import get_profile
 
+from neurant.accounts.common_passwords import folded, is_common, kernel
 from neurant.accounts.schemas import LONGEST_PASSWORD
 from neurant.database.pool import must_hold_nothing
 from neurant.errors import BadInputError
@@ -19,45 +25,90 @@ SHORTEST_PASSWORD = 10
 _hasher = PasswordHasher()
 # A hash takes 64 MiB and most of a core: a flood of logins queues instead of starving the rest.
 _hashing = ThreadPoolExecutor(max_workers=2, thread_name_prefix="hash-password")
-# What people type where ten characters are asked for: the head of published lists of leaked
-# passwords, and their Spanish neighbours. Digits and signs around them are taken off first.
+_OPAQUE = get_profile("OpaqueString")
+# Spanish neighbours of what the lists of leaked passwords hold.
 _COMMON = (
-    "password", "passwort", "contraseña", "contrasena", "clave", "micontraseña", "micontrasena",
-    "qwertyuiop", "qwerty", "asdfghjkl", "zxcvbnm", "qazwsx", "abcdefghij", "abcdefghijk",
-    "iloveyou", "teamo", "teamomucho", "tequiero", "administrador", "administrator", "admin",
-    "letmein", "welcome", "bienvenido", "bienvenida", "neurant", "changeme", "cambiame",
-    "superman", "batman", "football", "futbol", "colombia", "mexico", "argentina", "basketball",
-    "princess", "princesa", "estrella", "mariposa", "barcelona", "realmadrid", "contrasenia",
+    "passwort", "contraseña", "contrasena", "contrasenia", "clave", "micontraseña", "micontrasena",
+    "miclave", "tequiero", "tequieromucho", "administrador", "administradora", "bienvenido",
+    "bienvenida", "cambiame", "qwertyuiop", "asdfghjkl", "asdfghjklñ",
 )  # fmt: skip
-_AROUND = "0123456789!?.,;:*+-_@#$%&/()=¡¿ "
 _RUNS = ("01234567890123456789", "98765432109876543210", "abcdefghijklmnopqrstuvwxyz")
+PRODUCT = "neurant"
+# Of a context word (docs/asvs.md, 6.1.2), and of what a password needs besides such words.
+_SHORTEST_WORD, _LEAST_BESIDES = 3, 5
+_WORDS = re.compile(r"[^\W\d_]+")
 
 
-def check_new_password(password: str, email: str) -> None:
-    """Refuse a password that is quickly guessed. Raises BadInputError (``accounts.weak_password``).
+class Match(Enum):
+    """How a password compares with a stored hash."""
 
-    The rule: at least ten characters, four of them different; not the e-mail address nor its name,
-    not a run of the alphabet or of digits, and none of the words that everybody takes. No
-    characters are demanded and none are forbidden (NIST SP 800-63B-4, 3.1.1.2).
+    WRONG = "wrong"
+    RIGHT = "right"
+    OUTDATED = "outdated"
+    """Right, but the hash is of the password as it was typed once, or of older parameters."""
+
+
+def opaque(password: str) -> str:
+    """The password as it is hashed: the profile OpaqueString of RFC 8265, section 4.2.
+
+    Spaces beyond ASCII become spaces, then NFC: ``ñ`` is one password, however a keyboard sends
+    it. Upper and lower case, and spaces at the ends, are kept. Raises BadInputError
+    (``accounts.password_characters``) for control and invisible characters, which nobody could
+    type again.
     """
-    plain = password.lower()
-    core = plain.strip(_AROUND)
-    name = email.partition("@")[0]
+    try:
+        return _OPAQUE.enforce(password)
+    except UnicodeError:
+        raise BadInputError("accounts.password_characters") from None
+
+
+def check_new_password(password: str, email: str, context: Iterable[str] = ()) -> None:
+    """Refuse a password that is quickly guessed.
+
+    The rule: at least ten characters (code points of the OpaqueString form), four of them
+    different; not a run of the alphabet or of digits; not in the lists of leaked and common
+    passwords, also with digits and signs around; and more than the words that belong to the
+    person: the address, the product's name and ``context`` (names of the company and the person).
+    No characters are demanded (NIST SP 800-63B-4, 3.1.1.2; OWASP ASVS 5.0, 6.2).
+
+    Raises BadInputError: ``accounts.weak_password``, ``accounts.leaked_password``,
+    ``accounts.password_characters``.
+    """
+    prepared = opaque(password) if password else ""
+    plain = folded(prepared)
+    core = kernel(plain)
     guessed = (
-        plain in (email, name * 2)
-        or len(set(password)) < 4
-        or core in _COMMON
-        or core == name
+        len(set(prepared)) < 4
         or any(plain in run for run in _RUNS)
         or not core  # nothing but digits and signs: a telephone number, a date
+        or plain == folded(email)
+        or _is_of_context(plain, (*re.split(r"[@.+_-]", email), PRODUCT, *context))
     )
-    if guessed or not SHORTEST_PASSWORD <= len(password) <= LONGEST_PASSWORD:
+    if guessed or not SHORTEST_PASSWORD <= len(prepared) <= LONGEST_PASSWORD:
         raise BadInputError("accounts.weak_password", least=SHORTEST_PASSWORD)
+    if core in _COMMON or is_common(prepared):
+        raise BadInputError("accounts.leaked_password", least=SHORTEST_PASSWORD)
+
+
+def _is_of_context(plain: str, context: Iterable[str]) -> bool:
+    """Whether fewer than five letters are left without the context's words."""
+    letters = _without_accents(plain)
+    left = letters
+    words = {found for text in context for found in _WORDS.findall(_without_accents(folded(text)))}
+    for word in sorted(words, key=len, reverse=True):
+        if len(word) >= _SHORTEST_WORD:
+            left = left.replace(word, " ")
+    return left != letters and sum(map(len, _WORDS.findall(left))) < _LEAST_BESIDES
+
+
+def _without_accents(text: str) -> str:
+    apart = unicodedata.normalize("NFD", text)
+    return "".join(one for one in apart if not unicodedata.combining(one))
 
 
 def hash_password(password: str) -> str:
-    """The argon2id hash of a password."""
-    return _hasher.hash(password)
+    """The argon2id hash of a password's OpaqueString form. Raises BadInputError as ``opaque``."""
+    return _hasher.hash(opaque(password))
 
 
 async def hashed(password: str) -> str:
@@ -66,18 +117,43 @@ async def hashed(password: str) -> str:
     return await asyncio.get_running_loop().run_in_executor(_hashing, hash_password, password)
 
 
-async def matches(known: str | None, password: str) -> bool:
-    """Whether ``known`` is the hash of ``password``. None costs the same, and never is."""
+async def compare(known: str | None, password: str) -> Match:
+    """How ``password`` compares with the hash ``known``. None costs the same, and is WRONG.
+
+    A hash from before passwords were normalised is of the password as it was typed: that form is
+    tried second, where it differs. How many hashes are made depends on the password alone, so
+    that an unknown address takes no other time than a known one.
+    """
     must_hold_nothing("a thread that hashes")
-    right = await asyncio.get_running_loop().run_in_executor(
-        _hashing, _matches, known or _nobodys_hash(), password[:LONGEST_PASSWORD]
+    found = await asyncio.get_running_loop().run_in_executor(
+        _hashing, _compare, known or _nobodys_hash(), password[:LONGEST_PASSWORD]
     )
-    return right and known is not None
+    return found if known is not None else Match.WRONG
+
+
+async def matches(known: str | None, password: str) -> bool:
+    """Whether ``known`` is a hash of ``password``, at the same cost whether it is or not."""
+    return await compare(known, password) is not Match.WRONG
 
 
 @lru_cache(maxsize=1)
 def _nobodys_hash() -> str:
     return _hasher.hash(secrets.token_urlsafe())
+
+
+def _compare(known: str, password: str) -> Match:
+    try:
+        prepared = opaque(password)
+    except BadInputError:
+        prepared = None
+    is_prepared = prepared is not None and _matches(known, prepared)
+    is_typed = prepared != password and _matches(known, password)
+    if is_prepared:
+        return Match.OUTDATED if _hasher.check_needs_rehash(known) else Match.RIGHT
+    if is_typed:
+        # What cannot be normalised stays as it is: there is no other hash to make of it.
+        return Match.RIGHT if prepared is None else Match.OUTDATED
+    return Match.WRONG
 
 
 def _matches(known: str, password: str) -> bool:

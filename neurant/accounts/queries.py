@@ -26,6 +26,8 @@ BrakeKind = Literal["password", "code", "sign_up", "reset"]
 MailPurpose = Literal["sign_up", "verification", "reset"]
 
 _LOOKUP = "select auth_user_id, encrypted_password from private.login_lookup(%s)"
+_REHASH = "select private.rehash_password(%s, %s, %s)"
+_CONTEXT = "select private.password_context(%s)"
 _BRAKE = """
 select wait, next_wait from private.brake(%s, %s, %s::inet, p_device => %s)
 """
@@ -47,6 +49,9 @@ select session_id, auth_user_id, email, first_name, last_name, company_id, user_
 from private.find_auth_session(%s)
 """
 _OWN_LOGIN = "select private.own_login(%s)"
+_RULES = "select private.set_session_rules(%s, %s)"
+_IDLE = "select private.ended_by_idleness(%s)"
+_PASSIVE = "select set_config('request.is_passive', 'on', true)"
 _COMPANIES = "select company_id, name, slug, role::text, is_current from private.my_companies(%s)"
 _LOST = "select * from private.lost_companies(%s)"
 _ENTER = "select outcome from private.enter_company(%s, %s)"
@@ -111,6 +116,20 @@ async def find_login(pool: Pool, email: str) -> Login | None:
     """The login of an e-mail address."""
     async with pool.connection() as connection:
         return await fetch_one(connection, Login, _LOOKUP, (email,))
+
+
+async def rehash_password(pool: Pool, login: Login, password_hash: str) -> None:
+    """Keep another hash of the same password, unless it was changed meanwhile."""
+    async with pool.connection() as connection:
+        parameters = (login.auth_user_id, login.encrypted_password, password_hash)
+        await connection.execute(_REHASH, parameters)
+
+
+async def find_password_context(pool: Pool, digest: bytes) -> list[str]:
+    """Names of the person, and of their companies, behind a session or a mailed reset link."""
+    async with pool.connection() as connection:
+        found = await fetch_value(connection, _CONTEXT, (digest,))
+    return [str(name) for name in found] if isinstance(found, list) else []
 
 
 async def count_attempt(
@@ -180,15 +199,32 @@ async def count_memberships(pool: Pool, login: UUID) -> int:
         return await fetch_count(connection, "select private.memberships(%s)", (login,))
 
 
-async def find_session(pool: Pool, digest: bytes) -> SignedIn | None:
-    """Who a session belongs to, while it, its user and the company stand."""
+async def find_session(pool: Pool, digest: bytes, *, passive: bool = False) -> SignedIn | None:
+    """Who a session belongs to, while it, its user and the company stand.
+
+    ``passive``: a page asks by itself, which is no use of the session and does not prolong it.
+    """
     credential = SessionToken(digest)
     with sharing(company_of(credential) or ANYBODY):
-        async with pool.connection() as connection:
+        async with pool.connection() as connection, connection.transaction():
+            if passive:
+                await connection.execute(_PASSIVE)
             found = await fetch_one(connection, SignedIn, _SESSION, (digest,))
     if found is not None:
         remember(credential, found.company_id)
     return found
+
+
+async def ended_by_idleness(pool: Pool, digest: bytes) -> bool:
+    """Whether a session is over only because nobody used it."""
+    async with pool.connection() as connection:
+        return await fetch_value(connection, _IDLE, (digest,)) is True
+
+
+async def set_session_rules(pool: Pool, idle: timedelta, kept_idle: timedelta) -> None:
+    """After how long without use sessions end that begin from now on."""
+    async with pool.connection(timeout=2) as connection:
+        await connection.execute(_RULES, (idle, kept_idle))
 
 
 async def find_person(pool: Pool, digest: bytes) -> PersonRow | None:

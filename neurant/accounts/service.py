@@ -17,7 +17,7 @@ from neurant.accounts.codes import (
     plain_recovery_code,
 )
 from neurant.accounts.emails import looked_up
-from neurant.accounts.passwords import matches
+from neurant.accounts.passwords import Match, compare, hashed
 from neurant.accounts.queries import (
     BrakeKind,
     count_attempt,
@@ -25,6 +25,7 @@ from neurant.accounts.queries import (
     find_sso_instead,
     insert_session,
     note_refused_login,
+    rehash_password,
     release_brake,
 )
 from neurant.accounts.schemas import OpenedSession
@@ -37,6 +38,7 @@ from neurant.vault import Vault
 
 KEPT = timedelta(days=30)
 SHORT = timedelta(hours=12)
+KEPT_IDLE = timedelta(days=7)  # without use, for who asked to stay signed in
 FACTOR = "two_step"
 _AGENT_CHARACTERS = 300
 
@@ -94,14 +96,16 @@ async def check_password(
     email, trail = looked_up(email), plain_trail(trail)
     next_wait = await hold_back(pool, "password", email, trail, device)
     login = await find_login(pool, email)
-    right = await matches(login.encrypted_password if login else None, password)
-    if login is None or not right:
+    found = await compare(login.encrypted_password if login else None, password)
+    if login is None or found is Match.WRONG:
         # For an address that nobody has, too, so that both take the same time.
         known = login.auth_user_id if login else uuid4()
         await note_refused_login(pool, known, "password", next_wait, trail)
         raise UnauthenticatedError("accounts.wrong_login")
     async with pool.connection() as connection, connection.transaction():
         await release_brake(connection, "password", email, trail.ip, device)
+    if found is Match.OUTDATED:
+        await rehash_password(pool, login, await hashed(password))
     return login.auth_user_id
 
 

@@ -6,6 +6,7 @@ get in anybody's way.
 
 from __future__ import annotations
 
+import re
 from hashlib import sha256
 
 import orjson
@@ -13,6 +14,9 @@ from fastapi import Request, Response
 from pydantic import BaseModel
 
 from neurant.errors import PreconditionFailedError
+
+# A compressing proxy marks our tag as weak (nginx: W/"x") or adds a suffix (Apache: "x-gzip").
+_TAG = re.compile(r'(?:W/)?"([^"]*?)(?:-(?:gzip|br|zstd|deflate))?"')
 
 
 def etag_of(shown: BaseModel, editable: type[BaseModel]) -> str:
@@ -30,14 +34,19 @@ def tagged(response: Response, shown: BaseModel, editable: type[BaseModel]) -> N
 def check_match(request: Request, current: BaseModel, editable: type[BaseModel]) -> None:
     """Hold the request to its If-Match, if it has one. ``current`` must be locked.
 
-    Raises PreconditionFailedError: somebody changed it since it was read.
+    RFC 9110, 13.1.1 asks for the strong comparison, because a weak tag may stand for several
+    representations. Our tags never do: each is the digest of the editable values, so a tag of ours
+    that a proxy on the way weakened still names exactly what its author saw. The comparison is
+    therefore by the opaque part alone.
+
+    Raises PreconditionFailedError: somebody changed it since it was read
+    (``api.changed_meanwhile``), or the header holds no tag at all (``api.no_entity_tag``).
     """
-    wanted = request.headers.getlist("if-match")
-    if not wanted:
+    wanted = ", ".join(request.headers.getlist("if-match")).strip()
+    if not wanted or wanted == "*":
         return
-    # Strong comparison (13.1.1): a weak tag matches nothing, and ours have no comma inside.
-    tags = {tag.strip() for one in wanted for tag in one.split(",")}
-    if tags == {"*"}:
-        return
-    if etag_of(current, editable) not in tags:
+    tags = {found.group(1) for found in _TAG.finditer(wanted)}
+    if not tags:
+        raise PreconditionFailedError("api.no_entity_tag")
+    if etag_of(current, editable).strip('"') not in tags:
         raise PreconditionFailedError("api.changed_meanwhile")

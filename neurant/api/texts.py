@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic import AfterValidator, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core.core_schema import CoreSchema, no_info_after_validator_function
+
+from neurant.accounts.names import plain_name
+from neurant.names import as_label, as_name
 
 
 def is_storable(value: str) -> bool:
@@ -48,3 +51,16 @@ EmailText = Annotated[str, formatted("mail-address"), STORABLE]
 PasswordText = Annotated[str, formatted("password"), STORABLE]
 PersonName = Annotated[str, formatted("person-name"), STORABLE]
 """Checked where they are used; their ``format`` tells what passes."""
+
+
+def _after(check: Any) -> AfterValidator:
+    # What cannot be stored is told as that, by STORABLE.
+    return AfterValidator(lambda value: check(value) if is_storable(value) else value)
+
+
+IS_NAME = _after(as_name)
+"""In an Annotated, after ``formatted("name")``: the text as a name is kept, or ``name_refused``."""
+IS_LABEL = _after(as_label)
+"""The same for a label (``label_refused``), which may hold the address of a site."""
+IS_PERSON = _after(plain_name)
+"""The same for a first or a last name (``accounts.bad_name``)."""

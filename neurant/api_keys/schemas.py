@@ -9,7 +9,7 @@ from uuid import UUID
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from neurant.api.listing import ListQuery
-from neurant.api.texts import STORABLE
+from neurant.api.texts import IS_LABEL, STORABLE, formatted
 from neurant.permissions.schemas import Names, ReachOut
 
 Scope = Literal[
@@ -63,7 +63,13 @@ Scopes = Annotated[
 ]
 KeyRole = Literal["administrador", "supervisor", "operador"]
 KeyState = Literal["active", "expired", "suspended", "revoked"]
-Name = Annotated[str, Field(min_length=1, max_length=100, pattern=r"\S"), STORABLE]
+Name = Annotated[
+    str,
+    Field(min_length=1, max_length=100, pattern=r"\S"),
+    formatted("name"),
+    IS_LABEL,
+    STORABLE,
+]
 LONGEST_LIFE = 3650  # days
 
 

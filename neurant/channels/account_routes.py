@@ -14,7 +14,7 @@ from neurant.api.call import Call, needs
 from neurant.api.etag import check_match, tagged
 from neurant.api.listing import ListQuery, Page
 from neurant.api.route import api_router
-from neurant.api.texts import STORABLE
+from neurant.api.texts import IS_NAME, STORABLE, formatted
 from neurant.channels import account_queries
 from neurant.channels.account_queries import AccountRow
 from neurant.channels.telegram import setup
@@ -23,7 +23,13 @@ from neurant.errors import BadInputError, ConflictError, NotFoundError
 router = api_router("channels")
 Reading = Annotated[Call, needs("channels.read")]
 Managing = Annotated[Call, needs("channels.manage")]
-DisplayName = Annotated[str, Field(min_length=1, max_length=255, pattern=r"\S"), STORABLE]
+DisplayName = Annotated[
+    str,
+    Field(min_length=1, max_length=255, pattern=r"\S"),
+    formatted("name"),
+    IS_NAME,
+    STORABLE,
+]
 Token = Annotated[str, Field(pattern=r"^[0-9]{3,20}:[A-Za-z0-9_-]{20,100}$")]
 State = Literal["connected", "paused", "error", "disconnected"]
 

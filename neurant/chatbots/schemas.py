@@ -10,7 +10,7 @@ from uuid import UUID
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
 
 from neurant.api.listing import ListQuery
-from neurant.api.texts import STORABLE, Text
+from neurant.api.texts import IS_NAME, STORABLE, Text, formatted
 from neurant.api.urls import HttpsUrl
 from neurant.companies.schemas import Timezone
 
@@ -60,7 +60,13 @@ WorkingHours = Annotated[
 """When people attend, by weekday: [["08:00", "12:00"], …] by the clock of the bot's time zone. An
 interval that ends before it begins ends on the next day; {} sets no hours."""
 
-Name = Annotated[str, Field(min_length=1, max_length=255, pattern=r"\S"), STORABLE]
+Name = Annotated[
+    str,
+    Field(min_length=1, max_length=255, pattern=r"\S"),
+    formatted("name"),
+    IS_NAME,
+    STORABLE,
+]
 Prompt = Annotated[Text, Field(min_length=10, max_length=5000)]
 Persona = Annotated[
     str,

@@ -9,11 +9,13 @@ from uuid import UUID
 from psycopg import errors as pg
 
 from neurant.accounts.emails import normal_email
+from neurant.accounts.names import plain_name
 from neurant.accounts.passwords import check_new_password, hashed, matches
 from neurant.accounts.queries import find_login
 from neurant.companies.lookup import command_pool
 from neurant.database.pool import Connection, Pool, fetch_one, fetch_value, require_url
 from neurant.errors import BadInputError, ConflictError
+from neurant.names import as_name
 from neurant.settings import Settings
 
 MOST_NAME = 255
@@ -69,11 +71,14 @@ async def create_company(settings: Settings, new: NewCompany) -> str:
 def _checked(new: NewCompany) -> str:
     """The owner's address as it is kept."""
     email = normal_email(new.email)
-    if not new.name.strip() or len(new.name) > MOST_NAME or "\0" in new.name:
+    if not new.name.strip() or len(new.name) > MOST_NAME:
         raise BadInputError("company_name", most=MOST_NAME)
+    as_name(new.name)
+    for name in filter(None, (new.first_name, new.last_name)):
+        plain_name(name)
     if new.slug is not None and not (_SLUG.fullmatch(new.slug) and len(new.slug) <= _MOST_SLUG):
         raise BadInputError("company_slug", slug=new.slug)
-    check_new_password(new.password, email)
+    check_new_password(new.password, email, (new.name, new.first_name, new.last_name))
     return email
 
 
@@ -87,7 +92,7 @@ async def _proven(pool: Pool, email: str, password: str) -> UUID:
 async def _sign_up(
     connection: Connection, login: UUID, new: NewCompany, slug: str, email: str
 ) -> None:
-    parameters = (login, new.name.strip(), slug, email, new.first_name, new.last_name, new.plan)
+    parameters = (login, as_name(new.name), slug, email, new.first_name, new.last_name, new.plan)
     try:
         done = await fetch_one(connection, _SignedUp, _SIGN_UP, parameters)
     except pg.InvalidTextRepresentation:

@@ -10,6 +10,7 @@ from neurant.accounts.current import ApiPerson, page_person
 from neurant.accounts.queries import enter_company
 from neurant.accounts.schemas import Person
 from neurant.companies.service import Founder
+from neurant.names import reads_as_name, tidy
 
 
 async def founder_of(person: ApiPerson) -> Founder:
@@ -29,7 +30,8 @@ async def enter(request: Request, person: Founder, company_id: UUID) -> None:
 
 def _founder(person: Person) -> Founder:
     # Who came by a company's single sign-on may have given no name.
-    first = person.first_name or person.email.partition("@")[0]
+    mailbox = tidy(person.email.partition("@")[0])
+    first = person.first_name or (mailbox if reads_as_name(mailbox) else "")
     return Founder(
         person.auth_user_id,
         person.email,

@@ -10,7 +10,7 @@ from zoneinfo import available_timezones
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from neurant.api.texts import STORABLE, formatted
+from neurant.api.texts import IS_NAME, STORABLE, formatted
 from neurant.api.urls import HttpsUrl
 
 Size = Literal["1", "2-10", "11-50", "51-200", "201-1000", "1001+"]
@@ -44,6 +44,8 @@ Website = Annotated[str, Field(max_length=255, pattern=r"^https?://[!-~]+$"), ST
 CompanyName = Annotated[
     str,
     Field(min_length=2, max_length=100, pattern=r"\S.*\S"),
+    formatted("name"),
+    IS_NAME,
     STORABLE,
 ]
 Industry = Annotated[str, Field(max_length=100, pattern=r"^[a-z_]+$")]

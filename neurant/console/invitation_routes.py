@@ -7,6 +7,7 @@ once, and from then on it is in a cookie of this page alone.
 from __future__ import annotations
 
 from typing import Annotated
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
@@ -27,6 +28,7 @@ from neurant.accounts.service import open_session, plain_trail
 from neurant.console.pages import PageRoute
 from neurant.console.templating import reader_language, render, translator
 from neurant.errors import BadInputError, GoneError, NeurantError, NotFoundError
+from neurant.invitations import refusing
 from neurant.invitations.routes import accepted_by
 from neurant.invitations.schemas import AcceptIn
 from neurant.invitations.service import Accepted, day_of, look
@@ -132,6 +134,36 @@ async def _entered(request: Request, accepted: Accepted) -> Response:
             company_id=accepted.company_id,
         )
     return enter(request, session, keep=False)
+
+
+@router.get("/refuse", response_class=HTMLResponse)
+async def refuse_page(request: Request, of: str = "", told: str = "") -> Response:
+    """Asks whoever opens a mailed link whether they want no more invitations; changes nothing."""
+    return _refuse_page(request, of, told)
+
+
+@router.post("/refuse", response_class=HTMLResponse)
+async def refuse_invitations(request: Request, of: Text = "", wants: Text = "") -> Response:
+    """No more invitations to the address of the link, or invitations again."""
+    check_origin(request)
+    state = request.app.state
+    try:
+        await refusing.refuse(state.pool, state.settings, of, wants=wants == "yes")
+    except NotFoundError:
+        return _refuse_page(request, of, "")
+    told = "back" if wants == "yes" else "refused"
+    return RedirectResponse(f"{refusing.PAGE}?{urlencode({'of': of, 'told': told})}", 303)
+
+
+def _refuse_page(request: Request, token: str, told: str) -> Response:
+    problem, status = None, 200
+    try:
+        refusing.read_token(request.app.state.settings, token)
+    except NotFoundError as error:
+        problem, status = error.detail(reader_language(request)), error.status
+    return render(
+        request, "invitation_refuse.html", status=status, token=token, told=told, problem=problem
+    )
 
 
 @router.post("/leave")

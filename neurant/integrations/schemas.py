@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt
 
 from neurant.api.listing import ListQuery
 from neurant.api.moments import Moment
-from neurant.api.texts import STORABLE, Text
+from neurant.api.texts import IS_LABEL, STORABLE, Text, formatted
 from neurant.api.urls import HttpsUrl
 
 Kind = Literal[
@@ -24,7 +24,13 @@ Kind = Literal[
     "api_webhook",
 ]
 Auth = Literal["api_key", "oauth2", "basic_auth", "bearer_token"]
-Name = Annotated[str, Field(min_length=1, max_length=255, pattern=r"\S"), STORABLE]
+Name = Annotated[
+    str,
+    Field(min_length=1, max_length=255, pattern=r"\S"),
+    formatted("name"),
+    IS_LABEL,
+    STORABLE,
+]
 Description = Annotated[str, Field(min_length=1, max_length=5000, pattern=r"\S"), STORABLE]
 Secret = Annotated[
     str, Field(min_length=1, max_length=4000, pattern=r"^[\x21-\x7e]+$", description="Write-only")

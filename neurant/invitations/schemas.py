@@ -11,13 +11,17 @@ from pydantic import BaseModel, ConfigDict, Field
 from neurant.accounts.schemas import LONGEST_PASSWORD
 from neurant.api.listing import ListQuery
 from neurant.api.moments import Moment
-from neurant.api.texts import STORABLE, EmailText, PasswordText, formatted
+from neurant.api.texts import IS_PERSON, STORABLE, EmailText, PasswordText, formatted
 from neurant.texts import Language
 
 Role = Literal["administrador", "supervisor", "operador"]
 Status = Literal["pending", "accepted", "expired", "cancelled"]
 Name = Annotated[
-    str, Field(min_length=1, max_length=100, pattern=r"\S"), formatted("person-name"), STORABLE
+    str,
+    Field(min_length=1, max_length=100, pattern=r"\S"),
+    formatted("person-name"),
+    IS_PERSON,
+    STORABLE,
 ]
 Email = Annotated[EmailText, Field(min_length=3, max_length=254)]
 Password = Annotated[PasswordText, Field(min_length=1, max_length=LONGEST_PASSWORD)]

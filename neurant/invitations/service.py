@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 from zoneinfo import ZoneInfo
+
+import psycopg
 
 from neurant.accounts.codes import digest
 from neurant.accounts.emails import normal_email
@@ -28,6 +31,7 @@ from neurant.errors import (
 )
 from neurant.invitations import queries
 from neurant.invitations.queries import Seen
+from neurant.invitations.refusing import refuse_link
 from neurant.invitations.schemas import AcceptIn, InvitationIn
 from neurant.mail.service import queue_mail
 from neurant.settings import Settings
@@ -36,6 +40,7 @@ from neurant.vault import Vault
 
 _CREATE_LOGIN = "select private.create_login(%s, %s, true)"
 _ACCEPT_TERMS = "select private.accept_terms(%s, %s, %s)"
+_NOT_MAILED = "NA006"  # raised by private.check_invitation_mail
 _TIMEZONE = "select timezone from public.companies"
 
 
@@ -80,7 +85,8 @@ async def invite(
     """Invite somebody, in the caller's transaction; the invitation's id.
 
     Raises BadInputError (no address), ForbiddenError (the role), ConflictError (a member, or
-    invited already), RateLimitedError (five times today); NA002 where no seat is left.
+    invited already, or wants no invitations), RateLimitedError (too many to the address or from
+    the company); NA002 where no seat is left.
     """
     token, email = new_token(), normal_email(new.email)
     done = await queries.insert_invitation(
@@ -152,16 +158,30 @@ async def _send(
         "role": text(f"console.roles.{made.role}", spoken).lower(),
         "until": day_of(made.expires_at, timezone, spoken),
         "link": link_to(settings, token),
+        "refuse_link": refuse_link(settings, made.email),
     }
-    await queue_mail(
-        connection,
-        Vault(settings),
-        to=made.email,
-        template="team.invitation",
-        language=spoken,
-        params=params,
-        company_id=inviter.company_id,
-    )
+    try:
+        await queue_mail(
+            connection,
+            Vault(settings),
+            to=made.email,
+            template="team.invitation",
+            language=spoken,
+            params=params,
+            company_id=inviter.company_id,
+        )
+    except psycopg.Error as error:
+        raise _not_mailed(error, made.email) from None
+
+
+def _not_mailed(error: psycopg.Error, email: str) -> Exception:
+    """Why the database lets no invitation leave; the error itself where it is another."""
+    if error.sqlstate != _NOT_MAILED:
+        return error
+    told = json.loads(error.diag.message_detail or "{}")
+    if told["scope"] == "refused":
+        return ConflictError("invitations.refused", email=email)
+    return RateLimitedError(f"invitations.too_many_by_{told['scope']}", seconds=told["seconds"])
 
 
 def day_of(moment: datetime, timezone: str, language: Language) -> str:
@@ -253,7 +273,8 @@ async def _new_password(settings: Settings, seen: Seen, given: AcceptIn) -> str:
         raise UnauthenticatedError("invitations.sign_in_first")
     if given.password is None or not (given.first_name or seen.first_name):
         raise BadInputError("invitations.name_and_password")
-    check_new_password(given.password, seen.email)
+    names = (given.first_name, given.last_name, seen.first_name, seen.last_name, seen.company_name)
+    check_new_password(given.password, seen.email, [name for name in names if name])
     if settings.has_terms() and not given.accept_terms:
         raise BadInputError("accounts.terms_not_accepted")
     return await hashed(given.password)
@@ -293,14 +314,20 @@ async def remind(connection: Connection, settings: Settings) -> bool:
         "role": text(f"console.roles.{due.role}", language).lower(),
         "until": day_of(due.expires_at, due.timezone, language),
         "link": link_to(settings, token),
+        "refuse_link": refuse_link(settings, due.email),
     }
-    await queue_mail(
-        connection,
-        Vault(settings),
-        to=due.email,
-        template="team.reminder",
-        language=language,
-        params=params,
-        company_id=due.company_id,
-    )
+    try:
+        async with connection.transaction():
+            await queue_mail(
+                connection,
+                Vault(settings),
+                to=due.email,
+                template="team.reminder",
+                language=language,
+                params=params,
+                company_id=due.company_id,
+            )
+    except psycopg.Error as error:  # the reminder counts as sent, and the next one is looked at
+        if error.sqlstate != _NOT_MAILED:
+            raise
     return True

@@ -9,9 +9,15 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field
 
 from neurant.api.listing import ListQuery
-from neurant.api.texts import STORABLE, Text
+from neurant.api.texts import IS_LABEL, STORABLE, Text, formatted
 
-Title = Annotated[str, Field(min_length=1, max_length=500, pattern=r"\S"), STORABLE]
+Title = Annotated[
+    str,
+    Field(min_length=1, max_length=500, pattern=r"\S"),
+    formatted("name"),
+    IS_LABEL,
+    STORABLE,
+]
 Description = Annotated[str, Field(min_length=1, max_length=10_000, pattern=r"\S"), STORABLE]
 Category = Annotated[str, Field(min_length=1, max_length=100, pattern=r"\S"), STORABLE]
 Tag = Annotated[str, Field(min_length=1, max_length=50, pattern=r"\S"), STORABLE]

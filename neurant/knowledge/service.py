@@ -20,6 +20,7 @@ from neurant.errors import BadInputError, ConflictError, ForbiddenError, TooLarg
 from neurant.ids import uuid7
 from neurant.knowledge.extract import detect_type
 from neurant.knowledge.files import delete_file, file_path, write_file
+from neurant.names import reads_as_label, tidy
 from neurant.plans.limits import within_limits
 from neurant.settings import Settings
 from neurant.texts import Language, text
@@ -46,8 +47,8 @@ class CheckedDocument:
 
 async def check_document(settings: Settings, filename: str, data: bytes) -> CheckedDocument:
     """The file, if we can take it. Raises TooLargeError, BadInputError, UnsupportedTypeError."""
-    name = filename.replace("\\", "/").rsplit("/", 1)[-1].strip()
-    if not name or len(name) > MAX_NAME or not is_storable(name):
+    name = tidy(filename.replace("\\", "/").rsplit("/", 1)[-1])
+    if len(name) > MAX_NAME or not is_storable(name) or not reads_as_label(name):
         raise BadInputError("document_name", most=MAX_NAME)
     if not data:
         raise BadInputError("document_empty", filename=name)

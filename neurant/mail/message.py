@@ -25,15 +25,22 @@ from uuid import UUID
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
 from neurant.errors import SetupError
+from neurant.names import HIDDEN
 from neurant.texts import LANGUAGES, Language, catalogue
 
 _PARTS = ("subject", "title", "body", "preview", "button", "after", "footer")
 _NEEDED = ("subject", "title", "body")
 _LONGEST_PARAM = 120
-_LINKS = ("link", "reset_link")  # made by us, never typed by anybody
-# Control characters, line and paragraph separators, and what turns the reading direction.
-_UNPRINTED = re.compile(r"[\x00-\x20\x7f-\x9f\u2028-\u202e\u2066-\u2069\ufeff]+")
-_ADDRESS_IN_TEXT = re.compile(r"(?i)\b(?:[a-z][a-z0-9+.-]*://|www\.)\S*")
+_LINKS = ("link", "reset_link", "refuse_link")  # made by us, never typed by anybody
+_UNPRINTED = re.compile(f"[ {HIDDEN}]+")
+_ADDRESS_IN_TEXT = re.compile(
+    r"(?i)(?:\b[a-z][a-z0-9+.-]*:)?//\S*|\bwww\.\S*|\b\d{1,3}(?:\.\d{1,3}){3}\S*"
+)
+# Mail programs make a link of a bare domain or address: a word joiner (U+2060, invisible, no
+# character of a host name) after the dot and the @ keeps them from it.
+_LINKED = re.compile(r"(?<=[^\s.])\.(?=[^\s.\d]{2})|@(?=\S)")
+_JOINER = "\u2060"
+_QUOTES = re.compile("[«»„“”‟]")  # the texts quote a company's name: it must not end the quote
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +56,7 @@ class Words:
     footer: str
     link: str | None
     code: str | None
+    refuse_link: str | None = None
 
 
 @lru_cache(maxsize=1)
@@ -72,7 +80,7 @@ def words(template: str, language: Language, params: Mapping[str, str]) -> Words
     """The texts of a template. KeyError for an unknown one or a missing parameter.
 
     People choose their names and their company's: those come without line breaks, cut, and
-    without anything that a mail program would make a link of.
+    without anything that a mail program would make a link of. A company's name is quoted.
     """
     texts = {**catalogue("es"), **catalogue(language)}
     told = {name: _harmless(name, value) for name, value in params.items()}
@@ -88,7 +96,7 @@ def words(template: str, language: Language, params: Mapping[str, str]) -> Words
         raise KeyError("link")
     return Words(
         # "=?" begins an encoded word, and the library decodes line breaks out of one (RFC 2047).
-        subject=_UNPRINTED.sub(" ", parts["subject"]).replace("=?", "= ?").strip(),
+        subject=" ".join(parts["subject"].split()).replace("=?", "= ?"),
         title=parts["title"],
         body=tuple(one.strip() for one in parts["body"].strip().split("\n\n")),
         preview=parts.get("preview", parts["title"]),
@@ -97,6 +105,7 @@ def words(template: str, language: Language, params: Mapping[str, str]) -> Words
         footer=parts.get("footer", texts["mail.layout.footer"]),
         link=link,
         code=told.get("code"),
+        refuse_link=told.get("refuse_link"),
     )
 
 
@@ -106,7 +115,9 @@ def _harmless(name: str, value: str) -> str:
             raise ValueError(f"{name}: not an address of ours")
         return value
     plain = _ADDRESS_IN_TEXT.sub("…", _UNPRINTED.sub(" ", value)).strip()
-    return plain if len(plain) <= _LONGEST_PARAM else plain[: _LONGEST_PARAM - 1] + "…"
+    if len(plain) > _LONGEST_PARAM:
+        plain = plain[: _LONGEST_PARAM - 1] + "…"
+    return _LINKED.sub(lambda found: found.group() + _JOINER, _QUOTES.sub('"', plain))
 
 
 def sender_of(mail_from: str) -> Address:

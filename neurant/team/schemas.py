@@ -10,13 +10,17 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from neurant.accounts.schemas import LONGEST_PASSWORD
 from neurant.api.listing import ListQuery
-from neurant.api.texts import STORABLE, Text, formatted
+from neurant.api.texts import IS_PERSON, STORABLE, Text, formatted
 from neurant.api.urls import HttpsUrl
 
 Role = Literal["owner", "administrador", "supervisor", "operador"]
 GivenRole = Literal["administrador", "supervisor", "operador"]
 Name = Annotated[
-    str, Field(min_length=1, max_length=100, pattern=r"\S"), formatted("person-name"), STORABLE
+    str,
+    Field(min_length=1, max_length=100, pattern=r"\S"),
+    formatted("person-name"),
+    IS_PERSON,
+    STORABLE,
 ]
 Permission = Annotated[str, Field(max_length=100, pattern=r"^[a-z_]+\.[a-z_]+$")]
 

@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+import unicodedata
+
+import httpx
+import psycopg
 import pytest
-from argon2 import extract_parameters
+from accounts.letters import begin, letters, new_address, sign_in
+from argon2 import PasswordHasher, extract_parameters
+from companies import Company, make_company
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from neurant.accounts import passwords
+from neurant.accounts.common_passwords import build, folded, is_common
+from neurant.accounts.passwords import Match, check_new_password, compare, hash_password, opaque
+from neurant.database.embedded import Urls
 from neurant.errors import BadInputError
+
+pytest_plugins = ("console.running_web",)
+COMPOSED = unicodedata.normalize("NFC", "un pingüino añil ve el café")
+APART = unicodedata.normalize("NFD", COMPOSED)
 
 
 @pytest.mark.anyio
@@ -51,6 +66,176 @@ def test_a_password_that_is_quickly_guessed_is_refused_with_the_rule(weak: str) 
     with pytest.raises(BadInputError) as refused:
         passwords.check_new_password(weak, "ana.maria@acme.example")
     assert "10" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "leaked",
+    [
+        "iloveyousomuch", "qwertyuiop12", "alejandro1985", "bienvenido2024", "realmadrid7!",
+        "1q2w3e4r5t6y", "passwordpassword", "PRINCESS2026", "teamomucho", "contraseña2026",
+    ],
+)  # fmt: skip
+def test_a_leaked_or_common_password_is_refused_as_such(leaked: str) -> None:
+    with pytest.raises(BadInputError) as refused:
+        check_new_password(leaked, "ana@acme.example")
+    assert refused.value.code == "accounts.leaked_password"
+
+
+@pytest.mark.parametrize("word", ["Neurant-2026", "Clínica.Ñandú", "clinica-nandu-77", "ruiz.ñandu.1", "1234-acme-1234"])  # fmt: skip
+def test_what_belongs_to_the_person_does_not_make_a_password(word: str) -> None:
+    context = ("Clínica Ñandú", "Ana", "Ruiz")
+    with pytest.raises(BadInputError) as refused:
+        check_new_password(word, "ana@acme.example", context)
+    assert refused.value.code == "accounts.weak_password"
+    check_new_password(f"{word} bajo la lluvia", "ana@acme.example", context)
+
+
+@given(st.sets(st.text(min_size=1), min_size=1))
+def test_the_filter_finds_everything_that_it_was_built_of(words: set[str]) -> None:
+    from neurant.accounts import common_passwords
+
+    entries = {folded(word) for word in words}
+    data = build(entries)
+    assert all(common_passwords._holds(data, entry) for entry in entries)
+
+
+def test_the_filter_takes_hardly_any_other_password_for_a_leaked_one() -> None:
+    others = [f"{number:x}-paraguas-{number * 7919 % 99991}" for number in range(20_000)]
+    assert sum(map(is_common, others)) < 10
+
+
+# The examples of RFC 8265, section 4.3 (table 5), and what a Spanish keyboard sends.
+@pytest.mark.parametrize(
+    ("typed", "prepared"),
+    [
+        ("correct horse battery staple", "correct horse battery staple"),
+        ("Correct Horse Battery Staple", "Correct Horse Battery Staple"),
+        ("πßå", "πßå"),
+        ("Jack of ♦s", "Jack of ♦s"),
+        ("foo\u1680bar", "foo bar"),
+        ("a\u00a0b", "a b"),
+        (APART, COMPOSED),
+        ("  spaces at the ends ", "  spaces at the ends "),
+        ("🌵 nopal", "🌵 nopal"),
+    ],
+)
+def test_a_password_is_prepared_as_an_opaque_string(typed: str, prepared: str) -> None:
+    assert opaque(typed) == prepared
+
+
+@pytest.mark.parametrize("typed", ["", "my cat is a \tby", "a\u200bb", "a\u202eb", "a\x00b", "a\ufeffb", "\ud800"])  # fmt: skip
+def test_what_nobody_can_type_again_makes_no_password(typed: str) -> None:
+    with pytest.raises(BadInputError) as refused:
+        opaque(typed)
+    assert refused.value.code == "accounts.password_characters"
+
+
+@given(st.text(min_size=1))
+def test_preparing_twice_changes_nothing(typed: str) -> None:
+    try:
+        prepared = opaque(typed)
+    except BadInputError:
+        return
+    assert opaque(prepared) == prepared
+    assert unicodedata.is_normalized("NFC", prepared)
+
+
+def test_the_length_counts_characters_and_not_how_they_were_typed() -> None:
+    with pytest.raises(BadInputError):
+        check_new_password(unicodedata.normalize("NFD", "ñáéíóúüñá"), "ana@acme.example")
+    check_new_password("ñ" + "áéíóúü xyzw", "ana@acme.example")
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(("kept", "typed"), [(COMPOSED, APART), (APART, COMPOSED)])
+async def test_one_password_is_right_however_it_is_typed(kept: str, typed: str) -> None:
+    assert await compare(hash_password(kept), typed) is Match.RIGHT
+    assert await compare(hash_password(kept), typed + "!") is Match.WRONG
+
+
+@pytest.mark.anyio
+async def test_a_hash_from_before_goes_on_working_and_is_called_outdated() -> None:
+    before = PasswordHasher().hash(APART)
+    assert await compare(before, APART) is Match.OUTDATED
+    assert await compare(before, APART + "!") is Match.WRONG
+    control = "una clave\tcon tabulador"
+    assert await compare(PasswordHasher().hash(control), control) is Match.RIGHT
+    cheap = PasswordHasher(time_cost=1, memory_cost=8 * 1024).hash("un-paraguas-amarillo")
+    assert await compare(cheap, "un-paraguas-amarillo") is Match.OUTDATED
+
+
+@pytest.mark.anyio
+@settings(max_examples=5, deadline=None)
+@given(st.sampled_from([COMPOSED, APART, "a\tb", "x" * 2000]))
+async def test_who_has_no_password_costs_as_many_hashes(typed: str) -> None:
+    counted: list[str] = []
+    real = passwords._matches
+    passwords._matches = lambda known, password: counted.append(known) or real(known, password)
+    try:
+        await compare(None, typed)
+        nobody = len(counted)
+        await compare(hash_password("otra-clave-cualquiera"), typed)
+    finally:
+        passwords._matches = real
+    assert len(counted) == nobody * 2
+
+
+def test_a_login_whose_hash_is_from_before_is_rehashed_when_its_owner_signs_in(
+    urls: Urls, nobody: httpx.Client, database: psycopg.Connection
+) -> None:
+    company = make_company(urls.admin, "acme", password_hash=PasswordHasher().hash(APART))
+    email = company.people["owner"].email
+    query = "select encrypted_password from auth.users where email = %s"
+    [(before,)] = database.execute(query, (email,)).fetchall()
+    # Only the exact form that was hashed opens it; from then on every form does.
+    refused = nobody.post("/v1/session", json={"email": email, "password": COMPOSED})
+    assert refused.status_code == 401
+    session = sign_in(nobody, email, APART)
+    [(after,)] = database.execute(query, (email,)).fetchall()
+    assert after != before
+    assert nobody.get("/v1/session", headers=session).status_code == 200
+    assert sign_in(nobody, email, COMPOSED)
+    assert sign_in(nobody, email, APART)
+    assert database.execute(query, (email,)).fetchall() == [(after,)]
+    other = company.people["operador"].email
+    [(untouched,)] = database.execute(query, (other,)).fetchall()
+    assert untouched == before
+
+
+def test_what_is_set_composed_may_be_typed_apart(
+    nobody: httpx.Client, database: psycopg.Connection
+) -> None:
+    email = new_address()
+    begun = begin(nobody, email, COMPOSED)
+    assert begun.status_code == 202, begun.text
+    link = letters(database, email)[-1].link
+    elsewhere = {"link_token": link, "password": APART}
+    proven = nobody.post("/v1/accounts/verification", json=elsewhere)
+    assert proven.status_code in (200, 201), proven.text
+    assert sign_in(nobody, email, APART)
+    assert sign_in(nobody, email, COMPOSED)
+
+
+def test_every_way_to_a_new_password_refuses_leaked_ones_and_names_of_the_company(
+    urls: Urls, nobody: httpx.Client, database: psycopg.Connection, known_password: str
+) -> None:
+    company: Company = make_company(urls.admin, "zapateria", password_hash=known_password)
+    email = company.people["owner"].email
+    session = sign_in(nobody, email)
+    refused = {"iloveyousomuch": "leaked_password", "zapateria-2026": "weak_password"}
+    assert nobody.post("/v1/password-resets", json={"email": email}).status_code == 202
+    link = letters(database, email)[-1].link
+    for password, code in refused.items():
+        change = {"current_password": "un-paraguas-amarillo", "new_password": password}
+        reset = {"token": link, "password": password}
+        answers = [
+            nobody.put("/v1/account/password", json=change, headers=session),
+            nobody.post("/v1/password-resets/confirm", json=reset),
+        ]
+        for answer in answers:
+            assert (answer.status_code, answer.json()["code"]) == (422, f"accounts.{code}")
+    signed = begin(nobody, new_address("zapateria"), "zapateria-2026")
+    assert signed.json()["code"] == "accounts.weak_password"
 
 
 @pytest.mark.parametrize("fine", ["un-paraguas-amarillo", "ñandú çöñ 漢字漢字 1", "correct horse battery"])  # fmt: skip

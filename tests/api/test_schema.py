@@ -69,6 +69,7 @@ for name, strategy in {
     "mail-address": st.from_regex(r"[a-z]{6,12}@[a-z]{3,8}\.com", fullmatch=True),
     "password": st.from_regex(r"[a-z]{4}-[A-Z]{4}-[0-9]{4}-[a-z]{4}", fullmatch=True),
     "person-name": WORDS,
+    "name": WORDS,
     "document": WORDS.map(lambda word: f"Abrimos a las ocho, {word}.".encode()),
     "issuer": st.from_regex(r"https://[a-z]{3,8}\.example", fullmatch=True),
     "mail-domain": st.from_regex(r"[a-z]{3,8}\.example", fullmatch=True),

@@ -12,6 +12,7 @@ from uuid import UUID, uuid4
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from linkify_it import LinkifyIt
 
 from neurant.errors import BadInputError, SetupError
 from neurant.mail.message import as_language, compose, sender_of, words
@@ -92,6 +93,34 @@ def test_one_mail_has_one_message_id_however_often_it_is_made() -> None:
     first, second = (made(PARAMS, mail_id=known) for _ in range(2))
     assert first["Message-ID"] == second["Message-ID"] == f"<{known}@mail.example>"
     assert made(PARAMS)["Message-ID"] != first["Message-ID"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Mercado.com", "premio.malo.example", "http://malo.example/premio", "www.malo.example",
+        "Gana ya: malo.co/premio", "ana@malo.example", "//malo.example", "malo.example:8080", "10.0.0.1",
+        "premio.xn--p1ai", "ñandú.рф",
+    ],
+)  # fmt: skip
+def test_no_mail_program_makes_a_link_of_a_name(name: str) -> None:
+    """By linkify-it, which recognises bare domains and addresses as mail programs do."""
+    finds = LinkifyIt(options={"fuzzy_ip": True}).tlds("example", True)
+    assert finds.test("Mercado.com")  # it does find them
+    message = made(PARAMS | {"inviter": name, "company": name})
+    shown = body(message, "plain").replace(LINK, "")
+    for text in (str(message["Subject"]), shown):
+        assert finds.match(text) is None, text
+    assert set(re.findall(r'href="([^"]+)"', body(message, "html"))) == {LINK}
+
+
+def test_a_companys_name_is_quoted_and_cannot_end_the_quote() -> None:
+    message = made(PARAMS | {"company": "Sol» te debe dinero «"})
+    assert message["Subject"] == 'Ana Ruiz te invita a «Sol" te debe dinero "»'
+    for language, quoted in (("es", "«Clínica Ñandú»"), ("en", "“Clínica Ñandú”")):
+        message = made(PARAMS, language=language)
+        assert quoted in message["Subject"]
+        assert quoted in body(message, "plain")
 
 
 NASTY = [

@@ -43,7 +43,7 @@ async def test_a_server_that_takes_it_has_it_once() -> None:
     async with serving(Received()) as there:
         assert (await send(plain(there.port), letter(), SENDER, TO)).outcome == "sent"
     assert there.envelopes == [(SENDER, (TO,))]
-    assert there.mails[0]["Subject"] == "Te damos la bienvenida a Acme"
+    assert there.mails[0]["Subject"] == "Te damos la bienvenida a «Acme»"
     assert "Eva" in there.mails[0].get_body(("plain",)).get_content()
 
 

@@ -7,7 +7,7 @@ import asyncio
 from neurant.accounts.codes import digest, new_token
 from neurant.accounts.emails import normal_email
 from neurant.accounts.passwords import check_new_password, hashed
-from neurant.accounts.queries import allow_mail
+from neurant.accounts.queries import allow_mail, find_password_context
 from neurant.accounts.recovery import queries
 from neurant.accounts.service import hold_back, plain_trail
 from neurant.clock import monotonic
@@ -65,7 +65,8 @@ async def set_password(
     link = await queries.find_reset(pool, digest(token))
     if link is None or link.state != "open":
         raise refusal(link.state if link else "unknown")
-    check_new_password(password, link.email)
+    context = await find_password_context(pool, digest(token))
+    check_new_password(password, link.email, context)
     password_hash = await hashed(password)
     async with pool.connection() as connection, connection.transaction():
         await come_from(connection, plain_trail(trail))

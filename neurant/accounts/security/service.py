@@ -22,7 +22,7 @@ from neurant.accounts.codes import (
 )
 from neurant.accounts.names import plain_name
 from neurant.accounts.passwords import check_new_password, hashed
-from neurant.accounts.queries import check_own_login, release_brake
+from neurant.accounts.queries import check_own_login, find_password_context, release_brake
 from neurant.accounts.schemas import OpenedSession, Person
 from neurant.accounts.security import queries
 from neurant.accounts.security.queries import Profile
@@ -63,7 +63,7 @@ async def change_password(
     BadInputError, RateLimitedError.
     """
     await check_own_login(pool, person.digest)
-    check_new_password(new, person.email)
+    check_new_password(new, person.email, await find_password_context(pool, person.digest))
     await _prove_password(pool, person, old)
     password_hash, token = await hashed(new), new_token()
     async with pool.connection() as connection, connection.transaction():

@@ -72,7 +72,7 @@ async def begin(
     """
     email = normal_email(new.email)
     first_name, last_name = plain_name(new.first_name), plain_name(new.last_name)
-    check_new_password(new.password, email)
+    check_new_password(new.password, email, (first_name, last_name))
     if settings.has_terms() and not new.accept_terms:
         raise BadInputError("accounts.terms_not_accepted")
     await hold_back(pool, "sign_up", None, plain_trail(trail))

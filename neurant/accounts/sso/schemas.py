@@ -10,7 +10,7 @@ from uuid import UUID
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 
 from neurant.api.listing import ListQuery
-from neurant.api.texts import STORABLE, formatted, is_storable
+from neurant.api.texts import IS_NAME, STORABLE, formatted, is_storable
 
 
 def _storable_secret(value: SecretStr) -> SecretStr:
@@ -34,6 +34,8 @@ Name = Annotated[
         pattern=r"\S",
         description="What the button says: “Acme Entra ID”",
     ),
+    formatted("name"),
+    IS_NAME,
     STORABLE,
 ]
 Issuer = Annotated[

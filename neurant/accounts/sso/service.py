@@ -53,6 +53,7 @@ from neurant.database.pool import Pool
 from neurant.database.tenancy import Trail
 from neurant.errors import BadInputError, NotFoundError, SetupError, UnauthenticatedError
 from neurant.logs import get_logger
+from neurant.names import reads_as_name, without_hidden
 from neurant.plans.limits import REACHED
 from neurant.settings import Settings
 from neurant.vault import open_wrapped
@@ -264,8 +265,8 @@ def read_identity(claims: Mapping[str, Any]) -> Identity:
 def _plain_name(found: object) -> str | None:
     if not isinstance(found, str):
         return None
-    plain = "".join(one for one in found if one.isprintable()).strip()
-    return plain[:_NAME] or None
+    plain = without_hidden(found)[:_NAME].strip()
+    return plain if reads_as_name(plain) else None
 
 
 async def _exchange(

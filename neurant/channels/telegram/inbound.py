@@ -14,6 +14,7 @@ import orjson
 
 from neurant.channels.events import InboundMessage, MessageType, SetAside, storable
 from neurant.errors import MalformedError
+from neurant.names import without_hidden
 
 SECRET_HEADER = b"x-telegram-bot-api-secret-token"
 
@@ -117,7 +118,7 @@ def _read_message(
         credential=proof,
         end_user_id=str(chat_id),
         # A label, not content: the column's length is enough of it.
-        end_user_name=(_words(chat.get("title")) or name)[:_MOST_NAME] or None,
+        end_user_name=without_hidden(_words(chat.get("title")) or name)[:_MOST_NAME] or None,
         external_id=f"{chat_id}:{_number(message['message_id'])}",
         message_type=message_type,
         content=text,

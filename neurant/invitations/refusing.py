@@ -1,0 +1,52 @@
+"""No more invitations to an address: a signed link in the mail, a page that asks, and back again.
+
+The link holds the digest by which the address is known (no address is in it, nor kept) and an
+HMAC of it under a key of its own. It is good for nothing else, so it may stand in an address.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hmac
+from hashlib import sha256
+
+from neurant.accounts.codes import keyed_digest
+from neurant.database.pool import Pool
+from neurant.errors import NotFoundError
+from neurant.settings import Settings
+
+PAGE = "/invitation/refuse"
+_DIGEST_BYTES = 32
+_PROOF_BYTES = 16
+_REFUSE = "select private.refuse_invitations(%s, %s)"
+
+
+def refuse_link(settings: Settings, email: str) -> str:
+    """The page on which the owner of an address refuses further invitations."""
+    key = sha256(f"mail|invitation|{email.lower()}".encode()).digest()  # private.mail_key
+    token = base64.urlsafe_b64encode(key + _proof(settings, key)).decode()
+    return f"{settings.base_url()}{PAGE}?of={token}"
+
+
+def read_token(settings: Settings, token: str) -> bytes:
+    """The address's digest. Raises NotFoundError for a token that we did not make."""
+    try:
+        plain = base64.b64decode(token.encode("ascii"), altchars=b"-_", validate=True)
+    except (ValueError, binascii.Error):
+        plain = b""
+    key, proof = plain[:_DIGEST_BYTES], plain[_DIGEST_BYTES:]
+    if not hmac.compare_digest(proof, _proof(settings, key)):
+        raise NotFoundError("invitations.unknown_refusal")
+    return key
+
+
+async def refuse(pool: Pool, settings: Settings, token: str, *, wants: bool) -> None:
+    """Keep what the holder of the link wants. Raises NotFoundError."""
+    key = read_token(settings, token)
+    async with pool.connection() as connection, connection.transaction():
+        await connection.execute(_REFUSE, (key, not wants))
+
+
+def _proof(settings: Settings, key: bytes) -> bytes:
+    return keyed_digest(settings, "refuse invitations", key, "")[:_PROOF_BYTES]
