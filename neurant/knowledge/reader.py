@@ -33,7 +33,9 @@ from neurant.sandbox import Limits
 from neurant.texts import catalogue
 
 _MEGABYTE = 1024 * 1024
+# The largest text that we take (6 million emoji in 20 MB) needs 600 MB, a page of prices 20 MB.
 _MEMORY, _MEMORY_FACTOR = 512 * _MEGABYTE, 8
+# The largest text takes 8 s, and 6 million characters of one PDF page after the other 5 s.
 _CPU_SECONDS, _CPU_SECONDS_PER_MEGABYTE = 10, 2
 _WALL_FACTOR, _WALL_SECONDS = 5, 30  # a child waits for the processor: answers go first
 _MOST_OUTPUT = 40 * _MEGABYTE  # 6 million characters of four bytes, and their places
