@@ -162,7 +162,7 @@ def make_pool(
     A connection that has not answered for a second is asked before it is given out. One that does
     not answer was swallowed on the way, and most probably all were: every idle one is replaced.
     """
-    pool = Pool(
+    pool: Pool = Pool(
         with_timeouts(url),
         is_shared=is_shared,
         connection_class=WatchedConnection,

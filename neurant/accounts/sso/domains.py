@@ -61,7 +61,7 @@ async def check_now(
     The outcome is one of ``private.note_sso_domain_check``. Raises ConflictError
     (``sso.domain_taken``: another company's claim is proven), RateLimitedError (too many ask).
     """
-    async with asking_outside():
+    async with asking_outside(company_id):
         found = await look_up(settings, claim.domain, claim.token)
     outcome = await queries.note_check(pool, company_id, claim.id, found, login, trail or Trail())
     if outcome == "taken":
