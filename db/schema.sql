@@ -377,7 +377,7 @@ ALTER FUNCTION auth.uid() OWNER TO neurant_owner;
 
 CREATE FUNCTION jobs.count_worker_death(p_job_id bigint, p_worker_id bigint) RETURNS integer
     LANGUAGE plpgsql
-    SET search_path TO 'jobs', 'pg_temp'
+    SET search_path TO 'pg_catalog', 'jobs', 'pg_temp'
     AS $$
 declare
   v_deaths integer;
@@ -431,7 +431,7 @@ ALTER TABLE jobs.procrastinate_jobs OWNER TO neurant_owner;
 
 CREATE FUNCTION jobs.fetch_fair_job(p_queues character varying[], p_worker_id bigint) RETURNS jobs.procrastinate_jobs
     LANGUAGE plpgsql
-    SET search_path TO 'jobs', 'pg_temp'
+    SET search_path TO 'pg_catalog', 'jobs', 'pg_temp'
     AS $$
 declare
   v_job procrastinate_jobs;
@@ -4254,6 +4254,7 @@ ALTER FUNCTION private.end_visitor_process(p_process uuid) OWNER TO neurant_rout
 -- Name: FUNCTION end_visitor_process(p_process uuid); Type: COMMENT; Schema: private; Owner: neurant_router
 
 COMMENT ON FUNCTION private.end_visitor_process(p_process uuid) IS 'A web process ends: its streams are closed. Definer, as admit_visitor.';
+
 -- Name: ended_by_idleness(bytea); Type: FUNCTION; Schema: private; Owner: neurant_router
 
 CREATE FUNCTION private.ended_by_idleness(p_token_digest bytea) RETURNS boolean
@@ -8936,6 +8937,7 @@ ALTER FUNCTION private.refuse_told_session() OWNER TO neurant_router;
 -- Name: FUNCTION refuse_told_session(); Type: COMMENT; Schema: private; Owner: neurant_router
 
 COMMENT ON FUNCTION private.refuse_told_session() IS 'The rule of own_login for functions that a process of the version before calls with a login and not with a session: by the session that the process tells for audit. Definer, as own_login.';
+
 -- Name: rehash_password(uuid, text, text); Type: FUNCTION; Schema: private; Owner: neurant_router
 
 CREATE FUNCTION private.rehash_password(p_auth_user uuid, p_known_hash text, p_encrypted_password text) RETURNS boolean
@@ -10637,6 +10639,7 @@ ALTER FUNCTION private.take_sso_domain(p_company uuid, p_id uuid, p_how text, p_
 -- Name: FUNCTION take_sso_domain(p_company uuid, p_id uuid, p_how text, p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
 
 COMMENT ON FUNCTION private.take_sso_domain(p_company uuid, p_id uuid, p_how text, p_now timestamp with time zone) IS 'A claim is proven; false where another company''s is. Definer: called by definers only.';
+
 -- Name: take_visitor_allowance(text, double precision, text[], boolean); Type: FUNCTION; Schema: private; Owner: neurant_owner
 
 CREATE FUNCTION private.take_visitor_allowance(p_action text, p_cost double precision, p_values text[], p_is_proven boolean, OUT outcome text, OUT held_by text, OUT wait_seconds double precision, OUT held_for double precision) RETURNS record
@@ -19289,6 +19292,7 @@ GRANT ALL ON FUNCTION private.end_subscriptions(p_now timestamp with time zone) 
 
 REVOKE ALL ON FUNCTION private.end_visitor_process(p_process uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.end_visitor_process(p_process uuid) TO neurant_app;
+
 -- Name: FUNCTION ended_by_idleness(p_token_digest bytea); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.ended_by_idleness(p_token_digest bytea) FROM PUBLIC;
@@ -20203,6 +20207,7 @@ GRANT ALL ON FUNCTION private.refuse_over_limit(p_limit text, p_used bigint, p_a
 -- Name: FUNCTION refuse_told_session(); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.refuse_told_session() FROM PUBLIC;
+
 -- Name: FUNCTION rehash_password(p_auth_user uuid, p_known_hash text, p_encrypted_password text); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.rehash_password(p_auth_user uuid, p_known_hash text, p_encrypted_password text) FROM PUBLIC;
@@ -20477,6 +20482,7 @@ GRANT ALL ON FUNCTION private.take_plan_mails(p_kinds text[], p_now timestamp wi
 -- Name: FUNCTION take_sso_domain(p_company uuid, p_id uuid, p_how text, p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.take_sso_domain(p_company uuid, p_id uuid, p_how text, p_now timestamp with time zone) FROM PUBLIC;
+
 -- Name: FUNCTION take_visitor_allowance(p_action text, p_cost double precision, p_values text[], p_is_proven boolean, OUT outcome text, OUT held_by text, OUT wait_seconds double precision, OUT held_for double precision); Type: ACL; Schema: private; Owner: neurant_owner
 
 REVOKE ALL ON FUNCTION private.take_visitor_allowance(p_action text, p_cost double precision, p_values text[], p_is_proven boolean, OUT outcome text, OUT held_by text, OUT wait_seconds double precision, OUT held_for double precision) FROM PUBLIC;
