@@ -1338,7 +1338,7 @@ begin
     return ceil(extract(epoch from v_day[cardinality(v_day)] + interval '60 seconds' - p_now));
   elsif cardinality(v_hour) >= 5 then
     return ceil(extract(epoch from v_hour[1] + interval '1 hour' - p_now));
-  elsif cardinality(v_day) >= 10 then
+  elsif cardinality(v_day) >= 30 then
     return ceil(extract(epoch from v_day[1] + interval '1 day' - p_now));
   end if;
   update public.account_brakes b set mailed_at = v_day || p_now where b.key_digest = v_key;
@@ -1349,7 +1349,7 @@ ALTER FUNCTION private.allow_mail(p_purpose text, p_email text, p_now timestamp 
 
 -- Name: FUNCTION allow_mail(p_purpose text, p_email text, p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
 
-COMMENT ON FUNCTION private.allow_mail(p_purpose text, p_email text, p_now timestamp with time zone) IS 'Whether an address may be written to for this purpose (sign_up, verification, reset): 0 (and it is counted), or the seconds until then. A minute between two, five an hour, ten a day; addresses without an account count the same. Definer, as brake.';
+COMMENT ON FUNCTION private.allow_mail(p_purpose text, p_email text, p_now timestamp with time zone) IS 'Whether an address may be written to for this purpose (sign_up, verification, reset): 0 (and it is counted), or the seconds until then. A minute between two, five an hour, thirty a day; addresses without an account count the same. Definer, as brake.';
 
 -- Name: anchor_date(date, integer); Type: FUNCTION; Schema: private; Owner: neurant_owner
 

@@ -149,7 +149,8 @@ def test_guesses_side_by_side_are_counted_like_one_after_another(urls: Urls) -> 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])  # fmt: skip
 @given(steps=st.lists(st.integers(0, 1500), min_size=1, max_size=25))
 def test_an_address_is_never_written_to_too_often(db: psycopg.Connection, steps: list[int]) -> None:
-    """A minute between two, five in any hour; and who is told to wait may write just then."""
+    """A minute between two, five in any hour (and thirty in a day, which these steps do not reach);
+    and who is told to wait may write just then."""
     email, now, sent = somebody(), NOW, []
     for step in steps:
         now += timedelta(seconds=step)
