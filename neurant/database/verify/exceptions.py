@@ -9,7 +9,7 @@ import json
 import secrets
 import uuid
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from neurant.database.verify.catalog import Table
@@ -44,7 +44,8 @@ def _conversation(world: World, strand: Strand) -> dict[str, Any]:
 
 
 def _hitl_session(world: World, strand: Strand) -> dict[str, Any]:
-    common = {"reason": "manual", "taken_at": _LONG_AGO}
+    opened = _LONG_AGO - timedelta(minutes=10)
+    common = {"reason": "manual", "opened_at": opened, "taken_at": _LONG_AGO}
     if strand.name == "lent":
         operator = _person(world, strand, "operador")
         return common | {"status": "active", "operator_id": operator, "ended_by": OMITTED}
@@ -73,11 +74,13 @@ _VALUES: dict[str, Values] = {
     "public.messages": lambda w, s: {
         "seq": OMITTED,  # given by number_message, with channel_account_id
         "channel_account_id": OMITTED,
+        "content": "verify manzana",
         "sender_type": "bot",
         "sender_id": OMITTED,
     },
     "public.audit_salts": lambda w, s: {"salt": secrets.token_bytes(32)},
-    "public.usage_slots": lambda w, s: {"slot": w.serial() % 64},
+    # None is the slot of this backend, which its own messages count in.
+    "public.usage_slots": lambda w, s: {"slot": (w.backend + 1 + w.serial() % 61) % 64},
     "public.conversations_archived": lambda w, s: {
         "assigned_operator_id": _person(w, s, "operador") if s.name == "lent" else OMITTED
     },

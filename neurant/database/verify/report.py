@@ -18,6 +18,7 @@ AREAS = (
     "rows",
     "columns",
     "functions",
+    "oracles",
     "references",
     "uniques",
     "effects",

@@ -73,6 +73,7 @@ class World:
     missing: dict[str, str] = field(default_factory=dict)
     makers: dict[tuple[str, str], Maker] = field(default_factory=dict)
     scopes: list[str] = field(default_factory=list)  # every one that a key may have
+    backend: int = 0  # the server process that all rows are made by
     serials: Iterable[int] = field(default_factory=lambda: itertools.count(1))
 
     def serial(self) -> int:
@@ -90,7 +91,7 @@ class World:
 
 def make_world(connection: Connection, catalog: Catalog) -> World:
     """Insert all rows. Needs a login that bypasses row security and may write every table."""
-    world = World(catalog)
+    world = World(catalog, backend=connection.info.backend_pid)
     keys = connection.execute("select name from public.permissions where for_keys = 'by_scope'")
     world.scopes = [str(row[0]) for row in keys.fetchall()]
     _make_companies_and_people(connection, world)
