@@ -37,7 +37,12 @@ where n.nspname in ('public', 'private') and l.lanname in ('sql', 'plpgsql')
   and not exists (select from pg_depend d where d.objid = p.oid and d.deptype = 'e')
 order by signature
 """
-_TYPE_NAMES = {"int4": "integer", "int8": "bigint", "bool": "boolean", "timestamptz": "timestamp with time zone"}
+_TYPE_NAMES = {
+    "int4": "integer",
+    "int8": "bigint",
+    "bool": "boolean",
+    "timestamptz": "timestamp with time zone",
+}
 _DECLARED_ROW = re.compile(r"\b(\w+) (public\.\w+);")
 
 
@@ -148,7 +153,11 @@ def _function_mutants(
 
 
 def _sql_body(
-    definition: str, body: str, scope: Scope, tables: Mapping[str, str], variables: Mapping[str, str]
+    definition: str,
+    body: str,
+    scope: Scope,
+    tables: Mapping[str, str],
+    variables: Mapping[str, str],
 ) -> Iterator[tuple[str, str, str, str]]:
     before = printed_statement(body)
     known = Scope(dict(tables), scope.columns, dict(variables))
@@ -157,10 +166,16 @@ def _sql_body(
 
 
 def _plpgsql_body(
-    definition: str, body: str, scope: Scope, tables: Mapping[str, str], variables: Mapping[str, str]
+    definition: str,
+    body: str,
+    scope: Scope,
+    tables: Mapping[str, str],
+    variables: Mapping[str, str],
 ) -> Iterator[tuple[str, str, str, str]]:
     found = parsed(definition, body)
-    declared = {name: _TYPE_NAMES.get(t, t) for name, t in found.variables.items() if name != "found"}
+    declared = {
+        name: _TYPE_NAMES.get(t, t) for name, t in found.variables.items() if name != "found"
+    }
     known = Scope(dict(tables), scope.columns, {**declared, **variables})
     yield from embedded_mutants(body, found, known)
     yield from branch_mutants(body)

@@ -45,7 +45,7 @@ class Mutant:
 def mutants(db: psycopg.Connection[Any]) -> list[Mutant]:
     """All of the catalog's, in an order that never changes; ``bodies`` has the rest."""
     catalog = read_catalog(db)
-    makers = (policies, tables, references, uniques, triggers, functions)
+    makers = (policies, tables, references, uniques, triggers, functions, objects)
     found = [mutant for make in makers for mutant in make(db, catalog)]
     return [*found, *grants(catalog)]
 
@@ -179,6 +179,33 @@ def functions(db: psycopg.Connection[Any], catalog: Catalog) -> Iterator[Mutant]
             yield Mutant("definer to invoker", name, (f"{alter} security invoker",), near)
             owner = f"{alter} owner to neurant_owner"
             yield Mutant("owner changed", name, (owner,), near)
+
+
+def objects(db: psycopg.Connection[Any], catalog: Catalog) -> Iterator[Mutant]:
+    """Rights and objects that no table has: only the committed list can notice most of them."""
+    for role in SERVED:
+        for right in (
+            "create on schema public",
+            "create on schema private",
+            "usage on language sql",
+        ):
+            yield Mutant(
+                "stray right", f"{right} to {role}", (f"grant {right} to {role}",), frozenset()
+            )
+        yield Mutant("stray membership", role, (f"grant pg_read_all_data to {role}",), frozenset())
+        setting = f"alter role {role} set row_security = off"
+        yield Mutant("stray role setting", role, (setting,), frozenset())
+    for kind, statement in (
+        ("publication", "create publication stray for all tables"),
+        ("publication", "create publication stray for table public.messages"),
+        ("large object", "select lo_create(0)"),
+        ("language", "create language stray handler plpgsql_call_handler"),
+        ("extension", "create extension hstore"),
+        ("foreign data wrapper", "create foreign data wrapper stray"),
+        ("rule", "create rule stray as on delete to public.notes do instead nothing"),
+        ("cast", "create cast (text as uuid) with inout as implicit"),
+    ):
+        yield Mutant("stray object", kind, (statement,), frozenset())
 
 
 def grants(catalog: Catalog) -> list[Mutant]:

@@ -142,9 +142,7 @@ def embedded_mutants(body: str, found: Parsed, scope: Scope) -> Iterator[tuple[s
             before, mutants = printed_statement(part.query), statement_mutants(part.query, scope)
         else:
             before = printed_expression(part.query)
-            mutants = expression_mutants(
-                part.query, scope, is_condition=part.kind == "condition"
-            )
+            mutants = expression_mutants(part.query, scope, is_condition=part.kind == "condition")
         into = f" {part.into}\n" if part.into else ""  # what follows may be a comment's rest
         for operator, text in mutants:
             placed = f"{part.verb}{text.removeprefix('SELECT')}" if part.verb else text

@@ -127,7 +127,12 @@ def calls_of(file: str, cluster: Path, seconds: float = 600.0) -> dict[str, Any]
         started = time.monotonic()
         try:
             subprocess.run(
-                command, cwd=ROOT, env=environment, capture_output=True, timeout=seconds, check=False
+                command,
+                cwd=ROOT,
+                env=environment,
+                capture_output=True,
+                timeout=seconds,
+                check=False,
             )
         except subprocess.TimeoutExpired:
             return None
@@ -142,7 +147,9 @@ def main() -> None:
         name
         for path in (ROOT / "tests").rglob("test_*.py")
         if (name := str(path.relative_to(ROOT))) not in measured()
-        and not name.startswith(("tests/isolation/", "tests/browser/"))
+        and not name.startswith(
+            ("tests/isolation/test_m", "tests/isolation/test_gates", "tests/browser/")
+        )
     )
     found = dict(measured())
     with tempfile.TemporaryDirectory(prefix="neurant-reach-") as folder:
