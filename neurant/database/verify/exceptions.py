@@ -95,9 +95,18 @@ _VALUES: dict[str, Values] = {
     "public.outbox_archived": lambda w, s: {"status": "sent"},
     "public.messages_archived": lambda w, s: {"sender_type": "bot", "sender_id": OMITTED},
     "public.visitor_sessions": lambda w, s: {"expires_at": _FAR},
-    "public.login_sessions": lambda w, s: {"expires_at": _FAR},
-    "public.documents": lambda w, s: {"processing_status": "completed", "file_size_bytes": 1},
-    "public.document_chunks": lambda w, s: {"content": "verify", "character_count": 6},
+    # One was opened by single sign-on.
+    "public.login_sessions": lambda w, s: (
+        {"expires_at": _FAR} | ({} if s.name == "former" else {"sso_connection_id": OMITTED})
+    ),
+    # The words that the oracles of the searches look for.
+    "public.chatbots": lambda w, s: {"description": "manzana"},
+    "public.documents": lambda w, s: {
+        "title": "manzana",
+        "processing_status": "completed",
+        "file_size_bytes": 1,
+    },
+    "public.document_chunks": lambda w, s: {"content": "manzana", "character_count": 7},
     "public.outbox": lambda w, s: {
         "status": "sending",
         "claim_token": TOKEN,

@@ -176,6 +176,14 @@ def call(
     rival: str = "", nothing: str = "",
 ) -> str:  # fmt: skip
     """The statement; ``rival``, ``nothing``: an argument of the other company, of no row."""
+    values = _values(world, function, strand, more, rival, nothing)
+    return _as_json(f"{function.name}({values})")
+
+
+def _values(
+    world: World, function: Function, strand: str, more: Mapping[str, str],
+    rival: str = "", nothing: str = "",
+) -> str:  # fmt: skip
     values = []
     for name, type_, told in _arguments(function, more):
         if name == rival:
@@ -183,7 +191,7 @@ def call(
         if name == nothing:
             told = _nothing(type_)
         values.append(f"({fill(world, told, strand)})::{type_}")
-    return _as_json(f"{function.name}({', '.join(values)})")
+    return ", ".join(values)
 
 
 def _as_json(source: str) -> str:
@@ -328,7 +336,7 @@ def _cases(
                     fill(world, one, strand)
                     for one in ([given] if isinstance(given, str) else given)
                 ),
-                gives=_gives(world, case, strand),
+                gives=_gives(world, function, case, strand),
                 then=_then(world, case, strand),
             )
             yield Attempt(
@@ -337,11 +345,15 @@ def _cases(
             )  # fmt: skip
 
 
-def _gives(world: World, case: Mapping[str, Any], strand: str) -> str | None:
+def _gives(world: World, function: Function, case: Mapping[str, Any], strand: str) -> str | None:
+    """The query for what must be given, with its columns named as the function names them."""
     if "gives" not in case:
         return None
+    if case["gives"] == "nothing":
+        return "select '[]'::jsonb"
+    shape = f"{function.name}({_values(world, function, strand, case.get('arguments', {}))})"
     asked = fill(world, case["gives"], strand)
-    return _as_json(f"({asked})")
+    return _as_json(f"(select s.* from {shape} s where false union all ({asked}))")  # noqa: S608
 
 
 def _then(world: World, case: Mapping[str, Any], strand: str) -> str | None:

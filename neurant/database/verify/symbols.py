@@ -23,7 +23,11 @@ _BYTES = re.compile(r"\\x([0-9a-f]{16,})")
 _HEX = re.compile(r"\b[0-9a-f]{32,}\b")
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d+)?(?:\+00(?::00)?|Z)?")
 _DAY = re.compile(r"\b\d{4}-\d\d-\d\d\b(?!T)")
-_MARKED = re.compile(re.escape(MARK) + r"[-\w]*(?:[.@][\w.]+)?")
+_MARKED = re.compile(
+    r"(?:https://neurant\.example/)?"
+    + re.escape(MARK)
+    + r"(?:/\d+|[-\w]*(?:[.@][\w.]+)?)|\b[a-t]_verify"
+)
 _KEPT = re.compile(r"2026-01-01|2099-01-01|20[0-9][0-9]-(?:01|02|03)-0[1-5]T1[0-9]:00:00")
 _CODE = re.compile(r" [0-9a-f]{4}$")  # the end of a visitor's id, told beside the name
 _KEYED = re.compile(r"'[^'\s]{4}(?=(?:manzan|verif))")  # a word under the company's random key
@@ -32,6 +36,7 @@ _LONG = 160
 _NUMBERED = {
     ("public.usage_slots", "slot"),
     ("public.system_metrics", "value"),  # the size of the database
+    ("public.conversations", "session_duration_minutes"),  # by the clock
     ("public.message_changes", "id"),
     ("public.analytics_dirty", "id"),
     ("public.knowledge_uses", "id"),
@@ -58,6 +63,8 @@ class Symbols:
             self.names[str(world.logins[company, person])] = f"login {tag}"
         for company, id_ in world.companies.items():
             self.names[str(id_)] = company
+        for strand, row in world.rows["public.login_sessions"].items():
+            self.names[str(row["auth_session_id"])] = f"auth_sessions {strand}"
         self.names.update(fixtures)
 
     def _know(self, table: str, strand: str, row: Mapping[str, Any]) -> None:
@@ -193,14 +200,19 @@ def _json(value: object) -> str:
 
 
 def _distance(apart: timedelta) -> str:
-    """``now``, or the whole minutes, hours or days from it; a month for what may be one."""
-    seconds = apart.total_seconds()
-    if abs(seconds) < 90:
+    """How far from the start of the transaction: exactly, or about where the clock was asked.
+
+    What is not a whole number of minutes away comes from the clock, up to an hour later.
+    """
+    if apart % timedelta(minutes=1):
+        days, rest = divmod(apart, timedelta(days=1))
+        if rest < timedelta(hours=1):
+            return "by the clock" + (f" {days:+} days" if days else "")
+        return "some time"
+    days, rest = divmod(abs(apart), timedelta(days=1))
+    sign = "-" if apart < timedelta(0) else "+"
+    if not apart:
         return "now"
-    sign, size = ("+" if seconds > 0 else "-"), abs(seconds)
-    if size % 86400 < 60 or 86400 - size % 86400 < 60:
-        days = round(size / 86400)
-        return f"now {sign} {'a month' if 28 <= days <= 31 else f'{days} days'}"
-    if size < 86400:
-        return f"now {sign} {round(size / 60)} minutes"
-    return "some time"
+    if rest:
+        return f"now {sign} {abs(apart) // timedelta(minutes=1)} minutes"
+    return f"now {sign} {'a month' if 28 <= days <= 31 else f'{days} days'}"

@@ -17,6 +17,7 @@ from neurant.database.verify.watch import Result, try_watched, watched
 from neurant.database.verify.writes import writes
 
 _AREA = "oracles"
+_SHOWN = 60  # characters before the place where two lines part
 _OF_ONE_COMPANY = {*STAFF, *KEYS, "visitor", "worker"}
 _OTHERS = re.compile(rf"\b{OTHER}\b")
 _OTHERS_ROW = re.compile(rf"^[-+~] \S+ <?{OTHER}\b")
@@ -128,13 +129,18 @@ def _judged(attempt: Attempt, result: Result, lines: tuple[str, ...]) -> Iterato
         yield from _case(attempt, result, cell)
 
 
-def _difference(known: Sequence[str], lines: Sequence[str]) -> tuple[str, str]:
+def _difference(known: Sequence[str], lines: Sequence[str]) -> tuple[str, ...]:
     """The first lines that are not alike; all alike: what was given."""
     gone = [line for line in known if line not in lines]
     come = [line for line in lines if line not in known]
     if not gone and not come:
         return known[0], lines[0]
-    return (gone or ["no such line"])[0], (come or ["no such line"])[0]
+    first, second = (gone or ["no such line"])[0], (come or ["no such line"])[0]
+    pairs = zip(first, second, strict=False)
+    alike = next((n for n, (one, other) in enumerate(pairs) if one != other), 0)
+    start = 0 if alike < _SHOWN else alike - _SHOWN // 2
+    dots = "…" if start else ""
+    return tuple(dots + line[start : start + 4 * _SHOWN] for line in (first, second))
 
 
 def _case(attempt: Attempt, result: Result, cell: object) -> Iterator[Cell]:
@@ -152,4 +158,10 @@ def _case(attempt: Attempt, result: Result, cell: object) -> Iterator[Cell]:
 def _plain(rows: object) -> list[str]:
     """Rows without the names of their columns, in any order."""
     listed: Iterable[object] = rows if isinstance(rows, list) else []
-    return sorted(str(list(row.values()) if isinstance(row, dict) else [row]) for row in listed)
+    return sorted(
+        str(list(row.values()) if isinstance(row, dict) else [_sorted(row)]) for row in listed
+    )
+
+
+def _sorted(value: object) -> object:
+    return sorted(map(str, value)) if isinstance(value, list) else value
