@@ -160,12 +160,12 @@ def test_a_row_of_the_other_company_that_changes_is_seen_even_if_the_call_gives_
 
 def test_what_a_trial_wrote_is_gone_before_the_next_one(matrix: Matrix) -> None:
     queries = watched(matrix.world.catalog, matrix.world.companies.values(), matrix.stage.since)
-    trial = Trial(Identity("none"), "delete from public.message_changes", fetch=False)
+    trial = Trial(Identity("none"), "delete from public.knowledge_uses", fetch=False)
     first, second = (
         result for _, result in try_watched(matrix.connection, queries, [trial, trial])
     )
     assert first == second
-    assert first.changes["public.message_changes"].old
+    assert first.changes["public.knowledge_uses"].old
 
 
 def test_a_record_is_read_as_it_was_written() -> None:

@@ -53,7 +53,7 @@ def _hitl_session(world: World, strand: Strand) -> dict[str, Any]:
 
 
 def _chatbot_operator(world: World, strand: Strand) -> dict[str, Any]:
-    serving = strand.name in ("operador", "former")
+    serving = strand.name in ("operador", "former", "rival-twin")
     return {
         "operator_id": _person(world, strand, "operador" if serving else "colleague"),
         "is_active": strand.name != "former",

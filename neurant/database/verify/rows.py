@@ -54,7 +54,11 @@ STRANDS = (
     Strand("lent", OWN, "colleague"),
     Strand("former", OWN, "supervisor"),
     Strand("rival", OTHER, "owner"),
+    Strand("rival-twin", OTHER, "operador"),
 )
+# The ids of the other company's twin are those of this strand: where two tables are joined by an id
+# without the company, the twin's row comes, too.
+TWIN_OF = {"rival-twin": "operador"}
 Row = dict[str, Any]
 _BECOME: LiteralString = (
     "select set_config('role', %s, true), set_config('request.jwt.claims', %s, true)"
@@ -141,8 +145,12 @@ def compose(
     special = exceptions.values(world, table.name, strand)
     keys = {name: key for key in table.keys for name in key.columns if name != table.company}
     row: Row = {}
+    twin = world.rows.get(table.name, {}).get(TWIN_OF.get(strand.name, ""), {}).get("id")
     for column in table.columns.values():
         if column.filled == "database" or (only is not None and column.name not in only):
+            continue
+        if column.name == "id" and twin is not None and table.key == (table.company, "id"):
+            row["id"] = twin
             continue
         if column.name in special:
             if special[column.name] is not exceptions.OMITTED:
@@ -262,10 +270,12 @@ def _make_companies_and_people(connection: Connection, world: World) -> None:
             email = f"{person}-{name}@neurant.example"
             login = _store(connection, logins, {"id": uuid.uuid4(), "email": email})
             world.logins[company, person] = login["id"]
+            twin = world.people[OWN, person]["id"] if company == OTHER else uuid.uuid4()
             row = _store(
                 connection,
                 users,
                 {
+                    "id": twin if person == "operador" else uuid.uuid4(),
                     "company_id": world.companies[company],
                     "auth_user_id": login["id"],
                     "email": email,

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-from neurant.database.verify.rows import OTHER, World
+from neurant.database.verify.rows import OTHER, TWIN_OF, World
 from neurant.database.verify.values import MARK
 from neurant.database.verify.watch import Change, Result
 
@@ -59,7 +59,8 @@ class Symbols:
                 self._know(table, strand, row)
         for (company, person), row in world.people.items():
             tag = person if company != OTHER else f"{OTHER}-{person}"
-            self.names[str(row["id"])] = f"user {tag}"
+            if company != OTHER or person not in TWIN_OF.values():  # who has the other one's id
+                self.names[str(row["id"])] = f"user {tag}"
             self.names[str(world.logins[company, person])] = f"login {tag}"
         for company, id_ in world.companies.items():
             self.names[str(id_)] = company
