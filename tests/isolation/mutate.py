@@ -32,7 +32,7 @@ from neurant.database.embedded import start_supervised
 from neurant.database.verify.gates import gate_cells
 from neurant.database.verify.run import Matrix, cells, gates, prepare
 from tests.isolation.mutants import Mutant, bodies, mutants, sample
-from tests.isolation.reach import Callers, callers, prepare_cluster, test_files
+from tests.isolation.reach import Callers, callers, files_of, prepare_cluster
 from tests.support.mutation import copy_tree
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -127,7 +127,7 @@ def judge_by_tests(mutant: Mutant, cluster: Path) -> str:
             "NEURANT_TEST_MUTANT": str(statements),
             "NEURANT_TEST_CLUSTER": str(cluster),
         }
-        for file in test_files(mutant.function):
+        for file in files_of(mutant.function):
             if time.monotonic() - started > _TESTS_SECONDS:
                 return ""
             failed = _failure(file, environment)

@@ -27,6 +27,14 @@ from neurant.database.verify.catalog import Catalog
 ROOT = Path(__file__).resolve().parents[2]
 FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 REACH = Path(__file__).with_name("reach.json")
+# The matrix is the first judge; what starts whole platforms runs unchanged schemas.
+_NOT_RUN = (
+    "tests/browser/",
+    "tests/isolation/test_gates",
+    "tests/isolation/test_matrix",
+    "tests/isolation/test_mutants",
+    "tests/isolation/test_operators",
+)
 _CALLED = re.compile(r"\b((?:private|public)\.\w+)\(")
 
 
@@ -93,16 +101,27 @@ def measured() -> Mapping[str, Mapping[str, Any]]:
     return found
 
 
-def test_files(name: str) -> list[str]:
-    """The test files that call the function: those that call few others first."""
+@lru_cache(maxsize=1)
+def _texts() -> Mapping[str, str]:
+    """The test files (but the matrix's own, and what needs a browser) and what is in them."""
+    return {
+        name: path.read_text("utf-8")
+        for path in sorted((ROOT / "tests").rglob("test_*.py"))
+        if not (name := str(path.relative_to(ROOT))).startswith(_NOT_RUN)
+    }
+
+
+def files_of(name: str) -> list[str]:
+    """The test files that call the function: those that name it, then those that call few others."""
+    naming = [file for file, text in _texts().items() if re.search(rf"\b{re.escape(name)}\b", text)]
     reaching = [file for file, facts in measured().items() if name in facts["functions"]]
-    word = name.partition(".")[2]
-    return sorted(reaching, key=lambda file: (word not in file, _cost(file)))
+    rest = sorted(set(reaching) - set(naming), key=_cost)
+    return [*sorted(naming, key=_cost), *rest]
 
 
 def _cost(file: str) -> float:
-    facts = measured()[file]
-    return float(facts["seconds"]) + len(facts["functions"]) / 20
+    facts = measured().get(file)
+    return float(facts["seconds"]) + len(facts["functions"]) / 20 if facts else 0.0
 
 
 def prepare_cluster(folder: Path) -> None:
@@ -143,14 +162,7 @@ def calls_of(file: str, cluster: Path, seconds: float = 600.0) -> dict[str, Any]
 
 def main() -> None:
     """Measure the test files that are named (all that are not measured yet, without names)."""
-    files = sys.argv[1:] or sorted(
-        name
-        for path in (ROOT / "tests").rglob("test_*.py")
-        if (name := str(path.relative_to(ROOT))) not in measured()
-        and not name.startswith(
-            ("tests/isolation/test_m", "tests/isolation/test_gates", "tests/browser/")
-        )
-    )
+    files = sys.argv[1:] or sorted(_texts().keys() - measured().keys())
     found = dict(measured())
     with tempfile.TemporaryDirectory(prefix="neurant-reach-") as folder:
         Path(folder).chmod(0o711)
