@@ -14,15 +14,8 @@ import pytest
 
 from neurant.database.verify.run import Matrix
 from tests.isolation.mutants import Mutant, bodies, mutants, sample
-from tests.isolation.mutate import (
-    Fate,
-    equivalents,
-    judge,
-    judge_by_tests,
-    kept,
-    result,
-    unexplained,
-)
+from tests.isolation.mutate import Fate, judge, judge_by_tests, result
+from tests.isolation.mutation_results import equivalents, kept, unexplained
 from tests.isolation.proving_ground import prepared
 from tests.isolation.reach import Callers, callers, files_of, prepare_cluster
 
