@@ -50,10 +50,11 @@ nightly: develop
 	NEURANT_SCHEMA_CASES=$(or $(CASES),10000) .venv/bin/python -m pytest tests/api/test_schema.py -s
 
 # 500 of them by chance; COUNT=100 for fewer, SEED=1 to repeat. COUNT=0 for all, which goes on where it
-# was stopped (MINUTES=60 to stop by itself); REPORT=1 prints what is known of this schema.
+# was stopped (MINUTES=60 to stop by itself); REPORT=1 prints what is known of this schema, RECORD=1 writes
+# the committed record (tests/isolation/mutation_record.md), too.
 mutate: develop
 	@.venv/bin/python -m tests.isolation.mutate --count $(or $(COUNT),500) $(if $(SEED),--seed $(SEED)) \
-		$(if $(MINUTES),--minutes $(MINUTES)) $(if $(REPORT),--report)
+		$(if $(MINUTES),--minutes $(MINUTES)) $(if $(REPORT),--report) $(if $(RECORD),--record)
 
 schema: develop
 	@.venv/bin/python -m scripts.dump_schema

@@ -9,35 +9,41 @@ survives all three is a bug of the suite, or is argued in ``equivalent_mutants.t
 from __future__ import annotations
 
 import argparse
-import hashlib
+import importlib
 import json
 import os
 import random
-import subprocess
+import signal
 import sys
 import tempfile
 import time
-import tomllib
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
-from multiprocessing import Manager
+from functools import cache
+from multiprocessing import Manager, get_context
 from pathlib import Path
 from queue import Queue
 
 import psycopg
+import pytest
 
 from neurant.database.embedded import start_supervised
 from neurant.database.verify.gates import gate_cells
 from neurant.database.verify.run import Matrix, cells, gates, prepare
 from tests.isolation.mutants import Mutant, bodies, mutants, sample
-from tests.isolation.reach import Callers, callers, prepare_cluster, test_files
+from tests.isolation.mutation_results import (
+    RESULTS,
+    ROOT,
+    Result,
+    kept,
+    report,
+    schema_print,
+    write_record,
+)
+from tests.isolation.reach import Callers, callers, files_of, measured, prepare_cluster
 from tests.support.mutation import copy_tree
 
-ROOT = Path(__file__).resolve().parents[2]
-RESULTS = ROOT / "build" / "mutation.jsonl"
-EQUIVALENT = Path(__file__).with_name("equivalent_mutants.toml")
 # Nobody who serves traffic can make what such a function would be misled by: no behaviour to see.
 LISTS_ONLY = {
     "search_path removed",
@@ -48,7 +54,11 @@ LISTS_ONLY = {
 }
 HEART = frozenset({"public.conversations", "public.messages", "public.users"})
 FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
-_FILE_SECONDS = 120.0  # of one test file, after which it counts as failed: the mutant hangs
+# Half of a small test file's time is to import these.
+_HEAVY = ("neurant.app", "anyio", "httpx", "hypothesis", "procrastinate")
+# Of one test file, after which the mutant hangs: ten times what it takes, and at least this.
+_FILE_SECONDS = 120.0
+_UNMEASURED_SECONDS = 900.0
 _TESTS_SECONDS = 240.0  # of all test files of one mutant: what is left then is not run
 
 
@@ -123,47 +133,76 @@ def judge_by_tests(mutant: Mutant, cluster: Path) -> str:
         statements = Path(folder) / "mutant.sql"
         statements.write_text(";\n".join(mutant.statements), "utf-8")
         environment = {
-            **os.environ,
             "NEURANT_TEST_MUTANT": str(statements),
             "NEURANT_TEST_CLUSTER": str(cluster),
         }
-        for file in test_files(mutant.function):
+        for file in files_of(mutant.function):
             if time.monotonic() - started > _TESTS_SECONDS:
                 return ""
             failed = _failure(file, environment)
-            if failed:
+            if failed and _is_green(file, str(cluster)):
                 return failed
     return ""
 
 
+@cache
+def _is_green(file: str, cluster: str) -> bool:
+    """Whether the file passes where nothing is broken: else its failure says nothing."""
+    return not _failure(file, {"NEURANT_TEST_CLUSTER": cluster})
+
+
+def _patience(file: str) -> float:
+    facts = measured().get(file)
+    return max(_FILE_SECONDS, 10 * float(facts["seconds"])) if facts else _UNMEASURED_SECONDS
+
+
 def _failure(file: str, environment: Mapping[str, str]) -> str:
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "--tb=no", "-p", "no:cacheprovider"]
-    command += ["-m", "not browser and not soak", file]
-    try:
-        done = subprocess.run(
-            command, cwd=ROOT, env=environment, capture_output=True, text=True,
-            timeout=_FILE_SECONDS, check=False,
-        )  # fmt: skip
-    except subprocess.TimeoutExpired:
-        return f"{file}: no end"
-    if done.returncode in (0, 5):  # 5: no test of the file was to run
-        return ""
-    lines = [line for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
-    return lines[0][:300] if lines else f"{file}: status {done.returncode}"
+    """Run one file in a fork of this process, which has imported what takes seconds to import."""
+    with tempfile.NamedTemporaryFile("r", encoding="utf-8", prefix="neurant-told-") as told:
+        run = get_context("fork").Process(target=_run_file, args=(file, environment, told.name))
+        run.start()
+        run.join(_patience(file))
+        if run.is_alive():
+            os.killpg(run.pid or 0, signal.SIGKILL)
+            run.join()
+            return f"{file}: no end"
+        if run.exitcode in (0, pytest.ExitCode.NO_TESTS_COLLECTED):
+            return ""
+        failed = [line for line in told if line.startswith(("FAILED", "ERROR"))]
+        return failed[0].strip()[:300] if failed else f"{file}: status {run.exitcode}"
+
+
+def _run_file(file: str, environment: Mapping[str, str], told: str) -> None:
+    os.setsid()  # so that whatever the tests start can be ended with them
+    os.environ.update(environment)
+    os.chdir(ROOT)
+    output = os.open(told, os.O_WRONLY)
+    for stream in (1, 2):
+        os.dup2(output, stream)
+    options = ["-x", "-q", "--tb=no", "-p", "no:cacheprovider", "-m", "not browser and not soak"]
+    code = int(pytest.main([*options, file]))
+    sys.stdout.flush()
+    os._exit(code)  # nothing of the parent's (its connection) is closed here
 
 
 # What each process of the pool keeps.
 _at_work: dict[str, object] = {}
 
 
-def _begin(places: Queue[str], cluster: Path, with_tests: bool) -> None:
-    """In each process: a database of its own, with the two companies in it."""
+def _begin(places: Queue[str], cluster: Path, with_tests: bool, functions: Sequence[str]) -> None:
+    """In each process: a database of its own, with the two companies in it, where all is well."""
     connection = psycopg.connect(places.get())
     connection.execute("select 1")
     matrix = prepare(connection, thorough=True)
-    wrong = [cell for cell in (*cells(matrix), *gates(matrix)) if not cell.ok]
-    assert not wrong, f"not green to begin with: {wrong[:3]}"
     reach = callers(connection, matrix.world.catalog)
+    names = [name.partition("(")[0] for name in functions]
+    near = frozenset(one for name in names for layer in reach.near(name) for one in layer)
+    found = cells(matrix, near if functions else None, columns=not functions)
+    wrong = [cell for cell in (*found, *gates(matrix)) if not cell.ok]
+    assert not wrong, f"not green to begin with: {wrong[:3]}"
+    if with_tests:
+        for module in _HEAVY:
+            importlib.import_module(module)
     _at_work.update(matrix=matrix, reach=reach, cluster=cluster, with_tests=with_tests)
 
 
@@ -181,26 +220,6 @@ def _work(mutant: Mutant) -> Fate:
     return Fate(mutant, fate.behaviour, fate.gate, tests, seconds)
 
 
-@dataclass(frozen=True)
-class Result:
-    """A fate as it is kept: one line of JSON."""
-
-    schema: str
-    id: str
-    kind: str
-    what: str
-    difference: str
-    behaviour: str
-    gate: str
-    tests: str
-    seconds: float
-
-    @property
-    def killed(self) -> bool:
-        """Whether anything noticed it."""
-        return bool(self.behaviour or self.gate or self.tests)
-
-
 def result(fate: Fate, schema: str) -> Result:
     """What is kept of a fate."""
     mutant = fate.mutant
@@ -208,69 +227,6 @@ def result(fate: Fate, schema: str) -> Result:
         schema, mutant.name, mutant.kind, mutant.what, mutant.difference[:400],
         fate.behaviour[:300], fate.gate[:300], fate.tests, round(fate.seconds, 2),
     )  # fmt: skip
-
-
-def kept(path: Path, schema: str) -> dict[str, Result]:
-    """The results of earlier runs on this schema, by the mutant's id; the newest of each."""
-    if not path.exists():
-        return {}
-    lines = map(json.loads, path.read_text("utf-8").splitlines())
-    return {line["id"]: Result(**line) for line in lines if line["schema"] == schema}
-
-
-def schema_print() -> str:
-    """Names the schema that the results are of."""
-    return hashlib.sha256((ROOT / "db" / "schema.sql").read_bytes()).hexdigest()[:12]
-
-
-def equivalents() -> tuple[Mapping[str, str], Mapping[str, str]]:
-    """The committed reasons: by the mutant's id, and by operator."""
-    if not EQUIVALENT.exists():
-        return {}, {}
-    written = tomllib.loads(EQUIVALENT.read_text("utf-8"))
-    return (
-        {entry["id"]: entry["reason"] for entry in written.get("mutant", [])},
-        {entry["operator"]: entry["reason"] for entry in written.get("operator", [])},
-    )
-
-
-def unexplained(results: Sequence[Result]) -> list[Result]:
-    """The survivors that no committed reason explains."""
-    by_id, by_operator = equivalents()
-    return [
-        one for one in results if not (one.killed or one.id in by_id or one.kind in by_operator)
-    ]
-
-
-def report(results: Sequence[Result]) -> bool:
-    """Print scores by operator, and survivors; whether all were killed or explained."""
-    survivors = unexplained(results)
-    for kind in sorted({one.kind for one in results}):
-        of_kind = [one for one in results if one.kind == kind]
-        by = Counter(
-            "verify"
-            if one.behaviour
-            else "gate"
-            if one.gate
-            else "tests"
-            if one.tests
-            else "nobody"
-            for one in of_kind
-        )
-        print(
-            f"  {kind:<32} {len(of_kind):>5} mutants; killed by verify's cells {by['verify']:>5},"
-            f" by its gates alone {by['gate']:>4}, by tests alone {by['tests']:>4};"
-            f" alive {by['nobody']:>4}"
-        )
-    total, alive = len(results), sum(not one.killed for one in results)
-    print(
-        f"mutants: {total}; killed: {total - alive} ({100 * (total - alive) / max(total, 1):.1f} %);"
-        f" explained: {alive - len(survivors)}; unexplained: {len(survivors)};"
-        f" {sum(one.seconds for one in results) / 3600:.2f} hours of one process"
-    )
-    for one in survivors:
-        print(f"SURVIVED {one.id}\n    {one.difference}")
-    return not survivors
 
 
 def _chosen(found: list[Mutant], done: Mapping[str, Result], count: int, seed: int) -> list[Mutant]:
@@ -291,6 +247,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=0, help="stop then; go on another time")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--report", action="store_true", help="print what is known, try nothing")
+    parser.add_argument("--record", action="store_true", help="write mutation_record.md, too")
     parser.add_argument("--results", type=Path, default=RESULTS)
     return parser.parse_args()
 
@@ -299,7 +256,10 @@ def main() -> None:
     """See ``--help``. Status 1 if a mutant survived without a committed reason."""
     asked, schema = _arguments(), schema_print()
     if asked.report:
-        sys.exit(0 if report([*kept(asked.results, schema).values()]) else 1)
+        known = [*kept(asked.results, schema).values()]
+        if asked.record:
+            write_record(known, "of all that is kept")
+        sys.exit(0 if report(known) else 1)
     with tempfile.TemporaryDirectory(prefix="neurant-mutate-") as folder:
         cluster, data = Path(folder) / "cluster", Path(folder) / "data"
         Path(folder).chmod(0o711)
@@ -329,7 +289,9 @@ def _run(asked: argparse.Namespace, admin: str, cluster: Path, schema: str) -> l
     with Manager() as manager, asked.results.open("a", encoding="utf-8") as lines:
         places = _places(manager.Queue(), admin, asked.processes)
         pool = ProcessPoolExecutor(
-            asked.processes, initializer=_begin, initargs=(places, cluster, not asked.only_verify)
+            asked.processes,
+            initializer=_begin,
+            initargs=(places, cluster, not asked.only_verify, asked.function or ()),
         )
         with pool:
             for fate in pool.map(_work, chosen):
@@ -347,7 +309,11 @@ def _run(asked: argparse.Namespace, admin: str, cluster: Path, schema: str) -> l
     print()
     names = {mutant.name for mutant in found}
     everything = done | judged if asked.count == 0 and only is None else judged
-    return [one for one in everything.values() if one.id in names]
+    results = [one for one in everything.values() if one.id in names]
+    if asked.record:
+        by = "without test files" if asked.only_verify else "with the test files"
+        write_record(results, f"{len(results)} of {len(found)} mutants, seed {seed}, {by}")
+    return results
 
 
 def _places(places: Queue[str], admin: str, count: int) -> Queue[str]:

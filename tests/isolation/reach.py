@@ -27,6 +27,14 @@ from neurant.database.verify.catalog import Catalog
 ROOT = Path(__file__).resolve().parents[2]
 FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 REACH = Path(__file__).with_name("reach.json")
+# The matrix is the first judge; what starts whole platforms runs unchanged schemas.
+_NOT_RUN = (
+    "tests/browser/",
+    "tests/isolation/test_gates",
+    "tests/isolation/test_matrix",
+    "tests/isolation/test_mutants",
+    "tests/isolation/test_operators",
+)
 _CALLED = re.compile(r"\b((?:private|public)\.\w+)\(")
 
 
@@ -93,16 +101,47 @@ def measured() -> Mapping[str, Mapping[str, Any]]:
     return found
 
 
-def test_files(name: str) -> list[str]:
-    """The test files that call the function: those that call few others first."""
+@lru_cache(maxsize=1)
+def _texts() -> Mapping[str, str]:
+    """The test files (but the matrix's own, and what needs a browser) and what is in them."""
+    return {
+        name: path.read_text("utf-8")
+        for path in sorted((ROOT / "tests").rglob("test_*.py"))
+        if not (name := str(path.relative_to(ROOT))).startswith(_NOT_RUN)
+    }
+
+
+@lru_cache(maxsize=1)
+def _modules() -> Mapping[str, str]:
+    """The product's modules and what is in them."""
+    return {
+        str(path.relative_to(ROOT / "neurant")): path.read_text("utf-8")
+        for path in sorted((ROOT / "neurant").rglob("*.py"))
+        if "verify" not in path.parts
+    }
+
+
+def files_of(name: str) -> list[str]:
+    """The test files that call the function: those that name it, then those that call few others.
+
+    Last come those that nobody has measured yet, of the packages whose code names the function.
+    """
+    named = re.compile(rf"\b{re.escape(name)}\b")
+    naming = [file for file, text in _texts().items() if named.search(text)]
     reaching = [file for file, facts in measured().items() if name in facts["functions"]]
-    word = name.partition(".")[2]
-    return sorted(reaching, key=lambda file: (word not in file, _cost(file)))
+    packages = {Path(module).parts[0] for module, text in _modules().items() if named.search(text)}
+    mirrored = [
+        file
+        for file in _texts()
+        if file not in measured() and len(parts := Path(file).parts) > 2 and parts[1] in packages
+    ]
+    found = [*sorted(naming, key=_cost), *sorted(reaching, key=_cost), *mirrored]
+    return list(dict.fromkeys(found))
 
 
 def _cost(file: str) -> float:
-    facts = measured()[file]
-    return float(facts["seconds"]) + len(facts["functions"]) / 20
+    facts = measured().get(file)
+    return float(facts["seconds"]) + len(facts["functions"]) / 20 if facts else 0.0
 
 
 def prepare_cluster(folder: Path) -> None:
@@ -143,14 +182,7 @@ def calls_of(file: str, cluster: Path, seconds: float = 600.0) -> dict[str, Any]
 
 def main() -> None:
     """Measure the test files that are named (all that are not measured yet, without names)."""
-    files = sys.argv[1:] or sorted(
-        name
-        for path in (ROOT / "tests").rglob("test_*.py")
-        if (name := str(path.relative_to(ROOT))) not in measured()
-        and not name.startswith(
-            ("tests/isolation/test_m", "tests/isolation/test_gates", "tests/browser/")
-        )
-    )
+    files = sys.argv[1:] or sorted(_texts().keys() - measured().keys())
     found = dict(measured())
     with tempfile.TemporaryDirectory(prefix="neurant-reach-") as folder:
         Path(folder).chmod(0o711)
