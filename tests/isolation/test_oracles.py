@@ -7,7 +7,7 @@ are asked again: at least one cell must be wrong. Without the fault every cell i
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
@@ -17,7 +17,7 @@ from neurant.database.verify.probe import Identity
 from neurant.database.verify.recorded import parse, recorded, written
 from neurant.database.verify.run import Matrix
 from neurant.database.verify.symbols import Symbols
-from neurant.database.verify.trials import oracle_cells
+from neurant.database.verify.trials import left_out, oracle_cells
 from neurant.database.verify.watch import Trial, try_watched, watched
 from tests.isolation.proving_ground import prepared
 
@@ -201,3 +201,12 @@ def test_the_oracles_ask_only_what_is_near(matrix: Matrix) -> None:
     cells = list(oracle_cells(matrix.stage, frozenset({one})))
     assert cells
     assert {cell.object for cell in cells} == {one}
+
+
+def test_where_other_companies_live_nothing_that_sweeps_them_is_tried(matrix: Matrix) -> None:
+    crowded = replace(matrix.stage, alone=False)
+    sweeping = frozenset({"private.claim_replies(integer, interval)"})
+    assert list(oracle_cells(matrix.stage, sweeping))
+    assert list(oracle_cells(crowded, sweeping)) == []
+    assert left_out(matrix.stage) == 0
+    assert left_out(crowded) > 20
