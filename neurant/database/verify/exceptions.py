@@ -108,6 +108,7 @@ _VALUES: dict[str, Values] = {
     },
     "public.document_chunks": lambda w, s: {"content": "manzana", "character_count": 7},
     "public.outbox": lambda w, s: {
+        "seq": 1,
         "status": "sending",
         "claim_token": TOKEN,
         "claimed_until": _FAR,
@@ -119,7 +120,11 @@ _VALUES: dict[str, Values] = {
         "claimed_until": OMITTED,
         "sent_at": OMITTED,
     },
-    "public.reply_requests": lambda w, s: {"claim_token": TOKEN, "claimed_until": _FAR},
+    "public.reply_requests": lambda w, s: {
+        "wanted_seq": 1,
+        "claim_token": TOKEN,
+        "claimed_until": _FAR,
+    },
     # Only one of a company may be pending.
     "public.plan_requests": lambda w, s: (
         {} if s.name in ("owner", "rival") else {"status": "confirmed", "decided_at": _LONG_AGO}

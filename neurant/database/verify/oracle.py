@@ -280,6 +280,7 @@ def _in_states(
     world: World, function: Function, caller: Principal, named: Mapping[str, set[str]]
 ) -> Iterator[Attempt]:
     tables: set[str] = set().union(*named.values()) if named else set()
+    arguments = {name for name, _ in function.arguments}
     person = caller.person or caller.name in ("visitor", "worker")
     plain = function.name.rpartition(".")[2]
     for state in _read("states.toml")["state"]:
@@ -287,7 +288,7 @@ def _in_states(
         if person and "caller" in about:
             about |= tables or {"caller"}
             tables = tables or {"caller"}
-        if not (about & tables or plain in state.get("functions", ())):
+        if not (about & (tables | arguments) or plain in state.get("functions", ())):
             continue
         yield _attempt(
             world, function, caller, state["name"],

@@ -69,7 +69,9 @@ declare
   v_trial jsonb;
   v_step text;
   v_watched jsonb := current_setting('neurant.watched')::jsonb;
-  v_counts jsonb;
+  v_names text[];
+  v_oids oid[];
+  v_counts bigint[];
   v_table text;
   v_touched text[];
   v_new jsonb;
@@ -87,6 +89,8 @@ declare
   v_state text;
   v_message text;
 begin
+  select array_agg(w.name order by w.name), array_agg(w.name::regclass::oid order by w.name)
+  into v_names, v_oids from jsonb_object_keys(v_watched) w (name);
   for v_trial in
     select p from jsonb_array_elements(current_setting('neurant.trials')::jsonb) p
   loop
@@ -104,10 +108,9 @@ begin
       v_new := '{}';
       v_value := null;
       v_then := null;
-      select jsonb_object_agg(w.name, pg_stat_get_xact_tuples_inserted(w.name::regclass)
-        + pg_stat_get_xact_tuples_updated(w.name::regclass)
-        + pg_stat_get_xact_tuples_deleted(w.name::regclass))
-      into v_counts from jsonb_object_keys(v_watched) w (name);
+      v_counts := array(select pg_stat_get_xact_tuples_inserted(o)
+        + pg_stat_get_xact_tuples_updated(o) + pg_stat_get_xact_tuples_deleted(o)
+        from unnest(v_oids) o);
       begin
         if v_trial ->> 'login' is not null then
           perform set_config('session_authorization', v_trial ->> 'login', true);
@@ -133,11 +136,9 @@ begin
           execute v_trial ->> 'then' into v_then;
         end if;
         select coalesce(array_agg(w.name), '{}') into v_touched
-        from jsonb_object_keys(v_watched) w (name)
-        where (v_counts ->> w.name)::bigint
-          <> pg_stat_get_xact_tuples_inserted(w.name::regclass)
-            + pg_stat_get_xact_tuples_updated(w.name::regclass)
-            + pg_stat_get_xact_tuples_deleted(w.name::regclass);
+        from unnest(v_names, v_oids, v_counts) w (name, o, count)
+        where w.count <> pg_stat_get_xact_tuples_inserted(w.o)
+          + pg_stat_get_xact_tuples_updated(w.o) + pg_stat_get_xact_tuples_deleted(w.o);
         foreach v_table in array v_touched loop
           execute v_watched ->> v_table into v_rows;
           v_new := v_new || jsonb_build_object(v_table, v_rows);
