@@ -25,12 +25,12 @@ from neurant.database.verify.catalog import Catalog, Connection, Function
 from neurant.database.verify.exceptions import TOKEN, VISITED
 from neurant.database.verify.expectations import FOLDER
 from neurant.database.verify.principals import KEYS, STAFF, Principal, Stranger
-from neurant.database.verify.rows import OTHER, OWN, STRANDS, World
+from neurant.database.verify.rows import OTHER, OWN, STRANDS, TWIN_OF, World
 from neurant.database.verify.values import MARK
 from neurant.database.verify.watch import Trial
 
 ORACLES = FOLDER / "oracles"
-_PLACE = re.compile(r"\{(?:(\w+):)?(digest-login|digest )?\s?([a-z_ ]+?)(?:\.(\w+))?\}")
+_PLACE = re.compile(r"\{(?:([\w-]+):)?(digest-login|digest )?\s?([a-z_ ]+?)(?:\.(\w+))?\}")
 _DIGEST = re.compile(r"\{(?:\w+:)?digest ([a-z_ ]+)\}")
 _STRANDS = {strand.name: strand for strand in STRANDS}
 _OF_ROLE = {
@@ -290,11 +290,28 @@ def _in_states(
             tables = tables or {"caller"}
         if not (about & (tables | arguments) or plain in state.get("functions", ())):
             continue
-        yield _attempt(
-            world, function, caller, state["name"],
-            call(world, function, strand_of(caller), state.get("arguments", {})),
-            given=state["given"],
-        )  # fmt: skip
+        given = state["given"]
+        if state.get("twin") and strand_of(caller) in TWIN_OF.values():
+            given = [*given, *(_of_twin(one) for one in given)]
+        statement = call(world, function, strand_of(caller), state.get("arguments", {}))
+        yield _attempt(world, function, caller, state["name"], statement, given=given)
+        if caller.name == "operador" and not {"caller", "login"} & set(state.get("about", ())):
+            yield _attempt(
+                world, function, caller, f"{state['name']}, and all denied", statement,
+                given=[*given, *_denied()],
+            )  # fmt: skip
+
+
+def _of_twin(statement: str) -> str:
+    """The statement about the twin's rows, which have the same ids in the other company."""
+    twin = next(iter(TWIN_OF))
+    statement = re.sub(r"\{(\w+):users\.", f"{{{OTHER}-\\1:users.", statement)
+    return re.sub(r"\{(?=(?!mark|tag|token)[a-z_]+(?:\.\w+)?\})", f"{{{twin}:", statement)
+
+
+def _denied() -> list[str]:
+    states = _read("states.toml")["state"]
+    return next(one["given"] for one in states if one["name"] == "everything denied to the caller")
 
 
 def _by_strangers(
