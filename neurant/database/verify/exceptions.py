@@ -125,6 +125,7 @@ _VALUES: dict[str, Values] = {
         "claim_token": TOKEN,
         "claimed_until": _FAR,
     },
+    "public.request_allowances": lambda w, s: {"tokens": 1},
     # Only one of a company may be pending.
     "public.plan_requests": lambda w, s: (
         {} if s.name in ("owner", "rival") else {"status": "confirmed", "decided_at": _LONG_AGO}

@@ -31,12 +31,15 @@ _MARKED = re.compile(
 _KEPT = re.compile(r"2026-01-01|2099-01-01|20[0-9][0-9]-(?:01|02|03)-0[1-5]T1[0-9]:00:00")
 _CODE = re.compile(r" [0-9a-f]{4}$")  # the end of a visitor's id, told beside the name
 _KEYED = re.compile(r"'[^'\s]{4}(?=(?:manzan|verif))")  # a word under the company's random key
+_BY_THE_DATE = {"monthly_anchor_day"}
 _LONG = 160
 # Counted by the server, or drawn by lot: the number tells nothing.
 _NUMBERED = {
     ("public.usage_slots", "slot"),
     ("public.system_metrics", "value"),  # the size of the database
     ("public.conversations", "session_duration_minutes"),  # by the clock
+    ("public.analytics_daily", "hitl_resolution_time_minutes"),  # by the clock
+    ("public.companies", "monthly_anchor_day"),  # today's
     ("public.message_changes", "id"),
     ("public.analytics_dirty", "id"),
     ("public.knowledge_uses", "id"),
@@ -130,7 +133,10 @@ class Symbols:
             told = [self.of(one) for one in value]
             return sorted(told, key=lambda one: json.dumps(one, ensure_ascii=False, sort_keys=True))
         if isinstance(value, dict):
-            return {self.text(name): self.of(one) for name, one in value.items()}
+            return {
+                self.text(name): "<today's>" if name in _BY_THE_DATE else self.of(one)
+                for name, one in value.items()
+            }
         return value
 
     def lines(self, result: Result) -> list[str]:
