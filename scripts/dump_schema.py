@@ -20,6 +20,7 @@ import psycopg
 from neurant.database.embedded import start_supervised
 from neurant.database.migrate import migrate
 from neurant.database.verify.lists import rewrite as rewrite_lists
+from neurant.database.verify.recorded import rewrite as rewrite_record
 from scripts.migration_lock import ChangedMigration, note_new_migrations
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -96,6 +97,7 @@ def main() -> int:
             migrate(server.urls.admin)
             SCHEMA.write_text(snapshot(server.urls.admin), "utf-8")
             rewrite_lists(server.urls.admin)
+            rewrite_record(server.urls.admin)
         finally:
             server.stop()
     finally:

@@ -16,11 +16,15 @@ import httpx
 import psycopg
 import pytest
 from psycopg import sql
+from support import mutation
 
 from neurant.database import pool
 from neurant.database.embedded import RunningServer, Urls, start_supervised
 from neurant.database.install import read_secrets
-from neurant.database.migrate import migrate, set_login_passwords
+from neurant.database.migrate import migrate as migrate_only
+from neurant.database.migrate import set_login_passwords
+
+migrate = mutation.mutated(migrate_only)
 
 # Tests may lose their database in a power cut, and need room: their own writers connect beside the
 # web process of the session, whose pool keeps what it once opened. Nothing else differs from what
@@ -84,8 +88,10 @@ def data_dir() -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def server(data_dir: Path) -> Iterator[RunningServer]:
     """The session's PostgreSQL; it dies with the tests, however they end."""
-    running = start_supervised(data_dir, FAST)
+    mutation.copy_cluster(data_dir)
+    running = start_supervised(data_dir, FAST | mutation.server_settings())
     yield running
+    mutation.note_calls(running.urls.admin, last=True)
     running.stop()
 
 
@@ -129,6 +135,7 @@ def databases(server: RunningServer) -> Iterator[Callable[[], str]]:
     yield make
     with psycopg.connect(admin, autocommit=True) as connection:
         for name in made:
+            mutation.note_calls(admin.replace("/neurant?", f"/{name}?"))
             connection.execute(
                 sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name))
             )

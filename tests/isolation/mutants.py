@@ -16,26 +16,61 @@ import psycopg
 from psycopg import sql
 
 from neurant.database.verify.catalog import Catalog, read_catalog
+from tests.isolation.body_mutants import body_mutants, creatable
 
 SERVED = ("authenticated", "visitor", "neurant_worker", "anon", "neurant_app")
 
 
 @dataclass(frozen=True)
 class Mutant:
-    """``kind`` and ``what`` name it; ``near`` are the tables and functions that it touches."""
+    """``kind`` and ``what`` name it; ``near`` are the tables and functions that it touches.
+
+    ``difference`` is told of a mutant of a body, and ``function`` is then the name of what it changes.
+    """
 
     kind: str
     what: str
     statements: tuple[str, ...]
     near: frozenset[str]
+    id: str = ""
+    difference: str = ""
+    function: str = ""
+
+    @property
+    def name(self) -> str:
+        """The same in every run."""
+        return self.id or f"{self.what} / {self.kind}"
 
 
 def mutants(db: psycopg.Connection[Any]) -> list[Mutant]:
-    """All of them, in an order that never changes."""
+    """All of the catalog's, in an order that never changes; ``bodies`` has the rest."""
     catalog = read_catalog(db)
-    makers = (policies, tables, references, uniques, triggers, functions)
+    makers = (policies, tables, references, uniques, triggers, functions, objects)
     found = [mutant for make in makers for mutant in make(db, catalog)]
     return [*found, *grants(catalog)]
+
+
+def bodies(db: psycopg.Connection[Any], only: frozenset[str] | None = None) -> list[Mutant]:
+    """Those of function bodies, policies and WHEN (of these functions) that can be created."""
+    return [
+        Mutant(
+            kind=one.operator,
+            what=one.where,
+            statements=(one.statement,),
+            near=_touched(one.where),
+            id=one.id,
+            difference=one.difference,
+            function="" if " on " in one.where else one.where.partition("(")[0],
+        )
+        for one in body_mutants(db, read_catalog(db), only)
+        if creatable(db, one)
+    ]
+
+
+def _touched(where: str) -> frozenset[str]:
+    """The function, or the table of a policy or trigger."""
+    _, _, table = where.partition(" on ")
+    return frozenset({table.split()[0] if table else where})
 
 
 def sample(found: list[Mutant], count: int, seed: int = 1) -> list[Mutant]:
@@ -144,6 +179,33 @@ def functions(db: psycopg.Connection[Any], catalog: Catalog) -> Iterator[Mutant]
             yield Mutant("definer to invoker", name, (f"{alter} security invoker",), near)
             owner = f"{alter} owner to neurant_owner"
             yield Mutant("owner changed", name, (owner,), near)
+
+
+def objects(db: psycopg.Connection[Any], catalog: Catalog) -> Iterator[Mutant]:
+    """Rights and objects that no table has: only the committed list can notice most of them."""
+    for role in SERVED:
+        for right in (
+            "create on schema public",
+            "create on schema private",
+            "usage on language sql",
+        ):
+            yield Mutant(
+                "stray right", f"{right} to {role}", (f"grant {right} to {role}",), frozenset()
+            )
+        yield Mutant("stray membership", role, (f"grant pg_read_all_data to {role}",), frozenset())
+        setting = f"alter role {role} set row_security = off"
+        yield Mutant("stray role setting", role, (setting,), frozenset())
+    for kind, statement in (
+        ("publication", "create publication stray for all tables"),
+        ("publication", "create publication stray for table public.messages"),
+        ("large object", "select lo_create(0)"),
+        ("language", "create language stray handler plpgsql_call_handler"),
+        ("extension", "create extension hstore"),
+        ("foreign data wrapper", "create foreign data wrapper stray"),
+        ("rule", "create rule stray as on delete to public.notes do instead nothing"),
+        ("cast", "create cast (text as uuid) with inout as implicit"),
+    ):
+        yield Mutant("stray object", kind, (statement,), frozenset())
 
 
 def grants(catalog: Catalog) -> list[Mutant]:

@@ -1,31 +1,65 @@
 """``make mutate``: break the schema in every way we can think of, and see whether anybody notices.
 
-Each mutant lives in a savepoint of one transaction, is met by the matrix (behaviour: somebody tries)
-and by the gates (the catalog is read), and is rolled back. Two scores, because a committed list
-notices any change: what only a gate kills is printed too. A survivor of both is a bug of the suite.
+Each mutant lives in a savepoint of one transaction, is met by the matrix (behaviour: somebody tries,
+first what is near) and by the gates (the catalog is read), and is rolled back. A mutant of a body that
+the matrix leaves alive is installed in the databases of the test files that reach its function. What
+survives all three is a bug of the suite, or is argued in ``equivalent_mutants.toml``.
 """
 
 from __future__ import annotations
 
+import argparse
+import importlib
+import json
+import os
+import random
+import signal
 import sys
 import tempfile
 import time
-from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import cache
+from multiprocessing import Manager, get_context
 from pathlib import Path
+from queue import Queue
 
 import psycopg
+import pytest
 
 from neurant.database.embedded import start_supervised
-from neurant.database.migrate import migrate
+from neurant.database.verify.gates import gate_cells
 from neurant.database.verify.run import Matrix, cells, gates, prepare
-from tests.isolation.mutants import Mutant, mutants, sample
+from tests.isolation.mutants import Mutant, bodies, mutants, sample
+from tests.isolation.mutation_results import (
+    RESULTS,
+    ROOT,
+    Result,
+    kept,
+    report,
+    schema_print,
+    write_record,
+)
+from tests.isolation.reach import Callers, callers, files_of, measured, prepare_cluster
+from tests.support.mutation import copy_tree
 
 # Nobody who serves traffic can make what such a function would be misled by: no behaviour to see.
-LISTS_ONLY = {"search_path removed"}
-
+LISTS_ONLY = {
+    "search_path removed",
+    "stray right",
+    "stray membership",
+    "stray role setting",
+    "stray object",
+}
 HEART = frozenset({"public.conversations", "public.messages", "public.users"})
+FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+# Half of a small test file's time is to import these.
+_HEAVY = ("neurant.app", "anyio", "httpx", "hypothesis", "procrastinate")
+# Of one test file, after which the mutant hangs: ten times what it takes, and at least this.
+_FILE_SECONDS = 120.0
+_UNMEASURED_SECONDS = 900.0
+_TESTS_SECONDS = 240.0  # of all test files of one mutant: what is left then is not run
 
 
 @dataclass(frozen=True)
@@ -35,28 +69,35 @@ class Fate:
     mutant: Mutant
     behaviour: str
     gate: str
+    tests: str = ""
+    seconds: float = 0.0
+
+    @property
+    def killed(self) -> bool:
+        """Whether anything noticed it."""
+        return bool(self.behaviour or self.gate or self.tests)
 
 
-def judge(matrix: Matrix, mutant: Mutant) -> Fate:
+def judge(matrix: Matrix, mutant: Mutant, reach: Callers | None = None) -> Fate:
     """Break, try, read, roll back."""
+    started = time.monotonic()
     with matrix.connection.transaction(force_rollback=True):
         # A policy that calls itself runs until the stack is full, each time.
         matrix.connection.execute("select set_config('statement_timeout', '20s', true)")
         for statement in mutant.statements:
             matrix.connection.execute(statement.encode())
-        behaviour = _behaviour(matrix, mutant)
-        return Fate(mutant, behaviour, _gate(matrix))
+        behaviour = _behaviour(matrix, mutant, reach)
+        # A body that a cell has killed needs no gate: few of them read bodies.
+        gate = _gate(matrix, mutant) if not (mutant.id and behaviour) else ""
+    return Fate(mutant, behaviour, gate, seconds=time.monotonic() - started)
 
 
-def _behaviour(matrix: Matrix, mutant: Mutant) -> str:
+def _behaviour(matrix: Matrix, mutant: Mutant, reach: Callers | None) -> str:
     """First what is near, then what most things touch; all of it only for what survives that."""
-    rounds: list[frozenset[str] | None] = [mutant.near]
-    if mutant.kind not in LISTS_ONLY:
-        rounds += [HEART, None]
-    for only in rounds:
+    for only, columns in _rounds(mutant, reach):
         try:
             with matrix.connection.transaction(force_rollback=True):
-                for cell in cells(matrix, only, columns=only is mutant.near):
+                for cell in cells(matrix, only, columns=columns):
                     if not cell.ok:
                         return f"{cell.principal} {cell.operation} {cell.object}: {cell.found}"
         except psycopg.Error as error:
@@ -64,78 +105,224 @@ def _behaviour(matrix: Matrix, mutant: Mutant) -> str:
     return ""
 
 
-def _gate(matrix: Matrix) -> str:
-    return next((f"{cell.object}: {cell.found}" for cell in gates(matrix) if not cell.ok), "")
+def _rounds(mutant: Mutant, reach: Callers | None) -> Iterator[tuple[frozenset[str] | None, bool]]:
+    """What to try and whether with the rights on columns, which no body changes."""
+    if mutant.function and reach:
+        for layer in reach.near(mutant.function):
+            yield layer, False
+        return
+    yield mutant.near, not mutant.id
+    if mutant.kind not in LISTS_ONLY:
+        yield HEART, False
+        if not mutant.id:
+            yield None, False
 
 
-def report(fates: list[Fate], seconds: float) -> bool:
-    """Print scores, what only a gate killed, and survivors; whether all were killed."""
-    survivors = [fate for fate in fates if not fate.behaviour and not fate.gate]
-    for kind, count in Counter(fate.mutant.kind for fate in fates).items():
-        of_kind = [fate for fate in fates if fate.mutant.kind == kind]
-        print(
-            f"  {kind:<32} {count:>4} mutants, {sum(bool(f.behaviour) for f in of_kind):>4} killed"
-            f" by behaviour, {sum(bool(f.gate) for f in of_kind):>4} by a gate"
-        )
-    only_gate = [fate for fate in fates if fate.gate and not fate.behaviour]
-    print(f"only a gate killed {len(only_gate)}:")
-    for fate in only_gate:
-        print(f"  {fate.mutant.kind}: {fate.mutant.what} ({fate.gate[:100]})")
-    total = len(fates)
-    behaviour = sum(bool(fate.behaviour) for fate in fates)
-    print(
-        f"mutants: {total}; killed: {total - len(survivors)} ({100 * (1 - len(survivors) / total):.1f} %);"
-        f" by behaviour alone: {behaviour} ({100 * behaviour / total:.1f} %); {seconds:.0f} s"
+def _gate(matrix: Matrix, mutant: Mutant) -> str:
+    # A function's body changes no plan of a policy.
+    rules = (
+        gate_cells(matrix.connection, matrix.world.catalog) if mutant.function else gates(matrix)
     )
-    for fate in survivors:
-        print(f"SURVIVED {fate.mutant.kind}: {fate.mutant.what}")
-    return not survivors
+    return next((f"{cell.object}: {cell.found}" for cell in rules if not cell.ok), "")
 
 
-def work(url: str, found: list[Mutant]) -> list[Fate]:
-    """The fates of a share of the mutants, on a database of its own."""
-    with psycopg.connect(url) as db, db.transaction(force_rollback=True):
-        matrix = prepare(db, thorough=True)
-        wrong = [cell for cell in (*cells(matrix), *gates(matrix)) if not cell.ok]
-        assert not wrong, f"not green to begin with: {wrong[:3]}"
-        fates = []
-        for mutant in found:
-            fates.append(judge(matrix, mutant))
-            print(
-                "." if fates[-1].behaviour else "g" if fates[-1].gate else "S", end="", flush=True
-            )
-        return fates
+def judge_by_tests(mutant: Mutant, cluster: Path) -> str:
+    """The first test that fails of the files that reach the mutated function; ``""``: none."""
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="neurant-mutant-") as folder:
+        statements = Path(folder) / "mutant.sql"
+        statements.write_text(";\n".join(mutant.statements), "utf-8")
+        environment = {
+            "NEURANT_TEST_MUTANT": str(statements),
+            "NEURANT_TEST_CLUSTER": str(cluster),
+        }
+        for file in files_of(mutant.function):
+            if time.monotonic() - started > _TESTS_SECONDS:
+                return ""
+            failed = _failure(file, environment)
+            if failed and _is_green(file, str(cluster)):
+                return failed
+    return ""
+
+
+@cache
+def _is_green(file: str, cluster: str) -> bool:
+    """Whether the file passes where nothing is broken: else its failure says nothing."""
+    return not _failure(file, {"NEURANT_TEST_CLUSTER": cluster})
+
+
+def _patience(file: str) -> float:
+    facts = measured().get(file)
+    return max(_FILE_SECONDS, 10 * float(facts["seconds"])) if facts else _UNMEASURED_SECONDS
+
+
+def _failure(file: str, environment: Mapping[str, str]) -> str:
+    """Run one file in a fork of this process, which has imported what takes seconds to import."""
+    with tempfile.NamedTemporaryFile("r", encoding="utf-8", prefix="neurant-told-") as told:
+        run = get_context("fork").Process(target=_run_file, args=(file, environment, told.name))
+        run.start()
+        run.join(_patience(file))
+        if run.is_alive():
+            os.killpg(run.pid or 0, signal.SIGKILL)
+            run.join()
+            return f"{file}: no end"
+        if run.exitcode in (0, pytest.ExitCode.NO_TESTS_COLLECTED):
+            return ""
+        failed = [line for line in told if line.startswith(("FAILED", "ERROR"))]
+        return failed[0].strip()[:300] if failed else f"{file}: status {run.exitcode}"
+
+
+def _run_file(file: str, environment: Mapping[str, str], told: str) -> None:
+    os.setsid()  # so that whatever the tests start can be ended with them
+    os.environ.update(environment)
+    os.chdir(ROOT)
+    output = os.open(told, os.O_WRONLY)
+    for stream in (1, 2):
+        os.dup2(output, stream)
+    options = ["-x", "-q", "--tb=no", "-p", "no:cacheprovider", "-m", "not browser and not soak"]
+    code = int(pytest.main([*options, file]))
+    sys.stdout.flush()
+    os._exit(code)  # nothing of the parent's (its connection) is closed here
+
+
+# What each process of the pool keeps.
+_at_work: dict[str, object] = {}
+
+
+def _begin(places: Queue[str], cluster: Path, with_tests: bool, functions: Sequence[str]) -> None:
+    """In each process: a database of its own, with the two companies in it, where all is well."""
+    connection = psycopg.connect(places.get())
+    connection.execute("select 1")
+    matrix = prepare(connection, thorough=True)
+    reach = callers(connection, matrix.world.catalog)
+    names = [name.partition("(")[0] for name in functions]
+    near = frozenset(one for name in names for layer in reach.near(name) for one in layer)
+    found = cells(matrix, near if functions else None, columns=not functions)
+    wrong = [cell for cell in (*found, *gates(matrix)) if not cell.ok]
+    assert not wrong, f"not green to begin with: {wrong[:3]}"
+    if with_tests:
+        for module in _HEAVY:
+            importlib.import_module(module)
+    _at_work.update(matrix=matrix, reach=reach, cluster=cluster, with_tests=with_tests)
+
+
+def _work(mutant: Mutant) -> Fate:
+    matrix, reach, cluster = _at_work["matrix"], _at_work["reach"], _at_work["cluster"]
+    assert isinstance(matrix, Matrix)
+    assert isinstance(reach, Callers)
+    assert isinstance(cluster, Path)
+    fate = judge(matrix, mutant, reach)
+    if fate.killed or not mutant.function or not _at_work["with_tests"]:
+        return fate
+    started = time.monotonic()
+    tests = judge_by_tests(mutant, cluster)
+    seconds = fate.seconds + time.monotonic() - started
+    return Fate(mutant, fate.behaviour, fate.gate, tests, seconds)
+
+
+def result(fate: Fate, schema: str) -> Result:
+    """What is kept of a fate."""
+    mutant = fate.mutant
+    return Result(
+        schema, mutant.name, mutant.kind, mutant.what, mutant.difference[:400],
+        fate.behaviour[:300], fate.gate[:300], fate.tests, round(fate.seconds, 2),
+    )  # fmt: skip
+
+
+def _chosen(found: list[Mutant], done: Mapping[str, Result], count: int, seed: int) -> list[Mutant]:
+    """All that are not done yet (0), or a sample; by chance, so that a part says something."""
+    if count:
+        return sample(found, count, seed)
+    left = [mutant for mutant in found if mutant.name not in done]
+    random.Random(seed).shuffle(left)
+    return left
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.isolation.mutate", description=__doc__)
+    parser.add_argument("--count", type=int, default=500, help="0: all that are not done yet")
+    parser.add_argument("--seed", type=int, help="of the sample; printed, to repeat it")
+    parser.add_argument("--function", nargs="*", help="only bodies of these (names or signatures)")
+    parser.add_argument("--only-verify", action="store_true", help="run no test files")
+    parser.add_argument("--minutes", type=float, default=0, help="stop then; go on another time")
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--report", action="store_true", help="print what is known, try nothing")
+    parser.add_argument("--record", action="store_true", help="write mutation_record.md, too")
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    return parser.parse_args()
 
 
 def main() -> None:
-    """500 mutants (or argv[1]; 0: all) on a server of our own, two at a time."""
-    fast = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+    """See ``--help``. Status 1 if a mutant survived without a committed reason."""
+    asked, schema = _arguments(), schema_print()
+    if asked.report:
+        known = [*kept(asked.results, schema).values()]
+        if asked.record:
+            write_record(known, "of all that is kept")
+        sys.exit(0 if report(known) else 1)
     with tempfile.TemporaryDirectory(prefix="neurant-mutate-") as folder:
+        cluster, data = Path(folder) / "cluster", Path(folder) / "data"
         Path(folder).chmod(0o711)
-        server = start_supervised(Path(folder), fast)
+        prepare_cluster(cluster)
+        copy_tree(cluster, data)
+        server = start_supervised(data, FAST)
         try:
-            admin = server.urls.admin
-            migrate(admin)
-            with psycopg.connect(admin) as db:
-                found = mutants(db)
-            count = int(sys.argv[1]) if len(sys.argv) > 1 else 500
-            print(f"{len(found)} mutants can be made; trying {count or len(found)}")
-            found = sample(found, count or len(found))
-            second = admin.replace("/neurant?", "/second?")
-            with psycopg.connect(admin.replace("/neurant?", "/postgres?"), autocommit=True) as db:
-                db.execute("create database second template neurant")
-            started = time.monotonic()
-            with ProcessPoolExecutor(2) as both:
-                fates = [
-                    fate
-                    for share in both.map(work, (admin, second), (found[::2], found[1::2]))
-                    for fate in share
-                ]
-            print()
-            fine = report(fates, time.monotonic() - started)
+            results = _run(asked, server.urls.admin, cluster, schema)
         finally:
             server.stop()
-    sys.exit(0 if fine else 1)
+    sys.exit(0 if report(results) else 1)
+
+
+def _run(asked: argparse.Namespace, admin: str, cluster: Path, schema: str) -> list[Result]:
+    seed = asked.seed if asked.seed is not None else random.randrange(10**6)
+    with psycopg.connect(admin) as db:
+        only = frozenset(asked.function) if asked.function else None
+        found = [*bodies(db, only), *(mutants(db) if only is None else [])]
+    done = kept(asked.results, schema)
+    chosen = _chosen(found, done, asked.count if only is None else 0, seed)
+    if only is not None:
+        chosen = found
+    print(f"schema {schema}; {len(found)} mutants; trying {len(chosen)}; SEED={seed}", flush=True)
+    asked.results.parent.mkdir(parents=True, exist_ok=True)
+    judged: dict[str, Result] = {}
+    started = time.monotonic()
+    with Manager() as manager, asked.results.open("a", encoding="utf-8") as lines:
+        places = _places(manager.Queue(), admin, asked.processes)
+        pool = ProcessPoolExecutor(
+            asked.processes,
+            initializer=_begin,
+            initargs=(places, cluster, not asked.only_verify, asked.function or ()),
+        )
+        with pool:
+            for fate in pool.map(_work, chosen):
+                one = result(fate, schema)
+                judged[one.id] = one
+                lines.write(json.dumps(asdict(one)) + "\n")
+                lines.flush()
+                print(
+                    "." if one.behaviour else "g" if one.gate else "t" if one.tests else "S",
+                    end="", flush=True,
+                )  # fmt: skip
+                if asked.minutes and time.monotonic() - started > asked.minutes * 60:
+                    pool.shutdown(cancel_futures=True)
+                    break
+    print()
+    names = {mutant.name for mutant in found}
+    everything = done | judged if asked.count == 0 and only is None else judged
+    results = [one for one in everything.values() if one.id in names]
+    if asked.record:
+        by = "without test files" if asked.only_verify else "with the test files"
+        write_record(results, f"{len(results)} of {len(found)} mutants, seed {seed}, {by}")
+    return results
+
+
+def _places(places: Queue[str], admin: str, count: int) -> Queue[str]:
+    """A database for each process."""
+    with psycopg.connect(admin.replace("/neurant?", "/postgres?"), autocommit=True) as db:
+        for number in range(count):
+            db.execute(f"create database m{number} template neurant".encode())
+            places.put(admin.replace("/neurant?", f"/m{number}?"))
+    return places
 
 
 if __name__ == "__main__":

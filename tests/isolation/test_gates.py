@@ -14,6 +14,14 @@ from neurant.database.verify.gates import RULES
 from neurant.database.verify.run import Matrix, gates
 from tests.isolation.proving_ground import prepared
 
+OBJECTS = "objects.txt is what the database has"
+# What some of the breaks stand on.
+BEFORE = """
+create role grafana;
+create function private.watch() returns event_trigger language plpgsql as 'begin end';
+create function private.alike(uuid, text) returns boolean language sql as 'select true';
+"""
+
 
 @pytest.fixture(scope="module")
 def matrix(make_database: Callable[[], str]) -> Iterator[Matrix]:
@@ -79,6 +87,88 @@ def test_no_policy_calls_a_function_once_per_row_whoever_reads(matrix: Matrix) -
         ),
         ("grant neurant_worker to neurant_app", "each login becomes only what it must"),
         ("grant select on outbox to visitor", "grants.txt is what the database has"),
+        ("grant select on notes to neurant_worker with grant option", OBJECTS),
+        ("grant execute on function private.user_id() to visitor with grant option", OBJECTS),
+        ("grant create on schema private to neurant_app", OBJECTS),
+        ("grant create on schema public to public", OBJECTS),
+        ("grant usage on schema jobs to authenticated", OBJECTS),
+        ("alter schema private owner to neurant_app", OBJECTS),
+        (
+            "do $$ begin execute format('grant create on database %I to neurant_jobs',"
+            " current_database()); end $$",
+            OBJECTS,
+        ),
+        (
+            "do $$ begin execute format('grant temp on database %I to visitor',"
+            " current_database()); end $$",
+            OBJECTS,
+        ),
+        (
+            "do $$ begin execute format('alter database %I owner to neurant_app',"
+            " current_database()); end $$",
+            OBJECTS,
+        ),
+        ("grant usage on language plpgsql to authenticated", OBJECTS),
+        ("create language another handler plpgsql_call_handler", OBJECTS),
+        ("create extension hstore schema extensions", OBJECTS),
+        ("create publication everything for all tables", OBJECTS),
+        ("create publication one for table messages", OBJECTS),
+        (
+            "create subscription far connection 'host=127.0.0.1' publication p"
+            " with (connect = false, slot_name = none)",
+            OBJECTS,
+        ),
+        ("select lo_create(0)", OBJECTS),
+        ("create foreign data wrapper far", OBJECTS),
+        (
+            "create foreign data wrapper far; create server far foreign data wrapper far;"
+            " create user mapping for public server far",
+            OBJECTS,
+        ),
+        ("create rule quiet as on delete to notes do instead nothing", OBJECTS),
+        ("create event trigger watch on ddl_command_end execute function private.watch()", OBJECTS),
+        (
+            "alter default privileges for role neurant_owner grant select on tables to neurant_jobs",
+            OBJECTS,
+        ),
+        (
+            "alter default privileges for role neurant_owner grant usage on types to grafana",
+            OBJECTS,
+        ),
+        ("grant pg_read_all_data to authenticated", OBJECTS),
+        ("grant neurant_owner to grafana", OBJECTS),
+        ("grant neurant_router to neurant_worker", OBJECTS),
+        ("grant authenticated to neurant_app with admin option", OBJECTS),
+        ("alter role neurant_app createrole", OBJECTS),
+        ("alter role visitor login", OBJECTS),
+        ("alter role neurant_app set row_security = off", OBJECTS),
+        ("alter role all set search_path = 'extensions'", OBJECTS),
+        (
+            "do $$ begin execute format('alter database %I set role = neurant_owner',"
+            " current_database()); end $$",
+            OBJECTS,
+        ),
+        ("grant set on parameter session_preload_libraries to neurant_app", OBJECTS),
+        ("grant execute on function pg_catalog.pg_read_file(text) to authenticated", OBJECTS),
+        ("grant select on pg_catalog.pg_authid to neurant_app", OBJECTS),
+        ("grant select (rolpassword) on pg_catalog.pg_authid to neurant_app", OBJECTS),
+        ("grant update on sequence jobs.procrastinate_jobs_id_seq to authenticated", OBJECTS),
+        ("create cast (text as integer) with inout as implicit", OBJECTS),
+        (
+            "create operator public.= (leftarg = uuid, rightarg = text, function = private.alike)",
+            OBJECTS,
+        ),
+        (
+            'create collation public.loose from pg_catalog."C"',
+            OBJECTS,
+        ),
+        ("create domain public.anything as text", OBJECTS),
+        ("create aggregate private.most(integer) (sfunc = int4larger, stype = integer)", OBJECTS),
+        ("create function extensions.peek() returns integer language sql as 'select 1'", OBJECTS),
+        ("create table extensions.kept (secret text)", OBJECTS),
+        ("create table heir () inherits (notes)", OBJECTS),
+        ("alter table notes drop constraint notes_content_check", OBJECTS),
+        ("create policy wide on auth.users using (true)", OBJECTS),
     ],
 )
 def test_each_rule_notices_what_breaks_it(matrix: Matrix, broken: str, rule: str) -> None:
@@ -86,6 +176,8 @@ def test_each_rule_notices_what_breaks_it(matrix: Matrix, broken: str, rule: str
         matrix.connection.execute("select set_config('search_path', 'public', true)")
         if "far foreign key" in broken:
             matrix.connection.execute("create unique index on chatbots (id, company_id)")
+        if rule == OBJECTS:
+            matrix.connection.execute(BEFORE)
         matrix.connection.execute(broken.encode())
         noticed = {cell.object for cell in gates(matrix) if not cell.ok}
     assert rule in noticed

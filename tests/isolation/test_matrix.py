@@ -94,7 +94,7 @@ def test_verify_on_a_live_database_is_quick_and_leaves_nothing(urls: Urls) -> No
     assert everything() == before
     assert report.wrong == []
     assert report.unverified == []
-    assert report.seconds < 60  # 3 s on a quiet machine; here many things may run at once
+    assert report.seconds < 180  # 15 s on a quiet machine; here many things may run at once
 
 
 def test_it_holds_no_lock_that_others_wait_for(matrix: Matrix) -> None:
@@ -115,7 +115,7 @@ def neurant_verify(
 ) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "neurant", "verify", url, *more],
-        env={"LC_ALL": language, "PATH": "/usr/bin:/bin"}, capture_output=True, text=True, timeout=120,
+        env={"LC_ALL": language, "PATH": "/usr/bin:/bin"}, capture_output=True, text=True, timeout=300,
     )  # fmt: skip
 
 

@@ -18,6 +18,7 @@ from neurant.database.connection import with_timeouts
 from neurant.database.verify.checks import Cell
 from neurant.database.verify.report import Report
 from neurant.database.verify.run import cells, gates, prepare
+from neurant.database.verify.trials import left_out
 from neurant.errors import SetupError, first_line
 
 _ENOUGH = 500
@@ -66,6 +67,7 @@ def _report(connection: psycopg.Connection) -> Report:
         rows=sum(len(rows) for rows in matrix.world.rows.values()),
         cells=found,
         unverified=[] if matrix.worker_login else ["worker"],
+        left_out=left_out(matrix.stage),
     )
 
 

@@ -9,7 +9,7 @@ import json
 import secrets
 import uuid
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from neurant.database.verify.catalog import Table
@@ -44,7 +44,8 @@ def _conversation(world: World, strand: Strand) -> dict[str, Any]:
 
 
 def _hitl_session(world: World, strand: Strand) -> dict[str, Any]:
-    common = {"reason": "manual", "taken_at": _LONG_AGO}
+    opened = _LONG_AGO - timedelta(minutes=10)
+    common = {"reason": "manual", "opened_at": opened, "taken_at": _LONG_AGO}
     if strand.name == "lent":
         operator = _person(world, strand, "operador")
         return common | {"status": "active", "operator_id": operator, "ended_by": OMITTED}
@@ -52,7 +53,7 @@ def _hitl_session(world: World, strand: Strand) -> dict[str, Any]:
 
 
 def _chatbot_operator(world: World, strand: Strand) -> dict[str, Any]:
-    serving = strand.name in ("operador", "former")
+    serving = strand.name in ("operador", "former", "rival-twin")
     return {
         "operator_id": _person(world, strand, "operador" if serving else "colleague"),
         "is_active": strand.name != "former",
@@ -73,11 +74,13 @@ _VALUES: dict[str, Values] = {
     "public.messages": lambda w, s: {
         "seq": OMITTED,  # given by number_message, with channel_account_id
         "channel_account_id": OMITTED,
+        "content": "verify manzana",
         "sender_type": "bot",
         "sender_id": OMITTED,
     },
     "public.audit_salts": lambda w, s: {"salt": secrets.token_bytes(32)},
-    "public.usage_slots": lambda w, s: {"slot": w.serial() % 64},
+    # None is the slot of this backend, which its own messages count in.
+    "public.usage_slots": lambda w, s: {"slot": (w.backend + 1 + w.serial() % 61) % 64},
     "public.conversations_archived": lambda w, s: {
         "assigned_operator_id": _person(w, s, "operador") if s.name == "lent" else OMITTED
     },
@@ -92,16 +95,26 @@ _VALUES: dict[str, Values] = {
     "public.outbox_archived": lambda w, s: {"status": "sent"},
     "public.messages_archived": lambda w, s: {"sender_type": "bot", "sender_id": OMITTED},
     "public.visitor_sessions": lambda w, s: {"expires_at": _FAR},
-    "public.login_sessions": lambda w, s: {"expires_at": _FAR},
     # Proven ones, so that a second proof of the same domain is tried, and one that is a claim.
     "public.sso_domains": lambda w, s: (
         {"proven_by": OMITTED, "proven_at": OMITTED}
         if s.name == "administrador"
         else {"proven_by": "dns", "proven_at": _LONG_AGO}
     ),
-    "public.documents": lambda w, s: {"processing_status": "completed", "file_size_bytes": 1},
-    "public.document_chunks": lambda w, s: {"content": "verify", "character_count": 6},
+    # One was opened by single sign-on.
+    "public.login_sessions": lambda w, s: (
+        {"expires_at": _FAR} | ({} if s.name == "former" else {"sso_connection_id": OMITTED})
+    ),
+    # The words that the oracles of the searches look for.
+    "public.chatbots": lambda w, s: {"description": "manzana"},
+    "public.documents": lambda w, s: {
+        "title": "manzana",
+        "processing_status": "completed",
+        "file_size_bytes": 1,
+    },
+    "public.document_chunks": lambda w, s: {"content": "manzana", "character_count": 7},
     "public.outbox": lambda w, s: {
+        "seq": 1,
         "status": "sending",
         "claim_token": TOKEN,
         "claimed_until": _FAR,
@@ -113,7 +126,12 @@ _VALUES: dict[str, Values] = {
         "claimed_until": OMITTED,
         "sent_at": OMITTED,
     },
-    "public.reply_requests": lambda w, s: {"claim_token": TOKEN, "claimed_until": _FAR},
+    "public.reply_requests": lambda w, s: {
+        "wanted_seq": 1,
+        "claim_token": TOKEN,
+        "claimed_until": _FAR,
+    },
+    "public.request_allowances": lambda w, s: {"tokens": 1},
     # Only one of a company may be pending.
     "public.plan_requests": lambda w, s: (
         {} if s.name in ("owner", "rival") else {"status": "confirmed", "decided_at": _LONG_AGO}

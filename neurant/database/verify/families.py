@@ -99,7 +99,7 @@ def _statement(
     if " INSERT" in event:
         only = table.granted(who.role, "insert") if who else None
         fresh = compose(connection, world, table, _STRAND, only)
-        return insert(table, _unlike(connection, world, table, fresh))
+        return insert(table, unlike(connection, world, table, fresh))
     if " UPDATE" in event:
         named = re.findall(r"\bnew\.(\w+)", trigger.definition) or re.findall(r"\w+", event)
         columns = [table.columns[name] for name in named if name in table.columns]
@@ -107,12 +107,12 @@ def _statement(
         free = [column for column in columns if column.name not in linked] or columns
         change = next((c for c in free if c.type in ("text", "character varying")), free[0])
         return sql.SQL("update {} set {} = {} where {}").format(
-            table.sql, sql.Identifier(change.name), _other(change), exactly(table, row)
+            table.sql, sql.Identifier(change.name), other(change), exactly(table, row)
         )
     return sql.SQL("delete from {} where {}").format(table.sql, exactly(table, row))
 
 
-def _other(column: Column) -> sql.Composable:
+def other(column: Column) -> sql.Composable:
     """A value that differs from the one that is there."""
     name = sql.Identifier(column.name)
     if column.labels:
@@ -128,10 +128,17 @@ def _other(column: Column) -> sql.Composable:
         return sql.SQL("sha256(coalesce({}, ''))").format(name)
     if column.type == "jsonb":
         return sql.SQL("{} || '{{\"verify\": 1}}'").format(name)
+    if column.type.endswith("[]"):
+        return sql.SQL("coalesce({0}, '{{}}') || {0}").format(name)
+    if column.type in ("inet", "interval", "date"):
+        value = {"inet": "192.0.2.99", "interval": "99 minutes", "date": "2026-01-02"}[column.type]
+        return sql.Literal(value)
+    if column.type == "extensions.vector":
+        return sql.SQL("null")
     return sql.SQL("coalesce({}, 0) + 1").format(name)
 
 
-def _unlike(connection: Connection, world: World, table: Table, fresh: Row) -> Row:
+def unlike(connection: Connection, world: World, table: Table, fresh: Row) -> Row:
     """The row made to differ wherever two may not be alike."""
     linked = {name for key in table.keys for name in key.columns}
     for unique in table.uniques:

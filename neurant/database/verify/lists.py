@@ -1,4 +1,4 @@
-"""The committed lists of grants, functions and constraints, as the database has them now.
+"""The committed lists (grants, functions, constraints, other objects) as the database has them now.
 
 ``make schema`` rewrites them (or ``python -m neurant.database.verify.lists URL``). Read the
 difference before you commit it: each line is somebody's right.
@@ -14,6 +14,7 @@ import psycopg
 from neurant.database.connection import with_timeouts
 from neurant.database.verify.catalog import Catalog, read_catalog
 from neurant.database.verify.expectations import FOLDER
+from neurant.database.verify.objects import object_lines
 
 
 def grant_lines(catalog: Catalog) -> list[str]:
@@ -68,9 +69,11 @@ def rewrite(url: str) -> None:
     """Rewrite the lists from the database of ``url``."""
     with psycopg.connect(with_timeouts(url)) as connection:
         catalog = read_catalog(connection)
+        others = object_lines(connection)
     write("grants.txt", grant_lines(catalog))
     write("functions.txt", function_lines(catalog))
     write("constraints.txt", constraint_lines(catalog))
+    write("objects.txt", others)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ AREAS = (
     "rows",
     "columns",
     "functions",
+    "oracles",
     "references",
     "uniques",
     "effects",
@@ -38,6 +39,7 @@ class Report:
     rows: int
     cells: list[Cell]
     unverified: list[str]  # principals
+    left_out: int = 0  # functions that look at every company, where others than ours live
 
     @property
     def wrong(self) -> list[Cell]:
@@ -72,6 +74,8 @@ class Report:
                 )
         for name in self.unverified:
             yield f"! {say('unverified', principal=name)}"
+        if self.left_out:
+            yield f"! {say('left_out', count=self.left_out)}"
         yield ""
         yield say("who")
         yield from self._tables()

@@ -54,7 +54,11 @@ STRANDS = (
     Strand("lent", OWN, "colleague"),
     Strand("former", OWN, "supervisor"),
     Strand("rival", OTHER, "owner"),
+    Strand("rival-twin", OTHER, "operador"),
 )
+# The ids of the other company's twin are those of this strand: where two tables are joined by an id
+# without the company, the twin's row comes, too.
+TWIN_OF = {"rival-twin": "operador"}
 Row = dict[str, Any]
 _BECOME: LiteralString = (
     "select set_config('role', %s, true), set_config('request.jwt.claims', %s, true)"
@@ -73,6 +77,7 @@ class World:
     missing: dict[str, str] = field(default_factory=dict)
     makers: dict[tuple[str, str], Maker] = field(default_factory=dict)
     scopes: list[str] = field(default_factory=list)  # every one that a key may have
+    backend: int = 0  # the server process that all rows are made by
     serials: Iterable[int] = field(default_factory=lambda: itertools.count(1))
 
     def serial(self) -> int:
@@ -90,7 +95,7 @@ class World:
 
 def make_world(connection: Connection, catalog: Catalog) -> World:
     """Insert all rows. Needs a login that bypasses row security and may write every table."""
-    world = World(catalog)
+    world = World(catalog, backend=connection.info.backend_pid)
     keys = connection.execute("select name from public.permissions where for_keys = 'by_scope'")
     world.scopes = [str(row[0]) for row in keys.fetchall()]
     _make_companies_and_people(connection, world)
@@ -140,8 +145,12 @@ def compose(
     special = exceptions.values(world, table.name, strand)
     keys = {name: key for key in table.keys for name in key.columns if name != table.company}
     row: Row = {}
+    twin = world.rows.get(table.name, {}).get(TWIN_OF.get(strand.name, ""), {}).get("id")
     for column in table.columns.values():
         if column.filled == "database" or (only is not None and column.name not in only):
+            continue
+        if column.name == "id" and twin is not None and table.key == (table.company, "id"):
+            row["id"] = twin
             continue
         if column.name in special:
             if special[column.name] is not exceptions.OMITTED:
@@ -261,10 +270,12 @@ def _make_companies_and_people(connection: Connection, world: World) -> None:
             email = f"{person}-{name}@neurant.example"
             login = _store(connection, logins, {"id": uuid.uuid4(), "email": email})
             world.logins[company, person] = login["id"]
+            twin = world.people[OWN, person]["id"] if company == OTHER else uuid.uuid4()
             row = _store(
                 connection,
                 users,
                 {
+                    "id": twin if person == "operador" else uuid.uuid4(),
                     "company_id": world.companies[company],
                     "auth_user_id": login["id"],
                     "email": email,

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 
 from psycopg.types.string import TextLoader
 
-from neurant.database.verify import expectations
+from neurant.database.verify import expectations, trials
 from neurant.database.verify.catalog import Catalog, Connection, read_catalog
 from neurant.database.verify.checks import Cell, Check, run
 from neurant.database.verify.effects import effect_checks, families, untold
 from neurant.database.verify.families import family_checks
 from neurant.database.verify.functions import call_checks, plain_call_checks
 from neurant.database.verify.gates import gate_cells
+from neurant.database.verify.oracle import furnish
 from neurant.database.verify.plans import plan_cells
 from neurant.database.verify.principals import principals, strangers
 from neurant.database.verify.privileges import execute_checks, privilege_checks
+from neurant.database.verify.recorded import Record
 from neurant.database.verify.references import reference_checks, unique_checks
 from neurant.database.verify.rows import World, make_world
+from neurant.database.verify.symbols import Symbols
 from neurant.database.verify.tables import (
     Scene,
     row_checks,
@@ -26,6 +30,7 @@ from neurant.database.verify.tables import (
     sweep_checks,
     view_check,
 )
+from neurant.database.verify.trials import Stage, oracle_cells
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,7 @@ class Matrix:
     world: World
     worker_login: bool
     thorough: bool
+    stage: Stage  # of the oracles
 
 
 def prepare(connection: Connection, *, thorough: bool = False) -> Matrix:
@@ -46,11 +52,18 @@ def prepare(connection: Connection, *, thorough: bool = False) -> Matrix:
     """
     for name in ("timestamptz", "timestamp", "date"):  # Python knows no infinity
         connection.adapters.register_loader(name, TextLoader)
+    connection.execute("select set_config('TimeZone', 'UTC', true)")
     row = connection.execute(
-        "select rolsuper from pg_roles where rolname = session_user"
+        "select r.rolsuper, pg_current_xact_id()::xid::text, now()::text,"
+        " not exists (select from public.companies)"
+        " from pg_roles r where r.rolname = session_user"
     ).fetchone()
+    assert row is not None  # noqa: S101  whoever is logged in has a role
+    is_super, since, now, alone = row
     world = make_world(connection, read_catalog(connection))
-    return Matrix(connection, world, bool(row and row[0]), thorough)
+    symbols = Symbols(world, datetime.fromisoformat(now), furnish(connection, world))
+    stage = Stage(connection, world, symbols, since, bool(is_super), bool(alone))
+    return Matrix(connection, world, bool(is_super), thorough, stage)
 
 
 def cells(
@@ -64,6 +77,12 @@ def cells(
     matrix.world.catalog = catalog
     yield from _completeness(matrix, catalog)
     yield from run(matrix.connection, _checks(matrix, catalog, only, columns))
+    yield from oracle_cells(matrix.stage, only)
+
+
+def record(matrix: Matrix) -> Record:
+    """What every trial of the oracles gives and changes now, to be committed."""
+    return trials.record(matrix.stage)
 
 
 def gates(matrix: Matrix) -> Iterator[Cell]:
