@@ -176,6 +176,9 @@ def _run_file(file: str, environment: Mapping[str, str], told: str) -> None:
     os.setsid()  # so that whatever the tests start can be ended with them
     os.environ.update(environment)
     os.chdir(ROOT)
+    for name, module in list(sys.modules.items()):
+        if str(getattr(module, "__file__", "")).startswith(str(ROOT / "tests")):
+            del sys.modules[name]  # conftest.py reads the environment when it is imported
     output = os.open(told, os.O_WRONLY)
     for stream in (1, 2):
         os.dup2(output, stream)
