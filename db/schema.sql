@@ -2665,7 +2665,7 @@ begin
     select from public.mail_refusals r
     where r.key_digest = (select private.mail_key('invitation', lower(p_to))))
   then
-    raise exception 'the address wants no invitations' using errcode = 'NA006',
+    raise exception 'the address wants no invitations' using errcode = 'NA007',
       detail = '{"scope": "refused", "seconds": 0}';
   end if;
   -- Two companies that write to one address count one after the other. (A company's own row is locked.)
@@ -2686,7 +2686,7 @@ begin
     having count(*) >= l.most
     order by l.life desc limit 1
   loop
-    raise exception 'too many invitation mails' using errcode = 'NA006',
+    raise exception 'too many invitation mails' using errcode = 'NA007',
       detail = jsonb_build_object('scope', v_limit.scope,
         'seconds', greatest(ceil(extract(epoch from v_limit.wait)), 1), 'allowed', v_limit.most)::text;
   end loop;
@@ -2696,7 +2696,7 @@ ALTER FUNCTION private.check_invitation_mail(p_company uuid, p_to text, p_is_rem
 
 -- Name: FUNCTION check_invitation_mail(p_company uuid, p_to text, p_is_reminder boolean, p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
 
-COMMENT ON FUNCTION private.check_invitation_mail(p_company uuid, p_to text, p_is_reminder boolean, p_now timestamp with time zone) IS 'Raises NA006 with {"scope", "seconds"} where an invitation must not be mailed: refused (the address wants none), address (ten a day or twenty a week from all companies together), company (private.invitations_a_day). Definer: mails are nobody''s to read.';
+COMMENT ON FUNCTION private.check_invitation_mail(p_company uuid, p_to text, p_is_reminder boolean, p_now timestamp with time zone) IS 'Raises NA007 with {"scope", "seconds"} where an invitation must not be mailed: refused (the address wants none), address (ten a day or twenty a week from all companies together), company (private.invitations_a_day). Definer: mails are nobody''s to read.';
 
 -- Name: check_key_scopes(); Type: FUNCTION; Schema: private; Owner: neurant_router
 
@@ -8444,7 +8444,7 @@ ALTER FUNCTION private.queue_mail(p_new_id uuid, p_company uuid, p_to text, p_te
 
 -- Name: FUNCTION queue_mail(p_new_id uuid, p_company uuid, p_to text, p_template text, p_language text, p_params_encrypted bytea); Type: COMMENT; Schema: private; Owner: neurant_router
 
-COMMENT ON FUNCTION private.queue_mail(p_new_id uuid, p_company uuid, p_to text, p_template text, p_language text, p_params_encrypted bytea) IS 'A mail leaves when the caller''s transaction commits, and never if it does not. An invitation beyond the limits, or to somebody who wants none, is NA006 (private.check_invitation_mail). Definer: nobody who serves traffic reads what waits.';
+COMMENT ON FUNCTION private.queue_mail(p_new_id uuid, p_company uuid, p_to text, p_template text, p_language text, p_params_encrypted bytea) IS 'A mail leaves when the caller''s transaction commits, and never if it does not. An invitation beyond the limits, or to somebody who wants none, is NA007 (private.check_invitation_mail). Definer: nobody who serves traffic reads what waits.';
 
 -- Name: queued_line(uuid, uuid, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
 

@@ -40,7 +40,7 @@ begin
     select from public.mail_refusals r
     where r.key_digest = (select private.mail_key('invitation', lower(p_to))))
   then
-    raise exception 'the address wants no invitations' using errcode = 'NA006',
+    raise exception 'the address wants no invitations' using errcode = 'NA007',
       detail = '{"scope": "refused", "seconds": 0}';
   end if;
   -- Two companies that write to one address count one after the other. (A company's own row is locked.)
@@ -61,13 +61,13 @@ begin
     having count(*) >= l.most
     order by l.life desc limit 1
   loop
-    raise exception 'too many invitation mails' using errcode = 'NA006',
+    raise exception 'too many invitation mails' using errcode = 'NA007',
       detail = jsonb_build_object('scope', v_limit.scope,
         'seconds', greatest(ceil(extract(epoch from v_limit.wait)), 1), 'allowed', v_limit.most)::text;
   end loop;
 end $$;
 comment on function private.check_invitation_mail(uuid, text, boolean, timestamptz) is
-  'Raises NA006 with {"scope", "seconds"} where an invitation must not be mailed: refused (the address wants none), address (ten a day or twenty a week from all companies together), company (private.invitations_a_day). Definer: mails are nobody''s to read.';
+  'Raises NA007 with {"scope", "seconds"} where an invitation must not be mailed: refused (the address wants none), address (ten a day or twenty a week from all companies together), company (private.invitations_a_day). Definer: mails are nobody''s to read.';
 
 create function private.refuse_invitations(p_key_digest bytea, p_refuse boolean default true)
 returns void
@@ -120,7 +120,7 @@ begin
   values (p_new_id, p_company, p_to, p_template, p_language, p_params_encrypted);
 end $$;
 comment on function private.queue_mail(uuid, uuid, text, text, text, bytea) is
-  'A mail leaves when the caller''s transaction commits, and never if it does not. An invitation beyond the limits, or to somebody who wants none, is NA006 (private.check_invitation_mail). Definer: nobody who serves traffic reads what waits.';
+  'A mail leaves when the caller''s transaction commits, and never if it does not. An invitation beyond the limits, or to somebody who wants none, is NA007 (private.check_invitation_mail). Definer: nobody who serves traffic reads what waits.';
 
 create or replace function private.allow_mail(
   p_purpose text, p_email text, p_now timestamptz default now()) returns integer

@@ -40,7 +40,7 @@ from neurant.vault import Vault
 
 _CREATE_LOGIN = "select private.create_login(%s, %s, true)"
 _ACCEPT_TERMS = "select private.accept_terms(%s, %s, %s)"
-_NOT_MAILED = "NA006"  # raised by private.check_invitation_mail
+_NOT_MAILED = "NA007"  # raised by private.check_invitation_mail
 _TIMEZONE = "select timezone from public.companies"
 
 
