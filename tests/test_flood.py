@@ -1,0 +1,169 @@
+"""A company that attacks the platform with everything at once does not slow another company's answers."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import json
+import random
+import subprocess
+import sys
+import time
+import uuid
+from dataclasses import asdict
+from pathlib import Path
+
+import aiohttp
+import httpx
+import pytest
+from companies import Company, make_company
+from console.people import PASSWORD
+from knowledge.bombs import every_bomb
+from support.flood import Orders
+from support.platform import free_port, platform_up
+
+from neurant.accounts.passwords import hash_password
+from neurant.database.embedded import connection_urls
+
+pytestmark = [pytest.mark.anyio, pytest.mark.soak]
+
+SECONDS = 60.0
+VISITORS = 8
+MOST_RATIO = 1.5
+LONGEST_ANSWER = 30.0
+DOCUMENT = (
+    "Precios\n\nEl corte de cabello cuesta 35.000 pesos.\n\n"
+    "Horario\n\nAbrimos de lunes a sábado de 9 a 19 horas.\n"
+)
+QUESTIONS = ["¿Cuánto cuesta el corte de cabello?", "¿En qué horario abren?"]
+
+
+async def test_a_flood_of_one_company_leaves_the_answers_of_another_as_quick(folder: Path) -> None:
+    port = free_port()
+    with platform_up(folder / "data", port, folder / "log"):
+        await _ready(port)
+        admin = connection_urls(folder / "data").admin
+        password_hash = hash_password(PASSWORD)
+        acme, rival = (
+            make_company(admin, name, password_hash=password_hash) for name in ("acme", "rival")
+        )
+        await _teach(port, acme, DOCUMENT)
+        await _teach(port, rival, DOCUMENT)
+        await _ask(port, acme, 5.0)  # warm
+        before = await _ask(port, acme, SECONDS)
+        async with _flooding(port, rival) as answers:
+            during = await _ask(port, acme, SECONDS)
+        print(f"answers to the flood: {json.dumps(answers, indent=1, sort_keys=True)}")
+        after = await _ask(port, acme, SECONDS / 4)
+    quiet, flooded = _p95(before), _p95(during)
+    print(
+        f"message to answer, p95: {quiet * 1000:.0f} ms before, {flooded * 1000:.0f} ms during"
+        f" (ratio {flooded / quiet:.2f}), {_p95(after) * 1000:.0f} ms after"
+    )
+    assert flooded <= MOST_RATIO * quiet
+
+
+def _p95(seconds: list[float]) -> float:
+    assert len(seconds) >= 40, "too few answers to tell a percentile"
+    return sorted(seconds)[int(len(seconds) * 0.95)]
+
+
+async def _ready(port: int) -> None:
+    deadline = time.monotonic() + 60
+    async with httpx.AsyncClient() as http:
+        while True:
+            with contextlib.suppress(httpx.TransportError):
+                if (await http.get(f"http://127.0.0.1:{port}/readyz")).status_code == 200:
+                    return
+            assert time.monotonic() < deadline, "the platform did not start"
+            await asyncio.sleep(0.1)
+
+
+async def _sign_in(port: int, company: Company) -> str:
+    body = {"email": company.people["owner"].email, "password": PASSWORD}
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as http:
+        return (await http.post("/v1/session", json=body)).raise_for_status().json()["token"]
+
+
+async def _teach(port: int, company: Company, content: str) -> None:
+    headers = {"Authorization": f"Bearer {await _sign_in(port, company)}"}
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", headers=headers) as http:
+        files = {"file": ("precios.txt", content.encode())}
+        made = await http.post(f"/v1/chatbots/{company.bot_id}/documents", files=files)
+        document = made.raise_for_status().json()["id"]
+        deadline = time.monotonic() + 60
+        while (await http.get(f"/v1/documents/{document}")).json()[
+            "processing_status"
+        ] != "completed":
+            assert time.monotonic() < deadline, "the document was not read"
+            await asyncio.sleep(0.1)
+
+
+@contextlib.asynccontextmanager
+async def _flooding(port: int, company: Company):
+    """The attacks, in a process of the lowest priority; their answers when the block has ended."""
+    documents = {name: base64.b64encode(content).decode() for name, content in every_bomb().items()}
+    orders = Orders(
+        "127.0.0.1", port, SECONDS, company.web, str(company.bot_id),
+        await _sign_in(port, company), documents,
+    )  # fmt: skip
+    process = subprocess.Popen(
+        ["nice", "-n", "19", sys.executable, "-m", "support.flood"],
+        cwd=Path(__file__).parent, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    )  # fmt: skip
+    answers: dict[str, int] = {}
+    try:
+        talking = asyncio.create_task(
+            asyncio.to_thread(process.communicate, json.dumps(asdict(orders)).encode())
+        )
+        yield answers
+        told, _ = await asyncio.wait_for(talking, SECONDS + 60)
+        answers.update(json.loads(told))
+    finally:
+        process.kill()
+        process.wait()
+
+
+async def _ask(port: int, company: Company, seconds: float) -> list[float]:
+    """Seconds from each message to its answer, of several visitors who ask for a while."""
+    ends = time.monotonic() + seconds
+    took: list[float] = []
+    async with asyncio.TaskGroup() as group:
+        for number in range(VISITORS):
+            group.create_task(_visitor(port, company, number, ends, took))
+    return took
+
+
+async def _visitor(
+    port: int, company: Company, number: int, ends: float, took: list[float]
+) -> None:
+    chance = random.Random(number)
+    chat = f"http://127.0.0.1:{port}/chat/{company.web}"
+    connector = aiohttp.TCPConnector(local_addr=(f"127.1.{number}.1", 0))
+    async with aiohttp.ClientSession(connector=connector) as http:
+        token = (await (await http.post(f"{chat}/session")).json())["token"]
+        headers = {"Authorization": f"Bearer {token}"}
+        timeout = aiohttp.ClientTimeout(total=None)
+        async with http.get(f"{chat}/stream", headers=headers, timeout=timeout) as stream:
+            answers = _bot_answers(stream)
+            while time.monotonic() < ends:
+                await asyncio.sleep(chance.uniform(0.5, 1.5))
+                started = time.perf_counter()
+                body = {"client_id": str(uuid.uuid4()), "text": chance.choice(QUESTIONS)}
+                async with http.post(f"{chat}/messages", json=body, headers=headers) as answer:
+                    assert answer.status == 200, await answer.text()
+                await asyncio.wait_for(anext(answers), LONGEST_ANSWER)
+                took.append(time.perf_counter() - started)
+
+
+async def _bot_answers(stream: aiohttp.ClientResponse):
+    event = ""
+    async for line in stream.content:
+        if line.startswith(b"event:"):
+            event = line[6:].strip().decode()
+        elif line.startswith(b"data:") and event == "message":
+            message = json.loads(line[5:])
+            if message["sender"] == "bot":
+                assert message["sources"], message["text"]
+                yield message
