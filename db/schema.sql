@@ -8082,7 +8082,7 @@ CREATE FUNCTION private.password_context(p_token_digest bytea) RETURNS text[]
     AS $$
   with person as (
     select s.auth_user_id from public.auth_sessions s
-    where s.token_digest = p_token_digest and s.expires_at > now()
+    where s.token_digest = p_token_digest and s.expires_at > now() and s.only_company_id is null
     union all
     select r.auth_user_id from public.password_resets r
     where r.token_digest = p_token_digest and r.used_at is null and r.expires_at > now())
@@ -8103,7 +8103,7 @@ ALTER FUNCTION private.password_context(p_token_digest bytea) OWNER TO neurant_r
 
 -- Name: FUNCTION password_context(p_token_digest bytea); Type: COMMENT; Schema: private; Owner: neurant_router
 
-COMMENT ON FUNCTION private.password_context(p_token_digest bytea) IS 'Names that must not make up the password of the person whose session or mailed reset link this is: their own and those of their companies. Definer: nobody reads two companies at once.';
+COMMENT ON FUNCTION private.password_context(p_token_digest bytea) IS 'Names that must not make up the password of the person whose session or mailed reset link this is: their own and those of their companies; none for a session that is limited to one company. Definer: nobody reads two companies at once.';
 
 -- Name: permissions; Type: TABLE; Schema: public; Owner: neurant_owner
 

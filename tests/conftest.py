@@ -7,6 +7,7 @@ import functools
 import itertools
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -35,6 +36,22 @@ FAST = {
     "full_page_writes": "off",
     "max_connections": "120",
 }
+
+
+def hear_signals() -> None:
+    """Take the signals back that a run in the background (nohup, a CI runner) starts with ignored.
+
+    Children inherit that, and what the platform does at a signal is tested.
+    """
+    for number, usual in (
+        (signal.SIGHUP, signal.SIG_DFL),
+        (signal.SIGINT, signal.default_int_handler),
+    ):
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, usual)
+
+
+hear_signals()
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ create function private.password_context(p_token_digest bytea) returns text[]
 language sql stable security definer set search_path = '' as $$
   with person as (
     select s.auth_user_id from public.auth_sessions s
-    where s.token_digest = p_token_digest and s.expires_at > now()
+    where s.token_digest = p_token_digest and s.expires_at > now() and s.only_company_id is null
     union all
     select r.auth_user_id from public.password_resets r
     where r.token_digest = p_token_digest and r.used_at is null and r.expires_at > now())
@@ -34,7 +34,7 @@ language sql stable security definer set search_path = '' as $$
   where w.word <> ''
 $$;
 comment on function private.password_context(bytea) is
-  'Names that must not make up the password of the person whose session or mailed reset link this is: their own and those of their companies. Definer: nobody reads two companies at once.';
+  'Names that must not make up the password of the person whose session or mailed reset link this is: their own and those of their companies; none for a session that is limited to one company. Definer: nobody reads two companies at once.';
 
 grant execute on function private.rehash_password(uuid, text, text),
   private.password_context(bytea) to neurant_app;

@@ -58,11 +58,12 @@ async def create_company(settings: Settings, new: NewCompany) -> str:
     email = _checked(new)
     url = require_url(settings.app_database_url, "NEURANT_APP_DATABASE_URL")
     password_hash = await hashed(new.password)
-    async with command_pool(url) as pool, pool.connection() as connection:
-        async with connection.transaction():
-            login = await fetch_value(connection, _CREATE_LOGIN, (email, password_hash))
-            if not isinstance(login, UUID):
-                login = await _proven(pool, email, new.password)
+    async with command_pool(url) as pool:
+        known = await _known_login(pool, email, new.password)
+        async with pool.connection() as connection, connection.transaction():
+            login = known or await fetch_value(connection, _CREATE_LOGIN, (email, password_hash))
+            if not isinstance(login, UUID):  # made by somebody else a moment ago
+                raise ConflictError("accounts.email_taken", email=email)
             slug = new.slug or str(await fetch_value(connection, _SUGGEST, (new.name,)))
             await _sign_up(connection, login, new, slug, email)
         return slug
@@ -82,9 +83,12 @@ def _checked(new: NewCompany) -> str:
     return email
 
 
-async def _proven(pool: Pool, email: str, password: str) -> UUID:
+async def _known_login(pool: Pool, email: str, password: str) -> UUID | None:
+    """The login of this address, proven by its password; None where there is none."""
     login = await find_login(pool, email)
-    if login is None or not await matches(login.encrypted_password, password):
+    if login is None:
+        return None
+    if not await matches(login.encrypted_password, password):
         raise ConflictError("accounts.email_taken", email=email)
     return login.auth_user_id
 

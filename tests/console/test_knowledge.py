@@ -146,7 +146,7 @@ def test_documents_are_found_by_their_names_and_only_by_their_own_company(
         shown = sign_in(acme, "operador").get("/console/knowledge", params={"q": typed}).text
         assert f"Póliza_de_garantía-{acme.slug}" in shown, typed
         assert f"Póliza_de_garantía-{rival.slug}" not in shown
-    for typed in ("televisor", "'", ":*", "\\", "😀", "\0", "x" * 10_000):
+    for typed in ("televisor", "'", ":*", "\\", "😀", "\0", "x" * 5_000):
         answer = sign_in(acme, "owner").get("/console/knowledge", params={"q": typed})
         assert answer.status_code == 200
         assert (acme.slug in answer.text.split("<tbody>")[-1]) == (typed == "\0"), typed

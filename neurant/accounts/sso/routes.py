@@ -23,11 +23,9 @@ from neurant.accounts.sso.schemas import (
 from neurant.accounts.sso.service import callback_url
 from neurant.api.call import Call, needs
 from neurant.api.etag import check_match, tagged
-from neurant.api.idempotency import carries_key
 from neurant.api.listing import ListQuery, Page
 from neurant.api.outside import asking_outside
 from neurant.api.route import api_router
-from neurant.database.tenancy import tenant
 from neurant.errors import NotFoundError
 from neurant.texts import preferred_language
 
@@ -121,14 +119,12 @@ async def check_sso_domain(call: Managing, connection_id: UUID, domain: DomainNa
     absent is pending again after three days."""
     state, caller = call.request.app.state, call.caller
     claim = await domains.find_claim(call.connection, connection_id, domain)
-    if not carries_key(call.request):  # else the answer is kept in the call's transaction
-        await call.request.state.transaction.aclose()
     trail = trail_of(call.request, str(caller.session_id) if caller.session_id else None)
-    await domains.check_now(
-        state.pool, state.settings, caller.company_id, claim, caller.auth_user_id, trail
-    )
-    async with tenant(state.pool, caller.principal) as connection:
-        found = await connections.read(connection, connection_id)
+    async with call.outside():
+        await domains.check_now(
+            state.pool, state.settings, caller.company_id, claim, caller.auth_user_id, trail
+        )
+    found = await connections.read(call.connection, connection_id)
     shown_now = {one.domain: one for one in domains.shown_claims(found)}
     if claim.domain not in shown_now:
         raise NotFoundError("not_found")
