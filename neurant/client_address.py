@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
@@ -28,6 +29,12 @@ _MOST_PEERS = 1000
 _PROBES = ("/healthz", "/readyz")  # a load balancer asks these for itself
 
 log = get_logger(__name__)
+_sender: ContextVar[str] = ContextVar("sender", default="")
+
+
+def sender() -> str:
+    """The address (IPv6: the /64) whose request this task serves; empty outside a request."""
+    return _sender.get()
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +124,8 @@ class ClientAddress:
         """Serve one request."""
         if scope["type"] in ("http", "websocket"):
             scope = self._known(scope)
+            client = scope["client"]
+            _sender.set(place_of(client[0]).address if client else UNKNOWN)
         await self._app(scope, receive, send)
 
     def _known(self, scope: Scope) -> Scope:

@@ -49,7 +49,8 @@ class Bounds:
     ``window`` and ``least``: a body that comes in, or an answer that goes out, moves by ``least``
     bytes in each ``window``, or the connection is closed. ``linger``: after a refusal what still
     arrives is read and forgotten for that long, so that the client reads the answer
-    (RFC 9112, 9.6).
+    (RFC 9112, 9.6). ``bodies``: what all requests under way may hold beyond ``small_body`` each,
+    in memory or in temporary files.
     """
 
     head: int = 32 * _KILOBYTE
@@ -66,6 +67,9 @@ class Bounds:
     tick: float = 1.0
     connections: int = 10_000
     connections_of_address: int = 1_000
+    small_body: int = 64 * _KILOBYTE
+    bodies: int = 512 * _KILOBYTE * _KILOBYTE
+    bodies_of_address: int = 128 * _KILOBYTE * _KILOBYTE
 
 
 class FrontError(NeurantError):
@@ -129,6 +133,8 @@ class Front:
         self._trusted = TrustedProxies(trusted_proxies)
         self._open: set[_BoundedProtocol] = set()
         self._of_address: Counter[str] = Counter()
+        self._bodies: Counter[str | None] = Counter()  # bytes under way, by origin
+        self._bodies_of_all = 0
         self._ticking = False
 
     def make_protocol(self, **options: Any) -> asyncio.Protocol:
@@ -158,6 +164,24 @@ class Front:
             self._of_address[connection.origin] -= 1
             if self._of_address[connection.origin] <= 0:
                 del self._of_address[connection.origin]
+
+    def hold_body(self, origin: str | None, size: int) -> FrontError | None:
+        """Count bytes of a large body; the refusal where too many are under way."""
+        bounds, seconds = self.bounds, math.ceil(self.bounds.window)
+        if self._bodies_of_all + size > bounds.bodies:
+            return FrontError(503, "bodies_full", seconds=seconds)
+        if origin and self._bodies[origin] + size > bounds.bodies_of_address:
+            return FrontError(429, "bodies_of_address", seconds=seconds)
+        self._bodies[origin] += size
+        self._bodies_of_all += size
+        return None
+
+    def release_body(self, origin: str | None, size: int) -> None:
+        """A request is answered, or its connection is over."""
+        self._bodies[origin] -= size
+        self._bodies_of_all -= size
+        if self._bodies[origin] <= 0:
+            del self._bodies[origin]
 
     def _origin(self, client: tuple[str, int] | None) -> str | None:
         """Whose connections are counted together; None: a trusted proxy's, which are many's."""
@@ -202,6 +226,7 @@ class _BoundedProtocol(HttpToolsProtocol):
         self._reading = _Reading.NOTHING
         self._read = 0  # bytes of what is being read: of a head or of a body with its framing
         self._head_bytes = self._fields = self._body_bytes = self._chunks = 0
+        self._held = 0  # bytes of bodies that are counted at the front
         self._deadline = math.inf
         self._refusal: FrontError | None = None
         self._is_deaf = False  # what still arrives is forgotten
@@ -222,6 +247,7 @@ class _BoundedProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell the request that is served, and forget those that wait behind it."""
         super().connection_lost(exc)
+        self._release_body()
         self._front.forget(self)
         self.pipeline.clear()
         # uvicorn tells the newest request only, which may be one that waited.
@@ -325,7 +351,17 @@ class _BoundedProtocol(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         """A part of the body."""
         self._body_bytes += len(body)
+        large = max(0, self._body_bytes - self._bounds.small_body)
+        if size := min(len(body), large):
+            refusal = self._front.hold_body(self.origin, size)
+            if refusal is not None:
+                self._stop(refusal)
+            self._held += size
         super().on_body(body)
+
+    def _release_body(self) -> None:
+        self._front.release_body(self.origin, self._held)
+        self._held = 0
 
     def on_message_complete(self) -> None:
         """The request is whole."""
@@ -349,6 +385,7 @@ class _BoundedProtocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """An answer left. A body that nobody read has a moment to end."""
         super().on_response_complete()
+        self._release_body()
         self._outgoing.restart(0, monotonic())
         if self._reading is _Reading.BODY and self._running is self.cycle:
             self._unset_keepalive_if_required()

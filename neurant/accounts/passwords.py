@@ -6,10 +6,11 @@ import asyncio
 import re
 import secrets
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from enum import Enum
 from functools import lru_cache
+from typing import TypeVar
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
@@ -17,14 +18,23 @@ from precis_i18n import get_profile
 
 from neurant.accounts.common_passwords import folded, is_common, kernel
 from neurant.accounts.schemas import LONGEST_PASSWORD
+from neurant.client_address import sender
 from neurant.database.pool import must_hold_nothing
-from neurant.errors import BadInputError
+from neurant.errors import BadInputError, RateLimitedError, UnavailableError
+from neurant.fair import FairGate, QueueFullError, each_loop
 
 SHORTEST_PASSWORD = 10
 # RFC 9106, second recommendation, is argon2-cffi's default: 64 MiB, 3 passes.
 _hasher = PasswordHasher()
-# A hash takes 64 MiB and most of a core: a flood of logins queues instead of starving the rest.
-_hashing = ThreadPoolExecutor(max_workers=2, thread_name_prefix="hash-password")
+Result = TypeVar("Result")
+# A hash takes 64 MiB and most of a core. Addresses take turns, so that a flood of one of them
+# keeps nobody else from signing in; an office behind one address signs in one after another.
+_AT_ONCE = 2
+_MOST_WAITING = 40  # of one address
+_LONGEST_WAIT = 15.0  # seconds
+_RETRY_SECONDS = 5
+_hashing = ThreadPoolExecutor(max_workers=_AT_ONCE, thread_name_prefix="hash-password")
+_turns = each_loop(lambda: FairGate(_AT_ONCE, 1))
 _OPAQUE = get_profile("OpaqueString")
 # Spanish neighbours of what the lists of leaked passwords hold.
 _COMMON = (
@@ -111,10 +121,24 @@ def hash_password(password: str) -> str:
     return _hasher.hash(opaque(password))
 
 
-async def hashed(password: str) -> str:
-    """The same, in its turn and beside the event loop."""
+async def _in_turn(work: Callable[..., Result], *given: str) -> Result:
+    """Run ``work`` beside the event loop, in the turn of the address that asks.
+
+    Raises RateLimitedError where too many of that address wait, UnavailableError after a while.
+    """
     must_hold_nothing("a thread that hashes")
-    return await asyncio.get_running_loop().run_in_executor(_hashing, hash_password, password)
+    try:
+        async with _turns().slot(sender(), waiting=_MOST_WAITING, seconds=_LONGEST_WAIT):
+            return await asyncio.get_running_loop().run_in_executor(_hashing, work, *given)
+    except QueueFullError:
+        raise RateLimitedError("accounts.too_many_at_once", seconds=_RETRY_SECONDS) from None
+    except TimeoutError:
+        raise UnavailableError("busy", seconds=_RETRY_SECONDS) from None
+
+
+async def hashed(password: str) -> str:
+    """The same, in its turn and beside the event loop. Raises as ``compare``."""
+    return await _in_turn(hash_password, password)
 
 
 async def compare(known: str | None, password: str) -> Match:
@@ -123,11 +147,10 @@ async def compare(known: str | None, password: str) -> Match:
     A hash from before passwords were normalised is of the password as it was typed: that form is
     tried second, where it differs. How many hashes are made depends on the password alone, so
     that an unknown address takes no other time than a known one.
+
+    Raises RateLimitedError and UnavailableError where too many wait for their turn.
     """
-    must_hold_nothing("a thread that hashes")
-    found = await asyncio.get_running_loop().run_in_executor(
-        _hashing, _compare, known or _nobodys_hash(), password[:LONGEST_PASSWORD]
-    )
+    found = await _in_turn(_compare, known or _nobodys_hash(), password[:LONGEST_PASSWORD])
     return found if known is not None else Match.WRONG
 
 

@@ -130,6 +130,13 @@ class Call:
         return stack
 
 
+async def check_known(request: Request) -> None:
+    """Refuse somebody unknown before a large body is read. Raises UnauthenticatedError."""
+    credential = await find_credential(request)
+    async with AsyncExitStack() as request.state.transaction:
+        await Call(request, None, credential).enter()
+
+
 class Needs:
     """The dependency that opens a call; ``permission`` None: everybody who is signed in."""
 

@@ -19,11 +19,12 @@ from pydantic import TypeAdapter
 
 from neurant.accounts.current import api_person
 from neurant.api import idempotency, rates
-from neurant.api.call import Needs, permission_of
+from neurant.api.call import Needs, check_known, permission_of
 from neurant.api.openapi import FORM, JSON, Shape, described_answers, described_headers
 from neurant.errors import BadInputError, MalformedError, UnsupportedTypeError
 
 ANY = "*"  # content of a type that the handler sees to
+_SMALL = 64 * 1024  # bytes of content that are read before the caller is known
 _EXACT = 2**53  # beyond it a float is no longer every integer
 
 
@@ -58,6 +59,8 @@ class ApiRoute(APIRoute):
 
         async def handle_call(request: Request) -> Response:
             _check_query(request, known)
+            if once and _may_be_large(request):
+                await check_known(request)
             await _check_content(request, takes, fields)
             if idempotency.carries_key(request) and not once:
                 raise BadInputError("api.idempotency_not_here")
@@ -77,6 +80,14 @@ class ApiRoute(APIRoute):
             return response
 
         return handle_call
+
+
+def _may_be_large(request: Request) -> bool:
+    """Whether the content may be larger than what is read of anybody."""
+    length = request.headers.get("content-length", "")
+    if "transfer-encoding" in request.headers:
+        return True
+    return length.isdigit() and int(length) > _SMALL
 
 
 def _with_ids(path: str, endpoint: Callable[..., Any]) -> str:
