@@ -10,7 +10,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import UUID, uuid4
@@ -223,6 +223,7 @@ QUESTIONS = (
 )
 CONVERSATIONS = 500
 AT_ONCE = 40
+ADDRESSES = 10
 PARTS = ("web", "worker", "postgres")
 
 
@@ -349,11 +350,23 @@ async def converse(
 ) -> list[Client]:
     """All conversations, while the storm rages; they last at least as long as it does."""
     gate = asyncio.Semaphore(AT_ONCE)
-    limits = httpx.Limits(max_connections=AT_ONCE)
-    url = f"http://127.0.0.1:{port}"
-    async with httpx.AsyncClient(base_url=url, timeout=20, limits=limits) as http:
+    async with AsyncExitStack() as opened:
+        # Visitors are limited by address: these have some.
+        https = [
+            await opened.enter_async_context(
+                httpx.AsyncClient(
+                    base_url=f"http://127.0.0.1:{port}",
+                    timeout=20,
+                    transport=httpx.AsyncHTTPTransport(
+                        local_address=f"127.30.{number}.1",
+                        limits=httpx.Limits(max_connections=AT_ONCE),
+                    ),
+                )
+            )
+            for number in range(ADDRESSES)
+        ]
         clients = [
-            Client(http, companies[("acme", "rival")[number % 2]])
+            Client(https[number % ADDRESSES], companies[("acme", "rival")[number % 2]])
             for number in range(CONVERSATIONS)
         ]
 

@@ -117,7 +117,7 @@ def test_a_transaction_that_only_reads_is_opened_and_notes_nothing(
 ) -> None:
     digest = made(urls, acme, means)
     with psycopg.connect(urls.admin) as db:
-        long_ago = f"update {means.table} set {means.used} = '2026-01-01' where {means.digest} = %s"
+        long_ago = f"update {means.table} set {means.used} = now() - interval '30 minutes' where {means.digest} = %s"
         db.execute(long_ago, (digest,))
     with psycopg.connect(urls.admin) as db:
         db.read_only = True
@@ -133,7 +133,7 @@ def test_a_use_that_another_request_is_noting_is_not_waited_for(
     digest = made(urls, acme, means)
     with psycopg.connect(urls.admin) as noting, psycopg.connect(urls.admin) as asking:
         noting.execute(
-            f"update {means.table} set {means.used} = '2026-01-01' where {means.digest} = %s",
+            f"update {means.table} set {means.used} = now() - interval '30 minutes' where {means.digest} = %s",
             (digest,),
         )
         noting.commit()

@@ -7,27 +7,26 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
 import psutil
 import pytest
-from console.running_web import web_settings
 from support.platform import environment, free_port
 
-from neurant.database.embedded import Urls
+from neurant.settings import Settings
+
+pytest_plugins = ("support.fixtures",)
 
 MEGABYTE = 1024 * 1024
 
 
-@pytest.fixture(scope="module")
-def serve(urls: Urls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, int]]:
+@pytest.fixture
+def serve(settings: Callable[..., Settings], folder: Path) -> Iterator[tuple[int, int]]:
     """The port and the process id of a web process."""
-    folder: Path = tmp_path_factory.mktemp("serve")
-    settings = web_settings(urls.app, folder, jobs_database_url=urls.jobs)
     port = free_port()
-    child = environment(settings, NEURANT_PORT=str(port), NEURANT_LOG_LEVEL="error")
+    child = environment(settings(), NEURANT_PORT=str(port), NEURANT_LOG_LEVEL="error")
     with (folder / "log").open("wb") as out:
         process = subprocess.Popen(
             [sys.executable, "-m", "neurant", "serve"], env=child, stdout=out, stderr=out
