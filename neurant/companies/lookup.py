@@ -6,12 +6,13 @@ company's owner, under the policies.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from uuid import UUID
 
 from neurant.database.connection import connect
 from neurant.database.embedded import connection_urls
-from neurant.database.pool import Connection, Pool, fetch_all, fetch_value, make_pool
+from neurant.database.pool import Connection, Pool, fetch_all, make_pool
 from neurant.database.tenancy import Staff
 from neurant.errors import SetupError
 from neurant.settings import Settings
@@ -29,8 +30,8 @@ where b.company_id = %s and b.retired_at is null
 order by b.name
 """
 _BOT = """
-select b.id from public.chatbots b
-where b.company_id = %s and lower(b.name) = lower(%s) and b.retired_at is null
+select b.company_id, b.id from public.chatbots b
+where b.company_id = any (%s) and lower(b.name) = lower(%s) and b.retired_at is null
 """
 
 
@@ -39,6 +40,12 @@ class _Company:
     company_id: UUID
     slug: str
     auth_user_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class _Bot:
+    company_id: UUID
+    id: UUID
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,34 +68,57 @@ def database_urls(settings: Settings) -> Urls:
 
 
 async def find_bot(admin_url: str, bot: str, company: str | None) -> tuple[Staff, UUID]:
-    """The owner of the company and the bot's id. SetupError names what there is."""
+    """The owner of the company that has the bot, and the bot's id.
+
+    Without ``company`` every company is searched. Raises SetupError: ``which_company`` names the
+    companies that have a bot of that name, where several have; ``unknown_chatbot`` names the bots
+    of the only company; ``unknown_company``, ``no_company``.
+    """
     async with await connect(admin_url) as connection:
-        found = await _find_company(connection, company)
-        bot_id = await fetch_value(connection, _BOT, (found.company_id, bot))
-        if not isinstance(bot_id, UUID):
-            rows = await (await connection.execute(_BOTS, (found.company_id,))).fetchall()
-            names = ", ".join(f"«{row[0]}»" for row in rows) or "—"
-            raise SetupError("unknown_chatbot", bot=bot, bots=names)
-    return Staff(found.auth_user_id, found.company_id), bot_id
+        companies = await _find_companies(connection, company)
+        by_id = {one.company_id: one for one in companies}
+        found = await fetch_all(connection, _Bot, _BOT, (list(by_id), bot))
+        if not found:
+            raise await _no_such_bot(connection, bot, companies)
+    if len(found) > 1:
+        raise _which(one for one in companies if one.company_id in {b.company_id for b in found})
+    return _staff(by_id[found[0].company_id]), found[0].id
 
 
 async def find_owner(admin_url: str, company: str | None) -> Staff:
     """The owner of the company, to act as. SetupError names what there is."""
     async with await connect(admin_url) as connection:
-        found = await _find_company(connection, company)
-    return Staff(found.auth_user_id, found.company_id)
+        companies = await _find_companies(connection, company)
+    if len(companies) > 1:
+        raise _which(companies)
+    return _staff(companies[0])
 
 
-async def _find_company(connection: Connection, slug: str | None) -> _Company:
+async def _find_companies(connection: Connection, slug: str | None) -> list[_Company]:
+    """The company of that short name, or all of them; at least one."""
     companies = await fetch_all(connection, _Company, _COMPANIES)
     if not companies:
         raise SetupError("no_company")
-    if slug is None and len(companies) > 1:
-        raise SetupError("which_company", companies=", ".join(c.slug for c in companies))
-    for one in companies:
-        if slug is None or one.slug == slug:
-            return one
-    raise SetupError("unknown_company", company=slug)
+    chosen = [one for one in companies if slug is None or one.slug == slug]
+    if not chosen:
+        raise SetupError("unknown_company", company=slug)
+    return chosen
+
+
+async def _no_such_bot(connection: Connection, bot: str, companies: list[_Company]) -> SetupError:
+    if len(companies) > 1:
+        return SetupError("unknown_chatbot_anywhere", bot=bot)
+    rows = await (await connection.execute(_BOTS, (companies[0].company_id,))).fetchall()
+    names = ", ".join(f"«{row[0]}»" for row in rows) or "—"
+    return SetupError("unknown_chatbot", bot=bot, bots=names)
+
+
+def _which(companies: Iterable[_Company]) -> SetupError:
+    return SetupError("which_company", companies=", ".join(one.slug for one in companies))
+
+
+def _staff(company: _Company) -> Staff:
+    return Staff(company.auth_user_id, company.company_id)
 
 
 def command_pool(app_url: str) -> Pool:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import random
+import re
+import string
 import unicodedata
+from pathlib import Path
 
 import httpx
 import psycopg
@@ -13,13 +17,14 @@ from companies import Company, make_company
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from neurant.accounts import passwords
+from neurant.accounts import common_passwords, passwords
 from neurant.accounts.common_passwords import build, folded, is_common
 from neurant.accounts.passwords import Match, check_new_password, compare, hash_password, opaque
 from neurant.database.embedded import Urls
 from neurant.errors import BadInputError
 
 pytest_plugins = ("console.running_web",)
+DOCS = Path(__file__).resolve().parents[2] / "docs"
 COMPOSED = unicodedata.normalize("NFC", "un pingüino añil ve el café")
 APART = unicodedata.normalize("NFD", COMPOSED)
 
@@ -81,6 +86,66 @@ def test_a_leaked_or_common_password_is_refused_as_such(leaked: str) -> None:
     assert refused.value.code == "accounts.leaked_password"
 
 
+@pytest.mark.parametrize(
+    "common",
+    [
+        # One word of Spanish or English, with digits, a year or signs around it.
+        "oficina1234", "Impresora2025", "¡Jueves2026!", "Otoño-2024", "otono20245", "gerente00!",
+        "Keyboard99", "thursday-77", "1999invoice", "seguridad#1", "Soporte€2026", "miércoles 1",
+        "Sol123456789", "Septiembre🎉", "«Almuerzo»1",
+        # Repeated, also with digits or signs between.
+        "clienteclientecliente", "zapato7zapato7", "Venta-Venta-9", "autumn1autumn2", "dragon1dragon1!",
+        "micontraseña1micontraseña1", "letmein letmein",
+        # Other signs in place of letters, and a leaked phrase with signs between its words.
+        "S3gur1d4d!!", "C0ntr4s3ñ4", "p@ssw0rdp@ssw0rd1", "i-love-you-so-much", "Te amo mucho 3",
+        "correct horse battery staple", "The.Quick.Brown.Fox",
+    ],
+)  # fmt: skip
+def test_one_common_word_makes_no_password_whatever_is_around_it(common: str) -> None:
+    with pytest.raises(BadInputError) as refused:
+        check_new_password(common, "ana@acme.example")
+    assert refused.value.code == "accounts.leaked_password"
+
+
+@pytest.mark.parametrize(
+    "honest",
+    [
+        "tres gatos en la nevera", "lunes sin prisa y con café", "mi impresora odia los jueves",
+        "oficina-zapato-nube", "nube7oficina", "ventana azul 1987", "purple kettle sings",
+        "umbrella+invoice", "Gw7#kLp0xQ", "8f3a-91kd-x02m", "El perro de Lucía ronca", "¿dónde está mi té?",
+        "🌵🐢🍊🚲🎻🦊🌊🔥🍇🧩", "漢字仮名交じり文を書く人", "zorblaxquint42", "Tren7Faro2Mar",
+    ],
+)  # fmt: skip
+def test_several_words_or_random_characters_make_a_password(honest: str) -> None:
+    check_new_password(honest, "ana@acme.example")
+
+
+_WORDS = ("oficina", "invierno", "umbrella", "zapato", "keyboard", "jueves", "ventana", "otoño")
+_SIGNS = st.text("0123456789!?.-_#$€ ", min_size=0, max_size=4)
+
+
+@given(st.sampled_from(_WORDS), _SIGNS, _SIGNS, st.integers(1, 4), st.booleans())
+def test_a_common_word_is_found_however_it_is_repeated_and_decorated(
+    word: str, before: str, after: str, times: int, is_capital: bool
+) -> None:
+    typed = word.capitalize() if is_capital else word
+    assert is_common(f"{before}{typed}{after}" * times)
+    assert is_common(f"{before}{typed * times}{after}")
+
+
+@given(st.lists(st.sampled_from(_WORDS), min_size=3, max_size=5, unique=True), _SIGNS)
+def test_different_words_together_are_not_taken_for_one(words: list[str], sign: str) -> None:
+    assert not is_common((sign or "-").join(words))
+
+
+def test_random_passwords_are_not_taken_for_words() -> None:
+    chosen = random.Random(9)
+    characters = string.ascii_letters + string.digits + "-_!"
+    made = ["".join(chosen.choices(characters, k=10)) for _ in range(5_000)]
+    made += ["".join(chosen.choices("0123456789abcdef", k=12)) for _ in range(5_000)]
+    assert sum(map(is_common, made)) <= 5
+
+
 @pytest.mark.parametrize("word", ["Neurant-2026", "Clínica.Ñandú", "clinica-nandu-77", "ruiz.ñandu.1", "1234-acme-1234"])  # fmt: skip
 def test_what_belongs_to_the_person_does_not_make_a_password(word: str) -> None:
     context = ("Clínica Ñandú", "Ana", "Ruiz")
@@ -92,16 +157,23 @@ def test_what_belongs_to_the_person_does_not_make_a_password(word: str) -> None:
 
 @given(st.sets(st.text(min_size=1), min_size=1))
 def test_the_filter_finds_everything_that_it_was_built_of(words: set[str]) -> None:
-    from neurant.accounts import common_passwords
-
     entries = {folded(word) for word in words}
     data = build(entries)
     assert all(common_passwords._holds(data, entry) for entry in entries)
 
 
 def test_the_filter_takes_hardly_any_other_password_for_a_leaked_one() -> None:
-    others = [f"{number:x}-paraguas-{number * 7919 % 99991}" for number in range(20_000)]
+    others = [f"x{number:x}-paraguas-{number * 7919 % 99991}" for number in range(20_000)]
     assert sum(map(is_common, others)) < 10
+
+
+def test_the_documents_tell_the_measured_number_of_entries() -> None:
+    entries = (len(common_passwords.DATA.read_bytes()) - 1) * 8 // common_passwords._BITS_PER_ENTRY
+    decision = "decisions/0018-passwords-names-mail-sessions.md"
+    for name in ("asvs.md", decision):
+        told = re.findall(r"([\d,]+) entries", (DOCS / name).read_text("utf-8"))
+        assert told, name
+        assert all(abs(int(one.replace(",", "")) - entries) <= 1 for one in told), name
 
 
 # The examples of RFC 8265, section 4.3 (table 5), and what a Spanish keyboard sends.
@@ -123,11 +195,31 @@ def test_a_password_is_prepared_as_an_opaque_string(typed: str, prepared: str) -
     assert opaque(typed) == prepared
 
 
-@pytest.mark.parametrize("typed", ["", "my cat is a \tby", "a\u200bb", "a\u202eb", "a\x00b", "a\ufeffb", "\ud800"])  # fmt: skip
+@pytest.mark.parametrize("typed", ["", "my cat is a \tby", "a\u200bb", "a\u202eb", "a\x00b", "a\ufeffb"])  # fmt: skip
 def test_what_nobody_can_type_again_makes_no_password(typed: str) -> None:
     with pytest.raises(BadInputError) as refused:
         opaque(typed)
     assert refused.value.code == "accounts.password_characters"
+
+
+@pytest.mark.parametrize(
+    ("typed", "reason"),
+    [
+        ("🫨 temblor largo", "new_character"),  # Unicode 15, unassigned in Python 3.11
+        ("cifra \u0378 rara", "new_character"),
+        ("mi 👨\u200d👩\u200d👧 querida", "emoji"), ("❤\ufe0f de café", "emoji"), ("3\ufe0f\u20e3 osos", "emoji"),
+        ("🏳\ufe0f\u200d🌈 libre", "emoji"), ("🧑🏽\u200d💻 cansada", "emoji"), ("‼\ufe0f alerta", "emoji"),
+        ("🏴\U000e0067\U000e0062\U000e007f norte", "emoji"),
+        ("una\u200dpalabra", "characters"), ("una\ufe0fpalabra", "characters"), ("fin.\u200d", "characters"),
+        ("🌵\u200bnopal", "characters"), ("dos\u2028líneas", "characters"),
+        ("punto·medio", "symbol"), ("privado \ue000", "symbol"), ("mitad \ud800", "symbol"), ("\u1100 antiguo", "symbol"),
+    ],
+)  # fmt: skip
+def test_a_refused_character_is_told_with_its_true_reason(typed: str, reason: str) -> None:
+    with pytest.raises(BadInputError) as refused:
+        opaque(typed)
+    assert refused.value.code == f"accounts.password_{reason}"
+    assert refused.value.detail("es") != refused.value.detail("en")
 
 
 @given(st.text(min_size=1))

@@ -117,9 +117,14 @@ def test_a_pdf_of_images_says_how_many_pages_it_has() -> None:
     error = refusal(pdf(*[""] * 24), "escaneado.pdf")
     assert error.code == "document_without_text"
     assert error.detail("es") == (
-        "Las 24 páginas son imágenes escaneadas. Sube una versión con texto seleccionable."
+        "No encontramos texto legible en ninguna de las 24 páginas: pueden ser imágenes escaneadas o"
+        " tener letras que no se pueden leer. Sube una versión cuyo texto se pueda seleccionar y copiar."
     )
-    assert refusal(pdf(""), "una.pdf").code == "document_without_text_one_page"
+    one = refusal(pdf(""), "una.pdf")
+    assert one.code == "document_without_text_one_page"
+    # Nobody knows why there is no text: an image, or letters without a table of characters.
+    assert "puede ser" in one.detail("es")
+    assert "may be" in one.detail("en")
 
 
 def test_pages_without_text_among_others_are_told() -> None:

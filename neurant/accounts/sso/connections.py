@@ -155,8 +155,9 @@ _checking = asyncio.Semaphore(2)
 async def check(known: Providers, issuer: str, language: Language) -> list[SsoCheckOut]:
     """Walk a provider's discovery and keys anew; ends with the first step that is wrong.
 
-    The caller's transaction waits for that, so there are never many of them.
-    Raises UnavailableError (``sso.check_busy``).
+    The caller holds no database connection meanwhile. At most two checks run at a time in a
+    process, because the provider may take seconds to answer. Raises UnavailableError
+    (``sso.check_busy``) when two are running.
     """
     if _checking.locked():
         raise UnavailableError("sso.check_busy")
