@@ -1197,8 +1197,7 @@ CREATE FUNCTION private.admit_visitor(p_action text, p_routing_id text, p_token_
 declare
   v_session record;
   v_taken record;
-  v_wait double precision;
-  v_now timestamptz;
+  v_message record;
 begin
   select v.company_id, v.id, v.channel_account_id, v.conversation_at into v_session
   from public.visitor_sessions v
@@ -1212,18 +1211,13 @@ begin
   if v_taken.outcome = 'taken' and v_session.id is null then
     v_taken.outcome := 'unknown';
   end if;
-  v_now := clock_timestamp();
-  if v_taken.outcome = 'taken' and p_action = 'message'
-    and (v_session.conversation_at is null or v_session.conversation_at <= v_now - interval '1 hour')
-    and not exists (
-      select from public.conversations c
-      where c.company_id = v_session.company_id and c.channel_account_id = v_session.channel_account_id
-        and c.end_user_id = v_session.id::text and c.status = 'active')
-  then
-    v_wait := private.begin_visitor_conversation(v_session.company_id, v_session.id, v_now);
-    if v_wait > 0 then
-      v_taken.outcome := 'full';
-      v_taken.wait_seconds := v_wait;
+  if v_taken.outcome = 'taken' and p_action = 'message' then
+    v_message := private.admit_visitor_message(v_session.company_id, v_session.channel_account_id,
+      v_session.id, v_session.conversation_at, p_address, p_network);
+    if v_message.outcome <> 'taken' then
+      v_taken.outcome := v_message.outcome;
+      v_taken.held_by := v_message.held_by;
+      v_taken.wait_seconds := v_message.wait_seconds;
     end if;
   end if;
   return query select v_taken.outcome, v_taken.held_by, v_taken.wait_seconds, v_taken.held_for,
@@ -1234,7 +1228,62 @@ ALTER FUNCTION private.admit_visitor(p_action text, p_routing_id text, p_token_d
 
 -- Name: FUNCTION admit_visitor(p_action text, p_routing_id text, p_token_digest bytea, p_cost double precision, p_address text, p_network text); Type: COMMENT; Schema: private; Owner: neurant_router
 
-COMMENT ON FUNCTION private.admit_visitor(p_action text, p_routing_id text, p_token_digest bytea, p_cost double precision, p_address text, p_network text) IS 'Counts what a visitor does (message, opinion or listen) against the limits of visitors: taken, unknown (no such session; the address was counted), wait, or full (the company takes no more new conversations in this hour; nothing was begun). Definer: a visitor may read none of it.';
+COMMENT ON FUNCTION private.admit_visitor(p_action text, p_routing_id text, p_token_digest bytea, p_cost double precision, p_address text, p_network text) IS 'Counts what a visitor does (message, opinion or listen) against the limits of visitors: taken, unknown (no such session; the address was counted), wait, or for a message share or full (private.admit_visitor_message). Definer: a visitor may read none of it.';
+
+-- Name: admit_visitor_message(uuid, uuid, uuid, timestamp with time zone, text, text); Type: FUNCTION; Schema: private; Owner: neurant_owner
+
+CREATE FUNCTION private.admit_visitor_message(p_company uuid, p_account uuid, p_session uuid, p_conversation_at timestamp with time zone, p_address text, p_network text, OUT outcome text, OUT held_by text, OUT wait_seconds double precision) RETURNS record
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    AS $$
+declare
+  v_now timestamptz := clock_timestamp();
+  v_with_person boolean;
+  v_share record;
+begin
+  select c.is_hitl_active into v_with_person
+  from public.conversations c
+  where c.company_id = p_company and c.channel_account_id = p_account
+    and c.end_user_id = p_session::text and c.status = 'active';
+  -- A person's answers cost nothing of the month.
+  if v_with_person then
+    outcome := 'taken';
+    return;
+  end if;
+  select w.held_by, w.wait_seconds into held_by, wait_seconds
+  from private.visitor_answer_wait(p_company, p_address, p_network, v_now) w;
+  if held_by is not null then
+    outcome := 'share';
+    return;
+  end if;
+  if v_with_person is null
+    and (p_conversation_at is null or p_conversation_at <= v_now - interval '1 hour')
+  then
+    v_share := private.visitor_conversation_share(p_company, p_address, p_network, v_now);
+    if v_share.held_by is not null then
+      outcome := 'share';
+      held_by := v_share.held_by;
+      wait_seconds := v_share.wait_seconds;
+      return;
+    end if;
+    wait_seconds := private.begin_visitor_conversation(p_company, p_session, v_now);
+    if wait_seconds > 0 then
+      outcome := 'full';
+      return;
+    end if;
+    insert into public.visitor_allowances as a (key_digest, used_until)
+    select s.key, v_now + interval '1 hour' from unnest(v_share.slots) s (key) order by s.key
+    on conflict (key_digest) do update set used_until = excluded.used_until;
+  end if;
+  perform private.take_visitor_answer(p_company, p_address, p_network, v_now);
+  outcome := 'taken';
+end $$;
+
+ALTER FUNCTION private.admit_visitor_message(p_company uuid, p_account uuid, p_session uuid, p_conversation_at timestamp with time zone, p_address text, p_network text, OUT outcome text, OUT held_by text, OUT wait_seconds double precision) OWNER TO neurant_owner;
+
+-- Name: FUNCTION admit_visitor_message(p_company uuid, p_account uuid, p_session uuid, p_conversation_at timestamp with time zone, p_address text, p_network text, OUT outcome text, OUT held_by text, OUT wait_seconds double precision); Type: COMMENT; Schema: private; Owner: neurant_owner
+
+COMMENT ON FUNCTION private.admit_visitor_message(p_company uuid, p_account uuid, p_session uuid, p_conversation_at timestamp with time zone, p_address text, p_network text, OUT outcome text, OUT held_by text, OUT wait_seconds double precision) IS 'Counts a visitor''s message against what the company gives: taken, share (the address or network, held_by, used its share of the bot answers or of the new conversations) or full (the company takes no more new conversations in this hour). A refused message takes nothing.';
 
 -- Name: advance_status(); Type: FUNCTION; Schema: private; Owner: neurant_owner
 
@@ -10689,6 +10738,26 @@ ALTER FUNCTION private.take_visitor_allowance(p_action text, p_cost double preci
 
 COMMENT ON FUNCTION private.take_visitor_allowance(p_action text, p_cost double precision, p_values text[], p_is_proven boolean, OUT outcome text, OUT held_by text, OUT wait_seconds double precision, OUT held_for double precision) IS 'Takes p_cost from every allowance of the action, or from none. outcome: taken, wait (wait_seconds until it is possible) or proof (only p_is_proven goes on). held_by: the dimension that refused; held_for: seconds until it has room for a cost of 1.';
 
+-- Name: take_visitor_answer(uuid, text, text, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_owner
+
+CREATE FUNCTION private.take_visitor_answer(p_company uuid, p_address text, p_network text, p_now timestamp with time zone) RETURNS void
+    LANGUAGE sql
+    SET search_path TO ''
+    AS $$
+  insert into public.visitor_allowances as a (key_digest, used_until)
+  select k.key, p_now + interval '1 second' / k.refill
+  from private.visitor_answer_keys(p_company, p_address, p_network) k
+  order by k.key
+  on conflict (key_digest) do update
+  set used_until = greatest(a.used_until, p_now) + (excluded.used_until - p_now)
+$$;
+
+ALTER FUNCTION private.take_visitor_answer(p_company uuid, p_address text, p_network text, p_now timestamp with time zone) OWNER TO neurant_owner;
+
+-- Name: FUNCTION take_visitor_answer(p_company uuid, p_address text, p_network text, p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_owner
+
+COMMENT ON FUNCTION private.take_visitor_answer(p_company uuid, p_address text, p_network text, p_now timestamp with time zone) IS 'Counts one bot answer for the shares of a visitor''s address and network.';
+
 -- Name: team_directory(); Type: FUNCTION; Schema: private; Owner: neurant_router
 
 CREATE FUNCTION private.team_directory() RETURNS TABLE(user_id uuid, first_name text, last_name text, avatar_url text, role public.user_role_enum, last_seen_at timestamp with time zone)
@@ -11244,6 +11313,46 @@ ALTER FUNCTION private.verify_sign_up(p_pending_digest bytea, p_link_digest byte
 
 COMMENT ON FUNCTION private.verify_sign_up(p_pending_digest bytea, p_link_digest bytea, p_code_digest bytea, p_is_proven boolean, p_now timestamp with time zone) IS 'The mailbox is proven, by the link (in the browser that signed up, or by who knows the password: p_is_proven) or by the code (five tries, in that browser), and the login is made: verified, unknown, expired, wrong_code, too_many, password_needed, verified_before, or taken (somebody else was first). Definer, as begin_sign_up.';
 
+-- Name: visitor_answer_keys(uuid, text, text); Type: FUNCTION; Schema: private; Owner: neurant_owner
+
+CREATE FUNCTION private.visitor_answer_keys(p_company uuid, p_address text, p_network text) RETURNS TABLE(key bytea, dimension text, most double precision, refill double precision)
+    LANGUAGE sql STABLE
+    SET search_path TO ''
+    AS $$
+  select sha256(convert_to(s.answers_key, 'UTF8')), s.dimension, s.answers, s.answers / 86400
+  from private.visitor_shares(p_company, p_address, p_network) s
+  where s.answers is not null
+$$;
+
+ALTER FUNCTION private.visitor_answer_keys(p_company uuid, p_address text, p_network text) OWNER TO neurant_owner;
+
+-- Name: FUNCTION visitor_answer_keys(p_company uuid, p_address text, p_network text); Type: COMMENT; Schema: private; Owner: neurant_owner
+
+COMMENT ON FUNCTION private.visitor_answer_keys(p_company uuid, p_address text, p_network text) IS 'The keys in visitor_allowances of a visitor''s shares of bot answers, with the most at once and what comes back each second.';
+
+-- Name: visitor_answer_wait(uuid, text, text, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_owner
+
+CREATE FUNCTION private.visitor_answer_wait(p_company uuid, p_address text, p_network text, p_now timestamp with time zone, OUT held_by text, OUT wait_seconds double precision) RETURNS record
+    LANGUAGE sql STABLE
+    SET search_path TO ''
+    AS $$
+  select u.dimension, (u.used + 1 - u.most) / u.refill
+  from (
+    select k.dimension, k.most, k.refill,
+      coalesce(greatest(extract(epoch from a.used_until - p_now), 0), 0) * k.refill as used
+    from private.visitor_answer_keys(p_company, p_address, p_network) k
+    left join public.visitor_allowances a on a.key_digest = k.key) u
+  where u.used + 1 > u.most
+  order by 2 desc
+  limit 1
+$$;
+
+ALTER FUNCTION private.visitor_answer_wait(p_company uuid, p_address text, p_network text, p_now timestamp with time zone, OUT held_by text, OUT wait_seconds double precision) OWNER TO neurant_owner;
+
+-- Name: FUNCTION visitor_answer_wait(p_company uuid, p_address text, p_network text, p_now timestamp with time zone, OUT held_by text, OUT wait_seconds double precision); Type: COMMENT; Schema: private; Owner: neurant_owner
+
+COMMENT ON FUNCTION private.visitor_answer_wait(p_company uuid, p_address text, p_network text, p_now timestamp with time zone, OUT held_by text, OUT wait_seconds double precision) IS 'The share of bot answers that is used up and the seconds until it has room for one more; null where there is room.';
+
 -- Name: visitor_company(text); Type: FUNCTION; Schema: private; Owner: neurant_router
 
 CREATE FUNCTION private.visitor_company(p_routing_id text) RETURNS uuid
@@ -11285,6 +11394,48 @@ ALTER FUNCTION private.visitor_conversation_id() OWNER TO neurant_router;
 -- Name: FUNCTION visitor_conversation_id(); Type: COMMENT; Schema: private; Owner: neurant_router
 
 COMMENT ON FUNCTION private.visitor_conversation_id() IS 'The one conversation that a visitor sees: the newest of the session. Definer, as company_id().';
+
+-- Name: visitor_conversation_share(uuid, text, text, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_owner
+
+CREATE FUNCTION private.visitor_conversation_share(p_company uuid, p_address text, p_network text, p_now timestamp with time zone, OUT slots bytea[], OUT held_by text, OUT wait_seconds double precision) RETURNS record
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    AS $$
+declare
+  v_share record;
+  v_slot bytea;
+begin
+  -- A share of n conversations an hour has n slots. A conversation occupies one for an hour.
+  for v_share in
+    select s.dimension, s.conversations, s.conversations_key
+    from private.visitor_shares(p_company, p_address, p_network) s
+    order by s.dimension
+  loop
+    -- A row for each slot by the primary key; the search ends at the first free slot.
+    select k.key into v_slot
+    from (
+      select sha256(convert_to(v_share.conversations_key || '|' || n, 'UTF8')) as key
+      from generate_series(1, v_share.conversations) n) k
+    where not exists (
+      select from public.visitor_allowances a where a.key_digest = k.key and a.used_until > p_now)
+    limit 1;
+    if not found then
+      held_by := v_share.dimension;
+      select extract(epoch from min(a.used_until) - p_now) into wait_seconds
+      from generate_series(1, v_share.conversations) n
+      join public.visitor_allowances a
+        on a.key_digest = sha256(convert_to(v_share.conversations_key || '|' || n, 'UTF8'));
+      return;
+    end if;
+    slots := slots || v_slot;
+  end loop;
+end $$;
+
+ALTER FUNCTION private.visitor_conversation_share(p_company uuid, p_address text, p_network text, p_now timestamp with time zone, OUT slots bytea[], OUT held_by text, OUT wait_seconds double precision) OWNER TO neurant_owner;
+
+-- Name: FUNCTION visitor_conversation_share(p_company uuid, p_address text, p_network text, p_now timestamp with time zone, OUT slots bytea[], OUT held_by text, OUT wait_seconds double precision); Type: COMMENT; Schema: private; Owner: neurant_owner
+
+COMMENT ON FUNCTION private.visitor_conversation_share(p_company uuid, p_address text, p_network text, p_now timestamp with time zone, OUT slots bytea[], OUT held_by text, OUT wait_seconds double precision) IS 'A free slot in each share of new conversations of a visitor''s address and network, or the share that has none (held_by) and the seconds until it has one.';
 
 -- Name: visitor_keys(text, text[]); Type: FUNCTION; Schema: private; Owner: neurant_owner
 
@@ -11360,6 +11511,35 @@ ALTER FUNCTION private.visitor_session_id() OWNER TO neurant_router;
 -- Name: FUNCTION visitor_session_id(); Type: COMMENT; Schema: private; Owner: neurant_router
 
 COMMENT ON FUNCTION private.visitor_session_id() IS 'The verified visitor''s session, or null. Definer, as company_id().';
+
+-- Name: visitor_shares(uuid, text, text); Type: FUNCTION; Schema: private; Owner: neurant_owner
+
+CREATE FUNCTION private.visitor_shares(p_company uuid, p_address text, p_network text) RETURNS TABLE(dimension text, answers double precision, conversations integer, answers_key text, conversations_key text)
+    LANGUAGE sql STABLE
+    SET search_path TO ''
+    AS $$
+  select s.dimension,
+    case when c.monthly_message_limit <> -1
+      then greatest(30, c.monthly_message_limit * s.of_answers) end,
+    greatest(s.fewest,
+      floor(coalesce(c.visitor_conversations_per_hour, p.visitor_conversations_per_hour)
+        * s.of_conversations))::integer,
+    concat_ws('|', 'answers', s.dimension, s.value, c.id),
+    concat_ws('|', 'conversations', s.dimension, s.value, c.id)
+  from public.companies c
+  join public.plans p on p.plan = c.subscription_plan
+  cross join (values
+    ('address', p_address, 0.1, 0.25, 3),
+    ('network', p_network, 0.25, 0.5, 6)
+  ) s (dimension, value, of_answers, of_conversations, fewest)
+  where c.id = p_company
+$$;
+
+ALTER FUNCTION private.visitor_shares(p_company uuid, p_address text, p_network text) OWNER TO neurant_owner;
+
+-- Name: FUNCTION visitor_shares(p_company uuid, p_address text, p_network text); Type: COMMENT; Schema: private; Owner: neurant_owner
+
+COMMENT ON FUNCTION private.visitor_shares(p_company uuid, p_address text, p_network text) IS 'What a visitor''s address and network may take of a company: bot answers at once, which come back within a day (null: the plan is unlimited), and new conversations in any hour. The reasons for the numbers: docs/decisions/0013.';
 
 -- Name: waiting_factor(bytea); Type: FUNCTION; Schema: private; Owner: neurant_router
 
@@ -18834,6 +19014,11 @@ REVOKE ALL ON FUNCTION private.admit_by_sso(p_connection public.sso_connections,
 REVOKE ALL ON FUNCTION private.admit_visitor(p_action text, p_routing_id text, p_token_digest bytea, p_cost double precision, p_address text, p_network text) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.admit_visitor(p_action text, p_routing_id text, p_token_digest bytea, p_cost double precision, p_address text, p_network text) TO neurant_app;
 
+-- Name: FUNCTION admit_visitor_message(p_company uuid, p_account uuid, p_session uuid, p_conversation_at timestamp with time zone, p_address text, p_network text, OUT outcome text, OUT held_by text, OUT wait_seconds double precision); Type: ACL; Schema: private; Owner: neurant_owner
+
+REVOKE ALL ON FUNCTION private.admit_visitor_message(p_company uuid, p_account uuid, p_session uuid, p_conversation_at timestamp with time zone, p_address text, p_network text, OUT outcome text, OUT held_by text, OUT wait_seconds double precision) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.admit_visitor_message(p_company uuid, p_account uuid, p_session uuid, p_conversation_at timestamp with time zone, p_address text, p_network text, OUT outcome text, OUT held_by text, OUT wait_seconds double precision) TO neurant_router;
+
 -- Name: FUNCTION advance_status(); Type: ACL; Schema: private; Owner: neurant_owner
 
 REVOKE ALL ON FUNCTION private.advance_status() FROM PUBLIC;
@@ -20488,6 +20673,11 @@ REVOKE ALL ON FUNCTION private.take_sso_domain(p_company uuid, p_id uuid, p_how 
 REVOKE ALL ON FUNCTION private.take_visitor_allowance(p_action text, p_cost double precision, p_values text[], p_is_proven boolean, OUT outcome text, OUT held_by text, OUT wait_seconds double precision, OUT held_for double precision) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.take_visitor_allowance(p_action text, p_cost double precision, p_values text[], p_is_proven boolean, OUT outcome text, OUT held_by text, OUT wait_seconds double precision, OUT held_for double precision) TO neurant_router;
 
+-- Name: FUNCTION take_visitor_answer(p_company uuid, p_address text, p_network text, p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_owner
+
+REVOKE ALL ON FUNCTION private.take_visitor_answer(p_company uuid, p_address text, p_network text, p_now timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.take_visitor_answer(p_company uuid, p_address text, p_network text, p_now timestamp with time zone) TO neurant_router;
+
 -- Name: FUNCTION team_directory(); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.team_directory() FROM PUBLIC;
@@ -20577,6 +20767,16 @@ GRANT ALL ON FUNCTION private.user_role() TO visitor;
 REVOKE ALL ON FUNCTION private.verify_sign_up(p_pending_digest bytea, p_link_digest bytea, p_code_digest bytea, p_is_proven boolean, p_now timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.verify_sign_up(p_pending_digest bytea, p_link_digest bytea, p_code_digest bytea, p_is_proven boolean, p_now timestamp with time zone) TO neurant_app;
 
+-- Name: FUNCTION visitor_answer_keys(p_company uuid, p_address text, p_network text); Type: ACL; Schema: private; Owner: neurant_owner
+
+REVOKE ALL ON FUNCTION private.visitor_answer_keys(p_company uuid, p_address text, p_network text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.visitor_answer_keys(p_company uuid, p_address text, p_network text) TO neurant_router;
+
+-- Name: FUNCTION visitor_answer_wait(p_company uuid, p_address text, p_network text, p_now timestamp with time zone, OUT held_by text, OUT wait_seconds double precision); Type: ACL; Schema: private; Owner: neurant_owner
+
+REVOKE ALL ON FUNCTION private.visitor_answer_wait(p_company uuid, p_address text, p_network text, p_now timestamp with time zone, OUT held_by text, OUT wait_seconds double precision) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.visitor_answer_wait(p_company uuid, p_address text, p_network text, p_now timestamp with time zone, OUT held_by text, OUT wait_seconds double precision) TO neurant_router;
+
 -- Name: FUNCTION visitor_company(p_routing_id text); Type: ACL; Schema: private; Owner: neurant_router
 
 REVOKE ALL ON FUNCTION private.visitor_company(p_routing_id text) FROM PUBLIC;
@@ -20588,6 +20788,11 @@ REVOKE ALL ON FUNCTION private.visitor_conversation_id() FROM PUBLIC;
 GRANT ALL ON FUNCTION private.visitor_conversation_id() TO neurant_worker;
 GRANT ALL ON FUNCTION private.visitor_conversation_id() TO authenticated;
 GRANT ALL ON FUNCTION private.visitor_conversation_id() TO visitor;
+
+-- Name: FUNCTION visitor_conversation_share(p_company uuid, p_address text, p_network text, p_now timestamp with time zone, OUT slots bytea[], OUT held_by text, OUT wait_seconds double precision); Type: ACL; Schema: private; Owner: neurant_owner
+
+REVOKE ALL ON FUNCTION private.visitor_conversation_share(p_company uuid, p_address text, p_network text, p_now timestamp with time zone, OUT slots bytea[], OUT held_by text, OUT wait_seconds double precision) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.visitor_conversation_share(p_company uuid, p_address text, p_network text, p_now timestamp with time zone, OUT slots bytea[], OUT held_by text, OUT wait_seconds double precision) TO neurant_router;
 
 -- Name: FUNCTION visitor_keys(p_action text, p_values text[]); Type: ACL; Schema: private; Owner: neurant_owner
 
@@ -20605,6 +20810,11 @@ REVOKE ALL ON FUNCTION private.visitor_session_id() FROM PUBLIC;
 GRANT ALL ON FUNCTION private.visitor_session_id() TO neurant_worker;
 GRANT ALL ON FUNCTION private.visitor_session_id() TO authenticated;
 GRANT ALL ON FUNCTION private.visitor_session_id() TO visitor;
+
+-- Name: FUNCTION visitor_shares(p_company uuid, p_address text, p_network text); Type: ACL; Schema: private; Owner: neurant_owner
+
+REVOKE ALL ON FUNCTION private.visitor_shares(p_company uuid, p_address text, p_network text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.visitor_shares(p_company uuid, p_address text, p_network text) TO neurant_router;
 
 -- Name: FUNCTION waiting_factor(p_token_digest bytea); Type: ACL; Schema: private; Owner: neurant_router
 

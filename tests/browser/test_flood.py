@@ -126,7 +126,7 @@ def test_a_company_that_is_full_says_so_and_the_message_is_sent_by_itself_later(
     page.locator("#draft").fill("¿Dónde queda la clínica?")
     page.locator("#draft").press("Enter")
     mine = page.locator("#thread .msg--me")
-    expect(mine).to_contain_text("estamos atendiendo a muchas personas")
+    expect(mine).to_contain_text("todas las conversaciones nuevas que admite en una hora")
     expect(mine).to_contain_text("tu mensaje está guardado")
     keep(page, f"chat-full-{scheme}-{'desk' if size is DESK else 'phone'}")
     if AXE.exists():
@@ -145,7 +145,7 @@ def test_a_chat_that_cannot_be_opened_now_says_when(
     page = new_page(browser, PHONE)
     page.goto(platform.url + CHAT)
     held = page.locator("#held")
-    expect(held).to_contain_text(re.compile("Hay muchas personas entrando.*en .* segundos"))
+    expect(held).to_contain_text(re.compile("se abrió muchas veces.*en .* segundos"))
     keep(page, "chat-held-phone")
     expect(held).to_be_hidden(timeout=30_000)
     calm(admin)

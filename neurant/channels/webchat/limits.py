@@ -25,7 +25,6 @@ from neurant.turns import Turns
 
 Action = Literal["message", "opinion"]
 CHARACTERS_PER_COST = 400  # beyond 1 for the message itself
-_LONGEST_TOLD = 600  # seconds: a company may raise its number, and a visitor then need not wait
 _MOST_HELD = 20_000
 _LOG_EVERY = 60.0  # seconds, for one dimension
 
@@ -37,7 +36,12 @@ _ADMIT = """
 select outcome, held_by, wait_seconds, held_for, company_id
 from private.admit_visitor(%s, %s, %s, %s, %s, %s)
 """
-_CODES = {"open": "visitors.too_many_chats", "listen": "visitors.too_many_streams"}
+_CODES = {
+    "open": "visitors.too_many_chats",
+    "listen": "visitors.too_many_streams",
+    "full": "visitors.full",
+    "share": "visitors.share",
+}
 
 log = get_logger(__name__)
 
@@ -162,8 +166,9 @@ class VisitorLimits:
     async def admit(self, action: Action, doing: Doing, characters: int = 0) -> None:
         """Count something that a visitor writes.
 
-        Raises RateLimitedError where the visitor must wait. A session that is unknown is counted
-        for the address only, and refused by whoever looks for it.
+        Raises RateLimitedError where the visitor must wait, the address or network has used its
+        share, or the company takes no more new conversations in this hour. A session that is
+        unknown is counted for the address only, and refused by whoever looks for it.
         """
         if (wait := self.held.wait("message", doing)) > 0:
             refuse("message", wait)
@@ -179,11 +184,14 @@ class VisitorLimits:
         if done.outcome == "wait":
             self.held.remember("message", doing, done.held_by, done.held_for)
             refuse("message", done.wait_seconds)
-        if done.outcome == "full":
-            refuse("full", done.wait_seconds)
+        if done.outcome == "share":
+            # Not remembered: the address may go on at other companies and with a person.
+            self.held.remember("share", doing, done.held_by, seconds=0)
+        if done.outcome in ("full", "share"):
+            refuse(done.outcome, done.wait_seconds)
 
 
 def refuse(action: str, wait: float) -> NoReturn:
-    """Raise the RateLimitedError of an action."""
-    code = "visitors.full" if action == "full" else _CODES.get(action, "visitors.too_much_written")
-    raise RateLimitedError(code, seconds=min(max(math.ceil(wait), 1), _LONGEST_TOLD))
+    """Raise the RateLimitedError of an action. ``wait``: seconds until it is possible."""
+    code = _CODES.get(action, "visitors.too_much_written")
+    raise RateLimitedError(code, seconds=max(math.ceil(wait), 1))

@@ -125,9 +125,11 @@ async def send_message(
 ) -> MessageOut:
     """Take a visitor's message; the answer comes after it is stored.
 
-    429 beyond the limits of the session, address, network, chat or company, and where the company
-    takes no more new conversations in this hour (``visitors.full``); ``Retry-After`` says when to
-    send it again. A message that was refused used nothing of the company's plan.
+    429 beyond the limits of the session, address, network, chat or company, where the address or
+    its network has used its share of the company's bot answers or new conversations
+    (``visitors.share``), and where the company takes no more new conversations in this hour
+    (``visitors.full``); ``Retry-After`` says when to send it again. A message that was refused
+    used nothing of the company's plan.
     """
     visitor, content = visitor_from(authorization), _checked(message.text)
     limits: VisitorLimits = request.app.state.visitor_limits

@@ -3,6 +3,7 @@ import { Refused, randomId } from "./session.js";
 
 const FIRST_DELAY = 1000;
 const LONGEST_DELAY = 15000;
+const LONGEST_HELD = 600000; // a company may raise its number before the time that was told
 const MOST_SERVER_ERRORS = 4; // then the visitor is told, instead of waiting for ever
 
 /** client_id makes every attempt the same message to the server, so retrying is always safe. */
@@ -41,12 +42,12 @@ export function createOutbox(session, store, thread) {
     }
   }
 
-  /** Says on each message that it waits, and why; how long to wait, with some jitter. */
+  /** Says on each message that it waits, and why. The pause until the next try, with some jitter. */
   function held(error) {
     for (const entry of waiting) {
       if (!entry.refused) thread.markPending(entry, "held", error.detail);
     }
-    return (error.retryAfter || LONGEST_DELAY) * (1 + Math.random() / 10);
+    return Math.min(error.retryAfter || LONGEST_DELAY, LONGEST_HELD) * (1 + Math.random() / 10);
   }
 
   /** True when the server has it, false when it said no. Throws for what may pass by itself. */
