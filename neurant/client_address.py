@@ -103,8 +103,9 @@ class TrustedProxies:
 class ClientAddress:
     """The outermost ASGI layer: puts the client's address and scheme in place of the proxy's.
 
-    ``scope["state"]`` keeps who connected: ``peer`` (address) and ``peer_port``. Logs, once an hour, a proxy that is trusted and
-    names no client, and a peer that is not trusted and sends the header again and again.
+    ``scope["state"]`` keeps who connected: ``peer`` (address) and ``peer_port``. Logs, once an
+    hour, a proxy that is trusted and names no client, and a peer that is not trusted and sends the
+    header again and again.
     """
 
     def __init__(self, app: ASGIApp, setting: str) -> None:
