@@ -2193,9 +2193,16 @@ begin
   if v_connection.id is null then
     return;
   end if;
+  -- One after another within a connection, so that the number is exact over all processes.
+  perform pg_advisory_xact_lock(hashtextextended('sso attempts ' || v_connection.id, 0));
   delete from public.sso_attempts a
   where a.company_id = v_connection.company_id and a.connection_id = v_connection.id
-    and a.expires_at < p_now - interval '1 hour';
+    and (a.expires_at < p_now - interval '1 hour'
+      -- Strangers from many addresses push the oldest attempt out; they close the door to nobody.
+      or a.id in (
+        select o.id from public.sso_attempts o
+        where o.company_id = v_connection.company_id and o.connection_id = v_connection.id
+        order by o.expires_at desc, o.id desc offset 999));
   insert into public.sso_attempts
     (company_id, connection_id, state_digest, browser_digest, next_path, is_kept, expires_at)
   values (v_connection.company_id, v_connection.id, p_state_digest, p_browser_digest, p_next,
@@ -2208,7 +2215,7 @@ ALTER FUNCTION private.begin_sso(p_domain text, p_state_digest bytea, p_browser_
 
 -- Name: FUNCTION begin_sso(p_domain text, p_state_digest bytea, p_browser_digest bytea, p_next text, p_is_kept boolean, p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
 
-COMMENT ON FUNCTION private.begin_sso(p_domain text, p_state_digest bytea, p_browser_digest bytea, p_next text, p_is_kept boolean, p_now timestamp with time zone) IS 'Somebody with an address in this domain goes to their provider, and has ten minutes to come back; no row where the domain has none. Definer: the caller is nobody yet.';
+COMMENT ON FUNCTION private.begin_sso(p_domain text, p_state_digest bytea, p_browser_digest bytea, p_next text, p_is_kept boolean, p_now timestamp with time zone) IS 'Somebody with an address in this domain goes to their provider, and has ten minutes to come back; no row where the domain has none. A connection keeps its newest 1000 attempts. Definer: the caller is nobody yet.';
 
 -- Name: begin_visitor_conversation(uuid, uuid, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_owner
 
@@ -2397,20 +2404,20 @@ CREATE FUNCTION private.brake_keys(p_kind text, p_email text, p_address inet, p_
     AS $$
   select sha256(convert_to(concat_ws('|', p_kind, k.scope, k.value), 'UTF8')), k.free, k.longest
   from (
+    -- Whoever has one IPv6 address has its whole /64.
     select host(network(set_masklen(p_address, case family(p_address) when 4 then 32 else 64 end)))
-      as address,
-      -- A loopback address is a proxy that does not tell for whom it asks.
-      coalesce(p_address <<= '127.0.0.0/8' or p_address <<= '::1/128', true) as is_ours) a
+      as address) a
   cross join lateral (values
     ('password', 'device', p_email || '|' || p_device, 5, interval '15 minutes'),
     ('password', 'pair', case when p_device is null then p_email || '|' || coalesce(a.address, '') end,
       5, interval '15 minutes'),
     ('password', 'login', case when p_device is null then p_email end, 30, interval '5 minutes'),
-    ('password', 'address', case when not a.is_ours then a.address end, 50, interval '1 minute'),
+    ('password', 'address', a.address, 50, interval '1 minute'),
     ('code', 'device', p_email || '|' || p_device, 5, interval '15 minutes'),
     ('code', 'login', case when p_device is null then p_email end, 5, interval '15 minutes'),
-    ('sign_up', 'address', case when not a.is_ours then a.address end, 20, interval '15 minutes'),
-    ('reset', 'address', case when not a.is_ours then a.address end, 20, interval '15 minutes')
+    ('sign_up', 'address', a.address, 20, interval '15 minutes'),
+    ('reset', 'address', a.address, 20, interval '15 minutes'),
+    ('sso', 'address', a.address, 60, interval '1 minute')
   ) k (kind, scope, value, free, longest)
   where k.kind = p_kind and k.value is not null
 $$;
@@ -2419,7 +2426,7 @@ ALTER FUNCTION private.brake_keys(p_kind text, p_email text, p_address inet, p_d
 
 -- Name: FUNCTION brake_keys(p_kind text, p_email text, p_address inet, p_device text); Type: COMMENT; Schema: private; Owner: neurant_owner
 
-COMMENT ON FUNCTION private.brake_keys(p_kind text, p_email text, p_address inet, p_device text) IS 'What an attempt counts against, how many are free, and the longest wait. A stranger slows other strangers down by five minutes at most, and nobody on a device that was proven before (p_device); an office, or a proxy we do not know, by one.';
+COMMENT ON FUNCTION private.brake_keys(p_kind text, p_email text, p_address inet, p_device text) IS 'What an attempt counts against, how many are free, and the longest wait. A stranger slows other strangers down by five minutes at most, and nobody on a device that was proven before (p_device); an office by one. Loopback is an address like any other: the process names the client behind a trusted proxy. An attempt without an address counts against none.';
 
 -- Name: caller(uuid, uuid, uuid, uuid, text, jsonb); Type: FUNCTION; Schema: private; Owner: neurant_router
 
@@ -5639,6 +5646,10 @@ begin
   delete from public.login_challenges c where c.expires_at < p_now;
   get diagnostics v_gone = row_count;
   v_all := v_all + v_gone;
+  -- For an hour somebody who comes back late is still told that it was too late.
+  delete from public.sso_attempts a where a.expires_at < p_now - interval '1 hour';
+  get diagnostics v_gone = row_count;
+  v_all := v_all + v_gone;
   delete from public.account_brakes b where b.touched_at < p_now - interval '2 days';
   get diagnostics v_gone = row_count;
   v_all := v_all + v_gone;
@@ -5651,7 +5662,7 @@ ALTER FUNCTION private.forget_old_accounts(p_now timestamp with time zone) OWNER
 
 -- Name: FUNCTION forget_old_accounts(p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: neurant_router
 
-COMMENT ON FUNCTION private.forget_old_accounts(p_now timestamp with time zone) IS 'Forgets sign-ups, links, brakes and sessions that are over for days; how many. Definer: they are no company''s.';
+COMMENT ON FUNCTION private.forget_old_accounts(p_now timestamp with time zone) IS 'Forgets sign-ups, links, brakes and sessions that are over for days, and single sign-ons that are over for an hour; how many. Definer: they are no company''s.';
 
 -- Name: forget_visitor_limits(); Type: FUNCTION; Schema: private; Owner: neurant_router
 
@@ -9972,6 +9983,7 @@ CREATE FUNCTION private.set_sso_domains(p_connection uuid, p_domains text[]) RET
 declare
   v_company uuid := private.company_id('sso.manage');
   v_domain text;
+  v_before bigint;
 begin
   if v_company is null then
     return query select 'forbidden', null::text;
@@ -9985,6 +9997,7 @@ begin
     return query select 'not_found', null::text;
     return;
   end if;
+  select count(*) into v_before from public.sso_domains d where d.company_id = v_company;
   delete from public.sso_domains d
   where d.company_id = v_company and d.connection_id = p_connection
     and d.domain <> all (p_domains);
@@ -10012,6 +10025,12 @@ begin
       end if;
     end if;
   end loop;
+  -- Each claim is looked up in the DNS again and again. A company that had more may keep or lessen them.
+  if (select count(*) from public.sso_domains d where d.company_id = v_company)
+    > greatest(50, v_before)
+  then
+    return query select 'too_many', null::text;
+  end if;
 end $$;
 
 ALTER FUNCTION private.set_sso_domains(p_connection uuid, p_domains text[]) OWNER TO neurant_router;
@@ -10019,6 +10038,7 @@ ALTER FUNCTION private.set_sso_domains(p_connection uuid, p_domains text[]) OWNE
 -- Name: FUNCTION set_sso_domains(p_connection uuid, p_domains text[]); Type: COMMENT; Schema: private; Owner: neurant_router
 
 COMMENT ON FUNCTION private.set_sso_domains(p_connection uuid, p_domains text[]) IS 'Which domains a connection claims, from now on exactly these; a row for each that cannot be: public (a domain of public mailboxes) or taken (proven by another company, or claimed by another connection of this one), or one row forbidden or not_found. The caller rolls back if there is any. A claim proves nothing; private.note_sso_domain_check and private.prove_sso_domain prove it. Definer: whether another company has proven a domain is beyond the caller''s rights.';
+COMMENT ON FUNCTION private.set_sso_domains(p_connection uuid, p_domains text[]) IS 'Which domains a connection speaks for, from now on exactly these; a row for each that cannot be: public or taken, or one row too_many (a company has 50 claims at most), forbidden or not_found. The caller rolls back if there is any. Definer: whether another company has proven a domain is nobody''s to read.';
 
 -- Name: set_user_active(uuid, boolean); Type: FUNCTION; Schema: private; Owner: neurant_router
 

@@ -110,8 +110,9 @@ class TrustedProxies:
 class ClientAddress:
     """The outermost ASGI layer: puts the client's address and scheme in place of the proxy's.
 
-    ``scope["state"]["peer"]`` keeps who connected. Logs, once an hour, a proxy that is trusted and
-    names no client, and a peer that is not trusted and sends the header again and again.
+    ``scope["state"]`` keeps who connected: ``peer`` (address) and ``peer_port``. Logs, once an
+    hour, a proxy that is trusted and names no client, and a peer that is not trusted and sends the
+    header again and again.
     """
 
     def __init__(self, app: ASGIApp, setting: str) -> None:
@@ -129,12 +130,17 @@ class ClientAddress:
         await self._app(scope, receive, send)
 
     def _known(self, scope: Scope) -> Scope:
-        peer = str((scope.get("client") or ("",))[0])
+        peer, port = scope.get("client") or ("", 0)
         headers = scope["headers"]
         forwarded = [v.decode("latin-1") for name, v in headers if name == b"x-forwarded-for"]
         read = read_address(peer)
         is_trusted = self._trusted.is_peer(read)
-        state = {**scope.get("state", {}), "peer": peer, "is_peer_trusted": is_trusted}
+        state = {
+            **scope.get("state", {}),
+            "peer": peer,
+            "peer_port": port,
+            "is_peer_trusted": is_trusted,
+        }
         client = self._trusted.client_of(peer, forwarded)
         known = {**scope, "state": state, "client": None if client == UNKNOWN else (client, 0)}
         if is_trusted:

@@ -121,6 +121,21 @@ def urls(server: RunningServer, data_dir: Path) -> Urls:
     return server.urls
 
 
+@pytest.fixture(autouse=True)
+def no_attempts_of_earlier_tests(request: pytest.FixtureRequest) -> Iterator[None]:
+    """All tests connect from the same address, so what one tries would slow the next one down."""
+    yield
+    if "urls" not in request.fixturenames:
+        return
+    found: Urls = request.getfixturevalue("urls")
+    with psycopg.connect(found.admin, autocommit=True) as admin:
+        admin.execute(
+            "delete from public.account_brakes where key_digest in ("
+            " select sha256(convert_to(concat_ws('|', kind, 'address', '127.0.0.1'), 'UTF8'))"
+            " from unnest('{password,sign_up,reset,sso}'::text[]) kind)"
+        )
+
+
 @pytest.fixture
 def fresh_database(server: RunningServer) -> Iterator[Callable[[], str]]:
     """Makes an empty database on the session's server; the superuser's URL of it."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
+import anyio
 import httpx
 import pytest
 from starlette.requests import Request
@@ -84,6 +87,9 @@ RULES = {
         ("", "appends", "untrusted"),
         ("", "replaces", "untrusted"),
         ("", "removes", "untrusted"),
+        ("", "passes on", "unchanged"),
+        ("203.0.113.7", "passes on", "unchanged"),
+        ("*", "passes on", "forgeable"),
         ("*", "appends", "right"),
         ("", "none", "direct"),
         ("127.0.0.1", "none", "forgeable"),
@@ -94,6 +100,32 @@ async def test_each_way_to_set_up_a_proxy_is_told_apart(
 ) -> None:
     async with platform(settings, trusted, RULES[rule]) as chosen:
         assert await check_proxy(chosen) == found
+
+
+@pytest.mark.parametrize(
+    ("trusted", "rule", "status", "told"),
+    [
+        ("", "passes on", 1, "NEURANT_TRUSTED_PROXIES"),
+        ("127.0.0.1", "passes on", 1, "X-Forwarded-For"),
+        ("127.0.0.1", "replaces", 0, "Bien"),
+        ("", "none", 0, "no hay ningún proxy"),
+    ],
+)
+async def test_the_command_says_there_is_no_proxy_only_where_there_is_none(
+    settings: Callable[..., Settings], trusted: str, rule: str, status: int, told: str
+) -> None:
+    async with platform(settings, trusted, RULES[rule]) as chosen:
+        environment = {
+            **os.environ,
+            "NEURANT_PUBLIC_URL": chosen.base_url(),
+            "NEURANT_TRUSTED_PROXIES": trusted,
+            "NEURANT_MASTER_KEY": chosen.master_key.get_secret_value(),  # type: ignore[union-attr]
+        }
+        command = [sys.executable, "-m", "neurant", "proxy-check"]
+        done = await anyio.run_process(command, env=environment, check=False)
+    said = done.stdout.decode()
+    assert (done.returncode, told in said) == (status, True), said + done.stderr.decode()
+    assert ("no hay ningún proxy" in said) == (rule == "none")
 
 
 async def test_nobody_else_is_told_what_arrives(

@@ -22,7 +22,7 @@ from neurant.database.pool import (
 from neurant.database.tenancy import SessionToken, Trail, come_from, company_of, remember
 from neurant.errors import UnauthenticatedError
 
-BrakeKind = Literal["password", "code", "sign_up", "reset"]
+BrakeKind = Literal["password", "code", "sign_up", "reset", "sso"]
 MailPurpose = Literal["sign_up", "verification", "reset"]
 
 _LOOKUP = "select auth_user_id, encrypted_password from private.login_lookup(%s)"
@@ -147,7 +147,7 @@ async def count_attempt(
 async def release_brake(
     connection: Connection,
     kind: BrakeKind,
-    email: str,
+    email: str | None,
     address: str | None,
     device: str | None = None,
 ) -> None:

@@ -83,18 +83,37 @@ def sign_on(browser: httpx.Client, peer: Peer, email: str, login: str) -> httpx.
     return browser.get(peer.visit(started.headers["location"], login))
 
 
-def test_the_browser_that_arrived_is_known_when_strangers_guess_the_password(
+def test_a_company_s_provider_makes_no_known_device_that_escapes_the_login_s_brake(
     browser: httpx.Client, web: str, peer: Peer, acme: Company, urls: Urls
 ) -> None:
+    """The password opens every company of the login, and a provider speaks for one only."""
     connected(web, urls, acme, peer)
     person = acme.people["supervisor"]
     peer.person(person.email, email=person.email, email_verified=True)
     assert sign_on(browser, peer, person.email, person.email).status_code == 303
+    assert "neurant_session" in browser.cookies
+    assert "neurant_device" not in browser.cookies
     right = {"email": person.email, "password": PASSWORD}
     with httpx.Client(base_url=web) as stranger:
         while stranger.post("/login", data=right | {"password": "?"}).status_code != 429:
             pass
-        assert stranger.post("/login", data=right).status_code == 429
+    assert browser.post("/login", data=right).status_code == 429
+
+
+def test_a_device_that_the_password_made_known_stays_known_after_a_sign_on(
+    browser: httpx.Client, web: str, peer: Peer, acme: Company, urls: Urls
+) -> None:
+    connected(web, urls, acme, peer)
+    person = acme.people["supervisor"]
+    right = {"email": person.email, "password": PASSWORD}
+    assert browser.post("/login", data=right).status_code == 303
+    known = browser.cookies["neurant_device"]
+    peer.person(person.email, email=person.email, email_verified=True)
+    assert sign_on(browser, peer, person.email, person.email).status_code == 303
+    assert browser.cookies["neurant_device"] == known
+    with httpx.Client(base_url=web) as stranger:
+        while stranger.post("/login", data=right | {"password": "?"}).status_code != 429:
+            pass
     assert browser.post("/login", data=right).status_code == 303
 
 

@@ -135,6 +135,8 @@ async def _set_domains(connection: Connection, connection_id: UUID, domains: lis
             raise ConflictError("sso.domain_taken", domain=one.domain)
         if one.outcome == "public":
             raise ConflictError("sso.domain_public", domain=one.domain)
+        if one.outcome == "too_many":
+            raise ConflictError("sso.too_many_domains")
         raise ForbiddenError("api.not_permitted", permission="sso.manage")
 
 

@@ -12,7 +12,6 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
 
-from neurant.accounts.codes import digest
 from neurant.accounts.cookies import (
     COOKIE,
     HOME,
@@ -22,10 +21,8 @@ from neurant.accounts.cookies import (
     safe_next,
 )
 from neurant.accounts.current import trail_of
-from neurant.accounts.known_devices import keep_device
-from neurant.accounts.queries import find_person
 from neurant.accounts.service import KEPT
-from neurant.accounts.sso.service import Arrival, begin, finish, offer_name
+from neurant.accounts.sso.service import begin, finish, offer_name
 from neurant.console.pages import PageRoute
 from neurant.console.templating import reader_language, render, translator
 from neurant.errors import NeurantError
@@ -94,7 +91,7 @@ async def sso_offer(request: Request, email: Text = "") -> JSONResponse:
 async def sso_start(
     request: Request, email: Text = "", next: Text = HOME, keep: Text = ""
 ) -> Response:
-    """To the provider of the address."""
+    """To the provider of the address; 429 for a client's address that began too often."""
     state = request.app.state
     try:
         departure = await begin(
@@ -104,6 +101,7 @@ async def sso_start(
             email,
             next_path=safe_next(next),
             is_kept=keep == "yes",
+            trail=trail_of(request),
         )
     except NeurantError as error:
         _note(error)
@@ -134,17 +132,11 @@ async def sso_callback(request: Request, company_id: UUID) -> Response:
         return _page(request, target=HOME, error=error)
     response = RedirectResponse(safe_next(arrival.next_path), 303)
     drop_secret_cookie(request, response, name)
-    await _keep_session(request, response, arrival)
-    return response
-
-
-async def _keep_session(request: Request, response: Response, arrival: Arrival) -> None:
+    # The browser does not become a known device (accounts/known_devices.py): the session is limited
+    # to one company, and that company's provider must not free anybody of the login's brake.
     age = int(KEPT.total_seconds()) if arrival.is_kept else None
     keep_secret_cookie(request, response, COOKIE, arrival.token, age)
-    # By the address of the login, which the provider may spell otherwise or not at all.
-    person = await find_person(request.app.state.pool, digest(arrival.token))
-    if person is not None:
-        keep_device(request, response, person.email)
+    return response
 
 
 def _note(error: NeurantError) -> None:

@@ -1,13 +1,19 @@
-"""What a provider says of itself (OpenID Connect Discovery 1.0), kept for ten minutes."""
+"""What a provider says of itself (OpenID Connect Discovery 1.0), kept for ten minutes.
+
+That it could not be asked is kept for 30 seconds, so that visitors cannot make the web process ask
+an unreachable provider again and again.
+"""
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any
+from weakref import WeakValueDictionary
 
 import httpx
 
@@ -15,7 +21,8 @@ from neurant.accounts.jwks import ALGORITHMS, KeyCache
 from neurant.accounts.sso.net import SECONDS, GuardedTransport, ProviderError, ask_json, may_ask
 from neurant.settings import Settings
 
-_FRESH = 600.0
+_FRESH = 600.0  # seconds
+_FAILED_FRESH = 30.0  # seconds
 _MOST_KNOWN = 1000
 _CLIENT_AUTH = ("client_secret_basic", "client_secret_post")
 
@@ -44,25 +51,47 @@ class Providers:
     client: httpx.AsyncClient
     keys: KeyCache
     private_networks: bool
-    known: OrderedDict[str, tuple[float, Provider]]
+    known: OrderedDict[str, tuple[float, Provider | ProviderError]]
     clock: Callable[[], float] = monotonic
+    asking: WeakValueDictionary[str, asyncio.Lock] = field(default_factory=WeakValueDictionary)
 
     async def find(self, issuer: str, *, anew: bool = False) -> Provider:
-        """The provider of an issuer. Raises ProviderError."""
-        known = self.known.get(issuer)
-        if known is not None and not anew and self.clock() - known[0] < _FRESH:
-            return known[1]
-        url = well_known_url(issuer)
-        if not may_ask(url, private_networks=self.private_networks):
-            raise ProviderError("sso.provider_insecure", url=issuer)
-        found = read_provider(
-            await ask_json(self.client, url), issuer, private_networks=self.private_networks
-        )
+        """The provider of an issuer. Raises ProviderError.
+
+        ``anew``: ask it, whatever is known. A failure then does not replace what is known.
+        """
+        async with self.asking.setdefault(issuer, asyncio.Lock()):  # one question at a time
+            known = None if anew else self._remembered(issuer)
+            if isinstance(known, ProviderError):
+                raise ProviderError(known.code, **known.params)
+            if known is not None:
+                return known
+            try:
+                found = await self._asked(issuer)
+            except ProviderError as error:
+                if not anew:
+                    self._remember(issuer, error)
+                raise
+            self._remember(issuer, found)
+            return found
+
+    def _remembered(self, issuer: str) -> Provider | ProviderError | None:
+        at, found = self.known.get(issuer, (0.0, None))
+        fresh = _FAILED_FRESH if isinstance(found, ProviderError) else _FRESH
+        return found if self.clock() - at < fresh else None
+
+    def _remember(self, issuer: str, found: Provider | ProviderError) -> None:
         self.known[issuer] = (self.clock(), found)
         self.known.move_to_end(issuer)
         while len(self.known) > _MOST_KNOWN:
             self.known.popitem(last=False)
-        return found
+
+    async def _asked(self, issuer: str) -> Provider:
+        url = well_known_url(issuer)
+        if not may_ask(url, private_networks=self.private_networks):
+            raise ProviderError("sso.provider_insecure", url=issuer)
+        found = await ask_json(self.client, url)
+        return read_provider(found, issuer, private_networks=self.private_networks)
 
 
 @asynccontextmanager

@@ -31,7 +31,8 @@ from joserfc.errors import JoseError
 from neurant.accounts.codes import digest
 from neurant.accounts.emails import normal_email
 from neurant.accounts.jwks import read_token
-from neurant.accounts.service import KEPT, SHORT, plain_trail
+from neurant.accounts.queries import release_brake
+from neurant.accounts.service import KEPT, SHORT, hold_back, plain_trail
 from neurant.accounts.sso.net import (
     SECONDS,
     ProviderError,
@@ -119,12 +120,15 @@ async def begin(
     *,
     next_path: str,
     is_kept: bool,
+    trail: Trail,
 ) -> Departure:
     """Send somebody to the provider of their address.
 
-    Raises BadInputError, NotFoundError (``sso.no_connection``), ProviderError.
+    Raises BadInputError, NotFoundError (``sso.no_connection``), ProviderError, and RateLimitedError
+    (``accounts.slow_down``) for an address that began too often.
     """
     normal = normal_email(email)
+    await hold_back(pool, "sso", None, plain_trail(trail))
     domain = normal.partition("@")[2]
     state, secret = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
     begun = await begin_attempt(
@@ -182,7 +186,10 @@ async def finish(
         if error.sqlstate != REACHED:
             raise
         raise SsoError("sso.no_seat", name=claimed.name) from None
-    return _arrived(claimed, done, token)
+    arrival = _arrived(claimed, done, token)
+    async with pool.connection() as connection, connection.transaction():
+        await release_brake(connection, "sso", None, plain_trail(trail).ip)
+    return arrival
 
 
 def _arrived(claimed: Claimed, done: Finished, token: str) -> Arrival:
