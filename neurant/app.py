@@ -37,6 +37,7 @@ from neurant.audit import denials
 from neurant.audit.denials import noting_denials
 from neurant.audit.pages import router as audit_pages
 from neurant.audit.routes import router as audit_router
+from neurant.body_bounds import tell_fields
 from neurant.canned_responses.routes import router as canned_responses_router
 from neurant.channels import webhooks
 from neurant.channels.account_routes import router as channels_router
@@ -364,10 +365,11 @@ async def _told_sql(request: Request, error: Exception) -> Response:
 
 async def _told_validation(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - how it is registered
-    if any(one["type"] == "json_invalid" for one in error.errors()):
+    errors = error.errors()
+    if any(one["type"] == "json_invalid" for one in errors):
         return _answer(request, MalformedError("bad_request"))
-    fields = sorted({_field(one, error.body) or "body" for one in error.errors()})
-    return _answer(request, BadInputError("invalid_fields", fields=", ".join(fields)))
+    fields = tell_fields(_field(one, error.body) or "body" for one in errors)
+    return _answer(request, BadInputError("invalid_fields", fields=fields))
 
 
 def _field(error: dict[str, Any], body: Any) -> str:

@@ -23,6 +23,7 @@ from typing import Any, cast
 import httptools
 import orjson
 import uvicorn
+from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Scope
 from uvicorn.protocols.http.httptools_impl import (
     STATUS_LINE,
@@ -34,6 +35,7 @@ from neurant.client_address import TrustedProxies, place_of, read_address
 from neurant.clock import monotonic
 from neurant.errors import NeurantError
 from neurant.http import problem
+from neurant.security_headers import add_security_headers
 from neurant.settings import Settings
 
 _KILOBYTE = 1024
@@ -96,7 +98,8 @@ def make_config(
 ) -> uvicorn.Config:
     """uvicorn's configuration of a web process whose connections are bounded."""
     bounds = bounds or Bounds(connections=_room_for_connections())
-    front = Front(bounds, settings.trusted_proxies)
+    https = settings.base_url().startswith("https:")
+    front = Front(bounds, settings.trusted_proxies, https=https)
     return uvicorn.Config(
         cast("ASGIApp", app),
         http=cast("type[asyncio.Protocol]", front.make_protocol),
@@ -126,10 +129,17 @@ def _room_for_connections() -> int:
 
 
 class Front:
-    """What all connections of one server share: the bounds, the counts and the clock's tick."""
+    """What all connections of one server share: the bounds, the counts and the clock's tick.
 
-    def __init__(self, bounds: Bounds, trusted_proxies: str) -> None:
+    ``https``: browsers reach the server by https.
+    """
+
+    def __init__(self, bounds: Bounds, trusted_proxies: str, *, https: bool = False) -> None:
         self.bounds = bounds
+        security = MutableHeaders()
+        # The path of a refused request is often unknown; "/" has the strictest headers.
+        add_security_headers(security, "/", https=https)
+        self.security_lines = b"".join(b"%s: %s\r\n" % one for one in security.raw)
         self._trusted = TrustedProxies(trusted_proxies)
         self._open: set[_BoundedProtocol] = set()
         self._of_address: Counter[str] = Counter()
@@ -454,6 +464,7 @@ class _BoundedProtocol(HttpToolsProtocol):
             b"content-length: %d\r\n" % len(body),
             b"cache-control: no-store\r\nconnection: close\r\n",
             f"x-request-id: {request_id}\r\n".encode(),
+            self._front.security_lines,
         ]
         if "seconds" in refusal.params:
             head.append(f"retry-after: {refusal.params['seconds']}\r\n".encode())

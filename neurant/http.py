@@ -24,6 +24,7 @@ from neurant.security_headers import add_security_headers
 from neurant.texts import preferred_language
 
 _DRAIN_SECONDS = 5.0
+_AGAIN_SECONDS = 5  # Retry-After of an answer that does not say when
 _MOST_DRAINED = 64 * 1024 * 1024
 _REQUEST_ID = re.compile(r"^[A-Za-z0-9._-]{1,64}$")
 
@@ -80,7 +81,7 @@ async def read_body(scope: Scope, receive: Receive, most: int) -> bytes:
     """The request's body, of at most ``most`` bytes. Raises TooLargeError, MalformedError."""
     declared = Headers(scope=scope).get("content-length", "")
     if declared.isdigit() and int(declared) > most:
-        raise TooLargeError("body_too_large", most=_megabytes(most))
+        raise TooLargeError("body_too_large", most=_size(most))
     parts: list[bytes] = []
     size = 0
     while True:
@@ -90,12 +91,14 @@ async def read_body(scope: Scope, receive: Receive, most: int) -> bytes:
         parts.append(message.get("body", b""))
         size += len(parts[-1])
         if size > most:
-            raise TooLargeError("body_too_large", most=_megabytes(most))
+            raise TooLargeError("body_too_large", most=_size(most))
         if not message.get("more_body"):
             return b"".join(parts)
 
 
-def _megabytes(size: int) -> str:
+def _size(size: int) -> str:
+    if size < 1024 * 1024:
+        return f"{size / 1024:.0f} kB"
     return f"{size / 1024 / 1024:.0f} MB"
 
 
@@ -110,6 +113,11 @@ class _LimitedBody:
         self._more = True
         self.refused: TooLargeError | None = None
 
+    def lower(self, most: int) -> None:
+        """Allow at most ``most`` bytes from now on. Raises TooLargeError."""
+        self._most = min(self._most, most)
+        self.check_declared()
+
     def check_declared(self) -> None:
         """Refuse by the declared length, before anything is read."""
         declared = self._headers.get("content-length", "")
@@ -117,7 +125,7 @@ class _LimitedBody:
             self._refuse()
 
     def _refuse(self) -> None:
-        self.refused = TooLargeError("body_too_large", most=_megabytes(self._most))
+        self.refused = TooLargeError("body_too_large", most=_size(self._most))
         raise self.refused
 
     async def __call__(self) -> Message:
@@ -175,6 +183,7 @@ class Frame:
         request_id = given if _REQUEST_ID.match(given) else self._new_id()
         scope.setdefault("state", {})["request_id"] = request_id
         body = _LimitedBody(scope, receive, self._most_bytes(scope["path"]))
+        scope["state"]["lower_body_limit"] = body.lower
         started = False
 
         async def framed(message: Message) -> None:
@@ -185,6 +194,8 @@ class Frame:
                 started = True
                 headers = MutableHeaders(scope=message)
                 _add_headers(headers, scope, request_id, https=self._https)
+                if message["status"] in (429, 503):
+                    headers.setdefault("retry-after", str(_AGAIN_SECONDS))
             must_hold_nothing("the client that reads an answer")
             await send(message)
 

@@ -95,7 +95,7 @@ def _login_page(
     return render(
         request,
         "login.html",
-        status=error.status if error else 200,
+        error=error,
         problem=problem_of(request, error) if error else _told(request),
         wrong=error is not None,
         email=email,
@@ -153,7 +153,7 @@ def _code_page(request: Request, target: str, error: NeurantError | None = None)
     return render(
         request,
         "login_code.html",
-        status=error.status if error else 200,
+        error=error,
         problem=problem_of(request, error) if error else None,
         next=safe_next(target),
     )

@@ -21,6 +21,13 @@ from neurant.accounts.current import api_person
 from neurant.api import idempotency, rates
 from neurant.api.call import Needs, check_known, permission_of
 from neurant.api.openapi import FORM, JSON, Shape, described_answers, described_headers
+from neurant.body_bounds import (
+    ANYBODY_BYTES,
+    check_members,
+    check_query_size,
+    limit_body,
+    tell_fields,
+)
 from neurant.errors import BadInputError, MalformedError, UnsupportedTypeError
 
 ANY = "*"  # content of a type that the handler sees to
@@ -56,8 +63,12 @@ class ApiRoute(APIRoute):
         }
         takes = _content_type(self.body_field, self.openapi_extra or {})
         once = any(_needs(self.dependant))
+        is_anybodys = not (once or _is_of_person(self.dependant))
 
         async def handle_call(request: Request) -> Response:
+            if is_anybodys:
+                limit_body(request, ANYBODY_BYTES)
+            check_query_size(request)
             _check_query(request, known)
             if once and _may_be_large(request):
                 await check_known(request)
@@ -67,7 +78,9 @@ class ApiRoute(APIRoute):
             # Before a connection is taken: nobody holds one by sending slowly. It is kept by the
             # request, and digested before it is parsed; a form was read above.
             if takes != FORM:
-                await request.body()
+                body = await request.body()
+                if takes == JSON:
+                    check_members(body)
             if idempotency.carries_key(request):
                 await idempotency.digest_request(request)
             try:
@@ -152,11 +165,9 @@ def _check_query(request: Request, known: Mapping[str, bool]) -> None:
 
 
 def _refuse_ignored(counts: Mapping[str, int], known: Mapping[str, bool]) -> None:
-    wrong = sorted(
-        name for name, count in counts.items() if name not in known or count > 1 > known[name]
-    )
+    wrong = [name for name, count in counts.items() if name not in known or count > 1 > known[name]]
     if wrong:
-        raise BadInputError("invalid_fields", fields=", ".join(wrong))
+        raise BadInputError("invalid_fields", fields=tell_fields(wrong))
 
 
 def _content_type(body: ModelField | None, extra: Mapping[str, Any]) -> str | None:

@@ -77,7 +77,7 @@ async def _new(
     industry: str = "",
     problem: str | None = None,
     given: dict[str, str] | None = None,
-    status: int = 200,
+    error: NeurantError | None = None,
 ) -> Response:
     async with tenant(request.app.state.pool, staff.principal) as connection:
         context = await frame(connection, staff)
@@ -86,7 +86,7 @@ async def _new(
         context["no_people"] = shut_people(await list_usage(connection), reader_language(request))
     page = "bot_new.html" if context["chosen"] else "bot_gallery.html"
     return render(
-        request, page, status=status, problem=problem, given=given or {}, tones=TONES, **context
+        request, page, error=error, problem=problem, given=given or {}, tones=TONES, **context
     )
 
 
@@ -124,9 +124,7 @@ async def make_bot(
     except NeurantError as error:
         given = {"name": name, "persona": persona, "tone": tone}
         detail = error.detail(reader_language(request))
-        return await _new(
-            request, staff, template_id, problem=detail, given=given, status=error.status
-        )
+        return await _new(request, staff, template_id, problem=detail, given=given, error=error)
     return RedirectResponse(f"{PAGE}/{made.id}?told=created", 303)
 
 

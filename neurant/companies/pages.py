@@ -182,6 +182,7 @@ async def _found(
     problem: str | None = None,
     wrong: list[str] | None = None,
     status: int = 200,
+    error: NeurantError | None = None,
 ) -> Response:
     async with request.app.state.pool.connection() as connection:
         industries = await queries.list_industries(connection)
@@ -189,6 +190,7 @@ async def _found(
         request,
         "onboarding.html",
         status=status,
+        error=error,
         step="company",
         form=dict.fromkeys(_FOUND, "") | form,
         industries=industries,
@@ -213,9 +215,7 @@ async def found_company(request: Request) -> Response:
         names, told = _wrong(request, error)
         return await _found(request, typed, told, names, 422)
     except NeurantError as error:
-        return await _found(
-            request, typed, error.detail(reader_language(request)), status=error.status
-        )
+        return await _found(request, typed, error.detail(reader_language(request)), error=error)
     await founder.enter(request, person, made.id)
     return RedirectResponse(f"{START}/plan", 303)
 
@@ -277,6 +277,7 @@ async def _first_bot(
     problem: str | None = None,
     form: dict[str, str] | None = None,
     status: int = 200,
+    error: NeurantError | None = None,
 ) -> Response:
     async with tenant(request.app.state.pool, staff.principal) as connection:
         await permitted(connection, _STEPS["bot"])

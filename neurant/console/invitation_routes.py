@@ -56,13 +56,12 @@ async def _page(
         except (NotFoundError, GoneError) as gone:
             over = gone
     person = await person_of(request) if seen else None
-    status = error.status if error else over.status if over else 200
     problem = None
     if error is not None and over is None:
         t = translator(language)
         problem = {"title": t("team.join.failed"), "detail": error.detail(language)}
     return render(
-        request, "invitation.html", status=status, seen=seen, person=person,
+        request, "invitation.html", error=error or over, seen=seen, person=person,
         over=over.detail(language) if over else None, problem=problem,
         until=day_of(seen.expires_at, seen.timezone, language) if seen else None,
         typed=typed or {"first_name": "", "last_name": "", "terms": ""},
@@ -156,13 +155,18 @@ async def refuse_invitations(request: Request, of: Text = "", wants: Text = "") 
 
 
 def _refuse_page(request: Request, token: str, told: str) -> Response:
-    problem, status = None, 200
+    problem, wrong = None, None
     try:
         refusing.read_token(request.app.state.settings, token)
     except NotFoundError as error:
-        problem, status = error.detail(reader_language(request)), error.status
+        problem, wrong = error.detail(reader_language(request)), error
     return render(
-        request, "invitation_refuse.html", status=status, token=token, told=told, problem=problem
+        request,
+        "invitation_refuse.html",
+        error=wrong,
+        token=token,
+        told=told,
+        problem=problem,
     )
 
 

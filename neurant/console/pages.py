@@ -13,9 +13,10 @@ from psycopg_pool import PoolTimeout
 
 from neurant.accounts.current import SignInNeededError
 from neurant.audit import denials
+from neurant.body_bounds import check_form_size, check_query_size
 from neurant.console.notice import Notice
 from neurant.console.refusals import Refusal, refusal_of
-from neurant.console.templating import markup, reader_language, render, translator
+from neurant.console.templating import markup, reader_language, render, translator, when_again
 from neurant.database.pool import DatabaseDown
 from neurant.errors import NeurantError, NotFoundError, UnavailableError
 from neurant.logs import get_logger
@@ -43,6 +44,8 @@ class PageRoute(APIRoute):
 
         async def handle_page(request: Request) -> Response:
             try:
+                check_query_size(request)
+                await check_form_size(request)
                 return await handle(request)
             except SignInNeededError as error:
                 if is_htmx(request):
@@ -80,23 +83,16 @@ def problem_page(request: Request, error: NeurantError, why: Refusal | None = No
             detail = error.detail(reader_language(request))
         back, label = (request.url.path, "again") if again else ("/console/inbox", "to_inbox")
         why = Refusal(heading, detail, back, label)
-    response = render(
+    return render(
         request,
         "problem.html",
-        status=error.status,
+        error=error,
         symbol=symbol,
         heading=why.heading,
         detail=why.detail,
         back=why.back,
         back_label=t(f"console.problem.{why.back_label}"),
     )
-    response.headers.update(_when_again(error))
-    return response
-
-
-def _when_again(error: NeurantError) -> dict[str, str]:
-    seconds = error.params.get("seconds")
-    return {} if seconds is None else {"retry-after": str(seconds)}
 
 
 def told_beside(request: Request, error: NeurantError, why: Refusal | None = None) -> Response:
@@ -106,4 +102,4 @@ def told_beside(request: Request, error: NeurantError, why: Refusal | None = Non
     else:
         notice = Notice("bad", "lock", why.heading, why.detail)
     page = markup(request, "told.html", notice=notice)
-    return HTMLResponse(page, error.status, {"HX-Reswap": "none"} | _when_again(error))
+    return HTMLResponse(page, error.status, {"HX-Reswap": "none"} | when_again(error))

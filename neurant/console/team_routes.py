@@ -58,9 +58,8 @@ async def _team(
     failed = told if error and asked else None  # told where it was typed, and nowhere else
     async with tenant(request.app.state.pool, staff.principal) as connection:
         context = await team_context(connection, staff, None if failed else told)
-    status = error.status if error else 200
     asked = dict.fromkeys(_FIELDS, "") | {"language": reader_language(request)} | (asked or {})
-    return render(request, "team.html", status=status, asked=asked, failed=failed, **context)
+    return render(request, "team.html", error=error, asked=asked, failed=failed, **context)
 
 
 async def _person(
@@ -71,8 +70,7 @@ async def _person(
     if context["may_transfer"]:
         who = somebody(await page_person(request))
         context["proof"] = await proof_asked_of(request.app.state.pool, who)
-    status = error.status if error else 200
-    return render(request, "team_person.html", status=status, **context)
+    return render(request, "team_person.html", error=error, **context)
 
 
 def _inviter(staff: SignedIn) -> Inviter:

@@ -14,6 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from neurant.console import formats
 from neurant.console.navigation import navigation
 from neurant.console.static_files import static_url
+from neurant.errors import NeurantError
 from neurant.texts import LANGUAGES, Language, preferred_language, text
 
 LANGUAGE_COOKIE = "neurant_language"
@@ -85,8 +86,19 @@ def render(
     template: str,
     *,
     status: int = 200,
+    error: NeurantError | None = None,
     **context: object,
 ) -> HTMLResponse:
-    """``template`` as a page. No page holds inline script or style: the policy is that strict."""
+    """``template`` as a page. No page holds inline script or style: the policy is that strict.
+
+    ``error``: why the page was not what was asked for. It gives the status and ``Retry-After``.
+    """
     page = markup(request, template, **context)
-    return HTMLResponse(page, status, {"Vary": "Accept-Language, Cookie"})
+    headers = {"Vary": "Accept-Language, Cookie"} | when_again(error)
+    return HTMLResponse(page, error.status if error else status, headers)
+
+
+def when_again(error: NeurantError | None) -> dict[str, str]:
+    """``Retry-After`` of an error that says when to try again, in seconds (RFC 9110, 10.2.3)."""
+    seconds = error.params.get("seconds") if error else None
+    return {} if seconds is None else {"retry-after": str(seconds)}

@@ -1,72 +1,159 @@
-"""The body of an import: one JSON document, or a conversation a line (NDJSON)."""
+"""The body of an import: one JSON document, or a conversation a line (NDJSON).
+
+A body of 20 MB is read in a thread of its own, a conversation at a time: the event loop serves
+others meanwhile, and nothing is read behind the first wrong conversation.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import re
+from collections.abc import Container, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from fastapi import Request
-from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
-from pydantic_core import from_json
+from pydantic_core import from_json, to_json
 
 from neurant.api.route import content_type, is_json
-from neurant.errors import BadInputError, TooLargeError, UnsupportedTypeError
+from neurant.body_bounds import check_members, tell_fields
+from neurant.errors import BadInputError, MalformedError, TooLargeError, UnsupportedTypeError
 from neurant.imports.schemas import (
     MOST_CONVERSATIONS,
     MOST_MESSAGES,
     ImportedConversation,
+    ImportedMessage,
     ImportIn,
 )
 
 JSON = "application/json"
 LINES = "application/x-ndjson"
+# The largest import that is as documented has 160,000: 10,000 messages of 9 (8 members and the
+# object) and 1,000 conversations of 64 (10 members, 50 of the context and the containers).
+_MOST_MEMBERS = 200_000
+_MOST_KEYS = 50  # of one object; those that are documented are fewer
+_BLANK = re.compile(rb"\s*+")
+# One thread: imports that arrive together take turns and do not multiply the memory.
+_reader = ThreadPoolExecutor(1, thread_name_prefix="import-reader")
 
 
 async def read_import(request: Request) -> list[ImportedConversation]:
     """What the request carries.
 
-    Raises RequestValidationError, BadInputError (a line), TooLargeError, UnsupportedTypeError.
+    Raises BadInputError (the first wrong conversation, by its position), MalformedError,
+    TooLargeError, UnsupportedTypeError.
     """
     kind, body = content_type(request), await request.body()
-    if kind == LINES:
-        return _lines(body)
-    if not is_json(kind):
+    if kind != LINES and not is_json(kind):
         raise UnsupportedTypeError("conversations.import_type")
-    try:
-        found = ImportIn.model_validate_json(body).conversations
-    except ValidationError as error:
-        raise _refused(error, body) from None
-    _check_room(len(found), sum(len(one.messages) for one in found))
+    read = _lines if kind == LINES else _document
+    return await asyncio.get_running_loop().run_in_executor(_reader, read, body)
+
+
+def _document(body: bytes) -> list[ImportedConversation]:
+    check_members(body, _MOST_MEMBERS)
+    document = _parsed(body)
+    if not isinstance(document, dict) or len(document) > 1:
+        wrong = set(document) - {"conversations"} if isinstance(document, dict) else {"body"}
+        raise BadInputError("invalid_fields", fields=tell_fields(sorted(wrong)))
+    items = document.get("conversations")
+    if not isinstance(items, list) or not items:
+        raise BadInputError("invalid_fields", fields="conversations")
+    _check_room(len(items), 0)
+    found: list[ImportedConversation] = []
+    messages = 0
+    for place in range(len(items)):
+        item, items[place] = items[place], None  # what is validated is not needed twice
+        try:
+            found.append(_validated(item))
+        except _WrongConversationError as error:
+            names = (f"conversations.{place}.{name}".rstrip(".") for name in error.names)
+            raise BadInputError("invalid_fields", fields=tell_fields(names)) from None
+        messages += len(found[-1].messages)
+        _check_room(len(found), messages)
     return found
-
-
-def _refused(error: ValidationError, body: bytes) -> RequestValidationError:
-    told = error.errors(include_url=False, include_context=False)
-    is_json = all(one["type"] != "json_invalid" for one in told)
-    return RequestValidationError(
-        [{**one, "loc": ("body", *one["loc"])} for one in told],
-        body=from_json(body) if is_json else None,  # to name what is wrong in it
-    )
 
 
 def _lines(body: bytes) -> list[ImportedConversation]:
     found: list[ImportedConversation] = []
     messages = 0
-    for number, line in enumerate(body.split(b"\n"), 1):
-        if not line.strip():
-            continue
+    for number, line in _numbered(body):
+        check_members(line, _MOST_MEMBERS)
         try:
-            found.append(ImportedConversation.model_validate_json(line))
-        except ValidationError as error:
-            fields = sorted({".".join(map(str, one["loc"])) or "JSON" for one in error.errors()})
-            raise BadInputError(
-                "conversations.import_bad_line", line=number, fields=", ".join(fields)
-            ) from None
+            found.append(_validated(_parsed(line)))
+        except MalformedError:
+            raise _bad_line(number, "JSON") from None
+        except _WrongConversationError as error:
+            raise _bad_line(number, tell_fields(name or "JSON" for name in error.names)) from None
         messages += len(found[-1].messages)
         _check_room(len(found), messages)
     if not found:
-        raise BadInputError("conversations.import_bad_line", line=1, fields="JSON")
+        raise _bad_line(1, "JSON")
     return found
+
+
+def _numbered(body: bytes) -> Iterator[tuple[int, bytes]]:
+    """The lines that are not blank, with their numbers. They are not all in memory at once."""
+    number, end = 1, 0
+    while True:
+        start = _skip_blank(body, end)
+        if start == len(body):
+            return
+        number += body.count(b"\n", end, start)
+        end = body.find(b"\n", start)
+        end = len(body) if end < 0 else end
+        yield number, body[start:end]
+
+
+def _skip_blank(body: bytes, start: int) -> int:
+    found = _BLANK.match(body, start)
+    return found.end() if found else start
+
+
+def _bad_line(number: int, fields: str) -> BadInputError:
+    return BadInputError("conversations.import_bad_line", line=number, fields=fields)
+
+
+def _parsed(text: bytes) -> Any:
+    """Raises MalformedError."""
+    try:
+        return from_json(text, allow_inf_nan=False)
+    except ValueError:
+        raise MalformedError("bad_request") from None
+
+
+class _WrongConversationError(Exception):
+    """A conversation that is not as documented; ``names`` are its wrong fields."""
+
+    def __init__(self, names: Iterator[str]) -> None:
+        super().__init__()
+        self.names = names
+
+
+def _validated(item: Any) -> ImportedConversation:
+    """Raises _WrongConversationError."""
+    if isinstance(item, dict):
+        _check_keys(item, ImportedConversation.model_fields, "")
+        context, messages = item.get("context"), item.get("messages")
+        if isinstance(context, dict) and len(context) > _MOST_KEYS:
+            raise _WrongConversationError(iter(["context"]))
+        for place, one in enumerate(messages if isinstance(messages, list) else ()):
+            if isinstance(one, dict):
+                _check_keys(one, ImportedMessage.model_fields, f"messages.{place}.")
+    try:
+        # As JSON, where an id and a moment are texts.
+        return ImportedConversation.model_validate_json(to_json(item))
+    except ValidationError as error:
+        told = error.errors(include_url=False, include_context=False, include_input=False)
+        raise _WrongConversationError(".".join(map(str, one["loc"])) for one in told) from None
+
+
+def _check_keys(item: dict[str, Any], known: Container[str], where: str) -> None:
+    """Refuse unknown keys before pydantic makes an error, with the whole input, for each."""
+    if len(item) > _MOST_KEYS:
+        unknown = (f"{where}{name}" for name in item if name not in known)
+        raise _WrongConversationError(unknown)
 
 
 def _check_room(conversations: int, messages: int) -> None:

@@ -81,7 +81,8 @@ class ImportedConversation(BaseModel):
         Annotated[Text, Field(min_length=1, max_length=100)],
         Annotated[Text, Field(max_length=1000)],
     ] = Field(default={}, max_length=50, description="Whatever else was known, by name")
-    messages: list[ImportedMessage] = Field(min_length=1, max_length=MOST_MESSAGES)
+    # Validation stops at the first wrong message: ten thousand may be wrong.
+    messages: list[ImportedMessage] = Field(min_length=1, max_length=MOST_MESSAGES, fail_fast=True)
 
 
 class ImportIn(BaseModel):

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import chain, repeat
 
+import httpx
 import psutil
 import pytest
 import uvicorn
@@ -25,10 +26,15 @@ from starlette.types import Receive, Scope, Send
 from neurant.front import Bounds, end_unread_connections, make_config
 from neurant.settings import Settings
 
+pytest_plugins = ("console.running_web",)
 MEGABYTE = 1024 * 1024
 QUICK = Bounds(head_seconds=0.6, idle_seconds=1, window=0.8, linger=0.5, tick=0.1)
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: x\r\n"
+SECURITY = {
+    b"content-security-policy", b"x-content-type-options", b"referrer-policy",
+    b"permissions-policy", b"cross-origin-opener-policy", b"cross-origin-resource-policy",
+}  # fmt: skip
 CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
 
 
@@ -42,7 +48,9 @@ class Told:
 
 
 @contextlib.contextmanager
-def front(bounds: Bounds = QUICK, proxies: str = "") -> Iterator[tuple[int, Told]]:
+def front(
+    bounds: Bounds = QUICK, proxies: str = "", public_url: str | None = None
+) -> Iterator[tuple[int, Told]]:
     """A server behind the front: the port, and what its application saw."""
     told = Told()
 
@@ -71,7 +79,7 @@ def front(bounds: Bounds = QUICK, proxies: str = "") -> Iterator[tuple[int, Told
 
     listener = socket.create_server(("127.0.0.1", 0))
     end_unread_connections(listener)
-    settings = Settings(trusted_proxies=proxies)
+    settings = Settings(trusted_proxies=proxies, public_url=public_url)
     config = make_config(app, settings, bounds, lifespan="off", timeout_graceful_shutdown=1)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=_run, args=(server, listener), daemon=True)
@@ -168,9 +176,28 @@ def test_a_request_outside_the_bounds_is_answered_once_and_the_connection_ends(
     assert status_of(answer) == status, answer
     head, _, body = answer.partition(b"\r\n\r\n")
     assert b"content-type: application/problem+json" in head
+    assert {name + b":" for name in SECURITY} <= {line.split()[0] for line in head.split(b"\r\n")}
+    assert b"strict-transport-security" not in head
     assert json.loads(body)["code"] == (code or json.loads(body)["code"])
     assert len(told.bodies) == seen
     assert status_of(ask(port, close())) == 200
+
+
+@pytest.mark.parametrize("request_bytes", [b"NONSENSE\r\n\r\n", b"", b"GET / HT"])
+def test_a_refusal_keeps_browsers_on_https(request_bytes: bytes) -> None:
+    with front(public_url="https://chat.acme.example") as (port, _):
+        head = ask(port, request_bytes).lower()
+    assert status_of(head) in (400, 408)
+    assert b"\r\nstrict-transport-security: max-age=" in head
+
+
+def test_every_answer_to_connect_carries_the_headers(nobody: httpx.Client) -> None:
+    target = b"x:443"
+    port = nobody.base_url.port
+    assert port is not None
+    answer = ask(port, b"CONNECT %s HTTP/1.1\r\nHost: x:443\r\nConnection: close\r\n\r\n" % target)
+    head = answer.partition(b"\r\n\r\n")[0].lower()
+    assert {name + b":" for name in SECURITY} <= {line.split()[0] for line in head.split(b"\r\n")}
 
 
 @pytest.mark.parametrize(

@@ -82,7 +82,7 @@ def _forgot(
     return render(
         request,
         "forgot.html",
-        status=error.status if error else 200,
+        error=error,
         problem=problem_of(request, error) if error else None,
         email=email,
         sent=sent,
@@ -115,7 +115,7 @@ def _reset(
     page = render(
         request,
         "reset.html",
-        status=error.status if error else 200,
+        error=error,
         problem=problem_of(request, error) if error else None,
         link=link,
         email=email,

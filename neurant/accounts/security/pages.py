@@ -55,7 +55,7 @@ async def _page(
     return render(
         request,
         "account.html",
-        status=error.status if error else 200,
+        error=error,
         staff=staff,
         notice=_notice(request),
         waiting=waiting,

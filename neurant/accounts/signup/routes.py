@@ -112,7 +112,7 @@ def _form(
     return render(
         request,
         "signup.html",
-        status=error.status if error else 200,
+        error=error,
         typed=typed,
         settings=request.app.state.settings,
         problem=problem_of(request, error) if error else None,
@@ -172,7 +172,7 @@ def _verify_page(
     page = render(
         request,
         "verify_link.html" if link else "verify.html",
-        status=error.status if error else 200,
+        error=error,
         email=found.email,
         first_name=found.first_name,
         link=link,

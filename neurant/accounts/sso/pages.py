@@ -57,7 +57,7 @@ def _page(
     return render(
         request,
         "sso_login.html",
-        status=error.status if error else 200,
+        error=error,
         problem=problem,
         email=email,
         name=name,

@@ -60,7 +60,7 @@ async def _page(
     return render(
         request,
         "sso_settings.html",
-        status=error.status if error else 200,
+        error=error,
         connections=[(one, domains.shown_claims(one)) for one in found],
         manages="sso.manage" in context["may"],
         redirect_uri=callback_url(state.settings, staff.company_id),

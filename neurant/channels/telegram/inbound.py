@@ -12,8 +12,9 @@ from typing import Any
 
 import orjson
 
+from neurant.body_bounds import check_members
 from neurant.channels.events import InboundMessage, MessageType, SetAside, storable
-from neurant.errors import MalformedError
+from neurant.errors import BadInputError, MalformedError
 from neurant.names import without_hidden
 
 SECRET_HEADER = b"x-telegram-bot-api-secret-token"
@@ -41,6 +42,10 @@ def credential(secret: bytes) -> bytes:
 
 def parse(body: bytes, routing_id: str, proof: bytes) -> InboundMessage | SetAside:
     """Read one Update. Raises MalformedError for what no Bot API server sends."""
+    try:
+        check_members(body)
+    except BadInputError:
+        raise MalformedError("not_a_telegram_update") from None
     try:
         update = orjson.loads(body)
     except orjson.JSONDecodeError:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from typing import Annotated
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Header, Request
+from fastapi import APIRouter, Depends, Header, Request, Response
+from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field
 from sse_starlette import EventSourceResponse
 from starlette.types import Receive, Scope, Send
 
 from neurant.api.texts import Text
+from neurant.body_bounds import ANYBODY_BYTES, check_members, check_query_size, limit_body
 from neurant.channels.events import InboundMessage, is_storable
 from neurant.channels.ingest import RejectedMessageError
 from neurant.channels.webchat import opinions
@@ -29,7 +31,23 @@ from neurant.texts import preferred_language
 MOST_CHARACTERS = 4000
 _PING_SECONDS = 15
 
-router = APIRouter(prefix="/chat", tags=["web chat"])
+
+class _VisitorRoute(APIRoute):
+    """A route that anybody may call: its body is bounded before it is parsed."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def handle_visitor(request: Request) -> Response:
+            limit_body(request, ANYBODY_BYTES)
+            check_query_size(request)
+            check_members(await request.body())
+            return await handle(request)
+
+        return handle_visitor
+
+
+router = APIRouter(prefix="/chat", tags=["web chat"], route_class=_VisitorRoute)
 Authorization = Annotated[str | None, Header()]
 
 
