@@ -196,6 +196,24 @@ def test_ids_and_moments_are_told_by_name(matrix: Matrix) -> None:
     assert symbols.text("00000000-0000-7000-8000-000000000001") == "<new id>"
 
 
+def test_a_moment_that_was_cut_down_is_told_alike_whenever_the_record_is_made(
+    matrix: Matrix,
+) -> None:
+    for second in (0, 37):
+        moment = matrix.stage.symbols.now.replace(second=second, microsecond=0)
+        symbols = Symbols(matrix.world, moment.replace(microsecond=123_456), {})
+        assert symbols.text(moment.isoformat()) == "<a round moment>"
+
+
+def test_rows_without_a_seal_that_were_made_up_come_after_every_real_one(matrix: Matrix) -> None:
+    made_up = matrix.world.rows["public.audit_unsealed"].values()
+    row = matrix.connection.execute(
+        "select id from public.audit_logs order by id desc limit 1"
+    ).fetchone()
+    assert row is not None
+    assert all(one["audit_id"] > row[0] for one in made_up)
+
+
 def test_the_oracles_ask_only_what_is_near(matrix: Matrix) -> None:
     one = "private.use_factor_step(uuid, bigint)"
     cells = list(oracle_cells(matrix.stage, frozenset({one})))

@@ -102,6 +102,7 @@ def oracle_cells(stage: Stage, only: frozenset[str] | None) -> Iterator[Cell]:
             yield Cell(
                 _AREA, "", function.signature, "call", name, "known argument",
                 f"what is {name} called with? say it in oracles/arguments.toml", False,
+                "argument",
             )  # fmt: skip
     tried = set()
     for attempt, result, lines in _outcomes(stage, only):
@@ -112,6 +113,7 @@ def oracle_cells(stage: Stage, only: frozenset[str] | None) -> Iterator[Cell]:
             yield Cell(
                 _AREA, caller, function_, "call", condition, "tried",
                 "recorded, but no longer tried: run make schema", False,
+                "untried",
             )  # fmt: skip
 
 
@@ -123,7 +125,8 @@ def _judged(attempt: Attempt, result: Result, lines: tuple[str, ...]) -> Iterato
 
     known = recorded().get(_key(attempt))
     if known is None:
-        yield cell("recorded", "not recorded: run make schema and read the difference", False)
+        told = "not recorded: run make schema and read the difference"
+        yield replace(cell("recorded", told, False), undeclared="record")
     else:
         expected, found = _difference(known, lines)
         yield cell(expected, found, known == lines)
