@@ -12,13 +12,13 @@ from dataclasses import dataclass, replace
 import pytest
 
 from neurant.database.verify.checks import Cell
-from neurant.database.verify.oracle import cases, definers
+from neurant.database.verify.oracle import Attempt, cases, definers
 from neurant.database.verify.probe import Identity
 from neurant.database.verify.recorded import parse, recorded, written
 from neurant.database.verify.run import Matrix
 from neurant.database.verify.symbols import Symbols
-from neurant.database.verify.trials import left_out, oracle_cells
-from neurant.database.verify.watch import Trial, try_watched, watched
+from neurant.database.verify.trials import judged, left_out, oracle_cells
+from neurant.database.verify.watch import Result, Trial, try_watched, watched
 from tests.isolation.proving_ground import prepared
 
 
@@ -142,6 +142,15 @@ def test_a_new_definer_without_an_oracle_is_reported(matrix: Matrix) -> None:
     told = {cell.found for cell in found if not cell.ok}
     assert any("p_unheard" in one for one in told)
     assert any("not recorded" in one for one in told)
+
+
+def test_a_case_whose_given_rows_cannot_be_made_is_reported(matrix: Matrix) -> None:
+    attempt = Attempt("private.f()", "owner", "case: x", Trial(Identity("none"), ""), why="x")
+    broken = Result(broken="23502 null value")
+    found = [cell for cell in judged(attempt, broken, ("! 23502 null value",)) if not cell.ok]
+    assert [cell.found for cell in found if cell.expected == "a case that can run"] == [
+        "23502 null value"
+    ]
 
 
 def test_a_row_of_the_other_company_that_changes_is_seen_even_if_the_call_gives_nothing(

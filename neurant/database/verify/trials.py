@@ -107,7 +107,7 @@ def oracle_cells(stage: Stage, only: frozenset[str] | None) -> Iterator[Cell]:
     tried = set()
     for attempt, result, lines in _outcomes(stage, only):
         tried.add(_key(attempt))
-        yield from _judged(attempt, result, lines)
+        yield from judged(attempt, result, lines)
     if only is None and stage.alone and stage.worker_login:
         for function_, condition, caller in recorded().keys() - tried:
             yield Cell(
@@ -117,7 +117,9 @@ def oracle_cells(stage: Stage, only: frozenset[str] | None) -> Iterator[Cell]:
             )  # fmt: skip
 
 
-def _judged(attempt: Attempt, result: Result, lines: tuple[str, ...]) -> Iterator[Cell]:
+def judged(attempt: Attempt, result: Result, lines: tuple[str, ...]) -> Iterator[Cell]:
+    """The cells of one trial: by the record, the two rules and its case."""
+
     def cell(expected: str, found: str, ok: bool) -> Cell:
         return Cell(
             _AREA, attempt.caller, attempt.function, "call", attempt.condition, expected, found, ok
@@ -137,7 +139,9 @@ def _judged(attempt: Attempt, result: Result, lines: tuple[str, ...]) -> Iterato
         others = _OTHERS_ROW if attempt.function in _ECHOES else _OTHERS
         theirs = [line for line in lines if line[0] != "x" and others.search(line)]
         yield cell(f"nothing of {OTHER}", theirs[0] if theirs else f"only {OWN}", not theirs)
-    if attempt.why:
+    if attempt.why and result.broken:
+        yield cell("a case that can run", result.broken, False)
+    elif attempt.why:
         yield from _case(attempt, result, cell)
 
 
