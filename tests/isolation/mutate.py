@@ -129,6 +129,11 @@ def _gate(matrix: Matrix, mutant: Mutant) -> str:
 def judge_by_tests(mutant: Mutant, cluster: Path) -> str:
     """The first test that fails of the files that reach the mutated function; ``""``: none."""
     started = time.monotonic()
+    try:
+        files = files_of(mutant.function)
+    except LookupError as error:
+        print(f"{mutant.name}: {error}", file=sys.stderr)
+        return ""
     with tempfile.TemporaryDirectory(prefix="neurant-mutant-") as folder:
         statements = Path(folder) / "mutant.sql"
         statements.write_text(";\n".join(mutant.statements), "utf-8")
@@ -136,7 +141,7 @@ def judge_by_tests(mutant: Mutant, cluster: Path) -> str:
             "NEURANT_TEST_MUTANT": str(statements),
             "NEURANT_TEST_CLUSTER": str(cluster),
         }
-        for file in files_of(mutant.function):
+        for file in files:
             if time.monotonic() - started > _TESTS_SECONDS:
                 return ""
             failed = _failure(file, environment)

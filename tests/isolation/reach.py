@@ -130,7 +130,9 @@ def files_of(name: str) -> list[str]:
     """The test files that call the function: those that name it, then those that call few others.
 
     Last come those that nobody has measured yet, of the packages whose code names the function.
+    ``name`` may be a signature. LookupError where no test file reaches it.
     """
+    name = name.partition("(")[0]
     named = re.compile(rf"\b{re.escape(name)}\b")
     naming = [file for file, text in _texts().items() if named.search(text)]
     reaching = [file for file, facts in measured().items() if name in facts["functions"]]
@@ -141,6 +143,8 @@ def files_of(name: str) -> list[str]:
         if file not in measured() and len(parts := Path(file).parts) > 2 and parts[1] in packages
     ]
     found = [*sorted(naming, key=_cost), *sorted(reaching, key=_cost), *mirrored]
+    if not found:
+        raise LookupError(f"no test file names or reaches {name}")
     return list(dict.fromkeys(found))
 
 

@@ -169,6 +169,13 @@ def test_no_policy_calls_a_function_once_per_row_whoever_reads(matrix: Matrix) -
         ("create table heir () inherits (notes)", OBJECTS),
         ("alter table notes drop constraint notes_content_check", OBJECTS),
         ("create policy wide on auth.users using (true)", OBJECTS),
+        ("alter function private.user_id() leakproof", OBJECTS),
+        ("alter function private.user_id() parallel safe", OBJECTS),
+        ("alter function private.company_id(text) volatile", OBJECTS),
+        ("alter table notes alter content drop not null", OBJECTS),
+        ("alter table notes replica identity full", OBJECTS),
+        ("create schema kept; create table kept.notes as select * from public.notes", OBJECTS),
+        ("create index another on notes (content)", OBJECTS),
     ],
 )
 def test_each_rule_notices_what_breaks_it(matrix: Matrix, broken: str, rule: str) -> None:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 
 import psycopg
 import pytest
@@ -20,8 +21,10 @@ from neurant.database.migrate import migrate
 from neurant.database.verify import expectations
 from neurant.database.verify.checks import Cell
 from neurant.database.verify.command import verify
+from neurant.database.verify.report import Report
 from neurant.database.verify.run import Matrix, cells
 from neurant.errors import SetupError
+from neurant.texts import Language, catalogue
 from tests.isolation.proving_ground import prepared
 
 
@@ -127,6 +130,34 @@ def test_the_report_reads_in_both_languages_and_ends_with_status_0(urls: Urls) -
     told = json.loads(neurant_verify(urls.admin, "--json").stdout)
     assert told["ok"] is True
     assert {cell["principal"] for cell in told["cells"]} > {"owner", "worker", "visitor"}
+
+
+@pytest.mark.parametrize(("language", "wrong"), [("es", "separadas"), ("en", "kept apart")])
+def test_a_missing_declaration_does_not_read_like_a_leak(language: Language, wrong: str) -> None:
+    def told(*cells: Cell) -> list[str]:
+        return list(Report("d", "s", datetime.now(UTC), 1, 1, list(cells), []).lines(language))
+
+    missing = Cell(
+        "oracles", "", "private.fresh(uuid)", "call", "p_unheard", "known argument",
+        "what is p_unheard called with?", False, "argument",
+    )  # fmt: skip
+    leak = Cell("rows", "owner", "public.notes", "select", "", "own rows", "all rows", False)
+    alone = told(missing)
+    assert "oracles/arguments.toml" in alone[-2]
+    assert "what is" not in alone[-2]
+    assert "p_unheard" in alone[-2]
+    assert not any(wrong in line for line in alone)
+    assert "1" in alone[-1]
+    assert wrong in told(missing, leak)[-1]
+
+
+@pytest.mark.parametrize("language", ["es", "en"])
+def test_every_kind_of_missing_declaration_has_its_text(language: Language) -> None:
+    sources = "".join(file.read_text("utf-8") for file in expectations.FOLDER.glob("*.py"))
+    told = {name for name in catalogue(language) if name.startswith("verify.undeclared.")}
+    kinds = {name.rpartition(".")[2] for name in told} - {"count"}
+    assert len(kinds) == 8
+    assert all(f'"{kind}"' in sources for kind in kinds)
 
 
 BREAKS = {

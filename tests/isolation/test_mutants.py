@@ -131,6 +131,12 @@ def test_the_test_files_that_call_a_function_kill_what_the_matrix_does_not_see(
     assert "NEURANT_TEST_MUTANT" not in os.environ
 
 
+def test_a_signature_reaches_the_test_files_of_its_name() -> None:
+    assert files_of("private.team_directory()") == files_of("private.team_directory")
+    with pytest.raises(LookupError, match=r"private\.no_such_function"):
+        files_of("private.no_such_function(uuid)")
+
+
 def test_results_are_kept_by_schema_and_only_unexplained_survivors_are_told(
     found: list[Mutant], tmp_path: Path
 ) -> None:

@@ -12,13 +12,13 @@ from dataclasses import dataclass, replace
 import pytest
 
 from neurant.database.verify.checks import Cell
-from neurant.database.verify.oracle import cases, definers
+from neurant.database.verify.oracle import Attempt, cases, definers
 from neurant.database.verify.probe import Identity
 from neurant.database.verify.recorded import parse, recorded, written
 from neurant.database.verify.run import Matrix
 from neurant.database.verify.symbols import Symbols
-from neurant.database.verify.trials import left_out, oracle_cells
-from neurant.database.verify.watch import Trial, try_watched, watched
+from neurant.database.verify.trials import judged, left_out, oracle_cells
+from neurant.database.verify.watch import Result, Trial, try_watched, watched
 from tests.isolation.proving_ground import prepared
 
 
@@ -144,6 +144,15 @@ def test_a_new_definer_without_an_oracle_is_reported(matrix: Matrix) -> None:
     assert any("not recorded" in one for one in told)
 
 
+def test_a_case_whose_given_rows_cannot_be_made_is_reported(matrix: Matrix) -> None:
+    attempt = Attempt("private.f()", "owner", "case: x", Trial(Identity("none"), ""), why="x")
+    broken = Result(broken="23502 null value")
+    found = [cell for cell in judged(attempt, broken, ("! 23502 null value",)) if not cell.ok]
+    assert [cell.found for cell in found if cell.expected == "a case that can run"] == [
+        "23502 null value"
+    ]
+
+
 def test_a_row_of_the_other_company_that_changes_is_seen_even_if_the_call_gives_nothing(
     matrix: Matrix,
 ) -> None:
@@ -194,6 +203,24 @@ def test_ids_and_moments_are_told_by_name(matrix: Matrix) -> None:
     assert symbols.of({"company": str(matrix.world.companies["rival"])}) == {"company": "<rival>"}
     assert symbols.text(matrix.stage.symbols.now.isoformat()) == "<now>"
     assert symbols.text("00000000-0000-7000-8000-000000000001") == "<new id>"
+
+
+def test_a_moment_that_was_cut_down_is_told_alike_whenever_the_record_is_made(
+    matrix: Matrix,
+) -> None:
+    for second in (0, 37):
+        moment = matrix.stage.symbols.now.replace(second=second, microsecond=0)
+        symbols = Symbols(matrix.world, moment.replace(microsecond=123_456), {})
+        assert symbols.text(moment.isoformat()) == "<a round moment>"
+
+
+def test_rows_without_a_seal_that_were_made_up_come_after_every_real_one(matrix: Matrix) -> None:
+    made_up = matrix.world.rows["public.audit_unsealed"].values()
+    row = matrix.connection.execute(
+        "select id from public.audit_logs order by id desc limit 1"
+    ).fetchone()
+    assert row is not None
+    assert all(one["audit_id"] > row[0] for one in made_up)
 
 
 def test_the_oracles_ask_only_what_is_near(matrix: Matrix) -> None:

@@ -14,7 +14,11 @@ _BATCH = 300  # small enough to stop soon where much is broken
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell of the matrix: who does what to which object, and under which condition."""
+    """One cell of the matrix: who does what to which object, and under which condition.
+
+    ``undeclared`` names the text (``verify.undeclared.…``) of a cell that is wrong only because a
+    committed file does not yet declare its object: it says nothing about who may see what.
+    """
 
     area: str
     principal: str
@@ -24,6 +28,7 @@ class Cell:
     expected: str
     found: str
     ok: bool
+    undeclared: str = ""
 
 
 Verdict = tuple[str, bool]  # what was found, and whether it is right
@@ -42,13 +47,14 @@ class Check:
     expected: str
     probes: tuple[Probe, ...]
     judge: Judge
+    undeclared: str = ""
 
     def cell(self, outcomes: Sequence[Outcome]) -> Cell:
         """The cell that these outcomes make."""
         found, ok = self.judge(outcomes)
         return Cell(
             self.area, self.principal, self.object, self.operation, self.condition,
-            self.expected, found, ok,
+            self.expected, found, ok, self.undeclared,
         )  # fmt: skip
 
 

@@ -173,7 +173,9 @@ def _unclear(function: Function, name: str) -> Check:
     def judge(outcomes: Sequence[Outcome]) -> Verdict:
         return f"what does {name} name? say it in functions.py", False
 
-    return Check("functions", "", function.signature, "call", "", "known arguments", (), judge)
+    return Check(
+        "functions", "", function.signature, "call", name, "known arguments", (), judge, "name"
+    )
 
 
 def _id(world: World, table: str, strand: str) -> Any:

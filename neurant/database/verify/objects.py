@@ -161,6 +161,13 @@ _ROLES: tuple[LiteralString, ...] = (
     from pg_namespace n
     where n.nspname = any (%(reached)s) and n.nspname <> 'public'
       or pg_get_userbyid(n.nspowner) = any (%(roles)s)""",
+    # A schema of somebody else in which rows are kept: perhaps a copy of ours without policies.
+    """
+    select 'schema with tables ' || n.nspname
+    from pg_namespace o join pg_namespace n on n.oid = o.oid
+    where $not_the_systems and $by_no_extension and n.nspname <> all (%(reached)s)
+      and exists (select from pg_class c where c.relnamespace = n.oid
+        and c.relkind in ('r', 'v', 'm', 'f', 'p'))""",
 )
 # Ways out of the database, and code that nobody calls by name.
 _OBJECTS: tuple[LiteralString, ...] = (
@@ -197,6 +204,27 @@ _OBJECTS: tuple[LiteralString, ...] = (
     join pg_class c on c.oid = k.conrelid
     join pg_namespace n on n.oid = c.relnamespace
     where k.contype = 'c' and $ours and n.nspname <> 'auth'""",
+    # Unique indexes are in constraints.txt.
+    """
+    select 'index of ' || n.nspname || '.' || t.relname || ': ' || pg_get_indexdef(i.indexrelid)
+    from pg_index i
+    join pg_class t on t.oid = i.indrelid
+    join pg_namespace n on n.oid = t.relnamespace
+    where not i.indisunique and $ours and n.nspname <> 'auth'""",
+    """
+    select 'not null ' || n.nspname || '.' || c.relname || ' '
+      || string_agg(a.attname, ',' order by a.attname)
+    from pg_class c
+    join pg_namespace n on n.oid = c.relnamespace
+    join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and a.attnotnull
+      and not a.attisdropped
+    where c.relkind in ('r', 'p') and $ours and n.nspname <> 'auth'
+    group by n.nspname, c.relname""",
+    # FULL sends every column of an old row to whoever follows the changes.
+    """
+    select 'replica identity ' || n.nspname || '.' || c.relname || ' ' || c.relreplident::text
+    from pg_class c join pg_namespace n on n.oid = c.relnamespace
+    where c.relkind in ('r', 'p') and c.relreplident <> 'd' and $ours""",
     """
     select 'table ' || o.oid::regclass
     from pg_class o join pg_namespace n on n.oid = o.relnamespace
@@ -238,6 +266,17 @@ _MEANINGS: tuple[LiteralString, ...] = (
     left join pg_class c on c.oid = o.typrelid
     where (o.typtype in ('d', 'e', 'r') or o.typtype = 'b' and o.typelem = 0 or c.relkind = 'c')
       and n.nspname = any (%(reached)s) and n.nspname <> 'auth' and $by_no_extension""",
+    # LEAKPROOF lets the planner call it before the policies; PARALLEL SAFE, beside other settings.
+    """
+    select 'traits of ' || o.oid::regprocedure || ':'
+      || case o.provolatile when 'i' then ' immutable' when 's' then ' stable' else '' end
+      || case when o.proisstrict then ' strict' else '' end
+      || case o.proparallel when 's' then ' parallel safe' when 'r' then ' parallel restricted'
+        else '' end
+      || case when o.proleakproof then ' leakproof' else '' end
+    from pg_proc o join pg_namespace n on n.oid = o.pronamespace
+    where (o.provolatile <> 'v' or o.proisstrict or o.proparallel <> 'u' or o.proleakproof)
+      and $ours and n.nspname <> 'auth' and $by_no_extension""",
     """
     select case o.prokind when 'a' then 'aggregate ' when 'w' then 'window function '
       else 'function ' end || o.oid::regprocedure

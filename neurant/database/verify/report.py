@@ -54,7 +54,7 @@ class Report:
     def lines(self, language: Language) -> Iterator[str]:
         """The report in words."""
 
-        def say(name: str, **facts: object) -> str:
+        def say(name: str, /, **facts: object) -> str:
             return text(f"verify.{name}", language, **facts)
 
         yield say(
@@ -83,10 +83,20 @@ class Report:
         for cell in self.wrong[:_SHOWN]:
             place = (cell.principal, cell.operation, cell.object, cell.condition)
             yield f"✗ {' · '.join(filter(None, place))}"
-            yield "    " + say("expected", expected=cell.expected, found=cell.found)
+            yield "    " + (
+                say(f"undeclared.{cell.undeclared}", name=cell.condition, found=cell.found)
+                if cell.undeclared
+                else say("expected", expected=cell.expected, found=cell.found)
+            )
         if len(self.wrong) > _SHOWN:
             yield say("more", count=len(self.wrong) - _SHOWN)
-        yield say("wrong" if self.wrong else "right", count=len(self.wrong))
+        undeclared = sum(bool(cell.undeclared) for cell in self.wrong)
+        if undeclared:
+            yield say("undeclared.count", count=undeclared)
+        if len(self.wrong) > undeclared:
+            yield say("wrong", count=len(self.wrong) - undeclared)
+        elif not undeclared:
+            yield say("right")
 
     def _tables(self) -> Iterator[str]:
         """Who may do what, table by table, as it was just tried."""

@@ -135,18 +135,19 @@ def _completeness(matrix: Matrix, catalog: Catalog) -> Iterator[Cell]:
     known = expectations.tables()
     for name, table in catalog.tables.items():
         if name not in known:
-            yield _unclassified("tables", name, "not classified: add it to tables.toml")
+            yield _unclassified("tables", name, "not classified: add it to tables.toml", "table")
         elif table.company and name in matrix.world.missing:
-            yield _unclassified("tables", name, f"no rows: {matrix.world.missing[name]}")
+            yield _unclassified("tables", name, f"no rows: {matrix.world.missing[name]}", "rows")
         else:
             yield Cell("tables", "", name, "", "", "classified", "classified", True)
     for name in known.keys() - catalog.tables.keys():
         yield _unclassified("tables", name, "no such table")
     for trigger in untold(catalog):
-        yield _unclassified("effects", trigger, "no story in effects.toml")
+        yield _unclassified("effects", trigger, "no story in effects.toml", "trigger")
     for signature in catalog.functions.keys() - expectations.functions().keys():
-        yield _unclassified("functions", signature, "not classified: add it to functions.txt")
+        told = "not classified: add it to functions.txt"
+        yield _unclassified("functions", signature, told, "function")
 
 
-def _unclassified(area: str, name: str, why: str) -> Cell:
-    return Cell(area, "", name, "", "", "classified", why, False)
+def _unclassified(area: str, name: str, why: str, undeclared: str = "") -> Cell:
+    return Cell(area, "", name, "", "", "classified", why, False, undeclared)

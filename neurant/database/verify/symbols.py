@@ -38,6 +38,7 @@ _NUMBERED = {
     ("public.usage_slots", "slot"),
     ("public.system_metrics", "value"),  # the size of the database
     ("public.conversations", "session_duration_minutes"),  # by the clock
+    ("public.conversations", "last_message_slot"),  # ten minutes of the clock
     ("public.analytics_daily", "hitl_resolution_time_minutes"),  # by the clock
     ("public.companies", "monthly_anchor_day"),  # today's
     ("public.message_changes", "id"),
@@ -107,8 +108,9 @@ class Symbols:
         moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
         if moment.tzinfo is None:
             moment = moment.replace(tzinfo=UTC)
-        if moment.second == moment.microsecond == 0 != self.now.microsecond:
-            return "<a round moment>"  # cut down to minutes or a day: it depends on the clock
+        if moment.microsecond == 0 != self.now.microsecond:
+            # It was cut down to seconds, minutes or a day. Its distance depends on the clock.
+            return "<a round moment>"
         return f"<{_distance(moment - self.now)}>"
 
     def _day(self, match: re.Match[str]) -> str:

@@ -102,20 +102,24 @@ def oracle_cells(stage: Stage, only: frozenset[str] | None) -> Iterator[Cell]:
             yield Cell(
                 _AREA, "", function.signature, "call", name, "known argument",
                 f"what is {name} called with? say it in oracles/arguments.toml", False,
+                "argument",
             )  # fmt: skip
     tried = set()
     for attempt, result, lines in _outcomes(stage, only):
         tried.add(_key(attempt))
-        yield from _judged(attempt, result, lines)
+        yield from judged(attempt, result, lines)
     if only is None and stage.alone and stage.worker_login:
         for function_, condition, caller in recorded().keys() - tried:
             yield Cell(
                 _AREA, caller, function_, "call", condition, "tried",
                 "recorded, but no longer tried: run make schema", False,
+                "untried",
             )  # fmt: skip
 
 
-def _judged(attempt: Attempt, result: Result, lines: tuple[str, ...]) -> Iterator[Cell]:
+def judged(attempt: Attempt, result: Result, lines: tuple[str, ...]) -> Iterator[Cell]:
+    """The cells of one trial: by the record, the two rules and its case."""
+
     def cell(expected: str, found: str, ok: bool) -> Cell:
         return Cell(
             _AREA, attempt.caller, attempt.function, "call", attempt.condition, expected, found, ok
@@ -123,7 +127,8 @@ def _judged(attempt: Attempt, result: Result, lines: tuple[str, ...]) -> Iterato
 
     known = recorded().get(_key(attempt))
     if known is None:
-        yield cell("recorded", "not recorded: run make schema and read the difference", False)
+        told = "not recorded: run make schema and read the difference"
+        yield replace(cell("recorded", told, False), undeclared="record")
     else:
         expected, found = _difference(known, lines)
         yield cell(expected, found, known == lines)
@@ -134,7 +139,9 @@ def _judged(attempt: Attempt, result: Result, lines: tuple[str, ...]) -> Iterato
         others = _OTHERS_ROW if attempt.function in _ECHOES else _OTHERS
         theirs = [line for line in lines if line[0] != "x" and others.search(line)]
         yield cell(f"nothing of {OTHER}", theirs[0] if theirs else f"only {OWN}", not theirs)
-    if attempt.why:
+    if attempt.why and result.broken:
+        yield cell("a case that can run", result.broken, False)
+    elif attempt.why:
         yield from _case(attempt, result, cell)
 
 
