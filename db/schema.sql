@@ -10038,7 +10038,6 @@ ALTER FUNCTION private.set_sso_domains(p_connection uuid, p_domains text[]) OWNE
 -- Name: FUNCTION set_sso_domains(p_connection uuid, p_domains text[]); Type: COMMENT; Schema: private; Owner: neurant_router
 
 COMMENT ON FUNCTION private.set_sso_domains(p_connection uuid, p_domains text[]) IS 'Which domains a connection claims, from now on exactly these; a row for each that cannot be: public (a domain of public mailboxes) or taken (proven by another company, or claimed by another connection of this one), or one row forbidden or not_found. The caller rolls back if there is any. A claim proves nothing; private.note_sso_domain_check and private.prove_sso_domain prove it. Definer: whether another company has proven a domain is beyond the caller''s rights.';
-COMMENT ON FUNCTION private.set_sso_domains(p_connection uuid, p_domains text[]) IS 'Which domains a connection speaks for, from now on exactly these; a row for each that cannot be: public or taken, or one row too_many (a company has 50 claims at most), forbidden or not_found. The caller rolls back if there is any. Definer: whether another company has proven a domain is nobody''s to read.';
 
 -- Name: set_user_active(uuid, boolean); Type: FUNCTION; Schema: private; Owner: neurant_router
 
