@@ -40,7 +40,8 @@ async def import_conversations(call: Importing, chatbot_id: UUID, request: Reque
     """
     if not await queries.is_visible(call.connection, chatbot_id):
         raise NotFoundError("not_found")
-    conversations = await read_import(request)
+    async with call.outside():
+        conversations = await read_import(request)
     be_patient(_STATEMENT_SECONDS)
     stored = await queries.import_conversations(call.connection, chatbot_id, conversations)
     language = preferred_language(request.headers.get("accept-language"))
