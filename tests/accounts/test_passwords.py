@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import re
 import string
+import threading
 import unicodedata
 from pathlib import Path
 
@@ -17,11 +19,12 @@ from companies import Company, make_company
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from neurant import client_address
 from neurant.accounts import common_passwords, passwords
 from neurant.accounts.common_passwords import build, folded, is_common
 from neurant.accounts.passwords import Match, check_new_password, compare, hash_password, opaque
 from neurant.database.embedded import Urls
-from neurant.errors import BadInputError
+from neurant.errors import BadInputError, RateLimitedError
 
 pytest_plugins = ("console.running_web",)
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -333,3 +336,31 @@ def test_every_way_to_a_new_password_refuses_leaked_ones_and_names_of_the_compan
 @pytest.mark.parametrize("fine", ["un-paraguas-amarillo", "ñandú çöñ 漢字漢字 1", "correct horse battery"])  # fmt: skip
 def test_any_characters_make_a_password(fine: str) -> None:
     passwords.check_new_password(fine, "ana@acme.example")
+
+
+@pytest.mark.anyio
+async def test_a_flood_of_one_address_keeps_nobody_else_from_being_compared(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    let_go = threading.Event()
+
+    def slow(_known: str, password: str) -> Match:
+        if password == "of the flood":
+            let_go.wait(10)
+        return Match.RIGHT
+
+    monkeypatch.setattr(passwords, "_compare", slow)
+
+    async def ask(address: str, password: str) -> Match:
+        client_address._sender.set(address)
+        return await passwords.compare("known", password)
+
+    flood = [asyncio.create_task(ask("192.0.2.1", "of the flood")) for _ in range(100)]
+    try:
+        assert await asyncio.wait_for(ask("198.51.100.1", "honest"), 5) is Match.RIGHT
+    finally:
+        let_go.set()
+    answers = await asyncio.gather(*flood, return_exceptions=True)
+    refused = [one for one in answers if isinstance(one, RateLimitedError)]
+    assert len(refused) == 100 - 1 - 40
+    assert {one for one in answers if one not in refused} == {Match.RIGHT}

@@ -263,3 +263,18 @@ def test_a_key_that_opens_nothing_is_told_apart_from_a_session(nobody: httpx.Cli
     for path, code in (("/v1/company", "tokens.bad_key"), ("/v1/account", "tokens.no_key_here")):
         answer = nobody.get(path, headers=dead)
         assert (answer.status_code, answer.json()["code"]) == (401, code)
+
+
+def test_a_large_body_of_somebody_unknown_is_refused_before_it_is_read(acme, web_url: str) -> None:
+    url = httpx.URL(web_url)
+    for path, kind in (
+        (f"/v1/chatbots/{acme.bot_id}/conversation-imports", "application/json"),
+        (f"/v1/chatbots/{acme.bot_id}/documents", "multipart/form-data; boundary=x"),
+    ):
+        head = (
+            f"POST {path} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer nobody\r\n"
+            f"content-type: {kind}\r\ncontent-length: 10000000\r\n\r\n"
+        )
+        with socket.create_connection((url.host, url.port), timeout=10) as connection:
+            connection.sendall(head.encode())  # and nothing of the body
+            assert connection.recv(100).startswith(b"HTTP/1.1 401 "), path

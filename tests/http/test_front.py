@@ -463,3 +463,48 @@ def test_how_a_request_is_cut_into_packets_changes_nothing(
 @pytest.fixture(scope="module")
 def quick_port(quick: tuple[int, Told]) -> int:
     return quick[0]
+
+
+def unfinished_body(port: int, size: int, address: str = "127.0.0.1") -> socket.socket:
+    """A connection that has sent this much of a larger body, and waits."""
+    connection = socket.create_connection(("127.0.0.1", port), source_address=(address, 0))
+    connection.sendall(POST + b"Content-Length: 10000000\r\n\r\n" + b"x" * size)
+    return connection
+
+
+def test_large_bodies_of_one_address_are_bounded_together_and_small_ones_are_not() -> None:
+    bounds = replace(QUICK, window=30, small_body=1000, bodies_of_address=20_000)
+    with front(bounds) as (port, told):
+        held = [unfinished_body(port, 10_000) for _ in range(2)]
+        answer = answer_of(unfinished_body(port, 10_000))
+        assert status_of(answer) == 429
+        assert b"front.bodies_of_address" in answer
+        assert b"retry-after:" in answer
+        small = ask(port, POST + b"Content-Length: 900\r\nConnection: close\r\n\r\n" + b"x" * 900)
+        assert status_of(small) == 200
+        elsewhere = unfinished_body(port, 10_000, "127.9.9.9")
+        for connection in (*held, elsewhere):
+            connection.close()
+        whole = POST + b"Content-Length: 15000\r\nConnection: close\r\n\r\n" + b"x" * 15_000
+        assert again(lambda: status_of(ask(port, whole)) == 200)
+    assert told.bodies[-1] == b"x" * 15_000
+
+
+def test_large_bodies_of_all_addresses_are_bounded_together() -> None:
+    bounds = replace(QUICK, window=30, small_body=1000, bodies=20_000)
+    with front(bounds) as (port, _):
+        held = [unfinished_body(port, 10_000, f"127.9.{number}.1") for number in range(2)]
+        answer = answer_of(unfinished_body(port, 10_000, "127.9.9.1"))
+        assert status_of(answer) == 503
+        assert b"front.bodies_full" in answer
+        for connection in held:
+            connection.close()
+
+
+def again(holds: Callable[[], bool], seconds: float = 10) -> bool:
+    """Whether it holds before the time is over."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() > deadline:
+            return False
+    return True
