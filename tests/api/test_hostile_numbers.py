@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -29,11 +30,11 @@ def company(urls: Urls, known_password: str) -> Company:
 
 
 @pytest.fixture(scope="module")
-def owner(company: Company, urls: Urls, sign_in: Any) -> httpx.Client:
+def owner(company: Company, urls: Urls, sign_in: Any) -> Iterator[httpx.Client]:
     with psycopg.connect(urls.admin, autocommit=True) as db:
         db.execute("update plans set requests_per_minute = 1000000 where plan = 'enterprise'")
-    found: httpx.Client = sign_in(company, "owner")
-    return found
+        yield sign_in(company, "owner")
+        db.execute("update plans set requests_per_minute = 3000 where plan = 'enterprise'")
 
 
 WITH_BODY = [one for one in OPERATIONS if one.name in BODIES]

@@ -110,6 +110,9 @@ def callers(web_url, urls, companies, sign_in) -> Iterator[dict[str, httpx.Clien
     yield found
     for name in KEYS:
         found[name].close()
+    # `neurant verify` compares with the plans as they are delivered.
+    with psycopg.connect(urls.admin, autocommit=True) as db:
+        db.execute("update plans set requests_per_minute = 3000 where plan = 'enterprise'")
 
 
 def test_every_operation_says_what_it_is_tried_with() -> None:
