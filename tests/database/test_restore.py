@@ -9,6 +9,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from psycopg import sql
 
 from neurant.database.migrate import migrate
 from neurant.database.verify.command import verify
@@ -51,5 +52,9 @@ def test_a_restored_backup_is_verified(fresh_database: Callable[[], str], tmp_pa
         environment = {**os.environ, "PGPASSWORD": str(given.pop("password", ""))}
         place = psycopg.conninfo.make_conninfo("", **given)
         subprocess.run([program, *options, "-d", place], env=environment, check=True)
+    # Rights on the database itself are in no dump of its contents (docs/operations.md).
+    with psycopg.connect(second, autocommit=True) as db:
+        name = sql.Identifier(db.info.dbname)
+        db.execute(sql.SQL("revoke temporary on database {} from public").format(name))
     report = verify(second)
     assert not report.wrong, "\n".join(report.lines("en"))

@@ -49,6 +49,10 @@ _NUMBERED = {
     ("jobs.procrastinate_events", "job_id"),
 }
 
+# Which of several keys is named depends on the order in which they were made: a restored database
+# has another one.
+_FOREIGN_KEY = re.compile(r'violates foreign key constraint "\w+"( on table "\w+")?')
+
 
 class Symbols:
     """The names of one world's values."""
@@ -146,7 +150,8 @@ class Symbols:
         if result.broken:
             return [f"! {self.text(result.broken)}"]
         if result.state is not None:
-            return [f"x {result.state} {self.text(result.message)}"]
+            message = _FOREIGN_KEY.sub("violates a foreign key", result.message)
+            return [f"x {result.state} {self.text(message)}"]
         told = [f"= {_json(self.of(result.value))}"]
         for name, value in sorted(result.settings.items()):
             told.append(f"s {name} {_json(self.of(value))}")
