@@ -34,7 +34,8 @@ _sender: ContextVar[str] = ContextVar("sender", default="")
 
 def sender() -> str:
     """The address (IPv6: the /64) whose request this task serves; empty outside a request."""
-    return _sender.get()
+    client = _sender.get()
+    return place_of(client).address if client else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +127,7 @@ class ClientAddress:
         if scope["type"] in ("http", "websocket"):
             scope = self._known(scope)
             client = scope["client"]
-            _sender.set(place_of(client[0]).address if client else UNKNOWN)
+            _sender.set(client[0] if client else UNKNOWN)
         await self._app(scope, receive, send)
 
     def _known(self, scope: Scope) -> Scope:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
@@ -206,8 +207,10 @@ async def find_session(pool: Pool, digest: bytes, *, passive: bool = False) -> S
     """
     credential = SessionToken(digest)
     with sharing(company_of(credential) or ANYBODY):
-        async with pool.connection() as connection, connection.transaction():
-            if passive:
+        async with AsyncExitStack() as stack:
+            connection = await stack.enter_async_context(pool.connection())
+            if passive:  # the setting is local to a transaction
+                await stack.enter_async_context(connection.transaction())
                 await connection.execute(_PASSIVE)
             found = await fetch_one(connection, SignedIn, _SESSION, (digest,))
     if found is not None:
