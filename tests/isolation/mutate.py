@@ -84,12 +84,21 @@ def judge(matrix: Matrix, mutant: Mutant, reach: Callers | None = None) -> Fate:
     with matrix.connection.transaction(force_rollback=True):
         # A policy that calls itself runs until the stack is full, each time.
         matrix.connection.execute("select set_config('statement_timeout', '20s', true)")
-        for statement in mutant.statements:
-            matrix.connection.execute(statement.encode())
-        behaviour = _behaviour(matrix, mutant, reach)
+        behaviour = _refusal(matrix, mutant) or _behaviour(matrix, mutant, reach)
         # A body that a cell has killed needs no gate: few of them read bodies.
         gate = _gate(matrix, mutant) if not (mutant.id and behaviour) else ""
     return Fate(mutant, behaviour, gate, seconds=time.monotonic() - started)
+
+
+def _refusal(matrix: Matrix, mutant: Mutant) -> str:
+    """Break it. A key without its company does not fit rows of two companies that share an id."""
+    try:
+        with matrix.connection.transaction():
+            for statement in mutant.statements:
+                matrix.connection.execute(statement.encode())
+    except psycopg.errors.UniqueViolation as error:
+        return f"the rows of the two companies do not fit: {error}"
+    return ""
 
 
 def _behaviour(matrix: Matrix, mutant: Mutant, reach: Callers | None) -> str:
