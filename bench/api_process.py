@@ -25,8 +25,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from pydantic import BaseModel
 
 from neurant.api.call import Call, needs
-from neurant.serve import serve
-from neurant.settings import get_settings
+from neurant.core.settings import get_settings
+from neurant.runtime.serve import serve
 from neurant.team.routes import router
 
 FLOOR, CONSTANT = "/v1/bench/floor", "/v1/bench/constant"

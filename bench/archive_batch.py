@@ -13,8 +13,8 @@ from pathlib import Path
 import psycopg
 from support import busy, empty_folder, report
 
-from neurant.database.embedded import start_supervised
-from neurant.database.migrate import migrate
+from neurant.installation.embedded import start_supervised
+from neurant.installation.migrate import migrate
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from tests.companies import make_company

@@ -20,7 +20,7 @@ import httpx
 import psycopg
 from support import busy, demo, empty_folder, report
 
-from neurant.database.embedded import connection_urls
+from neurant.installation.embedded import connection_urls
 
 GOAL = 2_000.0
 REQUESTS = 5

@@ -16,9 +16,9 @@ from pathlib import Path
 import psycopg
 from support import empty_folder
 
-from neurant.database.embedded import RunningServer, start_supervised
-from neurant.database.install import read_secrets
-from neurant.database.migrate import migrate, set_login_passwords
+from neurant.installation.embedded import RunningServer, start_supervised
+from neurant.installation.install import read_secrets
+from neurant.installation.migrate import migrate, set_login_passwords
 
 SQL = Path(__file__).resolve().parent / "sql"
 CONNECTIONS = 120

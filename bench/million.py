@@ -28,9 +28,9 @@ from psycopg import sql
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from neurant.database.embedded import RunningServer, start_supervised
-from neurant.database.install import read_secrets
-from neurant.database.migrate import MIGRATIONS, migrate, set_login_passwords
+from neurant.installation.embedded import RunningServer, start_supervised
+from neurant.installation.install import read_secrets
+from neurant.installation.migrate import MIGRATIONS, migrate, set_login_passwords
 
 ROWS = int(os.environ.get("BENCH_ROWS", "1000000"))
 COMPANIES = 100

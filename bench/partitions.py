@@ -16,7 +16,7 @@ import psycopg
 from million import SETTINGS, Loaded, pgbench
 from support import busy, empty_folder, report
 
-from neurant.database.embedded import start_supervised
+from neurant.installation.embedded import start_supervised
 
 ROWS = int(os.environ.get("BENCH_ROWS", "1000000"))
 _COLUMNS = """

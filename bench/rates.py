@@ -16,11 +16,11 @@ import uuid
 import psycopg
 from support import empty_folder
 
-from neurant.api.rates import Rates
-from neurant.database.embedded import start_supervised
-from neurant.database.install import read_secrets
-from neurant.database.migrate import migrate, set_login_passwords
-from neurant.database.pool import make_pool
+from neurant.auth.throttling import Rates
+from neurant.core.db.pool import make_pool
+from neurant.installation.embedded import start_supervised
+from neurant.installation.install import read_secrets
+from neurant.installation.migrate import migrate, set_login_passwords
 
 NUMBER = 3000  # of the plan enterprise
 MOST_MICROSECONDS = 50

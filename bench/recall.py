@@ -22,9 +22,9 @@ from million import SETTINGS, Loaded, claims, draft_database, sentences, uuid_of
 from numpy.typing import NDArray
 from support import busy, empty_folder, report
 
-from neurant.database.embedded import start_supervised
-from neurant.database.install import read_secrets
-from neurant.database.migrate import migrate, set_login_passwords
+from neurant.installation.embedded import start_supervised
+from neurant.installation.install import read_secrets
+from neurant.installation.migrate import migrate, set_login_passwords
 
 COMPANIES = int(os.environ.get("BENCH_COMPANIES", "100"))
 CHUNKS, TOPICS, NEAREST = 1000, 200, 10

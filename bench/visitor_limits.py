@@ -32,13 +32,13 @@ from neurant.channels.events import InboundMessage
 from neurant.channels.ingest import Ingestor
 from neurant.channels.webchat.limits import Doing, VisitorLimits
 from neurant.channels.webchat.visitors import LIFETIME
-from neurant.client_address import place_of
-from neurant.database.embedded import start_supervised
-from neurant.database.install import read_secrets
-from neurant.database.migrate import migrate, set_login_passwords
-from neurant.database.pool import make_pool
-from neurant.realtime import Hub
-from neurant.turns import Turns
+from neurant.core.client_address import place_of
+from neurant.core.db.pool import make_pool
+from neurant.core.realtime import Hub
+from neurant.core.turns import Turns
+from neurant.installation.embedded import start_supervised
+from neurant.installation.install import read_secrets
+from neurant.installation.migrate import migrate, set_login_passwords
 
 MOST_SHARE = 0.6  # of storing a message; a whole answer takes many times as long
 MOST_RATIO = 3.0  # of rival's time; the two processes share the machine with the flood

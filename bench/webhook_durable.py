@@ -27,7 +27,7 @@ import psutil
 from message_writes import interleaved, pgbench, seeded, spread
 from support import ROOT, busy, free_port, percentile, report
 
-from neurant.database.embedded import RunningServer
+from neurant.installation.embedded import RunningServer
 
 GOAL = 0.3
 GOAL_P99_MS = 50

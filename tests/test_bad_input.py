@@ -13,10 +13,10 @@ import psycopg
 import pytest
 from pydantic import SecretStr
 
-from neurant.accounts.passwords import hash_password
-from neurant.app import create_app
-from neurant.database.embedded import Urls
-from neurant.settings import Settings
+from neurant.auth.passwords import hash_password
+from neurant.core.settings import Settings
+from neurant.installation.embedded import Urls
+from neurant.runtime.app import create_app
 from tests.companies import Company, make_company, open_visitor
 from tests.support.platform import free_port, serving
 

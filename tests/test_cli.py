@@ -16,12 +16,12 @@ import psycopg
 import pytest
 from rich.console import Console
 
-from neurant.cli import db_url
-from neurant.console_output import Teller
-from neurant.database.embedded import RunningServer, Urls, connection_urls, stop
-from neurant.database.migrate import MIGRATIONS
-from neurant.errors import SetupError
-from neurant.settings import Settings
+from neurant.cli.main import db_url
+from neurant.cli.output import Teller
+from neurant.core.errors import SetupError
+from neurant.core.settings import Settings
+from neurant.installation.embedded import RunningServer, Urls, connection_urls, stop
+from neurant.installation.migrate import MIGRATIONS
 
 SPANISH, ENGLISH = {"LC_ALL": "es_CO.UTF-8"}, {"LC_ALL": "en_US.UTF-8"}
 
@@ -64,7 +64,7 @@ def test_help_is_quick_and_in_the_language_of_the_locale() -> None:
 
 def test_help_loads_neither_the_web_framework_nor_a_database_driver_nor_numbers() -> None:
     code = (
-        "import sys, neurant.cli, neurant.supervisor, neurant.console_output;"
+        "import sys, neurant.cli.main, neurant.runtime.supervisor, neurant.cli.output;"
         "print([m for m in ('fastapi', 'psycopg', 'numpy', 'uvicorn') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -195,9 +195,9 @@ def test_db_url_is_printed_also_where_migrating_fails(
     def fails(_url: str) -> list[str]:
         raise SetupError("setup.migration_failed", file="20990101.sql", reason="no")
 
-    monkeypatch.setattr("neurant.database.migrate.migrate", fails)
+    monkeypatch.setattr("neurant.installation.migrate.migrate", fails)
     where = SimpleNamespace(admin="postgresql://here")
-    monkeypatch.setattr("neurant.database.embedded.ensure_detached", lambda _folder: where)
+    monkeypatch.setattr("neurant.installation.embedded.ensure_detached", lambda _folder: where)
     db_url(folder)
     told = capsys.readouterr()
     assert told.out == "postgresql://here\n"

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from neurant import client_address
-from neurant.client_address import ClientAddress, TrustedProxies, place_of, read_address
+from neurant.core import client_address
+from neurant.core.client_address import ClientAddress, TrustedProxies, place_of, read_address
 
 PROXY, CLIENT = "192.0.2.1", "203.0.113.9"
 addresses = st.one_of(st.ip_addresses(v=4), st.ip_addresses(v=6))

@@ -32,10 +32,10 @@ from support.platform import (
 )
 from support.stage import Stage
 
-from neurant.database.embedded import Urls, connection_urls
-from neurant.database.pool import make_pool
-from neurant.errors import SetupError
-from neurant.settings import Settings
+from neurant.core.db.pool import make_pool
+from neurant.core.errors import SetupError
+from neurant.core.settings import Settings
+from neurant.installation.embedded import Urls, connection_urls
 
 pytest_plugins = ("support.fixtures",)
 pytestmark = [pytest.mark.anyio, pytest.mark.platform]

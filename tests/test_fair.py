@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from neurant.fair import FairGate, QueueFullError, each_loop
+from neurant.core.fair import FairGate, QueueFullError, each_loop
 
 pytestmark = pytest.mark.anyio
 MOST = 100

@@ -23,8 +23,8 @@ from knowledge import bombs
 from support.flood import Orders
 from support.platform import free_port, platform_up
 
-from neurant.accounts.passwords import hash_password
-from neurant.database.embedded import connection_urls
+from neurant.auth.passwords import hash_password
+from neurant.installation.embedded import connection_urls
 
 pytestmark = [pytest.mark.anyio, pytest.mark.soak]
 

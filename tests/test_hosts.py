@@ -10,9 +10,9 @@ from console.running_web import serving, web_settings
 from hypothesis import given
 from hypothesis import strategies as st
 
-from neurant.database.embedded import Urls
-from neurant.hosts import answered_names
-from neurant.settings import Settings
+from neurant.core.hosts import answered_names
+from neurant.core.settings import Settings
+from neurant.installation.embedded import Urls
 
 pytest_plugins = ("console.running_web",)
 PATHS = (

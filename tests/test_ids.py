@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from uuid import RFC_4122
 
-from neurant.ids import uuid7
+from neurant.core.ids import uuid7
 
 
 def test_an_id_is_of_version_7_new_each_time_and_tells_its_millisecond() -> None:

@@ -9,9 +9,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from neurant.database.embedded import Urls
-from neurant.errors import BadInputError
-from neurant.names import as_label, as_name, reads_as_label, reads_as_name, tidy, without_hidden
+from neurant.core.errors import BadInputError
+from neurant.core.names import (
+    as_label,
+    as_name,
+    reads_as_label,
+    reads_as_name,
+    tidy,
+    without_hidden,
+)
+from neurant.installation.embedded import Urls
 
 HONEST = [
     "Dr. Juan S.A.S.", "Café 3.0", "Mercado.com", "Amazon.com S.A.", "Peluquería 24/7", "A/C & Cía.",

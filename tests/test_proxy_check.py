@@ -15,10 +15,10 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 from support.platform import free_port, serving
 
-from neurant import proxy_check
-from neurant.app import create_app
-from neurant.proxy_check import HEADER, PATH, check_proxy, ticket
-from neurant.settings import Settings
+from neurant.cli import proxy_check
+from neurant.cli.proxy_check import HEADER, PATH, check_proxy, ticket
+from neurant.core.settings import Settings
+from neurant.runtime.app import create_app
 
 pytest_plugins = ("support.fixtures",)
 pytestmark = pytest.mark.anyio

@@ -18,15 +18,15 @@ from support.stage import Stage
 from neurant.channels.events import InboundMessage
 from neurant.channels.ingest import Ingestor
 from neurant.channels.telegram.inbound import credential
-from neurant.database.embedded import Urls
-from neurant.database.pool import Pool, fetch_value, make_pool
-from neurant.database.tenancy import Worker, tenant
-from neurant.jobs import make_job_app, run_jobs
-from neurant.knowledge.files import open_store
-from neurant.queue import drain
-from neurant.realtime import Hub
+from neurant.core.db.pool import Pool, fetch_value, make_pool
+from neurant.core.db.tenancy import Worker, tenant
+from neurant.core.lease_worker import drain
+from neurant.core.object_store import open_store
+from neurant.core.realtime import Hub
+from neurant.core.settings import Settings
+from neurant.installation.embedded import Urls
 from neurant.replies.queries import Claim, Finished, Reply, claim_replies, fail_reply, finish_reply
-from neurant.settings import Settings
+from neurant.runtime.jobs import make_job_app, run_jobs
 
 pytest_plugins = ("support.fixtures",)
 pytestmark = pytest.mark.anyio
@@ -539,7 +539,7 @@ async def test_a_database_that_goes_away_does_not_end_the_queue(own: Urls) -> No
 async def test_the_jobs_of_the_dead_are_still_rescued_after_the_database_was_away(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("neurant.jobs._RESCUE_EVERY", 0.05)
+    monkeypatch.setattr("neurant.runtime.jobs._RESCUE_EVERY", 0.05)
     admin = stage.urls.admin
     document = await teach(stage.web, stage.acme, "acme.txt", "Domicilios\nCuestan 7300 pesos.\n")
     async with working(stage.web.settings):

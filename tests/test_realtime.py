@@ -9,8 +9,8 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from neurant.database.embedded import Urls
-from neurant.realtime import LIVE, Hub
+from neurant.core.realtime import LIVE, Hub
+from neurant.installation.embedded import Urls
 
 pytest_plugins = ("support.fixtures",)
 pytestmark = pytest.mark.anyio

@@ -12,12 +12,12 @@ import pytest
 from pydantic import SecretStr
 from test_cli import SPANISH, fails_with_one_line, neurant
 
-from neurant.app import create_app
-from neurant.database.embedded import Urls
-from neurant.database.migrate import migrate
-from neurant.errors import SetupError
-from neurant.settings import Settings
-from neurant.startup import ready_to_start
+from neurant.core.errors import SetupError
+from neurant.core.settings import Settings
+from neurant.installation.embedded import Urls
+from neurant.installation.migrate import migrate
+from neurant.runtime.app import create_app
+from neurant.runtime.startup import ready_to_start
 from neurant.texts import Language
 from tests.support.platform import free_port, serving
 

@@ -19,7 +19,7 @@ import psutil
 import pytest
 from support.signal_trials import ENDS_WITHIN
 
-from neurant.database.install import locked
+from neurant.installation.install import locked
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux", reason="who is left over is asked of the Linux kernel"
@@ -123,7 +123,7 @@ def test_nohup_is_respected() -> None:
 STUBBORN = """
     import signal, subprocess, sys, time
     from neurant import stopping
-    from neurant.processes import end_children
+    from neurant.installation.processes import end_children
     ignores = "import signal, time; signal.signal(15, signal.SIG_IGN); print(1, flush=True)"
     child = subprocess.Popen(
         [sys.executable, "-c", ignores + "; time.sleep(60)"], stdout=subprocess.PIPE
@@ -204,7 +204,7 @@ def test_a_worker_whose_event_loop_hangs_ends_all_the_same(number: signal.Signal
             time.sleep(600)
         worker.work = work
         worker.ready_to_start = lambda settings, url: settings
-        from neurant.settings import Settings
+        from neurant.core.settings import Settings
         url = "postgresql://neurant_jobs@127.0.0.1:1/none"
         asyncio.run(worker.run_worker(Settings(jobs_database_url=url)))
     """
@@ -220,7 +220,7 @@ def test_a_lock_that_another_process_holds_is_waited_for_until_a_signal(folder: 
         import os, signal, sys, threading
         from pathlib import Path
         from neurant import stopping
-        from neurant.database.install import locked
+        from neurant.installation.install import locked
         with stopping.stop_signals():
             threading.Timer(0.3, lambda: os.kill(os.getpid(), signal.SIGTERM)).start()
             try:
@@ -236,7 +236,7 @@ def test_a_lock_that_another_process_holds_is_waited_for_until_a_signal(folder: 
 def test_a_program_that_runs_for_us_ends_with_a_signal_or_with_our_death(folder: Path) -> None:
     code = """
         from neurant import stopping
-        from neurant.processes import run_to_its_end
+        from neurant.installation.processes import run_to_its_end
         with stopping.stop_signals():
             print("ready", flush=True)
             try:

@@ -21,10 +21,10 @@ import psutil
 import psycopg
 import pytest
 
-from neurant.database.embedded import connection_urls, ensure_detached, stop
-from neurant.errors import SetupError
-from neurant.processes import Child
-from neurant.supervisor import is_up
+from neurant.core.errors import SetupError
+from neurant.installation.embedded import connection_urls, ensure_detached, stop
+from neurant.installation.processes import Child
+from neurant.runtime.supervisor import is_up
 
 # The web and worker of these tests: small, quick, and honest about who they are. PostgreSQL, the
 # preparing child and the supervisor are the real ones.
@@ -52,9 +52,9 @@ DRIVER = """
     import sys
     from pathlib import Path
     from neurant import supervisor
-    from neurant.console_output import Teller
-    from neurant.errors import SetupError
-    from neurant.settings import Settings
+    from neurant.cli.output import Teller
+    from neurant.core.errors import SetupError
+    from neurant.core.settings import Settings
 
     folder, port, web = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
 

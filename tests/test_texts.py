@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import neurant
-from neurant import errors
+from neurant.core import errors
 from neurant.texts import LANGUAGES, Language, catalogue, preferred_language
 
 

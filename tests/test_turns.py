@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from neurant.channels.events import InboundMessage
 from neurant.channels.ingest import fair_batch
-from neurant.turns import Turns
+from neurant.core.turns import Turns
 
 pytestmark = pytest.mark.anyio
 

@@ -10,12 +10,12 @@ from uuid import uuid4
 import pytest
 from pydantic import SecretStr
 
-from neurant.database.embedded import Urls
-from neurant.database.pool import Pool, make_pool
-from neurant.database.tenancy import tenant
-from neurant.errors import SetupError
-from neurant.settings import Settings
-from neurant.vault import ensure_company_key, open_secret, seal_secret
+from neurant.core.db.pool import Pool, make_pool
+from neurant.core.db.tenancy import tenant
+from neurant.core.errors import SetupError
+from neurant.core.settings import Settings
+from neurant.core.vault import ensure_company_key, open_secret, seal_secret
+from neurant.installation.embedded import Urls
 from tests.companies import make_company
 
 pytestmark = pytest.mark.anyio

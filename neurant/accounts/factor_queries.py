@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from neurant.accounts.limited import limits_told
-from neurant.database.pool import Connection, Pool, fetch_one, fetch_value
+from neurant.auth.limited_sessions import limits_told
+from neurant.core.db.pool import Connection, Pool, fetch_one, fetch_value
 
 _FACTOR = """
 select secret_encrypted, is_confirmed, created_at, codes_left from private.find_factor(%s)

@@ -8,9 +8,9 @@ from datetime import datetime, timedelta
 from typing import Literal
 from uuid import UUID
 
-from neurant.accounts.limited import limits_told
 from neurant.accounts.schemas import SignedIn
-from neurant.database.pool import (
+from neurant.auth.limited_sessions import limits_told
+from neurant.core.db.pool import (
     ANYBODY,
     Connection,
     Pool,
@@ -20,8 +20,8 @@ from neurant.database.pool import (
     fetch_value,
     sharing,
 )
-from neurant.database.tenancy import SessionToken, Trail, come_from, company_of, remember
-from neurant.errors import UnauthenticatedError
+from neurant.core.db.tenancy import SessionToken, Trail, come_from, company_of, remember
+from neurant.core.errors import UnauthenticatedError
 
 BrakeKind = Literal["password", "code", "sign_up", "reset", "sso"]
 MailPurpose = Literal["sign_up", "verification", "reset"]

@@ -6,8 +6,6 @@ from dataclasses import asdict
 
 from fastapi import APIRouter, Request
 
-from neurant.accounts import pages
-from neurant.accounts.current import ApiPerson, trail_of
 from neurant.accounts.queries import delete_session, enter_company, list_companies
 from neurant.accounts.recovery.routes import router as recovery_router
 from neurant.accounts.schemas import (
@@ -22,7 +20,9 @@ from neurant.accounts.security.routes import router as security_router
 from neurant.accounts.service import plain_trail, sign_in
 from neurant.accounts.signup.routes import router as sign_up_router
 from neurant.api.route import api_router
-from neurant.errors import NotFoundError
+from neurant.auth.current import ApiPerson, trail_of
+from neurant.console.pages import login as pages
+from neurant.core.errors import NotFoundError
 
 router = APIRouter()
 session = api_router("session", "/v1/session")

@@ -8,8 +8,8 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from neurant.api.texts import Text
-from neurant.database.tenancy import Staff, Trail
+from neurant.core.db.tenancy import Staff, Trail
+from neurant.core.text_types import Text
 
 MANAGERS = ("owner", "administrador", "supervisor")
 LONGEST_PASSWORD = 1024  # what is hashed is bounded, so that a login costs the same for everybody

@@ -8,16 +8,6 @@ from ipaddress import ip_address
 from uuid import UUID, uuid4
 
 from neurant.accounts import factor_queries as factors
-from neurant.accounts.codes import (
-    digest,
-    keyed_digest,
-    matching_step,
-    new_token,
-    plain_digits,
-    plain_recovery_code,
-)
-from neurant.accounts.emails import looked_up
-from neurant.accounts.passwords import Match, compare, hashed
 from neurant.accounts.queries import (
     BrakeKind,
     count_attempt,
@@ -29,12 +19,22 @@ from neurant.accounts.queries import (
     release_brake,
 )
 from neurant.accounts.schemas import OpenedSession
-from neurant.clock import utc_now
-from neurant.database.pool import Connection, Pool
-from neurant.database.tenancy import Trail, come_from
-from neurant.errors import ForbiddenError, RateLimitedError, UnauthenticatedError
-from neurant.settings import Settings
-from neurant.vault import Vault
+from neurant.auth.codes import (
+    digest,
+    keyed_digest,
+    matching_step,
+    new_token,
+    plain_digits,
+    plain_recovery_code,
+)
+from neurant.auth.passwords import Match, compare, hashed
+from neurant.core.clock import utc_now
+from neurant.core.db.pool import Connection, Pool
+from neurant.core.db.tenancy import Trail, come_from
+from neurant.core.emails import looked_up
+from neurant.core.errors import ForbiddenError, RateLimitedError, UnauthenticatedError
+from neurant.core.settings import Settings
+from neurant.core.vault import Vault
 
 KEPT = timedelta(days=30)
 SHORT = timedelta(hours=12)

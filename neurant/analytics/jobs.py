@@ -9,8 +9,8 @@ from __future__ import annotations
 from uuid import UUID
 
 from neurant.analytics import queries
-from neurant.database.pool import DatabaseDown, Pool
-from neurant.logs import get_logger
+from neurant.core.db.pool import DatabaseDown, Pool
+from neurant.core.logs import get_logger
 
 _DAYS_AT_ONCE = 50  # a transaction of a second or so, even for a big company
 _USES_AT_ONCE = 1000

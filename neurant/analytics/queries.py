@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from uuid import UUID
 
-from neurant.database.pool import Connection, fetch_all, fetch_count
+from neurant.core.db.pool import Connection, fetch_all, fetch_count
 
 _COMPANIES = "select c as id from private.companies_to_roll_up() c"
 

@@ -13,7 +13,7 @@ from neurant.analytics.schemas import (
     SummaryQuery,
 )
 from neurant.api.listing import Listing, Sort, fetch_page
-from neurant.database.pool import Connection, fetch_one
+from neurant.core.db.pool import Connection, fetch_one
 
 _DAYS = Listing(
     select="""

@@ -10,7 +10,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field
 
 from neurant.api.listing import ListQuery
-from neurant.api.moments import Day, Moment
+from neurant.core.timestamps import Day, Moment
 
 MetricType = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,100}$")]
 

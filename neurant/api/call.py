@@ -17,16 +17,17 @@ from uuid import UUID
 from fastapi import Depends, Request
 from psycopg_pool import PoolTimeout
 
-from neurant.accounts.codes import digest
-from neurant.accounts.cookies import read_cookie
-from neurant.accounts.current import KEY_PREFIX, bearer, check_origin, trail_of
 from neurant.accounts.queries import count_memberships
-from neurant.accounts.supabase import is_configured, looks_like_token, verify
-from neurant.api import idempotency, rates
+from neurant.api import idempotency
 from neurant.api.replica import Replica
-from neurant.audit import denials
-from neurant.database.pool import Connection, DatabaseDown, Pool
-from neurant.database.tenancy import (
+from neurant.auth import denials
+from neurant.auth import throttling as rates
+from neurant.auth.codes import digest
+from neurant.auth.cookies import read_cookie
+from neurant.auth.current import KEY_PREFIX, bearer, check_origin, trail_of
+from neurant.auth.supabase import is_configured, looks_like_token, verify
+from neurant.core.db.pool import Connection, DatabaseDown, Pool
+from neurant.core.db.tenancy import (
     Caller,
     Credential,
     KeyToken,
@@ -35,7 +36,7 @@ from neurant.database.tenancy import (
     Trail,
     entered,
 )
-from neurant.errors import (
+from neurant.core.errors import (
     ConflictError,
     ForbiddenError,
     MalformedError,

@@ -13,7 +13,7 @@ import orjson
 from fastapi import Request, Response
 from pydantic import BaseModel
 
-from neurant.errors import PreconditionFailedError
+from neurant.core.errors import PreconditionFailedError
 
 # A compressing proxy marks our tag as weak (nginx: W/"x") or adds a suffix (Apache: "x-gzip").
 _TAG = re.compile(r'(?:W/)?"([^"]*?)(?:-(?:gzip|br|zstd|deflate))?"')

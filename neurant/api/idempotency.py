@@ -21,9 +21,9 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from fastapi import Request, Response
 
-from neurant.database.pool import Connection, Pool, fetch_one
-from neurant.database.tenancy import Caller
-from neurant.errors import BadInputError, ConflictError
+from neurant.core.db.pool import Connection, Pool, fetch_one
+from neurant.core.db.tenancy import Caller
+from neurant.core.errors import BadInputError, ConflictError
 
 HEADER = "idempotency-key"
 _WRITES = ("POST", "PATCH", "PUT", "DELETE")

@@ -19,8 +19,8 @@ import orjson
 from psycopg import DataError
 from pydantic import BaseModel, ConfigDict, Field
 
-from neurant.database.pool import Connection, fetch_all
-from neurant.errors import NotFoundError
+from neurant.core.db.pool import Connection, fetch_all
+from neurant.core.errors import NotFoundError
 
 MOST = 200
 Row = TypeVar("Row")

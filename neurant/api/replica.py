@@ -14,15 +14,9 @@ import asyncio
 
 from psycopg_pool import PoolTimeout
 
-from neurant.clock import monotonic
-from neurant.database.pool import (
-    Connection,
-    DatabaseDown,
-    Pool,
-    fetch_value,
-    must_hold_nothing,
-)
-from neurant.logs import get_logger
+from neurant.core.clock import monotonic
+from neurant.core.db.pool import Connection, DatabaseDown, Pool, fetch_value, must_hold_nothing
+from neurant.core.logs import get_logger
 
 _PATIENCE = 0.05  # seconds that a read waits for the replica
 _POLL = 0.005

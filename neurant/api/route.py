@@ -17,18 +17,19 @@ from fastapi.params import Body, Form, ParamTypes
 from fastapi.routing import APIRoute, _effective_route_context_var
 from pydantic import TypeAdapter
 
-from neurant.accounts.current import api_person
-from neurant.api import idempotency, rates
+from neurant.api import idempotency
 from neurant.api.call import Needs, check_known, permission_of
 from neurant.api.openapi import FORM, JSON, Shape, described_answers, described_headers
-from neurant.body_bounds import (
+from neurant.auth import throttling as rates
+from neurant.auth.current import api_person
+from neurant.core.body_bounds import (
     ANYBODY_BYTES,
     check_members,
     check_query_size,
     limit_body,
     tell_fields,
 )
-from neurant.errors import BadInputError, MalformedError, UnsupportedTypeError
+from neurant.core.errors import BadInputError, MalformedError, UnsupportedTypeError
 
 ANY = "*"  # content of a type that the handler sees to
 _SMALL = 64 * 1024  # bytes of content that are read before the caller is known

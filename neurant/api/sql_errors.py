@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import psycopg
 
-from neurant.errors import BadInputError, ConflictError, ForbiddenError, NeurantError
+from neurant.core.errors import BadInputError, ConflictError, ForbiddenError, NeurantError
 
 # A right that is not granted is a mistake of ours; what a policy or a function refuses is not.
 _NO_GRANT = "aclcheck_error"

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from neurant.api.listing import Listing, Sort, fetch_page
 from neurant.api_keys.schemas import KeyIn, KeyOut, KeyQuery, with_reads
-from neurant.database.pool import Connection, fetch_one, fetch_value
+from neurant.core.db.pool import Connection, fetch_one, fetch_value
 
 _LISTING = Listing(
     select="""

@@ -22,7 +22,7 @@ from neurant.api_keys.schemas import (
     ScopesOut,
 )
 from neurant.api_keys.service import make_key
-from neurant.errors import NotFoundError
+from neurant.core.errors import NotFoundError
 from neurant.permissions.queries import list_permissions
 from neurant.permissions.routes import told
 

@@ -9,7 +9,7 @@ from uuid import UUID
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from neurant.api.listing import ListQuery
-from neurant.api.texts import IS_LABEL, STORABLE, formatted
+from neurant.core.text_types import IS_LABEL, STORABLE, formatted
 from neurant.permissions.schemas import Names, ReachOut
 
 Scope = Literal[

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import secrets
 
-from neurant.accounts.codes import digest
-from neurant.accounts.current import KEY_PREFIX
 from neurant.api_keys import queries
 from neurant.api_keys.schemas import KeyIn, NewKeyOut
-from neurant.database.pool import Connection
+from neurant.auth.codes import digest
+from neurant.auth.current import KEY_PREFIX
+from neurant.core.db.pool import Connection
 
 _RANDOM_BYTES = 32
 _TOLD_CHARACTERS = len(KEY_PREFIX) + 8

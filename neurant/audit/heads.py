@@ -25,11 +25,11 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from obstore.store import ObjectStore
 
 from neurant.audit.queries import Head
-from neurant.clock import utc_now
-from neurant.errors import SetupError
-from neurant.knowledge.files import open_place
-from neurant.settings import Settings
-from neurant.vault import master_key
+from neurant.core.clock import utc_now
+from neurant.core.errors import SetupError
+from neurant.core.object_store import open_place
+from neurant.core.settings import Settings
+from neurant.core.vault import master_key
 
 _PURPOSE = b"neurant audit heads 1"
 

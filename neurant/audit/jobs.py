@@ -9,10 +9,10 @@ from obstore.store import ObjectStore
 
 from neurant.audit.heads import open_heads, signing_key, write_heads
 from neurant.audit.queries import note_export, seal_some, unexported_heads
-from neurant.database.pool import Pool
-from neurant.errors import SetupError
-from neurant.logs import get_logger
-from neurant.settings import Settings
+from neurant.core.db.pool import Pool
+from neurant.core.errors import SetupError
+from neurant.core.logs import get_logger
+from neurant.core.settings import Settings
 
 _ROWS = 1_000  # sealed in one transaction
 _HEADS = 1_000  # in one object

@@ -14,7 +14,7 @@ from neurant.api.listing import Listing, Sort, fetch_page
 from neurant.audit.queries import CHAIN_COLUMNS
 from neurant.audit.schemas import AuditFilters, AuditLogOut, AuditQuery
 from neurant.audit.service import SealedRow
-from neurant.database.pool import Connection, fetch_all, fetch_one
+from neurant.core.db.pool import Connection, fetch_all, fetch_one
 
 _LISTING = Listing(
     select="""

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import LiteralString
 from uuid import UUID
 
-from neurant.database.pool import Pool, fetch_all, fetch_count
+from neurant.core.db.pool import Pool, fetch_all, fetch_count
 
 _SEAL = "select private.seal_audit(%s)"
 _HEADS = "select company_id, seq, chain_hash, sealed_at from private.unexported_audit_heads(%s)"

@@ -10,8 +10,8 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field
 
 from neurant.api.listing import ListQuery
-from neurant.api.moments import Moment
-from neurant.api.texts import Text
+from neurant.core.text_types import Text
+from neurant.core.timestamps import Moment
 
 Action = Literal[
     "login",

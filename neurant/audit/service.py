@@ -17,7 +17,7 @@ import psycopg
 
 from neurant.audit.heads import KnownHead
 from neurant.audit.queries import CHAIN, ENDS, EXPORTED, NAMES, UNSEALED
-from neurant.database.connection import with_timeouts
+from neurant.core.db.connection import with_timeouts
 
 _VERSION = "neurant-audit-1"
 _MOST_TOLD = 20  # problems of one kind and company; the rest is counted

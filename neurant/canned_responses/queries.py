@@ -8,7 +8,7 @@ from uuid import UUID
 
 from neurant.api.listing import Listing, Sort, fetch_page
 from neurant.canned_responses.schemas import CannedResponseOut, CannedResponseQuery
-from neurant.database.pool import Connection, fetch_one, set_clause
+from neurant.core.db.pool import Connection, fetch_one, set_clause
 
 _COLUMNS = """
 select r.id, r.shortcut, r.content, r.owner_id is null as is_shared, r.created_at, r.updated_at

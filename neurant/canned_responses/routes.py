@@ -18,7 +18,7 @@ from neurant.canned_responses.schemas import (
     CannedResponsePatch,
     CannedResponseQuery,
 )
-from neurant.errors import ForbiddenError, NotFoundError
+from neurant.core.errors import ForbiddenError, NotFoundError
 
 router = api_router("canned responses")
 Reading = Annotated[Call, needs("canned_responses.read")]

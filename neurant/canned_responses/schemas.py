@@ -9,7 +9,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field
 
 from neurant.api.listing import ListQuery
-from neurant.api.texts import STORABLE
+from neurant.core.text_types import STORABLE
 
 Shortcut = Annotated[str, Field(min_length=1, max_length=50, pattern=r"^[a-z0-9_-]+$")]
 Content = Annotated[str, Field(min_length=1, max_length=10_000, pattern=r"\S"), STORABLE]

@@ -13,14 +13,14 @@ import httpx
 from neurant.channels.telegram import outbound as telegram
 from neurant.channels.telegram.outbound import Delivery
 from neurant.conversations.system_lines import system_text
-from neurant.database.pool import Connection, DatabaseDown, Pool, fetch_all, fetch_one, fetch_value
-from neurant.database.tenancy import Worker, tenant
-from neurant.errors import NeurantError, SetupError
-from neurant.logs import get_logger
-from neurant.realtime import Hub
-from neurant.settings import Settings
+from neurant.core.db.pool import Connection, DatabaseDown, Pool, fetch_all, fetch_one, fetch_value
+from neurant.core.db.tenancy import Worker, tenant
+from neurant.core.errors import NeurantError, SetupError
+from neurant.core.logs import get_logger
+from neurant.core.realtime import Hub
+from neurant.core.settings import Settings
+from neurant.core.vault import open_secret
 from neurant.texts import Language, text
-from neurant.vault import open_secret
 
 LEASE = timedelta(seconds=30)  # longer than the client's timeout for one message
 _RETRY_SECONDS = (1.0, 5.0, 30.0, 120.0, 600.0)

@@ -17,17 +17,10 @@ from psycopg import errors as pg
 from psycopg_pool import PoolTimeout
 
 from neurant.channels.events import InboundMessage, Ingested
-from neurant.database.pool import (
-    PLATFORM,
-    DatabaseDown,
-    Pool,
-    fetch_all,
-    fetch_value,
-    sharing,
-)
-from neurant.errors import UnavailableError
-from neurant.logs import get_logger
-from neurant.realtime import Hub
+from neurant.core.db.pool import PLATFORM, DatabaseDown, Pool, fetch_all, fetch_value, sharing
+from neurant.core.errors import UnavailableError
+from neurant.core.logs import get_logger
+from neurant.core.realtime import Hub
 
 _INGEST = """
 select outcome, company_id, conversation_id, message_id, seq

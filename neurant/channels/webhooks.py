@@ -15,16 +15,16 @@ from starlette.types import Receive, Scope, Send
 from neurant.channels.events import SetAside
 from neurant.channels.ingest import Ingestor, RejectedMessageError, set_aside
 from neurant.channels.telegram import inbound as telegram
-from neurant.database.pool import DatabaseDown, Pool, fetch_value
-from neurant.errors import (
+from neurant.core.db.pool import DatabaseDown, Pool, fetch_value
+from neurant.core.errors import (
     MalformedError,
     NeurantError,
     NotFoundError,
     UnauthenticatedError,
     UnavailableError,
 )
-from neurant.http import read_body, send_json, send_problem
-from neurant.settings import Settings
+from neurant.core.http import read_body, send_json, send_problem
+from neurant.core.settings import Settings
 
 PREFIX = "/webhooks/"
 _PROVEN = "select private.prove_webhook(%s, %s)"

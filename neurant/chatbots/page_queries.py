@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from neurant.database.pool import Connection, fetch_all
+from neurant.core.db.pool import Connection, fetch_all
 
 _CARDS = """
 select b.id, b.name, b.description, b.avatar_url, b.is_active, b.working_hours <> '{}' as has_hours,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from uuid import UUID
 
 from neurant.chatbots.schemas import OperatorOut, SupervisorOut
-from neurant.database.pool import Connection, fetch_all, fetch_one
+from neurant.core.db.pool import Connection, fetch_all, fetch_one
 
 _OPERATORS = """
 select o.operator_id as user_id, u.first_name, u.last_name, o.assigned_at,

@@ -11,7 +11,7 @@ from neurant.api.call import Call, needs
 from neurant.api.route import api_router
 from neurant.chatbots import people_queries, service
 from neurant.chatbots.schemas import OperatorOut, SupervisorOut
-from neurant.errors import NotFoundError
+from neurant.core.errors import NotFoundError
 
 router = api_router("chatbots")
 Reading = Annotated[Call, needs("chatbots.read")]

@@ -10,7 +10,7 @@ from psycopg.types.json import Jsonb
 
 from neurant.api.listing import Listing, Sort, fetch_page
 from neurant.chatbots.schemas import ChatbotOut, ChatbotQuery
-from neurant.database.pool import Connection, fetch_one, fetch_value, set_clause
+from neurant.core.db.pool import Connection, fetch_one, fetch_value, set_clause
 
 _COLUMNS = """
 select b.id, b.name, b.description, b.avatar_url, b.system_prompt, b.personality_traits,

@@ -22,7 +22,7 @@ from neurant.chatbots.schemas import (
     TemplateOut,
     TemplateQuery,
 )
-from neurant.errors import NotFoundError
+from neurant.core.errors import NotFoundError
 
 router = api_router("chatbots")
 templates = api_router("templates")

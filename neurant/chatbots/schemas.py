@@ -10,9 +10,9 @@ from uuid import UUID
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
 
 from neurant.api.listing import ListQuery
-from neurant.api.texts import IS_NAME, STORABLE, Text, formatted
-from neurant.api.urls import HttpsUrl
 from neurant.companies.schemas import Timezone
+from neurant.core.text_types import IS_NAME, STORABLE, Text, formatted
+from neurant.core.url_types import HttpsUrl
 
 Day = Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
 DAYS: tuple[Day, ...] = (

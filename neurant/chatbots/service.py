@@ -10,8 +10,8 @@ import psycopg
 
 from neurant.chatbots import people_queries, queries
 from neurant.chatbots.schemas import ChatbotIn, ChatbotOut, ChatbotPatch, PreviewIn, PreviewOut
-from neurant.database.pool import Connection
-from neurant.errors import BadInputError, ConflictError, NotFoundError
+from neurant.core.db.pool import Connection
+from neurant.core.errors import BadInputError, ConflictError, NotFoundError
 from neurant.knowledge.search import embedded
 from neurant.replies.preview import Trial, begin_preview, finish_preview
 

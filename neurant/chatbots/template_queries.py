@@ -7,7 +7,7 @@ from uuid import UUID
 
 from neurant.api.listing import Listing, Sort, fetch_page
 from neurant.chatbots.schemas import TemplateOut, TemplateQuery
-from neurant.database.pool import Connection, fetch_one
+from neurant.core.db.pool import Connection, fetch_one
 
 _COLUMNS = """
 select t.id, t.name, t.description, t.industry, t.category, t.system_prompt_template,

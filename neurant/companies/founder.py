@@ -6,11 +6,11 @@ from uuid import UUID
 
 from fastapi import Request
 
-from neurant.accounts.current import ApiPerson, page_person
 from neurant.accounts.queries import enter_company
 from neurant.accounts.schemas import Person
+from neurant.auth.current import ApiPerson, page_person
 from neurant.companies.service import Founder
-from neurant.names import reads_as_name, tidy
+from neurant.core.names import reads_as_name, tidy
 
 
 async def founder_of(person: ApiPerson) -> Founder:

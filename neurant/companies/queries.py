@@ -8,7 +8,7 @@ from typing import Any, LiteralString
 from uuid import UUID
 
 from neurant.companies.schemas import CompanyOut, SlugSuggestions
-from neurant.database.pool import Connection, fetch_all, fetch_one, fetch_value, set_clause
+from neurant.core.db.pool import Connection, fetch_all, fetch_one, fetch_value, set_clause
 
 _PROFILE = """
 select c.id, c.name, c.slug, c.email, c.phone, c.industry, c.size, c.website, c.logo_url,

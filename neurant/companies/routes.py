@@ -6,10 +6,10 @@ from typing import Annotated
 
 from fastapi import Depends, Query, Request, Response
 
-from neurant.accounts.current import trail_of
 from neurant.api.call import Call, needs
 from neurant.api.etag import check_match, tagged
 from neurant.api.route import api_router
+from neurant.auth.current import trail_of
 from neurant.companies import queries, service
 from neurant.companies.founder import enter, founder_of
 from neurant.companies.schemas import (
@@ -24,7 +24,7 @@ from neurant.companies.schemas import (
     SlugSuggestions,
 )
 from neurant.companies.service import Founder
-from neurant.errors import ForbiddenError
+from neurant.core.errors import ForbiddenError
 
 router = api_router("company")
 Reading = Annotated[Call, needs("company.read")]

@@ -10,8 +10,8 @@ from zoneinfo import available_timezones
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from neurant.api.texts import IS_NAME, STORABLE, formatted
-from neurant.api.urls import HttpsUrl
+from neurant.core.text_types import IS_NAME, STORABLE, formatted
+from neurant.core.url_types import HttpsUrl
 
 Size = Literal["1", "2-10", "11-50", "51-200", "201-1000", "1001+"]
 SIZES: tuple[Size, ...] = ("1", "2-10", "11-50", "51-200", "201-1000", "1001+")

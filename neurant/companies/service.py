@@ -9,7 +9,7 @@ from uuid import UUID
 
 import psycopg
 
-from neurant.accounts.limited import limits_told
+from neurant.auth.limited_sessions import limits_told
 from neurant.companies import queries
 from neurant.companies.schemas import (
     CompanyIn,
@@ -18,9 +18,9 @@ from neurant.companies.schemas import (
     OnboardingOut,
     SlugSuggestions,
 )
-from neurant.database.pool import Connection, Pool
-from neurant.database.tenancy import Trail, come_from
-from neurant.errors import ConflictError, ForbiddenError, RateLimitedError
+from neurant.core.db.pool import Connection, Pool
+from neurant.core.db.tenancy import Trail, come_from
+from neurant.core.errors import ConflictError, ForbiddenError, RateLimitedError
 from neurant.plans.limits import list_usage, shut_documents
 from neurant.texts import LANGUAGES, Language, text
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from neurant.accounts.schemas import SignedIn
 from neurant.console.notice import Notice
-from neurant.database.pool import Connection, fetch_one
-from neurant.errors import ForbiddenError
+from neurant.core.db.pool import Connection, fetch_one
+from neurant.core.errors import ForbiddenError
 
 _MOST_UNREAD = 100
 _FRAME = """

@@ -8,9 +8,9 @@ from fastapi import Request
 from psycopg_pool import PoolTimeout
 
 from neurant.console.templating import reader_language, translator
-from neurant.database.pool import DatabaseDown, fetch_one
-from neurant.database.tenancy import Staff, tenant
-from neurant.errors import NeurantError
+from neurant.core.db.pool import DatabaseDown, fetch_one
+from neurant.core.db.tenancy import Staff, tenant
+from neurant.core.errors import NeurantError
 from neurant.texts import catalogue
 
 HOME = "/console/home"

@@ -7,18 +7,18 @@ from typing import Annotated
 from fastapi import APIRouter, Form, Request
 from fastapi.responses import RedirectResponse
 
-from neurant.accounts.cookies import YEAR, keep_cookie, safe_next
-from neurant.accounts.current import check_origin
-from neurant.chatbots.pages import router as bots_router
-from neurant.chatbots.people_pages import router as bot_people_router
-from neurant.companies.pages import router as company_router
-from neurant.console.chat_routes import router as chat_router
-from neurant.console.inbox_routes import router as inbox_router
-from neurant.console.invitation_routes import router as invitation_router
-from neurant.console.pages import PageRoute
-from neurant.console.settings_routes import router as settings_router
+from neurant.auth.cookies import YEAR, keep_cookie, safe_next
+from neurant.auth.current import check_origin
+from neurant.console.page_route import PageRoute
+from neurant.console.pages.chat import router as chat_router
+from neurant.console.pages.chatbot_people import router as bot_people_router
+from neurant.console.pages.chatbots import router as bots_router
+from neurant.console.pages.companies import router as company_router
+from neurant.console.pages.inbox import router as inbox_router
+from neurant.console.pages.invitations import router as invitation_router
+from neurant.console.pages.settings import router as settings_router
+from neurant.console.pages.team import router as team_router
 from neurant.console.static_files import mount_static
-from neurant.console.team_routes import router as team_router
 from neurant.console.templating import LANGUAGE_COOKIE, THEME_COOKIE
 from neurant.texts import LANGUAGES
 

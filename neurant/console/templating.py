@@ -11,10 +11,10 @@ from fastapi import Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from neurant.console import formats
 from neurant.console.navigation import navigation
 from neurant.console.static_files import static_url
-from neurant.errors import NeurantError
+from neurant.core import formats
+from neurant.core.errors import NeurantError
 from neurant.texts import LANGUAGES, Language, preferred_language, text
 
 LANGUAGE_COOKIE = "neurant_language"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from neurant.database.pool import Pool
+from neurant.core.db.pool import Pool
 
 _AT_ONCE = 2000  # entries of the log in a transaction: about half a second
 _DRAIN = "select private.drain_message_changes(%s)"

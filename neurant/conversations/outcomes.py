@@ -7,8 +7,8 @@ from uuid import UUID
 from fastapi import BackgroundTasks
 
 from neurant.api.call import Call
-from neurant.errors import ConflictError, NotFoundError
-from neurant.realtime import Hub
+from neurant.core.errors import ConflictError, NotFoundError
+from neurant.core.realtime import Hub
 
 
 def check(outcome: str) -> None:

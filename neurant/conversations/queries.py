@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any, LiteralString
 from uuid import UUID
 
-from neurant.database.pool import Connection, fetch_all, fetch_one
+from neurant.core.db.pool import Connection, fetch_all, fetch_one
 
 MOST_WAITING = 200
 MOST_RECENT = 60

@@ -6,14 +6,14 @@ from typing import LiteralString
 from uuid import UUID
 
 from neurant.api.listing import Listing, Sort, fetch_page
+from neurant.conversations.handoff.records import open_session
 from neurant.conversations.schemas import (
     ArchivedQuery,
     ConversationDetailOut,
     ConversationOut,
     ConversationQuery,
 )
-from neurant.database.pool import Connection, fetch_one, fetch_value
-from neurant.hitl.records import open_session
+from neurant.core.db.pool import Connection, fetch_one, fetch_value
 
 _COLUMNS: LiteralString = """
 select c.id, c.chatbot_id, c.channel::text, c.channel_account_id,

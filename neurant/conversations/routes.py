@@ -11,6 +11,9 @@ from neurant.api.call import Call, needs
 from neurant.api.listing import Page
 from neurant.api.route import api_router
 from neurant.conversations import records
+from neurant.conversations.handoff import queries as hitl
+from neurant.conversations.messages import queries as messages
+from neurant.conversations.messages.schemas import MessageOut, MessageQuery
 from neurant.conversations.outcomes import announce, check
 from neurant.conversations.schemas import (
     ArchivedQuery,
@@ -20,10 +23,7 @@ from neurant.conversations.schemas import (
     ConversationQuery,
     ResolveIn,
 )
-from neurant.errors import ConflictError, NotFoundError
-from neurant.hitl import queries as hitl
-from neurant.messages import queries as messages
-from neurant.messages.schemas import MessageOut, MessageQuery
+from neurant.core.errors import ConflictError, NotFoundError
 from neurant.retention import queries as retention
 
 router = api_router("conversations")

@@ -9,9 +9,9 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field
 
 from neurant.api.listing import ListQuery
-from neurant.api.moments import Moment
-from neurant.api.texts import STORABLE, Text
-from neurant.hitl.schemas import HitlSessionOut
+from neurant.conversations.handoff.schemas import HitlSessionOut
+from neurant.core.text_types import STORABLE, Text
+from neurant.core.timestamps import Moment
 
 Channel = Literal["whatsapp", "telegram", "slack", "web"]
 Status = Literal["active", "resolved", "abandoned", "archived"]

@@ -15,13 +15,13 @@ from uuid import UUID
 
 from argon2 import PasswordHasher
 
-from neurant.companies.lookup import command_pool
-from neurant.database.connection import connect
-from neurant.database.pool import Connection, fetch_value, require_url
-from neurant.database.tenancy import Staff
-from neurant.knowledge.files import open_store
+from neurant.cli.company_lookup import command_pool
+from neurant.core.db.connection import connect
+from neurant.core.db.pool import Connection, fetch_value, require_url
+from neurant.core.db.tenancy import Staff
+from neurant.core.object_store import open_store
+from neurant.core.settings import Settings
 from neurant.knowledge.service import store_document
-from neurant.settings import Settings
 
 SLUG = "clinica-los-cedros"
 BOT = "Asistente Los Cedros"

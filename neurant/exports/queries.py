@@ -8,7 +8,7 @@ from uuid import UUID
 
 from psycopg import sql
 
-from neurant.database.pool import Connection, fetch_all, fetch_value
+from neurant.core.db.pool import Connection, fetch_all, fetch_value
 
 # Machinery, and what is readable by nobody's eyes: keys, queues, and the numbers behind a search.
 _TABLES = """

@@ -7,16 +7,16 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse, StreamingResponse
 
-from neurant.accounts.current import PageStaff
 from neurant.api.call import Call, needs
 from neurant.api.route import api_router
-from neurant.clock import utc_now
+from neurant.auth.current import PageStaff
 from neurant.console.frame import demand, frame
 from neurant.console.navigation import SETTINGS_PATH
-from neurant.console.pages import PageRoute
+from neurant.console.page_route import PageRoute
 from neurant.console.templating import render
-from neurant.database.connection import be_patient
-from neurant.database.tenancy import ApiKey, Staff, tenant
+from neurant.core.clock import utc_now
+from neurant.core.db.connection import be_patient
+from neurant.core.db.tenancy import ApiKey, Staff, tenant
 from neurant.exports.service import begin_export, export_company
 from neurant.exports.spool import ExportResponse, check_room
 

@@ -20,14 +20,14 @@ import obstore
 import orjson
 from obstore.store import ObjectStore
 
-from neurant.clock import utc_now
-from neurant.database.pool import Pool
-from neurant.database.tenancy import ApiKey, Staff, tenant
-from neurant.errors import ForbiddenError
+from neurant.core.clock import utc_now
+from neurant.core.db.pool import Pool
+from neurant.core.db.tenancy import ApiKey, Staff, tenant
+from neurant.core.errors import ForbiddenError
+from neurant.core.object_store import file_path
 from neurant.exports import queries
 from neurant.exports.queries import StoredFile
 from neurant.exports.spool import spooled
-from neurant.knowledge.files import file_path
 
 _CHUNK = 64 * 1024
 

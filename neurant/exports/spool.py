@@ -17,10 +17,10 @@ from uuid import UUID
 from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from neurant.errors import RateLimitedError
-from neurant.fair import FairGate, QueueFullError, each_loop
-from neurant.http import send_problem
-from neurant.logs import get_logger
+from neurant.core.errors import RateLimitedError
+from neurant.core.fair import FairGate, QueueFullError, each_loop
+from neurant.core.http import send_problem
+from neurant.core.logs import get_logger
 
 _MADE_AT_ONCE = 2  # in a process: each holds a connection and compresses
 _SENT_AT_ONCE = 16  # each holds a file

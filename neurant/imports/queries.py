@@ -8,7 +8,7 @@ from uuid import UUID
 
 import orjson
 
-from neurant.database.pool import Connection, fetch_all, fetch_value
+from neurant.core.db.pool import Connection, fetch_all, fetch_value
 from neurant.imports.schemas import ImportedConversation
 
 _VISIBLE = "select true from public.chatbots b where b.id = %s"

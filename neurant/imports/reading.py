@@ -17,8 +17,8 @@ from pydantic import ValidationError
 from pydantic_core import from_json, to_json
 
 from neurant.api.route import content_type, is_json
-from neurant.body_bounds import check_members, tell_fields
-from neurant.errors import BadInputError, MalformedError, TooLargeError, UnsupportedTypeError
+from neurant.core.body_bounds import check_members, tell_fields
+from neurant.core.errors import BadInputError, MalformedError, TooLargeError, UnsupportedTypeError
 from neurant.imports.schemas import (
     MOST_CONVERSATIONS,
     MOST_MESSAGES,

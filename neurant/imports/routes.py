@@ -9,8 +9,8 @@ from fastapi import Request
 
 from neurant.api.call import Call, needs
 from neurant.api.route import api_router
-from neurant.database.connection import be_patient
-from neurant.errors import NotFoundError
+from neurant.core.db.connection import be_patient
+from neurant.core.errors import NotFoundError
 from neurant.imports import queries
 from neurant.imports.reading import described_body, read_import
 from neurant.imports.schemas import ImportedConversation, ImportedOut, ImportOut, Outcome

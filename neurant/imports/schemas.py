@@ -7,8 +7,8 @@ from uuid import UUID
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from neurant.api.moments import Moment
-from neurant.api.texts import STORABLE, Text
+from neurant.core.text_types import STORABLE, Text
+from neurant.core.timestamps import Moment
 
 MOST_CONVERSATIONS = 1_000
 MOST_MESSAGES = 10_000

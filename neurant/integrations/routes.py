@@ -11,7 +11,7 @@ from neurant.api.call import Call, needs
 from neurant.api.etag import check_match, tagged
 from neurant.api.listing import Page
 from neurant.api.route import api_router
-from neurant.errors import ForbiddenError, NotFoundError
+from neurant.core.errors import ForbiddenError, NotFoundError
 from neurant.integrations import queries
 from neurant.integrations.schemas import (
     IntegrationIn,

@@ -9,9 +9,9 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt
 
 from neurant.api.listing import ListQuery
-from neurant.api.moments import Moment
-from neurant.api.texts import IS_LABEL, STORABLE, Text, formatted
-from neurant.api.urls import HttpsUrl
+from neurant.core.text_types import IS_LABEL, STORABLE, Text, formatted
+from neurant.core.timestamps import Moment
+from neurant.core.url_types import HttpsUrl
 
 Kind = Literal[
     "google_docs",

@@ -8,10 +8,10 @@ from uuid import UUID
 
 from psycopg.types.json import Jsonb
 
-from neurant.database.pool import Connection
+from neurant.core.db.pool import Connection
+from neurant.core.settings import Settings
+from neurant.core.vault import ensure_company_key, seal_secret
 from neurant.integrations.schemas import IntegrationIn, IntegrationPatch
-from neurant.settings import Settings
-from neurant.vault import ensure_company_key, seal_secret
 
 
 async def sealed_values(

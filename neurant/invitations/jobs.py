@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from neurant.database.pool import Pool
+from neurant.core.db.pool import Pool
+from neurant.core.logs import get_logger
+from neurant.core.settings import Settings
 from neurant.invitations.service import remind
-from neurant.logs import get_logger
-from neurant.settings import Settings
 
 log = get_logger(__name__)
 

@@ -8,7 +8,7 @@ from typing import LiteralString
 from uuid import UUID
 
 from neurant.api.listing import Listing, Sort, fetch_page
-from neurant.database.pool import Connection, fetch_one, fetch_value
+from neurant.core.db.pool import Connection, fetch_one, fetch_value
 from neurant.invitations.schemas import InvitationOut, InvitationQuery
 
 _SELECT = """

@@ -11,10 +11,10 @@ import binascii
 import hmac
 from hashlib import sha256
 
-from neurant.accounts.codes import keyed_digest
-from neurant.database.pool import Pool
-from neurant.errors import NotFoundError
-from neurant.settings import Settings
+from neurant.auth.codes import keyed_digest
+from neurant.core.db.pool import Pool
+from neurant.core.errors import NotFoundError
+from neurant.core.settings import Settings
 
 PAGE = "/invitation/refuse"
 _DIGEST_BYTES = 32

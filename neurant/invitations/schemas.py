@@ -10,8 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from neurant.accounts.schemas import LONGEST_PASSWORD
 from neurant.api.listing import ListQuery
-from neurant.api.moments import Moment
-from neurant.api.texts import IS_PERSON, STORABLE, EmailText, PasswordText, formatted
+from neurant.core.text_types import IS_PERSON, STORABLE, EmailText, PasswordText, formatted
+from neurant.core.timestamps import Moment
 from neurant.texts import Language
 
 Role = Literal["administrador", "supervisor", "operador"]

@@ -11,15 +11,15 @@ from zoneinfo import ZoneInfo
 
 import psycopg
 
-from neurant.accounts.codes import digest
-from neurant.accounts.emails import normal_email
-from neurant.accounts.limited import limits_told
-from neurant.accounts.passwords import check_new_password, hashed
 from neurant.accounts.schemas import Person
-from neurant.clock import utc_now
-from neurant.database.pool import Connection, Pool, fetch_value
-from neurant.database.tenancy import Trail, come_from
-from neurant.errors import (
+from neurant.auth.codes import digest
+from neurant.auth.limited_sessions import limits_told
+from neurant.auth.passwords import check_new_password, hashed
+from neurant.core.clock import utc_now
+from neurant.core.db.pool import Connection, Pool, fetch_value
+from neurant.core.db.tenancy import Trail, come_from
+from neurant.core.emails import normal_email
+from neurant.core.errors import (
     BadInputError,
     ConflictError,
     ForbiddenError,
@@ -29,14 +29,14 @@ from neurant.errors import (
     RateLimitedError,
     UnauthenticatedError,
 )
+from neurant.core.settings import Settings
+from neurant.core.vault import Vault
 from neurant.invitations import queries
 from neurant.invitations.queries import Seen
 from neurant.invitations.refusing import refuse_link
 from neurant.invitations.schemas import AcceptIn, InvitationIn
 from neurant.mail.service import queue_mail
-from neurant.settings import Settings
 from neurant.texts import Language, text
-from neurant.vault import Vault
 
 _CREATE_LOGIN = "select private.create_login(%s, %s, true)"
 _ACCEPT_TERMS = "select private.accept_terms(%s, %s, %s)"

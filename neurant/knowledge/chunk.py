@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from neurant.errors import BadInputError
+from neurant.core.errors import BadInputError
 from neurant.knowledge.extract import Extracted, Page
 
 MAX_CHUNK_CHARS = 600

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Literal
 
-from neurant.errors import BadInputError, UnsupportedTypeError
+from neurant.core.errors import BadInputError, UnsupportedTypeError
 
 FileType = Literal["pdf", "docx", "txt"]
 MAX_PAGES = 2_000

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from xml.parsers import expat
 
-from neurant.errors import BadInputError
+from neurant.core.errors import BadInputError
 from neurant.knowledge.extract import MAX_CHARS, MAX_TITLE, Extracted, Page, add_page, clean
 from neurant.knowledge.zip_directory import (
     Entry,

@@ -9,7 +9,7 @@ from threading import Lock
 
 import pypdfium2
 
-from neurant.errors import BadInputError
+from neurant.core.errors import BadInputError
 from neurant.knowledge.extract import (
     MAX_CHARS,
     MAX_PAGES,

@@ -17,16 +17,16 @@ from uuid import UUID
 
 from obstore.store import ObjectStore
 
-from neurant.database.pool import Pool, fetch_one
-from neurant.database.tenancy import Worker, tenant
-from neurant.errors import NeurantError
+from neurant.core.db.pool import Pool, fetch_one
+from neurant.core.db.tenancy import Worker, tenant
+from neurant.core.errors import NeurantError
+from neurant.core.logs import get_logger
+from neurant.core.object_store import read_file
 from neurant.knowledge.chunk import Chunk
 from neurant.knowledge.embed import MODEL, embed_passage
 from neurant.knowledge.extract import Extracted
-from neurant.knowledge.files import read_file
 from neurant.knowledge.reader import read_document
 from neurant.knowledge.search import vector_text
-from neurant.logs import get_logger
 from neurant.plans.limits import within_limits
 
 

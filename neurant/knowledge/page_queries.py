@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from neurant.database.pool import Connection, fetch_all, fetch_value
+from neurant.core.db.pool import Connection, fetch_all, fetch_value
 from neurant.knowledge.service import PROCESS_TASK
 
 _DOCUMENTS = """

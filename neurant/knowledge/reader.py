@@ -25,11 +25,11 @@ from typing import IO, Any, Literal, cast, get_args
 import orjson
 
 import neurant
-from neurant.errors import BadInputError, NeurantError, UnsupportedTypeError
+from neurant.core.errors import BadInputError, NeurantError, UnsupportedTypeError
+from neurant.core.logs import get_logger
+from neurant.core.sandbox import Limits
 from neurant.knowledge.chunk import MAX_CHUNKS, Chunk, chunks_at
 from neurant.knowledge.extract import MAX_CHARS, MAX_TITLE, Extracted, FileType, Page
-from neurant.logs import get_logger
-from neurant.sandbox import Limits
 from neurant.texts import catalogue
 
 _MEGABYTE = 1024 * 1024

@@ -1,7 +1,7 @@
 """The process that reads one document; ``reader`` starts it.
 
 It is started without an environment, imports what the document's type needs, gives up every right
-(``neurant.sandbox``), and only then looks at the document: a line of JSON and the file's bytes on
+(``neurant.core.sandbox``), and only then looks at the document: a line of JSON and the file's bytes on
 standard input. Its answer is one JSON object on standard output. Arguments: what to do (``pdf``,
 ``docx``, ``txt`` or ``probe``), bytes of memory, seconds of CPU, and the number of its parent.
 """
@@ -13,8 +13,8 @@ import os
 import sys
 from typing import Any
 
-from neurant.errors import NeurantError
-from neurant.sandbox import Limits, confine
+from neurant.core.errors import NeurantError
+from neurant.core.sandbox import Limits, confine
 
 _BLOCK = 1024 * 1024
 # Written when no memory is left to make an answer of.

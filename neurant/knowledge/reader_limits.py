@@ -11,8 +11,8 @@ from pathlib import Path
 
 import orjson
 
+from neurant.core.logs import get_logger
 from neurant.knowledge.reader import limits_for, run_child
-from neurant.logs import get_logger
 
 # What is told, and the attempts of ``reader_probe`` that must all have been refused.
 _MEASURED: Mapping[str, tuple[str, ...]] = {

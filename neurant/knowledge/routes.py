@@ -13,9 +13,9 @@ from neurant.api.call import Call, needs
 from neurant.api.etag import check_match, tagged
 from neurant.api.listing import Page
 from neurant.api.route import api_router
-from neurant.errors import ConflictError, ForbiddenError, NotFoundError
+from neurant.core.errors import ConflictError, ForbiddenError, NotFoundError
+from neurant.core.object_store import open_file
 from neurant.knowledge import queries
-from neurant.knowledge.files import open_file
 from neurant.knowledge.page_queries import retire_document, retry_document
 from neurant.knowledge.schemas import (
     AskedOut,

@@ -9,7 +9,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field
 
 from neurant.api.listing import ListQuery
-from neurant.api.texts import IS_LABEL, STORABLE, Text, formatted
+from neurant.core.text_types import IS_LABEL, STORABLE, Text, formatted
 
 Title = Annotated[
     str,

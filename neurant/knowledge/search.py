@@ -7,15 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from uuid import UUID
 
-from neurant.database.pool import (
-    Connection,
-    Pool,
-    fetch_all,
-    must_hold_nothing,
-    too_many_wait,
-)
-from neurant.database.tenancy import Staff, Worker, tenant
-from neurant.fair import FairGate, QueueFullError, each_loop
+from neurant.core.db.pool import Connection, Pool, fetch_all, must_hold_nothing, too_many_wait
+from neurant.core.db.tenancy import Staff, Worker, tenant
+from neurant.core.fair import FairGate, QueueFullError, each_loop
 from neurant.knowledge.embed import MODEL, embed_query
 from neurant.knowledge.rank import Candidate, Ranked, fuse
 

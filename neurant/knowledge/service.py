@@ -13,16 +13,16 @@ from obstore.store import ObjectStore
 from psycopg import errors as pg
 from psycopg.types.json import Jsonb
 
-from neurant.api.texts import is_storable
-from neurant.database.pool import Connection, Pool, must_hold_nothing
-from neurant.database.tenancy import Staff
-from neurant.errors import BadInputError, ConflictError, ForbiddenError, TooLargeError
-from neurant.ids import uuid7
+from neurant.core.db.pool import Connection, Pool, must_hold_nothing
+from neurant.core.db.tenancy import Staff
+from neurant.core.errors import BadInputError, ConflictError, ForbiddenError, TooLargeError
+from neurant.core.ids import uuid7
+from neurant.core.names import reads_as_label, tidy
+from neurant.core.object_store import delete_file, file_path, write_file
+from neurant.core.settings import Settings
+from neurant.core.text_types import is_storable
 from neurant.knowledge.extract import detect_type
-from neurant.knowledge.files import delete_file, file_path, write_file
-from neurant.names import reads_as_label, tidy
 from neurant.plans.limits import within_limits
-from neurant.settings import Settings
 from neurant.texts import Language, text
 
 MAX_NAME = 255

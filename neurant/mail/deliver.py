@@ -14,17 +14,17 @@ from pathlib import Path
 
 from psycopg_pool import PoolTimeout
 
-from neurant.clock import utc_now
-from neurant.database.pool import DatabaseDown, Pool
-from neurant.logs import get_logger
+from neurant.core.clock import utc_now
+from neurant.core.db.pool import DatabaseDown, Pool
+from neurant.core.logs import get_logger
+from neurant.core.settings import Settings
+from neurant.core.vault import Vault
 from neurant.mail import queries
 from neurant.mail.folder import mail_folder, write_mail
 from neurant.mail.message import as_language, compose, sender_of
 from neurant.mail.queries import Claimed
 from neurant.mail.service import SEALED_AS
 from neurant.mail.smtp import Attempt, Server, send, server_of
-from neurant.settings import Settings
-from neurant.vault import Vault
 
 LEASE = timedelta(minutes=3)  # longer than the longest attempt
 MAILS_AT_ONCE = 4

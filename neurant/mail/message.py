@@ -24,8 +24,8 @@ from uuid import UUID
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
-from neurant.errors import SetupError
-from neurant.names import HIDDEN
+from neurant.core.errors import SetupError
+from neurant.core.names import HIDDEN
 from neurant.texts import LANGUAGES, Language, catalogue
 
 _PARTS = ("subject", "title", "body", "preview", "button", "after", "footer")

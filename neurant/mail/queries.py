@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from neurant.database.pool import Connection, Pool, fetch_all, fetch_value
+from neurant.core.db.pool import Connection, Pool, fetch_all, fetch_value
 
 _QUEUE = "select private.queue_mail(%s, %s, %s, %s, %s, %s)"
 _CLAIM = """

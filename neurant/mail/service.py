@@ -7,11 +7,11 @@ from uuid import UUID, uuid4
 
 from email_validator import EmailNotValidError, validate_email
 
-from neurant.database.pool import Connection
-from neurant.errors import BadInputError
+from neurant.core.db.pool import Connection
+from neurant.core.errors import BadInputError
+from neurant.core.vault import Vault
 from neurant.mail.message import as_language, words
 from neurant.mail.queries import insert_mail
-from neurant.vault import Vault
 
 SEALED_AS = "mail"
 

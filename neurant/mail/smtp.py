@@ -18,8 +18,8 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import aiosmtplib
 
-from neurant.errors import SetupError
-from neurant.settings import Settings
+from neurant.core.errors import SetupError
+from neurant.core.settings import Settings
 
 Outcome = Literal["sent", "later", "unclear", "refused"]
 LONGEST = 60.0  # seconds for a whole attempt

@@ -6,7 +6,7 @@ from typing import LiteralString
 from uuid import UUID
 
 from neurant.api.listing import Listing, Sort, fetch_page
-from neurant.database.pool import Connection, fetch_one
+from neurant.core.db.pool import Connection, fetch_one
 from neurant.notifications.schemas import Notification, NotificationQuery
 
 _COLUMNS = """

@@ -10,7 +10,7 @@ from fastapi import Query
 from neurant.api.call import Call, needs
 from neurant.api.listing import Page
 from neurant.api.route import api_router
-from neurant.errors import NotFoundError
+from neurant.core.errors import NotFoundError
 from neurant.notifications import queries
 from neurant.notifications.schemas import (
     Notification,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from neurant.database.pool import Connection, fetch_all
+from neurant.core.db.pool import Connection, fetch_all
 from neurant.permissions.schemas import Permission
 
 _PERMISSIONS = """

@@ -7,14 +7,14 @@ from typing import Annotated
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse
 
-from neurant.accounts.current import PageStaff
 from neurant.api.call import Call, needs
 from neurant.api.route import api_router
+from neurant.auth.current import PageStaff
 from neurant.console.frame import frame
 from neurant.console.navigation import SETTINGS_PATH
-from neurant.console.pages import PageRoute
+from neurant.console.page_route import PageRoute
 from neurant.console.templating import render
-from neurant.database.tenancy import tenant
+from neurant.core.db.tenancy import tenant
 from neurant.permissions.queries import list_permissions
 from neurant.permissions.schemas import Names, Permission, PermissionOut, PermissionsOut, ReachOut
 from neurant.texts import text

@@ -13,8 +13,8 @@ from datetime import datetime
 from typing import Any, Protocol
 from uuid import UUID
 
-from neurant.errors import SetupError
-from neurant.settings import Settings
+from neurant.core.errors import SetupError
+from neurant.core.settings import Settings
 from neurant.texts import Language
 
 

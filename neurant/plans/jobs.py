@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import LiteralString
 from uuid import UUID
 
-from neurant.clock import utc_now
-from neurant.database.pool import Pool, fetch_all, fetch_count, fetch_value
-from neurant.errors import NeurantError
-from neurant.logs import get_logger
+from neurant.core.clock import utc_now
+from neurant.core.db.pool import Pool, fetch_all, fetch_count, fetch_value
+from neurant.core.errors import NeurantError
+from neurant.core.logs import get_logger
 from neurant.plans import queries
 from neurant.plans.billing import Biller
 

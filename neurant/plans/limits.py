@@ -10,10 +10,10 @@ from typing import Any, Literal
 
 import psycopg
 
-from neurant.database.pool import Connection, Pool, fetch_all, fetch_one
-from neurant.database.tenancy import Principal, tenant
-from neurant.errors import ConflictError, LimitReachedError
-from neurant.settings import MEGABYTE
+from neurant.core.db.pool import Connection, Pool, fetch_all, fetch_one
+from neurant.core.db.tenancy import Principal, tenant
+from neurant.core.errors import ConflictError, LimitReachedError
+from neurant.core.settings import MEGABYTE
 from neurant.texts import Language, text
 
 REACHED = "NA002"

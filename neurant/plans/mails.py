@@ -7,15 +7,15 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from neurant.console.formats import Formats
-from neurant.database.pool import Connection, Pool, fetch_all
-from neurant.logs import get_logger
+from neurant.core.db.pool import Connection, Pool, fetch_all
+from neurant.core.formats import Formats
+from neurant.core.logs import get_logger
+from neurant.core.settings import Settings
+from neurant.core.vault import Vault
 from neurant.mail.message import as_language
 from neurant.mail.service import queue_mail
 from neurant.plans.limits import amount, plan_name
-from neurant.settings import Settings
 from neurant.texts import Language, text
-from neurant.vault import Vault
 
 # Those that somebody must hear of who does not open the console; each is a template.
 MAILED = (

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from psycopg.types.json import Jsonb
 
-from neurant.database.pool import Connection, Pool, fetch_all, fetch_one, fetch_value
+from neurant.core.db.pool import Connection, Pool, fetch_all, fetch_one, fetch_value
 from neurant.plans.billing import BillingEvent, Payer, ToTell
 from neurant.plans.limits import Excess
 

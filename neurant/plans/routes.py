@@ -8,7 +8,7 @@ from fastapi import Request
 
 from neurant.api.call import Call, needs
 from neurant.api.route import api_router
-from neurant.errors import NotFoundError
+from neurant.core.errors import NotFoundError
 from neurant.plans import queries, service
 from neurant.plans.limits import Excess, LimitUse, level, list_usage
 from neurant.plans.schemas import (

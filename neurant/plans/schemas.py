@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
 
-from neurant.api.texts import Text
+from neurant.core.text_types import Text
 
 PlanName = Literal["free", "starter", "professional", "business", "enterprise"]
 # Money is exact: two decimals, as a text.

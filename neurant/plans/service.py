@@ -7,10 +7,10 @@ from uuid import UUID
 
 import psycopg
 
-from neurant.api.outside import asking_outside
-from neurant.database.pool import Connection, Pool
-from neurant.errors import BadInputError, ConflictError, ForbiddenError, MalformedError
-from neurant.logs import get_logger
+from neurant.api.outbound_limit import asking_outside
+from neurant.core.db.pool import Connection, Pool
+from neurant.core.errors import BadInputError, ConflictError, ForbiddenError, MalformedError
+from neurant.core.logs import get_logger
 from neurant.plans import queries
 from neurant.plans.billing import Biller, BillingEvent, Payer
 from neurant.plans.limits import Excess, PlanTooSmallError, plan_name

@@ -17,10 +17,10 @@ from typing import Any
 import stripe
 from pydantic import SecretStr
 
-from neurant.errors import ConflictError, MalformedError, SetupError, UnavailableError
-from neurant.logs import get_logger
+from neurant.core.errors import ConflictError, MalformedError, SetupError, UnavailableError
+from neurant.core.logs import get_logger
+from neurant.core.settings import Settings
 from neurant.plans.billing import BillingEvent, Payer, ToTell
-from neurant.settings import Settings
 from neurant.texts import Language
 
 _TIMEOUT = 10.0  # seconds; somebody waits for the page

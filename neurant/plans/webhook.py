@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request
 
-from neurant.errors import NotFoundError
+from neurant.core.errors import NotFoundError
 from neurant.plans.service import take_event
 
 PATH = "/webhooks/stripe"

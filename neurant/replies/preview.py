@@ -11,7 +11,7 @@ from psycopg.types.json import Jsonb
 
 from neurant.chatbots.schemas import ChatbotOut, PreviewOut, PreviewSource
 from neurant.conversations.system_lines import in_words
-from neurant.database.pool import Connection, fetch_one
+from neurant.core.db.pool import Connection, fetch_one
 from neurant.knowledge.answer import answer
 from neurant.knowledge.search import search_within
 from neurant.replies.decide import Decision, Situation, decide, without_answer

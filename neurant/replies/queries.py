@@ -10,7 +10,7 @@ from uuid import UUID
 
 from psycopg.types.json import Jsonb
 
-from neurant.database.pool import Connection, Pool, fetch_all, fetch_one, fetch_value
+from neurant.core.db.pool import Connection, Pool, fetch_all, fetch_one, fetch_value
 
 _CLAIM = """
 select company_id, conversation_id, wanted_seq, claim_token, attempts

@@ -11,13 +11,13 @@ from collections.abc import Sequence
 from datetime import timedelta
 from uuid import UUID
 
-from neurant.database.pool import Pool
-from neurant.database.tenancy import Worker, tenant
+from neurant.core.db.pool import Pool
+from neurant.core.db.tenancy import Worker, tenant
+from neurant.core.logs import get_logger
+from neurant.core.realtime import Hub
 from neurant.knowledge.answer import Answer, answer, display_name
 from neurant.knowledge.rank import Ranked
 from neurant.knowledge.search import search
-from neurant.logs import get_logger
-from neurant.realtime import Hub
 from neurant.replies import queries
 from neurant.replies.decide import Decision, Situation, decide, without_answer
 from neurant.replies.intent import language_of

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from neurant.database.pool import Pool
-from neurant.logs import get_logger
+from neurant.core.db.pool import Pool
+from neurant.core.logs import get_logger
 from neurant.retention.queries import archive_batch, close_idle
 
 log = get_logger(__name__)

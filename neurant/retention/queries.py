@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from neurant.database.pool import Connection, fetch_all, fetch_count, fetch_one, fetch_value
+from neurant.core.db.pool import Connection, fetch_all, fetch_count, fetch_one, fetch_value
 
 _ARCHIVE = "select company_id, batch_id, conversations from private.archive_old_data()"
 _CLOSE = "select private.close_idle_conversations()"

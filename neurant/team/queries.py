@@ -8,7 +8,7 @@ from typing import Any, LiteralString
 from uuid import UUID
 
 from neurant.api.listing import Listing, Sort, fetch_page
-from neurant.database.pool import Connection, fetch_all, fetch_one, fetch_value, set_clause
+from neurant.core.db.pool import Connection, fetch_all, fetch_one, fetch_value, set_clause
 from neurant.team.schemas import ColleagueOut, UserOut, UserQuery
 
 _SELECT = """

@@ -10,8 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from neurant.accounts.schemas import LONGEST_PASSWORD
 from neurant.api.listing import ListQuery
-from neurant.api.texts import IS_PERSON, STORABLE, Text, formatted
-from neurant.api.urls import HttpsUrl
+from neurant.core.text_types import IS_PERSON, STORABLE, Text, formatted
+from neurant.core.url_types import HttpsUrl
 
 Role = Literal["owner", "administrador", "supervisor", "operador"]
 GivenRole = Literal["administrador", "supervisor", "operador"]

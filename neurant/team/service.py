@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from neurant.database.pool import Connection
-from neurant.errors import ConflictError, ForbiddenError, NotFoundError
+from neurant.core.db.pool import Connection
+from neurant.core.errors import ConflictError, ForbiddenError, NotFoundError
+from neurant.core.settings import Settings
+from neurant.core.vault import Vault
 from neurant.mail.service import queue_mail
-from neurant.settings import Settings
 from neurant.team import queries
 from neurant.team.schemas import UserOut
 from neurant.texts import Language
-from neurant.vault import Vault
 
 
 @dataclass(frozen=True, slots=True)

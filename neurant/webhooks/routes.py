@@ -13,9 +13,9 @@ from neurant.api.call import Call, needs
 from neurant.api.etag import check_match, tagged
 from neurant.api.listing import Page
 from neurant.api.route import api_router
-from neurant.database.pool import fetch_value
-from neurant.errors import ForbiddenError, NotFoundError
-from neurant.vault import ensure_company_key, seal_secret
+from neurant.core.db.pool import fetch_value
+from neurant.core.errors import ForbiddenError, NotFoundError
+from neurant.core.vault import ensure_company_key, seal_secret
 from neurant.webhooks import queries
 from neurant.webhooks.schemas import (
     NewWebhookEndpoint,

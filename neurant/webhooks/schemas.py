@@ -9,7 +9,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field
 
 from neurant.api.listing import ListQuery
-from neurant.api.urls import HttpsUrl
+from neurant.core.url_types import HttpsUrl
 
 Event = Literal[
     "conversation.started",

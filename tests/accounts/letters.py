@@ -10,8 +10,8 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 import psycopg
 
-from neurant.settings import Settings
-from neurant.vault import Vault
+from neurant.core.settings import Settings
+from neurant.core.vault import Vault
 
 PASSWORD = "un-paraguas-amarillo"
 

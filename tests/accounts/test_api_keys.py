@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from companies import Company, make_company
 
-from neurant.database.embedded import Urls
+from neurant.installation.embedded import Urls
 
 ROLE = "select private.user_role()::text"
 

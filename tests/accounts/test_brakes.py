@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from neurant.database.embedded import Urls
+from neurant.installation.embedded import Urls
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 FREE = 5

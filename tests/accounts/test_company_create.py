@@ -8,7 +8,7 @@ import psycopg
 import pytest
 from test_cli import SPANISH, fails_with_one_line, neurant
 
-from neurant.database.embedded import Urls
+from neurant.installation.embedded import Urls
 
 PASSWORD = "un-paraguas-amarillo"
 

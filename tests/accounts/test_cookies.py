@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 from fastapi import Request, Response
 
-from neurant.accounts.cookies import (
+from neurant.auth.cookies import (
     COOKIE,
     cookie_name,
     drop_secret_cookie,
@@ -16,7 +16,7 @@ from neurant.accounts.cookies import (
     read_cookie,
     safe_next,
 )
-from neurant.settings import Settings
+from neurant.core.settings import Settings
 
 AskedFor = Callable[..., Request]
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from neurant.accounts.emails import looked_up, normal_email
-from neurant.errors import BadInputError
+from neurant.core.emails import looked_up, normal_email
+from neurant.core.errors import BadInputError
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from companies import Company, make_company
 
-from neurant.database.embedded import Urls
+from neurant.installation.embedded import Urls
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from accounts.letters import sign_in
 from companies import Company, make_company
 from console.people import PASSWORD
 
-from neurant.database.embedded import Urls
-from neurant.settings import Settings
+from neurant.core.settings import Settings
+from neurant.installation.embedded import Urls
 
 pytest_plugins = ("console.running_web",)
 

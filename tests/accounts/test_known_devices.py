@@ -7,7 +7,7 @@ import pytest
 from accounts.letters import PASSWORD
 from companies import Company, make_company
 
-from neurant.database.embedded import Urls
+from neurant.installation.embedded import Urls
 
 pytest_plugins = ("console.running_web",)
 COOKIE = "neurant_device"

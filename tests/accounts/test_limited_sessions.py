@@ -24,8 +24,8 @@ from accounts.letters import PASSWORD, bearer, settings_of_tests, sign_in
 from companies import Company, make_company
 
 from neurant.accounts.service import FACTOR
-from neurant.database.embedded import Urls
-from neurant.vault import Vault
+from neurant.core.vault import Vault
+from neurant.installation.embedded import Urls
 
 pytest_plugins = ("console.running_web",)
 LISTED: dict[str, dict[str, str]] = tomllib.loads(

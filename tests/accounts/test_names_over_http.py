@@ -13,7 +13,7 @@ from companies import Company
 
 from neurant.channels.events import InboundMessage
 from neurant.channels.telegram.inbound import parse
-from neurant.database.embedded import Urls
+from neurant.installation.embedded import Urls
 
 pytest_plugins = ("console.running_web",)
 SignIn = Callable[..., httpx.Client]

@@ -19,12 +19,12 @@ from companies import Company, make_company
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from neurant import client_address
-from neurant.accounts import common_passwords, passwords
-from neurant.accounts.common_passwords import build, folded, is_common
-from neurant.accounts.passwords import Match, check_new_password, compare, hash_password, opaque
-from neurant.database.embedded import Urls
-from neurant.errors import BadInputError, RateLimitedError
+from neurant.auth import common_passwords, passwords
+from neurant.auth.common_passwords import build, folded, is_common
+from neurant.auth.passwords import Match, check_new_password, compare, hash_password, opaque
+from neurant.core import client_address
+from neurant.core.errors import BadInputError, RateLimitedError
+from neurant.installation.embedded import Urls
 
 pytest_plugins = ("console.running_web",)
 DOCS = Path(__file__).resolve().parents[2] / "docs"

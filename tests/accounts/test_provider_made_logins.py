@@ -19,7 +19,7 @@ from accounts.test_limited_sessions import limited_session
 from accounts.test_recovery import NEW, mailed_link, reset
 from companies import Company, make_company
 
-from neurant.database.embedded import Urls
+from neurant.installation.embedded import Urls
 
 pytest_plugins = ("console.running_web",)
 COMPANY = {"name": "Empresa propia", "industry": "health"}

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from neurant.accounts.sso.net import is_public
+from neurant.core.outbound_http import is_public
 
 REFUSED_4 = [
     "0.0.0.0/8",

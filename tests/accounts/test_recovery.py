@@ -12,7 +12,7 @@ import pytest
 from accounts.letters import PASSWORD, begin, let_an_hour_pass, letters, new_address, sign_in
 from companies import Company, make_company
 
-from neurant.database.embedded import Urls
+from neurant.installation.embedded import Urls
 
 pytest_plugins = ("console.running_web",)
 NEW = "otra-frase-bien-larga"

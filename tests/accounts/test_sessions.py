@@ -14,7 +14,7 @@ from companies import Company, make_company
 from plans.acting import call
 
 from neurant.accounts.security.devices import device_of
-from neurant.database.embedded import Urls
+from neurant.installation.embedded import Urls
 
 pytest_plugins = ("console.running_web",)
 PHONE = "Mozilla/5.0 (Linux; Android 15) AppleWebKit/537.36 Chrome/140.0 Mobile Safari/537.36"

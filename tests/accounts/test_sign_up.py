@@ -11,7 +11,7 @@ import pytest
 from companies import ROLES, make_company
 from plans.acting import add_login, admin, call, staff
 
-from neurant.database.embedded import Urls
+from neurant.installation.embedded import Urls
 
 SIGN_UP = (
     "select outcome, company_id, user_id from private.sign_up(%s, %s, %s, %s, 'Ana', 'Ruiz',"

@@ -23,10 +23,10 @@ from neurant.accounts.sso.dns import record_name, record_value
 from neurant.accounts.sso.jobs import run_domain_mails
 from neurant.accounts.sso.provider import providers
 from neurant.accounts.sso.queries import find_offer
-from neurant.database.embedded import Urls
-from neurant.database.pool import make_pool
-from neurant.database.tenancy import tenant
-from neurant.errors import ConflictError, NeurantError, NotFoundError
+from neurant.core.db.pool import make_pool
+from neurant.core.db.tenancy import tenant
+from neurant.core.errors import ConflictError, NeurantError, NotFoundError
+from neurant.installation.embedded import Urls
 
 pytestmark = pytest.mark.anyio
 DAY = timedelta(days=1)
@@ -355,7 +355,7 @@ def test_the_host_s_command_proves_a_domain(
 ) -> None:
     from typer.testing import CliRunner
 
-    from neurant.cli import app
+    from neurant.cli.main import app
 
     owner = signed_in(urls, acme, "owner")
     web.post("/v1/sso-connections", json=new(acme), headers=owner)

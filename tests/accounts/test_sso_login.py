@@ -14,12 +14,12 @@ from companies import Company
 from support.oidc_peer import Peer, running_peer
 from support.sso import Desk, confirmed_company, connect, domain, prove, sso_settings, sso_web
 
-from neurant.accounts.codes import digest
-from neurant.accounts.jwks import BETWEEN, KeyCache
-from neurant.accounts.passwords import hash_password
 from neurant.accounts.sso.provider import providers
-from neurant.database.embedded import Urls
-from neurant.database.pool import make_pool
+from neurant.auth.codes import digest
+from neurant.auth.jwks import BETWEEN, KeyCache
+from neurant.auth.passwords import hash_password
+from neurant.core.db.pool import make_pool
+from neurant.installation.embedded import Urls
 
 PASSWORD = "un-paraguas-amarillo"
 

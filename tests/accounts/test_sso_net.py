@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from neurant.accounts.sso import net
-from neurant.accounts.sso.net import GuardedTransport, ProviderError, ask_json, is_public, may_ask
+from neurant.core import outbound_http as net
+from neurant.core.outbound_http import GuardedTransport, ProviderError, ask_json, is_public, may_ask
 
 pytestmark = pytest.mark.anyio
 

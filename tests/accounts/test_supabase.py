@@ -19,10 +19,10 @@ from joserfc import jwt
 from joserfc.jwk import ECKey, Key, KeySet, OctKey, OKPKey, RSAKey
 from pydantic import SecretStr
 
-from neurant.accounts.jwks import KeyCache
-from neurant.accounts.supabase import is_configured, looks_like_token, verify
-from neurant.errors import NeurantError, UnauthenticatedError
-from neurant.settings import Settings
+from neurant.auth.jwks import KeyCache
+from neurant.auth.supabase import is_configured, looks_like_token, verify
+from neurant.core.errors import NeurantError, UnauthenticatedError
+from neurant.core.settings import Settings
 
 pytestmark = pytest.mark.anyio
 

@@ -15,7 +15,7 @@ from joserfc import jwt
 from joserfc.jwk import KeySet
 from support.sso import Forgers, confirmed_company, domain, ec_key, forgers, sso_web
 
-from neurant.database.embedded import Urls
+from neurant.installation.embedded import Urls
 
 KEY = ec_key("one")
 

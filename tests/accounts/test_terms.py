@@ -13,7 +13,7 @@ from companies import Company, make_company
 from console.people import PASSWORD as PEOPLES_PASSWORD
 from console.running_web import serving, web_settings
 
-from neurant.database.embedded import Urls
+from neurant.installation.embedded import Urls
 from tests.team.letters import token_to
 
 pytest_plugins = ("console.running_web",)

@@ -17,12 +17,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from plans.acting import call
 
-from neurant.accounts import codes
 from neurant.accounts.service import check_code
-from neurant.database.embedded import Urls
-from neurant.database.pool import make_pool
-from neurant.database.tenancy import Trail
-from neurant.errors import NeurantError
+from neurant.auth import codes
+from neurant.core.db.pool import make_pool
+from neurant.core.db.tenancy import Trail
+from neurant.core.errors import NeurantError
+from neurant.installation.embedded import Urls
 
 pytest_plugins = ("console.running_web",)
 

@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 
 import psycopg
 
-from neurant.database.embedded import Urls
+from neurant.installation.embedded import Urls
 from tests.companies import Company
 
 FACTS = ("messages", "conversations", "hitl_sessions", "message_reactions", "knowledge_queries")

@@ -9,7 +9,7 @@ from uuid import UUID
 import psycopg
 import pytest
 
-from neurant.database.embedded import Urls
+from neurant.installation.embedded import Urls
 from tests.analytics.facts import add_bot, add_conversation, roll_up
 from tests.companies import Company, make_company
 

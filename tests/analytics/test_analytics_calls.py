@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from companies import Company
 
-from neurant.database.embedded import Urls
+from neurant.installation.embedded import Urls
 from tests.analytics.facts import add_bot, add_conversation, add_message, roll_up
 
 pytest_plugins = ("console.running_web",)

@@ -18,7 +18,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from neurant.database.embedded import Urls
+from neurant.installation.embedded import Urls
 from tests.analytics.facts import (
     add_bot,
     add_conversation,

@@ -13,8 +13,8 @@ import pytest
 from psycopg.types.json import Jsonb
 
 from neurant.analytics.jobs import count_knowledge_uses
-from neurant.database.embedded import Urls
-from neurant.database.pool import make_pool
+from neurant.core.db.pool import make_pool
+from neurant.installation.embedded import Urls
 from tests.analytics.facts import add_conversation
 from tests.companies import Company, make_company
 

@@ -11,7 +11,7 @@ from uuid import UUID
 import psycopg
 import pytest
 
-from neurant.database.embedded import Urls
+from neurant.installation.embedded import Urls
 from tests.analytics.facts import (
     add_bot,
     add_conversation,

@@ -12,8 +12,8 @@ import psycopg
 import pytest
 
 from neurant.analytics.jobs import run_rollup
-from neurant.database.embedded import Urls
-from neurant.database.pool import Pool, make_pool
+from neurant.core.db.pool import Pool, make_pool
+from neurant.installation.embedded import Urls
 from tests.analytics.facts import (
     add_conversation,
     add_message,

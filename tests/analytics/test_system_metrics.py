@@ -9,8 +9,8 @@ import psycopg
 import pytest
 
 from neurant.analytics.jobs import record_metrics
-from neurant.database.embedded import Urls
-from neurant.database.pool import make_pool
+from neurant.core.db.pool import make_pool
+from neurant.installation.embedded import Urls
 from tests.analytics.facts import add_conversation
 from tests.companies import make_company
 

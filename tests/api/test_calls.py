@@ -12,10 +12,10 @@ import psycopg
 import pytest
 from companies import Company, make_company
 
-from neurant.database.embedded import Urls
-from neurant.database.pool import make_pool
-from neurant.settings import Settings
-from neurant.worker import by_the_clock
+from neurant.core.db.pool import make_pool
+from neurant.core.settings import Settings
+from neurant.installation.embedded import Urls
+from neurant.runtime.worker import by_the_clock
 
 pytest_plugins = ("console.running_web",)
 PATH = "/v1/canned-responses"

@@ -15,7 +15,7 @@ from companies import Company
 from console.people import PASSWORD
 from console.running_web import serving, web_settings
 
-from neurant.database.embedded import Urls
+from neurant.installation.embedded import Urls
 from neurant.knowledge import search
 
 pytest_plugins = ("console.running_web",)

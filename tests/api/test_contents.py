@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from neurant.api import sql_errors
-from neurant.settings import Settings
+from neurant.core.settings import Settings
 
 pytest_plugins = ("console.running_web",)
 PATH = "/v1/canned-responses"

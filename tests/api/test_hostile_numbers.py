@@ -15,9 +15,9 @@ from api.things import BODIES, Place
 from channels.telegram.test_hostile_updates import MARK, RAW, paths, replaced
 from companies import Company, make_company
 
-from neurant.app import _make_api
-from neurant.database.embedded import Urls
-from neurant.settings import Settings
+from neurant.core.settings import Settings
+from neurant.installation.embedded import Urls
+from neurant.runtime.app import _make_api
 
 pytest_plugins = ("console.running_web",)
 DOCUMENT = _make_api(Settings()).openapi()

@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from neurant.api.moments import DAY_PATTERN, PATTERN, Day, Moment
+from neurant.core.timestamps import DAY_PATTERN, PATTERN, Day, Moment
 
 FIRST, LAST = date(2000, 1, 1), date(2099, 12, 31)
 

@@ -10,9 +10,9 @@ import psycopg
 import pytest
 from companies import Company, make_company
 
-from neurant.api.rates import Rates
-from neurant.database.embedded import Urls
-from neurant.database.pool import make_pool
+from neurant.auth.throttling import Rates
+from neurant.core.db.pool import make_pool
+from neurant.installation.embedded import Urls
 
 pytestmark = pytest.mark.anyio
 NUMBER = 120  # of the plan free

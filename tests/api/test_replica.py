@@ -20,10 +20,10 @@ from console.running_web import serving, web_settings
 
 from neurant.api import call as api_call
 from neurant.api.replica import Replica
-from neurant.database.embedded import RunningServer, Urls, _launch, start_supervised
-from neurant.database.install import read_secrets
-from neurant.database.migrate import migrate, set_login_passwords
-from neurant.database.pool import make_pool
+from neurant.core.db.pool import make_pool
+from neurant.installation.embedded import RunningServer, Urls, _launch, start_supervised
+from neurant.installation.install import read_secrets
+from neurant.installation.migrate import migrate, set_login_passwords
 
 pytest_plugins = ("console.running_web",)
 PATH = "/v1/canned-responses"

@@ -30,8 +30,8 @@ from api.things import (
 )
 from companies import Company, make_company
 
-from neurant.app import _make_api
-from neurant.settings import Settings
+from neurant.core.settings import Settings
+from neurant.runtime.app import _make_api
 
 pytest_plugins = ("console.running_web",)
 ROLES = ("owner", "administrador", "supervisor", "operador")

@@ -40,8 +40,8 @@ from schemathesis.engine.events import (
 from support.telegram_peer import telegram_peer
 
 from neurant.companies.schemas import ZONES
-from neurant.database.embedded import Urls
-from neurant.database.migrate import migrate
+from neurant.installation.embedded import Urls
+from neurant.installation.migrate import migrate
 
 CALLERS = ("owner", "operador", "key")
 PHASES = ("examples", "coverage", "fuzzing", "stateful")

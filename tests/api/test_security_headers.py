@@ -8,8 +8,8 @@ import httpx
 import pytest
 from companies import Company
 
-from neurant.app import create_app
-from neurant.settings import Settings
+from neurant.core.settings import Settings
+from neurant.runtime.app import create_app
 
 pytest_plugins = ("console.running_web",)
 EVERYWHERE = {

@@ -15,8 +15,8 @@ import pytest
 from companies import Company, make_company
 
 from neurant.audit.schemas import Action
-from neurant.audit.told import column, thing
-from neurant.database.embedded import Urls
+from neurant.console.pages.audit_lines import column, thing
+from neurant.installation.embedded import Urls
 from neurant.texts import LANGUAGES, catalogue
 
 pytest_plugins = ("console.running_web",)
@@ -182,7 +182,7 @@ def test_the_page_tells_it_in_sentences_and_never_as_markup(
 
 @pytest.mark.parametrize("name", ["=1+1", "+57", "-1", "@x", "\tx"])
 def test_no_cell_of_the_file_is_a_formula(name: str) -> None:
-    from neurant.audit.pages import _harmless
+    from neurant.console.pages.audit import _harmless
 
     assert _harmless(name) == f"'{name}"
     assert _harmless("Ana") == "Ana"

@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
-from neurant.database.embedded import Urls
+from neurant.installation.embedded import Urls
 from tests.audit.reading import acting, claims_of
 from tests.companies import Company, make_company
 

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from neurant.database.embedded import Urls
+from neurant.installation.embedded import Urls
 from tests.audit.reading import acting, claims_of
 from tests.companies import ROLES, make_company
 

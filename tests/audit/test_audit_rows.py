@@ -12,7 +12,7 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
-from neurant.database.embedded import Urls
+from neurant.installation.embedded import Urls
 from tests.audit.reading import Line, acting, claims_of, lines_since, newest
 from tests.companies import Company, make_company
 

@@ -15,7 +15,7 @@ from psycopg.types.json import Jsonb
 
 from neurant.audit.queries import CHAIN
 from neurant.audit.service import genesis, row_digest, verify
-from neurant.database.embedded import Urls
+from neurant.installation.embedded import Urls
 from tests.companies import Company, make_company
 
 WRITE = "insert into audit_logs (company_id, action, resource_type) values (%s, 'read', 'x')"

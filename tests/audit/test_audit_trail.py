@@ -10,7 +10,7 @@ import psycopg
 from companies import Company
 from console.people import PASSWORD
 
-from neurant.database.tenancy import Trail
+from neurant.core.db.tenancy import Trail
 from tests.audit.reading import lines_since, newest
 
 pytest_plugins = ("console.running_web",)

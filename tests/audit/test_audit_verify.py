@@ -21,10 +21,10 @@ from neurant.audit.heads import encode_public, head_line, open_heads, read_heads
 from neurant.audit.jobs import export_heads, seal_all
 from neurant.audit.queries import Head
 from neurant.audit.service import Report, verify
-from neurant.database.embedded import Urls
-from neurant.database.pool import make_pool
-from neurant.errors import SetupError
-from neurant.settings import Settings
+from neurant.core.db.pool import make_pool
+from neurant.core.errors import SetupError
+from neurant.core.settings import Settings
+from neurant.installation.embedded import Urls
 from neurant.texts import LANGUAGES
 from tests.companies import make_company
 

@@ -12,7 +12,7 @@ import pytest
 from audit.reading import acting, claims_of, lines_since, newest
 from companies import Company, make_company
 
-from neurant.database.embedded import Urls
+from neurant.installation.embedded import Urls
 
 pytest_plugins = ("console.running_web",)
 SignIn = Callable[[Company, str], httpx.Client]

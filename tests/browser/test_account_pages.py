@@ -14,7 +14,7 @@ from companies import Company, make_company
 from console.running_web import serving, web_settings
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from neurant.database.embedded import Urls
+from neurant.installation.embedded import Urls
 
 pytestmark = pytest.mark.browser
 pytest_plugins = ("console.running_web",)

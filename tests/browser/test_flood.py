@@ -12,7 +12,7 @@ import psycopg
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from neurant.database.embedded import connection_urls
+from neurant.installation.embedded import connection_urls
 from tests.browser.running import Platform, demo
 from tests.browser.test_story import AXE, CHROMIUM, DESK, PHONE, assert_accessible, keep, new_page
 

@@ -15,8 +15,8 @@ from support.dns_server import DnsServer, running_dns
 from support.oidc_peer import Peer, running_peer
 from support.sso import confirmed_company, domain, sso_web
 
-from neurant.accounts.passwords import hash_password
-from neurant.database.embedded import Urls
+from neurant.auth.passwords import hash_password
+from neurant.installation.embedded import Urls
 
 pytestmark = pytest.mark.browser
 

@@ -20,12 +20,12 @@ from support.platform import eventually, free_port, rows, web_parts
 from neurant.channels.events import InboundMessage, Ingested
 from neurant.channels.ingest import Ingestor, RejectedMessageError
 from neurant.channels.telegram.inbound import SECRET_HEADER, credential
-from neurant.database.embedded import Urls
-from neurant.database.pool import Pool, make_pool
-from neurant.database.tenancy import Staff, Worker, tenant
-from neurant.errors import UnavailableError
-from neurant.realtime import Hub
-from neurant.settings import Settings
+from neurant.core.db.pool import Pool, make_pool
+from neurant.core.db.tenancy import Staff, Worker, tenant
+from neurant.core.errors import UnavailableError
+from neurant.core.realtime import Hub
+from neurant.core.settings import Settings
+from neurant.installation.embedded import Urls
 
 pytest_plugins = ("support.fixtures",)
 pytestmark = pytest.mark.anyio

@@ -13,7 +13,7 @@ import psycopg
 import pytest
 from companies import Company
 
-from neurant.database.embedded import Urls
+from neurant.installation.embedded import Urls
 
 pytest_plugins = ("console.running_web",)
 PATH = "/v1/chatbots"

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neurant.conversations.system_lines import system_text
-from neurant.database.embedded import Urls
+from neurant.installation.embedded import Urls
 from tests.companies import make_company, open_visitor
 
 DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")

@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from neurant.database.embedded import Urls
+from neurant.installation.embedded import Urls
 from neurant.replies.decide import Decision, Situation, decide
 from neurant.replies.intent import matched_keyword
 

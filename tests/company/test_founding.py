@@ -13,7 +13,7 @@ from api.things import Place, conversation
 from companies import Company, make_company
 
 from neurant.companies.service import name_from_email
-from neurant.database.embedded import Urls
+from neurant.installation.embedded import Urls
 from neurant.texts import LANGUAGES, catalogue
 
 pytest_plugins = ("console.running_web",)

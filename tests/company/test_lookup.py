@@ -7,9 +7,9 @@ import secrets
 import pytest
 from companies import make_company
 
-from neurant.companies.lookup import find_bot, find_owner
-from neurant.database.embedded import Urls
-from neurant.errors import SetupError
+from neurant.cli.company_lookup import find_bot, find_owner
+from neurant.core.errors import SetupError
+from neurant.installation.embedded import Urls
 
 pytestmark = pytest.mark.anyio
 

@@ -22,12 +22,12 @@ from companies import Company, make_company
 from console.people import PASSWORD, Visitor, write
 from pydantic import SecretStr
 
-from neurant.accounts import passwords
-from neurant.accounts.passwords import hash_password
-from neurant.app import create_app
-from neurant.database.embedded import Urls
-from neurant.front import Bounds, end_unread_connections, make_config
-from neurant.settings import Settings
+from neurant.auth import passwords
+from neurant.auth.passwords import hash_password
+from neurant.core.settings import Settings
+from neurant.installation.embedded import Urls
+from neurant.runtime.app import create_app
+from neurant.runtime.front import Bounds, end_unread_connections, make_config
 
 MASTER_KEY = SecretStr(base64.b64encode(os.urandom(32)).decode())  # what is sealed opens in tests
 

@@ -10,7 +10,7 @@ from companies import Company
 from console.people import Visitor
 from retention.past import archive_all
 
-from neurant.database.embedded import Urls
+from neurant.installation.embedded import Urls
 
 pytest_plugins = ("console.running_web",)
 

@@ -6,8 +6,8 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from neurant.clock import utc_now
-from neurant.console.formats import Formats, avatar, initials, paragraphs
+from neurant.core.clock import utc_now
+from neurant.core.formats import Formats, avatar, initials, paragraphs
 
 SPANISH, ENGLISH = Formats("es", "America/Bogota"), Formats("en", "America/Bogota")
 

@@ -11,8 +11,8 @@ from uuid import uuid4
 
 import pytest
 
-from neurant.console import inbox_routes
-from neurant.realtime import StaffStreams
+from neurant.console.pages import inbox as inbox_routes
+from neurant.core.realtime import StaffStreams
 
 
 class Clock:

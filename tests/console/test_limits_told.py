@@ -12,7 +12,7 @@ import pytest
 from companies import Company, make_company
 from console.people import Visitor
 
-from neurant.database.embedded import Urls
+from neurant.installation.embedded import Urls
 
 pytest_plugins = ("console.running_web",)
 

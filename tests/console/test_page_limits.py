@@ -10,8 +10,8 @@ import psycopg
 import pytest
 from companies import Company, make_company
 
-from neurant.database.embedded import Urls
-from neurant.realtime import MOST_STREAMS, StaffStreams
+from neurant.core.realtime import MOST_STREAMS, StaffStreams
+from neurant.installation.embedded import Urls
 
 pytest_plugins = ("console.running_web",)
 SignIn = Callable[[Company, str], httpx.Client]

@@ -13,7 +13,7 @@ import pytest
 from companies import Company, make_company
 
 from neurant.console.static_files import ROOT, static_url
-from neurant.database.embedded import Urls
+from neurant.installation.embedded import Urls
 from neurant.texts import catalogue
 
 pytest_plugins = ("console.running_web",)

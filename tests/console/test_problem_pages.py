@@ -10,10 +10,10 @@ from fastapi import FastAPI
 from psycopg import OperationalError
 from psycopg_pool import PoolTimeout
 
-from neurant.accounts.pages import router as pages
+from neurant.console.pages.login import router as pages
 from neurant.console.static_files import mount_static
-from neurant.database.embedded import Urls
-from neurant.settings import Settings
+from neurant.core.settings import Settings
+from neurant.installation.embedded import Urls
 
 pytest_plugins = ("console.running_web",)
 

@@ -13,7 +13,7 @@ from companies import Company, make_company
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from neurant.database.embedded import Urls
+from neurant.installation.embedded import Urls
 
 SENDERS = ("bot", "human", "system", "end_user")
 RECOUNT = """

@@ -15,8 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from neurant.conversations.jobs import drain_once
-from neurant.database.embedded import Urls
-from neurant.database.pool import make_pool
+from neurant.core.db.pool import make_pool
+from neurant.installation.embedded import Urls
 
 ODD = [
     "",

@@ -15,10 +15,11 @@ import psutil
 import psycopg
 import pytest
 
-from neurant.database import accounts, embedded, install
-from neurant.database.accounts import Account, hand_over, own_account, verifier_of
-from neurant.database.embedded import connection_urls, ensure_detached, start_supervised, stop
-from neurant.errors import SetupError
+from neurant.core.errors import SetupError
+from neurant.installation import embedded, install
+from neurant.installation import os_accounts as accounts
+from neurant.installation.embedded import connection_urls, ensure_detached, start_supervised, stop
+from neurant.installation.os_accounts import Account, hand_over, own_account, verifier_of
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root starts it as another account")
 

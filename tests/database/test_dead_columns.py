@@ -17,7 +17,7 @@ from pathlib import Path
 
 import psycopg
 
-from neurant.database.embedded import Urls
+from neurant.installation.embedded import Urls
 
 ROOT = Path(__file__).resolve().parents[2]
 INVENTORY = ROOT / "tests" / "data" / "design" / "seed-inventory.json"

@@ -17,9 +17,9 @@ import psutil
 import psycopg
 import pytest
 
-from neurant.database import embedded, install
-from neurant.database.embedded import connection_urls, ensure_detached, start_supervised, stop
-from neurant.errors import SetupError
+from neurant.core.errors import SetupError
+from neurant.installation import embedded, install
+from neurant.installation.embedded import connection_urls, ensure_detached, start_supervised, stop
 
 SOMEBODY = pwd.getpwnam("daemon").pw_uid  # an ordinary user that every system has
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
@@ -73,7 +73,7 @@ def run_python(code: str, *args: object, **options: object) -> subprocess.Popen[
 SUPERVISE = """
     import sys, time
     from pathlib import Path
-    from neurant.database.embedded import start_supervised
+    from neurant.installation.embedded import start_supervised
     print(start_supervised(Path(sys.argv[1])).process.pid, flush=True)
     time.sleep(600)
 """
@@ -206,7 +206,7 @@ def test_two_starts_at_once_make_one_server(home: Path) -> None:
     code = """
         import sys
         from pathlib import Path
-        from neurant.database.embedded import ensure_detached
+        from neurant.installation.embedded import ensure_detached
         print(ensure_detached(Path(sys.argv[1])).admin)
     """
     both = [run_python(code, home) for _ in range(2)]

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from neurant.database.embedded import Urls
+from neurant.installation.embedded import Urls
 
 ROOT = Path(__file__).resolve().parents[2]
 CHECK = ROOT / "tests" / "data" / "checks" / "seed_conformance.py"

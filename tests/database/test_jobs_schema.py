@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from procrastinate.schema import SchemaManager
 
-from neurant.database.migrate import MIGRATIONS
+from neurant.installation.migrate import MIGRATIONS
 
 
 def test_the_copy_equals_the_librarys_schema() -> None:

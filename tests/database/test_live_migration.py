@@ -12,7 +12,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from neurant.database.migrate import MIGRATIONS, migrate
+from neurant.installation.migrate import MIGRATIONS, migrate
 
 Database = Callable[[], str]
 RELEASED = Path(__file__).parent / "released"

@@ -9,10 +9,10 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from neurant.database import migrate as module
-from neurant.database.embedded import RunningServer, Urls
-from neurant.database.migrate import migrate, pending
-from neurant.errors import SetupError
+from neurant.core.errors import SetupError
+from neurant.installation import migrate as module
+from neurant.installation.embedded import RunningServer, Urls
+from neurant.installation.migrate import migrate, pending
 
 GOOD = {
     "20260101000000_first.sql": "-- migrate:up\ncreate table public.one (id int);\n"

@@ -9,7 +9,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from neurant.database.migrate import MIGRATIONS, migrate
+from neurant.installation.migrate import MIGRATIONS, migrate
 from scripts.migration_lock import ChangedMigration, check_migrations, note_new_migrations
 from tests.companies import make_company
 from tests.database.migration_text import complaints

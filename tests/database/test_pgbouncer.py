@@ -17,11 +17,11 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
-from neurant.database import tenancy
-from neurant.database.embedded import RunningServer, Urls
-from neurant.database.migrate import migrate
-from neurant.database.pool import Connection, Pool, make_pool
-from neurant.database.tenancy import Principal, Visitor, Worker, tenant
+from neurant.core.db import tenancy
+from neurant.core.db.pool import Connection, Pool, make_pool
+from neurant.core.db.tenancy import Principal, Visitor, Worker, tenant
+from neurant.installation.embedded import RunningServer, Urls
+from neurant.installation.migrate import migrate
 from tests.companies import ROLES, Company, make_company, open_visitor
 from tests.support.pgbouncer import PROGRAM, pgbouncer
 

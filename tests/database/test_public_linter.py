@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import psycopg
 import pytest
 
-from neurant.database.embedded import Urls
+from neurant.installation.embedded import Urls
 
 _OURS = "n.nspname in ('public', 'private', 'jobs', 'auth')"
 _SERVED = "('anon', 'authenticated')"

@@ -11,9 +11,9 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from neurant.database.migrate import migrate
-from neurant.database.verify.command import verify
-from neurant.database.verify.definitions import normal
+from neurant.installation.migrate import migrate
+from neurant.verify.command import verify
+from neurant.verify.definitions import normal
 from scripts.dump_schema import find_program
 
 

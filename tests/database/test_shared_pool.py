@@ -11,13 +11,13 @@ import pytest
 from companies import Company, make_company, open_visitor
 from psycopg_pool import PoolTimeout
 
-from neurant.accounts.codes import digest
-from neurant.database import pool as pools
-from neurant.database import tenancy
-from neurant.database.embedded import Urls
-from neurant.database.pool import Pool, make_pool, must_hold_nothing, sharing
-from neurant.database.tenancy import KeyToken, SessionToken, Trail, Visitor, entered, tenant
-from neurant.errors import RateLimitedError, UnavailableError
+from neurant.auth.codes import digest
+from neurant.core.db import pool as pools
+from neurant.core.db import tenancy
+from neurant.core.db.pool import Pool, make_pool, must_hold_nothing, sharing
+from neurant.core.db.tenancy import KeyToken, SessionToken, Trail, Visitor, entered, tenant
+from neurant.core.errors import RateLimitedError, UnavailableError
+from neurant.installation.embedded import Urls
 
 pytestmark = pytest.mark.anyio
 SIZE = 4

@@ -19,12 +19,12 @@ from companies import make_company
 from support.platform import eventually, free_port, rows, serving, working
 from support.swallowing_proxy import SwallowingProxy, swallowing_proxy
 
-from neurant.app import create_app
-from neurant.database.connection import connect, patience, with_timeouts
-from neurant.database.embedded import Urls
-from neurant.database.pool import fetch_value, make_pool
-from neurant.realtime import Hub
-from neurant.settings import Settings
+from neurant.core.db.connection import connect, patience, with_timeouts
+from neurant.core.db.pool import fetch_value, make_pool
+from neurant.core.realtime import Hub
+from neurant.core.settings import Settings
+from neurant.installation.embedded import Urls
+from neurant.runtime.app import create_app
 
 pytest_plugins = ("support.fixtures",)
 pytestmark = pytest.mark.anyio
@@ -193,7 +193,7 @@ async def test_readiness_tells_within_seconds_and_liveness_goes_on(behind: Behin
 async def test_readiness_tells_that_live_updates_do_not_arrive(
     own: Urls, settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("neurant.realtime._DEAF", 4.0)
+    monkeypatch.setattr("neurant.core.realtime._DEAF", 4.0)
     with swallowing_proxy(own.app) as proxy:
         chosen = settings(port=free_port(), listen_database_url=proxy.url(own.app))
         async with (

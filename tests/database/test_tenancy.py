@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator
 import psycopg
 import pytest
 
-from neurant.database.embedded import Urls
-from neurant.database.pool import Pool, fetch_value, make_pool
-from neurant.database.tenancy import Staff, Worker, tenant
+from neurant.core.db.pool import Pool, fetch_value, make_pool
+from neurant.core.db.tenancy import Staff, Worker, tenant
+from neurant.installation.embedded import Urls
 from tests.companies import Company, make_company
 
 pytestmark = pytest.mark.anyio

@@ -17,8 +17,8 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from neurant.database.embedded import RunningServer
-from neurant.database.migrate import MIGRATIONS, migrate
+from neurant.installation.embedded import RunningServer
+from neurant.installation.migrate import MIGRATIONS, migrate
 from scripts.dump_schema import SCHEMA, snapshot
 
 RELEASED = Path(__file__).parent / "released"

@@ -13,8 +13,8 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 
-from neurant.database.embedded import RunningServer
-from neurant.database.migrate import MIGRATIONS, migrate
+from neurant.installation.embedded import RunningServer
+from neurant.installation.migrate import MIGRATIONS, migrate
 from tests.conftest import databases
 
 LAST_RELEASED = "20261122999999"

@@ -13,7 +13,7 @@ import httpx
 import psycopg
 from companies import Company, make_company
 
-from neurant.database.embedded import Urls
+from neurant.installation.embedded import Urls
 
 pytest_plugins = ("console.running_web",)
 SignIn = Callable[[Company, str], httpx.Client]

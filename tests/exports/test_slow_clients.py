@@ -19,8 +19,8 @@ from companies import Company, make_company
 from console.people import PASSWORD
 from console.running_web import serving, web_settings
 
-from neurant.database.embedded import Urls
-from neurant.front import Bounds
+from neurant.installation.embedded import Urls
+from neurant.runtime.front import Bounds
 
 pytest_plugins = ("console.running_web",)
 PATH = "/v1/export"

@@ -9,7 +9,7 @@ import pytest
 from companies import ROLES, Company, make_company
 from plans.acting import add_conversation, admin, call, counters, limit, recount, staff
 
-from neurant.database.embedded import Urls
+from neurant.installation.embedded import Urls
 
 ASSIGN = "select private.assign_conversation(%s, %s)"
 TAKE = "select private.take_conversation(%s)"

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from companies import Company, make_company, open_visitor
 
-from neurant.database.embedded import Urls
+from neurant.installation.embedded import Urls
 
 
 @dataclass

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 from companies import Company, make_company
 
-from neurant.database.embedded import Urls
+from neurant.installation.embedded import Urls
 
 TOLD = (
     "select array_agg(u.role::text order by u.role) from notifications n"

@@ -23,8 +23,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.types import Receive, Scope, Send
 
-from neurant.front import Bounds, end_unread_connections, make_config
-from neurant.settings import Settings
+from neurant.core.settings import Settings
+from neurant.runtime.front import Bounds, end_unread_connections, make_config
 
 pytest_plugins = ("console.running_web",)
 MEGABYTE = 1024 * 1024

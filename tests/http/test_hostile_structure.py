@@ -26,14 +26,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.platform import environment, free_port
 
-from neurant.app import _ROUTERS
-from neurant.body_bounds import (
-    MOST_MEMBERS,
-    check_members,
-    tell_fields,
-)
-from neurant.database.embedded import Urls
-from neurant.errors import BadInputError
+from neurant.core.body_bounds import MOST_MEMBERS, check_members, tell_fields
+from neurant.core.errors import BadInputError
+from neurant.installation.embedded import Urls
+from neurant.runtime.app import _ROUTERS
 
 pytest_plugins = ("console.running_web",)
 MEGABYTE = 1024 * 1024

@@ -15,7 +15,7 @@ import psutil
 import pytest
 from support.platform import environment, free_port
 
-from neurant.settings import Settings
+from neurant.core.settings import Settings
 
 pytest_plugins = ("support.fixtures",)
 

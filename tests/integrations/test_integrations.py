@@ -10,7 +10,7 @@ import pytest
 from companies import Company, make_company
 from psycopg.types.json import Jsonb
 
-from neurant.database.embedded import Urls
+from neurant.installation.embedded import Urls
 
 
 def as_staff(db: psycopg.Connection, company: Company, role: str) -> None:

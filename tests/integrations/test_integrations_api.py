@@ -16,7 +16,7 @@ from companies import Company, make_company
 from console.running_web import MASTER_KEY
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from neurant.database.embedded import Urls
+from neurant.installation.embedded import Urls
 
 pytest_plugins = ("console.running_web",)
 SignIn = Callable[[Company, str], httpx.Client]

@@ -11,7 +11,7 @@ from typing import Any
 
 import psycopg
 
-from neurant.database.verify.catalog import Catalog
+from neurant.verify.catalog import Catalog
 from tests.isolation.operators import (
     Scope,
     expression_mutants,

@@ -15,7 +15,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from neurant.database.verify.catalog import Catalog, read_catalog
+from neurant.verify.catalog import Catalog, read_catalog
 from tests.isolation.body_mutants import body_mutants, creatable
 
 SERVED = ("authenticated", "visitor", "neurant_worker", "anon", "neurant_app")

@@ -28,9 +28,9 @@ from queue import Queue
 import psycopg
 import pytest
 
-from neurant.database.embedded import start_supervised
-from neurant.database.verify.gates import gate_cells
-from neurant.database.verify.run import Matrix, cells, gates, prepare
+from neurant.installation.embedded import start_supervised
+from neurant.verify.gates import gate_cells
+from neurant.verify.run import Matrix, cells, gates, prepare
 from tests.isolation.mutants import Mutant, bodies, mutants, sample
 from tests.isolation.mutation_results import (
     RESULTS,
@@ -55,7 +55,7 @@ LISTS_ONLY = {
 HEART = frozenset({"public.conversations", "public.messages", "public.users"})
 FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 # Half of a small test file's time is to import these.
-_HEAVY = ("neurant.app", "anyio", "httpx", "hypothesis", "procrastinate")
+_HEAVY = ("neurant.runtime.app", "anyio", "httpx", "hypothesis", "procrastinate")
 # Of one test file, after which the mutant hangs: ten times what it takes, and at least this.
 _FILE_SECONDS = 120.0
 _UNMEASURED_SECONDS = 900.0

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import psycopg
 
-from neurant.database.migrate import migrate
-from neurant.database.verify.run import Matrix, prepare
+from neurant.installation.migrate import migrate
+from neurant.verify.run import Matrix, prepare
 
 
 def prepared(url: str) -> Iterator[Matrix]:

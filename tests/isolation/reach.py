@@ -20,9 +20,9 @@ from typing import Any
 
 import psycopg
 
-from neurant.database.embedded import start_supervised
-from neurant.database.migrate import migrate
-from neurant.database.verify.catalog import Catalog
+from neurant.installation.embedded import start_supervised
+from neurant.installation.migrate import migrate
+from neurant.verify.catalog import Catalog
 
 ROOT = Path(__file__).resolve().parents[2]
 FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}

@@ -17,7 +17,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from neurant.database.embedded import Urls
+from neurant.installation.embedded import Urls
 from tests.companies import ROLES, Company, make_company, open_visitor
 
 # What a principal may not even ask for is a stronger "nothing" than zero rows.

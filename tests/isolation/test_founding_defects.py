@@ -13,7 +13,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from neurant.database.embedded import RunningServer, Urls
+from neurant.installation.embedded import RunningServer, Urls
 from tests.isolation.founding import counting, history, isolation, people, values  # noqa: F401
 from tests.isolation.founding.registry import DEFECTS, Defect
 from tests.isolation.founding.worlds import World, load_draft, world

@@ -1,6 +1,6 @@
 """What must hold for every table, policy and function: read from the catalog, so that a new one counts.
 
-The rules are the product's (``neurant/database/verify/gates.py``): ``neurant verify`` tells them too.
+The rules are the product's (``neurant/verify/gates.py``): ``neurant verify`` tells them too.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 import psycopg
 import pytest
 
-from neurant.database.verify.gates import RULES
-from neurant.database.verify.run import Matrix, gates
+from neurant.verify.gates import RULES
+from neurant.verify.run import Matrix, gates
 from tests.isolation.proving_ground import prepared
 
 OBJECTS = "objects.txt is what the database has"
@@ -29,7 +29,7 @@ def matrix(make_database: Callable[[], str]) -> Iterator[Matrix]:
 
 
 def test_every_rule_of_the_catalog_holds(matrix: Matrix) -> None:
-    """A list that differs: `python -m neurant.database.verify.lists URL`, and read what changed."""
+    """A list that differs: `python -m neurant.verify.lists URL`, and read what changed."""
     told = [cell for cell in gates(matrix) if cell.area == "gates"]
     assert len(told) >= len(RULES)
     assert {cell.object: cell.found for cell in told if not cell.ok} == {}

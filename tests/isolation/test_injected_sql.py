@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from companies import Company, make_company
 
-from neurant.database.embedded import Urls
+from neurant.installation.embedded import Urls
 
 TOKEN = hashlib.sha256(b"of the attacker's choice").digest()
 

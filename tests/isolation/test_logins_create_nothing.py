@@ -9,14 +9,14 @@ import pytest
 from console.running_web import MASTER_KEY
 from psycopg import sql
 
-from neurant.database.embedded import Urls
-from neurant.database.migrate import set_login_passwords
-from neurant.database.role_settings import strange_settings
-from neurant.database.verify.catalog import read_catalog
-from neurant.database.verify.gates import gate_cells
-from neurant.errors import SetupError
-from neurant.settings import Settings
-from neurant.startup import ready_to_start
+from neurant.core.errors import SetupError
+from neurant.core.settings import Settings
+from neurant.installation.embedded import Urls
+from neurant.installation.migrate import set_login_passwords
+from neurant.installation.role_settings import strange_settings
+from neurant.runtime.startup import ready_to_start
+from neurant.verify.catalog import read_catalog
+from neurant.verify.gates import gate_cells
 
 CREATIONS = (
     "create temporary table users (id uuid)",

@@ -16,15 +16,15 @@ from datetime import UTC, datetime
 import psycopg
 import pytest
 
-from neurant.database.embedded import Urls
-from neurant.database.migrate import migrate
-from neurant.database.verify import expectations
-from neurant.database.verify.checks import Cell
-from neurant.database.verify.command import verify
-from neurant.database.verify.report import Report
-from neurant.database.verify.run import Matrix, cells
-from neurant.errors import SetupError
+from neurant.core.errors import SetupError
+from neurant.installation.embedded import Urls
+from neurant.installation.migrate import migrate
 from neurant.texts import Language, catalogue
+from neurant.verify import expectations
+from neurant.verify.checks import Cell
+from neurant.verify.command import verify
+from neurant.verify.report import Report
+from neurant.verify.run import Matrix, cells
 from tests.isolation.proving_ground import prepared
 
 

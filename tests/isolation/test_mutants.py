@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from neurant.database.verify.run import Matrix
+from neurant.verify.run import Matrix
 from tests.isolation.mutants import Mutant, bodies, mutants, sample
 from tests.isolation.mutate import Fate, judge, judge_by_tests, result
 from tests.isolation.mutation_results import equivalents, kept, unexplained

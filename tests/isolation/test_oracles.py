@@ -11,14 +11,14 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from neurant.database.verify.checks import Cell
-from neurant.database.verify.oracle import Attempt, cases, definers
-from neurant.database.verify.probe import Identity
-from neurant.database.verify.recorded import parse, recorded, written
-from neurant.database.verify.run import Matrix
-from neurant.database.verify.symbols import Symbols
-from neurant.database.verify.trials import judged, left_out, oracle_cells
-from neurant.database.verify.watch import Result, Trial, try_watched, watched
+from neurant.verify.checks import Cell
+from neurant.verify.oracle import Attempt, cases, definers
+from neurant.verify.probe import Identity
+from neurant.verify.recorded import parse, recorded, written
+from neurant.verify.run import Matrix
+from neurant.verify.symbols import Symbols
+from neurant.verify.trials import judged, left_out, oracle_cells
+from neurant.verify.watch import Result, Trial, try_watched, watched
 from tests.isolation.proving_ground import prepared
 
 
@@ -133,7 +133,7 @@ def test_a_new_definer_without_an_oracle_is_reported(matrix: Matrix) -> None:
             " security definer set search_path = '' as $$ select 'x' $$;"
             " alter function private.fresh(uuid) owner to neurant_router"
         )
-        from neurant.database.verify.catalog import read_catalog
+        from neurant.verify.catalog import read_catalog
 
         before = matrix.world.catalog
         matrix.world.catalog = read_catalog(matrix.connection)

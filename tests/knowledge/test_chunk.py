@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from semantic_text_splitter import TextSplitter
 
-from neurant.errors import BadInputError
+from neurant.core.errors import BadInputError
 from neurant.knowledge import chunk as chunking
 from neurant.knowledge.chunk import CONTEXT_CHARS, MAX_CHUNK_CHARS, chunk, find_spans
 from neurant.knowledge.extract import Extracted, Page

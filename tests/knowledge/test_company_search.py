@@ -12,7 +12,7 @@ import psycopg
 import pytest
 from companies import Company, make_company
 
-from neurant.database.embedded import Urls
+from neurant.installation.embedded import Urls
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,8 @@ from knowledge import bombs
 from support.platform import WorkerProcess, eventually, rows, taught, teach, worker_process, working
 from support.stage import Stage
 
+from neurant.core.object_store import open_store
 from neurant.knowledge import jobs as document_jobs
-from neurant.knowledge.files import open_store
 from neurant.knowledge.service import document_error, store_document
 
 pytest_plugins = ("support.fixtures",)

@@ -9,13 +9,13 @@ import pytest
 from companies import make_company
 from plans.acting import admin, counters, limit
 
-from neurant.database.embedded import Urls
-from neurant.database.pool import make_pool
-from neurant.errors import LimitReachedError
-from neurant.knowledge.files import open_store
+from neurant.core.db.pool import make_pool
+from neurant.core.errors import LimitReachedError
+from neurant.core.object_store import open_store
+from neurant.core.settings import Settings
+from neurant.installation.embedded import Urls
 from neurant.knowledge.jobs import process_document
 from neurant.knowledge.service import document_error, store_document
-from neurant.settings import Settings
 
 STATE = (
     "select d.processing_status::text, d.processing_error, d.character_count,"

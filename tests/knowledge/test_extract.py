@@ -17,7 +17,7 @@ from fpdf import FPDF
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from neurant.errors import BadInputError, NeurantError, UnsupportedTypeError
+from neurant.core.errors import BadInputError, NeurantError, UnsupportedTypeError
 from neurant.knowledge import extract_docx, extract_pdf
 from neurant.knowledge.extract import (
     _RULE,

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from support.platform import rows, taught, teach, working
 from support.stage import Stage
 
-from neurant.database.embedded import Urls
+from neurant.installation.embedded import Urls
 
 pytest_plugins = ("support.fixtures",)
 

@@ -9,11 +9,11 @@ from companies import make_company
 from console.running_web import web_settings
 from support.platform import eventually
 
-from neurant.database.embedded import Urls
-from neurant.database.pool import make_pool
-from neurant.errors import BadInputError, ConflictError, ForbiddenError
-from neurant.ids import uuid7
-from neurant.knowledge.files import open_store
+from neurant.core.db.pool import make_pool
+from neurant.core.errors import BadInputError, ConflictError, ForbiddenError
+from neurant.core.ids import uuid7
+from neurant.core.object_store import open_store
+from neurant.installation.embedded import Urls
 from neurant.knowledge.service import store_document
 
 pytestmark = pytest.mark.anyio

@@ -9,13 +9,13 @@ from companies import make_company
 from fpdf import FPDF
 from knowledge import bombs
 
-from neurant.database.embedded import Urls
-from neurant.database.pool import fetch_value, make_pool
-from neurant.database.tenancy import tenant
-from neurant.knowledge.files import open_store
+from neurant.core.db.pool import fetch_value, make_pool
+from neurant.core.db.tenancy import tenant
+from neurant.core.object_store import open_store
+from neurant.core.settings import Settings
+from neurant.installation.embedded import Urls
 from neurant.knowledge.jobs import process_document
 from neurant.knowledge.service import store_document, unread_pages
-from neurant.settings import Settings
 
 UNREAD = "select unread_pages from documents where id = %s"
 

@@ -14,12 +14,12 @@ import pytest
 from knowledge import bombs
 from support.platform import eventually
 
-from neurant.errors import BadInputError, NeurantError
+from neurant.core.errors import BadInputError, NeurantError
+from neurant.core.sandbox import Limits
 from neurant.knowledge import reader
 from neurant.knowledge.chunk import chunk
 from neurant.knowledge.extract import detect_type, extract
 from neurant.knowledge.reader import Ended, limits_for, read_document
-from neurant.sandbox import Limits
 from neurant.texts import LANGUAGES
 
 pytestmark = pytest.mark.anyio

@@ -17,10 +17,10 @@ from pathlib import Path
 import psutil
 import pytest
 
+from neurant.core.sandbox import call_filter
 from neurant.knowledge import reader
 from neurant.knowledge.reader import limits_for
 from neurant.knowledge.reader_limits import measured_limits
-from neurant.sandbox import call_filter
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="needs Linux")
 ROOT = Path(__file__).resolve().parents[2]

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from linkify_it import LinkifyIt
 
-from neurant.errors import BadInputError, SetupError
+from neurant.core.errors import BadInputError, SetupError
 from neurant.mail.message import as_language, compose, sender_of, words
 from neurant.mail.service import mailbox
 from neurant.texts import LANGUAGES, catalogue

@@ -18,17 +18,17 @@ import pytest
 from companies import Company, make_company
 from pydantic import SecretStr
 
-from neurant.database.embedded import Urls
-from neurant.database.pool import Pool, make_pool
-from neurant.database.tenancy import Staff, tenant
-from neurant.errors import BadInputError
+from neurant.core.db.pool import Pool, make_pool
+from neurant.core.db.tenancy import Staff, tenant
+from neurant.core.errors import BadInputError
+from neurant.core.settings import Settings
+from neurant.core.vault import Vault
+from neurant.installation.embedded import Urls
 from neurant.mail.deliver import LEASE, Post, deliver, next_due, open_post
 from neurant.mail.folder import newest_mails, part_of, read_mail
 from neurant.mail.queries import Claimed, claim_mails
 from neurant.mail.service import queue_mail
 from neurant.mail.smtp import LONGEST, Server
-from neurant.settings import Settings
-from neurant.vault import Vault
 from tests.mail.mail_server import DROP, Received, serving
 
 pytestmark = pytest.mark.anyio

@@ -9,10 +9,10 @@ from uuid import uuid4
 import pytest
 from pydantic import SecretStr
 
-from neurant.errors import SetupError
+from neurant.core.errors import SetupError
+from neurant.core.settings import Settings
 from neurant.mail.message import compose, sender_of
 from neurant.mail.smtp import Server, send, server_of
-from neurant.settings import Settings
 from tests.mail.mail_server import (
     DROP,
     Received,

@@ -13,7 +13,7 @@ import psycopg
 from companies import Company
 from psycopg import sql
 
-from neurant.database.embedded import Urls
+from neurant.installation.embedded import Urls
 
 FREE = {
     "monthly_message_limit": 500, "max_chatbots": 1, "max_users": 2, "max_integrations": 0,

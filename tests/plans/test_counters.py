@@ -26,7 +26,7 @@ from plans.acting import (
     worker,
 )
 
-from neurant.database.embedded import Urls
+from neurant.installation.embedded import Urls
 
 LIMITS = {
     "max_chatbots": 3, "max_users": 6, "max_integrations": 2, "max_document_characters": 2500,

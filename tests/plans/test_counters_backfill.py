@@ -10,7 +10,7 @@ import psycopg
 from companies import make_company
 from plans.acting import RECOUNT, add_bot, add_document, add_integration
 
-from neurant.database.migrate import MIGRATIONS, migrate
+from neurant.installation.migrate import MIGRATIONS, migrate
 
 FIRST_THAT_COUNTS = "20261122000040"
 

@@ -30,7 +30,7 @@ from plans.acting import (
     staff,
 )
 
-from neurant.database.embedded import Urls
+from neurant.installation.embedded import Urls
 
 MEGABYTE = 1024 * 1024
 Deed = Callable[[psycopg.Connection], Any]

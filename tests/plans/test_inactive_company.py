@@ -10,7 +10,7 @@ from companies import Company, make_company
 from plans.acting import add_conversation, admin, call
 
 from neurant.channels.telegram.inbound import credential
-from neurant.database.embedded import Urls
+from neurant.installation.embedded import Urls
 
 INGEST = (
     "select outcome from private.ingest(%s, '{telegram}', array[%s::bytea], '{77}', '{Ana}', %s,"

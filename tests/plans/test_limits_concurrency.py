@@ -25,7 +25,7 @@ from plans.acting import (
     worker,
 )
 
-from neurant.database.embedded import Urls
+from neurant.installation.embedded import Urls
 
 WRITERS = 64
 ROOM = 10

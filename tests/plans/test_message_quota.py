@@ -13,9 +13,9 @@ from companies import Company, make_company
 from psycopg import AsyncConnection
 from support.platform import eventually, rows
 
-from neurant.database.embedded import Urls
-from neurant.database.pool import fetch_value, make_pool
-from neurant.database.tenancy import Worker, tenant
+from neurant.core.db.pool import fetch_value, make_pool
+from neurant.core.db.tenancy import Worker, tenant
+from neurant.installation.embedded import Urls
 from neurant.plans.jobs import run_monthly
 
 pytestmark = pytest.mark.anyio

@@ -12,8 +12,8 @@ from companies import Company, make_company
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from neurant.database.embedded import Urls
-from neurant.database.pool import make_pool
+from neurant.core.db.pool import make_pool
+from neurant.installation.embedded import Urls
 from neurant.plans.jobs import run_monthly
 
 RESET = "select company_id, counted from private.reset_monthly_message_count(%s)"

@@ -9,9 +9,9 @@ import pytest
 from companies import make_company
 from plans.acting import admin, call, counters, invite, staff
 
-from neurant.database.embedded import Urls
-from neurant.database.pool import make_pool
-from neurant.periodic import Periodic, keep_running
+from neurant.core.db.pool import make_pool
+from neurant.core.scheduler import Periodic, keep_running
+from neurant.installation.embedded import Urls
 from neurant.plans import jobs
 from neurant.texts import LANGUAGES, catalogue
 

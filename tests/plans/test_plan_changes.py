@@ -11,7 +11,7 @@ import pytest
 from companies import ROLES, Company, make_company
 from plans.acting import add_bot, admin, call, counters, limit, recount, staff, used
 
-from neurant.database.embedded import Urls
+from neurant.installation.embedded import Urls
 
 CHANGE = "select private.change_plan(%s, %s)"
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)

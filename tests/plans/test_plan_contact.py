@@ -15,9 +15,9 @@ from console.people import PASSWORD
 from console.running_web import serving, web_settings
 from plans.acting import admin
 
-from neurant.database.embedded import Urls
-from neurant.errors import SetupError
-from neurant.settings import Settings
+from neurant.core.errors import SetupError
+from neurant.core.settings import Settings
+from neurant.installation.embedded import Urls
 
 pytest_plugins = ("console.running_web",)
 CONTACT = "ventas@neurant.example"

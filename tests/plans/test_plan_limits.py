@@ -26,7 +26,7 @@ from plans.acting import (
     worker,
 )
 
-from neurant.database.embedded import Urls
+from neurant.installation.embedded import Urls
 
 TAKE = "select private.take_conversation(%s)"
 

@@ -9,11 +9,11 @@ import pytest
 from companies import make_company
 from plans.acting import admin, call, limit
 
-from neurant.database.embedded import Urls
-from neurant.database.pool import make_pool
+from neurant.core.db.pool import make_pool
+from neurant.core.settings import Settings
+from neurant.installation.embedded import Urls
 from neurant.mail.message import words
 from neurant.plans.mails import MAILED, run_plan_mails
-from neurant.settings import Settings
 from neurant.texts import LANGUAGES
 
 pytestmark = pytest.mark.anyio

@@ -6,7 +6,7 @@ import pytest
 from companies import ROLES, Company, make_company
 from plans.acting import admin
 
-from neurant.database.embedded import Urls
+from neurant.installation.embedded import Urls
 
 pytest_plugins = ("console.running_web",)
 PAGE = "/console/plan"

@@ -11,12 +11,12 @@ from companies import ROLES, Company, make_company
 from console.running_web import serving
 from plans.acting import add_bot, admin, call, limit, staff
 
-from neurant.database.embedded import Urls
-from neurant.database.pool import make_pool
-from neurant.errors import LimitReachedError
-from neurant.plans import commands
+from neurant.cli import plans as commands
+from neurant.core.db.pool import make_pool
+from neurant.core.errors import LimitReachedError
+from neurant.core.settings import Settings
+from neurant.installation.embedded import Urls
 from neurant.plans.limits import within_limits
-from neurant.settings import Settings
 
 pytest_plugins = ("console.running_web",)
 CHANGE = "/v1/subscription/change"

@@ -19,11 +19,11 @@ from plans.acting import add_bot, admin, call, staff
 from support.stripe_peer import DAY, KEY, PRICES, WEBHOOK_SECRET, StripePeer, deliver, stripe_peer
 
 from neurant.accounts.service import digest
-from neurant.database.embedded import Urls
-from neurant.database.pool import make_pool
+from neurant.core.db.pool import make_pool
+from neurant.core.settings import Settings
+from neurant.installation.embedded import Urls
 from neurant.plans.billing import make_biller
 from neurant.plans.jobs import run_billing
-from neurant.settings import Settings
 
 UPDATED = "customer.subscription.updated"
 STATE = (

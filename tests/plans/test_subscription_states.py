@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from plans.acting import add_bot, admin, call
 
-from neurant.database.embedded import Urls
+from neurant.installation.embedded import Urls
 
 RANK = {"free": 1, "starter": 2, "professional": 3, "business": 4, "enterprise": 5}
 BOTS = {"free": 1, "starter": 2, "professional": 3, "business": 6, "enterprise": 10**9}

@@ -9,7 +9,7 @@ import pytest
 from companies import Company, make_company
 from plans.acting import admin, call
 
-from neurant.database.embedded import Urls
+from neurant.installation.embedded import Urls
 
 pytest_plugins = ("console.running_web",)
 TRY = "select private.start_trial('starter', 14)"

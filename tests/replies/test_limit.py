@@ -11,9 +11,9 @@ from companies import Company
 from support.platform import eventually, settled, working
 from support.stage import Stage
 
-from neurant.database.pool import make_pool
-from neurant.database.tenancy import Worker, tenant
-from neurant.realtime import Hub
+from neurant.core.db.pool import make_pool
+from neurant.core.db.tenancy import Worker, tenant
+from neurant.core.realtime import Hub
 from neurant.replies import queries
 from neurant.replies.queries import Reply
 from neurant.replies.service import reply

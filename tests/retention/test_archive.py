@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from retention.past import LIVE, Shape, archive_all, become, restore, stored, talk
 
-from neurant.database.embedded import Urls
+from neurant.installation.embedded import Urls
 
 
 @pytest.fixture(scope="module")

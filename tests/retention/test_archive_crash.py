@@ -16,9 +16,9 @@ import pytest
 from companies import make_company
 from retention.past import LIVE, Shape, archive_all, stored, talk
 
-from neurant.database.embedded import RunningServer, start_supervised
-from neurant.database.install import read_secrets
-from neurant.database.migrate import migrate, set_login_passwords
+from neurant.installation.embedded import RunningServer, start_supervised
+from neurant.installation.install import read_secrets
+from neurant.installation.migrate import migrate, set_login_passwords
 
 pytestmark = pytest.mark.platform
 

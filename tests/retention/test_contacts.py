@@ -10,7 +10,7 @@ import pytest
 from companies import ROLES, Company, make_company, open_visitor
 from retention.past import LIVE, Shape, archive_all, become, stored, talk
 
-from neurant.database.embedded import Urls
+from neurant.installation.embedded import Urls
 
 PERSONAL = ("Ana", "calle", "precio", "end_user 0", "bot 1", "human 3")
 

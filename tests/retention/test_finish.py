@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from retention.past import Shape, talk
 
-from neurant.database.embedded import Urls
+from neurant.installation.embedded import Urls
 
 STATES = ("active", "resolved", "abandoned", "archived")
 ALLOWED = {

@@ -14,10 +14,10 @@ from companies import Company, make_company
 from psycopg import sql
 from retention.past import Shape, archive_all, become, stored, talk
 
-from neurant.database.embedded import Urls
-from neurant.errors import SetupError
-from neurant.retention.commands import erase_company
-from neurant.settings import Settings
+from neurant.cli.retention import erase_company
+from neurant.core.errors import SetupError
+from neurant.core.settings import Settings
+from neurant.installation.embedded import Urls
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 from companies import Company, make_company
 from retention.past import Shape, talk
 
-from neurant.database.embedded import Urls
+from neurant.installation.embedded import Urls
 from tests.test_cli import SPANISH, fails_with_one_line, neurant
 
 

@@ -13,9 +13,9 @@ from psycopg import sql
 from support.stage import stage
 from support.telegram_peer import TelegramPeer, telegram_peer
 
-from neurant.database.embedded import RunningServer, Urls
-from neurant.database.migrate import migrate
-from neurant.settings import Settings
+from neurant.core.settings import Settings
+from neurant.installation.embedded import RunningServer, Urls
+from neurant.installation.migrate import migrate
 
 __all__ = ["own", "peer", "pipeline_database", "settings", "stage"]
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import psycopg
 
-from neurant.database import migrate as migrating
+from neurant.installation import migrate as migrating
 
 _called: set[str] = set()
 Migrate = Callable[..., list[str]]

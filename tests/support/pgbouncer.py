@@ -16,8 +16,8 @@ from urllib.parse import urlsplit
 
 import psycopg
 
-from neurant.database.embedded import RunningServer
-from neurant.processes import die_with_parent
+from neurant.installation.embedded import RunningServer
+from neurant.installation.processes import die_with_parent
 
 PROGRAM = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
 

@@ -21,15 +21,15 @@ import uvicorn
 from companies import Company
 from starlette.types import ASGIApp
 
-from neurant import worker
 from neurant.channels.ingest import Ingestor
 from neurant.channels.webhooks import Webhooks
-from neurant.database.pool import Pool, make_pool
-from neurant.database.tenancy import tenant
-from neurant.knowledge.files import open_store
+from neurant.core.db.pool import Pool, make_pool
+from neurant.core.db.tenancy import tenant
+from neurant.core.object_store import open_store
+from neurant.core.realtime import Hub
+from neurant.core.settings import Settings
 from neurant.knowledge.service import store_document
-from neurant.realtime import Hub
-from neurant.settings import Settings
+from neurant.runtime import worker
 
 
 def free_port() -> int:

@@ -24,11 +24,12 @@ from typing import Any
 
 import psutil
 
-from neurant import bring_up, stopping, supervisor
-from neurant.database.embedded import RunningServer, Urls
-from neurant.database.install import Cluster, Secrets, write_private
-from neurant.processes import die_with_parent, run_to_its_end
-from neurant.settings import Settings
+from neurant.core import stopping
+from neurant.core.settings import Settings
+from neurant.installation.embedded import RunningServer, Urls
+from neurant.installation.install import Cluster, Secrets, write_private
+from neurant.installation.processes import die_with_parent, run_to_its_end
+from neurant.runtime import bring_up, supervisor
 
 ENDS_WITHIN = 15.0  # seconds
 _SUBREAPER = 36  # linux/prctl.h, PR_SET_CHILD_SUBREAPER: orphans of a trial become our children

@@ -30,11 +30,11 @@ from neurant.accounts.sso.provider import Providers
 from neurant.accounts.sso.queries import SsoConnection, prove_by_host
 from neurant.accounts.sso.schemas import SsoConnectionNew
 from neurant.accounts.sso.service import Arrival, Departure, begin, finish
-from neurant.app import create_app
-from neurant.database.embedded import Urls
-from neurant.database.pool import Pool
-from neurant.database.tenancy import Trail, tenant
-from neurant.settings import Settings
+from neurant.core.db.pool import Pool
+from neurant.core.db.tenancy import Trail, tenant
+from neurant.core.settings import Settings
+from neurant.installation.embedded import Urls
+from neurant.runtime.app import create_app
 
 KEY = base64.b64encode(b"k" * 32).decode()
 TRAIL = Trail(request_id="req-1", ip="203.0.113.9", user_agent="Firefox")

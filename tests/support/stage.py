@@ -13,10 +13,10 @@ from support.platform import Web, free_port, rows, web_parts
 from support.telegram_peer import TelegramPeer
 
 from neurant.channels.telegram.setup import connect
-from neurant.database.embedded import Urls
-from neurant.database.pool import fetch_value
-from neurant.database.tenancy import tenant
-from neurant.settings import Settings
+from neurant.core.db.pool import fetch_value
+from neurant.core.db.tenancy import tenant
+from neurant.core.settings import Settings
+from neurant.installation.embedded import Urls
 
 
 @dataclass

@@ -12,9 +12,9 @@ from uuid import uuid4
 import httpx
 from support.platform import free_port, serving
 
-from neurant.app import create_app
 from neurant.channels.webchat.proof import is_solution
-from neurant.settings import Settings
+from neurant.core.settings import Settings
+from neurant.runtime.app import create_app
 
 
 def addresses(first: str = "127.20") -> Iterator[str]:

@@ -8,8 +8,8 @@ from uuid import UUID
 import psycopg
 from console.running_web import MASTER_KEY
 
-from neurant.settings import Settings
-from neurant.vault import Vault
+from neurant.core.settings import Settings
+from neurant.core.vault import Vault
 
 
 def letters(database: psycopg.Connection, to: str) -> list[tuple[str, dict[str, str]]]:

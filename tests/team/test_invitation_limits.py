@@ -13,10 +13,10 @@ from accounts.letters import new_address
 from companies import Company, make_company
 from team.letters import letters
 
-from neurant.database.embedded import Urls
+from neurant.core.settings import Settings
+from neurant.installation.embedded import Urls
 from neurant.invitations.refusing import refuse_link
 from neurant.mail.message import words
-from neurant.settings import Settings
 
 pytest_plugins = ("console.running_web",)
 SignIn = Callable[..., httpx.Client]

@@ -12,7 +12,7 @@ import pytest
 from companies import ROLES, Company, make_company
 from plans.acting import add_login, admin, call, counters, invite, limit, recount, staff, worker
 
-from neurant.database.embedded import Urls
+from neurant.installation.embedded import Urls
 
 RENEW = "select private.renew_invitation(%s, %s)"
 CANCEL = "select private.cancel_invitation(%s)"

@@ -15,7 +15,7 @@ from companies import ROLES, Company, make_company
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from neurant.database.embedded import Urls
+from neurant.installation.embedded import Urls
 from neurant.texts import LANGUAGES, catalogue
 
 DESIGN = Path(__file__).parents[1] / "data" / "design" / "roles.md"

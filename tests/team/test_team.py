@@ -12,7 +12,7 @@ import pytest
 from companies import ROLES, Company, make_company
 from plans.acting import add_conversation, admin, call, counters, limit, recount, staff
 
-from neurant.database.embedded import Urls
+from neurant.installation.embedded import Urls
 
 SET_ROLE = "select private.set_user_role(%s, %s)"
 SET_ACTIVE = "select private.set_user_active(%s, %s)"

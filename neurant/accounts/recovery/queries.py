@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from uuid import UUID
 
-from neurant.database.pool import Connection, Pool, fetch_one
+from neurant.core.db.pool import Connection, Pool, fetch_one
 
 _BEGIN = "select auth_user_id, first_name from private.begin_password_reset(%s, %s)"
 _FIND = "select state, email from private.find_password_reset(%s)"

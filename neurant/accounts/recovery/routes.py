@@ -8,17 +8,17 @@ from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 from pydantic import Field as Bounded
 
-from neurant.accounts.codes import digest
-from neurant.accounts.current import check_origin, trail_of
-from neurant.accounts.known_devices import keep_device
-from neurant.accounts.pages import keep_language, problem_of
 from neurant.accounts.recovery import queries, service
 from neurant.accounts.schemas import LONGEST_PASSWORD, Body
 from neurant.api.route import api_router
-from neurant.api.texts import EmailText, PasswordText, Text
-from neurant.console.pages import PageRoute
+from neurant.auth.codes import digest
+from neurant.auth.current import check_origin, trail_of
+from neurant.auth.known_devices import keep_device
+from neurant.console.page_route import PageRoute
+from neurant.console.pages.login import keep_language, problem_of
 from neurant.console.templating import reader_language, render
-from neurant.errors import NeurantError
+from neurant.core.errors import NeurantError
+from neurant.core.text_types import EmailText, PasswordText, Text
 
 _NO_REFERRER = {"Referrer-Policy": "no-referrer"}  # the address holds a token
 

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import asyncio
 
-from neurant.accounts.codes import digest, new_token
-from neurant.accounts.emails import normal_email
-from neurant.accounts.passwords import check_new_password, hashed
 from neurant.accounts.queries import allow_mail, find_password_context
 from neurant.accounts.recovery import queries
 from neurant.accounts.service import hold_back, plain_trail
-from neurant.clock import monotonic
-from neurant.database.pool import Pool
-from neurant.database.tenancy import Trail, come_from
-from neurant.errors import GoneError, NeurantError, NotFoundError
+from neurant.auth.codes import digest, new_token
+from neurant.auth.passwords import check_new_password, hashed
+from neurant.core.clock import monotonic
+from neurant.core.db.pool import Pool
+from neurant.core.db.tenancy import Trail, come_from
+from neurant.core.emails import normal_email
+from neurant.core.errors import GoneError, NeurantError, NotFoundError
+from neurant.core.settings import Settings
+from neurant.core.vault import Vault
 from neurant.mail.service import queue_mail
-from neurant.settings import Settings
 from neurant.texts import Language
-from neurant.vault import Vault
 
 # Every answer takes this long: what is done for an account takes a tenth of it.
 _ANSWER_SECONDS = 0.15

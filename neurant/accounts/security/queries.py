@@ -7,7 +7,7 @@ from datetime import datetime
 from ipaddress import IPv4Address, IPv6Address
 from uuid import UUID
 
-from neurant.database.pool import Connection, Pool, fetch_all, fetch_count, fetch_one, fetch_value
+from neurant.core.db.pool import Connection, Pool, fetch_all, fetch_count, fetch_one, fetch_value
 
 _SESSIONS = """
 select session_id, ip_address, user_agent, company_name, created_at, last_seen_at, expires_at,

@@ -7,10 +7,9 @@ from uuid import UUID
 
 from fastapi import APIRouter, Request, Response
 
-from neurant.accounts.current import ApiPerson
 from neurant.accounts.factor_queries import find_factor
 from neurant.accounts.schemas import OpenedSession, SessionOut
-from neurant.accounts.security import pages, queries, service
+from neurant.accounts.security import queries, service
 from neurant.accounts.security.devices import device_of
 from neurant.accounts.security.queries import Profile
 from neurant.accounts.security.schemas import (
@@ -29,6 +28,8 @@ from neurant.accounts.security.schemas import (
 )
 from neurant.api.etag import check_match, tagged
 from neurant.api.route import api_router
+from neurant.auth.current import ApiPerson
+from neurant.console.pages import security as pages
 from neurant.console.templating import reader_language
 
 router = APIRouter()

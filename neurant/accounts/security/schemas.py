@@ -8,9 +8,9 @@ from uuid import UUID
 
 from pydantic import BaseModel, Field
 
-from neurant.accounts.names import MOST_NAME
 from neurant.accounts.schemas import LONGEST_PASSWORD, Body, SessionOut
-from neurant.api.texts import PasswordText, PersonName, Text
+from neurant.core.person_names import MOST_NAME
+from neurant.core.text_types import PasswordText, PersonName, Text
 
 _Password = Field(max_length=LONGEST_PASSWORD)
 _Code = Field(max_length=64, description="Of the authenticator app, or a recovery code")

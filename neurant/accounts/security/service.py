@@ -9,7 +9,12 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 from neurant.accounts import factor_queries as factors
-from neurant.accounts.codes import (
+from neurant.accounts.queries import check_own_login, find_password_context, release_brake
+from neurant.accounts.schemas import OpenedSession, Person
+from neurant.accounts.security import queries
+from neurant.accounts.security.queries import Profile
+from neurant.accounts.service import FACTOR, check_code, check_password, hold_back, plain_trail
+from neurant.auth.codes import (
     NewFactor,
     digest,
     keyed_digest,
@@ -20,27 +25,22 @@ from neurant.accounts.codes import (
     plain_digits,
     plain_recovery_code,
 )
-from neurant.accounts.names import plain_name
-from neurant.accounts.passwords import check_new_password, hashed
-from neurant.accounts.queries import check_own_login, find_password_context, release_brake
-from neurant.accounts.schemas import OpenedSession, Person
-from neurant.accounts.security import queries
-from neurant.accounts.security.queries import Profile
-from neurant.accounts.service import FACTOR, check_code, check_password, hold_back, plain_trail
-from neurant.clock import utc_now
-from neurant.database.pool import Pool
-from neurant.database.tenancy import Staff, come_from, tenant
-from neurant.errors import (
+from neurant.auth.passwords import check_new_password, hashed
+from neurant.core.clock import utc_now
+from neurant.core.db.pool import Pool
+from neurant.core.db.tenancy import Staff, come_from, tenant
+from neurant.core.errors import (
     BadInputError,
     ConflictError,
     ForbiddenError,
     NotFoundError,
     UnauthenticatedError,
 )
+from neurant.core.person_names import plain_name
+from neurant.core.settings import Settings
+from neurant.core.vault import Vault
 from neurant.mail.service import queue_mail
-from neurant.settings import Settings
 from neurant.texts import Language
-from neurant.vault import Vault
 
 MOST_PHONE = 50
 MOST_URL = 2000

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from uuid import UUID
 
-from neurant.database.pool import Connection, Pool, fetch_one, fetch_value
+from neurant.core.db.pool import Connection, Pool, fetch_one, fetch_value
 
 _BEGIN = "select private.begin_sign_up(%s, %s, %s, %s, %s, %s, %s, %s)"
 _RENEW = "select outcome, email, first_name from private.renew_sign_up(%s, %s, %s)"

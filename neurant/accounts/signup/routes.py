@@ -9,16 +9,6 @@ from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 from pydantic import ValidationError
 
-from neurant.accounts.codes import digest
-from neurant.accounts.cookies import (
-    PENDING_COOKIE,
-    drop_secret_cookie,
-    keep_secret_cookie,
-    read_cookie,
-)
-from neurant.accounts.current import check_origin, trail_of
-from neurant.accounts.known_devices import keep_device
-from neurant.accounts.pages import enter, keep_language, problem_of
 from neurant.accounts.schemas import SessionOut
 from neurant.accounts.signup import queries, service
 from neurant.accounts.signup.schemas import (
@@ -30,9 +20,14 @@ from neurant.accounts.signup.schemas import (
     StateOut,
 )
 from neurant.api.route import api_router
-from neurant.console.pages import PageRoute
+from neurant.auth.codes import digest
+from neurant.auth.cookies import PENDING_COOKIE, drop_secret_cookie, keep_secret_cookie, read_cookie
+from neurant.auth.current import check_origin, trail_of
+from neurant.auth.known_devices import keep_device
+from neurant.console.page_route import PageRoute
+from neurant.console.pages.login import enter, keep_language, problem_of
 from neurant.console.templating import reader_language, render
-from neurant.errors import BadInputError, NeurantError
+from neurant.core.errors import BadInputError, NeurantError
 
 _DAY = 24 * 3600
 _NO_REFERRER = {"Referrer-Policy": "no-referrer"}  # the address holds a token

@@ -7,9 +7,9 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
-from neurant.accounts.names import MOST_NAME
 from neurant.accounts.schemas import LONGEST_PASSWORD, Body
-from neurant.api.texts import EmailText, PasswordText, PersonName, Text
+from neurant.core.person_names import MOST_NAME
+from neurant.core.text_types import EmailText, PasswordText, PersonName, Text
 
 
 class NewAccount(Body):

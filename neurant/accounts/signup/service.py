@@ -10,19 +10,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from neurant.accounts.codes import digest, keyed_digest, new_mail_code, new_token, plain_digits
-from neurant.accounts.emails import normal_email
-from neurant.accounts.names import plain_name
-from neurant.accounts.passwords import check_new_password, hashed, matches
 from neurant.accounts.queries import MailPurpose, allow_mail
 from neurant.accounts.schemas import OpenedSession
 from neurant.accounts.service import hold_back, open_session, plain_trail
 from neurant.accounts.signup import queries
 from neurant.accounts.signup.schemas import NewAccount
-from neurant.clock import utc_now
-from neurant.database.pool import Connection, Pool
-from neurant.database.tenancy import Trail
-from neurant.errors import (
+from neurant.auth.codes import digest, keyed_digest, new_mail_code, new_token, plain_digits
+from neurant.auth.passwords import check_new_password, hashed, matches
+from neurant.core.clock import utc_now
+from neurant.core.db.pool import Connection, Pool
+from neurant.core.db.tenancy import Trail
+from neurant.core.emails import normal_email
+from neurant.core.errors import (
     BadInputError,
     ConflictError,
     ForbiddenError,
@@ -31,10 +30,11 @@ from neurant.errors import (
     NotFoundError,
     RateLimitedError,
 )
+from neurant.core.person_names import plain_name
+from neurant.core.settings import Settings
+from neurant.core.vault import Vault
 from neurant.mail.service import queue_mail
-from neurant.settings import Settings
 from neurant.texts import Language
-from neurant.vault import Vault
 
 RESEND_AFTER = 60
 _LIFE = timedelta(hours=24)

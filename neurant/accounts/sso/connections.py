@@ -10,8 +10,6 @@ from uuid import UUID, uuid4
 import psycopg
 from pydantic import SecretStr
 
-from neurant.accounts.jwks import read_keys
-from neurant.accounts.sso.net import ProviderError, ask_json, may_ask
 from neurant.accounts.sso.provider import Providers
 from neurant.accounts.sso.queries import (
     SsoConnection,
@@ -24,17 +22,19 @@ from neurant.accounts.sso.queries import (
 )
 from neurant.accounts.sso.schemas import SsoCheckOut, SsoConnectionNew, SsoConnectionPatch
 from neurant.accounts.sso.service import domain_of
-from neurant.database.pool import Connection
-from neurant.errors import (
+from neurant.auth.jwks import read_keys
+from neurant.core.db.pool import Connection
+from neurant.core.errors import (
     BadInputError,
     ConflictError,
     ForbiddenError,
     NotFoundError,
     UnavailableError,
 )
-from neurant.settings import Settings
+from neurant.core.outbound_http import ProviderError, ask_json, may_ask
+from neurant.core.settings import Settings
+from neurant.core.vault import ensure_company_key, seal_secret
 from neurant.texts import Language
-from neurant.vault import ensure_company_key, seal_secret
 
 # As the table's own check: at least two labels, and the last one is no number of an address.
 _DOMAIN = re.compile(r"([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?[.])+[a-z0-9-]{2,63}")

@@ -17,8 +17,8 @@ import dns.rdatatype
 import dns.resolver
 from dns.rdtypes.ANY.TXT import TXT
 
-from neurant.logs import get_logger
-from neurant.settings import Settings, dns_server
+from neurant.core.logs import get_logger
+from neurant.core.settings import Settings, dns_server
 
 Found = Literal["found", "absent", "unreachable"]
 LABEL = "_neurant-challenge"

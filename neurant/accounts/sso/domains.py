@@ -9,13 +9,13 @@ from neurant.accounts.sso.connections import normal_domain
 from neurant.accounts.sso.dns import look_up, record_name, record_value
 from neurant.accounts.sso.queries import DomainClaim, SsoConnection
 from neurant.accounts.sso.schemas import SsoDomainOut
-from neurant.api.outside import asking_outside
-from neurant.companies.lookup import command_pool
-from neurant.database.pool import Connection, Pool, require_url
-from neurant.database.tenancy import Trail
-from neurant.errors import BadInputError, ConflictError, NotFoundError
-from neurant.logs import get_logger
-from neurant.settings import Settings
+from neurant.api.outbound_limit import asking_outside
+from neurant.cli.company_lookup import command_pool
+from neurant.core.db.pool import Connection, Pool, require_url
+from neurant.core.db.tenancy import Trail
+from neurant.core.errors import BadInputError, ConflictError, NotFoundError
+from neurant.core.logs import get_logger
+from neurant.core.settings import Settings
 
 log = get_logger(__name__)
 

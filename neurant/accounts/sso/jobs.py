@@ -7,11 +7,11 @@ from typing import Any
 from uuid import UUID
 
 from neurant.console.navigation import SETTINGS_PATH
-from neurant.database.pool import Pool, fetch_all
+from neurant.core.db.pool import Pool, fetch_all
+from neurant.core.settings import Settings
+from neurant.core.vault import Vault
 from neurant.mail.message import as_language
 from neurant.mail.service import queue_mail
-from neurant.settings import Settings
-from neurant.vault import Vault
 
 MAILED = ("sso_domain_failing", "sso_domain_unproven")  # kinds of notifications, and templates
 _TAKE = """

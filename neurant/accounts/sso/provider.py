@@ -17,9 +17,9 @@ from weakref import WeakValueDictionary
 
 import httpx
 
-from neurant.accounts.jwks import ALGORITHMS, KeyCache
-from neurant.accounts.sso.net import SECONDS, GuardedTransport, ProviderError, ask_json, may_ask
-from neurant.settings import Settings
+from neurant.auth.jwks import ALGORITHMS, KeyCache
+from neurant.core.outbound_http import SECONDS, GuardedTransport, ProviderError, ask_json, may_ask
+from neurant.core.settings import Settings
 
 _FRESH = 600.0  # seconds
 _FAILED_FRESH = 30.0  # seconds

@@ -10,8 +10,8 @@ from uuid import UUID
 
 from neurant.accounts.sso.schemas import SsoConnectionQuery, SsoPersonOut
 from neurant.api.listing import Listing, ListQuery, Sort, fetch_page
-from neurant.database.pool import Connection, Pool, fetch_all, fetch_one, fetch_value, set_clause
-from neurant.database.tenancy import Trail, come_from
+from neurant.core.db.pool import Connection, Pool, fetch_all, fetch_one, fetch_value, set_clause
+from neurant.core.db.tenancy import Trail, come_from
 
 _OFFER = "select name, is_enforced from private.sso_of_domain(%s)"
 _BEGIN = """

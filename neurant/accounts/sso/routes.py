@@ -7,7 +7,6 @@ from uuid import UUID
 
 from fastapi import Path, Query, Request, Response
 
-from neurant.accounts.current import trail_of
 from neurant.accounts.sso import connections, domains, queries
 from neurant.accounts.sso.domains import shown_claims
 from neurant.accounts.sso.queries import SsoConnection
@@ -24,9 +23,10 @@ from neurant.accounts.sso.service import callback_url
 from neurant.api.call import Call, needs
 from neurant.api.etag import check_match, tagged
 from neurant.api.listing import ListQuery, Page
-from neurant.api.outside import asking_outside
+from neurant.api.outbound_limit import asking_outside
 from neurant.api.route import api_router
-from neurant.errors import NotFoundError
+from neurant.auth.current import trail_of
+from neurant.core.errors import NotFoundError
 from neurant.texts import preferred_language
 
 router = api_router("single sign-on")

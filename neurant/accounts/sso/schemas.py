@@ -10,7 +10,7 @@ from uuid import UUID
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 
 from neurant.api.listing import ListQuery
-from neurant.api.texts import IS_NAME, STORABLE, formatted, is_storable
+from neurant.core.text_types import IS_NAME, STORABLE, formatted, is_storable
 
 
 def _storable_secret(value: SecretStr) -> SecretStr:

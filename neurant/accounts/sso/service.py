@@ -28,17 +28,8 @@ from authlib.integrations.httpx_client import AsyncOAuth2Client
 from authlib.oidc.core import CodeIDToken
 from joserfc.errors import JoseError
 
-from neurant.accounts.codes import digest
-from neurant.accounts.emails import normal_email
-from neurant.accounts.jwks import read_token
 from neurant.accounts.queries import release_brake
 from neurant.accounts.service import KEPT, SHORT, hold_back, plain_trail
-from neurant.accounts.sso.net import (
-    SECONDS,
-    ProviderError,
-    ask_json,
-    told,
-)
 from neurant.accounts.sso.provider import Provider, Providers
 from neurant.accounts.sso.queries import (
     Claimed,
@@ -49,15 +40,19 @@ from neurant.accounts.sso.queries import (
     find_offer,
     finish_attempt,
 )
-from neurant.clock import utc_now
-from neurant.database.pool import Pool
-from neurant.database.tenancy import Trail
-from neurant.errors import BadInputError, NotFoundError, SetupError, UnauthenticatedError
-from neurant.logs import get_logger
-from neurant.names import reads_as_name, without_hidden
+from neurant.auth.codes import digest
+from neurant.auth.jwks import read_token
+from neurant.core.clock import utc_now
+from neurant.core.db.pool import Pool
+from neurant.core.db.tenancy import Trail
+from neurant.core.emails import normal_email
+from neurant.core.errors import BadInputError, NotFoundError, SetupError, UnauthenticatedError
+from neurant.core.logs import get_logger
+from neurant.core.names import reads_as_name, without_hidden
+from neurant.core.outbound_http import SECONDS, ProviderError, ask_json, told
+from neurant.core.settings import Settings
+from neurant.core.vault import open_wrapped
 from neurant.plans.limits import REACHED
-from neurant.settings import Settings
-from neurant.vault import open_wrapped
 
 LEEWAY = 60  # seconds of difference between two clocks
 _LONGEST = 4096  # of what comes back in the address

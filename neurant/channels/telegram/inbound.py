@@ -12,10 +12,10 @@ from typing import Any
 
 import orjson
 
-from neurant.body_bounds import check_members
 from neurant.channels.events import InboundMessage, MessageType, SetAside, storable
-from neurant.errors import BadInputError, MalformedError
-from neurant.names import without_hidden
+from neurant.core.body_bounds import check_members
+from neurant.core.errors import BadInputError, MalformedError
+from neurant.core.names import without_hidden
 
 SECRET_HEADER = b"x-telegram-bot-api-secret-token"
 

@@ -15,15 +15,15 @@ from uuid import UUID
 
 import httpx
 
-from neurant.api.outside import asking_outside
+from neurant.api.outbound_limit import asking_outside
 from neurant.channels.telegram.inbound import credential
-from neurant.companies.lookup import command_pool, database_urls, find_bot
-from neurant.database.pool import Connection, fetch_value
-from neurant.database.tenancy import tenant
-from neurant.errors import ConflictError, SetupError, UnavailableError
-from neurant.ids import uuid7
-from neurant.settings import Settings
-from neurant.vault import ensure_company_key, seal_secret
+from neurant.cli.company_lookup import command_pool, database_urls, find_bot
+from neurant.core.db.pool import Connection, fetch_value
+from neurant.core.db.tenancy import tenant
+from neurant.core.errors import ConflictError, SetupError, UnavailableError
+from neurant.core.ids import uuid7
+from neurant.core.settings import Settings
+from neurant.core.vault import ensure_company_key, seal_secret
 
 _UPDATES = ["message", "edited_message"]
 _BOT = "select b.id from public.chatbots b where b.id = %s and b.retired_at is null"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from neurant.database.pool import Pool, fetch_count
+from neurant.core.db.pool import Pool, fetch_count
 
 _FORGET = "select private.forget_visitor_limits()"
 

@@ -16,12 +16,12 @@ from typing import Literal, NoReturn
 from uuid import UUID
 
 from neurant.channels.webchat.proof import Proof, ProofNeededError
-from neurant.client_address import Place
-from neurant.clock import monotonic
-from neurant.database.pool import Pool, fetch_one
-from neurant.errors import BadInputError, NotFoundError, RateLimitedError
-from neurant.logs import get_logger
-from neurant.turns import Turns
+from neurant.core.client_address import Place
+from neurant.core.clock import monotonic
+from neurant.core.db.pool import Pool, fetch_one
+from neurant.core.errors import BadInputError, NotFoundError, RateLimitedError
+from neurant.core.logs import get_logger
+from neurant.core.turns import Turns
 
 Action = Literal["message", "opinion"]
 CHARACTERS_PER_COST = 400  # beyond 1 for the message itself

@@ -18,10 +18,10 @@ import psycopg
 from psycopg_pool import PoolTimeout
 
 from neurant.channels.webchat.limits import Doing, Held, refuse
-from neurant.database.pool import DatabaseDown, Pool, fetch_one, fetch_value
-from neurant.errors import UnauthenticatedError
-from neurant.logs import get_logger
-from neurant.turns import Turns
+from neurant.core.db.pool import DatabaseDown, Pool, fetch_one, fetch_value
+from neurant.core.errors import UnauthenticatedError
+from neurant.core.logs import get_logger
+from neurant.core.turns import Turns
 
 _HEARTBEAT = 15.0  # seconds; the database waits for 60
 _OPEN = """

@@ -6,10 +6,10 @@ from uuid import UUID
 
 from psycopg import errors as pg
 
-from neurant.database.pool import Connection, fetch_value
-from neurant.database.tenancy import Visitor
-from neurant.errors import NotFoundError
-from neurant.messages.schemas import ReactionIn
+from neurant.conversations.messages.schemas import ReactionIn
+from neurant.core.db.pool import Connection, fetch_value
+from neurant.core.db.tenancy import Visitor
+from neurant.core.errors import NotFoundError
 
 # Two at once would leave both.
 _ONE_AT_A_TIME = "select pg_advisory_xact_lock(hashtextextended(%(who)s || ' ' || %(message)s, 0))"

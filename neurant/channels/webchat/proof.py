@@ -20,10 +20,10 @@ from datetime import UTC, datetime, timedelta
 import orjson
 from pydantic import BaseModel, ConfigDict, Field
 
-from neurant.accounts.codes import keyed_digest
-from neurant.clock import utc_now
-from neurant.errors import BadInputError, RateLimitedError
-from neurant.settings import Settings
+from neurant.auth.codes import keyed_digest
+from neurant.core.clock import utc_now
+from neurant.core.errors import BadInputError, RateLimitedError
+from neurant.core.settings import Settings
 
 SEARCHES = 8
 BITS = 15  # of each: 8 * 2^15 hashes on average; a phone does some 300,000 a second

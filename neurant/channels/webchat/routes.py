@@ -12,8 +12,6 @@ from pydantic import BaseModel, ConfigDict, Field
 from sse_starlette import EventSourceResponse
 from starlette.types import Receive, Scope, Send
 
-from neurant.api.texts import Text
-from neurant.body_bounds import ANYBODY_BYTES, check_members, check_query_size, limit_body
 from neurant.channels.events import InboundMessage, is_storable
 from neurant.channels.ingest import RejectedMessageError
 from neurant.channels.webchat import opinions
@@ -22,10 +20,12 @@ from neurant.channels.webchat.open_streams import Lease, OpenStreams
 from neurant.channels.webchat.proof import ProofIn, ProofNeededError, check_proof, make_challenge
 from neurant.channels.webchat.stream import Position, visitor_company, visitor_stream
 from neurant.channels.webchat.visitors import is_routing_id, open_session, visitor_from
-from neurant.client_address import UNKNOWN, place_of
-from neurant.database.tenancy import Visitor, tenant
-from neurant.errors import BadInputError, NotFoundError, UnauthenticatedError
-from neurant.messages.schemas import ReactionIn
+from neurant.conversations.messages.schemas import ReactionIn
+from neurant.core.body_bounds import ANYBODY_BYTES, check_members, check_query_size, limit_body
+from neurant.core.client_address import UNKNOWN, place_of
+from neurant.core.db.tenancy import Visitor, tenant
+from neurant.core.errors import BadInputError, NotFoundError, UnauthenticatedError
+from neurant.core.text_types import Text
 from neurant.texts import preferred_language
 
 MOST_CHARACTERS = 4000

@@ -19,12 +19,12 @@ from sse_starlette import ServerSentEvent
 
 from neurant.channels.ingest import visitor_key
 from neurant.conversations.system_lines import system_text
-from neurant.database.pool import Connection, Pool, fetch_all, fetch_one, fetch_value
-from neurant.database.tenancy import Visitor, tenant
-from neurant.errors import UnauthenticatedError
-from neurant.realtime import Hub
+from neurant.core.db.pool import Connection, Pool, fetch_all, fetch_one, fetch_value
+from neurant.core.db.tenancy import Visitor, tenant
+from neurant.core.errors import UnauthenticatedError
+from neurant.core.realtime import Hub
+from neurant.core.turns import Turns
 from neurant.texts import Language
-from neurant.turns import Turns
 
 _SLOW_TIMER = 20.0  # seconds after which a stream reads again though nothing was said
 _PAGE = 200

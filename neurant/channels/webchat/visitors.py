@@ -9,8 +9,8 @@ from datetime import datetime, timedelta
 
 from neurant.channels.webchat.limits import Doing, VisitorLimits
 from neurant.channels.webchat.proof import Proof
-from neurant.database.tenancy import Visitor
-from neurant.errors import UnauthenticatedError
+from neurant.core.db.tenancy import Visitor
+from neurant.core.errors import UnauthenticatedError
 
 LIFETIME = timedelta(days=30)
 _ROUTING_ID = re.compile(r"[A-Za-z0-9_-]{8,100}")  # as the database has it

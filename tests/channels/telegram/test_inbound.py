@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from neurant.channels.events import InboundMessage, SetAside, is_storable
 from neurant.channels.telegram.inbound import credential, parse
-from neurant.errors import MalformedError
+from neurant.core.errors import MalformedError
 
 SAMPLES = Path(__file__).parents[3].parent / "shared/data/channel-samples/telegram"
 PROOF = credential(b"secret")

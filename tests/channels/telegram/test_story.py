@@ -17,10 +17,10 @@ from support.telegram_peer import Drop, Refuse
 
 from neurant.channels.telegram.inbound import parse
 from neurant.channels.telegram.setup import connect
-from neurant.database.pool import fetch_value
-from neurant.database.tenancy import tenant
-from neurant.errors import ConflictError, UnavailableError
-from neurant.settings import Settings
+from neurant.core.db.pool import fetch_value
+from neurant.core.db.tenancy import tenant
+from neurant.core.errors import ConflictError, UnavailableError
+from neurant.core.settings import Settings
 from neurant.texts import text
 
 pytest_plugins = ("support.fixtures",)

@@ -21,11 +21,11 @@ from support.visiting import Site, addresses, many, site, solve
 
 from neurant.channels.webchat.limits import CHARACTERS_PER_COST
 from neurant.channels.webchat.open_streams import OpenStreams
-from neurant.database.embedded import Urls
-from neurant.database.pool import make_pool
-from neurant.settings import Settings
+from neurant.core.db.pool import make_pool
+from neurant.core.settings import Settings
+from neurant.core.turns import Turns
+from neurant.installation.embedded import Urls
 from neurant.texts import LANGUAGES
-from neurant.turns import Turns
 
 pytest_plugins = ("support.fixtures",)
 pytestmark = pytest.mark.anyio
@@ -700,7 +700,7 @@ async def test_a_process_that_ends_closes_its_streams_and_a_forgotten_one_enters
     token = await a_session(two, acme)
     from neurant.channels.webchat.limits import Doing
     from neurant.channels.webchat.visitors import digest
-    from neurant.client_address import place_of
+    from neurant.core.client_address import place_of
 
     doing = Doing(place_of("127.0.0.1"), acme.web, digest(token))
     async with make_pool(own.app, size=1, pooled=False) as pool:

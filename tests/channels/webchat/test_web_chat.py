@@ -16,11 +16,11 @@ import pytest
 from companies import Company, make_company
 from support.platform import eventually, free_port, rows, serving, settled, working
 
-from neurant.app import create_app
-from neurant.database.embedded import Urls
-from neurant.database.pool import Pool, make_pool
-from neurant.database.tenancy import tenant
-from neurant.settings import Settings
+from neurant.core.db.pool import Pool, make_pool
+from neurant.core.db.tenancy import tenant
+from neurant.core.settings import Settings
+from neurant.installation.embedded import Urls
+from neurant.runtime.app import create_app
 from neurant.texts import text
 
 pytest_plugins = ("support.fixtures",)
@@ -451,7 +451,7 @@ async def test_without_the_database_the_answer_is_503_and_asks_to_try_again(
         pool.timeout = 0.5
         return pool
 
-    monkeypatch.setattr("neurant.app.make_pool", impatient_pool)
+    monkeypatch.setattr("neurant.runtime.app.make_pool", impatient_pool)
     away = f"postgresql://neurant_app@127.0.0.1:{free_port()}/x?sslmode=disable"
     app = create_app(settings(port=port, app_database_url=away, log_level="error"))
     async with (

@@ -1,0 +1,87 @@
+"""Showing once more that one is oneself, before something that cannot be undone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal
+from uuid import UUID
+
+from neurant.accounts.factor_queries import find_factor
+from neurant.accounts.queries import find_login
+from neurant.accounts.schemas import Person
+from neurant.accounts.service import check_code, check_password
+from neurant.core.clock import utc_now
+from neurant.core.db.pool import Pool
+from neurant.core.db.tenancy import Trail
+from neurant.core.errors import ForbiddenError, UnauthenticatedError
+from neurant.core.settings import Settings
+
+FRESH = timedelta(minutes=10)
+Proof = Literal["code", "password", "session"]
+
+
+@dataclass(frozen=True, slots=True)
+class Somebody:
+    """Who acts; ``session`` tells their attempts from strangers', None: not a session of ours.
+    ``is_limited``: the session is of one company, by that company's provider."""
+
+    login: UUID
+    email: str
+    trail: Trail
+    session: UUID | None = None
+    signed_in_at: datetime | None = None
+    is_limited: bool = False
+
+
+def somebody(person: Person) -> Somebody:
+    """The person of a session."""
+    return Somebody(
+        person.auth_user_id,
+        person.email,
+        person.trail,
+        person.session_id,
+        person.created_at,
+        person.is_limited,
+    )
+
+
+async def proof_asked_of(pool: Pool, who: Somebody) -> Proof:
+    """What they have: a code of their second step; else their password; else (they come by single
+    sign-on alone) a session that began just now. A limited session neither tries the login's
+    password nor spends its codes: signing in again at the company's provider is its proof."""
+    if who.is_limited:
+        return "session"
+    factor = await find_factor(pool, who.login)
+    if factor is not None and factor.is_confirmed:
+        return "code"
+    login = await find_login(pool, who.email)
+    return "password" if login is not None and login.encrypted_password else "session"
+
+
+async def prove(
+    pool: Pool, settings: Settings, who: Somebody, password: str | None, code: str | None
+) -> None:
+    """Check what ``proof_asked_of`` names, braked as signing in is.
+
+    Raises ForbiddenError (``accounts.proof_needed`` where it is missing, ``accounts.wrong_code``,
+    ``accounts.wrong_password``, ``accounts.sign_in_again``), RateLimitedError.
+    """
+    asked = await proof_asked_of(pool, who)
+    if asked == "session":
+        if who.signed_in_at is None or utc_now() - who.signed_in_at > FRESH:
+            raise ForbiddenError("accounts.sign_in_again")
+        return
+    given = code if asked == "code" else password
+    if not given:
+        raise ForbiddenError("accounts.proof_needed")
+    device = str(who.session) if who.session else None
+    try:
+        if asked == "code":
+            await check_code(
+                pool, settings, who.login, who.email, given, trail=who.trail, device=device
+            )
+        else:
+            await check_password(pool, who.email, given, trail=who.trail, device=device)
+    except UnauthenticatedError:  # the session stands: what is wrong is the field
+        raise ForbiddenError(f"accounts.wrong_{asked}") from None

@@ -1,0 +1,104 @@
+"""Codes that people type: of a mail, of an authenticator app, and for when the app is lost."""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import sha256
+
+import pyotp
+import segno
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from neurant.core.settings import Settings
+from neurant.core.vault import master_key
+
+STEP_SECONDS = 30  # RFC 6238, section 5.2
+_SKEW_STEPS = 1  # a telephone's clock may be this far off, either way
+RECOVERY_CODES = 10
+# Crockford's base 32 without what looks alike; 12 of them are 60 bits.
+_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+_LOOKS_LIKE = str.maketrans("oil", "011")
+_RECOVERY_CHARACTERS = 12
+
+
+def keyed_digest(settings: Settings, kind: str, subject: bytes, code: str) -> bytes:
+    """What is kept of a short code: whoever reads the table cannot try them all out.
+
+    HMAC-SHA-256 under a key of its own, derived (HKDF, RFC 5869) from the master key.
+    """
+    key = HKDF(SHA256(), 32, None, f"neurant accounts {kind}".encode()).derive(master_key(settings))
+    return hmac.digest(key, subject + b"|" + code.encode(), "sha256")
+
+
+def new_mail_code() -> str:
+    """Six digits."""
+    return f"{secrets.randbelow(1_000_000):06}"
+
+
+def plain_digits(typed: str) -> str:
+    """A code as it was meant: without the spaces and hyphens that people put in."""
+    return "".join(sign for sign in typed if not sign.isspace() and sign != "-")[:64]
+
+
+@dataclass(frozen=True, slots=True)
+class NewFactor:
+    """A secret to be shared with an authenticator app: by hand, as an address, as a picture."""
+
+    secret: str
+    uri: str
+    qr_svg: str
+
+
+def new_factor(email: str, secret: str | None = None) -> NewFactor:
+    """A secret of 160 bits (RFC 4226, R6) for the account of this address.
+
+    The address is of the form that Google Authenticator's "Key Uri Format" page describes.
+    """
+    chosen = secret or pyotp.random_base32()
+    uri = pyotp.TOTP(chosen).provisioning_uri(name=email, issuer_name="NeurAnt")
+    # No colours, no sizes: the page's style sheet gives them, in light and dark.
+    drawn = segno.make(uri, error="m", micro=False).svg_inline(
+        border=2, omitsize=True, dark="#000", light="#fff", svgclass="qr", lineclass=None
+    )
+    return NewFactor(chosen, uri, drawn)
+
+
+def matching_step(secret: str, code: str, now: datetime) -> int | None:
+    """The time step whose code this is, if it is near ``now``; None if it is none of them."""
+    if not (len(code) == 6 and code.isascii() and code.isdigit()):
+        return None
+    totp = pyotp.TOTP(secret, interval=STEP_SECONDS)
+    current = int(now.timestamp()) // STEP_SECONDS
+    for step in range(current - _SKEW_STEPS, current + _SKEW_STEPS + 1):
+        if hmac.compare_digest(totp.generate_otp(step), code):
+            return step
+    return None
+
+
+def new_recovery_codes() -> list[str]:
+    """Ten codes in the form in which they are shown: ``xxxx-xxxx-xxxx``."""
+
+    def one() -> str:
+        signs = "".join(secrets.choice(_ALPHABET) for _ in range(_RECOVERY_CHARACTERS))
+        return "-".join(signs[at : at + 4] for at in range(0, _RECOVERY_CHARACTERS, 4))
+
+    return [one() for _ in range(RECOVERY_CODES)]
+
+
+def plain_recovery_code(typed: str) -> str:
+    """A recovery code as it is digested: whatever was typed for o, i and l is what is meant."""
+    return plain_digits(typed).lower().translate(_LOOKS_LIKE)
+
+
+def new_token() -> str:
+    """A token for a link, a cookie or a session: 32 random bytes."""
+    return secrets.token_urlsafe(32)
+
+
+def digest(token: str) -> bytes:
+    """What is kept of a token: it is random, so a plain hash cannot be guessed back."""
+    return sha256(token.encode("utf-8", "surrogatepass")).digest()

@@ -1,0 +1,182 @@
+"""Who is calling: the session of a cookie or a bearer token, and where the request comes from."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from typing import Annotated
+from urllib.parse import quote, urlsplit
+
+from fastapi import Depends, Request
+
+from neurant.accounts.queries import ended_by_idleness, find_person, find_session
+from neurant.accounts.schemas import Person, SignedIn
+from neurant.auth import denials
+from neurant.auth import throttling as rates
+from neurant.auth.codes import digest
+from neurant.auth.cookies import read_cookie
+from neurant.core.db.tenancy import Trail
+from neurant.core.errors import ForbiddenError, UnauthenticatedError
+from neurant.core.realtime import StaffStreams
+
+COMPANIES = "/console/companies"
+KEY_PREFIX = "na_key_"
+_PASSIVE = "neurant-passive"
+_SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+
+
+class SignInNeededError(UnauthenticatedError):
+    """A page was asked for without a session: the browser goes to the login and comes back."""
+
+    def __init__(self, request: Request, *, idle: bool = False) -> None:
+        expired = read_cookie(request) is not None
+        super().__init__("accounts.session_expired" if expired else "accounts.session_missing")
+        target = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+        back = target if request.method == "GET" else "/console/inbox"
+        told = "&idle=1" if idle else "&expired=1" if expired else ""
+        self.location = f"/login?next={quote(back)}{told}"
+
+
+class CompanyNeededError(SignInNeededError):
+    """A person without a company (yet, or any more) asks for a page of one."""
+
+    def __init__(self, request: Request) -> None:
+        super().__init__(request)
+        self.location = COMPANIES
+
+
+def bearer(request: Request) -> str | None:
+    """The token of an ``Authorization: Bearer`` header."""
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    return token.strip() or None if scheme.lower() == "bearer" else None
+
+
+def check_origin(request: Request) -> None:
+    """Refuse a browser's unsafe request that another site made (ForbiddenError).
+
+    By Fetch Metadata, else by Origin; without either it is no browser and carries nobody's cookie
+    by itself. This is how Go's net/http.CrossOriginProtection does it. SameSite=Lax stands besides.
+    """
+    if request.method in _SAFE_METHODS:
+        return
+    site = request.headers.get("sec-fetch-site")
+    if site is not None:
+        if site not in ("same-origin", "none"):
+            raise ForbiddenError("accounts.cross_origin")
+        return
+    origin = request.headers.get("origin")
+    if origin is None:
+        return
+    ours = {request.headers.get("host"), urlsplit(request.app.state.settings.base_url()).netloc}
+    if urlsplit(origin).netloc not in ours:
+        raise ForbiddenError("accounts.cross_origin")
+
+
+def trail_of(request: Request, session_id: str | None = None) -> Trail:
+    """Where a request comes from, for audit."""
+    return Trail(
+        session_id=session_id,
+        request_id=request.scope.get("state", {}).get("request_id"),
+        ip=request.client.host if request.client else None,
+        user_agent=request.headers.get("user-agent"),
+    )
+
+
+def token_of(request: Request) -> str | None:
+    """The token of the request's session: the header's, else the cookie's. Raises ForbiddenError
+    where another site made the browser send its cookie."""
+    token = bearer(request)
+    if token is None:
+        check_origin(request)  # only a cookie is sent without being asked for
+        token = read_cookie(request)
+    return token
+
+
+def _is_passive(request: Request) -> bool:
+    """Whether a page asks by itself: a live stream, or what the page fetches because of one. That
+    is no use of the session, and keeps nobody signed in."""
+    return _PASSIVE in request.headers or request.url.path.endswith("/stream")
+
+
+async def session_of(request: Request) -> SignedIn | None:
+    """The session that the request carries, if it stands."""
+    token = token_of(request)
+    if token is None:
+        return None
+    passive = _is_passive(request)
+    found = await find_session(request.app.state.pool, digest(token), passive=passive)
+    if found is None:
+        return None
+    staff = replace(found, trail=trail_of(request, str(found.session_id)))
+    denials.known_person(request, staff)
+    return staff
+
+
+async def person_of(request: Request) -> Person | None:
+    """Whose session the request carries, whether in a company or in none."""
+    token = token_of(request)
+    found = await find_person(request.app.state.pool, digest(token)) if token else None
+    if found is None or token is None:
+        return None
+    trail = trail_of(request, str(found.session_id))
+    person = Person(**asdict(found), digest=digest(token), trail=trail)
+    denials.known_person(request, person)
+    return person
+
+
+async def page_staff(request: Request) -> SignedIn:
+    """Who reads a page, which counts to the company's pages of this minute.
+
+    Raises SignInNeededError, CompanyNeededError, RateLimitedError.
+    """
+    staff = await session_of(request)
+    if staff is None:
+        if await person_of(request) is not None:
+            raise CompanyNeededError(request)
+        raise await _sign_in_needed(request)
+    if not _is_redraw(request, staff):
+        await rates.take_page(request, staff.company_id)
+    return staff
+
+
+def _is_redraw(request: Request, staff: SignedIn) -> bool:
+    """Does the page's script ask because the reader's own live stream told it to?"""
+    if request.method != "GET" or "hx-request" not in request.headers:
+        return False
+    streams: StaffStreams = request.app.state.staff_streams
+    return streams.take_redraw(staff.session_id)
+
+
+async def page_person(request: Request) -> Person:
+    """Who reads a page that is of no company. Raises SignInNeededError."""
+    person = await person_of(request)
+    if person is None:
+        raise await _sign_in_needed(request)
+    if person.company_id is not None:
+        await rates.take_page(request, person.company_id)
+    return person
+
+
+async def _sign_in_needed(request: Request) -> SignInNeededError:
+    token = token_of(request)
+    idle = token is not None and await ended_by_idleness(request.app.state.pool, digest(token))
+    return SignInNeededError(request, idle=idle)
+
+
+async def api_person(request: Request) -> Person:
+    """Who calls what is of no company. Raises UnauthenticatedError."""
+    person = await person_of(request)
+    if person is None:
+        raise _refused(request)
+    return person
+
+
+def _refused(request: Request) -> UnauthenticatedError:
+    token = token_of(request)
+    if token and token.startswith(KEY_PREFIX):
+        return UnauthenticatedError("tokens.no_key_here")
+    return UnauthenticatedError("accounts.session_expired" if token else "accounts.session_missing")
+
+
+PageStaff = Annotated[SignedIn, Depends(page_staff)]
+PagePerson = Annotated[Person, Depends(page_person)]
+ApiPerson = Annotated[Person, Depends(api_person)]

@@ -1,0 +1,93 @@
+"""Every refusal of somebody known is told to audit, whatever route or page refused it.
+
+One place for all: the answer 403 on its way out. Who is known says so when they are found
+(``known``); the refused transaction is over by then and left nothing, so a line has one of its own.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from uuid import UUID
+
+from fastapi import Request
+from psycopg_pool import PoolTimeout
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from neurant.accounts.schemas import Person, SignedIn
+from neurant.auth import throttling as rates
+from neurant.core.db.pool import DatabaseDown
+from neurant.core.db.tenancy import ApiKey, Staff, tenant
+from neurant.core.errors import ForbiddenError, NeurantError, UnavailableError
+from neurant.core.http import send_problem
+
+_NOTE = "select private.note_denied(%s, %s, %s)"
+
+
+def known(request: Request, who: Staff | ApiKey, permission: str | None = None) -> None:
+    """Say who makes this request, with their trail, and what it takes if that is known."""
+    request.state.known = (request, who)
+    request.state.permission = permission
+
+
+def known_person(request: Request, person: SignedIn | Person) -> None:
+    """Say whose session this request carries; somebody without a company has no audit."""
+    if person.company_id is not None:
+        known(request, Staff(person.auth_user_id, person.company_id, person.trail))
+
+
+def because(request: Request, error: Exception) -> None:
+    """Keep which permission an error says was missing."""
+    if isinstance(error, ForbiddenError) and error.params.get("permission"):
+        request.state.permission = str(error.params["permission"])
+
+
+def noting_denials(app: ASGIApp) -> ASGIApp:
+    """``app``, each of whose answers 403 to somebody known is in audit before it leaves.
+
+    What cannot be noted is not told either: 429 beyond the company's rate, 503 without database.
+    """
+
+    async def serve(scope: Scope, receive: Receive, send: Send) -> None:
+        replaced = False
+
+        async def noting(message: Message) -> None:
+            nonlocal replaced
+            if replaced:
+                return
+            if message["type"] == "http.response.start" and message["status"] == 403:
+                try:
+                    await _note(scope)
+                except NeurantError as error:
+                    replaced = True
+                    await send_problem(scope, send, error)
+                    return
+            await send(message)
+
+        await app(scope, receive, noting)
+
+    return serve
+
+
+async def _note(scope: Scope) -> None:
+    state = scope.get("state", {})
+    request, who = state.pop("known", (None, None))
+    if request is None:
+        return
+    if "rate" not in state and "is_counted" not in state:
+        await rates.take_one(request, who.company_id)
+    path = getattr(request.scope.get("route"), "path", request.url.path)
+    line = (state.get("permission"), f"{request.method} {path}", _attempted(request))
+    try:
+        async with tenant(request.app.state.pool, who) as connection:
+            await connection.execute(_NOTE, line)
+    except (*DatabaseDown, PoolTimeout):
+        raise UnavailableError("database_away") from None
+
+
+def _attempted(request: Request) -> UUID | None:
+    """The innermost id of the address."""
+    found = None
+    for value in request.path_params.values():
+        with suppress(ValueError):
+            found = value if isinstance(value, UUID) else UUID(str(value))
+    return found

@@ -1,0 +1,130 @@
+"""The public keys of token issuers (RFC 7517), kept for a while and renewed when they rotate.
+
+A key that is not known is looked for once more, but an issuer is never asked more often than every
+``BETWEEN`` seconds, whatever tokens say. While an issuer does not answer, known keys serve for
+``STALE`` seconds more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import OrderedDict
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import Any
+
+import httpx
+from joserfc import jwt
+from joserfc.errors import BadSignatureError, InvalidKeyIdError, JoseError
+from joserfc.jwk import JWKRegistry, Key, KeySet, OctKey, RSAKey
+
+from neurant.core.errors import NeurantError
+from neurant.core.outbound_http import ProviderError, ask_json
+
+FRESH = 600.0
+STALE = 3600.0
+BETWEEN = 10.0
+LONGEST_TOKEN = 16 * 1024
+# Asymmetric only: with a public key as an HMAC secret anybody could sign (RFC 8725, 3.1).
+ALGORITHMS = (
+    *("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"),
+    *("ES256", "ES384", "ES512", "EdDSA", "Ed25519"),
+)
+_MOST_ISSUERS = 1000
+_MOST_KEYS = 100
+_SHORTEST_RSA = 2048
+
+
+@dataclass(slots=True)
+class _Known:
+    keys: KeySet | None = None
+    fetched_at: float = float("-inf")
+    asked_at: float = float("-inf")
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
+class KeyCache:
+    """Key sets by their address. One for each process, kept in ``app.state``."""
+
+    def __init__(self, client: httpx.AsyncClient, clock: Callable[[], float] = monotonic) -> None:
+        self._client = client
+        self._clock = clock
+        self._known: OrderedDict[str, _Known] = OrderedDict()
+
+    async def find(self, url: str, *, unlike: KeySet | None = None) -> KeySet:
+        """The keys at an address; other ones than ``unlike``, if it is time to ask again.
+
+        Raises ProviderError where there are none and the issuer does not give any.
+        """
+        known = self._known.setdefault(url, _Known())
+        self._known.move_to_end(url)
+        while len(self._known) > _MOST_ISSUERS:
+            self._known.popitem(last=False)
+        async with known.lock:
+            now = self._clock()
+            fresh = now - known.fetched_at < FRESH and known.keys is not unlike
+            if known.keys is not None and (fresh or now - known.asked_at < BETWEEN):
+                return known.keys
+            known.asked_at = now
+            try:
+                known.keys = read_keys(await ask_json(self._client, url))
+                known.fetched_at = now
+            except NeurantError:
+                if known.keys is None or now - known.fetched_at > STALE:
+                    raise
+            return known.keys
+
+
+def read_keys(found: dict[str, Any]) -> KeySet:
+    """The usable keys of a set: public ones, for signatures, not too short. Others are ignored
+    (RFC 7517, 5). Raises ProviderError (``sso.provider_wrong``) if it is no key set."""
+    listed = found.get("keys")
+    if not isinstance(listed, list):
+        raise ProviderError("sso.provider_wrong", url="jwks_uri", what="no key set")
+    keys = [key for one in listed[:_MOST_KEYS] if (key := _read_key(one)) is not None]
+    return KeySet(keys)
+
+
+def _read_key(found: object) -> Key | None:
+    if not isinstance(found, dict) or found.get("use", "sig") != "sig":
+        return None
+    try:
+        key = JWKRegistry.import_key(found)
+    except (JoseError, ValueError, TypeError, KeyError):
+        return None
+    if isinstance(key, OctKey):
+        return None
+    if isinstance(key, RSAKey) and key.raw_value.key_size < _SHORTEST_RSA:
+        return None
+    return key
+
+
+async def read_token(
+    token: str, cache: KeyCache, url: str, algorithms: Collection[str] = ALGORITHMS
+) -> jwt.Token:
+    """A token whose signature is by one of the keys at ``url``; its claims are not yet checked.
+
+    Raises JoseError for a token that is not theirs, ProviderError where keys cannot be had.
+    """
+    if len(token) > LONGEST_TOKEN:
+        raise JoseError("the token is too large")
+    keys = await cache.find(url)
+    try:
+        return decode(token, keys, algorithms)
+    except (InvalidKeyIdError, BadSignatureError):
+        renewed = await cache.find(url, unlike=keys)
+        if renewed is keys:
+            raise
+        return decode(token, renewed, algorithms)
+
+
+def decode(token: str, key: KeySet | Key, algorithms: Collection[str]) -> jwt.Token:
+    """``jwt.decode`` whose every failure is a JoseError, whatever somebody sends."""
+    try:
+        return jwt.decode(token, key, algorithms=list(algorithms))
+    except JoseError:
+        raise
+    except (ValueError, TypeError, KeyError, RecursionError, json.JSONDecodeError) as error:
+        raise JoseError(f"no token: {type(error).__name__}") from error

@@ -1,0 +1,104 @@
+"""Tokens of a Supabase project, taken instead of a session of ours where one is configured.
+
+https://supabase.com/docs/guides/auth/jwts and /jwt-fields: ``iss`` is ``<project>/auth/v1``,
+``aud`` and ``role`` are ``authenticated``, ``sub`` is ``auth.users.id``; the public keys are at
+``<project>/auth/v1/.well-known/jwks.json``. The token says who somebody is and nothing of what
+they may do: that is in our tables.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from joserfc import jws, jwt
+from joserfc.errors import ExpiredTokenError, JoseError
+from joserfc.jwk import OctKey
+
+from neurant.auth.jwks import LONGEST_TOKEN, KeyCache, decode, read_token
+from neurant.core.clock import utc_now
+from neurant.core.errors import UnauthenticatedError
+from neurant.core.settings import Settings
+
+LEEWAY = 60  # seconds of difference between two clocks
+_ALGORITHMS = ("RS256", "ES256", "EdDSA", "Ed25519")
+_LONGEST_SESSION_ID = 100
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedToken:
+    """Who a token speaks for. ``session_id`` is the project's name of the session, for audit."""
+
+    sub: UUID
+    session_id: str | None
+    expires_at: datetime
+
+
+def is_configured(settings: Settings) -> bool:
+    """Whether tokens of a project are taken at all."""
+    return settings.supabase_issuer_url() is not None
+
+
+def looks_like_token(bearer: str) -> bool:
+    """Whether a bearer credential is a JWT and not one of our own tokens, which have no dots."""
+    return bearer.count(".") == 2
+
+
+async def verify(token: str, settings: Settings, keys: KeyCache) -> VerifiedToken:
+    """Who the token speaks for, if it is the project's, for us, and of now.
+
+    Raises UnauthenticatedError (``tokens.invalid``, ``tokens.expired``) and
+    ProviderError where the project's keys cannot be had.
+    """
+    try:
+        found = await _read(token, settings, keys)
+        _registry(settings).validate(found.claims)
+        return _told(found.claims)
+    except ExpiredTokenError:
+        raise UnauthenticatedError("tokens.expired") from None
+    except (JoseError, ValueError, OverflowError, OSError):
+        raise UnauthenticatedError("tokens.invalid") from None
+
+
+async def _read(token: str, settings: Settings, keys: KeyCache) -> jwt.Token:
+    if not is_configured(settings) or len(token) > LONGEST_TOKEN or not token.isascii():
+        raise JoseError("no token")
+    secret, url = settings.supabase_jwt_secret, settings.supabase_jwks()
+    if secret is not None and _algorithm(token) == "HS256":
+        return decode(token, OctKey.import_key(secret.get_secret_value()), ["HS256"])
+    if url is None:
+        raise JoseError("no key for this algorithm")
+    return await read_token(token, keys, url, _ALGORITHMS)
+
+
+def _algorithm(token: str) -> object:
+    """What the token's header claims; only decides which key is tried with which algorithm."""
+    try:
+        return jws.extract_compact(token.encode()).headers().get("alg")
+    except (JoseError, ValueError, TypeError, AttributeError, RecursionError):
+        return None
+
+
+def _registry(settings: Settings) -> jwt.JWTClaimsRegistry:
+    return jwt.JWTClaimsRegistry(
+        now=lambda: int(utc_now().timestamp()),
+        leeway=LEEWAY,
+        iss={"essential": True, "value": settings.supabase_issuer_url() or ""},
+        aud={"essential": True, "value": settings.supabase_audience},
+        exp={"essential": True},
+        sub={"essential": True},
+        # A project's anon and service keys are tokens of the same keys, and nobody's.
+        role={"essential": True, "value": "authenticated"},
+    )
+
+
+def _told(claims: dict[str, Any]) -> VerifiedToken:
+    session = claims.get("session_id")
+    known = isinstance(session, str) and session.isprintable()
+    return VerifiedToken(
+        sub=UUID(claims["sub"]),
+        session_id=str(session)[:_LONGEST_SESSION_ID] if known else None,
+        expires_at=datetime.fromtimestamp(claims["exp"], UTC),
+    )

@@ -1,0 +1,148 @@
+"""How many requests a company may make: its plan's number a minute, for all its callers together.
+
+A token bucket per company: a minute's worth may come at once, then one token comes back every
+``60 / number`` seconds. The bucket is in the database, for all web processes together and beyond
+a restart; each takes a thirtieth of the number at a time, so that one request in thirty or less
+asks it. What a process has taken and not used is at most that share: never is more given than the
+number, and with n processes at most n thirtieths less.
+Told in the headers of the IETF draft "RateLimit header fields for HTTP".
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from dataclasses import dataclass, field
+from typing import LiteralString
+from uuid import UUID
+
+from fastapi import Request, Response
+
+from neurant.core.clock import monotonic
+from neurant.core.db.pool import Pool, fetch_one
+from neurant.core.db.tenancy import Caller
+from neurant.core.errors import RateLimitedError
+
+_WINDOW = 60.0  # seconds
+_SHARES = 30
+_SMALLEST = 300  # requests a minute, of the smallest plan: its share fits every other
+_MOST_COMPANIES = 10_000
+_LEASE = "select leased, remaining, wait_seconds from private.lease_requests(%s, %s)"
+PAGES = "select leased, remaining, wait_seconds from private.lease_page_requests(%s, %s)"
+
+
+@dataclass(frozen=True, slots=True)
+class _Leased:
+    leased: int
+    remaining: int
+    wait_seconds: float
+
+
+@dataclass(slots=True)
+class _Share:
+    """What a process has of a company's bucket."""
+
+    tokens: int = 0
+    remaining: int = 0  # in the bucket, when it was asked
+    good_until: float = 0.0
+    none_until: float = 0.0  # nobody needs to ask before
+    asking: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
+class Rates:
+    """The shares of one web process. ``pool`` leads to the primary, and is nobody else's.
+
+    ``lease``: of which bucket; the API's, or that of the console's pages (``PAGES``).
+    """
+
+    def __init__(self, pool: Pool, lease: LiteralString = _LEASE) -> None:
+        self._pool, self._lease = pool, lease
+        self._shares: dict[UUID, _Share] = {}
+
+    def take_at_hand(self, company: UUID) -> int | None:
+        """Take one of what this process has; how many are left, or None: they must be asked for."""
+        share = self._shares.get(company)
+        if share is None or not share.tokens or monotonic() > share.good_until:
+            return None
+        share.tokens -= 1
+        return share.tokens + share.remaining
+
+    async def take(self, company: UUID, number: int) -> tuple[int, float]:
+        """Take one: how many are left, and seconds until there is one (0: it was given)."""
+        share = self._shares.get(company) or self._begin(company)
+        if not share.tokens or monotonic() > share.good_until:
+            async with share.asking:
+                now = monotonic()
+                if now < share.none_until:
+                    return 0, share.none_until - now
+                if not share.tokens or now > share.good_until:
+                    await self._ask(company, share, max(1, number // _SHARES))
+        if not share.tokens:
+            return 0, max(share.none_until - monotonic(), 0.001)
+        share.tokens -= 1
+        return share.tokens + share.remaining, 0.0
+
+    def _begin(self, company: UUID) -> _Share:
+        if len(self._shares) >= _MOST_COMPANIES:  # the one that came first loses a share at most
+            self._shares.pop(next(iter(self._shares)))
+        return self._shares.setdefault(company, _Share())
+
+    async def _ask(self, company: UUID, share: _Share, size: int) -> None:
+        async with self._pool.connection() as connection:
+            got = await fetch_one(connection, _Leased, self._lease, (company, size))
+        now = monotonic()
+        if got is None:  # a company that was erased a moment ago
+            share.tokens, share.remaining, share.none_until = 0, 0, now + 1
+            return
+        share.tokens, share.remaining = got.leased, got.remaining
+        share.good_until, share.none_until = now + _WINDOW, now + got.wait_seconds
+
+
+def take_at_hand(request: Request, caller: Caller) -> bool:
+    """Count a request of a caller, if nobody must be asked for that."""
+    rates: Rates = request.app.state.rates
+    left = rates.take_at_hand(caller.company_id)
+    if left is None:
+        return False
+    number = caller.requests_per_minute
+    request.state.rate = (number, left, math.ceil(_WINDOW / number))
+    return True
+
+
+async def take(request: Request, caller: Caller) -> None:
+    """Count a request of a caller; the caller holds no connection. Raises RateLimitedError."""
+    rates: Rates = request.app.state.rates
+    number = caller.requests_per_minute
+    left, wait = await rates.take(caller.company_id, number)
+    request.state.rate = (number, left, math.ceil(_WINDOW / number))
+    if wait > 0:
+        raise RateLimitedError("api.rate_limited", seconds=math.ceil(wait), number=number)
+
+
+async def take_page(request: Request, company_id: UUID) -> None:
+    """Count a page of the console. Raises RateLimitedError."""
+    rates: Rates = request.app.state.page_rates
+    left = rates.take_at_hand(company_id)
+    if left is None:
+        _, wait = await rates.take(company_id, _SMALLEST)
+        if wait > 0:
+            raise RateLimitedError("api.pages_limited", seconds=math.ceil(wait))
+    request.state.is_counted = True
+
+
+async def take_one(request: Request, company_id: UUID) -> None:
+    """Count a request that was not counted as a call. Raises RateLimitedError."""
+    rates: Rates = request.app.state.rates
+    _, wait = await rates.take(company_id, _SMALLEST)
+    if wait > 0:
+        raise RateLimitedError("api.rate_limited", seconds=math.ceil(wait), number=_SMALLEST)
+
+
+def tell(request: Request, response: Response) -> None:
+    """``RateLimit-Policy`` and ``RateLimit`` of a request that was counted."""
+    rate = getattr(request.state, "rate", None)
+    if rate is None:
+        return
+    number, left, reset = rate
+    response.headers["ratelimit-policy"] = f'"company";q={number};w=60'
+    response.headers["ratelimit"] = f'"company";r={left};t={reset}'

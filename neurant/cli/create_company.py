@@ -1,0 +1,105 @@
+"""``neurant company create``: the first company of a database, with its owner."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from uuid import UUID
+
+from psycopg import errors as pg
+
+from neurant.accounts.queries import find_login
+from neurant.auth.passwords import check_new_password, hashed, matches
+from neurant.cli.company_lookup import command_pool
+from neurant.core.db.pool import Connection, Pool, fetch_one, fetch_value, require_url
+from neurant.core.emails import normal_email
+from neurant.core.errors import BadInputError, ConflictError
+from neurant.core.names import as_name
+from neurant.core.person_names import plain_name
+from neurant.core.settings import Settings
+
+MOST_NAME = 255
+_SLUG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+_MOST_SLUG = 100
+
+_CREATE_LOGIN = "select private.create_login(%s, %s, true)"
+_SUGGEST = "select private.suggest_slug(%s)"
+_SIGN_UP = """
+select outcome, company_id from private.sign_up(%s, %s, %s, %s, %s, %s,
+  p_plan => %s::public.subscription_plan_enum)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class NewCompany:
+    """What to found: the owner logs in with ``email``; ``slug`` None: made of the name."""
+
+    name: str
+    email: str
+    password: str
+    first_name: str
+    last_name: str
+    slug: str | None = None
+    plan: str = "free"
+
+
+@dataclass(frozen=True, slots=True)
+class _SignedUp:
+    outcome: str
+    company_id: UUID | None
+
+
+async def create_company(settings: Settings, new: NewCompany) -> str:
+    """Found a company; its short name. An owner who has a login already proves it by its password.
+
+    Raises BadInputError for a wrong name, e-mail, short name or password, ConflictError for an
+    address or a short name that is taken. Nothing is left of a refused one.
+    """
+    email = _checked(new)
+    url = require_url(settings.app_database_url, "NEURANT_APP_DATABASE_URL")
+    password_hash = await hashed(new.password)
+    async with command_pool(url) as pool:
+        known = await _known_login(pool, email, new.password)
+        async with pool.connection() as connection, connection.transaction():
+            login = known or await fetch_value(connection, _CREATE_LOGIN, (email, password_hash))
+            if not isinstance(login, UUID):  # made by somebody else a moment ago
+                raise ConflictError("accounts.email_taken", email=email)
+            slug = new.slug or str(await fetch_value(connection, _SUGGEST, (new.name,)))
+            await _sign_up(connection, login, new, slug, email)
+        return slug
+
+
+def _checked(new: NewCompany) -> str:
+    """The owner's address as it is kept."""
+    email = normal_email(new.email)
+    if not new.name.strip() or len(new.name) > MOST_NAME:
+        raise BadInputError("company_name", most=MOST_NAME)
+    as_name(new.name)
+    for name in filter(None, (new.first_name, new.last_name)):
+        plain_name(name)
+    if new.slug is not None and not (_SLUG.fullmatch(new.slug) and len(new.slug) <= _MOST_SLUG):
+        raise BadInputError("company_slug", slug=new.slug)
+    check_new_password(new.password, email, (new.name, new.first_name, new.last_name))
+    return email
+
+
+async def _known_login(pool: Pool, email: str, password: str) -> UUID | None:
+    """The login of this address, proven by its password; None where there is none."""
+    login = await find_login(pool, email)
+    if login is None:
+        return None
+    if not await matches(login.encrypted_password, password):
+        raise ConflictError("accounts.email_taken", email=email)
+    return login.auth_user_id
+
+
+async def _sign_up(
+    connection: Connection, login: UUID, new: NewCompany, slug: str, email: str
+) -> None:
+    parameters = (login, as_name(new.name), slug, email, new.first_name, new.last_name, new.plan)
+    try:
+        done = await fetch_one(connection, _SignedUp, _SIGN_UP, parameters)
+    except pg.InvalidTextRepresentation:
+        raise BadInputError("company_plan", plan=new.plan) from None
+    if done is None or done.outcome != "created":
+        raise ConflictError("company_slug_taken", slug=slug)

@@ -1,0 +1,264 @@
+"""The pages of bots: all of them, a new one from a template, and one with its settings."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+from uuid import UUID
+
+import psycopg
+from fastapi import APIRouter, Form, Request, Response
+from fastapi.responses import HTMLResponse, RedirectResponse
+from pydantic import ValidationError
+
+from neurant.accounts.schemas import SignedIn
+from neurant.api.etag import etag_of
+from neurant.api.listing import ListQuery
+from neurant.auth.current import PageStaff, check_origin
+from neurant.channels import queries as account_queries
+from neurant.channels.routes import shown as shown_channel
+from neurant.chatbots import page_queries, people_queries, queries, service, template_queries
+from neurant.chatbots.schemas import (
+    DAYS,
+    TONES,
+    TRIGGERS,
+    ChatbotIn,
+    ChatbotOut,
+    ChatbotPatch,
+    PreviewIn,
+    TemplateQuery,
+)
+from neurant.companies.queries import list_industries
+from neurant.console.frame import demand, frame
+from neurant.console.notice import Notice
+from neurant.console.page_route import PageRoute
+from neurant.console.pages import chatbot_forms as forms
+from neurant.console.templating import markup, reader_language, render, translator
+from neurant.core.db.pool import Connection
+from neurant.core.db.tenancy import tenant
+from neurant.core.errors import BadInputError, NeurantError, NotFoundError
+from neurant.plans.limits import list_usage, shut_channel, shut_people, within_limits
+
+PAGE = "/console/bots"
+_MOST = 200
+
+router = APIRouter(prefix=PAGE, route_class=PageRoute, include_in_schema=False)
+Text = Annotated[str, Form()]
+_TOLD = {"saved", "created", "retired", "connected", "changed", "assigned", "released"}
+
+
+def _notice(request: Request) -> Notice | None:
+    told = request.query_params.get("told", "")
+    t = translator(reader_language(request))
+    return Notice("ok", "check", t(f"bots.told.{told}")) if told in _TOLD else None
+
+
+@router.get("", response_class=HTMLResponse)
+async def bots_page(request: Request, staff: PageStaff) -> Response:
+    """The reader's bots, their channels and figures."""
+    async with tenant(request.app.state.pool, staff.principal) as connection:
+        context = await frame(connection, staff, _notice(request))
+        demand(context, "chatbots.read")
+        cards = await page_queries.list_cards(connection)
+        usage = {one.limit_name: one for one in await list_usage(connection)}
+    return render(request, "bots.html", cards=cards, limit=usage.get("max_chatbots"), **context)
+
+
+@router.get("/new", response_class=HTMLResponse)
+async def new_page(
+    request: Request, staff: PageStaff, template: str = "", industry: str = ""
+) -> Response:
+    """The gallery of templates; with one chosen, the form that makes a bot of it."""
+    return await _new(request, staff, template, industry)
+
+
+async def _new(
+    request: Request,
+    staff: SignedIn,
+    template: str,
+    industry: str = "",
+    problem: str | None = None,
+    given: dict[str, str] | None = None,
+    error: NeurantError | None = None,
+) -> Response:
+    async with tenant(request.app.state.pool, staff.principal) as connection:
+        context = await frame(connection, staff)
+        demand(context, "chatbots.edit")
+        context |= await gallery(connection, template, industry)
+        context["no_people"] = shut_people(await list_usage(connection), reader_language(request))
+    page = "bot_new.html" if context["chosen"] else "bot_gallery.html"
+    return render(
+        request, page, error=error, problem=problem, given=given or {}, tones=TONES, **context
+    )
+
+
+async def gallery(connection: Connection, template: str, industry: str) -> dict[str, Any]:
+    """The templates, those of ``industry`` where there are any, and the chosen one."""
+    industries = await list_industries(connection)
+    wanted = industry if industry in industries else None
+    found, _ = await template_queries.list_templates(
+        connection, TemplateQuery(industry=wanted, limit=_MOST, sort="name")
+    )
+    featured_first = sorted(found, key=lambda one: (not one.is_featured, one.name))
+    chosen = next((one for one in found if str(one.id) == template), None)
+    return {
+        "templates": featured_first,
+        "chosen": chosen,
+        "free_name": await queries.free_name(connection),
+        "industries": industries,
+        "industry": wanted or "",
+    }
+
+
+@router.post("/new")
+async def make_bot(
+    request: Request,
+    staff: PageStaff,
+    template_id: Text = "",
+    name: Text = "",
+    persona: Text = "",
+    tone: Text = "",
+) -> Response:
+    """A bot from a template, then its settings."""
+    check_origin(request)
+    try:
+        made = await make_from_template(request, staff, template_id, name, persona, tone)
+    except NeurantError as error:
+        given = {"name": name, "persona": persona, "tone": tone}
+        detail = error.detail(reader_language(request))
+        return await _new(request, staff, template_id, problem=detail, given=given, error=error)
+    return RedirectResponse(f"{PAGE}/{made.id}?told=created", 303)
+
+
+async def make_from_template(
+    request: Request, staff: SignedIn, template_id: str, name: str, persona: str, tone: str
+) -> ChatbotOut:
+    """A bot from what a page's form says. Raises NeurantError."""
+    traits = {"tone": tone, "persona": persona.strip()}
+    try:
+        new = ChatbotIn.model_validate(
+            {
+                "template_id": template_id,
+                "name": name.strip(),
+                "personality_traits": {key: value for key, value in traits.items() if value},
+            }
+        )
+    except ValidationError as error:
+        raise invalid(request, error) from None
+    async with within_limits(request.app.state.pool, staff.principal) as connection:
+        demand(await frame(connection, staff), "chatbots.edit")
+        return await service.create(connection, new)
+
+
+def invalid(request: Request, error: ValidationError) -> BadInputError:
+    """What cannot be taken, by the names that the page gives its fields."""
+    t = translator(reader_language(request))
+    wrong = ", ".join(t(f"bots.field.{name}") for name in forms.wrong_fields(error))
+    return BadInputError("invalid_fields", fields=wrong)
+
+
+@router.get("/{chatbot_id}", response_class=HTMLResponse)
+async def bot_page(request: Request, staff: PageStaff, chatbot_id: UUID) -> Response:
+    """A bot: settings, trial chat, people, channels."""
+    return await bot_answer(request, staff, chatbot_id)
+
+
+async def bot_answer(
+    request: Request,
+    staff: SignedIn,
+    chatbot_id: UUID,
+    problem: NeurantError | None = None,
+    typed: dict[str, Any] | None = None,
+) -> Response:
+    """The page of a bot; after a refusal with what was typed, and what is wrong with it."""
+    language = reader_language(request)
+    async with tenant(request.app.state.pool, staff.principal) as connection:
+        context = await frame(connection, staff, _notice(request))
+        demand(context, "chatbots.read")
+        bot = await service.find(connection, chatbot_id)
+        if bot.retired_at is not None:
+            raise NotFoundError("not_found")
+        people = await page_queries.list_colleagues(connection)
+        context |= {
+            "bot": bot,
+            "form": typed or forms.saved(bot),
+            "etag": etag_of(bot, ChatbotPatch),
+            "operators": await people_queries.list_operators(connection, chatbot_id),
+            "supervisor": await people_queries.get_supervisor(connection, chatbot_id),
+            "people": people,
+            "channels": await _channels(request, connection, chatbot_id),
+            "problem": problem.detail(language) if problem else None,
+            "no_people": shut_people(await list_usage(connection), language),
+            "no_telegram": await shut_channel(connection, "telegram", language),
+            "days": DAYS,
+            "tones": TONES,
+            "triggers": TRIGGERS,
+        }
+    return render(request, "bot.html", status=problem.status if problem else 200, **context)
+
+
+async def _channels(request: Request, connection: Connection, chatbot_id: UUID) -> list[Any]:
+    rows, _ = await account_queries.list_accounts(
+        connection, ListQuery(limit=100), "created_at", {"chatbot_id": chatbot_id}
+    )
+    return [shown_channel(request, row) for row in rows if row.status != "disconnected"]
+
+
+@router.post("/{chatbot_id}")
+async def save_bot(request: Request, staff: PageStaff, chatbot_id: UUID) -> Response:
+    """Save the settings, unless somebody changed them since the page was opened."""
+    check_origin(request)
+    form = await request.form()
+    typed = forms.as_shown(form)
+    try:
+        patch = forms.read_settings(form)
+        async with tenant(request.app.state.pool, staff.principal) as connection:
+            current = await service.find(connection, chatbot_id)
+            demand(await frame(connection, staff), "chatbots.edit")
+            current = await service.find(connection, chatbot_id, locked=True)
+            if form.get("etag") != etag_of(current, ChatbotPatch):
+                raise BadInputError("api.changed_meanwhile")
+            await service.change(connection, chatbot_id, patch, current)
+    except ValidationError as error:
+        return await bot_answer(request, staff, chatbot_id, invalid(request, error), typed)
+    except (BadInputError, NeurantError) as error:
+        if error.status in (403, 404):
+            raise
+        return await bot_answer(request, staff, chatbot_id, error, typed)
+    except psycopg.errors.CheckViolation:
+        refused = BadInputError("api.value_refused")
+        return await bot_answer(request, staff, chatbot_id, refused, typed)
+    return RedirectResponse(f"{PAGE}/{chatbot_id}?told=saved", 303)
+
+
+@router.post("/{chatbot_id}/trial")
+async def try_bot(request: Request, staff: PageStaff, chatbot_id: UUID) -> Response:
+    """One message of the trial chat, answered with the settings as they stand in the form."""
+    check_origin(request)
+    form = await request.form()
+    message = forms.values_of(form).get("message", "")
+    context: dict[str, Any] = {"message": message, "told": None, "problem": None}
+    try:
+        patch = forms.read_settings(form) if "system_prompt" in form else ChatbotPatch()
+        asked = PreviewIn(message=message)
+        # Set as they are, not once more through the form's values.
+        asked = asked.model_copy(update={"settings": patch})
+        pool = request.app.state.pool
+        async with tenant(pool, staff.principal) as connection:
+            trial = await service.begin_trial(connection, chatbot_id, asked)
+        vector = await service.trial_vector(staff.company_id, trial)
+        async with tenant(pool, staff.principal) as connection:
+            context["told"] = await service.answer_trial(connection, trial, vector)
+    except ValidationError as error:
+        context["problem"] = invalid(request, error).detail(reader_language(request))
+    return HTMLResponse(markup(request, "bot_trial.html", **context))
+
+
+@router.post("/{chatbot_id}/retire")
+async def retire_bot(request: Request, staff: PageStaff, chatbot_id: UUID) -> Response:
+    """Take the bot out of service for good."""
+    check_origin(request)
+    async with tenant(request.app.state.pool, staff.principal) as connection:
+        await service.find(connection, chatbot_id)
+        demand(await frame(connection, staff), "chatbots.retire")
+        await queries.retire_chatbot(connection, chatbot_id)
+    return RedirectResponse(f"{PAGE}?told=retired", 303)

@@ -1,0 +1,251 @@
+"""The inbox: its pages, what a person does there, and the stream that keeps it live."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Form, Request, Response
+from fastapi.responses import HTMLResponse, RedirectResponse
+from sse_starlette import EventSourceResponse, ServerSentEvent
+
+from neurant.accounts.schemas import SignedIn
+from neurant.auth.current import PageStaff, session_of
+from neurant.console.frame import my_permissions
+from neurant.console.notice import Notice
+from neurant.console.page_route import PageRoute, is_htmx
+from neurant.console.pages.inbox_page import REPLY, Asked, asked, inbox_page
+from neurant.console.templating import reader_language, translator
+from neurant.conversations.handoff import queries as hitl_queries
+from neurant.conversations.handoff import service as hitl
+from neurant.core.clock import monotonic
+from neurant.core.db.tenancy import tenant
+from neurant.core.errors import (
+    BadInputError,
+    ForbiddenError,
+    LimitReachedError,
+    NotFoundError,
+    RateLimitedError,
+)
+from neurant.core.formats import Formats
+from neurant.core.realtime import MOST_STREAMS, StaffStreams
+
+_PING_SECONDS = 15
+_RETRY_SECONDS = 60
+_RECHECK = timedelta(seconds=20).total_seconds()  # at the latest, whatever the traffic
+_STALE = 3.0  # seconds after which a session is looked at again before it is told anything
+_AT_MOST_EVERY = 0.25  # seconds between two redraws of one inbox
+
+router = APIRouter(prefix="/console/inbox", route_class=PageRoute, include_in_schema=False)
+Text = Annotated[str, Form()]
+
+
+async def _from_address(
+    request: Request,
+    filter: str = "all",
+    q: str = "",
+) -> Asked:
+    conversation = request.path_params.get("conversation")
+    return asked(filter, q, conversation, panel=request.url.path.endswith("/customer"))
+
+
+async def _from_form(
+    request: Request,
+    filter: Text = "all",
+    q: Text = "",
+) -> Asked:
+    return asked(filter, q, request.path_params["conversation"])
+
+
+Wanted = Annotated[Asked, Depends(_from_address)]
+Posted = Annotated[Asked, Depends(_from_form)]
+
+
+@router.get("", response_class=HTMLResponse)
+async def inbox(request: Request, staff: PageStaff, wanted: Wanted) -> Response:
+    """The list, with no conversation open."""
+    return await inbox_page(request, staff, wanted)
+
+
+@router.get("/stream")
+async def inbox_stream(request: Request, staff: PageStaff) -> EventSourceResponse:
+    """Says that something changed; the page then asks for what its reader may see."""
+    streams: StaffStreams = request.app.state.staff_streams
+    if not streams.has_room(staff.session_id):
+        raise RateLimitedError("api.too_many_streams", seconds=_RETRY_SECONDS, most=MOST_STREAMS)
+    return EventSourceResponse(_news(request, staff, streams), ping=_PING_SECONDS)
+
+
+async def _news(
+    request: Request, staff: SignedIn, streams: StaffStreams
+) -> AsyncIterator[ServerSentEvent]:
+    hub, session_id = request.app.state.hub, staff.session_id
+    with streams.opened(session_id), hub.subscribe(staff.company_id) as subscription:
+        # The first one makes good what was missed before the subscription.
+        checked = monotonic()
+        while True:
+            streams.told(session_id)
+            yield ServerSentEvent("1", event="news")
+            await asyncio.sleep(_AT_MOST_EVERY)
+            await subscription.wait(max(0.0, checked + _RECHECK - monotonic()))
+            if monotonic() - checked < _STALE:
+                continue
+            # Shielded: a browser that leaves in the middle must not cost a pooled connection.
+            if await asyncio.shield(asyncio.ensure_future(session_of(request))) is None:
+                return  # signed out or deactivated meanwhile
+            checked = monotonic()
+
+
+@router.get("/{conversation}", response_class=HTMLResponse)
+async def conversation_page(request: Request, staff: PageStaff, wanted: Wanted) -> Response:
+    """One conversation, next to the list."""
+    return await inbox_page(request, staff, wanted)
+
+
+@router.get("/{conversation}/customer", response_class=HTMLResponse)
+async def customer_page(request: Request, staff: PageStaff, wanted: Wanted) -> Response:
+    """The customer's details: a screen of its own on a phone."""
+    return await inbox_page(request, staff, wanted)
+
+
+@router.post("/{conversation}/messages")
+async def send_reply(
+    request: Request, staff: PageStaff, wanted: Posted, message_id: Text, text: Text = ""
+) -> Response:
+    """Answer as a person; that takes the conversation. What was written survives a refusal."""
+    state = request.app.state
+    try:
+        async with _permitted(request, staff):
+            outcome = await hitl.reply(
+                state.pool, state.hub, staff, _id(wanted), _uuid(message_id), text
+            )
+    except BadInputError as error:
+        notice = Notice("bad", "alert", error.detail(reader_language(request)))
+        return await _answer(request, staff, wanted, notice, draft=text, status=422)
+    except LimitReachedError as error:
+        notice = _full(request, error, kept=True)
+        return await _answer(request, staff, wanted, notice, draft=text, status=error.status)
+    if outcome == "sent":
+        return await _answer(request, staff, wanted, None)
+    notice = await _lost_race(request, staff, wanted, outcome, kept=True)
+    return await _answer(request, staff, wanted, notice, draft=text, status=409)
+
+
+@router.post("/{conversation}/take")
+async def take_conversation(
+    request: Request, staff: PageStaff, wanted: Posted, take_over: Text = ""
+) -> Response:
+    """Step in. Of two who try at once, one wins and the other is told who did."""
+    state = request.app.state
+    over = take_over == "yes"
+    try:
+        async with _permitted(request, staff):
+            outcome = await hitl.take(state.pool, state.hub, staff, _id(wanted), over=over)
+    except LimitReachedError as error:
+        notice = _full(request, error, kept=False)
+        return await _answer(request, staff, wanted, notice, status=error.status)
+    if outcome in ("taken", "yours"):
+        return await _answer(request, staff, wanted, None)
+    notice = await _lost_race(request, staff, wanted, outcome, kept=False)
+    return await _answer(request, staff, wanted, notice, status=409)
+
+
+@router.post("/{conversation}/resolve")
+async def resolve_conversation(
+    request: Request, staff: PageStaff, wanted: Posted, notes: Text = ""
+) -> Response:
+    """Give the conversation back to the bot."""
+    t = translator(reader_language(request))
+    state = request.app.state
+    async with _permitted(request, staff):
+        outcome = await hitl.resolve(state.pool, state.hub, staff, _id(wanted), notes)
+    name = "not_yours" if outcome == "taken_by_other" else outcome
+    kind, icon = ("ok", "check") if outcome == "resolved" else ("warn", "info")
+    notice = Notice(kind, icon, t(f"console.notices.{name}"), t(f"console.notices.{name}_hint"))
+    return await _answer(request, staff, wanted, notice)
+
+
+@router.post("/{conversation}/resend")
+async def resend_message(
+    request: Request, staff: PageStaff, wanted: Posted, message_id: Text
+) -> Response:
+    """Send again what failed, or what a person decides may be sent twice."""
+    t = translator(reader_language(request))
+    state = request.app.state
+    async with _permitted(request, staff):
+        outcome = await hitl.resend(state.pool, state.hub, staff, _id(wanted), _uuid(message_id))
+    if outcome == "resent":
+        notice = Notice("ok", "check", t("console.notices.resent"))
+    else:
+        title, hint = t("console.notices.not_resendable"), t("console.notices.not_resendable_hint")
+        notice = Notice("warn", "info", title, hint)
+    return await _answer(request, staff, wanted, notice)
+
+
+@asynccontextmanager
+async def _permitted(request: Request, staff: SignedIn) -> AsyncIterator[None]:
+    """What fails for want of the permission is told as that, not as nothing being there."""
+    try:
+        yield
+    except NotFoundError:
+        async with tenant(request.app.state.pool, staff.principal) as connection:
+            if REPLY not in await my_permissions(connection):
+                raise ForbiddenError("api.not_permitted", permission=REPLY) from None
+        raise
+
+
+def _id(wanted: Asked) -> UUID:
+    if wanted.conversation_id is None:
+        raise NotFoundError("not_found")
+    return wanted.conversation_id
+
+
+def _uuid(value: str) -> UUID:
+    try:
+        return UUID(value)
+    except ValueError:
+        raise NotFoundError("not_found") from None
+
+
+def _full(request: Request, error: LimitReachedError, *, kept: bool) -> Notice:
+    """As many conversations are attended as the plan allows."""
+    language = reader_language(request)
+    detail = translator(language)("console.notices.draft_kept") if kept else ""
+    return Notice("warn", "alert", error.detail(language), detail)
+
+
+async def _lost_race(
+    request: Request, staff: SignedIn, wanted: Asked, outcome: str, *, kept: bool
+) -> Notice:
+    """Who was first, how long ago, and that the draft is safe."""
+    language = reader_language(request)
+    t = translator(language)
+    detail = t("console.notices.draft_kept") if kept else ""
+    if outcome == "closed":
+        return Notice("warn", "info", t("console.notices.closed"), detail)
+    async with tenant(request.app.state.pool, staff.principal) as connection:
+        holder = await hitl_queries.find_holder(connection, _id(wanted))
+    if holder is None or holder.name is None or holder.taken_at is None:
+        return Notice("warn", "users", t("console.notices.taken_by_other_plain"), detail)
+    ago = Formats(language).waited(holder.taken_at)
+    title = t("console.notices.taken_by_other", name=holder.name, ago=ago)
+    return Notice("warn", "users", title, detail)
+
+
+async def _answer(
+    request: Request,
+    staff: SignedIn,
+    wanted: Asked,
+    notice: Notice | None,
+    *,
+    draft: str = "",
+    status: int = 200,
+) -> Response:
+    """The redrawn inbox for the page's script; for a plain form, the page by its own address."""
+    if not is_htmx(request) and notice is None:
+        return RedirectResponse(wanted.path, 303)
+    return await inbox_page(request, staff, wanted, notice=notice, draft=draft, status=status)

@@ -1,0 +1,176 @@
+"""The page that a mail's link opens: a new person makes an account, a known one signs in.
+
+The token stands behind the ``#``: no server log and no Referer holds it. A script hands it over
+once, and from then on it is in a cookie of this page alone.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+from urllib.parse import urlencode
+
+from fastapi import APIRouter, Form, Request, Response
+from fastapi.responses import HTMLResponse, RedirectResponse
+from pydantic import ValidationError
+
+from neurant.accounts.queries import delete_session, enter_company
+from neurant.accounts.service import open_session, plain_trail
+from neurant.auth.cookies import COOKIE, HOME, drop_secret_cookie, keep_secret_cookie, read_cookie
+from neurant.auth.current import check_origin, person_of, trail_of
+from neurant.auth.known_devices import keep_device
+from neurant.console.page_route import PageRoute
+from neurant.console.pages.login import enter
+from neurant.console.templating import reader_language, render, translator
+from neurant.core.errors import BadInputError, GoneError, NeurantError, NotFoundError
+from neurant.invitations import refusing
+from neurant.invitations.routes import accepted_by
+from neurant.invitations.schemas import AcceptIn
+from neurant.invitations.service import Accepted, day_of, look
+
+PAGE = "/invitation"
+_TOKEN = "neurant_invitation"  # noqa: S105 - a cookie's name
+_AN_HOUR = 3600
+_LONGEST_TOKEN = 200
+
+router = APIRouter(prefix=PAGE, route_class=PageRoute, include_in_schema=False)
+Text = Annotated[str, Form()]
+
+
+async def _page(
+    request: Request,
+    error: NeurantError | None = None,
+    typed: dict[str, str] | None = None,
+) -> Response:
+    language = reader_language(request)
+    token = read_cookie(request, _TOKEN) or ""
+    seen, over = None, None
+    if token:
+        try:
+            seen = await look(request.app.state.pool, token)
+        except (NotFoundError, GoneError) as gone:
+            over = gone
+    person = await person_of(request) if seen else None
+    problem = None
+    if error is not None and over is None:
+        t = translator(language)
+        problem = {"title": t("team.join.failed"), "detail": error.detail(language)}
+    return render(
+        request, "invitation.html", error=error or over, seen=seen, person=person,
+        over=over.detail(language) if over else None, problem=problem,
+        until=day_of(seen.expires_at, seen.timezone, language) if seen else None,
+        typed=typed or {"first_name": "", "last_name": "", "terms": ""},
+        settings=request.app.state.settings, wrong=error.code if error else "",
+    )  # fmt: skip
+
+
+@router.get("", response_class=HTMLResponse)
+async def invitation_page(request: Request) -> Response:
+    """Whatever the link that was opened last leads to."""
+    return await _page(request)
+
+
+@router.post("/open")
+async def open_invitation(request: Request, token: Text = "") -> Response:
+    """Take the token from the address, or from what was pasted, into a cookie of this page."""
+    check_origin(request)
+    plain = token.strip().rpartition("#")[2][:_LONGEST_TOKEN]
+    response = RedirectResponse(PAGE, 303)
+    keep_secret_cookie(request, response, _TOKEN, plain if plain.isascii() else "", _AN_HOUR)
+    return response
+
+
+@router.post("", response_class=HTMLResponse)
+async def join(
+    request: Request,
+    first_name: Text = "",
+    last_name: Text = "",
+    password: Text = "",
+    terms: Text = "",
+) -> Response:
+    """Accept, as whoever is signed in or as a new person, who is signed in then."""
+    check_origin(request)
+    typed = {"first_name": first_name, "last_name": last_name, "terms": terms}
+    given = {"first_name": first_name.strip() or None, "last_name": last_name.strip() or None}
+    try:
+        asked = AcceptIn.model_validate(
+            {
+                "token": read_cookie(request, _TOKEN) or "",
+                "password": password or None,
+                "accept_terms": terms == "yes",
+                **given,
+            }
+        )
+        accepted = await accepted_by(request, asked)
+    except ValidationError:
+        return await _page(request, BadInputError("invitations.name_and_password"), typed)
+    except NeurantError as error:
+        return await _page(request, error, typed)
+    response = await _entered(request, accepted)
+    keep_device(request, response, accepted.email)
+    drop_secret_cookie(request, response, _TOKEN)
+    return response
+
+
+async def _entered(request: Request, accepted: Accepted) -> Response:
+    """Into the company that was joined: with the session there is, or with a new person's first."""
+    pool, person = request.app.state.pool, await person_of(request)
+    if person is not None:
+        trail = plain_trail(person.trail)
+        await enter_company(pool, person.digest, accepted.company_id, trail)
+        return RedirectResponse(HOME, 303)
+    async with pool.connection() as connection, connection.transaction():
+        session = await open_session(
+            connection,
+            accepted.auth_user_id,
+            trail=trail_of(request),
+            keep=False,
+            company_id=accepted.company_id,
+        )
+    return enter(request, session, keep=False)
+
+
+@router.get("/refuse", response_class=HTMLResponse)
+async def refuse_page(request: Request, of: str = "", told: str = "") -> Response:
+    """Asks whoever opens a mailed link whether they want no more invitations; changes nothing."""
+    return _refuse_page(request, of, told)
+
+
+@router.post("/refuse", response_class=HTMLResponse)
+async def refuse_invitations(request: Request, of: Text = "", wants: Text = "") -> Response:
+    """No more invitations to the address of the link, or invitations again."""
+    check_origin(request)
+    state = request.app.state
+    try:
+        await refusing.refuse(state.pool, state.settings, of, wants=wants == "yes")
+    except NotFoundError:
+        return _refuse_page(request, of, "")
+    told = "back" if wants == "yes" else "refused"
+    return RedirectResponse(f"{refusing.PAGE}?{urlencode({'of': of, 'told': told})}", 303)
+
+
+def _refuse_page(request: Request, token: str, told: str) -> Response:
+    problem, wrong = None, None
+    try:
+        refusing.read_token(request.app.state.settings, token)
+    except NotFoundError as error:
+        problem, wrong = error.detail(reader_language(request)), error
+    return render(
+        request,
+        "invitation_refuse.html",
+        error=wrong,
+        token=token,
+        told=told,
+        problem=problem,
+    )
+
+
+@router.post("/leave")
+async def leave(request: Request) -> Response:
+    """Sign out here and come back to the invitation."""
+    check_origin(request)
+    person = await person_of(request)
+    if person is not None:
+        await delete_session(request.app.state.pool, person.digest, plain_trail(person.trail))
+    response = RedirectResponse(PAGE, 303)
+    drop_secret_cookie(request, response, COOKIE)
+    return response

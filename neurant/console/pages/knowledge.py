@@ -1,0 +1,157 @@
+"""The knowledge page: what the bots can consult."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, File, Form, Request, Response, UploadFile
+from fastapi.responses import HTMLResponse, RedirectResponse
+
+from neurant.accounts.schemas import SignedIn
+from neurant.auth.current import PageStaff
+from neurant.console.frame import demand, frame, permitted
+from neurant.console.notice import Notice
+from neurant.console.page_route import PageRoute, is_htmx
+from neurant.console.templating import markup, reader_language, render, translator
+from neurant.core.db.tenancy import tenant
+from neurant.core.errors import NeurantError, NotFoundError
+from neurant.knowledge import page_queries
+from neurant.knowledge.page_queries import ListedDocument
+from neurant.knowledge.service import document_error, store_document, unread_pages
+from neurant.plans.limits import list_usage, shut_documents
+from neurant.texts import Language
+
+PAGE = "/console/knowledge"
+EDIT = "documents.edit"
+_LONGEST_SEARCH = 200
+_UNFINISHED = ("pending", "processing")
+
+router = APIRouter(prefix=PAGE, route_class=PageRoute, include_in_schema=False)
+
+
+async def _take(request: Request, staff: SignedIn, chatbot_id: UUID, file: UploadFile) -> UUID:
+    state = request.app.state
+    data = await file.read()
+    return await store_document(
+        state.pool,
+        state.files,
+        state.settings,
+        staff.principal,
+        chatbot_id,
+        file.filename or "",
+        data,
+    )
+
+
+def _shown(document: ListedDocument, language: Language) -> dict[str, Any]:
+    failed = document.status == "failed"
+    return {
+        "id": document.id,
+        "name": document.name,
+        "type": document.type,
+        "size": document.size,
+        "chunks": document.chunks or 0,
+        "status": document.status,
+        "progress": document.progress,
+        "working": document.status in _UNFINISHED,
+        "problem": document_error(document.error, language) if failed else None,
+        "unread": unread_pages(document.unread_pages, language),
+        "created_at": document.created_at,
+        "bot_name": document.bot_name,
+        "filed": [one for one in (document.category, *document.tags) if one],
+        "language": document.language,
+        "uploader": document.uploader,
+    }
+
+
+async def _page(
+    request: Request,
+    staff: SignedIn,
+    notice: Notice | None = None,
+    status: int = 200,
+    words: str = "",
+) -> Response:
+    words = words.replace("\0", "").strip()[:_LONGEST_SEARCH]
+    async with tenant(request.app.state.pool, staff.principal) as connection:
+        context = await frame(connection, staff, notice)
+        demand(context, "documents.read")
+        documents = await page_queries.list_documents(connection, words=words)
+        bots = await page_queries.list_bots(connection)
+        usage = await list_usage(connection)
+    language = reader_language(request)
+    context |= {
+        "documents": [_shown(document, language) for document in documents],
+        "query": words,
+        "bots": bots,
+        "shut": shut_documents(usage, language),
+        "may_edit": EDIT in context["may"],
+        "limit": request.app.state.settings.max_document_bytes,
+    }
+    if is_htmx(request):
+        return HTMLResponse(markup(request, "knowledge_answer.html", **context), status)
+    return render(request, "knowledge.html", status=status, **context)
+
+
+@router.get("", response_class=HTMLResponse)
+async def knowledge_page(request: Request, staff: PageStaff, q: str = "") -> Response:
+    """What the bots can consult, and how far the newest of it is; ``q`` searches in it."""
+    return await _page(request, staff, words=q)
+
+
+@router.post("/documents")
+async def upload_without_script(
+    request: Request,
+    staff: PageStaff,
+    chatbot_id: Annotated[UUID, Form()],
+    file: Annotated[list[UploadFile], File()],
+) -> Response:
+    """The form where the page's script does not run; with it, the API takes each file."""
+    async with tenant(request.app.state.pool, staff.principal) as connection:
+        await permitted(connection, EDIT)
+    try:
+        for one in file:
+            await _take(request, staff, chatbot_id, one)
+    except NeurantError as error:
+        notice = Notice("bad", "alert", error.detail(reader_language(request)))
+        return await _page(request, staff, notice, error.status)
+    return RedirectResponse(PAGE, 303)
+
+
+@router.post("/retire")
+async def retire(
+    request: Request,
+    staff: PageStaff,
+    document_id: Annotated[UUID, Form()],
+    q: Annotated[str, Form()] = "",
+) -> Response:
+    """Take a document out of the answers. What cited it stays as it was said."""
+    async with tenant(request.app.state.pool, staff.principal) as connection:
+        await permitted(connection, EDIT)
+        done = await page_queries.retire_document(connection, document_id)
+    return await _told(request, staff, done, "retired", q)
+
+
+@router.post("/retry")
+async def retry(
+    request: Request,
+    staff: PageStaff,
+    document_id: Annotated[UUID, Form()],
+    q: Annotated[str, Form()] = "",
+) -> Response:
+    """Read a document again that could not be read."""
+    async with tenant(request.app.state.pool, staff.principal) as connection:
+        await permitted(connection, EDIT)
+        done = await page_queries.retry_document(connection, document_id)
+    return await _told(request, staff, done, "retrying", q)
+
+
+async def _told(
+    request: Request, staff: SignedIn, done: bool, outcome: str, words: str
+) -> Response:
+    if not done:
+        raise NotFoundError("not_found")
+    if not is_htmx(request):
+        return RedirectResponse(PAGE, 303)
+    title = translator(reader_language(request))(f"console.knowledge.{outcome}")
+    return await _page(request, staff, Notice("ok", "check", title), words=words)

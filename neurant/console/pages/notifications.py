@@ -1,0 +1,91 @@
+"""The page of notifications, and the count of its bell."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Form, Query, Request, Response
+from fastapi.responses import HTMLResponse, RedirectResponse
+
+from neurant.api.listing import Cursor
+from neurant.auth.current import PageStaff
+from neurant.console.frame import demand, frame
+from neurant.console.page_route import PageRoute
+from neurant.console.templating import markup, reader_language, render
+from neurant.core.db.tenancy import tenant
+from neurant.core.errors import NotFoundError
+from neurant.notifications import queries
+from neurant.notifications.schemas import Notification, NotificationQuery
+from neurant.notifications.told import symbol, target, told
+from neurant.texts import Language
+
+PAGE = "/console/notifications"
+_AT_ONCE = 50
+
+router = APIRouter(prefix=PAGE, route_class=PageRoute, include_in_schema=False)
+
+
+@router.get("", response_class=HTMLResponse)
+async def notifications_page(
+    request: Request,
+    staff: PageStaff,
+    show: str = "",
+    cursor: Annotated[Cursor | None, Query()] = None,
+) -> Response:
+    """What the reader was told, the newest first; ``show=unread`` only what is new."""
+    unread = show == "unread"
+    query = NotificationQuery(limit=_AT_ONCE, cursor=cursor, unread=True if unread else None)
+    async with tenant(request.app.state.pool, staff.principal) as connection:
+        context = await frame(connection, staff)
+        demand(context, "notifications.read")
+        found, following = await queries.list_notifications(connection, query)
+    shown = [_shown(one, reader_language(request)) for one in found]
+    return render(
+        request,
+        "notifications.html",
+        notifications=shown,
+        only_unread=unread,
+        next_cursor=following,
+        is_first=cursor is None,
+        **context,
+    )
+
+
+@router.get("/unread", response_class=HTMLResponse)
+async def unread_count(request: Request, staff: PageStaff) -> Response:
+    """The count of the bell, for the page's script."""
+    async with tenant(request.app.state.pool, staff.principal) as connection:
+        context = await frame(connection, staff)
+    return HTMLResponse(markup(request, "unread.html", **context))
+
+
+@router.post("/read-all")
+async def read_all(request: Request, staff: PageStaff) -> Response:
+    """The reader has read all of them."""
+    async with tenant(request.app.state.pool, staff.principal) as connection:
+        await queries.mark_all_read(connection)
+    return RedirectResponse(PAGE, 303)
+
+
+@router.post("/open")
+async def open_notification(
+    request: Request, staff: PageStaff, notification_id: Annotated[UUID, Form()]
+) -> Response:
+    """Go where it leads; it is read by that."""
+    async with tenant(request.app.state.pool, staff.principal) as connection:
+        read = await queries.mark_read(connection, notification_id)
+    if read is None:
+        raise NotFoundError("not_found")
+    return RedirectResponse(target(read.kind, read.details) or PAGE, 303)
+
+
+def _shown(one: Notification, language: Language) -> dict[str, Any]:
+    return {
+        "id": one.id,
+        "text": told(one.kind, one.details, language),
+        "symbol": symbol(one.kind),
+        "leads": target(one.kind, one.details) is not None,
+        "created_at": one.created_at,
+        "is_new": one.read_at is None,
+    }

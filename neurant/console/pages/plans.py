@@ -1,0 +1,217 @@
+"""The plan page of the console: what there is, what is used, and the way to another plan."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Form, Request, Response
+from fastapi.responses import HTMLResponse, RedirectResponse
+
+from neurant.accounts.schemas import SignedIn
+from neurant.auth.current import PageStaff
+from neurant.console.frame import demand, frame
+from neurant.console.notice import Notice
+from neurant.console.page_route import PageRoute
+from neurant.console.templating import markup, reader_language, render, translator
+from neurant.core.db.pool import Connection
+from neurant.core.db.tenancy import tenant
+from neurant.core.errors import NeurantError, NotFoundError
+from neurant.core.settings import MEGABYTE
+from neurant.plans import queries, service
+from neurant.plans.limits import LimitUse, excess_in_words, level, list_usage, plan_name
+from neurant.plans.queries import Plan, Subscription
+from neurant.plans.routes import billing_of
+
+PAGE = "/console/plan"
+_METER = {"ok": "ok", "high": "warn", "critical": "bad", "reached": "bad"}
+_BADGE = {
+    "active": "ok", "trialing": "info", "past_due": "warn", "inactive": "bad", "cancelled": "bad"
+}  # fmt: skip
+_LIMITS = (
+    "monthly_message_limit", "max_chatbots", "max_users", "max_integrations",
+    "max_document_characters", "max_storage_mb", "max_hitl_concurrent",
+)  # fmt: skip
+_TOLD = ("past_due", "inactive", "cancelled", "trialing")
+_READS_BILLS = ("owner", "administrador")
+
+router = APIRouter(prefix=PAGE, route_class=PageRoute, include_in_schema=False)
+PlanForm = Annotated[str, Form(max_length=50)]
+Confirm = Annotated[str, Form(max_length=100)]
+
+
+@router.get("", response_class=HTMLResponse)
+async def plan_page(request: Request, staff: PageStaff, paid: str = "") -> Response:
+    """The company's plan, its use and the catalogue; the use alone for who reads no bills."""
+    notice = None
+    if paid:
+        told = translator(reader_language(request))("plans.page.paid")
+        notice = Notice("ok", "check", told)
+    return await _page(request, staff, notice)
+
+
+@router.get("/banner", response_class=HTMLResponse)
+async def banner(request: Request, staff: PageStaff) -> Response:
+    """What everybody must know of the subscription, for the frame of each page; 204: nothing."""
+    async with tenant(request.app.state.pool, staff.principal) as connection:
+        now = await _subscription(connection, staff)
+    if now.status not in _TOLD or (now.status == "trialing" and staff.role not in _READS_BILLS):
+        return Response(status_code=204)
+    context = {"now": now, "staff": staff, "timezone": now.timezone}
+    return HTMLResponse(markup(request, "subscription_banner.html", **context))
+
+
+@router.get("/choose/{plan}", response_class=HTMLResponse)
+async def consider(request: Request, staff: PageStaff, plan: str) -> Response:
+    """What another plan brings, when and for how much, before anything happens."""
+    async with tenant(request.app.state.pool, staff.principal) as connection:
+        now = await _subscription(connection, staff)
+        plans = await queries.list_plans(connection)
+        wanted = next((one for one in plans if one.plan == plan), None)
+        if wanted is None:
+            raise NotFoundError("not_found")
+        excess = await queries.list_excess(connection, plan)
+        context = await frame(connection, staff)
+    demand(context, "billing.manage")
+    current = next(one for one in plans if one.plan == now.plan)
+    language = reader_language(request)
+    return render(
+        request,
+        "plan_choice.html",
+        **context,
+        now=now,
+        wanted=wanted,
+        wanted_name=plan_name(plan),
+        is_smaller=wanted.rank < current.rank and now.status in ("active", "past_due"),
+        costs=service.costs(plans, wanted, now),
+        is_online=request.app.state.biller is not None,
+        at_once=billing_of(request).at_once,
+        contact=request.app.state.settings.billing_contact,
+        excess=[excess_in_words(one, language) for one in excess],
+        trial_days=0
+        if now.has_tried or now.plan != "free"
+        else request.app.state.settings.trial_days,
+        changes=[(name, _of(current, name), _of(wanted, name)) for name in _LIMITS],
+    )
+
+
+@router.post("/choose")
+async def choose(request: Request, staff: PageStaff, plan: PlanForm) -> Response:
+    """The owner chooses: to the payment page where there is one, else back to the plan."""
+    billing, language = billing_of(request), reader_language(request)
+    try:
+        async with tenant(request.app.state.pool, staff.principal) as connection:
+            choice = await service.choose_plan(connection, staff.company_id, plan, billing)
+        if isinstance(choice, service.Purchase):
+            choice = await service.buy(billing, choice, language)
+    except NeurantError as error:
+        return await _refused(request, staff, error)
+    return RedirectResponse(choice.checkout_url or PAGE, 303)
+
+
+@router.post("/try")
+async def try_plan(request: Request, staff: PageStaff, plan: PlanForm) -> Response:
+    """The owner tries a plan before paying, once."""
+    days = request.app.state.settings.trial_days
+    try:
+        async with tenant(request.app.state.pool, staff.principal) as connection:
+            await service.try_plan(connection, plan, days)
+    except NeurantError as error:
+        return await _refused(request, staff, error)
+    return RedirectResponse(PAGE, 303)
+
+
+@router.post("/{deed}")
+async def act(request: Request, staff: PageStaff, deed: str, confirm: Confirm = "") -> Response:
+    """Keep, cancel, reopen or close: each back to the page; bills are somewhere else."""
+    deeds: dict[str, Any] = {
+        "keep": service.keep_plan,
+        "cancel": service.stop_paying,
+        "reopen": service.reopen,
+        "close": partial(service.close, confirm=confirm),
+    }
+    language, billing = reader_language(request), billing_of(request)
+    if deed not in deeds and deed != "bills":
+        raise NotFoundError("not_found")
+    try:
+        async with tenant(request.app.state.pool, staff.principal) as connection:
+            if deed == "bills":
+                demand(await frame(connection, staff), "billing.manage")
+                payer = await service.find_payer(connection, staff.company_id, billing)
+            else:
+                await deeds[deed](connection)
+        if deed == "bills":
+            link = await service.portal_link(billing, payer, language)
+            return RedirectResponse(link, 303)
+    except NeurantError as error:
+        return await _refused(request, staff, error)
+    return RedirectResponse(PAGE, 303)
+
+
+async def _refused(request: Request, staff: SignedIn, error: NeurantError) -> Response:
+    notice = Notice("bad", "alert", error.detail(reader_language(request)))
+    return await _page(request, staff, notice, error.status)
+
+
+async def _subscription(connection: Connection, staff: SignedIn) -> Subscription:
+    found = await queries.read_subscription(connection, staff.company_id)
+    if found is None:
+        raise NotFoundError("not_found")
+    return found
+
+
+async def _page(
+    request: Request, staff: SignedIn, notice: Notice | None, status: int = 200
+) -> Response:
+    async with tenant(request.app.state.pool, staff.principal) as connection:
+        now = await _subscription(connection, staff)
+        plans = await queries.list_plans(connection)
+        usage = await list_usage(connection)
+        waits = await queries.list_excess(connection, now.next_plan) if now.next_plan else []
+        free_excess = await queries.list_excess(connection, "free")
+        slug = await queries.slug_to_close(connection)
+        context = await frame(connection, staff, notice)
+    language = reader_language(request)
+    current = next(one for one in plans if one.plan == now.plan)
+    return render(
+        request,
+        "plan.html",
+        status=status,
+        **context,
+        now=now,
+        slug=slug,
+        current=current,
+        badge=_BADGE[now.status],
+        plans=plans,
+        limits=_LIMITS,
+        of=_of,
+        plan_name=plan_name,
+        usage=[_meter(one) for one in usage],
+        waits=[excess_in_words(one, language) for one in waits],
+        fits_free=not free_excess,
+        acts="billing.manage" in context["may"],
+        reads_bills="billing.read" in context["may"],
+        is_online=request.app.state.biller is not None,
+        by_hand=request.app.state.biller is None and not billing_of(request).at_once,
+        contact=request.app.state.settings.billing_contact,
+        has_bills=now.customer_ref is not None,
+    )
+
+
+def _of(plan: Plan, limit: str) -> int:
+    """A limit of a plan in the units of its use: storage in bytes."""
+    value: int = getattr(plan, limit)
+    return value * MEGABYTE if limit == "max_storage_mb" and value > 0 else value
+
+
+def _meter(use: LimitUse) -> dict[str, Any]:
+    band = level(use)
+    return {
+        "name": use.limit_name,
+        "used": use.used,
+        "allowed": use.allowed,
+        "band": _METER[band],
+        "level": band,
+        "share": min(100, use.used * 100 // use.allowed) if use.allowed > 0 else 0,
+        "next_plan": plan_name(use.next_plan) if use.next_plan else None,
+    }

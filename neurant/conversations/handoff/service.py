@@ -1,0 +1,96 @@
+"""The rules of working on a conversation: what a person may be told after each action."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import psycopg
+from psycopg import errors as pg
+
+from neurant.accounts.schemas import SignedIn
+from neurant.conversations.handoff import queries
+from neurant.core.db.pool import Pool
+from neurant.core.db.tenancy import tenant
+from neurant.core.errors import BadInputError, NotFoundError
+from neurant.core.realtime import Hub
+from neurant.plans.limits import within_limits
+
+MOST_CHARACTERS = 20_000
+MOST_NOTES = 2_000
+_NOT_OURS = "NA001"  # raised by private.take_for_reply, with the outcome as hint
+
+
+def _checked(content: str) -> str:
+    content = content.replace("\r\n", "\n").strip()
+    if not content or "\0" in content:
+        raise BadInputError("text_empty")
+    if len(content) > MOST_CHARACTERS:
+        raise BadInputError("text_too_long", most=MOST_CHARACTERS, length=len(content))
+    return content
+
+
+async def reply(
+    pool: Pool, hub: Hub, staff: SignedIn, conversation_id: UUID, message_id: UUID, content: str
+) -> str:
+    """Answer as a person, which takes the conversation: ``sent``, ``taken_by_other``, ``closed``.
+
+    The same ``message_id`` again is the same message. Raises BadInputError, NotFoundError, and
+    LimitReachedError where as many are attended as the plan allows.
+    """
+    content = _checked(content)
+    try:
+        async with within_limits(pool, staff.principal) as connection:
+            await queries.insert_reply(
+                connection, staff.company_id, message_id, conversation_id, content
+            )
+    except pg.UniqueViolation:
+        async with tenant(pool, staff.principal) as connection:
+            if not await queries.is_same_reply(connection, message_id, conversation_id):
+                raise NotFoundError("not_found") from None
+        return "sent"
+    except pg.InsufficientPrivilege:
+        raise NotFoundError("not_found") from None
+    except psycopg.Error as error:
+        if error.sqlstate != _NOT_OURS:
+            raise
+        return error.diag.message_hint or "taken_by_other"
+    hub.announce(staff.company_id, conversation_id)
+    hub.announce_work()
+    return "sent"
+
+
+async def take(
+    pool: Pool, hub: Hub, staff: SignedIn, conversation_id: UUID, *, over: bool = False
+) -> str:
+    """Take it: ``taken``, ``yours``, ``taken_by_other`` or ``closed``.
+
+    Raises NotFoundError, and LimitReachedError where as many are attended as the plan allows.
+    """
+    async with within_limits(pool, staff.principal) as connection:
+        outcome = await queries.take(connection, conversation_id, over=over)
+    return _announced(hub, staff, conversation_id, outcome)
+
+
+async def resolve(pool: Pool, hub: Hub, staff: SignedIn, conversation_id: UUID, notes: str) -> str:
+    """Give it back to the bot: ``resolved``, ``not_open`` or ``taken_by_other``. NotFoundError."""
+    kept = notes.replace("\0", "").strip()[:MOST_NOTES] or None
+    async with tenant(pool, staff.principal) as connection:
+        outcome = await queries.resolve(connection, conversation_id, kept)
+    return _announced(hub, staff, conversation_id, outcome)
+
+
+async def resend(
+    pool: Pool, hub: Hub, staff: SignedIn, conversation_id: UUID, message_id: UUID
+) -> str:
+    """Send again what failed or may not have arrived: ``resent``, ``not_resendable``."""
+    async with tenant(pool, staff.principal) as connection:
+        outcome = await queries.resend(connection, message_id)
+    return _announced(hub, staff, conversation_id, outcome)
+
+
+def _announced(hub: Hub, staff: SignedIn, conversation_id: UUID, outcome: str) -> str:
+    if outcome == "not_found":
+        raise NotFoundError("not_found")
+    hub.announce(staff.company_id, conversation_id)
+    hub.announce_work()
+    return outcome

@@ -1,0 +1,17 @@
+"""Names of people, as they are kept and as our mail may carry them."""
+
+from __future__ import annotations
+
+from neurant.core.errors import BadInputError
+from neurant.core.names import reads_as_name, tidy
+
+MOST_NAME = 100
+_NOT_OF_A_NAME = set('/\\:@<>{}|"')
+
+
+def plain_name(typed: str) -> str:
+    """A first or a last name, single-spaced. Raises BadInputError (``accounts.bad_name``)."""
+    name = tidy(typed)
+    if len(name) > MOST_NAME or not reads_as_name(name) or _NOT_OF_A_NAME & set(name):
+        raise BadInputError("accounts.bad_name", most=MOST_NAME)
+    return name

@@ -1,0 +1,295 @@
+"""The one place where configuration is read: environment variables that start with ``NEURANT_``."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from ipaddress import ip_address, ip_network
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from neurant.core.errors import SetupError
+
+MEGABYTE = 1024 * 1024
+_MAIL_ADDRESS = re.compile(r"[^@\s<>,;?&]+@[^@\s<>,;?&]+")
+_SOLD = {"starter", "professional", "business", "enterprise"}
+
+
+def dns_server(written: str) -> tuple[str, int]:
+    """``192.0.2.1``, ``192.0.2.1:5353``, ``2001:db8::1`` or ``[2001:db8::1]:5353`` as address and
+    port (53 where none is given). Raises ValueError."""
+    plain = written.strip()
+    if plain.startswith("["):
+        host, _, port = plain[1:].partition("]")
+        port = port.removeprefix(":")
+    elif plain.count(":") == 1:
+        host, _, port = plain.partition(":")
+    else:
+        host, port = plain, ""
+    number = int(port) if port else 53
+    if not 0 < number < 65536:
+        raise ValueError("a port is 1 to 65535")
+    return str(ip_address(host)), number
+
+
+def is_database_url(url: str) -> bool:
+    """Can libpq read it, and is nothing of an unescaped password taken for a host or a port?
+
+    What cannot be read is said in a text of ours: libpq's words would repeat the password.
+    """
+    import psycopg  # help and the supervisor do without it
+
+    if not url.startswith(("postgresql://", "postgres://")):
+        return False
+    try:
+        read = psycopg.conninfo.conninfo_to_dict(url)
+    except psycopg.ProgrammingError:
+        return False
+    hosts = str(read.get("host") or "").split(",")
+    ports = [port for port in str(read.get("port") or "").split(",") if port]
+    return all(host.startswith(("/", "@")) or "@" not in host for host in hosts) and all(
+        port.isdecimal() and 0 < int(port) < 65536 for port in ports
+    )
+
+
+def _is_web_address(value: str) -> bool:
+    try:
+        url = urlsplit(value)
+        _ = url.port  # raises for one that is no number
+    except ValueError:
+        return False
+    return url.scheme in ("http", "https") and bool(url.hostname)
+
+
+def _name(info: ValidationInfo) -> str:
+    return f"NEURANT_{info.field_name}".upper()
+
+
+class Settings(BaseSettings):
+    """Every setting of a NeurAnt process, with the defaults of a small, self-contained install.
+
+    Raises SetupError, in words of ours, for a value that no process could use.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="NEURANT_", extra="ignore")
+
+    data_dir: Path = Field(
+        default=Path("neurant-data"), description="Database, files and keys of an embedded install"
+    )
+    host: str = Field(default="127.0.0.1", description="Address that the web process listens on")
+    port: int = Field(default=8000, ge=1, le=65535, description="Port of the web process")
+    public_url: str | None = Field(
+        default=None, description="How the outside reaches us; webhooks are registered under it"
+    )
+    allowed_hosts: str = Field(
+        default="",
+        description="Names that the web process answers to besides public_url's, by commas;"
+        " *.example.com for all below a name, * for any",
+    )
+    trusted_proxies: str = Field(
+        default="",
+        description="Addresses or networks of reverse proxies whose X-Forwarded-For is believed;"
+        " empty: no proxy, not even on this machine",
+    )
+    app_database_url: SecretStr | None = Field(
+        default=None, description="PostgreSQL as neurant_app (web); a pooler is fine"
+    )
+    jobs_database_url: SecretStr | None = Field(
+        default=None, description="PostgreSQL as neurant_jobs (worker); may be a transaction pooler"
+    )
+    admin_database_url: SecretStr | None = Field(
+        default=None,
+        description="PostgreSQL as the migrating login; for the command line only",
+    )
+    listen_database_url: SecretStr | None = Field(
+        default=None,
+        description="Direct connection for LISTEN; only where the others are poolers",
+    )
+    replica_database_url: SecretStr | None = Field(
+        default=None,
+        description="A streaming replica, as neurant_app: reads of the API go there when it is"
+        " as new as the primary",
+    )
+    database_pool_size: int = Field(default=8, ge=2, le=200)
+    files_url: str | None = Field(
+        default=None, description="Where documents are kept (file:///..., s3://...); data_dir/files"
+    )
+    master_key: SecretStr | None = Field(
+        default=None,
+        description="Base64 of 32 bytes that wrap each company's key; made in data_dir if absent",
+    )
+    audit_key: SecretStr | None = Field(
+        default=None,
+        description="Base64 of 32 bytes that sign audit's heads; else from the master key",
+    )
+    audit_heads_url: str | None = Field(
+        default=None,
+        description="Where audit's signed heads are kept (as files_url); data_dir/audit-heads",
+    )
+    smtp_url: SecretStr | None = Field(
+        default=None,
+        description="smtp://user:password@host:587 (STARTTLS) or smtps://host:465; ?tls=off for a"
+        " server inside the network. Without it mail is written to data_dir/mail",
+    )
+    mail_from: str = Field(
+        default="NeurAnt <no-reply@localhost>", description="Sender of our mail: Name <address>"
+    )
+    session_idle_minutes: int = Field(
+        default=60,
+        ge=5,
+        le=30 * 24 * 60,
+        description="A session of the staff that nobody uses ends after this; with «keep me signed"
+        " in» after 7 days, or this if it is longer",
+    )
+    demo: bool = Field(default=False, description="Set by `neurant up --demo`: shows the mailbox")
+    telegram_api_url: str = Field(
+        default="https://api.telegram.org", description="Bot API server, also a self-hosted one"
+    )
+    billing: Literal["manual", "at_once", "stripe"] = Field(
+        default="manual",
+        description="Paid plans: confirmed by the operator, by nobody, or paid through Stripe",
+    )
+    billing_contact: str | None = Field(
+        default=None, description="Mail address of whoever sells plans that have no price"
+    )
+    terms_url: str | None = Field(
+        default=None, description="Page of the terms of service; sign-up links it and asks for them"
+    )
+    privacy_url: str | None = Field(
+        default=None, description="Page of what is done with personal data; as terms_url"
+    )
+    trial_days: int = Field(
+        default=14, ge=0, le=30, description="How long a company tries a paid plan; 0: not at all"
+    )
+    stripe_secret_key: SecretStr | None = Field(default=None, description="Stripe's secret key")
+    stripe_webhook_secret: SecretStr | None = Field(
+        default=None, description="What Stripe signs the events for /webhooks/stripe with (whsec_)"
+    )
+    stripe_prices: dict[str, str] = Field(
+        default_factory=dict,
+        description='Stripe\'s price for each plan, as JSON: {"starter": "price_..."}',
+    )
+    stripe_api_url: str | None = Field(default=None, description="Another Stripe API, for tests")
+    sso_private_networks: bool = Field(
+        default=False,
+        description="Identity providers on private addresses, and by plain http on this machine",
+    )
+    dns_servers: str = Field(
+        default="",
+        description="DNS servers to ask for the proof of a domain (192.0.2.1, [2001:db8::1]:5353),"
+        " separated by commas; this machine's if empty",
+    )
+    supabase_url: str | None = Field(
+        default=None, description="A Supabase project whose tokens the API takes (https://...)"
+    )
+    supabase_jwks_url: str | None = Field(
+        default=None, description="Its public keys; below supabase_url if not given"
+    )
+    supabase_issuer: str | None = Field(
+        default=None, description="The iss of its tokens; supabase_url/auth/v1 if not given"
+    )
+    supabase_audience: str = Field(default="authenticated", description="The aud of its tokens")
+    supabase_jwt_secret: SecretStr | None = Field(
+        default=None,
+        min_length=32,
+        description="Only for a project that still signs with a shared secret (HS256)",
+    )
+    max_webhook_bytes: int = Field(default=1 * MEGABYTE, description="Largest webhook body")
+    max_document_bytes: int = Field(default=25 * MEGABYTE, description="Largest uploaded document")
+    worker_concurrency: int = Field(default=4, ge=1, le=64, description="Replies made at once")
+    log_format: Literal["console", "json"] = "console"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _addresses(cls, value: str) -> str:
+        for one in (part.strip() for part in value.split(",")):
+            if one not in ("", "*"):
+                try:
+                    ip_network(one)
+                except ValueError:
+                    raise SetupError("setup.bad_trusted_proxies", value=one) from None
+        return value
+
+    @field_validator("dns_servers")
+    @classmethod
+    def _name_servers(cls, value: str) -> str:
+        for one in value.split(",") if value else ():
+            try:
+                dns_server(one)
+            except ValueError:
+                raise SetupError("setup.bad_dns_servers", value=one.strip()) from None
+        return value
+
+    @field_validator("stripe_prices")
+    @classmethod
+    def _sold(cls, value: dict[str, str]) -> dict[str, str]:
+        if unknown := sorted(set(value) - _SOLD):
+            raise SetupError(
+                "setup.bad_stripe_prices", plans=", ".join(unknown), sold=", ".join(sorted(_SOLD))
+            )
+        return value
+
+    @field_validator("billing_contact")
+    @classmethod
+    def _mail_address(cls, value: str | None) -> str | None:
+        if value and not _MAIL_ADDRESS.fullmatch(value):
+            raise SetupError("setup.bad_billing_contact")
+        return value or None
+
+    @field_validator(
+        "public_url",
+        "supabase_url",
+        "supabase_jwks_url",
+        "supabase_issuer",
+        "terms_url",
+        "privacy_url",
+    )
+    @classmethod
+    def _web_address(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value and not _is_web_address(value):
+            raise SetupError("setup.bad_web_address", setting=_name(info))
+        return value
+
+    @field_validator(
+        "app_database_url",
+        "jobs_database_url",
+        "admin_database_url",
+        "listen_database_url",
+        "replica_database_url",
+    )
+    @classmethod
+    def _database_address(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        if value and not is_database_url(value.get_secret_value()):
+            raise SetupError("setup.bad_database_url", setting=_name(info))
+        return value or None
+
+    def base_url(self) -> str:
+        """Address that people and channels use, without a trailing slash."""
+        return (self.public_url or f"http://{self.host}:{self.port}").rstrip("/")
+
+    def has_terms(self) -> bool:
+        """Must whoever signs up accept something?"""
+        return bool(self.terms_url or self.privacy_url)
+
+    def supabase_issuer_url(self) -> str | None:
+        """Who signs the Supabase project's tokens."""
+        base = f"{self.supabase_url.rstrip('/')}/auth/v1" if self.supabase_url else None
+        return self.supabase_issuer or base
+
+    def supabase_jwks(self) -> str | None:
+        """Where the Supabase project's public keys are; None without an issuer to expect."""
+        issuer = self.supabase_issuer_url()
+        if issuer is None:
+            return None
+        return self.supabase_jwks_url or f"{issuer.rstrip('/')}/.well-known/jwks.json"
+
+
+@lru_cache(maxsize=1)
+def get_settings() -> Settings:
+    """Settings of this process, read once."""
+    return Settings()

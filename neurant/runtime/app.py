@@ -1,0 +1,431 @@
+"""The web process: API, webhooks, console and live streams, as one ASGI application."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from datetime import timedelta
+from http import HTTPStatus
+from typing import Any
+
+import httpx
+import psycopg
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, RedirectResponse
+from psycopg_pool import PoolTimeout
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.routing import Match
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from neurant.accounts.queries import set_session_rules
+from neurant.accounts.routes import router as accounts_router
+from neurant.accounts.service import KEPT_IDLE
+from neurant.accounts.sso.provider import providers
+from neurant.accounts.sso.routes import router as sso_router
+from neurant.analytics.routes import router as analytics_router
+from neurant.api import openapi, sql_errors
+from neurant.api.replica import Replica
+from neurant.api_keys.routes import router as api_keys_router
+from neurant.audit.routes import router as audit_router
+from neurant.auth import denials
+from neurant.auth import throttling as rates
+from neurant.auth.denials import noting_denials
+from neurant.auth.jwks import KeyCache
+from neurant.canned_responses.routes import router as canned_responses_router
+from neurant.channels import webhooks
+from neurant.channels.ingest import Ingestor
+from neurant.channels.routes import router as channels_router
+from neurant.channels.webchat.limits import VisitorLimits
+from neurant.channels.webchat.open_streams import OpenStreams
+from neurant.channels.webchat.routes import router as webchat_router
+from neurant.channels.webchat.stream import StreamSource
+from neurant.chatbots.people_routes import router as chatbot_people_router
+from neurant.chatbots.routes import router as chatbots_router
+from neurant.chatbots.routes import templates as templates_router
+from neurant.cli.proxy_check import router as proxy_check_router
+from neurant.companies.routes import router as company_router
+from neurant.console.page_route import problem_page
+from neurant.console.pages.api_keys import router as api_key_pages
+from neurant.console.pages.audit import router as audit_pages
+from neurant.console.pages.knowledge import router as knowledge_pages_router
+from neurant.console.pages.mailbox import router as mailbox_router
+from neurant.console.pages.notifications import router as notification_pages
+from neurant.console.pages.plans import router as plan_page_router
+from neurant.console.pages.sso_login import router as sso_pages_router
+from neurant.console.pages.sso_settings import router as sso_settings_router
+from neurant.console.routes import mount_static
+from neurant.console.routes import router as console_router
+from neurant.conversations.contacts.routes import router as contacts_router
+from neurant.conversations.handoff.routes import router as hitl_router
+from neurant.conversations.messages.routes import router as messages_router
+from neurant.conversations.notes.routes import router as notes_router
+from neurant.conversations.routes import router as conversations_router
+from neurant.core.body_bounds import tell_fields
+from neurant.core.client_address import ClientAddress
+from neurant.core.db.connection import patience
+from neurant.core.db.pool import (
+    PLATFORM,
+    Connection,
+    DatabaseDown,
+    Pool,
+    fetch_value,
+    make_pool,
+    require_url,
+    sharing,
+)
+from neurant.core.db.tenancy import Caller
+from neurant.core.errors import (
+    BadInputError,
+    MalformedError,
+    NeurantError,
+    NotFoundError,
+    SetupError,
+    UnavailableError,
+)
+from neurant.core.hosts import only_for_our_hosts
+from neurant.core.http import Frame, problem, without_body
+from neurant.core.logs import configure_logging, get_logger
+from neurant.core.object_store import open_store
+from neurant.core.realtime import Hub, StaffStreams
+from neurant.core.settings import Settings, get_settings
+from neurant.core.turns import Turns
+from neurant.core.vault import Vault
+from neurant.exports.routes import router as exports_router
+from neurant.imports.routes import router as imports_router
+from neurant.imports.schemas import MOST_BYTES as MOST_IMPORTED
+from neurant.integrations.routes import router as integrations_router
+from neurant.invitations.routes import router as invitations_router
+from neurant.knowledge.routes import router as knowledge_router
+from neurant.notifications.routes import router as notifications_router
+from neurant.permissions.routes import router as permissions_router
+from neurant.plans.billing import make_biller
+from neurant.plans.limits import REACHED, reached
+from neurant.plans.routes import router as plans_router
+from neurant.plans.webhook import PATH as BILLING_PATH
+from neurant.plans.webhook import router as billing_router
+from neurant.runtime.startup import fingerprint
+from neurant.team.routes import router as team_router
+from neurant.webhooks.routes import router as webhook_endpoints_router
+
+# Looked through in this order at every request: what is asked for most comes first.
+_ROUTERS = (
+    webchat_router,
+    conversations_router,
+    messages_router,
+    hitl_router,
+    notifications_router,
+    chatbots_router,
+    plans_router,
+    team_router,
+    knowledge_router,
+    accounts_router,
+    analytics_router,
+    api_key_pages,
+    api_keys_router,
+    audit_pages,
+    audit_router,
+    canned_responses_router,
+    channels_router,
+    sso_pages_router,
+    sso_router,
+    sso_settings_router,
+    chatbot_people_router,
+    company_router,
+    templates_router,
+    console_router,
+    exports_router,
+    contacts_router,
+    imports_router,
+    integrations_router,
+    knowledge_pages_router,
+    invitations_router,
+    notification_pages,
+    permissions_router,
+    billing_router,
+    plan_page_router,
+    notes_router,
+    webhook_endpoints_router,
+    proxy_check_router,
+)
+_READY_SECONDS = 2.0
+_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+_JSON_ROOM = 64 * 1024  # of multipart around a document
+_KNOWS_US = "select to_regprocedure('private.is_master_key(text)') is not null"
+log = get_logger(__name__)
+
+
+def create_app(settings: Settings | None = None) -> ASGIApp:
+    """The application of one web process. Needs a migrated database to become ready."""
+    chosen = settings or get_settings()
+    configure_logging(chosen, "web")
+    app = _make_api(chosen)
+
+    async def route(scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope.get("path", "")
+        if path.startswith(webhooks.PREFIX) and path != BILLING_PATH:
+            await app.state.webhooks(scope, receive, send)
+        elif scope["type"] == "http" and scope["method"] == "HEAD":
+            await app({**scope, "method": "GET"}, receive, without_body(send))
+        else:
+            await app(scope, receive, send)
+
+    def most_bytes(path: str) -> int:
+        if path.endswith("/documents"):
+            return chosen.max_document_bytes + _JSON_ROOM
+        if path.endswith("/conversation-imports"):
+            return MOST_IMPORTED
+        return chosen.max_webhook_bytes
+
+    ours = only_for_our_hosts(noting_denials(route), chosen)
+    https = chosen.base_url().startswith("https:")
+    framed = Frame(ours, most_bytes, lambda: secrets.token_hex(8), https=https)
+    return ClientAddress(framed, chosen.trusted_proxies)
+
+
+def _make_api(settings: Settings) -> FastAPI:
+    app = FastAPI(
+        title="NeurAnt",
+        version="1",
+        lifespan=lambda app: _lifespan(app, settings),
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/v1/openapi.json",
+        redirect_slashes=False,  # to an address made of the Host header
+    )
+    app.add_exception_handler(NeurantError, _told)
+    app.add_exception_handler(RequestValidationError, _told_validation)
+    app.add_exception_handler(HTTPException, _told_http)
+    app.add_exception_handler(psycopg.Error, _told_sql)
+    app.add_exception_handler(ClientDisconnect, _told_gone)
+    for down in (*DatabaseDown, PoolTimeout):
+        app.add_exception_handler(down, _told_database)
+    app.add_exception_handler(Exception, _told_unexpected)
+    app.get("/healthz", include_in_schema=False)(_healthz)
+    app.get("/readyz", include_in_schema=False)(_readyz)
+    for path in ("/", "/console"):
+        app.get(path, include_in_schema=False)(_root)
+    for router in _ROUTERS:
+        app.include_router(router)
+    if settings.demo:
+        app.include_router(mailbox_router)
+    mount_static(app)
+    openapi.describe(app)
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI, settings: Settings) -> AsyncIterator[None]:
+    url = require_url(settings.app_database_url, "NEURANT_APP_DATABASE_URL")
+    direct = settings.listen_database_url
+    direct_url = direct.get_secret_value() if direct else url
+    size, pooled = settings.database_pool_size, direct_url != url
+    pool = make_pool(url, size=size, pooled=pooled, is_shared=True)
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(pool)
+        hub = await stack.enter_async_context(Hub(direct_url).running())
+        ingestor = await stack.enter_async_context(Ingestor(pool, hub).running())
+        app.state.settings, app.state.pool, app.state.hub = settings, pool, hub
+        # For what is counted and noted whatever becomes of a call.
+        beside = await stack.enter_async_context(make_pool(url, size=2, pooled=pooled))
+        app.state.rates = rates.Rates(beside)
+        app.state.page_rates = rates.Rates(beside, rates.PAGES)
+        app.state.staff_streams = StaffStreams()
+        exporting = make_pool(url, size=2, pooled=pooled, least=0)  # held while a company is read
+        app.state.exporting = await stack.enter_async_context(exporting)
+        # A flood of visitors waits for these connections, and nobody else does.
+        gate = await stack.enter_async_context(make_pool(url, size=2, pooled=direct_url != url))
+        turns = Turns(gate.max_size)
+        app.state.visitor_limits = VisitorLimits(gate, turns)
+        streams = OpenStreams(gate, turns)
+        app.state.open_streams = await stack.enter_async_context(streams.running())
+        app.state.stream_source = StreamSource(pool, hub)
+        app.state.replica = await _replica(stack, settings, pool)
+        app.state.ingestor, app.state.files = ingestor, open_store(settings)
+        app.state.vault = Vault(settings)
+        app.state.biller = make_biller(settings)
+        app.state.sso = await stack.enter_async_context(providers(settings))
+        client = await stack.enter_async_context(httpx.AsyncClient(timeout=8))
+        app.state.supabase_keys = KeyCache(client)
+        app.state.webhooks = webhooks.Webhooks(pool, ingestor, settings)
+        await _tell_session_rules(pool, settings)
+        log.info("web_ready")
+        yield
+
+
+async def _tell_session_rules(pool: Pool, settings: Settings) -> None:
+    idle = timedelta(minutes=settings.session_idle_minutes)
+    try:
+        await set_session_rules(pool, idle, max(idle, KEPT_IDLE))
+    except (*DatabaseDown, PoolTimeout, psycopg.Error) as error:  # the rules before go on
+        log.warning("session_rules_not_told", error=type(error).__name__)
+
+
+async def _replica(stack: AsyncExitStack, settings: Settings, primary: Pool) -> Replica | None:
+    url = settings.replica_database_url
+    if url is None:
+        return None
+    size = settings.database_pool_size
+    pool = make_pool(url.get_secret_value(), size=size, pooled=True, is_shared=True)
+    replica = Replica(await stack.enter_async_context(pool))
+    with suppress(*DatabaseDown, PoolTimeout):  # the first request finds out
+        async with primary.connection(timeout=2) as connection:
+            position = await replica.position_on(connection)
+        await replica.has(position)
+    return replica
+
+
+async def _healthz() -> dict[str, str]:
+    """Alive: the process runs and its event loop does. It asks nobody else."""
+    return {"status": "alive"}
+
+
+@asynccontextmanager
+async def _hurried(pool: Pool) -> AsyncIterator[Connection]:
+    """A connection for somebody who wants to know soon whether the database answers.
+
+    It is of the platform's share: readiness does not depend on how much is asked.
+    """
+    with sharing(PLATFORM), patience(_READY_SECONDS):
+        async with pool.connection(timeout=_READY_SECONDS) as connection:
+            yield connection
+
+
+async def _keys_of(pool: Pool, mine: str) -> tuple[bool, bool]:
+    """Whether the database knows our functions, and whether its secrets are under our key."""
+    async with _hurried(pool) as connection:
+        if not await fetch_value(connection, _KNOWS_US):
+            return False, True
+        known = await fetch_value(connection, "select private.is_master_key(%s)", (mine,))
+    return True, bool(known)
+
+
+async def _readyz(request: Request) -> Response:
+    """Ready: the database answers, knows our functions and keeps its secrets by our master key.
+
+    And what other processes announce arrives, so that live chat is live. Told within seconds.
+    """
+    try:
+        mine = fingerprint(request.app.state.settings)
+    except SetupError:
+        return JSONResponse({"status": "no valid master key"}, status_code=503)
+    try:
+        known, same = await _keys_of(request.app.state.pool, mine)
+    except (*DatabaseDown, PoolTimeout):
+        return JSONResponse({"status": "the database does not answer"}, status_code=503)
+    except psycopg.Error:  # a database that is half made, or made for somebody else
+        known = same = False
+    if not known:
+        return JSONResponse({"status": "not migrated"}, status_code=503)
+    if not same:
+        return JSONResponse({"status": "another master key"}, status_code=503)
+    if request.app.state.hub.is_deaf():
+        return JSONResponse({"status": "live updates do not arrive"}, status_code=503)
+    return JSONResponse({"status": "ready"})
+
+
+async def _root() -> RedirectResponse:
+    return RedirectResponse("/console/inbox", status_code=303)
+
+
+def _answer(request: Request, error: NeurantError) -> JSONResponse:
+    response = JSONResponse(
+        problem(error, request.scope), error.status, media_type="application/problem+json"
+    )
+    rates.tell(request, response)
+    if error.status == HTTPStatus.UNAUTHORIZED:
+        response.headers["www-authenticate"] = "Bearer"  # RFC 9110, 15.5.2
+    if "seconds" in error.params:
+        response.headers["retry-after"] = str(error.params["seconds"])
+    return response
+
+
+async def _told(request: Request, error: Exception) -> Response:
+    assert isinstance(error, NeurantError)  # noqa: S101 - how it is registered
+    if isinstance(error, SetupError):  # for whoever runs this installation, not for who asks
+        log.error("badly_set_up", path=request.url.path, code=error.code, what_to_do=str(error))
+        return _answer(request, NeurantError("internal"))
+    denials.because(request, error)
+    return _answer(request, error)
+
+
+async def _told_gone(request: Request, _: Exception) -> Response:
+    return _answer(request, MalformedError("body_cut_short"))
+
+
+async def _told_sql(request: Request, error: Exception) -> Response:
+    assert isinstance(error, psycopg.Error)  # noqa: S101 - how it is registered
+    if error.sqlstate == REACHED:
+        caller: Caller = request.state.caller
+        return _answer(request, await reached(request.app.state.pool, caller.principal, error))
+    known = sql_errors.told(error)
+    return await _told_unexpected(request, error) if known is None else _answer(request, known)
+
+
+async def _told_validation(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - how it is registered
+    errors = error.errors()
+    if any(one["type"] == "json_invalid" for one in errors):
+        return _answer(request, MalformedError("bad_request"))
+    fields = tell_fields(_field(one, error.body) or "body" for one in errors)
+    return _answer(request, BadInputError("invalid_fields", fields=fields))
+
+
+def _field(error: dict[str, Any], body: Any) -> str:
+    """Where a value is wrong, without the names that pydantic gives to what it might have been."""
+    place, *parts = error["loc"]
+    if place != "body":
+        return ".".join(str(part) for part in parts)
+    named, at = [], body
+    for part in parts:
+        if isinstance(at, Mapping):  # a form is one, too
+            if part not in at and error["type"] != "missing":
+                continue
+            at = at.get(part)
+        elif isinstance(at, list) and isinstance(part, int) and part < len(at):
+            at = at[part]
+        else:
+            break
+        named.append(str(part))
+    return ".".join(named)
+
+
+async def _told_http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101 - how it is registered
+    code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "bad_request")
+    told = NotFoundError(code)
+    told.status = error.status_code
+    if error.status_code == HTTPStatus.NOT_FOUND and _is_read_by_a_person(request):
+        return problem_page(request, told)
+    answer = _answer(request, told)
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        answer.headers["allow"] = _allowed(request)
+    return answer
+
+
+def _is_read_by_a_person(request: Request) -> bool:
+    """A browser's address bar asks for a page; a program for anything else."""
+    return request.method == "GET" and "text/html" in request.headers.get("accept", "")
+
+
+def _allowed(request: Request) -> str:
+    """The methods of an address (RFC 9110, 15.5.6): each is a route of its own."""
+    scope = {name: request.scope[name] for name in ("type", "path", "root_path", "headers")}
+
+    def takes(method: str) -> bool:
+        tried = scope | {"method": method}
+        return any(route.matches(tried)[0] is Match.FULL for route in request.app.routes)
+
+    return ", ".join(method for method in _METHODS if takes(method))
+
+
+async def _told_database(request: Request, error: Exception) -> Response:
+    log.warning("request_without_database", path=request.url.path, error=str(error))
+    return _answer(request, UnavailableError("database_away", seconds=5))
+
+
+async def _told_unexpected(request: Request, error: Exception) -> Response:
+    log.error("request_failed", path=request.url.path, exc_info=error)
+    return _answer(request, NeurantError("internal"))

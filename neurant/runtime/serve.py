@@ -1,0 +1,90 @@
+"""The web process: our ASGI application under uvicorn."""
+
+from __future__ import annotations
+
+import errno
+import signal
+import socket
+from types import FrameType
+
+from neurant.core import stopping
+from neurant.core.errors import SetupError
+from neurant.core.settings import Settings
+
+_BACKLOG = 2048
+_DRAIN_SECONDS = 5
+_LAST_SECONDS = 12.0  # from the first signal to the end, also where something hangs
+_TAKEN = (errno.EADDRINUSE,)
+_CLOSED = (errno.EACCES, errno.EPERM)
+
+
+def open_listener(host: str, port: int) -> socket.socket:
+    """A bound socket, not listening yet. Raises SetupError naming what is wrong with the address.
+
+    Bound before anything else starts, so that a port in use is one line and not a traceback.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+    except (socket.gaierror, UnicodeError) as error:
+        raise SetupError("setup.bad_host", host=host) from error
+    listener = socket.socket(family, kind, protocol)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(_BACKLOG)
+    except OSError as error:
+        listener.close()
+        if error.errno in _TAKEN:
+            raise SetupError("setup.port_in_use", port=port, other=port + 1) from error
+        if error.errno in _CLOSED:
+            raise SetupError("setup.port_forbidden", port=port) from error
+        raise SetupError("setup.bad_host", host=host) from error
+    return listener
+
+
+def serve(settings: Settings, inherited: int | None = None) -> None:
+    """Serve until SIGTERM, SIGINT or SIGHUP; requests under way get five seconds to finish.
+
+    ``inherited`` is the number of a listening socket that our parent keeps open, so that
+    connections wait for a new web process instead of being refused while the old one is gone.
+    """
+    if inherited is None:
+        listener = open_listener(settings.host, settings.port)
+    else:
+        listener = socket.socket(fileno=inherited)
+    import uvicorn  # not needed to find that the address is taken
+
+    from neurant.core.db.pool import require_url
+    from neurant.core.logs import configure_logging
+    from neurant.runtime.startup import ready_to_start
+
+    url = require_url(settings.app_database_url, "NEURANT_APP_DATABASE_URL")
+    configure_logging(settings, "web")
+    settings = ready_to_start(settings, url)
+    from neurant.runtime.app import (
+        create_app,  # large, and not needed to find that something is wrong
+    )
+    from neurant.runtime.front import end_unread_connections, make_config
+
+    end_unread_connections(listener)
+    config = make_config(
+        create_app(settings),
+        settings,
+        loop="uvloop",
+        backlog=_BACKLOG,
+        timeout_graceful_shutdown=_DRAIN_SECONDS,
+    )
+    server = uvicorn.Server(config)
+    note = server.handle_exit
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        stopping.end_at_the_latest(_LAST_SECONDS)
+        note(number, frame)
+
+    # uvicorn installs what it finds under this name, for SIGINT and SIGTERM.
+    setattr(server, "handle_exit", ask)  # noqa: B010 - a method, to mypy
+    if signal.SIGHUP in stopping.stop_numbers():
+        signal.signal(signal.SIGHUP, ask)
+    server.run(sockets=[listener])

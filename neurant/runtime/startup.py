@@ -1,0 +1,67 @@
+"""What must be right before a process starts: what is not is one line for whoever starts it."""
+
+from __future__ import annotations
+
+import hmac
+
+from neurant.core.errors import SetupError, first_line
+from neurant.core.settings import Settings
+
+
+def check_settings(settings: Settings) -> None:
+    """Raises SetupError for a setting that would be found wrong only at work."""
+    from neurant.audit.heads import signing_key
+    from neurant.core.object_store import open_url
+    from neurant.core.vault import master_key
+    from neurant.mail.message import sender_of
+    from neurant.mail.smtp import server_of
+    from neurant.plans.billing import require_complete
+
+    if settings.master_key is not None:
+        master_key(settings)
+    if settings.audit_key is not None:
+        signing_key(settings)
+    if settings.files_url:
+        open_url(settings.files_url, "NEURANT_FILES_URL")
+    sender_of(settings.mail_from)
+    server_of(settings)
+    require_complete(settings)
+
+
+def fingerprint(settings: Settings) -> str:
+    """What tells one master key from another and opens nothing. Raises SetupError without one."""
+    from neurant.core.vault import master_key
+
+    return hmac.digest(master_key(settings), b"neurant: which master key", "sha256").hex()
+
+
+def ready_to_start(settings: Settings, url: str) -> Settings:
+    """The settings with the master key of the data folder where none is given.
+
+    Raises SetupError where something is missing or wrong, or where the database of ``url`` keeps
+    its secrets by another master key. A database that is away is no reason not to start.
+    """
+    from neurant.cli.audit import with_master_key
+
+    settings = with_master_key(settings)
+    mine = fingerprint(settings)
+    check_settings(settings)
+    import psycopg
+
+    from neurant.core.db.connection import with_timeouts
+    from neurant.installation.role_settings import strange_settings
+
+    try:
+        with psycopg.connect(with_timeouts(url), prepare_threshold=None) as connection:
+            strange = strange_settings(connection)
+            row = connection.execute("select private.is_master_key(%s)", (mine,)).fetchone()
+    except psycopg.Error as error:
+        from neurant.core.logs import get_logger
+
+        get_logger(__name__).warning("master_key_not_compared", error=first_line(error))
+        return settings
+    if strange:
+        raise SetupError("setup.strange_role_settings", settings=", ".join(strange))
+    if row is None or not row[0]:
+        raise SetupError("wrong_master_key")
+    return settings

@@ -1,0 +1,116 @@
+"""What follows by itself: each trigger does its work also for somebody who may not do that by hand.
+
+``effects.toml`` has one story per trigger: somebody does something allowed, and what had to follow
+is asked for afterwards. ``{table.column}`` is the value in the row of that person's strand.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+from psycopg import sql
+
+from neurant.verify.catalog import Catalog
+from neurant.verify.checks import Check, Judge, Verdict
+from neurant.verify.expectations import FOLDER, constraints
+from neurant.verify.principals import Principal
+from neurant.verify.probe import Identity, Outcome, Probe
+from neurant.verify.references import exactly
+from neurant.verify.rows import World, filled
+
+_TOUCHED = "update_updated_at_column"  # told by its own check for every table
+
+
+@lru_cache(maxsize=1)
+def stories() -> tuple[Mapping[str, Any], ...]:
+    """The committed stories."""
+    written = tomllib.loads((FOLDER / "effects.toml").read_text("utf-8"))
+    return tuple(written["effect"])
+
+
+@lru_cache(maxsize=1)
+def families() -> tuple[Mapping[str, Any], ...]:
+    """The committed stories that are told of many tables."""
+    written = tomllib.loads((FOLDER / "effects.toml").read_text("utf-8"))
+    return tuple(written["family"])
+
+
+def untold(catalog: Catalog) -> list[str]:
+    """Triggers of ours that no story tells of."""
+    told = {trigger for story in stories() for trigger in story["triggers"]}
+    return [
+        f"{table.name} {trigger.name}"
+        for table in catalog.tables.values()
+        for trigger in table.triggers
+        if f"{table.name} {trigger.name}" not in told
+        and not any(re.fullmatch(family["triggers"], trigger.name) for family in families())
+        and not table.name.startswith("jobs.")  # the job library's own
+        and _TOUCHED not in trigger.definition
+    ]
+
+
+def effect_checks(
+    world: World, principals: Sequence[Principal], only: frozenset[str] | None
+) -> Iterator[Check]:
+    """Every story, and every updated_at."""
+    by_name = {principal.name: principal for principal in principals}
+    by_name["administrator"] = Principal("administrator", Identity("none"))
+    for story in stories():
+        triggers = story["triggers"]
+        tables = {trigger.split()[0] for trigger in triggers}
+        who = by_name.get(story["as"])
+        if who is None or (only is not None and not tables & only):
+            continue
+        strand = story.get("strand", who.person or "owner")
+        then = story.get("then")
+        after = filled(world, f"select to_jsonb(({then}))", strand) if then else None
+        before = tuple(filled(world, given, strand) for given in [story.get("given")] if given)
+        probe = Probe(who.identity, filled(world, story["do"], strand), before=before, after=after)
+        yield Check(
+            "effects", who.name, ", ".join(triggers), story["do"].split()[0], story["why"],
+            "follows" if then else "refused", (probe,),
+            _follows if then else _refused_with(story["refused"]),
+        )  # fmt: skip
+    for name, rows in world.rows.items():
+        if only is None or name in only:
+            yield from _touched_check(world, name, rows)
+
+
+def _follows(outcomes: Sequence[Outcome]) -> Verdict:
+    [outcome] = outcomes
+    if outcome.state is not None:
+        return outcome.told, False
+    return ("follows", True) if outcome.value is True else (f"does not: {outcome.value}", False)
+
+
+def _refused_with(state: str) -> Judge:
+    def judge(outcomes: Sequence[Outcome]) -> Verdict:
+        [outcome] = outcomes
+        # A check of the trigger's own has no constraint's name.
+        return outcome.told, outcome.state == state and not outcome.constraint
+
+    return judge
+
+
+def _touched_check(world: World, name: str, rows: Mapping[str, Any]) -> Iterator[Check]:
+    table = world.catalog.tables.get(name)
+    if table is None or not any(
+        trigger.name == "set_updated_at" for trigger in constraints()[name].triggers
+    ):
+        return
+    row = next(iter(rows.values()), None)
+    if row is None:
+        return
+    place = exactly(table, row)
+    # Some let a value that is given stand, so the second time none is.
+    old = sql.SQL("update {} set updated_at = '2026-01-01' where {}").format(table.sql, place)
+    touch = sql.SQL("update {} set updated_at = updated_at where {}").format(table.sql, place)
+    after = sql.SQL("select to_jsonb(updated_at = now()) from {} where {}").format(table.sql, place)
+    yield Check(
+        "effects", "administrator", f"{name} set_updated_at", "update", "updated_at",
+        "follows", (Probe(Identity("none"), touch, before=(old,), after=after),), _follows,
+    )  # fmt: skip

@@ -1,0 +1,197 @@
+"""Columns for which a plausible value is not enough, and rows that only somebody can write.
+
+Keep this short: what a check constraint or a foreign key says is found without being told here.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from neurant.verify.catalog import Table
+from neurant.verify.probe import Identity
+
+if TYPE_CHECKING:
+    from neurant.verify.rows import Strand, World
+
+OMITTED: Any = object()
+TOKEN = uuid.uuid4()  # of every lease
+_FAR = datetime(2099, 1, 1, tzinfo=UTC)
+_LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
+Values = Callable[["World", "Strand"], dict[str, Any]]
+
+
+def _person(world: World, strand: Strand, name: str) -> Any:
+    return world.people[strand.company, name]["id"]
+
+
+def _channel_account(world: World, strand: Strand) -> dict[str, Any]:
+    # Web needs no secret, and nothing that is said there waits in the outbox.
+    return {"channel": "web"}
+
+
+def _conversation(world: World, strand: Strand) -> dict[str, Any]:
+    session = world.rows["public.visitor_sessions"][strand.name]
+    return {
+        "channel": "web",
+        "end_user_id": str(session["id"]),
+        "assigned_operator_id": OMITTED,  # follows hitl_sessions
+    }
+
+
+def _hitl_session(world: World, strand: Strand) -> dict[str, Any]:
+    opened = _LONG_AGO - timedelta(minutes=10)
+    common = {"reason": "manual", "opened_at": opened, "taken_at": _LONG_AGO}
+    if strand.name == "lent":
+        operator = _person(world, strand, "operador")
+        return common | {"status": "active", "operator_id": operator, "ended_by": OMITTED}
+    return common | {"status": "resolved", "ended_at": _LONG_AGO}
+
+
+def _chatbot_operator(world: World, strand: Strand) -> dict[str, Any]:
+    serving = strand.name in ("operador", "former", "rival-twin")
+    return {
+        "operator_id": _person(world, strand, "operador" if serving else "colleague"),
+        "is_active": strand.name != "former",
+    }
+
+
+def _hitl_transfer(world: World, strand: Strand) -> dict[str, Any]:
+    # To the operador in one strand, else to somebody who is not the one who asks.
+    other = "owner" if strand.person == "colleague" else "colleague"
+    return {"to_user_id": _person(world, strand, "operador" if strand.name == "former" else other)}
+
+
+_VALUES: dict[str, Values] = {
+    "public.channel_accounts": _channel_account,
+    "public.conversations": _conversation,
+    "public.hitl_sessions": _hitl_session,
+    "public.chatbot_operators": _chatbot_operator,
+    "public.messages": lambda w, s: {
+        "seq": OMITTED,  # given by number_message, with channel_account_id
+        "channel_account_id": OMITTED,
+        "content": "verify manzana",
+        "sender_type": "bot",
+        "sender_id": OMITTED,
+    },
+    # After every real row of the audit log, so that sealing never meets it within the limit.
+    "public.audit_unsealed": lambda w, s: {
+        "audit_id": uuid.UUID(int=uuid.uuid4().int | (0xFFFF << 112))
+    },
+    "public.audit_salts": lambda w, s: {"salt": secrets.token_bytes(32)},
+    # None is the slot of this backend, which its own messages count in.
+    "public.usage_slots": lambda w, s: {"slot": (w.backend + 1 + w.serial() % 61) % 64},
+    "public.conversations_archived": lambda w, s: {
+        "assigned_operator_id": _person(w, s, "operador") if s.name == "lent" else OMITTED
+    },
+    "public.hitl_transfers_archived": lambda w, s: (
+        _hitl_transfer(w, s) | {"kind": "escalation", "status": "accepted", "decided_at": _LONG_AGO}
+    ),
+    "public.hitl_sessions_archived": lambda w, s: {
+        "status": "resolved",
+        "reason": "manual",
+        "ended_at": _LONG_AGO,
+    },
+    "public.outbox_archived": lambda w, s: {"status": "sent"},
+    "public.messages_archived": lambda w, s: {"sender_type": "bot", "sender_id": OMITTED},
+    "public.visitor_sessions": lambda w, s: {"expires_at": _FAR},
+    # Proven ones, so that a second proof of the same domain is tried, and one that is a claim.
+    "public.sso_domains": lambda w, s: (
+        {"proven_by": OMITTED, "proven_at": OMITTED}
+        if s.name == "administrador"
+        else {"proven_by": "dns", "proven_at": _LONG_AGO}
+    ),
+    # One was opened by single sign-on.
+    "public.login_sessions": lambda w, s: (
+        {"expires_at": _FAR} | ({} if s.name == "former" else {"sso_connection_id": OMITTED})
+    ),
+    # The words that the oracles of the searches look for.
+    "public.chatbots": lambda w, s: {"description": "manzana"},
+    "public.documents": lambda w, s: {
+        "title": "manzana",
+        "processing_status": "completed",
+        "file_size_bytes": 1,
+    },
+    "public.document_chunks": lambda w, s: {"content": "manzana", "character_count": 7},
+    "public.outbox": lambda w, s: {
+        "seq": 1,
+        "status": "sending",
+        "claim_token": TOKEN,
+        "claimed_until": _FAR,
+    },
+    "public.mails": lambda w, s: {
+        "template": "verify.mail",
+        "params_encrypted": b"verify",
+        "claim_token": OMITTED,
+        "claimed_until": OMITTED,
+        "sent_at": OMITTED,
+    },
+    "public.reply_requests": lambda w, s: {
+        "wanted_seq": 1,
+        "claim_token": TOKEN,
+        "claimed_until": _FAR,
+    },
+    "public.request_allowances": lambda w, s: {"tokens": 1},
+    # Only one of a company may be pending.
+    "public.plan_requests": lambda w, s: (
+        {} if s.name in ("owner", "rival") else {"status": "confirmed", "decided_at": _LONG_AGO}
+    ),
+    "public.chatbot_supervisors": lambda w, s: {"supervisor_id": _person(w, s, "supervisor")},
+    "public.hitl_transfers": _hitl_transfer,
+    # One invitation is the owner's alone to see: its role is not below an administrador's.
+    "public.user_invitations": lambda w, s: (
+        {"role": "administrador"} if s.name == "owner" else {"role": "operador"}
+    ),
+    "public.message_reactions": lambda w, s: {"reacted_by_end_user": OMITTED},
+    # One answer is shared with the whole company.
+    "public.canned_responses": lambda w, s: {"owner_id": OMITTED} if s.name == "former" else {},
+    "public.api_keys": lambda w, s: {
+        "role": "administrador" if s.name in ("owner", "administrador", "rival") else "supervisor",
+        "scopes": w.scopes,
+    },
+}
+# Made after another table although no foreign key says so.
+AFTER = {
+    "public.login_sessions": {"public.sso_domains"},  # a domain that comes ends some
+    "public.conversations": {"public.visitor_sessions"},
+    "public.messages": {"public.usage_slots"},  # or its trigger makes the first slot
+}
+# Their triggers ask who writes: rows are made as the strand's person, the visitor's as the visitor.
+_WRITTEN_BY_A_PERSON = {"public.notes", "public.message_reactions"}
+VISITED = "colleague"  # the strand whose end user is the visitor of the matrix
+
+
+def values(world: World, table: str, strand: Strand) -> dict[str, Any]:
+    """The special values of a table's row; OMITTED: leave the column out."""
+    made = _VALUES.get(table)
+    found = dict(made(world, strand)) if made else {}
+    if "updated_at" in world.catalog.tables[table].columns:
+        found.setdefault("updated_at", _LONG_AGO)
+        found.setdefault("created_at", _LONG_AGO)
+    return found
+
+
+def unlimited(companies: Table) -> dict[str, Any]:
+    """A plan under which every row can be made."""
+    limits = [
+        name for name in companies.columns if name.startswith("max_") or name.endswith("_limit")
+    ]
+    return {"subscription_plan": "enterprise", **dict.fromkeys(limits, -1)}
+
+
+def writer(world: World, table: str, strand: Strand) -> Identity | None:
+    """Who must write the row; None: the administrator."""
+    if table not in _WRITTEN_BY_A_PERSON:
+        return None
+    if table == "public.message_reactions" and strand.name == VISITED:
+        session = world.rows["public.visitor_sessions"][strand.name]
+        return Identity("visitor", json.dumps({"visitor": session["token_digest"].hex()}))
+    claims = {
+        "sub": str(world.logins[strand.company, strand.person]),
+        "company_id": str(world.companies[strand.company]),
+    }
+    return Identity("authenticated", json.dumps(claims))

@@ -1,0 +1,147 @@
+"""Triggers that stand on many tables and do the same there: one story told for each of them.
+
+A family (``[[family]]`` in ``effects.toml``) names its triggers by a pattern, and a count that must
+rise when a row comes, changes or goes: whatever its trigger is for.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from psycopg import sql
+
+from neurant.verify import exceptions
+from neurant.verify.catalog import Column, Connection, Table, Trigger, quoted
+from neurant.verify.checks import Check, Verdict
+from neurant.verify.expectations import constraints
+from neurant.verify.probe import Identity, Outcome, Probe
+from neurant.verify.references import exactly
+from neurant.verify.rows import OWN, STRANDS, Row, World, compose, filled, insert, new_value
+
+_STRAND = next(strand for strand in STRANDS if strand.name == "operador")
+
+
+def family_checks(
+    connection: Connection,
+    world: World,
+    families: Sequence[Mapping[str, Any]],
+    only: frozenset[str] | None,
+) -> Iterator[Check]:
+    """One check for every trigger that a family has among the committed ones."""
+    for table in world.catalog.tenant_tables():
+        if only is not None and table.name not in only:
+            continue
+        for trigger in committed(table.name):
+            for family in families:
+                if re.fullmatch(family["triggers"], trigger.name):
+                    yield from _check(connection, world, family, table, trigger)
+
+
+def committed(table: str) -> list[Trigger]:
+    """The triggers that the table must have, as committed."""
+    return constraints()[table].triggers
+
+
+def _check(
+    connection: Connection,
+    world: World,
+    family: Mapping[str, Any],
+    table: Table,
+    trigger: Trigger,
+) -> Iterator[Check]:
+    rows = world.rows[table.name]
+    row = rows.get(_STRAND.name) or next(iter(rows.values()), None)
+    if row is None or f"{table.name} {trigger.name}" in family.get("untried", []):
+        return
+    comes = " INSERT" in trigger.definition.partition(" ON ")[0]
+    who = exceptions.writer(world, table.name, _STRAND) if comes else None
+    told = family.get("do", {}).get(f"{table.name} {trigger.name}")
+    statement = (
+        filled(world, told, _STRAND.name)
+        if told
+        else _statement(connection, world, table, trigger, row, who)
+    )
+    company = sql.Literal(world.companies[OWN]).as_string(connection)
+    count = quoted(family["rises"].replace("{company}", company))
+    remember = sql.SQL("select set_config('neurant.before', ({})::text, true)").format(count)
+    given = sql.Composed([quoted(family.get("given", "select 1").replace("{company}", company))])
+    after = sql.SQL("select to_jsonb(({}) > current_setting('neurant.before')::integer)").format(
+        count
+    )
+    probe = Probe(who or Identity("none"), statement, before=(given, remember), after=after)
+    yield Check(
+        "effects", "administrator", f"{table.name} {trigger.name}", "write", family["why"],
+        "follows", (probe,), _rises,
+    )  # fmt: skip
+
+
+def _statement(
+    connection: Connection,
+    world: World,
+    table: Table,
+    trigger: Trigger,
+    row: Row,
+    who: Identity | None,
+) -> sql.Composed:
+    """What sets the trigger off: a row that comes, else one that changes, else one that goes."""
+    event = trigger.definition.partition(" ON ")[0]
+    if " INSERT" in event:
+        only = table.granted(who.role, "insert") if who else None
+        fresh = compose(connection, world, table, _STRAND, only)
+        return insert(table, unlike(connection, world, table, fresh))
+    if " UPDATE" in event:
+        named = re.findall(r"\bnew\.(\w+)", trigger.definition) or re.findall(r"\w+", event)
+        columns = [table.columns[name] for name in named if name in table.columns]
+        linked = {name for key in table.keys for name in key.columns}
+        free = [column for column in columns if column.name not in linked] or columns
+        change = next((c for c in free if c.type in ("text", "character varying")), free[0])
+        return sql.SQL("update {} set {} = {} where {}").format(
+            table.sql, sql.Identifier(change.name), other(change), exactly(table, row)
+        )
+    return sql.SQL("delete from {} where {}").format(table.sql, exactly(table, row))
+
+
+def other(column: Column) -> sql.Composable:
+    """A value that differs from the one that is there."""
+    name = sql.Identifier(column.name)
+    if column.labels:
+        labels = sql.SQL("case when {0}::text = {1} then {2} else {1} end::{3}")
+        return labels.format(name, column.labels[0], column.labels[-1], quoted(column.type))
+    if column.type in ("text", "character varying"):
+        return sql.SQL("coalesce({}, '') || 'x'").format(name)
+    if column.type.startswith("timestamp"):
+        return sql.SQL("coalesce({}, now()) + interval '1 day'").format(name)
+    if column.type == "boolean":
+        return sql.SQL("not coalesce({}, false)").format(name)
+    if column.type == "bytea":
+        return sql.SQL("sha256(coalesce({}, ''))").format(name)
+    if column.type == "jsonb":
+        return sql.SQL("{} || '{{\"verify\": 1}}'").format(name)
+    if column.type.endswith("[]"):
+        return sql.SQL("coalesce({0}, '{{}}') || {0}").format(name)
+    if column.type in ("inet", "interval", "date"):
+        value = {"inet": "192.0.2.99", "interval": "99 minutes", "date": "2026-01-02"}[column.type]
+        return sql.Literal(value)
+    if column.type == "extensions.vector":
+        return sql.SQL("null")
+    return sql.SQL("coalesce({}, 0) + 1").format(name)
+
+
+def unlike(connection: Connection, world: World, table: Table, fresh: Row) -> Row:
+    """The row made to differ wherever two may not be alike."""
+    linked = {name for key in table.keys for name in key.columns}
+    for unique in table.uniques:
+        for name in unique.columns:
+            column = table.columns[name]
+            if name in fresh and name not in linked and not column.labels:
+                fresh[name] = new_value(connection, world, table, name)
+    return fresh
+
+
+def _rises(outcomes: Sequence[Outcome]) -> Verdict:
+    [outcome] = outcomes
+    if outcome.state is not None:
+        return outcome.told, False
+    return ("follows", True) if outcome.value is True else ("nothing follows", False)

@@ -1,0 +1,221 @@
+"""Calls: a function that takes an id answers to a foreign one exactly as to an unknown one."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from psycopg import sql
+from psycopg.types.json import Jsonb
+
+from neurant.verify.catalog import Catalog, Function, quoted
+from neurant.verify.checks import Check, Verdict, same
+from neurant.verify.exceptions import TOKEN
+from neurant.verify.principals import Principal
+from neurant.verify.probe import Outcome, Probe
+from neurant.verify.rows import OTHER, World
+
+# What an argument's name means, where it is not the table's name in the singular.
+_TABLES = {
+    "p_user": "public.users",
+    "p_to": "public.users",
+    "p_operator": "public.users",
+    "p_outbox": "public.outbox",
+    "p_transfer": "public.hitl_transfers",
+    "p_session": "public.hitl_sessions",
+    "p_endpoint": "public.webhook_endpoints",
+    "p_subject": "public.audit_salts",
+    "p_invitation": "public.user_invitations",
+    "p_connection": "public.sso_connections",
+    "p_key": "public.api_keys",
+}
+_OF_FUNCTIONS = {
+    ("private.restore_conversation", "p_conversation"): "public.conversations_archived"
+}
+# Secrets, not names of rows; p_resource is what was attempted: noted, and not looked up.
+_NO_ID = {"p_token", "p_claim", "p_auth_user", "p_new_id", "p_resource"}
+_OWN = {"public.hitl_transfers": "former"}  # the strand that can be acted on; else the caller's
+_VALUES: dict[str, object] = {
+    "p_token": TOKEN,
+    "p_new_id": uuid.uuid4(),
+    "p_template": "verify.mail",
+    "p_language": "es",
+    "p_action": "none",
+    "p_kind": "escalation",
+    "p_outcome": "sent",
+    "p_query": "verify",
+    "p_model": "multilingual-e5-small",
+}
+# A conversation of one message.
+_IN_FUNCTIONS: dict[tuple[str, str], object] = {
+    ("private.import_conversations", "p_external_id"): ["verify"],
+    ("private.import_conversations", "p_channel"): ["web"],
+    ("private.import_conversations", "p_end_user_id"): ["verify"],
+    ("private.import_conversations", "p_status"): ["resolved"],
+    ("private.import_conversations", "p_context"): ["{}"],
+    ("private.import_conversations", "p_of"): [1],
+    ("private.import_conversations", "p_message_id"): ["verify"],
+    ("private.import_conversations", "p_sender"): ["end_user"],
+    ("private.import_conversations", "p_type"): ["text"],
+    ("private.import_conversations", "p_content"): ["verify"],
+    ("private.import_conversations", "p_sent_at"): ["2026-01-01 12:00+00"],
+}
+_BY_TYPE: dict[str, object] = {
+    "text": "verify",
+    "integer": 1,
+    "bigint": 1,
+    "numeric": 1,
+    "boolean": False,
+    "interval": "1 minute",
+    "jsonb": Jsonb({}),
+    "bytea": b"\0" * 32,
+    "extensions.vector": "[" + ",".join(["0.1"] * 384) + "]",
+    "timestamp with time zone": "2026-01-01 12:00+00",
+}
+
+
+def table_of(catalog: Catalog, argument: str, type_: str) -> str | None:
+    """The table that an id names; None: no id."""
+    if type_ != "uuid" or argument in _NO_ID:
+        return None
+    plain = "public." + argument.removeprefix("p_").removesuffix("_id")
+    for name in (_TABLES.get(argument, ""), f"{plain}s", f"{plain[:-1]}ies", plain):
+        if name in catalog.tables and catalog.tables[name].company:
+            return name
+    return ""
+
+
+def _table(world: World, function: Function, argument: str, type_: str) -> str | None:
+    named = _OF_FUNCTIONS.get((function.name, argument))
+    return named or table_of(world.catalog, argument, type_)
+
+
+def call_checks(
+    world: World, function: Function, principals: Sequence[Principal]
+) -> Iterator[Check]:
+    """Foreign against unknown, for every id and everybody who may call; then that it works."""
+    callers = [
+        p
+        for p in principals
+        if (p.identity.role in function.execute and p.person)
+        or (p.name in ("worker", "visitor") and p.identity.role in function.execute)
+    ]
+    ids = {name: _table(world, function, name, type_) for name, type_ in function.arguments}
+    if not callers or not any(table is not None for table in ids.values()):
+        return
+    for name, table in ids.items():
+        if table is None:
+            continue
+        if table == "":
+            yield _unclear(function, name)
+            continue
+        foreign = _id(world, table, OTHER)
+        if foreign is None:
+            yield _unclear(function, name)
+            continue
+        for caller in callers:
+            probes = tuple(
+                _call(world, function, caller, {name: id_}) for id_ in (foreign, uuid.uuid4())
+            )
+            yield Check(
+                "functions",
+                caller.name,
+                function.signature,
+                f"call: {name}",
+                "other company",
+                "as an unknown id",
+                probes,
+                same,
+            )
+    unknown = {name: uuid.uuid4() for name, table in ids.items() if table}
+    own = tuple(_call(world, function, caller, {}) for caller in callers)
+    none = _call(world, function, callers[0], unknown)
+    yield Check(
+        "functions",
+        "somebody",
+        function.signature,
+        "call",
+        "own company",
+        "works",
+        (*own, none),
+        _works,
+    )
+
+
+def plain_call_checks(
+    world: World, function: Function, principals: Sequence[Principal], *, thorough: bool
+) -> Iterator[Check]:
+    """Whoever may call a function gets an answer from it, and not that a table is closed to it.
+
+    What the logins call looks at every company, and may lock rows: only where ``thorough``.
+    """
+    everybody = {"authenticated": "owner", "visitor": "visitor", "neurant_worker": "worker"}
+    if thorough:
+        everybody |= {"neurant_app": "app_login", "neurant_jobs": "jobs_login"}
+    if function.trigger or not function.name.startswith("private."):
+        return
+    for role, name in everybody.items():
+        caller = next((one for one in principals if one.name == name), None)
+        if role in function.execute and caller is not None:
+            yield Check(
+                "functions", name, function.signature, "call", "plainly", "an answer",
+                (_call(world, function, caller, {}),), _answered,
+            )  # fmt: skip
+
+
+def _answered(outcomes: Sequence[Outcome]) -> Verdict:
+    [outcome] = outcomes
+    return outcome.told, not outcome.message.startswith("permission denied")
+
+
+def _unclear(function: Function, name: str) -> Check:
+    def judge(outcomes: Sequence[Outcome]) -> Verdict:
+        return f"what does {name} name? say it in functions.py", False
+
+    return Check(
+        "functions", "", function.signature, "call", name, "known arguments", (), judge, "name"
+    )
+
+
+def _id(world: World, table: str, strand: str) -> Any:
+    if table == "public.users":
+        return next(row["id"] for tag, row in world.rows[table].items() if tag.startswith(strand))
+    row = world.row(table, strand)
+    if row is None:
+        return None
+    rest = [name for name in world.catalog.tables[table].key if name != "company_id"]
+    return row[rest[0]] if rest else row["company_id"]
+
+
+def _call(
+    world: World, function: Function, caller: Principal, given: dict[str, uuid.UUID]
+) -> Probe:
+    strand = caller.person or "colleague"
+    values = []
+    for name, type_ in function.arguments:
+        table = _table(world, function, name, type_)
+        value: object = given.get(name)
+        if value is None:
+            value = (
+                _id(world, table, _OWN.get(table, strand))
+                if table
+                else _IN_FUNCTIONS.get(
+                    (function.name, name), _VALUES.get(name, _BY_TYPE.get(type_))
+                )
+            )
+        values.append(sql.SQL("{}::{}").format(sql.Literal(value), quoted(type_)))
+    statement = sql.SQL("select coalesce(jsonb_agg(to_jsonb(r)), '[]') from {}({}) r").format(
+        sql.Identifier(*function.name.split(".")), sql.SQL(", ").join(values)
+    )
+    return Probe(caller.identity, statement, fetch=True)
+
+
+def _works(outcomes: Sequence[Outcome]) -> Verdict:
+    *own, unknown = outcomes
+    if any(o.denied for o in own):
+        return next(o.told for o in own if o.denied), False
+    for outcome in own:
+        if outcome.state is None and outcome.value != unknown.value:
+            return f"{outcome.value}", True
+    return f"own answers like unknown: {own[0].told} {own[0].value}", False

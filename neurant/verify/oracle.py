@@ -1,0 +1,392 @@
+"""The oracle of every definer: what each caller gets back, and what the call changes.
+
+A *trial* is a function, a caller and a condition: the caller's own row, the other company's row,
+no row, or a state of the rows from ``oracles/states.toml`` (a key revoked, a company closed). What
+must come of it is committed, with names in place of ids, in ``oracles/recorded.txt``. The cases in
+``oracles/cases/`` say it once more and independently, as a query over the tables. Two rules hold
+for every trial whatever is recorded: nobody of one company is given or changes anything of the
+other company, and whoever has no standing is given and changes nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import tomllib
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from psycopg import sql
+
+from neurant.verify.catalog import Catalog, Connection, Function
+from neurant.verify.exceptions import TOKEN, VISITED
+from neurant.verify.expectations import FOLDER
+from neurant.verify.principals import KEYS, STAFF, Principal, Stranger
+from neurant.verify.rows import OTHER, OWN, STRANDS, TWIN_OF, World
+from neurant.verify.values import MARK
+from neurant.verify.watch import Trial
+
+ORACLES = FOLDER / "oracles"
+_PLACE = re.compile(r"\{(?:([\w-]+):)?(digest-login|digest )?\s?([a-z_ ]+?)(?:\.(\w+))?\}")
+_DIGEST = re.compile(r"\{(?:\w+:)?digest ([a-z_ ]+)\}")
+_STRANDS = {strand.name: strand for strand in STRANDS}
+_OF_ROLE = {
+    "visitor": ("visitor",),
+    "neurant_worker": ("worker",),
+    "neurant_app": ("app_login",),
+    "neurant_jobs": ("jobs_login",),
+    "neurant_router": ("router",),
+}
+# Tried under every state; the others of the staff only with rows as they are.
+_IN_STATES = ("owner", "operador", "visitor", "worker", "app_login", "jobs_login", "router")
+SWEEPING = "jobs_login"  # what it calls looks at every company
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """A trial with its name: ``function``, ``caller`` and ``condition``."""
+
+    function: str
+    caller: str
+    condition: str
+    trial: Trial
+    foreign: bool = False  # it names a row of the other company
+    standing: bool = True  # False: whoever asks must be given nothing
+    why: str = ""
+    refused: str | None = None
+
+
+@lru_cache(maxsize=8)
+def _read(name: str) -> Mapping[str, Any]:
+    return tomllib.loads((ORACLES / name).read_text("utf-8"))
+
+
+@lru_cache(maxsize=1)
+def cases() -> tuple[Mapping[str, Any], ...]:
+    """The committed cases of every subject."""
+    return tuple(
+        case
+        for file in sorted((ORACLES / "cases").glob("*.toml"))
+        for case in tomllib.loads(file.read_text("utf-8")).get("case", [])
+    )
+
+
+def digest(strand: str, name: str) -> bytes:
+    """The bytes that ``{digest name}`` means for a strand."""
+    return hashlib.sha256(f"{MARK} {strand} {name}".encode()).digest()
+
+
+def _login(strand: str, name: str) -> uuid.UUID:
+    return uuid.UUID(bytes=digest(strand, f"login {name}")[:16], version=4)
+
+
+def fill(world: World, text: str, strand: str) -> str:
+    """SQL with the placeholders of ``arguments.toml`` replaced by the strand's values."""
+
+    def value(match: re.Match[str]) -> str:
+        other, kind, name, column = match.groups()
+        tag = other or strand
+        found = _value(world, tag, kind, name, column)
+        if name in ("mark", "tag"):
+            return str(found)
+        return sql.Literal(found).as_string(None)
+
+    return _PLACE.sub(value, text)
+
+
+def _value(world: World, tag: str, kind: str | None, name: str, column: str | None) -> object:
+    company, person = _home(tag)
+    if kind == "digest ":
+        return digest(tag, name)
+    if kind == "digest-login":
+        return _login(tag, name)
+    if column is None:
+        return {
+            "login": world.logins[company, person],
+            "company": world.companies[company],
+            "mark": MARK,
+            "tag": tag,
+            "last_name": company,
+            "token": TOKEN,
+        }[name]
+    if name == "users":
+        return world.people[company, person][column]
+    if name == "auth_sessions":
+        row = world.row("public.login_sessions", tag) or {}
+        return row["auth_session_id" if column == "id" else column]
+    found = world.row(f"public.{name}", tag)
+    if found is None:  # a company has one such row
+        rows = world.rows[f"public.{name}"]
+        found = next(r for t, r in rows.items() if t.startswith(OTHER) == (company == OTHER))
+    return found[column]
+
+
+def _home(tag: str) -> tuple[str, str]:
+    if tag in _STRANDS:
+        return _STRANDS[tag].company, _STRANDS[tag].person
+    return (OTHER, tag.removeprefix(f"{OTHER}-")) if tag.startswith(OTHER) else (OWN, tag)
+
+
+def furnish(connection: Connection, world: World) -> dict[str, str]:
+    """Make the rows of ``fixtures.toml``; the names of their values, for the record."""
+    names = {}
+    for fixture in _read("fixtures.toml")["fixture"]:
+        met: set[tuple[str, str]] = set()
+        for strand in STRANDS:
+            if fixture.get("once_per_person") and (strand.company, strand.person) in met:
+                continue
+            met.add((strand.company, strand.person))
+            for statement in fixture["do"]:
+                connection.execute(fill(world, statement, strand.name).encode())
+    told = " ".join(file.read_text("utf-8") for file in ORACLES.rglob("*.toml"))
+    tags = [strand.name for strand in STRANDS]
+    for name in set(_DIGEST.findall(told)):
+        for tag in tags:
+            names["\\x" + digest(tag, name).hex()] = f"digest {name} {tag}"
+            names[digest(tag, name).hex()] = f"digest {name} {tag}"
+    for name in set(re.findall(r"\{(?:\w+:)?digest-login ([a-z_ ]+)\}", told)):
+        for tag in tags:
+            names[str(_login(tag, name))] = f"login {name} {tag}"
+    return names
+
+
+def _arguments(function: Function, more: Mapping[str, str]) -> list[tuple[str, str, str]]:
+    """(name, type, SQL) of each argument."""
+    written = _read("arguments.toml")
+    plain = function.name.rpartition(".")[2]
+    own = written["functions"].get(plain, {})
+    return [
+        (name, type_, more.get(name, own.get(name, written["names"].get(name, "null"))))
+        for name, type_ in function.arguments
+    ]
+
+
+def unknown_arguments(function: Function) -> list[str]:
+    """Arguments that ``arguments.toml`` says nothing of."""
+    written = _read("arguments.toml")
+    known = written["names"] | written["functions"].get(function.name.rpartition(".")[2], {})
+    return [name for name, _ in function.arguments if name not in known]
+
+
+def call(
+    world: World, function: Function, strand: str, more: Mapping[str, str],
+    rival: str = "", nothing: str = "",
+) -> str:  # fmt: skip
+    """The statement; ``rival``, ``nothing``: an argument of the other company, of no row."""
+    values = _values(world, function, strand, more, rival, nothing)
+    return _as_json(f"{function.name}({values})")
+
+
+def _values(
+    world: World, function: Function, strand: str, more: Mapping[str, str],
+    rival: str = "", nothing: str = "",
+) -> str:  # fmt: skip
+    values = []
+    for name, type_, told in _arguments(function, more):
+        if name == rival:
+            told = re.sub(r"\{(?:\w+:)?(?!mark|tag)", "{rival:", told)
+        if name == nothing:
+            told = _nothing(type_)
+        values.append(f"({fill(world, told, strand)})::{type_}")
+    return ", ".join(values)
+
+
+def _as_json(source: str) -> str:
+    """The rows of a call or of a bracketed query as one JSON array."""
+    # Only the committed files are in it, and literals that are quoted.
+    return f"select coalesce(jsonb_agg(to_jsonb(r)), '[]') from {source} r"  # noqa: S608
+
+
+def _nothing(type_: str) -> str:
+    one = {
+        "uuid": f"'{uuid.uuid4()}'",
+        "bytea": "sha256('verify nothing')",
+        "uuid[]": f"array['{uuid.uuid4()}']",
+        "text[]": "array['verify nothing']",
+        "bytea[]": "array[sha256('verify nothing')]",
+    }
+    return one.get(type_, "'verify nothing'" if type_ in ("text", "inet") else "null")
+
+
+def _rows_named(function: Function, more: Mapping[str, str]) -> dict[str, set[str]]:
+    """The tables whose rows each argument names, by argument."""
+    found = {}
+    for name, _, told in _arguments(function, more):
+        tables = {m[1] for m in re.finditer(r"\{(?:\w+:)?(\w+)\.\w+\}", told)}
+        tables |= {m[1] for m in re.finditer(r"\{(?:\w+:)?(login|company)\}", told)}
+        tables |= {f"digest {m[1]}" for m in _DIGEST.finditer(told) if not m[1].startswith("new ")}
+        if tables:
+            found[name] = tables
+    return found
+
+
+def callers(function: Function, principals: Sequence[Principal]) -> list[Principal]:
+    """Who may call it; a function that nobody may call is called by its owner, the router."""
+    by_name = {principal.name: principal for principal in principals}
+    names: list[str] = []
+    for role in function.execute:
+        names += (*STAFF, *KEYS) if role == "authenticated" else _OF_ROLE.get(role, ())
+    return [by_name[name] for name in names or ["router"] if name in by_name]
+
+
+def strand_of(principal: Principal) -> str:
+    """The strand that a caller's own rows are of."""
+    if principal.name in ("visitor", "worker"):
+        return VISITED
+    return principal.person or "operador"
+
+
+def attempts(
+    world: World,
+    function: Function,
+    principals: Sequence[Principal],
+    strangers: Sequence[Stranger],
+) -> Iterator[Attempt]:
+    """Every trial of one function that the committed arguments, states and cases make."""
+    asking = callers(function, principals)
+    named = _rows_named(function, {})
+    for caller in asking:
+        yield from _plain(world, function, caller, named)
+        if caller.name in _IN_STATES:
+            yield from _in_states(world, function, caller, named)
+    yield from _by_strangers(world, function, asking, strangers)
+    yield from _cases(world, function, asking, principals)
+
+
+def _attempt(
+    world: World, function: Function, caller: Principal, condition: str, statement: str, **more: Any
+) -> Attempt:
+    given = tuple(fill(world, one, strand_of(caller)) for one in more.pop("given", ()))
+    trial = Trial(caller.identity, statement, given)
+    return Attempt(function.signature, caller.name, condition, trial, **more)
+
+
+def _plain(
+    world: World, function: Function, caller: Principal, named: Mapping[str, set[str]]
+) -> Iterator[Attempt]:
+    strand = strand_of(caller)
+    yield _attempt(world, function, caller, "own", call(world, function, strand, {}))
+    for name in named:
+        theirs = call(world, function, strand, {}, rival=name)
+        yield _attempt(world, function, caller, f"other company's {name}", theirs, foreign=True)
+        none = call(world, function, strand, {}, nothing=name)
+        yield _attempt(world, function, caller, f"unknown {name}", none)
+
+
+def _in_states(
+    world: World, function: Function, caller: Principal, named: Mapping[str, set[str]]
+) -> Iterator[Attempt]:
+    tables: set[str] = set().union(*named.values()) if named else set()
+    arguments = {name for name, _ in function.arguments}
+    person = caller.person or caller.name in ("visitor", "worker")
+    plain = function.name.rpartition(".")[2]
+    for state in _read("states.toml")["state"]:
+        about = set(state.get("about", ()))
+        if person and "caller" in about:
+            about |= tables or {"caller"}
+            tables = tables or {"caller"}
+        if not (about & (tables | arguments) or plain in state.get("functions", ())):
+            continue
+        given = state["given"]
+        if state.get("twin") and strand_of(caller) in TWIN_OF.values():
+            given = [*given, *(_of_twin(one) for one in given)]
+        statement = call(world, function, strand_of(caller), state.get("arguments", {}))
+        yield _attempt(world, function, caller, state["name"], statement, given=given)
+        if caller.name == "operador" and not {"caller", "login"} & set(state.get("about", ())):
+            yield _attempt(
+                world, function, caller, f"{state['name']}, and all denied", statement,
+                given=[*given, *_denied()],
+            )  # fmt: skip
+
+
+def _of_twin(statement: str) -> str:
+    """The statement about the twin's rows, which have the same ids in the other company."""
+    twin = next(iter(TWIN_OF))
+    statement = re.sub(r"\{(\w+):users\.", f"{{{OTHER}-\\1:users.", statement)
+    return re.sub(r"\{(?=(?!mark|tag|token)[a-z_]+(?:\.\w+)?\})", f"{{{twin}:", statement)
+
+
+def _denied() -> list[str]:
+    states = _read("states.toml")["state"]
+    return next(one["given"] for one in states if one["name"] == "everything denied to the caller")
+
+
+def _by_strangers(
+    world: World, function: Function, asking: Sequence[Principal], strangers: Sequence[Stranger]
+) -> Iterator[Attempt]:
+    roles = {caller.identity.role for caller in asking}
+    for stranger in strangers:
+        if stranger.identity.role not in roles - {"neurant_app", "neurant_jobs"}:
+            continue
+        strand = "owner" if stranger.identity.role == "authenticated" else VISITED
+        statement = call(world, function, strand, {})
+        trial = Trial(
+            stranger.identity, statement, tuple(one.as_string(None) for one in stranger.before)
+        )
+        yield Attempt(
+            function.signature, stranger.name, "no standing", trial, standing=bool(stranger.reads)
+        )
+
+
+def _cases(
+    world: World, function: Function, asking: Sequence[Principal], principals: Sequence[Principal]
+) -> Iterator[Attempt]:
+    plain = function.name.rpartition(".")[2]
+    by_name = {principal.name: principal for principal in principals}
+    for case in cases():
+        if case["function"] not in (plain, function.signature):
+            continue
+        names = case.get("as", [caller.name for caller in asking])
+        for name in [names] if isinstance(names, str) else names:
+            caller = by_name.get(name)
+            if caller is None:
+                continue
+            strand = case.get("strand", strand_of(caller))
+            statement = call(world, function, strand, case.get("arguments", {}))
+            given = case.get("given", [])
+            trial = Trial(
+                caller.identity,
+                statement,
+                tuple(
+                    fill(world, one, strand)
+                    for one in ([given] if isinstance(given, str) else given)
+                ),
+                gives=_gives(world, function, case, strand),
+                then=_then(world, case, strand),
+            )
+            yield Attempt(
+                function.signature, name, f"case: {case['why']}", trial,
+                why=case["why"], refused=case.get("refused"),
+            )  # fmt: skip
+
+
+def _gives(world: World, function: Function, case: Mapping[str, Any], strand: str) -> str | None:
+    """The query for what must be given, with its columns named as the function names them."""
+    if "gives" not in case:
+        return None
+    if case["gives"] == "nothing":
+        return "select '[]'::jsonb"
+    shape = f"{function.name}({_values(world, function, strand, case.get('arguments', {}))})"
+    asked = fill(world, case["gives"], strand)
+    return _as_json(f"(select s.* from {shape} s where false union all ({asked}))")  # noqa: S608
+
+
+def _then(world: World, case: Mapping[str, Any], strand: str) -> str | None:
+    if "then" not in case:
+        return None
+    return f"select to_jsonb(({fill(world, case['then'], strand)}))"
+
+
+def definers(catalog: Catalog, only: frozenset[str] | None) -> list[Function]:
+    """The functions that need an oracle, or those of them that are named."""
+    return [
+        function
+        for signature, function in sorted(catalog.functions.items())
+        if function.definer
+        and not function.trigger
+        and function.name.startswith("private.")
+        and (only is None or signature in only)
+    ]

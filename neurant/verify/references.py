@@ -1,0 +1,156 @@
+"""Constraints as walls: no row points into another company, no unique index is missing."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+
+from psycopg import sql
+
+from neurant.verify import exceptions, expectations
+from neurant.verify.catalog import Connection, ForeignKey, Table, Unique, quoted
+from neurant.verify.checks import Check, Verdict
+from neurant.verify.probe import Identity, Outcome, Probe
+from neurant.verify.rows import OTHER, STRANDS, Row, World, new_value
+
+_ADMINISTRATOR = Identity("none")
+_FROM = "owner"  # the strand whose rows are bent
+
+
+def reference_checks(world: World, table: Table) -> Iterator[Check]:
+    """Each reference of acme's row is turned to rival's, and to nothing: both refused, alike."""
+    row = world.rows[table.name].get(_FROM)
+    if row is None:
+        return
+    for key in expectations.constraints()[table.name].references:
+        if key.target not in world.catalog.tables:
+            continue
+        target = world.catalog.tables[key.target]
+        columns = [name for name in key.columns if name != table.company]
+        foreign = _foreign_row(world, key)
+        if target.company is None or not columns or foreign is None:
+            continue
+        theirs = {name: foreign[key.target_columns[key.columns.index(name)]] for name in columns}
+        unknown = {name: uuid.uuid4() for name in columns}
+        yield Check(
+            "references", "administrator", table.name, key.name,
+            f"to {key.target} of the other company", "refused, as an unknown id is",
+            tuple(Probe(_ADMINISTRATOR, _turn(table, row, to)) for to in (theirs, unknown)),
+            _refused_alike,
+        )  # fmt: skip
+
+
+def _foreign_row(world: World, key: ForeignKey) -> Row | None:
+    if key.target == "public.users":
+        return world.people[OTHER, "owner"]
+    return world.row(key.target, OTHER)
+
+
+def _turn(table: Table, row: Row, to: Row) -> sql.Composed:
+    changes = sql.SQL(", ").join(
+        sql.SQL("{} = {}").format(sql.Identifier(name), sql.Literal(value))
+        for name, value in to.items()
+    )
+    return sql.SQL("update {} set {} where {}").format(table.sql, changes, exactly(table, row))
+
+
+def exactly(table: Table, row: Row) -> sql.Composed:
+    """The condition that only this row fulfils."""
+    return sql.SQL(" and ").join(
+        sql.SQL("{} = {}").format(sql.Identifier(name), sql.Literal(row[name]))
+        for name in table.key
+    )
+
+
+def _refused_alike(outcomes: Sequence[Outcome]) -> Verdict:
+    foreign, unknown = outcomes
+    if foreign.state is None or unknown.state is None:
+        return f"accepted: {foreign.told} / {unknown.told}", False
+    alike = (foreign.state, foreign.message) == (unknown.state, unknown.message)
+    return foreign.told if alike else f"told apart: {foreign.told} / {unknown.told}", alike
+
+
+def unique_checks(connection: Connection, world: World, table: Table) -> Iterator[Check]:
+    """A second row like one that is there is refused by each unique index."""
+    strand = next((s for s in STRANDS if s.name in world.rows[table.name]), None)
+    row = (
+        world.rows[table.name][strand.name]
+        if strand
+        else next(iter(world.rows[table.name].values()), None)
+    )
+    if row is None:
+        return
+    who = exceptions.writer(world, table.name, strand) if strand else None
+    for unique in expectations.constraints()[table.name].uniques:
+        if not unique.columns or set(table.key) <= set(unique.columns):
+            continue  # an expression's; or no more than the primary key says
+        probe = Probe(
+            who or _ADMINISTRATOR,
+            _copy(connection, world, table, unique, row, who),
+            before=_fill(connection, world, table, unique, row),
+        )
+        yield Check(
+            "uniques", "administrator", table.name, "insert a second", unique.name, "refused",
+            (probe,), _judge(unique),
+        )  # fmt: skip
+
+
+def _fill(
+    connection: Connection, world: World, table: Table, unique: Unique, row: Row
+) -> tuple[sql.Composed, ...]:
+    """Bring the row under the index, where it is null in a column of it."""
+    empty = [
+        name
+        for name in unique.columns
+        if row.get(name) is None and name not in _foreign_columns(table)
+    ]
+    changes = {name: new_value(connection, world, table, name) for name in empty}
+    return (_turn(table, row, changes),) if changes else ()
+
+
+def _foreign_columns(table: Table) -> set[str]:
+    return {name for key in table.keys for name in key.columns}
+
+
+def _copy(
+    connection: Connection,
+    world: World,
+    table: Table,
+    unique: Unique,
+    row: Row,
+    who: Identity | None,
+) -> sql.Composed:
+    """A copy of a row under the index, new (or null) in whatever else must be unique."""
+    others = {name for other in table.uniques if other is not unique for name in other.columns}
+    fresh = others - set(unique.columns) - {"company_id"}
+    granted = table.granted(who.role, "insert") if who else frozenset(table.columns)
+    columns = [c for c in table.columns.values() if c.filled != "database" and c.name in granted]
+
+    def value(name: str) -> sql.Composable:
+        if name not in fresh:
+            return sql.Identifier(name)
+        if name in _foreign_columns(table):
+            return sql.Identifier(name) if table.columns[name].required else sql.SQL("null")
+        return sql.Literal(new_value(connection, world, table, name))
+
+    return sql.SQL(
+        "insert into {table} ({columns}) select {values} from {table}"
+        " where {company} = {whose} and ({condition}) limit 1"
+    ).format(
+        table=table.sql,
+        columns=sql.SQL(", ").join(sql.Identifier(column.name) for column in columns),
+        values=sql.SQL(", ").join(value(column.name) for column in columns),
+        company=sql.Identifier(table.company or ""),
+        whose=sql.Literal(row[table.company or ""]),
+        condition=quoted(unique.predicate or "true"),
+    )
+
+
+def _judge(unique: Unique) -> Callable[[Sequence[Outcome]], Verdict]:
+    def judge(outcomes: Sequence[Outcome]) -> Verdict:
+        [outcome] = outcomes
+        if outcome.state is None:
+            return ("accepted", False) if outcome.value else ("no row to copy", False)
+        return outcome.told, outcome.state == "23505" and outcome.constraint == unique.name
+
+    return judge

@@ -1,0 +1,290 @@
+"""Rows of two synthetic companies in every table, made from the catalog alone.
+
+Each company is lived in by one person per role and by a few more. The rows come in *strands*: one
+row in every table, all hanging together (a bot, its channel, a conversation, its messages…) and on
+one person. Who may see what is then a set of strands. A new table gets its rows by itself: foreign
+keys are followed, columns that must be filled get a plausible value; ``exceptions.py`` holds the
+few columns where that is not enough.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+import uuid
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, LiteralString
+
+import psycopg
+from psycopg import sql
+from psycopg.rows import dict_row
+
+from neurant.verify import exceptions
+from neurant.verify.catalog import Catalog, Connection, ForeignKey, Table, quoted
+from neurant.verify.values import MARK, Maker, find_maker
+
+OWN, OTHER = "acme", "rival"
+PEOPLE = {  # of each company: name and role
+    "owner": "owner",
+    "administrador": "administrador",
+    "supervisor": "supervisor",
+    "operador": "operador",
+    "colleague": "operador",
+    "inactive": "administrador",
+}
+
+
+@dataclass(frozen=True)
+class Strand:
+    """One row in every table, on one person. ``lent``: of a bot that the operador does not serve,
+    but the conversation is assigned to them; ``former``: of a bot that they no longer serve."""
+
+    name: str
+    company: str
+    person: str
+
+
+STRANDS = (
+    Strand("owner", OWN, "owner"),
+    Strand("administrador", OWN, "administrador"),
+    Strand("supervisor", OWN, "supervisor"),
+    Strand("operador", OWN, "operador"),
+    Strand("colleague", OWN, "colleague"),
+    Strand("lent", OWN, "colleague"),
+    Strand("former", OWN, "supervisor"),
+    Strand("rival", OTHER, "owner"),
+    Strand("rival-twin", OTHER, "operador"),
+)
+# The ids of the other company's twin are those of this strand: where two tables are joined by an id
+# without the company, the twin's row comes, too.
+TWIN_OF = {"rival-twin": "operador"}
+Row = dict[str, Any]
+_BECOME: LiteralString = (
+    "select set_config('role', %s, true), set_config('request.jwt.claims', %s, true)"
+)
+
+
+@dataclass
+class World:
+    """All rows by table and strand (or person, or company), and what could not be made."""
+
+    catalog: Catalog
+    companies: dict[str, uuid.UUID] = field(default_factory=dict)
+    people: dict[tuple[str, str], Row] = field(default_factory=dict)
+    logins: dict[tuple[str, str], uuid.UUID] = field(default_factory=dict)
+    rows: dict[str, dict[str, Row]] = field(default_factory=dict)
+    missing: dict[str, str] = field(default_factory=dict)
+    makers: dict[tuple[str, str], Maker] = field(default_factory=dict)
+    scopes: list[str] = field(default_factory=list)  # every one that a key may have
+    backend: int = 0  # the server process that all rows are made by
+    serials: Iterable[int] = field(default_factory=lambda: itertools.count(1))
+
+    def serial(self) -> int:
+        """A number that no other row has."""
+        return next(iter(self.serials))
+
+    def row(self, table: str, strand: str) -> Row | None:
+        """The row of a strand in a table; a company has one row in some tables."""
+        rows = self.rows.get(table, {})
+        found = rows.get(strand)
+        if found is None and table == "public.companies":
+            return rows.get(next(s.company for s in STRANDS if s.name == strand))
+        return found
+
+
+def make_world(connection: Connection, catalog: Catalog) -> World:
+    """Insert all rows. Needs a login that bypasses row security and may write every table."""
+    world = World(catalog, backend=connection.info.backend_pid)
+    keys = connection.execute("select name from public.permissions where for_keys = 'by_scope'")
+    world.scopes = [str(row[0]) for row in keys.fetchall()]
+    _make_companies_and_people(connection, world)
+    todo = [
+        table
+        for table in catalog.tenant_tables()
+        if table.name not in ("public.companies", "public.users")
+    ]
+    while todo:
+        table = _next(todo, world)
+        todo.remove(table)
+        world.rows[table.name] = {}
+        for strand in STRANDS:
+            _make(connection, world, table, strand)
+    return world
+
+
+def _next(todo: list[Table], world: World) -> Table:
+    """A table whose references all stand, or else (a cycle) one whose required ones do."""
+    waiting = {table.name for table in todo}
+
+    def ready(table: Table, *, only_required: bool) -> bool:
+        if exceptions.AFTER.get(table.name, set()) & waiting:
+            return False
+        return not any(
+            key.target in waiting
+            and key.target != table.name
+            and (not only_required or all(table.columns[name].required for name in key.columns))
+            for key in table.keys
+        )
+
+    for only_required in (False, True):
+        for table in todo:
+            if ready(table, only_required=only_required):
+                return table
+    return todo[0]
+
+
+def compose(
+    connection: Connection,
+    world: World,
+    table: Table,
+    strand: Strand,
+    only: Collection[str] | None = None,
+) -> Row:
+    """A new row of a strand; ``only`` these columns (those that somebody may insert)."""
+    special = exceptions.values(world, table.name, strand)
+    keys = {name: key for key in table.keys for name in key.columns if name != table.company}
+    row: Row = {}
+    twin = world.rows.get(table.name, {}).get(TWIN_OF.get(strand.name, ""), {}).get("id")
+    for column in table.columns.values():
+        if column.filled == "database" or (only is not None and column.name not in only):
+            continue
+        if column.name == "id" and twin is not None and table.key == (table.company, "id"):
+            row["id"] = twin
+            continue
+        if column.name in special:
+            if special[column.name] is not exceptions.OMITTED:
+                row[column.name] = special[column.name]
+        elif column.name == table.company:
+            row[column.name] = world.companies[strand.company]
+        elif column.name in keys:
+            value = _referenced(world, table, keys[column.name], column.name, strand)
+            if value is not None:
+                row[column.name] = value
+        elif column.type == "uuid" and (column.required and column.filled == "us"):
+            row[column.name] = uuid.uuid4()
+        elif column.required and column.filled == "us":
+            row[column.name] = new_value(connection, world, table, column.name)
+    return row
+
+
+def _referenced(world: World, table: Table, key: ForeignKey, column: str, strand: Strand) -> Any:
+    """What the column must hold to point to the strand's own row."""
+    wanted = key.target_columns[key.columns.index(column)]
+    if key.target == "public.users":
+        return world.people[strand.company, strand.person][wanted]
+    found = world.row(key.target, strand.name)
+    if found is not None and key.target != table.name:
+        return found[wanted]
+    return None
+
+
+def new_value(connection: Connection, world: World, table: Table, name: str) -> object:
+    """A value that no row has there yet."""
+    if table.columns[name].type == "uuid":
+        return uuid.uuid4()
+    place = (table.name, name)
+    if place not in world.makers:
+        # What is archived can be restored, so it holds to the checks of the live table.
+        live = world.catalog.tables.get(table.name.removesuffix("_archived"), table)
+        world.makers[place] = find_maker(connection, live, table.columns[name])
+    value = world.makers[place](world.serial())
+    length = table.columns[name].length
+    return value[-length:] if length and isinstance(value, str) else value
+
+
+def filled(world: World, text: str, strand: str) -> sql.Composed:
+    """``{table.column}`` replaced by the strand's values (``{other:…}``: another one's)."""
+
+    def value(match: re.Match[str]) -> str:
+        other, table, column = match.groups()
+        row = world.row(f"public.{table}", other or strand)
+        if row is None and table == "users":
+            row = world.rows["public.users"][other or strand]
+        return "{}" if row is None else sql.Literal(row[column]).as_string(None)
+
+    return sql.Composed([quoted(re.sub(r"\{(?:(\w+):)?(\w+)\.(\w+)\}", value, text))])
+
+
+def insert(table: Table, row: Mapping[str, Any]) -> sql.Composed:
+    """``insert into table (…) values (…)``, with the values in it."""
+    return sql.SQL("insert into {} ({}) values ({})").format(
+        table.sql,
+        sql.SQL(", ").join(map(sql.Identifier, row)),
+        sql.SQL(", ").join(map(sql.Literal, row.values())),
+    )
+
+
+def _store(
+    connection: Connection, table: Table, row: Mapping[str, Any], shown: Iterable[str] = ()
+) -> Row:
+    """Insert it; the row as it stands now, as far as its writer may see it."""
+    columns = sorted(shown) or list(table.columns)
+    returning = sql.SQL(" returning {}").format(sql.SQL(", ").join(map(sql.Identifier, columns)))
+    with connection.cursor(row_factory=dict_row) as cursor:
+        stored = cursor.execute(insert(table, row) + returning).fetchone()
+        return dict(stored or {})
+
+
+def _make(connection: Connection, world: World, table: Table, strand: Strand) -> None:
+    """One row, or the reason why not (the first one) in ``world.missing``."""
+    who = exceptions.writer(world, table.name, strand)
+    only = table.granted(who.role, "insert") if who else None
+    shown = table.granted(who.role, "select") if who else ()
+    try:
+        with connection.transaction():
+            if who:
+                connection.execute(_BECOME, (who.role, who.claims))
+            row = compose(connection, world, table, strand, only)
+            world.rows[table.name][strand.name] = _store(connection, table, row, shown)
+            connection.execute(_BECOME, ("none", ""))
+    except psycopg.errors.UniqueViolation as error:
+        if table.key != (table.company,):  # a company has one such row
+            world.missing.setdefault(table.name, str(error).splitlines()[0])
+    except psycopg.Error as error:
+        world.missing.setdefault(table.name, str(error).splitlines()[0])
+
+
+def _make_companies_and_people(connection: Connection, world: World) -> None:
+    tables = world.catalog.tables
+    companies, users, logins = (
+        tables[name] for name in ("public.companies", "public.users", "auth.users")
+    )
+    world.rows["public.companies"] = {}
+    world.rows["public.users"] = {}
+    for company in (OWN, OTHER):
+        name = f"{MARK}-{company}"
+        row = _store(
+            connection,
+            companies,
+            {
+                "name": name,
+                "slug": name,
+                "email": f"{name}@neurant.example",
+                **exceptions.unlimited(companies),
+            },
+        )
+        world.companies[company] = row["id"]
+        world.rows["public.companies"][company] = row
+        for person, role in PEOPLE.items():
+            email = f"{person}-{name}@neurant.example"
+            login = _store(connection, logins, {"id": uuid.uuid4(), "email": email})
+            world.logins[company, person] = login["id"]
+            twin = world.people[OWN, person]["id"] if company == OTHER else uuid.uuid4()
+            row = _store(
+                connection,
+                users,
+                {
+                    "id": twin if person == "operador" else uuid.uuid4(),
+                    "company_id": world.companies[company],
+                    "auth_user_id": login["id"],
+                    "email": email,
+                    "first_name": person,
+                    "last_name": company,
+                    "role": role,
+                    "is_owner": role == "owner",
+                    "is_active": person != "inactive",
+                },
+            )
+            world.people[company, person] = row
+            world.rows["public.users"][person if company == OWN else f"{OTHER}-{person}"] = row
