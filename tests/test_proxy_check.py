@@ -15,10 +15,10 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 from support.platform import free_port, serving
 
-from neurant.cli import proxy_check
-from neurant.cli.proxy_check import HEADER, PATH, check_proxy, ticket
 from neurant.core.settings import Settings
+from neurant.runtime import proxy_check
 from neurant.runtime.app import create_app
+from neurant.runtime.proxy_check import HEADER, PATH, check_proxy, ticket
 
 pytest_plugins = ("support.fixtures",)
 pytestmark = pytest.mark.anyio

@@ -9,8 +9,8 @@ from uuid import UUID
 
 from neurant.accounts.factor_queries import find_factor
 from neurant.accounts.queries import find_login
-from neurant.accounts.schemas import Person
 from neurant.accounts.service import check_code, check_password
+from neurant.auth.people import Person
 from neurant.core.clock import utc_now
 from neurant.core.db.pool import Pool
 from neurant.core.db.tenancy import Trail

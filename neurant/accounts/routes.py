@@ -1,4 +1,4 @@
-"""Signing in and out, and moving between companies, as JSON; the pages of it are in ``pages``."""
+"""Signing in and out, and moving between companies, as JSON."""
 
 from __future__ import annotations
 
@@ -8,20 +8,13 @@ from fastapi import APIRouter, Request
 
 from neurant.accounts.queries import delete_session, enter_company, list_companies
 from neurant.accounts.recovery.routes import router as recovery_router
-from neurant.accounts.schemas import (
-    ChosenCompany,
-    CompanyOut,
-    Credentials,
-    Person,
-    SessionOut,
-    WhoOut,
-)
+from neurant.accounts.schemas import ChosenCompany, CompanyOut, Credentials, SessionOut, WhoOut
 from neurant.accounts.security.routes import router as security_router
 from neurant.accounts.service import plain_trail, sign_in
 from neurant.accounts.signup.routes import router as sign_up_router
 from neurant.api.route import api_router
 from neurant.auth.current import ApiPerson, trail_of
-from neurant.console.pages import login as pages
+from neurant.auth.people import Person
 from neurant.core.errors import NotFoundError
 
 router = APIRouter()
@@ -79,5 +72,5 @@ async def _who(request: Request, person: Person) -> WhoOut:
 
 
 router.include_router(session)
-for part in (pages.router, sign_up_router, recovery_router, security_router):
+for part in (sign_up_router, recovery_router, security_router):
     router.include_router(part)

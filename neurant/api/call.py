@@ -17,7 +17,6 @@ from uuid import UUID
 from fastapi import Depends, Request
 from psycopg_pool import PoolTimeout
 
-from neurant.accounts.queries import count_memberships
 from neurant.api import idempotency
 from neurant.api.replica import Replica
 from neurant.auth import denials
@@ -25,6 +24,7 @@ from neurant.auth import throttling as rates
 from neurant.auth.codes import digest
 from neurant.auth.cookies import read_cookie
 from neurant.auth.current import KEY_PREFIX, bearer, check_origin, trail_of
+from neurant.auth.sessions import count_memberships
 from neurant.auth.supabase import is_configured, looks_like_token, verify
 from neurant.core.db.pool import Connection, DatabaseDown, Pool
 from neurant.core.db.tenancy import (

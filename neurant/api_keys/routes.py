@@ -23,8 +23,7 @@ from neurant.api_keys.schemas import (
 )
 from neurant.api_keys.service import make_key
 from neurant.core.errors import NotFoundError
-from neurant.permissions.queries import list_permissions
-from neurant.permissions.routes import told
+from neurant.permissions.service import list_permissions, permission_out
 
 router = api_router("API keys")
 Reading = Annotated[Call, needs("api_keys.read")]
@@ -42,7 +41,9 @@ async def list_api_keys(call: Reading, query: Annotated[KeyQuery, Query()]) -> P
 async def list_api_key_scopes(call: Reading) -> ScopesOut:
     """What a key can be made for."""
     found = [one for one in await list_permissions(call.connection) if one.for_keys == "by_scope"]
-    return ScopesOut(data=[ScopeOut(**told(one).model_dump(include=_SCOPE)) for one in found])
+    return ScopesOut(
+        data=[ScopeOut(**permission_out(one).model_dump(include=_SCOPE)) for one in found]
+    )
 
 
 @router.post("/api-keys", status_code=201)

@@ -8,12 +8,12 @@ from urllib.parse import quote, urlsplit
 
 from fastapi import Depends, Request
 
-from neurant.accounts.queries import ended_by_idleness, find_person, find_session
-from neurant.accounts.schemas import Person, SignedIn
 from neurant.auth import denials
 from neurant.auth import throttling as rates
 from neurant.auth.codes import digest
 from neurant.auth.cookies import read_cookie
+from neurant.auth.people import Person, SignedIn
+from neurant.auth.sessions import ended_by_idleness, find_person, find_session
 from neurant.core.db.tenancy import Trail
 from neurant.core.errors import ForbiddenError, UnauthenticatedError
 from neurant.core.realtime import StaffStreams

@@ -13,8 +13,8 @@ from fastapi import Request
 from psycopg_pool import PoolTimeout
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from neurant.accounts.schemas import Person, SignedIn
 from neurant.auth import throttling as rates
+from neurant.auth.people import Person, SignedIn
 from neurant.core.db.pool import DatabaseDown
 from neurant.core.db.tenancy import ApiKey, Staff, tenant
 from neurant.core.errors import ForbiddenError, NeurantError, UnavailableError

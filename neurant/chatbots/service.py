@@ -9,11 +9,11 @@ from uuid import UUID
 import psycopg
 
 from neurant.chatbots import people_queries, queries
+from neurant.chatbots.preview import Trial, begin_preview, finish_preview
 from neurant.chatbots.schemas import ChatbotIn, ChatbotOut, ChatbotPatch, PreviewIn, PreviewOut
 from neurant.core.db.pool import Connection
 from neurant.core.errors import BadInputError, ConflictError, NotFoundError
 from neurant.knowledge.search import embedded
-from neurant.replies.preview import Trial, begin_preview, finish_preview
 
 _NAME_KEY = "chatbots_name_key"
 _NAMED = r"\b((?i:eres|soy|me llamo|te llamas|you are|i am|my name is)\s+)"

@@ -8,7 +8,6 @@ from typing import Any
 from uuid import UUID
 
 import psycopg
-from pydantic import SecretStr
 
 from neurant.audit.heads import encode_public, open_heads, public_key, read_heads, signing_key
 from neurant.audit.jobs import export_heads, seal_all
@@ -17,17 +16,7 @@ from neurant.core.db.connection import with_timeouts
 from neurant.core.db.pool import make_pool, require_url
 from neurant.core.errors import SetupError
 from neurant.core.settings import Settings
-from neurant.installation.install import read_secrets
 from neurant.texts import Language, text
-
-
-def with_master_key(settings: Settings) -> Settings:
-    """Settings that know the master key of the data folder, where there is one."""
-    folder = settings.data_dir.expanduser().resolve()
-    if settings.master_key is not None or not (folder / "secrets.json").exists():
-        return settings
-    key = SecretStr(read_secrets(folder).master_key)
-    return settings.model_copy(update={"master_key": key})
 
 
 def run_verify(

@@ -35,7 +35,7 @@ def company_create(
     data_dir: DataDir = None,
 ) -> None:
     """Found a company; prints its short name."""
-    from neurant.cli.create_company import NewCompany, create_company
+    from neurant.companies.create import NewCompany, create_company
 
     settings = settings_of_running(data_dir)
     first = first_name or email.partition("@")[0]

@@ -86,8 +86,8 @@ def serve(
 @app.command("proxy-check", help=say("proxy_check"))
 def proxy_check(data_dir: DataDir = None) -> None:
     """Does the reverse proxy tell the client's address, and can it be forged?"""
-    from neurant.cli.audit import with_master_key
-    from neurant.cli.proxy_check import check_proxy
+    from neurant.runtime.proxy_check import check_proxy
+    from neurant.runtime.startup import with_master_key
 
     settings = with_master_key(settings_from(data_dir=data_dir))
     found = asyncio.run(check_proxy(settings))
@@ -240,7 +240,7 @@ def connect_telegram(
     data_dir: DataDir = None,
 ) -> None:
     """Connect a Telegram bot; prints its name there."""
-    from neurant.channels.telegram.setup import connect as connect_bot
+    from neurant.cli.telegram import connect as connect_bot
 
     settings = settings_of_running(data_dir)
     there = asyncio.run(reaching(connect_bot, settings, bot, token, company))
@@ -263,8 +263,9 @@ def audit_verify(
     import psycopg
 
     from neurant.cli import audit as commands
+    from neurant.runtime.startup import with_master_key
 
-    settings = commands.with_master_key(settings_from(data_dir=data_dir))
+    settings = with_master_key(settings_from(data_dir=data_dir))
     target = _database(url, data_dir)
     try:
         report = commands.run_verify(settings, target, heads, company, public_key or [])

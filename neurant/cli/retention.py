@@ -10,6 +10,7 @@ import psycopg
 from obstore.store import ObjectStore
 
 from neurant.cli.company_lookup import command_pool, database_urls, find_owner
+from neurant.conversations.queries import restore_conversation
 from neurant.core.db.connection import connect
 from neurant.core.db.pool import make_pool, require_url
 from neurant.core.db.tenancy import tenant
@@ -45,7 +46,7 @@ async def restore(settings: Settings, conversation_id: UUID, company: str | None
     urls = database_urls(settings)
     owner = await find_owner(urls.admin, company)
     async with command_pool(urls.app) as pool, tenant(pool, owner) as connection:
-        outcome = await queries.restore_conversation(connection, conversation_id)
+        outcome = await restore_conversation(connection, conversation_id)
     if outcome == "in_conflict":
         raise ConflictError("retention.archived_in_conflict", conversation=conversation_id)
     if outcome != "restored":

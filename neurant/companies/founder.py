@@ -7,8 +7,8 @@ from uuid import UUID
 from fastapi import Request
 
 from neurant.accounts.queries import enter_company
-from neurant.accounts.schemas import Person
 from neurant.auth.current import ApiPerson, page_person
+from neurant.auth.people import Person
 from neurant.companies.service import Founder
 from neurant.core.names import reads_as_name, tidy
 

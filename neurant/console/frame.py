@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from neurant.accounts.schemas import SignedIn
+from neurant.auth.people import SignedIn
 from neurant.console.notice import Notice
 from neurant.core.db.pool import Connection, fetch_one
 from neurant.core.errors import ForbiddenError

@@ -15,10 +15,11 @@ from neurant.auth import denials
 from neurant.auth.current import SignInNeededError
 from neurant.console.notice import Notice
 from neurant.console.refusals import Refusal, refusal_of
-from neurant.console.templating import markup, reader_language, render, translator, when_again
+from neurant.console.templating import markup, render, translator, when_again
 from neurant.core.body_bounds import check_form_size, check_query_size
 from neurant.core.db.pool import DatabaseDown
 from neurant.core.errors import NeurantError, NotFoundError, UnavailableError
+from neurant.core.language import reader_language
 from neurant.core.logs import get_logger
 
 _OURS_TO_EXPLAIN = {

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from fastapi import Request
 from psycopg_pool import PoolTimeout
 
-from neurant.console.templating import reader_language, translator
+from neurant.console.templating import translator
 from neurant.core.db.pool import DatabaseDown, fetch_one
 from neurant.core.db.tenancy import Staff, tenant
 from neurant.core.errors import NeurantError
+from neurant.core.language import reader_language
 from neurant.texts import catalogue
 
 HOME = "/console/home"

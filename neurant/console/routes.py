@@ -10,16 +10,32 @@ from fastapi.responses import RedirectResponse
 from neurant.auth.cookies import YEAR, keep_cookie, safe_next
 from neurant.auth.current import check_origin
 from neurant.console.page_route import PageRoute
-from neurant.console.pages.chat import router as chat_router
-from neurant.console.pages.chatbot_people import router as bot_people_router
-from neurant.console.pages.chatbots import router as bots_router
-from neurant.console.pages.companies import router as company_router
-from neurant.console.pages.inbox import router as inbox_router
-from neurant.console.pages.invitations import router as invitation_router
-from neurant.console.pages.settings import router as settings_router
-from neurant.console.pages.team import router as team_router
+from neurant.console.pages import (
+    api_keys,
+    audit,
+    chat,
+    chatbot_people,
+    chatbots,
+    companies,
+    exports,
+    inbox,
+    invitations,
+    knowledge,
+    login,
+    notifications,
+    permissions,
+    plans,
+    recovery,
+    security,
+    settings,
+    signup,
+    sso_login,
+    sso_settings,
+    team,
+)
 from neurant.console.static_files import mount_static
-from neurant.console.templating import LANGUAGE_COOKIE, THEME_COOKIE
+from neurant.console.templating import THEME_COOKIE
+from neurant.core.language import LANGUAGE_COOKIE
 from neurant.texts import LANGUAGES
 
 __all__ = ["mount_static", "router"]
@@ -46,11 +62,28 @@ async def keep_preferences(
 
 
 router.include_router(preferences)
-router.include_router(inbox_router)
-router.include_router(chat_router)
-router.include_router(settings_router)
-router.include_router(team_router)
-router.include_router(invitation_router)
-router.include_router(bots_router)
-router.include_router(bot_people_router)
-router.include_router(company_router)
+# The application looks through the pages in this order: what people ask for most comes first.
+for page in (
+    inbox,
+    chat,
+    chatbots,
+    chatbot_people,
+    knowledge,
+    notifications,
+    team,
+    invitations,
+    settings,
+    plans,
+    companies,
+    permissions,
+    exports,
+    audit,
+    api_keys,
+    sso_settings,
+    security,
+    login,
+    signup,
+    recovery,
+    sso_login,
+):
+    router.include_router(page.router)

@@ -15,9 +15,9 @@ from neurant.console.navigation import navigation
 from neurant.console.static_files import static_url
 from neurant.core import formats
 from neurant.core.errors import NeurantError
-from neurant.texts import LANGUAGES, Language, preferred_language, text
+from neurant.core.language import reader_language
+from neurant.texts import Language, text
 
-LANGUAGE_COOKIE = "neurant_language"
 THEME_COOKIE = "neurant_theme"
 Theme = Literal["light", "dark"]
 
@@ -39,14 +39,6 @@ def environment() -> Environment:
     env.filters["avatar"] = formats.avatar
     env.filters["paragraphs"] = formats.paragraphs
     return env
-
-
-def reader_language(request: Request) -> Language:
-    """The language chosen with ``?lang=`` or kept in the cookie, else the browser's best."""
-    for chosen in (request.query_params.get("lang"), request.cookies.get(LANGUAGE_COOKIE)):
-        if chosen in LANGUAGES:
-            return chosen
-    return preferred_language(request.headers.get("accept-language"))
 
 
 def reader_theme(request: Request) -> Theme | None:

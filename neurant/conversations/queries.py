@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any, LiteralString
 from uuid import UUID
 
-from neurant.core.db.pool import Connection, fetch_all, fetch_one
+from neurant.core.db.pool import Connection, fetch_all, fetch_one, fetch_value
 
 MOST_WAITING = 200
 MOST_RECENT = 60
@@ -152,6 +152,7 @@ order by started_at desc
 limit %(most)s
 """  # noqa: S608 - put together from literals only
 _COMPANY_TIMEZONE = "select k.timezone from public.companies k"
+_RESTORE = "select private.restore_conversation(%s)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,3 +313,8 @@ async def company_timezone(connection: Connection) -> str:
     """The company's clock, by which times are written."""
     zone = await fetch_one(connection, _Zone, _COMPANY_TIMEZONE)
     return zone.timezone if zone else "UTC"
+
+
+async def restore_conversation(connection: Connection, conversation_id: UUID) -> str:
+    """``restored``, ``not_found`` or ``in_conflict``."""
+    return str(await fetch_value(connection, _RESTORE, (conversation_id,)))

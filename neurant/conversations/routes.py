@@ -15,6 +15,7 @@ from neurant.conversations.handoff import queries as hitl
 from neurant.conversations.messages import queries as messages
 from neurant.conversations.messages.schemas import MessageOut, MessageQuery
 from neurant.conversations.outcomes import announce, check
+from neurant.conversations.queries import restore_conversation as restore
 from neurant.conversations.schemas import (
     ArchivedQuery,
     AssignIn,
@@ -24,7 +25,6 @@ from neurant.conversations.schemas import (
     ResolveIn,
 )
 from neurant.core.errors import ConflictError, NotFoundError
-from neurant.retention import queries as retention
 
 router = api_router("conversations")
 Reading = Annotated[Call, needs("conversations.read")]
@@ -138,7 +138,7 @@ async def restore_conversation(
     call: Restoring, conversation_id: UUID, background: BackgroundTasks
 ) -> ConversationDetailOut:
     """Bring it back among the others, where it stays for 30 days at least."""
-    check(await retention.restore_conversation(call.connection, conversation_id))
+    check(await restore(call.connection, conversation_id))
     return await _changed(call, conversation_id, background)
 
 

@@ -15,9 +15,8 @@ from uuid import UUID
 
 from argon2 import PasswordHasher
 
-from neurant.cli.company_lookup import command_pool
 from neurant.core.db.connection import connect
-from neurant.core.db.pool import Connection, fetch_value, require_url
+from neurant.core.db.pool import Connection, fetch_value, make_pool, require_url
 from neurant.core.db.tenancy import Staff
 from neurant.core.object_store import open_store
 from neurant.core.settings import Settings
@@ -164,7 +163,7 @@ async def _one(connection: Connection, query: str, params: tuple[object, ...]) -
 async def _add_documents(settings: Settings, owner: Staff, bot: UUID, there: set[str]) -> None:
     """Those that were never added; one that a person has retired stays retired."""
     url = require_url(settings.app_database_url, "NEURANT_APP_DATABASE_URL")
-    async with command_pool(url) as pool:
+    async with make_pool(url, size=2, pooled=False) as pool:
         store = open_store(settings)
         for path in sorted(DOCUMENTS.iterdir()):
             if path.name not in there:

@@ -12,8 +12,8 @@ from neurant.api.call import Call, needs
 from neurant.api.listing import Page
 from neurant.api.route import api_router
 from neurant.auth.current import person_of, trail_of
-from neurant.console.templating import reader_language
 from neurant.core.errors import ConflictError, NotFoundError
+from neurant.core.language import reader_language
 from neurant.invitations import queries, service
 from neurant.invitations.schemas import (
     AcceptedOut,

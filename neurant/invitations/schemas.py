@@ -8,8 +8,8 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from neurant.accounts.schemas import LONGEST_PASSWORD
 from neurant.api.listing import ListQuery
+from neurant.auth.passwords import LONGEST_PASSWORD
 from neurant.core.text_types import IS_PERSON, STORABLE, EmailText, PasswordText, formatted
 from neurant.core.timestamps import Moment
 from neurant.texts import Language

@@ -11,10 +11,10 @@ from zoneinfo import ZoneInfo
 
 import psycopg
 
-from neurant.accounts.schemas import Person
 from neurant.auth.codes import digest
 from neurant.auth.limited_sessions import limits_told
 from neurant.auth.passwords import check_new_password, hashed
+from neurant.auth.people import Person
 from neurant.core.clock import utc_now
 from neurant.core.db.pool import Connection, Pool, fetch_value
 from neurant.core.db.tenancy import Trail, come_from

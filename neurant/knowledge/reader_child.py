@@ -1,9 +1,10 @@
 """The process that reads one document; ``reader`` starts it.
 
 It is started without an environment, imports what the document's type needs, gives up every right
-(``neurant.core.sandbox``), and only then looks at the document: a line of JSON and the file's bytes on
-standard input. Its answer is one JSON object on standard output. Arguments: what to do (``pdf``,
-``docx``, ``txt`` or ``probe``), bytes of memory, seconds of CPU, and the number of its parent.
+(``neurant.core.sandbox``), and only then looks at the document: a line of JSON and the file's
+bytes on standard input. Its answer is one JSON object on standard output. Arguments: what to do
+(``pdf``, ``docx``, ``txt`` or ``probe``), bytes of memory, seconds of CPU, and the number of its
+parent.
 """
 
 from __future__ import annotations

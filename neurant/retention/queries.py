@@ -14,8 +14,6 @@ from neurant.core.db.pool import Connection, fetch_all, fetch_count, fetch_one, 
 
 _ARCHIVE = "select company_id, batch_id, conversations from private.archive_old_data()"
 _CLOSE = "select private.close_idle_conversations()"
-_RESTORE = "select private.restore_conversation(%s)"
-_ERASE_CONTACT = "select private.erase_contact(%s)"
 _ERASE_USER = "select private.erase_user(%s)"
 _ERASE_COMPANY = "select private.erase_company(%s, %s)"
 _COMPANY = "select c.id from public.companies c where c.slug = %s"
@@ -59,19 +57,9 @@ async def close_idle(connection: Connection) -> int:
     return await fetch_count(connection, _CLOSE)
 
 
-async def restore_conversation(connection: Connection, conversation_id: UUID) -> str:
-    """``restored``, ``not_found`` or ``in_conflict``."""
-    return str(await fetch_value(connection, _RESTORE, (conversation_id,)))
-
-
 async def archived_conversations(connection: Connection, most: int) -> list[ArchivedConversation]:
     """What the caller may see of the archive, newest first."""
     return await fetch_all(connection, ArchivedConversation, _NEWEST, (most,))
-
-
-async def erase_contact(connection: Connection, contact_id: UUID) -> str:
-    """``erased``, ``erased_before`` or ``not_found``."""
-    return str(await fetch_value(connection, _ERASE_CONTACT, (contact_id,)))
 
 
 async def erase_user(connection: Connection, user_id: UUID) -> str:

@@ -20,7 +20,6 @@ from starlette.requests import ClientDisconnect
 from starlette.routing import Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from neurant.accounts.queries import set_session_rules
 from neurant.accounts.routes import router as accounts_router
 from neurant.accounts.service import KEPT_IDLE
 from neurant.accounts.sso.provider import providers
@@ -34,6 +33,7 @@ from neurant.auth import denials
 from neurant.auth import throttling as rates
 from neurant.auth.denials import noting_denials
 from neurant.auth.jwks import KeyCache
+from neurant.auth.sessions import set_session_rules
 from neurant.canned_responses.routes import router as canned_responses_router
 from neurant.channels import webhooks
 from neurant.channels.ingest import Ingestor
@@ -45,17 +45,9 @@ from neurant.channels.webchat.stream import StreamSource
 from neurant.chatbots.people_routes import router as chatbot_people_router
 from neurant.chatbots.routes import router as chatbots_router
 from neurant.chatbots.routes import templates as templates_router
-from neurant.cli.proxy_check import router as proxy_check_router
 from neurant.companies.routes import router as company_router
 from neurant.console.page_route import problem_page
-from neurant.console.pages.api_keys import router as api_key_pages
-from neurant.console.pages.audit import router as audit_pages
-from neurant.console.pages.knowledge import router as knowledge_pages_router
 from neurant.console.pages.mailbox import router as mailbox_router
-from neurant.console.pages.notifications import router as notification_pages
-from neurant.console.pages.plans import router as plan_page_router
-from neurant.console.pages.sso_login import router as sso_pages_router
-from neurant.console.pages.sso_settings import router as sso_settings_router
 from neurant.console.routes import mount_static
 from neurant.console.routes import router as console_router
 from neurant.conversations.contacts.routes import router as contacts_router
@@ -106,6 +98,7 @@ from neurant.plans.limits import REACHED, reached
 from neurant.plans.routes import router as plans_router
 from neurant.plans.webhook import PATH as BILLING_PATH
 from neurant.plans.webhook import router as billing_router
+from neurant.runtime.proxy_check import router as proxy_check_router
 from neurant.runtime.startup import fingerprint
 from neurant.team.routes import router as team_router
 from neurant.webhooks.routes import router as webhook_endpoints_router
@@ -123,15 +116,11 @@ _ROUTERS = (
     knowledge_router,
     accounts_router,
     analytics_router,
-    api_key_pages,
     api_keys_router,
-    audit_pages,
     audit_router,
     canned_responses_router,
     channels_router,
-    sso_pages_router,
     sso_router,
-    sso_settings_router,
     chatbot_people_router,
     company_router,
     templates_router,
@@ -140,12 +129,9 @@ _ROUTERS = (
     contacts_router,
     imports_router,
     integrations_router,
-    knowledge_pages_router,
     invitations_router,
-    notification_pages,
     permissions_router,
     billing_router,
-    plan_page_router,
     notes_router,
     webhook_endpoints_router,
     proxy_check_router,

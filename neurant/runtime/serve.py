@@ -63,9 +63,7 @@ def serve(settings: Settings, inherited: int | None = None) -> None:
     url = require_url(settings.app_database_url, "NEURANT_APP_DATABASE_URL")
     configure_logging(settings, "web")
     settings = ready_to_start(settings, url)
-    from neurant.runtime.app import (
-        create_app,  # large, and not needed to find that something is wrong
-    )
+    from neurant.runtime.app import create_app
     from neurant.runtime.front import end_unread_connections, make_config
 
     end_unread_connections(listener)

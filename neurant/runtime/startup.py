@@ -35,14 +35,25 @@ def fingerprint(settings: Settings) -> str:
     return hmac.digest(master_key(settings), b"neurant: which master key", "sha256").hex()
 
 
+def with_master_key(settings: Settings) -> Settings:
+    """Settings that know the master key of the data folder, where there is one."""
+    from pydantic import SecretStr
+
+    from neurant.installation.install import read_secrets
+
+    folder = settings.data_dir.expanduser().resolve()
+    if settings.master_key is not None or not (folder / "secrets.json").exists():
+        return settings
+    key = SecretStr(read_secrets(folder).master_key)
+    return settings.model_copy(update={"master_key": key})
+
+
 def ready_to_start(settings: Settings, url: str) -> Settings:
     """The settings with the master key of the data folder where none is given.
 
     Raises SetupError where something is missing or wrong, or where the database of ``url`` keeps
     its secrets by another master key. A database that is away is no reason not to start.
     """
-    from neurant.cli.audit import with_master_key
-
     settings = with_master_key(settings)
     mine = fingerprint(settings)
     check_settings(settings)

@@ -7,7 +7,6 @@ from uuid import UUID
 
 from fastapi import Query, Response
 
-from neurant.accounts.queries import find_person
 from neurant.accounts.reauthentication import Somebody, prove
 from neurant.api.call import Call, needs
 from neurant.api.etag import check_match, tagged
@@ -15,8 +14,9 @@ from neurant.api.listing import Page
 from neurant.api.route import api_router
 from neurant.auth.codes import digest
 from neurant.auth.current import token_of, trail_of
-from neurant.console.templating import reader_language
+from neurant.auth.sessions import find_person
 from neurant.core.errors import ForbiddenError, NotFoundError
+from neurant.core.language import reader_language
 from neurant.team import queries, service
 from neurant.team.schemas import (
     DeniedIn,

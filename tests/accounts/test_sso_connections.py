@@ -23,13 +23,14 @@ from support.sso import (
     sso_web,
 )
 
-from neurant.accounts.queries import find_session, find_sso_instead
+from neurant.accounts.queries import find_sso_instead
 from neurant.accounts.sso.connections import change, create, normal_domain, remove, unlink
 from neurant.accounts.sso.provider import providers
 from neurant.accounts.sso.queries import SsoConnection, begin_attempt, find_offer, prove_by_host
 from neurant.accounts.sso.schemas import SsoConnectionNew, SsoConnectionPatch
 from neurant.accounts.sso.service import SsoError
 from neurant.auth.codes import digest
+from neurant.auth.sessions import find_session
 from neurant.core.db.pool import make_pool
 from neurant.core.db.tenancy import tenant
 from neurant.core.errors import ConflictError, NeurantError, NotFoundError

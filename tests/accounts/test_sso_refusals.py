@@ -28,11 +28,11 @@ from support.sso import (
     sso_settings,
 )
 
-from neurant.accounts.queries import find_session
 from neurant.accounts.sso.provider import providers
 from neurant.accounts.sso.queries import SsoConnection
 from neurant.accounts.sso.service import SsoError
 from neurant.auth.codes import digest
+from neurant.auth.sessions import find_session
 from neurant.core.db.pool import Pool, make_pool
 from neurant.core.errors import NeurantError
 from neurant.installation.embedded import Urls

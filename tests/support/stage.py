@@ -12,7 +12,7 @@ from companies import Company, make_company
 from support.platform import Web, free_port, rows, web_parts
 from support.telegram_peer import TelegramPeer
 
-from neurant.channels.telegram.setup import connect
+from neurant.cli.telegram import connect
 from neurant.core.db.pool import fetch_value
 from neurant.core.db.tenancy import tenant
 from neurant.core.settings import Settings

@@ -1,11 +1,11 @@
-"""A person's own account as JSON; the page of it is in ``pages``."""
+"""A person's own account, as JSON."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
 from uuid import UUID
 
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 
 from neurant.accounts.factor_queries import find_factor
 from neurant.accounts.schemas import OpenedSession, SessionOut
@@ -29,18 +29,16 @@ from neurant.accounts.security.schemas import (
 from neurant.api.etag import check_match, tagged
 from neurant.api.route import api_router
 from neurant.auth.current import ApiPerson
-from neurant.console.pages import security as pages
-from neurant.console.templating import reader_language
+from neurant.core.language import reader_language
 
-router = APIRouter()
-api = api_router("account", "/v1/account")
+router = api_router("account", "/v1/account")
 
 
 def _session(opened: OpenedSession) -> SessionOut:
     return SessionOut(**asdict(opened))
 
 
-@api.get("")
+@router.get("")
 async def read_account(request: Request, person: ApiPerson, response: Response) -> AccountOut:
     """The caller's own account. A session that a company's single sign-on opened
     (``is_limited``) is not told of the login's second step: ``two_step`` is null."""
@@ -62,7 +60,7 @@ async def read_account(request: Request, person: ApiPerson, response: Response) 
     return account
 
 
-@api.patch("")
+@router.patch("")
 async def change_account(
     request: Request, patch: ProfilePatch, person: ApiPerson, response: Response
 ) -> AccountOut:
@@ -77,7 +75,7 @@ async def change_account(
     return await read_account(request, person, response)
 
 
-@api.put("/password")
+@router.put("/password")
 async def change_password(
     request: Request, change: PasswordChange, person: ApiPerson
 ) -> SessionOut:
@@ -95,7 +93,7 @@ async def change_password(
     )
 
 
-@api.get("/sessions")
+@router.get("/sessions")
 async def list_sessions(request: Request, person: ApiPerson) -> AuthSessionsOut:
     """Where the caller is signed in."""
     found = await queries.list_sessions(request.app.state.pool, person.digest)
@@ -116,20 +114,20 @@ async def list_sessions(request: Request, person: ApiPerson) -> AuthSessionsOut:
     )
 
 
-@api.delete("/sessions")
+@router.delete("/sessions")
 async def end_other_sessions(request: Request, person: ApiPerson) -> EndedOut:
     """Sign out everywhere but here."""
     ended = await service.end_other_sessions(request.app.state.pool, person)
     return EndedOut(ended=ended)
 
 
-@api.delete("/sessions/{session_id}", status_code=204)
+@router.delete("/sessions/{session_id}", status_code=204)
 async def end_session(request: Request, session_id: UUID, person: ApiPerson) -> None:
     """Sign out one of the caller's own sessions."""
     await service.end_session(request.app.state.pool, person, session_id)
 
 
-@api.post("/two-step", status_code=201)
+@router.post("/two-step", status_code=201)
 async def begin_two_step(request: Request, proof: PasswordOnly, person: ApiPerson) -> NewFactorOut:
     """A secret for an authenticator app; it counts once POST /confirm takes its first code. A
     session that a company's single sign-on opened is refused (403), as in all that follows."""
@@ -138,7 +136,7 @@ async def begin_two_step(request: Request, proof: PasswordOnly, person: ApiPerso
     return NewFactorOut(**asdict(made))
 
 
-@api.post("/two-step/confirm")
+@router.post("/two-step/confirm")
 async def confirm_two_step(request: Request, proof: CodeOnly, person: ApiPerson) -> TurnedOnOut:
     """The second step is on. The session goes on under the token told here."""
     state = request.app.state
@@ -146,7 +144,7 @@ async def confirm_two_step(request: Request, proof: CodeOnly, person: ApiPerson)
     return TurnedOnOut(recovery_codes=done.recovery_codes, session=_session(done.session))
 
 
-@api.post("/two-step/recovery-codes")
+@router.post("/two-step/recovery-codes")
 async def renew_recovery_codes(
     request: Request, proof: PasswordAndCode, person: ApiPerson
 ) -> RecoveryCodesOut:
@@ -158,7 +156,7 @@ async def renew_recovery_codes(
     return RecoveryCodesOut(recovery_codes=codes)
 
 
-@api.post("/two-step/disable")
+@router.post("/two-step/disable")
 async def disable_two_step(
     request: Request, proof: PasswordAndCode, person: ApiPerson
 ) -> SessionOut:
@@ -169,7 +167,3 @@ async def disable_two_step(
             state.pool, state.settings, person, proof.password, proof.code
         )
     )
-
-
-router.include_router(api)
-router.include_router(pages.router)

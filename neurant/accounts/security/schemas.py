@@ -8,7 +8,8 @@ from uuid import UUID
 
 from pydantic import BaseModel, Field
 
-from neurant.accounts.schemas import LONGEST_PASSWORD, Body, SessionOut
+from neurant.accounts.schemas import Body, SessionOut
+from neurant.auth.passwords import LONGEST_PASSWORD
 from neurant.core.person_names import MOST_NAME
 from neurant.core.text_types import PasswordText, PersonName, Text
 

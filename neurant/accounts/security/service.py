@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 from neurant.accounts import factor_queries as factors
-from neurant.accounts.queries import check_own_login, find_password_context, release_brake
-from neurant.accounts.schemas import OpenedSession, Person
+from neurant.accounts.queries import find_password_context, release_brake
+from neurant.accounts.schemas import OpenedSession
 from neurant.accounts.security import queries
 from neurant.accounts.security.queries import Profile
 from neurant.accounts.service import FACTOR, check_code, check_password, hold_back, plain_trail
@@ -26,6 +26,8 @@ from neurant.auth.codes import (
     plain_recovery_code,
 )
 from neurant.auth.passwords import check_new_password, hashed
+from neurant.auth.people import Person
+from neurant.auth.sessions import check_own_login
 from neurant.core.clock import utc_now
 from neurant.core.db.pool import Pool
 from neurant.core.db.tenancy import Staff, come_from, tenant

@@ -1,13 +1,10 @@
-"""Signing up, as JSON and as pages."""
+"""Signing up, as JSON."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated
 
-from fastapi import APIRouter, Form, Request, Response
-from fastapi.responses import HTMLResponse, RedirectResponse
-from pydantic import ValidationError
+from fastapi import Request
 
 from neurant.accounts.schemas import SessionOut
 from neurant.accounts.signup import queries, service
@@ -21,26 +18,13 @@ from neurant.accounts.signup.schemas import (
 )
 from neurant.api.route import api_router
 from neurant.auth.codes import digest
-from neurant.auth.cookies import PENDING_COOKIE, drop_secret_cookie, keep_secret_cookie, read_cookie
-from neurant.auth.current import check_origin, trail_of
-from neurant.auth.known_devices import keep_device
-from neurant.console.page_route import PageRoute
-from neurant.console.pages.login import enter, keep_language, problem_of
-from neurant.console.templating import reader_language, render
-from neurant.core.errors import BadInputError, NeurantError
+from neurant.auth.current import trail_of
+from neurant.core.language import reader_language
 
-_DAY = 24 * 3600
-_NO_REFERRER = {"Referrer-Policy": "no-referrer"}  # the address holds a token
-
-_TYPED = ("first_name", "last_name", "email", "terms")
-
-router = APIRouter()
-api = api_router("accounts", "/v1/accounts")
-pages = APIRouter(route_class=PageRoute, include_in_schema=False)
-Field = Annotated[str, Form()]
+router = api_router("accounts", "/v1/accounts")
 
 
-@api.post("", status_code=202)
+@router.post("", status_code=202)
 async def sign_up(request: Request, new: NewAccount) -> BegunOut:
     """Begin: a mail with a link (24 hours) and a code (15 minutes, five tries) is on its way.
 
@@ -61,7 +45,7 @@ async def sign_up(request: Request, new: NewAccount) -> BegunOut:
     )
 
 
-@api.post("/verification/resend", status_code=202)
+@router.post("/verification/resend", status_code=202)
 async def resend(request: Request, pending: Pending) -> ResentOut:
     """Another mail; the link and the code before are void. Once a minute, five times an hour."""
     state = request.app.state
@@ -71,7 +55,7 @@ async def resend(request: Request, pending: Pending) -> ResentOut:
     return ResentOut(resend_after_seconds=service.RESEND_AFTER)
 
 
-@api.post("/verification/state")
+@router.post("/verification/state")
 async def read_state(request: Request, pending: Pending) -> StateOut:
     """Has the link been opened (perhaps on another device)? Ask every two seconds at most."""
     found = await queries.find_sign_up(
@@ -80,7 +64,7 @@ async def read_state(request: Request, pending: Pending) -> StateOut:
     return StateOut.model_validate({"state": found.state if found else "expired"})
 
 
-@api.post("/verification", status_code=201)
+@router.post("/verification", status_code=201)
 async def verify(request: Request, proof: Proof) -> SessionOut:
     """Prove the mailbox and be signed in, without a company yet."""
     opened = await service.prove(
@@ -93,199 +77,3 @@ async def verify(request: Request, proof: Proof) -> SessionOut:
         password=proof.password,
     )
     return SessionOut(**asdict(opened))
-
-
-@pages.get("/signup", response_class=HTMLResponse)
-async def sign_up_page(request: Request) -> Response:
-    """The form."""
-    return keep_language(request, _form(request, dict.fromkeys(_TYPED, "")))
-
-
-def _form(
-    request: Request, typed: dict[str, str], error: NeurantError | None = None
-) -> HTMLResponse:
-    return render(
-        request,
-        "signup.html",
-        error=error,
-        typed=typed,
-        settings=request.app.state.settings,
-        problem=problem_of(request, error) if error else None,
-        wrong=error.code.rpartition(".")[2] if error else "",
-    )
-
-
-@pages.post("/signup", response_class=HTMLResponse)
-async def sign_up_form(
-    request: Request,
-    first_name: Field = "",
-    last_name: Field = "",
-    email: Field = "",
-    password: Field = "",
-    terms: Field = "",
-) -> Response:
-    """Begin, and go on to where the code is asked for."""
-    check_origin(request)
-    typed = {"first_name": first_name, "last_name": last_name, "email": email, "terms": terms}
-    state = request.app.state
-    try:
-        try:
-            new = NewAccount(
-                first_name=first_name,
-                last_name=last_name,
-                email=email,
-                password=password,
-                accept_terms=terms == "yes",
-            )
-        except ValidationError as wrong:  # only lengths can be wrong here
-            name = str(wrong.errors()[0]["loc"][0])
-            raise BadInputError("accounts.field_too_long", field=name) from None
-        begun = await service.begin(
-            state.pool,
-            state.settings,
-            new,
-            trail=trail_of(request),
-            language=reader_language(request),
-        )
-    except NeurantError as error:
-        if error.status not in (422, 429):
-            raise
-        return _form(request, typed, error)
-    response = RedirectResponse("/verify", 303)
-    keep_secret_cookie(request, response, PENDING_COOKIE, begun.token, _DAY)
-    return response
-
-
-def _verify_page(
-    request: Request,
-    found: queries.SignUp,
-    *,
-    link: str = "",
-    error: NeurantError | None = None,
-    resent: bool = False,
-) -> HTMLResponse:
-    page = render(
-        request,
-        "verify_link.html" if link else "verify.html",
-        error=error,
-        email=found.email,
-        first_name=found.first_name,
-        link=link,
-        is_own=found.is_own,
-        problem=problem_of(request, error) if error else None,
-        resent=resent,
-        resend_after=service.RESEND_AFTER,
-    )
-    page.headers.update(_NO_REFERRER)
-    return page
-
-
-@pages.get("/verify", response_class=HTMLResponse)
-async def verify_page(request: Request, link: str = "") -> Response:
-    """Without a link: the code, while the page asks whether the link was opened. With one: a
-    button, because programs that read mail open every link, and must not sign anybody up."""
-    token = read_cookie(request, PENDING_COOKIE)
-    found = await queries.find_sign_up(
-        request.app.state.pool, digest(token) if token else None, digest(link) if link else None
-    )
-    if found is None and not link:
-        return RedirectResponse("/signup", 303)
-    if found is None or found.state != "pending":
-        return await _over(request, found, link)
-    return keep_language(
-        request, _verify_page(request, found, link=link, resent="resent" in request.query_params)
-    )
-
-
-async def _over(request: Request, found: queries.SignUp | None, link: str) -> Response:
-    """A sign-up that no longer waits: the browser that began it goes on, others are told."""
-    if found is not None and found.state == "verified":
-        if not link:
-            return await _prove(request, found)
-        return RedirectResponse("/login?verified=1", 303)
-    page = render(request, "verify_over.html", status=410, expired=found is not None)
-    page.headers.update(_NO_REFERRER)
-    return page
-
-
-async def _prove(
-    request: Request,
-    found: queries.SignUp,
-    *,
-    link: str = "",
-    code: str | None = None,
-    password: str | None = None,
-) -> Response:
-    state = request.app.state
-    try:
-        opened = await service.prove(
-            state.pool,
-            state.settings,
-            trail=trail_of(request),
-            token=read_cookie(request, PENDING_COOKIE),
-            link=link or None,
-            code=code,
-            password=password,
-        )
-    except NeurantError as error:
-        if error.code in ("accounts.not_verified_yet", "accounts.verified_before"):
-            return RedirectResponse("/login?verified=1", 303)
-        if error.status not in (403, 409, 410, 422, 429):
-            raise
-        return _verify_page(request, found, link=link, error=error)
-    response = enter(request, opened, keep=False)
-    keep_device(request, response, found.email)
-    drop_secret_cookie(request, response, PENDING_COOKIE)
-    return response
-
-
-@pages.post("/verify", response_class=HTMLResponse)
-async def verify_form(
-    request: Request, link: Field = "", code: Field = "", password: Field = ""
-) -> Response:
-    """The button of a link, or the code."""
-    check_origin(request)
-    token = read_cookie(request, PENDING_COOKIE)
-    found = await queries.find_sign_up(
-        request.app.state.pool, digest(token) if token else None, digest(link) if link else None
-    )
-    if found is None or (link and found.state != "pending"):
-        return await _over(request, found, link)
-    return await _prove(
-        request,
-        found,
-        link=link,
-        code=None if link else code,
-        password=password if password or not found.is_own else None,
-    )
-
-
-@pages.post("/verify/resend", response_class=HTMLResponse)
-async def resend_form(request: Request) -> Response:
-    """Another mail."""
-    check_origin(request)
-    token, state = read_cookie(request, PENDING_COOKIE), request.app.state
-    if token is None:
-        return RedirectResponse("/signup", 303)
-    try:
-        await service.resend(state.pool, state.settings, token, language=reader_language(request))
-    except NeurantError as error:
-        found = await queries.find_sign_up(state.pool, digest(token), None)
-        if error.status not in (410, 429):
-            raise
-        if found is None or found.state != "pending":
-            return await _over(request, found, "")
-        return _verify_page(request, found, error=error)
-    return RedirectResponse("/verify?resent=1", 303)
-
-
-@pages.get("/verify/state")
-async def page_state(request: Request) -> StateOut:
-    """What the page asks every two seconds."""
-    return await read_state(
-        request, Pending(verification_token=read_cookie(request, PENDING_COOKIE) or "")
-    )
-
-
-router.include_router(api)
-router.include_router(pages)

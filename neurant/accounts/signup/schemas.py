@@ -7,7 +7,8 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
-from neurant.accounts.schemas import LONGEST_PASSWORD, Body
+from neurant.accounts.schemas import Body
+from neurant.auth.passwords import LONGEST_PASSWORD
 from neurant.core.person_names import MOST_NAME
 from neurant.core.text_types import EmailText, PasswordText, PersonName, Text
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from neurant.console.navigation import SETTINGS_PATH
 from neurant.core.db.pool import Pool, fetch_all
 from neurant.core.settings import Settings
 from neurant.core.vault import Vault
@@ -51,7 +50,7 @@ async def run_domain_mails(pool: Pool, settings: Settings) -> int:
                         "name": one.first_name,
                         "company": one.company_name,
                         "domain": str(one.details["domain"]),
-                        "link": f"{settings.base_url()}{SETTINGS_PATH}/sso",
+                        "link": f"{settings.base_url()}/console/settings/sso",
                     },
                     company_id=one.company_id,
                 )

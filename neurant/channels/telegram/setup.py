@@ -17,17 +17,14 @@ import httpx
 
 from neurant.api.outbound_limit import asking_outside
 from neurant.channels.telegram.inbound import credential
-from neurant.cli.company_lookup import command_pool, database_urls, find_bot
 from neurant.core.db.pool import Connection, fetch_value
-from neurant.core.db.tenancy import tenant
-from neurant.core.errors import ConflictError, SetupError, UnavailableError
+from neurant.core.errors import ConflictError, UnavailableError
 from neurant.core.ids import uuid7
 from neurant.core.settings import Settings
 from neurant.core.vault import ensure_company_key, seal_secret
 
 _UPDATES = ["message", "edited_message"]
 _BOT = "select b.id from public.chatbots b where b.id = %s and b.retired_at is null"
-_NAME = "select a.display_name from public.channel_accounts a where a.id = %s"
 _EXISTING = """
 select a.id, a.routing_id from public.channel_accounts a
 where a.chatbot_id = %s and a.channel = 'telegram' and a.display_name = %s
@@ -54,21 +51,6 @@ class Connecting:
     name: str
     routing_id: str
     secret: str
-
-
-async def connect(settings: Settings, bot: str, token: str, company: str | None) -> str:
-    """Connect (or reconnect with a new token) the bot; the name that Telegram knows it by."""
-    if settings.public_url is None and settings.telegram_api_url == "https://api.telegram.org":
-        raise SetupError("public_url_missing")
-    urls = database_urls(settings)
-    staff, bot_id = await find_bot(urls.admin, bot, company)
-    async with command_pool(urls.app) as pool:
-        account_id = await connect_in_steps(
-            lambda: tenant(pool, staff), settings, staff.company_id, bot_id, token
-        )
-        async with tenant(pool, staff) as connection:
-            name = await fetch_value(connection, _NAME, (account_id,))
-    return str(name)
 
 
 async def connect_in_steps(

@@ -9,22 +9,23 @@ from fastapi import APIRouter, Form, Query, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 from pydantic import ValidationError
 
-from neurant.accounts.schemas import SignedIn
 from neurant.api.listing import Cursor
 from neurant.api_keys import queries
 from neurant.api_keys.schemas import KeyIn, KeyQuery
 from neurant.api_keys.service import make_key
 from neurant.auth.current import PageStaff
+from neurant.auth.people import SignedIn
 from neurant.console.frame import demand, frame
 from neurant.console.navigation import SETTINGS_PATH
 from neurant.console.notice import Notice
 from neurant.console.page_route import PageRoute
-from neurant.console.templating import reader_language, render, translator
+from neurant.console.templating import render, translator
 from neurant.core.db.pool import Connection
 from neurant.core.db.tenancy import tenant
 from neurant.core.errors import NotFoundError
-from neurant.permissions.queries import list_permissions
+from neurant.core.language import reader_language
 from neurant.permissions.schemas import Permission
+from neurant.permissions.service import list_permissions
 
 PAGE = f"{SETTINGS_PATH}/api-keys"
 ROLES = ("administrador", "supervisor", "operador")

@@ -14,18 +14,19 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import HTMLResponse
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from neurant.accounts.schemas import SignedIn
 from neurant.api.listing import Cursor
 from neurant.audit import log_queries
 from neurant.audit.schemas import Action, AuditFilters, AuditLogOut, AuditQuery
 from neurant.auth.current import PageStaff
+from neurant.auth.people import SignedIn
 from neurant.console.frame import demand, frame
 from neurant.console.navigation import SETTINGS_PATH
 from neurant.console.page_route import PageRoute
 from neurant.console.pages.audit_lines import thing, told
-from neurant.console.templating import reader_language, render
+from neurant.console.templating import render
 from neurant.core.db.pool import Pool
 from neurant.core.db.tenancy import tenant
+from neurant.core.language import reader_language
 from neurant.exports.service import begin_export
 from neurant.exports.spool import ExportResponse, check_room, spooled
 from neurant.texts import catalogue

@@ -12,8 +12,9 @@ from fastapi.responses import HTMLResponse
 from neurant.channels.webchat.visitors import is_routing_id
 from neurant.console.page_route import PageRoute
 from neurant.console.static_files import ROOT
-from neurant.console.templating import reader_language, render, translator
+from neurant.console.templating import render, translator
 from neurant.core.db.pool import fetch_one
+from neurant.core.language import reader_language
 from neurant.texts import LANGUAGES, Language, in_tone, text
 
 router = APIRouter(route_class=PageRoute)

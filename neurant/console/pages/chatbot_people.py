@@ -11,8 +11,8 @@ from uuid import UUID
 from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import RedirectResponse
 
-from neurant.accounts.schemas import SignedIn
 from neurant.auth.current import PageStaff, check_origin
+from neurant.auth.people import SignedIn
 from neurant.channels import queries as account_queries
 from neurant.channels.telegram.setup import connect_in_steps
 from neurant.chatbots import people_queries, service

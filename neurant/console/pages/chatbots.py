@@ -10,10 +10,10 @@ from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 from pydantic import ValidationError
 
-from neurant.accounts.schemas import SignedIn
 from neurant.api.etag import etag_of
 from neurant.api.listing import ListQuery
 from neurant.auth.current import PageStaff, check_origin
+from neurant.auth.people import SignedIn
 from neurant.channels import queries as account_queries
 from neurant.channels.routes import shown as shown_channel
 from neurant.chatbots import page_queries, people_queries, queries, service, template_queries
@@ -32,10 +32,11 @@ from neurant.console.frame import demand, frame
 from neurant.console.notice import Notice
 from neurant.console.page_route import PageRoute
 from neurant.console.pages import chatbot_forms as forms
-from neurant.console.templating import markup, reader_language, render, translator
+from neurant.console.templating import markup, render, translator
 from neurant.core.db.pool import Connection
 from neurant.core.db.tenancy import tenant
 from neurant.core.errors import BadInputError, NeurantError, NotFoundError
+from neurant.core.language import reader_language
 from neurant.plans.limits import list_usage, shut_channel, shut_people, within_limits
 
 PAGE = "/console/bots"

@@ -10,9 +10,9 @@ from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 from pydantic import ValidationError
 
-from neurant.accounts.schemas import SignedIn
 from neurant.api.etag import etag_of
 from neurant.auth.current import COMPANIES, PageStaff, check_origin, session_of
+from neurant.auth.people import SignedIn
 from neurant.chatbots import page_queries
 from neurant.chatbots.schemas import TONES
 from neurant.companies import founder, queries, service
@@ -21,9 +21,10 @@ from neurant.console.frame import demand, frame, my_permissions, permitted
 from neurant.console.notice import Notice
 from neurant.console.page_route import PageRoute
 from neurant.console.pages.chatbots import gallery, make_from_template
-from neurant.console.templating import reader_language, render, translator
+from neurant.console.templating import render, translator
 from neurant.core.db.tenancy import tenant
 from neurant.core.errors import BadInputError, NeurantError, NotFoundError
+from neurant.core.language import reader_language
 from neurant.plans.limits import list_usage, shut_documents, shut_people
 
 HOME = "/console/home"

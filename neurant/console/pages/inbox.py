@@ -13,13 +13,13 @@ from fastapi import APIRouter, Depends, Form, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
-from neurant.accounts.schemas import SignedIn
 from neurant.auth.current import PageStaff, session_of
+from neurant.auth.people import SignedIn
 from neurant.console.frame import my_permissions
 from neurant.console.notice import Notice
 from neurant.console.page_route import PageRoute, is_htmx
 from neurant.console.pages.inbox_page import REPLY, Asked, asked, inbox_page
-from neurant.console.templating import reader_language, translator
+from neurant.console.templating import translator
 from neurant.conversations.handoff import queries as hitl_queries
 from neurant.conversations.handoff import service as hitl
 from neurant.core.clock import monotonic
@@ -32,6 +32,7 @@ from neurant.core.errors import (
     RateLimitedError,
 )
 from neurant.core.formats import Formats
+from neurant.core.language import reader_language
 from neurant.core.realtime import MOST_STREAMS, StaffStreams
 
 _PING_SECONDS = 15

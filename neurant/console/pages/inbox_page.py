@@ -10,16 +10,17 @@ from zoneinfo import ZoneInfo
 from fastapi import Request, Response
 from fastapi.responses import HTMLResponse
 
-from neurant.accounts.schemas import SignedIn
+from neurant.auth.people import SignedIn
 from neurant.console.frame import demand, frame
 from neurant.console.notice import Notice
 from neurant.console.page_route import is_htmx
 from neurant.console.pages.inbox_view import grouped, thread_messages, thread_view
-from neurant.console.templating import markup, reader_language, render, translator
+from neurant.console.templating import markup, render, translator
 from neurant.conversations import queries
 from neurant.core.db.pool import Connection
 from neurant.core.db.tenancy import tenant
 from neurant.core.errors import NotFoundError
+from neurant.core.language import reader_language
 
 FILTERS = ("all", "queue", "mine", "resolved")
 REPLY = "conversations.reply"

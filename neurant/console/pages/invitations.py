@@ -20,8 +20,9 @@ from neurant.auth.current import check_origin, person_of, trail_of
 from neurant.auth.known_devices import keep_device
 from neurant.console.page_route import PageRoute
 from neurant.console.pages.login import enter
-from neurant.console.templating import reader_language, render, translator
+from neurant.console.templating import render, translator
 from neurant.core.errors import BadInputError, GoneError, NeurantError, NotFoundError
+from neurant.core.language import reader_language
 from neurant.invitations import refusing
 from neurant.invitations.routes import accepted_by
 from neurant.invitations.schemas import AcceptIn

@@ -8,14 +8,15 @@ from uuid import UUID
 from fastapi import APIRouter, File, Form, Request, Response, UploadFile
 from fastapi.responses import HTMLResponse, RedirectResponse
 
-from neurant.accounts.schemas import SignedIn
 from neurant.auth.current import PageStaff
+from neurant.auth.people import SignedIn
 from neurant.console.frame import demand, frame, permitted
 from neurant.console.notice import Notice
 from neurant.console.page_route import PageRoute, is_htmx
-from neurant.console.templating import markup, reader_language, render, translator
+from neurant.console.templating import markup, render, translator
 from neurant.core.db.tenancy import tenant
 from neurant.core.errors import NeurantError, NotFoundError
+from neurant.core.language import reader_language
 from neurant.knowledge import page_queries
 from neurant.knowledge.page_queries import ListedDocument
 from neurant.knowledge.service import document_error, store_document, unread_pages

@@ -39,8 +39,9 @@ from neurant.auth.cookies import (
 from neurant.auth.current import PagePerson, check_origin, person_of, session_of, trail_of
 from neurant.auth.known_devices import device_of, keep_device
 from neurant.console.page_route import PageRoute
-from neurant.console.templating import LANGUAGE_COOKIE, reader_language, render, translator
+from neurant.console.templating import render, translator
 from neurant.core.errors import NeurantError, NotFoundError
+from neurant.core.language import LANGUAGE_COOKIE, reader_language
 from neurant.texts import LANGUAGES, catalogue
 
 ONBOARDING = "/onboarding"

@@ -12,9 +12,10 @@ from neurant.api.listing import Cursor
 from neurant.auth.current import PageStaff
 from neurant.console.frame import demand, frame
 from neurant.console.page_route import PageRoute
-from neurant.console.templating import markup, reader_language, render
+from neurant.console.templating import markup, render
 from neurant.core.db.tenancy import tenant
 from neurant.core.errors import NotFoundError
+from neurant.core.language import reader_language
 from neurant.notifications import queries
 from neurant.notifications.schemas import Notification, NotificationQuery
 from neurant.notifications.told import symbol, target, told

@@ -8,15 +8,16 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 
-from neurant.accounts.schemas import SignedIn
 from neurant.auth.current import PageStaff
+from neurant.auth.people import SignedIn
 from neurant.console.frame import demand, frame
 from neurant.console.notice import Notice
 from neurant.console.page_route import PageRoute
-from neurant.console.templating import markup, reader_language, render, translator
+from neurant.console.templating import markup, render, translator
 from neurant.core.db.pool import Connection
 from neurant.core.db.tenancy import tenant
 from neurant.core.errors import NeurantError, NotFoundError
+from neurant.core.language import reader_language
 from neurant.core.settings import MEGABYTE
 from neurant.plans import queries, service
 from neurant.plans.limits import LimitUse, excess_in_words, level, list_usage, plan_name

@@ -9,21 +9,23 @@ from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 
 from neurant.accounts.factor_queries import find_factor
-from neurant.accounts.schemas import OpenedSession, Person, SignedIn
+from neurant.accounts.schemas import OpenedSession
 from neurant.accounts.security import queries, service
 from neurant.accounts.security.devices import device_of, is_phone
 from neurant.accounts.service import SHORT
 from neurant.auth.codes import NewFactor
 from neurant.auth.cookies import COOKIE, keep_secret_cookie
 from neurant.auth.current import PagePerson, PageStaff, check_origin
+from neurant.auth.people import Person, SignedIn
 from neurant.console.notice import Notice
 from neurant.console.page_route import PageRoute
 from neurant.console.pages.login import keep_language, problem_of
-from neurant.console.templating import reader_language, render, translator
+from neurant.console.templating import render, translator
 from neurant.conversations.queries import company_timezone, count_conversations
 from neurant.core.clock import utc_now
 from neurant.core.db.tenancy import tenant
 from neurant.core.errors import NeurantError, NotFoundError
+from neurant.core.language import reader_language
 
 HERE = "/console/account"
 _TOLD = (200, 403, 409, 422, 429)

@@ -24,8 +24,9 @@ from neurant.auth.cookies import (
 )
 from neurant.auth.current import trail_of
 from neurant.console.page_route import PageRoute
-from neurant.console.templating import reader_language, render, translator
+from neurant.console.templating import render, translator
 from neurant.core.errors import NeurantError
+from neurant.core.language import reader_language
 from neurant.core.logs import get_logger
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)

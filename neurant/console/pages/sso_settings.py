@@ -10,7 +10,6 @@ from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 from pydantic import BaseModel, ValidationError
 
-from neurant.accounts.schemas import SignedIn
 from neurant.accounts.sso import connections, domains, queries
 from neurant.accounts.sso.schemas import (
     SsoCheckOut,
@@ -20,13 +19,15 @@ from neurant.accounts.sso.schemas import (
 )
 from neurant.accounts.sso.service import callback_url
 from neurant.auth.current import PageStaff, check_origin
+from neurant.auth.people import SignedIn
 from neurant.console.frame import demand, frame
 from neurant.console.navigation import SETTINGS_PATH
 from neurant.console.notice import Notice
 from neurant.console.page_route import PageRoute
-from neurant.console.templating import reader_language, render, translator
+from neurant.console.templating import render, translator
 from neurant.core.db.tenancy import tenant
 from neurant.core.errors import BadInputError, NeurantError
+from neurant.core.language import reader_language
 
 HERE = f"{SETTINGS_PATH}/sso"
 _DONE = ("made", "changed", "removed", "proven", "kept", "absent", "failing", "lost", "unreachable")

@@ -10,15 +10,16 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from pydantic import ValidationError
 
 from neurant.accounts.reauthentication import proof_asked_of, prove, somebody
-from neurant.accounts.schemas import SignedIn
 from neurant.auth.current import PageStaff, page_person
+from neurant.auth.people import SignedIn
 from neurant.console.frame import permitted
 from neurant.console.notice import Notice
 from neurant.console.page_route import PageRoute
 from neurant.console.pages.team_view import newly_denied, person_context, roles_below, team_context
-from neurant.console.templating import reader_language, render, translator
+from neurant.console.templating import render, translator
 from neurant.core.db.tenancy import tenant
 from neurant.core.errors import BadInputError, NeurantError
+from neurant.core.language import reader_language
 from neurant.invitations import service as invitations
 from neurant.invitations.schemas import InvitationIn
 from neurant.invitations.service import Inviter

@@ -9,7 +9,7 @@ from itertools import groupby
 from typing import Any
 from uuid import UUID
 
-from neurant.accounts.schemas import SignedIn
+from neurant.auth.people import SignedIn
 from neurant.console.frame import demand, frame
 from neurant.console.notice import Notice
 from neurant.core.clock import utc_now

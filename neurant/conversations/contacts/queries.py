@@ -7,7 +7,7 @@ from uuid import UUID
 
 from neurant.api.listing import Listing, Sort, fetch_page
 from neurant.conversations.contacts.schemas import ContactOut, ContactQuery
-from neurant.core.db.pool import Connection, fetch_one
+from neurant.core.db.pool import Connection, fetch_one, fetch_value
 
 _COLUMNS: LiteralString = """select k.id, k.chatbot_id, k.channel::text, k.channel_account_id,
   k.end_user_id, k.name, k.first_seen_at, k.last_seen_at, k.erased_at
@@ -25,6 +25,7 @@ _FILTERS: dict[str, LiteralString] = {
     "q": "private.person_words(k.name, k.end_user_id, k.channel)"
     " like all (private.like_patterns(%(q)s))",
 }
+_ERASE_CONTACT = "select private.erase_contact(%s)"
 
 
 async def list_contacts(
@@ -39,3 +40,8 @@ async def list_contacts(
 async def get_contact(connection: Connection, contact_id: UUID) -> ContactOut | None:
     """One contact."""
     return await fetch_one(connection, ContactOut, _ONE, (contact_id,))
+
+
+async def erase_contact(connection: Connection, contact_id: UUID) -> str:
+    """``erased``, ``erased_before`` or ``not_found``."""
+    return str(await fetch_value(connection, _ERASE_CONTACT, (contact_id,)))

@@ -11,10 +11,10 @@ from neurant.api.call import Call, needs
 from neurant.api.listing import Page
 from neurant.api.route import api_router
 from neurant.conversations.contacts import queries
+from neurant.conversations.contacts.queries import erase_contact as erase
 from neurant.conversations.contacts.schemas import ContactOut, ContactQuery
 from neurant.conversations.outcomes import check
 from neurant.core.errors import NotFoundError
-from neurant.retention import queries as retention
 
 router = api_router("contacts")
 Reading = Annotated[Call, needs("conversations.read")]
@@ -40,7 +40,7 @@ async def erase_contact(call: Erasing, contact_id: UUID) -> ContactOut:
 
     Counters and dates stay. One that is erased stays so.
     """
-    check(await retention.erase_contact(call.connection, contact_id))
+    check(await erase(call.connection, contact_id))
     return await _found(call, contact_id)
 
 

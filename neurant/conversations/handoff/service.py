@@ -7,7 +7,7 @@ from uuid import UUID
 import psycopg
 from psycopg import errors as pg
 
-from neurant.accounts.schemas import SignedIn
+from neurant.auth.people import SignedIn
 from neurant.conversations.handoff import queries
 from neurant.core.db.pool import Pool
 from neurant.core.db.tenancy import tenant

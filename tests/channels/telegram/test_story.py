@@ -16,7 +16,7 @@ from support.stage import Stage
 from support.telegram_peer import Drop, Refuse
 
 from neurant.channels.telegram.inbound import parse
-from neurant.channels.telegram.setup import connect
+from neurant.cli.telegram import connect
 from neurant.core.db.pool import fetch_value
 from neurant.core.db.tenancy import tenant
 from neurant.core.errors import ConflictError, UnavailableError

@@ -1,0 +1,27 @@
+"""``neurant connect telegram``: a bot of a company answers on Telegram."""
+
+from __future__ import annotations
+
+from neurant.channels.telegram.setup import connect_in_steps
+from neurant.cli.company_lookup import command_pool, database_urls, find_bot
+from neurant.core.db.pool import fetch_value
+from neurant.core.db.tenancy import tenant
+from neurant.core.errors import SetupError
+from neurant.core.settings import Settings
+
+_NAME = "select a.display_name from public.channel_accounts a where a.id = %s"
+
+
+async def connect(settings: Settings, bot: str, token: str, company: str | None) -> str:
+    """Connect (or reconnect with a new token) the bot; the name that Telegram knows it by."""
+    if settings.public_url is None and settings.telegram_api_url == "https://api.telegram.org":
+        raise SetupError("public_url_missing")
+    urls = database_urls(settings)
+    staff, bot_id = await find_bot(urls.admin, bot, company)
+    async with command_pool(urls.app) as pool:
+        account_id = await connect_in_steps(
+            lambda: tenant(pool, staff), settings, staff.company_id, bot_id, token
+        )
+        async with tenant(pool, staff) as connection:
+            name = await fetch_value(connection, _NAME, (account_id,))
+    return str(name)

@@ -1,0 +1,32 @@
+"""The settings' page that offers the company's archive, and the archive for a browser."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import HTMLResponse
+
+from neurant.auth.current import PageStaff
+from neurant.console.frame import demand, frame
+from neurant.console.navigation import SETTINGS_PATH
+from neurant.console.page_route import PageRoute
+from neurant.console.templating import render
+from neurant.core.db.tenancy import tenant
+from neurant.exports.download import begin_download
+from neurant.exports.spool import ExportResponse
+
+router = APIRouter(prefix=f"{SETTINGS_PATH}/data", route_class=PageRoute, include_in_schema=False)
+
+
+@router.get("", response_class=HTMLResponse)
+async def data_page(request: Request, staff: PageStaff) -> Response:
+    """What can be taken, and how."""
+    async with tenant(request.app.state.pool, staff.principal) as connection:
+        context = await frame(connection, staff)
+    demand(context, "data.export")
+    return render(request, "data.html", **context)
+
+
+@router.get("/export")
+async def export_page(request: Request, staff: PageStaff) -> ExportResponse:
+    """The archive, for a browser."""
+    return await begin_download(request, staff.principal)
