@@ -16,6 +16,7 @@ from neurant.api.route import api_router
 from neurant.auth.current import ApiPerson, trail_of
 from neurant.auth.people import Person
 from neurant.core.errors import NotFoundError
+from neurant.core.services import services_of
 
 router = APIRouter()
 session = api_router("session", "/v1/session")
@@ -28,8 +29,8 @@ async def open_api_session(request: Request, credentials: Credentials) -> Sessio
     401 ``accounts.second_factor_needed``: the password is right; send it again with ``code``.
     """
     opened = await sign_in(
-        request.app.state.pool,
-        request.app.state.settings,
+        services_of(request).pool,
+        services_of(request).settings,
         credentials.email,
         credentials.password,
         trail=trail_of(request),
@@ -48,20 +49,20 @@ async def read_session(request: Request, person: ApiPerson) -> WhoOut:
 @session.delete("", status_code=204)
 async def close_api_session(request: Request, person: ApiPerson) -> None:
     """End the session of the bearer token, or of the browser's cookie."""
-    await delete_session(request.app.state.pool, person.digest, trail_of(request))
+    await delete_session(services_of(request).pool, person.digest, trail_of(request))
 
 
 @session.post("/company")
 async def choose_company(request: Request, chosen: ChosenCompany, person: ApiPerson) -> WhoOut:
     """Go on in another company, under the same token."""
-    pool, trail = request.app.state.pool, plain_trail(person.trail)
+    pool, trail = services_of(request).pool, plain_trail(person.trail)
     if await enter_company(pool, person.digest, chosen.company_id, trail) != "entered":
         raise NotFoundError("not_found")
     return await _who(request, person)
 
 
 async def _who(request: Request, person: Person) -> WhoOut:
-    companies = await list_companies(request.app.state.pool, person.digest)
+    companies = await list_companies(services_of(request).pool, person.digest)
     known = asdict(person)
     if current := next((one for one in companies if one.is_current), None):
         known["company_id"] = current.company_id

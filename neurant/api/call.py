@@ -24,6 +24,7 @@ from neurant.auth import throttling as rates
 from neurant.auth.codes import digest
 from neurant.auth.cookies import read_cookie
 from neurant.auth.current import KEY_PREFIX, bearer, check_origin, trail_of
+from neurant.auth.jwks import KeyCache
 from neurant.auth.sessions import count_memberships
 from neurant.auth.supabase import is_configured, looks_like_token, verify
 from neurant.core.db.pool import Connection, DatabaseDown, Pool
@@ -43,6 +44,7 @@ from neurant.core.errors import (
     NeurantError,
     UnauthenticatedError,
 )
+from neurant.core.services import services_of
 
 _READS = ("GET", "HEAD")
 _WRITABLE = ("active", "trialing", "past_due")
@@ -84,7 +86,7 @@ class Call:
 
     async def enter(self) -> None:
         """Begin a transaction as the caller. Raises UnauthenticatedError, ConflictError."""
-        request, pool = self.request, self.request.app.state.pool
+        request, pool = self.request, services_of(self.request).pool
         connection, caller = await self._stack.enter_async_context(entered(pool, *self._as_caller))
         if caller is None:
             await self._stack.aclose()
@@ -110,7 +112,7 @@ class Call:
             code = "api.not_permitted" if paid else "api.read_only"
             raise ForbiddenError(code, permission=self._as_caller[1])
         await idempotency.begin(request, self.connection, caller)
-        replica: Replica | None = request.app.state.replica
+        replica = services_of(request).find(Replica)
         if replica and request.method in _READS and replica.is_worth_asking():
             await self._go_to(replica)
 
@@ -118,7 +120,7 @@ class Call:
         wanted = await replica.position_on(self.connection)
         await self._stack.aclose()
         if await replica.has(wanted):
-            pool = self.request.app.state.pool
+            pool = services_of(self.request).pool
             self.connection = await _entered_there(self._stack, replica, pool, self._as_caller)
         else:
             await self.enter()
@@ -194,15 +196,15 @@ async def find_credential(request: Request) -> Credential:
         return SessionToken(digest(cookie))
     if token.startswith(KEY_PREFIX):
         return KeyToken(digest(token))
-    if looks_like_token(token) and is_configured(request.app.state.settings):
+    if looks_like_token(token) and is_configured(services_of(request).settings):
         return await _subject(request, token)
     return SessionToken(digest(token))
 
 
 async def _subject(request: Request, token: str) -> Subject:
     """Whom a Supabase token names, in the company of ``X-Company-Id``, or in their only one."""
-    state = request.app.state
-    verified = await verify(token, state.settings, state.supabase_keys)
+    state = services_of(request)
+    verified = await verify(token, state.settings, state.get(KeyCache))
     request.state.token_session = verified.session_id  # audit's, told and not ours
     named = request.headers.get("x-company-id")
     try:
@@ -217,7 +219,7 @@ async def _nobody(request: Request, credential: Credential) -> NeurantError:
         return UnauthenticatedError("tokens.bad_key")
     if isinstance(credential, SessionToken):
         return UnauthenticatedError("accounts.session_expired")
-    found = await count_memberships(request.app.state.pool, credential.auth_user_id)
+    found = await count_memberships(services_of(request).pool, credential.auth_user_id)
     if credential.company_id is None and found > 1:
         return ConflictError("tokens.choose_company", count=found)
     return UnauthenticatedError("tokens.nobody")

@@ -6,6 +6,8 @@ from urllib.parse import urlsplit
 
 from fastapi import Request, Response
 
+from neurant.core.services import services_of
+
 COOKIE = "neurant_session"
 PENDING_COOKIE = "neurant_sign_up"
 CHALLENGE_COOKIE = "neurant_challenge"
@@ -15,7 +17,7 @@ YEAR = 365 * 24 * 3600
 
 def is_secure(request: Request) -> bool:
     """Does the browser reach us by https, perhaps through a proxy?"""
-    base: str = request.app.state.settings.base_url()
+    base: str = services_of(request).settings.base_url()
     return request.url.scheme == "https" or base.startswith("https:")
 
 

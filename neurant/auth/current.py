@@ -16,7 +16,7 @@ from neurant.auth.people import Person, SignedIn
 from neurant.auth.sessions import ended_by_idleness, find_person, find_session
 from neurant.core.db.tenancy import Trail
 from neurant.core.errors import ForbiddenError, UnauthenticatedError
-from neurant.core.realtime import StaffStreams
+from neurant.core.services import services_of
 
 COMPANIES = "/console/companies"
 KEY_PREFIX = "na_key_"
@@ -66,7 +66,7 @@ def check_origin(request: Request) -> None:
     origin = request.headers.get("origin")
     if origin is None:
         return
-    ours = {request.headers.get("host"), urlsplit(request.app.state.settings.base_url()).netloc}
+    ours = {request.headers.get("host"), urlsplit(services_of(request).settings.base_url()).netloc}
     if urlsplit(origin).netloc not in ours:
         raise ForbiddenError("accounts.cross_origin")
 
@@ -103,7 +103,7 @@ async def session_of(request: Request) -> SignedIn | None:
     if token is None:
         return None
     passive = _is_passive(request)
-    found = await find_session(request.app.state.pool, digest(token), passive=passive)
+    found = await find_session(services_of(request).pool, digest(token), passive=passive)
     if found is None:
         return None
     staff = replace(found, trail=trail_of(request, str(found.session_id)))
@@ -114,7 +114,7 @@ async def session_of(request: Request) -> SignedIn | None:
 async def person_of(request: Request) -> Person | None:
     """Whose session the request carries, whether in a company or in none."""
     token = token_of(request)
-    found = await find_person(request.app.state.pool, digest(token)) if token else None
+    found = await find_person(services_of(request).pool, digest(token)) if token else None
     if found is None or token is None:
         return None
     trail = trail_of(request, str(found.session_id))
@@ -142,7 +142,7 @@ def _is_redraw(request: Request, staff: SignedIn) -> bool:
     """Does the page's script ask because the reader's own live stream told it to?"""
     if request.method != "GET" or "hx-request" not in request.headers:
         return False
-    streams: StaffStreams = request.app.state.staff_streams
+    streams = services_of(request).staff_streams
     return streams.take_redraw(staff.session_id)
 
 
@@ -158,7 +158,7 @@ async def page_person(request: Request) -> Person:
 
 async def _sign_in_needed(request: Request) -> SignInNeededError:
     token = token_of(request)
-    idle = token is not None and await ended_by_idleness(request.app.state.pool, digest(token))
+    idle = token is not None and await ended_by_idleness(services_of(request).pool, digest(token))
     return SignInNeededError(request, idle=idle)
 
 

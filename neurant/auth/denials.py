@@ -19,6 +19,7 @@ from neurant.core.db.pool import DatabaseDown
 from neurant.core.db.tenancy import ApiKey, Staff, tenant
 from neurant.core.errors import ForbiddenError, NeurantError, UnavailableError
 from neurant.core.http import send_problem
+from neurant.core.services import services_of
 
 _NOTE = "select private.note_denied(%s, %s, %s)"
 
@@ -78,7 +79,7 @@ async def _note(scope: Scope) -> None:
     path = getattr(request.scope.get("route"), "path", request.url.path)
     line = (state.get("permission"), f"{request.method} {path}", _attempted(request))
     try:
-        async with tenant(request.app.state.pool, who) as connection:
+        async with tenant(services_of(request).pool, who) as connection:
             await connection.execute(_NOTE, line)
     except (*DatabaseDown, PoolTimeout):
         raise UnavailableError("database_away") from None

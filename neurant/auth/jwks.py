@@ -46,7 +46,7 @@ class _Known:
 
 
 class KeyCache:
-    """Key sets by their address. One for each process, kept in ``app.state``."""
+    """Key sets by their address. One for each process, kept in the services of the process."""
 
     def __init__(self, client: httpx.AsyncClient, clock: Callable[[], float] = monotonic) -> None:
         self._client = client

@@ -16,6 +16,7 @@ from fastapi import Request, Response
 from neurant.auth.codes import keyed_digest, new_token
 from neurant.auth.cookies import YEAR, keep_secret_cookie, read_cookie
 from neurant.core.emails import looked_up
+from neurant.core.services import services_of
 from neurant.core.settings import Settings
 
 COOKIE = "neurant_device"
@@ -26,14 +27,14 @@ _SIGN = re.compile(r"^[A-Za-z0-9_-]{43}(\.[0-9a-f]{64}){1,8}$")
 def device_of(request: Request, email: str) -> str | None:
     """The number of the browser, if this person signed in there before."""
     number, signatures = _read(request)
-    signature = _signature(request.app.state.settings, number, email) if signatures else ""
+    signature = _signature(services_of(request).settings, number, email) if signatures else ""
     return number if any(hmac.compare_digest(signature, one) for one in signatures) else None
 
 
 def keep_device(request: Request, response: Response, email: str) -> None:
     """Remember that this person signed in in this browser."""
     number, signatures = _read(request)
-    mine = _signature(request.app.state.settings, number, email)
+    mine = _signature(services_of(request).settings, number, email)
     kept = [mine, *(one for one in signatures if one != mine)][:_MOST_PEOPLE]
     keep_secret_cookie(request, response, COOKIE, ".".join([number, *kept]), YEAR)
 

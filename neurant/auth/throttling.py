@@ -22,6 +22,7 @@ from neurant.core.clock import monotonic
 from neurant.core.db.pool import Pool, fetch_one
 from neurant.core.db.tenancy import Caller
 from neurant.core.errors import RateLimitedError
+from neurant.core.services import services_of
 
 _WINDOW = 60.0  # seconds
 _SHARES = 30
@@ -98,9 +99,17 @@ class Rates:
         share.good_until, share.none_until = now + _WINDOW, now + got.wait_seconds
 
 
+@dataclass(frozen=True, slots=True)
+class RequestRates:
+    """The rates of one web process: of the API, and of the console's pages."""
+
+    api: Rates
+    pages: Rates
+
+
 def take_at_hand(request: Request, caller: Caller) -> bool:
     """Count a request of a caller, if nobody must be asked for that."""
-    rates: Rates = request.app.state.rates
+    rates = services_of(request).get(RequestRates).api
     left = rates.take_at_hand(caller.company_id)
     if left is None:
         return False
@@ -111,7 +120,7 @@ def take_at_hand(request: Request, caller: Caller) -> bool:
 
 async def take(request: Request, caller: Caller) -> None:
     """Count a request of a caller; the caller holds no connection. Raises RateLimitedError."""
-    rates: Rates = request.app.state.rates
+    rates = services_of(request).get(RequestRates).api
     number = caller.requests_per_minute
     left, wait = await rates.take(caller.company_id, number)
     request.state.rate = (number, left, math.ceil(_WINDOW / number))
@@ -121,7 +130,7 @@ async def take(request: Request, caller: Caller) -> None:
 
 async def take_page(request: Request, company_id: UUID) -> None:
     """Count a page of the console. Raises RateLimitedError."""
-    rates: Rates = request.app.state.page_rates
+    rates = services_of(request).get(RequestRates).pages
     left = rates.take_at_hand(company_id)
     if left is None:
         _, wait = await rates.take(company_id, _SMALLEST)
@@ -132,7 +141,7 @@ async def take_page(request: Request, company_id: UUID) -> None:
 
 async def take_one(request: Request, company_id: UUID) -> None:
     """Count a request that was not counted as a call. Raises RateLimitedError."""
-    rates: Rates = request.app.state.rates
+    rates = services_of(request).get(RequestRates).api
     _, wait = await rates.take(company_id, _SMALLEST)
     if wait > 0:
         raise RateLimitedError("api.rate_limited", seconds=math.ceil(wait), number=_SMALLEST)

@@ -18,6 +18,7 @@ from neurant.channels import queries as account_queries
 from neurant.channels.queries import AccountRow
 from neurant.channels.telegram import setup
 from neurant.core.errors import BadInputError, ConflictError, NotFoundError
+from neurant.core.services import services_of
 from neurant.core.text_types import IS_NAME, STORABLE, formatted
 
 router = api_router("channels")
@@ -90,7 +91,7 @@ class ChannelQuery(ListQuery):
 
 def shown(request: Request, row: AccountRow) -> ChannelOut:
     """A channel as the API tells it."""
-    base = request.app.state.settings.base_url()
+    base = services_of(request).settings.base_url()
     is_web = row.channel == "web"
     return ChannelOut(
         **row.model_dump(exclude={"routing_id"}),
@@ -155,7 +156,7 @@ async def connect(call: Call, chatbot_id: UUID, new: ChannelIn) -> ChannelOut:
 
 
 async def _connect_telegram(call: Call, chatbot_id: UUID, token: str) -> UUID | None:
-    settings, company_id = call.request.app.state.settings, call.caller.company_id
+    settings, company_id = services_of(call.request).settings, call.caller.company_id
     if not await setup.is_theirs(call.connection, chatbot_id):
         return None
     async with call.outside():

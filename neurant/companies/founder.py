@@ -11,6 +11,7 @@ from neurant.auth.current import ApiPerson, page_person
 from neurant.auth.people import Person
 from neurant.companies.service import Founder
 from neurant.core.names import reads_as_name, tidy
+from neurant.core.services import services_of
 
 
 async def founder_of(person: ApiPerson) -> Founder:
@@ -25,7 +26,7 @@ async def founder_or_login(request: Request) -> Founder:
 
 async def enter(request: Request, person: Founder, company_id: UUID) -> None:
     """Go on in a company that was founded just now, with the same session."""
-    await enter_company(request.app.state.pool, person.session_digest, company_id, person.trail)
+    await enter_company(services_of(request).pool, person.session_digest, company_id, person.trail)
 
 
 def _founder(person: Person) -> Founder:

@@ -25,6 +25,7 @@ from neurant.companies.schemas import (
 )
 from neurant.companies.service import Founder
 from neurant.core.errors import ForbiddenError
+from neurant.core.services import services_of
 
 router = api_router("company")
 Reading = Annotated[Call, needs("company.read")]
@@ -34,14 +35,14 @@ Editing = Annotated[Call, needs("company.edit")]
 @router.get("/industries")
 async def list_industries(request: Request) -> list[IndustryOut]:
     """What a company may say that it does; for everybody, in the order to offer them."""
-    async with request.app.state.pool.connection() as connection:
+    async with services_of(request).pool.connection() as connection:
         return [IndustryOut(**one) for one in await service.industry_names(connection)]
 
 
 @router.get("/companies/slug-suggestions")
 async def suggest_slugs(request: Request, name: Annotated[CompanyName, Query()]) -> SlugSuggestions:
     """A short name for a company, whether it is free, and up to three that are. 30 a minute."""
-    return await service.suggest(request.app.state.pool, name, trail_of(request))
+    return await service.suggest(services_of(request).pool, name, trail_of(request))
 
 
 @router.post("/companies", status_code=201)
@@ -50,7 +51,7 @@ async def found_company(
 ) -> FoundedOut:
     """Found a company on the free plan; the caller, whose e-mail is verified, is its owner. The
     session goes on in it. A session that a company's single sign-on opened is refused (403)."""
-    made = await service.found(request.app.state.pool, founder, new)
+    made = await service.found(services_of(request).pool, founder, new)
     await enter(request, founder, made.id)
     return made
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from weakref import WeakKeyDictionary
 
-from fastapi import Request
+from fastapi import FastAPI, Request
 from fastapi.routing import iter_route_contexts
 
 
@@ -47,6 +47,7 @@ class Navigation:
 
 
 SETTINGS_PATH = "/console/settings"
+_PATHS: WeakKeyDictionary[FastAPI, frozenset[str]] = WeakKeyDictionary()
 WORK = (
     Entry("dashboard", "/console/home", "home", "company.read", is_tab=True),
     Entry("inbox", "/console/inbox", "inbox", "conversations.read", is_tab=True),
@@ -101,10 +102,8 @@ def _links(
 
 def _paths(request: Request) -> frozenset[str]:
     """The paths of the application's pages; its routes do not change while it runs."""
-    state: Any = request.app.state
-    if not hasattr(state, "page_paths"):
-        state.page_paths = frozenset(
-            context.path for context in iter_route_contexts(request.app.routes) if context.path
-        )
-    paths: frozenset[str] = state.page_paths
-    return paths
+    app: FastAPI = request.app
+    if app not in _PATHS:
+        contexts = iter_route_contexts(app.routes)
+        _PATHS[app] = frozenset(context.path for context in contexts if context.path)
+    return _PATHS[app]

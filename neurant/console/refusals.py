@@ -12,6 +12,7 @@ from neurant.core.db.pool import DatabaseDown, fetch_one
 from neurant.core.db.tenancy import Staff, tenant
 from neurant.core.errors import NeurantError
 from neurant.core.language import reader_language
+from neurant.core.services import services_of
 from neurant.texts import catalogue
 
 HOME = "/console/home"
@@ -79,7 +80,7 @@ async def _standing(request: Request, permission: str) -> _Standing | None:
     if not isinstance(who, Staff):
         return None
     try:
-        async with tenant(request.app.state.pool, who) as connection:
+        async with tenant(services_of(request).pool, who) as connection:
             return await fetch_one(connection, _Standing, _STANDING, (permission,))
     except (*DatabaseDown, PoolTimeout):
         return None

@@ -9,6 +9,7 @@ from fastapi import BackgroundTasks
 from neurant.api.call import Call
 from neurant.core.errors import ConflictError, NotFoundError
 from neurant.core.realtime import Hub
+from neurant.core.services import services_of
 
 
 def check(outcome: str) -> None:
@@ -39,7 +40,7 @@ def check(outcome: str) -> None:
 def announce(background: BackgroundTasks, call: Call, conversation_id: UUID) -> None:
     """Wake who looks at the conversation, and the workers, after this call's commit."""
     background.add_task(
-        _announce, call.request.app.state.hub, call.caller.company_id, conversation_id
+        _announce, services_of(call.request).hub, call.caller.company_id, conversation_id
     )
 
 

@@ -12,6 +12,7 @@ from neurant.api.etag import check_match, tagged
 from neurant.api.listing import Page
 from neurant.api.route import api_router
 from neurant.core.errors import ForbiddenError, NotFoundError
+from neurant.core.services import services_of
 from neurant.integrations import queries
 from neurant.integrations.schemas import (
     IntegrationIn,
@@ -42,7 +43,7 @@ async def create_integration(
     call: Managing, new: IntegrationIn, response: Response
 ) -> IntegrationOut:
     """A new one. Its secrets are sealed and never shown again."""
-    settings = call.request.app.state.settings
+    settings = services_of(call.request).settings
     made = await queries.new_id(call.connection)
     values = await sealed_values(call.connection, settings, call.caller.company_id, made, new)
     await queries.insert_integration(call.connection, values | {"id": made})
@@ -71,7 +72,7 @@ async def change_integration(
         raise ForbiddenError("api.not_permitted", permission="integrations.manage")
     check_match(call.request, current, IntegrationPatch)
     if patch.model_fields_set:
-        settings, company = call.request.app.state.settings, call.caller.company_id
+        settings, company = services_of(call.request).settings, call.caller.company_id
         values = await sealed_values(call.connection, settings, company, integration_id, patch)
         await queries.update_integration(call.connection, integration_id, values)
     return await get_integration(call, integration_id, response)

@@ -14,6 +14,7 @@ from neurant.api.route import api_router
 from neurant.auth.current import person_of, trail_of
 from neurant.core.errors import ConflictError, NotFoundError
 from neurant.core.language import reader_language
+from neurant.core.services import services_of
 from neurant.invitations import queries, service
 from neurant.invitations.schemas import (
     AcceptedOut,
@@ -51,7 +52,7 @@ async def list_invitations(
 async def create_invitation(call: Managing, new: InvitationIn, response: Response) -> InvitationOut:
     """Invite somebody by mail, for seven days. Holds a seat of the plan until then."""
     language = new.language or reader_language(call.request)
-    settings = call.request.app.state.settings
+    settings = services_of(call.request).settings
     made = await service.invite(call.connection, settings, _inviter(call), new, language)
     response.headers["location"] = f"/v1/invitations/{made}"
     return await _found(call, made)
@@ -64,7 +65,7 @@ async def get_invitation_by_token(
     invitation_token: Annotated[Token, Header(description="What follows the # of the link")],
 ) -> SeenInvitation:
     """What a link invites to. In a header, because addresses are written into logs."""
-    seen = await service.look(request.app.state.pool, invitation_token)
+    seen = await service.look(services_of(request).pool, invitation_token)
     return SeenInvitation.model_validate(seen, from_attributes=True)
 
 
@@ -81,7 +82,7 @@ async def accept_invitation(request: Request, given: AcceptIn) -> AcceptedOut:
 async def accepted_by(request: Request, given: AcceptIn) -> Accepted:
     """Accept as whoever the request's session belongs to, else as a new person."""
     person = await person_of(request)
-    state = request.app.state
+    state = services_of(request)
     trail = person.trail if person else trail_of(request)
     try:
         return await service.accept(state.pool, state.settings, given, person, trail)
@@ -100,7 +101,7 @@ async def get_invitation(call: Reading, invitation_id: UUID) -> InvitationOut:
 @router.post("/invitations/{invitation_id}/renew")
 async def renew_invitation(call: Managing, invitation_id: UUID) -> InvitationOut:
     """A new link for seven more days, by mail; the old one ends. Five times a day at most."""
-    settings = call.request.app.state.settings
+    settings = services_of(call.request).settings
     await service.renew(call.connection, settings, _inviter(call), invitation_id)
     return await _found(call, invitation_id)
 

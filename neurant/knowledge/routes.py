@@ -15,6 +15,7 @@ from neurant.api.listing import Page
 from neurant.api.route import api_router
 from neurant.core.errors import ConflictError, ForbiddenError, NotFoundError
 from neurant.core.object_store import open_file
+from neurant.core.services import services_of
 from neurant.knowledge import queries
 from neurant.knowledge.page_queries import retire_document, retry_document
 from neurant.knowledge.schemas import (
@@ -126,7 +127,7 @@ async def download(call: Reading, document_id: UUID) -> StreamingResponse:
         raise NotFoundError("not_found")
     await call.leave()
     try:
-        size, pieces = await open_file(call.request.app.state.files, stored.file_url)
+        size, pieces = await open_file(services_of(call.request).files, stored.file_url)
     except FileNotFoundError:
         raise NotFoundError("document_file_missing") from None
     name = f"attachment; filename*=UTF-8''{quote(stored.filename, safe='')}"
@@ -166,7 +167,7 @@ async def list_knowledge_queries(
 
 
 async def _take(call: Call, chatbot_id: UUID | None, file: UploadFile) -> TakenDocument:
-    state = call.request.app.state
+    state = services_of(call.request)
     async with call.outside():  # the file may be on disk, and the store far away
         checked = await check_document(state.settings, file.filename or "", await file.read())
         kept = await keep_file(state.files, call.caller.company_id, checked)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import Request
-
 from neurant.api.call import Call, needs
 from neurant.api.route import api_router
 from neurant.core.errors import NotFoundError
+from neurant.core.services import services_of
 from neurant.plans import queries, service
 from neurant.plans.limits import Excess, LimitUse, level, list_usage
 from neurant.plans.schemas import (
@@ -23,7 +22,7 @@ from neurant.plans.schemas import (
     UsageLine,
     UsageOut,
 )
-from neurant.plans.service import Billing
+from neurant.plans.service import billing_of
 from neurant.texts import Language, preferred_language
 
 router = api_router("plans")
@@ -31,12 +30,6 @@ Reading = Annotated[Call, needs("company.read")]
 Bills = Annotated[Call, needs("billing.read")]
 Paying = Annotated[Call, needs("billing.manage")]
 Closing = Annotated[Call, needs("company.close")]
-
-
-def billing_of(request: Request) -> Billing:
-    """How this installation bills."""
-    state = request.app.state
-    return Billing(state.biller, state.settings.billing == "at_once")
 
 
 def _language(call: Call) -> Language:
@@ -102,7 +95,7 @@ async def change_plan(call: Paying, wish: PlanWish) -> PlanChoiceOut:
 @router.post("/subscription/trial")
 async def try_plan(call: Paying, wish: PlanWish) -> SubscriptionOut:
     """Try a paid plan before paying, once for each company; then free if the use fits."""
-    days = call.request.app.state.settings.trial_days
+    days = services_of(call.request).settings.trial_days
     await service.try_plan(call.connection, wish.plan, days)
     return await _told(call)
 
@@ -175,7 +168,7 @@ async def _told(call: Call) -> SubscriptionOut:
             "changes_at": now.changes_at,
             "requested_plan": now.requested_plan,
             "waits_for": [_excess(one) for one in waits],
-            "billing": call.request.app.state.settings.billing,
+            "billing": services_of(call.request).settings.billing,
             "is_billed_online": now.payer().subscription_ref is not None,
         }
     )

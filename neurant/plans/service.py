@@ -6,13 +6,16 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 import psycopg
+from fastapi import Request
 
 from neurant.api.outbound_limit import asking_outside
 from neurant.core.db.pool import Connection, Pool
 from neurant.core.errors import BadInputError, ConflictError, ForbiddenError, MalformedError
 from neurant.core.logs import get_logger
+from neurant.core.services import services_of
+from neurant.core.settings import Settings
 from neurant.plans import queries
-from neurant.plans.billing import Biller, BillingEvent, Payer
+from neurant.plans.billing import Biller, BillingEvent, Payer, make_biller
 from neurant.plans.limits import Excess, PlanTooSmallError, plan_name
 from neurant.plans.queries import Plan, Subscription
 from neurant.texts import Language
@@ -45,6 +48,16 @@ class Billing:
 
     biller: Biller | None
     at_once: bool = False
+
+
+def make_billing(settings: Settings) -> Billing:
+    """The billing of this installation. Raises SetupError where its settings are incomplete."""
+    return Billing(make_biller(settings), settings.billing == "at_once")
+
+
+def billing_of(request: Request) -> Billing:
+    """The billing of the installation that serves the request."""
+    return services_of(request).get(Billing)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,8 @@ from __future__ import annotations
 from fastapi import APIRouter, Request
 
 from neurant.core.errors import NotFoundError
-from neurant.plans.service import take_event
+from neurant.core.services import services_of
+from neurant.plans.service import billing_of, take_event
 
 PATH = "/webhooks/stripe"
 router = APIRouter()
@@ -19,9 +20,9 @@ router = APIRouter()
 @router.post(PATH, include_in_schema=False)
 async def take(request: Request) -> dict[str, str]:
     """Take one event."""
-    biller = request.app.state.biller
+    biller = billing_of(request).biller
     if biller is None:
         raise NotFoundError("unknown_webhook")
     # The signature is over the bytes as they came.
     event = biller.read_event(await request.body(), request.headers.get("stripe-signature"))
-    return {"outcome": await take_event(request.app.state.pool, event)}
+    return {"outcome": await take_event(services_of(request).pool, event)}

@@ -22,7 +22,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from neurant.accounts.routes import router as accounts_router
 from neurant.accounts.service import KEPT_IDLE
-from neurant.accounts.sso.provider import providers
+from neurant.accounts.sso.provider import Providers, providers
 from neurant.accounts.sso.routes import router as sso_router
 from neurant.analytics.routes import router as analytics_router
 from neurant.api import openapi, sql_errors
@@ -82,6 +82,7 @@ from neurant.core.http import Frame, problem, without_body
 from neurant.core.logs import configure_logging, get_logger
 from neurant.core.object_store import open_store
 from neurant.core.realtime import Hub, StaffStreams
+from neurant.core.services import Services, services_of, services_of_app
 from neurant.core.settings import Settings, get_settings
 from neurant.core.turns import Turns
 from neurant.core.vault import Vault
@@ -93,9 +94,9 @@ from neurant.invitations.routes import router as invitations_router
 from neurant.knowledge.routes import router as knowledge_router
 from neurant.notifications.routes import router as notifications_router
 from neurant.permissions.routes import router as permissions_router
-from neurant.plans.billing import make_biller
 from neurant.plans.limits import REACHED, reached
 from neurant.plans.routes import router as plans_router
+from neurant.plans.service import Billing, make_billing
 from neurant.plans.webhook import PATH as BILLING_PATH
 from neurant.plans.webhook import router as billing_router
 from neurant.runtime.proxy_check import router as proxy_check_router
@@ -152,7 +153,7 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
     async def route(scope: Scope, receive: Receive, send: Send) -> None:
         path = scope.get("path", "")
         if path.startswith(webhooks.PREFIX) and path != BILLING_PATH:
-            await app.state.webhooks(scope, receive, send)
+            await services_of_app(app).get(webhooks.Webhooks)(scope, receive, send)
         elif scope["type"] == "http" and scope["method"] == "HEAD":
             await app({**scope, "method": "GET"}, receive, without_body(send))
         else:
@@ -213,29 +214,32 @@ async def _lifespan(app: FastAPI, settings: Settings) -> AsyncIterator[None]:
         await stack.enter_async_context(pool)
         hub = await stack.enter_async_context(Hub(direct_url).running())
         ingestor = await stack.enter_async_context(Ingestor(pool, hub).running())
-        app.state.settings, app.state.pool, app.state.hub = settings, pool, hub
+        exporting = await stack.enter_async_context(
+            make_pool(url, size=2, pooled=pooled, least=0)  # held while a company is read
+        )
+        services = Services(
+            settings, pool, exporting, hub, StaffStreams(), open_store(settings), Vault(settings)
+        )
         # For what is counted and noted whatever becomes of a call.
         beside = await stack.enter_async_context(make_pool(url, size=2, pooled=pooled))
-        app.state.rates = rates.Rates(beside)
-        app.state.page_rates = rates.Rates(beside, rates.PAGES)
-        app.state.staff_streams = StaffStreams()
-        exporting = make_pool(url, size=2, pooled=pooled, least=0)  # held while a company is read
-        app.state.exporting = await stack.enter_async_context(exporting)
+        api_rates, page_rates = rates.Rates(beside), rates.Rates(beside, rates.PAGES)
+        services.add(rates.RequestRates, rates.RequestRates(api_rates, page_rates))
         # A flood of visitors waits for these connections, and nobody else does.
-        gate = await stack.enter_async_context(make_pool(url, size=2, pooled=direct_url != url))
+        gate = await stack.enter_async_context(make_pool(url, size=2, pooled=pooled))
         turns = Turns(gate.max_size)
-        app.state.visitor_limits = VisitorLimits(gate, turns)
-        streams = OpenStreams(gate, turns)
-        app.state.open_streams = await stack.enter_async_context(streams.running())
-        app.state.stream_source = StreamSource(pool, hub)
-        app.state.replica = await _replica(stack, settings, pool)
-        app.state.ingestor, app.state.files = ingestor, open_store(settings)
-        app.state.vault = Vault(settings)
-        app.state.biller = make_biller(settings)
-        app.state.sso = await stack.enter_async_context(providers(settings))
+        services.add(VisitorLimits, VisitorLimits(gate, turns))
+        streams = await stack.enter_async_context(OpenStreams(gate, turns).running())
+        services.add(OpenStreams, streams)
+        services.add(StreamSource, StreamSource(pool, hub))
+        services.add(Ingestor, ingestor)
+        if replica := await _replica(stack, settings, pool):
+            services.add(Replica, replica)
+        services.add(Billing, make_billing(settings))
+        services.add(Providers, await stack.enter_async_context(providers(settings)))
         client = await stack.enter_async_context(httpx.AsyncClient(timeout=8))
-        app.state.supabase_keys = KeyCache(client)
-        app.state.webhooks = webhooks.Webhooks(pool, ingestor, settings)
+        services.add(KeyCache, KeyCache(client))
+        services.add(webhooks.Webhooks, webhooks.Webhooks(pool, ingestor, settings))
+        app.state.services = services
         await _tell_session_rules(pool, settings)
         log.info("web_ready")
         yield
@@ -294,11 +298,11 @@ async def _readyz(request: Request) -> Response:
     And what other processes announce arrives, so that live chat is live. Told within seconds.
     """
     try:
-        mine = fingerprint(request.app.state.settings)
+        mine = fingerprint(services_of(request).settings)
     except SetupError:
         return JSONResponse({"status": "no valid master key"}, status_code=503)
     try:
-        known, same = await _keys_of(request.app.state.pool, mine)
+        known, same = await _keys_of(services_of(request).pool, mine)
     except (*DatabaseDown, PoolTimeout):
         return JSONResponse({"status": "the database does not answer"}, status_code=503)
     except psycopg.Error:  # a database that is half made, or made for somebody else
@@ -307,7 +311,7 @@ async def _readyz(request: Request) -> Response:
         return JSONResponse({"status": "not migrated"}, status_code=503)
     if not same:
         return JSONResponse({"status": "another master key"}, status_code=503)
-    if request.app.state.hub.is_deaf():
+    if services_of(request).hub.is_deaf():
         return JSONResponse({"status": "live updates do not arrive"}, status_code=503)
     return JSONResponse({"status": "ready"})
 
@@ -345,7 +349,7 @@ async def _told_sql(request: Request, error: Exception) -> Response:
     assert isinstance(error, psycopg.Error)  # noqa: S101 - how it is registered
     if error.sqlstate == REACHED:
         caller: Caller = request.state.caller
-        return _answer(request, await reached(request.app.state.pool, caller.principal, error))
+        return _answer(request, await reached(services_of(request).pool, caller.principal, error))
     known = sql_errors.told(error)
     return await _told_unexpected(request, error) if known is None else _answer(request, known)
 

@@ -25,6 +25,7 @@ from neurant.auth.codes import keyed_digest
 from neurant.core.client_address import read_address
 from neurant.core.clock import utc_now
 from neurant.core.errors import NotFoundError, SetupError, first_line
+from neurant.core.services import services_of
 from neurant.core.settings import Settings
 
 PATH = "/proxy-check"
@@ -61,7 +62,7 @@ class Seen:
 @router.get(PATH)
 async def proxy_check(request: Request) -> Response:
     """What arrived of this request; 404 for everybody but the command."""
-    if not _is_ours(request.app.state.settings, request.headers.get(HEADER, "")):
+    if not _is_ours(services_of(request).settings, request.headers.get(HEADER, "")):
         raise NotFoundError("not_found")
     return JSONResponse(
         {

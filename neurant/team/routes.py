@@ -17,6 +17,7 @@ from neurant.auth.current import token_of, trail_of
 from neurant.auth.sessions import find_person
 from neurant.core.errors import ForbiddenError, NotFoundError
 from neurant.core.language import reader_language
+from neurant.core.services import services_of
 from neurant.team import queries, service
 from neurant.team.schemas import (
     DeniedIn,
@@ -103,7 +104,7 @@ async def transfer_ownership(
 
     The owner shows once more to be the owner: by the password, or by what they have instead.
     """
-    caller, state = call.caller, call.request.app.state
+    caller, state = call.caller, services_of(call.request)
     await _found(call, given.user_id)
     async with call.outside():  # a hash has its turn
         await prove(state.pool, state.settings, await _who(call), given.password, given.code)
@@ -125,7 +126,7 @@ async def list_team(call: Annotated[Call, needs("team.read")]) -> TeamOut:
 
 async def _who(call: Call) -> Somebody:
     """The caller, by their session, or by a token that somebody else made."""
-    caller, pool, token = call.caller, call.request.app.state.pool, token_of(call.request)
+    caller, pool, token = call.caller, services_of(call.request).pool, token_of(call.request)
     trail = trail_of(call.request, str(caller.session_id) if caller.session_id else None)
     person = await find_person(pool, digest(token)) if token else None
     if person is None:

@@ -15,6 +15,7 @@ from neurant.api.listing import Page
 from neurant.api.route import api_router
 from neurant.core.db.pool import fetch_value
 from neurant.core.errors import ForbiddenError, NotFoundError
+from neurant.core.services import services_of
 from neurant.core.vault import ensure_company_key, seal_secret
 from neurant.webhooks import queries
 from neurant.webhooks.schemas import (
@@ -116,7 +117,7 @@ async def list_webhook_deliveries(
 
 
 async def _new_secret(call: Call, endpoint_id: UUID) -> tuple[str, bytes]:
-    settings, company = call.request.app.state.settings, call.caller.company_id
+    settings, company = services_of(call.request).settings, call.caller.company_id
     secret = "whsec_" + base64.b64encode(secrets.token_bytes(_SECRET_BYTES)).decode()
     await ensure_company_key(call.connection, settings, company)
     return secret, await seal_secret(call.connection, settings, company, endpoint_id, secret)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import httpx
 import psycopg
 import pytest
@@ -32,7 +34,7 @@ async def without_database(error: Exception) -> httpx.Response:
     app = FastAPI()
     app.include_router(pages)
     mount_static(app)
-    app.state.pool, app.state.settings = AwayPool(error), Settings()
+    app.state.services = SimpleNamespace(pool=AwayPool(error), settings=Settings())
     cookies = {"neurant_session": "some-token"}
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://x", cookies=cookies) as web:

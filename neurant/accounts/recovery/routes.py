@@ -11,6 +11,7 @@ from neurant.api.route import api_router
 from neurant.auth.current import trail_of
 from neurant.auth.passwords import LONGEST_PASSWORD
 from neurant.core.language import reader_language
+from neurant.core.services import services_of
 from neurant.core.text_types import EmailText, PasswordText, Text
 
 router = api_router("accounts", "/v1/password-resets")
@@ -32,7 +33,7 @@ class Reset(Body):
 @router.post("", status_code=202)
 async def ask(request: Request, asked: Asked) -> None:
     """A link by mail (one hour, once). The answer is the same where there is no such account."""
-    state = request.app.state
+    state = services_of(request)
     await service.ask(
         state.pool,
         state.settings,
@@ -45,7 +46,7 @@ async def ask(request: Request, asked: Asked) -> None:
 @router.post("/confirm", status_code=204)
 async def confirm(request: Request, reset: Reset) -> None:
     """Set the password. Every session of the person ends; sign in with the new one."""
-    state = request.app.state
+    state = services_of(request)
     await service.set_password(
         state.pool,
         state.settings,

@@ -30,6 +30,7 @@ from neurant.api.etag import check_match, tagged
 from neurant.api.route import api_router
 from neurant.auth.current import ApiPerson
 from neurant.core.language import reader_language
+from neurant.core.services import services_of
 
 router = api_router("account", "/v1/account")
 
@@ -42,7 +43,7 @@ def _session(opened: OpenedSession) -> SessionOut:
 async def read_account(request: Request, person: ApiPerson, response: Response) -> AccountOut:
     """The caller's own account. A session that a company's single sign-on opened
     (``is_limited``) is not told of the login's second step: ``two_step`` is null."""
-    pool = request.app.state.pool
+    pool = services_of(request).pool
     factor = None if person.is_limited else await find_factor(pool, person.auth_user_id)
     on = factor is not None and factor.is_confirmed
     profile = await service.read_profile(pool, person)
@@ -71,7 +72,7 @@ async def change_account(
         check_match(request, ProfilePatch.model_construct(**asdict(current)), ProfilePatch)
 
     changes = patch.model_dump(include=patch.model_fields_set)
-    await service.change_profile(request.app.state.pool, person, changes, check)
+    await service.change_profile(services_of(request).pool, person, changes, check)
     return await read_account(request, person, response)
 
 
@@ -83,8 +84,8 @@ async def change_password(
     A session that a company's single sign-on opened is refused (403)."""
     return _session(
         await service.change_password(
-            request.app.state.pool,
-            request.app.state.settings,
+            services_of(request).pool,
+            services_of(request).settings,
             person,
             change.current_password,
             change.new_password,
@@ -96,7 +97,7 @@ async def change_password(
 @router.get("/sessions")
 async def list_sessions(request: Request, person: ApiPerson) -> AuthSessionsOut:
     """Where the caller is signed in."""
-    found = await queries.list_sessions(request.app.state.pool, person.digest)
+    found = await queries.list_sessions(services_of(request).pool, person.digest)
     return AuthSessionsOut(
         data=[
             AuthSessionOut(
@@ -117,21 +118,21 @@ async def list_sessions(request: Request, person: ApiPerson) -> AuthSessionsOut:
 @router.delete("/sessions")
 async def end_other_sessions(request: Request, person: ApiPerson) -> EndedOut:
     """Sign out everywhere but here."""
-    ended = await service.end_other_sessions(request.app.state.pool, person)
+    ended = await service.end_other_sessions(services_of(request).pool, person)
     return EndedOut(ended=ended)
 
 
 @router.delete("/sessions/{session_id}", status_code=204)
 async def end_session(request: Request, session_id: UUID, person: ApiPerson) -> None:
     """Sign out one of the caller's own sessions."""
-    await service.end_session(request.app.state.pool, person, session_id)
+    await service.end_session(services_of(request).pool, person, session_id)
 
 
 @router.post("/two-step", status_code=201)
 async def begin_two_step(request: Request, proof: PasswordOnly, person: ApiPerson) -> NewFactorOut:
     """A secret for an authenticator app; it counts once POST /confirm takes its first code. A
     session that a company's single sign-on opened is refused (403), as in all that follows."""
-    state = request.app.state
+    state = services_of(request)
     made = await service.begin_two_step(state.pool, state.settings, person, proof.password)
     return NewFactorOut(**asdict(made))
 
@@ -139,7 +140,7 @@ async def begin_two_step(request: Request, proof: PasswordOnly, person: ApiPerso
 @router.post("/two-step/confirm")
 async def confirm_two_step(request: Request, proof: CodeOnly, person: ApiPerson) -> TurnedOnOut:
     """The second step is on. The session goes on under the token told here."""
-    state = request.app.state
+    state = services_of(request)
     done = await service.confirm_two_step(state.pool, state.settings, person, proof.code)
     return TurnedOnOut(recovery_codes=done.recovery_codes, session=_session(done.session))
 
@@ -149,7 +150,7 @@ async def renew_recovery_codes(
     request: Request, proof: PasswordAndCode, person: ApiPerson
 ) -> RecoveryCodesOut:
     """Ten other recovery codes."""
-    state = request.app.state
+    state = services_of(request)
     codes = await service.renew_recovery_codes(
         state.pool, state.settings, person, proof.password, proof.code
     )
@@ -161,7 +162,7 @@ async def disable_two_step(
     request: Request, proof: PasswordAndCode, person: ApiPerson
 ) -> SessionOut:
     """The second step is off. The session goes on under the token told here."""
-    state = request.app.state
+    state = services_of(request)
     return _session(
         await service.disable_two_step(
             state.pool, state.settings, person, proof.password, proof.code

@@ -20,6 +20,7 @@ from neurant.api.route import api_router
 from neurant.auth.codes import digest
 from neurant.auth.current import trail_of
 from neurant.core.language import reader_language
+from neurant.core.services import services_of
 
 router = api_router("accounts", "/v1/accounts")
 
@@ -30,7 +31,7 @@ async def sign_up(request: Request, new: NewAccount) -> BegunOut:
 
     An address that has an account is answered the same, and told so by mail.
     """
-    state = request.app.state
+    state = services_of(request)
     begun = await service.begin(
         state.pool,
         state.settings,
@@ -48,7 +49,7 @@ async def sign_up(request: Request, new: NewAccount) -> BegunOut:
 @router.post("/verification/resend", status_code=202)
 async def resend(request: Request, pending: Pending) -> ResentOut:
     """Another mail; the link and the code before are void. Once a minute, five times an hour."""
-    state = request.app.state
+    state = services_of(request)
     await service.resend(
         state.pool, state.settings, pending.verification_token, language=reader_language(request)
     )
@@ -59,7 +60,7 @@ async def resend(request: Request, pending: Pending) -> ResentOut:
 async def read_state(request: Request, pending: Pending) -> StateOut:
     """Has the link been opened (perhaps on another device)? Ask every two seconds at most."""
     found = await queries.find_sign_up(
-        request.app.state.pool, digest(pending.verification_token), None
+        services_of(request).pool, digest(pending.verification_token), None
     )
     return StateOut.model_validate({"state": found.state if found else "expired"})
 
@@ -68,8 +69,8 @@ async def read_state(request: Request, pending: Pending) -> StateOut:
 async def verify(request: Request, proof: Proof) -> SessionOut:
     """Prove the mailbox and be signed in, without a company yet."""
     opened = await service.prove(
-        request.app.state.pool,
-        request.app.state.settings,
+        services_of(request).pool,
+        services_of(request).settings,
         trail=trail_of(request),
         token=proof.verification_token,
         link=proof.link_token,

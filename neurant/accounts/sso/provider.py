@@ -45,7 +45,7 @@ class Provider:
 
 @dataclass(frozen=True, slots=True)
 class Providers:
-    """What a process keeps of all providers, in ``app.state.sso``."""
+    """What a process keeps of all providers, in the services of the process."""
 
     transport: GuardedTransport
     client: httpx.AsyncClient

@@ -9,6 +9,7 @@ from fastapi import Path, Query, Request, Response
 
 from neurant.accounts.sso import connections, domains, queries
 from neurant.accounts.sso.domains import shown_claims
+from neurant.accounts.sso.provider import Providers
 from neurant.accounts.sso.queries import SsoConnection
 from neurant.accounts.sso.schemas import (
     SsoChecksOut,
@@ -27,6 +28,7 @@ from neurant.api.outbound_limit import asking_outside
 from neurant.api.route import api_router
 from neurant.auth.current import trail_of
 from neurant.core.errors import NotFoundError
+from neurant.core.services import services_of
 from neurant.texts import preferred_language
 
 router = api_router("single sign-on")
@@ -44,7 +46,7 @@ def shown(request: Request, company_id: UUID, found: SsoConnection) -> SsoConnec
             if name != "claims"
         },
         domain_proofs=shown_claims(found),
-        redirect_uri=callback_url(request.app.state.settings, company_id),
+        redirect_uri=callback_url(services_of(request).settings, company_id),
     )
 
 
@@ -64,7 +66,7 @@ async def create_sso_connection(
     """Connect a provider. A domain counts once it is proven: set the TXT record that
     ``domain_proofs`` shows and ask for a check. Register ``redirect_uri`` at the provider."""
     made = await connections.create(
-        call.connection, call.request.app.state.settings, call.caller.company_id, new
+        call.connection, services_of(call.request).settings, call.caller.company_id, new
     )
     response.headers["location"] = f"/v1/sso-connections/{made.id}"
     return _tagged(call, response, made)
@@ -88,7 +90,7 @@ async def change_sso_connection(
     check_match(call.request, _shown(call, current), SsoConnectionPatch)
     changed = await connections.change(
         call.connection,
-        call.request.app.state.settings,
+        services_of(call.request).settings,
         call.caller.company_id,
         connection_id,
         patch,
@@ -108,7 +110,9 @@ async def check_sso_connection(call: Managing, connection_id: UUID) -> SsoChecks
     found = await connections.read(call.connection, connection_id)
     language = preferred_language(call.request.headers.get("accept-language"))
     async with call.outside(), asking_outside(call.caller.company_id):
-        checks = await connections.check(call.request.app.state.sso, found.issuer, language)
+        checks = await connections.check(
+            services_of(call.request).get(Providers), found.issuer, language
+        )
     return SsoChecksOut(is_ok=all(one.is_ok for one in checks), checks=checks)
 
 
@@ -117,7 +121,7 @@ async def check_sso_domain(call: Managing, connection_id: UUID, domain: DomainNa
     """Look for the domain's TXT record in the DNS now. The domain is proven where it is found;
     refused (409) where another company has proven the same domain. A proven domain whose record is
     absent is pending again after three days."""
-    state, caller = call.request.app.state, call.caller
+    state, caller = services_of(call.request), call.caller
     claim = await domains.find_claim(call.connection, connection_id, domain)
     trail = trail_of(call.request, str(caller.session_id) if caller.session_id else None)
     async with call.outside():

@@ -13,18 +13,19 @@ from sse_starlette import EventSourceResponse
 from starlette.types import Receive, Scope, Send
 
 from neurant.channels.events import InboundMessage, is_storable
-from neurant.channels.ingest import RejectedMessageError
+from neurant.channels.ingest import Ingestor, RejectedMessageError
 from neurant.channels.webchat import opinions
 from neurant.channels.webchat.limits import Doing, VisitorLimits
 from neurant.channels.webchat.open_streams import Lease, OpenStreams
 from neurant.channels.webchat.proof import ProofIn, ProofNeededError, check_proof, make_challenge
-from neurant.channels.webchat.stream import Position, visitor_company, visitor_stream
+from neurant.channels.webchat.stream import Position, StreamSource, visitor_company, visitor_stream
 from neurant.channels.webchat.visitors import is_routing_id, open_session, visitor_from
 from neurant.conversations.messages.schemas import ReactionIn
 from neurant.core.body_bounds import ANYBODY_BYTES, check_members, check_query_size, limit_body
 from neurant.core.client_address import UNKNOWN, place_of
 from neurant.core.db.tenancy import Visitor, tenant
 from neurant.core.errors import BadInputError, NotFoundError, UnauthenticatedError
+from neurant.core.services import services_of
 from neurant.core.text_types import Text
 from neurant.texts import preferred_language
 
@@ -116,12 +117,14 @@ async def start_session(
     the text ``challenge:index:number`` begins with ``bits`` zero bits. A challenge is good for five
     minutes, this chat and this address, and opens one session.
     """
-    settings, doing = request.app.state.settings, _doing(request, routing_id)
+    settings, doing = services_of(request).settings, _doing(request, routing_id)
     proof = None
     if given is not None and given.proof is not None:
         proof = check_proof(settings, given.proof, routing_id, doing.place.address)
     try:
-        token, expires_at = await open_session(request.app.state.visitor_limits, doing, proof)
+        token, expires_at = await open_session(
+            services_of(request).get(VisitorLimits), doing, proof
+        )
     except ProofNeededError:
         raise ProofNeededError(make_challenge(settings, routing_id, doing.place.address)) from None
     return SessionOut(token=token, expires_at=expires_at.isoformat())
@@ -150,7 +153,7 @@ async def send_message(
     used nothing of the company's plan.
     """
     visitor, content = visitor_from(authorization), _checked(message.text)
-    limits: VisitorLimits = request.app.state.visitor_limits
+    limits = services_of(request).get(VisitorLimits)
     await limits.admit("message", _doing(request, routing_id, visitor), len(content))
     inbound = InboundMessage(
         routing_id=routing_id,
@@ -163,12 +166,12 @@ async def send_message(
         content=content,
     )
     try:
-        stored = await request.app.state.ingestor.put(inbound)
+        stored = await services_of(request).get(Ingestor).put(inbound)
     except RejectedMessageError:
         raise BadInputError("text_not_storable") from None
     if stored.outcome == "unknown":
         raise NotFoundError("unknown_chat")
-    if stored.conversation_id is None:
+    if stored.conversation_id is None or stored.seq is None:
         raise UnauthenticatedError("visitor_session_expired")
     return MessageOut(
         conversation_id=stored.conversation_id,
@@ -180,7 +183,7 @@ async def send_message(
 async def _admit_opinion(
     request: Request, routing_id: str, visitor: Visitor, comment: str | None
 ) -> None:
-    limits: VisitorLimits = request.app.state.visitor_limits
+    limits = services_of(request).get(VisitorLimits)
     await limits.admit("opinion", _doing(request, routing_id, visitor), len(comment or ""))
 
 
@@ -196,7 +199,7 @@ async def react(
 
     It counts against the same limits as a message: 429 beyond them.
     """
-    pool, visitor = request.app.state.pool, visitor_from(authorization)
+    pool, visitor = services_of(request).pool, visitor_from(authorization)
     await _admit_opinion(request, routing_id, visitor, reaction.comment)
     await visitor_company(pool, visitor, routing_id)
     async with tenant(pool, visitor) as connection:
@@ -208,7 +211,7 @@ async def forget_reaction(
     request: Request, routing_id: RoutingId, message_id: UUID, authorization: Authorization = None
 ) -> None:
     """Take it back, if there is one. It counts against the same limits as a message."""
-    pool, visitor = request.app.state.pool, visitor_from(authorization)
+    pool, visitor = services_of(request).pool, visitor_from(authorization)
     await _admit_opinion(request, routing_id, visitor, None)
     await visitor_company(pool, visitor, routing_id)
     async with tenant(pool, visitor) as connection:
@@ -226,7 +229,7 @@ async def rate(
 
     It counts against the same limits as a message: 429 beyond them.
     """
-    pool, visitor = request.app.state.pool, visitor_from(authorization)
+    pool, visitor = services_of(request).pool, visitor_from(authorization)
     await _admit_opinion(request, routing_id, visitor, told.comment)
     await visitor_company(pool, visitor, routing_id)
     async with tenant(pool, visitor) as connection:
@@ -262,11 +265,11 @@ async def stream(
     them too fast; ``Retry-After`` says when to try again.
     """
     visitor = visitor_from(authorization)
-    state = request.app.state
-    streams: OpenStreams = state.open_streams
+    state = services_of(request)
+    streams = state.get(OpenStreams)
     lease = await streams.open(_doing(request, routing_id, visitor))
     events = visitor_stream(
-        state.stream_source,
+        state.get(StreamSource),
         visitor,
         lease.company_id,
         Position.from_header(last_event_id),

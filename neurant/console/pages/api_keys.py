@@ -24,6 +24,7 @@ from neurant.core.db.pool import Connection
 from neurant.core.db.tenancy import tenant
 from neurant.core.errors import NotFoundError
 from neurant.core.language import reader_language
+from neurant.core.services import services_of
 from neurant.permissions.schemas import Permission
 from neurant.permissions.service import list_permissions
 
@@ -43,7 +44,7 @@ async def keys_page(
     cursor: Annotated[Cursor | None, Query()] = None,
 ) -> Response:
     """The company's keys, the newest first."""
-    async with tenant(request.app.state.pool, staff.principal) as connection:
+    async with tenant(services_of(request).pool, staff.principal) as connection:
         context = await frame(connection, staff, _notice(request, told))
         demand(context, "api_keys.read")
         keys, following = await queries.list_keys(connection, KeyQuery(cursor=cursor))
@@ -87,11 +88,11 @@ async def create_key(
     except ValidationError as error:
         wrong = {str(one["loc"][0]) for one in error.errors()}
         return await _form(request, staff, given, chosen, wrong=wrong)
-    async with tenant(request.app.state.pool, staff.principal) as connection:
+    async with tenant(services_of(request).pool, staff.principal) as connection:
         context = await frame(connection, staff)
         demand(context, "api_keys.manage")
         made = await make_key(connection, new)
-    base = request.app.state.settings.base_url()
+    base = services_of(request).settings.base_url()
     return render(request, "api_key_made.html", status=201, made=made, base_url=base, **context)
 
 
@@ -100,7 +101,7 @@ async def revoke_key(
     request: Request, staff: PageStaff, key_id: Annotated[UUID, Form()]
 ) -> Response:
     """End a key."""
-    async with tenant(request.app.state.pool, staff.principal) as connection:
+    async with tenant(services_of(request).pool, staff.principal) as connection:
         demand(await frame(connection, staff), "api_keys.manage")
         outcome = await queries.revoke_key(connection, key_id)
     if outcome == "not_found":
@@ -116,7 +117,7 @@ async def _form(
     *,
     wrong: set[str] | None = None,
 ) -> Response:
-    async with tenant(request.app.state.pool, staff.principal) as connection:
+    async with tenant(services_of(request).pool, staff.principal) as connection:
         context = await frame(connection, staff)
         demand(context, "api_keys.manage")
         groups = await _scopes(connection)

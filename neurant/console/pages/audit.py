@@ -27,6 +27,7 @@ from neurant.console.templating import render
 from neurant.core.db.pool import Pool
 from neurant.core.db.tenancy import tenant
 from neurant.core.language import reader_language
+from neurant.core.services import services_of
 from neurant.exports.service import begin_export
 from neurant.exports.spool import ExportResponse, check_room, spooled
 from neurant.texts import catalogue
@@ -84,7 +85,7 @@ async def audit_page(
 ) -> Response:
     """Who did what, the newest first."""
     language = reader_language(request)
-    async with tenant(request.app.state.pool, staff.principal) as connection:
+    async with tenant(services_of(request).pool, staff.principal) as connection:
         context = await frame(connection, staff)
         demand(context, "audit.read")
         filters, is_wrong = _filters(asked, context["timezone"])
@@ -116,14 +117,14 @@ async def export_audit(
     form: Literal["csv", "ndjson"] = "csv",
 ) -> Response:
     """The lines that the filters leave, the oldest first, while they are read."""
-    pool = request.app.state.pool
+    pool = services_of(request).pool
     async with tenant(pool, staff.principal) as connection:
         context = await frame(connection, staff)
     demand(context, "audit.read")
     filters, _ = _filters(asked, context["timezone"])
     check_room(staff.company_id)
     await begin_export(pool, staff.principal, "audit_logs", form)
-    exporting = request.app.state.exporting
+    exporting = services_of(request).export_pool
     lines = spooled(staff.company_id, _lines(exporting, staff, filters, form))
     kind = {"csv": "text/csv; charset=utf-8", "ndjson": "application/x-ndjson"}[form]
     return ExportResponse(staff.company_id, lines, kind, f"audit.{form}")

@@ -15,6 +15,7 @@ from neurant.console.static_files import ROOT
 from neurant.console.templating import render, translator
 from neurant.core.db.pool import fetch_one
 from neurant.core.language import reader_language
+from neurant.core.services import services_of
 from neurant.texts import LANGUAGES, Language, in_tone, text
 
 router = APIRouter(route_class=PageRoute)
@@ -52,7 +53,7 @@ async def chat_page(request: Request, routing_id: str) -> HTMLResponse:
     """The chat of one web channel; 404 for an unknown or closed one."""
     chat = None
     if is_routing_id(routing_id):
-        async with request.app.state.pool.connection() as connection:
+        async with services_of(request).pool.connection() as connection:
             chat = await fetch_one(connection, WebChat, _WEB_CHAT, (routing_id,))
     t = translator(reader_language(request))
     if chat is None:

@@ -21,6 +21,7 @@ from neurant.console.page_route import PageRoute
 from neurant.console.pages.chatbots import PAGE, bot_answer
 from neurant.core.db.pool import Connection
 from neurant.core.errors import BadInputError, NeurantError, NotFoundError
+from neurant.core.services import services_of
 from neurant.plans.limits import within_limits
 
 router = APIRouter(prefix=PAGE, route_class=PageRoute, include_in_schema=False)
@@ -35,7 +36,7 @@ async def _acting(
 ) -> AsyncIterator[Connection]:
     """A transaction in which the reader does something to a bot that they may see."""
     check_origin(request)
-    async with within_limits(request.app.state.pool, staff.principal) as connection:
+    async with within_limits(services_of(request).pool, staff.principal) as connection:
         await service.find(connection, chatbot_id)
         demand(await frame(connection, staff), permission)
         yield connection
@@ -92,7 +93,7 @@ async def connect(
                 raise BadInputError("chatbots.token_needed")
             await connect_in_steps(
                 lambda: _acting(request, staff, chatbot_id, "channels.manage"),
-                request.app.state.settings,
+                services_of(request).settings,
                 staff.company_id,
                 chatbot_id,
                 token.strip(),

@@ -37,6 +37,7 @@ from neurant.core.db.pool import Connection
 from neurant.core.db.tenancy import tenant
 from neurant.core.errors import BadInputError, NeurantError, NotFoundError
 from neurant.core.language import reader_language
+from neurant.core.services import services_of
 from neurant.plans.limits import list_usage, shut_channel, shut_people, within_limits
 
 PAGE = "/console/bots"
@@ -56,7 +57,7 @@ def _notice(request: Request) -> Notice | None:
 @router.get("", response_class=HTMLResponse)
 async def bots_page(request: Request, staff: PageStaff) -> Response:
     """The reader's bots, their channels and figures."""
-    async with tenant(request.app.state.pool, staff.principal) as connection:
+    async with tenant(services_of(request).pool, staff.principal) as connection:
         context = await frame(connection, staff, _notice(request))
         demand(context, "chatbots.read")
         cards = await page_queries.list_cards(connection)
@@ -81,7 +82,7 @@ async def _new(
     given: dict[str, str] | None = None,
     error: NeurantError | None = None,
 ) -> Response:
-    async with tenant(request.app.state.pool, staff.principal) as connection:
+    async with tenant(services_of(request).pool, staff.principal) as connection:
         context = await frame(connection, staff)
         demand(context, "chatbots.edit")
         context |= await gallery(connection, template, industry)
@@ -145,7 +146,7 @@ async def make_from_template(
         )
     except ValidationError as error:
         raise invalid(request, error) from None
-    async with within_limits(request.app.state.pool, staff.principal) as connection:
+    async with within_limits(services_of(request).pool, staff.principal) as connection:
         demand(await frame(connection, staff), "chatbots.edit")
         return await service.create(connection, new)
 
@@ -172,7 +173,7 @@ async def bot_answer(
 ) -> Response:
     """The page of a bot; after a refusal with what was typed, and what is wrong with it."""
     language = reader_language(request)
-    async with tenant(request.app.state.pool, staff.principal) as connection:
+    async with tenant(services_of(request).pool, staff.principal) as connection:
         context = await frame(connection, staff, _notice(request))
         demand(context, "chatbots.read")
         bot = await service.find(connection, chatbot_id)
@@ -212,7 +213,7 @@ async def save_bot(request: Request, staff: PageStaff, chatbot_id: UUID) -> Resp
     typed = forms.as_shown(form)
     try:
         patch = forms.read_settings(form)
-        async with tenant(request.app.state.pool, staff.principal) as connection:
+        async with tenant(services_of(request).pool, staff.principal) as connection:
             current = await service.find(connection, chatbot_id)
             demand(await frame(connection, staff), "chatbots.edit")
             current = await service.find(connection, chatbot_id, locked=True)
@@ -243,7 +244,7 @@ async def try_bot(request: Request, staff: PageStaff, chatbot_id: UUID) -> Respo
         asked = PreviewIn(message=message)
         # Set as they are, not once more through the form's values.
         asked = asked.model_copy(update={"settings": patch})
-        pool = request.app.state.pool
+        pool = services_of(request).pool
         async with tenant(pool, staff.principal) as connection:
             trial = await service.begin_trial(connection, chatbot_id, asked)
         vector = await service.trial_vector(staff.company_id, trial)
@@ -258,7 +259,7 @@ async def try_bot(request: Request, staff: PageStaff, chatbot_id: UUID) -> Respo
 async def retire_bot(request: Request, staff: PageStaff, chatbot_id: UUID) -> Response:
     """Take the bot out of service for good."""
     check_origin(request)
-    async with tenant(request.app.state.pool, staff.principal) as connection:
+    async with tenant(services_of(request).pool, staff.principal) as connection:
         await service.find(connection, chatbot_id)
         demand(await frame(connection, staff), "chatbots.retire")
         await queries.retire_chatbot(connection, chatbot_id)

@@ -25,6 +25,7 @@ from neurant.console.templating import render, translator
 from neurant.core.db.tenancy import tenant
 from neurant.core.errors import BadInputError, NeurantError, NotFoundError
 from neurant.core.language import reader_language
+from neurant.core.services import services_of
 from neurant.plans.limits import list_usage, shut_documents, shut_people
 
 HOME = "/console/home"
@@ -65,7 +66,7 @@ async def _typed(request: Request, names: tuple[str, ...]) -> dict[str, str]:
 @router.get(HOME, response_class=HTMLResponse)
 async def home_page(request: Request, staff: PageStaff) -> Response:
     """Where the company stands: the checklist until it is done, the bots, the plan's use."""
-    async with tenant(request.app.state.pool, staff.principal) as connection:
+    async with tenant(services_of(request).pool, staff.principal) as connection:
         context = await frame(connection, staff)
         setup = await service.onboarding(connection)
         cards = await page_queries.list_cards(connection)
@@ -87,7 +88,7 @@ async def home_page(request: Request, staff: PageStaff) -> Response:
 async def hide_checklist(request: Request, staff: PageStaff) -> Response:
     """Show the checklist no more."""
     check_origin(request)
-    async with tenant(request.app.state.pool, staff.principal) as connection:
+    async with tenant(services_of(request).pool, staff.principal) as connection:
         await permitted(connection, SET_UP)
         await queries.pass_step(connection, "hide")
     return RedirectResponse(HOME, 303)
@@ -109,7 +110,7 @@ async def _company(
     t = translator(reader_language(request))
     saved = "told" in request.query_params
     notice = Notice("ok", "check", t("company.saved")) if saved else None
-    async with tenant(request.app.state.pool, staff.principal) as connection:
+    async with tenant(services_of(request).pool, staff.principal) as connection:
         context = await frame(connection, staff, notice)
         company = await queries.get_company(connection)
         industries = await queries.list_industries(connection)
@@ -140,7 +141,7 @@ async def save_company(request: Request, staff: PageStaff) -> Response:
         given = {name: typed[name] or None for name in _PROFILE}
         needed = {name: typed[name] for name in ("name", "email", "timezone")}
         patch = CompanyPatch.model_validate(given | needed)
-        async with tenant(request.app.state.pool, staff.principal) as connection:
+        async with tenant(services_of(request).pool, staff.principal) as connection:
             demand(await frame(connection, staff), "company.edit")
             current = await queries.get_company(connection, locked=True)
             if current is None or typed["etag"] != etag_of(current, CompanyPatch):
@@ -161,7 +162,7 @@ async def onboarding(request: Request) -> Response:
     if staff is None:
         await founder.founder_or_login(request)
         return RedirectResponse(COMPANIES, 303)
-    async with tenant(request.app.state.pool, staff.principal) as connection:
+    async with tenant(services_of(request).pool, staff.principal) as connection:
         may = await my_permissions(connection)
         setup = await service.onboarding(connection)
     step = setup.next_step
@@ -185,7 +186,7 @@ async def _found(
     status: int = 200,
     error: NeurantError | None = None,
 ) -> Response:
-    async with request.app.state.pool.connection() as connection:
+    async with services_of(request).pool.connection() as connection:
         industries = await queries.list_industries(connection)
     return render(
         request,
@@ -211,7 +212,7 @@ async def found_company(request: Request) -> Response:
         given: dict[str, Any] = {name: value for name, value in typed.items() if value}
         given.pop("etag", None)
         new = CompanyIn.model_validate(given)
-        made = await service.found(request.app.state.pool, person, new)
+        made = await service.found(services_of(request).pool, person, new)
     except ValidationError as error:
         names, told = _wrong(request, error)
         return await _found(request, typed, told, names, 422)
@@ -222,7 +223,7 @@ async def found_company(request: Request) -> Response:
 
 
 async def _step(request: Request, staff: SignedIn, step: str, **context: Any) -> Response:
-    async with tenant(request.app.state.pool, staff.principal) as connection:
+    async with tenant(services_of(request).pool, staff.principal) as connection:
         usage = await list_usage(connection)
     language = reader_language(request)
     return render(
@@ -240,7 +241,7 @@ async def _step(request: Request, staff: SignedIn, step: str, **context: Any) ->
 @router.get(f"{START}/plan", response_class=HTMLResponse)
 async def plan_page(request: Request, staff: PageStaff) -> Response:
     """The plan: free to begin with."""
-    async with tenant(request.app.state.pool, staff.principal) as connection:
+    async with tenant(services_of(request).pool, staff.principal) as connection:
         await permitted(connection, _STEPS["plan"])
     return await _step(request, staff, "plan")
 
@@ -259,7 +260,7 @@ async def skip_bot(request: Request, staff: PageStaff) -> Response:
 
 async def _pass(request: Request, staff: SignedIn, step: str) -> Response:
     check_origin(request)
-    async with tenant(request.app.state.pool, staff.principal) as connection:
+    async with tenant(services_of(request).pool, staff.principal) as connection:
         await permitted(connection, SET_UP)
         await queries.pass_step(connection, step)
     return RedirectResponse(START, 303)
@@ -280,7 +281,7 @@ async def _first_bot(
     status: int = 200,
     error: NeurantError | None = None,
 ) -> Response:
-    async with tenant(request.app.state.pool, staff.principal) as connection:
+    async with tenant(services_of(request).pool, staff.principal) as connection:
         await permitted(connection, _STEPS["bot"])
         company = await queries.get_company(connection)
         shown = await gallery(connection, template, "")
@@ -323,7 +324,7 @@ async def make_first_bot(
 @router.get(f"{START}/test", response_class=HTMLResponse)
 async def trial_page(request: Request, staff: PageStaff, bot: UUID | None = None) -> Response:
     """Try the bot that was made, before anybody else does."""
-    async with tenant(request.app.state.pool, staff.principal) as connection:
+    async with tenant(services_of(request).pool, staff.principal) as connection:
         await permitted(connection, _STEPS["test"])
         cards = await page_queries.list_cards(connection)
     chosen = next((card for card in cards if bot in (None, card.id)), None)

@@ -11,6 +11,7 @@ from neurant.console.navigation import SETTINGS_PATH
 from neurant.console.page_route import PageRoute
 from neurant.console.templating import render
 from neurant.core.db.tenancy import tenant
+from neurant.core.services import services_of
 from neurant.exports.download import begin_download
 from neurant.exports.spool import ExportResponse
 
@@ -20,7 +21,7 @@ router = APIRouter(prefix=f"{SETTINGS_PATH}/data", route_class=PageRoute, includ
 @router.get("", response_class=HTMLResponse)
 async def data_page(request: Request, staff: PageStaff) -> Response:
     """What can be taken, and how."""
-    async with tenant(request.app.state.pool, staff.principal) as connection:
+    async with tenant(services_of(request).pool, staff.principal) as connection:
         context = await frame(connection, staff)
     demand(context, "data.export")
     return render(request, "data.html", **context)

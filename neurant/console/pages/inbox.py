@@ -34,6 +34,7 @@ from neurant.core.errors import (
 from neurant.core.formats import Formats
 from neurant.core.language import reader_language
 from neurant.core.realtime import MOST_STREAMS, StaffStreams
+from neurant.core.services import services_of
 
 _PING_SECONDS = 15
 _RETRY_SECONDS = 60
@@ -75,7 +76,7 @@ async def inbox(request: Request, staff: PageStaff, wanted: Wanted) -> Response:
 @router.get("/stream")
 async def inbox_stream(request: Request, staff: PageStaff) -> EventSourceResponse:
     """Says that something changed; the page then asks for what its reader may see."""
-    streams: StaffStreams = request.app.state.staff_streams
+    streams = services_of(request).staff_streams
     if not streams.has_room(staff.session_id):
         raise RateLimitedError("api.too_many_streams", seconds=_RETRY_SECONDS, most=MOST_STREAMS)
     return EventSourceResponse(_news(request, staff, streams), ping=_PING_SECONDS)
@@ -84,7 +85,7 @@ async def inbox_stream(request: Request, staff: PageStaff) -> EventSourceRespons
 async def _news(
     request: Request, staff: SignedIn, streams: StaffStreams
 ) -> AsyncIterator[ServerSentEvent]:
-    hub, session_id = request.app.state.hub, staff.session_id
+    hub, session_id = services_of(request).hub, staff.session_id
     with streams.opened(session_id), hub.subscribe(staff.company_id) as subscription:
         # The first one makes good what was missed before the subscription.
         checked = monotonic()
@@ -118,7 +119,7 @@ async def send_reply(
     request: Request, staff: PageStaff, wanted: Posted, message_id: Text, text: Text = ""
 ) -> Response:
     """Answer as a person; that takes the conversation. What was written survives a refusal."""
-    state = request.app.state
+    state = services_of(request)
     try:
         async with _permitted(request, staff):
             outcome = await hitl.reply(
@@ -141,7 +142,7 @@ async def take_conversation(
     request: Request, staff: PageStaff, wanted: Posted, take_over: Text = ""
 ) -> Response:
     """Step in. Of two who try at once, one wins and the other is told who did."""
-    state = request.app.state
+    state = services_of(request)
     over = take_over == "yes"
     try:
         async with _permitted(request, staff):
@@ -161,7 +162,7 @@ async def resolve_conversation(
 ) -> Response:
     """Give the conversation back to the bot."""
     t = translator(reader_language(request))
-    state = request.app.state
+    state = services_of(request)
     async with _permitted(request, staff):
         outcome = await hitl.resolve(state.pool, state.hub, staff, _id(wanted), notes)
     name = "not_yours" if outcome == "taken_by_other" else outcome
@@ -176,7 +177,7 @@ async def resend_message(
 ) -> Response:
     """Send again what failed, or what a person decides may be sent twice."""
     t = translator(reader_language(request))
-    state = request.app.state
+    state = services_of(request)
     async with _permitted(request, staff):
         outcome = await hitl.resend(state.pool, state.hub, staff, _id(wanted), _uuid(message_id))
     if outcome == "resent":
@@ -193,7 +194,7 @@ async def _permitted(request: Request, staff: SignedIn) -> AsyncIterator[None]:
     try:
         yield
     except NotFoundError:
-        async with tenant(request.app.state.pool, staff.principal) as connection:
+        async with tenant(services_of(request).pool, staff.principal) as connection:
             if REPLY not in await my_permissions(connection):
                 raise ForbiddenError("api.not_permitted", permission=REPLY) from None
         raise
@@ -228,7 +229,7 @@ async def _lost_race(
     detail = t("console.notices.draft_kept") if kept else ""
     if outcome == "closed":
         return Notice("warn", "info", t("console.notices.closed"), detail)
-    async with tenant(request.app.state.pool, staff.principal) as connection:
+    async with tenant(services_of(request).pool, staff.principal) as connection:
         holder = await hitl_queries.find_holder(connection, _id(wanted))
     if holder is None or holder.name is None or holder.taken_at is None:
         return Notice("warn", "users", t("console.notices.taken_by_other_plain"), detail)

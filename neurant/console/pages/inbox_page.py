@@ -21,6 +21,7 @@ from neurant.core.db.pool import Connection
 from neurant.core.db.tenancy import tenant
 from neurant.core.errors import NotFoundError
 from neurant.core.language import reader_language
+from neurant.core.services import services_of
 
 FILTERS = ("all", "queue", "mine", "resolved")
 REPLY = "conversations.reply"
@@ -69,7 +70,7 @@ async def inbox_page(
 
     A conversation out of the reader's scope answers exactly as one that does not exist.
     """
-    async with tenant(request.app.state.pool, staff.principal) as connection:
+    async with tenant(services_of(request).pool, staff.principal) as connection:
         context = await frame(connection, staff, notice)
         demand(context, "conversations.read")
         context |= await _read(request, connection, staff, wanted)

@@ -23,6 +23,7 @@ from neurant.console.pages.login import enter
 from neurant.console.templating import render, translator
 from neurant.core.errors import BadInputError, GoneError, NeurantError, NotFoundError
 from neurant.core.language import reader_language
+from neurant.core.services import services_of
 from neurant.invitations import refusing
 from neurant.invitations.routes import accepted_by
 from neurant.invitations.schemas import AcceptIn
@@ -47,7 +48,7 @@ async def _page(
     seen, over = None, None
     if token:
         try:
-            seen = await look(request.app.state.pool, token)
+            seen = await look(services_of(request).pool, token)
         except (NotFoundError, GoneError) as gone:
             over = gone
     person = await person_of(request) if seen else None
@@ -60,7 +61,7 @@ async def _page(
         over=over.detail(language) if over else None, problem=problem,
         until=day_of(seen.expires_at, seen.timezone, language) if seen else None,
         typed=typed or {"first_name": "", "last_name": "", "terms": ""},
-        settings=request.app.state.settings, wrong=error.code if error else "",
+        settings=services_of(request).settings, wrong=error.code if error else "",
     )  # fmt: skip
 
 
@@ -114,7 +115,7 @@ async def join(
 
 async def _entered(request: Request, accepted: Accepted) -> Response:
     """Into the company that was joined: with the session there is, or with a new person's first."""
-    pool, person = request.app.state.pool, await person_of(request)
+    pool, person = services_of(request).pool, await person_of(request)
     if person is not None:
         trail = plain_trail(person.trail)
         await enter_company(pool, person.digest, accepted.company_id, trail)
@@ -140,7 +141,7 @@ async def refuse_page(request: Request, of: str = "", told: str = "") -> Respons
 async def refuse_invitations(request: Request, of: Text = "", wants: Text = "") -> Response:
     """No more invitations to the address of the link, or invitations again."""
     check_origin(request)
-    state = request.app.state
+    state = services_of(request)
     try:
         await refusing.refuse(state.pool, state.settings, of, wants=wants == "yes")
     except NotFoundError:
@@ -152,7 +153,7 @@ async def refuse_invitations(request: Request, of: Text = "", wants: Text = "") 
 def _refuse_page(request: Request, token: str, told: str) -> Response:
     problem, wrong = None, None
     try:
-        refusing.read_token(request.app.state.settings, token)
+        refusing.read_token(services_of(request).settings, token)
     except NotFoundError as error:
         problem, wrong = error.detail(reader_language(request)), error
     return render(
@@ -171,7 +172,7 @@ async def leave(request: Request) -> Response:
     check_origin(request)
     person = await person_of(request)
     if person is not None:
-        await delete_session(request.app.state.pool, person.digest, plain_trail(person.trail))
+        await delete_session(services_of(request).pool, person.digest, plain_trail(person.trail))
     response = RedirectResponse(PAGE, 303)
     drop_secret_cookie(request, response, COOKIE)
     return response

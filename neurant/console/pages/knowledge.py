@@ -17,6 +17,7 @@ from neurant.console.templating import markup, render, translator
 from neurant.core.db.tenancy import tenant
 from neurant.core.errors import NeurantError, NotFoundError
 from neurant.core.language import reader_language
+from neurant.core.services import services_of
 from neurant.knowledge import page_queries
 from neurant.knowledge.page_queries import ListedDocument
 from neurant.knowledge.service import document_error, store_document, unread_pages
@@ -32,7 +33,7 @@ router = APIRouter(prefix=PAGE, route_class=PageRoute, include_in_schema=False)
 
 
 async def _take(request: Request, staff: SignedIn, chatbot_id: UUID, file: UploadFile) -> UUID:
-    state = request.app.state
+    state = services_of(request)
     data = await file.read()
     return await store_document(
         state.pool,
@@ -74,7 +75,7 @@ async def _page(
     words: str = "",
 ) -> Response:
     words = words.replace("\0", "").strip()[:_LONGEST_SEARCH]
-    async with tenant(request.app.state.pool, staff.principal) as connection:
+    async with tenant(services_of(request).pool, staff.principal) as connection:
         context = await frame(connection, staff, notice)
         demand(context, "documents.read")
         documents = await page_queries.list_documents(connection, words=words)
@@ -87,7 +88,7 @@ async def _page(
         "bots": bots,
         "shut": shut_documents(usage, language),
         "may_edit": EDIT in context["may"],
-        "limit": request.app.state.settings.max_document_bytes,
+        "limit": services_of(request).settings.max_document_bytes,
     }
     if is_htmx(request):
         return HTMLResponse(markup(request, "knowledge_answer.html", **context), status)
@@ -108,7 +109,7 @@ async def upload_without_script(
     file: Annotated[list[UploadFile], File()],
 ) -> Response:
     """The form where the page's script does not run; with it, the API takes each file."""
-    async with tenant(request.app.state.pool, staff.principal) as connection:
+    async with tenant(services_of(request).pool, staff.principal) as connection:
         await permitted(connection, EDIT)
     try:
         for one in file:
@@ -127,7 +128,7 @@ async def retire(
     q: Annotated[str, Form()] = "",
 ) -> Response:
     """Take a document out of the answers. What cited it stays as it was said."""
-    async with tenant(request.app.state.pool, staff.principal) as connection:
+    async with tenant(services_of(request).pool, staff.principal) as connection:
         await permitted(connection, EDIT)
         done = await page_queries.retire_document(connection, document_id)
     return await _told(request, staff, done, "retired", q)
@@ -141,7 +142,7 @@ async def retry(
     q: Annotated[str, Form()] = "",
 ) -> Response:
     """Read a document again that could not be read."""
-    async with tenant(request.app.state.pool, staff.principal) as connection:
+    async with tenant(services_of(request).pool, staff.principal) as connection:
         await permitted(connection, EDIT)
         done = await page_queries.retry_document(connection, document_id)
     return await _told(request, staff, done, "retrying", q)

@@ -42,6 +42,7 @@ from neurant.console.page_route import PageRoute
 from neurant.console.templating import render, translator
 from neurant.core.errors import NeurantError, NotFoundError
 from neurant.core.language import LANGUAGE_COOKIE, reader_language
+from neurant.core.services import services_of
 from neurant.texts import LANGUAGES, catalogue
 
 ONBOARDING = "/onboarding"
@@ -118,7 +119,7 @@ async def login(
 ) -> Response:
     """Sign in and go on to where the person was headed, or to the second step."""
     check_origin(request)
-    kept, state = keep == "yes", request.app.state
+    kept, state = keep == "yes", services_of(request)
     try:
         session = await sign_in(
             state.pool,
@@ -147,7 +148,7 @@ async def login(
 
 async def _challenge(request: Request) -> factors.Challenge | None:
     token = read_cookie(request, CHALLENGE_COOKIE)
-    return await factors.find_challenge(request.app.state.pool, digest(token)) if token else None
+    return await factors.find_challenge(services_of(request).pool, digest(token)) if token else None
 
 
 def _code_page(request: Request, target: str, error: NeurantError | None = None) -> Response:
@@ -172,7 +173,7 @@ async def code_page(request: Request, next: str = HOME) -> Response:
 async def login_code(request: Request, code: Field = "", next: Field = HOME) -> Response:
     """The second step of signing in."""
     check_origin(request)
-    state, trail = request.app.state, trail_of(request)
+    state, trail = services_of(request), trail_of(request)
     token, challenge = read_cookie(request, CHALLENGE_COOKIE), await _challenge(request)
     if challenge is None or token is None:
         return RedirectResponse("/login?expired=1", 303)
@@ -202,7 +203,7 @@ async def logout(request: Request) -> RedirectResponse:
     check_origin(request)
     token = read_cookie(request)
     if token:
-        await delete_session(request.app.state.pool, digest(token), trail_of(request))
+        await delete_session(services_of(request).pool, digest(token), trail_of(request))
     response = RedirectResponse("/login", 303)
     # Drafts in the browser's storage are the person's; the cache holds only files without data.
     response.headers["clear-site-data"] = '"storage"'
@@ -213,7 +214,7 @@ async def logout(request: Request) -> RedirectResponse:
 @router.get("/console/companies", response_class=HTMLResponse)
 async def companies_page(request: Request, person: PagePerson) -> Response:
     """The companies of a person; who lost theirs is told so, who never had one founds it."""
-    pool = request.app.state.pool
+    pool = services_of(request).pool
     companies = await list_companies(pool, person.digest)
     if not companies:
         lost = await list_lost_companies(pool, person.digest)
@@ -237,7 +238,7 @@ async def enter_page(request: Request, company_id: Field = "") -> Response:
         chosen = UUID(company_id)
     except ValueError:
         raise NotFoundError("not_found") from None
-    pool, trail = request.app.state.pool, plain_trail(person.trail)
+    pool, trail = services_of(request).pool, plain_trail(person.trail)
     if await enter_company(pool, person.digest, chosen, trail) != "entered":
         raise NotFoundError("not_found")
     return RedirectResponse(HOME, 303)

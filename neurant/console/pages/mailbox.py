@@ -13,6 +13,7 @@ from fastapi.responses import HTMLResponse
 from neurant.console.page_route import PageRoute
 from neurant.console.templating import render
 from neurant.core.errors import NotFoundError
+from neurant.core.services import services_of
 from neurant.mail.folder import mail_folder, newest_mails, part_of, read_mail
 
 # In a frame of ours, without scripts; its links open in a tab of their own.
@@ -37,7 +38,7 @@ class Shown:
 
 
 def _folder(request: Request) -> Path:
-    return mail_folder(request.app.state.settings.data_dir)
+    return mail_folder(services_of(request).settings.data_dir)
 
 
 def _shown(folder: Path, name: str) -> Shown | None:

@@ -16,6 +16,7 @@ from neurant.console.templating import markup, render
 from neurant.core.db.tenancy import tenant
 from neurant.core.errors import NotFoundError
 from neurant.core.language import reader_language
+from neurant.core.services import services_of
 from neurant.notifications import queries
 from neurant.notifications.schemas import Notification, NotificationQuery
 from neurant.notifications.told import symbol, target, told
@@ -37,7 +38,7 @@ async def notifications_page(
     """What the reader was told, the newest first; ``show=unread`` only what is new."""
     unread = show == "unread"
     query = NotificationQuery(limit=_AT_ONCE, cursor=cursor, unread=True if unread else None)
-    async with tenant(request.app.state.pool, staff.principal) as connection:
+    async with tenant(services_of(request).pool, staff.principal) as connection:
         context = await frame(connection, staff)
         demand(context, "notifications.read")
         found, following = await queries.list_notifications(connection, query)
@@ -56,7 +57,7 @@ async def notifications_page(
 @router.get("/unread", response_class=HTMLResponse)
 async def unread_count(request: Request, staff: PageStaff) -> Response:
     """The count of the bell, for the page's script."""
-    async with tenant(request.app.state.pool, staff.principal) as connection:
+    async with tenant(services_of(request).pool, staff.principal) as connection:
         context = await frame(connection, staff)
     return HTMLResponse(markup(request, "unread.html", **context))
 
@@ -64,7 +65,7 @@ async def unread_count(request: Request, staff: PageStaff) -> Response:
 @router.post("/read-all")
 async def read_all(request: Request, staff: PageStaff) -> Response:
     """The reader has read all of them."""
-    async with tenant(request.app.state.pool, staff.principal) as connection:
+    async with tenant(services_of(request).pool, staff.principal) as connection:
         await queries.mark_all_read(connection)
     return RedirectResponse(PAGE, 303)
 
@@ -74,7 +75,7 @@ async def open_notification(
     request: Request, staff: PageStaff, notification_id: Annotated[UUID, Form()]
 ) -> Response:
     """Go where it leads; it is read by that."""
-    async with tenant(request.app.state.pool, staff.principal) as connection:
+    async with tenant(services_of(request).pool, staff.principal) as connection:
         read = await queries.mark_read(connection, notification_id)
     if read is None:
         raise NotFoundError("not_found")

@@ -11,6 +11,7 @@ from neurant.console.navigation import SETTINGS_PATH
 from neurant.console.page_route import PageRoute
 from neurant.console.templating import render
 from neurant.core.db.tenancy import tenant
+from neurant.core.services import services_of
 from neurant.permissions.schemas import Permission
 from neurant.permissions.service import list_permissions
 
@@ -20,7 +21,7 @@ router = APIRouter(route_class=PageRoute, include_in_schema=False)
 @router.get(f"{SETTINGS_PATH}/permissions", response_class=HTMLResponse)
 async def permissions_page(request: Request, staff: PageStaff) -> Response:
     """The same table, to read."""
-    async with tenant(request.app.state.pool, staff.principal) as connection:
+    async with tenant(services_of(request).pool, staff.principal) as connection:
         context = await frame(connection, staff)
         found = await list_permissions(connection)
     groups: dict[str, list[Permission]] = {}

@@ -18,11 +18,12 @@ from neurant.core.db.pool import Connection
 from neurant.core.db.tenancy import tenant
 from neurant.core.errors import NeurantError, NotFoundError
 from neurant.core.language import reader_language
+from neurant.core.services import services_of
 from neurant.core.settings import MEGABYTE
 from neurant.plans import queries, service
 from neurant.plans.limits import LimitUse, excess_in_words, level, list_usage, plan_name
 from neurant.plans.queries import Plan, Subscription
-from neurant.plans.routes import billing_of
+from neurant.plans.service import billing_of
 
 PAGE = "/console/plan"
 _METER = {"ok": "ok", "high": "warn", "critical": "bad", "reached": "bad"}
@@ -54,7 +55,7 @@ async def plan_page(request: Request, staff: PageStaff, paid: str = "") -> Respo
 @router.get("/banner", response_class=HTMLResponse)
 async def banner(request: Request, staff: PageStaff) -> Response:
     """What everybody must know of the subscription, for the frame of each page; 204: nothing."""
-    async with tenant(request.app.state.pool, staff.principal) as connection:
+    async with tenant(services_of(request).pool, staff.principal) as connection:
         now = await _subscription(connection, staff)
     if now.status not in _TOLD or (now.status == "trialing" and staff.role not in _READS_BILLS):
         return Response(status_code=204)
@@ -65,7 +66,7 @@ async def banner(request: Request, staff: PageStaff) -> Response:
 @router.get("/choose/{plan}", response_class=HTMLResponse)
 async def consider(request: Request, staff: PageStaff, plan: str) -> Response:
     """What another plan brings, when and for how much, before anything happens."""
-    async with tenant(request.app.state.pool, staff.principal) as connection:
+    async with tenant(services_of(request).pool, staff.principal) as connection:
         now = await _subscription(connection, staff)
         plans = await queries.list_plans(connection)
         wanted = next((one for one in plans if one.plan == plan), None)
@@ -85,13 +86,13 @@ async def consider(request: Request, staff: PageStaff, plan: str) -> Response:
         wanted_name=plan_name(plan),
         is_smaller=wanted.rank < current.rank and now.status in ("active", "past_due"),
         costs=service.costs(plans, wanted, now),
-        is_online=request.app.state.biller is not None,
+        is_online=billing_of(request).biller is not None,
         at_once=billing_of(request).at_once,
-        contact=request.app.state.settings.billing_contact,
+        contact=services_of(request).settings.billing_contact,
         excess=[excess_in_words(one, language) for one in excess],
         trial_days=0
         if now.has_tried or now.plan != "free"
-        else request.app.state.settings.trial_days,
+        else services_of(request).settings.trial_days,
         changes=[(name, _of(current, name), _of(wanted, name)) for name in _LIMITS],
     )
 
@@ -101,7 +102,7 @@ async def choose(request: Request, staff: PageStaff, plan: PlanForm) -> Response
     """The owner chooses: to the payment page where there is one, else back to the plan."""
     billing, language = billing_of(request), reader_language(request)
     try:
-        async with tenant(request.app.state.pool, staff.principal) as connection:
+        async with tenant(services_of(request).pool, staff.principal) as connection:
             choice = await service.choose_plan(connection, staff.company_id, plan, billing)
         if isinstance(choice, service.Purchase):
             choice = await service.buy(billing, choice, language)
@@ -113,9 +114,9 @@ async def choose(request: Request, staff: PageStaff, plan: PlanForm) -> Response
 @router.post("/try")
 async def try_plan(request: Request, staff: PageStaff, plan: PlanForm) -> Response:
     """The owner tries a plan before paying, once."""
-    days = request.app.state.settings.trial_days
+    days = services_of(request).settings.trial_days
     try:
-        async with tenant(request.app.state.pool, staff.principal) as connection:
+        async with tenant(services_of(request).pool, staff.principal) as connection:
             await service.try_plan(connection, plan, days)
     except NeurantError as error:
         return await _refused(request, staff, error)
@@ -135,7 +136,7 @@ async def act(request: Request, staff: PageStaff, deed: str, confirm: Confirm = 
     if deed not in deeds and deed != "bills":
         raise NotFoundError("not_found")
     try:
-        async with tenant(request.app.state.pool, staff.principal) as connection:
+        async with tenant(services_of(request).pool, staff.principal) as connection:
             if deed == "bills":
                 demand(await frame(connection, staff), "billing.manage")
                 payer = await service.find_payer(connection, staff.company_id, billing)
@@ -164,7 +165,7 @@ async def _subscription(connection: Connection, staff: SignedIn) -> Subscription
 async def _page(
     request: Request, staff: SignedIn, notice: Notice | None, status: int = 200
 ) -> Response:
-    async with tenant(request.app.state.pool, staff.principal) as connection:
+    async with tenant(services_of(request).pool, staff.principal) as connection:
         now = await _subscription(connection, staff)
         plans = await queries.list_plans(connection)
         usage = await list_usage(connection)
@@ -192,9 +193,9 @@ async def _page(
         fits_free=not free_excess,
         acts="billing.manage" in context["may"],
         reads_bills="billing.read" in context["may"],
-        is_online=request.app.state.biller is not None,
-        by_hand=request.app.state.biller is None and not billing_of(request).at_once,
-        contact=request.app.state.settings.billing_contact,
+        is_online=billing_of(request).biller is not None,
+        by_hand=billing_of(request).biller is None and not billing_of(request).at_once,
+        contact=services_of(request).settings.billing_contact,
         has_bills=now.customer_ref is not None,
     )
 

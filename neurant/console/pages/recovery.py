@@ -16,6 +16,7 @@ from neurant.console.pages.login import keep_language, problem_of
 from neurant.console.templating import render
 from neurant.core.errors import NeurantError
 from neurant.core.language import reader_language
+from neurant.core.services import services_of
 
 _NO_REFERRER = {"Referrer-Policy": "no-referrer"}  # the address holds a token
 
@@ -46,7 +47,7 @@ async def forgot_page(request: Request) -> Response:
 async def forgot_form(request: Request, email: Field = "") -> Response:
     """Ask for the mail."""
     check_origin(request)
-    state = request.app.state
+    state = services_of(request)
     try:
         await service.ask(
             state.pool,
@@ -82,7 +83,7 @@ def _reset(
 @router.get("/reset", response_class=HTMLResponse)
 async def reset_page(request: Request, link: str = "") -> Response:
     """The form behind a mailed link; a link that is over is told so at once."""
-    found = await queries.find_reset(request.app.state.pool, digest(link))
+    found = await queries.find_reset(services_of(request).pool, digest(link))
     if found is None or found.state != "open":
         error = service.refusal(found.state if found else "unknown")
         return keep_language(request, _reset(request, link, error=error))
@@ -93,7 +94,7 @@ async def reset_page(request: Request, link: str = "") -> Response:
 async def reset_form(request: Request, link: Field = "", password: Field = "") -> Response:
     """Set the password and go to the login."""
     check_origin(request)
-    state = request.app.state
+    state = services_of(request)
     found = await queries.find_reset(state.pool, digest(link))
     try:
         await service.set_password(

@@ -26,6 +26,7 @@ from neurant.core.clock import utc_now
 from neurant.core.db.tenancy import tenant
 from neurant.core.errors import NeurantError, NotFoundError
 from neurant.core.language import reader_language
+from neurant.core.services import services_of
 
 HERE = "/console/account"
 _TOLD = (200, 403, 409, 422, 429)
@@ -47,7 +48,7 @@ async def _page(
     """The whole page; ``error`` is told in the part (profile, password, two_step) it is of."""
     if error is not None and error.status not in _TOLD:
         raise error
-    pool = request.app.state.pool
+    pool = services_of(request).pool
     async with tenant(pool, staff.principal) as connection:
         profile = await queries.find_profile(connection)
         waiting = (await count_conversations(connection)).queue
@@ -117,7 +118,7 @@ async def change_profile(
         "avatar_url": avatar_url,
     }
     try:
-        await service.change_profile(request.app.state.pool, person, changes)
+        await service.change_profile(services_of(request).pool, person, changes)
     except NeurantError as error:
         return await _page(request, staff, person, part="profile", error=error, typed=typed)
     return RedirectResponse(f"{HERE}?done=profile", 303)
@@ -133,7 +134,7 @@ async def change_password(
 ) -> Response:
     """Another password."""
     check_origin(request)
-    state, language = request.app.state, reader_language(request)
+    state, language = services_of(request), reader_language(request)
     try:
         session = await service.change_password(
             state.pool, state.settings, person, current, new, language=language
@@ -150,7 +151,7 @@ async def begin_two_step(
 ) -> Response:
     """The secret, to be scanned."""
     check_origin(request)
-    state = request.app.state
+    state = services_of(request)
     try:
         made = await service.begin_two_step(state.pool, state.settings, person, password)
     except NeurantError as error:
@@ -164,7 +165,7 @@ async def confirm_two_step(
 ) -> Response:
     """The first code; the recovery codes are shown in answer, once."""
     check_origin(request)
-    state = request.app.state
+    state = services_of(request)
     try:
         done = await service.confirm_two_step(state.pool, state.settings, person, code)
     except NeurantError as error:
@@ -196,7 +197,7 @@ async def renew_recovery_codes(
 ) -> Response:
     """Ten other codes, shown in answer, once."""
     check_origin(request)
-    state = request.app.state
+    state = services_of(request)
     try:
         codes = await service.renew_recovery_codes(
             state.pool, state.settings, person, password, code
@@ -216,7 +217,7 @@ async def disable_two_step(
 ) -> Response:
     """Back to the password alone."""
     check_origin(request)
-    state = request.app.state
+    state = services_of(request)
     try:
         session = await service.disable_two_step(state.pool, state.settings, person, password, code)
     except NeurantError as error:
@@ -231,7 +232,7 @@ async def end_session(
 ) -> RedirectResponse:
     """End one session, or (without an id) all others."""
     check_origin(request)
-    pool = request.app.state.pool
+    pool = services_of(request).pool
     if not session_id:
         await service.end_other_sessions(pool, person)
         return RedirectResponse(f"{HERE}?done=sessions", 303)

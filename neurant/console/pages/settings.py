@@ -11,6 +11,7 @@ from neurant.console.navigation import SETTINGS_PATH, first_setting
 from neurant.console.page_route import PageRoute
 from neurant.core.db.tenancy import tenant
 from neurant.core.errors import NotFoundError
+from neurant.core.services import services_of
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
@@ -18,7 +19,7 @@ router = APIRouter(route_class=PageRoute, include_in_schema=False)
 @router.get(SETTINGS_PATH)
 async def settings(request: Request, staff: PageStaff) -> Response:
     """Go to the first part."""
-    async with tenant(request.app.state.pool, staff.principal) as connection:
+    async with tenant(services_of(request).pool, staff.principal) as connection:
         may = await my_permissions(connection)
     first = first_setting(request, may)
     if first is None:

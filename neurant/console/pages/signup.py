@@ -22,6 +22,7 @@ from neurant.console.pages.login import enter, keep_language, problem_of
 from neurant.console.templating import render
 from neurant.core.errors import BadInputError, NeurantError
 from neurant.core.language import reader_language
+from neurant.core.services import services_of
 
 _DAY = 24 * 3600
 _NO_REFERRER = {"Referrer-Policy": "no-referrer"}  # the address holds a token
@@ -46,7 +47,7 @@ def _form(
         "signup.html",
         error=error,
         typed=typed,
-        settings=request.app.state.settings,
+        settings=services_of(request).settings,
         problem=problem_of(request, error) if error else None,
         wrong=error.code.rpartition(".")[2] if error else "",
     )
@@ -64,7 +65,7 @@ async def sign_up_form(
     """Begin, and go on to where the code is asked for."""
     check_origin(request)
     typed = {"first_name": first_name, "last_name": last_name, "email": email, "terms": terms}
-    state = request.app.state
+    state = services_of(request)
     try:
         try:
             new = NewAccount(
@@ -123,7 +124,7 @@ async def verify_page(request: Request, link: str = "") -> Response:
     button, because programs that read mail open every link, and must not sign anybody up."""
     token = read_cookie(request, PENDING_COOKIE)
     found = await queries.find_sign_up(
-        request.app.state.pool, digest(token) if token else None, digest(link) if link else None
+        services_of(request).pool, digest(token) if token else None, digest(link) if link else None
     )
     if found is None and not link:
         return RedirectResponse("/signup", 303)
@@ -153,7 +154,7 @@ async def _prove(
     code: str | None = None,
     password: str | None = None,
 ) -> Response:
-    state = request.app.state
+    state = services_of(request)
     try:
         opened = await service.prove(
             state.pool,
@@ -184,7 +185,7 @@ async def verify_form(
     check_origin(request)
     token = read_cookie(request, PENDING_COOKIE)
     found = await queries.find_sign_up(
-        request.app.state.pool, digest(token) if token else None, digest(link) if link else None
+        services_of(request).pool, digest(token) if token else None, digest(link) if link else None
     )
     if found is None or (link and found.state != "pending"):
         return await _over(request, found, link)
@@ -201,7 +202,7 @@ async def verify_form(
 async def resend_form(request: Request) -> Response:
     """Another mail."""
     check_origin(request)
-    token, state = read_cookie(request, PENDING_COOKIE), request.app.state
+    token, state = read_cookie(request, PENDING_COOKIE), services_of(request)
     if token is None:
         return RedirectResponse("/signup", 303)
     try:
@@ -220,5 +221,5 @@ async def resend_form(request: Request) -> Response:
 async def page_state(request: Request) -> StateOut:
     """What the page asks every two seconds."""
     token = read_cookie(request, PENDING_COOKIE) or ""
-    found = await queries.find_sign_up(request.app.state.pool, digest(token), None)
+    found = await queries.find_sign_up(services_of(request).pool, digest(token), None)
     return StateOut.model_validate({"state": found.state if found else "expired"})

@@ -13,6 +13,7 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
 
 from neurant.accounts.service import KEPT
+from neurant.accounts.sso.provider import Providers
 from neurant.accounts.sso.service import begin, finish, offer_name
 from neurant.auth.cookies import (
     COOKIE,
@@ -28,6 +29,7 @@ from neurant.console.templating import render, translator
 from neurant.core.errors import NeurantError
 from neurant.core.language import reader_language
 from neurant.core.logs import get_logger
+from neurant.core.services import services_of
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 Text = Annotated[str, Query(max_length=2000)]
@@ -74,7 +76,7 @@ async def sso_page(
     """Asks for the address; for one that has a provider, offers the way there."""
     if not email:
         return _page(request, target=next)
-    name = await offer_name(request.app.state.pool, email)
+    name = await offer_name(services_of(request).pool, email)
     if name is None:
         error = NeurantError("sso.no_connection", domain=email.rpartition("@")[2][:100])
         error.status = 404
@@ -85,7 +87,7 @@ async def sso_page(
 @router.get("/login/sso/offer")
 async def sso_offer(request: Request, email: Text = "") -> JSONResponse:
     """For the login page's script: the name of the address's provider, or null."""
-    return JSONResponse({"name": await offer_name(request.app.state.pool, email)})
+    return JSONResponse({"name": await offer_name(services_of(request).pool, email)})
 
 
 @router.get("/login/sso/start")
@@ -93,11 +95,11 @@ async def sso_start(
     request: Request, email: Text = "", next: Text = HOME, keep: Text = ""
 ) -> Response:
     """To the provider of the address; 429 for a client's address that began too often."""
-    state = request.app.state
+    state = services_of(request)
     try:
         departure = await begin(
             state.pool,
-            state.sso,
+            state.get(Providers),
             state.settings,
             email,
             next_path=safe_next(next),
@@ -116,12 +118,12 @@ async def sso_start(
 @router.get("/login/sso/callback/{company_id}")
 async def sso_callback(request: Request, company_id: UUID) -> Response:
     """Back from the provider."""
-    state = request.app.state
+    state = services_of(request)
     name = _cookie(request.query_params.get("state", ""))
     try:
         arrival = await finish(
             state.pool,
-            state.sso,
+            state.get(Providers),
             state.settings,
             company_id,
             request.query_params,

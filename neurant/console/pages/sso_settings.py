@@ -11,6 +11,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from pydantic import BaseModel, ValidationError
 
 from neurant.accounts.sso import connections, domains, queries
+from neurant.accounts.sso.provider import Providers
 from neurant.accounts.sso.schemas import (
     SsoCheckOut,
     SsoConnectionNew,
@@ -28,6 +29,7 @@ from neurant.console.templating import render, translator
 from neurant.core.db.tenancy import tenant
 from neurant.core.errors import BadInputError, NeurantError
 from neurant.core.language import reader_language
+from neurant.core.services import services_of
 
 HERE = f"{SETTINGS_PATH}/sso"
 _DONE = ("made", "changed", "removed", "proven", "kept", "absent", "failing", "lost", "unreachable")
@@ -47,7 +49,7 @@ async def _page(
     checks: list[SsoCheckOut] | None = None,
 ) -> HTMLResponse:
     """The whole page; ``error``, ``typed`` and ``checks`` are of ``part``: "new" or an id."""
-    state, t = request.app.state, translator(reader_language(request))
+    state, t = services_of(request), translator(reader_language(request))
     done = request.query_params.get("done", "")
     notice = _notice(done, t) if done in _DONE else None
     async with tenant(state.pool, staff.principal) as connection:
@@ -118,7 +120,7 @@ async def add_connection(
         "domains": _domains(domains),
         "default_role": default_role or None,
     }
-    state = request.app.state
+    state = services_of(request)
     try:
         new = _told(SsoConnectionNew, typed | {"client_secret": client_secret.strip() or None})
         async with tenant(state.pool, staff.principal) as connection:
@@ -154,7 +156,7 @@ async def change_connection(
     }
     if client_secret.strip():
         typed["client_secret"] = client_secret.strip()
-    state = request.app.state
+    state = services_of(request)
     try:
         patch = _told(SsoConnectionPatch, typed)
         async with tenant(state.pool, staff.principal) as connection:
@@ -174,7 +176,7 @@ async def remove_connection(
 ) -> RedirectResponse:
     """Remove one; who came in by it is out."""
     check_origin(request)
-    async with tenant(request.app.state.pool, staff.principal) as connection:
+    async with tenant(services_of(request).pool, staff.principal) as connection:
         demand(await frame(connection, staff), "sso.manage")
         await connections.remove(connection, connection_id)
     return RedirectResponse(f"{HERE}?done=removed", 303)
@@ -184,12 +186,14 @@ async def remove_connection(
 async def check_connection(request: Request, staff: PageStaff, connection_id: UUID) -> Response:
     """Try the provider and show what it says."""
     check_origin(request)
-    state = request.app.state
+    state = services_of(request)
     async with tenant(state.pool, staff.principal) as connection:
         demand(await frame(connection, staff), "sso.manage")
         found = await connections.read(connection, connection_id)
     try:
-        checks = await connections.check(state.sso, found.issuer, reader_language(request))
+        checks = await connections.check(
+            state.get(Providers), found.issuer, reader_language(request)
+        )
     except NeurantError as error:
         return await _page(request, staff, part=str(connection_id), error=error)
     return await _page(request, staff, part=str(connection_id), checks=checks)
@@ -201,7 +205,7 @@ async def check_domain(
 ) -> Response:
     """Look for the TXT record of one of its domains now."""
     check_origin(request)
-    state = request.app.state
+    state = services_of(request)
     async with tenant(state.pool, staff.principal) as connection:
         demand(await frame(connection, staff), "sso.manage")
         claim = await domains.find_claim(connection, connection_id, domain)

@@ -20,6 +20,7 @@ from neurant.console.templating import render, translator
 from neurant.core.db.tenancy import tenant
 from neurant.core.errors import BadInputError, NeurantError
 from neurant.core.language import reader_language
+from neurant.core.services import services_of
 from neurant.invitations import service as invitations
 from neurant.invitations.schemas import InvitationIn
 from neurant.invitations.service import Inviter
@@ -57,7 +58,7 @@ async def _team(
 ) -> Response:
     told = _notice(request, error)
     failed = told if error and asked else None  # told where it was typed, and nowhere else
-    async with tenant(request.app.state.pool, staff.principal) as connection:
+    async with tenant(services_of(request).pool, staff.principal) as connection:
         context = await team_context(connection, staff, None if failed else told)
     asked = dict.fromkeys(_FIELDS, "") | {"language": reader_language(request)} | (asked or {})
     return render(request, "team.html", error=error, asked=asked, failed=failed, **context)
@@ -66,11 +67,11 @@ async def _team(
 async def _person(
     request: Request, staff: SignedIn, user_id: UUID, error: NeurantError | None = None
 ) -> Response:
-    async with tenant(request.app.state.pool, staff.principal) as connection:
+    async with tenant(services_of(request).pool, staff.principal) as connection:
         context = await person_context(connection, staff, user_id, _notice(request, error))
     if context["may_transfer"]:
         who = somebody(await page_person(request))
-        context["proof"] = await proof_asked_of(request.app.state.pool, who)
+        context["proof"] = await proof_asked_of(services_of(request).pool, who)
     return render(request, "team_person.html", error=error, **context)
 
 
@@ -108,7 +109,7 @@ async def send_invitation(
     }
     given: dict[str, Any] = {name: value.strip() or None for name, value in asked.items()}
     spoken = reader_language(request) if language not in ("es", "en") else language
-    state = request.app.state
+    state = services_of(request)
     try:
         new = InvitationIn.model_validate(given | {"email": email.strip(), "language": spoken})
         async with within_limits(state.pool, staff.principal) as connection:
@@ -130,7 +131,7 @@ async def send_invitation(
 @router.post("/invitations/{invitation_id}/renew", response_class=HTMLResponse)
 async def renew_invitation(request: Request, staff: PageStaff, invitation_id: UUID) -> Response:
     """Send it again."""
-    state = request.app.state
+    state = services_of(request)
     try:
         async with within_limits(state.pool, staff.principal) as connection:
             await invitations.renew(connection, state.settings, _inviter(staff), invitation_id)
@@ -143,7 +144,7 @@ async def renew_invitation(request: Request, staff: PageStaff, invitation_id: UU
 async def cancel_invitation(request: Request, staff: PageStaff, invitation_id: UUID) -> Response:
     """Take it back."""
     try:
-        async with tenant(request.app.state.pool, staff.principal) as connection:
+        async with tenant(services_of(request).pool, staff.principal) as connection:
             await invitations.cancel(connection, invitation_id)
     except NeurantError as error:
         return await _team(request, staff, error)
@@ -164,7 +165,7 @@ async def change_role(
     try:
         if role not in roles_below(staff.role):
             raise BadInputError("invalid_fields", fields="role")
-        async with tenant(request.app.state.pool, staff.principal) as connection:
+        async with tenant(services_of(request).pool, staff.principal) as connection:
             await service.change_role(connection, user_id, role)
     except NeurantError as error:
         return await _person(request, staff, user_id, error)
@@ -180,7 +181,7 @@ async def change_permissions(
 ) -> Response:
     """What is not ticked is taken away."""
     try:
-        async with tenant(request.app.state.pool, staff.principal) as connection:
+        async with tenant(services_of(request).pool, staff.principal) as connection:
             denied = await newly_denied(connection, user_id, allowed)
             await service.change_denied(connection, user_id, denied)
     except NeurantError as error:
@@ -195,7 +196,7 @@ async def change_active(
     """In again, or out at once."""
     is_active = active == "yes"
     try:
-        async with within_limits(request.app.state.pool, staff.principal) as connection:
+        async with within_limits(services_of(request).pool, staff.principal) as connection:
             await service.change_active(connection, user_id, is_active=is_active)
     except NeurantError as error:
         return await _person(request, staff, user_id, error)
@@ -213,7 +214,7 @@ async def pass_ownership(
 ) -> Response:
     """The company changes hands, once its name was typed and the owner has shown to be it."""
     owner = Owner(staff.name, staff.company_id, staff.company_name)
-    state = request.app.state
+    state = services_of(request)
     try:
         if confirm.strip().casefold() != staff.company_name.strip().casefold():
             raise BadInputError("team.transfer_mismatch")
