@@ -63,6 +63,7 @@ lint: develop
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
+	.venv/bin/lint-imports
 
 format: develop
 	.venv/bin/ruff check --fix .

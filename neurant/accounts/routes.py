@@ -6,16 +6,15 @@ from dataclasses import asdict
 
 from fastapi import APIRouter, Request
 
-from neurant.accounts.queries import delete_session, enter_company, list_companies
+from neurant.accounts import service
+from neurant.accounts.queries import delete_session, list_companies
 from neurant.accounts.recovery.routes import router as recovery_router
 from neurant.accounts.schemas import ChosenCompany, CompanyOut, Credentials, SessionOut, WhoOut
 from neurant.accounts.security.routes import router as security_router
-from neurant.accounts.service import plain_trail, sign_in
 from neurant.accounts.signup.routes import router as sign_up_router
 from neurant.api.route import api_router
 from neurant.auth.current import ApiPerson, trail_of
 from neurant.auth.people import Person
-from neurant.core.errors import NotFoundError
 from neurant.core.services import services_of
 
 router = APIRouter()
@@ -28,7 +27,7 @@ async def open_api_session(request: Request, credentials: Credentials) -> Sessio
 
     401 ``accounts.second_factor_needed``: the password is right; send it again with ``code``.
     """
-    opened = await sign_in(
+    opened = await service.sign_in(
         services_of(request).pool,
         services_of(request).settings,
         credentials.email,
@@ -55,9 +54,8 @@ async def close_api_session(request: Request, person: ApiPerson) -> None:
 @session.post("/company")
 async def choose_company(request: Request, chosen: ChosenCompany, person: ApiPerson) -> WhoOut:
     """Go on in another company, under the same token."""
-    pool, trail = services_of(request).pool, plain_trail(person.trail)
-    if await enter_company(pool, person.digest, chosen.company_id, trail) != "entered":
-        raise NotFoundError("not_found")
+    pool = services_of(request).pool
+    await service.choose_company(pool, person.digest, chosen.company_id, person.trail)
     return await _who(request, person)
 
 

@@ -11,6 +11,7 @@ from neurant.accounts import factor_queries as factors
 from neurant.accounts.queries import (
     BrakeKind,
     count_attempt,
+    enter_company,
     find_login,
     find_sso_instead,
     insert_session,
@@ -27,12 +28,18 @@ from neurant.auth.codes import (
     plain_digits,
     plain_recovery_code,
 )
-from neurant.auth.passwords import Match, compare, hashed
+from neurant.auth.passwords import Match, compare, hashed, matches
 from neurant.core.clock import utc_now
 from neurant.core.db.pool import Connection, Pool
 from neurant.core.db.tenancy import Trail, come_from
 from neurant.core.emails import looked_up
-from neurant.core.errors import ForbiddenError, RateLimitedError, UnauthenticatedError
+from neurant.core.errors import (
+    ConflictError,
+    ForbiddenError,
+    NotFoundError,
+    RateLimitedError,
+    UnauthenticatedError,
+)
 from neurant.core.settings import Settings
 from neurant.core.vault import Vault
 
@@ -107,6 +114,25 @@ async def check_password(
     if found is Match.OUTDATED:
         await rehash_password(pool, login, await hashed(password))
     return login.auth_user_id
+
+
+async def find_own_login(pool: Pool, email: str, password: str) -> UUID | None:
+    """The login of an address, or None where there is none.
+
+    Raises ConflictError (``accounts.email_taken``) where the password is not the login's.
+    """
+    login = await find_login(pool, email)
+    if login is None:
+        return None
+    if not await matches(login.encrypted_password, password):
+        raise ConflictError("accounts.email_taken", email=email)
+    return login.auth_user_id
+
+
+async def choose_company(pool: Pool, digest: bytes, company_id: UUID, trail: Trail) -> None:
+    """Let the session with this digest go on in another company. Raises NotFoundError."""
+    if await enter_company(pool, digest, company_id, plain_trail(trail)) != "entered":
+        raise NotFoundError("not_found")
 
 
 async def check_code(

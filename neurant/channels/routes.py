@@ -3,112 +3,32 @@
 from __future__ import annotations
 
 import secrets
-from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated
 from uuid import UUID
 
-from fastapi import Query, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
+from fastapi import Query, Response
 
 from neurant.api.call import Call, needs
 from neurant.api.etag import check_match, tagged
-from neurant.api.listing import ListQuery, Page
+from neurant.api.listing import Page
 from neurant.api.route import api_router
 from neurant.channels import queries as account_queries
-from neurant.channels.queries import AccountRow
+from neurant.channels.schemas import ChannelIn, ChannelOut, ChannelPatch, ChannelQuery
+from neurant.channels.service import channel_out
 from neurant.channels.telegram import setup
 from neurant.core.errors import BadInputError, ConflictError, NotFoundError
 from neurant.core.services import services_of
-from neurant.core.text_types import IS_NAME, STORABLE, formatted
 
 router = api_router("channels")
 Reading = Annotated[Call, needs("channels.read")]
 Managing = Annotated[Call, needs("channels.manage")]
-DisplayName = Annotated[
-    str,
-    Field(min_length=1, max_length=255, pattern=r"\S"),
-    formatted("name"),
-    IS_NAME,
-    STORABLE,
-]
-Token = Annotated[str, Field(pattern=r"^[0-9]{3,20}:[A-Za-z0-9_-]{20,100}$")]
-State = Literal["connected", "paused", "error", "disconnected"]
-
-
-class ChannelIn(BaseModel):
-    """A channel to connect. ``token``: of the Telegram bot, by @BotFather; it is kept sealed and
-    never shown again."""
-
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={
-            "anyOf": [
-                {"properties": {"channel": {"const": "web"}, "token": {"type": "null"}}},
-                {
-                    "properties": {"channel": {"const": "telegram"}, "token": {"type": "string"}},
-                    "required": ["token"],
-                },
-            ]
-        },
-    )
-
-    channel: Literal["web", "telegram"]
-    display_name: DisplayName | None = None
-    token: Token | None = None
-
-
-class ChannelPatch(BaseModel):
-    """What may be changed: pause, resume and disconnect by ``status``."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    display_name: DisplayName = ""
-    status: Literal["connected", "paused", "disconnected"] = "connected"
-
-
-class ChannelOut(BaseModel):
-    """A connected channel. Of a web chat: its page, and the line that puts it on another site."""
-
-    id: UUID
-    chatbot_id: UUID
-    channel: str
-    display_name: str
-    status: str
-    status_detail: str | None
-    chat_url: str | None
-    embed: str | None
-    created_at: datetime
-    updated_at: datetime
-
-
-class ChannelQuery(ListQuery):
-    """The filters and sorts of the list."""
-
-    chatbot_id: UUID | None = None
-    status: State | None = None
-    sort: Literal["created_at", "-created_at"] = "created_at"
-
-
-def shown(request: Request, row: AccountRow) -> ChannelOut:
-    """A channel as the API tells it."""
-    base = services_of(request).settings.base_url()
-    is_web = row.channel == "web"
-    return ChannelOut(
-        **row.model_dump(exclude={"routing_id"}),
-        chat_url=f"{base}/chat/{row.routing_id}" if is_web else None,
-        embed=(
-            f'<script src="{base}/widget.js" data-bot="{row.routing_id}" async></script>'
-            if is_web
-            else None
-        ),
-    )
 
 
 async def _found(call: Call, account_id: UUID) -> ChannelOut:
     row = await account_queries.get_account(call.connection, account_id)
     if row is None:
         raise NotFoundError("not_found")
-    return shown(call.request, row)
+    return channel_out(services_of(call.request).settings, row)
 
 
 @router.get("/channels")
@@ -116,7 +36,10 @@ async def list_channels(call: Reading, query: Annotated[ChannelQuery, Query()]) 
     """The channels of the bots that the caller may see."""
     chosen = query.model_dump(include={"chatbot_id", "status"})
     rows, cursor = await account_queries.list_accounts(call.connection, query, query.sort, chosen)
-    return Page(data=[shown(call.request, row) for row in rows], next_cursor=cursor)
+    return Page(
+        data=[channel_out(services_of(call.request).settings, row) for row in rows],
+        next_cursor=cursor,
+    )
 
 
 @router.get("/channels/{account_id}")

@@ -8,9 +8,9 @@ from uuid import UUID
 
 from psycopg import errors as pg
 
-from neurant.accounts.queries import find_login
-from neurant.auth.passwords import check_new_password, hashed, matches
-from neurant.core.db.pool import Connection, Pool, fetch_one, fetch_value, make_pool, require_url
+from neurant.accounts.service import find_own_login
+from neurant.auth.passwords import check_new_password, hashed
+from neurant.core.db.pool import Connection, fetch_one, fetch_value, make_pool, require_url
 from neurant.core.emails import normal_email
 from neurant.core.errors import BadInputError, ConflictError
 from neurant.core.names import as_name
@@ -58,7 +58,7 @@ async def create_company(settings: Settings, new: NewCompany) -> str:
     url = require_url(settings.app_database_url, "NEURANT_APP_DATABASE_URL")
     password_hash = await hashed(new.password)
     async with make_pool(url, size=2, pooled=False) as pool:
-        known = await _known_login(pool, email, new.password)
+        known = await find_own_login(pool, email, new.password)
         async with pool.connection() as connection, connection.transaction():
             login = known or await fetch_value(connection, _CREATE_LOGIN, (email, password_hash))
             if not isinstance(login, UUID):  # made by somebody else a moment ago
@@ -80,16 +80,6 @@ def _checked(new: NewCompany) -> str:
         raise BadInputError("company_slug", slug=new.slug)
     check_new_password(new.password, email, (new.name, new.first_name, new.last_name))
     return email
-
-
-async def _known_login(pool: Pool, email: str, password: str) -> UUID | None:
-    """The login of this address, proven by its password; None where there is none."""
-    login = await find_login(pool, email)
-    if login is None:
-        return None
-    if not await matches(login.encrypted_password, password):
-        raise ConflictError("accounts.email_taken", email=email)
-    return login.auth_user_id
 
 
 async def _sign_up(

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from fastapi import Request
 
-from neurant.accounts.queries import enter_company
+from neurant.accounts.service import choose_company
 from neurant.auth.current import ApiPerson, page_person
 from neurant.auth.people import Person
 from neurant.companies.service import Founder
@@ -26,7 +26,8 @@ async def founder_or_login(request: Request) -> Founder:
 
 async def enter(request: Request, person: Founder, company_id: UUID) -> None:
     """Go on in a company that was founded just now, with the same session."""
-    await enter_company(services_of(request).pool, person.session_digest, company_id, person.trail)
+    pool = services_of(request).pool
+    await choose_company(pool, person.session_digest, company_id, person.trail)
 
 
 def _founder(person: Person) -> Founder:

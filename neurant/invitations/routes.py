@@ -5,14 +5,12 @@ from __future__ import annotations
 from typing import Annotated
 from uuid import UUID
 
-import psycopg
 from fastapi import Header, Query, Request, Response
 
 from neurant.api.call import Call, needs
 from neurant.api.listing import Page
 from neurant.api.route import api_router
-from neurant.auth.current import person_of, trail_of
-from neurant.core.errors import ConflictError, NotFoundError
+from neurant.core.errors import NotFoundError
 from neurant.core.language import reader_language
 from neurant.core.services import services_of
 from neurant.invitations import queries, service
@@ -25,8 +23,7 @@ from neurant.invitations.schemas import (
     SeenInvitation,
     Token,
 )
-from neurant.invitations.service import Accepted, Inviter
-from neurant.plans.limits import REACHED
+from neurant.invitations.service import Inviter
 
 router = api_router("invitations")
 Reading = Annotated[Call, needs("invitations.read")]
@@ -75,21 +72,8 @@ async def get_invitation_by_token(
 async def accept_invitation(request: Request, given: AcceptIn) -> AcceptedOut:
     """Become a member: signed in with the invited address, or new with a name and a password.
     A session that a company's single sign-on opened is refused (403)."""
-    accepted = await accepted_by(request, given)
+    accepted = await service.accept_as_caller(request, given)
     return AcceptedOut.model_validate(accepted, from_attributes=True)
-
-
-async def accepted_by(request: Request, given: AcceptIn) -> Accepted:
-    """Accept as whoever the request's session belongs to, else as a new person."""
-    person = await person_of(request)
-    state = services_of(request)
-    trail = person.trail if person else trail_of(request)
-    try:
-        return await service.accept(state.pool, state.settings, given, person, trail)
-    except psycopg.Error as error:
-        if error.sqlstate != REACHED:
-            raise
-        raise ConflictError("invitations.no_seat") from None
 
 
 @router.get("/invitations/{invitation_id}")

@@ -10,8 +10,10 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import psycopg
+from fastapi import Request
 
 from neurant.auth.codes import digest
+from neurant.auth.current import person_of, trail_of
 from neurant.auth.limited_sessions import limits_told
 from neurant.auth.passwords import check_new_password, hashed
 from neurant.auth.people import Person
@@ -29,6 +31,7 @@ from neurant.core.errors import (
     RateLimitedError,
     UnauthenticatedError,
 )
+from neurant.core.services import services_of
 from neurant.core.settings import Settings
 from neurant.core.vault import Vault
 from neurant.invitations import queries
@@ -36,6 +39,7 @@ from neurant.invitations.queries import Seen
 from neurant.invitations.refusing import refuse_link
 from neurant.invitations.schemas import AcceptIn, InvitationIn
 from neurant.mail.service import queue_mail
+from neurant.plans.limits import REACHED
 from neurant.texts import Language, text
 
 _CREATE_LOGIN = "select private.create_login(%s, %s, true)"
@@ -331,3 +335,16 @@ async def remind(connection: Connection, settings: Settings) -> bool:
         if error.sqlstate != _NOT_MAILED:
             raise
     return True
+
+
+async def accept_as_caller(request: Request, given: AcceptIn) -> Accepted:
+    """Accept as whoever the request's session belongs to, else as a new person."""
+    person = await person_of(request)
+    state = services_of(request)
+    trail = person.trail if person else trail_of(request)
+    try:
+        return await accept(state.pool, state.settings, given, person, trail)
+    except psycopg.Error as error:
+        if error.sqlstate != REACHED:
+            raise
+        raise ConflictError("invitations.no_seat") from None

@@ -15,7 +15,7 @@ from neurant.api.listing import ListQuery
 from neurant.auth.current import PageStaff, check_origin
 from neurant.auth.people import SignedIn
 from neurant.channels import queries as account_queries
-from neurant.channels.routes import shown as shown_channel
+from neurant.channels.service import channel_out
 from neurant.chatbots import page_queries, people_queries, queries, service, template_queries
 from neurant.chatbots.schemas import (
     DAYS,
@@ -202,7 +202,11 @@ async def _channels(request: Request, connection: Connection, chatbot_id: UUID) 
     rows, _ = await account_queries.list_accounts(
         connection, ListQuery(limit=100), "created_at", {"chatbot_id": chatbot_id}
     )
-    return [shown_channel(request, row) for row in rows if row.status != "disconnected"]
+    return [
+        channel_out(services_of(request).settings, row)
+        for row in rows
+        if row.status != "disconnected"
+    ]
 
 
 @router.post("/{chatbot_id}")

@@ -13,8 +13,8 @@ from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 from pydantic import ValidationError
 
-from neurant.accounts.queries import delete_session, enter_company
-from neurant.accounts.service import open_session, plain_trail
+from neurant.accounts.queries import delete_session
+from neurant.accounts.service import choose_company, open_session, plain_trail
 from neurant.auth.cookies import COOKIE, HOME, drop_secret_cookie, keep_secret_cookie, read_cookie
 from neurant.auth.current import check_origin, person_of, trail_of
 from neurant.auth.known_devices import keep_device
@@ -25,9 +25,8 @@ from neurant.core.errors import BadInputError, GoneError, NeurantError, NotFound
 from neurant.core.language import reader_language
 from neurant.core.services import services_of
 from neurant.invitations import refusing
-from neurant.invitations.routes import accepted_by
 from neurant.invitations.schemas import AcceptIn
-from neurant.invitations.service import Accepted, day_of, look
+from neurant.invitations.service import Accepted, accept_as_caller, day_of, look
 
 PAGE = "/invitation"
 _TOKEN = "neurant_invitation"  # noqa: S105 - a cookie's name
@@ -102,7 +101,7 @@ async def join(
                 **given,
             }
         )
-        accepted = await accepted_by(request, asked)
+        accepted = await accept_as_caller(request, asked)
     except ValidationError:
         return await _page(request, BadInputError("invitations.name_and_password"), typed)
     except NeurantError as error:
@@ -117,8 +116,7 @@ async def _entered(request: Request, accepted: Accepted) -> Response:
     """Into the company that was joined: with the session there is, or with a new person's first."""
     pool, person = services_of(request).pool, await person_of(request)
     if person is not None:
-        trail = plain_trail(person.trail)
-        await enter_company(pool, person.digest, accepted.company_id, trail)
+        await choose_company(pool, person.digest, accepted.company_id, person.trail)
         return RedirectResponse(HOME, 303)
     async with pool.connection() as connection, connection.transaction():
         session = await open_session(

@@ -11,7 +11,6 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from neurant.accounts import factor_queries as factors
 from neurant.accounts.queries import (
     delete_session,
-    enter_company,
     list_companies,
     list_lost_companies,
 )
@@ -20,8 +19,8 @@ from neurant.accounts.service import (
     KEPT,
     SecondFactorNeededError,
     check_code,
+    choose_company,
     open_session,
-    plain_trail,
     sign_in,
 )
 from neurant.auth.codes import digest, new_token
@@ -238,7 +237,5 @@ async def enter_page(request: Request, company_id: Field = "") -> Response:
         chosen = UUID(company_id)
     except ValueError:
         raise NotFoundError("not_found") from None
-    pool, trail = services_of(request).pool, plain_trail(person.trail)
-    if await enter_company(pool, person.digest, chosen, trail) != "entered":
-        raise NotFoundError("not_found")
+    await choose_company(services_of(request).pool, person.digest, chosen, person.trail)
     return RedirectResponse(HOME, 303)
