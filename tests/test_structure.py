@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from itertools import pairwise
 from pathlib import Path
 
 from grimp import ImportGraph
@@ -57,4 +58,4 @@ def test_the_picture_of_the_architecture_shows_the_layers_that_are_checked() -> 
     ]
     arrows = re.findall(r"^\s+(\w+) --> (\w+)$", picture, re.MULTILINE)
     order = [name for name, _ in shown]
-    assert arrows == list(zip(order, order[1:], strict=False))
+    assert arrows == list(pairwise(order))

@@ -20,8 +20,8 @@ from joserfc import jwt
 from joserfc.errors import BadSignatureError, InvalidKeyIdError, JoseError
 from joserfc.jwk import JWKRegistry, Key, KeySet, OctKey, RSAKey
 
+from neurant.auth.identity_http import ProviderError, ask_json
 from neurant.core.errors import NeurantError
-from neurant.core.outbound_http import ProviderError, ask_json
 
 FRESH = 600.0
 STALE = 3600.0

@@ -1,17 +1,16 @@
-"""The HTTP client that speaks with identity providers, whose addresses are written by customers.
+"""The guarded HTTP client for everything that leaves the platform.
 
-Without care such an address makes us ask our own network (server-side request forgery, OWASP). So:
-https only; the name is resolved here, every address is looked at, and the connection goes to the
-address that was looked at, so that a second look-up cannot differ; no redirects, no proxies of the
-environment, no compressed bodies, bounded sizes and times. ``NEURANT_SSO_PRIVATE_NETWORKS`` allows
-private addresses, for a provider on the company's own network, and plain http to this machine.
+Customers and the systems of customers write addresses. Without care such an address makes the
+platform ask its own network (server-side request forgery, OWASP). So: https only; the name is
+resolved here, every address is looked at, and the connection goes to the address that was looked
+at, so that a second look-up cannot differ; each redirect is checked like the first request; no
+proxies of the environment, no compressed bodies, bounded sizes and times.
+``NEURANT_OUTBOUND_PRIVATE_HOSTS`` opens private networks by name, also for plain http.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
-import re
 import socket
 import ssl
 from collections.abc import AsyncIterator, Iterable
@@ -22,14 +21,11 @@ from typing import Any
 import httpcore
 import httpx
 from httpcore import AsyncNetworkBackend, AsyncNetworkStream
-from httpcore._backends.auto import AutoBackend
 
-from neurant.core.errors import UnavailableError
+from neurant.core.private_hosts import HOST, PrivateHosts
+from neurant.core.settings import Settings
 
-MOST_BYTES = 512 * 1024
-SECONDS = 8.0  # for one question and its whole answer
-_HOST = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+")  # the second is an IPv6 address
-_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+MOST_BYTES = 512 * 1024  # of an answer, where the caller says nothing else
 _NOT_PUBLIC_4 = [
     IPv4Network(block)
     for block in (
@@ -68,12 +64,8 @@ _SIX_TO_FOUR = IPv6Network("2002::/16")  # RFC 3056
 _ISATAP = 0x5EFE  # of an interface identifier; its universal bit may be set (RFC 5214, 6.1)
 
 
-class ProviderError(UnavailableError):
-    """The identity provider cannot be used now; ``errors.sso.<code>`` says why."""
-
-
 class PrivateAddressError(httpcore.ConnectError):
-    """The provider's name leads to an address that is not on the public internet."""
+    """The name leads to an address that is not on the public internet."""
 
 
 class TooMuchError(httpx.TransportError):
@@ -85,7 +77,7 @@ def is_public(address: str) -> bool:
 
     By a table of our own: what Python's ``is_global`` knows depends on its version. Sources: the
     IANA registries of special-purpose IPv4 and IPv6 addresses and of IPv6 address space. A block
-    is refused where the registries leave it open; no identity provider lives in one.
+    is refused where the registries leave it open; no server of the public internet lives in one.
     """
     found = ip_address(address.partition("%")[0])
     if isinstance(found, IPv4Address):
@@ -102,10 +94,11 @@ def is_public(address: str) -> bool:
 
 
 class _CheckedBackend(AsyncNetworkBackend):
-    """Connects to public addresses only."""
+    """Connects to public addresses, and to the private ones that the host allows."""
 
-    def __init__(self) -> None:
-        self._inner = AutoBackend()
+    def __init__(self, private_hosts: PrivateHosts) -> None:
+        self._inner = httpcore.AnyIOBackend()
+        self._private_hosts = private_hosts
 
     async def connect_tcp(
         self,
@@ -115,18 +108,12 @@ class _CheckedBackend(AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> AsyncNetworkStream:
-        """To the first public address of the name. Raises PrivateAddressError, ConnectError."""
-        loop = asyncio.get_running_loop()
-        try:
-            found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        except OSError as error:
-            raise httpcore.ConnectError(str(error)) from error
-        addresses = list(dict.fromkeys(str(one[4][0]) for one in found))
-        public = [address for address in addresses if is_public(address)]
-        if not public:
+        """To the first allowed address of the name. Raises PrivateAddressError, ConnectError."""
+        allowed = [one for one in await _addresses(host, port) if self._may_connect(host, one)]
+        if not allowed:
             raise PrivateAddressError(f"{host} is not on the public internet")
         failure: Exception = httpcore.ConnectError(f"{host} has no address")
-        for address in public[:4]:
+        for address in allowed[:4]:
             try:
                 return await self._inner.connect_tcp(
                     address, port, timeout, local_address, socket_options
@@ -135,22 +122,35 @@ class _CheckedBackend(AsyncNetworkBackend):
                 failure = error
         raise failure
 
+    def _may_connect(self, host: str, address: str) -> bool:
+        hosts = self._private_hosts
+        return is_public(address) or host.lower() in hosts.names or hosts.has_address(address)
+
     async def sleep(self, seconds: float) -> None:
         """As httpcore asks for it between retries."""
         await self._inner.sleep(seconds)
 
 
-class _Bounded(httpx.AsyncByteStream):
-    """A body of at most MOST_BYTES."""
+async def _addresses(host: str, port: int) -> list[str]:
+    """The addresses of a name, each once, in the resolver's order."""
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise httpcore.ConnectError(str(error)) from error
+    return list(dict.fromkeys(str(one[4][0]) for one in found))
 
-    def __init__(self, inner: httpx.AsyncByteStream) -> None:
-        self._inner = inner
+
+class _Bounded(httpx.AsyncByteStream):
+    """A body of at most ``most_bytes``."""
+
+    def __init__(self, inner: httpx.AsyncByteStream, most_bytes: int) -> None:
+        self._inner, self._most_bytes = inner, most_bytes
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         size = 0
         async for part in self._inner:
             size += len(part)
-            if size > MOST_BYTES:
+            if size > self._most_bytes:
                 raise TooMuchError("the answer is too large")
             yield part
 
@@ -166,24 +166,24 @@ def _ssl_context() -> ssl.SSLContext:
 
 
 class GuardedTransport(httpx.AsyncHTTPTransport):
-    """httpx's own transport with the rules above."""
+    """httpx's own transport with the rules of this module, for each request and each redirect."""
 
-    def __init__(self, *, private_networks: bool) -> None:
+    def __init__(self, private_hosts: PrivateHosts, most_bytes: int = MOST_BYTES) -> None:
         context = _ssl_context()
         super().__init__(verify=context, trust_env=False)
-        self._private = private_networks
-        if not private_networks:
-            self._pool = httpcore.AsyncConnectionPool(
-                ssl_context=context,
-                max_connections=50,
-                max_keepalive_connections=5,
-                keepalive_expiry=5,
-                network_backend=_CheckedBackend(),
-            )
+        self.private_hosts, self._most_bytes = private_hosts, most_bytes
+        # httpx has no option for a network backend; a test holds that this attribute is used.
+        self._pool = httpcore.AsyncConnectionPool(
+            ssl_context=context,
+            max_connections=50,
+            max_keepalive_connections=5,
+            keepalive_expiry=5,
+            network_backend=_CheckedBackend(private_hosts),
+        )
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """One question. Raises httpx.UnsupportedProtocol for plain http to elsewhere."""
-        if not may_ask(str(request.url), private_networks=self._private):
+        """One request. Raises httpx.UnsupportedProtocol for an address that may not be asked."""
+        if not may_ask(str(request.url), self.private_hosts):
             raise httpx.UnsupportedProtocol("only https")
         request.headers["accept-encoding"] = "identity"
         response = await super().handle_async_request(request)
@@ -191,53 +191,38 @@ class GuardedTransport(httpx.AsyncHTTPTransport):
             await response.aclose()
             raise httpx.DecodingError("a compressed answer was not asked for")
         assert isinstance(response.stream, httpx.AsyncByteStream)  # noqa: S101 - it is async
-        response.stream = _Bounded(response.stream)
+        response.stream = _Bounded(response.stream, self._most_bytes)
         return response
 
 
-def may_ask(url: str, *, private_networks: bool) -> bool:
-    """Whether an address is one to ask, by its form: https, or plain http to this machine where
-    private networks are allowed."""
+def may_ask(url: str, private_hosts: PrivateHosts) -> bool:
+    """Whether an address may be asked by its form: https, or plain http to a listed host."""
     try:
         parts = httpx.URL(url)
     except httpx.InvalidURL:
         return False
-    if parts.userinfo or not _HOST.fullmatch(parts.host):
+    if parts.userinfo or not HOST.fullmatch(parts.host):
         return False
     return parts.scheme == "https" or (
-        private_networks and parts.scheme == "http" and parts.host in _LOOPBACK
+        parts.scheme == "http" and private_hosts.has_name(parts.host)
     )
 
 
-async def ask_json(
-    client: httpx.AsyncClient, url: str, headers: dict[str, str] | None = None
-) -> dict[str, Any]:
-    """The JSON object at an address.
+def private_hosts_of(settings: Settings) -> PrivateHosts:
+    """The hosts that the installation lists, and those that its own settings name."""
+    listed = PrivateHosts.parse(settings.outbound_private_hosts)
+    ours = (settings.telegram_api_url, settings.supabase_url, settings.supabase_jwks_url)
+    named = {httpx.URL(url).host.lower() for url in ours if url}
+    return PrivateHosts(listed.names | named, listed.networks)
 
-    Raises ProviderError: ``sso.provider_away``, ``sso.provider_private``, ``sso.provider_wrong``.
+
+def make_client(
+    settings: Settings, *, seconds: float | httpx.Timeout, most_bytes: int = MOST_BYTES
+) -> httpx.AsyncClient:
+    """The client for everything that leaves the platform. It follows no redirect unless told to.
+
+    Raises what httpx raises: ConnectError (also for a private address), UnsupportedProtocol,
+    DecodingError, TimeoutException, and TooMuchError.
     """
-    try:
-        async with asyncio.timeout(SECONDS):
-            answer = await client.get(url, headers=headers)
-    except (httpx.HTTPError, TimeoutError) as error:
-        raise told(error, url) from error
-    if answer.status_code != 200:
-        away = answer.status_code >= 500 or answer.status_code == 429
-        code = "sso.provider_away" if away else "sso.provider_wrong"
-        raise ProviderError(code, url=url, what=f"HTTP {answer.status_code}")
-    try:
-        found = json.loads(answer.content)
-    except (ValueError, RecursionError):
-        raise ProviderError("sso.provider_wrong", url=url, what="no JSON") from None
-    if not isinstance(found, dict):
-        raise ProviderError("sso.provider_wrong", url=url, what="no JSON object")
-    return found
-
-
-def told(error: BaseException, url: str) -> ProviderError:
-    """What a failed question to a provider is called."""
-    if isinstance(error.__cause__, PrivateAddressError):
-        return ProviderError("sso.provider_private", url=url)
-    if isinstance(error, TooMuchError | httpx.DecodingError | httpx.UnsupportedProtocol):
-        return ProviderError("sso.provider_wrong", url=url, what=str(error))
-    return ProviderError("sso.provider_away", url=url, what=type(error).__name__)
+    transport = GuardedTransport(private_hosts_of(settings), most_bytes)
+    return httpx.AsyncClient(transport=transport, timeout=seconds, trust_env=False)

@@ -174,9 +174,10 @@ class Settings(BaseSettings):
         description='Stripe\'s price for each plan, as JSON: {"starter": "price_..."}',
     )
     stripe_api_url: str | None = Field(default=None, description="Another Stripe API, for tests")
-    sso_private_networks: bool = Field(
-        default=False,
-        description="Identity providers on private addresses, and by plain http on this machine",
+    outbound_private_hosts: str = Field(
+        default="",
+        description="Hosts on private networks that the platform may ask, also by plain http:"
+        " names, addresses or networks (n8n, 10.0.0.7, 10.1.0.0/16), separated by commas",
     )
     dns_servers: str = Field(
         default="",
@@ -203,6 +204,14 @@ class Settings(BaseSettings):
     worker_concurrency: int = Field(default=4, ge=1, le=64, description="Replies made at once")
     log_format: Literal["console", "json"] = "console"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @field_validator("outbound_private_hosts")
+    @classmethod
+    def _are_private_hosts(cls, value: str) -> str:
+        from neurant.core.private_hosts import PrivateHosts
+
+        PrivateHosts.parse(value)
+        return value
 
     @field_validator("trusted_proxies")
     @classmethod

@@ -9,7 +9,6 @@ from datetime import timedelta
 from http import HTTPStatus
 from typing import Any
 
-import httpx
 import psycopg
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -32,6 +31,7 @@ from neurant.audit.routes import router as audit_router
 from neurant.auth import denials
 from neurant.auth import throttling as rates
 from neurant.auth.denials import noting_denials
+from neurant.auth.identity_http import SECONDS
 from neurant.auth.jwks import KeyCache
 from neurant.auth.sessions import set_session_rules
 from neurant.canned_responses.routes import router as canned_responses_router
@@ -81,6 +81,7 @@ from neurant.core.hosts import only_for_our_hosts
 from neurant.core.http import Frame, problem, without_body
 from neurant.core.logs import configure_logging, get_logger
 from neurant.core.object_store import open_store
+from neurant.core.outbound_http import make_client
 from neurant.core.realtime import Hub, StaffStreams
 from neurant.core.services import Services, services_of, services_of_app
 from neurant.core.settings import Settings, get_settings
@@ -236,7 +237,7 @@ async def _lifespan(app: FastAPI, settings: Settings) -> AsyncIterator[None]:
             services.add(Replica, replica)
         services.add(Billing, make_billing(settings))
         services.add(Providers, await stack.enter_async_context(providers(settings)))
-        client = await stack.enter_async_context(httpx.AsyncClient(timeout=8))
+        client = await stack.enter_async_context(make_client(settings, seconds=SECONDS))
         services.add(KeyCache, KeyCache(client))
         services.add(webhooks.Webhooks, webhooks.Webhooks(pool, ingestor, settings))
         app.state.services = services

@@ -17,7 +17,7 @@ from neurant.analytics.jobs import count_knowledge_uses, record_metrics, run_rol
 from neurant.api.idempotency import drop_old_keys
 from neurant.audit.jobs import sealing
 from neurant.channels import deliver
-from neurant.channels.telegram.outbound import make_client
+from neurant.channels.telegram.outbound import TIMEOUT
 from neurant.channels.webchat.jobs import forget_limits
 from neurant.conversations.jobs import drain_all
 from neurant.core import stopping
@@ -25,6 +25,7 @@ from neurant.core.db.pool import Pool, make_pool, require_url
 from neurant.core.lease_worker import drain
 from neurant.core.logs import configure_logging, get_logger
 from neurant.core.object_store import open_store
+from neurant.core.outbound_http import make_client
 from neurant.core.realtime import Hub
 from neurant.core.scheduler import Periodic, keep_running
 from neurant.core.settings import Settings
@@ -77,7 +78,11 @@ async def work(settings: Settings, stop: asyncio.Event) -> None:
     direct_url = direct.get_secret_value() if direct else url
     warming = asyncio.create_task(asyncio.to_thread(warm))
     pool = make_pool(url, size=settings.database_pool_size, pooled=direct_url != url)
-    async with pool, make_client() as client, Hub(direct_url).running() as hub:
+    async with (
+        pool,
+        make_client(settings, seconds=TIMEOUT) as client,
+        Hub(direct_url).running() as hub,
+    ):
         courier = deliver.Courier(pool, hub, settings, client)
         post = mail.open_post(pool, settings)
         await warming

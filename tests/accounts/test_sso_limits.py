@@ -26,10 +26,10 @@ from support.sso import (  # fmt: skip
 from neurant.accounts.sso.connections import change
 from neurant.accounts.sso.provider import providers
 from neurant.accounts.sso.schemas import SsoConnectionPatch
+from neurant.auth.identity_http import ProviderError
 from neurant.core.db.pool import Pool, make_pool
 from neurant.core.db.tenancy import tenant
 from neurant.core.errors import ConflictError
-from neurant.core.outbound_http import ProviderError
 from neurant.installation.embedded import Urls
 
 pytestmark = pytest.mark.anyio

@@ -45,7 +45,7 @@ def sso_settings(urls: Urls, **more: Any) -> Settings:
     told = {
         "app_database_url": urls.app,
         "master_key": SecretStr(KEY),
-        "sso_private_networks": True,
+        "outbound_private_hosts": "127.0.0.1, localhost",
         "public_url": "http://app.example",
         "log_level": "warning",
     }

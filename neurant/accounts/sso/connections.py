@@ -22,6 +22,7 @@ from neurant.accounts.sso.queries import (
 )
 from neurant.accounts.sso.schemas import SsoCheckOut, SsoConnectionNew, SsoConnectionPatch
 from neurant.accounts.sso.service import domain_of
+from neurant.auth.identity_http import ProviderError, ask_json
 from neurant.auth.jwks import read_keys
 from neurant.core.db.pool import Connection
 from neurant.core.errors import (
@@ -31,7 +32,7 @@ from neurant.core.errors import (
     NotFoundError,
     UnavailableError,
 )
-from neurant.core.outbound_http import ProviderError, ask_json, may_ask
+from neurant.core.outbound_http import may_ask, private_hosts_of
 from neurant.core.settings import Settings
 from neurant.core.vault import ensure_company_key, seal_secret
 from neurant.texts import Language
@@ -47,7 +48,7 @@ async def create(
 
     Raises BadInputError (issuer, domains), ConflictError (there is one; a domain is taken).
     """
-    if not may_ask(new.issuer, private_networks=settings.sso_private_networks):
+    if not may_ask(new.issuer, private_hosts_of(settings)):
         raise BadInputError("sso.provider_insecure", url=new.issuer)
     connection_id = uuid4()
     secret = await _sealed(connection, settings, company_id, connection_id, new.client_secret)

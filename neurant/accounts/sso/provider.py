@@ -17,8 +17,10 @@ from weakref import WeakValueDictionary
 
 import httpx
 
+from neurant.auth.identity_http import SECONDS, ProviderError, ask_json
 from neurant.auth.jwks import ALGORITHMS, KeyCache
-from neurant.core.outbound_http import SECONDS, GuardedTransport, ProviderError, ask_json, may_ask
+from neurant.core.outbound_http import GuardedTransport, may_ask, private_hosts_of
+from neurant.core.private_hosts import PrivateHosts
 from neurant.core.settings import Settings
 
 _FRESH = 600.0  # seconds
@@ -50,7 +52,6 @@ class Providers:
     transport: GuardedTransport
     client: httpx.AsyncClient
     keys: KeyCache
-    private_networks: bool
     known: OrderedDict[str, tuple[float, Provider | ProviderError]]
     clock: Callable[[], float] = monotonic
     asking: WeakValueDictionary[str, asyncio.Lock] = field(default_factory=WeakValueDictionary)
@@ -88,19 +89,18 @@ class Providers:
 
     async def _asked(self, issuer: str) -> Provider:
         url = well_known_url(issuer)
-        if not may_ask(url, private_networks=self.private_networks):
+        if not may_ask(url, self.transport.private_hosts):
             raise ProviderError("sso.provider_insecure", url=issuer)
         found = await ask_json(self.client, url)
-        return read_provider(found, issuer, private_networks=self.private_networks)
+        return read_provider(found, issuer, self.transport.private_hosts)
 
 
 @asynccontextmanager
 async def providers(settings: Settings) -> AsyncIterator[Providers]:
     """The providers of a process, while it runs."""
-    private = settings.sso_private_networks
-    transport = GuardedTransport(private_networks=private)
+    transport = GuardedTransport(private_hosts_of(settings))
     async with httpx.AsyncClient(transport=transport, timeout=SECONDS) as client:
-        yield Providers(transport, client, KeyCache(client), private, OrderedDict())
+        yield Providers(transport, client, KeyCache(client), OrderedDict())
 
 
 def well_known_url(issuer: str) -> str:
@@ -108,7 +108,7 @@ def well_known_url(issuer: str) -> str:
     return f"{issuer.rstrip('/')}/.well-known/openid-configuration"
 
 
-def read_provider(found: dict[str, Any], issuer: str, *, private_networks: bool) -> Provider:
+def read_provider(found: dict[str, Any], issuer: str, private_hosts: PrivateHosts) -> Provider:
     """Discovery's answer, checked. Raises ProviderError."""
     if found.get("issuer") != issuer:  # exactly (Discovery 4.3), or another could speak for it
         said = str(found.get("issuer"))[:200]
@@ -118,7 +118,7 @@ def read_provider(found: dict[str, Any], issuer: str, *, private_networks: bool)
         place = found.get(name)
         if place is None and name == "userinfo_endpoint":
             continue
-        if not isinstance(place, str) or not may_ask(place, private_networks=private_networks):
+        if not isinstance(place, str) or not may_ask(place, private_hosts):
             raise ProviderError("sso.provider_wrong", url=well_known_url(issuer), what=name)
         places[name] = place
     algorithms = _common(found, "id_token_signing_alg_values_supported", ALGORITHMS, ("RS256",))

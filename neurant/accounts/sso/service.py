@@ -41,6 +41,7 @@ from neurant.accounts.sso.queries import (
     finish_attempt,
 )
 from neurant.auth.codes import digest
+from neurant.auth.identity_http import SECONDS, ProviderError, ask_json, provider_error
 from neurant.auth.jwks import read_token
 from neurant.core.clock import utc_now
 from neurant.core.db.pool import Pool
@@ -49,7 +50,6 @@ from neurant.core.emails import normal_email
 from neurant.core.errors import BadInputError, NotFoundError, SetupError, UnauthenticatedError
 from neurant.core.logs import get_logger
 from neurant.core.names import reads_as_name, without_hidden
-from neurant.core.outbound_http import SECONDS, ProviderError, ask_json, told
 from neurant.core.settings import Settings
 from neurant.core.vault import open_wrapped
 from neurant.plans.limits import REACHED
@@ -298,7 +298,7 @@ async def _exchange(
                 continue
             raise _refused(claimed, str(error.error)) from None
         except (httpx.HTTPError, TimeoutError) as error:
-            raise told(error, provider.token_endpoint) from error
+            raise provider_error(error, provider.token_endpoint) from error
         except (ValueError, TypeError, KeyError, AttributeError):
             raise ProviderError(
                 "sso.provider_wrong", url=provider.token_endpoint, what="no JSON"

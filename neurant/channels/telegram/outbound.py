@@ -10,7 +10,7 @@ import httpx
 
 MOST_CHARACTERS = 4096  # of one sendMessage, after entities parsing
 MOST_SECONDS = 25.0  # for a whole text, however slowly the answers drip
-_TIMEOUT = httpx.Timeout(10, connect=5)
+TIMEOUT = httpx.Timeout(10, connect=5)
 _RETRY_AFTER_LIMIT = 600.0
 _RETRY_AFTER_DEFAULT = 5.0
 
@@ -27,11 +27,6 @@ class Delivery:
     external_id: str | None = None
     error: str | None = None
     retry_in: float | None = None
-
-
-def make_client() -> httpx.AsyncClient:
-    """The process's client; its pool keeps connections to the Bot API open."""
-    return httpx.AsyncClient(timeout=_TIMEOUT, limits=httpx.Limits(max_connections=20))
 
 
 def split(text: str) -> list[str]:

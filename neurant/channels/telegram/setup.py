@@ -20,6 +20,7 @@ from neurant.channels.telegram.inbound import credential
 from neurant.core.db.pool import Connection, fetch_value
 from neurant.core.errors import ConflictError, UnavailableError
 from neurant.core.ids import uuid7
+from neurant.core.outbound_http import make_client
 from neurant.core.settings import Settings
 from neurant.core.vault import ensure_company_key, seal_secret
 
@@ -85,7 +86,7 @@ async def ask_name(settings: Settings, company_id: UUID, token: str) -> str:
 
     Raises ConflictError (``telegram_token_refused``), UnavailableError (``telegram_away``).
     """
-    async with asking_outside(company_id), httpx.AsyncClient(timeout=15) as client:
+    async with asking_outside(company_id), make_client(settings, seconds=15) as client:
         me = await _call(client, settings, token, "getMe", {})
     return f"@{me['username']}"
 
@@ -117,7 +118,7 @@ async def set_webhook(settings: Settings, found: Connecting) -> None:
         "secret_token": found.secret,
         "allowed_updates": _UPDATES,
     }
-    async with asking_outside(found.company_id), httpx.AsyncClient(timeout=15) as client:
+    async with asking_outside(found.company_id), make_client(settings, seconds=15) as client:
         await _call(client, settings, found.token, "setWebhook", webhook)
 
 

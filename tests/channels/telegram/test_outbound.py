@@ -12,7 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.telegram_peer import Drip, Drop, Raw, Refuse, TelegramPeer
 
-from neurant.channels.telegram.outbound import MOST_CHARACTERS, Delivery, make_client, send, split
+from neurant.channels.telegram.outbound import MOST_CHARACTERS, TIMEOUT, Delivery, send, split
+from neurant.core.outbound_http import make_client
+from neurant.core.settings import Settings
 
 pytest_plugins = ("support.fixtures",)
 pytestmark = pytest.mark.anyio
@@ -154,7 +156,7 @@ async def test_a_slow_answer_is_unknown(client: httpx.AsyncClient, peer: Telegra
 async def test_an_answer_that_drips_is_given_up_before_the_lease_ends(peer: TelegramPeer) -> None:
     peer.next.append(Drip(pause=0.05))
     started = time.monotonic()
-    async with make_client() as patient:
+    async with make_client(Settings(telegram_api_url=peer.url), seconds=TIMEOUT) as patient:
         delivery = await send(patient, peer.url, peer.add_bot("b"), "42", "hola", most_seconds=0.3)
     assert (delivery.outcome, delivery.error) == ("unknown", "no answer: TimeoutError")
     assert time.monotonic() - started < 3

@@ -1,4 +1,4 @@
-"""What a customer writes as a provider's address does not make us ask our own network."""
+"""An address that a customer writes does not make the platform ask its own network."""
 
 from __future__ import annotations
 
@@ -13,10 +13,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from neurant.auth import identity_http
+from neurant.auth.identity_http import ProviderError, ask_json
 from neurant.core import outbound_http as net
-from neurant.core.outbound_http import GuardedTransport, ProviderError, ask_json, is_public, may_ask
+from neurant.core.errors import SetupError
+from neurant.core.outbound_http import GuardedTransport, is_public, may_ask, private_hosts_of
+from neurant.core.private_hosts import PrivateHosts
+from neurant.core.settings import Settings
 
 pytestmark = pytest.mark.anyio
+THIS_MACHINE = PrivateHosts.parse("127.0.0.1, localhost")
 
 
 @pytest.mark.parametrize(
@@ -63,16 +69,16 @@ def test_ipv6_does_not_make_an_ipv4_address_public(inner: IPv4Address) -> None:
         ("", False, False),
     ],
 )
-def test_only_https_is_asked_and_this_machine_where_it_is_allowed(
+def test_only_https_is_asked_and_plain_http_of_a_listed_host(
     url: str, open_: bool, private: bool
 ) -> None:
-    assert may_ask(url, private_networks=False) is open_
-    assert may_ask(url, private_networks=True) is private
+    assert may_ask(url, PrivateHosts()) is open_
+    assert may_ask(url, THIS_MACHINE) is private
 
 
 @pytest.fixture
 async def guarded() -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(transport=GuardedTransport(private_networks=False)) as client:
+    async with httpx.AsyncClient(transport=GuardedTransport(PrivateHosts())) as client:
         yield client
 
 
@@ -113,7 +119,7 @@ async def test_the_address_that_was_looked_at_is_the_one_connected_to(
         raise net.httpcore.ConnectError("as far as it goes")
 
     monkeypatch.setattr(loop, "getaddrinfo", resolve)
-    monkeypatch.setattr(net.AutoBackend, "connect_tcp", open_to)
+    monkeypatch.setattr(net.httpcore.AnyIOBackend, "connect_tcp", open_to)
     with pytest.raises(ProviderError):
         await ask_json(guarded, "https://rebind.example/x")
     assert looked_up == ["rebind.example"]
@@ -132,7 +138,7 @@ async def answered(content: bytes, headers: str = "") -> ProviderError | dict[st
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     async with (
         server,
-        httpx.AsyncClient(transport=GuardedTransport(private_networks=True)) as client,
+        httpx.AsyncClient(transport=GuardedTransport(THIS_MACHINE)) as client,
     ):
         port = server.sockets[0].getsockname()[1]
         try:
@@ -152,11 +158,81 @@ async def test_a_bomb_is_not_unpacked_and_a_flood_is_cut_off() -> None:
 
 
 async def test_one_who_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(net, "SECONDS", 0.2)
+    monkeypatch.setattr(identity_http, "SECONDS", 0.2)
     server = await asyncio.start_server(lambda reader, writer: asyncio.sleep(5), "127.0.0.1", 0)
-    async with httpx.AsyncClient(transport=GuardedTransport(private_networks=True)) as client:
+    async with httpx.AsyncClient(transport=GuardedTransport(THIS_MACHINE)) as client:
         port = server.sockets[0].getsockname()[1]
         with pytest.raises(ProviderError) as slow:
             await ask_json(client, f"http://127.0.0.1:{port}/x")
     server.close()
     assert slow.value.code == "sso.provider_away"
+
+
+@pytest.mark.parametrize(
+    ("listed", "host"),
+    [
+        ("localhost", "localhost"),
+        ("LOCALHOST, n8n", "localhost"),
+        ("127.0.0.1", "127.0.0.1"),
+        ("127.0.0.0/8", "127.0.0.1"),
+        ("127.0.0.0/8", "127.8.9.10"),
+    ],
+)
+async def test_a_listed_host_is_asked_on_a_private_network(listed: str, host: str) -> None:
+    server = await asyncio.start_server(answer_yes, "0.0.0.0", 0)
+    transport = GuardedTransport(PrivateHosts.parse(listed))
+    async with server, httpx.AsyncClient(transport=transport) as client:
+        port = server.sockets[0].getsockname()[1]
+        assert (await client.get(f"http://{host}:{port}/")).text == "yes"
+
+
+@pytest.mark.parametrize("listed", ["n8n", "10.0.0.0/8", "127.0.0.2", "localhost"])
+async def test_a_list_opens_nothing_that_is_not_in_it(listed: str) -> None:
+    server = await asyncio.start_server(answer_yes, "127.0.0.1", 0)
+    transport = GuardedTransport(PrivateHosts.parse(listed))
+    async with server, httpx.AsyncClient(transport=transport) as client:
+        port = server.sockets[0].getsockname()[1]
+        with pytest.raises(httpx.UnsupportedProtocol):
+            await client.get(f"http://127.0.0.1:{port}/")
+        with pytest.raises(httpx.ConnectError):
+            await client.get(f"https://127.0.0.1:{port}/")
+
+
+async def test_a_redirect_is_checked_like_the_first_request() -> None:
+    """A listed server must not lead the platform to another private address."""
+    reached: list[str] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        reached.append(head.split(b" ")[1].decode())
+        place = f"https://127.0.0.1:{port}/secret"
+        writer.write(
+            f"HTTP/1.1 302 Found\r\nlocation: {place}\r\ncontent-length: 0\r\n\r\n".encode()
+        )
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    transport = GuardedTransport(PrivateHosts.parse("localhost"))
+    async with server, httpx.AsyncClient(transport=transport, follow_redirects=True) as client:
+        with pytest.raises(httpx.ConnectError):
+            await client.get(f"http://localhost:{port}/start")
+    assert reached == ["/start"]
+
+
+@pytest.mark.parametrize("wrong", ["http://n8n", "n8n:5678", "10.0.0.0/33", "a b", "ñandú/8"])
+def test_a_list_that_cannot_be_read_is_refused_with_what_to_write(wrong: str) -> None:
+    with pytest.raises(SetupError, match="NEURANT_OUTBOUND_PRIVATE_HOSTS"):
+        Settings(outbound_private_hosts=f"n8n, {wrong}")
+
+
+def test_the_servers_of_the_installations_own_settings_need_no_entry() -> None:
+    hosts = private_hosts_of(Settings(telegram_api_url="http://bot-api:8081"))
+    assert may_ask("http://bot-api:8081/bot1:x/getMe", hosts)
+    assert not may_ask("http://bot-api.rival.example/", hosts)
+
+
+async def answer_yes(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.readuntil(b"\r\n\r\n")
+    writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nyes")
+    writer.close()
