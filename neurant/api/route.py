@@ -6,19 +6,25 @@ import json
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import AsyncExitStack
-from typing import Any, cast, get_type_hints
+from typing import Any, get_type_hints
 from uuid import UUID
 
 from fastapi import APIRouter, Request, Response
-from fastapi._compat import ModelField, field_annotation_is_sequence
 from fastapi.dependencies.models import Dependant
-from fastapi.dependencies.utils import get_flat_params
-from fastapi.params import Body, Form, ParamTypes
-from fastapi.routing import APIRoute, _effective_route_context_var
+from fastapi.params import Form
+from fastapi.routing import APIRoute
 from pydantic import TypeAdapter
 
 from neurant.api import idempotency
 from neurant.api.call import Needs, check_known, permission_of
+from neurant.api.fastapi_adapter import (
+    ModelField,
+    is_json_body,
+    query_fields,
+    replace_validator,
+    served_route,
+    takes_several,
+)
 from neurant.api.openapi import FORM, JSON, Shape, described_answers, described_headers
 from neurant.auth import throttling as rates
 from neurant.auth.current import api_person
@@ -53,15 +59,13 @@ class ApiRoute(APIRoute):
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """The handler of FastAPI, between claiming an Idempotency-Key and keeping its answer."""
         # An included router's routes are made anew, of their own fields.
-        made: Any = _effective_route_context_var.get() or self
+        made = served_route(self)
         for body in made.dependant.body_params:
-            _be_strict(body)
+            if is_json_body(body):
+                replace_validator(body, _StrictJson)
         handle = super().get_route_handler()
         known = _query_names(self.dependant)
-        fields = {
-            one.alias: field_annotation_is_sequence(one.field_info.annotation)
-            for one in made.dependant.body_params
-        }
+        fields = {one.alias: takes_several(one) for one in made.dependant.body_params}
         takes = _content_type(self.body_field, self.openapi_extra or {})
         once = any(_needs(self.dependant))
         is_anybodys = not (once or _is_of_person(self.dependant))
@@ -145,19 +149,9 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _be_strict(body: ModelField) -> None:
-    kind = type(body.field_info)
-    if kind is Body:  # and neither Form nor File, whose values are texts
-        body._type_adapter = cast("TypeAdapter[Any]", _StrictJson(body._type_adapter))
-
-
 def _query_names(dependant: Dependant) -> Mapping[str, bool]:
     """The query parameters that a route takes, and whether each may come more than once."""
-    return {
-        field.alias: field_annotation_is_sequence(field.field_info.annotation)
-        for field in get_flat_params(dependant)
-        if getattr(field.field_info, "in_", None) in (None, ParamTypes.query)
-    }
+    return {field.alias: takes_several(field) for field in query_fields(dependant)}
 
 
 def _check_query(request: Request, known: Mapping[str, bool]) -> None:
