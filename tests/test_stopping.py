@@ -69,7 +69,7 @@ def python(code: str, *arguments: object, **options: object) -> subprocess.Popen
 def test_a_pause_ends_the_moment_a_signal_comes_and_later_ones_interrupt_nothing() -> None:
     code = """
         import os, signal, threading, time
-        from neurant import stopping
+        from neurant.core import stopping
         with stopping.stop_signals():
             threading.Timer(0.2, lambda: os.kill(os.getpid(), signal.SIGHUP)).start()
             began = time.monotonic()
@@ -93,7 +93,7 @@ def test_a_pause_ends_the_moment_a_signal_comes_and_later_ones_interrupt_nothing
 def test_a_byte_that_a_child_wrote_into_the_shared_pipe_is_no_request() -> None:
     code = """
         import os, signal, time
-        from neurant import stopping
+        from neurant.core import stopping
         with stopping.stop_signals():
             child = os.fork()
             if child == 0:  # as between fork and exec: the handlers and the pipe are still ours
@@ -110,7 +110,7 @@ def test_a_byte_that_a_child_wrote_into_the_shared_pipe_is_no_request() -> None:
 def test_nohup_is_respected() -> None:
     code = """
         import os, signal
-        from neurant import stopping
+        from neurant.core import stopping
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         with stopping.stop_signals():
             os.kill(os.getpid(), signal.SIGHUP)
@@ -122,7 +122,7 @@ def test_nohup_is_respected() -> None:
 
 STUBBORN = """
     import signal, subprocess, sys, time
-    from neurant import stopping
+    from neurant.core import stopping
     from neurant.installation.processes import end_children
     ignores = "import signal, time; signal.signal(15, signal.SIG_IGN); print(1, flush=True)"
     child = subprocess.Popen(
@@ -196,7 +196,8 @@ def gone(process: psutil.Process) -> bool:
 def test_a_worker_whose_event_loop_hangs_ends_all_the_same(number: signal.Signals) -> None:
     code = """
         import asyncio, sys, time
-        from neurant import stopping, worker
+        from neurant.core import stopping
+        from neurant.runtime import worker
         worker._LAST_SECONDS = 1.0
         async def work(settings, stop):
             print("ready", flush=True)
@@ -219,7 +220,7 @@ def test_a_lock_that_another_process_holds_is_waited_for_until_a_signal(folder: 
     code = """
         import os, signal, sys, threading
         from pathlib import Path
-        from neurant import stopping
+        from neurant.core import stopping
         from neurant.installation.install import locked
         with stopping.stop_signals():
             threading.Timer(0.3, lambda: os.kill(os.getpid(), signal.SIGTERM)).start()
@@ -235,7 +236,7 @@ def test_a_lock_that_another_process_holds_is_waited_for_until_a_signal(folder: 
 
 def test_a_program_that_runs_for_us_ends_with_a_signal_or_with_our_death(folder: Path) -> None:
     code = """
-        from neurant import stopping
+        from neurant.core import stopping
         from neurant.installation.processes import run_to_its_end
         with stopping.stop_signals():
             print("ready", flush=True)

@@ -51,7 +51,7 @@ STAND_IN = """
 DRIVER = """
     import sys
     from pathlib import Path
-    from neurant import supervisor
+    from neurant.runtime import supervisor
     from neurant.cli.output import Teller
     from neurant.core.errors import SetupError
     from neurant.core.settings import Settings
