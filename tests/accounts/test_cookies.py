@@ -32,7 +32,9 @@ def asked() -> AskedFor:
             "path": "/",
             "query_string": b"",
             "headers": [(b"cookie", cookie.encode())],
-            "app": SimpleNamespace(state=SimpleNamespace(settings=settings)),
+            "app": SimpleNamespace(
+                state=SimpleNamespace(services=SimpleNamespace(settings=settings))
+            ),
         }
         return Request(scope)
 
