@@ -20,7 +20,8 @@ from neurant.errors import SetupError, first_line
 from neurant.processes import run_to_its_end
 from neurant.settings import is_database_url
 
-MIGRATIONS = Path(__file__).resolve().parents[2] / "db" / "migrations"
+# In a clone this is a link to db/migrations; the wheel holds the files themselves.
+MIGRATIONS = (Path(__file__).parent / "migrations").resolve()
 _OLDEST_SERVER = 180000
 _LOCK = 5_721_946_630_127_418  # any number, always the same: one migration at a time
 
