@@ -30,3 +30,11 @@ def test_an_address_needs_no_scheme(sign_in, acme, typed: str, stored: str | Non
     answer = owner.post(PAGE, data=form)
     assert answer.status_code == 303, answer.text
     assert owner.get("/v1/company").json()["website"] == stored
+
+
+@pytest.mark.parametrize("size", ["1", "2-10", "11-50", "51-200", "201-1000", "1001+"])
+def test_a_company_keeps_the_size_that_it_chose(sign_in, acme, size: str) -> None:
+    owner = sign_in(acme, "owner")
+    tag = {"if-match": owner.get("/v1/company").headers["etag"]}
+    assert owner.patch("/v1/company", json={"size": size}, headers=tag).status_code == 200
+    assert owner.get("/v1/company").json()["size"] == size

@@ -83,6 +83,22 @@ def test_every_row_is_conserved_whatever_the_conversations_were(
     assert nothing(stored(db, old, "_archived"))
 
 
+def test_a_batch_says_whether_its_rows_went_or_came_back(
+    urls: Urls, db: psycopg.Connection, two: tuple[Company, Company]
+) -> None:
+    acme, rival = two
+    conversation = talk(db, acme, Shape())
+    batches = [batch for company, batch, _ in archive_all(urls.jobs) if company == acme.id]
+    assert restore(urls.app, acme, conversation) == "restored"
+    kinds = "select array_agg(kind order by started_at) from archive_batches where %s = any (conversation_ids)"
+    assert db.execute(kinds, (conversation,)).fetchone() == (["archive", "restore"],)
+    assert len(batches) == 1
+    seen = (
+        "select count(*) from archive_batches where company_id = %s and %s = any (conversation_ids)"
+    )
+    assert db.execute(seen, (rival.id, conversation)).fetchone() == (0,)
+
+
 def test_the_checksum_is_what_its_comment_says(
     urls: Urls, db: psycopg.Connection, two: tuple[Company, Company]
 ) -> None:

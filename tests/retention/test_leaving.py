@@ -90,6 +90,9 @@ def test_d37_a_person_who_leaves_takes_the_login_and_the_name_along(
     said = stored(db, talks)["messages"]
     assert erase_user(urls, rival, "owner", person) == "not_found"
     assert erase_user(urls, acme, "owner", person) == "erased"
+    audited = "select count(*) from audit_logs where company_id = %s and action = 'erase'"
+    assert db.execute(audited, (acme.id,)).fetchone() == (1,)
+    assert db.execute(audited, (rival.id,)).fetchone() == (0,)
     row = db.execute(
         "select to_jsonb(u)::text, is_active, auth_user_id from users u where id = %s", (person,)
     ).fetchone()
