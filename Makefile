@@ -10,7 +10,7 @@ LOCK = .venv/bin/uv pip compile pyproject.toml --universal --python-version 3.11
 # say,<in Spanish>,<in English>: one line, Spanish unless the locale says English
 say = @case "$${LC_ALL:-$${LC_MESSAGES:-$$LANG}}" in en*) echo "$(2)";; *) echo "$(1)";; esac
 
-.PHONY: help setup develop demo test mutate soak nightly schema lint format lock clean
+.PHONY: help setup develop demo test mutate soak nightly schema lint format lock wheel clean
 
 help:
 	@echo "make demo    a complete platform with a sample company, on this machine"
@@ -23,6 +23,7 @@ help:
 	@echo "make bench   every figure we claim (half an hour, on a quiet machine)"
 	@echo "make nightly ten thousand requests against what the OpenAPI says (half an hour)"
 	@echo "make lock    newer dependencies into requirements*.lock"
+	@echo "make wheel   a wheel with everything in it, in dist/"
 	@echo "make clean   remove what setup made (never neurant-data)"
 
 setup: .venv/.stamp-installed .venv/.stamp-assets
@@ -73,6 +74,11 @@ lock: develop
 	$(LOCK) --extra dev --output-file requirements-dev.lock >/dev/null
 	$(LOCK) --constraint requirements-dev.lock --output-file requirements.lock >/dev/null
 	$(LOCK) --constraint requirements-dev.lock --extra assets --output-file requirements-assets.lock >/dev/null
+	.venv/bin/python scripts/stack_versions.py
+
+# By way of the source archive, so that nothing of an earlier build gets in.
+wheel: develop
+	.venv/bin/python -m build --no-isolation --outdir dist
 
 clean:
 	rm -rf .venv node_modules neurant/console/static/vendor *.egg-info \
