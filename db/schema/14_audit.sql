@@ -326,16 +326,6 @@ end $$;
 comment on function private.audit_column(regclass, text, text) is
   'For migrations that add a column to an audited table: shown (numbers, moments, ids, one of a few words), digest (personal, and any text that people write), hidden (secret) or left_out (a counter).';
 
-create function private.note_denied_login(p_auth_user uuid) returns void
-language sql volatile security definer set search_path = '' as $$
-  select private.write_audit(u.company_id, 'login_denied', 'login_sessions', null, '{}', u.id)
-  from public.users u
-  where u.auth_user_id = p_auth_user
-$$;
-comment on function private.note_denied_login(uuid) is
-  'A wrong password for a known login, in each of its companies. Definer: the caller is nobody.';
-grant execute on function private.note_denied_login(uuid) to neurant_app;
-
 create function private.refuse_change() returns trigger
 language plpgsql set search_path = '' as $$
 begin

@@ -132,7 +132,7 @@ language sql volatile security definer set search_path = '' as $$
   where u.auth_user_id = p_auth_user
 $$;
 comment on function private.note_refused_login(uuid, text, integer) is
-  'A wrong password or code for a known login, in each of its companies, and for how long it locked. Definer, as note_denied_login.';
+  'A wrong password or code for a known login, in each of its companies, and for how long it locked. Definer: nobody is logged in when a login is refused.';
 grant execute on function private.note_refused_login(uuid, text, integer) to neurant_app;
 
 create function private.open_session(

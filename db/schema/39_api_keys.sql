@@ -103,22 +103,6 @@ grant select, insert on public.request_allowances to neurant_router;
 grant update (tokens, refilled_at, page_tokens, page_refilled_at) on public.request_allowances to
   neurant_router;
 
-create function private.login_api_key(p_key_digest bytea)
-returns table (company_id uuid, key_id uuid)
-language plpgsql security definer set search_path = '' as $$
-begin
-  update public.api_keys k set last_used_at = now()
-  where k.key_digest = p_key_digest
-    and (k.last_used_at is null or k.last_used_at < now() - interval '1 minute');
-  return query
-  select k.company_id, k.id from public.api_keys k
-  where k.key_digest = p_key_digest and k.revoked_at is null
-    and (k.expires_at is null or k.expires_at > now());
-end $$;
-comment on function private.login_api_key(bytea) is
-  'Which key a program shows; what it may do, company_id() verifies at each statement. Definer: the caller is nobody until this answers.';
-grant execute on function private.login_api_key(bytea) to neurant_app;
-
 create function private.revoke_api_key(p_key uuid) returns text
 language plpgsql security definer set search_path = '' as $$
 declare

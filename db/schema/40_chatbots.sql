@@ -401,15 +401,6 @@ comment on function private.opens_at(jsonb, text, timestamptz) is
 grant execute on function private.opens_at(jsonb, text, timestamptz) to authenticated,
   neurant_worker, neurant_router;
 
-create function private.fitting_personality(p_traits jsonb) returns jsonb
-language sql immutable set search_path = '' as $$
-  select coalesce(jsonb_object_agg(t.name, t.value)
-    filter (where private.is_personality(jsonb_build_object(t.name, t.value))), '{}')
-  from jsonb_each(case jsonb_typeof(p_traits) when 'object' then p_traits else '{}' end) as t (name, value)
-$$;
-comment on function private.fitting_personality(jsonb) is
-  'A personality without the traits that are not well formed: for what was written before there was a rule.';
-
 create function private.fill_template(p_text text, p_values jsonb) returns text
 language plpgsql immutable set search_path = '' as $$
 declare

@@ -1866,16 +1866,6 @@ end $$;
 comment on function private.audit_column(regclass, text, text) is
   'For migrations that add a column to an audited table: shown (numbers, moments, ids, one of a few words), digest (personal, and any text that people write), hidden (secret) or left_out (a counter).';
 
-create function private.note_denied_login(p_auth_user uuid) returns void
-language sql volatile security definer set search_path = '' as $$
-  select private.write_audit(u.company_id, 'login_denied', 'login_sessions', null, '{}', u.id)
-  from public.users u
-  where u.auth_user_id = p_auth_user
-$$;
-comment on function private.note_denied_login(uuid) is
-  'A wrong password for a known login, in each of its companies. Definer: the caller is nobody.';
-grant execute on function private.note_denied_login(uuid) to neurant_app;
-
 create function private.refuse_change() returns trigger
 language plpgsql set search_path = '' as $$
 begin
@@ -4380,7 +4370,7 @@ language sql volatile security definer set search_path = '' as $$
   where u.auth_user_id = p_auth_user
 $$;
 comment on function private.note_refused_login(uuid, text, integer) is
-  'A wrong password or code for a known login, in each of its companies, and for how long it locked. Definer, as note_denied_login.';
+  'A wrong password or code for a known login, in each of its companies, and for how long it locked. Definer: nobody is logged in when a login is refused.';
 grant execute on function private.note_refused_login(uuid, text, integer) to neurant_app;
 
 create function private.open_session(
@@ -6904,22 +6894,6 @@ grant select, insert on public.request_allowances to neurant_router;
 grant update (tokens, refilled_at, page_tokens, page_refilled_at) on public.request_allowances to
   neurant_router;
 
-create function private.login_api_key(p_key_digest bytea)
-returns table (company_id uuid, key_id uuid)
-language plpgsql security definer set search_path = '' as $$
-begin
-  update public.api_keys k set last_used_at = now()
-  where k.key_digest = p_key_digest
-    and (k.last_used_at is null or k.last_used_at < now() - interval '1 minute');
-  return query
-  select k.company_id, k.id from public.api_keys k
-  where k.key_digest = p_key_digest and k.revoked_at is null
-    and (k.expires_at is null or k.expires_at > now());
-end $$;
-comment on function private.login_api_key(bytea) is
-  'Which key a program shows; what it may do, company_id() verifies at each statement. Definer: the caller is nobody until this answers.';
-grant execute on function private.login_api_key(bytea) to neurant_app;
-
 create function private.revoke_api_key(p_key uuid) returns text
 language plpgsql security definer set search_path = '' as $$
 declare
@@ -7470,15 +7444,6 @@ comment on function private.opens_at(jsonb, text, timestamptz) is
   'When people are back; null while they attend.';
 grant execute on function private.opens_at(jsonb, text, timestamptz) to authenticated,
   neurant_worker, neurant_router;
-
-create function private.fitting_personality(p_traits jsonb) returns jsonb
-language sql immutable set search_path = '' as $$
-  select coalesce(jsonb_object_agg(t.name, t.value)
-    filter (where private.is_personality(jsonb_build_object(t.name, t.value))), '{}')
-  from jsonb_each(case jsonb_typeof(p_traits) when 'object' then p_traits else '{}' end) as t (name, value)
-$$;
-comment on function private.fitting_personality(jsonb) is
-  'A personality without the traits that are not well formed: for what was written before there was a rule.';
 
 create function private.fill_template(p_text text, p_values jsonb) returns text
 language plpgsql immutable set search_path = '' as $$
