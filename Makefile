@@ -10,14 +10,15 @@ LOCK = .venv/bin/uv pip compile pyproject.toml --universal --python-version 3.11
 # say,<in Spanish>,<in English>: one line, Spanish unless the locale says English
 say = @case "$${LC_ALL:-$${LC_MESSAGES:-$$LANG}}" in en*) echo "$(2)";; *) echo "$(1)";; esac
 
-.PHONY: help setup develop demo test mutate soak nightly schema lint format lock wheel clean
+.PHONY: help setup develop demo test mutate soak nightly schema lock-migrations lint format lock wheel clean
 
 help:
 	@echo "make demo    a complete platform with a sample company, on this machine"
 	@echo "make setup   what the demo needs: .venv, locked dependencies, page assets"
 	@echo "make test    lint and every test"
 	@echo "make lint    ruff and mypy; make format rewrites what ruff can"
-	@echo "make schema  db/schema.sql, migrations.lock, committed rights: after a new migration"
+	@echo "make schema  the baseline migration and the lists of verify: after an edit of db/schema"
+	@echo "make lock-migrations  before a version is tagged: its migrations never change afterwards"
 	@echo "make mutate  break the schema in 500 ways: do the tests notice? (COUNT=0: all, hours)"
 	@echo "make soak    the long tests (minutes)"
 	@echo "make bench   every figure we claim (half an hour, on a quiet machine)"
@@ -58,7 +59,11 @@ mutate: develop
 		$(if $(MINUTES),--minutes $(MINUTES)) $(if $(REPORT),--report) $(if $(RECORD),--record)
 
 schema: develop
-	@.venv/bin/python -m scripts.dump_schema
+	@.venv/bin/python -m scripts.renew_schema
+
+# Before a version is tagged: its migrations never change afterwards.
+lock-migrations: develop
+	@.venv/bin/python -m scripts.migration_lock
 
 lint: develop
 	.venv/bin/ruff check .

@@ -20,8 +20,7 @@ from neurant.errors import SetupError, first_line
 from neurant.processes import run_to_its_end
 from neurant.settings import is_database_url
 
-# In a clone this is a link to db/migrations; the wheel holds the files themselves.
-MIGRATIONS = (Path(__file__).parent / "migrations").resolve()
+MIGRATIONS = Path(__file__).resolve().parent / "migrations"
 _OLDEST_SERVER = 180000
 _LOCK = 5_721_946_630_127_418  # any number, always the same: one migration at a time
 
@@ -30,13 +29,15 @@ def migrate(admin_url: str, folder: Path = MIGRATIONS) -> list[str]:
     """Apply what is missing; the file names that were applied, in order (none: all was there).
 
     ``admin_url`` is a login that bypasses RLS and may create roles and extensions. Two callers
-    at once take turns. Raises SetupError for a wrong address, server, or failing migration.
+    at once take turns. Raises SetupError for a wrong address, server, or failing migration, and,
+    before anything is changed, for a database that another line of versions has made.
     """
     files = _migration_files(folder)
     with _connection(admin_url) as connection:
         _check_server(connection)
         connection.execute("select pg_advisory_lock(%s)", (_LOCK,))
         before = _applied(connection)
+        _refuse_unknown(before, files)
         missing = [name for version, name in files.items() if version not in before]
         if missing:
             _apply(connection, admin_url, folder)
@@ -132,6 +133,12 @@ def _applied(connection: psycopg.Connection) -> set[str]:
         return set()
     rows = connection.execute("select version from private.schema_migrations").fetchall()
     return {str(row[0]) for row in rows}
+
+
+def _refuse_unknown(applied: set[str], files: dict[str, str]) -> None:
+    unknown = sorted(applied - files.keys())
+    if unknown:
+        raise SetupError("setup.unknown_schema", version=unknown[-1])
 
 
 def _dbmate_url(connection: psycopg.Connection, url: str) -> str:
