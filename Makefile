@@ -21,6 +21,7 @@ help:
 	@echo "make mutate  break the schema in 500 ways: do the tests notice? (COUNT=0: all, hours)"
 	@echo "make soak    the long tests (minutes)"
 	@echo "make bench   every figure we claim (an hour, on a quiet machine); NAME=newest_messages for one"
+	@echo "make compare the figures of OLD=COMMIT and of this checkout by turns (hours; NAME=… for one)"
 	@echo "make nightly ten thousand requests against what the OpenAPI says (half an hour)"
 	@echo "make lock    newer dependencies into requirements*.lock"
 	@echo "make clean   remove what setup made (never neurant-data)"
@@ -107,3 +108,8 @@ clean:
 .PHONY: bench
 bench: develop
 	@.venv/bin/python -m bench $(NAME)
+
+# Old and new figures by turns: make compare OLD=COMMIT NAME="rates ingest_sql" (all without NAME, hours).
+.PHONY: compare
+compare: develop
+	@.venv/bin/python -m bench.compare $(OLD) $(NAME)

@@ -23,11 +23,10 @@ import numpy as np
 from semantic_text_splitter import TextSplitter
 
 from bench.offline_search import SQUAD, Company, demo_company
-from bench.product import MAX_CHUNK_CHARS, Ranked, choose, embed
+from bench.product import DEMO_QUESTIONS, MAX_CHUNK_CHARS, Ranked, choose, embed
 from bench.sizes import sized
 from bench.support import ROOT
 
-QUESTIONS = ROOT / "tests" / "knowledge" / "demo_questions.toml"
 CASES = ROOT / "bench" / "answer_cases.toml"
 PER_ARTICLE = 12
 ARTICLES, PARAGRAPHS = sized((None, None), tiny=(2, 3))  # all, or the first few
@@ -58,7 +57,7 @@ def plain(text: str) -> str:
 def demo_examples(documents: int | None = None, most: int | None = None) -> Iterator[Example]:
     """The labelled questions to the demo clinic: all, or so many with and without an answer."""
     company = demo_company(documents)
-    labelled = tomllib.loads(QUESTIONS.read_text("utf-8"))
+    labelled = tomllib.loads(DEMO_QUESTIONS.read_text("utf-8"))
     for one in labelled["answerable"][:most] + labelled["unanswerable"][:most]:
         yield Example(
             "demo held out" if one["held_out"] else "demo",

@@ -1,10 +1,11 @@
 """Compare the figures of this checkout with those of an older commit.
 
 ``python -m bench.compare OLD_COMMIT [NAME ...]`` takes the files of the old commit out of git, puts
-today's benches over them (except ``product.py``, the one file that imports the product, if the old
-commit has it), and runs old and new by turns for five rounds. A figure is worse when its new median is
-more than 5 % worse than the old median and outside the range of the old rounds. Exit status: 1 if a
-figure is worse, 2 if a measurement crashed on one side.
+today's benches over them, and runs old and new by turns for five rounds. Two files stay those of the
+old commit, if it has them: ``product.py`` and ``peer.py``, which import the product and its tests.
+
+A figure is worse when its new median is more than 5 % worse than the old median and outside the range
+of the old rounds. Exit status: 1 if a figure is worse, 2 if a measurement crashed on one side.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from bench.support import ROOT, empty_folder, median
 ROUNDS = 5
 ALLOWED = 1.05
 NEEDS_NETWORK = "install"  # it downloads; compared only if it is named
+_OF_THE_COMMIT = ("product.py", "peer.py")  # the files that import the product and its tests
 _BUILT = "neurant/console/static/vendor"  # made by make setup, not committed
 
 
@@ -76,13 +78,16 @@ def extract(commit: str, tree: Path) -> None:
         ["git", "archive", "--format=tar", commit], cwd=ROOT, stdout=subprocess.PIPE, check=True
     )
     subprocess.run(["tar", "-x", "-C", str(tree)], input=archive.stdout, check=True)
-    product = tree / "bench" / "product.py"
-    kept = product.read_bytes() if product.exists() else (ROOT / "bench/product.py").read_bytes()
+    theirs = {
+        name: (tree / "bench" / name).read_bytes()
+        for name in _OF_THE_COMMIT
+        if (tree / "bench" / name).exists()
+    }
     shutil.rmtree(tree / "bench", ignore_errors=True)
-    shutil.copytree(
-        ROOT / "bench", tree / "bench", ignore=shutil.ignore_patterns("__pycache__", "results.*")
-    )
-    product.write_bytes(kept)
+    without = shutil.ignore_patterns("__pycache__", "results.*")
+    shutil.copytree(ROOT / "bench", tree / "bench", ignore=without)
+    for name, content in theirs.items():
+        (tree / "bench" / name).write_bytes(content)
     if (ROOT / _BUILT).exists():
         shutil.copytree(ROOT / _BUILT, tree / _BUILT, dirs_exist_ok=True)
 

@@ -13,10 +13,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from uuid import UUID, uuid5
 
-from bench.product import Candidate, Ranked, chunk, embed, extract, fuse, stems
+from bench.product import DEMO_DOCUMENTS, Candidate, Ranked, chunk, embed, extract, fuse, stems
 from bench.support import ROOT
 
-DEMO_DOCUMENTS = ROOT / "neurant" / "demo" / "documents"
 SQUAD = ROOT.parent / "shared" / "data" / "squad_es_v2_dev_tune.json"
 TOP = 20
 _NAMESPACE = UUID("6f0f6b7e-52ab-4d0e-9a2e-3f3c1e0a7d11")

@@ -10,9 +10,9 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cache
 
+from bench.peer import TelegramPeer, telegram_peer
 from bench.sizes import TINY
 from bench.support import Running, demo, empty_folder
-from tests.support.telegram_peer import TelegramPeer, telegram_peer
 
 _shared = ExitStack()
 

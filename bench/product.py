@@ -1,10 +1,13 @@
-"""Every name of the product that the benches import.
+"""Every name and file of the product that the benches use.
 
 ``bench/compare.py`` runs today's benches on an older commit, whose packages may have other names.
-It keeps this one file of the older commit, so no other file of ``bench`` imports ``neurant``.
+It keeps this file and ``peer.py`` of the older commit, so no other file of ``bench`` imports from
+``neurant`` or ``tests``.
 """
 
 from __future__ import annotations
+
+from pathlib import Path
 
 from neurant.api.call import Call, needs
 from neurant.api.rates import Rates
@@ -31,7 +34,13 @@ from neurant.settings import get_settings
 from neurant.team.routes import router
 from neurant.turns import Turns
 
+_ROOT = Path(__file__).resolve().parents[1]
+DEMO_DOCUMENTS = _ROOT / "neurant" / "demo" / "documents"
+DEMO_QUESTIONS = _ROOT / "tests" / "knowledge" / "demo_questions.toml"
+
 __all__ = [
+    "DEMO_DOCUMENTS",
+    "DEMO_QUESTIONS",
     "LIFETIME",
     "MAX_CHUNK_CHARS",
     "MIGRATIONS",

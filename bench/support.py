@@ -21,6 +21,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.product import DEMO_QUESTIONS
+
 ROOT = Path(__file__).resolve().parents[1]
 CHAT_PATH = "/chat/demo-los-cedros"
 _START_SECONDS = 180.0
@@ -153,8 +155,9 @@ def _wait_ready(process: subprocess.Popen[bytes], port: int) -> None:
 
 def demo_questions() -> list[str]:
     """Questions that the demo clinic's documents answer."""
-    path = ROOT / "tests" / "knowledge" / "demo_questions.toml"
-    return [one["question"] for one in tomllib.loads(path.read_text("utf-8"))["answerable"]]
+    return [
+        one["question"] for one in tomllib.loads(DEMO_QUESTIONS.read_text("utf-8"))["answerable"]
+    ]
 
 
 def percentile(values: Sequence[float], share: float) -> float:

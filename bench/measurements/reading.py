@@ -18,9 +18,9 @@ from collections.abc import Callable
 from fpdf import FPDF
 
 from bench.figures import Figure, Figures
-from bench.product import Ended, chunk, extract, limits_for, run_child
+from bench.product import DEMO_DOCUMENTS, Ended, chunk, extract, limits_for, run_child
 from bench.sizes import sized
-from bench.support import ROOT, busy
+from bench.support import busy
 
 _SIZES = sized((250_000, 500_000, 1_000_000), tiny=(8_000,))  # characters
 _REPEATS, _STARTS, _DEMO_REPEATS = sized((2, 5, 7), tiny=(1, 1, 1))
@@ -113,7 +113,7 @@ async def seconds(
     return min([(await read(kind, data, name)).cpu for _ in range(_REPEATS)]) - start[kind]
 
 
-DOCUMENTS = sorted((ROOT / "neurant" / "demo" / "documents").iterdir())
+DOCUMENTS = sorted(DEMO_DOCUMENTS.iterdir())
 
 
 async def starts() -> dict[str, float]:

@@ -20,11 +20,12 @@ from typing import Any
 import aiohttp
 
 from bench.figures import Figure, Figures
+from bench.peer import SECRET_HEADER, TelegramPeer
 from bench.platform import Platform, platform
+from bench.product import DEMO_QUESTIONS
 from bench.sizes import sized
 from bench.support import ROOT, busy, demo_questions, percentile
 from bench.visitors import ANSWER_SECONDS, THINK_SECONDS, Measured, cited_questions
-from tests.support.telegram_peer import SECRET_HEADER, TelegramPeer
 
 GOAL_MS = 600
 CHATS = sized(20, tiny=2)
@@ -119,8 +120,7 @@ class Telegram:
 
 def document_names() -> list[str]:
     """As the answers name them: without the file's extension."""
-    path = ROOT / "tests" / "knowledge" / "demo_questions.toml"
-    answerable = tomllib.loads(path.read_text("utf-8"))["answerable"]
+    answerable = tomllib.loads(DEMO_QUESTIONS.read_text("utf-8"))["answerable"]
     return sorted({one["document"].rpartition(".")[0] for one in answerable})
 
 

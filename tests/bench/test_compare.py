@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.compare import Compared, extract, report
+from bench import compare
+from bench.compare import Compared, report
 
 ROOT = Path(__file__).resolve().parents[2]
 OLD = [10.0, 10.2, 9.8, 10.4, 10.0]
@@ -48,14 +49,49 @@ def test_a_figure_that_is_worse_and_a_crash_decide_the_exit_status(
     assert report({"read, ms": well}, ["rates, old, round 1: ValueError"]) == 2
 
 
-def test_the_old_commit_gets_todays_benches_and_keeps_its_own_code(tmp_path: Path) -> None:
-    tree = tmp_path / "old"
-    extract("HEAD", tree)
-    for path in ("bench/run.py", "bench/measurements/rates.py", "bench/sql/ingest_batch.sql"):
-        assert (tree / path).read_bytes() == (ROOT / path).read_bytes()
-    committed = subprocess.run(
-        ["git", "show", "HEAD:bench/product.py"], cwd=ROOT, capture_output=True, check=True
+@pytest.fixture
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A clone of this checkout, which the comparison takes for its own."""
+    clone = tmp_path / "clone"
+    subprocess.run(["git", "clone", "--quiet", "--shared", str(ROOT), str(clone)], check=True)
+    monkeypatch.setattr(compare, "ROOT", clone)
+    return clone
+
+
+def commit(checkout: Path, files: dict[str, str]) -> str:
+    """Commit these files; the commit."""
+    for name, text in files.items():
+        (checkout / "bench" / name).write_text(text)
+    who = ("-c", "user.name=bench", "-c", "user.email=bench@bench.example")
+    for words in (("add", "bench"), (*who, "commit", "--quiet", "-m", "bench")):
+        subprocess.run(["git", *words], cwd=checkout, check=True)
+    command = ["git", "rev-parse", "HEAD"]
+    return subprocess.run(
+        command, cwd=checkout, capture_output=True, text=True, check=True
+    ).stdout.strip()
+
+
+def test_the_old_commit_gets_todays_benches_and_keeps_the_names_of_its_own_product(
+    checkout: Path, tmp_path: Path
+) -> None:
+    old = commit(
+        checkout, {"product.py": "# old names", "peer.py": "# old peer", "run.py": "# old"}
     )
-    assert (tree / "bench/product.py").read_bytes() == committed.stdout
-    assert (tree / "neurant/app.py").exists()
+    commit(checkout, {"product.py": "# new names", "peer.py": "# new peer", "run.py": "# new"})
+    tree = tmp_path / "old"
+    compare.extract(old, tree)
+    texts = {
+        name: (tree / "bench" / name).read_text() for name in ("product.py", "peer.py", "run.py")
+    }
+    assert texts == {"product.py": "# old names", "peer.py": "# old peer", "run.py": "# new"}
+    assert (tree / "neurant" / "app.py").exists()
     assert not (tree / ".git").exists()
+
+
+def test_an_old_commit_without_these_files_gets_todays(checkout: Path, tmp_path: Path) -> None:
+    for name in ("product.py", "peer.py"):
+        (checkout / "bench" / name).unlink()
+    old = commit(checkout, {})
+    commit(checkout, {"product.py": "# new names", "peer.py": "# new peer"})
+    compare.extract(old, tmp_path / "old")
+    assert (tmp_path / "old" / "bench" / "product.py").read_text() == "# new names"
