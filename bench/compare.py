@@ -84,7 +84,7 @@ def extract(commit: str, tree: Path) -> None:
         if (tree / "bench" / name).exists()
     }
     shutil.rmtree(tree / "bench", ignore_errors=True)
-    without = shutil.ignore_patterns("__pycache__", "results.*")
+    without = shutil.ignore_patterns("__pycache__", "results.json", "results.md")
     shutil.copytree(ROOT / "bench", tree / "bench", ignore=without)
     for name, content in theirs.items():
         (tree / "bench" / name).write_bytes(content)

@@ -18,6 +18,7 @@ from bench.sizes import sized
 from bench.support import ROOT, busy, empty_folder
 
 TARGET = sized("setup", tiny=".venv/.stamp-venv")
+BASELINE = sized(("-m", "venv"), tiny=("-m", "venv", "--without-pip"))
 _SETUP_SECONDS = 1800
 _INSTALLED = (".venv", "node_modules", "neurant/console/static/vendor")
 
@@ -64,7 +65,7 @@ def measure() -> Figures:
         clone, caches, bare = made / "clone", made / "caches", made / "bare"
         subprocess.run(["git", "clone", "--quiet", str(ROOT), str(clone)], check=True)
         seconds = seconds_of(["make", TARGET], clone, caches)
-        bare_seconds = seconds_of([sys.executable, "-m", "venv", str(bare)], made, caches)
+        bare_seconds = seconds_of([sys.executable, *BASELINE, str(bare)], made, caches)
         sizes = {name: megabytes(clone / name) for name in _INSTALLED}
         bare_size = megabytes(bare)
     size = sum(sizes.values())

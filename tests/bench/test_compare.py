@@ -85,6 +85,8 @@ def test_the_old_commit_gets_todays_benches_and_keeps_the_names_of_its_own_produ
     }
     assert texts == {"product.py": "# old names", "peer.py": "# old peer", "run.py": "# new"}
     assert (tree / "neurant" / "app.py").exists()
+    modules = {path.name for path in (checkout / "bench").glob("*.py")}
+    assert {path.name for path in (tree / "bench").glob("*.py")} == modules
     assert not (tree / ".git").exists()
 
 
