@@ -1,37 +1,37 @@
-"""The ten most used endpoints of the API, and what authentication and tenant context add to one.
+"""The ten most used endpoints of the API, and the cost of authentication and tenant context.
 
-Run: ``python bench/api_endpoints.py`` (about 6 minutes once loaded). 100 companies and a million
-messages (``million.py``); the callers are of the company that holds a tenth of everything. One web
-process, real HTTP over a kept-alive connection, one request at a time; after each request of an
-endpoint the same caller asks for a constant: a handler of the same class, with the same ``needs``,
-that answers without a query. The ten: what the inbox and a connected program ask for all day (the
-list, a conversation, its messages, an answer), what every screen has beside it (bots, people, use,
-notifications), and what an integration reads (documents, search).
+100 companies and a million messages (``million.py``); the callers are of the company that has a tenth
+of everything. One web process, real HTTP over a kept-alive connection, one request at a time; after
+each request of an endpoint the same caller asks for a constant: a handler of the same class, with the
+same ``needs``, that answers without a query. The ten: the requests that the inbox and a connected
+program make all day (the list, a conversation, its messages, an answer), those of every screen (bots,
+people, use, notifications), and those of an integration (documents, search).
 """
 
 from __future__ import annotations
 
 import json
-import os
 import statistics
-import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import quote
 
 import psycopg
-from api_process import CONSTANT, FLOOR, Client, Web, cpu_milliseconds, web
-from insert_message import prepare
-from million import ROWS, Loaded, million, scratch_copy, uuid_of
-from support import busy, empty_folder, percentile, report
 
-from neurant.knowledge.embed import MODEL
+from bench.api_web import CONSTANT, FLOOR, Client, api_web_process, cpu_milliseconds
+from bench.database import Database
+from bench.figures import Figure, Figures
+from bench.measurements.insert_message import take_conversations
+from bench.million import million, scratch_copy, uuid_of
+from bench.product import MODEL
+from bench.sizes import ROWS, sized
+from bench.support import Web, busy, empty_folder, percentile
 
 CPU_GOAL_MS = 0.6
 RATIO_GOAL = 20
-ROUNDS = int(os.environ.get("BENCH_ROUNDS", "300"))
-BLOCKS, IN_BLOCK = 16, 150
+ROUNDS = sized(300, tiny=1)
+WARM_ROUNDS = sized(10, tiny=0)
+BLOCKS, IN_BLOCK = sized((16, 150), tiny=(1, 3))
 REFILL_AFTER = 1000  # requests; less than a plan's number, so that none is ever refused
 PEOPLE = {"owner": 1, "operador": 4}
 QUESTIONS = ("garantía del televisor", "cuánto cuesta el envío a Bogotá", "devolución con factura")
@@ -68,16 +68,16 @@ _REFILL = "update public.request_allowances set tokens = 3000, refilled_at = clo
 
 @dataclass
 class Caller:
-    """Somebody who calls, with what they ask by its name: status and request."""
+    """A caller, the requests of each endpoint with their status, and the milliseconds of each."""
 
     name: str
     client: Client
     asked: dict[str, list[tuple[int, bytes]]] = field(default_factory=dict)
-    told: dict[str, list[float]] = field(default_factory=dict)
+    took: dict[str, list[float]] = field(default_factory=dict)
 
 
 class Refill:
-    """Gives a company its minute again before it is used up."""
+    """Refills the rate limit of every company before it is used up."""
 
     def __init__(self, admin: str) -> None:
         self._db = psycopg.connect(admin, autocommit=True)
@@ -93,7 +93,7 @@ class Refill:
 def requests_of(
     client: Client, conversations: Sequence[str], taken: Sequence[str], *, key: bool
 ) -> dict[str, list[tuple[int, bytes]]]:
-    """What one asks, by endpoint, several of a kind where it is not always the same."""
+    """The requests of a caller, by endpoint, several where they are not always the same."""
 
     def get(path: str) -> tuple[int, bytes]:
         return 200, client.request("GET", f"/v1/{path}")
@@ -118,44 +118,51 @@ def requests_of(
     return asked if key else asked | {"list notifications": [get("notifications")]}
 
 
-@contextmanager
-def callers(loaded: Loaded, served: Web) -> Iterator[list[Caller]]:
-    """An owner and an operador with their sessions, and the owner's key (never told of anything)."""
-    with psycopg.connect(loaded.admin) as db:
-        seen = [
-            str(row[0])
-            for row in db.execute(
-                "select id from conversations where company_id = %s and chatbot_id = %s"
-                " order by last_message_at desc limit 200",
-                (uuid_of("co1"), uuid_of("b1-2")),
-            )
-        ]
-    taken = {role: prepare(loaded, person) for role, person in PEOPLE.items()}
+def prepare(database: Database) -> None:
+    """Add sessions, a key, notifications and vectors to the copy."""
+    with psycopg.connect(database.admin, autocommit=True) as db:
+        db.execute(_CALLERS.encode())
+        for part in _VECTORS.strip().split(";"):
+            db.execute(part.encode(), {"model": MODEL} if "%" in part else None)
+        # The product inserts chunks with their vectors; here they were updated, so pack them again.
+        db.execute("vacuum full document_chunks")
+        db.execute("vacuum analyze document_chunks, notifications, login_sessions, companies")
+
+
+def callers(database: Database, port: int) -> list[Caller]:
+    """An owner and an operador with their sessions, and the owner's key (without notifications)."""
+    newest = (
+        "select id from conversations where company_id = %s and chatbot_id = %s"
+        " order by last_message_at desc limit 200"
+    )
+    with psycopg.connect(database.admin) as db:
+        found = db.execute(newest, (uuid_of("co1"), uuid_of("b1-2"))).fetchall()
+        taken = {role: take_conversations(db, person) for role, person in PEOPLE.items()}
     made = []
     for name, token, role in (
         ("owner", "session-1", "owner"),
         ("operador", "session-4", "operador"),
         ("API key", "na_key_bench", "owner"),
     ):
-        client = Client(served.port, token)
-        asked = requests_of(client, seen, taken[role], key=name == "API key")
+        client, conversations = Client(port, token), [str(row[0]) for row in found]
+        asked = requests_of(client, conversations, taken[role], key=name == "API key")
         made.append(Caller(name, client, asked))
-    yield made
+    return made
 
 
 def latencies(everybody: Sequence[Caller], refill: Refill, rounds: int) -> None:
-    """Each caller's endpoints by turns, a constant after each, into ``Caller.told``."""
+    """Each caller's endpoints by turns, a constant after each, into ``Caller.took``."""
     for one in everybody:
         one.client.connect()
-    for turn in range(-10, rounds):
+    for turn in range(-WARM_ROUNDS, rounds):
         for one in everybody:
             constant = one.client.request("GET", CONSTANT)
             for name, asked in one.asked.items():
                 status, request = asked[turn % len(asked)]
                 pair = one.client.timed(request, status), one.client.timed(constant)
                 if turn >= 0:
-                    for key, took in zip((name, "constant"), pair, strict=True):
-                        one.told.setdefault(key, []).append(took)
+                    for key, one_took in zip((name, "constant"), pair, strict=True):
+                        one.took.setdefault(key, []).append(one_took)
             refill.after(2 * len(one.asked))
 
 
@@ -171,12 +178,12 @@ class Added:
         return sum(self.needs) - sum(self.floor)
 
 
-def added(loaded: Loaded, served: Web, caller: Caller, refill: Refill) -> Added:
+def added(database: Database, served: Web, caller: Caller, refill: Refill) -> Added:
     """A/B/B/A blocks of the two constants; the means of all requests."""
     caller.client.connect()
     ask = {path: caller.client.request("GET", path) for path in (FLOOR, CONSTANT)}
     spent: dict[str, list[tuple[float, float]]] = {FLOOR: [], CONSTANT: []}
-    backends = backends_of(loaded)
+    backends = backends_of(database)
     for turn in range(-1, BLOCKS):
         for path in (FLOOR, CONSTANT) if turn % 2 == 0 else (CONSTANT, FLOOR):
             before = cpu_milliseconds([served.pid]), cpu_milliseconds(backends)
@@ -187,46 +194,51 @@ def added(loaded: Loaded, served: Web, caller: Caller, refill: Refill) -> Added:
                 web_ms, database_ms = (b - a for a, b in zip(before, after, strict=True))
                 spent[path].append((web_ms / IN_BLOCK, database_ms / IN_BLOCK))
         refill.after(IN_BLOCK)
-    if backends_of(loaded) != backends:
+    if backends_of(database) != backends:
         raise RuntimeError("another connection was made meanwhile, whose CPU was not counted")
-    means = {
-        path: tuple(statistics.fmean(one[side] for one in blocks) for side in (0, 1))
-        for path, blocks in spent.items()
-    }
-    return Added(means[FLOOR], means[CONSTANT])
+    return Added(means(spent[FLOOR]), means(spent[CONSTANT]))
 
 
-def backends_of(loaded: Loaded) -> list[int]:
+def means(blocks: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """The means of web process and database over all blocks."""
+    return statistics.fmean(web for web, _ in blocks), statistics.fmean(db for _, db in blocks)
+
+
+def backends_of(database: Database) -> list[int]:
     """The database's processes of the web process."""
-    with psycopg.connect(loaded.admin) as db:
+    with psycopg.connect(database.admin) as db:
         name = db.info.dbname
         return sorted(int(row[0]) for row in db.execute(_BACKENDS, (name,)))
 
 
-def told_latencies(everybody: Sequence[Caller], rows: int, before: str) -> bool:
-    """Print each endpoint; report the slowest p95 : the p95 of the constant, same caller."""
-    ratios: dict[str, float] = {}
+def latency_figure(everybody: Sequence[Caller], before: str) -> Figure:
+    """The endpoint whose p95 is slowest against the p95 of the constant of the same caller."""
+    p95: dict[str, tuple[float, float]] = {}
     lines = []
     for one in everybody:
-        floor = percentile(one.told["constant"], 0.95)
-        for name, took in one.told.items():
-            median, p95 = percentile(took, 0.5), percentile(took, 0.95)
-            lines.append(f"{one.name}, {name}: {median:.2f} / {p95:.2f}")
-            print(f"     {lines[-1]} ms ({p95 / floor:.1f} times the constant)", flush=True)
+        constant = percentile(one.took["constant"], 0.95)
+        for name, took in one.took.items():
+            own = percentile(took, 0.95)
+            lines.append(f"{one.name}, {name}: {percentile(took, 0.5):.2f} / {own:.2f}")
             if name != "constant":
-                ratios[f"{one.name}, {name}"] = p95 / floor
-    worst = max(ratios, key=lambda name: ratios[name])
-    return report(
-        "api_endpoints",
-        f"ten endpoints at {rows:,} messages, slowest p95 : p95 of a constant with needs",
-        ratios[worst],
-        RATIO_GOAL,
-        f"{worst}; median / p95 ms of {ROUNDS} each: {'; '.join(lines)}; {before}",
+                p95[f"{one.name}, {name}"] = own, constant
+    worst = max(p95, key=lambda name: p95[name][0] / p95[name][1])
+    slowest, constant = p95[worst]
+    return Figure(
+        id="api_endpoints",
+        title=f"ten endpoints at {ROWS:,} messages, slowest, p95",
+        measured=slowest,
+        unit="ms",
+        baseline="a constant with the same authentication, p95",
+        baseline_measured=constant,
+        ratio=slowest / constant,
+        goal=RATIO_GOAL,
+        details=f"{worst}; median / p95 ms of {ROUNDS} each: {'; '.join(lines)}; {before}",
     )
 
 
-def told_cpu(cpu: Mapping[str, Added], before: str) -> bool:
-    """Report the CPU that ``needs`` adds, of the caller whose is most."""
+def cpu_figure(cpu: Mapping[str, Added], before: str) -> Figure:
+    """The CPU that ``needs`` adds, of the caller for whom it adds most."""
     parts = []
     for name, one in cpu.items():
         web_ms, database_ms = (b - a for a, b in zip(one.floor, one.needs, strict=True))
@@ -234,34 +246,30 @@ def told_cpu(cpu: Mapping[str, Added], before: str) -> bool:
             f"{name} {one.both:.3f} (web {web_ms:.3f} + database {database_ms:.3f};"
             f" floor {one.floor[0]:.3f})"
         )
-        print(f"     {parts[-1]}", flush=True)
-    return report(
-        "api_endpoints_cpu",
-        "authentication + tenant context, CPU of a request in web process and database, ms",
-        max(one.both for one in cpu.values()),
-        CPU_GOAL_MS,
-        f"a constant with needs less one without, {BLOCKS * IN_BLOCK} requests each in A/B/B/A"
-        f" blocks: {'; '.join(parts)}; {before}",
+    most = max(cpu.values(), key=lambda one: one.both)
+    return Figure(
+        id="api_endpoints_cpu",
+        title="authentication and tenant context, CPU of a request in web process and database",
+        measured=most.both,
+        unit="ms",
+        baseline="the same request without them",
+        baseline_measured=sum(most.floor),
+        ratio=most.both / sum(most.floor),
+        goal=CPU_GOAL_MS,
+        goal_on="measured",
+        details=f"a constant with needs less one without, {BLOCKS * IN_BLOCK} requests each in"
+        f" A/B/B/A blocks: {'; '.join(parts)}; {before}",
     )
 
 
-def main() -> int:
+def measure() -> Figures:
     before = busy()
-    with million() as loaded, scratch_copy(loaded) as copy, empty_folder() as folder:
-        with psycopg.connect(copy.admin, autocommit=True) as db:
-            db.execute(_CALLERS.encode())
-            for part in _VECTORS.strip().split(";"):
-                db.execute(part.encode(), {"model": MODEL} if "%" in part else None)
-            # Chunks lie as the product inserts them, with their vectors; here they were updated.
-            db.execute("vacuum full document_chunks")
-            db.execute("vacuum analyze document_chunks, notifications, login_sessions, companies")
+    with million() as database, scratch_copy(database) as copy, empty_folder() as folder:
+        prepare(copy)
         refill = Refill(copy.admin)
-        with web(copy.app, folder) as served, callers(copy, served) as everybody:
+        with api_web_process(copy.app, folder) as served:
+            everybody = callers(copy, served.port)
             latencies(everybody, refill, ROUNDS)
             cpu = {one.name: added(copy, served, one, refill) for one in everybody}
-    good = told_latencies(everybody, ROWS, before)
-    return 0 if told_cpu(cpu, before) and good else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    yield latency_figure(everybody, before)
+    yield cpu_figure(cpu, before)

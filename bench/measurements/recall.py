@@ -1,34 +1,35 @@
-"""The ten nearest of a company's 1,000 chunks among 100 companies': found all, and how fast.
+"""The ten nearest of a company's 1,000 chunks among 100 companies': whether all are found, and how fast.
 
-Run: ``python bench/recall.py`` (about 3 minutes). Topics are shared by all companies, so that the
-filter by company and the vector say nothing of each other: the usual, hard case. Ours is
-``private.search_chunks`` as a member of the staff; the design as drafted is its ivfflat index with
-the filter written out, without its policies (which would cost it seconds more).
+Topics are shared by all companies, so that the filter by company and the vector say nothing of each
+other: the usual, hard case. Ours is ``private.search_chunks`` as a member of the staff; the baseline is
+the ivfflat index of the design as drafted with the filter written out, without its policies (which
+would cost it seconds more).
 """
 
 from __future__ import annotations
 
-import os
-import statistics
 import struct
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import mean
+from typing import Any
 
 import numpy as np
 import psycopg
-from million import SETTINGS, Loaded, claims, draft_database, sentences, uuid_of
 from numpy.typing import NDArray
-from support import busy, empty_folder, report
 
-from neurant.database.embedded import start_supervised
-from neurant.database.install import read_secrets
-from neurant.database.migrate import migrate, set_login_passwords
+from bench.database import IN_MEMORY, Database, migrated, temporary
+from bench.figures import Figure, Figures, quotient
+from bench.million import become, claims, load_draft_schema, sentences, uuid_of
+from bench.sizes import sized
+from bench.support import busy, median
 
-COMPANIES = int(os.environ.get("BENCH_COMPANIES", "100"))
-CHUNKS, TOPICS, NEAREST = 1000, 200, 10
-QUESTIONS = int(os.environ.get("BENCH_QUESTIONS", "200"))
+COMPANIES = sized(100, tiny=3)
+CHUNKS, TOPICS, NEAREST = sized(1000, tiny=40), sized(200, tiny=8), 10
+QUESTIONS = sized(200, tiny=3)
+LINES = sized(1000, tiny=100)
+DIMENSIONS = (384, 1536)
 Vectors = NDArray[np.float32]
 
 _OURS = """
@@ -55,7 +56,7 @@ insert into document_chunks
 select md5('chunk' || s.id)::uuid, md5('co' || s.company)::uuid,
   md5('d' || s.company || '-' || (1 + s.id % 10))::uuid, l.text, s.id, char_length(l.text),
   s.embedding, 'bench'
-from staged s join lines l on l.n = s.id % 1000 order by s.id;
+from staged s join lines l on l.n = s.id % {lines} order by s.id;
 """
 _DRAFT = """
 set session_replication_role = replica;
@@ -66,7 +67,7 @@ create index document_chunks_embedding_idx on document_chunks
 insert into document_chunks (id, company_id, document_id, content, chunk_index, character_count, embedding)
 select md5('chunk' || s.id)::uuid, md5('co' || s.company)::uuid,
   md5('d' || s.company || '-' || (1 + s.id % 10))::uuid, l.text, s.id, char_length(l.text), s.embedding
-from staged s join lines l on l.n = s.id % 1000 order by s.id;
+from staged s join lines l on l.n = s.id % {lines} order by s.id;
 """
 
 
@@ -80,8 +81,8 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Told:
-    """How a search did: share of the truth found, answers with less than ten, median milliseconds."""
+class Result:
+    """Share of the nearest that was found, answers with fewer than ten, and median milliseconds."""
 
     recall: float
     short: int
@@ -89,7 +90,7 @@ class Told:
 
 
 def corpus(dimensions: int) -> tuple[Vectors, NDArray[np.int64], list[Asked]]:
-    """Vectors in the order of their arrival, whose each is, and questions with their answers."""
+    """Vectors in the order of their arrival, the company of each, and questions with their answers."""
     rng = np.random.default_rng(7)
     centres = rng.normal(size=(TOPICS, dimensions))
     centres /= np.linalg.norm(centres, axis=1, keepdims=True)
@@ -109,12 +110,12 @@ def corpus(dimensions: int) -> tuple[Vectors, NDArray[np.int64], list[Asked]]:
     return vectors, owner, questions
 
 
-def stage(db: psycopg.Connection, vectors: Vectors, owner: NDArray[np.int64]) -> None:
+def stage(db: psycopg.Connection[Any], vectors: Vectors, owner: NDArray[np.int64]) -> None:
     """The vectors as a table, through COPY's binary form."""
     db.execute("create unlogged table lines (n integer primary key, text text)")
     with db.cursor().copy("copy lines from stdin") as copy:
-        lines = sentences(6000)
-        for number in range(1000):
+        lines = sentences(LINES * 6)
+        for number in range(LINES):
             copy.write_row((number, ". ".join(lines[number * 6 : number * 6 + 6])))
     db.execute(
         "create unlogged table staged (id integer, company integer, embedding extensions.vector)"
@@ -133,27 +134,27 @@ def filled(script: str, dimensions: int) -> bytes:
     return (
         script.replace("{companies}", str(COMPANIES))
         .replace("{dimensions}", str(dimensions))
+        .replace("{lines}", str(LINES))
         .encode()
     )
 
 
-def told(found: Sequence[tuple[float, set[str]]], asked: Sequence[Asked]) -> Told:
+def result(found: Sequence[tuple[float, set[str]]], asked: Sequence[Asked]) -> Result:
     shares = [len(ids & one.truth) / NEAREST for (_, ids), one in zip(found, asked, strict=True)]
-    return Told(
-        statistics.mean(shares),
+    return Result(
+        mean(shares),
         sum(len(ids) < NEAREST for _, ids in found),
-        statistics.median(seconds for seconds, _ in found) * 1000,
+        median(seconds for seconds, _ in found) * 1000,
     )
 
 
-def ours(loaded: Loaded, asked: Sequence[Asked]) -> Told:
+def ours(database: Database, asked: Sequence[Asked]) -> Result:
     """As a member of each company's staff, by the web login."""
     search = "select chunk_id::text from private.search_chunks(%s, '', %s::extensions.vector, 'bench', %s)"
     found: list[tuple[float, set[str]]] = []
-    with psycopg.connect(loaded.app) as db:
+    with psycopg.connect(database.app) as db:
         for one in [*asked, *asked]:  # the first time to warm the cache
-            become = "select set_config('role', 'authenticated', true), set_config('request.jwt.claims', %s, true)"
-            db.execute(become, (claims(one.company, 1),))
+            become(db, "authenticated", claims(one.company, 1))
             began = time.perf_counter()
             rows = db.execute(
                 search, (uuid_of(f"b{one.company}"), one.vector, NEAREST), prepare=True
@@ -161,10 +162,10 @@ def ours(loaded: Loaded, asked: Sequence[Asked]) -> Told:
             ids = {row[0] for row in rows.fetchall()}
             found.append((time.perf_counter() - began, ids))
             db.rollback()
-    return told(found[len(asked) :], asked)
+    return result(found[len(asked) :], asked)
 
 
-def as_drafted(draft: Loaded, asked: Sequence[Asked]) -> Told:
+def as_drafted(draft: Database, asked: Sequence[Asked]) -> Result:
     """The drafted index with the company written out, with no policies in the way."""
     search = (
         "select id::text from document_chunks where company_id = %s"
@@ -180,25 +181,20 @@ def as_drafted(draft: Loaded, asked: Sequence[Asked]) -> Told:
             )
             ids = {row[0] for row in rows.fetchall()}
             found.append((time.perf_counter() - began, ids))
-    return told(found[len(asked) :], asked)
+    return result(found[len(asked) :], asked)
 
 
-def measure(dimensions: int) -> tuple[Told, Told]:
+def compare(dimensions: int) -> tuple[Result, Result]:
     """Ours and the drafted search over the same vectors."""
     vectors, owner, asked = corpus(dimensions)
-    with empty_folder() as folder:
-        server = start_supervised(folder, {**SETTINGS, "fsync": "off"})
-        try:
-            loaded = Loaded(server, server.urls.admin, server.urls.app, len(owner))
-            migrate(loaded.admin)
-            secret = read_secrets(folder)
-            set_login_passwords(loaded.admin, app=secret.app_password, jobs=secret.jobs_password)
-            with psycopg.connect(loaded.admin, autocommit=True) as db:
-                stage(db, vectors, owner)
-                db.execute(filled(_OURS, dimensions))
-                db.execute("vacuum analyze")
-            mine = ours(loaded, asked)
-            draft = draft_database(loaded)
+    with migrated({**IN_MEMORY, "fsync": "off"}) as database:
+        with psycopg.connect(database.admin, autocommit=True) as db:
+            stage(db, vectors, owner)
+            db.execute(filled(_OURS, dimensions))
+            db.execute("vacuum analyze")
+        mine = ours(database, asked)
+        with temporary(database) as draft:
+            load_draft_schema(draft.admin)
             with psycopg.connect(draft.admin, autocommit=True) as db:
                 db.execute("create schema extensions")
                 db.execute("alter extension vector set schema extensions")
@@ -206,36 +202,40 @@ def measure(dimensions: int) -> tuple[Told, Told]:
                 stage(db, vectors, owner)
                 db.execute(filled(_DRAFT, dimensions))
                 db.execute("vacuum analyze")
-                db.execute("alter database drafted set search_path = public, extensions")
+                path = f"alter database {db.info.dbname} set search_path = public, extensions"
+                db.execute(path.encode())
             return mine, as_drafted(draft, asked)
-        finally:
-            server.stop()
 
 
-def main() -> int:
+def figures(dimensions: int, mine: Result, draft: Result, before: str) -> Figures:
+    where = f"{COMPANIES} companies with {CHUNKS:,} chunks each, {dimensions:,} dimensions"
+    yield Figure(
+        id=f"recall_{dimensions}",
+        title=f"recall@10 of a company's search, {where}",
+        measured=mine.recall,
+        unit="of 1",
+        baseline="the drafted ivfflat index",
+        baseline_measured=draft.recall,
+        ratio=quotient(mine.recall, draft.recall),
+        goal=1.0,
+        goal_on="measured",
+        higher_is_better=True,
+        details=f"{mine.short} of {QUESTIONS} answers have fewer than 10; as drafted {draft.short}",
+    )
+    yield Figure(
+        id=f"recall_{dimensions}_time",
+        title=f"time of the same search, {where}",
+        measured=mine.milliseconds,
+        unit="ms",
+        baseline="the drafted ivfflat index",
+        baseline_measured=draft.milliseconds,
+        ratio=mine.milliseconds / draft.milliseconds,
+        goal=1.0,
+        details=f"medians; ours with identity and row level security, drafted without; {before}",
+    )
+
+
+def measure() -> Figures:
     before = busy()
-    ok = True
-    for dimensions in (384, 1536):
-        mine, draft = measure(dimensions)
-        where = f"{COMPANIES} companies x {CHUNKS:,} chunks, {dimensions:,} dimensions"
-        ok &= report(
-            f"recall_{dimensions}",
-            f"what recall@10 lacks to 1, {where}",
-            round(1 - mine.recall, 4) + mine.short,
-            0,
-            f"ours {mine.recall:.3f}, {mine.short} of {QUESTIONS} answers short of 10;"
-            f" as drafted {draft.recall:.3f}, {draft.short} short",
-        )
-        ok &= report(
-            f"recall_{dimensions}_time",
-            f"time of the search, ours : drafted ivfflat, {where}",
-            mine.milliseconds / draft.milliseconds,
-            1,
-            f"medians: ours {mine.milliseconds:.2f} ms with identity and row security, drafted"
-            f" {draft.milliseconds:.2f} ms without; {before}",
-        )
-    return 0 if ok else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    for dimensions in DIMENSIONS:
+        yield from figures(dimensions, *compare(dimensions), before)

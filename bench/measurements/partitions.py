@@ -1,24 +1,27 @@
-"""Partition ``messages`` by month now, or not: the figures behind docs/decisions/0003-partitions.md.
+"""``messages`` partitioned by month, or not: the figures behind docs/decisions/0003-partitions.md.
 
-Run: ``python bench/partitions.py`` (1 million rows, about 2 minutes); the decision's own figures are of
-``BENCH_ROWS=10000000`` (about 20 minutes, 15 GB in the temporary folder). Two tables with the
-columns and indexes that matter of ours, filled alike: one whole, one of twelve months' partitions.
+The decision's own figures are of ``BENCH_ROWS=10000000`` (about 20 minutes, 15 GB in the temporary
+folder). Two tables with the columns and indexes that matter of ours, filled alike: one whole, one of
+twelve months' partitions.
 """
 
 from __future__ import annotations
 
-import os
-import statistics
-import sys
 import time
+from typing import Any
 
 import psycopg
-from million import SETTINGS, Loaded, pgbench
-from support import busy, empty_folder, report
 
-from neurant.database.embedded import start_supervised
+from bench.database import IN_MEMORY, Database, blank, value
+from bench.figures import Figure, Figures
+from bench.pgbench import ROUND_SECONDS, pgbench
+from bench.sizes import ROWS, sized
+from bench.support import busy, median
 
-ROWS = int(os.environ.get("BENCH_ROWS", "1000000"))
+CONVERSATIONS = max(1000, ROWS // 50)
+ROUNDS = sized(5, tiny=1)
+PLANS = sized(30, tiny=2)
+READ = "newest 50 of a conversation, ms"
 _COLUMNS = """
   company_id uuid not null, id uuid not null default uuidv7(), conversation_id uuid not null,
   seq bigint not null, content text not null, sender_type text not null,
@@ -70,85 +73,76 @@ _BY_ID = """
 \\set c random(1, 100)
 select content from {table} where company_id = md5('co' || :c)::uuid and id = (select gen_random_uuid());
 """
+_SCRIPTS = {
+    "insert, ms": _INSERT,
+    READ: _OF_CONVERSATION,
+    "newest 50 of the company, ms": _OF_COMPANY,
+    "one message by its id, ms": _BY_ID,
+}
 
 
-def seconds(db: psycopg.Connection, script: str) -> float:
+def seconds(db: psycopg.Connection[Any], script: str) -> float:
     began = time.monotonic()
     db.execute(script.encode())
     return time.monotonic() - began
 
 
-def planning(db: psycopg.Connection, table: str) -> float:
-    """Milliseconds to plan the read of a conversation, unprepared; the median of 30."""
+def planning(db: psycopg.Connection[Any], table: str) -> float:
+    """Milliseconds to plan the read of a conversation, unprepared; the median."""
     read = _OF_CONVERSATION.split("\n", 2)[2].replace(":g", "7").format(table=table)
-    asked = f"explain (summary, format json) {read.strip().rstrip(';')}".encode()
-    rows = [db.execute(asked).fetchone() for _ in range(30)]
-    return statistics.median(row[0][0]["Planning Time"] for row in rows if row)
+    explained = f"explain (summary, format json) {read.strip().rstrip(';')}"
+    return median(value(db, explained)[0]["Planning Time"] for _ in range(PLANS))
 
 
-def archive(db: psycopg.Connection, table: str) -> float:
+def archive(db: psycopg.Connection[Any], table: str) -> float:
     """Seconds until January is out of the table: rows deleted, or its partition detached."""
     if table == "parted":
         return seconds(db, "alter table parted detach partition parted_0 concurrently")
     return seconds(db, "delete from whole where created_at < '2026-02-01'")
 
 
-def measure(loaded: Loaded) -> dict[str, dict[str, float]]:
-    """Each table's figures by name."""
-    told: dict[str, dict[str, float]] = {"whole": {}, "parted": {}}
-    conversations = max(1000, ROWS // 50)
-    with psycopg.connect(loaded.admin, autocommit=True) as db:
+def compare(database: Database) -> dict[str, dict[str, float]]:
+    """Each table's results by name."""
+    results: dict[str, dict[str, float]] = {"whole": {}, "parted": {}}
+    with psycopg.connect(database.admin, autocommit=True) as db:
         db.execute(_TABLES.encode())
-        for table, row in told.items():
-            fill = _FILL.format(table=table, rows=ROWS, conversations=conversations)
+        for table, row in results.items():
+            fill = _FILL.format(table=table, rows=ROWS, conversations=CONVERSATIONS)
             row["load, rows/s"] = ROWS / seconds(db, fill)
         db.execute("vacuum analyze")
-        scripts = {
-            "insert, ms": _INSERT,
-            "newest 50 of a conversation, ms": _OF_CONVERSATION,
-            "newest 50 of the company, ms": _OF_COMPANY,
-            "one message by its id, ms": _BY_ID,
-        }
-        for name, script in scripts.items():
-            rounds: dict[str, list[float]] = {"whole": [], "parted": []}
-            for _ in range(5):
-                for table in rounds:
-                    one = pgbench(loaded, script.format(table=table), seconds=1)
-                    rounds[table].append(one)
-            for table, row in told.items():
-                row[name] = statistics.median(rounds[table])
-        for table, row in told.items():
+        for name, script in _SCRIPTS.items():
+            rounds: dict[str, list[float]] = {table: [] for table in results}
+            for _ in range(ROUNDS):
+                for table, measured in rounds.items():
+                    text = script.format(table=table)
+                    ran = pgbench(database.admin, text, seconds=ROUND_SECONDS)
+                    measured.append(ran.milliseconds)
+            for table, row in results.items():
+                row[name] = median(rounds[table])
+        for table, row in results.items():
             row["planning, ms"] = planning(db, table)
             row["archive of a month, s"] = archive(db, table)
-    return told
+    return results
 
 
-def main() -> int:
+def measure() -> Figures:
     before = busy()
-    with empty_folder() as folder:
-        server = start_supervised(folder, SETTINGS)
-        try:
-            admin = server.urls.admin
-            told = measure(Loaded(server, admin, admin, ROWS))
-        finally:
-            server.stop()
+    with blank(IN_MEMORY) as database:
+        results = compare(database)
+    whole, parted = results["whole"], results["parted"]
     print(f"| {ROWS:,} rows | whole | by month |\n|---|---|---|")
-    for name in told["whole"]:
-        print(f"| {name} | {told['whole'][name]:,.3f} | {told['parted'][name]:,.3f} |")
-    read = "newest 50 of a conversation, ms"
-    report(
-        "partitions",
-        f"newest 50 of a conversation of {ROWS:,} messages, partitioned by month : whole",
-        told["parted"][read] / told["whole"][read],
-        None,
-        "; ".join(
-            f"{name} {told['whole'][name]:,.2f} whole, {told['parted'][name]:,.2f} by month"
-            for name in told["whole"]
-        )
-        + f"; {before}",
+    for name in whole:
+        print(f"| {name} | {whole[name]:,.3f} | {parted[name]:,.3f} |")
+    listed = "; ".join(
+        f"{name} {whole[name]:,.2f} whole, {parted[name]:,.2f} by month" for name in whole
     )
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    yield Figure(
+        id="partitions",
+        title=f"newest 50 of a conversation of {ROWS:,} messages, partitioned by month",
+        measured=parted[READ],
+        unit="ms",
+        baseline="the same in one whole table",
+        baseline_measured=whole[READ],
+        ratio=parted[READ] / whole[READ],
+        details=f"{listed}; {before}",
+    )
