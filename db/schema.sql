@@ -2931,9 +2931,9 @@ ALTER FUNCTION private.claim_outbox(p_limit integer, p_lease interval) OWNER TO 
 
 COMMENT ON FUNCTION private.claim_outbox(p_limit integer, p_lease interval) IS 'Leases messages to send, fairly across companies and in order within a conversation. What a dead worker held becomes unknown; what the bot wrote before a takeover is cancelled. Definer: the queue holds all companies; only ids leave.';
 
--- Name: claim_replies(integer, interval); Type: FUNCTION; Schema: private; Owner: neurant_router
+-- Name: claim_replies(integer, interval, integer, uuid[]); Type: FUNCTION; Schema: private; Owner: neurant_router
 
-CREATE FUNCTION private.claim_replies(p_limit integer, p_lease interval) RETURNS TABLE(company_id uuid, conversation_id uuid, wanted_seq bigint, claim_token uuid, attempts integer)
+CREATE FUNCTION private.claim_replies(p_limit integer, p_lease interval, p_share integer DEFAULT NULL::integer, p_running uuid[] DEFAULT '{}'::uuid[]) RETURNS TABLE(company_id uuid, conversation_id uuid, wanted_seq bigint, claim_token uuid, attempts integer)
     LANGUAGE sql SECURITY DEFINER
     SET search_path TO ''
     AS $$
@@ -2961,6 +2961,7 @@ CREATE FUNCTION private.claim_replies(p_limit integer, p_lease interval) RETURNS
         and (r.claimed_until is null or r.claimed_until <= now())
       order by r.due_at limit p_limit) w
     where k.company_id is not null
+      and (p_share is null or w.turn <= p_share - cardinality(array_positions(p_running, k.company_id)))
   ),
   chosen as (
     -- Every company's first before any company's second.
@@ -2979,11 +2980,11 @@ CREATE FUNCTION private.claim_replies(p_limit integer, p_lease interval) RETURNS
   returning r.company_id, r.conversation_id, r.wanted_seq, r.claim_token, r.attempts
 $$;
 
-ALTER FUNCTION private.claim_replies(p_limit integer, p_lease interval) OWNER TO neurant_router;
+ALTER FUNCTION private.claim_replies(p_limit integer, p_lease interval, p_share integer, p_running uuid[]) OWNER TO neurant_router;
 
--- Name: FUNCTION claim_replies(p_limit integer, p_lease interval); Type: COMMENT; Schema: private; Owner: neurant_router
+-- Name: FUNCTION claim_replies(p_limit integer, p_lease interval, p_share integer, p_running uuid[]); Type: COMMENT; Schema: private; Owner: neurant_router
 
-COMMENT ON FUNCTION private.claim_replies(p_limit integer, p_lease interval) IS 'Leases owed replies, fairly across companies. Definer: the queue holds all companies; only ids leave.';
+COMMENT ON FUNCTION private.claim_replies(p_limit integer, p_lease interval, p_share integer, p_running uuid[]) IS 'Leases owed replies, fairly across companies. p_share: a worker has this many of one company at most; p_running: the company of each reply that it has. Definer: the queue holds all companies; only ids leave.';
 
 -- Name: claim_sign_up(bytea, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: neurant_router
 
@@ -19271,10 +19272,10 @@ GRANT ALL ON FUNCTION private.claim_mails(p_most integer, p_lease interval, p_no
 REVOKE ALL ON FUNCTION private.claim_outbox(p_limit integer, p_lease interval) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.claim_outbox(p_limit integer, p_lease interval) TO neurant_jobs;
 
--- Name: FUNCTION claim_replies(p_limit integer, p_lease interval); Type: ACL; Schema: private; Owner: neurant_router
+-- Name: FUNCTION claim_replies(p_limit integer, p_lease interval, p_share integer, p_running uuid[]); Type: ACL; Schema: private; Owner: neurant_router
 
-REVOKE ALL ON FUNCTION private.claim_replies(p_limit integer, p_lease interval) FROM PUBLIC;
-GRANT ALL ON FUNCTION private.claim_replies(p_limit integer, p_lease interval) TO neurant_jobs;
+REVOKE ALL ON FUNCTION private.claim_replies(p_limit integer, p_lease interval, p_share integer, p_running uuid[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.claim_replies(p_limit integer, p_lease interval, p_share integer, p_running uuid[]) TO neurant_jobs;
 
 -- Name: FUNCTION claim_sign_up(p_pending_digest bytea, p_now timestamp with time zone); Type: ACL; Schema: private; Owner: neurant_router
 
