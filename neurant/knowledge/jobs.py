@@ -28,7 +28,7 @@ from neurant.knowledge.search import vector_text
 from neurant.logs import get_logger
 from neurant.plans.limits import within_limits
 
-_NICE = 15  # documents give way to questions, also to those of a company that asks a lot
+_NICE = 19  # documents give way to all questions
 _threads = ThreadPoolExecutor(
     2, thread_name_prefix="embed-document", initializer=partial(step_back, _NICE)
 )

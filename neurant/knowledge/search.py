@@ -31,17 +31,18 @@ _MOST_SEARCHED = 400  # characters; each word is one more look into the index
 # core is all that helps.
 _THREADS = 2
 _MOST_WAITING = 100  # questions of one company: a second or two of work
-_PATIENT = 10  # the priority (nice) of the threads of a company that uses more than its part
+# Priorities (nice): the event loop goes first, then what customers asked, then everything else.
+_PROMPT_NICE, _PATIENT_NICE = 5, 15
 
 
 class _Lane:
-    """Threads of one priority, for which the companies take turns; one alone may use them all."""
+    """Threads of one priority, for which the companies take turns; one has ``share`` at most."""
 
-    def __init__(self, name: str, nice: int) -> None:
+    def __init__(self, name: str, nice: int, share: int) -> None:
         self._threads = ThreadPoolExecutor(
             _THREADS, thread_name_prefix=name, initializer=partial(step_back, nice)
         )
-        self._turns = each_loop(lambda: FairGate(_THREADS, _THREADS))
+        self._turns = each_loop(lambda: FairGate(_THREADS, share))
 
     @asynccontextmanager
     async def turn(self, company_id: UUID) -> AsyncIterator[ThreadPoolExecutor]:
@@ -49,7 +50,8 @@ class _Lane:
             yield self._threads
 
 
-_prompt, _patient = _Lane("embed-query", 0), _Lane("embed-query-patient", _PATIENT)
+_prompt = _Lane("embed-query", _PROMPT_NICE, _THREADS)
+_patient = _Lane("embed-query-patient", _PATIENT_NICE, 1)
 _usage = each_loop(Usage)  # in characters that were embedded
 _QUESTION_COST = 10  # characters, besides its own
 _SHORT = 120  # characters: two sentences, or 90 ms
@@ -73,23 +75,23 @@ async def search(
     pool: Pool, principal: Staff | Worker, chatbot_id: UUID, question: str
 ) -> list[Ranked]:
     """The passages nearest to the question that the bot may use, best first."""
-    vector = await embedded(principal.company_id, question)
+    vector = await embedded(principal.company_id, question, of_customer=True)
     async with tenant(pool, principal) as connection:
         return await search_within(connection, chatbot_id, question, vector)
 
 
-async def embedded(company_id: UUID, question: str) -> list[float]:
+async def embedded(company_id: UUID, question: str, *, of_customer: bool = False) -> list[float]:
     """The question as a vector, when it is the company's turn; nobody holds a connection meanwhile.
 
-    A long question, and a company that asks more than its part, get threads of low priority, so
-    that the short questions of the others do not wait for them. Raises RateLimitedError where too
-    many questions of the company wait already.
+    A short question ``of_customer`` goes first. A long one, one of a company that asks more than
+    its part, and a search or a trial of the staff get a thread of low priority, one a company.
+    Raises RateLimitedError where too many questions of the company wait already.
     """
     must_hold_nothing("a thread that embeds")
     loop, usage = asyncio.get_running_loop(), _usage()
     usage.add(company_id, _QUESTION_COST + min(len(question), MAX_QUERY_CHARS))
     try:
-        if len(question) <= _SHORT and not usage.is_heavy(company_id):
+        if of_customer and len(question) <= _SHORT and not usage.is_heavy(company_id):
             async with _prompt.turn(company_id) as threads:
                 if not usage.is_heavy(company_id):  # it may have become so while it waited
                     return await loop.run_in_executor(threads, embed_query, question)

@@ -109,14 +109,15 @@ async def test_a_company_that_asks_a_lot_leaves_the_prompt_threads_to_the_others
         return [0.0]
 
     monkeypatch.setattr(search, "embed_query", embed)
-    await search.embedded(acme.id, "acme 0")
+    await search.embedded(acme.id, "acme 0", of_customer=True)
     hogging = [
-        asyncio.create_task(search.embedded(rival.id, f"rival {number}")) for number in range(90)
+        asyncio.create_task(search.embedded(rival.id, f"rival {number}", of_customer=True))
+        for number in range(90)
     ]
     await asyncio.sleep(0)
     try:
         async with asyncio.timeout(10):  # every thread of the other company is busy
-            await search.embedded(acme.id, "acme 1")
+            await search.embedded(acme.id, "acme 1", of_customer=True)
     finally:
         go_on.set()
     await asyncio.gather(*hogging)
@@ -135,18 +136,21 @@ async def test_a_short_question_does_not_wait_for_long_ones(
         return [0.0]
 
     monkeypatch.setattr(search, "embed_query", embed)
-    hogging = [asyncio.create_task(search.embedded(rival.id, "largo " * 600)) for _ in range(4)]
+    hogging = [
+        asyncio.create_task(search.embedded(rival.id, "largo " * 600, of_customer=True))
+        for _ in range(4)
+    ]
     await asyncio.sleep(0)
     try:
         async with asyncio.timeout(10):
-            await search.embedded(acme.id, "¿Abren hoy?")
+            await search.embedded(acme.id, "¿Abren hoy?", of_customer=True)
     finally:
         go_on.set()
     await asyncio.gather(*hogging)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="threads have no priority of their own")
-async def test_patient_threads_give_way_to_prompt_ones(
+async def test_long_questions_and_trials_give_way_to_short_questions_of_customers(
     acme: Company, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def embed(_: str) -> list[float]:
@@ -154,9 +158,10 @@ async def test_patient_threads_give_way_to_prompt_ones(
 
     monkeypatch.setattr(search, "embed_query", embed)
     own = float(os.getpriority(os.PRIO_PROCESS, 0))
-    assert await search.embedded(acme.id, "¿Abren hoy?") == [own]
-    [patient] = await search.embedded(acme.id, "largo " * 600)
-    assert patient > own
+    [prompt] = await search.embedded(acme.id, "¿Abren hoy?", of_customer=True)
+    [long] = await search.embedded(acme.id, "largo " * 600, of_customer=True)
+    [trial] = await search.embedded(acme.id, "¿Abren hoy?")
+    assert own < prompt < long == trial
 
 
 async def test_a_connection_is_free_while_a_question_is_embedded(
