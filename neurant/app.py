@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -150,6 +151,7 @@ _ROUTERS = (
     proxy_check_router,
 )
 _READY_SECONDS = 2.0
+_BETWEEN_ROUTERS = 0.02  # seconds
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 _JSON_ROOM = 64 * 1024  # of multipart around a document
 _KNOWS_US = "select to_regprocedure('private.is_master_key(text)') is not null"
@@ -251,7 +253,21 @@ async def _lifespan(app: FastAPI, settings: Settings) -> AsyncIterator[None]:
         app.state.webhooks = webhooks.Webhooks(pool, ingestor, settings)
         await _tell_session_rules(pool, settings)
         log.info("web_ready")
+        building = asyncio.create_task(build_routes(app))
         yield
+        building.cancel()
+
+
+async def build_routes(app: FastAPI) -> None:
+    """Let the framework build what it needs of each route, one router after the other.
+
+    It builds the routes of a router when a request first gets that far, which takes half a second
+    in all, and every other request would wait for it.
+    """
+    nowhere = {"type": "http", "method": "GET", "path": "/-/", "root_path": "", "headers": []}
+    for route in app.router.routes:
+        route.matches(nowhere)
+        await asyncio.sleep(_BETWEEN_ROUTERS)
 
 
 async def _tell_session_rules(pool: Pool, settings: Settings) -> None:

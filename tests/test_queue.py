@@ -25,6 +25,7 @@ from neurant.jobs import make_job_app, run_jobs
 from neurant.knowledge.files import open_store
 from neurant.queue import drain
 from neurant.realtime import Hub
+from neurant.replies import service
 from neurant.replies.queries import Claim, Finished, Reply, claim_replies, fail_reply, finish_reply
 from neurant.settings import Settings
 
@@ -131,6 +132,32 @@ async def test_a_company_with_a_thousand_owed_replies_delays_another_by_one_turn
     await desk.say(desk.rival, "78")
     served = [one.company_id for one in await desk.claim(2)]
     assert desk.rival.id in [late.company_id, *served]
+
+
+async def test_a_company_with_two_hundred_owed_replies_leaves_places_for_the_next_of_another(
+    desk: Desk,
+) -> None:
+    worker = service.Desk(desk.jobs, Hub(desk.urls.jobs), share=4)
+    await owe(desk, desk.rival, 200)
+    taken = await worker.claim(8)
+    assert [one.company_id for one in taken] == [desk.rival.id] * 4
+    assert await worker.claim(4) == []
+    assert await worker.next_due() is None, "the worker would ask again at once, without end"
+    await desk.say(desk.acme, "1")
+    [next_one] = await worker.claim(4)
+    assert next_one.company_id == desk.acme.id
+    await worker.work(taken[0])
+    [next_one] = await worker.claim(4)
+    assert next_one.company_id == desk.rival.id
+
+
+async def test_a_worker_whose_companies_have_places_left_asks_when_the_next_reply_is_due(
+    desk: Desk,
+) -> None:
+    worker = service.Desk(desk.jobs, Hub(desk.urls.jobs), share=4)
+    assert await worker.next_due() is None
+    await owe(desk, desk.rival, 3)
+    assert await worker.next_due() is not None
 
 
 async def test_many_at_once_claim_each_reply_for_one_of_them(desk: Desk) -> None:

@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import sys
-import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from uuid import UUID
 
 from obstore.store import ObjectStore
@@ -20,6 +18,7 @@ from obstore.store import ObjectStore
 from neurant.database.pool import Pool, fetch_one
 from neurant.database.tenancy import Worker, tenant
 from neurant.errors import NeurantError
+from neurant.fair import step_back
 from neurant.knowledge.chunk import Chunk
 from neurant.knowledge.embed import MODEL, embed_passage
 from neurant.knowledge.extract import Extracted
@@ -29,15 +28,10 @@ from neurant.knowledge.search import vector_text
 from neurant.logs import get_logger
 from neurant.plans.limits import within_limits
 
-
-def _step_back() -> None:
-    """Documents give way to questions: on Linux a thread can have a priority of its own."""
-    if sys.platform == "linux":
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
-
-
-_NICE = 10
-_threads = ThreadPoolExecutor(2, thread_name_prefix="embed-document", initializer=_step_back)
+_NICE = 19  # documents give way to all questions
+_threads = ThreadPoolExecutor(
+    2, thread_name_prefix="embed-document", initializer=partial(step_back, _NICE)
+)
 _PROGRESS_EVERY = 8  # chunks
 _READ_SHARE = 5  # percent of the progress that reading the file stands for
 

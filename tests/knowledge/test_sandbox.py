@@ -152,3 +152,22 @@ def test_the_filter_of_calls_is_well_formed() -> None:
     # Each of the three calls jumps to the last instruction, which allows; the one before refuses.
     jumps = {place: code[2] for place, code in enumerate(instructions) if 4 <= place < 7}
     assert {place + 1 + jump for place, jump in jumps.items()} == {len(instructions) - 1}
+
+
+@LINUX
+def test_a_reader_gives_way_before_it_imports_anything_large() -> None:
+    code = (
+        "import os, sys; from pathlib import Path; import neurant.knowledge.reader_child as child\n"
+        "def told(kind):\n"
+        "    group = Path('/proc/self/autogroup')\n"
+        "    print(os.nice(0), group.read_text() if group.exists() else 'none')\n"
+        "    os._exit(0 if not sys.stdout.flush() else 1)\n"
+        "child._import_for = told; sys.argv[1:] = ['txt', '1', '1', '1']; child.main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], start_new_session=True, capture_output=True, text=True
+    )
+    nice, group = done.stdout.split(" ", 1)
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    assert int(nice) == min(own + 10, 19)
+    assert group.strip() == "none" or group.split()[-1] == "10"

@@ -9923,7 +9923,10 @@ grant select on public.outbox to authenticated, neurant_worker;
 grant select, insert, update, delete on public.outbox to neurant_router;
 
 -- An inactive company's customers are heard and not answered.
-create function private.claim_replies(p_limit integer, p_lease interval)
+-- A worker tells how many replies of one company it makes at once (p_share), so that a company with
+-- many replies to make leaves places for the replies of others.
+create function private.claim_replies(
+  p_limit integer, p_lease interval, p_share integer default null, p_running uuid[] default '{}')
 returns table (company_id uuid, conversation_id uuid, wanted_seq bigint, claim_token uuid, attempts integer)
 language sql volatile security definer set search_path = '' as $$
   with recursive company as (
@@ -9950,6 +9953,7 @@ language sql volatile security definer set search_path = '' as $$
         and (r.claimed_until is null or r.claimed_until <= now())
       order by r.due_at limit p_limit) w
     where k.company_id is not null
+      and (p_share is null or w.turn <= p_share - cardinality(array_positions(p_running, k.company_id)))
   ),
   chosen as (
     -- Every company's first before any company's second.
@@ -9967,9 +9971,9 @@ language sql volatile security definer set search_path = '' as $$
   where r.company_id = chosen.company_id and r.conversation_id = chosen.conversation_id
   returning r.company_id, r.conversation_id, r.wanted_seq, r.claim_token, r.attempts
 $$;
-comment on function private.claim_replies(integer, interval) is
-  'Leases owed replies, fairly across companies. Definer: the queue holds all companies; only ids leave.';
-grant execute on function private.claim_replies(integer, interval) to neurant_jobs;
+comment on function private.claim_replies(integer, interval, integer, uuid[]) is
+  'Leases owed replies, fairly across companies. p_share: the most replies of one company that a worker makes at once; p_running: the company of each reply that the worker makes now. Definer: the queue holds all companies; only ids leave.';
+grant execute on function private.claim_replies(integer, interval, integer, uuid[]) to neurant_jobs;
 
 create function private.finish_reply(
   p_conversation uuid, p_token uuid, p_fence bigint, p_read_seq bigint, p_action text,
