@@ -38,7 +38,7 @@ demo: setup
 # Two processes, each with a PostgreSQL of its own, take whole files. Playwright's event loop does
 # not share a process with ours: browser tests get their own.
 test: lint
-	.venv/bin/python -m pytest -n 2 --dist loadfile -m "not browser and not soak"
+	.venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not browser and not soak"
 	.venv/bin/python -m pytest -m browser
 
 # The long runs: what make test does in short.

@@ -14,7 +14,6 @@ from test_cli import SPANISH, fails_with_one_line, neurant
 
 from neurant.app import create_app
 from neurant.database.embedded import Urls
-from neurant.database.migrate import migrate
 from neurant.errors import SetupError
 from neurant.settings import Settings
 from neurant.startup import ready_to_start
@@ -136,10 +135,9 @@ def test_a_wrong_setting_is_told_in_one_language(tmp_path: Path) -> None:
 
 
 def test_the_first_master_key_is_the_one_and_another_is_refused(
-    fresh_database: Callable[[], str],
+    migrated_database: Callable[[], str],
 ) -> None:
-    url = fresh_database()
-    migrate(url)
+    url = migrated_database()
     mine, another = (Settings(master_key=SecretStr(key)) for key in (KEY, OTHER))
     for _ in range(2):
         ready_to_start(mine, url)

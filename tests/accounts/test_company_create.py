@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import subprocess
 
 import psycopg
 import pytest
@@ -13,7 +14,9 @@ from neurant.database.embedded import Urls
 PASSWORD = "un-paraguas-amarillo"
 
 
-def create(urls: Urls, *arguments: str, password: str = PASSWORD, **environment: str):
+def create(
+    urls: Urls, *arguments: str, password: str = PASSWORD, **environment: str
+) -> subprocess.CompletedProcess[str]:
     return neurant(
         "company",
         "create",

@@ -274,7 +274,10 @@ def test_the_account_page_changes_profile_password_and_sessions(
 
 
 def test_the_profile_in_an_unpaid_company_is_only_read_and_says_so(
-    sign_in: Callable[[Company, str], httpx.Client], own: Company, rival: Company, database
+    sign_in: Callable[[Company, str], httpx.Client],
+    own: Company,
+    rival: Company,
+    database: psycopg.Connection,
 ) -> None:
     for status in ("inactive", "cancelled"):
         database.execute(

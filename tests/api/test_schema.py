@@ -41,7 +41,6 @@ from support.telegram_peer import telegram_peer
 
 from neurant.companies.schemas import ZONES
 from neurant.database.embedded import Urls
-from neurant.database.migrate import migrate
 
 CALLERS = ("owner", "operador", "key")
 PHASES = ("examples", "coverage", "fuzzing", "stateful")
@@ -123,10 +122,9 @@ class Installation:
 
 @pytest.fixture(scope="module")
 def installation(
-    urls: Urls, make_database: Callable[[], str], tmp_path_factory: pytest.TempPathFactory
+    urls: Urls, make_migrated_database: Callable[[], str], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Installation]:
-    admin = make_database()
-    migrate(admin)
+    admin = make_migrated_database()
     name = admin.split("?")[0].rsplit("/", 1)[1]
     with psycopg.connect(admin) as db:
         db.execute("update plans set requests_per_minute = 1000000")

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import html
 import re
+from collections.abc import Callable
 
+import httpx
 import pytest
+from companies import Company
 
 pytest_plugins = ("console.running_web",)
 PAGE = "/console/settings/company"
@@ -20,7 +23,9 @@ PAGE = "/console/settings/company"
         ("", None),
     ],
 )
-def test_an_address_needs_no_scheme(sign_in, acme, typed: str, stored: str | None) -> None:
+def test_an_address_needs_no_scheme(
+    sign_in: Callable[[Company, str], httpx.Client], acme: Company, typed: str, stored: str | None
+) -> None:
     owner = sign_in(acme, "owner")
     page, now = owner.get(PAGE).text, owner.get("/v1/company").json()
     etag = re.search(r'name="etag" value="([^"]*)"', page)

@@ -18,7 +18,6 @@ import psycopg
 import pytest
 
 from neurant.database.embedded import Urls
-from neurant.database.migrate import migrate
 from neurant.database.verify import expectations
 from neurant.database.verify.checks import Cell
 from neurant.database.verify.command import verify
@@ -30,8 +29,8 @@ from tests.isolation.proving_ground import prepared
 
 
 @pytest.fixture(scope="module")
-def matrix(make_database: Callable[[], str]) -> Iterator[Matrix]:
-    yield from prepared(make_database())
+def matrix(make_migrated_database: Callable[[], str]) -> Iterator[Matrix]:
+    yield from prepared(make_migrated_database())
 
 
 @pytest.fixture(scope="module")
@@ -200,10 +199,9 @@ BREAKS = {
 
 
 def test_a_broken_database_is_told_with_what_is_broken_and_status_1(
-    fresh_database: Callable[[], str],
+    migrated_database: Callable[[], str],
 ) -> None:
-    url = fresh_database()
-    migrate(url)
+    url = migrated_database()
     with psycopg.connect(url) as db:
         for statement in BREAKS:
             db.execute(statement.encode())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
@@ -59,7 +59,9 @@ def test_company_and_plan_are_in_the_subject(told: httpx.Client, firm: Company) 
     assert CONTACT in unpriced
 
 
-def test_without_a_contact_the_page_says_who_has_to_be_asked(sign_in, firm: Company) -> None:
+def test_without_a_contact_the_page_says_who_has_to_be_asked(
+    sign_in: Callable[[Company, str], httpx.Client], firm: Company
+) -> None:
     client = sign_in(firm, "owner")
     for path in (PAGE, f"{PAGE}/choose/professional", f"{PAGE}/choose/business"):
         page = client.get(path).text
