@@ -17,19 +17,19 @@ import httpx
 import psycopg
 import pytest
 from psycopg import sql
-from support import mutation
-from support.skips import (  # noqa: F401  hooks of pytest
-    pytest_collectreport,
-    pytest_runtest_logreport,
-    pytest_sessionfinish,
-    pytest_terminal_summary,
-)
 
 from neurant.database import pool
 from neurant.database.embedded import RunningServer, Urls, start_supervised
 from neurant.database.install import read_secrets
 from neurant.database.migrate import migrate as migrate_only
 from neurant.database.migrate import set_login_passwords
+from tests.support import mutation
+from tests.support.skips import (  # noqa: F401  hooks of pytest
+    pytest_collectreport,
+    pytest_runtest_logreport,
+    pytest_sessionfinish,
+    pytest_terminal_summary,
+)
 
 migrate = mutation.mutated(migrate_only)
 

@@ -19,8 +19,13 @@ import httpx
 import psutil
 import psycopg
 import pytest
-from companies import Company, make_company
-from support.platform import (
+
+from neurant.database.embedded import Urls, connection_urls
+from neurant.database.pool import make_pool
+from neurant.errors import SetupError
+from neurant.settings import Settings
+from tests.companies import Company, make_company
+from tests.support.platform import (
     eventually,
     free_port,
     platform_up,
@@ -30,14 +35,9 @@ from support.platform import (
     teach,
     worker_process,
 )
-from support.stage import Stage
+from tests.support.stage import Stage
 
-from neurant.database.embedded import Urls, connection_urls
-from neurant.database.pool import make_pool
-from neurant.errors import SetupError
-from neurant.settings import Settings
-
-pytest_plugins = ("support.fixtures",)
+pytest_plugins = ("tests.support.fixtures",)
 pytestmark = [pytest.mark.anyio, pytest.mark.platform]
 
 WAITING = """

@@ -17,14 +17,14 @@ from pathlib import Path
 import aiohttp
 import httpx
 import pytest
-from companies import Company, make_company
-from console.people import PASSWORD
-from knowledge import bombs
-from support.flood import Orders
-from support.platform import free_port, platform_up
 
 from neurant.accounts.passwords import hash_password
 from neurant.database.embedded import connection_urls
+from tests.companies import Company, make_company
+from tests.console.people import PASSWORD
+from tests.knowledge import bombs
+from tests.support.flood import Orders
+from tests.support.platform import free_port, platform_up
 
 pytestmark = [pytest.mark.anyio, pytest.mark.soak]
 
@@ -135,8 +135,8 @@ async def _flooding(port: int, company: Company, documents: dict[str, str]):
         await _sign_in(port, company), documents,
     )  # fmt: skip
     process = await asyncio.create_subprocess_exec(
-        "nice", "-n", "19", sys.executable, "-m", "support.flood",
-        cwd=Path(__file__).parent, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        "nice", "-n", "19", sys.executable, "-m", "tests.support.flood",
+        cwd=Path(__file__).parents[1], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         limit=10 * bombs.MB,
     )  # fmt: skip
     answers: dict[str, int] = {}

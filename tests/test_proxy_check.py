@@ -13,14 +13,14 @@ import pytest
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
-from support.platform import free_port, serving
 
 from neurant import proxy_check
 from neurant.app import create_app
 from neurant.proxy_check import HEADER, PATH, check_proxy, ticket
 from neurant.settings import Settings
+from tests.support.platform import free_port, serving
 
-pytest_plugins = ("support.fixtures",)
+pytest_plugins = ("tests.support.fixtures",)
 pytestmark = pytest.mark.anyio
 
 

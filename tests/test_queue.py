@@ -11,9 +11,6 @@ from uuid import UUID
 
 import psycopg
 import pytest
-from companies import Company, make_company
-from support.platform import eventually, rows, taught, teach, working
-from support.stage import Stage
 
 from neurant.channels.events import InboundMessage
 from neurant.channels.ingest import Ingestor
@@ -27,8 +24,11 @@ from neurant.queue import drain
 from neurant.realtime import Hub
 from neurant.replies.queries import Claim, Finished, Reply, claim_replies, fail_reply, finish_reply
 from neurant.settings import Settings
+from tests.companies import Company, make_company
+from tests.support.platform import eventually, rows, taught, teach, working
+from tests.support.stage import Stage
 
-pytest_plugins = ("support.fixtures",)
+pytest_plugins = ("tests.support.fixtures",)
 pytestmark = pytest.mark.anyio
 
 LEASE = timedelta(seconds=20)

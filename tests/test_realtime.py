@@ -12,7 +12,7 @@ import pytest
 from neurant.database.embedded import Urls
 from neurant.realtime import LIVE, Hub
 
-pytest_plugins = ("support.fixtures",)
+pytest_plugins = ("tests.support.fixtures",)
 pytestmark = pytest.mark.anyio
 
 ACME, RIVAL = uuid4(), uuid4()

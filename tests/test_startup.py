@@ -10,7 +10,6 @@ from typing import get_args
 import httpx
 import pytest
 from pydantic import SecretStr
-from test_cli import SPANISH, fails_with_one_line, neurant
 
 from neurant.app import create_app
 from neurant.database.embedded import Urls
@@ -19,6 +18,7 @@ from neurant.settings import Settings
 from neurant.startup import ready_to_start
 from neurant.texts import Language
 from tests.support.platform import free_port, serving
+from tests.test_cli import SPANISH, fails_with_one_line, neurant
 
 KEY, OTHER = (base64.b64encode(letter * 32).decode() for letter in (b"k", b"o"))
 NOWHERE = "postgresql://nobody@127.0.0.1:9/nothing"

@@ -17,9 +17,9 @@ from pathlib import Path
 
 import psutil
 import pytest
-from support.signal_trials import ENDS_WITHIN
 
 from neurant.database.install import locked
+from tests.support.signal_trials import ENDS_WITHIN
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux", reason="who is left over is asked of the Linux kernel"

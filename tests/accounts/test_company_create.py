@@ -7,9 +7,9 @@ import subprocess
 
 import psycopg
 import pytest
-from test_cli import SPANISH, fails_with_one_line, neurant
 
 from neurant.database.embedded import Urls
+from tests.test_cli import SPANISH, fails_with_one_line, neurant
 
 PASSWORD = "un-paraguas-amarillo"
 

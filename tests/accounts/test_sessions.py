@@ -9,14 +9,14 @@ from uuid import UUID, uuid4
 import httpx
 import psycopg
 import pytest
-from accounts.letters import PASSWORD, bearer, sign_in
-from companies import Company, make_company
-from plans.acting import call
 
 from neurant.accounts.security.devices import device_of
 from neurant.database.embedded import Urls
+from tests.accounts.letters import PASSWORD, bearer, sign_in
+from tests.companies import Company, make_company
+from tests.plans.acting import call
 
-pytest_plugins = ("console.running_web",)
+pytest_plugins = ("tests.console.running_web",)
 PHONE = "Mozilla/5.0 (Linux; Android 15) AppleWebKit/537.36 Chrome/140.0 Mobile Safari/537.36"
 
 

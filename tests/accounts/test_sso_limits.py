@@ -11,17 +11,6 @@ from dataclasses import replace
 import httpx
 import psycopg
 import pytest
-from companies import Company
-from support.sso import (  # fmt: skip
-    Desk,
-    Forgers,
-    confirmed_company,
-    connect,
-    domain,
-    forgers,
-    sso_settings,
-    sso_web,
-)
 
 from neurant.accounts.sso.connections import change
 from neurant.accounts.sso.net import ProviderError
@@ -31,6 +20,17 @@ from neurant.database.embedded import Urls
 from neurant.database.pool import Pool, make_pool
 from neurant.database.tenancy import tenant
 from neurant.errors import ConflictError
+from tests.companies import Company
+from tests.support.sso import (  # fmt: skip
+    Desk,
+    Forgers,
+    confirmed_company,
+    connect,
+    domain,
+    forgers,
+    sso_settings,
+    sso_web,
+)
 
 pytestmark = pytest.mark.anyio
 DISCOVERY = "/.well-known/openid-configuration"

@@ -10,12 +10,12 @@ from uuid import uuid4
 import httpx
 import psycopg
 import pytest
-from companies import Company, make_company
 from joserfc import jwt
 from joserfc.jwk import KeySet
-from support.sso import Forgers, confirmed_company, domain, ec_key, forgers, sso_web
 
 from neurant.database.embedded import Urls
+from tests.companies import Company, make_company
+from tests.support.sso import Forgers, confirmed_company, domain, ec_key, forgers, sso_web
 
 KEY = ec_key("one")
 

@@ -8,12 +8,12 @@ from datetime import UTC, datetime
 import httpx
 import psycopg
 import pytest
-from companies import Company
 
 from neurant.database.embedded import Urls
 from tests.analytics.facts import add_bot, add_conversation, add_message, roll_up
+from tests.companies import Company
 
-pytest_plugins = ("console.running_web",)
+pytest_plugins = ("tests.console.running_web",)
 SignIn = Callable[[Company, str], httpx.Client]
 NOON = datetime(2026, 5, 4, 17, tzinfo=UTC)
 

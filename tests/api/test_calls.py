@@ -10,14 +10,14 @@ from collections.abc import Callable
 import httpx
 import psycopg
 import pytest
-from companies import Company, make_company
 
 from neurant.database.embedded import Urls
 from neurant.database.pool import make_pool
 from neurant.settings import Settings
 from neurant.worker import by_the_clock
+from tests.companies import Company, make_company
 
-pytest_plugins = ("console.running_web",)
+pytest_plugins = ("tests.console.running_web",)
 PATH = "/v1/canned-responses"
 
 

@@ -14,14 +14,14 @@ from typing import Any
 
 import httpx
 import pytest
-from companies import Company
 from hypothesis import given
 from hypothesis import strategies as st
 
 from neurant.api import sql_errors
 from neurant.settings import Settings
+from tests.companies import Company
 
-pytest_plugins = ("console.running_web",)
+pytest_plugins = ("tests.console.running_web",)
 PATH = "/v1/canned-responses"
 CONSTRAINTS = Path(sql_errors.__file__).parents[1] / "database" / "verify" / "constraints.txt"
 NAMES = re.findall(

@@ -8,11 +8,11 @@ from contextlib import AsyncExitStack
 
 import psycopg
 import pytest
-from companies import Company, make_company
 
 from neurant.api.rates import Rates
 from neurant.database.embedded import Urls
 from neurant.database.pool import make_pool
+from tests.companies import Company, make_company
 
 pytestmark = pytest.mark.anyio
 NUMBER = 120  # of the plan free

@@ -16,7 +16,11 @@ from typing import Any
 import httpx
 import psycopg
 import pytest
-from api.things import (
+
+from neurant.app import _make_api
+from neurant.database.embedded import Urls
+from neurant.settings import Settings
+from tests.api.things import (
     ASSIGNED,
     BODIES,
     EXPECTED,
@@ -28,13 +32,9 @@ from api.things import (
     THINGS,
     Place,
 )
-from companies import Company, make_company
+from tests.companies import Company, make_company
 
-from neurant.app import _make_api
-from neurant.database.embedded import Urls
-from neurant.settings import Settings
-
-pytest_plugins = ("console.running_web",)
+pytest_plugins = ("tests.console.running_web",)
 ROLES = ("owner", "administrador", "supervisor", "operador")
 KEYS = ("key_administrador", "key_supervisor", "key_operador")
 # Only for a company of its own: it would end the others' tests. Tried where their rules are.

@@ -20,12 +20,6 @@ import httpx
 import psycopg
 import pytest
 import schemathesis
-from companies import Company, make_company
-from console.running_web import (
-    cheap_hashes,  # noqa: F401 - for every test of this module
-    serving,
-    web_settings,
-)
 from hypothesis import strategies as st
 from requests import PreparedRequest
 from requests.auth import AuthBase
@@ -37,10 +31,16 @@ from schemathesis.engine.events import (
     NonFatalError,
     ScenarioFinished,
 )
-from support.telegram_peer import telegram_peer
 
 from neurant.companies.schemas import ZONES
 from neurant.database.embedded import Urls
+from tests.companies import Company, make_company
+from tests.console.running_web import (
+    cheap_hashes,  # noqa: F401 - for every test of this module
+    serving,
+    web_settings,
+)
+from tests.support.telegram_peer import telegram_peer
 
 CALLERS = ("owner", "operador", "key")
 PHASES = ("examples", "coverage", "fuzzing", "stateful")

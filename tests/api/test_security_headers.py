@@ -6,12 +6,12 @@ from collections.abc import Callable
 
 import httpx
 import pytest
-from companies import Company
 
 from neurant.app import create_app
 from neurant.settings import Settings
+from tests.companies import Company
 
-pytest_plugins = ("console.running_web",)
+pytest_plugins = ("tests.console.running_web",)
 EVERYWHERE = {
     "x-content-type-options": "nosniff",
     "referrer-policy": "strict-origin-when-cross-origin",

@@ -13,11 +13,11 @@ from typing import Any, get_args
 import httpx
 import psycopg
 import pytest
-from companies import Company
 
 from neurant.api_keys.schemas import Scope
+from tests.companies import Company
 
-pytest_plugins = ("console.running_web",)
+pytest_plugins = ("tests.console.running_web",)
 SignIn = Callable[[Company, str], httpx.Client]
 PATH = "/v1/api-keys"
 

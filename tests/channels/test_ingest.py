@@ -14,8 +14,6 @@ from uuid import UUID
 import httpx
 import psycopg
 import pytest
-from companies import Company, make_company, open_visitor
-from support.platform import eventually, free_port, rows, web_parts
 
 from neurant.channels.events import InboundMessage, Ingested
 from neurant.channels.ingest import Ingestor, RejectedMessageError
@@ -26,8 +24,10 @@ from neurant.database.tenancy import Staff, Worker, tenant
 from neurant.errors import UnavailableError
 from neurant.realtime import Hub
 from neurant.settings import Settings
+from tests.companies import Company, make_company, open_visitor
+from tests.support.platform import eventually, free_port, rows, web_parts
 
-pytest_plugins = ("support.fixtures",)
+pytest_plugins = ("tests.support.fixtures",)
 pytestmark = pytest.mark.anyio
 
 

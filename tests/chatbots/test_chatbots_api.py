@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator
 import httpx
 import psycopg
 import pytest
-from companies import Company
 
 from neurant.database.embedded import Urls
+from tests.companies import Company
 
-pytest_plugins = ("console.running_web",)
+pytest_plugins = ("tests.console.running_web",)
 PATH = "/v1/chatbots"
 SignIn = Callable[[Company, str], httpx.Client]
 

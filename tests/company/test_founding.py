@@ -9,14 +9,14 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import psycopg
 import pytest
-from api.things import Place, conversation
-from companies import Company, make_company
 
 from neurant.companies.service import name_from_email
 from neurant.database.embedded import Urls
 from neurant.texts import LANGUAGES, catalogue
+from tests.api.things import Place, conversation
+from tests.companies import Company, make_company
 
-pytest_plugins = ("console.running_web",)
+pytest_plugins = ("tests.console.running_web",)
 SignIn = Callable[[Company, str], httpx.Client]
 FOUND = (
     "select outcome, company_id, slug from private.found_company(%s, 'Ana', 'Ruiz', %s, %s, %s,"

@@ -9,9 +9,10 @@ from collections.abc import Callable
 import httpx
 import psycopg
 import pytest
-from companies import Company
 
-pytest_plugins = ("console.running_web",)
+from tests.companies import Company
+
+pytest_plugins = ("tests.console.running_web",)
 PAGE, API, FIELD = "/console/settings/company", "/v1/company", "visitor_conversations_per_hour"
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import httpx
 import psycopg
 import pytest
-from companies import Company, make_company
 from fastapi import FastAPI
 from psycopg import OperationalError
 from psycopg_pool import PoolTimeout
@@ -14,8 +13,9 @@ from neurant.accounts.pages import router as pages
 from neurant.console.static_files import mount_static
 from neurant.database.embedded import Urls
 from neurant.settings import Settings
+from tests.companies import Company, make_company
 
-pytest_plugins = ("console.running_web",)
+pytest_plugins = ("tests.console.running_web",)
 
 
 class AwayPool:

@@ -10,13 +10,13 @@ from uuid import UUID
 import httpx
 import psycopg
 import pytest
-from companies import Company, make_company
-from console.people import Visitor
-from conversations.api_support import converse, every, ids, other_bot, say, unknown_like
 
 from neurant.database.embedded import Urls
+from tests.companies import Company, make_company
+from tests.console.people import Visitor
+from tests.conversations.api_support import converse, every, ids, other_bot, say, unknown_like
 
-pytest_plugins = ("console.running_web",)
+pytest_plugins = ("tests.console.running_web",)
 PATH = "/v1/conversations"
 ACTIONS = {
     "take": {},

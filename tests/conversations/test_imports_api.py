@@ -12,15 +12,15 @@ from typing import Any
 import httpx
 import psycopg
 import pytest
-from companies import Company, make_company
-from conversations.api_support import every, other_bot, unknown_like
-from conversations.test_counters import RECOUNT
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from neurant.database.embedded import Urls
+from tests.companies import Company, make_company
+from tests.conversations.api_support import every, other_bot, unknown_like
+from tests.conversations.test_counters import RECOUNT
 
-pytest_plugins = ("console.running_web",)
+pytest_plugins = ("tests.console.running_web",)
 STARTED = datetime(2026, 2, 3, 10, tzinfo=UTC)
 LINES = {"content-type": "application/x-ndjson"}
 

@@ -9,11 +9,12 @@ from collections.abc import Callable
 import httpx
 import psycopg
 import pytest
-from companies import Company
-from console.people import Visitor
-from conversations.api_support import converse, every, other_bot, say, unknown_like
 
-pytest_plugins = ("console.running_web",)
+from tests.companies import Company
+from tests.console.people import Visitor
+from tests.conversations.api_support import converse, every, other_bot, say, unknown_like
+
+pytest_plugins = ("tests.console.running_web",)
 
 
 def code(answer: httpx.Response) -> tuple[int, str]:

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 
 import psycopg
 import pytest
-from companies import Company, make_company
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from neurant.conversations.jobs import drain_once
 from neurant.database.embedded import Urls
 from neurant.database.pool import make_pool
+from tests.companies import Company, make_company
 
 ODD = [
     "",

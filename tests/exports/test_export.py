@@ -11,11 +11,11 @@ from zipfile import ZipFile
 
 import httpx
 import psycopg
-from companies import Company, make_company
 
 from neurant.database.embedded import Urls
+from tests.companies import Company, make_company
 
-pytest_plugins = ("console.running_web",)
+pytest_plugins = ("tests.console.running_web",)
 SignIn = Callable[[Company, str], httpx.Client]
 PATH = "/v1/export"
 SECRET_COLUMNS = ("digest", "encrypted", "secret", "password", "token", "embedding")

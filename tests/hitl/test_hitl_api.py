@@ -9,10 +9,11 @@ from uuid import UUID
 import httpx
 import psycopg
 import pytest
-from companies import Company
-from conversations.api_support import converse, every, ids, other_bot, unknown_like
 
-pytest_plugins = ("console.running_web",)
+from tests.companies import Company
+from tests.conversations.api_support import converse, every, ids, other_bot, unknown_like
+
+pytest_plugins = ("tests.console.running_web",)
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 import tomllib
 from pathlib import Path
@@ -13,10 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "bench"))
-
-from offline_search import Company, demo_company
-
+from bench.offline_search import Company, demo_company
 from neurant.knowledge import embed
 from neurant.knowledge.answer import Answer, answer, choose, display_name, probability
 from neurant.knowledge.passage import best_window, read_question, units, weights

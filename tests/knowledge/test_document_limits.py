@@ -6,8 +6,6 @@ import json
 from pathlib import Path
 
 import pytest
-from companies import make_company
-from plans.acting import admin, counters, limit
 
 from neurant.database.embedded import Urls
 from neurant.database.pool import make_pool
@@ -16,6 +14,8 @@ from neurant.knowledge.files import open_store
 from neurant.knowledge.jobs import process_document
 from neurant.knowledge.service import document_error, store_document
 from neurant.settings import Settings
+from tests.companies import make_company
+from tests.plans.acting import admin, counters, limit
 
 STATE = (
     "select d.processing_status::text, d.processing_error, d.character_count,"

@@ -7,15 +7,15 @@ from collections.abc import Sequence
 
 import psycopg
 import pytest
-from companies import Company, make_company
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support.platform import rows, taught, teach, working
-from support.stage import Stage
 
 from neurant.database.embedded import Urls
+from tests.companies import Company, make_company
+from tests.support.platform import rows, taught, teach, working
+from tests.support.stage import Stage
 
-pytest_plugins = ("support.fixtures",)
+pytest_plugins = ("tests.support.fixtures",)
 
 DEFER = "select private.defer_job('process_document', jsonb_build_object('document_id', %s::text))"
 FETCH = "select id, lock from jobs.fetch_fair_job(null, null)"

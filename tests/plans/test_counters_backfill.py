@@ -7,10 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import psycopg
-from companies import make_company
-from plans.acting import RECOUNT, add_bot, add_document, add_integration
 
 from neurant.database.migrate import MIGRATIONS, migrate
+from tests.companies import make_company
+from tests.plans.acting import RECOUNT, add_bot, add_document, add_integration
 
 FIRST_THAT_COUNTS = "20261122000040"
 

@@ -8,10 +8,10 @@ from zoneinfo import ZoneInfo
 
 import psycopg
 import pytest
-from companies import ROLES, Company, make_company
-from plans.acting import add_bot, admin, call, counters, limit, recount, staff, used
 
 from neurant.database.embedded import Urls
+from tests.companies import ROLES, Company, make_company
+from tests.plans.acting import add_bot, admin, call, counters, limit, recount, staff, used
 
 CHANGE = "select private.change_plan(%s, %s)"
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)

@@ -10,16 +10,16 @@ from urllib.parse import quote
 
 import httpx
 import pytest
-from companies import Company, make_company
-from console.people import PASSWORD
-from console.running_web import serving, web_settings
-from plans.acting import admin
 
 from neurant.database.embedded import Urls
 from neurant.errors import SetupError
 from neurant.settings import Settings
+from tests.companies import Company, make_company
+from tests.console.people import PASSWORD
+from tests.console.running_web import serving, web_settings
+from tests.plans.acting import admin
 
-pytest_plugins = ("console.running_web",)
+pytest_plugins = ("tests.console.running_web",)
 CONTACT = "ventas@neurant.example"
 PAGE = "/console/plan"
 

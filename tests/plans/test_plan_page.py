@@ -6,12 +6,12 @@ from collections.abc import Callable
 
 import httpx
 import pytest
-from companies import ROLES, Company, make_company
-from plans.acting import admin
 
 from neurant.database.embedded import Urls
+from tests.companies import ROLES, Company, make_company
+from tests.plans.acting import admin
 
-pytest_plugins = ("console.running_web",)
+pytest_plugins = ("tests.console.running_web",)
 PAGE = "/console/plan"
 
 

@@ -7,9 +7,6 @@ from collections.abc import Callable, Iterator
 
 import httpx
 import pytest
-from companies import ROLES, Company, make_company
-from console.running_web import serving
-from plans.acting import add_bot, admin, call, limit, staff
 
 from neurant.database.embedded import Urls
 from neurant.database.pool import make_pool
@@ -17,8 +14,11 @@ from neurant.errors import LimitReachedError
 from neurant.plans import commands
 from neurant.plans.limits import within_limits
 from neurant.settings import Settings
+from tests.companies import ROLES, Company, make_company
+from tests.console.running_web import serving
+from tests.plans.acting import add_bot, admin, call, limit, staff
 
-pytest_plugins = ("console.running_web",)
+pytest_plugins = ("tests.console.running_web",)
 CHANGE = "/v1/subscription/change"
 CLOSE = "/v1/subscription/close"
 

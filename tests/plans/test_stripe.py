@@ -13,10 +13,6 @@ from typing import Any
 
 import httpx
 import pytest
-from companies import Company, make_company
-from console.running_web import serving
-from plans.acting import add_bot, admin, call, staff
-from support.stripe_peer import DAY, KEY, PRICES, WEBHOOK_SECRET, StripePeer, deliver, stripe_peer
 
 from neurant.accounts.service import digest
 from neurant.database.embedded import Urls
@@ -24,6 +20,18 @@ from neurant.database.pool import make_pool
 from neurant.plans.billing import make_biller
 from neurant.plans.jobs import run_billing
 from neurant.settings import Settings
+from tests.companies import Company, make_company
+from tests.console.running_web import serving
+from tests.plans.acting import add_bot, admin, call, staff
+from tests.support.stripe_peer import (
+    DAY,
+    KEY,
+    PRICES,
+    WEBHOOK_SECRET,
+    StripePeer,
+    deliver,
+    stripe_peer,
+)
 
 UPDATED = "customer.subscription.updated"
 STATE = (

@@ -8,12 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import psycopg
 import pytest
-from companies import Company, make_company
-from plans.acting import admin, call
 
 from neurant.database.embedded import Urls
+from tests.companies import Company, make_company
+from tests.plans.acting import admin, call
 
-pytest_plugins = ("console.running_web",)
+pytest_plugins = ("tests.console.running_web",)
 TRY = "select private.start_trial('starter', 14)"
 STATE = (
     "select subscription_plan::text, subscription_status::text, trial_started_at is not null,"

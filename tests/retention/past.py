@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from uuid import UUID, uuid4
 
 import psycopg
-from companies import Company
 from psycopg import sql
+
+from tests.companies import Company
 
 LIVE = (
     "conversations",

@@ -9,12 +9,12 @@ from uuid import UUID, uuid4
 
 import psycopg
 import pytest
-from companies import ROLES, Company, make_company
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from retention.past import LIVE, Shape, archive_all, become, restore, stored, talk
 
 from neurant.database.embedded import Urls
+from tests.companies import ROLES, Company, make_company
+from tests.retention.past import LIVE, Shape, archive_all, become, restore, stored, talk
 
 
 @pytest.fixture(scope="module")

@@ -7,10 +7,10 @@ from uuid import UUID, uuid4
 
 import psycopg
 import pytest
-from companies import ROLES, Company, make_company, open_visitor
-from retention.past import LIVE, Shape, archive_all, become, stored, talk
 
 from neurant.database.embedded import Urls
+from tests.companies import ROLES, Company, make_company, open_visitor
+from tests.retention.past import LIVE, Shape, archive_all, become, stored, talk
 
 PERSONAL = ("Ana", "calle", "precio", "end_user 0", "bot 1", "human 3")
 

@@ -10,14 +10,14 @@ from uuid import UUID, uuid4
 
 import psycopg
 import pytest
-from companies import Company, make_company
 from psycopg import sql
-from retention.past import Shape, archive_all, become, stored, talk
 
 from neurant.database.embedded import Urls
 from neurant.errors import SetupError
 from neurant.retention.commands import erase_company
 from neurant.settings import Settings
+from tests.companies import Company, make_company
+from tests.retention.past import Shape, archive_all, become, stored, talk
 
 
 @pytest.fixture

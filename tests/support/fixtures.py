@@ -9,11 +9,11 @@ from pathlib import Path
 import psycopg
 import pytest
 from psycopg import sql
-from support.stage import stage
-from support.telegram_peer import TelegramPeer, telegram_peer
 
 from neurant.database.embedded import Urls
 from neurant.settings import Settings
+from tests.support.stage import stage
+from tests.support.telegram_peer import TelegramPeer, telegram_peer
 
 __all__ = ["own", "peer", "pipeline_database", "settings", "stage"]
 

@@ -18,7 +18,6 @@ from uuid import UUID
 
 import psycopg
 import uvicorn
-from companies import Company
 from starlette.types import ASGIApp
 
 from neurant import worker
@@ -30,6 +29,7 @@ from neurant.knowledge.files import open_store
 from neurant.knowledge.service import store_document
 from neurant.realtime import Hub
 from neurant.settings import Settings
+from tests.companies import Company
 
 
 def free_port() -> int:

@@ -8,15 +8,15 @@ from uuid import UUID
 
 import pytest
 from aiogram.types import Update
-from companies import Company, make_company
-from support.platform import Web, free_port, rows, web_parts
-from support.telegram_peer import TelegramPeer
 
 from neurant.channels.telegram.setup import connect
 from neurant.database.embedded import Urls
 from neurant.database.pool import fetch_value
 from neurant.database.tenancy import tenant
 from neurant.settings import Settings
+from tests.companies import Company, make_company
+from tests.support.platform import Web, free_port, rows, web_parts
+from tests.support.telegram_peer import TelegramPeer
 
 
 @dataclass

@@ -9,7 +9,8 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from support.skips import ALLOWED
+
+from tests.support.skips import ALLOWED
 
 ROOT = Path(__file__).parents[2]
 SKIPPED = """

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from uuid import uuid4
 
 import httpx
-from support.platform import free_port, serving
 
 from neurant.app import create_app
 from neurant.channels.webchat.proof import is_solution
 from neurant.settings import Settings
+from tests.support.platform import free_port, serving
 
 
 def addresses(first: str = "127.20") -> Iterator[str]:

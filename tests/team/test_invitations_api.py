@@ -13,12 +13,12 @@ from hashlib import sha256
 import httpx
 import psycopg
 import pytest
-from companies import ROLES, Company, make_company
 
 from neurant.database.embedded import Urls
+from tests.companies import ROLES, Company, make_company
 from tests.team.letters import letters, token_to
 
-pytest_plugins = ("console.running_web",)
+pytest_plugins = ("tests.console.running_web",)
 PATH = "/v1/invitations"
 SignIn = Callable[[Company, str], httpx.Client]
 

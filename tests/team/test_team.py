@@ -9,10 +9,10 @@ from uuid import UUID, uuid4
 
 import psycopg
 import pytest
-from companies import ROLES, Company, make_company
-from plans.acting import add_conversation, admin, call, counters, limit, recount, staff
 
 from neurant.database.embedded import Urls
+from tests.companies import ROLES, Company, make_company
+from tests.plans.acting import add_conversation, admin, call, counters, limit, recount, staff
 
 SET_ROLE = "select private.set_user_role(%s, %s)"
 SET_ACTIVE = "select private.set_user_active(%s, %s)"

@@ -10,13 +10,13 @@ import httpx
 import psycopg
 import pyotp
 import pytest
-from companies import ROLES, Company, make_company
-from console.people import PASSWORD
 
 from neurant.database.embedded import Urls
+from tests.companies import ROLES, Company, make_company
+from tests.console.people import PASSWORD
 from tests.team.letters import letters
 
-pytest_plugins = ("console.running_web",)
+pytest_plugins = ("tests.console.running_web",)
 SignIn = Callable[[Company, str], httpx.Client]
 LEVEL = {"owner": 4, "administrador": 3, "supervisor": 2, "operador": 1}
 

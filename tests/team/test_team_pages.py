@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterator
 import httpx
 import psycopg
 import pytest
-from companies import ROLES, Company, make_company
-from console.people import PASSWORD
 
 from neurant.database.embedded import Urls
+from tests.companies import ROLES, Company, make_company
+from tests.console.people import PASSWORD
 from tests.team.letters import letters, token_to
 
-pytest_plugins = ("console.running_web",)
+pytest_plugins = ("tests.console.running_web",)
 SignIn = Callable[[Company, str], httpx.Client]
 
 

@@ -7,11 +7,12 @@ from typing import Any
 
 import httpx
 import pytest
-from companies import Company
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-pytest_plugins = ("console.running_web",)
+from tests.companies import Company
+
+pytest_plugins = ("tests.console.running_web",)
 MARK = "~a raw value~"
 # Raw JSON, or nearly: numbers that Python, C or PostgreSQL cannot hold, and texts that are none.
 RAW = [

@@ -12,12 +12,9 @@ from uuid import uuid4
 import httpx
 import psycopg
 import pytest
-from companies import Company, make_company
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from support.platform import eventually, rows, settled, working
-from support.visiting import Site, addresses, many, site, solve
 
 from neurant.channels.webchat.limits import CHARACTERS_PER_COST
 from neurant.channels.webchat.open_streams import OpenStreams
@@ -26,8 +23,11 @@ from neurant.database.pool import make_pool
 from neurant.settings import Settings
 from neurant.texts import LANGUAGES
 from neurant.turns import Turns
+from tests.companies import Company, make_company
+from tests.support.platform import eventually, rows, settled, working
+from tests.support.visiting import Site, addresses, many, site, solve
 
-pytest_plugins = ("support.fixtures",)
+pytest_plugins = ("tests.support.fixtures",)
 pytestmark = pytest.mark.anyio
 
 CALM, MOST = 220, 400  # sessions of one address

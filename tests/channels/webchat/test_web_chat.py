@@ -13,8 +13,6 @@ from uuid import UUID, uuid4
 import httpx
 import psycopg
 import pytest
-from companies import Company, make_company
-from support.platform import eventually, free_port, rows, serving, settled, working
 
 from neurant.app import create_app
 from neurant.database.embedded import Urls
@@ -22,8 +20,10 @@ from neurant.database.pool import Pool, make_pool
 from neurant.database.tenancy import tenant
 from neurant.settings import Settings
 from neurant.texts import text
+from tests.companies import Company, make_company
+from tests.support.platform import eventually, free_port, rows, serving, settled, working
 
-pytest_plugins = ("support.fixtures",)
+pytest_plugins = ("tests.support.fixtures",)
 pytestmark = pytest.mark.anyio
 
 
