@@ -167,7 +167,7 @@ def template(make_database: Callable[[], str]) -> str:
     """The name of a migrated database to copy: a copy takes a tenth of the time of the migrations."""
     url = make_database()
     migrate(url)
-    return psycopg.conninfo.conninfo_to_dict(url)["dbname"]
+    return str(psycopg.conninfo.conninfo_to_dict(url)["dbname"])
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from uuid import UUID, uuid4
 
 import httpx
@@ -266,7 +267,7 @@ class Client:
     retries: int = 0
     strange: list[str] = field(default_factory=list)
 
-    async def until(self, status: int, path: str, **request: object) -> dict:
+    async def until(self, status: int, path: str, **request: object) -> dict[str, Any]:
         while True:
             try:
                 answer = await self.http.post(f"/chat/{self.company.web}/{path}", **request)
@@ -397,7 +398,7 @@ async def quiet(folder: Path) -> None:
 
 
 async def check_messages(admin: str, clients: list[Client]) -> None:
-    stored = Counter()
+    stored: Counter[Any] = Counter()
     for company, external, content in await rows(
         admin,
         "select company_id, split_part(external_message_id, ':', 2), content from messages"

@@ -11,8 +11,10 @@ import subprocess
 import sys
 import time
 import uuid
+from collections.abc import AsyncIterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import httpx
@@ -128,7 +130,9 @@ def _bombs() -> dict[str, str]:
 
 
 @contextlib.asynccontextmanager
-async def _flooding(port: int, company: Company, documents: dict[str, str]):
+async def _flooding(
+    port: int, company: Company, documents: dict[str, str]
+) -> AsyncIterator[dict[str, int]]:
     """The attacks, in a process of the lowest priority; their answers when the block has ended."""
     orders = Orders(
         "127.0.0.1", port, SECONDS, company.web, str(company.bot_id),
@@ -183,7 +187,7 @@ async def _visitor(
                 took.append(time.perf_counter() - started)
 
 
-async def _bot_answers(stream: aiohttp.ClientResponse):
+async def _bot_answers(stream: aiohttp.ClientResponse) -> AsyncIterator[Any]:
     event = ""
     async for line in stream.content:
         if line.startswith(b"event:"):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 import psycopg
@@ -76,7 +77,9 @@ class Desk:
         assert (await self.finish(claim, Reply("answer", text), fence=fence)).outcome == "done"
         return conversation
 
-    async def claim_outbox(self, limit: int = 10, lease: timedelta = LEASE) -> list[tuple]:
+    async def claim_outbox(
+        self, limit: int = 10, lease: timedelta = LEASE
+    ) -> list[tuple[Any, ...]]:
         """(conversation, outbox, token, outcome)."""
         async with self.jobs.connection() as connection:
             cursor = await connection.execute(
@@ -86,7 +89,7 @@ class Desk:
             )
             return await cursor.fetchall()
 
-    async def deliver(self, claimed: tuple, outcome: str, *extra: object) -> object:
+    async def deliver(self, claimed: tuple[Any, ...], outcome: str, *extra: object) -> object:
         async with tenant(self.jobs, Worker(claimed[4])) as connection:
             values = (claimed[1], claimed[2], outcome, *extra, *[None] * (3 - len(extra)))
             return await fetch_value(
@@ -97,7 +100,7 @@ class Desk:
         async with tenant(self.app, self.acme.staff(role)) as connection:
             return await fetch_value(connection, query, params)
 
-    async def rows(self, query: str, *params: object) -> list[tuple]:
+    async def rows(self, query: str, *params: object) -> list[tuple[Any, ...]]:
         return await rows(self.urls.admin, query, params)
 
     def admin(self, query: str, *params: object) -> None:
@@ -313,7 +316,7 @@ async def test_a_conversation_s_messages_leave_in_order_and_one_at_a_time(desk: 
 async def test_many_at_once_claim_each_delivery_for_one_of_them(desk: Desk) -> None:
     for number in range(30):
         await desk.answer(desk.acme if number % 2 else desk.rival, str(number))
-    claimed: list[tuple] = []
+    claimed: list[tuple[Any, ...]] = []
 
     async def take() -> None:
         while taken := await desk.claim_outbox(3):
@@ -512,7 +515,7 @@ async def test_stopping_finishes_what_was_begun_and_begins_nothing(own: Urls) ->
 
 
 async def test_a_database_that_goes_away_does_not_end_the_queue(own: Urls) -> None:
-    answers = iter([psycopg.OperationalError("away"), [7]])
+    answers: Iterator[Exception | list[int]] = iter([psycopg.OperationalError("away"), [7]])
     worked = asyncio.Event()
 
     async def claim(free: int) -> list[int]:

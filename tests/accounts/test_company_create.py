@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import subprocess
+from typing import Any
 
 import psycopg
 import pytest
@@ -27,7 +28,7 @@ def create(
     )
 
 
-def companies(urls: Urls, slug: str) -> list[tuple]:
+def companies(urls: Urls, slug: str) -> list[tuple[Any, ...]]:
     with psycopg.connect(urls.admin) as db:
         return db.execute(
             "select c.name, c.subscription_plan::text, u.email, u.first_name, u.role::text"

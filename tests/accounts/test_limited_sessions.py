@@ -322,7 +322,7 @@ def test_a_limited_session_spends_no_code_of_the_login_to_pass_its_company_on(
     db: psycopg.Connection,
     urls: Urls,
     victim: Victim,
-    running_codes: Callable,
+    running_codes: Callable[..., Any],
 ) -> None:
     recovery = running_codes(victim)
     with db.transaction():

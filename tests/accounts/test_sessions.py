@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
+from typing import Any
 from uuid import UUID, uuid4
 
 import httpx
@@ -35,7 +36,7 @@ def join(database: psycopg.Connection, company: Company, person: UUID, email: st
     ).fetchone()[0]
 
 
-def who(client: httpx.Client, headers: dict[str, str]) -> dict[str, object]:
+def who(client: httpx.Client, headers: dict[str, str]) -> dict[str, Any]:
     answer = client.get("/v1/session", headers=headers)
     return answer.json() if answer.is_success else {"status": answer.status_code}
 

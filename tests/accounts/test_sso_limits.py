@@ -7,6 +7,7 @@ import secrets
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
+from typing import Any
 
 import httpx
 import psycopg
@@ -161,7 +162,7 @@ async def test_a_connection_keeps_its_newest_attempts_and_the_hourly_job_forgets
 async def test_a_company_claims_fifty_domains_at_most_over_all_its_connections(
     desk: Desk, acme: Company, many: Forgers, urls: Urls
 ) -> None:
-    claims = {"default_role": None, "domains": []}
+    claims: dict[str, Any] = {"default_role": None, "domains": []}
     made = [
         await connect(desk.pool, desk.settings, acme, many.new().issuer, **claims) for _ in range(3)
     ]

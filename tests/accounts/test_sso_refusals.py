@@ -308,7 +308,7 @@ async def test_a_made_up_state_is_refused(
 ) -> None:
     gone = type("Gone", (), {"secret": "s"})
     with pytest.raises(SsoError):
-        await desk.come(acme.id, gone, answer)  # type: ignore[arg-type]
+        await desk.come(acme.id, gone, answer)
 
 
 async def test_a_provider_lets_nobody_into_another_company(

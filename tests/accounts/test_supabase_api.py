@@ -33,7 +33,7 @@ def project() -> Iterator[str]:
 def _serve_keys(many: Forgers) -> None:
     [forger] = many.running.values()
     respond = forger.respond
-    forger.respond = lambda path, body: (  # type: ignore[method-assign]
+    forger.respond = lambda path, body: (
         KeySet([KEY]).as_dict(private=False) if path.endswith("jwks.json") else respond(path, body)
     )
 

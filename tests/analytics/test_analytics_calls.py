@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Any
 
 import httpx
 import psycopg
@@ -41,7 +42,7 @@ def other_bot(urls: Urls, acme: Company, rival: Company) -> object:
     return bots[0]
 
 
-def days(client: httpx.Client, **params: object) -> list[dict]:
+def days(client: httpx.Client, **params: object) -> list[dict[str, Any]]:
     answer = client.get("/v1/analytics", params={"since": "2026-05-01", **params})
     assert answer.status_code == 200, answer.text
     return [one for one in answer.json()["data"] if one["date"] <= "2026-05-31"]

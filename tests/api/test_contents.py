@@ -109,7 +109,7 @@ def test_a_key_is_served_or_refused_and_never_ignored(
         if "Idempotency-Key" in headers_of(told):
             served += 1
             continue
-        kind = {"application/json": {"json": {}}}.get("".join(taken(told)), {})
+        kind: dict[str, Any] = {"application/json": {"json": {}}}.get("".join(taken(told)), {})
         answer = nobody.request(method, path, headers={"idempotency-key": "k"}, **kind)
         assert (answer.status_code, answer.json()["code"]) == (422, "api.idempotency_not_here"), (
             path
@@ -212,7 +212,7 @@ def test_an_address_with_a_slash_too_many_leads_nowhere(
 @given(st.sampled_from(REFUSED), st.sampled_from(NAMES), st.sampled_from(["name", "", None]))
 def test_no_name_of_a_constraint_is_told(state: str, name: str, column: str | None) -> None:
     told = sql_errors.told(
-        SimpleNamespace(  # type: ignore[arg-type]
+        SimpleNamespace(
             sqlstate=state,
             diag=SimpleNamespace(
                 constraint_name=name, column_name=column, source_function="ExecConstraints"

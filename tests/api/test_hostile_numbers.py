@@ -56,9 +56,9 @@ def test_no_value_in_a_body_is_a_fault(
         # Each value in some places of each body; the bodies together see every value in each kind.
         for at in places[number % 9 :: 9]:
             told = json.dumps(replaced(body, at)).replace(f'"{MARK}"', raw)
-            told = told.encode("utf-8", "surrogatepass")
+            sent = told.encode("utf-8", "surrogatepass")
             headers = {"content-type": "application/json"}
-            answer = owner.request(operation.method, path, content=told, headers=headers)
+            answer = owner.request(operation.method, path, content=sent, headers=headers)
             assert answer.status_code < 500, (at, raw[:30], answer.text)
 
 

@@ -180,7 +180,7 @@ class LastWord(AuthBase):
 
 
 @schemathesis.hook
-def before_call(context: HookContext, case: Case, kwargs: dict[str, Any]) -> None:
+def before_call(context: HookContext, case: Case[Any], kwargs: dict[str, Any]) -> None:
     """What would end the caller is done by somebody who is there for nothing else."""
     made = SERVED.get(case.operation.schema.get_base_url().removesuffix("/"))
     other = None
@@ -189,7 +189,7 @@ def before_call(context: HookContext, case: Case, kwargs: dict[str, Any]) -> Non
     kwargs["auth"] = LastWord(other)  # the configured headers win over the case's own
 
 
-def ends_the_caller(made: Installation, case: Case) -> bool:
+def ends_the_caller(made: Installation, case: Case[Any]) -> bool:
     """Whether a request would; a role or a right is changed of people who make none."""
     people = {str(made.acme.people[caller].id) for caller in CALLERS if caller != "key"}
     named = {str(value) for value in (case.path_parameters or {}).values()}
@@ -275,7 +275,8 @@ def test_ten_thousand_answers_are_what_the_document_says(installation: Installat
     document = httpx.get(f"{installation.url}/v1/openapi.json").json()
     operations = sum(len(methods) for methods in document["paths"].values())
     runs = [("owner", ("coverage",), 1), *((caller, ("stateful",), CHAINS) for caller in CALLERS)]
-    total, wrong = 0, []
+    total = 0
+    wrong: list[Any] = []
     for caller, phases, examples in runs:
         total += told(installation, caller, phases, examples, wrong)
     # Of an operation that takes nothing there is only one case.

@@ -183,4 +183,4 @@ def test_the_icons_of_the_rail_stand_in_one_line(
     page.goto("/console/inbox")
     icons = page.locator(".nav__item > .icon")
     assert icons.count() > 5
-    assert len({icon.bounding_box()["x"] for icon in icons.all()}) == 1  # type: ignore[index]
+    assert len({icon.bounding_box()["x"] for icon in icons.all()}) == 1

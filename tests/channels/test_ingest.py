@@ -296,8 +296,8 @@ async def test_without_a_database_nothing_is_acknowledged_and_afterwards_all_is_
 
         again = [await comes_back(number) for number in range(5)]
         assert {one.outcome for one in again} <= {"stored", "duplicate"}
-    stored = await rows(own.admin, "select content from messages order by content")
-    assert stored == [("antes",), *((f"durante {n}",) for n in range(5))]
+    kept = await rows(own.admin, "select content from messages order by content")
+    assert kept == [("antes",), *((f"durante {n}",) for n in range(5))]
     await check_books(own.admin)
 
 

@@ -176,7 +176,10 @@ OFFERED = (
 
 
 def test_every_page_offers_only_what_its_reader_may_do(
-    urls: Urls, sign_in, known_password: str, database: psycopg.Connection
+    urls: Urls,
+    sign_in: Callable[[Company, str], httpx.Client],
+    known_password: str,
+    database: psycopg.Connection,
 ) -> None:
     firm = make_company(urls.admin, "acme", password_hash=known_password)
     client = sign_in(firm, "administrador")

@@ -25,7 +25,9 @@ STARTED = datetime(2026, 2, 3, 10, tzinfo=UTC)
 LINES = {"content-type": "application/x-ndjson"}
 
 
-def past(*texts: str, name: str | None = None, begun: datetime = STARTED, **values: object) -> dict:
+def past(
+    *texts: str, name: str | None = None, begun: datetime = STARTED, **values: object
+) -> dict[str, Any]:
     """A conversation as it is sent: the end user and the bot take turns."""
     return {
         "external_id": name or f"c-{uuid.uuid4()}",
@@ -49,7 +51,7 @@ def send(
 ) -> Callable[..., dict[str, Any]]:
     """Imports into acme's bot as its administrador; the answer's body."""
 
-    def import_all(*conversations: dict, role: str = "administrador") -> dict:
+    def import_all(*conversations: dict[str, Any], role: str = "administrador") -> dict[str, Any]:
         answer = sign_in(acme, role).post(
             f"/v1/chatbots/{acme.bot_id}/conversation-imports",
             json={"conversations": conversations},
@@ -60,7 +62,7 @@ def send(
     return import_all
 
 
-def outcome(report: dict, place: int = 0) -> tuple[str, str | None]:
+def outcome(report: dict[str, Any], place: int = 0) -> tuple[str, str | None]:
     told = report["conversations"][place]
     return told["outcome"], told["reason"]
 
@@ -129,7 +131,7 @@ def test_what_is_imported_is_read_searched_and_counted_like_any_other(
 
 def test_it_costs_nothing_and_nobody_is_told_or_answered(
     send: Callable[..., dict[str, Any]], acme: Company, database: psycopg.Connection
-):
+) -> None:
     sides = (
         "select coalesce(sum(s.used), 0) from usage_slots s where s.company_id = %(c)s",
         "select monthly_message_count from companies where id = %(c)s",
@@ -198,11 +200,11 @@ def test_a_second_time_nothing_changes_and_more_at_the_end_is_added(
 
 def test_what_cannot_be_taken_is_refused_wholly_and_said_why(
     send: Callable[..., dict[str, Any]], acme: Company, rival: Company, database: psycopg.Connection
-):
+) -> None:
     count = "select count(*) from conversations where company_id = %s"
     before = database.execute(count, (acme.id,)).fetchone()
 
-    def changed(**values: object) -> dict:
+    def changed(**values: object) -> dict[str, Any]:
         one = past("Hola", "Hola")
         one["messages"][1] |= values
         return one
@@ -373,7 +375,7 @@ def test_of_the_same_import_twice_at_once_one_stores_it(
     send: Callable[..., dict[str, Any]], acme: Company, database: psycopg.Connection
 ) -> None:
     told = [past(*["Hola"] * 5) for _ in range(20)]
-    reports: list[dict] = []
+    reports: list[dict[str, Any]] = []
     threads = [threading.Thread(target=lambda: reports.append(send(*told))) for _ in range(4)]
     for one in threads:
         one.start()

@@ -86,7 +86,7 @@ def odd_rows(db: psycopg.Connection[Any]) -> None:
 
 def rows(url: str, query: str) -> list[dict[str, Any]]:
     with psycopg.connect(url, row_factory=dict_row) as db:
-        return db.execute(query).fetchall()  # type: ignore[call-overload,no-any-return]
+        return db.execute(query).fetchall()
 
 
 def test_a_template_of_ones_own_fits_and_keeps_what_was_written(upgraded: str) -> None:

@@ -105,12 +105,12 @@ def test_no_company_is_served_twice_while_another_waits_untouched(
     assert len(order) == sum(counts)
     left = {str(company.id): count for company, count in zip(three, counts, strict=True)}
     given_out = dict.fromkeys(left, 0)
-    for company in order:
-        waiting = [given_out[other] for other in left if left[other] and other != company]
+    for served_one in order:
+        waiting = [given_out[other] for other in left if left[other] and other != served_one]
         # Round robin: nobody is more than one job (and one that runs) ahead of whoever still waits.
-        assert not waiting or given_out[company] <= min(waiting) + 1
-        given_out[company] += 1
-        left[company] -= 1
+        assert not waiting or given_out[served_one] <= min(waiting) + 1
+        given_out[served_one] += 1
+        left[served_one] -= 1
 
 
 @pytest.mark.anyio

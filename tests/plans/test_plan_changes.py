@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import psycopg
@@ -60,7 +61,7 @@ def apply_due(urls: Urls, now: datetime) -> None:
         db.execute("select private.apply_due_plan_changes(%s)", (now,))
 
 
-def told(urls: Urls, company: Company, kind: str) -> list[tuple[str, dict]]:
+def told(urls: Urls, company: Company, kind: str) -> list[tuple[str, dict[str, Any]]]:
     return admin(
         urls,
         "select u.role::text, n.details from notifications n"

@@ -192,8 +192,8 @@ def test_a_closed_company_is_read_and_reopened_as_it_was(
     client, administrador = sign_in(firm, "owner"), sign_in(firm, "administrador")
     for wrong in (None, {}, {"confirm": ""}):
         assert client.post(CLOSE, json=wrong).status_code == 422, wrong
-    for wrong in (other.slug, "acme"):
-        assert client.post(CLOSE, json={"confirm": wrong}).status_code == 409, wrong
+    for slug in (other.slug, "acme"):
+        assert client.post(CLOSE, json={"confirm": slug}).status_code == 409, slug
     untyped = client.post(CLOSE, json={"confirm": firm.slug.upper()}).json()
     assert (untyped["code"], firm.slug in untyped["detail"]) == ("billing.close_unconfirmed", True)
     assert administrador.post(CLOSE, json={"confirm": firm.slug}).status_code == 403

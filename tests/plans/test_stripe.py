@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
-from neurant.accounts.service import digest
+from neurant.accounts.codes import digest
 from neurant.database.embedded import Urls
 from neurant.database.pool import make_pool
 from neurant.plans.billing import make_biller
@@ -105,7 +105,7 @@ def outcome(answer: httpx.Response) -> str:
 
 
 def test_a_checkout_leads_to_stripe_and_its_events_bring_the_plan(
-    urls: Urls, web: str, peer: StripePeer, owner: Callable[[], tuple[Company, httpx.Client]]
+    urls: Urls, web: str, peer: StripePeer, owner: Callable[..., tuple[Company, httpx.Client]]
 ) -> None:
     company, client = owner()
     rival, _ = owner("rival")
@@ -139,7 +139,7 @@ def test_a_checkout_leads_to_stripe_and_its_events_bring_the_plan(
 
 
 def test_an_event_that_is_told_again_has_no_second_effect(
-    urls: Urls, web: str, peer: StripePeer, owner: Callable[[], tuple[Company, httpx.Client]]
+    urls: Urls, web: str, peer: StripePeer, owner: Callable[..., tuple[Company, httpx.Client]]
 ) -> None:
     company, _ = owner()
     sub = peer.subscribe(company.id, "starter")
@@ -169,7 +169,7 @@ def test_an_event_that_is_told_again_has_no_second_effect(
 
 
 def test_in_whatever_order_events_arrive_the_newest_state_wins(
-    urls: Urls, web: str, peer: StripePeer, owner: Callable[[], tuple[Company, httpx.Client]]
+    urls: Urls, web: str, peer: StripePeer, owner: Callable[..., tuple[Company, httpx.Client]]
 ) -> None:
     now = int(time.time())
     for order in itertools.permutations(range(3)):
@@ -187,7 +187,7 @@ def test_in_whatever_order_events_arrive_the_newest_state_wins(
 
 
 def test_a_subscription_that_ended_stays_ended_and_nothing_is_lost(
-    urls: Urls, web: str, peer: StripePeer, owner: Callable[[], tuple[Company, httpx.Client]]
+    urls: Urls, web: str, peer: StripePeer, owner: Callable[..., tuple[Company, httpx.Client]]
 ) -> None:
     now = int(time.time())
     for order in itertools.permutations(range(3)):
@@ -206,7 +206,7 @@ def test_a_subscription_that_ended_stays_ended_and_nothing_is_lost(
 
 
 def test_what_does_not_fit_in_free_is_inactive_when_payment_ends(
-    urls: Urls, web: str, peer: StripePeer, owner: Callable[[], tuple[Company, httpx.Client]]
+    urls: Urls, web: str, peer: StripePeer, owner: Callable[..., tuple[Company, httpx.Client]]
 ) -> None:
     company, _ = owner()
     sub = peer.subscribe(company.id, "starter")
@@ -264,7 +264,7 @@ def test_without_stripe_there_is_no_such_address(urls: Urls, peer: StripePeer) -
 
 
 def test_unknown_kinds_are_kept_and_unknown_customers_wait_for_their_checkout(
-    urls: Urls, web: str, peer: StripePeer, owner: Callable[[], tuple[Company, httpx.Client]]
+    urls: Urls, web: str, peer: StripePeer, owner: Callable[..., tuple[Company, httpx.Client]]
 ) -> None:
     company, _ = owner()
     other = peer.event("invoice.paid", {"id": "in_1", "customer_email": "ana@acme.example"})
@@ -293,7 +293,7 @@ def test_unknown_kinds_are_kept_and_unknown_customers_wait_for_their_checkout(
 
 
 def test_an_upgrade_charges_what_is_paid_already_and_a_refused_card_changes_nothing(
-    urls: Urls, web: str, peer: StripePeer, owner: Callable[[], tuple[Company, httpx.Client]]
+    urls: Urls, web: str, peer: StripePeer, owner: Callable[..., tuple[Company, httpx.Client]]
 ) -> None:
     company, client = owner()
     sub = peer.subscribe(company.id, "starter")
@@ -324,7 +324,7 @@ async def test_what_is_cancelled_here_is_told_to_stripe_once_and_taken_back(
     urls: Urls,
     web: str,
     peer: StripePeer,
-    owner: Callable[[], tuple[Company, httpx.Client]],
+    owner: Callable[..., tuple[Company, httpx.Client]],
     billed: Settings,
 ) -> None:
     company, client = owner()
@@ -376,7 +376,7 @@ async def test_what_is_cancelled_here_is_told_to_stripe_once_and_taken_back(
 async def test_an_event_whose_process_died_before_it_was_applied_is_applied_later(
     urls: Urls,
     peer: StripePeer,
-    owner: Callable[[], tuple[Company, httpx.Client]],
+    owner: Callable[..., tuple[Company, httpx.Client]],
     billed: Settings,
 ) -> None:
     company, _ = owner()

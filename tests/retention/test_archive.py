@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
+from typing import Any
 from uuid import UUID, uuid4
 
 import psycopg
@@ -50,9 +51,10 @@ shapes = st.builds(
 )
 @given(talks=st.lists(st.tuples(st.integers(0, 1), shapes), min_size=1, max_size=5))
 def test_every_row_is_conserved_whatever_the_conversations_were(
-    urls: Urls, db: psycopg.Connection, two: tuple[Company, Company], talks: list
+    urls: Urls, db: psycopg.Connection, two: tuple[Company, Company], talks: list[Any]
 ) -> None:
-    old, recent = [], []
+    old: list[UUID] = []
+    recent: list[UUID] = []
     for whose, shape in talks:
         conversation = talk(db, two[whose], shape)
         finished = shape.status != "active" and shape.days_ago > 365

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 from uuid import UUID, uuid4
 
 import psycopg
@@ -26,7 +27,7 @@ def db(urls: Urls) -> Iterator[psycopg.Connection]:
         yield connection
 
 
-def contact(db: psycopg.Connection, company: Company, user: str) -> tuple:
+def contact(db: psycopg.Connection, company: Company, user: str) -> tuple[Any, ...]:
     return db.execute(
         "select id, name, first_seen_at, last_seen_at, erased_at from contacts"
         " where company_id = %s and end_user_id = %s",

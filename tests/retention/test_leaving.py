@@ -6,6 +6,7 @@ import asyncio
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from uuid import UUID, uuid4
 
 import psycopg
@@ -215,7 +216,8 @@ def test_d37_a_closed_company_is_erased_whole_with_its_files_and_nobody_elses(
         (rival.id, both),
     )
     close_company(db, acme, days=31)
-    before, jobs = rows_of(db, rival.id), []
+    before = rows_of(db, rival.id)
+    jobs: list[Any] = []
     assert len(rows_of(db, acme.id)) > 25
     asyncio.run(
         erase_company(settings_of(urls, folder), acme.slug, force=False, on_progress=jobs.append)

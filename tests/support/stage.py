@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -48,7 +49,7 @@ class Stage:
                 (self.acme.id, conversation, words),
             )
 
-    async def rows(self, query: str, *params: object) -> list[tuple]:
+    async def rows(self, query: str, *params: object) -> list[tuple[Any, ...]]:
         return await rows(self.urls.admin, query, params)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
+from typing import Any
 
 import httpx
 import psycopg
@@ -33,7 +34,9 @@ def address() -> str:
     return f"eva-{secrets.token_hex(5)}@casa.example"
 
 
-def invited(client: httpx.Client, email: str, role: str = "operador", **more: str) -> dict:
+def invited(
+    client: httpx.Client, email: str, role: str = "operador", **more: str
+) -> dict[str, Any]:
     answer = client.post(PATH, json={"email": email, "role": role, **more})
     assert answer.status_code == 201, answer.text
     return answer.json()

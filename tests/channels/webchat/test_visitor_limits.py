@@ -7,6 +7,7 @@ import json
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
 from uuid import uuid4
 
 import httpx
@@ -238,7 +239,7 @@ async def test_a_proof_does_not_pass_the_limit_and_stays_good_until_there_is_roo
 async def test_a_solution_that_is_none_is_a_clear_problem(
     two: Site, acme: Company, given: object
 ) -> None:
-    answer = await two.open(acme.web, proof=given)  # type: ignore[arg-type]
+    answer = await two.open(acme.web, proof=given)
     assert answer.status_code == 422, answer.text
     assert answer.json()["code"] in ("visitors.proof_wrong", "invalid_fields")
 
@@ -725,7 +726,7 @@ async def test_a_stream_of_another_conversation_does_not_wake_a_visitor_s_own(
     reads: Counter[str] = Counter()
     read = stream._read
 
-    async def counting(pool: object, visitor: object, position: object) -> object:
+    async def counting(pool: Any, visitor: Any, position: Any) -> object:
         reads[visitor.token_digest.hex()] += 1
         return await read(pool, visitor, position)
 

@@ -8,6 +8,7 @@ import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 from uuid import UUID, uuid4
 
 import httpx
@@ -31,7 +32,7 @@ pytestmark = pytest.mark.anyio
 class Event:
     kind: str
     id: str | None
-    data: dict
+    data: dict[str, Any]
 
 
 @dataclass
@@ -70,7 +71,7 @@ class Visitor:
             f"/chat/{self.chat}/messages", json=body, headers={**self.headers, **headers}
         )
 
-    async def says(self, words: str, client_id: UUID | None = None) -> dict:
+    async def says(self, words: str, client_id: UUID | None = None) -> dict[str, Any]:
         answer = await self.post({"client_id": str(client_id or uuid4()), "text": words})
         assert answer.status_code == 200, answer.text
         return answer.json()
