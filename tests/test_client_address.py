@@ -117,7 +117,7 @@ def test_limits_count_an_ipv6_address_by_its_64_and_networks_by_24_and_48(
             assert place_of(str(neighbour)) == place
     else:
         assert place.network.endswith("/24")
-        assert ip_address(place.address) in TrustedProxies(place.network)._networks[0]
+        assert TrustedProxies(place.network).has(ip_address(place.address))
 
 
 class Log:
