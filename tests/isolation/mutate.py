@@ -210,7 +210,10 @@ def _run_file(file: str, environment: Mapping[str, str], told: str) -> None:
     output = os.open(told, os.O_WRONLY)
     for stream in (1, 2):
         os.dup2(output, stream)
-    options = ["-x", "-q", "--tb=no", "-p", "no:cacheprovider", "-m", "not browser and not soak"]
+    options = [
+        *("-x", "-q", "--tb=no", "--randomly-dont-reorganize", "-p", "no:cacheprovider"),
+        *("-m", "not browser and not soak"),
+    ]
     code = int(pytest.main([*options, file]))
     sys.stdout.flush()
     os._exit(code)  # nothing of the parent's (its connection) is closed here
