@@ -14,6 +14,7 @@ from pathlib import Path
 
 import anyio.to_thread
 import httpx
+import hypothesis
 import psycopg
 import pytest
 from psycopg import sql
@@ -58,6 +59,9 @@ def hear_signals() -> None:
 
 
 hear_signals()
+# An example has no time limit of its own: on a busy machine it would say nothing about the product.
+hypothesis.settings.register_profile("neurant", deadline=None)
+hypothesis.settings.load_profile("neurant")
 
 
 @pytest.hookimpl(trylast=True)
