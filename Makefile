@@ -40,8 +40,10 @@ demo: setup
 
 # Two processes, each with a PostgreSQL of its own, take whole files. Playwright's event loop does
 # not share a process with ours: browser tests get their own.
+# Modules stay compiled: the tests start hundreds of processes, each of which would compile them again.
+test: export PYTHONDONTWRITEBYTECODE =
 test: lint
-	.venv/bin/python -m pytest -n 2 --dist loadfile -m "not browser and not soak"
+	.venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not browser and not soak"
 	.venv/bin/python -m pytest -m browser
 
 # The long runs: what make test does in short.

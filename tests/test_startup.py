@@ -11,16 +11,15 @@ import httpx
 import psycopg
 import pytest
 from pydantic import SecretStr
-from test_cli import SPANISH, fails_with_one_line, neurant
 
 from neurant.app import create_app
 from neurant.database.embedded import Urls, start_supervised
-from neurant.database.migrate import migrate
 from neurant.errors import SetupError
 from neurant.settings import Settings
 from neurant.startup import ready_to_start
 from neurant.texts import Language
 from tests.support.platform import free_port, serving
+from tests.test_cli import SPANISH, fails_with_one_line, neurant
 
 KEY, OTHER = (base64.b64encode(letter * 32).decode() for letter in (b"k", b"o"))
 NOWHERE = "postgresql://nobody@127.0.0.1:9/nothing"
@@ -137,10 +136,9 @@ def test_a_wrong_setting_is_told_in_one_language(tmp_path: Path) -> None:
 
 
 def test_the_first_master_key_is_the_one_and_another_is_refused(
-    fresh_database: Callable[[], str],
+    migrated_database: Callable[[], str],
 ) -> None:
-    url = fresh_database()
-    migrate(url)
+    url = migrated_database()
     mine, another = (Settings(master_key=SecretStr(key)) for key in (KEY, OTHER))
     for _ in range(2):
         ready_to_start(mine, url)

@@ -19,9 +19,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from support.platform import free_port
 
 import neurant
+from tests.support.platform import free_port
 
 ROOT = Path(__file__).resolve().parents[1]
 START_SECONDS = 120

@@ -8,9 +8,9 @@ from uuid import UUID
 
 import psycopg
 import pytest
-from companies import Company, make_company
 
 from neurant.database.embedded import Urls
+from tests.companies import Company, make_company
 
 ROLE = "select private.user_role()::text"
 

@@ -10,18 +10,6 @@ from uuid import uuid4
 import httpx
 import psycopg
 import pytest
-from companies import ROLES, Company
-from support.sso import (
-    Desk,
-    Forgers,
-    confirmed_company,
-    connect,
-    domain,
-    forgers,
-    prove,
-    sso_settings,
-    sso_web,
-)
 
 from neurant.accounts.codes import digest
 from neurant.accounts.queries import find_session, find_sso_instead
@@ -39,6 +27,18 @@ from neurant.database.embedded import Urls
 from neurant.database.pool import make_pool
 from neurant.database.tenancy import tenant
 from neurant.errors import ConflictError, NeurantError, NotFoundError
+from tests.companies import ROLES, Company
+from tests.support.sso import (
+    Desk,
+    Forgers,
+    confirmed_company,
+    connect,
+    domain,
+    forgers,
+    prove,
+    sso_settings,
+    sso_web,
+)
 
 pytestmark = pytest.mark.anyio
 

@@ -10,12 +10,8 @@ from typing import Any
 import httpx
 import psycopg
 import pytest
-from accounts.test_sso_connections import claim, new, signed_in
-from companies import ROLES, Company
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support.dns_server import DnsServer, reply, running_dns
-from support.sso import Desk, confirmed_company, domain, prove, sso_settings, sso_web
 
 from neurant.accounts.queries import find_sso_instead
 from neurant.accounts.sso import domains
@@ -27,6 +23,10 @@ from neurant.database.embedded import Urls
 from neurant.database.pool import make_pool
 from neurant.database.tenancy import tenant
 from neurant.errors import ConflictError, NeurantError, NotFoundError
+from tests.accounts.test_sso_connections import claim, new, signed_in
+from tests.companies import ROLES, Company
+from tests.support.dns_server import DnsServer, reply, running_dns
+from tests.support.sso import Desk, confirmed_company, domain, prove, sso_settings, sso_web
 
 pytestmark = pytest.mark.anyio
 DAY = timedelta(days=1)

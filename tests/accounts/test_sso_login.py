@@ -10,9 +10,6 @@ from typing import Any
 import httpx
 import psycopg
 import pytest
-from companies import Company
-from support.oidc_peer import Peer, running_peer
-from support.sso import Desk, confirmed_company, connect, domain, prove, sso_settings, sso_web
 
 from neurant.accounts.codes import digest
 from neurant.accounts.jwks import BETWEEN, KeyCache
@@ -20,6 +17,9 @@ from neurant.accounts.passwords import hash_password
 from neurant.accounts.sso.provider import providers
 from neurant.database.embedded import Urls
 from neurant.database.pool import make_pool
+from tests.companies import Company
+from tests.support.oidc_peer import Peer, running_peer
+from tests.support.sso import Desk, confirmed_company, connect, domain, prove, sso_settings, sso_web
 
 PASSWORD = "un-paraguas-amarillo"
 

@@ -11,11 +11,8 @@ import httpx
 import psycopg
 import pyotp
 import pytest
-from accounts.letters import PASSWORD, bearer, settings_of_tests, sign_in
-from companies import ROLES, Company, make_company
 from hypothesis import given
 from hypothesis import strategies as st
-from plans.acting import call
 
 from neurant.accounts import codes
 from neurant.accounts.service import check_code
@@ -23,8 +20,11 @@ from neurant.database.embedded import Urls
 from neurant.database.pool import make_pool
 from neurant.database.tenancy import Trail
 from neurant.errors import NeurantError
+from tests.accounts.letters import PASSWORD, bearer, settings_of_tests, sign_in
+from tests.companies import ROLES, Company, make_company
+from tests.plans.acting import call
 
-pytest_plugins = ("console.running_web",)
+pytest_plugins = ("tests.console.running_web",)
 
 
 @pytest.fixture

@@ -13,14 +13,14 @@ from contextlib import asynccontextmanager
 
 import httpx
 import pytest
-from companies import Company
-from console.people import PASSWORD
-from console.running_web import serving, web_settings
 
 from neurant.database.embedded import Urls
 from neurant.knowledge import search
+from tests.companies import Company
+from tests.console.people import PASSWORD
+from tests.console.running_web import serving, web_settings
 
-pytest_plugins = ("console.running_web",)
+pytest_plugins = ("tests.console.running_web",)
 pytestmark = pytest.mark.anyio
 MOST_SECONDS = 2.0  # a request of the other company; it took 4 to 11 before
 MOST_PART = 0.25  # or, on a busy machine, of the time that everything took

@@ -5,11 +5,11 @@ from __future__ import annotations
 import secrets
 
 import pytest
-from companies import make_company
 
 from neurant.companies.lookup import find_bot, find_owner
 from neurant.database.embedded import Urls
 from neurant.errors import SetupError
+from tests.companies import make_company
 
 pytestmark = pytest.mark.anyio
 

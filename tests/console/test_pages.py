@@ -10,13 +10,13 @@ from pathlib import Path
 import httpx
 import psycopg
 import pytest
-from companies import Company, make_company
 
 from neurant.console.static_files import ROOT, static_url
 from neurant.database.embedded import Urls
 from neurant.texts import catalogue
+from tests.companies import Company, make_company
 
-pytest_plugins = ("console.running_web",)
+pytest_plugins = ("tests.console.running_web",)
 
 TEMPLATES = sorted((ROOT.parent / "templates").glob("*.html"))
 SignIn = Callable[[Company, str], httpx.Client]
@@ -176,7 +176,10 @@ OFFERED = (
 
 
 def test_every_page_offers_only_what_its_reader_may_do(
-    urls: Urls, sign_in, known_password: str, database: psycopg.Connection
+    urls: Urls,
+    sign_in: Callable[[Company, str], httpx.Client],
+    known_password: str,
+    database: psycopg.Connection,
 ) -> None:
     firm = make_company(urls.admin, "acme", password_hash=known_password)
     client = sign_in(firm, "administrador")

@@ -64,7 +64,8 @@ def people_at_work(url: str, keys: tuple[object, object]) -> Iterator[list[float
     writer = threading.Thread(target=work, args=((WRITE, keys), (OPEN, keys[:1])))
     reader = threading.Thread(target=work, args=((READ, keys[:1]),))
     watcher = threading.Thread(target=watch)
-    writer.start(), reader.start()
+    writer.start()
+    reader.start()
     at_work.wait()
     watcher.start()
     try:

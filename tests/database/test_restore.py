@@ -10,11 +10,11 @@ from pathlib import Path
 import psycopg
 import pytest
 from psycopg import sql
-from support.postgres_programs import find_program
 
 from neurant.database.migrate import migrate
 from neurant.database.verify.command import verify
 from neurant.database.verify.definitions import normal
+from tests.support.postgres_programs import find_program
 
 
 @pytest.mark.parametrize(

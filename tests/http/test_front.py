@@ -26,7 +26,7 @@ from starlette.types import Receive, Scope, Send
 from neurant.front import Bounds, end_unread_connections, make_config
 from neurant.settings import Settings
 
-pytest_plugins = ("console.running_web",)
+pytest_plugins = ("tests.console.running_web",)
 MEGABYTE = 1024 * 1024
 QUICK = Bounds(head_seconds=0.6, idle_seconds=1, window=0.8, linger=0.5, tick=0.1)
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n"

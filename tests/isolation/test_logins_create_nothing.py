@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 
 import psycopg
 import pytest
-from console.running_web import MASTER_KEY
 from psycopg import sql
 
 from neurant.database.embedded import Urls
@@ -17,6 +16,7 @@ from neurant.database.verify.gates import gate_cells
 from neurant.errors import SetupError
 from neurant.settings import Settings
 from neurant.startup import ready_to_start
+from tests.console.running_web import MASTER_KEY
 
 CREATIONS = (
     "create temporary table users (id uuid)",

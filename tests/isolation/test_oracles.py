@@ -23,8 +23,8 @@ from tests.isolation.proving_ground import prepared
 
 
 @pytest.fixture(scope="module")
-def matrix(make_database: Callable[[], str]) -> Iterator[Matrix]:
-    yield from prepared(make_database())
+def matrix(make_migrated_database: Callable[[], str]) -> Iterator[Matrix]:
+    yield from prepared(make_migrated_database())
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from companies import make_company
-from console.running_web import web_settings
-from support.platform import eventually
 
 from neurant.database.embedded import Urls
 from neurant.database.pool import make_pool
@@ -15,6 +12,9 @@ from neurant.errors import BadInputError, ConflictError, ForbiddenError
 from neurant.ids import uuid7
 from neurant.knowledge.files import open_store
 from neurant.knowledge.service import store_document
+from tests.companies import make_company
+from tests.console.running_web import web_settings
+from tests.support.platform import eventually
 
 pytestmark = pytest.mark.anyio
 

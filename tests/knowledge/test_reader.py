@@ -11,8 +11,6 @@ from pathlib import Path
 
 import psutil
 import pytest
-from knowledge import bombs
-from support.platform import eventually
 
 from neurant.errors import BadInputError, NeurantError
 from neurant.knowledge import reader
@@ -21,6 +19,8 @@ from neurant.knowledge.extract import detect_type, extract
 from neurant.knowledge.reader import Ended, limits_for, read_document
 from neurant.sandbox import Limits
 from neurant.texts import LANGUAGES
+from tests.knowledge import bombs
+from tests.support.platform import eventually
 
 pytestmark = pytest.mark.anyio
 

@@ -56,12 +56,12 @@ def told(how: str, folder: Path, port: int, account: int | None) -> dict[str, bo
         "folder": str(folder),
         "port": port,
     }
-    code = "from knowledge.probing import main; main()"
+    code = "from tests.knowledge.probing import main; main()"
     done = subprocess.run(
         [*(WITHOUT_ROOT if account else ()), sys.executable, "-c", code, how, json.dumps(given)],
         env={
             **os.environ,
-            "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}",
+            "PYTHONPATH": str(ROOT),
             "NEURANT_MASTER_KEY": "secret",
         },
         cwd=ROOT,
@@ -98,13 +98,13 @@ def test_an_ordinary_child_would_be_refused_nothing_of_it(
 def test_a_child_dies_with_the_process_that_started_it(folder: Path) -> None:
     waits = (
         "import asyncio; from neurant.knowledge.reader import run_child, limits_for\n"
-        "from knowledge import bombs\n"
+        "from tests.knowledge import bombs\n"
         "data = bombs.the_same_page_many_times()\n"
         "asyncio.run(run_child('pdf', limits_for(0), b'{\"filename\": \"a.pdf\"}\\n', data))\n"
     )
     parent = subprocess.Popen(
         [sys.executable, "-c", waits],
-        env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"},
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
         cwd=ROOT,
     )
     try:

@@ -15,7 +15,6 @@ from uuid import uuid4
 
 import psycopg
 import pytest
-from companies import Company, make_company
 from pydantic import SecretStr
 
 from neurant.database.embedded import Urls
@@ -29,6 +28,7 @@ from neurant.mail.service import queue_mail
 from neurant.mail.smtp import LONGEST, Server
 from neurant.settings import Settings
 from neurant.vault import Vault
+from tests.companies import Company, make_company
 from tests.mail.mail_server import DROP, Received, serving
 
 pytestmark = pytest.mark.anyio

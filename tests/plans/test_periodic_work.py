@@ -6,14 +6,14 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from companies import make_company
-from plans.acting import admin, call, counters, invite, staff
 
 from neurant.database.embedded import Urls
 from neurant.database.pool import make_pool
 from neurant.periodic import Periodic, keep_running
 from neurant.plans import jobs
 from neurant.texts import LANGUAGES, catalogue
+from tests.companies import make_company
+from tests.plans.acting import admin, call, counters, invite, staff
 
 KINDS = (
     "usage_alert", "plan_changed", "plan_change_waits", "ownership_received", "customer_waiting",

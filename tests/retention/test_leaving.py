@@ -6,18 +6,19 @@ import asyncio
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from uuid import UUID, uuid4
 
 import psycopg
 import pytest
-from companies import Company, make_company
 from psycopg import sql
-from retention.past import Shape, archive_all, become, stored, talk
 
 from neurant.database.embedded import Urls
 from neurant.errors import SetupError
 from neurant.retention.commands import erase_company
 from neurant.settings import Settings
+from tests.companies import Company, make_company
+from tests.retention.past import Shape, archive_all, become, stored, talk
 
 
 @pytest.fixture
@@ -218,7 +219,8 @@ def test_d37_a_closed_company_is_erased_whole_with_its_files_and_nobody_elses(
         (rival.id, both),
     )
     close_company(db, acme, days=31)
-    before, jobs = rows_of(db, rival.id), []
+    before = rows_of(db, rival.id)
+    jobs: list[Any] = []
     assert len(rows_of(db, acme.id)) > 25
     asyncio.run(
         erase_company(settings_of(urls, folder), acme.slug, force=False, on_progress=jobs.append)
