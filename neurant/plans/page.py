@@ -58,7 +58,7 @@ async def banner(request: Request, staff: PageStaff) -> Response:
     if now.status not in _TOLD or (now.status == "trialing" and staff.role not in _READS_BILLS):
         return Response(status_code=204)
     context = {"now": now, "staff": staff, "timezone": now.timezone}
-    return HTMLResponse(markup(request, "subscription_banner.html", **context))
+    return HTMLResponse(markup(request, "plans/subscription_banner.html", **context))
 
 
 @router.get("/choose/{plan}", response_class=HTMLResponse)
@@ -77,7 +77,7 @@ async def consider(request: Request, staff: PageStaff, plan: str) -> Response:
     language = reader_language(request)
     return render(
         request,
-        "plan_choice.html",
+        "plans/choice.html",
         **context,
         now=now,
         wanted=wanted,
@@ -175,7 +175,7 @@ async def _page(
     current = next(one for one in plans if one.plan == now.plan)
     return render(
         request,
-        "plan.html",
+        "plans/plan.html",
         status=status,
         **context,
         now=now,

@@ -18,14 +18,17 @@ from neurant.texts import catalogue
 
 pytest_plugins = ("console.running_web",)
 
-TEMPLATES = sorted((ROOT.parent / "templates").glob("*.html"))
+TEMPLATE_ROOT = ROOT.parent / "templates"
+TEMPLATES = sorted(TEMPLATE_ROOT.rglob("*.html"))
 SignIn = Callable[[Company, str], httpx.Client]
 INLINE = re.compile(
     r"<script(?![^>]*\bsrc=)|<style|\sstyle\s*=|\son[a-z]+=|javascript:|hx-on", re.IGNORECASE
 )
 
 
-@pytest.mark.parametrize("template", TEMPLATES, ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "template", TEMPLATES, ids=lambda path: str(path.relative_to(TEMPLATE_ROOT))
+)
 def test_a_template_holds_no_inline_script_or_style(template: Path) -> None:
     assert INLINE.findall(template.read_text("utf-8")) == []
 
