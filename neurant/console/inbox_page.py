@@ -14,7 +14,7 @@ from neurant.accounts.schemas import SignedIn
 from neurant.console.frame import demand, frame
 from neurant.console.inbox_view import grouped, thread_messages, thread_view
 from neurant.console.notice import Notice
-from neurant.console.problem_page import is_htmx
+from neurant.console.readers import is_htmx
 from neurant.console.templating import markup, reader_language, render, translator
 from neurant.conversations import queries
 from neurant.database.pool import Connection

@@ -15,8 +15,9 @@ from psycopg_pool import PoolTimeout
 from neurant.accounts.current import SignInNeededError
 from neurant.audit import denials
 from neurant.body_bounds import check_form_size, check_query_size
-from neurant.console.error_answers import answer_error, asks_for_json
-from neurant.console.problem_page import is_htmx, notice_of, problem_page
+from neurant.console.error_answers import answer_error
+from neurant.console.problem_page import notice_of, problem_page
+from neurant.console.readers import asks_for_json, is_htmx
 from neurant.console.refusals import refusal_of
 from neurant.database.pool import DatabaseDown
 from neurant.errors import NeurantError, NotFoundError, UnavailableError

@@ -9,6 +9,7 @@ from fastapi.responses import HTMLResponse
 
 from neurant.accounts.cookies import read_cookie
 from neurant.console.notice import Notice
+from neurant.console.readers import asks_for_html
 from neurant.console.refusals import Refusal
 from neurant.console.templating import markup, reader_language, render, translator, when_again
 from neurant.errors import NeurantError
@@ -33,11 +34,6 @@ _WORTH_ANOTHER_TRY = (429, 500, 503)
 _DETAILED = ("forbidden", "too_large", "failed", "gone", "sign_in")
 
 
-def is_htmx(request: Request) -> bool:
-    """Whether the page's script asks, and not the address bar."""
-    return "hx-request" in request.headers
-
-
 def problem_page(request: Request, error: NeurantError, why: Refusal | None = None) -> Response:
     """The page for ``error``: what happened, one way on, and the request's id for support.
 
@@ -57,10 +53,18 @@ def problem_page(request: Request, error: NeurantError, why: Refusal | None = No
         detail=why.detail,
         back=why.back,
         back_label=t(f"console.problem.{why.back_label}"),
-        request_id=request.scope.get("state", {}).get("request_id"),
+        request_id=_request_id(request),
     )
     response.headers["vary"] = "Accept, Accept-Language, Cookie"
     return response
+
+
+def _request_id(request: Request) -> str | None:
+    """What the reader tells support. Who did not ask for HTML reads it in ``X-Request-ID``."""
+    if not asks_for_html(request):
+        return None
+    found: str | None = request.scope.get("state", {}).get("request_id")
+    return found
 
 
 def _detail(request: Request, error: NeurantError) -> str:

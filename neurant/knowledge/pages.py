@@ -13,7 +13,7 @@ from neurant.accounts.schemas import SignedIn
 from neurant.console.frame import demand, frame, permitted
 from neurant.console.notice import Notice
 from neurant.console.pages import PageRoute
-from neurant.console.problem_page import is_htmx
+from neurant.console.readers import is_htmx
 from neurant.console.templating import markup, reader_language, render, translator
 from neurant.database.tenancy import tenant
 from neurant.errors import NeurantError, NotFoundError
