@@ -10,15 +10,15 @@ import pytest
 from scripts import unused
 
 PLANTED = {
-    "unused token: planted": ("css/tokens.css", "\n@layer tokens { :root { --planted: 1px; } }\n"),
-    "undefined token: planted": ("css/base.css", "\n.row { gap: var(--planted); }\n"),
-    "unused class: planted": ("css/base.css", "\n.row > .planted:hover, .row { gap: 0; }\n"),
+    "unused token: planted-one": ("css/tokens.css", "\n@layer tokens { :root { --planted-one: 1px; } }\n"),
+    "undefined token: planted-two": ("css/base.css", "\n.row { gap: var(--planted-two); }\n"),
+    "unused class: planted-three": ("css/base.css", "\n.row > .planted-three:hover, .row { gap: 0; }\n"),
     "unused text: console.problem.planted": (
         "../../texts/es/console.problem.toml",
         'planted = "x"',
     ),
     "unused icon: planted": ("icons.svg", '<symbol id="i-planted"></symbol>'),
-    "class without a style: planted": ("../templates/planted.html", '<p class="row planted"></p>'),
+    "class without a style: planted-four": ("../templates/planted.html", '<p class="row planted-four"></p>'),
 }
 
 
@@ -43,14 +43,10 @@ def test_what_nothing_uses_is_found(copy: Path) -> None:
 
 
 LAST_USES = {
-    "unused text: console.problem.support": (
-        "templates/errors/problem.html",
-        't("console.problem.support")',
-        '""',
-    ),
+    "unused text: chat.disclaimer": ("templates/chat/chat.html", 't("chat.disclaimer")', '""'),
     "unused class: msg--held": ("static/js/chat/thread.js", '"msg--held"', '"msg--fail"'),
     "unused icon: moon": ("templates/layouts/console.html", 'icon("moon")', 'icon("spark")'),
-    "unused token: bar": ("static/css/base.css", "var(--bar)", "56px"),
+    "unused token: list": ("static/css/base.css", "var(--list)", "308px"),
 }
 
 
