@@ -180,12 +180,25 @@ def used_icons(sources: Sources) -> set[str]:
     for tree in sources.parsed:
         for call in tree.find_all(nodes.Call):
             if isinstance(call.node, nodes.Name) and call.node.name != "t":
-                found |= {one.value for one in call.find_all(nodes.Const) if _is_word(one.value)}
+                found |= _words_in(call)
+        for loop in tree.find_all(nodes.For):
+            found |= _words_in(loop.iter)
     for module in sources.modules.values():
-        for node in ast.walk(module):
-            if isinstance(node, ast.Call) and getattr(node.func, "id", "") in _ICON_MAKERS:
-                found |= {word for arg in node.args for word in _python_strings(arg)}
+        if any(_names_icons(node) for node in ast.walk(module)):
+            found |= {word for word in _python_strings(module) if word.isidentifier()}
     return found
+
+
+def _words_in(node: nodes.Node) -> set[str]:
+    return {one.value for one in node.find_all(nodes.Const) if _is_word(one.value)}
+
+
+def _names_icons(node: ast.AST) -> bool:
+    """Whether ``node`` makes a notice or an entry, or is called a symbol."""
+    if isinstance(node, ast.Call):
+        return getattr(node.func, "id", "") in _ICON_MAKERS
+    named = (getattr(node, name, None) for name in ("arg", "attr", "id", "name"))
+    return any(name in ("icon", "symbol") for name in named)
 
 
 def _is_word(value: object) -> bool:

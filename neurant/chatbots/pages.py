@@ -186,6 +186,8 @@ async def bot_answer(
             "operators": await people_queries.list_operators(connection, chatbot_id),
             "supervisor": await people_queries.get_supervisor(connection, chatbot_id),
             "people": people,
+            "maker": await page_queries.get_maker(connection, chatbot_id),
+            "assignments": await page_queries.list_assignments(connection, chatbot_id),
             "channels": await _channels(request, connection, chatbot_id),
             "problem": problem.detail(language) if problem else None,
             "no_people": shut_people(await list_usage(connection), language),

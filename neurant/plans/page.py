@@ -165,6 +165,7 @@ async def _page(
 ) -> Response:
     async with tenant(request.app.state.pool, staff.principal) as connection:
         now = await _subscription(connection, staff)
+        dates = await queries.read_dates(connection, staff.company_id)
         plans = await queries.list_plans(connection)
         usage = await list_usage(connection)
         waits = await queries.list_excess(connection, now.next_plan) if now.next_plan else []
@@ -179,6 +180,7 @@ async def _page(
         status=status,
         **context,
         now=now,
+        dates=dates,
         slug=slug,
         current=current,
         badge=_BADGE[now.status],

@@ -116,6 +116,17 @@ def test_every_file_that_a_page_links_is_there(
         assert nobody.get(name).status_code == 200, name
 
 
+def test_every_icon_that_a_page_shows_is_in_the_sprite(sign_in: SignIn, acme: Company) -> None:
+    owner, sprite = sign_in(acme, "owner"), (ROOT / "icons.svg").read_text("utf-8")
+    places = ("home", "inbox", "bots", f"bots/{acme.bot_id}", "team", "plan", "settings/audit")
+    for place in places:
+        shown = set(re.findall(r"#(i-[a-z]+)", owner.get(f"/console/{place}").text))
+        assert len(shown) > 5
+        assert {name for name in shown if f'id="{name}"' not in sprite} == set(), place
+    for channel in ("whatsapp", "telegram", "slack"):
+        assert f'id="i-{channel}"' in sprite
+
+
 def test_the_chat_speaks_the_visitors_language(nobody: httpx.Client, acme: Company) -> None:
     spanish = nobody.get(f"/chat/{acme.web}").text
     english = nobody.get(f"/chat/{acme.web}", headers={"Accept-Language": "en-GB"}).text

@@ -10,15 +10,24 @@ import pytest
 from scripts import unused
 
 PLANTED = {
-    "unused token: planted-one": ("css/tokens.css", "\n@layer tokens { :root { --planted-one: 1px; } }\n"),
+    "unused token: planted-one": (
+        "css/tokens.css",
+        "\n@layer tokens { :root { --planted-one: 1px; } }\n",
+    ),
     "undefined token: planted-two": ("css/base.css", "\n.row { gap: var(--planted-two); }\n"),
-    "unused class: planted-three": ("css/base.css", "\n.row > .planted-three:hover, .row { gap: 0; }\n"),
+    "unused class: planted-three": (
+        "css/base.css",
+        "\n.row > .planted-three:hover, .row { gap: 0; }\n",
+    ),
     "unused text: console.problem.planted": (
         "../../texts/es/console.problem.toml",
         'planted = "x"',
     ),
     "unused icon: planted": ("icons.svg", '<symbol id="i-planted"></symbol>'),
-    "class without a style: planted-four": ("../templates/planted.html", '<p class="row planted-four"></p>'),
+    "class without a style: planted-four": (
+        "../templates/planted.html",
+        '<p class="row planted-four"></p>',
+    ),
 }
 
 
