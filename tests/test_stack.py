@@ -8,7 +8,9 @@ import json
 import re
 import sys
 import tomllib
+from email.message import Message
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -70,7 +72,7 @@ def test_pgvector_has_the_version_of_the_servers_extension() -> None:
 
 @pytest.mark.parametrize("name", sorted(RUNTIME | DEVELOPMENT))
 def test_the_licence_is_the_one_that_the_package_states(name: str) -> None:
-    stated = importlib.metadata.metadata(name)
+    stated = cast("Message", importlib.metadata.metadata(name))
     licence = ROWS[name][2]
     if expression := stated.get("License-Expression"):
         assert licence == expression

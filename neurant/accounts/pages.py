@@ -94,7 +94,7 @@ def _login_page(
 ) -> HTMLResponse:
     return render(
         request,
-        "login.html",
+        "login/login.html",
         error=error,
         problem=problem_of(request, error) if error else _told(request),
         wrong=error is not None,
@@ -152,7 +152,7 @@ async def _challenge(request: Request) -> factors.Challenge | None:
 def _code_page(request: Request, target: str, error: NeurantError | None = None) -> Response:
     return render(
         request,
-        "login_code.html",
+        "login/code.html",
         error=error,
         problem=problem_of(request, error) if error else None,
         next=safe_next(target),
@@ -218,10 +218,10 @@ async def companies_page(request: Request, person: PagePerson) -> Response:
         lost = await list_lost_companies(pool, person.digest)
         if not lost:
             return RedirectResponse(f"{ONBOARDING}/company", 303)
-        page = render(request, "access_ended.html", person=person, lost=lost)
+        page = render(request, "account/access_ended.html", person=person, lost=lost)
         return keep_language(request, page)
     return keep_language(
-        request, render(request, "companies.html", person=person, companies=companies)
+        request, render(request, "account/companies.html", person=person, companies=companies)
     )
 
 

@@ -48,7 +48,7 @@ async def keys_page(
         keys, following = await queries.list_keys(connection, KeyQuery(cursor=cursor))
     return render(
         request,
-        "api_keys.html",
+        "api_keys/list.html",
         keys=keys,
         next_cursor=following,
         is_first=cursor is None,
@@ -91,7 +91,7 @@ async def create_key(
         demand(context, "api_keys.manage")
         made = await make_key(connection, new)
     base = request.app.state.settings.base_url()
-    return render(request, "api_key_made.html", status=201, made=made, base_url=base, **context)
+    return render(request, "api_keys/made.html", status=201, made=made, base_url=base, **context)
 
 
 @router.post("/revoke")
@@ -121,7 +121,7 @@ async def _form(
         groups = await _scopes(connection)
     return render(
         request,
-        "api_key_new.html",
+        "api_keys/new.html",
         status=422 if wrong else 200,
         given=given,
         chosen=chosen,

@@ -18,7 +18,7 @@ from neurant.api import rates
 from neurant.database.pool import DatabaseDown
 from neurant.database.tenancy import ApiKey, Staff, tenant
 from neurant.errors import ForbiddenError, NeurantError, UnavailableError
-from neurant.http import send_problem
+from neurant.http import SendError, send_problem
 
 _NOTE = "select private.note_denied(%s, %s, %s)"
 
@@ -41,10 +41,11 @@ def because(request: Request, error: Exception) -> None:
         request.state.permission = str(error.params["permission"])
 
 
-def noting_denials(app: ASGIApp) -> ASGIApp:
+def noting_denials(app: ASGIApp, send_error: SendError = send_problem) -> ASGIApp:
     """``app``, each of whose answers 403 to somebody known is in audit before it leaves.
 
-    What cannot be noted is not told either: 429 beyond the company's rate, 503 without database.
+    A refusal that cannot be noted is not sent. The answer is then 429 beyond the company's rate, or
+    503 without a database, and ``send_error`` writes it.
     """
 
     async def serve(scope: Scope, receive: Receive, send: Send) -> None:
@@ -59,7 +60,7 @@ def noting_denials(app: ASGIApp) -> ASGIApp:
                     await _note(scope)
                 except NeurantError as error:
                     replaced = True
-                    await send_problem(scope, send, error)
+                    await send_error(scope, send, error)
                     return
             await send(message)
 

@@ -14,7 +14,7 @@ from neurant.accounts.schemas import SignedIn
 from neurant.console.frame import demand, frame
 from neurant.console.inbox_view import grouped, thread_messages, thread_view
 from neurant.console.notice import Notice
-from neurant.console.pages import is_htmx
+from neurant.console.readers import is_htmx
 from neurant.console.templating import markup, reader_language, render, translator
 from neurant.conversations import queries
 from neurant.database.pool import Connection
@@ -82,8 +82,8 @@ async def inbox_page(
         "show_panel": wanted.panel,
     }
     if is_htmx(request):
-        return HTMLResponse(markup(request, "inbox_answer.html", **context), status)
-    return render(request, "inbox.html", status=status, **context)
+        return HTMLResponse(markup(request, "inbox/answer.html", **context), status)
+    return render(request, "inbox/inbox.html", status=status, **context)
 
 
 async def _read(

@@ -20,7 +20,8 @@ from neurant.console.formats import Formats
 from neurant.console.frame import my_permissions
 from neurant.console.inbox_page import REPLY, Asked, asked, inbox_page
 from neurant.console.notice import Notice
-from neurant.console.pages import PageRoute, is_htmx
+from neurant.console.pages import PageRoute
+from neurant.console.readers import is_htmx
 from neurant.console.templating import reader_language, translator
 from neurant.database.tenancy import tenant
 from neurant.errors import (

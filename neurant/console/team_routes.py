@@ -59,7 +59,7 @@ async def _team(
     async with tenant(request.app.state.pool, staff.principal) as connection:
         context = await team_context(connection, staff, None if failed else told)
     asked = dict.fromkeys(_FIELDS, "") | {"language": reader_language(request)} | (asked or {})
-    return render(request, "team.html", error=error, asked=asked, failed=failed, **context)
+    return render(request, "team/team.html", error=error, asked=asked, failed=failed, **context)
 
 
 async def _person(
@@ -70,7 +70,7 @@ async def _person(
     if context["may_transfer"]:
         who = somebody(await page_person(request))
         context["proof"] = await proof_asked_of(request.app.state.pool, who)
-    return render(request, "team_person.html", error=error, **context)
+    return render(request, "team/person.html", error=error, **context)
 
 
 def _inviter(staff: SignedIn) -> Inviter:

@@ -50,7 +50,7 @@ async def data_page(request: Request, staff: PageStaff) -> Response:
     async with tenant(request.app.state.pool, staff.principal) as connection:
         context = await frame(connection, staff)
     demand(context, "data.export")
-    return render(request, "data.html", **context)
+    return render(request, "company/data.html", **context)
 
 
 @pages.get("/export")

@@ -12,7 +12,8 @@ from neurant.accounts.current import PageStaff
 from neurant.accounts.schemas import SignedIn
 from neurant.console.frame import demand, frame, permitted
 from neurant.console.notice import Notice
-from neurant.console.pages import PageRoute, is_htmx
+from neurant.console.pages import PageRoute
+from neurant.console.readers import is_htmx
 from neurant.console.templating import markup, reader_language, render, translator
 from neurant.database.tenancy import tenant
 from neurant.errors import NeurantError, NotFoundError
@@ -89,8 +90,8 @@ async def _page(
         "limit": request.app.state.settings.max_document_bytes,
     }
     if is_htmx(request):
-        return HTMLResponse(markup(request, "knowledge_answer.html", **context), status)
-    return render(request, "knowledge.html", status=status, **context)
+        return HTMLResponse(markup(request, "knowledge/answer.html", **context), status)
+    return render(request, "knowledge/knowledge.html", status=status, **context)
 
 
 @router.get("", response_class=HTMLResponse)

@@ -109,14 +109,14 @@ def test_a_crash_is_an_outcome_with_its_reason_and_the_figures_before_it(
 def test_a_crash_does_not_stop_the_measurements_after_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    real = command.sys.executable
+    real = sys.executable
     started: list[list[str]] = []
 
     def start(words: list[str], **given: Any) -> subprocess.CompletedProcess[bytes]:
         started.append(words)
         return subprocess.CompletedProcess(words, -9)
 
-    monkeypatch.setattr(command.subprocess, "run", start)
+    monkeypatch.setattr(subprocess, "run", start)
     outcomes = command.run_all(["first", "second"])
     assert [words[:4] for words in started] == [
         [real, "-m", "bench", name] for name in ("first", "second")
@@ -155,7 +155,7 @@ def test_a_goal_that_is_not_reached_is_shown_and_decides_the_exit_status(
 
 
 def test_a_process_that_dies_without_a_word_is_a_crash(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(command.sys, "executable", "/bin/false")
+    monkeypatch.setattr(sys, "executable", "/bin/false")
     assert command.run_in_process("rates").crashed == "the process ended with status 1"
 
 

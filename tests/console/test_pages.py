@@ -18,14 +18,17 @@ from tests.companies import Company, make_company
 
 pytest_plugins = ("tests.console.running_web",)
 
-TEMPLATES = sorted((ROOT.parent / "templates").glob("*.html"))
+TEMPLATE_ROOT = ROOT.parent / "templates"
+TEMPLATES = sorted(TEMPLATE_ROOT.rglob("*.html"))
 SignIn = Callable[[Company, str], httpx.Client]
 INLINE = re.compile(
     r"<script(?![^>]*\bsrc=)|<style|\sstyle\s*=|\son[a-z]+=|javascript:|hx-on", re.IGNORECASE
 )
 
 
-@pytest.mark.parametrize("template", TEMPLATES, ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "template", TEMPLATES, ids=lambda path: str(path.relative_to(TEMPLATE_ROOT))
+)
 def test_a_template_holds_no_inline_script_or_style(template: Path) -> None:
     assert INLINE.findall(template.read_text("utf-8")) == []
 
@@ -111,6 +114,17 @@ def test_every_file_that_a_page_links_is_there(
     assert len(linked) > 10
     for name in linked:
         assert nobody.get(name).status_code == 200, name
+
+
+def test_every_icon_that_a_page_shows_is_in_the_sprite(sign_in: SignIn, acme: Company) -> None:
+    owner, sprite = sign_in(acme, "owner"), (ROOT / "icons.svg").read_text("utf-8")
+    places = ("home", "inbox", "bots", f"bots/{acme.bot_id}", "team", "plan", "settings/audit")
+    for place in places:
+        shown = set(re.findall(r"#(i-[a-z]+)", owner.get(f"/console/{place}").text))
+        assert len(shown) > 5
+        assert {name for name in shown if f'id="{name}"' not in sprite} == set(), place
+    for channel in ("whatsapp", "telegram", "slack"):
+        assert f'id="i-{channel}"' in sprite
 
 
 def test_the_chat_speaks_the_visitors_language(nobody: httpx.Client, acme: Company) -> None:

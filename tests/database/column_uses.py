@@ -264,11 +264,11 @@ class Reader:
                 dict(zip(names, made.values(), strict=False)) if names else made
             )
         elif isinstance(part, ast.RangeFunction):
-            made = self._expression(part.functions, inside, named, acts=False)
+            columns = self._expression(part.functions, inside, named, acts=False)
             alias = part.alias
             if alias:
                 names = [name.sval for name in alias.colnames or ()] or [alias.aliasname]
-                rows[alias.aliasname] = dict.fromkeys(names, made)
+                rows[alias.aliasname] = dict.fromkeys(names, columns)
 
     def _expression(
         self, node: Any, scope: Scope, named: Mapping[str, Sources], *, acts: bool = False
@@ -297,7 +297,7 @@ class Reader:
             if old != new:
                 self.act(old | new)
             return sides[0] | sides[1]
-        made = NOTHING
+        found = NOTHING
         for name in node:
             part = getattr(node, name)
             decides = acts or name in _CONDITIONS
@@ -305,8 +305,8 @@ class Reader:
                 decides = True
             if isinstance(node, ast.CaseExpr) and name == "arg":
                 decides = True
-            made |= self._expression(part, scope, named, acts=decides)
-        return made
+            found |= self._expression(part, scope, named, acts=decides)
+        return found
 
     def _reference(self, node: Any, scope: Scope, *, acts: bool) -> frozenset[Column]:
         names = [part.sval for part in node.fields if isinstance(part, ast.String)]

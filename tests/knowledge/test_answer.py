@@ -17,7 +17,7 @@ from neurant.knowledge import embed, passage
 from neurant.knowledge.answer import Answer, answer, choose, display_name, probability
 from neurant.knowledge.passage import best_window, read_question, units, weights
 from neurant.knowledge.rank import Candidate, Ranked
-from neurant.knowledge.words import bare_question
+from neurant.knowledge.words import bare_question, likeness
 
 # Reached: 31 of 35 right, 2 of 36 with a wrong quote, 1 of 22 without grounds; the
 # limits leave room for one question more.
@@ -303,7 +303,6 @@ def test_a_question_of_many_words_costs_no_more_than_one_of_two_dozen(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     compared = list[str]()
-    likeness = passage.likeness
 
     def counting(wanted: str, found: frozenset[str]) -> float:
         compared.append(wanted)

@@ -111,7 +111,7 @@ def _form(
 ) -> HTMLResponse:
     return render(
         request,
-        "signup.html",
+        "login/signup.html",
         error=error,
         typed=typed,
         settings=request.app.state.settings,
@@ -171,7 +171,7 @@ def _verify_page(
 ) -> HTMLResponse:
     page = render(
         request,
-        "verify_link.html" if link else "verify.html",
+        "login/verify_link.html" if link else "login/verify.html",
         error=error,
         email=found.email,
         first_name=found.first_name,
@@ -208,7 +208,7 @@ async def _over(request: Request, found: queries.SignUp | None, link: str) -> Re
         if not link:
             return await _prove(request, found)
         return RedirectResponse("/login?verified=1", 303)
-    page = render(request, "verify_over.html", status=410, expired=found is not None)
+    page = render(request, "login/verify_over.html", status=410, expired=found is not None)
     page.headers.update(_NO_REFERRER)
     return page
 
