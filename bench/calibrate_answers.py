@@ -1,6 +1,6 @@
 """Fit the coefficients of ``neurant.knowledge.answer`` on labelled questions and print them.
 
-Run: ``python bench/calibrate_answers.py`` (about 4 minutes on one core); paste what it prints.
+Run: ``python -m bench.calibrate_answers`` (about 4 minutes on one core); paste what it prints.
 
 An example is a question with the quote that ``choose`` picks; it is good when the quote holds the
 expected answer, so a wrong quote of an answerable question counts against answering, like a
@@ -20,17 +20,16 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from offline_search import ROOT, SQUAD, Company, demo_company
 from semantic_text_splitter import TextSplitter
 
-from neurant.knowledge import embed
-from neurant.knowledge.answer import choose
-from neurant.knowledge.chunk import MAX_CHUNK_CHARS
-from neurant.knowledge.rank import Ranked
+from bench.offline_search import SQUAD, Company, demo_company
+from bench.product import DEMO_QUESTIONS, MAX_CHUNK_CHARS, Ranked, choose, embed
+from bench.sizes import sized
+from bench.support import ROOT
 
-QUESTIONS = ROOT / "tests" / "knowledge" / "demo_questions.toml"
 CASES = ROOT / "bench" / "answer_cases.toml"
 PER_ARTICLE = 12
+ARTICLES, PARAGRAPHS = sized((None, None), tiny=(2, 3))  # all, or the first few
 RIDGE = 1.0
 
 
@@ -55,10 +54,11 @@ def plain(text: str) -> str:
     return " ".join(text.split()).lower()
 
 
-def demo_examples() -> Iterator[Example]:
-    company = demo_company()
-    labelled = tomllib.loads(QUESTIONS.read_text("utf-8"))
-    for one in labelled["answerable"] + labelled["unanswerable"]:
+def demo_examples(documents: int | None = None, most: int | None = None) -> Iterator[Example]:
+    """The labelled questions to the demo clinic: all, or so many with and without an answer."""
+    company = demo_company(documents)
+    labelled = tomllib.loads(DEMO_QUESTIONS.read_text("utf-8"))
+    for one in labelled["answerable"][:most] + labelled["unanswerable"][:most]:
         yield Example(
             "demo held out" if one["held_out"] else "demo",
             0.0 if one["held_out"] else 1.0,
@@ -108,14 +108,14 @@ def squad_examples(parity: int, group: str, used: bool) -> Iterator[Example]:
 @cache
 def squad_companies(parity: int) -> list[tuple[dict[str, Any], Company]]:
     """The articles of one parity, each with its paragraphs as a company's passages."""
-    articles = json.loads(SQUAD.read_text("utf-8"))["data"][parity::2]
+    articles = json.loads(SQUAD.read_text("utf-8"))["data"][parity::2][:ARTICLES]
     return [(article, squad_company(article)) for article in articles]
 
 
 def squad_company(article: dict[str, Any]) -> Company:
     company = Company()
     splitter = TextSplitter(MAX_CHUNK_CHARS)
-    for paragraph in article["paragraphs"]:
+    for paragraph in article["paragraphs"][:PARAGRAPHS]:
         for content in splitter.chunks(paragraph["context"]):
             company.add(article["title"], content)
     return company

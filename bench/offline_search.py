@@ -11,17 +11,11 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from uuid import UUID, uuid5
 
-from neurant.knowledge import embed
-from neurant.knowledge.chunk import chunk
-from neurant.knowledge.extract import extract
-from neurant.knowledge.rank import Candidate, Ranked, fuse
-from neurant.knowledge.words import stems
+from bench.product import DEMO_DOCUMENTS, Candidate, Ranked, chunk, embed, extract, fuse, stems
+from bench.support import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
-DEMO_DOCUMENTS = ROOT / "neurant" / "demo" / "documents"
 SQUAD = ROOT.parent / "shared" / "data" / "squad_es_v2_dev_tune.json"
 TOP = 20
 _NAMESPACE = UUID("6f0f6b7e-52ab-4d0e-9a2e-3f3c1e0a7d11")
@@ -86,10 +80,10 @@ def _ts_rank(words: list[str], counts: Counter[str]) -> float:
     return 0.1 * total / len(words) / (1 + math.log(max(1, counts.total())))
 
 
-def demo_company() -> Company:
-    """The demo clinic's three documents, cut and embedded (about 4 seconds)."""
+def demo_company(documents: int | None = None) -> Company:
+    """The demo clinic's documents (all of them, or the first few), cut and embedded: 4 seconds."""
     company = Company()
-    for path in sorted(DEMO_DOCUMENTS.iterdir()):
+    for path in sorted(DEMO_DOCUMENTS.iterdir())[:documents]:
         for piece in chunk(extract(path.read_bytes(), path.name)):
             company.add(
                 path.name,

@@ -1,26 +1,29 @@
-"""What the measurements share: a platform of their own, a percentile, and how a figure is told."""
+"""Shared parts of the measurements: the platform as processes, ports, folders, percentiles."""
 
 from __future__ import annotations
 
-import json
+import base64
+import http.client
 import math
 import os
 import shutil
 import signal
 import socket
+import statistics
 import subprocess
 import sys
 import tempfile
 import threading
 import time
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.product import DEMO_QUESTIONS
+
 ROOT = Path(__file__).resolve().parents[1]
-OUT = ROOT / "bench" / "out"
 CHAT_PATH = "/chat/demo-los-cedros"
 _START_SECONDS = 180.0
 _STOP_SECONDS = 60.0
@@ -40,8 +43,16 @@ class Running:
         return f"http://127.0.0.1:{self.port}"
 
 
+@dataclass(frozen=True)
+class Web:
+    """A running web process."""
+
+    port: int
+    pid: int
+
+
 def free_port() -> int:
-    """A port of loopback that nobody listens on."""
+    """A port of loopback that no process uses."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -49,7 +60,7 @@ def free_port() -> int:
 
 @contextmanager
 def empty_folder() -> Iterator[Path]:
-    """A new folder, gone afterwards. PostgreSQL runs as another account and must pass through."""
+    """A new folder, removed afterwards. PostgreSQL runs as another account and may enter it."""
     made = Path(tempfile.mkdtemp(prefix="neurant-bench-"))
     made.chmod(0o711)
     try:
@@ -58,22 +69,22 @@ def empty_folder() -> Iterator[Path]:
         shutil.rmtree(made, ignore_errors=True)
 
 
+def clean_environment(settings: Mapping[str, str]) -> dict[str, str]:
+    """Our environment with these settings of the product and no others."""
+    kept = {name: text for name, text in os.environ.items() if not name.startswith("NEURANT_")}
+    return kept | {"LC_ALL": "C.UTF-8"} | dict(settings)
+
+
 @contextmanager
-def demo(folder: Path, environment: Mapping[str, str] | None = None) -> Iterator[Running]:
+def demo(folder: Path, settings: Mapping[str, str] | None = None) -> Iterator[Running]:
     """``neurant up --demo`` as a person runs it, until the block ends."""
     port = free_port()
-    given = {name: value for name, value in os.environ.items() if not name.startswith("NEURANT_")}
-    given |= {
-        "LC_ALL": "C.UTF-8",
-        "NEURANT_DATA_DIR": str(folder),
-        "NEURANT_PORT": str(port),
-        **(environment or {}),
-    }
+    given = {"NEURANT_DATA_DIR": str(folder), "NEURANT_PORT": str(port), **(settings or {})}
     started = time.monotonic()
     process = subprocess.Popen(
         [sys.executable, "-m", "neurant", "up", "--demo", "--stop-with-parent"],
         cwd=ROOT,
-        env=given,
+        env=clean_environment(given),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -91,25 +102,62 @@ def demo(folder: Path, environment: Mapping[str, str] | None = None) -> Iterator
 
 
 def _wait_printed(process: subprocess.Popen[str], address: str) -> None:
-    """Until the platform prints where its chat is. RuntimeError with its words if it never does."""
+    """Wait until the platform prints the address of its chat. RuntimeError with its output."""
     assert process.stdout is not None
-    said: list[str] = []
-    too_long = threading.Timer(_START_SECONDS, process.kill)  # its output ends, and so do we
+    printed: list[str] = []
+    too_long = threading.Timer(_START_SECONDS, process.kill)  # its output ends, and so does this
     too_long.start()
     try:
         for line in process.stdout:
-            said.append(line)
+            printed.append(line)
             if address in line:
                 return
     finally:
         too_long.cancel()
-    raise RuntimeError("the platform did not start:\n" + "".join(said))
+    raise RuntimeError("the platform did not start:\n" + "".join(printed))
+
+
+@contextmanager
+def web_process(
+    app_url: str, folder: Path, program: Sequence[str] = ("-m", "neurant", "serve")
+) -> Iterator[Web]:
+    """A web process on a database, until the block ends."""
+    port = free_port()
+    settings = {
+        "NEURANT_DATA_DIR": str(folder),
+        "NEURANT_PORT": str(port),
+        "NEURANT_APP_DATABASE_URL": app_url,
+        "NEURANT_MASTER_KEY": base64.b64encode(b"k" * 32).decode(),
+        "NEURANT_LOG_LEVEL": "warning",
+    }
+    command = [sys.executable, *program]
+    process = subprocess.Popen(command, cwd=ROOT, env=clean_environment(settings))
+    try:
+        _wait_ready(process, port)
+        yield Web(port, process.pid)
+    finally:
+        process.terminate()
+        process.wait(_STOP_SECONDS)
+
+
+def _wait_ready(process: subprocess.Popen[bytes], port: int) -> None:
+    last = time.monotonic() + _START_SECONDS
+    while time.monotonic() < last and process.poll() is None:
+        with suppress(OSError):
+            asked = http.client.HTTPConnection("127.0.0.1", port, timeout=_START_SECONDS)
+            asked.request("GET", "/readyz")
+            if asked.getresponse().status == 200:
+                return
+        time.sleep(0.05)
+    process.kill()
+    raise RuntimeError("the web process did not become ready")
 
 
 def demo_questions() -> list[str]:
     """Questions that the demo clinic's documents answer."""
-    path = ROOT / "tests" / "knowledge" / "demo_questions.toml"
-    return [one["question"] for one in tomllib.loads(path.read_text("utf-8"))["answerable"]]
+    return [
+        one["question"] for one in tomllib.loads(DEMO_QUESTIONS.read_text("utf-8"))["answerable"]
+    ]
 
 
 def percentile(values: Sequence[float], share: float) -> float:
@@ -118,28 +166,11 @@ def percentile(values: Sequence[float], share: float) -> float:
     return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
 
 
+def median(values: Iterable[float]) -> float:
+    """The median of the values."""
+    return statistics.median(list(values))
+
+
 def busy() -> str:
-    """How busy the machine is before a measurement begins, to tell beside it."""
-    return f"load average {os.getloadavg()[0]:.1f} of {os.cpu_count()} cores before"
-
-
-def report(
-    file: str, name: str, value: float, goal: float | None, how: str, *, at_least: bool = False
-) -> bool:
-    """Print one line and write ``out/FILE.json``; whether the goal is met.
-
-    The goal is a ceiling, or a floor with ``at_least``.
-    """
-    ok = goal is None or (value >= goal if at_least else value <= goal)
-    row = {"name": name, "value": round(value, 2), "goal": goal, "ok": ok, "how": how}
-    OUT.mkdir(exist_ok=True)
-    (OUT / f"{file}.json").write_text(json.dumps(row, ensure_ascii=False, indent=1) + "\n", "utf-8")
-    print(told(row), flush=True)
-    return ok
-
-
-def told(row: Mapping[str, object]) -> str:
-    """One line for one figure."""
-    goal = "no goal" if row["goal"] is None else f"goal {row['goal']}"
-    verdict = "ok" if row["ok"] else "RED"
-    return f"{verdict:<3}  {row['name']}: {row['value']}  ({goal})  {row['how']}"
+    """The load of the machine before a measurement begins, for the details of a figure."""
+    return f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores before"

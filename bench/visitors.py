@@ -12,10 +12,12 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
 import aiohttp
-from support import CHAT_PATH, percentile
+
+from bench.sizes import sized
+from bench.support import CHAT_PATH, percentile
 
 ANSWER_SECONDS = 10.0  # an answer that has not come by then counts as this long
-THINK_SECONDS = (1.0, 3.0)
+THINK_SECONDS = sized((1.0, 3.0), tiny=(0.0, 0.05))
 MOST_OF_SESSION = 20  # questions: a session may send 30 messages at once
 
 
@@ -29,7 +31,7 @@ class Answer:
 
 @dataclass
 class Measured:
-    """What a crowd experienced: seconds of the cited answers, and how many were not."""
+    """Seconds of the answers that a crowd waited for, and how many came without a source."""
 
     seconds: list[float] = field(default_factory=list)
     missing: int = 0
@@ -122,7 +124,7 @@ async def crowd(base: str, size: int) -> AsyncIterator[list[Visitor]]:
 
 
 async def cited_questions(base: str, questions: Sequence[str]) -> tuple[list[str], list[float]]:
-    """Those that the bot answers with a source, and how long each took alone. Warms everything."""
+    """The questions that the bot answers with a source, and the seconds of each, asked by one visitor."""
     cited: list[str] = []
     seconds: list[float] = []
     async with crowd(base, 1) as [visitor]:

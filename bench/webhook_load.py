@@ -1,10 +1,11 @@
-"""Signed Telegram webhooks over kept-alive connections: the light load generator of its own process.
+"""Signed Telegram webhooks over kept-alive connections: a light load generator in its own process.
 
-Run by ``webhook_durable.py``: ``webhook_load.py PORT SECONDS CONNECTIONS RATE SEED``. RATE 0: each
-connection sends its next webhook when the last was answered. Otherwise so many a second are due, at
-even distances, whatever the answers do, and a latency counts from the moment it was due; one that is
-not answered at the end counts as long as it has waited. Prints
-JSON: answered, seconds, errors, and the sorted latencies in seconds.
+``webhook_durable`` runs it: ``python -m bench.webhook_load PORT SECONDS CONNECTIONS RATE SEED CUSTOMERS``.
+With RATE 0 each connection sends its next webhook when the last one was answered. Otherwise RATE
+webhooks a second are due at even distances, whether or not the earlier ones were answered, and a
+latency counts from the moment at which the webhook was due; a webhook without an answer at the end
+counts with the time that it has waited. Prints JSON: answered, seconds, errors, and the sorted
+latencies in seconds.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ import time
 from collections import deque
 
 TEXT = "Hola, ¿a qué hora abren hoy? Quisiera pedir una cita para mañana."
-CUSTOMERS = 10_000
 COMPANIES = 20
 
 
@@ -38,8 +38,9 @@ def webhook(number: int, customer: int) -> bytes:
 class Load:
     """What is due, who is free, and what came of it."""
 
-    def __init__(self, seed: int, closed: bool) -> None:
+    def __init__(self, seed: int, closed: bool, customers: int) -> None:
         self.closed = closed
+        self.customers = customers
         self.dice = random.Random(seed)
         self.number = seed * 10_000_000
         self.free: deque[Connection] = deque()
@@ -53,7 +54,7 @@ class Load:
         self.number += 1
         connection.since = since
         self.asked.add(connection)
-        connection.write(webhook(self.number, self.dice.randrange(CUSTOMERS)))
+        connection.write(webhook(self.number, self.dice.randrange(self.customers)))
 
     def arrive(self, moment: float) -> None:
         """One more is due: by a free connection, or by the next that gets free."""
@@ -105,41 +106,50 @@ class Connection(asyncio.Protocol):
             self.load.answered(self, head[9:12])
 
 
-async def main(port: int, seconds: float, connections: int, rate: float, seed: int) -> None:
-    load = Load(seed, closed=rate == 0)
+async def closed_loop(load: Load, seconds: float) -> None:
+    """Every connection sends its next webhook when the last one was answered."""
+    now = time.perf_counter()
+    for connection in list(load.free):
+        load.send(connection, now)
+    await asyncio.sleep(seconds)
+
+
+async def open_loop(load: Load, seconds: float, rate: float) -> None:
+    """So many webhooks a second are due, whatever the answers do."""
+    began, sent = time.perf_counter(), 0
+    while (elapsed := time.perf_counter() - began) < seconds:
+        while sent < elapsed * rate:
+            load.arrive(began + sent / rate)
+            sent += 1
+        await asyncio.sleep(0.0005)
+
+
+async def main(
+    port: int, seconds: float, connections: int, rate: float, seed: int, customers: int
+) -> None:
+    load = Load(seed, rate == 0, customers)
     loop = asyncio.get_running_loop()
     for _ in range(connections):
         await loop.create_connection(lambda: Connection(load), "127.0.0.1", port)
     began = time.perf_counter()
-    if rate == 0:
-        for connection in list(load.free):
-            load.send(connection, began)
-        await asyncio.sleep(seconds)
-    else:
-        sent = 0
-        while (elapsed := time.perf_counter() - began) < seconds:
-            while sent < elapsed * rate:
-                load.arrive(began + sent / rate)
-                sent += 1
-            await asyncio.sleep(0.0005)
+    await (open_loop(load, seconds, rate) if rate else closed_loop(load, seconds))
     load.ended = True
     answered = len(load.latencies)
-    if rate:  # who still waits has waited at least so long
+    if rate:  # a webhook that still waits has waited at least so long
         now = time.perf_counter()
         waiting = [*load.due, *(connection.since for connection in load.asked)]
         load.latencies += [now - since for since in waiting]
-    print(
-        json.dumps(
-            {
-                "answered": answered,
-                "seconds": time.perf_counter() - began,
-                "errors": load.errors,
-                "latencies": sorted(load.latencies),
-            }
-        )
-    )
+    result = {
+        "answered": answered,
+        "seconds": time.perf_counter() - began,
+        "errors": load.errors,
+        "latencies": sorted(load.latencies),
+    }
+    print(json.dumps(result))
 
 
 if __name__ == "__main__":
-    _, port, seconds, connections, rate, seed = sys.argv
-    asyncio.run(main(int(port), float(seconds), int(connections), float(rate), int(seed)))
+    _, port, seconds, connections, rate, seed, customers = sys.argv
+    asyncio.run(
+        main(int(port), float(seconds), int(connections), float(rate), int(seed), int(customers))
+    )

@@ -1,23 +1,26 @@
-"""db/migrations.lock: the SHA-256 of every merged migration, so that none changes afterwards.
+"""db/migrations.lock: the SHA-256 of every released migration, so that none changes afterwards.
 
-The form is sha256sum's: ``cd db/migrations && sha256sum -c ../migrations.lock`` checks it too.
+The lock is empty until the first release: until then the baseline is assembled anew by
+``make schema``. ``make lock-migrations``, before a version is tagged, adds what the version brings.
+The form is sha256sum's.
 """
 
 from __future__ import annotations
 
+import sys
 from hashlib import sha256
 from pathlib import Path
 
 from neurant.installation.migrate import MIGRATIONS
 
-LOCK = MIGRATIONS.parent / "migrations.lock"
+LOCK = Path(__file__).resolve().parents[1] / "db" / "migrations.lock"
 
 
 class ChangedMigration(Exception):
     """A migration in the lock differs or is gone. Says which, and what to do."""
 
 
-def note_new_migrations(folder: Path = MIGRATIONS, lock: Path = LOCK) -> list[str]:
+def lock_migrations(folder: Path = MIGRATIONS, lock: Path = LOCK) -> list[str]:
     """Append the migrations that the lock does not hold; their names. It never alters a line."""
     new = check_migrations(folder, lock)
     if new:
@@ -28,9 +31,9 @@ def note_new_migrations(folder: Path = MIGRATIONS, lock: Path = LOCK) -> list[st
 
 
 def check_migrations(folder: Path = MIGRATIONS, lock: Path = LOCK) -> list[str]:
-    """The names of the migrations that the lock does not hold yet, in order.
+    """The names of the migrations that are not released yet, in order.
 
-    Raises ChangedMigration, naming each, when one that it holds is not what it was.
+    Raises ChangedMigration, naming each, when a released one is not what it was.
     """
     locked = read_lock(lock)
     present = {path.name for path in folder.glob("*.sql")}
@@ -39,22 +42,35 @@ def check_migrations(folder: Path = MIGRATIONS, lock: Path = LOCK) -> list[str]:
         for name, digest in locked.items()
         if name not in present or _digest(folder / name) != digest
     ]
-    new = sorted(present - locked.keys())
     if wrong:
         raise ChangedMigration(
             "\n".join(wrong)
-            + "\nA merged migration never changes: databases that have applied it would not get the"
-            " change. Take the edit back and write a new migration. (One that is on no other"
-            " branch yet: remove its line from db/migrations.lock and run `make schema` again.)"
+            + "\nA released migration never changes: databases that have applied it would not get"
+            " the change. Take the edit back and write a new migration."
         )
-    return new
+    return sorted(present - locked.keys())
 
 
 def read_lock(lock: Path = LOCK) -> dict[str, str]:
-    """Digests by file name, in the order of the lock; empty where there is no lock yet."""
+    """Digests by file name, in the order of the lock; empty before the first release."""
     lines = lock.read_text("utf-8").splitlines() if lock.exists() else []
     return {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
 
 
 def _digest(path: Path) -> str:
     return sha256(path.read_bytes()).hexdigest()
+
+
+def main() -> int:
+    """Note every migration as released; 1, with what to do, when a released one has changed."""
+    try:
+        for name in lock_migrations():
+            print(f"db/migrations.lock: {name}")
+    except ChangedMigration as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -12,15 +12,15 @@ from pathlib import Path
 import httpx
 import psycopg
 import pytest
-from accounts.letters import PASSWORD, letters, sign_in
-from companies import Company, make_company
 
 import neurant
 from neurant.auth.codes import new_token
 from neurant.auth.passwords import Match, check_new_password, compare, hash_password
 from neurant.installation.embedded import Urls
+from tests.accounts.letters import PASSWORD, letters, sign_in
+from tests.companies import Company, make_company
 
-pytest_plugins = ("console.running_web",)
+pytest_plugins = ("tests.console.running_web",)
 SignIn = Callable[..., httpx.Client]
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = sorted(Path(neurant.__file__).parent.rglob("*.py"))

@@ -64,7 +64,7 @@ def test_help_is_quick_and_in_the_language_of_the_locale() -> None:
 
 def test_help_loads_neither_the_web_framework_nor_a_database_driver_nor_numbers() -> None:
     code = (
-        "import sys, neurant.cli.main, neurant.runtime.supervisor, neurant.cli.output;"
+        "import sys, neurant.cli, neurant.runtime.supervisor, neurant.cli.output;"
         "print([m for m in ('fastapi', 'psycopg', 'numpy', 'uvicorn') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

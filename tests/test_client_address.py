@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -116,7 +117,7 @@ def test_limits_count_an_ipv6_address_by_its_64_and_networks_by_24_and_48(
             assert place_of(str(neighbour)) == place
     else:
         assert place.network.endswith("/24")
-        assert ip_address(place.address) in TrustedProxies(place.network)._networks[0]
+        assert TrustedProxies(place.network).has(ip_address(place.address))
 
 
 class Log:
@@ -135,12 +136,12 @@ def served(
     headers: list[tuple[bytes, bytes]],
     path: str = "/",
     times: int = 1,
-) -> tuple[dict, list[tuple[str, str]]]:
+) -> tuple[dict[str, Any], list[tuple[str, str]]]:
     """What the application sees of a request of the peer PROXY, and what is logged."""
-    seen: dict = {}
+    seen: dict[str, Any] = {}
     log = Log()
 
-    async def app(scope: dict, *_: object) -> None:
+    async def app(scope: dict[str, Any], *_: object) -> None:
         seen.update(scope)
 
     monkeypatch.setattr(client_address, "log", log)

@@ -13,14 +13,20 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from uuid import UUID, uuid4
 
 import httpx
 import psutil
 import psycopg
 import pytest
-from companies import Company, make_company
-from support.platform import (
+
+from neurant.core.db.pool import make_pool
+from neurant.core.errors import SetupError
+from neurant.core.settings import Settings
+from neurant.installation.embedded import Urls, connection_urls
+from tests.companies import Company, make_company
+from tests.support.platform import (
     eventually,
     free_port,
     platform_up,
@@ -30,14 +36,9 @@ from support.platform import (
     teach,
     worker_process,
 )
-from support.stage import Stage
+from tests.support.stage import Stage
 
-from neurant.core.db.pool import make_pool
-from neurant.core.errors import SetupError
-from neurant.core.settings import Settings
-from neurant.installation.embedded import Urls, connection_urls
-
-pytest_plugins = ("support.fixtures",)
+pytest_plugins = ("tests.support.fixtures",)
 pytestmark = [pytest.mark.anyio, pytest.mark.platform]
 
 WAITING = """
@@ -266,7 +267,7 @@ class Client:
     retries: int = 0
     strange: list[str] = field(default_factory=list)
 
-    async def until(self, status: int, path: str, **request: object) -> dict:
+    async def until(self, status: int, path: str, **request: object) -> dict[str, Any]:
         while True:
             try:
                 answer = await self.http.post(f"/chat/{self.company.web}/{path}", **request)
@@ -397,7 +398,7 @@ async def quiet(folder: Path) -> None:
 
 
 async def check_messages(admin: str, clients: list[Client]) -> None:
-    stored = Counter()
+    stored: Counter[Any] = Counter()
     for company, external, content in await rows(
         admin,
         "select company_id, split_part(external_message_id, ':', 2), content from messages"

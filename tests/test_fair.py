@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from neurant.core.fair import FairGate, QueueFullError, each_loop
+from neurant.core import fair
+from neurant.core.fair import FairGate, QueueFullError, Usage, each_loop
 
 pytestmark = pytest.mark.anyio
 MOST = 100
@@ -107,3 +108,29 @@ async def test_each_event_loop_has_its_own() -> None:
         return made()
 
     assert await asyncio.to_thread(lambda: asyncio.run(there())) is not here
+
+
+def test_whoever_used_more_than_an_equal_part_is_heavy_and_one_alone_is_not() -> None:
+    usage = Usage()
+    assert not usage.is_heavy("acme")
+    usage.add("rival", 1000)
+    assert not usage.is_heavy("rival")
+    usage.add("acme", 50)
+    assert usage.is_heavy("rival")
+    assert not usage.is_heavy("acme")
+    usage.add("acme", 850)
+    assert not usage.is_heavy("rival")
+
+
+def test_what_was_used_long_ago_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr(fair, "monotonic", lambda: now)
+    usage = Usage(half_life=5)
+    usage.add("rival", 1000)
+    usage.add("acme", 50)
+    now += 30
+    usage.add("acme", 50)
+    assert not usage.is_heavy("rival")
+    assert usage.is_heavy("acme")
+    now += 600
+    assert not usage.is_heavy("acme")

@@ -11,20 +11,22 @@ import subprocess
 import sys
 import time
 import uuid
+from collections.abc import AsyncIterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import httpx
 import pytest
-from companies import Company, make_company
-from console.people import PASSWORD
-from knowledge import bombs
-from support.flood import Orders
-from support.platform import free_port, platform_up
 
 from neurant.auth.passwords import hash_password
 from neurant.installation.embedded import connection_urls
+from tests.companies import Company, make_company
+from tests.console.people import PASSWORD
+from tests.knowledge import bombs
+from tests.support.flood import Orders
+from tests.support.platform import free_port, platform_up
 
 pytestmark = [pytest.mark.anyio, pytest.mark.soak]
 
@@ -128,15 +130,17 @@ def _bombs() -> dict[str, str]:
 
 
 @contextlib.asynccontextmanager
-async def _flooding(port: int, company: Company, documents: dict[str, str]):
+async def _flooding(
+    port: int, company: Company, documents: dict[str, str]
+) -> AsyncIterator[dict[str, int]]:
     """The attacks, in a process of the lowest priority; their answers when the block has ended."""
     orders = Orders(
         "127.0.0.1", port, SECONDS, company.web, str(company.bot_id),
         await _sign_in(port, company), documents,
     )  # fmt: skip
     process = await asyncio.create_subprocess_exec(
-        "nice", "-n", "19", sys.executable, "-m", "support.flood",
-        cwd=Path(__file__).parent, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        "nice", "-n", "19", sys.executable, "-m", "tests.support.flood",
+        cwd=Path(__file__).parents[1], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         limit=10 * bombs.MB,
     )  # fmt: skip
     answers: dict[str, int] = {}
@@ -183,7 +187,7 @@ async def _visitor(
                 took.append(time.perf_counter() - started)
 
 
-async def _bot_answers(stream: aiohttp.ClientResponse):
+async def _bot_answers(stream: aiohttp.ClientResponse) -> AsyncIterator[Any]:
     event = ""
     async for line in stream.content:
         if line.startswith(b"event:"):

@@ -6,15 +6,15 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
-from console.running_web import serving, web_settings
 from hypothesis import given
 from hypothesis import strategies as st
 
 from neurant.core.hosts import answered_names
 from neurant.core.settings import Settings
 from neurant.installation.embedded import Urls
+from tests.console.running_web import serving, web_settings
 
-pytest_plugins = ("console.running_web",)
+pytest_plugins = ("tests.console.running_web",)
 PATHS = (
     "/demo/mailbox", "/demo/mailbox/1.eml/html", "/console/login", "/signup", "/v1/openapi.json",
     "/v1/session", "/healthz", "/readyz", "/widget.js", "/webhooks/telegram/tg-account", "/",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Callable, Iterator
 
 import psycopg
 import pytest
@@ -41,7 +42,7 @@ UNREADABLE = [
 
 
 @pytest.fixture(scope="module")
-def held(urls: Urls):
+def held(urls: Urls) -> Iterator[Callable[[str], tuple[bool, bool]]]:
     with psycopg.connect(urls.admin, autocommit=True) as db:
 
         def ask(text: str) -> tuple[bool, bool]:
@@ -53,13 +54,17 @@ def held(urls: Urls):
 
 
 @pytest.mark.parametrize("name", HONEST)
-def test_an_honest_name_passes_as_it_is(name: str, held) -> None:
+def test_an_honest_name_passes_as_it_is(
+    name: str, held: Callable[[str], tuple[bool, bool]]
+) -> None:
     assert as_name(name) == name
     assert held(name) == (True, True)
 
 
 @pytest.mark.parametrize("name", ADDRESSES)
-def test_no_address_is_a_name_though_it_may_be_a_label(name: str, held) -> None:
+def test_no_address_is_a_name_though_it_may_be_a_label(
+    name: str, held: Callable[[str], tuple[bool, bool]]
+) -> None:
     with pytest.raises(BadInputError) as refused:
         as_name(name)
     assert refused.value.code == "name_refused"
@@ -67,7 +72,9 @@ def test_no_address_is_a_name_though_it_may_be_a_label(name: str, held) -> None:
 
 
 @pytest.mark.parametrize("name", UNREADABLE)
-def test_what_is_hidden_or_no_line_is_neither(name: str, held) -> None:
+def test_what_is_hidden_or_no_line_is_neither(
+    name: str, held: Callable[[str], tuple[bool, bool]]
+) -> None:
     for check in (as_name, as_label):
         with pytest.raises(BadInputError):
             check(name)
@@ -84,7 +91,9 @@ def test_what_is_hidden_or_no_line_is_neither(name: str, held) -> None:
         ("Café ☕\ufe0f Sol", "Café ☕ Sol"),
     ],
 )
-def test_what_keyboards_add_is_tidied(typed: str, kept: str, held) -> None:
+def test_what_keyboards_add_is_tidied(
+    typed: str, kept: str, held: Callable[[str], tuple[bool, bool]]
+) -> None:
     assert as_name(typed) == kept
     assert held(typed) == (False, False)
     assert held(kept) == (True, True)
@@ -99,7 +108,9 @@ TEXTS = st.one_of(
 
 @settings(max_examples=1500, deadline=None)
 @given(TEXTS)
-def test_python_and_the_database_hold_the_same_rule(held, text: str) -> None:
+def test_python_and_the_database_hold_the_same_rule(
+    held: Callable[[str], tuple[bool, bool]], text: str
+) -> None:
     assert held(text) == (reads_as_label(text), reads_as_name(text))
 
 

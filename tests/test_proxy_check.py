@@ -13,14 +13,14 @@ import pytest
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
-from support.platform import free_port, serving
 
 from neurant.core.settings import Settings
 from neurant.runtime import proxy_check
 from neurant.runtime.app import create_app
 from neurant.runtime.proxy_check import HEADER, PATH, check_proxy, ticket
+from tests.support.platform import free_port, serving
 
-pytest_plugins = ("support.fixtures",)
+pytest_plugins = ("tests.support.fixtures",)
 pytestmark = pytest.mark.anyio
 
 
@@ -59,7 +59,7 @@ async def platform(
         if rule is None:
             yield chosen
             return
-        async with serving(proxied(url, rule), outside):  # type: ignore[arg-type]
+        async with serving(proxied(url, rule), outside):
             yield chosen
 
 
@@ -119,7 +119,7 @@ async def test_the_command_says_there_is_no_proxy_only_where_there_is_none(
             **os.environ,
             "NEURANT_PUBLIC_URL": chosen.base_url(),
             "NEURANT_TRUSTED_PROXIES": trusted,
-            "NEURANT_MASTER_KEY": chosen.master_key.get_secret_value(),  # type: ignore[union-attr]
+            "NEURANT_MASTER_KEY": chosen.master_key.get_secret_value(),
         }
         command = [sys.executable, "-m", "neurant", "proxy-check"]
         done = await anyio.run_process(command, env=environment, check=False)

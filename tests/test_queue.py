@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 import psycopg
 import pytest
-from companies import Company, make_company
-from support.platform import eventually, rows, taught, teach, working
-from support.stage import Stage
 
 from neurant.channels.events import InboundMessage
 from neurant.channels.ingest import Ingestor
@@ -25,10 +24,14 @@ from neurant.core.object_store import open_store
 from neurant.core.realtime import Hub
 from neurant.core.settings import Settings
 from neurant.installation.embedded import Urls
+from neurant.replies import service
 from neurant.replies.queries import Claim, Finished, Reply, claim_replies, fail_reply, finish_reply
 from neurant.runtime.jobs import make_job_app, run_jobs
+from tests.companies import Company, make_company
+from tests.support.platform import eventually, rows, taught, teach, working
+from tests.support.stage import Stage
 
-pytest_plugins = ("support.fixtures",)
+pytest_plugins = ("tests.support.fixtures",)
 pytestmark = pytest.mark.anyio
 
 LEASE = timedelta(seconds=20)
@@ -76,7 +79,9 @@ class Desk:
         assert (await self.finish(claim, Reply("answer", text), fence=fence)).outcome == "done"
         return conversation
 
-    async def claim_outbox(self, limit: int = 10, lease: timedelta = LEASE) -> list[tuple]:
+    async def claim_outbox(
+        self, limit: int = 10, lease: timedelta = LEASE
+    ) -> list[tuple[Any, ...]]:
         """(conversation, outbox, token, outcome)."""
         async with self.jobs.connection() as connection:
             cursor = await connection.execute(
@@ -86,7 +91,7 @@ class Desk:
             )
             return await cursor.fetchall()
 
-    async def deliver(self, claimed: tuple, outcome: str, *extra: object) -> object:
+    async def deliver(self, claimed: tuple[Any, ...], outcome: str, *extra: object) -> object:
         async with tenant(self.jobs, Worker(claimed[4])) as connection:
             values = (claimed[1], claimed[2], outcome, *extra, *[None] * (3 - len(extra)))
             return await fetch_value(
@@ -97,7 +102,7 @@ class Desk:
         async with tenant(self.app, self.acme.staff(role)) as connection:
             return await fetch_value(connection, query, params)
 
-    async def rows(self, query: str, *params: object) -> list[tuple]:
+    async def rows(self, query: str, *params: object) -> list[tuple[Any, ...]]:
         return await rows(self.urls.admin, query, params)
 
     def admin(self, query: str, *params: object) -> None:
@@ -131,6 +136,32 @@ async def test_a_company_with_a_thousand_owed_replies_delays_another_by_one_turn
     await desk.say(desk.rival, "78")
     served = [one.company_id for one in await desk.claim(2)]
     assert desk.rival.id in [late.company_id, *served]
+
+
+async def test_a_company_with_two_hundred_owed_replies_leaves_places_for_the_next_of_another(
+    desk: Desk,
+) -> None:
+    worker = service.Desk(desk.jobs, Hub(desk.urls.jobs), share=4)
+    await owe(desk, desk.rival, 200)
+    taken = await worker.claim(8)
+    assert [one.company_id for one in taken] == [desk.rival.id] * 4
+    assert await worker.claim(4) == []
+    assert await worker.next_due() is None, "the worker would ask again at once, without end"
+    await desk.say(desk.acme, "1")
+    [next_one] = await worker.claim(4)
+    assert next_one.company_id == desk.acme.id
+    await worker.work(taken[0])
+    [next_one] = await worker.claim(4)
+    assert next_one.company_id == desk.rival.id
+
+
+async def test_a_worker_whose_companies_have_places_left_asks_when_the_next_reply_is_due(
+    desk: Desk,
+) -> None:
+    worker = service.Desk(desk.jobs, Hub(desk.urls.jobs), share=4)
+    assert await worker.next_due() is None
+    await owe(desk, desk.rival, 3)
+    assert await worker.next_due() is not None
 
 
 async def test_many_at_once_claim_each_reply_for_one_of_them(desk: Desk) -> None:
@@ -313,7 +344,7 @@ async def test_a_conversation_s_messages_leave_in_order_and_one_at_a_time(desk: 
 async def test_many_at_once_claim_each_delivery_for_one_of_them(desk: Desk) -> None:
     for number in range(30):
         await desk.answer(desk.acme if number % 2 else desk.rival, str(number))
-    claimed: list[tuple] = []
+    claimed: list[tuple[Any, ...]] = []
 
     async def take() -> None:
         while taken := await desk.claim_outbox(3):
@@ -426,26 +457,24 @@ async def test_each_queue_is_due_when_it_itself_has_something_to_do(desk: Desk) 
 
 
 async def test_waiting_costs_nothing(own: Urls) -> None:
-    claims = 0
-    later = datetime.now().astimezone() + timedelta(hours=1)
+    claims: list[float] = []
+    stop = asyncio.Event()
 
     async def claim(free: int) -> list[int]:
-        nonlocal claims
-        claims += 1
+        claims.append(time.monotonic())
+        if len(claims) == 2:
+            stop.set()
         return []
 
     async def next_due() -> datetime:
-        return later
+        return datetime.now().astimezone() + timedelta(seconds=0.5)
 
     async def work(item: int) -> None:
         raise AssertionError
 
-    stop = asyncio.Event()
-    task = asyncio.create_task(drain("q", Hub(own.jobs), claim, work, next_due, 4, stop))
-    await asyncio.sleep(0.5)
-    stop.set()
-    await task
-    assert claims == 1
+    await drain("q", Hub(own.jobs), claim, work, next_due, 4, stop)
+    first, second = claims
+    assert second - first >= 0.49, "nothing was claimed before it was due"
 
 
 async def test_no_more_is_claimed_than_can_be_worked_on_and_a_failure_frees_its_place(
@@ -512,7 +541,7 @@ async def test_stopping_finishes_what_was_begun_and_begins_nothing(own: Urls) ->
 
 
 async def test_a_database_that_goes_away_does_not_end_the_queue(own: Urls) -> None:
-    answers = iter([psycopg.OperationalError("away"), [7]])
+    answers: Iterator[Exception | list[int]] = iter([psycopg.OperationalError("away"), [7]])
     worked = asyncio.Event()
 
     async def claim(free: int) -> list[int]:

@@ -5,21 +5,21 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable
 from pathlib import Path
-from typing import get_args
+from typing import LiteralString, get_args
 
 import httpx
+import psycopg
 import pytest
 from pydantic import SecretStr
-from test_cli import SPANISH, fails_with_one_line, neurant
 
 from neurant.core.errors import SetupError
 from neurant.core.settings import Settings
-from neurant.installation.embedded import Urls
-from neurant.installation.migrate import migrate
+from neurant.installation.embedded import Urls, start_supervised
 from neurant.runtime.app import create_app
 from neurant.runtime.startup import ready_to_start
 from neurant.texts import Language
 from tests.support.platform import free_port, serving
+from tests.test_cli import SPANISH, fails_with_one_line, neurant
 
 KEY, OTHER = (base64.b64encode(letter * 32).decode() for letter in (b"k", b"o"))
 NOWHERE = "postgresql://nobody@127.0.0.1:9/nothing"
@@ -136,16 +136,48 @@ def test_a_wrong_setting_is_told_in_one_language(tmp_path: Path) -> None:
 
 
 def test_the_first_master_key_is_the_one_and_another_is_refused(
-    fresh_database: Callable[[], str],
+    migrated_database: Callable[[], str],
 ) -> None:
-    url = fresh_database()
-    migrate(url)
+    url = migrated_database()
     mine, another = (Settings(master_key=SecretStr(key)) for key in (KEY, OTHER))
     for _ in range(2):
         ready_to_start(mine, url)
     with pytest.raises(SetupError) as refused:
         ready_to_start(another, url)
     assert refused.value.code == "wrong_master_key"
+
+
+def test_a_data_folder_of_an_earlier_commit_is_refused_untouched_with_what_to_do(
+    folder: Path,
+) -> None:
+    def asked(query: LiteralString) -> list[tuple[object, ...]]:
+        server = start_supervised(folder)
+        try:
+            with psycopg.connect(server.urls.admin) as db:
+                done = db.execute(query)
+                return done.fetchall() if done.description else []
+        finally:
+            server.stop()
+
+    asked(
+        "create schema private; create table private.schema_migrations (version text primary key);"
+        " insert into private.schema_migrations values ('20261122000001');"
+        " create table public.companies (name text); insert into public.companies values ('acme')"
+    )
+    everything: LiteralString = (
+        "select c.oid::regclass::text, (select string_agg(x.name, ',') from public.companies x),"
+        " (select string_agg(m.version, ',') from private.schema_migrations m)"
+        " from pg_class c where c.oid >= 16384 order by 1"
+    )
+    before = asked(everything)
+    for language, words in ((SPANISH, "no se cambió nada"), ({}, "nothing was changed")):
+        done = neurant("up", "--data-dir", folder, **language)
+        [told] = done.stderr.splitlines()
+        assert done.returncode == 1
+        assert words in told
+        assert "pg_dump" in told
+        assert "--data-dir" in told
+    assert asked(everything) == before
 
 
 @pytest.mark.anyio

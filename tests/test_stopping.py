@@ -14,12 +14,13 @@ import textwrap
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
-from support.signal_trials import ENDS_WITHIN
 
 from neurant.installation.install import locked
+from tests.support.signal_trials import ENDS_WITHIN
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux", reason="who is left over is asked of the Linux kernel"
@@ -57,8 +58,8 @@ def test_a_thousand_signals_at_random_moments_each_end_the_supervisor(folder: Pa
     assert sum(not one["ready"] for one in trials) > 100
 
 
-def python(code: str, *arguments: object, **options: object) -> subprocess.Popen[str]:
-    return subprocess.Popen(  # type: ignore[call-overload,no-any-return]
+def python(code: str, *arguments: object, **options: Any) -> subprocess.Popen[str]:
+    return subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(code), *map(str, arguments)],
         stdout=subprocess.PIPE,
         text=True,

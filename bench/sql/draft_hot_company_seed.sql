@@ -10,4 +10,4 @@ values ('00000000-0000-7000-8003-000000000000', '00000000-0000-7000-8001-0000000
 insert into conversations (id, company_id, chatbot_id, end_user_id, channel)
 select ('00000000-0000-7000-8007-' || lpad(to_hex(n), 12, '0'))::uuid,
   '00000000-0000-7000-8001-000000000000', '00000000-0000-7000-8003-000000000000', 'w' || n, 'whatsapp'
-from generate_series(0, 4095) n;
+from generate_series(0, {chats} - 1) n;

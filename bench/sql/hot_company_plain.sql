@@ -1,2 +1,2 @@
-\set n :client_id * 64 + random(0, 63)
+\set n :client_id * :chats_of_writer + random(0, :chats_of_writer - 1)
 insert into bench.twin (company_id, conversation_id, chatbot_id, channel_account_id, seq, sender_type, content, processing_time_ms) values (bench.id(1, 0), bench.id(7, :n), bench.id(3, 0), bench.id(6, 0), nextval('bench.number'), 'bot', 'Hoy abrimos a las 8:00 y cerramos a las 18:00.', 240);

@@ -4,8 +4,11 @@ create function bench.id(p_kind integer, p_number integer) returns uuid language
   select ('00000000-0000-7000-80' || lpad(to_hex(p_kind), 2, '0') || '-'
     || lpad(to_hex(p_number), 12, '0'))::uuid
 $$;
-insert into companies (id, name, slug, email, monthly_message_limit)
-select bench.id(1, c), 'c', 'bench-' || c, 'c' || c || '@bench.example', 1000000000
+-- The plan has no limits but the monthly one, which is counted and never reached.
+insert into companies (id, name, slug, email, subscription_plan, monthly_message_limit, max_chatbots,
+  max_users, max_integrations, max_document_characters, max_storage_mb, max_hitl_concurrent)
+select bench.id(1, c), 'c', 'bench-' || c, 'c' || c || '@bench.example', 'enterprise', 1000000000,
+  -1, -1, -1, -1, -1, -1
 from generate_series(0, 19) c;
 insert into users (company_id, id, email, first_name, last_name, role, is_owner)
 select bench.id(1, c), bench.id(2, c), 'o@bench.example', 'o', 'o', 'owner', true
@@ -23,11 +26,11 @@ insert into conversations
   (company_id, id, chatbot_id, channel_account_id, end_user_id, end_user_name, channel)
 select bench.id(1, n % 20), bench.id(5, n), bench.id(3, n % 20), bench.id(4, n % 20),
   (1000000 + n)::text, 'Ana', 'telegram'
-from generate_series(0, 9999) n;
+from generate_series(0, {customers} - 1) n;
 -- The hot company's web chats.
 insert into conversations (company_id, id, chatbot_id, channel_account_id, end_user_id, channel)
 select bench.id(1, 0), bench.id(7, n), bench.id(3, 0), bench.id(6, 0), 'w' || n, 'web'
-from generate_series(0, 4095) n;
+from generate_series(0, {chats} - 1) n;
 
 create table bench.twin (like public.messages including defaults including constraints including generated);
 do $$
@@ -57,7 +60,7 @@ create function bench.ingest(p_size integer) returns bigint language sql volatil
       array_agg('Ana'::text) as name, array_agg('x' || nextval('bench.number')) as external,
       array_agg('text'::text) as kind, array_agg(null::text) as media, array_agg(
         'Hola, ¿a qué hora abren hoy? Quisiera pedir una cita para mañana.'::text) as content
-    from (select (random() * 9999)::integer as n from generate_series(1, p_size)) g) e,
+    from (select (random() * ({customers} - 1))::integer as n from generate_series(1, p_size)) g) e,
   private.ingest(e.routing, e.channel, e.credential, e.end_user, e.name, e.external, e.kind,
     e.content, e.media) i
   where i.outcome = 'stored'

@@ -7,14 +7,7 @@ from datetime import datetime, timedelta
 from typing import Literal
 from uuid import UUID
 
-from neurant.core.db.pool import (
-    Connection,
-    Pool,
-    fetch_all,
-    fetch_count,
-    fetch_one,
-    fetch_value,
-)
+from neurant.core.db.pool import Connection, Pool, fetch_all, fetch_count, fetch_one, fetch_value
 from neurant.core.db.tenancy import Trail, come_from
 
 BrakeKind = Literal["password", "code", "sign_up", "reset", "sso"]

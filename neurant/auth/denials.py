@@ -18,7 +18,7 @@ from neurant.auth.people import Person, SignedIn
 from neurant.core.db.pool import DatabaseDown
 from neurant.core.db.tenancy import ApiKey, Staff, tenant
 from neurant.core.errors import ForbiddenError, NeurantError, UnavailableError
-from neurant.core.http import send_problem
+from neurant.core.http import SendError, send_problem
 from neurant.core.services import services_of
 
 _NOTE = "select private.note_denied(%s, %s, %s)"
@@ -42,10 +42,11 @@ def because(request: Request, error: Exception) -> None:
         request.state.permission = str(error.params["permission"])
 
 
-def noting_denials(app: ASGIApp) -> ASGIApp:
+def noting_denials(app: ASGIApp, send_error: SendError = send_problem) -> ASGIApp:
     """``app``, each of whose answers 403 to somebody known is in audit before it leaves.
 
-    What cannot be noted is not told either: 429 beyond the company's rate, 503 without database.
+    A refusal that cannot be noted is not sent. The answer is then 429 beyond the company's rate, or
+    503 without a database, and ``send_error`` writes it.
     """
 
     async def serve(scope: Scope, receive: Receive, send: Send) -> None:
@@ -60,7 +61,7 @@ def noting_denials(app: ASGIApp) -> ASGIApp:
                     await _note(scope)
                 except NeurantError as error:
                     replaced = True
-                    await send_problem(scope, send, error)
+                    await send_error(scope, send, error)
                     return
             await send(message)
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from neurant.core.db.pool import Connection, fetch_all
+from neurant.core.db.pool import Connection, fetch_all, fetch_one
 
 _CARDS = """
 select b.id, b.name, b.description, b.avatar_url, b.is_active, b.working_hours <> '{}' as has_hours,
@@ -30,6 +31,42 @@ where u.is_active and u.role in ('supervisor', 'operador')
 order by u.first_name, u.last_name, u.id
 limit 500
 """
+
+# Names come from the directory: an operador does not read the rows of others.
+_MAKER = """
+select nullif(trim(d.first_name || ' ' || d.last_name), '') as name, b.created_at as at
+from public.chatbots b
+left join private.team_directory() d on d.user_id = b.created_by
+where b.id = %s
+"""
+_ASSIGNMENTS = """
+select a.user_id, nullif(trim(d.first_name || ' ' || d.last_name), '') as assigned_by, a.assigned_at
+from (
+  select o.chatbot_id, o.operator_id as user_id, o.assigned_by, o.assigned_at
+  from public.chatbot_operators o where o.is_active
+  union all
+  select s.chatbot_id, s.supervisor_id, s.assigned_by, s.assigned_at
+  from public.chatbot_supervisors s) a
+left join private.team_directory() d on d.user_id = a.assigned_by
+where a.chatbot_id = %s
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Maker:
+    """Who made a bot and when; ``name`` None: somebody who left, or whom the reader may not see."""
+
+    name: str | None
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """Who gave a person to a bot, and when; ``assigned_by`` is a name, or None as of a maker."""
+
+    user_id: UUID
+    assigned_by: str | None
+    assigned_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,3 +109,14 @@ async def list_cards(connection: Connection) -> list[Card]:
 async def list_colleagues(connection: Connection) -> list[Colleague]:
     """Supervisors and operadores whom the reader may assign."""
     return await fetch_all(connection, Colleague, _PEOPLE)
+
+
+async def get_maker(connection: Connection, chatbot_id: UUID) -> Maker | None:
+    """Who made the bot; None for a bot that the caller may not read."""
+    return await fetch_one(connection, Maker, _MAKER, (chatbot_id,))
+
+
+async def list_assignments(connection: Connection, chatbot_id: UUID) -> dict[UUID, Assignment]:
+    """The assignments of the bot's operadores and its supervisor, by the person's id."""
+    found = await fetch_all(connection, Assignment, _ASSIGNMENTS, (chatbot_id,))
+    return {one.user_id: one for one in found}

@@ -14,6 +14,7 @@ from uuid import UUID
 
 import typer
 
+from neurant import __version__
 from neurant.cli.command_line import (
     DataDir,
     group,
@@ -48,6 +49,24 @@ Host = Annotated[str | None, typer.Option(help=say("option.host"))]
 Port = Annotated[int | None, typer.Option(min=1, max=65535, help=say("option.port"))]
 Bot = Annotated[str, typer.Option(help=say("option.bot"))]
 Company = Annotated[str | None, typer.Option(help=say("option.company"))]
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"neurant {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help=say("option.version"), is_eager=True, callback=_print_version
+        ),
+    ] = False,
+) -> None:
+    """Read the options that belong to no command."""
 
 
 @app.command(help=say("up"))

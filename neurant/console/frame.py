@@ -45,7 +45,7 @@ async def my_permissions(connection: Connection) -> frozenset[str]:
 async def frame(
     connection: Connection, staff: SignedIn, notice: Notice | None = None
 ) -> dict[str, Any]:
-    """The context of ``console.html``, in the reader's own transaction.
+    """The context of ``layouts/console.html``, in the reader's own transaction.
 
     ``may``: the reader's permissions; ``waiting``: conversations in the queue; ``unread``:
     notifications, at most 100; ``timezone``: the company's, by which times are written.

@@ -13,6 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from neurant.console.navigation import navigation
 from neurant.console.static_files import static_url
+from neurant.console.tag_lines import TagLines
 from neurant.core import formats
 from neurant.core.errors import NeurantError
 from neurant.core.language import reader_language
@@ -31,6 +32,7 @@ def environment() -> Environment:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        extensions=[TagLines],
     )
     env.globals["static_url"] = static_url
     env.globals["navigation"] = navigation

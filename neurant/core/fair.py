@@ -8,13 +8,21 @@ threads that it guards do; companies are kept apart in each process by itself.
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
+import threading
 from collections import OrderedDict, deque
-from collections.abc import AsyncIterator, Callable, Hashable
+from collections.abc import AsyncIterator, Callable, Generator, Hashable
 from contextlib import asynccontextmanager
 from typing import TypeVar
 from weakref import WeakKeyDictionary
 
+from neurant.core.clock import monotonic
+
 Made = TypeVar("Made")
+_CLEARLY_MORE = 1.25
+_AGE_EVERY = 0.1  # seconds
+_FORGOTTEN = 1.0  # less of what is measured is nothing
 
 
 class QueueFullError(Exception):
@@ -114,6 +122,60 @@ class FairGate:
             queue.remove(turn)
             if not queue:
                 del self._queues[sharer]
+
+
+class Usage:
+    """How much of something each sharer used lately; what is older counts less and less.
+
+    Amounts halve every ``half_life`` seconds.
+    """
+
+    def __init__(self, half_life: float = 5.0) -> None:
+        self._half_life = half_life
+        self._used: dict[Hashable, float] = {}
+        self._at = monotonic()
+
+    def add(self, sharer: Hashable, amount: float) -> None:
+        """Note that a sharer used this much."""
+        self._age()
+        self._used[sharer] = self._used.get(sharer, 0.0) + amount
+
+    def is_heavy(self, sharer: Hashable) -> bool:
+        """Whether a sharer used clearly more than an equal part of what all used together.
+
+        A sharer that is alone is not heavy.
+        """
+        self._age()
+        mean = sum(self._used.values()) / len(self._used) if self._used else 0.0
+        return self._used.get(sharer, 0.0) > _CLEARLY_MORE * mean
+
+    def _age(self) -> None:
+        now = monotonic()
+        if now - self._at < _AGE_EVERY:
+            return
+        left = 0.5 ** ((now - self._at) / self._half_life)
+        self._at = now
+        aged = ((sharer, left * used) for sharer, used in self._used.items())
+        self._used = {sharer: used for sharer, used in aged if used > _FORGOTTEN}
+
+
+class _Turn:
+    def __await__(self) -> Generator[None, None, None]:
+        yield
+
+
+async def let_others_run() -> None:
+    """One turn of the event loop for everybody else, between two pieces of long work.
+
+    No wait: whoever holds a connection may do it. The piece that follows is ready at once.
+    """
+    await _Turn()
+
+
+def step_back(nice: int) -> None:
+    """Give this thread a lower priority, where threads have one of their own (Linux)."""
+    if nice and sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), nice)
 
 
 def each_loop(make: Callable[[], Made]) -> Callable[[], Made]:

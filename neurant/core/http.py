@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from http import HTTPStatus
 from typing import Any
@@ -26,6 +26,7 @@ from neurant.texts import preferred_language
 _DRAIN_SECONDS = 5.0
 _AGAIN_SECONDS = 5  # Retry-After of an answer that does not say when
 _MOST_DRAINED = 64 * 1024 * 1024
+SendError = Callable[[Scope, Send, NeurantError], Awaitable[None]]
 _REQUEST_ID = re.compile(r"^[A-Za-z0-9._-]{1,64}$")
 
 
@@ -157,6 +158,7 @@ class _LimitedBody:
 class Frame:
     """The outermost ASGI layer: request id, security headers, a limit on every body.
 
+    ``send_error`` writes the answer of an error; without it every error is a JSON problem.
     ``most_bytes(path)`` is the limit for a path. A body over it is answered 413 before anything
     of it reaches a handler. ``https``: browsers reach us by https.
     """
@@ -166,12 +168,14 @@ class Frame:
         app: ASGIApp,
         most_bytes: Callable[[str], int],
         new_id: Callable[[], str],
+        send_error: SendError = send_problem,
         *,
         https: bool = False,
     ) -> None:
         self._app = app
         self._most_bytes = most_bytes
         self._new_id = new_id
+        self._send_error = send_error
         self._https = https
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -210,7 +214,7 @@ class Frame:
                     raise
                 body.refused = None
                 await body.drain()
-                await send_problem(scope, framed, error)
+                await self._send_error(scope, framed, error)
 
 
 def _add_headers(headers: MutableHeaders, scope: Scope, request_id: str, *, https: bool) -> None:

@@ -19,12 +19,16 @@ import resource
 import signal
 import struct
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 # A number that neither an account, nor a user namespace of systemd, nor PostgreSQL uses ("nobody"
 # is shared): systemd lists 60706 to 61183 as unused (systemd.io/UIDS-GIDS).
 _UNUSED_ACCOUNT = 60_900
+
+_NICE = 10
+_TRIES = 5
 
 _CLONE_NEWUSER, _CLONE_NEWNET, _CLONE_NEWIPC = 0x10000000, 0x40000000, 0x08000000
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_SECCOMP, _PR_SET_NO_NEW_PRIVS = 1, 4, 22, 38
@@ -68,14 +72,33 @@ class Limits:
     cpu: int
 
 
+def give_way() -> None:
+    """Documents give way to questions, within this session and, on Linux, as a session.
+
+    Where the kernel groups sessions (CONFIG_SCHED_AUTOGROUP, sched(7)), the nice value of a process
+    counts in its own session only, and a session has a nice value as a whole.
+    """
+    with contextlib.suppress(OSError):
+        os.nice(_NICE)
+    if os.getsid(0) != os.getpid():  # a session that is not its own
+        return
+    for _ in range(_TRIES):
+        try:
+            Path("/proc/self/autogroup").write_text(str(_NICE), "ascii")
+        except BlockingIOError:  # without root a few changes a second, on the whole machine
+            time.sleep(0.1)
+        except OSError:
+            return
+        else:
+            return
+
+
 def confine(limits: Limits, parent: int) -> None:
     """Give up everything but computing, within ``limits``, and die with the process ``parent``.
 
     Irreversible. Measures that this system does not have are left out without an error.
     """
     _offer_to_the_oom_killer()
-    with contextlib.suppress(OSError):
-        os.nice(10)  # documents give way to questions
     if sys.platform == "linux":
         _leave_network()
         _drop_account()

@@ -201,7 +201,12 @@ class Settings(BaseSettings):
     )
     max_webhook_bytes: int = Field(default=1 * MEGABYTE, description="Largest webhook body")
     max_document_bytes: int = Field(default=25 * MEGABYTE, description="Largest uploaded document")
-    worker_concurrency: int = Field(default=4, ge=1, le=64, description="Replies made at once")
+    worker_concurrency: int = Field(
+        default=4,
+        ge=1,
+        le=64,
+        description="Replies of one company made at once; of all companies twice as many",
+    )
     log_format: Literal["console", "json"] = "console"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 

@@ -7,12 +7,12 @@ own speed (``spool``); the files come straight from the store, at the client's.
 
 from __future__ import annotations
 
-import io
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import PurePosixPath
+from typing import IO, cast
 from uuid import UUID
 from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
@@ -20,31 +20,36 @@ import obstore
 import orjson
 from obstore.store import ObjectStore
 
-from neurant.core.clock import utc_now
+from neurant.core.clock import monotonic, utc_now
 from neurant.core.db.pool import Pool
 from neurant.core.db.tenancy import ApiKey, Staff, tenant
 from neurant.core.errors import ForbiddenError
+from neurant.core.fair import let_others_run
 from neurant.core.object_store import file_path
 from neurant.exports import queries
 from neurant.exports.queries import StoredFile
 from neurant.exports.spool import spooled
 
 _CHUNK = 64 * 1024
+_PIECE = 16 * 1024  # half a millisecond of compressing
+_LONGEST_TURN = 0.001  # seconds
 
 
-class _Sink(io.RawIOBase):
-    """Where the archive is written, and taken from piece by piece."""
+class _Sink:
+    """Where the archive is written, and taken from piece by piece.
+
+    No file of ``io``: the garbage collector would close one before the archive that writes to it.
+    """
 
     def __init__(self) -> None:
         self._held = bytearray()
 
-    def writable(self) -> bool:
-        return True
+    def write(self, data: bytes) -> int:
+        self._held += data
+        return len(data)
 
-    def write(self, data: object) -> int:
-        piece = bytes(data)  # type: ignore[call-overload]
-        self._held += piece
-        return len(piece)
+    def flush(self) -> None:
+        """There is nothing behind it."""
 
     def take(self, least: int) -> bytes:
         """What is there, if it is at least that much."""
@@ -53,6 +58,21 @@ class _Sink(io.RawIOBase):
         taken = bytes(self._held)
         self._held.clear()
         return taken
+
+
+class _Zip(ZipFile):
+    """A ZIP that ends only where its block ends without an error.
+
+    One that was cut short stays without its directory: to write it is impossible while an entry is
+    open, and nobody would read it.
+    """
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self.close()
+
+    def __del__(self) -> None:
+        """ZipFile would write the directory here."""
 
 
 @dataclass(slots=True)
@@ -65,6 +85,7 @@ class _Archive:
     wanted_files: list[StoredFile] = field(default_factory=list)
     files: list[str] = field(default_factory=list)
     lost_files: list[str] = field(default_factory=list)
+    busy: float = 0.0  # seconds of compressing since others had a turn
 
     def entry(self, name: str) -> ZipInfo:
         """The head of an entry, dated by our clock."""
@@ -88,7 +109,7 @@ async def export_company(
     ``pool``: one for exports, whose connections are held for as long as reading takes.
     """
     archive = _Archive(utc_now())
-    with ZipFile(archive.sink, "w", ZIP_DEFLATED) as made:
+    with _Zip(cast(IO[bytes], archive.sink), "w", ZIP_DEFLATED) as made:
         async with aclosing(spooled(who.company_id, _tables(archive, made, pool, who))) as tables:
             async for piece in tables:
                 yield piece
@@ -109,12 +130,26 @@ async def _tables(
             with made.open(name, "w", force_zip64=True) as entry:
                 archive.rows[table.name] = 0
                 async for row in queries.stream_rows(connection, table):
-                    entry.write(row.encode() + b"\n")
+                    await _write(archive, entry, row.encode() + b"\n")
                     archive.rows[table.name] += 1
                     if piece := archive.sink.take(_CHUNK):
                         yield piece
     if piece := archive.sink.take(1):
         yield piece
+
+
+async def _write(archive: _Archive, entry: IO[bytes], data: bytes) -> None:
+    """Compress in the event loop, in small pieces between which everybody else has a turn.
+
+    No thread and no longer pause: the table's connection is held meanwhile.
+    """
+    for start in range(0, len(data), _PIECE):
+        begun = monotonic()
+        entry.write(data[start : start + _PIECE])
+        archive.busy += monotonic() - begun
+        if archive.busy > _LONGEST_TURN:
+            archive.busy = 0.0
+            await let_others_run()
 
 
 async def _add_file(
@@ -130,7 +165,7 @@ async def _add_file(
         return
     with made.open(archive.entry(path), "w", force_zip64=True) as entry:
         async for part in found.stream(min_chunk_size=_CHUNK):
-            entry.write(bytes(part))
+            await _write(archive, entry, bytes(part))
             if piece := archive.sink.take(_CHUNK):
                 yield piece
     archive.files.append(path)

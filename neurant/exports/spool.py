@@ -19,7 +19,6 @@ from starlette.types import Receive, Scope, Send
 
 from neurant.core.errors import RateLimitedError
 from neurant.core.fair import FairGate, QueueFullError, each_loop
-from neurant.core.http import send_problem
 from neurant.core.logs import get_logger
 
 _MADE_AT_ONCE = 2  # in a process: each holds a connection and compresses
@@ -135,4 +134,4 @@ class ExportResponse(StreamingResponse):
             ):
                 await super().__call__(scope, receive, send)
         except QueueFullError:  # since ``check_room``
-            await send_problem(scope, send, _busy())
+            raise _busy() from None

@@ -20,7 +20,7 @@ from neurant.core.settings import is_database_url
 from neurant.installation.processes import run_to_its_end
 from neurant.installation.role_settings import reset_strange_settings
 
-MIGRATIONS = Path(__file__).resolve().parents[2] / "db" / "migrations"
+MIGRATIONS = Path(__file__).resolve().parent / "migrations"
 _OLDEST_SERVER = 180000
 _LOCK = 5_721_946_630_127_418  # any number, always the same: one migration at a time
 
@@ -29,13 +29,15 @@ def migrate(admin_url: str, folder: Path = MIGRATIONS) -> list[str]:
     """Apply what is missing; the file names that were applied, in order (none: all was there).
 
     ``admin_url`` is a login that bypasses RLS and may create roles and extensions. Two callers
-    at once take turns. Raises SetupError for a wrong address, server, or failing migration.
+    at once take turns. Raises SetupError for a wrong address, server, or failing migration, and,
+    before anything is changed, for a database that another line of versions has made.
     """
     files = _migration_files(folder)
     with _connection(admin_url) as connection:
         _check_server(connection)
         connection.execute("select pg_advisory_lock(%s)", (_LOCK,))
         before = _applied(connection)
+        _refuse_unknown(before, files)
         missing = [name for version, name in files.items() if version not in before]
         if missing:
             _apply(connection, admin_url, folder)
@@ -131,6 +133,12 @@ def _applied(connection: psycopg.Connection) -> set[str]:
         return set()
     rows = connection.execute("select version from private.schema_migrations").fetchall()
     return {str(row[0]) for row in rows}
+
+
+def _refuse_unknown(applied: set[str], files: dict[str, str]) -> None:
+    unknown = sorted(applied - files.keys())
+    if unknown:
+        raise SetupError("setup.unknown_schema", version=unknown[-1])
 
 
 def _dbmate_url(connection: psycopg.Connection, url: str) -> str:

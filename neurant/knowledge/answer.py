@@ -25,7 +25,7 @@ from neurant.knowledge.passage import (
     weights,
 )
 from neurant.knowledge.rank import Candidate, Ranked
-from neurant.knowledge.words import bare_question
+from neurant.knowledge.words import bare_question, condensed
 
 CONSIDERED = 8
 MAX_QUESTION_CHARS = 1_000
@@ -110,7 +110,7 @@ def answer(
 
 def choose(question: str, ranked: Sequence[Ranked]) -> tuple[Candidate, Window, Signals] | None:
     """The best passage with its best lines and signals; None without anything to compare."""
-    asked = _asked(question[:MAX_QUESTION_CHARS])
+    asked = _asked(condensed(question, MAX_QUESTION_CHARS))
     if not ranked or not asks_something(asked):
         return None
     considered = ranked[:CONSIDERED]

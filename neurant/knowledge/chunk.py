@@ -1,6 +1,6 @@
 """Documents cut into passages that fit one embedding and read well when quoted.
 
-The length is a compromise measured by ``bench/answers.py``: an embedding's time grows with the
+The length is a compromise measured by the bench ``answers``: an embedding's time grows with the
 characters (508: 183 ms, 1,500: 769 ms), and a shorter passage is a sharper target for a question,
 but a passage that is too short loses the heading or the sentence that gives it its meaning.
 """

@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import sys
-import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from uuid import UUID
 
 from obstore.store import ObjectStore
@@ -20,6 +18,7 @@ from obstore.store import ObjectStore
 from neurant.core.db.pool import Pool, fetch_one
 from neurant.core.db.tenancy import Worker, tenant
 from neurant.core.errors import NeurantError
+from neurant.core.fair import step_back
 from neurant.core.logs import get_logger
 from neurant.core.object_store import read_file
 from neurant.knowledge.chunk import Chunk
@@ -29,15 +28,10 @@ from neurant.knowledge.reader import read_document
 from neurant.knowledge.search import vector_text
 from neurant.plans.limits import within_limits
 
-
-def _step_back() -> None:
-    """Documents give way to questions: on Linux a thread can have a priority of its own."""
-    if sys.platform == "linux":
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
-
-
-_NICE = 10
-_threads = ThreadPoolExecutor(2, thread_name_prefix="embed-document", initializer=_step_back)
+_NICE = 19  # documents give way to all questions
+_threads = ThreadPoolExecutor(
+    2, thread_name_prefix="embed-document", initializer=partial(step_back, _NICE)
+)
 _PROGRESS_EVERY = 8  # chunks
 _READ_SHARE = 5  # percent of the progress that reading the file stands for
 

@@ -16,6 +16,7 @@ from neurant.knowledge.words import fold, is_light, likeness, question_stems, st
 MAX_QUOTE_CHARS = 420
 MAX_UNITS = 6
 SHORT_PARAGRAPH = 260
+MOST_STEMS = 24  # of a question; each is compared with every word of the passages
 LIGHT_WEIGHT = 0.35
 LEAD_BONUS = 0.2
 
@@ -120,7 +121,10 @@ _OURSELVES = re.compile(
 
 
 def read_question(text: str) -> Question:
-    """A question's content words and kinds; the words that express a kind count as the kind."""
+    """A question's content words and kinds; the words that express a kind count as the kind.
+
+    Of more than 24 content words the first and the last twelve count.
+    """
     folded = fold(text)
     kinds = []
     rest = folded
@@ -133,7 +137,10 @@ def read_question(text: str) -> Question:
         kinds.remove("open")  # "a qué hora abren" wants the hour, and not only that they do
     if "place" in kinds:
         rest = _OURSELVES.sub(" ", rest)  # "dónde queda la clínica" asks for us, whoever we are
-    return Question(tuple(question_stems(rest)), tuple(kinds))
+    found = question_stems(rest)
+    if len(found) > MOST_STEMS:
+        found = found[: MOST_STEMS // 2] + found[-(MOST_STEMS // 2) :]
+    return Question(tuple(found), tuple(kinds))
 
 
 def asks_something(question: Question) -> bool:

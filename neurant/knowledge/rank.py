@@ -1,7 +1,7 @@
 """One order from two searches: by meaning (dense vectors) and by words (full text).
 
 Both scores are stretched to 0..1 among this question's candidates and added with weights, which
-beats reciprocal rank fusion on the labelled Spanish questions (``bench/answers.py``; for the
+beats reciprocal rank fusion on the labelled Spanish questions (the bench ``answers``; for the
 method see Bruch, Gai and Ingber, "An Analysis of Fusion Functions for Hybrid Retrieval", 2023).
 """
 

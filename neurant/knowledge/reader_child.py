@@ -15,7 +15,7 @@ import sys
 from typing import Any
 
 from neurant.core.errors import NeurantError
-from neurant.core.sandbox import Limits, confine
+from neurant.core.sandbox import Limits, confine, give_way
 
 _BLOCK = 1024 * 1024
 # Written when no memory is left to make an answer of.
@@ -39,7 +39,8 @@ trailer <</Root 1 0 R/Info 6 0 R>>
 
 
 def main() -> None:
-    """Give up all rights, read, answer, and end without clearing up."""
+    """Give way and give up all rights, read, answer, and end without clearing up."""
+    give_way()  # before the imports, which take longer than most documents
     kind, memory, cpu, parent = sys.argv[1], *map(int, sys.argv[2:5])
     _import_for(kind)
     confine(Limits(memory, cpu), parent)

@@ -126,6 +126,17 @@ def fold(text: str) -> str:
     return _MARKS.sub("", decomposed)
 
 
+def condensed(text: str, most: int) -> str:
+    """A text of ``most`` characters, or a little more; of a longer one its beginning and its end.
+
+    A long message states its question at one of its ends, and what is done with a question costs
+    time by its length: this bounds what one of them costs.
+    """
+    if len(text) <= most:
+        return text
+    return f"{text[: most // 2]} {text[-(most // 2) :]}"
+
+
 def bare_question(text: str) -> str:
     """A message without the courtesies and announcements before what it asks.
 
@@ -198,12 +209,11 @@ def likeness(wanted: str, found: frozenset[str]) -> float:
     if len(wanted) < _FUZZY_FROM or wanted.isdigit():
         return 0.0
     best = 0.0
+    first = wanted[0]
     for other in found:
-        if (
-            abs(len(other) - len(wanted)) <= 1
-            and other[0] == wanted[0]
-            and _one_slip(wanted, other)
-        ):
+        if other[0] != first:  # neither one slip away nor of the same root
+            continue
+        if abs(len(other) - len(wanted)) <= 1 and _one_slip(wanted, other):
             return 0.8
         shorter = min(len(other), len(wanted))
         if shorter >= _FUZZY_FROM and other[:shorter] == wanted[:shorter]:

@@ -34,6 +34,11 @@ from public.companies c
 left join public.billing_accounts a on a.company_id = c.id
 where c.id = %s
 """
+_DATES = """
+select c.subscription_started_at as started_at, c.plan_changed_at as changed_at
+from public.companies c
+where c.id = %s
+"""
 _FIT = "select limit_name, used, allowed from private.plan_fit(%s)"
 _CHANGE = "select private.change_plan(%s)"
 _KEEP = "select private.cancel_plan_change()"
@@ -110,6 +115,14 @@ class Subscription:
 
 
 @dataclass(frozen=True, slots=True)
+class PlanDates:
+    """Since when a company has a subscription, and since when the plan that it has now."""
+
+    started_at: datetime | None
+    changed_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
 class _Ref:
     event_ref: str
 
@@ -122,6 +135,11 @@ async def list_plans(connection: Connection) -> list[Plan]:
 async def read_subscription(connection: Connection, company_id: UUID) -> Subscription | None:
     """The subscription of the caller's company; None for any other."""
     return await fetch_one(connection, Subscription, _SUBSCRIPTION, (company_id,))
+
+
+async def read_dates(connection: Connection, company_id: UUID) -> PlanDates | None:
+    """The dates of the subscription of the caller's company; None for any other."""
+    return await fetch_one(connection, PlanDates, _DATES, (company_id,))
 
 
 async def list_excess(connection: Connection, plan: str) -> list[Excess]:

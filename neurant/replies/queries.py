@@ -14,7 +14,7 @@ from neurant.core.db.pool import Connection, Pool, fetch_all, fetch_one, fetch_v
 
 _CLAIM = """
 select company_id, conversation_id, wanted_seq, claim_token, attempts
-from private.claim_replies(%s, %s)
+from private.claim_replies(%s, %s, %s, %s)
 """
 _CONVERSATION = """
 select c.id, c.chatbot_id, c.fence, c.is_hitl_active, c.last_seq, b.name as bot_name,
@@ -123,10 +123,21 @@ class KnowledgeQuery:
     processing_ms: int
 
 
-async def claim_replies(pool: Pool, limit: int, lease: timedelta) -> list[Claim]:
-    """Lease up to ``limit`` owed replies, of any company."""
+async def claim_replies(
+    pool: Pool,
+    limit: int,
+    lease: timedelta,
+    share: int | None = None,
+    running: Sequence[UUID] = (),
+) -> list[Claim]:
+    """Lease up to ``limit`` owed replies, of any company.
+
+    ``share``: how many of one company a worker makes at once; ``running``: the company of each
+    reply that it is making.
+    """
+    parameters = (limit, lease, share, list(running))
     async with pool.connection() as connection:
-        return await fetch_all(connection, Claim, _CLAIM, (limit, lease))
+        return await fetch_all(connection, Claim, _CLAIM, parameters)
 
 
 async def next_due(pool: Pool) -> datetime | None:

@@ -7,10 +7,13 @@ in, more was said, the lease ran out) is found by the last one, which then write
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Sequence
-from datetime import timedelta
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from uuid import UUID
 
+from neurant.core.clock import utc_now
 from neurant.core.db.pool import Pool
 from neurant.core.db.tenancy import Worker, tenant
 from neurant.core.logs import get_logger
@@ -21,11 +24,20 @@ from neurant.knowledge.search import search
 from neurant.replies import queries
 from neurant.replies.decide import Decision, Situation, decide, without_answer
 from neurant.replies.intent import language_of
-from neurant.replies.queries import Claim, ConversationRow, KnowledgeQuery, MessageRow, Reply
+from neurant.replies.queries import (
+    Claim,
+    ConversationRow,
+    KnowledgeQuery,
+    MessageRow,
+    Reply,
+    claim_replies,
+    next_due,
+)
 from neurant.texts import Language
 
 GENERATOR = "extractive"
 _MOST_ATTEMPTS = 5
+_LEASE = timedelta(seconds=20)
 _LISTEN = timedelta(seconds=1.5)
 _LONGEST_RETRY = 60.0
 
@@ -73,6 +85,35 @@ def situation(row: ConversationRow, messages: Sequence[MessageRow]) -> Situation
         persona=row.persona,
         tone=row.tone,
     )
+
+
+@dataclass
+class Desk:
+    """The replies that this worker makes, of one company ``share`` at once."""
+
+    pool: Pool
+    hub: Hub
+    share: int
+    _running: list[UUID] = field(default_factory=list)
+
+    async def claim(self, free: int) -> list[Claim]:
+        """Lease up to ``free`` owed replies, of companies that have not all of their share."""
+        claims = await claim_replies(self.pool, free, _LEASE, self.share, self._running)
+        self._running += [claim.company_id for claim in claims]
+        return claims
+
+    async def next_due(self) -> datetime | None:
+        """When a reply is next due; None where all that is due waits for one that is being made."""
+        due = await next_due(self.pool)
+        is_full = any(count >= self.share for count in Counter(self._running).values())
+        return None if due is not None and is_full and due <= utc_now() else due
+
+    async def work(self, claim: Claim) -> None:
+        """Make a reply that was leased."""
+        try:
+            await reply(self.pool, self.hub, claim)
+        finally:
+            self._running.remove(claim.company_id)
 
 
 async def reply(pool: Pool, hub: Hub, claim: Claim) -> str:

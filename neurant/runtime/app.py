@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import timedelta
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
@@ -46,7 +48,7 @@ from neurant.chatbots.people_routes import router as chatbot_people_router
 from neurant.chatbots.routes import router as chatbots_router
 from neurant.chatbots.routes import templates as templates_router
 from neurant.companies.routes import router as company_router
-from neurant.console.page_route import problem_page
+from neurant.console.error_answers import answer_error, send_error
 from neurant.console.pages.mailbox import router as mailbox_router
 from neurant.console.routes import mount_static
 from neurant.console.routes import router as console_router
@@ -78,7 +80,7 @@ from neurant.core.errors import (
     UnavailableError,
 )
 from neurant.core.hosts import only_for_our_hosts
-from neurant.core.http import Frame, problem, without_body
+from neurant.core.http import Frame, without_body
 from neurant.core.logs import configure_logging, get_logger
 from neurant.core.object_store import open_store
 from neurant.core.outbound_http import make_client
@@ -139,6 +141,7 @@ _ROUTERS = (
     proxy_check_router,
 )
 _READY_SECONDS = 2.0
+_BETWEEN_ROUTERS = 0.02  # seconds
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 _JSON_ROOM = 64 * 1024  # of multipart around a document
 _KNOWS_US = "select to_regprocedure('private.is_master_key(text)') is not null"
@@ -167,9 +170,10 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
             return MOST_IMPORTED
         return chosen.max_webhook_bytes
 
-    ours = only_for_our_hosts(noting_denials(route), chosen)
+    refuse, new_id = partial(send_error, app), partial(secrets.token_hex, 8)
+    ours = only_for_our_hosts(noting_denials(route, refuse), chosen)
     https = chosen.base_url().startswith("https:")
-    framed = Frame(ours, most_bytes, lambda: secrets.token_hex(8), https=https)
+    framed = Frame(ours, most_bytes, new_id, refuse, https=https)
     return ClientAddress(framed, chosen.trusted_proxies)
 
 
@@ -243,7 +247,21 @@ async def _lifespan(app: FastAPI, settings: Settings) -> AsyncIterator[None]:
         app.state.services = services
         await _tell_session_rules(pool, settings)
         log.info("web_ready")
+        building = asyncio.create_task(build_routes(app))
         yield
+        building.cancel()
+
+
+async def build_routes(app: FastAPI) -> None:
+    """Let the framework build what it needs of each route, one router after the other.
+
+    It builds the routes of a router when a request first gets that far, which takes half a second
+    in all, and every other request would wait for it.
+    """
+    nowhere = {"type": "http", "method": "GET", "path": "/-/", "root_path": "", "headers": []}
+    for route in app.router.routes:
+        route.matches(nowhere)
+        await asyncio.sleep(_BETWEEN_ROUTERS)
 
 
 async def _tell_session_rules(pool: Pool, settings: Settings) -> None:
@@ -321,47 +339,38 @@ async def _root() -> RedirectResponse:
     return RedirectResponse("/console/inbox", status_code=303)
 
 
-def _answer(request: Request, error: NeurantError) -> JSONResponse:
-    response = JSONResponse(
-        problem(error, request.scope), error.status, media_type="application/problem+json"
-    )
-    rates.tell(request, response)
-    if error.status == HTTPStatus.UNAUTHORIZED:
-        response.headers["www-authenticate"] = "Bearer"  # RFC 9110, 15.5.2
-    if "seconds" in error.params:
-        response.headers["retry-after"] = str(error.params["seconds"])
-    return response
-
-
 async def _told(request: Request, error: Exception) -> Response:
     assert isinstance(error, NeurantError)  # noqa: S101 - how it is registered
     if isinstance(error, SetupError):  # for whoever runs this installation, not for who asks
         log.error("badly_set_up", path=request.url.path, code=error.code, what_to_do=str(error))
-        return _answer(request, NeurantError("internal"))
+        return await answer_error(request, NeurantError("internal"))
     denials.because(request, error)
-    return _answer(request, error)
+    return await answer_error(request, error)
 
 
 async def _told_gone(request: Request, _: Exception) -> Response:
-    return _answer(request, MalformedError("body_cut_short"))
+    return await answer_error(request, MalformedError("body_cut_short"))
 
 
 async def _told_sql(request: Request, error: Exception) -> Response:
     assert isinstance(error, psycopg.Error)  # noqa: S101 - how it is registered
     if error.sqlstate == REACHED:
         caller: Caller = request.state.caller
-        return _answer(request, await reached(services_of(request).pool, caller.principal, error))
+        limit = await reached(services_of(request).pool, caller.principal, error)
+        return await answer_error(request, limit)
     known = sql_errors.told(error)
-    return await _told_unexpected(request, error) if known is None else _answer(request, known)
+    if known is None:
+        return await _told_unexpected(request, error)
+    return await answer_error(request, known)
 
 
 async def _told_validation(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - how it is registered
     errors = error.errors()
     if any(one["type"] == "json_invalid" for one in errors):
-        return _answer(request, MalformedError("bad_request"))
+        return await answer_error(request, MalformedError("bad_request"))
     fields = tell_fields(_field(one, error.body) or "body" for one in errors)
-    return _answer(request, BadInputError("invalid_fields", fields=fields))
+    return await answer_error(request, BadInputError("invalid_fields", fields=fields))
 
 
 def _field(error: dict[str, Any], body: Any) -> str:
@@ -388,17 +397,11 @@ async def _told_http(request: Request, error: Exception) -> Response:
     code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "bad_request")
     told = NotFoundError(code)
     told.status = error.status_code
-    if error.status_code == HTTPStatus.NOT_FOUND and _is_read_by_a_person(request):
-        return problem_page(request, told)
-    answer = _answer(request, told)
+    is_known = error.status_code != HTTPStatus.NOT_FOUND
+    answer = await answer_error(request, told, is_known=is_known)
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         answer.headers["allow"] = _allowed(request)
     return answer
-
-
-def _is_read_by_a_person(request: Request) -> bool:
-    """A browser's address bar asks for a page; a program for anything else."""
-    return request.method == "GET" and "text/html" in request.headers.get("accept", "")
 
 
 def _allowed(request: Request) -> str:
@@ -414,9 +417,9 @@ def _allowed(request: Request) -> str:
 
 async def _told_database(request: Request, error: Exception) -> Response:
     log.warning("request_without_database", path=request.url.path, error=str(error))
-    return _answer(request, UnavailableError("database_away", seconds=5))
+    return await answer_error(request, UnavailableError("database_away", seconds=5))
 
 
 async def _told_unexpected(request: Request, error: Exception) -> Response:
     log.error("request_failed", path=request.url.path, exc_info=error)
-    return _answer(request, NeurantError("internal"))
+    return await answer_error(request, NeurantError("internal"))

@@ -51,8 +51,10 @@ class Bounds:
     ``window`` and ``least``: a body that comes in, or an answer that goes out, moves by ``least``
     bytes in each ``window``, or the connection is closed. ``linger``: after a refusal what still
     arrives is read and forgotten for that long, so that the client reads the answer
-    (RFC 9112, 9.6). ``bodies``: what all requests under way may hold beyond ``small_body`` each,
-    in memory or in temporary files.
+    (RFC 9112, 9.6). Of a refused head that is ``discarded_head`` bytes at most, of a refused body
+    ``discarded`` bytes, and of all connections together ``discarded_each_tick``: reading costs us
+    computing time, too. ``bodies``: what all requests under way may hold beyond ``small_body``
+    each, in memory or in temporary files.
     """
 
     head: int = 32 * _KILOBYTE
@@ -61,6 +63,8 @@ class Bounds:
     chunk_overhead: int = 16 * _KILOBYTE
     pipelined: int = 8
     discarded: int = 64 * _KILOBYTE * _KILOBYTE
+    discarded_head: int = 256 * _KILOBYTE
+    discarded_each_tick: int = 32 * _KILOBYTE * _KILOBYTE
     head_seconds: float = 10.0
     idle_seconds: float = 30.0
     window: float = 30.0
@@ -145,6 +149,7 @@ class Front:
         self._of_address: Counter[str] = Counter()
         self._bodies: Counter[str | None] = Counter()  # bytes under way, by origin
         self._bodies_of_all = 0
+        self._discarded = 0  # bytes, since the last tick
         self._ticking = False
 
     def make_protocol(self, **options: Any) -> asyncio.Protocol:
@@ -193,6 +198,11 @@ class Front:
         if self._bodies[origin] <= 0:
             del self._bodies[origin]
 
+    def may_discard_more(self, size: int) -> bool:
+        """Count bytes that were read and forgotten; False: enough of them until the next tick."""
+        self._discarded += size
+        return self._discarded < self.bounds.discarded_each_tick
+
     def _origin(self, client: tuple[str, int] | None) -> str | None:
         """Whose connections are counted together; None: a trusted proxy's, which are many's."""
         if client is None or self._trusted.is_peer(read_address(client[0])):
@@ -202,6 +212,7 @@ class Front:
     def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
         """One look a second at every connection is cheaper than a timer for each request."""
         now = monotonic()
+        self._discarded = 0
         for connection in list(self._open):
             connection.check(now)
         self._ticking = bool(self._open)
@@ -240,6 +251,7 @@ class _BoundedProtocol(HttpToolsProtocol):
         self._deadline = math.inf
         self._refusal: FrontError | None = None
         self._is_deaf = False  # what still arrives is forgotten
+        self._discards = front.bounds.discarded
         self._ends_at = math.inf
         self._running: RequestResponseCycle | None = None
         self._incoming, self._outgoing = _Progress(self._bounds), _Progress(self._bounds)
@@ -268,9 +280,7 @@ class _BoundedProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Parse what arrived, and refuse what is outside the bounds."""
         if self._is_deaf:
-            self._read += len(data)
-            if self._read > self._bounds.discarded:
-                self.transport.abort()
+            self._forget(len(data))
             return
         self._unset_keepalive_if_required()
         # In slices, because the sizes are checked between them: what a slice begins is counted
@@ -279,6 +289,14 @@ class _BoundedProtocol(HttpToolsProtocol):
             self._parse(data[start : start + _SLICE])
             if self._is_deaf:
                 return
+
+    def _forget(self, size: int) -> None:
+        """Take no notice of bytes that arrived, and end a connection that sends too many."""
+        self._read += size
+        if self._read > self._discards:
+            self.transport.abort()
+        elif not self._front.may_discard_more(size):
+            self.flow.pause_reading()  # until the next tick
 
     def _parse(self, data: bytes) -> None:
         if self._reading is _Reading.NOTHING:
@@ -413,6 +431,8 @@ class _BoundedProtocol(HttpToolsProtocol):
         if self.transport is None or self._is_stalled(now) or now > self._ends_at:
             if self.transport is not None:
                 self.transport.abort()
+        elif self._is_deaf:
+            self.flow.resume_reading()
         elif now > self._deadline or self._is_slow_body(now):
             self._refuse(FrontError(408, "too_slow"))
 
@@ -435,6 +455,8 @@ class _BoundedProtocol(HttpToolsProtocol):
         """Answer a request that cannot be served, and take nothing more from the connection."""
         if self._is_deaf:
             return
+        if self._reading is not _Reading.BODY:
+            self._discards = self._bounds.discarded_head
         self._is_deaf, self._read, self._deadline = True, 0, math.inf
         self._unset_keepalive_if_required()
         running = self._running

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Sequence
-from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -37,13 +36,12 @@ from neurant.mail.queries import drop_old_mails
 from neurant.plans.billing import make_biller
 from neurant.plans.jobs import run_billing, run_monthly, run_periodic
 from neurant.plans.mails import run_plan_mails
-from neurant.replies.queries import claim_replies, next_due
-from neurant.replies.service import reply
+from neurant.replies.service import Desk
 from neurant.retention.jobs import run_archiving, run_closing
 from neurant.runtime.jobs import make_job_app, run_jobs
 from neurant.runtime.startup import ready_to_start
 
-_REPLY_LEASE = timedelta(seconds=20)
+_SHARES = 2  # replies at once: so many times those of one company
 _DELIVERIES_AT_ONCE = 16
 _AFTER_CRASH = 1.0
 _OFTEN = 2.0  # seconds; until then a search reads what is new by itself
@@ -89,13 +87,14 @@ async def work(settings: Settings, stop: asyncio.Event) -> None:
         log.info("worker_ready")
         probing = asyncio.create_task(log_limits(settings.data_dir))
         job_app = make_job_app(pool, open_store(settings), url, direct_url)
+        desk = Desk(pool, hub, settings.worker_concurrency)
         replies = drain(
             "replies",
             hub,
-            lambda free: claim_replies(pool, free, _REPLY_LEASE),
-            lambda claim: reply(pool, hub, claim),
-            lambda: next_due(pool),
-            settings.worker_concurrency,
+            desk.claim,
+            desk.work,
+            desk.next_due,
+            _SHARES * settings.worker_concurrency,
             stop,
         )
         deliveries = drain(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, LiteralString
 from uuid import UUID
 
@@ -18,6 +19,13 @@ select u.id, u.email, u.first_name, u.last_name, u.avatar_url, u.phone, u.role::
   u.id = any ((select private.two_step_users())::uuid[]) as has_two_step
 from public.users u
 left join private.team_directory() d on d.user_id = u.id
+"""
+_ORIGIN = """
+select nullif(trim(i.first_name || ' ' || i.last_name), '') as invited_by, u.invited_at,
+  u.accepted_invitation_at as accepted_at
+from public.users u
+left join public.users i on i.company_id = u.company_id and i.id = u.invited_by
+where u.id = %s
 """
 _LISTING = Listing(
     select=_SELECT.strip(),
@@ -44,6 +52,18 @@ _NARROWABLE = """
 select p.name, p.administrador, p.supervisor, p.operador from public.permissions p
 where p.is_narrowable order by p.position
 """
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """How somebody came into the team. Who founded the company was invited by nobody.
+
+    ``invited_by``: a name; None also for a person whom the reader may not see.
+    """
+
+    invited_by: str | None
+    invited_at: datetime | None
+    accepted_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,3 +132,8 @@ async def list_team(connection: Connection) -> list[ColleagueOut]:
 async def list_narrowable(connection: Connection) -> list[Narrowable]:
     """What can be taken from a single person."""
     return await fetch_all(connection, Narrowable, _NARROWABLE)
+
+
+async def get_origin(connection: Connection, user_id: UUID) -> Origin | None:
+    """How somebody came into the team; None for a person whom the caller may not read."""
+    return await fetch_one(connection, Origin, _ORIGIN, (user_id,))

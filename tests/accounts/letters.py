@@ -18,7 +18,9 @@ PASSWORD = "un-paraguas-amarillo"
 
 def settings_of_tests() -> Settings:
     """With the key of the web process under test."""
-    from console.running_web import MASTER_KEY  # a plugin: pytest must be the first to import it
+    from tests.console.running_web import (
+        MASTER_KEY,  # a plugin: pytest must be the first to import it
+    )
 
     return Settings(master_key=MASTER_KEY)
 

@@ -8,9 +8,9 @@ from uuid import UUID
 
 import psycopg
 import pytest
-from companies import Company, make_company
 
 from neurant.installation.embedded import Urls
+from tests.companies import Company, make_company
 
 ROLE = "select private.user_role()::text"
 
@@ -26,9 +26,10 @@ def make_key(urls: Urls, company: Company, role: str, maker: str = "owner") -> U
             (company.id, digest, role, person.id),
         ).fetchone()
         db.commit()
-        assert (
-            db.execute("select key_id from private.login_api_key(%s)", (digest,)).fetchone() == row
+        entered = db.execute(
+            "select key_id from private.enter_key(%s, 'users.read', '{}')", (digest,)
         )
+        assert entered.fetchone() == row
     return row[0]
 
 

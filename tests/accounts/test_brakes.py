@@ -171,7 +171,8 @@ def test_guesses_side_by_side_are_counted_like_one_after_another(urls: Urls) -> 
 def test_an_address_is_never_written_to_too_often(db: psycopg.Connection, steps: list[int]) -> None:
     """A minute between two, five in any hour (and thirty in a day, which these steps do not reach);
     and who is told to wait may write just then."""
-    email, now, sent = somebody(), NOW, []
+    email, now = somebody(), NOW
+    sent: list[datetime] = []
     for step in steps:
         now += timedelta(seconds=step)
         [wait] = db.execute("select private.allow_mail('reset', %s, %s)", (email, now)).fetchone()

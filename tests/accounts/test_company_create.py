@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import secrets
+import subprocess
+from typing import Any
 
 import psycopg
 import pytest
-from test_cli import SPANISH, fails_with_one_line, neurant
 
 from neurant.installation.embedded import Urls
+from tests.test_cli import SPANISH, fails_with_one_line, neurant
 
 PASSWORD = "un-paraguas-amarillo"
 
 
-def create(urls: Urls, *arguments: str, password: str = PASSWORD, **environment: str):
+def create(
+    urls: Urls, *arguments: str, password: str = PASSWORD, **environment: str
+) -> subprocess.CompletedProcess[str]:
     return neurant(
         "company",
         "create",
@@ -24,7 +28,7 @@ def create(urls: Urls, *arguments: str, password: str = PASSWORD, **environment:
     )
 
 
-def companies(urls: Urls, slug: str) -> list[tuple]:
+def companies(urls: Urls, slug: str) -> list[tuple[Any, ...]]:
     with psycopg.connect(urls.admin) as db:
         return db.execute(
             "select c.name, c.subscription_plan::text, u.email, u.first_name, u.role::text"

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import psycopg
 import pytest
-from companies import Company, make_company
 
 from neurant.installation.embedded import Urls
+from tests.companies import Company, make_company
 
 
 @dataclass(frozen=True)

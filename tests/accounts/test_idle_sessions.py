@@ -7,14 +7,14 @@ import html
 import httpx
 import psycopg
 import pytest
-from accounts.letters import sign_in
-from companies import Company, make_company
-from console.people import PASSWORD
 
 from neurant.core.settings import Settings
 from neurant.installation.embedded import Urls
+from tests.accounts.letters import sign_in
+from tests.companies import Company, make_company
+from tests.console.people import PASSWORD
 
-pytest_plugins = ("console.running_web",)
+pytest_plugins = ("tests.console.running_web",)
 
 
 @pytest.fixture

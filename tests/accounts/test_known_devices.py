@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import httpx
 import pytest
-from accounts.letters import PASSWORD
-from companies import Company, make_company
 
 from neurant.installation.embedded import Urls
+from tests.accounts.letters import PASSWORD
+from tests.companies import Company, make_company
 
-pytest_plugins = ("console.running_web",)
+pytest_plugins = ("tests.console.running_web",)
 COOKIE = "neurant_device"
 
 

@@ -20,14 +20,14 @@ import httpx
 import psycopg
 import pyotp
 import pytest
-from accounts.letters import PASSWORD, bearer, settings_of_tests, sign_in
-from companies import Company, make_company
 
 from neurant.accounts.service import FACTOR
 from neurant.core.vault import Vault
 from neurant.installation.embedded import Urls
+from tests.accounts.letters import PASSWORD, bearer, settings_of_tests, sign_in
+from tests.companies import Company, make_company
 
-pytest_plugins = ("console.running_web",)
+pytest_plugins = ("tests.console.running_web",)
 LISTED: dict[str, dict[str, str]] = tomllib.loads(
     Path(__file__).with_name("login_functions.toml").read_text()
 )
@@ -322,7 +322,7 @@ def test_a_limited_session_spends_no_code_of_the_login_to_pass_its_company_on(
     db: psycopg.Connection,
     urls: Urls,
     victim: Victim,
-    running_codes: Callable,
+    running_codes: Callable[..., Any],
 ) -> None:
     recovery = running_codes(victim)
     with db.transaction():

@@ -7,10 +7,11 @@ from collections.abc import Callable
 import httpx
 import psycopg
 import pytest
-from companies import Company
-from console.people import PASSWORD
 
-pytest_plugins = ("console.running_web",)
+from tests.companies import Company
+from tests.console.people import PASSWORD
+
+pytest_plugins = ("tests.console.running_web",)
 
 
 def enter(client: httpx.Client, email: str, password: str, **more: str) -> httpx.Response:

@@ -8,14 +8,14 @@ from collections.abc import Callable
 import httpx
 import psycopg
 import pytest
-from accounts.letters import new_address
-from companies import Company
 
 from neurant.channels.events import InboundMessage
 from neurant.channels.telegram.inbound import parse
 from neurant.installation.embedded import Urls
+from tests.accounts.letters import new_address
+from tests.companies import Company
 
-pytest_plugins = ("console.running_web",)
+pytest_plugins = ("tests.console.running_web",)
 SignIn = Callable[..., httpx.Client]
 REFUSED = ["Gana http://malo.example", "www.malo.example", "Ac\nme", "Ac\u202eme", "Ac\u200bme", "...", "malo.example/x"]  # fmt: skip
 

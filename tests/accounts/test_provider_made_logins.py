@@ -14,14 +14,14 @@ from uuid import UUID
 import httpx
 import psycopg
 import pytest
-from accounts.letters import PASSWORD, begin, let_an_hour_pass, letters, new_address, sign_in
-from accounts.test_limited_sessions import limited_session
-from accounts.test_recovery import NEW, mailed_link, reset
-from companies import Company, make_company
 
 from neurant.installation.embedded import Urls
+from tests.accounts.letters import PASSWORD, begin, let_an_hour_pass, letters, new_address, sign_in
+from tests.accounts.test_limited_sessions import limited_session
+from tests.accounts.test_recovery import NEW, mailed_link, reset
+from tests.companies import Company, make_company
 
-pytest_plugins = ("console.running_web",)
+pytest_plugins = ("tests.console.running_web",)
 COMPANY = {"name": "Empresa propia", "industry": "health"}
 
 

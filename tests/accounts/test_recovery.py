@@ -9,12 +9,12 @@ from hashlib import sha256
 import httpx
 import psycopg
 import pytest
-from accounts.letters import PASSWORD, begin, let_an_hour_pass, letters, new_address, sign_in
-from companies import Company, make_company
 
 from neurant.installation.embedded import Urls
+from tests.accounts.letters import PASSWORD, begin, let_an_hour_pass, letters, new_address, sign_in
+from tests.companies import Company, make_company
 
-pytest_plugins = ("console.running_web",)
+pytest_plugins = ("tests.console.running_web",)
 NEW = "otra-frase-bien-larga"
 
 

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
+from typing import Any
 from uuid import UUID, uuid4
 
 import httpx
 import psycopg
 import pytest
-from accounts.letters import PASSWORD, bearer, sign_in
-from companies import Company, make_company
-from plans.acting import call
 
 from neurant.accounts.security.devices import device_of
 from neurant.installation.embedded import Urls
+from tests.accounts.letters import PASSWORD, bearer, sign_in
+from tests.companies import Company, make_company
+from tests.plans.acting import call
 
-pytest_plugins = ("console.running_web",)
+pytest_plugins = ("tests.console.running_web",)
 PHONE = "Mozilla/5.0 (Linux; Android 15) AppleWebKit/537.36 Chrome/140.0 Mobile Safari/537.36"
 
 
@@ -35,7 +36,7 @@ def join(database: psycopg.Connection, company: Company, person: UUID, email: st
     ).fetchone()[0]
 
 
-def who(client: httpx.Client, headers: dict[str, str]) -> dict[str, object]:
+def who(client: httpx.Client, headers: dict[str, str]) -> dict[str, Any]:
     answer = client.get("/v1/session", headers=headers)
     return answer.json() if answer.is_success else {"status": answer.status_code}
 
@@ -274,7 +275,10 @@ def test_the_account_page_changes_profile_password_and_sessions(
 
 
 def test_the_profile_in_an_unpaid_company_is_only_read_and_says_so(
-    sign_in: Callable[[Company, str], httpx.Client], own: Company, rival: Company, database
+    sign_in: Callable[[Company, str], httpx.Client],
+    own: Company,
+    rival: Company,
+    database: psycopg.Connection,
 ) -> None:
     for status in ("inactive", "cancelled"):
         database.execute(

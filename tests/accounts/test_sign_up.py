@@ -8,10 +8,10 @@ from uuid import UUID, uuid4
 
 import psycopg
 import pytest
-from companies import ROLES, make_company
-from plans.acting import add_login, admin, call, staff
 
 from neurant.installation.embedded import Urls
+from tests.companies import ROLES, make_company
+from tests.plans.acting import add_login, admin, call, staff
 
 SIGN_UP = (
     "select outcome, company_id, user_id from private.sign_up(%s, %s, %s, %s, 'Ana', 'Ruiz',"

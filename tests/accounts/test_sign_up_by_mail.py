@@ -8,7 +8,9 @@ from hashlib import sha256
 import httpx
 import psycopg
 import pytest
-from accounts.letters import (
+
+from neurant.mail.message import words
+from tests.accounts.letters import (
     PASSWORD,
     bearer,
     begin,
@@ -17,11 +19,9 @@ from accounts.letters import (
     new_address,
     sign_in,
 )
-from companies import Company
+from tests.companies import Company
 
-from neurant.mail.message import words
-
-pytest_plugins = ("console.running_web",)
+pytest_plugins = ("tests.console.running_web",)
 
 
 def prove(client: httpx.Client, **proof: str) -> httpx.Response:

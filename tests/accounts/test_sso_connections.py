@@ -10,18 +10,6 @@ from uuid import uuid4
 import httpx
 import psycopg
 import pytest
-from companies import ROLES, Company
-from support.sso import (
-    Desk,
-    Forgers,
-    confirmed_company,
-    connect,
-    domain,
-    forgers,
-    prove,
-    sso_settings,
-    sso_web,
-)
 
 from neurant.accounts.queries import find_sso_instead
 from neurant.accounts.sso.connections import change, create, normal_domain, remove, unlink
@@ -35,6 +23,18 @@ from neurant.core.db.pool import make_pool
 from neurant.core.db.tenancy import tenant
 from neurant.core.errors import ConflictError, NeurantError, NotFoundError
 from neurant.installation.embedded import Urls
+from tests.companies import ROLES, Company
+from tests.support.sso import (
+    Desk,
+    Forgers,
+    confirmed_company,
+    connect,
+    domain,
+    forgers,
+    prove,
+    sso_settings,
+    sso_web,
+)
 
 pytestmark = pytest.mark.anyio
 

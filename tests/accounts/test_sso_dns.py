@@ -13,12 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from support.dns_server import DnsServer, closed_port, reply, running_dns
 
 from neurant.accounts.sso import dns as lookup
 from neurant.accounts.sso.dns import look_up, record_name, record_value
 from neurant.core.errors import SetupError
 from neurant.core.settings import Settings, dns_server
+from tests.support.dns_server import DnsServer, closed_port, reply, running_dns
 
 pytestmark = pytest.mark.anyio
 DOMAIN, TOKEN = "empresa.example", "0123456789abcdef0123456789abcdef"

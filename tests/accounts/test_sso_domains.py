@@ -10,12 +10,8 @@ from typing import Any
 import httpx
 import psycopg
 import pytest
-from accounts.test_sso_connections import claim, new, signed_in
-from companies import ROLES, Company
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support.dns_server import DnsServer, reply, running_dns
-from support.sso import Desk, confirmed_company, domain, prove, sso_settings, sso_web
 
 from neurant.accounts.queries import find_sso_instead
 from neurant.accounts.sso import domains
@@ -27,6 +23,10 @@ from neurant.core.db.pool import make_pool
 from neurant.core.db.tenancy import tenant
 from neurant.core.errors import ConflictError, NeurantError, NotFoundError
 from neurant.installation.embedded import Urls
+from tests.accounts.test_sso_connections import claim, new, signed_in
+from tests.companies import ROLES, Company
+from tests.support.dns_server import DnsServer, reply, running_dns
+from tests.support.sso import Desk, confirmed_company, domain, prove, sso_settings, sso_web
 
 pytestmark = pytest.mark.anyio
 DAY = timedelta(days=1)

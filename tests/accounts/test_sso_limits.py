@@ -7,21 +7,11 @@ import secrets
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
+from typing import Any
 
 import httpx
 import psycopg
 import pytest
-from companies import Company
-from support.sso import (  # fmt: skip
-    Desk,
-    Forgers,
-    confirmed_company,
-    connect,
-    domain,
-    forgers,
-    sso_settings,
-    sso_web,
-)
 
 from neurant.accounts.sso.connections import change
 from neurant.accounts.sso.provider import providers
@@ -31,6 +21,17 @@ from neurant.core.db.pool import Pool, make_pool
 from neurant.core.db.tenancy import tenant
 from neurant.core.errors import ConflictError
 from neurant.installation.embedded import Urls
+from tests.companies import Company
+from tests.support.sso import (  # fmt: skip
+    Desk,
+    Forgers,
+    confirmed_company,
+    connect,
+    domain,
+    forgers,
+    sso_settings,
+    sso_web,
+)
 
 pytestmark = pytest.mark.anyio
 DISCOVERY = "/.well-known/openid-configuration"
@@ -161,7 +162,7 @@ async def test_a_connection_keeps_its_newest_attempts_and_the_hourly_job_forgets
 async def test_a_company_claims_fifty_domains_at_most_over_all_its_connections(
     desk: Desk, acme: Company, many: Forgers, urls: Urls
 ) -> None:
-    claims = {"default_role": None, "domains": []}
+    claims: dict[str, Any] = {"default_role": None, "domains": []}
     made = [
         await connect(desk.pool, desk.settings, acme, many.new().issuer, **claims) for _ in range(3)
     ]

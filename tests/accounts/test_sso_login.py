@@ -10,9 +10,6 @@ from typing import Any
 import httpx
 import psycopg
 import pytest
-from companies import Company
-from support.oidc_peer import Peer, running_peer
-from support.sso import Desk, confirmed_company, connect, domain, prove, sso_settings, sso_web
 
 from neurant.accounts.sso.provider import providers
 from neurant.auth.codes import digest
@@ -20,6 +17,9 @@ from neurant.auth.jwks import BETWEEN, KeyCache
 from neurant.auth.passwords import hash_password
 from neurant.core.db.pool import make_pool
 from neurant.installation.embedded import Urls
+from tests.companies import Company
+from tests.support.oidc_peer import Peer, running_peer
+from tests.support.sso import Desk, confirmed_company, connect, domain, prove, sso_settings, sso_web
 
 PASSWORD = "un-paraguas-amarillo"
 

@@ -13,10 +13,19 @@ from urllib.parse import quote_plus
 
 import psycopg
 import pytest
-from companies import Company
 from joserfc import jwt
 from joserfc.jwk import OctKey, RSAKey
-from support.sso import (
+
+from neurant.accounts.sso.provider import providers
+from neurant.accounts.sso.queries import SsoConnection
+from neurant.accounts.sso.service import SsoError
+from neurant.auth.codes import digest
+from neurant.auth.sessions import find_session
+from neurant.core.db.pool import Pool, make_pool
+from neurant.core.errors import NeurantError
+from neurant.installation.embedded import Urls
+from tests.companies import Company
+from tests.support.sso import (
     Desk,
     Forger,
     Forgers,
@@ -27,15 +36,6 @@ from support.sso import (
     forgers,
     sso_settings,
 )
-
-from neurant.accounts.sso.provider import providers
-from neurant.accounts.sso.queries import SsoConnection
-from neurant.accounts.sso.service import SsoError
-from neurant.auth.codes import digest
-from neurant.auth.sessions import find_session
-from neurant.core.db.pool import Pool, make_pool
-from neurant.core.errors import NeurantError
-from neurant.installation.embedded import Urls
 
 pytestmark = pytest.mark.anyio
 
@@ -308,7 +308,7 @@ async def test_a_made_up_state_is_refused(
 ) -> None:
     gone = type("Gone", (), {"secret": "s"})
     with pytest.raises(SsoError):
-        await desk.come(acme.id, gone, answer)  # type: ignore[arg-type]
+        await desk.come(acme.id, gone, answer)
 
 
 async def test_a_provider_lets_nobody_into_another_company(

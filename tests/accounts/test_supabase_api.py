@@ -10,12 +10,12 @@ from uuid import uuid4
 import httpx
 import psycopg
 import pytest
-from companies import Company, make_company
 from joserfc import jwt
 from joserfc.jwk import KeySet
-from support.sso import Forgers, confirmed_company, domain, ec_key, forgers, sso_web
 
 from neurant.installation.embedded import Urls
+from tests.companies import Company, make_company
+from tests.support.sso import Forgers, confirmed_company, domain, ec_key, forgers, sso_web
 
 KEY = ec_key("one")
 
@@ -33,7 +33,7 @@ def project() -> Iterator[str]:
 def _serve_keys(many: Forgers) -> None:
     [forger] = many.running.values()
     respond = forger.respond
-    forger.respond = lambda path, body: (  # type: ignore[method-assign]
+    forger.respond = lambda path, body: (
         KeySet([KEY]).as_dict(private=False) if path.endswith("jwks.json") else respond(path, body)
     )
 

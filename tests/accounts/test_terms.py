@@ -8,15 +8,15 @@ from pathlib import Path
 import httpx
 import psycopg
 import pytest
-from accounts.letters import PASSWORD, new_address
-from companies import Company, make_company
-from console.people import PASSWORD as PEOPLES_PASSWORD
-from console.running_web import serving, web_settings
 
 from neurant.installation.embedded import Urls
+from tests.accounts.letters import PASSWORD, new_address
+from tests.companies import Company, make_company
+from tests.console.people import PASSWORD as PEOPLES_PASSWORD
+from tests.console.running_web import serving, web_settings
 from tests.team.letters import token_to
 
-pytest_plugins = ("console.running_web",)
+pytest_plugins = ("tests.console.running_web",)
 TERMS, PRIVACY = "https://acme.example/terminos", "https://acme.example/datos?a=1&b=2"
 ACCEPTED = "select terms_accepted_at is not null from sign_ups where email = %s"
 LOGINS = """

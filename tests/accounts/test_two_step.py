@@ -11,11 +11,8 @@ import httpx
 import psycopg
 import pyotp
 import pytest
-from accounts.letters import PASSWORD, bearer, settings_of_tests, sign_in
-from companies import ROLES, Company, make_company
 from hypothesis import given
 from hypothesis import strategies as st
-from plans.acting import call
 
 from neurant.accounts.service import check_code
 from neurant.auth import codes
@@ -23,8 +20,11 @@ from neurant.core.db.pool import make_pool
 from neurant.core.db.tenancy import Trail
 from neurant.core.errors import NeurantError
 from neurant.installation.embedded import Urls
+from tests.accounts.letters import PASSWORD, bearer, settings_of_tests, sign_in
+from tests.companies import ROLES, Company, make_company
+from tests.plans.acting import call
 
-pytest_plugins = ("console.running_web",)
+pytest_plugins = ("tests.console.running_web",)
 
 
 @pytest.fixture

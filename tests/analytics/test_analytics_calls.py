@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Any
 
 import httpx
 import psycopg
 import pytest
-from companies import Company
 
 from neurant.installation.embedded import Urls
 from tests.analytics.facts import add_bot, add_conversation, add_message, roll_up
+from tests.companies import Company
 
-pytest_plugins = ("console.running_web",)
+pytest_plugins = ("tests.console.running_web",)
 SignIn = Callable[[Company, str], httpx.Client]
 NOON = datetime(2026, 5, 4, 17, tzinfo=UTC)
 
@@ -41,7 +42,7 @@ def other_bot(urls: Urls, acme: Company, rival: Company) -> object:
     return bots[0]
 
 
-def days(client: httpx.Client, **params: object) -> list[dict]:
+def days(client: httpx.Client, **params: object) -> list[dict[str, Any]]:
     answer = client.get("/v1/analytics", params={"since": "2026-05-01", **params})
     assert answer.status_code == 200, answer.text
     return [one for one in answer.json()["data"] if one["date"] <= "2026-05-31"]

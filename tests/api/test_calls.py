@@ -10,14 +10,14 @@ from collections.abc import Callable
 import httpx
 import psycopg
 import pytest
-from companies import Company, make_company
 
 from neurant.core.db.pool import make_pool
 from neurant.core.settings import Settings
 from neurant.installation.embedded import Urls
 from neurant.runtime.worker import by_the_clock
+from tests.companies import Company, make_company
 
-pytest_plugins = ("console.running_web",)
+pytest_plugins = ("tests.console.running_web",)
 PATH = "/v1/canned-responses"
 
 
@@ -37,7 +37,12 @@ def mark() -> str:
     return f"s-{secrets.token_hex(6)}"
 
 
-def test_a_foreign_id_answers_like_an_unknown_one(sign_in, acme, rival, shared) -> None:
+def test_a_foreign_id_answers_like_an_unknown_one(
+    sign_in: Callable[[Company, str], httpx.Client],
+    acme: Company,
+    rival: Company,
+    shared: dict[str, str],
+) -> None:
     client = sign_in(rival, "owner")
     for method in ("GET", "PATCH", "DELETE"):
         body = {"json": {"content": "Hola"}} if method == "PATCH" else {}
@@ -61,7 +66,9 @@ def test_nobody_is_401_and_says_so_as_a_problem(web_url: str) -> None:
     assert (forged.status_code, forged.json()["code"]) == (401, "accounts.session_expired")
 
 
-def test_pages_go_through_everything_once_in_both_directions(sign_in, acme) -> None:
+def test_pages_go_through_everything_once_in_both_directions(
+    sign_in: Callable[[Company, str], httpx.Client], acme: Company
+) -> None:
     client = sign_in(acme, "supervisor")
     mine = {make(client)["id"] for _ in range(5)}
     for sort in ("shortcut", "-created_at"):
@@ -83,18 +90,24 @@ def test_pages_go_through_everything_once_in_both_directions(sign_in, acme) -> N
 
 
 @pytest.mark.parametrize("cursor", ["x", "AAAA", "WyJzaG9ydGN1dCIsICJhIiwgImIiXQ"])
-def test_a_cursor_of_another_list_is_unknown(sign_in, acme, cursor: str) -> None:
+def test_a_cursor_of_another_list_is_unknown(
+    sign_in: Callable[[Company, str], httpx.Client], acme: Company, cursor: str
+) -> None:
     answer = sign_in(acme, "owner").get(PATH, params={"cursor": cursor})
     assert (answer.status_code, answer.json()["code"]) == (404, "api.cursor_unknown")
 
 
-def test_an_unknown_filter_is_refused_by_name(sign_in, acme) -> None:
+def test_an_unknown_filter_is_refused_by_name(
+    sign_in: Callable[[Company, str], httpx.Client], acme: Company
+) -> None:
     answer = sign_in(acme, "owner").get(PATH, params={"color": "red"})
     assert answer.status_code == 422
     assert "color" in answer.json()["detail"]
 
 
-def test_a_patch_changes_what_it_names_and_holds_to_if_match(sign_in, acme, shared) -> None:
+def test_a_patch_changes_what_it_names_and_holds_to_if_match(
+    sign_in: Callable[[Company, str], httpx.Client], acme: Company, shared: dict[str, str]
+) -> None:
     client = sign_in(acme, "owner")
     tag = client.get(f"{PATH}/{shared['id']}").headers["etag"]
     changed = client.patch(
@@ -111,7 +124,10 @@ def test_a_patch_changes_what_it_names_and_holds_to_if_match(sign_in, acme, shar
 
 
 def test_what_may_be_read_but_not_changed_is_403_and_in_audit(
-    sign_in, acme, shared, database: psycopg.Connection
+    sign_in: Callable[[Company, str], httpx.Client],
+    acme: Company,
+    shared: dict[str, str],
+    database: psycopg.Connection,
 ) -> None:
     client = sign_in(acme, "operador")
     for answer in (
@@ -131,7 +147,10 @@ def narrow(database: psycopg.Connection, company: Company, role: str, *denied: s
 
 
 def test_what_is_taken_from_one_person_is_refused_at_the_next_request(
-    sign_in, acme, rival, database
+    sign_in: Callable[[Company, str], httpx.Client],
+    acme: Company,
+    rival: Company,
+    database: psycopg.Connection,
 ) -> None:
     client = sign_in(acme, "administrador")
     assert client.get(PATH).status_code == 200
@@ -151,7 +170,9 @@ def test_what_is_taken_from_one_person_is_refused_at_the_next_request(
         narrow(database, acme, "administrador")
 
 
-def test_the_same_key_has_one_effect_and_one_answer(sign_in, acme) -> None:
+def test_the_same_key_has_one_effect_and_one_answer(
+    sign_in: Callable[[Company, str], httpx.Client], acme: Company
+) -> None:
     client, key = sign_in(acme, "owner"), {"idempotency-key": mark()}
     body = {"shortcut": mark(), "content": "Una vez"}
     first = client.post(PATH, json=body, headers=key)
@@ -164,7 +185,9 @@ def test_the_same_key_has_one_effect_and_one_answer(sign_in, acme) -> None:
     assert (other.status_code, other.json()["code"]) == (422, "api.idempotency_key_reused")
 
 
-def test_a_key_is_its_callers_own(sign_in, acme, rival) -> None:
+def test_a_key_is_its_callers_own(
+    sign_in: Callable[[Company, str], httpx.Client], acme: Company, rival: Company
+) -> None:
     key, body = {"idempotency-key": mark()}, {"shortcut": mark(), "content": "Hola"}
     answers = [
         sign_in(company, role).post(PATH, json=body, headers=key)
@@ -174,7 +197,9 @@ def test_a_key_is_its_callers_own(sign_in, acme, rival) -> None:
     assert len({one.json()["id"] for one in answers}) == 3
 
 
-def test_a_refused_request_may_be_repeated_with_its_key(sign_in, acme) -> None:
+def test_a_refused_request_may_be_repeated_with_its_key(
+    sign_in: Callable[[Company, str], httpx.Client], acme: Company
+) -> None:
     client, key, taken = (
         sign_in(acme, "owner"),
         {"idempotency-key": mark()},
@@ -188,7 +213,7 @@ def test_a_refused_request_may_be_repeated_with_its_key(sign_in, acme) -> None:
 
 @pytest.mark.anyio
 async def test_of_requests_side_by_side_with_one_key_one_has_an_effect(
-    web_url, sign_in, acme
+    web_url: str, sign_in: Callable[[Company, str], httpx.Client], acme: Company
 ) -> None:
     cookies, key = sign_in(acme, "owner").cookies, {"idempotency-key": mark()}
     body = {"shortcut": mark(), "content": "Una vez"}
@@ -205,7 +230,9 @@ async def test_of_requests_side_by_side_with_one_key_one_has_an_effect(
     )
 
 
-def test_nothing_readable_is_kept_of_an_answer(sign_in, acme, database) -> None:
+def test_nothing_readable_is_kept_of_an_answer(
+    sign_in: Callable[[Company, str], httpx.Client], acme: Company, database: psycopg.Connection
+) -> None:
     key, secret = f"k-{mark()}", f"secreto-{mark()}"
     sign_in(acme, "owner").post(
         PATH, json={"shortcut": mark(), "content": secret}, headers={"idempotency-key": key}
@@ -219,7 +246,10 @@ def test_nothing_readable_is_kept_of_an_answer(sign_in, acme, database) -> None:
 
 
 def test_an_unpaid_company_reads_and_changes_nothing(
-    sign_in, database, urls, known_password
+    sign_in: Callable[[Company, str], httpx.Client],
+    database: psycopg.Connection,
+    urls: Urls,
+    known_password: str,
 ) -> None:
     company = make_company(urls.admin, "acme", password_hash=known_password)
     client = sign_in(company, "owner")
@@ -233,7 +263,11 @@ def test_an_unpaid_company_reads_and_changes_nothing(
 
 
 def test_too_many_requests_wait_as_long_as_they_are_told(
-    urls, database, sign_in, known_password, rival
+    urls: Urls,
+    database: psycopg.Connection,
+    sign_in: Callable[[Company, str], httpx.Client],
+    known_password: str,
+    rival: Company,
 ) -> None:
     company = make_company(urls.admin, "acme", password_hash=known_password)
     database.execute("update companies set subscription_plan = 'free' where id = %s", (company.id,))
@@ -250,7 +284,7 @@ def test_too_many_requests_wait_as_long_as_they_are_told(
 
 
 def test_a_method_that_an_address_does_not_take_is_told_with_those_that_it_does(
-    sign_in, acme
+    sign_in: Callable[[Company, str], httpx.Client], acme: Company
 ) -> None:
     answer = sign_in(acme, "owner").request("OPTIONS", f"{PATH}/{uuid.uuid4()}")
     assert (answer.status_code, answer.headers["allow"]) == (405, "GET, PATCH, DELETE")
@@ -259,7 +293,11 @@ def test_a_method_that_an_address_does_not_take_is_told_with_those_that_it_does(
 
 @pytest.mark.anyio
 async def test_the_worker_forgets_answers_after_a_day_of_every_company(
-    urls: Urls, sign_in, acme: Company, rival: Company, database: psycopg.Connection
+    urls: Urls,
+    sign_in: Callable[[Company, str], httpx.Client],
+    acme: Company,
+    rival: Company,
+    database: psycopg.Connection,
 ) -> None:
     for company in (acme, rival):
         for _ in range(2):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 import threading
 import time
 from collections import Counter
@@ -11,14 +13,14 @@ from contextlib import asynccontextmanager
 
 import httpx
 import pytest
-from companies import Company
-from console.people import PASSWORD
-from console.running_web import serving, web_settings
 
 from neurant.installation.embedded import Urls
 from neurant.knowledge import search
+from tests.companies import Company
+from tests.console.people import PASSWORD
+from tests.console.running_web import serving, web_settings
 
-pytest_plugins = ("console.running_web",)
+pytest_plugins = ("tests.console.running_web",)
 pytestmark = pytest.mark.anyio
 MOST_SECONDS = 2.0  # a request of the other company; it took 4 to 11 before
 MOST_PART = 0.25  # or, on a busy machine, of the time that everything took
@@ -92,6 +94,74 @@ async def test_a_question_of_another_company_takes_the_next_free_thread(
     await search.embedded(rival.id, "rival")
     await asyncio.gather(*hogging)
     assert order.index("rival") <= 4
+
+
+async def test_a_company_that_asks_a_lot_leaves_the_prompt_threads_to_the_others(
+    acme: Company, rival: Company, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    going, go_on, threads = threading.Semaphore(0), threading.Event(), dict[str, str]()
+
+    def embed(question: str) -> list[float]:
+        threads[question] = threading.current_thread().name
+        going.release()
+        if question.startswith("rival"):
+            go_on.wait(20)
+        return [0.0]
+
+    monkeypatch.setattr(search, "embed_query", embed)
+    await search.embedded(acme.id, "acme 0", of_customer=True)
+    hogging = [
+        asyncio.create_task(search.embedded(rival.id, f"rival {number}", of_customer=True))
+        for number in range(90)
+    ]
+    await asyncio.sleep(0)
+    try:
+        async with asyncio.timeout(10):  # every thread of the other company is busy
+            await search.embedded(acme.id, "acme 1", of_customer=True)
+    finally:
+        go_on.set()
+    await asyncio.gather(*hogging)
+    assert "patient" not in threads["acme 1"]
+    assert "patient" in threads["rival 89"]
+
+
+async def test_a_short_question_does_not_wait_for_long_ones(
+    acme: Company, rival: Company, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on = threading.Event()
+
+    def embed(question: str) -> list[float]:
+        if len(question) > 1000:
+            go_on.wait(20)
+        return [0.0]
+
+    monkeypatch.setattr(search, "embed_query", embed)
+    hogging = [
+        asyncio.create_task(search.embedded(rival.id, "largo " * 600, of_customer=True))
+        for _ in range(4)
+    ]
+    await asyncio.sleep(0)
+    try:
+        async with asyncio.timeout(10):
+            await search.embedded(acme.id, "¿Abren hoy?", of_customer=True)
+    finally:
+        go_on.set()
+    await asyncio.gather(*hogging)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have no priority of their own")
+async def test_long_questions_and_trials_give_way_to_short_questions_of_customers(
+    acme: Company, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def embed(_: str) -> list[float]:
+        return [float(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))]
+
+    monkeypatch.setattr(search, "embed_query", embed)
+    own = float(os.getpriority(os.PRIO_PROCESS, 0))
+    [prompt] = await search.embedded(acme.id, "¿Abren hoy?", of_customer=True)
+    [long] = await search.embedded(acme.id, "largo " * 600, of_customer=True)
+    [trial] = await search.embedded(acme.id, "¿Abren hoy?")
+    assert own < prompt < long == trial
 
 
 async def test_a_connection_is_free_while_a_question_is_embedded(

@@ -6,7 +6,7 @@ import json
 import re
 import socket
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,10 +19,11 @@ from hypothesis import strategies as st
 
 from neurant.api import sql_errors
 from neurant.core.settings import Settings
+from tests.companies import Company
 
-pytest_plugins = ("console.running_web",)
+pytest_plugins = ("tests.console.running_web",)
 PATH = "/v1/canned-responses"
-CONSTRAINTS = Path(sql_errors.__file__).parents[1] / "database" / "verify" / "constraints.txt"
+CONSTRAINTS = Path(sql_errors.__file__).parents[1] / "verify" / "constraints.txt"
 NAMES = re.findall(
     r"^\S+ (?:primary|unique|reference|check|exclusion) (\w+)", CONSTRAINTS.read_text(), re.M
 )
@@ -52,7 +53,9 @@ def headers_of(told: dict[str, Any]) -> set[str]:
 @pytest.mark.parametrize(
     "kind", ["text/plain", "application/x-www-form-urlencoded", "application/octet-stream", None]
 )
-def test_json_is_said_to_be_json_or_refused_whoever_calls(document, nobody, kind) -> None:
+def test_json_is_said_to_be_json_or_refused_whoever_calls(
+    document: dict[str, Any], nobody: httpx.Client, kind: str | None
+) -> None:
     headers = {"content-type": kind} if kind else {}
     tried = [one for one in operations(document) if taken(one[2]) == {"application/json"}]
     assert len(tried) > 40
@@ -62,23 +65,29 @@ def test_json_is_said_to_be_json_or_refused_whoever_calls(document, nobody, kind
         assert answer.headers["content-type"] == "application/problem+json"
 
 
-def test_a_form_is_a_form(nobody) -> None:
+def test_a_form_is_a_form(nobody: httpx.Client) -> None:
     assert nobody.post("/v1/documents", json={"file": "no"}).status_code == 415
 
 
-def test_no_content_at_all_is_a_missing_body(sign_in, acme) -> None:
+def test_no_content_at_all_is_a_missing_body(
+    sign_in: Callable[[Company, str], httpx.Client], acme: Company
+) -> None:
     answer = sign_in(acme, "owner").post(PATH)
     assert (answer.status_code, answer.json()["code"]) == (422, "invalid_fields")
 
 
-def test_json_by_another_name_is_json(sign_in, acme) -> None:
+def test_json_by_another_name_is_json(
+    sign_in: Callable[[Company, str], httpx.Client], acme: Company
+) -> None:
     for kind in ("application/json; charset=utf-8", "Application/JSON", "application/x+json"):
         body = json.dumps({"shortcut": uuid.uuid4().hex, "content": "Hola"})
         answer = sign_in(acme, "owner").post(PATH, content=body, headers={"content-type": kind})
         assert answer.status_code == 201, answer.text
 
 
-def test_content_where_none_is_taken_is_refused(document, sign_in, acme) -> None:
+def test_content_where_none_is_taken_is_refused(
+    document: dict[str, Any], sign_in: Callable[[Company, str], httpx.Client], acme: Company
+) -> None:
     client = sign_in(acme, "operador")
     tried = [one for one in operations(document) if not taken(one[2])]
     assert len(tried) > 60
@@ -90,7 +99,9 @@ def test_content_where_none_is_taken_is_refused(document, sign_in, acme) -> None
     assert client.request("GET", PATH, content=iter([b"{", b"1"])).status_code == 422
 
 
-def test_a_key_is_served_or_refused_and_never_ignored(document, nobody) -> None:
+def test_a_key_is_served_or_refused_and_never_ignored(
+    document: dict[str, Any], nobody: httpx.Client
+) -> None:
     served = 0
     for method, path, told in operations(document):
         if method == "get":
@@ -98,7 +109,7 @@ def test_a_key_is_served_or_refused_and_never_ignored(document, nobody) -> None:
         if "Idempotency-Key" in headers_of(told):
             served += 1
             continue
-        kind = {"application/json": {"json": {}}}.get("".join(taken(told)), {})
+        kind: dict[str, Any] = {"application/json": {"json": {}}}.get("".join(taken(told)), {})
         answer = nobody.request(method, path, headers={"idempotency-key": "k"}, **kind)
         assert (answer.status_code, answer.json()["code"]) == (422, "api.idempotency_not_here"), (
             path
@@ -106,7 +117,9 @@ def test_a_key_is_served_or_refused_and_never_ignored(document, nobody) -> None:
     assert served > 40
 
 
-def test_a_form_is_the_same_with_another_boundary(sign_in, acme) -> None:
+def test_a_form_is_the_same_with_another_boundary(
+    sign_in: Callable[[Company, str], httpx.Client], acme: Company
+) -> None:
     client, key = sign_in(acme, "owner"), {"idempotency-key": uuid.uuid4().hex}
 
     def send(content: bytes, boundary: str, name: str = "horario.txt") -> httpx.Response:
@@ -123,7 +136,7 @@ def test_a_form_is_the_same_with_another_boundary(sign_in, acme) -> None:
         assert (other.status_code, other.json()["code"]) == (422, "api.idempotency_key_reused")
 
 
-def test_the_document_tells_the_headers_of_every_operation(document) -> None:
+def test_the_document_tells_the_headers_of_every_operation(document: dict[str, Any]) -> None:
     for method, path, told in operations(document):
         of_company = "x-permission" in told
         answers = told["responses"]
@@ -143,11 +156,13 @@ def test_the_document_tells_the_headers_of_every_operation(document) -> None:
     assert "401" in founding["responses"]
 
 
-def test_a_default_of_the_document_is_valid(document) -> None:
+def test_a_default_of_the_document_is_valid(document: dict[str, Any]) -> None:
     assert "default" not in document["components"]["schemas"]["PreviewIn"]["properties"]["settings"]
 
 
-def test_every_patch_holds_to_if_match(document, sign_in, acme) -> None:
+def test_every_patch_holds_to_if_match(
+    document: dict[str, Any], sign_in: Callable[[Company, str], httpx.Client], acme: Company
+) -> None:
     client = sign_in(acme, "owner")
     for path, methods in document["paths"].items():
         if "patch" not in methods or "{" in path:
@@ -166,7 +181,9 @@ def test_every_patch_holds_to_if_match(document, sign_in, acme) -> None:
             assert (answer.status_code, answer.headers["etag"]) == (200, tag)
 
 
-def test_a_change_of_ones_profile_is_not_lost(sign_in, acme, rival) -> None:
+def test_a_change_of_ones_profile_is_not_lost(
+    sign_in: Callable[[Company, str], httpx.Client], acme: Company, rival: Company
+) -> None:
     client, path = sign_in(acme, "operador"), "/v1/account"
     tag = client.get(path).headers["etag"]
     changed = client.patch(path, json={"phone": "+57 1"}, headers={"if-match": tag})
@@ -177,12 +194,14 @@ def test_a_change_of_ones_profile_is_not_lost(sign_in, acme, rival) -> None:
     assert sign_in(rival, "operador").get(path).json()["phone"] != "+57 1"
 
 
-def test_who_is_nobody_is_told_how_to_prove_themselves(nobody) -> None:
+def test_who_is_nobody_is_told_how_to_prove_themselves(nobody: httpx.Client) -> None:
     for answer in (nobody.get(PATH), nobody.delete("/v1/session"), nobody.get("/v1/account")):
         assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer")
 
 
-def test_an_address_with_a_slash_too_many_leads_nowhere(sign_in, acme) -> None:
+def test_an_address_with_a_slash_too_many_leads_nowhere(
+    sign_in: Callable[[Company, str], httpx.Client], acme: Company
+) -> None:
     for path in ("/v1/chatbots/", f"{PATH}/", "/login/"):
         for host, status in (("localhost", 404), ("evil.example", 421)):
             answer = sign_in(acme, "owner").get(path, headers={"host": host})
@@ -193,7 +212,7 @@ def test_an_address_with_a_slash_too_many_leads_nowhere(sign_in, acme) -> None:
 @given(st.sampled_from(REFUSED), st.sampled_from(NAMES), st.sampled_from(["name", "", None]))
 def test_no_name_of_a_constraint_is_told(state: str, name: str, column: str | None) -> None:
     told = sql_errors.told(
-        SimpleNamespace(  # type: ignore[arg-type]
+        SimpleNamespace(
             sqlstate=state,
             diag=SimpleNamespace(
                 constraint_name=name, column_name=column, source_function="ExecConstraints"
@@ -207,7 +226,9 @@ def test_no_name_of_a_constraint_is_told(state: str, name: str, column: str | No
         assert "()" not in told.detail(language)
 
 
-def test_what_is_taken_is_told_without_the_name_of_a_constraint(sign_in, acme) -> None:
+def test_what_is_taken_is_told_without_the_name_of_a_constraint(
+    sign_in: Callable[[Company, str], httpx.Client], acme: Company
+) -> None:
     client, body = sign_in(acme, "owner"), {"shortcut": uuid.uuid4().hex, "content": "Hola"}
     assert client.post(PATH, json=body).status_code == 201
     answer = client.post(PATH, json=body)
@@ -222,7 +243,9 @@ def test_nothing_is_too_deep_to_be_refused(nobody: httpx.Client, depth: int) -> 
     assert answer.status_code in (400, 422)
 
 
-def test_a_form_has_no_part_that_is_ignored(sign_in, acme) -> None:
+def test_a_form_has_no_part_that_is_ignored(
+    sign_in: Callable[[Company, str], httpx.Client], acme: Company
+) -> None:
     owner, path = sign_in(acme, "owner"), f"/v1/chatbots/{acme.bot_id}/documents"
     one, two = ("a.txt", b"Abrimos a las ocho."), ("b.txt", b"Cerramos a las seis.")
     before = owner.get("/v1/documents").json()["data"]
@@ -233,7 +256,9 @@ def test_a_form_has_no_part_that_is_ignored(sign_in, acme) -> None:
     assert owner.get("/v1/documents").json()["data"] == before
 
 
-def test_a_key_of_idempotency_comes_once(sign_in, acme) -> None:
+def test_a_key_of_idempotency_comes_once(
+    sign_in: Callable[[Company, str], httpx.Client], acme: Company
+) -> None:
     headers = [("idempotency-key", "one"), ("idempotency-key", "two")]
     answer = sign_in(acme, "owner").post(
         PATH, json={"shortcut": "doble", "content": "x"}, headers=headers
@@ -241,7 +266,9 @@ def test_a_key_of_idempotency_comes_once(sign_in, acme) -> None:
     assert answer.json()["code"] == "api.idempotency_key_malformed"
 
 
-def test_nobody_holds_a_connection_by_sending_slowly(sign_in, acme, web_url: str) -> None:
+def test_nobody_holds_a_connection_by_sending_slowly(
+    sign_in: Callable[[Company, str], httpx.Client], acme: Company, web_url: str
+) -> None:
     """More imports are begun than there are connections, and everybody else is served."""
     token = sign_in(acme, "owner").cookies["neurant_session"]
     head = (
@@ -265,7 +292,9 @@ def test_a_key_that_opens_nothing_is_told_apart_from_a_session(nobody: httpx.Cli
         assert (answer.status_code, answer.json()["code"]) == (401, code)
 
 
-def test_a_large_body_of_somebody_unknown_is_refused_before_it_is_read(acme, web_url: str) -> None:
+def test_a_large_body_of_somebody_unknown_is_refused_before_it_is_read(
+    acme: Company, web_url: str
+) -> None:
     url = httpx.URL(web_url)
     for path, kind in (
         (f"/v1/chatbots/{acme.bot_id}/conversation-imports", "application/json"),

@@ -10,16 +10,16 @@ from typing import Any
 import httpx
 import psycopg
 import pytest
-from api.test_roles_over_http import OPERATIONS, Operation, make
-from api.things import BODIES, Place
-from channels.telegram.test_hostile_updates import MARK, RAW, paths, replaced
-from companies import Company, make_company
 
 from neurant.core.settings import Settings
 from neurant.installation.embedded import Urls
 from neurant.runtime.app import _make_api
+from tests.api.test_roles_over_http import OPERATIONS, Operation, make
+from tests.api.things import BODIES, Place
+from tests.channels.telegram.test_hostile_updates import MARK, RAW, paths, replaced
+from tests.companies import Company, make_company
 
-pytest_plugins = ("console.running_web",)
+pytest_plugins = ("tests.console.running_web",)
 DOCUMENT = _make_api(Settings()).openapi()
 HUGE = ["9" * 400, "-" + "9" * 5000, "1e999", "NaN", "Infinity", "9223372036854775808", "٣", "1_0"]
 
@@ -56,9 +56,9 @@ def test_no_value_in_a_body_is_a_fault(
         # Each value in some places of each body; the bodies together see every value in each kind.
         for at in places[number % 9 :: 9]:
             told = json.dumps(replaced(body, at)).replace(f'"{MARK}"', raw)
-            told = told.encode("utf-8", "surrogatepass")
+            sent = told.encode("utf-8", "surrogatepass")
             headers = {"content-type": "application/json"}
-            answer = owner.request(operation.method, path, content=told, headers=headers)
+            answer = owner.request(operation.method, path, content=sent, headers=headers)
             assert answer.status_code < 500, (at, raw[:30], answer.text)
 
 

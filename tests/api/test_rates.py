@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from typing import Any
 
 import psycopg
 import pytest
-from companies import Company, make_company
 
 from neurant.auth.throttling import Rates
 from neurant.core.db.pool import make_pool
 from neurant.installation.embedded import Urls
+from tests.companies import Company, make_company
 
 pytestmark = pytest.mark.anyio
 NUMBER = 120  # of the plan free
@@ -100,10 +101,10 @@ async def test_most_requests_ask_the_process_only(
     asked = 0
     plain = processes[0]._ask
 
-    async def counted(*args: object) -> None:
+    async def counted(*args: Any, **named: Any) -> None:
         nonlocal asked
         asked += 1
-        await plain(*args)
+        await plain(*args, **named)
 
     processes[0]._ask = counted
     for _ in range(1000):

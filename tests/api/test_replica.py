@@ -13,10 +13,6 @@ from urllib.parse import urlsplit
 import httpx
 import psycopg
 import pytest
-from companies import Company, make_company
-from conftest import FAST
-from console.people import PASSWORD
-from console.running_web import serving, web_settings
 
 from neurant.api import call as api_call
 from neurant.api.replica import Replica
@@ -24,8 +20,12 @@ from neurant.core.db.pool import make_pool
 from neurant.installation.embedded import RunningServer, Urls, _launch, start_supervised
 from neurant.installation.install import read_secrets
 from neurant.installation.migrate import migrate, set_login_passwords
+from tests.companies import Company, make_company
+from tests.conftest import FAST
+from tests.console.people import PASSWORD
+from tests.console.running_web import serving, web_settings
 
-pytest_plugins = ("console.running_web",)
+pytest_plugins = ("tests.console.running_web",)
 PATH = "/v1/canned-responses"
 
 

@@ -9,14 +9,18 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import httpx
 import psycopg
 import pytest
-from api.things import (
+
+from neurant.core.settings import Settings
+from neurant.installation.embedded import Urls
+from neurant.runtime.app import _make_api
+from tests.api.things import (
     ASSIGNED,
     BODIES,
     EXPECTED,
@@ -28,12 +32,9 @@ from api.things import (
     THINGS,
     Place,
 )
-from companies import Company, make_company
+from tests.companies import Company, make_company
 
-from neurant.core.settings import Settings
-from neurant.runtime.app import _make_api
-
-pytest_plugins = ("console.running_web",)
+pytest_plugins = ("tests.console.running_web",)
 ROLES = ("owner", "administrador", "supervisor", "operador")
 KEYS = ("key_administrador", "key_supervisor", "key_operador")
 # Only for a company of its own: it would end the others' tests. Tried where their rules are.
@@ -71,7 +72,7 @@ OPERATIONS = [one for one in operations() if one.name not in ELSEWHERE]
 
 
 @pytest.fixture(scope="module")
-def reach(urls) -> dict[str, dict[str, str]]:
+def reach(urls: Urls) -> dict[str, dict[str, str]]:
     with psycopg.connect(urls.admin) as db:
         rows = db.execute(
             "select name, owner, administrador, supervisor, operador, for_keys from permissions"
@@ -82,7 +83,7 @@ def reach(urls) -> dict[str, dict[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def companies(urls, known_password) -> tuple[Company, Company]:
+def companies(urls: Urls, known_password: str) -> tuple[Company, Company]:
     return (
         make_company(urls.admin, "acme", password_hash=known_password),
         make_company(urls.admin, "rival", password_hash=known_password),
@@ -90,7 +91,12 @@ def companies(urls, known_password) -> tuple[Company, Company]:
 
 
 @pytest.fixture(scope="module")
-def callers(web_url, urls, companies, sign_in) -> Iterator[dict[str, httpx.Client]]:
+def callers(
+    web_url: str,
+    urls: Urls,
+    companies: tuple[Company, Company],
+    sign_in: Callable[[Company, str], httpx.Client],
+) -> Iterator[dict[str, httpx.Client]]:
     """Everybody of acme: the four roles by their session, and keys with every scope."""
     acme, _ = companies
     found = {role: sign_in(acme, role) for role in ROLES}
@@ -148,7 +154,12 @@ def make(
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda one: one.name)
 def test_each_role_is_allowed_refused_or_told_of_nothing(
-    operation: Operation, callers, companies, reach, database, web_url
+    operation: Operation,
+    callers: dict[str, httpx.Client],
+    companies: tuple[Company, Company],
+    reach: dict[str, dict[str, str]],
+    database: psycopg.Connection,
+    web_url: str,
 ) -> None:
     acme, rival = companies
     cells = 0
@@ -206,7 +217,9 @@ def expect(caller: str, level: str, place: Place, operation: Operation) -> int |
     return "allowed"
 
 
-def test_what_is_told_of_roles_is_what_the_endpoints_hold(callers, reach) -> None:
+def test_what_is_told_of_roles_is_what_the_endpoints_hold(
+    callers: dict[str, httpx.Client], reach: dict[str, dict[str, str]]
+) -> None:
     """The page's matrix and these cells come from one table."""
     told = callers["owner"].get("/v1/permissions").json()
     text = json.dumps(told)

@@ -20,12 +20,6 @@ import httpx
 import psycopg
 import pytest
 import schemathesis
-from companies import Company, make_company
-from console.running_web import (
-    cheap_hashes,  # noqa: F401 - for every test of this module
-    serving,
-    web_settings,
-)
 from hypothesis import strategies as st
 from requests import PreparedRequest
 from requests.auth import AuthBase
@@ -37,11 +31,16 @@ from schemathesis.engine.events import (
     NonFatalError,
     ScenarioFinished,
 )
-from support.telegram_peer import telegram_peer
 
 from neurant.companies.schemas import ZONES
 from neurant.installation.embedded import Urls
-from neurant.installation.migrate import migrate
+from tests.companies import Company, make_company
+from tests.console.running_web import (
+    cheap_hashes,  # noqa: F401 - for every test of this module
+    serving,
+    web_settings,
+)
+from tests.support.telegram_peer import telegram_peer
 
 CALLERS = ("owner", "operador", "key")
 PHASES = ("examples", "coverage", "fuzzing", "stateful")
@@ -123,10 +122,9 @@ class Installation:
 
 @pytest.fixture(scope="module")
 def installation(
-    urls: Urls, make_database: Callable[[], str], tmp_path_factory: pytest.TempPathFactory
+    urls: Urls, make_migrated_database: Callable[[], str], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Installation]:
-    admin = make_database()
-    migrate(admin)
+    admin = make_migrated_database()
     name = admin.split("?")[0].rsplit("/", 1)[1]
     with psycopg.connect(admin) as db:
         db.execute("update plans set requests_per_minute = 1000000")
@@ -182,7 +180,7 @@ class LastWord(AuthBase):
 
 
 @schemathesis.hook
-def before_call(context: HookContext, case: Case, kwargs: dict[str, Any]) -> None:
+def before_call(context: HookContext, case: Case[Any], kwargs: dict[str, Any]) -> None:
     """What would end the caller is done by somebody who is there for nothing else."""
     made = SERVED.get(case.operation.schema.get_base_url().removesuffix("/"))
     other = None
@@ -191,7 +189,7 @@ def before_call(context: HookContext, case: Case, kwargs: dict[str, Any]) -> Non
     kwargs["auth"] = LastWord(other)  # the configured headers win over the case's own
 
 
-def ends_the_caller(made: Installation, case: Case) -> bool:
+def ends_the_caller(made: Installation, case: Case[Any]) -> bool:
     """Whether a request would; a role or a right is changed of people who make none."""
     people = {str(made.acme.people[caller].id) for caller in CALLERS if caller != "key"}
     named = {str(value) for value in (case.path_parameters or {}).values()}
@@ -277,7 +275,8 @@ def test_ten_thousand_answers_are_what_the_document_says(installation: Installat
     document = httpx.get(f"{installation.url}/v1/openapi.json").json()
     operations = sum(len(methods) for methods in document["paths"].values())
     runs = [("owner", ("coverage",), 1), *((caller, ("stateful",), CHAINS) for caller in CALLERS)]
-    total, wrong = 0, []
+    total = 0
+    wrong: list[Any] = []
     for caller, phases, examples in runs:
         total += told(installation, caller, phases, examples, wrong)
     # Of an operation that takes nothing there is only one case.

@@ -6,12 +6,12 @@ from collections.abc import Callable
 
 import httpx
 import pytest
-from companies import Company
 
 from neurant.core.settings import Settings
 from neurant.runtime.app import create_app
+from tests.companies import Company
 
-pytest_plugins = ("console.running_web",)
+pytest_plugins = ("tests.console.running_web",)
 EVERYWHERE = {
     "x-content-type-options": "nosniff",
     "referrer-policy": "strict-origin-when-cross-origin",
@@ -57,7 +57,7 @@ async def test_browsers_that_come_by_https_are_told_to_stay(
     public_url: str | None, told: str | None
 ) -> None:
     app = create_app(Settings(public_url=public_url))
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://x") as client:  # type: ignore[arg-type]
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://x") as client:
         for path in ("/v1/openapi.json", "/nothing-here", "/widget.js"):
             answer = await client.get(path)
             assert answer.headers.get("strict-transport-security") == told, path

@@ -9,7 +9,8 @@ from typing import Any
 from uuid import UUID
 
 import psycopg
-from companies import Company
+
+from tests.companies import Company
 
 
 class Place(Enum):

@@ -13,16 +13,18 @@ from typing import Any, get_args
 import httpx
 import psycopg
 import pytest
-from companies import Company
 
 from neurant.api_keys.schemas import Scope
+from tests.companies import Company
 
-pytest_plugins = ("console.running_web",)
+pytest_plugins = ("tests.console.running_web",)
 SignIn = Callable[[Company, str], httpx.Client]
 PATH = "/v1/api-keys"
 
 
-def make(client: httpx.Client, *scopes: str, role: str = "administrador", **more: Any) -> dict:
+def make(
+    client: httpx.Client, *scopes: str, role: str = "administrador", **more: Any
+) -> dict[str, Any]:
     body = {"name": "CRM", "role": role, "scopes": scopes, **more}
     answer = client.post(PATH, json=body)
     assert answer.status_code == 201, answer.text
@@ -30,11 +32,11 @@ def make(client: httpx.Client, *scopes: str, role: str = "administrador", **more
 
 
 @pytest.fixture
-def program(web_url: str) -> Iterator[Callable[[dict], httpx.Client]]:
+def program(web_url: str) -> Iterator[Callable[[dict[str, Any]], httpx.Client]]:
     """A program that holds a key."""
     opened = []
 
-    def hold(made: dict) -> httpx.Client:
+    def hold(made: dict[str, Any]) -> httpx.Client:
         opened.append(
             httpx.Client(base_url=web_url, headers={"authorization": f"Bearer {made['key']}"})
         )
@@ -100,7 +102,7 @@ def bringing(permission: str) -> set[str]:
 
 
 def test_a_key_that_may_change_something_may_read_the_same(
-    sign_in: SignIn, acme: Company, program: Callable[[dict], httpx.Client]
+    sign_in: SignIn, acme: Company, program: Callable[[dict[str, Any]], httpx.Client]
 ) -> None:
     owner = sign_in(acme, "owner")
     made = make(owner, "invitations.manage")
@@ -117,7 +119,7 @@ def test_a_key_that_may_change_something_may_read_the_same(
 
 
 def test_a_scope_opens_exactly_its_endpoints(
-    sign_in: SignIn, acme: Company, program: Callable[[dict], httpx.Client]
+    sign_in: SignIn, acme: Company, program: Callable[[dict[str, Any]], httpx.Client]
 ) -> None:
     owner, scopes = sign_in(acme, "owner"), set(get_args(Scope))
     table = {one["name"]: one for one in owner.get("/v1/permissions").json()["data"]}
@@ -135,7 +137,7 @@ def test_a_scope_opens_exactly_its_endpoints(
         else:
             refused, opened = None, program(make(owner, "webhooks.read"))
         for method, path in calls:
-            body = {} if method == "get" else {"json": {}}
+            body: dict[str, Any] = {} if method == "get" else {"json": {}}
             if path.endswith("/documents") and method == "post":
                 body = {"files": {"file": ("a.txt", b"")}}
             if refused:
@@ -145,7 +147,7 @@ def test_a_scope_opens_exactly_its_endpoints(
 
 
 def test_what_a_key_has_is_what_permissions_say(
-    sign_in: SignIn, acme: Company, program: Callable[[dict], httpx.Client]
+    sign_in: SignIn, acme: Company, program: Callable[[dict[str, Any]], httpx.Client]
 ) -> None:
     client = program(make(sign_in(acme, "owner"), *get_args(Scope), role="operador"))
     told = {one["name"] for one in client.get("/v1/permissions").json()["data"] if one["mine"]}
@@ -175,7 +177,7 @@ def test_the_scopes_of_the_schema_are_those_of_the_database(
 def test_a_key_acts_as_its_maker_and_audit_says_so(
     sign_in: SignIn,
     acme: Company,
-    program: Callable[[dict], httpx.Client],
+    program: Callable[[dict[str, Any]], httpx.Client],
     database: psycopg.Connection,
 ) -> None:
     made = make(
@@ -206,7 +208,7 @@ def test_a_key_acts_as_its_maker_and_audit_says_so(
 def test_a_key_is_never_above_its_maker_and_ends_with_them(
     sign_in: SignIn,
     acme: Company,
-    program: Callable[[dict], httpx.Client],
+    program: Callable[[dict[str, Any]], httpx.Client],
     database: psycopg.Connection,
 ) -> None:
     maker = acme.people["administrador"].id
@@ -235,7 +237,7 @@ def test_a_revoked_key_opens_nothing_and_cannot_be_taken_back(
     sign_in: SignIn,
     acme: Company,
     rival: Company,
-    program: Callable[[dict], httpx.Client],
+    program: Callable[[dict[str, Any]], httpx.Client],
     database: psycopg.Connection,
 ) -> None:
     owner = sign_in(acme, "owner")
@@ -278,7 +280,7 @@ def test_a_key_is_renamed_by_who_saw_it_last(sign_in: SignIn, acme: Company) -> 
 
 
 def test_the_page_makes_a_key_shows_it_once_and_revokes_it(
-    sign_in: SignIn, acme: Company, program: Callable[[dict], httpx.Client]
+    sign_in: SignIn, acme: Company, program: Callable[[dict[str, Any]], httpx.Client]
 ) -> None:
     client, page = sign_in(acme, "administrador"), "/console/settings/api-keys"
     assert client.post(page, data={"name": "", "role": "operador"}).status_code == 422

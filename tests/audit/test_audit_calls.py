@@ -12,14 +12,14 @@ from typing import get_args
 import httpx
 import psycopg
 import pytest
-from companies import Company, make_company
 
 from neurant.audit.schemas import Action
 from neurant.console.pages.audit_lines import column, thing
 from neurant.installation.embedded import Urls
 from neurant.texts import LANGUAGES, catalogue
+from tests.companies import Company, make_company
 
-pytest_plugins = ("console.running_web",)
+pytest_plugins = ("tests.console.running_web",)
 SignIn = Callable[[Company, str], httpx.Client]
 PATH, PAGE = "/v1/audit-logs", "/console/settings/audit"
 

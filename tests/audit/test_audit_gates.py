@@ -264,7 +264,6 @@ def test_only_functions_of_the_routers_can_write_a_line(db: psycopg.Connection) 
         "finish_sso",
         "note_denied",
         "note_export",
-        "note_denied_login",
         "note_refused_login",
         "seal_audit",
     }

@@ -70,7 +70,7 @@ def test_the_invitations_of_a_person_go_too(db: psycopg.Connection, acme: Compan
         for mail in (person.email, f"x{person.email}")
     )
     db.execute(SHRED, (acme.id, person.id))
-    salts = dict(db.execute("select subject, salt from audit_salts where company_id = %s", (acme.id,)).fetchall())  # fmt: skip
+    salts: dict[UUID, bytes | None] = dict(db.execute("select subject, salt from audit_salts where company_id = %s", (acme.id,)).fetchall())  # fmt: skip
     assert salts[mine] is None
     assert salts[other] is not None
 

@@ -7,13 +7,13 @@ from ipaddress import ip_interface
 
 import httpx
 import psycopg
-from companies import Company
-from console.people import PASSWORD
 
 from neurant.core.db.tenancy import Trail
 from tests.audit.reading import lines_since, newest
+from tests.companies import Company
+from tests.console.people import PASSWORD
 
-pytest_plugins = ("console.running_web",)
+pytest_plugins = ("tests.console.running_web",)
 NETWORK = ip_interface("127.0.0.0/24")
 
 

@@ -308,8 +308,10 @@ async def test_the_command_reports_in_the_readers_language_and_by_its_status(
     archive: Archive,
 ) -> None:
     heads = archive.folder / "audit-heads"
-    asked = ("audit", "verify", archive.urls.admin, "--heads", heads, "--company", archive.company)
-    asked += ("--public-key", encode_public(archive.key.public_key()))
+    asked = (
+        *("audit", "verify", archive.urls.admin, "--heads", heads, "--company", archive.company),
+        *("--public-key", encode_public(archive.key.public_key())),
+    )
     sound = neurant(*asked, LC_ALL="es_CO.UTF-8")
     assert sound.returncode == 0, sound.stderr
     assert "Todo está como se escribió" in sound.stdout

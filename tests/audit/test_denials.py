@@ -9,12 +9,12 @@ from typing import Any
 import httpx
 import psycopg
 import pytest
-from audit.reading import acting, claims_of, lines_since, newest
-from companies import Company, make_company
 
 from neurant.installation.embedded import Urls
+from tests.audit.reading import acting, claims_of, lines_since, newest
+from tests.companies import Company, make_company
 
-pytest_plugins = ("console.running_web",)
+pytest_plugins = ("tests.console.running_web",)
 SignIn = Callable[[Company, str], httpx.Client]
 
 

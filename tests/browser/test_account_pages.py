@@ -9,15 +9,15 @@ from pathlib import Path
 import psycopg
 import pyotp
 import pytest
-from accounts.letters import PASSWORD, letters, new_address
-from companies import Company, make_company
-from console.running_web import serving, web_settings
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from neurant.installation.embedded import Urls
+from tests.accounts.letters import PASSWORD, letters, new_address
+from tests.companies import Company, make_company
+from tests.console.running_web import serving, web_settings
 
 pytestmark = pytest.mark.browser
-pytest_plugins = ("console.running_web",)
+pytest_plugins = ("tests.console.running_web",)
 
 CHROMIUM = Path("/usr/bin/chromium")
 AXE = Path(__file__).parents[2] / "node_modules" / "axe-core" / "axe.min.js"
@@ -183,4 +183,4 @@ def test_the_icons_of_the_rail_stand_in_one_line(
     page.goto("/console/inbox")
     icons = page.locator(".nav__item > .icon")
     assert icons.count() > 5
-    assert len({icon.bounding_box()["x"] for icon in icons.all()}) == 1  # type: ignore[index]
+    assert len({icon.bounding_box()["x"] for icon in icons.all()}) == 1

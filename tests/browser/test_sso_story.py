@@ -9,14 +9,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from companies import Company
 from playwright.sync_api import Browser, Page, expect, sync_playwright
-from support.dns_server import DnsServer, running_dns
-from support.oidc_peer import Peer, running_peer
-from support.sso import confirmed_company, domain, sso_web
 
 from neurant.auth.passwords import hash_password
 from neurant.installation.embedded import Urls
+from tests.companies import Company
+from tests.support.dns_server import DnsServer, running_dns
+from tests.support.oidc_peer import Peer, running_peer
+from tests.support.sso import confirmed_company, domain, sso_web
 
 pytestmark = pytest.mark.browser
 

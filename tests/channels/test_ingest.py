@@ -14,8 +14,6 @@ from uuid import UUID
 import httpx
 import psycopg
 import pytest
-from companies import Company, make_company, open_visitor
-from support.platform import eventually, free_port, rows, web_parts
 
 from neurant.channels.events import InboundMessage, Ingested
 from neurant.channels.ingest import Ingestor, RejectedMessageError
@@ -26,8 +24,10 @@ from neurant.core.errors import UnavailableError
 from neurant.core.realtime import Hub
 from neurant.core.settings import Settings
 from neurant.installation.embedded import Urls
+from tests.companies import Company, make_company, open_visitor
+from tests.support.platform import eventually, free_port, rows, web_parts
 
-pytest_plugins = ("support.fixtures",)
+pytest_plugins = ("tests.support.fixtures",)
 pytestmark = pytest.mark.anyio
 
 
@@ -296,8 +296,8 @@ async def test_without_a_database_nothing_is_acknowledged_and_afterwards_all_is_
 
         again = [await comes_back(number) for number in range(5)]
         assert {one.outcome for one in again} <= {"stored", "duplicate"}
-    stored = await rows(own.admin, "select content from messages order by content")
-    assert stored == [("antes",), *((f"durante {n}",) for n in range(5))]
+    kept = await rows(own.admin, "select content from messages order by content")
+    assert kept == [("antes",), *((f"durante {n}",) for n in range(5))]
     await check_books(own.admin)
 
 

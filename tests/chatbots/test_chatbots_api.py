@@ -7,15 +7,16 @@ import re
 import secrets
 import uuid
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import httpx
 import psycopg
 import pytest
-from companies import Company
 
 from neurant.installation.embedded import Urls
+from tests.companies import Company
 
-pytest_plugins = ("console.running_web",)
+pytest_plugins = ("tests.console.running_web",)
 PATH = "/v1/chatbots"
 SignIn = Callable[[Company, str], httpx.Client]
 
@@ -30,7 +31,7 @@ def named() -> str:
     return f"Bot {secrets.token_hex(5)}"
 
 
-def make(client: httpx.Client, **given: object) -> dict:
+def make(client: httpx.Client, **given: object) -> dict[str, Any]:
     answer = client.post(
         PATH, json={"name": named(), "system_prompt": "Responde con calidez."} | given
     )
@@ -38,7 +39,7 @@ def make(client: httpx.Client, **given: object) -> dict:
     return answer.json()
 
 
-def templates(client: httpx.Client, **query: object) -> list[dict]:
+def templates(client: httpx.Client, **query: object) -> list[dict[str, Any]]:
     answer = client.get("/v1/chatbot-templates", params={"limit": 200, **query})
     assert answer.status_code == 200, answer.text
     return answer.json()["data"]
@@ -363,7 +364,7 @@ def test_a_web_chat_is_connected_paused_and_embedded(sign_in: SignIn, acme: Comp
     assert (missing.status_code, missing.json()["code"]) == (422, "chatbots.token_needed")
 
 
-def preview(client: httpx.Client, bot: str, message: str, **settings: object) -> dict:
+def preview(client: httpx.Client, bot: str, message: str, **settings: object) -> dict[str, Any]:
     answer = client.post(f"{PATH}/{bot}/preview", json={"message": message, "settings": settings})
     assert answer.status_code == 200, answer.text
     return answer.json()

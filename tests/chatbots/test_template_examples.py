@@ -52,7 +52,9 @@ def hands_over(bot: str) -> bool:
     return bool(_HANDS_OVER.search(_QUESTION.sub("", bot)))
 
 
-def test_every_example_shows_what_its_settings_do(templates) -> None:
+def test_every_example_shows_what_its_settings_do(
+    templates: list[tuple[str, dict[str, Any], list[dict[str, Any]]]],
+) -> None:
     wrong, answered, handed = [], 0, 0
     for name, settings, examples in templates:
         for example in examples:
@@ -73,7 +75,9 @@ def test_every_example_shows_what_its_settings_do(templates) -> None:
     assert answered > handed > TEMPLATES
 
 
-def test_what_a_template_explains_is_not_taken_from_it_by_a_keyword(templates) -> None:
+def test_what_a_template_explains_is_not_taken_from_it_by_a_keyword(
+    templates: list[tuple[str, dict[str, Any], list[dict[str, Any]]]],
+) -> None:
     keywords = {name: settings["hitl_trigger_keywords"] for name, settings, _ in templates}
     for name, said, found in (
         ("Restaurante: carta y domicilios", "¿Hay pedido mínimo?", None),

@@ -9,14 +9,14 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import psycopg
 import pytest
-from api.things import Place, conversation
-from companies import Company, make_company
 
 from neurant.companies.service import name_from_email
 from neurant.installation.embedded import Urls
 from neurant.texts import LANGUAGES, catalogue
+from tests.api.things import Place, conversation
+from tests.companies import Company, make_company
 
-pytest_plugins = ("console.running_web",)
+pytest_plugins = ("tests.console.running_web",)
 SignIn = Callable[[Company, str], httpx.Client]
 FOUND = (
     "select outcome, company_id, slug from private.found_company(%s, 'Ana', 'Ruiz', %s, %s, %s,"
@@ -57,7 +57,7 @@ def found(
         return app.execute(FOUND, (who, name, slug, industry, ip, minutes)).fetchone()
 
 
-def test_a_company_begins_free_with_what_was_told_of_it(urls: Urls, db) -> None:
+def test_a_company_begins_free_with_what_was_told_of_it(urls: Urls, db: psycopg.Connection) -> None:
     who, name = login(db), f"Clínica Ñandú {secrets.token_hex(4)}"
     outcome, company, slug = found(urls, who, name)
     assert outcome == "created"
@@ -72,7 +72,9 @@ def test_a_company_begins_free_with_what_was_told_of_it(urls: Urls, db) -> None:
     assert row == ("free", "health", "2-10", "America/Lima", "owner", who)
 
 
-def test_an_unverified_person_and_an_unknown_industry_found_nothing(urls: Urls, db) -> None:
+def test_an_unverified_person_and_an_unknown_industry_found_nothing(
+    urls: Urls, db: psycopg.Connection
+) -> None:
     assert found(urls, login(db, verified=False), "Sin verificar")[0] == "unverified"
     who = login(db)
     with pytest.raises(psycopg.errors.ForeignKeyViolation):
@@ -82,7 +84,9 @@ def test_an_unverified_person_and_an_unknown_industry_found_nothing(urls: Urls, 
     )
 
 
-def test_eight_at_once_with_one_name_get_eight_short_names(urls: Urls, db) -> None:
+def test_eight_at_once_with_one_name_get_eight_short_names(
+    urls: Urls, db: psycopg.Connection
+) -> None:
     name = f"Panadería {secrets.token_hex(4)}"
     people = [login(db) for _ in range(8)]
     with ThreadPoolExecutor(8) as pool:
@@ -93,7 +97,9 @@ def test_eight_at_once_with_one_name_get_eight_short_names(urls: Urls, db) -> No
     assert all(slug is not None and len(slug) <= 50 for slug in slugs)
 
 
-def test_of_eight_who_want_the_same_short_name_one_gets_it(urls: Urls, db) -> None:
+def test_of_eight_who_want_the_same_short_name_one_gets_it(
+    urls: Urls, db: psycopg.Connection
+) -> None:
     slug = f"unica-{secrets.token_hex(4)}"
     people = [login(db) for _ in range(8)]
     with ThreadPoolExecutor(8) as pool:
@@ -101,7 +107,9 @@ def test_of_eight_who_want_the_same_short_name_one_gets_it(urls: Urls, db) -> No
     assert sorted(outcome for outcome, _, _ in made) == ["created"] + ["slug_taken"] * 7
 
 
-def test_five_companies_an_hour_from_one_address_also_at_once(urls: Urls, db) -> None:
+def test_five_companies_an_hour_from_one_address_also_at_once(
+    urls: Urls, db: psycopg.Connection
+) -> None:
     ip, who = address(), login(db)
     with ThreadPoolExecutor(8) as pool:
         made = list(pool.map(lambda n: found(urls, who, f"Serie {ip} {n}", ip=ip)[0], range(8)))
@@ -123,7 +131,7 @@ def test_thirty_name_checks_a_minute_then_a_pause(urls: Urls) -> None:
 
 
 def test_a_taken_name_gets_up_to_three_that_are_free(
-    sign_in: SignIn, acme: Company, urls: Urls, db
+    sign_in: SignIn, acme: Company, urls: Urls, db: psycopg.Connection
 ) -> None:
     name = f"Ferretería {secrets.token_hex(4)}"
     found(urls, login(db), name)
@@ -155,7 +163,7 @@ def test_the_name_is_guessed_by_the_mailbox_unless_it_is_a_public_one(
     assert name_from_email(email) == name
 
 
-def test_the_catalogue_names_every_industry_in_every_language(db) -> None:
+def test_the_catalogue_names_every_industry_in_every_language(db: psycopg.Connection) -> None:
     known = {row[0] for row in db.execute("select industry from industries")}
     for language in LANGUAGES:
         named = {n.removeprefix("industries.") for n in catalogue(language)
@@ -164,7 +172,7 @@ def test_the_catalogue_names_every_industry_in_every_language(db) -> None:
 
 
 def test_a_company_is_founded_and_set_up_over_http(
-    sign_in: SignIn, acme: Company, rival: Company, db
+    sign_in: SignIn, acme: Company, rival: Company, db: psycopg.Connection
 ) -> None:
     client = sign_in(acme, "owner")  # a person may own several companies
     db.execute(
@@ -220,7 +228,7 @@ def test_a_company_is_founded_and_set_up_over_http(
 
 
 def test_a_company_that_is_older_than_the_set_up_is_done_with_it(
-    urls: Urls, sign_in: SignIn, known_password: str, db
+    urls: Urls, sign_in: SignIn, known_password: str, db: psycopg.Connection
 ) -> None:
     firm = make_company(urls.admin, "acme", password_hash=known_password)
     client = sign_in(firm, "owner")
@@ -277,7 +285,7 @@ def test_a_name_check_needs_no_company_and_founding_needs_a_person(
 
 
 def test_the_steps_are_walked_by_who_may_set_the_company_up_and_nobody_else(
-    urls: Urls, sign_in: SignIn, known_password: str, db
+    urls: Urls, sign_in: SignIn, known_password: str, db: psycopg.Connection
 ) -> None:
     firm = make_company(urls.admin, "acme", password_hash=known_password)
     steps = ("/onboarding/plan", "/onboarding/bot", "/onboarding/test")

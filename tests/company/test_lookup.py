@@ -5,11 +5,11 @@ from __future__ import annotations
 import secrets
 
 import pytest
-from companies import make_company
 
 from neurant.cli.company_lookup import find_bot, find_owner
 from neurant.core.errors import SetupError
 from neurant.installation.embedded import Urls
+from tests.companies import make_company
 
 pytestmark = pytest.mark.anyio
 

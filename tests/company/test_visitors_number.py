@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import html
 import re
+from collections.abc import Callable
 
+import httpx
 import psycopg
 import pytest
 
-pytest_plugins = ("console.running_web",)
+from tests.companies import Company
+
+pytest_plugins = ("tests.console.running_web",)
 PAGE, API, FIELD = "/console/settings/company", "/v1/company", "visitor_conversations_per_hour"
 
 
@@ -25,7 +29,10 @@ def form_of(page: str) -> dict[str, str]:
 
 @pytest.mark.parametrize("role", ["owner", "administrador"])
 def test_owner_and_administrador_set_it_by_the_api_and_it_is_audited(
-    sign_in, acme, database: psycopg.Connection, role: str
+    sign_in: Callable[[Company, str], httpx.Client],
+    acme: Company,
+    database: psycopg.Connection,
+    role: str,
 ) -> None:
     person = sign_in(acme, role)
     number = 40 if role == "owner" else 50
@@ -44,25 +51,31 @@ def test_owner_and_administrador_set_it_by_the_api_and_it_is_audited(
 
 
 @pytest.mark.parametrize("role", ["supervisor", "operador"])
-def test_nobody_else_sets_it(sign_in, acme, rival, role: str) -> None:
+def test_nobody_else_sets_it(
+    sign_in: Callable[[Company, str], httpx.Client], acme: Company, rival: Company, role: str
+) -> None:
     assert sign_in(acme, role).patch(API, json={FIELD: 1}).status_code == 403
     assert sign_in(rival, "owner").get(API).json()[FIELD] is None
 
 
 @pytest.mark.parametrize("number", [0, -1, 100_001, "many", 1.5, True, [], {}])
-def test_a_number_that_makes_no_sense_is_refused(sign_in, acme, number: object) -> None:
+def test_a_number_that_makes_no_sense_is_refused(
+    sign_in: Callable[[Company, str], httpx.Client], acme: Company, number: object
+) -> None:
     answer = sign_in(acme, "owner").patch(API, json={FIELD: number})
     assert answer.status_code == 422
     assert FIELD in answer.json()["detail"]
 
 
-def test_the_database_refuses_it_too(acme, database: psycopg.Connection) -> None:
+def test_the_database_refuses_it_too(acme: Company, database: psycopg.Connection) -> None:
     for number in (0, 100_001):
         with pytest.raises(psycopg.errors.CheckViolation):
             database.execute(f"update companies set {FIELD} = %s", (number,))
 
 
-def test_the_page_shows_and_saves_it(sign_in, acme) -> None:
+def test_the_page_shows_and_saves_it(
+    sign_in: Callable[[Company, str], httpx.Client], acme: Company
+) -> None:
     owner = sign_in(acme, "owner")
     page = owner.get(PAGE).text
     assert "Conversaciones nuevas del chat web por hora" in page
@@ -78,7 +91,7 @@ def test_the_page_shows_and_saves_it(sign_in, acme) -> None:
 
 
 def test_the_notification_says_the_number_and_leads_to_the_setting(
-    sign_in, acme, database: psycopg.Connection
+    sign_in: Callable[[Company, str], httpx.Client], acme: Company, database: psycopg.Connection
 ) -> None:
     database.execute(
         "select private.notify_users(%s, '{owner}', 'visitors_full', '{\"number\": 40}')",

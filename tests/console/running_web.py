@@ -18,8 +18,6 @@ import psycopg
 import pytest
 import uvicorn
 from argon2 import PasswordHasher
-from companies import Company, make_company
-from console.people import PASSWORD, Visitor, write
 from pydantic import SecretStr
 
 from neurant.auth import passwords
@@ -28,6 +26,8 @@ from neurant.core.settings import Settings
 from neurant.installation.embedded import Urls
 from neurant.runtime.app import create_app
 from neurant.runtime.front import Bounds, end_unread_connections, make_config
+from tests.companies import Company, make_company
+from tests.console.people import PASSWORD, Visitor, write
 
 MASTER_KEY = SecretStr(base64.b64encode(os.urandom(32)).decode())  # what is sealed opens in tests
 

@@ -6,13 +6,13 @@ from collections.abc import Callable
 
 import httpx
 import psycopg
-from companies import Company
-from console.people import Visitor
-from retention.past import archive_all
 
 from neurant.installation.embedded import Urls
+from tests.companies import Company
+from tests.console.people import Visitor
+from tests.retention.past import archive_all
 
-pytest_plugins = ("console.running_web",)
+pytest_plugins = ("tests.console.running_web",)
 
 SignIn = Callable[[Company, str], httpx.Client]
 Visit = Callable[[Company, str], Visitor]

@@ -9,12 +9,12 @@ from collections.abc import Callable
 import httpx
 import psycopg
 import pytest
-from companies import ROLES, Company
 
 from neurant.console.navigation import COMPANY, OWN, SETTINGS, WORK
 from neurant.texts import LANGUAGES, catalogue
+from tests.companies import ROLES, Company
 
-pytest_plugins = ("console.running_web",)
+pytest_plugins = ("tests.console.running_web",)
 
 SignIn = Callable[[Company, str], httpx.Client]
 ENTRIES = (*WORK, *COMPANY, *SETTINGS, *OWN)

@@ -11,10 +11,11 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import psycopg
 import pytest
-from companies import Company
-from console.people import Visitor
 
-pytest_plugins = ("console.running_web",)
+from tests.companies import Company
+from tests.console.people import Visitor
+
+pytest_plugins = ("tests.console.running_web",)
 
 SignIn = Callable[[Company, str], httpx.Client]
 Visit = Callable[[Company, str], Visitor]

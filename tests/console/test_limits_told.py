@@ -9,12 +9,12 @@ from pathlib import Path
 import httpx
 import psycopg
 import pytest
-from companies import Company, make_company
-from console.people import Visitor
 
 from neurant.installation.embedded import Urls
+from tests.companies import Company, make_company
+from tests.console.people import Visitor
 
-pytest_plugins = ("console.running_web",)
+pytest_plugins = ("tests.console.running_web",)
 
 SignIn = Callable[[Company, str], httpx.Client]
 Visit = Callable[[Company, str], Visitor]

@@ -8,12 +8,12 @@ from uuid import uuid4
 import httpx
 import psycopg
 import pytest
-from companies import Company, make_company
 
 from neurant.core.realtime import MOST_STREAMS, StaffStreams
 from neurant.installation.embedded import Urls
+from tests.companies import Company, make_company
 
-pytest_plugins = ("console.running_web",)
+pytest_plugins = ("tests.console.running_web",)
 SignIn = Callable[[Company, str], httpx.Client]
 NUMBER = 20
 

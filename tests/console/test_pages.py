@@ -10,22 +10,25 @@ from pathlib import Path
 import httpx
 import psycopg
 import pytest
-from companies import Company, make_company
 
 from neurant.console.static_files import ROOT, static_url
 from neurant.installation.embedded import Urls
 from neurant.texts import catalogue
+from tests.companies import Company, make_company
 
-pytest_plugins = ("console.running_web",)
+pytest_plugins = ("tests.console.running_web",)
 
-TEMPLATES = sorted((ROOT.parent / "templates").glob("*.html"))
+TEMPLATE_ROOT = ROOT.parent / "templates"
+TEMPLATES = sorted(TEMPLATE_ROOT.rglob("*.html"))
 SignIn = Callable[[Company, str], httpx.Client]
 INLINE = re.compile(
     r"<script(?![^>]*\bsrc=)|<style|\sstyle\s*=|\son[a-z]+=|javascript:|hx-on", re.IGNORECASE
 )
 
 
-@pytest.mark.parametrize("template", TEMPLATES, ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "template", TEMPLATES, ids=lambda path: str(path.relative_to(TEMPLATE_ROOT))
+)
 def test_a_template_holds_no_inline_script_or_style(template: Path) -> None:
     assert INLINE.findall(template.read_text("utf-8")) == []
 
@@ -54,7 +57,8 @@ def test_every_text_that_a_template_names_exists() -> None:
 
 
 def test_every_text_of_the_pages_is_used() -> None:
-    sources = [*TEMPLATES, *ROOT.parents[1].rglob("*.py")]
+    sources = [*TEMPLATES, *ROOT.parent.glob("*.py"), *ROOT.parents[1].glob("accounts/*.py")]
+    sources += ROOT.parents[1].glob("knowledge/routes.py")
     written = "\n".join(path.read_text("utf-8") for path in sources)
     unused = []
     for name in catalogue("es"):
@@ -110,6 +114,17 @@ def test_every_file_that_a_page_links_is_there(
     assert len(linked) > 10
     for name in linked:
         assert nobody.get(name).status_code == 200, name
+
+
+def test_every_icon_that_a_page_shows_is_in_the_sprite(sign_in: SignIn, acme: Company) -> None:
+    owner, sprite = sign_in(acme, "owner"), (ROOT / "icons.svg").read_text("utf-8")
+    places = ("home", "inbox", "bots", f"bots/{acme.bot_id}", "team", "plan", "settings/audit")
+    for place in places:
+        shown = set(re.findall(r"#(i-[a-z]+)", owner.get(f"/console/{place}").text))
+        assert len(shown) > 5
+        assert {name for name in shown if f'id="{name}"' not in sprite} == set(), place
+    for channel in ("whatsapp", "telegram", "slack"):
+        assert f'id="i-{channel}"' in sprite
 
 
 def test_the_chat_speaks_the_visitors_language(nobody: httpx.Client, acme: Company) -> None:
@@ -175,7 +190,10 @@ OFFERED = (
 
 
 def test_every_page_offers_only_what_its_reader_may_do(
-    urls: Urls, sign_in, known_password: str, database: psycopg.Connection
+    urls: Urls,
+    sign_in: Callable[[Company, str], httpx.Client],
+    known_password: str,
+    database: psycopg.Connection,
 ) -> None:
     firm = make_company(urls.admin, "acme", password_hash=known_password)
     client = sign_in(firm, "administrador")

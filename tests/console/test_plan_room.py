@@ -7,11 +7,11 @@ from collections.abc import Callable
 import httpx
 import psycopg
 import pytest
-from companies import Company, make_company
 
 from neurant.installation.embedded import Urls
+from tests.companies import Company, make_company
 
-pytest_plugins = ("console.running_web",)
+pytest_plugins = ("tests.console.running_web",)
 SignIn = Callable[[Company, str], httpx.Client]
 CHOOSE = 'href="/console/plan/choose/starter"'
 NO_DOCUMENTS = "Tu plan no incluye documentos"

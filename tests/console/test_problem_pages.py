@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import SimpleNamespace
+from typing import Any
 
 import httpx
 import psycopg
 import pytest
-from companies import Company, make_company
 from fastapi import FastAPI
 from psycopg import OperationalError
 from psycopg_pool import PoolTimeout
@@ -16,8 +17,9 @@ from neurant.console.pages.login import router as pages
 from neurant.console.static_files import mount_static
 from neurant.core.settings import Settings
 from neurant.installation.embedded import Urls
+from tests.companies import Company, make_company
 
-pytest_plugins = ("console.running_web",)
+pytest_plugins = ("tests.console.running_web",)
 
 
 class AwayPool:
@@ -79,7 +81,13 @@ async def test_without_a_database_a_page_says_so_and_offers_to_try_again(
     ],
 )
 def test_a_refused_page_says_why_and_what_to_do(
-    urls: Urls, sign_in, known_password: str, status: str, denied: str, role: str, told: tuple
+    urls: Urls,
+    sign_in: Callable[[Company, str], httpx.Client],
+    known_password: str,
+    status: str,
+    denied: str,
+    role: str,
+    told: tuple[Any, ...],
 ) -> None:
     firm = make_company(urls.admin, "acme", password_hash=known_password)
     client = sign_in(firm, role)
@@ -96,7 +104,9 @@ def test_a_refused_page_says_why_and_what_to_do(
     assert "repítela" not in page.text
 
 
-def test_what_another_site_made_a_browser_ask_is_refused_as_that(sign_in, acme: Company) -> None:
+def test_what_another_site_made_a_browser_ask_is_refused_as_that(
+    sign_in: Callable[[Company, str], httpx.Client], acme: Company
+) -> None:
     headers = {"sec-fetch-site": "cross-site"}
     page = sign_in(acme, "owner").post("/console/home/hide", headers=headers)
     assert page.status_code == 403

@@ -5,7 +5,7 @@ from __future__ import annotations
 import httpx
 import pytest
 
-pytest_plugins = ("console.running_web",)
+pytest_plugins = ("tests.console.running_web",)
 
 
 @pytest.mark.parametrize("path", ["/consola", "/console/nada", "/terms", "/v1/nada"])

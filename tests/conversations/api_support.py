@@ -9,7 +9,8 @@ from uuid import UUID
 
 import httpx
 import psycopg
-from companies import Company
+
+from tests.companies import Company
 
 V1 = "/v1"
 

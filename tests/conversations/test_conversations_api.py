@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
+import httpx
+import psycopg
 import pytest
-from companies import make_company
-from conversations.api_support import converse, every, ids, other_bot, say, unknown_like
 
-pytest_plugins = ("console.running_web",)
+from neurant.installation.embedded import Urls
+from tests.companies import Company, make_company
+from tests.console.people import Visitor
+from tests.conversations.api_support import converse, every, ids, other_bot, say, unknown_like
+
+pytest_plugins = ("tests.console.running_web",)
 PATH = "/v1/conversations"
 ACTIONS = {
     "take": {},
@@ -20,11 +27,16 @@ ACTIONS = {
 }
 
 
-def code(answer) -> tuple[int, str]:
+def code(answer: httpx.Response) -> tuple[int, str]:
     return answer.status_code, answer.json()["code"]
 
 
-def test_the_list_goes_through_everything_once_in_each_order(sign_in, acme, rival, database):
+def test_the_list_goes_through_everything_once_in_each_order(
+    sign_in: Callable[[Company, str], httpx.Client],
+    acme: Company,
+    rival: Company,
+    database: psycopg.Connection,
+) -> None:
     bot = other_bot(database, acme)
     mine = [str(converse(database, acme, bot, "Hola")) for _ in range(5)]
     for place, one in enumerate(mine):
@@ -44,8 +56,11 @@ def test_the_list_goes_through_everything_once_in_each_order(sign_in, acme, riva
 
 
 def test_an_operador_sees_those_of_the_bots_they_serve_and_those_assigned_to_them(
-    sign_in, acme, rival, database
-):
+    sign_in: Callable[[Company, str], httpx.Client],
+    acme: Company,
+    rival: Company,
+    database: psycopg.Connection,
+) -> None:
     hidden = converse(database, acme, other_bot(database, acme), "Secreto de otro bot")
     client = sign_in(acme, "operador")
     assert str(hidden) not in ids(every(client, PATH, limit=200))
@@ -68,7 +83,12 @@ def test_an_operador_sees_those_of_the_bots_they_serve_and_those_assigned_to_the
     assert str(hidden) in ids(mine)
 
 
-def test_a_foreign_conversation_answers_like_an_unknown_one(sign_in, acme, rival, database):
+def test_a_foreign_conversation_answers_like_an_unknown_one(
+    sign_in: Callable[[Company, str], httpx.Client],
+    acme: Company,
+    rival: Company,
+    database: psycopg.Connection,
+) -> None:
     conversation = converse(database, acme, None, "Hola")
     client = sign_in(rival, "owner")
     for path in ("", "/messages", "/notes"):
@@ -85,7 +105,9 @@ def test_a_foreign_conversation_answers_like_an_unknown_one(sign_in, acme, rival
     assert sign_in(acme, "owner").get(f"{PATH}/{conversation}").json()["message_count"] == 1
 
 
-def test_each_filter_leaves_the_others_out(sign_in, acme, database):
+def test_each_filter_leaves_the_others_out(
+    sign_in: Callable[[Company, str], httpx.Client], acme: Company, database: psycopg.Connection
+) -> None:
     bot = other_bot(database, acme)
     first, second = (converse(database, acme, bot, "Hola") for _ in range(2))
     database.execute(
@@ -112,7 +134,9 @@ def test_each_filter_leaves_the_others_out(sign_in, acme, database):
     assert client.get(PATH, params={"colour": "red"}).status_code == 422
 
 
-def test_of_two_one_takes_it_and_a_supervisor_may_take_it_over(sign_in, acme, database):
+def test_of_two_one_takes_it_and_a_supervisor_may_take_it_over(
+    sign_in: Callable[[Company, str], httpx.Client], acme: Company, database: psycopg.Connection
+) -> None:
     conversation = converse(database, acme, None, "Hola")
     operador, supervisor = sign_in(acme, "operador"), sign_in(acme, "supervisor")
     taken = operador.post(f"{PATH}/{conversation}/take").json()
@@ -134,7 +158,12 @@ def test_of_two_one_takes_it_and_a_supervisor_may_take_it_over(sign_in, acme, da
     assert [one["resolution_notes"] for one in kept] == ["Resuelto"]
 
 
-def test_a_closed_conversation_is_over_for_everybody(sign_in, acme, visit, database):
+def test_a_closed_conversation_is_over_for_everybody(
+    sign_in: Callable[[Company, str], httpx.Client],
+    acme: Company,
+    visit: Callable[[Company, str], Visitor],
+    database: psycopg.Connection,
+) -> None:
     visitor = visit(acme, "Hola")
     conversation = visitor.conversation_id
     operador, supervisor = sign_in(acme, "operador"), sign_in(acme, "supervisor")
@@ -157,7 +186,12 @@ def test_a_closed_conversation_is_over_for_everybody(sign_in, acme, visit, datab
     assert len(every(client, PATH, contact_id=contact)) == 2
 
 
-def test_it_is_given_to_who_can_attend_it(sign_in, acme, rival, database):
+def test_it_is_given_to_who_can_attend_it(
+    sign_in: Callable[[Company, str], httpx.Client],
+    acme: Company,
+    rival: Company,
+    database: psycopg.Connection,
+) -> None:
     conversation = converse(database, acme, None, "Hola")
     client = sign_in(acme, "supervisor")
     path = f"{PATH}/{conversation}/assign"
@@ -174,7 +208,7 @@ def test_it_is_given_to_who_can_attend_it(sign_in, acme, rival, database):
 
 
 @pytest.fixture
-def archived(acme, database):
+def archived(acme: Company, database: psycopg.Connection) -> UUID:
     """A conversation that was archived."""
     conversation = converse(database, acme, other_bot(database, acme), "Gracias por venir")
     database.execute("update conversations set status = 'resolved' where id = %s", (conversation,))
@@ -186,8 +220,8 @@ def archived(acme, database):
 
 
 def test_what_is_archived_is_read_in_its_own_place_and_restored_by_managers(
-    sign_in, acme, rival, archived
-):
+    sign_in: Callable[[Company, str], httpx.Client], acme: Company, rival: Company, archived: UUID
+) -> None:
     old = "/v1/archived-conversations"
     client = sign_in(acme, "administrador")
     assert client.get(f"{PATH}/{archived}").status_code == 404
@@ -208,8 +242,12 @@ def test_what_is_archived_is_read_in_its_own_place_and_restored_by_managers(
 
 
 def test_of_whom_it_knows_the_staff_finds_contacts_and_managers_erase_them(
-    sign_in, urls, database, known_password, rival
-):
+    sign_in: Callable[[Company, str], httpx.Client],
+    urls: Urls,
+    database: psycopg.Connection,
+    known_password: str,
+    rival: Company,
+) -> None:
     company = make_company(urls.admin, "acme", password_hash=known_password)
     conversation = converse(database, company)
     message = say(database, company, conversation, "Mi dirección es Sol 5", by="end_user")

@@ -9,11 +9,11 @@ from uuid import UUID
 
 import psycopg
 import pytest
-from companies import Company, make_company
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neurant.installation.embedded import Urls
+from tests.companies import Company, make_company
 
 SENDERS = ("bot", "human", "system", "end_user")
 RECOUNT = """

@@ -7,11 +7,11 @@ from uuid import UUID
 
 import psycopg
 import pytest
-from companies import Company, make_company
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neurant.installation.embedded import Urls
+from tests.companies import Company, make_company
 
 STATES = ("pending", "sent", "delivered", "read", "failed", "unknown", "cancelled")
 # From each state, where an event may lead; every other event changes nothing.

@@ -5,21 +5,29 @@ from __future__ import annotations
 import json
 import threading
 import uuid
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
+import httpx
+import psycopg
 import pytest
-from companies import make_company
-from conversations.api_support import every, other_bot, unknown_like
-from conversations.test_counters import RECOUNT
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-pytest_plugins = ("console.running_web",)
+from neurant.installation.embedded import Urls
+from tests.companies import Company, make_company
+from tests.conversations.api_support import every, other_bot, unknown_like
+from tests.conversations.test_counters import RECOUNT
+
+pytest_plugins = ("tests.console.running_web",)
 STARTED = datetime(2026, 2, 3, 10, tzinfo=UTC)
 LINES = {"content-type": "application/x-ndjson"}
 
 
-def past(*texts: str, name: str | None = None, begun: datetime = STARTED, **values: object) -> dict:
+def past(
+    *texts: str, name: str | None = None, begun: datetime = STARTED, **values: object
+) -> dict[str, Any]:
     """A conversation as it is sent: the end user and the bot take turns."""
     return {
         "external_id": name or f"c-{uuid.uuid4()}",
@@ -38,10 +46,12 @@ def past(*texts: str, name: str | None = None, begun: datetime = STARTED, **valu
 
 
 @pytest.fixture
-def send(sign_in, acme):
+def send(
+    sign_in: Callable[[Company, str], httpx.Client], acme: Company
+) -> Callable[..., dict[str, Any]]:
     """Imports into acme's bot as its administrador; the answer's body."""
 
-    def import_all(*conversations: dict, role: str = "administrador") -> dict:
+    def import_all(*conversations: dict[str, Any], role: str = "administrador") -> dict[str, Any]:
         answer = sign_in(acme, role).post(
             f"/v1/chatbots/{acme.bot_id}/conversation-imports",
             json={"conversations": conversations},
@@ -52,19 +62,24 @@ def send(sign_in, acme):
     return import_all
 
 
-def outcome(report: dict, place: int = 0) -> tuple[str, str | None]:
+def outcome(report: dict[str, Any], place: int = 0) -> tuple[str, str | None]:
     told = report["conversations"][place]
     return told["outcome"], told["reason"]
 
 
-def recounted(database, company) -> None:
+def recounted(database: psycopg.Connection, company: Company) -> None:
     for row in database.execute(RECOUNT, (company.id,)).fetchall():
         assert row[:7] == row[7:]
 
 
 def test_what_is_imported_is_read_searched_and_counted_like_any_other(
-    sign_in, send, acme, rival, database, urls
-):
+    sign_in: Callable[[Company, str], httpx.Client],
+    send: Callable[..., dict[str, Any]],
+    acme: Company,
+    rival: Company,
+    database: psycopg.Connection,
+    urls: Urls,
+) -> None:
     told = past(
         "¿Venden mejillones?",
         "Sí, los jueves",
@@ -114,7 +129,9 @@ def test_what_is_imported_is_read_searched_and_counted_like_any_other(
     recounted(database, acme)
 
 
-def test_it_costs_nothing_and_nobody_is_told_or_answered(send, acme, database):
+def test_it_costs_nothing_and_nobody_is_told_or_answered(
+    send: Callable[..., dict[str, Any]], acme: Company, database: psycopg.Connection
+) -> None:
     sides = (
         "select coalesce(sum(s.used), 0) from usage_slots s where s.company_id = %(c)s",
         "select monthly_message_count from companies where id = %(c)s",
@@ -132,7 +149,12 @@ def test_it_costs_nothing_and_nobody_is_told_or_answered(send, acme, database):
     assert look() == before
 
 
-def test_the_days_of_the_past_are_counted_again(urls, database, sign_in, known_password):
+def test_the_days_of_the_past_are_counted_again(
+    urls: Urls,
+    database: psycopg.Connection,
+    sign_in: Callable[[Company, str], httpx.Client],
+    known_password: str,
+) -> None:
     company = make_company(urls.admin, "acme", password_hash=known_password)
     client = sign_in(company, "owner")
     path = f"/v1/chatbots/{company.bot_id}/conversation-imports"
@@ -149,7 +171,12 @@ def test_the_days_of_the_past_are_counted_again(urls, database, sign_in, known_p
     assert counted == [(begun.date(), 3, 1, 2, 2)]
 
 
-def test_a_second_time_nothing_changes_and_more_at_the_end_is_added(send, acme, sign_in, database):
+def test_a_second_time_nothing_changes_and_more_at_the_end_is_added(
+    send: Callable[..., dict[str, Any]],
+    acme: Company,
+    sign_in: Callable[[Company, str], httpx.Client],
+    database: psycopg.Connection,
+) -> None:
     told = past("Hola", "Hola", "Adiós")
     whole = json.loads(json.dumps(told))
     told["messages"] = told["messages"][:2]
@@ -171,11 +198,13 @@ def test_a_second_time_nothing_changes_and_more_at_the_end_is_added(send, acme, 
     recounted(database, acme)
 
 
-def test_what_cannot_be_taken_is_refused_wholly_and_said_why(send, acme, rival, database):
+def test_what_cannot_be_taken_is_refused_wholly_and_said_why(
+    send: Callable[..., dict[str, Any]], acme: Company, rival: Company, database: psycopg.Connection
+) -> None:
     count = "select count(*) from conversations where company_id = %s"
     before = database.execute(count, (acme.id,)).fetchone()
 
-    def changed(**values: object) -> dict:
+    def changed(**values: object) -> dict[str, Any]:
         one = past("Hola", "Hola")
         one["messages"][1] |= values
         return one
@@ -203,7 +232,12 @@ def test_what_cannot_be_taken_is_refused_wholly_and_said_why(send, acme, rival, 
     assert other == ("refused", "other_contact")
 
 
-def test_neither_the_archive_nor_an_erasure_is_undone(send, acme, sign_in, database):
+def test_neither_the_archive_nor_an_erasure_is_undone(
+    send: Callable[..., dict[str, Any]],
+    acme: Company,
+    sign_in: Callable[[Company, str], httpx.Client],
+    database: psycopg.Connection,
+) -> None:
     kept, gone = past("Hola"), past("Me llamo Eva")
     ids = [one["conversation_id"] for one in send(kept, gone)["conversations"]]
     database.execute(
@@ -222,7 +256,13 @@ def test_neither_the_archive_nor_an_erasure_is_undone(send, acme, sign_in, datab
     assert outcome(send(more)) == ("refused", "archived")
 
 
-def test_who_may_import_and_into_what(send, sign_in, acme, rival, database):
+def test_who_may_import_and_into_what(
+    send: Callable[..., dict[str, Any]],
+    sign_in: Callable[[Company, str], httpx.Client],
+    acme: Company,
+    rival: Company,
+    database: psycopg.Connection,
+) -> None:
     told = past("Hola")
     body = {"json": {"conversations": [told]}}
     path = "/v1/chatbots/{}/conversation-imports"
@@ -245,7 +285,9 @@ def test_who_may_import_and_into_what(send, sign_in, acme, rival, database):
     assert ("owner", "1") in audited
 
 
-def test_a_line_each_is_read_as_well(sign_in, acme):
+def test_a_line_each_is_read_as_well(
+    sign_in: Callable[[Company, str], httpx.Client], acme: Company
+) -> None:
     client, path = sign_in(acme, "owner"), f"/v1/chatbots/{acme.bot_id}/conversation-imports"
     lines = [json.dumps(past("Hola", "Hola")).encode() for _ in range(3)]
     report = client.post(path, content=b"\n\n".join(lines), headers=LINES).json()
@@ -280,7 +322,14 @@ def test_a_line_each_is_read_as_well(sign_in, acme):
         (413, LINES, json.dumps(past(*["Hola"] * 5001)).encode() + b"\n" + json.dumps(past(*["Hola"] * 5000)).encode()),
     ],
 )  # fmt: skip
-def test_hostile_bodies_are_refused_as_a_whole(sign_in, acme, database, status, headers, body):
+def test_hostile_bodies_are_refused_as_a_whole(
+    sign_in: Callable[[Company, str], httpx.Client],
+    acme: Company,
+    database: psycopg.Connection,
+    status: int,
+    headers: dict[str, str],
+    body: bytes,
+) -> None:
     count = "select count(*) from conversations where company_id = %s"
     before = database.execute(count, (acme.id,)).fetchone()
     answer = sign_in(acme, "owner").post(
@@ -291,7 +340,9 @@ def test_hostile_bodies_are_refused_as_a_whole(sign_in, acme, database, status, 
     assert database.execute(count, (acme.id,)).fetchone() == before
 
 
-def test_what_is_wrong_in_a_document_is_named_and_a_whole_number_is_one(sign_in, acme):
+def test_what_is_wrong_in_a_document_is_named_and_a_whole_number_is_one(
+    sign_in: Callable[[Company, str], httpx.Client], acme: Company
+) -> None:
     client, path = sign_in(acme, "owner"), f"/v1/chatbots/{acme.bot_id}/conversation-imports"
     for rating, status in ((5.0, 200), (4.5, 422), ("5", 422), (6, 422), (True, 422)):
         body = {"conversations": [past("Hola"), past("Hola", satisfaction_rating=rating)]}
@@ -301,7 +352,11 @@ def test_what_is_wrong_in_a_document_is_named_and_a_whole_number_is_one(sign_in,
             assert "conversations.1.satisfaction_rating" in answer.json()["detail"]
 
 
-def test_hostile_texts_are_kept_or_refused_never_half(send, acme, sign_in):
+def test_hostile_texts_are_kept_or_refused_never_half(
+    send: Callable[..., dict[str, Any]],
+    acme: Company,
+    sign_in: Callable[[Company, str], httpx.Client],
+) -> None:
     text = "'; drop table messages; -- \N{PILE OF POO} \u202e <script>"
     report = send(past(text, name="\u202e'\"\\", end_user_id="%_'\"", end_user_name="<b>"))
     conversation = report["conversations"][0]["conversation_id"]
@@ -316,9 +371,11 @@ def test_hostile_texts_are_kept_or_refused_never_half(send, acme, sign_in):
     assert every(client, "/v1/conversations", q="entera") == []
 
 
-def test_of_the_same_import_twice_at_once_one_stores_it(send, acme, database):
+def test_of_the_same_import_twice_at_once_one_stores_it(
+    send: Callable[..., dict[str, Any]], acme: Company, database: psycopg.Connection
+) -> None:
     told = [past(*["Hola"] * 5) for _ in range(20)]
-    reports: list[dict] = []
+    reports: list[dict[str, Any]] = []
     threads = [threading.Thread(target=lambda: reports.append(send(*told))) for _ in range(4)]
     for one in threads:
         one.start()
@@ -333,7 +390,13 @@ def test_of_the_same_import_twice_at_once_one_stores_it(send, acme, database):
     max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(cuts=st.lists(st.integers(0, 6), min_size=1, max_size=5), length=st.integers(1, 6))
-def test_however_it_is_cut_and_repeated_the_same_is_stored(send, acme, sign_in, cuts, length):
+def test_however_it_is_cut_and_repeated_the_same_is_stored(
+    send: Callable[..., dict[str, Any]],
+    acme: Company,
+    sign_in: Callable[[Company, str], httpx.Client],
+    cuts: list[int],
+    length: int,
+) -> None:
     told = past(*(f"Paso {number}" for number in range(length)))
     for cut in [*cuts, length]:
         part = told | {"messages": told["messages"][: min(cut, length)]}

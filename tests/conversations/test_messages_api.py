@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import threading
 import uuid
+from collections.abc import Callable
 
+import httpx
+import psycopg
 import pytest
-from conversations.api_support import converse, every, other_bot, say, unknown_like
 
-pytest_plugins = ("console.running_web",)
+from tests.companies import Company
+from tests.console.people import Visitor
+from tests.conversations.api_support import converse, every, other_bot, say, unknown_like
+
+pytest_plugins = ("tests.console.running_web",)
 
 
-def code(answer) -> tuple[int, str]:
+def code(answer: httpx.Response) -> tuple[int, str]:
     return answer.status_code, answer.json()["code"]
 
 
-def test_a_conversation_is_read_from_either_end(sign_in, acme, database):
+def test_a_conversation_is_read_from_either_end(
+    sign_in: Callable[[Company, str], httpx.Client], acme: Company, database: psycopg.Connection
+) -> None:
     conversation = converse(database, acme, None, *(f"Paso {n}" for n in range(1, 6)))
     client, path = sign_in(acme, "operador"), f"/v1/conversations/{conversation}/messages"
     forwards = [one["seq"] for one in every(client, path, limit=2)]
@@ -23,7 +31,11 @@ def test_a_conversation_is_read_from_either_end(sign_in, acme, database):
     assert [one["seq"] for one in every(client, path, limit=2, sort="-seq")] == forwards[::-1]
 
 
-def test_an_answer_takes_the_conversation_and_reaches_the_visitor(sign_in, acme, visit):
+def test_an_answer_takes_the_conversation_and_reaches_the_visitor(
+    sign_in: Callable[[Company, str], httpx.Client],
+    acme: Company,
+    visit: Callable[[Company, str], Visitor],
+) -> None:
     visitor = visit(acme, "Hola")
     client = sign_in(acme, "operador")
     path = f"/v1/conversations/{visitor.conversation_id}/messages"
@@ -41,7 +53,11 @@ def test_an_answer_takes_the_conversation_and_reaches_the_visitor(sign_in, acme,
     assert "Yo también" not in [one["content"] for one in every(client, path)]
 
 
-def test_with_an_id_of_ones_own_it_is_sent_once(sign_in, acme, visit):
+def test_with_an_id_of_ones_own_it_is_sent_once(
+    sign_in: Callable[[Company, str], httpx.Client],
+    acme: Company,
+    visit: Callable[[Company, str], Visitor],
+) -> None:
     visitor, other = visit(acme, "Hola"), visit(acme, "Buenas")
     client, mine = sign_in(acme, "operador"), {"id": str(uuid.uuid4()), "content": "Una vez"}
     path = f"/v1/conversations/{visitor.conversation_id}/messages"
@@ -57,8 +73,11 @@ def test_with_an_id_of_ones_own_it_is_sent_once(sign_in, acme, visit):
 
 
 def test_on_a_channel_it_waits_in_the_outbox_and_is_sent_again_when_it_failed(
-    sign_in, acme, rival, database
-):
+    sign_in: Callable[[Company, str], httpx.Client],
+    acme: Company,
+    rival: Company,
+    database: psycopg.Connection,
+) -> None:
     conversation = database.execute(
         "insert into conversations (company_id, chatbot_id, channel_account_id, end_user_id, channel)"
         " select company_id, chatbot_id, id, gen_random_uuid()::text, channel from channel_accounts"
@@ -85,7 +104,12 @@ def test_on_a_channel_it_waits_in_the_outbox_and_is_sent_again_when_it_failed(
     database.execute("delete from outbox where message_id = %s", (sent["id"],))
 
 
-def test_one_has_one_reaction_to_an_answer_of_the_bot(sign_in, acme, rival, database):
+def test_one_has_one_reaction_to_an_answer_of_the_bot(
+    sign_in: Callable[[Company, str], httpx.Client],
+    acme: Company,
+    rival: Company,
+    database: psycopg.Connection,
+) -> None:
     conversation = converse(database, acme)
     answer = say(database, acme, conversation, "Abrimos a las 8")
     question = say(database, acme, conversation, "¿Y los domingos?", by="end_user")
@@ -106,7 +130,13 @@ def test_one_has_one_reaction_to_an_answer_of_the_bot(sign_in, acme, rival, data
 
 
 @pytest.mark.parametrize("role", ["owner", "operador"])
-def test_messages_out_of_scope_are_like_unknown_ones(sign_in, acme, rival, database, role):
+def test_messages_out_of_scope_are_like_unknown_ones(
+    sign_in: Callable[[Company, str], httpx.Client],
+    acme: Company,
+    rival: Company,
+    database: psycopg.Connection,
+    role: str,
+) -> None:
     company, bot = (rival, None) if role == "owner" else (acme, other_bot(database, acme))
     hidden = say(database, company, converse(database, company, bot), "Nada")
     client, given = sign_in(acme, role), {"json": {"reaction_type": "helpful"}}
@@ -120,7 +150,9 @@ def test_messages_out_of_scope_are_like_unknown_ones(sign_in, acme, rival, datab
         assert unknown_like(client, method, path, hidden, **body) == 404
 
 
-def test_side_by_side_one_person_leaves_one_reaction(sign_in, acme, database):
+def test_side_by_side_one_person_leaves_one_reaction(
+    sign_in: Callable[[Company, str], httpx.Client], acme: Company, database: psycopg.Connection
+) -> None:
     answer = say(database, acme, converse(database, acme), "Abrimos a las 8")
     client, path = sign_in(acme, "supervisor"), f"/v1/messages/{answer}/reaction"
     kinds = ("thumbs_up", "thumbs_down", "helpful", "not_helpful") * 2
@@ -139,8 +171,12 @@ def test_side_by_side_one_person_leaves_one_reaction(sign_in, acme, database):
 
 
 def test_a_visitor_reacts_and_rates_in_their_own_conversation_only(
-    sign_in, acme, rival, visit, database
-):
+    sign_in: Callable[[Company, str], httpx.Client],
+    acme: Company,
+    rival: Company,
+    visit: Callable[[Company, str], Visitor],
+    database: psycopg.Connection,
+) -> None:
     visitor, stranger = visit(acme, "Hola"), visit(rival, "Hola")
     answer = say(database, acme, visitor.conversation_id, "Abrimos a las 8")
     foreign = say(database, rival, stranger.conversation_id, "Cerrado")
@@ -175,7 +211,9 @@ def test_a_visitor_reacts_and_rates_in_their_own_conversation_only(
     assert other["satisfaction_rating"] is None
 
 
-def test_notes_are_the_colleagues_and_in_order(sign_in, acme, database):
+def test_notes_are_the_colleagues_and_in_order(
+    sign_in: Callable[[Company, str], httpx.Client], acme: Company, database: psycopg.Connection
+) -> None:
     conversation = converse(database, acme, None, "Hola")
     path = f"/v1/conversations/{conversation}/notes"
     for role in ("operador", "supervisor"):

@@ -8,9 +8,9 @@ from uuid import UUID, uuid4
 
 import psycopg
 import pytest
-from companies import Company, make_company, open_visitor
 
 from neurant.installation.embedded import Urls
+from tests.companies import Company, make_company, open_visitor
 
 Claims = dict[str, str]
 

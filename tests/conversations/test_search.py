@@ -5,18 +5,18 @@ from __future__ import annotations
 import json
 import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import psycopg
 import pytest
-from companies import Company, make_company
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from neurant.conversations.jobs import drain_once
 from neurant.core.db.pool import make_pool
 from neurant.installation.embedded import Urls
+from tests.companies import Company, make_company
 
 ODD = [
     "",
@@ -102,7 +102,7 @@ def desk(urls: Urls) -> Iterator[Desk]:
 
 
 @pytest.fixture(params=["at once", "drained"])
-def settled(request: pytest.FixtureRequest, desk: Desk):
+def settled(request: pytest.FixtureRequest, desk: Desk) -> Callable[[], object]:
     """Every claim holds before the worker has drained the log, and after."""
     return desk.drain if request.param == "drained" else lambda: None
 
@@ -121,7 +121,7 @@ def settled(request: pytest.FixtureRequest, desk: Desk):
     ],
 )
 def test_finds_stems_accents_and_the_beginning_of_the_last_word(
-    desk: Desk, acme: Company, rival: Company, settled, typed: str
+    desk: Desk, acme: Company, rival: Company, settled: Callable[[], object], typed: str
 ) -> None:
     mark = uuid.uuid4().hex[:8]
     there = desk.say(acme, f"¿Cuánto dura la garantía del televisor {mark}?")
@@ -133,7 +133,9 @@ def test_finds_stems_accents_and_the_beginning_of_the_last_word(
     assert desk.find(rival, f"{mark} {typed}") == {foreign}
 
 
-def test_every_word_must_be_in_the_same_message(desk: Desk, acme: Company, settled) -> None:
+def test_every_word_must_be_in_the_same_message(
+    desk: Desk, acme: Company, settled: Callable[[], object]
+) -> None:
     mark = uuid.uuid4().hex[:8]
     there = desk.say(acme, f"{mark} azul", number="573009990000")
     desk.say(acme, f"{mark} rojo")
@@ -142,7 +144,9 @@ def test_every_word_must_be_in_the_same_message(desk: Desk, acme: Company, settl
     assert desk.find(acme, f"{mark} azul rojo") == set()
 
 
-def test_each_letter_more_of_a_word_still_finds_it(desk: Desk, acme: Company, settled) -> None:
+def test_each_letter_more_of_a_word_still_finds_it(
+    desk: Desk, acme: Company, settled: Callable[[], object]
+) -> None:
     """Stems alone would lose a word between its stem and its end, while it is being typed."""
     mark = uuid.uuid4().hex[:8]
     there = desk.say(acme, f"{mark} estoy comprándolo")
@@ -152,7 +156,7 @@ def test_each_letter_more_of_a_word_still_finds_it(desk: Desk, acme: Company, se
 
 
 def test_finds_people_by_any_part_of_name_and_number(
-    desk: Desk, acme: Company, rival: Company, settled
+    desk: Desk, acme: Company, rival: Company, settled: Callable[[], object]
 ) -> None:
     number = f"57300{uuid.uuid4().int % 10**7:07}"
     there = desk.say(acme, "hola", name="María Peña Gutiérrez", number=number)
@@ -197,7 +201,9 @@ def test_the_words_of_a_deleted_message_go_with_it(desk: Desk, acme: Company) ->
     assert desk.db.execute(held, (acme.id, there)).fetchone() == (0,)
 
 
-def test_the_platforms_own_lines_are_not_searched(desk: Desk, acme: Company, settled) -> None:
+def test_the_platforms_own_lines_are_not_searched(
+    desk: Desk, acme: Company, settled: Callable[[], object]
+) -> None:
     there = desk.say(acme, "hola")
     desk.db.execute(
         "insert into messages (company_id, conversation_id, chatbot_id, channel_account_id, sender_type, content)"
@@ -209,7 +215,7 @@ def test_the_platforms_own_lines_are_not_searched(desk: Desk, acme: Company, set
 
 
 def test_an_operador_finds_what_is_theirs_and_nothing_else(
-    desk: Desk, acme: Company, settled
+    desk: Desk, acme: Company, settled: Callable[[], object]
 ) -> None:
     mark = uuid.uuid4().hex
     mine, other = desk.say(acme, f"uno {mark}"), desk.say(acme, f"dos {mark}", name=f"Eva {mark}")
@@ -231,7 +237,7 @@ def test_an_operador_finds_what_is_theirs_and_nothing_else(
 
 @pytest.mark.parametrize("typed", [None, *ODD], ids=lambda typed: repr(typed)[:12])
 def test_nothing_that_can_be_typed_breaks_it(
-    desk: Desk, acme: Company, settled, typed: str | None
+    desk: Desk, acme: Company, settled: Callable[[], object], typed: str | None
 ) -> None:
     settled()
     desk.find(acme, typed)
@@ -239,7 +245,9 @@ def test_nothing_that_can_be_typed_breaks_it(
 
 
 @pytest.mark.parametrize("said", [text for text in ODD if text], ids=lambda typed: repr(typed)[:12])
-def test_nothing_that_can_be_said_breaks_it(desk: Desk, acme: Company, settled, said: str) -> None:
+def test_nothing_that_can_be_said_breaks_it(
+    desk: Desk, acme: Company, settled: Callable[[], object], said: str
+) -> None:
     mark = uuid.uuid4().hex
     there = desk.say(acme, f"{mark} {said}")
     settled()

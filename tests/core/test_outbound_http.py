@@ -8,6 +8,7 @@ import socket
 from collections.abc import AsyncIterator
 from ipaddress import IPv4Address, IPv6Address
 
+import httpcore
 import httpx
 import pytest
 from hypothesis import given
@@ -116,10 +117,10 @@ async def test_the_address_that_was_looked_at_is_the_one_connected_to(
 
     async def open_to(self: object, host: str, *more: object, **named: object) -> object:
         connected.append(host)
-        raise net.httpcore.ConnectError("as far as it goes")
+        raise httpcore.ConnectError("as far as it goes")
 
     monkeypatch.setattr(loop, "getaddrinfo", resolve)
-    monkeypatch.setattr(net.httpcore.AnyIOBackend, "connect_tcp", open_to)
+    monkeypatch.setattr(httpcore.AnyIOBackend, "connect_tcp", open_to)
     with pytest.raises(ProviderError):
         await ask_json(guarded, "https://rebind.example/x")
     assert looked_up == ["rebind.example"]

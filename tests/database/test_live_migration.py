@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -10,13 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
-import pytest
 
-from neurant.installation.migrate import MIGRATIONS, migrate
+from neurant.installation.migrate import migrate
+from tests.database.made_up_release import MIGRATIONS_AFTER, released, with_rows
 
 Database = Callable[[], str]
-RELEASED = Path(__file__).parent / "released"
-FIRST_RELEASE = "20261122000012"
 MESSAGES = 1_000_000
 PATIENCE = 1.0  # seconds that a reader or a writer may wait for a migration's lock
 
@@ -25,7 +22,7 @@ FILL = """
 set session_replication_role = replica;
 insert into messages (company_id, conversation_id, chatbot_id, channel_account_id, seq, sender_type,
   content)
-select c.company_id, c.id, c.chatbot_id, c.channel_account_id, 100 + n, 'end_user', 'hola'
+select c.company_id, c.id, c.chatbot_id, c.channel_account_id, 1000000 + n, 'end_user', 'hola'
 from (select * from conversations where status = 'active' order by company_id limit 1) c,
   generate_series(1, %s) n
 """
@@ -67,7 +64,8 @@ def people_at_work(url: str, keys: tuple[object, object]) -> Iterator[list[float
     writer = threading.Thread(target=work, args=((WRITE, keys), (OPEN, keys[:1])))
     reader = threading.Thread(target=work, args=((READ, keys[:1]),))
     watcher = threading.Thread(target=watch)
-    writer.start(), reader.start()
+    writer.start()
+    reader.start()
     at_work.wait()
     watcher.start()
     try:
@@ -79,45 +77,33 @@ def people_at_work(url: str, keys: tuple[object, object]) -> Iterator[list[float
     assert not failures, "a migration breaks what the version before it does"
 
 
-@pytest.fixture(scope="module")
-def full(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The migrations of the first release alone."""
-    folder = tmp_path_factory.mktemp("first-release")
-    for path in sorted(MIGRATIONS.glob("*.sql")):
-        if path.name.split("_")[0] <= FIRST_RELEASE:
-            shutil.copy(path, folder)
-    return folder
-
-
 def million(url: str, folder: Path) -> tuple[object, object]:
-    """A database of the first release with a million messages; the key of one of them."""
-    migrate(url, folder)
-    with psycopg.connect(url) as db:
-        db.execute((RELEASED / f"{FIRST_RELEASE}.sql").read_bytes())
+    """A database of the made-up release with a million messages; the key of one of them."""
+    with_rows(url, folder)
     with psycopg.connect(url, autocommit=True) as db, db.cursor() as cursor:
         for part in FILL.strip().split(";"):
             cursor.execute(part, (MESSAGES,) if "%s" in part else None)
         cursor.execute("analyze messages")
     with psycopg.connect(url) as db:
-        return db.execute("select company_id, id from messages where seq = 150").fetchone()
+        return db.execute(
+            "select company_id, id from messages where seq = 1000050 order by 1 limit 1"
+        ).fetchone()
 
 
 def test_no_migration_keeps_a_reader_or_a_writer_waiting(
-    fresh_database: Database, full: Path, tmp_path: Path
+    fresh_database: Database, tmp_path: Path
 ) -> None:
+    """The migrations after the made-up release: each way that db/CONVENTIONS.md allows."""
     url = fresh_database()
-    keys = million(url, full)
-    folder = tmp_path / "migrations"
-    shutil.copytree(full, folder)
+    folder = released(tmp_path / "migrations")
+    keys = million(url, folder)
     longest: dict[str, float] = {}
     with people_at_work(url, keys) as waits:
-        for path in sorted(MIGRATIONS.glob("*.sql")):
-            if (folder / path.name).exists():
-                continue
-            shutil.copy(path, folder)
+        for name, text in MIGRATIONS_AFTER.items():
+            (folder / name).write_text(text, "utf-8")
             waits.clear()
-            assert migrate(url, folder) == [path.name]
-            longest[path.name] = max(waits, default=0)
+            assert migrate(url, folder) == [name]
+            longest[name] = max(waits, default=0)
         # A pair that must be seen, or the watcher sees nothing: a lock held on purpose.
         with psycopg.connect(url) as db:
             db.execute("lock table messages in access exclusive mode")

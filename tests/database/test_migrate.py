@@ -13,6 +13,8 @@ from neurant.core.errors import SetupError
 from neurant.installation import migrate as module
 from neurant.installation.embedded import RunningServer, Urls
 from neurant.installation.migrate import migrate, pending
+from neurant.texts import Language
+from scripts.schema_files import BASELINE
 
 GOOD = {
     "20260101000000_first.sql": "-- migrate:up\ncreate table public.one (id int);\n"
@@ -91,7 +93,7 @@ def test_a_first_migration_that_fails_leaves_nothing_behind(fresh_database: Data
         narrow = f"postgresql://narrow:x@{where['host']}:{where['port']}/{where['dbname']}?sslmode=disable"
         with pytest.raises(SetupError) as raised:
             migrate(narrow)
-        assert "20261122000001_roles_and_schemas.sql" in raised.value.detail("es")
+        assert BASELINE in raised.value.detail("es")
         with psycopg.connect(url) as connection:
             left = connection.execute("select to_regnamespace('private')").fetchone()
         assert left == (None,)
@@ -109,6 +111,29 @@ def test_a_migration_older_than_the_last_applied_is_refused(
     (migrations / "20251231000000_late.sql").write_text("-- migrate:up\nselect 1;\n")
     with pytest.raises(SetupError, match="20251231000000"):
         migrate(url, migrations)
+
+
+@pytest.mark.parametrize("language", ["es", "en"])
+def test_a_database_of_another_line_of_versions_is_refused_before_anything_changes(
+    fresh_database: Database,
+    migrations: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    language: Language,
+) -> None:
+    url = fresh_database()
+    migrate(url, migrations)
+    here = tmp_path_factory.mktemp("another-line")
+    (here / "20260201000000_baseline.sql").write_text(
+        "-- migrate:up\ncreate table public.three ();\n-- migrate:down\n"
+    )
+    with pytest.raises(SetupError) as raised:
+        migrate(url, here)
+    told = raised.value.detail(language)
+    assert "20260102000000" in told
+    assert "pg_dump" in told
+    assert "--data-dir" in told
+    assert "\n" not in told
+    assert tables(url) == {"public.one", "public.two", "private.schema_migrations"}
 
 
 def test_a_password_with_every_kind_of_character_reaches_dbmate(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,8 +11,22 @@ import psycopg
 import pytest
 
 from neurant.installation.migrate import MIGRATIONS, migrate
-from scripts.migration_lock import ChangedMigration, check_migrations, note_new_migrations
+from scripts.migration_lock import (
+    ChangedMigration,
+    check_migrations,
+    lock_migrations,
+    read_lock,
+)
+from scripts.schema_files import (
+    BASELINE,
+    ROOT,
+    SCHEMA,
+    UnfoldedMigration,
+    assemble_baseline,
+    assembled,
+)
 from tests.companies import make_company
+from tests.database.made_up_release import MIGRATIONS_AFTER, edited_schema, released
 from tests.database.migration_text import complaints
 
 Database = Callable[[], str]
@@ -84,43 +99,85 @@ def test_a_file_of_another_shape_is_refused(text: str) -> None:
     assert complaints(text)
 
 
+@pytest.mark.parametrize("name", MIGRATIONS_AFTER)
+def test_the_made_up_migrations_keep_the_conventions_too(name: str) -> None:
+    assert not complaints(MIGRATIONS_AFTER[name])
+
+
+def test_no_released_migration_has_changed() -> None:
+    tags = subprocess.run(
+        ["git", "tag", "--list", "v*"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    new = check_migrations()
+    assert not tags.stdout.split() or BASELINE in read_lock(), "run `make lock-migrations`"
+    assert read_lock() or new == [BASELINE]
+
+
 @pytest.fixture
-def copied(tmp_path: Path) -> tuple[Path, Path]:
-    """The migrations and their lock, to be spoiled."""
-    shutil.copytree(MIGRATIONS, tmp_path / "migrations")
-    shutil.copy(MIGRATIONS.parent / "migrations.lock", tmp_path)
-    return tmp_path / "migrations", tmp_path / "migrations.lock"
+def made_up(tmp_path: Path) -> tuple[Path, Path]:
+    """The migrations of a made-up release, which are in its lock."""
+    folder, lock = released(tmp_path / "migrations"), tmp_path / "migrations.lock"
+    assert lock_migrations(folder, lock) == [BASELINE]
+    return folder, lock
 
 
-def test_every_migration_is_in_the_lock_and_none_has_changed() -> None:
-    assert check_migrations() == [], "a new migration: run `make schema`"
-
-
-def test_a_changed_and_a_missing_migration_are_named_with_what_to_do(
-    copied: tuple[Path, Path],
+def test_until_the_release_the_baseline_is_assembled_anew_from_the_edited_schema_files(
+    tmp_path: Path,
 ) -> None:
-    folder, lock = copied
-    first, second = sorted(folder.iterdir())[:2]
-    first.write_text(first.read_text("utf-8") + " ")
-    second.unlink()
+    folder, lock = released(tmp_path / "migrations"), tmp_path / "migrations.lock"
+    schema = edited_schema(tmp_path / "schema")
+    assert assemble_baseline(schema, folder, lock)
+    assert (folder / BASELINE).read_text("utf-8") == assembled(schema)
+    assert not assemble_baseline(schema, folder, lock)
+    assert not lock.exists()
+
+
+def test_until_the_release_a_second_migration_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    folder, lock = released(tmp_path / "migrations"), tmp_path / "migrations.lock"
+    (folder / "29990101000000_early.sql").write_text(HEAD)
+    with pytest.raises(UnfoldedMigration, match=r"29990101000000_early\.sql.*db/schema"):
+        assemble_baseline(migrations=folder, lock=lock)
+
+
+def test_a_released_baseline_is_not_assembled_any_more(
+    made_up: tuple[Path, Path], tmp_path: Path
+) -> None:
+    before = (made_up[0] / BASELINE).read_bytes()
+    assert not assemble_baseline(edited_schema(tmp_path / "schema"), *made_up)
+    assert (made_up[0] / BASELINE).read_bytes() == before
+
+
+@pytest.mark.parametrize("spoil", ["changed", "gone"])
+def test_a_released_migration_that_has_changed_or_is_gone_is_named_with_what_to_do(
+    made_up: tuple[Path, Path], spoil: str
+) -> None:
+    folder, lock = made_up
+    baseline = folder / BASELINE
+    if spoil == "gone":
+        baseline.unlink()
+    else:
+        baseline.write_text(baseline.read_text("utf-8") + " ")
     before = lock.read_bytes()
-    with pytest.raises(ChangedMigration) as raised:
-        note_new_migrations(folder, lock)
-    told = str(raised.value)
-    assert f"{first.name} has changed" in told
-    assert f"{second.name} is gone" in told
-    assert "write a new migration" in told
+    for act in (lambda: lock_migrations(folder, lock), lambda: assemble_baseline(SCHEMA, *made_up)):
+        with pytest.raises(ChangedMigration) as raised:
+            act()
+        told = str(raised.value)
+        assert f"{BASELINE} {'is gone' if spoil == 'gone' else 'has changed'}" in told
+        assert "write a new migration" in told
     assert lock.read_bytes() == before
 
 
-def test_a_new_migration_is_noted_once_and_moves_no_other_line(copied: tuple[Path, Path]) -> None:
-    folder, lock = copied
+def test_the_next_release_locks_its_migrations_once_and_moves_no_other_line(
+    made_up: tuple[Path, Path],
+) -> None:
+    folder, lock = made_up
     before = lock.read_text("utf-8")
-    (folder / "29990101000000_new.sql").write_text(HEAD)
-    assert check_migrations(folder, lock) == ["29990101000000_new.sql"]
-    assert note_new_migrations(folder, lock) == ["29990101000000_new.sql"]
+    for name, text in MIGRATIONS_AFTER.items():
+        (folder / name).write_text(text)
+    assert check_migrations(folder, lock) == list(MIGRATIONS_AFTER)
+    assert lock_migrations(folder, lock) == list(MIGRATIONS_AFTER)
     assert lock.read_text("utf-8").startswith(before)
-    assert note_new_migrations(folder, lock) == []
+    assert lock_migrations(folder, lock) == []
 
 
 def test_a_backfill_touches_every_companys_rows_and_as_the_owner_none(

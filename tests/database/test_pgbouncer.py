@@ -214,7 +214,11 @@ async def storm(
     "transactions", [5_000, pytest.param(100_000, marks=pytest.mark.soak)], ids=["short", "full"]
 )
 async def test_50_clients_on_5_connections_meet_no_row_of_another_company(
-    server: RunningServer, urls: Urls, fresh_database, folder: Path, transactions: int
+    server: RunningServer,
+    urls: Urls,
+    fresh_database: Callable[[], str],
+    folder: Path,
+    transactions: int,
 ) -> None:
     admin = fresh_database()
     migrate(admin)
@@ -247,7 +251,7 @@ async def test_50_clients_on_5_connections_meet_no_row_of_another_company(
 async def test_a_setting_of_the_session_would_be_found(
     server: RunningServer,
     urls: Urls,
-    fresh_database,
+    fresh_database: Callable[[], str],
     folder: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

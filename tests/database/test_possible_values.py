@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import psycopg
 import pytest
-from companies import Company, make_company
 
 from neurant.installation.embedded import Urls
+from tests.companies import Company, make_company
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from psycopg import sql
 from neurant.installation.migrate import migrate
 from neurant.verify.command import verify
 from neurant.verify.definitions import normal
-from scripts.dump_schema import find_program
+from tests.support.postgres_programs import find_program
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,6 @@ from uuid import UUID, uuid4
 
 import psycopg
 import pytest
-from companies import Company, make_company, open_visitor
 from psycopg_pool import PoolTimeout
 
 from neurant.auth.codes import digest
@@ -18,6 +17,7 @@ from neurant.core.db.pool import Pool, make_pool, must_hold_nothing, sharing
 from neurant.core.db.tenancy import KeyToken, SessionToken, Trail, Visitor, entered, tenant
 from neurant.core.errors import RateLimitedError, UnavailableError
 from neurant.installation.embedded import Urls
+from tests.companies import Company, make_company, open_visitor
 
 pytestmark = pytest.mark.anyio
 SIZE = 4

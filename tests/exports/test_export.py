@@ -7,15 +7,16 @@ import json
 import secrets
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from zipfile import ZipFile
 
 import httpx
 import psycopg
-from companies import Company, make_company
 
 from neurant.installation.embedded import Urls
+from tests.companies import Company, make_company
 
-pytest_plugins = ("console.running_web",)
+pytest_plugins = ("tests.console.running_web",)
 SignIn = Callable[[Company, str], httpx.Client]
 PATH = "/v1/export"
 SECRET_COLUMNS = ("digest", "encrypted", "secret", "password", "token", "embedding")
@@ -29,7 +30,7 @@ def archive(client: httpx.Client) -> ZipFile:
     return made
 
 
-def rows(made: ZipFile, table: str) -> list[dict]:
+def rows(made: ZipFile, table: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in made.read(f"tables/{table}.ndjson").splitlines()]
 
 
@@ -59,9 +60,9 @@ def test_it_holds_all_that_is_the_companys_and_nothing_of_another(
     assert {one["id"] for one in rows(made, "users")} == {
         str(one.id) for one in acme.people.values()
     }
-    [file] = [name for name in made.namelist() if name.endswith("/Horarios.txt")]
-    assert made.read(file) == b"Abrimos los lunes."
-    assert ".." not in file
+    [schedule] = [name for name in made.namelist() if name.endswith("/Horarios.txt")]
+    assert made.read(schedule) == b"Abrimos los lunes."
+    assert ".." not in schedule
     everything = b"".join(made.read(name) for name in made.namelist())
     assert str(rival.id).encode() not in everything
     assert rival.slug.encode() not in everything

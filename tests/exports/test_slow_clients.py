@@ -15,14 +15,14 @@ from zipfile import ZipFile
 import httpx
 import psycopg
 import pytest
-from companies import Company, make_company
-from console.people import PASSWORD
-from console.running_web import serving, web_settings
 
 from neurant.installation.embedded import Urls
 from neurant.runtime.front import Bounds
+from tests.companies import Company, make_company
+from tests.console.people import PASSWORD
+from tests.console.running_web import serving, web_settings
 
-pytest_plugins = ("console.running_web",)
+pytest_plugins = ("tests.console.running_web",)
 PATH = "/v1/export"
 BOUNDS = Bounds(window=3, tick=0.1)
 _OPEN = """

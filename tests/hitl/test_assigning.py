@@ -6,10 +6,10 @@ from uuid import UUID, uuid4
 
 import psycopg
 import pytest
-from companies import ROLES, Company, make_company
-from plans.acting import add_conversation, admin, call, counters, limit, recount, staff
 
 from neurant.installation.embedded import Urls
+from tests.companies import ROLES, Company, make_company
+from tests.plans.acting import add_conversation, admin, call, counters, limit, recount, staff
 
 ASSIGN = "select private.assign_conversation(%s, %s)"
 TAKE = "select private.take_conversation(%s)"

@@ -3,31 +3,47 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable
+from uuid import UUID
 
+import httpx
+import psycopg
 import pytest
-from conversations.api_support import converse, every, ids, other_bot, unknown_like
 
-pytest_plugins = ("console.running_web",)
+from tests.companies import Company
+from tests.conversations.api_support import converse, every, ids, other_bot, unknown_like
+
+pytest_plugins = ("tests.console.running_web",)
 
 
 @pytest.fixture
-def taken(sign_in, acme, database):
+def taken(
+    sign_in: Callable[[Company, str], httpx.Client], acme: Company, database: psycopg.Connection
+) -> UUID:
     """A conversation that the operador has taken."""
     conversation = converse(database, acme, None, "Hola")
     assert sign_in(acme, "operador").post(f"/v1/conversations/{conversation}/take").is_success
     return conversation
 
 
-def ask(sign_in, acme, conversation, role="supervisor", by="operador"):
+def ask(
+    sign_in: Callable[[Company, str], httpx.Client],
+    acme: Company,
+    conversation: UUID,
+    role: str = "supervisor",
+    by: str = "operador",
+) -> httpx.Response:
     body = {"to_user_id": str(acme.people[role].id), "reason": "Necesita a alguien de caja"}
     return sign_in(acme, by).post(f"/v1/conversations/{conversation}/transfers", json=body)
 
 
-def code(answer) -> tuple[int, str]:
+def code(answer: httpx.Response) -> tuple[int, str]:
     return answer.status_code, answer.json()["code"]
 
 
-def test_who_is_asked_accepts_and_has_the_conversation(sign_in, acme, taken):
+def test_who_is_asked_accepts_and_has_the_conversation(
+    sign_in: Callable[[Company, str], httpx.Client], acme: Company, taken: UUID
+) -> None:
     asked = ask(sign_in, acme, taken)
     assert asked.status_code == 201
     transfer = asked.json()
@@ -46,7 +62,9 @@ def test_who_is_asked_accepts_and_has_the_conversation(sign_in, acme, taken):
     assert code(again) == (409, "conversations.transfer_over")
 
 
-def test_a_refused_transfer_leaves_it_where_it_is(sign_in, acme, taken):
+def test_a_refused_transfer_leaves_it_where_it_is(
+    sign_in: Callable[[Company, str], httpx.Client], acme: Company, taken: UUID
+) -> None:
     transfer = ask(sign_in, acme, taken).json()
     second = ask(sign_in, acme, taken, "administrador")
     assert code(second) == (409, "conversations.already_requested")
@@ -58,7 +76,9 @@ def test_a_refused_transfer_leaves_it_where_it_is(sign_in, acme, taken):
     assert code(not_mine) == (409, "conversations.not_yours")
 
 
-def test_a_colleague_of_another_company_is_like_nobody(sign_in, acme, rival, taken):
+def test_a_colleague_of_another_company_is_like_nobody(
+    sign_in: Callable[[Company, str], httpx.Client], acme: Company, rival: Company, taken: UUID
+) -> None:
     client, path = sign_in(acme, "operador"), f"/v1/conversations/{taken}/transfers"
     told = [
         client.post(
@@ -81,7 +101,12 @@ def test_a_colleague_of_another_company_is_like_nobody(sign_in, acme, rival, tak
         assert unknown_like(stranger, method, path, transfer) == 404
 
 
-def test_takeovers_are_listed_to_who_sees_their_conversations(sign_in, acme, rival, database):
+def test_takeovers_are_listed_to_who_sees_their_conversations(
+    sign_in: Callable[[Company, str], httpx.Client],
+    acme: Company,
+    rival: Company,
+    database: psycopg.Connection,
+) -> None:
     hidden = converse(database, acme, other_bot(database, acme), "Hola")
     owner, operador = sign_in(acme, "owner"), sign_in(acme, "operador")
     assert owner.post(f"/v1/conversations/{hidden}/take").is_success

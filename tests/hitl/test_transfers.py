@@ -8,9 +8,9 @@ from uuid import UUID, uuid4
 
 import psycopg
 import pytest
-from companies import Company, make_company, open_visitor
 
 from neurant.installation.embedded import Urls
+from tests.companies import Company, make_company, open_visitor
 
 
 @dataclass
@@ -149,3 +149,14 @@ def test_a_takeover_that_ended_meanwhile_is_not_taken_up_again(acme: Desk) -> No
 def test_a_reason_is_owed(acme: Desk) -> None:
     with pytest.raises(psycopg.errors.CheckViolation):
         acme.request("operador", id_of(acme, "supervisor"), "  ")
+
+
+@pytest.mark.parametrize(
+    "kind", ["escalation", "skill_based", "workload_distribution", "emergency"]
+)
+def test_a_request_keeps_its_kind(acme: Desk, kind: str) -> None:
+    query = "select private.request_transfer(%s, %s, %s, 'Necesita a alguien de caja')"
+    to = id_of(acme, "supervisor")
+    assert acme.call("operador", query, acme.conversation, to, kind) == "requested"
+    kept = "select kind from hitl_transfers where id = %s"
+    assert acme.call("supervisor", kept, acme.pending()) == kind

@@ -6,9 +6,9 @@ from uuid import UUID, uuid4
 
 import psycopg
 import pytest
-from companies import Company, make_company
 
 from neurant.installation.embedded import Urls
+from tests.companies import Company, make_company
 
 TOLD = (
     "select array_agg(u.role::text order by u.role) from notifications n"

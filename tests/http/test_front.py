@@ -26,7 +26,7 @@ from starlette.types import Receive, Scope, Send
 from neurant.core.settings import Settings
 from neurant.runtime.front import Bounds, end_unread_connections, make_config
 
-pytest_plugins = ("console.running_web",)
+pytest_plugins = ("tests.console.running_web",)
 MEGABYTE = 1024 * 1024
 QUICK = Bounds(head_seconds=0.6, idle_seconds=1, window=0.8, linger=0.5, tick=0.1)
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n"
@@ -441,6 +441,32 @@ def test_sixty_megabytes_leave_memory_flat(
     assert most - before < 12 * MEGABYTE
     assert not answer or status_of(answer) in (200, 400, 408, 414, 431)
     assert status_of(ask(port, close())) == 200
+
+
+def sent_before_the_end(port: int, start: bytes, most: int) -> tuple[int, bytes]:
+    """Bytes that a client could send until the server ended the connection, and the answer."""
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        connection.sendall(start)
+        sent = 0
+        with contextlib.suppress(ConnectionError):
+            while sent < most:
+                sent += connection.send(b"a" * 65536)
+        return sent, answer_of(connection)
+
+
+def test_a_client_that_goes_on_after_its_head_was_refused_is_cut_off_soon() -> None:
+    with front(replace(QUICK, linger=20)) as (port, _):
+        sent, answer = sent_before_the_end(port, GET + b"X: ", 60 * MEGABYTE)
+    assert status_of(answer) == 431
+    assert sent < 20 * MEGABYTE  # most of it lies in the buffers of the two sockets
+
+
+def test_refused_bodies_are_discarded_slowly() -> None:
+    bounds = replace(QUICK, linger=1, discarded_each_tick=MEGABYTE)
+    with front(bounds) as (port, _):
+        sent, answer = sent_before_the_end(port, CHUNKED + b"1;", 60 * MEGABYTE)
+    assert status_of(answer) == 400
+    assert sent < 40 * MEGABYTE
 
 
 @given(st.lists(st.integers(1, 400), max_size=8), st.integers(0, 40_000))

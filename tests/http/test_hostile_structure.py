@@ -17,21 +17,21 @@ from urllib.parse import urlencode
 import httpx
 import psutil
 import pytest
-from companies import Company
-from console.people import PASSWORD
-from console.running_web import web_settings
 from fastapi import APIRouter
 from fastapi.routing import APIRoute
 from hypothesis import given
 from hypothesis import strategies as st
-from support.platform import environment, free_port
 
 from neurant.core.body_bounds import MOST_MEMBERS, check_members, tell_fields
 from neurant.core.errors import BadInputError
 from neurant.installation.embedded import Urls
 from neurant.runtime.app import _ROUTERS
+from tests.companies import Company
+from tests.console.people import PASSWORD
+from tests.console.running_web import web_settings
+from tests.support.platform import environment, free_port
 
-pytest_plugins = ("console.running_web",)
+pytest_plugins = ("tests.console.running_web",)
 MEGABYTE = 1024 * 1024
 JSON = {"content-type": "application/json"}
 FORM = {"content-type": "application/x-www-form-urlencoded"}

@@ -13,11 +13,11 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
-from support.platform import environment, free_port
 
 from neurant.core.settings import Settings
+from tests.support.platform import environment, free_port
 
-pytest_plugins = ("support.fixtures",)
+pytest_plugins = ("tests.support.fixtures",)
 
 MEGABYTE = 1024 * 1024
 

@@ -7,10 +7,10 @@ from uuid import UUID
 
 import psycopg
 import pytest
-from companies import Company, make_company
 from psycopg.types.json import Jsonb
 
 from neurant.installation.embedded import Urls
+from tests.companies import Company, make_company
 
 
 def as_staff(db: psycopg.Connection, company: Company, role: str) -> None:

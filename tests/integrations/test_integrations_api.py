@@ -12,13 +12,13 @@ from uuid import UUID
 import httpx
 import psycopg
 import pytest
-from companies import Company, make_company
-from console.running_web import MASTER_KEY
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from neurant.installation.embedded import Urls
+from tests.companies import Company, make_company
+from tests.console.running_web import MASTER_KEY
 
-pytest_plugins = ("console.running_web",)
+pytest_plugins = ("tests.console.running_web",)
 SignIn = Callable[[Company, str], httpx.Client]
 PATH, HOOKS = "/v1/integrations", "/v1/webhook-endpoints"
 SECRETS = {

@@ -17,7 +17,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -54,6 +54,8 @@ LISTS_ONLY = {
 }
 HEART = frozenset({"public.conversations", "public.messages", "public.users"})
 FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+# The objects to try (None: all of them), and whether with the rights on columns.
+Round = tuple[frozenset[str] | None, bool]
 # Half of a small test file's time is to import these.
 _HEAVY = ("neurant.runtime.app", "anyio", "httpx", "hypothesis", "procrastinate")
 # Of one test file, after which the mutant hangs: ten times what it takes, and at least this.
@@ -79,14 +81,20 @@ class Fate:
 
 
 def judge(matrix: Matrix, mutant: Mutant, reach: Callers | None = None) -> Fate:
-    """Break, try, read, roll back."""
+    """Break the schema, try what is near, read the catalog, and roll back.
+
+    The whole matrix (most of the time that a mutant takes) is tried only where neither the near
+    objects nor the catalog rules noticed the mutant.
+    """
     started = time.monotonic()
     with matrix.connection.transaction(force_rollback=True):
         # A policy that calls itself runs until the stack is full, each time.
         matrix.connection.execute("select set_config('statement_timeout', '20s', true)")
-        behaviour = _refusal(matrix, mutant) or _behaviour(matrix, mutant, reach)
+        behaviour = _refusal(matrix, mutant) or _behaviour(matrix, _near(mutant, reach))
         # A body that a cell has killed needs no gate: few of them read bodies.
         gate = _gate(matrix, mutant) if not (mutant.id and behaviour) else ""
+        if not behaviour and not gate and _is_everywhere(mutant):
+            behaviour = _behaviour(matrix, [(None, False)])
     return Fate(mutant, behaviour, gate, seconds=time.monotonic() - started)
 
 
@@ -101,9 +109,9 @@ def _refusal(matrix: Matrix, mutant: Mutant) -> str:
     return ""
 
 
-def _behaviour(matrix: Matrix, mutant: Mutant, reach: Callers | None) -> str:
-    """First what is near, then what most things touch; all of it only for what survives that."""
-    for only, columns in _rounds(mutant, reach):
+def _behaviour(matrix: Matrix, rounds: Iterable[Round]) -> str:
+    """The first wrong cell of these rounds; ``""``: there is none."""
+    for only, columns in rounds:
         try:
             with matrix.connection.transaction(force_rollback=True):
                 for cell in cells(matrix, only, columns=columns):
@@ -114,8 +122,11 @@ def _behaviour(matrix: Matrix, mutant: Mutant, reach: Callers | None) -> str:
     return ""
 
 
-def _rounds(mutant: Mutant, reach: Callers | None) -> Iterator[tuple[frozenset[str] | None, bool]]:
-    """What to try and whether with the rights on columns, which no body changes."""
+def _near(mutant: Mutant, reach: Callers | None) -> Iterator[Round]:
+    """First the objects near the mutant, then those that most statements touch.
+
+    No body changes the rights on columns.
+    """
     if mutant.function and reach:
         for layer in reach.near(mutant.function):
             yield layer, False
@@ -123,8 +134,11 @@ def _rounds(mutant: Mutant, reach: Callers | None) -> Iterator[tuple[frozenset[s
     yield mutant.near, not mutant.id
     if mutant.kind not in LISTS_ONLY:
         yield HEART, False
-        if not mutant.id:
-            yield None, False
+
+
+def _is_everywhere(mutant: Mutant) -> bool:
+    """Whether the whole matrix could notice what the near objects do not show."""
+    return not mutant.id and mutant.kind not in LISTS_ONLY
 
 
 def _gate(matrix: Matrix, mutant: Mutant) -> str:
@@ -196,7 +210,10 @@ def _run_file(file: str, environment: Mapping[str, str], told: str) -> None:
     output = os.open(told, os.O_WRONLY)
     for stream in (1, 2):
         os.dup2(output, stream)
-    options = ["-x", "-q", "--tb=no", "-p", "no:cacheprovider", "-m", "not browser and not soak"]
+    options = [
+        *("-x", "-q", "--tb=no", "--randomly-dont-reorganize", "-p", "no:cacheprovider"),
+        *("-m", "not browser and not soak"),
+    ]
     code = int(pytest.main([*options, file]))
     sys.stdout.flush()
     os._exit(code)  # nothing of the parent's (its connection) is closed here

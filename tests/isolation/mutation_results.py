@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from neurant.installation.migrate import MIGRATIONS
+
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "build" / "mutation.jsonl"
 RECORD = Path(__file__).with_name("mutation_record.md")
@@ -55,7 +57,8 @@ def kept(path: Path, schema: str) -> dict[str, Result]:
 
 def schema_print() -> str:
     """Names the schema that the results are of."""
-    return hashlib.sha256((ROOT / "db" / "schema.sql").read_bytes()).hexdigest()[:12]
+    files = sorted(MIGRATIONS.glob("*.sql"))
+    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:12]
 
 
 def equivalents() -> tuple[Mapping[str, str], Mapping[str, str]]:

@@ -165,7 +165,7 @@ def _within(owner: Any, scope: Scope) -> Scope:
 def _aliases(node: Any) -> dict[str, str]:
     if isinstance(node, ast.RangeVar):
         alias = node.alias.aliasname if node.alias else node.relname
-        return {alias: f"{node.schemaname or 'public'}.{node.relname}"}
+        return {str(alias): f"{node.schemaname or 'public'}.{node.relname}"}
     if isinstance(node, ast.JoinExpr):
         return _aliases(node.larg) | _aliases(node.rarg)
     return {}

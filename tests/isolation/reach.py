@@ -32,6 +32,7 @@ REACH = Path(__file__).with_name("reach.json")
 _NOT_RUN = (
     "tests/browser/",
     "tests/database/test_dead_columns",
+    "tests/database/test_reached_values",
     "tests/database/test_migrat",
     "tests/database/test_restore",
     "tests/database/test_upgrade",

@@ -138,30 +138,44 @@ def tenant_tables(admin_url: str) -> list[tuple[str, str]]:
         ).fetchall()
 
 
-def rows_seen(urls: Urls, who: Claims, table: str, key: str) -> list[UUID]:
-    """The companies of all rows that the caller sees; empty where it may not ask at all."""
-    query = sql.SQL("select {} from {}").format(sql.Identifier(key), sql.Identifier(table))
+def rows_seen(urls: Urls, who: Claims, *tables: tuple[str, str]) -> Iterator[list[UUID]]:
+    """Of each table (with its key), the companies of all rows that the caller sees.
+
+    The list is empty where the caller may not ask at all. Each table is read in a transaction of
+    its own.
+    """
     with psycopg.connect(getattr(urls, who.login)) as db:
-        become(db, who)
-        try:
-            return [row[0] for row in db.execute(query).fetchall()]
-        except psycopg.errors.InsufficientPrivilege:
-            return []
+        for table, key in tables:
+            query = sql.SQL("select {} from {}").format(sql.Identifier(key), sql.Identifier(table))
+            with db.transaction(force_rollback=True):
+                become(db, who)
+                try:
+                    with db.transaction():
+                        found = db.execute(query).fetchall()
+                except psycopg.errors.InsufficientPrivilege:
+                    found = []
+            yield [row[0] for row in found]
 
 
 def test_nobody_sees_a_row_of_the_other_company(urls: Urls, companies: tuple[Lived, Lived]) -> None:
     for lived in companies:
+        tables = tenant_tables(urls.admin)
         for who in principals(lived):
-            for table, key in tenant_tables(urls.admin):
-                seen = set(rows_seen(urls, who, table, key))
-                assert seen <= {lived.company.id}, f"{who.name} sees {table} of another company"
+            for (table, _), seen in zip(tables, rows_seen(urls, who, *tables), strict=True):
+                assert set(seen) <= {lived.company.id}, (
+                    f"{who.name} sees {table} of another company"
+                )
 
 
 def test_each_sees_what_is_its_own(urls: Urls, companies: tuple[Lived, Lived]) -> None:
     """The pair of the test above: it would also pass if nobody saw anything."""
-    acme = companies[0]
+    acme, tables = companies[0], tenant_tables(urls.admin)
     shown = {
-        who.name: {t for t, key in tenant_tables(urls.admin) if rows_seen(urls, who, t, key)}
+        who.name: {
+            table
+            for (table, _), seen in zip(tables, rows_seen(urls, who, *tables), strict=True)
+            if seen
+        }
         for who in principals(acme)
     }
     everyday = {
@@ -212,9 +226,10 @@ def strangers(lived: Lived) -> Iterator[Claims]:
 
 
 def test_a_stranger_sees_no_row_of_any_company(urls: Urls, companies: tuple[Lived, Lived]) -> None:
+    tables = tenant_tables(urls.admin)
     for who in strangers(companies[0]):
-        for table, key in tenant_tables(urls.admin):
-            assert len(rows_seen(urls, who, table, key)) == NOTHING, f"{who.name} sees {table}"
+        for (table, _), seen in zip(tables, rows_seen(urls, who, *tables), strict=True):
+            assert len(seen) == NOTHING, f"{who.name} sees {table}"
 
 
 def test_an_owner_with_another_companys_id_is_a_stranger(
@@ -228,38 +243,37 @@ def test_an_owner_with_another_companys_id_is_a_stranger(
         }
     )
     who = Claims("crossed", "authenticated", crossed)
-    for table, key in tenant_tables(urls.admin):
-        assert rows_seen(urls, who, table, key) == []
+    assert all(seen == [] for seen in rows_seen(urls, who, *tenant_tables(urls.admin)))
 
 
 def test_a_deactivated_person_is_out_at_the_next_statement(urls: Urls) -> None:
     company = live(urls, make_company(urls.admin, "acme")).company
     who = staff_claims(company, "administrador")
-    assert rows_seen(urls, who, "messages", "company_id")
+    assert all(rows_seen(urls, who, ("messages", "company_id")))
     with psycopg.connect(urls.admin) as db:
         db.execute(
             "update users set is_active = false where id = %s",
             (company.people["administrador"].id,),
         )
-    for table, key in tenant_tables(urls.admin):
-        assert rows_seen(urls, who, table, key) == []
+    assert all(seen == [] for seen in rows_seen(urls, who, *tenant_tables(urls.admin)))
 
 
 def test_a_cancelled_company_is_read_by_its_staff_and_closed_to_everybody_else(urls: Urls) -> None:
     lived = live(urls, make_company(urls.admin, "acme"))
-    asked = [
-        (who, table, key) for who in principals(lived) for table, key in tenant_tables(urls.admin)
-    ]
-    before = [rows_seen(urls, *one) for one in asked]
+    tables = tenant_tables(urls.admin)
+    before = {who.name: [*rows_seen(urls, who, *tables)] for who in principals(lived)}
     with psycopg.connect(urls.admin) as db:
         db.execute(
             "update companies set subscription_status = 'cancelled' where id = %s",
             (lived.company.id,),
         )
-    for (who, table, key), seen in zip(asked, before, strict=True):
-        expected = [] if who.name in ("visitor", "worker") else seen
-        assert len(rows_seen(urls, who, table, key)) >= len(expected), f"{who.name}: {table}"
-        assert set(rows_seen(urls, who, table, key)) == set(expected), f"{who.name}: {table}"
+    for who in principals(lived):
+        closed = who.name in ("visitor", "worker")
+        now = zip(tables, before[who.name], rows_seen(urls, who, *tables), strict=True)
+        for (table, _), then, seen in now:
+            expected = [] if closed else then
+            assert len(seen) >= len(expected), f"{who.name}: {table}"
+            assert set(seen) == set(expected), f"{who.name}: {table}"
 
 
 def test_the_web_login_cannot_become_the_worker_nor_the_router(urls: Urls) -> None:
@@ -272,11 +286,15 @@ def test_the_web_login_cannot_become_the_worker_nor_the_router(urls: Urls) -> No
 
 
 def test_the_logins_see_nothing_before_they_become_somebody(urls: Urls) -> None:
+    tables = tenant_tables(urls.admin)
     for url in (urls.app, urls.jobs):
-        for table, key in tenant_tables(urls.admin):
-            query = sql.SQL("select {} from {}").format(sql.Identifier(key), sql.Identifier(table))
-            with psycopg.connect(url) as db, pytest.raises(psycopg.errors.InsufficientPrivilege):
-                db.execute(query)
+        with psycopg.connect(url, autocommit=True) as db:
+            for table, key in tables:
+                query = sql.SQL("select {} from {}").format(
+                    sql.Identifier(key), sql.Identifier(table)
+                )
+                with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                    db.execute(query)
 
 
 WRITES = (
@@ -359,9 +377,11 @@ def test_a_visitor_sees_one_conversation_and_not_another_visitors(
 def test_an_operador_sees_only_the_bots_that_are_assigned(urls: Urls) -> None:
     company = live(urls, make_company(urls.admin, "acme")).company
     who = staff_claims(company, "operador")
-    scoped = ("chatbots", "conversations", "messages", "hitl_sessions", "channel_accounts")
-    for table in scoped:
-        assert rows_seen(urls, who, table, "company_id")
+    scoped = [
+        (table, "company_id")
+        for table in ("chatbots", "conversations", "messages", "hitl_sessions", "channel_accounts")
+    ]
+    assert all(rows_seen(urls, who, *scoped))
     with psycopg.connect(urls.admin) as db:
         db.execute(
             "update chatbot_operators set is_active = false where company_id = %s", (company.id,)
@@ -370,5 +390,4 @@ def test_an_operador_sees_only_the_bots_that_are_assigned(urls: Urls) -> None:
             "update hitl_sessions set status = 'resolved', ended_at = now() where company_id = %s",
             (company.id,),
         )
-    for table in scoped:
-        assert rows_seen(urls, who, table, "company_id") == []
+    assert all(seen == [] for seen in rows_seen(urls, who, *scoped))

@@ -24,8 +24,8 @@ create function private.alike(uuid, text) returns boolean language sql as 'selec
 
 
 @pytest.fixture(scope="module")
-def matrix(make_database: Callable[[], str]) -> Iterator[Matrix]:
-    yield from prepared(make_database())
+def matrix(make_migrated_database: Callable[[], str]) -> Iterator[Matrix]:
+    yield from prepared(make_migrated_database())
 
 
 def test_every_rule_of_the_catalog_holds(matrix: Matrix) -> None:

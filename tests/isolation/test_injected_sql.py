@@ -8,9 +8,9 @@ from datetime import timedelta
 
 import psycopg
 import pytest
-from companies import Company, make_company
 
 from neurant.installation.embedded import Urls
+from tests.companies import Company, make_company
 
 TOKEN = hashlib.sha256(b"of the attacker's choice").digest()
 

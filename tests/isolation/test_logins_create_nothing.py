@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 
 import psycopg
 import pytest
-from console.running_web import MASTER_KEY
 from psycopg import sql
 
 from neurant.core.errors import SetupError
@@ -17,6 +16,7 @@ from neurant.installation.role_settings import strange_settings
 from neurant.runtime.startup import ready_to_start
 from neurant.verify.catalog import read_catalog
 from neurant.verify.gates import gate_cells
+from tests.console.running_web import MASTER_KEY
 
 CREATIONS = (
     "create temporary table users (id uuid)",

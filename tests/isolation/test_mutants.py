@@ -53,8 +53,8 @@ OTHERS = {
 
 
 @pytest.fixture(scope="module")
-def matrix(make_database: Callable[[], str]) -> Iterator[Matrix]:
-    yield from prepared(make_database())
+def matrix(make_migrated_database: Callable[[], str]) -> Iterator[Matrix]:
+    yield from prepared(make_migrated_database())
 
 
 @pytest.fixture(scope="module")

@@ -23,8 +23,8 @@ from tests.isolation.proving_ground import prepared
 
 
 @pytest.fixture(scope="module")
-def matrix(make_database: Callable[[], str]) -> Iterator[Matrix]:
-    yield from prepared(make_database())
+def matrix(make_migrated_database: Callable[[], str]) -> Iterator[Matrix]:
+    yield from prepared(make_migrated_database())
 
 
 @dataclass(frozen=True)
@@ -232,7 +232,7 @@ def test_the_oracles_ask_only_what_is_near(matrix: Matrix) -> None:
 
 def test_where_other_companies_live_nothing_that_sweeps_them_is_tried(matrix: Matrix) -> None:
     crowded = replace(matrix.stage, alone=False)
-    sweeping = frozenset({"private.claim_replies(integer, interval)"})
+    sweeping = frozenset({"private.claim_replies(integer, interval, integer, uuid[])"})
     assert list(oracle_cells(matrix.stage, sweeping))
     assert list(oracle_cells(crowded, sweeping)) == []
     assert left_out(matrix.stage) == 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 import tomllib
 from pathlib import Path
@@ -13,15 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "bench"))
-
-from offline_search import Company, demo_company
-
-from neurant.knowledge import embed
+from bench.offline_search import Company, demo_company
+from neurant.knowledge import embed, passage
 from neurant.knowledge.answer import Answer, answer, choose, display_name, probability
 from neurant.knowledge.passage import best_window, read_question, units, weights
 from neurant.knowledge.rank import Candidate, Ranked
-from neurant.knowledge.words import bare_question
+from neurant.knowledge.words import bare_question, likeness
 
 # Reached: 31 of 35 right, 2 of 36 with a wrong quote, 1 of 22 without grounds; the
 # limits leave room for one question more.
@@ -301,3 +297,34 @@ def _values(signals: Any) -> list[float]:
 
 def test_the_vectors_of_the_tests_come_from_the_model_in_use(clinic: Company) -> None:
     assert all(len(vector) == embed.DIMENSIONS for vector in clinic.vectors)
+
+
+def test_a_question_of_many_words_costs_no_more_than_one_of_two_dozen(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    compared = list[str]()
+
+    def counting(wanted: str, found: frozenset[str]) -> float:
+        compared.append(wanted)
+        return likeness(wanted, found)
+
+    monkeypatch.setattr(passage, "likeness", counting)
+    ranked = [
+        Ranked(Candidate(UUID(int=n), UUID(int=9), "d", 1, None, f"Fila {n}: $ 100.", 0.9, None), 1)
+        for n in range(20)
+    ]
+    words = [f"{chr(97 + n // 26)}{chr(97 + n % 26)}rtolisp" for n in range(400)]
+    answer(" ".join(words), ranked)
+    assert len(set(compared)) <= 24
+    assert len(compared) < 24 * 200
+
+
+def test_a_long_question_is_read_at_both_its_ends() -> None:
+    filler = "relleno " * 500
+    for question in (f"parqueadero {filler}", f"{filler} parqueadero"):
+        asked = Candidate(
+            UUID(int=1), UUID(int=9), "d", 1, None, "El parqueadero es gratis.", 0.9, 0.5
+        )
+        chosen = choose(question, [Ranked(asked, 1.0)])
+        assert chosen is not None
+        assert chosen[2].coverage > 0

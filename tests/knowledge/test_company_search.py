@@ -10,9 +10,9 @@ from contextlib import contextmanager
 
 import psycopg
 import pytest
-from companies import Company, make_company
 
 from neurant.installation.embedded import Urls
+from tests.companies import Company, make_company
 
 
 @pytest.fixture(scope="module")

@@ -7,15 +7,23 @@ from uuid import UUID
 
 import psycopg
 import pytest
-from knowledge import bombs
-from support.platform import WorkerProcess, eventually, rows, taught, teach, worker_process, working
-from support.stage import Stage
 
 from neurant.core.object_store import open_store
 from neurant.knowledge import jobs as document_jobs
 from neurant.knowledge.service import document_error, store_document
+from tests.knowledge import bombs
+from tests.support.platform import (
+    WorkerProcess,
+    eventually,
+    rows,
+    taught,
+    teach,
+    worker_process,
+    working,
+)
+from tests.support.stage import Stage
 
-pytest_plugins = ("support.fixtures",)
+pytest_plugins = ("tests.support.fixtures",)
 pytestmark = [pytest.mark.anyio, pytest.mark.platform]
 
 STATE = "select processing_status::text, processing_error, chunk_count from documents where id = %s"

@@ -6,8 +6,6 @@ import json
 from pathlib import Path
 
 import pytest
-from companies import make_company
-from plans.acting import admin, counters, limit
 
 from neurant.core.db.pool import make_pool
 from neurant.core.errors import LimitReachedError
@@ -16,6 +14,8 @@ from neurant.core.settings import Settings
 from neurant.installation.embedded import Urls
 from neurant.knowledge.jobs import process_document
 from neurant.knowledge.service import document_error, store_document
+from tests.companies import Company, make_company
+from tests.plans.acting import admin, counters, limit
 
 STATE = (
     "select d.processing_status::text, d.processing_error, d.character_count,"
@@ -38,7 +38,7 @@ async def test_a_document_with_too_much_text_fails_whole_and_says_why(
         make_pool(urls.jobs, size=2, pooled=False) as jobs,
     ):
 
-        async def read(company: object, data: str, name: str = "a.txt") -> object:
+        async def read(company: Company, data: str, name: str = "a.txt") -> object:
             document = await store_document(
                 app, store, settings, company.staff("owner"), company.bot_id, name, data.encode()
             )

@@ -8,9 +8,10 @@ from collections.abc import Callable
 import httpx
 import psycopg
 import pytest
-from companies import Company
 
-pytest_plugins = ("console.running_web",)
+from tests.companies import Company
+
+pytest_plugins = ("tests.console.running_web",)
 SignIn = Callable[[Company, str], httpx.Client]
 PATH = "/v1/documents"
 

@@ -52,6 +52,23 @@ def test_a_long_question_is_represented_by_both_its_ends() -> None:
     assert long != embed.embed_query(f"hola {middle} ¿a qué hora abren?")
 
 
+def test_a_long_question_costs_no_more_than_two_hundred_and_forty_characters(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    given = list[str]()
+    engine = embed._engine()
+
+    class Counting:
+        def query(self, texts: str) -> object:
+            given.append(texts)
+            return engine.query(texts)
+
+    monkeypatch.setattr(embed, "_engine", Counting)
+    embed.embed_query("¿Cuánto cuesta el servicio? " * 140)
+    embed.embed_query("¿Cuánto cuesta el servicio? " * 8)
+    assert [len(text) for text in given] == [241, 223]
+
+
 def test_a_passage_longer_than_any_chunk_is_refused() -> None:
     with pytest.raises(ValueError, match="4000"):
         embed.embed_passage("a" * 4_001)

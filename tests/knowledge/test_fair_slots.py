@@ -7,15 +7,15 @@ from collections.abc import Sequence
 
 import psycopg
 import pytest
-from companies import Company, make_company
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support.platform import rows, taught, teach, working
-from support.stage import Stage
 
 from neurant.installation.embedded import Urls
+from tests.companies import Company, make_company
+from tests.support.platform import rows, taught, teach, working
+from tests.support.stage import Stage
 
-pytest_plugins = ("support.fixtures",)
+pytest_plugins = ("tests.support.fixtures",)
 
 DEFER = "select private.defer_job('process_document', jsonb_build_object('document_id', %s::text))"
 FETCH = "select id, lock from jobs.fetch_fair_job(null, null)"
@@ -105,12 +105,12 @@ def test_no_company_is_served_twice_while_another_waits_untouched(
     assert len(order) == sum(counts)
     left = {str(company.id): count for company, count in zip(three, counts, strict=True)}
     given_out = dict.fromkeys(left, 0)
-    for company in order:
-        waiting = [given_out[other] for other in left if left[other] and other != company]
+    for served_one in order:
+        waiting = [given_out[other] for other in left if left[other] and other != served_one]
         # Round robin: nobody is more than one job (and one that runs) ahead of whoever still waits.
-        assert not waiting or given_out[company] <= min(waiting) + 1
-        given_out[company] += 1
-        left[company] -= 1
+        assert not waiting or given_out[served_one] <= min(waiting) + 1
+        given_out[served_one] += 1
+        left[served_one] -= 1
 
 
 @pytest.mark.anyio

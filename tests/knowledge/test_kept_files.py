@@ -5,9 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from companies import make_company
-from console.running_web import web_settings
-from support.platform import eventually
 
 from neurant.core.db.pool import make_pool
 from neurant.core.errors import BadInputError, ConflictError, ForbiddenError
@@ -15,6 +12,9 @@ from neurant.core.ids import uuid7
 from neurant.core.object_store import open_store
 from neurant.installation.embedded import Urls
 from neurant.knowledge.service import store_document
+from tests.companies import make_company
+from tests.console.running_web import web_settings
+from tests.support.platform import eventually
 
 pytestmark = pytest.mark.anyio
 

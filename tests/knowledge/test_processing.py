@@ -5,9 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from companies import make_company
 from fpdf import FPDF
-from knowledge import bombs
 
 from neurant.core.db.pool import fetch_value, make_pool
 from neurant.core.db.tenancy import tenant
@@ -16,6 +14,8 @@ from neurant.core.settings import Settings
 from neurant.installation.embedded import Urls
 from neurant.knowledge.jobs import process_document
 from neurant.knowledge.service import store_document, unread_pages
+from tests.companies import make_company
+from tests.knowledge import bombs
 
 UNREAD = "select unread_pages from documents where id = %s"
 

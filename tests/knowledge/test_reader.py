@@ -11,8 +11,6 @@ from pathlib import Path
 
 import psutil
 import pytest
-from knowledge import bombs
-from support.platform import eventually
 
 from neurant.core.errors import BadInputError, NeurantError
 from neurant.core.sandbox import Limits
@@ -21,6 +19,8 @@ from neurant.knowledge.chunk import chunk
 from neurant.knowledge.extract import detect_type, extract
 from neurant.knowledge.reader import Ended, limits_for, read_document
 from neurant.texts import LANGUAGES
+from tests.knowledge import bombs
+from tests.support.platform import eventually
 
 pytestmark = pytest.mark.anyio
 

@@ -56,12 +56,12 @@ def told(how: str, folder: Path, port: int, account: int | None) -> dict[str, bo
         "folder": str(folder),
         "port": port,
     }
-    code = "from knowledge.probing import main; main()"
+    code = "from tests.knowledge.probing import main; main()"
     done = subprocess.run(
         [*(WITHOUT_ROOT if account else ()), sys.executable, "-c", code, how, json.dumps(given)],
         env={
             **os.environ,
-            "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}",
+            "PYTHONPATH": str(ROOT),
             "NEURANT_MASTER_KEY": "secret",
         },
         cwd=ROOT,
@@ -98,13 +98,13 @@ def test_an_ordinary_child_would_be_refused_nothing_of_it(
 def test_a_child_dies_with_the_process_that_started_it(folder: Path) -> None:
     waits = (
         "import asyncio; from neurant.knowledge.reader import run_child, limits_for\n"
-        "from knowledge import bombs\n"
+        "from tests.knowledge import bombs\n"
         "data = bombs.the_same_page_many_times()\n"
         "asyncio.run(run_child('pdf', limits_for(0), b'{\"filename\": \"a.pdf\"}\\n', data))\n"
     )
     parent = subprocess.Popen(
         [sys.executable, "-c", waits],
-        env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"},
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
         cwd=ROOT,
     )
     try:
@@ -152,3 +152,22 @@ def test_the_filter_of_calls_is_well_formed() -> None:
     # Each of the three calls jumps to the last instruction, which allows; the one before refuses.
     jumps = {place: code[2] for place, code in enumerate(instructions) if 4 <= place < 7}
     assert {place + 1 + jump for place, jump in jumps.items()} == {len(instructions) - 1}
+
+
+@LINUX
+def test_a_reader_gives_way_before_it_imports_anything_large() -> None:
+    code = (
+        "import os, sys; from pathlib import Path; import neurant.knowledge.reader_child as child\n"
+        "def told(kind):\n"
+        "    group = Path('/proc/self/autogroup')\n"
+        "    print(os.nice(0), group.read_text() if group.exists() else 'none')\n"
+        "    os._exit(0 if not sys.stdout.flush() else 1)\n"
+        "child._import_for = told; sys.argv[1:] = ['txt', '1', '1', '1']; child.main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], start_new_session=True, capture_output=True, text=True
+    )
+    nice, group = done.stdout.split(" ", 1)
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    assert int(nice) == min(own + 10, 19)
+    assert group.strip() == "none" or group.split()[-1] == "10"

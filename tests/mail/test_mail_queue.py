@@ -15,7 +15,6 @@ from uuid import uuid4
 
 import psycopg
 import pytest
-from companies import Company, make_company
 from pydantic import SecretStr
 
 from neurant.core.db.pool import Pool, make_pool
@@ -29,6 +28,7 @@ from neurant.mail.folder import newest_mails, part_of, read_mail
 from neurant.mail.queries import Claimed, claim_mails
 from neurant.mail.service import queue_mail
 from neurant.mail.smtp import LONGEST, Server
+from tests.companies import Company, make_company
 from tests.mail.mail_server import DROP, Received, serving
 
 pytestmark = pytest.mark.anyio

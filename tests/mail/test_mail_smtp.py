@@ -36,7 +36,7 @@ def letter(to: str = TO) -> EmailMessage:
 
 
 def plain(port: int, **changed: object) -> Server:
-    return Server(**({"host": "127.0.0.1", "port": port, "username": None, "password": None, "tls": "off"} | changed))  # type: ignore[arg-type]  # fmt: skip
+    return Server(**({"host": "127.0.0.1", "port": port, "username": None, "password": None, "tls": "off"} | changed))  # fmt: skip
 
 
 async def test_a_server_that_takes_it_has_it_once() -> None:

@@ -10,10 +10,10 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import psycopg
-from companies import Company
 from psycopg import sql
 
 from neurant.installation.embedded import Urls
+from tests.companies import Company
 
 FREE = {
     "monthly_message_limit": 500, "max_chatbots": 1, "max_users": 2, "max_integrations": 0,

@@ -7,10 +7,12 @@ from collections.abc import Callable
 from uuid import UUID
 
 import psycopg
-from companies import Company, make_company
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from plans.acting import (
+
+from neurant.installation.embedded import Urls
+from tests.companies import Company, make_company
+from tests.plans.acting import (
     COUNTERS,
     add_bot,
     add_conversation,
@@ -25,8 +27,6 @@ from plans.acting import (
     staff,
     worker,
 )
-
-from neurant.installation.embedded import Urls
 
 LIMITS = {
     "max_chatbots": 3, "max_users": 6, "max_integrations": 2, "max_document_characters": 2500,

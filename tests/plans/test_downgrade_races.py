@@ -15,8 +15,10 @@ from typing import Any
 
 import psycopg
 import pytest
-from companies import Company, make_company
-from plans.acting import (
+
+from neurant.installation.embedded import Urls
+from tests.companies import Company, make_company
+from tests.plans.acting import (
     add_bot,
     add_conversation,
     add_document,
@@ -29,8 +31,6 @@ from plans.acting import (
     recount,
     staff,
 )
-
-from neurant.installation.embedded import Urls
 
 MEGABYTE = 1024 * 1024
 Deed = Callable[[psycopg.Connection], Any]

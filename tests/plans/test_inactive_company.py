@@ -6,11 +6,11 @@ from uuid import UUID
 
 import psycopg
 import pytest
-from companies import Company, make_company
-from plans.acting import add_conversation, admin, call
 
 from neurant.channels.telegram.inbound import credential
 from neurant.installation.embedded import Urls
+from tests.companies import Company, make_company
+from tests.plans.acting import add_conversation, admin, call
 
 INGEST = (
     "select outcome from private.ingest(%s, '{telegram}', array[%s::bytea], '{77}', '{Ana}', %s,"

@@ -10,8 +10,10 @@ from uuid import UUID
 
 import psycopg
 import pytest
-from companies import Company, make_company
-from plans.acting import (
+
+from neurant.installation.embedded import Urls
+from tests.companies import Company, make_company
+from tests.plans.acting import (
     add_bot,
     add_conversation,
     add_document,
@@ -24,8 +26,6 @@ from plans.acting import (
     staff,
     worker,
 )
-
-from neurant.installation.embedded import Urls
 
 WRITERS = 64
 ROOM = 10

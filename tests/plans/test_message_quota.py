@@ -9,14 +9,14 @@ from uuid import UUID
 
 import psycopg
 import pytest
-from companies import Company, make_company
 from psycopg import AsyncConnection
-from support.platform import eventually, rows
 
 from neurant.core.db.pool import fetch_value, make_pool
 from neurant.core.db.tenancy import Worker, tenant
 from neurant.installation.embedded import Urls
 from neurant.plans.jobs import run_monthly
+from tests.companies import Company, make_company
+from tests.support.platform import eventually, rows
 
 pytestmark = pytest.mark.anyio
 

@@ -8,13 +8,13 @@ from zoneinfo import ZoneInfo
 
 import psycopg
 import pytest
-from companies import Company, make_company
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neurant.core.db.pool import make_pool
 from neurant.installation.embedded import Urls
 from neurant.plans.jobs import run_monthly
+from tests.companies import Company, make_company
 
 RESET = "select company_id, counted from private.reset_monthly_message_count(%s)"
 

@@ -6,14 +6,14 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from companies import make_company
-from plans.acting import admin, call, counters, invite, staff
 
 from neurant.core.db.pool import make_pool
 from neurant.core.scheduler import Periodic, keep_running
 from neurant.installation.embedded import Urls
 from neurant.plans import jobs
 from neurant.texts import LANGUAGES, catalogue
+from tests.companies import make_company
+from tests.plans.acting import admin, call, counters, invite, staff
 
 KINDS = (
     "usage_alert", "plan_changed", "plan_change_waits", "ownership_received", "customer_waiting",

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import threading
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import psycopg
 import pytest
-from companies import ROLES, Company, make_company
-from plans.acting import add_bot, admin, call, counters, limit, recount, staff, used
 
 from neurant.installation.embedded import Urls
+from tests.companies import ROLES, Company, make_company
+from tests.plans.acting import add_bot, admin, call, counters, limit, recount, staff, used
 
 CHANGE = "select private.change_plan(%s, %s)"
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
@@ -60,7 +61,7 @@ def apply_due(urls: Urls, now: datetime) -> None:
         db.execute("select private.apply_due_plan_changes(%s)", (now,))
 
 
-def told(urls: Urls, company: Company, kind: str) -> list[tuple[str, dict]]:
+def told(urls: Urls, company: Company, kind: str) -> list[tuple[str, dict[str, Any]]]:
     return admin(
         urls,
         "select u.role::text, n.details from notifications n"

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
 
 import httpx
 import pytest
-from companies import Company, make_company
-from console.people import PASSWORD
-from console.running_web import serving, web_settings
-from plans.acting import admin
 
 from neurant.core.errors import SetupError
 from neurant.core.settings import Settings
 from neurant.installation.embedded import Urls
+from tests.companies import Company, make_company
+from tests.console.people import PASSWORD
+from tests.console.running_web import serving, web_settings
+from tests.plans.acting import admin
 
-pytest_plugins = ("console.running_web",)
+pytest_plugins = ("tests.console.running_web",)
 CONTACT = "ventas@neurant.example"
 PAGE = "/console/plan"
 
@@ -59,7 +59,9 @@ def test_company_and_plan_are_in_the_subject(told: httpx.Client, firm: Company) 
     assert CONTACT in unpriced
 
 
-def test_without_a_contact_the_page_says_who_has_to_be_asked(sign_in, firm: Company) -> None:
+def test_without_a_contact_the_page_says_who_has_to_be_asked(
+    sign_in: Callable[[Company, str], httpx.Client], firm: Company
+) -> None:
     client = sign_in(firm, "owner")
     for path in (PAGE, f"{PAGE}/choose/professional", f"{PAGE}/choose/business"):
         page = client.get(path).text

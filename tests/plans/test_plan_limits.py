@@ -7,8 +7,10 @@ import secrets
 
 import psycopg
 import pytest
-from companies import ROLES, Company, make_company
-from plans.acting import (
+
+from neurant.installation.embedded import Urls
+from tests.companies import ROLES, Company, make_company
+from tests.plans.acting import (
     COUNTERS,
     FREE,
     add_bot,
@@ -25,8 +27,6 @@ from plans.acting import (
     used,
     worker,
 )
-
-from neurant.installation.embedded import Urls
 
 TAKE = "select private.take_conversation(%s)"
 

@@ -6,8 +6,6 @@ from datetime import UTC, datetime, timedelta
 
 import psycopg
 import pytest
-from companies import make_company
-from plans.acting import admin, call, limit
 
 from neurant.core.db.pool import make_pool
 from neurant.core.settings import Settings
@@ -15,6 +13,8 @@ from neurant.installation.embedded import Urls
 from neurant.mail.message import words
 from neurant.plans.mails import MAILED, run_plan_mails
 from neurant.texts import LANGUAGES
+from tests.companies import make_company
+from tests.plans.acting import admin, call, limit
 
 pytestmark = pytest.mark.anyio
 MAILS = "select to_address, template from mails where company_id = %s order by template, to_address"

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import httpx
 import pytest
-from companies import ROLES, Company, make_company
-from plans.acting import admin
 
 from neurant.installation.embedded import Urls
+from tests.companies import ROLES, Company, make_company
+from tests.plans.acting import admin
 
-pytest_plugins = ("console.running_web",)
+pytest_plugins = ("tests.console.running_web",)
 PAGE = "/console/plan"
 
 
@@ -19,7 +22,9 @@ def firm(urls: Urls, known_password: str) -> Company:
     return made
 
 
-def test_the_owner_acts_the_administrador_reads_and_others_see_the_use(sign_in, firm) -> None:
+def test_the_owner_acts_the_administrador_reads_and_others_see_the_use(
+    sign_in: Callable[[Company, str], httpx.Client], firm: Company
+) -> None:
     pages = {role: sign_in(firm, role).get(PAGE) for role in ROLES}
     assert {page.status_code for page in pages.values()} == {200}
     shown = {role: page.text for role, page in pages.items()}
@@ -35,7 +40,9 @@ def test_the_owner_acts_the_administrador_reads_and_others_see_the_use(sign_in, 
         assert client.post(f"{PAGE}/choose", data={"plan": "free"}).status_code == 403
 
 
-def test_a_change_is_explained_before_it_happens_and_told_after(urls, sign_in, firm) -> None:
+def test_a_change_is_explained_before_it_happens_and_told_after(
+    urls: Urls, sign_in: Callable[[Company, str], httpx.Client], firm: Company
+) -> None:
     client = sign_in(firm, "owner")
     before = client.get(f"{PAGE}/choose/free").text
     assert "Personas e invitaciones: usas 4, permite 2" in before
@@ -71,7 +78,11 @@ def test_a_change_is_explained_before_it_happens_and_told_after(urls, sign_in, f
     ],
 )
 def test_the_frame_tells_everybody_what_they_must_know(
-    urls, sign_in, firm, status, seen_by
+    urls: Urls,
+    sign_in: Callable[[Company, str], httpx.Client],
+    firm: Company,
+    status: str,
+    seen_by: tuple[str, ...],
 ) -> None:
     admin(
         urls,
@@ -90,7 +101,9 @@ def test_the_frame_tells_everybody_what_they_must_know(
         assert client.get(PAGE).status_code == 200
 
 
-def test_a_company_is_closed_by_typing_its_short_name(urls, sign_in, known_password) -> None:
+def test_a_company_is_closed_by_typing_its_short_name(
+    urls: Urls, sign_in: Callable[[Company, str], httpx.Client], known_password: str
+) -> None:
     own = make_company(urls.admin, "acme", password_hash=known_password)
     client = sign_in(own, "owner")
     assert f"«{own.slug}»" in client.get(PAGE).text

@@ -7,9 +7,6 @@ from collections.abc import Callable, Iterator
 
 import httpx
 import pytest
-from companies import ROLES, Company, make_company
-from console.running_web import serving
-from plans.acting import add_bot, admin, call, limit, staff
 
 from neurant.cli import plans as commands
 from neurant.core.db.pool import make_pool
@@ -17,8 +14,11 @@ from neurant.core.errors import LimitReachedError
 from neurant.core.settings import Settings
 from neurant.installation.embedded import Urls
 from neurant.plans.limits import within_limits
+from tests.companies import ROLES, Company, make_company
+from tests.console.running_web import serving
+from tests.plans.acting import add_bot, admin, call, limit, staff
 
-pytest_plugins = ("console.running_web",)
+pytest_plugins = ("tests.console.running_web",)
 CHANGE = "/v1/subscription/change"
 CLOSE = "/v1/subscription/close"
 
@@ -50,7 +50,9 @@ def subscription(client: httpx.Client) -> dict[str, object]:
     return client.get("/v1/subscription").json()
 
 
-def test_the_catalogue_tells_limits_channels_and_prices_to_everybody(sign_in, steady) -> None:
+def test_the_catalogue_tells_limits_channels_and_prices_to_everybody(
+    sign_in: Callable[[Company, str], httpx.Client], steady: Company
+) -> None:
     for role in ROLES:
         plans = sign_in(steady, role).get("/v1/plans").json()["data"]
         assert [one["plan"] for one in plans] == [
@@ -62,7 +64,7 @@ def test_the_catalogue_tells_limits_channels_and_prices_to_everybody(sign_in, st
 
 
 def test_usage_tells_how_near_each_limit_is_and_which_plan_allows_more(
-    urls, sign_in, firm, other
+    urls: Urls, sign_in: Callable[[Company, str], httpx.Client], firm: Company, other: Company
 ) -> None:
     limit(urls, firm, max_chatbots=10, max_users=4)
     with staff(urls, firm, "owner") as db:
@@ -95,14 +97,20 @@ def test_usage_tells_how_near_each_limit_is_and_which_plan_allows_more(
     ],
 )
 def test_the_owner_acts_the_administrador_reads_the_others_see_usage(
-    sign_in, steady, method, path, allowed
+    sign_in: Callable[[Company, str], httpx.Client],
+    steady: Company,
+    method: str,
+    path: str,
+    allowed: tuple[str, ...],
 ) -> None:
     for role in ROLES:
         answer = sign_in(steady, role).request(method, path)
         assert (answer.status_code == 403) == (role not in allowed), (role, answer.text)
 
 
-def test_a_larger_plan_waits_until_the_operator_confirms_it(urls, sign_in, firm, other) -> None:
+def test_a_larger_plan_waits_until_the_operator_confirms_it(
+    urls: Urls, sign_in: Callable[[Company, str], httpx.Client], firm: Company, other: Company
+) -> None:
     client = sign_in(firm, "owner")
     wished = client.post(CHANGE, json={"plan": "professional"})
     assert wished.status_code == 200, wished.text
@@ -124,7 +132,9 @@ def test_a_larger_plan_waits_until_the_operator_confirms_it(urls, sign_in, firm,
     assert subscription(client)["status"] == "past_due"
 
 
-def test_a_smaller_plan_says_what_does_not_fit_and_can_be_taken_back(sign_in, firm) -> None:
+def test_a_smaller_plan_says_what_does_not_fit_and_can_be_taken_back(
+    sign_in: Callable[[Company, str], httpx.Client], firm: Company
+) -> None:
     client = sign_in(firm, "owner")
     done = client.post(CHANGE, json={"plan": "free"}).json()
     assert done["outcome"] == "scheduled"
@@ -149,13 +159,19 @@ def test_a_smaller_plan_says_what_does_not_fit_and_can_be_taken_back(sign_in, fi
         (7, 422, "invalid_fields"),
     ],
 )
-def test_what_cannot_be_chosen_says_why(sign_in, steady, plan, status, code) -> None:
+def test_what_cannot_be_chosen_says_why(
+    sign_in: Callable[[Company, str], httpx.Client],
+    steady: Company,
+    plan: str,
+    status: int,
+    code: str,
+) -> None:
     answer = sign_in(steady, "owner").post(CHANGE, json={"plan": plan})
     assert (answer.status_code, answer.json()["code"]) == (status, code)
 
 
 def test_an_inactive_company_reads_and_chooses_but_changes_nothing_else(
-    urls, sign_in, firm
+    urls: Urls, sign_in: Callable[[Company, str], httpx.Client], firm: Company
 ) -> None:
     admin(urls, "update companies set subscription_status = 'inactive' where id = %s", firm.id)
     client = sign_in(firm, "owner")
@@ -170,12 +186,14 @@ def test_an_inactive_company_reads_and_chooses_but_changes_nothing_else(
     assert client.post(CHANGE, json={"plan": "starter"}).json()["outcome"] == "requested"
 
 
-def test_a_closed_company_is_read_and_reopened_as_it_was(sign_in, firm, other) -> None:
+def test_a_closed_company_is_read_and_reopened_as_it_was(
+    sign_in: Callable[[Company, str], httpx.Client], firm: Company, other: Company
+) -> None:
     client, administrador = sign_in(firm, "owner"), sign_in(firm, "administrador")
     for wrong in (None, {}, {"confirm": ""}):
         assert client.post(CLOSE, json=wrong).status_code == 422, wrong
-    for wrong in (other.slug, "acme"):
-        assert client.post(CLOSE, json={"confirm": wrong}).status_code == 409, wrong
+    for slug in (other.slug, "acme"):
+        assert client.post(CLOSE, json={"confirm": slug}).status_code == 409, slug
     untyped = client.post(CLOSE, json={"confirm": firm.slug.upper()}).json()
     assert (untyped["code"], firm.slug in untyped["detail"]) == ("billing.close_unconfirmed", True)
     assert administrador.post(CLOSE, json={"confirm": firm.slug}).status_code == 403
@@ -195,7 +213,9 @@ def test_a_closed_company_is_read_and_reopened_as_it_was(sign_in, firm, other) -
     assert subscription(sign_in(other, "owner"))["status"] == "active"
 
 
-def test_a_channel_that_the_plan_lacks_names_the_plan_that_has_it(urls, sign_in, firm) -> None:
+def test_a_channel_that_the_plan_lacks_names_the_plan_that_has_it(
+    urls: Urls, sign_in: Callable[[Company, str], httpx.Client], firm: Company
+) -> None:
     async def connect() -> None:
         async with (
             make_pool(urls.app, size=1, pooled=False) as pool,

@@ -13,17 +13,25 @@ from typing import Any
 
 import httpx
 import pytest
-from companies import Company, make_company
-from console.running_web import serving
-from plans.acting import add_bot, admin, call, staff
-from support.stripe_peer import DAY, KEY, PRICES, WEBHOOK_SECRET, StripePeer, deliver, stripe_peer
 
-from neurant.accounts.service import digest
+from neurant.auth.codes import digest
 from neurant.core.db.pool import make_pool
 from neurant.core.settings import Settings
 from neurant.installation.embedded import Urls
 from neurant.plans.billing import make_biller
 from neurant.plans.jobs import run_billing
+from tests.companies import Company, make_company
+from tests.console.running_web import serving
+from tests.plans.acting import add_bot, admin, call, staff
+from tests.support.stripe_peer import (
+    DAY,
+    KEY,
+    PRICES,
+    WEBHOOK_SECRET,
+    StripePeer,
+    deliver,
+    stripe_peer,
+)
 
 UPDATED = "customer.subscription.updated"
 STATE = (
@@ -96,7 +104,9 @@ def outcome(answer: httpx.Response) -> str:
     return answer.json()["outcome"]
 
 
-def test_a_checkout_leads_to_stripe_and_its_events_bring_the_plan(urls, web, peer, owner) -> None:
+def test_a_checkout_leads_to_stripe_and_its_events_bring_the_plan(
+    urls: Urls, web: str, peer: StripePeer, owner: Callable[..., tuple[Company, httpx.Client]]
+) -> None:
     company, client = owner()
     rival, _ = owner("rival")
     peer.asked.clear()
@@ -128,7 +138,9 @@ def test_a_checkout_leads_to_stripe_and_its_events_bring_the_plan(urls, web, pee
     assert (again.status_code, again.json()["code"]) == (409, "billing.paid_already")
 
 
-def test_an_event_that_is_told_again_has_no_second_effect(urls, web, peer, owner) -> None:
+def test_an_event_that_is_told_again_has_no_second_effect(
+    urls: Urls, web: str, peer: StripePeer, owner: Callable[..., tuple[Company, httpx.Client]]
+) -> None:
     company, _ = owner()
     sub = peer.subscribe(company.id, "starter")
     event = peer.event("customer.subscription.created", sub)
@@ -156,7 +168,9 @@ def test_an_event_that_is_told_again_has_no_second_effect(urls, web, peer, owner
     assert state(urls, company) == ("starter", "past_due", None, True)
 
 
-def test_in_whatever_order_events_arrive_the_newest_state_wins(urls, web, peer, owner) -> None:
+def test_in_whatever_order_events_arrive_the_newest_state_wins(
+    urls: Urls, web: str, peer: StripePeer, owner: Callable[..., tuple[Company, httpx.Client]]
+) -> None:
     now = int(time.time())
     for order in itertools.permutations(range(3)):
         company, _ = owner()
@@ -172,7 +186,9 @@ def test_in_whatever_order_events_arrive_the_newest_state_wins(urls, web, peer, 
         assert state(urls, company) == ("professional", "active", None, False), order
 
 
-def test_a_subscription_that_ended_stays_ended_and_nothing_is_lost(urls, web, peer, owner) -> None:
+def test_a_subscription_that_ended_stays_ended_and_nothing_is_lost(
+    urls: Urls, web: str, peer: StripePeer, owner: Callable[..., tuple[Company, httpx.Client]]
+) -> None:
     now = int(time.time())
     for order in itertools.permutations(range(3)):
         company, _ = owner()
@@ -189,7 +205,9 @@ def test_a_subscription_that_ended_stays_ended_and_nothing_is_lost(urls, web, pe
         assert state(urls, company) == ("free", "active", None, False), order
 
 
-def test_what_does_not_fit_in_free_is_inactive_when_payment_ends(urls, web, peer, owner) -> None:
+def test_what_does_not_fit_in_free_is_inactive_when_payment_ends(
+    urls: Urls, web: str, peer: StripePeer, owner: Callable[..., tuple[Company, httpx.Client]]
+) -> None:
     company, _ = owner()
     sub = peer.subscribe(company.id, "starter")
     deliver(web, peer.event("customer.subscription.created", sub))
@@ -202,7 +220,9 @@ def test_what_does_not_fit_in_free_is_inactive_when_payment_ends(urls, web, peer
     assert admin(urls, bots, company.id) == [(2,)]
 
 
-def test_what_is_not_signed_or_is_no_event_is_refused_and_leaves_nothing(urls, web, peer) -> None:
+def test_what_is_not_signed_or_is_no_event_is_refused_and_leaves_nothing(
+    urls: Urls, web: str, peer: StripePeer
+) -> None:
     count = "select count(*) from billing_events"
     before = admin(urls, count)
     event = peer.event("invoice.paid", {"id": "in_1"})
@@ -237,14 +257,14 @@ def test_what_is_not_signed_or_is_no_event_is_refused_and_leaves_nothing(urls, w
     assert httpx.get(f"{web}/webhooks/stripe").status_code == 405
 
 
-def test_without_stripe_there_is_no_such_address(urls, peer) -> None:
+def test_without_stripe_there_is_no_such_address(urls: Urls, peer: StripePeer) -> None:
     by_hand = Settings(app_database_url=urls.app, log_level="error")
     with serving(by_hand) as url:
         assert deliver(url, peer.event("invoice.paid", {"id": "in_1"})).status_code == 404
 
 
 def test_unknown_kinds_are_kept_and_unknown_customers_wait_for_their_checkout(
-    urls, web, peer, owner
+    urls: Urls, web: str, peer: StripePeer, owner: Callable[..., tuple[Company, httpx.Client]]
 ) -> None:
     company, _ = owner()
     other = peer.event("invoice.paid", {"id": "in_1", "customer_email": "ana@acme.example"})
@@ -273,7 +293,7 @@ def test_unknown_kinds_are_kept_and_unknown_customers_wait_for_their_checkout(
 
 
 def test_an_upgrade_charges_what_is_paid_already_and_a_refused_card_changes_nothing(
-    urls, web, peer, owner
+    urls: Urls, web: str, peer: StripePeer, owner: Callable[..., tuple[Company, httpx.Client]]
 ) -> None:
     company, client = owner()
     sub = peer.subscribe(company.id, "starter")
@@ -301,7 +321,11 @@ def test_an_upgrade_charges_what_is_paid_already_and_a_refused_card_changes_noth
 
 @pytest.mark.anyio
 async def test_what_is_cancelled_here_is_told_to_stripe_once_and_taken_back(
-    urls, web, peer, owner, billed
+    urls: Urls,
+    web: str,
+    peer: StripePeer,
+    owner: Callable[..., tuple[Company, httpx.Client]],
+    billed: Settings,
 ) -> None:
     company, client = owner()
     sub = peer.subscribe(company.id, "starter")
@@ -350,7 +374,10 @@ async def test_what_is_cancelled_here_is_told_to_stripe_once_and_taken_back(
 
 @pytest.mark.anyio
 async def test_an_event_whose_process_died_before_it_was_applied_is_applied_later(
-    urls, peer, owner, billed
+    urls: Urls,
+    peer: StripePeer,
+    owner: Callable[..., tuple[Company, httpx.Client]],
+    billed: Settings,
 ) -> None:
     company, _ = owner()
     sub = peer.subscribe(company.id, "starter")

@@ -8,12 +8,12 @@ from typing import Any
 
 import psycopg
 import pytest
-from companies import ROLES, Company, make_company
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from plans.acting import add_bot, admin, call
 
 from neurant.installation.embedded import Urls
+from tests.companies import ROLES, Company, make_company
+from tests.plans.acting import add_bot, admin, call
 
 RANK = {"free": 1, "starter": 2, "professional": 3, "business": 4, "enterprise": 5}
 BOTS = {"free": 1, "starter": 2, "professional": 3, "business": 6, "enterprise": 10**9}
@@ -211,7 +211,7 @@ select c.subscription_plan::text, c.subscription_status::text, c.subscription_en
 from companies c where c.id = %s
 """
 LIVED = SEEN.replace(
-    "from companies c where",
+    "from tests.companies c where",
     """, current_chatbot_count,
   (select count(*) from chatbots b where b.company_id = c.id and b.retired_at is null),
   (select jsonb_object_agg(n.kind, n.told) from (select kind, count(*) as told

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+import httpx
 import psycopg
 import pytest
-from companies import Company, make_company
-from plans.acting import admin, call
 
 from neurant.installation.embedded import Urls
+from tests.companies import Company, make_company
+from tests.plans.acting import admin, call
 
-pytest_plugins = ("console.running_web",)
+pytest_plugins = ("tests.console.running_web",)
 TRY = "select private.start_trial('starter', 14)"
 STATE = (
     "select subscription_plan::text, subscription_status::text, trial_started_at is not null,"
@@ -66,7 +68,9 @@ def test_of_two_at_once_one_begins(urls: Urls) -> None:
     assert sorted(outcomes) == ["started"] + ["tried_before"] * 7
 
 
-def test_the_console_offers_it_while_there_is_one(urls, sign_in, known_password) -> None:
+def test_the_console_offers_it_while_there_is_one(
+    urls: Urls, sign_in: Callable[[Company, str], httpx.Client], known_password: str
+) -> None:
     acme = on_free(urls, "acme", known_password)
     owner = sign_in(acme, "owner")
     assert "Probar Starter 14 días gratis" in owner.get("/console/plan/choose/starter").text

@@ -7,9 +7,6 @@ from uuid import UUID
 
 import psycopg
 import pytest
-from companies import Company
-from support.platform import eventually, settled, working
-from support.stage import Stage
 
 from neurant.core.db.pool import make_pool
 from neurant.core.db.tenancy import Worker, tenant
@@ -18,8 +15,11 @@ from neurant.replies import queries
 from neurant.replies.queries import Reply
 from neurant.replies.service import reply
 from neurant.texts import text
+from tests.companies import Company
+from tests.support.platform import eventually, settled, working
+from tests.support.stage import Stage
 
-pytest_plugins = ("support.fixtures",)
+pytest_plugins = ("tests.support.fixtures",)
 pytestmark = pytest.mark.anyio
 
 TOLD = text("system.limit_reached", "es")

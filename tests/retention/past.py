@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 from uuid import UUID, uuid4
 
 import psycopg
-from companies import Company
 from psycopg import sql
+
+from tests.companies import Company
 
 LIVE = (
     "conversations",
@@ -134,9 +136,11 @@ def stored(
     return found
 
 
-def archive_all(jobs_url: str, days: int = 365, limit: int = 500, most: int = 100) -> list[tuple]:
+def archive_all(
+    jobs_url: str, days: int = 365, limit: int = 500, most: int = 100
+) -> list[tuple[Any, ...]]:
     """Run archiving until nothing is left; each batch in a transaction of its own."""
-    batches: list[tuple] = []
+    batches: list[tuple[Any, ...]] = []
     with psycopg.connect(jobs_url, autocommit=True) as db:
         while len(batches) < most:
             rows = db.execute(

@@ -5,16 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
+from typing import Any
 from uuid import UUID, uuid4
 
 import psycopg
 import pytest
-from companies import ROLES, Company, make_company
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from retention.past import LIVE, Shape, archive_all, become, restore, stored, talk
 
 from neurant.installation.embedded import Urls
+from tests.companies import ROLES, Company, make_company
+from tests.retention.past import LIVE, Shape, archive_all, become, restore, stored, talk
 
 
 @pytest.fixture(scope="module")
@@ -50,9 +51,10 @@ shapes = st.builds(
 )
 @given(talks=st.lists(st.tuples(st.integers(0, 1), shapes), min_size=1, max_size=5))
 def test_every_row_is_conserved_whatever_the_conversations_were(
-    urls: Urls, db: psycopg.Connection, two: tuple[Company, Company], talks: list
+    urls: Urls, db: psycopg.Connection, two: tuple[Company, Company], talks: list[Any]
 ) -> None:
-    old, recent = [], []
+    old: list[UUID] = []
+    recent: list[UUID] = []
     for whose, shape in talks:
         conversation = talk(db, two[whose], shape)
         finished = shape.status != "active" and shape.days_ago > 365
@@ -81,6 +83,22 @@ def test_every_row_is_conserved_whatever_the_conversations_were(
         ]
     assert stored(db, old) == before
     assert nothing(stored(db, old, "_archived"))
+
+
+def test_a_batch_says_whether_its_rows_went_or_came_back(
+    urls: Urls, db: psycopg.Connection, two: tuple[Company, Company]
+) -> None:
+    acme, rival = two
+    conversation = talk(db, acme, Shape())
+    batches = [batch for company, batch, _ in archive_all(urls.jobs) if company == acme.id]
+    assert restore(urls.app, acme, conversation) == "restored"
+    kinds = "select array_agg(kind order by started_at) from archive_batches where %s = any (conversation_ids)"
+    assert db.execute(kinds, (conversation,)).fetchone() == (["archive", "restore"],)
+    assert len(batches) == 1
+    seen = (
+        "select count(*) from archive_batches where company_id = %s and %s = any (conversation_ids)"
+    )
+    assert db.execute(seen, (rival.id, conversation)).fetchone() == (0,)
 
 
 def test_the_checksum_is_what_its_comment_says(

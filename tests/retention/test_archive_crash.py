@@ -13,12 +13,12 @@ from uuid import UUID
 
 import psycopg
 import pytest
-from companies import make_company
-from retention.past import LIVE, Shape, archive_all, stored, talk
 
 from neurant.installation.embedded import RunningServer, start_supervised
 from neurant.installation.install import read_secrets
 from neurant.installation.migrate import migrate, set_login_passwords
+from tests.companies import make_company
+from tests.retention.past import LIVE, Shape, archive_all, stored, talk
 
 pytestmark = pytest.mark.platform
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 from uuid import UUID, uuid4
 
 import psycopg
 import pytest
-from companies import ROLES, Company, make_company, open_visitor
-from retention.past import LIVE, Shape, archive_all, become, stored, talk
 
 from neurant.installation.embedded import Urls
+from tests.companies import ROLES, Company, make_company, open_visitor
+from tests.retention.past import LIVE, Shape, archive_all, become, stored, talk
 
 PERSONAL = ("Ana", "calle", "precio", "end_user 0", "bot 1", "human 3")
 
@@ -26,7 +27,7 @@ def db(urls: Urls) -> Iterator[psycopg.Connection]:
         yield connection
 
 
-def contact(db: psycopg.Connection, company: Company, user: str) -> tuple:
+def contact(db: psycopg.Connection, company: Company, user: str) -> tuple[Any, ...]:
     return db.execute(
         "select id, name, first_seen_at, last_seen_at, erased_at from contacts"
         " where company_id = %s and end_user_id = %s",

@@ -8,12 +8,12 @@ from uuid import UUID, uuid4
 
 import psycopg
 import pytest
-from companies import Company, make_company
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from retention.past import Shape, talk
 
 from neurant.installation.embedded import Urls
+from tests.companies import Company, make_company
+from tests.retention.past import Shape, talk
 
 STATES = ("active", "resolved", "abandoned", "archived")
 ALLOWED = {

@@ -6,18 +6,19 @@ import asyncio
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from uuid import UUID, uuid4
 
 import psycopg
 import pytest
-from companies import Company, make_company
 from psycopg import sql
-from retention.past import Shape, archive_all, become, stored, talk
 
 from neurant.cli.retention import erase_company
 from neurant.core.errors import SetupError
 from neurant.core.settings import Settings
 from neurant.installation.embedded import Urls
+from tests.companies import Company, make_company
+from tests.retention.past import Shape, archive_all, become, stored, talk
 
 
 @pytest.fixture
@@ -90,6 +91,9 @@ def test_d37_a_person_who_leaves_takes_the_login_and_the_name_along(
     said = stored(db, talks)["messages"]
     assert erase_user(urls, rival, "owner", person) == "not_found"
     assert erase_user(urls, acme, "owner", person) == "erased"
+    audited = "select count(*) from audit_logs where company_id = %s and action = 'erase'"
+    assert db.execute(audited, (acme.id,)).fetchone() == (1,)
+    assert db.execute(audited, (rival.id,)).fetchone() == (0,)
     row = db.execute(
         "select to_jsonb(u)::text, is_active, auth_user_id from users u where id = %s", (person,)
     ).fetchone()
@@ -215,7 +219,8 @@ def test_d37_a_closed_company_is_erased_whole_with_its_files_and_nobody_elses(
         (rival.id, both),
     )
     close_company(db, acme, days=31)
-    before, jobs = rows_of(db, rival.id), []
+    before = rows_of(db, rival.id)
+    jobs: list[Any] = []
     assert len(rows_of(db, acme.id)) > 25
     asyncio.run(
         erase_company(settings_of(urls, folder), acme.slug, force=False, on_progress=jobs.append)

@@ -7,10 +7,10 @@ from uuid import UUID, uuid4
 
 import psycopg
 import pytest
-from companies import Company, make_company
-from retention.past import Shape, talk
 
 from neurant.installation.embedded import Urls
+from tests.companies import Company, make_company
+from tests.retention.past import Shape, talk
 from tests.test_cli import SPANISH, fails_with_one_line, neurant
 
 

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import base64
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
 from psycopg import sql
-from support.stage import stage
-from support.telegram_peer import TelegramPeer, telegram_peer
 
 from neurant.core.settings import Settings
-from neurant.installation.embedded import RunningServer, Urls
-from neurant.installation.migrate import migrate
+from neurant.installation.embedded import Urls
+from tests.support.stage import stage
+from tests.support.telegram_peer import TelegramPeer, telegram_peer
 
 __all__ = ["own", "peer", "pipeline_database", "settings", "stage"]
 
@@ -25,16 +23,12 @@ CATALOGUES = ["chatbot_templates", "embedding_models", "industries", "permission
 
 
 @pytest.fixture(scope="session")
-def pipeline_database(server: RunningServer, urls: Urls) -> Urls:
+def pipeline_database(urls: Urls, make_migrated_database: Callable[[], str]) -> Urls:
     """A migrated database that only the pipeline's tests use, one after another."""
-    name = f"pipeline_{os.getpid()}"
-    with psycopg.connect(urls.admin, autocommit=True) as db:
-        db.execute(sql.SQL("create database {} template template0").format(sql.Identifier(name)))
-    own = Urls(
+    name = psycopg.conninfo.conninfo_to_dict(make_migrated_database())["dbname"]
+    return Urls(
         *(url.replace("/neurant?", f"/{name}?") for url in (urls.admin, urls.app, urls.jobs))
     )
-    migrate(own.admin)
-    return own
 
 
 @pytest.fixture

@@ -90,7 +90,7 @@ async def flood(orders: Orders) -> Counter[str]:
 
         async def searches() -> str:
             url = f"{orders.base}/v1/knowledge/search"
-            body = {"query": f"precio {uuid.uuid4()}"}
+            body = {"query": f"precio {uuid.uuid4()}", "chatbot_id": orders.bot_id}
             async with http.post(url, json=body, headers=attacker.authorization) as answer:
                 await answer.read()
                 return f"search {answer.status}"

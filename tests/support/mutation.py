@@ -31,10 +31,10 @@ def mutated(migrate: Migrate) -> Migrate:
         return migrate
     statements = Path(os.environ["NEURANT_TEST_MUTANT"]).read_text("utf-8")
 
-    def migrate_and_mutate(url: str, folder: Path = migrating.MIGRATIONS) -> list[str]:
-        applied = migrate(url, folder)
+    def migrate_and_mutate(admin_url: str, folder: Path = migrating.MIGRATIONS) -> list[str]:
+        applied = migrate(admin_url, folder)
         if folder == migrating.MIGRATIONS:
-            with psycopg.connect(url) as db:
+            with psycopg.connect(admin_url) as db:
                 db.execute(statements.encode())
         return applied
 

@@ -14,11 +14,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import psycopg
 import uvicorn
-from companies import Company
 from starlette.types import ASGIApp
 
 from neurant.channels.ingest import Ingestor
@@ -30,6 +30,7 @@ from neurant.core.realtime import Hub
 from neurant.core.settings import Settings
 from neurant.knowledge.service import store_document
 from neurant.runtime import worker
+from tests.companies import Company
 
 
 def free_port() -> int:
@@ -127,7 +128,7 @@ async def taught(web: Web, company: Company, seconds: float = 30) -> None:
     await eventually(done, seconds, "the documents were not processed")
 
 
-async def rows(admin_url: str, query: str, params: object = ()) -> list[tuple]:
+async def rows(admin_url: str, query: str, params: Any = ()) -> list[tuple[Any, ...]]:
     """As the superuser, over all companies."""
     async with await psycopg.AsyncConnection.connect(admin_url, autocommit=True) as db:
         return await (await db.execute(query, params)).fetchall()
@@ -200,7 +201,9 @@ def worker_process(settings: Settings) -> Iterator[WorkerProcess]:
 
 
 @contextlib.contextmanager
-def platform_up(data_dir: Path, port: int, log: Path, *more: str) -> Iterator[subprocess.Popen]:
+def platform_up(
+    data_dir: Path, port: int, log: Path, *more: str
+) -> Iterator[subprocess.Popen[bytes]]:
     """``neurant up`` as a user runs it."""
     environment = {**os.environ, "LC_ALL": "C.UTF-8", "NEURANT_DATA_DIR": str(data_dir)}
     command = [sys.executable, "-m", "neurant", "up", "--port", str(port), *more]

@@ -92,7 +92,7 @@ def cheapen(worker: str) -> None:
         script = """sleep 0.01; echo '{"step": "migrated"}'; sleep 0.01"""
         return spawn("/bin/sh", "-c", script, **options)
 
-    supervisor.start_supervised = start_database
+    supervisor.start_supervised = start_database  # type: ignore[attr-defined,assignment]
     supervisor.Platform.start_web = start_web
     supervisor.Platform.start_worker = lambda self: spawn("/bin/sh", "-c", worker)
     supervisor.Platform.spawn = prepare
@@ -127,13 +127,13 @@ def trial(folder: Path, chance: random.Random) -> dict[str, Any]:
     for number in numbers:
         os.kill(pid, number)
         time.sleep(between)
-    status = wait_for(pid)
+    ended = wait_for(pid)
     took = time.monotonic() - started
     was_ready = bool(select.select([reading], [], [], 0)[0] and os.read(reading, 9))
     os.close(reading)
     return {
         "signals": [int(number) for number in numbers], "delay": delay, "between": between,
-        "worker": worker, "status": status, "took": took, "ready": was_ready, "left": left_over(),
+        "worker": worker, "status": ended, "took": took, "ready": was_ready, "left": left_over(),
     }  # fmt: skip
 
 

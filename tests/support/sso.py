@@ -19,7 +19,6 @@ from uuid import UUID
 import orjson
 import psycopg
 import uvicorn
-from companies import Company, make_company
 from joserfc import jwt
 from joserfc.jwk import ECKey, Key, KeySet, RSAKey
 from pydantic import SecretStr
@@ -35,6 +34,7 @@ from neurant.core.db.tenancy import Trail, tenant
 from neurant.core.settings import Settings
 from neurant.installation.embedded import Urls
 from neurant.runtime.app import create_app
+from tests.companies import Company, make_company
 
 KEY = base64.b64encode(b"k" * 32).decode()
 TRAIL = Trail(request_id="req-1", ip="203.0.113.9", user_agent="Firefox")

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 import pytest
 from aiogram.types import Update
-from companies import Company, make_company
-from support.platform import Web, free_port, rows, web_parts
-from support.telegram_peer import TelegramPeer
 
 from neurant.cli.telegram import connect
 from neurant.core.db.pool import fetch_value
 from neurant.core.db.tenancy import tenant
 from neurant.core.settings import Settings
 from neurant.installation.embedded import Urls
+from tests.companies import Company, make_company
+from tests.support.platform import Web, free_port, rows, web_parts
+from tests.support.telegram_peer import TelegramPeer
 
 
 @dataclass
@@ -48,7 +49,7 @@ class Stage:
                 (self.acme.id, conversation, words),
             )
 
-    async def rows(self, query: str, *params: object) -> list[tuple]:
+    async def rows(self, query: str, *params: object) -> list[tuple[Any, ...]]:
         return await rows(self.urls.admin, query, params)
 
 

@@ -24,7 +24,11 @@ from aiogram.methods import GetMe, SendMessage, SetWebhook
 from aiogram.types import Chat, Message, Update, User
 
 SECRET_HEADER = "X-Telegram-Bot-Api-Secret-Token"
-_METHODS = {"getMe": GetMe, "sendMessage": SendMessage, "setWebhook": SetWebhook}
+_METHODS: dict[str, type[GetMe] | type[SendMessage] | type[SetWebhook]] = {
+    "getMe": GetMe,
+    "sendMessage": SendMessage,
+    "setWebhook": SetWebhook,
+}
 
 
 @dataclass

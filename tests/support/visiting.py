@@ -7,14 +7,15 @@ import hashlib
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 from uuid import uuid4
 
 import httpx
-from support.platform import free_port, serving
 
 from neurant.channels.webchat.proof import is_solution
 from neurant.core.settings import Settings
 from neurant.runtime.app import create_app
+from tests.support.platform import free_port, serving
 
 
 def addresses(first: str = "127.20") -> Iterator[str]:
@@ -44,7 +45,11 @@ class Site:
         return self.opened[process, address]
 
     async def open(
-        self, chat: str, address: str = "127.0.0.1", process: int = 0, proof: dict | None = None
+        self,
+        chat: str,
+        address: str = "127.0.0.1",
+        process: int = 0,
+        proof: dict[str, Any] | None = None,
     ) -> httpx.Response:
         client = await self.http(address, process)
         return await client.post(f"/chat/{chat}/session", json={"proof": proof})
@@ -73,7 +78,7 @@ async def site(settings: Settings, processes: int = 1) -> AsyncIterator[Site]:
         yield Site(urls, stack)
 
 
-def solve(challenge: dict) -> dict:
+def solve(challenge: dict[str, Any]) -> dict[str, Any]:
     """The solution of a challenge, as the page's script finds it."""
     text, bits = challenge["challenge"], challenge["bits"]
     numbers = []
@@ -97,6 +102,6 @@ async def many(count: int, calls: object, at_once: int = 40) -> list[httpx.Respo
 
     async def one(number: int) -> httpx.Response:
         async with room:
-            return await calls(number)  # type: ignore[operator]
+            return await calls(number)
 
     return await asyncio.gather(*(one(number) for number in range(count)))

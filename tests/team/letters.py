@@ -6,10 +6,10 @@ import json
 from uuid import UUID
 
 import psycopg
-from console.running_web import MASTER_KEY
 
 from neurant.core.settings import Settings
 from neurant.core.vault import Vault
+from tests.console.running_web import MASTER_KEY
 
 
 def letters(database: psycopg.Connection, to: str) -> list[tuple[str, dict[str, str]]]:

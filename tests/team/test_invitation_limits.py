@@ -9,16 +9,16 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 import psycopg
 import pytest
-from accounts.letters import new_address
-from companies import Company, make_company
-from team.letters import letters
 
 from neurant.core.settings import Settings
 from neurant.installation.embedded import Urls
 from neurant.invitations.refusing import refuse_link
 from neurant.mail.message import words
+from tests.accounts.letters import new_address
+from tests.companies import Company, make_company
+from tests.team.letters import letters
 
-pytest_plugins = ("console.running_web",)
+pytest_plugins = ("tests.console.running_web",)
 SignIn = Callable[..., httpx.Client]
 
 
@@ -211,10 +211,10 @@ def test_a_reminder_that_may_not_leave_holds_no_other_back(
 ) -> None:
     import asyncio
 
-    from accounts.letters import settings_of_tests
     from psycopg_pool import AsyncConnectionPool
 
     from neurant.invitations.jobs import run_reminders
+    from tests.accounts.letters import settings_of_tests
 
     full, free = new_address("full"), new_address("free")
     for email in (full, free):

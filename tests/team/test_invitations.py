@@ -9,10 +9,20 @@ from uuid import UUID, uuid4
 
 import psycopg
 import pytest
-from companies import ROLES, Company, make_company
-from plans.acting import add_login, admin, call, counters, invite, limit, recount, staff, worker
 
 from neurant.installation.embedded import Urls
+from tests.companies import ROLES, Company, make_company
+from tests.plans.acting import (
+    add_login,
+    admin,
+    call,
+    counters,
+    invite,
+    limit,
+    recount,
+    staff,
+    worker,
+)
 
 RENEW = "select private.renew_invitation(%s, %s)"
 CANCEL = "select private.cancel_invitation(%s)"

@@ -9,21 +9,23 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
+from typing import Any
 
 import httpx
 import psycopg
 import pytest
-from companies import ROLES, Company, make_company
 
+from neurant.installation.embedded import Urls
+from tests.companies import ROLES, Company, make_company
 from tests.team.letters import letters, token_to
 
-pytest_plugins = ("console.running_web",)
+pytest_plugins = ("tests.console.running_web",)
 PATH = "/v1/invitations"
 SignIn = Callable[[Company, str], httpx.Client]
 
 
 @pytest.fixture
-def acme(urls, known_password: str) -> Company:
+def acme(urls: Urls, known_password: str) -> Company:
     """One of its own for each test: seats are counted."""
     return make_company(urls.admin, "acme", password_hash=known_password)
 
@@ -32,7 +34,9 @@ def address() -> str:
     return f"eva-{secrets.token_hex(5)}@casa.example"
 
 
-def invited(client: httpx.Client, email: str, role: str = "operador", **more: str) -> dict:
+def invited(
+    client: httpx.Client, email: str, role: str = "operador", **more: str
+) -> dict[str, Any]:
     answer = client.post(PATH, json={"email": email, "role": role, **more})
     assert answer.status_code == 201, answer.text
     return answer.json()
@@ -48,7 +52,7 @@ def seen(web_url: str, token: str) -> httpx.Response:
 
 
 def test_a_person_is_invited_by_mail_and_comes_in(
-    sign_in: SignIn, acme, rival, database, web_url
+    sign_in: SignIn, acme: Company, rival: Company, database: psycopg.Connection, web_url: str
 ) -> None:
     email = address()
     made = invited(sign_in(acme, "owner"), email.upper(), "supervisor", first_name="Eva")
@@ -85,7 +89,7 @@ def test_a_person_is_invited_by_mail_and_comes_in(
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_who_may_invite_to_what(sign_in: SignIn, acme, role: str) -> None:
+def test_who_may_invite_to_what(sign_in: SignIn, acme: Company, role: str) -> None:
     client = sign_in(acme, role)
     level = {"owner": 4, "administrador": 3, "supervisor": 2, "operador": 1}
     for given in ROLES[1:]:
@@ -96,7 +100,7 @@ def test_who_may_invite_to_what(sign_in: SignIn, acme, role: str) -> None:
 
 
 def test_lists_are_filtered_and_show_what_became_of_the_mail(
-    sign_in: SignIn, acme, database
+    sign_in: SignIn, acme: Company, database: psycopg.Connection
 ) -> None:
     client = sign_in(acme, "owner")
     first, second = address(), address()
@@ -126,7 +130,9 @@ def test_lists_are_filtered_and_show_what_became_of_the_mail(
     assert pending["inviter_name"] == "Owner Acme"
 
 
-def test_inviting_again_says_what_to_do_instead(sign_in: SignIn, acme, database) -> None:
+def test_inviting_again_says_what_to_do_instead(
+    sign_in: SignIn, acme: Company, database: psycopg.Connection
+) -> None:
     client, email = sign_in(acme, "owner"), address()
     made = invited(client, email)
 
@@ -149,7 +155,9 @@ def test_inviting_again_says_what_to_do_instead(sign_in: SignIn, acme, database)
     assert len(letters(database, email)) == 6
 
 
-def test_an_address_is_one_however_it_is_written(sign_in: SignIn, acme, web_url, database) -> None:
+def test_an_address_is_one_however_it_is_written(
+    sign_in: SignIn, acme: Company, web_url: str, database: psycopg.Connection
+) -> None:
     client, mark = sign_in(acme, "owner"), secrets.token_hex(4)
     made = invited(client, f"José{mark}@Ñandú.example")
     assert made["email"] == f"josé{mark}@xn--and-6ma2c.example"
@@ -158,7 +166,9 @@ def test_an_address_is_one_however_it_is_written(sign_in: SignIn, acme, web_url,
     assert accept(web_url, token_to(database, made["email"])).status_code == 201
 
 
-def test_a_renewed_link_replaces_the_old_one(sign_in: SignIn, acme, database, web_url) -> None:
+def test_a_renewed_link_replaces_the_old_one(
+    sign_in: SignIn, acme: Company, database: psycopg.Connection, web_url: str
+) -> None:
     client, email = sign_in(acme, "owner"), address()
     made = invited(client, email)
     old = token_to(database, email)
@@ -170,7 +180,9 @@ def test_a_renewed_link_replaces_the_old_one(sign_in: SignIn, acme, database, we
     assert (closed.status_code, closed.json()["code"]) == (409, "invitations.closed")
 
 
-def test_what_is_over_is_gone_and_says_why(sign_in: SignIn, acme, database, web_url) -> None:
+def test_what_is_over_is_gone_and_says_why(
+    sign_in: SignIn, acme: Company, database: psycopg.Connection, web_url: str
+) -> None:
     client = sign_in(acme, "owner")
     cancelled, expired, accepted = address(), address(), address()
     for email in (cancelled, expired, accepted):
@@ -195,7 +207,9 @@ def test_what_is_over_is_gone_and_says_why(sign_in: SignIn, acme, database, web_
     assert database.execute(login, ([cancelled, expired],)).fetchone() == (0,)
 
 
-def test_somebody_elses_account_does_not_take_it(sign_in: SignIn, acme, rival, database) -> None:
+def test_somebody_elses_account_does_not_take_it(
+    sign_in: SignIn, acme: Company, rival: Company, database: psycopg.Connection
+) -> None:
     email = address()
     invited(sign_in(acme, "owner"), email)
     token = token_to(database, email)
@@ -204,7 +218,7 @@ def test_somebody_elses_account_does_not_take_it(sign_in: SignIn, acme, rival, d
 
 
 def test_a_known_person_joins_a_second_company_with_the_account_they_have(
-    sign_in: SignIn, acme, rival, database, web_url
+    sign_in: SignIn, acme: Company, rival: Company, database: psycopg.Connection, web_url: str
 ) -> None:
     person = rival.people["operador"]
     invited(sign_in(acme, "owner"), person.email, "supervisor")
@@ -222,7 +236,9 @@ def test_a_known_person_joins_a_second_company_with_the_account_they_have(
     assert (again.status_code, again.json()["code"]) == (410, "invitations.accepted_before")
 
 
-def test_a_weak_password_leaves_nothing_behind(sign_in: SignIn, acme, database, web_url) -> None:
+def test_a_weak_password_leaves_nothing_behind(
+    sign_in: SignIn, acme: Company, database: psycopg.Connection, web_url: str
+) -> None:
     email = address()
     invited(sign_in(acme, "owner"), email)
     token = token_to(database, email)
@@ -236,7 +252,7 @@ def test_a_weak_password_leaves_nothing_behind(sign_in: SignIn, acme, database, 
 
 
 def test_another_companys_invitation_answers_like_an_unknown_one(
-    sign_in: SignIn, acme, rival
+    sign_in: SignIn, acme: Company, rival: Company
 ) -> None:
     known = invited(sign_in(acme, "owner"), address())["id"]
     client = sign_in(rival, "owner")
@@ -250,7 +266,7 @@ def test_another_companys_invitation_answers_like_an_unknown_one(
 
 
 def test_an_invitation_that_an_administrador_may_not_see_is_unknown_to_them(
-    sign_in: SignIn, acme
+    sign_in: SignIn, acme: Company
 ) -> None:
     hidden = invited(sign_in(acme, "owner"), address(), "administrador")["id"]
     client = sign_in(acme, "administrador")
@@ -259,7 +275,9 @@ def test_an_invitation_that_an_administrador_may_not_see_is_unknown_to_them(
     assert client.get(PATH).json()["data"] == []
 
 
-def test_64_invitations_for_the_last_seat_are_one(sign_in: SignIn, acme, database) -> None:
+def test_64_invitations_for_the_last_seat_are_one(
+    sign_in: SignIn, acme: Company, database: psycopg.Connection
+) -> None:
     database.execute("update companies set max_users = 5 where id = %s", (acme.id,))
     cookies = dict(sign_in(acme, "owner").cookies)
     base = str(sign_in(acme, "owner").base_url)
@@ -281,7 +299,9 @@ def test_64_invitations_for_the_last_seat_are_one(sign_in: SignIn, acme, databas
     assert database.execute(counted, (acme.id,)).fetchone() == (5, 5)
 
 
-def test_64_who_accept_one_link_are_one_member(acme, database, urls, sign_in: SignIn) -> None:
+def test_64_who_accept_one_link_are_one_member(
+    acme: Company, database: psycopg.Connection, urls: Urls, sign_in: SignIn
+) -> None:
     """In the database: 64 argon2 hashes would only tell that those are slow."""
     email = address()
     invited(sign_in(acme, "owner"), email)
@@ -303,7 +323,9 @@ def test_64_who_accept_one_link_are_one_member(acme, database, urls, sign_in: Si
     assert database.execute(counted, (acme.id,)).fetchone() == (5,)
 
 
-def test_two_who_accept_over_http_at_once_are_one(sign_in: SignIn, acme, database, web_url) -> None:
+def test_two_who_accept_over_http_at_once_are_one(
+    sign_in: SignIn, acme: Company, database: psycopg.Connection, web_url: str
+) -> None:
     email = address()
     invited(sign_in(acme, "owner"), email)
     token, gate = token_to(database, email), threading.Barrier(2)
@@ -323,7 +345,7 @@ def test_two_who_accept_over_http_at_once_are_one(sign_in: SignIn, acme, databas
 
 
 def test_a_seat_that_went_meanwhile_is_told_and_nothing_is_half_done(
-    sign_in: SignIn, acme, database, web_url
+    sign_in: SignIn, acme: Company, database: psycopg.Connection, web_url: str
 ) -> None:
     email = address()
     invited(sign_in(acme, "owner"), email)
@@ -336,7 +358,7 @@ def test_a_seat_that_went_meanwhile_is_told_and_nothing_is_half_done(
 
 
 def test_a_key_invites_within_its_scopes_and_below_its_role(
-    acme, database, web_url, sign_in: SignIn
+    acme: Company, database: psycopg.Connection, web_url: str, sign_in: SignIn
 ) -> None:
     token = f"na_key_{secrets.token_urlsafe(24)}"
     database.execute(

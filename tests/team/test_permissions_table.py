@@ -11,12 +11,12 @@ from uuid import UUID
 
 import psycopg
 import pytest
-from companies import ROLES, Company, make_company
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from neurant.installation.embedded import Urls
 from neurant.texts import LANGUAGES, catalogue
+from tests.companies import ROLES, Company, make_company
 
 DESIGN = Path(__file__).parents[1] / "data" / "design" / "roles.md"
 REACH = {

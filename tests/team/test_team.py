@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import secrets
 import threading
+from typing import Any
 from uuid import UUID, uuid4
 
 import psycopg
 import pytest
-from companies import ROLES, Company, make_company
-from plans.acting import add_conversation, admin, call, counters, limit, recount, staff
 
 from neurant.installation.embedded import Urls
+from tests.companies import ROLES, Company, make_company
+from tests.plans.acting import add_conversation, admin, call, counters, limit, recount, staff
 
 SET_ROLE = "select private.set_user_role(%s, %s)"
 SET_ACTIVE = "select private.set_user_active(%s, %s)"
@@ -244,7 +245,8 @@ def test_there_is_one_owner_whoever_writes(urls: Urls, acme: Company) -> None:
 def test_two_transfers_at_once_leave_one_owner(urls: Urls) -> None:
     for _ in range(5):
         acme = make_company(urls.admin, "acme")
-        gate, outcomes = threading.Barrier(2), []
+        gate = threading.Barrier(2)
+        outcomes: list[Any] = []
 
         def pass_on(
             to: UUID,

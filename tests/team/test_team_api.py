@@ -10,18 +10,19 @@ import httpx
 import psycopg
 import pyotp
 import pytest
-from companies import ROLES, Company, make_company
-from console.people import PASSWORD
 
+from neurant.installation.embedded import Urls
+from tests.companies import ROLES, Company, make_company
+from tests.console.people import PASSWORD
 from tests.team.letters import letters
 
-pytest_plugins = ("console.running_web",)
+pytest_plugins = ("tests.console.running_web",)
 SignIn = Callable[[Company, str], httpx.Client]
 LEVEL = {"owner": 4, "administrador": 3, "supervisor": 2, "operador": 1}
 
 
 @pytest.fixture
-def own(urls, known_password: str) -> Company:
+def own(urls: Urls, known_password: str) -> Company:
     """One of its own for each test: people are changed."""
     return make_company(urls.admin, "acme", password_hash=known_password)
 
@@ -36,7 +37,7 @@ def path(company: Company, role: str, what: str = "") -> str:
     return f"/v1/users/{company.people[role].id}{what}"
 
 
-def test_each_role_sees_whom_it_may(sign_in: SignIn, acme, rival) -> None:
+def test_each_role_sees_whom_it_may(sign_in: SignIn, acme: Company, rival: Company) -> None:
     everybody = set(ROLES)
     assert names(sign_in(acme, "owner")) == everybody
     assert names(sign_in(acme, "administrador")) == everybody
@@ -53,7 +54,7 @@ def test_each_role_sees_whom_it_may(sign_in: SignIn, acme, rival) -> None:
 
 
 def test_the_directory_tells_everybody_whom_to_turn_to_and_no_more(
-    sign_in: SignIn, acme, rival
+    sign_in: SignIn, acme: Company, rival: Company
 ) -> None:
     team = sign_in(acme, "operador").get("/v1/team").json()["data"]
     assert [one["role"] for one in team] == list(ROLES)
@@ -64,7 +65,7 @@ def test_the_directory_tells_everybody_whom_to_turn_to_and_no_more(
     assert not theirs & {one["id"] for one in team}
 
 
-def test_a_profile_is_its_owners_to_change(sign_in: SignIn, own, rival) -> None:
+def test_a_profile_is_its_owners_to_change(sign_in: SignIn, own: Company, rival: Company) -> None:
     client = sign_in(own, "operador")
     mine = path(own, "operador")
     tag = client.get(mine).headers["etag"]
@@ -83,7 +84,7 @@ def test_a_profile_is_its_owners_to_change(sign_in: SignIn, own, rival) -> None:
 
 
 @pytest.mark.parametrize("changer", ROLES)
-def test_who_changes_whose_role(sign_in: SignIn, own, changer: str) -> None:
+def test_who_changes_whose_role(sign_in: SignIn, own: Company, changer: str) -> None:
     client = sign_in(own, changer)
     manages = changer in ("owner", "administrador")
     for target in ROLES:
@@ -100,7 +101,7 @@ def test_who_changes_whose_role(sign_in: SignIn, own, changer: str) -> None:
 
 
 def test_who_is_let_out_is_out_at_the_next_request_and_can_come_back(
-    sign_in: SignIn, own, rival, database
+    sign_in: SignIn, own: Company, rival: Company, database: psycopg.Connection
 ) -> None:
     theirs, owner = sign_in(own, "operador"), sign_in(own, "owner")
     assert theirs.get("/v1/team").status_code == 200
@@ -123,7 +124,7 @@ def test_who_is_let_out_is_out_at_the_next_request_and_can_come_back(
 
 
 def test_what_is_taken_from_a_person_is_gone_at_once_and_nothing_is_ever_added(
-    sign_in: SignIn, own, rival
+    sign_in: SignIn, own: Company, rival: Company
 ) -> None:
     owner, theirs = sign_in(own, "owner"), sign_in(own, "supervisor")
     where = path(own, "supervisor", "/permissions")
@@ -145,7 +146,7 @@ def test_what_is_taken_from_a_person_is_gone_at_once_and_nothing_is_ever_added(
 
 
 def test_the_company_changes_hands_once_and_the_new_owner_is_told(
-    sign_in: SignIn, own, rival, database: psycopg.Connection
+    sign_in: SignIn, own: Company, rival: Company, database: psycopg.Connection
 ) -> None:
     owner, admin = sign_in(own, "owner"), sign_in(own, "administrador")
     proof = {"password": PASSWORD}
@@ -180,7 +181,7 @@ def ownership(client: httpx.Client, company: Company, **proof: str) -> tuple[int
 
 
 def test_an_open_session_alone_gives_no_company_away(
-    sign_in: SignIn, own, database: psycopg.Connection
+    sign_in: SignIn, own: Company, database: psycopg.Connection
 ) -> None:
     owner = sign_in(own, "owner")
     assert ownership(owner, own) == (403, "accounts.proof_needed")
@@ -193,7 +194,7 @@ def test_an_open_session_alone_gives_no_company_away(
 
 
 def test_whoever_has_two_steps_gives_the_company_with_a_fresh_code(
-    sign_in: SignIn, own, database
+    sign_in: SignIn, own: Company, database: psycopg.Connection
 ) -> None:
     owner = sign_in(own, "owner")
     with httpx.Client(base_url=owner.base_url) as other:
@@ -213,7 +214,7 @@ def test_whoever_has_two_steps_gives_the_company_with_a_fresh_code(
 
 
 def test_whoever_has_no_password_gives_the_company_only_just_after_signing_in(
-    sign_in: SignIn, own, database
+    sign_in: SignIn, own: Company, database: psycopg.Connection
 ) -> None:
     owner, login = sign_in(own, "owner"), own.people["owner"].auth_user_id
     database.execute("update auth.users set encrypted_password = null where id = %s", (login,))
@@ -224,7 +225,7 @@ def test_whoever_has_no_password_gives_the_company_only_just_after_signing_in(
     assert ownership(owner, own) == (200, "")
 
 
-def test_the_list_is_paged_and_sorted(sign_in: SignIn, acme) -> None:
+def test_the_list_is_paged_and_sorted(sign_in: SignIn, acme: Company) -> None:
     client = sign_in(acme, "owner")
     for sort in ("email", "-email", "created_at", "first_name"):
         seen, cursor = [], None

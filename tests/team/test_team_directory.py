@@ -7,10 +7,10 @@ from uuid import UUID
 
 import psycopg
 import pytest
-from companies import Company, make_company
-from plans.acting import add_bot, admin, become, staff
 
 from neurant.installation.embedded import Urls
+from tests.companies import Company, make_company
+from tests.plans.acting import add_bot, admin, become, staff
 
 COLUMNS = ["user_id", "first_name", "last_name", "avatar_url", "role", "last_seen_at"]
 

@@ -7,18 +7,20 @@ import secrets
 from collections.abc import Callable, Iterator
 
 import httpx
+import psycopg
 import pytest
-from companies import ROLES, Company, make_company
-from console.people import PASSWORD
 
+from neurant.installation.embedded import Urls
+from tests.companies import ROLES, Company, make_company
+from tests.console.people import PASSWORD
 from tests.team.letters import letters, token_to
 
-pytest_plugins = ("console.running_web",)
+pytest_plugins = ("tests.console.running_web",)
 SignIn = Callable[[Company, str], httpx.Client]
 
 
 @pytest.fixture
-def own(urls, known_password: str) -> Company:
+def own(urls: Urls, known_password: str) -> Company:
     """A company of its own: people are changed."""
     return make_company(urls.admin, "acme", password_hash=known_password)
 
@@ -44,7 +46,7 @@ def invite(client: httpx.Client, email: str, role: str = "operador") -> httpx.Re
     return client.post("/console/team/invitations", data=form)
 
 
-def test_each_role_sees_its_team(sign_in: SignIn, acme, rival) -> None:
+def test_each_role_sees_its_team(sign_in: SignIn, acme: Company, rival: Company) -> None:
     for role in ROLES:
         html = page(sign_in(acme, role))
         for colleague in acme.people.values():
@@ -56,7 +58,9 @@ def test_each_role_sees_its_team(sign_in: SignIn, acme, rival) -> None:
         assert (acme.people["supervisor"].email in html) == (role != "operador")
 
 
-def test_who_manages_people_sees_who_has_two_steps(sign_in: SignIn, own, database) -> None:
+def test_who_manages_people_sees_who_has_two_steps(
+    sign_in: SignIn, own: Company, database: psycopg.Connection
+) -> None:
     person = own.people["operador"]
     sign_in(own, "operador")  # before a code is asked for
     database.execute(
@@ -72,7 +76,7 @@ def test_who_manages_people_sees_who_has_two_steps(sign_in: SignIn, own, databas
 
 
 def test_inviting_from_the_page_sends_the_mail_and_shows_it_waiting(
-    sign_in: SignIn, own, database
+    sign_in: SignIn, own: Company, database: psycopg.Connection
 ) -> None:
     client, email = sign_in(own, "owner"), address()
     done = invite(client, email)
@@ -89,7 +93,7 @@ def test_inviting_from_the_page_sends_the_mail_and_shows_it_waiting(
     assert email not in page(client)
 
 
-def test_what_is_refused_says_why_and_keeps_what_was_typed(sign_in: SignIn, own) -> None:
+def test_what_is_refused_says_why_and_keeps_what_was_typed(sign_in: SignIn, own: Company) -> None:
     client = sign_in(own, "owner")
     for email, words in (("eva@", "no es una dirección"), (own.people["operador"].email, "ya es parte")):  # fmt: skip
         answer = invite(client, email)
@@ -101,7 +105,7 @@ def test_what_is_refused_says_why_and_keeps_what_was_typed(sign_in: SignIn, own)
 
 
 def test_a_mail_that_did_not_arrive_is_shown_with_what_to_do(
-    sign_in: SignIn, own, database
+    sign_in: SignIn, own: Company, database: psycopg.Connection
 ) -> None:
     client, email = sign_in(own, "owner"), address()
     invite(client, email)
@@ -114,7 +118,7 @@ def test_a_mail_that_did_not_arrive_is_shown_with_what_to_do(
     assert "550 &lt;b&gt;no&lt;/b&gt; such mailbox" in html
 
 
-def test_a_person_is_managed_by_forms(sign_in: SignIn, own, rival) -> None:
+def test_a_person_is_managed_by_forms(sign_in: SignIn, own: Company, rival: Company) -> None:
     client, person = sign_in(own, "owner"), own.people["supervisor"]
     path = f"/console/team/{person.id}"
     ticked = re.findall(r'name="allowed" value="([a-z_.]+)" checked', page(client, path))
@@ -139,7 +143,7 @@ def test_a_person_is_managed_by_forms(sign_in: SignIn, own, rival) -> None:
 
 
 def test_the_company_changes_hands_only_once_its_name_is_typed(
-    sign_in: SignIn, own, database
+    sign_in: SignIn, own: Company, database: psycopg.Connection
 ) -> None:
     client, path = sign_in(own, "owner"), f"/console/team/{own.people['administrador'].id}"
     wrong = client.post(f"{path}/ownership", data={"confirm": "Rival"})
@@ -159,7 +163,7 @@ def test_the_company_changes_hands_only_once_its_name_is_typed(
 
 
 def test_an_invitation_s_mail_is_in_the_inviter_s_language_unless_they_choose(
-    sign_in: SignIn, own, database
+    sign_in: SignIn, own: Company, database: psycopg.Connection
 ) -> None:
     client, english = sign_in(own, "owner"), {"accept-language": "en"}
     assert 'value="en" selected' in client.get("/console/team", headers=english).text
@@ -173,7 +177,7 @@ def test_an_invitation_s_mail_is_in_the_inviter_s_language_unless_they_choose(
     assert database.execute(kept, (emails,)).fetchall() == [("en",), ("es",)]
 
 
-def test_no_other_site_makes_a_browser_change_people(sign_in: SignIn, own) -> None:
+def test_no_other_site_makes_a_browser_change_people(sign_in: SignIn, own: Company) -> None:
     client, path = sign_in(own, "owner"), f"/console/team/{own.people['operador'].id}/active"
     answer = client.post(path, data={"active": "no"}, headers={"sec-fetch-site": "cross-site"})
     assert answer.status_code == 403
@@ -188,7 +192,7 @@ def opened(browser: httpx.Client, token: str) -> str:
 
 
 def test_a_new_person_opens_the_link_names_a_password_and_is_in(
-    sign_in: SignIn, own, database, browser
+    sign_in: SignIn, own: Company, database: psycopg.Connection, browser: httpx.Client
 ) -> None:
     email = address()
     invite(sign_in(own, "owner"), email, "supervisor")
@@ -209,7 +213,7 @@ def test_a_new_person_opens_the_link_names_a_password_and_is_in(
 
 
 def test_the_browser_that_accepted_is_known_when_strangers_guess_the_password(
-    sign_in: SignIn, own, database, browser, web_url: str
+    sign_in: SignIn, own: Company, database: psycopg.Connection, browser: httpx.Client, web_url: str
 ) -> None:
     email, password = address(), "una clave larga 77"
     invite(sign_in(own, "owner"), email)
@@ -225,7 +229,11 @@ def test_the_browser_that_accepted_is_known_when_strangers_guess_the_password(
 
 
 def test_a_known_person_signs_in_first_and_works_in_both_companies(
-    sign_in: SignIn, own, rival, database, browser
+    sign_in: SignIn,
+    own: Company,
+    rival: Company,
+    database: psycopg.Connection,
+    browser: httpx.Client,
 ) -> None:
     person = rival.people["supervisor"]
     invite(sign_in(own, "owner"), person.email)
@@ -244,7 +252,11 @@ def test_a_known_person_signs_in_first_and_works_in_both_companies(
 
 
 def test_somebody_else_who_is_signed_in_is_told_whose_it_is(
-    sign_in: SignIn, own, rival, database, browser
+    sign_in: SignIn,
+    own: Company,
+    rival: Company,
+    database: psycopg.Connection,
+    browser: httpx.Client,
 ) -> None:
     email, other = address(), rival.people["operador"]
     invite(sign_in(own, "owner"), email)
@@ -267,7 +279,7 @@ def test_a_link_that_is_none_is_explained(browser: httpx.Client, token: str) -> 
 
 
 def test_who_was_let_out_reads_that_and_what_they_can_do(
-    sign_in: SignIn, own, rival, browser: httpx.Client
+    sign_in: SignIn, own: Company, rival: Company, browser: httpx.Client
 ) -> None:
     theirs, gone = sign_in(own, "operador"), own.people["operador"]
     assert sign_in(own, "owner").post(f"/v1/users/{gone.id}/deactivate").status_code == 200

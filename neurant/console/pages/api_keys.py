@@ -50,7 +50,7 @@ async def keys_page(
         keys, following = await queries.list_keys(connection, KeyQuery(cursor=cursor))
     return render(
         request,
-        "api_keys.html",
+        "api_keys/list.html",
         keys=keys,
         next_cursor=following,
         is_first=cursor is None,
@@ -93,7 +93,7 @@ async def create_key(
         demand(context, "api_keys.manage")
         made = await make_key(connection, new)
     base = services_of(request).settings.base_url()
-    return render(request, "api_key_made.html", status=201, made=made, base_url=base, **context)
+    return render(request, "api_keys/made.html", status=201, made=made, base_url=base, **context)
 
 
 @router.post("/revoke")
@@ -123,7 +123,7 @@ async def _form(
         groups = await _scopes(connection)
     return render(
         request,
-        "api_key_new.html",
+        "api_keys/new.html",
         status=422 if wrong else 200,
         given=given,
         chosen=chosen,

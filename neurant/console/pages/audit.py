@@ -95,7 +95,7 @@ async def audit_page(
     things = [name.rpartition(".")[2] for name in catalogue("es") if ".things." in name]
     return render(
         request,
-        "audit.html",
+        "audit/audit.html",
         lines=[told(line, language) for line in lines],
         asked=asked,
         is_wrong=is_wrong,

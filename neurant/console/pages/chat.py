@@ -11,9 +11,12 @@ from fastapi.responses import HTMLResponse
 
 from neurant.channels.webchat.visitors import is_routing_id
 from neurant.console.page_route import PageRoute
+from neurant.console.problem_page import problem_page
+from neurant.console.refusals import Refusal
 from neurant.console.static_files import ROOT
 from neurant.console.templating import render, translator
 from neurant.core.db.pool import fetch_one
+from neurant.core.errors import NotFoundError
 from neurant.core.language import reader_language
 from neurant.core.services import services_of
 from neurant.texts import LANGUAGES, Language, in_tone, text
@@ -49,26 +52,20 @@ class WebChat:
 
 
 @router.get("/chat/{routing_id}", response_class=HTMLResponse, include_in_schema=False)
-async def chat_page(request: Request, routing_id: str) -> HTMLResponse:
+async def chat_page(request: Request, routing_id: str) -> Response:
     """The chat of one web channel; 404 for an unknown or closed one."""
     chat = None
     if is_routing_id(routing_id):
         async with services_of(request).pool.connection() as connection:
             chat = await fetch_one(connection, WebChat, _WEB_CHAT, (routing_id,))
-    t = translator(reader_language(request))
     if chat is None:
-        return render(
-            request,
-            "problem.html",
-            status=404,
-            symbol="search",
-            heading=t("chat.not_found"),
-            detail=t("chat.not_found_hint"),
-            back=None,
-        )
+        t = translator(reader_language(request))
+        here = request.url.path
+        gone = Refusal(t("chat.not_found"), t("chat.not_found_hint"), here, "again")
+        return problem_page(request, NotFoundError("unknown_chat"), gone)
     return render(
         request,
-        "chat.html",
+        "chat/chat.html",
         routing_id=routing_id,
         embedded="embed" in request.query_params,
         company_name=chat.company_name,

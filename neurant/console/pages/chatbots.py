@@ -62,7 +62,9 @@ async def bots_page(request: Request, staff: PageStaff) -> Response:
         demand(context, "chatbots.read")
         cards = await page_queries.list_cards(connection)
         usage = {one.limit_name: one for one in await list_usage(connection)}
-    return render(request, "bots.html", cards=cards, limit=usage.get("max_chatbots"), **context)
+    return render(
+        request, "bots/list.html", cards=cards, limit=usage.get("max_chatbots"), **context
+    )
 
 
 @router.get("/new", response_class=HTMLResponse)
@@ -87,7 +89,7 @@ async def _new(
         demand(context, "chatbots.edit")
         context |= await gallery(connection, template, industry)
         context["no_people"] = shut_people(await list_usage(connection), reader_language(request))
-    page = "bot_new.html" if context["chosen"] else "bot_gallery.html"
+    page = "bots/new.html" if context["chosen"] else "bots/gallery.html"
     return render(
         request, page, error=error, problem=problem, given=given or {}, tones=TONES, **context
     )
@@ -187,6 +189,8 @@ async def bot_answer(
             "operators": await people_queries.list_operators(connection, chatbot_id),
             "supervisor": await people_queries.get_supervisor(connection, chatbot_id),
             "people": people,
+            "maker": await page_queries.get_maker(connection, chatbot_id),
+            "assignments": await page_queries.list_assignments(connection, chatbot_id),
             "channels": await _channels(request, connection, chatbot_id),
             "problem": problem.detail(language) if problem else None,
             "no_people": shut_people(await list_usage(connection), language),
@@ -195,7 +199,7 @@ async def bot_answer(
             "tones": TONES,
             "triggers": TRIGGERS,
         }
-    return render(request, "bot.html", status=problem.status if problem else 200, **context)
+    return render(request, "bots/bot.html", status=problem.status if problem else 200, **context)
 
 
 async def _channels(request: Request, connection: Connection, chatbot_id: UUID) -> list[Any]:
@@ -256,7 +260,7 @@ async def try_bot(request: Request, staff: PageStaff, chatbot_id: UUID) -> Respo
             context["told"] = await service.answer_trial(connection, trial, vector)
     except ValidationError as error:
         context["problem"] = invalid(request, error).detail(reader_language(request))
-    return HTMLResponse(markup(request, "bot_trial.html", **context))
+    return HTMLResponse(markup(request, "bots/trial.html", **context))
 
 
 @router.post("/{chatbot_id}/retire")

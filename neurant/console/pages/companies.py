@@ -74,7 +74,7 @@ async def home_page(request: Request, staff: PageStaff) -> Response:
     path = f"/console/bots/{cards[0].id}" if cards else "/console/bots"
     return render(
         request,
-        "home.html",
+        "company/home.html",
         setup=setup,
         cards=cards,
         usage=usage,
@@ -119,7 +119,7 @@ async def _company(
     stored = {name: getattr(company, name) or "" for name in _PROFILE}
     return render(
         request,
-        "company.html",
+        "company/company.html",
         status=422 if problem else 200,
         company=company,
         form=typed or stored,
@@ -190,7 +190,7 @@ async def _found(
         industries = await queries.list_industries(connection)
     return render(
         request,
-        "onboarding.html",
+        "company/onboarding.html",
         status=status,
         error=error,
         step="company",
@@ -228,7 +228,7 @@ async def _step(request: Request, staff: SignedIn, step: str, **context: Any) ->
     language = reader_language(request)
     return render(
         request,
-        "onboarding.html",
+        "company/onboarding.html",
         status=context.pop("status", 200),
         step=step,
         staff=staff,

@@ -24,7 +24,7 @@ async def data_page(request: Request, staff: PageStaff) -> Response:
     async with tenant(services_of(request).pool, staff.principal) as connection:
         context = await frame(connection, staff)
     demand(context, "data.export")
-    return render(request, "data.html", **context)
+    return render(request, "company/data.html", **context)
 
 
 @router.get("/export")

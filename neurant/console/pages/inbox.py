@@ -17,8 +17,9 @@ from neurant.auth.current import PageStaff, session_of
 from neurant.auth.people import SignedIn
 from neurant.console.frame import my_permissions
 from neurant.console.notice import Notice
-from neurant.console.page_route import PageRoute, is_htmx
+from neurant.console.page_route import PageRoute
 from neurant.console.pages.inbox_page import REPLY, Asked, asked, inbox_page
+from neurant.console.readers import is_htmx
 from neurant.console.templating import translator
 from neurant.conversations.handoff import queries as hitl_queries
 from neurant.conversations.handoff import service as hitl

@@ -13,8 +13,8 @@ from fastapi.responses import HTMLResponse
 from neurant.auth.people import SignedIn
 from neurant.console.frame import demand, frame
 from neurant.console.notice import Notice
-from neurant.console.page_route import is_htmx
 from neurant.console.pages.inbox_view import grouped, thread_messages, thread_view
+from neurant.console.readers import is_htmx
 from neurant.console.templating import markup, render, translator
 from neurant.conversations import queries
 from neurant.core.db.pool import Connection
@@ -84,8 +84,8 @@ async def inbox_page(
         "show_panel": wanted.panel,
     }
     if is_htmx(request):
-        return HTMLResponse(markup(request, "inbox_answer.html", **context), status)
-    return render(request, "inbox.html", status=status, **context)
+        return HTMLResponse(markup(request, "inbox/answer.html", **context), status)
+    return render(request, "inbox/inbox.html", status=status, **context)
 
 
 async def _read(

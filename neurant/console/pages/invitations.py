@@ -56,7 +56,7 @@ async def _page(
         t = translator(language)
         problem = {"title": t("team.join.failed"), "detail": error.detail(language)}
     return render(
-        request, "invitation.html", error=error or over, seen=seen, person=person,
+        request, "invitations/invitation.html", error=error or over, seen=seen, person=person,
         over=over.detail(language) if over else None, problem=problem,
         until=day_of(seen.expires_at, seen.timezone, language) if seen else None,
         typed=typed or {"first_name": "", "last_name": "", "terms": ""},
@@ -156,7 +156,7 @@ def _refuse_page(request: Request, token: str, told: str) -> Response:
         problem, wrong = error.detail(reader_language(request)), error
     return render(
         request,
-        "invitation_refuse.html",
+        "invitations/refuse.html",
         error=wrong,
         token=token,
         told=told,

@@ -12,7 +12,8 @@ from neurant.auth.current import PageStaff
 from neurant.auth.people import SignedIn
 from neurant.console.frame import demand, frame, permitted
 from neurant.console.notice import Notice
-from neurant.console.page_route import PageRoute, is_htmx
+from neurant.console.page_route import PageRoute
+from neurant.console.readers import is_htmx
 from neurant.console.templating import markup, render, translator
 from neurant.core.db.tenancy import tenant
 from neurant.core.errors import NeurantError, NotFoundError
@@ -91,8 +92,8 @@ async def _page(
         "limit": services_of(request).settings.max_document_bytes,
     }
     if is_htmx(request):
-        return HTMLResponse(markup(request, "knowledge_answer.html", **context), status)
-    return render(request, "knowledge.html", status=status, **context)
+        return HTMLResponse(markup(request, "knowledge/answer.html", **context), status)
+    return render(request, "knowledge/knowledge.html", status=status, **context)
 
 
 @router.get("", response_class=HTMLResponse)

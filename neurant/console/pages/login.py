@@ -9,11 +9,7 @@ from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 
 from neurant.accounts import factor_queries as factors
-from neurant.accounts.queries import (
-    delete_session,
-    list_companies,
-    list_lost_companies,
-)
+from neurant.accounts.queries import delete_session, list_companies, list_lost_companies
 from neurant.accounts.schemas import OpenedSession
 from neurant.accounts.service import (
     KEPT,
@@ -95,7 +91,7 @@ def _login_page(
 ) -> HTMLResponse:
     return render(
         request,
-        "login.html",
+        "login/login.html",
         error=error,
         problem=problem_of(request, error) if error else _told(request),
         wrong=error is not None,
@@ -153,7 +149,7 @@ async def _challenge(request: Request) -> factors.Challenge | None:
 def _code_page(request: Request, target: str, error: NeurantError | None = None) -> Response:
     return render(
         request,
-        "login_code.html",
+        "login/code.html",
         error=error,
         problem=problem_of(request, error) if error else None,
         next=safe_next(target),
@@ -219,10 +215,10 @@ async def companies_page(request: Request, person: PagePerson) -> Response:
         lost = await list_lost_companies(pool, person.digest)
         if not lost:
             return RedirectResponse(f"{ONBOARDING}/company", 303)
-        page = render(request, "access_ended.html", person=person, lost=lost)
+        page = render(request, "account/access_ended.html", person=person, lost=lost)
         return keep_language(request, page)
     return keep_language(
-        request, render(request, "companies.html", person=person, companies=companies)
+        request, render(request, "account/companies.html", person=person, companies=companies)
     )
 
 

@@ -59,7 +59,7 @@ def _list(folder: Path) -> list[Shown]:
 async def mailbox(request: Request) -> HTMLResponse:
     """The newest mails."""
     mails = await asyncio.to_thread(_list, _folder(request))
-    return render(request, "mailbox.html", mails=mails)
+    return render(request, "mailbox/list.html", mails=mails)
 
 
 @router.get("/{name}", response_class=HTMLResponse)
@@ -68,7 +68,7 @@ async def mail(request: Request, name: str) -> HTMLResponse:
     found = await asyncio.to_thread(_shown, _folder(request), name)
     if found is None:
         raise NotFoundError("not_found")
-    return render(request, "mailbox_mail.html", mail=found)
+    return render(request, "mailbox/mail.html", mail=found)
 
 
 @router.get("/{name}/html", response_class=HTMLResponse)

@@ -45,7 +45,7 @@ async def notifications_page(
     shown = [_shown(one, reader_language(request)) for one in found]
     return render(
         request,
-        "notifications.html",
+        "notifications/notifications.html",
         notifications=shown,
         only_unread=unread,
         next_cursor=following,
@@ -59,7 +59,7 @@ async def unread_count(request: Request, staff: PageStaff) -> Response:
     """The count of the bell, for the page's script."""
     async with tenant(services_of(request).pool, staff.principal) as connection:
         context = await frame(connection, staff)
-    return HTMLResponse(markup(request, "unread.html", **context))
+    return HTMLResponse(markup(request, "notifications/unread.html", **context))
 
 
 @router.post("/read-all")

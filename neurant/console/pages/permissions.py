@@ -27,4 +27,4 @@ async def permissions_page(request: Request, staff: PageStaff) -> Response:
     groups: dict[str, list[Permission]] = {}
     for one in found:
         groups.setdefault(one.object, []).append(one)
-    return render(request, "permissions.html", groups=groups.items(), **context)
+    return render(request, "company/permissions.html", groups=groups.items(), **context)

@@ -60,7 +60,7 @@ async def banner(request: Request, staff: PageStaff) -> Response:
     if now.status not in _TOLD or (now.status == "trialing" and staff.role not in _READS_BILLS):
         return Response(status_code=204)
     context = {"now": now, "staff": staff, "timezone": now.timezone}
-    return HTMLResponse(markup(request, "subscription_banner.html", **context))
+    return HTMLResponse(markup(request, "plans/subscription_banner.html", **context))
 
 
 @router.get("/choose/{plan}", response_class=HTMLResponse)
@@ -79,7 +79,7 @@ async def consider(request: Request, staff: PageStaff, plan: str) -> Response:
     language = reader_language(request)
     return render(
         request,
-        "plan_choice.html",
+        "plans/choice.html",
         **context,
         now=now,
         wanted=wanted,
@@ -167,6 +167,7 @@ async def _page(
 ) -> Response:
     async with tenant(services_of(request).pool, staff.principal) as connection:
         now = await _subscription(connection, staff)
+        dates = await queries.read_dates(connection, staff.company_id)
         plans = await queries.list_plans(connection)
         usage = await list_usage(connection)
         waits = await queries.list_excess(connection, now.next_plan) if now.next_plan else []
@@ -177,10 +178,11 @@ async def _page(
     current = next(one for one in plans if one.plan == now.plan)
     return render(
         request,
-        "plan.html",
+        "plans/plan.html",
         status=status,
         **context,
         now=now,
+        dates=dates,
         slug=slug,
         current=current,
         badge=_BADGE[now.status],

@@ -29,7 +29,7 @@ def _forgot(
 ) -> HTMLResponse:
     return render(
         request,
-        "forgot.html",
+        "login/forgot.html",
         error=error,
         problem=problem_of(request, error) if error else None,
         email=email,
@@ -69,7 +69,7 @@ def _reset(
     over = error is not None and error.status in (404, 410)
     page = render(
         request,
-        "reset.html",
+        "login/reset.html",
         error=error,
         problem=problem_of(request, error) if error else None,
         link=link,

@@ -57,7 +57,7 @@ async def _page(
     sessions = await queries.list_sessions(pool, person.digest)
     return render(
         request,
-        "account.html",
+        "account/account.html",
         error=error,
         staff=staff,
         notice=_notice(request),
@@ -182,7 +182,7 @@ async def _shown(
     request: Request, person: Person, codes: list[str], session: OpenedSession | None
 ) -> Response:
     page = render(
-        request, "recovery_codes.html", codes=codes, person=person, ready=f"{HERE}#two-step"
+        request, "account/recovery_codes.html", codes=codes, person=person, ready=f"{HERE}#two-step"
     )
     return _renewed(request, person, page, session) if session else page
 

@@ -9,10 +9,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from pydantic import ValidationError
 
 from neurant.accounts.signup import queries, service
-from neurant.accounts.signup.schemas import (
-    NewAccount,
-    StateOut,
-)
+from neurant.accounts.signup.schemas import NewAccount, StateOut
 from neurant.auth.codes import digest
 from neurant.auth.cookies import PENDING_COOKIE, drop_secret_cookie, keep_secret_cookie, read_cookie
 from neurant.auth.current import check_origin, trail_of
@@ -44,7 +41,7 @@ def _form(
 ) -> HTMLResponse:
     return render(
         request,
-        "signup.html",
+        "login/signup.html",
         error=error,
         typed=typed,
         settings=services_of(request).settings,
@@ -104,7 +101,7 @@ def _verify_page(
 ) -> HTMLResponse:
     page = render(
         request,
-        "verify_link.html" if link else "verify.html",
+        "login/verify_link.html" if link else "login/verify.html",
         error=error,
         email=found.email,
         first_name=found.first_name,
@@ -141,7 +138,7 @@ async def _over(request: Request, found: queries.SignUp | None, link: str) -> Re
         if not link:
             return await _prove(request, found)
         return RedirectResponse("/login?verified=1", 303)
-    page = render(request, "verify_over.html", status=410, expired=found is not None)
+    page = render(request, "login/verify_over.html", status=410, expired=found is not None)
     page.headers.update(_NO_REFERRER)
     return page
 

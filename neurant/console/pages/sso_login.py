@@ -59,7 +59,7 @@ def _page(
         problem = {"kind": "bad", "title": t("sso.not_in"), "detail": detail}
     return render(
         request,
-        "sso_login.html",
+        "sso/login.html",
         error=error,
         problem=problem,
         email=email,

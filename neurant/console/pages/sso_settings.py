@@ -62,7 +62,7 @@ async def _page(
         problem = {"kind": "bad", "title": t("sso.settings.not_saved"), "detail": detail}
     return render(
         request,
-        "sso_settings.html",
+        "sso/settings.html",
         error=error,
         connections=[(one, domains.shown_claims(one)) for one in found],
         manages="sso.manage" in context["may"],

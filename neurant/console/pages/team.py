@@ -15,7 +15,12 @@ from neurant.auth.people import SignedIn
 from neurant.console.frame import permitted
 from neurant.console.notice import Notice
 from neurant.console.page_route import PageRoute
-from neurant.console.pages.team_view import newly_denied, person_context, roles_below, team_context
+from neurant.console.pages.team_view import (
+    newly_denied,
+    person_context,
+    roles_below,
+    team_context,
+)
 from neurant.console.templating import render, translator
 from neurant.core.db.tenancy import tenant
 from neurant.core.errors import BadInputError, NeurantError
@@ -61,7 +66,7 @@ async def _team(
     async with tenant(services_of(request).pool, staff.principal) as connection:
         context = await team_context(connection, staff, None if failed else told)
     asked = dict.fromkeys(_FIELDS, "") | {"language": reader_language(request)} | (asked or {})
-    return render(request, "team.html", error=error, asked=asked, failed=failed, **context)
+    return render(request, "team/team.html", error=error, asked=asked, failed=failed, **context)
 
 
 async def _person(
@@ -72,7 +77,7 @@ async def _person(
     if context["may_transfer"]:
         who = somebody(await page_person(request))
         context["proof"] = await proof_asked_of(services_of(request).pool, who)
-    return render(request, "team_person.html", error=error, **context)
+    return render(request, "team/person.html", error=error, **context)
 
 
 def _inviter(staff: SignedIn) -> Inviter:

@@ -141,6 +141,7 @@ async def person_context(
     return context | {
         "person": person,
         "user": user,
+        "origin": await queries.get_origin(connection, user_id),
         "roles": roles_below(staff.role),
         "rights": [(name, list(some)) for name, some in groupby(rights, lambda one: one.object)],
         "may_transfer": transferable and not person.is_reader,

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
 import httpx
 import pytest
-from companies import Company
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-pytest_plugins = ("console.running_web",)
+from tests.companies import Company
+
+pytest_plugins = ("tests.console.running_web",)
 MARK = "~a raw value~"
 # Raw JSON, or nearly: numbers that Python, C or PostgreSQL cannot hold, and texts that are none.
 RAW = [
@@ -39,8 +41,11 @@ CONTENTS: list[dict[str, Any]] = [
 
 def paths(value: object, at: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
     """Every place in a JSON value."""
-    inside = value.items() if isinstance(value, dict) else ()
-    inside = enumerate(value) if isinstance(value, list) else inside
+    inside: Iterable[tuple[str | int, object]] = ()
+    if isinstance(value, dict):
+        inside = value.items()
+    elif isinstance(value, list):
+        inside = enumerate(value)
     return [at, *(path for key, one in inside for path in paths(one, (*at, key)))]
 
 

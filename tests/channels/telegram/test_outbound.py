@@ -10,13 +10,13 @@ import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.telegram_peer import Drip, Drop, Raw, Refuse, TelegramPeer
 
 from neurant.channels.telegram.outbound import MOST_CHARACTERS, TIMEOUT, Delivery, send, split
 from neurant.core.outbound_http import make_client
 from neurant.core.settings import Settings
+from tests.support.telegram_peer import Drip, Drop, Raw, Refuse, TelegramPeer
 
-pytest_plugins = ("support.fixtures",)
+pytest_plugins = ("tests.support.fixtures",)
 pytestmark = pytest.mark.anyio
 
 LONG = st.lists(

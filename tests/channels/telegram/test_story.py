@@ -11,9 +11,6 @@ from pathlib import Path
 import psycopg
 import pytest
 from pydantic import SecretStr
-from support.platform import eventually, free_port, settled, taught, teach, working
-from support.stage import Stage
-from support.telegram_peer import Drop, Refuse
 
 from neurant.channels.telegram.inbound import parse
 from neurant.cli.telegram import connect
@@ -22,8 +19,11 @@ from neurant.core.db.tenancy import tenant
 from neurant.core.errors import ConflictError, UnavailableError
 from neurant.core.settings import Settings
 from neurant.texts import text
+from tests.support.platform import eventually, free_port, settled, taught, teach, working
+from tests.support.stage import Stage
+from tests.support.telegram_peer import Drop, Refuse
 
-pytest_plugins = ("support.fixtures",)
+pytest_plugins = ("tests.support.fixtures",)
 pytestmark = pytest.mark.anyio
 
 SAMPLES = Path(__file__).parents[3].parent / "shared/data/channel-samples/telegram"

@@ -7,17 +7,15 @@ import json
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
 from uuid import uuid4
 
 import httpx
 import psycopg
 import pytest
-from companies import Company, make_company
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from support.platform import eventually, rows, settled, working
-from support.visiting import Site, addresses, many, site, solve
 
 from neurant.channels.webchat.limits import CHARACTERS_PER_COST
 from neurant.channels.webchat.open_streams import OpenStreams
@@ -26,8 +24,11 @@ from neurant.core.settings import Settings
 from neurant.core.turns import Turns
 from neurant.installation.embedded import Urls
 from neurant.texts import LANGUAGES
+from tests.companies import Company, make_company
+from tests.support.platform import eventually, rows, settled, working
+from tests.support.visiting import Site, addresses, many, site, solve
 
-pytest_plugins = ("support.fixtures",)
+pytest_plugins = ("tests.support.fixtures",)
 pytestmark = pytest.mark.anyio
 
 CALM, MOST = 220, 400  # sessions of one address
@@ -238,7 +239,7 @@ async def test_a_proof_does_not_pass_the_limit_and_stays_good_until_there_is_roo
 async def test_a_solution_that_is_none_is_a_clear_problem(
     two: Site, acme: Company, given: object
 ) -> None:
-    answer = await two.open(acme.web, proof=given)  # type: ignore[arg-type]
+    answer = await two.open(acme.web, proof=given)
     assert answer.status_code == 422, answer.text
     assert answer.json()["code"] in ("visitors.proof_wrong", "invalid_fields")
 
@@ -725,7 +726,7 @@ async def test_a_stream_of_another_conversation_does_not_wake_a_visitor_s_own(
     reads: Counter[str] = Counter()
     read = stream._read
 
-    async def counting(pool: object, visitor: object, position: object) -> object:
+    async def counting(pool: Any, visitor: Any, position: Any) -> object:
         reads[visitor.token_digest.hex()] += 1
         return await read(pool, visitor, position)
 

@@ -8,13 +8,12 @@ import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 from uuid import UUID, uuid4
 
 import httpx
 import psycopg
 import pytest
-from companies import Company, make_company
-from support.platform import eventually, free_port, rows, serving, settled, working
 
 from neurant.core.db.pool import Pool, make_pool
 from neurant.core.db.tenancy import tenant
@@ -22,8 +21,10 @@ from neurant.core.settings import Settings
 from neurant.installation.embedded import Urls
 from neurant.runtime.app import create_app
 from neurant.texts import text
+from tests.companies import Company, make_company
+from tests.support.platform import eventually, free_port, rows, serving, settled, working
 
-pytest_plugins = ("support.fixtures",)
+pytest_plugins = ("tests.support.fixtures",)
 pytestmark = pytest.mark.anyio
 
 
@@ -31,7 +32,7 @@ pytestmark = pytest.mark.anyio
 class Event:
     kind: str
     id: str | None
-    data: dict
+    data: dict[str, Any]
 
 
 @dataclass
@@ -70,7 +71,7 @@ class Visitor:
             f"/chat/{self.chat}/messages", json=body, headers={**self.headers, **headers}
         )
 
-    async def says(self, words: str, client_id: UUID | None = None) -> dict:
+    async def says(self, words: str, client_id: UUID | None = None) -> dict[str, Any]:
         answer = await self.post({"client_id": str(client_id or uuid4()), "text": words})
         assert answer.status_code == 200, answer.text
         return answer.json()

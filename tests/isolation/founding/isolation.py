@@ -241,8 +241,10 @@ def crosses(world: World) -> Any:
                 chunk_index=7, character_count=1),
         ]  # fmt: skip
     world.become("supervisor")
-    mine = document(acme.id, acme.people["supervisor"].id)
-    answers = {str(world.put("documents", **mine, chatbot_id=bot)) for bot in (rival.bot, acme.id)}
+    upload = document(acme.id, acme.people["supervisor"].id)
+    answers = {
+        str(world.put("documents", **upload, chatbot_id=bot)) for bot in (rival.bot, acme.id)
+    }
     return crossed, len(answers) == 1
 
 

@@ -152,7 +152,7 @@ def world(url: str, *, is_ours: bool) -> Iterator[World]:
                 " and a.attnum > 0 and not a.attisdropped and a.attgenerated = ''"
             ).fetchall():
                 columns.setdefault(table, set()).add(column)
-            made = World(db, is_ours, columns, None, None)  # type: ignore[arg-type]
+            made = World(db, is_ours, columns, None, None)
             made.acme = _company(made, "acme")
             made.rival = _company(made, "rival")
             yield made

@@ -14,7 +14,9 @@ function keepDraft(form) {
   const key = PREFIX + form.dataset.draft;
   try {
     const kept = JSON.parse(localStorage.getItem(key) ?? "{}");
-    for (const field of form.querySelectorAll("input:not([type=hidden], [type=radio]), textarea, select"))
+    for (const field of form.querySelectorAll(
+      "input:not([type=hidden], [type=radio]), textarea, select",
+    ))
       if (field.name in kept && field.value === initial(field)) field.value = kept[field.name];
     form.addEventListener("input", () => {
       const data = Object.fromEntries(new FormData(form));

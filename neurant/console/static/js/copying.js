@@ -16,6 +16,8 @@ export function startCopying() {
     const label = button.querySelector("[data-label]");
     const before = label.textContent;
     label.textContent = button.dataset.copied;
-    setTimeout(() => { label.textContent = before; }, SHOWN);
+    setTimeout(() => {
+      label.textContent = before;
+    }, SHOWN);
   });
 }

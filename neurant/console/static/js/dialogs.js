@@ -30,7 +30,8 @@ function open(dialog, values) {
 function askResend({ resend, status }) {
   const dialog = document.getElementById("resend");
   dialog.querySelector("[name=message_id]").value = resend;
-  for (const text of dialog.querySelectorAll("[data-for]")) text.hidden = text.dataset.for !== status;
+  for (const text of dialog.querySelectorAll("[data-for]"))
+    text.hidden = text.dataset.for !== status;
   dialog.showModal();
 }
 

@@ -48,7 +48,8 @@ document.addEventListener("htmx:response:error", (event) => {
   // Signed out, or the conversation is no longer ours: the whole page says so. An action that is
   // refused is told in the corner, in the answer's own words.
   if (response.status === 401 || gone) location.reload();
-  else if (sourceElement?.id === "composer" && ![403, 404, 409].includes(response.status)) showSendFailed(true);
+  else if (sourceElement?.id === "composer" && ![403, 404, 409].includes(response.status))
+    showSendFailed(true);
 });
 document.addEventListener("htmx:after:swap", count);
 
@@ -67,8 +68,13 @@ function streamIs(open) {
   streamOpen = open;
   showLive(open);
 }
-live.addEventListener("htmx:sse:after:connection", (event) => streamIs(event.detail.connection.status === 200));
-live.addEventListener("htmx:sse:before:connection", (event) => event.detail.connection.attempt > 1 && streamIs(false));
+live.addEventListener("htmx:sse:after:connection", (event) =>
+  streamIs(event.detail.connection.status === 200),
+);
+live.addEventListener(
+  "htmx:sse:before:connection",
+  (event) => event.detail.connection.attempt > 1 && streamIs(false),
+);
 live.addEventListener("htmx:sse:error", () => streamIs(false));
 addEventListener("offline", () => showLive(false));
 addEventListener("online", () => {
@@ -77,7 +83,12 @@ addEventListener("online", () => {
 });
 
 // Waiting times and the number of the queue, between two refreshes.
-const UNITS = [["d", 86400], ["h", 3600], ["min", 60], ["s", 1]];
+const UNITS = [
+  ["d", 86400],
+  ["h", 3600],
+  ["min", 60],
+  ["s", 1],
+];
 
 function count() {
   for (const node of document.querySelectorAll("[data-since]")) {

@@ -28,13 +28,18 @@ const actions = {
 function back(event) {
   if (document.querySelector("dialog[open]")) return; // the browser closes it
   if (writing(event.target)) event.target.blur();
-  else [...document.querySelectorAll("[data-back]")].findLast((link) => link.checkVisibility())?.click();
+  else
+    [...document.querySelectorAll("[data-back]")]
+      .findLast((link) => link.checkVisibility())
+      ?.click();
 }
 
 export function startKeys() {
   const single = document.getElementById("single-keys");
   single.checked = localStorage.getItem(SWITCH) !== "off";
-  single.addEventListener("change", () => localStorage.setItem(SWITCH, single.checked ? "on" : "off"));
+  single.addEventListener("change", () =>
+    localStorage.setItem(SWITCH, single.checked ? "on" : "off"),
+  );
 
   document.addEventListener("keydown", (event) => {
     if (event.key === "Escape") return back(event);

@@ -13,7 +13,11 @@ const refresh = () => window.htmx.trigger(documents, "refresh");
 
 function row(file) {
   const item = document.getElementById("uploading").content.firstElementChild.cloneNode(true);
-  item.querySelector("[data-type]").textContent = file.name.split(".").pop().toUpperCase().slice(0, 4);
+  item.querySelector("[data-type]").textContent = file.name
+    .split(".")
+    .pop()
+    .toUpperCase()
+    .slice(0, 4);
   item.querySelector("[data-name]").textContent = file.name;
   item.querySelector("[data-again]").addEventListener("click", () => upload(file, item));
   item.querySelector("[data-forget]").addEventListener("click", () => drop(item));

@@ -25,7 +25,9 @@ for (const link of document.querySelectorAll("[data-sso]")) {
   const [text, href] = [link.textContent, link.href];
   email.addEventListener("change", async () => {
     const asked = email.value;
-    const answer = await fetch(`/login/sso/offer?email=${encodeURIComponent(asked)}`).catch(() => null);
+    const answer = await fetch(`/login/sso/offer?email=${encodeURIComponent(asked)}`).catch(
+      () => null,
+    );
     const name = answer?.ok ? (await answer.json()).name : null;
     if (asked !== email.value) return;
     link.textContent = name ? link.dataset.sso.replace("{name}", name) : text;

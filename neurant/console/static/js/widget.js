@@ -14,7 +14,9 @@
     close: "m6 9.5 6 6 6-6",
   };
   const origin = new URL(script.src).origin;
-  const language = (document.documentElement.lang || navigator.language).startsWith("en") ? "en" : "es";
+  const language = (document.documentElement.lang || navigator.language).startsWith("en")
+    ? "en"
+    : "es";
   const texts = TEXTS[language];
   const memory = `neurant:${bot}:used`;
 
@@ -98,7 +100,10 @@
     path.setAttribute("d", isOpen ? ICONS.close : ICONS.open);
     button.setAttribute("aria-expanded", String(isOpen));
     const label = isOpen ? texts.close : texts.open;
-    button.setAttribute("aria-label", unread ? `${label} (${texts.unread.replace("{count}", unread)})` : label);
+    button.setAttribute(
+      "aria-label",
+      unread ? `${label} (${texts.unread.replace("{count}", unread)})` : label,
+    );
     badge.hidden = isOpen || unread === 0;
     badge.textContent = unread > 9 ? "9+" : String(unread);
   }

@@ -21,7 +21,9 @@ export function createFrame(root) {
   addEventListener("keydown", (event) => {
     if (event.key === "Escape") tell({ type: "neurant:close" });
   });
-  document.getElementById("close")?.addEventListener("click", () => tell({ type: "neurant:close" }));
+  document
+    .getElementById("close")
+    ?.addEventListener("click", () => tell({ type: "neurant:close" }));
   tell({ type: "neurant:ready" });
 
   return {

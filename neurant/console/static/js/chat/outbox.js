@@ -60,7 +60,13 @@ export function createOutbox(session, store, thread) {
         body,
       });
       const { conversation_id, seq } = await response.json();
-      thread.show({ ...entry, conversation_id, seq, sender: "end_user", created_at: entry.written_at });
+      thread.show({
+        ...entry,
+        conversation_id,
+        seq,
+        sender: "end_user",
+        created_at: entry.written_at,
+      });
       return true;
     } catch (error) {
       if (!(error instanceof Refused) || error.status === 429) throw error;

@@ -86,6 +86,7 @@ function search(prefix, bits) {
 
 addEventListener("message", ({ data: { challenge, searches, bits } }) => {
   const numbers = [];
-  for (let index = 0; index < searches; index += 1) numbers.push(search(`${challenge}:${index}:`, bits));
+  for (let index = 0; index < searches; index += 1)
+    numbers.push(search(`${challenge}:${index}:`, bits));
   postMessage(numbers);
 });

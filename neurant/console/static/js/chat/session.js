@@ -125,5 +125,9 @@ export function createSession(base, store, onSolving = () => {}) {
 
 async function refusal(response) {
   const problem = await response.json().catch(() => ({}));
-  return new Refused(response.status, problem, Number.parseInt(response.headers.get("Retry-After"), 10));
+  return new Refused(
+    response.status,
+    problem,
+    Number.parseInt(response.headers.get("Retry-After"), 10),
+  );
 }

@@ -1,6 +1,7 @@
 // The messages on the page. All markup comes from the page's templates; texts are set as text.
 
-const make = (name) => document.getElementById(`t-${name}`).content.firstElementChild.cloneNode(true);
+const make = (name) =>
+  document.getElementById(`t-${name}`).content.firstElementChild.cloneNode(true);
 const fill = (node, hook, text) => {
   const place = node.querySelector(`[data-${hook}]`);
   if (place) place.textContent = text ?? "";
@@ -25,7 +26,10 @@ export function createThread(root, { language, texts, onRetry }) {
 
   /** Plain text: an empty line starts a paragraph; the style sheet keeps single line breaks. */
   function write(place, text) {
-    if (!place.matches(".bubble")) return (place.textContent = text);
+    if (!place.matches(".bubble")) {
+      place.textContent = text;
+      return;
+    }
     for (const block of text.split(/\n{2,}/)) {
       place.appendChild(document.createElement("p")).textContent = block;
     }
@@ -110,7 +114,9 @@ export function createThread(root, { language, texts, onRetry }) {
   }
 
   function dayName(moment) {
-    const days = Math.round((new Date().setHours(0, 0, 0, 0) - new Date(moment).setHours(0, 0, 0, 0)) / 864e5);
+    const days = Math.round(
+      (new Date().setHours(0, 0, 0, 0) - new Date(moment).setHours(0, 0, 0, 0)) / 864e5,
+    );
     if (days < 2) {
       const name = new Intl.RelativeTimeFormat(language, { numeric: "auto" }).format(-days, "day");
       return name[0].toUpperCase() + name.slice(1);

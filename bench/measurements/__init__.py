@@ -1,0 +1,1 @@
+"""One module for each measurement. Its function ``measure`` yields the figures."""
