@@ -12,8 +12,7 @@ NOT_OURS = (
     "tests/database/released/",
     "neurant/console/static/vendor/",
     "bench/founding_design.sql",
-    "db/migrations/",
-    "db/schema.sql",
+    "neurant/installation/migrations/",
 )
 THE_LIBRARYS = "jobs"  # db/**/*jobs*.sql: the tables of the job library, as it ships them
 TABS = ("Makefile",)

@@ -84,7 +84,7 @@ def test_the_old_commit_gets_todays_benches_and_keeps_the_names_of_its_own_produ
         name: (tree / "bench" / name).read_text() for name in ("product.py", "peer.py", "run.py")
     }
     assert texts == {"product.py": "# old names", "peer.py": "# old peer", "run.py": "# new"}
-    assert (tree / "neurant" / "app.py").exists()
+    assert (tree / "neurant" / "runtime" / "app.py").exists()
     modules = {path.name for path in (checkout / "bench").glob("*.py")}
     assert {path.name for path in (tree / "bench").glob("*.py")} == modules
     assert not (tree / ".git").exists()
