@@ -219,8 +219,35 @@ def _describe_operations(document: dict[str, Any]) -> None:
                 told, more = found.groups()
                 rest = "\n\n".join(filter(None, (more, rest)))
             operation["summary"] = told
-            operation["description"] = "\n\n".join(_paragraphs(place, operation, rest))
+            operation["description"] = _markdown("\n\n".join(_paragraphs(place, operation, rest)))
             _name_codes(operation)
+            _describe_answers(operation, document["components"]["schemas"])
+
+
+def _describe_schemas(schemas: dict[str, Any]) -> None:
+    """Describe the schemas that FastAPI makes, and write all descriptions as Markdown."""
+    for name, schema in schemas.items():
+        if name.startswith("Page_"):
+            schema["description"] = "One page of a list"
+        elif name.startswith("Body_"):
+            schema["description"] = "The parts of the multipart form"
+        schema["description"] = _markdown(schema.get("description", ""))
+
+
+def _describe_answers(operation: dict[str, Any], schemas: dict[str, Any]) -> None:
+    """Describe each success by the first sentence of its schema."""
+    for status, answer in operation["responses"].items():
+        if status.startswith("2"):
+            schema = answer.get("content", {}).get("application/json", {}).get("schema", {})
+            name = schema.get("$ref", "").rpartition("/")[2]
+            text = schemas.get(name, {}).get("description", "").split("\n\n")[0]
+            done = "Done; the answer has no content" if status == "204" else "The request succeeded"
+            answer["description"] = " ".join(text.split()) or done
+
+
+def _markdown(text: str) -> str:
+    """Return a docstring as Markdown, which marks code with single backticks."""
+    return text.replace("``", "`")
 
 
 def _paragraphs(place: str, operation: dict[str, Any], rest: str) -> Iterator[str]:
@@ -256,7 +283,8 @@ def _name_codes(operation: dict[str, Any]) -> None:
         answers = operation["responses"]
         answer = answers.get(status) or {"description": HTTPStatus(int(status)).phrase}
         codes = [one for one in _CODE.findall(named) if f"`{one}`" not in answer["description"]]
-        also = "; also " + ", ".join(f"`{one}`" for one in codes) if codes else ""
+        more = "; also " if "`" in answer["description"] else ": "
+        also = more + ", ".join(f"`{one}`" for one in codes) if codes else ""
         answers[status] = {"content": _PROBLEM} | answer
         answers[status]["description"] = answer["description"] + also
 
@@ -284,6 +312,7 @@ def describe(app: FastAPI) -> None:
             components = document.setdefault("components", {})
             schemas = components.setdefault("schemas", {})
             _tell_refusals(document)
+            _describe_schemas(schemas)
             _describe_operations(document)
             _tell_tags(document)
             _drop_untrue(schemas)

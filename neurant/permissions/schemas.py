@@ -82,7 +82,7 @@ class PermissionOut(BaseModel):
 
 
 class PermissionsOut(BaseModel):
-    """All permissions."""
+    """The table of all permissions."""
 
     data: list[PermissionOut] = Field(
         description="All permissions, in the order in which pages show them"

@@ -151,6 +151,21 @@ def test_every_field_of_every_body_is_described() -> None:
     assert wrong == []
 
 
+def test_every_schema_and_every_success_is_described() -> None:
+    unfinished = unfinished_schemas()
+    wrong = [
+        name
+        for name, schema in DOCUMENT["components"]["schemas"].items()
+        if name not in unfinished and not says_something(name, schema.get("description"))
+    ] + [
+        f"{name}: {status}"
+        for name, operation in operations()
+        for status, answer in operation["responses"].items()
+        if not says_something("successful_response", answer["description"])
+    ]
+    assert wrong == []
+
+
 @pytest.mark.parametrize(
     ("name", "description", "is_enough"),
     [
