@@ -104,7 +104,9 @@ async def accept_invitation(request: Request, given: AcceptIn) -> AcceptedOut:
     ``invitations.cancelled`` or ``invitations.accepted_before`` if the invitation is no longer
     open; 422 ``invitations.name_and_password``, ``accounts.weak_password``,
     ``accounts.leaked_password`` or ``accounts.terms_not_accepted`` if a new person's data is
-    missing or not acceptable.
+    missing or not acceptable; 422 ``accounts.password_characters``, ``accounts.password_emoji``,
+    ``accounts.password_new_character`` or ``accounts.password_symbol`` if the password contains a
+    character that passwords cannot contain.
     """
     accepted = await service.accept_as_caller(request, given)
     return AcceptedOut.model_validate(accepted, from_attributes=True)

@@ -60,7 +60,10 @@ async def confirm(request: Request, reset: Reset) -> None:
 
     Refuses: 404 ``accounts.reset_unknown`` if the link was never sent; 410 ``accounts.reset_used``
     or ``accounts.reset_expired`` if the link was used or is older than one hour; 422
-    ``accounts.weak_password`` or ``accounts.leaked_password`` if the password is quickly guessed.
+    ``accounts.weak_password`` or ``accounts.leaked_password`` if the password is quickly guessed;
+    422 ``accounts.password_characters``, ``accounts.password_emoji``,
+    ``accounts.password_new_character`` or ``accounts.password_symbol`` if the password contains a
+    character that passwords cannot contain.
     """
     state = services_of(request)
     await service.set_password(

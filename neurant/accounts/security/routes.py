@@ -96,7 +96,10 @@ async def change_password(
     Refuses: 403 ``accounts.wrong_password`` if the current password is wrong; 403
     ``accounts.limited_session`` if the single sign-on of a company opened the session; 422
     ``accounts.weak_password`` or ``accounts.leaked_password`` if the new password is quickly
-    guessed; 429 ``accounts.slow_down`` after several wrong attempts.
+    guessed; 429 ``accounts.slow_down`` after several wrong attempts; 422
+    ``accounts.password_characters``, ``accounts.password_emoji``,
+    ``accounts.password_new_character`` or ``accounts.password_symbol`` if the password contains a
+    character that passwords cannot contain.
     """
     return _session(
         await service.change_password(

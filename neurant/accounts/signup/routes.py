@@ -35,7 +35,9 @@ async def sign_up(request: Request, new: NewAccount) -> BegunOut:
     Refuses: 422 ``accounts.bad_email``, ``accounts.bad_name``, ``accounts.weak_password``,
     ``accounts.leaked_password`` or ``accounts.terms_not_accepted`` if that value is not acceptable;
     429 ``accounts.slow_down`` or ``accounts.mailed_just_now`` if the client signs up or the address
-    is written to too often.
+    is written to too often; 422 ``accounts.password_characters``, ``accounts.password_emoji``,
+    ``accounts.password_new_character`` or ``accounts.password_symbol`` if the password contains a
+    character that passwords cannot contain.
     """
     state = services_of(request)
     begun = await service.begin(
