@@ -1,4 +1,4 @@
-"""The second step of a login, and logins that wait for it."""
+"""Queries for the second step of a login, and for logins that wait for its code."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _CLOSE_CHALLENGE = "select private.close_challenge(%s)"
 
 @dataclass(frozen=True, slots=True)
 class Factor:
-    """The sealed secret of a second step, and whether it counts already."""
+    """The sealed secret of a second step, and whether the second step is on."""
 
     secret_encrypted: bytes
     is_confirmed: bool
@@ -44,13 +44,15 @@ class Challenge:
 
 
 async def find_factor(pool: Pool, login: UUID) -> Factor | None:
-    """The second step of a login; None also where its secret still waits for the first code."""
+    """Return the second step of a login; None also while its secret waits for the first code."""
     async with pool.connection() as connection:
         return await fetch_one(connection, Factor, _FACTOR, (login,))
 
 
 async def find_waiting_secret(pool: Pool, session: bytes) -> bytes | None:
-    """The sealed secret that waits for its first code. Raises ForbiddenError (``limits_told``)."""
+    """Return the sealed secret that waits for its first code, or None. Raises ForbiddenError
+    (``limits_told``).
+    """
     with limits_told():
         async with pool.connection() as connection:
             found = await fetch_value(connection, _WAITING, (session,))
@@ -58,50 +60,52 @@ async def find_waiting_secret(pool: Pool, session: bytes) -> bytes | None:
 
 
 async def use_step(connection: Connection, login: UUID, step: int) -> bool:
-    """Take the code of a time step; False if it or a later one was taken before."""
+    """Use the code of a time step; return False if that step or a later one was used before."""
     return await fetch_value(connection, _USE_STEP, (login, step)) is True
 
 
 async def use_recovery_code(connection: Connection, login: UUID, code_digest: bytes) -> bool:
-    """Take a recovery code; False if there is none such (any more)."""
+    """Use a recovery code; return False if the login has no such unused code."""
     return await fetch_value(connection, _USE_CODE, (login, code_digest)) is True
 
 
 async def begin_factor(connection: Connection, session: bytes, sealed: bytes) -> bool:
-    """A secret that waits for its first code; False where one counts already."""
+    """Store a secret that waits for its first code; return False if the second step is on."""
     return await fetch_value(connection, _BEGIN, (session, sealed)) is True
 
 
 async def confirm_factor(
     connection: Connection, session: bytes, new_session: bytes, step: int, codes: list[bytes]
 ) -> bool:
-    """The secret counts from now; False where none waits."""
+    """Turn the second step on; return False if no secret waits for its first code."""
     parameters = (session, new_session, step, codes)
     return await fetch_value(connection, _CONFIRM, parameters) is True
 
 
 async def renew_codes(connection: Connection, session: bytes, codes: list[bytes]) -> bool:
-    """Other recovery codes; False where the second step is off."""
+    """Replace the recovery codes; return False if the second step is off."""
     return await fetch_value(connection, _RENEW_CODES, (session, codes)) is True
 
 
 async def disable_factor(connection: Connection, session: bytes, new_session: bytes) -> bool:
-    """The second step is off; False where it was."""
+    """Turn the second step off; return False if it was off."""
     return await fetch_value(connection, _DISABLE, (session, new_session)) is True
 
 
 async def open_challenge(pool: Pool, login: UUID, digest: bytes, *, keep: bool) -> None:
-    """Ten minutes for the code."""
+    """Note that a login waits for its code, for ten minutes."""
     async with pool.connection() as connection:
         await connection.execute(_OPEN_CHALLENGE, (login, digest, keep))
 
 
 async def find_challenge(pool: Pool, digest: bytes) -> Challenge | None:
-    """Whose login waits, while it does."""
+    """Return the login that waits for its code, or None if it no longer waits."""
     async with pool.connection() as connection:
         return await fetch_one(connection, Challenge, _CHALLENGE, (digest,))
 
 
 async def close_challenge(connection: Connection, digest: bytes) -> bool:
-    """Done or given up; False where somebody was faster."""
+    """Delete a challenge that is done or given up; return False if another request
+    deleted it first.
+    """
     return await fetch_value(connection, _CLOSE_CHALLENGE, (digest,)) is True

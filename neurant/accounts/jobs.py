@@ -1,4 +1,4 @@
-"""What the worker does for logins by the clock."""
+"""The periodic work of the worker for logins."""
 
 from __future__ import annotations
 
@@ -8,6 +8,6 @@ _FORGET = "select private.forget_old_accounts()"
 
 
 async def forget_old(pool: Pool) -> int:
-    """Forget sign-ups, links, brakes and sessions that are over for days; how many."""
+    """Delete sign-ups, links, throttles and sessions that ended days ago; return how many."""
     async with pool.connection() as connection:
         return await fetch_count(connection, _FORGET)

@@ -1,4 +1,4 @@
-"""Logins: the functions of the database that a process calls before it knows who asks."""
+"""Queries for logins: the database functions that a process calls before it knows the caller."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _CLOSE = "select private.close_login_session(%s)"
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """A login and the hash of its password; None where none was set."""
+    """A login and the hash of its password; None if it has no password."""
 
     auth_user_id: UUID
     encrypted_password: str | None
@@ -42,7 +42,7 @@ class Login:
 
 @dataclass(frozen=True, slots=True)
 class Brake:
-    """Seconds to wait now (the attempt was not counted), and after this one should it fail."""
+    """The seconds to wait now (the attempt was not counted), and after this attempt if it fails."""
 
     wait: int
     next_wait: int
@@ -50,7 +50,7 @@ class Brake:
 
 @dataclass(frozen=True, slots=True)
 class StoredSession:
-    """A session as the database made it; without a company where the person has none."""
+    """A session as the database stores it; without a company if the person belongs to none."""
 
     session_id: UUID
     company_id: UUID | None
@@ -70,20 +70,22 @@ class CompanyRow:
 
 
 async def find_login(pool: Pool, email: str) -> Login | None:
-    """The login of an e-mail address."""
+    """Return the login of an e-mail address."""
     async with pool.connection() as connection:
         return await fetch_one(connection, Login, _LOOKUP, (email,))
 
 
 async def rehash_password(pool: Pool, login: Login, password_hash: str) -> None:
-    """Keep another hash of the same password, unless it was changed meanwhile."""
+    """Store another hash of the same password, unless the password has changed meanwhile."""
     async with pool.connection() as connection:
         parameters = (login.auth_user_id, login.encrypted_password, password_hash)
         await connection.execute(_REHASH, parameters)
 
 
 async def find_password_context(pool: Pool, digest: bytes) -> list[str]:
-    """Names of the person, and of their companies, behind a session or a mailed reset link."""
+    """Return the names of the person and of their companies, by a session or a mailed
+    reset link.
+    """
     async with pool.connection() as connection:
         found = await fetch_value(connection, _CONTEXT, (digest,))
     return [str(name) for name in found] if isinstance(found, list) else []
@@ -94,7 +96,8 @@ async def count_attempt(
 ) -> Brake:
     """Count an attempt before it is checked, in a transaction of its own.
 
-    ``device``: of the person, proven before; strangers' attempts do not count for it.
+    ``device`` is a browser that the person is known to have used; attempts from other browsers do
+    not count against it.
     """
     async with pool.connection() as connection:
         found = await fetch_one(connection, Brake, _BRAKE, (kind, email, address, device))
@@ -108,12 +111,12 @@ async def release_brake(
     address: str | None,
     device: str | None = None,
 ) -> None:
-    """The attempt was right."""
+    """Reset the throttle after a successful attempt."""
     await connection.execute(_RELEASE, (kind, email, address, device))
 
 
 async def allow_mail(connection: Connection, purpose: MailPurpose, email: str) -> int:
-    """0 if the address may be written to now (and that is counted), else the seconds until then."""
+    """Return 0 and count a mail if the address may be written to now, else the seconds to wait."""
     return await fetch_count(connection, _ALLOW_MAIL, (purpose, email))
 
 
@@ -125,9 +128,9 @@ async def insert_session(
     trail: Trail,
     company_id: UUID | None = None,
 ) -> StoredSession | None:
-    """A session: in the company, or in the one worked in last, or in none.
+    """Open a session in the given company, else in the one last worked in, else in none.
 
-    ``trail.ip`` is an address or None. None where the person may not be in the named company.
+    ``trail.ip`` is an address or None. Return None if the person may not enter the given company.
     """
     await come_from(connection, trail)
     parameters = (login, digest, trail.ip, trail.user_agent, life, company_id)
@@ -137,34 +140,36 @@ async def insert_session(
 async def note_refused_login(
     pool: Pool, login: UUID, reason: str, locked_seconds: int, trail: Trail
 ) -> None:
-    """A wrong password or code for a known login, for the audit of its companies."""
+    """Record a wrong password or code of a known login in the audit of its companies."""
     async with pool.connection() as connection, connection.transaction():
         await come_from(connection, trail)
         await connection.execute(_REFUSED, (login, reason, locked_seconds))
 
 
 async def find_sso_instead(pool: Pool, login: UUID) -> str | None:
-    """The provider that this person must use; None where a password opens a company."""
+    """Return the name of the provider that this person must use; None if a password opens
+    a company.
+    """
     async with pool.connection() as connection:
         found = await fetch_value(connection, "select private.sso_instead(%s)", (login,))
     return str(found) if found is not None else None
 
 
 async def list_companies(pool: Pool, digest: bytes) -> list[CompanyRow]:
-    """Where the person of the session may work, by name."""
+    """Return the companies in which the person of the session may work, by name."""
     async with pool.connection() as connection:
         return await fetch_all(connection, CompanyRow, _COMPANIES, (digest,))
 
 
 async def list_lost_companies(pool: Pool, digest: bytes) -> list[str]:
-    """The names of the companies that let the person of the session out."""
+    """Return the names of the companies that deactivated the person of the session."""
     async with pool.connection() as connection:
         rows = await connection.execute(_LOST, (digest,))
         return [str(name) for (name,) in await rows.fetchall()]
 
 
 async def enter_company(pool: Pool, digest: bytes, company_id: UUID, trail: Trail) -> str:
-    """Go on in another company: ``entered``, ``not_found`` or ``ended``."""
+    """Move the session to another company: ``entered``, ``not_found`` or ``ended``."""
     async with pool.connection() as connection, connection.transaction():
         await come_from(connection, trail)
         return str(await fetch_value(connection, _ENTER, (digest, company_id)))

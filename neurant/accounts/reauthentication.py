@@ -1,4 +1,4 @@
-"""Showing once more that one is oneself, before something that cannot be undone."""
+"""Reauthentication: a person confirms their identity before an action that cannot be undone."""
 
 from __future__ import annotations
 
@@ -23,8 +23,11 @@ Proof = Literal["code", "password", "session"]
 
 @dataclass(frozen=True, slots=True)
 class Somebody:
-    """Who acts; ``session`` tells their attempts from strangers', None: not a session of ours.
-    ``is_limited``: the session is of one company, by that company's provider."""
+    """The person who acts.
+
+    ``session`` separates the person's own attempts from those of strangers; None if the session is
+    not ours. ``is_limited``: the single sign-on of a company opened the session.
+    """
 
     login: UUID
     email: str
@@ -35,7 +38,7 @@ class Somebody:
 
 
 def somebody(person: Person) -> Somebody:
-    """The person of a session."""
+    """Return the person of a session."""
     return Somebody(
         person.auth_user_id,
         person.email,
@@ -47,9 +50,12 @@ def somebody(person: Person) -> Somebody:
 
 
 async def proof_asked_of(pool: Pool, who: Somebody) -> Proof:
-    """What they have: a code of their second step; else their password; else (they come by single
-    sign-on alone) a session that began just now. A limited session neither tries the login's
-    password nor spends its codes: signing in again at the company's provider is its proof."""
+    """Return the proof that this person must give.
+
+    It is a code if the second step is on, else the password if the login has one, else a session
+    that began less than ten minutes ago. A limited session neither tries the password nor uses the
+    codes of the login: the person signs in again at the company's provider.
+    """
     if who.is_limited:
         return "session"
     factor = await find_factor(pool, who.login)
@@ -62,10 +68,10 @@ async def proof_asked_of(pool: Pool, who: Somebody) -> Proof:
 async def prove(
     pool: Pool, settings: Settings, who: Somebody, password: str | None, code: str | None
 ) -> None:
-    """Check what ``proof_asked_of`` names, braked as signing in is.
+    """Check the proof that ``proof_asked_of`` names, under the same throttle as a login.
 
-    Raises ForbiddenError (``accounts.proof_needed`` where it is missing, ``accounts.wrong_code``,
-    ``accounts.wrong_password``, ``accounts.sign_in_again``), RateLimitedError.
+    Raises RateLimitedError and ForbiddenError: ``accounts.proof_needed`` if the proof is missing,
+    ``accounts.wrong_code``, ``accounts.wrong_password``, ``accounts.sign_in_again``.
     """
     asked = await proof_asked_of(pool, who)
     if asked == "session":
@@ -83,5 +89,5 @@ async def prove(
             )
         else:
             await check_password(pool, who.email, given, trail=who.trail, device=device)
-    except UnauthenticatedError:  # the session stands: what is wrong is the field
+    except UnauthenticatedError:  # the session is valid; only the field is wrong
         raise ForbiddenError(f"accounts.wrong_{asked}") from None

@@ -1,4 +1,4 @@
-"""Signing in and out, and moving between companies, as JSON."""
+"""The endpoints that sign a person in and out and move a session between companies."""
 
 from __future__ import annotations
 
@@ -23,9 +23,16 @@ session = api_router("session", "/v1/session")
 
 @session.post("", status_code=201)
 async def open_api_session(request: Request, credentials: Credentials) -> SessionOut:
-    """A bearer token for the API. It lives as long as a session that a browser keeps (30 days).
+    """Open a session and return its bearer token.
 
-    401 ``accounts.second_factor_needed``: the password is right; send it again with ``code``.
+    The session ends after 30 days, or after 7 days without use. If the login has two-step
+    verification, send the same request again with ``code``.
+
+    Refuses: 401 ``accounts.wrong_login`` if address and password do not match; 401
+    ``accounts.second_factor_needed`` if the password is right and the code is missing; 401
+    ``accounts.wrong_code`` if the code is wrong or was used; 401 ``sso.required`` if the company
+    requires its identity provider; 429 ``accounts.slow_down`` after several wrong attempts; 429
+    ``accounts.too_many_at_once`` if too many logins of one address are being checked.
     """
     opened = await service.sign_in(
         services_of(request).pool,
@@ -41,19 +48,24 @@ async def open_api_session(request: Request, credentials: Credentials) -> Sessio
 
 @session.get("")
 async def read_session(request: Request, person: ApiPerson) -> WhoOut:
-    """Whose session this is, and the companies that it may go on in."""
+    """Return the person of the session and the companies in which it may continue."""
     return await _who(request, person)
 
 
 @session.delete("", status_code=204)
 async def close_api_session(request: Request, person: ApiPerson) -> None:
-    """End the session of the bearer token, or of the browser's cookie."""
+    """End the session of the bearer token or of the browser's cookie."""
     await delete_session(services_of(request).pool, person.digest, trail_of(request))
 
 
 @session.post("/company")
 async def choose_company(request: Request, chosen: ChosenCompany, person: ApiPerson) -> WhoOut:
-    """Go on in another company, under the same token."""
+    """Continue the session in another company, with the same token.
+
+    Answers with the session as GET /v1/session does.
+
+    Refuses: 404 ``not_found`` if the person is not an active member of the company.
+    """
     pool = services_of(request).pool
     await service.choose_company(pool, person.digest, chosen.company_id, person.trail)
     return await _who(request, person)

@@ -14,7 +14,7 @@ from neurant.core.text_types import Text
 
 @dataclass(frozen=True, slots=True)
 class OpenedSession:
-    """A new session; the token is shown once and only its digest is kept."""
+    """A new session; the token is shown once and only its digest is stored."""
 
     token: str
     expires_at: datetime
@@ -22,55 +22,66 @@ class OpenedSession:
 
 
 class Body(BaseModel):
-    """What a request carries: nothing that is not asked for."""
+    """A request body; unknown fields are refused."""
 
     model_config = ConfigDict(extra="forbid")
 
 
 class Credentials(Body):
-    """What a login asks for."""
+    """The credentials of a login."""
 
-    email: Text = Field(max_length=320)
-    password: Text = Field(max_length=LONGEST_PASSWORD)
+    email: Text = Field(max_length=320, description="E-mail address of the account")
+    password: Text = Field(max_length=LONGEST_PASSWORD, description="Password of the account")
     code: Text | None = Field(
         default=None,
         max_length=64,
-        description="Of the authenticator app, or a recovery code: for who has turned that on",
+        description="Code of the authenticator app, or a recovery code; only for accounts with two-"
+        "step verification",
     )
 
 
 class SessionOut(BaseModel):
-    """A bearer token for the API, with the end of its life."""
+    """A bearer token for the API and the time at which it expires."""
 
-    token: str
-    expires_at: datetime
-    company_id: UUID | None = Field(description="null: the person belongs to no company (yet)")
+    token: str = Field(description="Bearer token, shown only in this answer")
+    expires_at: datetime = Field(
+        description="When the session ends at the latest, even if it is used"
+    )
+    company_id: UUID | None = Field(
+        description="Company in which the session works; null: the person belongs to none (yet)"
+    )
 
 
 class CompanyOut(BaseModel):
     """A company in which the person may work."""
 
-    company_id: UUID
-    name: str
-    slug: str
-    role: str
-    is_current: bool
+    company_id: UUID = Field(description="UUID of this company")
+    name: str = Field(description="Name that people see")
+    slug: str = Field(description="Short name that is unique on this installation")
+    role: str = Field(
+        description="Role of the person: owner, administrador, supervisor or operador"
+    )
+    is_current: bool = Field(description="Whether the session works in this company now")
 
 
 class WhoOut(BaseModel):
-    """Whose session this is, and where they may go."""
+    """The session, its person, and the companies in which it may continue."""
 
-    session_id: UUID
-    email: str
-    first_name: str | None
-    last_name: str | None
-    company_id: UUID | None
-    user_id: UUID | None
-    expires_at: datetime
-    companies: list[CompanyOut]
+    session_id: UUID = Field(description="UUID of the session")
+    email: str = Field(description="E-mail address of the person")
+    first_name: str | None = Field(description="Given name of the person; null: not known yet")
+    last_name: str | None = Field(description="Family name of the person; null: not known yet")
+    company_id: UUID | None = Field(description="Company in which the session works; null: in none")
+    user_id: UUID | None = Field(
+        description="The person as a member of this company; null: in no company"
+    )
+    expires_at: datetime = Field(description="When the session ends at the latest")
+    companies: list[CompanyOut] = Field(
+        description="Companies in which the session may continue, by name"
+    )
 
 
 class ChosenCompany(Body):
-    """Where to go on."""
+    """The company in which the session continues."""
 
-    company_id: UUID
+    company_id: UUID = Field(description="UUID of the company to continue in")

@@ -45,13 +45,13 @@ from neurant.core.vault import Vault
 
 KEPT = timedelta(days=30)
 SHORT = timedelta(hours=12)
-KEPT_IDLE = timedelta(days=7)  # without use, for who asked to stay signed in
+KEPT_IDLE = timedelta(days=7)  # without use, for a person who chose to stay signed in
 FACTOR = "two_step"
 _AGENT_CHARACTERS = 300
 
 
 class SecondFactorNeededError(UnauthenticatedError):
-    """The password is right, and this login asks for a code besides."""
+    """The password is right, and this login also requires a code."""
 
     def __init__(self, login: UUID) -> None:
         super().__init__("accounts.second_factor_needed")
@@ -69,14 +69,14 @@ async def sign_in(
     code: str | None = None,
     device: str | None = None,
 ) -> OpenedSession:
-    """A session for a person who knows the password, and the code if their login asks for one.
+    """Open a session for a person who knows the password, and the code if the login requires one.
 
-    An unknown address costs the same hash as a known one, and is refused the same way.
-    ``device``: a browser that this person is known to have used; what strangers try does not
-    hold it back.
+    An unknown address costs the same hash as a known one and is refused in the same way. ``device``
+    is a browser that this person is known to have used; attempts from other browsers do not
+    throttle it.
+
     Raises UnauthenticatedError (``accounts.wrong_login``, ``accounts.wrong_code``,
-    ``sso.required``),
-    SecondFactorNeededError and RateLimitedError (``accounts.slow_down``).
+    ``sso.required``), SecondFactorNeededError and RateLimitedError (``accounts.slow_down``).
     """
     login = await check_password(pool, email, password, trail=trail, device=device)
     await check_sso(pool, login)
@@ -90,7 +90,9 @@ async def sign_in(
 
 
 async def check_sso(pool: Pool, login: UUID) -> None:
-    """Raises UnauthenticatedError (``sso.required``) where no company takes a password of them."""
+    """Raise UnauthenticatedError (``sso.required``) if no company of the person accepts
+    their password.
+    """
     name = await find_sso_instead(pool, login)
     if name is not None:
         raise UnauthenticatedError("sso.required", name=name)
@@ -99,13 +101,13 @@ async def check_sso(pool: Pool, login: UUID) -> None:
 async def check_password(
     pool: Pool, email: str, password: str, *, trail: Trail, device: str | None = None
 ) -> UUID:
-    """The login whose password this is. Raises as ``sign_in``, and audits what it refuses."""
+    """Return the login of this password, and audit a refusal. Raises the errors of ``sign_in``."""
     email, trail = looked_up(email), plain_trail(trail)
     next_wait = await hold_back(pool, "password", email, trail, device)
     login = await find_login(pool, email)
     found = await compare(login.encrypted_password if login else None, password)
     if login is None or found is Match.WRONG:
-        # For an address that nobody has, too, so that both take the same time.
+        # The audit is also written for an unknown address, so that both cases take the same time.
         known = login.auth_user_id if login else uuid4()
         await note_refused_login(pool, known, "password", next_wait, trail)
         raise UnauthenticatedError("accounts.wrong_login")
@@ -117,9 +119,9 @@ async def check_password(
 
 
 async def find_own_login(pool: Pool, email: str, password: str) -> UUID | None:
-    """The login of an address, or None where there is none.
+    """Return the login of an address, or None if there is none.
 
-    Raises ConflictError (``accounts.email_taken``) where the password is not the login's.
+    Raises ConflictError (``accounts.email_taken``) if the password is not that of the login.
     """
     login = await find_login(pool, email)
     if login is None:
@@ -130,7 +132,7 @@ async def find_own_login(pool: Pool, email: str, password: str) -> UUID | None:
 
 
 async def choose_company(pool: Pool, digest: bytes, company_id: UUID, trail: Trail) -> None:
-    """Let the session with this digest go on in another company. Raises NotFoundError."""
+    """Move the session with this digest to another company. Raises NotFoundError."""
     if await enter_company(pool, digest, company_id, plain_trail(trail)) != "entered":
         raise NotFoundError("not_found")
 
@@ -146,7 +148,7 @@ async def check_code(
     now: datetime | None = None,
     device: str | None = None,
 ) -> None:
-    """Take a code of the authenticator app, or a recovery code: each once.
+    """Use a code of the authenticator app, or a recovery code; each code is valid once.
 
     Raises UnauthenticatedError (``accounts.wrong_code``), RateLimitedError.
     """
@@ -184,10 +186,10 @@ async def open_session(
     keep: bool,
     company_id: UUID | None = None,
 ) -> OpenedSession:
-    """A session for this login, in the caller's transaction.
+    """Open a session for this login, in the caller's transaction.
 
-    ``company_id``: there and nowhere else (ForbiddenError ``accounts.not_a_member``); without it
-    in the company worked in last, or in none for a person who belongs to none (yet).
+    With ``company_id`` the session works in that company; without it, in the company last worked
+    in, or in none if the person belongs to none. Raises ForbiddenError (``accounts.not_a_member``).
     """
     token, life = new_token(), KEPT if keep else SHORT
     known = plain_trail(trail)
@@ -200,7 +202,10 @@ async def open_session(
 async def hold_back(
     pool: Pool, kind: BrakeKind, email: str | None, trail: Trail, device: str | None = None
 ) -> int:
-    """Count an attempt. The seconds to wait should it fail; RateLimitedError while one waits."""
+    """Count an attempt and return the seconds to wait if it fails.
+
+    Raises RateLimitedError (``accounts.slow_down``) while the person must wait.
+    """
     brake = await count_attempt(pool, kind, email, trail.ip, device)
     if brake.wait > 0:
         raise RateLimitedError("accounts.slow_down", seconds=brake.wait)
@@ -208,13 +213,15 @@ async def hold_back(
 
 
 def plain_trail(trail: Trail) -> Trail:
-    """Where a request comes from, as a column takes it: an address or none, a bounded name."""
+    """Return the trail in a form that a column accepts: an IP address or None, a short
+    user agent.
+    """
     agent = (trail.user_agent or "").replace("\0", "")[:_AGENT_CHARACTERS]
     return replace(trail, ip=_plain_address(trail.ip), user_agent=agent)
 
 
 def _plain_address(address: str | None) -> str | None:
-    """The address if it is one: a test client or a Unix socket has none."""
+    """Return the address if it is an IP address; a test client or a Unix socket has none."""
     try:
         return str(ip_address((address or "").partition("%")[0]))
     except ValueError:

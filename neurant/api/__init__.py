@@ -1,1 +1,1 @@
-"""What every endpoint under ``/v1`` shares; docs/api.md tells how to write one."""
+"""The parts that all endpoints under ``/v1`` share; docs/api.md shows how to write an endpoint."""

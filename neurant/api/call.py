@@ -1,9 +1,9 @@
-"""A call of the API: who makes it, in the one transaction that serves it.
+"""A call of the API: an authenticated request and the one transaction that serves it.
 
-``needs("documents.edit")`` is the dependency of every handler under ``/v1``. It authenticates,
-asks the database whether the caller may do what the handler does, and opens the transaction, in
-one round trip; the transaction is committed before the answer leaves, or rolled back with it.
-Nothing but the database is waited for in it (``Call.outside``).
+``needs("documents.edit")`` is the dependency of every handler under ``/v1``. In one round trip it
+authenticates the caller, asks the database whether the caller has the permission, and opens the
+transaction. The transaction is committed before the answer is sent, or rolled back if the request
+is refused. A handler waits for nothing but the database in this transaction (``Call.outside``).
 """
 
 from __future__ import annotations
@@ -51,10 +51,10 @@ _WRITABLE = ("active", "trialing", "past_due")
 
 
 class Call:
-    """One request of somebody known, in its transaction.
+    """A request of a known caller, in its transaction.
 
-    ``connection`` is that of the moment: whoever waits for anything but the database does so
-    ``outside``, or after ``leave``, and uses another one then.
+    ``connection`` is valid for the current transaction only: ``outside`` and ``leave`` give it
+    back, and ``outside`` opens another one afterwards.
     """
 
     def __init__(self, request: Request, permission: str | None, credential: Credential) -> None:
@@ -65,16 +65,19 @@ class Call:
         self._as_caller = (credential, permission, self._trail)
 
     async def leave(self) -> None:
-        """Commit, and give the connection back: the answer needs none any more."""
+        """Commit the transaction and give the connection back; the rest of the answer needs
+        none.
+        """
         await self._stack.aclose()
 
     @asynccontextmanager
     async def outside(self) -> AsyncIterator[None]:
-        """Out of the transaction for the time of the block, then in a new one.
+        """Leave the transaction for the time of the block, then begin a new one.
 
-        For waits that are not the database's: a thread, a file, another server. Before the block
-        nothing may have been written: a claimed Idempotency-Key is given up, held in this process,
-        and claimed anew. After it the caller is let in anew. Raises as ``needs``.
+        The block is for waits that do not concern the database: a thread, a file, another server.
+        Nothing may have been written before the block: a claimed Idempotency-Key is released, kept
+        in flight in this process, and claimed again. After the block the caller is authenticated
+        and authorized again. Raises the same errors as ``needs``.
         """
         with idempotency.held_outside(self.request):
             if idempotency.is_claimed(self.request):
@@ -98,16 +101,17 @@ class Call:
         denials.known(request, replace(caller.principal, trail=here), self._as_caller[1])
 
     async def begin(self) -> None:
-        """Refuse who may not, claim the request's key, and read from the replica where it may.
+        """Check the permission, claim the Idempotency-Key, and move a read to the replica if
+        possible.
 
-        Raises ForbiddenError, and as ``idempotency.begin``.
+        Raises ForbiddenError, and the errors of ``idempotency.begin``.
         """
         request, caller = self.request, self.caller
         if not caller.may:
-            # What was answered before is told again, also where it took the right away.
+            # A repeated request gets its first answer, even if that request removed the permission.
             await idempotency.begin(request, self.connection, caller)
             if not idempotency.carries_key(request):
-                await self._stack.aclose()  # that they were here is kept
+                await self._stack.aclose()  # commits the time at which the caller was last seen
             paid = caller.subscription_status in _WRITABLE
             code = "api.not_permitted" if paid else "api.read_only"
             raise ForbiddenError(code, permission=self._as_caller[1])
@@ -134,24 +138,24 @@ class Call:
 
 
 async def check_known(request: Request) -> None:
-    """Refuse somebody unknown before a large body is read. Raises UnauthenticatedError."""
+    """Refuse an unknown caller before a large body is read. Raises UnauthenticatedError."""
     credential = await find_credential(request)
     async with AsyncExitStack() as request.state.transaction:
         await Call(request, None, credential).enter()
 
 
 class Needs:
-    """The dependency that opens a call; ``permission`` None: everybody who is signed in."""
+    """The dependency that opens a call; a ``permission`` of None admits every signed-in caller."""
 
     def __init__(self, permission: str | None) -> None:
         self.permission = permission
 
     async def __call__(self, request: Request) -> Call:
-        """The call, in its transaction. Raises UnauthenticatedError, ForbiddenError."""
+        """Return the call in its transaction. Raises UnauthenticatedError, ForbiddenError."""
         call = Call(request, self.permission, await find_credential(request))
         await call.enter()
         if not rates.take_at_hand(request, call.caller):
-            await call.leave()  # the share of the number is asked for by another connection
+            await call.leave()  # another connection leases the share of requests
             await rates.take(request, call.caller)
             await call.enter()
         await call.begin()
@@ -164,32 +168,34 @@ async def _entered_there(
     primary: Pool,
     as_caller: tuple[Credential, str | None, Trail],
 ) -> Connection:
-    """A transaction on the replica as the caller, who was let in by the primary; else there."""
+    """Open a transaction on the replica as a caller whom the primary admitted, else on the
+    primary.
+    """
     try:
         connection, caller = await stack.enter_async_context(entered(replica.pool, *as_caller))
     except (*DatabaseDown, PoolTimeout) as error:
         replica.is_away(error)
         connection, caller = await stack.enter_async_context(entered(primary, *as_caller))
-    if caller is None or not caller.may:  # since a moment ago
+    if caller is None or not caller.may:  # the caller lost access since the primary admitted them
         raise UnauthenticatedError("accounts.session_expired")
     return connection
 
 
 def needs(permission: str | None) -> Any:
-    """What a handler declares: ``call: Annotated[Call, needs("documents.read")]``."""
+    """Return the dependency of a handler: ``call: Annotated[Call, needs("documents.read")]``."""
     return Depends(Needs(permission))
 
 
 def permission_of(call: Callable[..., Any] | None) -> Needs | None:
-    """The dependency itself, where ``call`` is one."""
+    """Return ``call`` if it is a dependency of ``needs``, else None."""
     return call if isinstance(call, Needs) else None
 
 
 async def find_credential(request: Request) -> Credential:
-    """What the request proves itself by. Raises UnauthenticatedError where there is nothing."""
+    """Return the credential of the request. Raises UnauthenticatedError if it has none."""
     token = bearer(request)
     if token is None:
-        check_origin(request)  # only a cookie is sent without being asked for
+        check_origin(request)  # a browser sends a cookie without being asked to
         cookie = read_cookie(request)
         if not cookie:
             raise UnauthenticatedError("accounts.session_missing")
@@ -202,10 +208,14 @@ async def find_credential(request: Request) -> Credential:
 
 
 async def _subject(request: Request, token: str) -> Subject:
-    """Whom a Supabase token names, in the company of ``X-Company-Id``, or in their only one."""
+    """Return the person of a Supabase token, in the company of ``X-Company-Id`` or their
+    only one.
+    """
     state = services_of(request)
     verified = await verify(token, state.settings, state.get(KeyCache))
-    request.state.token_session = verified.session_id  # audit's, told and not ours
+    request.state.token_session = (
+        verified.session_id
+    )  # the project's name of the session, for the audit
     named = request.headers.get("x-company-id")
     try:
         return Subject(verified.sub, UUID(named) if named else None)
@@ -214,7 +224,7 @@ async def _subject(request: Request, token: str) -> Subject:
 
 
 async def _nobody(request: Request, credential: Credential) -> NeurantError:
-    """Why a credential that was shown opens nothing."""
+    """Return the error for a credential that the database does not accept."""
     if isinstance(credential, KeyToken):
         return UnauthenticatedError("tokens.bad_key")
     if isinstance(credential, SessionToken):

@@ -1,7 +1,8 @@
-"""ETag and If-Match (RFC 9110): a change is applied to what its author saw, or refused.
+"""ETag and If-Match (RFC 9110): a change applies to the version that its author read, or is
+refused.
 
-The tag is made of the fields that can be edited, so that a counter that moves meanwhile does not
-get in anybody's way.
+The tag is computed from the editable fields only, so that a counter that changes in the meantime
+causes no conflict.
 """
 
 from __future__ import annotations
@@ -20,27 +21,27 @@ _TAG = re.compile(r'(?:W/)?"([^"]*?)(?:-(?:gzip|br|zstd|deflate))?"')
 
 
 def etag_of(shown: BaseModel, editable: type[BaseModel]) -> str:
-    """The strong tag of a representation: of those of its fields that ``editable`` names."""
+    """Return the strong tag of a representation: a digest of the fields that ``editable`` names."""
     fields = set(editable.model_fields)
     values = shown.model_dump(mode="json", include=fields)
     return f'"{sha256(orjson.dumps(values, option=orjson.OPT_SORT_KEYS)).hexdigest()[:32]}"'
 
 
 def tagged(response: Response, shown: BaseModel, editable: type[BaseModel]) -> None:
-    """Give the answer its ETag."""
+    """Set the ETag header of the answer."""
     response.headers["etag"] = etag_of(shown, editable)
 
 
 def check_match(request: Request, current: BaseModel, editable: type[BaseModel]) -> None:
-    """Hold the request to its If-Match, if it has one. ``current`` must be locked.
+    """Compare the If-Match header of the request, if there is one, with ``current``.
 
-    RFC 9110, 13.1.1 asks for the strong comparison, because a weak tag may stand for several
-    representations. Our tags never do: each is the digest of the editable values, so a tag of ours
-    that a proxy on the way weakened still names exactly what its author saw. The comparison is
-    therefore by the opaque part alone.
+    ``current`` must be locked. RFC 9110, 13.1.1 asks for the strong comparison, because a weak tag
+    may stand for several representations. Our tags never do: each is the digest of the editable
+    values, so a tag that a proxy has weakened still identifies the version that its author read.
+    The comparison therefore uses the opaque part alone.
 
-    Raises PreconditionFailedError: somebody changed it since it was read
-    (``api.changed_meanwhile``), or the header holds no tag at all (``api.no_entity_tag``).
+    Raises PreconditionFailedError: ``api.changed_meanwhile`` if the resource has changed since it
+    was read, ``api.no_entity_tag`` if the header holds no tag.
     """
     wanted = ", ".join(request.headers.getlist("if-match")).strip()
     if not wanted or wanted == "*":

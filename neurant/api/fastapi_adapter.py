@@ -1,7 +1,7 @@
-"""The names inside FastAPI that ``/v1`` needs and FastAPI does not publish.
+"""The internal names of FastAPI that ``/v1`` needs and that FastAPI does not publish.
 
 They may change with any version: ``pyproject.toml`` bounds the version, and
-``tests/api/test_fastapi_adapter.py`` holds what this module relies on.
+``tests/api/test_fastapi_adapter.py`` tests the behaviour that this module relies on.
 """
 
 from __future__ import annotations
@@ -22,27 +22,27 @@ __all__ = [
 
 
 def served_route(route: APIRoute) -> Any:
-    """The route that is served: an included router's routes are made anew, with own fields."""
+    """Return the route that is served: FastAPI copies the routes of an included router."""
     return _effective_route_context_var.get() or route
 
 
 def takes_several(field: ModelField) -> bool:
-    """Whether a parameter or part may come more than once."""
+    """Return whether a parameter or part may occur more than once."""
     return field_annotation_is_sequence(field.field_info.annotation)
 
 
 def query_fields(dependant: Dependant) -> Iterator[ModelField]:
-    """The query parameters of a route and of its dependencies."""
+    """Yield the query parameters of a route and of its dependencies."""
     for field in get_flat_params(dependant):
         if getattr(field.field_info, "in_", None) in (None, ParamTypes.query):
             yield field
 
 
 def is_json_body(field: ModelField) -> bool:
-    """Whether the field is read from JSON; the values of Form and File are texts."""
+    """Return whether the field is read from JSON; the values of Form and File are texts."""
     return type(field.field_info) is Body
 
 
 def replace_validator(field: ModelField, make: Callable[[Any], Any]) -> None:
-    """Validate the field by what ``make`` returns for its pydantic ``TypeAdapter``."""
+    """Validate the field with the result of ``make`` for its pydantic ``TypeAdapter``."""
     field._type_adapter = make(field._type_adapter)

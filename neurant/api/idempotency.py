@@ -1,9 +1,10 @@
-"""``Idempotency-Key``: a request that is sent again has no second effect and gets its first answer.
+"""``Idempotency-Key``: a repeated request has no second effect and gets its first answer.
 
-After the IETF draft "The Idempotency-Key HTTP Header Field": the same key with another request is
-422, one whose first is still being served 409. Key and answer are written in the transaction of
-the effects, so that there is never one without the other; a request that was refused may be
-repeated with its key. Kept for a day, encrypted under a key made of the Idempotency-Key itself.
+This follows the IETF draft "The Idempotency-Key HTTP Header Field": the same key with another
+request is answered with 422, and with 409 while the first request is still being served. Key and
+answer are written in the transaction of the effects, so that neither exists without the other. A
+request that was refused may be repeated with its key. The answer is kept for one day, encrypted
+under a key derived from the Idempotency-Key itself.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ class _Begun:
 
 @dataclass(frozen=True, slots=True)
 class _Open:
-    """A request whose answer is to be kept."""
+    """A request whose answer will be kept."""
 
     connection: Connection
     key: str
@@ -60,13 +61,13 @@ class AnsweredBeforeError(Exception):
 
 
 async def drop_old_keys(pool: Pool) -> None:
-    """Forget what was answered more than a day ago."""
+    """Delete the answers that are older than one day."""
     async with pool.connection() as connection:
         await connection.execute("select private.drop_idempotency_keys()")
 
 
 def is_claimed(request: Request) -> bool:
-    """Whether the request's key is claimed in its transaction."""
+    """Return whether the request's key is claimed in its transaction."""
     return getattr(request.state, "idempotent", None) is not None
 
 
@@ -74,8 +75,8 @@ def is_claimed(request: Request) -> bool:
 def held_outside(request: Request) -> Iterator[None]:
     """Keep the request's key in flight in this process while it has no transaction.
 
-    A second request with the key, to another process, may begin meanwhile; whichever commits first
-    is the one whose answer both get.
+    Another process may begin a second request with the key meanwhile. Both requests then get the
+    answer of the one that commits first.
     """
     begun: _Open | None = getattr(request.state, "idempotent", None)
     if begun is None:
@@ -92,14 +93,15 @@ def held_outside(request: Request) -> Iterator[None]:
 
 
 def carries_key(request: Request) -> bool:
-    """Whether the request wants to be served once."""
+    """Return whether the request asks to be served only once."""
     return request.method in _WRITES and HEADER in request.headers
 
 
 async def begin(request: Request, connection: Connection, caller: Caller) -> None:
-    """Claim the request's key in its transaction; nothing where it carries none.
+    """Claim the request's key in its transaction; do nothing if the request carries none.
 
-    Raises AnsweredBeforeError, ConflictError (in flight), BadInputError (used for another).
+    Raises AnsweredBeforeError, ConflictError (``api.idempotency_in_flight``) and BadInputError
+    (``api.idempotency_key_malformed``, ``api.idempotency_key_reused``).
     """
     if not carries_key(request):
         return
@@ -123,15 +125,16 @@ async def begin(request: Request, connection: Connection, caller: Caller) -> Non
 
 
 async def digest_request(request: Request) -> None:
-    """Keep what is asked for, before a connection is taken: its files may have to be read.
+    """Digest the request before a connection is taken, because its files may have to be read.
 
-    Of a form its parts: their boundary is another each time it is sent.
+    The digest of a form covers its parts, because the boundary differs each time the form is sent.
     """
     request.state.request_digest = await _digest(request)
 
 
 async def _digest(request: Request) -> bytes:
-    # With the key, which is kept nowhere: nobody guesses from it what was sent, a password too.
+    # The digest includes the key, which is not stored: from the stored digest alone nobody can
+    # guess the content, which may include a password.
     place = f"{request.headers[HEADER]}\n{request.method} {request.url.path}?{request.url.query}\n"
     asked = sha256(place.encode())
     if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):

@@ -1,7 +1,8 @@
-"""Lists: pages by cursor, filters and sorting by documented fields.
+"""Lists: pages by cursor, with filters and sorting by documented fields.
 
-A cursor is opaque to its reader: the sort field's value and the id of the last row shown. The next
-page begins after it, so a row that comes or goes meanwhile neither doubles nor hides another.
+A cursor is opaque to its reader. It holds the sort field's value and the id of the last row of the
+page. The next page begins after that row, so rows that appear or disappear between two requests
+neither repeat nor hide another row.
 """
 
 from __future__ import annotations
@@ -29,28 +30,33 @@ Cursor = Annotated[str, Field(max_length=600, pattern=r"^[A-Za-z0-9_-]+$")]
 
 
 class ListQuery(BaseModel):
-    """What every list takes; a list's own query adds its filters and narrows ``sort``."""
+    """The parameters of every list; the query of a list adds its filters and narrows ``sort``."""
 
     model_config = ConfigDict(extra="forbid")
 
-    limit: int = Field(default=50, ge=1, le=MOST, description="Rows in a page")
-    cursor: Cursor | None = Field(default=None, description="next_cursor of the page before")
+    limit: int = Field(default=50, ge=1, le=MOST, description="Maximum number of rows in a page")
+    cursor: Cursor | None = Field(
+        default=None,
+        description="The next_cursor of the previous page; without it the first page is returned",
+    )
 
 
 class Page(BaseModel, Generic[Item]):
-    """A page of a list, and where the next one begins; null: this is the last."""
+    """One page of a list."""
 
-    data: list[Item]
-    next_cursor: str | None
+    data: list[Item] = Field(description="The rows of this page, in the requested order")
+    next_cursor: str | None = Field(
+        description="Cursor of the next page; null: this is the last page"
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class Sort:
-    """A field that a list can be sorted by: the SQL column (never null), its type, the row's
-    attribute that carries it.
+    """A field by which a list can be sorted: its SQL column (never null), its type, and the
+    attribute of the row that holds it.
 
-    ``coarse``: a column that an index has and that follows this one in steps, and the step in which
-    ``%(after)s`` lies; rows are then read from the index, and sorted within a step only.
+    ``coarse`` names an indexed column that grows with this one in steps, and the step of
+    ``%(after)s``. The rows are then read from the index and sorted within a step only.
     """
 
     column: LiteralString
@@ -63,8 +69,8 @@ class Sort:
 class Listing:
     """A list as SQL: ``select`` up to the FROM and its joins, the sorts by name, the id column.
 
-    ``sorts`` has the names of the API, each also usable as ``-name``; the attribute ``id`` of a
-    row must be its id.
+    ``sorts`` has the names that the API uses; each is also accepted as ``-name``. The attribute
+    ``id`` of a row must be its id.
     """
 
     select: LiteralString
@@ -81,9 +87,10 @@ async def fetch_page(
     conditions: Sequence[LiteralString] = (),
     params: Mapping[str, Any] | None = None,
 ) -> tuple[list[Row], str | None]:
-    """The rows of a page and the cursor of the next. Raises NotFoundError for a foreign cursor.
+    """Return the rows of a page, and the cursor of the next page or None.
 
-    ``conditions`` are SQL, joined by AND, over ``params``.
+    ``conditions`` are SQL over ``params``, joined by AND. Raises NotFoundError for a cursor of
+    another list.
     """
     name = str(sort.value if isinstance(sort, Enum) else sort)
     descending, chosen = name.startswith("-"), listing.sorts[name.removeprefix("-")]
@@ -105,7 +112,7 @@ async def fetch_page(
     except DataError:
         if query.cursor is None:
             raise
-        raise NotFoundError("api.cursor_unknown") from None  # its value is of another type
+        raise NotFoundError("api.cursor_unknown") from None  # the cursor's value has another type
     more = len(rows) > query.limit
     rows = rows[: query.limit]
     return rows, _cursor(rows[-1], chosen, name) if more else None

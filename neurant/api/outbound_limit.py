@@ -1,6 +1,6 @@
-"""Asking somebody else's server during a request: few at once for one company.
+"""A limit on requests to other servers that a company causes at the same time.
 
-No connection of ours is held meanwhile (``Call.outside``), so a slow server costs a task.
+No database connection is held meanwhile (``Call.outside``), so a slow server occupies only a task.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from neurant.core.db.pool import must_hold_nothing
 from neurant.core.errors import RateLimitedError
 from neurant.core.fair import FairGate, QueueFullError, each_loop
 
-_AT_ONCE = 32  # in a process
+_AT_ONCE = 32  # in one process
 _AT_ONCE_OF_COMPANY = 2
 _RETRY_SECONDS = 15
 _asking = each_loop(lambda: FairGate(_AT_ONCE, _AT_ONCE_OF_COMPANY))
@@ -21,7 +21,10 @@ _asking = each_loop(lambda: FairGate(_AT_ONCE, _AT_ONCE_OF_COMPANY))
 
 @asynccontextmanager
 async def asking_outside(company_id: UUID) -> AsyncIterator[None]:
-    """For the time of the question. Raises RateLimitedError where as many ask as may."""
+    """Hold a slot for one request to another server.
+
+    Raises RateLimitedError (``api.busy_outside``) if the process or the company has no free slot.
+    """
     must_hold_nothing("another server")
     try:
         async with _asking().slot(company_id, waiting=0):

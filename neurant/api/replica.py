@@ -1,11 +1,10 @@
-"""Reads of the API from a replica, never older than the moment at which the request came.
+"""Reads of the API from a replica, never older than the moment at which the request arrived.
 
-The caller is known and let in by the primary, so that a person who was deactivated, a key that was
-revoked or a right that was taken away is so at the next request. The same statement tells how far
-the primary's log is; only when the replica has replayed that far does it serve the request. So a
-client reads what it has written, whichever process served it and whatever it sends along, and what
-it read once it does not read in an older state. Else, and while the replica is away, the primary
-serves: nothing depends on it.
+The primary authenticates and authorizes the caller, so that a deactivated person, a revoked key or
+a withdrawn permission takes effect at the next request. The same statement returns the position of
+the primary's log. The replica serves the request only after it has replayed the log up to that
+position. A client therefore reads its own writes, whichever process served them, and never reads an
+older state than before. While the replica lags or does not answer, the primary serves the request.
 """
 
 from __future__ import annotations
@@ -18,10 +17,10 @@ from neurant.core.clock import monotonic
 from neurant.core.db.pool import Connection, DatabaseDown, Pool, fetch_value, must_hold_nothing
 from neurant.core.logs import get_logger
 
-_PATIENCE = 0.05  # seconds that a read waits for the replica
+_PATIENCE = 0.05  # seconds for which a read waits for the replica
 _POLL = 0.005
-_BEHIND = 1.0  # after it was waited for in vain, nobody asks
-_AWAY = 5.0  # after it did not answer, nobody asks
+_BEHIND = 1.0  # seconds without a read after the replica did not catch up in time
+_AWAY = 5.0  # seconds without a read after the replica did not answer
 _CONNECT = 1.0
 _WRITTEN = "select pg_current_wal_insert_lsn()::text"
 _REPLAYED = "select coalesce(pg_last_wal_replay_lsn(), '0/0')::text"
@@ -32,30 +31,34 @@ log = get_logger(__name__)
 
 
 class Replica:
-    """A replica and what is known of it in this process. ``pool`` leads to it."""
+    """A replica and its state as this process knows it. ``pool`` connects to the replica."""
 
     def __init__(self, pool: Pool) -> None:
         self.pool = pool
         self._replayed = 0
         self._no_wait_until = 0.0
         self._away_until = 0.0
-        self._is_ours: bool | None = None  # not known before it answered once
-        self._cluster: object = None  # of the primary
+        self._is_ours: bool | None = None  # unknown until the replica has answered once
+        self._cluster: object = None  # the system identifier of the primary
         pool.timeout = _CONNECT
 
     def is_worth_asking(self) -> bool:
-        """Whether a read may go there: it is ours, and answered and kept up a moment ago."""
+        """Return whether a read may use the replica: it is ours, answers, and has kept up
+        recently.
+        """
         now = monotonic()
         return now >= max(self._away_until, self._no_wait_until) and self._is_ours is not False
 
     async def position_on(self, primary: Connection) -> int:
-        """How far the primary's log is: what ``has`` must have replayed. One query."""
+        """Return the position of the primary's log, in bytes, with one query."""
         if self._is_ours is None:
             self._cluster = await fetch_value(primary, _CLUSTER)
         return _position(await fetch_value(primary, _WRITTEN))
 
     async def has(self, wanted: int) -> bool:
-        """Whether it has replayed that far; it is waited for shortly, holding no connection."""
+        """Return whether the replica has replayed the log up to ``wanted``; wait for at
+        most 50 ms.
+        """
         must_hold_nothing("the replica")
         begun = monotonic()
         try:
@@ -72,7 +75,9 @@ class Replica:
         return True
 
     async def _follows(self) -> bool:
-        """Whether it is a replica of the primary: else it is not used as long as we run."""
+        """Return whether the server is a replica of the primary; if not, this process never uses
+        it.
+        """
         async with self.pool.connection() as connection:
             is_replica = await fetch_value(connection, _IS_REPLICA)
             is_same = await fetch_value(connection, _CLUSTER) == self._cluster
@@ -83,7 +88,7 @@ class Replica:
         return self._is_ours
 
     def is_away(self, error: Exception) -> None:
-        """It did not answer: for a while the primary serves."""
+        """Note that the replica did not answer; the primary serves all reads for a while."""
         self._away_until = monotonic() + _AWAY
         log.warning("replica_away", error=str(error))
 
@@ -95,6 +100,6 @@ class Replica:
 
 
 def _position(told: object) -> int:
-    """A log sequence number as PostgreSQL writes it (``16/B374D848``), in bytes."""
+    """Convert a log sequence number of PostgreSQL (``16/B374D848``) into bytes."""
     high, _, low = str(told).partition("/")
     return (int(high, 16) << 32) + int(low, 16)

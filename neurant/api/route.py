@@ -1,4 +1,4 @@
-"""The class of every route under ``/v1``: idempotent answers, rates told, documented refusals."""
+"""The class of every route under ``/v1``: idempotent answers, rate headers, documented refusals."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ from neurant.core.body_bounds import (
 )
 from neurant.core.errors import BadInputError, MalformedError, UnsupportedTypeError
 
-ANY = "*"  # content of a type that the handler sees to
-_SMALL = 64 * 1024  # bytes of content that are read before the caller is known
-_EXACT = 2**53  # beyond it a float is no longer every integer
+ANY = "*"  # the handler checks the type of the content itself
+_SMALL = 64 * 1024  # bytes of content that are read of an unknown caller
+_EXACT = 2**53  # above it a float does not represent every integer
 
 
 class ApiRoute(APIRoute):
@@ -57,8 +57,10 @@ class ApiRoute(APIRoute):
         self.openapi_extra = _described(need, shape) | described_headers(self, shape) | given
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """The handler of FastAPI, between claiming an Idempotency-Key and keeping its answer."""
-        # An included router's routes are made anew, of their own fields.
+        """Return the handler of FastAPI, wrapped in the checks that every route under ``/v1``
+        shares.
+        """
+        # FastAPI copies the routes of an included router, with fields of their own.
         made = served_route(self)
         for body in made.dependant.body_params:
             if is_json_body(body):
@@ -80,8 +82,8 @@ class ApiRoute(APIRoute):
             await _check_content(request, takes, fields)
             if idempotency.carries_key(request) and not once:
                 raise BadInputError("api.idempotency_not_here")
-            # Before a connection is taken: nobody holds one by sending slowly. It is kept by the
-            # request, and digested before it is parsed; a form was read above.
+            # The body is read before a connection is taken, so that a slow sender holds none. The
+            # request keeps it, and it is digested before it is parsed. A form was read above.
             if takes != FORM:
                 body = await request.body()
                 if takes == JSON:
@@ -101,7 +103,7 @@ class ApiRoute(APIRoute):
 
 
 def _may_be_large(request: Request) -> bool:
-    """Whether the content may be larger than what is read of anybody."""
+    """Return whether the body may be larger than the part that is read of an unknown caller."""
     length = request.headers.get("content-length", "")
     if "transfer-encoding" in request.headers:
         return True
@@ -109,7 +111,7 @@ def _may_be_large(request: Request) -> bool:
 
 
 def _with_ids(path: str, endpoint: Callable[..., Any]) -> str:
-    """``path`` with ``{…:uuid}`` where the handler takes one: what is no id is another address."""
+    """Return ``path`` with ``{…:uuid}`` for each UUID parameter, so that other texts are 404."""
     for name, kind in get_type_hints(endpoint).items():
         if kind is UUID:
             path = path.replace(f"{{{name}}}", f"{{{name}:uuid}}")
@@ -117,9 +119,10 @@ def _with_ids(path: str, endpoint: Callable[..., Any]) -> str:
 
 
 class _StrictJson:
-    """Validates what was read from JSON as JSON: 0 is no boolean, and "1" no number.
+    """A validator that treats values from JSON as JSON: 0 is no boolean, and "1" is no number.
 
-    What its Content-Type does not call JSON arrives unread, as bytes: 415 (RFC 9110, 15.5.16).
+    A body whose Content-Type is not JSON arrives unparsed, as bytes, and is refused with 415 (RFC
+    9110, 15.5.16).
     """
 
     def __init__(self, adapter: TypeAdapter[Any]) -> None:
@@ -139,7 +142,7 @@ class _StrictJson:
 
 
 def _plain(value: Any) -> Any:
-    """What JSON tells: 3.0 is the integer 3 (JSON Schema, 4.2.3)."""
+    """Return the value with each integral float as an integer: 3.0 is 3 (JSON Schema, 4.2.3)."""
     if isinstance(value, dict):
         return {name: _plain(one) for name, one in value.items()}
     if isinstance(value, list):
@@ -150,12 +153,14 @@ def _plain(value: Any) -> Any:
 
 
 def _query_names(dependant: Dependant) -> Mapping[str, bool]:
-    """The query parameters that a route takes, and whether each may come more than once."""
+    """Return the query parameters of a route, and whether each may occur more than once."""
     return {field.alias: takes_several(field) for field in query_fields(dependant)}
 
 
 def _check_query(request: Request, known: Mapping[str, bool]) -> None:
-    """Refuse what would be ignored: an unknown parameter, or all but the last of several."""
+    """Refuse an unknown parameter, and a repeated parameter of which all but the last are
+    ignored.
+    """
     _refuse_ignored(Counter(name for name, _ in request.query_params.multi_items()), known)
 
 
@@ -166,27 +171,29 @@ def _refuse_ignored(counts: Mapping[str, int], known: Mapping[str, bool]) -> Non
 
 
 def _content_type(body: ModelField | None, extra: Mapping[str, Any]) -> str | None:
-    """The type of the content that a route takes; ``ANY``; None: none."""
+    """Return the type of the content that a route takes: ``ANY``, a media type, or None for no
+    content.
+    """
     if body is None:
         return ANY if "requestBody" in extra else None
     return FORM if isinstance(body.field_info, Form) else JSON
 
 
 def content_type(request: Request) -> str:
-    """Without its parameters."""
+    """Return the media type of the request, in lower case and without its parameters."""
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 def is_json(kind: str) -> bool:
-    """``application/json``, or something that is written in it (RFC 6839)."""
+    """Return whether the type is ``application/json`` or ends in ``+json`` (RFC 6839)."""
     return kind == JSON or (kind.startswith("application/") and kind.endswith("+json"))
 
 
 async def _check_content(request: Request, takes: str | None, fields: Mapping[str, bool]) -> None:
-    """Refuse content of another type, or where none is taken: it would be ignored.
+    """Refuse content of another type, and content for a route that takes none.
 
-    Content without a type is of an unknown one (RFC 9110, 8.3). An empty object says nothing, and
-    programs send it where there is nothing to say.
+    Content without a type has an unknown type (RFC 9110, 8.3). An empty JSON object is accepted
+    where no content is expected, because many clients send one.
     """
     length = request.headers.get("content-length", "0")
     if takes == ANY or (length == "0" and "transfer-encoding" not in request.headers):
@@ -203,13 +210,13 @@ async def _check_content(request: Request, takes: str | None, fields: Mapping[st
 
 
 async def _check_form(request: Request, known: Mapping[str, bool]) -> None:
-    """Refuse what would be ignored: an unknown part, or all but the last of several."""
+    """Refuse an unknown part, and a repeated part of which all but the last are ignored."""
     counts = Counter(name for name, _ in (await request.form()).multi_items())
     _refuse_ignored(counts, known)
 
 
 def api_router(tag: str, prefix: str = "/v1") -> APIRouter:
-    """A router for a feature's endpoints."""
+    """Return a router for the endpoints of a feature."""
     return APIRouter(prefix=prefix, tags=[tag], route_class=ApiRoute)
 
 

@@ -1,6 +1,7 @@
-"""What the database refused, as an error of ours: no text of PostgreSQL ever reaches a caller.
+"""The translation of database errors into errors of ours.
 
-Nor a name of it: which constraint refused is told to nobody, and not to its row's owner either.
+Neither a text of PostgreSQL nor the name of a constraint reaches a caller, not even the owner of
+the row.
 """
 
 from __future__ import annotations
@@ -9,10 +10,10 @@ import psycopg
 
 from neurant.core.errors import BadInputError, ConflictError, ForbiddenError, NeurantError
 
-# A right that is not granted is a mistake of ours; what a policy or a function refuses is not.
+# A missing grant is a fault of the product; a refusal by a policy or a function is not.
 _NO_GRANT = "aclcheck_error"
 _BY_STATE: dict[str, tuple[type[NeurantError], str]] = {
-    "42501": (ForbiddenError, "api.not_permitted"),  # a policy or a grant
+    "42501": (ForbiddenError, "api.not_permitted"),  # a policy or a function refused it
     "23505": (ConflictError, "api.taken"),
     "23503": (ConflictError, "api.unknown_reference"),
     "23001": (ConflictError, "api.in_use"),
@@ -32,10 +33,13 @@ _BY_STATE: dict[str, tuple[type[NeurantError], str]] = {
 
 
 def told(error: psycopg.Error) -> NeurantError | None:
-    """The error for a caller; None: it is ours, and no caller's doing."""
+    """Return the error for the caller, or None if the error is not caused by the caller."""
     kind, code = _BY_STATE.get(error.sqlstate or "", (None, ""))
     if isinstance(error, psycopg.DataError) and error.sqlstate is None:
-        kind, code = BadInputError, "api.text_not_storable"  # psycopg itself: NUL in a text
+        kind, code = (
+            BadInputError,
+            "api.text_not_storable",
+        )  # raised by psycopg itself: NUL in a text
     if kind is None or error.diag.source_function == _NO_GRANT:
         return None
-    return kind(code, permission="")  # what it has no name for outside the database
+    return kind(code, permission="")  # the database does not report which permission is missing

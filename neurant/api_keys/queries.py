@@ -1,4 +1,6 @@
-"""API keys in the database: owner and administradores see them all, and make their own."""
+"""Queries for API keys: owner and administradores see all keys of the company and make
+their own.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +50,7 @@ class _Made:
 
 
 async def list_keys(connection: Connection, query: KeyQuery) -> tuple[list[KeyOut], str | None]:
-    """A page of the company's keys."""
+    """Return a page of the company's keys."""
     conditions: list[LiteralString] = []
     if query.state is not None:
         conditions.append("s.state = %(state)s")
@@ -58,12 +60,12 @@ async def list_keys(connection: Connection, query: KeyQuery) -> tuple[list[KeyOu
 
 
 async def get_key(connection: Connection, key_id: UUID, *, locked: bool = False) -> KeyOut | None:
-    """One of them; ``locked``: nobody changes it until the transaction ends."""
+    """Return one of the company's keys; ``locked`` locks its row until the transaction ends."""
     return await fetch_one(connection, KeyOut, _LOCKED if locked else _ONE, {"id": key_id})
 
 
 async def insert_key(connection: Connection, new: KeyIn, prefix: str, digest: bytes) -> UUID:
-    """A new key of the caller's own, by its digest."""
+    """Insert a key that belongs to the caller, by its digest; return its id."""
     values = {
         "name": new.name,
         "prefix": prefix,
@@ -78,10 +80,10 @@ async def insert_key(connection: Connection, new: KeyIn, prefix: str, digest: by
 
 
 async def rename_key(connection: Connection, key_id: UUID, name: str) -> None:
-    """Give it another name."""
+    """Rename a key."""
     await connection.execute(_RENAME, (name, key_id))
 
 
 async def revoke_key(connection: Connection, key_id: UUID) -> str:
-    """End it for good: revoked, revoked_before, not_found or forbidden."""
+    """Revoke a key for good: revoked, revoked_before, not_found or forbidden."""
     return str(await fetch_value(connection, _REVOKE, (key_id,)))

@@ -1,4 +1,4 @@
-"""API keys over the API: for people only, a key makes no keys."""
+"""The endpoints for API keys; a key cannot make or change keys."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ Managing = Annotated[Call, needs("api_keys.manage")]
 
 @router.get("/api-keys")
 async def list_api_keys(call: Reading, query: Annotated[KeyQuery, Query()]) -> Page[KeyOut]:
-    """The company's keys, also those that ended."""
+    """List the company's API keys, including expired and revoked ones."""
     data, cursor = await queries.list_keys(call.connection, query)
     return Page(data=data, next_cursor=cursor)
 
 
 @router.get("/api-keys/scopes")
 async def list_api_key_scopes(call: Reading) -> ScopesOut:
-    """What a key can be made for."""
+    """List the permissions that an API key can have as scopes."""
     found = [one for one in await list_permissions(call.connection) if one.for_keys == "by_scope"]
     return ScopesOut(
         data=[ScopeOut(**permission_out(one).model_dump(include=_SCOPE)) for one in found]
@@ -48,7 +48,10 @@ async def list_api_key_scopes(call: Reading) -> ScopesOut:
 
 @router.post("/api-keys", status_code=201)
 async def create_api_key(call: Managing, new: KeyIn, response: Response) -> NewKeyOut:
-    """A new key. It acts as the person who makes it; ``key`` is shown in this answer only."""
+    """Create an API key that acts as the caller.
+
+    ``key`` is shown in this answer only. Answers 201 with the key and its ``Location``.
+    """
     made = await make_key(call.connection, new)
     response.headers["location"] = f"/v1/api-keys/{made.id}"
     tagged(response, made, KeyPatch)
@@ -57,7 +60,7 @@ async def create_api_key(call: Managing, new: KeyIn, response: Response) -> NewK
 
 @router.get("/api-keys/{key_id}")
 async def get_api_key(call: Reading, key_id: UUID, response: Response) -> KeyOut:
-    """One of them."""
+    """Return one API key without its secret."""
     found = await queries.get_key(call.connection, key_id)
     if found is None:
         raise NotFoundError("not_found")
@@ -69,7 +72,7 @@ async def get_api_key(call: Reading, key_id: UUID, response: Response) -> KeyOut
 async def rename_api_key(
     call: Managing, key_id: UUID, patch: KeyPatch, response: Response
 ) -> KeyOut:
-    """Give it another name."""
+    """Rename an API key."""
     current = await queries.get_key(call.connection, key_id, locked=True)
     if current is None:
         raise NotFoundError("not_found")
@@ -81,7 +84,11 @@ async def rename_api_key(
 
 @router.delete("/api-keys/{key_id}", status_code=204)
 async def revoke_api_key(call: Managing, key_id: UUID) -> None:
-    """End it at once and for good. It stays in the list, with what it did in audit."""
+    """Revoke an API key at once and for good.
+
+    The key stays in the list, and its actions stay in the audit. To revoke a key again changes
+    nothing.
+    """
     if await queries.revoke_key(call.connection, key_id) == "not_found":
         raise NotFoundError("not_found")
 

@@ -1,4 +1,4 @@
-"""API keys on the wire."""
+"""The bodies of the endpoints for API keys."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ Scope = Literal[
     "data.erase",
     "data.restore",
 ]
-"""The permissions that a key may have (``for_keys = 'by_scope'``; a test holds the two equal)."""
+"""The permissions that a key may have (``for_keys = 'by_scope'``); a test compares the two."""
 
 
 def _distinct(scopes: list[Scope]) -> list[Scope]:
@@ -74,75 +74,91 @@ LONGEST_LIFE = 3650  # days
 
 
 class KeyOut(BaseModel):
-    """A key as it is told: what it opens, and whether it is used. Never the key itself."""
+    """An API key without its secret."""
 
-    id: UUID
-    name: str
-    prefix: str = Field(description="The first characters, to tell keys apart")
-    role: KeyRole
-    scopes: list[str]
-    state: KeyState = Field(description="suspended: whoever made it is deactivated")
-    created_by: UUID = Field(description="As whom the key acts, and what it is never above")
-    created_by_name: str | None
-    created_at: datetime
-    last_used_at: datetime | None = Field(description="To the minute")
-    expires_at: datetime | None
-    revoked_at: datetime | None
+    id: UUID = Field(description="UUID of the key")
+    name: str = Field(description="Name that people gave the key")
+    prefix: str = Field(description="The first characters of the key, to recognize it")
+    role: KeyRole = Field(description="Role with which the key acts at most")
+    scopes: list[str] = Field(description="Permissions of the key, within its role")
+    state: KeyState = Field(
+        description="active; expired; revoked; suspended: the maker is deactivated"
+    )
+    created_by: UUID = Field(description="The person as whom the key acts and whose role limits it")
+    created_by_name: str | None = Field(
+        description="Name of that person; null: not visible to the caller"
+    )
+    created_at: datetime = Field(description="When the key was created")
+    last_used_at: datetime | None = Field(
+        description="Last use of the key, to the minute; null: never"
+    )
+    expires_at: datetime | None = Field(description="When the key expires; null: never")
+    revoked_at: datetime | None = Field(description="When the key was revoked; null: it was not")
 
 
 class NewKeyOut(KeyOut):
-    """A key that was just made: the only answer that holds it."""
+    """A new API key; no other answer contains the key itself."""
 
-    key: str = Field(description="Shown once: only its digest is kept")
+    key: str = Field(description="The key itself; shown once, because only its digest is stored")
 
 
 class KeyIn(BaseModel):
-    """A new key, as strong as the weaker of its role and its maker's, within its scopes."""
+    """A new API key. It has the weaker of its role and the role of its maker, within its scopes."""
 
     model_config = ConfigDict(extra="forbid")
 
-    name: Name
-    role: KeyRole
+    name: Name = Field(description="Name for people, such as the system that uses the key")
+    role: KeyRole = Field(description="Role with which the key acts at most")
     scopes: Scopes = Field(
-        description="What changes something brings the read of the same: its answers show it"
+        description="Permissions of the key; a permission to change something includes its read "
+        "permission"
     )
     expires_in_days: int | None = Field(
-        default=None, ge=1, le=LONGEST_LIFE, description="null: until it is revoked"
+        default=None,
+        ge=1,
+        le=LONGEST_LIFE,
+        description="Days until the key expires; null: it is valid until it is revoked",
     )
 
 
 def with_reads(scopes: set[Scope]) -> set[Scope]:
-    """The scopes, each with the read of its object, where there is one."""
+    """Return the scopes, each with the read permission of its object if there is one."""
     reads = {f"{scope.partition('.')[0]}.read" for scope in scopes}
     return scopes | {known for known in get_args(Scope) if known in reads}
 
 
 class KeyPatch(BaseModel):
-    """What may be changed; what a key opens may not: make another one."""
+    """The field that may be changed. Role and scopes of a key cannot change; make another
+    key instead.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
-    name: Name = ""
+    name: Name = Field(default="", description="New name of the key")
 
 
 class KeyQuery(ListQuery):
     """The filters and sorts of the list."""
 
-    state: KeyState | None = None
-    sort: Literal["created_at", "-created_at", "name", "-name"] = "-created_at"
+    state: KeyState | None = Field(default=None, description="Only keys in this state")
+    sort: Literal["created_at", "-created_at", "name", "-name"] = Field(
+        default="-created_at", description="Order of the rows; - reverses it"
+    )
 
 
 class ScopeOut(BaseModel):
-    """A permission that keys may have, and which roles have it."""
+    """A permission that an API key may have, and the roles that have it."""
 
-    name: str
-    object: str
-    object_names: Names
-    operation_names: Names
-    reach: ReachOut
+    name: str = Field(description="Name of the permission, as scopes use it")
+    object: str = Field(description="Kind of resource: the part of the name before the point")
+    object_names: Names = Field(description="The kind of resource in words")
+    operation_names: Names = Field(description="The operation in words")
+    reach: ReachOut = Field(description="How far the permission goes for each role")
 
 
 class ScopesOut(BaseModel):
-    """All of them."""
+    """All permissions that an API key may have."""
 
-    data: list[ScopeOut]
+    data: list[ScopeOut] = Field(
+        description="The permissions, in the order in which pages show them"
+    )

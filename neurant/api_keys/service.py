@@ -1,4 +1,4 @@
-"""Making a key: random, shown once, kept as a digest."""
+"""The creation of API keys: a key is random, shown once, and stored as a digest."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _TOLD_CHARACTERS = len(KEY_PREFIX) + 8
 
 
 async def make_key(connection: Connection, new: KeyIn) -> NewKeyOut:
-    """A new key of the caller's own, with its secret."""
+    """Create a key that belongs to the caller, and return it with its secret."""
     key = KEY_PREFIX + secrets.token_hex(_RANDOM_BYTES)
     key_id = await queries.insert_key(connection, new, key[:_TOLD_CHARACTERS], digest(key))
     made = await queries.get_key(connection, key_id)

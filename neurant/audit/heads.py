@@ -1,9 +1,9 @@
-"""Signed heads of audit's chains, kept outside the database.
+"""Signed heads of the audit chains, stored outside the database.
 
-A head says: company, number of the seal, hash of everything up to it. It is signed with Ed25519 by
-a key that is never in the database (``NEURANT_AUDIT_KEY``, else derived from the master key), and
-appended as a line of JSON. Every export is a new object that nothing overwrites, so that a store
-with object lock, or a folder on another machine, keeps what was true.
+A chain head holds the company, the number of the last seal, and the hash of everything up to it. It
+is signed with Ed25519 by a key that is never in the database (``NEURANT_AUDIT_KEY``, else derived
+from the master key), and written as a line of JSON. Every export is a new object and overwrites
+nothing, so that a store with object lock, or a folder on another machine, preserves the history.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _PURPOSE = b"neurant audit heads 1"
 
 @dataclass(frozen=True, slots=True)
 class KnownHead:
-    """A head that was exported, as a line tells it. ``genuine``: one of our keys signed it."""
+    """A chain head that was exported, as its line says. ``genuine``: one of our keys signed it."""
 
     company_id: UUID | None
     seq: int
@@ -46,7 +46,9 @@ class KnownHead:
 
 
 def signing_key(settings: Settings) -> Ed25519PrivateKey:
-    """The key of ``NEURANT_AUDIT_KEY``, else one derived from the master key. Raises SetupError."""
+    """Return the key of ``NEURANT_AUDIT_KEY``, else one derived from the master key.
+    Raises SetupError.
+    """
     if settings.audit_key is not None:
         return Ed25519PrivateKey.from_private_bytes(_key(settings.audit_key.get_secret_value()))
     derive = HKDF(algorithm=SHA256(), length=32, salt=None, info=_PURPOSE)
@@ -54,12 +56,12 @@ def signing_key(settings: Settings) -> Ed25519PrivateKey:
 
 
 def public_key(encoded: str) -> Ed25519PublicKey:
-    """A public key as ``neurant audit export`` prints it. Raises SetupError."""
+    """Return a public key that ``neurant audit export`` printed. Raises SetupError."""
     return Ed25519PublicKey.from_public_bytes(_key(encoded))
 
 
 def encode_public(key: Ed25519PublicKey) -> str:
-    """A public key in base64, to hand to an auditor."""
+    """Return a public key in base64, for an auditor."""
     return base64.b64encode(key.public_bytes_raw()).decode()
 
 
@@ -74,9 +76,10 @@ def _key(encoded: str) -> bytes:
 
 
 def open_heads(settings: Settings, place: str | None = None) -> ObjectStore:
-    """Where heads are kept: ``place`` (a folder or URL), else the settings' or ``audit-heads``.
+    """Open the store of chain heads: ``place`` (a folder or URL), else the configured one or
+    ``audit-heads``.
 
-    Raises SetupError for a ``place`` that is no folder.
+    Raises SetupError for a ``place`` that is not a folder.
     """
     if place is not None and "://" not in place:
         if not Path(place).is_dir():
@@ -90,7 +93,7 @@ def _signed_text(company_id: str, seq: int, chain_hash: str, sealed_at: str) -> 
 
 
 def head_line(key: Ed25519PrivateKey, head: Head) -> str:
-    """A head as a signed line of JSON."""
+    """Return a chain head as a signed line of JSON."""
     facts = (str(head.company_id), head.seq, head.chain_hash.hex(), head.sealed_at.isoformat())
     signature = base64.b64encode(key.sign(_signed_text(*facts))).decode()
     names = ("company_id", "seq", "chain_hash", "sealed_at")
@@ -99,7 +102,7 @@ def head_line(key: Ed25519PrivateKey, head: Head) -> str:
 
 
 async def write_heads(store: ObjectStore, key: Ed25519PrivateKey, heads: Sequence[Head]) -> str:
-    """Keep heads as one new object; its path. Nothing that is there is touched."""
+    """Store chain heads as one new object and return its path; nothing is overwritten."""
     now = utc_now()
     path = f"{now:%Y-%m-%d}/{now:%H%M%S}-{secrets.token_hex(4)}.jsonl"
     lines = "".join(head_line(key, head) + "\n" for head in heads)
@@ -108,7 +111,7 @@ async def write_heads(store: ObjectStore, key: Ed25519PrivateKey, heads: Sequenc
 
 
 def read_heads(store: ObjectStore, keys: Iterable[Ed25519PublicKey]) -> Iterator[KnownHead]:
-    """Every exported head, in no order; a line that cannot be read is not genuine."""
+    """Yield every exported chain head, in no order; an unreadable line is not genuine."""
     trusted = list(keys)
     for batch in obstore.list(store):
         for found in batch:

@@ -1,4 +1,4 @@
-"""The worker's part of audit: seal what was written, and keep signed heads outside the database."""
+"""The periodic work of the worker for the audit: sealing rows and exporting signed chain heads."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ log = get_logger(__name__)
 
 
 async def seal_all(pool: Pool) -> int:
-    """Seal whatever waits, of all companies; how many rows."""
+    """Seal all waiting rows of all companies; return how many."""
     sealed = 0
     while some := await seal_some(pool, _ROWS):
         sealed += some
@@ -29,9 +29,10 @@ async def seal_all(pool: Pool) -> int:
 
 
 async def export_heads(pool: Pool, store: ObjectStore, key: Ed25519PrivateKey) -> int:
-    """Sign and keep the heads that moved; how many.
+    """Sign and store the chain heads that changed; return how many.
 
-    Kept first and noted then, so that none is lost; at worst one is kept twice.
+    A head is stored first and recorded afterwards, so that none is lost; at worst one is stored
+    twice.
     """
     exported = 0
     while heads := await unexported_heads(pool, _HEADS):
@@ -42,7 +43,9 @@ async def export_heads(pool: Pool, store: ObjectStore, key: Ed25519PrivateKey) -
 
 
 def sealing(pool: Pool, settings: Settings) -> Callable[[], Awaitable[None]]:
-    """The work of every minute: seal, and export heads where there is a key to sign them with."""
+    """Return the work of every minute: seal, and export chain heads if there is a key to
+    sign them.
+    """
     try:
         key = signing_key(settings)
     except SetupError as error:

@@ -1,4 +1,4 @@
-"""Audit as the staff of one company reads it, under its policies."""
+"""Queries for the audit as the staff of one company reads it, under its policies."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class ChainEnd:
 
 @dataclass(frozen=True, slots=True)
 class KnownPerson:
-    """Somebody of the company, to look for."""
+    """A person of the company, for the filter."""
 
     id: UUID
     name: str
@@ -76,7 +76,7 @@ class KnownPerson:
 
 @dataclass(frozen=True, slots=True)
 class Seal:
-    """A seal's place and hash."""
+    """A seal's number and hash."""
 
     seq: int
     chain_hash: bytes
@@ -90,7 +90,7 @@ def _wanted(filters: AuditFilters) -> tuple[list[LiteralString], Mapping[str, An
 async def list_audit_logs(
     connection: Connection, query: AuditQuery
 ) -> tuple[list[AuditLogOut], str | None]:
-    """A page of the company's audit."""
+    """Return a page of the company's audit."""
     conditions, values = _wanted(query)
     return await fetch_page(
         connection, AuditLogOut, _LISTING, query, query.sort, conditions, values
@@ -100,7 +100,7 @@ async def list_audit_logs(
 async def stream_audit_logs(
     connection: Connection, filters: AuditFilters
 ) -> AsyncIterator[AuditLogOut]:
-    """All of it that is wanted, the oldest first, in constant memory."""
+    """Yield all matching rows, the oldest first, in constant memory."""
     conditions, values = _wanted(filters)
     where: LiteralString = "\nwhere " + " and ".join(conditions) if conditions else ""
     statement = _LISTING.select + where + "\norder by a.created_at, a.id"
@@ -112,21 +112,21 @@ async def stream_audit_logs(
 
 
 async def people(connection: Connection) -> list[KnownPerson]:
-    """The people of the company that the caller may see, by name."""
+    """Return the people of the company whom the caller may see, by name."""
     return await fetch_all(connection, KnownPerson, _PEOPLE)
 
 
 async def chain_end(connection: Connection) -> ChainEnd | None:
-    """The end of the chain; None while nothing is sealed."""
+    """Return the end of the chain; None while nothing is sealed."""
     return await fetch_one(connection, ChainEnd, _CHAIN_END)
 
 
 async def find_seal(connection: Connection, seq: int) -> Seal | None:
-    """One seal."""
+    """Return a seal by its number."""
     return await fetch_one(connection, Seal, _SEAL, (seq,))
 
 
 async def chain_part(connection: Connection, after: int, most: int) -> list[SealedRow]:
-    """At most ``most`` seals after this one, with the raw columns of their rows."""
+    """Return at most ``most`` seals after this one, with the raw columns of their rows."""
     cursor = await connection.execute(_PART, (after, most))
     return [SealedRow.read(row) for row in await cursor.fetchall()]

@@ -1,4 +1,4 @@
-"""Audit: sealing and heads for the worker's login, the chain as it stands for verification."""
+"""Queries of the worker for sealing and chain heads, and of the verification for the chains."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ where (%(company)s::uuid is null or a.company_id = %(company)s)
     select from public.audit_seals s where s.company_id = a.company_id and s.audit_id = a.id)
 group by a.company_id
 """
-"""Rows without a seal, and how many of those are not even waiting for one."""
+"""The number of rows without a seal, and of those that are not queued for one."""
 NAMES = "select c.id, c.slug from public.companies c"
 
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The end of a company's chain: the seal ``seq`` and the hash of all rows up to it."""
+    """The head of a company's chain: the seal ``seq`` and the hash of all rows up to it."""
 
     company_id: UUID
     seq: int
@@ -60,19 +60,19 @@ class Head:
 
 
 async def seal_some(pool: Pool, most: int) -> int:
-    """Seal up to ``most`` rows of one company; how many (0: nothing waits)."""
+    """Seal up to ``most`` rows of one company; return how many (0: nothing waits)."""
     async with pool.connection() as connection:
         return await fetch_count(connection, _SEAL, (most,))
 
 
 async def unexported_heads(pool: Pool, most: int) -> list[Head]:
-    """Heads that have moved since they were last exported."""
+    """Return chain heads that have changed since their last export."""
     async with pool.connection() as connection:
         return await fetch_all(connection, Head, _HEADS, (most,))
 
 
 async def note_export(pool: Pool, heads: Sequence[Head]) -> None:
-    """These heads are kept outside now."""
+    """Record that these chain heads are stored outside the database."""
     parameters = ([head.company_id for head in heads], [head.seq for head in heads])
     async with pool.connection() as connection:
         await connection.execute(_NOTE_EXPORT, parameters)

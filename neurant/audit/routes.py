@@ -1,4 +1,4 @@
-"""Audit over the API."""
+"""The endpoints for the audit."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Reading = Annotated[Call, needs("audit.read")]
 async def list_audit_logs(
     call: Reading, query: Annotated[AuditQuery, Query()]
 ) -> Page[AuditLogOut]:
-    """Who did what, when and from where; the newest first."""
+    """List the audit of the company: actor, action, time and origin."""
     data, cursor = await log_queries.list_audit_logs(call.connection, query)
     return Page(data=data, next_cursor=cursor)
 
@@ -36,7 +36,10 @@ async def list_audit_logs(
 async def verify_audit_logs(
     call: Reading, query: Annotated[VerificationQuery, Query()]
 ) -> VerificationOut:
-    """Recompute a part of the chain: does every row stand as it was sealed, and in its place?"""
+    """Recompute a part of the audit chain and report differences.
+
+    The check compares each row with its seal and each seal with its predecessor.
+    """
     connection, company = call.connection, call.caller.company_id
     end = await log_queries.chain_end(connection)
     sealed = end.seq if end else 0

@@ -1,6 +1,6 @@
-"""Verification: is audit as it was written? Recomputed from the raw columns, apart from the SQL.
+"""The verification of the audit, recomputed from the raw columns and independent of the SQL.
 
-A company's chain is walked once, row by row, in constant memory (plus the exported heads).
+A company's chain is read once, row by row, in constant memory (plus the exported chain heads).
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from neurant.audit.queries import CHAIN, ENDS, EXPORTED, NAMES, UNSEALED
 from neurant.core.db.connection import with_timeouts
 
 _VERSION = "neurant-audit-1"
-_MOST_TOLD = 20  # problems of one kind and company; the rest is counted
+_MOST_TOLD = 20  # reported problems of one kind and company; further ones are only counted
 _AT_ONCE = 5_000
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something that is not as it was written. ``kind`` is a text ``audit.problem.<kind>``."""
+    """A difference between the audit and its seals. ``kind`` is a text ``audit.problem.<kind>``."""
 
     kind: str
     seq: int | None = None
@@ -36,7 +36,7 @@ class Problem:
 
 @dataclass(slots=True)
 class CompanyReport:
-    """What was found of one company. ``covered``: the last seal that a signed head vouches for."""
+    """The result for one company. ``covered``: the last seal that a signed head confirms."""
 
     company_id: UUID
     slug: str | None = None
@@ -47,7 +47,7 @@ class CompanyReport:
     problems: list[Problem] = field(default_factory=list)
 
     def add(self, problem: Problem) -> None:
-        """Count a problem, and keep it to tell unless there are too many of its kind."""
+        """Count a problem, and keep it for the report unless there are too many of its kind."""
         self.found[problem.kind] += 1
         if self.found[problem.kind] <= _MOST_TOLD:
             self.problems.append(problem)
@@ -55,7 +55,9 @@ class CompanyReport:
 
 @dataclass(slots=True)
 class Report:
-    """What verification found. ``heads``: how many genuine heads it compared with."""
+    """The result of a verification. ``heads``: the number of genuine chain heads that
+    were compared.
+    """
 
     companies: list[CompanyReport]
     heads: int
@@ -63,13 +65,13 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """Everything is as it was written, as far as seals and heads can tell."""
+        """True if everything matches its seals and chain heads."""
         return not self.forged and not any(one.found for one in self.companies)
 
 
 @dataclass(frozen=True, slots=True)
 class SealedRow:
-    """A seal and its row's raw columns as text; ``fields`` None where the row is gone."""
+    """A seal and its row's raw columns as text; ``fields`` is None if the row is missing."""
 
     company_id: UUID
     seq: int
@@ -80,13 +82,15 @@ class SealedRow:
 
     @classmethod
     def read(cls, row: Sequence[Any]) -> SealedRow:
-        """A row of ``queries.CHAIN_COLUMNS``."""
+        """Read a row of ``queries.CHAIN_COLUMNS``."""
         company, seq, audit_id, digest, chain_hash, there, *fields = row
         return cls(company, seq, audit_id, digest, chain_hash, fields if there else None)
 
 
 def row_digest(fields: Iterable[str | None]) -> bytes:
-    """SHA-256 of a row of audit_logs, its columns as text in order (``private.audit_digest``)."""
+    """Return SHA-256 of a row of audit_logs, its columns as text in order
+    (``private.audit_digest``).
+    """
     told = (
         b"-" if value is None else b"%d:%b" % (len(raw := value.encode()), raw)
         for value in (_VERSION, *fields)
@@ -95,7 +99,7 @@ def row_digest(fields: Iterable[str | None]) -> bytes:
 
 
 def genesis(company_id: UUID) -> bytes:
-    """What a company's chain starts from."""
+    """Return the hash with which a company's chain starts."""
     return sha256(f"{_VERSION}:{company_id}".encode()).digest()
 
 
@@ -104,11 +108,11 @@ def verify(
     exported: Callable[[], Iterable[KnownHead]],
     company_id: UUID | None = None,
 ) -> Report:
-    """Check every seal, row and exported head of all companies, or of one.
+    """Check every seal, row and exported chain head of all companies, or of one.
 
-    ``admin_url``: a login that bypasses RLS. ``exported`` reads the heads: after the database
-    said up to where it exported them and before its rows are read, so that a running worker is
-    not mistaken for a forger. Raises psycopg.Error.
+    ``admin_url``: a login that bypasses RLS. ``exported`` yields the chain heads. It is called
+    after the database has reported its exports and before the rows are read, so that heads which a
+    running worker exports meanwhile cause no false alarm. Raises psycopg.Error.
     """
     with psycopg.connect(with_timeouts(admin_url)) as db:
         claimed: dict[UUID, int] = dict(db.execute(EXPORTED).fetchall())
@@ -117,7 +121,7 @@ def verify(
         compared = sum(len(hashes) for known in heads.values() for hashes in known.values())
         lost = {one for one, seq in claimed.items() if seq > max(heads.get(one, {0: set()}))}
         db.execute("set transaction isolation level repeatable read read only")
-        # Hash joins only: with statistics that lag behind, a nested loop takes hours.
+        # Only hash joins are allowed: with outdated statistics a nested loop takes hours.
         db.execute("set local enable_nestloop = off; set local enable_mergejoin = off")
         reports: dict[UUID, CompanyReport] = {}
         for company, rows in groupby(_sealed_rows(db, company_id), key=lambda row: row.company_id):
@@ -193,7 +197,7 @@ def _check_chain(
         elif known:
             report.covered = row.seq
         previous, expected = row.chain_hash, row.seq + 1
-    for seq in sorted(heads, reverse=True)[:1]:  # what no seal answers to
+    for seq in sorted(heads, reverse=True)[:1]:  # exported heads without a seal in the chain
         report.add(Problem("cut_off" if seq >= expected else "seal_missing", seq))
 
 

@@ -1,9 +1,9 @@
-"""Whether a password is a leaked password or a common word: offline, in 758 kB.
+"""A check for leaked passwords and common words that works offline, in 758 kB.
 
-``common_passwords.bin`` is a Bloom filter that ``scripts/common_passwords.py`` builds from
-233,079 entries: leaked passwords of at least ten characters, the kernels (without the digits
-and signs around) of the most common passwords, and common words and names of Spanish and
-English. An entry is always found; of 100,000 other texts about three are found by accident.
+``common_passwords.bin`` is a Bloom filter that ``scripts/common_passwords.py`` builds from 233,079
+entries: leaked passwords of at least ten characters, the kernels of the most common passwords
+(without the digits and signs around them), and common words and names of Spanish and English. An
+entry is always found; of 100,000 other texts about three are found by accident.
 """
 
 from __future__ import annotations
@@ -16,40 +16,40 @@ from pathlib import Path
 from re import compile as pattern
 
 DATA = Path(__file__).with_suffix(".bin")
-# Letters of several words that are compared with the lists as one word (``i love you``).
+# The letters of a phrase (``i love you``) are compared with the lists as one word from this length.
 _SHORTEST_PHRASE = 8
-# Shorter texts meet words by accident when signs are read as letters.
+# A shorter text would match words by accident if its signs were read as letters.
 _SHORTEST_DISGUISED = 6
 _SHORT, _FEW_DIGITS, _RUN = 4, 6, "01234567890123456789"
 _BITS_PER_ENTRY = 26
 _HASHES = 18  # _BITS_PER_ENTRY * ln 2
 _LETTERS = pattern(r"[^\W\d_]+")
-# What stands for a letter in many leaked passwords: "p4ssw0rd". A 1 is an i or an l.
+# Signs that replace letters in many leaked passwords ("p4ssw0rd"). A 1 is an i or an l.
 _LOOKALIKES = tuple(str.maketrans("013457@$!", f"o{one}eastasi") for one in "il")
 
 
 def folded(password: str) -> str:
-    """The form in which passwords are compared with the lists: NFC, lower case."""
+    """Return the form in which passwords are compared with the lists: NFC, lower case."""
     return unicodedata.normalize("NFC", password).lower()
 
 
 def without_accents(text: str) -> str:
-    """The text without combining marks: ``año`` becomes ``ano``."""
+    """Return the text without combining marks: ``año`` becomes ``ano``."""
     apart = unicodedata.normalize("NFD", text)
     return "".join(one for one in apart if not unicodedata.combining(one))
 
 
 def kernel(password: str) -> str:
-    """A password without the digits and signs around it, which guessing programs add."""
+    """Return a password without the digits and signs around it, which guessing programs add."""
     places = [at for at, one in enumerate(password) if unicodedata.category(one)[0] in "LM"]
     return password[places[0] : places[-1] + 1] if places else ""
 
 
 def is_common(password: str) -> bool:
-    """Whether the password is an entry of the lists, however it is disguised.
+    """Return whether the password is an entry of the lists, even in disguise.
 
-    The disguises: digits, years and signs around, repetition, other signs in place of letters,
-    missing accents, and signs between the words of a phrase.
+    The disguises are: digits, years and signs around it, repetition, other signs in place of
+    letters, missing accents, and signs between the words of a phrase.
     """
     whole = folded(password)
     tried = {form for bare in (whole, without_accents(whole)) for form in _forms(bare)}
@@ -58,7 +58,7 @@ def is_common(password: str) -> bool:
 
 def _forms(whole: str) -> Iterator[str]:
     for bare in {whole, kernel(whole), _repeated(whole), kernel(_repeated(whole))} - {""}:
-        # Many random digits around a short word are a secret; a few of them, or a run, are none.
+        # Many random digits around a short word make a strong password; a few digits do not.
         if len(bare) < _SHORT and not _is_simple(whole):
             continue
         for text in {bare, *(bare.translate(table) for table in _lookalikes(bare))}:
@@ -81,13 +81,13 @@ def _is_simple(whole: str) -> bool:
 
 
 def _repeated(text: str) -> str:
-    """The shortest text of which ``text`` is one or more copies."""
+    """Return the shortest text of which ``text`` consists of one or more copies."""
     period = (text + text).find(text, 1)
     return text[:period]
 
 
 def build(entries: Collection[str]) -> bytes:
-    """The filter of these entries, which must be ``folded``."""
+    """Return the filter of these entries, which must be ``folded``."""
     size = len(entries) * _BITS_PER_ENTRY // 8 + 1
     data = bytearray(size)
     for entry in entries:
@@ -101,7 +101,7 @@ def _holds(data: bytes, entry: str) -> bool:
 
 
 def _places(entry: str, size: int) -> Iterator[int]:
-    """The bits of an entry, by double hashing (Kirsch and Mitzenmacher, 2006)."""
+    """Yield the bits of an entry, by double hashing (Kirsch and Mitzenmacher, 2006)."""
     digest = sha256(entry.encode("utf-8", "surrogatepass")).digest()
     first, step = int.from_bytes(digest[:8], "big"), int.from_bytes(digest[8:16], "big") | 1
     return ((first + number * step) % (size * 8) for number in range(_HASHES))

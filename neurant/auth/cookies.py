@@ -1,4 +1,4 @@
-"""Cookies of ours, and where a browser may be led."""
+"""The cookies of the product, and the safe targets of a redirect."""
 
 from __future__ import annotations
 
@@ -16,34 +16,36 @@ YEAR = 365 * 24 * 3600
 
 
 def is_secure(request: Request) -> bool:
-    """Does the browser reach us by https, perhaps through a proxy?"""
+    """Return whether the browser reaches the server by https, perhaps through a proxy."""
     base: str = services_of(request).settings.base_url()
     return request.url.scheme == "https" or base.startswith("https:")
 
 
 def cookie_name(request: Request, name: str) -> str:
-    """``name`` as the browser keeps it.
+    """Return ``name`` as the browser stores it.
 
-    With https it starts with ``__Host-``, so that no other site of the domain can plant one
-    (draft-ietf-httpbis-rfc6265bis, 4.1.3.2); a browser takes such a name over https only.
+    With https the name starts with ``__Host-``, so that no other site of the domain can set such a
+    cookie (draft-ietf-httpbis-rfc6265bis, 4.1.3.2). Browsers accept such a name over https only.
     """
     return f"__Host-{name}" if is_secure(request) else name
 
 
 def read_cookie(request: Request, name: str = COOKIE) -> str | None:
-    """The value of a cookie that carries a secret of ours."""
+    """Return the value of a cookie that carries a secret, or None."""
     return request.cookies.get(cookie_name(request, name)) or None
 
 
 def keep_secret_cookie(
     request: Request, response: Response, name: str, value: str, age: int | None
 ) -> None:
-    """Set a cookie that carries a secret; ``age`` None lasts until the browser closes."""
+    """Set a cookie that carries a secret for ``age`` seconds, or until the browser closes
+    (None).
+    """
     keep_cookie(request, response, cookie_name(request, name), value, age)
 
 
 def drop_secret_cookie(request: Request, response: Response, name: str) -> None:
-    """Take such a cookie away again."""
+    """Delete a cookie that carries a secret."""
     response.delete_cookie(
         cookie_name(request, name), path="/", secure=is_secure(request), httponly=True
     )
@@ -52,7 +54,7 @@ def drop_secret_cookie(request: Request, response: Response, name: str) -> None:
 def keep_cookie(
     request: Request, response: Response, name: str, value: str, age: int | None
 ) -> None:
-    """Set a cookie of ours; ``age`` None lasts until the browser closes."""
+    """Set a cookie for ``age`` seconds, or until the browser closes (None)."""
     response.set_cookie(
         name,
         value,
@@ -65,10 +67,10 @@ def keep_cookie(
 
 
 def safe_next(target: str) -> str:
-    """A path of ours; anything that could lead elsewhere becomes the inbox."""
+    """Return ``target`` if it is a path of this server, else the path of the inbox."""
     try:
         parts = urlsplit(target)
-    except ValueError:  # "//[" is no address at all
+    except ValueError:  # urlsplit refuses "//["
         return HOME
     inside = target.startswith("/") and not target.startswith(("//", "/\\"))
     plain = target.isprintable() and "\\" not in target

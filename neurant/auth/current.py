@@ -1,4 +1,4 @@
-"""Who is calling: the session of a cookie or a bearer token, and where the request comes from."""
+"""The current caller: the session of a cookie or a bearer token, and the origin of the request."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
 
 class SignInNeededError(UnauthenticatedError):
-    """A page was asked for without a session: the browser goes to the login and comes back."""
+    """A page was requested without a session: the browser goes to the login and returns
+    afterwards.
+    """
 
     def __init__(self, request: Request, *, idle: bool = False) -> None:
         expired = read_cookie(request) is not None
@@ -37,7 +39,7 @@ class SignInNeededError(UnauthenticatedError):
 
 
 class CompanyNeededError(SignInNeededError):
-    """A person without a company (yet, or any more) asks for a page of one."""
+    """A person who is in no company requested a page of a company."""
 
     def __init__(self, request: Request) -> None:
         super().__init__(request)
@@ -45,16 +47,17 @@ class CompanyNeededError(SignInNeededError):
 
 
 def bearer(request: Request) -> str | None:
-    """The token of an ``Authorization: Bearer`` header."""
+    """Return the token of an ``Authorization: Bearer`` header, or None."""
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     return token.strip() or None if scheme.lower() == "bearer" else None
 
 
 def check_origin(request: Request) -> None:
-    """Refuse a browser's unsafe request that another site made (ForbiddenError).
+    """Refuse an unsafe request that another site made a browser send (ForbiddenError).
 
-    By Fetch Metadata, else by Origin; without either it is no browser and carries nobody's cookie
-    by itself. This is how Go's net/http.CrossOriginProtection does it. SameSite=Lax stands besides.
+    The check uses Fetch Metadata, else Origin. A request without either is not from a browser, so
+    it carries no cookie without intent. Go's net/http.CrossOriginProtection works in the same way.
+    The cookies also have SameSite=Lax.
     """
     if request.method in _SAFE_METHODS:
         return
@@ -72,7 +75,7 @@ def check_origin(request: Request) -> None:
 
 
 def trail_of(request: Request, session_id: str | None = None) -> Trail:
-    """Where a request comes from, for audit."""
+    """Return the origin of a request, for the audit."""
     return Trail(
         session_id=session_id,
         request_id=request.scope.get("state", {}).get("request_id"),
@@ -82,23 +85,29 @@ def trail_of(request: Request, session_id: str | None = None) -> Trail:
 
 
 def token_of(request: Request) -> str | None:
-    """The token of the request's session: the header's, else the cookie's. Raises ForbiddenError
-    where another site made the browser send its cookie."""
+    """Return the token of the request's session from the Authorization header, else from the
+    cookie.
+
+    Raises ForbiddenError if another site made the browser send its cookie.
+    """
     token = bearer(request)
     if token is None:
-        check_origin(request)  # only a cookie is sent without being asked for
+        check_origin(request)  # a browser sends a cookie without being asked to
         token = read_cookie(request)
     return token
 
 
 def _is_passive(request: Request) -> bool:
-    """Whether a page asks by itself: a live stream, or what the page fetches because of one. That
-    is no use of the session, and keeps nobody signed in."""
+    """Return whether a page sent the request by itself: a live stream, or a fetch that a stream
+    caused.
+
+    Such a request does not count as use of the session and does not prolong it.
+    """
     return _PASSIVE in request.headers or request.url.path.endswith("/stream")
 
 
 async def session_of(request: Request) -> SignedIn | None:
-    """The session that the request carries, if it stands."""
+    """Return the session that the request carries, or None if there is no valid one."""
     token = token_of(request)
     if token is None:
         return None
@@ -112,7 +121,9 @@ async def session_of(request: Request) -> SignedIn | None:
 
 
 async def person_of(request: Request) -> Person | None:
-    """Whose session the request carries, whether in a company or in none."""
+    """Return the person of the request's session, in a company or in none; None without a
+    session.
+    """
     token = token_of(request)
     found = await find_person(services_of(request).pool, digest(token)) if token else None
     if found is None or token is None:
@@ -124,7 +135,7 @@ async def person_of(request: Request) -> Person | None:
 
 
 async def page_staff(request: Request) -> SignedIn:
-    """Who reads a page, which counts to the company's pages of this minute.
+    """Return the member of staff who reads a page, and count the page for the company's limit.
 
     Raises SignInNeededError, CompanyNeededError, RateLimitedError.
     """
@@ -139,7 +150,9 @@ async def page_staff(request: Request) -> SignedIn:
 
 
 def _is_redraw(request: Request, staff: SignedIn) -> bool:
-    """Does the page's script ask because the reader's own live stream told it to?"""
+    """Return whether the script of the page fetches an update that the reader's live stream
+    announced.
+    """
     if request.method != "GET" or "hx-request" not in request.headers:
         return False
     streams = services_of(request).staff_streams
@@ -147,7 +160,7 @@ def _is_redraw(request: Request, staff: SignedIn) -> bool:
 
 
 async def page_person(request: Request) -> Person:
-    """Who reads a page that is of no company. Raises SignInNeededError."""
+    """Return the person who reads a page outside of any company. Raises SignInNeededError."""
     person = await person_of(request)
     if person is None:
         raise await _sign_in_needed(request)
@@ -163,7 +176,9 @@ async def _sign_in_needed(request: Request) -> SignInNeededError:
 
 
 async def api_person(request: Request) -> Person:
-    """Who calls what is of no company. Raises UnauthenticatedError."""
+    """Return the person who calls an endpoint outside of any company. Raises
+    UnauthenticatedError.
+    """
     person = await person_of(request)
     if person is None:
         raise _refused(request)

@@ -1,7 +1,8 @@
-"""Every refusal of somebody known is told to audit, whatever route or page refused it.
+"""The audit of refusals: every answer 403 to a known caller is recorded, whichever route gave it.
 
-One place for all: the answer 403 on its way out. Who is known says so when they are found
-(``known``); the refused transaction is over by then and left nothing, so a line has one of its own.
+One middleware records them when the answer leaves. The authentication calls ``known`` as soon as it
+has found the caller. The refused transaction was rolled back by then, so the audit line has a
+transaction of its own.
 """
 
 from __future__ import annotations
@@ -25,28 +26,33 @@ _NOTE = "select private.note_denied(%s, %s, %s)"
 
 
 def known(request: Request, who: Staff | ApiKey, permission: str | None = None) -> None:
-    """Say who makes this request, with their trail, and what it takes if that is known."""
+    """Note the caller of this request with their trail, and the permission that it needs if
+    known.
+    """
     request.state.known = (request, who)
     request.state.permission = permission
 
 
 def known_person(request: Request, person: SignedIn | Person) -> None:
-    """Say whose session this request carries; somebody without a company has no audit."""
+    """Note the person whose session this request carries; a person without a company has no
+    audit.
+    """
     if person.company_id is not None:
         known(request, Staff(person.auth_user_id, person.company_id, person.trail))
 
 
 def because(request: Request, error: Exception) -> None:
-    """Keep which permission an error says was missing."""
+    """Note the missing permission that an error names."""
     if isinstance(error, ForbiddenError) and error.params.get("permission"):
         request.state.permission = str(error.params["permission"])
 
 
 def noting_denials(app: ASGIApp, send_error: SendError = send_problem) -> ASGIApp:
-    """``app``, each of whose answers 403 to somebody known is in audit before it leaves.
+    """Return ``app`` with every answer 403 to a known caller recorded in the audit before it
+    leaves.
 
-    A refusal that cannot be noted is not sent. The answer is then 429 beyond the company's rate, or
-    503 without a database, and ``send_error`` writes it.
+    If the line cannot be recorded, ``send_error`` answers 429 beyond the rate of the company, or
+    503 without the database.
     """
 
     async def serve(scope: Scope, receive: Receive, send: Send) -> None:
@@ -87,7 +93,7 @@ async def _note(scope: Scope) -> None:
 
 
 def _attempted(request: Request) -> UUID | None:
-    """The innermost id of the address."""
+    """Return the innermost id of the request's path, or None."""
     found = None
     for value in request.path_params.values():
         with suppress(ValueError):

@@ -1,4 +1,4 @@
-"""Questions to identity providers, whose addresses customers write (``core.outbound_http``)."""
+"""Requests to identity providers, whose addresses customers enter (``core.outbound_http``)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import httpx
 from neurant.core.errors import UnavailableError
 from neurant.core.outbound_http import PrivateAddressError, TooMuchError
 
-SECONDS = 8.0  # for one question and its whole answer
+SECONDS = 8.0  # for one request and its whole answer
 
 
 class ProviderError(UnavailableError):
@@ -21,7 +21,7 @@ class ProviderError(UnavailableError):
 async def ask_json(
     client: httpx.AsyncClient, url: str, headers: dict[str, str] | None = None
 ) -> dict[str, Any]:
-    """The JSON object at an address.
+    """Return the JSON object at an address.
 
     Raises ProviderError: ``sso.provider_away``, ``sso.provider_private``, ``sso.provider_wrong``.
     """
@@ -44,7 +44,7 @@ async def ask_json(
 
 
 def provider_error(error: BaseException, url: str) -> ProviderError:
-    """The error that tells why a question to a provider failed."""
+    """Return the error that explains why a request to a provider failed."""
     if isinstance(error.__cause__, PrivateAddressError):
         return ProviderError("sso.provider_private", url=url)
     if isinstance(error, TooMuchError | httpx.DecodingError | httpx.UnsupportedProtocol):

@@ -1,8 +1,8 @@
-"""The public keys of token issuers (RFC 7517), kept for a while and renewed when they rotate.
+"""The public keys of token issuers (RFC 7517), cached and renewed when they rotate.
 
-A key that is not known is looked for once more, but an issuer is never asked more often than every
-``BETWEEN`` seconds, whatever tokens say. While an issuer does not answer, known keys serve for
-``STALE`` seconds more.
+A token with an unknown key causes one new request, but an issuer is asked at most once in
+``BETWEEN`` seconds, whatever tokens arrive. While an issuer does not answer, the known keys stay
+valid for ``STALE`` seconds more.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ FRESH = 600.0
 STALE = 3600.0
 BETWEEN = 10.0
 LONGEST_TOKEN = 16 * 1024
-# Asymmetric only: with a public key as an HMAC secret anybody could sign (RFC 8725, 3.1).
+# Asymmetric algorithms only: anybody could sign with a public key as HMAC secret (RFC 8725, 3.1).
 ALGORITHMS = (
     *("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"),
     *("ES256", "ES384", "ES512", "EdDSA", "Ed25519"),
@@ -46,7 +46,7 @@ class _Known:
 
 
 class KeyCache:
-    """Key sets by their address. One for each process, kept in the services of the process."""
+    """A cache of key sets by their address. A process keeps one in its services."""
 
     def __init__(self, client: httpx.AsyncClient, clock: Callable[[], float] = monotonic) -> None:
         self._client = client
@@ -54,9 +54,10 @@ class KeyCache:
         self._known: OrderedDict[str, _Known] = OrderedDict()
 
     async def find(self, url: str, *, unlike: KeySet | None = None) -> KeySet:
-        """The keys at an address; other ones than ``unlike``, if it is time to ask again.
+        """Return the keys at an address, or newer ones than ``unlike`` if the issuer may be asked
+        again.
 
-        Raises ProviderError where there are none and the issuer does not give any.
+        Raises ProviderError if no keys are known and the issuer returns none.
         """
         known = self._known.setdefault(url, _Known())
         self._known.move_to_end(url)
@@ -78,8 +79,11 @@ class KeyCache:
 
 
 def read_keys(found: dict[str, Any]) -> KeySet:
-    """The usable keys of a set: public ones, for signatures, not too short. Others are ignored
-    (RFC 7517, 5). Raises ProviderError (``sso.provider_wrong``) if it is no key set."""
+    """Return the usable keys of a set: public keys for signatures that are long enough.
+
+    Other keys are ignored (RFC 7517, 5). Raises ProviderError (``sso.provider_wrong``) if ``found``
+    is no key set.
+    """
     listed = found.get("keys")
     if not isinstance(listed, list):
         raise ProviderError("sso.provider_wrong", url="jwks_uri", what="no key set")
@@ -104,9 +108,10 @@ def _read_key(found: object) -> Key | None:
 async def read_token(
     token: str, cache: KeyCache, url: str, algorithms: Collection[str] = ALGORITHMS
 ) -> jwt.Token:
-    """A token whose signature is by one of the keys at ``url``; its claims are not yet checked.
+    """Return a token whose signature is by one of the keys at ``url``; its claims are not yet
+    checked.
 
-    Raises JoseError for a token that is not theirs, ProviderError where keys cannot be had.
+    Raises JoseError for a token of another issuer, and ProviderError if the keys cannot be fetched.
     """
     if len(token) > LONGEST_TOKEN:
         raise JoseError("the token is too large")
@@ -121,7 +126,7 @@ async def read_token(
 
 
 def decode(token: str, key: KeySet | Key, algorithms: Collection[str]) -> jwt.Token:
-    """``jwt.decode`` whose every failure is a JoseError, whatever somebody sends."""
+    """Call ``jwt.decode`` and turn every failure into a JoseError, whatever the caller sent."""
     try:
         return jwt.decode(token, key, algorithms=list(algorithms))
     except JoseError:

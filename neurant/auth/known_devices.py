@@ -1,9 +1,10 @@
-"""A browser in which somebody signed in before: no stranger's guesses keep that person out of it.
+"""Device cookies: guesses by strangers do not lock a person out of a browser that they have used.
 
-The protocol is OWASP's "Slow Down Online Guessing Attacks with Device Cookies": after a login the
-browser holds a random number and, for each of its last people, our signature of number and login.
-Who shows one is braked by the tries of that number alone. It opens nothing: the password is asked
-for as ever. Nothing of it is stored, so it needs no forgetting.
+The protocol is OWASP's "Slow Down Online Guessing Attacks with Device Cookies". After a login the
+browser holds a random number and, for each of its last people, a signature of number and login. The
+throttle of a login with a valid signature counts the attempts with that number alone. The cookie
+opens nothing: the password is still required. The server stores nothing of it, so nothing has to be
+deleted.
 """
 
 from __future__ import annotations
@@ -20,19 +21,19 @@ from neurant.core.services import services_of
 from neurant.core.settings import Settings
 
 COOKIE = "neurant_device"
-_MOST_PEOPLE = 8  # of one browser: a reception desk has shifts
+_MOST_PEOPLE = 8  # in one browser; several people share the computer of a reception desk
 _SIGN = re.compile(r"^[A-Za-z0-9_-]{43}(\.[0-9a-f]{64}){1,8}$")
 
 
 def device_of(request: Request, email: str) -> str | None:
-    """The number of the browser, if this person signed in there before."""
+    """Return the number of the browser if this person has signed in there before, else None."""
     number, signatures = _read(request)
     signature = _signature(services_of(request).settings, number, email) if signatures else ""
     return number if any(hmac.compare_digest(signature, one) for one in signatures) else None
 
 
 def keep_device(request: Request, response: Response, email: str) -> None:
-    """Remember that this person signed in in this browser."""
+    """Remember in the browser that this person has signed in there."""
     number, signatures = _read(request)
     mine = _signature(services_of(request).settings, number, email)
     kept = [mine, *(one for one in signatures if one != mine)][:_MOST_PEOPLE]
@@ -40,7 +41,7 @@ def keep_device(request: Request, response: Response, email: str) -> None:
 
 
 def _read(request: Request) -> tuple[str, list[str]]:
-    """The number and the signatures; a new number where there is none."""
+    """Return the number and the signatures of the cookie; a new number if there is none."""
     value = read_cookie(request, COOKIE) or ""
     if not _SIGN.match(value):
         return new_token(), []

@@ -1,7 +1,7 @@
-"""Sessions that are limited to one company, because that company's single sign-on opened them.
+"""Sessions that are limited to one company, because the single sign-on of that company opened them.
 
-The rule is the database's (``private.own_login``): such a session changes nothing of the person's
-login and nothing outside the company.
+The database enforces the rule (``private.own_login``): such a session changes nothing of the
+person's login and nothing outside the company.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ LIMITED = "NA006"  # raised by private.own_login
 @contextmanager
 def limits_told() -> Iterator[None]:
     """Turn the database's refusal of a limited session into ForbiddenError
-    (``accounts.limited_session``)."""
+    (``accounts.limited_session``).
+    """
     try:
         yield
     except psycopg.Error as error:

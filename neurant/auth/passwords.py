@@ -1,4 +1,6 @@
-"""Passwords: the form in which they are compared, the rule, the hash, and what one costs."""
+"""Passwords: their normal form, the rule for new ones, the hash, and the limit on concurrent
+hashes.
+"""
 
 from __future__ import annotations
 
@@ -23,51 +25,52 @@ from neurant.core.errors import BadInputError, RateLimitedError, UnavailableErro
 from neurant.core.fair import FairGate, QueueFullError, each_loop
 
 SHORTEST_PASSWORD = 10
-LONGEST_PASSWORD = 1024  # what is hashed is bounded, so that a login costs the same for everybody
+LONGEST_PASSWORD = 1024  # bounds the cost of one hash
 # RFC 9106, second recommendation, is argon2-cffi's default: 64 MiB, 3 passes.
 _hasher = PasswordHasher()
 Result = TypeVar("Result")
-# A hash takes 64 MiB and most of a core. Addresses take turns, so that a flood of one of them
-# keeps nobody else from signing in; an office behind one address signs in one after another.
+# A hash takes 64 MiB and most of a core. Addresses take turns, so that a flood from one address
+# does not stop the logins of others. People behind one address are served one after another.
 _AT_ONCE = 2
-_MOST_WAITING = 40  # of one address
+_MOST_WAITING = 40  # calls of one address
 _LONGEST_WAIT = 15.0  # seconds
 _RETRY_SECONDS = 5
 _hashing = ThreadPoolExecutor(max_workers=_AT_ONCE, thread_name_prefix="hash-password")
 _turns = each_loop(lambda: FairGate(_AT_ONCE, 1))
 _OPAQUE = get_profile("OpaqueString")
-# The rules of RFC 8264, as precis-i18n names them, that forbid what is not seen.
+# The rules of RFC 8264, as precis-i18n names them, that forbid invisible characters.
 _UNSEEN = (
     "controls", "precis_ignorable_properties", "zero_width_joiner", "zero_width_nonjoiner", "empty",
 )  # fmt: skip
 _JOINER, _VARIANTS, _KEYCAPS = "\u200d", "\ufe0e\ufe0f", tuple("0123456789#*")
 _RUNS = ("01234567890123456789", "98765432109876543210", "abcdefghijklmnopqrstuvwxyz")
 PRODUCT = "neurant"
-# Of a context word (docs/asvs.md, 6.1.2), and of what a password needs besides such words.
+# The length of a context word (docs/asvs.md, 6.1.2), and the letters required besides such words.
 _SHORTEST_WORD, _LEAST_BESIDES = 3, 5
 _WORDS = re.compile(r"[^\W\d_]+")
 
 
 class Match(Enum):
-    """How a password compares with a stored hash."""
+    """The result of comparing a password with a stored hash."""
 
     WRONG = "wrong"
     RIGHT = "right"
     OUTDATED = "outdated"
-    """Right, but the hash is of the password as it was typed once, or of older parameters."""
+    """The password is right; the hash is of its typed form or has older parameters."""
 
 
 def opaque(password: str) -> str:
-    """The password as it is hashed: the profile OpaqueString of RFC 8265, section 4.2.
+    """Return the password in the form that is hashed: the profile OpaqueString of RFC 8265, section
+    4.2.
 
-    Spaces beyond ASCII become spaces, then NFC: ``ñ`` is one password, however a keyboard sends
-    it. Upper and lower case, and spaces at the ends, are kept.
+    Spaces outside ASCII become spaces, then the text is normalized to NFC, so that ``ñ`` is one
+    password on every keyboard. Upper and lower case, and spaces at the ends, are kept.
 
-    Raises BadInputError for what RFC 8264 (section 9) forbids, with the reason:
+    Raises BadInputError for a character that RFC 8264 (section 9) forbids, with the reason:
     ``accounts.password_characters`` (a control or invisible character, which nobody could type
     again), ``accounts.password_emoji`` (an emoji of several characters, which devices send in
-    different ways), ``accounts.password_new_character`` (a character that this version of
-    Unicode does not know) or ``accounts.password_symbol`` (any other one).
+    different ways), ``accounts.password_new_character`` (a character that this version of Unicode
+    does not know) or ``accounts.password_symbol`` (any other one).
     """
     try:
         return _OPAQUE.enforce(password)
@@ -85,7 +88,9 @@ def _why_refused(error: UnicodeEncodeError) -> str:
 
 
 def _is_part_of_emoji(before: str, character: str) -> bool:
-    """Whether ``character`` joins, varies or tags the emoji (or the digit) at the end before it."""
+    """Return whether ``character`` joins, varies or tags the emoji or digit at the end of
+    ``before``.
+    """
     last = before.rstrip(_VARIANTS + _JOINER)[-1:]
     category = unicodedata.category(last) if last else ""
     if character and character in _VARIANTS:
@@ -98,21 +103,21 @@ def check_new_password(password: str, email: str, context: Iterable[str] = ()) -
     """Refuse a password that is quickly guessed.
 
     The rule: at least ten characters (code points of the OpaqueString form), four of them
-    different; not a run of the alphabet or of digits; neither in the lists of leaked passwords nor
-    one common word, also repeated or with digits and signs around; and more than the words that
-    belong to the person: the address, the product's name and ``context`` (names of the company
-    and the person).
-    No characters are demanded (NIST SP 800-63B-4, 3.1.1.2; OWASP ASVS 5.0, 6.2).
+    different; no run of the alphabet or of digits; neither in the lists of leaked passwords nor one
+    common word, even repeated or with digits and signs around it; and more than the words that
+    belong to the person: the address, the product's name and ``context`` (names of the company and
+    the person). The rule requires no kinds of characters (NIST SP 800-63B-4, 3.1.1.2; OWASP ASVS
+    5.0, 6.2).
 
-    Raises BadInputError: ``accounts.weak_password``, ``accounts.leaked_password``,
-    and those of ``opaque``.
+    Raises BadInputError: ``accounts.weak_password``, ``accounts.leaked_password``, and the codes of
+    ``opaque``.
     """
     prepared = opaque(password) if password else ""
     plain = folded(prepared)
     guessed = (
         len(set(prepared)) < 4
         or any(plain in run for run in _RUNS)
-        or all(map(_is_digit_or_sign, plain))  # a telephone number, a date
+        or all(map(_is_digit_or_sign, plain))  # such as a telephone number or a date
         or plain == folded(email)
         or _is_of_context(plain, (*re.split(r"[@.+_-]", email), PRODUCT, *context))
     )
@@ -123,7 +128,7 @@ def check_new_password(password: str, email: str, context: Iterable[str] = ()) -
 
 
 def _is_of_context(plain: str, context: Iterable[str]) -> bool:
-    """Whether fewer than five letters are left without the context's words."""
+    """Return whether fewer than five letters remain without the words of the context."""
     letters = without_accents(plain)
     left = letters
     words = {found for text in context for found in _WORDS.findall(without_accents(folded(text)))}
@@ -134,20 +139,25 @@ def _is_of_context(plain: str, context: Iterable[str]) -> bool:
 
 
 def _is_digit_or_sign(character: str) -> bool:
-    """Whether it is a digit, punctuation, a space or a sign of calculation or money; no emoji."""
+    """Return whether the character is a digit, punctuation, a space, or a sign of calculation or
+    money.
+    """
     category = unicodedata.category(character)
     return category[0] in "NPZ" or category in ("Sm", "Sc", "Sk")
 
 
 def hash_password(password: str) -> str:
-    """The argon2id hash of a password's OpaqueString form. Raises BadInputError as ``opaque``."""
+    """Return the argon2id hash of a password's OpaqueString form. Raises the errors of
+    ``opaque``.
+    """
     return _hasher.hash(opaque(password))
 
 
 async def _in_turn(work: Callable[..., Result], *given: str) -> Result:
-    """Run ``work`` beside the event loop, in the turn of the address that asks.
+    """Run ``work`` in a thread when the address of the caller has its turn.
 
-    Raises RateLimitedError where too many of that address wait, UnavailableError after a while.
+    Raises RateLimitedError if too many calls of that address wait, UnavailableError after 15
+    seconds.
     """
     must_hold_nothing("a thread that hashes")
     try:
@@ -160,25 +170,28 @@ async def _in_turn(work: Callable[..., Result], *given: str) -> Result:
 
 
 async def hashed(password: str) -> str:
-    """The same, in its turn and beside the event loop. Raises as ``compare``."""
+    """Return the hash of a password, computed in a thread in turn. Raises the errors of
+    ``compare``.
+    """
     return await _in_turn(hash_password, password)
 
 
 async def compare(known: str | None, password: str) -> Match:
-    """How ``password`` compares with the hash ``known``. None costs the same, and is WRONG.
+    """Return how ``password`` compares with the hash ``known``.
 
-    A hash from before passwords were normalised is of the password as it was typed: that form is
-    tried second, where it differs. How many hashes are made depends on the password alone, so
-    that an unknown address takes no other time than a known one.
+    ``known`` None takes the same time and returns WRONG. A hash that is older than the
+    normalization of passwords is of the password as it was typed, so that form is tried second if
+    it differs. The number of computed hashes depends on the password alone, so that an unknown
+    address takes the same time as a known one.
 
-    Raises RateLimitedError and UnavailableError where too many wait for their turn.
+    Raises RateLimitedError and UnavailableError if too many calls wait for their turn.
     """
     found = await _in_turn(_compare, known or _nobodys_hash(), password[:LONGEST_PASSWORD])
     return found if known is not None else Match.WRONG
 
 
 async def matches(known: str | None, password: str) -> bool:
-    """Whether ``known`` is a hash of ``password``, at the same cost whether it is or not."""
+    """Return whether ``known`` is a hash of ``password``, in the same time for both results."""
     return await compare(known, password) is not Match.WRONG
 
 
@@ -197,7 +210,7 @@ def _compare(known: str, password: str) -> Match:
     if is_prepared:
         return Match.OUTDATED if _hasher.check_needs_rehash(known) else Match.RIGHT
     if is_typed:
-        # What cannot be normalised stays as it is: there is no other hash to make of it.
+        # A password that cannot be normalized keeps its hash; there is no other form to hash.
         return Match.RIGHT if prepared is None else Match.OUTDATED
     return Match.WRONG
 

@@ -1,4 +1,4 @@
-"""The people behind a session: a member of a company's staff, or a person without a company."""
+"""The people of sessions: a member of a company's staff, or a person without a company."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class SignedIn:
     last_name: str
     email: str
     company_name: str
-    trail: Trail | None = None  # of the request that carries the session
+    trail: Trail | None = None  # the trail of the request that carries the session
 
     @property
     def name(self) -> str:
@@ -33,18 +33,18 @@ class SignedIn:
 
     @property
     def principal(self) -> Staff:
-        """Who to be in a transaction."""
+        """The principal of a transaction."""
         return Staff(self.auth_user_id, self.company_id, self.trail)
 
     @property
     def sees_all_bots(self) -> bool:
-        """Owner, administrador and supervisor; an operador works for assigned bots only."""
+        """True for owner, administrador and supervisor; an operador sees assigned bots only."""
         return self.role in MANAGERS
 
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Somebody with an open session, in a company or in none. ``digest`` is of its token."""
+    """A person with an open session, in a company or in none. ``digest`` is that of the token."""
 
     session_id: UUID
     auth_user_id: UUID
@@ -61,5 +61,5 @@ class Person:
 
     @property
     def name(self) -> str:
-        """First and last name, else the address."""
+        """First and last name, else the e-mail address."""
         return f"{self.first_name or ''} {self.last_name or ''}".strip() or self.email

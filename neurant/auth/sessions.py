@@ -1,4 +1,4 @@
-"""Sessions: the functions of the database that find the person behind a token."""
+"""Sessions: the database functions that find the person of a token."""
 
 from __future__ import annotations
 
@@ -31,8 +31,11 @@ _PASSIVE = "select set_config('request.is_passive', 'on', true)"
 
 @dataclass(frozen=True, slots=True)
 class PersonRow:
-    """Whose session it is, in a company or in none. ``is_limited``: a company's single sign-on
-    opened it, so it acts for nothing outside that company (``check_own_login``)."""
+    """The person of a session, in a company or in none.
+
+    ``is_limited`` is set if the single sign-on of a company opened the session; it then acts for
+    nothing outside that company (``check_own_login``).
+    """
 
     session_id: UUID
     auth_user_id: UUID
@@ -47,9 +50,9 @@ class PersonRow:
 
 
 async def find_session(pool: Pool, digest: bytes, *, passive: bool = False) -> SignedIn | None:
-    """Who a session belongs to, while it, its user and the company stand.
+    """Return the staff member of a session while session, user and company are active, else None.
 
-    ``passive``: a page asks by itself, which is no use of the session and does not prolong it.
+    ``passive``: a page sent the request by itself, which does not prolong the session.
     """
     credential = SessionToken(digest)
     with sharing(company_of(credential) or ANYBODY):
@@ -65,25 +68,25 @@ async def find_session(pool: Pool, digest: bytes, *, passive: bool = False) -> S
 
 
 async def ended_by_idleness(pool: Pool, digest: bytes) -> bool:
-    """Whether a session is over only because nobody used it."""
+    """Return whether a session ended only because it was not used."""
     async with pool.connection() as connection:
         return await fetch_value(connection, _IDLE, (digest,)) is True
 
 
 async def set_session_rules(pool: Pool, idle: timedelta, kept_idle: timedelta) -> None:
-    """After how long without use sessions end that begin from now on."""
+    """Set the time without use after which new sessions end."""
     async with pool.connection(timeout=2) as connection:
         await connection.execute(_RULES, (idle, kept_idle))
 
 
 async def find_person(pool: Pool, digest: bytes) -> PersonRow | None:
-    """The person behind a session, also one without a company."""
+    """Return the person of a session, also one without a company; None if it is not valid."""
     async with pool.connection() as connection:
         return await fetch_one(connection, PersonRow, _PERSON, (digest,))
 
 
 async def check_own_login(pool: Pool, digest: bytes) -> None:
-    """Asked before anything of a login is looked at or counted for a change.
+    """Check that a session may change its login, before anything of the login is read or counted.
 
     Raises UnauthenticatedError (the session has ended), ForbiddenError (``limits_told``).
     """
@@ -95,6 +98,6 @@ async def check_own_login(pool: Pool, digest: bytes) -> None:
 
 
 async def count_memberships(pool: Pool, login: UUID) -> int:
-    """Between how many companies the person of a token may choose."""
+    """Return the number of companies between which the person of a token may choose."""
     async with pool.connection() as connection:
         return await fetch_count(connection, "select private.memberships(%s)", (login,))

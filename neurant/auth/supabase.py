@@ -1,9 +1,9 @@
-"""Tokens of a Supabase project, taken instead of a session of ours where one is configured.
+"""Tokens of a Supabase project, accepted instead of a session if a project is configured.
 
 https://supabase.com/docs/guides/auth/jwts and /jwt-fields: ``iss`` is ``<project>/auth/v1``,
 ``aud`` and ``role`` are ``authenticated``, ``sub`` is ``auth.users.id``; the public keys are at
-``<project>/auth/v1/.well-known/jwks.json``. The token says who somebody is and nothing of what
-they may do: that is in our tables.
+``<project>/auth/v1/.well-known/jwks.json``. The token identifies a person. It grants no permission:
+our own tables hold the permissions.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _LONGEST_SESSION_ID = 100
 
 @dataclass(frozen=True, slots=True)
 class VerifiedToken:
-    """Who a token speaks for. ``session_id`` is the project's name of the session, for audit."""
+    """The person of a token. ``session_id`` is the project's name of the session, for the audit."""
 
     sub: UUID
     session_id: str | None
@@ -37,20 +37,21 @@ class VerifiedToken:
 
 
 def is_configured(settings: Settings) -> bool:
-    """Whether tokens of a project are taken at all."""
+    """Return whether tokens of a project are accepted."""
     return settings.supabase_issuer_url() is not None
 
 
 def looks_like_token(bearer: str) -> bool:
-    """Whether a bearer credential is a JWT and not one of our own tokens, which have no dots."""
+    """Return whether a bearer credential is a JWT; our own tokens have no dots."""
     return bearer.count(".") == 2
 
 
 async def verify(token: str, settings: Settings, keys: KeyCache) -> VerifiedToken:
-    """Who the token speaks for, if it is the project's, for us, and of now.
+    """Return the person of the token if the project issued it for this audience and it is valid
+    now.
 
-    Raises UnauthenticatedError (``tokens.invalid``, ``tokens.expired``) and
-    ProviderError where the project's keys cannot be had.
+    Raises UnauthenticatedError (``tokens.invalid``, ``tokens.expired``) and ProviderError if the
+    project's keys cannot be fetched.
     """
     try:
         found = await _read(token, settings, keys)
@@ -74,7 +75,7 @@ async def _read(token: str, settings: Settings, keys: KeyCache) -> jwt.Token:
 
 
 def _algorithm(token: str) -> object:
-    """What the token's header claims; only decides which key is tried with which algorithm."""
+    """Return the algorithm of the token's header; it only decides which key is tried."""
     try:
         return jws.extract_compact(token.encode()).headers().get("alg")
     except (JoseError, ValueError, TypeError, AttributeError, RecursionError):
@@ -89,7 +90,7 @@ def _registry(settings: Settings) -> jwt.JWTClaimsRegistry:
         aud={"essential": True, "value": settings.supabase_audience},
         exp={"essential": True},
         sub={"essential": True},
-        # A project's anon and service keys are tokens of the same keys, and nobody's.
+        # The anon and service keys of a project are signed with the same keys but have no person.
         role={"essential": True, "value": "authenticated"},
     )
 

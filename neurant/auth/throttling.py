@@ -1,11 +1,12 @@
-"""How many requests a company may make: its plan's number a minute, for all its callers together.
+"""The limit on the requests of a company: the number per minute of its plan, for all its callers.
 
-A token bucket per company: a minute's worth may come at once, then one token comes back every
-``60 / number`` seconds. The bucket is in the database, for all web processes together and beyond
-a restart; each takes a thirtieth of the number at a time, so that one request in thirty or less
-asks it. What a process has taken and not used is at most that share: never is more given than the
-number, and with n processes at most n thirtieths less.
-Told in the headers of the IETF draft "RateLimit header fields for HTTP".
+Each company has a token bucket. A minute's worth of requests may come at once, then one token
+returns every ``60 / number`` seconds. The bucket is in the database, so that it covers all web
+processes and survives a restart. A process leases a thirtieth of the number at a time, so that at
+most one request in thirty asks the database. The processes together never grant more than the
+number; n processes grant at most n thirtieths less.
+
+The headers follow the IETF draft "RateLimit header fields for HTTP".
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from neurant.core.services import services_of
 
 _WINDOW = 60.0  # seconds
 _SHARES = 30
-_SMALLEST = 300  # requests a minute, of the smallest plan: its share fits every other
+_SMALLEST = 300  # requests per minute of the smallest plan; its share is valid for every plan
 _MOST_COMPANIES = 10_000
 _LEASE = "select leased, remaining, wait_seconds from private.lease_requests(%s, %s)"
 PAGES = "select leased, remaining, wait_seconds from private.lease_page_requests(%s, %s)"
@@ -41,19 +42,19 @@ class _Leased:
 
 @dataclass(slots=True)
 class _Share:
-    """What a process has of a company's bucket."""
+    """The part of a company's bucket that a process has leased."""
 
     tokens: int = 0
-    remaining: int = 0  # in the bucket, when it was asked
+    remaining: int = 0  # tokens in the bucket at the last lease
     good_until: float = 0.0
-    none_until: float = 0.0  # nobody needs to ask before
+    none_until: float = 0.0  # the bucket is empty until then
     asking: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 class Rates:
-    """The shares of one web process. ``pool`` leads to the primary, and is nobody else's.
+    """The leased shares of one web process. ``pool`` leads to the primary and serves nothing else.
 
-    ``lease``: of which bucket; the API's, or that of the console's pages (``PAGES``).
+    ``lease`` selects the bucket: that of the API, or that of the console's pages (``PAGES``).
     """
 
     def __init__(self, pool: Pool, lease: LiteralString = _LEASE) -> None:
@@ -61,7 +62,7 @@ class Rates:
         self._shares: dict[UUID, _Share] = {}
 
     def take_at_hand(self, company: UUID) -> int | None:
-        """Take one of what this process has; how many are left, or None: they must be asked for."""
+        """Take a token of this process; return how many are left, or None if it has none."""
         share = self._shares.get(company)
         if share is None or not share.tokens or monotonic() > share.good_until:
             return None
@@ -69,7 +70,9 @@ class Rates:
         return share.tokens + share.remaining
 
     async def take(self, company: UUID, number: int) -> tuple[int, float]:
-        """Take one: how many are left, and seconds until there is one (0: it was given)."""
+        """Take a token; return how many are left, and the seconds to wait (0: a token was
+        taken).
+        """
         share = self._shares.get(company) or self._begin(company)
         if not share.tokens or monotonic() > share.good_until:
             async with share.asking:
@@ -84,7 +87,7 @@ class Rates:
         return share.tokens + share.remaining, 0.0
 
     def _begin(self, company: UUID) -> _Share:
-        if len(self._shares) >= _MOST_COMPANIES:  # the one that came first loses a share at most
+        if len(self._shares) >= _MOST_COMPANIES:  # the oldest company loses at most one share
             self._shares.pop(next(iter(self._shares)))
         return self._shares.setdefault(company, _Share())
 
@@ -92,7 +95,7 @@ class Rates:
         async with self._pool.connection() as connection:
             got = await fetch_one(connection, _Leased, self._lease, (company, size))
         now = monotonic()
-        if got is None:  # a company that was erased a moment ago
+        if got is None:  # the company was erased a moment ago
             share.tokens, share.remaining, share.none_until = 0, 0, now + 1
             return
         share.tokens, share.remaining = got.leased, got.remaining
@@ -108,7 +111,7 @@ class RequestRates:
 
 
 def take_at_hand(request: Request, caller: Caller) -> bool:
-    """Count a request of a caller, if nobody must be asked for that."""
+    """Count a request of a caller if this process has a token; return whether it had one."""
     rates = services_of(request).get(RequestRates).api
     left = rates.take_at_hand(caller.company_id)
     if left is None:
@@ -119,7 +122,7 @@ def take_at_hand(request: Request, caller: Caller) -> bool:
 
 
 async def take(request: Request, caller: Caller) -> None:
-    """Count a request of a caller; the caller holds no connection. Raises RateLimitedError."""
+    """Count a request of a caller who holds no connection. Raises RateLimitedError."""
     rates = services_of(request).get(RequestRates).api
     number = caller.requests_per_minute
     left, wait = await rates.take(caller.company_id, number)
@@ -148,7 +151,7 @@ async def take_one(request: Request, company_id: UUID) -> None:
 
 
 def tell(request: Request, response: Response) -> None:
-    """``RateLimit-Policy`` and ``RateLimit`` of a request that was counted."""
+    """Set ``RateLimit-Policy`` and ``RateLimit`` on the answer of a request that was counted."""
     rate = getattr(request.state, "rate", None)
     if rate is None:
         return

@@ -1,4 +1,4 @@
-"""Connecting a bot to the web and to Telegram, and pausing or disconnecting it, over the API."""
+"""The endpoints that connect a bot to the web and to Telegram, and pause or disconnect it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ async def _found(call: Call, account_id: UUID) -> ChannelOut:
 
 @router.get("/channels")
 async def list_channels(call: Reading, query: Annotated[ChannelQuery, Query()]) -> Page[ChannelOut]:
-    """The channels of the bots that the caller may see."""
+    """List the channels of the bots that the caller may see."""
     chosen = query.model_dump(include={"chatbot_id", "status"})
     rows, cursor = await account_queries.list_accounts(call.connection, query, query.sort, chosen)
     return Page(
@@ -44,7 +44,7 @@ async def list_channels(call: Reading, query: Annotated[ChannelQuery, Query()]) 
 
 @router.get("/channels/{account_id}")
 async def get_channel(call: Reading, account_id: UUID, response: Response) -> ChannelOut:
-    """One channel."""
+    """Return one channel."""
     found = await _found(call, account_id)
     tagged(response, found, ChannelPatch)
     return found
@@ -54,7 +54,17 @@ async def get_channel(call: Reading, account_id: UUID, response: Response) -> Ch
 async def connect_channel(
     call: Managing, chatbot_id: UUID, new: ChannelIn, response: Response
 ) -> ChannelOut:
-    """Connect a bot to a channel; a Telegram bot that was connected before gets the new token."""
+    """Connect a bot to a channel.
+
+    A Telegram bot that was connected before gets the new token. Answers 201 with the channel and
+    its ``Location``.
+
+    Refuses: 409 ``telegram_token_refused`` if Telegram does not accept the token; 409
+    ``limit.next.channels`` or ``limit.last.channels`` if the plan does not have this channel; 422
+    ``chatbots.token_needed`` or ``chatbots.token_unneeded`` if the token does not match the kind of
+    channel; 429 ``api.busy_outside`` if other requests of the company to other servers are running;
+    503 ``telegram_away`` if Telegram does not answer.
+    """
     made = await connect(call, chatbot_id, new)
     response.headers["location"] = f"/v1/channels/{made.id}"
     tagged(response, made, ChannelPatch)
@@ -94,7 +104,12 @@ async def _connect_telegram(call: Call, chatbot_id: UUID, token: str) -> UUID | 
 async def change_channel(
     call: Managing, account_id: UUID, patch: ChannelPatch, response: Response
 ) -> ChannelOut:
-    """Pause, resume or disconnect a channel, or rename it. What arrives meanwhile is refused."""
+    """Pause, resume, disconnect or rename a channel.
+
+    Messages that arrive while the channel is paused or disconnected are refused.
+
+    Refuses: 409 ``chatbots.channel_retired`` if the bot of the channel is retired.
+    """
     current = await _found(call, account_id)
     check_match(call.request, current, ChannelPatch)
     changes = patch.model_dump(exclude_unset=True)

@@ -23,8 +23,7 @@ State = Literal["connected", "paused", "error", "disconnected"]
 
 
 class ChannelIn(BaseModel):
-    """A channel to connect. ``token``: of the Telegram bot, by @BotFather; it is kept sealed and
-    never shown again."""
+    """A channel to connect."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -39,38 +38,51 @@ class ChannelIn(BaseModel):
         },
     )
 
-    channel: Literal["web", "telegram"]
-    display_name: DisplayName | None = None
-    token: Token | None = None
+    channel: Literal["web", "telegram"] = Field(description="Kind of channel: web or telegram")
+    display_name: DisplayName | None = Field(
+        default=None, description="Name of the channel, for people; null: a standard name"
+    )
+    token: Token | None = Field(
+        default=None,
+        description="Token of the Telegram bot from @BotFather; stored encrypted, never shown. "
+        "null: web chat",
+    )
 
 
 class ChannelPatch(BaseModel):
-    """What may be changed: pause, resume and disconnect by ``status``."""
+    """Changes of a channel: pause, resume and disconnect it by ``status``, or rename it."""
 
     model_config = ConfigDict(extra="forbid")
 
-    display_name: DisplayName = ""
-    status: Literal["connected", "paused", "disconnected"] = "connected"
+    display_name: DisplayName = Field(default="", description="New name of the channel, for people")
+    status: Literal["connected", "paused", "disconnected"] = Field(
+        default="connected",
+        description="connected: resume; paused: pause; disconnected: disconnect",
+    )
 
 
 class ChannelOut(BaseModel):
-    """A connected channel. Of a web chat: its page, and the line that puts it on another site."""
+    """A connected channel."""
 
-    id: UUID
-    chatbot_id: UUID
-    channel: str
-    display_name: str
-    status: str
-    status_detail: str | None
-    chat_url: str | None
-    embed: str | None
-    created_at: datetime
-    updated_at: datetime
+    id: UUID = Field(description="UUID of the channel")
+    chatbot_id: UUID = Field(description="UUID of the bot that answers")
+    channel: str = Field(description="Kind of channel: web or telegram")
+    display_name: str = Field(description="Name of the channel, for people")
+    status: str = Field(description="connected, paused, error or disconnected")
+    status_detail: str | None = Field(description="Cause of an error; null: none")
+    chat_url: str | None = Field(description="Address of the web chat's page; null: not a web chat")
+    embed: str | None = Field(
+        description="HTML that adds the web chat to another site; null: not a web chat"
+    )
+    created_at: datetime = Field(description="When the channel was connected")
+    updated_at: datetime = Field(description="When the channel last changed")
 
 
 class ChannelQuery(ListQuery):
     """The filters and sorts of the list."""
 
-    chatbot_id: UUID | None = None
-    status: State | None = None
-    sort: Literal["created_at", "-created_at"] = "created_at"
+    chatbot_id: UUID | None = Field(default=None, description="Only channels of this bot")
+    status: State | None = Field(default=None, description="Only channels in this state")
+    sort: Literal["created_at", "-created_at"] = Field(
+        default="created_at", description="Order of the rows; - reverses it"
+    )

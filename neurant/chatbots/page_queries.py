@@ -1,4 +1,6 @@
-"""What the pages of bots show beyond the API: cards with channels, and whom to assign."""
+"""Queries for the pages of bots that the API does not need: cards with channels, and
+possible assignees.
+"""
 
 from __future__ import annotations
 
@@ -88,7 +90,7 @@ class Card:
 
 @dataclass(frozen=True, slots=True)
 class Colleague:
-    """Somebody who may serve a bot or be in charge of it."""
+    """A person who may serve a bot or be in charge of it."""
 
     id: UUID
     first_name: str
@@ -102,12 +104,12 @@ class Colleague:
 
 
 async def list_cards(connection: Connection) -> list[Card]:
-    """The reader's bots by name."""
+    """Return the reader's bots, by name."""
     return await fetch_all(connection, Card, _CARDS)
 
 
 async def list_colleagues(connection: Connection) -> list[Colleague]:
-    """Supervisors and operadores whom the reader may assign."""
+    """Return the supervisors and operadores whom the reader may assign."""
     return await fetch_all(connection, Colleague, _PEOPLE)
 
 

@@ -1,4 +1,4 @@
-"""Who serves a bot, and who is in charge of it."""
+"""Queries for the operadores who serve a bot and the supervisor in charge of it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _SUPERVISOR = """
 select s.supervisor_id as user_id, coalesce(d.first_name, '') as first_name,
   coalesce(d.last_name, '') as last_name, s.assigned_at
 from public.chatbot_supervisors s
--- Not users: an operador knows who is in charge, and may not read their row.
+-- The directory, because an operador may see the supervisor's name but not read their row in users.
 left join private.team_directory() d on d.user_id = s.supervisor_id
 where s.chatbot_id = %s
 """
@@ -42,31 +42,31 @@ values ((select private.company_id('chatbots.assign_supervisor')), %s, %s,
 
 
 async def list_operators(connection: Connection, chatbot_id: UUID) -> list[OperatorOut]:
-    """Who serves the bot now; an operador sees only that they do themselves."""
+    """Return the people who serve the bot; an operador sees only their own assignment."""
     return await fetch_all(connection, OperatorOut, _OPERATORS, (chatbot_id,))
 
 
 async def assign_operator(connection: Connection, chatbot_id: UUID, user_id: UUID) -> None:
-    """Let an operador serve a bot; again is nothing new."""
+    """Assign an operador to a bot; a repeated assignment changes nothing."""
     await connection.execute(_ASSIGN, (chatbot_id, user_id))
 
 
 async def release_operator(connection: Connection, chatbot_id: UUID, user_id: UUID) -> bool:
-    """Serve it no more; False for somebody who does not."""
+    """End the assignment of an operador; return False if there is none."""
     return (await connection.execute(_RELEASE, (chatbot_id, user_id))).rowcount == 1
 
 
 async def get_supervisor(connection: Connection, chatbot_id: UUID) -> SupervisorOut | None:
-    """Who is in charge, if anybody."""
+    """Return the supervisor in charge of the bot, or None."""
     return await fetch_one(connection, SupervisorOut, _SUPERVISOR, (chatbot_id,))
 
 
 async def put_in_charge(connection: Connection, chatbot_id: UUID, user_id: UUID) -> None:
-    """One supervisor a bot: the new one takes the place of the one before."""
+    """Put a supervisor in charge of the bot in place of the previous one; a bot has at most one."""
     await connection.execute(_DISMISS, (chatbot_id,))
     await connection.execute(_PUT_IN_CHARGE, (chatbot_id, user_id))
 
 
 async def dismiss_supervisor(connection: Connection, chatbot_id: UUID) -> bool:
-    """Nobody is in charge any more; False where nobody was."""
+    """Remove the supervisor in charge; return False if there is none."""
     return (await connection.execute(_DISMISS, (chatbot_id,))).rowcount == 1

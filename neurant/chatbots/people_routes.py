@@ -1,11 +1,11 @@
-"""Who serves a bot and who is in charge of it, over the API."""
+"""The endpoints for the people who serve a bot and the supervisor in charge of it."""
 
 from __future__ import annotations
 
 from typing import Annotated
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from neurant.api.call import Call, needs
 from neurant.api.route import api_router
@@ -20,43 +20,54 @@ Appointing = Annotated[Call, needs("chatbots.assign_supervisor")]
 
 
 class SupervisorIn(BaseModel):
-    """Who is to be in charge."""
+    """The supervisor to put in charge."""
 
     model_config = ConfigDict(extra="forbid")
 
-    user_id: UUID
+    user_id: UUID = Field(description="UUID of a supervisor of the company")
 
 
 class Operators(BaseModel):
-    """Everybody who serves a bot: few, so all at once."""
+    """Everybody who serves a bot, in one answer, because they are few."""
 
-    data: list[OperatorOut]
+    data: list[OperatorOut] = Field(description="The people who serve the bot, by name")
 
 
 @router.get("/chatbots/{chatbot_id}/operators")
 async def list_operators(call: Reading, chatbot_id: UUID) -> Operators:
-    """Who serves the bot; an operador sees only that they do themselves."""
+    """List the people who serve a bot; an operador sees only their own assignment."""
     await service.find(call.connection, chatbot_id)
     return Operators(data=await people_queries.list_operators(call.connection, chatbot_id))
 
 
 @router.put("/chatbots/{chatbot_id}/operators/{user_id}", status_code=204)
 async def assign_operator(call: Assigning, chatbot_id: UUID, user_id: UUID) -> None:
-    """Let an operador serve the bot."""
+    """Assign an operador to a bot.
+
+    A repeated assignment changes nothing.
+
+    Refuses: 409 ``chatbots.not_an_operator`` if the person is no operador of the company.
+    """
     await service.find(call.connection, chatbot_id)
     await service.assign_operator(call.connection, chatbot_id, user_id)
 
 
 @router.delete("/chatbots/{chatbot_id}/operators/{user_id}", status_code=204)
 async def release_operator(call: Assigning, chatbot_id: UUID, user_id: UUID) -> None:
-    """The operador serves the bot no more, from the next statement on."""
+    """End the assignment of an operador to a bot.
+
+    The operador loses access to the bot at once.
+    """
     if not await people_queries.release_operator(call.connection, chatbot_id, user_id):
         raise NotFoundError("not_found")
 
 
 @router.get("/chatbots/{chatbot_id}/supervisor")
 async def get_supervisor(call: Reading, chatbot_id: UUID) -> SupervisorOut:
-    """Who is in charge of the bot."""
+    """Return the supervisor in charge of a bot.
+
+    The answer is 404 ``not_found`` also if nobody is in charge.
+    """
     found = await people_queries.get_supervisor(call.connection, chatbot_id)
     if found is None:
         raise NotFoundError("not_found")
@@ -65,13 +76,19 @@ async def get_supervisor(call: Reading, chatbot_id: UUID) -> SupervisorOut:
 
 @router.put("/chatbots/{chatbot_id}/supervisor", status_code=204)
 async def put_in_charge(call: Appointing, chatbot_id: UUID, chosen: SupervisorIn) -> None:
-    """Put a supervisor in charge, in place of whoever was."""
+    """Put a supervisor in charge of a bot, in place of the previous one.
+
+    Refuses: 409 ``chatbots.not_a_supervisor`` if the person is no supervisor of the company.
+    """
     await service.find(call.connection, chatbot_id)
     await service.put_in_charge(call.connection, chatbot_id, chosen.user_id)
 
 
 @router.delete("/chatbots/{chatbot_id}/supervisor", status_code=204)
 async def dismiss_supervisor(call: Appointing, chatbot_id: UUID) -> None:
-    """Nobody is in charge any more."""
+    """Remove the supervisor in charge of a bot.
+
+    The answer is 404 ``not_found`` also if nobody is in charge.
+    """
     if not await people_queries.dismiss_supervisor(call.connection, chatbot_id):
         raise NotFoundError("not_found")

@@ -1,4 +1,4 @@
-"""What a bot would answer to a message, by the same rules as a real reply; nothing is written."""
+"""The preview of a bot's answer, by the same rules as a real reply; nothing is written."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class _Around:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """A message to a bot, and what was decided without its documents."""
+    """A message to a bot, and the decision that needs no search in documents."""
 
     bot: ChatbotOut
     message: str
@@ -51,14 +51,16 @@ class Trial:
 
     @property
     def is_searched(self) -> bool:
-        """Whether the answer is looked for in documents, for which the message is embedded."""
+        """True if the answer is searched in documents, for which the message is embedded."""
         return self.decision.action == "retrieve"
 
 
 async def begin_preview(
     connection: Connection, bot: ChatbotOut, message: str, last_bot_text: str | None
 ) -> Trial:
-    """What ``bot``, saved or not, would do with ``message``, as far as that takes no search."""
+    """Return the decision of ``bot`` (saved or not) on ``message``, as far as no search
+    is needed.
+    """
     started = time.monotonic()
     around = await fetch_one(
         connection,
@@ -74,7 +76,7 @@ async def begin_preview(
 async def finish_preview(
     connection: Connection, trial: Trial, vector: list[float] | None
 ) -> PreviewOut:
-    """The rest of it. ``vector``: of the message, where the trial is searched."""
+    """Return the preview. ``vector``: the embedding of the message if the trial is searched."""
     now, message, decision = trial.now, trial.message, trial.decision
     decided_by, sources, confidence = _decided_by(now, decision), [], None
     if vector is not None:

@@ -1,4 +1,4 @@
-"""Bots in the database: who sees and changes which, the policies say."""
+"""Queries for bots; the policies decide who sees and changes which bots."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _LISTING = Listing(
 )
 _ONE = _COLUMNS + "where b.id = %(id)s"
 _LOCKED = _ONE + " for update of b"
-# What is given stands above what the template recommends, and that above the table's defaults.
+# Given values take precedence over the template's recommendations, and those over the defaults.
 _INSERT = """
 with base as (
   select c.id as company_id, c.name as company_name, c.timezone, t.id as template_id,
@@ -108,7 +108,7 @@ _JSON = ("personality_traits", "working_hours", "hitl_triggers")
 async def list_chatbots(
     connection: Connection, query: ChatbotQuery
 ) -> tuple[list[ChatbotOut], str | None]:
-    """A page of the caller's bots."""
+    """Return a page of the bots that the caller may see."""
     conditions: list[LiteralString] = ["(b.retired_at is not null) = %(is_retired)s"]
     if query.is_active is not None:
         conditions.append("b.is_active = %(is_active)s")
@@ -126,12 +126,14 @@ async def list_chatbots(
 async def get_chatbot(
     connection: Connection, chatbot_id: UUID, *, locked: bool = False
 ) -> ChatbotOut | None:
-    """One of the caller's bots; ``locked``: nobody changes it until the transaction ends."""
+    """Return a bot that the caller may see; ``locked`` locks its row until the transaction ends."""
     return await fetch_one(connection, ChatbotOut, _LOCKED if locked else _ONE, {"id": chatbot_id})
 
 
 async def free_name(connection: Connection) -> str:
-    """A name for the company's next bot: after the company, numbered where that is taken."""
+    """Return a free name for the company's next bot: the company's name, with a number if
+    needed.
+    """
     return str(await fetch_value(connection, _FREE_NAME))
 
 
@@ -142,7 +144,7 @@ async def insert_chatbot(
     template_id: UUID | None,
     placeholders: Mapping[str, str],
 ) -> UUID | None:
-    """A new bot's id; None for a template that there is not."""
+    """Insert a bot and return its id; None if the template does not exist."""
     made = await fetch_value(
         connection,
         _INSERT,
@@ -160,7 +162,7 @@ async def insert_chatbot(
 async def update_chatbot(
     connection: Connection, chatbot_id: UUID, changes: Mapping[str, Any]
 ) -> bool:
-    """Change these settings; False where the bot is not the caller's to change."""
+    """Change the given settings; return False if the caller may not change the bot."""
     values = {name: Jsonb(value) if name in _JSON else value for name, value in changes.items()}
     statement = _UPDATE + set_clause(_EDITABLE, changes) + " where id = %(id)s"
     cursor = await connection.execute(statement, {**values, "id": chatbot_id})
@@ -168,6 +170,6 @@ async def update_chatbot(
 
 
 async def retire_chatbot(connection: Connection, chatbot_id: UUID) -> bool:
-    """Take a bot out of service for good; False where there is none to retire."""
+    """Retire a bot for good; return False if there is none to retire."""
     outcome = await fetch_value(connection, "select private.retire_chatbot(%s)", (chatbot_id,))
     return outcome == "retired"

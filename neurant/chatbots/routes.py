@@ -1,4 +1,4 @@
-"""Bots, their templates, who serves them, and what they would answer, over the API."""
+"""The endpoints for bots, their templates, and previews of their answers."""
 
 from __future__ import annotations
 
@@ -34,14 +34,23 @@ Choosing = Annotated[Call, needs("templates.read")]
 
 @router.get("/chatbots")
 async def list_chatbots(call: Reading, query: Annotated[ChatbotQuery, Query()]) -> Page[ChatbotOut]:
-    """The bots that the caller may see: all of the company's, or those that an operador serves."""
+    """List the bots of the company that the caller may see."""
     data, cursor = await queries.list_chatbots(call.connection, query)
     return Page(data=data, next_cursor=cursor)
 
 
 @router.post("/chatbots", status_code=201)
 async def create_chatbot(call: Editing, new: ChatbotIn, response: Response) -> ChatbotOut:
-    """A bot, from a template or from nothing. Nobody reaches it until a channel is connected."""
+    """Create a bot, from a template or from its own settings.
+
+    Nobody reaches the bot until a channel is connected. Answers 201 with the bot and its
+    ``Location``.
+
+    Refuses: 409 ``chatbots.name_taken`` if another bot of the company has the name; 409
+    ``chatbots.unknown_template`` if the template does not exist; 409 ``limit.next.max_chatbots`` or
+    ``limit.last.max_chatbots`` if the plan allows no more bots; 422 ``chatbots.prompt_needed`` if
+    both template and ``system_prompt`` are missing.
+    """
     made = await service.create(call.connection, new)
     response.headers["location"] = f"/v1/chatbots/{made.id}"
     tagged(response, made, ChatbotPatch)
@@ -50,7 +59,7 @@ async def create_chatbot(call: Editing, new: ChatbotIn, response: Response) -> C
 
 @router.get("/chatbots/{chatbot_id}")
 async def get_chatbot(call: Reading, chatbot_id: UUID, response: Response) -> ChatbotOut:
-    """One bot."""
+    """Return one bot with its settings and figures."""
     found = await service.find(call.connection, chatbot_id)
     tagged(response, found, ChatbotPatch)
     return found
@@ -60,7 +69,14 @@ async def get_chatbot(call: Reading, chatbot_id: UUID, response: Response) -> Ch
 async def change_chatbot(
     call: Editing, chatbot_id: UUID, patch: ChatbotPatch, response: Response
 ) -> ChatbotOut:
-    """Change what is given; with If-Match only if nobody changed it meanwhile."""
+    """Change the given settings of a bot.
+
+    A field that is left out keeps its value. A new name or persona also replaces the old one in the
+    texts that introduce the bot.
+
+    Refuses: 409 ``chatbots.name_taken`` if another bot of the company has the name; 409
+    ``chatbots.retired`` if the bot is retired.
+    """
     current = await service.find(call.connection, chatbot_id, locked=True)
     check_match(call.request, current, ChatbotPatch)
     await service.change(call.connection, chatbot_id, patch, current)
@@ -69,16 +85,20 @@ async def change_chatbot(
 
 @router.post("/chatbots/{chatbot_id}/retire", status_code=204)
 async def retire_chatbot(call: Retiring, chatbot_id: UUID) -> None:
-    """Take a bot out of service for good: its channels are disconnected, its place in the plan is
-    free, its conversations stay."""
+    """Retire a bot for good.
+
+    Its channels are disconnected and its place in the plan is free; its conversations stay.
+    """
     if not await queries.retire_chatbot(call.connection, chatbot_id):
         raise NotFoundError("not_found")
 
 
 @router.post("/chatbots/{chatbot_id}/preview")
 async def preview_chatbot(call: Reading, chatbot_id: UUID, asked: PreviewIn) -> PreviewOut:
-    """What the bot would answer, also with settings that are not saved. Nothing is stored, sent
-    or counted against the plan."""
+    """Return the answer that a bot would give to a message.
+
+    Settings that are not saved can be tried. Nothing is stored, sent or counted against the plan.
+    """
     trial = await service.begin_trial(call.connection, chatbot_id, asked)
     async with call.outside():
         vector = await service.trial_vector(call.caller.company_id, trial)
@@ -89,14 +109,14 @@ async def preview_chatbot(call: Reading, chatbot_id: UUID, asked: PreviewIn) -> 
 async def list_templates(
     call: Choosing, query: Annotated[TemplateQuery, Query()]
 ) -> Page[TemplateOut]:
-    """What a bot can begin from."""
+    """List the templates from which a bot can be created."""
     data, cursor = await template_queries.list_templates(call.connection, query)
     return Page(data=data, next_cursor=cursor)
 
 
 @templates.get("/chatbot-templates/{template_id}")
 async def get_template(call: Choosing, template_id: UUID) -> TemplateOut:
-    """One template with its example conversations."""
+    """Return one template with its example conversations."""
     found = await template_queries.get_template(call.connection, template_id)
     if found is None:
         raise NotFoundError("not_found")

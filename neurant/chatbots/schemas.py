@@ -1,4 +1,4 @@
-"""Bots, templates and what a preview tells, on the wire."""
+"""The bodies of the endpoints for bots, templates and previews."""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ WorkingHours = Annotated[
     AfterValidator(_some),
     Field(json_schema_extra={"anyOf": [{"maxProperties": 0}, *_OPEN_DAYS]}),
 ]
-"""When people attend, by weekday: [["08:00", "12:00"], …] by the clock of the bot's time zone. An
-interval that ends before it begins ends on the next day; {} sets no hours."""
+"""The hours of service by weekday: [["08:00", "12:00"], …] in the bot's time zone. An interval that
+ends before it begins ends on the next day; {} sets no hours."""
 
 Name = Annotated[
     str,
@@ -81,52 +81,98 @@ Keyword = Annotated[str, Field(min_length=1, max_length=100, pattern=r"\S"), STO
 
 
 class Personality(BaseModel):
-    """How a bot speaks: what it calls itself, and in which words it greets and thanks."""
+    """The personality of a bot: its name for itself, its tone and its language."""
 
     model_config = ConfigDict(extra="forbid")
 
-    tone: Tone | None = None
-    language: Literal["es", "en"] | None = None
-    persona: Persona | None = None
+    tone: Tone | None = Field(
+        default=None, description="Tone of greetings and thanks; null: the standard tone"
+    )
+    language: Literal["es", "en"] | None = Field(
+        default=None, description="Language of the bot: es or en; null: that of the customer"
+    )
+    persona: Persona | None = Field(
+        default=None, description="Name by which the bot calls itself; null: none"
+    )
 
 
 class ChatbotPatch(BaseModel):
-    """What may be changed of a bot; a field that is left out stays."""
+    """Changes of a bot; a field that is left out keeps its value."""
 
     model_config = ConfigDict(extra="forbid")
 
-    name: Name = ""
-    description: Annotated[Text, Field(max_length=2000)] | None = None
-    avatar_url: HttpsUrl | None = None
-    system_prompt: Prompt = ""
-    personality_traits: Personality = Personality()
-    response_delay_ms: int = Field(default=0, ge=0, le=10_000)
-    max_context_messages: int = Field(default=1, ge=1, le=50)
-    fallback_message: Annotated[Text, Field(max_length=1000)] | None = None
-    is_active: bool = False
-    working_hours: WorkingHours = Field(default_factory=dict)
-    timezone: Timezone = ""
-    hitl_enabled: bool = False
-    hitl_triggers: Annotated[list[Trigger], Field(max_length=3)] = Field(default_factory=list)
-    hitl_trigger_keywords: Annotated[list[Keyword], Field(max_length=100)] = Field(
-        default_factory=list
+    name: Name = Field(default="", description="Name of the bot, unique within the company")
+    description: Annotated[Text, Field(max_length=2000)] | None = Field(
+        default=None, description="Notes about the bot for the team; null: none"
     )
-    auto_escalate_after_minutes: int = Field(default=1, ge=1, le=1440)
+    avatar_url: HttpsUrl | None = Field(
+        default=None, description="https address of the picture; null: none"
+    )
+    system_prompt: Prompt = Field(
+        default="",
+        description="Instructions that describe what the bot does, of 10 to 5000 characters",
+    )
+    personality_traits: Personality = Field(
+        default=Personality(), description="Tone, language and persona of the bot"
+    )
+    response_delay_ms: int = Field(
+        default=0, ge=0, le=10_000, description="Delay before an answer, in milliseconds"
+    )
+    max_context_messages: int = Field(
+        default=1, ge=1, le=50, description="Number of previous messages that the bot considers"
+    )
+    fallback_message: Annotated[Text, Field(max_length=1000)] | None = Field(
+        default=None, description="Text when the bot finds no answer; null: a standard text"
+    )
+    is_active: bool = Field(
+        default=False, description="Whether the bot answers; a paused bot says so once"
+    )
+    working_hours: WorkingHours = Field(
+        default_factory=dict,
+        description="Hours of service by weekday, as start and end times; {}: no hours are set",
+    )
+    timezone: Timezone = Field(
+        default="", description="IANA time zone of the working hours, such as America/Bogota"
+    )
+    hitl_enabled: bool = Field(
+        default=False, description="Whether the bot may hand a conversation over to a person"
+    )
+    hitl_triggers: Annotated[list[Trigger], Field(max_length=3)] = Field(
+        default_factory=list,
+        description="Events that hand over: no_answer, user_request or keywords",
+    )
+    hitl_trigger_keywords: Annotated[list[Keyword], Field(max_length=100)] = Field(
+        default_factory=list, description="Words of a customer that hand the conversation over"
+    )
+    auto_escalate_after_minutes: int = Field(
+        default=1,
+        ge=1,
+        le=1440,
+        description="Minutes without an answer by a person before the request is escalated",
+    )
 
 
 class Placeholders(BaseModel):
-    """What fills a template's prompt where the company's own profile is not what it should say."""
+    """Values for a template's prompt that replace those of the company's profile."""
 
     model_config = ConfigDict(extra="forbid")
 
-    company_name: Annotated[Text, Field(min_length=1, max_length=255)] = ""
-    knowledge: Annotated[Text, Field(min_length=1, max_length=500)] = ""
-    contact: Annotated[Text, Field(min_length=1, max_length=255)] = ""
+    company_name: Annotated[Text, Field(min_length=1, max_length=255)] = Field(
+        default="", description="Text for {{company_name}} in the prompt"
+    )
+    knowledge: Annotated[Text, Field(min_length=1, max_length=500)] = Field(
+        default="", description="Text for {{knowledge}}: the sources of the bot's answers"
+    )
+    contact: Annotated[Text, Field(min_length=1, max_length=255)] = Field(
+        default="", description="Text for {{contact}}: how customers reach the company"
+    )
 
 
 class ChatbotIn(ChatbotPatch):
-    """A new bot. What is left out comes from the template, else from the defaults; without a
-    template ``system_prompt`` is needed."""
+    """A new bot. A field that is left out comes from the template, else from the defaults.
+
+    Without a template, ``system_prompt`` is required.
+    """
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -137,46 +183,82 @@ class ChatbotIn(ChatbotPatch):
         }
     )
 
-    template_id: UUID | None = None
-    placeholders: Placeholders = Placeholders()
+    template_id: UUID | None = Field(
+        default=None, description="UUID of the template to begin with; null: none"
+    )
+    placeholders: Placeholders = Field(
+        default=Placeholders(), description="Values that fill the prompt of the template"
+    )
 
 
 class ChatbotOut(BaseModel):
     """A bot with its settings, the kinds of its connected channels, and its figures."""
 
-    id: UUID
-    name: str
-    description: str | None
-    avatar_url: str | None
-    system_prompt: str
-    personality_traits: dict[str, Any]
-    response_delay_ms: int
-    max_context_messages: int
-    fallback_message: str | None
-    is_active: bool
-    working_hours: dict[str, list[list[str]]]
-    timezone: str
-    hitl_enabled: bool
-    hitl_triggers: list[str]
-    hitl_trigger_keywords: list[str]
-    auto_escalate_after_minutes: int
-    channels: list[str]
-    template_id: UUID | None
-    total_conversations: int
-    total_messages: int
-    avg_response_time_ms: int | None
-    satisfaction_score: Decimal | None
-    created_at: datetime
-    updated_at: datetime
-    retired_at: datetime | None
+    id: UUID = Field(description="UUID of the bot")
+    name: str = Field(description="Name of the bot, unique within the company")
+    description: str | None = Field(description="Notes about the bot for the team; null: none")
+    avatar_url: str | None = Field(description="https address of the picture; null: none")
+    system_prompt: str = Field(
+        description="Instructions that describe what the bot does, of 10 to 5000 characters"
+    )
+    personality_traits: dict[str, Any] = Field(description="Tone, language and persona of the bot")
+    response_delay_ms: int = Field(description="Delay before an answer, in milliseconds")
+    max_context_messages: int = Field(
+        description="Number of previous messages that the bot considers"
+    )
+    fallback_message: str | None = Field(
+        description="Text when the bot finds no answer; null: a standard text"
+    )
+    is_active: bool = Field(description="Whether the bot answers; a paused bot says so once")
+    working_hours: dict[str, list[list[str]]] = Field(
+        description="Hours of service by weekday, as start and end times; {}: no hours are set"
+    )
+    timezone: str = Field(description="IANA time zone of the working hours, such as America/Bogota")
+    hitl_enabled: bool = Field(
+        description="Whether the bot may hand a conversation over to a person"
+    )
+    hitl_triggers: list[str] = Field(
+        description="Events that hand over: no_answer, user_request or keywords"
+    )
+    hitl_trigger_keywords: list[str] = Field(
+        description="Words of a customer that hand the conversation over"
+    )
+    auto_escalate_after_minutes: int = Field(
+        description="Minutes without an answer by a person before the request is escalated"
+    )
+    channels: list[str] = Field(
+        description="Kinds of the connected channels, such as web or telegram"
+    )
+    template_id: UUID | None = Field(
+        description="UUID of the template it was created from; null: none"
+    )
+    total_conversations: int = Field(description="Number of conversations so far")
+    total_messages: int = Field(description="Number of messages so far")
+    avg_response_time_ms: int | None = Field(
+        description="Average time to an answer, in milliseconds; null: no answer yet"
+    )
+    satisfaction_score: Decimal | None = Field(
+        description="Average rating from 1 to 5; null: no rating yet"
+    )
+    created_at: datetime = Field(description="When the bot was created")
+    updated_at: datetime = Field(description="When the settings last changed")
+    retired_at: datetime | None = Field(
+        description="When the bot was retired; null: it is in service"
+    )
 
 
 class ChatbotQuery(ListQuery):
     """The filters and sorts of the list."""
 
-    is_active: bool | None = None
-    is_retired: bool = False
-    sort: Literal["name", "-name", "created_at", "-created_at"] = "name"
+    is_active: bool | None = Field(
+        default=None, description="true: only bots that answer; false: only paused ones"
+    )
+    is_retired: bool = Field(
+        default=False, description="true: only retired bots; false: only bots in service"
+    )
+    sort: Literal["name", "-name", "created_at", "-created_at"] = Field(
+        default="name", description="Order of the rows; - reverses it"
+    )
 
 
 class Turn(BaseModel):
@@ -184,97 +266,122 @@ class Turn(BaseModel):
 
     model_config = ConfigDict(populate_by_name=True)
 
-    speaker: Literal["customer", "bot"] = Field(alias="from")
-    text: str
+    speaker: Literal["customer", "bot"] = Field(
+        alias="from", description="Speaker of the line: customer or bot"
+    )
+    text: str = Field(description="Text of the line, as the speaker says it")
 
 
 class Example(BaseModel):
     """An example conversation."""
 
-    title: str
-    turns: list[Turn]
+    title: str = Field(description="Short title of the example")
+    turns: list[Turn] = Field(description="Lines of the conversation, in order")
 
 
 class TemplateOut(BaseModel):
-    """What a bot can begin from. ``system_prompt_template`` holds {{company_name}}, {{persona}},
-    {{knowledge}} and {{contact}}, which are filled when a bot is made."""
+    """A template from which a bot can be created.
 
-    id: UUID
-    name: str
-    description: str
-    industry: str
-    category: str
-    system_prompt_template: str
-    default_personality: dict[str, Any]
-    recommended_settings: dict[str, Any]
-    example_conversations: list[Example]
-    usage_count: int
-    is_featured: bool
+    ``system_prompt_template`` contains {{company_name}}, {{persona}}, {{knowledge}} and
+    {{contact}}, which are replaced when a bot is created.
+    """
+
+    id: UUID = Field(description="UUID of the template")
+    name: str = Field(description="Name of the template, for people")
+    description: str = Field(description="What a bot of this template does")
+    industry: str = Field(description="Industry that the template is made for")
+    category: str = Field(description="Purpose: customer_service, sales or support")
+    system_prompt_template: str = Field(description="Prompt with the placeholders to replace")
+    default_personality: dict[str, Any] = Field(
+        description="Tone, language and persona that the template proposes"
+    )
+    recommended_settings: dict[str, Any] = Field(
+        description="Settings that the template proposes, by field of a bot"
+    )
+    example_conversations: list[Example] = Field(
+        description="Example conversations with such a bot"
+    )
+    usage_count: int = Field(description="Number of bots created from the template")
+    is_featured: bool = Field(description="Whether the template is shown first")
 
 
 class TemplateQuery(ListQuery):
     """The filters and sorts of the list."""
 
-    industry: Annotated[str, Field(max_length=100)] | None = None
-    category: Category | None = None
-    is_featured: bool | None = None
-    sort: Literal["name", "-name", "usage_count", "-usage_count"] = "name"
+    industry: Annotated[str, Field(max_length=100)] | None = Field(
+        default=None, description="Only templates for this industry"
+    )
+    category: Category | None = Field(default=None, description="Only templates for this purpose")
+    is_featured: bool | None = Field(
+        default=None, description="true: only featured templates; false: only others"
+    )
+    sort: Literal["name", "-name", "usage_count", "-usage_count"] = Field(
+        default="name", description="Order of the rows; - reverses it"
+    )
 
 
 class OperatorOut(BaseModel):
-    """An operador who serves a bot, and since when."""
+    """An operador who serves a bot."""
 
-    user_id: UUID
-    first_name: str
-    last_name: str
-    assigned_at: datetime
-    is_available: bool
+    user_id: UUID = Field(description="UUID of the operador")
+    first_name: str = Field(description="Given name of the operador")
+    last_name: str = Field(description="Family name of the operador")
+    assigned_at: datetime = Field(description="When the operador was assigned")
+    is_available: bool = Field(description="Whether the operador is active in the company")
 
 
 class SupervisorOut(BaseModel):
     """The supervisor in charge of a bot."""
 
-    user_id: UUID
-    first_name: str
-    last_name: str
-    assigned_at: datetime
+    user_id: UUID = Field(description="UUID of the supervisor")
+    first_name: str = Field(description="Given name of the supervisor")
+    last_name: str = Field(description="Family name of the supervisor")
+    assigned_at: datetime = Field(description="When the supervisor was put in charge")
 
 
 class PreviewIn(BaseModel):
-    """What a customer would say, and settings to try that are not saved."""
+    """A message of a customer, and settings to try that are not saved."""
 
     model_config = ConfigDict(extra="forbid")
 
-    message: Annotated[Text, Field(min_length=1, max_length=4000)]
-    last_bot_text: Annotated[Text, Field(max_length=5000)] | None = Field(
-        default=None, description="What the bot said last: a yes may answer its offer"
+    message: Annotated[Text, Field(min_length=1, max_length=4000)] = Field(
+        description="Text that a customer would write"
     )
-    settings: ChatbotPatch = Field(default_factory=ChatbotPatch)
+    last_bot_text: Annotated[Text, Field(max_length=5000)] | None = Field(
+        default=None,
+        description="Previous text of the bot, to which the message may refer; null: none",
+    )
+    settings: ChatbotPatch = Field(
+        default_factory=ChatbotPatch, description="Settings of the bot to try, which are not saved"
+    )
 
 
 class PreviewSource(BaseModel):
-    """Where an answer stands; ``quote`` is literal text of the document."""
+    """The source of an answer."""
 
-    document: str
-    page: int | None
-    quote: str
+    document: str = Field(description="Title or file name of the document")
+    page: int | None = Field(description="Page in the document; null: it has no pages")
+    quote: str = Field(description="Literal text of the document")
 
 
 class PreviewOut(BaseModel):
-    """What the bot would do. Nothing was stored, sent or counted.
+    """The reaction of the bot to a message. Nothing was stored, sent or counted."""
 
-    ``decided_by``: inactive, empty, user_request, keywords, small_talk, documents, no_answer.
-    ``is_open`` and ``opens_at`` matter when it would hand over: out of hours the customer waits
-    until then. ``system_line`` is what the customer would read of that.
-    """
-
-    action: Literal["answer", "escalate", "notice"]
-    decided_by: str
-    text: str | None
-    keyword: str | None
-    system_line: str | None
-    sources: list[PreviewSource]
-    confidence: float | None
-    is_open: bool
-    opens_at: datetime | None
-    processing_ms: int
+    action: Literal["answer", "escalate", "notice"] = Field(
+        description="answer: the bot answers; escalate: it hands over; notice: it shows a notice"
+    )
+    decided_by: str = Field(
+        description="inactive, empty, user_request, keywords, small_talk, documents or no_answer"
+    )
+    text: str | None = Field(description="Text of the answer; null: the action is a notice")
+    keyword: str | None = Field(description="Keyword that handed over; null: none did")
+    system_line: str | None = Field(description="Notice that the customer would read; null: none")
+    sources: list[PreviewSource] = Field(description="Passages of documents that the answer quotes")
+    confidence: float | None = Field(
+        description="Confidence in the answer, from 0 to 1; null: no document was used"
+    )
+    is_open: bool = Field(description="Whether people attend now, by the working hours")
+    opens_at: datetime | None = Field(
+        description="When people attend next; null: they attend now, or no hours are set"
+    )
+    processing_ms: int = Field(description="Time to compute the preview, in milliseconds")

@@ -1,4 +1,4 @@
-"""Rules about bots that no constraint says: what a new one needs, and what a refusal means."""
+"""The rules about bots that no constraint expresses, and the errors for refused statements."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ _SAYS_ITS_NAME = {"system_prompt": 5000, "fallback_message": 1000}
 
 
 async def find(connection: Connection, chatbot_id: UUID, *, locked: bool = False) -> ChatbotOut:
-    """One of the caller's bots. Raises NotFoundError, the same for a foreign and an unknown one."""
+    """Return a bot that the caller may see. Raises NotFoundError, the same for a foreign and an
+    unknown bot.
+    """
     found = await queries.get_chatbot(connection, chatbot_id, locked=locked)
     if found is None:
         raise NotFoundError("not_found")
@@ -29,8 +31,10 @@ async def find(connection: Connection, chatbot_id: UUID, *, locked: bool = False
 
 
 async def create(connection: Connection, new: ChatbotIn) -> ChatbotOut:
-    """A new bot. Raises BadInputError (no prompt), ConflictError (unknown template, name taken);
-    the plan's limit is the database's NA002."""
+    """Create a bot. Raises BadInputError (no prompt), ConflictError (unknown template, name taken).
+
+    SQLSTATE NA002 means that the plan allows no more bots.
+    """
     given = _given(new)
     if new.template_id is None and "system_prompt" not in given:
         raise BadInputError("chatbots.prompt_needed")
@@ -53,8 +57,10 @@ async def create(connection: Connection, new: ChatbotIn) -> ChatbotOut:
 async def change(
     connection: Connection, chatbot_id: UUID, patch: ChatbotPatch, current: ChatbotOut
 ) -> None:
-    """Change what ``patch`` gives. Traits that it leaves out stay; a new name replaces the old one
-    in the texts that say it. Raises ConflictError."""
+    """Change the given settings. Raises ConflictError.
+
+    Traits that are left out stay. A new name replaces the old one in the texts that mention it.
+    """
     changes = _given(patch)
     if not changes:
         return
@@ -71,10 +77,10 @@ async def change(
 
 
 def _called_anew(current: ChatbotOut, changes: dict[str, Any]) -> dict[str, Any]:
-    """What a bot is told that it is called, with its new name for the old one.
+    """Return the texts in which the bot's old name is replaced by the new one.
 
-    Only where it is named ("Eres Luz"): the same word may be the company's, or any. A text that is
-    changed at the same time stays as it is given.
+    Only phrases that introduce the bot ("Eres Luz") change, because the same word elsewhere may
+    mean the company or anything else. A text that the request also changes stays as given.
     """
     was = current.personality_traits.get("persona") or current.name
     traits = changes.get("personality_traits", current.personality_traits)
@@ -91,7 +97,7 @@ def _called_anew(current: ChatbotOut, changes: dict[str, Any]) -> dict[str, Any]
 
 
 async def begin_trial(connection: Connection, chatbot_id: UUID, asked: PreviewIn) -> Trial:
-    """One message of the trial chat. Raises NotFoundError."""
+    """Begin the preview of one message. Raises NotFoundError."""
     bot = await find(connection, chatbot_id)
     tried = _given(asked.settings)
     if "personality_traits" in tried:
@@ -102,30 +108,36 @@ async def begin_trial(connection: Connection, chatbot_id: UUID, asked: PreviewIn
 
 
 async def trial_vector(company_id: UUID, trial: Trial) -> list[float] | None:
-    """The message as a vector, where the trial is searched; no connection is held meanwhile."""
+    """Return the embedding of the message if the trial is searched; no connection is held
+    meanwhile.
+    """
     return await embedded(company_id, trial.message) if trial.is_searched else None
 
 
 async def answer_trial(
     connection: Connection, trial: Trial, vector: list[float] | None
 ) -> PreviewOut:
-    """What the bot would answer."""
+    """Return the preview, and record that the company has tested a bot."""
     told = await finish_preview(connection, trial, vector)
     await connection.execute("select private.pass_onboarding('tested')")
     return told
 
 
 async def assign_operator(connection: Connection, chatbot_id: UUID, user_id: UUID) -> None:
-    """Raises ConflictError for anybody who is no operador of the company."""
+    """Assign an operador to a bot. Raises ConflictError if the person is no operador of
+    the company.
+    """
     try:
         await people_queries.assign_operator(connection, chatbot_id, user_id)
     except psycopg.errors.CheckViolation:
-        # Somebody of another company is no operador of this one: the same answer.
+        # A person of another company gets the same answer: they are no operador of this one.
         raise ConflictError("chatbots.not_an_operator") from None
 
 
 async def put_in_charge(connection: Connection, chatbot_id: UUID, user_id: UUID) -> None:
-    """Raises ConflictError for anybody who is no supervisor of the company."""
+    """Put a supervisor in charge. Raises ConflictError if the person is no supervisor of
+    the company.
+    """
     try:
         await people_queries.put_in_charge(connection, chatbot_id, user_id)
     except psycopg.errors.CheckViolation:
@@ -133,7 +145,7 @@ async def put_in_charge(connection: Connection, chatbot_id: UUID, user_id: UUID)
 
 
 def _given(patch: ChatbotPatch) -> dict[str, Any]:
-    """The settings that a request names, as the database takes them."""
+    """Return the settings that a request contains, in the form of the database."""
     return patch.model_dump(
         mode="json", exclude_unset=True, exclude={"template_id", "placeholders"}
     )

@@ -1,4 +1,4 @@
-"""The templates that bots begin from: a catalogue that every company reads."""
+"""Queries for the templates of bots, a catalogue that every company reads."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _ONE = _COLUMNS + "where t.is_active and t.id = %s"
 async def list_templates(
     connection: Connection, query: TemplateQuery
 ) -> tuple[list[TemplateOut], str | None]:
-    """A page of those that are offered."""
+    """Return a page of the templates that are offered."""
     conditions: list[LiteralString] = ["t.is_active"]
     if query.industry is not None:
         conditions.append("t.industry = %(industry)s")
@@ -44,5 +44,5 @@ async def list_templates(
 
 
 async def get_template(connection: Connection, template_id: UUID) -> TemplateOut | None:
-    """One that is offered."""
+    """Return a template that is offered."""
     return await fetch_one(connection, TemplateOut, _ONE, (template_id,))

@@ -1,4 +1,6 @@
-"""``neurant company create``: the first company of a database, with its owner."""
+"""``neurant company create``: create a company with its owner, such as the first one of a
+database.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,9 @@ select outcome, company_id from private.sign_up(%s, %s, %s, %s, %s, %s,
 
 @dataclass(frozen=True, slots=True)
 class NewCompany:
-    """What to found: the owner logs in with ``email``; ``slug`` None: made of the name."""
+    """The company to create. The owner signs in with ``email``; ``slug`` None is derived
+    from the name.
+    """
 
     name: str
     email: str
@@ -49,10 +53,11 @@ class _SignedUp:
 
 
 async def create_company(settings: Settings, new: NewCompany) -> str:
-    """Found a company; its short name. An owner who has a login already proves it by its password.
+    """Create a company and return its short name.
 
-    Raises BadInputError for a wrong name, e-mail, short name or password, ConflictError for an
-    address or a short name that is taken. Nothing is left of a refused one.
+    An owner who has a login already proves it with its password. Raises BadInputError for a wrong
+    name, e-mail, short name or password, ConflictError for an address or a short name that is
+    taken. A refused creation leaves nothing behind.
     """
     email = _checked(new)
     url = require_url(settings.app_database_url, "NEURANT_APP_DATABASE_URL")
@@ -61,7 +66,7 @@ async def create_company(settings: Settings, new: NewCompany) -> str:
         known = await find_own_login(pool, email, new.password)
         async with pool.connection() as connection, connection.transaction():
             login = known or await fetch_value(connection, _CREATE_LOGIN, (email, password_hash))
-            if not isinstance(login, UUID):  # made by somebody else a moment ago
+            if not isinstance(login, UUID):  # another request created it a moment ago
                 raise ConflictError("accounts.email_taken", email=email)
             slug = new.slug or str(await fetch_value(connection, _SUGGEST, (new.name,)))
             await _sign_up(connection, login, new, slug, email)
@@ -69,7 +74,7 @@ async def create_company(settings: Settings, new: NewCompany) -> str:
 
 
 def _checked(new: NewCompany) -> str:
-    """The owner's address as it is kept."""
+    """Check the values and return the owner's normalized address."""
     email = normal_email(new.email)
     if not new.name.strip() or len(new.name) > MOST_NAME:
         raise BadInputError("company_name", most=MOST_NAME)

@@ -1,4 +1,4 @@
-"""Who founds a company, and how they go on in it: the one place where this meets sign-up."""
+"""The person who creates a company; this module connects the feature with sign-up."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from neurant.core.services import services_of
 
 
 async def founder_of(person: ApiPerson) -> Founder:
-    """The person whose session the request carries. Raises UnauthenticatedError."""
+    """Return the person whose session the request carries. Raises UnauthenticatedError."""
     return _founder(person)
 
 
 async def founder_or_login(request: Request) -> Founder:
-    """The same for a page. Raises SignInNeededError."""
+    """Return the person whose session a page request carries. Raises SignInNeededError."""
     return _founder(await page_person(request))
 
 
 async def enter(request: Request, person: Founder, company_id: UUID) -> None:
-    """Go on in a company that was founded just now, with the same session."""
+    """Continue the same session in a company that was just created."""
     pool = services_of(request).pool
     await choose_company(pool, person.session_digest, company_id, person.trail)
 
 
 def _founder(person: Person) -> Founder:
-    # Who came by a company's single sign-on may have given no name.
+    # A person who signed in with single sign-on may have no name yet.
     mailbox = tidy(person.email.partition("@")[0])
     first = person.first_name or (mailbox if reads_as_name(mailbox) else "")
     return Founder(

@@ -1,4 +1,4 @@
-"""A company's profile, its set-up, and its founding, in the database."""
+"""Queries for a company's profile, its set-up, and its creation."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ from private.onboarding_state()
 
 @dataclass(frozen=True, slots=True)
 class Founded:
-    """What came of founding: created, slug_taken, unverified, unknown_login or too_many."""
+    """The outcome of a creation: created, slug_taken, unverified, unknown_login or too_many."""
 
     outcome: str
     company_id: UUID | None
@@ -55,7 +55,7 @@ class Founded:
 
 @dataclass(frozen=True, slots=True)
 class SetUp:
-    """What a company has, and which steps it passed."""
+    """The parts that a company has, and the steps of the set-up that are done."""
 
     has_bot: bool
     has_channel: bool
@@ -73,12 +73,12 @@ class _Industry:
 
 
 async def get_company(connection: Connection, *, locked: bool = False) -> CompanyOut | None:
-    """The caller's company."""
+    """Return the caller's company; ``locked`` locks its row."""
     return await fetch_one(connection, CompanyOut, _LOCKED if locked else _PROFILE)
 
 
 async def update_company(connection: Connection, changes: Mapping[str, Any]) -> bool:
-    """Change these fields of the profile; False where the caller may not."""
+    """Change the given fields of the profile; return False if the caller may not."""
     statement = (
         _UPDATE
         + set_clause(_EDITABLE, changes)
@@ -88,29 +88,29 @@ async def update_company(connection: Connection, changes: Mapping[str, Any]) -> 
 
 
 async def list_industries(connection: Connection) -> list[str]:
-    """The industries in the order in which they are offered."""
+    """Return the industries in the order in which they are offered."""
     return [row.industry for row in await fetch_all(connection, _Industry, _INDUSTRIES)]
 
 
 async def suggest_slugs(connection: Connection, name: str, address: str | None) -> SlugSuggestions:
-    """Short names for a company. SQLSTATE NA005: too many from this address."""
+    """Suggest short names for a company. SQLSTATE NA005: too many requests from this address."""
     found = await fetch_one(connection, SlugSuggestions, _SUGGEST, (name, address))
     assert found is not None  # noqa: S101 - the function answers with one row
     return found
 
 
 async def found_company(connection: Connection, parameters: tuple[object, ...]) -> Founded:
-    """Found a company; the parameters are those of ``private.found_company_by_session``."""
+    """Create a company; the parameters are those of ``private.found_company_by_session``."""
     done = await fetch_one(connection, Founded, _FOUND, parameters)
     assert done is not None  # noqa: S101 - the function answers with one row
     return done
 
 
 async def get_set_up(connection: Connection) -> SetUp | None:
-    """How far the caller's company is."""
+    """Return the state of the set-up of the caller's company."""
     return await fetch_one(connection, SetUp, _STATE)
 
 
 async def pass_step(connection: Connection, step: str) -> bool:
-    """Note a step; False for somebody who does not set the company up."""
+    """Record a step; return False if the caller may not set up the company."""
     return await fetch_value(connection, "select private.pass_onboarding(%s)", (step,)) is True

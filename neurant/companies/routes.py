@@ -1,4 +1,4 @@
-"""A company's profile, founding and set-up over the API."""
+"""The endpoints for a company's profile, creation and set-up."""
 
 from __future__ import annotations
 
@@ -34,14 +34,23 @@ Editing = Annotated[Call, needs("company.edit")]
 
 @router.get("/industries")
 async def list_industries(request: Request) -> list[IndustryOut]:
-    """What a company may say that it does; for everybody, in the order to offer them."""
+    """List the industries that a company can choose, in the order to offer them."""
     async with services_of(request).pool.connection() as connection:
         return [IndustryOut(**one) for one in await service.industry_names(connection)]
 
 
 @router.get("/companies/slug-suggestions")
-async def suggest_slugs(request: Request, name: Annotated[CompanyName, Query()]) -> SlugSuggestions:
-    """A short name for a company, whether it is free, and up to three that are. 30 a minute."""
+async def suggest_slugs(
+    request: Request,
+    name: Annotated[CompanyName, Query(description="Name of the company to create")],
+) -> SlugSuggestions:
+    """Suggest short names for a company.
+
+    Answers with the short name that the name makes, whether it is free, and up to three free
+    alternatives.
+
+    Refuses: 429 ``companies.too_many_checks`` after 30 requests a minute from one address.
+    """
     return await service.suggest(services_of(request).pool, name, trail_of(request))
 
 
@@ -49,8 +58,15 @@ async def suggest_slugs(request: Request, name: Annotated[CompanyName, Query()])
 async def found_company(
     request: Request, new: CompanyIn, founder: Annotated[Founder, Depends(founder_of)]
 ) -> FoundedOut:
-    """Found a company on the free plan; the caller, whose e-mail is verified, is its owner. The
-    session goes on in it. A session that a company's single sign-on opened is refused (403)."""
+    """Create a company on the free plan, with the caller as its owner.
+
+    The session continues in the new company. Answers 201 with its id and short name.
+
+    Refuses: 403 ``companies.unverified`` or ``accounts.limited_session`` if the e-mail address is
+    not verified or a company's single sign-on opened the session; 409 ``company_slug_taken`` or
+    ``companies.unknown_industry`` if the short name is taken or the industry is unknown; 429
+    ``companies.too_many_founded`` after five companies an hour from one address.
+    """
     made = await service.found(services_of(request).pool, founder, new)
     await enter(request, founder, made.id)
     return made
@@ -58,7 +74,7 @@ async def found_company(
 
 @router.get("/company")
 async def get_company(call: Reading, response: Response) -> CompanyOut:
-    """The profile of the caller's company."""
+    """Return the profile of the caller's company."""
     found = await queries.get_company(call.connection)
     if found is None:
         raise ForbiddenError("api.not_permitted", permission="company.read")
@@ -68,7 +84,12 @@ async def get_company(call: Reading, response: Response) -> CompanyOut:
 
 @router.patch("/company")
 async def change_company(call: Editing, patch: CompanyPatch, response: Response) -> CompanyOut:
-    """Change what is given; with If-Match only if nobody changed it meanwhile."""
+    """Change the given fields of the company's profile.
+
+    A field that is left out keeps its value.
+
+    Refuses: 409 ``companies.unknown_industry`` if the industry is unknown.
+    """
     current = await queries.get_company(call.connection, locked=True)
     if current is None:
         raise ForbiddenError("api.not_permitted", permission="company.edit")
@@ -79,12 +100,15 @@ async def change_company(call: Editing, patch: CompanyPatch, response: Response)
 
 @router.get("/onboarding")
 async def get_onboarding(call: Reading) -> OnboardingOut:
-    """How far the set-up is."""
+    """Return how far the set-up of the company is."""
     return await service.onboarding(call.connection)
 
 
 @router.post("/onboarding", status_code=200)
 async def pass_step(call: Editing, done: OnboardingIn) -> OnboardingOut:
-    """Note a step that leaves no trace: the plan was seen, the bot comes later, hide the list."""
+    """Record a step of the set-up that leaves no other trace.
+
+    The steps are: the plan was seen, the bot is created later, the checklist is hidden.
+    """
     await queries.pass_step(call.connection, done.step)
     return await service.onboarding(call.connection)

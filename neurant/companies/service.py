@@ -1,4 +1,4 @@
-"""Founding a company, and what its set-up asks for next."""
+"""The creation of a company, and the next step of its set-up."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from neurant.plans.limits import list_usage, shut_documents
 from neurant.texts import LANGUAGES, Language, text
 
 _HOUR = 3600
-# Mailboxes that say nothing of the company behind them.
+# Public mail providers, whose domain does not name the company.
 PUBLIC_PROVIDERS = frozenset(
     (
         "gmail",
@@ -62,7 +62,7 @@ _SECOND_LEVEL = ("com", "net", "org", "edu", "gob", "gov", "co", "ac")
 
 @dataclass(frozen=True, slots=True)
 class Founder:
-    """Who founds a company: a login whose e-mail is verified."""
+    """The person who creates a company: a login whose e-mail is verified."""
 
     auth_user_id: UUID
     email: str
@@ -73,9 +73,9 @@ class Founder:
 
 
 def name_from_email(email: str) -> str:
-    """A first guess of the company's name by the mailbox: "" for a public provider.
+    """Guess the company's name from the mail domain; return "" for a public provider.
 
-    ``ana@ferreteria-el-roble.com.mx`` is «Ferreteria El Roble».
+    ``ana@ferreteria-el-roble.com.mx`` becomes «Ferreteria El Roble».
     """
     labels = email.rpartition("@")[2].lower().split(".")
     if len(labels) > 1:
@@ -89,7 +89,7 @@ def name_from_email(email: str) -> str:
 
 
 def plain_address(trail: Trail) -> str | None:
-    """The caller's address; None where there is none (a socket of this machine, a test)."""
+    """Return the caller's IP address; None if there is none (a local socket, a test)."""
     try:
         return str(ip_address(trail.ip or ""))
     except ValueError:
@@ -97,7 +97,7 @@ def plain_address(trail: Trail) -> str | None:
 
 
 async def suggest(pool: Pool, name: str, trail: Trail) -> SlugSuggestions:
-    """Short names for a company. Raises RateLimitedError."""
+    """Suggest short names for a company. Raises RateLimitedError."""
     async with pool.connection() as connection:
         try:
             return await queries.suggest_slugs(connection, name, plain_address(trail))
@@ -108,11 +108,11 @@ async def suggest(pool: Pool, name: str, trail: Trail) -> SlugSuggestions:
 
 
 async def found(pool: Pool, founder: Founder, new: CompanyIn) -> FoundedOut:
-    """Found a company, all of it or nothing.
+    """Create a company in one transaction.
 
-    Raises ConflictError (the short name is taken, no such industry), ForbiddenError (the e-mail
-    is not verified, or the session is limited to one company), RateLimitedError (five an hour and
-    address).
+    Raises ConflictError (the short name is taken, the industry is unknown), ForbiddenError (the
+    e-mail is not verified, or the session is limited to one company), RateLimitedError (more than
+    five an hour from one address).
     """
     parameters = (
         founder.session_digest,
@@ -144,7 +144,7 @@ async def found(pool: Pool, founder: Founder, new: CompanyIn) -> FoundedOut:
 
 
 async def change(connection: Connection, patch: CompanyPatch) -> None:
-    """Change what ``patch`` gives of the profile. Raises ConflictError (no such industry)."""
+    """Change the given fields of the profile. Raises ConflictError (the industry is unknown)."""
     changes = patch.model_dump(exclude_unset=True)
     if "email" in changes:
         changes["email"] = changes["email"].strip().lower()
@@ -157,7 +157,7 @@ async def change(connection: Connection, patch: CompanyPatch) -> None:
 
 
 async def industry_names(connection: Connection) -> list[dict[str, str]]:
-    """The industries with their name in each language."""
+    """Return the industries with their name in each language."""
     return [
         {"industry": one}
         | {language: text(f"industries.{one}", language) for language in LANGUAGES}
@@ -166,12 +166,14 @@ async def industry_names(connection: Connection) -> list[dict[str, str]]:
 
 
 def industry_name(industry: str, language: Language) -> str:
-    """An industry as a reader of ``language`` calls it."""
+    """Return the name of an industry in ``language``."""
     return text(f"industries.{industry}", language)
 
 
 def _next_step(known: queries.SetUp) -> Literal["plan", "bot", "test"] | None:
-    if known.has_bot and known.has_tested:  # also a company that is older than these steps
+    if (
+        known.has_bot and known.has_tested
+    ):  # also true for companies that are older than these steps
         return None
     if not known.plan_seen:
         return "plan"
@@ -181,7 +183,7 @@ def _next_step(known: queries.SetUp) -> Literal["plan", "bot", "test"] | None:
 
 
 async def onboarding(connection: Connection) -> OnboardingOut:
-    """How far the caller's company is, read from what exists."""
+    """Return the state of the set-up of the caller's company, derived from the existing data."""
     known = await queries.get_set_up(connection)
     if known is None:
         raise ForbiddenError("api.not_permitted", permission="company.read")

@@ -1,1 +1,1 @@
-"""Invitations: how people come into a company's team."""
+"""Invitations, by which people join a company's team."""

@@ -1,4 +1,6 @@
-"""Reminders, by the clock. (What ran out is marked by ``plans/jobs.py``: it frees seats.)"""
+"""The periodic reminders. (``plans/jobs.py`` marks expired invitations, because that
+frees seats.)
+"""
 
 from __future__ import annotations
 
@@ -11,9 +13,10 @@ log = get_logger(__name__)
 
 
 async def run_reminders(pool: Pool, settings: Settings) -> int:
-    """Send every reminder that is due; how many. ``pool``: the worker's login.
+    """Send every reminder that is due; return how many. ``pool`` uses the worker's login.
 
-    A transaction each, with its mail: a worker that dies leaves the others due.
+    Each reminder has a transaction of its own with its mail, so that a crash loses no other
+    reminder.
     """
     sent = 0
     while True:

@@ -1,4 +1,4 @@
-"""Invitations in the database: written by definers, read under the policies."""
+"""Queries for invitations: database functions write them, and policies decide who reads them."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ from private.remind_next(%s)
 
 @dataclass(frozen=True, slots=True)
 class Invited:
-    """What came of inviting; an id where there is an invitation."""
+    """The outcome of inviting; an id if there is an invitation."""
 
     outcome: str
     invitation_id: UUID | None
@@ -62,7 +62,7 @@ class Invited:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What stands behind a link; ``unknown`` and nothing else where there is nothing."""
+    """The invitation of a link; only ``outcome`` (``unknown``) is set if there is none."""
 
     outcome: str
     company_name: str
@@ -79,7 +79,7 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """What came of accepting; ids where it was."""
+    """The outcome of accepting; ids if it succeeded."""
 
     outcome: str
     company_id: UUID | None
@@ -88,7 +88,7 @@ class Joined:
 
 @dataclass(frozen=True, slots=True)
 class Reminder:
-    """A reminder that is claimed in this transaction, its link already renewed."""
+    """A reminder that this transaction has claimed and whose link is renewed."""
 
     company_id: UUID
     email: str
@@ -103,7 +103,7 @@ class Reminder:
 async def list_invitations(
     connection: Connection, query: InvitationQuery
 ) -> tuple[list[InvitationOut], str | None]:
-    """A page of those below the caller's role."""
+    """Return a page of the invitations to roles below the caller's."""
     conditions: list[LiteralString] = []
     if query.status is not None:
         conditions.append("i.status = %(status)s::public.invitation_status_enum")
@@ -122,7 +122,7 @@ async def list_invitations(
 
 
 async def get_invitation(connection: Connection, invitation_id: UUID) -> InvitationOut | None:
-    """One of them."""
+    """Return an invitation that the caller may see."""
     return await fetch_one(connection, InvitationOut, _ONE, (invitation_id,))
 
 
@@ -135,7 +135,7 @@ async def insert_invitation(
     digest: bytes,
     language: str,
 ) -> Invited:
-    """Invite; the outcome is the database's."""
+    """Insert an invitation and return the database's outcome."""
     values = (email, role, first_name, last_name, digest, language)
     found = await fetch_one(connection, Invited, _INVITE, values)
     assert found is not None  # noqa: S101 - it always answers
@@ -143,17 +143,17 @@ async def insert_invitation(
 
 
 async def renew_invitation(connection: Connection, invitation_id: UUID, digest: bytes) -> str:
-    """A new link: ``renewed``, or why not."""
+    """Renew the link: return ``renewed``, or the reason why not."""
     return str(await fetch_value(connection, _RENEW, (invitation_id, digest)))
 
 
 async def cancel_invitation(connection: Connection, invitation_id: UUID) -> str:
-    """Take it back: ``cancelled``, or why not."""
+    """Cancel an invitation: return ``cancelled``, or the reason why not."""
     return str(await fetch_value(connection, _CANCEL, (invitation_id,)))
 
 
 async def look_at_invitation(connection: Connection, digest: bytes) -> Seen:
-    """What stands behind a link; one that ran out is marked so."""
+    """Return the invitation of a link, and mark it if it has expired."""
     found = await fetch_one(connection, Seen, _LOOK, (digest,))
     assert found is not None  # noqa: S101 - it always answers
     return found
@@ -166,7 +166,7 @@ async def accept_invitation(
     first_name: str | None,
     last_name: str | None,
 ) -> Joined:
-    """Make the login a member; the outcome is the database's."""
+    """Make the login a member; return the database's outcome."""
     values = (digest, login, first_name, last_name)
     found = await fetch_one(connection, Joined, _ACCEPT, values)
     assert found is not None  # noqa: S101 - it always answers
@@ -180,7 +180,7 @@ async def accept_by_session(
     first_name: str | None,
     last_name: str | None,
 ) -> Joined:
-    """Make the person of a session a member; the outcome is the database's.
+    """Make the person of a session a member; return the database's outcome.
 
     Raises psycopg.Error (NA006) for a session that is limited to one company.
     """
@@ -191,5 +191,5 @@ async def accept_by_session(
 
 
 async def remind_next(connection: Connection, digest: bytes) -> Reminder | None:
-    """Claim a reminder that is due, and give it this link."""
+    """Claim a reminder that is due and give it this link; None if none is due."""
     return await fetch_one(connection, Reminder, _REMIND, (digest,))

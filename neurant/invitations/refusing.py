@@ -1,7 +1,8 @@
-"""No more invitations to an address: a signed link in the mail, a page that asks, and back again.
+"""The refusal of further invitations: a signed link in the mail leads to a page that stores it.
 
-The link holds the digest by which the address is known (no address is in it, nor kept) and an
-HMAC of it under a key of its own. It is good for nothing else, so it may stand in an address.
+The link holds the digest under which the address is stored (the address itself is neither in the
+link nor stored) and an HMAC of it under a key of its own. The link serves no other purpose, so it
+may appear in an address.
 """
 
 from __future__ import annotations
@@ -23,14 +24,14 @@ _REFUSE = "select private.refuse_invitations(%s, %s)"
 
 
 def refuse_link(settings: Settings, email: str) -> str:
-    """The page on which the owner of an address refuses further invitations."""
+    """Return the page on which the owner of an address refuses further invitations."""
     key = sha256(f"mail|invitation|{email.lower()}".encode()).digest()  # private.mail_key
     token = base64.urlsafe_b64encode(key + _proof(settings, key)).decode()
     return f"{settings.base_url()}{PAGE}?of={token}"
 
 
 def read_token(settings: Settings, token: str) -> bytes:
-    """The address's digest. Raises NotFoundError for a token that we did not make."""
+    """Return the digest of the address. Raises NotFoundError for a token that we did not make."""
     try:
         plain = base64.b64decode(token.encode("ascii"), altchars=b"-_", validate=True)
     except (ValueError, binascii.Error):
@@ -42,7 +43,7 @@ def read_token(settings: Settings, token: str) -> bytes:
 
 
 async def refuse(pool: Pool, settings: Settings, token: str, *, wants: bool) -> None:
-    """Keep what the holder of the link wants. Raises NotFoundError."""
+    """Store whether the holder of the link wants invitations. Raises NotFoundError."""
     key = read_token(settings, token)
     async with pool.connection() as connection, connection.transaction():
         await connection.execute(_REFUSE, (key, not wants))

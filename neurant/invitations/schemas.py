@@ -1,4 +1,4 @@
-"""Invitations on the wire."""
+"""The bodies of the endpoints for invitations."""
 
 from __future__ import annotations
 
@@ -29,91 +29,116 @@ Token = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[A-Za-z0-9
 
 
 class InvitationOut(BaseModel):
-    """An invitation as those above its role see it. The link is in the mail only."""
+    """An invitation, as people above its role see it. Only the mail contains the link."""
 
-    id: UUID
-    email: str
-    first_name: str | None
-    last_name: str | None
-    role: Role
-    status: Status
-    invited_by: UUID
-    inviter_name: str | None = Field(description="null: not to be seen by the caller")
-    language: str
-    sent_at: datetime
-    sent_count: int
-    expires_at: datetime
-    reminder_count: int
-    accepted_at: datetime | None
-    accepted_by_user_id: UUID | None
-    created_at: datetime
-    mail_status: Literal["pending", "sending", "sent", "failed"] | None = Field(
-        description="Of the newest mail of a pending invitation"
+    id: UUID = Field(description="UUID of the invitation")
+    email: str = Field(description="Address that was invited")
+    first_name: str | None = Field(description="Given name of the person; null: not given")
+    last_name: str | None = Field(description="Family name of the person; null: not given")
+    role: Role = Field(description="Role that the person gets")
+    status: Status = Field(description="pending, accepted, expired after seven days, or cancelled")
+    invited_by: UUID = Field(description="UUID of the person who invited")
+    inviter_name: str | None = Field(
+        description="Name of the person who invited; null: the caller may not see them"
     )
-    mail_error: str | None = Field(description="What the mail server said, if it refused")
+    language: str = Field(description="Language of the mail: es or en")
+    sent_at: datetime = Field(description="When the newest mail was queued")
+    sent_count: int = Field(description="How often the link was sent")
+    expires_at: datetime = Field(description="When the link expires")
+    reminder_count: int = Field(description="Number of reminders that were sent")
+    accepted_at: datetime | None = Field(description="When it was accepted; null: it was not")
+    accepted_by_user_id: UUID | None = Field(
+        description="The member who accepted it; null: it is not accepted"
+    )
+    created_at: datetime = Field(description="When the invitation was created")
+    mail_status: Literal["pending", "sending", "sent", "failed"] | None = Field(
+        description="State of the newest mail of a pending invitation; null: none"
+    )
+    mail_error: str | None = Field(
+        description="Answer of the mail server if it refused the mail; null: it did not"
+    )
 
 
 class InvitationIn(BaseModel):
-    """Whom to invite, to a role below one's own."""
+    """The person to invite, to a role below that of the caller."""
 
     model_config = ConfigDict(extra="forbid")
 
-    email: Email
-    role: Role
-    first_name: Name | None = None
-    last_name: Name | None = None
+    email: Email = Field(description="Address to invite")
+    role: Role = Field(description="Role that the person gets, below that of the caller")
+    first_name: Name | None = Field(
+        default=None, description="Given name of the person; null: not given"
+    )
+    last_name: Name | None = Field(
+        default=None, description="Family name of the person; null: not given"
+    )
     language: Language | None = Field(
-        default=None, description="Of the mail; else that of Accept-Language"
+        default=None, description="Language of the mail; null: that of Accept-Language"
     )
 
 
 class InvitationQuery(ListQuery):
     """The filters and sorts of the list."""
 
-    status: Status | None = None
-    role: Role | None = None
-    invited_by: UUID | None = None
-    sent_after: Moment | None = Field(default=None, description="Not older than this")
-    sent_before: Moment | None = Field(default=None, description="Older than this")
-    sort: Literal["email", "-email", "sent_at", "-sent_at", "expires_at", "-expires_at"] = (
-        "-sent_at"
+    status: Status | None = Field(default=None, description="Only invitations in this state")
+    role: Role | None = Field(default=None, description="Only invitations to this role")
+    invited_by: UUID | None = Field(default=None, description="Only invitations by this person")
+    sent_after: Moment | None = Field(
+        default=None, description="Only invitations sent at this time or later"
+    )
+    sent_before: Moment | None = Field(
+        default=None, description="Only invitations sent before this time"
+    )
+    sort: Literal["email", "-email", "sent_at", "-sent_at", "expires_at", "-expires_at"] = Field(
+        default="-sent_at", description="Order of the rows; - reverses it"
     )
 
 
 class SeenInvitation(BaseModel):
-    """What the holder of a link is told."""
+    """The invitation as the holder of its link sees it."""
 
-    company_name: str
-    invited_by: str
-    email: str
-    role: Role
-    first_name: str | None
-    last_name: str | None
-    expires_at: datetime
-    has_login: bool = Field(description="The address has an account: sign in to accept")
+    company_name: str = Field(description="Name of the company that invites")
+    invited_by: str = Field(description="Name of the person who invited")
+    email: str = Field(description="Address that was invited")
+    role: Role = Field(description="Role that the person gets")
+    first_name: str | None = Field(description="Given name of the person; null: not given")
+    last_name: str | None = Field(description="Family name of the person; null: not given")
+    expires_at: datetime = Field(description="When the link expires")
+    has_login: bool = Field(
+        description="Whether the address has an account, whose person must sign in to accept"
+    )
 
 
 class AcceptIn(BaseModel):
-    """The link's token; who has no account yet gives a name and a password, too."""
+    """The token of the link; a person without an account also gives a name and a password."""
 
     model_config = ConfigDict(extra="forbid")
 
-    token: Token
-    first_name: Name | None = None
-    last_name: Name | None = None
+    token: Token = Field(description="Part of the mailed link after #")
+    first_name: Name | None = Field(
+        default=None, description="Given name of the person; null: not given"
+    )
+    last_name: Name | None = Field(
+        default=None, description="Family name of the person; null: not given"
+    )
     password: Annotated[PasswordText, Field(min_length=1, max_length=LONGEST_PASSWORD)] | None = (
-        None
+        Field(
+            default=None,
+            description="Password of at least 10 characters for a new account; null: the caller"
+            " has an account",
+        )
     )
     accept_terms: bool = Field(
         default=False,
-        description="Needed for a new account where this installation has terms, idle elsewhere",
+        description="Whether a new person accepts the terms; required only if this installation has"
+        " terms",
     )
 
 
 class AcceptedOut(BaseModel):
-    """The membership that began."""
+    """The new membership."""
 
-    company_id: UUID
-    company_name: str
-    user_id: UUID
-    role: Role
+    company_id: UUID = Field(description="UUID of the company that was joined")
+    company_name: str = Field(description="Name of the company that was joined")
+    user_id: UUID = Field(description="UUID of the new member")
+    role: Role = Field(description="Role of the new member")

@@ -1,4 +1,4 @@
-"""Inviting, accepting and reminding: each with its mail, in one transaction."""
+"""Inviting, accepting and reminding, each with its mail in one transaction."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ _TIMEZONE = "select timezone from public.companies"
 
 @dataclass(frozen=True, slots=True)
 class Inviter:
-    """Who invites, as the mail names them."""
+    """The person who invites, as the mail names them."""
 
     name: str
     company_id: UUID
@@ -59,7 +59,7 @@ class Inviter:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The membership that began, and the login that it belongs to."""
+    """The new membership and its login."""
 
     company_id: UUID
     company_name: str
@@ -70,12 +70,14 @@ class Accepted:
 
 
 def new_token() -> str:
-    """What a link carries: 32 random bytes. Only its digest is kept."""
+    """Return a token of 32 random bytes for a link; only its digest is stored."""
     return secrets.token_urlsafe(32)
 
 
 def link_to(settings: Settings, token: str) -> str:
-    """The page that accepts. Behind the ``#``, a token is in no log and no Referer."""
+    """Return the page that accepts an invitation; a token after ``#`` is in no log and no
+    Referer.
+    """
     return f"{settings.base_url()}/invitation#{token}"
 
 
@@ -86,11 +88,11 @@ async def invite(
     new: InvitationIn,
     language: Language,
 ) -> UUID:
-    """Invite somebody, in the caller's transaction; the invitation's id.
+    """Invite a person, in the caller's transaction; return the invitation's id.
 
-    Raises BadInputError (no address), ForbiddenError (the role), ConflictError (a member, or
-    invited already, or wants no invitations), RateLimitedError (too many to the address or from
-    the company); NA002 where no seat is left.
+    Raises BadInputError (no address), ForbiddenError (the role), ConflictError (a member, already
+    invited, or refuses invitations), RateLimitedError (too many to the address or from the
+    company); SQLSTATE NA002 if no seat is left.
     """
     token, email = new_token(), normal_email(new.email)
     done = await queries.insert_invitation(
@@ -105,7 +107,7 @@ async def invite(
 async def renew(
     connection: Connection, settings: Settings, inviter: Inviter, invitation_id: UUID
 ) -> None:
-    """A new link for seven more days, by mail. Raises NotFoundError and as ``invite``."""
+    """Send a new link for seven more days. Raises NotFoundError and the errors of ``invite``."""
     token = new_token()
     outcome = await queries.renew_invitation(connection, invitation_id, digest(token))
     if outcome != "renewed":
@@ -114,14 +116,14 @@ async def renew(
 
 
 async def cancel(connection: Connection, invitation_id: UUID) -> None:
-    """Take a pending invitation back. Raises NotFoundError, ForbiddenError, ConflictError."""
+    """Cancel a pending invitation. Raises NotFoundError, ForbiddenError, ConflictError."""
     outcome = await queries.cancel_invitation(connection, invitation_id)
     if outcome != "cancelled":
         raise await _seen_refusal(connection, invitation_id, outcome)
 
 
 async def _seen_refusal(connection: Connection, invitation_id: UUID, outcome: str) -> NeurantError:
-    # One that the caller may not see is one that does not exist.
+    # An invitation that the caller may not see is answered like one that does not exist.
     seen = await queries.get_invitation(connection, invitation_id)
     return _refusal(outcome, seen.role, seen.email) if seen else NotFoundError("not_found")
 
@@ -152,7 +154,7 @@ async def _send(
     language: Language | None,
 ) -> None:
     made = await queries.get_invitation(connection, invitation_id)
-    if made is None:  # written a moment ago, by somebody who may not read it
+    if made is None:  # the caller may create invitations but not read them
         raise ForbiddenError("api.not_permitted", permission="invitations.read")
     spoken: Language = language or ("en" if made.language == "en" else "es")
     timezone = str(await fetch_value(connection, _TIMEZONE))
@@ -179,7 +181,7 @@ async def _send(
 
 
 def _not_mailed(error: psycopg.Error, email: str) -> Exception:
-    """Why the database lets no invitation leave; the error itself where it is another."""
+    """Return the error for a refused mail; the database error itself if it has another cause."""
     if error.sqlstate != _NOT_MAILED:
         return error
     told = json.loads(error.diag.message_detail or "{}")
@@ -189,17 +191,17 @@ def _not_mailed(error: psycopg.Error, email: str) -> Exception:
 
 
 def day_of(moment: datetime, timezone: str, language: Language) -> str:
-    """``29 de noviembre``, by the company's calendar."""
+    """Return a date such as ``29 de noviembre`` in the company's time zone."""
     local = moment.astimezone(ZoneInfo(timezone))
     month = text(f"invitations.month.{local.month}", language)
     return text("invitations.day", language, day=local.day, month=month)
 
 
 async def look(pool: Pool, token: str) -> Seen:
-    """What stands behind a link that can still be accepted.
+    """Return the invitation of a link that can still be accepted.
 
-    Raises NotFoundError (unknown, or replaced by a newer one) and GoneError (expired, taken back,
-    accepted before).
+    Raises NotFoundError (unknown, or replaced by a newer link) and GoneError (expired, cancelled,
+    or accepted before).
     """
     async with pool.connection() as connection:
         seen = await queries.look_at_invitation(connection, digest(token))
@@ -228,13 +230,13 @@ def _check(outcome: str) -> None:
 async def accept(
     pool: Pool, settings: Settings, given: AcceptIn, person: Person | None, trail: Trail
 ) -> Accepted:
-    """Become a member: as the person of a session, or as a new one for the invited address.
+    """Make the person of a session, or a new person with the invited address, a member.
 
-    All or nothing, the welcome mail included; of two at once one wins. Raises as ``look``;
-    UnauthenticatedError where the address has an account already, ForbiddenError for an account
-    of another address or a session limited to one company, BadInputError for a name or password
-    that will not do, or terms that a new person did not accept; NA002 where the plan has no
-    seat any more.
+    Everything is done in one transaction, the welcome mail included; of two concurrent requests one
+    succeeds. Raises the errors of ``look``; UnauthenticatedError if the address has an account
+    already, ForbiddenError for an account of another address or a session limited to one company,
+    BadInputError if the name or password is not acceptable or a new person did not accept the
+    terms; SQLSTATE NA002 if the plan has no seat left.
     """
     seen = await look(pool, given.token)
     password = None if person else await _new_password(settings, seen, given)
@@ -263,7 +265,7 @@ async def _new_login(
     connection: Connection, settings: Settings, seen: Seen, given: AcceptIn, password: str | None
 ) -> UUID:
     login = await fetch_value(connection, _CREATE_LOGIN, (seen.email, password))
-    if not isinstance(login, UUID):  # made by somebody a moment ago
+    if not isinstance(login, UUID):  # another request created it a moment ago
         raise UnauthenticatedError("invitations.sign_in_first")
     if settings.has_terms():
         first, last = given.first_name or seen.first_name, given.last_name or seen.last_name or ""
@@ -272,7 +274,7 @@ async def _new_login(
 
 
 async def _new_password(settings: Settings, seen: Seen, given: AcceptIn) -> str:
-    """The hash of a new person's password."""
+    """Return the hash of a new person's password."""
     if seen.has_login:
         raise UnauthenticatedError("invitations.sign_in_first")
     if given.password is None or not (given.first_name or seen.first_name):
@@ -306,7 +308,7 @@ async def _welcome(
 
 
 async def remind(connection: Connection, settings: Settings) -> bool:
-    """Send one reminder that is due, in the caller's transaction; False: there is none."""
+    """Send one reminder that is due, in the caller's transaction; return False if none is due."""
     token = new_token()
     due = await queries.remind_next(connection, digest(token))
     if due is None:
@@ -331,14 +333,16 @@ async def remind(connection: Connection, settings: Settings) -> bool:
                 params=params,
                 company_id=due.company_id,
             )
-    except psycopg.Error as error:  # the reminder counts as sent, and the next one is looked at
+    except (
+        psycopg.Error
+    ) as error:  # a refused reminder counts as sent, so that the next one follows
         if error.sqlstate != _NOT_MAILED:
             raise
     return True
 
 
 async def accept_as_caller(request: Request, given: AcceptIn) -> Accepted:
-    """Accept as whoever the request's session belongs to, else as a new person."""
+    """Accept as the person of the request's session, else as a new person."""
     person = await person_of(request)
     state = services_of(request)
     trail = person.trail if person else trail_of(request)

@@ -1,4 +1,4 @@
-"""Documents and the search in them, over the API."""
+"""The endpoints for documents and the search in them."""
 
 from __future__ import annotations
 
@@ -43,7 +43,13 @@ from neurant.texts import preferred_language
 
 router = api_router("documents")
 Reading = Annotated[Call, needs("documents.read")]
-Upload = Annotated[UploadFile, File(json_schema_extra={"minLength": 1, "format": "document"})]
+Upload = Annotated[
+    UploadFile,
+    File(
+        description="PDF, Word (.docx) or text file with its name",
+        json_schema_extra={"minLength": 1, "format": "document"},
+    ),
+]
 Editing = Annotated[Call, needs("documents.edit")]
 _MEDIA_TYPES = {
     "pdf": "application/pdf",
@@ -56,20 +62,40 @@ _MEDIA_TYPES = {
 async def list_documents(
     call: Reading, query: Annotated[DocumentQuery, Query()]
 ) -> Page[DocumentOut]:
-    """The company's documents, with the state of their reading."""
+    """List the company's documents with the state of their processing."""
     data, cursor = await queries.list_documents(call.connection, query)
     return Page(data=[_told(call, one) for one in data], next_cursor=cursor)
 
 
 @router.post("/documents", status_code=202)
 async def add_shared_document(call: Editing, file: Upload) -> TakenDocument:
-    """Take a PDF, Word or text file as knowledge of all bots (multipart field ``file``)."""
+    """Upload a document as knowledge of all bots.
+
+    The file is a PDF, Word or text file in the multipart field ``file``. Answers 202 with its id;
+    the worker reads the document afterwards.
+
+    Refuses: 409 ``document_duplicate`` if the same file is present already; 409
+    ``limit.next.max_storage_mb``, ``limit.last.max_storage_mb`` or ``limit.none.max_storage_mb`` if
+    the plan allows no more storage; 413 ``document_too_large`` if the file is too large; 422
+    ``document_name``, ``document_empty``, ``document_type_unsupported`` or
+    ``document_type_mismatch`` if the file is not acceptable.
+    """
     return await _take(call, None, file)
 
 
 @router.post("/chatbots/{chatbot_id}/documents", status_code=202)
 async def add_document(call: Editing, chatbot_id: UUID, file: Upload) -> TakenDocument:
-    """Take a PDF, Word or text file as knowledge of a bot (multipart field ``file``)."""
+    """Upload a document as knowledge of one bot.
+
+    The file is a PDF, Word or text file in the multipart field ``file``. Answers 202 with its id;
+    the worker reads the document afterwards.
+
+    Refuses: 409 ``document_duplicate`` if the same file is present already; 409
+    ``limit.next.max_storage_mb``, ``limit.last.max_storage_mb`` or ``limit.none.max_storage_mb`` if
+    the plan allows no more storage; 413 ``document_too_large`` if the file is too large; 422
+    ``document_name``, ``document_empty``, ``document_type_unsupported`` or
+    ``document_type_mismatch`` if the file is not acceptable.
+    """
     if not await queries.bot_exists(call.connection, chatbot_id):
         raise NotFoundError("not_found")
     return await _take(call, chatbot_id, file)
@@ -77,7 +103,7 @@ async def add_document(call: Editing, chatbot_id: UUID, file: Upload) -> TakenDo
 
 @router.get("/documents/{document_id}")
 async def get_document(call: Reading, document_id: UUID, response: Response) -> DocumentOut:
-    """One of them, also when it was retired."""
+    """Return one document, also a retired one."""
     found = await _found(call, document_id)
     tagged(response, found, DocumentPatch)
     return found
@@ -87,7 +113,10 @@ async def get_document(call: Reading, document_id: UUID, response: Response) -> 
 async def change_document(
     call: Editing, document_id: UUID, patch: DocumentPatch, response: Response
 ) -> DocumentOut:
-    """File it under something else; with If-Match only if nobody changed it meanwhile."""
+    """Change the classification of a document.
+
+    A field that is left out keeps its value, null empties it.
+    """
     current = await queries.get_document(call.connection, document_id, locked=True)
     if current is None:
         await _found(call, document_id)
@@ -101,14 +130,22 @@ async def change_document(
 
 @router.post("/documents/{document_id}/retire")
 async def retire(call: Editing, document_id: UUID) -> DocumentOut:
-    """Take it out of the answers. What cited it stays as it was said; again changes nothing."""
+    """Retire a document, so that no answer uses it any more.
+
+    Past answers that quote the document stay. To retire it again changes nothing.
+    """
     await retire_document(call.connection, document_id)
     return await _found(call, document_id)
 
 
 @router.post("/documents/{document_id}/retry", status_code=202)
 async def retry(call: Editing, document_id: UUID) -> DocumentOut:
-    """Read one again that could not be read."""
+    """Read a document again whose processing failed.
+
+    Answers 202 with the document; the worker reads it next.
+
+    Refuses: 409 ``document_not_failed`` if the processing did not fail.
+    """
     found = await _found(call, document_id)
     if not await retry_document(call.connection, document_id):
         raise ConflictError("document_not_failed")
@@ -121,7 +158,12 @@ async def retry(call: Editing, document_id: UUID) -> DocumentOut:
     responses={200: {"content": {one: {} for one in _MEDIA_TYPES.values()}}},
 )
 async def download(call: Reading, document_id: UUID) -> StreamingResponse:
-    """The file as it was uploaded. Who reads nothing of it for 30 seconds is disconnected."""
+    """Download the file of a document as it was uploaded.
+
+    A client that reads nothing for 30 seconds is disconnected.
+
+    Refuses: 404 ``document_file_missing`` if the file is no longer stored.
+    """
     stored = await queries.get_file(call.connection, document_id)
     if stored is None:
         raise NotFoundError("not_found")
@@ -139,7 +181,7 @@ async def download(call: Reading, document_id: UUID) -> StreamingResponse:
 async def list_chunks(
     call: Reading, document_id: UUID, query: Annotated[ChunkQuery, Query()]
 ) -> Page[ChunkOut]:
-    """The passages that it was divided into, in their order."""
+    """List the passages of a document in their order."""
     await _found(call, document_id)
     data, cursor = await queries.list_chunks(call.connection, document_id, query)
     return Page(data=data, next_cursor=cursor)
@@ -147,13 +189,20 @@ async def list_chunks(
 
 @router.get("/knowledge/search")
 async def search_knowledge(call: Reading, query: Annotated[SearchIn, Query()]) -> FoundPassages:
-    """What a bot would find for a question."""
+    """Search the documents of a bot for a question.
+
+    Answers with the passages that the bot would use, best first.
+    """
     return await _searched(call, query)
 
 
 @router.post("/knowledge/search")
 async def search_knowledge_by_post(call: Reading, query: SearchIn) -> FoundPassages:
-    """The same, for questions that should not be in an address."""
+    """Search the documents of a bot for a question in the request body.
+
+    Use it for questions that must not appear in an address, because addresses are logged. Answers
+    as GET does.
+    """
     return await _searched(call, query)
 
 
@@ -161,14 +210,14 @@ async def search_knowledge_by_post(call: Reading, query: SearchIn) -> FoundPassa
 async def list_knowledge_queries(
     call: Reading, query: Annotated[AskedQuery, Query()]
 ) -> Page[AskedOut]:
-    """What customers asked of the bots' knowledge, and whether anything was found."""
+    """List the questions that bots looked up in their documents."""
     data, cursor = await queries.list_asked(call.connection, query)
     return Page(data=data, next_cursor=cursor)
 
 
 async def _take(call: Call, chatbot_id: UUID | None, file: UploadFile) -> TakenDocument:
     state = services_of(call.request)
-    async with call.outside():  # the file may be on disk, and the store far away
+    async with call.outside():  # reading the file and the object store may take long
         checked = await check_document(state.settings, file.filename or "", await file.read())
         kept = await keep_file(state.files, call.caller.company_id, checked)
     try:
@@ -211,6 +260,6 @@ async def _found(call: Call, document_id: UUID) -> DocumentOut:
 
 
 def _told(call: Call, document: DocumentOut) -> DocumentOut:
-    """With what went wrong in the reader's language, instead of as it is stored."""
+    """Return the document with its error in the reader's language."""
     language = preferred_language(call.request.headers.get("accept-language"))
     return document.model_copy(update={"error": document_error(document.error, language) or None})

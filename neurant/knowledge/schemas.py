@@ -1,4 +1,4 @@
-"""Documents and the search in them, on the wire."""
+"""The bodies of the endpoints for documents and the search in them."""
 
 from __future__ import annotations
 
@@ -26,88 +26,123 @@ LanguageTag = Annotated[
     Field(
         max_length=10,
         pattern=r"^[a-z]{2,3}(-[A-Z]{2})?$",
-        description="As BCP 47 writes it: es, en, pt-BR",
+        description="Language tag of BCP 47, such as es, en or pt-BR",
     ),
 ]
 Question = Annotated[str, Field(min_length=1, max_length=1000, pattern=r"\S"), STORABLE]
 
 
 class DocumentOut(BaseModel):
-    """A document, what it is filed under, and how far its reading is."""
+    """A document, its classification, and the state of its processing."""
 
-    id: UUID
-    chatbot_id: UUID | None = Field(description="Null: shared by all bots")
-    filename: str
-    file_type: str
-    file_size_bytes: int
-    status: Literal["pending", "processing", "completed", "failed"]
-    progress: int = Field(description="Percent")
-    error: str | None = Field(description="Why it could not be read, and what to do")
-    unread_pages: list[int] = Field(description="Pages without text, such as scanned ones")
-    character_count: int | None
-    chunk_count: int | None
-    title: str | None
-    description: str | None
-    category: str | None
-    tags: list[str]
-    language: str | None
-    query_count: int = Field(description="Answers that used it")
-    last_used_at: datetime | None
-    uploaded_by: UUID
-    created_at: datetime
-    updated_at: datetime
-    retired_at: datetime | None = Field(description="Since when no answer uses it")
+    id: UUID = Field(description="UUID of the document")
+    chatbot_id: UUID | None = Field(
+        description="UUID of the bot that uses it; null: all bots of the company"
+    )
+    filename: str = Field(description="Name of the uploaded file")
+    file_type: str = Field(description="Kind of file: pdf, docx or txt")
+    file_size_bytes: int = Field(description="Size of the uploaded file in bytes")
+    status: Literal["pending", "processing", "completed", "failed"] = Field(
+        description="pending, processing, completed, or failed"
+    )
+    progress: int = Field(description="Progress of the processing in percent")
+    error: str | None = Field(
+        description="Why the document could not be read, and what to do; null: no error"
+    )
+    unread_pages: list[int] = Field(
+        description="Numbers of the pages without text, such as scanned ones"
+    )
+    character_count: int | None = Field(description="Characters of text; null: not read yet")
+    chunk_count: int | None = Field(description="Number of passages; null: not read yet")
+    title: str | None = Field(description="Title for people; null: none")
+    description: str | None = Field(description="Summary of the content; null: none")
+    category: str | None = Field(description="Category of the document; null: none")
+    tags: list[str] = Field(description="Free keywords of the document")
+    language: str | None = Field(
+        description="Language tag of BCP 47, such as es or pt-BR; null: unknown"
+    )
+    query_count: int = Field(description="Number of answers that used the document")
+    last_used_at: datetime | None = Field(description="When an answer last used it; null: never")
+    uploaded_by: UUID = Field(description="UUID of the person who uploaded it")
+    created_at: datetime = Field(description="When the document was uploaded")
+    updated_at: datetime = Field(description="When the document last changed")
+    retired_at: datetime | None = Field(
+        description="Since when no answer uses it; null: it is in use"
+    )
 
 
 class TakenDocument(BaseModel):
-    """A document that was taken in; the worker reads it next."""
+    """A document that was accepted; the worker reads it next."""
 
-    id: UUID
+    id: UUID = Field(description="UUID of the document")
 
 
 class DocumentPatch(BaseModel):
-    """What may be changed; a field that is left out stays, null empties it."""
+    """Changes of a document; a field that is left out keeps its value, null empties it."""
 
     model_config = ConfigDict(extra="forbid")
 
-    title: Title | None = None
-    description: Description | None = None
-    category: Category | None = None
-    tags: list[Tag] = Field(default_factory=list, max_length=20)
-    language: LanguageTag | None = None
+    title: Title | None = Field(default=None, description="Title for people; null: none")
+    description: Description | None = Field(
+        default=None, description="Summary of the content; null: none"
+    )
+    category: Category | None = Field(
+        default=None, description="Category of the document; null: none"
+    )
+    tags: list[Tag] = Field(
+        default_factory=list, max_length=20, description="Free keywords of the document"
+    )
+    language: LanguageTag | None = Field(
+        default=None, description="Language tag of BCP 47, such as es or pt-BR; null: unknown"
+    )
 
 
 class DocumentQuery(ListQuery):
     """The filters and sorts of the list."""
 
-    chatbot_id: UUID | None = Field(default=None, description="Only what is this bot's own")
-    status: Literal["pending", "processing", "completed", "failed"] | None = None
-    file_type: Literal["pdf", "docx", "txt"] | None = None
-    category: Category | None = None
-    tag: Tag | None = None
-    language: LanguageTag | None = None
-    is_retired: bool = Field(default=False, description="Those that no answer uses any more")
-    q: Annotated[Text, Field(min_length=1, max_length=200)] | None = Field(
-        default=None, description="Words of title, description or file name; the last unfinished"
+    chatbot_id: UUID | None = Field(
+        default=None, description="Only documents that belong to this bot"
     )
-    sort: Literal["created_at", "-created_at", "filename", "-filename"] = "-created_at"
+    status: Literal["pending", "processing", "completed", "failed"] | None = Field(
+        default=None, description="Only documents in this state"
+    )
+    file_type: Literal["pdf", "docx", "txt"] | None = Field(
+        default=None, description="Only documents of this kind of file"
+    )
+    category: Category | None = Field(default=None, description="Only documents of this category")
+    tag: Tag | None = Field(default=None, description="Only documents with this keyword")
+    language: LanguageTag | None = Field(
+        default=None, description="Only documents in this language, such as es"
+    )
+    is_retired: bool = Field(
+        default=False, description="true: only retired documents; false: only documents in use"
+    )
+    q: Annotated[Text, Field(min_length=1, max_length=200)] | None = Field(
+        default=None,
+        description="Words of title, description or file name; the last word may be incomplete",
+    )
+    sort: Literal["created_at", "-created_at", "filename", "-filename"] = Field(
+        default="-created_at", description="Order of the rows; - reverses it"
+    )
 
 
 class ChunkOut(BaseModel):
     """A passage of a document, as answers use it."""
 
-    id: UUID
-    position: int = Field(description="From 0")
-    content: str
-    character_count: int
-    page_number: int | None
-    section_title: str | None
-    match_count: int
-    last_matched_at: datetime | None
+    id: UUID = Field(description="UUID of the passage")
+    position: int = Field(description="Place in the document, counted from 0")
+    content: str = Field(description="Text of the passage")
+    character_count: int = Field(description="Number of characters of the text")
+    page_number: int | None = Field(description="Page of the document; null: it has no pages")
+    section_title: str | None = Field(description="Heading above the passage; null: none")
+    match_count: int = Field(description="Number of searches that returned the passage")
+    last_matched_at: datetime | None = Field(
+        description="When a search last returned it; null: never"
+    )
 
 
 class ChunkQuery(ListQuery):
-    """A document's passages come in their order."""
+    """The page of a document's passages, which are listed in their order."""
 
 
 class SearchIn(BaseModel):
@@ -115,45 +150,61 @@ class SearchIn(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    query: Question
-    chatbot_id: UUID
-    limit: int = Field(default=5, ge=1, le=20, description="Passages, best first")
+    query: Question = Field(description="Question in the words of a customer")
+    chatbot_id: UUID = Field(description="UUID of the bot whose documents are searched")
+    limit: int = Field(default=5, ge=1, le=20, description="Maximum number of passages, best first")
 
 
 class PassageOut(BaseModel):
-    """A passage that answers, and why it was chosen."""
+    """A passage that matches the question, and its scores."""
 
-    chunk_id: UUID
-    document_id: UUID
-    document: str
-    page_number: int | None
-    section_title: str | None
-    content: str
-    score: float = Field(description="0 to 1, among the passages of this question")
-    similarity: float | None = Field(description="Cosine with the question; null: found by words")
-    lexical: float | None = Field(description="ts_rank of the words; null: found by meaning")
+    chunk_id: UUID = Field(description="UUID of the passage")
+    document_id: UUID = Field(description="UUID of the document of the passage")
+    document: str = Field(description="Title or file name of the document")
+    page_number: int | None = Field(description="Page of the document; null: it has no pages")
+    section_title: str | None = Field(description="Heading above the passage; null: none")
+    content: str = Field(description="Text of the passage")
+    score: float = Field(
+        description="Relevance from 0 to 1, relative to the other passages of this question"
+    )
+    similarity: float | None = Field(
+        description="Cosine similarity with the question; null: found by its words only"
+    )
+    lexical: float | None = Field(
+        description="PostgreSQL's ts_rank of the words; null: found by its meaning only"
+    )
 
 
 class FoundPassages(BaseModel):
-    """The passages nearest to a question."""
+    """The passages that match a question best."""
 
-    data: list[PassageOut]
+    data: list[PassageOut] = Field(description="The passages, best first")
 
 
 class AskedOut(BaseModel):
-    """A question that a bot looked up, and what it found."""
+    """A question that a bot looked up, and its result."""
 
-    id: UUID
-    conversation_id: UUID | None
-    query: str
-    results_count: int
-    top_similarity: float | None
-    took_ms: int | None
-    created_at: datetime
+    id: UUID = Field(description="UUID of the recorded question")
+    conversation_id: UUID | None = Field(
+        description="UUID of the conversation; null: none, or erased"
+    )
+    query: str = Field(description="Text of the question")
+    results_count: int = Field(description="Number of passages that were found")
+    top_similarity: float | None = Field(
+        description="Highest cosine similarity of a passage; null: none"
+    )
+    took_ms: int | None = Field(
+        description="Time of the search in milliseconds; null: not measured"
+    )
+    created_at: datetime = Field(description="When the question was asked")
 
 
 class AskedQuery(ListQuery):
     """The filters and sorts of the list."""
 
-    answered: bool | None = Field(default=None, description="Whether anything was found")
-    sort: Literal["created_at", "-created_at"] = "-created_at"
+    answered: bool | None = Field(
+        default=None, description="true: only questions with a result; false: only those without"
+    )
+    sort: Literal["created_at", "-created_at"] = Field(
+        default="-created_at", description="Order of the rows; - reverses it"
+    )

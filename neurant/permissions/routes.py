@@ -1,4 +1,4 @@
-"""The table of permissions over the API."""
+"""The endpoint that returns the table of permissions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ router = api_router("permissions")
 
 @router.get("/permissions")
 async def get_permissions(call: Annotated[Call, needs("company.read")]) -> PermissionsOut:
-    """The one table of who may do what, with what the caller may do now."""
+    """List all permissions, the roles that have them, and which of them the caller has now."""
     return PermissionsOut(
         data=[permission_out(one) for one in await list_permissions(call.connection)]
     )

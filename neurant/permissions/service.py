@@ -1,4 +1,4 @@
-"""Permissions in the database: the one table, and what the caller has of it."""
+"""The table of permissions in the database, and the permissions of the caller."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ order by p.position
 
 
 async def list_permissions(connection: Connection) -> list[Permission]:
-    """All of them, in the order in which they are shown."""
+    """Return all permissions, in the order in which they are shown."""
     return await fetch_all(connection, Permission, _PERMISSIONS)
 
 
 def permission_out(one: Permission) -> PermissionOut:
-    """A permission as it crosses the wire."""
+    """Return a permission in the form of the API."""
     thing, _, operation = one.name.partition(".")
     return PermissionOut(
         name=one.name,

@@ -1,4 +1,4 @@
-"""People in the database: who reads and changes whom, policies and definers say."""
+"""Queries for people; policies and database functions decide who reads and changes whom."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Narrowable:
-    """A permission that can be taken from a person, and how far it goes for each role."""
+    """A permission that can be withdrawn from a person, and its reach for each role."""
 
     name: str
     administrador: str
@@ -77,7 +77,7 @@ class Narrowable:
 
 
 async def list_users(connection: Connection, query: UserQuery) -> tuple[list[UserOut], str | None]:
-    """A page of those whom the caller may see."""
+    """Return a page of the people whom the caller may see."""
     conditions: list[LiteralString] = []
     if query.role is not None:
         conditions.append("u.role = %(role)s::public.user_role_enum")
@@ -88,49 +88,55 @@ async def list_users(connection: Connection, query: UserQuery) -> tuple[list[Use
 
 
 async def get_user(connection: Connection, user_id: UUID) -> UserOut | None:
-    """One of them."""
+    """Return a person whom the caller may see."""
     return await fetch_one(connection, UserOut, _ONE, (user_id,))
 
 
 async def lock_user(connection: Connection, user_id: UUID) -> bool:
-    """Nobody changes this profile until the transaction ends; False where it is not one's own."""
+    """Lock the caller's own profile until the transaction ends; return False if it is not
+    their own.
+    """
     cursor = await connection.execute(_LOCK, (user_id,))
     return cursor.rowcount == 1
 
 
 async def update_user(connection: Connection, user_id: UUID, changes: Mapping[str, Any]) -> None:
-    """Change these fields of one's own profile."""
+    """Change the given fields of the caller's own profile."""
     statement = _UPDATE + set_clause(_EDITABLE, changes) + " where id = %(id)s"
     await connection.execute(statement, {**changes, "id": user_id})
 
 
 async def set_role(connection: Connection, user_id: UUID, role: str) -> str:
-    """``changed``, ``unchanged``, ``forbidden`` or ``not_found``."""
+    """Change a role: ``changed``, ``unchanged``, ``forbidden`` or ``not_found``."""
     return str(await fetch_value(connection, _SET_ROLE, (user_id, role)))
 
 
 async def set_active(connection: Connection, user_id: UUID, *, is_active: bool) -> str:
-    """``activated``, ``deactivated``, ``unchanged``, ``forbidden`` or ``not_found``."""
+    """Activate or deactivate: ``activated``, ``deactivated``, ``unchanged``,
+    ``forbidden``, ``not_found``.
+    """
     return str(await fetch_value(connection, _SET_ACTIVE, (user_id, is_active)))
 
 
 async def set_denied(connection: Connection, user_id: UUID, denied: Sequence[str]) -> str:
-    """``changed``, ``unchanged``, ``not_narrowable``, ``forbidden`` or ``not_found``."""
+    """Withdraw permissions: ``changed``, ``unchanged``, ``not_narrowable``,
+    ``forbidden``, ``not_found``.
+    """
     return str(await fetch_value(connection, _SET_DENIED, (user_id, list(denied))))
 
 
 async def transfer_ownership(connection: Connection, user_id: UUID) -> str:
-    """``transferred``, ``unchanged``, ``forbidden`` or ``not_found``."""
+    """Change the owner: ``transferred``, ``unchanged``, ``forbidden`` or ``not_found``."""
     return str(await fetch_value(connection, _TRANSFER, (user_id,)))
 
 
 async def list_team(connection: Connection) -> list[ColleagueOut]:
-    """The active colleagues whom everybody may know of."""
+    """Return the active colleagues whom every member may see."""
     return await fetch_all(connection, ColleagueOut, _TEAM)
 
 
 async def list_narrowable(connection: Connection) -> list[Narrowable]:
-    """What can be taken from a single person."""
+    """Return the permissions that can be withdrawn from a single person."""
     return await fetch_all(connection, Narrowable, _NARROWABLE)
 
 

@@ -1,4 +1,4 @@
-"""People on the wire."""
+"""The bodies of the endpoints for the people of a company."""
 
 from __future__ import annotations
 
@@ -26,96 +26,114 @@ Permission = Annotated[str, Field(max_length=100, pattern=r"^[a-z_]+\.[a-z_]+$")
 
 
 class UserOut(BaseModel):
-    """A person of the company, as those see them who may."""
+    """A person of the company, as permitted readers see them."""
 
-    id: UUID
-    email: str
-    first_name: str
-    last_name: str
-    avatar_url: str | None
-    phone: str | None
-    role: Role
-    is_active: bool
-    denied: list[str] = Field(description="Permissions of the role that this person has not")
-    invited_by: UUID | None
-    last_login_at: datetime | None
-    last_seen_at: datetime | None = Field(description="To the minute; null: never, or not active")
-    created_at: datetime
+    id: UUID = Field(description="UUID of the person in this company")
+    email: str = Field(description="E-mail address with which the person signs in")
+    first_name: str = Field(description="Given name of the person")
+    last_name: str = Field(description="Family name of the person")
+    avatar_url: str | None = Field(description="https address of the picture; null: none")
+    phone: str | None = Field(description="Telephone number; null: none")
+    role: Role = Field(description="Role in the company")
+    is_active: bool = Field(description="Whether the person may sign in to the company")
+    denied: list[str] = Field(description="Permissions of the role that this person does not have")
+    invited_by: UUID | None = Field(description="The person who invited them; null: nobody did")
+    last_login_at: datetime | None = Field(description="Last sign-in to the company; null: never")
+    last_seen_at: datetime | None = Field(
+        description="Last activity, to the minute; null: never, or the person is deactivated"
+    )
+    created_at: datetime = Field(description="When the person joined the company")
     has_two_step: bool | None = Field(
-        description="Asked for a code when signing in; null: told to whoever manages users"
+        description="Whether the person signs in with a second step; null: the caller may not "
+        "manage users"
     )
 
 
 class UserPatch(BaseModel):
-    """One's own profile; a field that is left out stays."""
+    """Changes of the caller's own profile; a field that is left out keeps its value."""
 
     model_config = ConfigDict(extra="forbid")
 
-    first_name: Name = ""
-    last_name: Annotated[Text, Field(max_length=100)] = ""
-    phone: Annotated[Text, Field(max_length=50)] | None = None
-    avatar_url: HttpsUrl | None = None
+    first_name: Name = Field(default="", description="Given name of the person")
+    last_name: Annotated[Text, Field(max_length=100)] = Field(
+        default="", description="Family name of the person"
+    )
+    phone: Annotated[Text, Field(max_length=50)] | None = Field(
+        default=None, description="Telephone number; null: none"
+    )
+    avatar_url: HttpsUrl | None = Field(
+        default=None, description="https address of a picture; null: none"
+    )
 
 
 class UserQuery(ListQuery):
     """The filters and sorts of the list."""
 
-    role: Role | None = None
-    is_active: bool | None = None
+    role: Role | None = Field(default=None, description="Only people with this role")
+    is_active: bool | None = Field(
+        default=None, description="true: only active people; false: only deactivated ones"
+    )
     sort: Literal["first_name", "-first_name", "email", "-email", "created_at", "-created_at"] = (
-        "first_name"
+        Field(default="first_name", description="Order of the rows; - reverses it")
     )
 
 
 class RoleIn(BaseModel):
-    """The role that somebody gets."""
+    """The new role of a person."""
 
     model_config = ConfigDict(extra="forbid")
 
-    role: GivenRole
+    role: GivenRole = Field(description="New role, which is below the role of the caller")
 
 
 class DeniedIn(BaseModel):
-    """Everything that a person may not do although the role may. Empty: the whole role."""
+    """All permissions of the role that the person does not have. Empty: the person has
+    the whole role.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
-    denied: Annotated[list[Permission], Field(max_length=100)]
+    denied: Annotated[list[Permission], Field(max_length=100)] = Field(
+        description="Names of the permissions that the person does not have"
+    )
 
 
 class OwnershipIn(BaseModel):
-    """Who gets the company, and that it is the owner who gives it."""
+    """The new owner, and the proof that the caller is the owner."""
 
     model_config = ConfigDict(extra="forbid")
 
-    user_id: UUID
+    user_id: UUID = Field(description="UUID of the active colleague who becomes the owner")
     password: Annotated[
         Text | None,
-        Field(max_length=LONGEST_PASSWORD, description="The caller's own, as it is now"),
+        Field(
+            max_length=LONGEST_PASSWORD,
+            description="Current password of the caller; null: not given",
+        ),
     ] = None
     code: Annotated[
         Text | None,
         Field(
             max_length=64,
-            description="Instead of the password, for who has two-step verification on: of the"
-            " authenticator app, or a recovery code. Who comes by single sign-on alone needs"
-            " neither, but a session of at most ten minutes",
+            description="Code of the authenticator app, or a recovery code; required instead of the"
+            " password if two-step verification is on. A person who uses only single sign-on gives"
+            " neither and needs a session that is less than ten minutes old",
         ),
     ] = None
 
 
 class ColleagueOut(BaseModel):
-    """An active colleague, as everybody sees them."""
+    """An active colleague, as every member sees them."""
 
-    id: UUID
-    first_name: str
-    last_name: str
-    avatar_url: str | None
-    role: Role
-    last_seen_at: datetime | None
+    id: UUID = Field(description="UUID of the person in this company")
+    first_name: str = Field(description="Given name of the person")
+    last_name: str = Field(description="Family name of the person")
+    avatar_url: str | None = Field(description="https address of the picture; null: none")
+    role: Role = Field(description="Role in the company")
+    last_seen_at: datetime | None = Field(description="Last activity, to the minute; null: never")
 
 
 class TeamOut(BaseModel):
-    """The colleagues to whom one may turn."""
+    """The colleagues to whom a conversation can be transferred."""
 
-    data: list[ColleagueOut]
+    data: list[ColleagueOut] = Field(description="The active colleagues, all at once")

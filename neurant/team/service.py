@@ -1,4 +1,4 @@
-"""Changing people: what the database answered, as an error that says what to do."""
+"""Changes of people, and the errors for the outcomes of the database."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from neurant.texts import Language
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Who passes a company on, as the mail names them."""
+    """The owner who transfers the company, as the mail names them."""
 
     name: str
     company_id: UUID
@@ -26,18 +26,18 @@ class Owner:
 
 
 async def change_role(connection: Connection, user_id: UUID, role: str) -> UserOut:
-    """Give somebody below the caller another role below the caller's."""
+    """Give a person below the caller another role below the caller's."""
     return await _changed(connection, user_id, await queries.set_role(connection, user_id, role))
 
 
 async def change_active(connection: Connection, user_id: UUID, *, is_active: bool) -> UserOut:
-    """Let somebody in again (NA002 where no seat is left), or out at once."""
+    """Activate a person (SQLSTATE NA002 if no seat is left), or deactivate them at once."""
     outcome = await queries.set_active(connection, user_id, is_active=is_active)
     return await _changed(connection, user_id, outcome)
 
 
 async def change_denied(connection: Connection, user_id: UUID, denied: Sequence[str]) -> UserOut:
-    """Take these permissions of the role from a person, and give all others back."""
+    """Withdraw these permissions of the role from a person, and give all others back."""
     outcome = await queries.set_denied(connection, user_id, sorted(set(denied)))
     return await _changed(connection, user_id, outcome)
 
@@ -56,9 +56,9 @@ async def _changed(connection: Connection, user_id: UUID, outcome: str) -> UserO
 async def transfer_ownership(
     connection: Connection, settings: Settings, owner: Owner, user_id: UUID, language: Language
 ) -> UserOut:
-    """Make an active colleague the owner, and tell them; the caller becomes administrador.
+    """Make an active colleague the owner and notify them; the caller becomes administrador.
 
-    Raises NotFoundError (nobody, or not active), ForbiddenError, ConflictError (it is theirs).
+    Raises NotFoundError (no active colleague), ForbiddenError, ConflictError (they are the owner).
     """
     outcome = await queries.transfer_ownership(connection, user_id)
     if outcome == "not_found":

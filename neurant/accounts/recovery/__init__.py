@@ -1,1 +1,1 @@
-"""A forgotten password: a mailed link, once."""
+"""Recovery of a forgotten password by a mailed link that works once."""

@@ -1,4 +1,4 @@
-"""Links for a new password."""
+"""Queries for links that set a new password."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _FINISH = "select outcome, auth_user_id, email from private.finish_password_rese
 
 @dataclass(frozen=True, slots=True)
 class Forgetful:
-    """Who forgot the password; the name as far as it is known."""
+    """A login whose password is forgotten; the name is None if it is not known."""
 
     auth_user_id: UUID
     first_name: str | None
@@ -22,7 +22,7 @@ class Forgetful:
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A mailed link: ``open``, ``used`` or ``expired``, and whose."""
+    """A mailed link: its state (``open``, ``used`` or ``expired``) and its address."""
 
     state: str
     email: str
@@ -30,7 +30,7 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """``changed``, ``unknown``, ``used`` or ``expired``."""
+    """The outcome of a reset: ``changed``, ``unknown``, ``used`` or ``expired``."""
 
     outcome: str
     auth_user_id: UUID | None
@@ -38,17 +38,17 @@ class Finished:
 
 
 async def insert_reset(connection: Connection, email: str, digest: bytes) -> Forgetful | None:
-    """Keep a link for this address; None where it has no account."""
+    """Store a link for this address; return None if the address has no account."""
     return await fetch_one(connection, Forgetful, _BEGIN, (email, digest))
 
 
 async def find_reset(pool: Pool, digest: bytes) -> Link | None:
-    """What a link is worth; None for one that we never sent."""
+    """Return the state of a link; None for a link that we never sent."""
     async with pool.connection() as connection:
         return await fetch_one(connection, Link, _FIND, (digest,))
 
 
 async def finish_reset(connection: Connection, digest: bytes, password_hash: str) -> Finished:
-    """Set the password by a link, once."""
+    """Set the password with a link, once."""
     found = await fetch_one(connection, Finished, _FINISH, (digest, password_hash))
     return found or Finished("unknown", None, None)

@@ -1,4 +1,4 @@
-"""A forgotten password: asked for without telling who has an account, and set once."""
+"""Recovery of a password without revealing which addresses have an account."""
 
 from __future__ import annotations
 
@@ -19,25 +19,27 @@ from neurant.core.vault import Vault
 from neurant.mail.service import queue_mail
 from neurant.texts import Language
 
-# Every answer takes this long: what is done for an account takes a tenth of it.
+# Every answer takes this long, so that its time does not show whether there is an account. The
+# work for an account takes a tenth of it.
 _ANSWER_SECONDS = 0.15
 
 
 async def ask(
     pool: Pool, settings: Settings, typed: str, *, trail: Trail, language: Language
 ) -> None:
-    """Write a link to the address, if it has an account; nobody but its mailbox learns whether.
+    """Send a link to the address if it has an account; only the mailbox shows whether it has one.
 
-    Written to a moment ago, it is not again. Raises BadInputError for what is no address, and
-    RateLimitedError for who asks for too many.
+    An address that was written to a moment ago gets no second mail. Raises BadInputError if the
+    text is no address, and RateLimitedError if the client asks too often.
     """
     begun = monotonic()
     email, trail = normal_email(typed), plain_trail(trail)
     await hold_back(pool, "reset", None, trail)
     token = new_token()
     async with pool.connection() as connection, connection.transaction():
-        # Who is held back has a link of the last hour that works (a used one ends the brake): that
-        # mail is the answer. Told apart, anybody could ask it away, and would learn who has one.
+        # A throttled address already has a valid link of the last hour (a used link resets the
+        # throttle), so no mail is sent. An error instead would reveal that the address has an
+        # account, and would let anybody block its mails.
         is_allowed = await allow_mail(connection, "reset", email) == 0
         await come_from(connection, trail)
         known = await queries.insert_reset(connection, email, digest(token)) if is_allowed else None
@@ -57,10 +59,10 @@ async def ask(
 async def set_password(
     pool: Pool, settings: Settings, token: str, password: str, *, trail: Trail, language: Language
 ) -> None:
-    """A new password by a mailed link; every session of the person ends.
+    """Set a new password with a mailed link; every session of the person ends.
 
     Raises BadInputError (``accounts.weak_password``), NotFoundError for a link that we never sent,
-    GoneError for one that was used or has run out.
+    GoneError for a link that was used or has expired.
     """
     link = await queries.find_reset(pool, digest(token))
     if link is None or link.state != "open":
@@ -85,7 +87,7 @@ async def set_password(
 
 
 def refusal(outcome: str) -> NeurantError:
-    """Why a link does not set a password."""
+    """Return the error for a link that does not set a password."""
     match outcome:
         case "used":
             return GoneError("accounts.reset_used")

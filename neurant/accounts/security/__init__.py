@@ -1,1 +1,1 @@
-"""What a person changes of their own account: profile, password, sessions, second step."""
+"""Changes of a person's own account: profile, password, sessions, second step."""

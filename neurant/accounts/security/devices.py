@@ -1,8 +1,8 @@
-"""What a browser calls itself, in two words that a person recognizes."""
+"""The name of a device, read from its user agent, in two words that a person recognizes."""
 
 from __future__ import annotations
 
-# In this order: the later ones name the earlier ones, too.
+# The order matters: the user agent of a browser also names the browsers further down.
 _BROWSERS = (
     ("Edg", "Edge"),
     ("OPR/", "Opera"),
@@ -27,7 +27,9 @@ _MOST_CHARACTERS = 40
 
 
 def device_of(user_agent: str | None) -> str | None:
-    """``Firefox · Linux``; a program's own name as it is; None for one that says nothing."""
+    """Return a name such as ``Firefox · Linux``, else the program's own name; None if
+    there is none.
+    """
     agent = user_agent or ""
     browser = next((name for sign, name in _BROWSERS if sign in agent), None)
     system = next((name for sign, name in _SYSTEMS if sign in agent), None)
@@ -37,5 +39,5 @@ def device_of(user_agent: str | None) -> str | None:
 
 
 def is_phone(user_agent: str | None) -> bool:
-    """Is it a telephone?"""
+    """Return whether the user agent is that of a telephone."""
     return any(sign in (user_agent or "") for sign in _PHONES)

@@ -1,4 +1,4 @@
-"""The sessions of a person, their password, and their profile in the company."""
+"""Queries for the sessions of a person, their password, and their profile in the company."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ where id = (select private.user_id())
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """Where a person is signed in."""
+    """An open session of a person."""
 
     session_id: UUID
     ip_address: IPv4Address | IPv6Address | None
@@ -47,7 +47,7 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """What colleagues see of a person."""
+    """The part of a person that colleagues see."""
 
     first_name: str
     last_name: str
@@ -56,30 +56,30 @@ class Profile:
 
 
 async def list_sessions(pool: Pool, session: bytes) -> list[Session]:
-    """The person's open sessions, this one first, then the latest seen."""
+    """Return the person's open sessions: this one first, then by last use."""
     async with pool.connection() as connection:
         return await fetch_all(connection, Session, _SESSIONS, (session,))
 
 
 async def end_sessions(connection: Connection, session: bytes, which: UUID | None) -> int:
-    """End one of the person's sessions, or (None) all others; how many."""
+    """End one of the person's sessions, or all others (None); return how many ended."""
     return await fetch_count(connection, _END, (session, which))
 
 
 async def change_password(
     connection: Connection, session: bytes, new_session: bytes, password_hash: str
 ) -> bool:
-    """Another password; this session goes on under a new token, the others end."""
+    """Set another password; this session continues under a new token, the others end."""
     return await fetch_value(connection, _PASSWORD, (session, new_session, password_hash)) is True
 
 
 async def find_profile(connection: Connection, *, locked: bool = False) -> Profile | None:
-    """The caller's own profile, as staff of a company; ``locked``: only one they may change."""
+    """Return the caller's own profile in the company; ``locked``: only if they may change it."""
     return await fetch_one(connection, Profile, _LOCKED_PROFILE if locked else _PROFILE)
 
 
 async def is_read_only(connection: Connection, company_id: UUID) -> bool:
-    """Whether the company is unpaid or closed: read and exported, not changed."""
+    """Return whether the company is unpaid or closed, so that it can be read but not changed."""
     return await fetch_value(connection, _IS_READ_ONLY, (company_id,)) is True
 
 

@@ -1,4 +1,4 @@
-"""A person's own account, as JSON."""
+"""The endpoints for a person's own account."""
 
 from __future__ import annotations
 
@@ -41,8 +41,10 @@ def _session(opened: OpenedSession) -> SessionOut:
 
 @router.get("")
 async def read_account(request: Request, person: ApiPerson, response: Response) -> AccountOut:
-    """The caller's own account. A session that a company's single sign-on opened
-    (``is_limited``) is not told of the login's second step: ``two_step`` is null."""
+    """Return the caller's own account.
+
+    For a session that a company's single sign-on opened (``is_limited``), ``two_step`` is null.
+    """
     pool = services_of(request).pool
     factor = None if person.is_limited else await find_factor(pool, person.auth_user_id)
     on = factor is not None and factor.is_confirmed
@@ -65,8 +67,15 @@ async def read_account(request: Request, person: ApiPerson, response: Response) 
 async def change_account(
     request: Request, patch: ProfilePatch, person: ApiPerson, response: Response
 ) -> AccountOut:
-    """Change the caller's own profile in the company they work in now; with If-Match only if it
-    is as it was read."""
+    """Change the caller's own profile in the company in which the session works.
+
+    A field that is left out keeps its value. Answers with the account.
+
+    Refuses: 403 ``accounts.profile_not_yours`` if the caller may not change the profile; 403
+    ``api.read_only`` if the company's subscription is inactive or cancelled; 409
+    ``accounts.no_company_yet`` if the caller belongs to no company; 422 ``accounts.bad_name``,
+    ``accounts.bad_phone`` or ``accounts.bad_picture`` if that value is not acceptable.
+    """
 
     def check(current: Profile) -> None:
         check_match(request, ProfilePatch.model_construct(**asdict(current)), ProfilePatch)
@@ -80,8 +89,18 @@ async def change_account(
 async def change_password(
     request: Request, change: PasswordChange, person: ApiPerson
 ) -> SessionOut:
-    """Another password. Every other session ends; this one goes on under the token told here.
-    A session that a company's single sign-on opened is refused (403)."""
+    """Set another password for the caller's account.
+
+    Every other session ends; this session continues under the token of the answer.
+
+    Refuses: 403 ``accounts.wrong_password`` if the current password is wrong; 403
+    ``accounts.limited_session`` if the single sign-on of a company opened the session; 422
+    ``accounts.weak_password`` or ``accounts.leaked_password`` if the new password is quickly
+    guessed; 429 ``accounts.slow_down`` after several wrong attempts; 422
+    ``accounts.password_characters``, ``accounts.password_emoji``,
+    ``accounts.password_new_character`` or ``accounts.password_symbol`` if the password contains a
+    character that passwords cannot contain.
+    """
     return _session(
         await service.change_password(
             services_of(request).pool,
@@ -96,7 +115,7 @@ async def change_password(
 
 @router.get("/sessions")
 async def list_sessions(request: Request, person: ApiPerson) -> AuthSessionsOut:
-    """Where the caller is signed in."""
+    """List the caller's open sessions, the current one first."""
     found = await queries.list_sessions(services_of(request).pool, person.digest)
     return AuthSessionsOut(
         data=[
@@ -117,21 +136,28 @@ async def list_sessions(request: Request, person: ApiPerson) -> AuthSessionsOut:
 
 @router.delete("/sessions")
 async def end_other_sessions(request: Request, person: ApiPerson) -> EndedOut:
-    """Sign out everywhere but here."""
+    """End every session of the caller except the current one."""
     ended = await service.end_other_sessions(services_of(request).pool, person)
     return EndedOut(ended=ended)
 
 
 @router.delete("/sessions/{session_id}", status_code=204)
 async def end_session(request: Request, session_id: UUID, person: ApiPerson) -> None:
-    """Sign out one of the caller's own sessions."""
+    """End one of the caller's own sessions."""
     await service.end_session(services_of(request).pool, person, session_id)
 
 
 @router.post("/two-step", status_code=201)
 async def begin_two_step(request: Request, proof: PasswordOnly, person: ApiPerson) -> NewFactorOut:
-    """A secret for an authenticator app; it counts once POST /confirm takes its first code. A
-    session that a company's single sign-on opened is refused (403), as in all that follows."""
+    """Create a secret for an authenticator app.
+
+    Two-step verification is on after POST /v1/account/two-step/confirm has accepted the first code.
+
+    Refuses: 403 ``accounts.wrong_password`` if the password is wrong; 403
+    ``accounts.limited_session`` if the single sign-on of a company opened the session; 409
+    ``accounts.two_step_is_on`` if two-step verification is on already; 429 ``accounts.slow_down``
+    after several wrong attempts.
+    """
     state = services_of(request)
     made = await service.begin_two_step(state.pool, state.settings, person, proof.password)
     return NewFactorOut(**asdict(made))
@@ -139,7 +165,14 @@ async def begin_two_step(request: Request, proof: PasswordOnly, person: ApiPerso
 
 @router.post("/two-step/confirm")
 async def confirm_two_step(request: Request, proof: CodeOnly, person: ApiPerson) -> TurnedOnOut:
-    """The second step is on. The session goes on under the token told here."""
+    """Turn two-step verification on with the first code of the app.
+
+    Answers with ten recovery codes, and the session continues under the token of the answer.
+
+    Refuses: 403 ``accounts.wrong_code`` if the code is wrong; 403 ``accounts.limited_session`` if
+    the single sign-on of a company opened the session; 409 ``accounts.no_two_step_begun`` if no
+    secret waits for its first code; 429 ``accounts.slow_down`` after several wrong attempts.
+    """
     state = services_of(request)
     done = await service.confirm_two_step(state.pool, state.settings, person, proof.code)
     return TurnedOnOut(recovery_codes=done.recovery_codes, session=_session(done.session))
@@ -149,7 +182,13 @@ async def confirm_two_step(request: Request, proof: CodeOnly, person: ApiPerson)
 async def renew_recovery_codes(
     request: Request, proof: PasswordAndCode, person: ApiPerson
 ) -> RecoveryCodesOut:
-    """Ten other recovery codes."""
+    """Replace the recovery codes with ten new ones.
+
+    Refuses: 403 ``accounts.wrong_password`` or ``accounts.wrong_code`` if the proof is wrong; 403
+    ``accounts.limited_session`` if the single sign-on of a company opened the session; 409
+    ``accounts.two_step_is_off`` if two-step verification is off; 429 ``accounts.slow_down`` after
+    several wrong attempts.
+    """
     state = services_of(request)
     codes = await service.renew_recovery_codes(
         state.pool, state.settings, person, proof.password, proof.code
@@ -161,7 +200,15 @@ async def renew_recovery_codes(
 async def disable_two_step(
     request: Request, proof: PasswordAndCode, person: ApiPerson
 ) -> SessionOut:
-    """The second step is off. The session goes on under the token told here."""
+    """Turn two-step verification off.
+
+    The session continues under the token of the answer.
+
+    Refuses: 403 ``accounts.wrong_password`` or ``accounts.wrong_code`` if the proof is wrong; 403
+    ``accounts.limited_session`` if the single sign-on of a company opened the session; 409
+    ``accounts.two_step_is_off`` if two-step verification is off; 429 ``accounts.slow_down`` after
+    several wrong attempts.
+    """
     state = services_of(request)
     return _session(
         await service.disable_two_step(

@@ -1,4 +1,4 @@
-"""Changes of an account that only its person may make, each shown to be them again."""
+"""Changes of an account that only its person may make, each after a proof of identity."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ MOST_URL = 2000
 
 @dataclass(frozen=True, slots=True)
 class TurnedOn:
-    """The recovery codes, shown this once, and the session under its new token."""
+    """The recovery codes, shown once, and the session under its new token."""
 
     recovery_codes: list[str]
     session: OpenedSession
@@ -59,7 +59,7 @@ class TurnedOn:
 async def change_password(
     pool: Pool, settings: Settings, person: Person, old: str, new: str, *, language: Language
 ) -> OpenedSession:
-    """Another password. The person's other sessions end; this one goes on under a new token.
+    """Set another password. The person's other sessions end; this one gets a new token.
 
     Raises ForbiddenError (``accounts.wrong_password``, ``accounts.limited_session``),
     BadInputError, RateLimitedError.
@@ -90,12 +90,12 @@ async def _prove_password(pool: Pool, person: Person, password: str) -> None:
         await check_password(
             pool, person.email, password, trail=person.trail, device=str(person.session_id)
         )
-    except UnauthenticatedError:  # the session stands: what is wrong is the field
+    except UnauthenticatedError:  # the session is valid; only the field is wrong
         raise ForbiddenError("accounts.wrong_password") from None
 
 
 async def end_session(pool: Pool, person: Person, which: UUID) -> None:
-    """End one of the person's own sessions. Raises NotFoundError for any other."""
+    """End one of the person's own sessions. Raises NotFoundError for any other session."""
     async with pool.connection() as connection, connection.transaction():
         await come_from(connection, plain_trail(person.trail))
         if not await queries.end_sessions(connection, person.digest, which):
@@ -103,7 +103,7 @@ async def end_session(pool: Pool, person: Person, which: UUID) -> None:
 
 
 async def end_other_sessions(pool: Pool, person: Person) -> int:
-    """Sign the person out everywhere but here; how many sessions that were."""
+    """End every session of the person except this one; return how many ended."""
     async with pool.connection() as connection, connection.transaction():
         await come_from(connection, plain_trail(person.trail))
         return await queries.end_sessions(connection, person.digest, None)
@@ -112,10 +112,10 @@ async def end_other_sessions(pool: Pool, person: Person) -> int:
 async def begin_two_step(
     pool: Pool, settings: Settings, person: Person, password: str
 ) -> NewFactor:
-    """A new secret for an authenticator app; it counts once a code confirms it.
+    """Create a secret for an authenticator app; it has no effect until a code confirms it.
 
-    Raises ForbiddenError (``accounts.wrong_password``, ``accounts.limited_session``),
-    ConflictError where it is on already.
+    Raises ForbiddenError (``accounts.wrong_password``, ``accounts.limited_session``), ConflictError
+    if the second step is on already.
     """
     await check_own_login(pool, person.digest)
     await _prove_password(pool, person, password)
@@ -128,9 +128,10 @@ async def begin_two_step(
 
 
 async def waiting_two_step(pool: Pool, settings: Settings, person: Person) -> NewFactor | None:
-    """The secret that waits for its first code, to be shown again.
+    """Return the secret that waits for its first code, so that it can be shown again.
 
-    Raises ForbiddenError (``accounts.limited_session``): a company's provider reads no secret.
+    Raises ForbiddenError (``accounts.limited_session``): a session that a company's provider opened
+    cannot read the secret.
     """
     sealed = await factors.find_waiting_secret(pool, person.digest)
     if sealed is None:
@@ -142,10 +143,10 @@ async def waiting_two_step(pool: Pool, settings: Settings, person: Person) -> Ne
 async def confirm_two_step(
     pool: Pool, settings: Settings, person: Person, code: str, *, now: datetime | None = None
 ) -> TurnedOn:
-    """The first code of the app: from now on signing in asks for one.
+    """Turn the second step on with the first code of the app.
 
-    Raises ForbiddenError (``accounts.wrong_code``, ``accounts.limited_session``), ConflictError
-    where no secret waits.
+    Raises ForbiddenError (``accounts.wrong_code``, ``accounts.limited_session``), ConflictError if
+    no secret waits.
     """
     await check_own_login(pool, person.digest)
     device = str(person.session_id)
@@ -169,7 +170,7 @@ async def confirm_two_step(
 async def renew_recovery_codes(
     pool: Pool, settings: Settings, person: Person, password: str, code: str
 ) -> list[str]:
-    """Ten other codes; those before are void. Password and code are asked for."""
+    """Replace the recovery codes, after a check of password and code."""
     await _prove_both(pool, settings, person, password, code)
     codes = new_recovery_codes()
     async with pool.connection() as connection, connection.transaction():
@@ -183,7 +184,7 @@ async def renew_recovery_codes(
 async def disable_two_step(
     pool: Pool, settings: Settings, person: Person, password: str, code: str
 ) -> OpenedSession:
-    """Signing in asks for the password alone again. Password and code are asked for."""
+    """Turn the second step off, after a check of password and code."""
     await _prove_both(pool, settings, person, password, code)
     token = new_token()
     async with pool.connection() as connection, connection.transaction():
@@ -222,7 +223,7 @@ def _kept(settings: Settings, login: UUID, codes: list[str]) -> list[bytes]:
 
 
 async def read_profile(pool: Pool, person: Person) -> Profile | None:
-    """What colleagues see of the person; None for somebody without a company."""
+    """Return the part of the person that colleagues see; None for a person without a company."""
     if person.company_id is None:
         return None
     staff = Staff(person.auth_user_id, person.company_id, person.trail)
@@ -236,10 +237,10 @@ async def change_profile(
     changes: Mapping[str, str | None],
     check: Callable[[Profile], None] = lambda _: None,
 ) -> None:
-    """Change the named fields of the person's own profile, if ``check`` lets the locked one pass.
+    """Change the named fields of the person's own profile, if ``check`` accepts the locked profile.
 
-    Raises BadInputError that names the field, ConflictError for somebody without a company,
-    ForbiddenError where the company only reads.
+    Raises BadInputError that names the field, ConflictError for a person without a company,
+    ForbiddenError if the company is read-only or the profile is not theirs.
     """
     if person.company_id is None:
         raise ConflictError("accounts.no_company_yet")
@@ -266,7 +267,7 @@ async def change_profile(
 def checked_profile(
     first_name: str, last_name: str, phone: str | None, avatar_url: str | None
 ) -> Profile:
-    """A profile as it may be stored. Raises BadInputError that names the field."""
+    """Return a profile that may be stored. Raises BadInputError that names the field."""
     phone = " ".join((phone or "").split()) or None
     if phone is not None and (len(phone) > MOST_PHONE or not set(phone) <= set("+0123456789 ()-.")):
         raise BadInputError("accounts.bad_phone", most=MOST_PHONE)

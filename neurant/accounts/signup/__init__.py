@@ -1,1 +1,1 @@
-"""Signing up: a mailbox is proven before the login is made."""
+"""Sign-up: the login is created after the person has proven to own the mailbox."""

@@ -1,4 +1,4 @@
-"""Sign-ups that wait for their mail."""
+"""Queries for sign-ups that wait for the confirmation of their address."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _CLAIM = "select private.claim_sign_up(%s)"
 
 @dataclass(frozen=True, slots=True)
 class Renewed:
-    """Whom to write to, and whether the address is ``new`` or ``has_account``."""
+    """The recipient of another mail, and whether the address is ``new`` or ``has_account``."""
 
     outcome: str
     email: str
@@ -38,7 +38,7 @@ class SignUp:
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """What came of a link or a code (``private.verify_sign_up`` lists the outcomes)."""
+    """The outcome of a link or a code (``private.verify_sign_up`` lists the outcomes)."""
 
     outcome: str
     auth_user_id: UUID | None
@@ -53,7 +53,7 @@ async def insert_sign_up(
     *,
     accepts_terms: bool,
 ) -> bool:
-    """Keep a sign-up (address, names, password hash); whether the address is a new one."""
+    """Store a sign-up (address, names, password hash); return whether the address is new."""
     values = (*person, pending, link, code, accepts_terms)
     return await fetch_value(connection, _BEGIN, values) == "new"
 
@@ -61,12 +61,12 @@ async def insert_sign_up(
 async def renew_sign_up(
     connection: Connection, pending: bytes, link: bytes, code: bytes
 ) -> Renewed | None:
-    """Another link and code; None where nothing waits."""
+    """Store another link and code; return None if no sign-up waits."""
     return await fetch_one(connection, Renewed, _RENEW, (pending, link, code))
 
 
 async def find_sign_up(pool: Pool, pending: bytes | None, link: bytes | None) -> SignUp | None:
-    """The sign-up of a link, else of a browser."""
+    """Return the sign-up of a link, else that of a browser."""
     async with pool.connection() as connection:
         return await fetch_one(connection, SignUp, _FIND, (pending, link))
 
@@ -79,12 +79,12 @@ async def verify(
     *,
     proven: bool,
 ) -> Verified:
-    """Make the login, if the link or the code is right."""
+    """Create the login if the link or the code is right."""
     found = await fetch_one(connection, Verified, _VERIFY, (pending, link, code, proven))
     return found or Verified("unknown", None)
 
 
 async def claim(connection: Connection, pending: bytes) -> UUID | None:
-    """The login that was verified elsewhere, once."""
+    """Return the login of a sign-up that was verified on another device, once."""
     login = await fetch_value(connection, _CLAIM, (pending,))
     return login if isinstance(login, UUID) else None

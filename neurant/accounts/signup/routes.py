@@ -1,4 +1,4 @@
-"""Signing up, as JSON."""
+"""The endpoints that create an account."""
 
 from __future__ import annotations
 
@@ -27,9 +27,17 @@ router = api_router("accounts", "/v1/accounts")
 
 @router.post("", status_code=202)
 async def sign_up(request: Request, new: NewAccount) -> BegunOut:
-    """Begin: a mail with a link (24 hours) and a code (15 minutes, five tries) is on its way.
+    """Begin a sign-up and send a mail with a link and a code.
 
-    An address that has an account is answered the same, and told so by mail.
+    The link is valid for 24 hours, the code for 15 minutes and five attempts. An address that has
+    an account gets the same answer and a mail that says so.
+
+    Refuses: 422 ``accounts.bad_email``, ``accounts.bad_name``, ``accounts.weak_password``,
+    ``accounts.leaked_password`` or ``accounts.terms_not_accepted`` if that value is not acceptable;
+    429 ``accounts.slow_down`` or ``accounts.mailed_just_now`` if the client signs up or the address
+    is written to too often; 422 ``accounts.password_characters``, ``accounts.password_emoji``,
+    ``accounts.password_new_character`` or ``accounts.password_symbol`` if the password contains a
+    character that passwords cannot contain.
     """
     state = services_of(request)
     begun = await service.begin(
@@ -48,7 +56,14 @@ async def sign_up(request: Request, new: NewAccount) -> BegunOut:
 
 @router.post("/verification/resend", status_code=202)
 async def resend(request: Request, pending: Pending) -> ResentOut:
-    """Another mail; the link and the code before are void. Once a minute, five times an hour."""
+    """Send another mail for a sign-up.
+
+    The previous link and code are no longer valid. At most one mail a minute and five an hour are
+    sent.
+
+    Refuses: 404 ``accounts.sign_up_over`` if the sign-up is finished or has expired; 429
+    ``accounts.mailed_just_now`` if the last mail is less than a minute old.
+    """
     state = services_of(request)
     await service.resend(
         state.pool, state.settings, pending.verification_token, language=reader_language(request)
@@ -58,7 +73,10 @@ async def resend(request: Request, pending: Pending) -> ResentOut:
 
 @router.post("/verification/state")
 async def read_state(request: Request, pending: Pending) -> StateOut:
-    """Has the link been opened (perhaps on another device)? Ask every two seconds at most."""
+    """Return whether the link of a sign-up has been opened, perhaps on another device.
+
+    Ask at most every two seconds. An unknown token is answered as expired.
+    """
     found = await queries.find_sign_up(
         services_of(request).pool, digest(pending.verification_token), None
     )
@@ -67,7 +85,17 @@ async def read_state(request: Request, pending: Pending) -> StateOut:
 
 @router.post("/verification", status_code=201)
 async def verify(request: Request, proof: Proof) -> SessionOut:
-    """Prove the mailbox and be signed in, without a company yet."""
+    """Prove the ownership of the mailbox and open a session.
+
+    The session works in no company yet.
+
+    Refuses: 403 ``accounts.sign_up_password_needed`` or ``accounts.wrong_sign_up_password`` if the
+    link was opened in another browser without the right password; 404 ``accounts.unknown_proof`` if
+    link or token is unknown; 409 ``accounts.not_verified_yet``, ``accounts.verified_before`` or
+    ``accounts.has_account`` if the sign-up is in another state; 410 ``accounts.proof_expired`` or
+    ``accounts.code_used_up`` if link or code is no longer valid; 422 ``accounts.wrong_mail_code``
+    if the code is wrong.
+    """
     opened = await service.prove(
         services_of(request).pool,
         services_of(request).settings,

@@ -1,4 +1,4 @@
-"""What crosses the wire when signing up."""
+"""The bodies of the endpoints that create an account."""
 
 from __future__ import annotations
 
@@ -14,52 +14,75 @@ from neurant.core.text_types import EmailText, PasswordText, PersonName, Text
 
 
 class NewAccount(Body):
-    """Who signs up. The mail is in the language of Accept-Language."""
+    """A person who signs up. The mail is in the language of Accept-Language."""
 
-    first_name: PersonName = Field(max_length=MOST_NAME)
-    last_name: PersonName = Field(max_length=MOST_NAME)
-    email: EmailText = Field(max_length=320)
+    first_name: PersonName = Field(max_length=MOST_NAME, description="Given name of the person")
+    last_name: PersonName = Field(max_length=MOST_NAME, description="Family name of the person")
+    email: EmailText = Field(
+        max_length=320, description="E-mail address, to which the mail is sent"
+    )
     password: PasswordText = Field(
         max_length=LONGEST_PASSWORD,
-        description="At least 10 characters; not the address, a run or a common word",
+        description="Password of at least 10 characters; not the address, a run or a common word",
     )
     accept_terms: bool = Field(
         default=False,
-        description="Needed where this installation has terms, idle elsewhere",
+        description="Whether the person accepts the terms; required only if this installation has "
+        "terms",
     )
 
 
 class BegunOut(BaseModel):
-    """The same for every address. ``verification_token`` is this client's part of the proof."""
+    """The answer to a sign-up, the same for every address."""
 
-    verification_token: str
-    expires_at: datetime
-    resend_after_seconds: int
+    verification_token: str = Field(
+        description="Secret of this client, required to confirm the sign-up"
+    )
+    expires_at: datetime = Field(description="When the sign-up and its link expire")
+    resend_after_seconds: int = Field(description="Seconds until another mail may be requested")
 
 
 class Pending(Body):
-    """Which sign-up is meant."""
+    """A sign-up that waits for its confirmation."""
 
-    verification_token: Text = Field(max_length=200)
+    verification_token: Text = Field(
+        max_length=200, description="Secret from the answer to POST /v1/accounts"
+    )
 
 
 class ResentOut(BaseModel):
-    """Written again."""
+    """The time to wait after another mail."""
 
-    resend_after_seconds: int
+    resend_after_seconds: int = Field(description="Seconds until another mail may be requested")
 
 
 class StateOut(BaseModel):
-    """``verified``: go on with POST /v1/accounts/verification and no code."""
+    """The state of a sign-up; if ``verified``, call POST /v1/accounts/verification
+    without a code.
+    """
 
-    state: Literal["pending", "verified", "expired"]
+    state: Literal["pending", "verified", "expired"] = Field(
+        description="pending: the link is unopened; verified: it was opened; expired: begin again"
+    )
 
 
 class Proof(Body):
-    """The code with the token of the client that signed up; or the mailed link's token with that
-    token, or with the password; or, once verified elsewhere, that token alone."""
+    """The proof that a person owns the mailbox, in one of four forms.
 
-    verification_token: Text | None = Field(default=None, max_length=200)
-    code: Text | None = Field(default=None, max_length=64)
-    link_token: Text | None = Field(default=None, max_length=200)
-    password: Text | None = Field(default=None, max_length=LONGEST_PASSWORD)
+    The code with ``verification_token``; the mailed link's token with ``verification_token``; the
+    link's token with the password; or ``verification_token`` alone after the link was opened on
+    another device.
+    """
+
+    verification_token: Text | None = Field(
+        default=None, max_length=200, description="Secret from the answer to POST /v1/accounts"
+    )
+    code: Text | None = Field(default=None, max_length=64, description="Six digits from the mail")
+    link_token: Text | None = Field(
+        default=None, max_length=200, description="Part of the mailed link after link="
+    )
+    password: Text | None = Field(
+        default=None,
+        max_length=LONGEST_PASSWORD,
+        description="Password chosen at the sign-up; required if another client opens the link",
+    )

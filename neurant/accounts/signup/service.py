@@ -1,8 +1,9 @@
-"""Sign-up: nobody can tell from the answers whether an address has an account.
+"""Sign-up without revealing which addresses have an account.
 
-The login is made when its mailbox is proven, and not before: an address is nobody's until then.
-A link proves it in the browser that signed up, or to who also knows the password; so whoever signs
-up with somebody else's address gains nothing when that person clicks.
+The login is created when the mailbox is proven and not before: until then the address belongs to
+nobody. A link proves the mailbox in the browser that signed up, or together with the password. A
+person who signs up with another person's address therefore gains nothing when that person opens the
+link.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ _LIFE = timedelta(hours=24)
 
 @dataclass(frozen=True, slots=True)
 class _Secrets:
-    """What a mail carries, and what is kept of it."""
+    """The secrets of a mail, and their stored digests."""
 
     link: str
     code: str
@@ -57,7 +58,7 @@ def _secrets(settings: Settings, pending: bytes) -> _Secrets:
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """The token that the browser holds, and until when it is worth something."""
+    """The token that the browser holds, and when it expires."""
 
     token: str
     expires_at: datetime
@@ -66,9 +67,9 @@ class Begun:
 async def begin(
     pool: Pool, settings: Settings, new: NewAccount, *, trail: Trail, language: Language
 ) -> Begun:
-    """Begin a sign-up and write to the address, or tell it that it has an account.
+    """Begin a sign-up and write to the address; an address with an account gets another mail.
 
-    Raises BadInputError for a name, address or password that will not do, and RateLimitedError.
+    Raises BadInputError if name, address or password is not acceptable, and RateLimitedError.
     """
     email = normal_email(new.email)
     first_name, last_name = plain_name(new.first_name), plain_name(new.last_name)
@@ -82,7 +83,9 @@ async def begin(
     person = (email, first_name, last_name, await hashed(new.password))
     async with pool.connection() as connection, connection.transaction():
         await _allow(connection, "sign_up", email)
-        await _allow(connection, "verification", pending.hex())  # the first of this sign-up's
+        await _allow(
+            connection, "verification", pending.hex()
+        )  # counts the first mail of this sign-up
         is_new = await queries.insert_sign_up(
             connection,
             person,
@@ -96,7 +99,7 @@ async def begin(
 
 
 async def resend(pool: Pool, settings: Settings, token: str, *, language: Language) -> None:
-    """Write again, with another link and code. Raises GoneError, RateLimitedError."""
+    """Send another mail with a new link and code. Raises NotFoundError, RateLimitedError."""
     pending = digest(token)
     made = _secrets(settings, pending)
     async with pool.connection() as connection, connection.transaction():
@@ -121,8 +124,11 @@ async def prove(
     code: str | None = None,
     password: str | None = None,
 ) -> OpenedSession:
-    """A session for who proves the mailbox, by ``link`` or ``code``; or, with neither, for the
-    browser whose link was opened elsewhere. Raises as ``_REFUSALS`` says, and RateLimitedError."""
+    """Open a session for a person who proves the mailbox with ``link`` or ``code``.
+
+    With neither, the session is for the browser whose link was opened on another device. Raises the
+    errors of ``_refusal``, and RateLimitedError.
+    """
     pending = digest(token) if token else None
     link_digest = digest(link) if link else None
     code_digest = None
@@ -142,7 +148,7 @@ async def prove(
             outcome, login = done.outcome, done.auth_user_id
         if login is not None:
             return await open_session(connection, login, trail=trail, keep=False)
-    # After the commit: a wrong code is counted.
+    # The error is raised after the commit, so that a wrong code is counted.
     raise _refusal(outcome)
 
 
@@ -193,7 +199,7 @@ async def _write(
 ) -> None:
     base = settings.base_url()
     params = {"name": first_name, "link": f"{base}/verify?link={made.link}", "code": made.code}
-    if not is_new:  # whoever typed the name may not be whom we write to
+    if not is_new:  # the person who typed the name may not own the address
         params = {"link": f"{base}/login", "reset_link": f"{base}/forgot"}
     template = "accounts.verify_email" if is_new else "accounts.already_registered"
     await queue_mail(

@@ -1,8 +1,8 @@
-"""Single sign-on: a company's people come in through its own OpenID Connect provider."""
+"""Single sign-on: the people of a company sign in with its own OpenID Connect provider."""
 
 import warnings
 
 from authlib.deprecate import AuthlibDeprecationWarning
 
-# It would rather have httpx's successor, and says so on every start; httpx is the client we have.
+# Authlib warns at every start that it prefers the successor of httpx; the product uses httpx.
 warnings.simplefilter("ignore", AuthlibDeprecationWarning)

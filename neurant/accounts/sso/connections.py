@@ -1,4 +1,4 @@
-"""A company's connections to identity providers: made, changed, tried out."""
+"""A company's connections to identity providers: creation, changes and tests."""
 
 from __future__ import annotations
 
@@ -37,16 +37,17 @@ from neurant.core.settings import Settings
 from neurant.core.vault import ensure_company_key, seal_secret
 from neurant.texts import Language
 
-# As the table's own check: at least two labels, and the last one is no number of an address.
+# The same rule as the table's check: at least two labels, and the last one is not a number.
 _DOMAIN = re.compile(r"([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?[.])+[a-z0-9-]{2,63}")
 
 
 async def create(
     connection: Connection, settings: Settings, company_id: UUID, new: SsoConnectionNew
 ) -> SsoConnection:
-    """A new connection, in the owner's transaction.
+    """Create a connection, in the owner's transaction.
 
-    Raises BadInputError (issuer, domains), ConflictError (there is one; a domain is taken).
+    Raises BadInputError (issuer, domains), ConflictError (the connection exists; a domain is
+    taken).
     """
     if not may_ask(new.issuer, private_hosts_of(settings)):
         raise BadInputError("sso.provider_insecure", url=new.issuer)
@@ -69,7 +70,7 @@ async def create(
 async def read(
     connection: Connection, connection_id: UUID, *, locked: bool = False
 ) -> SsoConnection:
-    """One of the company's connections. Raises NotFoundError."""
+    """Return one of the company's connections. Raises NotFoundError."""
     found = await find_connection(connection, connection_id, locked=locked)
     if found is None:
         raise NotFoundError("not_found")
@@ -83,7 +84,7 @@ async def change(
     connection_id: UUID,
     patch: SsoConnectionPatch,
 ) -> SsoConnection:
-    """Change what is given, in the owner's transaction. Raises as ``create``."""
+    """Change the given fields, in the owner's transaction. Raises the errors of ``create``."""
     changes: dict[str, Any] = patch.model_dump(
         exclude_unset=True, exclude={"client_secret", "domains"}
     )
@@ -115,15 +116,15 @@ async def _sealed(
 
 
 async def remove(connection: Connection, connection_id: UUID) -> None:
-    """Remove it; who came in by it is out. Raises NotFoundError."""
+    """Delete the connection and end the sessions that it opened. Raises NotFoundError."""
     if not await delete_connection(connection, connection_id):
         raise NotFoundError("not_found")
 
 
 async def unlink(connection: Connection, connection_id: UUID, user_id: UUID) -> None:
-    """Forget who a user is to the provider, so that another subject can become them; they are out.
+    """Delete a user's link to the provider, so that another subject can be linked to the user.
 
-    Raises NotFoundError.
+    The user's sessions by this provider end. Raises NotFoundError.
     """
     if not await delete_identity(connection, connection_id, user_id):
         raise NotFoundError("not_found")
@@ -142,7 +143,7 @@ async def _set_domains(connection: Connection, connection_id: UUID, domains: lis
 
 
 def normal_domain(typed: str) -> str:
-    """A domain as addresses carry it: ASCII (IDNA), lower case. Raises BadInputError."""
+    """Return a domain in the form of addresses: ASCII (IDNA), lower case. Raises BadInputError."""
     try:
         found = domain_of(f"x@{typed.strip().removeprefix('@')}")
     except BadInputError:
@@ -156,7 +157,7 @@ _checking = asyncio.Semaphore(2)
 
 
 async def check(known: Providers, issuer: str, language: Language) -> list[SsoCheckOut]:
-    """Walk a provider's discovery and keys anew; ends with the first step that is wrong.
+    """Fetch a provider's discovery document and keys again; stop at the first step that fails.
 
     The caller holds no database connection meanwhile. At most two checks run at a time in a
     process, because the provider may take seconds to answer. Raises UnavailableError

@@ -1,7 +1,8 @@
-"""Is a claim's TXT record in the DNS? Asked by stub resolver (dnspython), of untrusted servers.
+"""The look-up of a claim's TXT record in the DNS, by a stub resolver (dnspython) of untrusted
+servers.
 
-The record stands below the domain, under a name of its own (RFC 8552), so it meets no SPF or other
-verification record there. A CNAME is followed by the resolver that is asked, as for any name.
+The record has a name of its own below the domain (RFC 8552), so it does not collide with SPF or
+other verification records. The resolver follows a CNAME as for any name.
 """
 
 from __future__ import annotations
@@ -22,29 +23,29 @@ from neurant.core.settings import Settings, dns_server
 
 Found = Literal["found", "absent", "unreachable"]
 LABEL = "_neurant-challenge"
-SECONDS = 4.0  # for all servers, tries and the way by TCP; clients wait for 5 often
+SECONDS = 4.0  # for all servers, retries and TCP; many clients give up after 5 seconds
 _ONE_SERVER = 2.0
 _MOST_RECORDS = 100
-_MOST_BYTES = 512  # of one record; ours has 53
+_MOST_BYTES = 512  # of one record; a record of ours has 53 bytes
 log = get_logger(__name__)
 
 
 def record_name(domain: str) -> str:
-    """Where the TXT record of a domain stands."""
+    """Return the name of the TXT record of a domain."""
     return f"{LABEL}.{domain}"
 
 
 def record_value(token: str) -> str:
-    """What it says, for a claim's token."""
+    """Return the value of the TXT record for a claim's token."""
     return f"neurant-verification={token}"
 
 
 async def look_up(settings: Settings, domain: str, token: str) -> Found:
-    """Look for the record of a claim; takes ``SECONDS`` at most and raises nothing.
+    """Look for the record of a claim, for at most ``SECONDS``; raise nothing.
 
-    ``absent``: the DNS answered, and there is no such name, no TXT record or none of ours.
-    ``unreachable``: nobody answered in time, or only with a failure (SERVFAIL, REFUSED, nonsense);
-    that says nothing of the record.
+    ``absent``: the DNS answered that there is no such name, no TXT record, or none with our value.
+    ``unreachable``: no server answered in time, or only with a failure (SERVFAIL, REFUSED, invalid
+    data), which says nothing about the record.
     """
     try:
         resolver = _resolver(settings)
@@ -63,12 +64,16 @@ async def look_up(settings: Settings, domain: str, token: str) -> Found:
 
 
 def _joined(record: TXT) -> bytes:
-    """A record's strings as one: a long value is split into pieces of 255 bytes (RFC 7208, 3.3)."""
+    """Join the strings of a record: a long value is split into strings of 255 bytes (RFC
+    7208, 3.3).
+    """
     return b"".join(record.strings)[:_MOST_BYTES].strip()
 
 
 def _resolver(settings: Settings) -> dns.asyncresolver.Resolver:
-    """The servers of the settings, else this machine's. Raises dns.exception.DNSException."""
+    """Return a resolver for the configured servers, else this machine's. Raises
+    dns.exception.DNSException.
+    """
     if not settings.dns_servers:
         resolver = dns.asyncresolver.Resolver()
     else:

@@ -1,4 +1,4 @@
-"""Proving that a mail domain is a company's: by a TXT record, or by whoever runs the host."""
+"""The proof that a mail domain belongs to a company: a TXT record, or the host's own decision."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ log = get_logger(__name__)
 
 
 def shown_claims(found: SsoConnection) -> list[SsoDomainOut]:
-    """The domains of a connection, each with its state and the record that proves it."""
+    """Return the domains of a connection, each with its state and the record that proves it."""
     return [_shown(one) for one in found.claims]
 
 
@@ -37,7 +37,9 @@ def _shown(claim: dict[str, object]) -> SsoDomainOut:
 
 
 async def find_claim(connection: Connection, connection_id: UUID, domain: str) -> DomainClaim:
-    """A connection's claim, as staff of its company. Raises NotFoundError, also for no domain."""
+    """Return a connection's claim, as staff of its company. Raises NotFoundError, also for an
+    invalid domain.
+    """
     try:
         found = await queries.find_claim(connection, connection_id, normal_domain(domain))
     except BadInputError:
@@ -55,10 +57,11 @@ async def check_now(
     login: UUID | None,
     trail: Trail | None,
 ) -> str:
-    """Look for a claim's record now and note what was found; no connection is held meanwhile.
+    """Look for a claim's record now and store the result; no connection is held meanwhile.
 
-    The outcome is one of ``private.note_sso_domain_check``. Raises ConflictError
-    (``sso.domain_taken``: another company's claim is proven), RateLimitedError (too many ask).
+    Return an outcome of ``private.note_sso_domain_check``. Raises ConflictError
+    (``sso.domain_taken``: another company has proven the domain), NotFoundError, RateLimitedError
+    (``api.busy_outside``).
     """
     async with asking_outside(company_id):
         found = await look_up(settings, claim.domain, claim.token)
@@ -71,7 +74,9 @@ async def check_now(
 
 
 async def recheck_domains(pool: Pool, settings: Settings) -> int:
-    """Look for the records of proven domains that are due; how many. ``pool``: the worker's."""
+    """Look for the records of proven domains that are due; return how many. ``pool`` is
+    the worker's.
+    """
     checked = 0
     while due := await queries.take_due_checks(pool):
         for one in due:
@@ -84,7 +89,7 @@ async def recheck_domains(pool: Pool, settings: Settings) -> int:
 
 
 async def prove_domain(settings: Settings, slug: str, domain: str) -> None:
-    """Vouch for a company's claim to a domain, as whoever runs the installation.
+    """Confirm a company's claim to a domain, as the host of the installation.
 
     Raises NotFoundError (``sso.no_such_company``), ConflictError (``sso.domain_not_claimed``,
     ``sso.domain_taken``), BadInputError.

@@ -31,9 +31,9 @@ class _Told:
 
 
 async def run_domain_mails(pool: Pool, settings: Settings) -> int:
-    """Queue a mail for each such notification, in the transaction that marks it; how many.
+    """Queue a mail for each such notification, in the transaction that marks it; return how many.
 
-    ``pool``: the worker's login.
+    ``pool`` uses the worker's login.
     """
     queued = 0
     while True:

@@ -1,7 +1,7 @@
-"""What a provider says of itself (OpenID Connect Discovery 1.0), kept for ten minutes.
+"""The description that a provider publishes (OpenID Connect Discovery 1.0), cached for ten minutes.
 
-That it could not be asked is kept for 30 seconds, so that visitors cannot make the web process ask
-an unreachable provider again and again.
+A failed request is cached for 30 seconds, so that visitors cannot make the web process ask an
+unreachable provider again and again.
 """
 
 from __future__ import annotations
@@ -31,9 +31,12 @@ _CLIENT_AUTH = ("client_secret_basic", "client_secret_post")
 
 @dataclass(frozen=True, slots=True)
 class Provider:
-    """An OpenID provider. ``algorithms``: those of ours that it signs ID tokens with;
-    ``client_auth``: the ways of ours to show it the client secret; ``names_itself``: its answers
-    carry ``iss`` (RFC 9207)."""
+    """An OpenID provider.
+
+    ``algorithms``: the accepted algorithms with which it signs ID tokens; ``client_auth``: the
+    supported methods of sending it the client secret; ``names_itself``: its answers carry ``iss``
+    (RFC 9207).
+    """
 
     issuer: str
     authorization_endpoint: str
@@ -47,7 +50,7 @@ class Provider:
 
 @dataclass(frozen=True, slots=True)
 class Providers:
-    """What a process keeps of all providers, in the services of the process."""
+    """The cache of all providers, in the services of a process."""
 
     transport: GuardedTransport
     client: httpx.AsyncClient
@@ -57,11 +60,14 @@ class Providers:
     asking: WeakValueDictionary[str, asyncio.Lock] = field(default_factory=WeakValueDictionary)
 
     async def find(self, issuer: str, *, anew: bool = False) -> Provider:
-        """The provider of an issuer. Raises ProviderError.
+        """Return the provider of an issuer. Raises ProviderError.
 
-        ``anew``: ask it, whatever is known. A failure then does not replace what is known.
+        ``anew``: ask the provider even if its description is cached. A failure then does not
+        replace the cached description.
         """
-        async with self.asking.setdefault(issuer, asyncio.Lock()):  # one question at a time
+        async with self.asking.setdefault(
+            issuer, asyncio.Lock()
+        ):  # one request per issuer at a time
             known = None if anew else self._remembered(issuer)
             if isinstance(known, ProviderError):
                 raise ProviderError(known.code, **known.params)
@@ -97,20 +103,22 @@ class Providers:
 
 @asynccontextmanager
 async def providers(settings: Settings) -> AsyncIterator[Providers]:
-    """The providers of a process, while it runs."""
+    """Yield the providers of a process while it runs."""
     transport = GuardedTransport(private_hosts_of(settings))
     async with httpx.AsyncClient(transport=transport, timeout=SECONDS) as client:
         yield Providers(transport, client, KeyCache(client), OrderedDict())
 
 
 def well_known_url(issuer: str) -> str:
-    """Where an issuer describes itself (Discovery 4.1)."""
+    """Return the address of an issuer's description (Discovery 4.1)."""
     return f"{issuer.rstrip('/')}/.well-known/openid-configuration"
 
 
 def read_provider(found: dict[str, Any], issuer: str, private_hosts: PrivateHosts) -> Provider:
-    """Discovery's answer, checked. Raises ProviderError."""
-    if found.get("issuer") != issuer:  # exactly (Discovery 4.3), or another could speak for it
+    """Return the checked description of a provider. Raises ProviderError."""
+    if (
+        found.get("issuer") != issuer
+    ):  # exact comparison (Discovery 4.3); a similar issuer is another party
         said = str(found.get("issuer"))[:200]
         raise ProviderError("sso.provider_other_issuer", said=said, expected=issuer)
     places = {}

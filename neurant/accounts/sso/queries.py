@@ -1,4 +1,6 @@
-"""Signing in by a provider (definers, for nobody yet), and a company's connections (as staff)."""
+"""Queries for signing in with a provider (before the caller is known), and for a
+company's connections.
+"""
 
 from __future__ import annotations
 
@@ -83,7 +85,7 @@ _UNLINK = "delete from public.external_identities where connection_id = %s and u
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """What the login page says of an address's provider."""
+    """The provider that the login page offers for an address."""
 
     name: str
     is_enforced: bool
@@ -91,7 +93,7 @@ class Offer:
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """The provider that somebody is sent to."""
+    """The provider to which a browser is sent."""
 
     company_id: UUID
     connection_id: UUID
@@ -102,7 +104,7 @@ class Begun:
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """An attempt that came back; all but ``outcome`` is None unless that is ``claimed``."""
+    """An attempt that came back; every field but ``outcome`` is None unless that is ``claimed``."""
 
     outcome: str
     attempt_id: UUID
@@ -119,7 +121,9 @@ class Claimed:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Whom the provider names. ``email`` is normal, or None if it named none."""
+    """The person whom the provider names. ``email`` is normalized; None if the provider
+    gave none.
+    """
 
     subject: str
     email: str | None
@@ -130,7 +134,7 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """How a sign-on ended (``private.finish_sso``)."""
+    """The outcome of a single sign-on (``private.finish_sso``)."""
 
     outcome: str
     company_id: UUID | None
@@ -140,7 +144,7 @@ class Finished:
 
 @dataclass(frozen=True, slots=True)
 class SsoConnection:
-    """A connection as its company sees it: never with its secret. ``people``: how many linked."""
+    """A connection as its company sees it, without its secret. ``people``: the number of links."""
 
     id: UUID
     name: str
@@ -158,7 +162,7 @@ class SsoConnection:
 
 @dataclass(frozen=True, slots=True)
 class DomainClaim:
-    """A company's claim to a domain; it counts while ``proven_at`` is set."""
+    """A company's claim to a domain; it takes effect while ``proven_at`` is set."""
 
     id: UUID
     domain: str
@@ -172,7 +176,7 @@ class DomainClaim:
 
 @dataclass(frozen=True, slots=True)
 class DueCheck:
-    """A proven domain whose record is to be looked for again."""
+    """A proven domain whose record is due for another look-up."""
 
     company_id: UUID
     id: UUID
@@ -182,14 +186,14 @@ class DueCheck:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A domain that cannot be a connection's, and why."""
+    """A domain that a connection cannot claim, and the reason."""
 
     outcome: str
     domain: str | None
 
 
 async def find_offer(pool: Pool, domain: str) -> Offer | None:
-    """The provider of a domain."""
+    """Return the provider of a domain."""
     async with pool.connection() as connection:
         return await fetch_one(connection, Offer, _OFFER, (domain,))
 
@@ -197,7 +201,7 @@ async def find_offer(pool: Pool, domain: str) -> Offer | None:
 async def begin_attempt(
     pool: Pool, domain: str, state: bytes, browser: bytes, next_path: str, *, is_kept: bool
 ) -> Begun | None:
-    """Note that somebody goes to the provider of a domain; None where it has none."""
+    """Record that a browser goes to the provider of a domain; return None if there is none."""
     async with pool.connection() as connection:
         return await fetch_one(
             connection, Begun, _BEGIN, (domain, state, browser, next_path, is_kept)
@@ -205,7 +209,7 @@ async def begin_attempt(
 
 
 async def claim_attempt(pool: Pool, state: bytes, browser: bytes) -> Claimed:
-    """Take up an attempt, once."""
+    """Claim an attempt that came back; each attempt can be claimed once."""
     async with pool.connection() as connection:
         found = await fetch_one(connection, Claimed, _CLAIM, (state, browser))
     assert found is not None  # noqa: S101 - it always answers
@@ -220,9 +224,9 @@ async def finish_attempt(
     life: timedelta,
     trail: Trail,
 ) -> Finished:
-    """Let somebody in, or say why not. ``trail.ip`` is an address or None.
+    """Open the session of the person, or return why not. ``trail.ip`` is an address or None.
 
-    Raises psycopg.Error (NA002) where the plan has no seat left; then nothing was done.
+    Raises psycopg.Error (NA002) if the plan has no seat left; then nothing was changed.
     """
     async with pool.connection() as connection, connection.transaction():
         await come_from(connection, trail)
@@ -238,7 +242,7 @@ async def finish_attempt(
 async def list_connections(
     connection: Connection, query: SsoConnectionQuery
 ) -> tuple[list[SsoConnection], str | None]:
-    """A page of the company's connections."""
+    """Return a page of the company's connections."""
     conditions: list[LiteralString] = []
     if query.is_active is not None:
         conditions.append("c.is_active = %(is_active)s")
@@ -256,7 +260,7 @@ async def list_connections(
 async def list_people(
     connection: Connection, connection_id: UUID, query: ListQuery
 ) -> tuple[list[SsoPersonOut], str | None]:
-    """A page of those who have come in by a connection."""
+    """Return a page of the people who have signed in with a connection."""
     return await fetch_page(
         connection,
         SsoPersonOut,
@@ -271,20 +275,22 @@ async def list_people(
 async def find_connection(
     connection: Connection, connection_id: UUID, *, locked: bool = False
 ) -> SsoConnection | None:
-    """One of the company's connections; ``locked``: nobody changes it meanwhile."""
+    """Return one of the company's connections; ``locked`` locks its row."""
     statement = _LOCKED if locked else _ONE
     return await fetch_one(connection, SsoConnection, statement, (connection_id,))
 
 
 async def insert_connection(connection: Connection, values: tuple[object, ...]) -> None:
-    """A new one: company, id, name, issuer, client id, sealed secret, role, enforced, active."""
+    """Insert a connection: company, id, name, issuer, client id, sealed secret, role,
+    enforced, active.
+    """
     await connection.execute(_INSERT, values)
 
 
 async def update_connection(
     connection: Connection, connection_id: UUID, changes: Mapping[str, Any]
 ) -> None:
-    """Change these columns."""
+    """Change the given columns."""
     assignments = set_clause(_EDITABLE, changes)
     if assignments:
         await connection.execute(
@@ -293,28 +299,28 @@ async def update_connection(
 
 
 async def delete_connection(connection: Connection, connection_id: UUID) -> bool:
-    """Remove it with its links and sessions; False where there is none."""
+    """Delete a connection with its links and sessions; return False if there is none."""
     return (await connection.execute(_DELETE, (connection_id,))).rowcount == 1
 
 
 async def set_domains(
     connection: Connection, connection_id: UUID, domains: list[str]
 ) -> list[Refused]:
-    """Exactly these domains from now on; what is refused, in which case nothing must be kept."""
+    """Replace the domains of a connection; return the refused ones. Roll back if there are any."""
     return await fetch_all(connection, Refused, _DOMAINS, (connection_id, domains))
 
 
 async def find_claim(
     connection: Connection, connection_id: UUID, domain: str
 ) -> DomainClaim | None:
-    """The claim of one of the company's connections to a domain."""
+    """Return the claim of one of the company's connections to a domain."""
     return await fetch_one(connection, DomainClaim, _CLAIM_OF, (connection_id, domain))
 
 
 async def note_check(
     pool: Pool, company_id: UUID, claim_id: UUID, found: str, login: UUID | None, trail: Trail
 ) -> str:
-    """Note what the DNS said of a claim; the outcome is the database's. ``login``: who asked."""
+    """Store the result of a DNS look-up; return the outcome. ``login``: the person who asked."""
     async with pool.connection() as connection, connection.transaction():
         await come_from(connection, trail)
         parameters = (company_id, claim_id, found, login)
@@ -322,17 +328,19 @@ async def note_check(
 
 
 async def take_due_checks(pool: Pool) -> list[DueCheck]:
-    """Proven domains to look up again, for an hour nobody else's. ``pool``: the worker's login."""
+    """Claim proven domains that are due for a look-up, for one hour. ``pool`` uses the
+    worker's login.
+    """
     async with pool.connection() as connection:
         return await fetch_all(connection, DueCheck, _TO_CHECK)
 
 
 async def prove_by_host(pool: Pool, slug: str, domain: str) -> str:
-    """Vouch for a company's claim: ``proven``, or why not."""
+    """Confirm a company's claim: return ``proven``, or the reason why not."""
     async with pool.connection() as connection:
         return str(await fetch_value(connection, _PROVE, (slug, domain)))
 
 
 async def delete_identity(connection: Connection, connection_id: UUID, user_id: UUID) -> bool:
-    """Forget who a user is to the provider; False where they were not linked."""
+    """Delete a user's link to the provider; return False if there is none."""
     return (await connection.execute(_UNLINK, (connection_id, user_id))).rowcount == 1

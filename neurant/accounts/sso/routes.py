@@ -1,4 +1,4 @@
-"""A company's connections to identity providers over the API. The owner's; keys have no part."""
+"""The endpoints for a company's connections to identity providers; API keys cannot use them."""
 
 from __future__ import annotations
 
@@ -34,11 +34,13 @@ from neurant.texts import preferred_language
 router = api_router("single sign-on")
 Reading = Annotated[Call, needs("sso.read")]
 Managing = Annotated[Call, needs("sso.manage")]
-DomainName = Annotated[str, Path(min_length=1, max_length=253)]
+DomainName = Annotated[
+    str, Path(min_length=1, max_length=253, description="Mail domain that the connection claims")
+]
 
 
 def shown(request: Request, company_id: UUID, found: SsoConnection) -> SsoConnectionOut:
-    """A connection with the address that its provider must know."""
+    """Return a connection with the redirect address to register at its provider."""
     return SsoConnectionOut(
         **{
             name: getattr(found, name)
@@ -54,7 +56,7 @@ def shown(request: Request, company_id: UUID, found: SsoConnection) -> SsoConnec
 async def list_sso_connections(
     call: Reading, query: Annotated[SsoConnectionQuery, Query()]
 ) -> Page[SsoConnectionOut]:
-    """The company's connections to identity providers."""
+    """List the company's connections to identity providers."""
     found, cursor = await queries.list_connections(call.connection, query)
     return Page(data=[_shown(call, one) for one in found], next_cursor=cursor)
 
@@ -63,8 +65,17 @@ async def list_sso_connections(
 async def create_sso_connection(
     call: Managing, new: SsoConnectionNew, response: Response
 ) -> SsoConnectionOut:
-    """Connect a provider. A domain counts once it is proven: set the TXT record that
-    ``domain_proofs`` shows and ask for a check. Register ``redirect_uri`` at the provider."""
+    """Connect the company to an identity provider.
+
+    A domain takes effect once it is proven: publish the TXT record that ``domain_proofs`` shows and
+    request a check. Register ``redirect_uri`` at the provider. Answers 201 with the connection and
+    its ``Location``.
+
+    Refuses: 409 ``sso.connection_exists`` if there is a connection with this issuer and client id;
+    409 ``sso.domain_taken``, ``sso.domain_public`` or ``sso.too_many_domains`` if a domain cannot
+    be claimed; 422 ``sso.provider_insecure`` or ``sso.bad_domain`` if the issuer or a domain is not
+    acceptable.
+    """
     made = await connections.create(
         call.connection, services_of(call.request).settings, call.caller.company_id, new
     )
@@ -76,7 +87,7 @@ async def create_sso_connection(
 async def get_sso_connection(
     call: Reading, connection_id: UUID, response: Response
 ) -> SsoConnectionOut:
-    """One of them."""
+    """Return one connection to an identity provider."""
     return _tagged(call, response, await connections.read(call.connection, connection_id))
 
 
@@ -84,8 +95,14 @@ async def get_sso_connection(
 async def change_sso_connection(
     call: Managing, connection_id: UUID, patch: SsoConnectionPatch, response: Response
 ) -> SsoConnectionOut:
-    """Change what is given; with If-Match only if nobody changed it meanwhile. Who could not come
-    in this way any more is signed out."""
+    """Change the given fields of a connection to an identity provider.
+
+    Sessions that the changed connection would no longer allow end.
+
+    Refuses: 409 ``sso.connection_exists`` if there is a connection with this issuer and client id;
+    409 ``sso.domain_taken``, ``sso.domain_public`` or ``sso.too_many_domains`` if a domain cannot
+    be claimed; 422 ``sso.bad_domain`` if a domain is not acceptable.
+    """
     current = await connections.read(call.connection, connection_id, locked=True)
     check_match(call.request, _shown(call, current), SsoConnectionPatch)
     changed = await connections.change(
@@ -100,13 +117,23 @@ async def change_sso_connection(
 
 @router.delete("/sso-connections/{connection_id}", status_code=204)
 async def delete_sso_connection(call: Managing, connection_id: UUID) -> None:
-    """Remove it; who came in by it is signed out, and stays in the team."""
+    """Delete a connection to an identity provider.
+
+    The sessions that it opened end; its people stay in the team.
+    """
     await connections.remove(call.connection, connection_id)
 
 
 @router.post("/sso-connections/{connection_id}/check")
 async def check_sso_connection(call: Managing, connection_id: UUID) -> SsoChecksOut:
-    """Ask the provider to describe itself and for its keys, and tell what is wrong."""
+    """Test a connection: fetch the provider's description and keys.
+
+    Answers 200 with the result of each step, also if a step failed. ``detail`` is in the language
+    of Accept-Language.
+
+    Refuses: 429 ``api.busy_outside`` if other requests of the company to other servers are running;
+    503 ``sso.check_busy`` if two tests are running.
+    """
     found = await connections.read(call.connection, connection_id)
     language = preferred_language(call.request.headers.get("accept-language"))
     async with call.outside(), asking_outside(call.caller.company_id):
@@ -118,9 +145,14 @@ async def check_sso_connection(call: Managing, connection_id: UUID) -> SsoChecks
 
 @router.post("/sso-connections/{connection_id}/domains/{domain}/check")
 async def check_sso_domain(call: Managing, connection_id: UUID, domain: DomainName) -> SsoDomainOut:
-    """Look for the domain's TXT record in the DNS now. The domain is proven where it is found;
-    refused (409) where another company has proven the same domain. A proven domain whose record is
-    absent is pending again after three days."""
+    """Look for the TXT record of a domain in the DNS now.
+
+    The domain is proven if the record is found. A proven domain whose record is absent becomes
+    pending again after three days.
+
+    Refuses: 409 ``sso.domain_taken`` if another company has proven the domain; 429
+    ``api.busy_outside`` if other requests of the company to other servers are running.
+    """
     state, caller = services_of(call.request), call.caller
     claim = await domains.find_claim(call.connection, connection_id, domain)
     trail = trail_of(call.request, str(caller.session_id) if caller.session_id else None)
@@ -139,7 +171,7 @@ async def check_sso_domain(call: Managing, connection_id: UUID, domain: DomainNa
 async def list_sso_people(
     call: Reading, connection_id: UUID, query: Annotated[ListQuery, Query()]
 ) -> Page[SsoPersonOut]:
-    """Who has come in by it."""
+    """List the people who have signed in with a connection."""
     await connections.read(call.connection, connection_id)
     found, cursor = await queries.list_people(call.connection, connection_id, query)
     return Page(data=found, next_cursor=cursor)
@@ -147,7 +179,11 @@ async def list_sso_people(
 
 @router.delete("/sso-connections/{connection_id}/people/{user_id}", status_code=204)
 async def unlink_sso_person(call: Managing, connection_id: UUID, user_id: UUID) -> None:
-    """Forget who a user is to the provider, and sign them out; their address can be linked anew."""
+    """Delete a person's link to the identity provider.
+
+    The sessions of the person by this provider end. The next sign-in with the same e-mail address
+    makes a new link.
+    """
     await connections.unlink(call.connection, connection_id, user_id)
 
 

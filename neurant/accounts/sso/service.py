@@ -1,11 +1,11 @@
-"""Signing in by a company's provider: OpenID Connect's authorization code flow with PKCE.
+"""Signing in with a company's provider: OpenID Connect's authorization code flow with PKCE.
 
-Core 1.0 (3.1), RFC 7636 (PKCE), RFC 9207 (issuer in the answer), RFC 9700 (best practice).
-
-The browser keeps a secret of its own in a cookie; PKCE's verifier and the nonce are made of it, so
-an answer that ends up in another browser, or a database that is read, lets nobody in. A provider
-vouches for the people of its own company: it opens sessions of that company only. The address it
-answers to holds the company, so that no company's provider can take another's answers.
+Sources: Core 1.0 (3.1), RFC 7636 (PKCE), RFC 9207 (issuer in the answer), RFC 9700 (best practice).
+The browser keeps a secret of its own in a cookie. PKCE's verifier and the nonce are derived from
+it, so an answer that reaches another browser, or a copy of the database, signs nobody in. A
+provider vouches for the people of its own company, so it opens sessions of that company only. The
+redirect address contains the company, so that the provider of one company cannot receive the
+answers for another.
 """
 
 from __future__ import annotations
@@ -55,18 +55,18 @@ from neurant.core.vault import open_wrapped
 from neurant.plans.limits import REACHED
 
 LEEWAY = 60  # seconds of difference between two clocks
-_LONGEST = 4096  # of what comes back in the address
+_LONGEST = 4096  # characters of a value in the query of the callback
 _NAME = 100
 log = get_logger(__name__)
 
 
 class SsoError(UnauthenticatedError):
-    """Nobody was let in; ``errors.sso.<code>`` says why and what to do."""
+    """Nobody was signed in; ``errors.sso.<code>`` says why and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class Departure:
-    """Where the browser goes, and what it must bring back: a secret under a name."""
+    """The address to which the browser goes, and the named secret that it must bring back."""
 
     url: str
     state: str
@@ -75,7 +75,7 @@ class Departure:
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """A session by a provider; where the person was headed."""
+    """A session that a provider opened, and the page that the person wanted."""
 
     token: str
     expires_at: datetime
@@ -84,22 +84,22 @@ class Arrival:
 
 
 def domain_of(email: str) -> str:
-    """The domain of an address, normal. Raises BadInputError (``accounts.bad_email``)."""
+    """Return the normalized domain of an address. Raises BadInputError (``accounts.bad_email``)."""
     return normal_email(email).partition("@")[2]
 
 
 def callback_url(settings: Settings, company_id: UUID) -> str:
-    """What a company registers at its provider as the redirect URI."""
+    """Return the redirect URI that a company registers at its provider."""
     return f"{settings.base_url()}/login/sso/callback/{company_id}"
 
 
 def _made_of(secret: str, use: str) -> str:
-    """A value of 43 characters that only who knows the secret can make."""
+    """Return a value of 43 characters that cannot be derived without the secret."""
     return urlsafe_b64encode(sha256(f"{use}:{secret}".encode()).digest()).rstrip(b"=").decode()
 
 
 async def offer_name(pool: Pool, email: str) -> str | None:
-    """The name of the provider of an address; None where there is none, or it is no address."""
+    """Return the name of the provider of an address; None if there is none or it is no address."""
     try:
         found = await find_offer(pool, domain_of(email))
     except BadInputError:
@@ -117,10 +117,10 @@ async def begin(
     is_kept: bool,
     trail: Trail,
 ) -> Departure:
-    """Send somebody to the provider of their address.
+    """Return where to send a person whose address has a provider.
 
     Raises BadInputError, NotFoundError (``sso.no_connection``), ProviderError, and RateLimitedError
-    (``accounts.slow_down``) for an address that began too often.
+    (``accounts.slow_down``) if a client begins too often.
     """
     normal = normal_email(email)
     await hold_back(pool, "sso", None, plain_trail(trail))
@@ -158,7 +158,7 @@ async def finish(
     secret: str,
     trail: Trail,
 ) -> Arrival:
-    """Let in whom the provider names in its answer (the callback's query).
+    """Sign in the person whom the provider names in its answer (the query of the callback).
 
     Raises SsoError, ProviderError, SetupError.
     """
@@ -245,7 +245,9 @@ async def _identify(
 
 
 def read_identity(claims: Mapping[str, Any]) -> Identity:
-    """Whom verified claims name. An address that is none counts as none. Raises SsoError."""
+    """Return the person of verified claims; an invalid e-mail address counts as none.
+    Raises SsoError.
+    """
     subject = claims.get("sub")
     if not isinstance(subject, str) or not 0 < len(subject) <= 255 or "\0" in subject:
         raise SsoError("sso.bad_subject")
@@ -255,7 +257,7 @@ def read_identity(claims: Mapping[str, Any]) -> Identity:
             email = normal_email(claims["email"])
         except BadInputError:
             email = None
-    # Some send the word (Cognito).
+    # Some providers, such as Cognito, send the word instead of the boolean.
     verified = claims.get("email_verified") is True or claims.get("email_verified") == "true"
     first, last = (_plain_name(claims.get(name)) for name in ("given_name", "family_name"))
     if first is None and (whole := _plain_name(claims.get("name"))):
@@ -279,7 +281,7 @@ async def _exchange(
     code: str,
     secret: str,
 ) -> dict[str, Any]:
-    """The tokens for a code. Tries the ways to show the client secret that the provider knows."""
+    """Return the tokens for a code; try each supported method of client authentication."""
     client_secret = _client_secret(settings, claimed)
     ways = provider.client_auth if client_secret is not None else ("none",)
     for way in ways:
@@ -309,10 +311,12 @@ async def _exchange(
 def _client(
     known: Providers, claimed: Claimed, client_secret: str | None, way: str
 ) -> AsyncOAuth2Client:
-    """A client for one question; never closed, as its connections are everybody's."""
+    """Return a client for one request; it is not closed, because all clients share the
+    connections.
+    """
     shown_id, shown_secret = claimed.client_id, client_secret
     if way == "client_secret_basic" and client_secret is not None:
-        # RFC 6749, 2.3.1 wants both encoded like a form, which the library does not do.
+        # RFC 6749, 2.3.1 requires form encoding of both values, which the library does not do.
         shown_id, shown_secret = quote_plus(shown_id), quote_plus(client_secret)
     return AsyncOAuth2Client(
         shown_id,

@@ -32,12 +32,16 @@ _LARGEST = 2**53 - 1  # what JavaScript counts exactly
 
 
 class ProofIn(BaseModel):
-    """The solution of a challenge: for each search a number that solves it."""
+    """The solution of a challenge: one number for each search."""
 
     model_config = ConfigDict(extra="forbid")
 
-    challenge: str = Field(max_length=1000)
-    numbers: list[int] = Field(min_length=SEARCHES, max_length=SEARCHES)
+    challenge: str = Field(max_length=1000, description="Text of the challenge, as it was received")
+    numbers: list[int] = Field(
+        min_length=SEARCHES,
+        max_length=SEARCHES,
+        description="The number that solves each search, in order",
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,6 @@
-"""The web chat over HTTP: a session, messages in, a stream out. The page is the console's."""
+"""The endpoints of the web chat: a session, incoming messages, and a stream. The console
+serves the page.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,7 @@ _PING_SECONDS = 15
 
 
 class _VisitorRoute(APIRoute):
-    """A route that anybody may call: its body is bounded before it is parsed."""
+    """A route without authentication of staff: its body is bounded before it is parsed."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
@@ -49,11 +51,13 @@ class _VisitorRoute(APIRoute):
 
 
 router = APIRouter(prefix="/chat", tags=["web chat"], route_class=_VisitorRoute)
-Authorization = Annotated[str | None, Header()]
+Authorization = Annotated[
+    str | None, Header(description="Bearer and the token of POST /chat/{routing_id}/session")
+]
 
 
 def known_shape(routing_id: str) -> str:
-    """A chat's id; one that cannot be any chat's is unknown without asking the database."""
+    """Return the id of a chat; an id that no chat can have is unknown without a query."""
     if not is_routing_id(routing_id):
         raise NotFoundError("unknown_chat")
     return routing_id
@@ -63,40 +67,46 @@ RoutingId = Annotated[str, Depends(known_shape)]
 
 
 class SessionIn(BaseModel):
-    """What opening a session may bring: the solution of a challenge that was given before."""
+    """The solution of a challenge that was given before."""
 
-    proof: ProofIn | None = None
+    proof: ProofIn | None = Field(
+        default=None, description="Solution of the challenge; null: none was given"
+    )
 
 
 class SessionOut(BaseModel):
-    """A visitor's token; it is shown once and only its digest is kept."""
+    """A visitor's token; it is shown once and only its digest is stored."""
 
-    token: str
-    expires_at: str
+    token: str = Field(description="Bearer token of the visitor")
+    expires_at: str = Field(description="When the session expires, as an ISO 8601 time")
 
 
 class MessageIn(BaseModel):
-    """A visitor's message. The same ``client_id`` again is the same message."""
+    """A visitor's message. A message with the same ``client_id`` is stored once."""
 
-    client_id: UUID
-    text: str
+    client_id: UUID = Field(description="UUID that the client makes for this message")
+    text: str = Field(description="Text of 1 to 4000 characters")
 
 
 class SatisfactionIn(BaseModel):
-    """How content a visitor is: 1 not at all, 5 fully."""
+    """The rating of a conversation by its visitor."""
 
     model_config = ConfigDict(extra="forbid")
 
-    rating: Annotated[int, Field(strict=True, ge=1, le=5)]
-    comment: Annotated[Text, Field(max_length=2000)] | None = None
+    rating: Annotated[int, Field(strict=True, ge=1, le=5)] = Field(
+        description="From 1 (not satisfied at all) to 5 (fully satisfied)"
+    )
+    comment: Annotated[Text, Field(max_length=2000)] | None = Field(
+        default=None, description="Comment of the visitor; null: none"
+    )
 
 
 class MessageOut(BaseModel):
-    """Where the message stands."""
+    """The place of a stored message."""
 
-    conversation_id: UUID
-    seq: int
-    duplicate: bool
+    conversation_id: UUID = Field(description="UUID of the conversation")
+    seq: int = Field(description="Number of the message in the conversation")
+    duplicate: bool = Field(description="Whether the message was stored by an earlier request")
 
 
 def _doing(request: Request, routing_id: str, visitor: Visitor | None = None) -> Doing:
@@ -108,14 +118,19 @@ def _doing(request: Request, routing_id: str, visitor: Visitor | None = None) ->
 async def start_session(
     request: Request, routing_id: RoutingId, given: SessionIn | None = None
 ) -> SessionOut:
-    """A token for a new visitor of this chat, for anybody.
+    """Open a session for a new visitor of a web chat.
 
-    429 beyond the limits of the address, its network, the chat or the company; ``Retry-After`` says
-    when to try again. While very many sessions are opened at once, the answer is 429 with the code
-    ``visitors.proof_needed`` and a challenge in ``proof``: send its solution as ``proof``. For
-    each index from 0 to ``searches`` - 1, ``numbers[index]`` is a number for which the SHA-256 of
-    the text ``challenge:index:number`` begins with ``bits`` zero bits. A challenge is good for five
+    While very many sessions are opened at once, the answer is 429 with the code
+    ``visitors.proof_needed`` and a challenge in ``proof``: send its solution as ``proof``. For each
+    index from 0 to ``searches`` - 1, ``numbers[index]`` is a number for which the SHA-256 of the
+    text ``challenge:index:number`` begins with ``bits`` zero bits. A challenge is valid for five
     minutes, this chat and this address, and opens one session.
+
+    Who may call it: everybody, without a credential.
+
+    Refuses: 422 ``visitors.proof_wrong`` or ``visitors.proof_used`` if the solution is not valid;
+    429 ``visitors.too_many_chats`` or ``visitors.proof_needed`` beyond the limits of the address,
+    its network, the chat or the company; ``Retry-After`` says when to try again.
     """
     settings, doing = services_of(request).settings, _doing(request, routing_id)
     proof = None
@@ -144,13 +159,16 @@ def _checked(text: str) -> str:
 async def send_message(
     request: Request, routing_id: RoutingId, message: MessageIn, authorization: Authorization = None
 ) -> MessageOut:
-    """Take a visitor's message; the answer comes after it is stored.
+    """Store a message of the visitor.
 
-    429 beyond the limits of the session, address, network, chat or company, where the address or
-    its network has used its share of the company's bot answers or new conversations
-    (``visitors.share``), and where the company takes no more new conversations in this hour
-    (``visitors.full``); ``Retry-After`` says when to send it again. A message that was refused
-    used nothing of the company's plan.
+    The answer is sent after the message is stored. A refused message uses nothing of the company's
+    plan.
+
+    Refuses: 401 ``visitor_session_missing`` or ``visitor_session_expired`` if the token is missing
+    or expired; 422 ``text_empty``, ``text_too_long`` or ``text_not_storable`` if the text is not
+    acceptable; 429 ``visitors.too_much_written``, ``visitors.share`` or ``visitors.full`` beyond
+    the limits of the session, address, network, chat or company; ``Retry-After`` says when to send
+    it again.
     """
     visitor, content = visitor_from(authorization), _checked(message.text)
     limits = services_of(request).get(VisitorLimits)
@@ -159,7 +177,7 @@ async def send_message(
         routing_id=routing_id,
         channel="web",
         credential=visitor.token_digest,
-        end_user_id="",  # the database takes the visitor's own, from the session
+        end_user_id="",  # the database sets it from the visitor's session
         end_user_name=None,
         external_id=str(message.client_id),
         message_type="text",
@@ -195,9 +213,11 @@ async def react(
     reaction: ReactionIn,
     authorization: Authorization = None,
 ) -> None:
-    """What the visitor thinks of an answer of the bot, instead of what they thought before.
+    """Set the visitor's reaction to an answer of the bot, in place of the previous one.
 
-    It counts against the same limits as a message: 429 beyond them.
+    Refuses: 401 ``visitor_session_missing`` or ``visitor_session_expired`` if the token is missing
+    or expired; 404 ``not_found`` if the message is no answer in the visitor's conversation; 429
+    ``visitors.too_much_written`` beyond the limits, which are shared with messages.
     """
     pool, visitor = services_of(request).pool, visitor_from(authorization)
     await _admit_opinion(request, routing_id, visitor, reaction.comment)
@@ -210,7 +230,11 @@ async def react(
 async def forget_reaction(
     request: Request, routing_id: RoutingId, message_id: UUID, authorization: Authorization = None
 ) -> None:
-    """Take it back, if there is one. It counts against the same limits as a message."""
+    """Remove the visitor's reaction to an answer of the bot, if there is one.
+
+    Refuses: 401 ``visitor_session_missing`` or ``visitor_session_expired`` if the token is missing
+    or expired; 429 ``visitors.too_much_written`` beyond the limits, which are shared with messages.
+    """
     pool, visitor = services_of(request).pool, visitor_from(authorization)
     await _admit_opinion(request, routing_id, visitor, None)
     await visitor_company(pool, visitor, routing_id)
@@ -225,9 +249,11 @@ async def rate(
     told: SatisfactionIn,
     authorization: Authorization = None,
 ) -> None:
-    """How content the visitor is with the conversation; the last word counts.
+    """Rate the conversation of the visitor; the last rating counts.
 
-    It counts against the same limits as a message: 429 beyond them.
+    Refuses: 401 ``visitor_session_missing`` or ``visitor_session_expired`` if the token is missing
+    or expired; 404 ``not_found`` if the visitor has no conversation; 429
+    ``visitors.too_much_written`` beyond the limits, which are shared with messages.
     """
     pool, visitor = services_of(request).pool, visitor_from(authorization)
     await _admit_opinion(request, routing_id, visitor, told.comment)
@@ -237,7 +263,7 @@ async def rate(
 
 
 class _CountedStream(EventSourceResponse):
-    """A stream that is given back when it ends, also if it ends before its first event."""
+    """A stream that releases its slot when it ends, even before its first event."""
 
     def __init__(self, streams: OpenStreams, lease: Lease, events: AsyncIterator[object]) -> None:
         super().__init__(events, ping=_PING_SECONDS, headers={"cache-control": "no-store"})
@@ -256,13 +282,19 @@ async def stream(
     request: Request,
     routing_id: RoutingId,
     authorization: Authorization = None,
-    last_event_id: Annotated[str | None, Header()] = None,
-    accept_language: Annotated[str | None, Header()] = None,
+    last_event_id: Annotated[
+        str | None, Header(description="Id of the last received event, to continue after it")
+    ] = None,
+    accept_language: Annotated[
+        str | None, Header(description="Languages that the visitor reads, for system notices")
+    ] = None,
 ) -> EventSourceResponse:
-    """The visitor's conversation, live (server-sent events).
+    """Stream the conversation of the visitor as server-sent events.
 
-    429 where the session, address, network, chat or company has too many streams open, or opens
-    them too fast; ``Retry-After`` says when to try again.
+    Refuses: 401 ``visitor_session_missing`` or ``visitor_session_expired`` if the token is missing
+    or expired; 429 ``visitors.too_many_streams`` if too many streams of the session, address,
+    network, chat or company are open or are opened too fast; ``Retry-After`` says when to try
+    again.
     """
     visitor = visitor_from(authorization)
     state = services_of(request)
