@@ -1,4 +1,4 @@
-"""Bringing the past along: conversations that were held elsewhere."""
+"""The JSON endpoint that imports past conversations from another system."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from neurant.imports.schemas import ImportedConversation, ImportedOut, ImportOut
 from neurant.texts import Language, preferred_language, text
 
 router = api_router("conversations")
-_STATEMENT_SECONDS = 60.0  # ten thousand messages in one statement
+_STATEMENT_SECONDS = 60.0  # one statement stores up to ten thousand messages
 Importing = Annotated[Call, needs("conversations.import")]
 _DONE: dict[str, Outcome] = {
     "imported": "imported",
@@ -31,12 +31,13 @@ _DONE: dict[str, Outcome] = {
     openapi_extra={"requestBody": described_body()},
 )
 async def import_conversations(call: Importing, chatbot_id: UUID, request: Request) -> ImportOut:
-    """Store past conversations of a bot, each wholly or not at all; the answer tells which and why.
+    """Import past conversations of a bot; each is stored completely or refused with a reason.
 
-    Known again by their ``external_id``: sent a second time they are ``unchanged``, with more
-    messages at their end ``extended``. They are over: nothing is sent, answered or notified, and
-    nothing counts against the plan. At most 1,000 conversations, 10,000 messages and 20 MB at once.
-    A body that is not as documented is refused as a whole.
+    The owner and administradores may call it. Conversations are identified by ``external_id``: one
+    that is sent again is ``unchanged``, or ``extended`` if it has more messages at its end.
+    Imported conversations are closed: they trigger no message, reply or notification, and they do
+    not count against the plan. A request has at most 1,000 conversations, 10,000 messages and 20
+    MB. A body that does not match the schema is refused as a whole with 422.
     """
     if not await queries.is_visible(call.connection, chatbot_id):
         raise NotFoundError("not_found")
