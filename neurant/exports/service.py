@@ -1,8 +1,8 @@
-"""Everything that a company has, as one ZIP that is made while it is sent.
+"""The export of all data of a company, as a ZIP archive that is created while it is sent.
 
-A table is one ``tables/<name>.ndjson``, a document's file one ``files/<id>/<name>``; the manifest
-comes last, so that an archive without it is not whole. All tables are read in one snapshot, at our
-own speed (``spool``); the files come straight from the store, at the client's.
+A table is one ``tables/<name>.ndjson``, and a document's file is one ``files/<id>/<name>``. The
+manifest comes last, so an archive without it is incomplete. All tables are read in one snapshot
+without waiting for the client (``spool``); the files are read from the store at the client's speed.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _CHUNK = 64 * 1024
 
 
 class _Sink(io.RawIOBase):
-    """Where the archive is written, and taken from piece by piece."""
+    """A buffer to which the archive is written and from which it is read in pieces."""
 
     def __init__(self) -> None:
         self._held = bytearray()
@@ -47,7 +47,7 @@ class _Sink(io.RawIOBase):
         return len(piece)
 
     def take(self, least: int) -> bytes:
-        """What is there, if it is at least that much."""
+        """Return and remove the buffered bytes if there are at least ``least`` of them."""
         if len(self._held) < least:
             return b""
         taken = bytes(self._held)
@@ -57,7 +57,7 @@ class _Sink(io.RawIOBase):
 
 @dataclass(slots=True)
 class _Archive:
-    """An archive in the making, and what it holds so far."""
+    """An archive in progress, with the list of its contents so far."""
 
     moment: datetime
     sink: _Sink = field(default_factory=_Sink)
@@ -67,14 +67,14 @@ class _Archive:
     lost_files: list[str] = field(default_factory=list)
 
     def entry(self, name: str) -> ZipInfo:
-        """The head of an entry, dated by our clock."""
+        """Return the header of an entry, dated with the time of the export."""
         info = ZipInfo(name, self.moment.timetuple()[:6])
         info.compress_type = ZIP_DEFLATED
         return info
 
 
 async def begin_export(pool: Pool, who: Staff | ApiKey, what: str, form: str) -> None:
-    """Write it into audit. Raises ForbiddenError."""
+    """Record the export in audit. Raises ForbiddenError if the caller may not export."""
     async with tenant(pool, who) as connection:
         if not await queries.note_export(connection, what, form):
             raise ForbiddenError("api.not_permitted", permission="data.export")
@@ -83,9 +83,10 @@ async def begin_export(pool: Pool, who: Staff | ApiKey, what: str, form: str) ->
 async def export_company(
     pool: Pool, store: ObjectStore, who: Staff | ApiKey
 ) -> AsyncGenerator[bytes]:
-    """The archive, in pieces. Whoever may read less gets less; an error cuts it short.
+    """Yield the archive in pieces; an error truncates it.
 
-    ``pool``: one for exports, whose connections are held for as long as reading takes.
+    The content depends on what ``who`` may read. ``pool`` is one for exports only, because a
+    connection is held for as long as reading takes.
     """
     archive = _Archive(utc_now())
     with ZipFile(archive.sink, "w", ZIP_DEFLATED) as made:
@@ -120,7 +121,7 @@ async def _tables(
 async def _add_file(
     archive: _Archive, made: ZipFile, store: ObjectStore, company_id: UUID, file: StoredFile
 ) -> AsyncIterator[bytes]:
-    # Only the last part, as every reader of ZIPs should but not all do: no name leads elsewhere.
+    # Only the last part of the name is used, so that no reader of ZIP files writes elsewhere.
     name = PurePosixPath(file.filename.replace("\\", "/")).name or "file"
     path = f"files/{file.id}/{name}"
     try:
