@@ -20,7 +20,7 @@ class DayOut(BaseModel):
 
     id: UUID = Field(description="The id of the row")
     chatbot_id: UUID | None = Field(description="The bot; null: the whole company")
-    date: date = Field(description="The day in the company's time zone")
+    date: Annotated[date, Field(description="The day in the company's time zone")]
     total_messages: int = Field(
         description=(
             "Messages created on that day: the bot's, the staff's, end users' and system messages"

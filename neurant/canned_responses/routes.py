@@ -17,6 +17,7 @@ from neurant.canned_responses.schemas import (
     CannedResponseOut,
     CannedResponsePatch,
     CannedResponseQuery,
+    ResponseId,
 )
 from neurant.core.errors import ForbiddenError, NotFoundError
 
@@ -55,7 +56,7 @@ async def create_canned_response(
 
 @router.get("/canned-responses/{response_id}")
 async def get_canned_response(
-    call: Reading, response_id: UUID, response: Response
+    call: Reading, response_id: ResponseId, response: Response
 ) -> CannedResponseOut:
     """Return one canned response that the caller may use.
 
@@ -68,7 +69,7 @@ async def get_canned_response(
 
 @router.patch("/canned-responses/{response_id}")
 async def change_canned_response(
-    call: Editing, response_id: UUID, patch: CannedResponsePatch, response: Response
+    call: Editing, response_id: ResponseId, patch: CannedResponsePatch, response: Response
 ) -> CannedResponseOut:
     """Change the given fields of a canned response.
 
@@ -87,7 +88,7 @@ async def change_canned_response(
 
 
 @router.delete("/canned-responses/{response_id}", status_code=204)
-async def delete_canned_response(call: Editing, response_id: UUID) -> None:
+async def delete_canned_response(call: Editing, response_id: ResponseId) -> None:
     """Delete a canned response.
 
     The caller may delete what they may edit: an operador only their own (403 otherwise).

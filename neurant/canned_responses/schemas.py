@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Annotated, Literal
 from uuid import UUID
 
+from fastapi import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from neurant.api.listing import ListQuery
@@ -13,6 +14,9 @@ from neurant.core.text_types import STORABLE
 
 Shortcut = Annotated[str, Field(min_length=1, max_length=50, pattern=r"^[a-z0-9_-]+$")]
 Content = Annotated[str, Field(min_length=1, max_length=10_000, pattern=r"\S"), STORABLE]
+
+
+ResponseId = Annotated[UUID, Path(description="The id of the canned response")]
 
 
 class CannedResponseOut(BaseModel):

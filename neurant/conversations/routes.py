@@ -20,6 +20,7 @@ from neurant.conversations.schemas import (
     ArchivedQuery,
     AssignIn,
     ConversationDetailOut,
+    ConversationId,
     ConversationOut,
     ConversationQuery,
     ResolveIn,
@@ -47,7 +48,7 @@ async def list_conversations(
 
 
 @router.get("/conversations/{conversation_id}")
-async def get_conversation(call: Reading, conversation_id: UUID) -> ConversationDetailOut:
+async def get_conversation(call: Reading, conversation_id: ConversationId) -> ConversationDetailOut:
     """Return one conversation with its open takeover.
 
     Every member of the company may call it, for a conversation that they may see.
@@ -57,7 +58,7 @@ async def get_conversation(call: Reading, conversation_id: UUID) -> Conversation
 
 @router.post("/conversations/{conversation_id}/take")
 async def take_conversation(
-    call: Working, conversation_id: UUID, background: BackgroundTasks
+    call: Working, conversation_id: ConversationId, background: BackgroundTasks
 ) -> ConversationDetailOut:
     """Take a conversation over from the bot, which then stops answering.
 
@@ -71,7 +72,7 @@ async def take_conversation(
 
 @router.post("/conversations/{conversation_id}/take-over")
 async def take_over_conversation(
-    call: Working, conversation_id: UUID, background: BackgroundTasks
+    call: Working, conversation_id: ConversationId, background: BackgroundTasks
 ) -> ConversationDetailOut:
     """Take a conversation over, also from a colleague who attends it.
 
@@ -84,7 +85,7 @@ async def take_over_conversation(
 
 @router.post("/conversations/{conversation_id}/resolve")
 async def resolve_conversation(
-    call: Working, conversation_id: UUID, told: ResolveIn, background: BackgroundTasks
+    call: Working, conversation_id: ConversationId, told: ResolveIn, background: BackgroundTasks
 ) -> ConversationDetailOut | None:
     """End the takeover of a conversation, which the bot attends again.
 
@@ -98,7 +99,7 @@ async def resolve_conversation(
 
 @router.post("/conversations/{conversation_id}/assign")
 async def assign_conversation(
-    call: Assigning, conversation_id: UUID, to: AssignIn, background: BackgroundTasks
+    call: Assigning, conversation_id: ConversationId, to: AssignIn, background: BackgroundTasks
 ) -> ConversationDetailOut:
     """Assign a conversation to a member of the staff, who is notified.
 
@@ -112,7 +113,7 @@ async def assign_conversation(
 
 @router.post("/conversations/{conversation_id}/close")
 async def close_conversation(
-    call: Working, conversation_id: UUID, background: BackgroundTasks
+    call: Working, conversation_id: ConversationId, background: BackgroundTasks
 ) -> ConversationDetailOut | None:
     """Close a conversation and end its takeover; the end user's next message starts a new one.
 
@@ -140,7 +141,9 @@ async def list_archived_conversations(
 
 
 @router.get("/archived-conversations/{conversation_id}")
-async def get_archived_conversation(call: Reading, conversation_id: UUID) -> ConversationDetailOut:
+async def get_archived_conversation(
+    call: Reading, conversation_id: ConversationId
+) -> ConversationDetailOut:
     """Return one archived conversation.
 
     Every member of the company may call it, for the bots that they may see.
@@ -153,7 +156,7 @@ async def get_archived_conversation(call: Reading, conversation_id: UUID) -> Con
 
 @router.get("/archived-conversations/{conversation_id}/messages")
 async def list_archived_messages(
-    call: Reading, conversation_id: UUID, query: Annotated[MessageQuery, Query()]
+    call: Reading, conversation_id: ConversationId, query: Annotated[MessageQuery, Query()]
 ) -> Page[MessageOut]:
     """List the messages of an archived conversation.
 
@@ -169,7 +172,7 @@ async def list_archived_messages(
 
 @router.post("/archived-conversations/{conversation_id}/restore")
 async def restore_conversation(
-    call: Restoring, conversation_id: UUID, background: BackgroundTasks
+    call: Restoring, conversation_id: ConversationId, background: BackgroundTasks
 ) -> ConversationDetailOut:
     """Restore a conversation from the archive, where it does not return for 30 days.
 

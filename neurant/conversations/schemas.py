@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
+from fastapi import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from neurant.api.listing import ListQuery
@@ -16,6 +17,9 @@ from neurant.core.timestamps import Moment
 Channel = Literal["whatsapp", "telegram", "slack", "web"]
 Status = Literal["active", "resolved", "abandoned", "archived"]
 Words = Annotated[str, Field(min_length=1, max_length=200, pattern=r"\S"), STORABLE]
+
+
+ConversationId = Annotated[UUID, Path(description="The id of the conversation")]
 
 
 class ConversationOut(BaseModel):

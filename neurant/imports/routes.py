@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import Annotated
-from uuid import UUID
 
 from fastapi import Request
 
@@ -13,7 +12,7 @@ from neurant.core.db.connection import be_patient
 from neurant.core.errors import NotFoundError
 from neurant.imports import queries
 from neurant.imports.reading import described_body, read_import
-from neurant.imports.schemas import ImportedConversation, ImportedOut, ImportOut, Outcome
+from neurant.imports.schemas import ChatbotId, ImportedConversation, ImportedOut, ImportOut, Outcome
 from neurant.texts import Language, preferred_language, text
 
 router = api_router("conversations")
@@ -30,7 +29,9 @@ _DONE: dict[str, Outcome] = {
     "/chatbots/{chatbot_id}/conversation-imports",
     openapi_extra={"requestBody": described_body()},
 )
-async def import_conversations(call: Importing, chatbot_id: UUID, request: Request) -> ImportOut:
+async def import_conversations(
+    call: Importing, chatbot_id: ChatbotId, request: Request
+) -> ImportOut:
     """Import past conversations of a bot; each is stored completely or refused with a reason.
 
     The owner and administradores may call it. Conversations are identified by ``external_id``: one

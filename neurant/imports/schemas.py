@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Literal
 from uuid import UUID
 
+from fastapi import Path
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from neurant.core.text_types import STORABLE, Text
@@ -37,6 +38,9 @@ Reason = Literal[
     "archived",
     "too_early",
 ]
+
+
+ChatbotId = Annotated[UUID, Path(description="The id of the bot")]
 
 
 class ImportedMessage(BaseModel):

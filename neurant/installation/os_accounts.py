@@ -94,9 +94,9 @@ def is_shared(account: Account) -> bool:
 def hand_over(data: Path, before: Account, after: Account) -> None:
     """Give everything in ``data`` that ``before`` owns to ``after``, the folder itself last.
 
-    An interrupted run is repeated, because the folder's owner tells whether it finished. Symbolic
-    links are not followed and files of other owners are skipped, because programs that share
-    ``before`` may have put links there.
+    An interrupted run is repeated, because the folder changes its owner last. Symbolic links are
+    not followed and files of other owners are skipped, because programs that share ``before`` may
+    have put links there.
     """
     for _, folders, files, place in os.fwalk(data, topdown=False, follow_symlinks=False):
         for name in (*folders, *files):

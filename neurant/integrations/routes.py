@@ -15,6 +15,7 @@ from neurant.core.errors import ForbiddenError, NotFoundError
 from neurant.core.services import services_of
 from neurant.integrations import queries
 from neurant.integrations.schemas import (
+    IntegrationId,
     IntegrationIn,
     IntegrationLogOut,
     IntegrationLogQuery,
@@ -60,7 +61,7 @@ async def create_integration(
 
 @router.get("/integrations/{integration_id}")
 async def get_integration(
-    call: Reading, integration_id: UUID, response: Response
+    call: Reading, integration_id: IntegrationId, response: Response
 ) -> IntegrationOut:
     """Return one integration of the company, without its secrets.
 
@@ -73,7 +74,7 @@ async def get_integration(
 
 @router.patch("/integrations/{integration_id}")
 async def change_integration(
-    call: Managing, integration_id: UUID, patch: IntegrationPatch, response: Response
+    call: Managing, integration_id: IntegrationId, patch: IntegrationPatch, response: Response
 ) -> IntegrationOut:
     """Change the given fields of an integration; ``config`` is replaced as a whole.
 
@@ -93,7 +94,7 @@ async def change_integration(
 
 
 @router.delete("/integrations/{integration_id}", status_code=204)
-async def delete_integration(call: Managing, integration_id: UUID) -> None:
+async def delete_integration(call: Managing, integration_id: IntegrationId) -> None:
     """Delete an integration with its secrets and its log.
 
     The owner and administradores may call it.
@@ -105,7 +106,7 @@ async def delete_integration(call: Managing, integration_id: UUID) -> None:
 
 @router.get("/integrations/{integration_id}/logs")
 async def list_integration_logs(
-    call: Reading, integration_id: UUID, query: Annotated[IntegrationLogQuery, Query()]
+    call: Reading, integration_id: IntegrationId, query: Annotated[IntegrationLogQuery, Query()]
 ) -> Page[IntegrationLogOut]:
     """List the requests that were made to the external system, with its answers.
 

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
+from fastapi import Path
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt
 
 from neurant.api.listing import ListQuery
@@ -48,6 +49,9 @@ SettingsOf = Annotated[
     dict[SettingName, Setting],
     Field(max_length=50, json_schema_extra={"additionalProperties": False}),
 ]
+
+
+IntegrationId = Annotated[UUID, Path(description="The id of the integration")]
 
 
 class IntegrationConfig(BaseModel):

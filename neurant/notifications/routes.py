@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import Annotated
-from uuid import UUID
 
 from fastapi import Query
 
@@ -14,6 +13,7 @@ from neurant.core.errors import NotFoundError
 from neurant.notifications import queries
 from neurant.notifications.schemas import (
     Notification,
+    NotificationId,
     NotificationOut,
     NotificationQuery,
     ReadAllOut,
@@ -44,7 +44,7 @@ async def read_all_notifications(call: Reading) -> ReadAllOut:
 
 
 @router.post("/notifications/{notification_id}/read")
-async def read_notification(call: Reading, notification_id: UUID) -> NotificationOut:
+async def read_notification(call: Reading, notification_id: NotificationId) -> NotificationOut:
     """Mark one of the caller's notifications as read and return it.
 
     If it was read before, the time of the first reading stays.

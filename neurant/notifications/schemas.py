@@ -7,11 +7,15 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
+from fastapi import Path
 from pydantic import BaseModel, Field
 
 from neurant.api.listing import ListQuery
 
 Kind = Annotated[str, Field(pattern=r"^[a-z_]{3,50}$")]
+
+
+NotificationId = Annotated[UUID, Path(description="The id of the notification")]
 
 
 @dataclass(frozen=True, slots=True)

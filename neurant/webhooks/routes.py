@@ -19,6 +19,7 @@ from neurant.core.services import services_of
 from neurant.core.vault import ensure_company_key, seal_secret
 from neurant.webhooks import queries
 from neurant.webhooks.schemas import (
+    EndpointId,
     NewWebhookEndpoint,
     WebhookDeliveryOut,
     WebhookDeliveryQuery,
@@ -73,7 +74,7 @@ async def create_webhook_endpoint(
 
 @router.get("/webhook-endpoints/{endpoint_id}")
 async def get_webhook_endpoint(
-    call: Reading, endpoint_id: UUID, response: Response
+    call: Reading, endpoint_id: EndpointId, response: Response
 ) -> WebhookEndpointOut:
     """Return one webhook endpoint of the company, without its secret.
 
@@ -86,7 +87,7 @@ async def get_webhook_endpoint(
 
 @router.patch("/webhook-endpoints/{endpoint_id}")
 async def change_webhook_endpoint(
-    call: Managing, endpoint_id: UUID, patch: WebhookEndpointPatch, response: Response
+    call: Managing, endpoint_id: EndpointId, patch: WebhookEndpointPatch, response: Response
 ) -> WebhookEndpointOut:
     """Change the given fields of a webhook endpoint.
 
@@ -103,7 +104,7 @@ async def change_webhook_endpoint(
 
 
 @router.post("/webhook-endpoints/{endpoint_id}/secret")
-async def renew_webhook_secret(call: Managing, endpoint_id: UUID) -> NewWebhookEndpoint:
+async def renew_webhook_secret(call: Managing, endpoint_id: EndpointId) -> NewWebhookEndpoint:
     """Replace the secret of a webhook endpoint; the new one is valid at once.
 
     The owner and administradores may call it. The secret is returned in this answer only.
@@ -115,7 +116,7 @@ async def renew_webhook_secret(call: Managing, endpoint_id: UUID) -> NewWebhookE
 
 
 @router.delete("/webhook-endpoints/{endpoint_id}", status_code=204)
-async def delete_webhook_endpoint(call: Managing, endpoint_id: UUID) -> None:
+async def delete_webhook_endpoint(call: Managing, endpoint_id: EndpointId) -> None:
     """Delete a webhook endpoint and its deliveries.
 
     The owner and administradores may call it.
@@ -127,7 +128,7 @@ async def delete_webhook_endpoint(call: Managing, endpoint_id: UUID) -> None:
 
 @router.get("/webhook-endpoints/{endpoint_id}/deliveries")
 async def list_webhook_deliveries(
-    call: Reading, endpoint_id: UUID, query: Annotated[WebhookDeliveryQuery, Query()]
+    call: Reading, endpoint_id: EndpointId, query: Annotated[WebhookDeliveryQuery, Query()]
 ) -> Page[WebhookDeliveryOut]:
     """List the deliveries of a webhook endpoint: pending, delivered and failed.
 

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
+from fastapi import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from neurant.api.listing import ListQuery
@@ -24,6 +25,9 @@ Event = Literal[
 ]
 Events = Annotated[list[Event], Field(min_length=1, max_length=20)]
 _ANY: list[Event] = ["message.received"]
+
+
+EndpointId = Annotated[UUID, Path(description="The id of the webhook endpoint")]
 
 
 class WebhookEndpointOut(BaseModel):

@@ -12,7 +12,7 @@ from neurant.api.listing import Page
 from neurant.api.route import api_router
 from neurant.conversations.contacts import queries
 from neurant.conversations.contacts.queries import erase_contact as erase
-from neurant.conversations.contacts.schemas import ContactOut, ContactQuery
+from neurant.conversations.contacts.schemas import ContactId, ContactOut, ContactQuery
 from neurant.conversations.outcomes import check
 from neurant.core.errors import NotFoundError
 
@@ -33,7 +33,7 @@ async def list_contacts(call: Reading, query: Annotated[ContactQuery, Query()]) 
 
 
 @router.get("/contacts/{contact_id}")
-async def get_contact(call: Reading, contact_id: UUID) -> ContactOut:
+async def get_contact(call: Reading, contact_id: ContactId) -> ContactOut:
     """Return one contact of the company.
 
     Every member of the company may call it. An operador sees only the contacts of the bots that are
@@ -43,7 +43,7 @@ async def get_contact(call: Reading, contact_id: UUID) -> ContactOut:
 
 
 @router.post("/contacts/{contact_id}/erase")
-async def erase_contact(call: Erasing, contact_id: UUID) -> ContactOut:
+async def erase_contact(call: Erasing, contact_id: ContactId) -> ContactOut:
     """Erase a contact: overwrite their name, identifiers and messages, also in the archives.
 
     The owner and administradores may call it. The erasure cannot be undone. Counters and dates

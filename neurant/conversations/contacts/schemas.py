@@ -6,12 +6,16 @@ from datetime import datetime
 from typing import Annotated, Literal
 from uuid import UUID
 
+from fastapi import Path
 from pydantic import BaseModel, Field
 
 from neurant.api.listing import ListQuery
 from neurant.core.text_types import STORABLE
 
 Channel = Literal["whatsapp", "telegram", "slack", "web"]
+
+
+ContactId = Annotated[UUID, Path(description="The id of the contact")]
 
 
 class ContactOut(BaseModel):

@@ -14,11 +14,14 @@ from neurant.conversations.handoff import records
 from neurant.conversations.handoff.schemas import (
     HitlSessionOut,
     HitlSessionQuery,
+    SessionId,
+    TransferId,
     TransferIn,
     TransferOut,
     TransferQuery,
 )
 from neurant.conversations.outcomes import announce, check
+from neurant.conversations.schemas import ConversationId
 from neurant.core.errors import ConflictError, ForbiddenError, NotFoundError
 
 router = api_router("takeovers")
@@ -40,7 +43,7 @@ async def list_hitl_sessions(
 
 
 @router.get("/hitl-sessions/{session_id}")
-async def get_hitl_session(call: Reading, session_id: UUID) -> HitlSessionOut:
+async def get_hitl_session(call: Reading, session_id: SessionId) -> HitlSessionOut:
     """Return one takeover of a conversation that the caller may see.
 
     Every member of the company may call it.
@@ -65,7 +68,7 @@ async def list_transfers(
 
 
 @router.get("/transfers/{transfer_id}")
-async def get_transfer(call: Reading, transfer_id: UUID) -> TransferOut:
+async def get_transfer(call: Reading, transfer_id: TransferId) -> TransferOut:
     """Return one transfer request that the caller may see.
 
     Every member of the company may call it.
@@ -76,7 +79,7 @@ async def get_transfer(call: Reading, transfer_id: UUID) -> TransferOut:
 @router.post("/conversations/{conversation_id}/transfers", status_code=201)
 async def request_transfer(
     call: Transferring,
-    conversation_id: UUID,
+    conversation_id: ConversationId,
     new: TransferIn,
     response: Response,
     background: BackgroundTasks,
@@ -99,7 +102,7 @@ async def request_transfer(
 
 @router.post("/transfers/{transfer_id}/accept")
 async def accept_transfer(
-    call: Transferring, transfer_id: UUID, background: BackgroundTasks
+    call: Transferring, transfer_id: TransferId, background: BackgroundTasks
 ) -> TransferOut:
     """Accept a transfer: the conversation moves to the caller.
 
@@ -111,7 +114,7 @@ async def accept_transfer(
 
 @router.post("/transfers/{transfer_id}/reject")
 async def reject_transfer(
-    call: Transferring, transfer_id: UUID, background: BackgroundTasks
+    call: Transferring, transfer_id: TransferId, background: BackgroundTasks
 ) -> TransferOut:
     """Reject a transfer: the conversation stays with the person who attends it.
 

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Annotated, Literal
 from uuid import UUID
 
+from fastapi import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from neurant.api.listing import ListQuery
@@ -16,6 +17,10 @@ SessionStatus = Literal["pending", "active", "resolved", "abandoned"]
 Reason = Literal["user_request", "keywords", "no_answer", "manual", "limit_reached"]
 TransferKind = Literal["escalation", "skill_based", "workload_distribution", "emergency"]
 TransferStatus = Literal["pending", "accepted", "rejected", "expired", "cancelled"]
+
+
+SessionId = Annotated[UUID, Path(description="The id of the takeover")]
+TransferId = Annotated[UUID, Path(description="The id of the transfer")]
 
 
 class HitlSessionOut(BaseModel):

@@ -18,6 +18,7 @@ from neurant.conversations.handoff import queries as hitl
 from neurant.conversations.messages import queries
 from neurant.conversations.messages.schemas import (
     MessageDetailOut,
+    MessageId,
     MessageIn,
     MessageOut,
     MessageQuery,
@@ -26,6 +27,7 @@ from neurant.conversations.messages.schemas import (
     ReactionQuery,
 )
 from neurant.conversations.outcomes import announce, check
+from neurant.conversations.schemas import ConversationId
 from neurant.core.errors import ConflictError, NotFoundError
 
 router = api_router("messages")
@@ -36,7 +38,7 @@ _NOT_OURS = "NA001"  # raised by private.take_for_reply with the outcome as the 
 
 @router.get("/conversations/{conversation_id}/messages")
 async def list_messages(
-    call: Reading, conversation_id: UUID, query: Annotated[MessageQuery, Query()]
+    call: Reading, conversation_id: ConversationId, query: Annotated[MessageQuery, Query()]
 ) -> Page[MessageOut]:
     """List the messages of a conversation, the oldest first unless ``sort`` says otherwise.
 
@@ -51,7 +53,7 @@ async def list_messages(
 @router.post("/conversations/{conversation_id}/messages", status_code=201)
 async def reply(
     call: Working,
-    conversation_id: UUID,
+    conversation_id: ConversationId,
     new: MessageIn,
     response: Response,
     background: BackgroundTasks,
@@ -86,7 +88,7 @@ async def reply(
 
 
 @router.get("/messages/{message_id}")
-async def get_message(call: Reading, message_id: UUID) -> MessageDetailOut:
+async def get_message(call: Reading, message_id: MessageId) -> MessageDetailOut:
     """Return one message with the state of its delivery.
 
     Every member of the company may call it, for a conversation that they may see.
@@ -96,7 +98,7 @@ async def get_message(call: Reading, message_id: UUID) -> MessageDetailOut:
 
 @router.post("/messages/{message_id}/resend")
 async def resend_message(
-    call: Working, message_id: UUID, background: BackgroundTasks
+    call: Working, message_id: MessageId, background: BackgroundTasks
 ) -> MessageDetailOut:
     """Send a message again that failed or may not have arrived.
 
@@ -111,7 +113,7 @@ async def resend_message(
 
 @router.get("/messages/{message_id}/reactions")
 async def list_reactions(
-    call: Reading, message_id: UUID, query: Annotated[ReactionQuery, Query()]
+    call: Reading, message_id: MessageId, query: Annotated[ReactionQuery, Query()]
 ) -> Page[ReactionOut]:
     """List the reactions of the end user and of the staff to a message.
 
@@ -123,7 +125,7 @@ async def list_reactions(
 
 
 @router.put("/messages/{message_id}/reaction")
-async def react(call: Working, message_id: UUID, reaction: ReactionIn) -> ReactionOut:
+async def react(call: Working, message_id: MessageId, reaction: ReactionIn) -> ReactionOut:
     """Set the caller's reaction to an answer of the bot; it replaces an earlier one.
 
     Refused with 409 ``conversations.not_the_bots`` if the message is not the bot's.
@@ -136,7 +138,7 @@ async def react(call: Working, message_id: UUID, reaction: ReactionIn) -> Reacti
 
 
 @router.delete("/messages/{message_id}/reaction", status_code=204)
-async def forget_reaction(call: Working, message_id: UUID) -> None:
+async def forget_reaction(call: Working, message_id: MessageId) -> None:
     """Delete the caller's reaction to a message, if there is one."""
     await _found(call, message_id)
     await queries.forget_reaction(call.connection, message_id)

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
+from fastapi import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from neurant.api.listing import ListQuery
@@ -16,6 +17,9 @@ MessageType = Literal["text", "image", "audio", "video", "document", "location",
 MessageStatus = Literal["pending", "sent", "delivered", "read", "failed", "unknown", "cancelled"]
 ReactionType = Literal["thumbs_up", "thumbs_down", "helpful", "not_helpful"]
 Content = Annotated[str, Field(min_length=1, max_length=20_000, pattern=r"\S"), STORABLE]
+
+
+MessageId = Annotated[UUID, Path(description="The id of the message")]
 
 
 class MessageOut(BaseModel):

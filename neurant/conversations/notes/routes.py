@@ -14,6 +14,7 @@ from neurant.conversations import records as conversations
 from neurant.conversations.notes import queries
 from neurant.conversations.notes.schemas import NoteIn, NoteOut, NoteQuery
 from neurant.conversations.outcomes import announce
+from neurant.conversations.schemas import ConversationId
 from neurant.core.errors import NotFoundError
 
 router = api_router("notes")
@@ -23,7 +24,7 @@ Working = Annotated[Call, needs("conversations.reply")]
 
 @router.get("/conversations/{conversation_id}/notes")
 async def list_notes(
-    call: Reading, conversation_id: UUID, query: Annotated[NoteQuery, Query()]
+    call: Reading, conversation_id: ConversationId, query: Annotated[NoteQuery, Query()]
 ) -> Page[NoteOut]:
     """List the notes that the staff wrote about a conversation.
 
@@ -36,7 +37,7 @@ async def list_notes(
 
 @router.post("/conversations/{conversation_id}/notes", status_code=201)
 async def create_note(
-    call: Working, conversation_id: UUID, new: NoteIn, background: BackgroundTasks
+    call: Working, conversation_id: ConversationId, new: NoteIn, background: BackgroundTasks
 ) -> NoteOut:
     """Add a note to a conversation and return it with status 201; notes cannot be changed.
 
