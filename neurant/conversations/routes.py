@@ -89,9 +89,10 @@ async def resolve_conversation(
 ) -> ConversationDetailOut | None:
     """End the takeover of a conversation, which the bot attends again.
 
-    Answers null when the caller may no longer see the conversation. Refused with 409:
-    ``conversations.not_open`` if it has no takeover, ``conversations.taken_by_other`` if another
-    person attends it.
+    Every member of the company may call it, for a conversation that they may see. Answers null when
+    the caller may no longer see the conversation. Refused with 409: ``conversations.not_open`` if
+    it has no takeover, ``conversations.taken_by_other`` if an operador would end another person's
+    takeover.
     """
     check(await hitl.resolve(call.connection, conversation_id, told.notes))
     return await _given_back(call, conversation_id, background)
@@ -117,9 +118,9 @@ async def close_conversation(
 ) -> ConversationDetailOut | None:
     """Close a conversation and end its takeover; the end user's next message starts a new one.
 
-    A conversation that is already closed stays as it is. Answers null when the caller may no longer
-    see the conversation. Refused with 409 ``conversations.taken_by_other`` if another person
-    attends it.
+    Every member of the company may call it, for a conversation that they may see; an operador is
+    refused with 409 ``conversations.taken_by_other`` if another person attends it. A conversation
+    that is already closed stays unchanged. Answers null when the caller may no longer see it.
     """
     outcome = await records.close(call.connection, conversation_id)
     if outcome in ("closed", "closed_before"):
@@ -174,7 +175,7 @@ async def list_archived_messages(
 async def restore_conversation(
     call: Restoring, conversation_id: ConversationId, background: BackgroundTasks
 ) -> ConversationDetailOut:
-    """Restore a conversation from the archive, where it does not return for 30 days.
+    """Restore a conversation from the archive; it stays restored for at least 30 days.
 
     The owner and administradores may call it. Refused with 409 ``conversations.in_conflict`` if it
     cannot be restored now.

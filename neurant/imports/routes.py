@@ -37,8 +37,8 @@ async def import_conversations(
     The owner and administradores may call it. Conversations are identified by ``external_id``: one
     that is sent again is ``unchanged``, or ``extended`` if it has more messages at its end.
     Imported conversations are closed: they trigger no message, reply or notification, and they do
-    not count against the plan. A request has at most 1,000 conversations, 10,000 messages and 20
-    MB. A body that does not match the schema is refused as a whole with 422.
+    not count against the plan. A request has at most 1,000 conversations, 10,000 messages and 20 MB
+    (413 otherwise). A body that does not match the schema is refused as a whole (400 or 422).
     """
     if not await queries.is_visible(call.connection, chatbot_id):
         raise NotFoundError("not_found")

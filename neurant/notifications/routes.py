@@ -39,7 +39,10 @@ async def list_notifications(
 
 @router.post("/notifications/read-all")
 async def read_all_notifications(call: Reading) -> ReadAllOut:
-    """Mark all of the caller's notifications as read and return how many were unread."""
+    """Mark all of the caller's notifications as read and return how many were unread.
+
+    Every member of the company may call it, for their own notifications.
+    """
     return ReadAllOut(read=await queries.mark_all_read(call.connection))
 
 
@@ -47,7 +50,8 @@ async def read_all_notifications(call: Reading) -> ReadAllOut:
 async def read_notification(call: Reading, notification_id: NotificationId) -> NotificationOut:
     """Mark one of the caller's notifications as read and return it.
 
-    If it was read before, the time of the first reading stays.
+    Every member of the company may call it. If it was read before, the time of the first reading
+    stays.
     """
     read = await queries.mark_read(call.connection, notification_id)
     if read is None:

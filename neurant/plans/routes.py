@@ -125,8 +125,8 @@ async def try_plan(call: Paying, wish: PlanWish) -> SubscriptionOut:
 async def keep_plan(call: Paying) -> SubscriptionOut:
     """Withdraw a plan change or cancellation that has not taken effect.
 
-    Only the owner may call it. Refused with 409 ``billing.nothing_scheduled`` if no change is
-    pending.
+    Only the owner may call it. Refused with 409: ``billing.nothing_scheduled`` if no change is
+    pending, ``billing.closed`` if the company is closed.
     """
     await service.keep_plan(call.connection)
     return await _told(call)
@@ -138,7 +138,8 @@ async def cancel_subscription(call: Paying) -> SubscriptionOut:
 
     Only the owner may call it. The company then moves to the free plan if its use fits, and becomes
     inactive otherwise; no data is deleted. If a payment is overdue, the plan ends at once. Refused
-    with 409 ``billing.nothing_to_cancel`` if there is no paid plan.
+    with 409: ``billing.nothing_to_cancel`` if there is no paid plan, ``billing.closed`` if the
+    company is closed.
     """
     await service.stop_paying(call.connection)
     return await _told(call)
@@ -178,8 +179,8 @@ async def close_company(call: Closing, wish: CloseWish) -> SubscriptionOut:
     """Close the company.
 
     Only the owner may call it. For 30 days its members can read and export the data, and the owner
-    can reopen it. Refused with 422 ``billing.close_unconfirmed`` if ``confirm`` is not the short
-    name, and with 409 ``billing.closed`` if the company is already closed.
+    can reopen it. Refused with 409: ``billing.close_unconfirmed`` if ``confirm`` is not the short
+    name, ``billing.closed`` if the company is already closed.
     """
     await service.close(call.connection, wish.confirm)
     return await _told(call)

@@ -43,7 +43,7 @@ class PlanOut(BaseModel):
         description="Size of all stored files together, in units of 1,048,576 bytes; -1: unlimited"
     )
     max_hitl_concurrent: int = Field(
-        description="Conversations that people may attend at the same time; -1: unlimited"
+        description="Conversations that people may attend at the same time; 0: none; -1: unlimited"
     )
     requests_per_minute: int = Field(
         description="API requests per minute, of all callers of the company together"

@@ -198,8 +198,8 @@ async def keep_plan(connection: Connection) -> None:
 async def close(connection: Connection, confirm: str) -> None:
     """Close the company, which can be read, exported and reopened for 30 days.
 
-    ``confirm`` is its short name, typed by the owner. Raises ForbiddenError, ConflictError (already
-    closed), BadInputError (another name).
+    ``confirm`` is its short name, typed by the owner. Raises ForbiddenError, or ConflictError if
+    the company is already closed or the name differs.
     """
     slug = await queries.slug_to_close(connection)
     if slug is None:

@@ -27,10 +27,10 @@ class ContactOut(BaseModel):
     channel_account_id: UUID = Field(description="The id of the bot's account on that channel")
     end_user_id: str = Field(description="The channel's id of the end user")
     name: str | None = Field(description="The name that the channel gives; null: unknown")
-    first_seen_at: datetime = Field(
-        description="When the first conversation with the end user began"
+    first_seen_at: datetime = Field(description="When the end user's first conversation began")
+    last_seen_at: datetime = Field(
+        description="When the end user was last active, updated when a conversation begins or ends"
     )
-    last_seen_at: datetime = Field(description="When the end user was last active")
     erased_at: datetime | None = Field(
         description="When the contact was erased; null: it is not erased"
     )

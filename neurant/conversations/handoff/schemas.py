@@ -51,7 +51,9 @@ class HitlSessionOut(BaseModel):
     )
     resolution_notes: str | None = Field(description="Notes for the next person; null: none")
     escalated_at: datetime | None = Field(
-        description="When supervisors were notified that nobody had taken it in time; null: never"
+        description=(
+            "When the supervisors were notified that nobody had taken it in time; null: never"
+        )
     )
 
 

@@ -128,7 +128,8 @@ async def list_reactions(
 async def react(call: Working, message_id: MessageId, reaction: ReactionIn) -> ReactionOut:
     """Set the caller's reaction to an answer of the bot; it replaces an earlier one.
 
-    Refused with 409 ``conversations.not_the_bots`` if the message is not the bot's.
+    Every member of the company may call it, for a conversation that they may see. Refused with 409
+    ``conversations.not_the_bots`` if the message is not the bot's.
     """
     if (await _found(call, message_id)).sender_type != "bot":
         raise ConflictError("conversations.not_the_bots")
@@ -139,7 +140,10 @@ async def react(call: Working, message_id: MessageId, reaction: ReactionIn) -> R
 
 @router.delete("/messages/{message_id}/reaction", status_code=204)
 async def forget_reaction(call: Working, message_id: MessageId) -> None:
-    """Delete the caller's reaction to a message, if there is one."""
+    """Delete the caller's reaction to a message, if there is one.
+
+    Every member of the company may call it, for a conversation that they may see.
+    """
     await _found(call, message_id)
     await queries.forget_reaction(call.connection, message_id)
 
