@@ -38,8 +38,7 @@ class Request:
 
 
 async def give_plan(settings: Settings, slug: str, plan: str) -> None:
-    """Confirm a plan of a company. Raises SetupError, BadInputError (unknown plan),
-    ConflictError."""
+    """Confirm a plan of a company. Raises SetupError, BadInputError, ConflictError."""
     urls = database_urls(settings)
     company_id = await _find(urls.admin, slug)
     async with await connect(urls.admin) as connection:

@@ -19,7 +19,7 @@ from neurant.core.errors import BadInputError
 ANYBODY_BYTES = 64 * 1024  # a body that is read before authentication
 FORM_BYTES = 256 * 1024  # a form of the console: the largest text, percent-encoded
 MOST_MEMBERS = 2_000  # the largest useful body of the API has a few hundred
-MOST_FIELDS = 1_000  # of a form, as in Starlette's parser of multipart/form-data
+MOST_FIELDS = 1_000  # of a form, the default of Starlette's parser of multipart/form-data
 MOST_PARAMETERS = 200  # of a query string
 _MOST_TOLD = 20
 _NAME_LENGTH = 60
@@ -76,8 +76,7 @@ async def check_form_size(request: Request) -> None:
 
 
 def tell_fields(names: Iterable[str]) -> str:
-    """Return the first 20 distinct names, sorted, for an error message; long names are
-    truncated."""
+    """Return the first 20 distinct names, sorted; long names are truncated."""
     told: set[str] = set()
     for name in names:
         told.add(name if len(name) <= _NAME_LENGTH else f"{name[:_NAME_LENGTH]}…")

@@ -1,5 +1,4 @@
-"""The clock of the Python code. Times that the database stores come from its own clock
-(``now()``)."""
+"""The clock of the Python code. The database uses its own clock (``now()``) for what it stores."""
 
 from __future__ import annotations
 

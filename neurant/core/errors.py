@@ -141,5 +141,4 @@ class UnavailableError(NeurantError):
 
 
 class SetupError(NeurantError):
-    """The installation cannot start or continue with its configuration. Shown by the command
-    line."""
+    """The configuration does not let the installation start. The command line shows it."""

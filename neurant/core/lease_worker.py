@@ -30,7 +30,7 @@ async def drain(
     concurrency: int,
     stop: asyncio.Event,
 ) -> None:
-    """Process at most ``concurrency`` items at a time until ``stop``, then finish the running
+    """Process up to ``concurrency`` items at a time until ``stop``, then finish the running
     ones."""
     running: set[asyncio.Task[object]] = set()
     with hub.subscribe_work() as woken:

@@ -47,8 +47,7 @@ _ADDRESS = re.compile(
 
 
 def tidy(typed: str) -> str:
-    """Return the stored form of a name: NFC, single spaces, none at the ends, no variation
-    selectors."""
+    """Return the stored form of a name: NFC, trimmed, single spaces, no variation selectors."""
     plain = _SPACES.sub(" ", _STYLES.sub("", unicodedata.normalize("NFC", typed)))
     return unicodedata.normalize("NFC", plain.strip(" "))
 

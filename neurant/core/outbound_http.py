@@ -61,7 +61,7 @@ _NOT_PUBLIC_6 = [
 _MAPPED = IPv6Network("::ffff:0:0/96")  # RFC 4291, 2.5.5.2
 _NAT64 = IPv6Network("64:ff9b::/96")  # RFC 6052
 _SIX_TO_FOUR = IPv6Network("2002::/16")  # RFC 3056
-_ISATAP = 0x5EFE  # of an interface identifier; its universal bit may be set (RFC 5214, 6.1)
+_ISATAP = 0x5EFE  # part of an interface identifier; its universal bit may be set (RFC 5214, 6.1)
 
 
 class PrivateAddressError(httpcore.ConnectError):
@@ -190,7 +190,7 @@ class GuardedTransport(httpx.AsyncHTTPTransport):
         if "content-encoding" in response.headers:
             await response.aclose()
             raise httpx.DecodingError("a compressed answer was not asked for")
-        assert isinstance(response.stream, httpx.AsyncByteStream)  # noqa: S101 - it is async
+        assert isinstance(response.stream, httpx.AsyncByteStream)  # noqa: S101 - this is the async transport
         response.stream = _Bounded(response.stream, self._most_bytes)
         return response
 
@@ -219,11 +219,10 @@ def private_hosts_of(settings: Settings) -> PrivateHosts:
 def make_client(
     settings: Settings, *, seconds: float | httpx.Timeout, most_bytes: int = MOST_BYTES
 ) -> httpx.AsyncClient:
-    """Return the client for every request that leaves the platform. It follows no redirect by
-    default.
+    """Return the client for every request that leaves the platform.
 
-    Its requests raise httpx errors: ConnectError (also for a private address), UnsupportedProtocol,
-    DecodingError, TimeoutException, and TooMuchError.
+    By default it follows no redirect. Its requests raise httpx errors: ConnectError (also for a
+    private address), UnsupportedProtocol, DecodingError, TimeoutException, and TooMuchError.
     """
     transport = GuardedTransport(private_hosts_of(settings), most_bytes)
     return httpx.AsyncClient(transport=transport, timeout=seconds, trust_env=False)

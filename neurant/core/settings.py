@@ -72,8 +72,7 @@ def _name(info: ValidationInfo) -> str:
 
 
 class Settings(BaseSettings):
-    """Every setting of a NeurAnt process, with the defaults of a small, self-contained
-    installation.
+    """Every setting of a NeurAnt process, with defaults for a small installation.
 
     Raises SetupError with our own text for an unusable value.
     """

@@ -150,7 +150,7 @@ def _validated(item: Any) -> ImportedConversation:
 
 
 def _check_keys(item: dict[str, Any], known: Container[str], where: str) -> None:
-    """Refuse unknown keys before pydantic makes an error, with the whole input, for each."""
+    """Refuse unknown keys early: pydantic would build an error with the whole input for each."""
     if len(item) > _MOST_KEYS:
         unknown = (f"{where}{name}" for name in item if name not in known)
         raise _WrongConversationError(unknown)

@@ -26,7 +26,7 @@ from neurant.core.errors import SetupError
 from neurant.installation.processes import run_to_its_end
 
 # Below 65536, for containers that map no more ids; unused according to systemd's
-# "Users, Groups, UIDs and GIDs on systemd Systems" (uapi-group.org), nor to Debian's policy, 9.2.
+# "Users, Groups, UIDs and GIDs on systemd Systems" (uapi-group.org), and to Debian's policy, 9.2.
 _OWN = range(60706, 61184)
 _SYSTEM = range(1, 1000)
 _ITERATIONS = 4096  # PostgreSQL's default, scram_iterations

@@ -1,5 +1,4 @@
-"""The settings that PostgreSQL applies to each session of our roles, and the detection of foreign
-ones.
+"""The detection of foreign settings that PostgreSQL applies to each session of our roles.
 
 PostgreSQL lets every role change its own settings (``alter role … set``, ``alter role … in database
 … set``) and its own password, and no privilege can be revoked to prevent it. An attacker who runs

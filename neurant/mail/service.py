@@ -45,8 +45,10 @@ async def queue_mail(
 
 
 def mailbox(address: str) -> str:
-    """Return an address in the form of an envelope, with an ASCII (IDNA) domain. Raises
-    BadInputError."""
+    """Return an address as an envelope has it, with an ASCII (IDNA) domain.
+
+    Raises BadInputError.
+    """
     try:
         # The mail server decides whether the address exists; names of an intranet are valid.
         found = validate_email(

@@ -61,8 +61,7 @@ _LIVE = ("active", "trialing", "past_due", "unpaid")
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A plan of the catalogue. -1 means unlimited; a price of None means that there is no list
-    price."""
+    """A plan of the catalogue. -1 means unlimited; without a price it has no list price."""
 
     plan: str
     rank: int

@@ -128,8 +128,7 @@ def _biller(billing: Billing) -> Biller:
 
 
 def costs(plans: list[Plan], wanted: Plan, now: Subscription) -> bool:
-    """Return whether the choice costs money now. A smaller plan waits for the end of the paid
-    period."""
+    """Return whether the choice costs money now. A smaller plan begins later and costs nothing."""
     if wanted.plan == "free" or now.is_closed:
         return False
     rank = _find(plans, now.plan).rank
