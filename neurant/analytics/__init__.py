@@ -1,1 +1,1 @@
-"""Figures of each day, counted by the worker from what happened."""
+"""Daily statistics, computed by the worker from messages, conversations and takeovers."""

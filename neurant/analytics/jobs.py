@@ -1,7 +1,7 @@
-"""What the worker does for the statistics every now and then.
+"""The periodic jobs of the statistics.
 
-``analytics_daily`` follows the facts by way of two logs: ``message_changes`` (which search drains,
-and whose rows leave a mark as they go) and ``analytics_dirty``, which is drained here.
+``analytics_daily`` follows the facts through two logs: ``message_changes`` (which the search job
+drains, marking the affected days) and ``analytics_dirty``, which is drained here.
 """
 
 from __future__ import annotations
@@ -12,16 +12,17 @@ from neurant.analytics import queries
 from neurant.core.db.pool import DatabaseDown, Pool
 from neurant.core.logs import get_logger
 
-_DAYS_AT_ONCE = 50  # a transaction of a second or so, even for a big company
+_DAYS_AT_ONCE = 50  # about a second per transaction, even for a large company
 _USES_AT_ONCE = 1000
 
 log = get_logger(__name__)
 
 
 async def run_rollup(pool: Pool) -> int:
-    """Count every changed day again, a transaction for each turn of a company; how many days.
+    """Recompute every changed day, one transaction per batch; return how many days.
 
-    A company whose count fails is logged and left for the next time; the others are counted.
+    A company whose computation fails is logged and tried again in the next run; the others
+    continue.
     """
     async with pool.connection() as connection:
         companies = await queries.companies_to_roll_up(connection)
@@ -47,7 +48,7 @@ async def _roll_up(pool: Pool, company_id: UUID) -> int:
 
 
 async def count_knowledge_uses(pool: Pool) -> int:
-    """Bring the counters of documents and passages up to date; how many answers were added."""
+    """Update the use counters of documents and passages; return how many answers were added."""
     answers = 0
     while True:
         async with pool.connection() as connection:
@@ -58,6 +59,6 @@ async def count_knowledge_uses(pool: Pool) -> int:
 
 
 async def record_metrics(pool: Pool) -> None:
-    """Measure the queues and the database."""
+    """Record metrics of the queues and the database."""
     async with pool.connection() as connection:
         await queries.record_metrics(connection)

@@ -1,4 +1,4 @@
-"""The SQL of the statistics, which acts for every company: called by the jobs login."""
+"""The SQL of the statistics for all companies, called by the worker."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ _COMPANIES = "select c as id from private.companies_to_roll_up() c"
 
 @dataclass(frozen=True, slots=True)
 class CompanyRow:
-    """A company with days to count again."""
+    """A company with days to recompute."""
 
     id: UUID
 
 
 async def companies_to_roll_up(connection: Connection) -> list[UUID]:
-    """The companies whose facts have changed since their days were counted."""
+    """Return the companies whose facts changed since their days were computed."""
     return [row.id for row in await fetch_all(connection, CompanyRow, _COMPANIES)]
 
 
 async def roll_up(connection: Connection, company_id: UUID, limit: int) -> int:
-    """Count at most ``limit`` changed days of a company again; how many were."""
+    """Recompute at most ``limit`` changed days of a company; return how many."""
     return await fetch_count(
         connection, "select private.roll_up_analytics(%s, %s)", (company_id, limit)
     )
 
 
 async def count_knowledge_uses(connection: Connection, limit: int) -> int:
-    """Add at most ``limit`` answers to the counters of what they quote; how many were."""
+    """Add at most ``limit`` answers to the counters of what they quote; return how many."""
     return await fetch_count(connection, "select private.count_knowledge_uses(%s)", (limit,))
 
 
 async def record_metrics(connection: Connection) -> None:
-    """Measure the queues and the database, and drop measures past their time."""
+    """Record metrics of the queues and the database, and delete expired ones."""
     await connection.execute("select private.record_system_metrics()")
     await connection.execute("select private.drop_old_metrics()")

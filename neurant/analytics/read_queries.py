@@ -1,4 +1,4 @@
-"""Statistics as the staff of one company reads them: an operador those of assigned bots only."""
+"""The statistics as the staff reads them; an operador reads those of assigned bots only."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from public.analytics_daily d
     sorts={"date": Sort("d.date", "date", "date")},
     id="d.id",
 )
-# Of the bots' rows and not of the company's: so that it is the same sum for whoever sees some.
+# Summed over the bots' rows, because a caller who sees only some bots has no company rows.
 _SUMMARY = """
 select count(distinct d.date) as days,
   coalesce(sum(d.total_messages), 0) as total_messages,
@@ -67,7 +67,7 @@ from public.system_metrics m
 
 
 async def list_days(connection: Connection, query: DayQuery) -> tuple[list[DayOut], str | None]:
-    """A page of the days that the caller may see."""
+    """Return a page of the days that the caller may see, and the next cursor."""
     conditions: list[LiteralString] = []
     if query.chatbot_id is not None:
         conditions.append("d.chatbot_id = %(chatbot_id)s")
@@ -83,16 +83,16 @@ async def list_days(connection: Connection, query: DayQuery) -> tuple[list[DayOu
 
 
 async def sum_up(connection: Connection, query: SummaryQuery) -> SummaryOut:
-    """The sums over the bots that the caller may see."""
+    """Return the sums over the bots that the caller may see."""
     found = await fetch_one(connection, SummaryOut, _SUMMARY, query.model_dump())
-    assert found is not None  # noqa: S101 - an aggregate has a row
+    assert found is not None  # noqa: S101 - an aggregate always returns a row
     return found
 
 
 async def list_metrics(
     connection: Connection, query: MetricQuery
 ) -> tuple[list[Metric], str | None]:
-    """A page of the company's measures."""
+    """Return a page of the company's metrics and the next cursor."""
     conditions: list[LiteralString] = []
     if query.metric_type is not None:
         conditions.append("m.metric_type = %(metric_type)s")

@@ -1,4 +1,4 @@
-"""Statistics and measures over the API."""
+"""The JSON endpoints of daily statistics and system metrics."""
 
 from __future__ import annotations
 
@@ -25,9 +25,10 @@ Reading = Annotated[Call, needs("analytics.read")]
 
 @router.get("/analytics")
 async def list_analytics(call: Reading, query: Annotated[DayQuery, Query()]) -> Page[DayOut]:
-    """Each day of each bot, and the company's totals (``chatbot_id`` null), the newest first.
+    """List the daily statistics of each bot and of the company (``chatbot_id`` null).
 
-    An operador sees the bots that are assigned to them, and no totals.
+    Every member of the company may call it. An operador sees only the bots that are assigned to
+    them, and no company totals.
     """
     data, cursor = await read_queries.list_days(call.connection, query)
     return Page(data=data, next_cursor=cursor)
@@ -35,7 +36,11 @@ async def list_analytics(call: Reading, query: Annotated[DayQuery, Query()]) -> 
 
 @router.get("/analytics/summary")
 async def sum_up_analytics(call: Reading, query: Annotated[SummaryQuery, Query()]) -> SummaryOut:
-    """The sums over some days, of one bot or of all that the caller may see."""
+    """Sum the daily statistics of a range of days, of one bot or of every visible bot.
+
+    Every member of the company may call it. An operador's sums cover only the bots that are
+    assigned to them.
+    """
     return await read_queries.sum_up(call.connection, query)
 
 
@@ -43,6 +48,9 @@ async def sum_up_analytics(call: Reading, query: Annotated[SummaryQuery, Query()
 async def list_metrics(
     call: Annotated[Call, needs("metrics.read")], query: Annotated[MetricQuery, Query()]
 ) -> Page[Metric]:
-    """Measures of the system that are about the company, the newest first."""
+    """List the system metrics that concern the company, the newest first.
+
+    The owner and administradores may call it.
+    """
     data, cursor = await read_queries.list_metrics(call.connection, query)
     return Page(data=data, next_cursor=cursor)

@@ -1,4 +1,4 @@
-"""Statistics and measures on the wire."""
+"""The query parameters and response bodies of statistics and system metrics."""
 
 from __future__ import annotations
 
@@ -16,98 +16,169 @@ MetricType = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,100}$")]
 
 
 class DayOut(BaseModel):
-    """What a bot did on a day of the company's calendar; ``chatbot_id`` null: the company."""
+    """The statistics of a bot, or of the whole company, for one day."""
 
-    id: UUID
-    chatbot_id: UUID | None
-    date: date
-    total_messages: int
-    bot_messages: int
-    human_messages: int
-    end_user_messages: int
-    new_conversations: int
-    active_conversations: int
-    resolved_conversations: int
-    avg_conversation_duration_minutes: float | None
-    hitl_escalations: int
-    hitl_resolution_time_minutes: float | None
-    hitl_satisfaction_avg: float | None
-    avg_response_time_ms: int | None
-    total_tokens_used: int
-    satisfaction_ratings: int
-    satisfaction_avg: float | None
-    thumbs_up: int
-    thumbs_down: int
-    knowledge_queries: int
-    knowledge_hits: int
-    knowledge_hit_rate: float | None = Field(description="Per cent")
+    id: UUID = Field(description="The id of the row")
+    chatbot_id: UUID | None = Field(description="The bot; null: the whole company")
+    date: Annotated[date, Field(description="The day in the company's time zone")]
+    total_messages: int = Field(
+        description=(
+            "Messages created on that day: the bot's, the staff's, end users' and system messages"
+        )
+    )
+    bot_messages: int = Field(description="Messages of the bot")
+    human_messages: int = Field(description="Messages of the staff")
+    end_user_messages: int = Field(description="Messages of end users")
+    new_conversations: int = Field(description="Conversations that started on that day")
+    active_conversations: int = Field(
+        description="Conversations with at least one message on that day"
+    )
+    resolved_conversations: int = Field(
+        description="Conversations that ended on that day and were not abandoned"
+    )
+    avg_conversation_duration_minutes: float | None = Field(
+        description=(
+            "Average duration, in minutes, of the conversations that ended on that day; null: "
+            "none ended"
+        )
+    )
+    hitl_escalations: int = Field(description="Takeovers by people that were opened on that day")
+    hitl_resolution_time_minutes: float | None = Field(
+        description=(
+            "Average time from opening to end, in minutes, of the takeovers that were resolved on "
+            "that day; null: none"
+        )
+    )
+    hitl_satisfaction_avg: float | None = Field(
+        description="Average rating, 1 to 5, of the conversations that had a takeover; null: none"
+    )
+    avg_response_time_ms: int | None = Field(
+        description=(
+            "Average time in which the bot produced an answer, in milliseconds; null: unknown"
+        )
+    )
+    total_tokens_used: int = Field(
+        description="Tokens of language models that the day's messages used"
+    )
+    satisfaction_ratings: int = Field(description="Conversations with a rating of the end user")
+    satisfaction_avg: float | None = Field(
+        description="Average rating, 1 to 5; null: there is no rating"
+    )
+    thumbs_up: int = Field(description="Reactions ``thumbs_up`` given on that day")
+    thumbs_down: int = Field(description="Reactions ``thumbs_down`` given on that day")
+    knowledge_queries: int = Field(
+        description=(
+            "Searches in the documents; searches outside of a conversation count for the company "
+            "only"
+        )
+    )
+    knowledge_hits: int = Field(description="Searches whose results were used for an answer")
+    knowledge_hit_rate: float | None = Field(
+        description=(
+            "``knowledge_hits`` in per cent of ``knowledge_queries``; null: there was no search"
+        )
+    )
 
 
 class Span(BaseModel):
-    """Whole days, both included; not given: open."""
+    """A range of whole days that includes both ends."""
 
     model_config = ConfigDict(extra="forbid")
 
-    since: Day | None = None
-    until: Day | None = None
+    since: Day | None = Field(default=None, description="The first day; omitted: no lower bound")
+    until: Day | None = Field(default=None, description="The last day; omitted: no upper bound")
 
 
 class DayQuery(ListQuery, Span):
-    """The filters and sorts of the days."""
+    """The filters and the order of the daily statistics."""
 
-    chatbot_id: UUID | None = None
-    totals: bool | None = Field(
-        default=None, description="true: the company's days only; false: the bots' only"
+    chatbot_id: UUID | None = Field(
+        default=None, description="Only the days of this bot; omitted: of all"
     )
-    sort: Literal["date", "-date"] = "-date"
+    totals: bool | None = Field(
+        default=None,
+        description="Only the company's totals (true) or the bots' days (false); omitted: both",
+    )
+    sort: Literal["date", "-date"] = Field(
+        default="-date", description="The field to sort by; ``-`` means descending"
+    )
 
 
 class SummaryQuery(Span):
-    """Which days to sum up; of one bot, or of all that the caller may see."""
+    """The days to sum, of one bot or of every bot that the caller may see."""
 
-    chatbot_id: UUID | None = None
+    chatbot_id: UUID | None = Field(
+        default=None, description="Only this bot; omitted: every bot that the caller may see"
+    )
 
 
 class SummaryOut(BaseModel):
-    """The sums of the bots' days, with averages over what was counted."""
+    """The sums of the bots' days, and averages over the summed facts."""
 
-    days: int
-    total_messages: int
-    bot_messages: int
-    human_messages: int
-    end_user_messages: int
-    new_conversations: int
-    resolved_conversations: int
-    hitl_escalations: int
-    total_tokens_used: int
-    satisfaction_ratings: int
-    satisfaction_avg: float | None
-    thumbs_up: int
-    thumbs_down: int
-    knowledge_queries: int
-    knowledge_hits: int
-    knowledge_hit_rate: float | None = Field(description="Per cent")
-    avg_response_time_ms: float | None
+    days: int = Field(description="Days with at least one row of statistics")
+    total_messages: int = Field(description="Messages of every sender")
+    bot_messages: int = Field(description="Messages of bots")
+    human_messages: int = Field(description="Messages of the staff")
+    end_user_messages: int = Field(description="Messages of end users")
+    new_conversations: int = Field(description="Conversations that started")
+    resolved_conversations: int = Field(
+        description="Conversations that ended and were not abandoned"
+    )
+    hitl_escalations: int = Field(description="Takeovers by people that were opened")
+    total_tokens_used: int = Field(description="Tokens of language models that the messages used")
+    satisfaction_ratings: int = Field(description="Conversations with a rating of the end user")
+    satisfaction_avg: float | None = Field(
+        description="Average rating, 1 to 5; null: there is no rating"
+    )
+    thumbs_up: int = Field(description="Reactions ``thumbs_up``")
+    thumbs_down: int = Field(description="Reactions ``thumbs_down``")
+    knowledge_queries: int = Field(description="Searches in the documents")
+    knowledge_hits: int = Field(description="Searches whose results were used for an answer")
+    knowledge_hit_rate: float | None = Field(
+        description=(
+            "``knowledge_hits`` in per cent of ``knowledge_queries``; null: there was no search"
+        )
+    )
+    avg_response_time_ms: float | None = Field(
+        description=(
+            "Average time in which the bots produced an answer, in milliseconds; null: unknown"
+        )
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """A measure of the system that is about the company."""
+    """A measurement of the system that concerns the company."""
 
-    id: UUID
-    timestamp: datetime
-    metric_type: str
-    value: float
-    unit: str | None
-    labels: dict[str, Any] | None
-    chatbot_id: UUID | None
+    id: Annotated[UUID, Field(description="The id of the measurement")]
+    timestamp: Annotated[datetime, Field(description="When it was measured")]
+    metric_type: Annotated[str, Field(description="The name of the metric")]
+    value: Annotated[float, Field(description="The measured value")]
+    unit: Annotated[str | None, Field(description="The unit of the value; null: none")]
+    labels: Annotated[
+        dict[str, Any] | None,
+        Field(description="Further attributes of the measurement, by name; null: none"),
+    ]
+    chatbot_id: Annotated[
+        UUID | None, Field(description="The bot that it concerns; null: the whole company")
+    ]
 
 
 class MetricQuery(ListQuery):
-    """The filters and sorts of the measures."""
+    """The filters and the order of the metrics."""
 
-    metric_type: MetricType | None = None
-    chatbot_id: UUID | None = None
-    since: Moment | None = Field(default=None, description="From this moment on")
-    until: Moment | None = Field(default=None, description="Before this moment")
-    sort: Literal["timestamp", "-timestamp"] = "-timestamp"
+    metric_type: MetricType | None = Field(
+        default=None, description="Only the metric with this name; omitted: all metrics"
+    )
+    chatbot_id: UUID | None = Field(
+        default=None, description="Only measurements of this bot; omitted: all"
+    )
+    since: Moment | None = Field(
+        default=None, description="Only measurements at this time or later; omitted: no lower bound"
+    )
+    until: Moment | None = Field(
+        default=None, description="Only measurements before this time; omitted: no upper bound"
+    )
+    sort: Literal["timestamp", "-timestamp"] = Field(
+        default="-timestamp", description="The field to sort by; ``-`` means descending"
+    )

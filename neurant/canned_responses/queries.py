@@ -1,4 +1,4 @@
-"""Canned responses in the database: who sees and writes which, the policies say."""
+"""The queries of canned responses. The policies decide who may read and write which."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _UPDATE = "update public.canned_responses set "
 async def list_canned_responses(
     connection: Connection, query: CannedResponseQuery
 ) -> tuple[list[CannedResponseOut], str | None]:
-    """A page of the shared ones and the caller's own."""
+    """Return a page of the shared and the caller's own ones, and the next cursor."""
     conditions: list[LiteralString] = []
     if query.is_shared is not None:
         conditions.append("(r.owner_id is null) = %(is_shared)s")
@@ -56,7 +56,7 @@ async def list_canned_responses(
 async def get_canned_response(
     connection: Connection, response_id: UUID, *, locked: bool = False
 ) -> CannedResponseOut | None:
-    """One of them; ``locked``: nobody changes it until the transaction ends."""
+    """Return one canned response; ``locked`` locks its row until the transaction ends."""
     statement = _LOCKED if locked else _ONE
     return await fetch_one(connection, CannedResponseOut, statement, {"id": response_id})
 
@@ -64,20 +64,20 @@ async def get_canned_response(
 async def insert_canned_response(
     connection: Connection, values: Mapping[str, Any]
 ) -> CannedResponseOut | None:
-    """A new one."""
+    """Insert a canned response and return it."""
     return await fetch_one(connection, CannedResponseOut, _INSERT, values)
 
 
 async def update_canned_response(
     connection: Connection, response_id: UUID, changes: Mapping[str, Any]
 ) -> bool:
-    """Change these fields; False where it is not the caller's to change."""
+    """Update the given fields; False if the caller may not change it."""
     statement = _UPDATE + set_clause(_EDITABLE, changes) + " where id = %(id)s"
     cursor = await connection.execute(statement, {**changes, "id": response_id})
     return cursor.rowcount == 1
 
 
 async def delete_canned_response(connection: Connection, response_id: UUID) -> bool:
-    """Remove one; False where it is not the caller's to remove."""
+    """Delete one; False if the caller may not delete it."""
     cursor = await connection.execute(_DELETE, (response_id,))
     return cursor.rowcount == 1

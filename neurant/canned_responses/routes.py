@@ -1,4 +1,4 @@
-"""Canned responses over the API: the pattern that other resources follow (docs/api.md)."""
+"""The JSON endpoints of canned responses: the pattern for other resources (docs/api.md)."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from neurant.canned_responses.schemas import (
     CannedResponseOut,
     CannedResponsePatch,
     CannedResponseQuery,
+    ResponseId,
 )
 from neurant.core.errors import ForbiddenError, NotFoundError
 
@@ -29,7 +30,10 @@ Editing = Annotated[Call, needs("canned_responses.edit")]
 async def list_canned_responses(
     call: Reading, query: Annotated[CannedResponseQuery, Query()]
 ) -> Page[CannedResponseOut]:
-    """The shared ones and one's own."""
+    """List the canned responses that the company shares and the caller's own.
+
+    Every member of the company may call it.
+    """
     data, cursor = await queries.list_canned_responses(call.connection, query)
     return Page(data=data, next_cursor=cursor)
 
@@ -38,9 +42,13 @@ async def list_canned_responses(
 async def create_canned_response(
     call: Editing, new: CannedResponseIn, response: Response
 ) -> CannedResponseOut:
-    """A new one; shared with the company by supervisors and above."""
+    """Create a canned response and return it with status 201.
+
+    Every member of the company may call it. Only supervisors, administradores and the owner may
+    share one with the company.
+    """
     made = await queries.insert_canned_response(call.connection, new.model_dump())
-    assert made is not None  # noqa: S101 - an insert that returns
+    assert made is not None  # noqa: S101 - the statement has a RETURNING clause
     response.headers["location"] = f"/v1/canned-responses/{made.id}"
     tagged(response, made, CannedResponsePatch)
     return made
@@ -48,9 +56,12 @@ async def create_canned_response(
 
 @router.get("/canned-responses/{response_id}")
 async def get_canned_response(
-    call: Reading, response_id: UUID, response: Response
+    call: Reading, response_id: ResponseId, response: Response
 ) -> CannedResponseOut:
-    """One of them."""
+    """Return one canned response that the caller may use.
+
+    Every member of the company may call it. The ETag is for If-Match of a later change.
+    """
     found = await _found(call, response_id)
     tagged(response, found, CannedResponsePatch)
     return found
@@ -58,12 +69,16 @@ async def get_canned_response(
 
 @router.patch("/canned-responses/{response_id}")
 async def change_canned_response(
-    call: Editing, response_id: UUID, patch: CannedResponsePatch, response: Response
+    call: Editing, response_id: ResponseId, patch: CannedResponsePatch, response: Response
 ) -> CannedResponseOut:
-    """Change what is given; with If-Match only if nobody changed it meanwhile."""
+    """Change the given fields of a canned response.
+
+    The caller may change what they may edit: an operador only their own (403 otherwise). With
+    If-Match, a change made in the meantime is refused with 412.
+    """
     current = await queries.get_canned_response(call.connection, response_id, locked=True)
     if current is None:
-        await _found(call, response_id)  # one that may be read may not be changed: 403
+        await _found(call, response_id)  # readable but not editable: 403 instead of 404
         raise ForbiddenError("api.not_permitted", permission="canned_responses.edit")
     check_match(call.request, current, CannedResponsePatch)
     changes = patch.model_dump(exclude_unset=True)
@@ -73,8 +88,11 @@ async def change_canned_response(
 
 
 @router.delete("/canned-responses/{response_id}", status_code=204)
-async def delete_canned_response(call: Editing, response_id: UUID) -> None:
-    """Remove it."""
+async def delete_canned_response(call: Editing, response_id: ResponseId) -> None:
+    """Delete a canned response.
+
+    The caller may delete what they may edit: an operador only their own (403 otherwise).
+    """
     if not await queries.delete_canned_response(call.connection, response_id):
         await _found(call, response_id)
         raise ForbiddenError("api.not_permitted", permission="canned_responses.edit")

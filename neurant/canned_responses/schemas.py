@@ -1,4 +1,4 @@
-"""Canned responses on the wire."""
+"""The request and response bodies of canned responses."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Annotated, Literal
 from uuid import UUID
 
+from fastapi import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from neurant.api.listing import ListQuery
@@ -15,38 +16,50 @@ Shortcut = Annotated[str, Field(min_length=1, max_length=50, pattern=r"^[a-z0-9_
 Content = Annotated[str, Field(min_length=1, max_length=10_000, pattern=r"\S"), STORABLE]
 
 
-class CannedResponseOut(BaseModel):
-    """An answer that is written once and used by its shortcut."""
+ResponseId = Annotated[UUID, Path(description="The id of the canned response")]
 
-    id: UUID
-    shortcut: str
-    content: str
-    is_shared: bool
-    created_at: datetime
-    updated_at: datetime
+
+class CannedResponseOut(BaseModel):
+    """A prepared answer that is inserted by its shortcut."""
+
+    id: UUID = Field(description="The id of the canned response")
+    shortcut: str = Field(description="The word that inserts it")
+    content: str = Field(description="The text of the answer")
+    is_shared: bool = Field(
+        description="Whether the whole company may use it; false: only its author"
+    )
+    created_at: datetime = Field(description="When it was created")
+    updated_at: datetime = Field(description="When it was last changed")
 
 
 class CannedResponseIn(BaseModel):
-    """A new one; one's own unless ``is_shared`` with the company."""
+    """A new canned response."""
 
     model_config = ConfigDict(extra="forbid")
 
-    shortcut: Shortcut
-    content: Content
-    is_shared: bool = False
+    shortcut: Shortcut = Field(description="The word that inserts it")
+    content: Content = Field(description="The text of the answer")
+    is_shared: bool = Field(
+        default=False, description="Whether the whole company may use it; false: only its author"
+    )
 
 
 class CannedResponsePatch(BaseModel):
-    """What may be changed; a field that is left out stays."""
+    """The fields to change. A field that is left out stays."""
 
     model_config = ConfigDict(extra="forbid")
 
-    shortcut: Shortcut = ""
-    content: Content = ""
+    shortcut: Shortcut = Field(default="", description="The word that inserts it")
+    content: Content = Field(default="", description="The text of the answer")
 
 
 class CannedResponseQuery(ListQuery):
-    """The filters and sorts of the list."""
+    """The filters and the order of the list."""
 
-    is_shared: bool | None = None
-    sort: Literal["shortcut", "-shortcut", "created_at", "-created_at"] = "shortcut"
+    is_shared: bool | None = Field(
+        default=None,
+        description="Only shared (true) or only own (false) canned responses; omitted: both",
+    )
+    sort: Literal["shortcut", "-shortcut", "created_at", "-created_at"] = Field(
+        default="shortcut", description="The field to sort by; ``-`` means descending"
+    )

@@ -1,4 +1,4 @@
-"""``neurant audit``: verify what is kept, and export the signed heads now."""
+"""The commands ``neurant audit``: verify the audit log, and export the signed chain heads now."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from neurant.texts import Language, text
 def run_verify(
     settings: Settings, admin_url: str, heads: str | None, company: str | None, keys: list[str]
 ) -> Report:
-    """Verify all companies, or the one of this slug or id. Raises SetupError."""
+    """Verify all companies, or the one with this slug or id. Raises SetupError."""
     trusted = [public_key(key) for key in keys] or [signing_key(settings).public_key()]
     chosen = _company_id(admin_url, company) if company else None
     store = open_heads(settings, heads)
@@ -31,7 +31,7 @@ def run_verify(
 
 def _company_id(admin_url: str, company: str) -> UUID:
     try:
-        return UUID(company)  # also of a company that was erased
+        return UUID(company)  # an id is accepted also for an erased company
     except ValueError:
         with psycopg.connect(with_timeouts(admin_url)) as db:
             row = db.execute(
@@ -43,7 +43,7 @@ def _company_id(admin_url: str, company: str) -> UUID:
 
 
 async def run_export(settings: Settings) -> tuple[int, int, str]:
-    """Seal and export now: rows sealed, heads exported, the public key to check them by."""
+    """Seal and export now; return the sealed rows, the exported heads and the public key."""
     key = signing_key(settings)
     url = require_url(settings.jobs_database_url, "NEURANT_JOBS_DATABASE_URL")
     async with make_pool(url, size=2, pooled=False) as pool:
@@ -53,7 +53,7 @@ async def run_export(settings: Settings) -> tuple[int, int, str]:
 
 
 def as_json(report: Report) -> str:
-    """The report for programs."""
+    """Return the report as JSON."""
     return json.dumps(
         {
             "ok": report.ok,
@@ -83,7 +83,7 @@ def _problem_facts(problem: Problem) -> dict[str, Any]:
 
 
 def as_text(report: Report, language: Language) -> str:
-    """The report for a person."""
+    """Return the report as text for a person."""
     lines = [_company_line(one, language) for one in report.companies]
     for one in report.companies:
         name = one.slug or str(one.company_id)

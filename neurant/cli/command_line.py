@@ -1,4 +1,4 @@
-"""What every command shares: its language, its settings, and a database that does not answer."""
+"""The common parts of all commands: language, settings, and errors of an unreachable database."""
 
 from __future__ import annotations
 
@@ -12,14 +12,17 @@ import typer
 from neurant.core.errors import SetupError, first_line
 from neurant.texts import Language, text
 
-_PATIENCE = 600.0  # seconds for one statement of a command: somebody watches, and may press Ctrl-C
+_PATIENCE = 600.0  # seconds per statement; long, because a person can press Ctrl-C
 
 if TYPE_CHECKING:
     from neurant.core.settings import Settings
 
 
 def language() -> Language:
-    """Spanish, unless the locale (LC_ALL, LC_MESSAGES, LANG: the first that is set) is English."""
+    """Return ``en`` for an English locale and ``es`` for every other.
+
+    The locale is the first of LC_ALL, LC_MESSAGES and LANG that is set.
+    """
     named = next(
         (os.environ[v] for v in ("LC_ALL", "LC_MESSAGES", "LANG") if os.environ.get(v)), ""
     )
@@ -27,12 +30,12 @@ def language() -> Language:
 
 
 def say(name: str, **params: object) -> str:
-    """A text of the command line's own, in the person's language."""
+    """Return a text of the command line in the person's language."""
     return text(f"cli.{name}", language(), **params)
 
 
 def group(name: str) -> typer.Typer:
-    """A group of commands, under this help text."""
+    """Return a group of commands with this help text."""
     return typer.Typer(help=say(name), no_args_is_help=True, pretty_exceptions_enable=False)
 
 
@@ -40,7 +43,7 @@ DataDir = Annotated[Path | None, typer.Option("--data-dir", help=say("option.dat
 
 
 def settings_from(**given: Any) -> Settings:
-    """The environment's settings, with what the command line says in their place."""
+    """Return the environment's settings, overridden by the given ones. Raises SetupError."""
     from pydantic import ValidationError
     from pydantic_settings import SettingsError
 
@@ -59,9 +62,10 @@ def settings_from(**given: Any) -> Settings:
 
 
 def settings_of_running(data_dir: Path | None) -> Settings:
-    """Settings to act on a platform: the one that the environment names, else the embedded one.
+    """Return the settings of the platform to act on.
 
-    Where a person acts for a company, the address of an administrator's login is needed too.
+    They come from the environment if it names a database, else from the embedded server. A command
+    that acts for a company also needs the migrating login's URL.
     """
     settings = settings_from(data_dir=data_dir)
     if settings.app_database_url is not None:
@@ -82,7 +86,7 @@ def settings_of_running(data_dir: Path | None) -> Settings:
 
 
 async def reaching(work: Callable[..., Any], *arguments: Any) -> Any:
-    """``await work(...)``, where a database that does not answer is an expected error."""
+    """Await ``work(...)`` and raise SetupError if the database is unreachable."""
     import psycopg
     import psycopg_pool
 

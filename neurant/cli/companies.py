@@ -1,4 +1,4 @@
-"""``neurant company``: found one, its plan, and forgetting it."""
+"""The commands ``neurant company``: create and erase companies, and change their plan."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def company_create(
     plan: Annotated[str, typer.Option(help=say("option.plan"))] = "free",
     data_dir: DataDir = None,
 ) -> None:
-    """Found a company; prints its short name."""
+    """Create a company with its owner and print its short name."""
     from neurant.companies.create import NewCompany, create_company
 
     settings = settings_of_running(data_dir)
@@ -62,7 +62,7 @@ def company_past_due(
     slug: Annotated[str, typer.Argument(help=say("option.slug"))],
     data_dir: DataDir = None,
 ) -> None:
-    """Note that a company's payment is missing."""
+    """Record that a company's payment is overdue."""
     from neurant.cli.plans import miss_payment
 
     noted = asyncio.run(reaching(miss_payment, settings_of_running(data_dir), slug))
@@ -71,7 +71,7 @@ def company_past_due(
 
 @company_group.command("requests", help=say("company_requests"))
 def company_requests(data_dir: DataDir = None) -> None:
-    """The plans that wait to be confirmed."""
+    """Print the plan requests that wait for confirmation."""
     from neurant.cli.plans import list_requests
 
     waiting = asyncio.run(reaching(list_requests, settings_of_running(data_dir)))
@@ -88,7 +88,7 @@ def company_erase(
     force: Annotated[bool, typer.Option("--force", help=say("option.erase_force"))] = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Erase a closed company for good."""
+    """Erase a closed company permanently."""
     from neurant.cli.retention import erase_company
 
     if not yes:

@@ -1,7 +1,7 @@
-"""Finding a company, its owner and its bots by name, for the command line of the machine's owner.
+"""The lookup of companies, owners and bots by name, for commands of the installation's operator.
 
-This reads as the migrating login, over all companies; whatever is then written is written as the
-company's owner, under the policies.
+It reads as the migrating login, over all companies. Commands then write as the company's owner,
+under the policies.
 """
 
 from __future__ import annotations
@@ -50,14 +50,14 @@ class _Bot:
 
 @dataclass(frozen=True, slots=True)
 class Urls:
-    """How the command line reaches the database."""
+    """The database URLs of the command line, for the migrating and for the web login."""
 
     admin: str
     app: str
 
 
 def database_urls(settings: Settings) -> Urls:
-    """From the settings where they say, else those of the embedded server on the data folder."""
+    """Return the URLs of the settings, or those of the embedded server."""
     if settings.admin_database_url and settings.app_database_url:
         return Urls(
             settings.admin_database_url.get_secret_value(),
@@ -68,11 +68,11 @@ def database_urls(settings: Settings) -> Urls:
 
 
 async def find_bot(admin_url: str, bot: str, company: str | None) -> tuple[Staff, UUID]:
-    """The owner of the company that has the bot, and the bot's id.
+    """Return the owner of the company that has the bot, and the bot's id.
 
     Without ``company`` every company is searched. Raises SetupError: ``which_company`` names the
-    companies that have a bot of that name, where several have; ``unknown_chatbot`` names the bots
-    of the only company; ``unknown_company``, ``no_company``.
+    companies if several have a bot of that name; ``unknown_chatbot`` names the bots of the only
+    company; ``unknown_company``, ``no_company``.
     """
     async with await connect(admin_url) as connection:
         companies = await _find_companies(connection, company)
@@ -86,7 +86,7 @@ async def find_bot(admin_url: str, bot: str, company: str | None) -> tuple[Staff
 
 
 async def find_owner(admin_url: str, company: str | None) -> Staff:
-    """The owner of the company, to act as. SetupError names what there is."""
+    """Return the owner of the company, as whom the command acts. Raises SetupError."""
     async with await connect(admin_url) as connection:
         companies = await _find_companies(connection, company)
     if len(companies) > 1:
@@ -95,7 +95,7 @@ async def find_owner(admin_url: str, company: str | None) -> Staff:
 
 
 async def _find_companies(connection: Connection, slug: str | None) -> list[_Company]:
-    """The company of that short name, or all of them; at least one."""
+    """Return the company with that short name, or all companies; at least one."""
     companies = await fetch_all(connection, _Company, _COMPANIES)
     if not companies:
         raise SetupError("no_company")
@@ -122,5 +122,5 @@ def _staff(company: _Company) -> Staff:
 
 
 def command_pool(app_url: str) -> Pool:
-    """A small pool for one command."""
+    """Return a small connection pool for one command."""
     return make_pool(app_url, size=2, pooled=False)

@@ -1,4 +1,4 @@
-"""``neurant knowledge add``: a file from this machine becomes a bot's knowledge."""
+"""The command ``neurant knowledge add``, which adds a local file to a bot's documents."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from neurant.knowledge.service import document_error, store_document
 from neurant.texts import Language, text
 
 _POLL = 0.3
-_PATIENCE = 100  # polls in a row without a sign of a worker
+_PATIENCE = 100  # consecutive polls in which no worker has started the document
 _STATE = """
 select d.processing_status::text as status, d.processing_progress as progress,
   d.processing_error as error, d.chunk_count, d.unread_pages
@@ -29,7 +29,7 @@ where d.id = %s
 
 @dataclass(frozen=True, slots=True)
 class DocumentState:
-    """How far the worker has come with a document."""
+    """The progress of the worker with a document."""
 
     status: str
     progress: int
@@ -40,7 +40,7 @@ class DocumentState:
 
 @dataclass(frozen=True, slots=True)
 class AddedDocument:
-    """A document that can be asked about now."""
+    """A document whose passages are searchable."""
 
     id: UUID
     chunks: int
@@ -55,7 +55,7 @@ async def add_document(
     on_progress: Callable[[str], None],
     language: Language = "es",
 ) -> AddedDocument:
-    """Add the file and wait until it can be asked about. Raises our errors, in clear words."""
+    """Add the file and wait until it is searchable. Raises NeurantError."""
     data = await asyncio.to_thread(_read, path)
     urls = database_urls(settings)
     staff, bot_id = await find_bot(urls.admin, bot, company)

@@ -1,6 +1,6 @@
-"""The command line. It loads the rest only when a command needs it, so that help is instant.
+"""The command line. It imports the rest only when a command needs it, so that help is fast.
 
-Expected errors are one line on stderr in the person's language, and status 1.
+An expected error is one line on stderr in the person's language, with exit status 1.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def up(
     data_dir: DataDir = None,
     stop_with_parent: Annotated[bool, typer.Option(hidden=True)] = False,
 ) -> None:
-    """Run everything on this machine until Ctrl-C."""
+    """Run all processes on this machine until Ctrl-C."""
     let_sigint_end_us()
     from neurant.cli.output import Teller
     from neurant.runtime import supervisor
@@ -104,7 +104,7 @@ def serve(
 
 @app.command("proxy-check", help=say("proxy_check"))
 def proxy_check(data_dir: DataDir = None) -> None:
-    """Does the reverse proxy tell the client's address, and can it be forged?"""
+    """Check that the reverse proxy reports the client's address and that it cannot be forged."""
     from neurant.runtime.proxy_check import check_proxy
     from neurant.runtime.startup import with_master_key
 
@@ -131,7 +131,7 @@ def worker() -> None:
 
 
 def _database(url: str | None, data_dir: Path | None) -> str:
-    """The address that was given, else the embedded database's. Raises SetupError."""
+    """Return the given URL, or the embedded database's. Raises SetupError for a malformed URL."""
     from neurant.core.settings import is_database_url
     from neurant.installation.embedded import connection_urls
 
@@ -150,7 +150,7 @@ def migrate(
     ] = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Migrate the database of this URL, or the embedded one that runs."""
+    """Migrate the database of this URL, or the running embedded one."""
     from neurant.installation import migrate as module
 
     applied = module.migrate(_database(url, data_dir))
@@ -169,7 +169,7 @@ def verify(
     data_dir: DataDir = None,
     as_json: Annotated[bool, typer.Option("--json", help=say("option.json"))] = False,
 ) -> None:
-    """Verify the database of this URL, or the embedded one; status 1 if a cell is wrong."""
+    """Verify the database of this URL, or the embedded one; exit status 1 if a cell is wrong."""
     from neurant.verify.command import verify as verify_database
 
     report = verify_database(_database(url, data_dir))
@@ -184,19 +184,22 @@ def verify(
 
 @db.command("url", help=say("db_url"))
 def db_url(data_dir: DataDir = None) -> None:
-    """Print the superuser's URL, and nothing else, on stdout: also where migrating fails."""
+    """Start the embedded server and print its superuser URL alone on stdout, then migrate.
+
+    The URL is printed before the migration, so that it is available when the migration fails.
+    """
     from neurant.installation.embedded import ensure_detached
     from neurant.installation.install import read_secrets
     from neurant.installation.migrate import migrate as bring_up_to_date
     from neurant.installation.migrate import set_login_passwords
 
     folder = settings_from(data_dir=data_dir).data_dir.expanduser().resolve()
-    with stop_signals():  # a server that is half started is ended again
+    with stop_signals():  # an interrupt stops a server that is still starting
         urls = ensure_detached(folder)
     typer.echo(urls.admin)
     try:
         bring_up_to_date(urls.admin)
-    except SetupError as error:  # whoever mends it needs the URL most of all
+    except SetupError as error:  # the URL is needed to repair the database
         typer.echo(error.detail(language()), err=True)
         return
     secret = read_secrets(folder)
@@ -205,7 +208,7 @@ def db_url(data_dir: DataDir = None) -> None:
 
 @db.command("stop", help=say("db_stop"))
 def db_stop(data_dir: DataDir = None) -> None:
-    """Stop a detached server; a platform's own is left to the platform."""
+    """Stop a detached database server; refuse if ``neurant up`` runs it."""
     from neurant.installation.embedded import stop
     from neurant.runtime.supervisor import is_up
 
@@ -224,7 +227,7 @@ def knowledge_add(
     company: Company = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Add a document and wait until the bot knows it."""
+    """Add a document to a bot and wait until its passages are searchable."""
     from neurant.cli.knowledge import add_document
     from neurant.knowledge.service import unread_pages
 
@@ -258,7 +261,7 @@ def connect_telegram(
     company: Company = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Connect a Telegram bot; prints its name there."""
+    """Connect a bot to Telegram and print its name there."""
     from neurant.cli.telegram import connect as connect_bot
 
     settings = settings_of_running(data_dir)
@@ -278,7 +281,7 @@ def audit_verify(
     public_key: Annotated[list[str] | None, typer.Option(help=say("option.public_key"))] = None,
     as_json: Annotated[bool, typer.Option("--json", help=say("option.json"))] = False,
 ) -> None:
-    """Verify audit against its seals and signed heads; status 1 if anything is wrong."""
+    """Verify audit against its seals and signed chain heads; exit status 1 on any problem."""
     import psycopg
 
     from neurant.cli import audit as commands
@@ -297,7 +300,7 @@ def audit_verify(
 
 @audit.command("export", help=say("audit_export"))
 def audit_export(data_dir: DataDir = None) -> None:
-    """Seal and export now."""
+    """Seal audit rows and export the chain heads now."""
     from neurant.cli.audit import run_export
 
     settings = settings_of_running(data_dir)
@@ -307,7 +310,7 @@ def audit_export(data_dir: DataDir = None) -> None:
 
 @archive.command("run", help=say("archive_run"))
 def archive_run(data_dir: DataDir = None) -> None:
-    """Archive what is old enough, now."""
+    """Archive conversations that are old enough now."""
     from neurant.cli.retention import archive_now
 
     moved = asyncio.run(reaching(archive_now, settings_of_running(data_dir)))
@@ -316,7 +319,7 @@ def archive_run(data_dir: DataDir = None) -> None:
 
 @archive.command("list", help=say("archive_list"))
 def archive_list(company: Company = None, data_dir: DataDir = None) -> None:
-    """The newest archived conversations of a company."""
+    """Print the newest archived conversations of a company."""
     from neurant.cli.retention import list_archived
 
     rows = asyncio.run(reaching(list_archived, settings_of_running(data_dir), company))
@@ -333,7 +336,7 @@ def archive_restore(
     company: Company = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Bring an archived conversation back."""
+    """Restore an archived conversation."""
     from neurant.cli.retention import restore
 
     asyncio.run(reaching(restore, settings_of_running(data_dir), conversation, company))
@@ -341,7 +344,7 @@ def archive_restore(
 
 
 def main() -> None:
-    """Entry point of the ``neurant`` program."""
+    """Run the ``neurant`` program and translate errors into exit statuses."""
     try:
         app()
     except NeurantError as error:
@@ -351,6 +354,6 @@ def main() -> None:
         sys.exit(130)
     except StopRequestedError as asked:
         sys.exit(128 + asked.number)
-    except BrokenPipeError:  # the reader of our output left (`neurant --help | head -1`)
+    except BrokenPipeError:  # the reader closed the pipe (`neurant --help | head -1`)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)

@@ -1,4 +1,4 @@
-"""What ``neurant up`` shows on the terminal, in the person's language."""
+"""The terminal output of ``neurant up``, in the person's language."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from neurant.texts import Language, catalogue, text
 
 
 class Teller:
-    """Tells of each step as it begins (on a terminal) and as it ends, and then what to try."""
+    """The printer of each step at its beginning (on a terminal) and end, and of the first hints."""
 
     def __init__(self, settings: Settings, language: Language, console: Console | None = None):
         self._settings, self._language = settings, language
         self._console = console or Console(highlight=False, soft_wrap=True)
 
     def _print(self, line: str | Text, *style: str, **how: Any) -> None:
-        """Print a line; where nobody reads any more (a closed terminal), nothing from then on.
+        """Print a line; after the terminal is closed, print nothing any more.
 
-        Rich ends the process for a broken pipe: ours has something to look after.
+        Rich would end the process on a broken pipe, but this process supervises others.
         """
         try:
             self._console.print(line, *style, **how)
@@ -43,7 +43,7 @@ class Teller:
 
     @contextmanager
     def step(self, name: str, **facts: object) -> Iterator[None]:
-        """Show a step that takes a while, then how long it took."""
+        """Show a step, and its duration when it ends."""
         what = self._text(f"step.{name}", **facts)
         if self._console.is_terminal:
             self._print(f"  [dim]· {what}…[/]", end="\r")
@@ -56,7 +56,7 @@ class Teller:
         self._print(f"  [green]✓[/] {what} [dim]{time.monotonic() - started:.1f} s[/]")
 
     def note(self, name: str, **facts: object) -> None:
-        """Show one line about something that happened."""
+        """Show one line about an event."""
         told = {
             key: fact.detail(self._language) if isinstance(fact, NeurantError) else fact
             for key, fact in facts.items()
@@ -64,7 +64,7 @@ class Teller:
         self._print(Text("  ! " + self._text(f"note.{name}", **told), "yellow"))
 
     def ready(self, address: str, demo: Mapping[str, Any] | None) -> None:
-        """Show where it answers and, for a sample company, how to get in and what to try."""
+        """Show the address and, for a sample company, the logins and what to try."""
         folder = self._settings.data_dir.expanduser().resolve()
         lines: list[str | Text] = [
             "",
@@ -106,7 +106,7 @@ class Teller:
         ]
 
     def _options(self) -> str:
-        """What makes another command act on this data folder."""
+        """Return the options that make another command use this data folder."""
         folder = self._settings.data_dir
         usual = folder == Settings.model_fields["data_dir"].default
         return "" if usual else f" --data-dir {shlex.quote(str(folder))}"

@@ -1,4 +1,4 @@
-"""``neurant company plan``, ``past-due`` and ``requests``: the operator as whoever bills."""
+"""The commands ``neurant company plan``, ``past-due`` and ``requests`` for manual billing."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ order by r.created_at
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A plan that an owner asked for and nobody confirmed yet."""
+    """A plan that an owner requested and nobody has confirmed yet."""
 
     slug: str
     plan: str
@@ -38,7 +38,7 @@ class Request:
 
 
 async def give_plan(settings: Settings, slug: str, plan: str) -> None:
-    """Confirm a plan of a company. SetupError, BadInputError (no such plan), ConflictError."""
+    """Confirm a plan of a company. Raises SetupError, BadInputError, ConflictError."""
     urls = database_urls(settings)
     company_id = await _find(urls.admin, slug)
     async with await connect(urls.admin) as connection:
@@ -50,7 +50,7 @@ async def give_plan(settings: Settings, slug: str, plan: str) -> None:
 
 
 async def miss_payment(settings: Settings, slug: str) -> bool:
-    """Note that a payment is missing; False where none was due, or it was noted before."""
+    """Record an overdue payment; return False if none was due or it is already recorded."""
     urls = database_urls(settings)
     company_id = await _find(urls.admin, slug)
     async with command_pool(urls.app) as pool:
@@ -58,7 +58,7 @@ async def miss_payment(settings: Settings, slug: str) -> bool:
 
 
 async def list_requests(settings: Settings) -> list[Request]:
-    """Every plan that waits to be confirmed, the oldest first."""
+    """Return the plan requests that wait for confirmation, the oldest first."""
     async with await connect(database_urls(settings).admin) as connection:
         cursor = connection.cursor(row_factory=class_row(Request))
         return await (await cursor.execute(_REQUESTS)).fetchall()

@@ -1,4 +1,4 @@
-"""``neurant archive`` and ``neurant company erase``."""
+"""The commands ``neurant archive`` and ``neurant company erase``."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _NOT_CLOSED = "NA004"
 
 
 async def archive_now(settings: Settings) -> int:
-    """Archive what is old enough, for all companies; how many conversations."""
+    """Archive conversations that are old enough, for all companies; return how many."""
     url = require_url(settings.jobs_database_url, "NEURANT_JOBS_DATABASE_URL")
     async with make_pool(url, size=1, pooled=False) as pool:
         return await run_archiving(pool)
@@ -34,7 +34,7 @@ async def archive_now(settings: Settings) -> int:
 async def list_archived(
     settings: Settings, company: str | None
 ) -> list[queries.ArchivedConversation]:
-    """The newest archived conversations of the company, as its owner sees them."""
+    """Return the newest archived conversations of the company, as its owner sees them."""
     urls = database_urls(settings)
     owner = await find_owner(urls.admin, company)
     async with command_pool(urls.app) as pool, tenant(pool, owner) as connection:
@@ -42,7 +42,7 @@ async def list_archived(
 
 
 async def restore(settings: Settings, conversation_id: UUID, company: str | None) -> None:
-    """Bring a conversation back, as the company's owner. NotFoundError, ConflictError."""
+    """Restore a conversation as the company's owner. Raises NotFoundError, ConflictError."""
     urls = database_urls(settings)
     owner = await find_owner(urls.admin, company)
     async with command_pool(urls.app) as pool, tenant(pool, owner) as connection:
@@ -56,9 +56,10 @@ async def restore(settings: Settings, conversation_id: UUID, company: str | None
 async def erase_company(
     settings: Settings, slug: str, *, force: bool, on_progress: Callable[[int], None]
 ) -> int:
-    """Erase a company that has been closed for 30 days (any, with ``force``); rows deleted.
+    """Erase a company that has been closed for 30 days, or any with ``force``.
 
-    Stopped at any point, the same command goes on where it was. Raises SetupError.
+    Returns how many rows were deleted. If it is interrupted, the same command continues. Raises
+    SetupError.
     """
     store = open_store(settings)
     deleted = 0
@@ -69,7 +70,7 @@ async def erase_company(
             raise SetupError("unknown_company", company=slug)
         try:
             while some := await queries.erase_company_batch(connection, company_id, force):
-                # After the first batch, which refuses a company that is not closed.
+                # Not before the first batch, which refuses a company that is not closed.
                 await _delete_files(store, company_id)
                 deleted += some
                 on_progress(deleted)

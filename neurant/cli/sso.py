@@ -1,4 +1,4 @@
-"""``neurant sso``: what whoever runs the installation says of companies' single sign-on."""
+"""The commands ``neurant sso`` with which the operator manages companies' single sign-on."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ sso_group = group("sso")
 
 @sso_group.callback()
 def _several() -> None:
-    """A group stays one, although it has a single command so far."""
+    """Keep ``sso`` a group although it has a single command."""
 
 
 @sso_group.command("prove-domain", help=say("sso_prove_domain"))
@@ -23,7 +23,7 @@ def prove_domain(
     domain: Annotated[str, typer.Argument(help=say("option.domain"))],
     data_dir: DataDir = None,
 ) -> None:
-    """Vouch for a company's claim to a mail domain."""
+    """Confirm as the operator that a company owns a mail domain."""
     from neurant.accounts.sso.domains import prove_domain as prove
 
     asyncio.run(reaching(prove, settings_of_running(data_dir), slug, domain))

@@ -1,4 +1,4 @@
-"""``neurant connect telegram``: a bot of a company answers on Telegram."""
+"""The command ``neurant channels connect telegram``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _NAME = "select a.display_name from public.channel_accounts a where a.id = %s"
 
 
 async def connect(settings: Settings, bot: str, token: str, company: str | None) -> str:
-    """Connect (or reconnect with a new token) the bot; the name that Telegram knows it by."""
+    """Connect the bot, or reconnect it with a new token; return its name on Telegram."""
     if settings.public_url is None and settings.telegram_api_url == "https://api.telegram.org":
         raise SetupError("public_url_missing")
     urls = database_urls(settings)

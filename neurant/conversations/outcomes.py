@@ -1,4 +1,4 @@
-"""What a conversation's functions answer, as errors; and telling others once it is committed."""
+"""The outcomes of a conversation's functions as errors, and the announcement after a commit."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from neurant.core.services import services_of
 
 
 def check(outcome: str) -> None:
-    """Raise for what did not happen: NotFoundError, ConflictError. Anything else is good news."""
+    """Raise NotFoundError or ConflictError for an outcome that means failure."""
     match outcome:
         case "not_found":
             raise NotFoundError("not_found")
@@ -38,12 +38,14 @@ def check(outcome: str) -> None:
 
 
 def announce(background: BackgroundTasks, call: Call, conversation_id: UUID) -> None:
-    """Wake who looks at the conversation, and the workers, after this call's commit."""
+    """Notify the viewers of the conversation and the workers after this call's commit."""
     background.add_task(
         _announce, services_of(call.request).hub, call.caller.company_id, conversation_id
     )
 
 
 async def _announce(hub: Hub, company_id: UUID, conversation_id: UUID) -> None:
-    hub.announce(company_id, conversation_id)  # on the loop: the hub is not for threads
+    hub.announce(
+        company_id, conversation_id
+    )  # a coroutine, so that it runs on the event loop: the hub is not thread-safe
     hub.announce_work()

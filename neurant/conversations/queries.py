@@ -1,6 +1,6 @@
-"""What the inbox reads: the list, one conversation with its messages, and a customer's history.
+"""The queries of the inbox: the list, one conversation with its messages, a customer's history.
 
-All of it runs as the staff member under RLS, so every query sees that person's conversations only.
+All of them run as the staff member under RLS, so each returns only that person's conversations.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ MOST_RECENT = 60
 MOST_MESSAGES = 200
 _MOST_PAST = 20
 
-# Two arms, one index each: those with a person or waiting for one, and the newest of the rest.
+# Two subqueries with one index each: conversations with an open takeover, and the newest others.
 _WAITING = """
    where c.is_hitl_active
      and %(filter)s in ('all', 'queue', 'mine')
@@ -51,7 +51,7 @@ left join lateral (
     said.sender_id = (select private.user_id()) as is_mine
   from public.messages said
   where said.company_id = c.company_id and said.conversation_id = c.id
-    -- Of one that waits in the queue, what the customer said: that is what somebody must answer.
+    -- For a conversation in the queue, the customer's last message, because it awaits an answer.
     and (said.sender_type = 'end_user' or said.sender_type <> 'system'
       and not (c.is_hitl_active and c.assigned_operator_id is null))
   order by said.seq desc
@@ -60,7 +60,7 @@ order by c.hitl_activated_at nulls last, c.last_message_at desc, c.id desc
 """
 _ANY = "(select c.company_id, c.id from public.conversations c"
 _LIST: LiteralString = f"with chosen as ({_ANY} {_WAITING}) union all {_ANY} {_RECENT})) {_LISTED}"
-# The ids are the index's word; the rows are read under the reader's own policies.
+# The search returns ids only; the rows are read under the reader's own policies.
 _FOUND = """(select c.company_id, c.id
    from found f
    join public.conversations c
@@ -113,7 +113,7 @@ where s.conversation_id = %s
 order by s.opened_at desc
 limit %s
 """
-# A conversation lies in one place with all that hangs on it: among the live ones, or archived.
+# A conversation and its dependent rows are either all in the live tables or all archived.
 _ARCHIVED_CONVERSATION: LiteralString = _CONVERSATION.replace(
     "from public.conversations c\n", "from public.conversations_archived c\n"
 )
@@ -157,7 +157,7 @@ _RESTORE = "select private.restore_conversation(%s)"
 
 @dataclass(frozen=True, slots=True)
 class ListedConversation:
-    """A row of the list."""
+    """A row of the inbox's list."""
 
     id: UUID
     end_user_id: str
@@ -179,7 +179,7 @@ class ListedConversation:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """How many wait for a person, and how many the reader has."""
+    """The number of conversations that wait for a person and that the reader attends."""
 
     queue: int
     mine: int
@@ -187,7 +187,7 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """One conversation, as its head and the customer panel show it."""
+    """A conversation as the page header and the customer panel show it."""
 
     id: UUID
     end_user_id: str
@@ -210,7 +210,7 @@ class Conversation:
 
 @dataclass(frozen=True, slots=True)
 class StoredMessage:
-    """A message with what became of its delivery."""
+    """A message with the state of its delivery."""
 
     id: UUID
     seq: int
@@ -228,7 +228,7 @@ class StoredMessage:
 
 @dataclass(frozen=True, slots=True)
 class HitlSession:
-    """One time that people stepped into a conversation."""
+    """A takeover of a conversation."""
 
     status: str
     reason: str
@@ -258,9 +258,10 @@ class _Zone:
 async def list_conversations(
     connection: Connection, filter_name: str, words: str
 ) -> list[ListedConversation]:
-    """Those that wait first, the rest newest first; one more than shown if there are more.
+    """Return the waiting conversations, then the rest, newest first.
 
-    ``words`` is what has been typed into the search box: the last word may be unfinished.
+    If there are more than fit, one row more than shown is returned. ``words`` is the text of the
+    search box, whose last word may be incomplete.
     """
     parameters = {
         "filter": filter_name,
@@ -273,12 +274,12 @@ async def list_conversations(
 
 
 async def count_conversations(connection: Connection) -> Counts:
-    """The numbers of the filters."""
+    """Return the counts that the filters show."""
     return await fetch_one(connection, Counts, _COUNTS) or Counts(0, 0)
 
 
 async def find_conversation(connection: Connection, conversation_id: UUID) -> Conversation | None:
-    """A conversation, archived or not; None for an unknown one and for one out of scope."""
+    """Return a live or archived conversation; None if it is unknown or out of scope."""
     for query in (_CONVERSATION, _ARCHIVED_CONVERSATION):
         found = await fetch_one(connection, Conversation, query, (conversation_id,))
         if found:
@@ -287,7 +288,7 @@ async def find_conversation(connection: Connection, conversation_id: UUID) -> Co
 
 
 async def newest_messages(connection: Connection, conversation_id: UUID) -> list[StoredMessage]:
-    """The last messages, oldest first."""
+    """Return the last messages, the oldest first."""
     parameters = (conversation_id, MOST_MESSAGES)
     live = await fetch_all(connection, StoredMessage, _MESSAGES, parameters)
     rows = live or await fetch_all(connection, StoredMessage, _ARCHIVED_MESSAGES, parameters)
@@ -295,7 +296,7 @@ async def newest_messages(connection: Connection, conversation_id: UUID) -> list
 
 
 async def hitl_sessions(connection: Connection, conversation_id: UUID) -> list[HitlSession]:
-    """When people stepped in, newest first."""
+    """Return the takeovers of a conversation, the newest first."""
     parameters = (conversation_id, _MOST_PAST)
     live = await fetch_all(connection, HitlSession, _SESSIONS, parameters)
     return live or await fetch_all(connection, HitlSession, _ARCHIVED_SESSIONS, parameters)
@@ -304,17 +305,20 @@ async def hitl_sessions(connection: Connection, conversation_id: UUID) -> list[H
 async def other_conversations(
     connection: Connection, conversation_id: UUID
 ) -> list[PastConversation]:
-    """The same customer's other conversations on this channel, archived ones too, newest first."""
+    """Return the same customer's other conversations on this channel, the newest first.
+
+    Archived conversations are included.
+    """
     parameters = {"id": conversation_id, "most": _MOST_PAST}
     return await fetch_all(connection, PastConversation, _PAST, parameters)
 
 
 async def company_timezone(connection: Connection) -> str:
-    """The company's clock, by which times are written."""
+    """Return the company's time zone, in which times are shown."""
     zone = await fetch_one(connection, _Zone, _COMPANY_TIMEZONE)
     return zone.timezone if zone else "UTC"
 
 
 async def restore_conversation(connection: Connection, conversation_id: UUID) -> str:
-    """``restored``, ``not_found`` or ``in_conflict``."""
+    """Restore an archived one; return ``restored``, ``not_found`` or ``in_conflict``."""
     return str(await fetch_value(connection, _RESTORE, (conversation_id,)))

@@ -1,4 +1,4 @@
-"""Conversations as the API shows them; the reader's policies decide which there are."""
+"""The queries of conversations for the API, limited by the reader's policies."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ _FILTERS: dict[str, LiteralString] = {
     "chatbot_id": "c.chatbot_id = %(chatbot_id)s",
     "is_hitl_active": "c.is_hitl_active = %(is_hitl_active)s",
     "assigned_operator_id": "c.assigned_operator_id = %(assigned_operator_id)s",
-    # As two values and no join, so that the index finds them.
+    # Two scalar values instead of a join, so that the index is used.
     "contact_id": "c.channel_account_id = (select k.channel_account_id from public.contacts k"
     " where k.id = %(contact_id)s)"
     " and c.end_user_id = (select k.end_user_id from public.contacts k"
@@ -78,7 +78,7 @@ _ARCHIVED_EXISTS = "select true from public.conversations_archived c where c.id 
 async def list_conversations(
     connection: Connection, query: ConversationQuery
 ) -> tuple[list[ConversationOut], str | None]:
-    """A page of those that the caller may see."""
+    """Return a page of the conversations that the caller may see, and the next cursor."""
     conditions, given = _chosen(query)
     return await fetch_page(
         connection, ConversationOut, _LISTING, query, query.sort, conditions, given
@@ -88,7 +88,7 @@ async def list_conversations(
 async def list_archived(
     connection: Connection, query: ArchivedQuery
 ) -> tuple[list[ConversationOut], str | None]:
-    """A page of the archive."""
+    """Return a page of the archive and the next cursor."""
     conditions, given = _chosen(query)
     return await fetch_page(
         connection, ConversationOut, _ARCHIVED, query, query.sort, conditions, given
@@ -105,7 +105,7 @@ def _chosen(
 async def get_conversation(
     connection: Connection, conversation_id: UUID
 ) -> ConversationDetailOut | None:
-    """A conversation with its open takeover; None for an unknown one and one out of scope."""
+    """Return a conversation with its open takeover; None if unknown or out of scope."""
     found = await fetch_one(connection, ConversationDetailOut, _DETAIL, {"id": conversation_id})
     if found is not None and found.is_hitl_active:
         found.hitl_session = await open_session(connection, conversation_id)
@@ -115,7 +115,7 @@ async def get_conversation(
 async def get_archived(
     connection: Connection, conversation_id: UUID
 ) -> ConversationDetailOut | None:
-    """An archived one."""
+    """Return an archived conversation; None if it is unknown or out of scope."""
     return await fetch_one(
         connection, ConversationDetailOut, _ARCHIVED_DETAIL, {"id": conversation_id}
     )
@@ -124,16 +124,16 @@ async def get_archived(
 async def is_visible(
     connection: Connection, conversation_id: UUID, *, archived: bool = False
 ) -> bool:
-    """Whether there is such a conversation for the caller."""
+    """Return whether the caller may see the conversation."""
     statement = _ARCHIVED_EXISTS if archived else _EXISTS
     return bool(await fetch_value(connection, statement, (conversation_id,)))
 
 
 async def close(connection: Connection, conversation_id: UUID) -> str:
-    """``closed``, ``closed_before``, ``taken_by_other`` or ``not_found``."""
+    """Close it; return ``closed``, ``closed_before``, ``taken_by_other`` or ``not_found``."""
     return str(await fetch_value(connection, _CLOSE, (conversation_id,)))
 
 
 async def assign(connection: Connection, conversation_id: UUID, user_id: UUID) -> str:
-    """``assigned``, ``same``, ``closed``, ``invalid_target`` or ``not_found``."""
+    """Assign it; return ``assigned``, ``same``, ``closed``, ``invalid_target`` or ``not_found``."""
     return str(await fetch_value(connection, _ASSIGN, (conversation_id, user_id)))

@@ -1,4 +1,4 @@
-"""Conversations over the API: the list, one of them, what people do with it, and the archive."""
+"""The JSON endpoints of conversations and of their archive."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from neurant.conversations.schemas import (
     ArchivedQuery,
     AssignIn,
     ConversationDetailOut,
+    ConversationId,
     ConversationOut,
     ConversationQuery,
     ResolveIn,
@@ -37,42 +38,61 @@ Restoring = Annotated[Call, needs("data.restore")]
 async def list_conversations(
     call: Reading, query: Annotated[ConversationQuery, Query()]
 ) -> Page[ConversationOut]:
-    """Those that the caller may see, the newest message first."""
+    """List the conversations that the caller may see, by default the latest message first.
+
+    Every member of the company may call it. An operador sees the conversations of the bots that are
+    assigned to them, and those that are assigned to the operador.
+    """
     data, cursor = await records.list_conversations(call.connection, query)
     return Page(data=data, next_cursor=cursor)
 
 
 @router.get("/conversations/{conversation_id}")
-async def get_conversation(call: Reading, conversation_id: UUID) -> ConversationDetailOut:
-    """One of them, with its open takeover."""
+async def get_conversation(call: Reading, conversation_id: ConversationId) -> ConversationDetailOut:
+    """Return one conversation with its open takeover.
+
+    Every member of the company may call it, for a conversation that they may see.
+    """
     return await _found(call, conversation_id)
 
 
 @router.post("/conversations/{conversation_id}/take")
 async def take_conversation(
-    call: Working, conversation_id: UUID, background: BackgroundTasks
+    call: Working, conversation_id: ConversationId, background: BackgroundTasks
 ) -> ConversationDetailOut:
-    """Step in: the bot is silent from now on. 409 where somebody else has it, or it is closed."""
+    """Take a conversation over from the bot, which then stops answering.
+
+    Every member of the company may call it, for a conversation that they may see. Refused with 409:
+    ``conversations.taken_by_other`` if another person attends it, ``conversations.closed``, or a
+    code ``limit.…`` if the plan allows no further takeover.
+    """
     check(await hitl.take(call.connection, conversation_id, over=False))
     return await _changed(call, conversation_id, background)
 
 
 @router.post("/conversations/{conversation_id}/take-over")
 async def take_over_conversation(
-    call: Working, conversation_id: UUID, background: BackgroundTasks
+    call: Working, conversation_id: ConversationId, background: BackgroundTasks
 ) -> ConversationDetailOut:
-    """Step in also where somebody else has it; operadores cannot (409)."""
+    """Take a conversation over, also from a colleague who attends it.
+
+    Supervisors, administradores and the owner may take it from a colleague; an operador is refused
+    with 409 ``conversations.taken_by_other``. Otherwise as ``take``.
+    """
     check(await hitl.take(call.connection, conversation_id, over=True))
     return await _changed(call, conversation_id, background)
 
 
 @router.post("/conversations/{conversation_id}/resolve")
 async def resolve_conversation(
-    call: Working, conversation_id: UUID, told: ResolveIn, background: BackgroundTasks
+    call: Working, conversation_id: ConversationId, told: ResolveIn, background: BackgroundTasks
 ) -> ConversationDetailOut | None:
-    """Give it back to the bot. 409 where nobody has it or waits for somebody.
+    """End the takeover of a conversation, which the bot attends again.
 
-    null: done, and no longer the caller's to see.
+    Every member of the company may call it, for a conversation that they may see. Answers null when
+    the caller may no longer see the conversation. Refused with 409: ``conversations.not_open`` if
+    it has no takeover, ``conversations.taken_by_other`` if an operador would end another person's
+    takeover.
     """
     check(await hitl.resolve(call.connection, conversation_id, told.notes))
     return await _given_back(call, conversation_id, background)
@@ -80,20 +100,27 @@ async def resolve_conversation(
 
 @router.post("/conversations/{conversation_id}/assign")
 async def assign_conversation(
-    call: Assigning, conversation_id: UUID, to: AssignIn, background: BackgroundTasks
+    call: Assigning, conversation_id: ConversationId, to: AssignIn, background: BackgroundTasks
 ) -> ConversationDetailOut:
-    """Give it to somebody, who is told."""
+    """Assign a conversation to a member of the staff, who is notified.
+
+    Supervisors, administradores and the owner may call it. Refused with 409:
+    ``conversations.invalid_target`` if that person cannot attend the bot's conversations,
+    ``conversations.closed``, or a code ``limit.…`` if the plan allows no further takeover.
+    """
     check(await records.assign(call.connection, conversation_id, to.user_id))
     return await _changed(call, conversation_id, background)
 
 
 @router.post("/conversations/{conversation_id}/close")
 async def close_conversation(
-    call: Working, conversation_id: UUID, background: BackgroundTasks
+    call: Working, conversation_id: ConversationId, background: BackgroundTasks
 ) -> ConversationDetailOut | None:
-    """End it, and a takeover of it; what the end user says next begins another one.
+    """Close a conversation and end its takeover; the end user's next message starts a new one.
 
-    One that is closed stays as it is. null: done, and no longer the caller's to see.
+    Every member of the company may call it, for a conversation that they may see; an operador is
+    refused with 409 ``conversations.taken_by_other`` if another person attends it. A conversation
+    that is already closed stays unchanged. Answers null when the caller may no longer see it.
     """
     outcome = await records.close(call.connection, conversation_id)
     if outcome in ("closed", "closed_before"):
@@ -106,14 +133,22 @@ async def close_conversation(
 async def list_archived_conversations(
     call: Reading, query: Annotated[ArchivedQuery, Query()]
 ) -> Page[ConversationOut]:
-    """Those that ended long ago, the latest first."""
+    """List the archived conversations, by default the latest first.
+
+    Every member of the company may call it, for the bots that they may see.
+    """
     data, cursor = await records.list_archived(call.connection, query)
     return Page(data=data, next_cursor=cursor)
 
 
 @router.get("/archived-conversations/{conversation_id}")
-async def get_archived_conversation(call: Reading, conversation_id: UUID) -> ConversationDetailOut:
-    """One of them."""
+async def get_archived_conversation(
+    call: Reading, conversation_id: ConversationId
+) -> ConversationDetailOut:
+    """Return one archived conversation.
+
+    Every member of the company may call it, for the bots that they may see.
+    """
     found = await records.get_archived(call.connection, conversation_id)
     if found is None:
         raise NotFoundError("not_found")
@@ -122,9 +157,12 @@ async def get_archived_conversation(call: Reading, conversation_id: UUID) -> Con
 
 @router.get("/archived-conversations/{conversation_id}/messages")
 async def list_archived_messages(
-    call: Reading, conversation_id: UUID, query: Annotated[MessageQuery, Query()]
+    call: Reading, conversation_id: ConversationId, query: Annotated[MessageQuery, Query()]
 ) -> Page[MessageOut]:
-    """What was said in it."""
+    """List the messages of an archived conversation.
+
+    Every member of the company may call it, for the bots that they may see.
+    """
     if not await records.is_visible(call.connection, conversation_id, archived=True):
         raise NotFoundError("not_found")
     data, cursor = await messages.list_messages(
@@ -135,9 +173,13 @@ async def list_archived_messages(
 
 @router.post("/archived-conversations/{conversation_id}/restore")
 async def restore_conversation(
-    call: Restoring, conversation_id: UUID, background: BackgroundTasks
+    call: Restoring, conversation_id: ConversationId, background: BackgroundTasks
 ) -> ConversationDetailOut:
-    """Bring it back among the others, where it stays for 30 days at least."""
+    """Restore a conversation from the archive; it stays restored for at least 30 days.
+
+    The owner and administradores may call it. Refused with 409 ``conversations.in_conflict`` if it
+    cannot be restored now.
+    """
     check(await restore(call.connection, conversation_id))
     return await _changed(call, conversation_id, background)
 
@@ -152,7 +194,11 @@ async def _found(call: Call, conversation_id: UUID) -> ConversationDetailOut:
 async def _given_back(
     call: Call, conversation_id: UUID, background: BackgroundTasks
 ) -> ConversationDetailOut | None:
-    """An operador sees what is assigned to them, of other people's bots only while it is."""
+    """Return the conversation, or None if the caller may no longer see it.
+
+    An operador sees a conversation of a bot that is not assigned to them only while the
+    conversation is assigned to them.
+    """
     announce(background, call, conversation_id)
     return await records.get_conversation(call.connection, conversation_id)
 

@@ -1,7 +1,8 @@
-"""System lines: what is stored of them is a name of the catalogue, some with a moment.
+"""The texts of system messages. A stored one is a key of the catalogue, for some with a time.
 
-``hitl_queued``, ``hitl_taken``, … are texts ``system.<name>``; ``hitl_closed:2026-11-23T08:00``
-tells besides when people are back, by the clock of the bot's place (``private.queued_line``).
+``hitl_queued``, ``hitl_taken``, … are the texts ``system.<name>``. ``hitl_closed:2026-11-23T08:00``
+also has the time at which people are available again, in the bot's time zone
+(``private.queued_line``).
 """
 
 from __future__ import annotations
@@ -14,24 +15,24 @@ from neurant.texts import Language, text
 
 
 def line_name(content: str) -> str:
-    """The name of the catalogue's text, without what stands behind it."""
+    """Return the key of the text, without the time that may follow it."""
     return content.partition(":")[0]
 
 
 def system_text(content: str, language: Language, name: str = "") -> str:
-    """A stored system line as its reader reads it; ``name`` is who did it."""
+    """Return the text of a stored system message; ``name`` is the person who acted."""
     translate = partial(_in_language, language)
     return translate(f"system.{line_name(content)}", name=name, when=when(content, translate))
 
 
 def when(content: str, translate: Callable[..., str]) -> str:
-    """The moment that a line carries, in words; empty where it carries none."""
+    """Return the time of a system message in words, an empty string if it has none."""
     _, _, moment = content.partition(":")
     return in_words(datetime.fromisoformat(moment), translate) if moment else ""
 
 
 def in_words(at: datetime, translate: Callable[..., str]) -> str:
-    """A moment of the next days, by the clock that it is given in: weekday, day and time."""
+    """Return a time in words, in its own time zone: weekday, day and time of day."""
     return translate(
         "system.moment",
         weekday=translate(f"system.weekday.{at.isoweekday()}"),

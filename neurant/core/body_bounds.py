@@ -1,9 +1,9 @@
-"""Bounds on the structure of a request: how much work a small body or query may cause.
+"""Limits on the structure of a request: the work that a small body or query may cause.
 
-A body of a few hundred kilobytes may hold a hundred thousand members. Parsing and validating them
-takes seconds, and the event loop serves nobody else meanwhile (OWASP API Security Top 10 2023,
-API4: unrestricted resource consumption). The structure is therefore counted over the raw bytes,
-and the count stops at the bound. Decision: 0019.
+A body of a few hundred kilobytes may have a hundred thousand members. Parsing and validating them
+takes seconds, in which the event loop serves no other request (OWASP API Security Top 10 2023,
+API4: unrestricted resource consumption). The structure is therefore counted in the raw bytes, and
+the count stops at the limit. Decision: 0019.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from starlette.requests import Request
 
 from neurant.core.errors import BadInputError
 
-ANYBODY_BYTES = 64 * 1024  # a body that is read before anybody has signed in
+ANYBODY_BYTES = 64 * 1024  # a body that is read before authentication
 FORM_BYTES = 256 * 1024  # a form of the console: the largest text, percent-encoded
-MOST_MEMBERS = 2_000  # the largest honest body of the API has a few hundred
-MOST_FIELDS = 1_000  # of a form, as in Starlette's parser of multipart/form-data
-MOST_PARAMETERS = 200  # of a query
+MOST_MEMBERS = 2_000  # the largest useful body of the API has a few hundred
+MOST_FIELDS = 1_000  # of a form, the default of Starlette's parser of multipart/form-data
+MOST_PARAMETERS = 200  # of a query string
 _MOST_TOLD = 20
 _NAME_LENGTH = 60
 _URLENCODED = "application/x-www-form-urlencoded"
-# A string is skipped as one token. The closing quote is optional, so that every byte is read once,
-# also in a string that does not end.
+# A string is one token. Its closing quote is optional, so that every byte is read only once, also
+# in an unterminated string.
 _TOKEN = re.compile(rb'"[^"]*+"?|[,\]}]')
 
 
@@ -35,13 +35,13 @@ def limit_body(request: Request, most: int) -> None:
 
 
 def check_members(body: bytes, most: int = MOST_MEMBERS) -> None:
-    """Refuse a JSON text of more than ``most`` members, elements and containers.
+    """Refuse a JSON text with more than ``most`` members, elements and containers.
 
-    The text need not be valid. Raises BadInputError.
+    The text need not be valid JSON. Raises BadInputError.
     """
     marks = sum(body.count(mark) for mark in (b",", b"]", b"}"))
     if marks <= most:
-        return  # the usual case, without a look at the strings
+        return  # the usual case, in which the strings need no parsing
     # In UTF-16 and UTF-32 a byte of another character can look like a quote.
     if json.detect_encoding(body) == "utf-8":
         marks = 0
@@ -76,7 +76,7 @@ async def check_form_size(request: Request) -> None:
 
 
 def tell_fields(names: Iterable[str]) -> str:
-    """The first 20 distinct names, sorted, for an error; a long name is cut."""
+    """Return the first 20 distinct names, sorted; long names are truncated."""
     told: set[str] = set()
     for name in names:
         told.add(name if len(name) <= _NAME_LENGTH else f"{name[:_NAME_LENGTH]}…")

@@ -1,8 +1,8 @@
-"""Who sends a request: the client's address, which everything that counts or records it uses.
+"""The client's address of a request, which every limit and every record uses.
 
-``X-Forwarded-For`` is believed only from a configured proxy (``NEURANT_TRUSTED_PROXIES``). Each
-proxy appends the address that it sees, so only the right end of the list is known to be true: the
-client is the rightmost address that is no trusted proxy (RFC 7239, section 8.1;
+``X-Forwarded-For`` is trusted only from a configured proxy (``NEURANT_TRUSTED_PROXIES``). Each
+proxy appends the address that it sees, so only the right end of the list is reliable: the client is
+the rightmost address that is no trusted proxy (RFC 7239, section 8.1;
 https://developer.mozilla.org/en-US/docs/Web/HTTP/Reference/Headers/X-Forwarded-For#selecting_an_ip_address).
 """
 
@@ -24,32 +24,33 @@ UNKNOWN = "unknown"  # a peer without an address, such as a Unix socket
 _BRACKETED = re.compile(r"\[([^\[\]]*)\](?::\d{1,5})?")
 _WITH_PORT = re.compile(r"([0-9.]+):\d{1,5}")
 _HOUR = 3600.0
-_PERSISTENT = 20  # requests with the header from one peer, before it is taken for a proxy
+_PERSISTENT = 20  # requests with the header after which a peer is reported as an untrusted proxy
 _MOST_PEERS = 1000
-_PROBES = ("/healthz", "/readyz")  # a load balancer asks these for itself
+_PROBES = ("/healthz", "/readyz")  # a load balancer requests these without a client
 
 log = get_logger(__name__)
 _sender: ContextVar[str] = ContextVar("sender", default="")
 
 
 def sender() -> str:
-    """The address (IPv6: the /64) whose request this task serves; empty outside a request."""
+    """Return the client's address (IPv6: its /64) of this task's request, or an empty string."""
     client = _sender.get()
     return place_of(client).address if client else ""
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """What a limit by address counts: the address (IPv6: its /64), and its network (/24, /48)."""
+    """The keys of a limit by address: the address (IPv6: its /64) and its network (/24 or /48)."""
 
     address: str
     network: str
 
 
 def read_address(text: str) -> Address | None:
-    """An address as peers and proxies write it, or None for anything else.
+    """Parse an address as peers and proxies write it; None for any other text.
 
-    A port, brackets, quotes and the zone of IPv6 are left out; IPv4 inside IPv6 becomes IPv4.
+    A port, brackets, quotes and the zone of IPv6 are removed; an IPv4-mapped IPv6 address becomes
+    IPv4.
     """
     bare = text.strip().strip('"')
     if found := _BRACKETED.fullmatch(bare) or _WITH_PORT.fullmatch(bare):
@@ -64,7 +65,7 @@ def read_address(text: str) -> Address | None:
 
 
 def place_of(client: str) -> Place:
-    """What the limits count for a client's address."""
+    """Return the keys under which the limits count a client's address."""
     address = read_address(client)
     if address is None:
         return Place(UNKNOWN, UNKNOWN)
@@ -83,17 +84,17 @@ class TrustedProxies:
         self._networks = [ip_network(part) for part in parts if part != "*"]
 
     def is_peer(self, address: Address | None) -> bool:
-        """Is whoever connected to us a proxy whose headers are believed?"""
+        """Return whether the connected peer is a proxy whose headers are trusted."""
         return self._any_peer or self.has(address)
 
     def has(self, address: Address | None) -> bool:
-        """Is it one of the proxies that are named? With ``*`` alone no address is."""
+        """Return whether the address is one of the listed proxies; ``*`` lists none."""
         return address is not None and any(address in network for network in self._networks)
 
     def client_of(self, peer: str, forwarded: Sequence[str]) -> str:
-        """The client's address, given the peer and every ``X-Forwarded-For`` header in order.
+        """Return the client's address, given the peer and the ``X-Forwarded-For`` headers in order.
 
-        An entry that is no address ends the search: what is left of it was said by nobody we know.
+        An entry that is no address ends the search, because everything to its left is untrusted.
         """
         client = read_address(peer)
         if not self.is_peer(client):
@@ -109,11 +110,11 @@ class TrustedProxies:
 
 
 class ClientAddress:
-    """The outermost ASGI layer: puts the client's address and scheme in place of the proxy's.
+    """The outermost ASGI layer, which replaces the proxy's address and scheme with the client's.
 
-    ``scope["state"]`` keeps who connected: ``peer`` (address) and ``peer_port``. Logs, once an
-    hour, a proxy that is trusted and names no client, and a peer that is not trusted and sends the
-    header again and again.
+    ``scope["state"]`` keeps the connection's ``peer`` (address) and ``peer_port``. At most once an
+    hour each, it logs a trusted proxy that sends no client address, and an untrusted peer that
+    repeatedly sends the header.
     """
 
     def __init__(self, app: ASGIApp, setting: str) -> None:

@@ -1,4 +1,4 @@
-"""The one clock of the Python side. The database keeps its own (``now()``) for what it stores."""
+"""The clock of the Python code. The database uses its own clock (``now()``) for what it stores."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 
 
 def utc_now() -> datetime:
-    """The present moment, aware, in UTC."""
+    """Return the current time as an aware datetime in UTC."""
     return datetime.now(UTC)
 
 
 def monotonic() -> float:
-    """Seconds that only ever grow, for measuring how long something took."""
+    """Return the seconds of a monotonic clock, for measuring durations."""
     return time.monotonic()

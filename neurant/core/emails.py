@@ -1,4 +1,4 @@
-"""One form of an e-mail address, for everything that is looked up by one."""
+"""The normal form of an e-mail address, in which addresses are stored and looked up."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ _TOLD = 100
 
 
 def normal_email(typed: str) -> str:
-    """The address as it is stored and looked up: lower case, NFC, the domain in ASCII (IDNA 2008).
+    """Return the normal form: lower case, NFC, the domain in ASCII (IDNA 2008).
 
-    Syntax by RFC 5322 and 6531 as email-validator reads them: no comments, no quoted local part,
-    no bare IP address. Whether the mailbox exists, only a mail to it can tell.
-    Raises BadInputError (``accounts.bad_email``).
+    The syntax is that of RFC 5322 and 6531 as email-validator implements them, without comments,
+    quoted local parts and bare IP addresses. The existence of the mailbox is not checked. Raises
+    BadInputError (``accounts.bad_email``).
     """
     plain = unicodedata.normalize("NFC", typed).strip()
     try:
@@ -28,7 +28,7 @@ def normal_email(typed: str) -> str:
         )
     except EmailNotValidError:
         raise BadInputError("accounts.bad_email", email=plain[:_TOLD]) from None
-    # Of upper case without a lower one, as of what grows when lowered, only the limit can tell.
+    # The length is checked again, because lower case may be longer than the typed text.
     normal = f"{found.local_part.lower()}@{found.ascii_domain.lower()}"
     if "." not in found.ascii_domain or len(normal) > MOST_CHARACTERS:
         raise BadInputError("accounts.bad_email", email=plain[:_TOLD])
@@ -36,7 +36,7 @@ def normal_email(typed: str) -> str:
 
 
 def looked_up(typed: str) -> str:
-    """The same for a login, which an unusable address fails like an unknown one."""
+    """Return the normal form for a login; an invalid address gives a value that no login has."""
     try:
         return normal_email(typed)
     except BadInputError:

@@ -1,8 +1,8 @@
-"""One tree of errors.
+"""The hierarchy of errors.
 
-An error names a text of the catalogue (``errors.<code>``) and its parameters, so that the same
-error is told to a person in their language, to a program as ``application/problem+json``
-(RFC 9457), and to the log by its code.
+An error names a text of the catalogue (``errors.<code>``) and its parameters. The same error is
+therefore shown to a person in their language, returned to a program as ``application/problem+json``
+(RFC 9457), and logged by its code.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ _MINUTE = 60
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says, for one line of a log or a terminal; its type where it says nothing."""
+    """Return the first line of an error's message, or the name of its type if it has none."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def waiting(seconds: int, language: Language) -> str:
-    """When something is possible, as a person says it: "in 2 minutes"."""
+    """Return a waiting time as a person says it, such as "in 2 minutes"."""
     if seconds < _FEW_SECONDS:
         return text("errors.visitors.when.moment", language)
     if seconds < _MINUTE:
@@ -31,7 +31,7 @@ def waiting(seconds: int, language: Language) -> str:
 
 
 class NeurantError(Exception):
-    """Base of every error that NeurAnt raises on purpose.
+    """Base class of every error that NeurAnt raises on purpose.
 
     ``code`` is stable and machine readable; ``params`` fill the catalogue's text.
     """
@@ -42,10 +42,10 @@ class NeurantError(Exception):
         super().__init__(code)
         self.code = code
         self.params = params
-        self.members: dict[str, object] = {}  # of the problem besides ours (RFC 9457, 3.2)
+        self.members: dict[str, object] = {}  # extension members of the problem (RFC 9457, 3.2)
 
     def detail(self, language: Language = "es") -> str:
-        """What happened and what to do, for a person who reads ``language``."""
+        """Return what happened and what to do, for a person who reads ``language``."""
         return text(f"errors.{self.code}", language, **self.params)
 
     def __str__(self) -> str:
@@ -53,70 +53,70 @@ class NeurantError(Exception):
 
 
 class BadInputError(NeurantError):
-    """The request is understood but not acceptable."""
+    """The request is well formed but not acceptable."""
 
     status = 422
 
 
 class MalformedError(NeurantError):
-    """The request cannot be read at all."""
+    """The request cannot be parsed."""
 
     status = 400
 
 
 class WrongHostError(NeurantError):
-    """The request is for somebody else's name (RFC 9110, 15.5.20)."""
+    """The request's host name is not one of ours (RFC 9110, 15.5.20)."""
 
     status = 421
 
 
 class UnauthenticatedError(NeurantError):
-    """Nobody, or somebody whose proof is wrong or expired."""
+    """The caller has no credential, or an invalid or expired one."""
 
     status = 401
 
 
 class ForbiddenError(NeurantError):
-    """Somebody known, who may not do this."""
+    """The caller is known but may not do this."""
 
     status = 403
 
 
 class NotFoundError(NeurantError):
-    """No such thing, or not one that this principal may know of: the two look the same."""
+    """The object does not exist or is not visible to this principal; both look the same."""
 
     status = 404
 
 
 class ConflictError(NeurantError):
-    """Somebody else was first, or the thing is not in a state that allows this."""
+    """Another caller was first, or the state of the object does not allow this."""
 
     status = 409
 
 
 class LimitReachedError(ConflictError):
-    """The company's plan leaves no room for it."""
+    """The company's plan has no room for it."""
 
 
 class PreconditionFailedError(NeurantError):
-    """What the request was made for (If-Match) is no longer so."""
+    """The object changed since the version that If-Match names."""
 
     status = 412
 
 
 class GoneError(NeurantError):
-    """It was there, and its time is over."""
+    """The object existed and has expired."""
 
     status = 410
 
 
 class RateLimitedError(NeurantError):
-    """Too much at once; waiting ``seconds`` helps. A text may say it in words, as ``{when}``."""
+    """Too many requests; retry after ``seconds``. A text may name the time as ``{when}``."""
 
     status = 429
 
     def detail(self, language: Language = "es") -> str:
-        """What happened, and when to try again."""
+        """Return what happened, and when to try again."""
         seconds = self.params.get("seconds")
         when = waiting(seconds, language) if isinstance(seconds, int) else ""
         return text(f"errors.{self.code}", language, when=when, **self.params)
@@ -129,16 +129,16 @@ class TooLargeError(NeurantError):
 
 
 class UnsupportedTypeError(NeurantError):
-    """The content is of a type that we do not take."""
+    """The content is of a type that is not supported."""
 
     status = 415
 
 
 class UnavailableError(NeurantError):
-    """A part that we need does not answer now; trying again later is right."""
+    """A part that the request needs does not answer now; a later retry may succeed."""
 
     status = 503
 
 
 class SetupError(NeurantError):
-    """The installation cannot start or continue as it is configured. Shown by the command line."""
+    """The configuration does not let the installation start. The command line shows it."""

@@ -1,8 +1,8 @@
-"""Fair shares of what a process has little of: database connections, threads, calls to others.
+"""Fair shares of scarce resources: database connections, threads, calls to other systems.
 
-Whoever asks for more than their share queues among themselves, in order; the next free slot goes to
-the next sharer in turn. One gate lives in one process and one event loop, because the pool and the
-threads that it guards do; companies are kept apart in each process by itself.
+A sharer with more requests than its share queues them in order, and the next free slot goes to the
+next waiting sharer in turn. A gate belongs to one process and one event loop, like the pool or the
+threads that it protects; each process shares them out independently.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ _FORGOTTEN = 1.0  # less of what is measured is nothing
 
 
 class QueueFullError(Exception):
-    """As many of this sharer wait as may."""
+    """The maximum number of this sharer's requests are waiting already."""
 
 
 class FairGate:
-    """``slots`` in all, of which one sharer takes ``share`` at once."""
+    """``slots`` in total, of which one sharer holds at most ``share`` at a time."""
 
     def __init__(self, slots: int, share: int) -> None:
         self._free, self._share = slots, share
@@ -38,20 +38,20 @@ class FairGate:
         self._queues: OrderedDict[Hashable, deque[asyncio.Future[None]]] = OrderedDict()
 
     def taken(self, sharer: Hashable) -> int:
-        """How many slots a sharer has at this moment."""
+        """Return how many slots a sharer holds at this moment."""
         return self._taken.get(sharer, 0)
 
     def has_room(self, sharer: Hashable) -> bool:
-        """Whether a sharer would get a slot now."""
+        """Return whether a sharer would get a slot now."""
         return self._free > 0 and self.taken(sharer) < self._share
 
     @asynccontextmanager
     async def slot(
         self, sharer: Hashable, *, waiting: int, seconds: float | None = None
     ) -> AsyncIterator[None]:
-        """Have a slot for the time of the block.
+        """Hold a slot while the block runs.
 
-        Raises QueueFullError where ``waiting`` others of this sharer wait already, TimeoutError
+        Raises QueueFullError if ``waiting`` requests of this sharer wait already, TimeoutError
         after ``seconds`` of waiting.
         """
         await self.acquire(sharer, waiting=waiting, seconds=seconds)
@@ -63,9 +63,9 @@ class FairGate:
     async def acquire(
         self, sharer: Hashable, *, waiting: int, seconds: float | None = None
     ) -> None:
-        """Take a slot, which must be given back by ``release``. Raises as ``slot``."""
+        """Take a slot, which must be given back with ``release``. Raises as ``slot``."""
         if self.has_room(sharer):
-            self._take(sharer)  # whoever waits has all of their share
+            self._take(sharer)  # no other sharer can use it: those that wait hold their full share
             return
         queue = self._queues.get(sharer)
         if (len(queue) if queue else 0) >= waiting:
@@ -78,14 +78,14 @@ class FairGate:
             async with asyncio.timeout(seconds):
                 await turn
         except BaseException:
-            if turn.done() and not turn.cancelled():  # it was given in the same moment
+            if turn.done() and not turn.cancelled():  # the slot was assigned at the same time
                 self.release(sharer)
             else:
                 self._leave(sharer, turn)
             raise
 
     def release(self, sharer: Hashable) -> None:
-        """Give a slot back, to whoever is next."""
+        """Give a slot back; it goes to the next waiting sharer."""
         self._free += 1
         left = self._taken[sharer] - 1
         if left:
@@ -111,7 +111,7 @@ class FairGate:
             self._queues.move_to_end(sharer)
         else:
             del self._queues[sharer]
-        if not turn.done():  # else it was cancelled, and its task has not run since
+        if not turn.done():  # a cancelled request's task has not run yet
             self._take(sharer)
             turn.set_result(None)
         return True
@@ -179,7 +179,7 @@ def step_back(nice: int) -> None:
 
 
 def each_loop(make: Callable[[], Made]) -> Callable[[], Made]:
-    """What ``make`` makes once for each event loop: a gate must not be shared by two threads."""
+    """Return a function that calls ``make`` once per event loop, as gates are not thread-safe."""
     made: WeakKeyDictionary[asyncio.AbstractEventLoop, Made] = WeakKeyDictionary()
 
     def of_this_loop() -> Made:

@@ -1,4 +1,4 @@
-"""How times, sizes and names are written for a person, in each language."""
+"""The formats of times, sizes and names for a person, in each language."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MONTHS: Final[dict[Language, tuple[str, ...]]] = {
 
 
 def initials(name: str) -> str:
-    """Two letters for an avatar: of the first and the last word, or of the only one."""
+    """Return two letters for an avatar, from the first and the last word or from the only one."""
     words = re.findall(r"\w+", name)
     if not words:
         return "?"
@@ -32,17 +32,20 @@ def initials(name: str) -> str:
 
 
 def avatar(name: str) -> str:
-    """The same colour for the same name: a class of 1 to 6."""
+    """Return the CSS class of a colour, 1 to 6, which is always the same for the same name."""
     return f"avatar--{crc32(name.encode()) % AVATAR_COLOURS + 1}"
 
 
 def fours(secret: str) -> str:
-    """A secret to be typed off, in groups of four."""
+    """Return a secret in groups of four characters, for typing it."""
     return " ".join(secret[at : at + 4] for at in range(0, len(secret), 4))
 
 
 def paragraphs(content: str) -> Markup:
-    """Plain text as escaped HTML: an empty line starts a paragraph, a newline breaks the line."""
+    """Convert plain text to escaped HTML: an empty line starts a paragraph.
+
+    A single newline becomes a line break.
+    """
     blocks = re.split(r"\n{2,}", content.strip())
     parts = (Markup("<br>").join(escape(line) for line in block.split("\n")) for block in blocks)
     return Markup("").join(Markup("<p>{}</p>").format(part) for part in parts)
@@ -50,7 +53,7 @@ def paragraphs(content: str) -> Markup:
 
 @dataclass(frozen=True)
 class Formats:
-    """Formats of one reader: the language of the words and the zone of the clock."""
+    """The formats of one reader, given by a language and a time zone."""
 
     language: Language
     timezone: object = None
@@ -60,12 +63,12 @@ class Formats:
         return ZoneInfo(self.timezone) if isinstance(self.timezone, str) else None
 
     def clock(self, moment: datetime) -> str:
-        """``9:05``, by the company's clock."""
+        """Format a time of day, such as ``9:05``, in the reader's time zone."""
         local = moment.astimezone(self._zone)
         return f"{local.hour}:{local.minute:02d}"
 
     def day(self, moment: datetime) -> str:
-        """Today, yesterday, or ``3 nov``; with the year when it is another one."""
+        """Format a day as today, yesterday or ``3 nov``, with the year if it is another one."""
         local, today = moment.astimezone(self._zone).date(), utc_now().astimezone(self._zone).date()
         if local == today:
             return text("console.time.today", self.language)
@@ -76,19 +79,19 @@ class Formats:
         return day if local.year == today.year else f"{day} {local.year}"
 
     def date(self, moment: datetime) -> str:
-        """``3 de noviembre``, as a sentence says it; with the year when it is another one."""
+        """Format a date for a sentence (``3 de noviembre``), with the year if it is another one."""
         local, today = moment.astimezone(self._zone).date(), utc_now().astimezone(self._zone).date()
         month = text(f"system.month.{local.month}", self.language)
         form = "console.time.date" if local.year == today.year else "console.time.date_of_year"
         return text(form, self.language, day=local.day, month=month, year=local.year)
 
     def recent(self, moment: datetime) -> str:
-        """The time of today's events, the day of older ones."""
+        """Format an event of today by its time, and an older one by its day."""
         same_day = moment.astimezone(self._zone).date() == utc_now().astimezone(self._zone).date()
         return self.clock(moment) if same_day else self.day(moment)
 
     def waited(self, since: datetime) -> str:
-        """How long ago in the largest unit that matters: ``8 s``, ``3 min``, ``2 h``, ``4 d``."""
+        """Format the time since then in its largest unit: ``8 s``, ``3 min``, ``2 h``, ``4 d``."""
         seconds = max(0, int((utc_now() - since).total_seconds()))
         for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
             if seconds >= size:
@@ -96,13 +99,13 @@ class Formats:
         return f"{seconds} s"
 
     def size(self, count: int) -> str:
-        """Bytes in the unit that reads best: ``96 kB``, ``4,1 MB``, ``25 MB``."""
+        """Format a number of bytes in a suitable unit: ``96 kB``, ``4,1 MB``, ``25 MB``."""
         if count < MEGABYTE:
             return f"{max(1, round(count / 1024))} kB"
         megabytes = round(count / MEGABYTE, 1)
         return f"{self.number(int(megabytes) if megabytes.is_integer() else megabytes)} MB"
 
     def number(self, value: float) -> str:
-        """Digits grouped as the language does: ``1.184`` and ``0,86`` in Spanish."""
+        """Format a number with the language's separators: ``1.184``, ``0,86`` in Spanish."""
         whole = f"{value:,}"
         return whole.translate(str.maketrans(",.", ".,")) if self.language == "es" else whole

@@ -1,14 +1,14 @@
-"""The names that the web process answers to.
+"""The host names that the web process accepts.
 
-A page of the internet can lead its own name to 127.0.0.1 once the browser has loaded it (DNS
-rebinding); the browser then takes what answers there for that page's own, and lets it read it. The
-Host header still carries the page's name, and that name is not ours: 421 (RFC 9110, 15.5.20).
+A web page can change its own name's address to 127.0.0.1 after the browser has loaded it (DNS
+rebinding). The browser then treats our answers as that page's own and lets it read them. The Host
+header still has the page's name, which is not ours, so the answer is 421 (RFC 9110, 15.5.20).
 
-Only a name of the public DNS can be led anywhere. Addresses, ``localhost`` and names without a dot
-are always answered. What else is answered is ``NEURANT_ALLOWED_HOSTS`` and the host of
-``NEURANT_PUBLIC_URL``. An installation that has a public URL, and is no demo, is reached from the
-internet as it is: there any name is answered unless the setting names some, so that a platform with
-several names goes on working.
+Only a name of the public DNS can be pointed to any address. Addresses, ``localhost`` and names
+without a dot are therefore always accepted, and so are the names of ``NEURANT_ALLOWED_HOSTS`` and
+the host of ``NEURANT_PUBLIC_URL``. An installation that has a public URL and is no demo is already
+reachable from the internet: it accepts any name unless the setting lists some, so that a platform
+with several names continues to work.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _HOST = re.compile(r"(?P<name>\[[0-9A-Fa-f:.]+\]|[^:\[\]]*)(?::\d{0,5})?")
 
 
 def only_for_our_hosts(app: ASGIApp, settings: Settings) -> ASGIApp:
-    """``app``, and 421 for a request whose Host header names somebody else."""
+    """Wrap ``app`` to answer 421 to a request whose Host header is not accepted."""
     is_ours = answered_names(settings)
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
@@ -42,7 +42,7 @@ def only_for_our_hosts(app: ASGIApp, settings: Settings) -> ASGIApp:
 
 
 def answered_names(settings: Settings) -> Callable[[str], bool]:
-    """Whether a Host header's value is one that these settings answer to."""
+    """Return a predicate for the values of a Host header that these settings accept."""
     allowed = {_plain(name) for name in settings.allowed_hosts.split(",") if name.strip()}
     public = urlsplit(settings.public_url or "").hostname
     if "*" in allowed or (not allowed and public and not settings.demo):
@@ -65,9 +65,12 @@ def _plain(name: str) -> str:
 
 
 def _cannot_be_led_here(name: str) -> bool:
-    """Whether nobody on the internet can have the name: an address, localhost, or without a dot."""
+    """Return whether the name is outside the public DNS.
+
+    Such a name is an address, ``localhost`` or a name without a dot.
+    """
     if "." not in name.strip("[]") or name.endswith(".localhost"):
-        return True  # also an absent Host (HTTP/1.0): a browser always sends one
+        return True  # an absent Host (HTTP/1.0) is accepted, because a browser always sends one
     try:
         ip_address(name.strip("[]"))
     except ValueError:

@@ -1,4 +1,4 @@
-"""What every HTTP answer of ours shares: one error shape, a request id, limits on bodies, headers.
+"""The common parts of every HTTP answer: error format, request id, body limits and headers.
 
 Errors are ``application/problem+json`` (RFC 9457) with our ``code`` and the ``request_id``;
 ``detail`` is in the reader's language.
@@ -24,14 +24,14 @@ from neurant.core.security_headers import add_security_headers
 from neurant.texts import preferred_language
 
 _DRAIN_SECONDS = 5.0
-_AGAIN_SECONDS = 5  # Retry-After of an answer that does not say when
+_AGAIN_SECONDS = 5  # the default Retry-After
 _MOST_DRAINED = 64 * 1024 * 1024
 SendError = Callable[[Scope, Send, NeurantError], Awaitable[None]]
 _REQUEST_ID = re.compile(r"^[A-Za-z0-9._-]{1,64}$")
 
 
 def problem(error: NeurantError, scope: Scope) -> dict[str, Any]:
-    """The body of an error's answer (RFC 9457)."""
+    """Return the body of an error answer (RFC 9457)."""
     language = preferred_language(Headers(scope=scope).get("accept-language"))
     return {
         "type": f"urn:neurant:error:{error.code}",
@@ -51,7 +51,7 @@ async def send_json(
     content_type: bytes = b"application/json",
     more: Sequence[tuple[bytes, bytes]] = (),
 ) -> None:
-    """A whole JSON answer, with ``more`` headers."""
+    """Send a whole JSON answer with the headers ``more``."""
     data = orjson.dumps(body)
     length = str(len(data)).encode()
     headers = [(b"content-type", content_type), (b"content-length", length), *more]
@@ -60,7 +60,7 @@ async def send_json(
 
 
 async def send_problem(scope: Scope, send: Send, error: NeurantError) -> None:
-    """An error's whole answer."""
+    """Send a whole error answer."""
     seconds = error.params.get("seconds")
     more = [] if seconds is None else [(b"retry-after", str(seconds).encode())]
     body = problem(error, scope)
@@ -68,7 +68,7 @@ async def send_problem(scope: Scope, send: Send, error: NeurantError) -> None:
 
 
 def without_body(send: Send) -> Send:
-    """``send`` for the answer to a HEAD: everything of a GET's but the body (RFC 9110, 9.3.2)."""
+    """Wrap ``send`` for a HEAD request: the headers of a GET without its body (RFC 9110, 9.3.2)."""
 
     async def headers_only(message: Message) -> None:
         if message["type"] == "http.response.body":
@@ -79,7 +79,7 @@ def without_body(send: Send) -> Send:
 
 
 async def read_body(scope: Scope, receive: Receive, most: int) -> bytes:
-    """The request's body, of at most ``most`` bytes. Raises TooLargeError, MalformedError."""
+    """Return the request's body of at most ``most`` bytes. Raises TooLargeError, MalformedError."""
     declared = Headers(scope=scope).get("content-length", "")
     if declared.isdigit() and int(declared) > most:
         raise TooLargeError("body_too_large", most=_size(most))
@@ -104,7 +104,7 @@ def _size(size: int) -> str:
 
 
 class _LimitedBody:
-    """A request's ``receive`` that refuses a body of more than ``most`` bytes."""
+    """The ``receive`` of a request that refuses a body of more than ``most`` bytes."""
 
     def __init__(self, scope: Scope, receive: Receive, most: int) -> None:
         self._headers = Headers(scope=scope)
@@ -115,12 +115,12 @@ class _LimitedBody:
         self.refused: TooLargeError | None = None
 
     def lower(self, most: int) -> None:
-        """Allow at most ``most`` bytes from now on. Raises TooLargeError."""
+        """Lower the limit to ``most`` bytes. Raises TooLargeError."""
         self._most = min(self._most, most)
         self.check_declared()
 
     def check_declared(self) -> None:
-        """Refuse by the declared length, before anything is read."""
+        """Refuse the body by its declared length, before it is read."""
         declared = self._headers.get("content-length", "")
         if declared.isdigit() and int(declared) > self._most:
             self._refuse()
@@ -139,10 +139,11 @@ class _LimitedBody:
         return message
 
     async def drain(self) -> None:
-        """Read on for a while, keeping nothing.
+        """Read and discard the rest of the body, for a limited time.
 
-        A connection that is closed while its peer still writes is reset, and the peer never reads
-        our answer (RFC 9112, 9.6). One that waits for "100 Continue" is not asked to go on.
+        A connection that is closed while the client still writes is reset, and the client never
+        reads our answer (RFC 9112, 9.6). A client that waits for "100 Continue" has not sent its
+        body.
         """
         if "expect" in self._headers:
             return
@@ -159,8 +160,8 @@ class Frame:
     """The outermost ASGI layer: request id, security headers, a limit on every body.
 
     ``send_error`` writes the answer of an error; without it every error is a JSON problem.
-    ``most_bytes(path)`` is the limit for a path. A body over it is answered 413 before anything
-    of it reaches a handler. ``https``: browsers reach us by https.
+    ``most_bytes(path)`` is the limit for a path. A larger body is answered with 413 before a
+    handler reads any of it. ``https`` says whether browsers reach us by https.
     """
 
     def __init__(
@@ -193,7 +194,7 @@ class Frame:
         async def framed(message: Message) -> None:
             nonlocal started
             if body.refused and not started:
-                return  # the framework took our refusal for a body that it cannot read
+                return  # the framework mistook our refusal for a malformed body
             if message["type"] == "http.response.start":
                 started = True
                 headers = MutableHeaders(scope=message)

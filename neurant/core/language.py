@@ -1,4 +1,4 @@
-"""The language of a person who reads a page or an answer."""
+"""The language of the reader of a page or an answer."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ LANGUAGE_COOKIE = "neurant_language"
 
 
 def reader_language(request: Request) -> Language:
-    """The language chosen with ``?lang=`` or kept in the cookie, else the browser's best."""
+    """Return the language of ``?lang=`` or of the cookie, else the browser's preferred one."""
     for chosen in (request.query_params.get("lang"), request.cookies.get(LANGUAGE_COOKIE)):
         if chosen in LANGUAGES:
             return chosen

@@ -1,4 +1,4 @@
-"""Draining a hot queue: claim what is due, work on it at once, wait for more."""
+"""The loop of a worker on a queue: claim due items, process them, wait for more."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from neurant.core.db.pool import DatabaseDown
 from neurant.core.logs import get_logger
 from neurant.core.realtime import Hub, Subscription
 
-_LONGEST_WAIT = 2.0  # seconds: what a lost notification can cost
+_LONGEST_WAIT = 2.0  # seconds, the maximum delay by a lost notification
 _AFTER_FAILURE = 0.5
 
 Item = TypeVar("Item")
@@ -30,7 +30,8 @@ async def drain(
     concurrency: int,
     stop: asyncio.Event,
 ) -> None:
-    """Claim at most ``concurrency`` items at a time until ``stop``, then finish what was begun."""
+    """Process up to ``concurrency`` items at a time until ``stop``, then finish the running
+    ones."""
     running: set[asyncio.Task[object]] = set()
     with hub.subscribe_work() as woken:
         while not stop.is_set():
@@ -63,7 +64,7 @@ async def _wait(
     running: set[asyncio.Task[object]],
     stop: asyncio.Event,
 ) -> None:
-    """Until something is announced, due or done; never longer than a lost notification may cost."""
+    """Wait until an item is announced, due or done, at most ``_LONGEST_WAIT`` seconds."""
     seconds = _LONGEST_WAIT
     if due is not None:
         seconds = min(max((due - utc_now()).total_seconds(), 0.005), _LONGEST_WAIT)

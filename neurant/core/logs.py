@@ -1,4 +1,4 @@
-"""One logger for every process: structured lines, and no secrets in them."""
+"""The logger of every process: structured lines without secrets."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _hide_secrets(_logger: Any, _method: str, event: Any) -> Any:
 
 
 def configure_logging(settings: Settings, process: str) -> None:
-    """Send every log line of this process (ours and the libraries') to stderr in one format."""
+    """Send every log line of this process, also those of libraries, to stderr in one format."""
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
@@ -63,6 +63,6 @@ def _keep(_logger: Any, _method: str, event: Any) -> Any:
 
 
 def get_logger(name: str) -> structlog.stdlib.BoundLogger:
-    """The logger of a module: ``log = get_logger(__name__)``."""
+    """Return the logger of a module: ``log = get_logger(__name__)``."""
     logger: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(name)
     return logger

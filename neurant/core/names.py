@@ -1,9 +1,9 @@
-"""What reads as a name: of a company, a person, a bot, a document.
+"""The rules of names: of a company, a person, a bot, a document.
 
-The database holds the same rule (``private.reads_as_label``, ``private.reads_as_name``) as check
-constraints; here it gives a clear error before a row is written, and tidies what keyboards and
-file systems add. The character ranges are written out in both places, so that the two agree
-whatever version of Unicode each of them knows.
+The database enforces the same rules (``private.reads_as_label``, ``private.reads_as_name``) as
+check constraints. This module reports a clear error before a row is written, and removes characters
+that keyboards and file systems add. The character ranges are written out in both places, so that
+the two agree regardless of their versions of Unicode.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ HIDDEN = (
     "\U000e0000-\U0010ffff"
 )
 _MARKS = "\u0300-\u036f\u0483-\u0489\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f"
-# Punctuation, symbols and pictures: a name needs something else besides.
+# Punctuation, symbols and pictures. A name needs at least one other character.
 _SIGNS = (
     "\u0020-\u002f\u003a-\u0040\u005b-\u0060\u007b-\u00a9\u00ab-\u00b4\u00b6-\u00b9\u00bb-\u00bf"
     "\u0300-\u036f\u2010-\u2bff\u2e00-\u2e7f\u3001-\u3003\u3008-\u3020\u3030\ufe10-\ufe6f"
@@ -33,8 +33,10 @@ _IS_HIDDEN = re.compile(f"[{HIDDEN}\ud800-\udfff]")
 _PILED_UP = re.compile(f"^[{_MARKS}]|[{_MARKS}]{{4}}")
 _SAYS_SOMETHING = re.compile(f"[^{_SIGNS}]")
 _SPACES = re.compile(r"[\u0020\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000]+")
-_STYLES = re.compile(r"[\ufe0e\ufe0f]")  # a keyboard adds these to some pictures
-# Of the compatibility form: full-width dots and slashes lead to the same place (UTS 46).
+_STYLES = re.compile(
+    r"[\ufe0e\ufe0f]"
+)  # variation selectors, which a keyboard adds to some pictures
+# Matched in the compatibility form, because full-width dots and slashes are equivalent (UTS 46).
 _ADDRESS = re.compile(
     r"//|\bwww\d*\.|\b(?:https?|ftps?|mailto|javascript|data|tel|sms|file|wss?)\s*:"
     r"|[^\s.,;()]\.[^\s0-9.,;()/\\?#:]{2,}[/\\?#:]"  # a domain with a path, a query or a port
@@ -45,20 +47,20 @@ _ADDRESS = re.compile(
 
 
 def tidy(typed: str) -> str:
-    """The text as a name is kept: NFC, single spaces, none at the ends, no variation selectors."""
+    """Return the stored form of a name: NFC, trimmed, single spaces, no variation selectors."""
     plain = _SPACES.sub(" ", _STYLES.sub("", unicodedata.normalize("NFC", typed)))
     return unicodedata.normalize("NFC", plain.strip(" "))
 
 
 def without_hidden(text: str) -> str:
-    """A label that a stranger gave to themselves, without what would distort the line it is in."""
+    """Return a label chosen by a stranger, without characters that distort the line."""
     return tidy(_IS_HIDDEN.sub(" ", tidy(text)))
 
 
 def reads_as_label(text: str) -> bool:
-    """Whether it is one visible line, as ``tidy`` leaves it, that says something.
+    """Return whether the text is one visible, tidy line with at least one letter or digit.
 
-    At most three combining marks follow one another (Vietnamese needs two).
+    At most three combining marks may follow one another (Vietnamese needs two).
     """
     return (
         text == tidy(text)
@@ -69,17 +71,17 @@ def reads_as_label(text: str) -> bool:
 
 
 def reads_as_name(text: str) -> bool:
-    """The same, and no address of a site or a mailbox is in it.
+    """Return whether the text is a label without the address of a site or a mailbox.
 
-    ``Mercado.com`` and ``S.A.S.`` are honest names: a bare domain passes, and mails keep mail
-    programs from making a link of it (``mail/message.py``).
+    ``Mercado.com`` and ``S.A.S.`` are real names, so a bare domain is accepted. Mails prevent mail
+    programs from turning it into a link (``mail/message.py``).
     """
     plain = unicodedata.normalize("NFKC", text).replace("\u3002", ".")
     return reads_as_label(text) and not _ADDRESS.search(plain)
 
 
 def as_name(typed: str) -> str:
-    """The name as it is kept. Raises BadInputError (``name_refused``)."""
+    """Return the stored form of a name. Raises BadInputError (``name_refused``)."""
     name = tidy(typed)
     if not reads_as_name(name):
         raise BadInputError("name_refused")
@@ -87,7 +89,7 @@ def as_name(typed: str) -> str:
 
 
 def as_label(typed: str) -> str:
-    """The label as it is kept. Raises BadInputError (``label_refused``)."""
+    """Return the stored form of a label. Raises BadInputError (``label_refused``)."""
     label = tidy(typed)
     if not reads_as_label(label):
         raise BadInputError("label_refused")

@@ -1,4 +1,4 @@
-"""Where the uploaded files are kept: a local folder, or any store that obstore knows by URL."""
+"""The store of uploaded files: a local folder, or any store that obstore supports by URL."""
 
 from __future__ import annotations
 
@@ -19,27 +19,28 @@ _PIECE = 64 * 1024
 
 
 def open_store(settings: Settings) -> ObjectStore:
-    """The store of this installation: ``NEURANT_FILES_URL``, or ``files`` in the data folder."""
+    """Open this installation's store: ``NEURANT_FILES_URL``, or ``files`` in the data folder."""
     return open_place(settings.files_url, settings.data_dir / "files", "NEURANT_FILES_URL")
 
 
 def open_place(
     url: str | None, folder: Path, named: str = "--heads (NEURANT_AUDIT_HEADS_URL)"
 ) -> ObjectStore:
-    """The store at ``url`` (file:///..., s3://...), else ``folder``, made if missing.
+    """Open the store at ``url`` (file:///..., s3://...), else in ``folder``, created if missing.
 
-    Raises SetupError, which says only where the URL was ``named``: it may hold a password.
+    Raises SetupError, which names only the setting (``named``), because the URL may have a
+    password.
     """
     if url:
         return open_url(url, named)
     folder = folder.expanduser().resolve()
     folder.mkdir(parents=True, exist_ok=True)
-    folder.chmod(0o700)  # other accounts may pass through the data folder, but not in here
+    folder.chmod(0o700)  # other accounts may enter the data folder, but not this one
     return LocalStore(folder)
 
 
 def open_url(url: str, named: str) -> ObjectStore:
-    """The store at ``url``. Raises SetupError, which says only where the URL was ``named``."""
+    """Open the store at ``url``. Raises SetupError, which names only the setting (``named``)."""
     try:
         return from_url(url)
     except (BaseError, ValueError):
@@ -47,25 +48,25 @@ def open_url(url: str, named: str) -> ObjectStore:
 
 
 def file_path(company_id: UUID, document_id: UUID) -> str:
-    """The document's path in the store. No part of it comes from the uploader."""
+    """Return the document's path in the store, which has no part chosen by the uploader."""
     return f"{company_id}/{document_id}"
 
 
 async def write_file(store: ObjectStore, path: str, data: bytes) -> None:
-    """Keep a file."""
+    """Store a file."""
     must_hold_nothing("the store of files")
     await obstore.put_async(store, path, data)
 
 
 async def delete_file(store: ObjectStore, path: str) -> None:
-    """Remove a file; one that is not there is removed already."""
+    """Delete a file; a missing file is no error."""
     must_hold_nothing("the store of files")
     with suppress(FileNotFoundError):
         await obstore.delete_async(store, path)
 
 
 async def open_file(store: ObjectStore, path: str) -> tuple[int, AsyncIterator[bytes]]:
-    """The file's size, and its bytes piece by piece. Raises FileNotFoundError."""
+    """Return the file's size and an iterator of its bytes. Raises FileNotFoundError."""
     must_hold_nothing("the store of files")
     found = await obstore.get_async(store, path)
 
@@ -77,7 +78,7 @@ async def open_file(store: ObjectStore, path: str) -> tuple[int, AsyncIterator[b
 
 
 async def read_file(store: ObjectStore, path: str) -> bytes:
-    """The file's bytes."""
+    """Return the file's bytes. Raises FileNotFoundError."""
     must_hold_nothing("the store of files")
     found = await obstore.get_async(store, path)
     return bytes(await found.bytes_async())

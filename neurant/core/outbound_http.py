@@ -1,11 +1,11 @@
-"""The guarded HTTP client for everything that leaves the platform.
+"""The guarded HTTP client for every request that leaves the platform.
 
-Customers and the systems of customers write addresses. Without care such an address makes the
-platform ask its own network (server-side request forgery, OWASP). So: https only; the name is
-resolved here, every address is looked at, and the connection goes to the address that was looked
-at, so that a second look-up cannot differ; each redirect is checked like the first request; no
-proxies of the environment, no compressed bodies, bounded sizes and times.
-``NEURANT_OUTBOUND_PRIVATE_HOSTS`` opens private networks by name, also for plain http.
+Customers and their systems choose addresses, and an unchecked address could make the platform call
+its own network (server-side request forgery, OWASP). The rules are: https only; the name is
+resolved here, every address is checked, and the connection uses the checked address, so that a
+second lookup cannot differ; each redirect is checked like the first request; no proxies of the
+environment, no compressed bodies, limited sizes and times. ``NEURANT_OUTBOUND_PRIVATE_HOSTS``
+allows private networks by name, also for plain http.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from httpcore import AsyncNetworkBackend, AsyncNetworkStream
 from neurant.core.private_hosts import HOST, PrivateHosts
 from neurant.core.settings import Settings
 
-MOST_BYTES = 512 * 1024  # of an answer, where the caller says nothing else
+MOST_BYTES = 512 * 1024  # the default limit of an answer
 _NOT_PUBLIC_4 = [
     IPv4Network(block)
     for block in (
@@ -33,7 +33,7 @@ _NOT_PUBLIC_4 = [
         "10.0.0.0/8",  # private (RFC 1918)
         "100.64.0.0/10",  # shared by a carrier's customers (RFC 6598)
         "127.0.0.0/8",  # loopback (RFC 1122)
-        "169.254.0.0/16",  # link local (RFC 3927), where clouds keep their secrets
+        "169.254.0.0/16",  # link local (RFC 3927), with the metadata service of clouds
         "172.16.0.0/12",  # private (RFC 1918)
         "192.0.0.0/24",  # IETF protocol assignments (RFC 6890)
         "192.0.2.0/24",  # documentation (RFC 5737)
@@ -46,8 +46,8 @@ _NOT_PUBLIC_4 = [
         "240.0.0.0/4",  # reserved, with the broadcast address (RFC 1112, RFC 8190)
     )
 ]
-# From which all unicast addresses are given out (RFC 4291). Outside it, and so never public: ::/8
-# with ::a.b.c.d, ::ffff:0:0:0/96 (RFC 2765) and 64:ff9b:1::/48 (RFC 8215), 100::/64 (RFC 6666),
+# All unicast addresses are allocated from it (RFC 4291). Outside it, and so never public: ::/8 with
+# ::a.b.c.d, ::ffff:0:0:0/96 (RFC 2765) and 64:ff9b:1::/48 (RFC 8215), 100::/64 (RFC 6666),
 # 5f00::/16 (RFC 9602), fc00::/7 (RFC 4193), fe80::/10, fec0::/10 (RFC 3879), ff00::/8.
 _GLOBAL_UNICAST = IPv6Network("2000::/3")
 _NOT_PUBLIC_6 = [
@@ -61,23 +61,23 @@ _NOT_PUBLIC_6 = [
 _MAPPED = IPv6Network("::ffff:0:0/96")  # RFC 4291, 2.5.5.2
 _NAT64 = IPv6Network("64:ff9b::/96")  # RFC 6052
 _SIX_TO_FOUR = IPv6Network("2002::/16")  # RFC 3056
-_ISATAP = 0x5EFE  # of an interface identifier; its universal bit may be set (RFC 5214, 6.1)
+_ISATAP = 0x5EFE  # part of an interface identifier; its universal bit may be set (RFC 5214, 6.1)
 
 
 class PrivateAddressError(httpcore.ConnectError):
-    """The name leads to an address that is not on the public internet."""
+    """The name resolves to an address that is not on the public internet."""
 
 
 class TooMuchError(httpx.TransportError):
-    """The answer is larger than any of its kind."""
+    """The answer is larger than its limit."""
 
 
 def is_public(address: str) -> bool:
-    """Whether an address is on the public internet, also where IPv6 carries an IPv4 one.
+    """Return whether an address is on the public internet, also if IPv6 embeds an IPv4 one.
 
-    By a table of our own: what Python's ``is_global`` knows depends on its version. Sources: the
-    IANA registries of special-purpose IPv4 and IPv6 addresses and of IPv6 address space. A block
-    is refused where the registries leave it open; no server of the public internet lives in one.
+    The tables are our own, because Python's ``is_global`` depends on the version. Sources: the IANA
+    registries of special-purpose IPv4 and IPv6 addresses and of the IPv6 address space. A block
+    that the registries leave open is refused, because no public server uses it.
     """
     found = ip_address(address.partition("%")[0])
     if isinstance(found, IPv4Address):
@@ -94,7 +94,7 @@ def is_public(address: str) -> bool:
 
 
 class _CheckedBackend(AsyncNetworkBackend):
-    """Connects to public addresses, and to the private ones that the host allows."""
+    """A network backend that connects to public addresses and to allowed private ones."""
 
     def __init__(self, private_hosts: PrivateHosts) -> None:
         self._inner = httpcore.AnyIOBackend()
@@ -108,7 +108,7 @@ class _CheckedBackend(AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> AsyncNetworkStream:
-        """To the first allowed address of the name. Raises PrivateAddressError, ConnectError."""
+        """Connect to an allowed address of the name. Raises PrivateAddressError, ConnectError."""
         allowed = [one for one in await _addresses(host, port) if self._may_connect(host, one)]
         if not allowed:
             raise PrivateAddressError(f"{host} is not on the public internet")
@@ -127,12 +127,12 @@ class _CheckedBackend(AsyncNetworkBackend):
         return is_public(address) or host.lower() in hosts.names or hosts.has_address(address)
 
     async def sleep(self, seconds: float) -> None:
-        """As httpcore asks for it between retries."""
+        """Sleep between retries, as httpcore requires."""
         await self._inner.sleep(seconds)
 
 
 async def _addresses(host: str, port: int) -> list[str]:
-    """The addresses of a name, each once, in the resolver's order."""
+    """Return the distinct addresses of a name, in the resolver's order."""
     try:
         found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except OSError as error:
@@ -141,7 +141,7 @@ async def _addresses(host: str, port: int) -> list[str]:
 
 
 class _Bounded(httpx.AsyncByteStream):
-    """A body of at most ``most_bytes``."""
+    """A body of at most ``most_bytes`` bytes."""
 
     def __init__(self, inner: httpx.AsyncByteStream, most_bytes: int) -> None:
         self._inner, self._most_bytes = inner, most_bytes
@@ -155,24 +155,24 @@ class _Bounded(httpx.AsyncByteStream):
             yield part
 
     async def aclose(self) -> None:
-        """Give the connection back."""
+        """Release the connection."""
         await self._inner.aclose()
 
 
 @lru_cache(maxsize=1)
 def _ssl_context() -> ssl.SSLContext:
-    """The certificates that we trust; reading them takes a while."""
+    """Return the trusted certificates, cached because loading them is slow."""
     return httpx.create_ssl_context(trust_env=False)
 
 
 class GuardedTransport(httpx.AsyncHTTPTransport):
-    """httpx's own transport with the rules of this module, for each request and each redirect."""
+    """The transport of httpx with the rules of this module for each request and redirect."""
 
     def __init__(self, private_hosts: PrivateHosts, most_bytes: int = MOST_BYTES) -> None:
         context = _ssl_context()
         super().__init__(verify=context, trust_env=False)
         self.private_hosts, self._most_bytes = private_hosts, most_bytes
-        # httpx has no option for a network backend; a test holds that this attribute is used.
+        # httpx has no option for a network backend; a test checks that httpx uses this attribute.
         self._pool = httpcore.AsyncConnectionPool(
             ssl_context=context,
             max_connections=50,
@@ -182,7 +182,7 @@ class GuardedTransport(httpx.AsyncHTTPTransport):
         )
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """One request. Raises httpx.UnsupportedProtocol for an address that may not be asked."""
+        """Send one request. Raises httpx.UnsupportedProtocol for a refused address."""
         if not may_ask(str(request.url), self.private_hosts):
             raise httpx.UnsupportedProtocol("only https")
         request.headers["accept-encoding"] = "identity"
@@ -190,13 +190,13 @@ class GuardedTransport(httpx.AsyncHTTPTransport):
         if "content-encoding" in response.headers:
             await response.aclose()
             raise httpx.DecodingError("a compressed answer was not asked for")
-        assert isinstance(response.stream, httpx.AsyncByteStream)  # noqa: S101 - it is async
+        assert isinstance(response.stream, httpx.AsyncByteStream)  # noqa: S101 - this is the async transport
         response.stream = _Bounded(response.stream, self._most_bytes)
         return response
 
 
 def may_ask(url: str, private_hosts: PrivateHosts) -> bool:
-    """Whether an address may be asked by its form: https, or plain http to a listed host."""
+    """Return whether a URL may be requested: https, or plain http to a listed host."""
     try:
         parts = httpx.URL(url)
     except httpx.InvalidURL:
@@ -209,7 +209,7 @@ def may_ask(url: str, private_hosts: PrivateHosts) -> bool:
 
 
 def private_hosts_of(settings: Settings) -> PrivateHosts:
-    """The hosts that the installation lists, and those that its own settings name."""
+    """Return the private hosts of the setting, and those of our own services."""
     listed = PrivateHosts.parse(settings.outbound_private_hosts)
     ours = (settings.telegram_api_url, settings.supabase_url, settings.supabase_jwks_url)
     named = {httpx.URL(url).host.lower() for url in ours if url}
@@ -219,10 +219,10 @@ def private_hosts_of(settings: Settings) -> PrivateHosts:
 def make_client(
     settings: Settings, *, seconds: float | httpx.Timeout, most_bytes: int = MOST_BYTES
 ) -> httpx.AsyncClient:
-    """The client for everything that leaves the platform. It follows no redirect unless told to.
+    """Return the client for every request that leaves the platform.
 
-    Raises what httpx raises: ConnectError (also for a private address), UnsupportedProtocol,
-    DecodingError, TimeoutException, and TooMuchError.
+    By default it follows no redirect. Its requests raise httpx errors: ConnectError (also for a
+    private address), UnsupportedProtocol, DecodingError, TimeoutException, and TooMuchError.
     """
     transport = GuardedTransport(private_hosts_of(settings), most_bytes)
     return httpx.AsyncClient(transport=transport, timeout=seconds, trust_env=False)

@@ -1,4 +1,4 @@
-"""Names of people, as they are kept and as our mail may carry them."""
+"""The names of people, as they are stored and as mails may contain them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _NOT_OF_A_NAME = set('/\\:@<>{}|"')
 
 
 def plain_name(typed: str) -> str:
-    """A first or a last name, single-spaced. Raises BadInputError (``accounts.bad_name``)."""
+    """Return a first or last name, single-spaced. Raises BadInputError (``accounts.bad_name``)."""
     name = tidy(typed)
     if len(name) > MOST_NAME or not reads_as_name(name) or _NOT_OF_A_NAME & set(name):
         raise BadInputError("accounts.bad_name", most=MOST_NAME)

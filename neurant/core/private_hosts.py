@@ -1,4 +1,4 @@
-"""The hosts on private networks that the installation allows its processes to ask."""
+"""The hosts on private networks to which the installation may send requests."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ HOST = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+")  # the second is an IPv6 ad
 
 @dataclass(frozen=True, slots=True)
 class PrivateHosts:
-    """The hosts that may be asked although they are not on the public internet."""
+    """The hosts that may be called although they are not on the public internet."""
 
     names: frozenset[str] = frozenset()
     networks: tuple[IPv4Network | IPv6Network, ...] = ()
 
     @classmethod
     def parse(cls, text: str) -> PrivateHosts:
-        """From names, addresses and networks, separated by commas. Raises SetupError."""
+        """Parse names, addresses and networks, separated by commas. Raises SetupError."""
         names, networks = set(), []
         for part in filter(None, (one.strip().lower() for one in text.split(","))):
             try:
@@ -32,7 +32,7 @@ class PrivateHosts:
         return cls(frozenset(names), tuple(networks))
 
     def has_name(self, host: str) -> bool:
-        """Whether the host is listed as it is written: by its name, or by its address."""
+        """Return whether the host is listed by its name or by its address."""
         host = host.lower()
         if host in self.names:
             return True
@@ -42,6 +42,6 @@ class PrivateHosts:
             return False
 
     def has_address(self, address: str) -> bool:
-        """Whether the address lies in a listed network. Raises ValueError for a name."""
+        """Return whether a listed network contains the address. Raises ValueError for a name."""
         found = ip_address(address.partition("%")[0])
         return any(found in network for network in self.networks)

@@ -1,11 +1,10 @@
-"""Live updates between processes: ids travel by NOTIFY, rows are read again under the policies.
+"""Live updates between processes: NOTIFY sends ids, and rows are read again under the policies.
 
-After a commit a process *announces* the conversation; announcements leave together, at most every
-25 ms, from a connection of their own (a NOTIFY inside the writing transaction would serialise
-commits). One listener per process wakes the streams. A lost notification loses nothing: a stream
-reads its backlog after subscribing, again after a reconnection, and on a slow timer. The listener
-asks the server every two seconds whether it is still heard: a connection that something on the way
-has swallowed is replaced within five.
+After a commit a process *announces* the conversation. Announcements are batched, at most every 25
+ms, on a connection of their own (a NOTIFY inside the writing transaction would serialize commits).
+One listener per process wakes the streams. A lost notification loses no data: a stream reads its
+backlog after subscribing, after a reconnection, and on a slow timer. The listener checks its
+connection every two seconds, so that a connection that silently fails is replaced within five.
 """
 
 from __future__ import annotations
@@ -25,22 +24,22 @@ from neurant.core.logs import get_logger
 
 LIVE, WORK = "neurant_live", "neurant_work"
 _TICK = 0.025
-_IDS_PER_NOTIFY = 100  # 73 bytes each; a payload may have 8,000
+_IDS_PER_NOTIFY = 100  # of 73 bytes each; a payload has at most 8,000 bytes
 _RECONNECT = 0.5
-_HEARTBEAT = 2.0  # seconds without a word after which the listener asks whether it is heard
+_HEARTBEAT = 2.0  # seconds without a notification after which the connection is checked
 _HEARTBEAT_ANSWER = 3.0
 _DEAF = 15.0  # seconds without a listener after which live updates count as interrupted
-MOST_STREAMS = 12  # of one session; a browser opens six connections over HTTP/1.1
+MOST_STREAMS = 12  # per session; a browser opens six connections over HTTP/1.1
 _MOST_REDRAWS = 4
 
 log = get_logger(__name__)
 
 
 class Subscription:
-    """The changes that one stream waits for: all of its company's, or those of ``only`` some ids.
+    """The changes that one stream waits for: all of its company's, or those of the ids ``only``.
 
-    With many streams of one company, waking all of them at every message would cost the process
-    more than the messages do.
+    If a company has many streams, waking all of them for every message would cost more than the
+    messages do.
     """
 
     def __init__(self, only: frozenset[UUID] | None = None) -> None:
@@ -50,7 +49,7 @@ class Subscription:
         self._wake = asyncio.Event()
 
     def wake(self, conversation_id: UUID | None) -> None:
-        """A conversation changed; None: anything may have."""
+        """Report a changed conversation; None: anything may have changed."""
         if conversation_id is None:
             self._anything = True
         elif self.only is None or conversation_id in self.only:
@@ -60,9 +59,10 @@ class Subscription:
         self._wake.set()
 
     async def wait(self, timeout: float) -> set[UUID]:  # noqa: ASYNC109 - part of the contract
-        """The conversations that changed since the last call.
+        """Return the conversations that changed since the last call.
 
-        Empty after ``timeout`` seconds or a reconnection: then read everything again.
+        The result is empty after ``timeout`` seconds or a reconnection: the caller then reads
+        everything again.
         """
         try:
             async with asyncio.timeout(timeout):
@@ -76,19 +76,19 @@ class Subscription:
 
 
 class StaffStreams:
-    """The live streams of signed-in people in this process, by their session."""
+    """The live streams of signed-in people in this process, by session."""
 
     def __init__(self) -> None:
         self._open: Counter[UUID] = Counter()
         self._redraws: dict[UUID, int] = {}
 
     def has_room(self, session_id: UUID) -> bool:
-        """Whether the session may open one more: its browser has that many tabs at most."""
+        """Return whether the session may open one more stream, about one per browser tab."""
         return self._open.get(session_id, 0) < MOST_STREAMS
 
     @contextmanager
     def opened(self, session_id: UUID) -> Iterator[None]:
-        """Count a stream for as long as it lasts."""
+        """Count a stream while the block runs."""
         self._open[session_id] += 1
         try:
             yield
@@ -99,11 +99,11 @@ class StaffStreams:
                 self._redraws.pop(session_id, None)
 
     def told(self, session_id: UUID) -> None:
-        """A stream told its page that something changed: the page may ask once for it."""
+        """Record that a stream announced a change, so that its page may redraw once."""
         self._redraws[session_id] = min(_MOST_REDRAWS, self._redraws.get(session_id, 0) + 1)
 
     def take_redraw(self, session_id: UUID) -> bool:
-        """Use what was told, if something was."""
+        """Use up one recorded announcement; return whether there was one."""
         left = self._redraws.get(session_id, 0)
         if left:
             self._redraws[session_id] = left - 1
@@ -111,7 +111,7 @@ class StaffStreams:
 
 
 class Hub:
-    """What this process announces and what its streams wait for."""
+    """The announcements of this process and the subscriptions of its streams."""
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -123,16 +123,16 @@ class Hub:
         self._heard_at = monotonic()
 
     def is_deaf(self) -> bool:
-        """Whether announcements of other processes have not arrived for a while."""
+        """Return whether announcements of other processes have not arrived for a while."""
         return monotonic() - self._heard_at > _DEAF
 
     def announce(self, company_id: UUID, conversation_id: UUID) -> None:
-        """Say, after the commit, that a conversation changed."""
+        """Announce, after the commit, that a conversation changed."""
         self._pending.add((company_id, conversation_id))
         self._something.set()
 
     def announce_work(self) -> None:
-        """Say, after the commit, that a queue has something for the workers."""
+        """Announce, after the commit, that a queue has work for the workers."""
         self._work_waits = True
         self._something.set()
 
@@ -140,7 +140,7 @@ class Hub:
     def subscribe(
         self, company_id: UUID, only: frozenset[UUID] | None = None
     ) -> Iterator[Subscription]:
-        """The changes in a company's conversations, or in some of them, from now on."""
+        """Subscribe to a company's conversations, or some of them, while the block runs."""
         subscription = Subscription(only)
         self._streams[company_id].add(subscription)
         try:
@@ -152,7 +152,7 @@ class Hub:
 
     @contextmanager
     def subscribe_work(self) -> Iterator[Subscription]:
-        """Wakes when a queue has something to do."""
+        """Subscribe to the announcements of work while the block runs."""
         subscription = Subscription()
         self._workers.add(subscription)
         try:
@@ -162,7 +162,7 @@ class Hub:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Hub]:
-        """Announce and listen for as long as the block lasts."""
+        """Announce and listen while the block runs."""
         tasks = [
             asyncio.create_task(self._keep(self._send)),
             asyncio.create_task(self._keep(self._listen)),
@@ -179,7 +179,7 @@ class Hub:
             subscription.wake(None)
 
     async def _keep(self, part: Callable[[AsyncConnection], Awaitable[None]]) -> None:
-        """Run a part for ever, over as many connections as it takes."""
+        """Run a task forever, with a new connection after each failure."""
         interrupted = False
         while True:
             try:
@@ -196,7 +196,7 @@ class Hub:
     async def _send(self, connection: AsyncConnection) -> None:
         while True:
             await self._something.wait()
-            await asyncio.sleep(_TICK)  # what comes meanwhile leaves together
+            await asyncio.sleep(_TICK)  # announcements of this time are sent together
             self._something.clear()
             pending, self._pending = sorted(self._pending), set()
             work, self._work_waits = self._work_waits, False
@@ -218,13 +218,13 @@ class Hub:
     async def _listen(self, connection: AsyncConnection) -> None:
         await connection.execute(f"listen {LIVE}")
         await connection.execute(f"listen {WORK}")
-        # Whatever was said while nobody listened: everybody reads again.
+        # Announcements may have been missed, so every stream and worker reads again.
         self._wake_workers()
         for streams in self._streams.values():
             for subscription in streams:
                 subscription.wake(None)
         while True:
-            # A swallowed connection looks like one on which nobody says anything: ask.
+            # A dead connection looks like one without notifications, so it is checked.
             self._heard_at = monotonic()
             async for notify in connection.notifies(timeout=_HEARTBEAT):
                 self._pass_on(notify)
@@ -240,7 +240,10 @@ class Hub:
 
 
 def _pairs(payload: str) -> list[tuple[UUID, UUID]]:
-    """The (company, conversation) pairs of a payload. Any login may notify: nonsense is no news."""
+    """Return the (company, conversation) pairs of a payload.
+
+    Any login may send a notification, so a malformed payload is ignored.
+    """
     try:
         halves = (pair.partition(":") for pair in payload.split(","))
         return [(UUID(company), UUID(conversation)) for company, _, conversation in halves]

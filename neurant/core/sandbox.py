@@ -1,8 +1,8 @@
-"""What a process gives up before it reads bytes of a stranger.
+"""The sandbox of a process that reads untrusted files.
 
-``confine`` is called once, by a process that has imported all that it needs and that has a single
-thread. Each measure is tried by itself, because no system has all of them; ``neurant.knowledge.
-reader_child probe`` measures which of them hold. Imports the standard library only.
+A process calls ``confine`` once, after it has imported all that it needs and while it has a single
+thread. Each measure is tried independently, because no system has all of them; ``neurant.knowledge.
+reader_child probe`` measures which of them work. This module imports the standard library only.
 
 Sources: setrlimit(2), prctl(2), user_namespaces(7), seccomp(2), landlock(7) and the kernel's
 ``Documentation/userspace-api/landlock.rst``.
@@ -23,8 +23,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-# A number that neither an account, nor a user namespace of systemd, nor PostgreSQL uses ("nobody"
-# is shared): systemd lists 60706 to 61183 as unused (systemd.io/UIDS-GIDS).
+# A user id that no account, no user namespace of systemd and not PostgreSQL uses, because "nobody"
+# is shared. systemd lists 60706 to 61183 as unused (systemd.io/UIDS-GIDS).
 _UNUSED_ACCOUNT = 60_900
 
 _NICE = 10
@@ -40,8 +40,8 @@ _FILES_BY_ABI = ((5, 0xFFFF), (3, 0x7FFF), (2, 0x3FFF), (1, 0x1FFF))  # LANDLOCK
 _TCP_BIND_AND_CONNECT, _TCP_ABI = 0b11, 4
 _SCOPED_SOCKETS_AND_SIGNALS, _SCOPE_ABI = 0b11, 6
 
-# Computing, memory, reading and writing what is open already, and ending. Everything else, such as
-# opening, connecting, starting and tracing, is answered with EPERM.
+# Allowed are computing, memory, reading and writing open files, and exiting. Everything else, such
+# as opening, connecting, starting and tracing, fails with EPERM.
 _CALLS_X86_64 = (
     0, 1, 3, 7, 8,  # read write close poll lseek
     9, 10, 11, 12, 25, 28,  # mmap mprotect munmap brk mremap madvise
@@ -66,7 +66,7 @@ _ARCHITECTURES = {"x86_64": (0xC000003E, _CALLS_X86_64), "aarch64": (0xC00000B7,
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a child may use: ``memory`` in bytes of address space, ``cpu`` in seconds."""
+    """The limits of a child: ``memory`` in bytes of address space, ``cpu`` in seconds."""
 
     memory: int
     cpu: int
@@ -94,15 +94,15 @@ def give_way() -> None:
 
 
 def confine(limits: Limits, parent: int) -> None:
-    """Give up everything but computing, within ``limits``, and die with the process ``parent``.
+    """Drop every privilege except computing within ``limits``, and die with the process ``parent``.
 
-    Irreversible. Measures that this system does not have are left out without an error.
+    It cannot be undone. A measure that this system lacks is skipped without an error.
     """
     _offer_to_the_oom_killer()
     if sys.platform == "linux":
         _leave_network()
         _drop_account()
-        _die_with(parent)  # after the account: a change of it clears the signal
+        _die_with(parent)  # after the account, because its change clears the signal
     _limit_resources(limits)
     if sys.platform == "linux":
         _prctl(_PR_SET_DUMPABLE, 0)
@@ -124,23 +124,23 @@ def _prctl(option: int, *values: int) -> bool:
 
 
 def _offer_to_the_oom_killer() -> None:
-    """Where the machine runs out of memory, this process ends and not PostgreSQL."""
+    """Make the kernel end this process instead of PostgreSQL when memory runs out."""
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000", "ascii")
 
 
 def _leave_network() -> None:
-    """A network and System V objects of its own, empty: as root directly, else as a guest root."""
+    """Enter an empty network and IPC namespace, without root by a user namespace of our own."""
     own = _CLONE_NEWNET | _CLONE_NEWIPC
     if os.geteuid() != 0 or _libc().unshare(own) != 0:
         _libc().unshare(own | _CLONE_NEWUSER)
 
 
 def _drop_account() -> None:
-    """As root: become an account that owns nothing. Without root there is nothing to drop."""
+    """As root, become an account that owns nothing; otherwise do nothing."""
     if os.geteuid() != 0:
         return
-    for account in (_UNUSED_ACCOUNT, 65_534):  # a container may know no other number than nobody's
+    for account in (_UNUSED_ACCOUNT, 65_534):  # a container may map no id other than nobody's
         with contextlib.suppress(OSError):
             os.setgroups([])
             os.setresgid(account, account, account)
@@ -150,14 +150,17 @@ def _drop_account() -> None:
 
 def _die_with(parent: int) -> None:
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it died before the line above
+    if os.getppid() != parent:  # the parent died before the call to prctl
         os._exit(1)
 
 
 def _limit_resources(limits: Limits) -> None:
     wanted = {
         "RLIMIT_AS": (limits.memory, limits.memory),
-        "RLIMIT_CPU": (limits.cpu, limits.cpu + 1),  # SIGXCPU, which tells the reason; then SIGKILL
+        "RLIMIT_CPU": (
+            limits.cpu,
+            limits.cpu + 1,
+        ),  # SIGXCPU, which identifies the reason; then SIGKILL
         "RLIMIT_FSIZE": (0, 0),
         "RLIMIT_NPROC": (0, 0),
         "RLIMIT_CORE": (0, 0),
@@ -169,13 +172,13 @@ def _limit_resources(limits: Limits) -> None:
 
 
 def _open_no_more_files() -> None:
-    """Only the three standard streams, for good: also a socket would need a fourth number."""
+    """Allow only the three standard streams, because a socket also needs a descriptor."""
     with contextlib.suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))
 
 
 def _restrict_files() -> None:
-    """Landlock without a single rule: no file, no directory, no TCP, no signal to others."""
+    """Apply Landlock without rules: no file, no directory, no TCP, no signal to others."""
     libc = _libc()
     abi = libc.syscall(
         _LANDLOCK_CREATE_RULESET,
@@ -210,9 +213,10 @@ class _FilterProgram(ctypes.Structure):
 
 
 def call_filter(architecture: int, calls: tuple[int, ...]) -> bytes:
-    """A seccomp program (classic BPF) that allows ``calls`` and answers EPERM to all others.
+    """Return a seccomp program (classic BPF) that allows ``calls`` and fails others with EPERM.
 
-    A call of another ``architecture`` (AUDIT_ARCH_*) ends the process: its numbers mean others.
+    A call of another ``architecture`` (AUDIT_ARCH_*) ends the process, because its numbers mean
+    different calls.
     """
     load, equal, answer = 0x20, 0x15, 0x06  # BPF_LD|W|ABS, BPF_JMP|JEQ|K, BPF_RET|K
     allow, refuse, kill = 0x7FFF0000, 0x00050000 | errno.EPERM, 0x80000000

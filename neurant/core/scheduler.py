@@ -1,4 +1,4 @@
-"""What the worker does by the clock: each piece at its own pace, none stopped by another."""
+"""The periodic jobs of the worker: each at its own interval, independent of the others."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ log = get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Periodic:
-    """Work to be done every ``seconds``, by any number of workers at once without harm."""
+    """A job that runs every ``seconds``, safe to run in any number of workers at once."""
 
     name: str
     seconds: float
     run: Callable[[], Awaitable[object]]
-    patience: float = 30.0  # seconds that one statement of it may take
+    patience: float = 30.0  # the time limit of one statement, in seconds
 
 
 async def keep_running(pieces: Sequence[Periodic], stop: asyncio.Event) -> None:
-    """Run every piece now and then again at its pace, until ``stop``. What fails is logged."""
+    """Run every job now and then at its interval, until ``stop``. Failures are logged."""
     async with asyncio.TaskGroup() as group:
         for piece in pieces:
             group.create_task(_repeat(piece, stop))

@@ -1,4 +1,4 @@
-"""What browsers are told about every answer of ours (OWASP ASVS 5.0, 3.4; MDN: HTTP headers)."""
+"""The security headers of every answer (OWASP ASVS 5.0, 3.4; MDN: HTTP headers)."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ _CONTENT_POLICY = (
     "default-src 'self'; img-src 'self' data:{}; object-src 'none'; base-uri 'none';"
     " form-action 'self'; worker-src 'self'; frame-ancestors {}"
 )
-# A bot's picture is wherever its company keeps it; no other page loads anything from elsewhere.
+# These pages show a bot's picture, which may be on any site; no other page loads foreign content.
 _WITH_PICTURES = ("/chat/", "/console/bots")
-# A year, and every name below ours (ASVS 3.4.1).
+# One year, with all subdomains (ASVS 3.4.1).
 _TRANSPORT = "max-age=31536000; includeSubDomains"
-# Our pages use none of these; clipboard-write stays, for the buttons that copy.
+# Our pages use none of these; clipboard-write stays allowed for the copy buttons.
 _UNUSED = (
     "accelerometer", "autoplay", "bluetooth", "browsing-topics", "camera", "display-capture",
     "encrypted-media", "geolocation", "gyroscope", "hid", "idle-detection", "local-fonts",
@@ -23,9 +23,9 @@ _PERMISSIONS = ", ".join(f"{feature}=()" for feature in _UNUSED)
 
 
 def add_security_headers(headers: MutableHeaders, path: str, *, https: bool) -> None:
-    """Add what the answer does not say itself. ``https``: browsers reach us by https.
+    """Add the headers that the answer does not set itself. ``https``: browsers use https.
 
-    The chat's page and the widget's script are made to be embedded by any site; nothing else is.
+    Any site may embed the chat's page and the widget's script, and nothing else.
     """
     framed = path.startswith("/chat/")
     embedded = framed or path == "/widget.js"

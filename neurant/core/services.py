@@ -1,7 +1,7 @@
-"""The services that one web process holds for its requests, in one typed object.
+"""The services that a web process holds for its requests, in one typed object.
 
-What every feature uses is a field. What a single feature brings is found by its type, so that this
-module imports no feature: ``services_of(request).get(VisitorLimits)``.
+A service that every feature uses is a field. A service of a single feature is found by its type, so
+that this module imports no feature: ``services_of(request).get(VisitorLimits)``.
 """
 
 from __future__ import annotations
@@ -22,7 +22,11 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class Services:
-    """``pool`` serves requests; ``export_pool`` serves exports, which hold connections for long."""
+    """The services of one process.
+
+    ``pool`` serves requests. ``export_pool`` serves exports, which hold connections for a long
+    time.
+    """
 
     settings: Settings
     pool: Pool
@@ -34,23 +38,23 @@ class Services:
     _by_type: dict[type[Any], object] = field(default_factory=dict)
 
     def add(self, kind: type[T], service: T) -> None:
-        """Hold the service of a feature under its type."""
+        """Register the service of a feature under its type."""
         self._by_type[kind] = service
 
     def get(self, kind: type[T]) -> T:
-        """The service of that type. Raises KeyError where the process holds none."""
+        """Return the service of that type. Raises KeyError if there is none."""
         return cast(T, self._by_type[kind])
 
     def find(self, kind: type[T]) -> T | None:
-        """The service of that type, or None where this installation has none."""
+        """Return the service of that type, or None if this installation has none."""
         return cast(T | None, self._by_type.get(kind))
 
 
 def services_of(request: Request) -> Services:
-    """The services of the process that serves the request."""
+    """Return the services of the process that serves the request."""
     return services_of_app(request.app)
 
 
 def services_of_app(app: FastAPI) -> Services:
-    """The services of an application that has started."""
+    """Return the services of an application that has started."""
     return cast(Services, app.state.services)

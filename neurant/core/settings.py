@@ -1,4 +1,4 @@
-"""The one place where configuration is read: environment variables that start with ``NEURANT_``."""
+"""The configuration: environment variables that start with ``NEURANT_``. It is read only here."""
 
 from __future__ import annotations
 
@@ -20,8 +20,10 @@ _SOLD = {"starter", "professional", "business", "enterprise"}
 
 
 def dns_server(written: str) -> tuple[str, int]:
-    """``192.0.2.1``, ``192.0.2.1:5353``, ``2001:db8::1`` or ``[2001:db8::1]:5353`` as address and
-    port (53 where none is given). Raises ValueError."""
+    """Parse the address and port of a DNS server; the default port is 53. Raises ValueError.
+
+    Accepted are ``192.0.2.1``, ``192.0.2.1:5353``, ``2001:db8::1`` and ``[2001:db8::1]:5353``.
+    """
     plain = written.strip()
     if plain.startswith("["):
         host, _, port = plain[1:].partition("]")
@@ -37,11 +39,11 @@ def dns_server(written: str) -> tuple[str, int]:
 
 
 def is_database_url(url: str) -> bool:
-    """Can libpq read it, and is nothing of an unescaped password taken for a host or a port?
+    """Return whether libpq can parse the URL without mistaking password parts for a host or port.
 
-    What cannot be read is said in a text of ours: libpq's words would repeat the password.
+    No error of libpq is shown for an invalid URL, because its message would repeat the password.
     """
-    import psycopg  # help and the supervisor do without it
+    import psycopg  # imported on use, because help and the supervisor do not need it
 
     if not url.startswith(("postgresql://", "postgres://")):
         return False
@@ -59,7 +61,7 @@ def is_database_url(url: str) -> bool:
 def _is_web_address(value: str) -> bool:
     try:
         url = urlsplit(value)
-        _ = url.port  # raises for one that is no number
+        _ = url.port  # raises ValueError for a port that is no number
     except ValueError:
         return False
     return url.scheme in ("http", "https") and bool(url.hostname)
@@ -70,70 +72,98 @@ def _name(info: ValidationInfo) -> str:
 
 
 class Settings(BaseSettings):
-    """Every setting of a NeurAnt process, with the defaults of a small, self-contained install.
+    """Every setting of a NeurAnt process, with defaults for a small installation.
 
-    Raises SetupError, in words of ours, for a value that no process could use.
+    Raises SetupError with our own text for an unusable value.
     """
 
     model_config = SettingsConfigDict(env_prefix="NEURANT_", extra="ignore")
 
     data_dir: Path = Field(
-        default=Path("neurant-data"), description="Database, files and keys of an embedded install"
+        default=Path("neurant-data"),
+        description="Folder with the database, files and keys of an embedded installation",
     )
     host: str = Field(default="127.0.0.1", description="Address that the web process listens on")
     port: int = Field(default=8000, ge=1, le=65535, description="Port of the web process")
     public_url: str | None = Field(
-        default=None, description="How the outside reaches us; webhooks are registered under it"
+        default=None,
+        description=(
+            "URL at which the outside reaches the platform; webhooks are registered under it"
+        ),
     )
     allowed_hosts: str = Field(
         default="",
-        description="Names that the web process answers to besides public_url's, by commas;"
-        " *.example.com for all below a name, * for any",
+        description=(
+            "Host names that the web process accepts in addition to public_url's, separated by "
+            "commas; *.example.com for all subdomains, * for any name"
+        ),
     )
     trusted_proxies: str = Field(
         default="",
-        description="Addresses or networks of reverse proxies whose X-Forwarded-For is believed;"
-        " empty: no proxy, not even on this machine",
+        description=(
+            "Addresses or networks of reverse proxies whose X-Forwarded-For is trusted, separated "
+            "by commas; empty: no proxy, not even on this machine"
+        ),
     )
     app_database_url: SecretStr | None = Field(
-        default=None, description="PostgreSQL as neurant_app (web); a pooler is fine"
+        default=None,
+        description="PostgreSQL URL of the login neurant_app (web); it may be a pooler's",
     )
     jobs_database_url: SecretStr | None = Field(
-        default=None, description="PostgreSQL as neurant_jobs (worker); may be a transaction pooler"
+        default=None,
+        description=(
+            "PostgreSQL URL of the login neurant_jobs (worker); it may be a transaction pooler's"
+        ),
     )
     admin_database_url: SecretStr | None = Field(
-        default=None,
-        description="PostgreSQL as the migrating login; for the command line only",
+        default=None, description="PostgreSQL URL of the migrating login; for the command line only"
     )
     listen_database_url: SecretStr | None = Field(
         default=None,
-        description="Direct connection for LISTEN; only where the others are poolers",
+        description=(
+            "PostgreSQL URL of a direct connection for LISTEN; needed only if the others are "
+            "poolers'"
+        ),
     )
     replica_database_url: SecretStr | None = Field(
         default=None,
-        description="A streaming replica, as neurant_app: reads of the API go there when it is"
-        " as new as the primary",
+        description=(
+            "PostgreSQL URL of a streaming replica, as neurant_app; the API reads from it when it "
+            "is as current as the primary"
+        ),
     )
-    database_pool_size: int = Field(default=8, ge=2, le=200)
+    database_pool_size: int = Field(
+        default=8, ge=2, le=200, description="Database connections of a web process"
+    )
     files_url: str | None = Field(
-        default=None, description="Where documents are kept (file:///..., s3://...); data_dir/files"
+        default=None,
+        description="URL of the document store (file:///..., s3://...); default: data_dir/files",
     )
     master_key: SecretStr | None = Field(
         default=None,
-        description="Base64 of 32 bytes that wrap each company's key; made in data_dir if absent",
+        description=(
+            "Base64 of the 32 bytes that wrap each company's key; default: generated in data_dir"
+        ),
     )
     audit_key: SecretStr | None = Field(
         default=None,
-        description="Base64 of 32 bytes that sign audit's heads; else from the master key",
+        description=(
+            "Base64 of the 32 bytes that sign the chain heads of audit; default: derived from the "
+            "master key"
+        ),
     )
     audit_heads_url: str | None = Field(
         default=None,
-        description="Where audit's signed heads are kept (as files_url); data_dir/audit-heads",
+        description=(
+            "URL of the store of signed chain heads (as files_url); default: data_dir/audit-heads"
+        ),
     )
     smtp_url: SecretStr | None = Field(
         default=None,
-        description="smtp://user:password@host:587 (STARTTLS) or smtps://host:465; ?tls=off for a"
-        " server inside the network. Without it mail is written to data_dir/mail",
+        description=(
+            "Mail server: smtp://user:password@host:587 (STARTTLS) or smtps://host:465; ?tls=off "
+            "for a server inside the network. Default: mail is written to data_dir/mail"
+        ),
     )
     mail_from: str = Field(
         default="NeurAnt <no-reply@localhost>", description="Sender of our mail: Name <address>"
@@ -142,73 +172,104 @@ class Settings(BaseSettings):
         default=60,
         ge=5,
         le=30 * 24 * 60,
-        description="A session of the staff that nobody uses ends after this; with «keep me signed"
-        " in» after 7 days, or this if it is longer",
+        description=(
+            "Minutes without use after which a session of the staff ends; with «keep me signed "
+            "in» it ends after 7 days, or after this time if it is longer"
+        ),
     )
     demo: bool = Field(default=False, description="Set by `neurant up --demo`: shows the mailbox")
     telegram_api_url: str = Field(
-        default="https://api.telegram.org", description="Bot API server, also a self-hosted one"
+        default="https://api.telegram.org",
+        description="URL of the Bot API server, which may be self-hosted",
     )
     billing: Literal["manual", "at_once", "stripe"] = Field(
         default="manual",
-        description="Paid plans: confirmed by the operator, by nobody, or paid through Stripe",
+        description=(
+            "How paid plans begin: confirmed by the operator (manual), at once without payment "
+            "(at_once), or paid through Stripe (stripe)"
+        ),
     )
     billing_contact: str | None = Field(
-        default=None, description="Mail address of whoever sells plans that have no price"
+        default=None, description="Mail address for questions about plans that have no price"
     )
     terms_url: str | None = Field(
-        default=None, description="Page of the terms of service; sign-up links it and asks for them"
+        default=None,
+        description="URL of the terms of service; sign-up links to it and requires consent",
     )
     privacy_url: str | None = Field(
-        default=None, description="Page of what is done with personal data; as terms_url"
+        default=None,
+        description="URL of the privacy policy; sign-up links to it and requires consent",
     )
     trial_days: int = Field(
-        default=14, ge=0, le=30, description="How long a company tries a paid plan; 0: not at all"
+        default=14,
+        ge=0,
+        le=30,
+        description="Days of a company's trial of a paid plan; 0: no trials",
     )
     stripe_secret_key: SecretStr | None = Field(default=None, description="Stripe's secret key")
     stripe_webhook_secret: SecretStr | None = Field(
-        default=None, description="What Stripe signs the events for /webhooks/stripe with (whsec_)"
+        default=None,
+        description="Secret with which Stripe signs the events for /webhooks/stripe (whsec_)",
     )
     stripe_prices: dict[str, str] = Field(
         default_factory=dict,
         description='Stripe\'s price for each plan, as JSON: {"starter": "price_..."}',
     )
-    stripe_api_url: str | None = Field(default=None, description="Another Stripe API, for tests")
+    stripe_api_url: str | None = Field(
+        default=None, description="URL of another Stripe API, for tests"
+    )
     outbound_private_hosts: str = Field(
         default="",
-        description="Hosts on private networks that the platform may ask, also by plain http:"
-        " names, addresses or networks (n8n, 10.0.0.7, 10.1.0.0/16), separated by commas",
+        description=(
+            "Hosts on private networks to which the platform may send requests, also by plain "
+            "http: names, addresses or networks (n8n, 10.0.0.7, 10.1.0.0/16), separated by commas"
+        ),
     )
     dns_servers: str = Field(
         default="",
-        description="DNS servers to ask for the proof of a domain (192.0.2.1, [2001:db8::1]:5353),"
-        " separated by commas; this machine's if empty",
+        description=(
+            "DNS servers for the verification of domains (192.0.2.1, [2001:db8::1]:5353), "
+            "separated by commas; empty: those of this machine"
+        ),
     )
     supabase_url: str | None = Field(
-        default=None, description="A Supabase project whose tokens the API takes (https://...)"
+        default=None,
+        description="URL of a Supabase project whose tokens the API accepts (https://...)",
     )
     supabase_jwks_url: str | None = Field(
-        default=None, description="Its public keys; below supabase_url if not given"
+        default=None, description="URL of the project's public keys; default: below supabase_url"
     )
     supabase_issuer: str | None = Field(
-        default=None, description="The iss of its tokens; supabase_url/auth/v1 if not given"
+        default=None,
+        description="The iss claim of the project's tokens; default: supabase_url/auth/v1",
     )
-    supabase_audience: str = Field(default="authenticated", description="The aud of its tokens")
+    supabase_audience: str = Field(
+        default="authenticated", description="The aud claim of the project's tokens"
+    )
     supabase_jwt_secret: SecretStr | None = Field(
         default=None,
         min_length=32,
-        description="Only for a project that still signs with a shared secret (HS256)",
+        description="Shared secret of a project that still signs with HS256",
     )
-    max_webhook_bytes: int = Field(default=1 * MEGABYTE, description="Largest webhook body")
-    max_document_bytes: int = Field(default=25 * MEGABYTE, description="Largest uploaded document")
+    max_webhook_bytes: int = Field(
+        default=1 * MEGABYTE, description="Maximum size of a webhook body, in bytes"
+    )
+    max_document_bytes: int = Field(
+        default=25 * MEGABYTE, description="Maximum size of an uploaded document, in bytes"
+    )
     worker_concurrency: int = Field(
         default=4,
         ge=1,
         le=64,
-        description="Replies of one company made at once; of all companies twice as many",
+        description="Replies of one company that a worker makes at the same time; all companies"
+        " together get twice as many",
     )
-    log_format: Literal["console", "json"] = "console"
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["console", "json"] = Field(
+        default="console", description="Format of the log lines"
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="Least severe level that is logged"
+    )
 
     @field_validator("outbound_private_hosts")
     @classmethod
@@ -283,20 +344,20 @@ class Settings(BaseSettings):
         return value or None
 
     def base_url(self) -> str:
-        """Address that people and channels use, without a trailing slash."""
+        """Return the address that people and channels use, without a trailing slash."""
         return (self.public_url or f"http://{self.host}:{self.port}").rstrip("/")
 
     def has_terms(self) -> bool:
-        """Must whoever signs up accept something?"""
+        """Return whether sign-up requires consent to a document."""
         return bool(self.terms_url or self.privacy_url)
 
     def supabase_issuer_url(self) -> str | None:
-        """Who signs the Supabase project's tokens."""
+        """Return the issuer of the Supabase project's tokens, None if unconfigured."""
         base = f"{self.supabase_url.rstrip('/')}/auth/v1" if self.supabase_url else None
         return self.supabase_issuer or base
 
     def supabase_jwks(self) -> str | None:
-        """Where the Supabase project's public keys are; None without an issuer to expect."""
+        """Return the URL of the Supabase project's public keys; None without an issuer."""
         issuer = self.supabase_issuer_url()
         if issuer is None:
             return None
@@ -305,5 +366,5 @@ class Settings(BaseSettings):
 
 @lru_cache(maxsize=1)
 def get_settings() -> Settings:
-    """Settings of this process, read once."""
+    """Return the settings of this process, which are read once."""
     return Settings()

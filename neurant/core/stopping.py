@@ -1,13 +1,13 @@
-"""A request to stop: a signal makes it, and whatever waits looks at it.
+"""Requests to stop: a signal sets the request, and the main thread polls it.
 
-The handler of a signal raises nothing: an exception out of a handler surfaces wherever the code
-happens to be, also inside a ``finally`` or a callback that swallows it, and the request is lost.
-It only notes the signal. The main thread asks (``check``) and waits (``pause``) through this
-module, and a wait ends the moment a signal arrives: Python writes a byte to a pipe from the C
+The handler of a signal raises no exception. An exception from a handler is raised at an arbitrary
+place, also inside a ``finally`` or a callback that suppresses it, and the request is lost. The
+handler only records the signal. The main thread polls (``check``) and waits (``pause``) through
+this module, and a wait ends as soon as a signal arrives: Python writes a byte to a pipe in the C
 handler itself (``signal.set_wakeup_fd``), which ``pause`` selects on.
 
-The request belongs to the process, as signals do. Without ``stop_signals`` there is never one, and
-``pause`` is a sleep.
+The request belongs to the process, as signals do. Without ``stop_signals`` there is never a
+request, and ``pause`` is a sleep.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import FrameType
 
-LAST_RESORT_SECONDS = 14.0  # after the first signal, whatever still runs is killed
-_KILLING_SIGNALS = 3  # the third signal cuts every wait of the clearing up short
-_SAME_OCCASION = 0.5  # seconds; a closing terminal sends several signals at once: they are one
+LAST_RESORT_SECONDS = 14.0  # after the first signal, the process is killed
+_KILLING_SIGNALS = 3  # the third signal ends every wait of the cleanup
+_SAME_OCCASION = 0.5  # seconds; the signals of a closing terminal count as one
 
 
 class StopRequestedError(BaseException):
@@ -36,7 +36,7 @@ class StopRequestedError(BaseException):
 
 @dataclass
 class _Request:
-    """What has been asked so far. ``at`` and ``latest`` are moments of ``time.monotonic``."""
+    """The state of the request. ``at`` and ``latest`` are times of ``time.monotonic``."""
 
     number: int = 0
     at: float = 0.0
@@ -50,12 +50,12 @@ _request = _Request()
 
 @contextlib.contextmanager
 def stop_signals(last_resort: Callable[[], None] = lambda: None) -> Iterator[None]:
-    """Take SIGINT, SIGTERM and SIGHUP as requests to stop; only in the main thread.
+    """Treat SIGINT, SIGTERM and SIGHUP as requests to stop; only in the main thread.
 
-    SIGHUP stays ignored where it is (nohup). ``LAST_RESORT_SECONDS`` after the first signal
-    ``last_resort`` runs inside a signal handler and the process ends with status 1, wherever it
-    is; it must not wait. Leaving the block after a request ignores later signals: the process is
-    about to end. Otherwise the handlers of before are put back.
+    An ignored SIGHUP stays ignored (nohup). ``LAST_RESORT_SECONDS`` after the first signal,
+    ``last_resort`` runs inside a signal handler and the process ends with status 1 in any state, so
+    ``last_resort`` must not wait. After a request, later signals are ignored when the block ends,
+    because the process is about to end. Without a request the previous handlers are restored.
     """
     global _request
     outer, mine = _request, _Request()
@@ -90,9 +90,11 @@ def stop_signals(last_resort: Callable[[], None] = lambda: None) -> Iterator[Non
 
 
 def stop_numbers() -> list[signal.Signals]:
-    """The signals that ask a process to stop. SIGHUP is not one where it is ignored (nohup)."""
+    """Return the signals that request a stop. An ignored SIGHUP (nohup) is not one."""
     numbers = [signal.SIGINT, signal.SIGTERM]
-    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup: outlive the terminal
+    if (
+        signal.getsignal(signal.SIGHUP) != signal.SIG_IGN
+    ):  # under nohup the process outlives the terminal
         numbers.append(signal.SIGHUP)
     return numbers
 
@@ -108,40 +110,40 @@ def _note(request: _Request, number: int) -> None:
 
 
 def let_sigint_end_us() -> None:
-    """Let the kernel end this process at SIGINT, while it has nothing to clear up.
+    """Let the kernel end this process at SIGINT, while it has nothing to clean up.
 
-    Python would raise KeyboardInterrupt, which is lost where the interpreter happens to be in a
-    callback that swallows it (a finalizer, say). For long-lived processes, as their first act.
+    Python would raise KeyboardInterrupt, which is lost if the interpreter is in a callback that
+    suppresses it, such as a finalizer. A long-lived process calls this function first.
     """
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def is_requested() -> bool:
-    """Whether a signal has asked this process to stop."""
+    """Return whether a signal has requested a stop."""
     return _request.number != 0
 
 
 def is_hurried() -> bool:
-    """Whether signals went on to come during the clearing up: it then kills at once."""
+    """Return whether signals continued during the cleanup, which then kills at once."""
     return _request.occasions >= _KILLING_SIGNALS
 
 
 def requested_at() -> float:
-    """The moment (``time.monotonic``) of the first signal; now, if none came."""
+    """Return the time (``time.monotonic``) of the first signal; now, if there was none."""
     return _request.at if is_requested() else time.monotonic()
 
 
 def check() -> None:
-    """Raise StopRequestedError if a signal asked to stop."""
+    """Raise StopRequestedError if a signal requested a stop."""
     if is_requested():
         raise StopRequestedError(_request.number)
 
 
 def pause(seconds: float, *readable: int) -> None:
-    """Wait ``seconds``, or until one of the file descriptors can be read.
+    """Wait ``seconds``, or until one of the file descriptors is readable.
 
-    Raises StopRequestedError at once when a signal asks to stop, or has asked.
+    Raises StopRequestedError as soon as a signal requests a stop, or if one has done so before.
     """
     deadline = time.monotonic() + seconds
     wakeup = [] if _request.wakeup is None else [_request.wakeup]
@@ -152,22 +154,22 @@ def pause(seconds: float, *readable: int) -> None:
         if _request.wakeup in ready:
             with contextlib.suppress(BlockingIOError):
                 os.read(_request.wakeup, 4096)
-            continue  # a child between fork and exec shares the pipe: its byte is no request
+            continue  # the byte may be from a child between fork and exec, which shares the pipe
         check()
         if ready or left == 0.0:
             return
 
 
 def keep_waiting(until: float) -> bool:
-    """Whether the clearing up may wait on: before the moment ``until``, and nobody hurries it."""
+    """Return whether the cleanup may wait on: ``until`` is not reached and it is not hurried."""
     return time.monotonic() < until and not is_hurried()
 
 
 def end_at_the_latest(seconds: float) -> None:
-    """Let the kernel end this process after ``seconds``, however stuck it is.
+    """Let the kernel end this process after ``seconds``, in any state.
 
-    For a process whose event loop does its own clearing up (web, worker): SIGALRM keeps its default
-    action, so no Python code has to run. The first call counts.
+    It serves a process whose event loop does its own cleanup (web, worker): SIGALRM keeps its
+    default action, so no Python code has to run. Only the first call has an effect.
     """
     if signal.getitimer(signal.ITIMER_REAL)[0] == 0.0:
         signal.signal(signal.SIGALRM, signal.SIG_DFL)

@@ -1,4 +1,4 @@
-"""Texts that people send: what PostgreSQL cannot keep is refused, and so said in the OpenAPI."""
+"""The types of texts that clients send. A text that PostgreSQL cannot store is refused."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from neurant.core.person_names import plain_name
 
 
 def is_storable(value: str) -> bool:
-    """Whether PostgreSQL can keep this text."""
+    """Return whether PostgreSQL can store this text."""
     try:
-        value.encode()  # in C: a text of a megabyte must not take the event loop's time
-    except UnicodeEncodeError:  # half a character
+        value.encode()  # implemented in C, because a megabyte of text must not block the event loop
+    except UnicodeEncodeError:  # a lone surrogate
         return False
     return "\0" not in value
 
@@ -27,12 +27,12 @@ def _storable(value: str) -> str:
 
 
 def formatted(name: str) -> Any:
-    """What a field's text is beyond its length and pattern, said as its ``format``."""
+    """Set the ``format`` of a field, which names the rules beyond length and pattern."""
     return Field(json_schema_extra={"format": name})
 
 
 class _Storable:
-    """Refuses what PostgreSQL cannot keep. JSON Schema has no word for half a character."""
+    """A check that PostgreSQL can store a text; JSON Schema cannot express lone surrogates."""
 
     def __get_pydantic_core_schema__(
         self, source: Any, handler: GetCoreSchemaHandler
@@ -47,24 +47,24 @@ class _Storable:
 
 
 STORABLE = _Storable()
-"""The last of an Annotated: after it, pydantic would not tell a pattern."""
+"""The last item of an Annotated: pydantic omits a pattern that follows it."""
 Text = Annotated[str, STORABLE]
-"""A text without NUL (PostgreSQL has none) and without half a character."""
+"""A text without NUL, which PostgreSQL cannot store, and without lone surrogates."""
 
 EmailText = Annotated[str, formatted("mail-address"), STORABLE]
 PasswordText = Annotated[str, formatted("password"), STORABLE]
 PersonName = Annotated[str, formatted("person-name"), STORABLE]
-"""Checked where they are used; their ``format`` tells what passes."""
+"""These are validated where they are used; their ``format`` names the rules."""
 
 
 def _after(check: Any) -> AfterValidator:
-    # What cannot be stored is told as that, by STORABLE.
+    # STORABLE reports a text that cannot be stored, with its own error.
     return AfterValidator(lambda value: check(value) if is_storable(value) else value)
 
 
 IS_NAME = _after(as_name)
-"""In an Annotated, after ``formatted("name")``: the text as a name is kept, or ``name_refused``."""
+"""In an Annotated after ``formatted("name")``: the stored form of a name, or ``name_refused``."""
 IS_LABEL = _after(as_label)
-"""The same for a label (``label_refused``), which may hold the address of a site."""
+"""The same for a label (``label_refused``), which may contain the address of a site."""
 IS_PERSON = _after(plain_name)
 """The same for a first or a last name (``accounts.bad_name``)."""

@@ -1,7 +1,7 @@
-"""Moments and days on the wire: RFC 3339, moments with an offset, in this century.
+"""Times and days in JSON: RFC 3339, times with an offset, of this century.
 
-A pattern and not ``format: date-time``, so that the OpenAPI document says exactly what is accepted:
-no leap second, no 30th of February, no year that a calendar does not have.
+The schema has a pattern instead of ``format: date-time``, so that the OpenAPI document states
+exactly which values are accepted: no leap second, no 30th of February, no impossible year.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ Moment = Annotated[
     BeforeValidator(_parsed),
     WithJsonSchema({"type": "string", "pattern": PATTERN, "examples": ["2026-03-01T09:30:00Z"]}),
 ]
-"""A moment of the years 2000 to 2099, with its offset; microseconds at the finest."""
+"""A time of the years 2000 to 2099, with its offset, in microseconds at most."""
 
 Day = Annotated[
     date,

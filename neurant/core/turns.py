@@ -1,4 +1,4 @@
-"""A few places for many who wait, shared fairly: whoever floods waits behind their own only."""
+"""A fair limit on concurrent work: an owner with many requests delays only their own."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 
 class Turns:
-    """At most ``places`` at once. Of those who wait, each owner's first goes before any second."""
+    """At most ``places`` at a time. Waiting owners take turns, each with its oldest request."""
 
     def __init__(self, places: int) -> None:
         self._free = places
@@ -17,7 +17,7 @@ class Turns:
 
     @asynccontextmanager
     async def of(self, owner: Hashable) -> AsyncIterator[None]:
-        """A place for ``owner``, for as long as the block lasts."""
+        """Hold a place for ``owner`` while the block runs."""
         await self._take(owner)
         try:
             yield
@@ -33,12 +33,12 @@ class Turns:
         try:
             await turn
         except asyncio.CancelledError:
-            if not turn.cancelled():  # it was ours already
+            if not turn.cancelled():  # the place was assigned already
                 self._pass_on()
             raise
 
     def _pass_on(self) -> None:
-        """Give the place to the owner whose turn it is; that owner is the last one then."""
+        """Assign the place to the owner whose turn it is, and move that owner to the end."""
         while self._waiting:
             owner, queue = self._waiting.popitem(last=False)
             turn = queue.popleft()

@@ -1,8 +1,9 @@
-"""Secrets at rest: AES-256-GCM under a key per company, itself wrapped by the master key.
+"""Encryption of stored secrets: AES-256-GCM with a key per company, wrapped by the master key.
 
-The master key lives outside the database (NEURANT_MASTER_KEY). Company and row are bound as
-associated data, so that a secret copied to another row or company does not open there. What no
-company owns (mail that waits) is sealed by ``Vault``, under the master key itself.
+The master key is stored outside the database (NEURANT_MASTER_KEY). Company and row are the
+associated data, so that a secret that is copied to another row or company cannot be decrypted
+there. Secrets without a company, such as queued mail, are encrypted by ``Vault`` with the master
+key.
 """
 
 from __future__ import annotations
@@ -34,12 +35,12 @@ def _open(key: bytes, sealed: bytes, bound_to: bytes) -> bytes:
 
 
 def master_key(settings: Settings) -> bytes:
-    """The 32 bytes that everything secret is kept under. Raises SetupError."""
+    """Return the 32 bytes of the master key. Raises SetupError."""
     if settings.master_key is None:
         raise SetupError("master_key_missing")
     try:
         key = base64.b64decode(settings.master_key.get_secret_value(), validate=True)
-    except ValueError:  # binascii.Error is one
+    except ValueError:  # the base class of binascii.Error
         raise SetupError("master_key_invalid") from None
     if len(key) != 32:
         raise SetupError("master_key_invalid")
@@ -47,18 +48,18 @@ def master_key(settings: Settings) -> bytes:
 
 
 class Vault:
-    """Secrets that are no company's, each bound to what it is and to its row."""
+    """The encryption of secrets without a company, each bound to its kind and its row."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
 
     def seal(self, kind: str, row_id: UUID, secret: str) -> bytes:
-        """``secret`` as it may be stored in the row ``row_id``. Raises SetupError."""
+        """Encrypt ``secret`` for the row ``row_id``. Raises SetupError."""
         bound = kind.encode() + row_id.bytes
         return _seal(master_key(self._settings), secret.encode(), bound)
 
     def open(self, kind: str, row_id: UUID, sealed: bytes) -> str:
-        """The secret that was sealed for this row. Raises SetupError under another master key."""
+        """Decrypt the secret of this row. Raises SetupError under another master key."""
         bound = kind.encode() + row_id.bytes
         return _open(master_key(self._settings), sealed, bound).decode()
 
@@ -75,7 +76,10 @@ async def _company_key(connection: Connection, settings: Settings, company_id: U
 
 
 async def ensure_company_key(connection: Connection, settings: Settings, company_id: UUID) -> None:
-    """Make the company's key if it has none, in the caller's transaction (owner, administrador)."""
+    """Create the company's key if it has none, in the caller's transaction.
+
+    The owner and administradores may do so.
+    """
     wrapped = _seal(master_key(settings), os.urandom(32), company_id.bytes)
     await connection.execute(
         "insert into public.company_keys (company_id, wrapped_key) values (%s, %s)"
@@ -87,7 +91,7 @@ async def ensure_company_key(connection: Connection, settings: Settings, company
 async def seal_secret(
     connection: Connection, settings: Settings, company_id: UUID, row_id: UUID, secret: str
 ) -> bytes:
-    """``secret`` as it may be stored in the row ``row_id`` of the company."""
+    """Encrypt ``secret`` for the row ``row_id`` of the company."""
     key = await _company_key(connection, settings, company_id)
     return _seal(key, secret.encode(), company_id.bytes + row_id.bytes)
 
@@ -95,7 +99,7 @@ async def seal_secret(
 async def open_secret(
     connection: Connection, settings: Settings, company_id: UUID, row_id: UUID, sealed: bytes
 ) -> str:
-    """The secret that was sealed for this row. Raises SetupError under another master key."""
+    """Decrypt the secret of this row. Raises SetupError under another master key."""
     key = await _company_key(connection, settings, company_id)
     return _open(key, sealed, company_id.bytes + row_id.bytes).decode()
 
@@ -103,7 +107,9 @@ async def open_secret(
 def open_wrapped(
     settings: Settings, company_id: UUID, row_id: UUID, wrapped_key: bytes, sealed: bytes
 ) -> str:
-    """The same where the company's wrapped key is at hand already: for a caller who is nobody yet
-    and may not read keys."""
+    """Decrypt the secret of this row with the company's wrapped key.
+
+    It serves a caller who is not authenticated yet and may not read keys. Raises SetupError.
+    """
     key = _open(master_key(settings), wrapped_key, company_id.bytes)
     return _open(key, sealed, company_id.bytes + row_id.bytes).decode()

@@ -1,7 +1,7 @@
 """The sample company of ``neurant up --demo``: a dental clinic with four people, a bot, documents.
 
-Nothing here is special: the rows are what a sign-up would write, the documents go the way of every
-upload. Loading it again changes nothing.
+It is stored like any company: the rows are those of a sign-up, and the documents are processed like
+every upload. Loading it again changes nothing.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ where c.slug = %s
 
 @dataclass(frozen=True, slots=True)
 class DemoCompany:
-    """What to tell the person who started the demo."""
+    """The logins and addresses to show to the person who started the demo."""
 
     password: str
     logins: list[tuple[str, str]] = field(
@@ -95,10 +95,10 @@ class DemoCompany:
 
 
 async def load_demo(settings: Settings, admin_url: str) -> DemoCompany:
-    """Make the sample company unless it is there; its logins."""
+    """Create the sample company unless it exists; return its logins."""
     password = _password(settings)
     async with await connect(admin_url) as connection:
-        # Two copies started at once must not both make it.
+        # Two processes that start at the same time must not both create it.
         await connection.execute("select pg_advisory_xact_lock(hashtext('neurant demo'))")
         found = await _existing(connection)
         owner, bot = found or await _make(connection, password)
@@ -112,13 +112,13 @@ async def load_demo(settings: Settings, admin_url: str) -> DemoCompany:
 
 
 async def demo_documents_ready(admin_url: str) -> bool:
-    """Whether the bot can answer from all of its documents."""
+    """Return whether all of the bot's documents are processed."""
     async with await connect(admin_url) as connection:
         return bool(await fetch_value(connection, _READY, (SLUG,)))
 
 
 def _password(settings: Settings) -> str:
-    """One password for the four, made once per data folder: a demo may be reachable by others."""
+    """Return the password of the four people, random per data folder, as a demo may be public."""
     path = settings.data_dir.expanduser().resolve() / "demo.json"
     if path.exists():
         return str(json.loads(path.read_text("utf-8"))["password"])
@@ -156,12 +156,12 @@ async def _make(connection: Connection, password: str) -> tuple[Staff, UUID]:
 
 async def _one(connection: Connection, query: str, params: tuple[object, ...]) -> UUID:
     value = await fetch_value(connection, query, params)
-    assert isinstance(value, UUID)  # noqa: S101 - `returning id` of a uuid column
+    assert isinstance(value, UUID)  # noqa: S101 - the statement returns a uuid column
     return value
 
 
 async def _add_documents(settings: Settings, owner: Staff, bot: UUID, there: set[str]) -> None:
-    """Those that were never added; one that a person has retired stays retired."""
+    """Add the documents that were never added; a document that was retired stays retired."""
     url = require_url(settings.app_database_url, "NEURANT_APP_DATABASE_URL")
     async with make_pool(url, size=2, pooled=False) as pool:
         store = open_store(settings)

@@ -1,4 +1,4 @@
-"""The answer that carries the archive of a company."""
+"""The HTTP response that carries the archive of a company."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from neurant.core.services import services_of
 from neurant.exports.service import begin_export, export_company
 from neurant.exports.spool import ExportResponse, check_room
 
-_STATEMENT_SECONDS = 60.0  # the first row of a large table waits for the whole sort
+_STATEMENT_SECONDS = 60.0  # a large table is sorted before its first row is returned
 
 
 async def begin_download(request: Request, who: Staff | ApiKey) -> ExportResponse:
-    """The archive's answer. The caller holds no connection."""
+    """Start an export and return its response. The caller must hold no connection."""
     state = services_of(request)
     check_room(who.company_id)
     be_patient(_STATEMENT_SECONDS)

@@ -1,4 +1,4 @@
-"""What an export reads: whatever its caller may, by the policies and grants of the database."""
+"""The queries of an export, which the policies and grants limit to what its caller may read."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from psycopg import sql
 
 from neurant.core.db.pool import Connection, fetch_all, fetch_value
 
-# Machinery, and what is readable by nobody's eyes: keys, queues, and the numbers behind a search.
+# Excluded are keys, queues, vectors and search indexes, which have no meaning for a reader.
 _TABLES = """
 select c.relname::text as name,
   array_agg(a.attname::text order by a.attnum) as columns
@@ -34,7 +34,7 @@ _AT_ONCE = 1000
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table and those of its columns that the caller may read."""
+    """A table with the columns that the caller may read."""
 
     name: str
     columns: list[str]
@@ -42,30 +42,30 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
-    """A document whose file is kept."""
+    """A document whose file is stored."""
 
     id: UUID
     filename: str
 
 
 async def note_export(connection: Connection, what: str, form: str) -> bool:
-    """Write into audit that an export begins; False where the caller may not."""
+    """Record the export in audit; return False if the caller may not export."""
     return bool(await fetch_value(connection, _NOTE, (what, form)))
 
 
 async def readable_tables(connection: Connection) -> list[Table]:
-    """The tables of companies that the caller may read something of."""
+    """Return the tenant tables of which the caller may read at least one column."""
     return await fetch_all(connection, Table, _TABLES)
 
 
 async def stored_files(connection: Connection) -> list[StoredFile]:
-    """The documents whose files an export takes with it."""
+    """Return the documents whose files belong to the export."""
     return await fetch_all(connection, StoredFile, _DOCUMENTS)
 
 
 async def stream_rows(connection: Connection, table: Table) -> AsyncIterator[str]:
-    """The rows of a table that the caller sees, each as JSON, in constant memory."""
-    # Names from the catalog, not from anybody's input.
+    """Yield the rows of a table that the caller may see, each as JSON, in constant memory."""
+    # The names come from the system catalog, not from user input.
     query = sql.SQL("select to_json(x)::text from (select {} from {}) x").format(
         sql.SQL(", ").join(sql.Identifier(name) for name in table.columns),
         sql.Identifier("public", table.name),

@@ -1,4 +1,4 @@
-"""The export over the API."""
+"""The JSON endpoint of the export."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from neurant.exports.download import begin_download
 from neurant.exports.spool import ExportResponse
 
 _ZIP: dict[int | str, dict[str, Any]] = {
-    200: {"description": "A ZIP with a file for each table", "content": {"application/zip": {}}}
+    200: {
+        "description": "A ZIP archive with one file for each table",
+        "content": {"application/zip": {}},
+    }
 }
 
 router = api_router("export")
@@ -20,12 +23,14 @@ router = api_router("export")
 
 @router.get("/export", response_class=StreamingResponse, responses=_ZIP)
 async def export_everything(call: Annotated[Call, needs("data.export")]) -> ExportResponse:
-    """Everything of the company that the caller may read, also when it is closed or unpaid.
+    """Download all data of the company that the caller may read, as a ZIP archive.
 
-    ``tables/<name>.ndjson`` has a row of JSON per line, ``files/`` what was uploaded; the archive
-    is whole if ``manifest.json``, its last entry, is there. No secret is in it. All tables are of
-    one moment. A company takes two exports at once (429 ``exports.busy`` beyond that); who reads
-    nothing for 30 seconds is disconnected.
+    The owner and administradores may call it, also when the company is closed or unpaid.
+    ``tables/<name>.ndjson`` has one JSON object per line for each row, and ``files/`` has the
+    uploaded files. ``manifest.json`` is the last entry: an archive without it is incomplete. The
+    archive holds no secrets, and all tables come from one snapshot. A company may run two exports
+    at the same time; a third is refused with 429 ``exports.busy``. A client that reads nothing for
+    30 seconds is disconnected.
     """
     await call.leave()
     return await begin_download(call.request, call.caller.principal)

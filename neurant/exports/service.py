@@ -1,8 +1,8 @@
-"""Everything that a company has, as one ZIP that is made while it is sent.
+"""The export of all data of a company, as a ZIP archive that is created while it is sent.
 
-A table is one ``tables/<name>.ndjson``, a document's file one ``files/<id>/<name>``; the manifest
-comes last, so that an archive without it is not whole. All tables are read in one snapshot, at our
-own speed (``spool``); the files come straight from the store, at the client's.
+A table is one ``tables/<name>.ndjson``, and a document's file is one ``files/<id>/<name>``. The
+manifest comes last, so an archive without it is incomplete. All tables are read in one snapshot
+without waiting for the client (``spool``); the files are read from the store at the client's speed.
 """
 
 from __future__ import annotations
@@ -36,9 +36,10 @@ _LONGEST_TURN = 0.001  # seconds
 
 
 class _Sink:
-    """Where the archive is written, and taken from piece by piece.
+    """A buffer to which the archive is written and from which it is read in pieces.
 
-    No file of ``io``: the garbage collector would close one before the archive that writes to it.
+    It is no file of ``io``: the garbage collector would close such a file before the archive that
+    writes to it.
     """
 
     def __init__(self) -> None:
@@ -52,7 +53,7 @@ class _Sink:
         """There is nothing behind it."""
 
     def take(self, least: int) -> bytes:
-        """What is there, if it is at least that much."""
+        """Return and remove the buffered bytes if there are at least ``least`` of them."""
         if len(self._held) < least:
             return b""
         taken = bytes(self._held)
@@ -77,7 +78,7 @@ class _Zip(ZipFile):
 
 @dataclass(slots=True)
 class _Archive:
-    """An archive in the making, and what it holds so far."""
+    """An archive in progress, with the list of its contents so far."""
 
     moment: datetime
     sink: _Sink = field(default_factory=_Sink)
@@ -88,14 +89,14 @@ class _Archive:
     busy: float = 0.0  # seconds of compressing since others had a turn
 
     def entry(self, name: str) -> ZipInfo:
-        """The head of an entry, dated by our clock."""
+        """Return the header of an entry, dated with the time of the export."""
         info = ZipInfo(name, self.moment.timetuple()[:6])
         info.compress_type = ZIP_DEFLATED
         return info
 
 
 async def begin_export(pool: Pool, who: Staff | ApiKey, what: str, form: str) -> None:
-    """Write it into audit. Raises ForbiddenError."""
+    """Record the export in audit. Raises ForbiddenError if the caller may not export."""
     async with tenant(pool, who) as connection:
         if not await queries.note_export(connection, what, form):
             raise ForbiddenError("api.not_permitted", permission="data.export")
@@ -104,9 +105,10 @@ async def begin_export(pool: Pool, who: Staff | ApiKey, what: str, form: str) ->
 async def export_company(
     pool: Pool, store: ObjectStore, who: Staff | ApiKey
 ) -> AsyncGenerator[bytes]:
-    """The archive, in pieces. Whoever may read less gets less; an error cuts it short.
+    """Yield the archive in pieces; an error truncates it.
 
-    ``pool``: one for exports, whose connections are held for as long as reading takes.
+    The content depends on what ``who`` may read. ``pool`` is one for exports only, because a
+    connection is held for as long as reading takes.
     """
     archive = _Archive(utc_now())
     with _Zip(cast(IO[bytes], archive.sink), "w", ZIP_DEFLATED) as made:
@@ -155,7 +157,7 @@ async def _write(archive: _Archive, entry: IO[bytes], data: bytes) -> None:
 async def _add_file(
     archive: _Archive, made: ZipFile, store: ObjectStore, company_id: UUID, file: StoredFile
 ) -> AsyncIterator[bytes]:
-    # Only the last part, as every reader of ZIPs should but not all do: no name leads elsewhere.
+    # Only the last part of the name is used, so that no reader of ZIP files writes elsewhere.
     name = PurePosixPath(file.filename.replace("\\", "/")).name or "file"
     path = f"files/{file.id}/{name}"
     try:

@@ -1,8 +1,9 @@
-"""Exports at two speeds: made as fast as we read, sent as fast as the client does.
+"""A buffer on disk between the creation of an export and its download.
 
-What is made goes into a temporary file of its own, in a task that never waits for the client; the
-client's stream reads behind it. So a transaction lasts as long as our own work, and a client that
-reads nothing holds a file and a connection to itself until the HTTP front ends it (30 seconds).
+An export is written to a temporary file of its own by a task that never waits for the client, and
+the client's stream reads that file. A transaction therefore lasts only as long as our own work. A
+client that reads nothing occupies a file and a connection until the HTTP front ends it (30
+seconds).
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ from neurant.core.errors import RateLimitedError
 from neurant.core.fair import FairGate, QueueFullError, each_loop
 from neurant.core.logs import get_logger
 
-_MADE_AT_ONCE = 2  # in a process: each holds a connection and compresses
-_SENT_AT_ONCE = 16  # each holds a file
+_MADE_AT_ONCE = 2  # per process, because each holds a connection and compresses
+_SENT_AT_ONCE = 16  # per process, because each holds a file
 _SENT_AT_ONCE_OF_COMPANY = 2
-_MOST_BYTES = 2 * 1024**3  # of one export on our disk; 16 of them are 32 GB at the very most
+_MOST_BYTES = 2 * 1024**3  # of one export on our disk; 16 exports take at most 32 GB
 _MAKING_SECONDS = 600.0  # of one export; 2 GB take about two minutes
 _BUSY_SECONDS = 60
 _PIECE = 64 * 1024
@@ -34,7 +35,7 @@ log = get_logger(__name__)
 
 
 class _Spool:
-    """A temporary file that one task writes while another reads."""
+    """A temporary file that one task writes while another reads it."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
@@ -44,21 +45,21 @@ class _Spool:
         self.problem: Exception | None = None
 
     def write(self, piece: bytes) -> None:
-        """Add to the end. Raises OverflowError where the export is larger than may be."""
+        """Append a piece. Raises OverflowError if the export exceeds the maximum size."""
         self._written += len(piece)
         if self._written > _MOST_BYTES:
-            raise OverflowError("the export is larger than its temporary file may be")
+            raise OverflowError("the export exceeds the maximum size of its temporary file")
         self._file.seek(0, 2)
         self._file.write(piece)
         self._grown.set()
 
     def end(self, problem: Exception | None) -> None:
-        """Nothing more comes."""
+        """Mark the file as complete, or as truncated by ``problem``."""
         self._is_whole, self.problem = True, problem
         self._grown.set()
 
     async def read(self) -> AsyncGenerator[bytes]:
-        """What is written, as it is; the problem that cut it short is raised at its end."""
+        """Yield the written bytes in pieces, then raise the problem that truncated the file."""
         place = 0
         while True:
             while place < self._written:
@@ -76,7 +77,7 @@ class _Spool:
 
 
 async def spooled(company_id: UUID, pieces: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
-    """The same pieces, made at our own speed, when it is the company's turn."""
+    """Yield the same pieces, created without waiting for the client, in the company's turn."""
     with tempfile.TemporaryFile() as file:
         spool = _Spool(file)
         making = asyncio.create_task(_make(company_id, pieces, spool))
@@ -85,7 +86,7 @@ async def spooled(company_id: UUID, pieces: AsyncGenerator[bytes]) -> AsyncGener
                 yield piece
         finally:
             making.cancel()
-            await asyncio.wait((making,))  # its transaction ends before the file goes
+            await asyncio.wait((making,))  # its transaction ends before the file is deleted
 
 
 async def _make(company_id: UUID, pieces: AsyncGenerator[bytes], spool: _Spool) -> None:
@@ -106,7 +107,7 @@ async def _make(company_id: UUID, pieces: AsyncGenerator[bytes], spool: _Spool) 
 
 
 def check_room(company_id: UUID) -> None:
-    """Raises RateLimitedError where as many exports are sent, or to this company, as may be."""
+    """Raise RateLimitedError if the process, or the company, sends as many exports as it may."""
     if not _sending().has_room(company_id):
         raise _busy()
 
@@ -116,7 +117,7 @@ def _busy() -> RateLimitedError:
 
 
 class ExportResponse(StreamingResponse):
-    """The pieces of an export as a file, sent as one of those that go out side by side."""
+    """The pieces of an export as a file download that counts against the limits of exports."""
 
     def __init__(
         self, company_id: UUID, pieces: AsyncGenerator[bytes], media_type: str, filename: str
@@ -126,12 +127,12 @@ class ExportResponse(StreamingResponse):
         self._company_id, self._pieces = company_id, pieces
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send it, and end the making when the client is gone; 429 where there is no room."""
+        """Send the pieces and stop their creation when the client is gone; 429 if full."""
         try:
             async with (
                 _sending().slot(self._company_id, waiting=0),
                 aclosing(self._pieces),
             ):
                 await super().__call__(scope, receive, send)
-        except QueueFullError:  # since ``check_room``
+        except QueueFullError:  # another export began after ``check_room``
             raise _busy() from None

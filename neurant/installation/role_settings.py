@@ -1,10 +1,11 @@
-"""Settings that a login of ours carries into each session, and which of them are not ours.
+"""The detection of foreign settings that PostgreSQL applies to each session of our roles.
 
 PostgreSQL lets every role change its own settings (``alter role … set``, ``alter role … in database
-… set``) and its own password; no right can be withdrawn for that. So who runs SQL as the web
-process could leave something behind for the sessions that follow, such as another search_path. It
-is looked for instead: the embedded server resets what is not ours at each start, other processes
-refuse to start, and ``neurant verify`` tells. Limits of time are the host's to choose.
+… set``) and its own password, and no privilege can be revoked to prevent it. An attacker who runs
+SQL as the web process could therefore leave a setting for later sessions, such as another
+search_path. Such settings are detected instead: the embedded server resets them at each start,
+other processes refuse to start, and ``neurant verify`` reports them. The operator may choose
+timeouts freely.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import LiteralString
 import psycopg
 from psycopg import sql
 
-# One row per setting that is not ours: role, database (null: every one), name, whole setting.
+# One row per foreign setting: role, database (null: all), name, whole setting.
 STRANGE: LiteralString = """
 select r.rolname::text, d.datname::text, split_part(c.setting, '=', 1), c.setting
 from pg_catalog.pg_db_role_setting s
@@ -33,19 +34,19 @@ order by 1, 2, 4
 
 
 def strange_settings(connection: psycopg.Connection) -> list[str]:
-    """What is not ours, as ``role: setting``. Any login may ask."""
+    """Return the foreign settings as ``role: setting``. Any login may call it."""
     return [f"{row[0]}: {row[3]}" for row in connection.execute(STRANGE).fetchall()]
 
 
 def reset_strange_settings(connection: psycopg.Connection) -> list[str]:
-    """Reset what is not ours, as an administrator; what it was."""
+    """Reset the foreign settings as an administrator and return them."""
     rows = connection.execute(STRANGE).fetchall()
     for role, database, name, _ in rows:
         where = (
             sql.SQL(" in database {}").format(sql.Identifier(database)) if database else sql.SQL("")
         )
         statement = sql.SQL("alter role {}{} reset {}")
-        # A setting of an extension has a dot in its name, and each part is a name of its own.
+        # The name of an extension's setting has a dot, and each part is a separate identifier.
         connection.execute(
             statement.format(sql.Identifier(role), where, sql.Identifier(*name.split(".")))
         )

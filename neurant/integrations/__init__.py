@@ -1,1 +1,1 @@
-"""Other systems that a bot asks."""
+"""Integrations: external systems that a bot may query."""

@@ -1,4 +1,4 @@
-"""Integrations in the database. Sealed columns go in; the staff never reads them."""
+"""The queries of integrations. The staff can write the encrypted columns but never read them."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ from public.integration_logs l
 
 
 async def new_id(connection: Connection) -> UUID:
-    """The id of a row to be; what is sealed for it is bound to it."""
+    """Return the id of a new row, needed before the insert because secrets are sealed for it."""
     made = await fetch_value(connection, "select uuidv7()")
     assert isinstance(made, UUID)  # noqa: S101 - what uuidv7() returns
     return made
@@ -75,7 +75,7 @@ async def new_id(connection: Connection) -> UUID:
 async def list_integrations(
     connection: Connection, query: IntegrationQuery
 ) -> tuple[list[IntegrationOut], str | None]:
-    """A page of the company's integrations."""
+    """Return a page of the company's integrations and the next cursor."""
     conditions: list[LiteralString] = []
     if query.integration_type is not None:
         conditions.append("i.integration_type = %(type)s::public.integration_type_enum")
@@ -88,37 +88,37 @@ async def list_integrations(
 
 
 async def get_integration(connection: Connection, integration_id: UUID) -> IntegrationOut | None:
-    """One of them."""
+    """Return one integration, None if it is unknown."""
     return await fetch_one(connection, IntegrationOut, _ONE, {"id": integration_id})
 
 
 async def lock_integration(connection: Connection, integration_id: UUID) -> bool:
-    """Nobody changes it until the transaction ends; False where the caller may not change it."""
+    """Lock the row until the transaction ends; False if the caller may not change it."""
     return bool(await fetch_value(connection, _LOCK, (integration_id,)))
 
 
 async def insert_integration(connection: Connection, values: Mapping[str, Any]) -> None:
-    """A new one."""
+    """Insert an integration."""
     await connection.execute(_INSERT, values)
 
 
 async def update_integration(
     connection: Connection, integration_id: UUID, changes: Mapping[str, Any]
 ) -> None:
-    """Change these columns."""
+    """Update the given columns."""
     statement = _UPDATE + set_clause(_EDITABLE, changes) + " where id = %(id)s"
     await connection.execute(statement, {**changes, "id": integration_id})
 
 
 async def delete_integration(connection: Connection, integration_id: UUID) -> bool:
-    """Remove one and its log; False where it is not the caller's to remove."""
+    """Delete an integration and its log; False if the caller may not delete it."""
     return (await connection.execute(_DELETE, (integration_id,))).rowcount == 1
 
 
 async def list_logs(
     connection: Connection, integration_id: UUID, query: IntegrationLogQuery
 ) -> tuple[list[IntegrationLogOut], str | None]:
-    """A page of what was asked of the other system."""
+    """Return a page of an integration's log and the next cursor."""
     conditions: list[LiteralString] = ["l.integration_id = %(integration_id)s"]
     if query.status is not None:
         conditions.append("l.status = %(status)s::public.integration_log_status_enum")

@@ -1,4 +1,4 @@
-"""Integrations over the API."""
+"""The JSON endpoints of integrations."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from neurant.core.errors import ForbiddenError, NotFoundError
 from neurant.core.services import services_of
 from neurant.integrations import queries
 from neurant.integrations.schemas import (
+    IntegrationId,
     IntegrationIn,
     IntegrationLogOut,
     IntegrationLogQuery,
@@ -33,7 +34,10 @@ Managing = Annotated[Call, needs("integrations.manage")]
 async def list_integrations(
     call: Reading, query: Annotated[IntegrationQuery, Query()]
 ) -> Page[IntegrationOut]:
-    """The systems that the company's bots may ask."""
+    """List the external systems that the company's bots may query.
+
+    The owner and administradores may call it.
+    """
     data, cursor = await queries.list_integrations(call.connection, query)
     return Page(data=data, next_cursor=cursor)
 
@@ -42,7 +46,11 @@ async def list_integrations(
 async def create_integration(
     call: Managing, new: IntegrationIn, response: Response
 ) -> IntegrationOut:
-    """A new one. Its secrets are sealed and never shown again."""
+    """Create an integration and return it with status 201.
+
+    The owner and administradores may call it. Secrets are stored encrypted and never returned.
+    Refused with 409 if the plan allows no further integration.
+    """
     settings = services_of(call.request).settings
     made = await queries.new_id(call.connection)
     values = await sealed_values(call.connection, settings, call.caller.company_id, made, new)
@@ -53,9 +61,12 @@ async def create_integration(
 
 @router.get("/integrations/{integration_id}")
 async def get_integration(
-    call: Reading, integration_id: UUID, response: Response
+    call: Reading, integration_id: IntegrationId, response: Response
 ) -> IntegrationOut:
-    """One of them."""
+    """Return one integration of the company, without its secrets.
+
+    The owner and administradores may call it. The ETag is for If-Match of a later change.
+    """
     found = await _found(call, integration_id)
     tagged(response, found, IntegrationPatch)
     return found
@@ -63,9 +74,13 @@ async def get_integration(
 
 @router.patch("/integrations/{integration_id}")
 async def change_integration(
-    call: Managing, integration_id: UUID, patch: IntegrationPatch, response: Response
+    call: Managing, integration_id: IntegrationId, patch: IntegrationPatch, response: Response
 ) -> IntegrationOut:
-    """Change what is given; ``config`` as a whole. With If-Match only if nobody changed it."""
+    """Change the given fields of an integration; ``config`` is replaced as a whole.
+
+    The owner and administradores may call it. With If-Match, a change made in the meantime is
+    refused with 412.
+    """
     locked = await queries.lock_integration(call.connection, integration_id)
     current = await _found(call, integration_id)
     if not locked:
@@ -79,8 +94,11 @@ async def change_integration(
 
 
 @router.delete("/integrations/{integration_id}", status_code=204)
-async def delete_integration(call: Managing, integration_id: UUID) -> None:
-    """Remove it, its secrets and its log."""
+async def delete_integration(call: Managing, integration_id: IntegrationId) -> None:
+    """Delete an integration with its secrets and its log.
+
+    The owner and administradores may call it.
+    """
     if not await queries.delete_integration(call.connection, integration_id):
         await _found(call, integration_id)
         raise ForbiddenError("api.not_permitted", permission="integrations.manage")
@@ -88,9 +106,12 @@ async def delete_integration(call: Managing, integration_id: UUID) -> None:
 
 @router.get("/integrations/{integration_id}/logs")
 async def list_integration_logs(
-    call: Reading, integration_id: UUID, query: Annotated[IntegrationLogQuery, Query()]
+    call: Reading, integration_id: IntegrationId, query: Annotated[IntegrationLogQuery, Query()]
 ) -> Page[IntegrationLogOut]:
-    """What was asked of it, and what it answered."""
+    """List the requests that were made to the external system, with its answers.
+
+    The owner and administradores may call it.
+    """
     await _found(call, integration_id)
     data, cursor = await queries.list_logs(call.connection, integration_id, query)
     return Page(data=data, next_cursor=cursor)

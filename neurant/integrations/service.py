@@ -1,4 +1,4 @@
-"""What is secret in an integration is sealed for its row before it reaches the database."""
+"""The encryption of an integration's secrets for its row, before they reach the database."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ async def sealed_values(
     integration_id: UUID,
     given: IntegrationIn | IntegrationPatch,
 ) -> dict[str, Any]:
-    """The columns that ``given`` names, the secret ones sealed for this row."""
+    """Return the columns that ``given`` names, with the secrets sealed for this row."""
 
     async def sealed(secret: str) -> str:
         data = await seal_secret(connection, settings, company_id, integration_id, secret)

@@ -1,1 +1,1 @@
-"""Mail: queued in the transaction that asks for it, rendered and sent by the worker."""
+"""Mail: queued in the transaction that requests it, rendered and sent by the worker."""

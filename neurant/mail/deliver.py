@@ -1,4 +1,4 @@
-"""The worker's side: claimed mail is opened, rendered, handed over and settled."""
+"""The worker's part of mail: decrypt a claimed mail, render it, send it and settle its row."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from neurant.mail.queries import Claimed
 from neurant.mail.service import SEALED_AS
 from neurant.mail.smtp import Attempt, Server, send, server_of
 
-LEASE = timedelta(minutes=3)  # longer than the longest attempt
+LEASE = timedelta(minutes=3)  # must exceed the longest attempt
 MAILS_AT_ONCE = 4
 _SETTLE_TRIES = 20
 _SHORTEST_SECRET = 4
@@ -38,7 +38,7 @@ log = get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Post:
-    """What sending mail needs of the process. ``server`` None: mail is written to ``folder``."""
+    """The dependencies of sending mail. If ``server`` is None, mail is written to ``folder``."""
 
     pool: Pool
     vault: Vault
@@ -48,7 +48,7 @@ class Post:
 
 
 def open_post(pool: Pool, settings: Settings) -> Post:
-    """The post of this installation. Raises SetupError for settings that cannot be meant."""
+    """Build the mail sender of this installation. Raises SetupError for invalid settings."""
     post = Post(
         pool,
         Vault(settings),
@@ -67,12 +67,12 @@ async def claim(post: Post, most: int) -> list[Claimed]:
 
 
 async def next_due(post: Post) -> datetime | None:
-    """When a mail next has to leave."""
+    """Return when the next mail is due, None if none is."""
     return await queries.next_mail_due(post.pool)
 
 
 async def deliver(post: Post, claimed: Claimed) -> None:
-    """Send one mail and settle its row with what the server said."""
+    """Send one mail and settle its row with the server's answer."""
     params: dict[str, str] = {}
     try:
         params = json.loads(post.vault.open(SEALED_AS, claimed.mail_id, claimed.params_encrypted))
@@ -85,7 +85,7 @@ async def deliver(post: Post, claimed: Claimed) -> None:
             sender=post.sender,
             moment=utc_now(),
         )
-    except Exception as error:  # another key, texts of another version: mended, it leaves
+    except Exception as error:  # such as another key or other texts: retried later
         attempt = Attempt("later", f"not rendered: {type(error).__name__}")
     else:
         attempt = await _hand_over(post, claimed, message)
@@ -116,7 +116,7 @@ async def _hand_over(post: Post, claimed: Claimed, message: EmailMessage) -> Att
 
 
 def _without_secrets(error: str, params: Mapping[str, str]) -> str:
-    """The server's words without what it may have quoted: our links and codes, who reads."""
+    """Return the server's answer without the links, codes and names that it may quote."""
     error = _LINKS.sub("[link]", " ".join(error.split()))
     pieces = (piece for value in params.values() for piece in _BETWEEN.split(value))
     for secret in sorted({*params.values(), *pieces}, key=len, reverse=True):
@@ -126,7 +126,7 @@ def _without_secrets(error: str, params: Mapping[str, str]) -> str:
 
 
 async def _settle(post: Post, claimed: Claimed, attempt: Attempt, told: str | None) -> str:
-    """Whatever happens to the database meanwhile: an attempt that is not settled is doubled."""
+    """Settle the attempt, retrying while the database is down, because a lost one sends twice."""
     for _ in range(_SETTLE_TRIES):
         try:
             return await queries.settle_mail(post.pool, claimed, attempt.outcome, told)

@@ -1,4 +1,4 @@
-"""Without a mail server: each mail as an ``.eml`` file, to be looked at by whoever runs us."""
+"""The replacement for a mail server: each mail is written as an ``.eml`` file for the operator."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _NEWEST = 100
 
 
 def mail_folder(data_dir: Path) -> Path:
-    """Where mail is kept that is not sent."""
+    """Return the folder for mail that is not sent."""
     return data_dir / "mail"
 
 
 def write_mail(folder: Path, mail_id: UUID, moment: datetime, message: EmailMessage) -> Path:
-    """Write a message whole or not at all; the same mail is one file. Raises OSError.
+    """Write a message atomically; the same mail always has the same file. Raises OSError.
 
-    Its links let people in: only our account reads the folder.
+    Only our operating system account can read the folder, because the links of mails grant access.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     target = folder / f"{moment:%Y%m%dT%H%M%S}-{mail_id}.eml"
@@ -35,7 +35,7 @@ def write_mail(folder: Path, mail_id: UUID, moment: datetime, message: EmailMess
 
 
 def newest_mails(folder: Path) -> list[str]:
-    """Names of the newest messages, the newest first."""
+    """Return the file names of the newest messages, the newest first."""
     try:
         names = [entry.name for entry in os.scandir(folder) if _NAME.match(entry.name)]
     except FileNotFoundError:
@@ -44,7 +44,7 @@ def newest_mails(folder: Path) -> list[str]:
 
 
 def read_mail(folder: Path, name: str) -> EmailMessage | None:
-    """A message of the folder, or None."""
+    """Return a message of the folder, or None if the name is invalid or unknown."""
     if not _NAME.match(name):
         return None
     try:
@@ -55,6 +55,6 @@ def read_mail(folder: Path, name: str) -> EmailMessage | None:
 
 
 def part_of(message: EmailMessage, kind: str) -> str:
-    """The message's ``plain`` or ``html`` text."""
+    """Return the message's ``plain`` or ``html`` text."""
     body = message.get_body((kind,))
     return str(body.get_content()) if body is not None else ""

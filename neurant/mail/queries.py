@@ -1,4 +1,4 @@
-"""The queue of mail: written through a definer, leased by the worker."""
+"""The mail queue: written through a definer function, leased by the worker."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SETTLE = "select private.settle_mail(%s, %s, %s, %s)"
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """A mail that is ours to send until the lease ends."""
+    """A mail that this worker may send until its lease ends."""
 
     mail_id: UUID
     to_address: str
@@ -44,26 +44,26 @@ async def insert_mail(
 
 
 async def claim_mails(pool: Pool, most: int, lease: timedelta) -> list[Claimed]:
-    """Lease up to ``most`` mails that are due. ``pool``: the worker's login."""
+    """Lease up to ``most`` mails that are due. ``pool`` is the worker's login."""
     async with pool.connection() as connection:
         return await fetch_all(connection, Claimed, _CLAIM, (most, lease))
 
 
 async def settle_mail(pool: Pool, claimed: Claimed, outcome: str, error: str | None) -> str:
-    """What follows an attempt: ``sent``, ``pending``, ``failed``, or ``lost`` with the lease."""
+    """Record an attempt; return ``sent``, ``pending``, ``failed``, or ``lost`` with the lease."""
     async with pool.connection() as connection:
         parameters = (claimed.mail_id, claimed.claim_token, outcome, error)
         return str(await fetch_value(connection, _SETTLE, parameters))
 
 
 async def next_mail_due(pool: Pool) -> datetime | None:
-    """When a mail next has to leave, by the database's clock."""
+    """Return when the next mail is due by the database's clock, None if none is."""
     async with pool.connection() as connection:
         due = await fetch_value(connection, "select private.next_mail_due()")
     return due if isinstance(due, datetime) else None
 
 
 async def drop_old_mails(pool: Pool) -> None:
-    """Forget what was settled a month ago."""
+    """Delete the mails that were settled a month ago."""
     async with pool.connection() as connection:
         await connection.execute("select private.drop_old_mails()")

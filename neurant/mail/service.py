@@ -1,4 +1,4 @@
-"""Queueing a mail: it leaves if the caller's transaction commits, and only then."""
+"""Queueing of mail: a mail is sent only if the caller's transaction commits."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ async def queue_mail(
 ) -> None:
     """Queue ``template`` (``<group>.<name>`` of ``texts/<language>/mail.<group>.toml``) for ``to``.
 
-    ``params`` fill the texts; ``link`` is where the button leads, ``code`` is shown large. They
-    are sealed until the mail has left and then forgotten. ``company_id``: whose mail it is, to
-    tell its owner if it fails; None for a login's own. A crash at the very last step may send a
-    mail twice (with one Message-ID); none is lost.
+    ``params`` fill the texts; the button opens ``link``, and ``code`` is shown large. The
+    parameters are encrypted until the mail is sent and then deleted. ``company_id`` is the company
+    whose owner is notified if the mail fails, None for a mail to a login. A crash right after
+    sending may send a mail twice, with the same Message-ID; no mail is lost.
 
-    Raises BadInputError (``accounts.bad_email``) for what is no address, KeyError or ValueError
-    for a template or a parameter that the texts do not know: a mistake of ours, found here.
+    Raises BadInputError (``accounts.bad_email``) for an invalid address. Raises KeyError or
+    ValueError for a template or parameter that the texts do not know, which is a programming error.
     """
     known = as_language(language)
     words(template, known, params)
@@ -45,9 +45,12 @@ async def queue_mail(
 
 
 def mailbox(address: str) -> str:
-    """An address as an envelope carries it: the domain in ASCII (IDNA). Raises BadInputError."""
+    """Return an address as an envelope has it, with an ASCII (IDNA) domain.
+
+    Raises BadInputError.
+    """
     try:
-        # The mail server says whether it exists; an intranet's names are as good as any.
+        # The mail server decides whether the address exists; names of an intranet are valid.
         found = validate_email(
             address.strip(),
             check_deliverability=False,

@@ -1,8 +1,8 @@
-"""One attempt to hand a message to the mail server, and how it ended.
+"""One attempt to pass a message to the mail server, and its outcome.
 
-A server takes responsibility with its answer to the end of the data (RFC 5321, 4.2.5 and 6.1).
-Whatever goes wrong before that is simply tried again; if the connection ends while that answer is
-awaited, nobody knows, and the attempt is ``unclear``.
+A server takes responsibility with its answer to the end of the data (RFC 5321, 4.2.5 and 6.1). A
+failure before that is retried. If the connection ends while that answer is awaited, the delivery is
+unknown, and the attempt is ``unclear``.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from neurant.core.errors import SetupError
 from neurant.core.settings import Settings
 
 Outcome = Literal["sent", "later", "unclear", "refused"]
-LONGEST = 60.0  # seconds for a whole attempt
+LONGEST = 60.0  # the timeout of a whole attempt, in seconds
 _PORTS = {"smtp": 587, "smtps": 465}
 _QUIT_SECONDS = 2.0
 
@@ -40,16 +40,16 @@ class Server:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """How it ended; ``error`` is the server's answer or the kind of failure."""
+    """The outcome of an attempt; ``error`` is the server's answer or the kind of failure."""
 
     outcome: Outcome
     error: str | None = None
 
 
 def server_of(settings: Settings) -> Server | None:
-    """The server to hand mail to; None: mail goes to a folder. Raises SetupError.
+    """Parse the mail server of the settings; None: mail goes to a folder. Raises SetupError.
 
-    TLS is asked for unless the server is on this machine or the URL says ``?tls=off``.
+    TLS is required unless the server is on this machine or the URL says ``?tls=off``.
     """
     if settings.smtp_url is None:
         return None
@@ -86,7 +86,7 @@ async def send(
     seconds: float = LONGEST,
     tls_context: ssl.SSLContext | None = None,
 ) -> Attempt:
-    """Hand ``message`` over in one SMTP session of at most ``seconds``."""
+    """Send ``message`` in one SMTP session of at most ``seconds``."""
     client = aiosmtplib.SMTP(
         hostname=server.host,
         port=server.port,
@@ -112,7 +112,7 @@ async def send(
         return Attempt("refused" if 500 <= error.code < 600 else "later", _told(error))
     except _NeedsUtf8Error as error:
         return Attempt("refused", str(error))
-    # A login that is refused, a certificate that is wrong: ours to mend, and then it leaves.
+    # A refused login or a bad certificate is a fault of our settings, so the mail is retried.
     except (aiosmtplib.SMTPException, OSError, TimeoutError, ValueError) as error:
         return Attempt("unclear" if handing_over else "later", _told(error))
     else:
@@ -124,17 +124,19 @@ async def send(
 
 
 class _NeedsUtf8Error(Exception):
-    """The server cannot take an address with letters beyond ASCII (RFC 6531)."""
+    """The server does not support an address with non-ASCII letters (RFC 6531)."""
 
 
 async def _announce(client: aiosmtplib.SMTP, sender: str, to: str) -> bool:
-    """MAIL and RCPT; True: what comes next is the message."""
+    """Send MAIL and RCPT; return True, because the message comes next."""
     options: list[str] = []
     if not to.isascii():
         if client.is_ehlo_or_helo_needed:
             await client.ehlo()
         if not client.supports_extension("smtputf8"):
-            raise _NeedsUtf8Error("the mail server takes no address beyond ASCII (SMTPUTF8)")
+            raise _NeedsUtf8Error(
+                "the mail server supports no address with non-ASCII letters (SMTPUTF8)"
+            )
         options = ["SMTPUTF8", "BODY=8BITMIME"]
     await client.mail(sender, options=options, encoding="utf-8")
     await client.rcpt(to, encoding="utf-8")

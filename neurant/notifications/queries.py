@@ -1,4 +1,4 @@
-"""Notifications in the database: everybody sees their own, and may say that they read them."""
+"""The queries of notifications. Each person reads and marks only their own."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _READ_ALL = "update public.notifications n set read_at = now() where n.read_at i
 async def list_notifications(
     connection: Connection, query: NotificationQuery
 ) -> tuple[list[Notification], str | None]:
-    """A page of the caller's own."""
+    """Return a page of the caller's notifications and the next cursor."""
     conditions: list[LiteralString] = []
     if query.unread is not None:
         conditions.append("(n.read_at is null) = %(unread)s")
@@ -47,10 +47,10 @@ async def list_notifications(
 
 
 async def mark_read(connection: Connection, notification_id: UUID) -> Notification | None:
-    """The caller has read it; the moment of the first time stays."""
+    """Mark a notification as read; the time of the first reading stays. None if unknown."""
     return await fetch_one(connection, Notification, _READ, (notification_id,))
 
 
 async def mark_all_read(connection: Connection) -> int:
-    """The caller has read all of them; how many were unread."""
+    """Mark the caller's notifications as read; return how many were unread."""
     return (await connection.execute(_READ_ALL)).rowcount

@@ -1,9 +1,8 @@
-"""Notifications over the API."""
+"""The JSON endpoints of notifications."""
 
 from __future__ import annotations
 
 from typing import Annotated
-from uuid import UUID
 
 from fastapi import Query
 
@@ -14,6 +13,7 @@ from neurant.core.errors import NotFoundError
 from neurant.notifications import queries
 from neurant.notifications.schemas import (
     Notification,
+    NotificationId,
     NotificationOut,
     NotificationQuery,
     ReadAllOut,
@@ -29,20 +29,30 @@ Reading = Annotated[Call, needs("notifications.read")]
 async def list_notifications(
     call: Reading, query: Annotated[NotificationQuery, Query()]
 ) -> Page[NotificationOut]:
-    """What the caller was told, the newest first."""
+    """List the caller's notifications, the newest first.
+
+    Every member of the company may call it, for their own notifications.
+    """
     data, cursor = await queries.list_notifications(call.connection, query)
     return Page(data=[_out(call, one) for one in data], next_cursor=cursor)
 
 
 @router.post("/notifications/read-all")
 async def read_all_notifications(call: Reading) -> ReadAllOut:
-    """The caller has read all of them."""
+    """Mark all of the caller's notifications as read and return how many were unread.
+
+    Every member of the company may call it, for their own notifications.
+    """
     return ReadAllOut(read=await queries.mark_all_read(call.connection))
 
 
 @router.post("/notifications/{notification_id}/read")
-async def read_notification(call: Reading, notification_id: UUID) -> NotificationOut:
-    """The caller has read it; said again, the first time stays."""
+async def read_notification(call: Reading, notification_id: NotificationId) -> NotificationOut:
+    """Mark one of the caller's notifications as read and return it.
+
+    Every member of the company may call it. If it was read before, the time of the first reading
+    stays.
+    """
     read = await queries.mark_read(call.connection, notification_id)
     if read is None:
         raise NotFoundError("not_found")

@@ -1,4 +1,4 @@
-"""A notification as a person reads it: its text, its icon and where it leads."""
+"""The presentation of a notification: its text, its icon and its link."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SYMBOLS = {
 
 
 def told(kind: str, details: Mapping[str, Any], language: Language) -> str:
-    """The text of a notification; one that this version does not know is told plainly."""
+    """Return the text of a notification; an unknown kind or parameter gets a generic text."""
     name = f"notifications.{kind}"
     if name not in catalogue("es"):
         return text("notifications.unknown", language)
@@ -32,12 +32,12 @@ def told(kind: str, details: Mapping[str, Any], language: Language) -> str:
 
 
 def symbol(kind: str) -> str:
-    """The icon of a kind."""
+    """Return the icon of a kind."""
     return _SYMBOLS.get(kind.partition("_")[0], "card" if "plan" in kind else "info")
 
 
 def target(kind: str, details: Mapping[str, Any]) -> str | None:
-    """The page where something can be done about it."""
+    """Return the page on which a person can act on the notification, None if there is none."""
     if "conversation_id" in details:
         return f"/console/inbox/{details['conversation_id']}"
     if kind == "visitors_full":

@@ -1,8 +1,8 @@
-"""Who is paid, and how we hear of it: the one interface to an outside biller.
+"""The interface to an outside payment provider.
 
-Without one (``NEURANT_BILLING``: ``manual``, ``at_once``) an owner's wish is a row of
+Without one (``NEURANT_BILLING`` is ``manual`` or ``at_once``), a chosen plan is a row of
 ``plan_requests``: the installation's operator confirms it (``neurant company plan``), or it is
-confirmed at once. With one, what it tells (signed events) decides; see
+confirmed at once. With one, its signed events decide; see
 ``docs/decisions/0006-plans-and-billing.md``.
 """
 
@@ -20,7 +20,7 @@ from neurant.texts import Language
 
 @dataclass(frozen=True, slots=True)
 class Payer:
-    """A company as its biller knows it; ``subscription_ref`` only while one is paid for."""
+    """A company as the provider knows it; ``subscription_ref`` is set only while one is paid."""
 
     company_id: UUID
     email: str
@@ -30,7 +30,7 @@ class Payer:
 
 @dataclass(frozen=True, slots=True)
 class ToTell:
-    """What the biller must be told of a subscription that was changed here."""
+    """The new state of a subscription that was changed here, to send to the provider."""
 
     company_id: UUID
     subscription_ref: str
@@ -41,7 +41,7 @@ class ToTell:
 
 @dataclass(frozen=True, slots=True)
 class BillingEvent:
-    """What the biller tells, reduced to references and states (``billing_events.facts``)."""
+    """An event of the provider, reduced to references and states (``billing_events.facts``)."""
 
     event_ref: str
     kind: str
@@ -50,31 +50,31 @@ class BillingEvent:
 
 
 class Biller(Protocol):
-    """An outside biller. Every call may raise UnavailableError or a NeurantError that says why."""
+    """A payment provider. Every call may raise UnavailableError or another NeurantError."""
 
     async def checkout(self, payer: Payer, plan: str, language: Language) -> str:
-        """Where the owner pays for ``plan``, as a URL that is good for a day."""
+        """Return the URL on which the owner pays for ``plan``; it is valid for a day."""
         ...
 
     async def upgrade(self, payer: Payer, plan: str) -> None:
-        """Charge for a larger plan on what is paid already; an event tells when it is done."""
+        """Charge for a larger plan on the paid subscription; an event reports completion."""
         ...
 
     async def portal(self, payer: Payer, language: Language) -> str:
-        """Where the owner sees bills and changes the card, as a URL that is good for minutes."""
+        """Return the URL for bills and the card; it is valid for minutes."""
         ...
 
     async def tell(self, change: ToTell) -> None:
-        """Make the biller's subscription what it is here."""
+        """Change the provider's subscription to its state here."""
         ...
 
     def read_event(self, body: bytes, signature: str | None) -> BillingEvent:
-        """A signed event. Raises MalformedError for a wrong signature, an old or a broken one."""
+        """Parse a signed event. Raises MalformedError for a bad signature, age or body."""
         ...
 
 
 def require_complete(settings: Settings) -> None:
-    """Raises SetupError where the settings of the chosen biller are incomplete."""
+    """Raise SetupError if the settings of the chosen provider are incomplete."""
     if settings.billing != "stripe":
         return
     for name in ("stripe_secret_key", "stripe_webhook_secret", "stripe_prices"):
@@ -83,13 +83,15 @@ def require_complete(settings: Settings) -> None:
 
 
 def make_biller(settings: Settings) -> Biller | None:
-    """The biller of this installation; None: people confirm, or nobody has to.
+    """Return the payment provider of this installation, None if it has none.
 
-    Raises SetupError where the settings of the chosen one are incomplete.
+    Raises SetupError if the settings of the chosen provider are incomplete.
     """
     if settings.billing != "stripe":
         return None
     require_complete(settings)
-    from neurant.plans.stripe_billing import StripeBiller  # its library is large
+    from neurant.plans.stripe_billing import (
+        StripeBiller,
+    )  # imported on use, because its library is large
 
     return StripeBiller.of(settings)

@@ -1,4 +1,4 @@
-"""The periodic work of plans: new months, plan changes, alerts, and what runs out."""
+"""The periodic jobs of plans: new months, plan changes, usage alerts and expirations."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ log = get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ClosedMonth:
-    """A company whose new month has begun, and the bot messages that the old one came to."""
+    """A company whose new month has begun, with the bot messages of the old month."""
 
     company_id: UUID
     counted: int
@@ -34,22 +34,22 @@ class _ToDrain:
 
 
 async def run_monthly(pool: Pool) -> list[ClosedMonth]:
-    """Begin the months that are due; bring ``companies.monthly_message_count`` up to date.
+    """Begin the months that are due and update ``companies.monthly_message_count``.
 
-    To be run every minute or so by any number of workers, as often as they like: the limit itself
-    rests on none of this. ``pool``: the worker's login.
+    Any number of workers may run it at any interval: enforcement of the limit does not depend on
+    it. ``pool`` is the worker's login.
     """
     async with pool.connection() as connection:
         closed = await fetch_all(connection, ClosedMonth, _RESET)
         for month in closed:
             log.info("month_closed", company=str(month.company_id), bot_messages=month.counted)
-        # One commit each: no company's messages wait for another's.
+        # One transaction per company, so that no company's messages wait for another company.
         for one in await fetch_all(connection, _ToDrain, _TO_DRAIN):
             await fetch_value(connection, _DRAIN, (one.company_id,))
     return closed
 
 
-# In this order: an invitation that ran out may be what a smaller plan waits for.
+# Invitations expire first, because a smaller plan may wait for the seats that they free.
 _CHORES: tuple[tuple[str, LiteralString], ...] = (
     ("expire_invitations", "select private.expire_invitations()"),
     ("end_subscriptions", "select private.end_subscriptions()"),
@@ -62,10 +62,10 @@ _CHORES: tuple[tuple[str, LiteralString], ...] = (
 
 
 async def run_periodic(pool: Pool) -> dict[str, int]:
-    """What is due by the clock over all companies; how much of each was done.
+    """Run the jobs that are due, over all companies; return how many rows each one changed.
 
-    One commit each; one that fails is logged, is missing from the answer, and stops no other.
-    ``pool``: the worker's login.
+    Each job has its own transaction. A job that fails is logged and left out of the result, and the
+    others still run. ``pool`` is the worker's login.
     """
     done: dict[str, int] = {}
     for name, query in _CHORES:
@@ -82,10 +82,10 @@ async def run_periodic(pool: Pool) -> dict[str, int]:
 
 
 async def run_billing(pool: Pool, biller: Biller) -> int:
-    """Apply what was told and not applied; tell the biller what changed here. How much of both.
+    """Apply open events and send local changes to the provider; return how many of both.
 
-    To be run every minute or so. One subscription that the biller refuses stops no other, and is
-    tried again. ``pool``: the worker's login.
+    A subscription that the provider refuses does not stop the others, and is tried again in the
+    next run. ``pool`` is the worker's login.
     """
     done = 0
     async with pool.connection() as connection:

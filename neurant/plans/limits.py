@@ -1,4 +1,4 @@
-"""The limits of a plan, as people are told of them. The database holds them (SQLSTATE NA002)."""
+"""The limits of a plan and their texts. The database enforces the limits (SQLSTATE NA002)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ select 'channels' as limit_name, 0 as used, 0 as allowed, (
 from public.companies c join public.plans p on p.plan = c.subscription_plan
 where %(channel)s <> all (p.channels::text[])
 """
-# What a plan may not hold at all.
+# The limits that a plan can set to zero, so that the plan lacks the feature.
 _ABSENT = ("max_integrations", "max_document_characters", "max_storage_mb", "max_hitl_concurrent")
 _DOCUMENTS = ("max_document_characters", "max_storage_mb")
 _USAGE = "select limit_name, used, allowed, next_plan::text from private.usage()"
@@ -33,10 +33,10 @@ _USAGE = "select limit_name, used, allowed, next_plan::text from private.usage()
 
 @dataclass(frozen=True, slots=True)
 class LimitUse:
-    """A limit (named as its column of ``companies``) and how much of it is used.
+    """A limit, named as its column of ``companies``, and how much of it is used.
 
-    ``max_storage_mb`` is told in bytes, the others are counts; -1 allows everything. ``next_plan``
-    is the cheapest that allows more, None where there is none.
+    ``max_storage_mb`` is in bytes, the others are counts; -1 means unlimited. ``next_plan`` is the
+    cheapest plan that allows more, None if there is none.
     """
 
     limit_name: str
@@ -47,23 +47,23 @@ class LimitUse:
 
 @dataclass(frozen=True, slots=True)
 class Shut:
-    """Something that the plan has no room for: in words, and the plan that has it."""
+    """A feature for which the plan has no room: the reason, and the plan that has room."""
 
     told: str
     plan: str | None
 
     @property
     def plan_name(self) -> str:
-        """That plan as it is sold."""
+        """Return the display name of that plan."""
         return plan_name(self.plan or "")
 
 
 @dataclass(frozen=True, slots=True)
 class Excess:
-    """A limit of a plan in which the company's use does not fit, and by how much.
+    """A limit of a plan that the company's use exceeds, with both numbers.
 
-    Units as in ``LimitUse``; ``channels`` counts the accounts connected to a channel that the plan
-    lacks.
+    The units are those of ``LimitUse``; for ``channels``, ``used`` counts the connected accounts of
+    channels that the plan lacks.
     """
 
     limit_name: str
@@ -72,38 +72,38 @@ class Excess:
 
 
 class PlanTooSmallError(ConflictError):
-    """What the company uses does not fit in a plan; ``excess`` says what, and by how much."""
+    """The company's use does not fit in a plan; ``excess`` lists the exceeded limits."""
 
     def __init__(self, plan: str, excess: list[Excess]) -> None:
         super().__init__("plan.does_not_fit", plan=plan_name(plan))
         self.excess = excess
 
     def detail(self, language: Language = "es") -> str:
-        """What does not fit, in words."""
+        """Return the error text with the list of exceeded limits."""
         told = "; ".join(excess_in_words(one, language) for one in self.excess)
         return text(f"errors.{self.code}", language, plan=self.params["plan"], excess=told)
 
 
 async def list_usage(connection: Connection) -> list[LimitUse]:
-    """Every limit of the caller's company, exact at this moment."""
+    """Return every limit of the caller's company, exact at this moment."""
     return await fetch_all(connection, LimitUse, _USAGE)
 
 
 async def shut_channel(connection: Connection, channel: str, language: Language) -> Shut | None:
-    """Why a channel cannot be connected on the caller's plan; None where it can."""
+    """Return why the caller's plan does not allow a channel, or None if it does."""
     use = await fetch_one(connection, LimitUse, _NO_CHANNEL, {"channel": channel})
     return _shut(use, language) if use else None
 
 
 def shut_documents(usage: Sequence[LimitUse], language: Language) -> Shut | None:
-    """Why no document fits, whatever its size; None where one may."""
+    """Return why no document of any size fits in the plan, or None if one may fit."""
     known = [one for one in usage if one.limit_name in _DOCUMENTS and one.allowed != -1]
     full = next((one for one in known if one.used >= one.allowed), None)
     return _shut(full, language) if full else None
 
 
 def shut_people(usage: Sequence[LimitUse], language: Language) -> Shut | None:
-    """Why nobody can take a conversation over, however few do; None where somebody can."""
+    """Return why the plan allows no takeovers at all, or None if it allows some."""
     absent = (one for one in usage if one.limit_name == "max_hitl_concurrent" and not one.allowed)
     use = next(absent, None)
     return _shut(use, language) if use else None
@@ -115,7 +115,7 @@ def _shut(use: LimitUse, language: Language) -> Shut:
 
 @asynccontextmanager
 async def within_limits(pool: Pool, principal: Principal) -> AsyncIterator[Connection]:
-    """``tenant()``, where a limit that is reached is a LimitReachedError that says what to do."""
+    """Open ``tenant()`` and convert a reached limit to a LimitReachedError with advice."""
     try:
         async with tenant(pool, principal) as connection:
             yield connection
@@ -126,17 +126,17 @@ async def within_limits(pool: Pool, principal: Principal) -> AsyncIterator[Conne
 
 
 async def reached(pool: Pool, principal: Principal, error: psycopg.Error) -> LimitReachedError:
-    """The error for what the database refused as REACHED, with the next plan that allows more."""
+    """Build the error for a refusal with SQLSTATE NA002, with the next plan that allows more."""
     told = json.loads(error.diag.message_detail or "{}")
     async with tenant(pool, principal) as connection:
         known = {one.limit_name: one.next_plan for one in await list_usage(connection)}
-    # A channel that the plan lacks tells by itself which plan has it.
+    # For a missing channel, the database names the plan that has it.
     next_plan = told.get("next_plan") or known.get(told["limit"])
     return limit_error(LimitUse(told["limit"], told["used"], told["allowed"], next_plan))
 
 
 def level(use: LimitUse) -> Literal["ok", "high", "critical", "reached"]:
-    """How near a limit is: as the alerts are told, at 80 and 95 %."""
+    """Return how near the limit the use is, with the thresholds of the alerts (80 and 95 %)."""
     if use.allowed == -1:
         return "ok"
     if use.used >= use.allowed:
@@ -146,7 +146,7 @@ def level(use: LimitUse) -> Literal["ok", "high", "critical", "reached"]:
 
 
 def limit_error(use: LimitUse) -> LimitReachedError:
-    """The error for a limit that leaves no room: names it, its use, and the next plan if any."""
+    """Build the error for a reached limit, with its use and the next plan, if there is one."""
     params: dict[str, Any] = {
         "used": amount(use.limit_name, use.used),
         "allowed": amount(use.limit_name, use.allowed),
@@ -160,7 +160,7 @@ def limit_error(use: LimitUse) -> LimitReachedError:
 
 
 def excess_in_words(excess: Excess, language: Language) -> str:
-    """What does not fit in a plan, and by how much."""
+    """Return the text for a limit that a plan exceeds, with both numbers."""
     if excess.limit_name == "channels":
         return text("plans.excess_channels", language, used=excess.used)
     return text(
@@ -173,12 +173,12 @@ def excess_in_words(excess: Excess, language: Language) -> str:
 
 
 def plan_name(plan: str) -> str:
-    """A plan as it is sold: the same in every language."""
+    """Return the display name of a plan, which is the same in every language."""
     return plan.capitalize()
 
 
 def amount(limit_name: str, value: int) -> str:
-    """A quantity of a limit, the same in every language: ``250 000``, ``20 MB``."""
+    """Format a quantity of a limit, the same in every language: ``250 000``, ``20 MB``."""
     if limit_name == "max_storage_mb":
         return f"{-(-value // MEGABYTE)} MB"
     return f"{value:,}".replace(",", "\N{NO-BREAK SPACE}")

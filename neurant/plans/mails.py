@@ -1,4 +1,4 @@
-"""What owners and administradores are told of their plan, by mail."""
+"""Mails to owners and administradores about their plan."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from neurant.mail.service import queue_mail
 from neurant.plans.limits import amount, plan_name
 from neurant.texts import Language, text
 
-# Those that somebody must hear of who does not open the console; each is a template.
+# The kinds of notification that are also sent by mail; each is a mail template.
 MAILED = (
     "usage_alert", "plan_changed", "plan_change_waits", "subscription_ended",
     "subscription_inactive", "trial_ends", "past_due", "company_closed",
@@ -43,9 +43,10 @@ class _Told:
 
 
 async def run_plan_mails(pool: Pool, settings: Settings) -> int:
-    """Queue what was told and is not a mail yet; how many. ``pool``: the worker's login.
+    """Queue a mail for every plan notification that has none yet; return how many.
 
-    A mail is queued in the transaction that marks its notification: once, and never lost.
+    A mail is queued in the transaction that marks its notification, so it is queued exactly once.
+    ``pool`` is the worker's login.
     """
     queued = 0
     while True:
@@ -59,7 +60,7 @@ async def run_plan_mails(pool: Pool, settings: Settings) -> int:
 
 
 async def _queue(connection: Connection, settings: Settings, told: _Told) -> None:
-    # Whoever founded a company came by no invitation, and told no language that is kept.
+    # The founder of a company has no invitation, and so no stored language.
     language = as_language(told.language or "es")
     await queue_mail(
         connection,

@@ -1,4 +1,4 @@
-"""The SQL of plans and subscriptions, and its rows."""
+"""The SQL statements of plans and subscriptions, and their row types."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ _LIVE = ("active", "trialing", "past_due", "unpaid")
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A plan of the catalogue. -1 is unlimited; a price of None: not sold by catalogue."""
+    """A plan of the catalogue. -1 means unlimited; without a price it has no list price."""
 
     plan: str
     rank: int
@@ -84,10 +84,11 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Subscription:
-    """A company's plan and what becomes of it.
+    """A company's plan, its state and the changes that are planned.
 
-    ``ends_at``: when the state ends (inactive, cancelled: since when). What only those who read
-    bills may see (``requested_plan``, ``customer_ref``, ...) is None for others.
+    ``ends_at`` is when the state ends; for inactive and cancelled companies, when it began. The
+    fields that need ``billing.read`` (``requested_plan``, ``customer_ref``, …) are None for other
+    callers.
     """
 
     company_id: UUID
@@ -107,7 +108,7 @@ class Subscription:
     has_tried: bool
 
     def payer(self) -> Payer:
-        """As the biller knows it."""
+        """Return the company as the payment provider knows it."""
         live = self.billing_status in _LIVE
         return Payer(
             self.company_id, self.email, self.customer_ref, self.subscription_ref if live else None
@@ -128,12 +129,12 @@ class _Ref:
 
 
 async def list_plans(connection: Connection) -> list[Plan]:
-    """The catalogue, the smallest plan first."""
+    """Return the catalogue, the smallest plan first."""
     return await fetch_all(connection, Plan, _CATALOGUE)
 
 
 async def read_subscription(connection: Connection, company_id: UUID) -> Subscription | None:
-    """The subscription of the caller's company; None for any other."""
+    """Return the subscription of the caller's company; None for any other company."""
     return await fetch_one(connection, Subscription, _SUBSCRIPTION, (company_id,))
 
 
@@ -143,7 +144,7 @@ async def read_dates(connection: Connection, company_id: UUID) -> PlanDates | No
 
 
 async def list_excess(connection: Connection, plan: str) -> list[Excess]:
-    """What of the caller's company does not fit in a plan."""
+    """Return the limits of a plan that the use of the caller's company exceeds."""
     return await fetch_all(connection, Excess, _FIT, (plan,))
 
 
@@ -152,44 +153,47 @@ async def _told(connection: Connection, query: LiteralString, *params: object) -
 
 
 async def change_plan(connection: Connection, plan: str) -> str:
-    """What became of the owner's wish (``private.change_plan``)."""
+    """Choose a plan as the owner; return the outcome of ``private.change_plan``."""
     return await _told(connection, _CHANGE, plan)
 
 
 async def keep_plan(connection: Connection) -> str:
-    """Takes back what was requested, scheduled or cancelled (``private.cancel_plan_change``)."""
+    """Withdraw the pending change; return the outcome of ``private.cancel_plan_change``."""
     return await _told(connection, _KEEP)
 
 
 async def cancel_subscription(connection: Connection) -> str:
-    """Stops paying (``private.cancel_subscription``)."""
+    """Cancel the paid plan; return the outcome of ``private.cancel_subscription``."""
     return await _told(connection, _CANCEL)
 
 
 async def reopen_company(connection: Connection) -> str:
-    """Opens a closed company again (``private.reopen_company``)."""
+    """Reopen a closed company; return the outcome of ``private.reopen_company``."""
     return await _told(connection, _REOPEN)
 
 
 async def start_trial(connection: Connection, plan: str, days: int) -> str:
-    """Tries a paid plan, once (``private.start_trial``)."""
+    """Start a trial of ``days`` days; return the outcome of ``private.start_trial``."""
     return str(await fetch_value(connection, _TRY, (plan, days)))
 
 
 async def slug_to_close(connection: Connection) -> str | None:
-    """The short name of the company that the caller may close; None for anybody but the owner."""
+    """Return the short name of the company that the caller may close; None if they may not."""
     slug = await fetch_value(connection, _SLUG_TO_CLOSE)
     return None if slug is None else str(slug)
 
 
 async def close_company(connection: Connection) -> str:
-    """Closes the company (``private.close_company``)."""
+    """Close the company; return the outcome of ``private.close_company``."""
     return await _told(connection, _CLOSE)
 
 
 async def confirm_at_once(connection: Connection, company_id: UUID, plan: str) -> str:
-    """``private.confirm_plan`` in the caller's transaction: as the login, since no member of the
-    staff may confirm, and with the request or not at all."""
+    """Confirm a plan in the caller's transaction; return the outcome.
+
+    ``private.confirm_plan`` runs as the login, because no member of the staff may call it. The
+    request and its confirmation are committed together.
+    """
     await connection.execute(_AS_LOGIN)
     outcome = await _told(connection, _CONFIRM, company_id, plan)
     await connection.execute(_AS_STAFF)
@@ -197,40 +201,46 @@ async def confirm_at_once(connection: Connection, company_id: UUID, plan: str) -
 
 
 async def confirm_plan(pool: Pool, company_id: UUID, plan: str) -> str:
-    """A plan is paid for (``private.confirm_plan``). ``pool``: the web's login, as nobody."""
+    """Confirm that a plan is paid; return the outcome of ``private.confirm_plan``.
+
+    ``pool`` is the web process's login, without a tenant.
+    """
     async with pool.connection() as connection:
         return await _told(connection, _CONFIRM, company_id, plan)
 
 
 async def set_past_due(pool: Pool, company_id: UUID) -> str:
-    """A payment is missing (``private.set_past_due``). ``pool``: the web's login, as nobody."""
+    """Record a missing payment; return the outcome of ``private.set_past_due``.
+
+    ``pool`` is the web process's login, without a tenant.
+    """
     async with pool.connection() as connection:
         return await _told(connection, _PAST_DUE, company_id)
 
 
 async def store_event(pool: Pool, event: BillingEvent) -> str:
-    """Keep an event; what became of it, ``open`` where it is still to be applied."""
+    """Store an event; return its outcome, ``open`` if it is still to be applied."""
     params = (event.event_ref, event.kind, event.happened_at, Jsonb(event.facts))
     async with pool.connection() as connection:
         return await _told(connection, _STORE, *params)
 
 
 async def apply_event(connection: Connection, event_ref: str) -> str:
-    """Apply an event that is stored, once; what became of it."""
+    """Apply a stored event once; return the outcome."""
     return await _told(connection, _APPLY, event_ref)
 
 
 async def list_open_events(connection: Connection) -> list[str]:
-    """Events that a process stored and did not live to apply, the oldest first."""
+    """Return the events that are stored but not applied, the oldest first."""
     return [one.event_ref for one in await fetch_all(connection, _Ref, _OPEN)]
 
 
 async def list_to_tell(connection: Connection) -> list[ToTell]:
-    """What the biller must be told of."""
+    """Return the subscriptions whose changes the payment provider does not know yet."""
     return await fetch_all(connection, ToTell, _TO_TELL)
 
 
 async def note_told(connection: Connection, change: ToTell, at: datetime) -> None:
-    """The biller agreed; ``at``: before it was asked."""
+    """Record that the provider accepted the change; ``at`` is a time before it was asked."""
     params = (change.company_id, change.plan, change.cancels_at_end, at)
     await fetch_value(connection, _TOLD, params)

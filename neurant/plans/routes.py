@@ -1,4 +1,4 @@
-"""Plans, usage and the subscription over the API."""
+"""The JSON endpoints of plans, usage and the subscription."""
 
 from __future__ import annotations
 
@@ -38,14 +38,20 @@ def _language(call: Call) -> Language:
 
 @router.get("/plans")
 async def list_plans(call: Reading) -> PlansOut:
-    """The catalogue: what each plan allows, and its price a month."""
+    """List the plans with their limits and monthly prices, the smallest first.
+
+    Every member of the company may call it.
+    """
     plans = await queries.list_plans(call.connection)
     return PlansOut(data=[PlanOut.model_validate(one, from_attributes=True) for one in plans])
 
 
 @router.get("/usage")
 async def get_usage(call: Reading) -> UsageOut:
-    """How much of each limit is used, exact at this moment."""
+    """Return how much of each limit of its plan the company uses at this moment.
+
+    Every member of the company may call it.
+    """
     found = await _found(call)
     return UsageOut.model_validate(
         {
@@ -69,14 +75,23 @@ def _line(use: LimitUse) -> UsageLine:
 
 @router.get("/subscription")
 async def get_subscription(call: Bills) -> SubscriptionOut:
-    """The plan, its state, and what is about to change."""
+    """Return the company's plan, its state and the changes that are planned.
+
+    The owner and administradores may call it.
+    """
     return await _told(call)
 
 
 @router.post("/subscription/change")
 async def change_plan(call: Paying, wish: PlanWish) -> PlanChoiceOut:
-    """Choose a plan: a larger one begins once it is paid or confirmed, a smaller one when what is
-    paid ends and everything fits."""
+    """Choose a plan.
+
+    Only the owner may call it. A larger plan begins once it is paid or confirmed; a smaller one
+    begins when the paid period ends and the company's use fits in it. The answer says which case
+    applies. Refused with 409: ``plan.does_not_fit`` if the company uses more than the plan allows,
+    ``billing.closed`` if the company is closed, ``billing.not_for_sale`` if the plan has no price
+    here, ``billing.card_declined`` if the bank refuses the charge.
+    """
     billing, company_id = billing_of(call.request), call.caller.company_id
     choice = await service.choose_plan(call.connection, company_id, wish.plan, billing)
     if isinstance(choice, service.Purchase):
@@ -94,7 +109,13 @@ async def change_plan(call: Paying, wish: PlanWish) -> PlanChoiceOut:
 
 @router.post("/subscription/trial")
 async def try_plan(call: Paying, wish: PlanWish) -> SubscriptionOut:
-    """Try a paid plan before paying, once for each company; then free if the use fits."""
+    """Start the free trial of a paid plan, once for each company.
+
+    Only the owner of a company on the free plan may call it. When the trial ends, the company
+    returns to the free plan if its use fits, and becomes inactive otherwise. Refused with 409:
+    ``billing.tried_before``, ``billing.nothing_to_try``, ``billing.no_trials``,
+    ``billing.not_for_sale``, ``billing.closed``.
+    """
     days = services_of(call.request).settings.trial_days
     await service.try_plan(call.connection, wish.plan, days)
     return await _told(call)
@@ -102,22 +123,36 @@ async def try_plan(call: Paying, wish: PlanWish) -> SubscriptionOut:
 
 @router.delete("/subscription/change")
 async def keep_plan(call: Paying) -> SubscriptionOut:
-    """Take back what was requested, scheduled or cancelled."""
+    """Withdraw a plan change or cancellation that has not taken effect.
+
+    Only the owner may call it. Refused with 409: ``billing.nothing_scheduled`` if no change is
+    pending, ``billing.closed`` if the company is closed.
+    """
     await service.keep_plan(call.connection)
     return await _told(call)
 
 
 @router.post("/subscription/cancel")
 async def cancel_subscription(call: Paying) -> SubscriptionOut:
-    """Stop paying when what is paid ends: free then if the use fits, else inactive; nothing is
-    deleted."""
+    """Cancel the paid plan at the end of the paid period.
+
+    Only the owner may call it. The company then moves to the free plan if its use fits, and becomes
+    inactive otherwise; no data is deleted. If a payment is overdue, the plan ends at once. Refused
+    with 409: ``billing.nothing_to_cancel`` if there is no paid plan, ``billing.closed`` if the
+    company is closed.
+    """
     await service.stop_paying(call.connection)
     return await _told(call)
 
 
 @router.post("/subscription/checkout")
 async def start_checkout(call: Paying, wish: PlanWish) -> LinkOut:
-    """Where to pay for a plan."""
+    """Return the address of a page on which the owner pays for a plan.
+
+    Only the owner may call it. Refused with 409: ``billing.by_hand`` if this installation takes no
+    payments online, ``billing.paid_already``, ``billing.nothing_to_pay``, ``billing.not_for_sale``,
+    ``plan.does_not_fit``, ``billing.closed``.
+    """
     billing, company_id = billing_of(call.request), call.caller.company_id
     asked = await service.begin_checkout(call.connection, company_id, wish.plan, billing)
     async with call.outside():
@@ -127,7 +162,11 @@ async def start_checkout(call: Paying, wish: PlanWish) -> LinkOut:
 
 @router.post("/subscription/portal")
 async def open_portal(call: Paying) -> LinkOut:
-    """Where to see bills and change the card."""
+    """Return the address of a page on which the owner sees the bills and changes the card.
+
+    Only the owner may call it. Refused with 409: ``billing.by_hand`` if this installation takes no
+    payments online, ``billing.nothing_paid`` if the company has never paid online.
+    """
     billing = billing_of(call.request)
     payer = await service.find_payer(call.connection, call.caller.company_id, billing)
     async with call.outside():
@@ -137,14 +176,23 @@ async def open_portal(call: Paying) -> LinkOut:
 
 @router.post("/subscription/close")
 async def close_company(call: Closing, wish: CloseWish) -> SubscriptionOut:
-    """Close the company: for 30 days its people read and export, and the owner may reopen it."""
+    """Close the company.
+
+    Only the owner may call it. For 30 days its members can read and export the data, and the owner
+    can reopen it. Refused with 409: ``billing.close_unconfirmed`` if ``confirm`` is not the short
+    name, ``billing.closed`` if the company is already closed.
+    """
     await service.close(call.connection, wish.confirm)
     return await _told(call)
 
 
 @router.post("/subscription/reopen")
 async def reopen_company(call: Closing) -> SubscriptionOut:
-    """Open a closed company again, as it was."""
+    """Reopen a closed company with the plan and state that it had.
+
+    Only the owner may call it. Refused with 409: ``billing.not_closed``, or ``billing.too_late``
+    more than 30 days after the company was closed.
+    """
     await service.reopen(call.connection)
     return await _told(call)
 

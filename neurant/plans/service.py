@@ -1,4 +1,4 @@
-"""What an owner does with the plan, and what the biller's events do with it."""
+"""The rules of choosing, trying, paying and cancelling a plan, and of the provider's events."""
 
 from __future__ import annotations
 
@@ -24,16 +24,18 @@ _SET_ASIDE = ("unknown_customer", "unknown_price")
 log = get_logger(__name__)
 
 
-_TO_BE_PAID = ("trialing", "inactive", "past_due")  # states in which even the same plan is bought
+# In these states the company must also pay for the plan that it already has.
+_TO_BE_PAID = ("trialing", "inactive", "past_due")
 
 
 @dataclass(frozen=True, slots=True)
 class PlanChoice:
-    """What became of a chosen plan.
+    """The result of choosing a plan.
 
-    ``outcome``: ``requested`` (it begins when it is paid: at ``checkout_url``, where that is how),
-    ``scheduled`` (smaller: when what is paid ends), ``applied`` or ``unchanged``. ``excess``: what
-    does not fit in a smaller plan yet; it waits for that.
+    ``outcome`` is ``requested`` (the plan begins when it is paid, at ``checkout_url`` if one is
+    given), ``scheduled`` (a smaller plan begins when the paid period ends), ``applied`` or
+    ``unchanged``. ``excess`` lists the limits of a smaller plan that the use must fit before the
+    plan begins.
     """
 
     outcome: str
@@ -44,25 +46,25 @@ class PlanChoice:
 
 @dataclass(frozen=True, slots=True)
 class Billing:
-    """How this installation bills."""
+    """The billing method of this installation."""
 
     biller: Biller | None
     at_once: bool = False
 
 
 def make_billing(settings: Settings) -> Billing:
-    """The billing of this installation. Raises SetupError where its settings are incomplete."""
+    """Return the billing of this installation. Raises SetupError for incomplete settings."""
     return Billing(make_biller(settings), settings.billing == "at_once")
 
 
 def billing_of(request: Request) -> Billing:
-    """The billing of the installation that serves the request."""
+    """Return the billing of the installation that serves the request."""
     return services_of(request).get(Billing)
 
 
 @dataclass(frozen=True, slots=True)
 class Purchase:
-    """What the biller is to be asked for. It is asked outside any transaction (``buy``)."""
+    """A purchase to request from the payment provider, outside any transaction (``buy``)."""
 
     payer: Payer
     plan: str
@@ -72,11 +74,10 @@ class Purchase:
 async def choose_plan(
     connection: Connection, company_id: UUID, plan: str, billing: Billing
 ) -> PlanChoice | Purchase:
-    """The owner chooses a plan, in the caller's transaction; where it costs money now, the biller
-    is to be asked for it.
+    """Choose a plan in the owner's transaction; return a Purchase if it costs money now.
 
-    Raises BadInputError for an unknown one, ForbiddenError for anybody but the owner, ConflictError
-    for one that is not for sale, that is too small, or whose charge was refused.
+    Raises BadInputError for an unknown plan, ForbiddenError if the caller is not the owner, and
+    ConflictError if the plan is not for sale, is too small, or the charge was refused.
     """
     plans = await queries.list_plans(connection)
     wanted = _find(plans, plan)
@@ -104,9 +105,10 @@ async def _purchase(connection: Connection, wanted: Plan, now: Subscription) -> 
 
 
 async def buy(billing: Billing, asked: Purchase, language: Language) -> PlanChoice:
-    """Ask the biller. Nothing is locked or held meanwhile; its event brings the plan.
+    """Request the purchase from the payment provider, whose event later activates the plan.
 
-    Raises UnavailableError, RateLimitedError, ConflictError (the charge was refused).
+    No transaction or lock is held meanwhile. Raises UnavailableError, RateLimitedError, or
+    ConflictError if the charge was refused.
     """
     biller, payer, link = _biller(billing), asked.payer, None
     async with asking_outside(payer.company_id):
@@ -126,7 +128,7 @@ def _biller(billing: Billing) -> Biller:
 
 
 def costs(plans: list[Plan], wanted: Plan, now: Subscription) -> bool:
-    """Does the choice cost money now? A smaller plan waits for the end of what is paid."""
+    """Return whether the choice costs money now. A smaller plan begins later and costs nothing."""
     if wanted.plan == "free" or now.is_closed:
         return False
     rank = _find(plans, now.plan).rank
@@ -167,29 +169,36 @@ def _raise_unless_done(outcome: str, plan: str = "") -> None:
 
 
 async def try_plan(connection: Connection, plan: str, days: int) -> None:
-    """Begin the one trial of a company on the free plan. ``days`` 0: there are none here."""
+    """Start the company's only trial, of ``days`` days. 0 means that trials are disabled.
+
+    Raises ConflictError if the company may not start one, ForbiddenError if the caller is not the
+    owner.
+    """
     if days == 0:
         raise ConflictError("billing.no_trials")
     _raise_unless_done(await queries.start_trial(connection, plan, days), plan)
 
 
 async def stop_paying(connection: Connection) -> str:
-    """Cancel what is paid: ``scheduled`` for its end, or over at once (``ended_free``,
-    ``ended_inactive``). Raises ForbiddenError; ConflictError: nothing is paid."""
+    """Cancel the paid plan; return ``scheduled``, ``ended_free`` or ``ended_inactive``.
+
+    Raises ForbiddenError, or ConflictError if there is no paid plan.
+    """
     outcome = await queries.cancel_subscription(connection)
     _raise_unless_done(outcome)
     return outcome
 
 
 async def keep_plan(connection: Connection) -> None:
-    """Keep the plan as it is. Raises ForbiddenError, or ConflictError: nothing was to change."""
+    """Withdraw the pending plan change. Raises ForbiddenError; ConflictError if there is none."""
     _raise_unless_done(await queries.keep_plan(connection))
 
 
 async def close(connection: Connection, confirm: str) -> None:
-    """Close the company: read and exported for 30 days. ``confirm``: its short name, typed.
+    """Close the company, which can be read, exported and reopened for 30 days.
 
-    Raises ForbiddenError, ConflictError (closed before), BadInputError (another name).
+    ``confirm`` is its short name, typed by the owner. Raises ForbiddenError, or ConflictError if
+    the company is already closed or the name differs.
     """
     slug = await queries.slug_to_close(connection)
     if slug is None:
@@ -204,18 +213,22 @@ async def close(connection: Connection, confirm: str) -> None:
 
 
 async def reopen(connection: Connection) -> None:
-    """Open a closed company again. Raises ForbiddenError, or ConflictError: open, or too late."""
+    """Reopen a closed company. Raises ForbiddenError, or ConflictError (open, or too late)."""
     _raise_unless_done(await queries.reopen_company(connection))
 
 
 async def find_payer(connection: Connection, company_id: UUID, billing: Billing) -> Payer:
-    """Whose bills they are. Raises ConflictError where there are none, ForbiddenError."""
+    """Return the company as the payment provider knows it.
+
+    Raises ConflictError if there is no online billing, ForbiddenError if the caller is not the
+    owner.
+    """
     _biller(billing)
     return (await _subscription(connection, company_id)).payer()
 
 
 async def portal_link(billing: Billing, payer: Payer, language: Language) -> str:
-    """Where to see bills and change the card. Raises as ``buy``."""
+    """Return the address of the page for bills and the card. Raises as ``buy``."""
     async with asking_outside(payer.company_id):
         return await _biller(billing).portal(payer, language)
 
@@ -223,7 +236,11 @@ async def portal_link(billing: Billing, payer: Payer, language: Language) -> str
 async def begin_checkout(
     connection: Connection, company_id: UUID, plan: str, billing: Billing
 ) -> Purchase:
-    """What is to be paid for a plan. Raises ConflictError where people confirm, or one is paid."""
+    """Return the purchase to request for a plan.
+
+    Raises ConflictError if there is no online billing, a plan is already paid, or nothing is to be
+    paid.
+    """
     plans = await queries.list_plans(connection)
     wanted, now = _find(plans, plan), await _subscription(connection, company_id)
     _biller(billing)
@@ -237,9 +254,10 @@ async def begin_checkout(
 
 
 async def take_event(pool: Pool, event: BillingEvent) -> str:
-    """Store an event, then apply it; what became of it. Once, however often it is told.
+    """Store an event of the payment provider and apply it once; return the outcome.
 
-    Raises MalformedError for one whose references are no references. ``pool``: the web's login.
+    An event may be delivered several times. Raises MalformedError if its references are malformed.
+    ``pool`` is the web process's login.
     """
     try:
         outcome = await queries.store_event(pool, event)
@@ -254,7 +272,7 @@ async def take_event(pool: Pool, event: BillingEvent) -> str:
 
 
 async def confirm_by_operator(pool: Pool, company_id: UUID, plan: str) -> None:
-    """The installation's operator confirms a plan. Raises ConflictError: closed, or too small."""
+    """Confirm a plan as the installation's operator. Raises ConflictError (closed, too small)."""
     outcome = await queries.confirm_plan(pool, company_id, plan)
     if outcome == "closed":
         raise ConflictError("billing.closed")

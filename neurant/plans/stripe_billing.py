@@ -1,8 +1,8 @@
-"""Stripe as the biller, through its own library: checkout, portal, changes, signed events.
+"""Stripe as the payment provider, through its own library: checkout, portal, changes, events.
 
 Events: https://docs.stripe.com/webhooks (signature ``t=,v1=``, HMAC-SHA256 over ``t.body``, five
-minutes of tolerance; delivered more than once and in any order). A subscription's state is all we
-take from them, with the event's own ``created`` as its place in time.
+minutes of tolerance; delivered more than once and in any order). Only the state of a subscription
+is read from them; the event's ``created`` orders them in time.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from neurant.core.settings import Settings
 from neurant.plans.billing import BillingEvent, Payer, ToTell
 from neurant.texts import Language
 
-_TIMEOUT = 10.0  # seconds; somebody waits for the page
-_TOLERANCE = 300  # seconds that an event may take to us: Stripe's own default
+_TIMEOUT = 10.0  # seconds, short because a person waits for the page
+_TOLERANCE = 300  # the maximum age of an event in seconds, Stripe's default
 _SUBSCRIPTION = "customer.subscription."
 _CHECKOUT = "checkout.session.completed"
-# What reading a body raises that has not an event's shape, or a moment that no calendar has.
+# The errors that a body without the shape of an event, or with an impossible date, raises.
 _BROKEN = (
     LookupError,
     TypeError,
@@ -43,7 +43,7 @@ log = get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class StripeBiller:
-    """The account of this installation. ``prices``: Stripe's price for each plan that is sold."""
+    """The Stripe account of this installation; ``prices`` maps each plan to its Stripe price."""
 
     client: stripe.StripeClient
     webhook_secret: str
@@ -52,7 +52,7 @@ class StripeBiller:
 
     @classmethod
     def of(cls, settings: Settings) -> StripeBiller:
-        """From the settings. Raises SetupError where one is missing."""
+        """Build it from the settings. Raises SetupError if one is missing."""
         secret = _needed(settings.stripe_secret_key, "NEURANT_STRIPE_SECRET_KEY")
         webhook_secret = _needed(settings.stripe_webhook_secret, "NEURANT_STRIPE_WEBHOOK_SECRET")
         if not settings.stripe_prices:
@@ -67,7 +67,7 @@ class StripeBiller:
         return cls(client, webhook_secret, settings.stripe_prices, back)
 
     async def checkout(self, payer: Payer, plan: str, language: Language) -> str:
-        """As the interface says. The company's id comes back in the events."""
+        """Implement ``Biller.checkout``. The events carry the company's id."""
         company = str(payer.company_id)
         params: dict[str, Any] = {
             "mode": "subscription",
@@ -88,7 +88,7 @@ class StripeBiller:
         return _link(session.url)
 
     async def upgrade(self, payer: Payer, plan: str) -> None:
-        """Charged now for the rest of the period; a card that is refused changes nothing."""
+        """Charge the rest of the period now; a refused card changes nothing."""
         if payer.subscription_ref is None:
             raise ConflictError("billing.nothing_paid")
         async with _reaching():
@@ -105,7 +105,7 @@ class StripeBiller:
             )
 
     async def portal(self, payer: Payer, language: Language) -> str:
-        """As the interface says. Raises ConflictError where nothing was ever paid."""
+        """Implement ``Biller.portal``. Raises ConflictError if nothing was ever paid."""
         if payer.customer_ref is None:
             raise ConflictError("billing.nothing_paid")
         async with _reaching():
@@ -115,7 +115,7 @@ class StripeBiller:
         return _link(session.url)
 
     async def tell(self, change: ToTell) -> None:
-        """A smaller plan costs less from the next bill on; nothing is paid back."""
+        """Implement ``Biller.tell``: the next bill has the new price, without a refund."""
         async with _reaching():
             params: dict[str, Any] = {"cancel_at_period_end": change.cancels_at_end}
             if change.plan_changes:
@@ -127,7 +127,7 @@ class StripeBiller:
             )
 
     def read_event(self, body: bytes, signature: str | None) -> BillingEvent:
-        """As the interface says."""
+        """Implement ``Biller.read_event``."""
         try:
             stripe.WebhookSignature.verify_header(body, signature, self.webhook_secret, _TOLERANCE)
         except (stripe.SignatureVerificationError, UnicodeDecodeError):
@@ -151,7 +151,7 @@ class StripeBiller:
     def _facts(self, subscription: dict[str, Any]) -> dict[str, Any]:
         items = subscription["items"]["data"]
         price = items[0]["price"]["id"]
-        # Since 2025 the period belongs to the item; older accounts still tell it above.
+        # Since 2025 the item has the period; older API versions have it on the subscription.
         period_end = items[0].get("current_period_end", subscription.get("current_period_end"))
         cancels_at = subscription.get("cancel_at")
         return {
@@ -194,13 +194,13 @@ def _link(url: str | None) -> str:
 
 @asynccontextmanager
 async def _reaching() -> AsyncIterator[None]:
-    """Stripe's errors as ours: a refused card is the owner's to hear of, the rest is not."""
+    """Convert Stripe's errors: a refused card is reported to the owner, others are logged."""
     try:
         yield
     except stripe.CardError as error:
         raise ConflictError("billing.card_declined") from error
     except stripe.StripeError as error:
-        # Its message may quote what was sent; the kind, the code and the request are enough.
+        # The message is not logged, because it may quote personal data of the request.
         log.warning(
             "stripe_failed",
             error=type(error).__name__,

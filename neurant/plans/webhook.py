@@ -1,8 +1,8 @@
-"""Where the biller tells what was paid: ``POST /webhooks/stripe``.
+"""The endpoint that receives the payment provider's events: ``POST /webhooks/stripe``.
 
-200 once the event is stored and applied, also for one that is known already or is nothing to us;
-400 for what is not signed by it, or is no event; 413 for a body over the limit. On any other
-answer it tells again later (https://docs.stripe.com/webhooks#retries).
+It answers 200 once the event is stored and applied, also for an event that is already known or
+irrelevant; 400 for a bad signature or a body that is no event; 413 for a body over the limit. On
+any other answer the provider delivers the event again (https://docs.stripe.com/webhooks#retries).
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ router = APIRouter()
 
 @router.post(PATH, include_in_schema=False)
 async def take(request: Request) -> dict[str, str]:
-    """Take one event."""
+    """Receive one event."""
     biller = billing_of(request).biller
     if biller is None:
         raise NotFoundError("unknown_webhook")
-    # The signature is over the bytes as they came.
+    # The signature covers the bytes of the body, so the body is not parsed before.
     event = biller.read_event(await request.body(), request.headers.get("stripe-signature"))
     return {"outcome": await take_event(services_of(request).pool, event)}

@@ -1,1 +1,1 @@
-"""What becomes of old conversations, and of those who want to be forgotten."""
+"""Retention: archiving of old conversations and erasure of personal data."""

@@ -1,4 +1,4 @@
-"""What the worker does by the clock: old conversations are archived, silent ones end."""
+"""The periodic jobs of retention: archive old conversations and close inactive ones."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ log = get_logger(__name__)
 
 
 async def run_archiving(pool: Pool) -> int:
-    """Archive until nothing old is left, each batch in a transaction of its own; conversations."""
+    """Archive every old conversation, one transaction per batch; return how many."""
     archived = 0
     while True:
         async with pool.connection() as connection:
@@ -27,7 +27,7 @@ async def run_archiving(pool: Pool) -> int:
 
 
 async def run_closing(pool: Pool) -> int:
-    """End every conversation that has been silent for a day; how many."""
+    """Close every conversation without a message for a day; return how many."""
     closed = 0
     while True:
         async with pool.connection() as connection:

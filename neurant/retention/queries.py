@@ -1,4 +1,4 @@
-"""Archiving, closing and erasing, as statements. The rules are the database's own.
+"""The statements of archiving, closing and erasing. The database holds the rules.
 
 ``archive_batch`` and ``close_idle`` run as the worker's login, for all companies; restoring and
 erasing a person as a member of the staff; erasing a company as the migrating login.
@@ -37,7 +37,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class ArchivedConversation:
-    """A line of the archive."""
+    """A row of the list of archived conversations."""
 
     id: UUID
     who: str
@@ -48,31 +48,31 @@ class ArchivedConversation:
 
 
 async def archive_batch(connection: Connection) -> Batch | None:
-    """Archive one batch of the company whose turn it is; None when nothing old is left."""
+    """Archive one batch of the company whose turn it is; None if nothing old is left."""
     return await fetch_one(connection, Batch, _ARCHIVE)
 
 
 async def close_idle(connection: Connection) -> int:
-    """End a batch of conversations in which nobody has said anything for a day; how many."""
+    """Close a batch of conversations without a message for a day; return how many."""
     return await fetch_count(connection, _CLOSE)
 
 
 async def archived_conversations(connection: Connection, most: int) -> list[ArchivedConversation]:
-    """What the caller may see of the archive, newest first."""
+    """Return the archived conversations that the caller may see, newest first."""
     return await fetch_all(connection, ArchivedConversation, _NEWEST, (most,))
 
 
 async def erase_user(connection: Connection, user_id: UUID) -> str:
-    """``erased``, ``forbidden`` (not below the caller) or ``not_found``."""
+    """Erase a user; return ``erased``, ``forbidden`` (not below the caller) or ``not_found``."""
     return str(await fetch_value(connection, _ERASE_USER, (user_id,)))
 
 
 async def find_company(connection: Connection, slug: str) -> UUID | None:
-    """Any company, closed ones too."""
+    """Return the id of a company, closed ones included; None if it is unknown."""
     found = await fetch_value(connection, _COMPANY, (slug,))
     return found if isinstance(found, UUID) else None
 
 
 async def erase_company_batch(connection: Connection, company_id: UUID, force: bool) -> int:
-    """Delete some rows of the company; how many. 0: nothing is left of it."""
+    """Delete some rows of a company; return how many, 0 when none is left."""
     return await fetch_count(connection, _ERASE_COMPANY, (company_id, force))

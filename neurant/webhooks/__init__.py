@@ -1,1 +1,1 @@
-"""Other systems that are told what happens here."""
+"""Webhook endpoints: addresses of external systems that receive a company's events."""

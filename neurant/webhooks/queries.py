@@ -1,4 +1,4 @@
-"""Webhook endpoints and their deliveries in the database."""
+"""The queries of webhook endpoints and their deliveries."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ from public.webhook_deliveries d
 async def list_endpoints(
     connection: Connection, query: WebhookEndpointQuery
 ) -> tuple[list[WebhookEndpointOut], str | None]:
-    """A page of the company's endpoints."""
+    """Return a page of the company's endpoints and the next cursor."""
     conditions: list[LiteralString] = []
     if query.is_active is not None:
         conditions.append("w.is_active = %(is_active)s")
@@ -59,37 +59,37 @@ async def list_endpoints(
 
 
 async def get_endpoint(connection: Connection, endpoint_id: UUID) -> WebhookEndpointOut | None:
-    """One of them."""
+    """Return one endpoint, None if it is unknown."""
     return await fetch_one(connection, WebhookEndpointOut, _ONE, {"id": endpoint_id})
 
 
 async def lock_endpoint(connection: Connection, endpoint_id: UUID) -> bool:
-    """Nobody changes it until the transaction ends; False where the caller may not change it."""
+    """Lock the row until the transaction ends; False if the caller may not change it."""
     return bool(await fetch_value(connection, _LOCK, (endpoint_id,)))
 
 
 async def insert_endpoint(connection: Connection, values: Mapping[str, Any]) -> None:
-    """A new one."""
+    """Insert an endpoint."""
     await connection.execute(_INSERT, values)
 
 
 async def update_endpoint(
     connection: Connection, endpoint_id: UUID, changes: Mapping[str, Any]
 ) -> None:
-    """Change these columns."""
+    """Update the given columns."""
     statement = _UPDATE + set_clause(_EDITABLE, changes) + " where id = %(id)s"
     await connection.execute(statement, {**changes, "id": endpoint_id})
 
 
 async def delete_endpoint(connection: Connection, endpoint_id: UUID) -> bool:
-    """Remove one and its deliveries; False where it is not the caller's to remove."""
+    """Delete an endpoint and its deliveries; False if the caller may not delete it."""
     return (await connection.execute(_DELETE, (endpoint_id,))).rowcount == 1
 
 
 async def list_deliveries(
     connection: Connection, endpoint_id: UUID, query: WebhookDeliveryQuery
 ) -> tuple[list[WebhookDeliveryOut], str | None]:
-    """A page of what the endpoint is or was told."""
+    """Return a page of an endpoint's deliveries and the next cursor."""
     conditions: list[LiteralString] = ["d.endpoint_id = %(endpoint_id)s"]
     if query.status is not None:
         conditions.append("d.status = %(status)s")

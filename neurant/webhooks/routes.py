@@ -1,4 +1,4 @@
-"""Webhook endpoints over the API."""
+"""The JSON endpoints of webhook endpoints and their deliveries."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from neurant.core.services import services_of
 from neurant.core.vault import ensure_company_key, seal_secret
 from neurant.webhooks import queries
 from neurant.webhooks.schemas import (
+    EndpointId,
     NewWebhookEndpoint,
     WebhookDeliveryOut,
     WebhookDeliveryQuery,
@@ -31,14 +32,17 @@ from neurant.webhooks.schemas import (
 router = api_router("webhooks")
 Reading = Annotated[Call, needs("webhooks.read")]
 Managing = Annotated[Call, needs("webhooks.manage")]
-_SECRET_BYTES = 32  # standardwebhooks.com asks for 24 to 64
+_SECRET_BYTES = 32  # standardwebhooks.com requires 24 to 64 bytes
 
 
 @router.get("/webhook-endpoints")
 async def list_webhook_endpoints(
     call: Reading, query: Annotated[WebhookEndpointQuery, Query()]
 ) -> Page[WebhookEndpointOut]:
-    """The addresses that are told what happens in the company."""
+    """List the addresses to which the company's events are delivered.
+
+    The owner and administradores may call it.
+    """
     data, cursor = await queries.list_endpoints(call.connection, query)
     return Page(data=data, next_cursor=cursor)
 
@@ -47,7 +51,10 @@ async def list_webhook_endpoints(
 async def create_webhook_endpoint(
     call: Managing, new: WebhookEndpointIn, response: Response
 ) -> NewWebhookEndpoint:
-    """A new one. Its secret is in this answer and nowhere else."""
+    """Create a webhook endpoint and return it with its secret and status 201.
+
+    The owner and administradores may call it. The secret is returned in this answer only.
+    """
     made = await fetch_value(call.connection, "select uuidv7()")
     assert isinstance(made, UUID)  # noqa: S101 - what uuidv7() returns
     secret, sealed = await _new_secret(call, made)
@@ -67,9 +74,12 @@ async def create_webhook_endpoint(
 
 @router.get("/webhook-endpoints/{endpoint_id}")
 async def get_webhook_endpoint(
-    call: Reading, endpoint_id: UUID, response: Response
+    call: Reading, endpoint_id: EndpointId, response: Response
 ) -> WebhookEndpointOut:
-    """One of them."""
+    """Return one webhook endpoint of the company, without its secret.
+
+    The owner and administradores may call it. The ETag is for If-Match of a later change.
+    """
     found = await _found(call, endpoint_id)
     tagged(response, found, WebhookEndpointPatch)
     return found
@@ -77,9 +87,13 @@ async def get_webhook_endpoint(
 
 @router.patch("/webhook-endpoints/{endpoint_id}")
 async def change_webhook_endpoint(
-    call: Managing, endpoint_id: UUID, patch: WebhookEndpointPatch, response: Response
+    call: Managing, endpoint_id: EndpointId, patch: WebhookEndpointPatch, response: Response
 ) -> WebhookEndpointOut:
-    """Change what is given; with If-Match only if nobody changed it meanwhile."""
+    """Change the given fields of a webhook endpoint.
+
+    The owner and administradores may call it. With If-Match, a change made in the meantime is
+    refused with 412.
+    """
     check_match(call.request, await _locked(call, endpoint_id), WebhookEndpointPatch)
     changes = patch.model_dump(exclude_unset=True)
     if "events" in changes:
@@ -90,8 +104,11 @@ async def change_webhook_endpoint(
 
 
 @router.post("/webhook-endpoints/{endpoint_id}/secret")
-async def renew_webhook_secret(call: Managing, endpoint_id: UUID) -> NewWebhookEndpoint:
-    """A new secret, from this moment. It is in this answer and nowhere else."""
+async def renew_webhook_secret(call: Managing, endpoint_id: EndpointId) -> NewWebhookEndpoint:
+    """Replace the secret of a webhook endpoint; the new one is valid at once.
+
+    The owner and administradores may call it. The secret is returned in this answer only.
+    """
     shown = await _locked(call, endpoint_id)
     secret, sealed = await _new_secret(call, endpoint_id)
     await queries.update_endpoint(call.connection, endpoint_id, {"secret_encrypted": sealed})
@@ -99,8 +116,11 @@ async def renew_webhook_secret(call: Managing, endpoint_id: UUID) -> NewWebhookE
 
 
 @router.delete("/webhook-endpoints/{endpoint_id}", status_code=204)
-async def delete_webhook_endpoint(call: Managing, endpoint_id: UUID) -> None:
-    """Remove it and its deliveries."""
+async def delete_webhook_endpoint(call: Managing, endpoint_id: EndpointId) -> None:
+    """Delete a webhook endpoint and its deliveries.
+
+    The owner and administradores may call it.
+    """
     if not await queries.delete_endpoint(call.connection, endpoint_id):
         await _found(call, endpoint_id)
         raise ForbiddenError("api.not_permitted", permission="webhooks.manage")
@@ -108,9 +128,12 @@ async def delete_webhook_endpoint(call: Managing, endpoint_id: UUID) -> None:
 
 @router.get("/webhook-endpoints/{endpoint_id}/deliveries")
 async def list_webhook_deliveries(
-    call: Reading, endpoint_id: UUID, query: Annotated[WebhookDeliveryQuery, Query()]
+    call: Reading, endpoint_id: EndpointId, query: Annotated[WebhookDeliveryQuery, Query()]
 ) -> Page[WebhookDeliveryOut]:
-    """What it is, was or could not be told."""
+    """List the deliveries of a webhook endpoint: pending, delivered and failed.
+
+    The owner and administradores may call it.
+    """
     await _found(call, endpoint_id)
     data, cursor = await queries.list_deliveries(call.connection, endpoint_id, query)
     return Page(data=data, next_cursor=cursor)

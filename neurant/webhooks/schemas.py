@@ -1,4 +1,4 @@
-"""Webhook endpoints on the wire."""
+"""The request and response bodies of webhook endpoints and their deliveries."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
+from fastapi import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from neurant.api.listing import ListQuery
@@ -26,68 +27,91 @@ Events = Annotated[list[Event], Field(min_length=1, max_length=20)]
 _ANY: list[Event] = ["message.received"]
 
 
-class WebhookEndpointOut(BaseModel):
-    """An address that is told what happens, without its secret."""
+EndpointId = Annotated[UUID, Path(description="The id of the webhook endpoint")]
 
-    id: UUID
-    url: str
-    events: list[str]
-    is_active: bool
-    created_by: UUID
-    created_at: datetime
-    updated_at: datetime
+
+class WebhookEndpointOut(BaseModel):
+    """An address that receives the company's events, without its secret."""
+
+    id: UUID = Field(description="The id of the endpoint")
+    url: str = Field(description="The HTTPS address that receives the events")
+    events: list[str] = Field(description="The names of the events that are delivered")
+    is_active: bool = Field(description="Whether events are delivered to it")
+    created_by: UUID = Field(description="The id of the user who created it")
+    created_at: datetime = Field(description="When it was created")
+    updated_at: datetime = Field(description="When it was last changed")
 
 
 class NewWebhookEndpoint(WebhookEndpointOut):
-    """The same with its secret, which is shown this once."""
+    """A webhook endpoint with its secret, which is returned only once."""
 
-    secret: str = Field(description="Signs every delivery, as standardwebhooks.com describes")
+    secret: str = Field(
+        description="The secret that signs every delivery, as standardwebhooks.com describes"
+    )
 
 
 class WebhookEndpointIn(BaseModel):
-    """A new one."""
+    """A new webhook endpoint."""
 
     model_config = ConfigDict(extra="forbid")
 
-    url: HttpsUrl
-    events: Events
+    url: HttpsUrl = Field(description="The HTTPS address that receives the events")
+    events: Events = Field(description="The names of the events to deliver")
 
 
 class WebhookEndpointPatch(BaseModel):
-    """What may be changed; a field that is left out stays."""
+    """The fields to change. A field that is left out stays."""
 
     model_config = ConfigDict(extra="forbid")
 
-    url: HttpsUrl = ""
-    events: Events = _ANY
-    is_active: bool = True
+    url: HttpsUrl = Field(default="", description="The HTTPS address that receives the events")
+    events: Events = Field(
+        default=_ANY, description="The names of the events to deliver; replaced as a whole"
+    )
+    is_active: bool = Field(default=True, description="Whether events are delivered to it")
 
 
 class WebhookEndpointQuery(ListQuery):
-    """The filters and sorts of the list."""
+    """The filters and the order of the list."""
 
-    is_active: bool | None = None
-    sort: Literal["created_at", "-created_at"] = "-created_at"
+    is_active: bool | None = Field(
+        default=None, description="Only active (true) or inactive (false) endpoints; omitted: both"
+    )
+    sort: Literal["created_at", "-created_at"] = Field(
+        default="-created_at", description="The field to sort by; ``-`` means descending"
+    )
 
 
 class WebhookDeliveryOut(BaseModel):
-    """Something that an endpoint is, was or could not be told."""
+    """The delivery of one event to an endpoint."""
 
-    id: UUID
-    event: str
-    payload: dict[str, Any]
-    status: Literal["pending", "delivered", "failed"]
-    attempts: int
-    due_at: datetime = Field(description="When it is tried next, or was last")
-    response_status: int | None
-    last_error: str | None
-    created_at: datetime
-    delivered_at: datetime | None
+    id: UUID = Field(description="The id of the delivery")
+    event: str = Field(description="The name of the event")
+    payload: dict[str, Any] = Field(description="The event's data, as they are sent")
+    status: Literal["pending", "delivered", "failed"] = Field(
+        description="The state of the delivery"
+    )
+    attempts: int = Field(description="How often delivery was attempted")
+    due_at: datetime = Field(description="When the next attempt is due, or when the last one was")
+    response_status: int | None = Field(
+        description="The HTTP status of the last answer; null: there was no answer"
+    )
+    last_error: str | None = Field(description="Why the last attempt failed; null: none failed")
+    created_at: datetime = Field(description="When the event occurred")
+    delivered_at: datetime | None = Field(
+        description="When the endpoint accepted the delivery; null: it has not"
+    )
 
 
 class WebhookDeliveryQuery(ListQuery):
-    """The filters and sorts of an endpoint's deliveries."""
+    """The filters and the order of an endpoint's deliveries."""
 
-    status: Literal["pending", "delivered", "failed"] | None = None
-    event: Event | None = None
-    sort: Literal["created_at", "-created_at"] = "-created_at"
+    status: Literal["pending", "delivered", "failed"] | None = Field(
+        default=None, description="Only deliveries in this state; omitted: all states"
+    )
+    event: Event | None = Field(
+        default=None, description="Only deliveries of this event; omitted: all events"
+    )
+    sort: Literal["created_at", "-created_at"] = Field(
+        default="-created_at", description="The field to sort by; ``-`` means descending"
+    )

@@ -1,4 +1,4 @@
-"""Contacts; the reader's policies decide which there are. Erasing one: neurant.retention."""
+"""The queries of contacts, limited by the reader's policies."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ _ERASE_CONTACT = "select private.erase_contact(%s)"
 async def list_contacts(
     connection: Connection, query: ContactQuery
 ) -> tuple[list[ContactOut], str | None]:
-    """A page of contacts."""
+    """Return a page of contacts and the next cursor."""
     given = query.model_dump(include=set(_FILTERS), exclude_none=True)
     conditions = [_FILTERS[name] for name in given]
     return await fetch_page(connection, ContactOut, _LISTING, query, query.sort, conditions, given)
 
 
 async def get_contact(connection: Connection, contact_id: UUID) -> ContactOut | None:
-    """One contact."""
+    """Return one contact; None if it is unknown or out of scope."""
     return await fetch_one(connection, ContactOut, _ONE, (contact_id,))
 
 
 async def erase_contact(connection: Connection, contact_id: UUID) -> str:
-    """``erased``, ``erased_before`` or ``not_found``."""
+    """Erase a contact; return ``erased``, ``erased_before`` or ``not_found``."""
     return str(await fetch_value(connection, _ERASE_CONTACT, (contact_id,)))

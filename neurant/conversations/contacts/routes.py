@@ -1,4 +1,4 @@
-"""Contacts over the API."""
+"""The JSON endpoints of contacts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from neurant.api.listing import Page
 from neurant.api.route import api_router
 from neurant.conversations.contacts import queries
 from neurant.conversations.contacts.queries import erase_contact as erase
-from neurant.conversations.contacts.schemas import ContactOut, ContactQuery
+from neurant.conversations.contacts.schemas import ContactId, ContactOut, ContactQuery
 from neurant.conversations.outcomes import check
 from neurant.core.errors import NotFoundError
 
@@ -23,22 +23,31 @@ Erasing = Annotated[Call, needs("data.erase")]
 
 @router.get("/contacts")
 async def list_contacts(call: Reading, query: Annotated[ContactQuery, Query()]) -> Page[ContactOut]:
-    """End users, whoever was there last first."""
+    """List the end users of the bots, the most recently active first.
+
+    Every member of the company may call it. An operador sees only the contacts of the bots that are
+    assigned to them.
+    """
     data, cursor = await queries.list_contacts(call.connection, query)
     return Page(data=data, next_cursor=cursor)
 
 
 @router.get("/contacts/{contact_id}")
-async def get_contact(call: Reading, contact_id: UUID) -> ContactOut:
-    """One of them."""
+async def get_contact(call: Reading, contact_id: ContactId) -> ContactOut:
+    """Return one contact of the company.
+
+    Every member of the company may call it. An operador sees only the contacts of the bots that are
+    assigned to them.
+    """
     return await _found(call, contact_id)
 
 
 @router.post("/contacts/{contact_id}/erase")
-async def erase_contact(call: Erasing, contact_id: UUID) -> ContactOut:
-    """Overwrite what the person said and all that tells who they are, archives too. No way back.
+async def erase_contact(call: Erasing, contact_id: ContactId) -> ContactOut:
+    """Erase a contact: overwrite their name, identifiers and messages, also in the archives.
 
-    Counters and dates stay. One that is erased stays so.
+    The owner and administradores may call it. The erasure cannot be undone. Counters and dates
+    stay. A contact that is already erased is returned unchanged.
     """
     check(await erase(call.connection, contact_id))
     return await _found(call, contact_id)

@@ -1,4 +1,4 @@
-"""Takeovers and transfers as the API shows them; the reader's policies decide which there are."""
+"""The queries of takeovers and transfers for the API, limited by the reader's policies."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ _DECIDE = "select private.decide_transfer(%s, %s)"
 async def list_sessions(
     connection: Connection, query: HitlSessionQuery
 ) -> tuple[list[HitlSessionOut], str | None]:
-    """A page of takeovers."""
+    """Return a page of takeovers and the next cursor."""
     given = query.model_dump(include=set(_SESSION_FILTERS), exclude_none=True)
     conditions = [_SESSION_FILTERS[name] for name in given]
     return await fetch_page(
@@ -65,19 +65,19 @@ async def list_sessions(
 
 
 async def get_session(connection: Connection, session_id: UUID) -> HitlSessionOut | None:
-    """One takeover."""
+    """Return one takeover; None if it is unknown or out of scope."""
     return await fetch_one(connection, HitlSessionOut, _ONE_SESSION, (session_id,))
 
 
 async def open_session(connection: Connection, conversation_id: UUID) -> HitlSessionOut | None:
-    """The takeover that a conversation has now."""
+    """Return the open takeover of a conversation, if it has one."""
     return await fetch_one(connection, HitlSessionOut, _OPEN, (conversation_id,))
 
 
 async def list_transfers(
     connection: Connection, query: TransferQuery
 ) -> tuple[list[TransferOut], str | None]:
-    """A page of transfers."""
+    """Return a page of transfers and the next cursor."""
     given = query.model_dump(include=set(_TRANSFER_FILTERS), exclude_none=True)
     conditions = [_TRANSFER_FILTERS[name] for name in given]
     return await fetch_page(
@@ -86,21 +86,29 @@ async def list_transfers(
 
 
 async def get_transfer(connection: Connection, transfer_id: UUID) -> TransferOut | None:
-    """One transfer."""
+    """Return one transfer; None if it is unknown or out of scope."""
     return await fetch_one(connection, TransferOut, _ONE_TRANSFER, (transfer_id,))
 
 
 async def request_transfer(connection: Connection, conversation_id: UUID, new: TransferIn) -> str:
-    """``requested``, ``not_yours``, ``invalid_target``, ``already_requested`` or ``not_found``."""
+    """Request a transfer and return the outcome.
+
+    The outcome is ``requested``, ``not_yours``, ``invalid_target``, ``already_requested`` or
+    ``not_found``.
+    """
     given = (conversation_id, new.to_user_id, new.kind, new.reason)
     return str(await fetch_value(connection, _REQUEST, given))
 
 
 async def pending_transfer(connection: Connection, conversation_id: UUID) -> TransferOut | None:
-    """The transfer that a conversation waits for."""
+    """Return the pending transfer of a conversation, if it has one."""
     return await fetch_one(connection, TransferOut, _PENDING, (conversation_id,))
 
 
 async def decide_transfer(connection: Connection, transfer_id: UUID, *, accept: bool) -> str:
-    """``accepted``, ``rejected``, ``expired``, ``closed`` or ``not_found`` (not to the caller)."""
+    """Accept or reject a transfer and return the outcome.
+
+    The outcome is ``accepted``, ``rejected``, ``expired``, ``closed``, or ``not_found`` if the
+    transfer is not addressed to the caller.
+    """
     return str(await fetch_value(connection, _DECIDE, (transfer_id, accept)))

@@ -1,4 +1,4 @@
-"""Takeovers over the API, and passing one on to a colleague."""
+"""The JSON endpoints of takeovers by people and of their transfer to a colleague."""
 
 from __future__ import annotations
 
@@ -14,11 +14,14 @@ from neurant.conversations.handoff import records
 from neurant.conversations.handoff.schemas import (
     HitlSessionOut,
     HitlSessionQuery,
+    SessionId,
+    TransferId,
     TransferIn,
     TransferOut,
     TransferQuery,
 )
 from neurant.conversations.outcomes import announce, check
+from neurant.conversations.schemas import ConversationId
 from neurant.core.errors import ConflictError, ForbiddenError, NotFoundError
 
 router = api_router("takeovers")
@@ -30,14 +33,21 @@ Transferring = Annotated[Call, needs("conversations.transfer")]
 async def list_hitl_sessions(
     call: Reading, query: Annotated[HitlSessionQuery, Query()]
 ) -> Page[HitlSessionOut]:
-    """The times that people stepped in, or were asked to; the latest first."""
+    """List the takeovers: the times that a person attended a conversation or was requested.
+
+    Every member of the company may call it. The newest come first. An operador sees only the
+    takeovers of the conversations that they may see.
+    """
     data, cursor = await records.list_sessions(call.connection, query)
     return Page(data=data, next_cursor=cursor)
 
 
 @router.get("/hitl-sessions/{session_id}")
-async def get_hitl_session(call: Reading, session_id: UUID) -> HitlSessionOut:
-    """One of them."""
+async def get_hitl_session(call: Reading, session_id: SessionId) -> HitlSessionOut:
+    """Return one takeover of a conversation that the caller may see.
+
+    Every member of the company may call it.
+    """
     found = await records.get_session(call.connection, session_id)
     if found is None:
         raise NotFoundError("not_found")
@@ -48,33 +58,43 @@ async def get_hitl_session(call: Reading, session_id: UUID) -> HitlSessionOut:
 async def list_transfers(
     call: Reading, query: Annotated[TransferQuery, Query()]
 ) -> Page[TransferOut]:
-    """Who asked whom to go on with a conversation; the latest first."""
+    """List the requests to transfer a conversation to a colleague, the newest first.
+
+    Every member of the company may call it. An operador sees only the transfers of the
+    conversations that they may see.
+    """
     data, cursor = await records.list_transfers(call.connection, query)
     return Page(data=data, next_cursor=cursor)
 
 
 @router.get("/transfers/{transfer_id}")
-async def get_transfer(call: Reading, transfer_id: UUID) -> TransferOut:
-    """One of them."""
+async def get_transfer(call: Reading, transfer_id: TransferId) -> TransferOut:
+    """Return one transfer request that the caller may see.
+
+    Every member of the company may call it.
+    """
     return await _found(call, transfer_id)
 
 
 @router.post("/conversations/{conversation_id}/transfers", status_code=201)
 async def request_transfer(
     call: Transferring,
-    conversation_id: UUID,
+    conversation_id: ConversationId,
     new: TransferIn,
     response: Response,
     background: BackgroundTasks,
 ) -> TransferOut:
-    """Ask a colleague of one's own level or above to go on with what one has taken.
+    """Ask a colleague to take over a conversation that the caller attends.
 
-    They have five minutes. 409 where one does not have it, where the colleague cannot have it, and
-    where another is being asked.
+    Answers 201 with the transfer, which expires after five minutes. The colleague must be active,
+    serve the bot and have a role that is not below the caller's. Refused with 409:
+    ``conversations.not_yours`` if the caller does not attend the conversation,
+    ``conversations.invalid_target`` if the colleague cannot attend it,
+    ``conversations.already_requested`` if another request is pending.
     """
     check(await records.request_transfer(call.connection, conversation_id, new))
     made = await records.pending_transfer(call.connection, conversation_id)
-    assert made is not None  # noqa: S101 - just made
+    assert made is not None  # noqa: S101 - created in this transaction
     announce(background, call, conversation_id)
     response.headers["location"] = f"/v1/transfers/{made.id}"
     return made
@@ -82,17 +102,25 @@ async def request_transfer(
 
 @router.post("/transfers/{transfer_id}/accept")
 async def accept_transfer(
-    call: Transferring, transfer_id: UUID, background: BackgroundTasks
+    call: Transferring, transfer_id: TransferId, background: BackgroundTasks
 ) -> TransferOut:
-    """Go on with it. Only who was asked; 409 once it is over."""
+    """Accept a transfer: the conversation moves to the caller.
+
+    Only the colleague who was asked may call it (403 otherwise). Refused with 409
+    ``conversations.transfer_over`` if the request is no longer pending.
+    """
     return await _decided(call, transfer_id, background, accept=True)
 
 
 @router.post("/transfers/{transfer_id}/reject")
 async def reject_transfer(
-    call: Transferring, transfer_id: UUID, background: BackgroundTasks
+    call: Transferring, transfer_id: TransferId, background: BackgroundTasks
 ) -> TransferOut:
-    """Leave it where it is. Only who was asked; 409 once it is over."""
+    """Reject a transfer: the conversation stays with the person who attends it.
+
+    Only the colleague who was asked may call it (403 otherwise). Refused with 409
+    ``conversations.transfer_over`` if the request is no longer pending.
+    """
     return await _decided(call, transfer_id, background, accept=False)
 
 
@@ -101,7 +129,7 @@ async def _decided(
 ) -> TransferOut:
     outcome = await records.decide_transfer(call.connection, transfer_id, accept=accept)
     found = await _found(call, transfer_id)
-    if outcome == "not_found":  # one that may be seen is somebody else's to decide
+    if outcome == "not_found":  # visible, but addressed to another person
         raise ForbiddenError("api.not_permitted", permission="conversations.transfer")
     if outcome not in ("accepted", "rejected"):
         raise ConflictError("conversations.transfer_over")

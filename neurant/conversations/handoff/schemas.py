@@ -1,4 +1,4 @@
-"""Takeovers and transfers on the wire."""
+"""The request and response bodies of takeovers and transfers."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Annotated, Literal
 from uuid import UUID
 
+from fastapi import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from neurant.api.listing import ListQuery
@@ -18,70 +19,117 @@ TransferKind = Literal["escalation", "skill_based", "workload_distribution", "em
 TransferStatus = Literal["pending", "accepted", "rejected", "expired", "cancelled"]
 
 
-class HitlSessionOut(BaseModel):
-    """One time that people stepped into a conversation, or were asked to."""
+SessionId = Annotated[UUID, Path(description="The id of the takeover")]
+TransferId = Annotated[UUID, Path(description="The id of the transfer")]
 
-    id: UUID
-    conversation_id: UUID
-    chatbot_id: UUID
-    status: SessionStatus
-    reason: Reason
-    reason_detail: str | None
-    operator_id: UUID | None
-    opened_at: datetime
-    taken_at: datetime | None
-    first_response_at: datetime | None
-    ended_at: datetime | None
-    ended_by: UUID | None
-    resolution_notes: str | None
-    escalated_at: datetime | None = Field(description="When it had waited too long")
+
+class HitlSessionOut(BaseModel):
+    """A takeover: a person attends a conversation, or was requested to."""
+
+    id: UUID = Field(description="The id of the takeover")
+    conversation_id: UUID = Field(description="The conversation")
+    chatbot_id: UUID = Field(description="The bot of the conversation")
+    status: SessionStatus = Field(
+        description=(
+            "``pending``: it waits for a person; ``active``: a person attends; ``resolved`` and "
+            "``abandoned``: it has ended"
+        )
+    )
+    reason: Reason = Field(description="Why it was opened")
+    reason_detail: str | None = Field(description="Details of the reason; null: none")
+    operator_id: UUID | None = Field(
+        description="The user who attends or attended it; null: nobody has taken it"
+    )
+    opened_at: datetime = Field(description="When it was opened")
+    taken_at: datetime | None = Field(description="When a person took it; null: nobody has")
+    first_response_at: datetime | None = Field(
+        description="When a person first answered; null: nobody has"
+    )
+    ended_at: datetime | None = Field(description="When it ended; null: it is open")
+    ended_by: UUID | None = Field(
+        description="The user who ended it; null: it is open, or the system ended it"
+    )
+    resolution_notes: str | None = Field(description="Notes for the next person; null: none")
+    escalated_at: datetime | None = Field(
+        description=(
+            "When the supervisors were notified that nobody had taken it in time; null: never"
+        )
+    )
 
 
 class HitlSessionQuery(ListQuery):
-    """The filters and sorts of the list."""
+    """The filters and the order of the list."""
 
-    status: SessionStatus | None = None
-    reason: Reason | None = None
-    conversation_id: UUID | None = None
-    chatbot_id: UUID | None = None
-    operator_id: UUID | None = None
-    opened_after: Moment | None = Field(default=None, description="At this moment or later")
-    opened_before: Moment | None = None
-    sort: Literal["-opened_at", "opened_at"] = "-opened_at"
+    status: SessionStatus | None = Field(
+        default=None, description="Only takeovers in this state; omitted: all states"
+    )
+    reason: Reason | None = Field(
+        default=None, description="Only takeovers with this reason; omitted: all reasons"
+    )
+    conversation_id: UUID | None = Field(
+        default=None, description="Only takeovers of this conversation; omitted: all"
+    )
+    chatbot_id: UUID | None = Field(
+        default=None, description="Only takeovers of this bot's conversations; omitted: all bots"
+    )
+    operator_id: UUID | None = Field(
+        default=None, description="Only takeovers of this user; omitted: all users"
+    )
+    opened_after: Moment | None = Field(
+        default=None, description="Only takeovers opened at this time or later"
+    )
+    opened_before: Moment | None = Field(
+        default=None, description="Only takeovers opened before this time"
+    )
+    sort: Literal["-opened_at", "opened_at"] = Field(
+        default="-opened_at", description="The field to sort by; ``-`` means descending"
+    )
 
 
 class TransferOut(BaseModel):
-    """A colleague asks another to go on with a conversation."""
+    """A request that a colleague take over a conversation."""
 
-    id: UUID
-    session_id: UUID
-    conversation_id: UUID
-    chatbot_id: UUID
-    from_user_id: UUID
-    to_user_id: UUID
-    kind: TransferKind
-    reason: str
-    status: TransferStatus
-    created_at: datetime
-    expires_at: datetime
-    decided_at: datetime | None
+    id: UUID = Field(description="The id of the transfer")
+    session_id: UUID = Field(description="The takeover that is transferred")
+    conversation_id: UUID = Field(description="The conversation")
+    chatbot_id: UUID = Field(description="The bot of the conversation")
+    from_user_id: UUID = Field(description="The user who asks")
+    to_user_id: UUID = Field(description="The user who is asked")
+    kind: TransferKind = Field(description="The kind of transfer")
+    reason: str = Field(description="Why the conversation is transferred")
+    status: TransferStatus = Field(description="The state of the request")
+    created_at: datetime = Field(description="When it was requested")
+    expires_at: datetime = Field(description="When a pending request expires")
+    decided_at: datetime | None = Field(description="When the request ended; null: it is pending")
 
 
 class TransferIn(BaseModel):
-    """Whom one asks, who is not below oneself, and why."""
+    """A new transfer request. The colleague's role must not be below the caller's."""
 
     model_config = ConfigDict(extra="forbid")
 
-    to_user_id: UUID
-    kind: TransferKind = "escalation"
-    reason: Annotated[str, Field(min_length=1, max_length=2000, pattern=r"\S"), STORABLE]
+    to_user_id: UUID = Field(description="The user who is asked to take over")
+    kind: TransferKind = Field(default="escalation", description="The kind of transfer")
+    reason: Annotated[str, Field(min_length=1, max_length=2000, pattern=r"\S"), STORABLE] = Field(
+        description="Why the conversation is transferred"
+    )
 
 
 class TransferQuery(ListQuery):
-    """The filters and sorts of the list."""
+    """The filters and the order of the list."""
 
-    status: TransferStatus | None = None
-    conversation_id: UUID | None = None
-    from_user_id: UUID | None = None
-    to_user_id: UUID | None = None
-    sort: Literal["-created_at", "created_at"] = "-created_at"
+    status: TransferStatus | None = Field(
+        default=None, description="Only transfers in this state; omitted: all states"
+    )
+    conversation_id: UUID | None = Field(
+        default=None, description="Only transfers of this conversation; omitted: all"
+    )
+    from_user_id: UUID | None = Field(
+        default=None, description="Only transfers requested by this user; omitted: all users"
+    )
+    to_user_id: UUID | None = Field(
+        default=None, description="Only transfers addressed to this user; omitted: all users"
+    )
+    sort: Literal["-created_at", "created_at"] = Field(
+        default="-created_at", description="The field to sort by; ``-`` means descending"
+    )

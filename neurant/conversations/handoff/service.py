@@ -1,4 +1,4 @@
-"""The rules of working on a conversation: what a person may be told after each action."""
+"""The rules of attending a conversation as a person, with the announcement of each change."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from neurant.plans.limits import within_limits
 
 MOST_CHARACTERS = 20_000
 MOST_NOTES = 2_000
-_NOT_OURS = "NA001"  # raised by private.take_for_reply, with the outcome as hint
+_NOT_OURS = "NA001"  # raised by private.take_for_reply with the outcome as the hint
 
 
 def _checked(content: str) -> str:
@@ -32,10 +32,11 @@ def _checked(content: str) -> str:
 async def reply(
     pool: Pool, hub: Hub, staff: SignedIn, conversation_id: UUID, message_id: UUID, content: str
 ) -> str:
-    """Answer as a person, which takes the conversation: ``sent``, ``taken_by_other``, ``closed``.
+    """Reply as a person, which takes the conversation over; return the outcome.
 
-    The same ``message_id`` again is the same message. Raises BadInputError, NotFoundError, and
-    LimitReachedError where as many are attended as the plan allows.
+    The outcome is ``sent``, ``taken_by_other`` or ``closed``. A repeated ``message_id`` stores no
+    second message. Raises BadInputError, NotFoundError, and LimitReachedError if the plan allows no
+    further takeover.
     """
     content = _checked(content)
     try:
@@ -62,9 +63,9 @@ async def reply(
 async def take(
     pool: Pool, hub: Hub, staff: SignedIn, conversation_id: UUID, *, over: bool = False
 ) -> str:
-    """Take it: ``taken``, ``yours``, ``taken_by_other`` or ``closed``.
+    """Take a conversation over; return ``taken``, ``yours``, ``taken_by_other`` or ``closed``.
 
-    Raises NotFoundError, and LimitReachedError where as many are attended as the plan allows.
+    Raises NotFoundError, and LimitReachedError if the plan allows no further takeover.
     """
     async with within_limits(pool, staff.principal) as connection:
         outcome = await queries.take(connection, conversation_id, over=over)
@@ -72,7 +73,10 @@ async def take(
 
 
 async def resolve(pool: Pool, hub: Hub, staff: SignedIn, conversation_id: UUID, notes: str) -> str:
-    """Give it back to the bot: ``resolved``, ``not_open`` or ``taken_by_other``. NotFoundError."""
+    """End a takeover; return ``resolved``, ``not_open`` or ``taken_by_other``.
+
+    Raises NotFoundError.
+    """
     kept = notes.replace("\0", "").strip()[:MOST_NOTES] or None
     async with tenant(pool, staff.principal) as connection:
         outcome = await queries.resolve(connection, conversation_id, kept)
@@ -82,7 +86,7 @@ async def resolve(pool: Pool, hub: Hub, staff: SignedIn, conversation_id: UUID, 
 async def resend(
     pool: Pool, hub: Hub, staff: SignedIn, conversation_id: UUID, message_id: UUID
 ) -> str:
-    """Send again what failed or may not have arrived: ``resent``, ``not_resendable``."""
+    """Send again a message that failed or may not have arrived: ``resent``, ``not_resendable``."""
     async with tenant(pool, staff.principal) as connection:
         outcome = await queries.resend(connection, message_id)
     return _announced(hub, staff, conversation_id, outcome)

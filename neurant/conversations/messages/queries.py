@@ -1,4 +1,4 @@
-"""Messages and the reactions to them; the reader's policies decide which there are."""
+"""The queries of messages and reactions, limited by the reader's policies."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ from public.message_reactions r""",
     sorts={"created_at": Sort("r.created_at", "timestamptz", "created_at")},
     id="r.id",
 )
-# Two at once of one person would leave both.
+# Without the lock, two concurrent reactions of one person would both be stored.
 _ONE_AT_A_TIME = "select pg_advisory_xact_lock(hashtextextended(%(who)s || ' ' || %(message)s, 0))"
 _FORGET = """
 delete from public.message_reactions r
@@ -69,20 +69,20 @@ _CONVERSATION_OF = "select m.conversation_id from public.messages m where m.id =
 async def list_messages(
     connection: Connection, conversation_id: UUID, query: MessageQuery, *, archived: bool = False
 ) -> tuple[list[MessageOut], str | None]:
-    """A page of a conversation."""
+    """Return a page of a conversation's messages and the next cursor."""
     listing, given = _ARCHIVED if archived else _LISTING, {"conversation_id": conversation_id}
     return await fetch_page(connection, MessageOut, listing, query, query.sort, [_OF], given)
 
 
 async def get_message(connection: Connection, message_id: UUID) -> MessageDetailOut | None:
-    """One message of a conversation that is not archived."""
+    """Return one message of a live conversation; None if it is unknown or out of scope."""
     return await fetch_one(connection, MessageDetailOut, _ONE, {"id": message_id})
 
 
 async def list_reactions(
     connection: Connection, message_id: UUID, query: ReactionQuery
 ) -> tuple[list[ReactionOut], str | None]:
-    """What people think of a message."""
+    """Return a page of the reactions to a message and the next cursor."""
     conditions: list[LiteralString] = ["r.message_id = %(message)s"]
     given = {"message": message_id}
     return await fetch_page(
@@ -93,7 +93,7 @@ async def list_reactions(
 async def react(
     connection: Connection, user_id: UUID, message_id: UUID, reaction: ReactionIn
 ) -> ReactionOut | None:
-    """The caller's reaction, instead of what it was before."""
+    """Store the caller's reaction in place of an earlier one and return it."""
     given = {"message": message_id, **reaction.model_dump()}
     await connection.execute(_ONE_AT_A_TIME, {"who": str(user_id), "message": str(message_id)})
     mine = await fetch_one(connection, ReactionOut, _MINE, given)
@@ -104,5 +104,5 @@ async def react(
 
 
 async def forget_reaction(connection: Connection, message_id: UUID) -> None:
-    """Take the caller's reaction back, if there is one."""
+    """Delete the caller's reaction to a message, if there is one."""
     await connection.execute(_FORGET, {"message": message_id})

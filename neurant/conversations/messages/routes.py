@@ -1,4 +1,4 @@
-"""Messages over the API: reading them, answering as a person, reacting to the bot's answers."""
+"""The JSON endpoints of messages, of replies by the staff and of reactions to the bot's answers."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from neurant.conversations.handoff import queries as hitl
 from neurant.conversations.messages import queries
 from neurant.conversations.messages.schemas import (
     MessageDetailOut,
+    MessageId,
     MessageIn,
     MessageOut,
     MessageQuery,
@@ -26,19 +27,23 @@ from neurant.conversations.messages.schemas import (
     ReactionQuery,
 )
 from neurant.conversations.outcomes import announce, check
+from neurant.conversations.schemas import ConversationId
 from neurant.core.errors import ConflictError, NotFoundError
 
 router = api_router("messages")
 Reading = Annotated[Call, needs("conversations.read")]
 Working = Annotated[Call, needs("conversations.reply")]
-_NOT_OURS = "NA001"  # raised by private.take_for_reply, with the outcome as hint
+_NOT_OURS = "NA001"  # raised by private.take_for_reply with the outcome as the hint
 
 
 @router.get("/conversations/{conversation_id}/messages")
 async def list_messages(
-    call: Reading, conversation_id: UUID, query: Annotated[MessageQuery, Query()]
+    call: Reading, conversation_id: ConversationId, query: Annotated[MessageQuery, Query()]
 ) -> Page[MessageOut]:
-    """What was said in a conversation."""
+    """List the messages of a conversation, the oldest first unless ``sort`` says otherwise.
+
+    Every member of the company may call it, for a conversation that they may see.
+    """
     if not await conversations.is_visible(call.connection, conversation_id):
         raise NotFoundError("not_found")
     data, cursor = await queries.list_messages(call.connection, conversation_id, query)
@@ -48,19 +53,23 @@ async def list_messages(
 @router.post("/conversations/{conversation_id}/messages", status_code=201)
 async def reply(
     call: Working,
-    conversation_id: UUID,
+    conversation_id: ConversationId,
     new: MessageIn,
     response: Response,
     background: BackgroundTasks,
 ) -> MessageDetailOut:
-    """Answer as a person, which takes the conversation.
+    """Send a reply as a person, which takes the conversation over from the bot.
 
-    409 where somebody else has it, where it is closed, and where as many are attended as the plan
-    allows.
+    Every member of the company may call it, for a conversation that they may see. Answers 201 with
+    the message. Refused with 409: ``conversations.taken_by_other`` if another person attends the
+    conversation, ``conversations.closed``, ``conversations.message_id_taken`` if the given ``id``
+    belongs to another message, or a code ``limit.…`` if the plan allows no further takeover.
     """
     message_id = new.id or uuid.uuid4()
     try:
-        async with call.connection.transaction():  # what fails must not end the call's own
+        async with (
+            call.connection.transaction()
+        ):  # a savepoint: a failure must not abort the call's transaction
             await hitl.insert_reply(
                 call.connection, call.caller.company_id, message_id, conversation_id, new.content
             )
@@ -79,16 +88,23 @@ async def reply(
 
 
 @router.get("/messages/{message_id}")
-async def get_message(call: Reading, message_id: UUID) -> MessageDetailOut:
-    """One message, with what became of its delivery."""
+async def get_message(call: Reading, message_id: MessageId) -> MessageDetailOut:
+    """Return one message with the state of its delivery.
+
+    Every member of the company may call it, for a conversation that they may see.
+    """
     return await _found(call, message_id)
 
 
 @router.post("/messages/{message_id}/resend")
 async def resend_message(
-    call: Working, message_id: UUID, background: BackgroundTasks
+    call: Working, message_id: MessageId, background: BackgroundTasks
 ) -> MessageDetailOut:
-    """Send again what failed, or what may not have arrived; anything else is 409."""
+    """Send a message again that failed or may not have arrived.
+
+    Every member of the company may call it, for a conversation that they may see. Refused with 409
+    ``conversations.not_resendable`` if the message is in another state.
+    """
     check(await hitl.resend(call.connection, message_id))
     found = await _found(call, message_id)
     announce(background, call, found.conversation_id)
@@ -97,27 +113,37 @@ async def resend_message(
 
 @router.get("/messages/{message_id}/reactions")
 async def list_reactions(
-    call: Reading, message_id: UUID, query: Annotated[ReactionQuery, Query()]
+    call: Reading, message_id: MessageId, query: Annotated[ReactionQuery, Query()]
 ) -> Page[ReactionOut]:
-    """What the end user and the staff think of it."""
+    """List the reactions of the end user and of the staff to a message.
+
+    Every member of the company may call it, for a conversation that they may see.
+    """
     await _found(call, message_id)
     data, cursor = await queries.list_reactions(call.connection, message_id, query)
     return Page(data=data, next_cursor=cursor)
 
 
 @router.put("/messages/{message_id}/reaction")
-async def react(call: Working, message_id: UUID, reaction: ReactionIn) -> ReactionOut:
-    """One's own reaction to an answer of the bot, instead of the one before; else 409."""
+async def react(call: Working, message_id: MessageId, reaction: ReactionIn) -> ReactionOut:
+    """Set the caller's reaction to an answer of the bot; it replaces an earlier one.
+
+    Every member of the company may call it, for a conversation that they may see. Refused with 409
+    ``conversations.not_the_bots`` if the message is not the bot's.
+    """
     if (await _found(call, message_id)).sender_type != "bot":
         raise ConflictError("conversations.not_the_bots")
     made = await queries.react(call.connection, call.caller.user_id, message_id, reaction)
-    assert made is not None  # noqa: S101 - an insert that returns
+    assert made is not None  # noqa: S101 - the statement has a RETURNING clause
     return made
 
 
 @router.delete("/messages/{message_id}/reaction", status_code=204)
-async def forget_reaction(call: Working, message_id: UUID) -> None:
-    """Take one's own reaction back."""
+async def forget_reaction(call: Working, message_id: MessageId) -> None:
+    """Delete the caller's reaction to a message, if there is one.
+
+    Every member of the company may call it, for a conversation that they may see.
+    """
     await _found(call, message_id)
     await queries.forget_reaction(call.connection, message_id)
 

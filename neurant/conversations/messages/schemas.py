@@ -1,4 +1,4 @@
-"""Messages and reactions on the wire."""
+"""The request and response bodies of messages and reactions."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
+from fastapi import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from neurant.api.listing import ListQuery
@@ -18,80 +19,122 @@ ReactionType = Literal["thumbs_up", "thumbs_down", "helpful", "not_helpful"]
 Content = Annotated[str, Field(min_length=1, max_length=20_000, pattern=r"\S"), STORABLE]
 
 
-class MessageOut(BaseModel):
-    """A message, in the place (``seq``) that it has in its conversation.
+MessageId = Annotated[UUID, Path(description="The id of the message")]
 
-    The content of a ``system`` message is a key, such as ``hitl_taken``. ``unknown``: it may have
-    arrived.
+
+class MessageOut(BaseModel):
+    """A message of a conversation.
+
+    The content of a ``system`` message is a key, such as ``hitl_taken``.
     """
 
-    id: UUID
-    conversation_id: UUID
-    chatbot_id: UUID
-    seq: int
-    sender_type: Sender
-    sender_id: UUID | None = Field(description="The person of the staff who wrote it")
-    message_type: MessageType
-    content: str
-    media_url: str | None
-    media_type: str | None
-    status: MessageStatus
-    delivered_at: datetime | None
-    read_at: datetime | None
-    knowledge_sources: list[dict[str, Any]] = Field(description="What a bot's answer is based on")
-    confidence_score: float | None
-    processing_time_ms: int | None
-    tokens_used: int | None
-    model_used: str | None
-    created_at: datetime
+    id: UUID = Field(description="The id of the message")
+    conversation_id: UUID = Field(description="The conversation of the message")
+    chatbot_id: UUID = Field(description="The bot of the conversation")
+    seq: int = Field(
+        description="The message's position in its conversation; it rises with each message"
+    )
+    sender_type: Sender = Field(
+        description="Who sent it: the bot, a person of the staff, the end user or the system"
+    )
+    sender_id: UUID | None = Field(
+        description="The user of the staff who wrote it; null: another sender"
+    )
+    message_type: MessageType = Field(description="The kind of content")
+    content: str = Field(
+        description="The text; for a ``system`` message, a key of the text catalogue"
+    )
+    media_url: str | None = Field(description="The address of the media file; null: none")
+    media_type: str | None = Field(description="The media type (MIME) of the file; null: none")
+    status: MessageStatus = Field(
+        description="The state of the delivery; ``unknown``: it may have arrived"
+    )
+    delivered_at: datetime | None = Field(
+        description="When it was delivered; null: it was not, or it is unknown"
+    )
+    read_at: datetime | None = Field(
+        description="When it was read; null: it was not, or it is unknown"
+    )
+    knowledge_sources: list[dict[str, Any]] = Field(
+        description="The passages of documents on which the bot's answer is based"
+    )
+    confidence_score: float | None = Field(
+        description="How certain the bot was of its answer; null: not the bot's, or unknown"
+    )
+    processing_time_ms: int | None = Field(
+        description=(
+            "How long the bot took to produce the answer, in milliseconds; null: not the bot's, "
+            "or unknown"
+        )
+    )
+    tokens_used: int | None = Field(
+        description="Tokens of a language model that the answer used; null: none or unknown"
+    )
+    model_used: str | None = Field(
+        description="The language model that produced the answer; null: none"
+    )
+    created_at: datetime = Field(description="When it was created")
 
 
 class MessageDetailOut(MessageOut):
-    """One message, with what became of its delivery."""
+    """A message with the reason why its delivery failed."""
 
-    delivery_error: str | None = Field(description="What the channel said when it refused it")
+    delivery_error: str | None = Field(
+        description="The channel's error when it refused the message; null: none"
+    )
 
 
 class MessageIn(BaseModel):
-    """An answer of a person, which takes the conversation.
-
-    With an ``id`` of one's own, sent again it is the same message.
-    """
+    """A reply of the staff, which takes the conversation over from the bot."""
 
     model_config = ConfigDict(extra="forbid")
 
-    id: UUID | None = None
-    content: Content
+    id: UUID | None = Field(
+        default=None,
+        description=(
+            "The id of the new message, chosen by the client: a repeated request with it stores "
+            "no second message; null: the server chooses one"
+        ),
+    )
+    content: Content = Field(description="The text of the reply")
 
 
 class MessageQuery(ListQuery):
-    """From the first to the last, or the last first."""
+    """The order of the messages."""
 
-    sort: Literal["seq", "-seq"] = "seq"
+    sort: Literal["seq", "-seq"] = Field(
+        default="seq", description="``seq``: the oldest first; ``-seq``: the newest first"
+    )
 
 
 class ReactionOut(BaseModel):
-    """What somebody thinks of an answer of the bot. By nobody of the staff: by the end user."""
+    """A reaction to an answer of the bot."""
 
-    id: UUID
-    message_id: UUID
-    reaction_type: ReactionType
-    comment: str | None
-    reacted_by_user_id: UUID | None
-    reacted_by_end_user: bool
-    created_at: datetime
+    id: UUID = Field(description="The id of the reaction")
+    message_id: UUID = Field(description="The message")
+    reaction_type: ReactionType = Field(description="The kind of reaction")
+    comment: str | None = Field(description="A comment on the reaction; null: none")
+    reacted_by_user_id: UUID | None = Field(
+        description="The user of the staff who reacted; null: the end user"
+    )
+    reacted_by_end_user: bool = Field(description="Whether the end user reacted")
+    created_at: datetime = Field(description="When the reaction was given")
 
 
 class ReactionIn(BaseModel):
-    """One's reaction; it takes the place of the one before."""
+    """The caller's reaction; it replaces an earlier one."""
 
     model_config = ConfigDict(extra="forbid")
 
-    reaction_type: ReactionType
-    comment: Annotated[Text, Field(max_length=2000)] | None = None
+    reaction_type: ReactionType = Field(description="The kind of reaction")
+    comment: Annotated[Text, Field(max_length=2000)] | None = Field(
+        default=None, description="A comment on the reaction; null: none"
+    )
 
 
 class ReactionQuery(ListQuery):
-    """In the order in which people reacted."""
+    """The order of the reactions."""
 
-    sort: Literal["created_at", "-created_at"] = "created_at"
+    sort: Literal["created_at", "-created_at"] = Field(
+        default="created_at", description="The field to sort by; ``-`` means descending"
+    )

@@ -1,4 +1,4 @@
-"""Notes about a conversation; the reader's policies decide which there are."""
+"""The queries of notes about conversations, limited by the reader's policies."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ returning id, conversation_id, author_id, content, created_at
 async def list_notes(
     connection: Connection, conversation_id: UUID, query: NoteQuery
 ) -> tuple[list[NoteOut], str | None]:
-    """A page of a conversation's notes."""
+    """Return a page of a conversation's notes and the next cursor."""
     conditions: list[LiteralString] = ["n.conversation_id = %(conversation_id)s"]
     given = {"conversation_id": conversation_id}
     return await fetch_page(connection, NoteOut, _LISTING, query, query.sort, conditions, given)
@@ -34,5 +34,5 @@ async def list_notes(
 async def insert_note(
     connection: Connection, conversation_id: UUID, content: str
 ) -> NoteOut | None:
-    """A note of the caller."""
+    """Insert a note of the caller and return it."""
     return await fetch_one(connection, NoteOut, _INSERT, (conversation_id, content))

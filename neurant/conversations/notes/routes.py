@@ -1,4 +1,4 @@
-"""Notes over the API."""
+"""The JSON endpoints of notes."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from neurant.conversations import records as conversations
 from neurant.conversations.notes import queries
 from neurant.conversations.notes.schemas import NoteIn, NoteOut, NoteQuery
 from neurant.conversations.outcomes import announce
+from neurant.conversations.schemas import ConversationId
 from neurant.core.errors import NotFoundError
 
 router = api_router("notes")
@@ -23,9 +24,12 @@ Working = Annotated[Call, needs("conversations.reply")]
 
 @router.get("/conversations/{conversation_id}/notes")
 async def list_notes(
-    call: Reading, conversation_id: UUID, query: Annotated[NoteQuery, Query()]
+    call: Reading, conversation_id: ConversationId, query: Annotated[NoteQuery, Query()]
 ) -> Page[NoteOut]:
-    """What colleagues wrote about a conversation."""
+    """List the notes that the staff wrote about a conversation.
+
+    Every member of the company may call it, for a conversation that they may see.
+    """
     await _check_visible(call, conversation_id)
     data, cursor = await queries.list_notes(call.connection, conversation_id, query)
     return Page(data=data, next_cursor=cursor)
@@ -33,12 +37,15 @@ async def list_notes(
 
 @router.post("/conversations/{conversation_id}/notes", status_code=201)
 async def create_note(
-    call: Working, conversation_id: UUID, new: NoteIn, background: BackgroundTasks
+    call: Working, conversation_id: ConversationId, new: NoteIn, background: BackgroundTasks
 ) -> NoteOut:
-    """Write one; it stays as it is."""
+    """Add a note to a conversation and return it with status 201; notes cannot be changed.
+
+    Every member of the company may call it, for a conversation that they may see.
+    """
     await _check_visible(call, conversation_id)
     made = await queries.insert_note(call.connection, conversation_id, new.content)
-    assert made is not None  # noqa: S101 - an insert that returns
+    assert made is not None  # noqa: S101 - the statement has a RETURNING clause
     announce(background, call, conversation_id)
     return made
 

@@ -1,4 +1,4 @@
-"""Notes on the wire."""
+"""The request and response bodies of notes."""
 
 from __future__ import annotations
 
@@ -13,24 +13,28 @@ from neurant.core.text_types import STORABLE
 
 
 class NoteOut(BaseModel):
-    """What a colleague wrote about a conversation; the end user never sees it."""
+    """A note of the staff about a conversation, which the end user never sees."""
 
-    id: UUID
-    conversation_id: UUID
-    author_id: UUID
-    content: str
-    created_at: datetime
+    id: UUID = Field(description="The id of the note")
+    conversation_id: UUID = Field(description="The conversation")
+    author_id: UUID = Field(description="The user who wrote it")
+    content: str = Field(description="The text of the note")
+    created_at: datetime = Field(description="When it was written")
 
 
 class NoteIn(BaseModel):
-    """A new one."""
+    """A new note."""
 
     model_config = ConfigDict(extra="forbid")
 
-    content: Annotated[str, Field(min_length=1, max_length=10_000, pattern=r"\S"), STORABLE]
+    content: Annotated[str, Field(min_length=1, max_length=10_000, pattern=r"\S"), STORABLE] = (
+        Field(description="The text of the note")
+    )
 
 
 class NoteQuery(ListQuery):
-    """In the order in which they were written, or the other way round."""
+    """The order of the notes."""
 
-    sort: Literal["created_at", "-created_at"] = "created_at"
+    sort: Literal["created_at", "-created_at"] = Field(
+        default="created_at", description="The field to sort by; ``-`` means descending"
+    )

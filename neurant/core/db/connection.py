@@ -1,11 +1,11 @@
-"""Connections that notice when nobody answers any more.
+"""Database connections that detect an unresponsive peer.
 
-A proxy or a firewall may swallow a connection: it keeps the sockets open and forwards nothing, so
-no reset and no error ever comes. Two things notice that:
+A proxy or a firewall may silently drop the traffic of a connection: the sockets stay open, and no
+reset and no error ever arrives. Two measures detect that:
 
-- TCP keepalives and the user time-out (``with_timeouts``), where the network itself is silent;
-- a limit on every wait for an answer (``patience``), where somebody in between still acknowledges
-  what we send. A connection that exceeds it is closed and never used again.
+- TCP keepalives and the user timeout (``with_timeouts``), if the network itself is silent;
+- a limit on every wait for an answer (``patience``), if an intermediary still acknowledges
+  our packets. A connection that exceeds the limit is closed and never used again.
 
 Sources: PostgreSQL 18 "Parameter Key Words" (libpq), tcp(7), psycopg's ``AsyncConnection.wait``.
 """
@@ -29,8 +29,8 @@ from neurant.core.clock import monotonic
 RV = TypeVar("RV")
 PATIENCE = 8.0  # seconds that a statement may take, unless a block says otherwise
 CONNECT_SECONDS = 5
-_INTERVAL = 0.1  # seconds between psycopg's looks at interrupts, as in psycopg itself
-# A peer that is silent for 10 + 3 * 5 seconds, or acknowledges nothing for 15, is gone.
+_INTERVAL = 0.1  # seconds between psycopg's checks for interrupts, its own default
+# A peer counts as gone after 10 + 3 * 5 silent seconds, or 15 without an acknowledgement.
 _TIMEOUTS: Mapping[str, int] = {
     "connect_timeout": CONNECT_SECONDS,
     "keepalives": 1,
@@ -43,19 +43,19 @@ _patience: ContextVar[float] = ContextVar("patience", default=PATIENCE)
 
 
 def with_timeouts(url: str) -> str:
-    """The connection string with our time-outs, except for those that it sets itself."""
+    """Return the connection string with our timeouts, except for those that it sets itself."""
     given = conninfo_to_dict(url)
     return make_conninfo("", **{**_TIMEOUTS, **given})
 
 
 def be_patient(seconds: float) -> None:
-    """Let each statement of the rest of this task take this many seconds."""
+    """Set the time limit of each statement in the rest of this task, in seconds."""
     _patience.set(seconds)
 
 
 @contextmanager
 def patience(seconds: float) -> Iterator[None]:
-    """Let each statement in this block (and in the tasks it starts) take this many seconds."""
+    """Set the time limit of each statement in this block and its new tasks, in seconds."""
     token = _patience.set(seconds)
     try:
         yield
@@ -64,7 +64,7 @@ def patience(seconds: float) -> Iterator[None]:
 
 
 class WatchedConnection(AsyncConnection[TupleRow]):
-    """A connection on which no answer is awaited for longer than ``patience`` allows."""
+    """A connection that waits for no answer longer than ``patience`` allows."""
 
     answered_at = 0.0
 
@@ -74,10 +74,10 @@ class WatchedConnection(AsyncConnection[TupleRow]):
         interval: float = _INTERVAL,
         timeout: float | None = None,  # noqa: ASYNC109 - psycopg's signature
     ) -> RV:
-        """As psycopg's, which every statement goes through; an own ``timeout`` is kept.
+        """Wait like psycopg's method, which every statement uses; keep an explicit ``timeout``.
 
-        Raises psycopg.OperationalError after the limit. The connection is closed then: what the
-        server still does with the statement is not known.
+        Raises psycopg.OperationalError after the limit. The connection is then closed, because the
+        state of the statement on the server is unknown.
         """
         limit = _patience.get()
         try:
@@ -93,5 +93,5 @@ class WatchedConnection(AsyncConnection[TupleRow]):
 
 
 async def connect(url: str, **options: Any) -> WatchedConnection:
-    """A watched connection outside any pool."""
+    """Open a watched connection outside any pool."""
     return await WatchedConnection.connect(with_timeouts(url), **options)

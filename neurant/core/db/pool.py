@@ -1,8 +1,9 @@
-"""The connection pools of a process, and reading typed rows from them.
+"""The connection pools of a process, and queries that return typed rows.
 
-A connection is held for database work and for nothing else. Whoever holds one waits for no thread,
-no network, no client and no second connection: ``must_hold_nothing`` stands where such waits begin,
-and tests make it an error. The connections of a web process are shared fairly (``sharing``).
+A connection is held for database work only. A task that holds one must not wait for a thread, the
+network, a client or a second connection: ``must_hold_nothing`` marks the start of such a wait, and
+tests turn a violation into an error. Companies share a web process's connections fairly
+(``sharing``).
 """
 
 from __future__ import annotations
@@ -34,17 +35,17 @@ from neurant.core.logs import get_logger
 Connection = AsyncConnection[TupleRow]
 Row = TypeVar("Row")
 Params = Sequence[Any] | Mapping[str, Any]
-_TRUSTED_SECONDS = 1.0  # after an answer a connection is not asked whether it lives
+_TRUSTED_SECONDS = 1.0  # after an answer, in which a connection is not checked
 _CHECK_SECONDS = 1.5
-_RECONNECT_SECONDS = 5.0  # then a new request begins anew, instead of ever longer pauses
-ANYBODY = "anybody"  # requests of nobody known: logins, pages before the session is found
+_RECONNECT_SECONDS = 5.0  # then a new request retries, instead of growing pauses
+ANYBODY = "anybody"  # unauthenticated requests: logins, and pages before the session is found
 NEWCOMERS = "newcomers"  # credentials that this process has not seen yet
 VISITORS = "visitors"
-PLATFORM = "platform"  # what serves all companies at once: ingest, readiness
+PLATFORM = "platform"  # work for all companies at once: ingest, readiness
 _WAIT_SECONDS = 10.0
 _RETRY_SECONDS = 2
-_MOST_WAITING = 200  # requests of one company: more than its people and programs have under way
-_MOST_WAITING_OF_ALL = 2_000  # of those whom all companies share: a reconnection wakes every stream
+_MOST_WAITING = 200  # requests of one company, more than it normally has in progress
+_MOST_WAITING_OF_ALL = 2_000  # of a sharer of all companies: a reconnection wakes every stream
 log = get_logger(__name__)
 
 
@@ -60,14 +61,14 @@ class _Held:
 _held: ContextVar[_Held | None] = ContextVar("held", default=None)
 _sharer: ContextVar[Hashable] = ContextVar("sharer", default=ANYBODY)
 is_strict = False
-"""Tests set it: holding a connection while waiting for something else is then an error."""
+"""Set by tests: a task that holds a connection while it waits for something else is an error."""
 
 
 def must_hold_nothing(waits_for: str) -> None:
-    """Say that a wait for something other than the database begins.
+    """Declare that a wait for something other than the database begins.
 
-    Logs ``connection_held_while_waiting`` where this task holds a connection; RuntimeError in
-    tests. A defect costs speed then, not an answer.
+    If this task holds a connection, it logs ``connection_held_while_waiting``, and in tests it
+    raises RuntimeError. In production such a defect costs speed, not an answer.
     """
     held = _held.get()
     if held is None or not held.is_open or held.task is not asyncio.current_task():
@@ -79,18 +80,17 @@ def must_hold_nothing(waits_for: str) -> None:
 
 @contextmanager
 def sharing(sharer: Hashable) -> Iterator[None]:
-    """Connections that are taken in the block are of this sharer's share: a company's id, or one
-    of the names above."""
+    """Count connections taken in the block against this sharer: a company's id, or a name above."""
     before = _sharer.get()
     _sharer.set(sharer)
     try:
         yield
     finally:
-        _sharer.set(before)  # not by token: a generator may be closed in another context
+        _sharer.set(before)  # not by token, because a generator may be closed in another context
 
 
 class Pool(AsyncConnectionPool[Connection]):
-    """A pool that knows who holds what. With ``is_shared``, one company has half of it at most."""
+    """A pool that knows its holders. With ``is_shared``, one company holds at most half of it."""
 
     def __init__(self, url: str, *, is_shared: bool, **options: Any) -> None:
         super().__init__(url, **options)
@@ -99,10 +99,11 @@ class Pool(AsyncConnectionPool[Connection]):
 
     @asynccontextmanager
     async def connection(self, timeout: float | None = None) -> AsyncIterator[Connection]:  # noqa: ASYNC109 - psycopg's own name
-        """A connection for the time of the block, in the share of who asks.
+        """Hold a connection while the block runs, within the sharer's share.
 
-        Raises RateLimitedError where too many of the same company wait already, or for too long
-        (``timeout`` seconds, 10 without one); for others UnavailableError, and PoolTimeout.
+        Raises RateLimitedError if too many requests of the same company wait already, or this one
+        waits too long (``timeout`` seconds, by default 10). Other sharers get UnavailableError or
+        PoolTimeout.
         """
         must_hold_nothing("a second connection")
         if self._gate is None:
@@ -137,13 +138,15 @@ class Pool(AsyncConnectionPool[Connection]):
         except QueueFullError:
             raise too_many_wait(sharer) from None
         except TimeoutError:
-            if isinstance(sharer, UUID):  # the database is there: its company has too much to do
+            if isinstance(
+                sharer, UUID
+            ):  # the database answers, but the company has too many requests
                 raise too_many_wait(sharer) from None
             raise PoolTimeout("no connection of this share came free in time") from None
 
 
 def too_many_wait(sharer: Hashable) -> NeurantError:
-    """The refusal of a request that would have to queue behind too many of its own company."""
+    """Return the error for a request with too many others of its own company before it."""
     if isinstance(sharer, UUID):
         return RateLimitedError("api.company_busy", seconds=_RETRY_SECONDS)
     return UnavailableError("busy", seconds=_RETRY_SECONDS)
@@ -152,15 +155,15 @@ def too_many_wait(sharer: Hashable) -> NeurantError:
 def make_pool(
     url: str, *, size: int, pooled: bool, is_shared: bool = False, least: int = 1
 ) -> Pool:
-    """An unopened pool of autocommit connections to ``url``.
+    """Return an unopened pool of autocommit connections to ``url``.
 
     Autocommit, because ``tenancy.tenant`` begins and commits by itself, in fewer round trips.
-    ``pooled``: the URL leads through a transaction pooler, where a prepared statement of one
-    transaction may be unknown to the next. ``is_shared``: companies use it side by side, and each
-    gets its share. ``least``: connections that stay open while nobody needs them.
+    ``pooled``: the URL is a transaction pooler's, where a prepared statement of one transaction may
+    be unknown to the next. ``is_shared``: companies share the pool fairly. ``least``: connections
+    that stay open when idle.
 
-    A connection that has not answered for a second is asked before it is given out. One that does
-    not answer was swallowed on the way, and most probably all were: every idle one is replaced.
+    A connection that has not answered for a second is checked before use. If it does not answer,
+    most probably no idle connection does, so every idle one is replaced.
     """
     pool: Pool = Pool(
         with_timeouts(url),
@@ -179,7 +182,7 @@ def make_pool(
 
 
 async def _check(pool: Pool, connection: Connection) -> None:
-    """Ask a connection that has been idle. Raises psycopg.OperationalError if it is of no use."""
+    """Check an idle connection. Raises psycopg.OperationalError if it is unusable."""
     answered_at = connection.answered_at if isinstance(connection, WatchedConnection) else 0.0
     if monotonic() - answered_at < _TRUSTED_SECONDS and not connection.closed:
         return
@@ -193,7 +196,7 @@ async def _check(pool: Pool, connection: Connection) -> None:
 
 
 def require_url(url: object, setting: str) -> str:
-    """The URL in a secret setting, or a SetupError that names the setting."""
+    """Return the URL in a secret setting. Raises SetupError, which names the setting."""
     if url is None:
         raise SetupError("database_url_missing", setting=setting)
     reveal = getattr(url, "get_secret_value", None)
@@ -203,7 +206,7 @@ def require_url(url: object, setting: str) -> str:
 async def fetch_all(
     connection: Connection, model: type[Row], query: LiteralString, params: Params = ()
 ) -> list[Row]:
-    """All rows of a query as instances of ``model``, a dataclass with the columns' names."""
+    """Return all rows of a query as instances of ``model``, a dataclass with the columns' names."""
     async with connection.cursor(row_factory=class_row(model)) as cursor:
         await cursor.execute(query, params)
         return await cursor.fetchall()
@@ -212,21 +215,21 @@ async def fetch_all(
 async def fetch_one(
     connection: Connection, model: type[Row], query: LiteralString, params: Params = ()
 ) -> Row | None:
-    """The first row of a query as an instance of ``model``, or None."""
+    """Return the first row of a query as an instance of ``model``, or None."""
     async with connection.cursor(row_factory=class_row(model)) as cursor:
         await cursor.execute(query, params)
         return await cursor.fetchone()
 
 
 async def fetch_value(connection: Connection, query: LiteralString, params: Params = ()) -> object:
-    """The first column of the first row, or None."""
+    """Return the first column of the first row, or None."""
     cursor = await connection.execute(query, params)
     row = await cursor.fetchone()
     return row[0] if row else None
 
 
 async def fetch_count(connection: Connection, query: LiteralString, params: Params = ()) -> int:
-    """The number that a query gives. Raises TypeError where it gives none: the query is wrong."""
+    """Return the number that a query returns. Raises TypeError if it returns none."""
     value = await fetch_value(connection, query, params)
     if not isinstance(value, int):
         raise TypeError(f"a number was expected, not {type(value).__name__}")
@@ -234,9 +237,9 @@ async def fetch_count(connection: Connection, query: LiteralString, params: Para
 
 
 def set_clause(columns: Sequence[LiteralString], changes: Mapping[str, Any]) -> LiteralString:
-    """``name = %(name)s`` for those of ``columns`` that ``changes`` names: a sparse UPDATE."""
+    """Return the SET clause of an UPDATE for those of ``columns`` that ``changes`` names."""
     return ", ".join(f"{column} = %({column})s" for column in columns if column in changes)
 
 
 DatabaseDown = (psycopg.OperationalError, psycopg.InterfaceError)
-"""What psycopg raises when the server is away: worth trying again."""
+"""The errors of psycopg when the server is unreachable, after which a retry makes sense."""

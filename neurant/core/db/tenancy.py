@@ -1,7 +1,7 @@
-"""The one way to open a transaction for a principal.
+"""Transactions as a principal. This module is the only place that opens them.
 
-A principal is what the process knows of the caller. The database verifies it (by
-``private.company_id()`` in the policies): one that does not stand sees and writes nothing.
+A principal is the identity that the process claims for the caller. The database verifies it (by
+``private.company_id()`` in the policies): an invalid principal sees and writes nothing.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ select set_config('role', %s, true), set_config('request.jwt.claims', %s, true),
 """
 _SNAPSHOT = "begin isolation level repeatable read read only"
 _COME_FROM = "select set_config('request.audit', %s, true)"
-# The columns are Caller's, in its order. The role is taken in what the function's row makes, so
-# after it, and also where nobody was found: one statement less on every request.
+# The columns are those of Caller, in its order. The role is set in the select list, which is
+# evaluated after the function, also if it found no caller. This saves a statement per request.
 _ENTER: LiteralString = """
 select e.session_id, e.key_id, e.auth_user_id, e.company_id, e.user_id, e.role::text, e.first_name,
   e.last_name, e.email, e.company_name, e.subscription_status::text, e.requests_per_minute, e.may,
@@ -38,7 +38,7 @@ _ENTER_SUBJECT: LiteralString = _ENTER + "private.enter_subject(%s, %s, %s, %s) 
 
 @dataclass(frozen=True, slots=True)
 class Trail:
-    """Where a request comes from, for audit: told, not verified. All of it is optional."""
+    """The origin of a request for audit: reported by the client, not verified. All are optional."""
 
     session_id: str | None = None
     request_id: str | None = None
@@ -46,7 +46,7 @@ class Trail:
     user_agent: str | None = None
 
     def told(self) -> str:
-        """As the database reads it (``request.audit``). NUL does not exist in its texts."""
+        """Return the trail as the database reads it (``request.audit``), without NUL characters."""
         known = {
             name: value.replace("\0", "")
             for name in self.__slots__
@@ -66,7 +66,7 @@ class Staff:
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """A program that acts for a company, with the key's role."""
+    """A program that acts for a company with the role of its API key."""
 
     key_id: UUID
     company_id: UUID
@@ -75,14 +75,14 @@ class ApiKey:
 
 @dataclass(frozen=True, slots=True)
 class Visitor:
-    """A web chat visitor, known by the SHA-256 digest of an opaque token."""
+    """A web chat visitor, identified by the SHA-256 digest of an opaque token."""
 
     token_digest: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """The system, acting for one company. Only the worker's login can become it."""
+    """The system, acting for one company. Only the worker's login can assume this principal."""
 
     company_id: UUID
 
@@ -106,7 +106,7 @@ class KeyToken:
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """A login that somebody else's token was verified to be; in which company, or the only one."""
+    """A login that a verified token of another issuer names, with its company, if one is chosen."""
 
     auth_user_id: UUID
     company_id: UUID | None
@@ -115,14 +115,14 @@ class Subject:
 Credential = SessionToken | KeyToken | Subject
 
 
-# Whose share a credential takes, learned when it proved somebody. It opens nothing by itself.
+# The company whose share each credential uses, from its last authentication. It grants no access.
 _companies: dict[Credential, UUID] = {}
 _MOST_KNOWN = 20_000  # credentials, about 5 MB
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Whom a credential proved, as the database verified it (rows of ``private.caller``)."""
+    """The authenticated caller, as the database verified it (rows of ``private.caller``)."""
 
     session_id: UUID | None
     key_id: UUID | None
@@ -140,7 +140,7 @@ class Caller:
 
     @property
     def principal(self) -> Staff | ApiKey:
-        """Who to be in a transaction of its own."""
+        """Return the caller's principal, for a separate transaction."""
         if self.key_id is not None:
             return ApiKey(self.key_id, self.company_id)
         return Staff(self.auth_user_id, self.company_id)
@@ -177,11 +177,11 @@ def _identity(principal: Principal) -> tuple[str, str]:
 async def tenant(
     pool: Pool, principal: Principal, *, snapshot: bool = False
 ) -> AsyncIterator[Connection]:
-    """One transaction as ``principal``: committed at the end, rolled back on any exception.
+    """Open one transaction as ``principal``: committed at the end, rolled back on any exception.
 
     ``snapshot``: every statement reads the same state, and none writes (REPEATABLE READ READ ONLY).
-    Role and claims are local to the transaction, so nothing of them is left on the connection
-    for the next user of it, also behind a transaction pooler.
+    Role and claims are local to the transaction, so the connection's next user does not inherit
+    them, also behind a transaction pooler.
     """
     role, claims = _identity(principal)
     trail = principal.trail if isinstance(principal, Staff | ApiKey) else None
@@ -199,10 +199,10 @@ async def tenant(
 async def entered(
     pool: Pool, credential: Credential, permission: str | None, trail: Trail
 ) -> AsyncIterator[tuple[Connection, Caller | None]]:
-    """One transaction as whoever ``credential`` proves, found and become in one round trip.
+    """Open one transaction as the caller of ``credential``, authenticated in the same round trip.
 
-    The caller is None where the credential does not stand; the transaction then sees nothing.
-    ``Caller.may`` answers for ``permission`` (of ``public.permissions``).
+    The caller is None if the credential is invalid; the transaction then sees nothing.
+    ``Caller.may`` is the answer for ``permission`` (of ``public.permissions``).
     """
     query, first = _entrance(credential)
     async with _connected(pool, credential) as connection:
@@ -210,7 +210,9 @@ async def entered(
             await connection.execute("begin")
             rows = await connection.execute(query, (*first, permission, trail.told()))
         *row, _ = await rows.fetchone() or (None, None)
-        caller = Caller(*row) if row[-1] is not None else None  # nulls: nobody was found
+        caller = (
+            Caller(*row) if row[-1] is not None else None
+        )  # nulls mean that no caller was found
         if caller is not None:
             remember(credential, caller.company_id)
         async with _finished(connection):
@@ -219,24 +221,24 @@ async def entered(
 
 @asynccontextmanager
 async def _connected(pool: Pool, credential: Credential) -> AsyncIterator[Connection]:
-    """A connection in the share of the company that the credential was of before."""
+    """Hold a connection in the share of the company that the credential last belonged to."""
     while True:
         sharer = company_of(credential) or NEWCOMERS
         with sharing(sharer):
             async with pool.connection() as connection:
                 if sharer is NEWCOMERS and company_of(credential):
-                    continue  # learned while it waited: it queues with its own company
+                    continue  # the company became known meanwhile, so it queues there
                 yield connection
                 return
 
 
 def company_of(credential: Credential) -> UUID | None:
-    """The company that a credential was of when this process saw it last."""
+    """Return the company that a credential belonged to when this process last saw it."""
     return _companies.get(credential)
 
 
 def remember(credential: Credential, company_id: UUID) -> None:
-    """Keep which company's share a credential takes."""
+    """Store the company whose share a credential uses."""
     if credential not in _companies and len(_companies) >= _MOST_KNOWN:
         _companies.pop(next(iter(_companies)), None)
     _companies[credential] = company_id
@@ -247,19 +249,19 @@ async def _finished(connection: Connection) -> AsyncIterator[None]:
     try:
         yield
         status = connection.info.transaction_status
-        # PostgreSQL answers a COMMIT of a failed transaction with ROLLBACK, and no error.
+        # PostgreSQL answers a COMMIT of a failed transaction with ROLLBACK and without an error.
         if status == TransactionStatus.INERROR:
             raise RuntimeError("a failed transaction cannot be committed")
-        if status != TransactionStatus.IDLE:  # else its user rolled it back
+        if status != TransactionStatus.IDLE:  # otherwise the caller rolled it back
             await connection.execute("commit")
     except BaseException:
         if connection.info.transaction_status != TransactionStatus.IDLE:
-            # A lost connection has rolled back already, and is not what the caller must hear.
+            # A lost connection has rolled back already; the original exception matters more.
             with suppress(psycopg.OperationalError):
                 await connection.rollback()
         raise
 
 
 async def come_from(connection: Connection, trail: Trail) -> None:
-    """Say where the rest of this transaction comes from; for one that has no principal yet."""
+    """Set the trail of the rest of this transaction, for one without a principal yet."""
     await connection.execute(_COME_FROM, (trail.told(),))
