@@ -26,7 +26,7 @@ class DayOut(BaseModel):
             "Messages created on that day: the bot's, the staff's, end users' and system messages"
         )
     )
-    bot_messages: int = Field(description="Messages of the bot")
+    bot_messages: int = Field(description="Number of messages that the bot sent")
     human_messages: int = Field(description="Messages of the staff")
     end_user_messages: int = Field(description="Messages of end users")
     new_conversations: int = Field(description="Conversations that started on that day")
@@ -130,8 +130,8 @@ class SummaryOut(BaseModel):
     satisfaction_avg: float | None = Field(
         description="Average rating, 1 to 5; null: there is no rating"
     )
-    thumbs_up: int = Field(description="Reactions ``thumbs_up``")
-    thumbs_down: int = Field(description="Reactions ``thumbs_down``")
+    thumbs_up: int = Field(description="Number of answers that a visitor rated as good")
+    thumbs_down: int = Field(description="Number of answers that a visitor rated as bad")
     knowledge_queries: int = Field(description="Searches in the documents")
     knowledge_hits: int = Field(description="Searches whose results were used for an answer")
     knowledge_hit_rate: float | None = Field(

@@ -56,7 +56,10 @@ where a.chatbot_id = %s
 
 @dataclass(frozen=True, slots=True)
 class Maker:
-    """Who made a bot and when; ``name`` None: somebody who left, or whom the reader may not see."""
+    """The person who made a bot, and when.
+
+    ``name`` is None for a person who left or whom the reader may not see.
+    """
 
     name: str | None
     at: datetime
@@ -64,7 +67,10 @@ class Maker:
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """Who gave a person to a bot, and when; ``assigned_by`` is a name, or None as of a maker."""
+    """The assignment of a person to a bot.
+
+    ``assigned_by`` is None for a person who left or whom the reader may not see.
+    """
 
     user_id: UUID
     assigned_by: str | None
@@ -114,7 +120,7 @@ async def list_colleagues(connection: Connection) -> list[Colleague]:
 
 
 async def get_maker(connection: Connection, chatbot_id: UUID) -> Maker | None:
-    """Who made the bot; None for a bot that the caller may not read."""
+    """Return the maker of the bot, or None for a bot that the caller may not read."""
     return await fetch_one(connection, Maker, _MAKER, (chatbot_id,))
 
 

@@ -26,7 +26,7 @@ class ConversationOut(BaseModel):
     """A conversation of an end user with a bot and with the staff who attend it."""
 
     id: UUID = Field(description="The id of the conversation")
-    chatbot_id: UUID = Field(description="The bot")
+    chatbot_id: UUID = Field(description="UUID of the bot that the conversation is with")
     channel: Channel = Field(description="The channel on which the end user writes")
     channel_account_id: UUID = Field(description="The id of the bot's account on that channel")
     contact_id: UUID | None = Field(description="The contact of the end user; null: there is none")

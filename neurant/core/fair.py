@@ -125,7 +125,7 @@ class FairGate:
 
 
 class Usage:
-    """How much of something each sharer used lately; what is older counts less and less.
+    """The recent use of a resource by each sharer; older use counts less and less.
 
     Amounts halve every ``half_life`` seconds.
     """
@@ -141,7 +141,7 @@ class Usage:
         self._used[sharer] = self._used.get(sharer, 0.0) + amount
 
     def is_heavy(self, sharer: Hashable) -> bool:
-        """Whether a sharer used clearly more than an equal part of what all used together.
+        """Return whether a sharer used clearly more than an equal part of the use of all.
 
         A sharer that is alone is not heavy.
         """

@@ -51,7 +51,7 @@ SettingsOf = Annotated[
 ]
 
 
-IntegrationId = Annotated[UUID, Path(description="The id of the integration")]
+IntegrationId = Annotated[UUID, Path(description="UUID of the integration that was called")]
 
 
 class IntegrationConfig(BaseModel):
@@ -87,7 +87,7 @@ class IntegrationConfig(BaseModel):
 class IntegrationOut(BaseModel):
     """An external system that the bots may query, without its secrets."""
 
-    id: UUID = Field(description="The id of the integration")
+    id: UUID = Field(description="UUID of the integration that was called")
     name: str = Field(description="The name that the company gave it")
     integration_type: Kind = Field(description="The kind of system")
     description: str | None = Field(description="What the integration is for; null: none")
@@ -198,7 +198,7 @@ class IntegrationLogOut(BaseModel):
     """A request to the external system and its result."""
 
     id: UUID = Field(description="The id of the log entry")
-    integration_id: UUID = Field(description="The id of the integration")
+    integration_id: UUID = Field(description="UUID of the integration that was called")
     request_type: str = Field(description="The kind of request")
     endpoint: str = Field(description="The address or resource that was requested")
     request_data: Any = Field(description="The data that were sent; null: none")

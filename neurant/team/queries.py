@@ -56,9 +56,10 @@ where p.is_narrowable order by p.position
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """How somebody came into the team. Who founded the company was invited by nobody.
+    """The way in which a person came into the team.
 
-    ``invited_by``: a name; None also for a person whom the reader may not see.
+    ``invited_by`` is None for the founder of the company, and for an inviter whom the reader may
+    not see.
     """
 
     invited_by: str | None
@@ -141,5 +142,5 @@ async def list_narrowable(connection: Connection) -> list[Narrowable]:
 
 
 async def get_origin(connection: Connection, user_id: UUID) -> Origin | None:
-    """How somebody came into the team; None for a person whom the caller may not read."""
+    """Return how a person came into the team, or None for a person whom the caller may not read."""
     return await fetch_one(connection, Origin, _ORIGIN, (user_id,))

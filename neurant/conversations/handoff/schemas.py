@@ -27,7 +27,7 @@ class HitlSessionOut(BaseModel):
     """A takeover: a person attends a conversation, or was requested to."""
 
     id: UUID = Field(description="The id of the takeover")
-    conversation_id: UUID = Field(description="The conversation")
+    conversation_id: UUID = Field(description="UUID of the conversation that this belongs to")
     chatbot_id: UUID = Field(description="The bot of the conversation")
     status: SessionStatus = Field(
         description=(
@@ -91,7 +91,7 @@ class TransferOut(BaseModel):
 
     id: UUID = Field(description="The id of the transfer")
     session_id: UUID = Field(description="The takeover that is transferred")
-    conversation_id: UUID = Field(description="The conversation")
+    conversation_id: UUID = Field(description="UUID of the conversation that this belongs to")
     chatbot_id: UUID = Field(description="The bot of the conversation")
     from_user_id: UUID = Field(description="The user who asks")
     to_user_id: UUID = Field(description="The user who is asked")

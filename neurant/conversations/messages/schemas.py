@@ -111,7 +111,7 @@ class ReactionOut(BaseModel):
     """A reaction to an answer of the bot."""
 
     id: UUID = Field(description="The id of the reaction")
-    message_id: UUID = Field(description="The message")
+    message_id: UUID = Field(description="UUID of the message that this belongs to")
     reaction_type: ReactionType = Field(description="The kind of reaction")
     comment: str | None = Field(description="A comment on the reaction; null: none")
     reacted_by_user_id: UUID | None = Field(

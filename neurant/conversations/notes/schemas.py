@@ -16,7 +16,7 @@ class NoteOut(BaseModel):
     """A note of the staff about a conversation, which the end user never sees."""
 
     id: UUID = Field(description="The id of the note")
-    conversation_id: UUID = Field(description="The conversation")
+    conversation_id: UUID = Field(description="UUID of the conversation that this belongs to")
     author_id: UUID = Field(description="The user who wrote it")
     content: str = Field(description="The text of the note")
     created_at: datetime = Field(description="When it was written")
