@@ -154,7 +154,7 @@ def test_the_page_tells_it_in_sentences_and_never_as_markup(
         "update users set first_name = '<b>=x' where id = %s", (acme.people["supervisor"].id,)
     )
     try:
-        page = client.get(PAGE, params={"request_id": request_id}).text
+        page = " ".join(client.get(PAGE, params={"request_id": request_id}).text.split())
         assert "&lt;b&gt;=x Acme</b> creó una respuesta rápida" in page
         assert page.count('class="item audit-line"') == 1
         file = client.get(f"{PAGE}/export", params={"request_id": request_id})

@@ -9,8 +9,8 @@ import httpx
 import psycopg
 import pytest
 
-from neurant.accounts.signup import routes as signup
 from neurant.console.pages import chat as chat_routes
+from neurant.console.pages import signup
 from neurant.core.errors import UnavailableError
 from neurant.installation.embedded import Urls
 from tests.companies import Company, make_company

@@ -57,7 +57,7 @@ def test_who_is_deactivated_is_told_nothing_a_few_seconds_later(
     monkeypatch.setattr(inbox_routes, "monotonic", clock.monotonic)
     monkeypatch.setattr(inbox_routes, "session_of", session_of)
     monkeypatch.setattr(asyncio, "sleep", no_sleep)
-    state = SimpleNamespace(hub=Busy(clock, every))
+    state = SimpleNamespace(services=SimpleNamespace(hub=Busy(clock, every)))
     request: Any = SimpleNamespace(app=SimpleNamespace(state=state))
     staff: Any = SimpleNamespace(company_id=uuid4(), session_id=uuid4())
     streams = StaffStreams()

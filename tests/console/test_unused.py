@@ -72,7 +72,8 @@ def test_an_allowance_that_nothing_needs_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     allowed = tmp_path / "unused.toml"
-    allowed.write_text(unused.ALLOWED.read_text("utf-8") + '[icon]\n"planted" = "no reason"\n')
+    planted = '[icon]\n"planted" = "no reason"\n'
+    allowed.write_text(unused.ALLOWED.read_text("utf-8").replace("[icon]\n", planted))
     monkeypatch.setattr(unused, "ALLOWED", allowed)
     assert unused.problems() == ["allowance that nothing needs: icon planted"]
 
