@@ -128,10 +128,8 @@ def test_a_file_that_is_gone_is_told_and_stops_nothing(
     lost = database.execute(
         "insert into documents (company_id, chatbot_id, filename, original_filename, file_type,"
         " file_size_bytes, file_url, content_digest, uploaded_by)"
-        " select company_id, chatbot_id, 'perdido.txt', original_filename, file_type,"
-        " file_size_bytes, 'x', %s, uploaded_by from documents where company_id = %s limit 1"
-        " returning id",
-        (secrets.token_bytes(32), acme.id),
+        " values (%s, %s, 'perdido.txt', 'perdido.txt', 'txt', 5, 'x', %s, %s) returning id",
+        (acme.id, acme.bot_id, secrets.token_bytes(32), acme.people["owner"].id),
     ).fetchone()[0]
     made = archive(sign_in(acme, "owner"))
     assert json.loads(made.read("manifest.json"))["missing_files"] == [f"files/{lost}/perdido.txt"]
