@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from neurant.api import call as api_call
 from neurant.api.replica import Replica
 from neurant.core.db.pool import make_pool
 from neurant.installation.embedded import RunningServer, Urls, _launch, start_supervised
-from neurant.installation.install import read_secrets
+from neurant.installation.install import Cluster, read_secrets
 from neurant.installation.migrate import migrate, set_login_passwords
 from tests.companies import Company, make_company
 from tests.conftest import FAST
@@ -33,9 +34,18 @@ PATH = "/v1/canned-responses"
 class Standby:
     """A replica of a server: its process, and where it is."""
 
+    cluster: Cluster
     process: subprocess.Popen[bytes]
+    port: int
     admin: str
     app: str
+
+    def stop(self) -> None:
+        self.process.send_signal(signal.SIGINT)  # fast: without waiting for its clients
+        self.process.wait(20)
+
+    def start_again(self) -> None:
+        self.process, _ = _launch(self.cluster, FAST, self.port, supervised=True)
 
     def execute(self, statement: str) -> None:
         with psycopg.connect(self.admin, autocommit=True) as db:
@@ -76,9 +86,9 @@ def standby(primary: RunningServer) -> Iterator[Standby]:
     admin, app = (
         one.replace(f":{url.port}/", f":{port}/") for one in (primary.urls.admin, primary.urls.app)
     )
-    yield Standby(process, admin, app)
-    process.send_signal(signal.SIGINT)
-    process.wait(20)
+    running = Standby(cluster, process, port, admin, app)
+    yield running
+    running.stop()
 
 
 @pytest.fixture(scope="module")
@@ -169,21 +179,24 @@ def test_every_list_can_be_read_where_nothing_can_be_written(
     document = client.get("/v1/openapi.json").json()["paths"]
     paths = [path for path, operations in document.items() if "get" in operations]
     tried = [path for path in paths if "{" not in path and path.startswith("/v1/")]
-    for path in tried:
-        with client.stream("GET", path) as answer:  # some go on for ever
-            assert answer.status_code < 500, path
-    assert len(served_there) >= 5
+    deadline = time.monotonic() + 60  # on a busy machine the replica lags behind for a while
+    while len(served_there) < len(tried) // 2 and time.monotonic() < deadline:
+        for path in tried:
+            with client.stream("GET", path) as answer:  # some go on for ever
+                assert answer.status_code < 500, path
+    assert len(served_there) >= len(tried) // 2
 
 
 def test_without_the_replica_the_primary_serves(
     client: httpx.Client, standby: Standby, served_there: list[str]
 ) -> None:
-    """The last of this file: the replica does not come back."""
-    standby.process.send_signal(signal.SIGINT)  # fast: without waiting for its clients
-    standby.process.wait(20)
-    path = make(client, "sola")
-    for _ in range(10):
-        assert client.get(path).status_code == 200
+    standby.stop()
+    try:
+        path = make(client, "sola")
+        for _ in range(10):
+            assert client.get(path).status_code == 200
+    finally:
+        standby.start_again()
 
 
 @pytest.mark.anyio
