@@ -1,7 +1,9 @@
--- Roles, schemas and extensions: who exists, what each login may become, and what nobody may do.
+-- Roles, schemas and extensions: the roles that exist, what each login may become, and what no role
+-- may do.
 -- The migrating login runs this file. All files after it run as neurant_owner.
 
--- Roles belong to the whole server, so a second database on that server finds them already there.
+-- Roles belong to the whole server, so a second database on the same server finds them already
+-- there.
 do $$
 declare
   missing text;
@@ -25,7 +27,7 @@ begin
   end loop;
 end $$;
 
--- What each login may become. A login has no right of its own on any table of ours.
+-- The roles that each login may become. A login has no rights of its own on any of our tables.
 grant authenticated, visitor to neurant_app with inherit false, set true;
 grant neurant_worker to neurant_jobs with inherit false, set true;
 -- The owner hands its functions over to the router (90_definers.sql).
@@ -56,11 +58,11 @@ grant usage on schema jobs to neurant_jobs, neurant_router;
 alter default privileges for role neurant_owner revoke execute on functions from public;
 alter default privileges for role neurant_router revoke execute on functions from public;
 
--- The job library finds its tables by name.
+-- The job library names its tables without a schema.
 alter role neurant_jobs set search_path = jobs, public;
 
--- PostgreSQL lets every login create temporary tables and large objects. Ours create nothing: what
--- they write would be outside of every policy and limit.
+-- PostgreSQL lets every login create temporary tables and large objects. No role of ours needs
+-- them, and their contents would be outside every policy and limit.
 do $$
 declare
   v_function regprocedure;

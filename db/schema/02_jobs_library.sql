@@ -1,6 +1,6 @@
--- The queue of general jobs (documents, mail, periodic work), in a schema of its own. Between the two
--- marks stands the schema of procrastinate 3.10.0, exactly as the library prints it
--- (tests/database/test_jobs_schema.py holds the copy equal). Our additions are in 03_jobs.sql.
+-- The queue of general jobs (documents, mail, periodic work), in a schema of its own. The text
+-- between the two marks is the schema of procrastinate 3.10.0, exactly as the library prints it
+-- (tests/database/test_jobs_schema.py compares the two). Our additions are in 03_jobs.sql.
 
 set local search_path = jobs;
 

@@ -1,13 +1,13 @@
--- The queue of jobs: what we add to the library.
+-- Our additions to the queue of jobs.
 
 grant select, insert, update, delete on all tables in schema jobs to neurant_jobs;
 grant usage on all sequences in schema jobs to neurant_jobs, neurant_router;
 grant execute on all functions in schema jobs to neurant_jobs, neurant_router;
 grant select, insert on jobs.procrastinate_jobs, jobs.procrastinate_events to neurant_router;
 
--- The library's functions name their tables without a schema, so the search path of each is pinned.
--- A newer version of the library that replaces a function loses this:
--- tests/database/test_public_linter.py notices.
+-- The library's functions name their tables without a schema, so the search path of each function
+-- is pinned. A newer version of the library that replaces a function removes the pin;
+-- tests/database/test_public_linter.py reports it.
 do $$
 declare
   v_function regprocedure;
@@ -24,7 +24,7 @@ create table jobs.turns (
   served_at timestamptz not null default clock_timestamp()
 );
 comment on table jobs.turns is
-  'When a job of this lock (a company''s jobs of one kind) was last given out. What is older than an hour counts as never, and is removed.';
+  'The time at which a job of each lock (the jobs of one kind of one company) was last given to a worker. A row older than an hour counts as absent and is removed.';
 
 grant select, insert, update, delete on jobs.turns to neurant_jobs;
 
@@ -33,7 +33,7 @@ create table jobs.worker_deaths (
   deaths smallint not null check (deaths > 0)
 );
 comment on table jobs.worker_deaths is
-  'How many workers died while they ran this job. A second death makes it a dead letter.';
+  'The number of workers that died while they ran each job. After the second death the job becomes a dead letter.';
 
 grant select, insert, update, delete on jobs.worker_deaths to neurant_jobs;
 
@@ -76,10 +76,11 @@ begin
   return v_job;
 end $$;
 comment on function jobs.fetch_fair_job(varchar[], bigint) is
-  'Gives a worker its next job: of the locks (a company''s jobs of one kind) of which none runs, the one that was served longest ago. procrastinate_fetch_job_v2 goes by the order of arrival, so the queues of two companies held back all others.';
+  'Gives a worker its next job: among the locks (the jobs of one kind of one company) of which no job runs, the lock that was served longest ago. It replaces procrastinate_fetch_job_v2, which goes by order of arrival, so that the jobs of one company could delay those of all others.';
 grant execute on function jobs.fetch_fair_job(varchar[], bigint) to neurant_jobs;
 
--- Jobs of one lock wait for one another, and the library looks again only every five seconds.
+-- The jobs of one lock wait for one another, and the library polls only every five seconds, so the
+-- end of a job notifies the workers.
 create trigger wake_the_next_of_a_lock after update of status on jobs.procrastinate_jobs
   for each row when (old.status = 'doing' and new.status <> 'doing' and new.lock is not null)
   execute function jobs.procrastinate_notify_queue_job_inserted_v1();
@@ -104,7 +105,7 @@ begin
   return v_deaths;
 end $$;
 comment on function jobs.count_worker_death(bigint, bigint) is
-  'Counts the death of the worker that ran this job, and gives the job back to the queue after the first one only. Jobs that saw a death run one after another, so that one of them cannot take another along a second time. Null: the job is no longer that worker''s.';
+  'Counts the death of the worker that ran this job, and returns the job to the queue after the first death only, with a lock that all such jobs share, so that they run one after another and one of them cannot end a worker together with another job twice. Returns the number of deaths, or null if the job no longer belongs to that worker.';
 grant execute on function jobs.count_worker_death(bigint, bigint) to neurant_jobs;
 
 create function private.defer_job(p_task text, p_args jsonb) returns bigint
@@ -123,5 +124,5 @@ begin
   return v_job;
 end $$;
 comment on function private.defer_job(text, jsonb) is
-  'Defers a job in the caller''s transaction and stamps the verified company on it; a company''s jobs of one kind run one after another. Arguments carry ids only. Definer, with the queue''s schema on its path because the queue''s triggers need it: nobody who serves traffic may touch the queue.';
+  'Adds a job to the queue in the caller''s transaction and stamps the verified company on it; the jobs of one kind of one company run one after another. Job arguments carry ids only. The queue''s triggers need the queue''s schema on the search path. Security definer, called by staff and API keys and the worker for one company, because no role that serves tenants may write the queue.';
 grant execute on function private.defer_job(text, jsonb) to authenticated, neurant_worker;

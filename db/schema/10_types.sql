@@ -1,4 +1,4 @@
--- The words that a column may hold. The enums of the founding design, and those that several subjects share.
+-- Enum types: those of the founding design, and those that several subjects share.
 
 create type public.subscription_plan_enum as enum ('free', 'starter', 'professional', 'business', 'enterprise');
 
@@ -15,7 +15,8 @@ create type public.message_type_enum as enum
 
 create type public.sender_type_enum as enum ('bot', 'human', 'end_user', 'system');
 
--- 'unknown': it may have arrived; 'cancelled': written before an operator took over, and not sent.
+-- 'unknown': the message may have arrived; 'cancelled': the bot wrote it before an operator took
+-- over, and it was not sent.
 create type public.message_status_enum as enum
   ('pending', 'sent', 'delivered', 'read', 'failed', 'unknown', 'cancelled');
 

@@ -1,12 +1,13 @@
--- Text search configurations, and the functions that checks and triggers of several subjects call.
+-- Text search configurations, and the functions that the checks and triggers of several subjects
+-- call.
 
--- For documents: Spanish stems, found with or without accents.
+-- For documents: Spanish stems, matched with or without accents.
 create text search configuration private.spanish (copy = pg_catalog.spanish);
 alter text search configuration private.spanish
   alter mapping for hword, hword_part, word with extensions.unaccent, spanish_stem;
 
--- For the inbox's search: as private.spanish, but unstemmed. A person who is still typing has written
--- the beginning of a word, not of a stem.
+-- For the inbox's search: like private.spanish, but without stemming, because a search query that
+-- is still being typed ends with the beginning of a word, not with a stem.
 create text search dictionary private.words (template = pg_catalog.simple, stopwords = spanish);
 create text search configuration private.words (copy = pg_catalog.simple);
 alter text search configuration private.words
@@ -60,7 +61,7 @@ language sql immutable set search_path = '' as $$
     ']') collate pg_catalog."C")
 $$;
 comment on function private.reads_as_label(text) is
-  'Whether a text is one visible line that says something: NFC, single spaces, nothing hidden, no piled-up marks. neurant/names.py has the same ranges, and a test compares the two.';
+  'Returns whether a text is one visible line with content: NFC, single spaces, no hidden characters, at most a few combining marks in a row. neurant/core/names.py has the same character ranges, and a test compares the two.';
 grant execute on function private.reads_as_label(text) to authenticated, neurant_worker,
   neurant_router;
 
@@ -75,7 +76,7 @@ language sql immutable set search_path = '' as $$
     '|[^\s@]@[^\s@]+\.[^\s@]')
 $$;
 comment on function private.reads_as_name(text) is
-  'reads_as_label, and no address of a site or a mailbox: a company''s or a person''s name goes out in mails to strangers. A bare domain (Mercado.com) is an honest name and passes; the mail keeps programs from making a link of it.';
+  'Returns whether a text passes reads_as_label and contains no address of a site or a mailbox, because names of companies and people are sent to strangers by mail. A bare domain (Mercado.com) is a legitimate name and passes; the mail prevents programs from turning it into a link.';
 grant execute on function private.reads_as_name(text) to authenticated, neurant_worker,
   neurant_router;
 
@@ -84,5 +85,5 @@ language sql immutable set search_path = '' as $$
   select p_url ~ '^https://[^[:space:]/?#@]+([/?#][^[:space:]]*)?$' and char_length(p_url) <= 2000
 $$;
 comment on function private.is_https(text) is
-  'An address of a picture or page that a browser may be sent to.';
+  'Returns whether a text is an https address of a picture or page that a browser may be sent to.';
 grant execute on function private.is_https(text) to authenticated, neurant_worker, neurant_router;

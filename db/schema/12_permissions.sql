@@ -1,4 +1,4 @@
--- Permissions: what each role may do, and what an API key may be given.
+-- Permissions: what each role may do, and which scopes an API key may have.
 
 create table public.permissions (
   name text primary key check (name ~ '^[a-z_]+\.[a-z_]+$'),
@@ -17,13 +17,13 @@ create table public.permissions (
   check (administrador = 'none' or owner <> 'none')
 );
 comment on table public.permissions is
-  'Platform table: the one source of who may do what. Every policy of the staff and every definer that they call names one of these; the API and the page of permissions show it.';
+  'Platform table: the only source of permissions. Every policy for staff, and every definer that staff call, names one of its rows; the API and the permissions page show it.';
 comment on column public.permissions.operador is
-  'Whose: all of the company''s; below (people of lower roles); juniors (supervisors and operadores); colleagues (of the bots they serve); bots (assigned to them, and what hangs on those); own; self; none.';
+  'The scope in which the role has the permission: all (the whole company), below (people of lower roles), juniors (supervisors and operadores), colleagues (people who serve the same bots), bots (assigned bots and the rows that belong to them), own, self, or none. The columns of the other roles use the same words.';
 comment on column public.permissions.is_read is
-  'Changes nothing: also in a company that is closed or unpaid.';
+  'Whether the permission changes nothing, so that it also holds in a company that is closed or has not paid.';
 comment on column public.permissions.is_narrowable is
-  'Whether it can be taken from a single person.';
+  'Whether the permission can be taken away from a single person.';
 
 alter table public.permissions enable row level security, force row level security;
 create policy everybody_select on public.permissions for select
@@ -44,7 +44,7 @@ language sql immutable set search_path = '' as $$
     and ((p).is_read or p_status in ('active', 'trialing', 'past_due'))
 $$;
 comment on function private.permits(public.permissions, public.user_role_enum, jsonb, public.subscription_status_enum) is
-  'Whether a role has a permission, of which a person may be denied some, in a company of this state; how far it goes, the policies say.';
+  'Returns whether a role has a permission, given the permissions denied to the person and the status of the company. The policies decide its scope.';
 grant execute on function private.permits(public.permissions, public.user_role_enum, jsonb,
   public.subscription_status_enum) to neurant_router;
 
@@ -60,7 +60,8 @@ begin
   end if;
   return new;
 end $$;
-comment on function private.check_key_scopes() is 'Definer: the rule holds whoever makes the key.';
+comment on function private.check_key_scopes() is
+  'Refuses an API key with a scope that keys may not have. Security definer, called by a trigger, because the rule must see every permission, whoever creates the key.';
 
 create function private.my_permissions() returns setof text
 language sql stable security definer set search_path = '' as $$
@@ -92,5 +93,5 @@ language sql stable security definer set search_path = '' as $$
   order by p.position
 $$;
 comment on function private.my_permissions() is
-  'What the caller may do at this moment: the names for which company_id(name) answers. Definer, as company_id().';
+  'Returns the names of the permissions that the caller has now: those for which company_id(name) is not null. Security definer, called by staff and API keys, because it reads users, keys and companies that the caller may not read.';
 grant execute on function private.my_permissions() to authenticated;

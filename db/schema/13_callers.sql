@@ -1,13 +1,13 @@
--- Callers: how a transaction becomes somebody, and what the policies ask about that caller.
+-- Callers: how a transaction becomes a principal, and what the policies ask about that principal.
 
 create type private.caller_row as (
   session_id uuid, key_id uuid, auth_user_id uuid, company_id uuid, user_id uuid,
   role public.user_role_enum, first_name text, last_name text, email text, company_name text,
   subscription_status public.subscription_status_enum, requests_per_minute integer, may boolean);
 comment on type private.caller_row is
-  'Who makes a request, and whether they may do what it asks for.';
+  'The principal of a request, and whether the principal has the permission that the request needs.';
 
--- Logins. Supabase brings its own auth.users; elsewhere this makes the part of it that we use.
+-- Logins. Supabase brings its own auth.users; elsewhere this creates the part of it that we use.
 create table if not exists auth.users (
   id uuid primary key default uuidv7(),
   email text,
@@ -17,10 +17,10 @@ create table if not exists auth.users (
   created_at timestamptz not null default now(),
   updated_at timestamptz not null default now()
 );
--- One person, one login: 'Ana@x.co' and 'ana@x.co' are the same mailbox.
+-- One mailbox, one login: 'Ana@x.co' and 'ana@x.co' are the same address.
 create unique index if not exists auth_users_email_key on auth.users (lower(email));
 
--- Supabase has this function already; elsewhere we make it.
+-- Supabase has this function already; elsewhere we create it.
 do $$
 begin
   if to_regprocedure('auth.uid()') is null then
@@ -38,7 +38,7 @@ language sql stable set search_path = '' as $$
   select coalesce(nullif(current_setting('request.jwt.claims', true), ''), '{}')::jsonb
 $$;
 comment on function private.claims() is
-  'What the process says of the caller in this transaction. Never trusted by itself: private.company_id() verifies it.';
+  'Returns the claims that the process set for this transaction. Claims alone are never trusted: private.company_id() verifies them.';
 grant execute on function private.claims() to authenticated, visitor, neurant_worker,
   neurant_router;
 
@@ -80,7 +80,7 @@ begin
   return v_company;
 end $$;
 comment on function private.company_id() is
-  'The company of the verified caller, or null: then no policy shows or takes a row. Definer: it must read users and companies that the caller may not see.';
+  'Returns the company of the verified principal, or null; with null no policy shows or accepts a row. Security definer, called by staff and API keys, visitors and the worker for one company, because it reads users and companies that the caller may not read.';
 grant execute on function private.company_id() to authenticated, visitor, neurant_worker;
 
 create function private.company_id(p_permission text) returns uuid
@@ -118,7 +118,7 @@ begin
   return v_company;
 end $$;
 comment on function private.company_id(text) is
-  'The company that the caller acts for, if the caller may do this there: by role, by what the person may not do, by the scopes of a key, and by the state of the company, which only reads when it is closed or unpaid. Everybody who is no staff: as company_id(). Definer: it looks into tables that the caller may not read.';
+  'Returns the company that the principal acts for, if the principal has this permission there; else null. It checks the role, the permissions denied to the person, the scopes of an API key, and the status of the company (a closed or unpaid company allows reading only). For visitors and the worker it equals company_id(). Security definer, called by staff and API keys, visitors and the worker for one company, because it reads tables that the caller may not read.';
 grant execute on function private.company_id(text) to authenticated, visitor, neurant_worker;
 
 create function private.user_id() returns uuid
@@ -147,7 +147,7 @@ begin
   return v_user;
 end $$;
 comment on function private.user_id() is
-  'The verified staff member, or null. Definer, as company_id().';
+  'Returns the verified staff member, or null. Security definer, called by staff and API keys, visitors and the worker for one company, because it reads users that the caller may not read.';
 grant execute on function private.user_id() to authenticated, visitor, neurant_worker;
 
 create function private.user_role() returns public.user_role_enum
@@ -176,7 +176,7 @@ begin
   return v_role;
 end $$;
 comment on function private.user_role() is
-  'The role of the verified staff member or API key, or null. Definer, as company_id().';
+  'Returns the role of the verified staff member or API key, or null. Security definer, called by staff and API keys, visitors and the worker for one company, because it reads users and keys that the caller may not read.';
 grant execute on function private.user_role() to authenticated, visitor, neurant_worker;
 
 create function private.sees_all_chatbots() returns boolean
@@ -205,7 +205,7 @@ begin
       and o.operator_id = v_user and o.is_active), '{}');
 end $$;
 comment on function private.my_chatbot_ids() is
-  'The bots that an operador works for. Definer: policies of other tables rest on it.';
+  'Returns the bots that the operador is assigned to. Security definer, called by staff and API keys, visitors and the worker for one company, because the policies of other tables call it, and must not depend on policies themselves.';
 grant execute on function private.my_chatbot_ids() to authenticated, visitor, neurant_worker;
 
 create function private.my_conversation_ids() returns uuid[]
@@ -220,7 +220,7 @@ begin
       and x.assigned_operator_id = v_user), '{}');
 end $$;
 comment on function private.my_conversation_ids() is
-  'Conversations that are assigned to the caller now. Definer: the policies of messages rest on it.';
+  'Returns the conversations that are assigned to the caller now. Security definer, called by staff and API keys, visitors and the worker for one company, because the policies of messages call it, and must not depend on policies themselves.';
 grant execute on function private.my_conversation_ids() to authenticated, visitor, neurant_worker;
 
 create function private.my_contact_ids() returns uuid[]
@@ -233,7 +233,7 @@ language sql stable security definer set search_path = '' as $$
     and c.assigned_operator_id = (select private.user_id())
 $$;
 comment on function private.my_contact_ids() is
-  'Those who write in the conversations that are assigned to the caller now. Definer: the policy of contacts rests on it.';
+  'Returns the contacts of the conversations that are assigned to the caller now. Security definer, called by staff and API keys, because the policy of contacts calls it, and must not depend on policies itself.';
 grant execute on function private.my_contact_ids() to authenticated;
 
 create function private.my_archived_conversation_ids() returns uuid[]
@@ -244,7 +244,7 @@ language sql stable security definer set search_path = '' as $$
     and c.assigned_operator_id = (select private.user_id())
 $$;
 comment on function private.my_archived_conversation_ids() is
-  'As my_conversation_ids, of the archive. Definer: the policies of archived messages rest on it.';
+  'Returns the archived conversations that were assigned to the caller. Security definer, called by staff and API keys, because the policies of archived messages call it, and must not depend on policies themselves.';
 grant execute on function private.my_archived_conversation_ids() to authenticated;
 
 create function private.visitor_session_id() returns uuid
@@ -256,7 +256,7 @@ language sql stable security definer set search_path = '' as $$
     and v.token_digest = (select decode(private.claims() ->> 'visitor', 'hex'))
 $$;
 comment on function private.visitor_session_id() is
-  'The verified visitor''s session, or null. Definer, as company_id().';
+  'Returns the session of the verified visitor, or null. Security definer, called by staff and API keys, visitors and the worker for one company, because visitors may not read sessions.';
 grant execute on function private.visitor_session_id() to authenticated, visitor, neurant_worker;
 
 create function private.visitor_conversation_id() returns uuid
@@ -271,7 +271,7 @@ language sql stable security definer set search_path = '' as $$
   limit 1
 $$;
 comment on function private.visitor_conversation_id() is
-  'The one conversation that a visitor sees: the newest of the session. Definer, as company_id().';
+  'Returns the one conversation that a visitor may see, the newest of the session. Security definer, called by staff and API keys, visitors and the worker for one company, because the policies of conversations call it, and must not depend on policies themselves.';
 grant execute on function private.visitor_conversation_id() to authenticated, visitor,
   neurant_worker;
 
@@ -285,7 +285,7 @@ language sql stable security definer set search_path = '' as $$
     and a.routing_id = p_routing_id and a.status = 'connected'
 $$;
 comment on function private.visitor_company(text) is
-  'The verified visitor''s company, if the session belongs to this chat. Definer: a visitor may read neither table.';
+  'Returns the company of the verified visitor, or null if the session does not belong to this chat. Security definer, called by visitors, because a visitor may read neither table.';
 grant execute on function private.visitor_company(text) to visitor;
 
 create function private.caller(
@@ -321,7 +321,7 @@ begin
   return v_caller;
 end $$;
 comment on function private.caller(uuid, uuid, uuid, uuid, text, jsonb) is
-  'Who calls, and whether they may do what they are about to; the claims and the trail of the transaction are set. Definer: called by definers.';
+  'Finds the user, with the key or session, and whether the permission is held; sets the claims and the audit trail of the transaction. Returns null if the user is not active. Security definer, called by other definers only, because it reads users, companies and keys before there is a principal.';
 
 create function private.enter_session(p_token_digest bytea, p_permission text, p_trail jsonb)
 returns private.caller_row
@@ -344,7 +344,7 @@ begin
     p_trail);
 end $$;
 comment on function private.enter_session(bytea, text, jsonb) is
-  'The person of a session becomes the transaction''s principal; null where it does not stand. Definer: the caller is nobody until this answers.';
+  'Makes the person of a session the principal of the transaction. Returns null if the session is invalid. Security definer, called by the web process, because the transaction has no principal yet.';
 grant execute on function private.enter_session(bytea, text, jsonb) to neurant_app;
 
 create function private.enter_key(p_key_digest bytea, p_permission text, p_trail jsonb)
@@ -366,7 +366,7 @@ begin
   return private.caller(v_key.company_id, v_key.created_by, v_key.id, null, p_permission, p_trail);
 end $$;
 comment on function private.enter_key(bytea, text, jsonb) is
-  'An API key becomes the transaction''s principal; null where it does not stand. Definer, as enter_session.';
+  'Makes an API key the principal of the transaction. Returns null if the key is invalid. Security definer, called by the web process, because the transaction has no principal yet.';
 grant execute on function private.enter_key(bytea, text, jsonb) to neurant_app;
 
 create function private.enter_subject(
@@ -388,7 +388,7 @@ begin
     p_trail);
 end $$;
 comment on function private.enter_subject(uuid, uuid, text, jsonb) is
-  'The person of a verified token becomes the transaction''s principal, in the company named, or in the only one; null else. Definer, as enter_session.';
+  'Makes the person of a verified token the principal of the transaction, in the named company or in the person''s only one; else returns null. Security definer, called by the web process, because the transaction has no principal yet.';
 grant execute on function private.enter_subject(uuid, uuid, text, jsonb) to neurant_app;
 
 create function private.enter_company(p_token_digest bytea, p_company uuid)
@@ -439,7 +439,7 @@ begin
   return query select 'entered', v_user.company_id, v_user.id;
 end $$;
 comment on function private.enter_company(bytea, uuid) is
-  'A session goes on in this company (null: the one worked in last) and leaves the one before: entered, not_found (no active member, the session is another company''s only, or the company wants its provider) or ended. A closed company is entered, to be read. Definer: who changes the company has no place in it yet.';
+  'Moves a session into this company (null: the company that the person worked in last) and out of the previous one. Outcome: entered; not_found (no active member, the session is limited to another company, or the company requires its identity provider); or ended. A closed company may be entered, for reading. Security definer, called by the web process, because the person is not yet a principal of the new company.';
 grant execute on function private.enter_company(bytea, uuid) to neurant_app;
 
 create function private.note_denied(
@@ -455,7 +455,7 @@ begin
   end if;
 end $$;
 comment on function private.note_denied(text, text, uuid) is
-  'What somebody was not allowed to do, and with which thing, for audit. Definer: nobody writes audit by hand.';
+  'Writes a denied action and its object into the audit log. Security definer, called by staff and API keys, because no role may insert audit rows directly.';
 grant execute on function private.note_denied(text, text, uuid) to authenticated;
 
 create function private.stands_above(p_role public.user_role_enum) returns boolean

@@ -1,4 +1,4 @@
--- Audit: who changed what, without the personal values.
+-- Audit: who changed what, without personal values in clear.
 
 create table public.audit_logs (
   company_id uuid not null,
@@ -18,24 +18,24 @@ create table public.audit_logs (
   primary key (company_id, id)
 );
 comment on table public.audit_logs is
-  'Every change that matters, by triggers. No foreign keys: it outlives whom and what it names, also the company. Messages and conversations are their own history and are not repeated here.';
+  'Every relevant change, written by triggers. The table has no foreign keys, because its rows outlive the users and objects that they name, and the company. Messages and conversations are their own history and are not repeated here.';
 comment on column public.audit_logs.user_id is
-  'Who did it. Of an API key: its maker, with key_id in details.';
+  'The user who made the change. For an API key: the user who made the key, with key_id in details.';
 comment on column public.audit_logs.user_email is
-  'Digest of the address (audit_salts), so that erasure can make it nobody''s.';
+  'Digest of the e-mail address, keyed by audit_salts, so that erasure can make it unattributable.';
 comment on column public.audit_logs.user_role is
-  'As which role, then: of an API key the weaker of its own and its maker''s.';
+  'The role at the time of the change. For an API key: the weaker of the key''s role and its maker''s.';
 comment on column public.audit_logs.details is
-  'before and after hold the changed columns; personal ones, and whatever people write, as digests (audit_salts); hidden names those that changed but are never shown; by: staff, api_key, worker, system, visitor, web (nobody signed in yet) or database (by hand).';
+  'before and after hold the changed columns. Personal columns and free text are stored as digests (audit_salts); hidden lists the changed columns whose values are never shown; by is staff, api_key, worker, system, visitor, web (not signed in yet) or database (changed by hand).';
 comment on column public.audit_logs.ip_address is
-  'The network only (/24, or /48 of IPv6); the whole address is in details as a digest.';
+  'The network only (/24, or /48 for IPv6); details holds the full address as a digest.';
 comment on column public.audit_logs.user_agent is
-  'Digest of the browser''s name (audit_salts): it tells one browser from another, and nothing else.';
+  'Digest of the User-Agent header (audit_salts). It distinguishes one browser from another and reveals nothing else.';
 create index audit_logs_newest_idx on public.audit_logs (company_id, created_at desc, id desc);
 create index audit_logs_user_idx on public.audit_logs (company_id, user_id, action, created_at desc);
 create index audit_logs_resource_idx
   on public.audit_logs (company_id, resource_type, resource_id, created_at desc);
--- What one request did is found at once.
+-- Finds all audit rows of one request.
 create index audit_logs_request_idx on public.audit_logs (company_id, request_id);
 
 alter table public.audit_logs enable row level security, force row level security;
@@ -55,7 +55,7 @@ create table public.audit_salts (
   check ((salt is null) = (shredded_at is not null))
 );
 comment on table public.audit_salts is
-  'What the personal digests of one subject (a user, an invitation, a conversation, the company itself) are keyed by. Erasure takes the salt away: no digest of the subject can be matched again, and none is made.';
+  'The keys of the personal digests of one subject (a user, an invitation, a conversation, or the company itself). Erasure deletes the salt: existing digests of the subject can never be matched again, and no new ones are made.';
 
 alter table public.audit_salts enable row level security, force row level security;
 create policy router_select on public.audit_salts for select to neurant_router using (true);
@@ -70,7 +70,7 @@ create table public.audit_unsealed (
   primary key (company_id, audit_id)
 );
 comment on table public.audit_unsealed is
-  'Rows of audit_logs that wait for their seal: written by their transaction, so that none is missed however late it commits.';
+  'Rows of audit_logs that are not sealed yet. The transaction that writes the audit row also writes this one, so no row is missed, however late it commits.';
 
 alter table public.audit_unsealed enable row level security, force row level security;
 create policy router_select on public.audit_unsealed for select to neurant_router using (true);
@@ -104,7 +104,7 @@ begin
   return coalesce(encode(sha256(v_salt || convert_to(p_value, 'UTF8')), 'hex'), 'erased');
 end $$;
 comment on function private.personal_digest(uuid, uuid, text) is
-  'A personal value as audit keeps it. Definer: only audit and erasure touch the salts.';
+  'Returns the digest of a personal value, as the audit log stores it. Security definer, called by other definers only, because only audit and erasure may read the salts.';
 
 create function private.shred_audit_subject(p_company uuid, p_subject uuid) returns void
 language sql volatile security definer set search_path = '' as $$
@@ -120,7 +120,7 @@ language sql volatile security definer set search_path = '' as $$
   on conflict (company_id, subject) do update set salt = null, shredded_at = now()
 $$;
 comment on function private.shred_audit_subject(uuid, uuid) is
-  'Erasure: whatever audit says of this user (with the invitations), conversation or, if the subject is the company itself, of everybody in it, can never be matched to a person again. Definer: called by the definers of erasure.';
+  'Deletes the salts of a user (with the user''s invitations), of a conversation, or, if the subject is the company itself, of everybody in it, so that no audit row can be matched to the person again. Security definer, called by other definers only, because only erasure may delete salts.';
 
 create function private.shred_audit_company(p_company uuid) returns void
 language sql volatile security definer set search_path = '' as $$
@@ -129,7 +129,7 @@ language sql volatile security definer set search_path = '' as $$
   select private.shred_audit_subject(p_company, p_company)
 $$;
 comment on function private.shred_audit_company(uuid) is
-  'Erasure of a company: every salt of it goes. Definer: called by the definers of erasure.';
+  'Deletes every salt of a company that is being erased. Security definer, called by other definers only, because only erasure may delete salts.';
 
 create function private.audit_digest_of(p_subject uuid, p_value text) returns text
 language sql stable security definer set search_path = '' as $$
@@ -139,7 +139,7 @@ language sql stable security definer set search_path = '' as $$
     and (select private.manages_company())
 $$;
 comment on function private.audit_digest_of(uuid, text) is
-  'For owner and administradores: what audit would keep of this value of a user, to look for it in user_email and details; null once the subject is erased. Definer: nobody reads the salts.';
+  'Returns the digest that the audit log would store for this value of a user, to search user_email and details by it. Only the owner and administradores get it; null if the subject is erased. Security definer, called by staff and API keys, because no role may read the salts.';
 grant execute on function private.audit_digest_of(uuid, text) to authenticated;
 
 create function private.write_audit(
@@ -203,7 +203,7 @@ begin
     left(v_trail ->> 'request_id', 255));
 end $$;
 comment on function private.write_audit(uuid, public.audit_action_enum, text, uuid, jsonb, uuid, public.user_role_enum, jsonb) is
-  'One line of audit; who and from where come from the transaction (claims, request.audit). Definer: called by triggers and by definers whose work is more than changed rows (archive, erasure, export). Nobody inserts by hand.';
+  'Writes one audit row; the actor and the client come from the transaction (claims, request.audit). Triggers call it, and definers whose work is more than changed rows (archive, erasure, export). Security definer, called by other definers only, because no role may insert audit rows directly.';
 
 create function private.audit_action(p_table text, p_operation text, p_old jsonb, p_new jsonb)
 returns public.audit_action_enum
@@ -240,7 +240,7 @@ language sql volatile security definer set search_path = '' as $$
     and (c.key = any (p_shown) or c.key = any (p_digest))
 $$;
 comment on function private.audit_changed_columns(uuid, uuid, jsonb, jsonb, text[], text[]) is
-  'Of one side of a change: the columns that differ from the other side, as audit keeps them. Definer: it makes digests.';
+  'Returns, for one side of a change, the columns that differ from the other side, as the audit log stores them. Security definer, called by other definers only, because it makes digests, which need the salts.';
 
 create function private.audit_change() returns trigger
 language plpgsql security definer set search_path = '' as $$
@@ -285,7 +285,7 @@ begin
   return null;
 end $$;
 comment on function private.audit_change() is
-  'Arguments: the column that names the subject of the personal ones; columns shown, digested, hidden (that they changed is told), left out (and no change by themselves). Definer: nobody writes audit by hand.';
+  'Writes an audit row for a change. Trigger arguments: the column that names the subject of the personal columns; the columns that are shown, digested, hidden (only the fact of a change is recorded) and left out (a change of these alone is not recorded). Security definer, called by a trigger, because no role may insert audit rows directly.';
 
 create function private.audit_table(
   p_table regclass, p_subject text, p_shown text[], p_digest text[], p_hidden text[], p_left_out text[])
@@ -306,7 +306,7 @@ begin
     for each row when (%s) execute function %s', p_table, v_changed, v_call);
 end $$;
 comment on function private.audit_table(regclass, text, text[], text[], text[], text[]) is
-  'For migrations: every change of this table is audited from now on. A test wants each column in one of the lists.';
+  'For migrations: audits every change of this table from now on. A test requires each column to be in one of the lists.';
 
 create function private.audit_column(p_table regclass, p_column text, p_treatment text) returns void
 language plpgsql set search_path = '' as $$
@@ -324,7 +324,7 @@ begin
     v_lists[4]::text[], v_lists[5]::text[]);
 end $$;
 comment on function private.audit_column(regclass, text, text) is
-  'For migrations that add a column to an audited table: shown (numbers, moments, ids, one of a few words), digest (personal, and any text that people write), hidden (secret) or left_out (a counter).';
+  'For migrations that add a column to an audited table: p_treatment is shown (numbers, times, ids, values of a short list), digest (personal data and free text), hidden (secrets) or left_out (counters).';
 
 create function private.refuse_change() returns trigger
 language plpgsql set search_path = '' as $$
@@ -348,5 +348,5 @@ begin
   return true;
 end $$;
 comment on function private.note_export(text, text) is
-  'Writes into audit that the caller begins an export; false where the caller may not. Definer: nobody writes audit by hand.';
+  'Writes into the audit log that the caller begins an export. Returns false if the caller lacks the permission. Security definer, called by staff and API keys, because no role may insert audit rows directly.';
 grant execute on function private.note_export(text, text) to authenticated;

@@ -1,4 +1,4 @@
--- The audit chain: seals over audit rows, and heads that are exported.
+-- The audit chain: seals over audit rows, and chain heads that are exported.
 
 create table public.audit_seals (
   company_id uuid not null,
@@ -11,7 +11,7 @@ create table public.audit_seals (
   unique (company_id, audit_id)
 );
 comment on column public.audit_seals.chain_hash is
-  'SHA-256 of the previous chain_hash (of the company''s first: private.audit_genesis) followed by row_digest.';
+  'SHA-256 of the previous chain_hash (for the company''s first seal: private.audit_genesis) followed by row_digest.';
 
 alter table public.audit_seals enable row level security, force row level security;
 create policy staff_select on public.audit_seals for select to authenticated
@@ -31,7 +31,7 @@ create table public.audit_chains (
   exported_seq bigint not null default 0 check (exported_seq <= seq)
 );
 comment on table public.audit_chains is
-  'The end of each company''s chain, and up to where its signed head has been exported.';
+  'The end of each company''s chain, and the sequence number up to which its signed head has been exported.';
 create index audit_chains_unexported_idx on public.audit_chains (company_id) where seq > exported_seq;
 
 alter table public.audit_chains enable row level security, force row level security;
@@ -52,7 +52,7 @@ language sql immutable set search_path = '' as $$
   from unnest(p_fields) with ordinality f (value, place)
 $$;
 comment on function private.audit_text(text[]) is
-  'Fields as one text that no other fields make: each with its length in bytes before it, null as "-".';
+  'Encodes fields as one text without ambiguity: each field is preceded by its length in bytes; null is "-".';
 grant execute on function private.audit_text(text[]) to neurant_router;
 
 create function private.audit_digest(p_row public.audit_logs) returns bytea
@@ -64,7 +64,7 @@ language sql stable set search_path = '' as $$
     p_row.request_id, (extract(epoch from p_row.created_at) * 1000000)::bigint::text), 'UTF8'))
 $$;
 comment on function private.audit_digest(public.audit_logs) is
-  'SHA-256 of the row''s canonical text. neurant/audit computes the same by itself.';
+  'Returns the SHA-256 of the row''s canonical text. neurant/audit computes the same digest independently.';
 grant execute on function private.audit_digest(public.audit_logs) to neurant_router;
 
 create function private.audit_genesis(p_company uuid) returns bytea
@@ -80,7 +80,7 @@ begin
   return null;
 end $$;
 comment on function private.await_seal() is
-  'Definer: nobody writes the list of what waits by hand.';
+  'Notes a new audit row as not sealed. Security definer, called by a trigger, because no role may write the list of unsealed rows directly.';
 
 create trigger await_seal after insert on public.audit_logs
   for each row execute function private.await_seal();
@@ -130,7 +130,7 @@ begin
   return v_sealed;
 end $$;
 comment on function private.seal_audit(integer) is
-  'Seals up to so many rows of the company that has waited longest and that nobody else is sealing; how many (0: nothing to do). Order is that of being seen here, so a row that commits late comes later and leaves no gap. Definer: nobody writes seals by hand.';
+  'Seals at most p_limit rows of the company that has waited longest and that no other process is sealing; returns the number (0: nothing to do). The order is that in which rows become visible here, so a row that commits late comes later and leaves no gap. Security definer, called by the worker process, because no role may write seals directly.';
 grant execute on function private.seal_audit(integer) to neurant_jobs;
 
 create function private.unexported_audit_heads(p_limit integer default 1000)
@@ -140,7 +140,7 @@ language sql stable security definer set search_path = '' as $$
   from public.audit_chains c where c.seq > c.exported_seq order by c.company_id limit p_limit
 $$;
 comment on function private.unexported_audit_heads(integer) is
-  'Ends of chains to be signed and kept outside the database. Definer: the worker''s login exports for all companies and may read none.';
+  'Returns the chain heads that are to be signed and stored outside the database. Security definer, called by the worker process, because the worker''s login exports for all companies and may read none.';
 grant execute on function private.unexported_audit_heads(integer) to neurant_jobs;
 
 create function private.note_audit_export(p_companies uuid[], p_seqs bigint[]) returns void
@@ -150,5 +150,5 @@ language sql volatile security definer set search_path = '' as $$
   where c.company_id = e.company_id and e.seq <= c.seq
 $$;
 comment on function private.note_audit_export(uuid[], bigint[]) is
-  'These heads are in safety. Definer, as unexported_audit_heads().';
+  'Notes that these chain heads have been exported. Security definer, called by the worker process, because the worker''s login exports for all companies and may read none.';
 grant execute on function private.note_audit_export(uuid[], bigint[]) to neurant_jobs;

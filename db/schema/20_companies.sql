@@ -5,7 +5,7 @@ create table public.industries (
   position smallint not null unique
 );
 comment on table public.industries is
-  'Platform table: what a company may say that it does, in the order in which it is offered. Names are texts of the catalogue (industries.<industry>).';
+  'Platform table: the industries that a company may choose, in the order in which they are offered. Their names are texts of the catalogue (industries.<industry>).';
 
 alter table public.industries enable row level security, force row level security;
 create policy everybody_select on public.industries for select
@@ -71,43 +71,44 @@ create table public.companies (
   constraint companies_name_reads_check
     check (private.reads_as_name(name))
 );
-comment on column public.companies.size is 'How many people work there, as told at sign-up.';
+comment on column public.companies.size is
+  'The number of people in the company, as stated at sign-up.';
 comment on column public.companies.trial_started_at is
-  'Once: whoever has tried a plan pays for the next.';
+  'Set once: a company that has tried a plan pays for the next one.';
 comment on column public.companies.subscription_ends_at is
-  'When the running state ends: the trial, paid time that was cancelled, the 14 days of past_due. Inactive and cancelled: since when. Null: it goes on.';
+  'When the current status ends: the trial, the paid period of a cancelled subscription, or the 14 days of past_due. For inactive and cancelled: since when. Null: no end is set.';
 comment on column public.companies.status_before_closing is
-  'What reopening brings back, with ends_before_closing; null while the company is open.';
+  'The status that reopening restores, together with ends_before_closing; null while the company is open.';
 comment on column public.companies.monthly_message_limit is
-  'Bot messages a month; -1: unlimited. Never exceeded by one: private.track_message_usage.';
+  'Maximum of bot messages a month; -1: unlimited. It is never exceeded, not even by one (private.track_message_usage).';
 comment on column public.companies.monthly_message_count is
-  'Bot messages of the running month as of the last drain (private.drain_message_usage, every minute). Exact at commit: private.message_usage.';
+  'Bot messages of the current month as of the last drain (private.drain_message_usage, every minute). private.message_usage returns the number that is exact at commit.';
 comment on column public.companies.monthly_reset_date is
-  'First day of the running month, in the company''s timezone.';
+  'First day of the current month, in the company''s timezone.';
 comment on column public.companies.monthly_anchor_day is
-  'Day of the month on which a new one begins: the 31st stays the 31st after a February.';
+  'Day of the month on which a new month begins. 31 stays 31 after a February.';
 comment on column public.companies.max_users is
-  'Active users and pending invitations together, the owner included; -1: unlimited.';
+  'Maximum of active users and pending invitations together, including the owner; -1: unlimited.';
 comment on column public.companies.max_storage_mb is
-  'In units of 1,048,576 bytes, as every size that the product shows; -1: unlimited.';
+  'Maximum in units of 1,048,576 bytes, as for every size that the product shows; -1: unlimited.';
 comment on column public.companies.max_hitl_concurrent is
-  'Conversations attended by people at one time, others may wait in the queue; 0: no people at all, and the bot hands nothing over; -1: unlimited.';
+  'Maximum of conversations attended by people at one time; others may wait in the queue. 0: no people at all, and the bot hands nothing over; -1: unlimited.';
 comment on column public.companies.visitor_conversations_per_hour is
-  'How many new conversations of web chat visitors the company takes in an hour. Null: the number of its plan.';
+  'Maximum of new conversations of web chat visitors in an hour. Null: the number of the company''s plan.';
 comment on column public.companies.current_user_count is
-  'Seats: active users and pending invitations, since an invitation must not be sent that could not be accepted. Exact at commit; an invitation that ran out counts until it is marked, which happens each minute and before anybody is refused a seat. Kept by triggers.';
+  'Seats in use: active users and pending invitations, so that every invitation that was sent can be accepted. Exact at commit. An expired invitation counts until it is marked as expired, which happens every minute and before a seat is refused. Maintained by triggers.';
 comment on column public.companies.current_chatbot_count is
-  'Chatbots that are not retired. Exact at commit; kept by a trigger, never written by hand.';
+  'Chatbots that are not retired. Exact at commit; maintained by a trigger, never written by hand.';
 comment on column public.companies.current_integration_count is
-  'Active integrations. Exact at commit; kept by a trigger.';
+  'Active integrations. Exact at commit; maintained by a trigger.';
 comment on column public.companies.current_document_characters is
-  'Characters of the documents that are not retired, from the moment that their reading begins. Exact at commit; kept by a trigger.';
+  'Characters of the documents that are not retired, counted from the start of their reading. Exact at commit; maintained by a trigger.';
 comment on column public.companies.current_storage_bytes is
-  'Bytes of the files of documents that are not retired. Exact at commit; kept by a trigger.';
+  'Bytes of the files of documents that are not retired. Exact at commit; maintained by a trigger.';
 comment on column public.companies.current_hitl_count is
-  'Conversations that a person attends now (hitl_sessions with status active; those that wait do not count). Exact at commit; kept by a trigger.';
+  'Conversations that a person attends now (hitl_sessions with status active; waiting ones do not count). Exact at commit; maintained by a trigger.';
 comment on column public.companies.next_plan is
-  'A smaller plan that begins at plan_change_scheduled_at, or later, once the company''s use fits in it.';
+  'A smaller plan that begins at plan_change_scheduled_at, or later, when the company''s use fits in it.';
 create index companies_created_by_idx on public.companies (created_by);
 create index companies_plan_change_idx on public.companies (plan_change_scheduled_at)
   where next_plan is not null;
@@ -121,7 +122,8 @@ create policy staff_update on public.companies for update to authenticated
   with check (id = (select private.company_id('company.edit')));
 create policy worker_select on public.companies for select to neurant_worker
   using (id = (select private.company_id()));
--- Router: the security definer functions' owner. Exactly the tables and commands that they need.
+-- Policies of the router, which owns the security definer functions: exactly the tables and
+-- commands that these functions need.
 create policy router_select on public.companies for select to neurant_router using (true);
 create policy router_insert on public.companies for insert to neurant_router with check (true);
 create policy router_update on public.companies for update to neurant_router
@@ -163,7 +165,7 @@ comment on table public.company_keys is
   'The AES-256 key of each company, wrapped by the master key, which is never in the database.';
 
 alter table public.company_keys enable row level security, force row level security;
--- Whoever may keep a secret of the company reads its key; a new one is made before it is needed.
+-- Staff who may store a secret of the company read its key; the key is created before it is needed.
 create policy staff_select on public.company_keys for select to authenticated
   using (company_id = (select private.company_id('company.read'))
     and (select private.manages_company()));
@@ -187,7 +189,7 @@ create table private.master_key_print (
   noted_at timestamptz not null default now()
 );
 comment on table private.master_key_print is
-  'One row: an HMAC by the master key of the first process that had one. It opens nothing; it tells another key.';
+  'One row: an HMAC made with the master key of the first process that had one. It decrypts nothing; it detects a process with another key.';
 
 alter table private.master_key_print enable row level security, force row level security;
 create policy router_select on private.master_key_print for select to neurant_router using (true);
@@ -199,7 +201,7 @@ language sql stable security definer set search_path = '' as $$
   select i.industry from public.industries i order by i.position
 $$;
 comment on function private.list_industries() is
-  'The industries in their order. Definer: who signs up has no company, and no policy could know them.';
+  'Returns the industries in their order. Security definer, called by staff and API keys and the web process, because a person who signs up has no company, so no policy could admit the person.';
 grant execute on function private.list_industries() to authenticated, neurant_app;
 
 create function private.note_closing() returns trigger
@@ -218,7 +220,7 @@ begin
   return new;
 end $$;
 comment on function private.note_closing() is
-  'A closed company knows since when, and what it was before, however it was closed.';
+  'Notes when a company was closed and its status before, whichever statement closed it.';
 
 create trigger note_closing before insert or update of subscription_status, subscription_ends_at
   on public.companies
@@ -247,7 +249,7 @@ begin
   return 'closed';
 end $$;
 comment on function private.close_company() is
-  'The owner closes the company: for 30 days the staff reads and exports and the owner may reopen it; channels take nothing in, and nothing is deleted: closed, closed_before or forbidden. Definer: a company''s status is nobody''s to write by hand.';
+  'The owner closes the company. For 30 days the staff may read and export, and the owner may reopen it; channels accept nothing, and nothing is deleted. Outcome: closed, closed_before or forbidden. Security definer, called by staff and API keys, because no role may write a company''s status directly.';
 grant execute on function private.close_company() to authenticated;
 
 create function private.reopen_company(p_now timestamptz default now()) returns text
@@ -275,7 +277,7 @@ begin
   return 'reopened';
 end $$;
 comment on function private.reopen_company(timestamptz) is
-  'The owner opens a closed company within 30 days, as it was: reopened, not_closed, too_late or forbidden. What ended meanwhile ends at the next minute. Definer: a company''s status is nobody''s to write by hand.';
+  'The owner reopens a closed company within 30 days, with the status it had; a trial or paid period that ended meanwhile ends within a minute. Outcome: reopened, not_closed, too_late or forbidden. Security definer, called by staff and API keys, because no role may write a company''s status directly.';
 grant execute on function private.reopen_company(timestamptz) to authenticated;
 
 create function private.is_master_key(p_fingerprint text) returns boolean
@@ -287,5 +289,5 @@ begin
   return exists (select from private.master_key_print m where m.fingerprint = p_fingerprint);
 end $$;
 comment on function private.is_master_key(text) is
-  'Whether this is the key that the secrets are kept by; the first one that asks is. Definer: a process is no company.';
+  'Returns whether this is the fingerprint of the master key that protects the secrets; the first fingerprint ever passed is recorded as the right one. Security definer, called by the web process and the worker process, because a process acts for no company.';
 grant execute on function private.is_master_key(text) to neurant_app, neurant_jobs;

@@ -28,7 +28,8 @@ create table public.users (
   foreign key (company_id, created_by) references public.users (company_id, id),
   check (is_owner = (role = 'owner')),
   constraint users_address_check check (email ~ '^[^@[:space:]]+@[^@[:space:]]+$'),
-  -- What a single person may not do: {"documents.edit": false}. It can only take away.
+  -- The permissions denied to a single person: {"documents.edit": false}. The column can only take
+  -- permissions away.
   constraint users_permissions_narrow_check check (
     not jsonb_path_exists(permissions, '$.* ? (@ != false)')),
   constraint users_owner_unnarrowed_check check (
@@ -38,7 +39,7 @@ create table public.users (
     check (last_name = '' or private.reads_as_name(last_name))
 );
 comment on column public.users.permissions is
-  'What this person may not do although the role may, as {"<permission>": false}. Written by set_user_permissions().';
+  'The permissions denied to this person although the role has them, as {"<permission>": false}. Written by set_user_permissions().';
 create unique index users_one_owner_key on public.users (company_id) where is_owner;
 create index users_auth_user_idx on public.users (auth_user_id);
 create index users_invited_by_idx on public.users (company_id, invited_by);
@@ -91,7 +92,7 @@ begin
   return new;
 end $$;
 comment on function private.check_operator_role() is
-  'Definer: the assigning supervisor may not see every user, but the rule holds for all.';
+  'Requires that a user assigned to a bot as its operador has that role. Security definer, called by a trigger, because the assigning supervisor may not see every user, and the rule must.';
 
 create function private.check_supervisor_role() returns trigger
 language plpgsql security definer set search_path = '' as $$
@@ -105,7 +106,7 @@ begin
   return new;
 end $$;
 comment on function private.check_supervisor_role() is
-  'Definer: the rule holds for all users, whoever assigns.';
+  'Requires that a user in charge of a bot has the role supervisor. Security definer, called by a trigger, because the rule must see every user, whoever assigns.';
 
 create function private.keep_an_owner() returns trigger
 language plpgsql security definer set search_path = '' as $$
@@ -119,7 +120,7 @@ begin
   return null;
 end $$;
 comment on function private.keep_an_owner() is
-  'Asked at commit, so that ownership can pass from one to another. Definer: the rule holds whoever writes.';
+  'Requires an active owner in every company. It is checked at commit, so that ownership can pass from one person to another. Security definer, called by a trigger, because the rule must see every user, whoever writes.';
 
 create constraint trigger keep_an_owner
   after delete or update of role, is_owner, is_active on public.users
@@ -138,7 +139,7 @@ begin
   return new;
 end $$;
 comment on function private.attends_while_active() is
-  'Definer: an operador may not see every colleague, but the rule holds for all.';
+  'Requires that the operator of a takeover is an active user, and locks that user''s row, so that a concurrent deactivation waits. Security definer, called by a trigger, because an operador may not see every colleague, and the rule must.';
 
 create function private.leave_assignments(
   p_company uuid, p_user uuid, p_role public.user_role_enum)
@@ -155,7 +156,7 @@ begin
   end if;
 end $$;
 comment on function private.leave_assignments(uuid, uuid, public.user_role_enum) is
-  'Ends the assignments that a role cannot hold. Definer: called by definers, before the role changes.';
+  'Ends the assignments to bots that the new role cannot hold; called before the role changes. Security definer, called by other definers only, because it writes assignments that the caller may not write.';
 
 create function private.release_takeovers(p_company uuid, p_user uuid) returns void
 language plpgsql security definer set search_path = '' as $$
@@ -172,7 +173,7 @@ begin
     and (t.from_user_id = p_user or t.to_user_id = p_user);
 end $$;
 comment on function private.release_takeovers(uuid, uuid) is
-  'What somebody attends goes back to the queue. Definer: called by definers; hitl_sessions are nobody''s to write by hand.';
+  'Returns the conversations that a user attends to the queue. Security definer, called by other definers only, because no role may write hitl_sessions directly.';
 
 create function private.set_user_role(p_user uuid, p_role public.user_role_enum) returns text
 language plpgsql security definer set search_path = '' as $$
@@ -199,7 +200,7 @@ begin
   return 'changed';
 end $$;
 comment on function private.set_user_role(uuid, public.user_role_enum) is
-  'Gives somebody below the caller another role below the caller''s: changed, unchanged, forbidden or not_found. Definer: roles are nobody''s to write by hand.';
+  'Gives a user below the caller another role below the caller''s. Outcome: changed, unchanged, forbidden or not_found. Security definer, called by staff and API keys, because no role may write roles directly.';
 grant execute on function private.set_user_role(uuid, public.user_role_enum) to authenticated;
 
 create function private.set_user_active(p_user uuid, p_is_active boolean) returns text
@@ -231,10 +232,10 @@ begin
   return case when p_is_active then 'activated' else 'deactivated' end;
 end $$;
 comment on function private.set_user_active(uuid, boolean) is
-  'Lets somebody below the caller in or out: activated (NA002 where no seat is left), deactivated (seat freed, sessions ended, takeovers back in the queue), unchanged, forbidden or not_found. Definer: nobody may write this by hand.';
+  'Activates or deactivates a user below the caller. Outcome: activated (error NA002 if no seat is left), deactivated (the seat is freed, sessions end, and takeovers return to the queue), unchanged, forbidden or not_found. Security definer, called by staff and API keys, because no role may write this column directly.';
 grant execute on function private.set_user_active(uuid, boolean) to authenticated;
 
--- Ownership comes whole.
+-- Ownership is only ever transferred as a whole.
 create function private.transfer_ownership(p_to uuid) returns text
 language plpgsql security definer set search_path = '' as $$
 declare
@@ -268,7 +269,7 @@ begin
   return 'transferred';
 end $$;
 comment on function private.transfer_ownership(uuid) is
-  'The owner makes an active colleague the owner and becomes administrador: transferred, unchanged, forbidden or not_found. There is one owner before, after, and for everybody who looks meanwhile. Definer: roles are nobody''s to write by hand.';
+  'The owner makes an active colleague the owner and becomes administrador. Outcome: transferred, unchanged, forbidden or not_found. Concurrent readers see exactly one owner at any time. Security definer, called by staff and API keys, because no role may write roles directly.';
 grant execute on function private.transfer_ownership(uuid) to authenticated;
 
 create function private.set_user_permissions(p_user uuid, p_denied text[]) returns text
@@ -304,7 +305,7 @@ begin
   return 'changed';
 end $$;
 comment on function private.set_user_permissions(uuid, text[]) is
-  'What somebody below the caller may not do, all of it: changed, unchanged, not_narrowable (an unknown permission, or one that cannot be taken away), forbidden or not_found. Definer: nobody may write this by hand.';
+  'Replaces the permissions denied to a user below the caller. Outcome: changed, unchanged, not_narrowable (an unknown permission, or one that cannot be taken away), forbidden or not_found. Security definer, called by staff and API keys, because no role may write this column directly.';
 grant execute on function private.set_user_permissions(uuid, text[]) to authenticated;
 
 create function private.team_directory() returns table (
@@ -324,7 +325,7 @@ language sql stable security definer set search_path = '' as $$
           and o.chatbot_id = any ((select private.my_chatbot_ids())::uuid[])))
 $$;
 comment on function private.team_directory() is
-  'The active colleagues to whom the caller may pass a conversation, and how to tell them apart: everybody from supervisor up, and the operadores of the caller''s bots (of all bots for a supervisor and above). Definer: an operador reads nobody else''s row, whose e-mail and phone stay closed.';
+  'Returns the active colleagues to whom the caller may transfer a conversation, with what distinguishes them: everybody from supervisor up, and the operadores of the caller''s bots (of all bots for a supervisor and above). Security definer, called by staff and API keys, because an operador may not read other users'' rows, whose e-mail and phone stay closed.';
 grant execute on function private.team_directory() to authenticated;
 
 create function private.last_seen(p_company uuid, p_user uuid) returns timestamptz
@@ -335,7 +336,7 @@ language sql stable security definer set search_path = '' as $$
       where s.company_id = p_company and s.user_id = p_user))
 $$;
 comment on function private.last_seen(uuid, uuid) is
-  'When somebody last did something, to the minute. Definer: called by definers; sessions are nobody else''s to read.';
+  'Returns when a user was last active, to the minute. Security definer, called by other definers only, because no other role may read sessions.';
 
 create function private.memberships(p_auth_user uuid) returns bigint
 language sql stable security definer set search_path = '' as $$
@@ -344,7 +345,7 @@ language sql stable security definer set search_path = '' as $$
     and private.sso_required(u.company_id, u.id) is null
 $$;
 comment on function private.memberships(uuid) is
-  'Between how many companies the person of a token may choose. Definer: the caller is nobody yet.';
+  'Returns the number of companies that the person of a token may choose from. Security definer, called by the web process, because the caller is not a principal yet.';
 grant execute on function private.memberships(uuid) to neurant_app;
 
 create function private.lost_companies(p_token_digest bytea) returns setof text
@@ -358,7 +359,7 @@ language sql stable security definer set search_path = '' as $$
   order by c.name
 $$;
 comment on function private.lost_companies(bytea) is
-  'The companies that let the person of this session out, by name and no more. Definer, as my_companies.';
+  'Returns only the names of the companies in which the person of this session is deactivated. Security definer, called by the web process, because no principal may read two companies at once.';
 grant execute on function private.lost_companies(bytea) to neurant_app;
 
 create function private.leave_nothing_of_others(p_auth_user uuid) returns void
@@ -370,4 +371,4 @@ language sql volatile security definer set search_path = '' as $$
   where r.auth_user_id = p_auth_user and r.used_at is null
 $$;
 comment on function private.leave_nothing_of_others(uuid) is
-  'A login that a provider made gets its owner: whatever was opened or left there before ends. Definer: called by definers only.';
+  'Ends every session, second step, challenge and password reset of a login that an identity provider created, at the moment its mailbox owner takes it over. Security definer, called by other definers only, because it writes tables that are closed to every login.';

@@ -1,4 +1,4 @@
--- Plans and their limits: each limit of a company beside its counter.
+-- Plans and their limits: each limit of a company with its counter.
 
 create table public.plans (
   plan public.subscription_plan_enum primary key,
@@ -17,12 +17,13 @@ create table public.plans (
     check (visitor_conversations_per_hour > 0)
 );
 comment on table public.plans is
-  'Platform table: the catalogue. A company''s own limits are copied from it when its plan changes; -1 is unlimited.';
-comment on column public.plans.monthly_price_usd is 'Null: not for sale by catalogue, talk to us.';
+  'Platform table: the catalogue of plans. A company''s own limits are copied from it when its plan changes; -1 is unlimited.';
+comment on column public.plans.monthly_price_usd is
+  'Null: the price is agreed with each customer, and the plan is not sold by the catalogue.';
 comment on column public.plans.requests_per_minute is
-  'Of the HTTP API, for all callers of a company together.';
+  'Requests to the HTTP API, for all callers of a company together.';
 comment on column public.plans.visitor_conversations_per_hour is
-  'How many new conversations of web chat visitors a company takes in an hour, unless it has its own number.';
+  'Maximum of new conversations of web chat visitors in an hour, for companies without a number of their own.';
 
 alter table public.plans enable row level security, force row level security;
 create policy everybody_select on public.plans for select
@@ -40,7 +41,7 @@ create table public.plan_alerts (
   unique (company_id, subject, level, period_start)
 );
 comment on table public.plan_alerts is
-  'What a company was told of its limits (subject: a limit, or plan_change), so that it is told once a month.';
+  'Notifications of limits that a company has received (subject: a limit, or plan_change), so that each is sent once a month.';
 
 alter table public.plan_alerts enable row level security, force row level security;
 create policy staff_select on public.plan_alerts for select to authenticated
@@ -95,7 +96,7 @@ begin
   end if;
 end $$;
 comment on function private.use_plan(uuid, text, bigint) is
-  'Counts a change against a limit of the company (named as its column), or refuses it: NA002. Locks the company''s row until the end of the transaction, so it is never called for no change. What is there when a limit is lowered stays. Definer: counters are nobody''s to write by hand.';
+  'Counts a change against a limit of the company (named like its column), or refuses it with NA002. It locks the company''s row until the end of the transaction, so callers skip it when nothing changes. Existing use stays when a limit is lowered. Security definer, called by other definers only, because no role may write counters directly.';
 
 create function private.refuse_over_limit(p_limit text, p_used bigint, p_allowed bigint) returns void
 language plpgsql set search_path = '' as $$
@@ -117,7 +118,7 @@ begin
   return null;
 end $$;
 comment on function private.count_chatbot() is
-  'Definer: whoever may make a bot may not write counters.';
+  'Counts a chatbot against the plan. Security definer, called by a trigger, because a person who may create a bot may not write counters.';
 
 create function private.count_user() returns trigger
 language plpgsql security definer set search_path = '' as $$
@@ -130,7 +131,8 @@ begin
   end if;
   return null;
 end $$;
-comment on function private.count_user() is 'Definer: nobody may write counters.';
+comment on function private.count_user() is
+  'Counts a user against the plan. Security definer, called by a trigger, because no role may write counters directly.';
 
 create trigger keep_user_count after insert or delete or update of is_active on public.users
   for each row execute function private.count_user();
@@ -146,7 +148,8 @@ begin
   end if;
   return null;
 end $$;
-comment on function private.count_invitation() is 'Definer: nobody may write counters.';
+comment on function private.count_invitation() is
+  'Counts an invitation against the plan. Security definer, called by a trigger, because no role may write counters directly.';
 
 create function private.count_integration() returns trigger
 language plpgsql security definer set search_path = '' as $$
@@ -159,7 +162,8 @@ begin
   end if;
   return null;
 end $$;
-comment on function private.count_integration() is 'Definer: nobody may write counters.';
+comment on function private.count_integration() is
+  'Counts an integration against the plan. Security definer, called by a trigger, because no role may write counters directly.';
 
 create function private.count_document() returns trigger
 language plpgsql security definer set search_path = '' as $$
@@ -181,7 +185,7 @@ begin
   return null;
 end $$;
 comment on function private.count_document() is
-  'Definer: whoever adds a document, or the worker that reads it, may not write counters.';
+  'Counts a document''s characters and bytes against the plan. Security definer, called by a trigger, because neither the person who adds a document nor the worker that reads it may write counters.';
 
 create function private.count_takeover() returns trigger
 language plpgsql security definer set search_path = '' as $$
@@ -202,7 +206,7 @@ begin
   return null;
 end $$;
 comment on function private.count_takeover() is
-  'Counts the takeovers that a person attends; one may wait in the queue unless the plan has none at all. Definer: nobody may write counters.';
+  'Counts the takeovers that a person attends against the plan; any number may wait in the queue, unless the plan allows no takeovers at all. Security definer, called by a trigger, because no role may write counters directly.';
 
 create function private.plan_use(p_company uuid, p_now timestamptz)
 returns table (
@@ -236,7 +240,7 @@ language sql stable security definer set search_path = '' as $$
   order by l.place
 $$;
 comment on function private.plan_use(uuid, timestamptz) is
-  'Each limit of a company with its use, exact at commit (storage in bytes, the rest counted; -1: unlimited), and the cheapest plan that allows more. Definer: called by definers; the slots are nobody''s to read.';
+  'Returns each limit of a company with its use, exact at commit (storage in bytes, the rest as counts; -1: unlimited), and the cheapest plan that allows more. Security definer, called by other definers only, because no role may read the slots.';
 
 create function private.usage(p_now timestamptz default now())
 returns table (
@@ -246,7 +250,7 @@ language sql stable security definer set search_path = '' as $$
   from private.plan_use((select private.company_id('company.read')), p_now) u
 $$;
 comment on function private.usage(timestamptz) is
-  'The use of the caller''s own company against its limits, as plan_use tells it. Definer, as plan_use.';
+  'Returns the use of the caller''s own company against its limits, in the form of plan_use. Security definer, called by staff and API keys and the worker for one company, because no role may read the slots.';
 grant execute on function private.usage(timestamptz) to authenticated, neurant_worker;
 
 create function private.give_notice(p_company uuid, p_conversation uuid, p_notice text) returns uuid
@@ -259,7 +263,7 @@ language sql volatile security definer set search_path = '' as $$
   returning id
 $$;
 comment on function private.give_notice(uuid, uuid, text) is
-  'A line of the system''s own, by its key in the message catalogue; it is never billed. Definer: sender and order are the database''s to write.';
+  'Writes a system line into a conversation, by its key in the message catalogue; a system line is never billed. Security definer, called by other definers only, because no role may write a message''s sender and order.';
 
 create function private.tell_of_limit(p_company uuid, p_conversation uuid) returns uuid
 language sql volatile security definer set search_path = '' as $$
@@ -272,7 +276,7 @@ language sql volatile security definer set search_path = '' as $$
       and m.created_at >= k.monthly_reset_date::timestamp at time zone k.timezone)
 $$;
 comment on function private.tell_of_limit(uuid, uuid) is
-  'Tells an end user that the assistant has reached its limit, once a month; null where it was told. Definer, as give_notice.';
+  'Tells an end user once a month that the assistant has reached its limit. Returns the message, or null if the conversation has the line already. Security definer, called by other definers only, because no role may write a message''s sender and order.';
 
 create function private.message_limit_reached() returns boolean
 language sql stable security definer set search_path = '' as $$
@@ -282,7 +286,7 @@ language sql stable security definer set search_path = '' as $$
   where c.id = (select private.company_id())
 $$;
 comment on function private.message_limit_reached() is
-  'Whether the caller''s company has no bot message left this month: worth knowing before an answer is sought. Definer: the slots are nobody''s to read.';
+  'Returns whether the caller''s company has no bot messages left this month, to be checked before an answer is searched for. Security definer, called by the worker for one company, because no role may read the slots.';
 grant execute on function private.message_limit_reached() to neurant_worker;
 
 create function private.raise_usage_alerts(p_now timestamptz default now()) returns integer
@@ -324,5 +328,5 @@ begin
   return v_raised;
 end $$;
 comment on function private.raise_usage_alerts(timestamptz) is
-  'Tells owner and administradores when 80 and 95 % of a limit are used, once a month each; how many notifications. Definer: over all companies.';
+  'Notifies the owner and administradores when 80 % and 95 % of a limit are used, once a month each. Returns the number of notifications. Security definer, called by the worker process, because it works on all companies.';
 grant execute on function private.raise_usage_alerts(timestamptz) to neurant_jobs;

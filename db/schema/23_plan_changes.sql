@@ -14,7 +14,7 @@ create table public.plan_requests (
   check ((status = 'pending') = (decided_at is null))
 );
 comment on table public.plan_requests is
-  'A plan that an owner asked for and that costs money: it begins when whoever bills confirms it.';
+  'A plan with a price that an owner asked for. It begins when the biller confirms it.';
 create unique index plan_requests_pending_idx on public.plan_requests (company_id)
   where status = 'pending';
 create index plan_requests_by_idx on public.plan_requests (company_id, requested_by);
@@ -55,7 +55,7 @@ language sql volatile security definer set search_path = '' as $$
   where c.id = p_company and p.plan = p_plan
 $$;
 comment on function private.apply_plan(uuid, public.subscription_plan_enum) is
-  'Gives a company the limits of a plan, whatever its use. Definer: called by definers; plan and limits are nobody''s to write by hand.';
+  'Gives a company the limits of a plan, whatever its use. Security definer, called by other definers only, because no role may write plans and limits directly.';
 
 create function private.exceeded_limits(
   p_company uuid, p_plan public.subscription_plan_enum, p_now timestamptz)
@@ -65,7 +65,7 @@ language sql stable security definer set search_path = '' as $$
   from private.plan_excess(p_company, p_plan, p_now) e
 $$;
 comment on function private.exceeded_limits(uuid, public.subscription_plan_enum, timestamptz) is
-  'The limits of a plan in which a company''s use does not fit. Lock the company first. Definer, as plan_use.';
+  'Returns the limits of a plan that a company''s use exceeds. The caller must hold the lock on the company. Security definer, called by other definers only, because no role may read the slots.';
 
 create function private.next_month_start(p_company uuid, p_now timestamptz) returns timestamptz
 language sql stable security definer set search_path = '' as $$
@@ -77,7 +77,7 @@ language sql stable security definer set search_path = '' as $$
   where c.id = p_company
 $$;
 comment on function private.next_month_start(uuid, timestamptz) is
-  'When the company''s next month begins, by its anchor day and timezone. Definer: called by definers.';
+  'Returns when the company''s next month begins, by its anchor day and timezone. Security definer, called by other definers only, because it reads companies for other definers.';
 
 create function private.change_plan(
   p_plan public.subscription_plan_enum, p_now timestamptz default now())
@@ -123,7 +123,7 @@ begin
   return 'requested';
 end $$;
 comment on function private.change_plan(public.subscription_plan_enum, timestamptz) is
-  'The owner chooses a plan. requested: it costs money and waits for private.confirm_plan; scheduled: smaller, at the end of what is paid; applied: free, from a trial or inactive; does_not_fit (private.plan_fit), unchanged, not_for_sale (without a price: talk to us), closed (reopen first) or forbidden. Definer: plan and limits are nobody''s to write by hand.';
+  'The owner chooses a plan. Outcome: requested (it costs money and waits for private.confirm_plan), scheduled (a smaller plan, at the end of the paid period), applied (a free one, from a trial or inactive), does_not_fit (see private.plan_fit), unchanged, not_for_sale (it has no price), closed (reopen first) or forbidden. Security definer, called by staff and API keys, because no role may write plans and limits directly.';
 grant execute on function private.change_plan(public.subscription_plan_enum, timestamptz) to
   authenticated;
 
@@ -152,7 +152,7 @@ begin
   return case when found or v_withdrawn then 'cancelled' else 'nothing_scheduled' end;
 end $$;
 comment on function private.cancel_plan_change() is
-  'The owner keeps the plan after all, and takes back what was asked for, scheduled or cancelled: cancelled, nothing_scheduled, closed or forbidden. Definer, as change_plan.';
+  'The owner keeps the current plan and withdraws a requested or scheduled plan or a cancellation. Outcome: cancelled, nothing_scheduled, closed or forbidden. Security definer, called by staff and API keys, because no role may write plans and limits directly.';
 grant execute on function private.cancel_plan_change() to authenticated;
 
 create function private.apply_due_plan_changes(p_now timestamptz default now()) returns integer
@@ -189,7 +189,7 @@ begin
   return v_applied;
 end $$;
 comment on function private.apply_due_plan_changes(timestamptz) is
-  'Begins the smaller plans that are due, where the company''s use fits; where it does not, says so once a month and waits. How many began. Definer: over all companies.';
+  'Begins the smaller plans that are due, where the company''s use fits; where it does not, notifies the company once a month and waits. Returns the number of plans that began. Security definer, called by the worker process, because it works on all companies.';
 grant execute on function private.apply_due_plan_changes(timestamptz) to neurant_jobs;
 
 create function private.plan_excess(
@@ -214,7 +214,7 @@ language sql stable security definer set search_path = '' as $$
   having count(*) > 0
 $$;
 comment on function private.plan_excess(uuid, public.subscription_plan_enum, timestamptz) is
-  'What of a company does not fit in a plan, as plan_use tells amounts; channels: the accounts connected to a channel that the plan lacks. Lock the company first. Definer, as plan_use.';
+  'Returns what exceeds a plan in a company, with amounts as in plan_use; channels: the accounts connected to a channel that the plan lacks. The caller must hold the lock on the company. Security definer, called by other definers only, because no role may read the slots.';
 
 create function private.plan_fit(
   p_plan public.subscription_plan_enum, p_now timestamptz default now())
@@ -224,7 +224,7 @@ language sql stable security definer set search_path = '' as $$
   from private.plan_excess((select private.company_id('company.read')), p_plan, p_now) e
 $$;
 comment on function private.plan_fit(public.subscription_plan_enum, timestamptz) is
-  'What of the caller''s own company does not fit in a plan; no rows: it fits. Definer, as plan_use.';
+  'Returns what exceeds a plan in the caller''s own company; no rows: everything fits. Security definer, called by staff and API keys, because no role may read the slots.';
 grant execute on function private.plan_fit(public.subscription_plan_enum, timestamptz) to
   authenticated;
 
@@ -251,7 +251,7 @@ begin
   return null;
 end $$;
 comment on function private.allow_channel() is
-  'A channel is connected only where the plan has it: else NA002. Definer: the rule holds whoever connects, and takes the company''s lock.';
+  'Refuses a channel that the plan lacks, with NA002. Security definer, called by a trigger, because the rule must read the plan and lock the company, whoever connects the channel.';
 
 create function private.fall_back(p_company uuid, p_reason text, p_now timestamptz) returns text
 language plpgsql security definer set search_path = '' as $$
@@ -275,7 +275,7 @@ begin
   return 'inactive';
 end $$;
 comment on function private.fall_back(uuid, text, timestamptz) is
-  'Paid time is over: free where the use fits, else inactive, with everything kept. The caller has locked the company. Definer: called by definers.';
+  'Ends the paid period: the plan becomes free if the use fits, else the company becomes inactive and keeps its data. The caller must hold the lock on the company. Security definer, called by other definers only, because no role may write plans and status directly.';
 
 create function private.end_subscriptions(p_now timestamptz default now()) returns integer
 language plpgsql security definer set search_path = '' as $$
@@ -305,7 +305,7 @@ begin
   return v_ended;
 end $$;
 comment on function private.end_subscriptions(timestamptz) is
-  'Ends the trials, the cancelled subscriptions and the days of grace that are over: trials and cancelled ones become free where the use fits, else inactive; past_due becomes inactive. How many. Definer: over all companies.';
+  'Ends the trials, cancelled subscriptions and grace periods that are over. Trials and cancelled subscriptions become free if the use fits, else inactive; past_due becomes inactive. Returns the number of companies. Security definer, called by the worker process, because it works on all companies.';
 grant execute on function private.end_subscriptions(timestamptz) to neurant_jobs;
 
 create function private.tell_ending_trials(p_now timestamptz default now()) returns integer
@@ -333,7 +333,7 @@ begin
   return v_told;
 end $$;
 comment on function private.tell_ending_trials(timestamptz) is
-  'Tells owner and administradores once that the trial ends within three days. Definer: over all companies.';
+  'Notifies the owner and administradores once, within three days before the trial ends. Security definer, called by the worker process, because it works on all companies.';
 grant execute on function private.tell_ending_trials(timestamptz) to neurant_jobs;
 
 create function private.set_past_due(p_company uuid, p_now timestamptz default now()) returns text
@@ -356,7 +356,7 @@ begin
   return 'past_due';
 end $$;
 comment on function private.set_past_due(uuid, timestamptz) is
-  'A payment is missing: everything works for 14 more days. past_due, unchanged (nothing is paid for, or it is past due already) or unknown. Definer: only whoever bills may say so.';
+  'Records a missing payment; everything works for 14 more days. Outcome: past_due, unchanged (nothing is paid for, or it is past due already) or unknown. Security definer, called by the web process, because only the biller, through the web process or the command line, may record it.';
 grant execute on function private.set_past_due(uuid, timestamptz) to neurant_app;
 
 create function private.confirm_plan(
@@ -397,7 +397,7 @@ begin
   return 'confirmed';
 end $$;
 comment on function private.confirm_plan(uuid, public.subscription_plan_enum, timestamptz) is
-  'Whoever bills says that a plan is paid for: it begins at once, whatever the state was. confirmed, does_not_fit (a smaller one, private.plan_excess), closed or unknown. Definer: granted to the logins only, so that no member of the staff gives themselves a plan.';
+  'Records that a plan is paid for, so that it begins at once, whatever the status was. Outcome: confirmed, does_not_fit (a smaller plan, see private.plan_excess), closed or unknown. It is granted to logins only, so that no member of the staff can assign a plan. Security definer, called by the web process, because no role may write plans and limits directly.';
 grant execute on function private.confirm_plan(uuid, public.subscription_plan_enum, timestamptz)
   to neurant_app;
 
@@ -417,7 +417,7 @@ language sql volatile security definer set search_path = '' as $$
   from late where m.company_id = late.company_id and m.id = late.message_id;
 $$;
 comment on function private.drop_stale_work(uuid, timestamptz) is
-  'A company that was away comes back: what waited for more than a day is neither answered nor sent. Definer: called by definers; the queues are nobody''s to write by hand.';
+  'Drops the replies and deliveries of a returning company that have waited for more than a day. Security definer, called by other definers only, because no role may write the queues directly.';
 
 create function private.paid_until(p_company uuid, p_now timestamptz) returns timestamptz
 language sql stable security definer set search_path = '' as $$
@@ -428,7 +428,7 @@ language sql stable security definer set search_path = '' as $$
     private.next_month_start(p_company, p_now))
 $$;
 comment on function private.paid_until(uuid, timestamptz) is
-  'When what a company has paid for ends: as its biller says, else its month. Definer: called by definers.';
+  'Returns when a company''s paid period ends: as the biller reported it, else the end of its month. Security definer, called by other definers only, because it reads the billing account for other definers.';
 
 create function private.cancel_subscription(p_now timestamptz default now()) returns text
 language plpgsql security definer set search_path = '' as $$
@@ -457,7 +457,7 @@ begin
   return 'scheduled';
 end $$;
 comment on function private.cancel_subscription(timestamptz) is
-  'The owner stops paying: scheduled for the end of what is paid; at once where a payment is missing (ended_free, ended_inactive); nothing_to_cancel (free, a trial, inactive); closed; forbidden. Definer, as change_plan.';
+  'The owner stops paying. Outcome: scheduled (for the end of the paid period), ended_free or ended_inactive (at once, if a payment is missing), nothing_to_cancel (free, a trial, inactive), closed or forbidden. Security definer, called by staff and API keys, because no role may write plans and status directly.';
 grant execute on function private.cancel_subscription(timestamptz) to authenticated;
 
 create function private.start_trial(
@@ -493,6 +493,6 @@ begin
   return 'started';
 end $$;
 comment on function private.start_trial(public.subscription_plan_enum, integer, timestamptz) is
-  'The owner of a company on the free plan tries another: started, tried_before, nothing_to_try (it is on a paid plan, or free is asked for), not_for_sale, closed or forbidden. What ends it: end_subscriptions(). Definer, as change_plan.';
+  'The owner of a company on the free plan tries another plan; end_subscriptions() ends the trial. Outcome: started, tried_before, nothing_to_try (the company pays for a plan, or the free plan is requested), not_for_sale, closed or forbidden. Security definer, called by staff and API keys, because no role may write plans and status directly.';
 grant execute on function private.start_trial(public.subscription_plan_enum, integer, timestamptz)
   to authenticated;

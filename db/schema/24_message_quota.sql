@@ -1,4 +1,4 @@
--- The quota of bot messages per month.
+-- The monthly quota of bot messages.
 
 create table public.usage_slots (
   company_id uuid not null references public.companies (id),
@@ -10,9 +10,9 @@ create table public.usage_slots (
   check (used <= granted)
 ) with (fillfactor = 50);
 comment on table public.usage_slots is
-  'Bot messages that monthly_message_count does not hold yet, spread over slots so that writers do not wait for one another. A slot may use what it was granted; all grants together never exceed the limit.';
+  'Bot messages that monthly_message_count does not contain yet, spread over slots so that concurrent writers do not wait for one another. A slot may use what it was granted; all grants together never exceed the limit.';
 comment on column public.usage_slots.granted_until is
-  'End of the month that the grant is from. The first message after it closes the month.';
+  'End of the month in which the allowance was granted. The first message after it closes the month.';
 
 alter table public.usage_slots enable row level security, force row level security;
 create policy router_select on public.usage_slots for select to neurant_router using (true);
@@ -38,7 +38,7 @@ language sql immutable strict set search_path = '' as $$
     (date_trunc('month', p_in::timestamp) + interval '1 month - 1 day')::date)
 $$;
 comment on function private.anchor_date(date, integer) is
-  'The anchor day in the month of a date: its last day where the month is too short.';
+  'Returns the anchor day in the month of a date, or the last day of a month that is too short.';
 grant execute on function private.anchor_date(date, integer) to neurant_router;
 
 create function private.month_start(p_today date, p_day integer) returns date
@@ -48,7 +48,7 @@ language sql immutable strict set search_path = '' as $$
     else private.anchor_date((p_today - interval '1 month')::date, p_day) end
 $$;
 comment on function private.month_start(date, integer) is
-  'First day of the month that a day belongs to, counted from the anchor day.';
+  'Returns the first day of the month that a day belongs to, counted from the anchor day.';
 grant execute on function private.month_start(date, integer) to neurant_router;
 
 create function private.lock_usage(p_company uuid) returns integer
@@ -59,7 +59,7 @@ begin
   return (select coalesce(sum(s.used), 0) from public.usage_slots s where s.company_id = p_company);
 end $$;
 comment on function private.lock_usage(uuid) is
-  'Locks the slots of a company; what they hold, which nobody can change meanwhile. Definer: the slots are nobody''s to touch.';
+  'Locks the slots of a company, so that they cannot change, and returns the sum of their use. Security definer, called by other definers only, because no role may read or write the slots.';
 
 create function private.drain_message_usage(p_company uuid) returns integer
 language plpgsql security definer set search_path = '' as $$
@@ -78,7 +78,7 @@ begin
   return v_used;
 end $$;
 comment on function private.drain_message_usage(uuid) is
-  'Moves what the slots of a company counted into monthly_message_count; how many. Definer: counters are nobody''s to write by hand.';
+  'Moves the counts of a company''s slots into monthly_message_count; returns their sum. Security definer, called by the worker process, because no role may write counters directly.';
 grant execute on function private.drain_message_usage(uuid) to neurant_jobs;
 
 create function private.companies_to_drain() returns setof uuid
@@ -86,7 +86,7 @@ language sql stable security definer set search_path = '' as $$
   select distinct s.company_id from public.usage_slots s where s.used > 0 order by s.company_id
 $$;
 comment on function private.companies_to_drain() is
-  'Companies whose slots hold what monthly_message_count does not yet. Definer: over all companies; only ids leave.';
+  'Returns the companies whose slots hold counts that monthly_message_count does not contain yet. Security definer, called by the worker process, because it reads all companies; it returns ids only.';
 grant execute on function private.companies_to_drain() to neurant_jobs;
 
 create function private.close_month(p_company uuid, p_now timestamptz) returns integer
@@ -110,7 +110,7 @@ begin
   return v_count;
 end $$;
 comment on function private.close_month(uuid, timestamptz) is
-  'Begins the company''s new month if one has begun at that moment; what the old one came to, or null. Definer: counters are nobody''s to write by hand.';
+  'Begins the company''s new month, if one has begun at p_now. Returns the count of the old month, or null. Security definer, called by other definers only, because no role may write counters directly.';
 
 create function private.reset_monthly_message_count(p_now timestamptz default now())
 returns table (company_id uuid, counted integer)
@@ -127,7 +127,7 @@ language sql volatile security definer set search_path = '' as $$
   select closed.id, closed.counted from closed where closed.counted is not null
 $$;
 comment on function private.reset_monthly_message_count(timestamptz) is
-  'Begins the new month of every company where one is due: counted from its anchor day, in its timezone; months missed are caught up at once. What each old month came to. Definer: over all companies.';
+  'Begins the new month of every company where one is due, by its anchor day and timezone; missed months are caught up at once. Returns the count of each old month. Security definer, called by the worker process, because it works on all companies.';
 grant execute on function private.reset_monthly_message_count(timestamptz) to neurant_jobs;
 
 create function private.draw_allowance(p_company uuid, p_slot smallint) returns void
@@ -164,7 +164,7 @@ begin
   where s.company_id = p_company;
 end $$;
 comment on function private.draw_allowance(uuid, smallint) is
-  'Counts one message when its slot has used up its grant: shares out anew what is left of the month, or NA002. Waits for every message that is being counted, so it never refuses while there is room. Definer: the slots are nobody''s to touch.';
+  'Counts one message when its slot has used up its grant: redistributes the rest of the month over the slots, or raises NA002. It locks all slots, and so waits for every message that is being counted; therefore it never refuses a message while there is room. Security definer, called by other definers only, because no role may read or write the slots.';
 
 create function private.recall_allowance() returns trigger
 language plpgsql security definer set search_path = '' as $$
@@ -175,7 +175,7 @@ begin
   return null;
 end $$;
 comment on function private.recall_allowance() is
-  'What was granted under another limit is granted no more. Definer: whoever changes a plan may not touch the slots.';
+  'Withdraws what was granted under a previous limit. Security definer, called by a trigger, because whoever changes a plan may not write the slots.';
 
 create trigger recall_allowance
   after update of monthly_message_limit, monthly_message_count on public.companies
@@ -195,6 +195,6 @@ language sql stable security definer set search_path = '' as $$
   where c.id = p_company and c.id = (select private.company_id('company.read'))
 $$;
 comment on function private.message_usage(uuid, timestamptz) is
-  'Bot messages of the caller''s own company in the running month, exact at commit; null for any other. Definer: the slots are nobody''s to read.';
+  'Returns the bot messages of the caller''s own company in the current month, exact at commit; null for any other company. Security definer, called by staff and API keys and the worker for one company, because no role may read the slots.';
 grant execute on function private.message_usage(uuid, timestamptz) to authenticated,
   neurant_worker;

@@ -1,4 +1,4 @@
--- Billing: what the biller tells about a subscription.
+-- Billing: the subscription states that the biller reports.
 
 create table public.billing_accounts (
   company_id uuid not null references public.companies (id),
@@ -18,9 +18,9 @@ create table public.billing_accounts (
   check ((subscription_ref is null) = (status is null))
 );
 comment on table public.billing_accounts is
-  'How the biller knows a company, and the newest state of its subscription there: one row, since whoever writes it has locked the company.';
+  'The biller''s references for a company, and the newest state of its subscription there. One row per company, so that its writer holds a lock for the company.';
 comment on column public.billing_accounts.told_at is
-  'The biller''s own clock at that state; what it tells of an earlier moment is stale, whenever it arrives.';
+  'The biller''s own timestamp of that state. An event with an earlier timestamp is stale, whenever it arrives.';
 comment on column public.billing_accounts.told_rank is
   'Order within one second: created, updated, deleted.';
 
@@ -55,7 +55,7 @@ create table public.billing_events (
   check ((outcome is null) = (decided_at is null))
 );
 comment on table public.billing_events is
-  'Platform table: what the biller told, stored before it is applied, once each however often it is told. facts holds references and states, nothing of a person.';
+  'Platform table: the events that the biller sent. Each is stored once, before it is applied, however often it is sent. facts holds references and states, and no personal data.';
 create index billing_events_company_idx on public.billing_events (company_id);
 create index billing_events_open_idx on public.billing_events (happened_at) where outcome is null;
 create index billing_events_unknown_idx on public.billing_events ((facts ->> 'customer'))
@@ -80,7 +80,7 @@ begin
   return coalesce((select e.outcome from public.billing_events e where e.event_ref = p_event), 'open');
 end $$;
 comment on function private.store_billing_event(text, text, timestamptz, jsonb) is
-  'Keeps what the biller told; what became of it (open: it is still to be applied). Definer: who tells it is known by a signature, and is nobody''s staff.';
+  'Stores an event of the biller. Returns its outcome so far (open: it is still to be applied). Security definer, called by the web process, because a signature authenticates the biller, which is no principal.';
 grant execute on function private.store_billing_event(text, text, timestamptz, jsonb) to
   neurant_app;
 
@@ -123,7 +123,7 @@ begin
   return v_outcome;
 end $$;
 comment on function private.apply_billing_event(text, timestamptz) is
-  'Applies an event that is stored, once: applied, stale (something newer is known), ignored, unknown_customer (set aside until a checkout says whose it is) or unknown_price. Definer: plan and status are nobody''s to write by hand.';
+  'Applies a stored event, once. Outcome: applied, stale (a newer state is known), ignored, unknown_customer (kept until a checkout names the company) or unknown_price. Security definer, called by the web process and the worker process, because no role may write plans and status directly.';
 grant execute on function private.apply_billing_event(text, timestamptz) to neurant_app,
   neurant_jobs;
 
@@ -155,7 +155,7 @@ begin
   return v_company;
 end $$;
 comment on function private.billed_company(jsonb) is
-  'Whose event it is: by the customer, or by what we gave a checkout along. Definer: called by definers.';
+  'Returns the company of an event: by the biller''s customer, or by the company id that we passed to the checkout. Security definer, called by other definers only, because it reads and writes billing accounts, which no role may write directly.';
 
 create function private.apply_billing_state(
   p_company uuid, p_kind text, p_happened_at timestamptz, p_facts jsonb, p_now timestamptz)
@@ -207,7 +207,7 @@ begin
   return 'applied';
 end $$;
 comment on function private.apply_billing_state(uuid, text, timestamptz, jsonb, timestamptz) is
-  'The state of a subscription becomes the company''s: applied, stale or unknown_price. Newer by the biller''s clock wins; an ended subscription stays ended. Definer: called by definers.';
+  'Applies the state of a subscription to its company. Outcome: applied, stale or unknown_price. The newer state by the biller''s clock wins; an ended subscription stays ended. Security definer, called by other definers only, because no role may write plans and status directly.';
 
 create function private.follow_payment(
   p_company public.companies, p_known public.billing_accounts,
@@ -237,7 +237,7 @@ begin
   end if;
 end $$;
 comment on function private.follow_payment(public.companies, public.billing_accounts, public.subscription_plan_enum, timestamptz) is
-  'What is paid for begins; a smaller plan that does not fit yet waits until it does. Definer: called by definers.';
+  'Begins the plan that is paid for; a smaller plan that does not fit yet is scheduled until it does. Security definer, called by other definers only, because no role may write plans and status directly.';
 
 create function private.note_billing_while_closed(
   p_company uuid, p_status text, p_now timestamptz)
@@ -249,7 +249,7 @@ language sql volatile security definer set search_path = '' as $$
     and c.status_before_closing in ('active', 'past_due')
 $$;
 comment on function private.note_billing_while_closed(uuid, text, timestamptz) is
-  'A closed company whose payment ended: reopened, it falls back at the next minute. Definer: called by definers.';
+  'Notes that the payment of a closed company ended, so that after reopening it falls back within a minute. Security definer, called by other definers only, because no role may write a company''s status directly.';
 
 create function private.open_billing_events() returns setof text
 language sql stable security definer set search_path = '' as $$
@@ -258,7 +258,7 @@ language sql stable security definer set search_path = '' as $$
   order by e.happened_at, e.event_ref limit 100
 $$;
 comment on function private.open_billing_events() is
-  'Events that are stored and were never applied: their process died between the two. Definer: over all companies; only references leave.';
+  'Returns the stored events that were never applied because their process ended in between. Security definer, called by the worker process, because it reads all companies; it returns references only.';
 grant execute on function private.open_billing_events() to neurant_jobs;
 
 create function private.billing_to_tell()
@@ -279,7 +279,7 @@ language sql stable security definer set search_path = '' as $$
   order by a.company_id limit 100
 $$;
 comment on function private.billing_to_tell() is
-  'Subscriptions that the biller must be told of: cancelled or made smaller here, of a closed or inactive company. Definer: over all companies.';
+  'Returns the subscriptions of which the biller must be notified: cancelled or made smaller here, or of a closed or inactive company. Security definer, called by the worker process, because it reads all companies.';
 grant execute on function private.billing_to_tell() to neurant_jobs;
 
 create function private.note_billing_told(
@@ -292,6 +292,6 @@ language sql volatile security definer set search_path = '' as $$
   where a.company_id = p_company
 $$;
 comment on function private.note_billing_told(uuid, public.subscription_plan_enum, boolean, timestamptz) is
-  'The biller agreed at that moment: what it told earlier is stale. Definer: billing_accounts are nobody''s to write by hand.';
+  'Notes that the biller accepted a change at that time, so that earlier reports are stale. Security definer, called by the worker process, because no role may write billing_accounts directly.';
 grant execute on function private.note_billing_told(uuid, public.subscription_plan_enum, boolean,
   timestamptz) to neurant_jobs;

@@ -1,4 +1,4 @@
--- Brakes on logins: how often an address or an account may try.
+-- Throttling of logins: how often an address or an account may try.
 
 create table public.account_brakes (
   key_digest bytea primary key check (octet_length(key_digest) = 32),
@@ -8,7 +8,7 @@ create table public.account_brakes (
   touched_at timestamptz not null
 );
 comment on table public.account_brakes is
-  'What slows guessing and mailing down, for all processes together: by login, by login and address, by address; digests only.';
+  'Attempts and mails by login, by login and address, and by address, shared by all web processes, so that guessing and mailing are throttled. It holds digests only.';
 create index account_brakes_touched_idx on public.account_brakes (touched_at);
 
 alter table public.account_brakes enable row level security, force row level security;
@@ -27,7 +27,7 @@ create table private.attempts (
   attempted_at timestamptz not null default now()
 );
 comment on table private.attempts is
-  'What strangers tried, by address, for the limits on trying. Of the last day only.';
+  'Attempts of the last day by people who are not signed in, by address, for the limits on them.';
 create index attempts_address_idx on private.attempts (kind, address, attempted_at);
 create index attempts_age_idx on private.attempts (attempted_at);
 
@@ -77,7 +77,7 @@ begin
     ceil(extract(epoch from v_next))::integer;
 end $$;
 comment on function private.brake(text, text, inet, timestamptz, text) is
-  'Counts an attempt before it is checked, so that those side by side count, too. wait: seconds that must pass first (then it was not counted, and lengthens nothing), or 0; next_wait: before another one, should this fail. The wait doubles from 5 seconds; a day of quiet forgets. p_device: of a cookie that the process verified. Definer: whoever tries is nobody yet.';
+  'Counts an attempt before it is checked, so that concurrent attempts count as well. wait: seconds that must pass first (the attempt was then not counted and does not lengthen the wait), or 0; next_wait: seconds before another attempt, should this one fail. The wait doubles from 5 seconds; the counter is reset after a day without attempts. p_device: the device of a cookie that the process verified. Security definer, called by the web process, because the caller is not signed in.';
 grant execute on function private.brake(text, text, inet, timestamptz, text) to neurant_app;
 
 create function private.brake_keys(p_kind text, p_email text, p_address inet, p_device text)
@@ -103,7 +103,7 @@ language sql immutable set search_path = '' as $$
   where k.kind = p_kind and k.value is not null
 $$;
 comment on function private.brake_keys(text, text, inet, text) is
-  'What an attempt counts against, how many are free, and the longest wait. A stranger slows other strangers down by five minutes at most, and nobody on a device that was proven before (p_device); an office by one. Loopback is an address like any other: the process names the client behind a trusted proxy. An attempt without an address counts against none.';
+  'Returns the keys that an attempt counts against, with the free attempts and the longest wait of each. A stranger can delay other strangers at a login by five minutes at most, and never a person on a device proven before (p_device); people at the same address wait a minute at most. Loopback is an address like any other, because the process passes on the client behind a trusted proxy. An attempt without an address counts against no address.';
 grant execute on function private.brake_keys(text, text, inet, text) to neurant_router;
 
 create function private.release_brake(
@@ -123,7 +123,7 @@ begin
   where b.key_digest = k.key;
 end $$;
 comment on function private.release_brake(text, text, inet, text) is
-  'The person is who they say: what was counted for them is forgotten; what others share only loses this attempt. Definer, as brake.';
+  'Resets, after a successful check, the keys of the person; keys that others share lose only this attempt. Security definer, called by the web process, because the caller is not signed in.';
 grant execute on function private.release_brake(text, text, inet, text) to neurant_app;
 
 create function private.allow_mail(
@@ -151,7 +151,7 @@ begin
   return 0;
 end $$;
 comment on function private.allow_mail(text, text, timestamptz) is
-  'Whether an address may be written to for this purpose (sign_up, verification, reset): 0 (and it is counted), or the seconds until then. A minute between two, five an hour, thirty a day; addresses without an account count the same. Definer, as brake.';
+  'Returns 0 and counts a mail, if an address may be written to for this purpose (sign_up, verification, reset); else the seconds until then. The limits: one a minute, five an hour, thirty a day; addresses without an account count alike. Security definer, called by the web process, because the caller is not signed in.';
 grant execute on function private.allow_mail(text, text, timestamptz) to neurant_app;
 
 create function private.mail_key(p_purpose text, p_email text) returns bytea
@@ -159,7 +159,7 @@ language sql immutable set search_path = '' as $$
   select sha256(convert_to(concat_ws('|', 'mail', p_purpose, p_email), 'UTF8'))
 $$;
 comment on function private.mail_key(text, text) is
-  'What mails to an address count against: by purpose, and no address is kept.';
+  'Returns the key that mails to an address count against, by purpose. The address itself is not stored.';
 grant execute on function private.mail_key(text, text) to neurant_router;
 
 create function private.try_once_more(
@@ -184,4 +184,4 @@ begin
   return true;
 end $$;
 comment on function private.try_once_more(text, inet, integer, interval, timestamptz) is
-  'Counts an attempt from an address; false where it has used up its number. No address (a socket of this machine): no limit. Definer: who tries is nobody yet.';
+  'Counts an attempt from an address; returns false if the address has used up its number. Without an address (a socket of this machine) there is no limit. Security definer, called by other definers only, because the caller is not signed in.';

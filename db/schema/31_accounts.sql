@@ -10,7 +10,7 @@ create table public.auth_accounts (
     and (last_name = '' or private.reads_as_name(last_name)))
 );
 comment on table public.auth_accounts is
-  'Who signed up by themselves, or by an invitation where the installation has terms: the names until they have a company, and when they took the terms, where the installation has any.';
+  'People who signed up by themselves, or by an invitation if the installation has terms: their names until they have a company, and when they accepted the terms, if there are any.';
 
 alter table public.auth_accounts enable row level security, force row level security;
 create policy router_select on public.auth_accounts for select to neurant_router using (true);
@@ -31,13 +31,13 @@ create table public.auth_sessions (
   idle_after interval
 );
 comment on table public.auth_sessions is
-  'A person who is signed in, in a company or (still) in none. login_sessions is the part of it that is a company''s, under the same token.';
+  'A signed-in person, in one company or in none (yet). login_sessions is the part of the session that belongs to a company, with the same token.';
 comment on column public.auth_sessions.only_company_id is
-  'The company whose own proof (single sign-on) opened it: it leads into no other. Null: the person''s own password did.';
+  'The company whose identity provider opened the session, which therefore leads into no other company. Null: the person''s own password opened it.';
 comment on column public.auth_sessions.expires_at is
-  'When it ends unless it is used before: idle_after later than last_seen_at, and never later than ends_at.';
+  'When the session ends unless it is used before: idle_after later than last_seen_at, and never later than ends_at.';
 comment on column public.auth_sessions.idle_after is
-  'Null: of a session from before there was a limit; it ends at expires_at.';
+  'Null: the session is older than this limit, and ends at expires_at.';
 create index auth_sessions_only_company_idx on public.auth_sessions (only_company_id)
   where only_company_id is not null;
 create index auth_sessions_user_idx on public.auth_sessions (auth_user_id);
@@ -57,7 +57,7 @@ create table private.session_rules (
   kept_idle_after interval not null default '7 days' check (kept_idle_after > interval '0')
 );
 comment on table private.session_rules is
-  'One row: after how long without use a session ends, for who asked to stay signed in (kept) and for everybody else. The web process writes the installation''s setting.';
+  'One row: after how long without use a session ends, for people who chose to stay signed in (kept) and for everybody else. The web process writes the installation''s setting.';
 
 alter table private.session_rules enable row level security, force row level security;
 create policy router_select on private.session_rules for select to neurant_router using (true);
@@ -89,7 +89,7 @@ exception when unique_violation then
   return v_login;
 end $$;
 comment on function private.create_login(text, text, boolean) is
-  'Makes a login; null where the address has one already. p_is_confirmed (the mailbox is proven): a login that a provider made, without a password and not confirmed, becomes its owner''s. Definer: auth is closed to everybody.';
+  'Creates a login; returns null if the address has one. p_is_confirmed: the mailbox is proven; a login that an identity provider created, without a password and unconfirmed, then becomes its owner''s. Security definer, called by the web process, because schema auth is closed to every login.';
 grant execute on function private.create_login(text, text, boolean) to neurant_app;
 
 create function private.login_lookup(p_email text)
@@ -98,7 +98,7 @@ language sql stable security definer set search_path = '' as $$
   select a.id, a.encrypted_password from auth.users a where lower(a.email) = lower(p_email)
 $$;
 comment on function private.login_lookup(text) is
-  'The login of an e-mail address, to check a password against. Definer: auth is closed to everybody.';
+  'Returns the login of an e-mail address, to check a password against. Security definer, called by the web process, because schema auth is closed to every login.';
 grant execute on function private.login_lookup(text) to neurant_app;
 
 create function private.note_login_event(
@@ -110,7 +110,7 @@ language sql volatile security definer set search_path = '' as $$
   where u.auth_user_id = p_auth_user
 $$;
 comment on function private.note_login_event(uuid, public.audit_action_enum, jsonb) is
-  'What happened to a login, in each of its companies. Definer: audit is nobody''s to write, and the login is no company''s.';
+  'Writes an event of a login into the audit log of each of its companies. Security definer, called by other definers only, because no role may write audit, and a login belongs to no company.';
 
 create function private.note_login_event(
   p_auth_user uuid, p_action public.audit_action_enum, p_details jsonb, p_only_company uuid)
@@ -122,7 +122,7 @@ language sql volatile security definer set search_path = '' as $$
     and (p_only_company is null or u.company_id = p_only_company)
 $$;
 comment on function private.note_login_event(uuid, public.audit_action_enum, jsonb, uuid) is
-  'note_login_event for what a session limited to one company did: other companies hear nothing of it. Definer, as note_login_event.';
+  'Writes an event of a login into the audit log: of one company only, if the session is limited to that company. Security definer, called by other definers only, because no role may write audit, and a login belongs to no company.';
 
 create function private.note_refused_login(p_auth_user uuid, p_reason text, p_wait integer) returns void
 language sql volatile security definer set search_path = '' as $$
@@ -132,7 +132,7 @@ language sql volatile security definer set search_path = '' as $$
   where u.auth_user_id = p_auth_user
 $$;
 comment on function private.note_refused_login(uuid, text, integer) is
-  'A wrong password or code for a known login, in each of its companies, and for how long it locked. Definer: nobody is logged in when a login is refused.';
+  'Writes a wrong password or code for a known login into the audit log of each of its companies, with the length of the lock. Security definer, called by the web process, because the caller is not signed in.';
 grant execute on function private.note_refused_login(uuid, text, integer) to neurant_app;
 
 create function private.open_session(
@@ -160,7 +160,7 @@ begin
   return query select v_session.id, v_entered.company_id, v_entered.user_id, v_session.expires_at;
 end $$;
 comment on function private.open_session(uuid, bytea, inet, text, interval, uuid) is
-  'Signs a person in: in the company that is named (no row where they may not be there), else in the one worked in last, else (company_id null) in none yet. Definer: the caller is nobody yet.';
+  'Opens a session: in the named company (no row if the person may not enter it), else in the company worked in last, else in none (company_id is null). Security definer, called by the web process, because the caller is not signed in.';
 grant execute on function private.open_session(uuid, bytea, inet, text, interval, uuid) to
   neurant_app;
 
@@ -189,7 +189,7 @@ begin
   where a.token_digest = p_token_digest and a.expires_at > now();
 end $$;
 comment on function private.find_auth_session(bytea) is
-  'The person behind a session, also one who has no company (yet, or any more: then company_id is null); is_limited: a company''s single sign-on opened it, and own_login refuses it. Definer, as login_session.';
+  'Returns the person of a session, also one without a company (company_id is then null). is_limited: a company''s single sign-on opened it, and own_login refuses it. Security definer, called by the web process, because the caller is not a principal yet.';
 grant execute on function private.find_auth_session(bytea) to neurant_app;
 
 create function private.my_companies(p_token_digest bytea)
@@ -208,7 +208,7 @@ language sql stable security definer set search_path = '' as $$
   order by c.name, c.id
 $$;
 comment on function private.my_companies(bytea) is
-  'Where the person of this session may go. Definer: nobody reads two companies at once.';
+  'Returns the companies that the person of this session may enter. Security definer, called by the web process, because no principal may read two companies at once.';
 grant execute on function private.my_companies(bytea) to neurant_app;
 
 create function private.my_sessions(p_token_digest bytea)
@@ -227,7 +227,7 @@ language sql stable security definer set search_path = '' as $$
   order by o.id = a.id desc, greatest(o.last_seen_at, s.last_seen_at) desc, o.id
 $$;
 comment on function private.my_sessions(bytea) is
-  'Where the person of this session is signed in, this one first. Definer: sessions are of the person, not of a company.';
+  'Returns the sessions of the person of this session, this one first. Security definer, called by the web process, because sessions belong to the person, not to a company.';
 grant execute on function private.my_sessions(bytea) to neurant_app;
 
 create function private.end_sessions(p_token_digest bytea, p_session uuid) RETURNS integer
@@ -255,7 +255,7 @@ begin
   return v_ended;
 end $$;
 comment on function private.end_sessions(bytea, uuid) is
-  'Ends one session of the same person, or (null) all but this one; how many. Definer, as my_sessions.';
+  'Ends one session of the same person, or (null) all but this one; returns their number. Security definer, called by the web process, because sessions belong to the person, not to a company.';
 grant execute on function private.end_sessions(bytea, uuid) to neurant_app;
 
 create function private.renew_session(p_token_digest bytea, p_new_digest bytea) returns void
@@ -264,7 +264,7 @@ language sql volatile security definer set search_path = '' as $$
   update public.auth_sessions a set token_digest = p_new_digest where a.token_digest = p_token_digest
 $$;
 comment on function private.renew_session(bytea, bytea) is
-  'The same session under another token: whoever copied the old one is out. Definer, as login_session.';
+  'Gives a session a new token, so that a copied old token is worthless. Security definer, called by other definers only, because no role may write sessions directly.';
 
 create function private.forget_old_accounts(p_now timestamptz default now())
 returns integer
@@ -294,7 +294,7 @@ begin
   return v_all + v_gone;
 end $$;
 comment on function private.forget_old_accounts(timestamptz) is
-  'Forgets sign-ups, links, brakes and sessions that are over for days, and single sign-ons that are over for an hour; how many. Definer: they are no company''s.';
+  'Deletes sign-ups, links, throttle counters and sessions that ended days ago, and single sign-ons that ended an hour ago; returns the number. Security definer, called by the worker process, because these rows belong to no company.';
 grant execute on function private.forget_old_accounts(timestamptz) to neurant_jobs;
 
 create function private.begin_idling() returns trigger
@@ -313,7 +313,7 @@ begin
   return new;
 end $$;
 comment on function private.begin_idling() is
-  'Every session has an absolute end and a limit on idleness, whoever opens it; a company''s part of it has those of the whole. Definer: sessions and their rules are nobody''s to read.';
+  'Gives every new session an absolute end and a limit on idleness, whoever opens it; a company''s part of a session takes those of the whole. Security definer, called by a trigger, because sessions and their rules are closed to other roles.';
 
 create trigger begin_idling before insert on public.auth_sessions
   for each row execute function private.begin_idling();
@@ -329,7 +329,7 @@ begin
   return new;
 end $$;
 comment on function private.slide_session() is
-  'Use moves the end of a session, up to the absolute one; what is over stays over, and what a page fetches by itself (request.is_passive) is no use.';
+  'Extends a session when it is used, up to its absolute end. An ended session stays ended, and requests that a page makes by itself (request.is_passive) do not count as use.';
 
 create trigger slide_session before update of last_seen_at on public.auth_sessions
   for each row execute function private.slide_session();
@@ -354,7 +354,7 @@ begin
   return null;
 end $$;
 comment on function private.share_use() is
-  'A person''s session and the company''s part of it are used together. Definer: sessions are nobody''s to write by hand.';
+  'Copies the time of use between a person''s session and the company''s part of it. It skips rows that another request has locked, so that requests of one session never wait for one another. Security definer, called by a trigger, because no role may write sessions directly.';
 
 create trigger share_use after update of last_seen_at on public.auth_sessions
   for each row execute function private.share_use();
@@ -365,7 +365,7 @@ language sql volatile security definer set search_path = '' as $$
   where (r.idle_after, r.kept_idle_after) is distinct from (p_idle, p_kept_idle)
 $$;
 comment on function private.set_session_rules(interval, interval) is
-  'The installation''s limits on idleness, for sessions that begin from now on. Definer: a process is no company.';
+  'Sets the installation''s limits on idleness, for sessions that begin from now on. Security definer, called by the web process, because a process acts for no company.';
 grant execute on function private.set_session_rules(interval, interval) to neurant_app;
 
 create function private.ended_by_idleness(p_token_digest bytea) returns boolean
@@ -375,7 +375,7 @@ language sql stable security definer set search_path = '' as $$
     from public.auth_sessions a where a.token_digest = p_token_digest), false)
 $$;
 comment on function private.ended_by_idleness(bytea) is
-  'Whether the session of this token would still stand if it had been used. Definer: the caller is nobody.';
+  'Returns whether the session of this token ended only because it was not used. Security definer, called by the web process, because the caller is not signed in.';
 grant execute on function private.ended_by_idleness(bytea) to neurant_app;
 
 create function private.own_login(p_token_digest bytea) returns uuid
@@ -391,7 +391,7 @@ begin
   return v_session.auth_user_id;
 end $$;
 comment on function private.own_login(bytea) is
-  'The login that a session may act for; null where the session has ended, NA006 where a company''s single sign-on opened it: that company''s provider does not speak for the login. Every function that changes a login, or something outside the company, asks here. Definer: the caller is nobody yet.';
+  'Returns the login that a session may change; null if the session has ended, error NA006 if a company''s single sign-on opened it, because that company''s provider does not speak for the login. Every function that changes a login, or something outside the company, calls it. Security definer, called by the web process, because the caller is not a principal yet.';
 grant execute on function private.own_login(bytea) to neurant_app;
 
 create function private.refuse_told_session() returns void
@@ -407,7 +407,7 @@ begin
   end if;
 end $$;
 comment on function private.refuse_told_session() is
-  'The rule of own_login for functions that a process of the version before calls with a login and not with a session: by the session that the process tells for audit. Definer, as own_login.';
+  'Applies the rule of own_login to functions that a process of the previous version calls with a login instead of a session: it takes the session from the audit trail of the transaction. Security definer, called by other definers only, because sessions are closed to other roles.';
 
 create function private.end_auth_session() returns trigger
 language plpgsql security definer set search_path = '' as $$
@@ -416,4 +416,4 @@ begin
   return null;
 end $$;
 comment on function private.end_auth_session() is
-  'A session by a provider does not outlive its place in the company, or it could come back in without the provider. Definer: sessions are nobody''s to delete.';
+  'Ends a person''s session that an identity provider opened when its part in the company ends; otherwise it could enter the company again without the provider. Security definer, called by a trigger, because no role may delete sessions directly.';

@@ -1,4 +1,4 @@
--- Signing up: an account by mail, and the founding of a company.
+-- Sign-up: an account by mail, and the founding of a company.
 
 create table public.sign_ups (
   id uuid primary key default uuidv7(),
@@ -22,11 +22,11 @@ create table public.sign_ups (
     and (last_name = '' or private.reads_as_name(last_name)))
 );
 comment on table public.sign_ups is
-  'A sign-up until its mailbox is proven; the login is made only then, so an address is nobody''s before. Without link and code: the address has an account, and this row only answers as any other.';
+  'A sign-up until its mailbox is proven. The login is created only then, so an unproven sign-up reserves no address. A row without link and code belongs to an address that has an account; it exists so that the answer is the same.';
 comment on column public.sign_ups.pending_digest is
-  'SHA-256 of what the browser that signed up holds; with it a code is enough.';
+  'SHA-256 of the secret in the browser that signed up; together with it the mailed code suffices.';
 comment on column public.sign_ups.code_digest is
-  'Six digits can be tried out by whoever reads the table, so this is keyed by the master key.';
+  'Keyed by the master key, because a reader of the table could try out all six-digit codes.';
 create index sign_ups_email_idx on public.sign_ups (email);
 create index sign_ups_user_idx on public.sign_ups (auth_user_id) where auth_user_id is not null;
 create index sign_ups_created_idx on public.sign_ups (created_at);
@@ -49,7 +49,7 @@ create table public.onboarding (
   created_at timestamptz not null default now()
 );
 comment on table public.onboarding is
-  'How far the set-up is, where no other row says so: everything else is read from what exists.';
+  'The steps of the set-up that leave no other row; all other steps are derived from the rows they leave.';
 
 alter table public.onboarding enable row level security, force row level security;
 create policy staff_select on public.onboarding for select to authenticated
@@ -76,7 +76,7 @@ begin
   return case v_number when 1 then v_base else v_base || '-' || v_number end;
 end $$;
 comment on function private.suggest_slug(text) is
-  'A free short name made of a company''s name; with a number where others have it. Definer: who signs up sees no company.';
+  'Returns a free short name made from a company''s name, with a number if others have it. Security definer, called by the web process, because a person who signs up may see no company.';
 grant execute on function private.suggest_slug(text) to neurant_app;
 
 create function private.slug_of(p_name text) returns text
@@ -86,7 +86,7 @@ language sql stable set search_path = '' as $$
     'empresa')
 $$;
 comment on function private.slug_of(text) is
-  'The short name that a company''s name makes: at most 45 characters, so that a number still fits into 50.';
+  'Returns the short name that a company''s name makes: at most 45 characters, so that a number still fits into 50.';
 grant execute on function private.slug_of(text) to neurant_router;
 
 create function private.suggest_slugs(
@@ -114,7 +114,7 @@ begin
       order by f.place limit 3);
 end $$;
 comment on function private.suggest_slugs(text, inet, timestamptz) is
-  'The short name that a name makes, whether it is free, and up to three that are. 30 a minute and address, then NA005 with {"seconds"}. Definer: who signs up sees no company.';
+  'Returns the short name that a name makes, whether it is free, and up to three free ones. Above 30 calls a minute and address: NA005 with {"seconds"}. Security definer, called by the web process, because a person who signs up may see no company.';
 grant execute on function private.suggest_slugs(text, inet, timestamptz) to neurant_app;
 
 create function private.sign_up(
@@ -164,7 +164,7 @@ begin
   return query select 'created', v_company, v_user;
 end $$;
 comment on function private.sign_up(uuid, text, text, text, text, text, public.subscription_plan_enum, integer, text) is
-  'A company with the limits of a plan, and its owner: created, slug_taken or unknown_login. A person may own several. Definer: who signs up has no company yet, and no policy could know them.';
+  'Creates a company with the limits of a plan, and its owner. A person may own several companies. Outcome: created, slug_taken or unknown_login. Security definer, called by the web process, because a person who signs up has no company, so no policy could admit the person.';
 grant execute on function private.sign_up(uuid, text, text, text, text, text,
   public.subscription_plan_enum, integer, text) to neurant_app;
 
@@ -185,7 +185,7 @@ begin
   return case when v_is_new then 'new' else 'has_account' end;
 end $$;
 comment on function private.begin_sign_up(text, text, text, text, bytea, bytea, bytea, boolean, timestamptz) is
-  'A sign-up that waits for its mail: new (also where only a provider made the login), or has_account (kept all the same, so that both answer alike). Definer: who signs up is nobody yet.';
+  'Begins a sign-up that waits for its mail. Outcome: new (also if an identity provider created the login) or has_account (stored as well, so that both answer alike). Security definer, called by the web process, because the caller is not signed in.';
 grant execute on function private.begin_sign_up(text, text, text, text, bytea, bytea, bytea,
   boolean, timestamptz) to neurant_app;
 
@@ -211,7 +211,7 @@ begin
     v_known.email::text, v_known.first_name::text;
 end $$;
 comment on function private.renew_sign_up(bytea, bytea, bytea, timestamptz) is
-  'Another link and code for a sign-up; those before are void. No row where there is none that waits. Definer, as begin_sign_up.';
+  'Replaces the link and code of a waiting sign-up; the previous ones become void. No row: no sign-up waits. Security definer, called by the web process, because the caller is not signed in.';
 grant execute on function private.renew_sign_up(bytea, bytea, bytea, timestamptz) to neurant_app;
 
 create function private.find_sign_up(
@@ -230,7 +230,7 @@ language sql stable security definer set search_path = '' as $$
     else s.link_digest = p_link_digest end
 $$;
 comment on function private.find_sign_up(bytea, bytea, timestamptz) is
-  'The sign-up of a link, else of a browser: pending, verified or expired. is_own: this browser began it. Definer, as begin_sign_up.';
+  'Returns the sign-up of a link, or else of a browser: pending, verified or expired. is_own: this browser began it. Security definer, called by the web process, because the caller is not signed in.';
 grant execute on function private.find_sign_up(bytea, bytea, timestamptz) to neurant_app;
 
 create function private.verify_sign_up(p_pending_digest bytea, p_link_digest bytea, p_code_digest bytea, p_is_proven boolean, p_now timestamp with time zone DEFAULT now()) RETURNS TABLE(outcome text, auth_user_id uuid)
@@ -287,7 +287,7 @@ begin
   return query select 'verified', v_login;
 end $$;
 comment on function private.verify_sign_up(bytea, bytea, bytea, boolean, timestamptz) is
-  'The mailbox is proven, by the link (in the browser that signed up, or by who knows the password: p_is_proven) or by the code (five tries, in that browser), and the login is made: verified, unknown, expired, wrong_code, too_many, password_needed, verified_before, or taken (somebody else was first). Definer, as begin_sign_up.';
+  'Proves the mailbox and creates the login: by the link (in the browser that signed up, or with the password: p_is_proven) or by the code (five attempts, in that browser). Outcome: verified, unknown, expired, wrong_code, too_many, password_needed, verified_before, or taken (the address got a login meanwhile). Security definer, called by the web process, because the caller is not signed in.';
 grant execute on function private.verify_sign_up(bytea, bytea, bytea, boolean, timestamptz) to
   neurant_app;
 
@@ -300,7 +300,7 @@ language sql volatile security definer set search_path = '' as $$
   returning s.auth_user_id
 $$;
 comment on function private.claim_sign_up(bytea, timestamptz) is
-  'The browser that signed up goes on, once, after the link was opened elsewhere: the login, or null. Definer, as begin_sign_up.';
+  'Continues a sign-up once in the browser that began it, after the link was opened elsewhere. Returns the login, or null. Security definer, called by the web process, because the caller is not signed in.';
 grant execute on function private.claim_sign_up(bytea, timestamptz) to neurant_app;
 
 create function private.found_company(p_auth_user uuid, p_first_name text, p_last_name text, p_name text, p_slug text, p_industry text, p_size text, p_website text, p_phone text, p_timezone text, p_address inet, p_now timestamp with time zone DEFAULT now()) RETURNS TABLE(outcome text, company_id uuid, slug text)
@@ -339,7 +339,7 @@ begin
   return query select 'created', v_done.company_id, v_slug;
 end $$;
 comment on function private.found_company(uuid, text, text, text, text, text, text, text, text, text, inet, timestamptz) is
-  'A company on the free plan for a person whose e-mail is verified, with what they told of it: created, slug_taken, unverified, unknown_login or too_many (5 an hour and address). Definer, as sign_up.';
+  'Creates a company on the free plan for a person with a verified e-mail address, with the data that the person entered. Outcome: created, slug_taken, unverified, unknown_login or too_many (five an hour and address). Security definer, called by the web process, because the person has no company, so no policy could admit the person.';
 grant execute on function private.found_company(uuid, text, text, text, text, text, text, text,
   text, text, inet, timestamptz) to neurant_app;
 
@@ -355,7 +355,7 @@ language sql volatile security definer set search_path = '' as $$
     p_industry, p_size, p_website, p_phone, p_timezone, p_address, p_now) f
 $$;
 comment on function private.found_company_by_session(bytea, text, text, text, text, text, text, text, text, text, inet, timestamptz) is
-  'found_company for the person of a session; NA006 as own_login. Definer, as found_company.';
+  'Calls found_company for the person of a session; error NA006 as in own_login. Security definer, called by the web process, because the person has no company, so no policy could admit the person.';
 grant execute on function private.found_company_by_session(bytea, text, text, text, text, text,
   text, text, text, text, inet, timestamptz) to neurant_app;
 
@@ -380,7 +380,7 @@ begin
   return true;
 end $$;
 comment on function private.pass_onboarding(text) is
-  'Notes a step of the set-up that leaves no other trace: plan, skip_bot, hide (owner, administrador), tested (supervisor too). Definer: these moments are not to be written by hand.';
+  'Notes a step of the set-up that leaves no other row: plan, skip_bot or hide (owner and administrador), or tested (supervisor as well). Security definer, called by staff and API keys, because no role may write these timestamps directly.';
 grant execute on function private.pass_onboarding(text) to authenticated;
 
 create function private.onboarding_state()
@@ -403,7 +403,7 @@ language sql stable security definer set search_path = '' as $$
   where k.id = (select private.company_id('company.read'))
 $$;
 comment on function private.onboarding_state() is
-  'What a company has set up. Definer: an operador does not see the invitations that count.';
+  'Returns what a company has set up. Security definer, called by staff and API keys, because an operador does not see the invitations that count.';
 grant execute on function private.onboarding_state() to authenticated;
 
 create function private.accept_terms(p_auth_user uuid, p_first_name text, p_last_name text)
@@ -413,5 +413,5 @@ language sql volatile security definer set search_path = '' as $$
   values (p_auth_user, p_first_name, p_last_name, now())
 $$;
 comment on function private.accept_terms(uuid, text, text) is
-  'The person of a login that was made in this transaction, by an invitation, took the terms. Definer, as create_login.';
+  'Notes that the person of a login that was created in this transaction, by an invitation, accepted the terms. Security definer, called by the web process, because accounts are closed to other roles.';
 grant execute on function private.accept_terms(uuid, text, text) to neurant_app;

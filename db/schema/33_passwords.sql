@@ -8,7 +8,7 @@ create table public.password_resets (
   used_at timestamptz
 );
 comment on table public.password_resets is
-  'Mailed links that set a new password, once. A used one is kept for a while, to tell so.';
+  'Mailed links that set a new password, once. A used link is kept for a while, so that it can be reported as used.';
 create index password_resets_user_idx on public.password_resets (auth_user_id);
 create index password_resets_expired_idx on public.password_resets (expires_at);
 
@@ -39,7 +39,7 @@ begin
       order by u.created_at desc limit 1))::text;
 end $$;
 comment on function private.begin_password_reset(text, bytea, timestamptz) is
-  'A link of an hour for whoever forgot their password; no row where the address has no account. Definer: who asks is nobody yet.';
+  'Creates a link, valid for an hour, for a forgotten password; no row if the address has no account. Security definer, called by the web process, because the caller is not signed in.';
 grant execute on function private.begin_password_reset(text, bytea, timestamptz) to neurant_app;
 
 create function private.find_password_reset(p_token_digest bytea, p_now timestamptz default now())
@@ -52,7 +52,7 @@ language sql stable security definer set search_path = '' as $$
   where r.token_digest = p_token_digest
 $$;
 comment on function private.find_password_reset(bytea, timestamptz) is
-  'What a mailed link is worth: open, used or expired; no row for one that we never sent. Definer, as begin_password_reset.';
+  'Returns the state of a mailed link: open, used or expired; no row for a link that was never sent. Security definer, called by the web process, because the caller is not signed in.';
 grant execute on function private.find_password_reset(bytea, timestamptz) to neurant_app;
 
 create function private.set_password(p_auth_user uuid, p_encrypted_password text, p_keep bytea) RETURNS void
@@ -69,7 +69,7 @@ begin
   delete from public.auth_factors f where f.auth_user_id = p_auth_user and f.confirmed_at is null;
 end $$;
 comment on function private.set_password(uuid, text, bytea) is
-  'Another password: every session but one, and every login half done, ends. Definer: called by definers; auth is closed to everybody.';
+  'Sets a password and ends every session but one, and every login that waits for its second step. Security definer, called by other definers only, because schema auth is closed to every login.';
 
 create function private.finish_password_reset(p_token_digest bytea, p_encrypted_password text, p_now timestamp with time zone DEFAULT now()) RETURNS TABLE(outcome text, auth_user_id uuid, email text)
     LANGUAGE plpgsql SECURITY DEFINER
@@ -107,7 +107,7 @@ begin
   return query select 'changed', v_reset.auth_user_id, v_email;
 end $$;
 comment on function private.finish_password_reset(bytea, text, timestamptz) is
-  'Sets the password by a mailed link, once, and ends every session: changed, unknown, used or expired. One of two who race wins. Definer, as begin_password_reset.';
+  'Sets the password by a mailed link, once, and ends every session. Outcome: changed, unknown, used or expired. Of two concurrent calls one succeeds. Security definer, called by the web process, because the caller is not signed in.';
 grant execute on function private.finish_password_reset(bytea, text, timestamptz) to neurant_app;
 
 create function private.change_password(p_token_digest bytea, p_new_digest bytea, p_encrypted_password text) RETURNS boolean
@@ -128,7 +128,7 @@ begin
   return true;
 end $$;
 comment on function private.change_password(bytea, bytea, text) is
-  'Whoever is signed in (and has shown the old one) sets another password; this session goes on under a new token, all others end. Definer: auth is closed to everybody.';
+  'Sets the password of a signed-in person who has shown the old one. This session continues with a new token; all others end. Security definer, called by the web process, because schema auth is closed to every login.';
 grant execute on function private.change_password(bytea, bytea, text) to neurant_app;
 
 create function private.rehash_password(
@@ -140,7 +140,7 @@ begin
   return found;
 end $$;
 comment on function private.rehash_password(uuid, text, text) is
-  'Another hash of the same password, which its owner has just shown: no session ends and no mail is sent. Whether the known hash still stood. Definer: auth is closed to everybody, and who signs in is nobody yet.';
+  'Stores another hash of the same password, which its owner has just shown; no session ends and no mail is sent. Returns whether the known hash was still the current one. Security definer, called by the web process, because schema auth is closed to every login.';
 grant execute on function private.rehash_password(uuid, text, text) to neurant_app;
 
 create function private.password_context(p_token_digest bytea) returns text[]
@@ -164,5 +164,5 @@ language sql stable security definer set search_path = '' as $$
   where w.word <> ''
 $$;
 comment on function private.password_context(bytea) is
-  'Names that must not make up the password of the person whose session or mailed reset link this is: their own and those of their companies; none for a session that is limited to one company. Definer: nobody reads two companies at once.';
+  'Returns the names that the password of the person of this session or reset link must not consist of: the person''s own and those of the person''s companies; none for a session that is limited to one company. Security definer, called by the web process, because no principal may read two companies at once.';
 grant execute on function private.password_context(bytea) to neurant_app;

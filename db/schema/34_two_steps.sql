@@ -8,9 +8,9 @@ create table public.auth_factors (
   confirmed_at timestamptz
 );
 comment on table public.auth_factors is
-  'The shared secret of the second step (RFC 6238), sealed under the master key; it counts once a code confirmed it.';
+  'The shared secret of the second step (RFC 6238), sealed under the master key. It is in force once a code has confirmed it.';
 comment on column public.auth_factors.last_step is
-  'The time step of the code used last: none of it or before is taken again.';
+  'The time step of the code that was used last: codes of this step and earlier ones are refused.';
 
 alter table public.auth_factors enable row level security, force row level security;
 create policy router_select on public.auth_factors for select to neurant_router using (true);
@@ -43,7 +43,8 @@ create table public.login_challenges (
   created_at timestamptz not null,
   expires_at timestamptz not null
 );
-comment on table public.login_challenges is 'The password was right; the code is awaited.';
+comment on table public.login_challenges is
+  'Logins whose password was right and whose code is awaited.';
 create index login_challenges_user_idx on public.login_challenges (auth_user_id);
 create index login_challenges_expired_idx on public.login_challenges (expires_at);
 
@@ -64,7 +65,7 @@ language sql stable security definer set search_path = '' as $$
   from private.company_id('users.manage') as c (id)
 $$;
 comment on function private.two_step_users() is
-  'The people of the company who have turned a second step on; null for whoever does not manage people. Definer: factors are of the login, not of a company.';
+  'Returns the people of the company who have a second step; null if the caller does not manage people. Security definer, called by staff and API keys, because factors belong to a login, not to a company.';
 grant execute on function private.two_step_users() to authenticated;
 
 create function private.open_challenge(
@@ -75,7 +76,7 @@ language sql volatile security definer set search_path = '' as $$
   values (p_token_digest, p_auth_user, p_is_kept, p_now, p_now + interval '10 minutes')
 $$;
 comment on function private.open_challenge(uuid, bytea, boolean, timestamptz) is
-  'The password was right; ten minutes for the code. Definer: the caller is nobody yet.';
+  'Opens a challenge after the right password: the code must follow within ten minutes. Security definer, called by the web process, because the caller is not signed in.';
 grant execute on function private.open_challenge(uuid, bytea, boolean, timestamptz) to
   neurant_app;
 
@@ -88,7 +89,7 @@ language sql stable security definer set search_path = '' as $$
   where c.token_digest = p_token_digest and c.expires_at > p_now
 $$;
 comment on function private.find_challenge(bytea, timestamptz) is
-  'Whose login waits for its code. Definer, as open_challenge.';
+  'Returns the login that waits for its code. Security definer, called by the web process, because the caller is not signed in.';
 grant execute on function private.find_challenge(bytea, timestamptz) to neurant_app;
 
 create function private.close_challenge(p_token_digest bytea) returns boolean
@@ -98,7 +99,7 @@ begin
   return found;
 end $$;
 comment on function private.close_challenge(bytea) is
-  'A login half done is done or given up; whether it was still there. Definer, as open_challenge.';
+  'Ends a challenge when the login is completed or abandoned; returns whether it still existed. Security definer, called by the web process, because the caller is not signed in.';
 grant execute on function private.close_challenge(bytea) to neurant_app;
 
 create function private.find_factor(p_auth_user uuid) RETURNS TABLE(secret_encrypted bytea, is_confirmed boolean, created_at timestamp with time zone, codes_left integer)
@@ -112,7 +113,7 @@ create function private.find_factor(p_auth_user uuid) RETURNS TABLE(secret_encry
   where f.auth_user_id = p_auth_user and f.confirmed_at is not null
 $$;
 comment on function private.find_factor(uuid) is
-  'The second step of a login, to check a code against; a secret that still waits for its first code is not told (waiting_factor). Definer: factors are closed to everybody; the secret is sealed.';
+  'Returns the second step of a login, to check a code against; a secret that still waits for its first code is not returned (see waiting_factor). Security definer, called by the web process, because factors are closed to other roles.';
 grant execute on function private.find_factor(uuid) to neurant_app;
 
 create function private.use_factor_step(p_auth_user uuid, p_step bigint) returns boolean
@@ -123,7 +124,7 @@ begin
   return found;
 end $$;
 comment on function private.use_factor_step(uuid, bigint) is
-  'Takes the code of a time step, unless it or a later one was taken before. Definer, as find_factor.';
+  'Uses up the code of a time step; returns false if this step or a later one was used before. Security definer, called by the web process, because factors are closed to other roles.';
 grant execute on function private.use_factor_step(uuid, bigint) to neurant_app;
 
 create function private.use_recovery_code(p_auth_user uuid, p_code_digest bytea) returns boolean
@@ -138,7 +139,7 @@ begin
   return false;
 end $$;
 comment on function private.use_recovery_code(uuid, bytea) is
-  'Takes a recovery code, once. Definer, as find_factor.';
+  'Uses up a recovery code, once. Security definer, called by the web process, because factors are closed to other roles.';
 grant execute on function private.use_recovery_code(uuid, bytea) to neurant_app;
 
 create function private.begin_factor(p_token_digest bytea, p_secret_encrypted bytea) RETURNS boolean
@@ -155,7 +156,7 @@ begin
   return found;
 end $$;
 comment on function private.begin_factor(bytea, bytea) is
-  'A new secret, to be confirmed by a code; false where the second step is on already. Definer, as find_factor.';
+  'Stores a new secret, to be confirmed by a code; returns false if the second step is on already. Security definer, called by the web process, because factors are closed to other roles.';
 grant execute on function private.begin_factor(bytea, bytea) to neurant_app;
 
 create function private.set_recovery_codes(p_auth_user uuid, p_code_digests bytea[]) returns void
@@ -165,7 +166,7 @@ language sql volatile security definer set search_path = '' as $$
   select p_auth_user, d.digest from unnest(p_code_digests) d (digest)
 $$;
 comment on function private.set_recovery_codes(uuid, bytea[]) is
-  'Other recovery codes instead of those before. Definer: called by definers.';
+  'Replaces the recovery codes. Security definer, called by other definers only, because factors are closed to other roles.';
 
 create function private.confirm_factor(p_token_digest bytea, p_new_digest bytea, p_step bigint, p_code_digests bytea[]) RETURNS boolean
     LANGUAGE plpgsql SECURITY DEFINER
@@ -185,7 +186,7 @@ begin
   return true;
 end $$;
 comment on function private.confirm_factor(bytea, bytea, bigint, bytea[]) is
-  'The second step is on from now, with its recovery codes; the session goes on under a new token. False where nothing waits to be confirmed. Definer, as find_factor.';
+  'Turns the second step on, with its recovery codes; the session continues with a new token. Returns false if no secret waits to be confirmed. Security definer, called by the web process, because factors are closed to other roles.';
 grant execute on function private.confirm_factor(bytea, bytea, bigint, bytea[]) to neurant_app;
 
 create function private.renew_recovery_codes(p_token_digest bytea, p_code_digests bytea[]) RETURNS boolean
@@ -207,7 +208,7 @@ begin
   return true;
 end $$;
 comment on function private.renew_recovery_codes(bytea, bytea[]) is
-  'Other recovery codes; those before are void. Definer, as find_factor.';
+  'Replaces the recovery codes; the previous ones become void. Security definer, called by the web process, because factors are closed to other roles.';
 grant execute on function private.renew_recovery_codes(bytea, bytea[]) to neurant_app;
 
 create function private.disable_factor(p_token_digest bytea, p_new_digest bytea) RETURNS boolean
@@ -226,7 +227,7 @@ begin
   return true;
 end $$;
 comment on function private.disable_factor(bytea, bytea) is
-  'The second step is off, its secret and codes are gone; the session goes on under a new token. Definer, as find_factor.';
+  'Turns the second step off and deletes its secret and codes; the session continues with a new token. Security definer, called by the web process, because factors are closed to other roles.';
 grant execute on function private.disable_factor(bytea, bytea) to neurant_app;
 
 create function private.waiting_factor(p_token_digest bytea) returns bytea
@@ -235,5 +236,5 @@ language sql stable security definer set search_path = '' as $$
   where f.auth_user_id = (select private.own_login(p_token_digest)) and f.confirmed_at is null
 $$;
 comment on function private.waiting_factor(bytea) is
-  'The sealed secret that waits for its first code; null where none waits, NA006 as own_login. Definer, as find_factor.';
+  'Returns the sealed secret that waits for its first code; null if none waits, error NA006 as in own_login. Security definer, called by the web process, because factors are closed to other roles.';
 grant execute on function private.waiting_factor(bytea) to neurant_app;

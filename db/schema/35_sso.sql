@@ -20,15 +20,15 @@ create table public.sso_connections (
     check (private.reads_as_name(name))
 );
 comment on table public.sso_connections is
-  'An OpenID provider that speaks for the people of one company, and for nobody else.';
+  'An OpenID provider that authenticates people for one company, and for no other.';
 comment on column public.sso_connections.issuer is
   'Never changed: under another issuer the same subjects would be other people.';
 comment on column public.sso_connections.client_secret_encrypted is
-  'Under the company''s key (vault). Null: a public client, which PKCE alone protects.';
+  'Sealed under the company''s key. Null: a public client, which PKCE alone protects.';
 comment on column public.sso_connections.default_role is
-  'What somebody becomes who arrives without an invitation; null lets in only who is invited.';
+  'The role of a person who arrives without an invitation. Null: only invited people are admitted.';
 comment on column public.sso_connections.is_enforced is
-  'People with an address in its domains come in this way only; the owner may always use the password, so that nobody is locked out.';
+  'Whether people with an address in the connection''s domains must sign in this way. The owner may always use the password, so that a broken provider cannot lock everybody out.';
 create index sso_connections_created_by_idx on public.sso_connections (company_id, created_by);
 
 alter table public.sso_connections enable row level security, force row level security;
@@ -80,7 +80,7 @@ create table public.external_identities (
   foreign key (company_id, user_id) references public.users (company_id, id)
 );
 comment on table public.external_identities is
-  'Who somebody is to a provider: from the second time on the subject decides, not the address.';
+  'The identity of a user at a provider. From the second sign-in on the subject decides, not the e-mail address.';
 create index external_identities_user_idx on public.external_identities (company_id, user_id);
 
 alter table public.external_identities enable row level security, force row level security;
@@ -118,7 +118,7 @@ create table public.sso_attempts (
     references public.sso_connections (company_id, id) on delete cascade
 );
 comment on table public.sso_attempts is
-  'Somebody is at the provider now. Nonce and PKCE verifier are made of the browser''s secret, of which only the digest is here: nothing in this table lets anybody in.';
+  'Sign-ins that are at the provider now. Nonce and PKCE verifier are derived from a secret in the browser, of which only the digest is stored, so nothing in this table admits anybody.';
 create index sso_attempts_connection_idx
   on public.sso_attempts (company_id, connection_id, expires_at);
 
@@ -145,7 +145,7 @@ create function private.sso_required(p_company uuid, p_user uuid) RETURNS uuid
     and c.is_active and c.is_enforced
 $$;
 comment on function private.sso_required(uuid, uuid) is
-  'The connection that this user must come in by, as their domain is proven; null where a password will do. Definer: asked before anybody is signed in.';
+  'Returns the connection that this user must sign in by, because the user''s domain is proven and the connection enforced; null if a password suffices. Security definer, called by other definers only, because it is called before anybody is signed in.';
 
 create function private.begin_sso(
   p_domain text, p_state_digest bytea, p_browser_digest bytea, p_next text, p_is_kept boolean,
@@ -180,7 +180,7 @@ begin
     v_connection.issuer::text, v_connection.client_id::text;
 end $$;
 comment on function private.begin_sso(text, bytea, bytea, text, boolean, timestamptz) is
-  'Somebody with an address in this domain goes to their provider, and has ten minutes to come back; no row where the domain has none. A connection keeps its newest 1000 attempts. Definer: the caller is nobody yet.';
+  'Begins a sign-in at the provider of this domain, to be completed within ten minutes; no row if the domain has none. A connection keeps its newest 1000 attempts. Security definer, called by the web process, because the caller is not signed in.';
 grant execute on function private.begin_sso(text, bytea, bytea, text, boolean, timestamptz) to
   neurant_app;
 
@@ -194,7 +194,7 @@ create function private.sso_of_domain(p_domain text) RETURNS TABLE(name text, is
   where d.domain = p_domain and d.proven_at is not null and c.is_active
 $$;
 comment on function private.sso_of_domain(text) is
-  'What the button on the login page says for an address in a proven domain: nobody is offered a stranger''s provider. Definer: the caller is nobody yet.';
+  'Returns the name of the provider of a proven domain, for the button on the login page. A claim that is not proven returns nothing, so that people are never sent to a stranger''s provider. Security definer, called by the web process, because the caller is not signed in.';
 grant execute on function private.sso_of_domain(text) to neurant_app;
 
 create function private.claim_sso(
@@ -234,7 +234,7 @@ begin
     null::text, null::bytea, null::bytea, null::text, null::boolean;
 end $$;
 comment on function private.claim_sso(bytea, bytea, timestamptz) is
-  'Takes up an attempt, once, in the browser that began it: claimed, with what the token exchange needs (secrets still sealed), or unknown, other_browser, used, expired, closed. Definer: the caller is nobody yet.';
+  'Takes up an attempt, once, in the browser that began it. Outcome: claimed (with the data for the token exchange; secrets still sealed), unknown, other_browser, used, expired or closed. Security definer, called by the web process, because the caller is not signed in.';
 grant execute on function private.claim_sso(bytea, bytea, timestamptz) to neurant_app;
 
 create function private.open_sso_session(
@@ -253,7 +253,7 @@ begin
   return v_expires;
 end $$;
 comment on function private.open_sso_session(uuid, uuid, uuid, bytea, inet, text, interval) is
-  'The session of somebody whom the provider has named. Definer: called by finish_sso only.';
+  'Opens the session of the person whom the provider has named. Only finish_sso calls it. Security definer, called by other definers only, because no role may write sessions directly.';
 
 create function private.admit_by_sso(
   p_connection public.sso_connections, p_email text, p_first_name text, p_last_name text, p_now
@@ -290,7 +290,7 @@ begin
   return v_user;
 end $$;
 comment on function private.admit_by_sso(public.sso_connections, text, text, text, timestamptz) is
-  'Somebody new: by their invitation, or else in the connection''s default role (NA002 where no seat is left); null where neither is. Definer: called by finish_sso only.';
+  'Creates the user of a person who is new to the company: by the person''s invitation, or else with the connection''s default role (NA002 if no seat is left). Returns null if there is neither. Only finish_sso calls it. Security definer, called by other definers only, because the caller is not signed in.';
 
 create function private.finish_sso(p_attempt uuid, p_issuer text, p_subject text, p_email text, p_is_verified boolean, p_first_name text, p_last_name text, p_token_digest bytea, p_ip inet, p_user_agent text, p_lifetime interval, p_now timestamp with time zone DEFAULT now()) RETURNS TABLE(outcome text, company_id uuid, user_id uuid, expires_at timestamp with time zone)
     LANGUAGE plpgsql SECURITY DEFINER
@@ -366,7 +366,7 @@ begin
       p_ip, p_user_agent, p_lifetime);
 end $$;
 comment on function private.finish_sso(uuid, text, text, text, boolean, text, text, bytea, inet, text, interval, timestamptz) is
-  'Lets in whom the provider of a claimed attempt names, into the company of that provider: signed_in, closed, no_email, not_verified, other_domain, not_invited, deactivated or linked_to_other (the address belongs to another subject: it was given to somebody new, perhaps); NA002 where no seat is left. A closed company is entered, to be read, by those who are in it. All or nothing. Definer: the caller is nobody yet.';
+  'Signs in the person whom the provider of a claimed attempt names, into that provider''s company. Outcome: signed_in, closed, no_email, not_verified, other_domain, not_invited, deactivated or linked_to_other (the address belongs to another subject; perhaps it was reassigned); error NA002 if no seat is left. Existing members may enter a closed company, for reading. It writes everything or nothing. Security definer, called by the web process, because the caller is not signed in.';
 grant execute on function private.finish_sso(uuid, text, text, text, boolean, text, text, bytea,
   inet, text, interval, timestamptz) to neurant_app;
 
@@ -390,7 +390,7 @@ begin
   return null;
 end $$;
 comment on function private.end_sessions_by_sso() is
-  'A session that could not be opened any more ends: by password where the provider is enforced now, through a connection or for a domain that is no more. Definer: sessions are nobody''s to delete.';
+  'Ends the sessions that could not be opened any more: by password where the provider is enforced now, or through a connection or domain that is no longer valid. Security definer, called by a trigger, because no role may delete sessions directly.';
 
 create trigger end_sessions_by_sso after update of is_active, is_enforced on public.sso_connections
   for each row execute function private.end_sessions_by_sso();
@@ -404,7 +404,7 @@ begin
   return null;
 end $$;
 comment on function private.end_sessions_of_identity() is
-  'Who is unlinked is out. Definer: sessions are nobody''s to delete.';
+  'Ends the sessions of an identity that is unlinked. Security definer, called by a trigger, because no role may delete sessions directly.';
 
 create trigger end_sessions_of_identity after delete on public.external_identities
   for each row execute function private.end_sessions_of_identity();
@@ -419,5 +419,5 @@ language sql stable security definer set search_path = '' as $$
   having count(*) > 0 and count(*) = count(c.id)
 $$;
 comment on function private.sso_instead(uuid) is
-  'The provider that a person must use, if none of their companies takes a password of them; else null. Definer: asked when the password was right, before there is a session.';
+  'Returns the provider that a person must use if none of the person''s companies accepts a password; else null. Security definer, called by the web process, because it is called after the password check, before there is a session.';
 grant execute on function private.sso_instead(uuid) to neurant_app;

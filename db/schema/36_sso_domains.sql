@@ -4,7 +4,7 @@ create table public.public_mail_domains (
   domain varchar(253) primary key check (domain = lower(domain))
 );
 comment on table public.public_mail_domains is
-  'Platform table: where anybody gets an address. Such a domain is no company''s.';
+  'Platform table: mail domains in which anybody can get an address. No company can claim them.';
 
 alter table public.public_mail_domains enable row level security, force row level security;
 create policy router_select on public.public_mail_domains for select to neurant_router using (true);
@@ -34,20 +34,20 @@ create table public.sso_domains (
     check ((proven_at is null) = (proven_by is null))
 );
 comment on table public.sso_domains is
-  'A claim of a company to a mail domain. It counts (finds the provider, admits, enforces) only while proven_at is set; of several claims to one domain one can be proven.';
+  'The claim of a company to a mail domain. It has an effect (finds the provider, admits, enforces) only while proven_at is set; of several claims to one domain only one can be proven.';
 comment on column public.sso_domains.domain is 'In ASCII (IDNA), lower case.';
 comment on column public.sso_domains.token is
-  'What the TXT record must say, so that it proves this claim and no other company''s. Not a secret.';
+  'The text that the TXT record must contain, so that it proves this claim and no other company''s. Not a secret.';
 comment on column public.sso_domains.proven_by is
-  'dns: the TXT record was found, and is looked for again. host: the command of whoever runs the installation.';
+  'dns: the TXT record was found, and is checked again. host: the operator of the installation vouched for it by command.';
 comment on column public.sso_domains.checked_at is
   'When the DNS was asked last, whatever it answered.';
 comment on column public.sso_domains.last_check is
-  'found; absent (the DNS answered, without the record); unreachable (no answer, or a failure of a name server), which says nothing of the record.';
+  'found; absent (the DNS answered, without the record); unreachable (no answer, or a name server failed), which says nothing about the record.';
 comment on column public.sso_domains.failing_since is
-  'Since when the record of a domain that it proved is absent; null while it is there. After three days the domain is not proven any more.';
+  'Since when the record of a domain that it proved is absent; null while it is there. After three days the domain is no longer proven.';
 comment on column public.sso_domains.check_due_at is
-  'When the worker looks again; a worker that looks moves it on.';
+  'When the worker checks again. A worker that takes the check moves it on.';
 create index sso_domains_connection_idx on public.sso_domains (company_id, connection_id);
 create unique index sso_domains_proven_key on public.sso_domains (domain)
   where proven_at is not null;
@@ -132,7 +132,7 @@ begin
   end if;
 end $$;
 comment on function private.set_sso_domains(uuid, text[]) is
-  'Which domains a connection claims, from now on exactly these; a row for each that cannot be: public (a domain of public mailboxes) or taken (proven by another company, or claimed by another connection of this one), or one row forbidden or not_found. The caller rolls back if there is any. A claim proves nothing; private.note_sso_domain_check and private.prove_sso_domain prove it. Definer: whether another company has proven a domain is beyond the caller''s rights.';
+  'Replaces the domains that a connection claims. Returns a row for each domain that it cannot claim: public (a domain of public mailboxes) or taken (proven by another company, or claimed by another connection of this one), or one row forbidden or not_found; with any row the caller rolls back. A claim proves nothing; private.note_sso_domain_check and private.prove_sso_domain prove it. Security definer, called by staff and API keys, because the caller may not see the claims of other companies.';
 grant execute on function private.set_sso_domains(uuid, text[]) to authenticated;
 
 create function private.take_sso_domain(
@@ -153,7 +153,7 @@ exception when unique_violation then
   return false;
 end $$;
 comment on function private.take_sso_domain(uuid, uuid, text, timestamptz) is
-  'A claim is proven; false where another company''s is. Definer: called by definers only.';
+  'Marks a claim as proven; returns false if another company''s claim is. Security definer, called by other definers only, because no role may write whether a domain is proven.';
 
 create function private.note_sso_domain_check(
   p_company uuid, p_id uuid, p_found text, p_now timestamptz default now(),
@@ -195,7 +195,7 @@ begin
   return 'lost';
 end $$;
 comment on function private.note_sso_domain_check(uuid, uuid, text, timestamptz, uuid) is
-  'What the DNS said of a claim''s TXT record (found, absent, unreachable), and what follows: proven, taken (another company''s claim is proven), failing (absent, for less than three days), lost (for longer: not proven any more, owner and administradores are told), unknown, else the same word. p_actor: the login of whoever asked, for audit. Definer: whether a domain is proven is nobody''s to write.';
+  'Records the result of a DNS check of a claim (found, absent, unreachable) and its consequence: proven, taken (another company''s claim is proven), failing (absent for less than three days), lost (absent for longer: no longer proven, and owner and administradores are notified), unknown, else the result itself. p_actor: the login that requested the check, for audit. Security definer, called by the web process and the worker process, because no role may write whether a domain is proven.';
 grant execute on function private.note_sso_domain_check(uuid, uuid, text, timestamptz, uuid) to
   neurant_app, neurant_jobs;
 
@@ -210,7 +210,7 @@ language sql volatile security definer set search_path = '' as $$
   returning d.company_id, d.id, d.domain::text, d.token::text
 $$;
 comment on function private.sso_domains_to_check(timestamptz) is
-  'Up to twenty domains whose TXT record is to be looked for again; for an hour they are nobody else''s. Definer: over all companies.';
+  'Returns up to twenty domains whose TXT record is due for a check, and reserves them for an hour. Security definer, called by the worker process, because it works on all companies.';
 grant execute on function private.sso_domains_to_check(timestamptz) to neurant_jobs;
 
 create function private.prove_sso_domain(
@@ -233,5 +233,5 @@ begin
     then 'proven' else 'taken' end;
 end $$;
 comment on function private.prove_sso_domain(text, text, timestamptz) is
-  'Whoever runs the installation vouches for a company''s claim, which is not looked up in the DNS then: proven, unknown_company, not_claimed or taken. Definer: whether a domain is proven is nobody''s to write.';
+  'Marks a company''s claim as proven because the operator of the installation vouches for it; the DNS is then not checked. Outcome: proven, unknown_company, not_claimed or taken. Security definer, called by the web process, because no role may write whether a domain is proven.';
 grant execute on function private.prove_sso_domain(text, text, timestamptz) to neurant_app;

@@ -1,4 +1,4 @@
--- Login sessions: an account inside one company.
+-- Login sessions: the part of a session that belongs to one company.
 
 create table public.login_sessions (
   company_id uuid not null,
@@ -23,14 +23,14 @@ create table public.login_sessions (
     references public.sso_connections (company_id, id) on delete cascade
 );
 comment on column public.login_sessions.auth_session_id is
-  'What this is a part of; given by a trigger where whoever opens the session says nothing.';
+  'The person''s session that this is a part of; a trigger sets it if the insert does not.';
 comment on column public.login_sessions.sso_connection_id is
-  'The connection that this session came in by. It ends with the connection, and is good for this company only: a provider says nothing of other companies.';
-comment on column public.login_sessions.expires_at is 'As of auth_sessions: it moves with use.';
+  'The connection that opened this session. The session ends with the connection and is valid for this company only, because a provider speaks for no other company.';
+comment on column public.login_sessions.expires_at is 'As in auth_sessions: it moves with use.';
 create index login_sessions_user_idx on public.login_sessions (company_id, user_id);
--- Ending a session finds the part of it that is a company's.
+-- Finds the parts in companies when a session ends.
 create index login_sessions_auth_session_idx on public.login_sessions (auth_session_id);
--- Whose sessions end with a connection.
+-- Finds the sessions that end with a connection.
 create index login_sessions_sso_connection_idx
   on public.login_sessions (company_id, sso_connection_id) where sso_connection_id is not null;
 
@@ -52,7 +52,7 @@ create trigger end_auth_session after delete on public.login_sessions
   for each row when (old.sso_connection_id is not null)
   execute function private.end_auth_session();
 
--- After belong_to_auth_session, by its name.
+-- Its name makes it run after belong_to_auth_session.
 create trigger idle_with_auth_session before insert on public.login_sessions
   for each row execute function private.begin_idling();
 
@@ -87,7 +87,7 @@ begin
   returning s.company_id, s.user_id, s.expires_at;
 end $$;
 comment on function private.open_login_session(uuid, bytea, inet, text, interval) is
-  'A session in the company that the person worked in last; no row where nobody active is left. Definer: the caller is nobody yet.';
+  'Opens a session in the company that the person worked in last; no row if the person has no active user. Security definer, called by the web process, because the caller is not signed in.';
 grant execute on function private.open_login_session(uuid, bytea, inet, text, interval) to
   neurant_app;
 
@@ -109,7 +109,7 @@ begin
   where s.token_digest = p_token_digest and s.expires_at > now() and u.is_active;
 end $$;
 comment on function private.login_session(bytea) is
-  'Who a session belongs to, if it and its user still stand; a closed company is read. Definer: the caller is nobody until this answers.';
+  'Returns the person of a session, if the session and its user are valid; a closed company may be read. Security definer, called by the web process, because the caller is not a principal yet.';
 grant execute on function private.login_session(bytea) to neurant_app;
 
 create function private.close_login_session(p_token_digest bytea) returns void
@@ -117,7 +117,8 @@ language sql volatile security definer set search_path = '' as $$
   delete from public.login_sessions s where s.token_digest = p_token_digest;
   delete from public.auth_sessions a where a.token_digest = p_token_digest
 $$;
-comment on function private.close_login_session(bytea) is 'Logout. Definer, as login_session.';
+comment on function private.close_login_session(bytea) is
+  'Ends a session (logout). Security definer, called by the web process, because the caller is not a principal yet.';
 grant execute on function private.close_login_session(bytea) to neurant_app;
 
 create function private.belong_to_auth_session() returns trigger
@@ -134,7 +135,7 @@ begin
   return new;
 end $$;
 comment on function private.belong_to_auth_session() is
-  'A session that is opened for a company alone is still the person''s, who sees and ends it, and stays in that company. Definer: sessions are nobody''s to write by hand.';
+  'Makes a session that is opened for a company alone a part of a session of the person, who can list and end it; that session stays limited to the company. Security definer, called by a trigger, because no role may write sessions directly.';
 
 create trigger belong_to_auth_session before insert on public.login_sessions
   for each row when (new.auth_session_id is null)

@@ -25,7 +25,7 @@ create table public.user_invitations (
   created_at timestamptz not null default now(),
   updated_at timestamptz not null default now(),
   primary key (company_id, id),
-  -- One row for an address, renewed when it is invited again.
+  -- One row per address, renewed when the address is invited again.
   unique (company_id, email),
   foreign key (company_id, invited_by) references public.users (company_id, id),
   foreign key (company_id, accepted_by_user_id) references public.users (company_id, id),
@@ -37,11 +37,12 @@ create table public.user_invitations (
     (first_name is null or first_name = '' or private.reads_as_name(first_name))
     and (last_name is null or last_name = '' or private.reads_as_name(last_name)))
 );
-comment on column public.user_invitations.language is 'Of its mails: that of whoever invited.';
+comment on column public.user_invitations.language is
+  'The language of its mails: that of the inviting person.';
 comment on column public.user_invitations.token_digest is
-  'SHA-256 of the token in the mailed link; the token itself is not kept.';
+  'SHA-256 of the token in the mailed link; the token itself is not stored.';
 comment on column public.user_invitations.renewed_count is
-  'How often it was sent again on the day renewed_on (UTC): nobody''s mailbox is filled.';
+  'How often it was sent again on the day renewed_on (UTC); it bounds the mails to one address.';
 create index user_invitations_invited_by_idx on public.user_invitations (company_id, invited_by);
 create index user_invitations_accepted_by_idx
   on public.user_invitations (company_id, accepted_by_user_id) where accepted_by_user_id is not null;
@@ -53,7 +54,7 @@ alter table public.user_invitations enable row level security, force row level s
 create policy staff_select on public.user_invitations for select to authenticated
   using (company_id = (select private.company_id('invitations.read'))
     and role > (select private.user_role()));
--- Who reminds an invited person reads whom, as the worker of that company.
+-- The job of reminders reads invitations as the worker of their company, to see who sent them.
 create policy worker_select on public.user_invitations for select to neurant_worker
   using (company_id = (select private.company_id()));
 create policy router_select on public.user_invitations for select to neurant_router using (true);
@@ -135,7 +136,7 @@ begin
   return query select 'invited', v_known.id;
 end $$;
 comment on function private.invite_user(text, public.user_role_enum, text, text, bytea, timestamptz, text) is
-  'Invites somebody to a role below the caller''s, for 7 days, and holds a seat (NA002 where none is left): invited, already_invited, already_member, deactivated (bring them back instead), too_many (of one address in a day) or forbidden. An address that was invited before keeps its row. Definer: token and status are nobody''s to write by hand.';
+  'Invites a person to a role below the caller''s, for 7 days, and reserves a seat (NA002 if none is left). An address that was invited before keeps its row. Outcome: invited, already_invited, already_member, deactivated (activate the user instead), too_many (of one address in a day) or forbidden. Security definer, called by staff and API keys, because no role may write tokens and status directly.';
 grant execute on function private.invite_user(text, public.user_role_enum, text, text, bytea,
   timestamptz, text) to authenticated;
 
@@ -176,7 +177,7 @@ begin
   return 'renewed';
 end $$;
 comment on function private.renew_invitation(uuid, bytea, timestamptz) is
-  'A new link for seven more days; the old one ends: renewed, closed (accepted), too_many (five in a day), forbidden (a role not below the caller''s) or not_found. Definer, as invite_user.';
+  'Creates a new link for seven more days; the old one ends. Outcome: renewed, closed (accepted), too_many (five in a day), forbidden (a role not below the caller''s) or not_found. Security definer, called by staff and API keys, because no role may write tokens and status directly.';
 grant execute on function private.renew_invitation(uuid, bytea, timestamptz) to authenticated;
 
 create function private.cancel_invitation(p_invitation uuid) returns text
@@ -205,7 +206,7 @@ begin
   return 'cancelled';
 end $$;
 comment on function private.cancel_invitation(uuid) is
-  'Takes a pending invitation back and frees its seat: cancelled, closed, forbidden or not_found. Definer, as invite_user.';
+  'Cancels a pending invitation and frees its seat. Outcome: cancelled, closed, forbidden or not_found. Security definer, called by staff and API keys, because no role may write tokens and status directly.';
 grant execute on function private.cancel_invitation(uuid) to authenticated;
 
 create function private.accept_invitation(p_token_digest bytea, p_auth_user uuid, p_first_name text DEFAULT NULL::text, p_last_name text DEFAULT NULL::text, p_now timestamp with time zone DEFAULT now()) RETURNS TABLE(outcome text, company_id uuid, user_id uuid)
@@ -271,7 +272,7 @@ begin
   return query select 'accepted', v_company, v_user;
 end $$;
 comment on function private.accept_invitation(bytea, uuid, text, text, timestamptz) is
-  'A login whose e-mail was invited becomes a member, in the invitation''s seat (NA002 where the limit was lowered meanwhile): accepted, unknown, expired (and marked so), cancelled, accepted_before, email_mismatch or already_member. One of two who race wins. Definer: who accepts is no member yet.';
+  'Makes a login whose e-mail address was invited a member, in the invitation''s seat (NA002 if the limit was lowered meanwhile). Outcome: accepted, unknown, expired (and marked so), cancelled, accepted_before, email_mismatch or already_member. Of two concurrent calls one succeeds. Security definer, called by the web process, because the person is not a member yet.';
 grant execute on function private.accept_invitation(bytea, uuid, text, text, timestamptz) to
   neurant_app;
 
@@ -286,7 +287,7 @@ language sql volatile security definer set search_path = '' as $$
     p_now) i
 $$;
 comment on function private.accept_invitation_by_session(bytea, bytea, text, text, timestamptz) is
-  'accept_invitation for the person of a session; NA006 as own_login. Definer, as accept_invitation.';
+  'Calls accept_invitation for the person of a session; error NA006 as in own_login. Security definer, called by the web process, because the person is not a member yet.';
 grant execute on function private.accept_invitation_by_session(bytea, bytea, text, text,
   timestamptz) to neurant_app;
 
@@ -312,7 +313,7 @@ begin
   return v_expired;
 end $$;
 comment on function private.expire_invitations(timestamptz) is
-  'Marks invitations that ran out and frees their seats; how many. Definer: over all companies.';
+  'Marks expired invitations and frees their seats; returns their number. Security definer, called by the worker process, because it works on all companies.';
 grant execute on function private.expire_invitations(timestamptz) to neurant_jobs;
 
 create function private.look_at_invitation(p_token_digest bytea, p_now timestamp with time zone DEFAULT now()) RETURNS TABLE(outcome text, company_name text, email text, role public.user_role_enum, first_name text, last_name text, invited_by text, expires_at timestamp with time zone, has_login boolean, language text, timezone text)
@@ -356,7 +357,7 @@ begin
   where c.id = v_company;
 end $$;
 comment on function private.look_at_invitation(bytea, timestamptz) is
-  'What stands behind a link: pending, accepted, cancelled, expired (and marked so) or unknown. Definer: who holds the link is nobody yet, and the mail with it went to the invited address only.';
+  'Returns the state of the invitation of a link: pending, accepted, cancelled, expired (and marked so) or unknown. Security definer, called by the web process, because the reader of the link is not signed in; the link was mailed to the invited address only.';
 grant execute on function private.look_at_invitation(bytea, timestamptz) to neurant_app;
 
 create function private.remind_next(p_token_digest bytea, p_now timestamptz default now())
@@ -390,7 +391,7 @@ begin
   join public.users u on u.company_id = r.company_id and u.id = r.invited_by;
 end $$;
 comment on function private.remind_next(bytea, timestamptz) is
-  'One reminder that is due, after three days and after six, with a new link and the old end: the mail is queued in the same transaction, so neither is without the other. No row: none is due. Definer: over all companies.';
+  'Sends one reminder that is due, after three days and after six, with a new link and the old end. The mail is queued in the same transaction, so that neither exists without the other. No row: none is due. Security definer, called by the worker process, because it works on all companies.';
 grant execute on function private.remind_next(bytea, timestamptz) to neurant_jobs;
 
 create function private.invitation_mails()
@@ -408,7 +409,7 @@ language sql stable security definer set search_path = '' as $$
     and i.status = 'pending' and i.role > (select private.user_role())
 $$;
 comment on function private.invitation_mails() is
-  'What became of the newest mail of each pending invitation below the caller''s role. Definer: mails are nobody''s to read.';
+  'Returns the state of the newest mail of each pending invitation below the caller''s role. Security definer, called by staff and API keys, because mails are closed to the staff.';
 grant execute on function private.invitation_mails() to authenticated;
 
 create function private.invitations_a_day(p_company uuid, p_now timestamptz default now())
@@ -424,7 +425,7 @@ language sql stable security definer set search_path = '' as $$
   from public.companies c where c.id = p_company
 $$;
 comment on function private.invitations_a_day(uuid, timestamptz) is
-  'How many invitation mails a company may send in 24 hours: new, renewed, and invited again after cancelling; half of them in an hour (ten at least). Who pays may send more, and a free company more after its first week. Definer: called by definers.';
+  'Returns how many invitation mails a company may send in 24 hours (new, renewed, and invited again after cancelling); half of them, and at least ten, in an hour. Paying companies may send more, and free ones more after their first week. Security definer, called by other definers only, because it reads companies for other definers.';
 
 create function private.check_invitation_mail(
   p_company uuid, p_to text, p_is_reminder boolean, p_now timestamptz default now()) returns void
@@ -464,7 +465,7 @@ begin
   end loop;
 end $$;
 comment on function private.check_invitation_mail(uuid, text, boolean, timestamptz) is
-  'Raises NA007 with {"scope", "seconds"} where an invitation must not be mailed: refused (the address wants none), address (ten a day or twenty a week from all companies together), company (private.invitations_a_day). Definer: mails are nobody''s to read.';
+  'Raises NA007 with {"scope", "seconds"} if an invitation must not be mailed: refused (the address wants none), address (ten a day or twenty a week from all companies together) or company (private.invitations_a_day). Security definer, called by other definers only, because mails are closed to the staff.';
 
 create function private.refuse_invitations(p_key_digest bytea, p_refuse boolean default true)
 returns void
@@ -489,5 +490,5 @@ begin
   end loop;
 end $$;
 comment on function private.refuse_invitations(bytea, boolean) is
-  'Whoever holds a mailed, signed link wants no more invitations from anybody (those that wait are cancelled), or wants them again. Definer: the reader is nobody here.';
+  'Records that the holder of a mailed, signed link wants no more invitations from any company (pending ones are cancelled), or wants them again. Security definer, called by the web process, because the reader of the link is not signed in.';
 grant execute on function private.refuse_invitations(bytea, boolean) to neurant_app;

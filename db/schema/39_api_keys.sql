@@ -1,4 +1,4 @@
--- API keys, idempotent requests and the allowances of requests.
+-- API keys, idempotent requests and the rate limit of the HTTP API.
 
 create table public.api_keys (
   company_id uuid not null references public.companies (id),
@@ -21,11 +21,11 @@ create table public.api_keys (
     check (private.reads_as_label(name))
 );
 comment on table public.api_keys is
-  'Keys for programs. A key acts as its maker, within its scopes, and never above either: it is as strong as the weaker of both roles, and dies with the maker''s account.';
+  'Keys for programs. A key acts as its maker, within its scopes and with the weaker of the key''s role and the maker''s role; it ends with the maker''s account.';
 comment on column public.api_keys.prefix is
-  'The first characters, by which people tell keys apart.';
+  'The first characters, by which people distinguish keys.';
 comment on column public.api_keys.scopes is
-  'The permissions that the key has at most; its role and its maker set the bound.';
+  'The permissions that the key has at most; the key''s role and its maker limit them further.';
 create index api_keys_created_by_idx on public.api_keys (company_id, created_by);
 
 alter table public.api_keys enable row level security, force row level security;
@@ -69,10 +69,10 @@ create table public.idempotency_keys (
   check ((status is null) = (answer_encrypted is null))
 );
 comment on table public.idempotency_keys is
-  'Requests of the last day that carried an Idempotency-Key, written in the transaction of their effects.';
-comment on column public.idempotency_keys.key_digest is 'SHA-256 of who asked and the key.';
+  'Requests of the last day that carried an Idempotency-Key. Each row is written in the transaction of the request''s effects.';
+comment on column public.idempotency_keys.key_digest is 'SHA-256 of the caller and the key.';
 comment on column public.idempotency_keys.answer_encrypted is
-  'Headers and body, under a key made of the Idempotency-Key itself: only who sends it again can read them.';
+  'Headers and body, encrypted under a key derived from the Idempotency-Key itself, so that only a client that repeats the key can read them.';
 create index idempotency_keys_created_idx on public.idempotency_keys (created_at);
 
 alter table public.idempotency_keys enable row level security, force row level security;
@@ -93,7 +93,7 @@ create unlogged table public.request_allowances (
 comment on table public.request_allowances is
   'A token bucket per company, from which each web process takes a share at a time. Unlogged: after a crash every bucket is full.';
 comment on column public.request_allowances.page_tokens is
-  'The bucket of the console''s pages. Null: no page was opened yet, the bucket is full.';
+  'The bucket of the console''s pages. Null: no page was opened yet, so the bucket is full.';
 
 alter table public.request_allowances enable row level security, force row level security;
 create policy router_select on public.request_allowances for select to neurant_router using (true);
@@ -121,7 +121,7 @@ begin
   ) then 'revoked_before' else 'not_found' end;
 end $$;
 comment on function private.revoke_api_key(uuid) is
-  'Ends a key for good: revoked, revoked_before, not_found or forbidden. Definer: nobody sets the moment by hand, so that nobody can take it back.';
+  'Ends a key for good. Outcome: revoked, revoked_before, not_found or forbidden. Security definer, called by staff and API keys, because no role may write the timestamp directly, so that no one can undo it.';
 grant execute on function private.revoke_api_key(uuid) to authenticated;
 
 create function private.begin_idempotent(p_key_digest bytea, p_request_digest bytea)
@@ -154,7 +154,7 @@ begin
   end if;
 end $$;
 comment on function private.begin_idempotent(bytea, bytea) is
-  'Whether a request is new, answered before (with its answer), in_flight, other_request (the key was used for another), or nobody''s. Definer: its rows are nobody''s to read by hand.';
+  'Begins a request with an Idempotency-Key. Outcome: new, answered (with the stored answer), in_flight, other_request (the key was used for another request) or nobody (the caller is no principal). Security definer, called by staff and API keys, because no role may read its rows directly.';
 grant execute on function private.begin_idempotent(bytea, bytea) to authenticated;
 
 create function private.end_idempotent(p_key_digest bytea, p_status smallint, p_answer_encrypted bytea)
@@ -165,7 +165,7 @@ language sql volatile security definer set search_path = '' as $$
     and k.key_digest = p_key_digest and k.status is null
 $$;
 comment on function private.end_idempotent(bytea, smallint, bytea) is
-  'Keeps the answer of a request, in the transaction of its effects. Definer, as begin_idempotent.';
+  'Stores the answer of a request, in the transaction of its effects. Security definer, called by staff and API keys, because no role may write its rows directly.';
 grant execute on function private.end_idempotent(bytea, smallint, bytea) to authenticated;
 
 create function private.drop_idempotency_keys(p_now timestamptz default now()) returns bigint
@@ -178,7 +178,7 @@ begin
   return v_dropped;
 end $$;
 comment on function private.drop_idempotency_keys(timestamptz) is
-  'Forgets what is older than a day; how many. Definer: over all companies.';
+  'Deletes rows older than a day; returns their number. Security definer, called by the worker process, because it works on all companies.';
 grant execute on function private.drop_idempotency_keys(timestamptz) to neurant_jobs;
 
 create function private.lease_requests(p_company uuid, p_share integer)
@@ -212,7 +212,7 @@ begin
     (case when v_leased = 0 then (1 - v_tokens) * 60.0 / v_number else 0 end), v_number;
 end $$;
 comment on function private.lease_requests(uuid, integer) is
-  'Takes up to a share of a company''s requests of this minute for one web process: how many it got, how many are left for all, seconds until there is one (0: it got some), and the plan''s number a minute. Definer: it is asked before anybody is let in, and nobody may write it by hand.';
+  'Takes up to a share of a company''s requests of this minute for one web process. Returns how many it got, how many are left for all, the seconds until there is one (0: it got some), and the plan''s number a minute. Security definer, called by the web process, because it is called before the principal is known, and no role may write the bucket directly.';
 grant execute on function private.lease_requests(uuid, integer) to neurant_app;
 
 create function private.lease_page_requests(p_company uuid, p_share integer)
@@ -247,5 +247,5 @@ begin
     (case when v_leased = 0 then (1 - v_tokens) * 60.0 / v_number else 0 end);
 end $$;
 comment on function private.lease_page_requests(uuid, integer) is
-  'Takes up to a share of a company''s console pages of this minute for one web process: how many it got, how many are left for all, and seconds until there is one (0: it got some). Definer: the web process asks before it knows what the reader may do, and nobody may write the bucket by hand.';
+  'Takes up to a share of a company''s console pages of this minute for one web process. Returns how many it got, how many are left for all, and the seconds until there is one (0: it got some). Security definer, called by the web process, because it is called before the reader''s permissions are known, and no role may write the bucket directly.';
 grant execute on function private.lease_page_requests(uuid, integer) to neurant_app;

@@ -1,4 +1,4 @@
--- Chatbots: templates, bots and who works with them.
+-- Chatbots: templates, bots and their staff.
 
 create function private.is_conversations(p_examples jsonb) returns boolean
 language sql immutable set search_path = '' as $$
@@ -13,7 +13,7 @@ language sql immutable set search_path = '' as $$
           or coalesce(t.turn ->> 'text', '') = ''))
 $$;
 comment on function private.is_conversations(jsonb) is
-  'Examples: [{"title": …, "turns": [{"from": "customer" or "bot", "text": …}, …]}, …].';
+  'Returns whether a value is a list of example conversations: [{"title": …, "turns": [{"from": "customer" or "bot", "text": …}, …]}, …].';
 grant execute on function private.is_conversations(jsonb) to neurant_router;
 
 create function private.is_personality(p_traits jsonb) returns boolean
@@ -26,7 +26,7 @@ language sql immutable set search_path = '' as $$
       and p_traits ->> 'persona' !~ '[[:cntrl:]]', true)
 $$;
 comment on function private.is_personality(jsonb) is
-  'What is known of a personality is well formed: tone, language (es, en), persona (the name it gives itself). Other traits are free.';
+  'Returns whether the known traits of a personality are well formed: tone, language (es, en), persona (the name that the bot gives itself). Other traits are free.';
 grant execute on function private.is_personality(jsonb) to authenticated, neurant_worker,
   neurant_router;
 
@@ -36,7 +36,7 @@ language sql immutable set search_path = '' as $$
     !~ '\{\{|\}\}'
 $$;
 comment on function private.is_template_text(text) is
-  'Whether all placeholders of a text are known: {{company_name}}, {{persona}} (what the bot calls itself), {{knowledge}} (where its answers come from), {{contact}} (phone, else website, else e-mail of the company).';
+  'Returns whether all placeholders of a text are known: {{company_name}}, {{persona}} (the bot''s own name), {{knowledge}} (where its answers come from), {{contact}} (phone, else website, else e-mail of the company).';
 grant execute on function private.is_template_text(text) to neurant_router;
 
 create function private.is_working_hours(p_hours jsonb) returns boolean
@@ -67,7 +67,7 @@ begin
   return p_hours = '{}' or jsonb_path_exists(p_hours, '$.*[*]');
 end $$;
 comment on function private.is_working_hours(jsonb) is
-  'Whether a value says when people attend: {"monday": [["08:00", "12:00"], ["14:00", "18:00"]], …}, by the clock of the bot''s time zone. A day that is missing or empty is closed; an interval that ends before it begins ends on the next day; {} sets no hours: somebody is always there.';
+  'Returns whether a value is a table of working hours: {"monday": [["08:00", "12:00"], ["14:00", "18:00"]], …}, in the time zone of the bot. A day that is missing or empty is closed; an interval that ends before it begins ends on the next day; {} sets no hours: people are always there.';
 grant execute on function private.is_working_hours(jsonb) to authenticated, neurant_worker,
   neurant_router;
 
@@ -165,15 +165,15 @@ create table public.chatbots (
     check (private.reads_as_name(name))
 );
 comment on column public.chatbots.personality_traits is
-  'See private.is_personality: in which words the bot greets, thanks and says that it does not know, and what it calls itself. Quotes of documents stay as they are written.';
+  'The words in which the bot greets, thanks and says that it does not know, and its own name (see private.is_personality). Quotes of documents stay as they are written.';
 comment on column public.chatbots.channels is
-  'Derived: the kinds of the connected channel_accounts.';
+  'Derived: the channels of the connected channel_accounts.';
 comment on column public.chatbots.working_hours is
-  'When people attend, see private.is_working_hours. The bot itself always answers; outside of these hours a handover waits in the queue and the customer is told when people are back.';
+  'When people attend (see private.is_working_hours). The bot itself always answers; outside these hours a handover waits in the queue and the customer is told when people are back.';
 comment on column public.chatbots.total_conversations is
-  'Conversations that ever began, archived ones too; as of the last rollup of analytics_daily.';
+  'Conversations that ever began, archived ones as well; as of the last rollup of analytics_daily.';
 comment on column public.chatbots.total_messages is
-  'Messages of all conversations, archived ones too; as of the last rollup of analytics_daily.';
+  'Messages of all conversations, archived ones as well; as of the last rollup of analytics_daily.';
 comment on column public.chatbots.avg_response_time_ms is
   'Average processing_time_ms of all the bot''s messages; 0: none has one. As of the last rollup of analytics_daily.';
 comment on column public.chatbots.satisfaction_score is
@@ -223,7 +223,7 @@ select private.audit_table('public.chatbots', 'id',
     avg_response_time_ms,response_time_total_ms,response_time_count,satisfaction_score,
     created_at,updated_at}');
 
--- A figure that changes by itself is no edit of the bot.
+-- A change of a derived figure is no edit of the bot.
 create trigger set_updated_at before update on public.chatbots
   for each row when ((old.total_conversations, old.total_messages, old.avg_response_time_ms,
       old.satisfaction_score)
@@ -338,7 +338,7 @@ begin
   return 'retired';
 end $$;
 comment on function private.retire_chatbot(uuid) is
-  'Takes a bot out of service for good: retired or not_found. Its history stays. Definer: supervisors edit bots, but only owner and administradores retire them.';
+  'Takes a bot out of service for good; its history stays. Outcome: retired or not_found. Security definer, called by staff and API keys, because supervisors edit bots, but only the owner and administradores retire them.';
 grant execute on function private.retire_chatbot(uuid) to authenticated;
 
 create function private.count_template_use() returns trigger
@@ -348,7 +348,7 @@ begin
   return null;
 end $$;
 comment on function private.count_template_use() is
-  'How many bots began from a template. Definer: nobody who serves traffic may write templates.';
+  'Counts the bots that began from a template. Security definer, called by a trigger, because no role that serves tenants may write templates.';
 
 create trigger count_template_use after insert on public.chatbots
   for each row when (new.template_id is not null) execute function private.count_template_use();
@@ -369,7 +369,7 @@ language sql stable set search_path = '' as $$
       else asked.clock >= one.span ->> 0 and asked.clock < one.span ->> 1 end)
 $$;
 comment on function private.is_open(jsonb, text, timestamptz) is
-  'Whether the hours (is_working_hours) have people attend at a moment, by the wall clock there.';
+  'Returns whether people attend at a time, by the hours (see is_working_hours) in the given time zone.';
 grant execute on function private.is_open(jsonb, text, timestamptz) to authenticated,
   neurant_worker, neurant_router;
 
@@ -397,7 +397,7 @@ language sql stable set search_path = '' as $$
     and c.moment > p_at and private.is_open(p_hours, p_timezone, c.moment)
 $$;
 comment on function private.opens_at(jsonb, text, timestamptz) is
-  'When people are back; null while they attend.';
+  'Returns when people are back; null while they attend.';
 grant execute on function private.opens_at(jsonb, text, timestamptz) to authenticated,
   neurant_worker, neurant_router;
 
@@ -414,7 +414,7 @@ begin
   return p_text;
 end $$;
 comment on function private.fill_template(text, jsonb) is
-  'A template''s text with its placeholders filled.';
+  'Returns a template''s text with its placeholders filled in.';
 grant execute on function private.fill_template(text, jsonb) to authenticated;
 
 create function private.search_chatbots(p_words text) returns table (chatbot_id uuid)
@@ -432,5 +432,5 @@ begin
     private.my_chatbot_ids();
 end $$;
 comment on function private.search_chatbots(text) is
-  'The bots within the caller''s scope by name and description. Definer, as search_documents.';
+  'Finds the bots within the caller''s scope by name and description. Security definer, called by staff and API keys, because under row level security no text index could be used.';
 grant execute on function private.search_chatbots(text) to authenticated;

@@ -1,4 +1,4 @@
--- Channels: the accounts that bots are reached by.
+-- Channels: the accounts by which people reach bots.
 
 create table public.channel_accounts (
   company_id uuid not null,
@@ -22,9 +22,9 @@ create table public.channel_accounts (
 comment on table public.channel_accounts is
   'One row per connected Telegram bot, WhatsApp number, Slack workspace or web chat.';
 comment on column public.channel_accounts.routing_id is
-  'What the channel or the page calls us by. Global: it is what finds the company.';
+  'The identifier in the address that the channel or the page calls. It is unique across companies, because it determines the company.';
 comment on column public.channel_accounts.secret_digest is
-  'SHA-256 of the secret that the channel proves itself by; the secret itself is not kept.';
+  'SHA-256 of the secret that authenticates the channel; the secret itself is not stored.';
 create index channel_accounts_chatbot_idx on public.channel_accounts (company_id, chatbot_id);
 
 alter table public.channel_accounts enable row level security, force row level security;
@@ -75,7 +75,7 @@ begin
   return null;
 end $$;
 comment on function private.derive_chatbot_channels() is
-  'Definer: nobody may write chatbots.channels by hand; it follows channel_accounts.';
+  'Sets chatbots.channels from channel_accounts. Security definer, called by a trigger, because no role may write this column directly.';
 
 create trigger derive_chatbot_channels after insert or update or delete on public.channel_accounts
   for each row execute function private.derive_chatbot_channels();
@@ -89,7 +89,7 @@ language sql stable security definer set search_path = '' as $$
     where a.routing_id = p_routing_id and a.status = 'connected'), 'unknown')
 $$;
 comment on function private.prove_webhook(text, bytea) is
-  'Whether a caller whose body cannot be read is the channel at least: genuine, refused or unknown. Definer, as ingest.';
+  'Returns whether a caller with an unreadable body is the channel at all: genuine, refused or unknown. Security definer, called by the web process, because webhooks belong to no principal.';
 grant execute on function private.prove_webhook(text, bytea) to neurant_app;
 
 create function private.web_chat(p_routing_id text)
@@ -106,7 +106,7 @@ language sql stable security definer set search_path = '' as $$
     and b.retired_at is null
 $$;
 comment on function private.web_chat(text) is
-  'What a web chat''s page may show to anybody: the company''s and the bot''s name, persona, tone and picture, and whether a person can be asked for. Definer: nobody has logged in yet.';
+  'Returns the public data of a web chat: the names of the company and the bot, persona, tone, picture, and whether a person can be requested. Security definer, called by the web process, because the reader is not signed in.';
 grant execute on function private.web_chat(text) to neurant_app;
 
 create function private.queued_line(
@@ -122,4 +122,4 @@ language sql stable security definer set search_path = '' as $$
     'hitl_queued')
 $$;
 comment on function private.queued_line(uuid, uuid, timestamptz) is
-  'The system line of a handover that waits: hitl_queued, or hitl_closed:<when people are back, by the bot''s clock>. Definer: the visitor or channel that asked for a person reads no bot.';
+  'Returns the system line of a waiting handover: hitl_queued, or hitl_closed:<when people are back, in the bot''s time zone>. Security definer, called by other definers only, because the visitor or channel that requested a person may not read bots.';

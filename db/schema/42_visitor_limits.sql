@@ -1,12 +1,14 @@
--- Limits of visitors: how much the web chat takes from one address, network, chat or company.
+-- Limits of visitors: how much the web chat accepts from one address, network, session, bot or
+-- company.
 
--- The generic cell rate algorithm (ITU-T I.371): one moment a key says how much of it is used.
+-- The generic cell rate algorithm (ITU-T I.371): one timestamp per key says how much of its
+-- allowance is used.
 create unlogged table public.visitor_allowances (
   key_digest bytea not null primary key check (octet_length(key_digest) = 32),
   used_until timestamptz not null
 ) with (fillfactor = 50);
 comment on table public.visitor_allowances is
-  'How much of a visitor limit is used, for all web processes together. The key is the SHA-256 of action, dimension and value, so that no address is kept. A row in the past means that the whole allowance is free. Unlogged: after a crash of the database every allowance is free.';
+  'How much of each visitor limit is used, shared by all web processes. The key is the SHA-256 of action, dimension and value, so that no address is stored. A timestamp in the past means that the whole allowance is free. Unlogged: after a crash every allowance is free.';
 
 alter table public.visitor_allowances enable row level security, force row level security;
 create policy router_select on public.visitor_allowances for select to neurant_router using (true);
@@ -21,7 +23,7 @@ create unlogged table public.visitor_proofs (
   expires_at timestamptz not null
 );
 comment on table public.visitor_proofs is
-  'Proofs of work that opened a session, until their challenge expires, so that none is used twice.';
+  'Proofs of work that opened a session, stored until their challenge expires, so that none is used twice.';
 
 alter table public.visitor_proofs enable row level security, force row level security;
 create policy router_select on public.visitor_proofs for select to neurant_router using (true);
@@ -34,7 +36,7 @@ create unlogged table public.visitor_processes (
   alive_until timestamptz not null
 );
 comment on table public.visitor_processes is
-  'Web processes that hold streams of visitors. The streams of a process that does not renew its moment are not counted any more.';
+  'Web processes that hold streams of visitors. The streams of a process that does not renew alive_until are no longer counted.';
 
 alter table public.visitor_processes enable row level security, force row level security;
 create policy router_select on public.visitor_processes for select to neurant_router using (true);
@@ -51,7 +53,7 @@ create unlogged table public.visitor_streams (
   primary key (key_digest, process_id)
 );
 comment on table public.visitor_streams is
-  'How many streams a web process holds open for an address, network, session, bot or company (key_digest as in visitor_allowances).';
+  'The number of streams that a web process holds open for an address, network, session, bot or company (key_digest as in visitor_allowances).';
 create index visitor_streams_process_idx on public.visitor_streams (process_id);
 
 alter table public.visitor_streams enable row level security, force row level security;
@@ -90,7 +92,7 @@ language sql immutable set search_path = '' as $$
   where l.action = p_action
 $$;
 comment on function private.visitor_limits(text) is
-  'The limits of visitors: at most this much at once (most), so much comes back each second (refill), and beyond calm a session is opened for a proof of work only. A message costs 1 and 1 more for every 400 characters. stream: how many are open at the same time. The reasons for the numbers: docs/decisions/0013.';
+  'Returns the limits of visitors: the maximum at once (most), the amount that is restored each second (refill), and the use above which a session requires a proof of work (calm). A message costs 1, and 1 more for every 400 characters. For the action stream, most is the number of concurrent streams. Reasons for the numbers: docs/decisions/0013.';
 grant execute on function private.visitor_limits(text) to neurant_router;
 
 create function private.visitor_keys(p_action text, p_values text[])
@@ -103,7 +105,7 @@ language sql immutable set search_path = '' as $$
   where v.value is not null
 $$;
 comment on function private.visitor_keys(text, text[]) is
-  'The keys that a visitor''s action counts against. p_values: address, network, session, bot, company; null where it is not known.';
+  'Returns the keys that a visitor''s action counts against. p_values: address, network, session, bot, company; null if unknown.';
 grant execute on function private.visitor_keys(text, text[]) to neurant_router;
 
 create function private.take_visitor_allowance(
@@ -147,7 +149,7 @@ begin
   set used_until = greatest(a.used_until, v_now) + (excluded.used_until - v_now);
 end $$;
 comment on function private.take_visitor_allowance(text, double precision, text[], boolean) is
-  'Takes p_cost from every allowance of the action, or from none. outcome: taken, wait (wait_seconds until it is possible) or proof (only p_is_proven goes on). held_by: the dimension that refused; held_for: seconds until it has room for a cost of 1.';
+  'Takes p_cost from every allowance of the action, or from none. outcome: taken, wait (possible after wait_seconds) or proof (only a visitor with p_is_proven may continue). held_by: the dimension that refused; held_for: seconds until it has room for a cost of 1.';
 grant execute on function private.take_visitor_allowance(text, double precision, text[], boolean)
   to neurant_router;
 
@@ -200,7 +202,7 @@ begin
     (select array_agg(k.key order by k.key) from private.visitor_keys('stream', v_values) k);
 end $$;
 comment on function private.open_visitor_stream(uuid, text, bytea, text, text) is
-  'Counts a stream that a visitor opens: opened (with the keys to give back), unknown or wait. Definer, as admit_visitor.';
+  'Counts a stream that a visitor opens. Outcome: opened (with the keys to return later), unknown or wait. Security definer, called by the web process, because visitors may not read or write the limits.';
 grant execute on function private.open_visitor_stream(uuid, text, bytea, text, text) to
   neurant_app;
 
@@ -222,7 +224,7 @@ begin
   end loop;
 end $$;
 comment on function private.close_visitor_streams(uuid, bytea[], integer[]) is
-  'Gives back streams of a web process that have ended: how many of each key. Definer, as admit_visitor.';
+  'Removes ended streams of a web process from the count; p_counts holds the number for each key. Security definer, called by the web process, because visitors may not read or write the limits.';
 grant execute on function private.close_visitor_streams(uuid, bytea[], integer[]) to neurant_app;
 
 create function private.keep_visitor_process(p_process uuid, p_keys bytea[], p_counts integer[])
@@ -245,7 +247,7 @@ begin
   return v_is_known;
 end $$;
 comment on function private.keep_visitor_process(uuid, bytea[], integer[]) is
-  'Says that a web process lives, for a minute; false where the database had forgotten it. With keys and counts a forgotten process is entered anew, with the streams that it holds. Definer, as admit_visitor.';
+  'Marks a web process as alive for a minute; returns false if the database had no row of it. With keys and counts it inserts the missing row again, with the streams that the process holds. Security definer, called by the web process, because visitors may not read or write the limits.';
 grant execute on function private.keep_visitor_process(uuid, bytea[], integer[]) to neurant_app;
 
 create function private.end_visitor_process(p_process uuid) returns void
@@ -254,7 +256,7 @@ language sql volatile security definer set search_path = '' as $$
   delete from public.visitor_processes p where p.id = p_process;
 $$;
 comment on function private.end_visitor_process(uuid) is
-  'A web process ends: its streams are closed. Definer, as admit_visitor.';
+  'Removes a web process that ends, with its streams. Security definer, called by the web process, because visitors may not read or write the limits.';
 grant execute on function private.end_visitor_process(uuid) to neurant_app;
 
 create function private.forget_visitor_limits() returns integer
@@ -279,7 +281,7 @@ begin
   return v_all + v_gone;
 end $$;
 comment on function private.forget_visitor_limits() is
-  'Forgets allowances that are free again, challenges that have expired and streams of processes that died; how many rows. Definer: they are no company''s.';
+  'Deletes allowances that are entirely free, expired challenges and streams of processes that died; returns the number of rows. Security definer, called by the worker process, because these rows belong to no company.';
 grant execute on function private.forget_visitor_limits() to neurant_jobs;
 
 create function private.visitor_shares(p_company uuid, p_address text, p_network text)
@@ -303,7 +305,7 @@ language sql stable set search_path = '' as $$
   where c.id = p_company
 $$;
 comment on function private.visitor_shares(uuid, text, text) is
-  'What a visitor''s address and network may take of a company: bot answers at once, which come back within a day (null: the plan is unlimited), and new conversations in any hour. The reasons for the numbers: docs/decisions/0013.';
+  'Returns the shares of a company that a visitor''s address and network may take: bot answers at once, restored within a day (null: the plan is unlimited), and new conversations in any hour. Reasons for the numbers: docs/decisions/0013.';
 grant execute on function private.visitor_shares(uuid, text, text) to neurant_router;
 
 create function private.visitor_answer_keys(p_company uuid, p_address text, p_network text)
@@ -314,7 +316,7 @@ language sql stable set search_path = '' as $$
   where s.answers is not null
 $$;
 comment on function private.visitor_answer_keys(uuid, text, text) is
-  'The keys in visitor_allowances of a visitor''s shares of bot answers, with the most at once and what comes back each second.';
+  'Returns the keys in visitor_allowances of a visitor''s shares of bot answers, with the maximum at once and the amount restored each second.';
 grant execute on function private.visitor_answer_keys(uuid, text, text) to neurant_router;
 
 create function private.visitor_answer_wait(p_company uuid, p_address text, p_network text,
@@ -331,7 +333,7 @@ language sql stable set search_path = '' as $$
   limit 1
 $$;
 comment on function private.visitor_answer_wait(uuid, text, text, timestamptz) is
-  'The share of bot answers that is used up and the seconds until it has room for one more; null where there is room.';
+  'Returns the share of bot answers that is used up and the seconds until it has room for one more; null if there is room.';
 grant execute on function private.visitor_answer_wait(uuid, text, text, timestamptz) to
   neurant_router;
 

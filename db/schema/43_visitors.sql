@@ -12,11 +12,11 @@ create table public.visitor_sessions (
   foreign key (company_id, channel_account_id) references public.channel_accounts (company_id, id)
 );
 comment on table public.visitor_sessions is
-  'A visitor of a web chat. Only the digest of the token is kept; the id is the end_user_id.';
+  'A visitor of a web chat. Only the digest of the token is stored; the id is the end_user_id.';
 comment on column public.visitor_sessions.conversation_at is
   'When this visitor''s newest conversation was counted for the company''s number an hour.';
 create index visitor_sessions_account_idx on public.visitor_sessions (company_id, channel_account_id);
--- The visitors' conversations that count for a company's hour.
+-- Finds the visitors' conversations that count for a company's hour.
 create index visitor_sessions_conversation_idx on public.visitor_sessions (company_id, conversation_at) where conversation_at is not null;
 
 alter table public.visitor_sessions enable row level security, force row level security;
@@ -40,7 +40,7 @@ language sql volatile security definer set search_path = '' as $$
   returning expires_at
 $$;
 comment on function private.open_visitor_session(text, bytea, interval) is
-  'A new visitor of a web chat; null for an unknown or closed chat. Definer: the visitor is nobody yet.';
+  'Creates a visitor of a web chat; returns null for an unknown or closed chat. Security definer, called by the web process, because the visitor is not a principal yet.';
 grant execute on function private.open_visitor_session(text, bytea, interval) to neurant_app;
 
 create function private.open_visitor(p_routing_id text, p_token_digest bytea, p_lifetime interval,
@@ -83,7 +83,7 @@ begin
   returning 'opened', v.expires_at, null::text, 0::double precision, 0::double precision;
 end $$;
 comment on function private.open_visitor(text, bytea, interval, text, text, bytea, timestamptz) is
-  'Opens a session of a web chat within the limits of visitors: opened, unknown (no such chat, or a closed one), wait, proof (a proof of work is asked for) or proof_used. p_proof: digest of a challenge whose solution the process verified. Definer: the visitor is nobody yet.';
+  'Opens a session of a web chat within the limits of visitors. Outcome: opened, unknown (no such chat, or a closed one), wait, proof (a proof of work is required) or proof_used. p_proof: digest of a challenge whose solution the process verified. Security definer, called by the web process, because the visitor is not a principal yet.';
 grant execute on function private.open_visitor(text, bytea, interval, text, text, bytea,
   timestamptz) to neurant_app;
 
@@ -122,7 +122,7 @@ begin
   return extract(epoch from v_oldest + interval '1 hour' - p_now);
 end $$;
 comment on function private.begin_visitor_conversation(uuid, uuid, timestamptz) is
-  'Counts a new conversation of a visitor for the company''s number an hour: 0, or the seconds until there is room. Each session is counted once an hour.';
+  'Counts a new conversation of a visitor for the company''s number an hour. Returns 0, or the seconds until there is room. Each session is counted at most once an hour.';
 grant execute on function private.begin_visitor_conversation(uuid, uuid, timestamptz) to
   neurant_router;
 
@@ -160,7 +160,7 @@ begin
     v_session.company_id;
 end $$;
 comment on function private.admit_visitor(text, text, bytea, double precision, text, text) is
-  'Counts what a visitor does (message, opinion or listen) against the limits of visitors: taken, unknown (no such session; the address was counted), wait, or for a message share or full (private.admit_visitor_message). Definer: a visitor may read none of it.';
+  'Counts an action of a visitor (message, opinion or listen) against the limits of visitors. Outcome: taken, unknown (no such session; the address was counted), wait, or, for a message, share or full (see private.admit_visitor_message). Security definer, called by the web process, because visitors may not read or write the limits.';
 grant execute on function private.admit_visitor(text, text, bytea, double precision, text, text)
   to neurant_app;
 
@@ -197,7 +197,7 @@ begin
   end loop;
 end $$;
 comment on function private.visitor_conversation_share(uuid, text, text, timestamptz) is
-  'A free slot in each share of new conversations of a visitor''s address and network, or the share that has none (held_by) and the seconds until it has one.';
+  'Returns a free slot in each share of new conversations of a visitor''s address and network, or the share that has none (held_by) and the seconds until it has one.';
 grant execute on function private.visitor_conversation_share(uuid, text, text, timestamptz) to
   neurant_router;
 
@@ -250,6 +250,6 @@ begin
   outcome := 'taken';
 end $$;
 comment on function private.admit_visitor_message(uuid, uuid, uuid, timestamptz, text, text) is
-  'Counts a visitor''s message against what the company gives: taken, share (the address or network, held_by, used its share of the bot answers or of the new conversations) or full (the company takes no more new conversations in this hour). A refused message takes nothing.';
+  'Counts a visitor''s message against the shares and the number of the company. Outcome: taken, share (the address or network, held_by, used up its share of the bot answers or of the new conversations) or full (the company takes no more new conversations in this hour). A refused message takes nothing.';
 grant execute on function private.admit_visitor_message(uuid, uuid, uuid, timestamptz, text, text)
   to neurant_router;

@@ -19,9 +19,9 @@ create table public.contacts (
   check (erased_at is null or name is null)
 );
 comment on table public.contacts is
-  'One row for each person on a channel, kept from conversations when one begins and when it ends: never by a message.';
+  'One row for each person on a channel, maintained from conversations when one begins and when it ends, never by a message.';
 create index contacts_chatbot_idx on public.contacts (company_id, chatbot_id, last_seen_at desc);
--- The company's contacts, by when they were last there.
+-- The company's contacts, by when they were last active.
 create index contacts_newest_idx on public.contacts (company_id, last_seen_at desc);
 
 alter table public.contacts enable row level security, force row level security;
@@ -75,7 +75,7 @@ create table public.conversations (
   foreign key (company_id, channel_account_id) references public.channel_accounts (company_id, id),
   foreign key (company_id, assigned_operator_id) references public.users (company_id, id),
   check ((status = 'active') = (ended_at is null)),
-  -- A finished conversation has nobody in it.
+  -- Nobody attends a finished conversation.
   constraint conversations_finished_check
     check (status = 'active' or not is_hitl_active),
   constraint conversations_end_check check (ended_at >= started_at),
@@ -85,23 +85,24 @@ create table public.conversations (
 comment on column public.conversations.avg_response_time_ms is
   'Average processing_time_ms of the bot''s messages, exact at commit.';
 comment on column public.conversations.last_message_at is
-  'created_at of the newest message, or started_at: a back-filled message moves it only forwards.';
+  'created_at of the newest message, or started_at; an imported message moves it forwards only.';
 comment on column public.conversations.last_message_slot is
-  'last_message_at, down to ten minutes. The inbox''s index holds this one, so that most messages change no index of conversations: order by last_message_slot desc, last_message_at desc.';
+  'last_message_at, rounded down to ten minutes. The inbox''s index holds this column, so that most messages change no index of conversations: order by last_message_slot desc, last_message_at desc.';
 comment on column public.conversations.session_duration_minutes is
-  'From the beginning to the last message, in whole minutes; written when it ends.';
+  'From the beginning to the last message, in whole minutes; written when the conversation ends.';
 comment on column public.conversations.last_seq is
-  'Sequence of the newest message. Order and resumption rest on it, never on a clock.';
+  'Sequence number of the newest message. Order and resumption depend on it, never on a clock.';
 comment on column public.conversations.fence is
-  'Rises whenever a human steps in or out. What the bot read under an older number is not sent.';
+  'Fencing token: it rises whenever a person takes or leaves the conversation. A bot message that was begun under an older number is not sent.';
 comment on column public.conversations.response_time_total_ms is
-  'Sum of processing_time_ms of the bot''s messages: what keeps avg_response_time_ms exact.';
+  'Sum of processing_time_ms of the bot''s messages, from which avg_response_time_ms is computed exactly.';
 comment on column public.conversations.response_time_count is
-  'How many of the bot''s messages have a processing_time_ms.';
--- A conversation may follow a resolved one, so it is unique only while it is open.
+  'The number of the bot''s messages that have a processing_time_ms.';
+-- A conversation may follow a resolved one, so the key is unique among open conversations only.
 create unique index conversations_open_key
   on public.conversations (company_id, channel_account_id, end_user_id) where status = 'active';
--- An end user's conversations, newest first: what a visitor sees, and the inbox shows of a customer.
+-- An end user's conversations, newest first: for the visitor, and for the customer's history in the
+-- inbox.
 create index conversations_end_user_idx
   on public.conversations (company_id, channel_account_id, end_user_id, started_at desc);
 -- The inbox, newest first, by an index that most messages do not change.
@@ -114,9 +115,9 @@ create index conversations_chatbot_idx
   on public.conversations (company_id, chatbot_id);
 create index conversations_operator_idx
   on public.conversations (company_id, assigned_operator_id) where assigned_operator_id is not null;
--- The day's conversations, by when they began.
+-- The conversations that began on a day.
 create index conversations_started_idx on public.conversations (company_id, started_at);
--- The day's conversations, by when they ended.
+-- The conversations that ended on a day.
 create index conversations_ended_idx on public.conversations (company_id, ended_at)
   where ended_at is not null;
 
@@ -134,7 +135,7 @@ create policy worker_select on public.conversations for select to neurant_worker
 create policy router_select on public.conversations for select to neurant_router using (true);
 create policy router_insert on public.conversations for insert to neurant_router with check (true);
 create policy router_update on public.conversations for update to neurant_router using (true) with check (true);
--- Moving takes rows out of the live tables, and puts them back.
+-- Archiving deletes rows from the live tables; restoring inserts them again.
 create policy router_delete on public.conversations for delete to neurant_router using (true);
 grant select on public.conversations to authenticated, neurant_worker;
 grant select (company_id, id, status, is_hitl_active, assigned_operator_id, last_seq, fence) on
@@ -162,7 +163,7 @@ begin
   return new;
 end $$;
 comment on function private.finish_conversation() is
-  'active, then resolved or abandoned, then archived: a finished conversation is never opened again, the next message opens a new one.';
+  'Enforces the order active, then resolved or abandoned, then archived: a finished conversation is never opened again, and the next message opens a new one.';
 
 create trigger finish_conversation before update of status on public.conversations
   for each row when (old.status <> new.status) execute function private.finish_conversation();
@@ -201,7 +202,7 @@ begin
   return v_closed;
 end $$;
 comment on function private.close_idle_conversations(timestamptz, integer) is
-  'Ends conversations in which nothing was said for 24 hours and nothing is owed, over all companies, the longest silent first; how many. Resolved where the last word was ours, abandoned where the end user was left without an answer. Definer: a timer has no company.';
+  'Ends up to p_limit conversations without messages for 24 hours and without open work, over all companies, the longest silent first; returns the number. A conversation becomes resolved if the last message was ours, abandoned if it was the end user''s. Security definer, called by the worker process, because it works on all companies.';
 grant execute on function private.close_idle_conversations(timestamptz, integer) to neurant_jobs;
 
 create function private.keep_contact() returns trigger
@@ -222,9 +223,10 @@ begin
   return null;
 end $$;
 comment on function private.keep_contact() is
-  'Definer: nobody writes contacts by hand; they follow conversations.';
+  'Maintains contacts from conversations. Security definer, called by a trigger, because no role may write contacts directly.';
 
--- Per row: ingest's upsert fires it only for conversations that are new, not for every batch.
+-- For each row, because ingest's upsert then fires it only for new conversations, not for every
+-- batch.
 create trigger keep_contact after insert on public.conversations
   for each row execute function private.keep_contact();
 
@@ -266,7 +268,7 @@ begin
   return 'closed';
 end $$;
 comment on function private.close_conversation(uuid) is
-  'Ends a conversation, and a takeover of it: closed, closed_before, taken_by_other or not_found. What the customer says next begins another one. Definer: a conversation''s state is nobody''s to write by hand.';
+  'Ends a conversation and its takeover; the customer''s next message begins another one. Outcome: closed, closed_before, taken_by_other or not_found. Security definer, called by staff and API keys, because no role may write a conversation''s status directly.';
 grant execute on function private.close_conversation(uuid) to authenticated;
 
 create function private.rate_conversation(p_rating integer, p_comment text) returns uuid
@@ -277,7 +279,7 @@ language sql security definer set search_path = '' as $$
   returning c.id
 $$;
 comment on function private.rate_conversation(integer, text) is
-  'A visitor''s rating of their conversation, 1 to 5; the last one counts. Null: there is none. Definer: visitors write no conversations.';
+  'Stores a visitor''s rating of the conversation, 1 to 5; the last one counts. Returns null if there is no conversation. Security definer, called by visitors, because visitors may not write conversations.';
 grant execute on function private.rate_conversation(integer, text) to visitor;
 
 create function private.assign_conversation(p_conversation uuid, p_to uuid) returns text
@@ -331,7 +333,7 @@ begin
   return 'assigned';
 end $$;
 comment on function private.assign_conversation(uuid, uuid) is
-  'From supervisor up, gives an open conversation to an active colleague who may serve its bot, down as well, whoever has it, and ends requests to pass it on: assigned, same (already theirs), invalid_target, closed or not_found; NA002 where the plan allows no more takeovers. Definer, as take_conversation.';
+  'A supervisor or above gives an open conversation to an active colleague who may serve its bot, whoever has it now; pending transfer requests end. Outcome: assigned, same (already that colleague''s), invalid_target, closed or not_found; error NA002 if the plan allows no more takeovers. Security definer, called by staff and API keys, because no role may write hitl_sessions directly.';
 grant execute on function private.assign_conversation(uuid, uuid) to authenticated;
 
 create function private.operator_name(p_user uuid) returns text
@@ -340,7 +342,7 @@ language sql stable security definer set search_path = '' as $$
   where u.company_id = (select private.company_id('conversations.read')) and u.id = p_user
 $$;
 comment on function private.operator_name(uuid) is
-  'First name of a colleague who speaks in a conversation: all that a visitor, or an operador, is told. Definer: neither may read users.';
+  'Returns the first name of a colleague who writes in a conversation, which is all that a visitor or an operador may see. Security definer, called by staff and API keys, visitors and the worker for one company, because neither may read users.';
 grant execute on function private.operator_name(uuid) to authenticated, visitor, neurant_worker;
 
 create function private.set_last_message_slot() returns trigger

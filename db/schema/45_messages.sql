@@ -34,7 +34,7 @@ create table public.messages (
   foreign key (company_id, sender_id) references public.users (company_id, id),
   check (content <> '' or message_type <> 'text'),
   check (sender_type in ('human', 'system') or sender_id is null),
-  -- What an end user wrote is delivered by being here, at created_at.
+  -- A message of an end user counts as delivered when it is stored, at created_at.
   constraint messages_delivery_check check (
     (read_at is not null) = (status = 'read')
     and (delivered_at is null or status in ('delivered', 'read'))
@@ -45,10 +45,10 @@ create table public.messages (
   constraint messages_sources_check check (jsonb_typeof(knowledge_sources) = 'array')
 );
 comment on column public.messages.chatbot_id is
-  'The conversation''s, held equal by the foreign key, so that an operator''s policy needs no join.';
+  'The bot of the conversation, kept equal by the foreign key, so that the policy for operadores needs no join.';
 comment on column public.messages.content is
-  'What was said. For sender system: a key of the message catalogue, told in the reader''s language.';
--- The channel's own id makes a redelivered webhook a duplicate.
+  'The text. For sender system: a key of the message catalogue, shown in the reader''s language.';
+-- The channel's own id identifies a redelivered webhook as a duplicate.
 create unique index messages_external_key
   on public.messages (company_id, channel_account_id, external_message_id)
   where external_message_id is not null;
@@ -107,7 +107,7 @@ begin
   return new;
 end $$;
 comment on function private.number_message() is
-  'Gives a message its sender, its place in the conversation and its first delivery state, and keeps the conversation''s counters. Definer: nobody may write those by hand. (The bot''s are numbered by track_message_usage, ingest numbers its own, a batch at a time.)';
+  'Gives a message its sender, its number in the conversation and its first delivery status, and maintains the conversation''s counters. (track_message_usage numbers the bot''s messages; ingest numbers its own, a batch at a time.) Security definer, called by a trigger, because no role may write these columns directly.';
 
 create trigger number_message before insert on public.messages
   for each row when (new.seq is null and new.sender_type is distinct from 'bot')
@@ -152,7 +152,7 @@ begin
   return new;
 end $$;
 comment on function private.track_message_usage() is
-  'Numbers a bot''s message, counts it in its conversation and toward its company''s month, or refuses it: NA002. Nothing else is billed, and nothing twice (a message that already has its number is one that comes back). Definer: nobody may write counters by hand.';
+  'Numbers a message of the bot, counts it in its conversation and against its company''s month, or refuses it with NA002. Only the bot''s messages are billed, each once; a message that already has its number is being restored and is not counted again. Security definer, called by a trigger, because no role may write counters directly.';
 
 create trigger track_message_usage before insert on public.messages
   for each row when (new.seq is null and new.sender_type = 'bot')
@@ -180,7 +180,7 @@ begin
   where c.company_id = p_company and c.id = p_conversation;
 end $$;
 comment on function private.recount_conversation(uuid, uuid) is
-  'Sets a conversation''s counters from its messages. Definer: nobody may write those by hand.';
+  'Recomputes a conversation''s counters from its messages. Security definer, called by other definers only, because no role may write counters directly.';
 
 create function private.update_conversation_message_count() returns trigger
 language plpgsql security definer set search_path = '' as $$
@@ -198,7 +198,7 @@ begin
   return null;
 end $$;
 comment on function private.update_conversation_message_count() is
-  'Keeps a conversation''s counters when messages go or change. (number_message and ingest keep them when messages come.) Definer: nobody may write those by hand.';
+  'Maintains a conversation''s counters when messages are deleted or changed. (number_message and ingest maintain them when messages are added.) Security definer, called by a trigger, because no role may write counters directly.';
 
 create trigger update_conversation_message_count after delete on public.messages
   referencing old table as old_rows
@@ -234,7 +234,7 @@ begin
   return new;
 end $$;
 comment on function private.advance_status() is
-  'Takes an event of delivery only forwards: one that is late, doubled or contradicts a better one changes nothing.';
+  'Moves the delivery status forwards only: an event that is late, duplicated or contradicts a better one changes nothing.';
 
 create trigger advance_status before update of status, delivered_at, read_at on public.messages
   for each row when (
@@ -256,7 +256,7 @@ begin
   return null;
 end $$;
 comment on function private.send_message() is
-  'What is said to an end user leaves through the outbox, in the same transaction. (The web chat reads messages itself.) Definer: nobody may write the outbox by hand.';
+  'Puts a message to an end user into the outbox, in the same transaction. (The web chat reads messages itself.) Security definer, called by a trigger, because no role may write the outbox directly.';
 
 create trigger send_message after insert on public.messages
   for each row when (new.status = 'pending') execute function private.send_message();
@@ -290,5 +290,5 @@ begin
   return 'resent';
 end $$;
 comment on function private.resend_message(uuid) is
-  'A person decides to send again what failed or may not have arrived: resent, not_resendable or not_found. Definer: nobody may write the outbox by hand.';
+  'Sends a message again, by the decision of a person, if it failed or its delivery is unknown. Outcome: resent, not_resendable or not_found. Security definer, called by staff and API keys, because no role may write the outbox directly.';
 grant execute on function private.resend_message(uuid) to authenticated;

@@ -1,4 +1,4 @@
--- Handoff: a person takes a conversation over and gives it back.
+-- Handoff: a person takes a conversation over and returns it to the bot.
 
 create table public.hitl_sessions (
   company_id uuid not null,
@@ -29,7 +29,7 @@ create table public.hitl_sessions (
     check (reason in ('user_request', 'keywords', 'no_answer', 'manual', 'limit_reached'))
 );
 comment on column public.hitl_sessions.escalated_at is
-  'When those in charge were told that nobody had taken it within the bot''s auto_escalate_after_minutes.';
+  'When the people in charge were notified that nobody had taken the conversation within the bot''s auto_escalate_after_minutes.';
 create unique index hitl_sessions_open_key
   on public.hitl_sessions (company_id, conversation_id) where ended_at is null;
 create index hitl_sessions_conversation_idx
@@ -40,7 +40,8 @@ create index hitl_sessions_ended_by_idx
   on public.hitl_sessions (company_id, ended_by) where ended_by is not null;
 create index hitl_sessions_waiting_idx on public.hitl_sessions (opened_at)
   where status = 'pending' and escalated_at is null;
--- The days on which a takeover began and ended, and those of a reaction, are found by these.
+-- The rollup finds the days on which a takeover began and ended, and the day of a reaction, by
+-- these.
 create index hitl_sessions_opened_idx on public.hitl_sessions (company_id, opened_at);
 create index hitl_sessions_ended_idx on public.hitl_sessions (company_id, ended_at)
   where ended_at is not null;
@@ -65,7 +66,8 @@ select private.audit_table('public.hitl_sessions', 'conversation_id',
   '{}',
   '{first_response_at}');
 
--- After follow_hitl_session, by its name: the conversation is locked before the company.
+-- Its name makes it run after follow_hitl_session, so that the conversation is locked before the
+-- company.
 create trigger keep_hitl_count after insert or delete or update of status on public.hitl_sessions
   for each row execute function private.count_takeover();
 
@@ -98,7 +100,7 @@ begin
   return null;
 end $$;
 comment on function private.follow_hitl_session() is
-  'hitl_sessions is the truth; the conversation''s HITL columns follow it, the fence rises, and a system line tells everybody. Definer: nobody may write those by hand.';
+  'Copies the state of hitl_sessions, which is authoritative, into the conversation''s HITL columns, raises the fence and writes a system line. Security definer, called by a trigger, because no role may write these columns directly.';
 
 create trigger follow_hitl_session after insert on public.hitl_sessions
   for each row when (new.ended_at is null) execute function private.follow_hitl_session();
@@ -116,7 +118,7 @@ language sql stable security definer set search_path = '' as $$
         or c.assigned_operator_id = (select private.user_id())))
 $$;
 comment on function private.can_work_on(uuid) is
-  'May the verified staff member see and serve this conversation? Definer: used by definers, whose own policies see every company.';
+  'Returns whether the verified staff member may see and serve this conversation. Security definer, called by other definers only, because it is called by definers, whose own policies show every company.';
 
 create function private.take_conversation(p_conversation uuid, p_take_over boolean default false)
 returns text
@@ -155,7 +157,7 @@ begin
   return 'taken';
 end $$;
 comment on function private.take_conversation(uuid, boolean) is
-  'A staff member takes a conversation: taken, yours, taken_by_other, closed or not_found. One of two who race wins. Definer: it writes hitl_sessions for a caller whose scope it checks itself.';
+  'The caller takes a conversation. Outcome: taken, yours, taken_by_other, closed or not_found. Of two concurrent calls one succeeds. Security definer, called by staff and API keys, because it writes hitl_sessions, for a caller whose scope it checks itself.';
 grant execute on function private.take_conversation(uuid, boolean) to authenticated;
 
 create function private.take_for_reply(p_company uuid, p_conversation uuid, p_user uuid)
@@ -181,7 +183,7 @@ begin
     and s.ended_at is null and s.first_response_at is null;
 end $$;
 comment on function private.take_for_reply(uuid, uuid, uuid) is
-  'Sending takes the conversation. NA001 with the hint taken_by_other or closed where it cannot. Definer, as take_conversation.';
+  'Takes the conversation for a person who sends a message. Raises NA001 with the hint taken_by_other or closed if that is impossible. Security definer, called by other definers only, because it writes hitl_sessions.';
 
 create function private.resolve_conversation(p_conversation uuid, p_notes text default null)
 returns text
@@ -211,7 +213,7 @@ begin
   return 'resolved';
 end $$;
 comment on function private.resolve_conversation(uuid, text) is
-  'Ends the takeover; the bot answers again: resolved, not_open, taken_by_other or not_found. Definer, as take_conversation.';
+  'Ends the takeover, after which the bot answers again. Outcome: resolved, not_open, taken_by_other or not_found. Security definer, called by staff and API keys, because it writes hitl_sessions, for a caller whose scope it checks itself.';
 grant execute on function private.resolve_conversation(uuid, text) to authenticated;
 
 create function private.escalate_waiting(p_now timestamptz default now()) returns integer
@@ -251,5 +253,5 @@ begin
   return v_escalated;
 end $$;
 comment on function private.escalate_waiting(timestamptz) is
-  'Tells those in charge of customers who wait too long, once each, over all companies; how many. Definer: a timer has no company.';
+  'Notifies the people in charge, once each, of customers who wait too long, over all companies; returns the number. Security definer, called by the worker process, because it works on all companies.';
 grant execute on function private.escalate_waiting(timestamptz) to neurant_jobs;

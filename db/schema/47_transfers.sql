@@ -26,7 +26,7 @@ create table public.hitl_transfers (
   check ((status = 'pending') = (decided_at is null))
 );
 comment on table public.hitl_transfers is
-  'A request to pass a takeover on. Until the other accepts, the conversation stays where it is.';
+  'A request to transfer a takeover. Until the colleague accepts, the conversation stays with its operator.';
 create unique index hitl_transfers_open_key
   on public.hitl_transfers (company_id, session_id) where status = 'pending';
 create index hitl_transfers_session_idx on public.hitl_transfers (company_id, session_id);
@@ -103,7 +103,7 @@ begin
   return 'requested';
 end $$;
 comment on function private.request_transfer(uuid, uuid, text, text) is
-  'Asks a colleague (same level or above, who serves the bot) to take a conversation over: requested, already_requested, invalid_target, not_yours or not_found. Definer: an operador may not see every colleague.';
+  'Asks a colleague (of the same level or above, who serves the bot) to take a conversation over. Outcome: requested, already_requested, invalid_target, not_yours or not_found. Security definer, called by staff and API keys, because an operador may not see every colleague.';
 grant execute on function private.request_transfer(uuid, uuid, text, text) to authenticated;
 
 create function private.decide_transfer(p_transfer uuid, p_accept boolean) returns text
@@ -147,7 +147,7 @@ begin
   return v_transfer.status;
 end $$;
 comment on function private.decide_transfer(uuid, boolean) is
-  'The colleague''s answer: accepted, rejected, expired, closed (decided or ended meanwhile) or not_found. Definer: it hands over hitl_sessions, which nobody writes by hand.';
+  'Records the colleague''s answer. Outcome: accepted, rejected, expired, closed (decided or ended meanwhile) or not_found. Security definer, called by staff and API keys, because it transfers hitl_sessions, which no role may write directly.';
 grant execute on function private.decide_transfer(uuid, boolean) to authenticated;
 
 create function private.expire_transfers(p_now timestamptz default now()) returns integer
@@ -168,5 +168,5 @@ begin
   return v_expired;
 end $$;
 comment on function private.expire_transfers(timestamptz) is
-  'Requests that nobody answered in time end, over all companies; how many. Definer: a timer has no company.';
+  'Ends the requests that nobody answered in time, over all companies; returns the number. Security definer, called by the worker process, because it works on all companies.';
 grant execute on function private.expire_transfers(timestamptz) to neurant_jobs;

@@ -12,7 +12,7 @@ create table public.message_reactions (
   reacted_by_end_user boolean not null default false,
   created_at timestamptz not null default now(),
   primary key (company_id, id),
-  -- Null is the one end user of the conversation, who reacts once too.
+  -- Null stands for the one end user of the conversation, who also reacts once at most.
   unique nulls not distinct (company_id, message_id, reaction_type, reacted_by_user_id),
   foreign key (company_id, message_id) references public.messages (company_id, id),
   foreign key (company_id, conversation_id, chatbot_id)
@@ -77,7 +77,7 @@ create table public.notes (
   foreign key (company_id, author_id) references public.users (company_id, id)
 );
 comment on table public.notes is
-  'What the staff write to one another about a conversation. The customer never sees them.';
+  'Notes that the staff write to one another about a conversation. The customer never sees them.';
 create index notes_conversation_idx on public.notes (company_id, conversation_id, created_at);
 create index notes_author_idx on public.notes (company_id, author_id);
 
@@ -166,7 +166,7 @@ begin
   return new;
 end $$;
 comment on function private.place_reaction() is
-  'Who reacts and to which conversation the message belongs are looked up, never told; only answers of a bot are rated. Definer: the policy then decides by what it found.';
+  'Sets the person who reacts and the conversation of the message; an insert cannot choose them. Only answers of a bot can be rated. Security definer, called by a trigger, because it reads the message before the policy decides on the complete row.';
 
 create trigger place_reaction before insert on public.message_reactions
   for each row when (new.conversation_id is null) execute function private.place_reaction();
@@ -186,7 +186,7 @@ begin
   return new;
 end $$;
 comment on function private.place_note() is
-  'The author is the caller, the bot the conversation''s. Definer: an unknown conversation and one out of scope must look alike.';
+  'Sets the author to the caller and the bot to the conversation''s. Security definer, called by a trigger, because an unknown conversation and one out of scope must raise the same error.';
 
 create trigger place_note before insert on public.notes
   for each row when (new.author_id is null) execute function private.place_note();

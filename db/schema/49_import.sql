@@ -8,7 +8,7 @@ language sql stable set search_path = '' as $$
   from (select substr(sha256(uuid_send(p_parent) || convert_to(p_external_id, 'UTF8')), 1, 16)) as h (bytes)
 $$;
 comment on function private.imported_id(uuid, text) is
-  'The id of what is imported under a parent (the bot, the conversation) and called so elsewhere: the same each time.';
+  'Returns the id of an imported object by its parent (the bot, the conversation) and its external id: the same each time.';
 grant execute on function private.imported_id(uuid, text) to neurant_router;
 
 create function private.import_conversations(
@@ -168,7 +168,7 @@ begin
   end if;
 end $$;
 comment on function private.import_conversations(uuid, text[], text[], text[], text[], text[], text[], integer[], text[], text[], text[], integer[], text[], text[], uuid[], text[], text[], text[], text[], timestamptz[]) is
-  'Past conversations of a bot, each wholly or not at all: imported, extended, unchanged, or why not. They are finished: nothing is sent, answered, notified or counted against the plan. p_of is a message''s conversation, from 1. No row at all: no such bot. Definer: nobody writes conversations and their counters by hand.';
+  'Imports past conversations of a bot, each one entirely or not at all. Outcome per conversation: imported, extended, unchanged, or the reason of refusal. They are finished: nothing is sent, answered, notified or counted against the plan. p_of holds each message''s conversation, counted from 1. No rows: no such bot. Security definer, called by staff and API keys, because no role may write conversations and their counters directly.';
 grant execute on function private.import_conversations(uuid, text[], text[], text[], text[],
   text[], text[], integer[], text[], text[], text[], integer[], text[], text[], uuid[], text[],
   text[], text[], text[], timestamptz[]) to authenticated;

@@ -1,4 +1,4 @@
--- Ingest: what the channels deliver.
+-- Ingest: the events that channels deliver.
 
 create table public.inbound_events (
   company_id uuid not null,
@@ -13,7 +13,7 @@ create table public.inbound_events (
   foreign key (company_id, channel_account_id) references public.channel_accounts (company_id, id)
 );
 comment on table public.inbound_events is
-  'What a channel sent that did not become a message (an edit, a kind we do not take, a row the database refused), raw, with the reason: nothing that was acknowledged is lost.';
+  'Events of a channel that did not become a message (an edit, an unsupported kind, a row that the database refused), raw and with the reason, so that no acknowledged event is lost.';
 
 alter table public.inbound_events enable row level security, force row level security;
 create policy staff_select on public.inbound_events for select to authenticated
@@ -134,7 +134,7 @@ language sql volatile security definer set search_path = '' as $$
   order by e.ord
 $$;
 comment on function private.ingest(text[], text[], bytea[], text[], text[], text[], text[], text[], text[]) is
-  'Stores events of any company: verifies each by its channel account, drops what is already there, opens or continues the conversation, and asks for one reply each. Outcome per event: stored, duplicate, refused or unknown. Definer: webhooks belong to no user, and one batch holds many companies.';
+  'Stores events of any company: verifies each by its channel account, drops known ones, opens or continues the conversation, and requests one reply each. Outcome per event: stored, duplicate, refused or unknown. Security definer, called by the web process, because webhooks belong to no principal, and one batch holds many companies.';
 grant execute on function private.ingest(text[], text[], bytea[], text[], text[], text[], text[],
   text[], text[]) to neurant_app;
 
@@ -160,5 +160,5 @@ begin
   return 'set_aside';
 end $$;
 comment on function private.set_aside_event(text, bytea, text, bytea, text) is
-  'Keeps, raw, an event that did not become a message. Definer, as ingest.';
+  'Stores a raw event that did not become a message. Security definer, called by the web process, because webhooks belong to no principal.';
 grant execute on function private.set_aside_event(text, bytea, text, bytea, text) to neurant_app;

@@ -1,4 +1,4 @@
--- Replies and delivery: the two hot queues.
+-- Replies and delivery: the two busiest queues.
 
 create table public.reply_requests (
   company_id uuid not null,
@@ -14,7 +14,7 @@ create table public.reply_requests (
   foreign key (company_id, conversation_id) references public.conversations (company_id, id)
 );
 comment on table public.reply_requests is
-  'A reply is owed. The key is the conversation, so a burst of messages asks for one reply.';
+  'Replies that are owed. The key is the conversation, so a burst of messages requests one reply.';
 create index reply_requests_due_idx on public.reply_requests (company_id, due_at);
 
 alter table public.reply_requests enable row level security, force row level security;
@@ -60,7 +60,7 @@ create table public.outbox (
   check ((status = 'sending') = (claim_token is not null and claimed_until is not null))
 );
 comment on column public.outbox.fence is
-  'The fence under which the bot wrote it; compared again at claim. Null: a person''s or the system''s, always sent.';
+  'The fence under which the bot wrote the message; compared again at claim. Null: a message of a person or the system, which is always sent.';
 create index outbox_waiting_idx on public.outbox (company_id, due_at) where status in ('pending', 'sending');
 create index outbox_order_idx on public.outbox (company_id, conversation_id, seq)
   where status in ('pending', 'sending');
@@ -81,9 +81,9 @@ create policy router_delete on public.outbox for delete to neurant_router using 
 grant select on public.outbox to authenticated, neurant_worker;
 grant select, insert, update, delete on public.outbox to neurant_router;
 
--- An inactive company's customers are heard and not answered.
--- A worker tells how many replies of one company it makes at once (p_share), so that a company with
--- many replies to make leaves places for the replies of others.
+-- Customers of an inactive company may write, and get no replies.
+-- A worker passes the most replies of one company that it makes at once (p_share), so that a
+-- company with many replies leaves places for the replies of others.
 create function private.claim_replies(
   p_limit integer, p_lease interval, p_share integer default null, p_running uuid[] default '{}')
 returns table (company_id uuid, conversation_id uuid, wanted_seq bigint, claim_token uuid, attempts integer)
@@ -131,7 +131,7 @@ language sql volatile security definer set search_path = '' as $$
   returning r.company_id, r.conversation_id, r.wanted_seq, r.claim_token, r.attempts
 $$;
 comment on function private.claim_replies(integer, interval, integer, uuid[]) is
-  'Leases owed replies, fairly across companies. p_share: the most replies of one company that a worker makes at once; p_running: the company of each reply that the worker makes now. Definer: the queue holds all companies; only ids leave.';
+  'Leases replies that are owed, fairly across companies. p_share: the most replies of one company that a worker makes at once; p_running: the company of each reply that the worker makes now. Security definer, called by the worker process, because the queue holds all companies; it returns ids only.';
 grant execute on function private.claim_replies(integer, interval, integer, uuid[]) to neurant_jobs;
 
 create function private.finish_reply(
@@ -224,7 +224,7 @@ begin
   return query select coalesce(outcome, 'done'), v_message;
 end $$;
 comment on function private.finish_reply(uuid, uuid, bigint, bigint, text, text, jsonb, numeric, text, integer, text, text) is
-  'Writes what a reply came to (answer, escalate, notice, limit, none) if its lease and the conversation''s fence still hold, and settles the request. Outcome: done, limited (no bot message is left this month: the notice, and a person), fenced, superseded (more happened meanwhile: claim again) or lost. Definer: sender, queue and takeover are not the worker''s to write by hand.';
+  'Writes the result of a reply (answer, escalate, notice, limit, none) if its lease and the conversation''s fence are still valid, and completes the request. It locks the conversation, so a person who takes it at the same time comes before or after. Outcome: done, limited (no bot messages left this month: the notice, and a person), fenced, superseded (more happened meanwhile: claim again) or lost. Security definer, called by the worker for one company, because no role may write senders, queues and takeovers directly.';
 grant execute on function private.finish_reply(uuid, uuid, bigint, bigint, text, text, jsonb,
   numeric, text, integer, text, text) to neurant_worker;
 
@@ -238,7 +238,7 @@ language sql volatile security definer set search_path = '' as $$
   returning true
 $$;
 comment on function private.fail_reply(uuid, uuid, text, interval) is
-  'Gives a reply back to the queue, to be tried again later. Definer, as finish_reply.';
+  'Returns a reply to the queue, to be retried later. Security definer, called by the worker for one company, because no role may write the queues directly.';
 grant execute on function private.fail_reply(uuid, uuid, text, interval) to neurant_worker;
 
 create function private.claim_outbox(p_limit integer, p_lease interval)
@@ -307,7 +307,7 @@ language sql volatile security definer set search_path = '' as $$
   from claimed
 $$;
 comment on function private.claim_outbox(integer, interval) is
-  'Leases messages to send, fairly across companies and in order within a conversation. What a dead worker held becomes unknown; what the bot wrote before a takeover is cancelled. Definer: the queue holds all companies; only ids leave.';
+  'Leases messages to send, fairly across companies and in order within a conversation. Messages leased by a dead worker become unknown; bot messages written before a takeover are cancelled. Security definer, called by the worker process, because the queue holds all companies; it returns ids only.';
 grant execute on function private.claim_outbox(integer, interval) to neurant_jobs;
 
 create function private.finish_delivery(
@@ -339,7 +339,7 @@ begin
   return true;
 end $$;
 comment on function private.finish_delivery(uuid, uuid, text, text, text, interval) is
-  'What came of a delivery: sent, failed, unknown, or retry later. Definer: nobody may write the outbox by hand.';
+  'Records the outcome of a delivery: sent, failed, unknown, or retry later. Security definer, called by the worker for one company, because no role may write the outbox directly.';
 grant execute on function private.finish_delivery(uuid, uuid, text, text, text, interval) to
   neurant_worker;
 
@@ -351,7 +351,7 @@ language sql stable security definer set search_path = '' as $$
     and c.subscription_status not in ('cancelled', 'inactive')
 $$;
 comment on function private.next_reply_due() is
-  'When claim_replies next has something to give, over all companies. Definer, as claim_replies.';
+  'Returns when claim_replies has work next, over all companies. Security definer, called by the worker process, because the queue holds all companies.';
 grant execute on function private.next_reply_due() to neurant_jobs;
 
 create function private.next_delivery_due() returns timestamptz
@@ -366,5 +366,5 @@ language sql stable security definer set search_path = '' as $$
         and older.seq < o.seq and older.status in ('pending', 'sending'))
 $$;
 comment on function private.next_delivery_due() is
-  'When claim_outbox next has something to give, over all companies. Definer, as claim_outbox.';
+  'Returns when claim_outbox has work next, over all companies. Security definer, called by the worker process, because the queue holds all companies.';
 grant execute on function private.next_delivery_due() to neurant_jobs;

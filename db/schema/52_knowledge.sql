@@ -6,7 +6,7 @@ create table public.embedding_models (
   unique (name, dimensions)
 );
 comment on table public.embedding_models is
-  'Platform table: what made a chunk''s vector. A search uses one model.';
+  'Platform table: the models that make the vectors of chunks. A search uses one model.';
 
 alter table public.embedding_models enable row level security, force row level security;
 create policy everybody_select on public.embedding_models for select
@@ -51,11 +51,11 @@ create table public.documents (
 );
 comment on column public.documents.chatbot_id is 'Null: shared by all bots of the company.';
 comment on column public.documents.unread_pages is
-  'Numbers of the pages without text, such as scanned images: the bot does not know them.';
+  'Numbers of the pages without text, such as scanned images, which the bot does not know.';
 comment on column public.documents.processing_error is
-  'JSON {"code", "params"} of the error, told in the reader''s language.';
+  'JSON {"code", "params"} of the error, shown in the reader''s language.';
 comment on column public.documents.query_count is
-  'Answers that have quoted the document, also those erased since; exact after a drain (private.count_knowledge_uses).';
+  'Answers that have quoted the document, including answers erased since; exact after a drain (private.count_knowledge_uses).';
 comment on column public.documents.last_used_at is
   'created_at of the newest answer that quoted the document; exact after a drain.';
 create index documents_newest_idx on public.documents (company_id, created_at desc);
@@ -65,7 +65,7 @@ create index documents_uploaded_by_idx on public.documents (company_id, uploaded
 create unique index documents_content_key
   on public.documents (company_id, chatbot_id, content_digest) nulls not distinct
   where retired_at is null;
--- The signs in a file's name separate words.
+-- Punctuation in a file's name separates words.
 create index documents_words_idx on public.documents using gin (
   company_id extensions.uuid_ops,
   (to_tsvector('private.spanish'::regconfig, coalesce(title, '') || ' ' || coalesce(description, '')
@@ -106,7 +106,7 @@ select private.audit_table('public.documents', 'uploaded_by',
   '{extracted_text,character_count,chunk_count,unread_pages,processing_status,
     processing_progress,processing_error,query_count,last_used_at,created_at,updated_at}');
 
--- To be used is no edit.
+-- The use of a document is no edit.
 create trigger set_updated_at before update on public.documents
   for each row when ((old.query_count, old.last_used_at)
     is not distinct from (new.query_count, new.last_used_at))
@@ -144,12 +144,13 @@ create table public.document_chunks (
   check (character_count = char_length(content))
 );
 comment on column public.document_chunks.match_count is
-  'Answers that have quoted the passage, also those erased since; exact after a drain (private.count_knowledge_uses).';
+  'Answers that have quoted the passage, including answers erased since; exact after a drain (private.count_knowledge_uses).';
 comment on column public.document_chunks.last_matched_at is
   'created_at of the newest answer that quoted the passage; exact after a drain.';
 create index document_chunks_model_idx
   on public.document_chunks (embedding_model, embedding_dimensions);
--- The words of one company's chunks: an index that knows the company reads no other company's.
+-- The words of the chunks with their company in the index, so that a search reads no other
+-- company's entries.
 create index document_chunks_words_idx on public.document_chunks using gin (company_id extensions.uuid_ops, search);
 
 alter table public.document_chunks enable row level security, force row level security;
@@ -214,7 +215,7 @@ create table public.knowledge_uses (
   primary key (company_id, id)
 );
 comment on table public.knowledge_uses is
-  'One row for each answer that quotes documents, until private.count_knowledge_uses has added it up. No foreign keys: it outlives what it names.';
+  'One row for each answer that quotes documents, until private.count_knowledge_uses has counted it. The table has no foreign keys, because its rows may outlive the documents that they name.';
 
 alter table public.knowledge_uses enable row level security, force row level security;
 create policy router_select on public.knowledge_uses for select to neurant_router using (true);
@@ -258,7 +259,7 @@ begin
   from dense full join sparse on sparse.id = dense.id;
 end $$;
 comment on function private.search_chunks(uuid, text, extensions.vector, text, integer) is
-  'The nearest chunks by meaning and by words, of the caller''s company only: ids and scores, to be read again under the caller''s policies. Definer: under RLS neither the full text index nor a vector index could serve.';
+  'Finds the nearest chunks of the caller''s company by meaning and by words. Returns ids and scores; the caller reads the rows under its own policies. Security definer, called by staff and API keys and the worker for one company, because under row level security neither the full text index nor a vector index could be used.';
 grant execute on function private.search_chunks(uuid, text, extensions.vector, text, integer) to
   authenticated, neurant_worker;
 
@@ -278,7 +279,7 @@ begin
   using private.company_id('documents.read'), private.typed_query(translate(p_words, '_-.', '   '), '');
 end $$;
 comment on function private.search_documents(text) is
-  'The caller''s company''s documents by title, description and file name: ids, to be read again under the caller''s policies. Definer: under RLS no text index could serve.';
+  'Finds documents of the caller''s company by title, description and file name. Returns ids; the caller reads the rows under its own policies. Security definer, called by staff and API keys, because under row level security no text index could be used.';
 grant execute on function private.search_documents(text) to authenticated;
 
 create function private.place_knowledge_query() returns trigger
@@ -290,7 +291,7 @@ begin
   return new;
 end $$;
 comment on function private.place_knowledge_query() is
-  'A query that a message caused belongs to that message''s conversation, or it could not be archived with it. Definer: whoever asks need not see the message.';
+  'Sets the conversation of a query that a message caused to that of the message, so that both are archived together. Security definer, called by a trigger, because the caller may not see the message.';
 
 create trigger place_knowledge_query before insert on public.knowledge_queries
   for each row when (new.message_id is not null)
@@ -305,10 +306,10 @@ begin
   return new;
 end $$;
 comment on function private.note_knowledge_use() is
-  'Definer: counters are nobody''s to write by hand.';
+  'Notes which documents and passages an answer quotes. Security definer, called by a trigger, because no role may write counters directly.';
 
--- Before number_message, by its name: a message that has its number already is one that comes
--- back, and was counted when it was new.
+-- Its name makes it run before number_message: a message that already has its number is being
+-- restored, and was counted when it was new.
 create trigger note_knowledge_use before insert on public.messages
   for each row when (new.seq is null and new.sender_type = 'bot' and new.knowledge_sources <> '[]')
   execute function private.note_knowledge_use();
@@ -356,5 +357,5 @@ begin
   return v_taken;
 end $$;
 comment on function private.count_knowledge_uses(integer) is
-  'Adds at most so many answers to the counters of what they quote; how many (0 too while another adds). Definer: counters are nobody''s to write by hand.';
+  'Adds at most p_limit answers to the counters of the documents and passages that they quote. Returns the number (0 as well while another call counts: an advisory lock admits one, because two that lock the same documents in different orders would deadlock). Security definer, called by the worker process, because no role may write counters directly.';
 grant execute on function private.count_knowledge_uses(integer) to neurant_jobs;

@@ -10,7 +10,7 @@ create table public.message_changes (
   primary key (company_id, id)
 );
 comment on table public.message_changes is
-  'Appended to by the transaction that changes a message, taken off by the worker: what is derived from messages lags behind by this, and by nothing else. No foreign keys: it outlives what it names.';
+  'The log of changed messages: the transaction that changes a message appends to it, the worker drains it. Data derived from messages lags behind by exactly this log. It has no foreign keys, because its rows may outlive the messages that they name.';
 
 alter table public.message_changes enable row level security, force row level security;
 create policy router_select on public.message_changes for select to neurant_router using (true);
@@ -28,7 +28,7 @@ create table public.message_search (
   foreign key (company_id, message_id) references public.messages (company_id, id) on delete cascade
 );
 comment on table public.message_search is
-  'The words of a message, drained from message_changes; beside messages, so that storing one does not wait for its words. Goes with the message at once.';
+  'The words of a message, drained from message_changes. It is a table of its own so that storing a message does not wait for its words. Its rows are deleted together with the message.';
 create index message_search_words_idx on public.message_search using gin (search);
 
 alter table public.message_search enable row level security, force row level security;
@@ -49,7 +49,7 @@ create table public.conversation_search (
     references public.conversations (company_id, id, chatbot_id) on delete cascade
 );
 comment on table public.conversation_search is
-  'Who writes in a conversation, drained from message_changes: name, number or channel name, folded.';
+  'The customer of a conversation, drained from message_changes: name, number or channel name, folded.';
 create index conversation_search_person_idx on public.conversation_search
   using gin (company_id extensions.uuid_ops, person extensions.gin_trgm_ops);
 
@@ -70,7 +70,7 @@ begin
   return null;
 end $$;
 comment on function private.note_message_changes() is
-  'Definer: whoever may write a message need not see the log.';
+  'Appends new and deleted messages to the log. Security definer, called by a trigger, because a writer of messages may not see the log.';
 
 create trigger note_inserted_messages after insert on public.messages
   referencing new table as changed
@@ -90,9 +90,9 @@ begin
   return null;
 end $$;
 comment on function private.note_message_edit() is
-  'Where a message was, and where it is now. Definer, as note_message_changes.';
+  'Appends the old and the new place of an edited message to the log. Security definer, called by a trigger, because a writer of messages may not see the log.';
 
--- Delivery states change often and mean nothing to search and statistics.
+-- Changes of the delivery status are frequent and do not affect search and statistics.
 create trigger note_edited_messages
   after update of content, sender_type, created_at, tokens_used, processing_time_ms on public.messages
   for each row when (old.content is distinct from new.content
@@ -106,21 +106,22 @@ create function private.fold(p_text text) returns text
 language sql immutable parallel safe set search_path = '' as $$
   select lower(extensions.unaccent('extensions.unaccent'::regdictionary, p_text))
 $$;
-comment on function private.fold(text) is 'Without accents and capitals.';
+comment on function private.fold(text) is 'Returns a text in lower case and without accents.';
 grant execute on function private.fold(text) to authenticated, neurant_router;
 
--- These two run for every message, where pinning a search_path would cost more than their work: they
--- name every object, and only definers, whose own path is pinned, may call them.
+-- These two functions run for every message, where pinning a search_path would cost more than their
+-- work. They name every object with its schema, and only definers, whose own path is pinned, may
+-- call them.
 create function private.word_key(p_company uuid) returns text
 language sql immutable parallel safe set search_path = '' as $$
   select encode(substring(uuid_send(p_company) from 14), 'base64')
 $$;
 comment on function private.word_key(uuid) is
-  'Four letters that a company''s words begin with in the index, so that a search reads entries of its own company only. Two companies may share them: the rows are compared by company_id as well.';
+  'Returns four letters that start each of a company''s words in the index, so that a search reads its own company''s entries. Two companies may share them; therefore rows are compared by company_id as well.';
 grant execute on function private.word_key(uuid) to neurant_router;
 
--- The company's key is written out: a call of private.word_key, pinned as well, would be made for
--- each message (5 µs of 100), and cannot be inlined any more.
+-- The company's key is computed inline: with a pinned path, a call of private.word_key could not be
+-- inlined and would be made for each message (5 µs of 100).
 create function private.message_words(p_company uuid, p_content text) returns tsvector
 language sql immutable parallel safe set search_path = '' as $$
   select array_to_tsvector(array(
@@ -131,14 +132,15 @@ language sql immutable parallel safe set search_path = '' as $$
       || tsvector_to_array(to_tsvector('private.words'::regconfig, p_content))) as w (word)))
 $$;
 comment on function private.message_words(uuid, text) is
-  'What a message is found by: Spanish stems and whole words without accents, each after the company''s key (private.word_key).';
+  'Returns the words that a message is found by: Spanish stems and whole words without accents, each after the company''s key (private.word_key).';
 grant execute on function private.message_words(uuid, text) to neurant_router;
 
 create function private.quoted_word(p_word text) returns text
 language sql immutable parallel safe set search_path = '' as $$
   select '''' || replace(replace(p_word, '\', '\\'), '''', '''''') || ''''
 $$;
-comment on function private.quoted_word(text) is 'A word as the text form of a tsquery takes it.';
+comment on function private.quoted_word(text) is
+  'Returns a word quoted for the text form of a tsquery.';
 grant execute on function private.quoted_word(text) to neurant_router;
 
 create function private.all_stems(p_words text, p_key text) returns tsquery
@@ -147,7 +149,7 @@ language sql immutable parallel safe set search_path = '' as $$
   from unnest(tsvector_to_array(to_tsvector('private.spanish'::regconfig, p_words))) w
 $$;
 comment on function private.all_stems(text, text) is
-  'All of the words, by their stems. Null where there is no word but stop words.';
+  'Returns a query for all of the words, by their stems. Null if there are only stop words.';
 grant execute on function private.all_stems(text, text) to neurant_router;
 
 create function private.typed_query(p_words text, p_key text) returns tsquery
@@ -172,7 +174,7 @@ begin
   return coalesce(v_query && v_last, v_query, v_last);
 end $$;
 comment on function private.typed_query(text, text) is
-  'What somebody has typed so far: all the words by their stems, the last also as the beginning of a word. Null where there is no word in it. p_key: private.word_key() or nothing.';
+  'Returns a query for a text that is still being typed: all words by their stems, the last one also as the beginning of a word. Null if it contains no word. p_key: private.word_key() or nothing.';
 grant execute on function private.typed_query(text, text) to neurant_router;
 
 create function private.person_words(p_name text, p_end_user text, p_channel public.conversation_channel_enum)
@@ -183,7 +185,7 @@ language sql immutable parallel safe set search_path = '' as $$
     || case p_channel when 'web' then right(p_end_user, 4) else p_end_user end)
 $$;
 comment on function private.person_words(text, text, public.conversation_channel_enum) is
-  'What the person who writes is found by: the name, and the number or name on the channel.';
+  'Returns the words that a customer is found by: the name, and the number or name on the channel.';
 grant execute on function private.person_words(text, text, public.conversation_channel_enum) to
   authenticated, neurant_router;
 
@@ -195,7 +197,7 @@ language sql immutable parallel safe set search_path = '' as $$
   where w <> ''
 $$;
 comment on function private.like_patterns(text) is
-  'A LIKE pattern for each word, the longest first: the one that an index narrows down by. Null where there is no word.';
+  'Returns a LIKE pattern for each word, the longest first, since that one narrows an index down most. Null if there is no word.';
 grant execute on function private.like_patterns(text) to authenticated, neurant_router;
 
 create function private.drain_message_changes(p_limit integer) returns integer
@@ -252,11 +254,11 @@ begin
   return v_taken;
 end $$;
 comment on function private.drain_message_changes(integer) is
-  'Brings what is derived from messages up to date with at most so many entries of the log; how many it took off (0 too while another drains). Definer: the log holds all companies, and nobody writes the derived tables by hand.';
+  'Updates the data derived from messages for at most p_limit entries of the log. Returns the number of entries removed (0 as well while another call drains: an advisory lock admits one, because of two the one that read a message before its edit could write last). Security definer, called by the worker process, because the log holds all companies, and no role may write the derived tables directly.';
 grant execute on function private.drain_message_changes(integer) to neurant_jobs;
 
--- Prepared once, and without the log's half where the log has nothing of the company: planning it
--- for each search took longer than most searches.
+-- Prepared statements, and without the log's half when the log has nothing of the company: planning
+-- the query for each search took longer than most searches.
 create function private.search_conversations(p_words text)
 returns table (conversation_id uuid)
 language plpgsql stable security definer set search_path = '' as $$
@@ -316,5 +318,5 @@ begin
   where v_all or f.chatbot_id = any (v_bots) or f.conversation_id = any (v_mine);
 end $$;
 comment on function private.search_conversations(text) is
-  'The conversations in which the words were said, or whose person they name, within the caller''s company and scope: ids, to be read again under the caller''s policies. What is not yet drained is searched as well. Definer: under RLS no text index could serve.';
+  'Finds the conversations within the caller''s company and scope whose messages or customer contain the words. Returns ids; the caller reads the rows under its own policies. Messages that are not drained yet are searched as well. Security definer, called by staff and API keys, because under row level security no text index could be used.';
 grant execute on function private.search_conversations(text) to authenticated;

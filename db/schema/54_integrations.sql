@@ -6,7 +6,7 @@ create table public.integrations (
   name varchar(255) not null check (btrim(name) <> ''),
   integration_type public.integration_type_enum not null,
   description text,
-  -- Only an envelope sealed under the company's key fits in.
+  -- Only an envelope sealed under the company's key is accepted.
   config jsonb not null default '{}' check (
     config = '{}' or config - 'sealed' = '{}' and jsonb_typeof(config -> 'sealed') = 'string'),
   settings jsonb default '{}' check (jsonb_typeof(settings) = 'object'),
@@ -99,7 +99,7 @@ create table public.integration_logs (
     on delete cascade
 );
 comment on column public.integration_logs.triggered_by_message_id is
-  'No foreign key: the message may be archived long before the log is dropped.';
+  'No foreign key, because the message may be archived long before the log is dropped.';
 create index integration_logs_newest_idx
   on public.integration_logs (company_id, integration_id, created_at desc);
 create index integration_logs_user_idx on public.integration_logs (company_id, triggered_by_user_id)
@@ -202,7 +202,7 @@ begin
   return null;
 end $$;
 comment on function private.count_integration_request() is
-  'The counters of an integration follow its log. Definer: nobody may write them by hand.';
+  'Maintains the counters of an integration from its log. Security definer, called by a trigger, because no role may write counters directly.';
 
 create trigger count_integration_request after insert on public.integration_logs
   for each row execute function private.count_integration_request();

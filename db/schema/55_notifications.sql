@@ -13,11 +13,11 @@ create table public.notifications (
   foreign key (company_id, user_id) references public.users (company_id, id)
 );
 comment on column public.notifications.kind is
-  'A key of the message catalogue, told in the reader''s language.';
+  'A key of the message catalogue, shown in the reader''s language.';
 comment on column public.notifications.mailed_at is
-  'When it was queued as a mail, too; null: it was not, and need not be.';
+  'When the notification was also queued as a mail; null: it was not, and need not be.';
 create index notifications_user_idx on public.notifications (company_id, user_id, created_at desc);
--- What is to become a mail is found without reading everything that was ever told.
+-- Finds notifications that are to be mailed without reading all others.
 create index notifications_to_mail_idx on public.notifications (kind, created_at) where mailed_at is null;
 
 alter table public.notifications enable row level security, force row level security;
@@ -49,4 +49,4 @@ language sql volatile security definer set search_path = '' as $$
   where u.company_id = p_company and u.is_active and u.role = any (p_roles)
 $$;
 comment on function private.notify_users(uuid, public.user_role_enum[], text, jsonb) is
-  'Tells everybody of these roles. Definer: called by definers; nobody writes notifications by hand.';
+  'Notifies all users of these roles. Security definer, called by other definers only, because no role may write notifications directly.';

@@ -1,4 +1,4 @@
--- Mail: the queue of what is sent, and who refused mail.
+-- Mail: the queue of mails, and the addresses that refused mail.
 
 create table public.mails (
   id uuid primary key,
@@ -23,18 +23,18 @@ create table public.mails (
   constraint mails_sent_at_when_sent check ((sent_at is not null) = (status = 'sent'))
 );
 comment on table public.mails is
-  'A queue and, for 30 days, a trace of what left. company_id is null where a mail is about a login, which is no company''s.';
+  'A queue and, for 30 days, a record of the mails that were sent. company_id is null for a mail about a login, which belongs to no company.';
 comment on column public.mails.id is
-  'Made by the process, before the row is: the parameters are sealed for this id.';
+  'Chosen by the process before the row exists, because the parameters are sealed for this id.';
 comment on column public.mails.unclear_ends is
-  'How often nobody knows whether it left (the server or the worker went away at the last step). After the second no more is tried.';
+  'How often an attempt ended without a known result (the server or the worker failed at the last step). After the second time there are no more attempts.';
 create index mails_due_idx on public.mails (due_at) where status = 'pending';
 create index mails_sending_idx on public.mails (claimed_until) where status = 'sending';
 create index mails_settled_idx on public.mails (created_at) where status in ('sent', 'failed');
--- The mail that went out last to an address.
+-- The newest mail to an address.
 create index mails_to_address_idx on public.mails (company_id, to_address, created_at desc)
   where company_id is not null;
--- The invitations that an address got, from whatever company.
+-- The invitations that an address received from any company.
 create index mails_invitations_idx on public.mails (to_address, created_at)
 where template in ('team.invitation', 'team.reminder');
 
@@ -54,7 +54,7 @@ create table public.mail_refusals (
   refused_at timestamptz not null default now()
 );
 comment on table public.mail_refusals is
-  'Addresses that want no more invitations, as private.mail_key(''invitation'', address): no address is kept.';
+  'Addresses that want no more invitations, as private.mail_key(''invitation'', address), so that no address is stored.';
 
 alter table public.mail_refusals enable row level security, force row level security;
 create policy router_select on public.mail_refusals for select to neurant_router using (true);
@@ -79,7 +79,7 @@ begin
   values (p_new_id, p_company, p_to, p_template, p_language, p_params_encrypted);
 end $$;
 comment on function private.queue_mail(uuid, uuid, text, text, text, bytea) is
-  'A mail leaves when the caller''s transaction commits, and never if it does not. An invitation beyond the limits, or to somebody who wants none, is NA007 (private.check_invitation_mail). Definer: nobody who serves traffic reads what waits.';
+  'Queues a mail, which is sent when the caller''s transaction commits, and never if it does not. An invitation above the limits, or to an address that wants none, raises NA007 (private.check_invitation_mail). Security definer, called by staff and API keys, the worker for one company, the web process and the worker process, because no role that serves tenants may read waiting mails.';
 grant execute on function private.queue_mail(uuid, uuid, text, text, text, bytea) to
   authenticated, neurant_worker, neurant_app, neurant_jobs;
 
@@ -119,7 +119,7 @@ begin
   return v_status;
 end $$;
 comment on function private.settle_mail(uuid, uuid, text, text, timestamptz) is
-  'How an attempt ended (sent, later, unclear, refused), and what follows: sent, pending (tried again: after 30 seconds, then four times as long each time up to two hours, for a day; after an unclear end once), failed (owner and administradores of the company are told), or lost (somebody else''s by now). Definer: over all companies.';
+  'Records the result of an attempt (sent, later, unclear, refused). Outcome: sent, pending (retried after 30 seconds, then four times as long each time up to two hours, for a day; once after an unclear result), failed (owner and administradores of the company are notified), or lost (another worker holds it). Security definer, called by the worker process, because it works on all companies.';
 grant execute on function private.settle_mail(uuid, uuid, text, text, timestamptz) to
   neurant_jobs;
 
@@ -152,7 +152,7 @@ begin
     m.claim_token;
 end $$;
 comment on function private.claim_mails(integer, interval, timestamptz) is
-  'Leases what is due to one worker. Definer: over all companies; the parameters stay sealed.';
+  'Leases mails that are due to one worker. Security definer, called by the worker process, because it works on all companies; the parameters stay sealed.';
 grant execute on function private.claim_mails(integer, interval, timestamptz) to neurant_jobs;
 
 create function private.next_mail_due() returns timestamptz
@@ -162,7 +162,7 @@ language sql stable security definer set search_path = '' as $$
     (select min(m.claimed_until) from public.mails m where m.status = 'sending'))
 $$;
 comment on function private.next_mail_due() is
-  'When there is something to claim again, or null. Definer, as claim_mails.';
+  'Returns when a mail is due next, or null. Security definer, called by the worker process, because it works on all companies.';
 grant execute on function private.next_mail_due() to neurant_jobs;
 
 create function private.drop_old_mails(p_now timestamptz default now()) returns integer
@@ -176,7 +176,7 @@ begin
   return v_gone;
 end $$;
 comment on function private.drop_old_mails(timestamptz) is
-  'Forgets whom we wrote to a month ago; how many. Definer, as claim_mails.';
+  'Deletes the mails that are older than 30 days; returns the number. Security definer, called by the worker process, because it works on all companies.';
 grant execute on function private.drop_old_mails(timestamptz) to neurant_jobs;
 
 create function private.take_plan_mails(p_kinds text[], p_now timestamptz default now())
@@ -205,5 +205,5 @@ language sql volatile security definer set search_path = '' as $$
   join public.users u on u.company_id = t.company_id and u.id = t.user_id and u.is_active
 $$;
 comment on function private.take_plan_mails(text[], timestamptz) is
-  'Notifications of these kinds that are not mails yet, to be queued in the same transaction; older than a day is no news. language: of the invitation that brought the person, if one did. Definer: over all companies, and notifications are nobody else''s to read.';
+  'Returns the notifications of these kinds that are not mails yet and not older than a day, to be queued as mails in the same transaction. language: that of the person''s invitation, if there was one. Security definer, called by the worker process, because it works on all companies, and no other role may read other people''s notifications.';
 grant execute on function private.take_plan_mails(text[], timestamptz) to neurant_jobs;

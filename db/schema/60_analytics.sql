@@ -1,4 +1,4 @@
--- Analytics: measures, and which days must be counted anew.
+-- Analytics: metrics, and the days that must be recounted.
 
 create table public.system_metrics (
   id uuid primary key default uuidv7(),
@@ -13,7 +13,7 @@ create table public.system_metrics (
   check (chatbot_id is null or company_id is not null)
 );
 comment on table public.system_metrics is
-  'Platform table: measures of the system; those of one company are shown to its owner and administradores.';
+  'Platform table: metrics of the system; those of one company are shown to its owner and administradores.';
 create index system_metrics_newest_idx on public.system_metrics (metric_type, "timestamp" desc);
 create index system_metrics_company_idx on public.system_metrics (company_id, chatbot_id, "timestamp" desc)
   where company_id is not null;
@@ -62,12 +62,12 @@ create table public.analytics_daily (
   foreign key (company_id, chatbot_id) references public.chatbots (company_id, id)
 );
 comment on table public.analytics_daily is
-  'Counted from the facts, live and archived, by private.roll_up_analytics; never added up, so late, edited and erased rows are right too. Equal to a recount once message_changes and analytics_dirty are drained. A bot''s day on which nothing happened has no row.';
+  'Figures of each day, counted from live and archived facts by private.roll_up_analytics. They are always recounted and never incremented, so late, edited and erased rows are right as well. Once message_changes and analytics_dirty are drained, the table equals a recount. A day of a bot without any event has no row.';
 comment on column public.analytics_daily.chatbot_id is
-  'Null: the whole company, each average over all its facts and not over the bots'' averages.';
+  'Null: the whole company; its averages are over all its facts, not over the bots'' averages.';
 comment on column public.analytics_daily.date is 'The day in the company''s timezone.';
 comment on column public.analytics_daily.total_messages is
-  'Messages created that day, by whomever: the bot''s, people''s, end users'' and the system''s own lines.';
+  'Messages created that day by any sender: the bot, the staff, end users and the system.';
 comment on column public.analytics_daily.bot_messages is 'Of total_messages, those of the bot.';
 comment on column public.analytics_daily.human_messages is 'Of total_messages, those of the staff.';
 comment on column public.analytics_daily.end_user_messages is
@@ -79,13 +79,13 @@ comment on column public.analytics_daily.active_conversations is
 comment on column public.analytics_daily.resolved_conversations is
   'Conversations with ended_at on that day that were not abandoned.';
 comment on column public.analytics_daily.avg_conversation_duration_minutes is
-  'Average session_duration_minutes of the conversations with ended_at on that day, abandoned ones too; null if none has one.';
+  'Average session_duration_minutes of the conversations with ended_at on that day, including abandoned ones; null if none has one.';
 comment on column public.analytics_daily.hitl_escalations is
-  'Takeovers (hitl_sessions) with opened_at on that day, whoever asked for them.';
+  'Takeovers (hitl_sessions) with opened_at on that day, whoever requested them.';
 comment on column public.analytics_daily.hitl_resolution_time_minutes is
-  'Average from opened_at to ended_at of the takeovers that were resolved that day; null if none.';
+  'Average from opened_at to ended_at, in minutes, of the takeovers that were resolved that day; null if none was.';
 comment on column public.analytics_daily.hitl_satisfaction_avg is
-  'As satisfaction_avg, of the conversations in which there was a takeover.';
+  'As satisfaction_avg, for the conversations with a takeover.';
 comment on column public.analytics_daily.avg_response_time_ms is
   'Average processing_time_ms of the bot''s messages of that day that have one; null if none has.';
 comment on column public.analytics_daily.response_time_total_ms is
@@ -93,7 +93,7 @@ comment on column public.analytics_daily.response_time_total_ms is
 comment on column public.analytics_daily.response_time_count is
   'Messages behind avg_response_time_ms.';
 comment on column public.analytics_daily.total_tokens_used is
-  'tokens_used of the messages of that day.';
+  'Sum of tokens_used of the messages of that day.';
 comment on column public.analytics_daily.satisfaction_ratings is
   'Conversations with a satisfaction_rating, on the day of ended_at or, while they are open, of started_at.';
 comment on column public.analytics_daily.satisfaction_total is
@@ -103,16 +103,16 @@ comment on column public.analytics_daily.satisfaction_avg is
 comment on column public.analytics_daily.thumbs_up is 'Reactions thumbs_up given that day.';
 comment on column public.analytics_daily.thumbs_down is 'Reactions thumbs_down given that day.';
 comment on column public.analytics_daily.knowledge_queries is
-  'Searches of that day; those outside of a conversation count for the company only.';
+  'Searches of that day; those outside a conversation count for the company only.';
 comment on column public.analytics_daily.knowledge_hits is
   'Of knowledge_queries, those with results that an answer was made of (results_count > 0).';
 comment on column public.analytics_daily.knowledge_hit_rate is
-  'Percent: 100 * knowledge_hits / knowledge_queries; null if nothing was searched.';
+  'Percent: 100 * knowledge_hits / knowledge_queries; null if there was no search.';
 comment on column public.analytics_daily.created_at is 'When the day was last counted.';
 create index analytics_daily_newest_idx on public.analytics_daily (company_id, date desc);
 
 alter table public.analytics_daily enable row level security, force row level security;
--- Each policy of the staff names the permission that it is about.
+-- Each policy for staff names its permission.
 create policy staff_select on public.analytics_daily for select to authenticated
   using (company_id = (select private.company_id('analytics.read'))
     and ((select private.sees_all_chatbots())
@@ -130,9 +130,9 @@ create table public.analytics_dirty (
   primary key (company_id, id)
 );
 comment on table public.analytics_dirty is
-  'Moments about which something changed: the day of each is counted again. Appended to by the transaction that changes a fact (for messages: that takes it off message_changes), taken off by private.roll_up_analytics. No foreign keys: it outlives what it names.';
+  'Timestamps at which a fact changed, so that the day of each is recounted. The transaction that changes a fact appends them (for messages, the one that drains message_changes), and private.roll_up_analytics removes them. No foreign keys, because rows may outlive what they name.';
 comment on column public.analytics_dirty.moment is
-  'A moment and not a day: which day it is, is seen when it is counted, in the timezone of then. Null: all days.';
+  'A timestamp and not a day, because the day depends on the company''s timezone at the time of the count. Null: all days.';
 
 alter table public.analytics_dirty enable row level security, force row level security;
 create policy router_select on public.analytics_dirty for select to neurant_router using (true);
@@ -149,7 +149,7 @@ language sql volatile security definer set search_path = '' as $$
   values (p_type, p_value, p_unit, p_labels, p_company, p_chatbot)
 $$;
 comment on function private.record_metric(text, numeric, text, jsonb, uuid, uuid) is
-  'Writes one measure. Definer: the worker''s login measures for all companies and may read none.';
+  'Writes one metric. Security definer, called by the worker process, because the worker''s login measures all companies and may read none.';
 grant execute on function private.record_metric(text, numeric, text, jsonb, uuid, uuid) to
   neurant_jobs;
 
@@ -177,7 +177,7 @@ language sql volatile security definer set search_path = '' as $$
     select 'database_size', pg_database_size(current_database()) / 1048576.0, 'MB') m (type, value, unit)
 $$;
 comment on function private.record_system_metrics(timestamptz) is
-  'Measures the queues of all companies and the database. Definer: the worker''s login may read none of them.';
+  'Writes metrics of the queues of all companies and of the database. Security definer, called by the worker process, because the worker''s login may read none of them.';
 grant execute on function private.record_system_metrics(timestamptz) to neurant_jobs;
 
 create function private.drop_old_metrics(p_now timestamptz default now()) returns integer
@@ -190,7 +190,7 @@ begin
   return v_dropped;
 end $$;
 comment on function private.drop_old_metrics(timestamptz) is
-  'Measures are kept for 30 days; how many went. Definer: nobody else may delete them.';
+  'Deletes metrics older than 30 days; returns the number. Security definer, called by the worker process, because no other role may delete them.';
 grant execute on function private.drop_old_metrics(timestamptz) to neurant_jobs;
 
 create function private.mark_moments(p_company uuid, p_moments timestamptz[]) returns void
@@ -202,7 +202,7 @@ language sql volatile security definer set search_path = '' as $$
   where t.moment is not null
 $$;
 comment on function private.mark_moments(uuid, timestamptz[]) is
-  'Asks for another count of these moments'' days. Definer: nobody writes statistics by hand.';
+  'Requests a recount of the days of these timestamps. Security definer, called by other definers only, because no role may write statistics directly.';
 
 create function private.mark_changed_messages() returns trigger
 language plpgsql security definer set search_path = '' as $$
@@ -213,7 +213,7 @@ begin
   return null;
 end $$;
 comment on function private.mark_changed_messages() is
-  'Whoever takes a change of a message off the log, marks its day in the same transaction. Definer, as mark_moments.';
+  'Requests a recount of a message''s day when its change is taken off the log, in the same transaction. Security definer, called by a trigger, because no role may write statistics directly.';
 
 create trigger mark_drained_messages after delete on public.message_changes
   referencing old table as changed
@@ -228,7 +228,8 @@ begin
   group by c.company_id;
   return null;
 end $$;
-comment on function private.mark_changed_conversations() is 'Definer, as mark_moments.';
+comment on function private.mark_changed_conversations() is
+  'Requests a recount for new and deleted conversations. Security definer, called by a trigger, because no role may write statistics directly.';
 
 create trigger mark_new_conversations after insert on public.conversations
   referencing new table as changed
@@ -245,7 +246,8 @@ begin
     new.company_id, array[old.started_at, old.ended_at, new.started_at, new.ended_at]);
   return null;
 end $$;
-comment on function private.mark_conversation_edit() is 'Definer, as mark_moments.';
+comment on function private.mark_conversation_edit() is
+  'Requests a recount for an edited conversation. Security definer, called by a trigger, because no role may write statistics directly.';
 
 create trigger mark_edited_conversations
   after update of status, started_at, ended_at, session_duration_minutes, satisfaction_rating
@@ -268,7 +270,8 @@ begin
   group by s.company_id;
   return null;
 end $$;
-comment on function private.mark_changed_hitl_sessions() is 'Definer, as mark_moments.';
+comment on function private.mark_changed_hitl_sessions() is
+  'Requests a recount for new and deleted takeovers. Security definer, called by a trigger, because no role may write statistics directly.';
 
 create trigger mark_new_hitl_sessions after insert on public.hitl_sessions
   referencing new table as changed
@@ -285,7 +288,8 @@ begin
     new.company_id, array[old.opened_at, old.ended_at, new.opened_at, new.ended_at]);
   return null;
 end $$;
-comment on function private.mark_hitl_session_edit() is 'Definer, as mark_moments.';
+comment on function private.mark_hitl_session_edit() is
+  'Requests a recount for an edited takeover. Security definer, called by a trigger, because no role may write statistics directly.';
 
 create trigger mark_edited_hitl_sessions
   after update of status, opened_at, ended_at on public.hitl_sessions
@@ -302,7 +306,7 @@ begin
   return null;
 end $$;
 comment on function private.mark_changed_moments() is
-  'For reactions and knowledge queries, which count on the day of created_at. Definer, as mark_moments.';
+  'Requests a recount for reactions and knowledge queries, which count on the day of created_at. Security definer, called by a trigger, because no role may write statistics directly.';
 
 create trigger mark_new_reactions after insert on public.message_reactions
   referencing new table as changed
@@ -326,7 +330,8 @@ begin
   perform private.mark_moments(new.company_id, array[old.created_at, new.created_at]);
   return null;
 end $$;
-comment on function private.mark_moment_edit() is 'Definer, as mark_moments.';
+comment on function private.mark_moment_edit() is
+  'Requests a recount for edited reactions and knowledge queries. Security definer, called by a trigger, because no role may write statistics directly.';
 
 create trigger mark_edited_reactions
   after update of reaction_type, created_at on public.message_reactions
@@ -343,7 +348,7 @@ begin
   return null;
 end $$;
 comment on function private.mark_all_days() is
-  'In another timezone every day has other hours. Definer, as mark_moments.';
+  'Requests a recount of all days when the company''s timezone changes, because every day then has other hours. Security definer, called by a trigger, because no role may write statistics directly.';
 
 create trigger mark_all_days after update of timezone on public.companies
   for each row when (old.timezone <> new.timezone) execute function private.mark_all_days();

@@ -1,6 +1,6 @@
--- Archives: finished conversations, with all that hangs on them.
+-- Archives: finished conversations, with all the rows that belong to them.
 
--- Without checks: history was written under the rules of its day, and must fit for ever.
+-- Without checks, because old rows were written under the rules of their time and must always fit.
 create table public.conversations_archived (
   like public.conversations,
   primary key (company_id, id),
@@ -13,7 +13,7 @@ create table public.conversations_archived (
     message_count >= 0 and bot_message_count >= 0 and human_message_count >= 0)
 );
 comment on table public.conversations_archived is
-  'Exactly the columns of conversations; likewise every table *_archived. Only private.archive_old_data fills them.';
+  'Exactly the columns of conversations; the same holds for every table *_archived. Only private.archive_old_data fills them.';
 create index conversations_archived_end_user_idx on public.conversations_archived
   (company_id, channel_account_id, end_user_id, started_at desc);
 create index conversations_archived_chatbot_idx
@@ -64,7 +64,7 @@ create policy staff_select on public.messages_archived for select to authenticat
       or conversation_id = any ((select private.my_archived_conversation_ids())::uuid[])));
 create policy router_select on public.messages_archived for select to neurant_router using (true);
 create policy router_insert on public.messages_archived for insert to neurant_router with check (true);
--- Erasure overwrites columns of these, and takes rows of those.
+-- Erasure overwrites columns of some archive tables, and deletes rows of others.
 create policy router_update on public.messages_archived for update to neurant_router using (true) with check (true);
 create policy router_delete on public.messages_archived for delete to neurant_router using (true);
 grant select on public.messages_archived to authenticated;
@@ -258,10 +258,10 @@ create table public.archive_batches (
   check (finished_at >= started_at)
 );
 comment on table public.archive_batches is
-  'The manifest of what moved: one row per batch, written by the transaction that moved it.';
+  'The manifest of the archive: one row per batch, written by the transaction that moved it.';
 comment on column public.archive_batches.counts is 'Rows moved, by live table.';
 comment on column public.archive_batches.checksums is
-  'By live table: SHA-256 over the SHA-256 of each row in the order of ids (private.row_text), as they left and as they arrived. What erasure overwrites later no longer matches.';
+  'By live table: SHA-256 over the SHA-256 of each row in the order of ids (private.row_text), equal before and after the move. Rows that erasure overwrites later no longer match.';
 create index archive_batches_newest_idx on public.archive_batches (company_id, started_at desc);
 
 alter table public.archive_batches enable row level security, force row level security;
@@ -280,7 +280,7 @@ language sql immutable set search_path = '' as $$
     (7, 'notes', 'conversation_id'), (8, 'outbox', 'conversation_id')
 $$;
 comment on function private.archived_tables() is
-  'What moves with a conversation, and the column that names it. The archive of a table is called <table>_archived.';
+  'Returns the tables that are archived with a conversation, and the column that names the conversation. The archive of a table is called <table>_archived.';
 grant execute on function private.archived_tables() to neurant_router;
 
 create function private.check_archives() returns void
@@ -305,7 +305,7 @@ begin
   end if;
 end $$;
 comment on function private.check_archives() is
-  'NA003 where an archive lacks a column of its live table, has one more, or one of another type: a value would be lost.';
+  'Raises NA003 if an archive table lacks a column of its live table, has an additional one, or one of another type, since a value would be lost.';
 grant execute on function private.check_archives() to neurant_router;
 
 create function private.row_text(p_table regclass) returns text
@@ -320,7 +320,7 @@ language sql stable set search_path = '' as $$
   where a.attrelid = p_table and a.attnum > 0 and not a.attisdropped
 $$;
 comment on function private.row_text(regclass) is
-  'The expression that a row is checked by: all columns in the order of their names.';
+  'Returns the SQL expression that makes the text of a row for its checksum: all columns in the order of their names.';
 grant execute on function private.row_text(regclass) to neurant_router;
 
 create function private.row_columns(p_into regclass) returns text
@@ -330,7 +330,7 @@ language sql stable set search_path = '' as $$
   where a.attrelid = p_into and a.attnum > 0 and not a.attisdropped and a.attgenerated = ''
 $$;
 comment on function private.row_columns(regclass) is
-  'The columns to name in an insert: all but the generated ones.';
+  'Returns the columns to name in an insert: all but the generated ones.';
 grant execute on function private.row_columns(regclass) to neurant_router;
 
 create function private.count_archived(p_company uuid, p_conversations uuid[], p_suffix text)
@@ -351,7 +351,7 @@ begin
   return v_found;
 end $$;
 comment on function private.count_archived(uuid, uuid[], text) is
-  'Rows and checksums of these conversations, by table: of the live tables (suffix empty) or the archives (_archived). Definer: called by definers for any company.';
+  'Returns row counts and checksums of these conversations, by table: of the live tables (suffix empty) or the archives (_archived). Security definer, called by other definers only, because it works on any company.';
 
 create function private.move_conversations(
   p_company uuid, p_conversations uuid[], p_from text, p_into text, p_started timestamptz)
@@ -398,7 +398,7 @@ begin
   return v_batch;
 end $$;
 comment on function private.move_conversations(uuid, uuid[], text, text, timestamptz) is
-  'Moves locked conversations with all that hangs on them, and writes the manifest; NA003 unless every row arrives exactly as it left. Definer: nobody may delete messages, nor write an archive.';
+  'Moves locked conversations with all rows that belong to them, and writes the manifest. Raises NA003 unless every row arrives exactly as it left. Security definer, called by other definers only, because no role may delete messages or write an archive.';
 
 create function private.has_open_work(p_company uuid, p_conversation uuid) returns boolean
 language sql stable security definer set search_path = '' as $$
@@ -414,7 +414,7 @@ language sql stable security definer set search_path = '' as $$
         and t.status = 'pending')
 $$;
 comment on function private.has_open_work(uuid, uuid) is
-  'Whether a reply is owed, a message on its way, or a takeover open. Definer: called by definers for any company.';
+  'Returns whether a reply is owed, a message is in delivery, or a takeover is open. Security definer, called by other definers only, because it works on any company.';
 
 create function private.archive_old_data(
   p_before interval default '1 year', p_limit integer default 500, p_now timestamptz default now())
@@ -461,7 +461,7 @@ begin
   end loop;
 end $$;
 comment on function private.archive_old_data(interval, integer, timestamptz) is
-  'Archives up to p_limit finished conversations (and about 5,000 messages) of one company whose last message is older, with all that hangs on them; the companies take turns, one per call. No row: there is nothing left to do. Definer: a timer has no company, and nobody may delete messages.';
+  'Archives up to p_limit finished conversations (and about 5,000 messages) of one company whose last message is older than p_before; the companies take turns, one per call. No row: there is nothing left to do. Security definer, called by the worker process, because it works on all companies, and no role may delete messages.';
 grant execute on function private.archive_old_data(interval, integer, timestamptz) to
   neurant_jobs;
 
@@ -485,5 +485,5 @@ exception when unique_violation then
   return 'in_conflict';
 end $$;
 comment on function private.restore_conversation(uuid) is
-  'Owner or administrador bring an archived conversation back exactly as it was: restored, not_found, or in_conflict (the channel has sent one of its messages anew). It stays for at least 30 days. Definer: nobody may write stored messages by hand.';
+  'The owner or an administrador restores an archived conversation exactly as it was; it then stays for at least 30 days. Outcome: restored, not_found, or in_conflict (the channel has sent one of its messages again). Security definer, called by staff and API keys, because no role may write stored messages directly.';
 grant execute on function private.restore_conversation(uuid) to authenticated;

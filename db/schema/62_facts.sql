@@ -1,6 +1,6 @@
 -- Views of the facts that the figures are counted from: live rows and archived ones.
 
--- Statistics count what is archived too.
+-- Statistics also count archived rows.
 create view private.fact_messages with (security_invoker = true) as
   select m.company_id, m.chatbot_id, m.conversation_id, m.created_at, m.sender_type,
     m.tokens_used, m.processing_time_ms

@@ -1,4 +1,4 @@
--- The rollup: counts the figures of each day anew from the facts.
+-- The rollup: recounts the figures of each day from the facts.
 
 create function private.recount_day(p_company uuid, p_date date, p_timezone text) returns void
 language plpgsql security definer set search_path = '' as $$
@@ -110,7 +110,7 @@ begin
   having count(*) > 0 and (chatbot_id is not null or grouping(chatbot_id) = 1);
 end $$;
 comment on function private.recount_day(uuid, date, text) is
-  'Writes the rows of a company''s day anew, all of one pass over its facts. Only while the company is locked by roll_up_analytics. Definer: statistics are nobody''s to write by hand.';
+  'Recounts a company''s day and writes its rows, in one pass over its facts. roll_up_analytics must hold the lock on the company. Security definer, called by other definers only, because no role may write statistics directly.';
 
 create function private.refresh_chatbot_figures(p_company uuid) returns void
 language sql volatile security definer set search_path = '' as $$
@@ -133,7 +133,7 @@ language sql volatile security definer set search_path = '' as $$
       is distinct from (f.conversations, f.messages, f.response_ms, f.satisfaction)
 $$;
 comment on function private.refresh_chatbot_figures(uuid) is
-  'Sets the cached figures of a company''s bots from analytics_daily. Definer: they are nobody''s to write by hand.';
+  'Sets the cached figures of a company''s bots from analytics_daily. Security definer, called by other definers only, because no role may write these columns directly.';
 
 create function private.roll_up_analytics(p_company uuid, p_limit integer) returns integer
 language plpgsql security definer set search_path = '' as $$
@@ -171,7 +171,7 @@ begin
   return cardinality(v_days);
 end $$;
 comment on function private.roll_up_analytics(uuid, integer) is
-  'Counts at most so many changed days of a company again, the newest first; how many (0 too while another counts it). To be called in READ COMMITTED. Definer: statistics are nobody''s to write by hand.';
+  'Recounts at most p_limit changed days of a company, the newest first. Returns the number (0 as well while another call counts the company: an advisory lock admits one, because of two the one that read the facts earlier could write last). It must be called in READ COMMITTED. Security definer, called by the worker process, because no role may write statistics directly.';
 grant execute on function private.roll_up_analytics(uuid, integer) to neurant_jobs;
 
 create function private.companies_to_roll_up() returns setof uuid
@@ -179,5 +179,5 @@ language sql stable security definer set search_path = '' as $$
   select distinct d.company_id from public.analytics_dirty d
 $$;
 comment on function private.companies_to_roll_up() is
-  'Companies with days to count again. Definer: over all companies; only ids leave.';
+  'Returns the companies with days to recount. Security definer, called by the worker process, because it reads all companies; it returns ids only.';
 grant execute on function private.companies_to_roll_up() to neurant_jobs;

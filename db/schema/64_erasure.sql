@@ -1,4 +1,4 @@
--- Erasure: of a contact, of a person, of a company.
+-- Erasure: of a contact, of a user, of a company.
 
 create function private.record_erasure(p_company uuid, p_kind text, p_subject uuid) returns void
 language plpgsql security definer set search_path = '' as $$
@@ -13,7 +13,7 @@ begin
   end if;
 end $$;
 comment on function private.record_erasure(uuid, text, uuid) is
-  'What audit knows of an erased subject can no longer be matched to anybody, and that it was erased is written down. Definer: called by the definers of erasure.';
+  'Makes the audit rows of an erased subject unattributable, and writes the erasure itself into the audit log. Security definer, called by other definers only, because no role may insert audit rows directly.';
 
 create function private.end_for_erasure(p_company uuid, p_conversation uuid) returns void
 language plpgsql security definer set search_path = '' as $$
@@ -39,7 +39,7 @@ begin
   where c.company_id = p_company and c.id = p_conversation and c.status = 'active';
 end $$;
 comment on function private.end_for_erasure(uuid, uuid) is
-  'Ends a conversation at once: nothing more is said in it. Definer: called by definers.';
+  'Ends a conversation at once, so that nothing more is written in it. Security definer, called by other definers only, because no role may write a conversation''s status directly.';
 
 create function private.overwrite_conversations(
   p_company uuid, p_conversations uuid[], p_suffix text, p_end_user text)
@@ -74,7 +74,7 @@ begin
   end loop;
 end $$;
 comment on function private.overwrite_conversations(uuid, uuid[], text, text) is
-  'Takes the person out of conversations and of all that hangs on them, in the live tables (suffix empty) or the archives; the rows stay and are counted as before. Definer: called by definers.';
+  'Overwrites the personal data in conversations and all rows that belong to them, in the live tables (suffix empty) or the archives. The rows stay and are counted as before. Security definer, called by other definers only, because no role may write stored messages directly.';
 
 create function private.erase_contact(p_contact uuid) returns text
 language plpgsql security definer set search_path = '' as $$
@@ -137,7 +137,7 @@ begin
   return 'erased';
 end $$;
 comment on function private.erase_contact(uuid) is
-  'Owner or administrador have a person forgotten: erased, erased_before or not_found. What was said, names and identifiers are overwritten in the live tables and the archives; how much was said still counts. Definer: stored messages are nobody''s to write.';
+  'The owner or an administrador erases a contact. Texts, names and identifiers are overwritten in the live tables and the archives; the numbers of messages still count. Outcome: erased, erased_before or not_found. Security definer, called by staff and API keys, because no role may write stored messages directly.';
 grant execute on function private.erase_contact(uuid) to authenticated;
 
 create function private.erase_user(p_user uuid) RETURNS text
@@ -197,7 +197,7 @@ begin
   return 'erased';
 end $$;
 comment on function private.erase_user(uuid) is
-  'A member of the staff below the caller is forgotten: erased, forbidden or not_found. What the person did stays, by nobody in particular; open takeovers go back to the queue. Definer: it also takes the login away.';
+  'Erases a user below the caller. The person''s work stays, without a name; open takeovers return to the queue. Outcome: erased, forbidden or not_found. Security definer, called by staff and API keys, because it also deletes the login.';
 grant execute on function private.erase_user(uuid) to authenticated;
 
 create function private.erasure_order() returns table (place bigint, tenant_table regclass, key name)
@@ -224,7 +224,7 @@ language sql stable set search_path = '' as $$
   group by t.oid, t.key
 $$;
 comment on function private.erasure_order() is
-  'All tables of tenants but the audit, from the catalog, whatever refers to another before it; companies last.';
+  'Returns all tenant tables except the audit, from the catalog, each before the tables that it refers to; companies is last.';
 
 create function private.erase_company(p_company uuid, p_force boolean DEFAULT false, p_limit integer DEFAULT 5000, p_now timestamp with time zone DEFAULT now()) RETURNS bigint
     LANGUAGE plpgsql
@@ -285,4 +285,4 @@ begin
   return p_limit - v_left;
 end $_$;
 comment on function private.erase_company(uuid, boolean, integer, timestamptz) is
-  'Deletes about p_limit rows of a company that has been closed for 30 days (or of any, with p_force); how many. To be called, each time in a transaction of its own, until it returns 0: a crash in between costs nothing. Only for the migrating login; as the caller, so that no role that serves traffic may delete companies.';
+  'Deletes about p_limit rows of a company that has been closed for 30 days (or of any company, with p_force); returns the number. Call it, each time in a transaction of its own, until it returns 0; a crash in between loses nothing. Only the migrating login may call it, and it is no security definer, so that no role that serves traffic may delete companies.';

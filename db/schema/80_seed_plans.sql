@@ -1,5 +1,6 @@
 -- Seed: the plans. -1 is unlimited; a price of null is agreed with each customer.
--- The migrating login writes seed rows: row level security hides tables under FORCE from their owner.
+-- The migrating login writes the seed rows, because FORCE row level security hides all rows from
+-- the tables' owner.
 
 reset role;
 

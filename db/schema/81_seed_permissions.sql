@@ -1,4 +1,4 @@
--- Seed: the permissions, and what each role has of them.
+-- Seed: the permissions, and the scope that each role has of them.
 
 insert into public.permissions
   (position, name, owner, administrador, supervisor, operador, is_read, is_narrowable, for_keys)
@@ -8,7 +8,7 @@ values
   (3, 'company.transfer', 'all', 'none', 'none', 'none', false, false, 'never'),
   (4, 'company.close', 'all', 'none', 'none', 'none', true, false, 'never'),
   (5, 'billing.read', 'all', 'all', 'none', 'none', true, true, 'by_scope'),
-  -- Whoever cannot pay any more must be able to pay again.
+  -- A company that has not paid must still be able to pay, so this permission counts as a read.
   (6, 'billing.manage', 'all', 'none', 'none', 'none', true, false, 'never'),
   (10, 'users.read', 'all', 'all', 'juniors', 'self', true, true, 'by_scope'),
   (11, 'team.read', 'all', 'all', 'all', 'colleagues', true, true, 'by_scope'),

@@ -1,5 +1,5 @@
--- Seed: the templates that bots start from. Each has an industry, working hours, keywords that call
--- a person, and example conversations.
+-- Seed: the templates that bots start from. Each has an industry, working hours, keywords that
+-- request a person, and example conversations.
 
 insert into public.chatbot_templates (
   name, description, industry, category, is_featured, system_prompt_template, default_personality,

@@ -1,6 +1,8 @@
--- Last: every security definer function goes to neurant_router, whose policies and grants allow
--- exactly what these functions need. The owner can grant or use such a function no longer, so this
--- stands after all grants and triggers.
+-- Last: every security definer function is given to neurant_router, whose policies and grants allow
+-- exactly what these functions need. The previous owner can then no longer grant or use such a
+-- function, so this file stands after all grants and triggers.
+-- A later migration that audits a new table creates a trigger as neurant_owner, which must be able
+-- to execute the trigger's function.
 
 do $$
 declare
@@ -14,7 +16,6 @@ begin
   end loop;
 end $$;
 
--- A later migration that audits a new table creates a trigger as neurant_owner, which must be able to
 -- execute the trigger's function.
 set local role neurant_router;
 grant execute on function private.audit_change() to neurant_owner;

@@ -3,10 +3,12 @@
 set local check_function_bodies = off;
 
 -- 01_roles.sql -----------------------------------------------------------------------------------
--- Roles, schemas and extensions: who exists, what each login may become, and what nobody may do.
+-- Roles, schemas and extensions: the roles that exist, what each login may become, and what no role
+-- may do.
 -- The migrating login runs this file. All files after it run as neurant_owner.
 
--- Roles belong to the whole server, so a second database on that server finds them already there.
+-- Roles belong to the whole server, so a second database on the same server finds them already
+-- there.
 do $$
 declare
   missing text;
@@ -30,7 +32,7 @@ begin
   end loop;
 end $$;
 
--- What each login may become. A login has no right of its own on any table of ours.
+-- The roles that each login may become. A login has no rights of its own on any of our tables.
 grant authenticated, visitor to neurant_app with inherit false, set true;
 grant neurant_worker to neurant_jobs with inherit false, set true;
 -- The owner hands its functions over to the router (90_definers.sql).
@@ -61,11 +63,11 @@ grant usage on schema jobs to neurant_jobs, neurant_router;
 alter default privileges for role neurant_owner revoke execute on functions from public;
 alter default privileges for role neurant_router revoke execute on functions from public;
 
--- The job library finds its tables by name.
+-- The job library names its tables without a schema.
 alter role neurant_jobs set search_path = jobs, public;
 
--- PostgreSQL lets every login create temporary tables and large objects. Ours create nothing: what
--- they write would be outside of every policy and limit.
+-- PostgreSQL lets every login create temporary tables and large objects. No role of ours needs
+-- them, and their contents would be outside every policy and limit.
 do $$
 declare
   v_function regprocedure;
@@ -99,9 +101,9 @@ end $$;
 set local role neurant_owner;
 
 -- 02_jobs_library.sql ----------------------------------------------------------------------------
--- The queue of general jobs (documents, mail, periodic work), in a schema of its own. Between the two
--- marks stands the schema of procrastinate 3.10.0, exactly as the library prints it
--- (tests/database/test_jobs_schema.py holds the copy equal). Our additions are in 03_jobs.sql.
+-- The queue of general jobs (documents, mail, periodic work), in a schema of its own. The text
+-- between the two marks is the schema of procrastinate 3.10.0, exactly as the library prints it
+-- (tests/database/test_jobs_schema.py compares the two). Our additions are in 03_jobs.sql.
 
 set local search_path = jobs;
 
@@ -710,16 +712,16 @@ CREATE TRIGGER procrastinate_trigger_delete_jobs_v1
 set local search_path = '';
 
 -- 03_jobs.sql ------------------------------------------------------------------------------------
--- The queue of jobs: what we add to the library.
+-- Our additions to the queue of jobs.
 
 grant select, insert, update, delete on all tables in schema jobs to neurant_jobs;
 grant usage on all sequences in schema jobs to neurant_jobs, neurant_router;
 grant execute on all functions in schema jobs to neurant_jobs, neurant_router;
 grant select, insert on jobs.procrastinate_jobs, jobs.procrastinate_events to neurant_router;
 
--- The library's functions name their tables without a schema, so the search path of each is pinned.
--- A newer version of the library that replaces a function loses this:
--- tests/database/test_public_linter.py notices.
+-- The library's functions name their tables without a schema, so the search path of each function
+-- is pinned. A newer version of the library that replaces a function removes the pin;
+-- tests/database/test_public_linter.py reports it.
 do $$
 declare
   v_function regprocedure;
@@ -736,7 +738,7 @@ create table jobs.turns (
   served_at timestamptz not null default clock_timestamp()
 );
 comment on table jobs.turns is
-  'When a job of this lock (a company''s jobs of one kind) was last given out. What is older than an hour counts as never, and is removed.';
+  'The time at which a job of each lock (the jobs of one kind of one company) was last given to a worker. A row older than an hour counts as absent and is removed.';
 
 grant select, insert, update, delete on jobs.turns to neurant_jobs;
 
@@ -745,7 +747,7 @@ create table jobs.worker_deaths (
   deaths smallint not null check (deaths > 0)
 );
 comment on table jobs.worker_deaths is
-  'How many workers died while they ran this job. A second death makes it a dead letter.';
+  'The number of workers that died while they ran each job. After the second death the job becomes a dead letter.';
 
 grant select, insert, update, delete on jobs.worker_deaths to neurant_jobs;
 
@@ -788,10 +790,11 @@ begin
   return v_job;
 end $$;
 comment on function jobs.fetch_fair_job(varchar[], bigint) is
-  'Gives a worker its next job: of the locks (a company''s jobs of one kind) of which none runs, the one that was served longest ago. procrastinate_fetch_job_v2 goes by the order of arrival, so the queues of two companies held back all others.';
+  'Gives a worker its next job: among the locks (the jobs of one kind of one company) of which no job runs, the lock that was served longest ago. It replaces procrastinate_fetch_job_v2, which goes by order of arrival, so that the jobs of one company could delay those of all others.';
 grant execute on function jobs.fetch_fair_job(varchar[], bigint) to neurant_jobs;
 
--- Jobs of one lock wait for one another, and the library looks again only every five seconds.
+-- The jobs of one lock wait for one another, and the library polls only every five seconds, so the
+-- end of a job notifies the workers.
 create trigger wake_the_next_of_a_lock after update of status on jobs.procrastinate_jobs
   for each row when (old.status = 'doing' and new.status <> 'doing' and new.lock is not null)
   execute function jobs.procrastinate_notify_queue_job_inserted_v1();
@@ -816,7 +819,7 @@ begin
   return v_deaths;
 end $$;
 comment on function jobs.count_worker_death(bigint, bigint) is
-  'Counts the death of the worker that ran this job, and gives the job back to the queue after the first one only. Jobs that saw a death run one after another, so that one of them cannot take another along a second time. Null: the job is no longer that worker''s.';
+  'Counts the death of the worker that ran this job, and returns the job to the queue after the first death only, with a lock that all such jobs share, so that they run one after another and one of them cannot end a worker together with another job twice. Returns the number of deaths, or null if the job no longer belongs to that worker.';
 grant execute on function jobs.count_worker_death(bigint, bigint) to neurant_jobs;
 
 create function private.defer_job(p_task text, p_args jsonb) returns bigint
@@ -835,11 +838,11 @@ begin
   return v_job;
 end $$;
 comment on function private.defer_job(text, jsonb) is
-  'Defers a job in the caller''s transaction and stamps the verified company on it; a company''s jobs of one kind run one after another. Arguments carry ids only. Definer, with the queue''s schema on its path because the queue''s triggers need it: nobody who serves traffic may touch the queue.';
+  'Adds a job to the queue in the caller''s transaction and stamps the verified company on it; the jobs of one kind of one company run one after another. Job arguments carry ids only. The queue''s triggers need the queue''s schema on the search path. Security definer, called by staff and API keys and the worker for one company, because no role that serves tenants may write the queue.';
 grant execute on function private.defer_job(text, jsonb) to authenticated, neurant_worker;
 
 -- 10_types.sql -----------------------------------------------------------------------------------
--- The words that a column may hold. The enums of the founding design, and those that several subjects share.
+-- Enum types: those of the founding design, and those that several subjects share.
 
 create type public.subscription_plan_enum as enum ('free', 'starter', 'professional', 'business', 'enterprise');
 
@@ -856,7 +859,8 @@ create type public.message_type_enum as enum
 
 create type public.sender_type_enum as enum ('bot', 'human', 'end_user', 'system');
 
--- 'unknown': it may have arrived; 'cancelled': written before an operator took over, and not sent.
+-- 'unknown': the message may have arrived; 'cancelled': the bot wrote it before an operator took
+-- over, and it was not sent.
 create type public.message_status_enum as enum
   ('pending', 'sent', 'delivered', 'read', 'failed', 'unknown', 'cancelled');
 
@@ -882,15 +886,16 @@ create type public.audit_action_enum as enum
     'archive', 'restore', 'export', 'erase', 'denied');
 
 -- 11_shared.sql ----------------------------------------------------------------------------------
--- Text search configurations, and the functions that checks and triggers of several subjects call.
+-- Text search configurations, and the functions that the checks and triggers of several subjects
+-- call.
 
--- For documents: Spanish stems, found with or without accents.
+-- For documents: Spanish stems, matched with or without accents.
 create text search configuration private.spanish (copy = pg_catalog.spanish);
 alter text search configuration private.spanish
   alter mapping for hword, hword_part, word with extensions.unaccent, spanish_stem;
 
--- For the inbox's search: as private.spanish, but unstemmed. A person who is still typing has written
--- the beginning of a word, not of a stem.
+-- For the inbox's search: like private.spanish, but without stemming, because a search query that
+-- is still being typed ends with the beginning of a word, not with a stem.
 create text search dictionary private.words (template = pg_catalog.simple, stopwords = spanish);
 create text search configuration private.words (copy = pg_catalog.simple);
 alter text search configuration private.words
@@ -944,7 +949,7 @@ language sql immutable set search_path = '' as $$
     ']') collate pg_catalog."C")
 $$;
 comment on function private.reads_as_label(text) is
-  'Whether a text is one visible line that says something: NFC, single spaces, nothing hidden, no piled-up marks. neurant/names.py has the same ranges, and a test compares the two.';
+  'Returns whether a text is one visible line with content: NFC, single spaces, no hidden characters, at most a few combining marks in a row. neurant/core/names.py has the same character ranges, and a test compares the two.';
 grant execute on function private.reads_as_label(text) to authenticated, neurant_worker,
   neurant_router;
 
@@ -959,7 +964,7 @@ language sql immutable set search_path = '' as $$
     '|[^\s@]@[^\s@]+\.[^\s@]')
 $$;
 comment on function private.reads_as_name(text) is
-  'reads_as_label, and no address of a site or a mailbox: a company''s or a person''s name goes out in mails to strangers. A bare domain (Mercado.com) is an honest name and passes; the mail keeps programs from making a link of it.';
+  'Returns whether a text passes reads_as_label and contains no address of a site or a mailbox, because names of companies and people are sent to strangers by mail. A bare domain (Mercado.com) is a legitimate name and passes; the mail prevents programs from turning it into a link.';
 grant execute on function private.reads_as_name(text) to authenticated, neurant_worker,
   neurant_router;
 
@@ -968,11 +973,11 @@ language sql immutable set search_path = '' as $$
   select p_url ~ '^https://[^[:space:]/?#@]+([/?#][^[:space:]]*)?$' and char_length(p_url) <= 2000
 $$;
 comment on function private.is_https(text) is
-  'An address of a picture or page that a browser may be sent to.';
+  'Returns whether a text is an https address of a picture or page that a browser may be sent to.';
 grant execute on function private.is_https(text) to authenticated, neurant_worker, neurant_router;
 
 -- 12_permissions.sql -----------------------------------------------------------------------------
--- Permissions: what each role may do, and what an API key may be given.
+-- Permissions: what each role may do, and which scopes an API key may have.
 
 create table public.permissions (
   name text primary key check (name ~ '^[a-z_]+\.[a-z_]+$'),
@@ -991,13 +996,13 @@ create table public.permissions (
   check (administrador = 'none' or owner <> 'none')
 );
 comment on table public.permissions is
-  'Platform table: the one source of who may do what. Every policy of the staff and every definer that they call names one of these; the API and the page of permissions show it.';
+  'Platform table: the only source of permissions. Every policy for staff, and every definer that staff call, names one of its rows; the API and the permissions page show it.';
 comment on column public.permissions.operador is
-  'Whose: all of the company''s; below (people of lower roles); juniors (supervisors and operadores); colleagues (of the bots they serve); bots (assigned to them, and what hangs on those); own; self; none.';
+  'The scope in which the role has the permission: all (the whole company), below (people of lower roles), juniors (supervisors and operadores), colleagues (people who serve the same bots), bots (assigned bots and the rows that belong to them), own, self, or none. The columns of the other roles use the same words.';
 comment on column public.permissions.is_read is
-  'Changes nothing: also in a company that is closed or unpaid.';
+  'Whether the permission changes nothing, so that it also holds in a company that is closed or has not paid.';
 comment on column public.permissions.is_narrowable is
-  'Whether it can be taken from a single person.';
+  'Whether the permission can be taken away from a single person.';
 
 alter table public.permissions enable row level security, force row level security;
 create policy everybody_select on public.permissions for select
@@ -1018,7 +1023,7 @@ language sql immutable set search_path = '' as $$
     and ((p).is_read or p_status in ('active', 'trialing', 'past_due'))
 $$;
 comment on function private.permits(public.permissions, public.user_role_enum, jsonb, public.subscription_status_enum) is
-  'Whether a role has a permission, of which a person may be denied some, in a company of this state; how far it goes, the policies say.';
+  'Returns whether a role has a permission, given the permissions denied to the person and the status of the company. The policies decide its scope.';
 grant execute on function private.permits(public.permissions, public.user_role_enum, jsonb,
   public.subscription_status_enum) to neurant_router;
 
@@ -1034,7 +1039,8 @@ begin
   end if;
   return new;
 end $$;
-comment on function private.check_key_scopes() is 'Definer: the rule holds whoever makes the key.';
+comment on function private.check_key_scopes() is
+  'Refuses an API key with a scope that keys may not have. Security definer, called by a trigger, because the rule must see every permission, whoever creates the key.';
 
 create function private.my_permissions() returns setof text
 language sql stable security definer set search_path = '' as $$
@@ -1066,20 +1072,20 @@ language sql stable security definer set search_path = '' as $$
   order by p.position
 $$;
 comment on function private.my_permissions() is
-  'What the caller may do at this moment: the names for which company_id(name) answers. Definer, as company_id().';
+  'Returns the names of the permissions that the caller has now: those for which company_id(name) is not null. Security definer, called by staff and API keys, because it reads users, keys and companies that the caller may not read.';
 grant execute on function private.my_permissions() to authenticated;
 
 -- 13_callers.sql ---------------------------------------------------------------------------------
--- Callers: how a transaction becomes somebody, and what the policies ask about that caller.
+-- Callers: how a transaction becomes a principal, and what the policies ask about that principal.
 
 create type private.caller_row as (
   session_id uuid, key_id uuid, auth_user_id uuid, company_id uuid, user_id uuid,
   role public.user_role_enum, first_name text, last_name text, email text, company_name text,
   subscription_status public.subscription_status_enum, requests_per_minute integer, may boolean);
 comment on type private.caller_row is
-  'Who makes a request, and whether they may do what it asks for.';
+  'The principal of a request, and whether the principal has the permission that the request needs.';
 
--- Logins. Supabase brings its own auth.users; elsewhere this makes the part of it that we use.
+-- Logins. Supabase brings its own auth.users; elsewhere this creates the part of it that we use.
 create table if not exists auth.users (
   id uuid primary key default uuidv7(),
   email text,
@@ -1089,10 +1095,10 @@ create table if not exists auth.users (
   created_at timestamptz not null default now(),
   updated_at timestamptz not null default now()
 );
--- One person, one login: 'Ana@x.co' and 'ana@x.co' are the same mailbox.
+-- One mailbox, one login: 'Ana@x.co' and 'ana@x.co' are the same address.
 create unique index if not exists auth_users_email_key on auth.users (lower(email));
 
--- Supabase has this function already; elsewhere we make it.
+-- Supabase has this function already; elsewhere we create it.
 do $$
 begin
   if to_regprocedure('auth.uid()') is null then
@@ -1110,7 +1116,7 @@ language sql stable set search_path = '' as $$
   select coalesce(nullif(current_setting('request.jwt.claims', true), ''), '{}')::jsonb
 $$;
 comment on function private.claims() is
-  'What the process says of the caller in this transaction. Never trusted by itself: private.company_id() verifies it.';
+  'Returns the claims that the process set for this transaction. Claims alone are never trusted: private.company_id() verifies them.';
 grant execute on function private.claims() to authenticated, visitor, neurant_worker,
   neurant_router;
 
@@ -1152,7 +1158,7 @@ begin
   return v_company;
 end $$;
 comment on function private.company_id() is
-  'The company of the verified caller, or null: then no policy shows or takes a row. Definer: it must read users and companies that the caller may not see.';
+  'Returns the company of the verified principal, or null; with null no policy shows or accepts a row. Security definer, called by staff and API keys, visitors and the worker for one company, because it reads users and companies that the caller may not read.';
 grant execute on function private.company_id() to authenticated, visitor, neurant_worker;
 
 create function private.company_id(p_permission text) returns uuid
@@ -1190,7 +1196,7 @@ begin
   return v_company;
 end $$;
 comment on function private.company_id(text) is
-  'The company that the caller acts for, if the caller may do this there: by role, by what the person may not do, by the scopes of a key, and by the state of the company, which only reads when it is closed or unpaid. Everybody who is no staff: as company_id(). Definer: it looks into tables that the caller may not read.';
+  'Returns the company that the principal acts for, if the principal has this permission there; else null. It checks the role, the permissions denied to the person, the scopes of an API key, and the status of the company (a closed or unpaid company allows reading only). For visitors and the worker it equals company_id(). Security definer, called by staff and API keys, visitors and the worker for one company, because it reads tables that the caller may not read.';
 grant execute on function private.company_id(text) to authenticated, visitor, neurant_worker;
 
 create function private.user_id() returns uuid
@@ -1219,7 +1225,7 @@ begin
   return v_user;
 end $$;
 comment on function private.user_id() is
-  'The verified staff member, or null. Definer, as company_id().';
+  'Returns the verified staff member, or null. Security definer, called by staff and API keys, visitors and the worker for one company, because it reads users that the caller may not read.';
 grant execute on function private.user_id() to authenticated, visitor, neurant_worker;
 
 create function private.user_role() returns public.user_role_enum
@@ -1248,7 +1254,7 @@ begin
   return v_role;
 end $$;
 comment on function private.user_role() is
-  'The role of the verified staff member or API key, or null. Definer, as company_id().';
+  'Returns the role of the verified staff member or API key, or null. Security definer, called by staff and API keys, visitors and the worker for one company, because it reads users and keys that the caller may not read.';
 grant execute on function private.user_role() to authenticated, visitor, neurant_worker;
 
 create function private.sees_all_chatbots() returns boolean
@@ -1277,7 +1283,7 @@ begin
       and o.operator_id = v_user and o.is_active), '{}');
 end $$;
 comment on function private.my_chatbot_ids() is
-  'The bots that an operador works for. Definer: policies of other tables rest on it.';
+  'Returns the bots that the operador is assigned to. Security definer, called by staff and API keys, visitors and the worker for one company, because the policies of other tables call it, and must not depend on policies themselves.';
 grant execute on function private.my_chatbot_ids() to authenticated, visitor, neurant_worker;
 
 create function private.my_conversation_ids() returns uuid[]
@@ -1292,7 +1298,7 @@ begin
       and x.assigned_operator_id = v_user), '{}');
 end $$;
 comment on function private.my_conversation_ids() is
-  'Conversations that are assigned to the caller now. Definer: the policies of messages rest on it.';
+  'Returns the conversations that are assigned to the caller now. Security definer, called by staff and API keys, visitors and the worker for one company, because the policies of messages call it, and must not depend on policies themselves.';
 grant execute on function private.my_conversation_ids() to authenticated, visitor, neurant_worker;
 
 create function private.my_contact_ids() returns uuid[]
@@ -1305,7 +1311,7 @@ language sql stable security definer set search_path = '' as $$
     and c.assigned_operator_id = (select private.user_id())
 $$;
 comment on function private.my_contact_ids() is
-  'Those who write in the conversations that are assigned to the caller now. Definer: the policy of contacts rests on it.';
+  'Returns the contacts of the conversations that are assigned to the caller now. Security definer, called by staff and API keys, because the policy of contacts calls it, and must not depend on policies itself.';
 grant execute on function private.my_contact_ids() to authenticated;
 
 create function private.my_archived_conversation_ids() returns uuid[]
@@ -1316,7 +1322,7 @@ language sql stable security definer set search_path = '' as $$
     and c.assigned_operator_id = (select private.user_id())
 $$;
 comment on function private.my_archived_conversation_ids() is
-  'As my_conversation_ids, of the archive. Definer: the policies of archived messages rest on it.';
+  'Returns the archived conversations that were assigned to the caller. Security definer, called by staff and API keys, because the policies of archived messages call it, and must not depend on policies themselves.';
 grant execute on function private.my_archived_conversation_ids() to authenticated;
 
 create function private.visitor_session_id() returns uuid
@@ -1328,7 +1334,7 @@ language sql stable security definer set search_path = '' as $$
     and v.token_digest = (select decode(private.claims() ->> 'visitor', 'hex'))
 $$;
 comment on function private.visitor_session_id() is
-  'The verified visitor''s session, or null. Definer, as company_id().';
+  'Returns the session of the verified visitor, or null. Security definer, called by staff and API keys, visitors and the worker for one company, because visitors may not read sessions.';
 grant execute on function private.visitor_session_id() to authenticated, visitor, neurant_worker;
 
 create function private.visitor_conversation_id() returns uuid
@@ -1343,7 +1349,7 @@ language sql stable security definer set search_path = '' as $$
   limit 1
 $$;
 comment on function private.visitor_conversation_id() is
-  'The one conversation that a visitor sees: the newest of the session. Definer, as company_id().';
+  'Returns the one conversation that a visitor may see, the newest of the session. Security definer, called by staff and API keys, visitors and the worker for one company, because the policies of conversations call it, and must not depend on policies themselves.';
 grant execute on function private.visitor_conversation_id() to authenticated, visitor,
   neurant_worker;
 
@@ -1357,7 +1363,7 @@ language sql stable security definer set search_path = '' as $$
     and a.routing_id = p_routing_id and a.status = 'connected'
 $$;
 comment on function private.visitor_company(text) is
-  'The verified visitor''s company, if the session belongs to this chat. Definer: a visitor may read neither table.';
+  'Returns the company of the verified visitor, or null if the session does not belong to this chat. Security definer, called by visitors, because a visitor may read neither table.';
 grant execute on function private.visitor_company(text) to visitor;
 
 create function private.caller(
@@ -1393,7 +1399,7 @@ begin
   return v_caller;
 end $$;
 comment on function private.caller(uuid, uuid, uuid, uuid, text, jsonb) is
-  'Who calls, and whether they may do what they are about to; the claims and the trail of the transaction are set. Definer: called by definers.';
+  'Finds the user, with the key or session, and whether the permission is held; sets the claims and the audit trail of the transaction. Returns null if the user is not active. Security definer, called by other definers only, because it reads users, companies and keys before there is a principal.';
 
 create function private.enter_session(p_token_digest bytea, p_permission text, p_trail jsonb)
 returns private.caller_row
@@ -1416,7 +1422,7 @@ begin
     p_trail);
 end $$;
 comment on function private.enter_session(bytea, text, jsonb) is
-  'The person of a session becomes the transaction''s principal; null where it does not stand. Definer: the caller is nobody until this answers.';
+  'Makes the person of a session the principal of the transaction. Returns null if the session is invalid. Security definer, called by the web process, because the transaction has no principal yet.';
 grant execute on function private.enter_session(bytea, text, jsonb) to neurant_app;
 
 create function private.enter_key(p_key_digest bytea, p_permission text, p_trail jsonb)
@@ -1438,7 +1444,7 @@ begin
   return private.caller(v_key.company_id, v_key.created_by, v_key.id, null, p_permission, p_trail);
 end $$;
 comment on function private.enter_key(bytea, text, jsonb) is
-  'An API key becomes the transaction''s principal; null where it does not stand. Definer, as enter_session.';
+  'Makes an API key the principal of the transaction. Returns null if the key is invalid. Security definer, called by the web process, because the transaction has no principal yet.';
 grant execute on function private.enter_key(bytea, text, jsonb) to neurant_app;
 
 create function private.enter_subject(
@@ -1460,7 +1466,7 @@ begin
     p_trail);
 end $$;
 comment on function private.enter_subject(uuid, uuid, text, jsonb) is
-  'The person of a verified token becomes the transaction''s principal, in the company named, or in the only one; null else. Definer, as enter_session.';
+  'Makes the person of a verified token the principal of the transaction, in the named company or in the person''s only one; else returns null. Security definer, called by the web process, because the transaction has no principal yet.';
 grant execute on function private.enter_subject(uuid, uuid, text, jsonb) to neurant_app;
 
 create function private.enter_company(p_token_digest bytea, p_company uuid)
@@ -1511,7 +1517,7 @@ begin
   return query select 'entered', v_user.company_id, v_user.id;
 end $$;
 comment on function private.enter_company(bytea, uuid) is
-  'A session goes on in this company (null: the one worked in last) and leaves the one before: entered, not_found (no active member, the session is another company''s only, or the company wants its provider) or ended. A closed company is entered, to be read. Definer: who changes the company has no place in it yet.';
+  'Moves a session into this company (null: the company that the person worked in last) and out of the previous one. Outcome: entered; not_found (no active member, the session is limited to another company, or the company requires its identity provider); or ended. A closed company may be entered, for reading. Security definer, called by the web process, because the person is not yet a principal of the new company.';
 grant execute on function private.enter_company(bytea, uuid) to neurant_app;
 
 create function private.note_denied(
@@ -1527,7 +1533,7 @@ begin
   end if;
 end $$;
 comment on function private.note_denied(text, text, uuid) is
-  'What somebody was not allowed to do, and with which thing, for audit. Definer: nobody writes audit by hand.';
+  'Writes a denied action and its object into the audit log. Security definer, called by staff and API keys, because no role may insert audit rows directly.';
 grant execute on function private.note_denied(text, text, uuid) to authenticated;
 
 create function private.stands_above(p_role public.user_role_enum) returns boolean
@@ -1538,7 +1544,7 @@ $$;
 grant execute on function private.stands_above(public.user_role_enum) to neurant_router;
 
 -- 14_audit.sql -----------------------------------------------------------------------------------
--- Audit: who changed what, without the personal values.
+-- Audit: who changed what, without personal values in clear.
 
 create table public.audit_logs (
   company_id uuid not null,
@@ -1558,24 +1564,24 @@ create table public.audit_logs (
   primary key (company_id, id)
 );
 comment on table public.audit_logs is
-  'Every change that matters, by triggers. No foreign keys: it outlives whom and what it names, also the company. Messages and conversations are their own history and are not repeated here.';
+  'Every relevant change, written by triggers. The table has no foreign keys, because its rows outlive the users and objects that they name, and the company. Messages and conversations are their own history and are not repeated here.';
 comment on column public.audit_logs.user_id is
-  'Who did it. Of an API key: its maker, with key_id in details.';
+  'The user who made the change. For an API key: the user who made the key, with key_id in details.';
 comment on column public.audit_logs.user_email is
-  'Digest of the address (audit_salts), so that erasure can make it nobody''s.';
+  'Digest of the e-mail address, keyed by audit_salts, so that erasure can make it unattributable.';
 comment on column public.audit_logs.user_role is
-  'As which role, then: of an API key the weaker of its own and its maker''s.';
+  'The role at the time of the change. For an API key: the weaker of the key''s role and its maker''s.';
 comment on column public.audit_logs.details is
-  'before and after hold the changed columns; personal ones, and whatever people write, as digests (audit_salts); hidden names those that changed but are never shown; by: staff, api_key, worker, system, visitor, web (nobody signed in yet) or database (by hand).';
+  'before and after hold the changed columns. Personal columns and free text are stored as digests (audit_salts); hidden lists the changed columns whose values are never shown; by is staff, api_key, worker, system, visitor, web (not signed in yet) or database (changed by hand).';
 comment on column public.audit_logs.ip_address is
-  'The network only (/24, or /48 of IPv6); the whole address is in details as a digest.';
+  'The network only (/24, or /48 for IPv6); details holds the full address as a digest.';
 comment on column public.audit_logs.user_agent is
-  'Digest of the browser''s name (audit_salts): it tells one browser from another, and nothing else.';
+  'Digest of the User-Agent header (audit_salts). It distinguishes one browser from another and reveals nothing else.';
 create index audit_logs_newest_idx on public.audit_logs (company_id, created_at desc, id desc);
 create index audit_logs_user_idx on public.audit_logs (company_id, user_id, action, created_at desc);
 create index audit_logs_resource_idx
   on public.audit_logs (company_id, resource_type, resource_id, created_at desc);
--- What one request did is found at once.
+-- Finds all audit rows of one request.
 create index audit_logs_request_idx on public.audit_logs (company_id, request_id);
 
 alter table public.audit_logs enable row level security, force row level security;
@@ -1595,7 +1601,7 @@ create table public.audit_salts (
   check ((salt is null) = (shredded_at is not null))
 );
 comment on table public.audit_salts is
-  'What the personal digests of one subject (a user, an invitation, a conversation, the company itself) are keyed by. Erasure takes the salt away: no digest of the subject can be matched again, and none is made.';
+  'The keys of the personal digests of one subject (a user, an invitation, a conversation, or the company itself). Erasure deletes the salt: existing digests of the subject can never be matched again, and no new ones are made.';
 
 alter table public.audit_salts enable row level security, force row level security;
 create policy router_select on public.audit_salts for select to neurant_router using (true);
@@ -1610,7 +1616,7 @@ create table public.audit_unsealed (
   primary key (company_id, audit_id)
 );
 comment on table public.audit_unsealed is
-  'Rows of audit_logs that wait for their seal: written by their transaction, so that none is missed however late it commits.';
+  'Rows of audit_logs that are not sealed yet. The transaction that writes the audit row also writes this one, so no row is missed, however late it commits.';
 
 alter table public.audit_unsealed enable row level security, force row level security;
 create policy router_select on public.audit_unsealed for select to neurant_router using (true);
@@ -1644,7 +1650,7 @@ begin
   return coalesce(encode(sha256(v_salt || convert_to(p_value, 'UTF8')), 'hex'), 'erased');
 end $$;
 comment on function private.personal_digest(uuid, uuid, text) is
-  'A personal value as audit keeps it. Definer: only audit and erasure touch the salts.';
+  'Returns the digest of a personal value, as the audit log stores it. Security definer, called by other definers only, because only audit and erasure may read the salts.';
 
 create function private.shred_audit_subject(p_company uuid, p_subject uuid) returns void
 language sql volatile security definer set search_path = '' as $$
@@ -1660,7 +1666,7 @@ language sql volatile security definer set search_path = '' as $$
   on conflict (company_id, subject) do update set salt = null, shredded_at = now()
 $$;
 comment on function private.shred_audit_subject(uuid, uuid) is
-  'Erasure: whatever audit says of this user (with the invitations), conversation or, if the subject is the company itself, of everybody in it, can never be matched to a person again. Definer: called by the definers of erasure.';
+  'Deletes the salts of a user (with the user''s invitations), of a conversation, or, if the subject is the company itself, of everybody in it, so that no audit row can be matched to the person again. Security definer, called by other definers only, because only erasure may delete salts.';
 
 create function private.shred_audit_company(p_company uuid) returns void
 language sql volatile security definer set search_path = '' as $$
@@ -1669,7 +1675,7 @@ language sql volatile security definer set search_path = '' as $$
   select private.shred_audit_subject(p_company, p_company)
 $$;
 comment on function private.shred_audit_company(uuid) is
-  'Erasure of a company: every salt of it goes. Definer: called by the definers of erasure.';
+  'Deletes every salt of a company that is being erased. Security definer, called by other definers only, because only erasure may delete salts.';
 
 create function private.audit_digest_of(p_subject uuid, p_value text) returns text
 language sql stable security definer set search_path = '' as $$
@@ -1679,7 +1685,7 @@ language sql stable security definer set search_path = '' as $$
     and (select private.manages_company())
 $$;
 comment on function private.audit_digest_of(uuid, text) is
-  'For owner and administradores: what audit would keep of this value of a user, to look for it in user_email and details; null once the subject is erased. Definer: nobody reads the salts.';
+  'Returns the digest that the audit log would store for this value of a user, to search user_email and details by it. Only the owner and administradores get it; null if the subject is erased. Security definer, called by staff and API keys, because no role may read the salts.';
 grant execute on function private.audit_digest_of(uuid, text) to authenticated;
 
 create function private.write_audit(
@@ -1743,7 +1749,7 @@ begin
     left(v_trail ->> 'request_id', 255));
 end $$;
 comment on function private.write_audit(uuid, public.audit_action_enum, text, uuid, jsonb, uuid, public.user_role_enum, jsonb) is
-  'One line of audit; who and from where come from the transaction (claims, request.audit). Definer: called by triggers and by definers whose work is more than changed rows (archive, erasure, export). Nobody inserts by hand.';
+  'Writes one audit row; the actor and the client come from the transaction (claims, request.audit). Triggers call it, and definers whose work is more than changed rows (archive, erasure, export). Security definer, called by other definers only, because no role may insert audit rows directly.';
 
 create function private.audit_action(p_table text, p_operation text, p_old jsonb, p_new jsonb)
 returns public.audit_action_enum
@@ -1780,7 +1786,7 @@ language sql volatile security definer set search_path = '' as $$
     and (c.key = any (p_shown) or c.key = any (p_digest))
 $$;
 comment on function private.audit_changed_columns(uuid, uuid, jsonb, jsonb, text[], text[]) is
-  'Of one side of a change: the columns that differ from the other side, as audit keeps them. Definer: it makes digests.';
+  'Returns, for one side of a change, the columns that differ from the other side, as the audit log stores them. Security definer, called by other definers only, because it makes digests, which need the salts.';
 
 create function private.audit_change() returns trigger
 language plpgsql security definer set search_path = '' as $$
@@ -1825,7 +1831,7 @@ begin
   return null;
 end $$;
 comment on function private.audit_change() is
-  'Arguments: the column that names the subject of the personal ones; columns shown, digested, hidden (that they changed is told), left out (and no change by themselves). Definer: nobody writes audit by hand.';
+  'Writes an audit row for a change. Trigger arguments: the column that names the subject of the personal columns; the columns that are shown, digested, hidden (only the fact of a change is recorded) and left out (a change of these alone is not recorded). Security definer, called by a trigger, because no role may insert audit rows directly.';
 
 create function private.audit_table(
   p_table regclass, p_subject text, p_shown text[], p_digest text[], p_hidden text[], p_left_out text[])
@@ -1846,7 +1852,7 @@ begin
     for each row when (%s) execute function %s', p_table, v_changed, v_call);
 end $$;
 comment on function private.audit_table(regclass, text, text[], text[], text[], text[]) is
-  'For migrations: every change of this table is audited from now on. A test wants each column in one of the lists.';
+  'For migrations: audits every change of this table from now on. A test requires each column to be in one of the lists.';
 
 create function private.audit_column(p_table regclass, p_column text, p_treatment text) returns void
 language plpgsql set search_path = '' as $$
@@ -1864,7 +1870,7 @@ begin
     v_lists[4]::text[], v_lists[5]::text[]);
 end $$;
 comment on function private.audit_column(regclass, text, text) is
-  'For migrations that add a column to an audited table: shown (numbers, moments, ids, one of a few words), digest (personal, and any text that people write), hidden (secret) or left_out (a counter).';
+  'For migrations that add a column to an audited table: p_treatment is shown (numbers, times, ids, values of a short list), digest (personal data and free text), hidden (secrets) or left_out (counters).';
 
 create function private.refuse_change() returns trigger
 language plpgsql set search_path = '' as $$
@@ -1888,11 +1894,11 @@ begin
   return true;
 end $$;
 comment on function private.note_export(text, text) is
-  'Writes into audit that the caller begins an export; false where the caller may not. Definer: nobody writes audit by hand.';
+  'Writes into the audit log that the caller begins an export. Returns false if the caller lacks the permission. Security definer, called by staff and API keys, because no role may insert audit rows directly.';
 grant execute on function private.note_export(text, text) to authenticated;
 
 -- 15_audit_chain.sql -----------------------------------------------------------------------------
--- The audit chain: seals over audit rows, and heads that are exported.
+-- The audit chain: seals over audit rows, and chain heads that are exported.
 
 create table public.audit_seals (
   company_id uuid not null,
@@ -1905,7 +1911,7 @@ create table public.audit_seals (
   unique (company_id, audit_id)
 );
 comment on column public.audit_seals.chain_hash is
-  'SHA-256 of the previous chain_hash (of the company''s first: private.audit_genesis) followed by row_digest.';
+  'SHA-256 of the previous chain_hash (for the company''s first seal: private.audit_genesis) followed by row_digest.';
 
 alter table public.audit_seals enable row level security, force row level security;
 create policy staff_select on public.audit_seals for select to authenticated
@@ -1925,7 +1931,7 @@ create table public.audit_chains (
   exported_seq bigint not null default 0 check (exported_seq <= seq)
 );
 comment on table public.audit_chains is
-  'The end of each company''s chain, and up to where its signed head has been exported.';
+  'The end of each company''s chain, and the sequence number up to which its signed head has been exported.';
 create index audit_chains_unexported_idx on public.audit_chains (company_id) where seq > exported_seq;
 
 alter table public.audit_chains enable row level security, force row level security;
@@ -1946,7 +1952,7 @@ language sql immutable set search_path = '' as $$
   from unnest(p_fields) with ordinality f (value, place)
 $$;
 comment on function private.audit_text(text[]) is
-  'Fields as one text that no other fields make: each with its length in bytes before it, null as "-".';
+  'Encodes fields as one text without ambiguity: each field is preceded by its length in bytes; null is "-".';
 grant execute on function private.audit_text(text[]) to neurant_router;
 
 create function private.audit_digest(p_row public.audit_logs) returns bytea
@@ -1958,7 +1964,7 @@ language sql stable set search_path = '' as $$
     p_row.request_id, (extract(epoch from p_row.created_at) * 1000000)::bigint::text), 'UTF8'))
 $$;
 comment on function private.audit_digest(public.audit_logs) is
-  'SHA-256 of the row''s canonical text. neurant/audit computes the same by itself.';
+  'Returns the SHA-256 of the row''s canonical text. neurant/audit computes the same digest independently.';
 grant execute on function private.audit_digest(public.audit_logs) to neurant_router;
 
 create function private.audit_genesis(p_company uuid) returns bytea
@@ -1974,7 +1980,7 @@ begin
   return null;
 end $$;
 comment on function private.await_seal() is
-  'Definer: nobody writes the list of what waits by hand.';
+  'Notes a new audit row as not sealed. Security definer, called by a trigger, because no role may write the list of unsealed rows directly.';
 
 create trigger await_seal after insert on public.audit_logs
   for each row execute function private.await_seal();
@@ -2024,7 +2030,7 @@ begin
   return v_sealed;
 end $$;
 comment on function private.seal_audit(integer) is
-  'Seals up to so many rows of the company that has waited longest and that nobody else is sealing; how many (0: nothing to do). Order is that of being seen here, so a row that commits late comes later and leaves no gap. Definer: nobody writes seals by hand.';
+  'Seals at most p_limit rows of the company that has waited longest and that no other process is sealing; returns the number (0: nothing to do). The order is that in which rows become visible here, so a row that commits late comes later and leaves no gap. Security definer, called by the worker process, because no role may write seals directly.';
 grant execute on function private.seal_audit(integer) to neurant_jobs;
 
 create function private.unexported_audit_heads(p_limit integer default 1000)
@@ -2034,7 +2040,7 @@ language sql stable security definer set search_path = '' as $$
   from public.audit_chains c where c.seq > c.exported_seq order by c.company_id limit p_limit
 $$;
 comment on function private.unexported_audit_heads(integer) is
-  'Ends of chains to be signed and kept outside the database. Definer: the worker''s login exports for all companies and may read none.';
+  'Returns the chain heads that are to be signed and stored outside the database. Security definer, called by the worker process, because the worker''s login exports for all companies and may read none.';
 grant execute on function private.unexported_audit_heads(integer) to neurant_jobs;
 
 create function private.note_audit_export(p_companies uuid[], p_seqs bigint[]) returns void
@@ -2044,7 +2050,7 @@ language sql volatile security definer set search_path = '' as $$
   where c.company_id = e.company_id and e.seq <= c.seq
 $$;
 comment on function private.note_audit_export(uuid[], bigint[]) is
-  'These heads are in safety. Definer, as unexported_audit_heads().';
+  'Notes that these chain heads have been exported. Security definer, called by the worker process, because the worker''s login exports for all companies and may read none.';
 grant execute on function private.note_audit_export(uuid[], bigint[]) to neurant_jobs;
 
 -- 20_companies.sql -------------------------------------------------------------------------------
@@ -2055,7 +2061,7 @@ create table public.industries (
   position smallint not null unique
 );
 comment on table public.industries is
-  'Platform table: what a company may say that it does, in the order in which it is offered. Names are texts of the catalogue (industries.<industry>).';
+  'Platform table: the industries that a company may choose, in the order in which they are offered. Their names are texts of the catalogue (industries.<industry>).';
 
 alter table public.industries enable row level security, force row level security;
 create policy everybody_select on public.industries for select
@@ -2121,43 +2127,44 @@ create table public.companies (
   constraint companies_name_reads_check
     check (private.reads_as_name(name))
 );
-comment on column public.companies.size is 'How many people work there, as told at sign-up.';
+comment on column public.companies.size is
+  'The number of people in the company, as stated at sign-up.';
 comment on column public.companies.trial_started_at is
-  'Once: whoever has tried a plan pays for the next.';
+  'Set once: a company that has tried a plan pays for the next one.';
 comment on column public.companies.subscription_ends_at is
-  'When the running state ends: the trial, paid time that was cancelled, the 14 days of past_due. Inactive and cancelled: since when. Null: it goes on.';
+  'When the current status ends: the trial, the paid period of a cancelled subscription, or the 14 days of past_due. For inactive and cancelled: since when. Null: no end is set.';
 comment on column public.companies.status_before_closing is
-  'What reopening brings back, with ends_before_closing; null while the company is open.';
+  'The status that reopening restores, together with ends_before_closing; null while the company is open.';
 comment on column public.companies.monthly_message_limit is
-  'Bot messages a month; -1: unlimited. Never exceeded by one: private.track_message_usage.';
+  'Maximum of bot messages a month; -1: unlimited. It is never exceeded, not even by one (private.track_message_usage).';
 comment on column public.companies.monthly_message_count is
-  'Bot messages of the running month as of the last drain (private.drain_message_usage, every minute). Exact at commit: private.message_usage.';
+  'Bot messages of the current month as of the last drain (private.drain_message_usage, every minute). private.message_usage returns the number that is exact at commit.';
 comment on column public.companies.monthly_reset_date is
-  'First day of the running month, in the company''s timezone.';
+  'First day of the current month, in the company''s timezone.';
 comment on column public.companies.monthly_anchor_day is
-  'Day of the month on which a new one begins: the 31st stays the 31st after a February.';
+  'Day of the month on which a new month begins. 31 stays 31 after a February.';
 comment on column public.companies.max_users is
-  'Active users and pending invitations together, the owner included; -1: unlimited.';
+  'Maximum of active users and pending invitations together, including the owner; -1: unlimited.';
 comment on column public.companies.max_storage_mb is
-  'In units of 1,048,576 bytes, as every size that the product shows; -1: unlimited.';
+  'Maximum in units of 1,048,576 bytes, as for every size that the product shows; -1: unlimited.';
 comment on column public.companies.max_hitl_concurrent is
-  'Conversations attended by people at one time, others may wait in the queue; 0: no people at all, and the bot hands nothing over; -1: unlimited.';
+  'Maximum of conversations attended by people at one time; others may wait in the queue. 0: no people at all, and the bot hands nothing over; -1: unlimited.';
 comment on column public.companies.visitor_conversations_per_hour is
-  'How many new conversations of web chat visitors the company takes in an hour. Null: the number of its plan.';
+  'Maximum of new conversations of web chat visitors in an hour. Null: the number of the company''s plan.';
 comment on column public.companies.current_user_count is
-  'Seats: active users and pending invitations, since an invitation must not be sent that could not be accepted. Exact at commit; an invitation that ran out counts until it is marked, which happens each minute and before anybody is refused a seat. Kept by triggers.';
+  'Seats in use: active users and pending invitations, so that every invitation that was sent can be accepted. Exact at commit. An expired invitation counts until it is marked as expired, which happens every minute and before a seat is refused. Maintained by triggers.';
 comment on column public.companies.current_chatbot_count is
-  'Chatbots that are not retired. Exact at commit; kept by a trigger, never written by hand.';
+  'Chatbots that are not retired. Exact at commit; maintained by a trigger, never written by hand.';
 comment on column public.companies.current_integration_count is
-  'Active integrations. Exact at commit; kept by a trigger.';
+  'Active integrations. Exact at commit; maintained by a trigger.';
 comment on column public.companies.current_document_characters is
-  'Characters of the documents that are not retired, from the moment that their reading begins. Exact at commit; kept by a trigger.';
+  'Characters of the documents that are not retired, counted from the start of their reading. Exact at commit; maintained by a trigger.';
 comment on column public.companies.current_storage_bytes is
-  'Bytes of the files of documents that are not retired. Exact at commit; kept by a trigger.';
+  'Bytes of the files of documents that are not retired. Exact at commit; maintained by a trigger.';
 comment on column public.companies.current_hitl_count is
-  'Conversations that a person attends now (hitl_sessions with status active; those that wait do not count). Exact at commit; kept by a trigger.';
+  'Conversations that a person attends now (hitl_sessions with status active; waiting ones do not count). Exact at commit; maintained by a trigger.';
 comment on column public.companies.next_plan is
-  'A smaller plan that begins at plan_change_scheduled_at, or later, once the company''s use fits in it.';
+  'A smaller plan that begins at plan_change_scheduled_at, or later, when the company''s use fits in it.';
 create index companies_created_by_idx on public.companies (created_by);
 create index companies_plan_change_idx on public.companies (plan_change_scheduled_at)
   where next_plan is not null;
@@ -2171,7 +2178,8 @@ create policy staff_update on public.companies for update to authenticated
   with check (id = (select private.company_id('company.edit')));
 create policy worker_select on public.companies for select to neurant_worker
   using (id = (select private.company_id()));
--- Router: the security definer functions' owner. Exactly the tables and commands that they need.
+-- Policies of the router, which owns the security definer functions: exactly the tables and
+-- commands that these functions need.
 create policy router_select on public.companies for select to neurant_router using (true);
 create policy router_insert on public.companies for insert to neurant_router with check (true);
 create policy router_update on public.companies for update to neurant_router
@@ -2213,7 +2221,7 @@ comment on table public.company_keys is
   'The AES-256 key of each company, wrapped by the master key, which is never in the database.';
 
 alter table public.company_keys enable row level security, force row level security;
--- Whoever may keep a secret of the company reads its key; a new one is made before it is needed.
+-- Staff who may store a secret of the company read its key; the key is created before it is needed.
 create policy staff_select on public.company_keys for select to authenticated
   using (company_id = (select private.company_id('company.read'))
     and (select private.manages_company()));
@@ -2237,7 +2245,7 @@ create table private.master_key_print (
   noted_at timestamptz not null default now()
 );
 comment on table private.master_key_print is
-  'One row: an HMAC by the master key of the first process that had one. It opens nothing; it tells another key.';
+  'One row: an HMAC made with the master key of the first process that had one. It decrypts nothing; it detects a process with another key.';
 
 alter table private.master_key_print enable row level security, force row level security;
 create policy router_select on private.master_key_print for select to neurant_router using (true);
@@ -2249,7 +2257,7 @@ language sql stable security definer set search_path = '' as $$
   select i.industry from public.industries i order by i.position
 $$;
 comment on function private.list_industries() is
-  'The industries in their order. Definer: who signs up has no company, and no policy could know them.';
+  'Returns the industries in their order. Security definer, called by staff and API keys and the web process, because a person who signs up has no company, so no policy could admit the person.';
 grant execute on function private.list_industries() to authenticated, neurant_app;
 
 create function private.note_closing() returns trigger
@@ -2268,7 +2276,7 @@ begin
   return new;
 end $$;
 comment on function private.note_closing() is
-  'A closed company knows since when, and what it was before, however it was closed.';
+  'Notes when a company was closed and its status before, whichever statement closed it.';
 
 create trigger note_closing before insert or update of subscription_status, subscription_ends_at
   on public.companies
@@ -2297,7 +2305,7 @@ begin
   return 'closed';
 end $$;
 comment on function private.close_company() is
-  'The owner closes the company: for 30 days the staff reads and exports and the owner may reopen it; channels take nothing in, and nothing is deleted: closed, closed_before or forbidden. Definer: a company''s status is nobody''s to write by hand.';
+  'The owner closes the company. For 30 days the staff may read and export, and the owner may reopen it; channels accept nothing, and nothing is deleted. Outcome: closed, closed_before or forbidden. Security definer, called by staff and API keys, because no role may write a company''s status directly.';
 grant execute on function private.close_company() to authenticated;
 
 create function private.reopen_company(p_now timestamptz default now()) returns text
@@ -2325,7 +2333,7 @@ begin
   return 'reopened';
 end $$;
 comment on function private.reopen_company(timestamptz) is
-  'The owner opens a closed company within 30 days, as it was: reopened, not_closed, too_late or forbidden. What ended meanwhile ends at the next minute. Definer: a company''s status is nobody''s to write by hand.';
+  'The owner reopens a closed company within 30 days, with the status it had; a trial or paid period that ended meanwhile ends within a minute. Outcome: reopened, not_closed, too_late or forbidden. Security definer, called by staff and API keys, because no role may write a company''s status directly.';
 grant execute on function private.reopen_company(timestamptz) to authenticated;
 
 create function private.is_master_key(p_fingerprint text) returns boolean
@@ -2337,7 +2345,7 @@ begin
   return exists (select from private.master_key_print m where m.fingerprint = p_fingerprint);
 end $$;
 comment on function private.is_master_key(text) is
-  'Whether this is the key that the secrets are kept by; the first one that asks is. Definer: a process is no company.';
+  'Returns whether this is the fingerprint of the master key that protects the secrets; the first fingerprint ever passed is recorded as the right one. Security definer, called by the web process and the worker process, because a process acts for no company.';
 grant execute on function private.is_master_key(text) to neurant_app, neurant_jobs;
 
 -- 21_people.sql ----------------------------------------------------------------------------------
@@ -2371,7 +2379,8 @@ create table public.users (
   foreign key (company_id, created_by) references public.users (company_id, id),
   check (is_owner = (role = 'owner')),
   constraint users_address_check check (email ~ '^[^@[:space:]]+@[^@[:space:]]+$'),
-  -- What a single person may not do: {"documents.edit": false}. It can only take away.
+  -- The permissions denied to a single person: {"documents.edit": false}. The column can only take
+  -- permissions away.
   constraint users_permissions_narrow_check check (
     not jsonb_path_exists(permissions, '$.* ? (@ != false)')),
   constraint users_owner_unnarrowed_check check (
@@ -2381,7 +2390,7 @@ create table public.users (
     check (last_name = '' or private.reads_as_name(last_name))
 );
 comment on column public.users.permissions is
-  'What this person may not do although the role may, as {"<permission>": false}. Written by set_user_permissions().';
+  'The permissions denied to this person although the role has them, as {"<permission>": false}. Written by set_user_permissions().';
 create unique index users_one_owner_key on public.users (company_id) where is_owner;
 create index users_auth_user_idx on public.users (auth_user_id);
 create index users_invited_by_idx on public.users (company_id, invited_by);
@@ -2434,7 +2443,7 @@ begin
   return new;
 end $$;
 comment on function private.check_operator_role() is
-  'Definer: the assigning supervisor may not see every user, but the rule holds for all.';
+  'Requires that a user assigned to a bot as its operador has that role. Security definer, called by a trigger, because the assigning supervisor may not see every user, and the rule must.';
 
 create function private.check_supervisor_role() returns trigger
 language plpgsql security definer set search_path = '' as $$
@@ -2448,7 +2457,7 @@ begin
   return new;
 end $$;
 comment on function private.check_supervisor_role() is
-  'Definer: the rule holds for all users, whoever assigns.';
+  'Requires that a user in charge of a bot has the role supervisor. Security definer, called by a trigger, because the rule must see every user, whoever assigns.';
 
 create function private.keep_an_owner() returns trigger
 language plpgsql security definer set search_path = '' as $$
@@ -2462,7 +2471,7 @@ begin
   return null;
 end $$;
 comment on function private.keep_an_owner() is
-  'Asked at commit, so that ownership can pass from one to another. Definer: the rule holds whoever writes.';
+  'Requires an active owner in every company. It is checked at commit, so that ownership can pass from one person to another. Security definer, called by a trigger, because the rule must see every user, whoever writes.';
 
 create constraint trigger keep_an_owner
   after delete or update of role, is_owner, is_active on public.users
@@ -2481,7 +2490,7 @@ begin
   return new;
 end $$;
 comment on function private.attends_while_active() is
-  'Definer: an operador may not see every colleague, but the rule holds for all.';
+  'Requires that the operator of a takeover is an active user, and locks that user''s row, so that a concurrent deactivation waits. Security definer, called by a trigger, because an operador may not see every colleague, and the rule must.';
 
 create function private.leave_assignments(
   p_company uuid, p_user uuid, p_role public.user_role_enum)
@@ -2498,7 +2507,7 @@ begin
   end if;
 end $$;
 comment on function private.leave_assignments(uuid, uuid, public.user_role_enum) is
-  'Ends the assignments that a role cannot hold. Definer: called by definers, before the role changes.';
+  'Ends the assignments to bots that the new role cannot hold; called before the role changes. Security definer, called by other definers only, because it writes assignments that the caller may not write.';
 
 create function private.release_takeovers(p_company uuid, p_user uuid) returns void
 language plpgsql security definer set search_path = '' as $$
@@ -2515,7 +2524,7 @@ begin
     and (t.from_user_id = p_user or t.to_user_id = p_user);
 end $$;
 comment on function private.release_takeovers(uuid, uuid) is
-  'What somebody attends goes back to the queue. Definer: called by definers; hitl_sessions are nobody''s to write by hand.';
+  'Returns the conversations that a user attends to the queue. Security definer, called by other definers only, because no role may write hitl_sessions directly.';
 
 create function private.set_user_role(p_user uuid, p_role public.user_role_enum) returns text
 language plpgsql security definer set search_path = '' as $$
@@ -2542,7 +2551,7 @@ begin
   return 'changed';
 end $$;
 comment on function private.set_user_role(uuid, public.user_role_enum) is
-  'Gives somebody below the caller another role below the caller''s: changed, unchanged, forbidden or not_found. Definer: roles are nobody''s to write by hand.';
+  'Gives a user below the caller another role below the caller''s. Outcome: changed, unchanged, forbidden or not_found. Security definer, called by staff and API keys, because no role may write roles directly.';
 grant execute on function private.set_user_role(uuid, public.user_role_enum) to authenticated;
 
 create function private.set_user_active(p_user uuid, p_is_active boolean) returns text
@@ -2574,10 +2583,10 @@ begin
   return case when p_is_active then 'activated' else 'deactivated' end;
 end $$;
 comment on function private.set_user_active(uuid, boolean) is
-  'Lets somebody below the caller in or out: activated (NA002 where no seat is left), deactivated (seat freed, sessions ended, takeovers back in the queue), unchanged, forbidden or not_found. Definer: nobody may write this by hand.';
+  'Activates or deactivates a user below the caller. Outcome: activated (error NA002 if no seat is left), deactivated (the seat is freed, sessions end, and takeovers return to the queue), unchanged, forbidden or not_found. Security definer, called by staff and API keys, because no role may write this column directly.';
 grant execute on function private.set_user_active(uuid, boolean) to authenticated;
 
--- Ownership comes whole.
+-- Ownership is only ever transferred as a whole.
 create function private.transfer_ownership(p_to uuid) returns text
 language plpgsql security definer set search_path = '' as $$
 declare
@@ -2611,7 +2620,7 @@ begin
   return 'transferred';
 end $$;
 comment on function private.transfer_ownership(uuid) is
-  'The owner makes an active colleague the owner and becomes administrador: transferred, unchanged, forbidden or not_found. There is one owner before, after, and for everybody who looks meanwhile. Definer: roles are nobody''s to write by hand.';
+  'The owner makes an active colleague the owner and becomes administrador. Outcome: transferred, unchanged, forbidden or not_found. Concurrent readers see exactly one owner at any time. Security definer, called by staff and API keys, because no role may write roles directly.';
 grant execute on function private.transfer_ownership(uuid) to authenticated;
 
 create function private.set_user_permissions(p_user uuid, p_denied text[]) returns text
@@ -2647,7 +2656,7 @@ begin
   return 'changed';
 end $$;
 comment on function private.set_user_permissions(uuid, text[]) is
-  'What somebody below the caller may not do, all of it: changed, unchanged, not_narrowable (an unknown permission, or one that cannot be taken away), forbidden or not_found. Definer: nobody may write this by hand.';
+  'Replaces the permissions denied to a user below the caller. Outcome: changed, unchanged, not_narrowable (an unknown permission, or one that cannot be taken away), forbidden or not_found. Security definer, called by staff and API keys, because no role may write this column directly.';
 grant execute on function private.set_user_permissions(uuid, text[]) to authenticated;
 
 create function private.team_directory() returns table (
@@ -2667,7 +2676,7 @@ language sql stable security definer set search_path = '' as $$
           and o.chatbot_id = any ((select private.my_chatbot_ids())::uuid[])))
 $$;
 comment on function private.team_directory() is
-  'The active colleagues to whom the caller may pass a conversation, and how to tell them apart: everybody from supervisor up, and the operadores of the caller''s bots (of all bots for a supervisor and above). Definer: an operador reads nobody else''s row, whose e-mail and phone stay closed.';
+  'Returns the active colleagues to whom the caller may transfer a conversation, with what distinguishes them: everybody from supervisor up, and the operadores of the caller''s bots (of all bots for a supervisor and above). Security definer, called by staff and API keys, because an operador may not read other users'' rows, whose e-mail and phone stay closed.';
 grant execute on function private.team_directory() to authenticated;
 
 create function private.last_seen(p_company uuid, p_user uuid) returns timestamptz
@@ -2678,7 +2687,7 @@ language sql stable security definer set search_path = '' as $$
       where s.company_id = p_company and s.user_id = p_user))
 $$;
 comment on function private.last_seen(uuid, uuid) is
-  'When somebody last did something, to the minute. Definer: called by definers; sessions are nobody else''s to read.';
+  'Returns when a user was last active, to the minute. Security definer, called by other definers only, because no other role may read sessions.';
 
 create function private.memberships(p_auth_user uuid) returns bigint
 language sql stable security definer set search_path = '' as $$
@@ -2687,7 +2696,7 @@ language sql stable security definer set search_path = '' as $$
     and private.sso_required(u.company_id, u.id) is null
 $$;
 comment on function private.memberships(uuid) is
-  'Between how many companies the person of a token may choose. Definer: the caller is nobody yet.';
+  'Returns the number of companies that the person of a token may choose from. Security definer, called by the web process, because the caller is not a principal yet.';
 grant execute on function private.memberships(uuid) to neurant_app;
 
 create function private.lost_companies(p_token_digest bytea) returns setof text
@@ -2701,7 +2710,7 @@ language sql stable security definer set search_path = '' as $$
   order by c.name
 $$;
 comment on function private.lost_companies(bytea) is
-  'The companies that let the person of this session out, by name and no more. Definer, as my_companies.';
+  'Returns only the names of the companies in which the person of this session is deactivated. Security definer, called by the web process, because no principal may read two companies at once.';
 grant execute on function private.lost_companies(bytea) to neurant_app;
 
 create function private.leave_nothing_of_others(p_auth_user uuid) returns void
@@ -2713,10 +2722,10 @@ language sql volatile security definer set search_path = '' as $$
   where r.auth_user_id = p_auth_user and r.used_at is null
 $$;
 comment on function private.leave_nothing_of_others(uuid) is
-  'A login that a provider made gets its owner: whatever was opened or left there before ends. Definer: called by definers only.';
+  'Ends every session, second step, challenge and password reset of a login that an identity provider created, at the moment its mailbox owner takes it over. Security definer, called by other definers only, because it writes tables that are closed to every login.';
 
 -- 22_plans.sql -----------------------------------------------------------------------------------
--- Plans and their limits: each limit of a company beside its counter.
+-- Plans and their limits: each limit of a company with its counter.
 
 create table public.plans (
   plan public.subscription_plan_enum primary key,
@@ -2735,12 +2744,13 @@ create table public.plans (
     check (visitor_conversations_per_hour > 0)
 );
 comment on table public.plans is
-  'Platform table: the catalogue. A company''s own limits are copied from it when its plan changes; -1 is unlimited.';
-comment on column public.plans.monthly_price_usd is 'Null: not for sale by catalogue, talk to us.';
+  'Platform table: the catalogue of plans. A company''s own limits are copied from it when its plan changes; -1 is unlimited.';
+comment on column public.plans.monthly_price_usd is
+  'Null: the price is agreed with each customer, and the plan is not sold by the catalogue.';
 comment on column public.plans.requests_per_minute is
-  'Of the HTTP API, for all callers of a company together.';
+  'Requests to the HTTP API, for all callers of a company together.';
 comment on column public.plans.visitor_conversations_per_hour is
-  'How many new conversations of web chat visitors a company takes in an hour, unless it has its own number.';
+  'Maximum of new conversations of web chat visitors in an hour, for companies without a number of their own.';
 
 alter table public.plans enable row level security, force row level security;
 create policy everybody_select on public.plans for select
@@ -2758,7 +2768,7 @@ create table public.plan_alerts (
   unique (company_id, subject, level, period_start)
 );
 comment on table public.plan_alerts is
-  'What a company was told of its limits (subject: a limit, or plan_change), so that it is told once a month.';
+  'Notifications of limits that a company has received (subject: a limit, or plan_change), so that each is sent once a month.';
 
 alter table public.plan_alerts enable row level security, force row level security;
 create policy staff_select on public.plan_alerts for select to authenticated
@@ -2813,7 +2823,7 @@ begin
   end if;
 end $$;
 comment on function private.use_plan(uuid, text, bigint) is
-  'Counts a change against a limit of the company (named as its column), or refuses it: NA002. Locks the company''s row until the end of the transaction, so it is never called for no change. What is there when a limit is lowered stays. Definer: counters are nobody''s to write by hand.';
+  'Counts a change against a limit of the company (named like its column), or refuses it with NA002. It locks the company''s row until the end of the transaction, so callers skip it when nothing changes. Existing use stays when a limit is lowered. Security definer, called by other definers only, because no role may write counters directly.';
 
 create function private.refuse_over_limit(p_limit text, p_used bigint, p_allowed bigint) returns void
 language plpgsql set search_path = '' as $$
@@ -2835,7 +2845,7 @@ begin
   return null;
 end $$;
 comment on function private.count_chatbot() is
-  'Definer: whoever may make a bot may not write counters.';
+  'Counts a chatbot against the plan. Security definer, called by a trigger, because a person who may create a bot may not write counters.';
 
 create function private.count_user() returns trigger
 language plpgsql security definer set search_path = '' as $$
@@ -2848,7 +2858,8 @@ begin
   end if;
   return null;
 end $$;
-comment on function private.count_user() is 'Definer: nobody may write counters.';
+comment on function private.count_user() is
+  'Counts a user against the plan. Security definer, called by a trigger, because no role may write counters directly.';
 
 create trigger keep_user_count after insert or delete or update of is_active on public.users
   for each row execute function private.count_user();
@@ -2864,7 +2875,8 @@ begin
   end if;
   return null;
 end $$;
-comment on function private.count_invitation() is 'Definer: nobody may write counters.';
+comment on function private.count_invitation() is
+  'Counts an invitation against the plan. Security definer, called by a trigger, because no role may write counters directly.';
 
 create function private.count_integration() returns trigger
 language plpgsql security definer set search_path = '' as $$
@@ -2877,7 +2889,8 @@ begin
   end if;
   return null;
 end $$;
-comment on function private.count_integration() is 'Definer: nobody may write counters.';
+comment on function private.count_integration() is
+  'Counts an integration against the plan. Security definer, called by a trigger, because no role may write counters directly.';
 
 create function private.count_document() returns trigger
 language plpgsql security definer set search_path = '' as $$
@@ -2899,7 +2912,7 @@ begin
   return null;
 end $$;
 comment on function private.count_document() is
-  'Definer: whoever adds a document, or the worker that reads it, may not write counters.';
+  'Counts a document''s characters and bytes against the plan. Security definer, called by a trigger, because neither the person who adds a document nor the worker that reads it may write counters.';
 
 create function private.count_takeover() returns trigger
 language plpgsql security definer set search_path = '' as $$
@@ -2920,7 +2933,7 @@ begin
   return null;
 end $$;
 comment on function private.count_takeover() is
-  'Counts the takeovers that a person attends; one may wait in the queue unless the plan has none at all. Definer: nobody may write counters.';
+  'Counts the takeovers that a person attends against the plan; any number may wait in the queue, unless the plan allows no takeovers at all. Security definer, called by a trigger, because no role may write counters directly.';
 
 create function private.plan_use(p_company uuid, p_now timestamptz)
 returns table (
@@ -2954,7 +2967,7 @@ language sql stable security definer set search_path = '' as $$
   order by l.place
 $$;
 comment on function private.plan_use(uuid, timestamptz) is
-  'Each limit of a company with its use, exact at commit (storage in bytes, the rest counted; -1: unlimited), and the cheapest plan that allows more. Definer: called by definers; the slots are nobody''s to read.';
+  'Returns each limit of a company with its use, exact at commit (storage in bytes, the rest as counts; -1: unlimited), and the cheapest plan that allows more. Security definer, called by other definers only, because no role may read the slots.';
 
 create function private.usage(p_now timestamptz default now())
 returns table (
@@ -2964,7 +2977,7 @@ language sql stable security definer set search_path = '' as $$
   from private.plan_use((select private.company_id('company.read')), p_now) u
 $$;
 comment on function private.usage(timestamptz) is
-  'The use of the caller''s own company against its limits, as plan_use tells it. Definer, as plan_use.';
+  'Returns the use of the caller''s own company against its limits, in the form of plan_use. Security definer, called by staff and API keys and the worker for one company, because no role may read the slots.';
 grant execute on function private.usage(timestamptz) to authenticated, neurant_worker;
 
 create function private.give_notice(p_company uuid, p_conversation uuid, p_notice text) returns uuid
@@ -2977,7 +2990,7 @@ language sql volatile security definer set search_path = '' as $$
   returning id
 $$;
 comment on function private.give_notice(uuid, uuid, text) is
-  'A line of the system''s own, by its key in the message catalogue; it is never billed. Definer: sender and order are the database''s to write.';
+  'Writes a system line into a conversation, by its key in the message catalogue; a system line is never billed. Security definer, called by other definers only, because no role may write a message''s sender and order.';
 
 create function private.tell_of_limit(p_company uuid, p_conversation uuid) returns uuid
 language sql volatile security definer set search_path = '' as $$
@@ -2990,7 +3003,7 @@ language sql volatile security definer set search_path = '' as $$
       and m.created_at >= k.monthly_reset_date::timestamp at time zone k.timezone)
 $$;
 comment on function private.tell_of_limit(uuid, uuid) is
-  'Tells an end user that the assistant has reached its limit, once a month; null where it was told. Definer, as give_notice.';
+  'Tells an end user once a month that the assistant has reached its limit. Returns the message, or null if the conversation has the line already. Security definer, called by other definers only, because no role may write a message''s sender and order.';
 
 create function private.message_limit_reached() returns boolean
 language sql stable security definer set search_path = '' as $$
@@ -3000,7 +3013,7 @@ language sql stable security definer set search_path = '' as $$
   where c.id = (select private.company_id())
 $$;
 comment on function private.message_limit_reached() is
-  'Whether the caller''s company has no bot message left this month: worth knowing before an answer is sought. Definer: the slots are nobody''s to read.';
+  'Returns whether the caller''s company has no bot messages left this month, to be checked before an answer is searched for. Security definer, called by the worker for one company, because no role may read the slots.';
 grant execute on function private.message_limit_reached() to neurant_worker;
 
 create function private.raise_usage_alerts(p_now timestamptz default now()) returns integer
@@ -3042,7 +3055,7 @@ begin
   return v_raised;
 end $$;
 comment on function private.raise_usage_alerts(timestamptz) is
-  'Tells owner and administradores when 80 and 95 % of a limit are used, once a month each; how many notifications. Definer: over all companies.';
+  'Notifies the owner and administradores when 80 % and 95 % of a limit are used, once a month each. Returns the number of notifications. Security definer, called by the worker process, because it works on all companies.';
 grant execute on function private.raise_usage_alerts(timestamptz) to neurant_jobs;
 
 -- 23_plan_changes.sql ----------------------------------------------------------------------------
@@ -3062,7 +3075,7 @@ create table public.plan_requests (
   check ((status = 'pending') = (decided_at is null))
 );
 comment on table public.plan_requests is
-  'A plan that an owner asked for and that costs money: it begins when whoever bills confirms it.';
+  'A plan with a price that an owner asked for. It begins when the biller confirms it.';
 create unique index plan_requests_pending_idx on public.plan_requests (company_id)
   where status = 'pending';
 create index plan_requests_by_idx on public.plan_requests (company_id, requested_by);
@@ -3103,7 +3116,7 @@ language sql volatile security definer set search_path = '' as $$
   where c.id = p_company and p.plan = p_plan
 $$;
 comment on function private.apply_plan(uuid, public.subscription_plan_enum) is
-  'Gives a company the limits of a plan, whatever its use. Definer: called by definers; plan and limits are nobody''s to write by hand.';
+  'Gives a company the limits of a plan, whatever its use. Security definer, called by other definers only, because no role may write plans and limits directly.';
 
 create function private.exceeded_limits(
   p_company uuid, p_plan public.subscription_plan_enum, p_now timestamptz)
@@ -3113,7 +3126,7 @@ language sql stable security definer set search_path = '' as $$
   from private.plan_excess(p_company, p_plan, p_now) e
 $$;
 comment on function private.exceeded_limits(uuid, public.subscription_plan_enum, timestamptz) is
-  'The limits of a plan in which a company''s use does not fit. Lock the company first. Definer, as plan_use.';
+  'Returns the limits of a plan that a company''s use exceeds. The caller must hold the lock on the company. Security definer, called by other definers only, because no role may read the slots.';
 
 create function private.next_month_start(p_company uuid, p_now timestamptz) returns timestamptz
 language sql stable security definer set search_path = '' as $$
@@ -3125,7 +3138,7 @@ language sql stable security definer set search_path = '' as $$
   where c.id = p_company
 $$;
 comment on function private.next_month_start(uuid, timestamptz) is
-  'When the company''s next month begins, by its anchor day and timezone. Definer: called by definers.';
+  'Returns when the company''s next month begins, by its anchor day and timezone. Security definer, called by other definers only, because it reads companies for other definers.';
 
 create function private.change_plan(
   p_plan public.subscription_plan_enum, p_now timestamptz default now())
@@ -3171,7 +3184,7 @@ begin
   return 'requested';
 end $$;
 comment on function private.change_plan(public.subscription_plan_enum, timestamptz) is
-  'The owner chooses a plan. requested: it costs money and waits for private.confirm_plan; scheduled: smaller, at the end of what is paid; applied: free, from a trial or inactive; does_not_fit (private.plan_fit), unchanged, not_for_sale (without a price: talk to us), closed (reopen first) or forbidden. Definer: plan and limits are nobody''s to write by hand.';
+  'The owner chooses a plan. Outcome: requested (it costs money and waits for private.confirm_plan), scheduled (a smaller plan, at the end of the paid period), applied (a free one, from a trial or inactive), does_not_fit (see private.plan_fit), unchanged, not_for_sale (it has no price), closed (reopen first) or forbidden. Security definer, called by staff and API keys, because no role may write plans and limits directly.';
 grant execute on function private.change_plan(public.subscription_plan_enum, timestamptz) to
   authenticated;
 
@@ -3200,7 +3213,7 @@ begin
   return case when found or v_withdrawn then 'cancelled' else 'nothing_scheduled' end;
 end $$;
 comment on function private.cancel_plan_change() is
-  'The owner keeps the plan after all, and takes back what was asked for, scheduled or cancelled: cancelled, nothing_scheduled, closed or forbidden. Definer, as change_plan.';
+  'The owner keeps the current plan and withdraws a requested or scheduled plan or a cancellation. Outcome: cancelled, nothing_scheduled, closed or forbidden. Security definer, called by staff and API keys, because no role may write plans and limits directly.';
 grant execute on function private.cancel_plan_change() to authenticated;
 
 create function private.apply_due_plan_changes(p_now timestamptz default now()) returns integer
@@ -3237,7 +3250,7 @@ begin
   return v_applied;
 end $$;
 comment on function private.apply_due_plan_changes(timestamptz) is
-  'Begins the smaller plans that are due, where the company''s use fits; where it does not, says so once a month and waits. How many began. Definer: over all companies.';
+  'Begins the smaller plans that are due, where the company''s use fits; where it does not, notifies the company once a month and waits. Returns the number of plans that began. Security definer, called by the worker process, because it works on all companies.';
 grant execute on function private.apply_due_plan_changes(timestamptz) to neurant_jobs;
 
 create function private.plan_excess(
@@ -3262,7 +3275,7 @@ language sql stable security definer set search_path = '' as $$
   having count(*) > 0
 $$;
 comment on function private.plan_excess(uuid, public.subscription_plan_enum, timestamptz) is
-  'What of a company does not fit in a plan, as plan_use tells amounts; channels: the accounts connected to a channel that the plan lacks. Lock the company first. Definer, as plan_use.';
+  'Returns what exceeds a plan in a company, with amounts as in plan_use; channels: the accounts connected to a channel that the plan lacks. The caller must hold the lock on the company. Security definer, called by other definers only, because no role may read the slots.';
 
 create function private.plan_fit(
   p_plan public.subscription_plan_enum, p_now timestamptz default now())
@@ -3272,7 +3285,7 @@ language sql stable security definer set search_path = '' as $$
   from private.plan_excess((select private.company_id('company.read')), p_plan, p_now) e
 $$;
 comment on function private.plan_fit(public.subscription_plan_enum, timestamptz) is
-  'What of the caller''s own company does not fit in a plan; no rows: it fits. Definer, as plan_use.';
+  'Returns what exceeds a plan in the caller''s own company; no rows: everything fits. Security definer, called by staff and API keys, because no role may read the slots.';
 grant execute on function private.plan_fit(public.subscription_plan_enum, timestamptz) to
   authenticated;
 
@@ -3299,7 +3312,7 @@ begin
   return null;
 end $$;
 comment on function private.allow_channel() is
-  'A channel is connected only where the plan has it: else NA002. Definer: the rule holds whoever connects, and takes the company''s lock.';
+  'Refuses a channel that the plan lacks, with NA002. Security definer, called by a trigger, because the rule must read the plan and lock the company, whoever connects the channel.';
 
 create function private.fall_back(p_company uuid, p_reason text, p_now timestamptz) returns text
 language plpgsql security definer set search_path = '' as $$
@@ -3323,7 +3336,7 @@ begin
   return 'inactive';
 end $$;
 comment on function private.fall_back(uuid, text, timestamptz) is
-  'Paid time is over: free where the use fits, else inactive, with everything kept. The caller has locked the company. Definer: called by definers.';
+  'Ends the paid period: the plan becomes free if the use fits, else the company becomes inactive and keeps its data. The caller must hold the lock on the company. Security definer, called by other definers only, because no role may write plans and status directly.';
 
 create function private.end_subscriptions(p_now timestamptz default now()) returns integer
 language plpgsql security definer set search_path = '' as $$
@@ -3353,7 +3366,7 @@ begin
   return v_ended;
 end $$;
 comment on function private.end_subscriptions(timestamptz) is
-  'Ends the trials, the cancelled subscriptions and the days of grace that are over: trials and cancelled ones become free where the use fits, else inactive; past_due becomes inactive. How many. Definer: over all companies.';
+  'Ends the trials, cancelled subscriptions and grace periods that are over. Trials and cancelled subscriptions become free if the use fits, else inactive; past_due becomes inactive. Returns the number of companies. Security definer, called by the worker process, because it works on all companies.';
 grant execute on function private.end_subscriptions(timestamptz) to neurant_jobs;
 
 create function private.tell_ending_trials(p_now timestamptz default now()) returns integer
@@ -3381,7 +3394,7 @@ begin
   return v_told;
 end $$;
 comment on function private.tell_ending_trials(timestamptz) is
-  'Tells owner and administradores once that the trial ends within three days. Definer: over all companies.';
+  'Notifies the owner and administradores once, within three days before the trial ends. Security definer, called by the worker process, because it works on all companies.';
 grant execute on function private.tell_ending_trials(timestamptz) to neurant_jobs;
 
 create function private.set_past_due(p_company uuid, p_now timestamptz default now()) returns text
@@ -3404,7 +3417,7 @@ begin
   return 'past_due';
 end $$;
 comment on function private.set_past_due(uuid, timestamptz) is
-  'A payment is missing: everything works for 14 more days. past_due, unchanged (nothing is paid for, or it is past due already) or unknown. Definer: only whoever bills may say so.';
+  'Records a missing payment; everything works for 14 more days. Outcome: past_due, unchanged (nothing is paid for, or it is past due already) or unknown. Security definer, called by the web process, because only the biller, through the web process or the command line, may record it.';
 grant execute on function private.set_past_due(uuid, timestamptz) to neurant_app;
 
 create function private.confirm_plan(
@@ -3445,7 +3458,7 @@ begin
   return 'confirmed';
 end $$;
 comment on function private.confirm_plan(uuid, public.subscription_plan_enum, timestamptz) is
-  'Whoever bills says that a plan is paid for: it begins at once, whatever the state was. confirmed, does_not_fit (a smaller one, private.plan_excess), closed or unknown. Definer: granted to the logins only, so that no member of the staff gives themselves a plan.';
+  'Records that a plan is paid for, so that it begins at once, whatever the status was. Outcome: confirmed, does_not_fit (a smaller plan, see private.plan_excess), closed or unknown. It is granted to logins only, so that no member of the staff can assign a plan. Security definer, called by the web process, because no role may write plans and limits directly.';
 grant execute on function private.confirm_plan(uuid, public.subscription_plan_enum, timestamptz)
   to neurant_app;
 
@@ -3465,7 +3478,7 @@ language sql volatile security definer set search_path = '' as $$
   from late where m.company_id = late.company_id and m.id = late.message_id;
 $$;
 comment on function private.drop_stale_work(uuid, timestamptz) is
-  'A company that was away comes back: what waited for more than a day is neither answered nor sent. Definer: called by definers; the queues are nobody''s to write by hand.';
+  'Drops the replies and deliveries of a returning company that have waited for more than a day. Security definer, called by other definers only, because no role may write the queues directly.';
 
 create function private.paid_until(p_company uuid, p_now timestamptz) returns timestamptz
 language sql stable security definer set search_path = '' as $$
@@ -3476,7 +3489,7 @@ language sql stable security definer set search_path = '' as $$
     private.next_month_start(p_company, p_now))
 $$;
 comment on function private.paid_until(uuid, timestamptz) is
-  'When what a company has paid for ends: as its biller says, else its month. Definer: called by definers.';
+  'Returns when a company''s paid period ends: as the biller reported it, else the end of its month. Security definer, called by other definers only, because it reads the billing account for other definers.';
 
 create function private.cancel_subscription(p_now timestamptz default now()) returns text
 language plpgsql security definer set search_path = '' as $$
@@ -3505,7 +3518,7 @@ begin
   return 'scheduled';
 end $$;
 comment on function private.cancel_subscription(timestamptz) is
-  'The owner stops paying: scheduled for the end of what is paid; at once where a payment is missing (ended_free, ended_inactive); nothing_to_cancel (free, a trial, inactive); closed; forbidden. Definer, as change_plan.';
+  'The owner stops paying. Outcome: scheduled (for the end of the paid period), ended_free or ended_inactive (at once, if a payment is missing), nothing_to_cancel (free, a trial, inactive), closed or forbidden. Security definer, called by staff and API keys, because no role may write plans and status directly.';
 grant execute on function private.cancel_subscription(timestamptz) to authenticated;
 
 create function private.start_trial(
@@ -3541,12 +3554,12 @@ begin
   return 'started';
 end $$;
 comment on function private.start_trial(public.subscription_plan_enum, integer, timestamptz) is
-  'The owner of a company on the free plan tries another: started, tried_before, nothing_to_try (it is on a paid plan, or free is asked for), not_for_sale, closed or forbidden. What ends it: end_subscriptions(). Definer, as change_plan.';
+  'The owner of a company on the free plan tries another plan; end_subscriptions() ends the trial. Outcome: started, tried_before, nothing_to_try (the company pays for a plan, or the free plan is requested), not_for_sale, closed or forbidden. Security definer, called by staff and API keys, because no role may write plans and status directly.';
 grant execute on function private.start_trial(public.subscription_plan_enum, integer, timestamptz)
   to authenticated;
 
 -- 24_message_quota.sql ---------------------------------------------------------------------------
--- The quota of bot messages per month.
+-- The monthly quota of bot messages.
 
 create table public.usage_slots (
   company_id uuid not null references public.companies (id),
@@ -3558,9 +3571,9 @@ create table public.usage_slots (
   check (used <= granted)
 ) with (fillfactor = 50);
 comment on table public.usage_slots is
-  'Bot messages that monthly_message_count does not hold yet, spread over slots so that writers do not wait for one another. A slot may use what it was granted; all grants together never exceed the limit.';
+  'Bot messages that monthly_message_count does not contain yet, spread over slots so that concurrent writers do not wait for one another. A slot may use what it was granted; all grants together never exceed the limit.';
 comment on column public.usage_slots.granted_until is
-  'End of the month that the grant is from. The first message after it closes the month.';
+  'End of the month in which the allowance was granted. The first message after it closes the month.';
 
 alter table public.usage_slots enable row level security, force row level security;
 create policy router_select on public.usage_slots for select to neurant_router using (true);
@@ -3586,7 +3599,7 @@ language sql immutable strict set search_path = '' as $$
     (date_trunc('month', p_in::timestamp) + interval '1 month - 1 day')::date)
 $$;
 comment on function private.anchor_date(date, integer) is
-  'The anchor day in the month of a date: its last day where the month is too short.';
+  'Returns the anchor day in the month of a date, or the last day of a month that is too short.';
 grant execute on function private.anchor_date(date, integer) to neurant_router;
 
 create function private.month_start(p_today date, p_day integer) returns date
@@ -3596,7 +3609,7 @@ language sql immutable strict set search_path = '' as $$
     else private.anchor_date((p_today - interval '1 month')::date, p_day) end
 $$;
 comment on function private.month_start(date, integer) is
-  'First day of the month that a day belongs to, counted from the anchor day.';
+  'Returns the first day of the month that a day belongs to, counted from the anchor day.';
 grant execute on function private.month_start(date, integer) to neurant_router;
 
 create function private.lock_usage(p_company uuid) returns integer
@@ -3607,7 +3620,7 @@ begin
   return (select coalesce(sum(s.used), 0) from public.usage_slots s where s.company_id = p_company);
 end $$;
 comment on function private.lock_usage(uuid) is
-  'Locks the slots of a company; what they hold, which nobody can change meanwhile. Definer: the slots are nobody''s to touch.';
+  'Locks the slots of a company, so that they cannot change, and returns the sum of their use. Security definer, called by other definers only, because no role may read or write the slots.';
 
 create function private.drain_message_usage(p_company uuid) returns integer
 language plpgsql security definer set search_path = '' as $$
@@ -3626,7 +3639,7 @@ begin
   return v_used;
 end $$;
 comment on function private.drain_message_usage(uuid) is
-  'Moves what the slots of a company counted into monthly_message_count; how many. Definer: counters are nobody''s to write by hand.';
+  'Moves the counts of a company''s slots into monthly_message_count; returns their sum. Security definer, called by the worker process, because no role may write counters directly.';
 grant execute on function private.drain_message_usage(uuid) to neurant_jobs;
 
 create function private.companies_to_drain() returns setof uuid
@@ -3634,7 +3647,7 @@ language sql stable security definer set search_path = '' as $$
   select distinct s.company_id from public.usage_slots s where s.used > 0 order by s.company_id
 $$;
 comment on function private.companies_to_drain() is
-  'Companies whose slots hold what monthly_message_count does not yet. Definer: over all companies; only ids leave.';
+  'Returns the companies whose slots hold counts that monthly_message_count does not contain yet. Security definer, called by the worker process, because it reads all companies; it returns ids only.';
 grant execute on function private.companies_to_drain() to neurant_jobs;
 
 create function private.close_month(p_company uuid, p_now timestamptz) returns integer
@@ -3658,7 +3671,7 @@ begin
   return v_count;
 end $$;
 comment on function private.close_month(uuid, timestamptz) is
-  'Begins the company''s new month if one has begun at that moment; what the old one came to, or null. Definer: counters are nobody''s to write by hand.';
+  'Begins the company''s new month, if one has begun at p_now. Returns the count of the old month, or null. Security definer, called by other definers only, because no role may write counters directly.';
 
 create function private.reset_monthly_message_count(p_now timestamptz default now())
 returns table (company_id uuid, counted integer)
@@ -3675,7 +3688,7 @@ language sql volatile security definer set search_path = '' as $$
   select closed.id, closed.counted from closed where closed.counted is not null
 $$;
 comment on function private.reset_monthly_message_count(timestamptz) is
-  'Begins the new month of every company where one is due: counted from its anchor day, in its timezone; months missed are caught up at once. What each old month came to. Definer: over all companies.';
+  'Begins the new month of every company where one is due, by its anchor day and timezone; missed months are caught up at once. Returns the count of each old month. Security definer, called by the worker process, because it works on all companies.';
 grant execute on function private.reset_monthly_message_count(timestamptz) to neurant_jobs;
 
 create function private.draw_allowance(p_company uuid, p_slot smallint) returns void
@@ -3712,7 +3725,7 @@ begin
   where s.company_id = p_company;
 end $$;
 comment on function private.draw_allowance(uuid, smallint) is
-  'Counts one message when its slot has used up its grant: shares out anew what is left of the month, or NA002. Waits for every message that is being counted, so it never refuses while there is room. Definer: the slots are nobody''s to touch.';
+  'Counts one message when its slot has used up its grant: redistributes the rest of the month over the slots, or raises NA002. It locks all slots, and so waits for every message that is being counted; therefore it never refuses a message while there is room. Security definer, called by other definers only, because no role may read or write the slots.';
 
 create function private.recall_allowance() returns trigger
 language plpgsql security definer set search_path = '' as $$
@@ -3723,7 +3736,7 @@ begin
   return null;
 end $$;
 comment on function private.recall_allowance() is
-  'What was granted under another limit is granted no more. Definer: whoever changes a plan may not touch the slots.';
+  'Withdraws what was granted under a previous limit. Security definer, called by a trigger, because whoever changes a plan may not write the slots.';
 
 create trigger recall_allowance
   after update of monthly_message_limit, monthly_message_count on public.companies
@@ -3743,12 +3756,12 @@ language sql stable security definer set search_path = '' as $$
   where c.id = p_company and c.id = (select private.company_id('company.read'))
 $$;
 comment on function private.message_usage(uuid, timestamptz) is
-  'Bot messages of the caller''s own company in the running month, exact at commit; null for any other. Definer: the slots are nobody''s to read.';
+  'Returns the bot messages of the caller''s own company in the current month, exact at commit; null for any other company. Security definer, called by staff and API keys and the worker for one company, because no role may read the slots.';
 grant execute on function private.message_usage(uuid, timestamptz) to authenticated,
   neurant_worker;
 
 -- 25_billing.sql ---------------------------------------------------------------------------------
--- Billing: what the biller tells about a subscription.
+-- Billing: the subscription states that the biller reports.
 
 create table public.billing_accounts (
   company_id uuid not null references public.companies (id),
@@ -3768,9 +3781,9 @@ create table public.billing_accounts (
   check ((subscription_ref is null) = (status is null))
 );
 comment on table public.billing_accounts is
-  'How the biller knows a company, and the newest state of its subscription there: one row, since whoever writes it has locked the company.';
+  'The biller''s references for a company, and the newest state of its subscription there. One row per company, so that its writer holds a lock for the company.';
 comment on column public.billing_accounts.told_at is
-  'The biller''s own clock at that state; what it tells of an earlier moment is stale, whenever it arrives.';
+  'The biller''s own timestamp of that state. An event with an earlier timestamp is stale, whenever it arrives.';
 comment on column public.billing_accounts.told_rank is
   'Order within one second: created, updated, deleted.';
 
@@ -3805,7 +3818,7 @@ create table public.billing_events (
   check ((outcome is null) = (decided_at is null))
 );
 comment on table public.billing_events is
-  'Platform table: what the biller told, stored before it is applied, once each however often it is told. facts holds references and states, nothing of a person.';
+  'Platform table: the events that the biller sent. Each is stored once, before it is applied, however often it is sent. facts holds references and states, and no personal data.';
 create index billing_events_company_idx on public.billing_events (company_id);
 create index billing_events_open_idx on public.billing_events (happened_at) where outcome is null;
 create index billing_events_unknown_idx on public.billing_events ((facts ->> 'customer'))
@@ -3830,7 +3843,7 @@ begin
   return coalesce((select e.outcome from public.billing_events e where e.event_ref = p_event), 'open');
 end $$;
 comment on function private.store_billing_event(text, text, timestamptz, jsonb) is
-  'Keeps what the biller told; what became of it (open: it is still to be applied). Definer: who tells it is known by a signature, and is nobody''s staff.';
+  'Stores an event of the biller. Returns its outcome so far (open: it is still to be applied). Security definer, called by the web process, because a signature authenticates the biller, which is no principal.';
 grant execute on function private.store_billing_event(text, text, timestamptz, jsonb) to
   neurant_app;
 
@@ -3873,7 +3886,7 @@ begin
   return v_outcome;
 end $$;
 comment on function private.apply_billing_event(text, timestamptz) is
-  'Applies an event that is stored, once: applied, stale (something newer is known), ignored, unknown_customer (set aside until a checkout says whose it is) or unknown_price. Definer: plan and status are nobody''s to write by hand.';
+  'Applies a stored event, once. Outcome: applied, stale (a newer state is known), ignored, unknown_customer (kept until a checkout names the company) or unknown_price. Security definer, called by the web process and the worker process, because no role may write plans and status directly.';
 grant execute on function private.apply_billing_event(text, timestamptz) to neurant_app,
   neurant_jobs;
 
@@ -3905,7 +3918,7 @@ begin
   return v_company;
 end $$;
 comment on function private.billed_company(jsonb) is
-  'Whose event it is: by the customer, or by what we gave a checkout along. Definer: called by definers.';
+  'Returns the company of an event: by the biller''s customer, or by the company id that we passed to the checkout. Security definer, called by other definers only, because it reads and writes billing accounts, which no role may write directly.';
 
 create function private.apply_billing_state(
   p_company uuid, p_kind text, p_happened_at timestamptz, p_facts jsonb, p_now timestamptz)
@@ -3957,7 +3970,7 @@ begin
   return 'applied';
 end $$;
 comment on function private.apply_billing_state(uuid, text, timestamptz, jsonb, timestamptz) is
-  'The state of a subscription becomes the company''s: applied, stale or unknown_price. Newer by the biller''s clock wins; an ended subscription stays ended. Definer: called by definers.';
+  'Applies the state of a subscription to its company. Outcome: applied, stale or unknown_price. The newer state by the biller''s clock wins; an ended subscription stays ended. Security definer, called by other definers only, because no role may write plans and status directly.';
 
 create function private.follow_payment(
   p_company public.companies, p_known public.billing_accounts,
@@ -3987,7 +4000,7 @@ begin
   end if;
 end $$;
 comment on function private.follow_payment(public.companies, public.billing_accounts, public.subscription_plan_enum, timestamptz) is
-  'What is paid for begins; a smaller plan that does not fit yet waits until it does. Definer: called by definers.';
+  'Begins the plan that is paid for; a smaller plan that does not fit yet is scheduled until it does. Security definer, called by other definers only, because no role may write plans and status directly.';
 
 create function private.note_billing_while_closed(
   p_company uuid, p_status text, p_now timestamptz)
@@ -3999,7 +4012,7 @@ language sql volatile security definer set search_path = '' as $$
     and c.status_before_closing in ('active', 'past_due')
 $$;
 comment on function private.note_billing_while_closed(uuid, text, timestamptz) is
-  'A closed company whose payment ended: reopened, it falls back at the next minute. Definer: called by definers.';
+  'Notes that the payment of a closed company ended, so that after reopening it falls back within a minute. Security definer, called by other definers only, because no role may write a company''s status directly.';
 
 create function private.open_billing_events() returns setof text
 language sql stable security definer set search_path = '' as $$
@@ -4008,7 +4021,7 @@ language sql stable security definer set search_path = '' as $$
   order by e.happened_at, e.event_ref limit 100
 $$;
 comment on function private.open_billing_events() is
-  'Events that are stored and were never applied: their process died between the two. Definer: over all companies; only references leave.';
+  'Returns the stored events that were never applied because their process ended in between. Security definer, called by the worker process, because it reads all companies; it returns references only.';
 grant execute on function private.open_billing_events() to neurant_jobs;
 
 create function private.billing_to_tell()
@@ -4029,7 +4042,7 @@ language sql stable security definer set search_path = '' as $$
   order by a.company_id limit 100
 $$;
 comment on function private.billing_to_tell() is
-  'Subscriptions that the biller must be told of: cancelled or made smaller here, of a closed or inactive company. Definer: over all companies.';
+  'Returns the subscriptions of which the biller must be notified: cancelled or made smaller here, or of a closed or inactive company. Security definer, called by the worker process, because it reads all companies.';
 grant execute on function private.billing_to_tell() to neurant_jobs;
 
 create function private.note_billing_told(
@@ -4042,12 +4055,12 @@ language sql volatile security definer set search_path = '' as $$
   where a.company_id = p_company
 $$;
 comment on function private.note_billing_told(uuid, public.subscription_plan_enum, boolean, timestamptz) is
-  'The biller agreed at that moment: what it told earlier is stale. Definer: billing_accounts are nobody''s to write by hand.';
+  'Notes that the biller accepted a change at that time, so that earlier reports are stale. Security definer, called by the worker process, because no role may write billing_accounts directly.';
 grant execute on function private.note_billing_told(uuid, public.subscription_plan_enum, boolean,
   timestamptz) to neurant_jobs;
 
 -- 30_account_brakes.sql --------------------------------------------------------------------------
--- Brakes on logins: how often an address or an account may try.
+-- Throttling of logins: how often an address or an account may try.
 
 create table public.account_brakes (
   key_digest bytea primary key check (octet_length(key_digest) = 32),
@@ -4057,7 +4070,7 @@ create table public.account_brakes (
   touched_at timestamptz not null
 );
 comment on table public.account_brakes is
-  'What slows guessing and mailing down, for all processes together: by login, by login and address, by address; digests only.';
+  'Attempts and mails by login, by login and address, and by address, shared by all web processes, so that guessing and mailing are throttled. It holds digests only.';
 create index account_brakes_touched_idx on public.account_brakes (touched_at);
 
 alter table public.account_brakes enable row level security, force row level security;
@@ -4076,7 +4089,7 @@ create table private.attempts (
   attempted_at timestamptz not null default now()
 );
 comment on table private.attempts is
-  'What strangers tried, by address, for the limits on trying. Of the last day only.';
+  'Attempts of the last day by people who are not signed in, by address, for the limits on them.';
 create index attempts_address_idx on private.attempts (kind, address, attempted_at);
 create index attempts_age_idx on private.attempts (attempted_at);
 
@@ -4126,7 +4139,7 @@ begin
     ceil(extract(epoch from v_next))::integer;
 end $$;
 comment on function private.brake(text, text, inet, timestamptz, text) is
-  'Counts an attempt before it is checked, so that those side by side count, too. wait: seconds that must pass first (then it was not counted, and lengthens nothing), or 0; next_wait: before another one, should this fail. The wait doubles from 5 seconds; a day of quiet forgets. p_device: of a cookie that the process verified. Definer: whoever tries is nobody yet.';
+  'Counts an attempt before it is checked, so that concurrent attempts count as well. wait: seconds that must pass first (the attempt was then not counted and does not lengthen the wait), or 0; next_wait: seconds before another attempt, should this one fail. The wait doubles from 5 seconds; the counter is reset after a day without attempts. p_device: the device of a cookie that the process verified. Security definer, called by the web process, because the caller is not signed in.';
 grant execute on function private.brake(text, text, inet, timestamptz, text) to neurant_app;
 
 create function private.brake_keys(p_kind text, p_email text, p_address inet, p_device text)
@@ -4152,7 +4165,7 @@ language sql immutable set search_path = '' as $$
   where k.kind = p_kind and k.value is not null
 $$;
 comment on function private.brake_keys(text, text, inet, text) is
-  'What an attempt counts against, how many are free, and the longest wait. A stranger slows other strangers down by five minutes at most, and nobody on a device that was proven before (p_device); an office by one. Loopback is an address like any other: the process names the client behind a trusted proxy. An attempt without an address counts against none.';
+  'Returns the keys that an attempt counts against, with the free attempts and the longest wait of each. A stranger can delay other strangers at a login by five minutes at most, and never a person on a device proven before (p_device); people at the same address wait a minute at most. Loopback is an address like any other, because the process passes on the client behind a trusted proxy. An attempt without an address counts against no address.';
 grant execute on function private.brake_keys(text, text, inet, text) to neurant_router;
 
 create function private.release_brake(
@@ -4172,7 +4185,7 @@ begin
   where b.key_digest = k.key;
 end $$;
 comment on function private.release_brake(text, text, inet, text) is
-  'The person is who they say: what was counted for them is forgotten; what others share only loses this attempt. Definer, as brake.';
+  'Resets, after a successful check, the keys of the person; keys that others share lose only this attempt. Security definer, called by the web process, because the caller is not signed in.';
 grant execute on function private.release_brake(text, text, inet, text) to neurant_app;
 
 create function private.allow_mail(
@@ -4200,7 +4213,7 @@ begin
   return 0;
 end $$;
 comment on function private.allow_mail(text, text, timestamptz) is
-  'Whether an address may be written to for this purpose (sign_up, verification, reset): 0 (and it is counted), or the seconds until then. A minute between two, five an hour, thirty a day; addresses without an account count the same. Definer, as brake.';
+  'Returns 0 and counts a mail, if an address may be written to for this purpose (sign_up, verification, reset); else the seconds until then. The limits: one a minute, five an hour, thirty a day; addresses without an account count alike. Security definer, called by the web process, because the caller is not signed in.';
 grant execute on function private.allow_mail(text, text, timestamptz) to neurant_app;
 
 create function private.mail_key(p_purpose text, p_email text) returns bytea
@@ -4208,7 +4221,7 @@ language sql immutable set search_path = '' as $$
   select sha256(convert_to(concat_ws('|', 'mail', p_purpose, p_email), 'UTF8'))
 $$;
 comment on function private.mail_key(text, text) is
-  'What mails to an address count against: by purpose, and no address is kept.';
+  'Returns the key that mails to an address count against, by purpose. The address itself is not stored.';
 grant execute on function private.mail_key(text, text) to neurant_router;
 
 create function private.try_once_more(
@@ -4233,7 +4246,7 @@ begin
   return true;
 end $$;
 comment on function private.try_once_more(text, inet, integer, interval, timestamptz) is
-  'Counts an attempt from an address; false where it has used up its number. No address (a socket of this machine): no limit. Definer: who tries is nobody yet.';
+  'Counts an attempt from an address; returns false if the address has used up its number. Without an address (a socket of this machine) there is no limit. Security definer, called by other definers only, because the caller is not signed in.';
 
 -- 31_accounts.sql --------------------------------------------------------------------------------
 -- Accounts: the logins of people and their sessions, across companies.
@@ -4248,7 +4261,7 @@ create table public.auth_accounts (
     and (last_name = '' or private.reads_as_name(last_name)))
 );
 comment on table public.auth_accounts is
-  'Who signed up by themselves, or by an invitation where the installation has terms: the names until they have a company, and when they took the terms, where the installation has any.';
+  'People who signed up by themselves, or by an invitation if the installation has terms: their names until they have a company, and when they accepted the terms, if there are any.';
 
 alter table public.auth_accounts enable row level security, force row level security;
 create policy router_select on public.auth_accounts for select to neurant_router using (true);
@@ -4269,13 +4282,13 @@ create table public.auth_sessions (
   idle_after interval
 );
 comment on table public.auth_sessions is
-  'A person who is signed in, in a company or (still) in none. login_sessions is the part of it that is a company''s, under the same token.';
+  'A signed-in person, in one company or in none (yet). login_sessions is the part of the session that belongs to a company, with the same token.';
 comment on column public.auth_sessions.only_company_id is
-  'The company whose own proof (single sign-on) opened it: it leads into no other. Null: the person''s own password did.';
+  'The company whose identity provider opened the session, which therefore leads into no other company. Null: the person''s own password opened it.';
 comment on column public.auth_sessions.expires_at is
-  'When it ends unless it is used before: idle_after later than last_seen_at, and never later than ends_at.';
+  'When the session ends unless it is used before: idle_after later than last_seen_at, and never later than ends_at.';
 comment on column public.auth_sessions.idle_after is
-  'Null: of a session from before there was a limit; it ends at expires_at.';
+  'Null: the session is older than this limit, and ends at expires_at.';
 create index auth_sessions_only_company_idx on public.auth_sessions (only_company_id)
   where only_company_id is not null;
 create index auth_sessions_user_idx on public.auth_sessions (auth_user_id);
@@ -4295,7 +4308,7 @@ create table private.session_rules (
   kept_idle_after interval not null default '7 days' check (kept_idle_after > interval '0')
 );
 comment on table private.session_rules is
-  'One row: after how long without use a session ends, for who asked to stay signed in (kept) and for everybody else. The web process writes the installation''s setting.';
+  'One row: after how long without use a session ends, for people who chose to stay signed in (kept) and for everybody else. The web process writes the installation''s setting.';
 
 alter table private.session_rules enable row level security, force row level security;
 create policy router_select on private.session_rules for select to neurant_router using (true);
@@ -4327,7 +4340,7 @@ exception when unique_violation then
   return v_login;
 end $$;
 comment on function private.create_login(text, text, boolean) is
-  'Makes a login; null where the address has one already. p_is_confirmed (the mailbox is proven): a login that a provider made, without a password and not confirmed, becomes its owner''s. Definer: auth is closed to everybody.';
+  'Creates a login; returns null if the address has one. p_is_confirmed: the mailbox is proven; a login that an identity provider created, without a password and unconfirmed, then becomes its owner''s. Security definer, called by the web process, because schema auth is closed to every login.';
 grant execute on function private.create_login(text, text, boolean) to neurant_app;
 
 create function private.login_lookup(p_email text)
@@ -4336,7 +4349,7 @@ language sql stable security definer set search_path = '' as $$
   select a.id, a.encrypted_password from auth.users a where lower(a.email) = lower(p_email)
 $$;
 comment on function private.login_lookup(text) is
-  'The login of an e-mail address, to check a password against. Definer: auth is closed to everybody.';
+  'Returns the login of an e-mail address, to check a password against. Security definer, called by the web process, because schema auth is closed to every login.';
 grant execute on function private.login_lookup(text) to neurant_app;
 
 create function private.note_login_event(
@@ -4348,7 +4361,7 @@ language sql volatile security definer set search_path = '' as $$
   where u.auth_user_id = p_auth_user
 $$;
 comment on function private.note_login_event(uuid, public.audit_action_enum, jsonb) is
-  'What happened to a login, in each of its companies. Definer: audit is nobody''s to write, and the login is no company''s.';
+  'Writes an event of a login into the audit log of each of its companies. Security definer, called by other definers only, because no role may write audit, and a login belongs to no company.';
 
 create function private.note_login_event(
   p_auth_user uuid, p_action public.audit_action_enum, p_details jsonb, p_only_company uuid)
@@ -4360,7 +4373,7 @@ language sql volatile security definer set search_path = '' as $$
     and (p_only_company is null or u.company_id = p_only_company)
 $$;
 comment on function private.note_login_event(uuid, public.audit_action_enum, jsonb, uuid) is
-  'note_login_event for what a session limited to one company did: other companies hear nothing of it. Definer, as note_login_event.';
+  'Writes an event of a login into the audit log: of one company only, if the session is limited to that company. Security definer, called by other definers only, because no role may write audit, and a login belongs to no company.';
 
 create function private.note_refused_login(p_auth_user uuid, p_reason text, p_wait integer) returns void
 language sql volatile security definer set search_path = '' as $$
@@ -4370,7 +4383,7 @@ language sql volatile security definer set search_path = '' as $$
   where u.auth_user_id = p_auth_user
 $$;
 comment on function private.note_refused_login(uuid, text, integer) is
-  'A wrong password or code for a known login, in each of its companies, and for how long it locked. Definer: nobody is logged in when a login is refused.';
+  'Writes a wrong password or code for a known login into the audit log of each of its companies, with the length of the lock. Security definer, called by the web process, because the caller is not signed in.';
 grant execute on function private.note_refused_login(uuid, text, integer) to neurant_app;
 
 create function private.open_session(
@@ -4398,7 +4411,7 @@ begin
   return query select v_session.id, v_entered.company_id, v_entered.user_id, v_session.expires_at;
 end $$;
 comment on function private.open_session(uuid, bytea, inet, text, interval, uuid) is
-  'Signs a person in: in the company that is named (no row where they may not be there), else in the one worked in last, else (company_id null) in none yet. Definer: the caller is nobody yet.';
+  'Opens a session: in the named company (no row if the person may not enter it), else in the company worked in last, else in none (company_id is null). Security definer, called by the web process, because the caller is not signed in.';
 grant execute on function private.open_session(uuid, bytea, inet, text, interval, uuid) to
   neurant_app;
 
@@ -4427,7 +4440,7 @@ begin
   where a.token_digest = p_token_digest and a.expires_at > now();
 end $$;
 comment on function private.find_auth_session(bytea) is
-  'The person behind a session, also one who has no company (yet, or any more: then company_id is null); is_limited: a company''s single sign-on opened it, and own_login refuses it. Definer, as login_session.';
+  'Returns the person of a session, also one without a company (company_id is then null). is_limited: a company''s single sign-on opened it, and own_login refuses it. Security definer, called by the web process, because the caller is not a principal yet.';
 grant execute on function private.find_auth_session(bytea) to neurant_app;
 
 create function private.my_companies(p_token_digest bytea)
@@ -4446,7 +4459,7 @@ language sql stable security definer set search_path = '' as $$
   order by c.name, c.id
 $$;
 comment on function private.my_companies(bytea) is
-  'Where the person of this session may go. Definer: nobody reads two companies at once.';
+  'Returns the companies that the person of this session may enter. Security definer, called by the web process, because no principal may read two companies at once.';
 grant execute on function private.my_companies(bytea) to neurant_app;
 
 create function private.my_sessions(p_token_digest bytea)
@@ -4465,7 +4478,7 @@ language sql stable security definer set search_path = '' as $$
   order by o.id = a.id desc, greatest(o.last_seen_at, s.last_seen_at) desc, o.id
 $$;
 comment on function private.my_sessions(bytea) is
-  'Where the person of this session is signed in, this one first. Definer: sessions are of the person, not of a company.';
+  'Returns the sessions of the person of this session, this one first. Security definer, called by the web process, because sessions belong to the person, not to a company.';
 grant execute on function private.my_sessions(bytea) to neurant_app;
 
 create function private.end_sessions(p_token_digest bytea, p_session uuid) RETURNS integer
@@ -4493,7 +4506,7 @@ begin
   return v_ended;
 end $$;
 comment on function private.end_sessions(bytea, uuid) is
-  'Ends one session of the same person, or (null) all but this one; how many. Definer, as my_sessions.';
+  'Ends one session of the same person, or (null) all but this one; returns their number. Security definer, called by the web process, because sessions belong to the person, not to a company.';
 grant execute on function private.end_sessions(bytea, uuid) to neurant_app;
 
 create function private.renew_session(p_token_digest bytea, p_new_digest bytea) returns void
@@ -4502,7 +4515,7 @@ language sql volatile security definer set search_path = '' as $$
   update public.auth_sessions a set token_digest = p_new_digest where a.token_digest = p_token_digest
 $$;
 comment on function private.renew_session(bytea, bytea) is
-  'The same session under another token: whoever copied the old one is out. Definer, as login_session.';
+  'Gives a session a new token, so that a copied old token is worthless. Security definer, called by other definers only, because no role may write sessions directly.';
 
 create function private.forget_old_accounts(p_now timestamptz default now())
 returns integer
@@ -4532,7 +4545,7 @@ begin
   return v_all + v_gone;
 end $$;
 comment on function private.forget_old_accounts(timestamptz) is
-  'Forgets sign-ups, links, brakes and sessions that are over for days, and single sign-ons that are over for an hour; how many. Definer: they are no company''s.';
+  'Deletes sign-ups, links, throttle counters and sessions that ended days ago, and single sign-ons that ended an hour ago; returns the number. Security definer, called by the worker process, because these rows belong to no company.';
 grant execute on function private.forget_old_accounts(timestamptz) to neurant_jobs;
 
 create function private.begin_idling() returns trigger
@@ -4551,7 +4564,7 @@ begin
   return new;
 end $$;
 comment on function private.begin_idling() is
-  'Every session has an absolute end and a limit on idleness, whoever opens it; a company''s part of it has those of the whole. Definer: sessions and their rules are nobody''s to read.';
+  'Gives every new session an absolute end and a limit on idleness, whoever opens it; a company''s part of a session takes those of the whole. Security definer, called by a trigger, because sessions and their rules are closed to other roles.';
 
 create trigger begin_idling before insert on public.auth_sessions
   for each row execute function private.begin_idling();
@@ -4567,7 +4580,7 @@ begin
   return new;
 end $$;
 comment on function private.slide_session() is
-  'Use moves the end of a session, up to the absolute one; what is over stays over, and what a page fetches by itself (request.is_passive) is no use.';
+  'Extends a session when it is used, up to its absolute end. An ended session stays ended, and requests that a page makes by itself (request.is_passive) do not count as use.';
 
 create trigger slide_session before update of last_seen_at on public.auth_sessions
   for each row execute function private.slide_session();
@@ -4592,7 +4605,7 @@ begin
   return null;
 end $$;
 comment on function private.share_use() is
-  'A person''s session and the company''s part of it are used together. Definer: sessions are nobody''s to write by hand.';
+  'Copies the time of use between a person''s session and the company''s part of it. It skips rows that another request has locked, so that requests of one session never wait for one another. Security definer, called by a trigger, because no role may write sessions directly.';
 
 create trigger share_use after update of last_seen_at on public.auth_sessions
   for each row execute function private.share_use();
@@ -4603,7 +4616,7 @@ language sql volatile security definer set search_path = '' as $$
   where (r.idle_after, r.kept_idle_after) is distinct from (p_idle, p_kept_idle)
 $$;
 comment on function private.set_session_rules(interval, interval) is
-  'The installation''s limits on idleness, for sessions that begin from now on. Definer: a process is no company.';
+  'Sets the installation''s limits on idleness, for sessions that begin from now on. Security definer, called by the web process, because a process acts for no company.';
 grant execute on function private.set_session_rules(interval, interval) to neurant_app;
 
 create function private.ended_by_idleness(p_token_digest bytea) returns boolean
@@ -4613,7 +4626,7 @@ language sql stable security definer set search_path = '' as $$
     from public.auth_sessions a where a.token_digest = p_token_digest), false)
 $$;
 comment on function private.ended_by_idleness(bytea) is
-  'Whether the session of this token would still stand if it had been used. Definer: the caller is nobody.';
+  'Returns whether the session of this token ended only because it was not used. Security definer, called by the web process, because the caller is not signed in.';
 grant execute on function private.ended_by_idleness(bytea) to neurant_app;
 
 create function private.own_login(p_token_digest bytea) returns uuid
@@ -4629,7 +4642,7 @@ begin
   return v_session.auth_user_id;
 end $$;
 comment on function private.own_login(bytea) is
-  'The login that a session may act for; null where the session has ended, NA006 where a company''s single sign-on opened it: that company''s provider does not speak for the login. Every function that changes a login, or something outside the company, asks here. Definer: the caller is nobody yet.';
+  'Returns the login that a session may change; null if the session has ended, error NA006 if a company''s single sign-on opened it, because that company''s provider does not speak for the login. Every function that changes a login, or something outside the company, calls it. Security definer, called by the web process, because the caller is not a principal yet.';
 grant execute on function private.own_login(bytea) to neurant_app;
 
 create function private.refuse_told_session() returns void
@@ -4645,7 +4658,7 @@ begin
   end if;
 end $$;
 comment on function private.refuse_told_session() is
-  'The rule of own_login for functions that a process of the version before calls with a login and not with a session: by the session that the process tells for audit. Definer, as own_login.';
+  'Applies the rule of own_login to functions that a process of the previous version calls with a login instead of a session: it takes the session from the audit trail of the transaction. Security definer, called by other definers only, because sessions are closed to other roles.';
 
 create function private.end_auth_session() returns trigger
 language plpgsql security definer set search_path = '' as $$
@@ -4654,10 +4667,10 @@ begin
   return null;
 end $$;
 comment on function private.end_auth_session() is
-  'A session by a provider does not outlive its place in the company, or it could come back in without the provider. Definer: sessions are nobody''s to delete.';
+  'Ends a person''s session that an identity provider opened when its part in the company ends; otherwise it could enter the company again without the provider. Security definer, called by a trigger, because no role may delete sessions directly.';
 
 -- 32_sign_up.sql ---------------------------------------------------------------------------------
--- Signing up: an account by mail, and the founding of a company.
+-- Sign-up: an account by mail, and the founding of a company.
 
 create table public.sign_ups (
   id uuid primary key default uuidv7(),
@@ -4681,11 +4694,11 @@ create table public.sign_ups (
     and (last_name = '' or private.reads_as_name(last_name)))
 );
 comment on table public.sign_ups is
-  'A sign-up until its mailbox is proven; the login is made only then, so an address is nobody''s before. Without link and code: the address has an account, and this row only answers as any other.';
+  'A sign-up until its mailbox is proven. The login is created only then, so an unproven sign-up reserves no address. A row without link and code belongs to an address that has an account; it exists so that the answer is the same.';
 comment on column public.sign_ups.pending_digest is
-  'SHA-256 of what the browser that signed up holds; with it a code is enough.';
+  'SHA-256 of the secret in the browser that signed up; together with it the mailed code suffices.';
 comment on column public.sign_ups.code_digest is
-  'Six digits can be tried out by whoever reads the table, so this is keyed by the master key.';
+  'Keyed by the master key, because a reader of the table could try out all six-digit codes.';
 create index sign_ups_email_idx on public.sign_ups (email);
 create index sign_ups_user_idx on public.sign_ups (auth_user_id) where auth_user_id is not null;
 create index sign_ups_created_idx on public.sign_ups (created_at);
@@ -4708,7 +4721,7 @@ create table public.onboarding (
   created_at timestamptz not null default now()
 );
 comment on table public.onboarding is
-  'How far the set-up is, where no other row says so: everything else is read from what exists.';
+  'The steps of the set-up that leave no other row; all other steps are derived from the rows they leave.';
 
 alter table public.onboarding enable row level security, force row level security;
 create policy staff_select on public.onboarding for select to authenticated
@@ -4735,7 +4748,7 @@ begin
   return case v_number when 1 then v_base else v_base || '-' || v_number end;
 end $$;
 comment on function private.suggest_slug(text) is
-  'A free short name made of a company''s name; with a number where others have it. Definer: who signs up sees no company.';
+  'Returns a free short name made from a company''s name, with a number if others have it. Security definer, called by the web process, because a person who signs up may see no company.';
 grant execute on function private.suggest_slug(text) to neurant_app;
 
 create function private.slug_of(p_name text) returns text
@@ -4745,7 +4758,7 @@ language sql stable set search_path = '' as $$
     'empresa')
 $$;
 comment on function private.slug_of(text) is
-  'The short name that a company''s name makes: at most 45 characters, so that a number still fits into 50.';
+  'Returns the short name that a company''s name makes: at most 45 characters, so that a number still fits into 50.';
 grant execute on function private.slug_of(text) to neurant_router;
 
 create function private.suggest_slugs(
@@ -4773,7 +4786,7 @@ begin
       order by f.place limit 3);
 end $$;
 comment on function private.suggest_slugs(text, inet, timestamptz) is
-  'The short name that a name makes, whether it is free, and up to three that are. 30 a minute and address, then NA005 with {"seconds"}. Definer: who signs up sees no company.';
+  'Returns the short name that a name makes, whether it is free, and up to three free ones. Above 30 calls a minute and address: NA005 with {"seconds"}. Security definer, called by the web process, because a person who signs up may see no company.';
 grant execute on function private.suggest_slugs(text, inet, timestamptz) to neurant_app;
 
 create function private.sign_up(
@@ -4823,7 +4836,7 @@ begin
   return query select 'created', v_company, v_user;
 end $$;
 comment on function private.sign_up(uuid, text, text, text, text, text, public.subscription_plan_enum, integer, text) is
-  'A company with the limits of a plan, and its owner: created, slug_taken or unknown_login. A person may own several. Definer: who signs up has no company yet, and no policy could know them.';
+  'Creates a company with the limits of a plan, and its owner. A person may own several companies. Outcome: created, slug_taken or unknown_login. Security definer, called by the web process, because a person who signs up has no company, so no policy could admit the person.';
 grant execute on function private.sign_up(uuid, text, text, text, text, text,
   public.subscription_plan_enum, integer, text) to neurant_app;
 
@@ -4844,7 +4857,7 @@ begin
   return case when v_is_new then 'new' else 'has_account' end;
 end $$;
 comment on function private.begin_sign_up(text, text, text, text, bytea, bytea, bytea, boolean, timestamptz) is
-  'A sign-up that waits for its mail: new (also where only a provider made the login), or has_account (kept all the same, so that both answer alike). Definer: who signs up is nobody yet.';
+  'Begins a sign-up that waits for its mail. Outcome: new (also if an identity provider created the login) or has_account (stored as well, so that both answer alike). Security definer, called by the web process, because the caller is not signed in.';
 grant execute on function private.begin_sign_up(text, text, text, text, bytea, bytea, bytea,
   boolean, timestamptz) to neurant_app;
 
@@ -4870,7 +4883,7 @@ begin
     v_known.email::text, v_known.first_name::text;
 end $$;
 comment on function private.renew_sign_up(bytea, bytea, bytea, timestamptz) is
-  'Another link and code for a sign-up; those before are void. No row where there is none that waits. Definer, as begin_sign_up.';
+  'Replaces the link and code of a waiting sign-up; the previous ones become void. No row: no sign-up waits. Security definer, called by the web process, because the caller is not signed in.';
 grant execute on function private.renew_sign_up(bytea, bytea, bytea, timestamptz) to neurant_app;
 
 create function private.find_sign_up(
@@ -4889,7 +4902,7 @@ language sql stable security definer set search_path = '' as $$
     else s.link_digest = p_link_digest end
 $$;
 comment on function private.find_sign_up(bytea, bytea, timestamptz) is
-  'The sign-up of a link, else of a browser: pending, verified or expired. is_own: this browser began it. Definer, as begin_sign_up.';
+  'Returns the sign-up of a link, or else of a browser: pending, verified or expired. is_own: this browser began it. Security definer, called by the web process, because the caller is not signed in.';
 grant execute on function private.find_sign_up(bytea, bytea, timestamptz) to neurant_app;
 
 create function private.verify_sign_up(p_pending_digest bytea, p_link_digest bytea, p_code_digest bytea, p_is_proven boolean, p_now timestamp with time zone DEFAULT now()) RETURNS TABLE(outcome text, auth_user_id uuid)
@@ -4946,7 +4959,7 @@ begin
   return query select 'verified', v_login;
 end $$;
 comment on function private.verify_sign_up(bytea, bytea, bytea, boolean, timestamptz) is
-  'The mailbox is proven, by the link (in the browser that signed up, or by who knows the password: p_is_proven) or by the code (five tries, in that browser), and the login is made: verified, unknown, expired, wrong_code, too_many, password_needed, verified_before, or taken (somebody else was first). Definer, as begin_sign_up.';
+  'Proves the mailbox and creates the login: by the link (in the browser that signed up, or with the password: p_is_proven) or by the code (five attempts, in that browser). Outcome: verified, unknown, expired, wrong_code, too_many, password_needed, verified_before, or taken (the address got a login meanwhile). Security definer, called by the web process, because the caller is not signed in.';
 grant execute on function private.verify_sign_up(bytea, bytea, bytea, boolean, timestamptz) to
   neurant_app;
 
@@ -4959,7 +4972,7 @@ language sql volatile security definer set search_path = '' as $$
   returning s.auth_user_id
 $$;
 comment on function private.claim_sign_up(bytea, timestamptz) is
-  'The browser that signed up goes on, once, after the link was opened elsewhere: the login, or null. Definer, as begin_sign_up.';
+  'Continues a sign-up once in the browser that began it, after the link was opened elsewhere. Returns the login, or null. Security definer, called by the web process, because the caller is not signed in.';
 grant execute on function private.claim_sign_up(bytea, timestamptz) to neurant_app;
 
 create function private.found_company(p_auth_user uuid, p_first_name text, p_last_name text, p_name text, p_slug text, p_industry text, p_size text, p_website text, p_phone text, p_timezone text, p_address inet, p_now timestamp with time zone DEFAULT now()) RETURNS TABLE(outcome text, company_id uuid, slug text)
@@ -4998,7 +5011,7 @@ begin
   return query select 'created', v_done.company_id, v_slug;
 end $$;
 comment on function private.found_company(uuid, text, text, text, text, text, text, text, text, text, inet, timestamptz) is
-  'A company on the free plan for a person whose e-mail is verified, with what they told of it: created, slug_taken, unverified, unknown_login or too_many (5 an hour and address). Definer, as sign_up.';
+  'Creates a company on the free plan for a person with a verified e-mail address, with the data that the person entered. Outcome: created, slug_taken, unverified, unknown_login or too_many (five an hour and address). Security definer, called by the web process, because the person has no company, so no policy could admit the person.';
 grant execute on function private.found_company(uuid, text, text, text, text, text, text, text,
   text, text, inet, timestamptz) to neurant_app;
 
@@ -5014,7 +5027,7 @@ language sql volatile security definer set search_path = '' as $$
     p_industry, p_size, p_website, p_phone, p_timezone, p_address, p_now) f
 $$;
 comment on function private.found_company_by_session(bytea, text, text, text, text, text, text, text, text, text, inet, timestamptz) is
-  'found_company for the person of a session; NA006 as own_login. Definer, as found_company.';
+  'Calls found_company for the person of a session; error NA006 as in own_login. Security definer, called by the web process, because the person has no company, so no policy could admit the person.';
 grant execute on function private.found_company_by_session(bytea, text, text, text, text, text,
   text, text, text, text, inet, timestamptz) to neurant_app;
 
@@ -5039,7 +5052,7 @@ begin
   return true;
 end $$;
 comment on function private.pass_onboarding(text) is
-  'Notes a step of the set-up that leaves no other trace: plan, skip_bot, hide (owner, administrador), tested (supervisor too). Definer: these moments are not to be written by hand.';
+  'Notes a step of the set-up that leaves no other row: plan, skip_bot or hide (owner and administrador), or tested (supervisor as well). Security definer, called by staff and API keys, because no role may write these timestamps directly.';
 grant execute on function private.pass_onboarding(text) to authenticated;
 
 create function private.onboarding_state()
@@ -5062,7 +5075,7 @@ language sql stable security definer set search_path = '' as $$
   where k.id = (select private.company_id('company.read'))
 $$;
 comment on function private.onboarding_state() is
-  'What a company has set up. Definer: an operador does not see the invitations that count.';
+  'Returns what a company has set up. Security definer, called by staff and API keys, because an operador does not see the invitations that count.';
 grant execute on function private.onboarding_state() to authenticated;
 
 create function private.accept_terms(p_auth_user uuid, p_first_name text, p_last_name text)
@@ -5072,7 +5085,7 @@ language sql volatile security definer set search_path = '' as $$
   values (p_auth_user, p_first_name, p_last_name, now())
 $$;
 comment on function private.accept_terms(uuid, text, text) is
-  'The person of a login that was made in this transaction, by an invitation, took the terms. Definer, as create_login.';
+  'Notes that the person of a login that was created in this transaction, by an invitation, accepted the terms. Security definer, called by the web process, because accounts are closed to other roles.';
 grant execute on function private.accept_terms(uuid, text, text) to neurant_app;
 
 -- 33_passwords.sql -------------------------------------------------------------------------------
@@ -5086,7 +5099,7 @@ create table public.password_resets (
   used_at timestamptz
 );
 comment on table public.password_resets is
-  'Mailed links that set a new password, once. A used one is kept for a while, to tell so.';
+  'Mailed links that set a new password, once. A used link is kept for a while, so that it can be reported as used.';
 create index password_resets_user_idx on public.password_resets (auth_user_id);
 create index password_resets_expired_idx on public.password_resets (expires_at);
 
@@ -5117,7 +5130,7 @@ begin
       order by u.created_at desc limit 1))::text;
 end $$;
 comment on function private.begin_password_reset(text, bytea, timestamptz) is
-  'A link of an hour for whoever forgot their password; no row where the address has no account. Definer: who asks is nobody yet.';
+  'Creates a link, valid for an hour, for a forgotten password; no row if the address has no account. Security definer, called by the web process, because the caller is not signed in.';
 grant execute on function private.begin_password_reset(text, bytea, timestamptz) to neurant_app;
 
 create function private.find_password_reset(p_token_digest bytea, p_now timestamptz default now())
@@ -5130,7 +5143,7 @@ language sql stable security definer set search_path = '' as $$
   where r.token_digest = p_token_digest
 $$;
 comment on function private.find_password_reset(bytea, timestamptz) is
-  'What a mailed link is worth: open, used or expired; no row for one that we never sent. Definer, as begin_password_reset.';
+  'Returns the state of a mailed link: open, used or expired; no row for a link that was never sent. Security definer, called by the web process, because the caller is not signed in.';
 grant execute on function private.find_password_reset(bytea, timestamptz) to neurant_app;
 
 create function private.set_password(p_auth_user uuid, p_encrypted_password text, p_keep bytea) RETURNS void
@@ -5147,7 +5160,7 @@ begin
   delete from public.auth_factors f where f.auth_user_id = p_auth_user and f.confirmed_at is null;
 end $$;
 comment on function private.set_password(uuid, text, bytea) is
-  'Another password: every session but one, and every login half done, ends. Definer: called by definers; auth is closed to everybody.';
+  'Sets a password and ends every session but one, and every login that waits for its second step. Security definer, called by other definers only, because schema auth is closed to every login.';
 
 create function private.finish_password_reset(p_token_digest bytea, p_encrypted_password text, p_now timestamp with time zone DEFAULT now()) RETURNS TABLE(outcome text, auth_user_id uuid, email text)
     LANGUAGE plpgsql SECURITY DEFINER
@@ -5185,7 +5198,7 @@ begin
   return query select 'changed', v_reset.auth_user_id, v_email;
 end $$;
 comment on function private.finish_password_reset(bytea, text, timestamptz) is
-  'Sets the password by a mailed link, once, and ends every session: changed, unknown, used or expired. One of two who race wins. Definer, as begin_password_reset.';
+  'Sets the password by a mailed link, once, and ends every session. Outcome: changed, unknown, used or expired. Of two concurrent calls one succeeds. Security definer, called by the web process, because the caller is not signed in.';
 grant execute on function private.finish_password_reset(bytea, text, timestamptz) to neurant_app;
 
 create function private.change_password(p_token_digest bytea, p_new_digest bytea, p_encrypted_password text) RETURNS boolean
@@ -5206,7 +5219,7 @@ begin
   return true;
 end $$;
 comment on function private.change_password(bytea, bytea, text) is
-  'Whoever is signed in (and has shown the old one) sets another password; this session goes on under a new token, all others end. Definer: auth is closed to everybody.';
+  'Sets the password of a signed-in person who has shown the old one. This session continues with a new token; all others end. Security definer, called by the web process, because schema auth is closed to every login.';
 grant execute on function private.change_password(bytea, bytea, text) to neurant_app;
 
 create function private.rehash_password(
@@ -5218,7 +5231,7 @@ begin
   return found;
 end $$;
 comment on function private.rehash_password(uuid, text, text) is
-  'Another hash of the same password, which its owner has just shown: no session ends and no mail is sent. Whether the known hash still stood. Definer: auth is closed to everybody, and who signs in is nobody yet.';
+  'Stores another hash of the same password, which its owner has just shown; no session ends and no mail is sent. Returns whether the known hash was still the current one. Security definer, called by the web process, because schema auth is closed to every login.';
 grant execute on function private.rehash_password(uuid, text, text) to neurant_app;
 
 create function private.password_context(p_token_digest bytea) returns text[]
@@ -5242,7 +5255,7 @@ language sql stable security definer set search_path = '' as $$
   where w.word <> ''
 $$;
 comment on function private.password_context(bytea) is
-  'Names that must not make up the password of the person whose session or mailed reset link this is: their own and those of their companies; none for a session that is limited to one company. Definer: nobody reads two companies at once.';
+  'Returns the names that the password of the person of this session or reset link must not consist of: the person''s own and those of the person''s companies; none for a session that is limited to one company. Security definer, called by the web process, because no principal may read two companies at once.';
 grant execute on function private.password_context(bytea) to neurant_app;
 
 -- 34_two_steps.sql -------------------------------------------------------------------------------
@@ -5256,9 +5269,9 @@ create table public.auth_factors (
   confirmed_at timestamptz
 );
 comment on table public.auth_factors is
-  'The shared secret of the second step (RFC 6238), sealed under the master key; it counts once a code confirmed it.';
+  'The shared secret of the second step (RFC 6238), sealed under the master key. It is in force once a code has confirmed it.';
 comment on column public.auth_factors.last_step is
-  'The time step of the code used last: none of it or before is taken again.';
+  'The time step of the code that was used last: codes of this step and earlier ones are refused.';
 
 alter table public.auth_factors enable row level security, force row level security;
 create policy router_select on public.auth_factors for select to neurant_router using (true);
@@ -5291,7 +5304,8 @@ create table public.login_challenges (
   created_at timestamptz not null,
   expires_at timestamptz not null
 );
-comment on table public.login_challenges is 'The password was right; the code is awaited.';
+comment on table public.login_challenges is
+  'Logins whose password was right and whose code is awaited.';
 create index login_challenges_user_idx on public.login_challenges (auth_user_id);
 create index login_challenges_expired_idx on public.login_challenges (expires_at);
 
@@ -5312,7 +5326,7 @@ language sql stable security definer set search_path = '' as $$
   from private.company_id('users.manage') as c (id)
 $$;
 comment on function private.two_step_users() is
-  'The people of the company who have turned a second step on; null for whoever does not manage people. Definer: factors are of the login, not of a company.';
+  'Returns the people of the company who have a second step; null if the caller does not manage people. Security definer, called by staff and API keys, because factors belong to a login, not to a company.';
 grant execute on function private.two_step_users() to authenticated;
 
 create function private.open_challenge(
@@ -5323,7 +5337,7 @@ language sql volatile security definer set search_path = '' as $$
   values (p_token_digest, p_auth_user, p_is_kept, p_now, p_now + interval '10 minutes')
 $$;
 comment on function private.open_challenge(uuid, bytea, boolean, timestamptz) is
-  'The password was right; ten minutes for the code. Definer: the caller is nobody yet.';
+  'Opens a challenge after the right password: the code must follow within ten minutes. Security definer, called by the web process, because the caller is not signed in.';
 grant execute on function private.open_challenge(uuid, bytea, boolean, timestamptz) to
   neurant_app;
 
@@ -5336,7 +5350,7 @@ language sql stable security definer set search_path = '' as $$
   where c.token_digest = p_token_digest and c.expires_at > p_now
 $$;
 comment on function private.find_challenge(bytea, timestamptz) is
-  'Whose login waits for its code. Definer, as open_challenge.';
+  'Returns the login that waits for its code. Security definer, called by the web process, because the caller is not signed in.';
 grant execute on function private.find_challenge(bytea, timestamptz) to neurant_app;
 
 create function private.close_challenge(p_token_digest bytea) returns boolean
@@ -5346,7 +5360,7 @@ begin
   return found;
 end $$;
 comment on function private.close_challenge(bytea) is
-  'A login half done is done or given up; whether it was still there. Definer, as open_challenge.';
+  'Ends a challenge when the login is completed or abandoned; returns whether it still existed. Security definer, called by the web process, because the caller is not signed in.';
 grant execute on function private.close_challenge(bytea) to neurant_app;
 
 create function private.find_factor(p_auth_user uuid) RETURNS TABLE(secret_encrypted bytea, is_confirmed boolean, created_at timestamp with time zone, codes_left integer)
@@ -5360,7 +5374,7 @@ create function private.find_factor(p_auth_user uuid) RETURNS TABLE(secret_encry
   where f.auth_user_id = p_auth_user and f.confirmed_at is not null
 $$;
 comment on function private.find_factor(uuid) is
-  'The second step of a login, to check a code against; a secret that still waits for its first code is not told (waiting_factor). Definer: factors are closed to everybody; the secret is sealed.';
+  'Returns the second step of a login, to check a code against; a secret that still waits for its first code is not returned (see waiting_factor). Security definer, called by the web process, because factors are closed to other roles.';
 grant execute on function private.find_factor(uuid) to neurant_app;
 
 create function private.use_factor_step(p_auth_user uuid, p_step bigint) returns boolean
@@ -5371,7 +5385,7 @@ begin
   return found;
 end $$;
 comment on function private.use_factor_step(uuid, bigint) is
-  'Takes the code of a time step, unless it or a later one was taken before. Definer, as find_factor.';
+  'Uses up the code of a time step; returns false if this step or a later one was used before. Security definer, called by the web process, because factors are closed to other roles.';
 grant execute on function private.use_factor_step(uuid, bigint) to neurant_app;
 
 create function private.use_recovery_code(p_auth_user uuid, p_code_digest bytea) returns boolean
@@ -5386,7 +5400,7 @@ begin
   return false;
 end $$;
 comment on function private.use_recovery_code(uuid, bytea) is
-  'Takes a recovery code, once. Definer, as find_factor.';
+  'Uses up a recovery code, once. Security definer, called by the web process, because factors are closed to other roles.';
 grant execute on function private.use_recovery_code(uuid, bytea) to neurant_app;
 
 create function private.begin_factor(p_token_digest bytea, p_secret_encrypted bytea) RETURNS boolean
@@ -5403,7 +5417,7 @@ begin
   return found;
 end $$;
 comment on function private.begin_factor(bytea, bytea) is
-  'A new secret, to be confirmed by a code; false where the second step is on already. Definer, as find_factor.';
+  'Stores a new secret, to be confirmed by a code; returns false if the second step is on already. Security definer, called by the web process, because factors are closed to other roles.';
 grant execute on function private.begin_factor(bytea, bytea) to neurant_app;
 
 create function private.set_recovery_codes(p_auth_user uuid, p_code_digests bytea[]) returns void
@@ -5413,7 +5427,7 @@ language sql volatile security definer set search_path = '' as $$
   select p_auth_user, d.digest from unnest(p_code_digests) d (digest)
 $$;
 comment on function private.set_recovery_codes(uuid, bytea[]) is
-  'Other recovery codes instead of those before. Definer: called by definers.';
+  'Replaces the recovery codes. Security definer, called by other definers only, because factors are closed to other roles.';
 
 create function private.confirm_factor(p_token_digest bytea, p_new_digest bytea, p_step bigint, p_code_digests bytea[]) RETURNS boolean
     LANGUAGE plpgsql SECURITY DEFINER
@@ -5433,7 +5447,7 @@ begin
   return true;
 end $$;
 comment on function private.confirm_factor(bytea, bytea, bigint, bytea[]) is
-  'The second step is on from now, with its recovery codes; the session goes on under a new token. False where nothing waits to be confirmed. Definer, as find_factor.';
+  'Turns the second step on, with its recovery codes; the session continues with a new token. Returns false if no secret waits to be confirmed. Security definer, called by the web process, because factors are closed to other roles.';
 grant execute on function private.confirm_factor(bytea, bytea, bigint, bytea[]) to neurant_app;
 
 create function private.renew_recovery_codes(p_token_digest bytea, p_code_digests bytea[]) RETURNS boolean
@@ -5455,7 +5469,7 @@ begin
   return true;
 end $$;
 comment on function private.renew_recovery_codes(bytea, bytea[]) is
-  'Other recovery codes; those before are void. Definer, as find_factor.';
+  'Replaces the recovery codes; the previous ones become void. Security definer, called by the web process, because factors are closed to other roles.';
 grant execute on function private.renew_recovery_codes(bytea, bytea[]) to neurant_app;
 
 create function private.disable_factor(p_token_digest bytea, p_new_digest bytea) RETURNS boolean
@@ -5474,7 +5488,7 @@ begin
   return true;
 end $$;
 comment on function private.disable_factor(bytea, bytea) is
-  'The second step is off, its secret and codes are gone; the session goes on under a new token. Definer, as find_factor.';
+  'Turns the second step off and deletes its secret and codes; the session continues with a new token. Security definer, called by the web process, because factors are closed to other roles.';
 grant execute on function private.disable_factor(bytea, bytea) to neurant_app;
 
 create function private.waiting_factor(p_token_digest bytea) returns bytea
@@ -5483,7 +5497,7 @@ language sql stable security definer set search_path = '' as $$
   where f.auth_user_id = (select private.own_login(p_token_digest)) and f.confirmed_at is null
 $$;
 comment on function private.waiting_factor(bytea) is
-  'The sealed secret that waits for its first code; null where none waits, NA006 as own_login. Definer, as find_factor.';
+  'Returns the sealed secret that waits for its first code; null if none waits, error NA006 as in own_login. Security definer, called by the web process, because factors are closed to other roles.';
 grant execute on function private.waiting_factor(bytea) to neurant_app;
 
 -- 35_sso.sql -------------------------------------------------------------------------------------
@@ -5509,15 +5523,15 @@ create table public.sso_connections (
     check (private.reads_as_name(name))
 );
 comment on table public.sso_connections is
-  'An OpenID provider that speaks for the people of one company, and for nobody else.';
+  'An OpenID provider that authenticates people for one company, and for no other.';
 comment on column public.sso_connections.issuer is
   'Never changed: under another issuer the same subjects would be other people.';
 comment on column public.sso_connections.client_secret_encrypted is
-  'Under the company''s key (vault). Null: a public client, which PKCE alone protects.';
+  'Sealed under the company''s key. Null: a public client, which PKCE alone protects.';
 comment on column public.sso_connections.default_role is
-  'What somebody becomes who arrives without an invitation; null lets in only who is invited.';
+  'The role of a person who arrives without an invitation. Null: only invited people are admitted.';
 comment on column public.sso_connections.is_enforced is
-  'People with an address in its domains come in this way only; the owner may always use the password, so that nobody is locked out.';
+  'Whether people with an address in the connection''s domains must sign in this way. The owner may always use the password, so that a broken provider cannot lock everybody out.';
 create index sso_connections_created_by_idx on public.sso_connections (company_id, created_by);
 
 alter table public.sso_connections enable row level security, force row level security;
@@ -5569,7 +5583,7 @@ create table public.external_identities (
   foreign key (company_id, user_id) references public.users (company_id, id)
 );
 comment on table public.external_identities is
-  'Who somebody is to a provider: from the second time on the subject decides, not the address.';
+  'The identity of a user at a provider. From the second sign-in on the subject decides, not the e-mail address.';
 create index external_identities_user_idx on public.external_identities (company_id, user_id);
 
 alter table public.external_identities enable row level security, force row level security;
@@ -5607,7 +5621,7 @@ create table public.sso_attempts (
     references public.sso_connections (company_id, id) on delete cascade
 );
 comment on table public.sso_attempts is
-  'Somebody is at the provider now. Nonce and PKCE verifier are made of the browser''s secret, of which only the digest is here: nothing in this table lets anybody in.';
+  'Sign-ins that are at the provider now. Nonce and PKCE verifier are derived from a secret in the browser, of which only the digest is stored, so nothing in this table admits anybody.';
 create index sso_attempts_connection_idx
   on public.sso_attempts (company_id, connection_id, expires_at);
 
@@ -5634,7 +5648,7 @@ create function private.sso_required(p_company uuid, p_user uuid) RETURNS uuid
     and c.is_active and c.is_enforced
 $$;
 comment on function private.sso_required(uuid, uuid) is
-  'The connection that this user must come in by, as their domain is proven; null where a password will do. Definer: asked before anybody is signed in.';
+  'Returns the connection that this user must sign in by, because the user''s domain is proven and the connection enforced; null if a password suffices. Security definer, called by other definers only, because it is called before anybody is signed in.';
 
 create function private.begin_sso(
   p_domain text, p_state_digest bytea, p_browser_digest bytea, p_next text, p_is_kept boolean,
@@ -5669,7 +5683,7 @@ begin
     v_connection.issuer::text, v_connection.client_id::text;
 end $$;
 comment on function private.begin_sso(text, bytea, bytea, text, boolean, timestamptz) is
-  'Somebody with an address in this domain goes to their provider, and has ten minutes to come back; no row where the domain has none. A connection keeps its newest 1000 attempts. Definer: the caller is nobody yet.';
+  'Begins a sign-in at the provider of this domain, to be completed within ten minutes; no row if the domain has none. A connection keeps its newest 1000 attempts. Security definer, called by the web process, because the caller is not signed in.';
 grant execute on function private.begin_sso(text, bytea, bytea, text, boolean, timestamptz) to
   neurant_app;
 
@@ -5683,7 +5697,7 @@ create function private.sso_of_domain(p_domain text) RETURNS TABLE(name text, is
   where d.domain = p_domain and d.proven_at is not null and c.is_active
 $$;
 comment on function private.sso_of_domain(text) is
-  'What the button on the login page says for an address in a proven domain: nobody is offered a stranger''s provider. Definer: the caller is nobody yet.';
+  'Returns the name of the provider of a proven domain, for the button on the login page. A claim that is not proven returns nothing, so that people are never sent to a stranger''s provider. Security definer, called by the web process, because the caller is not signed in.';
 grant execute on function private.sso_of_domain(text) to neurant_app;
 
 create function private.claim_sso(
@@ -5723,7 +5737,7 @@ begin
     null::text, null::bytea, null::bytea, null::text, null::boolean;
 end $$;
 comment on function private.claim_sso(bytea, bytea, timestamptz) is
-  'Takes up an attempt, once, in the browser that began it: claimed, with what the token exchange needs (secrets still sealed), or unknown, other_browser, used, expired, closed. Definer: the caller is nobody yet.';
+  'Takes up an attempt, once, in the browser that began it. Outcome: claimed (with the data for the token exchange; secrets still sealed), unknown, other_browser, used, expired or closed. Security definer, called by the web process, because the caller is not signed in.';
 grant execute on function private.claim_sso(bytea, bytea, timestamptz) to neurant_app;
 
 create function private.open_sso_session(
@@ -5742,7 +5756,7 @@ begin
   return v_expires;
 end $$;
 comment on function private.open_sso_session(uuid, uuid, uuid, bytea, inet, text, interval) is
-  'The session of somebody whom the provider has named. Definer: called by finish_sso only.';
+  'Opens the session of the person whom the provider has named. Only finish_sso calls it. Security definer, called by other definers only, because no role may write sessions directly.';
 
 create function private.admit_by_sso(
   p_connection public.sso_connections, p_email text, p_first_name text, p_last_name text, p_now
@@ -5779,7 +5793,7 @@ begin
   return v_user;
 end $$;
 comment on function private.admit_by_sso(public.sso_connections, text, text, text, timestamptz) is
-  'Somebody new: by their invitation, or else in the connection''s default role (NA002 where no seat is left); null where neither is. Definer: called by finish_sso only.';
+  'Creates the user of a person who is new to the company: by the person''s invitation, or else with the connection''s default role (NA002 if no seat is left). Returns null if there is neither. Only finish_sso calls it. Security definer, called by other definers only, because the caller is not signed in.';
 
 create function private.finish_sso(p_attempt uuid, p_issuer text, p_subject text, p_email text, p_is_verified boolean, p_first_name text, p_last_name text, p_token_digest bytea, p_ip inet, p_user_agent text, p_lifetime interval, p_now timestamp with time zone DEFAULT now()) RETURNS TABLE(outcome text, company_id uuid, user_id uuid, expires_at timestamp with time zone)
     LANGUAGE plpgsql SECURITY DEFINER
@@ -5855,7 +5869,7 @@ begin
       p_ip, p_user_agent, p_lifetime);
 end $$;
 comment on function private.finish_sso(uuid, text, text, text, boolean, text, text, bytea, inet, text, interval, timestamptz) is
-  'Lets in whom the provider of a claimed attempt names, into the company of that provider: signed_in, closed, no_email, not_verified, other_domain, not_invited, deactivated or linked_to_other (the address belongs to another subject: it was given to somebody new, perhaps); NA002 where no seat is left. A closed company is entered, to be read, by those who are in it. All or nothing. Definer: the caller is nobody yet.';
+  'Signs in the person whom the provider of a claimed attempt names, into that provider''s company. Outcome: signed_in, closed, no_email, not_verified, other_domain, not_invited, deactivated or linked_to_other (the address belongs to another subject; perhaps it was reassigned); error NA002 if no seat is left. Existing members may enter a closed company, for reading. It writes everything or nothing. Security definer, called by the web process, because the caller is not signed in.';
 grant execute on function private.finish_sso(uuid, text, text, text, boolean, text, text, bytea,
   inet, text, interval, timestamptz) to neurant_app;
 
@@ -5879,7 +5893,7 @@ begin
   return null;
 end $$;
 comment on function private.end_sessions_by_sso() is
-  'A session that could not be opened any more ends: by password where the provider is enforced now, through a connection or for a domain that is no more. Definer: sessions are nobody''s to delete.';
+  'Ends the sessions that could not be opened any more: by password where the provider is enforced now, or through a connection or domain that is no longer valid. Security definer, called by a trigger, because no role may delete sessions directly.';
 
 create trigger end_sessions_by_sso after update of is_active, is_enforced on public.sso_connections
   for each row execute function private.end_sessions_by_sso();
@@ -5893,7 +5907,7 @@ begin
   return null;
 end $$;
 comment on function private.end_sessions_of_identity() is
-  'Who is unlinked is out. Definer: sessions are nobody''s to delete.';
+  'Ends the sessions of an identity that is unlinked. Security definer, called by a trigger, because no role may delete sessions directly.';
 
 create trigger end_sessions_of_identity after delete on public.external_identities
   for each row execute function private.end_sessions_of_identity();
@@ -5908,7 +5922,7 @@ language sql stable security definer set search_path = '' as $$
   having count(*) > 0 and count(*) = count(c.id)
 $$;
 comment on function private.sso_instead(uuid) is
-  'The provider that a person must use, if none of their companies takes a password of them; else null. Definer: asked when the password was right, before there is a session.';
+  'Returns the provider that a person must use if none of the person''s companies accepts a password; else null. Security definer, called by the web process, because it is called after the password check, before there is a session.';
 grant execute on function private.sso_instead(uuid) to neurant_app;
 
 -- 36_sso_domains.sql -----------------------------------------------------------------------------
@@ -5918,7 +5932,7 @@ create table public.public_mail_domains (
   domain varchar(253) primary key check (domain = lower(domain))
 );
 comment on table public.public_mail_domains is
-  'Platform table: where anybody gets an address. Such a domain is no company''s.';
+  'Platform table: mail domains in which anybody can get an address. No company can claim them.';
 
 alter table public.public_mail_domains enable row level security, force row level security;
 create policy router_select on public.public_mail_domains for select to neurant_router using (true);
@@ -5948,20 +5962,20 @@ create table public.sso_domains (
     check ((proven_at is null) = (proven_by is null))
 );
 comment on table public.sso_domains is
-  'A claim of a company to a mail domain. It counts (finds the provider, admits, enforces) only while proven_at is set; of several claims to one domain one can be proven.';
+  'The claim of a company to a mail domain. It has an effect (finds the provider, admits, enforces) only while proven_at is set; of several claims to one domain only one can be proven.';
 comment on column public.sso_domains.domain is 'In ASCII (IDNA), lower case.';
 comment on column public.sso_domains.token is
-  'What the TXT record must say, so that it proves this claim and no other company''s. Not a secret.';
+  'The text that the TXT record must contain, so that it proves this claim and no other company''s. Not a secret.';
 comment on column public.sso_domains.proven_by is
-  'dns: the TXT record was found, and is looked for again. host: the command of whoever runs the installation.';
+  'dns: the TXT record was found, and is checked again. host: the operator of the installation vouched for it by command.';
 comment on column public.sso_domains.checked_at is
   'When the DNS was asked last, whatever it answered.';
 comment on column public.sso_domains.last_check is
-  'found; absent (the DNS answered, without the record); unreachable (no answer, or a failure of a name server), which says nothing of the record.';
+  'found; absent (the DNS answered, without the record); unreachable (no answer, or a name server failed), which says nothing about the record.';
 comment on column public.sso_domains.failing_since is
-  'Since when the record of a domain that it proved is absent; null while it is there. After three days the domain is not proven any more.';
+  'Since when the record of a domain that it proved is absent; null while it is there. After three days the domain is no longer proven.';
 comment on column public.sso_domains.check_due_at is
-  'When the worker looks again; a worker that looks moves it on.';
+  'When the worker checks again. A worker that takes the check moves it on.';
 create index sso_domains_connection_idx on public.sso_domains (company_id, connection_id);
 create unique index sso_domains_proven_key on public.sso_domains (domain)
   where proven_at is not null;
@@ -6046,7 +6060,7 @@ begin
   end if;
 end $$;
 comment on function private.set_sso_domains(uuid, text[]) is
-  'Which domains a connection claims, from now on exactly these; a row for each that cannot be: public (a domain of public mailboxes) or taken (proven by another company, or claimed by another connection of this one), or one row forbidden or not_found. The caller rolls back if there is any. A claim proves nothing; private.note_sso_domain_check and private.prove_sso_domain prove it. Definer: whether another company has proven a domain is beyond the caller''s rights.';
+  'Replaces the domains that a connection claims. Returns a row for each domain that it cannot claim: public (a domain of public mailboxes) or taken (proven by another company, or claimed by another connection of this one), or one row forbidden or not_found; with any row the caller rolls back. A claim proves nothing; private.note_sso_domain_check and private.prove_sso_domain prove it. Security definer, called by staff and API keys, because the caller may not see the claims of other companies.';
 grant execute on function private.set_sso_domains(uuid, text[]) to authenticated;
 
 create function private.take_sso_domain(
@@ -6067,7 +6081,7 @@ exception when unique_violation then
   return false;
 end $$;
 comment on function private.take_sso_domain(uuid, uuid, text, timestamptz) is
-  'A claim is proven; false where another company''s is. Definer: called by definers only.';
+  'Marks a claim as proven; returns false if another company''s claim is. Security definer, called by other definers only, because no role may write whether a domain is proven.';
 
 create function private.note_sso_domain_check(
   p_company uuid, p_id uuid, p_found text, p_now timestamptz default now(),
@@ -6109,7 +6123,7 @@ begin
   return 'lost';
 end $$;
 comment on function private.note_sso_domain_check(uuid, uuid, text, timestamptz, uuid) is
-  'What the DNS said of a claim''s TXT record (found, absent, unreachable), and what follows: proven, taken (another company''s claim is proven), failing (absent, for less than three days), lost (for longer: not proven any more, owner and administradores are told), unknown, else the same word. p_actor: the login of whoever asked, for audit. Definer: whether a domain is proven is nobody''s to write.';
+  'Records the result of a DNS check of a claim (found, absent, unreachable) and its consequence: proven, taken (another company''s claim is proven), failing (absent for less than three days), lost (absent for longer: no longer proven, and owner and administradores are notified), unknown, else the result itself. p_actor: the login that requested the check, for audit. Security definer, called by the web process and the worker process, because no role may write whether a domain is proven.';
 grant execute on function private.note_sso_domain_check(uuid, uuid, text, timestamptz, uuid) to
   neurant_app, neurant_jobs;
 
@@ -6124,7 +6138,7 @@ language sql volatile security definer set search_path = '' as $$
   returning d.company_id, d.id, d.domain::text, d.token::text
 $$;
 comment on function private.sso_domains_to_check(timestamptz) is
-  'Up to twenty domains whose TXT record is to be looked for again; for an hour they are nobody else''s. Definer: over all companies.';
+  'Returns up to twenty domains whose TXT record is due for a check, and reserves them for an hour. Security definer, called by the worker process, because it works on all companies.';
 grant execute on function private.sso_domains_to_check(timestamptz) to neurant_jobs;
 
 create function private.prove_sso_domain(
@@ -6147,11 +6161,11 @@ begin
     then 'proven' else 'taken' end;
 end $$;
 comment on function private.prove_sso_domain(text, text, timestamptz) is
-  'Whoever runs the installation vouches for a company''s claim, which is not looked up in the DNS then: proven, unknown_company, not_claimed or taken. Definer: whether a domain is proven is nobody''s to write.';
+  'Marks a company''s claim as proven because the operator of the installation vouches for it; the DNS is then not checked. Outcome: proven, unknown_company, not_claimed or taken. Security definer, called by the web process, because no role may write whether a domain is proven.';
 grant execute on function private.prove_sso_domain(text, text, timestamptz) to neurant_app;
 
 -- 37_login_sessions.sql --------------------------------------------------------------------------
--- Login sessions: an account inside one company.
+-- Login sessions: the part of a session that belongs to one company.
 
 create table public.login_sessions (
   company_id uuid not null,
@@ -6176,14 +6190,14 @@ create table public.login_sessions (
     references public.sso_connections (company_id, id) on delete cascade
 );
 comment on column public.login_sessions.auth_session_id is
-  'What this is a part of; given by a trigger where whoever opens the session says nothing.';
+  'The person''s session that this is a part of; a trigger sets it if the insert does not.';
 comment on column public.login_sessions.sso_connection_id is
-  'The connection that this session came in by. It ends with the connection, and is good for this company only: a provider says nothing of other companies.';
-comment on column public.login_sessions.expires_at is 'As of auth_sessions: it moves with use.';
+  'The connection that opened this session. The session ends with the connection and is valid for this company only, because a provider speaks for no other company.';
+comment on column public.login_sessions.expires_at is 'As in auth_sessions: it moves with use.';
 create index login_sessions_user_idx on public.login_sessions (company_id, user_id);
--- Ending a session finds the part of it that is a company's.
+-- Finds the parts in companies when a session ends.
 create index login_sessions_auth_session_idx on public.login_sessions (auth_session_id);
--- Whose sessions end with a connection.
+-- Finds the sessions that end with a connection.
 create index login_sessions_sso_connection_idx
   on public.login_sessions (company_id, sso_connection_id) where sso_connection_id is not null;
 
@@ -6205,7 +6219,7 @@ create trigger end_auth_session after delete on public.login_sessions
   for each row when (old.sso_connection_id is not null)
   execute function private.end_auth_session();
 
--- After belong_to_auth_session, by its name.
+-- Its name makes it run after belong_to_auth_session.
 create trigger idle_with_auth_session before insert on public.login_sessions
   for each row execute function private.begin_idling();
 
@@ -6240,7 +6254,7 @@ begin
   returning s.company_id, s.user_id, s.expires_at;
 end $$;
 comment on function private.open_login_session(uuid, bytea, inet, text, interval) is
-  'A session in the company that the person worked in last; no row where nobody active is left. Definer: the caller is nobody yet.';
+  'Opens a session in the company that the person worked in last; no row if the person has no active user. Security definer, called by the web process, because the caller is not signed in.';
 grant execute on function private.open_login_session(uuid, bytea, inet, text, interval) to
   neurant_app;
 
@@ -6262,7 +6276,7 @@ begin
   where s.token_digest = p_token_digest and s.expires_at > now() and u.is_active;
 end $$;
 comment on function private.login_session(bytea) is
-  'Who a session belongs to, if it and its user still stand; a closed company is read. Definer: the caller is nobody until this answers.';
+  'Returns the person of a session, if the session and its user are valid; a closed company may be read. Security definer, called by the web process, because the caller is not a principal yet.';
 grant execute on function private.login_session(bytea) to neurant_app;
 
 create function private.close_login_session(p_token_digest bytea) returns void
@@ -6270,7 +6284,8 @@ language sql volatile security definer set search_path = '' as $$
   delete from public.login_sessions s where s.token_digest = p_token_digest;
   delete from public.auth_sessions a where a.token_digest = p_token_digest
 $$;
-comment on function private.close_login_session(bytea) is 'Logout. Definer, as login_session.';
+comment on function private.close_login_session(bytea) is
+  'Ends a session (logout). Security definer, called by the web process, because the caller is not a principal yet.';
 grant execute on function private.close_login_session(bytea) to neurant_app;
 
 create function private.belong_to_auth_session() returns trigger
@@ -6287,7 +6302,7 @@ begin
   return new;
 end $$;
 comment on function private.belong_to_auth_session() is
-  'A session that is opened for a company alone is still the person''s, who sees and ends it, and stays in that company. Definer: sessions are nobody''s to write by hand.';
+  'Makes a session that is opened for a company alone a part of a session of the person, who can list and end it; that session stays limited to the company. Security definer, called by a trigger, because no role may write sessions directly.';
 
 create trigger belong_to_auth_session before insert on public.login_sessions
   for each row when (new.auth_session_id is null)
@@ -6321,7 +6336,7 @@ create table public.user_invitations (
   created_at timestamptz not null default now(),
   updated_at timestamptz not null default now(),
   primary key (company_id, id),
-  -- One row for an address, renewed when it is invited again.
+  -- One row per address, renewed when the address is invited again.
   unique (company_id, email),
   foreign key (company_id, invited_by) references public.users (company_id, id),
   foreign key (company_id, accepted_by_user_id) references public.users (company_id, id),
@@ -6333,11 +6348,12 @@ create table public.user_invitations (
     (first_name is null or first_name = '' or private.reads_as_name(first_name))
     and (last_name is null or last_name = '' or private.reads_as_name(last_name)))
 );
-comment on column public.user_invitations.language is 'Of its mails: that of whoever invited.';
+comment on column public.user_invitations.language is
+  'The language of its mails: that of the inviting person.';
 comment on column public.user_invitations.token_digest is
-  'SHA-256 of the token in the mailed link; the token itself is not kept.';
+  'SHA-256 of the token in the mailed link; the token itself is not stored.';
 comment on column public.user_invitations.renewed_count is
-  'How often it was sent again on the day renewed_on (UTC): nobody''s mailbox is filled.';
+  'How often it was sent again on the day renewed_on (UTC); it bounds the mails to one address.';
 create index user_invitations_invited_by_idx on public.user_invitations (company_id, invited_by);
 create index user_invitations_accepted_by_idx
   on public.user_invitations (company_id, accepted_by_user_id) where accepted_by_user_id is not null;
@@ -6349,7 +6365,7 @@ alter table public.user_invitations enable row level security, force row level s
 create policy staff_select on public.user_invitations for select to authenticated
   using (company_id = (select private.company_id('invitations.read'))
     and role > (select private.user_role()));
--- Who reminds an invited person reads whom, as the worker of that company.
+-- The job of reminders reads invitations as the worker of their company, to see who sent them.
 create policy worker_select on public.user_invitations for select to neurant_worker
   using (company_id = (select private.company_id()));
 create policy router_select on public.user_invitations for select to neurant_router using (true);
@@ -6431,7 +6447,7 @@ begin
   return query select 'invited', v_known.id;
 end $$;
 comment on function private.invite_user(text, public.user_role_enum, text, text, bytea, timestamptz, text) is
-  'Invites somebody to a role below the caller''s, for 7 days, and holds a seat (NA002 where none is left): invited, already_invited, already_member, deactivated (bring them back instead), too_many (of one address in a day) or forbidden. An address that was invited before keeps its row. Definer: token and status are nobody''s to write by hand.';
+  'Invites a person to a role below the caller''s, for 7 days, and reserves a seat (NA002 if none is left). An address that was invited before keeps its row. Outcome: invited, already_invited, already_member, deactivated (activate the user instead), too_many (of one address in a day) or forbidden. Security definer, called by staff and API keys, because no role may write tokens and status directly.';
 grant execute on function private.invite_user(text, public.user_role_enum, text, text, bytea,
   timestamptz, text) to authenticated;
 
@@ -6472,7 +6488,7 @@ begin
   return 'renewed';
 end $$;
 comment on function private.renew_invitation(uuid, bytea, timestamptz) is
-  'A new link for seven more days; the old one ends: renewed, closed (accepted), too_many (five in a day), forbidden (a role not below the caller''s) or not_found. Definer, as invite_user.';
+  'Creates a new link for seven more days; the old one ends. Outcome: renewed, closed (accepted), too_many (five in a day), forbidden (a role not below the caller''s) or not_found. Security definer, called by staff and API keys, because no role may write tokens and status directly.';
 grant execute on function private.renew_invitation(uuid, bytea, timestamptz) to authenticated;
 
 create function private.cancel_invitation(p_invitation uuid) returns text
@@ -6501,7 +6517,7 @@ begin
   return 'cancelled';
 end $$;
 comment on function private.cancel_invitation(uuid) is
-  'Takes a pending invitation back and frees its seat: cancelled, closed, forbidden or not_found. Definer, as invite_user.';
+  'Cancels a pending invitation and frees its seat. Outcome: cancelled, closed, forbidden or not_found. Security definer, called by staff and API keys, because no role may write tokens and status directly.';
 grant execute on function private.cancel_invitation(uuid) to authenticated;
 
 create function private.accept_invitation(p_token_digest bytea, p_auth_user uuid, p_first_name text DEFAULT NULL::text, p_last_name text DEFAULT NULL::text, p_now timestamp with time zone DEFAULT now()) RETURNS TABLE(outcome text, company_id uuid, user_id uuid)
@@ -6567,7 +6583,7 @@ begin
   return query select 'accepted', v_company, v_user;
 end $$;
 comment on function private.accept_invitation(bytea, uuid, text, text, timestamptz) is
-  'A login whose e-mail was invited becomes a member, in the invitation''s seat (NA002 where the limit was lowered meanwhile): accepted, unknown, expired (and marked so), cancelled, accepted_before, email_mismatch or already_member. One of two who race wins. Definer: who accepts is no member yet.';
+  'Makes a login whose e-mail address was invited a member, in the invitation''s seat (NA002 if the limit was lowered meanwhile). Outcome: accepted, unknown, expired (and marked so), cancelled, accepted_before, email_mismatch or already_member. Of two concurrent calls one succeeds. Security definer, called by the web process, because the person is not a member yet.';
 grant execute on function private.accept_invitation(bytea, uuid, text, text, timestamptz) to
   neurant_app;
 
@@ -6582,7 +6598,7 @@ language sql volatile security definer set search_path = '' as $$
     p_now) i
 $$;
 comment on function private.accept_invitation_by_session(bytea, bytea, text, text, timestamptz) is
-  'accept_invitation for the person of a session; NA006 as own_login. Definer, as accept_invitation.';
+  'Calls accept_invitation for the person of a session; error NA006 as in own_login. Security definer, called by the web process, because the person is not a member yet.';
 grant execute on function private.accept_invitation_by_session(bytea, bytea, text, text,
   timestamptz) to neurant_app;
 
@@ -6608,7 +6624,7 @@ begin
   return v_expired;
 end $$;
 comment on function private.expire_invitations(timestamptz) is
-  'Marks invitations that ran out and frees their seats; how many. Definer: over all companies.';
+  'Marks expired invitations and frees their seats; returns their number. Security definer, called by the worker process, because it works on all companies.';
 grant execute on function private.expire_invitations(timestamptz) to neurant_jobs;
 
 create function private.look_at_invitation(p_token_digest bytea, p_now timestamp with time zone DEFAULT now()) RETURNS TABLE(outcome text, company_name text, email text, role public.user_role_enum, first_name text, last_name text, invited_by text, expires_at timestamp with time zone, has_login boolean, language text, timezone text)
@@ -6652,7 +6668,7 @@ begin
   where c.id = v_company;
 end $$;
 comment on function private.look_at_invitation(bytea, timestamptz) is
-  'What stands behind a link: pending, accepted, cancelled, expired (and marked so) or unknown. Definer: who holds the link is nobody yet, and the mail with it went to the invited address only.';
+  'Returns the state of the invitation of a link: pending, accepted, cancelled, expired (and marked so) or unknown. Security definer, called by the web process, because the reader of the link is not signed in; the link was mailed to the invited address only.';
 grant execute on function private.look_at_invitation(bytea, timestamptz) to neurant_app;
 
 create function private.remind_next(p_token_digest bytea, p_now timestamptz default now())
@@ -6686,7 +6702,7 @@ begin
   join public.users u on u.company_id = r.company_id and u.id = r.invited_by;
 end $$;
 comment on function private.remind_next(bytea, timestamptz) is
-  'One reminder that is due, after three days and after six, with a new link and the old end: the mail is queued in the same transaction, so neither is without the other. No row: none is due. Definer: over all companies.';
+  'Sends one reminder that is due, after three days and after six, with a new link and the old end. The mail is queued in the same transaction, so that neither exists without the other. No row: none is due. Security definer, called by the worker process, because it works on all companies.';
 grant execute on function private.remind_next(bytea, timestamptz) to neurant_jobs;
 
 create function private.invitation_mails()
@@ -6704,7 +6720,7 @@ language sql stable security definer set search_path = '' as $$
     and i.status = 'pending' and i.role > (select private.user_role())
 $$;
 comment on function private.invitation_mails() is
-  'What became of the newest mail of each pending invitation below the caller''s role. Definer: mails are nobody''s to read.';
+  'Returns the state of the newest mail of each pending invitation below the caller''s role. Security definer, called by staff and API keys, because mails are closed to the staff.';
 grant execute on function private.invitation_mails() to authenticated;
 
 create function private.invitations_a_day(p_company uuid, p_now timestamptz default now())
@@ -6720,7 +6736,7 @@ language sql stable security definer set search_path = '' as $$
   from public.companies c where c.id = p_company
 $$;
 comment on function private.invitations_a_day(uuid, timestamptz) is
-  'How many invitation mails a company may send in 24 hours: new, renewed, and invited again after cancelling; half of them in an hour (ten at least). Who pays may send more, and a free company more after its first week. Definer: called by definers.';
+  'Returns how many invitation mails a company may send in 24 hours (new, renewed, and invited again after cancelling); half of them, and at least ten, in an hour. Paying companies may send more, and free ones more after their first week. Security definer, called by other definers only, because it reads companies for other definers.';
 
 create function private.check_invitation_mail(
   p_company uuid, p_to text, p_is_reminder boolean, p_now timestamptz default now()) returns void
@@ -6760,7 +6776,7 @@ begin
   end loop;
 end $$;
 comment on function private.check_invitation_mail(uuid, text, boolean, timestamptz) is
-  'Raises NA007 with {"scope", "seconds"} where an invitation must not be mailed: refused (the address wants none), address (ten a day or twenty a week from all companies together), company (private.invitations_a_day). Definer: mails are nobody''s to read.';
+  'Raises NA007 with {"scope", "seconds"} if an invitation must not be mailed: refused (the address wants none), address (ten a day or twenty a week from all companies together) or company (private.invitations_a_day). Security definer, called by other definers only, because mails are closed to the staff.';
 
 create function private.refuse_invitations(p_key_digest bytea, p_refuse boolean default true)
 returns void
@@ -6785,11 +6801,11 @@ begin
   end loop;
 end $$;
 comment on function private.refuse_invitations(bytea, boolean) is
-  'Whoever holds a mailed, signed link wants no more invitations from anybody (those that wait are cancelled), or wants them again. Definer: the reader is nobody here.';
+  'Records that the holder of a mailed, signed link wants no more invitations from any company (pending ones are cancelled), or wants them again. Security definer, called by the web process, because the reader of the link is not signed in.';
 grant execute on function private.refuse_invitations(bytea, boolean) to neurant_app;
 
 -- 39_api_keys.sql --------------------------------------------------------------------------------
--- API keys, idempotent requests and the allowances of requests.
+-- API keys, idempotent requests and the rate limit of the HTTP API.
 
 create table public.api_keys (
   company_id uuid not null references public.companies (id),
@@ -6812,11 +6828,11 @@ create table public.api_keys (
     check (private.reads_as_label(name))
 );
 comment on table public.api_keys is
-  'Keys for programs. A key acts as its maker, within its scopes, and never above either: it is as strong as the weaker of both roles, and dies with the maker''s account.';
+  'Keys for programs. A key acts as its maker, within its scopes and with the weaker of the key''s role and the maker''s role; it ends with the maker''s account.';
 comment on column public.api_keys.prefix is
-  'The first characters, by which people tell keys apart.';
+  'The first characters, by which people distinguish keys.';
 comment on column public.api_keys.scopes is
-  'The permissions that the key has at most; its role and its maker set the bound.';
+  'The permissions that the key has at most; the key''s role and its maker limit them further.';
 create index api_keys_created_by_idx on public.api_keys (company_id, created_by);
 
 alter table public.api_keys enable row level security, force row level security;
@@ -6860,10 +6876,10 @@ create table public.idempotency_keys (
   check ((status is null) = (answer_encrypted is null))
 );
 comment on table public.idempotency_keys is
-  'Requests of the last day that carried an Idempotency-Key, written in the transaction of their effects.';
-comment on column public.idempotency_keys.key_digest is 'SHA-256 of who asked and the key.';
+  'Requests of the last day that carried an Idempotency-Key. Each row is written in the transaction of the request''s effects.';
+comment on column public.idempotency_keys.key_digest is 'SHA-256 of the caller and the key.';
 comment on column public.idempotency_keys.answer_encrypted is
-  'Headers and body, under a key made of the Idempotency-Key itself: only who sends it again can read them.';
+  'Headers and body, encrypted under a key derived from the Idempotency-Key itself, so that only a client that repeats the key can read them.';
 create index idempotency_keys_created_idx on public.idempotency_keys (created_at);
 
 alter table public.idempotency_keys enable row level security, force row level security;
@@ -6884,7 +6900,7 @@ create unlogged table public.request_allowances (
 comment on table public.request_allowances is
   'A token bucket per company, from which each web process takes a share at a time. Unlogged: after a crash every bucket is full.';
 comment on column public.request_allowances.page_tokens is
-  'The bucket of the console''s pages. Null: no page was opened yet, the bucket is full.';
+  'The bucket of the console''s pages. Null: no page was opened yet, so the bucket is full.';
 
 alter table public.request_allowances enable row level security, force row level security;
 create policy router_select on public.request_allowances for select to neurant_router using (true);
@@ -6912,7 +6928,7 @@ begin
   ) then 'revoked_before' else 'not_found' end;
 end $$;
 comment on function private.revoke_api_key(uuid) is
-  'Ends a key for good: revoked, revoked_before, not_found or forbidden. Definer: nobody sets the moment by hand, so that nobody can take it back.';
+  'Ends a key for good. Outcome: revoked, revoked_before, not_found or forbidden. Security definer, called by staff and API keys, because no role may write the timestamp directly, so that no one can undo it.';
 grant execute on function private.revoke_api_key(uuid) to authenticated;
 
 create function private.begin_idempotent(p_key_digest bytea, p_request_digest bytea)
@@ -6945,7 +6961,7 @@ begin
   end if;
 end $$;
 comment on function private.begin_idempotent(bytea, bytea) is
-  'Whether a request is new, answered before (with its answer), in_flight, other_request (the key was used for another), or nobody''s. Definer: its rows are nobody''s to read by hand.';
+  'Begins a request with an Idempotency-Key. Outcome: new, answered (with the stored answer), in_flight, other_request (the key was used for another request) or nobody (the caller is no principal). Security definer, called by staff and API keys, because no role may read its rows directly.';
 grant execute on function private.begin_idempotent(bytea, bytea) to authenticated;
 
 create function private.end_idempotent(p_key_digest bytea, p_status smallint, p_answer_encrypted bytea)
@@ -6956,7 +6972,7 @@ language sql volatile security definer set search_path = '' as $$
     and k.key_digest = p_key_digest and k.status is null
 $$;
 comment on function private.end_idempotent(bytea, smallint, bytea) is
-  'Keeps the answer of a request, in the transaction of its effects. Definer, as begin_idempotent.';
+  'Stores the answer of a request, in the transaction of its effects. Security definer, called by staff and API keys, because no role may write its rows directly.';
 grant execute on function private.end_idempotent(bytea, smallint, bytea) to authenticated;
 
 create function private.drop_idempotency_keys(p_now timestamptz default now()) returns bigint
@@ -6969,7 +6985,7 @@ begin
   return v_dropped;
 end $$;
 comment on function private.drop_idempotency_keys(timestamptz) is
-  'Forgets what is older than a day; how many. Definer: over all companies.';
+  'Deletes rows older than a day; returns their number. Security definer, called by the worker process, because it works on all companies.';
 grant execute on function private.drop_idempotency_keys(timestamptz) to neurant_jobs;
 
 create function private.lease_requests(p_company uuid, p_share integer)
@@ -7003,7 +7019,7 @@ begin
     (case when v_leased = 0 then (1 - v_tokens) * 60.0 / v_number else 0 end), v_number;
 end $$;
 comment on function private.lease_requests(uuid, integer) is
-  'Takes up to a share of a company''s requests of this minute for one web process: how many it got, how many are left for all, seconds until there is one (0: it got some), and the plan''s number a minute. Definer: it is asked before anybody is let in, and nobody may write it by hand.';
+  'Takes up to a share of a company''s requests of this minute for one web process. Returns how many it got, how many are left for all, the seconds until there is one (0: it got some), and the plan''s number a minute. Security definer, called by the web process, because it is called before the principal is known, and no role may write the bucket directly.';
 grant execute on function private.lease_requests(uuid, integer) to neurant_app;
 
 create function private.lease_page_requests(p_company uuid, p_share integer)
@@ -7038,11 +7054,11 @@ begin
     (case when v_leased = 0 then (1 - v_tokens) * 60.0 / v_number else 0 end);
 end $$;
 comment on function private.lease_page_requests(uuid, integer) is
-  'Takes up to a share of a company''s console pages of this minute for one web process: how many it got, how many are left for all, and seconds until there is one (0: it got some). Definer: the web process asks before it knows what the reader may do, and nobody may write the bucket by hand.';
+  'Takes up to a share of a company''s console pages of this minute for one web process. Returns how many it got, how many are left for all, and the seconds until there is one (0: it got some). Security definer, called by the web process, because it is called before the reader''s permissions are known, and no role may write the bucket directly.';
 grant execute on function private.lease_page_requests(uuid, integer) to neurant_app;
 
 -- 40_chatbots.sql --------------------------------------------------------------------------------
--- Chatbots: templates, bots and who works with them.
+-- Chatbots: templates, bots and their staff.
 
 create function private.is_conversations(p_examples jsonb) returns boolean
 language sql immutable set search_path = '' as $$
@@ -7057,7 +7073,7 @@ language sql immutable set search_path = '' as $$
           or coalesce(t.turn ->> 'text', '') = ''))
 $$;
 comment on function private.is_conversations(jsonb) is
-  'Examples: [{"title": …, "turns": [{"from": "customer" or "bot", "text": …}, …]}, …].';
+  'Returns whether a value is a list of example conversations: [{"title": …, "turns": [{"from": "customer" or "bot", "text": …}, …]}, …].';
 grant execute on function private.is_conversations(jsonb) to neurant_router;
 
 create function private.is_personality(p_traits jsonb) returns boolean
@@ -7070,7 +7086,7 @@ language sql immutable set search_path = '' as $$
       and p_traits ->> 'persona' !~ '[[:cntrl:]]', true)
 $$;
 comment on function private.is_personality(jsonb) is
-  'What is known of a personality is well formed: tone, language (es, en), persona (the name it gives itself). Other traits are free.';
+  'Returns whether the known traits of a personality are well formed: tone, language (es, en), persona (the name that the bot gives itself). Other traits are free.';
 grant execute on function private.is_personality(jsonb) to authenticated, neurant_worker,
   neurant_router;
 
@@ -7080,7 +7096,7 @@ language sql immutable set search_path = '' as $$
     !~ '\{\{|\}\}'
 $$;
 comment on function private.is_template_text(text) is
-  'Whether all placeholders of a text are known: {{company_name}}, {{persona}} (what the bot calls itself), {{knowledge}} (where its answers come from), {{contact}} (phone, else website, else e-mail of the company).';
+  'Returns whether all placeholders of a text are known: {{company_name}}, {{persona}} (the bot''s own name), {{knowledge}} (where its answers come from), {{contact}} (phone, else website, else e-mail of the company).';
 grant execute on function private.is_template_text(text) to neurant_router;
 
 create function private.is_working_hours(p_hours jsonb) returns boolean
@@ -7111,7 +7127,7 @@ begin
   return p_hours = '{}' or jsonb_path_exists(p_hours, '$.*[*]');
 end $$;
 comment on function private.is_working_hours(jsonb) is
-  'Whether a value says when people attend: {"monday": [["08:00", "12:00"], ["14:00", "18:00"]], …}, by the clock of the bot''s time zone. A day that is missing or empty is closed; an interval that ends before it begins ends on the next day; {} sets no hours: somebody is always there.';
+  'Returns whether a value is a table of working hours: {"monday": [["08:00", "12:00"], ["14:00", "18:00"]], …}, in the time zone of the bot. A day that is missing or empty is closed; an interval that ends before it begins ends on the next day; {} sets no hours: people are always there.';
 grant execute on function private.is_working_hours(jsonb) to authenticated, neurant_worker,
   neurant_router;
 
@@ -7209,15 +7225,15 @@ create table public.chatbots (
     check (private.reads_as_name(name))
 );
 comment on column public.chatbots.personality_traits is
-  'See private.is_personality: in which words the bot greets, thanks and says that it does not know, and what it calls itself. Quotes of documents stay as they are written.';
+  'The words in which the bot greets, thanks and says that it does not know, and its own name (see private.is_personality). Quotes of documents stay as they are written.';
 comment on column public.chatbots.channels is
-  'Derived: the kinds of the connected channel_accounts.';
+  'Derived: the channels of the connected channel_accounts.';
 comment on column public.chatbots.working_hours is
-  'When people attend, see private.is_working_hours. The bot itself always answers; outside of these hours a handover waits in the queue and the customer is told when people are back.';
+  'When people attend (see private.is_working_hours). The bot itself always answers; outside these hours a handover waits in the queue and the customer is told when people are back.';
 comment on column public.chatbots.total_conversations is
-  'Conversations that ever began, archived ones too; as of the last rollup of analytics_daily.';
+  'Conversations that ever began, archived ones as well; as of the last rollup of analytics_daily.';
 comment on column public.chatbots.total_messages is
-  'Messages of all conversations, archived ones too; as of the last rollup of analytics_daily.';
+  'Messages of all conversations, archived ones as well; as of the last rollup of analytics_daily.';
 comment on column public.chatbots.avg_response_time_ms is
   'Average processing_time_ms of all the bot''s messages; 0: none has one. As of the last rollup of analytics_daily.';
 comment on column public.chatbots.satisfaction_score is
@@ -7267,7 +7283,7 @@ select private.audit_table('public.chatbots', 'id',
     avg_response_time_ms,response_time_total_ms,response_time_count,satisfaction_score,
     created_at,updated_at}');
 
--- A figure that changes by itself is no edit of the bot.
+-- A change of a derived figure is no edit of the bot.
 create trigger set_updated_at before update on public.chatbots
   for each row when ((old.total_conversations, old.total_messages, old.avg_response_time_ms,
       old.satisfaction_score)
@@ -7382,7 +7398,7 @@ begin
   return 'retired';
 end $$;
 comment on function private.retire_chatbot(uuid) is
-  'Takes a bot out of service for good: retired or not_found. Its history stays. Definer: supervisors edit bots, but only owner and administradores retire them.';
+  'Takes a bot out of service for good; its history stays. Outcome: retired or not_found. Security definer, called by staff and API keys, because supervisors edit bots, but only the owner and administradores retire them.';
 grant execute on function private.retire_chatbot(uuid) to authenticated;
 
 create function private.count_template_use() returns trigger
@@ -7392,7 +7408,7 @@ begin
   return null;
 end $$;
 comment on function private.count_template_use() is
-  'How many bots began from a template. Definer: nobody who serves traffic may write templates.';
+  'Counts the bots that began from a template. Security definer, called by a trigger, because no role that serves tenants may write templates.';
 
 create trigger count_template_use after insert on public.chatbots
   for each row when (new.template_id is not null) execute function private.count_template_use();
@@ -7413,7 +7429,7 @@ language sql stable set search_path = '' as $$
       else asked.clock >= one.span ->> 0 and asked.clock < one.span ->> 1 end)
 $$;
 comment on function private.is_open(jsonb, text, timestamptz) is
-  'Whether the hours (is_working_hours) have people attend at a moment, by the wall clock there.';
+  'Returns whether people attend at a time, by the hours (see is_working_hours) in the given time zone.';
 grant execute on function private.is_open(jsonb, text, timestamptz) to authenticated,
   neurant_worker, neurant_router;
 
@@ -7441,7 +7457,7 @@ language sql stable set search_path = '' as $$
     and c.moment > p_at and private.is_open(p_hours, p_timezone, c.moment)
 $$;
 comment on function private.opens_at(jsonb, text, timestamptz) is
-  'When people are back; null while they attend.';
+  'Returns when people are back; null while they attend.';
 grant execute on function private.opens_at(jsonb, text, timestamptz) to authenticated,
   neurant_worker, neurant_router;
 
@@ -7458,7 +7474,7 @@ begin
   return p_text;
 end $$;
 comment on function private.fill_template(text, jsonb) is
-  'A template''s text with its placeholders filled.';
+  'Returns a template''s text with its placeholders filled in.';
 grant execute on function private.fill_template(text, jsonb) to authenticated;
 
 create function private.search_chatbots(p_words text) returns table (chatbot_id uuid)
@@ -7476,11 +7492,11 @@ begin
     private.my_chatbot_ids();
 end $$;
 comment on function private.search_chatbots(text) is
-  'The bots within the caller''s scope by name and description. Definer, as search_documents.';
+  'Finds the bots within the caller''s scope by name and description. Security definer, called by staff and API keys, because under row level security no text index could be used.';
 grant execute on function private.search_chatbots(text) to authenticated;
 
 -- 41_channels.sql --------------------------------------------------------------------------------
--- Channels: the accounts that bots are reached by.
+-- Channels: the accounts by which people reach bots.
 
 create table public.channel_accounts (
   company_id uuid not null,
@@ -7504,9 +7520,9 @@ create table public.channel_accounts (
 comment on table public.channel_accounts is
   'One row per connected Telegram bot, WhatsApp number, Slack workspace or web chat.';
 comment on column public.channel_accounts.routing_id is
-  'What the channel or the page calls us by. Global: it is what finds the company.';
+  'The identifier in the address that the channel or the page calls. It is unique across companies, because it determines the company.';
 comment on column public.channel_accounts.secret_digest is
-  'SHA-256 of the secret that the channel proves itself by; the secret itself is not kept.';
+  'SHA-256 of the secret that authenticates the channel; the secret itself is not stored.';
 create index channel_accounts_chatbot_idx on public.channel_accounts (company_id, chatbot_id);
 
 alter table public.channel_accounts enable row level security, force row level security;
@@ -7557,7 +7573,7 @@ begin
   return null;
 end $$;
 comment on function private.derive_chatbot_channels() is
-  'Definer: nobody may write chatbots.channels by hand; it follows channel_accounts.';
+  'Sets chatbots.channels from channel_accounts. Security definer, called by a trigger, because no role may write this column directly.';
 
 create trigger derive_chatbot_channels after insert or update or delete on public.channel_accounts
   for each row execute function private.derive_chatbot_channels();
@@ -7571,7 +7587,7 @@ language sql stable security definer set search_path = '' as $$
     where a.routing_id = p_routing_id and a.status = 'connected'), 'unknown')
 $$;
 comment on function private.prove_webhook(text, bytea) is
-  'Whether a caller whose body cannot be read is the channel at least: genuine, refused or unknown. Definer, as ingest.';
+  'Returns whether a caller with an unreadable body is the channel at all: genuine, refused or unknown. Security definer, called by the web process, because webhooks belong to no principal.';
 grant execute on function private.prove_webhook(text, bytea) to neurant_app;
 
 create function private.web_chat(p_routing_id text)
@@ -7588,7 +7604,7 @@ language sql stable security definer set search_path = '' as $$
     and b.retired_at is null
 $$;
 comment on function private.web_chat(text) is
-  'What a web chat''s page may show to anybody: the company''s and the bot''s name, persona, tone and picture, and whether a person can be asked for. Definer: nobody has logged in yet.';
+  'Returns the public data of a web chat: the names of the company and the bot, persona, tone, picture, and whether a person can be requested. Security definer, called by the web process, because the reader is not signed in.';
 grant execute on function private.web_chat(text) to neurant_app;
 
 create function private.queued_line(
@@ -7604,18 +7620,20 @@ language sql stable security definer set search_path = '' as $$
     'hitl_queued')
 $$;
 comment on function private.queued_line(uuid, uuid, timestamptz) is
-  'The system line of a handover that waits: hitl_queued, or hitl_closed:<when people are back, by the bot''s clock>. Definer: the visitor or channel that asked for a person reads no bot.';
+  'Returns the system line of a waiting handover: hitl_queued, or hitl_closed:<when people are back, in the bot''s time zone>. Security definer, called by other definers only, because the visitor or channel that requested a person may not read bots.';
 
 -- 42_visitor_limits.sql --------------------------------------------------------------------------
--- Limits of visitors: how much the web chat takes from one address, network, chat or company.
+-- Limits of visitors: how much the web chat accepts from one address, network, session, bot or
+-- company.
 
--- The generic cell rate algorithm (ITU-T I.371): one moment a key says how much of it is used.
+-- The generic cell rate algorithm (ITU-T I.371): one timestamp per key says how much of its
+-- allowance is used.
 create unlogged table public.visitor_allowances (
   key_digest bytea not null primary key check (octet_length(key_digest) = 32),
   used_until timestamptz not null
 ) with (fillfactor = 50);
 comment on table public.visitor_allowances is
-  'How much of a visitor limit is used, for all web processes together. The key is the SHA-256 of action, dimension and value, so that no address is kept. A row in the past means that the whole allowance is free. Unlogged: after a crash of the database every allowance is free.';
+  'How much of each visitor limit is used, shared by all web processes. The key is the SHA-256 of action, dimension and value, so that no address is stored. A timestamp in the past means that the whole allowance is free. Unlogged: after a crash every allowance is free.';
 
 alter table public.visitor_allowances enable row level security, force row level security;
 create policy router_select on public.visitor_allowances for select to neurant_router using (true);
@@ -7630,7 +7648,7 @@ create unlogged table public.visitor_proofs (
   expires_at timestamptz not null
 );
 comment on table public.visitor_proofs is
-  'Proofs of work that opened a session, until their challenge expires, so that none is used twice.';
+  'Proofs of work that opened a session, stored until their challenge expires, so that none is used twice.';
 
 alter table public.visitor_proofs enable row level security, force row level security;
 create policy router_select on public.visitor_proofs for select to neurant_router using (true);
@@ -7643,7 +7661,7 @@ create unlogged table public.visitor_processes (
   alive_until timestamptz not null
 );
 comment on table public.visitor_processes is
-  'Web processes that hold streams of visitors. The streams of a process that does not renew its moment are not counted any more.';
+  'Web processes that hold streams of visitors. The streams of a process that does not renew alive_until are no longer counted.';
 
 alter table public.visitor_processes enable row level security, force row level security;
 create policy router_select on public.visitor_processes for select to neurant_router using (true);
@@ -7660,7 +7678,7 @@ create unlogged table public.visitor_streams (
   primary key (key_digest, process_id)
 );
 comment on table public.visitor_streams is
-  'How many streams a web process holds open for an address, network, session, bot or company (key_digest as in visitor_allowances).';
+  'The number of streams that a web process holds open for an address, network, session, bot or company (key_digest as in visitor_allowances).';
 create index visitor_streams_process_idx on public.visitor_streams (process_id);
 
 alter table public.visitor_streams enable row level security, force row level security;
@@ -7699,7 +7717,7 @@ language sql immutable set search_path = '' as $$
   where l.action = p_action
 $$;
 comment on function private.visitor_limits(text) is
-  'The limits of visitors: at most this much at once (most), so much comes back each second (refill), and beyond calm a session is opened for a proof of work only. A message costs 1 and 1 more for every 400 characters. stream: how many are open at the same time. The reasons for the numbers: docs/decisions/0013.';
+  'Returns the limits of visitors: the maximum at once (most), the amount that is restored each second (refill), and the use above which a session requires a proof of work (calm). A message costs 1, and 1 more for every 400 characters. For the action stream, most is the number of concurrent streams. Reasons for the numbers: docs/decisions/0013.';
 grant execute on function private.visitor_limits(text) to neurant_router;
 
 create function private.visitor_keys(p_action text, p_values text[])
@@ -7712,7 +7730,7 @@ language sql immutable set search_path = '' as $$
   where v.value is not null
 $$;
 comment on function private.visitor_keys(text, text[]) is
-  'The keys that a visitor''s action counts against. p_values: address, network, session, bot, company; null where it is not known.';
+  'Returns the keys that a visitor''s action counts against. p_values: address, network, session, bot, company; null if unknown.';
 grant execute on function private.visitor_keys(text, text[]) to neurant_router;
 
 create function private.take_visitor_allowance(
@@ -7756,7 +7774,7 @@ begin
   set used_until = greatest(a.used_until, v_now) + (excluded.used_until - v_now);
 end $$;
 comment on function private.take_visitor_allowance(text, double precision, text[], boolean) is
-  'Takes p_cost from every allowance of the action, or from none. outcome: taken, wait (wait_seconds until it is possible) or proof (only p_is_proven goes on). held_by: the dimension that refused; held_for: seconds until it has room for a cost of 1.';
+  'Takes p_cost from every allowance of the action, or from none. outcome: taken, wait (possible after wait_seconds) or proof (only a visitor with p_is_proven may continue). held_by: the dimension that refused; held_for: seconds until it has room for a cost of 1.';
 grant execute on function private.take_visitor_allowance(text, double precision, text[], boolean)
   to neurant_router;
 
@@ -7809,7 +7827,7 @@ begin
     (select array_agg(k.key order by k.key) from private.visitor_keys('stream', v_values) k);
 end $$;
 comment on function private.open_visitor_stream(uuid, text, bytea, text, text) is
-  'Counts a stream that a visitor opens: opened (with the keys to give back), unknown or wait. Definer, as admit_visitor.';
+  'Counts a stream that a visitor opens. Outcome: opened (with the keys to return later), unknown or wait. Security definer, called by the web process, because visitors may not read or write the limits.';
 grant execute on function private.open_visitor_stream(uuid, text, bytea, text, text) to
   neurant_app;
 
@@ -7831,7 +7849,7 @@ begin
   end loop;
 end $$;
 comment on function private.close_visitor_streams(uuid, bytea[], integer[]) is
-  'Gives back streams of a web process that have ended: how many of each key. Definer, as admit_visitor.';
+  'Removes ended streams of a web process from the count; p_counts holds the number for each key. Security definer, called by the web process, because visitors may not read or write the limits.';
 grant execute on function private.close_visitor_streams(uuid, bytea[], integer[]) to neurant_app;
 
 create function private.keep_visitor_process(p_process uuid, p_keys bytea[], p_counts integer[])
@@ -7854,7 +7872,7 @@ begin
   return v_is_known;
 end $$;
 comment on function private.keep_visitor_process(uuid, bytea[], integer[]) is
-  'Says that a web process lives, for a minute; false where the database had forgotten it. With keys and counts a forgotten process is entered anew, with the streams that it holds. Definer, as admit_visitor.';
+  'Marks a web process as alive for a minute; returns false if the database had no row of it. With keys and counts it inserts the missing row again, with the streams that the process holds. Security definer, called by the web process, because visitors may not read or write the limits.';
 grant execute on function private.keep_visitor_process(uuid, bytea[], integer[]) to neurant_app;
 
 create function private.end_visitor_process(p_process uuid) returns void
@@ -7863,7 +7881,7 @@ language sql volatile security definer set search_path = '' as $$
   delete from public.visitor_processes p where p.id = p_process;
 $$;
 comment on function private.end_visitor_process(uuid) is
-  'A web process ends: its streams are closed. Definer, as admit_visitor.';
+  'Removes a web process that ends, with its streams. Security definer, called by the web process, because visitors may not read or write the limits.';
 grant execute on function private.end_visitor_process(uuid) to neurant_app;
 
 create function private.forget_visitor_limits() returns integer
@@ -7888,7 +7906,7 @@ begin
   return v_all + v_gone;
 end $$;
 comment on function private.forget_visitor_limits() is
-  'Forgets allowances that are free again, challenges that have expired and streams of processes that died; how many rows. Definer: they are no company''s.';
+  'Deletes allowances that are entirely free, expired challenges and streams of processes that died; returns the number of rows. Security definer, called by the worker process, because these rows belong to no company.';
 grant execute on function private.forget_visitor_limits() to neurant_jobs;
 
 create function private.visitor_shares(p_company uuid, p_address text, p_network text)
@@ -7912,7 +7930,7 @@ language sql stable set search_path = '' as $$
   where c.id = p_company
 $$;
 comment on function private.visitor_shares(uuid, text, text) is
-  'What a visitor''s address and network may take of a company: bot answers at once, which come back within a day (null: the plan is unlimited), and new conversations in any hour. The reasons for the numbers: docs/decisions/0013.';
+  'Returns the shares of a company that a visitor''s address and network may take: bot answers at once, restored within a day (null: the plan is unlimited), and new conversations in any hour. Reasons for the numbers: docs/decisions/0013.';
 grant execute on function private.visitor_shares(uuid, text, text) to neurant_router;
 
 create function private.visitor_answer_keys(p_company uuid, p_address text, p_network text)
@@ -7923,7 +7941,7 @@ language sql stable set search_path = '' as $$
   where s.answers is not null
 $$;
 comment on function private.visitor_answer_keys(uuid, text, text) is
-  'The keys in visitor_allowances of a visitor''s shares of bot answers, with the most at once and what comes back each second.';
+  'Returns the keys in visitor_allowances of a visitor''s shares of bot answers, with the maximum at once and the amount restored each second.';
 grant execute on function private.visitor_answer_keys(uuid, text, text) to neurant_router;
 
 create function private.visitor_answer_wait(p_company uuid, p_address text, p_network text,
@@ -7940,7 +7958,7 @@ language sql stable set search_path = '' as $$
   limit 1
 $$;
 comment on function private.visitor_answer_wait(uuid, text, text, timestamptz) is
-  'The share of bot answers that is used up and the seconds until it has room for one more; null where there is room.';
+  'Returns the share of bot answers that is used up and the seconds until it has room for one more; null if there is room.';
 grant execute on function private.visitor_answer_wait(uuid, text, text, timestamptz) to
   neurant_router;
 
@@ -7974,11 +7992,11 @@ create table public.visitor_sessions (
   foreign key (company_id, channel_account_id) references public.channel_accounts (company_id, id)
 );
 comment on table public.visitor_sessions is
-  'A visitor of a web chat. Only the digest of the token is kept; the id is the end_user_id.';
+  'A visitor of a web chat. Only the digest of the token is stored; the id is the end_user_id.';
 comment on column public.visitor_sessions.conversation_at is
   'When this visitor''s newest conversation was counted for the company''s number an hour.';
 create index visitor_sessions_account_idx on public.visitor_sessions (company_id, channel_account_id);
--- The visitors' conversations that count for a company's hour.
+-- Finds the visitors' conversations that count for a company's hour.
 create index visitor_sessions_conversation_idx on public.visitor_sessions (company_id, conversation_at) where conversation_at is not null;
 
 alter table public.visitor_sessions enable row level security, force row level security;
@@ -8002,7 +8020,7 @@ language sql volatile security definer set search_path = '' as $$
   returning expires_at
 $$;
 comment on function private.open_visitor_session(text, bytea, interval) is
-  'A new visitor of a web chat; null for an unknown or closed chat. Definer: the visitor is nobody yet.';
+  'Creates a visitor of a web chat; returns null for an unknown or closed chat. Security definer, called by the web process, because the visitor is not a principal yet.';
 grant execute on function private.open_visitor_session(text, bytea, interval) to neurant_app;
 
 create function private.open_visitor(p_routing_id text, p_token_digest bytea, p_lifetime interval,
@@ -8045,7 +8063,7 @@ begin
   returning 'opened', v.expires_at, null::text, 0::double precision, 0::double precision;
 end $$;
 comment on function private.open_visitor(text, bytea, interval, text, text, bytea, timestamptz) is
-  'Opens a session of a web chat within the limits of visitors: opened, unknown (no such chat, or a closed one), wait, proof (a proof of work is asked for) or proof_used. p_proof: digest of a challenge whose solution the process verified. Definer: the visitor is nobody yet.';
+  'Opens a session of a web chat within the limits of visitors. Outcome: opened, unknown (no such chat, or a closed one), wait, proof (a proof of work is required) or proof_used. p_proof: digest of a challenge whose solution the process verified. Security definer, called by the web process, because the visitor is not a principal yet.';
 grant execute on function private.open_visitor(text, bytea, interval, text, text, bytea,
   timestamptz) to neurant_app;
 
@@ -8084,7 +8102,7 @@ begin
   return extract(epoch from v_oldest + interval '1 hour' - p_now);
 end $$;
 comment on function private.begin_visitor_conversation(uuid, uuid, timestamptz) is
-  'Counts a new conversation of a visitor for the company''s number an hour: 0, or the seconds until there is room. Each session is counted once an hour.';
+  'Counts a new conversation of a visitor for the company''s number an hour. Returns 0, or the seconds until there is room. Each session is counted at most once an hour.';
 grant execute on function private.begin_visitor_conversation(uuid, uuid, timestamptz) to
   neurant_router;
 
@@ -8122,7 +8140,7 @@ begin
     v_session.company_id;
 end $$;
 comment on function private.admit_visitor(text, text, bytea, double precision, text, text) is
-  'Counts what a visitor does (message, opinion or listen) against the limits of visitors: taken, unknown (no such session; the address was counted), wait, or for a message share or full (private.admit_visitor_message). Definer: a visitor may read none of it.';
+  'Counts an action of a visitor (message, opinion or listen) against the limits of visitors. Outcome: taken, unknown (no such session; the address was counted), wait, or, for a message, share or full (see private.admit_visitor_message). Security definer, called by the web process, because visitors may not read or write the limits.';
 grant execute on function private.admit_visitor(text, text, bytea, double precision, text, text)
   to neurant_app;
 
@@ -8159,7 +8177,7 @@ begin
   end loop;
 end $$;
 comment on function private.visitor_conversation_share(uuid, text, text, timestamptz) is
-  'A free slot in each share of new conversations of a visitor''s address and network, or the share that has none (held_by) and the seconds until it has one.';
+  'Returns a free slot in each share of new conversations of a visitor''s address and network, or the share that has none (held_by) and the seconds until it has one.';
 grant execute on function private.visitor_conversation_share(uuid, text, text, timestamptz) to
   neurant_router;
 
@@ -8212,7 +8230,7 @@ begin
   outcome := 'taken';
 end $$;
 comment on function private.admit_visitor_message(uuid, uuid, uuid, timestamptz, text, text) is
-  'Counts a visitor''s message against what the company gives: taken, share (the address or network, held_by, used its share of the bot answers or of the new conversations) or full (the company takes no more new conversations in this hour). A refused message takes nothing.';
+  'Counts a visitor''s message against the shares and the number of the company. Outcome: taken, share (the address or network, held_by, used up its share of the bot answers or of the new conversations) or full (the company takes no more new conversations in this hour). A refused message takes nothing.';
 grant execute on function private.admit_visitor_message(uuid, uuid, uuid, timestamptz, text, text)
   to neurant_router;
 
@@ -8238,9 +8256,9 @@ create table public.contacts (
   check (erased_at is null or name is null)
 );
 comment on table public.contacts is
-  'One row for each person on a channel, kept from conversations when one begins and when it ends: never by a message.';
+  'One row for each person on a channel, maintained from conversations when one begins and when it ends, never by a message.';
 create index contacts_chatbot_idx on public.contacts (company_id, chatbot_id, last_seen_at desc);
--- The company's contacts, by when they were last there.
+-- The company's contacts, by when they were last active.
 create index contacts_newest_idx on public.contacts (company_id, last_seen_at desc);
 
 alter table public.contacts enable row level security, force row level security;
@@ -8294,7 +8312,7 @@ create table public.conversations (
   foreign key (company_id, channel_account_id) references public.channel_accounts (company_id, id),
   foreign key (company_id, assigned_operator_id) references public.users (company_id, id),
   check ((status = 'active') = (ended_at is null)),
-  -- A finished conversation has nobody in it.
+  -- Nobody attends a finished conversation.
   constraint conversations_finished_check
     check (status = 'active' or not is_hitl_active),
   constraint conversations_end_check check (ended_at >= started_at),
@@ -8304,23 +8322,24 @@ create table public.conversations (
 comment on column public.conversations.avg_response_time_ms is
   'Average processing_time_ms of the bot''s messages, exact at commit.';
 comment on column public.conversations.last_message_at is
-  'created_at of the newest message, or started_at: a back-filled message moves it only forwards.';
+  'created_at of the newest message, or started_at; an imported message moves it forwards only.';
 comment on column public.conversations.last_message_slot is
-  'last_message_at, down to ten minutes. The inbox''s index holds this one, so that most messages change no index of conversations: order by last_message_slot desc, last_message_at desc.';
+  'last_message_at, rounded down to ten minutes. The inbox''s index holds this column, so that most messages change no index of conversations: order by last_message_slot desc, last_message_at desc.';
 comment on column public.conversations.session_duration_minutes is
-  'From the beginning to the last message, in whole minutes; written when it ends.';
+  'From the beginning to the last message, in whole minutes; written when the conversation ends.';
 comment on column public.conversations.last_seq is
-  'Sequence of the newest message. Order and resumption rest on it, never on a clock.';
+  'Sequence number of the newest message. Order and resumption depend on it, never on a clock.';
 comment on column public.conversations.fence is
-  'Rises whenever a human steps in or out. What the bot read under an older number is not sent.';
+  'Fencing token: it rises whenever a person takes or leaves the conversation. A bot message that was begun under an older number is not sent.';
 comment on column public.conversations.response_time_total_ms is
-  'Sum of processing_time_ms of the bot''s messages: what keeps avg_response_time_ms exact.';
+  'Sum of processing_time_ms of the bot''s messages, from which avg_response_time_ms is computed exactly.';
 comment on column public.conversations.response_time_count is
-  'How many of the bot''s messages have a processing_time_ms.';
--- A conversation may follow a resolved one, so it is unique only while it is open.
+  'The number of the bot''s messages that have a processing_time_ms.';
+-- A conversation may follow a resolved one, so the key is unique among open conversations only.
 create unique index conversations_open_key
   on public.conversations (company_id, channel_account_id, end_user_id) where status = 'active';
--- An end user's conversations, newest first: what a visitor sees, and the inbox shows of a customer.
+-- An end user's conversations, newest first: for the visitor, and for the customer's history in the
+-- inbox.
 create index conversations_end_user_idx
   on public.conversations (company_id, channel_account_id, end_user_id, started_at desc);
 -- The inbox, newest first, by an index that most messages do not change.
@@ -8333,9 +8352,9 @@ create index conversations_chatbot_idx
   on public.conversations (company_id, chatbot_id);
 create index conversations_operator_idx
   on public.conversations (company_id, assigned_operator_id) where assigned_operator_id is not null;
--- The day's conversations, by when they began.
+-- The conversations that began on a day.
 create index conversations_started_idx on public.conversations (company_id, started_at);
--- The day's conversations, by when they ended.
+-- The conversations that ended on a day.
 create index conversations_ended_idx on public.conversations (company_id, ended_at)
   where ended_at is not null;
 
@@ -8353,7 +8372,7 @@ create policy worker_select on public.conversations for select to neurant_worker
 create policy router_select on public.conversations for select to neurant_router using (true);
 create policy router_insert on public.conversations for insert to neurant_router with check (true);
 create policy router_update on public.conversations for update to neurant_router using (true) with check (true);
--- Moving takes rows out of the live tables, and puts them back.
+-- Archiving deletes rows from the live tables; restoring inserts them again.
 create policy router_delete on public.conversations for delete to neurant_router using (true);
 grant select on public.conversations to authenticated, neurant_worker;
 grant select (company_id, id, status, is_hitl_active, assigned_operator_id, last_seq, fence) on
@@ -8381,7 +8400,7 @@ begin
   return new;
 end $$;
 comment on function private.finish_conversation() is
-  'active, then resolved or abandoned, then archived: a finished conversation is never opened again, the next message opens a new one.';
+  'Enforces the order active, then resolved or abandoned, then archived: a finished conversation is never opened again, and the next message opens a new one.';
 
 create trigger finish_conversation before update of status on public.conversations
   for each row when (old.status <> new.status) execute function private.finish_conversation();
@@ -8420,7 +8439,7 @@ begin
   return v_closed;
 end $$;
 comment on function private.close_idle_conversations(timestamptz, integer) is
-  'Ends conversations in which nothing was said for 24 hours and nothing is owed, over all companies, the longest silent first; how many. Resolved where the last word was ours, abandoned where the end user was left without an answer. Definer: a timer has no company.';
+  'Ends up to p_limit conversations without messages for 24 hours and without open work, over all companies, the longest silent first; returns the number. A conversation becomes resolved if the last message was ours, abandoned if it was the end user''s. Security definer, called by the worker process, because it works on all companies.';
 grant execute on function private.close_idle_conversations(timestamptz, integer) to neurant_jobs;
 
 create function private.keep_contact() returns trigger
@@ -8441,9 +8460,10 @@ begin
   return null;
 end $$;
 comment on function private.keep_contact() is
-  'Definer: nobody writes contacts by hand; they follow conversations.';
+  'Maintains contacts from conversations. Security definer, called by a trigger, because no role may write contacts directly.';
 
--- Per row: ingest's upsert fires it only for conversations that are new, not for every batch.
+-- For each row, because ingest's upsert then fires it only for new conversations, not for every
+-- batch.
 create trigger keep_contact after insert on public.conversations
   for each row execute function private.keep_contact();
 
@@ -8485,7 +8505,7 @@ begin
   return 'closed';
 end $$;
 comment on function private.close_conversation(uuid) is
-  'Ends a conversation, and a takeover of it: closed, closed_before, taken_by_other or not_found. What the customer says next begins another one. Definer: a conversation''s state is nobody''s to write by hand.';
+  'Ends a conversation and its takeover; the customer''s next message begins another one. Outcome: closed, closed_before, taken_by_other or not_found. Security definer, called by staff and API keys, because no role may write a conversation''s status directly.';
 grant execute on function private.close_conversation(uuid) to authenticated;
 
 create function private.rate_conversation(p_rating integer, p_comment text) returns uuid
@@ -8496,7 +8516,7 @@ language sql security definer set search_path = '' as $$
   returning c.id
 $$;
 comment on function private.rate_conversation(integer, text) is
-  'A visitor''s rating of their conversation, 1 to 5; the last one counts. Null: there is none. Definer: visitors write no conversations.';
+  'Stores a visitor''s rating of the conversation, 1 to 5; the last one counts. Returns null if there is no conversation. Security definer, called by visitors, because visitors may not write conversations.';
 grant execute on function private.rate_conversation(integer, text) to visitor;
 
 create function private.assign_conversation(p_conversation uuid, p_to uuid) returns text
@@ -8550,7 +8570,7 @@ begin
   return 'assigned';
 end $$;
 comment on function private.assign_conversation(uuid, uuid) is
-  'From supervisor up, gives an open conversation to an active colleague who may serve its bot, down as well, whoever has it, and ends requests to pass it on: assigned, same (already theirs), invalid_target, closed or not_found; NA002 where the plan allows no more takeovers. Definer, as take_conversation.';
+  'A supervisor or above gives an open conversation to an active colleague who may serve its bot, whoever has it now; pending transfer requests end. Outcome: assigned, same (already that colleague''s), invalid_target, closed or not_found; error NA002 if the plan allows no more takeovers. Security definer, called by staff and API keys, because no role may write hitl_sessions directly.';
 grant execute on function private.assign_conversation(uuid, uuid) to authenticated;
 
 create function private.operator_name(p_user uuid) returns text
@@ -8559,7 +8579,7 @@ language sql stable security definer set search_path = '' as $$
   where u.company_id = (select private.company_id('conversations.read')) and u.id = p_user
 $$;
 comment on function private.operator_name(uuid) is
-  'First name of a colleague who speaks in a conversation: all that a visitor, or an operador, is told. Definer: neither may read users.';
+  'Returns the first name of a colleague who writes in a conversation, which is all that a visitor or an operador may see. Security definer, called by staff and API keys, visitors and the worker for one company, because neither may read users.';
 grant execute on function private.operator_name(uuid) to authenticated, visitor, neurant_worker;
 
 create function private.set_last_message_slot() returns trigger
@@ -8612,7 +8632,7 @@ create table public.messages (
   foreign key (company_id, sender_id) references public.users (company_id, id),
   check (content <> '' or message_type <> 'text'),
   check (sender_type in ('human', 'system') or sender_id is null),
-  -- What an end user wrote is delivered by being here, at created_at.
+  -- A message of an end user counts as delivered when it is stored, at created_at.
   constraint messages_delivery_check check (
     (read_at is not null) = (status = 'read')
     and (delivered_at is null or status in ('delivered', 'read'))
@@ -8623,10 +8643,10 @@ create table public.messages (
   constraint messages_sources_check check (jsonb_typeof(knowledge_sources) = 'array')
 );
 comment on column public.messages.chatbot_id is
-  'The conversation''s, held equal by the foreign key, so that an operator''s policy needs no join.';
+  'The bot of the conversation, kept equal by the foreign key, so that the policy for operadores needs no join.';
 comment on column public.messages.content is
-  'What was said. For sender system: a key of the message catalogue, told in the reader''s language.';
--- The channel's own id makes a redelivered webhook a duplicate.
+  'The text. For sender system: a key of the message catalogue, shown in the reader''s language.';
+-- The channel's own id identifies a redelivered webhook as a duplicate.
 create unique index messages_external_key
   on public.messages (company_id, channel_account_id, external_message_id)
   where external_message_id is not null;
@@ -8685,7 +8705,7 @@ begin
   return new;
 end $$;
 comment on function private.number_message() is
-  'Gives a message its sender, its place in the conversation and its first delivery state, and keeps the conversation''s counters. Definer: nobody may write those by hand. (The bot''s are numbered by track_message_usage, ingest numbers its own, a batch at a time.)';
+  'Gives a message its sender, its number in the conversation and its first delivery status, and maintains the conversation''s counters. (track_message_usage numbers the bot''s messages; ingest numbers its own, a batch at a time.) Security definer, called by a trigger, because no role may write these columns directly.';
 
 create trigger number_message before insert on public.messages
   for each row when (new.seq is null and new.sender_type is distinct from 'bot')
@@ -8730,7 +8750,7 @@ begin
   return new;
 end $$;
 comment on function private.track_message_usage() is
-  'Numbers a bot''s message, counts it in its conversation and toward its company''s month, or refuses it: NA002. Nothing else is billed, and nothing twice (a message that already has its number is one that comes back). Definer: nobody may write counters by hand.';
+  'Numbers a message of the bot, counts it in its conversation and against its company''s month, or refuses it with NA002. Only the bot''s messages are billed, each once; a message that already has its number is being restored and is not counted again. Security definer, called by a trigger, because no role may write counters directly.';
 
 create trigger track_message_usage before insert on public.messages
   for each row when (new.seq is null and new.sender_type = 'bot')
@@ -8758,7 +8778,7 @@ begin
   where c.company_id = p_company and c.id = p_conversation;
 end $$;
 comment on function private.recount_conversation(uuid, uuid) is
-  'Sets a conversation''s counters from its messages. Definer: nobody may write those by hand.';
+  'Recomputes a conversation''s counters from its messages. Security definer, called by other definers only, because no role may write counters directly.';
 
 create function private.update_conversation_message_count() returns trigger
 language plpgsql security definer set search_path = '' as $$
@@ -8776,7 +8796,7 @@ begin
   return null;
 end $$;
 comment on function private.update_conversation_message_count() is
-  'Keeps a conversation''s counters when messages go or change. (number_message and ingest keep them when messages come.) Definer: nobody may write those by hand.';
+  'Maintains a conversation''s counters when messages are deleted or changed. (number_message and ingest maintain them when messages are added.) Security definer, called by a trigger, because no role may write counters directly.';
 
 create trigger update_conversation_message_count after delete on public.messages
   referencing old table as old_rows
@@ -8812,7 +8832,7 @@ begin
   return new;
 end $$;
 comment on function private.advance_status() is
-  'Takes an event of delivery only forwards: one that is late, doubled or contradicts a better one changes nothing.';
+  'Moves the delivery status forwards only: an event that is late, duplicated or contradicts a better one changes nothing.';
 
 create trigger advance_status before update of status, delivered_at, read_at on public.messages
   for each row when (
@@ -8834,7 +8854,7 @@ begin
   return null;
 end $$;
 comment on function private.send_message() is
-  'What is said to an end user leaves through the outbox, in the same transaction. (The web chat reads messages itself.) Definer: nobody may write the outbox by hand.';
+  'Puts a message to an end user into the outbox, in the same transaction. (The web chat reads messages itself.) Security definer, called by a trigger, because no role may write the outbox directly.';
 
 create trigger send_message after insert on public.messages
   for each row when (new.status = 'pending') execute function private.send_message();
@@ -8868,11 +8888,11 @@ begin
   return 'resent';
 end $$;
 comment on function private.resend_message(uuid) is
-  'A person decides to send again what failed or may not have arrived: resent, not_resendable or not_found. Definer: nobody may write the outbox by hand.';
+  'Sends a message again, by the decision of a person, if it failed or its delivery is unknown. Outcome: resent, not_resendable or not_found. Security definer, called by staff and API keys, because no role may write the outbox directly.';
 grant execute on function private.resend_message(uuid) to authenticated;
 
 -- 46_handoff.sql ---------------------------------------------------------------------------------
--- Handoff: a person takes a conversation over and gives it back.
+-- Handoff: a person takes a conversation over and returns it to the bot.
 
 create table public.hitl_sessions (
   company_id uuid not null,
@@ -8903,7 +8923,7 @@ create table public.hitl_sessions (
     check (reason in ('user_request', 'keywords', 'no_answer', 'manual', 'limit_reached'))
 );
 comment on column public.hitl_sessions.escalated_at is
-  'When those in charge were told that nobody had taken it within the bot''s auto_escalate_after_minutes.';
+  'When the people in charge were notified that nobody had taken the conversation within the bot''s auto_escalate_after_minutes.';
 create unique index hitl_sessions_open_key
   on public.hitl_sessions (company_id, conversation_id) where ended_at is null;
 create index hitl_sessions_conversation_idx
@@ -8914,7 +8934,8 @@ create index hitl_sessions_ended_by_idx
   on public.hitl_sessions (company_id, ended_by) where ended_by is not null;
 create index hitl_sessions_waiting_idx on public.hitl_sessions (opened_at)
   where status = 'pending' and escalated_at is null;
--- The days on which a takeover began and ended, and those of a reaction, are found by these.
+-- The rollup finds the days on which a takeover began and ended, and the day of a reaction, by
+-- these.
 create index hitl_sessions_opened_idx on public.hitl_sessions (company_id, opened_at);
 create index hitl_sessions_ended_idx on public.hitl_sessions (company_id, ended_at)
   where ended_at is not null;
@@ -8939,7 +8960,8 @@ select private.audit_table('public.hitl_sessions', 'conversation_id',
   '{}',
   '{first_response_at}');
 
--- After follow_hitl_session, by its name: the conversation is locked before the company.
+-- Its name makes it run after follow_hitl_session, so that the conversation is locked before the
+-- company.
 create trigger keep_hitl_count after insert or delete or update of status on public.hitl_sessions
   for each row execute function private.count_takeover();
 
@@ -8972,7 +8994,7 @@ begin
   return null;
 end $$;
 comment on function private.follow_hitl_session() is
-  'hitl_sessions is the truth; the conversation''s HITL columns follow it, the fence rises, and a system line tells everybody. Definer: nobody may write those by hand.';
+  'Copies the state of hitl_sessions, which is authoritative, into the conversation''s HITL columns, raises the fence and writes a system line. Security definer, called by a trigger, because no role may write these columns directly.';
 
 create trigger follow_hitl_session after insert on public.hitl_sessions
   for each row when (new.ended_at is null) execute function private.follow_hitl_session();
@@ -8990,7 +9012,7 @@ language sql stable security definer set search_path = '' as $$
         or c.assigned_operator_id = (select private.user_id())))
 $$;
 comment on function private.can_work_on(uuid) is
-  'May the verified staff member see and serve this conversation? Definer: used by definers, whose own policies see every company.';
+  'Returns whether the verified staff member may see and serve this conversation. Security definer, called by other definers only, because it is called by definers, whose own policies show every company.';
 
 create function private.take_conversation(p_conversation uuid, p_take_over boolean default false)
 returns text
@@ -9029,7 +9051,7 @@ begin
   return 'taken';
 end $$;
 comment on function private.take_conversation(uuid, boolean) is
-  'A staff member takes a conversation: taken, yours, taken_by_other, closed or not_found. One of two who race wins. Definer: it writes hitl_sessions for a caller whose scope it checks itself.';
+  'The caller takes a conversation. Outcome: taken, yours, taken_by_other, closed or not_found. Of two concurrent calls one succeeds. Security definer, called by staff and API keys, because it writes hitl_sessions, for a caller whose scope it checks itself.';
 grant execute on function private.take_conversation(uuid, boolean) to authenticated;
 
 create function private.take_for_reply(p_company uuid, p_conversation uuid, p_user uuid)
@@ -9055,7 +9077,7 @@ begin
     and s.ended_at is null and s.first_response_at is null;
 end $$;
 comment on function private.take_for_reply(uuid, uuid, uuid) is
-  'Sending takes the conversation. NA001 with the hint taken_by_other or closed where it cannot. Definer, as take_conversation.';
+  'Takes the conversation for a person who sends a message. Raises NA001 with the hint taken_by_other or closed if that is impossible. Security definer, called by other definers only, because it writes hitl_sessions.';
 
 create function private.resolve_conversation(p_conversation uuid, p_notes text default null)
 returns text
@@ -9085,7 +9107,7 @@ begin
   return 'resolved';
 end $$;
 comment on function private.resolve_conversation(uuid, text) is
-  'Ends the takeover; the bot answers again: resolved, not_open, taken_by_other or not_found. Definer, as take_conversation.';
+  'Ends the takeover, after which the bot answers again. Outcome: resolved, not_open, taken_by_other or not_found. Security definer, called by staff and API keys, because it writes hitl_sessions, for a caller whose scope it checks itself.';
 grant execute on function private.resolve_conversation(uuid, text) to authenticated;
 
 create function private.escalate_waiting(p_now timestamptz default now()) returns integer
@@ -9125,7 +9147,7 @@ begin
   return v_escalated;
 end $$;
 comment on function private.escalate_waiting(timestamptz) is
-  'Tells those in charge of customers who wait too long, once each, over all companies; how many. Definer: a timer has no company.';
+  'Notifies the people in charge, once each, of customers who wait too long, over all companies; returns the number. Security definer, called by the worker process, because it works on all companies.';
 grant execute on function private.escalate_waiting(timestamptz) to neurant_jobs;
 
 -- 47_transfers.sql -------------------------------------------------------------------------------
@@ -9157,7 +9179,7 @@ create table public.hitl_transfers (
   check ((status = 'pending') = (decided_at is null))
 );
 comment on table public.hitl_transfers is
-  'A request to pass a takeover on. Until the other accepts, the conversation stays where it is.';
+  'A request to transfer a takeover. Until the colleague accepts, the conversation stays with its operator.';
 create unique index hitl_transfers_open_key
   on public.hitl_transfers (company_id, session_id) where status = 'pending';
 create index hitl_transfers_session_idx on public.hitl_transfers (company_id, session_id);
@@ -9234,7 +9256,7 @@ begin
   return 'requested';
 end $$;
 comment on function private.request_transfer(uuid, uuid, text, text) is
-  'Asks a colleague (same level or above, who serves the bot) to take a conversation over: requested, already_requested, invalid_target, not_yours or not_found. Definer: an operador may not see every colleague.';
+  'Asks a colleague (of the same level or above, who serves the bot) to take a conversation over. Outcome: requested, already_requested, invalid_target, not_yours or not_found. Security definer, called by staff and API keys, because an operador may not see every colleague.';
 grant execute on function private.request_transfer(uuid, uuid, text, text) to authenticated;
 
 create function private.decide_transfer(p_transfer uuid, p_accept boolean) returns text
@@ -9278,7 +9300,7 @@ begin
   return v_transfer.status;
 end $$;
 comment on function private.decide_transfer(uuid, boolean) is
-  'The colleague''s answer: accepted, rejected, expired, closed (decided or ended meanwhile) or not_found. Definer: it hands over hitl_sessions, which nobody writes by hand.';
+  'Records the colleague''s answer. Outcome: accepted, rejected, expired, closed (decided or ended meanwhile) or not_found. Security definer, called by staff and API keys, because it transfers hitl_sessions, which no role may write directly.';
 grant execute on function private.decide_transfer(uuid, boolean) to authenticated;
 
 create function private.expire_transfers(p_now timestamptz default now()) returns integer
@@ -9299,7 +9321,7 @@ begin
   return v_expired;
 end $$;
 comment on function private.expire_transfers(timestamptz) is
-  'Requests that nobody answered in time end, over all companies; how many. Definer: a timer has no company.';
+  'Ends the requests that nobody answered in time, over all companies; returns the number. Security definer, called by the worker process, because it works on all companies.';
 grant execute on function private.expire_transfers(timestamptz) to neurant_jobs;
 
 -- 48_service_desk.sql ----------------------------------------------------------------------------
@@ -9317,7 +9339,7 @@ create table public.message_reactions (
   reacted_by_end_user boolean not null default false,
   created_at timestamptz not null default now(),
   primary key (company_id, id),
-  -- Null is the one end user of the conversation, who reacts once too.
+  -- Null stands for the one end user of the conversation, who also reacts once at most.
   unique nulls not distinct (company_id, message_id, reaction_type, reacted_by_user_id),
   foreign key (company_id, message_id) references public.messages (company_id, id),
   foreign key (company_id, conversation_id, chatbot_id)
@@ -9382,7 +9404,7 @@ create table public.notes (
   foreign key (company_id, author_id) references public.users (company_id, id)
 );
 comment on table public.notes is
-  'What the staff write to one another about a conversation. The customer never sees them.';
+  'Notes that the staff write to one another about a conversation. The customer never sees them.';
 create index notes_conversation_idx on public.notes (company_id, conversation_id, created_at);
 create index notes_author_idx on public.notes (company_id, author_id);
 
@@ -9471,7 +9493,7 @@ begin
   return new;
 end $$;
 comment on function private.place_reaction() is
-  'Who reacts and to which conversation the message belongs are looked up, never told; only answers of a bot are rated. Definer: the policy then decides by what it found.';
+  'Sets the person who reacts and the conversation of the message; an insert cannot choose them. Only answers of a bot can be rated. Security definer, called by a trigger, because it reads the message before the policy decides on the complete row.';
 
 create trigger place_reaction before insert on public.message_reactions
   for each row when (new.conversation_id is null) execute function private.place_reaction();
@@ -9491,7 +9513,7 @@ begin
   return new;
 end $$;
 comment on function private.place_note() is
-  'The author is the caller, the bot the conversation''s. Definer: an unknown conversation and one out of scope must look alike.';
+  'Sets the author to the caller and the bot to the conversation''s. Security definer, called by a trigger, because an unknown conversation and one out of scope must raise the same error.';
 
 create trigger place_note before insert on public.notes
   for each row when (new.author_id is null) execute function private.place_note();
@@ -9507,7 +9529,7 @@ language sql stable set search_path = '' as $$
   from (select substr(sha256(uuid_send(p_parent) || convert_to(p_external_id, 'UTF8')), 1, 16)) as h (bytes)
 $$;
 comment on function private.imported_id(uuid, text) is
-  'The id of what is imported under a parent (the bot, the conversation) and called so elsewhere: the same each time.';
+  'Returns the id of an imported object by its parent (the bot, the conversation) and its external id: the same each time.';
 grant execute on function private.imported_id(uuid, text) to neurant_router;
 
 create function private.import_conversations(
@@ -9667,13 +9689,13 @@ begin
   end if;
 end $$;
 comment on function private.import_conversations(uuid, text[], text[], text[], text[], text[], text[], integer[], text[], text[], text[], integer[], text[], text[], uuid[], text[], text[], text[], text[], timestamptz[]) is
-  'Past conversations of a bot, each wholly or not at all: imported, extended, unchanged, or why not. They are finished: nothing is sent, answered, notified or counted against the plan. p_of is a message''s conversation, from 1. No row at all: no such bot. Definer: nobody writes conversations and their counters by hand.';
+  'Imports past conversations of a bot, each one entirely or not at all. Outcome per conversation: imported, extended, unchanged, or the reason of refusal. They are finished: nothing is sent, answered, notified or counted against the plan. p_of holds each message''s conversation, counted from 1. No rows: no such bot. Security definer, called by staff and API keys, because no role may write conversations and their counters directly.';
 grant execute on function private.import_conversations(uuid, text[], text[], text[], text[],
   text[], text[], integer[], text[], text[], text[], integer[], text[], text[], uuid[], text[],
   text[], text[], text[], timestamptz[]) to authenticated;
 
 -- 50_ingest.sql ----------------------------------------------------------------------------------
--- Ingest: what the channels deliver.
+-- Ingest: the events that channels deliver.
 
 create table public.inbound_events (
   company_id uuid not null,
@@ -9688,7 +9710,7 @@ create table public.inbound_events (
   foreign key (company_id, channel_account_id) references public.channel_accounts (company_id, id)
 );
 comment on table public.inbound_events is
-  'What a channel sent that did not become a message (an edit, a kind we do not take, a row the database refused), raw, with the reason: nothing that was acknowledged is lost.';
+  'Events of a channel that did not become a message (an edit, an unsupported kind, a row that the database refused), raw and with the reason, so that no acknowledged event is lost.';
 
 alter table public.inbound_events enable row level security, force row level security;
 create policy staff_select on public.inbound_events for select to authenticated
@@ -9809,7 +9831,7 @@ language sql volatile security definer set search_path = '' as $$
   order by e.ord
 $$;
 comment on function private.ingest(text[], text[], bytea[], text[], text[], text[], text[], text[], text[]) is
-  'Stores events of any company: verifies each by its channel account, drops what is already there, opens or continues the conversation, and asks for one reply each. Outcome per event: stored, duplicate, refused or unknown. Definer: webhooks belong to no user, and one batch holds many companies.';
+  'Stores events of any company: verifies each by its channel account, drops known ones, opens or continues the conversation, and requests one reply each. Outcome per event: stored, duplicate, refused or unknown. Security definer, called by the web process, because webhooks belong to no principal, and one batch holds many companies.';
 grant execute on function private.ingest(text[], text[], bytea[], text[], text[], text[], text[],
   text[], text[]) to neurant_app;
 
@@ -9835,11 +9857,11 @@ begin
   return 'set_aside';
 end $$;
 comment on function private.set_aside_event(text, bytea, text, bytea, text) is
-  'Keeps, raw, an event that did not become a message. Definer, as ingest.';
+  'Stores a raw event that did not become a message. Security definer, called by the web process, because webhooks belong to no principal.';
 grant execute on function private.set_aside_event(text, bytea, text, bytea, text) to neurant_app;
 
 -- 51_replies.sql ---------------------------------------------------------------------------------
--- Replies and delivery: the two hot queues.
+-- Replies and delivery: the two busiest queues.
 
 create table public.reply_requests (
   company_id uuid not null,
@@ -9855,7 +9877,7 @@ create table public.reply_requests (
   foreign key (company_id, conversation_id) references public.conversations (company_id, id)
 );
 comment on table public.reply_requests is
-  'A reply is owed. The key is the conversation, so a burst of messages asks for one reply.';
+  'Replies that are owed. The key is the conversation, so a burst of messages requests one reply.';
 create index reply_requests_due_idx on public.reply_requests (company_id, due_at);
 
 alter table public.reply_requests enable row level security, force row level security;
@@ -9901,7 +9923,7 @@ create table public.outbox (
   check ((status = 'sending') = (claim_token is not null and claimed_until is not null))
 );
 comment on column public.outbox.fence is
-  'The fence under which the bot wrote it; compared again at claim. Null: a person''s or the system''s, always sent.';
+  'The fence under which the bot wrote the message; compared again at claim. Null: a message of a person or the system, which is always sent.';
 create index outbox_waiting_idx on public.outbox (company_id, due_at) where status in ('pending', 'sending');
 create index outbox_order_idx on public.outbox (company_id, conversation_id, seq)
   where status in ('pending', 'sending');
@@ -9922,9 +9944,9 @@ create policy router_delete on public.outbox for delete to neurant_router using 
 grant select on public.outbox to authenticated, neurant_worker;
 grant select, insert, update, delete on public.outbox to neurant_router;
 
--- An inactive company's customers are heard and not answered.
--- A worker tells how many replies of one company it makes at once (p_share), so that a company with
--- many replies to make leaves places for the replies of others.
+-- Customers of an inactive company may write, and get no replies.
+-- A worker passes the most replies of one company that it makes at once (p_share), so that a
+-- company with many replies leaves places for the replies of others.
 create function private.claim_replies(
   p_limit integer, p_lease interval, p_share integer default null, p_running uuid[] default '{}')
 returns table (company_id uuid, conversation_id uuid, wanted_seq bigint, claim_token uuid, attempts integer)
@@ -9972,7 +9994,7 @@ language sql volatile security definer set search_path = '' as $$
   returning r.company_id, r.conversation_id, r.wanted_seq, r.claim_token, r.attempts
 $$;
 comment on function private.claim_replies(integer, interval, integer, uuid[]) is
-  'Leases owed replies, fairly across companies. p_share: the most replies of one company that a worker makes at once; p_running: the company of each reply that the worker makes now. Definer: the queue holds all companies; only ids leave.';
+  'Leases replies that are owed, fairly across companies. p_share: the most replies of one company that a worker makes at once; p_running: the company of each reply that the worker makes now. Security definer, called by the worker process, because the queue holds all companies; it returns ids only.';
 grant execute on function private.claim_replies(integer, interval, integer, uuid[]) to neurant_jobs;
 
 create function private.finish_reply(
@@ -10065,7 +10087,7 @@ begin
   return query select coalesce(outcome, 'done'), v_message;
 end $$;
 comment on function private.finish_reply(uuid, uuid, bigint, bigint, text, text, jsonb, numeric, text, integer, text, text) is
-  'Writes what a reply came to (answer, escalate, notice, limit, none) if its lease and the conversation''s fence still hold, and settles the request. Outcome: done, limited (no bot message is left this month: the notice, and a person), fenced, superseded (more happened meanwhile: claim again) or lost. Definer: sender, queue and takeover are not the worker''s to write by hand.';
+  'Writes the result of a reply (answer, escalate, notice, limit, none) if its lease and the conversation''s fence are still valid, and completes the request. It locks the conversation, so a person who takes it at the same time comes before or after. Outcome: done, limited (no bot messages left this month: the notice, and a person), fenced, superseded (more happened meanwhile: claim again) or lost. Security definer, called by the worker for one company, because no role may write senders, queues and takeovers directly.';
 grant execute on function private.finish_reply(uuid, uuid, bigint, bigint, text, text, jsonb,
   numeric, text, integer, text, text) to neurant_worker;
 
@@ -10079,7 +10101,7 @@ language sql volatile security definer set search_path = '' as $$
   returning true
 $$;
 comment on function private.fail_reply(uuid, uuid, text, interval) is
-  'Gives a reply back to the queue, to be tried again later. Definer, as finish_reply.';
+  'Returns a reply to the queue, to be retried later. Security definer, called by the worker for one company, because no role may write the queues directly.';
 grant execute on function private.fail_reply(uuid, uuid, text, interval) to neurant_worker;
 
 create function private.claim_outbox(p_limit integer, p_lease interval)
@@ -10148,7 +10170,7 @@ language sql volatile security definer set search_path = '' as $$
   from claimed
 $$;
 comment on function private.claim_outbox(integer, interval) is
-  'Leases messages to send, fairly across companies and in order within a conversation. What a dead worker held becomes unknown; what the bot wrote before a takeover is cancelled. Definer: the queue holds all companies; only ids leave.';
+  'Leases messages to send, fairly across companies and in order within a conversation. Messages leased by a dead worker become unknown; bot messages written before a takeover are cancelled. Security definer, called by the worker process, because the queue holds all companies; it returns ids only.';
 grant execute on function private.claim_outbox(integer, interval) to neurant_jobs;
 
 create function private.finish_delivery(
@@ -10180,7 +10202,7 @@ begin
   return true;
 end $$;
 comment on function private.finish_delivery(uuid, uuid, text, text, text, interval) is
-  'What came of a delivery: sent, failed, unknown, or retry later. Definer: nobody may write the outbox by hand.';
+  'Records the outcome of a delivery: sent, failed, unknown, or retry later. Security definer, called by the worker for one company, because no role may write the outbox directly.';
 grant execute on function private.finish_delivery(uuid, uuid, text, text, text, interval) to
   neurant_worker;
 
@@ -10192,7 +10214,7 @@ language sql stable security definer set search_path = '' as $$
     and c.subscription_status not in ('cancelled', 'inactive')
 $$;
 comment on function private.next_reply_due() is
-  'When claim_replies next has something to give, over all companies. Definer, as claim_replies.';
+  'Returns when claim_replies has work next, over all companies. Security definer, called by the worker process, because the queue holds all companies.';
 grant execute on function private.next_reply_due() to neurant_jobs;
 
 create function private.next_delivery_due() returns timestamptz
@@ -10207,7 +10229,7 @@ language sql stable security definer set search_path = '' as $$
         and older.seq < o.seq and older.status in ('pending', 'sending'))
 $$;
 comment on function private.next_delivery_due() is
-  'When claim_outbox next has something to give, over all companies. Definer, as claim_outbox.';
+  'Returns when claim_outbox has work next, over all companies. Security definer, called by the worker process, because the queue holds all companies.';
 grant execute on function private.next_delivery_due() to neurant_jobs;
 
 -- 52_knowledge.sql -------------------------------------------------------------------------------
@@ -10219,7 +10241,7 @@ create table public.embedding_models (
   unique (name, dimensions)
 );
 comment on table public.embedding_models is
-  'Platform table: what made a chunk''s vector. A search uses one model.';
+  'Platform table: the models that make the vectors of chunks. A search uses one model.';
 
 alter table public.embedding_models enable row level security, force row level security;
 create policy everybody_select on public.embedding_models for select
@@ -10264,11 +10286,11 @@ create table public.documents (
 );
 comment on column public.documents.chatbot_id is 'Null: shared by all bots of the company.';
 comment on column public.documents.unread_pages is
-  'Numbers of the pages without text, such as scanned images: the bot does not know them.';
+  'Numbers of the pages without text, such as scanned images, which the bot does not know.';
 comment on column public.documents.processing_error is
-  'JSON {"code", "params"} of the error, told in the reader''s language.';
+  'JSON {"code", "params"} of the error, shown in the reader''s language.';
 comment on column public.documents.query_count is
-  'Answers that have quoted the document, also those erased since; exact after a drain (private.count_knowledge_uses).';
+  'Answers that have quoted the document, including answers erased since; exact after a drain (private.count_knowledge_uses).';
 comment on column public.documents.last_used_at is
   'created_at of the newest answer that quoted the document; exact after a drain.';
 create index documents_newest_idx on public.documents (company_id, created_at desc);
@@ -10278,7 +10300,7 @@ create index documents_uploaded_by_idx on public.documents (company_id, uploaded
 create unique index documents_content_key
   on public.documents (company_id, chatbot_id, content_digest) nulls not distinct
   where retired_at is null;
--- The signs in a file's name separate words.
+-- Punctuation in a file's name separates words.
 create index documents_words_idx on public.documents using gin (
   company_id extensions.uuid_ops,
   (to_tsvector('private.spanish'::regconfig, coalesce(title, '') || ' ' || coalesce(description, '')
@@ -10319,7 +10341,7 @@ select private.audit_table('public.documents', 'uploaded_by',
   '{extracted_text,character_count,chunk_count,unread_pages,processing_status,
     processing_progress,processing_error,query_count,last_used_at,created_at,updated_at}');
 
--- To be used is no edit.
+-- The use of a document is no edit.
 create trigger set_updated_at before update on public.documents
   for each row when ((old.query_count, old.last_used_at)
     is not distinct from (new.query_count, new.last_used_at))
@@ -10357,12 +10379,13 @@ create table public.document_chunks (
   check (character_count = char_length(content))
 );
 comment on column public.document_chunks.match_count is
-  'Answers that have quoted the passage, also those erased since; exact after a drain (private.count_knowledge_uses).';
+  'Answers that have quoted the passage, including answers erased since; exact after a drain (private.count_knowledge_uses).';
 comment on column public.document_chunks.last_matched_at is
   'created_at of the newest answer that quoted the passage; exact after a drain.';
 create index document_chunks_model_idx
   on public.document_chunks (embedding_model, embedding_dimensions);
--- The words of one company's chunks: an index that knows the company reads no other company's.
+-- The words of the chunks with their company in the index, so that a search reads no other
+-- company's entries.
 create index document_chunks_words_idx on public.document_chunks using gin (company_id extensions.uuid_ops, search);
 
 alter table public.document_chunks enable row level security, force row level security;
@@ -10427,7 +10450,7 @@ create table public.knowledge_uses (
   primary key (company_id, id)
 );
 comment on table public.knowledge_uses is
-  'One row for each answer that quotes documents, until private.count_knowledge_uses has added it up. No foreign keys: it outlives what it names.';
+  'One row for each answer that quotes documents, until private.count_knowledge_uses has counted it. The table has no foreign keys, because its rows may outlive the documents that they name.';
 
 alter table public.knowledge_uses enable row level security, force row level security;
 create policy router_select on public.knowledge_uses for select to neurant_router using (true);
@@ -10471,7 +10494,7 @@ begin
   from dense full join sparse on sparse.id = dense.id;
 end $$;
 comment on function private.search_chunks(uuid, text, extensions.vector, text, integer) is
-  'The nearest chunks by meaning and by words, of the caller''s company only: ids and scores, to be read again under the caller''s policies. Definer: under RLS neither the full text index nor a vector index could serve.';
+  'Finds the nearest chunks of the caller''s company by meaning and by words. Returns ids and scores; the caller reads the rows under its own policies. Security definer, called by staff and API keys and the worker for one company, because under row level security neither the full text index nor a vector index could be used.';
 grant execute on function private.search_chunks(uuid, text, extensions.vector, text, integer) to
   authenticated, neurant_worker;
 
@@ -10491,7 +10514,7 @@ begin
   using private.company_id('documents.read'), private.typed_query(translate(p_words, '_-.', '   '), '');
 end $$;
 comment on function private.search_documents(text) is
-  'The caller''s company''s documents by title, description and file name: ids, to be read again under the caller''s policies. Definer: under RLS no text index could serve.';
+  'Finds documents of the caller''s company by title, description and file name. Returns ids; the caller reads the rows under its own policies. Security definer, called by staff and API keys, because under row level security no text index could be used.';
 grant execute on function private.search_documents(text) to authenticated;
 
 create function private.place_knowledge_query() returns trigger
@@ -10503,7 +10526,7 @@ begin
   return new;
 end $$;
 comment on function private.place_knowledge_query() is
-  'A query that a message caused belongs to that message''s conversation, or it could not be archived with it. Definer: whoever asks need not see the message.';
+  'Sets the conversation of a query that a message caused to that of the message, so that both are archived together. Security definer, called by a trigger, because the caller may not see the message.';
 
 create trigger place_knowledge_query before insert on public.knowledge_queries
   for each row when (new.message_id is not null)
@@ -10518,10 +10541,10 @@ begin
   return new;
 end $$;
 comment on function private.note_knowledge_use() is
-  'Definer: counters are nobody''s to write by hand.';
+  'Notes which documents and passages an answer quotes. Security definer, called by a trigger, because no role may write counters directly.';
 
--- Before number_message, by its name: a message that has its number already is one that comes
--- back, and was counted when it was new.
+-- Its name makes it run before number_message: a message that already has its number is being
+-- restored, and was counted when it was new.
 create trigger note_knowledge_use before insert on public.messages
   for each row when (new.seq is null and new.sender_type = 'bot' and new.knowledge_sources <> '[]')
   execute function private.note_knowledge_use();
@@ -10569,7 +10592,7 @@ begin
   return v_taken;
 end $$;
 comment on function private.count_knowledge_uses(integer) is
-  'Adds at most so many answers to the counters of what they quote; how many (0 too while another adds). Definer: counters are nobody''s to write by hand.';
+  'Adds at most p_limit answers to the counters of the documents and passages that they quote. Returns the number (0 as well while another call counts: an advisory lock admits one, because two that lock the same documents in different orders would deadlock). Security definer, called by the worker process, because no role may write counters directly.';
 grant execute on function private.count_knowledge_uses(integer) to neurant_jobs;
 
 -- 53_message_search.sql --------------------------------------------------------------------------
@@ -10585,7 +10608,7 @@ create table public.message_changes (
   primary key (company_id, id)
 );
 comment on table public.message_changes is
-  'Appended to by the transaction that changes a message, taken off by the worker: what is derived from messages lags behind by this, and by nothing else. No foreign keys: it outlives what it names.';
+  'The log of changed messages: the transaction that changes a message appends to it, the worker drains it. Data derived from messages lags behind by exactly this log. It has no foreign keys, because its rows may outlive the messages that they name.';
 
 alter table public.message_changes enable row level security, force row level security;
 create policy router_select on public.message_changes for select to neurant_router using (true);
@@ -10603,7 +10626,7 @@ create table public.message_search (
   foreign key (company_id, message_id) references public.messages (company_id, id) on delete cascade
 );
 comment on table public.message_search is
-  'The words of a message, drained from message_changes; beside messages, so that storing one does not wait for its words. Goes with the message at once.';
+  'The words of a message, drained from message_changes. It is a table of its own so that storing a message does not wait for its words. Its rows are deleted together with the message.';
 create index message_search_words_idx on public.message_search using gin (search);
 
 alter table public.message_search enable row level security, force row level security;
@@ -10624,7 +10647,7 @@ create table public.conversation_search (
     references public.conversations (company_id, id, chatbot_id) on delete cascade
 );
 comment on table public.conversation_search is
-  'Who writes in a conversation, drained from message_changes: name, number or channel name, folded.';
+  'The customer of a conversation, drained from message_changes: name, number or channel name, folded.';
 create index conversation_search_person_idx on public.conversation_search
   using gin (company_id extensions.uuid_ops, person extensions.gin_trgm_ops);
 
@@ -10645,7 +10668,7 @@ begin
   return null;
 end $$;
 comment on function private.note_message_changes() is
-  'Definer: whoever may write a message need not see the log.';
+  'Appends new and deleted messages to the log. Security definer, called by a trigger, because a writer of messages may not see the log.';
 
 create trigger note_inserted_messages after insert on public.messages
   referencing new table as changed
@@ -10665,9 +10688,9 @@ begin
   return null;
 end $$;
 comment on function private.note_message_edit() is
-  'Where a message was, and where it is now. Definer, as note_message_changes.';
+  'Appends the old and the new place of an edited message to the log. Security definer, called by a trigger, because a writer of messages may not see the log.';
 
--- Delivery states change often and mean nothing to search and statistics.
+-- Changes of the delivery status are frequent and do not affect search and statistics.
 create trigger note_edited_messages
   after update of content, sender_type, created_at, tokens_used, processing_time_ms on public.messages
   for each row when (old.content is distinct from new.content
@@ -10681,21 +10704,22 @@ create function private.fold(p_text text) returns text
 language sql immutable parallel safe set search_path = '' as $$
   select lower(extensions.unaccent('extensions.unaccent'::regdictionary, p_text))
 $$;
-comment on function private.fold(text) is 'Without accents and capitals.';
+comment on function private.fold(text) is 'Returns a text in lower case and without accents.';
 grant execute on function private.fold(text) to authenticated, neurant_router;
 
--- These two run for every message, where pinning a search_path would cost more than their work: they
--- name every object, and only definers, whose own path is pinned, may call them.
+-- These two functions run for every message, where pinning a search_path would cost more than their
+-- work. They name every object with its schema, and only definers, whose own path is pinned, may
+-- call them.
 create function private.word_key(p_company uuid) returns text
 language sql immutable parallel safe set search_path = '' as $$
   select encode(substring(uuid_send(p_company) from 14), 'base64')
 $$;
 comment on function private.word_key(uuid) is
-  'Four letters that a company''s words begin with in the index, so that a search reads entries of its own company only. Two companies may share them: the rows are compared by company_id as well.';
+  'Returns four letters that start each of a company''s words in the index, so that a search reads its own company''s entries. Two companies may share them; therefore rows are compared by company_id as well.';
 grant execute on function private.word_key(uuid) to neurant_router;
 
--- The company's key is written out: a call of private.word_key, pinned as well, would be made for
--- each message (5 µs of 100), and cannot be inlined any more.
+-- The company's key is computed inline: with a pinned path, a call of private.word_key could not be
+-- inlined and would be made for each message (5 µs of 100).
 create function private.message_words(p_company uuid, p_content text) returns tsvector
 language sql immutable parallel safe set search_path = '' as $$
   select array_to_tsvector(array(
@@ -10706,14 +10730,15 @@ language sql immutable parallel safe set search_path = '' as $$
       || tsvector_to_array(to_tsvector('private.words'::regconfig, p_content))) as w (word)))
 $$;
 comment on function private.message_words(uuid, text) is
-  'What a message is found by: Spanish stems and whole words without accents, each after the company''s key (private.word_key).';
+  'Returns the words that a message is found by: Spanish stems and whole words without accents, each after the company''s key (private.word_key).';
 grant execute on function private.message_words(uuid, text) to neurant_router;
 
 create function private.quoted_word(p_word text) returns text
 language sql immutable parallel safe set search_path = '' as $$
   select '''' || replace(replace(p_word, '\', '\\'), '''', '''''') || ''''
 $$;
-comment on function private.quoted_word(text) is 'A word as the text form of a tsquery takes it.';
+comment on function private.quoted_word(text) is
+  'Returns a word quoted for the text form of a tsquery.';
 grant execute on function private.quoted_word(text) to neurant_router;
 
 create function private.all_stems(p_words text, p_key text) returns tsquery
@@ -10722,7 +10747,7 @@ language sql immutable parallel safe set search_path = '' as $$
   from unnest(tsvector_to_array(to_tsvector('private.spanish'::regconfig, p_words))) w
 $$;
 comment on function private.all_stems(text, text) is
-  'All of the words, by their stems. Null where there is no word but stop words.';
+  'Returns a query for all of the words, by their stems. Null if there are only stop words.';
 grant execute on function private.all_stems(text, text) to neurant_router;
 
 create function private.typed_query(p_words text, p_key text) returns tsquery
@@ -10747,7 +10772,7 @@ begin
   return coalesce(v_query && v_last, v_query, v_last);
 end $$;
 comment on function private.typed_query(text, text) is
-  'What somebody has typed so far: all the words by their stems, the last also as the beginning of a word. Null where there is no word in it. p_key: private.word_key() or nothing.';
+  'Returns a query for a text that is still being typed: all words by their stems, the last one also as the beginning of a word. Null if it contains no word. p_key: private.word_key() or nothing.';
 grant execute on function private.typed_query(text, text) to neurant_router;
 
 create function private.person_words(p_name text, p_end_user text, p_channel public.conversation_channel_enum)
@@ -10758,7 +10783,7 @@ language sql immutable parallel safe set search_path = '' as $$
     || case p_channel when 'web' then right(p_end_user, 4) else p_end_user end)
 $$;
 comment on function private.person_words(text, text, public.conversation_channel_enum) is
-  'What the person who writes is found by: the name, and the number or name on the channel.';
+  'Returns the words that a customer is found by: the name, and the number or name on the channel.';
 grant execute on function private.person_words(text, text, public.conversation_channel_enum) to
   authenticated, neurant_router;
 
@@ -10770,7 +10795,7 @@ language sql immutable parallel safe set search_path = '' as $$
   where w <> ''
 $$;
 comment on function private.like_patterns(text) is
-  'A LIKE pattern for each word, the longest first: the one that an index narrows down by. Null where there is no word.';
+  'Returns a LIKE pattern for each word, the longest first, since that one narrows an index down most. Null if there is no word.';
 grant execute on function private.like_patterns(text) to authenticated, neurant_router;
 
 create function private.drain_message_changes(p_limit integer) returns integer
@@ -10827,11 +10852,11 @@ begin
   return v_taken;
 end $$;
 comment on function private.drain_message_changes(integer) is
-  'Brings what is derived from messages up to date with at most so many entries of the log; how many it took off (0 too while another drains). Definer: the log holds all companies, and nobody writes the derived tables by hand.';
+  'Updates the data derived from messages for at most p_limit entries of the log. Returns the number of entries removed (0 as well while another call drains: an advisory lock admits one, because of two the one that read a message before its edit could write last). Security definer, called by the worker process, because the log holds all companies, and no role may write the derived tables directly.';
 grant execute on function private.drain_message_changes(integer) to neurant_jobs;
 
--- Prepared once, and without the log's half where the log has nothing of the company: planning it
--- for each search took longer than most searches.
+-- Prepared statements, and without the log's half when the log has nothing of the company: planning
+-- the query for each search took longer than most searches.
 create function private.search_conversations(p_words text)
 returns table (conversation_id uuid)
 language plpgsql stable security definer set search_path = '' as $$
@@ -10891,7 +10916,7 @@ begin
   where v_all or f.chatbot_id = any (v_bots) or f.conversation_id = any (v_mine);
 end $$;
 comment on function private.search_conversations(text) is
-  'The conversations in which the words were said, or whose person they name, within the caller''s company and scope: ids, to be read again under the caller''s policies. What is not yet drained is searched as well. Definer: under RLS no text index could serve.';
+  'Finds the conversations within the caller''s company and scope whose messages or customer contain the words. Returns ids; the caller reads the rows under its own policies. Messages that are not drained yet are searched as well. Security definer, called by staff and API keys, because under row level security no text index could be used.';
 grant execute on function private.search_conversations(text) to authenticated;
 
 -- 54_integrations.sql ----------------------------------------------------------------------------
@@ -10903,7 +10928,7 @@ create table public.integrations (
   name varchar(255) not null check (btrim(name) <> ''),
   integration_type public.integration_type_enum not null,
   description text,
-  -- Only an envelope sealed under the company's key fits in.
+  -- Only an envelope sealed under the company's key is accepted.
   config jsonb not null default '{}' check (
     config = '{}' or config - 'sealed' = '{}' and jsonb_typeof(config -> 'sealed') = 'string'),
   settings jsonb default '{}' check (jsonb_typeof(settings) = 'object'),
@@ -10996,7 +11021,7 @@ create table public.integration_logs (
     on delete cascade
 );
 comment on column public.integration_logs.triggered_by_message_id is
-  'No foreign key: the message may be archived long before the log is dropped.';
+  'No foreign key, because the message may be archived long before the log is dropped.';
 create index integration_logs_newest_idx
   on public.integration_logs (company_id, integration_id, created_at desc);
 create index integration_logs_user_idx on public.integration_logs (company_id, triggered_by_user_id)
@@ -11099,7 +11124,7 @@ begin
   return null;
 end $$;
 comment on function private.count_integration_request() is
-  'The counters of an integration follow its log. Definer: nobody may write them by hand.';
+  'Maintains the counters of an integration from its log. Security definer, called by a trigger, because no role may write counters directly.';
 
 create trigger count_integration_request after insert on public.integration_logs
   for each row execute function private.count_integration_request();
@@ -11120,11 +11145,11 @@ create table public.notifications (
   foreign key (company_id, user_id) references public.users (company_id, id)
 );
 comment on column public.notifications.kind is
-  'A key of the message catalogue, told in the reader''s language.';
+  'A key of the message catalogue, shown in the reader''s language.';
 comment on column public.notifications.mailed_at is
-  'When it was queued as a mail, too; null: it was not, and need not be.';
+  'When the notification was also queued as a mail; null: it was not, and need not be.';
 create index notifications_user_idx on public.notifications (company_id, user_id, created_at desc);
--- What is to become a mail is found without reading everything that was ever told.
+-- Finds notifications that are to be mailed without reading all others.
 create index notifications_to_mail_idx on public.notifications (kind, created_at) where mailed_at is null;
 
 alter table public.notifications enable row level security, force row level security;
@@ -11156,10 +11181,10 @@ language sql volatile security definer set search_path = '' as $$
   where u.company_id = p_company and u.is_active and u.role = any (p_roles)
 $$;
 comment on function private.notify_users(uuid, public.user_role_enum[], text, jsonb) is
-  'Tells everybody of these roles. Definer: called by definers; nobody writes notifications by hand.';
+  'Notifies all users of these roles. Security definer, called by other definers only, because no role may write notifications directly.';
 
 -- 56_mail.sql ------------------------------------------------------------------------------------
--- Mail: the queue of what is sent, and who refused mail.
+-- Mail: the queue of mails, and the addresses that refused mail.
 
 create table public.mails (
   id uuid primary key,
@@ -11184,18 +11209,18 @@ create table public.mails (
   constraint mails_sent_at_when_sent check ((sent_at is not null) = (status = 'sent'))
 );
 comment on table public.mails is
-  'A queue and, for 30 days, a trace of what left. company_id is null where a mail is about a login, which is no company''s.';
+  'A queue and, for 30 days, a record of the mails that were sent. company_id is null for a mail about a login, which belongs to no company.';
 comment on column public.mails.id is
-  'Made by the process, before the row is: the parameters are sealed for this id.';
+  'Chosen by the process before the row exists, because the parameters are sealed for this id.';
 comment on column public.mails.unclear_ends is
-  'How often nobody knows whether it left (the server or the worker went away at the last step). After the second no more is tried.';
+  'How often an attempt ended without a known result (the server or the worker failed at the last step). After the second time there are no more attempts.';
 create index mails_due_idx on public.mails (due_at) where status = 'pending';
 create index mails_sending_idx on public.mails (claimed_until) where status = 'sending';
 create index mails_settled_idx on public.mails (created_at) where status in ('sent', 'failed');
--- The mail that went out last to an address.
+-- The newest mail to an address.
 create index mails_to_address_idx on public.mails (company_id, to_address, created_at desc)
   where company_id is not null;
--- The invitations that an address got, from whatever company.
+-- The invitations that an address received from any company.
 create index mails_invitations_idx on public.mails (to_address, created_at)
 where template in ('team.invitation', 'team.reminder');
 
@@ -11215,7 +11240,7 @@ create table public.mail_refusals (
   refused_at timestamptz not null default now()
 );
 comment on table public.mail_refusals is
-  'Addresses that want no more invitations, as private.mail_key(''invitation'', address): no address is kept.';
+  'Addresses that want no more invitations, as private.mail_key(''invitation'', address), so that no address is stored.';
 
 alter table public.mail_refusals enable row level security, force row level security;
 create policy router_select on public.mail_refusals for select to neurant_router using (true);
@@ -11240,7 +11265,7 @@ begin
   values (p_new_id, p_company, p_to, p_template, p_language, p_params_encrypted);
 end $$;
 comment on function private.queue_mail(uuid, uuid, text, text, text, bytea) is
-  'A mail leaves when the caller''s transaction commits, and never if it does not. An invitation beyond the limits, or to somebody who wants none, is NA007 (private.check_invitation_mail). Definer: nobody who serves traffic reads what waits.';
+  'Queues a mail, which is sent when the caller''s transaction commits, and never if it does not. An invitation above the limits, or to an address that wants none, raises NA007 (private.check_invitation_mail). Security definer, called by staff and API keys, the worker for one company, the web process and the worker process, because no role that serves tenants may read waiting mails.';
 grant execute on function private.queue_mail(uuid, uuid, text, text, text, bytea) to
   authenticated, neurant_worker, neurant_app, neurant_jobs;
 
@@ -11280,7 +11305,7 @@ begin
   return v_status;
 end $$;
 comment on function private.settle_mail(uuid, uuid, text, text, timestamptz) is
-  'How an attempt ended (sent, later, unclear, refused), and what follows: sent, pending (tried again: after 30 seconds, then four times as long each time up to two hours, for a day; after an unclear end once), failed (owner and administradores of the company are told), or lost (somebody else''s by now). Definer: over all companies.';
+  'Records the result of an attempt (sent, later, unclear, refused). Outcome: sent, pending (retried after 30 seconds, then four times as long each time up to two hours, for a day; once after an unclear result), failed (owner and administradores of the company are notified), or lost (another worker holds it). Security definer, called by the worker process, because it works on all companies.';
 grant execute on function private.settle_mail(uuid, uuid, text, text, timestamptz) to
   neurant_jobs;
 
@@ -11313,7 +11338,7 @@ begin
     m.claim_token;
 end $$;
 comment on function private.claim_mails(integer, interval, timestamptz) is
-  'Leases what is due to one worker. Definer: over all companies; the parameters stay sealed.';
+  'Leases mails that are due to one worker. Security definer, called by the worker process, because it works on all companies; the parameters stay sealed.';
 grant execute on function private.claim_mails(integer, interval, timestamptz) to neurant_jobs;
 
 create function private.next_mail_due() returns timestamptz
@@ -11323,7 +11348,7 @@ language sql stable security definer set search_path = '' as $$
     (select min(m.claimed_until) from public.mails m where m.status = 'sending'))
 $$;
 comment on function private.next_mail_due() is
-  'When there is something to claim again, or null. Definer, as claim_mails.';
+  'Returns when a mail is due next, or null. Security definer, called by the worker process, because it works on all companies.';
 grant execute on function private.next_mail_due() to neurant_jobs;
 
 create function private.drop_old_mails(p_now timestamptz default now()) returns integer
@@ -11337,7 +11362,7 @@ begin
   return v_gone;
 end $$;
 comment on function private.drop_old_mails(timestamptz) is
-  'Forgets whom we wrote to a month ago; how many. Definer, as claim_mails.';
+  'Deletes the mails that are older than 30 days; returns the number. Security definer, called by the worker process, because it works on all companies.';
 grant execute on function private.drop_old_mails(timestamptz) to neurant_jobs;
 
 create function private.take_plan_mails(p_kinds text[], p_now timestamptz default now())
@@ -11366,11 +11391,11 @@ language sql volatile security definer set search_path = '' as $$
   join public.users u on u.company_id = t.company_id and u.id = t.user_id and u.is_active
 $$;
 comment on function private.take_plan_mails(text[], timestamptz) is
-  'Notifications of these kinds that are not mails yet, to be queued in the same transaction; older than a day is no news. language: of the invitation that brought the person, if one did. Definer: over all companies, and notifications are nobody else''s to read.';
+  'Returns the notifications of these kinds that are not mails yet and not older than a day, to be queued as mails in the same transaction. language: that of the person''s invitation, if there was one. Security definer, called by the worker process, because it works on all companies, and no other role may read other people''s notifications.';
 grant execute on function private.take_plan_mails(text[], timestamptz) to neurant_jobs;
 
 -- 60_analytics.sql -------------------------------------------------------------------------------
--- Analytics: measures, and which days must be counted anew.
+-- Analytics: metrics, and the days that must be recounted.
 
 create table public.system_metrics (
   id uuid primary key default uuidv7(),
@@ -11385,7 +11410,7 @@ create table public.system_metrics (
   check (chatbot_id is null or company_id is not null)
 );
 comment on table public.system_metrics is
-  'Platform table: measures of the system; those of one company are shown to its owner and administradores.';
+  'Platform table: metrics of the system; those of one company are shown to its owner and administradores.';
 create index system_metrics_newest_idx on public.system_metrics (metric_type, "timestamp" desc);
 create index system_metrics_company_idx on public.system_metrics (company_id, chatbot_id, "timestamp" desc)
   where company_id is not null;
@@ -11434,12 +11459,12 @@ create table public.analytics_daily (
   foreign key (company_id, chatbot_id) references public.chatbots (company_id, id)
 );
 comment on table public.analytics_daily is
-  'Counted from the facts, live and archived, by private.roll_up_analytics; never added up, so late, edited and erased rows are right too. Equal to a recount once message_changes and analytics_dirty are drained. A bot''s day on which nothing happened has no row.';
+  'Figures of each day, counted from live and archived facts by private.roll_up_analytics. They are always recounted and never incremented, so late, edited and erased rows are right as well. Once message_changes and analytics_dirty are drained, the table equals a recount. A day of a bot without any event has no row.';
 comment on column public.analytics_daily.chatbot_id is
-  'Null: the whole company, each average over all its facts and not over the bots'' averages.';
+  'Null: the whole company; its averages are over all its facts, not over the bots'' averages.';
 comment on column public.analytics_daily.date is 'The day in the company''s timezone.';
 comment on column public.analytics_daily.total_messages is
-  'Messages created that day, by whomever: the bot''s, people''s, end users'' and the system''s own lines.';
+  'Messages created that day by any sender: the bot, the staff, end users and the system.';
 comment on column public.analytics_daily.bot_messages is 'Of total_messages, those of the bot.';
 comment on column public.analytics_daily.human_messages is 'Of total_messages, those of the staff.';
 comment on column public.analytics_daily.end_user_messages is
@@ -11451,13 +11476,13 @@ comment on column public.analytics_daily.active_conversations is
 comment on column public.analytics_daily.resolved_conversations is
   'Conversations with ended_at on that day that were not abandoned.';
 comment on column public.analytics_daily.avg_conversation_duration_minutes is
-  'Average session_duration_minutes of the conversations with ended_at on that day, abandoned ones too; null if none has one.';
+  'Average session_duration_minutes of the conversations with ended_at on that day, including abandoned ones; null if none has one.';
 comment on column public.analytics_daily.hitl_escalations is
-  'Takeovers (hitl_sessions) with opened_at on that day, whoever asked for them.';
+  'Takeovers (hitl_sessions) with opened_at on that day, whoever requested them.';
 comment on column public.analytics_daily.hitl_resolution_time_minutes is
-  'Average from opened_at to ended_at of the takeovers that were resolved that day; null if none.';
+  'Average from opened_at to ended_at, in minutes, of the takeovers that were resolved that day; null if none was.';
 comment on column public.analytics_daily.hitl_satisfaction_avg is
-  'As satisfaction_avg, of the conversations in which there was a takeover.';
+  'As satisfaction_avg, for the conversations with a takeover.';
 comment on column public.analytics_daily.avg_response_time_ms is
   'Average processing_time_ms of the bot''s messages of that day that have one; null if none has.';
 comment on column public.analytics_daily.response_time_total_ms is
@@ -11465,7 +11490,7 @@ comment on column public.analytics_daily.response_time_total_ms is
 comment on column public.analytics_daily.response_time_count is
   'Messages behind avg_response_time_ms.';
 comment on column public.analytics_daily.total_tokens_used is
-  'tokens_used of the messages of that day.';
+  'Sum of tokens_used of the messages of that day.';
 comment on column public.analytics_daily.satisfaction_ratings is
   'Conversations with a satisfaction_rating, on the day of ended_at or, while they are open, of started_at.';
 comment on column public.analytics_daily.satisfaction_total is
@@ -11475,16 +11500,16 @@ comment on column public.analytics_daily.satisfaction_avg is
 comment on column public.analytics_daily.thumbs_up is 'Reactions thumbs_up given that day.';
 comment on column public.analytics_daily.thumbs_down is 'Reactions thumbs_down given that day.';
 comment on column public.analytics_daily.knowledge_queries is
-  'Searches of that day; those outside of a conversation count for the company only.';
+  'Searches of that day; those outside a conversation count for the company only.';
 comment on column public.analytics_daily.knowledge_hits is
   'Of knowledge_queries, those with results that an answer was made of (results_count > 0).';
 comment on column public.analytics_daily.knowledge_hit_rate is
-  'Percent: 100 * knowledge_hits / knowledge_queries; null if nothing was searched.';
+  'Percent: 100 * knowledge_hits / knowledge_queries; null if there was no search.';
 comment on column public.analytics_daily.created_at is 'When the day was last counted.';
 create index analytics_daily_newest_idx on public.analytics_daily (company_id, date desc);
 
 alter table public.analytics_daily enable row level security, force row level security;
--- Each policy of the staff names the permission that it is about.
+-- Each policy for staff names its permission.
 create policy staff_select on public.analytics_daily for select to authenticated
   using (company_id = (select private.company_id('analytics.read'))
     and ((select private.sees_all_chatbots())
@@ -11502,9 +11527,9 @@ create table public.analytics_dirty (
   primary key (company_id, id)
 );
 comment on table public.analytics_dirty is
-  'Moments about which something changed: the day of each is counted again. Appended to by the transaction that changes a fact (for messages: that takes it off message_changes), taken off by private.roll_up_analytics. No foreign keys: it outlives what it names.';
+  'Timestamps at which a fact changed, so that the day of each is recounted. The transaction that changes a fact appends them (for messages, the one that drains message_changes), and private.roll_up_analytics removes them. No foreign keys, because rows may outlive what they name.';
 comment on column public.analytics_dirty.moment is
-  'A moment and not a day: which day it is, is seen when it is counted, in the timezone of then. Null: all days.';
+  'A timestamp and not a day, because the day depends on the company''s timezone at the time of the count. Null: all days.';
 
 alter table public.analytics_dirty enable row level security, force row level security;
 create policy router_select on public.analytics_dirty for select to neurant_router using (true);
@@ -11521,7 +11546,7 @@ language sql volatile security definer set search_path = '' as $$
   values (p_type, p_value, p_unit, p_labels, p_company, p_chatbot)
 $$;
 comment on function private.record_metric(text, numeric, text, jsonb, uuid, uuid) is
-  'Writes one measure. Definer: the worker''s login measures for all companies and may read none.';
+  'Writes one metric. Security definer, called by the worker process, because the worker''s login measures all companies and may read none.';
 grant execute on function private.record_metric(text, numeric, text, jsonb, uuid, uuid) to
   neurant_jobs;
 
@@ -11549,7 +11574,7 @@ language sql volatile security definer set search_path = '' as $$
     select 'database_size', pg_database_size(current_database()) / 1048576.0, 'MB') m (type, value, unit)
 $$;
 comment on function private.record_system_metrics(timestamptz) is
-  'Measures the queues of all companies and the database. Definer: the worker''s login may read none of them.';
+  'Writes metrics of the queues of all companies and of the database. Security definer, called by the worker process, because the worker''s login may read none of them.';
 grant execute on function private.record_system_metrics(timestamptz) to neurant_jobs;
 
 create function private.drop_old_metrics(p_now timestamptz default now()) returns integer
@@ -11562,7 +11587,7 @@ begin
   return v_dropped;
 end $$;
 comment on function private.drop_old_metrics(timestamptz) is
-  'Measures are kept for 30 days; how many went. Definer: nobody else may delete them.';
+  'Deletes metrics older than 30 days; returns the number. Security definer, called by the worker process, because no other role may delete them.';
 grant execute on function private.drop_old_metrics(timestamptz) to neurant_jobs;
 
 create function private.mark_moments(p_company uuid, p_moments timestamptz[]) returns void
@@ -11574,7 +11599,7 @@ language sql volatile security definer set search_path = '' as $$
   where t.moment is not null
 $$;
 comment on function private.mark_moments(uuid, timestamptz[]) is
-  'Asks for another count of these moments'' days. Definer: nobody writes statistics by hand.';
+  'Requests a recount of the days of these timestamps. Security definer, called by other definers only, because no role may write statistics directly.';
 
 create function private.mark_changed_messages() returns trigger
 language plpgsql security definer set search_path = '' as $$
@@ -11585,7 +11610,7 @@ begin
   return null;
 end $$;
 comment on function private.mark_changed_messages() is
-  'Whoever takes a change of a message off the log, marks its day in the same transaction. Definer, as mark_moments.';
+  'Requests a recount of a message''s day when its change is taken off the log, in the same transaction. Security definer, called by a trigger, because no role may write statistics directly.';
 
 create trigger mark_drained_messages after delete on public.message_changes
   referencing old table as changed
@@ -11600,7 +11625,8 @@ begin
   group by c.company_id;
   return null;
 end $$;
-comment on function private.mark_changed_conversations() is 'Definer, as mark_moments.';
+comment on function private.mark_changed_conversations() is
+  'Requests a recount for new and deleted conversations. Security definer, called by a trigger, because no role may write statistics directly.';
 
 create trigger mark_new_conversations after insert on public.conversations
   referencing new table as changed
@@ -11617,7 +11643,8 @@ begin
     new.company_id, array[old.started_at, old.ended_at, new.started_at, new.ended_at]);
   return null;
 end $$;
-comment on function private.mark_conversation_edit() is 'Definer, as mark_moments.';
+comment on function private.mark_conversation_edit() is
+  'Requests a recount for an edited conversation. Security definer, called by a trigger, because no role may write statistics directly.';
 
 create trigger mark_edited_conversations
   after update of status, started_at, ended_at, session_duration_minutes, satisfaction_rating
@@ -11640,7 +11667,8 @@ begin
   group by s.company_id;
   return null;
 end $$;
-comment on function private.mark_changed_hitl_sessions() is 'Definer, as mark_moments.';
+comment on function private.mark_changed_hitl_sessions() is
+  'Requests a recount for new and deleted takeovers. Security definer, called by a trigger, because no role may write statistics directly.';
 
 create trigger mark_new_hitl_sessions after insert on public.hitl_sessions
   referencing new table as changed
@@ -11657,7 +11685,8 @@ begin
     new.company_id, array[old.opened_at, old.ended_at, new.opened_at, new.ended_at]);
   return null;
 end $$;
-comment on function private.mark_hitl_session_edit() is 'Definer, as mark_moments.';
+comment on function private.mark_hitl_session_edit() is
+  'Requests a recount for an edited takeover. Security definer, called by a trigger, because no role may write statistics directly.';
 
 create trigger mark_edited_hitl_sessions
   after update of status, opened_at, ended_at on public.hitl_sessions
@@ -11674,7 +11703,7 @@ begin
   return null;
 end $$;
 comment on function private.mark_changed_moments() is
-  'For reactions and knowledge queries, which count on the day of created_at. Definer, as mark_moments.';
+  'Requests a recount for reactions and knowledge queries, which count on the day of created_at. Security definer, called by a trigger, because no role may write statistics directly.';
 
 create trigger mark_new_reactions after insert on public.message_reactions
   referencing new table as changed
@@ -11698,7 +11727,8 @@ begin
   perform private.mark_moments(new.company_id, array[old.created_at, new.created_at]);
   return null;
 end $$;
-comment on function private.mark_moment_edit() is 'Definer, as mark_moments.';
+comment on function private.mark_moment_edit() is
+  'Requests a recount for edited reactions and knowledge queries. Security definer, called by a trigger, because no role may write statistics directly.';
 
 create trigger mark_edited_reactions
   after update of reaction_type, created_at on public.message_reactions
@@ -11715,15 +11745,15 @@ begin
   return null;
 end $$;
 comment on function private.mark_all_days() is
-  'In another timezone every day has other hours. Definer, as mark_moments.';
+  'Requests a recount of all days when the company''s timezone changes, because every day then has other hours. Security definer, called by a trigger, because no role may write statistics directly.';
 
 create trigger mark_all_days after update of timezone on public.companies
   for each row when (old.timezone <> new.timezone) execute function private.mark_all_days();
 
 -- 61_archives.sql --------------------------------------------------------------------------------
--- Archives: finished conversations, with all that hangs on them.
+-- Archives: finished conversations, with all the rows that belong to them.
 
--- Without checks: history was written under the rules of its day, and must fit for ever.
+-- Without checks, because old rows were written under the rules of their time and must always fit.
 create table public.conversations_archived (
   like public.conversations,
   primary key (company_id, id),
@@ -11736,7 +11766,7 @@ create table public.conversations_archived (
     message_count >= 0 and bot_message_count >= 0 and human_message_count >= 0)
 );
 comment on table public.conversations_archived is
-  'Exactly the columns of conversations; likewise every table *_archived. Only private.archive_old_data fills them.';
+  'Exactly the columns of conversations; the same holds for every table *_archived. Only private.archive_old_data fills them.';
 create index conversations_archived_end_user_idx on public.conversations_archived
   (company_id, channel_account_id, end_user_id, started_at desc);
 create index conversations_archived_chatbot_idx
@@ -11787,7 +11817,7 @@ create policy staff_select on public.messages_archived for select to authenticat
       or conversation_id = any ((select private.my_archived_conversation_ids())::uuid[])));
 create policy router_select on public.messages_archived for select to neurant_router using (true);
 create policy router_insert on public.messages_archived for insert to neurant_router with check (true);
--- Erasure overwrites columns of these, and takes rows of those.
+-- Erasure overwrites columns of some archive tables, and deletes rows of others.
 create policy router_update on public.messages_archived for update to neurant_router using (true) with check (true);
 create policy router_delete on public.messages_archived for delete to neurant_router using (true);
 grant select on public.messages_archived to authenticated;
@@ -11981,10 +12011,10 @@ create table public.archive_batches (
   check (finished_at >= started_at)
 );
 comment on table public.archive_batches is
-  'The manifest of what moved: one row per batch, written by the transaction that moved it.';
+  'The manifest of the archive: one row per batch, written by the transaction that moved it.';
 comment on column public.archive_batches.counts is 'Rows moved, by live table.';
 comment on column public.archive_batches.checksums is
-  'By live table: SHA-256 over the SHA-256 of each row in the order of ids (private.row_text), as they left and as they arrived. What erasure overwrites later no longer matches.';
+  'By live table: SHA-256 over the SHA-256 of each row in the order of ids (private.row_text), equal before and after the move. Rows that erasure overwrites later no longer match.';
 create index archive_batches_newest_idx on public.archive_batches (company_id, started_at desc);
 
 alter table public.archive_batches enable row level security, force row level security;
@@ -12003,7 +12033,7 @@ language sql immutable set search_path = '' as $$
     (7, 'notes', 'conversation_id'), (8, 'outbox', 'conversation_id')
 $$;
 comment on function private.archived_tables() is
-  'What moves with a conversation, and the column that names it. The archive of a table is called <table>_archived.';
+  'Returns the tables that are archived with a conversation, and the column that names the conversation. The archive of a table is called <table>_archived.';
 grant execute on function private.archived_tables() to neurant_router;
 
 create function private.check_archives() returns void
@@ -12028,7 +12058,7 @@ begin
   end if;
 end $$;
 comment on function private.check_archives() is
-  'NA003 where an archive lacks a column of its live table, has one more, or one of another type: a value would be lost.';
+  'Raises NA003 if an archive table lacks a column of its live table, has an additional one, or one of another type, since a value would be lost.';
 grant execute on function private.check_archives() to neurant_router;
 
 create function private.row_text(p_table regclass) returns text
@@ -12043,7 +12073,7 @@ language sql stable set search_path = '' as $$
   where a.attrelid = p_table and a.attnum > 0 and not a.attisdropped
 $$;
 comment on function private.row_text(regclass) is
-  'The expression that a row is checked by: all columns in the order of their names.';
+  'Returns the SQL expression that makes the text of a row for its checksum: all columns in the order of their names.';
 grant execute on function private.row_text(regclass) to neurant_router;
 
 create function private.row_columns(p_into regclass) returns text
@@ -12053,7 +12083,7 @@ language sql stable set search_path = '' as $$
   where a.attrelid = p_into and a.attnum > 0 and not a.attisdropped and a.attgenerated = ''
 $$;
 comment on function private.row_columns(regclass) is
-  'The columns to name in an insert: all but the generated ones.';
+  'Returns the columns to name in an insert: all but the generated ones.';
 grant execute on function private.row_columns(regclass) to neurant_router;
 
 create function private.count_archived(p_company uuid, p_conversations uuid[], p_suffix text)
@@ -12074,7 +12104,7 @@ begin
   return v_found;
 end $$;
 comment on function private.count_archived(uuid, uuid[], text) is
-  'Rows and checksums of these conversations, by table: of the live tables (suffix empty) or the archives (_archived). Definer: called by definers for any company.';
+  'Returns row counts and checksums of these conversations, by table: of the live tables (suffix empty) or the archives (_archived). Security definer, called by other definers only, because it works on any company.';
 
 create function private.move_conversations(
   p_company uuid, p_conversations uuid[], p_from text, p_into text, p_started timestamptz)
@@ -12121,7 +12151,7 @@ begin
   return v_batch;
 end $$;
 comment on function private.move_conversations(uuid, uuid[], text, text, timestamptz) is
-  'Moves locked conversations with all that hangs on them, and writes the manifest; NA003 unless every row arrives exactly as it left. Definer: nobody may delete messages, nor write an archive.';
+  'Moves locked conversations with all rows that belong to them, and writes the manifest. Raises NA003 unless every row arrives exactly as it left. Security definer, called by other definers only, because no role may delete messages or write an archive.';
 
 create function private.has_open_work(p_company uuid, p_conversation uuid) returns boolean
 language sql stable security definer set search_path = '' as $$
@@ -12137,7 +12167,7 @@ language sql stable security definer set search_path = '' as $$
         and t.status = 'pending')
 $$;
 comment on function private.has_open_work(uuid, uuid) is
-  'Whether a reply is owed, a message on its way, or a takeover open. Definer: called by definers for any company.';
+  'Returns whether a reply is owed, a message is in delivery, or a takeover is open. Security definer, called by other definers only, because it works on any company.';
 
 create function private.archive_old_data(
   p_before interval default '1 year', p_limit integer default 500, p_now timestamptz default now())
@@ -12184,7 +12214,7 @@ begin
   end loop;
 end $$;
 comment on function private.archive_old_data(interval, integer, timestamptz) is
-  'Archives up to p_limit finished conversations (and about 5,000 messages) of one company whose last message is older, with all that hangs on them; the companies take turns, one per call. No row: there is nothing left to do. Definer: a timer has no company, and nobody may delete messages.';
+  'Archives up to p_limit finished conversations (and about 5,000 messages) of one company whose last message is older than p_before; the companies take turns, one per call. No row: there is nothing left to do. Security definer, called by the worker process, because it works on all companies, and no role may delete messages.';
 grant execute on function private.archive_old_data(interval, integer, timestamptz) to
   neurant_jobs;
 
@@ -12208,13 +12238,13 @@ exception when unique_violation then
   return 'in_conflict';
 end $$;
 comment on function private.restore_conversation(uuid) is
-  'Owner or administrador bring an archived conversation back exactly as it was: restored, not_found, or in_conflict (the channel has sent one of its messages anew). It stays for at least 30 days. Definer: nobody may write stored messages by hand.';
+  'The owner or an administrador restores an archived conversation exactly as it was; it then stays for at least 30 days. Outcome: restored, not_found, or in_conflict (the channel has sent one of its messages again). Security definer, called by staff and API keys, because no role may write stored messages directly.';
 grant execute on function private.restore_conversation(uuid) to authenticated;
 
 -- 62_facts.sql -----------------------------------------------------------------------------------
 -- Views of the facts that the figures are counted from: live rows and archived ones.
 
--- Statistics count what is archived too.
+-- Statistics also count archived rows.
 create view private.fact_messages with (security_invoker = true) as
   select m.company_id, m.chatbot_id, m.conversation_id, m.created_at, m.sender_type,
     m.tokens_used, m.processing_time_ms
@@ -12260,7 +12290,7 @@ create view private.fact_knowledge_queries with (security_invoker = true) as
 grant select on private.fact_knowledge_queries to neurant_router;
 
 -- 63_rollup.sql ----------------------------------------------------------------------------------
--- The rollup: counts the figures of each day anew from the facts.
+-- The rollup: recounts the figures of each day from the facts.
 
 create function private.recount_day(p_company uuid, p_date date, p_timezone text) returns void
 language plpgsql security definer set search_path = '' as $$
@@ -12372,7 +12402,7 @@ begin
   having count(*) > 0 and (chatbot_id is not null or grouping(chatbot_id) = 1);
 end $$;
 comment on function private.recount_day(uuid, date, text) is
-  'Writes the rows of a company''s day anew, all of one pass over its facts. Only while the company is locked by roll_up_analytics. Definer: statistics are nobody''s to write by hand.';
+  'Recounts a company''s day and writes its rows, in one pass over its facts. roll_up_analytics must hold the lock on the company. Security definer, called by other definers only, because no role may write statistics directly.';
 
 create function private.refresh_chatbot_figures(p_company uuid) returns void
 language sql volatile security definer set search_path = '' as $$
@@ -12395,7 +12425,7 @@ language sql volatile security definer set search_path = '' as $$
       is distinct from (f.conversations, f.messages, f.response_ms, f.satisfaction)
 $$;
 comment on function private.refresh_chatbot_figures(uuid) is
-  'Sets the cached figures of a company''s bots from analytics_daily. Definer: they are nobody''s to write by hand.';
+  'Sets the cached figures of a company''s bots from analytics_daily. Security definer, called by other definers only, because no role may write these columns directly.';
 
 create function private.roll_up_analytics(p_company uuid, p_limit integer) returns integer
 language plpgsql security definer set search_path = '' as $$
@@ -12433,7 +12463,7 @@ begin
   return cardinality(v_days);
 end $$;
 comment on function private.roll_up_analytics(uuid, integer) is
-  'Counts at most so many changed days of a company again, the newest first; how many (0 too while another counts it). To be called in READ COMMITTED. Definer: statistics are nobody''s to write by hand.';
+  'Recounts at most p_limit changed days of a company, the newest first. Returns the number (0 as well while another call counts the company: an advisory lock admits one, because of two the one that read the facts earlier could write last). It must be called in READ COMMITTED. Security definer, called by the worker process, because no role may write statistics directly.';
 grant execute on function private.roll_up_analytics(uuid, integer) to neurant_jobs;
 
 create function private.companies_to_roll_up() returns setof uuid
@@ -12441,11 +12471,11 @@ language sql stable security definer set search_path = '' as $$
   select distinct d.company_id from public.analytics_dirty d
 $$;
 comment on function private.companies_to_roll_up() is
-  'Companies with days to count again. Definer: over all companies; only ids leave.';
+  'Returns the companies with days to recount. Security definer, called by the worker process, because it reads all companies; it returns ids only.';
 grant execute on function private.companies_to_roll_up() to neurant_jobs;
 
 -- 64_erasure.sql ---------------------------------------------------------------------------------
--- Erasure: of a contact, of a person, of a company.
+-- Erasure: of a contact, of a user, of a company.
 
 create function private.record_erasure(p_company uuid, p_kind text, p_subject uuid) returns void
 language plpgsql security definer set search_path = '' as $$
@@ -12460,7 +12490,7 @@ begin
   end if;
 end $$;
 comment on function private.record_erasure(uuid, text, uuid) is
-  'What audit knows of an erased subject can no longer be matched to anybody, and that it was erased is written down. Definer: called by the definers of erasure.';
+  'Makes the audit rows of an erased subject unattributable, and writes the erasure itself into the audit log. Security definer, called by other definers only, because no role may insert audit rows directly.';
 
 create function private.end_for_erasure(p_company uuid, p_conversation uuid) returns void
 language plpgsql security definer set search_path = '' as $$
@@ -12486,7 +12516,7 @@ begin
   where c.company_id = p_company and c.id = p_conversation and c.status = 'active';
 end $$;
 comment on function private.end_for_erasure(uuid, uuid) is
-  'Ends a conversation at once: nothing more is said in it. Definer: called by definers.';
+  'Ends a conversation at once, so that nothing more is written in it. Security definer, called by other definers only, because no role may write a conversation''s status directly.';
 
 create function private.overwrite_conversations(
   p_company uuid, p_conversations uuid[], p_suffix text, p_end_user text)
@@ -12521,7 +12551,7 @@ begin
   end loop;
 end $$;
 comment on function private.overwrite_conversations(uuid, uuid[], text, text) is
-  'Takes the person out of conversations and of all that hangs on them, in the live tables (suffix empty) or the archives; the rows stay and are counted as before. Definer: called by definers.';
+  'Overwrites the personal data in conversations and all rows that belong to them, in the live tables (suffix empty) or the archives. The rows stay and are counted as before. Security definer, called by other definers only, because no role may write stored messages directly.';
 
 create function private.erase_contact(p_contact uuid) returns text
 language plpgsql security definer set search_path = '' as $$
@@ -12584,7 +12614,7 @@ begin
   return 'erased';
 end $$;
 comment on function private.erase_contact(uuid) is
-  'Owner or administrador have a person forgotten: erased, erased_before or not_found. What was said, names and identifiers are overwritten in the live tables and the archives; how much was said still counts. Definer: stored messages are nobody''s to write.';
+  'The owner or an administrador erases a contact. Texts, names and identifiers are overwritten in the live tables and the archives; the numbers of messages still count. Outcome: erased, erased_before or not_found. Security definer, called by staff and API keys, because no role may write stored messages directly.';
 grant execute on function private.erase_contact(uuid) to authenticated;
 
 create function private.erase_user(p_user uuid) RETURNS text
@@ -12644,7 +12674,7 @@ begin
   return 'erased';
 end $$;
 comment on function private.erase_user(uuid) is
-  'A member of the staff below the caller is forgotten: erased, forbidden or not_found. What the person did stays, by nobody in particular; open takeovers go back to the queue. Definer: it also takes the login away.';
+  'Erases a user below the caller. The person''s work stays, without a name; open takeovers return to the queue. Outcome: erased, forbidden or not_found. Security definer, called by staff and API keys, because it also deletes the login.';
 grant execute on function private.erase_user(uuid) to authenticated;
 
 create function private.erasure_order() returns table (place bigint, tenant_table regclass, key name)
@@ -12671,7 +12701,7 @@ language sql stable set search_path = '' as $$
   group by t.oid, t.key
 $$;
 comment on function private.erasure_order() is
-  'All tables of tenants but the audit, from the catalog, whatever refers to another before it; companies last.';
+  'Returns all tenant tables except the audit, from the catalog, each before the tables that it refers to; companies is last.';
 
 create function private.erase_company(p_company uuid, p_force boolean DEFAULT false, p_limit integer DEFAULT 5000, p_now timestamp with time zone DEFAULT now()) RETURNS bigint
     LANGUAGE plpgsql
@@ -12732,11 +12762,12 @@ begin
   return p_limit - v_left;
 end $_$;
 comment on function private.erase_company(uuid, boolean, integer, timestamptz) is
-  'Deletes about p_limit rows of a company that has been closed for 30 days (or of any, with p_force); how many. To be called, each time in a transaction of its own, until it returns 0: a crash in between costs nothing. Only for the migrating login; as the caller, so that no role that serves traffic may delete companies.';
+  'Deletes about p_limit rows of a company that has been closed for 30 days (or of any company, with p_force); returns the number. Call it, each time in a transaction of its own, until it returns 0; a crash in between loses nothing. Only the migrating login may call it, and it is no security definer, so that no role that serves traffic may delete companies.';
 
 -- 80_seed_plans.sql ------------------------------------------------------------------------------
 -- Seed: the plans. -1 is unlimited; a price of null is agreed with each customer.
--- The migrating login writes seed rows: row level security hides tables under FORCE from their owner.
+-- The migrating login writes the seed rows, because FORCE row level security hides all rows from
+-- the tables' owner.
 
 reset role;
 
@@ -12753,7 +12784,7 @@ values
   ('enterprise', 5, -1, -1, -1, -1, -1, -1, 25, null, '{whatsapp,telegram,slack,web}', 3000, 10000);
 
 -- 81_seed_permissions.sql ------------------------------------------------------------------------
--- Seed: the permissions, and what each role has of them.
+-- Seed: the permissions, and the scope that each role has of them.
 
 insert into public.permissions
   (position, name, owner, administrador, supervisor, operador, is_read, is_narrowable, for_keys)
@@ -12763,7 +12794,7 @@ values
   (3, 'company.transfer', 'all', 'none', 'none', 'none', false, false, 'never'),
   (4, 'company.close', 'all', 'none', 'none', 'none', true, false, 'never'),
   (5, 'billing.read', 'all', 'all', 'none', 'none', true, true, 'by_scope'),
-  -- Whoever cannot pay any more must be able to pay again.
+  -- A company that has not paid must still be able to pay, so this permission counts as a read.
   (6, 'billing.manage', 'all', 'none', 'none', 'none', true, false, 'never'),
   (10, 'users.read', 'all', 'all', 'juniors', 'self', true, true, 'by_scope'),
   (11, 'team.read', 'all', 'all', 'all', 'colleagues', true, true, 'by_scope'),
@@ -12834,8 +12865,8 @@ insert into public.embedding_models (name, dimensions) values ('multilingual-e5-
 insert into private.session_rules default values;
 
 -- 83_seed_templates.sql --------------------------------------------------------------------------
--- Seed: the templates that bots start from. Each has an industry, working hours, keywords that call
--- a person, and example conversations.
+-- Seed: the templates that bots start from. Each has an industry, working hours, keywords that
+-- request a person, and example conversations.
 
 insert into public.chatbot_templates (
   name, description, industry, category, is_featured, system_prompt_template, default_personality,
@@ -12972,9 +13003,11 @@ values
 set local role neurant_owner;
 
 -- 90_definers.sql --------------------------------------------------------------------------------
--- Last: every security definer function goes to neurant_router, whose policies and grants allow
--- exactly what these functions need. The owner can grant or use such a function no longer, so this
--- stands after all grants and triggers.
+-- Last: every security definer function is given to neurant_router, whose policies and grants allow
+-- exactly what these functions need. The previous owner can then no longer grant or use such a
+-- function, so this file stands after all grants and triggers.
+-- A later migration that audits a new table creates a trigger as neurant_owner, which must be able
+-- to execute the trigger's function.
 
 do $$
 declare
@@ -12988,7 +13021,6 @@ begin
   end loop;
 end $$;
 
--- A later migration that audits a new table creates a trigger as neurant_owner, which must be able to
 -- execute the trigger's function.
 set local role neurant_router;
 grant execute on function private.audit_change() to neurant_owner;
