@@ -1,4 +1,4 @@
-"""Connecting a bot to the web and to Telegram, and pausing or disconnecting it, over the API."""
+"""The JSON endpoints that connect a bot to the web and to Telegram, and change those channels."""
 
 from __future__ import annotations
 
@@ -33,7 +33,11 @@ async def _found(call: Call, account_id: UUID) -> ChannelOut:
 
 @router.get("/channels")
 async def list_channels(call: Reading, query: Annotated[ChannelQuery, Query()]) -> Page[ChannelOut]:
-    """The channels of the bots that the caller may see."""
+    """List the channels of the bots that the caller may see.
+
+    Requires the permission ``channels.read``. Answers 200 with a page of channels, oldest first
+    unless ``sort`` says otherwise.
+    """
     chosen = query.model_dump(include={"chatbot_id", "status"})
     rows, cursor = await account_queries.list_accounts(call.connection, query, query.sort, chosen)
     return Page(
@@ -44,7 +48,11 @@ async def list_channels(call: Reading, query: Annotated[ChannelQuery, Query()]) 
 
 @router.get("/channels/{account_id}")
 async def get_channel(call: Reading, account_id: UUID, response: Response) -> ChannelOut:
-    """One channel."""
+    """Return one channel.
+
+    Requires the permission ``channels.read``. Answers 200 with the channel and its ETag. Refuses
+    404 for an unknown id.
+    """
     found = await _found(call, account_id)
     tagged(response, found, ChannelPatch)
     return found
@@ -54,7 +62,13 @@ async def get_channel(call: Reading, account_id: UUID, response: Response) -> Ch
 async def connect_channel(
     call: Managing, chatbot_id: UUID, new: ChannelIn, response: Response
 ) -> ChannelOut:
-    """Connect a bot to a channel; a Telegram bot that was connected before gets the new token."""
+    """Connect a bot to a web chat or to Telegram.
+
+    Requires the permission ``channels.manage``. Answers 201 with the channel. A Telegram bot that
+    was connected before keeps its channel and gets the new token. Refuses 404 for an unknown or
+    retired bot, 409 for a token that Telegram rejects or a plan without room, 422 for a missing or
+    needless token, and 503 if Telegram does not answer.
+    """
     made = await connect(call, chatbot_id, new)
     response.headers["location"] = f"/v1/channels/{made.id}"
     tagged(response, made, ChannelPatch)
@@ -62,7 +76,11 @@ async def connect_channel(
 
 
 async def connect(call: Call, chatbot_id: UUID, new: ChannelIn) -> ChannelOut:
-    """Connect a channel. Raises BadInputError, NotFoundError, UnavailableError (Telegram)."""
+    """Connect a bot to a channel.
+
+    Raises BadInputError (missing or needless token), NotFoundError (no such bot), ConflictError
+    (token rejected) and UnavailableError (Telegram does not answer).
+    """
     if new.channel == "web":
         if new.token is not None:
             raise BadInputError("chatbots.token_unneeded")
@@ -94,7 +112,12 @@ async def _connect_telegram(call: Call, chatbot_id: UUID, token: str) -> UUID | 
 async def change_channel(
     call: Managing, account_id: UUID, patch: ChannelPatch, response: Response
 ) -> ChannelOut:
-    """Pause, resume or disconnect a channel, or rename it. What arrives meanwhile is refused."""
+    """Rename, pause, resume or disconnect a channel.
+
+    Requires the permission ``channels.manage``. Messages that arrive at a channel that is not
+    connected are refused. Answers 200 with the channel and its ETag. Refuses 404 for an unknown id,
+    409 for connecting a channel of a retired bot, and 412 if ``If-Match`` names another version.
+    """
     current = await _found(call, account_id)
     check_match(call.request, current, ChannelPatch)
     changes = patch.model_dump(exclude_unset=True)

@@ -23,8 +23,7 @@ State = Literal["connected", "paused", "error", "disconnected"]
 
 
 class ChannelIn(BaseModel):
-    """A channel to connect. ``token``: of the Telegram bot, by @BotFather; it is kept sealed and
-    never shown again."""
+    """A channel to connect to a bot."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -39,38 +38,58 @@ class ChannelIn(BaseModel):
         },
     )
 
-    channel: Literal["web", "telegram"]
-    display_name: DisplayName | None = None
-    token: Token | None = None
+    channel: Literal["web", "telegram"] = Field(description="The kind of channel")
+    display_name: DisplayName | None = Field(
+        default=None,
+        description="The name of a web chat; null: Chat web. Telegram gives its own name",
+    )
+    token: Token | None = Field(
+        default=None,
+        description="The Telegram bot's token from @BotFather, required for Telegram only. It is"
+        " stored encrypted and never shown again",
+    )
 
 
 class ChannelPatch(BaseModel):
-    """What may be changed: pause, resume and disconnect by ``status``."""
+    """The changes of a channel; an omitted field keeps its value."""
 
     model_config = ConfigDict(extra="forbid")
 
-    display_name: DisplayName = ""
-    status: Literal["connected", "paused", "disconnected"] = "connected"
+    display_name: DisplayName = Field(default="", description="The channel's new name")
+    status: Literal["connected", "paused", "disconnected"] = Field(
+        default="connected",
+        description="connected resumes the channel, paused and disconnected stop it",
+    )
 
 
 class ChannelOut(BaseModel):
-    """A connected channel. Of a web chat: its page, and the line that puts it on another site."""
+    """A channel of a bot."""
 
-    id: UUID
-    chatbot_id: UUID
-    channel: str
-    display_name: str
-    status: str
-    status_detail: str | None
-    chat_url: str | None
-    embed: str | None
-    created_at: datetime
-    updated_at: datetime
+    id: UUID = Field(description="The id of the channel")
+    chatbot_id: UUID = Field(description="The bot that answers on the channel")
+    channel: str = Field(description="The kind of channel: web, telegram")
+    display_name: str = Field(
+        description="The name of a web chat, or of the Telegram bot with its @"
+    )
+    status: str = Field(description="connected, paused, error or disconnected")
+    status_detail: str | None = Field(
+        description="The reason for the status; null: there is nothing to report"
+    )
+    chat_url: str | None = Field(
+        description="The address of the web chat's page; null: no web chat"
+    )
+    embed: str | None = Field(
+        description="The HTML that puts the web chat on another site; null: no web chat"
+    )
+    created_at: datetime = Field(description="The time of the first connection")
+    updated_at: datetime = Field(description="The time of the last change")
 
 
 class ChannelQuery(ListQuery):
-    """The filters and sorts of the list."""
+    """The filters and sort orders of the list of channels."""
 
-    chatbot_id: UUID | None = None
-    status: State | None = None
-    sort: Literal["created_at", "-created_at"] = "created_at"
+    chatbot_id: UUID | None = Field(default=None, description="Only channels of this bot")
+    status: State | None = Field(default=None, description="Only channels with this status")
+    sort: Literal["created_at", "-created_at"] = Field(
+        default="created_at", description="The field to sort by; a minus sign: descending"
+    )

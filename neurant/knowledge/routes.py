@@ -1,4 +1,4 @@
-"""Documents and the search in them, over the API."""
+"""The JSON endpoints of documents and of the search in them."""
 
 from __future__ import annotations
 
@@ -56,20 +56,37 @@ _MEDIA_TYPES = {
 async def list_documents(
     call: Reading, query: Annotated[DocumentQuery, Query()]
 ) -> Page[DocumentOut]:
-    """The company's documents, with the state of their reading."""
+    """List the company's documents, with the state of their reading.
+
+    Requires the permission ``documents.read``. Answers 200 with a page of documents, newest first
+    unless ``sort`` says otherwise.
+    """
     data, cursor = await queries.list_documents(call.connection, query)
     return Page(data=[_told(call, one) for one in data], next_cursor=cursor)
 
 
 @router.post("/documents", status_code=202)
 async def add_shared_document(call: Editing, file: Upload) -> TakenDocument:
-    """Take a PDF, Word or text file as knowledge of all bots (multipart field ``file``)."""
+    """Upload a PDF, Word or text file that all bots of the company use.
+
+    Requires the permission ``documents.edit``. The file is the multipart field ``file``. Answers
+    202 with the id of the document, which the worker reads afterwards. Refuses 409 for a file that
+    is already there or a plan without room, 413 for a file that is too large, 415 for another type,
+    and 422 for a file that is empty, damaged or protected by a password.
+    """
     return await _take(call, None, file)
 
 
 @router.post("/chatbots/{chatbot_id}/documents", status_code=202)
 async def add_document(call: Editing, chatbot_id: UUID, file: Upload) -> TakenDocument:
-    """Take a PDF, Word or text file as knowledge of a bot (multipart field ``file``)."""
+    """Upload a PDF, Word or text file that only this bot uses.
+
+    Requires the permission ``documents.edit``. The file is the multipart field ``file``. Answers
+    202 with the id of the document, which the worker reads afterwards. Refuses 404 for an unknown
+    bot, 409 for a file that is already there or a plan without room, 413 for a file that is too
+    large, 415 for another type, and 422 for a file that is empty, damaged or protected by a
+    password.
+    """
     if not await queries.bot_exists(call.connection, chatbot_id):
         raise NotFoundError("not_found")
     return await _take(call, chatbot_id, file)
@@ -77,7 +94,11 @@ async def add_document(call: Editing, chatbot_id: UUID, file: Upload) -> TakenDo
 
 @router.get("/documents/{document_id}")
 async def get_document(call: Reading, document_id: UUID, response: Response) -> DocumentOut:
-    """One of them, also when it was retired."""
+    """Return one document, retired or not.
+
+    Requires the permission ``documents.read``. Answers 200 with the document and its ETag. Refuses
+    404 for an unknown id.
+    """
     found = await _found(call, document_id)
     tagged(response, found, DocumentPatch)
     return found
@@ -87,7 +108,12 @@ async def get_document(call: Reading, document_id: UUID, response: Response) -> 
 async def change_document(
     call: Editing, document_id: UUID, patch: DocumentPatch, response: Response
 ) -> DocumentOut:
-    """File it under something else; with If-Match only if nobody changed it meanwhile."""
+    """Change the title, description, category, tags or language of a document.
+
+    Requires the permission ``documents.edit``. Answers 200 with the changed document and its ETag.
+    Refuses 403 for a document that the caller may only read, 404 for an unknown id, and 412 if
+    ``If-Match`` names another version.
+    """
     current = await queries.get_document(call.connection, document_id, locked=True)
     if current is None:
         await _found(call, document_id)
@@ -101,14 +127,22 @@ async def change_document(
 
 @router.post("/documents/{document_id}/retire")
 async def retire(call: Editing, document_id: UUID) -> DocumentOut:
-    """Take it out of the answers. What cited it stays as it was said; again changes nothing."""
+    """Retire a document, so that no new answer uses it.
+
+    Requires the permission ``documents.edit``. Answers given before keep their quotes. Answers 200
+    with the document, also if it was retired before. Refuses 404 for an unknown id.
+    """
     await retire_document(call.connection, document_id)
     return await _found(call, document_id)
 
 
 @router.post("/documents/{document_id}/retry", status_code=202)
 async def retry(call: Editing, document_id: UUID) -> DocumentOut:
-    """Read one again that could not be read."""
+    """Read a document again whose reading failed.
+
+    Requires the permission ``documents.edit``. Answers 202 with the document; the worker reads it
+    afterwards. Refuses 404 for an unknown id, and 409 for a document whose reading did not fail.
+    """
     found = await _found(call, document_id)
     if not await retry_document(call.connection, document_id):
         raise ConflictError("document_not_failed")
@@ -121,7 +155,12 @@ async def retry(call: Editing, document_id: UUID) -> DocumentOut:
     responses={200: {"content": {one: {} for one in _MEDIA_TYPES.values()}}},
 )
 async def download(call: Reading, document_id: UUID) -> StreamingResponse:
-    """The file as it was uploaded. Who reads nothing of it for 30 seconds is disconnected."""
+    """Download the file of a document, exactly as it was uploaded.
+
+    Requires the permission ``documents.read``. Answers 200 with the bytes as an attachment. A
+    client that reads nothing for 30 seconds is disconnected. Refuses 404 for an unknown id or a
+    missing file.
+    """
     stored = await queries.get_file(call.connection, document_id)
     if stored is None:
         raise NotFoundError("not_found")
@@ -139,7 +178,11 @@ async def download(call: Reading, document_id: UUID) -> StreamingResponse:
 async def list_chunks(
     call: Reading, document_id: UUID, query: Annotated[ChunkQuery, Query()]
 ) -> Page[ChunkOut]:
-    """The passages that it was divided into, in their order."""
+    """List the passages of a document, in reading order.
+
+    Requires the permission ``documents.read``. Answers 200 with a page of passages. Refuses 404 for
+    an unknown document.
+    """
     await _found(call, document_id)
     data, cursor = await queries.list_chunks(call.connection, document_id, query)
     return Page(data=data, next_cursor=cursor)
@@ -147,13 +190,22 @@ async def list_chunks(
 
 @router.get("/knowledge/search")
 async def search_knowledge(call: Reading, query: Annotated[SearchIn, Query()]) -> FoundPassages:
-    """What a bot would find for a question."""
+    """Return the passages that a bot would find for a question.
+
+    Requires the permission ``documents.read``. Answers 200 with the passages, best first. Refuses
+    404 for an unknown bot, and 429 while too many questions of the company wait.
+    """
     return await _searched(call, query)
 
 
 @router.post("/knowledge/search")
 async def search_knowledge_by_post(call: Reading, query: SearchIn) -> FoundPassages:
-    """The same, for questions that should not be in an address."""
+    """Return the passages that a bot would find for a question that is sent in the body.
+
+    The same as GET, for a question that should not appear in an address or a log. Requires the
+    permission ``documents.read``. Answers 200 with the passages, best first. Refuses 404 for an
+    unknown bot, and 429 while too many questions of the company wait.
+    """
     return await _searched(call, query)
 
 
@@ -161,7 +213,11 @@ async def search_knowledge_by_post(call: Reading, query: SearchIn) -> FoundPassa
 async def list_knowledge_queries(
     call: Reading, query: Annotated[AskedQuery, Query()]
 ) -> Page[AskedOut]:
-    """What customers asked of the bots' knowledge, and whether anything was found."""
+    """List the questions for which the bots searched their documents, with the results.
+
+    Requires the permission ``documents.read``. Answers 200 with a page of questions, newest first
+    unless ``sort`` says otherwise.
+    """
     data, cursor = await queries.list_asked(call.connection, query)
     return Page(data=data, next_cursor=cursor)
 
@@ -211,6 +267,6 @@ async def _found(call: Call, document_id: UUID) -> DocumentOut:
 
 
 def _told(call: Call, document: DocumentOut) -> DocumentOut:
-    """With what went wrong in the reader's language, instead of as it is stored."""
+    """Return the document with its error as a text in the reader's language."""
     language = preferred_language(call.request.headers.get("accept-language"))
     return document.model_copy(update={"error": document_error(document.error, language) or None})

@@ -1,4 +1,7 @@
-"""The web chat over HTTP: a session, messages in, a stream out. The page is the console's."""
+"""The web chat over HTTP: sessions, messages, feedback and the event stream.
+
+The chat's page belongs to the console.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,7 @@ _PING_SECONDS = 15
 
 
 class _VisitorRoute(APIRoute):
-    """A route that anybody may call: its body is bounded before it is parsed."""
+    """A public route; its body is bounded before it is parsed."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
@@ -49,11 +52,16 @@ class _VisitorRoute(APIRoute):
 
 
 router = APIRouter(prefix="/chat", tags=["web chat"], route_class=_VisitorRoute)
-Authorization = Annotated[str | None, Header()]
+Authorization = Annotated[
+    str | None, Header(description="Bearer and the visitor's token from POST …/session")
+]
 
 
 def known_shape(routing_id: str) -> str:
-    """A chat's id; one that cannot be any chat's is unknown without asking the database."""
+    """Return the chat's id.
+
+    Raises NotFoundError, without a query, for text that is never a chat's id.
+    """
     if not is_routing_id(routing_id):
         raise NotFoundError("unknown_chat")
     return routing_id
@@ -63,40 +71,46 @@ RoutingId = Annotated[str, Depends(known_shape)]
 
 
 class SessionIn(BaseModel):
-    """What opening a session may bring: the solution of a challenge that was given before."""
+    """The body that opens a session; it may be omitted."""
 
-    proof: ProofIn | None = None
+    proof: ProofIn | None = Field(
+        default=None, description="The solution of a challenge; null: none was asked for"
+    )
 
 
 class SessionOut(BaseModel):
-    """A visitor's token; it is shown once and only its digest is kept."""
+    """A visitor's new session. The token is shown only here."""
 
-    token: str
-    expires_at: str
+    token: str = Field(description="The bearer token; only its digest is stored")
+    expires_at: str = Field(description="The end of the session, ISO 8601 with its offset")
 
 
 class MessageIn(BaseModel):
-    """A visitor's message. The same ``client_id`` again is the same message."""
+    """A visitor's message."""
 
-    client_id: UUID
-    text: str
+    client_id: UUID = Field(description="An id by the client; a repeated one is stored once")
+    text: str = Field(description="The message, 1 to 4,000 characters")
 
 
 class SatisfactionIn(BaseModel):
-    """How content a visitor is: 1 not at all, 5 fully."""
+    """A visitor's rating of the conversation."""
 
     model_config = ConfigDict(extra="forbid")
 
-    rating: Annotated[int, Field(strict=True, ge=1, le=5)]
-    comment: Annotated[Text, Field(max_length=2000)] | None = None
+    rating: Annotated[
+        int, Field(strict=True, ge=1, le=5, description="1 is the lowest rating, 5 the highest")
+    ]
+    comment: Annotated[Text, Field(max_length=2000)] | None = Field(
+        default=None, description="The visitor's own words; null: none were given"
+    )
 
 
 class MessageOut(BaseModel):
-    """Where the message stands."""
+    """The place at which a message was stored."""
 
-    conversation_id: UUID
-    seq: int
-    duplicate: bool
+    conversation_id: UUID = Field(description="The conversation that holds the message")
+    seq: int = Field(description="The number of the message in its conversation, from 1")
+    duplicate: bool = Field(description="true: a message with this client_id was stored before")
 
 
 def _doing(request: Request, routing_id: str, visitor: Visitor | None = None) -> Doing:
@@ -108,14 +122,15 @@ def _doing(request: Request, routing_id: str, visitor: Visitor | None = None) ->
 async def start_session(
     request: Request, routing_id: RoutingId, given: SessionIn | None = None
 ) -> SessionOut:
-    """A token for a new visitor of this chat, for anybody.
+    """Open a session for a new visitor of this chat.
 
-    429 beyond the limits of the address, its network, the chat or the company; ``Retry-After`` says
-    when to try again. While very many sessions are opened at once, the answer is 429 with the code
-    ``visitors.proof_needed`` and a challenge in ``proof``: send its solution as ``proof``. For
-    each index from 0 to ``searches`` - 1, ``numbers[index]`` is a number for which the SHA-256 of
-    the text ``challenge:index:number`` begins with ``bits`` zero bits. A challenge is good for five
-    minutes, this chat and this address, and opens one session.
+    Anybody may call it. Answers 201 with the visitor's token. Refuses 404 for an unknown chat, 422
+    for a wrong or used proof, and 429 beyond the limits of the address, its network, the chat or
+    the company; ``Retry-After`` says when to try again. While very many sessions are opened at
+    once, the answer is 429 with the code ``visitors.proof_needed`` and a challenge in ``proof``:
+    send its solution as ``proof``. For each index from 0 to ``searches`` - 1, ``numbers[index]`` is
+    a number for which the SHA-256 of the text ``challenge:index:number`` begins with ``bits`` zero
+    bits. A challenge is valid for five minutes, this chat and this address, and opens one session.
     """
     settings, doing = services_of(request).settings, _doing(request, routing_id)
     proof = None
@@ -144,13 +159,15 @@ def _checked(text: str) -> str:
 async def send_message(
     request: Request, routing_id: RoutingId, message: MessageIn, authorization: Authorization = None
 ) -> MessageOut:
-    """Take a visitor's message; the answer comes after it is stored.
+    """Store a visitor's message and answer after the commit.
 
-    429 beyond the limits of the session, address, network, chat or company, where the address or
-    its network has used its share of the company's bot answers or new conversations
-    (``visitors.share``), and where the company takes no more new conversations in this hour
-    (``visitors.full``); ``Retry-After`` says when to send it again. A message that was refused
-    used nothing of the company's plan.
+    Requires the visitor's token. Answers 200 with the message's place. Refuses 401 for a missing or
+    expired token, 404 for an unknown chat, 422 for a text that is empty, too long or not storable,
+    and 429 beyond the limits of the session, address, network, chat or company, where the address
+    or its network has used its share of the company's bot answers or new conversations
+    (``visitors.share``), or where the company accepts no more new conversations in this hour
+    (``visitors.full``); ``Retry-After`` says when to send it again. A refused message uses nothing
+    of the company's plan.
     """
     visitor, content = visitor_from(authorization), _checked(message.text)
     limits = services_of(request).get(VisitorLimits)
@@ -159,7 +176,7 @@ async def send_message(
         routing_id=routing_id,
         channel="web",
         credential=visitor.token_digest,
-        end_user_id="",  # the database takes the visitor's own, from the session
+        end_user_id="",  # the database reads it from the session
         end_user_name=None,
         external_id=str(message.client_id),
         message_type="text",
@@ -195,9 +212,11 @@ async def react(
     reaction: ReactionIn,
     authorization: Authorization = None,
 ) -> None:
-    """What the visitor thinks of an answer of the bot, instead of what they thought before.
+    """Set the visitor's reaction to an answer of the bot; it replaces an earlier one.
 
-    It counts against the same limits as a message: 429 beyond them.
+    Requires the visitor's token. Answers 204. Refuses 401 for a missing or expired token, 404 for a
+    message that is not the bot's answer in the visitor's conversation, and 429 beyond the limits,
+    which are those of messages.
     """
     pool, visitor = services_of(request).pool, visitor_from(authorization)
     await _admit_opinion(request, routing_id, visitor, reaction.comment)
@@ -210,7 +229,11 @@ async def react(
 async def forget_reaction(
     request: Request, routing_id: RoutingId, message_id: UUID, authorization: Authorization = None
 ) -> None:
-    """Take it back, if there is one. It counts against the same limits as a message."""
+    """Remove the visitor's reaction to an answer, if there is one.
+
+    Requires the visitor's token. Answers 204. Refuses 401 for a missing or expired token, and 429
+    beyond the limits, which are those of messages.
+    """
     pool, visitor = services_of(request).pool, visitor_from(authorization)
     await _admit_opinion(request, routing_id, visitor, None)
     await visitor_company(pool, visitor, routing_id)
@@ -225,9 +248,10 @@ async def rate(
     told: SatisfactionIn,
     authorization: Authorization = None,
 ) -> None:
-    """How content the visitor is with the conversation; the last word counts.
+    """Set the visitor's rating of the conversation; it replaces an earlier one.
 
-    It counts against the same limits as a message: 429 beyond them.
+    Requires the visitor's token. Answers 204. Refuses 401 for a missing or expired token, 404
+    before the first message, and 429 beyond the limits, which are those of messages.
     """
     pool, visitor = services_of(request).pool, visitor_from(authorization)
     await _admit_opinion(request, routing_id, visitor, told.comment)
@@ -237,7 +261,7 @@ async def rate(
 
 
 class _CountedStream(EventSourceResponse):
-    """A stream that is given back when it ends, also if it ends before its first event."""
+    """An event stream that stops being counted when it ends, even before its first event."""
 
     def __init__(self, streams: OpenStreams, lease: Lease, events: AsyncIterator[object]) -> None:
         super().__init__(events, ping=_PING_SECONDS, headers={"cache-control": "no-store"})
@@ -256,13 +280,19 @@ async def stream(
     request: Request,
     routing_id: RoutingId,
     authorization: Authorization = None,
-    last_event_id: Annotated[str | None, Header()] = None,
-    accept_language: Annotated[str | None, Header()] = None,
+    last_event_id: Annotated[
+        str | None, Header(description="The id of the last event that the browser received")
+    ] = None,
+    accept_language: Annotated[
+        str | None, Header(description="The languages for the system's own lines: es, en")
+    ] = None,
 ) -> EventSourceResponse:
-    """The visitor's conversation, live (server-sent events).
+    """Stream the visitor's conversation as server-sent events.
 
-    429 where the session, address, network, chat or company has too many streams open, or opens
-    them too fast; ``Retry-After`` says when to try again.
+    Requires the visitor's token. Answers 200 with ``message`` and ``state`` events; the stream
+    resumes after ``Last-Event-ID``. Refuses 401 for a missing or expired token, and 429 where the
+    session, address, network, chat or company has too many streams open or opens them too fast;
+    ``Retry-After`` says when to try again.
     """
     visitor = visitor_from(authorization)
     state = services_of(request)
