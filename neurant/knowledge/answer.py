@@ -92,8 +92,7 @@ def answer(
     ranked: Sequence[Ranked],
     threshold: float = THRESHOLD,
 ) -> Answer | None:
-    """Quote the passage that answers ``question``; None where the confidence is below
-    ``threshold``.
+    """Quote the passage that answers ``question``; None below the ``threshold`` of confidence.
 
     ``ranked`` comes from ``rank.fuse``, best first. The quote is data of the company and is never
     interpreted.

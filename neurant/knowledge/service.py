@@ -90,7 +90,10 @@ async def keep_file(
 
 
 def forget_file(store: ObjectStore, kept: KeptDocument) -> None:
-    """Remove a file whose row was refused, in a task of its own: the request may hold a connection."""
+    """Remove a file whose row was refused.
+
+    A task of its own does it, because the request may hold a connection.
+    """
     task = asyncio.create_task(delete_file(store, kept.path))
     _forgetting.add(task)
     task.add_done_callback(_forgetting.discard)
@@ -99,11 +102,10 @@ def forget_file(store: ObjectStore, kept: KeptDocument) -> None:
 async def insert_document(
     connection: Connection, chatbot_id: UUID | None, kept: KeptDocument
 ) -> None:
-    """Insert a stored file in the caller's transaction; ``chatbot_id`` None shares it with all
-    bots.
+    """Insert a stored file in the caller's transaction and queue it for the worker.
 
-    Raises ConflictError for a duplicate, BadInputError for an unknown bot, and ForbiddenError for a
-    caller who may not add documents.
+    ``chatbot_id`` None shares it with all bots. Raises ConflictError for a duplicate, BadInputError
+    for an unknown bot, and ForbiddenError for a caller who may not add documents.
     """
     document, name = kept.checked, kept.checked.name
     digest = hashlib.sha256(document.data).digest()

@@ -86,7 +86,10 @@ def _entry(data: bytes, position: int, moved: int) -> tuple[Entry, int]:
 
 
 def read_entry(data: bytes, entry: Entry, most: int) -> bytes:
-    """Return an entry's content. Raises TooLargeInsideError above ``most`` bytes, and NotAZipError."""
+    """Return an entry's content of at most ``most`` bytes.
+
+    Raises TooLargeInsideError for a larger one, and NotAZipError.
+    """
     if entry.size > most:
         raise TooLargeInsideError
     if data[entry.start : entry.start + 4] != _LOCAL or entry.start + _LOCAL_SIZE > len(data):
