@@ -98,10 +98,10 @@ async def read_document(data: bytes, filename: str) -> tuple[Extracted, list[Chu
 
 
 def _places() -> list[str]:
-    """Return the import paths of this process, except the current folder (an empty or relative
-    name).
+    """Return the import paths of this process, except the current folder.
 
-    An editable installation is not on the path: it is found by a hook that ``site`` would install.
+    An empty or relative name would mean that folder. An editable installation is not on the path:
+    it is found by a hook that ``site`` would install.
     """
     ours = str(Path(neurant.__file__).parents[1])
     return [ours, *(place for place in sys.path if Path(place).is_absolute() and place != ours)]

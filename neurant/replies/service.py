@@ -46,8 +46,7 @@ log = get_logger(__name__)
 
 
 def unanswered(messages: Sequence[MessageRow]) -> tuple[str | None, str | None, str | None]:
-    """Return the question since the last answer, the newest notice since then, and the bot's last
-    message.
+    """Return the open question, the newest notice since the last answer, the bot's last message.
 
     ``messages`` come newest first.
     """
@@ -105,9 +104,7 @@ class Desk:
         return claims
 
     async def next_due(self) -> datetime | None:
-        """Return when the next reply is due; None if a due reply only waits for its company's
-        share.
-        """
+        """Return when the next reply is due; None if a due reply waits for its company's share."""
         due = await next_due(self.pool)
         is_full = any(count >= self.share for count in Counter(self._running).values())
         return None if due is not None and is_full and due <= utc_now() else due
@@ -121,7 +118,10 @@ class Desk:
 
 
 async def reply(pool: Pool, hub: Hub, claim: Claim) -> str:
-    """Make a due reply; return the outcome of its write, or ``gone``, ``listening`` or ``failed``."""
+    """Make a due reply and return its outcome.
+
+    The outcome is that of the write, or ``gone``, ``listening`` or ``failed``.
+    """
     try:
         outcome = await _reply(pool, claim)
     except Exception as error:
