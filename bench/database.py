@@ -55,25 +55,25 @@ _shared = ExitStack()
 
 @dataclass(frozen=True)
 class Database:
-    """Addresses of one database: of the superuser, of the web login and of the worker's login."""
+    """The addresses of one database, for the superuser, the web login and the worker's login."""
 
     admin: str
     app: str
     jobs: str
 
     def named(self, name: str) -> Database:
-        """Another database of the same server."""
+        """Return another database of the same server."""
         return Database(*(with_name(url, name) for url in (self.admin, self.app, self.jobs)))
 
 
 def with_name(url: str, name: str) -> str:
-    """The address of the database ``name`` on the same server."""
+    """Return the address of the database ``name`` on the same server."""
     address, parameters = url.split("?")
     return f"{address.rsplit('/', 1)[0]}/{name}?{parameters}"
 
 
 def value(db: psycopg.Connection[Any], query: str, *parameters: object) -> Any:
-    """The first column of the first row. LookupError if there is no row."""
+    """Return the first column of the first row. Raises LookupError if there is no row."""
     row = db.execute(query.encode(), parameters or None).fetchone()
     if row is None:
         raise LookupError(f"no row: {query}")
@@ -88,7 +88,7 @@ def create(admin: str, name: str, template: str = "template0") -> None:
 
 
 def drop(admin: str, name: str) -> None:
-    """Drop a database, if it exists, even while somebody is connected."""
+    """Drop a database, if it exists, even while sessions are connected."""
     command = sql.SQL("drop database if exists {} with (force)")
     with psycopg.connect(with_name(admin, "postgres"), autocommit=True) as db:
         db.execute(command.format(sql.Identifier(name)))

@@ -14,7 +14,7 @@ from bench.figures import Figure, NotMeasuredError, line
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of one measurement. ``crashed`` and ``not_measured`` hold the reason, if any."""
+    """The outcome of one measurement. ``crashed`` and ``not_measured`` hold the reason, if any."""
 
     name: str
     seconds: float

@@ -101,7 +101,10 @@ def _worker(company: object, login: str = "neurant_jobs") -> Identity:
 
 
 def strangers(world: World, *, worker_login: bool) -> Iterator[Stranger]:
-    """Yield callers with invalid claims: absent, unknown, mixed up, withdrawn, of a closed company."""
+    """Yield callers with claims that do not hold.
+
+    The claims are absent, unknown, mixed up, withdrawn, or of a closed company.
+    """
     acme, nobody = world.companies[OWN], uuid.uuid4()
     owner, stranger = world.logins[OWN, "owner"], world.logins[OTHER, "owner"]
     close = sql.SQL("update public.companies set subscription_status = 'cancelled' where id = {}")

@@ -125,8 +125,9 @@ def _checks(
 
 
 def _completeness(matrix: Matrix, catalog: Catalog) -> Iterator[Cell]:
-    """Yield cells for completeness: every table is classified and has rows, every function is
-    listed.
+    """Yield cells for completeness.
+
+    Every table must be classified and have rows, and every function must be listed.
     """
     known = expectations.tables()
     for name, table in catalog.tables.items():
