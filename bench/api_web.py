@@ -88,7 +88,7 @@ def cpu_milliseconds(pids: Sequence[int]) -> float:
 
 @contextmanager
 def api_web_process(app_url: str, folder: Path) -> Iterator[Web]:
-    """This module as a web process on a database, until the block ends."""
+    """Run this module as a web process on a database, until the block ends."""
     with web_process(app_url, folder, ("-m", "bench.api_web")) as web:
         yield web
 

@@ -96,7 +96,7 @@ def drop(admin: str, name: str) -> None:
 
 @contextmanager
 def temporary(database: Database, template: str = "template0") -> Iterator[Database]:
-    """A new database on the same server, dropped afterwards."""
+    """Yield a new database on the same server, and drop it afterwards."""
     name = f"bench_{os.getpid()}_{next(_NUMBERS)}"
     create(database.admin, name, template)
     try:
@@ -107,7 +107,7 @@ def temporary(database: Database, template: str = "template0") -> Iterator[Datab
 
 @contextmanager
 def blank(settings: Mapping[str, str]) -> Iterator[Database]:
-    """An empty database without our schema."""
+    """Yield an empty database without our schema."""
     if TINY:
         with temporary(shared()) as database:
             yield database
@@ -118,7 +118,7 @@ def blank(settings: Mapping[str, str]) -> Iterator[Database]:
 
 @contextmanager
 def migrated(settings: Mapping[str, str]) -> Iterator[Database]:
-    """A database with our schema and without a company. Both logins have their passwords."""
+    """Yield a database with our schema and without a company. Both logins have their passwords."""
     if TINY:
         with temporary(shared(), template=_migrated_template()) as database:
             yield database
@@ -132,7 +132,7 @@ def migrated(settings: Mapping[str, str]) -> Iterator[Database]:
 
 @contextmanager
 def running(folder: Path, settings: Mapping[str, str]) -> Iterator[RunningServer]:
-    """An embedded server on a data folder, until the block ends."""
+    """Run an embedded server on a data folder, until the block ends."""
     server = start_supervised(folder, settings)
     try:
         yield server
@@ -141,12 +141,12 @@ def running(folder: Path, settings: Mapping[str, str]) -> Iterator[RunningServer
 
 
 def of_server(server: RunningServer) -> Database:
-    """The first database of an embedded server."""
+    """Return the first database of an embedded server."""
     return of_urls(server.urls)
 
 
 def of_urls(urls: Urls) -> Database:
-    """The same addresses as a Database."""
+    """Return the same addresses as a Database."""
     return Database(urls.admin, urls.app, urls.jobs)
 
 
@@ -163,7 +163,7 @@ def close_shared() -> None:
 
 @cache
 def shared() -> Database:
-    """The server of a tiny run, with our roles."""
+    """Return the server of a tiny run, with our roles."""
     folder = _shared.enter_context(empty_folder())
     server = _shared.enter_context(running(folder, _TINY_SETTINGS))
     database = of_server(server)

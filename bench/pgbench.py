@@ -50,7 +50,7 @@ class Compared:
 
     @property
     def ratio(self) -> float:
-        """The median of the ratios of all rounds."""
+        """Return the median of the ratios of all rounds."""
         return median(self.ratios)
 
 

@@ -31,7 +31,7 @@ class Platform:
 
 @contextmanager
 def platform() -> Iterator[Platform]:
-    """A demo platform, until the block ends."""
+    """Run a demo platform, until the block ends."""
     if TINY:
         yield _shared_platform()
     else:

@@ -98,7 +98,7 @@ def write(results: Results) -> None:
 
 
 def rendered(results: Results) -> str:
-    """The results as a page of Markdown."""
+    """Return the results as a page of Markdown."""
     red = [figure for figure in results.figures if not figure.is_green]
     lines = [
         "# Results of `make bench`",

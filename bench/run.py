@@ -24,7 +24,7 @@ class Outcome:
 
 
 def names() -> list[str]:
-    """The names of all measurements, in alphabetical order."""
+    """Return the names of all measurements, in alphabetical order."""
     return sorted(module.name for module in pkgutil.iter_modules(measurements.__path__))
 
 

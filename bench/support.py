@@ -173,7 +173,7 @@ def percentile(values: Sequence[float], share: float) -> float:
 
 
 def median(values: Iterable[float]) -> float:
-    """The median of the values."""
+    """Return the median of the values."""
     return statistics.median(list(values))
 
 

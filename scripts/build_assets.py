@@ -1,6 +1,6 @@
 """Install the pages' npm packages (as locked) and copy their files into the served folder.
 
-Node comes from its wheel, so the machine needs nothing but Python.
+Node is installed from its wheel, so the machine needs nothing but Python.
 """
 
 from __future__ import annotations

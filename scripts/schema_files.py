@@ -3,7 +3,7 @@
 ``db/schema/*.sql`` is the schema as people read and edit it. Installations run
 ``neurant/installation/migrations/``, which the wheel carries. Until the first release the baseline
 there is assembled anew from the schema files. A released baseline never changes: from then on a
-change is an edit of the schema files and a migration beside it (db/CONVENTIONS.md).
+change is an edit of the schema files and a new migration (db/CONVENTIONS.md).
 """
 
 from __future__ import annotations

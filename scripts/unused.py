@@ -69,7 +69,7 @@ class Sources:
 
     @cached_property
     def parsed(self) -> list[nodes.Template]:
-        """The templates as syntax trees."""
+        """Return the templates as syntax trees."""
         reader = Environment(autoescape=True)
         return [reader.parse(source) for source in self.templates.values()]
 

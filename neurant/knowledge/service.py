@@ -72,7 +72,7 @@ class KeptDocument:
 
     @property
     def path(self) -> str:
-        """The file's path in the store."""
+        """Return the file's path in the store."""
         return file_path(self.company_id, self.id)
 
 
