@@ -67,7 +67,8 @@ async def connect_channel(
     Requires the permission ``channels.manage``. Answers 201 with the channel. A Telegram bot that
     was connected before keeps its channel and gets the new token. Refuses 404 for an unknown or
     retired bot, 409 for a token that Telegram rejects or a plan without room, 422 for a missing or
-    needless token, and 503 if Telegram does not answer.
+    needless token, 429 while too many calls to other servers run for the company, and 503 if
+    Telegram does not answer.
     """
     made = await connect(call, chatbot_id, new)
     response.headers["location"] = f"/v1/channels/{made.id}"
@@ -79,7 +80,8 @@ async def connect(call: Call, chatbot_id: UUID, new: ChannelIn) -> ChannelOut:
     """Connect a bot to a channel.
 
     Raises BadInputError (missing or needless token), NotFoundError (no such bot), ConflictError
-    (token rejected) and UnavailableError (Telegram does not answer).
+    (token rejected), RateLimitedError (too many calls to other servers) and UnavailableError
+    (Telegram does not answer).
     """
     if new.channel == "web":
         if new.token is not None:

@@ -85,7 +85,8 @@ async def is_theirs(connection: Connection, bot_id: UUID) -> bool:
 async def ask_name(settings: Settings, company_id: UUID, token: str) -> str:
     """Return the name of the token's bot at Telegram, with its @.
 
-    Raises ConflictError (``telegram_token_refused``), UnavailableError (``telegram_away``).
+    Raises ConflictError (``telegram_token_refused``), UnavailableError (``telegram_away``), and
+    RateLimitedError while too many calls to other servers run for the company.
     """
     async with asking_outside(company_id), make_client(settings, seconds=15) as client:
         me = await _call(client, settings, token, "getMe", {})
