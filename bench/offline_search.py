@@ -47,7 +47,7 @@ class Company:
         self.counts.append(Counter(stems(text_to_embed or content)))
 
     def search(self, question: str, vector: Sequence[float] | None = None) -> list[Ranked]:
-        """The union of the 20 nearest and the 20 that share most words, fused."""
+        """Return the 20 nearest passages and the 20 with the most common words, fused."""
         asked = vector or embed.embed_query(question)
         dense = [sum(map(float.__mul__, asked, known)) for known in self.vectors]
         words = list(dict.fromkeys(stems(question)))
@@ -81,7 +81,10 @@ def _ts_rank(words: list[str], counts: Counter[str]) -> float:
 
 
 def demo_company(documents: int | None = None) -> Company:
-    """The demo clinic's documents (all of them, or the first few), cut and embedded: 4 seconds."""
+    """Return the demo clinic's documents, divided and embedded, in 4 seconds.
+
+    ``documents`` limits their number.
+    """
     company = Company()
     for path in sorted(DEMO_DOCUMENTS.iterdir())[:documents]:
         for piece in chunk(extract(path.read_bytes(), path.name)):

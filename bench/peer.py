@@ -1,4 +1,4 @@
-"""The tests' Bot API server, which stands for Telegram (see ``product.py`` for why it is here)."""
+"""The tests' Bot API server in place of Telegram (see ``product.py`` for why it is here)."""
 
 from __future__ import annotations
 

@@ -18,11 +18,11 @@ from bench.sizes import sized
 from bench.support import median
 
 SQL = Path(__file__).resolve().parent / "sql"
-CUSTOMERS = sized(10_000, tiny=200)  # open conversations of the database of the write path
+CUSTOMERS = sized(10_000, tiny=200)  # open conversations in the database of the write path
 WEB_CHATS = sized(4_096, tiny=128)  # open web chats of its first company
-ROUND_SECONDS = sized(1.0, tiny=0.0)  # of one side in one round of a comparison of reads
+ROUND_SECONDS = sized(1.0, tiny=0.0)  # per side and round, in a comparison of reads
 _CONNECTIONS = {"max_connections": "120"}
-_TINY_TRANSACTIONS = "3"  # of each client
+_TINY_TRANSACTIONS = "3"  # per client
 _DONE = re.compile(r"number of transactions actually processed: (\d+)")
 _FAILED = re.compile(r"number of failed transactions: (\d+)")
 _LATENCY = re.compile(r"latency average = ([\d.]+) ms")
@@ -31,7 +31,7 @@ _RATE = re.compile(r"tps = ([\d.]+)")
 
 @dataclass(frozen=True)
 class Ran:
-    """Transactions a second, and the mean milliseconds of one."""
+    """The result of pgbench: transactions per second, and the mean milliseconds of one."""
 
     rate: float
     milliseconds: float
@@ -50,7 +50,7 @@ class Compared:
 
     @property
     def ratio(self) -> float:
-        """The median of the ratios of all rounds."""
+        """Return the median of the ratios of all rounds."""
         return median(self.ratios)
 
 
@@ -62,9 +62,10 @@ def pgbench(
     clients: int = 1,
     variables: dict[str, int | str] | None = None,
 ) -> Ran:
-    """Run a script in prepared mode. RuntimeError with pgbench's words if a transaction fails.
+    """Run a script in prepared mode.
 
-    ``seconds`` = 0: three transactions of each client instead.
+    ``seconds`` = 0: three transactions per client instead. Raises RuntimeError with pgbench's
+    output if a transaction fails.
     """
     length = ["-T", f"{max(1, round(seconds))}"] if seconds else ["-t", _TINY_TRANSACTIONS]
     words = [f"-D{name}={text}" for name, text in (variables or {}).items()]
@@ -91,7 +92,7 @@ def _program() -> Path:
 def write_rate(
     url: str, script: str, *, clients: int, seconds: float, variables: dict[str, int] | None = None
 ) -> float:
-    """Transactions a second of ``sql/SCRIPT.sql`` on the database of the write path."""
+    """Return the transactions per second of ``sql/SCRIPT.sql`` in the write path's database."""
     sizes: dict[str, int | str] = {"customers": CUSTOMERS, **(variables or {})}
     sizes["chats_of_writer"] = WEB_CHATS // 64
     text = (SQL / f"{script}.sql").read_text("utf-8")
@@ -99,7 +100,7 @@ def write_rate(
 
 
 def interleaved(ours: Callable[[], float], baseline: Callable[[], float], rounds: int) -> Compared:
-    """Measure both sides by turns; the order alternates."""
+    """Measure both sides by turns, in alternating order."""
     compared = Compared([], [])
     for turn in range(rounds):
         sides = [(ours, compared.ours), (baseline, compared.baseline)]
@@ -109,7 +110,10 @@ def interleaved(ours: Callable[[], float], baseline: Callable[[], float], rounds
 
 
 def latencies(url: str, ours: str, baseline: str, rounds: int, words: str = "") -> Compared:
-    """Mean milliseconds of two scripts, by turns. ``words`` is the text parameter ``:words``."""
+    """Return the mean milliseconds of two scripts, measured by turns.
+
+    ``words`` is the text parameter ``:words``.
+    """
     variables: dict[str, int | str] = {"words": words} if words else {}
 
     def measure(script: str) -> Callable[[], float]:
@@ -120,13 +124,16 @@ def latencies(url: str, ours: str, baseline: str, rounds: int, words: str = "") 
 
 
 def spread(rates: Sequence[float]) -> str:
-    """``low-high`` of some rates."""
+    """Return ``low-high`` of the rates."""
     return f"{min(rates):,.0f}-{max(rates):,.0f}/s"
 
 
 @contextmanager
 def write_path() -> Iterator[Database]:
-    """A migrated database with the companies of ``sql/message_writes.sql``. Commits are durable."""
+    """Yield a migrated database with the rows of ``sql/message_writes.sql``.
+
+    Its commits are durable.
+    """
     with migrated(_CONNECTIONS) as database:
         run_file(database.admin, SQL / "message_writes.sql")
         yield database

@@ -1,4 +1,4 @@
-"""The demo platform, beside the tests' Bot API server that stands for Telegram.
+"""The demo platform with the tests' Bot API server in place of Telegram.
 
 A full run starts a platform for each measurement. A tiny run has one for all measurements.
 """
@@ -31,7 +31,7 @@ class Platform:
 
 @contextmanager
 def platform() -> Iterator[Platform]:
-    """A demo platform, until the block ends."""
+    """Run a demo platform, until the block ends."""
     if TINY:
         yield _shared_platform()
     else:

@@ -1,4 +1,4 @@
-"""The committed results of one full run: written as JSON, rendered as Markdown, quoted by README."""
+"""The committed results of a full run: stored as JSON, shown as Markdown, quoted by README."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from bench.support import ROOT
 
 RESULTS = ROOT / "bench" / "results.json"
 RENDERED = ROOT / "bench" / "results.md"
-# A number with a unit of time or memory, as in "208 ms": README may have none but the quoted ones.
+# A number with a unit of time or memory, as in "208 ms". README may contain only quoted ones.
 _CLAIM = re.compile(r"\d[\d.,]* (?:µs|ms|s|MB|GB|messages/s)\b")
 
 
@@ -38,7 +38,7 @@ class Results:
         return [figure for outcome in self.outcomes for figure in outcome.figures]
 
     def figure(self, name: str) -> Figure:
-        """The figure of this id. LookupError if the run has none."""
+        """Return the figure of this id. Raises LookupError if the run has none."""
         for figure in self.figures:
             if figure.id == name:
                 return figure
@@ -46,7 +46,7 @@ class Results:
 
 
 def collect(outcomes: Sequence[Outcome]) -> Results:
-    """The outcomes as the results of this commit on this machine."""
+    """Return the outcomes as the results of this commit on this machine."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return Results(
         date=datetime.now(UTC).strftime("%Y-%m-%d"),
@@ -65,7 +65,7 @@ def _commit() -> str:
 
 
 def _processor() -> str:
-    """The name of the processor, as Linux knows it."""
+    """Return the name of the processor, as Linux reports it."""
     try:
         lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
     except OSError:
@@ -85,7 +85,7 @@ def from_json(text: str) -> Results:
 
 
 def outcome_from(held: dict[str, object]) -> Outcome:
-    """An outcome out of its JSON object."""
+    """Return the outcome of a JSON object."""
     figures = held["figures"]
     assert isinstance(figures, list)
     return Outcome(**{**held, "figures": [Figure(**one) for one in figures]})  # type: ignore[arg-type]
@@ -98,7 +98,7 @@ def write(results: Results) -> None:
 
 
 def rendered(results: Results) -> str:
-    """The results as a page of Markdown."""
+    """Return the results as a page of Markdown."""
     red = [figure for figure in results.figures if not figure.is_green]
     lines = [
         "# Results of `make bench`",
@@ -161,13 +161,13 @@ _QUOTED = (
 
 
 def _missing(results: Results) -> list[str]:
-    """The figures that README quotes and that the run does not have."""
+    """Return the figures that README quotes and the run lacks."""
     measured = {figure.id for figure in results.figures}
     return [name for name in _QUOTED if name not in measured]
 
 
 def readme_paragraph(results: Results) -> str:
-    """The paragraph of README that quotes figures, on one line."""
+    """Return the paragraph of README that quotes figures, on one line."""
     quoted = {name: results.figure(name) for name in _QUOTED}
     text = {name: f"{number(one.measured)} {one.unit}" for name, one in quoted.items()}
     red = sum(not figure.is_green for figure in results.figures)
@@ -184,7 +184,7 @@ def readme_paragraph(results: Results) -> str:
 
 
 def wrong_claims(readme: str, results: Results) -> list[str]:
-    """What README says about figures that the results do not say; empty if all is right."""
+    """Return the claims of README about figures that the results contradict."""
     text = " ".join(readme.split())
     paragraph = readme_paragraph(results)
     wrong = [] if paragraph in text else [f"README lacks the paragraph: {paragraph}"]

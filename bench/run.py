@@ -14,7 +14,7 @@ from bench.figures import Figure, NotMeasuredError, line
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of one measurement. ``crashed`` and ``not_measured`` hold the reason, if any."""
+    """The outcome of one measurement. ``crashed`` and ``not_measured`` hold the reason, if any."""
 
     name: str
     seconds: float
@@ -24,7 +24,7 @@ class Outcome:
 
 
 def names() -> list[str]:
-    """The names of all measurements, in alphabetical order."""
+    """Return the names of all measurements, in alphabetical order."""
     return sorted(module.name for module in pkgutil.iter_modules(measurements.__path__))
 
 

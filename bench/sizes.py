@@ -16,7 +16,7 @@ TINY = os.environ.get(SIZE) == "tiny"
 
 
 def sized(full: T, *, tiny: T) -> T:
-    """The value for this run: ``full`` normally, ``tiny`` in a tiny run."""
+    """Return the value for this run: ``full`` normally, ``tiny`` in a tiny run."""
     return tiny if TINY else full
 
 

@@ -52,7 +52,7 @@ class Web:
 
 
 def free_port() -> int:
-    """A port of loopback that no process uses."""
+    """Return a port of loopback that no process uses."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -60,7 +60,10 @@ def free_port() -> int:
 
 @contextmanager
 def empty_folder() -> Iterator[Path]:
-    """A new folder, removed afterwards. PostgreSQL runs as another account and may enter it."""
+    """Yield a new folder and remove it afterwards.
+
+    PostgreSQL runs as another account and may enter it.
+    """
     made = Path(tempfile.mkdtemp(prefix="neurant-bench-"))
     made.chmod(0o711)
     try:
@@ -70,14 +73,14 @@ def empty_folder() -> Iterator[Path]:
 
 
 def clean_environment(settings: Mapping[str, str]) -> dict[str, str]:
-    """Our environment with these settings of the product and no others."""
+    """Return our environment with these settings of the product and no others."""
     kept = {name: text for name, text in os.environ.items() if not name.startswith("NEURANT_")}
     return kept | {"LC_ALL": "C.UTF-8"} | dict(settings)
 
 
 @contextmanager
 def demo(folder: Path, settings: Mapping[str, str] | None = None) -> Iterator[Running]:
-    """``neurant up --demo`` as a person runs it, until the block ends."""
+    """Run ``neurant up --demo`` as a person does, until the block ends."""
     port = free_port()
     given = {"NEURANT_DATA_DIR": str(folder), "NEURANT_PORT": str(port), **(settings or {})}
     started = time.monotonic()
@@ -105,7 +108,7 @@ def _wait_printed(process: subprocess.Popen[str], address: str) -> None:
     """Wait until the platform prints the address of its chat. RuntimeError with its output."""
     assert process.stdout is not None
     printed: list[str] = []
-    too_long = threading.Timer(_START_SECONDS, process.kill)  # its output ends, and so does this
+    too_long = threading.Timer(_START_SECONDS, process.kill)  # a killed process ends the loop
     too_long.start()
     try:
         for line in process.stdout:
@@ -121,7 +124,7 @@ def _wait_printed(process: subprocess.Popen[str], address: str) -> None:
 def web_process(
     app_url: str, folder: Path, program: Sequence[str] = ("-m", "neurant", "serve")
 ) -> Iterator[Web]:
-    """A web process on a database, until the block ends."""
+    """Run a web process on a database, until the block ends."""
     port = free_port()
     settings = {
         "NEURANT_DATA_DIR": str(folder),
@@ -154,23 +157,26 @@ def _wait_ready(process: subprocess.Popen[bytes], port: int) -> None:
 
 
 def demo_questions() -> list[str]:
-    """Questions that the demo clinic's documents answer."""
+    """Return questions that the demo clinic's documents answer."""
     return [
         one["question"] for one in tomllib.loads(DEMO_QUESTIONS.read_text("utf-8"))["answerable"]
     ]
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """The smallest value that at least ``share`` (0 to 1) of all do not exceed (nearest rank)."""
+    """Return the smallest value that at least ``share`` (0 to 1) of all do not exceed.
+
+    This is the nearest-rank percentile.
+    """
     ordered = sorted(values)
     return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
 
 
 def median(values: Iterable[float]) -> float:
-    """The median of the values."""
+    """Return the median of the values."""
     return statistics.median(list(values))
 
 
 def busy() -> str:
-    """The load of the machine before a measurement begins, for the details of a figure."""
+    """Return the load of the machine before a measurement begins, for the details of a figure."""
     return f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores before"

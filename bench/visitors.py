@@ -1,4 +1,4 @@
-"""Visitors of the web chat over HTTP: each with a session and a live stream of its own."""
+"""Visitors of the web chat over HTTP, each with its own session and live stream."""
 
 from __future__ import annotations
 
@@ -16,14 +16,17 @@ import aiohttp
 from bench.sizes import sized
 from bench.support import CHAT_PATH, percentile
 
-ANSWER_SECONDS = 10.0  # an answer that has not come by then counts as this long
+ANSWER_SECONDS = 10.0  # a missing answer counts as this long
 THINK_SECONDS = sized((1.0, 3.0), tiny=(0.0, 0.05))
-MOST_OF_SESSION = 20  # questions: a session may send 30 messages at once
+MOST_OF_SESSION = 20  # questions; a session may send 30 messages at once
 
 
 @dataclass(frozen=True)
 class Answer:
-    """When the bot's answer was read (``time.perf_counter``), and whether it names a source."""
+    """The time at which the bot's answer was read, and whether it names a source.
+
+    ``at`` is a value of ``time.perf_counter``.
+    """
 
     at: float
     cited: bool
@@ -31,7 +34,7 @@ class Answer:
 
 @dataclass
 class Measured:
-    """Seconds of the answers that a crowd waited for, and how many came without a source."""
+    """The seconds of a crowd's answers, and the number of answers without a source."""
 
     seconds: list[float] = field(default_factory=list)
     missing: int = 0
@@ -41,7 +44,7 @@ class Measured:
 
 
 class Visitor:
-    """One browser: asks, and reads what the stream brings."""
+    """A browser that asks questions and reads the events of its stream."""
 
     def __init__(self, http: aiohttp.ClientSession, base: str) -> None:
         self._http, self._chat = http, base + CHAT_PATH
@@ -51,7 +54,7 @@ class Visitor:
         self._asked = 0
 
     async def enter(self) -> None:
-        """A new session, with its stream open."""
+        """Open a session and its stream."""
         await self.leave()
         self._asked = 0
         async with self._http.post(f"{self._chat}/session") as response:
@@ -87,7 +90,10 @@ class Visitor:
             waiting.set_result(Answer(time.perf_counter(), bool(message["sources"])))
 
     async def ask(self, question: str) -> tuple[float, bool]:
-        """Seconds from the start of the POST until the answer is parsed; whether it is cited."""
+        """Ask a question.
+
+        Returns the seconds from the POST until the answer is parsed, and whether it names a source.
+        """
         if self._asked >= MOST_OF_SESSION:
             await self.enter()
         self._asked += 1
@@ -109,7 +115,7 @@ async def crowd(base: str, size: int) -> AsyncIterator[list[Visitor]]:
     """``size`` visitors with open streams."""
     async with AsyncExitStack() as stack:
         visitors = []
-        for number in range(size):  # each from an address of its own, as visitors are
+        for number in range(size):  # each visitor has its own address, as in reality
             address = (f"127.90.{number // 250}.{1 + number % 250}", 0)
             connector = aiohttp.TCPConnector(limit=0, local_addr=address)
             http = await stack.enter_async_context(aiohttp.ClientSession(connector=connector))
@@ -124,7 +130,10 @@ async def crowd(base: str, size: int) -> AsyncIterator[list[Visitor]]:
 
 
 async def cited_questions(base: str, questions: Sequence[str]) -> tuple[list[str], list[float]]:
-    """The questions that the bot answers with a source, and the seconds of each, asked by one visitor."""
+    """Return the questions that the bot answers with a source.
+
+    The second list has the seconds of each question, asked by one visitor.
+    """
     cited: list[str] = []
     seconds: list[float] = []
     async with crowd(base, 1) as [visitor]:
@@ -133,7 +142,7 @@ async def cited_questions(base: str, questions: Sequence[str]) -> tuple[list[str
             if is_cited:
                 cited.append(question)
                 seconds.append(took)
-            else:  # the conversation waits for a person now
+            else:  # the conversation now waits for a person
                 await visitor.enter()
     return cited, seconds
 
@@ -141,14 +150,14 @@ async def cited_questions(base: str, questions: Sequence[str]) -> tuple[list[str
 async def ask_in_turn(
     visitor: Visitor, questions: Sequence[str], chance: random.Random, measured: Measured
 ) -> None:
-    """Think, ask, read, and again."""
+    """Think, ask and read, once per question."""
     for question in questions:
         await asyncio.sleep(chance.uniform(*THINK_SECONDS))
         await ask_once(visitor, question, measured)
 
 
 async def ask_once(visitor: Visitor, question: str, measured: Measured) -> None:
-    """One question into ``measured``; one without a cited answer counts as the longest wait."""
+    """Ask one question into ``measured``; without a cited answer it counts as the longest wait."""
     took, is_cited = await visitor.ask(question)
     measured.seconds.append(took if is_cited else ANSWER_SECONDS)
     if not is_cited:
@@ -159,7 +168,7 @@ async def ask_once(visitor: Visitor, question: str, measured: Measured) -> None:
 async def busy_hour(
     visitors: Sequence[Visitor], questions: Sequence[str], each: int, seed: int = 1
 ) -> Measured:
-    """Every visitor asks ``each`` questions in turn, all visitors at the same time."""
+    """Let all visitors ask at the same time, each ``each`` questions one after another."""
     measured = Measured()
     tasks = []
     for number, visitor in enumerate(visitors):
@@ -171,7 +180,7 @@ async def busy_hour(
 
 
 async def one_instant(visitors: Sequence[Visitor], questions: Sequence[str]) -> Measured:
-    """Every visitor presses "send" in the same instant, once."""
+    """Let every visitor press "send" in the same instant, once."""
     measured = Measured()
     await asyncio.gather(
         *(

@@ -22,7 +22,7 @@ COMPANIES = 20
 
 
 def webhook(number: int, customer: int) -> bytes:
-    """A whole request; ``number`` makes it new."""
+    """Return a whole request; ``number`` makes it unique."""
     user = {"id": 1_000_000 + customer, "is_bot": False, "first_name": "Ana"}
     chat = {"id": 1_000_000 + customer, "type": "private", "first_name": "Ana"}
     message = {"message_id": number, "date": 1772000000, "from": user, "chat": chat, "text": TEXT}
@@ -36,7 +36,7 @@ def webhook(number: int, customer: int) -> bytes:
 
 
 class Load:
-    """What is due, who is free, and what came of it."""
+    """The webhooks that are due, the free connections, and the results."""
 
     def __init__(self, seed: int, closed: bool, customers: int) -> None:
         self.closed = closed
@@ -57,7 +57,7 @@ class Load:
         connection.write(webhook(self.number, self.dice.randrange(self.customers)))
 
     def arrive(self, moment: float) -> None:
-        """One more is due: by a free connection, or by the next that gets free."""
+        """Send a webhook that is due on a free connection, or on the next one that becomes free."""
         if self.free:
             self.send(self.free.popleft(), moment)
         else:
@@ -107,7 +107,7 @@ class Connection(asyncio.Protocol):
 
 
 async def closed_loop(load: Load, seconds: float) -> None:
-    """Every connection sends its next webhook when the last one was answered."""
+    """Let every connection send its next webhook when the last one was answered."""
     now = time.perf_counter()
     for connection in list(load.free):
         load.send(connection, now)
@@ -115,7 +115,7 @@ async def closed_loop(load: Load, seconds: float) -> None:
 
 
 async def open_loop(load: Load, seconds: float, rate: float) -> None:
-    """So many webhooks a second are due, whatever the answers do."""
+    """Let ``rate`` webhooks per second become due, regardless of the answers."""
     began, sent = time.perf_counter(), 0
     while (elapsed := time.perf_counter() - began) < seconds:
         while sent < elapsed * rate:
@@ -135,7 +135,7 @@ async def main(
     await (open_loop(load, seconds, rate) if rate else closed_loop(load, seconds))
     load.ended = True
     answered = len(load.latencies)
-    if rate:  # a webhook that still waits has waited at least so long
+    if rate:  # an unanswered webhook counts with the time that it has waited
         now = time.perf_counter()
         waiting = [*load.due, *(connection.since for connection in load.asked)]
         load.latencies += [now - since for since in waiting]

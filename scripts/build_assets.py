@@ -1,6 +1,6 @@
-"""Install what the pages take from npm (as locked) and copy it where the web process serves it.
+"""Install the pages' npm packages (as locked) and copy their files into the served folder.
 
-Node comes from its wheel: nothing but Python needs to be on the machine.
+Node is installed from its wheel, so the machine needs nothing but Python.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ FILES = {
 
 
 def main() -> int:
-    """0 when everything is in place; npm's own status and words when it fails."""
+    """Return 0 when everything is in place, else npm's own status after printing its output."""
     done = npm(
         ["ci", "--loglevel=error"],
         return_completed_process=True,

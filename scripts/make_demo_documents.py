@@ -1,8 +1,8 @@
 """Write the demo clinic's PDF and Word document into ``neurant/demo/documents``.
 
-The third one, ``Horarios y sedes.txt``, is plain text and edited by hand. The
-clinic is fictitious. Run ``python scripts/make_demo_documents.py`` after a change and commit the
-files; the dates inside are fixed so that the same text gives the same document.
+The third document, ``Horarios y sedes.txt``, is plain text and edited by hand. The clinic is
+fictitious. Run ``python scripts/make_demo_documents.py`` after a change and commit the files. The
+dates inside are fixed, so that the same text gives the same document.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ class _Brochure(FPDF):
 
 
 def write_prices(path: Path) -> None:
-    """The price list: a PDF of four pages."""
+    """Write the price list, a PDF of four pages."""
     pdf = _Brochure(format="letter")
     pdf.set_creation_date(WRITTEN)
     pdf.set_title("Tarifas y tratamientos 2026")
@@ -282,7 +282,7 @@ MORE_POLICIES: list[tuple[str, list[str]]] = [
 
 
 def write_policies(path: Path) -> None:
-    """The policies: a Word document with headings and a table."""
+    """Write the policies, a Word document with headings and a table."""
     document = docx.Document()
     properties = document.core_properties
     properties.title = "Políticas de citas y pagos"
@@ -311,7 +311,7 @@ def write_policies(path: Path) -> None:
 
 
 def _write_with_fixed_dates(archive: io.BytesIO, path: Path) -> None:
-    """The same zip with the date of each entry set, which python-docx takes from the clock."""
+    """Write the same ZIP with fixed dates, which python-docx takes from the clock."""
     with zipfile.ZipFile(archive) as source, zipfile.ZipFile(path, "w") as target:
         for entry in source.infolist():
             fixed = zipfile.ZipInfo(entry.filename, WRITTEN.timetuple()[:6])

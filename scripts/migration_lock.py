@@ -1,8 +1,8 @@
-"""db/migrations.lock: the SHA-256 of every released migration, so that none changes afterwards.
+"""db/migrations.lock: the SHA-256 of every released migration, so that a change of one is detected.
 
-The lock is empty until the first release: until then the baseline is assembled anew by
-``make schema``. ``make lock-migrations``, before a version is tagged, adds what the version brings.
-The form is sha256sum's.
+The lock is empty until the first release: until then ``make schema`` assembles the baseline anew.
+``make lock-migrations`` adds the new migrations before a version is tagged. The format is
+sha256sum's.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ LOCK = Path(__file__).resolve().parents[1] / "db" / "migrations.lock"
 
 
 class ChangedMigration(Exception):
-    """A migration in the lock differs or is gone. Says which, and what to do."""
+    """A migration in the lock differs or is missing. The text names it and says what to do."""
 
 
 def lock_migrations(folder: Path = MIGRATIONS, lock: Path = LOCK) -> list[str]:
-    """Append the migrations that the lock does not hold; their names. It never alters a line."""
+    """Append the migrations that the lock lacks and return their names. No line is altered."""
     new = check_migrations(folder, lock)
     if new:
         lines = [f"{_digest(folder / name)}  {name}\n" for name in new]
@@ -31,9 +31,9 @@ def lock_migrations(folder: Path = MIGRATIONS, lock: Path = LOCK) -> list[str]:
 
 
 def check_migrations(folder: Path = MIGRATIONS, lock: Path = LOCK) -> list[str]:
-    """The names of the migrations that are not released yet, in order.
+    """Return the names of the migrations that are not released yet, in order.
 
-    Raises ChangedMigration, naming each, when a released one is not what it was.
+    Raises ChangedMigration, naming each, when a released one has changed.
     """
     locked = read_lock(lock)
     present = {path.name for path in folder.glob("*.sql")}
@@ -52,7 +52,7 @@ def check_migrations(folder: Path = MIGRATIONS, lock: Path = LOCK) -> list[str]:
 
 
 def read_lock(lock: Path = LOCK) -> dict[str, str]:
-    """Digests by file name, in the order of the lock; empty before the first release."""
+    """Return the digests by file name, in the order of the lock; empty before the first release."""
     lines = lock.read_text("utf-8").splitlines() if lock.exists() else []
     return {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
 
@@ -62,7 +62,10 @@ def _digest(path: Path) -> str:
 
 
 def main() -> int:
-    """Note every migration as released; 1, with what to do, when a released one has changed."""
+    """Lock every migration as released.
+
+    Returns 1, with instructions, if a released migration has changed.
+    """
     try:
         for name in lock_migrations():
             print(f"db/migrations.lock: {name}")

@@ -1,7 +1,9 @@
-"""Renew what follows from the schema files. Run: ``make schema``, after an edit of db/schema.
+"""Renew the files that follow from the schema files.
+
+Run ``make schema`` after an edit of db/schema.
 
 It assembles the baseline migration (until it is released), proves that the schema files and the
-migrations make the same database, and writes the lists and the record of ``neurant verify``.
+migrations create the same database, and writes the lists and the record of ``neurant verify``.
 """
 
 from __future__ import annotations
@@ -23,7 +25,10 @@ from scripts.schema_files import BASELINE, UnfoldedMigration, assemble_baseline,
 
 
 def main() -> int:
-    """0 when all is written; 1, with what to do, when the schema files and migrations disagree."""
+    """Return 0 when all is written.
+
+    Returns 1, with instructions, when the schema files and the migrations disagree.
+    """
     try:
         if assemble_baseline():
             print(f"{MIGRATIONS.name}/{BASELINE}: assembled")
@@ -31,7 +36,7 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 1
     folder = Path(tempfile.mkdtemp(prefix="neurant-schema-"))
-    folder.chmod(0o711)  # PostgreSQL may run as another account
+    folder.chmod(0o711)  # PostgreSQL may run under another account
     try:
         server = start_supervised(folder, {"fsync": "off"})
         try:

@@ -3,7 +3,7 @@
 ``db/schema/*.sql`` is the schema as people read and edit it. Installations run
 ``neurant/installation/migrations/``, which the wheel carries. Until the first release the baseline
 there is assembled anew from the schema files. A released baseline never changes: from then on a
-change is an edit of the schema files and a migration beside it (db/CONVENTIONS.md).
+change is an edit of the schema files and a new migration (db/CONVENTIONS.md).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from scripts.migration_lock import LOCK, check_migrations, read_lock
 ROOT = Path(__file__).resolve().parents[1]
 SCHEMA = ROOT / "db" / "schema"
 BASELINE = "20261201000000_baseline.sql"
-# Functions are defined before the tables that their bodies name; each file keeps its subject.
+# Functions may precede the tables that their bodies name, so each file can keep to its subject.
 _HEAD = """\
 -- migrate:up
 -- The whole schema, assembled by `make schema` from db/schema/*.sql: read and edit those files.
@@ -26,11 +26,14 @@ _FOOT = "\n-- migrate:down\n"
 
 
 class UnfoldedMigration(Exception):
-    """A migration stands beside a baseline that is not released yet. Says what to do."""
+    """There is another migration although the baseline is not released.
+
+    The text says what to do.
+    """
 
 
 def assembled(schema: Path = SCHEMA) -> str:
-    """The baseline migration: every schema file, in the order of the file names."""
+    """Return the baseline migration: every schema file, in the order of the file names."""
     parts = [
         f"\n-- {path.name} {'-' * (95 - len(path.name))}\n{path.read_text('utf-8')}"
         for path in sorted(schema.glob("*.sql"))
@@ -41,7 +44,7 @@ def assembled(schema: Path = SCHEMA) -> str:
 def assemble_baseline(
     schema: Path = SCHEMA, migrations: Path = MIGRATIONS, lock: Path = LOCK
 ) -> bool:
-    """Write the baseline if it is not released; whether it changed.
+    """Write the baseline if it is not released; return whether it changed.
 
     Raises ChangedMigration if a released migration differs, and UnfoldedMigration if there is
     another migration although nothing is released.

@@ -14,7 +14,7 @@ _PIN = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)", re.MULTILINE)
 
 
 def locked_versions() -> dict[str, str]:
-    """The version of every locked package of Python and npm, by its normal name."""
+    """Return the version of every locked package of Python and npm, by its normalised name."""
     found = {}
     for lock in sorted(ROOT.glob("requirements*.lock")):
         for name, version in _PIN.findall(lock.read_text("utf-8")):
@@ -27,12 +27,12 @@ def locked_versions() -> dict[str, str]:
 
 
 def normal(name: str) -> str:
-    """The name as PyPI compares it."""
+    """Return the package's name as PyPI compares it."""
     return name if name.startswith("@") else re.sub(r"[-_]+", "-", name).lower()
 
 
 def with_versions(page: str, versions: dict[str, str]) -> str:
-    """The page with each locked package's version in its row."""
+    """Return the page with each locked package's version in its row."""
 
     def renew(row: re.Match[str]) -> str:
         version = versions.get(normal(row["name"]), row["version"])
@@ -42,7 +42,7 @@ def with_versions(page: str, versions: dict[str, str]) -> str:
 
 
 def main() -> int:
-    """Renew the page."""
+    """Write the page and return 0."""
     PAGE.write_text(with_versions(PAGE.read_text("utf-8"), locked_versions()), "utf-8")
     return 0
 

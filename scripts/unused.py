@@ -1,8 +1,8 @@
-"""Find design tokens, CSS classes, texts and icons that nothing uses.
+"""Find design tokens, CSS classes, texts and icons that are not used.
 
-``make lint`` runs it. The sources are read as what they are: templates as Jinja's syntax tree,
-Python as its syntax tree, style sheets by their selectors. A name that is put together at run time
-is understood from its constant parts; what remains is listed with a reason in ``unused.toml``.
+``make lint`` runs it. It parses templates as Jinja's syntax tree, Python as its syntax tree, and
+style sheets by their selectors. A name that is composed at run time is matched by its constant
+parts; other names that are used in ways it cannot see are listed with a reason in ``unused.toml``.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from jinja2 import Environment, nodes
 
 ROOT = Path(__file__).resolve().parents[1]
 ALLOWED = Path(__file__).with_suffix(".toml")
-_HOLE = "\0"  # a part of a composed name that is known at run time only
+_HOLE = "\0"  # stands for a part of a composed name that is known only at run time
 _DEEPEST = 2
 _TOKEN = re.compile(r"(?<![\w-])--([\w-]+)")
 _COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
@@ -37,7 +37,7 @@ _ICON_MAKERS = ("Notice", "Entry")  # Python calls with an icon among their argu
 
 @dataclass
 class Sources:
-    """The text of everything that a name may stand in, below ``root``."""
+    """The text of all files below ``root`` that may contain a name."""
 
     root: Path
     styles: dict[str, str] = field(default_factory=dict)
@@ -69,20 +69,20 @@ class Sources:
 
     @cached_property
     def parsed(self) -> list[nodes.Template]:
-        """The templates as syntax trees."""
+        """Return the templates as syntax trees."""
         reader = Environment(autoescape=True)
         return [reader.parse(source) for source in self.templates.values()]
 
 
 def selectors(sheet: str) -> Iterator[str]:
-    """The selectors of a style sheet: what stands before a brace and is no at-rule."""
+    """Yield the selectors of a style sheet: the text before each brace, without at-rules."""
     for part in re.findall(r"([^{};]+)\{", sheet):
         if not part.strip().startswith("@"):
             yield part
 
 
 def defined_tokens(sources: Sources) -> set[str]:
-    """Custom properties that a style sheet sets."""
+    """Return the custom properties that a style sheet sets."""
     return {
         name
         for sheet in sources.styles.values()
@@ -91,7 +91,10 @@ def defined_tokens(sources: Sources) -> set[str]:
 
 
 def used_tokens(sources: Sources) -> set[str]:
-    """Custom properties that something reads; an unused token reads nothing."""
+    """Return the custom properties that are read.
+
+    A use in the value of an unused token does not count.
+    """
     inside: dict[str, set[str]] = {}  # token -> the tokens that its value reads
     used: set[str] = set()
     for sheet in sources.styles.values():
@@ -112,7 +115,7 @@ def used_tokens(sources: Sources) -> set[str]:
 
 
 def styled_classes(sources: Sources) -> set[str]:
-    """Classes that a selector names."""
+    """Return the classes that selectors name."""
     return {
         name
         for sheet in sources.styles.values()
@@ -122,7 +125,7 @@ def styled_classes(sources: Sources) -> set[str]:
 
 
 def class_words(sources: Sources) -> tuple[set[str], set[str]]:
-    """Classes that an element may get, and those that certainly are classes.
+    """Return the classes that an element may get, and the words that certainly are classes.
 
     The first are all words of strings in templates, scripts and Python; the second are the whole
     words of ``class`` attributes.
@@ -151,14 +154,14 @@ def class_words(sources: Sources) -> tuple[set[str], set[str]]:
 
 
 def class_shapes(sources: Sources) -> set[str]:
-    """The words of ``class`` attributes that are composed, such as ``badge--{{ kind }}``."""
+    """Return the composed words of ``class`` attributes, such as ``badge--{{ kind }}``."""
     values = (one for text in sources.templates.values() for one in _CLASS_ATTRIBUTE.findall(text))
     holed = (re.sub(r"\{\{.*?\}\}", _HOLE, value, flags=re.DOTALL) for value in values)
     return {word for value in holed for word in re.sub(r"\{%.*?%\}", " ", value).split()} - {_HOLE}
 
 
 def queried_classes(sources: Sources) -> set[str]:
-    """Classes by which a script finds an element."""
+    """Return the classes by which a script finds an element."""
     return {
         name
         for script in sources.scripts.values()
@@ -168,12 +171,12 @@ def queried_classes(sources: Sources) -> set[str]:
 
 
 def icons(sources: Sources) -> set[str]:
-    """Icons of the sprite."""
+    """Return the icons of the sprite."""
     return set(re.findall(r'id="i-([\w-]+)"', sources.sprite))
 
 
 def used_icons(sources: Sources) -> set[str]:
-    """Icons that a template or a page's Python names where an icon is meant."""
+    """Return the icons that a template or a page's Python code names as icons."""
     found: set[str] = set()
     for template in sources.templates.values():
         found |= set(re.findall(r"#i-([\w-]+)", template))
@@ -194,7 +197,7 @@ def _words_in(node: nodes.Node) -> set[str]:
 
 
 def _names_icons(node: ast.AST) -> bool:
-    """Whether ``node`` makes a notice or an entry, or is called a symbol."""
+    """Return whether ``node`` makes a notice or an entry, or has the name of a symbol."""
     if isinstance(node, ast.Call):
         return getattr(node.func, "id", "") in _ICON_MAKERS
     named = (getattr(node, name, None) for name in ("arg", "attr", "id", "name"))
@@ -207,7 +210,7 @@ def _is_word(value: object) -> bool:
 
 @dataclass
 class Names:
-    """Constant strings of the code, and the shapes of those that are composed."""
+    """The constant strings of the code, and the shapes of composed strings."""
 
     literals: set[str] = field(default_factory=set)
     shapes: set[str] = field(default_factory=set)
@@ -215,11 +218,11 @@ class Names:
 
     @cached_property
     def _parts(self) -> list[list[str]]:
-        """The constant parts of each shape that says something; holes are between them."""
+        """Return the constant parts of each meaningful shape; holes are between them."""
         return [one.split(_HOLE) for one in sorted(self.shapes) if re.search(r"[a-z_.-]{2}", one)]
 
     def has(self, name: str, depth: int = 0) -> bool:
-        """Whether the code asks for ``name``, as a constant or composed."""
+        """Return whether the code uses ``name``, as a constant or composed."""
         if name in self.literals:
             return True
         return depth < _DEEPEST and any(
@@ -231,7 +234,10 @@ class Names:
         )
 
     def _held(self, holes: list[str], first_is_name: bool, depth: int) -> bool:
-        """Whether each hole may hold its value; a name begins only with another whole name."""
+        """Return whether each hole may hold its value.
+
+        A name may begin only with another whole name.
+        """
         return all(
             self.has(hole, depth + 1) if first_is_name and at == 0 else self._may_hold(hole, depth)
             for at, hole in enumerate(holes)
@@ -242,7 +248,7 @@ class Names:
 
 
 def _holes(name: str, parts: list[str]) -> Iterator[list[str]]:
-    """Every way in which ``name`` is the ``parts`` with something between them."""
+    """Yield every way to compose ``name`` from the ``parts`` with a value in each hole."""
     rest = name[len(parts[0]) :]
     if len(parts) == 2:
         if rest.endswith(parts[1]):
@@ -256,7 +262,7 @@ def _holes(name: str, parts: list[str]) -> Iterator[list[str]]:
 
 
 def names_of(sources: Sources) -> Names:
-    """Every name of the code, from templates, Python and the schema."""
+    """Return every name in the code, from templates, Python and the schema."""
     found = Names()
     for tree in sources.parsed:
         found.literals |= set(_jinja_strings(tree))
@@ -276,14 +282,14 @@ def names_of(sources: Sources) -> Names:
         }
     found.values |= set(_SQL_COLUMN.findall(sources.sql)) | found.literals
     found.values |= set(_SQL_TABLE.findall(sources.sql))
-    # Codes and permissions are cut at their dots before a part of them names a text.
+    # The code splits error codes and permissions at their dots and uses a part as a text's name.
     dotted = {name for name in found.values if "." in name and " " not in name}
     found.values |= {part for name in dotted for part in name.split(".")}
     return found
 
 
 def _python_names(node: ast.AST) -> set[str]:
-    """Names that are handed on as data: of keyword arguments and fields."""
+    """Return names of keyword arguments and fields, which the code passes on as data."""
     if isinstance(node, ast.keyword) and node.arg:
         return {node.arg}
     if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
@@ -339,7 +345,7 @@ def _joined(parts: Iterable[list[str]]) -> list[str]:
 
 
 def texts(root: Path) -> set[str]:
-    """The names of the Spanish texts; a test holds the languages equal."""
+    """Return the names of the Spanish texts; a test ensures that both languages have the same."""
     found: set[str] = set()
 
     def add(table: dict[str, Any], prefix: str) -> None:
@@ -355,7 +361,7 @@ def texts(root: Path) -> set[str]:
 
 
 def problems(root: Path = ROOT) -> list[str]:
-    """One line for each name that is unused or missing, and for each allowance without use."""
+    """Return one line for each unused or missing name, and for each needless exception."""
     sources, allowed = Sources.read(root), tomllib.loads(ALLOWED.read_text("utf-8"))
     styled, (words, certain), queried = (
         styled_classes(sources),
@@ -384,7 +390,7 @@ def problems(root: Path = ROOT) -> list[str]:
 
 
 def main() -> int:
-    """1 and the list if anything is unused or missing, else 0."""
+    """Print the problems; return 1 if there are any, else 0."""
     found = problems()
     print("\n".join(found) or "every token, class, text and icon is used")
     return 1 if found else 0

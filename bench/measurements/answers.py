@@ -1,8 +1,8 @@
-"""How well the embedded search finds passages, and how well the bot knows what it does not know.
+"""The quality of the embedded search, and of the bot's decision that it knows no answer.
 
-All figures come from data that no tuning used: the held-out half of the demo questions and, where the
-file is there, the odd-numbered articles of SQuAD-es, each article being one company. (SQuAD-es is not
-a part of the project.) About 4 minutes on one core with that file.
+All figures come from data that no tuning used: the held-out half of the demo questions and, if the
+file exists, the odd-numbered articles of SQuAD-es, each article being one company. (SQuAD-es is not
+a part of the project.) It takes about 4 minutes on one core with that file.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from bench.offline_search import SQUAD
 from bench.product import Ranked, answer, choose, embed, fuse
 from bench.sizes import sized
 
-DOCUMENTS = sized(None, tiny=1)  # of the demo clinic, all or the first one
+DOCUMENTS = sized(None, tiny=1)  # the demo clinic's documents, all or the first one
 EXAMPLES = sized(None, tiny=6)  # questions of each set, all or the first few
 TIMES = sized((100, 20, 10), tiny=(1, 1, 1))
 PER_ARTICLE = 20
@@ -37,7 +37,7 @@ QUESTION = "¿Cuánto cuesta una limpieza dental?"
 
 
 def recall_figures() -> Figures:
-    """Recall of the right paragraph, each odd-numbered article being one company."""
+    """Yield the recall of the right paragraph, each odd-numbered article being one company."""
     hits = dict.fromkeys(GOALS, 0)
     asked = 0
     articles = squad_companies(1)
@@ -80,7 +80,7 @@ def _first_in(ranked: list[Ranked], context: str, top: int) -> bool:
 
 
 class Counts:
-    """Answers of one way to answer: right, with a wrong quote, and to questions without an answer."""
+    """The answers of one method: right, with a wrong quote, and to questions without an answer."""
 
     def __init__(self) -> None:
         self.right = self.wrong = self.groundless = 0
@@ -95,7 +95,7 @@ class Counts:
 def answer_figures(
     key: str, label: str, examples: list[Example], goals: tuple[float, float, float]
 ) -> Figures:
-    """Answered right, answered with a wrong quote, and answered although there is no answer."""
+    """Yield the shares of right answers, of wrong quotes, and of answers where there is none."""
     bot, always = Counts(), Counts()
     for example in examples:
         chosen = choose(example.question, example.ranked)
@@ -130,7 +130,7 @@ def answer_figures(
 
 
 def near_miss_figure(examples: list[Example]) -> Figure:
-    """Questions that only seem answerable from their paragraph."""
+    """Return the figure of questions that only seem answerable from their paragraph."""
     answered = sum(answer(one.question, one.ranked) is not None for one in examples)
     chosen = sum(choose(one.question, one.ranked) is not None for one in examples)
     return Figure(
@@ -148,7 +148,7 @@ def near_miss_figure(examples: list[Example]) -> Figure:
 
 
 def milliseconds(work: Callable[[], object], times: int) -> float:
-    """The mean of some calls."""
+    """Return the mean duration of some calls."""
     began = time.perf_counter()
     for _ in range(times):
         work()
@@ -156,7 +156,7 @@ def milliseconds(work: Callable[[], object], times: int) -> float:
 
 
 def time_figures(example: Example) -> Figures:
-    """Milliseconds of choosing an answer and of embedding, on one core."""
+    """Yield the milliseconds of choosing an answer and of embedding, on one core."""
     passage = max((ranked.candidate.content for ranked in example.ranked), key=len)
     choosing, asking, reading = (
         milliseconds(lambda: answer(QUESTION, example.ranked), TIMES[0]),
@@ -186,7 +186,7 @@ def time_figures(example: Example) -> Figures:
 
 
 def squad_figures() -> Figures:
-    """The figures that come from SQuAD-es."""
+    """Yield the figures that need SQuAD-es."""
     yield from recall_figures()
     squad = list(squad_examples(1, "squad", used=False))
     on_topic = [one for one in squad if not one.group.endswith("near misses")]

@@ -1,11 +1,12 @@
 """The ten most used endpoints of the API, and the cost of authentication and tenant context.
 
-100 companies and a million messages (``million.py``); the callers are of the company that has a tenth
-of everything. One web process, real HTTP over a kept-alive connection, one request at a time; after
-each request of an endpoint the same caller asks for a constant: a handler of the same class, with the
-same ``needs``, that answers without a query. The ten: the requests that the inbox and a connected
-program make all day (the list, a conversation, its messages, an answer), those of every screen (bots,
-people, use, notifications), and those of an integration (documents, search).
+100 companies and a million messages (``million.py``); the callers belong to the company that has a
+tenth of everything. There is one web process, real HTTP over a kept-alive connection, and one
+request at a time. After each request of an endpoint the same caller asks for a constant: a handler
+of the same class, with the same ``needs``, that answers without a query. The ten are the requests
+that the inbox and a connected program make all day (the list, a conversation, its messages, an
+answer), those of every screen (bots, people, use, notifications), and those of an integration
+(documents, search).
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ RATIO_GOAL = 20
 ROUNDS = sized(300, tiny=1)
 WARM_ROUNDS = sized(10, tiny=0)
 BLOCKS, IN_BLOCK = sized((16, 150), tiny=(1, 3))
-REFILL_AFTER = 1000  # requests; less than a plan's number, so that none is ever refused
+REFILL_AFTER = 1000  # requests; fewer than a plan allows, so that none is refused
 PEOPLE = {"owner": 1, "operador": 4}
 QUESTIONS = ("garantía del televisor", "cuánto cuesta el envío a Bogotá", "devolución con factura")
 _CALLERS = """
@@ -53,7 +54,7 @@ select u.company_id, u.id, 'usage_alert',
   now() - n * interval '1 hour'
 from users u cross join generate_series(1, 200) n;
 """
-# Each different, so that nothing is found twice at the price of once.
+# All vectors differ, so that no search finds two chunks at the price of one.
 _VECTORS = """
 set session_replication_role = replica;
 update document_chunks c set embedding_model = %(model)s, embedding = (
@@ -93,7 +94,7 @@ class Refill:
 def requests_of(
     client: Client, conversations: Sequence[str], taken: Sequence[str], *, key: bool
 ) -> dict[str, list[tuple[int, bytes]]]:
-    """The requests of a caller, by endpoint, several where they are not always the same."""
+    """Return a caller's requests by endpoint; an endpoint may have several."""
 
     def get(path: str) -> tuple[int, bytes]:
         return 200, client.request("GET", f"/v1/{path}")
@@ -124,13 +125,16 @@ def prepare(database: Database) -> None:
         db.execute(_CALLERS.encode())
         for part in _VECTORS.strip().split(";"):
             db.execute(part.encode(), {"model": MODEL} if "%" in part else None)
-        # The product inserts chunks with their vectors; here they were updated, so pack them again.
+        # The product inserts chunks with their vectors. Here they were updated, so rewrite the table.
         db.execute("vacuum full document_chunks")
         db.execute("vacuum analyze document_chunks, notifications, login_sessions, companies")
 
 
 def callers(database: Database, port: int) -> list[Caller]:
-    """An owner and an operador with their sessions, and the owner's key (without notifications)."""
+    """Return an owner and an operador with their sessions, and the owner's key.
+
+    A key has no notifications.
+    """
     newest = (
         "select id from conversations where company_id = %s and chatbot_id = %s"
         " order by last_message_at desc limit 200"
@@ -151,7 +155,7 @@ def callers(database: Database, port: int) -> list[Caller]:
 
 
 def latencies(everybody: Sequence[Caller], refill: Refill, rounds: int) -> None:
-    """Each caller's endpoints by turns, a constant after each, into ``Caller.took``."""
+    """Measure each caller's endpoints by turns, a constant after each, into ``Caller.took``."""
     for one in everybody:
         one.client.connect()
     for turn in range(-WARM_ROUNDS, rounds):
@@ -168,7 +172,7 @@ def latencies(everybody: Sequence[Caller], refill: Refill, rounds: int) -> None:
 
 @dataclass(frozen=True)
 class Added:
-    """CPU milliseconds of a request: web process and database, for the floor and for ``needs``."""
+    """The CPU milliseconds of a request in web process and database: the floor, and ``needs``."""
 
     floor: tuple[float, float]
     needs: tuple[float, float]
@@ -179,7 +183,7 @@ class Added:
 
 
 def added(database: Database, served: Web, caller: Caller, refill: Refill) -> Added:
-    """A/B/B/A blocks of the two constants; the means of all requests."""
+    """Measure A/B/B/A blocks of the two constants; return the means of all requests."""
     caller.client.connect()
     ask = {path: caller.client.request("GET", path) for path in (FLOOR, CONSTANT)}
     spent: dict[str, list[tuple[float, float]]] = {FLOOR: [], CONSTANT: []}
@@ -200,19 +204,19 @@ def added(database: Database, served: Web, caller: Caller, refill: Refill) -> Ad
 
 
 def means(blocks: Sequence[tuple[float, float]]) -> tuple[float, float]:
-    """The means of web process and database over all blocks."""
+    """Return the means of web process and database over all blocks."""
     return statistics.fmean(web for web, _ in blocks), statistics.fmean(db for _, db in blocks)
 
 
 def backends_of(database: Database) -> list[int]:
-    """The database's processes of the web process."""
+    """Return the database's backend processes that serve the web process."""
     with psycopg.connect(database.admin) as db:
         name = db.info.dbname
         return sorted(int(row[0]) for row in db.execute(_BACKENDS, (name,)))
 
 
 def latency_figure(everybody: Sequence[Caller], before: str) -> Figure:
-    """The endpoint whose p95 is slowest against the p95 of the constant of the same caller."""
+    """Return the slowest endpoint's p95, against the p95 of the constant of the same caller."""
     p95: dict[str, tuple[float, float]] = {}
     lines = []
     for one in everybody:
@@ -238,7 +242,7 @@ def latency_figure(everybody: Sequence[Caller], before: str) -> Figure:
 
 
 def cpu_figure(cpu: Mapping[str, Added], before: str) -> Figure:
-    """The CPU that ``needs`` adds, of the caller for whom it adds most."""
+    """Return the CPU that ``needs`` adds, for the caller for whom it adds most."""
     parts = []
     for name, one in cpu.items():
         web_ms, database_ms = (b - a for a, b in zip(one.floor, one.needs, strict=True))

@@ -1,7 +1,7 @@
-"""Archiving conversations of 50 messages with all their rows: how long one batch holds its locks.
+"""Archiving conversations of 50 messages with all their rows: the seconds of one batch.
 
-A batch is limited to 500 conversations and to 5,000 messages, whichever comes first. The baseline is
-writing as many conversations as a batch moves.
+A batch holds its locks for that time. It is limited to 500 conversations and to 5,000 messages,
+whichever comes first. The baseline is writing as many conversations as a batch moves.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ select company_id, id, chatbot_id, %(author)s, 'Cliente de siempre' from talk
 
 
 def fill(db: psycopg.Connection[Any], company: Company) -> float:
-    """Write finished conversations of two years ago; the seconds of one conversation."""
+    """Write finished conversations of two years ago; return the seconds of one conversation."""
     values = {
         "conversations": CONVERSATIONS,
         "messages": MESSAGES,
@@ -62,7 +62,7 @@ def fill(db: psycopg.Connection[Any], company: Company) -> float:
 
 
 def archive(db: psycopg.Connection[Any]) -> tuple[list[float], list[int]]:
-    """Archive everything; the seconds and the conversations of each batch."""
+    """Archive everything; return the seconds and the conversations of each batch."""
     seconds: list[float] = []
     moved: list[int] = []
     while sum(moved) < CONVERSATIONS * FILLS:

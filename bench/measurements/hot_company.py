@@ -30,7 +30,7 @@ from companies c where c.id = bench.id(1, 0)
 
 
 def check_exact(url: str) -> int:
-    """The number of messages, if quota and counters say the same; AssertionError if not."""
+    """Return the number of messages. Raises AssertionError if quota or counters differ from it."""
     with psycopg.connect(url) as db:
         counts = value(db, EXACT)
     if len(set(counts)) != 1:
@@ -39,7 +39,7 @@ def check_exact(url: str) -> int:
 
 
 def on_the_draft(database: Database) -> Compared:
-    """The same on the founding design: with its triggers, and without them."""
+    """Measure the same on the founding design, with its triggers and without them."""
     name = f"{psycopg.conninfo.conninfo_to_dict(database.admin)['dbname']}_draft"
     create(database.admin, name)
     drafted = database.named(name).admin
@@ -61,7 +61,7 @@ def measure() -> Figures:
         def rate(script: str, seconds: float) -> float:
             return write_rate(database.admin, script, clients=WRITERS, seconds=seconds)
 
-        for script in ("hot_company", "hot_company_plain"):  # every backend's slot, every page
+        for script in ("hot_company", "hot_company_plain"):  # warms up the slots and the pages
             rate(script, WARM_SECONDS)
         compared = interleaved(
             lambda: rate("hot_company", SECONDS),

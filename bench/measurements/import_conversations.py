@@ -43,7 +43,7 @@ from public.messages m join public.conversations c on c.company_id = m.company_i
 
 
 def past(name: str) -> dict[str, Any]:
-    """A conversation in which the end user and the bot take turns."""
+    """Return a conversation in which the end user and the bot take turns."""
     return {
         "external_id": name,
         "channel": "web",
@@ -61,7 +61,7 @@ def past(name: str) -> dict[str, Any]:
 
 
 def signed_in(url: str, folder: Path) -> httpx.Client:
-    """A client with the session of the demo company's owner."""
+    """Return a client with the session of the demo company's owner."""
     password = json.loads((folder / "demo.json").read_text("utf-8"))["password"]
     client = httpx.Client(base_url=url, timeout=60)
     login = {"email": "lucia@loscedros.example", "password": password}
@@ -71,14 +71,14 @@ def signed_in(url: str, folder: Path) -> httpx.Client:
 
 
 def import_path(client: httpx.Client) -> str:
-    """The path of imports into the demo company's first bot."""
+    """Return the path of imports into the demo company's first bot."""
     answer = client.get("/v1/chatbots").json()
     bots = answer["data"] if isinstance(answer, dict) else answer
     return f"/v1/chatbots/{bots[0]['id']}/conversation-imports"
 
 
 def import_once(client: httpx.Client, path: str, name: str) -> float:
-    """Seconds of one request. AssertionError if not all messages were stored."""
+    """Return the seconds of one request. Raises AssertionError unless all messages were stored."""
     body = {"conversations": [past(f"{name}-{number}") for number in range(CONVERSATIONS)]}
     began = time.perf_counter()
     answer = client.post(path, json=body)
@@ -90,7 +90,7 @@ def import_once(client: httpx.Client, path: str, name: str) -> float:
 
 
 def insert_again(db: psycopg.Connection[Any], name: str) -> float:
-    """Seconds of an INSERT of the same messages into a table with the same keys."""
+    """Return the seconds of an INSERT of the same messages into a table with the same keys."""
     db.execute(_TWIN)
     began = time.perf_counter()
     inserted = db.execute(_INSERT, (f"user-{name}-%",)).rowcount

@@ -1,9 +1,9 @@
 """The SQL of group-committed ingest, against pgbench's INSERT of the message row with its keys.
 
-Ingest takes events and leaves conversation, message, reply request and change log; 32 events are on
-their way at any time, as two batches of 16: a web process with its two flushers sends such batches
-when each arrival waits for its commit. The INSERT: 32 clients, each on a connection of its own, each
-row a commit, the same keys, no trigger.
+Ingest takes events and writes conversation, message, reply request and change log. 32 events are in
+progress at any time, as two batches of 16: a web process with its two flushers sends such batches
+when each arrival waits for its commit. The INSERT has 32 clients, each with its own connection and
+a commit per row, the same keys, and no trigger.
 """
 
 from __future__ import annotations

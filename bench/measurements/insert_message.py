@@ -19,11 +19,11 @@ from bench.support import busy, median
 
 GOAL = 1.10
 ROUNDS = sized(5, tiny=1)
-CONVERSATIONS = sized(8, tiny=1)  # of each person
+CONVERSATIONS = sized(8, tiny=1)  # per person
 
 
 def take_conversations(db: psycopg.Connection[Any], person: int) -> list[str]:
-    """Let that person of company 1 take some conversations; their ids."""
+    """Let a person of company 1 take some conversations; return their ids."""
     db.execute("set local session_replication_role = replica")
     rows = db.execute(
         "update conversations set is_hitl_active = true, hitl_activated_at = now(),"
@@ -50,7 +50,7 @@ def take_conversations(db: psycopg.Connection[Any], person: int) -> list[str]:
 
 
 def script(person: str, ids: list[str]) -> str:
-    """An answer in one of the conversations."""
+    """Return the script of an answer in one of the conversations."""
     return transaction(
         "authenticated",
         person,
@@ -61,7 +61,7 @@ def script(person: str, ids: list[str]) -> str:
 
 
 def toggled(database: Database, text: str) -> Compared:
-    """Rounds with the policies of messages on and off, by turns."""
+    """Measure rounds with the policies of messages on and off, by turns."""
     compared = Compared([], [])
     sides = [("enable", compared.ours), ("disable", compared.baseline)]
     with psycopg.connect(database.admin, autocommit=True) as db:

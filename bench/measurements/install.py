@@ -1,8 +1,8 @@
-"""How long ``make setup`` takes in a fresh clone, and how much it puts on the disk.
+"""The duration of ``make setup`` in a fresh clone, and the disk space that it needs.
 
-It downloads. The caches of pip and npm begin empty, as they are for a newcomer. Files that are not
-committed are not in the clone. The baseline is an empty virtual environment with pip. A tiny run
-makes no more than the virtual environment of the clone, which needs no network.
+It downloads packages. The caches of pip and npm begin empty, as for a newcomer. The clone contains
+only committed files. The baseline is an empty virtual environment with pip. A tiny run makes only
+the virtual environment of the clone, which needs no network.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _INSTALLED = (".venv", "node_modules", "neurant/console/static/vendor")
 
 
 def megabytes(folder: Path) -> float:
-    """The size of a folder on the disk; a file with several names counts once."""
+    """Return the size of a folder on the disk; a file with several names counts once."""
     if not folder.exists():
         return 0.0
     blocks: dict[tuple[int, int], int] = {}
@@ -35,14 +35,14 @@ def megabytes(folder: Path) -> float:
 
 
 def has_commit() -> bool:
-    """Whether there is anything to clone."""
+    """Return whether there is a commit to clone."""
     command = ["git", "rev-parse", "--verify", "--quiet", "HEAD"]
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     return done.returncode == 0
 
 
 def seconds_of(command: list[str], folder: Path, caches: Path) -> float:
-    """Seconds of a command. RuntimeError with its words if it fails."""
+    """Return the seconds of a command. Raises RuntimeError with its output if it fails."""
     environment = {
         **os.environ,
         "PIP_CACHE_DIR": str(caches / "pip"),

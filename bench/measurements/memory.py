@@ -28,7 +28,7 @@ _SAMPLE_SECONDS = 0.5
 
 
 def pss(pid: int) -> float:
-    """Megabytes that a process occupies; 0 if the process has ended."""
+    """Return the megabytes that a process occupies; 0 if the process has ended."""
     try:
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text("ascii").splitlines()
     except (FileNotFoundError, ProcessLookupError):
@@ -37,13 +37,13 @@ def pss(pid: int) -> float:
 
 
 def part(process: psutil.Process) -> str:
-    """The part of the platform that a process belongs to."""
+    """Return the part of the platform to which a process belongs."""
     words = process.cmdline()
     return next((name for name in ("serve", "worker", "up") if name in words), "postgresql")
 
 
 def memory(running: Running) -> dict[str, float]:
-    """Megabytes of each part."""
+    """Return the megabytes of each part."""
     parts: defaultdict[str, float] = defaultdict(float)
     root = psutil.Process(running.pid)
     for process in [root, *root.children(recursive=True)]:
@@ -53,7 +53,7 @@ def memory(running: Running) -> dict[str, float]:
 
 
 async def most_under_load(running: Running) -> dict[str, float]:
-    """The parts at the moment when their sum is highest, while 20 visitors ask."""
+    """Return the parts at the time when their sum is highest, while 20 visitors ask."""
     async with crowd(running.url, VISITORS) as visitors:
         asking = asyncio.create_task(busy_hour(visitors, demo_questions(), EACH))
         most = memory(running)
@@ -65,7 +65,10 @@ async def most_under_load(running: Running) -> dict[str, float]:
 
 
 def strangers(running: Running) -> int:
-    """Processes of other platforms: the pages that they share with ours make our PSS smaller."""
+    """Return the number of processes of other platforms.
+
+    The pages that they share with ours make our PSS smaller.
+    """
     root = psutil.Process(running.pid)
     own = {root.pid, *(child.pid for child in root.children(recursive=True))}
     words = {"serve", "worker"}

@@ -36,7 +36,7 @@ _NEWEST = "order by m.created_at desc, m.id desc limit 50"
 def reads(
     company: str, conversation: str, bots: str, assigned: str
 ) -> dict[str, tuple[str, str, str]]:
-    """For each read its query under RLS, and without RLS for those who see all and for operadores."""
+    """Return each read's queries: under RLS, and without RLS for full access and for operadores."""
     mine = f"m.company_id = '{company}'"
     scope = (
         f"(m.chatbot_id = any ('{{{bots}}}'::uuid[])"
@@ -59,7 +59,7 @@ def reads(
 
 
 def asked_rows(database: Database) -> tuple[str, str, str]:
-    """A conversation of company 1, its bot, and the conversations of that bot's operador."""
+    """Return a conversation of company 1, its bot, and the conversations of that bot's operador."""
     with psycopg.connect(database.admin) as db:
         found = db.execute(
             "select c.id, o.chatbot_id, (select string_agg(x.id::text, ',') from conversations x"
@@ -74,7 +74,7 @@ def asked_rows(database: Database) -> tuple[str, str, str]:
 
 
 def compare(database: Database) -> dict[str, Compared]:
-    """Both sides of each read, by role and read."""
+    """Measure both sides of each read, by role and read."""
     plain = without_rls(database)
     every_read = reads(uuid_of("co1"), *asked_rows(database))
     compared: dict[str, Compared] = {}
@@ -89,7 +89,7 @@ def compare(database: Database) -> dict[str, Compared]:
 
 
 def check_same_rows(database: Database, who: str, rls: str, other: str, plain: str) -> None:
-    """Both sides must read the same 50 rows, or the comparison means nothing."""
+    """Raise RuntimeError unless both sides read the same 50 rows."""
     found = []
     with psycopg.connect(database.app) as db:
         for role, query in (("authenticated", rls), (plain, other)):
@@ -101,14 +101,14 @@ def check_same_rows(database: Database, who: str, rls: str, other: str, plain: s
 
 
 def execution_ms(db: psycopg.Connection[Any], read: str, conversation: str, times: int) -> float:
-    """The median execution time in the server, as the owner of company 1, in milliseconds."""
+    """Return the median execution time in the server, as the owner of company 1."""
     become(db, "authenticated", claims(1, 1))
     explained = f"explain (analyze, timing off, format json) {read}"
     return median(value(db, explained, conversation)[0]["Execution Time"] for _ in range(times))
 
 
 def one_read(database: Database) -> float:
-    """Our read of a conversation, in milliseconds."""
+    """Return the milliseconds of our read of a conversation."""
     with psycopg.connect(database.app) as db:
         become(db, "authenticated", claims(1, 1))
         conversation = value(db, "select conversation_id from messages limit 1")
@@ -117,7 +117,7 @@ def one_read(database: Database) -> float:
 
 
 def draft_read(database: Database) -> float:
-    """The same read on the design as drafted, in milliseconds."""
+    """Return the milliseconds of the same read on the design as drafted."""
     read = (
         "select id, content, sender_type, created_at from messages where conversation_id = %s"
         " order by created_at desc limit 50"

@@ -1,8 +1,8 @@
-"""``messages`` partitioned by month, or not: the figures behind docs/decisions/0003-partitions.md.
+"""``messages`` partitioned by month, or not: the figures of docs/decisions/0003-partitions.md.
 
-The decision's own figures are of ``BENCH_ROWS=10000000`` (about 20 minutes, 15 GB in the temporary
-folder). Two tables with the columns and indexes that matter of ours, filled alike: one whole, one of
-twelve months' partitions.
+The decision's own figures come from ``BENCH_ROWS=10000000`` (about 20 minutes, 15 GB in the
+temporary folder). There are two tables with the relevant columns and indexes of ours and the same
+rows: one whole, one with twelve monthly partitions.
 """
 
 from __future__ import annotations
@@ -88,21 +88,21 @@ def seconds(db: psycopg.Connection[Any], script: str) -> float:
 
 
 def planning(db: psycopg.Connection[Any], table: str) -> float:
-    """Milliseconds to plan the read of a conversation, unprepared; the median."""
+    """Return the median milliseconds to plan the read of a conversation, unprepared."""
     read = _OF_CONVERSATION.split("\n", 2)[2].replace(":g", "7").format(table=table)
     explained = f"explain (summary, format json) {read.strip().rstrip(';')}"
     return median(value(db, explained)[0]["Planning Time"] for _ in range(PLANS))
 
 
 def archive(db: psycopg.Connection[Any], table: str) -> float:
-    """Seconds until January is out of the table: rows deleted, or its partition detached."""
+    """Return the seconds to remove January: its rows are deleted, or its partition is detached."""
     if table == "parted":
         return seconds(db, "alter table parted detach partition parted_0 concurrently")
     return seconds(db, "delete from whole where created_at < '2026-02-01'")
 
 
 def compare(database: Database) -> dict[str, dict[str, float]]:
-    """Each table's results by name."""
+    """Return each table's results by name."""
     results: dict[str, dict[str, float]] = {"whole": {}, "parted": {}}
     with psycopg.connect(database.admin, autocommit=True) as db:
         db.execute(_TABLES.encode())

@@ -1,7 +1,7 @@
-"""The cost of counting a request against the plan's number, and the accuracy of two processes.
+"""The cost of counting a request for the rate limit, and the accuracy of two processes.
 
-Counting must take at most 50 microseconds a request on average, the share of asking the database
-included; two processes together must give the plan's number within 10 %.
+Counting must take at most 50 microseconds per request on average, including the share of the
+queries to the database. Two processes together must allow the plan's number within 10 %.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from bench.product import Rates, make_pool
 from bench.sizes import sized
 from bench.support import busy
 
-NUMBER = 3000  # requests a minute of the plan enterprise
+NUMBER = 3000  # requests per minute in the plan enterprise
 TURNS = sized(NUMBER - 300, tiny=300)
 ROUND_TRIPS = sized(500, tiny=5)
 COST_GOAL = 50  # microseconds
@@ -32,7 +32,7 @@ def new_company(admin_url: str) -> UUID:
 
 
 async def counting(database: Database) -> tuple[float, float]:
-    """Microseconds of counting one request, and CPU microseconds of this process in it."""
+    """Return the microseconds of counting one request, and the CPU microseconds of this process."""
     company = new_company(database.admin)
     async with make_pool(database.app, size=1, pooled=False) as pool:
         rates = Rates(pool)
@@ -45,7 +45,7 @@ async def counting(database: Database) -> tuple[float, float]:
 
 
 async def round_trip(database: Database) -> float:
-    """Microseconds of one round trip to the database."""
+    """Return the microseconds of one round trip to the database."""
     async with (
         make_pool(database.app, size=1, pooled=False) as pool,
         pool.connection() as connection,
@@ -57,7 +57,7 @@ async def round_trip(database: Database) -> float:
 
 
 async def given_by_two(database: Database) -> tuple[int, float]:
-    """Requests that two processes let pass together, and the number that the plan allows."""
+    """Return the requests that two processes allow together, and the plan's number."""
     company = new_company(database.admin)
 
     async def count(rates: Rates) -> int:

@@ -1,7 +1,7 @@
-"""How the time to read a document grows with its length, and the cost of the child process.
+"""The growth of the time to read a document with its length, and the cost of the child process.
 
 Reading twice as much must take at most 2.6 times as long: a linear reader doubles, and the rest is
-allowed for a busy machine. All times are CPU time, so that other processes count as little as
+a margin for a busy machine. All times are CPU time, so that other processes matter as little as
 possible; a time of less than 50 ms counts as 50 ms.
 """
 
@@ -73,7 +73,7 @@ def pdf(size: int) -> bytes:
 
 
 def long_paragraph_pdf(size: int) -> bytes:
-    """One page whose lines all continue the sentence of the line before."""
+    """Return a page on which every line continues the sentence of the line before."""
     made = FPDF(format=(300, 100_000))
     made.set_font("helvetica", size=9)
     made.add_page()
@@ -107,7 +107,7 @@ async def read(kind: str, data: bytes, name: str) -> Ended:
 async def seconds(
     build: Callable[[int], bytes], name: str, size: int, start: dict[str, float]
 ) -> float:
-    """CPU seconds of the child after its start; the best of some runs."""
+    """Return the CPU seconds of the child after its start, the best of some runs."""
     data = build(size)
     kind = name.partition(".")[2]
     return min([(await read(kind, data, name)).cpu for _ in range(_REPEATS)]) - start[kind]
@@ -117,7 +117,7 @@ DOCUMENTS = sorted(DEMO_DOCUMENTS.iterdir())
 
 
 async def starts() -> dict[str, float]:
-    """CPU seconds of a child that reads a small document, by the kind of the document."""
+    """Return the CPU seconds of a child that reads a small document, by the kind of document."""
     small = {"txt": b"Hola a todos.", "docx": word_paragraphs(100), "pdf": pdf(3_000)}
     return {
         kind: min([(await read(kind, data, f"a.{kind}")).cpu for _ in range(_STARTS)])
@@ -126,7 +126,7 @@ async def starts() -> dict[str, float]:
 
 
 def in_this_process() -> float:
-    """CPU seconds of the demo's documents in this process, which has imported everything before."""
+    """Return the CPU seconds of the demo's documents in this process, with warm imports."""
     began = time.process_time()
     for path in DOCUMENTS:
         chunk(extract(path.read_bytes(), path.name))
@@ -134,13 +134,13 @@ def in_this_process() -> float:
 
 
 async def in_children() -> float:
-    """CPU seconds of the same documents, each in a child of its own."""
+    """Return the CPU seconds of the same documents, each in its own child."""
     used = [await read(path.suffix[1:], path.read_bytes(), path.name) for path in DOCUMENTS]
     return sum(ended.cpu for ended in used)
 
 
 async def growth(start: dict[str, float], before: str) -> Figure:
-    """The kind of document whose time grows fastest with its length."""
+    """Return the figure of the kind of document whose time grows fastest with its length."""
     rows = {
         name: [await seconds(build, file, size, start) for size in _SIZES]
         for name, (build, file) in KINDS.items()
@@ -170,8 +170,8 @@ async def growth(start: dict[str, float], before: str) -> Figure:
 
 
 async def cost_of_child(start: dict[str, float], before: str) -> Figure:
-    """The CPU time that a child adds to reading a document."""
-    in_this_process()  # the first run imports
+    """Return the figure of the CPU time that a child adds to reading a document."""
+    in_this_process()  # the first run imports the modules
     own = min(in_this_process() for _ in range(_DEMO_REPEATS))
     children = min([await in_children() for _ in range(_DEMO_REPEATS)])
     of_own, more = (1000 * one / len(DOCUMENTS) for one in (own, children - own))

@@ -1,9 +1,9 @@
-"""The ten nearest of a company's 1,000 chunks among 100 companies': whether all are found, and how fast.
+"""Recall and time of the search for the ten nearest chunks of a company.
 
-Topics are shared by all companies, so that the filter by company and the vector say nothing of each
-other: the usual, hard case. Ours is ``private.search_chunks`` as a member of the staff; the baseline is
-the ivfflat index of the design as drafted with the filter written out, without its policies (which
-would cost it seconds more).
+There are 100 companies with 1,000 chunks each. All companies share the topics, so that the filter
+by company and the vector are independent of each other: the usual, hard case. Ours is
+``private.search_chunks`` as a member of the staff; the baseline is the ivfflat index of the design
+as drafted with the filter written out, without its policies (which would cost it seconds more).
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ from staged s join lines l on l.n = s.id % {lines} order by s.id;
 
 @dataclass(frozen=True)
 class Asked:
-    """A question of a company, and the ids that are nearest in truth."""
+    """A question to a company, and the ids of its true nearest chunks."""
 
     company: int
     vector: str
@@ -82,7 +82,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class Result:
-    """Share of the nearest that was found, answers with fewer than ten, and median milliseconds."""
+    """The share of the nearest found, the answers with fewer than ten, and median milliseconds."""
 
     recall: float
     short: int
@@ -90,7 +90,7 @@ class Result:
 
 
 def corpus(dimensions: int) -> tuple[Vectors, NDArray[np.int64], list[Asked]]:
-    """Vectors in the order of their arrival, the company of each, and questions with their answers."""
+    """Return vectors in the order of insertion, their companies, and questions with answers."""
     rng = np.random.default_rng(7)
     centres = rng.normal(size=(TOPICS, dimensions))
     centres /= np.linalg.norm(centres, axis=1, keepdims=True)
@@ -111,7 +111,7 @@ def corpus(dimensions: int) -> tuple[Vectors, NDArray[np.int64], list[Asked]]:
 
 
 def stage(db: psycopg.Connection[Any], vectors: Vectors, owner: NDArray[np.int64]) -> None:
-    """The vectors as a table, through COPY's binary form."""
+    """Store the vectors in a table, through COPY's binary form."""
     db.execute("create unlogged table lines (n integer primary key, text text)")
     with db.cursor().copy("copy lines from stdin") as copy:
         lines = sentences(LINES * 6)
@@ -149,11 +149,11 @@ def result(found: Sequence[tuple[float, set[str]]], asked: Sequence[Asked]) -> R
 
 
 def ours(database: Database, asked: Sequence[Asked]) -> Result:
-    """As a member of each company's staff, by the web login."""
+    """Measure our search as a member of each company's staff, by the web login."""
     search = "select chunk_id::text from private.search_chunks(%s, '', %s::extensions.vector, 'bench', %s)"
     found: list[tuple[float, set[str]]] = []
     with psycopg.connect(database.app) as db:
-        for one in [*asked, *asked]:  # the first time to warm the cache
+        for one in [*asked, *asked]:  # the first pass warms the cache
             become(db, "authenticated", claims(one.company, 1))
             began = time.perf_counter()
             rows = db.execute(
@@ -166,7 +166,7 @@ def ours(database: Database, asked: Sequence[Asked]) -> Result:
 
 
 def as_drafted(draft: Database, asked: Sequence[Asked]) -> Result:
-    """The drafted index with the company written out, with no policies in the way."""
+    """Measure the drafted index with the company written out and without policies."""
     search = (
         "select id::text from document_chunks where company_id = %s"
         " order by embedding <=> %s::vector limit %s"
@@ -185,7 +185,7 @@ def as_drafted(draft: Database, asked: Sequence[Asked]) -> Result:
 
 
 def compare(dimensions: int) -> tuple[Result, Result]:
-    """Ours and the drafted search over the same vectors."""
+    """Measure ours and the drafted search over the same vectors."""
     vectors, owner, asked = corpus(dimensions)
     with migrated({**IN_MEMORY, "fsync": "off"}) as database:
         with psycopg.connect(database.admin, autocommit=True) as db:

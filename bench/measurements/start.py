@@ -1,7 +1,7 @@
-"""How long ``neurant up --demo`` takes until it answers: from an empty folder, and again.
+"""The time from the start of ``neurant up --demo`` to its first answer, on a new and a used folder.
 
-Time runs from the start of the command until a visitor has read a cited answer, which is a little
-after the address is printed. The baseline is the embedded PostgreSQL alone on a folder of its own.
+The time ends when a visitor has read a cited answer, which is slightly after the address is
+printed. The baseline is the embedded PostgreSQL alone on a folder of its own.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ QUESTION = "¿Cuánto cuesta una limpieza dental?"
 
 @dataclass(frozen=True)
 class Start:
-    """Seconds until the address was printed, and until the first cited answer was read."""
+    """The seconds until the address was printed, and until the first cited answer was read."""
 
     printed: float
     answered: float
 
 
 async def first_answer(base: str) -> None:
-    """A visitor comes and reads a cited answer."""
+    """Open the chat as a visitor and read a cited answer."""
     async with crowd(base, 1) as [visitor]:
         _, is_cited = await visitor.ask(QUESTION)
     if not is_cited:
@@ -47,7 +47,7 @@ def start(folder: Path) -> Start:
 
 
 def start_postgresql(folder: Path) -> float:
-    """Seconds until PostgreSQL alone accepts connections on this folder."""
+    """Return the seconds until PostgreSQL alone accepts connections on this folder."""
     began = time.monotonic()
     with running(folder, {}):
         return time.monotonic() - began

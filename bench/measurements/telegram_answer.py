@@ -1,7 +1,7 @@
-"""From an update that Telegram pushes to the cited answer at Telegram's door, with 20 chats.
+"""The time from an update that Telegram pushes to the cited answer at Telegram, with 20 chats.
 
-Telegram is the tests' peer, a real HTTP server on loopback in this process, so a figure includes the
-peer's own work. The baseline is one visitor of the web chat who asks alone.
+The tests' peer, a real HTTP server on loopback in this process, replaces Telegram, so a figure
+includes the peer's own work. The baseline is one visitor of the web chat who asks alone.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from bench.visitors import ANSWER_SECONDS, THINK_SECONDS, Measured, cited_questi
 GOAL_MS = 600
 CHATS = sized(20, tiny=2)
 EACH = sized(6, tiny=1)
-QUESTIONS = sized(None, tiny=2)  # of the demo questions, all or the first few
+QUESTIONS = sized(None, tiny=2)  # the demo questions, all or the first few
 BOT = "Asistente Los Cedros"
 
 
@@ -42,7 +42,7 @@ class Arrivals:
     waiting: dict[str, asyncio.Future[tuple[float, str]]] = field(default_factory=dict)
 
     def report(self, chat_id: str, text: str) -> None:
-        """A thread of the peer calls this."""
+        """Report a message; a thread of the peer calls this."""
         self.loop.call_soon_threadsafe(self._settle, chat_id, (time.perf_counter(), text))
 
     def _settle(self, chat_id: str, arrival: tuple[float, str]) -> None:
@@ -52,7 +52,7 @@ class Arrivals:
 
 
 class WatchedSent(list[tuple[str, Any]]):
-    """The peer's list of messages, which reports each message as it is added."""
+    """A list for the peer's sent messages that reports each message as it is added."""
 
     def __init__(self, arrivals: Arrivals) -> None:
         super().__init__()
@@ -65,7 +65,7 @@ class WatchedSent(list[tuple[str, Any]]):
 
 
 def connect(started: Platform) -> str:
-    """Connect a new bot with our command line; its token."""
+    """Connect a new bot with our command line; return its token."""
     token = started.peer.add_bot("los_cedros_bot")
     environment = {
         **os.environ,
@@ -81,7 +81,7 @@ def connect(started: Platform) -> str:
 
 @dataclass
 class Telegram:
-    """The end users' side: pushes updates as Telegram does and waits for what is sent back."""
+    """The end users' side, which pushes updates as Telegram does and waits for the answers."""
 
     peer: TelegramPeer
     token: str
@@ -90,7 +90,10 @@ class Telegram:
     documents: Sequence[str]
 
     async def ask(self, chat_id: int, question: str) -> tuple[float, bool]:
-        """Seconds from the push until the answer is at the peer; whether it names a document."""
+        """Push a question.
+
+        Returns the seconds until the answer is at the peer, and whether it names a document.
+        """
         update = self.peer.update(question, chat_id)
         body = update.model_dump_json(by_alias=True, exclude_none=True).encode()
         webhook = self.peer.bots[self.token].webhook
@@ -109,7 +112,7 @@ class Telegram:
         return at - started, any(name in text for name in self.documents)
 
     async def chat(self, chat_id: int, questions: Sequence[str], measured: Measured) -> None:
-        """One end user: think, ask, read, and again."""
+        """Act as one end user: think, ask and read, once per question."""
         chance = random.Random(chat_id)
         for _ in range(EACH):
             await asyncio.sleep(chance.uniform(*THINK_SECONDS))
@@ -119,13 +122,13 @@ class Telegram:
 
 
 def document_names() -> list[str]:
-    """As the answers name them: without the file's extension."""
+    """Return the documents' names without the file's extension, as answers show them."""
     answerable = tomllib.loads(DEMO_QUESTIONS.read_text("utf-8"))["answerable"]
     return sorted({one["document"].rpartition(".")[0] for one in answerable})
 
 
 async def chat_all(started: Platform) -> tuple[Measured, list[float]]:
-    """What the chats measured, and the seconds of one web visitor alone."""
+    """Return the measurements of the chats, and the seconds of one web visitor alone."""
     measured = Measured()
     questions, alone = await cited_questions(started.url, demo_questions()[:QUESTIONS])
     token = await asyncio.to_thread(connect, started)

@@ -28,7 +28,7 @@ WORDS = (
     "pedido 123450",
 )
 _CHUNK_WORDS = ("garantía televisor", "devolución factura")
-_INDEX_ROWS = 1_000_000  # with fewer rows PostgreSQL is right to read all of a company's
+_INDEX_ROWS = 1_000_000  # with fewer rows, reading all rows of a company can be faster
 _MESSAGES, _CHUNKS = "message_search_words_idx", "document_chunks_words_idx"
 
 
@@ -45,7 +45,7 @@ class Search:
 
 
 def message_searches(company: str, operator: bool) -> tuple[str, str]:
-    """The query under RLS, and the same without."""
+    """Return the query under RLS, and the same query without."""
     scope = ""
     if operator:
         bots = f"array(select o.chatbot_id from public.chatbot_operators o where o.company_id = '{company}' and o.operator_id = '{uuid_of('u1-4')}')"
@@ -72,7 +72,7 @@ def message_searches(company: str, operator: bool) -> tuple[str, str]:
 
 
 def chunk_searches(company: str) -> tuple[str, str]:
-    """The words of a question among the company's chunks, under RLS and without."""
+    """Return the word search among the company's chunks, under RLS and without."""
     read = "select k.id, k.content, f.lexical from found f join public.document_chunks k"
     ours = (
         f"with found as materialized (select * from private.search_chunks('{uuid_of('b1-1')}', :words, null, 'none', 20))"
@@ -92,7 +92,7 @@ def chunk_searches(company: str) -> tuple[str, str]:
 
 
 def searches() -> list[Search]:
-    """Every search that is measured."""
+    """Return every search that is measured."""
     company = uuid_of("co1")
     of_messages = [
         Search(
@@ -112,7 +112,7 @@ def searches() -> list[Search]:
 
 
 def uses_index(database: Database, search: Search) -> bool:
-    """Whether the statement inside the definer reads its index, as that person."""
+    """Return whether the statement inside the definer reads its index, as that person."""
     plans: list[str] = []
     with psycopg.connect(database.admin) as db:
         db.add_notice_handler(lambda notice: plans.append(notice.message_primary or ""))
@@ -128,7 +128,7 @@ def uses_index(database: Database, search: Search) -> bool:
 
 
 def compare(database: Database) -> dict[str, Compared]:
-    """Both sides of each search. RuntimeError where an index is not used."""
+    """Measure both sides of each search. Raises RuntimeError if an index is not used."""
     plain = without_rls(database)
     compared: dict[str, Compared] = {}
     for search in searches():

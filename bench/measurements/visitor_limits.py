@@ -1,9 +1,9 @@
 """The cost of the visitors' limits, and the effect of a flood on one company upon another.
 
-1. The share of the limits in storing a message: asking them, of asking them and storing it.
-2. 520 visitors of acme, each from an address of its own, with an open stream, say "hola" while one
-   more address sends as much as it can. A visitor of rival asks all the while: from its message to the
-   answer on its stream, against the same before the flood.
+1. The share of the limits in storing a message: the limits alone, against limits and storing. 2.
+520 visitors of acme, each with its own address and an open stream, send "hola" while one more
+address sends as much as it can. A visitor of rival asks all the while: the time from its message to
+the answer on its stream is compared with that before the flood.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ from bench.product import (
 from bench.sizes import sized
 from bench.support import busy, percentile
 
-MOST_SHARE = 0.6  # of storing a message; a whole answer takes many times as long
-MOST_RATIO = 3.0  # of rival's time; the two processes share the machine with the flood
+MOST_SHARE = 0.6  # of the time to store a message; a whole answer takes many times as long
+MOST_RATIO = 3.0  # of rival's times; the two processes share the machine with the flood
 MESSAGES = sized(300, tiny=10)
 VISITORS = sized(520, tiny=4)
 ASKED = sized(25, tiny=2)
@@ -48,7 +48,7 @@ OF_RIVAL = sized(4, tiny=1)
 
 
 async def measure_share(app_url: str, chat: str) -> tuple[float, float]:
-    """Milliseconds of asking the limits, and of asking them and storing; medians, by turns."""
+    """Return the median milliseconds of the limits, and of limits and storing, by turns."""
     asked, stored = [], []
     async with (
         make_pool(app_url, size=2, pooled=False) as gate,
@@ -77,7 +77,7 @@ async def measure_share(app_url: str, chat: str) -> tuple[float, float]:
 
 
 class Asker:
-    """A visitor with an open stream, from an address of its own."""
+    """A visitor with an open stream and an address of its own."""
 
     def __init__(self, base: str, chat: str, address: str) -> None:
         self._chat = f"{base}/chat/{chat}"
@@ -122,7 +122,7 @@ class Asker:
 
 @asynccontextmanager
 async def flooded(base: str, acme: str) -> AsyncIterator[None]:
-    """The visitors of acme, and an address that sends as much as it can."""
+    """Run the flood: the visitors of acme, and an address that sends as much as it can."""
     crowd = [Asker(base, acme, f"127.70.{n % 250}.{1 + n // 250}") for n in range(VISITORS)]
     flooder = Asker(base, acme, "127.71.1.1")
 
@@ -147,7 +147,7 @@ async def flooded(base: str, acme: str) -> AsyncIterator[None]:
 
 
 async def measure_flood(base: str, acme: str, rival: str) -> tuple[list[float], list[float]]:
-    """Seconds from rival's message to the answer: before the flood, and in it."""
+    """Return the seconds from rival's message to its answer, before and during the flood."""
     visitors = [Asker(base, rival, f"127.80.{n}.1") for n in range(OF_RIVAL)]
     for one in visitors:
         await one.enter()

@@ -1,4 +1,4 @@
-"""From a question sent to its cited answer on the visitor's screen, with 20 visitors asking.
+"""The time from a sent question to its cited answer on the screen, with 20 visitors asking.
 
 Visitors, platform and browser share the machine, so a figure includes the clients' own work. The
 baseline is one visitor who asks alone.
@@ -26,7 +26,7 @@ VISITORS = sized(20, tiny=2)
 EACH = sized(6, tiny=1)
 ROUNDS_AT_ONCE = sized(6, tiny=1)
 BROWSER_QUESTIONS = sized(10, tiny=1)
-QUESTIONS = sized(None, tiny=3)  # of the demo questions, all or the first few
+QUESTIONS = sized(None, tiny=3)  # the demo questions, all or the first few
 CHROMIUM = Path("/usr/bin/chromium")
 HAS_BROWSER = CHROMIUM.exists()
 
@@ -48,7 +48,7 @@ new MutationObserver((changes) => {
 
 
 async def ask_in_browser(page: Page, questions: Sequence[str]) -> Measured:
-    """Each question typed and sent as a person does; seconds as the page itself saw them."""
+    """Type and send each question as a person does; measure the seconds inside the page."""
     measured = Measured()
     for number, question in enumerate(questions, 1):
         await page.fill("#draft", question)
@@ -63,7 +63,7 @@ async def ask_in_browser(page: Page, questions: Sequence[str]) -> Measured:
 
 
 async def all_at_once(visitors: Sequence[Visitor], questions: Sequence[str]) -> Measured:
-    """Rounds in which all visitors press "send" in the same instant."""
+    """Run rounds in which all visitors press "send" in the same instant."""
     measured = Measured()
     for turn in range(ROUNDS_AT_ONCE):
         burst = await one_instant(visitors, [*questions[turn:], *questions[:turn]])
@@ -76,7 +76,7 @@ async def all_at_once(visitors: Sequence[Visitor], questions: Sequence[str]) -> 
 async def browser_among(
     base: str, visitors: Sequence[Visitor], questions: Sequence[str]
 ) -> Measured:
-    """Questions in a real browser while the visitors go on asking."""
+    """Ask in a real browser while the visitors continue to ask."""
 
     async def go_on() -> None:
         for seed in itertools.count(2):
@@ -99,7 +99,7 @@ async def browser_among(
 
 @dataclass(frozen=True)
 class Crowd:
-    """Seconds of one visitor alone, and what the crowd measured."""
+    """The seconds of one visitor alone, and the measurements of the crowd."""
 
     alone: list[float]
     steady: Measured
@@ -108,7 +108,7 @@ class Crowd:
 
 
 async def visit(base: str) -> Crowd:
-    """All measurements on one platform."""
+    """Make all measurements on one platform."""
     questions, alone = await cited_questions(base, demo_questions()[:QUESTIONS])
     async with crowd(base, VISITORS) as visitors:
         steady = await busy_hour(visitors, questions, EACH)

@@ -1,8 +1,9 @@
-"""Signed webhooks over HTTP to durable, against pgbench's INSERT of the message row with its keys.
+"""Signed webhooks over HTTP to a durable commit, against pgbench's INSERT of the message row.
 
-A real ``neurant serve``; 32 senders, each on a connection of its own, and each waits for the 200 that
-follows the commit; the load generator is a process of its own and shares the machine. Then 70 % of
-that rate in an open loop: the webhooks come whether or not the earlier ones were answered.
+The INSERT has the same keys. There is a real ``neurant serve``, with 32 senders; each has its own
+connection and waits for the 200 that follows the commit. The load generator is a process of its own
+and shares the machine. Afterwards an open loop runs at 70 % of that rate: webhooks are sent
+regardless of the answers to earlier ones.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class Load:
 
 
 def send(port: int, seconds: float, connections: int, rate: float = 0) -> Load:
-    """Run the generator. RuntimeError where not every webhook was answered with 200."""
+    """Run the generator. Raises RuntimeError unless every webhook was answered with 200."""
     words = [str(word) for word in (port, seconds, connections, rate, next(_SEEDS), CUSTOMERS)]
     command = [sys.executable, "-m", "bench.webhook_load", *words]
     ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
@@ -56,14 +57,14 @@ def send(port: int, seconds: float, connections: int, rate: float = 0) -> Load:
 
 
 def cpu_seconds(process: psutil.Process) -> float:
-    """What the process has computed, in all its threads."""
+    """Return the CPU time of the process, with all its threads."""
     times = process.cpu_times()
     return float(times.user + times.system)
 
 
 @dataclass
 class ClosedLoop:
-    """Rounds of the closed loop: both rates, and the cost of one webhook in each round."""
+    """The rounds of the closed loop: both rates, and the cost of one webhook in each round."""
 
     compared: Compared
     cpu_ms: list[float] = field(default_factory=list)
@@ -71,7 +72,7 @@ class ClosedLoop:
 
 
 def closed_loop(web: Web, insert: Callable[[], float]) -> ClosedLoop:
-    """Webhooks and INSERTs by turns."""
+    """Measure webhooks and INSERTs by turns."""
     process = psutil.Process(web.pid)
     loop = ClosedLoop(Compared([], []))
 

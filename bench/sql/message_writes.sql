@@ -1,10 +1,10 @@
--- 20 companies with 10,000 open conversations, and a table like messages with all its keys and no trigger.
+-- 20 companies with 10,000 open conversations, and a copy of messages with all keys and without triggers.
 create schema bench;
 create function bench.id(p_kind integer, p_number integer) returns uuid language sql immutable as $$
   select ('00000000-0000-7000-80' || lpad(to_hex(p_kind), 2, '0') || '-'
     || lpad(to_hex(p_number), 12, '0'))::uuid
 $$;
--- The plan has no limits but the monthly one, which is counted and never reached.
+-- The plan has only a monthly limit, which is counted and never reached.
 insert into companies (id, name, slug, email, subscription_plan, monthly_message_limit, max_chatbots,
   max_users, max_integrations, max_document_characters, max_storage_mb, max_hitl_concurrent)
 select bench.id(1, c), 'c', 'bench-' || c, 'c' || c || '@bench.example', 'enterprise', 1000000000,
@@ -52,7 +52,7 @@ begin
 end $$;
 create sequence bench.number cache 1000;
 
--- One batch of p_size events that arrived together, each of some customer.
+-- One batch of p_size events that arrived together, each from a random customer.
 create function bench.ingest(p_size integer) returns bigint language sql volatile as $$
   select count(*) from (
     select array_agg('tg-bench-' || n % 20) as routing, array_agg('telegram'::text) as channel,

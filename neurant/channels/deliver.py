@@ -1,4 +1,4 @@
-"""From the outbox to the channel: each message once, in order, or visibly not."""
+"""The delivery of the outbox: each message is sent once, in order, or its failure is shown."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from neurant.core.settings import Settings
 from neurant.core.vault import open_secret
 from neurant.texts import Language, text
 
-LEASE = timedelta(seconds=30)  # longer than the client's timeout for one message
+LEASE = timedelta(seconds=30)  # longer than the client's time-out for one message
 _RETRY_SECONDS = (1.0, 5.0, 30.0, 120.0, 600.0)
 _SETTLE_TRIES = 20
 
@@ -49,7 +49,7 @@ log = get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """An outbox row: ours to send (``sending``), or settled by the claim itself."""
+    """A leased outbox row: to be sent (``sending``), or settled by the lease query itself."""
 
     company_id: UUID
     outbox_id: UUID
@@ -60,7 +60,7 @@ class Claimed:
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """All that sending one message takes."""
+    """The values that sending one message needs."""
 
     attempts: int
     sender_type: str
@@ -74,7 +74,7 @@ class Outgoing:
     knowledge_sources: list[dict[str, Any]] | None
 
     def as_text(self) -> str:
-        """What the end user reads: a system line's text, a quote with where it stands."""
+        """Return the end user's text: a system line in words, or a quote with its source."""
         language: Language = "en" if self.language == "en" else "es"
         if self.sender_type == "system":
             return system_text(self.content, language, self.sender_name or "")
@@ -87,7 +87,7 @@ class Outgoing:
 
 @dataclass(frozen=True, slots=True)
 class Courier:
-    """What delivering needs of the process."""
+    """The parts of the process that delivery needs."""
 
     pool: Pool
     hub: Hub
@@ -96,7 +96,7 @@ class Courier:
 
 
 async def claim(courier: Courier, limit: int) -> list[Claimed]:
-    """Lease up to ``limit`` messages; tell of those that the claim settled."""
+    """Lease up to ``limit`` messages; announce and log those that the query settled itself."""
     async with courier.pool.connection() as connection:
         claimed = await fetch_all(connection, Claimed, _CLAIM, (limit, LEASE))
     for one in claimed:
@@ -107,14 +107,14 @@ async def claim(courier: Courier, limit: int) -> list[Claimed]:
 
 
 async def next_due(courier: Courier) -> datetime | None:
-    """When a message next has to leave, by the database's clock."""
+    """Return when the next message is due, by the database's clock; None: no message waits."""
     async with courier.pool.connection() as connection:
         due = await fetch_value(connection, "select private.next_delivery_due()")
     return due if isinstance(due, datetime) else None
 
 
 async def deliver(courier: Courier, claimed: Claimed) -> None:
-    """Send one message and settle its row with what the channel said."""
+    """Send one message and settle its row with the channel's answer."""
     attempts, delivery = await _attempt(courier, claimed)
     await _settle(courier, claimed, _bounded(delivery, attempts))
     courier.hub.announce(claimed.company_id, claimed.conversation_id)
@@ -122,16 +122,16 @@ async def deliver(courier: Courier, claimed: Claimed) -> None:
 
 
 async def _attempt(courier: Courier, claimed: Claimed) -> tuple[int, Delivery]:
-    """How often this message was tried, and what came of it now."""
+    """Return the number of attempts including this one, and the result of this attempt."""
     attempts = 1
     try:
         async with tenant(courier.pool, Worker(claimed.company_id)) as connection:
             outgoing = await fetch_one(connection, Outgoing, _LOAD, (claimed.outbox_id,))
-            if outgoing is None:  # its company was closed after the claim
+            if outgoing is None:  # the company was closed after the lease
                 return attempts, Delivery("failed", error="not_readable")
             attempts = outgoing.attempts
             token = await _token(courier, connection, claimed, outgoing)
-    except DatabaseDown as error:  # nothing has left yet
+    except DatabaseDown as error:  # nothing has been sent yet
         return attempts, Delivery("retry", error=f"database_away: {type(error).__name__}")
     except NeurantError as error:
         return attempts, Delivery("failed", error=error.code)
@@ -148,7 +148,10 @@ async def _attempt(courier: Courier, claimed: Claimed) -> tuple[int, Delivery]:
 async def _token(
     courier: Courier, connection: Connection, claimed: Claimed, outgoing: Outgoing
 ) -> str:
-    """The bot's token. NeurantError when it was never stored, or under another master key."""
+    """Return the bot's token.
+
+    Raises NeurantError when none was stored, or another master key encrypted it.
+    """
     if not outgoing.secrets_encrypted:
         raise SetupError("company_key_missing")
     return await open_secret(
@@ -161,7 +164,7 @@ async def _token(
 
 
 def _bounded(delivery: Delivery, attempts: int) -> Delivery:
-    """A retry with its time, or the failure that it has become."""
+    """Add the waiting time to a retry, or make it a failure after the last attempt."""
     if delivery.outcome != "retry":
         return delivery
     if attempts > len(_RETRY_SECONDS):
@@ -171,7 +174,7 @@ def _bounded(delivery: Delivery, attempts: int) -> Delivery:
 
 
 async def _settle(courier: Courier, claimed: Claimed, delivery: Delivery) -> None:
-    """Write the outcome, also when the database is away for a while: the message has left."""
+    """Write the outcome, and retry while the database is unavailable: the message was sent."""
     parameters = (
         claimed.outbox_id,
         claimed.claim_token,

@@ -1,4 +1,4 @@
-"""What every channel's inbound parser yields, and the cleaning of text that the database needs."""
+"""The results of every channel's inbound parser, and the cleaning of text for the database."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")
 
 @dataclass(frozen=True, slots=True)
 class InboundMessage:
-    """One message of an end user, as its channel told it.
+    """One message of an end user, as its channel delivered it.
 
-    ``routing_id`` names the channel account, ``credential`` (32 bytes) proves the sender: the
+    ``routing_id`` names the channel account. ``credential`` (32 bytes) proves the sender: it is the
     digest of the webhook's secret, or of a web visitor's token. ``external_id`` is the channel's
-    own id, by which a redelivery is known.
+    own id; a redelivery is recognised by it.
     """
 
     routing_id: str
@@ -35,7 +35,7 @@ class InboundMessage:
 
 @dataclass(frozen=True, slots=True)
 class SetAside:
-    """An event that is no message for us, to be kept raw with the reason."""
+    """An event that is not a message, to be kept raw with the reason."""
 
     external_id: str
     reason: str
@@ -43,7 +43,7 @@ class SetAside:
 
 @dataclass(frozen=True, slots=True)
 class Ingested:
-    """What became of an inbound message. The ids are None for ``refused`` and ``unknown``."""
+    """The outcome of an inbound message. The ids are None for ``refused`` and ``unknown``."""
 
     outcome: Literal["stored", "duplicate", "refused", "unknown"]
     company_id: UUID | None
@@ -53,12 +53,12 @@ class Ingested:
 
 
 def is_storable(text: str) -> bool:
-    """Whether PostgreSQL can hold the text: no NUL, no lone surrogate."""
+    """Return whether PostgreSQL can store the text: no NUL, no lone surrogate."""
     return not _UNSTORABLE.search(text)
 
 
 def storable(text: str) -> str:
-    """The text with what PostgreSQL cannot hold made visible as U+FFFD, so nothing vanishes."""
+    """Return the text with U+FFFD in place of characters that PostgreSQL cannot store."""
     if is_storable(text):
         return text
     return _UNSTORABLE.sub("\ufffd", text)

@@ -1,7 +1,8 @@
-"""Group commit of inbound messages: what arrives together is stored by one call, in one commit.
+"""Group commit of inbound messages: messages that arrive together are stored in one commit.
 
-Every caller's future resolves after that commit. A row that the database refuses fails alone: its
-batch is taken again one by one. When the database is away, nobody is told "stored".
+Every caller's future resolves after that commit. If the database refuses a row, the rows of its
+batch are stored one by one, so that only that row fails. While the database is unavailable, no
+caller receives "stored".
 """
 
 from __future__ import annotations
@@ -32,14 +33,14 @@ _MOST_PER_BATCH = 256
 _FLUSHERS = 2
 _RACE_TRIES = 3
 
-# Two batches met at one conversation or one message: the next try sees what the other one wrote.
+# Two batches wrote to one conversation or one message: the next try sees the other one's rows.
 _RACES = (pg.UniqueViolation, pg.DeadlockDetected, pg.SerializationFailure)
 
 log = get_logger(__name__)
 
 
 class RejectedMessageError(Exception):
-    """The database will not hold this message, whatever we do. Carries its reason."""
+    """The database refuses this message for good, for the reason in the text."""
 
 
 Waiting = tuple[InboundMessage, "asyncio.Future[Ingested]"]
@@ -57,8 +58,8 @@ class Ingestor:
     async def put(self, message: InboundMessage) -> Ingested:
         """Store a message and return after the commit.
 
-        Raises RejectedMessageError for a row that the database refuses, UnavailableError when it
-        is away.
+        Raises RejectedMessageError for a row that the database refuses, UnavailableError when the
+        database is unavailable.
         """
         done: asyncio.Future[Ingested] = asyncio.get_running_loop().create_future()
         self._queue.append((message, done))
@@ -67,7 +68,7 @@ class Ingestor:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Ingestor]:
-        """Flush for as long as the block lasts."""
+        """Flush the queue for as long as the block lasts."""
         flushers = [asyncio.create_task(self._flush_forever()) for _ in range(_FLUSHERS)]
         try:
             yield self
@@ -125,7 +126,7 @@ class Ingestor:
         )
         for attempt in range(1, _RACE_TRIES + 1):
             try:
-                with sharing(PLATFORM):  # a batch is of several companies
+                with sharing(PLATFORM):  # a batch holds messages of several companies
                     async with self._pool.connection() as connection:
                         return await fetch_all(connection, Ingested, _INGEST, columns)
             except _RACES:
@@ -144,9 +145,9 @@ class Ingestor:
 
 
 def fair_batch(queue: list[Waiting], most: int) -> tuple[list[Waiting], list[Waiting]]:
-    """The next batch and the rest: each channel account's first message before any second.
+    """Return the next batch and the rest: each account's first message before any second one.
 
-    The messages of one account keep their order.
+    ``most`` is the maximum length of the batch. The messages of one account keep their order.
     """
     if len(queue) <= most:
         return queue, []
@@ -161,12 +162,12 @@ def fair_batch(queue: list[Waiting], most: int) -> tuple[list[Waiting], list[Wai
 
 
 def visitor_key(token_digest: bytes) -> UUID:
-    """The id under which a new conversation is announced to its visitor's stream."""
+    """Return the id under which a new conversation is announced to its visitor's stream."""
     return UUID(bytes=token_digest[:16])
 
 
 def _reason(error: Exception) -> str:
-    """Why the database refused a row, without the row's text."""
+    """Return why the database refused a row, without the row's text."""
     if isinstance(error, UnicodeError):
         return "text that is not Unicode"
     primary = error.diag.message_primary if isinstance(error, psycopg.Error) else None
@@ -182,7 +183,11 @@ def _fail(batch: Sequence[Waiting], error: Exception) -> None:
 async def set_aside(
     pool: Pool, routing_id: str, credential: bytes, external_id: str, payload: bytes, reason: str
 ) -> str:
-    """Keep an event that is no message, raw; ``set_aside``, ``refused`` or ``unknown``."""
+    """Keep an event that is not a message as a dead letter, with its raw payload.
+
+    Returns the outcome: ``set_aside``, ``refused`` (wrong credential) or ``unknown`` (no such
+    account).
+    """
     async with pool.connection() as connection:
         return str(
             await fetch_value(

@@ -1,4 +1,4 @@
-"""Channel accounts in the database: what of them staff may read and change."""
+"""The SQL of channel accounts, as far as staff may read and change them."""
 
 from __future__ import annotations
 
@@ -57,7 +57,10 @@ class AccountRow(BaseModel):
 async def list_accounts(
     connection: Connection, query: ListQuery, sort: str, chosen: Mapping[str, Any]
 ) -> tuple[list[AccountRow], str | None]:
-    """A page of the accounts of the bots that the caller may see; ``chosen`` filters."""
+    """Return a page of the accounts of the bots that the caller may see.
+
+    ``chosen`` filters by column.
+    """
     conditions: list[LiteralString] = []
     if chosen.get("chatbot_id") is not None:
         conditions.append("a.chatbot_id = %(chatbot_id)s")
@@ -67,14 +70,17 @@ async def list_accounts(
 
 
 async def get_account(connection: Connection, account_id: UUID) -> AccountRow | None:
-    """One of them."""
+    """Return one account; None for an unknown id."""
     return await fetch_one(connection, AccountRow, _ONE, {"id": account_id})
 
 
 async def connect_web(
     connection: Connection, chatbot_id: UUID, routing_id: str, display_name: str
 ) -> UUID | None:
-    """A web chat of a bot; None where the bot is retired or not the caller's."""
+    """Connect a web chat to a bot and return its id.
+
+    Returns None for a retired bot or one of another company.
+    """
     made = await fetch_value(connection, _CONNECT_WEB, (routing_id, display_name, chatbot_id))
     return made if isinstance(made, UUID) else None
 
@@ -82,7 +88,10 @@ async def connect_web(
 async def update_account(
     connection: Connection, account_id: UUID, changes: Mapping[str, Any]
 ) -> bool:
-    """Change these; False where there is none, or its bot is retired and it would be connected."""
+    """Change the given columns of an account.
+
+    Returns False for an unknown id, and for connecting an account whose bot is retired.
+    """
     statement = _UPDATE + set_clause(_EDITABLE, changes) + _WHERE
     values = {"status": None, **changes, "id": account_id}
     return (await connection.execute(statement, values)).rowcount == 1

@@ -72,7 +72,12 @@ async def connect_channel(
 
 
 async def connect(call: Call, chatbot_id: UUID, new: ChannelIn) -> ChannelOut:
-    """Connect a channel. Raises BadInputError, NotFoundError, UnavailableError (Telegram)."""
+    """Connect a bot to a channel.
+
+    Raises BadInputError (missing or needless token), NotFoundError (no such bot), ConflictError
+    (token rejected), RateLimitedError (too many calls to other servers) and UnavailableError
+    (Telegram does not answer).
+    """
     if new.channel == "web":
         if new.token is not None:
             raise BadInputError("chatbots.token_unneeded")

@@ -79,7 +79,7 @@ class ChannelOut(BaseModel):
 
 
 class ChannelQuery(ListQuery):
-    """The filters and sorts of the list."""
+    """The filters and sort orders of the list of channels."""
 
     chatbot_id: UUID | None = Field(default=None, description="Only channels of this bot")
     status: State | None = Field(default=None, description="Only channels in this state")

@@ -8,7 +8,7 @@ from neurant.core.settings import Settings
 
 
 def channel_out(settings: Settings, row: AccountRow) -> ChannelOut:
-    """The channel as the API and the pages show it."""
+    """Return the channel as the API and the pages show it."""
     base = settings.base_url()
     is_web = row.channel == "web"
     return ChannelOut(

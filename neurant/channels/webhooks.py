@@ -1,8 +1,8 @@
 """The webhooks' route: a small ASGI application in front of the framework, for speed.
 
-Verify, parse, store, and 200 after the commit. Anything a channel may send gets a clear answer;
-what is genuine but no message for us is kept raw (``inbound_events``) and acknowledged, because
-the channel would otherwise send it again for ever.
+It verifies, parses and stores an event, and answers 200 after the commit. A genuine event that is
+not a message is kept raw (``inbound_events``) and acknowledged, because the channel would otherwise
+send it again for ever.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _TELEGRAM = re.compile(r"^/webhooks/telegram/([A-Za-z0-9_-]{8,100})$")
 
 @dataclass(frozen=True, slots=True)
 class Webhooks:
-    """What the route needs of the process."""
+    """The webhooks' application, with the parts of the process that it needs."""
 
     pool: Pool
     ingestor: Ingestor
@@ -60,7 +60,8 @@ class Webhooks:
         try:
             event = telegram.parse(body, match[1], proof)
         except MalformedError:
-            raise_unless_taken(await self._proven(match[1], proof))  # who is it that says so?
+            # Only a proven sender learns that the body is malformed.
+            raise_unless_taken(await self._proven(match[1], proof))
             raise
         if isinstance(event, SetAside):
             outcome = await self._keep(match[1], proof, event, body)
@@ -81,7 +82,7 @@ class Webhooks:
 
 
 def raise_unless_taken(outcome: str) -> None:
-    """The error that belongs to an outcome of ingest, if it is one."""
+    """Raise NotFoundError for the outcome ``unknown``, UnauthenticatedError for ``refused``."""
     if outcome == "unknown":
         raise NotFoundError("unknown_webhook")
     if outcome == "refused":

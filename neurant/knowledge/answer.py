@@ -1,10 +1,10 @@
 """An answer quoted from the company's documents, or the decision that there is none.
 
-Whether a passage answers is decided by a small logistic model over signals that fail in different
-ways: how near the question and the passage are in meaning, how far the passage stands out among
-the candidates, how much of the question its best lines contain, and whether they look like the
-kind of thing asked for. ``bench/calibrate_answers.py`` fits the coefficients on labelled questions
-and prints them; nothing here costs an embedding.
+A small logistic model decides whether a passage answers. Its signals fail in different ways: how
+near the question and the passage are in meaning, how far the passage stands out among the
+candidates, how much of the question its best lines contain, and whether they look like the kind of
+answer asked for. ``bench/calibrate_answers.py`` fits the coefficients on labelled questions and
+prints them. No signal costs an embedding.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from neurant.knowledge.words import bare_question, condensed
 CONSIDERED = 8
 MAX_QUESTION_CHARS = 1_000
 WINDOW_WEIGHT = 1.2
-# Squared: a label that has half of the question is much less than half of an answer.
+# The lead is squared: a label with half of the question is worth much less than half an answer.
 LEAD_WEIGHT = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where a quote stands. ``quote`` is literal text of the document."""
+    """The place of a quote. ``quote`` is literal text of the document."""
 
     document: str
     page: int | None
@@ -55,7 +55,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Signals:
-    """What the decision rests on, for one question and its best passage."""
+    """The inputs of the decision, for one question and its best passage."""
 
     similarity: float
     stand_out: float
@@ -68,7 +68,7 @@ class Signals:
     agreement: float
 
     def vector(self) -> list[float]:
-        """The numbers in the order of ``COEFFICIENTS``."""
+        """Return the numbers in the order of ``COEFFICIENTS``."""
         return [
             (self.similarity - 0.85) * 20,
             self.stand_out * 20,
@@ -92,9 +92,9 @@ def answer(
     ranked: Sequence[Ranked],
     threshold: float = THRESHOLD,
 ) -> Answer | None:
-    """Quote the passage that answers ``question``, or None: "I don't know" is a good answer.
+    """Quote the passage that answers ``question``; None below the ``threshold`` of confidence.
 
-    ``ranked`` comes from ``rank.fuse``, best first. The quote is data of the company's and is never
+    ``ranked`` comes from ``rank.fuse``, best first. The quote is data of the company and is never
     interpreted.
     """
     found = choose(question, ranked)
@@ -109,7 +109,7 @@ def answer(
 
 
 def choose(question: str, ranked: Sequence[Ranked]) -> tuple[Candidate, Window, Signals] | None:
-    """The best passage with its best lines and signals; None without anything to compare."""
+    """Return the best passage with its best lines and signals; None without anything to compare."""
     asked = _asked(condensed(question, MAX_QUESTION_CHARS))
     if not ranked or not asks_something(asked):
         return None
@@ -131,7 +131,7 @@ def choose(question: str, ranked: Sequence[Ranked]) -> tuple[Candidate, Window, 
 
 
 def _asked(text: str) -> Question:
-    """The question without its preamble, or with it where the subject stands in there."""
+    """Parse the question without its preamble, or with it where only the preamble has a subject."""
     bare = read_question(bare_question(text))
     return bare if asks_something(bare) else read_question(text)
 
@@ -151,7 +151,7 @@ def _signals(
     known = [one.candidate.similarity for one in ranked if one.candidate.similarity is not None]
     similarity = candidate.similarity
     if similarity is None:
-        # Only the words search found it: it is no nearer than the farthest that vectors found.
+        # Only the word search found it, so it is at most as near as the farthest vector result.
         similarity = min(known, default=0.8)
     others = [
         one.candidate.similarity
@@ -172,7 +172,7 @@ def _signals(
 
 
 def probability(signals: Signals) -> float:
-    """The logistic model's probability that the passage answers the question."""
+    """Return the logistic model's probability that the passage answers the question."""
     total = INTERCEPT + sum(
         coefficient * value
         for coefficient, value in zip(COEFFICIENTS, signals.vector(), strict=True)
@@ -181,6 +181,6 @@ def probability(signals: Signals) -> float:
 
 
 def display_name(document: str) -> str:
-    """A document's name without the file's extension, as a person would say it."""
+    """Return a document's name without the file's extension, as a person would say it."""
     stem, dot, extension = document.rpartition(".")
     return stem if dot and stem and extension.lower() in ("pdf", "docx", "txt", "md") else document

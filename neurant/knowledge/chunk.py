@@ -1,8 +1,8 @@
-"""Documents cut into passages that fit one embedding and read well when quoted.
+"""Dividing documents into passages that fit one embedding and read well when quoted.
 
-The length is a compromise measured by the bench ``answers``: an embedding's time grows with the
-characters (508: 183 ms, 1,500: 769 ms), and a shorter passage is a sharper target for a question,
-but a passage that is too short loses the heading or the sentence that gives it its meaning.
+The length is a compromise measured by the bench ``answers``. An embedding's time grows with the
+characters (508: 183 ms, 1,500: 769 ms), and a shorter passage is a more precise match for a
+question, but a passage that is too short lacks the heading or sentence that gives it its meaning.
 """
 
 from __future__ import annotations
@@ -15,21 +15,22 @@ from neurant.knowledge.extract import Extracted, Page
 
 MAX_CHUNK_CHARS = 600
 CONTEXT_CHARS = 200
-# Twice what a document of the most characters needs. Each is an embedding (25 to 200 ms) and a row.
+# A document of the maximum length needs half of this. Each passage costs an embedding (25 to
+# 200 ms) and a row.
 MAX_CHUNKS = 20_000
-# The splitter's time is quadratic in the text it is given (50,000 emoji 0.4 s, 100,000 1.5 s), so
-# it sees this many passages at a time, of which the last ones only show it how the text goes on.
+# The splitter's time is quadratic in the length of its text (50,000 emoji 0.4 s, 100,000 1.5 s).
+# So it gets _WINDOW passages at a time, of which the last _AHEAD serve only as context.
 _WINDOW, _AHEAD = 8, 3
 
 Span = tuple[int, int, int]
-"""The number of the page (from 0), and where on it a passage begins and ends."""
+"""A passage's page (an index from 0) and its begin and end, as offsets in the page's text."""
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """One passage. ``index`` counts from 0 through the whole document.
+    """A passage of a document. ``index`` counts from 0 through the whole document.
 
-    ``context_before`` and ``context_after`` are up to 200 characters of the same page around it.
+    ``context_before`` and ``context_after`` hold up to 200 characters of the same page around it.
     """
 
     index: int
@@ -40,7 +41,7 @@ class Chunk:
     context_after: str
 
     def embedding_text(self) -> str:
-        """What to embed: the content, under its section's title when it does not name it itself."""
+        """Return the content, preceded by its section's title unless it contains the title."""
         title = self.section_title
         if not title or title in self.content:
             return self.content
@@ -48,16 +49,16 @@ class Chunk:
 
 
 def chunk(extracted: Extracted, max_chars: int = MAX_CHUNK_CHARS) -> list[Chunk]:
-    """Passages of at most ``max_chars`` characters, in reading order.
+    """Return passages of at most ``max_chars`` characters, in reading order.
 
-    Cuts fall at the largest boundary that fits (paragraph, line, sentence, word) and never join
-    two pages; no character but white space is lost.
+    A passage ends at the largest boundary that fits (paragraph, line, sentence, word) and never
+    joins two pages; no character but white space is lost.
     """
     return chunks_at(extracted, find_spans(extracted, max_chars=max_chars))
 
 
 def chunks_at(extracted: Extracted, spans: Sequence[Span]) -> list[Chunk]:
-    """The passages that stand at ``spans``. Raises ValueError for spans that are on no page."""
+    """Return the passages at ``spans``. Raises ValueError for spans that are on no page."""
     found: list[Chunk] = []
     for number, start, end in spans:
         if not 0 <= number < len(extracted.pages):
@@ -72,7 +73,7 @@ def chunks_at(extracted: Extracted, spans: Sequence[Span]) -> list[Chunk]:
 def find_spans(
     extracted: Extracted, filename: str = "", max_chars: int = MAX_CHUNK_CHARS
 ) -> list[Span]:
-    """Where the passages are. Raises BadInputError for more than ``MAX_CHUNKS``."""
+    """Return the spans of the passages. Raises BadInputError for more than ``MAX_CHUNKS``."""
     found: list[Span] = []
     for number, page in enumerate(extracted.pages):
         for start, content in _pieces(page, max_chars):
@@ -85,9 +86,10 @@ def find_spans(
 
 
 def _pieces(page: Page, max_chars: int) -> Iterator[tuple[int, str]]:
-    """(start, content) of each passage of a page; a heading is never one by itself.
+    """Yield (start, content) of each passage of a page; a heading is never a passage by itself.
 
-    The splitter leaves a heading alone before a paragraph that is longer than a passage.
+    The splitter makes a heading a passage of its own before a paragraph that is longer than a
+    passage.
     """
     pieces = _split(page.text, 0, max_chars)
     first, second = next(pieces, None), next(pieces, None)
@@ -107,7 +109,7 @@ def _pieces(page: Page, max_chars: int) -> Iterator[tuple[int, str]]:
 
 
 def _split(text: str, start: int, max_chars: int) -> Iterator[tuple[int, str]]:
-    """(start, content) of each passage from ``start`` on, in a time linear in the text."""
+    """Yield (start, content) of each passage from ``start`` on, in a time linear in the text."""
     from semantic_text_splitter import TextSplitter
 
     splitter = TextSplitter(max_chars)
@@ -137,7 +139,7 @@ def _chunk(index: int, page: Page, start: int, content: str) -> Chunk:
 
 
 def _tail(text: str) -> str:
-    """The last 200 characters, beginning at a word."""
+    """Return the last 200 characters, from the beginning of a word."""
     if len(text) <= CONTEXT_CHARS:
         return text.strip()
     _, space, rest = text.partition(" ")
@@ -145,7 +147,7 @@ def _tail(text: str) -> str:
 
 
 def _head(text: str) -> str:
-    """The first 200 characters, ending at a word."""
+    """Return the first 200 characters, up to the end of a word."""
     if len(text) <= CONTEXT_CHARS:
         return text.strip()
     rest, space, _ = text.rpartition(" ")

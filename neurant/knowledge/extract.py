@@ -1,9 +1,9 @@
 """The text of an uploaded document, by page or section.
 
-``extract`` decides the type by the content and trusts neither the file's name nor its sender: all
-that bad bytes can cause is one of our own errors. Reading formats other than plain text lives in
-``extract_pdf`` and ``extract_docx``. ``extract`` runs in a confined child only (``reader_child``);
-``detect_type`` also runs in the web process, and its work is bounded.
+``extract`` determines the type by the content and trusts neither the file's name nor its sender:
+malicious bytes can cause nothing but one of our own errors. ``extract_pdf`` and ``extract_docx``
+read the formats other than plain text. ``extract`` runs in a confined child only
+(``reader_child``); ``detect_type`` also runs in the web process, and its work is bounded.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ FileType = Literal["pdf", "docx", "txt"]
 MAX_PAGES = 2_000
 MAX_CHARS = MAX_PAGES * 3_000
 MAX_SECTIONS = 20_000  # pieces between headings: ten on each of 2,000 pages
-MAX_TITLE = 500  # of a document or a section: what the database holds of it
-MAX_BYTES_OF_A_CHARACTER = 4  # in every encoding that we read
+MAX_TITLE = 500  # characters of a document's or section's title, as in the database
+MAX_BYTES_OF_A_CHARACTER = 4  # in any encoding that we read
 
 _TYPE_OF_EXTENSION: dict[str, FileType] = {
     ".pdf": "pdf",
@@ -49,10 +49,10 @@ _BLANK_LINES = re.compile(r"\n{3,}")
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A stretch of text that is never joined with the next: a page, or one section of it.
+    """A page, or one section of it; its text is never joined with that of the next.
 
     ``number`` is the PDF page from 1, and None for DOCX and TXT, which have no fixed pages.
-    ``section`` is the heading that the text stands under.
+    ``section`` is the heading above the text.
     """
 
     number: int | None
@@ -62,26 +62,26 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Extracted:
-    """A document's text. ``title`` is what the file says about itself, if anything."""
+    """A document's text. ``title`` comes from the file's own metadata, if it has any."""
 
     file_type: FileType
     title: str | None
     pages: list[Page]
 
     def page_count(self) -> int | None:
-        """Number of pages of a PDF; None for the types without pages."""
+        """Return the number of pages of a PDF; None for the types without pages."""
         return self.pages[-1].number
 
     def pages_without_text(self) -> list[int]:
-        """Numbers of the PDF pages in which there is nothing to read, such as scanned images."""
+        """Return the numbers of the PDF pages without text, such as scanned images."""
         return [page.number for page in self.pages if page.number is not None and not page.text]
 
 
 def extract(data: bytes, filename: str) -> Extracted:
     """Read a PDF, DOCX or plain text.
 
-    Raises UnsupportedTypeError (not one of the three, or not what its name says) and BadInputError
-    (empty, broken, protected by a password, without text, too long).
+    Raises UnsupportedTypeError (none of the three types, or another one than its name says) and
+    BadInputError (empty, damaged, protected by a password, without text, too long).
     """
     if not data.strip():
         raise BadInputError("document_empty", filename=filename)
@@ -103,7 +103,7 @@ def extract(data: bytes, filename: str) -> Extracted:
 
 
 def detect_type(data: bytes, filename: str) -> FileType:
-    """The type that the content shows, provided that the name's extension agrees.
+    """Return the type that the content shows, provided that the name's extension agrees.
 
     Raises UnsupportedTypeError, or BadInputError for content that is damaged or protected.
     """
@@ -135,7 +135,7 @@ def _type_of_content(data: bytes, filename: str) -> FileType | None:
         except TooLargeInsideError as error:
             raise BadInputError("document_too_large_inside", filename=filename) from error
     if data.startswith(_OLE_MAGIC):
-        # Word keeps a document with a password inside an OLE container with this stream's name.
+        # Word stores a document with a password in an OLE container with a stream of this name.
         if "EncryptedPackage".encode("utf-16-le") in data:
             raise BadInputError("document_encrypted", filename=filename)
         return None
@@ -153,10 +153,10 @@ def _looks_like_text(data: bytes) -> bool:
 
 
 def decode(data: bytes, filename: str) -> str:
-    """Plain text from bytes: a byte order mark decides, then UTF-8, then what fits best.
+    """Return plain text from bytes, by a byte order mark, as UTF-8, or in the most likely encoding.
 
-    Raises BadInputError for a byte order mark that the rest does not follow, and for more text
-    than we take, before it is decoded.
+    Raises BadInputError for bytes that contradict their byte order mark, and for too much text,
+    which is refused before it is decoded.
     """
     if len(data) > MAX_CHARS * MAX_BYTES_OF_A_CHARACTER:
         raise BadInputError("document_too_long", filename=filename, limit=MAX_CHARS)
@@ -179,11 +179,15 @@ def decode(data: bytes, filename: str) -> str:
 
 
 def clean(text: str) -> str:
-    """Unicode NFC, ``\\n`` ends, single spaces, at most one blank line, nothing unprintable."""
+    """Normalise text: Unicode NFC, newlines, single spaces, at most one blank line.
+
+    Unprintable characters are removed.
+    """
     text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\f", "\n\n")
     text = text.replace("\x0b", "\n").replace("\u2028", "\n").replace("\u2029", "\n\n")
     text = _SURROGATES.sub("", _CONTROLS.sub("", text.replace("\u0085", "\n")))
-    text = _MAY_BE_MARKS.sub(_fewer_marks, text)  # before: it bounds the work; after: it may grow
+    # Before NFC, this bounds the work; NFC may add marks, so it is repeated afterwards.
+    text = _MAY_BE_MARKS.sub(_fewer_marks, text)
     text = _MAY_BE_MARKS.sub(_fewer_marks, unicodedata.normalize("NFC", text))
     text = _SPACES.sub(" ", text)
     lines = (line.strip() for line in text.split("\n"))
@@ -197,7 +201,7 @@ _MAY_BE_MARKS = re.compile(rf"[^\w\s\x00-\x7f]{{{_MOST_MARKS // 3},}}")
 
 
 def _fewer_marks(found: re.Match[str]) -> str:
-    """The same characters, without the combining marks beyond 30 in a row."""
+    """Return the same characters without the combining marks beyond 30 in a row."""
     kept: list[str] = []
     marks = 0
     for character in found[0]:
@@ -212,10 +216,10 @@ _RULE = re.compile(r"[=\-_*~]{3,}")
 
 
 def split_sections(text: str, filename: str = "") -> list[Page]:
-    """Plain text cut where a line is plainly a heading; the heading stays in its section's text.
+    """Divide plain text where a line is clearly a heading; the heading stays in its section's text.
 
-    A heading is a Markdown one (``# Horarios``), an underlined line, or a line in capitals that
-    stands after a blank line. Raises BadInputError for more than ``MAX_SECTIONS``.
+    A heading is a Markdown heading (``# Horarios``), an underlined line, or a line in capitals
+    after a blank line. Raises BadInputError for more than ``MAX_SECTIONS``.
     """
     lines = text.split("\n")
     pages: list[Page] = []
@@ -241,12 +245,12 @@ def add_page(pages: list[Page], page: Page, filename: str) -> None:
 
 
 class _Block:
-    """Lines of one section; ``has_more_than`` answers without reading them again."""
+    """The lines of one section; ``has_more_than`` answers without reading them again."""
 
     def __init__(self) -> None:
         self._lines: list[str] = []
         self._first = ""  # the first line with a word
-        self._differ = False  # a later one says something else
+        self._differ = False  # a later line has other words
 
     def add(self, line: str) -> None:
         self._lines.append(line)
@@ -255,7 +259,7 @@ class _Block:
         self._first = self._first or bare
 
     def has_more_than(self, title: str | None) -> bool:
-        """Whether any line with a word is another one than ``title``."""
+        """Return whether a line with a word differs from ``title``."""
         return self._differ or bool(self._first and self._first != title)
 
     def text(self) -> str:

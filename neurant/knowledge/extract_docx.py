@@ -1,8 +1,8 @@
-"""Text of a Word document (Office Open XML, ECMA-376), in reading order.
+"""The text of a Word document (Office Open XML, ECMA-376), in reading order.
 
 Only three parts are unpacked, and the XML is read as a stream of events: memory grows with the
-text, and every element is looked at once, however deeply tables and text boxes stand in one
-another. Headers and footers are left out on purpose: they repeat on every page and answer nothing.
+text, and every element is visited once, however deeply tables and text boxes are nested. Headers
+and footers are omitted on purpose: they repeat on every page and answer nothing.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from neurant.knowledge.zip_directory import (
 
 MAX_UNCOMPRESSED = 200 * 1024 * 1024
 MAX_DOCUMENT_XML = 40 * 1024 * 1024
-# Word's XML is packed to a tenth, a huge table of equal cells to a fiftieth; zeros to a thousandth.
+# Word's XML compresses to 1/10, a huge table of equal cells to 1/50, zeros to 1/1000.
 MAX_RATIO, _RATIO_MATTERS = 200, 4 * 1024 * 1024
-MAX_DEPTH = 256  # libxml2's limit, too
+MAX_DEPTH = 256  # the same as libxml2's limit
 _DOCUMENT, _STYLES, _PROPERTIES = "word/document.xml", "word/styles.xml", "docProps/core.xml"
 _TYPES = "[Content_Types].xml"
-# Transitional and strict documents (ECMA-376 parts 4 and 1).
+# The namespaces of transitional and strict documents (ECMA-376 parts 4 and 1).
 _WORD = (
     "http://schemas.openxmlformats.org/wordprocessingml/2006/main",
     "http://purl.oclc.org/ooxml/wordprocessingml/main",
@@ -39,7 +39,7 @@ _BREAKS = {"tab": "\t", "br": "\n", "cr": "\n", "noBreakHyphen": "-"}
 
 
 def is_docx(data: bytes) -> bool:
-    """Whether these bytes are a ZIP with a Word document's parts. Bounded work.
+    """Return whether these bytes are a ZIP with a Word document's parts. The work is bounded.
 
     Raises TooLargeInsideError for a ZIP with more entries than any document has.
     """
@@ -51,10 +51,10 @@ def is_docx(data: bytes) -> bool:
 
 
 def read_docx(data: bytes, filename: str) -> Extracted:
-    """Sections of a DOCX: each heading begins one and stays the first line of its text.
+    """Return the sections of a DOCX: each heading begins one and stays the first line of its text.
 
-    Raises BadInputError: document_broken, document_encrypted, document_too_large_inside,
-    document_too_deep, document_too_long, document_too_many_sections; MemoryError.
+    Raises BadInputError (document_broken, document_encrypted, document_too_large_inside,
+    document_too_deep, document_too_long, document_too_many_sections) and MemoryError.
     """
     try:
         entries = _checked_entries(data, filename)
@@ -69,7 +69,7 @@ def read_docx(data: bytes, filename: str) -> Extracted:
 
 
 def _checked_entries(data: bytes, filename: str) -> dict[str, Entry]:
-    """The archive's entries by name, judged by what they declare before anything is unpacked."""
+    """Return the archive's entries by name, after checks of what they declare."""
     entries = read_directory(data)
     if any(entry.is_encrypted for entry in entries):
         raise BadInputError("document_encrypted", filename=filename)
@@ -89,7 +89,10 @@ def _part(data: bytes, entries: Mapping[str, Entry], name: str) -> bytes:
 
 
 def _parse(xml: bytes, handler: _Handler, filename: str) -> None:
-    """Tell ``handler`` each element and text. Raises ExpatError; BadInputError: DTD, depth."""
+    """Report each element and text to ``handler``.
+
+    Raises ExpatError, and BadInputError for a DTD or too deep nesting.
+    """
     if not xml:
         return
     depth = 0
@@ -106,7 +109,7 @@ def _parse(xml: bytes, handler: _Handler, filename: str) -> None:
         depth -= 1
         handler.end(_short(name))
 
-    def refuse(*_: object) -> None:  # entities may grow, and Word never writes a DTD
+    def refuse(*_: object) -> None:  # entities may expand, and Word never writes a DTD
         raise BadInputError("document_broken", filename=filename)
 
     parser = expat.ParserCreate(namespace_separator=" ")
@@ -114,26 +117,26 @@ def _parse(xml: bytes, handler: _Handler, filename: str) -> None:
     parser.StartElementHandler, parser.EndElementHandler = start, end
     parser.CharacterDataHandler = handler.text
     parser.StartDoctypeDeclHandler = refuse
-    parser.Parse(xml, True)  # in one piece: expat reads a long token again with every block
+    parser.Parse(xml, True)  # in one piece, because expat reads a long token again per block
 
 
 def _short(name: str) -> str:
-    """``w:p`` for an element or attribute of Word's namespaces; others keep their full name."""
+    """Return ``w:p`` for an element or attribute of Word's namespaces, else the full name."""
     namespace, _, local = name.rpartition(" ")
     return f"w:{local}" if namespace in _WORD else name
 
 
 class _Handler:
-    """What an XML part is read for. Text is told in pieces."""
+    """The receiver of an XML part's events. Text arrives in pieces."""
 
     def start(self, name: str, attributes: dict[str, str]) -> None:
-        """An element begins."""
+        """Handle the start of an element."""
 
     def end(self, name: str) -> None:
-        """An element ends."""
+        """Handle the end of an element."""
 
     def text(self, data: str) -> None:
-        """Characters of the innermost element."""
+        """Handle characters of the innermost element."""
 
 
 class _Title(_Handler):
@@ -171,7 +174,7 @@ class _Styles(_Handler):
 
 
 def _style_names(xml: bytes, filename: str) -> dict[str, str]:
-    """The names of the styles in small letters by their ids: ``heading 1`` by ``Ttulo1``."""
+    """Return the names of the styles in lower case by their ids: ``heading 1`` by ``Ttulo1``."""
     found = _Styles()
     _parse(xml, found, filename)
     return found.names
@@ -186,21 +189,21 @@ class _Text:
     style: str = ""
 
 
-Block = tuple[bool, str]  # is it a heading, and its text
+Block = tuple[bool, str]  # whether it is a heading, and its text
 
 
 class _Body(_Handler):
-    """Paragraphs and tables with text, in reading order; each word is taken once."""
+    """The paragraphs and tables with text, in reading order; each word is read once."""
 
     def __init__(self, styles: Mapping[str, str], filename: str) -> None:
         self.blocks: list[Block] = []
         self._styles, self._filename = styles, filename
         self._room = MAX_CHARS
         self._depth = 0
-        self._skipped = 0  # the depth of the element whose content is left out; 0: none
-        self._properties = False  # that element holds the properties of the outermost paragraph
-        self._paragraph = 0  # the depth of the outermost paragraph; 0: outside of any
-        self._tables = 0  # tables around us
+        self._skipped = 0  # the depth of the element whose content is omitted; 0: none
+        self._properties = False  # whether that element is the outermost paragraph's properties
+        self._paragraph = 0  # the depth of the outermost paragraph; 0: none
+        self._tables = 0  # the number of tables that enclose the current element
         self._rows: list[list[str]] = []
         self._text: _Text | None = None
         self._in_words = False
@@ -259,7 +262,7 @@ class _Body(_Handler):
                 self._rows = []
 
     def _end_paragraph(self) -> None:
-        assert self._text is not None  # noqa: S101 - made where the paragraph began
+        assert self._text is not None  # noqa: S101 - set at the paragraph's start
         text, style = "".join(self._text.parts), self._styles.get(self._text.style, "")
         self._text, self._paragraph = None, 0
         bullet = "• " if style.startswith("list bullet") and text.strip() else ""
@@ -307,7 +310,10 @@ def _sections(blocks: list[Block], filename: str) -> list[Page]:
 
 
 def _table(rows: list[list[str]]) -> list[str]:
-    """One line a row, each readable alone: ``Limpieza — Precio: $120.000 — Duración: 45 min``."""
+    """Return one line per row, each readable alone:
+
+    ``Limpieza — Precio: $120.000 — Duración: 45 min``.
+    """
     rows = [row for row in rows if any(row)]
     if not rows:
         return []

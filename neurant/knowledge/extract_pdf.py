@@ -1,4 +1,4 @@
-"""Text of a PDF, page by page, with PDFium."""
+"""The text of a PDF, page by page, read with PDFium."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from neurant.knowledge.extract import (
     clean,
 )
 
-# PDFium is not thread-safe: one document at a time in the whole process.
+# PDFium is not thread-safe, so the process reads one document at a time.
 _pdfium = Lock()
 _WRONG_PASSWORD = 4  # FPDF_ERR_PASSWORD of fpdfview.h
 
-# PDFium writes U+0002 (or U+FFFE) for the hyphen of a word that is broken at a line's end.
+# PDFium writes U+0002 (or U+FFFE) for a hyphen that divides a word at a line's end.
 _BROKEN_WORD = re.compile(r"[\x02\ufffe\u00ad]\s*")
 _HYPHEN_AT_END = re.compile(r"(?<=[^\W\d_])-\n(?=[a-záéíóúüñ])")
 _BULLET = re.compile(r"[-•·▪◦*–]|\d+[.)] ")
@@ -35,15 +35,15 @@ Line = tuple[str, float]
 
 
 def read_pdf(data: bytes, filename: str) -> Extracted:
-    """All pages of a PDF; a page without text has an empty ``text``.
+    """Return all pages of a PDF; a page without text has an empty ``text``.
 
-    Raises BadInputError: document_encrypted, document_broken, document_too_many_pages,
-    document_too_long, document_too_many_sections; MemoryError.
+    Raises BadInputError (document_encrypted, document_broken, document_too_many_pages,
+    document_too_long, document_too_many_sections) and MemoryError.
     """
     with _pdfium:
         try:
             document = pypdfium2.PdfDocument(data)
-        except Exception as error:  # whatever a library makes of bad bytes is a bad document
+        except Exception as error:  # any error of the library means a damaged document
             protected = getattr(error, "err_code", None) == _WRONG_PASSWORD
             code = "document_encrypted" if protected else "document_broken"
             raise BadInputError(code, filename=filename) from error
@@ -73,7 +73,7 @@ def _read(document: pypdfium2.PdfDocument, filename: str) -> Extracted:
     for index in range(count):
         lines = _lines_of(document, index, room)
         room -= sum(len(line) for line, _ in lines)
-        if room < 0:  # before the next page is read: the same page may stand here 2,000 times
+        if room < 0:  # checked per page: a small file may repeat a large page 2,000 times
             raise BadInputError("document_too_long", filename=filename, limit=MAX_CHARS)
         for page in _page(index + 1, lines, section):
             add_page(pages, page, filename)
@@ -82,12 +82,12 @@ def _read(document: pypdfium2.PdfDocument, filename: str) -> Extracted:
 
 
 def _lines_of(document: pypdfium2.PdfDocument, index: int, room: int) -> list[Line]:
-    """The lines of a page; of one with more than ``room`` characters, just too many."""
+    """Return the lines of a page; of one with more than ``room`` characters, just too many."""
     page = document[index]
     try:
         text_page = page.get_textpage()
         try:
-            if text_page.count_chars() > 2 * room + 2:  # it also counts what is no text
+            if text_page.count_chars() > 2 * room + 2:  # the count includes characters without text
                 return [(" " * (room + 1), 0.0)]
             return _measured(text_page)
         finally:
@@ -97,7 +97,7 @@ def _lines_of(document: pypdfium2.PdfDocument, index: int, room: int) -> list[Li
 
 
 def _measured(text_page: pypdfium2.PdfTextPage) -> list[Line]:
-    """Every line with the height of its first character's box, which grows with the font."""
+    """Return every line with the height of its first character's box, which grows with the font."""
     lines: list[Line] = []
     position = 0
     total = text_page.count_chars()
@@ -112,9 +112,9 @@ def _measured(text_page: pypdfium2.PdfTextPage) -> list[Line]:
 
 
 def _page(number: int, lines: list[Line], section: str | None) -> list[Page]:
-    """One page cut at its headings, the lines in a larger font than most of the text.
+    """Divide a page at its headings, which are the lines in a larger font than most of the text.
 
-    A page's first piece belongs to the section that the page before it ended with.
+    The text before the first heading belongs to the section with which the previous page ended.
     """
     sizes = [height for line, height in lines for _ in line.strip()]
     body = median(sizes) if sizes else 0.0
@@ -133,7 +133,7 @@ def _page(number: int, lines: list[Line], section: str | None) -> list[Page]:
 
 
 def tidy(text: str) -> str:
-    """A page as a person would type it: broken words joined, wrapped lines made paragraphs."""
+    """Return a page's text with divided words joined and wrapped lines made into paragraphs."""
     text = clean(_BROKEN_WORD.sub("", text))
     text = _HYPHEN_AT_END.sub("", text)
     lines = text.split("\n")
@@ -145,7 +145,7 @@ def tidy(text: str) -> str:
 
 
 def _continues(previous: str, line: str, width: int) -> bool:
-    """Whether ``line`` goes on with the sentence of the line before it."""
+    """Return whether ``line`` continues the sentence of the line before it."""
     if not line or not previous or _BULLET.match(line) or previous.endswith((".", ":", "?", "!")):
         return False
     full = width >= _PROSE_WIDTH and len(previous) >= 0.8 * width

@@ -1,6 +1,6 @@
-"""Processing a document in the worker: read, cut, embed, and replace its chunks in one commit.
+"""Processing a document in the worker: read, divide, embed, and replace its passages in one commit.
 
-Reading and cutting happen in a confined child (``reader``); this process never parses a document.
+A confined child (``reader``) reads and divides the document; this process never parses it.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from neurant.knowledge.reader import read_document
 from neurant.knowledge.search import vector_text
 from neurant.plans.limits import within_limits
 
-_NICE = 19  # documents give way to all questions
+_NICE = 19  # the lowest priority: all questions come before documents
 _threads = ThreadPoolExecutor(
     2, thread_name_prefix="embed-document", initializer=partial(step_back, _NICE)
 )
 _PROGRESS_EVERY = 8  # chunks
-_READ_SHARE = 5  # percent of the progress that reading the file stands for
+_READ_SHARE = 5  # percent of the progress that is shown once the file was read
 
 _LOAD = """
 select original_filename, file_url from public.documents where id = %s and retired_at is null
@@ -47,7 +47,8 @@ update public.documents
 set processing_status = 'processing', processing_progress = %s, processing_error = null
 where id = %s
 """
-# The plan counts a document's characters from here on: what has no room is not embedded first.
+# The plan counts the characters before the embedding, so that a document without room in the
+# plan costs no embedding.
 _RESERVE = """
 update public.documents set character_count = %s where id = %s
 """
@@ -81,12 +82,12 @@ class _File:
 async def process_document(
     pool: Pool, store: ObjectStore, company_id: UUID, document_id: UUID
 ) -> None:
-    """Make a document searchable, or say in its row why that is not possible."""
+    """Make a document searchable, or store in its row why that is not possible."""
     worker = Worker(company_id)
     async with tenant(pool, worker) as connection:
         file = await fetch_one(connection, _File, _LOAD, (document_id,))
         if file is None:
-            return  # retired meanwhile
+            return  # it was retired meanwhile
         await connection.execute(_PROGRESS, (0, document_id))
     try:
         data = await read_file(store, file.file_url)
@@ -106,7 +107,10 @@ async def process_document(
 
 
 async def give_up_document(pool: Pool, company_id: UUID, document_id: UUID, code: str) -> None:
-    """Have a document fail with this error of ours, unless it was retired or is read already."""
+    """Mark a document as failed with the error ``code``.
+
+    Nothing changes if it was retired or is already read.
+    """
     worker = Worker(company_id)
     async with tenant(pool, worker) as connection:
         file = await fetch_one(connection, _File, _UNFINISHED, (document_id,))

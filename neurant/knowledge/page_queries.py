@@ -1,4 +1,4 @@
-"""What the knowledge page reads and does: documents with their state, as the reader under RLS."""
+"""The SQL of the knowledge page, which runs under the reader's policies."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ where d.id = %s and d.processing_status = 'failed' and d.retired_at is null
 
 @dataclass(frozen=True, slots=True)
 class ListedDocument:
-    """A document that is in use, or on its way there."""
+    """A document that is in use or is being read."""
 
     id: UUID
     chatbot_id: UUID | None
@@ -61,7 +61,7 @@ class ListedDocument:
 
 @dataclass(frozen=True, slots=True)
 class Bot:
-    """A bot that a document can be for."""
+    """A bot to which a document can belong."""
 
     id: UUID
     name: str
@@ -70,25 +70,25 @@ class Bot:
 async def list_documents(
     connection: Connection, chatbot_id: UUID | None = None, words: str = ""
 ) -> list[ListedDocument]:
-    """Documents newest first; of one bot, or all that the reader sees.
+    """Return the documents, newest first, of one bot or of all bots that the reader sees.
 
-    ``words``: only those whose title, description, file name or bot they name; the last word may
-    be unfinished.
+    ``words`` keeps those whose title, description, file name or bot contains them; the last word
+    may be incomplete.
     """
     parameters = {"chatbot": chatbot_id, "words": words}
     return await fetch_all(connection, ListedDocument, _DOCUMENTS, parameters)
 
 
 async def list_bots(connection: Connection) -> list[Bot]:
-    """The reader's bots by name."""
+    """Return the reader's bots by name."""
     return await fetch_all(connection, Bot, _BOTS)
 
 
 async def retire_document(connection: Connection, document_id: UUID) -> bool:
-    """Take a document out of use; False where there is none that the reader may retire."""
+    """Retire a document. Returns False if the reader may retire no such document."""
     return bool(await fetch_value(connection, _RETIRE, (document_id,)))
 
 
 async def retry_document(connection: Connection, document_id: UUID) -> bool:
-    """Have a document that failed read again; False where there is none that may be."""
+    """Queue a failed document again. Returns False if the reader may retry no such document."""
     return bool(await fetch_value(connection, _RETRY, (PROCESS_TASK, document_id)))

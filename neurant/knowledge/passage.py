@@ -1,7 +1,7 @@
-"""The lines and sentences of a passage, and the few of them that answer a question.
+"""The lines and sentences of a passage, and the selection of those that answer a question.
 
-A question is its content words plus the kind of thing it asks for (a price, an hour, a place...).
-The words are compared by stem; the kind is compared by what such an answer looks like.
+A question consists of its content words and the kind of answer that it asks for (a price, an hour,
+a place...). The words are compared by stem; the kind is recognised by the form of such an answer.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from neurant.knowledge.words import fold, is_light, likeness, question_stems, st
 MAX_QUOTE_CHARS = 420
 MAX_UNITS = 6
 SHORT_PARAGRAPH = 260
-MOST_STEMS = 24  # of a question; each is compared with every word of the passages
+MOST_STEMS = 24  # per question; each is compared with every word of the passages
 LIGHT_WEIGHT = 0.35
 LEAD_BONUS = 0.2
 
 _CLOCK = r"\b\d{1,2}:\d\d\b|\b\d{1,2} ?[ap]\.? ?m\b|\b24 horas"
-# kind: (how it is asked, what an answer contains), both on folded text.
+# kind: (the form of the question, the content of an answer), both as patterns on folded text.
 _KINDS: dict[str, tuple[re.Pattern[str], re.Pattern[str]]] = {
     "price": (
         re.compile(
@@ -54,7 +54,7 @@ _KINDS: dict[str, tuple[re.Pattern[str], re.Pattern[str]]] = {
     ),
     "length": (
         re.compile(
-            # "dura" stays a word: of two lines with a length, the one that says it fits better.
+            # "dura" stays a word: of two lines with a duration, the one with this word fits better.
             r"\bcuanto (?:tiempo|demora|demoran|tarda|tardan|se demora|se tarda)\w*|"
             r"\bcuanto (?=dura)|\bhow long\b"
         ),
@@ -69,9 +69,9 @@ _KINDS: dict[str, tuple[re.Pattern[str], re.Pattern[str]]] = {
     ),
     "cadence": (re.compile(r"\bcada cuant\w+|\bhow often\b"), re.compile(r"\bcada\b")),
 }
-# Documents call these by the same name as the question does, so the name counts as a word too.
+# Documents use the same names for these kinds as questions do, so the name counts as a word too.
 _NAMED_KINDS = frozenset({"contact"})
-# These ask about the company itself when they name nothing else.
+# A question of these kinds that names nothing else is about the company itself.
 _COMPLETE_KINDS = frozenset({"hour", "open", "place"})
 _BULLET = re.compile(r"[-•*·–▪] ?\S|\d{1,2}[.)] ")
 _END = re.compile(
@@ -82,7 +82,7 @@ _END = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is asked: stems of the content words, and the kinds of answer wanted."""
+    """The stems of a question's content words, and the kinds of answer that it wants."""
 
     stems: tuple[str, ...]
     kinds: tuple[str, ...]
@@ -90,7 +90,7 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """One line or sentence. ``heading`` and ``row`` say what part it plays in the passage."""
+    """A line or sentence. ``heading`` and ``row`` (of a table) are its role in the passage."""
 
     text: str
     line: int
@@ -102,10 +102,10 @@ class Unit:
 class Window:
     """The part of a passage that answers best.
 
-    ``coverage`` (0..1) is how much of the question, by weight, it contains together with the
-    headings it stands under; ``evidence`` whether it looks like the kind of answer asked for
-    (None where the question asks for no known kind). ``lead`` (0..1) is how much of the question
-    stands where a line says what it is about: "Sábados: ...", or a heading named as the kind.
+    ``coverage`` (0..1) is the weighted share of the question that it contains together with its
+    headings. ``evidence`` says whether it looks like the kind of answer asked for (None where the
+    question asks for no known kind). ``lead`` (0..1) is the share of the question in the label of a
+    line, such as "Sábados: ...", or in a heading that names the kind.
     """
 
     quote: str
@@ -121,9 +121,9 @@ _OURSELVES = re.compile(
 
 
 def read_question(text: str) -> Question:
-    """A question's content words and kinds; the words that express a kind count as the kind.
+    """Return a question's content words and kinds; words that express a kind count as the kind.
 
-    Of more than 24 content words the first and the last twelve count.
+    Of more than 24 content words, the first and the last twelve count.
     """
     folded = fold(text)
     kinds = []
@@ -134,9 +134,9 @@ def read_question(text: str) -> Question:
             if kind not in _NAMED_KINDS:
                 rest = asked.sub(" ", rest)
     if "hour" in kinds and "open" in kinds:
-        kinds.remove("open")  # "a qué hora abren" wants the hour, and not only that they do
+        kinds.remove("open")  # "a qué hora abren" asks for the hour, not only whether they open
     if "place" in kinds:
-        rest = _OURSELVES.sub(" ", rest)  # "dónde queda la clínica" asks for us, whoever we are
+        rest = _OURSELVES.sub(" ", rest)  # "dónde queda la clínica" is about the company itself
     found = question_stems(rest)
     if len(found) > MOST_STEMS:
         found = found[: MOST_STEMS // 2] + found[-(MOST_STEMS // 2) :]
@@ -144,24 +144,30 @@ def read_question(text: str) -> Question:
 
 
 def asks_something(question: Question) -> bool:
-    """Whether there is a subject: "¿cuánto cuesta?" has none, "¿dónde quedan?" needs none."""
+    """Return whether there is a subject.
+
+    "¿cuánto cuesta?" has none; "¿dónde quedan?" needs none.
+    """
     return bool(question.stems) or bool(_COMPLETE_KINDS.intersection(question.kinds))
 
 
 def weights(question: Question, passages: Sequence[str]) -> dict[str, float]:
-    """How much each word of the question tells the passages apart (inverse document frequency)."""
+    """Return how well each word of the question distinguishes the passages.
+
+    The weight is the inverse document frequency.
+    """
     sets = [frozenset(stems(passage)) for passage in passages]
     found = {}
     for word in question.stems:
         holding = sum(likeness(word, words) > 0 for words in sets)
-        # A word that no passage has weighs like one that a single passage has.
+        # A word in no passage weighs as much as a word in a single passage.
         rarity = math.log(1 + (len(sets) + 1) / (max(1, holding) + 0.5))
         found[word] = rarity * (LIGHT_WEIGHT if is_light(word) else 1.0)
     return found
 
 
 def units(content: str, section: str | None) -> list[Unit]:
-    """The passage's lines, long ones cut into sentences."""
+    """Return the passage's lines; long lines are divided into sentences."""
     found: list[Unit] = []
     lines = [line.strip() for line in content.split("\n")]
     for number, line in enumerate(lines):
@@ -181,7 +187,7 @@ def units(content: str, section: str | None) -> list[Unit]:
 
 
 def cover(question: Question, weight: dict[str, float], text: str) -> float:
-    """The share (0..1) of the question's weighted words that a text contains."""
+    """Return the share (0..1) of the question's weighted words that a text contains."""
     total = sum(weight.values())
     if not total:
         return 0.0
@@ -190,7 +196,7 @@ def cover(question: Question, weight: dict[str, float], text: str) -> float:
 
 
 def shows(question: Question, text: str) -> bool | None:
-    """Whether a text looks like an answer of the kind asked for; None without a kind."""
+    """Return whether a text looks like an answer of the kind asked for; None without a kind."""
     if not question.kinds:
         return None
     folded = fold(text)
@@ -200,7 +206,10 @@ def shows(question: Question, text: str) -> bool | None:
 def best_window(
     question: Question, weight: dict[str, float], content: str, section: str | None
 ) -> Window | None:
-    """The lines or sentences that answer best, complete; None for a passage of headings only."""
+    """Return the complete lines or sentences that answer best.
+
+    Returns None for a passage of headings only.
+    """
     parts = units(content, section)
     scores = _scores(question, weight, parts, section)
     bodies = [number for number, unit in enumerate(parts) if not unit.heading]
@@ -225,7 +234,10 @@ def _heading_of(parts: list[Unit], number: int, section: str | None) -> str:
 def _lead(
     question: Question, weight: dict[str, float], unit: Unit, heading: str, kind: bool | None
 ) -> float:
-    """How much of the question the unit's label has; without words, whether its heading asks it."""
+    """Return the share of the question in the unit's label.
+
+    For a question without words it is 1 or 0, depending on whether the heading asks it.
+    """
     if question.stems:
         return cover(question, weight, _label(unit)) if kind is not False else 0.0
     folded = fold(heading)
@@ -233,7 +245,7 @@ def _lead(
 
 
 def _label(unit: Unit) -> str:
-    """What the unit says that it is about: before its colon, or in a row before its values."""
+    """Return the unit's label: the text before its colon, or in a table row before its values."""
     label = re.match(r"[^:.;]{1,32}(?=: )", unit.text)
     if label is None and unit.row:
         label = re.match(r"[^$\d—|]+", unit.text)
@@ -243,7 +255,7 @@ def _label(unit: Unit) -> str:
 def _with_kind(
     coverage: float, question: Question, weight: dict[str, float], kind: bool | None
 ) -> float:
-    """Coverage with the kind of answer counted as one more word of average weight."""
+    """Return the coverage with the kind of answer counted as one more word of average weight."""
     if kind is None:
         return coverage
     total = sum(weight.values())
@@ -270,7 +282,10 @@ def _scores(
 
 
 def _grown(parts: list[Unit], scores: list[float], best: int) -> tuple[int, int]:
-    """First and last unit: also neighbours that fit as well, and what a colon announces."""
+    """Return the first and last unit of the quote.
+
+    It includes neighbours that fit as well, and the lines that a colon announces.
+    """
     first, last = _paragraph(parts, best)
     floor = max(0.9 * scores[best], 0.05)
     size = sum(len(part.text) for part in parts[first : last + 1])
@@ -298,7 +313,7 @@ def _grown(parts: list[Unit], scores: list[float], best: int) -> tuple[int, int]
 
 
 def _paragraph(parts: list[Unit], best: int) -> tuple[int, int]:
-    """The whole paragraph of a sentence where it is short: it reads better than a piece of it."""
+    """Return the whole paragraph of a sentence if it is short, because it reads better."""
     line = [number for number, part in enumerate(parts) if part.line == parts[best].line]
     short = sum(len(parts[number].text) + 1 for number in line) <= SHORT_PARAGRAPH
     return (line[0], line[-1]) if short else (best, best)
@@ -318,7 +333,7 @@ def _quote(parts: list[Unit], first: int, last: int) -> str:
 
 
 def _column_names(parts: list[Unit], first: int) -> list[str]:
-    """The line above a table's rows or a list's items: column names, or what announces them."""
+    """Return the line above a table's rows or a list's items: column names, or the announcement."""
     number = first - 1
     while number >= 0 and parts[number].row:
         number -= 1

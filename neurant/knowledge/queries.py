@@ -1,4 +1,4 @@
-"""Documents, their passages and what was asked of them: SQL, as the reader under RLS."""
+"""The SQL of documents, their passages and the questions asked, under the reader's policies."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ _BOT = "select true from public.chatbots b where b.id = %s and b.retired_at is n
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
-    """Where a document's file is, and what it is called."""
+    """A document's file: its place in the store and its name."""
 
     company_id: UUID
     filename: str
@@ -88,7 +88,7 @@ class StoredFile:
 async def list_documents(
     connection: Connection, query: DocumentQuery
 ) -> tuple[list[DocumentOut], str | None]:
-    """A page of the company's documents."""
+    """Return a page of the company's documents."""
     given = query.model_dump(exclude_none=True, include=set(_FILTERS))
     conditions = [_FILTERS[name] for name in given]
     return await fetch_page(connection, DocumentOut, _LISTING, query, query.sort, conditions, given)
@@ -97,7 +97,10 @@ async def list_documents(
 async def get_document(
     connection: Connection, document_id: UUID, *, locked: bool = False
 ) -> DocumentOut | None:
-    """One of them, also a retired one; ``locked``: nobody changes it until the transaction ends."""
+    """Return a document, retired or not; None for an unknown id.
+
+    ``locked`` locks the row until the transaction ends.
+    """
     return await fetch_one(
         connection, DocumentOut, _LOCKED if locked else _ONE, {"id": document_id}
     )
@@ -106,20 +109,20 @@ async def get_document(
 async def update_document(
     connection: Connection, document_id: UUID, changes: Mapping[str, Any]
 ) -> None:
-    """Change these fields."""
+    """Change the given columns of a document."""
     statement = _UPDATE + set_clause(_EDITABLE, changes) + " where id = %(id)s"
     await connection.execute(statement, {**changes, "id": document_id})
 
 
 async def get_file(connection: Connection, document_id: UUID) -> StoredFile | None:
-    """Where the file is."""
+    """Return the file of a document; None for an unknown id."""
     return await fetch_one(connection, StoredFile, _FILE, (document_id,))
 
 
 async def list_chunks(
     connection: Connection, document_id: UUID, query: ChunkQuery
 ) -> tuple[list[ChunkOut], str | None]:
-    """A page of a document's passages, in their order."""
+    """Return a page of a document's passages, in reading order."""
     return await fetch_page(
         connection,
         ChunkOut,
@@ -134,7 +137,7 @@ async def list_chunks(
 async def list_asked(
     connection: Connection, query: AskedQuery
 ) -> tuple[list[AskedOut], str | None]:
-    """A page of what was asked of the company's knowledge."""
+    """Return a page of the questions for which the company's bots searched."""
     conditions: list[LiteralString] = []
     if query.answered is not None:
         conditions.append("(q.results_count > 0) = %(answered)s")
@@ -144,5 +147,5 @@ async def list_asked(
 
 
 async def bot_exists(connection: Connection, chatbot_id: UUID) -> bool:
-    """Whether this is a bot that the reader knows of."""
+    """Return whether the reader can see this bot and it is not retired."""
     return bool(await fetch_value(connection, _BOT, (chatbot_id,)))

@@ -1,8 +1,8 @@
-"""One order from two searches: by meaning (dense vectors) and by words (full text).
+"""One ranking from two searches: by meaning (dense vectors) and by words (full text).
 
-Both scores are stretched to 0..1 among this question's candidates and added with weights, which
-beats reciprocal rank fusion on the labelled Spanish questions (the bench ``answers``; for the
-method see Bruch, Gai and Ingber, "An Analysis of Fusion Functions for Hybrid Retrieval", 2023).
+Both scores are scaled to 0..1 among this question's candidates and added with weights. On the
+labelled Spanish questions that is better than reciprocal rank fusion (the bench ``answers``; for
+the method see Bruch, Gai and Ingber, "An Analysis of Fusion Functions for Hybrid Retrieval", 2023).
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Ranked:
 
 
 def fuse(candidates: Sequence[Candidate], dense_weight: float = DENSE_WEIGHT) -> list[Ranked]:
-    """The candidates from best to worst; a tie keeps the order of the chunks' ids."""
+    """Return the candidates, best first; equal scores are sorted by the chunks' ids."""
     dense = _stretched([candidate.similarity for candidate in candidates])
     lexical = _stretched([candidate.lexical for candidate in candidates])
     ranked = [
@@ -52,7 +52,7 @@ def fuse(candidates: Sequence[Candidate], dense_weight: float = DENSE_WEIGHT) ->
 
 
 def _stretched(scores: Iterable[float | None]) -> list[float]:
-    """Scores from 0 to 1; one that is missing counts as the lowest, equal ones as the highest."""
+    """Scale scores to 0..1; a missing score counts as the lowest, equal scores as the highest."""
     values = list(scores)
     present = [value for value in values if value is not None]
     if not present:

@@ -1,8 +1,8 @@
-"""Reading a document of a stranger, in a process of its own that may do nothing else.
+"""Reading an untrusted document in a process of its own that has no other rights.
 
-Each document gets a fresh process (``reader_child``): no environment, no file, no network, limited
-memory, CPU, wall time and output. Whatever the document makes of it, this process only sees a JSON
-answer or an ending, and makes one of our errors of that.
+Each document gets a fresh process (``reader_child``) without an environment, files or network, and
+with limited memory, CPU, wall time and output. Whatever the document does to it, this process only
+receives a JSON answer or an exit status, and translates it into one of our errors.
 """
 
 from __future__ import annotations
@@ -33,26 +33,27 @@ from neurant.knowledge.extract import MAX_CHARS, MAX_TITLE, Extracted, FileType,
 from neurant.texts import catalogue
 
 _MEGABYTE = 1024 * 1024
-# The largest text that we take (6 million emoji in 20 MB) needs 600 MB, a page of prices 20 MB.
+# The largest accepted text (6 million emoji in 20 MB) needs 600 MB, a page of prices 20 MB.
 _MEMORY, _MEMORY_FACTOR = 512 * _MEGABYTE, 8
-# The largest text takes 8 s, and 6 million characters of one PDF page after the other 5 s.
+# The largest text takes 8 s, and 6 million characters on the pages of a PDF take 5 s.
 _CPU_SECONDS, _CPU_SECONDS_PER_MEGABYTE = 10, 2
-_WALL_FACTOR, _WALL_SECONDS = 5, 30  # a child waits for the processor: answers go first
-_MOST_OUTPUT = 40 * _MEGABYTE  # 6 million characters of four bytes, and their places
+_WALL_FACTOR, _WALL_SECONDS = 5, 30  # generous, because answers have a higher CPU priority
+_MOST_OUTPUT = 40 * _MEGABYTE  # 6 million characters of four bytes, and the passages' spans
 _MOST_COMPLAINTS = 500  # bytes of the child's stderr that are logged
-_MUCH_MEMORY = 0.6  # of the limit: a process that a signal ended above it ran out of memory
+# A process that a signal ended above this share of its limit ran out of memory.
+_MUCH_MEMORY = 0.6
 _BLOCK = 256 * 1024
 _LOOK_EVERY = 0.05  # seconds
 
-# Isolated (-I) and without ``site`` (-S), which takes longer than our own imports: it is told where
-# our packages are.
+# Isolated (-I) and without ``site`` (-S), which takes longer than our own imports. The child
+# receives the paths of our packages instead.
 _COMMAND = (
     sys.executable, "-I", "-S", "-X", "utf8", "-c",
     "import sys; sys.path += sys.argv.pop(1).split(';');"
     "from neurant.knowledge.reader_child import main; main()",
 )  # fmt: skip
 
-# They only wait for their children. Two documents at a time, and the probe.
+# The threads only wait for their children: two documents at a time, and the probe.
 _threads = ThreadPoolExecutor(4, thread_name_prefix="read-document")
 
 log = get_logger(__name__)
@@ -60,9 +61,10 @@ log = get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How a child ended. ``code``: its exit status, or minus the signal that ended it.
+    """The end of a child. ``code``: its exit status, or minus the signal that ended it.
 
-    ``why``: the limit that made us end it; ``cpu`` in seconds; ``resident``: bytes at most.
+    ``why``: the limit for which we ended it; ``cpu`` in seconds; ``resident``: peak memory in
+    bytes.
     """
 
     output: bytes
@@ -74,17 +76,17 @@ class Ended:
 
 
 def limits_for(size: int) -> Limits:
-    """What reading a file of ``size`` bytes may use."""
+    """Return the limits for reading a file of ``size`` bytes."""
     memory = _MEMORY + _MEMORY_FACTOR * size
     return Limits(memory, _CPU_SECONDS + _CPU_SECONDS_PER_MEGABYTE * size // _MEGABYTE)
 
 
 async def read_document(data: bytes, filename: str) -> tuple[Extracted, list[Chunk]]:
-    """The text and the passages of a document.
+    """Return the text and the passages of a document.
 
     Raises BadInputError and UnsupportedTypeError as ``extract`` does, and BadInputError where the
     document needs too much (document_needs_memory, document_takes_too_long, document_too_deep,
-    document_too_large_inside, document_too_many_passages) or makes its reader crash
+    document_too_large_inside, document_too_many_passages) or crashes its reader
     (document_reader_crashed). Raises RuntimeError or OSError where no child can be started.
     """
     limits = limits_for(len(data))
@@ -96,23 +98,27 @@ async def read_document(data: bytes, filename: str) -> tuple[Extracted, list[Chu
 
 
 def _places() -> list[str]:
-    """Where this process imports from; never the current folder (an empty or relative name).
+    """Return the import paths of this process, except the current folder.
 
-    An editable installation is not on the path: it is found by a hook that ``site`` would install.
+    An empty or relative name would mean that folder. An editable installation is not on the path:
+    it is found by a hook that ``site`` would install.
     """
     ours = str(Path(neurant.__file__).parents[1])
     return [ours, *(place for place in sys.path if Path(place).is_absolute() and place != ours)]
 
 
 def _kind(data: bytes) -> str:
-    """What the child imports. It decides for itself what the file is."""
+    """Return the type whose modules the child imports.
+
+    The child determines the file's type itself.
+    """
     if b"%PDF-" in data[:1024]:
         return "pdf"
     return "docx" if data.startswith(b"PK") else "txt"
 
 
 async def run_child(kind: str, limits: Limits, *given: bytes) -> Ended:
-    """Start a child, give it this input, and wait for its end. Cancelling ends the child."""
+    """Start a child, give it this input, and return its end. Cancelling ends the child."""
     child = _Child(kind, limits)
     running = asyncio.get_running_loop().run_in_executor(_threads, child.run, given)
     try:
@@ -124,7 +130,7 @@ async def run_child(kind: str, limits: Limits, *given: bytes) -> Ended:
 
 
 class _Child:
-    """One child from its start to its end, driven by a thread."""
+    """A child from its start to its end, driven by a thread."""
 
     def __init__(self, kind: str, limits: Limits) -> None:
         self._kind, self._limits = kind, limits
@@ -138,7 +144,7 @@ class _Child:
         self._why = "stopped"
 
     def run(self, given: Sequence[bytes]) -> Ended:
-        """Start it, and return when it has ended, at the latest when its time is over."""
+        """Start the child and return when it has ended, at the latest when its time is over."""
         limits = (self._limits.memory, self._limits.cpu, os.getpid())
         process = subprocess.Popen(
             [*_COMMAND, ";".join(_places()), self._kind, *map(str, limits)],
@@ -162,7 +168,7 @@ class _Child:
             for stream in (process.stdin, process.stdout, process.stderr):
                 if stream:
                     stream.close()
-        process.returncode = os.waitstatus_to_exitcode(status)  # it is reaped already
+        process.returncode = os.waitstatus_to_exitcode(status)  # wait4 has reaped it already
         return Ended(
             bytes(self._answer),
             bytes(self._complaints[:_MOST_COMPLAINTS]),
@@ -181,7 +187,7 @@ class _Child:
         return bool(self._why)
 
     def _talk(self, process: subprocess.Popen[bytes], given: Sequence[bytes]) -> None:
-        """Write what it reads, and read what it writes, until it closes its streams."""
+        """Write the child's input and read its output until it closes its streams."""
         assert process.stdin and process.stdout and process.stderr  # noqa: S101, PT018 - asked for
         waiting = [memoryview(part) for part in given if part]
         into = {process.stdout: self._answer, process.stderr: self._complaints}
@@ -202,7 +208,7 @@ class _Child:
                         stream.close()
 
     def _wait(self, number: int) -> tuple[int, resource.struct_rusage]:
-        """How it ended and what it used; ends it when its time is over."""
+        """Return the child's status and usage; end the child when its time is over."""
         pause = 0.001
         while True:
             if self._is_over(number):
@@ -217,7 +223,7 @@ class _Child:
 
 
 def _resident(number: int) -> int:
-    """Bytes that a process has in memory now (proc(5), statm); 0 where the system does not say."""
+    """Return the bytes that a process has in memory now (proc(5), statm); 0 if unknown."""
     try:
         pages = Path(f"/proc/{number}/statm").read_text("ascii").split()[1]
     except (OSError, IndexError):
@@ -226,14 +232,17 @@ def _resident(number: int) -> int:
 
 
 def _peak(used: resource.struct_rusage) -> int:
-    """The peak of a child that has ended, or 0: up to our own peak it is inherited from us."""
+    """Return the peak memory of a child that has ended, or 0 if it is not above our own peak.
+
+    A peak up to our own is inherited from this process and says nothing about the child.
+    """
     if used.ru_maxrss <= resource.getrusage(resource.RUSAGE_SELF).ru_maxrss:
         return 0
     return used.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def _send(stream: IO[bytes], waiting: list[memoryview]) -> bool:
-    """Write what fits now; whether there is more to write."""
+    """Write as much as possible without waiting; return whether there is more to write."""
     try:
         while waiting:
             waiting[0] = waiting[0][os.write(stream.fileno(), waiting[0]) :]
@@ -241,13 +250,13 @@ def _send(stream: IO[bytes], waiting: list[memoryview]) -> bool:
                 waiting.pop(0)
     except BlockingIOError:
         return True
-    except BrokenPipeError:  # it has ended; its answer or its ending tells why
+    except BrokenPipeError:  # the child has ended; its answer or its exit status says why
         return False
     return False
 
 
 def _receive(stream: IO[bytes], into: bytearray) -> bool:
-    """Read what there is now; whether there may be more."""
+    """Read the available bytes; return whether there may be more."""
     try:
         block = os.read(stream.fileno(), _BLOCK)
     except BlockingIOError:
@@ -257,8 +266,11 @@ def _receive(stream: IO[bytes], into: bytearray) -> bool:
 
 
 def _understood(ended: Ended, limits: Limits, filename: str) -> tuple[Extracted, list[Chunk]]:
-    """The answer of a child, which may be anything: a document may have taken the child over."""
-    if ended.code > 0 and not ended.why:  # a reader that could start always ends with 0
+    """Validate and return a child's answer.
+
+    The answer may be anything, because a document may have taken over the child.
+    """
+    if ended.code > 0 and not ended.why:  # a reader that could start always exits with 0
         raise RuntimeError("the process that reads documents could not start")
     if ended.code != 0:
         raise _failure(ended, limits, filename)
@@ -289,7 +301,7 @@ def _page(number: object, text: object, section: object) -> Page:
 
 
 def _text(value: object) -> str | None:
-    """A text that PostgreSQL can hold, or None."""
+    """Return a text that PostgreSQL can store, or None."""
     if value is not None and (not isinstance(value, str) or "\0" in value):
         raise TypeError
     return value
@@ -309,7 +321,10 @@ def _span(page: object, start: object, end: object) -> tuple[int, int, int]:
 
 
 def _told(error: Mapping[str, Any], filename: str) -> NeurantError:
-    """The error that the child names, if it is one of a document's."""
+    """Return the error that the child names.
+
+    Raises ValueError unless it is an error of a document.
+    """
     code, params = str(error["code"]), dict(error["params"])
     if not code.startswith("document_") or f"errors.{code}" not in catalogue("es"):
         raise ValueError(code)
@@ -318,12 +333,12 @@ def _told(error: Mapping[str, Any], filename: str) -> NeurantError:
 
 
 def _failure(ended: Ended, limits: Limits, filename: str) -> NeurantError:
-    """What to tell of a child that ended without an answer."""
+    """Return the error for a child that ended without an answer."""
     if ended.why == "output":
         return BadInputError("document_too_large_inside", filename=filename)
     if ended.why == "time" or ended.code == -signal.SIGXCPU or ended.cpu >= limits.cpu:
         return BadInputError("document_takes_too_long", filename=filename)
-    # SIGKILL that is not ours: the machine itself was out of memory.
+    # A SIGKILL that is not ours means that the machine itself was out of memory.
     starved = ended.code < 0 and ended.resident >= _MUCH_MEMORY * limits.memory
     if starved or ended.code == -signal.SIGKILL:
         return BadInputError("document_needs_memory", filename=filename)
@@ -331,7 +346,10 @@ def _failure(ended: Ended, limits: Limits, filename: str) -> NeurantError:
 
 
 def _report(ended: Ended) -> dict[str, object]:
-    """For the log. What the child complained of may hold words of the document: its type only."""
+    """Return the fields for the log.
+
+    The child's stderr may contain words of the document: only its type is logged.
+    """
     said = ended.complaints.decode("utf-8", "replace").splitlines()
     return {
         "code": ended.code,

@@ -1,9 +1,9 @@
 """The process that reads one document; ``reader`` starts it.
 
-It is started without an environment, imports what the document's type needs, gives up every right
-(``neurant.core.sandbox``), and only then looks at the document: a line of JSON and the file's
-bytes on standard input. Its answer is one JSON object on standard output. Arguments: what to do
-(``pdf``, ``docx``, ``txt`` or ``probe``), bytes of memory, seconds of CPU, and the number of its
+It starts without an environment, imports the modules for the document's type, and gives up every
+right (``neurant.core.sandbox``). Only then it reads the document: a line of JSON and the file's
+bytes on standard input. Its answer is one JSON object on standard output. Arguments: the action
+(``pdf``, ``docx``, ``txt`` or ``probe``), bytes of memory, seconds of CPU, and the pid of its
 parent.
 """
 
@@ -18,11 +18,11 @@ from neurant.core.errors import NeurantError
 from neurant.core.sandbox import Limits, confine, give_way
 
 _BLOCK = 1024 * 1024
-# Written when no memory is left to make an answer of.
+# This answer is prepared for the case that no memory is left to build one.
 _NO_MEMORY = b'{"error": {"code": "document_needs_memory", "params": {}}}'
 _TOO_DEEP = b'{"error": {"code": "document_too_deep", "params": {}}}'
 _BROKEN = b'{"error": {"code": "document_reader_crashed", "params": {}}}'
-# With a title and a line, so that reading it needs all that reading any PDF needs.
+# It has a title and a line, so that reading it loads everything that reading any PDF needs.
 _SMALL_PDF = b"""%PDF-1.4
 1 0 obj <</Type/Catalog/Pages 2 0 R>> endobj
 2 0 obj <</Type/Pages/Kids[3 0 R]/Count 1>> endobj
@@ -39,7 +39,7 @@ trailer <</Root 1 0 R/Info 6 0 R>>
 
 
 def main() -> None:
-    """Give way and give up all rights, read, answer, and end without clearing up."""
+    """Lower the priority, give up all rights, read, answer, and exit without cleaning up."""
     give_way()  # before the imports, which take longer than most documents
     kind, memory, cpu, parent = sys.argv[1], *map(int, sys.argv[2:5])
     _import_for(kind)
@@ -61,7 +61,7 @@ def main() -> None:
 
 
 def _import_for(kind: str) -> None:
-    """Everything that reading will need: afterwards no file can be opened."""
+    """Import everything that reading needs, because no file can be opened afterwards."""
     from semantic_text_splitter import TextSplitter
 
     import neurant.knowledge.chunk
@@ -77,7 +77,7 @@ def _import_for(kind: str) -> None:
     elif kind == "probe":
         import neurant.knowledge.reader_probe
     else:
-        # Each encoding is a module that Python imports when it is first used.
+        # Python imports the module of an encoding when it is first used.
         neurant.knowledge.extract.decode("Atención".encode("cp1252") * 20, "")
         for name in ("utf-8-sig", "utf-16", "utf-32", "mac_roman", "cp850", "latin-1"):
             "a".encode(name).decode(name)

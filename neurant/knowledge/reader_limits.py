@@ -1,4 +1,4 @@
-"""Which limits of a reading child hold on this machine: a child tries them, the start logs them."""
+"""The limits of a reading child that hold on this machine: a child tries them at each start."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import orjson
 from neurant.core.logs import get_logger
 from neurant.knowledge.reader import limits_for, run_child
 
-# What is told, and the attempts of ``reader_probe`` that must all have been refused.
+# The name of each limit, and the attempts of ``reader_probe`` that must all be refused.
 _MEASURED: Mapping[str, tuple[str, ...]] = {
     "memory": ("memory",),
     "cpu": ("cpu",),
@@ -35,7 +35,7 @@ log = get_logger(__name__)
 
 
 async def log_limits(data_dir: Path) -> None:
-    """One line: the limits that hold, and a warning where one is missing. Never fails."""
+    """Log the limits that hold in one line, as a warning where one is missing. Never raises."""
     try:
         found = await measured_limits(data_dir)
     except Exception as error:
@@ -46,16 +46,16 @@ async def log_limits(data_dir: Path) -> None:
 
 
 async def measured_limits(data_dir: Path) -> dict[str, list[str]]:
-    """``hold`` and ``missing``: what a real child was refused, and what it was not.
+    """Return ``hold`` and ``missing``: the limits that a real child did and did not meet.
 
-    Wall time and output are held by this process everywhere. Raises ValueError for a child that
-    does not answer.
+    This process enforces wall time and output everywhere. Raises ValueError for a child that does
+    not answer.
     """
     limits = limits_for(0)
     secret = await asyncio.to_thread(_secret_file, data_dir)
     with (
         socket.create_server(("127.0.0.1", 0)) as server,
-        tempfile.NamedTemporaryFile() as ours,  # where the installation has no such file
+        tempfile.NamedTemporaryFile() as ours,  # used where the installation has no secret file
     ):
         given = {
             "memory": 2 * limits.memory,

@@ -1,6 +1,6 @@
-"""Trying what a reading child must not be able to do, from inside one.
+"""Attempts, from inside a reading child, at everything that it must not be able to do.
 
-Every attempt is a real one; ``probe`` answers, for each, whether the system refused it.
+Every attempt is a real one; ``probe`` returns for each whether the system refused it.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ import socket
 from collections.abc import Callable
 from pathlib import Path
 
-_PTRACE_SEIZE = 0x4206  # does not stop the process
+_PTRACE_SEIZE = 0x4206  # unlike PTRACE_ATTACH, it does not stop the process
 
 
 def probe(memory: int, secret: str, folder: str, port: int) -> dict[str, bool]:
-    """Which attempts were refused, by name.
+    """Return which attempts were refused, by name.
 
-    ``memory``: bytes that are beyond the limit; ``secret``: a file of the installation;
-    ``folder``: where our account may write; ``port``: of loopback, on which somebody listens.
+    ``memory``: bytes beyond the limit; ``secret``: a file of the installation; ``folder``: one that
+    our account may write to; ``port``: a port of loopback with a listener.
     """
     parent = os.getppid()
     attempts: dict[str, Callable[[], object]] = {
@@ -48,7 +48,10 @@ def probe(memory: int, secret: str, folder: str, port: int) -> dict[str, bool]:
 
 
 def _is_refused(attempt: Callable[[], object]) -> bool:
-    """A file or process that is not there was not refused: nothing was shown."""
+    """Return whether the system refused the attempt.
+
+    A missing file or process is not a refusal, because it shows nothing.
+    """
     try:
         attempt()
     except (FileNotFoundError, ProcessLookupError):
@@ -83,13 +86,13 @@ def _write_file(path: Path) -> None:
 
 
 class _Vector(ctypes.Structure):
-    """``struct iovec``."""
+    """The C structure ``struct iovec``."""
 
     _fields_ = (("base", ctypes.c_void_p), ("length", ctypes.c_size_t))
 
 
 def _read_memory_of(process: int) -> None:
-    """process_vm_readv(2); EFAULT means that it was allowed, and that nothing is at the address."""
+    """Call process_vm_readv(2). EFAULT means that it was allowed and nothing is at the address."""
     buffer = ctypes.create_string_buffer(1)
     vector = ctypes.byref(_Vector(ctypes.addressof(buffer), 1))
     number = _error_of("process_vm_readv", process, vector, 1, vector, 1, 0)
@@ -105,7 +108,10 @@ def _trace(process: int) -> None:
 
 
 def _error_of(function: str, *arguments: object) -> int:
-    """The error number of a call to the C library; 0 where it worked. ENOSYS: it has none."""
+    """Return the errno of a call to the C library.
+
+    It is 0 for success, and ENOSYS if the library has no such function.
+    """
     call = getattr(ctypes.CDLL(None, use_errno=True), function, None)
     if call is None:
         return errno.ENOSYS
@@ -113,7 +119,7 @@ def _error_of(function: str, *arguments: object) -> int:
 
 
 def _execute() -> None:
-    """What is not there cannot be started; the error tells whether starting as such is allowed."""
+    """Start a program that does not exist; the errno shows whether execution itself is allowed."""
     os.execv("/nothing/is/here", ["nothing"])  # noqa: S606
 
 
@@ -124,6 +130,6 @@ def _fork() -> None:
 
 
 def _burn_without_limit() -> None:
-    """The kernel's own word instead of seconds of computing at every start."""
+    """Check the kernel's CPU limit, instead of computing for seconds at every start."""
     if resource.getrlimit(resource.RLIMIT_CPU)[1] != resource.RLIM_INFINITY:
         raise PermissionError

@@ -98,7 +98,7 @@ class DocumentPatch(BaseModel):
 
 
 class DocumentQuery(ListQuery):
-    """The filters and sorts of the list."""
+    """The filters and sort orders of the list of documents."""
 
     chatbot_id: UUID | None = Field(
         default=None, description="Only documents that belong to this bot"
@@ -146,7 +146,7 @@ class ChunkQuery(ListQuery):
 
 
 class SearchIn(BaseModel):
-    """A question to a bot's knowledge."""
+    """A question to search a bot's documents with."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -200,7 +200,7 @@ class AskedOut(BaseModel):
 
 
 class AskedQuery(ListQuery):
-    """The filters and sorts of the list."""
+    """The filters and sort orders of the list of questions."""
 
     answered: bool | None = Field(
         default=None, description="true: only questions with a result; false: only those without"

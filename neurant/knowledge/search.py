@@ -1,4 +1,4 @@
-"""Searching the documents of one company: ids and scores from the database, texts under RLS."""
+"""The search in one company's documents: ids and scores from a definer, texts under RLS."""
 
 from __future__ import annotations
 
@@ -19,18 +19,21 @@ from neurant.knowledge.words import condensed
 
 _CANDIDATES = 20
 
-_MOST_SEARCHED = 400  # characters; each word is one more look into the index
+_MOST_SEARCHED = 400  # characters; each word costs one index look-up
 
-# Embedding is numpy in C: it leaves the event loop free in a thread of its own, and one thread a
-# core is all that helps.
+# Embedding is native code that releases the GIL: a thread keeps the event loop free, and more
+# threads than cores do not help.
 _THREADS = 2
-_MOST_WAITING = 100  # questions of one company: a second or two of work
-# Priorities (nice): the event loop goes first, then what customers asked, then everything else.
+_MOST_WAITING = 100  # questions of one company; that is a second or two of work
+# Priorities (nice): first the event loop, then the customers' questions, then everything else.
 _PROMPT_NICE, _PATIENT_NICE = 5, 15
 
 
 class _Lane:
-    """Threads of one priority, for which the companies take turns; one has ``share`` at most."""
+    """Threads of one priority, for which the companies take turns.
+
+    A company has ``share`` of them at most.
+    """
 
     def __init__(self, name: str, nice: int, share: int) -> None:
         self._threads = ThreadPoolExecutor(
@@ -46,11 +49,12 @@ class _Lane:
 
 _prompt = _Lane("embed-query", _PROMPT_NICE, _THREADS)
 _patient = _Lane("embed-query-patient", _PATIENT_NICE, 1)
-_usage = each_loop(Usage)  # in characters that were embedded
-_QUESTION_COST = 10  # characters, besides its own
-_SHORT = 120  # characters: two sentences, or 90 ms
+_usage = each_loop(Usage)  # counted in embedded characters
+_QUESTION_COST = 10  # characters, in addition to the question's own
+_SHORT = 120  # characters; that is two sentences, or 90 ms
 
-# Each passage by its key, which the limit forces: planned as a join, all of the company's are read.
+# The limit forces a look-up of each passage by its key; a plain join reads all of the company's
+# passages.
 _SEARCH = """
 select p.*, s.similarity, s.lexical
 from private.search_chunks(%s, %s, %s::extensions.vector, %s, %s) s
@@ -68,18 +72,19 @@ cross join lateral (
 async def search(
     pool: Pool, principal: Staff | Worker, chatbot_id: UUID, question: str
 ) -> list[Ranked]:
-    """The passages nearest to the question that the bot may use, best first."""
+    """Return the passages nearest to the question that the bot may use, best first."""
     vector = await embedded(principal.company_id, question, of_customer=True)
     async with tenant(pool, principal) as connection:
         return await search_within(connection, chatbot_id, question, vector)
 
 
 async def embedded(company_id: UUID, question: str, *, of_customer: bool = False) -> list[float]:
-    """The question as a vector, when it is the company's turn; nobody holds a connection meanwhile.
+    """Return the question as a vector, when it is the company's turn.
 
-    A short question ``of_customer`` goes first. A long one, one of a company that asks more than
-    its part, and a search or a trial of the staff get a thread of low priority, one a company.
-    Raises RateLimitedError where too many questions of the company wait already.
+    The caller must hold no connection. A short question ``of_customer`` goes first. A long
+    question, a question of a company that asks more than its share, and a search or a trial of the
+    staff get a thread of low priority, of which a company uses one at a time. Raises
+    RateLimitedError where too many questions of the company wait already.
     """
     must_hold_nothing("a thread that embeds")
     loop, usage = asyncio.get_running_loop(), _usage()
@@ -87,7 +92,7 @@ async def embedded(company_id: UUID, question: str, *, of_customer: bool = False
     try:
         if of_customer and len(question) <= _SHORT and not usage.is_heavy(company_id):
             async with _prompt.turn(company_id) as threads:
-                if not usage.is_heavy(company_id):  # it may have become so while it waited
+                if not usage.is_heavy(company_id):  # this may have changed during the wait
                     return await loop.run_in_executor(threads, embed_query, question)
         async with _patient.turn(company_id) as threads:
             return await loop.run_in_executor(threads, embed_query, question)
@@ -98,7 +103,7 @@ async def embedded(company_id: UUID, question: str, *, of_customer: bool = False
 async def search_within(
     connection: Connection, chatbot_id: UUID, question: str, vector: list[float]
 ) -> list[Ranked]:
-    """The same in the caller's transaction, for a question that is embedded already."""
+    """Search with an embedded question in the caller's transaction; the passages, best first."""
     words = (chatbot_id, condensed(question, _MOST_SEARCHED), None, MODEL, _CANDIDATES)
     found = {one.chunk_id: one for one in await fetch_all(connection, Candidate, _SEARCH, words)}
     meaning = (chatbot_id, "", vector_text(vector), MODEL, _CANDIDATES)
@@ -109,5 +114,5 @@ async def search_within(
 
 
 def vector_text(embedding: list[float]) -> str:
-    """pgvector's text form of a vector."""
+    """Return pgvector's text form of a vector."""
     return "[" + ",".join(map(repr, embedding)) + "]"

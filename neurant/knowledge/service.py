@@ -1,4 +1,4 @@
-"""Taking a document in: checked, kept, and handed to the worker in one transaction."""
+"""Accepting a document: it is checked, stored, and queued for the worker in one transaction."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ values (%s, %s, %s, %s, %s, %s, %s, %s, %s, (select private.user_id()))
 
 @dataclass(frozen=True, slots=True)
 class CheckedDocument:
-    """A file that can be taken in."""
+    """A file that passed the checks."""
 
     name: str
     file_type: str
@@ -46,7 +46,10 @@ class CheckedDocument:
 
 
 async def check_document(settings: Settings, filename: str, data: bytes) -> CheckedDocument:
-    """The file, if we can take it. Raises TooLargeError, BadInputError, UnsupportedTypeError."""
+    """Check an uploaded file's name, size and type.
+
+    Raises TooLargeError, BadInputError and UnsupportedTypeError.
+    """
     name = tidy(filename.replace("\\", "/").rsplit("/", 1)[-1])
     if len(name) > MAX_NAME or not is_storable(name) or not reads_as_label(name):
         raise BadInputError("document_name", most=MAX_NAME)
@@ -61,7 +64,7 @@ async def check_document(settings: Settings, filename: str, data: bytes) -> Chec
 
 @dataclass(frozen=True, slots=True)
 class KeptDocument:
-    """A checked file that is in the store, under the id of its document to be."""
+    """A checked file in the store, under the id of the document that will be inserted."""
 
     id: UUID
     company_id: UUID
@@ -69,22 +72,28 @@ class KeptDocument:
 
     @property
     def path(self) -> str:
-        """Where it is in the store."""
+        """Return the file's path in the store."""
         return file_path(self.company_id, self.id)
 
 
 async def keep_file(
     store: ObjectStore, company_id: UUID, document: CheckedDocument
 ) -> KeptDocument:
-    """Put a checked file into the store; before its row, which never names a file that is not
-    there. Whoever cannot insert the row forgets the file."""
+    """Put a checked file into the store.
+
+    This happens before the row is inserted, so that a row never names a missing file. A caller that
+    cannot insert the row removes the file.
+    """
     kept = KeptDocument(uuid7(), company_id, document)
     await write_file(store, kept.path, document.data)
     return kept
 
 
 def forget_file(store: ObjectStore, kept: KeptDocument) -> None:
-    """Remove a file whose row was refused: beside the request, which may hold a connection."""
+    """Remove a file whose row was refused.
+
+    A task of its own does it, because the request may hold a connection.
+    """
     task = asyncio.create_task(delete_file(store, kept.path))
     _forgetting.add(task)
     task.add_done_callback(_forgetting.discard)
@@ -93,10 +102,10 @@ def forget_file(store: ObjectStore, kept: KeptDocument) -> None:
 async def insert_document(
     connection: Connection, chatbot_id: UUID | None, kept: KeptDocument
 ) -> None:
-    """Take a kept file, in the caller's transaction, as knowledge of one bot or of all (None).
+    """Insert a stored file in the caller's transaction and queue it for the worker.
 
-    Raises ConflictError for one that is already there, BadInputError for an unknown bot,
-    ForbiddenError for who may not add documents.
+    ``chatbot_id`` None shares it with all bots. Raises ConflictError for a duplicate, BadInputError
+    for an unknown bot, and ForbiddenError for a caller who may not add documents.
     """
     document, name = kept.checked, kept.checked.name
     digest = hashlib.sha256(document.data).digest()
@@ -124,10 +133,10 @@ async def store_document(
     filename: str,
     data: bytes,
 ) -> UUID:
-    """Take a file in, in a transaction of its own; the new document's id.
+    """Accept a file in a transaction of its own and return the new document's id.
 
-    Raises as ``check_document`` and ``insert_document``, and LimitReachedError where the plan's
-    storage is full: then nothing is kept.
+    Raises the errors of ``check_document`` and ``insert_document``, and LimitReachedError where the
+    plan's storage is full. After an error the file is removed.
     """
     document = await check_document(settings, filename, data)
     kept = await keep_file(store, staff.company_id, document)
@@ -141,7 +150,7 @@ async def store_document(
 
 
 def document_error(stored: str | None, language: Language) -> str:
-    """The text of a document's ``processing_error``, in the reader's language."""
+    """Return the text of a document's ``processing_error``, in the reader's language."""
     if not stored:
         return ""
     error = json.loads(stored)
@@ -149,7 +158,7 @@ def document_error(stored: str | None, language: Language) -> str:
 
 
 def unread_pages(pages: Sequence[int], language: Language) -> str:
-    """What to tell of pages without text, as "2, 5-9"; empty if there are none."""
+    """Return a sentence about the pages without text ("2, 5-9"); "" if there are none."""
     if not pages:
         return ""
     runs: list[list[int]] = []

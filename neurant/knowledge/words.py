@@ -1,7 +1,7 @@
-"""Spanish words made comparable: no accents, no endings, with room for a typing mistake.
+"""Spanish words made comparable: no accents, no endings, tolerant of a typing mistake.
 
-Small and fast on purpose: it runs on a few passages for each question, next to the dense and the
-full-text search that found them.
+The module is small and fast because it runs on several passages for each question, after the dense
+and the full-text search that found them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _MARKS = re.compile(r"[\u0300-\u036f]")
 _SHORTEST_STEM = 3
 _FUZZY_FROM = 5
 
-# Longest first, so that "limpiamientos" loses "amientos" and not only "s".
+# Sorted by length, longest first, so that "limpiamientos" loses "amientos" and not only "s".
 _ENDINGS = sorted(
     _WORD.findall(
         "amientos imientos amiento imiento aciones iciones acion icion adores adoras ador adora "
@@ -47,7 +47,7 @@ STOP_WORDS = frozenset(
     )
 )
 
-# Verbs of nearly every customer's question: they say little about which passage answers it.
+# Verbs of nearly every customer's question: they hardly distinguish the passages.
 LIGHT_WORDS = frozenset(
     _WORD.findall(
         "acepta aceptan reciben recibe manejan maneja llevar llevo traer dejar pasa pasaria venden "
@@ -59,7 +59,7 @@ LIGHT_WORDS = frozenset(
     )
 )
 
-# Only what customers write every day; the embedding carries the rest of another language.
+# Only the everyday words of customers; the embedding covers the rest of another language.
 _ENGLISH = {
     "price": "precio", "prices": "precio", "cost": "cuesta", "pay": "pagar", "payment": "pago",
     "card": "tarjeta", "cash": "efectivo", "parking": "parqueadero", "appointment": "cita",
@@ -74,11 +74,11 @@ _ENGLISH = {
     "invoice": "factura", "hours": "horario", "schedule": "horario", "size": "talla",
 }  # fmt: skip
 
-# What a customer says with a verb and a document with a noun.
+# Customers use the verb where documents use the noun.
 _SPOKEN = {"duele": "dolor", "duelen": "dolor", "doliendo": "dolor"}
 
-# Words before a question that ask nothing themselves. No alternative may hold an unbounded repeat
-# of another: ``bare_question`` takes them one by one.
+# Words that precede a question and ask nothing themselves. No alternative may contain an unbounded
+# repetition of another, because ``bare_question`` removes them one by one.
 _WISH = (
     r"(?:tengo|ten[ií]a|quiero|quisiera|quer[ií]a|puedo|podr[ií]a|me gustar[ií]a|necesito|deseo|"
     r"me permites?|te hago|le hago)"
@@ -88,7 +88,7 @@ _ANNOUNCED = (
     r"(?:pregunt(?:a|as|ica|ita)|dudas?|consultas?|inquietud(?:es)?)",
     r"(?:(?:una|otra) )?(?:pregunt(?:a|ica|ita)|duda|inquietud)(?=\s*[,.:;!?…¿]|\s*$)",
     r"(?:una|otra) (?:pregunt(?:a|ica|ita)|duda|inquietud)(?= (?:es|si)\b)(?: (?:es|si))?",
-    # "una consulta" is also what people buy: only a pause tells that it announces a question.
+    # "una consulta" is also a thing that people buy: it announces a question only before a pause.
     r"(?:una|otra) consulta(?=\s*[,.:;!…¿]|\s*$)",
     rf"(?:{_WISH}|es para|para) (?:saber|preguntar(?:te|les?)?|averiguar|consultar(?:te|les?)?"
     r"(?= si\b))(?: (?:si|sobre|por|acerca de))?",
@@ -121,16 +121,19 @@ _SAME = {
 
 
 def fold(text: str) -> str:
-    """Lower case without accents or diaereses: ``Qué Ñandú`` becomes ``que nandu``."""
+    """Return the text in lower case without accents or diaereses:
+
+    ``Qué Ñandú`` becomes ``que nandu``.
+    """
     decomposed = unicodedata.normalize("NFKD", text.casefold())
     return _MARKS.sub("", decomposed)
 
 
 def condensed(text: str, most: int) -> str:
-    """A text of ``most`` characters, or a little more; of a longer one its beginning and its end.
+    """Shorten a text to ``most`` characters or slightly more, by keeping its beginning and its end.
 
-    A long message states its question at one of its ends, and what is done with a question costs
-    time by its length: this bounds what one of them costs.
+    A long message states its question at one of its ends. The time of processing a question grows
+    with its length, so this bounds the time of one question.
     """
     if len(text) <= most:
         return text
@@ -138,7 +141,7 @@ def condensed(text: str, most: int) -> str:
 
 
 def bare_question(text: str) -> str:
-    """A message without the courtesies and announcements before what it asks.
+    """Return a message without the courtesies and announcements before its question.
 
     "Buenas, quería saber si abren hoy" gives "abren hoy"; a message of nothing else gives "".
     """
@@ -149,7 +152,7 @@ def bare_question(text: str) -> str:
 
 
 def only_announces(text: str) -> bool:
-    """Whether a message says that a question will come and asks none: "tengo una duda"."""
+    """Return whether a message announces a question and asks none: "tengo una duda"."""
     start, announced = 0, False
     while start < len(text) and (found := _PREAMBLE.match(text, start)):
         announced = announced or _ANNOUNCEMENT.match(text, start) is not None
@@ -158,12 +161,12 @@ def only_announces(text: str) -> bool:
 
 
 def tokens(text: str) -> list[str]:
-    """Words and numbers, folded, in order."""
+    """Return the words and numbers of a text, folded, in order."""
     return _WORD.findall(fold(text))
 
 
 def is_light(word_stem: str) -> bool:
-    """Whether a stem is that of a word that says little about what is asked."""
+    """Return whether a stem belongs to a word that says little about the subject."""
     return word_stem in _light_stems()
 
 
@@ -174,7 +177,7 @@ def _light_stems() -> frozenset[str]:
 
 @lru_cache(maxsize=20_000)
 def stem(word: str) -> str:
-    """A folded word without its ending, and with ``ue``/``ie`` as in the infinitive.
+    """Return a folded word without its ending, and with ``ue``/``ie`` as in the infinitive.
 
     ``cuestan`` and ``costo`` both give ``cost``; ``cierran`` and ``cerramos`` give ``cerr``.
     """
@@ -191,19 +194,22 @@ def stem(word: str) -> str:
 
 
 def stems(text: str) -> list[str]:
-    """Stems of all words of a text, in order, stop words left out."""
+    """Return the stems of all words of a text, in order, without stop words."""
     return [stem(word) for word in tokens(text) if word not in STOP_WORDS]
 
 
 def question_stems(text: str) -> list[str]:
-    """Stems of a question's content words without repeats; everyday English becomes Spanish."""
+    """Return the distinct stems of a question's content words; everyday English becomes Spanish."""
     everyday = _ENGLISH | _SPOKEN
     words = (everyday.get(word, word) for word in tokens(text) if word not in STOP_WORDS)
     return list(dict.fromkeys(stem(word) for word in words))
 
 
 def likeness(wanted: str, found: frozenset[str]) -> float:
-    """How well one stem stands among others: 1 itself, 0.8 with one slip, 0.7 by its root, 0."""
+    """Return how well ``wanted`` matches the best of ``found``.
+
+    The result is 1 for the same stem, 0.8 for one typing mistake, 0.7 for the same root, else 0.
+    """
     if wanted in found:
         return 1.0
     if len(wanted) < _FUZZY_FROM or wanted.isdigit():
@@ -211,7 +217,7 @@ def likeness(wanted: str, found: frozenset[str]) -> float:
     best = 0.0
     first = wanted[0]
     for other in found:
-        if other[0] != first:  # neither one slip away nor of the same root
+        if other[0] != first:  # neither one typing mistake away nor of the same root
             continue
         if abs(len(other) - len(wanted)) <= 1 and _one_slip(wanted, other):
             return 0.8
@@ -222,7 +228,7 @@ def likeness(wanted: str, found: frozenset[str]) -> float:
 
 
 def _one_slip(left: str, right: str) -> bool:
-    """Whether one letter changed, missing, added or swapped with its neighbour makes them equal."""
+    """Return whether one changed, missing, added or swapped letter makes the words equal."""
     if len(left) > len(right):
         left, right = right, left
     start = 0

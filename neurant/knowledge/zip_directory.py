@@ -1,8 +1,8 @@
-"""The directory of a ZIP archive, read with work that is bounded before it begins.
+"""Reading the directory of a ZIP archive, with an amount of work that is bounded in advance.
 
-``zipfile`` makes an object of every entry: 25 MB of directory are 500,000 of them, and seconds of
-the process that asks. A Word document has some dozens.
-Source: PKWARE APPNOTE.TXT 6.3, sections 4.3.7, 4.3.12 and 4.3.16.
+``zipfile`` makes an object of every entry: a directory of 25 MB has 500,000 entries, which take the
+calling process seconds. A Word document has some dozens. Source: PKWARE APPNOTE.TXT 6.3, sections
+4.3.7, 4.3.12 and 4.3.16.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class NotAZipError(Exception):
 
 
 class TooLargeInsideError(Exception):
-    """More entries, or more in an entry, than we unpack."""
+    """The archive has too many entries, or an entry that is too large."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Entry:
 
 
 def read_directory(data: bytes) -> list[Entry]:
-    """What an archive says that it holds: at most ``MAX_ENTRIES``.
+    """Return the entries that an archive declares, at most ``MAX_ENTRIES``.
 
     Raises NotAZipError and TooLargeInsideError. ZIP64 (archives of 4 GB or 65,535 entries) is
     refused as too large.
@@ -54,7 +54,7 @@ def read_directory(data: bytes) -> list[Entry]:
     if entries > MAX_ENTRIES or size > _MAX_DIRECTORY_BYTES:
         raise TooLargeInsideError
     position = end - size
-    moved = position - offset  # bytes that somebody put before the archive
+    moved = position - offset  # bytes that precede the archive in the file
     if position < 0 or moved < 0:
         raise NotAZipError
     found: list[Entry] = []
@@ -86,7 +86,10 @@ def _entry(data: bytes, position: int, moved: int) -> tuple[Entry, int]:
 
 
 def read_entry(data: bytes, entry: Entry, most: int) -> bytes:
-    """An entry's content. Raises TooLargeInsideError above ``most`` bytes, and NotAZipError."""
+    """Return an entry's content of at most ``most`` bytes.
+
+    Raises TooLargeInsideError for a larger one, and NotAZipError.
+    """
     if entry.size > most:
         raise TooLargeInsideError
     if data[entry.start : entry.start + 4] != _LOCAL or entry.start + _LOCAL_SIZE > len(data):
@@ -108,6 +111,6 @@ def _unpacked(packed: bytes, method: int, most: int) -> bytes:
         content = zlib.decompressobj(-zlib.MAX_WBITS).decompress(packed, most + 1)
     except zlib.error as error:
         raise NotAZipError from error
-    if len(content) > most:  # whatever the directory says
+    if len(content) > most:  # the directory may declare less
         raise TooLargeInsideError
     return content

@@ -1,4 +1,4 @@
-"""What to do with what an end user said: a pure function of the situation."""
+"""The decision about an end user's message: a pure function of the situation."""
 
 from __future__ import annotations
 
@@ -19,12 +19,13 @@ Action = Literal["none", "notice", "answer", "escalate", "limit", "retrieve"]
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """A conversation when a reply is owed.
+    """A conversation when a reply is due.
 
-    ``question`` joins what the end user said since anybody last answered: "" for media only, None
-    when somebody has answered meanwhile; ``limit_reached``: no bot message is left this month;
-    ``last_notice`` is the newest system line since then, ``last_bot_text`` what the bot said last.
-    ``persona`` is what the bot calls itself, if not by its name; ``tone`` in which words.
+    ``question`` joins the end user's messages since the last answer: "" for media only, None if an
+    answer was given meanwhile. ``limit_reached``: no bot message is left this month.
+    ``last_notice`` is the newest system line since the last answer, ``last_bot_text`` the bot's
+    last message. ``persona`` is the bot's name for itself, if it differs from ``bot_name``;
+    ``tone`` selects the wording.
     """
 
     company_name: str
@@ -44,7 +45,7 @@ class Situation:
     tone: str | None = None
 
     def say(self, name: str) -> str:
-        """A phrase of the bot's, in its tone and language."""
+        """Return a phrase of the bot, in its tone and language."""
         bot = self.persona or self.bot_name
         return in_tone(
             f"replies.{name}", self.tone, self.language, bot=bot, company=self.company_name
@@ -53,7 +54,10 @@ class Situation:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """``content`` is said (a ``notice``: a key of the catalogue); ``reason``: why it escalates."""
+    """The action for a reply. ``content`` is the text (for a ``notice``: a key of the texts).
+
+    ``reason`` and ``detail`` belong to an escalation.
+    """
 
     action: Action
     content: str | None = None
@@ -62,13 +66,13 @@ class Decision:
 
 
 def decide(now: Situation) -> Decision:
-    """A person who is there speaks; then what was asked for; only then the documents."""
+    """Decide the reply: a present operator comes first, then plain wishes, then the documents."""
     if now.is_hitl_active or now.question is None:
         return Decision("none")
     if not now.bot_is_active:
         return _once(now, "bot_inactive")
     if now.limit_reached:
-        return Decision("limit")  # the database knows whether it was said this month
+        return Decision("limit")  # the database knows whether this month's notice was sent
     if not now.question.strip():
         return _once(now, "text_only")
     if escalation := _escalation(now, now.question):
@@ -79,7 +83,7 @@ def decide(now: Situation) -> Decision:
 
 
 def without_answer(now: Situation, question: str) -> Decision:
-    """What to do when the documents hold no answer that is good enough."""
+    """Decide the reply when the documents hold no answer that is good enough."""
     not_found = now.say("not_found")
     if not now.hitl_enabled:
         return Decision("answer", content=not_found)
@@ -107,5 +111,5 @@ def _escalation(now: Situation, question: str) -> Decision | None:
 
 
 def _offered(now: Situation) -> bool:
-    """Whether the bot's last words offered a person."""
+    """Return whether the bot's last message offered a person."""
     return bool(now.fallback_message) and now.last_bot_text == now.fallback_message

@@ -1,8 +1,9 @@
-"""What a message plainly wants, before any search: a person, small talk, a keyword.
+"""Rules for what a message clearly wants, before any search: a person, small talk, a keyword.
 
-Rules of words, not a model: they cost microseconds, a company can read why they fired, and they are
-narrow on purpose. A wish for a person that they miss is still caught when the bot finds no answer
-and offers one; a question that they would take for such a wish would go unanswered.
+They are rules of words and not a model: they take microseconds, and a company can read why they
+matched. They are narrow on purpose. A request for a person that they miss is caught later, when the
+bot finds no answer and offers a person; a question that they mistake for such a request would stay
+unanswered.
 """
 
 from __future__ import annotations
@@ -19,12 +20,12 @@ MAX_CHARS = 1_000
 
 _WORD = re.compile(r"\w+")
 _NOT_WORDS = re.compile(r"[^a-z0-9]+")
-# Shorter words are particles: "nos" is not the plural of "no".
+# Shorter words are particles and have no plural: "nos" is not the plural of "no".
 _SHORTEST_NOUN = 3
 _POSSESSIVES = ("mi", "tu", "su")
 _REPEATED = re.compile(r"([a-z])\1{2,}")
 
-# Someone who attends to customers. Typing mistakes are those people make in a chat.
+# The names of people who attend to customers, with the usual typing mistakes of a chat.
 _AGENT = (
     r"(?:ase[sz]or(?:a|es|as)?|acesor(?:a|es)?|agentes?|ajente|operador(?:a|es)?|operari[oa]|"
     r"humanos?|umano|humana|encargad[oa]|ejecutiv[oa]|representante|recepcionista|supervisor(?:a)?)"
@@ -49,7 +50,7 @@ _WANT = (
     r"puedo|podria|me gustaria|solicito|exijo|dame|deme|busco|pido|que me atienda|"
     r"que me ayude|me atiende|me puede atender|me puede ayudar|atiendame|atencion de)"
 )
-# What follows "persona" or "agente" when it is part of a question about something else.
+# The words after "persona" or "agente" in a question about something else.
 _OTHER_SENSE = (
     r"(?! (?:natural|juridica|mayor|menor|adicional|extra|con discapacidad|en silla|embarazada|"
     r"inmobiliari[oa]|de viajes?|de seguros?|de aduanas?|de transito|quimico|economico|"
@@ -88,7 +89,7 @@ _EN = [
     r"\b(?:real person|human agent|live agent|human being)\b",
 ]
 _WANTS_PERSON = re.compile("|".join(_ES + _EN))
-# The whole message is a name for such a person: "asesor", "agente por favor", "human!".
+# A message that is only a name for such a person: "asesor", "agente por favor", "human!".
 _ONLY_PERSON = re.compile(
     rf"(?:un |una |con |el |la |a |an )*(?:{_AGENT}|persona real|alguien real|agent|human|operator|"
     r"representative|real person|servicio al cliente|atencion al cliente)"
@@ -98,9 +99,9 @@ _REFUSED = re.compile(
     rf"\bno (?:quiero|necesito|deseo|hace falta|me pase[sn]?) (?:hablar )?{_A}{_SOMEONE}\b"
 )
 
-# In this and in _SMALL_TALK no alternative is a sequence of others: two ways to read the same
-# words, repeated, would make matching exponential. Thanks may stand next to the yes, but are none
-# by themselves.
+# In this pattern and in _SMALL_TALK no alternative is a sequence of other alternatives: two ways to
+# match the same words would make matching exponential. Thanks may accompany a yes, but thanks alone
+# are not a yes.
 _YES = re.compile(
     r"(?!(?:gracias|thanks|thank you| )+$)"
     r"(?:(?:si|sip|sis|claro(?: que si)?|dale|ok|okay|okey|oki|listo|bueno|bien|de una|vale|"
@@ -135,9 +136,9 @@ _FILLER = r"(?:bot|amigo|amiga|senor|senora|senorita|doctor|doctora|a todos|todo
 _SMALL_TALK = re.compile(rf"(?:(?:{_GREETING}|{_THANKS}|{_FAREWELL}|{_FILLER})(?: |$))+", re.ASCII)
 _GREETING_CORE = re.compile(rf"(?:^| ){_GREETING}(?: |$)")
 
-# What Telegram sends when a chat is opened, alone or with the link's payload.
+# Telegram sends this command when a chat is opened, alone or with the link's payload.
 _COMMAND = re.compile(r"/(?:start|help|ayuda)(?:@\w+)?(?:\s+\S+)?", re.IGNORECASE)
-# One word that no mouth can say: fingers that slid over the keys.
+# One unpronounceable word: random keystrokes.
 _NONSENSE = re.compile(r"[a-z]*[bcdfghjklmnpqrstvwxz]{6}[a-z]*")
 
 _ENGLISH_WORDS = frozenset(
@@ -159,7 +160,7 @@ _SPANISH_WORDS = frozenset(
 
 
 def wants_person(text: str) -> bool:
-    """Whether a message plainly asks for a human being to attend, in Spanish or English."""
+    """Return whether a message clearly asks for a human being, in Spanish or English."""
     plain = _plain(text)
     if _REFUSED.search(plain):
         return False
@@ -167,16 +168,16 @@ def wants_person(text: str) -> bool:
 
 
 def wants_person_confirmation(text: str) -> bool:
-    """Whether a message says yes and nothing else, to the bot's offer of a person."""
+    """Return whether a message is nothing but a yes, such as to the bot's offer of a person."""
     plain = _plain(text)
     return bool(_YES.fullmatch(plain)) or _is_thumb(text)
 
 
 def matched_keyword(text: str, keywords: Sequence[str]) -> str | None:
-    """The first of ``keywords`` that stands in the text as whole words; None if none does.
+    """Return the first of ``keywords`` that the text contains as whole words; None if it has none.
 
-    Accents, case, punctuation, singular and plural make no difference ("guía" is found in
-    "guías"); the keyword returns as the company wrote it.
+    Accents, case, punctuation, singular and plural make no difference ("guía" is found in "guías").
+    The keyword is returned as the company wrote it.
     """
     said = _words(text).split()
     for keyword in keywords:
@@ -191,7 +192,7 @@ def matched_keyword(text: str, keywords: Sequence[str]) -> str | None:
 
 @lru_cache(maxsize=4096)
 def _in_number(word: str) -> frozenset[str]:
-    """A folded word, its plurals, and what it may be the plural of."""
+    """Return a folded word, its plurals, and its possible singulars."""
     singulars = [word[:-1], word[:-2], word[:-3] + "z"] if word.endswith("s") else []
     return frozenset([word, *_plurals(word), *(one for one in singulars if word in _plurals(one))])
 
@@ -205,7 +206,7 @@ def _plurals(word: str) -> list[str]:
 
 
 def small_talk(text: str) -> Literal["greeting", "thanks", "farewell"] | None:
-    """What a message of nothing but courtesy is; None as soon as it says anything else.
+    """Return the kind of a message of nothing but courtesy; None if it says anything else.
 
     A message that asks nothing yet ("/start", "tengo una duda", "?") counts as a greeting.
     """
@@ -228,7 +229,7 @@ def _asks_nothing_yet(text: str, plain: str) -> bool:
 
 
 def language_of(text: str) -> Language:
-    """English when its commonest words outnumber the Spanish ones; otherwise Spanish."""
+    """Return English if its commonest words outnumber the Spanish ones, otherwise Spanish."""
     if re.search(r"[ñ¿¡áéíóú]", text[:MAX_CHARS].lower()):
         return "es"
     words = _words(text).split()
@@ -242,7 +243,7 @@ def _words(text: str) -> str:
 
 
 def _plain(text: str) -> str:
-    """Folded words with single spaces, and "holaaaa" as "hola"."""
+    """Return folded words with single spaces, and "hola" for "holaaaa"."""
     return _REPEATED.sub(r"\1", _words(text))
 
 

@@ -1,4 +1,4 @@
-"""The SQL of a reply: what the worker reads of a conversation, and how it settles the request."""
+"""The SQL of a reply: reading the conversation, and settling the reply request."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ values (%s, %s, %s, %s, %s, %s, %s)
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A reply that is ours to make, until the lease ends."""
+    """A reply that this worker has leased."""
 
     company_id: UUID
     conversation_id: UUID
@@ -61,7 +61,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class ConversationRow:
-    """The conversation with its bot's and company's settings."""
+    """A conversation with its bot's and company's settings."""
 
     id: UUID
     chatbot_id: UUID
@@ -93,7 +93,7 @@ class MessageRow:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """What became of a reply: done, limited, fenced, superseded or lost."""
+    """The outcome of a reply: done, limited, fenced, superseded or lost."""
 
     outcome: str
     message_id: UUID | None
@@ -101,7 +101,7 @@ class Finished:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a reply came to, ready to be written."""
+    """A reply that is ready to be written."""
 
     action: str
     content: str | None = None
@@ -130,10 +130,10 @@ async def claim_replies(
     share: int | None = None,
     running: Sequence[UUID] = (),
 ) -> list[Claim]:
-    """Lease up to ``limit`` owed replies, of any company.
+    """Lease up to ``limit`` due replies, of any company.
 
-    ``share``: how many of one company a worker makes at once; ``running``: the company of each
-    reply that it is making.
+    ``share``: the maximum of concurrent replies of one company in this worker; ``running``: the
+    company of each reply that the worker is making.
     """
     parameters = (limit, lease, share, list(running))
     async with pool.connection() as connection:
@@ -141,7 +141,7 @@ async def claim_replies(
 
 
 async def next_due(pool: Pool) -> datetime | None:
-    """When a reply is next due, by the database's clock."""
+    """Return when the next reply is due, by the database's clock; None: none waits."""
     async with pool.connection() as connection:
         due = await fetch_value(connection, "select private.next_reply_due()")
     return due if isinstance(due, datetime) else None
@@ -150,7 +150,7 @@ async def next_due(pool: Pool) -> datetime | None:
 async def read_conversation(
     connection: Connection, conversation_id: UUID
 ) -> tuple[ConversationRow, list[MessageRow]] | None:
-    """The conversation and its newest messages, newest first; None if it is not there."""
+    """Return the conversation and its last 50 messages, newest first; None for an unknown id."""
     row = await fetch_one(connection, ConversationRow, _CONVERSATION, (conversation_id,))
     if row is None:
         return None
@@ -184,7 +184,7 @@ async def finish_reply(
 async def log_query(
     connection: Connection, claim: Claim, message_id: UUID | None, query: KnowledgeQuery
 ) -> None:
-    """Remember a search, in the reply's own transaction."""
+    """Store a search for the statistics, in the reply's own transaction."""
     await connection.execute(
         _LOG_QUERY,
         (
@@ -200,7 +200,7 @@ async def log_query(
 
 
 async def fail_reply(connection: Connection, claim: Claim, error: str, retry_in: timedelta) -> None:
-    """Give the reply back to the queue."""
+    """Return the reply to the queue, to be retried after ``retry_in``."""
     await connection.execute(
         "select private.fail_reply(%s, %s, %s, %s)",
         (claim.conversation_id, claim.claim_token, error, retry_in),

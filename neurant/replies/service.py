@@ -1,7 +1,8 @@
-"""One owed reply, from the claim to the fenced write.
+"""Making a due reply, from the lease to the fenced write.
 
-Three short transactions: read, search, write. Whatever happened in between (an operator stepped
-in, more was said, the lease ran out) is found by the last one, which then writes nothing.
+There are three short transactions: read, search, write. If the situation changed in between (an
+operator took over, the end user wrote more, the lease ended), the last one detects it and writes
+nothing.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ log = get_logger(__name__)
 
 
 def unanswered(messages: Sequence[MessageRow]) -> tuple[str | None, str | None, str | None]:
-    """What was asked since anybody answered, the newest notice since, the bot's last words.
+    """Return the open question, the newest notice since the last answer, the bot's last message.
 
     ``messages`` come newest first.
     """
@@ -64,7 +65,7 @@ def unanswered(messages: Sequence[MessageRow]) -> tuple[str | None, str | None, 
 
 
 def situation(row: ConversationRow, messages: Sequence[MessageRow]) -> Situation:
-    """What ``decide`` needs to know."""
+    """Return the situation that ``decide`` needs."""
     question, notice, last_bot = unanswered(messages)
     configured = row.language if row.language in ("es", "en") else None
     language: Language = "en" if (configured or language_of(question or "")) == "en" else "es"
@@ -89,7 +90,7 @@ def situation(row: ConversationRow, messages: Sequence[MessageRow]) -> Situation
 
 @dataclass
 class Desk:
-    """The replies that this worker makes, of one company ``share`` at once."""
+    """The replies that this worker makes, at most ``share`` of one company at a time."""
 
     pool: Pool
     hub: Hub
@@ -97,19 +98,19 @@ class Desk:
     _running: list[UUID] = field(default_factory=list)
 
     async def claim(self, free: int) -> list[Claim]:
-        """Lease up to ``free`` owed replies, of companies that have not all of their share."""
+        """Lease up to ``free`` due replies of companies that have not used their share."""
         claims = await claim_replies(self.pool, free, _LEASE, self.share, self._running)
         self._running += [claim.company_id for claim in claims]
         return claims
 
     async def next_due(self) -> datetime | None:
-        """When a reply is next due; None where all that is due waits for one that is being made."""
+        """Return when the next reply is due; None if a due reply waits for its company's share."""
         due = await next_due(self.pool)
         is_full = any(count >= self.share for count in Counter(self._running).values())
         return None if due is not None and is_full and due <= utc_now() else due
 
     async def work(self, claim: Claim) -> None:
-        """Make a reply that was leased."""
+        """Make a leased reply."""
         try:
             await reply(self.pool, self.hub, claim)
         finally:
@@ -117,7 +118,10 @@ class Desk:
 
 
 async def reply(pool: Pool, hub: Hub, claim: Claim) -> str:
-    """Make one owed reply; the outcome of its write, or ``gone``, ``listening`` or ``failed``."""
+    """Make a due reply and return its outcome.
+
+    The outcome is that of the write, or ``gone``, ``listening`` or ``failed``.
+    """
     try:
         outcome = await _reply(pool, claim)
     except Exception as error:
@@ -147,7 +151,7 @@ async def _reply(pool: Pool, claim: Claim) -> str:
             pool, worker, row.chatbot_id, now, now.question, started
         )
     if written.reason == "no_answer" and claim.attempts == 1:
-        # People often say what they want in the next line: listen a moment before calling anybody.
+        # People often explain themselves in the next message, so wait before calling a person.
         async with tenant(pool, worker) as connection:
             await queries.fail_reply(connection, claim, "no answer yet", _LISTEN)
         return "listening"
@@ -176,7 +180,7 @@ async def _from_documents(
 
 
 def answered(found: Answer, ranked: Sequence[Ranked], elapsed: int) -> Reply:
-    """A quote of the documents as the bot says it, with where it stands."""
+    """Return the bot's reply with a quote from the documents and its source."""
     documents = {r.candidate.chunk_id: r.candidate.document_id for r in ranked}
     sources = [
         {
@@ -214,5 +218,5 @@ async def _fail(pool: Pool, claim: Claim, error: Exception) -> None:
         async with tenant(pool, Worker(claim.company_id)) as connection:
             await queries.fail_reply(connection, claim, f"{type(error).__name__}: {error}", wait)
     except Exception as second:
-        # The lease ends by itself; then another worker takes the reply up.
+        # The lease ends by itself; then another worker makes the reply.
         log.warning("reply_not_returned", error=str(second))

@@ -1,1 +1,1 @@
-"""Proof, on any live database, that companies are kept apart."""
+"""The verification, on any live database, that companies are isolated from each other."""

@@ -1,7 +1,7 @@
-"""What the database holds, read from its catalog: so a new table, view or function cannot escape.
+"""The objects of the database, read from its catalog, so that no new object escapes.
 
 Only the schemas of the product are read. Another product's tables in ``auth`` (Supabase's own) are
-left out; ``auth.users`` is ours to depend on.
+omitted; ``auth.users`` is the one that we depend on.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ SCHEMAS = ("public", "private", "jobs", "auth")
 
 @dataclass(frozen=True)
 class Column:
-    """A column; ``filled`` says who gives the value: ``us``, ``default`` or ``database``."""
+    """A column; ``filled`` names the source of its value: ``us``, ``default`` or ``database``."""
 
     name: str
     type: str
     required: bool
     filled: str
-    labels: tuple[str, ...]  # of an enum, in order
-    length: int | None  # of a varchar
+    labels: tuple[str, ...]  # the labels of an enum, in order
+    length: int | None  # the maximum length of a varchar
 
 
 @dataclass(frozen=True)
 class ForeignKey:
-    """``columns`` of ``table`` name a row of ``target`` by its ``target_columns``."""
+    """A foreign key: ``columns`` of ``table`` reference ``target_columns`` of ``target``."""
 
     name: str
     table: str
@@ -45,7 +45,7 @@ class ForeignKey:
 
 @dataclass(frozen=True)
 class Unique:
-    """A unique index, its plain columns (expressions left out) and its predicate."""
+    """A unique index: its plain columns (without expressions) and its predicate."""
 
     name: str
     columns: tuple[str, ...]
@@ -55,7 +55,7 @@ class Unique:
 
 @dataclass(frozen=True)
 class Trigger:
-    """A trigger of ours and how the catalog writes it down; ``enabled`` as in pg_trigger."""
+    """A trigger of ours, as the catalog writes it; ``enabled`` as in pg_trigger."""
 
     name: str
     definition: str
@@ -64,7 +64,7 @@ class Trigger:
 
 @dataclass
 class Table:
-    """A table or view. ``company`` is the column that says whose a row is; None: the platform's."""
+    """A table or view."""
 
     name: str
     kind: str
@@ -74,28 +74,28 @@ class Table:
     checks: list[tuple[tuple[str, ...], str]] = field(default_factory=list)
     triggers: list[Trigger] = field(default_factory=list)
     grants: dict[tuple[str, str], frozenset[str]] = field(default_factory=dict)
-    whole: set[tuple[str, str]] = field(default_factory=set)  # granted on the table, not by column
+    whole: set[tuple[str, str]] = field(default_factory=set)  # grants on the table, not by column
 
     @property
     def company(self) -> str | None:
-        """The column that says whose a row is."""
+        """Return the column that holds a row's company; None: the platform owns the rows."""
         if self.name == "public.companies":
             return "id"
         return "company_id" if "company_id" in self.columns else None
 
     @property
     def key(self) -> tuple[str, ...]:
-        """The primary key's columns; every column where there is none."""
+        """Return the primary key's columns, or every column if there is none."""
         found = [unique.columns for unique in self.uniques if unique.primary]
         return found[0] if found else tuple(self.columns)
 
     def granted(self, role: str, operation: str) -> frozenset[str]:
-        """The columns on which the role may do the operation now (delete: all)."""
+        """Return the columns on which the role has the operation now (delete: all)."""
         return self.grants.get((role, operation), frozenset())
 
     @property
     def sql(self) -> sql.Identifier:
-        """The name, quoted."""
+        """Return the quoted name."""
         return sql.Identifier(*self.name.split("."))
 
 
@@ -111,27 +111,27 @@ class Function:
     config: tuple[str, ...]
     trigger: bool
     variadic: bool
-    execute: tuple[str, ...]  # besides its owner
+    execute: tuple[str, ...]  # roles that may call it, without its owner
 
 
 @dataclass(frozen=True)
 class Catalog:
-    """Tables and functions by name."""
+    """The tables and functions by name."""
 
     tables: dict[str, Table]
     functions: dict[str, Function]
 
     def tenant_tables(self) -> Iterator[Table]:
-        """The tables whose rows belong to companies."""
+        """Yield the tables whose rows belong to companies."""
         return (t for t in self.tables.values() if t.company and t.kind in "rp")
 
     def references(self) -> Iterator[ForeignKey]:
-        """Every foreign key of every table."""
+        """Yield every foreign key of every table."""
         return (key for table in self.tables.values() for key in table.keys)
 
 
 def quoted(text: str) -> sql.SQL:
-    """A type or an expression as the catalog itself writes it; never anybody's input."""
+    """Return a type or an expression in the catalog's own words as SQL; never use it for input."""
     return sql.SQL(text)
 
 
@@ -229,9 +229,9 @@ order by 1
 
 
 def read_catalog(connection: Connection) -> Catalog:
-    """Everything that the matrix is made of, in a few queries.
+    """Return everything that the matrix is derived from, in a few queries.
 
-    Empties the transaction's search_path, so that every name in the catalog's words is a full one.
+    Empties the transaction's search_path, so that the catalog writes every name with its schema.
     """
     connection.execute("select set_config('search_path', '', true)")
     with connection.cursor(row_factory=dict_row) as cursor:

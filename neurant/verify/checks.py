@@ -1,4 +1,4 @@
-"""A check: something to try, and what must come of it. A cell: what did."""
+"""The check, a trial with its expected outcome, and the cell, its result."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from neurant.verify.catalog import Connection
 from neurant.verify.probe import Outcome, Probe, try_all
 
-_BATCH = 300  # small enough to stop soon where much is broken
+_BATCH = 300  # small enough to stop soon when many cells are wrong
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell of the matrix: who does what to which object, and under which condition.
+    """A cell of the matrix: a caller, an operation, an object and a condition, with the result.
 
     ``undeclared`` names the text (``verify.undeclared.…``) of a cell that is wrong only because a
-    committed file does not yet declare its object: it says nothing about who may see what.
+    committed file does not yet declare its object; such a cell says nothing about who may see what.
     """
 
     area: str
@@ -31,13 +31,13 @@ class Cell:
     undeclared: str = ""
 
 
-Verdict = tuple[str, bool]  # what was found, and whether it is right
+Verdict = tuple[str, bool]  # the outcome in words, and whether it is right
 Judge = Callable[[Sequence[Outcome]], Verdict]
 
 
 @dataclass(frozen=True)
 class Check:
-    """Probes that make one cell together, and their judge."""
+    """The probes of one cell, and their judge."""
 
     area: str
     principal: str
@@ -50,7 +50,7 @@ class Check:
     undeclared: str = ""
 
     def cell(self, outcomes: Sequence[Outcome]) -> Cell:
-        """The cell that these outcomes make."""
+        """Return the cell for these outcomes."""
         found, ok = self.judge(outcomes)
         return Cell(
             self.area, self.principal, self.object, self.operation, self.condition,
@@ -59,7 +59,7 @@ class Check:
 
 
 def run(connection: Connection, checks: Iterable[Check]) -> Iterator[Cell]:
-    """Try everything; a cell for each check."""
+    """Run all checks and yield a cell for each."""
     waiting = iter(checks)
     while batch := list(itertools.islice(waiting, _BATCH)):
         outcomes = iter(try_all(connection, [probe for check in batch for probe in check.probes]))
@@ -68,7 +68,7 @@ def run(connection: Connection, checks: Iterable[Check]) -> Iterator[Cell]:
 
 
 def refused(outcomes: Sequence[Outcome]) -> Verdict:
-    """Right if there was no right to it, or nothing of it: no row shown, no row written."""
+    """Judge as right if the right was missing, or no row was shown or written."""
     [outcome] = outcomes
     if outcome.reached:
         return f"not refused: {outcome.told}", False
@@ -78,7 +78,10 @@ def refused(outcomes: Sequence[Outcome]) -> Verdict:
 
 
 def same(outcomes: Sequence[Outcome]) -> Verdict:
-    """Right if both were refused, or answered, alike: what is another's looks like what is not."""
+    """Judge as right if both were refused, or answered, in the same way.
+
+    A foreign row must be indistinguishable from a missing one.
+    """
     foreign, unknown = outcomes
     alike = (foreign.state, foreign.message, foreign.value) == (
         unknown.state,

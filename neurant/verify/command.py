@@ -1,9 +1,9 @@
 """``neurant verify``: the matrix on a live database, in one transaction that is always rolled back.
 
-It inserts rows of two companies of its own and tries everything on them. It holds no lock that
-others wait for: none on a table beyond what an INSERT takes, none on a live row but, for
-milliseconds, on what its rows refer to (a plan, a template, an embedding model). Sequences may
-skip numbers; nothing else is left.
+It inserts rows of two fixture companies and tries everything on them. It holds no lock that others
+wait for: none on a table beyond that of an INSERT, none on a live row except, for milliseconds, on
+referenced rows (a plan, a template, an embedding model). Sequences may skip numbers; no other trace
+remains.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ _ENOUGH = 500
 
 
 def verify(url: str) -> Report:
-    """Try everything on the database of ``url``, whose login bypasses row security.
+    """Try everything on the database of ``url``, whose login must bypass row security.
 
-    Raises SetupError where the database does not answer or the login may not do that.
+    Raises SetupError if the database does not answer or the login lacks the right.
     """
     if not url.startswith(("postgresql://", "postgres://")):
         raise SetupError("setup.not_a_database_url")
@@ -47,7 +47,7 @@ def verify(url: str) -> Report:
 
 def _report(connection: psycopg.Connection) -> Report:
     started = time.monotonic()
-    # Whoever else works here comes first.
+    # Other sessions come first, so a lock is not awaited for long.
     connection.execute("select set_config('lock_timeout', '3s', true)")
     row = connection.execute(
         "select r.rolsuper or r.rolbypassrls, to_regclass('public.companies') is not null"
@@ -72,7 +72,7 @@ def _report(connection: psycopg.Connection) -> Report:
 
 
 def _until_hopeless(found: Iterator[Cell]) -> Iterator[Cell]:
-    """The cells, but no further where hundreds are wrong: each can then take long."""
+    """Yield the cells, but stop after hundreds of wrong ones, each of which can take long."""
     wrong = 0
     for cell in found:
         yield cell

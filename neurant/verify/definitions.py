@@ -1,7 +1,7 @@
-"""How the catalog writes a trigger down, so that a restored database writes it the same way.
+"""The canonical form of a trigger's definition, the same in a restored database.
 
-``pg_dump`` writes ``(a OR b) OR c`` as text, and what reads it again makes of it ``a OR b OR c``:
-the same condition. So brackets that say nothing are left out before two definitions are compared.
+``pg_dump`` writes ``(a OR b) OR c`` as text, which is parsed again as ``a OR b OR c``: the same
+condition. So redundant brackets are removed before two definitions are compared.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-# What is quoted is one token: a bracket in it is none, and an OR neither.
+# A quoted string is one token, so that a bracket or an OR in it has no meaning.
 _TOKEN = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|[()]|\s+|[^\s()'\"]+")
 _WHEN = " WHEN ("
 _EXECUTE = " EXECUTE FUNCTION "
@@ -17,7 +17,7 @@ _JOINING = {"OR", "AND"}
 
 
 def normal(definition: str) -> str:
-    """The definition of a trigger without the brackets in its WHEN that say nothing."""
+    """Return the definition of a trigger without redundant brackets in its WHEN."""
     head, when, rest = definition.partition(_WHEN)
     condition, execute, call = rest.rpartition(f"){_EXECUTE}")
     if not when or not execute:
@@ -33,9 +33,9 @@ def _plain(tokens: list[str]) -> str:
 
 
 def _group(tokens: list[str], at: int) -> tuple[list[str], int]:
-    """The parts up to the bracket that closes this group, and where that is.
+    """Return the parts up to the bracket that closes this group, and its position.
 
-    A group in it stays one part, or becomes several where its brackets say nothing.
+    An inner group stays one part, or becomes several parts where its brackets are redundant.
     """
     parts: list[str] = []
     while at < len(tokens) and tokens[at] != ")":
@@ -61,7 +61,10 @@ def _after(tokens: list[str], at: int) -> str:
 
 
 def _is_idle(inner: list[str], before: str, after: str) -> bool:
-    """Whether a group's brackets say nothing: alone, or joined as what is in it is joined."""
+    """Return whether a group's brackets are redundant.
+
+    They are if the group is alone, or if the same operator joins its parts and its neighbours.
+    """
     joins = {part for part in inner if part in _JOINING}
     around = {before, after} - {""}
     return not around or (len(joins) == 1 and around == joins)

@@ -1,7 +1,7 @@
-"""What follows by itself: each trigger does its work also for somebody who may not do that by hand.
+"""Effects of triggers, also for callers who lack the right to do the trigger's work by hand.
 
-``effects.toml`` has one story per trigger: somebody does something allowed, and what had to follow
-is asked for afterwards. ``{table.column}`` is the value in the row of that person's strand.
+``effects.toml`` has one case per trigger: a caller does something allowed, and a query checks the
+effect. ``{table.column}`` is the value in that person's row set.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ from neurant.verify.probe import Identity, Outcome, Probe
 from neurant.verify.references import exactly
 from neurant.verify.rows import World, filled
 
-_TOUCHED = "update_updated_at_column"  # told by its own check for every table
+_TOUCHED = "update_updated_at_column"  # every table has a check of its own for it
 
 
 @lru_cache(maxsize=1)
 def stories() -> tuple[Mapping[str, Any], ...]:
-    """The committed stories."""
+    """Return the committed cases."""
     written = tomllib.loads((FOLDER / "effects.toml").read_text("utf-8"))
     return tuple(written["effect"])
 
 
 @lru_cache(maxsize=1)
 def families() -> tuple[Mapping[str, Any], ...]:
-    """The committed stories that are told of many tables."""
+    """Return the committed cases for triggers of many tables."""
     written = tomllib.loads((FOLDER / "effects.toml").read_text("utf-8"))
     return tuple(written["family"])
 
 
 def untold(catalog: Catalog) -> list[str]:
-    """Triggers of ours that no story tells of."""
+    """Return our triggers without a case."""
     told = {trigger for story in stories() for trigger in story["triggers"]}
     return [
         f"{table.name} {trigger.name}"
@@ -48,7 +48,7 @@ def untold(catalog: Catalog) -> list[str]:
         for trigger in table.triggers
         if f"{table.name} {trigger.name}" not in told
         and not any(re.fullmatch(family["triggers"], trigger.name) for family in families())
-        and not table.name.startswith("jobs.")  # the job library's own
+        and not table.name.startswith("jobs.")  # these belong to the job library
         and _TOUCHED not in trigger.definition
     ]
 
@@ -56,7 +56,7 @@ def untold(catalog: Catalog) -> list[str]:
 def effect_checks(
     world: World, principals: Sequence[Principal], only: frozenset[str] | None
 ) -> Iterator[Check]:
-    """Every story, and every updated_at."""
+    """Yield the check of every case, and of every updated_at."""
     by_name = {principal.name: principal for principal in principals}
     by_name["administrator"] = Principal("administrator", Identity("none"))
     for story in stories():
@@ -90,7 +90,7 @@ def _follows(outcomes: Sequence[Outcome]) -> Verdict:
 def _refused_with(state: str) -> Judge:
     def judge(outcomes: Sequence[Outcome]) -> Verdict:
         [outcome] = outcomes
-        # A check of the trigger's own has no constraint's name.
+        # An error that the trigger raises has no constraint name.
         return outcome.told, outcome.state == state and not outcome.constraint
 
     return judge
@@ -106,7 +106,7 @@ def _touched_check(world: World, name: str, rows: Mapping[str, Any]) -> Iterator
     if row is None:
         return
     place = exactly(table, row)
-    # Some let a value that is given stand, so the second time none is.
+    # Some triggers keep a given updated_at, so the second update gives none.
     old = sql.SQL("update {} set updated_at = '2026-01-01' where {}").format(table.sql, place)
     touch = sql.SQL("update {} set updated_at = updated_at where {}").format(table.sql, place)
     after = sql.SQL("select to_jsonb(updated_at = now()) from {} where {}").format(table.sql, place)

@@ -1,6 +1,6 @@
-"""Columns for which a plausible value is not enough, and rows that only somebody can write.
+"""The columns for which a plausible value is not enough, and the rows that need a certain writer.
 
-Keep this short: what a check constraint or a foreign key says is found without being told here.
+Keep this short: check constraints and foreign keys are satisfied without an entry here.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from neurant.verify.rows import Strand, World
 
 OMITTED: Any = object()
-TOKEN = uuid.uuid4()  # of every lease
+TOKEN = uuid.uuid4()  # the token of every lease
 _FAR = datetime(2099, 1, 1, tzinfo=UTC)
 _LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
 Values = Callable[["World", "Strand"], dict[str, Any]]
@@ -30,7 +30,7 @@ def _person(world: World, strand: Strand, name: str) -> Any:
 
 
 def _channel_account(world: World, strand: Strand) -> dict[str, Any]:
-    # Web needs no secret, and nothing that is said there waits in the outbox.
+    # A web channel needs no secret, and its messages do not wait in the outbox.
     return {"channel": "web"}
 
 
@@ -39,7 +39,7 @@ def _conversation(world: World, strand: Strand) -> dict[str, Any]:
     return {
         "channel": "web",
         "end_user_id": str(session["id"]),
-        "assigned_operator_id": OMITTED,  # follows hitl_sessions
+        "assigned_operator_id": OMITTED,  # a trigger on hitl_sessions sets it
     }
 
 
@@ -61,7 +61,7 @@ def _chatbot_operator(world: World, strand: Strand) -> dict[str, Any]:
 
 
 def _hitl_transfer(world: World, strand: Strand) -> dict[str, Any]:
-    # To the operador in one strand, else to somebody who is not the one who asks.
+    # The transfer goes to the operador in one row set, else to a person other than its sender.
     other = "owner" if strand.person == "colleague" else "colleague"
     return {"to_user_id": _person(world, strand, "operador" if strand.name == "former" else other)}
 
@@ -72,18 +72,18 @@ _VALUES: dict[str, Values] = {
     "public.hitl_sessions": _hitl_session,
     "public.chatbot_operators": _chatbot_operator,
     "public.messages": lambda w, s: {
-        "seq": OMITTED,  # given by number_message, with channel_account_id
+        "seq": OMITTED,  # the trigger number_message sets it, and channel_account_id
         "channel_account_id": OMITTED,
         "content": "verify manzana",
         "sender_type": "bot",
         "sender_id": OMITTED,
     },
-    # After every real row of the audit log, so that sealing never meets it within the limit.
+    # The id is greater than every real one, so that a sealing within its limit never reaches it.
     "public.audit_unsealed": lambda w, s: {
         "audit_id": uuid.UUID(int=uuid.uuid4().int | (0xFFFF << 112))
     },
     "public.audit_salts": lambda w, s: {"salt": secrets.token_bytes(32)},
-    # None is the slot of this backend, which its own messages count in.
+    # No slot is that of this backend, in which its own messages are counted.
     "public.usage_slots": lambda w, s: {"slot": (w.backend + 1 + w.serial() % 61) % 64},
     "public.conversations_archived": lambda w, s: {
         "assigned_operator_id": _person(w, s, "operador") if s.name == "lent" else OMITTED
@@ -99,17 +99,17 @@ _VALUES: dict[str, Values] = {
     "public.outbox_archived": lambda w, s: {"status": "sent"},
     "public.messages_archived": lambda w, s: {"sender_type": "bot", "sender_id": OMITTED},
     "public.visitor_sessions": lambda w, s: {"expires_at": _FAR},
-    # Proven ones, so that a second proof of the same domain is tried, and one that is a claim.
+    # Proven domains, so that a second proof of the same domain is tried, and an unproven one.
     "public.sso_domains": lambda w, s: (
         {"proven_by": OMITTED, "proven_at": OMITTED}
         if s.name == "administrador"
         else {"proven_by": "dns", "proven_at": _LONG_AGO}
     ),
-    # One was opened by single sign-on.
+    # One of the sessions was opened by single sign-on.
     "public.login_sessions": lambda w, s: (
         {"expires_at": _FAR} | ({} if s.name == "former" else {"sso_connection_id": OMITTED})
     ),
-    # The words that the oracles of the searches look for.
+    # The oracles of the searches look for this word.
     "public.chatbots": lambda w, s: {"description": "manzana"},
     "public.documents": lambda w, s: {
         "title": "manzana",
@@ -136,37 +136,37 @@ _VALUES: dict[str, Values] = {
         "claimed_until": _FAR,
     },
     "public.request_allowances": lambda w, s: {"tokens": 1},
-    # Only one of a company may be pending.
+    # A company may have only one pending request.
     "public.plan_requests": lambda w, s: (
         {} if s.name in ("owner", "rival") else {"status": "confirmed", "decided_at": _LONG_AGO}
     ),
     "public.chatbot_supervisors": lambda w, s: {"supervisor_id": _person(w, s, "supervisor")},
     "public.hitl_transfers": _hitl_transfer,
-    # One invitation is the owner's alone to see: its role is not below an administrador's.
+    # Only the owner may see one of the invitations: its role is not below an administrador's.
     "public.user_invitations": lambda w, s: (
         {"role": "administrador"} if s.name == "owner" else {"role": "operador"}
     ),
     "public.message_reactions": lambda w, s: {"reacted_by_end_user": OMITTED},
-    # One answer is shared with the whole company.
+    # One of the responses is shared with the whole company.
     "public.canned_responses": lambda w, s: {"owner_id": OMITTED} if s.name == "former" else {},
     "public.api_keys": lambda w, s: {
         "role": "administrador" if s.name in ("owner", "administrador", "rival") else "supervisor",
         "scopes": w.scopes,
     },
 }
-# Made after another table although no foreign key says so.
+# Tables to fill after another one although no foreign key requires it.
 AFTER = {
-    "public.login_sessions": {"public.sso_domains"},  # a domain that comes ends some
+    "public.login_sessions": {"public.sso_domains"},  # a new domain ends some sessions
     "public.conversations": {"public.visitor_sessions"},
-    "public.messages": {"public.usage_slots"},  # or its trigger makes the first slot
+    "public.messages": {"public.usage_slots"},  # otherwise a trigger inserts the first slot
 }
-# Their triggers ask who writes: rows are made as the strand's person, the visitor's as the visitor.
+# Their triggers depend on the writer: the row set's person writes them, or the visitor.
 _WRITTEN_BY_A_PERSON = {"public.notes", "public.message_reactions"}
-VISITED = "colleague"  # the strand whose end user is the visitor of the matrix
+VISITED = "colleague"  # the row set whose end user is the visitor of the matrix
 
 
 def values(world: World, table: str, strand: Strand) -> dict[str, Any]:
-    """The special values of a table's row; OMITTED: leave the column out."""
+    """Return the special values of a table's row; OMITTED leaves the column out."""
     made = _VALUES.get(table)
     found = dict(made(world, strand)) if made else {}
     if "updated_at" in world.catalog.tables[table].columns:
@@ -176,7 +176,7 @@ def values(world: World, table: str, strand: Strand) -> dict[str, Any]:
 
 
 def unlimited(companies: Table) -> dict[str, Any]:
-    """A plan under which every row can be made."""
+    """Return a plan whose limits allow every row."""
     limits = [
         name for name in companies.columns if name.startswith("max_") or name.endswith("_limit")
     ]
@@ -184,7 +184,7 @@ def unlimited(companies: Table) -> dict[str, Any]:
 
 
 def writer(world: World, table: str, strand: Strand) -> Identity | None:
-    """Who must write the row; None: the administrator."""
+    """Return who must write the row; None: the administrator."""
     if table not in _WRITTEN_BY_A_PERSON:
         return None
     if table == "public.message_reactions" and strand.name == VISITED:

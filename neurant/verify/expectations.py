@@ -1,6 +1,9 @@
-"""What must be true: who may do what on which rows (``tables.toml``), and on which columns
-(``grants.txt``); who may call which function (``functions.txt``); which references, unique indexes
-and triggers stand (``constraints.txt``)."""
+"""The committed expectations.
+
+``tables.toml`` says who may do what on which rows, ``grants.txt`` on which columns;
+``functions.txt`` who may call which function; ``constraints.txt`` which references, unique indexes
+and triggers exist.
+"""
 
 from __future__ import annotations
 
@@ -32,19 +35,22 @@ _PERSON = {strand.name: strand.person for strand in STRANDS}
 
 @dataclass(frozen=True)
 class Expectation:
-    """Of one table: scope by (operation, principal). ``platform``: no company owns its rows."""
+    """The expectations of one table: a scope by (operation, principal).
+
+    ``platform``: no company owns its rows.
+    """
 
     scopes: Mapping[tuple[str, str], str]
     platform: bool = False
 
     def scope(self, operation: str, principal: str) -> str:
-        """``none`` unless somebody is named."""
+        """Return the scope, ``none`` without an entry."""
         return self.scopes.get((operation, principal), "none")
 
 
 @lru_cache(maxsize=1)
 def tables() -> Mapping[str, Expectation]:
-    """The committed expectations by table."""
+    """Return the committed expectations by table."""
     written = tomllib.loads((FOLDER / "tables.toml").read_text("utf-8"))
     return {name: _expectation(entry) for name, entry in written.items()}
 
@@ -60,7 +66,7 @@ def _expectation(entry: Mapping[str, object]) -> Expectation:
 
 
 def reach(scope: str, principal: Principal, tags: frozenset[str]) -> frozenset[str]:
-    """The rows (by the name of their strand, person or company) that a scope is about."""
+    """Return the rows (by the name of their row set, person or company) of a scope."""
     return frozenset().union(*(_reach(one.strip(), principal, tags) for one in scope.split("+")))
 
 
@@ -82,7 +88,7 @@ def _reach(scope: str, principal: Principal, tags: frozenset[str]) -> frozenset[
 
 @lru_cache(maxsize=1)
 def grants() -> Mapping[tuple[str, str, str], frozenset[str]]:
-    """The committed grants: columns (or ``*``) by (table, role, operation)."""
+    """Return the committed grants: columns (or ``*``) by (table, role, operation)."""
     found: dict[tuple[str, str, str], frozenset[str]] = {}
     for line in _lines("grants.txt"):
         table, role, operation, columns = line.split(maxsplit=3)
@@ -92,7 +98,7 @@ def grants() -> Mapping[tuple[str, str, str], frozenset[str]]:
 
 @dataclass(frozen=True)
 class Constraints:
-    """Of one table, as committed."""
+    """The committed constraints of one table."""
 
     references: list[ForeignKey] = field(default_factory=list)
     uniques: list[Unique] = field(default_factory=list)
@@ -101,7 +107,7 @@ class Constraints:
 
 @lru_cache(maxsize=1)
 def constraints() -> Mapping[str, Constraints]:
-    """The committed references, unique indexes and triggers by table."""
+    """Return the committed references, unique indexes and triggers by table."""
     found: dict[str, Constraints] = defaultdict(Constraints)
     for line in _lines("constraints.txt"):
         table, kind, name, rest = line.split(maxsplit=3)
@@ -132,7 +138,7 @@ def _lines(name: str) -> Iterator[str]:
 
 @lru_cache(maxsize=1)
 def functions() -> Mapping[str, frozenset[str]]:
-    """The committed list: who may execute each function, by signature."""
+    """Return the committed list of who may execute each function, by signature."""
     found: dict[str, frozenset[str]] = {}
     for line in _lines("functions.txt"):
         signature, _, rest = line.partition(" | ")

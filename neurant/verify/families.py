@@ -1,7 +1,7 @@
-"""Triggers that stand on many tables and do the same there: one story told for each of them.
+"""Cases for triggers that exist on many tables and do the same there: one case for all of them.
 
-A family (``[[family]]`` in ``effects.toml``) names its triggers by a pattern, and a count that must
-rise when a row comes, changes or goes: whatever its trigger is for.
+A family (``[[family]]`` in ``effects.toml``) selects its triggers by a pattern and names a count
+that must rise when a row is inserted, updated or deleted, according to the trigger.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def family_checks(
     families: Sequence[Mapping[str, Any]],
     only: frozenset[str] | None,
 ) -> Iterator[Check]:
-    """One check for every trigger that a family has among the committed ones."""
+    """Yield one check for every committed trigger of a family."""
     for table in world.catalog.tenant_tables():
         if only is not None and table.name not in only:
             continue
@@ -40,7 +40,7 @@ def family_checks(
 
 
 def committed(table: str) -> list[Trigger]:
-    """The triggers that the table must have, as committed."""
+    """Return the triggers that the table must have, as committed."""
     return constraints()[table].triggers
 
 
@@ -85,7 +85,7 @@ def _statement(
     row: Row,
     who: Identity | None,
 ) -> sql.Composed:
-    """What sets the trigger off: a row that comes, else one that changes, else one that goes."""
+    """Return a statement that fires the trigger: an insert, else an update, else a delete."""
     event = trigger.definition.partition(" ON ")[0]
     if " INSERT" in event:
         only = table.granted(who.role, "insert") if who else None
@@ -104,7 +104,7 @@ def _statement(
 
 
 def other(column: Column) -> sql.Composable:
-    """A value that differs from the one that is there."""
+    """Return an expression for a value that differs from the column's present one."""
     name = sql.Identifier(column.name)
     if column.labels:
         labels = sql.SQL("case when {0}::text = {1} then {2} else {1} end::{3}")
@@ -130,7 +130,7 @@ def other(column: Column) -> sql.Composable:
 
 
 def unlike(connection: Connection, world: World, table: Table, fresh: Row) -> Row:
-    """The row made to differ wherever two may not be alike."""
+    """Return the row with new values in the columns that must be unique."""
     linked = {name for key in table.keys for name in key.columns}
     for unique in table.uniques:
         for name in unique.columns:

@@ -1,4 +1,4 @@
-"""Calls: a function that takes an id answers to a foreign one exactly as to an unknown one."""
+"""Checks of functions: a foreign id must get exactly the same answer as an unknown one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from neurant.verify.principals import Principal
 from neurant.verify.probe import Outcome, Probe
 from neurant.verify.rows import OTHER, World
 
-# What an argument's name means, where it is not the table's name in the singular.
+# The tables of arguments that are not named after their table in the singular.
 _TABLES = {
     "p_user": "public.users",
     "p_to": "public.users",
@@ -33,9 +33,10 @@ _TABLES = {
 _OF_FUNCTIONS = {
     ("private.restore_conversation", "p_conversation"): "public.conversations_archived"
 }
-# Secrets, not names of rows; p_resource is what was attempted: noted, and not looked up.
+# Secrets, which name no row. p_resource is the target of a denied attempt; it is only logged.
 _NO_ID = {"p_token", "p_claim", "p_auth_user", "p_new_id", "p_resource"}
-_OWN = {"public.hitl_transfers": "former"}  # the strand that can be acted on; else the caller's
+# The row set to act on, where it is not the caller's own.
+_OWN = {"public.hitl_transfers": "former"}
 _VALUES: dict[str, object] = {
     "p_token": TOKEN,
     "p_new_id": uuid.uuid4(),
@@ -47,7 +48,7 @@ _VALUES: dict[str, object] = {
     "p_query": "verify",
     "p_model": "multilingual-e5-small",
 }
-# A conversation of one message.
+# An import of a conversation with one message.
 _IN_FUNCTIONS: dict[tuple[str, str], object] = {
     ("private.import_conversations", "p_external_id"): ["verify"],
     ("private.import_conversations", "p_channel"): ["web"],
@@ -76,7 +77,7 @@ _BY_TYPE: dict[str, object] = {
 
 
 def table_of(catalog: Catalog, argument: str, type_: str) -> str | None:
-    """The table that an id names; None: no id."""
+    """Return the table whose row an argument names; None if it is no id."""
     if type_ != "uuid" or argument in _NO_ID:
         return None
     plain = "public." + argument.removeprefix("p_").removesuffix("_id")
@@ -94,7 +95,10 @@ def _table(world: World, function: Function, argument: str, type_: str) -> str |
 def call_checks(
     world: World, function: Function, principals: Sequence[Principal]
 ) -> Iterator[Check]:
-    """Foreign against unknown, for every id and everybody who may call; then that it works."""
+    """Yield checks that compare a foreign id with an unknown one, and one that the call works.
+
+    There is one for every id and every principal who may call the function.
+    """
     callers = [
         p
         for p in principals
@@ -146,9 +150,9 @@ def call_checks(
 def plain_call_checks(
     world: World, function: Function, principals: Sequence[Principal], *, thorough: bool
 ) -> Iterator[Check]:
-    """Whoever may call a function gets an answer from it, and not that a table is closed to it.
+    """Yield checks that every caller of a function gets an answer, and not a denied table.
 
-    What the logins call looks at every company, and may lock rows: only where ``thorough``.
+    The functions of the logins read every company and may lock rows: they run only if ``thorough``.
     """
     everybody = {"authenticated": "owner", "visitor": "visitor", "neurant_worker": "worker"}
     if thorough:

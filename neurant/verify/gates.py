@@ -1,4 +1,4 @@
-"""What must hold for every table, policy and function, read off the catalog without trying it."""
+"""The catalog rules for every table, policy and function, checked by queries without a trial."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from neurant.verify.checks import Cell
 from neurant.verify.expectations import FOLDER
 from neurant.verify.objects import MAY_BE_MISSING, object_lines
 
-# Unique without the company, each because it is what finds the company (or the platform's own).
+# These are unique across companies: each is used to find the company, or belongs to the platform.
 GLOBAL_UNIQUES = frozenset(
     {
         "api_keys_key_digest_key",
@@ -31,7 +31,7 @@ GLOBAL_UNIQUES = frozenset(
         "visitor_sessions_token_digest_key",
     }
 )
-# Each query gives the names of what breaks the rule; none is right.
+# Each query returns the names of the objects that break the rule. No row means success.
 RULES: dict[str, LiteralString] = {
     "row security is enabled and forced": """
         select c.oid::regclass::text from pg_class c
@@ -43,7 +43,7 @@ RULES: dict[str, LiteralString] = {
           and (c.relkind = 'm' or c.relkind = 'v' and not coalesce(
             c.reloptions @> '{security_invoker=true}' or c.reloptions @> '{security_invoker=on}',
             false))""",
-    # What lies in another schema is not tried, so nobody who serves traffic may reach one.
+    # Objects of other schemas are not tried, so no role that serves traffic may use one.
     "no role of ours reaches a schema that is not ours": """
         select n.nspname || ' ' || r.rolname from pg_namespace n cross join pg_roles r
         where n.nspname not in ('public', 'private', 'jobs', 'auth', 'extensions', 'pg_catalog',
@@ -91,7 +91,7 @@ RULES: dict[str, LiteralString] = {
           and regexp_count(coalesce(qual, '') || ' ' || coalesce(with_check, ''), 'private\\.')
             <> regexp_count(coalesce(qual, '') || ' ' || coalesce(with_check, ''),
               '\\( SELECT private\\.')""",
-    # The two named compare once, or assign: no scan meets the call.
+    # The two excepted functions call a helper in a single comparison or assignment, not in a scan.
     "a function calls our helpers once per statement": """
         select p.oid::regprocedure::text from pg_proc p
         where p.pronamespace = 'private'::regnamespace
@@ -170,8 +170,8 @@ from pg_policies
 where schemaname = 'public' and roles <> '{neurant_router}' and policyname not like 'everybody%'
 """
 _COMPANY = r"\({} = \( SELECT private\.company_id\({}\) AS company_id\)\)"
-_PERMISSION = r"'([a-z_.]+)'::text"  # staff: each policy names what it takes
-# These begin from what the caller may do already, or answer a visitor only.
+_PERMISSION = r"'([a-z_.]+)'::text"  # each policy for staff names its permission
+# These functions act within the rights that the caller already has, or serve only visitors.
 _WITHOUT_PERMISSION = frozenset(
     {
         "private.company_id(text)",
@@ -184,7 +184,7 @@ _WITHOUT_PERMISSION = frozenset(
 
 
 def gate_cells(connection: Connection, catalog: Catalog) -> Iterator[Cell]:
-    """One cell per rule and per committed list."""
+    """Yield one cell per catalog rule and per committed list."""
     for rule, query in RULES.items():
         broken = [str(row[0]) for row in connection.execute(query).fetchall()]
         yield _cell(rule, broken)
@@ -210,7 +210,7 @@ def _cell(rule: str, broken: list[str]) -> Cell:
 
 
 def _open_policies(connection: Connection) -> list[str]:
-    """Policies that are not "the verified company, for this permission, and …"."""
+    """Return policies that do not begin with "the verified company, for this permission, and …"."""
     known = {row[0] for row in connection.execute("select name from public.permissions")}
     found = []
     for name, table, text, for_staff in connection.execute(_SERVED).fetchall():
@@ -227,7 +227,7 @@ def _open_policies(connection: Connection) -> list[str]:
 
 
 def _unnamed_permissions(connection: Connection) -> list[str]:
-    """Functions that the staff calls and that do not say for which permission."""
+    """Return functions that staff may call and that name no permission."""
     rows = connection.execute(
         "select p.oid::regprocedure::text from pg_proc p"
         " where p.pronamespace = 'private'::regnamespace"
@@ -238,7 +238,10 @@ def _unnamed_permissions(connection: Connection) -> list[str]:
 
 
 def _is_and(text: str, first: str) -> bool:
-    """Whether ``text`` is ``(first AND …)``, with nothing but AND outside of parentheses."""
+    """Return whether ``text`` is ``(first AND …)``.
+
+    Outside of inner parentheses it must contain no operator but AND.
+    """
     if not text.startswith(f"({first} AND "):
         return False
     depth, outside = 0, ""
@@ -268,7 +271,10 @@ def _references_without_company(catalog: Catalog) -> list[str]:
 
 
 def _global_uniques(catalog: Catalog) -> list[str]:
-    """Citus can keep a constraint only within one company: so every other is on the list."""
+    """Return unique indexes across companies that are not on the list.
+
+    Citus can enforce a constraint only within one company, so each exception is listed.
+    """
     found = {
         unique.name
         for table in catalog.tables.values()

@@ -1,11 +1,10 @@
-"""What stands in a database besides tables and functions: schemas, roles, languages, publications …
+"""The objects of a database besides tables and functions: schemas, roles, languages, publications …
 
-Each query gives lines of ``objects.txt``, the committed list of what may be there. Whatever else is
-there is wrong: a publication of all tables sends every company's rows away past row level security,
-and CREATE on a schema lets its holder put a function where a trigger calls one.
-
-Owners and grantors are not told (the migrating login has another name on every server), and what an
-extension brought is the extension's.
+Each query returns lines of ``objects.txt``, the committed list of allowed objects. Any other object
+is an error: a publication of all tables sends every company's rows past row level security, and
+CREATE on a schema lets its holder place a function where a trigger calls one. Owners and grantors
+are not listed (the migrating login has another name on every server), and the objects of an
+extension belong to the extension.
 """
 
 from __future__ import annotations
@@ -25,10 +24,10 @@ OUR_ROLES = (
     "visitor",
     "anon",
 )
-# Rights that every new database has; where somebody has taken them away, the better.
+# Rights that every new database has; a database without them is at least as safe.
 MAY_BE_MISSING = ("database right ", "language right ")
 
-# Written once, and put into the queries by ``_filled``.
+# Shared parts of the queries, which ``_filled`` inserts.
 _WORDS: Mapping[LiteralString, LiteralString] = {
     "$who": """coalesce(pg_get_userbyid(nullif(x.grantee, 0)), 'public') || ' ' || x.privilege_type
       || case when x.is_grantable then ' with grant option' else '' end""",
@@ -36,7 +35,7 @@ _WORDS: Mapping[LiteralString, LiteralString] = {
     "$ours": "n.nspname = any (%(schemas)s)",
     "$not_the_systems": """n.nspname not in ('pg_catalog', 'information_schema')
       and n.nspname !~ '^pg_(toast|temp)'""",
-    # Of the object o: what an extension brought is the extension's.
+    # A condition on the object o: no extension owns it.
     "$by_no_extension": """not exists (select from pg_depend d
       where (d.classid, d.objid, d.deptype) = (o.tableoid, o.oid, 'e'))""",
     "$here": "(select oid from pg_database where datname = current_database())",
@@ -66,7 +65,7 @@ _RIGHTS: tuple[LiteralString, ...] = (
     from pg_type o join pg_namespace n on n.oid = o.typnamespace
     cross join lateral aclexplode(o.typacl) x
     where x.grantee <> o.typowner and $not_the_systems""",
-    # What PostgreSQL and its extensions gave at first is in pg_init_privs.
+    # pg_init_privs holds the initial privileges of PostgreSQL and its extensions.
     """
     select 'system right ' || o.oid::regprocedure || ' ' || $who
     from pg_proc o join pg_namespace n on n.oid = o.pronamespace
@@ -133,7 +132,7 @@ _ROLES: tuple[LiteralString, ...] = (
       || case when rolcreatedb then ' createdb' else '' end
       || case when rolreplication then ' replication' else '' end
     from pg_roles where rolname = any (%(roles)s)""",
-    # Whoever bypasses row security migrates, and may become the owner.
+    # A role that bypasses row security runs the migrations and may become the owner.
     """
     select 'membership ' || m.rolname || ' in ' || r.rolname
       || case when o.inherit_option then ' inherit' else '' end
@@ -144,7 +143,7 @@ _ROLES: tuple[LiteralString, ...] = (
     join pg_roles r on r.oid = o.roleid
     where (m.rolname = any (%(roles)s) or r.rolname = any (%(roles)s))
       and not (m.rolname <> all (%(roles)s) and (m.rolsuper or m.rolbypassrls))""",
-    # Of settings for everybody, those that change who somebody is or what a name means.
+    # The settings for all roles that change an identity or the meaning of a name.
     """
     select 'role setting ' || coalesce(r.rolname, 'of all roles') || ' ' || s.setting
     from pg_db_role_setting o
@@ -161,7 +160,7 @@ _ROLES: tuple[LiteralString, ...] = (
     from pg_namespace n
     where n.nspname = any (%(reached)s) and n.nspname <> 'public'
       or pg_get_userbyid(n.nspowner) = any (%(roles)s)""",
-    # A schema of somebody else in which rows are kept: perhaps a copy of ours without policies.
+    # A foreign schema with tables may be a copy of ours without policies.
     """
     select 'schema with tables ' || n.nspname
     from pg_namespace o join pg_namespace n on n.oid = o.oid
@@ -169,7 +168,7 @@ _ROLES: tuple[LiteralString, ...] = (
       and exists (select from pg_class c where c.relnamespace = n.oid
         and c.relkind in ('r', 'v', 'm', 'f', 'p'))""",
 )
-# Ways out of the database, and code that nobody calls by name.
+# Objects that export data, and code that runs without being called by name.
 _OBJECTS: tuple[LiteralString, ...] = (
     "select 'publication ' || pubname from pg_publication",
     "select 'published ' || pubname || ' ' || schemaname || '.' || tablename"
@@ -204,7 +203,7 @@ _OBJECTS: tuple[LiteralString, ...] = (
     join pg_class c on c.oid = k.conrelid
     join pg_namespace n on n.oid = c.relnamespace
     where k.contype = 'c' and $ours and n.nspname <> 'auth'""",
-    # Unique indexes are in constraints.txt.
+    # Unique indexes are listed in constraints.txt instead.
     """
     select 'index of ' || n.nspname || '.' || t.relname || ': ' || pg_get_indexdef(i.indexrelid)
     from pg_index i
@@ -220,7 +219,7 @@ _OBJECTS: tuple[LiteralString, ...] = (
       and not a.attisdropped
     where c.relkind in ('r', 'p') and $ours and n.nspname <> 'auth'
     group by n.nspname, c.relname""",
-    # FULL sends every column of an old row to whoever follows the changes.
+    # REPLICA IDENTITY FULL sends every column of an old row to each subscriber.
     """
     select 'replica identity ' || n.nspname || '.' || c.relname || ' ' || c.relreplident::text
     from pg_class c join pg_namespace n on n.oid = c.relnamespace
@@ -231,7 +230,7 @@ _OBJECTS: tuple[LiteralString, ...] = (
     where o.oid >= 16384 and o.relkind in ('r', 'v', 'm', 'f', 'p') and $by_no_extension
       and n.nspname in ('extensions', 'pg_catalog', 'information_schema')""",
 )
-# What changes the meaning of SQL.
+# Objects that change the meaning of SQL.
 _MEANINGS: tuple[LiteralString, ...] = (
     """
     select 'cast ' || o.castsource::regtype || ' to ' || o.casttarget::regtype
@@ -266,7 +265,8 @@ _MEANINGS: tuple[LiteralString, ...] = (
     left join pg_class c on c.oid = o.typrelid
     where (o.typtype in ('d', 'e', 'r') or o.typtype = 'b' and o.typelem = 0 or c.relkind = 'c')
       and n.nspname = any (%(reached)s) and n.nspname <> 'auth' and $by_no_extension""",
-    # LEAKPROOF lets the planner call it before the policies; PARALLEL SAFE, beside other settings.
+    # LEAKPROOF lets the planner call a function before the policies; PARALLEL SAFE lets it run in
+    # a worker with other settings.
     """
     select 'traits of ' || o.oid::regprocedure || ':'
       || case o.provolatile when 'i' then ' immutable' when 's' then ' stable' else '' end
@@ -294,7 +294,7 @@ def _filled(query: LiteralString) -> LiteralString:
 
 
 def object_lines(connection: Connection) -> list[str]:
-    """Every line, sorted. The search_path is empty, so that each name is a full one."""
+    """Return every line, sorted. The search_path is empty, so that each name is qualified."""
     connection.execute("select set_config('search_path', '', true)")
     asked = {
         "schemas": list(SCHEMAS),

@@ -1,11 +1,11 @@
-"""The oracle of every definer: what each caller gets back, and what the call changes.
+"""The oracle of every definer: the result for each caller, and the changes of the call.
 
-A *trial* is a function, a caller and a condition: the caller's own row, the other company's row,
-no row, or a state of the rows from ``oracles/states.toml`` (a key revoked, a company closed). What
-must come of it is committed, with names in place of ids, in ``oracles/recorded.txt``. The cases in
-``oracles/cases/`` say it once more and independently, as a query over the tables. Two rules hold
-for every trial whatever is recorded: nobody of one company is given or changes anything of the
-other company, and whoever has no standing is given and changes nothing.
+A *trial* is a function, a caller and a condition: the caller's own row, the other company's row, no
+row, or a state of the rows from ``oracles/states.toml`` (a key revoked, a company closed). The
+expected outcome is committed, with names in place of ids, in ``oracles/recorded.txt``. The cases in
+``oracles/cases/`` state it again and independently, as a query over the tables. Two rules hold for
+every trial whatever is recorded: no caller receives or changes anything of the other company, and a
+caller without valid claims receives and changes nothing.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ _OF_ROLE = {
     "neurant_jobs": ("jobs_login",),
     "neurant_router": ("router",),
 }
-# Tried under every state; the others of the staff only with rows as they are.
+# These callers are tried under every state, the other staff only with unchanged rows.
 _IN_STATES = ("owner", "operador", "visitor", "worker", "app_login", "jobs_login", "router")
-SWEEPING = "jobs_login"  # what it calls looks at every company
+SWEEPING = "jobs_login"  # the caller whose functions read every company
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,8 @@ class Attempt:
     caller: str
     condition: str
     trial: Trial
-    foreign: bool = False  # it names a row of the other company
-    standing: bool = True  # False: whoever asks must be given nothing
+    foreign: bool = False  # whether it names a row of the other company
+    standing: bool = True  # False: the caller has no valid claims and must receive nothing
     why: str = ""
     refused: str | None = None
 
@@ -66,7 +66,7 @@ def _read(name: str) -> Mapping[str, Any]:
 
 @lru_cache(maxsize=1)
 def cases() -> tuple[Mapping[str, Any], ...]:
-    """The committed cases of every subject."""
+    """Return the committed cases of every subject."""
     return tuple(
         case
         for file in sorted((ORACLES / "cases").glob("*.toml"))
@@ -75,7 +75,7 @@ def cases() -> tuple[Mapping[str, Any], ...]:
 
 
 def digest(strand: str, name: str) -> bytes:
-    """The bytes that ``{digest name}`` means for a strand."""
+    """Return the bytes of ``{digest name}`` for a row set."""
     return hashlib.sha256(f"{MARK} {strand} {name}".encode()).digest()
 
 
@@ -84,7 +84,7 @@ def _login(strand: str, name: str) -> uuid.UUID:
 
 
 def fill(world: World, text: str, strand: str) -> str:
-    """SQL with the placeholders of ``arguments.toml`` replaced by the strand's values."""
+    """Return SQL with the placeholders of ``arguments.toml`` replaced by the row set's values."""
 
     def value(match: re.Match[str]) -> str:
         other, kind, name, column = match.groups()
@@ -118,7 +118,7 @@ def _value(world: World, tag: str, kind: str | None, name: str, column: str | No
         row = world.row("public.login_sessions", tag) or {}
         return row["auth_session_id" if column == "id" else column]
     found = world.row(f"public.{name}", tag)
-    if found is None:  # a company has one such row
+    if found is None:  # the table has one row per company
         rows = world.rows[f"public.{name}"]
         found = next(r for t, r in rows.items() if t.startswith(OTHER) == (company == OTHER))
     return found[column]
@@ -131,7 +131,7 @@ def _home(tag: str) -> tuple[str, str]:
 
 
 def furnish(connection: Connection, world: World) -> dict[str, str]:
-    """Make the rows of ``fixtures.toml``; the names of their values, for the record."""
+    """Insert the rows of ``fixtures.toml``; return the names of their values, for the record."""
     names = {}
     for fixture in _read("fixtures.toml")["fixture"]:
         met: set[tuple[str, str]] = set()
@@ -154,7 +154,7 @@ def furnish(connection: Connection, world: World) -> dict[str, str]:
 
 
 def _arguments(function: Function, more: Mapping[str, str]) -> list[tuple[str, str, str]]:
-    """(name, type, SQL) of each argument."""
+    """Return (name, type, SQL) of each argument."""
     written = _read("arguments.toml")
     plain = function.name.rpartition(".")[2]
     own = written["functions"].get(plain, {})
@@ -165,7 +165,7 @@ def _arguments(function: Function, more: Mapping[str, str]) -> list[tuple[str, s
 
 
 def unknown_arguments(function: Function) -> list[str]:
-    """Arguments that ``arguments.toml`` says nothing of."""
+    """Return the arguments that ``arguments.toml`` does not describe."""
     written = _read("arguments.toml")
     known = written["names"] | written["functions"].get(function.name.rpartition(".")[2], {})
     return [name for name, _ in function.arguments if name not in known]
@@ -175,7 +175,10 @@ def call(
     world: World, function: Function, strand: str, more: Mapping[str, str],
     rival: str = "", nothing: str = "",
 ) -> str:  # fmt: skip
-    """The statement; ``rival``, ``nothing``: an argument of the other company, of no row."""
+    """Return the statement that calls a function with the row set's values.
+
+    ``rival`` and ``nothing`` name an argument to replace by one of the other company, or of no row.
+    """
     values = _values(world, function, strand, more, rival, nothing)
     return _as_json(f"{function.name}({values})")
 
@@ -195,8 +198,8 @@ def _values(
 
 
 def _as_json(source: str) -> str:
-    """The rows of a call or of a bracketed query as one JSON array."""
-    # Only the committed files are in it, and literals that are quoted.
+    """Return a query for the rows of a call or of a bracketed query, as one JSON array."""
+    # The text comes from the committed files and from quoted literals only.
     return f"select coalesce(jsonb_agg(to_jsonb(r)), '[]') from {source} r"  # noqa: S608
 
 
@@ -212,7 +215,7 @@ def _nothing(type_: str) -> str:
 
 
 def _rows_named(function: Function, more: Mapping[str, str]) -> dict[str, set[str]]:
-    """The tables whose rows each argument names, by argument."""
+    """Return the tables whose rows each argument names, by argument."""
     found = {}
     for name, _, told in _arguments(function, more):
         tables = {m[1] for m in re.finditer(r"\{(?:\w+:)?(\w+)\.\w+\}", told)}
@@ -224,7 +227,7 @@ def _rows_named(function: Function, more: Mapping[str, str]) -> dict[str, set[st
 
 
 def callers(function: Function, principals: Sequence[Principal]) -> list[Principal]:
-    """Who may call it; a function that nobody may call is called by its owner, the router."""
+    """Return who may call the function; without callers, its owner, the router."""
     by_name = {principal.name: principal for principal in principals}
     names: list[str] = []
     for role in function.execute:
@@ -233,7 +236,7 @@ def callers(function: Function, principals: Sequence[Principal]) -> list[Princip
 
 
 def strand_of(principal: Principal) -> str:
-    """The strand that a caller's own rows are of."""
+    """Return the row set that belongs to a caller."""
     if principal.name in ("visitor", "worker"):
         return VISITED
     return principal.person or "operador"
@@ -245,7 +248,7 @@ def attempts(
     principals: Sequence[Principal],
     strangers: Sequence[Stranger],
 ) -> Iterator[Attempt]:
-    """Every trial of one function that the committed arguments, states and cases make."""
+    """Yield every trial of a function, by the committed arguments, states and cases."""
     asking = callers(function, principals)
     named = _rows_named(function, {})
     for caller in asking:
@@ -303,7 +306,7 @@ def _in_states(
 
 
 def _of_twin(statement: str) -> str:
-    """The statement about the twin's rows, which have the same ids in the other company."""
+    """Return the statement about the twin's rows, which have the same ids in the other company."""
     twin = next(iter(TWIN_OF))
     statement = re.sub(r"\{(\w+):users\.", f"{{{OTHER}-\\1:users.", statement)
     return re.sub(r"\{(?=(?!mark|tag|token)[a-z_]+(?:\.\w+)?\})", f"{{{twin}:", statement)
@@ -364,7 +367,7 @@ def _cases(
 
 
 def _gives(world: World, function: Function, case: Mapping[str, Any], strand: str) -> str | None:
-    """The query for what must be given, with its columns named as the function names them."""
+    """Return the query for the expected result, with the function's own column names."""
     if "gives" not in case:
         return None
     if case["gives"] == "nothing":
@@ -381,7 +384,7 @@ def _then(world: World, case: Mapping[str, Any], strand: str) -> str | None:
 
 
 def definers(catalog: Catalog, only: frozenset[str] | None) -> list[Function]:
-    """The functions that need an oracle, or those of them that are named."""
+    """Return the functions that need an oracle, or those of them that are in ``only``."""
     return [
         function
         for signature, function in sorted(catalog.functions.items())

@@ -1,4 +1,4 @@
-"""How the policies are run: no function of ours once per row, whoever reads which table."""
+"""Checks of plans: no policy may call a function of ours once per row, for any reader and table."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _PER_ROW = ("Filter", "Index Cond", "Recheck Cond", "Join Filter", "Hash Cond")
 
 
 def plan_cells(connection: Connection, world: World, worker_login: bool) -> Iterator[Cell]:
-    """EXPLAIN of every table for everybody who may read it."""
+    """Yield a cell for the EXPLAIN of every table for each of its readers."""
     asking = principals(world, worker_login=worker_login)
     pairs = [
         (table, principal, _explain(table, columns))
@@ -44,7 +44,7 @@ def _explain(table: Table, columns: frozenset[str]) -> sql.Composed:
 
 
 def _per_row(plan: Any) -> Iterator[str]:
-    """The conditions of a plan in which a function of ours stands bare."""
+    """Yield the conditions of a plan that call a function of ours per row."""
     if isinstance(plan, list):
         for one in plan:
             yield from _per_row(one)

@@ -1,4 +1,4 @@
-"""Who asks: everybody that the platform serves, and everybody that it must not."""
+"""The principals: everybody whom the platform serves, and everybody whom it must refuse."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from neurant.verify.rows import OTHER, OWN, World
 
 STAFF = ("owner", "administrador", "supervisor", "operador")
 KEYS = ("key_administrador", "key_supervisor")
-ROLES = (  # of the database, each with what nobody but it may do
+ROLES = (  # the database roles, each with rights that no other role has
     "authenticated",
     "visitor",
     "neurant_worker",
@@ -30,7 +30,7 @@ ROLES = (  # of the database, each with what nobody but it may do
 
 @dataclass(frozen=True)
 class Principal:
-    """Somebody of company acme. ``person``: whose rows are "self"."""
+    """A caller of company acme. ``person``: the person whose rows are "self"."""
 
     name: str
     identity: Identity
@@ -39,9 +39,9 @@ class Principal:
 
 @dataclass(frozen=True)
 class Stranger:
-    """Somebody who must see and do nothing, and why; ``before`` makes it so.
+    """A caller who must see and change nothing, with the reason; ``before`` creates that state.
 
-    ``reads``: their company is closed; they see what this principal sees, and change nothing.
+    ``reads``: the company is closed; the caller sees the rows of this principal and changes none.
     """
 
     name: str
@@ -55,7 +55,7 @@ def _claims(**claims: object) -> str:
 
 
 def staff(world: World, person: str, company: str = OWN) -> Identity:
-    """The identity of a person of the staff."""
+    """Return the identity of a member of the staff."""
     claims = _claims(sub=world.logins[company, person], company_id=world.companies[company])
     return Identity("authenticated", claims)
 
@@ -71,15 +71,18 @@ def _visitor(world: World, strand: str) -> Identity:
 
 
 def has_keys(world: World) -> bool:
-    """Whether this schema knows API keys and their rows could be made."""
+    """Return whether this schema has API keys and their rows could be inserted."""
     return "administrador" in world.rows.get("public.api_keys", {})
 
 
 def principals(world: World, *, worker_login: bool) -> list[Principal]:
-    """Everybody with rights. Without ``worker_login`` (a superuser's) the worker is left out."""
+    """Return all principals with rights.
+
+    Without ``worker_login`` (a superuser's connection) the worker is omitted.
+    """
     found = [Principal(name, staff(world, name), name) for name in STAFF]
     if has_keys(world):
-        # A key acts as its maker: "self" are the maker's rows.
+        # A key acts for its creator: "self" are the creator's rows.
         found.append(Principal("key_administrador", _key(world, "administrador"), "administrador"))
         found.append(Principal("key_supervisor", _key(world, "supervisor"), "supervisor"))
     found.append(Principal("visitor", _visitor(world, VISITED)))
@@ -98,7 +101,10 @@ def _worker(company: object, login: str = "neurant_jobs") -> Identity:
 
 
 def strangers(world: World, *, worker_login: bool) -> Iterator[Stranger]:
-    """Claims that must not hold: absent, unknown, crossed, withdrawn, of a closed company."""
+    """Yield callers with claims that do not hold.
+
+    The claims are absent, unknown, mixed up, withdrawn, or of a closed company.
+    """
     acme, nobody = world.companies[OWN], uuid.uuid4()
     owner, stranger = world.logins[OWN, "owner"], world.logins[OTHER, "owner"]
     close = sql.SQL("update public.companies set subscription_status = 'cancelled' where id = {}")

@@ -1,4 +1,4 @@
-"""Rights on columns: each role tries each operation on each column, touching no row."""
+"""Checks of the rights on columns: each role tries each operation on each column, on no row."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _OTHER_RIGHTS = ("truncate", "references", "trigger", "maintain")
 
 
 def privilege_checks(table: Table) -> Iterator[Check]:
-    """Every role, column and operation of a table."""
+    """Yield the checks of every role, column and operation of a table."""
     granted = expectations.grants()
     for role in _SERVING:
         for operation in expectations.OPERATIONS:
@@ -67,7 +67,7 @@ def _statement(table: Table, operation: str, columns: list[Column]) -> sql.Compo
 
 def _denied(outcomes: Sequence[Outcome]) -> Verdict:
     [outcome] = outcomes
-    # A generated column (428C9) and most views (55000) take nothing from anybody.
+    # Nobody can write a generated column (428C9) and most views (55000).
     return outcome.told, outcome.denied or outcome.state in ("428C9", "55000")
 
 
@@ -77,7 +77,10 @@ def _granted(outcomes: Sequence[Outcome]) -> Verdict:
 
 
 def _other_rights(table: Table, role: str) -> Check:
-    """TRUNCATE would lock and trigger needs one: asked for, not tried."""
+    """Return a check of rights that are read and not tried:
+
+    TRUNCATE locks, a trigger needs a function.
+    """
     asked = sql.SQL("select to_jsonb(coalesce({}))").format(
         sql.SQL(" || ").join(
             sql.SQL("case when has_table_privilege({}, {}, {}) then {} else '' end").format(
@@ -98,10 +101,10 @@ def _other_rights(table: Table, role: str) -> Check:
 
 
 def execute_checks(function: Function) -> Iterator[Check]:
-    """Every role tries to call the function; ``where false``: the right is asked, nothing runs."""
+    """Yield a check per role that calls the function with ``where false``, so that nothing runs."""
     allowed = expectations.functions().get(function.signature, frozenset())
     arguments = sql.SQL(", ").join(
-        # In a subquery, or the planner would answer for a strict function without asking.
+        # The null is in a subquery; otherwise the planner skips a strict function and its check.
         sql.SQL("(select null::{})").format(quoted(type_))
         for _, type_ in function.arguments
     )

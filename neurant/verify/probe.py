@@ -1,8 +1,8 @@
-"""Trying things as somebody, thousands at a time, and leaving nothing behind.
+"""Trials of statements under other identities, thousands at a time, without a trace.
 
 A probe is one statement under one identity. A whole batch travels in one ``do`` block, which runs
-each probe in a subtransaction of its own and always rolls it back; so a batch of thousands takes
-about as long as a page does, and what a probe wrote is gone before the next one begins.
+each probe in a subtransaction and always rolls it back. So a batch of thousands takes about as long
+as a page, and the writes of a probe are gone before the next one begins.
 """
 
 from __future__ import annotations
@@ -21,7 +21,10 @@ DENIED = "42501"  # insufficient_privilege: no grant, or a policy's check
 
 @dataclass(frozen=True)
 class Identity:
-    """Who a statement runs as. ``login`` (the session's user) needs a superuser's connection."""
+    """The role and claims of a statement.
+
+    ``login`` (the session's user) needs a superuser's connection.
+    """
 
     role: str
     claims: str = ""
@@ -30,7 +33,7 @@ class Identity:
 
 @dataclass(frozen=True)
 class Probe:
-    """A statement; ``fetch``: it gives one JSON value.
+    """A statement; ``fetch``: it returns one JSON value.
 
     ``before`` and ``after`` run as the administrator; the value of ``after`` is then the outcome's.
     """
@@ -44,7 +47,10 @@ class Probe:
 
 @dataclass(frozen=True)
 class Outcome:
-    """``state`` is None where it was carried out; ``value``: rows counted, or fetched."""
+    """The outcome of a probe.
+
+    ``state`` is None for success; ``value``: rows counted, or fetched.
+    """
 
     state: str | None = None
     message: str = ""
@@ -53,17 +59,17 @@ class Outcome:
 
     @property
     def denied(self) -> bool:
-        """Refused for want of a right."""
+        """Return whether a missing right was the reason for the refusal."""
         return self.state == DENIED
 
     @property
     def reached(self) -> bool:
-        """Past every right and policy, then stopped by a rule (a constraint, one of ours)."""
+        """Return whether a rule, and no missing right or policy, stopped the statement."""
         return self.state is not None and (self.state[:2] == "23" or self.state.startswith("NA"))
 
     @property
     def told(self) -> str:
-        """In a few words."""
+        """Return the outcome in a few words."""
         return "ok" if self.state is None else f"{self.state} {self.message}".strip()
 
 
@@ -124,7 +130,7 @@ end $verify$
 
 
 def try_all(connection: Connection, probes: Sequence[Probe]) -> list[Outcome]:
-    """Try each probe from the same starting point; one outcome each, in order."""
+    """Run each probe from the same starting point; return one outcome each, in order."""
     if not probes:
         return []
     batch = [

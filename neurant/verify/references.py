@@ -1,4 +1,4 @@
-"""Constraints as walls: no row points into another company, no unique index is missing."""
+"""Checks of constraints: no row references another company, and no unique index is missing."""
 
 from __future__ import annotations
 
@@ -14,11 +14,14 @@ from neurant.verify.probe import Identity, Outcome, Probe
 from neurant.verify.rows import OTHER, STRANDS, Row, World, new_value
 
 _ADMINISTRATOR = Identity("none")
-_FROM = "owner"  # the strand whose rows are bent
+_FROM = "owner"  # the row set whose references are changed
 
 
 def reference_checks(world: World, table: Table) -> Iterator[Check]:
-    """Each reference of acme's row is turned to rival's, and to nothing: both refused, alike."""
+    """Yield checks that change each reference of acme's row to rival's row, and to no row.
+
+    Both must be refused in the same way.
+    """
     row = world.rows[table.name].get(_FROM)
     if row is None:
         return
@@ -55,7 +58,7 @@ def _turn(table: Table, row: Row, to: Row) -> sql.Composed:
 
 
 def exactly(table: Table, row: Row) -> sql.Composed:
-    """The condition that only this row fulfils."""
+    """Return a condition that matches only this row."""
     return sql.SQL(" and ").join(
         sql.SQL("{} = {}").format(sql.Identifier(name), sql.Literal(row[name]))
         for name in table.key
@@ -71,7 +74,7 @@ def _refused_alike(outcomes: Sequence[Outcome]) -> Verdict:
 
 
 def unique_checks(connection: Connection, world: World, table: Table) -> Iterator[Check]:
-    """A second row like one that is there is refused by each unique index."""
+    """Yield checks that each unique index refuses a duplicate row."""
     strand = next((s for s in STRANDS if s.name in world.rows[table.name]), None)
     row = (
         world.rows[table.name][strand.name]
@@ -83,7 +86,7 @@ def unique_checks(connection: Connection, world: World, table: Table) -> Iterato
     who = exceptions.writer(world, table.name, strand) if strand else None
     for unique in expectations.constraints()[table.name].uniques:
         if not unique.columns or set(table.key) <= set(unique.columns):
-            continue  # an expression's; or no more than the primary key says
+            continue  # an index on expressions, or on the primary key's own columns
         probe = Probe(
             who or _ADMINISTRATOR,
             _copy(connection, world, table, unique, row, who),
@@ -98,7 +101,7 @@ def unique_checks(connection: Connection, world: World, table: Table) -> Iterato
 def _fill(
     connection: Connection, world: World, table: Table, unique: Unique, row: Row
 ) -> tuple[sql.Composed, ...]:
-    """Bring the row under the index, where it is null in a column of it."""
+    """Return statements that bring the row under the index, if a column of it is null."""
     empty = [
         name
         for name in unique.columns
@@ -120,7 +123,7 @@ def _copy(
     row: Row,
     who: Identity | None,
 ) -> sql.Composed:
-    """A copy of a row under the index, new (or null) in whatever else must be unique."""
+    """Return a copy of a row, equal in the index and new (or null) in all other unique columns."""
     others = {name for other in table.uniques if other is not unique for name in other.columns}
     fresh = others - set(unique.columns) - {"company_id"}
     granted = table.granted(who.role, "insert") if who else frozenset(table.columns)

@@ -1,4 +1,4 @@
-"""The report: for an auditor to read, or for a machine."""
+"""The report, as text for an auditor or as JSON for a machine."""
 
 from __future__ import annotations
 
@@ -30,7 +30,10 @@ _SHOWN = 200
 
 @dataclass(frozen=True)
 class Report:
-    """What was tried on which database, and what could not be; ``seconds`` for all of it."""
+    """The trials on a database and the parts that could not be tried.
+
+    ``seconds`` is the total time.
+    """
 
     database: str
     server: str
@@ -38,21 +41,21 @@ class Report:
     seconds: float
     rows: int
     cells: list[Cell]
-    unverified: list[str]  # principals
-    left_out: int = 0  # functions that look at every company, where others than ours live
+    unverified: list[str]  # principals that this login could not try
+    left_out: int = 0  # functions that read every company, not tried beside real companies
 
     @property
     def wrong(self) -> list[Cell]:
-        """The cells that are not as they must be."""
+        """Return the cells whose outcome is not the expected one."""
         return [cell for cell in self.cells if not cell.ok]
 
     def as_json(self) -> str:
-        """Everything, for a machine."""
+        """Return the whole report as JSON."""
         told = asdict(self) | {"made": self.made.isoformat(), "ok": not self.wrong}
         return json.dumps(told, ensure_ascii=False, indent=1)
 
     def lines(self, language: Language) -> Iterator[str]:
-        """The report in words."""
+        """Yield the report as text."""
 
         def say(name: str, /, **facts: object) -> str:
             return text(f"verify.{name}", language, **facts)
@@ -99,7 +102,7 @@ class Report:
             yield say("right")
 
     def _tables(self) -> Iterator[str]:
-        """Who may do what, table by table, as it was just tried."""
+        """Yield who may do what, table by table, as the trials have shown."""
         bad = {cell.object for cell in self.wrong}
         written = tomllib.loads((FOLDER / "tables.toml").read_text("utf-8"))
         for name, entry in written.items():

@@ -1,10 +1,10 @@
-"""Rows of two synthetic companies in every table, made from the catalog alone.
+"""Rows of two fixture companies in every table, derived from the catalog alone.
 
-Each company is lived in by one person per role and by a few more. The rows come in *strands*: one
-row in every table, all hanging together (a bot, its channel, a conversation, its messages…) and on
-one person. Who may see what is then a set of strands. A new table gets its rows by itself: foreign
-keys are followed, columns that must be filled get a plausible value; ``exceptions.py`` holds the
-few columns where that is not enough.
+Each company has one person per role and a few more. The rows form *row sets*: one row in every
+table, all connected (a bot, its channel, a conversation, its messages…) and belonging to one
+person. A scope is then a set of row sets. A new table gets its rows by itself: foreign keys are
+followed, and required columns get a plausible value; ``exceptions.py`` holds the few columns for
+which that is not enough.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from neurant.verify.catalog import Catalog, Connection, ForeignKey, Table, quote
 from neurant.verify.values import MARK, Maker, find_maker
 
 OWN, OTHER = "acme", "rival"
-PEOPLE = {  # of each company: name and role
+PEOPLE = {  # the name and role of each person of a company
     "owner": "owner",
     "administrador": "administrador",
     "supervisor": "supervisor",
@@ -37,8 +37,11 @@ PEOPLE = {  # of each company: name and role
 
 @dataclass(frozen=True)
 class Strand:
-    """One row in every table, on one person. ``lent``: of a bot that the operador does not serve,
-    but the conversation is assigned to them; ``former``: of a bot that they no longer serve."""
+    """A row set: one row in every table, belonging to one person.
+
+    ``lent``: the operador does not serve its bot, but the conversation is assigned to that
+    operador. ``former``: the operador no longer serves its bot.
+    """
 
     name: str
     company: str
@@ -56,8 +59,8 @@ STRANDS = (
     Strand("rival", OTHER, "owner"),
     Strand("rival-twin", OTHER, "operador"),
 )
-# The ids of the other company's twin are those of this strand: where two tables are joined by an id
-# without the company, the twin's row comes, too.
+# The other company's twin has the ids of this row set: a join by an id without the company returns
+# the twin's row, too.
 TWIN_OF = {"rival-twin": "operador"}
 Row = dict[str, Any]
 _BECOME: LiteralString = (
@@ -67,7 +70,7 @@ _BECOME: LiteralString = (
 
 @dataclass
 class World:
-    """All rows by table and strand (or person, or company), and what could not be made."""
+    """The fixture: all rows by table and row set (or person, or company), and the missing ones."""
 
     catalog: Catalog
     companies: dict[str, uuid.UUID] = field(default_factory=dict)
@@ -76,16 +79,16 @@ class World:
     rows: dict[str, dict[str, Row]] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
     makers: dict[tuple[str, str], Maker] = field(default_factory=dict)
-    scopes: list[str] = field(default_factory=list)  # every one that a key may have
-    backend: int = 0  # the server process that all rows are made by
+    scopes: list[str] = field(default_factory=list)  # all scopes that a key may have
+    backend: int = 0  # the pid of the server process that inserts the rows
     serials: Iterable[int] = field(default_factory=lambda: itertools.count(1))
 
     def serial(self) -> int:
-        """A number that no other row has."""
+        """Return a number that no other row has."""
         return next(iter(self.serials))
 
     def row(self, table: str, strand: str) -> Row | None:
-        """The row of a strand in a table; a company has one row in some tables."""
+        """Return the row of a row set in a table; some tables have one row per company."""
         rows = self.rows.get(table, {})
         found = rows.get(strand)
         if found is None and table == "public.companies":
@@ -114,7 +117,7 @@ def make_world(connection: Connection, catalog: Catalog) -> World:
 
 
 def _next(todo: list[Table], world: World) -> Table:
-    """A table whose references all stand, or else (a cycle) one whose required ones do."""
+    """Return a table whose references all exist, or in a cycle one whose required references do."""
     waiting = {table.name for table in todo}
 
     def ready(table: Table, *, only_required: bool) -> bool:
@@ -141,7 +144,10 @@ def compose(
     strand: Strand,
     only: Collection[str] | None = None,
 ) -> Row:
-    """A new row of a strand; ``only`` these columns (those that somebody may insert)."""
+    """Return a new row for a row set.
+
+    ``only`` limits its columns to those that a role may insert.
+    """
     special = exceptions.values(world, table.name, strand)
     keys = {name: key for key in table.keys for name in key.columns if name != table.company}
     row: Row = {}
@@ -169,7 +175,7 @@ def compose(
 
 
 def _referenced(world: World, table: Table, key: ForeignKey, column: str, strand: Strand) -> Any:
-    """What the column must hold to point to the strand's own row."""
+    """Return the value with which the column references the row set's own row."""
     wanted = key.target_columns[key.columns.index(column)]
     if key.target == "public.users":
         return world.people[strand.company, strand.person][wanted]
@@ -180,12 +186,12 @@ def _referenced(world: World, table: Table, key: ForeignKey, column: str, strand
 
 
 def new_value(connection: Connection, world: World, table: Table, name: str) -> object:
-    """A value that no row has there yet."""
+    """Return a value that no row has in that column yet."""
     if table.columns[name].type == "uuid":
         return uuid.uuid4()
     place = (table.name, name)
     if place not in world.makers:
-        # What is archived can be restored, so it holds to the checks of the live table.
+        # An archived row can be restored, so it satisfies the checks of the live table.
         live = world.catalog.tables.get(table.name.removesuffix("_archived"), table)
         world.makers[place] = find_maker(connection, live, table.columns[name])
     value = world.makers[place](world.serial())
@@ -194,7 +200,10 @@ def new_value(connection: Connection, world: World, table: Table, name: str) -> 
 
 
 def filled(world: World, text: str, strand: str) -> sql.Composed:
-    """``{table.column}`` replaced by the strand's values (``{other:…}``: another one's)."""
+    """Return SQL with ``{table.column}`` replaced by the row set's values.
+
+    ``{other:…}`` is replaced by the values of another row set.
+    """
 
     def value(match: re.Match[str]) -> str:
         other, table, column = match.groups()
@@ -207,7 +216,7 @@ def filled(world: World, text: str, strand: str) -> sql.Composed:
 
 
 def insert(table: Table, row: Mapping[str, Any]) -> sql.Composed:
-    """``insert into table (…) values (…)``, with the values in it."""
+    """Return ``insert into table (…) values (…)`` with literal values."""
     return sql.SQL("insert into {} ({}) values ({})").format(
         table.sql,
         sql.SQL(", ").join(map(sql.Identifier, row)),
@@ -218,7 +227,7 @@ def insert(table: Table, row: Mapping[str, Any]) -> sql.Composed:
 def _store(
     connection: Connection, table: Table, row: Mapping[str, Any], shown: Iterable[str] = ()
 ) -> Row:
-    """Insert it; the row as it stands now, as far as its writer may see it."""
+    """Insert the row; return it as stored, as far as its writer may see it."""
     columns = sorted(shown) or list(table.columns)
     returning = sql.SQL(" returning {}").format(sql.SQL(", ").join(map(sql.Identifier, columns)))
     with connection.cursor(row_factory=dict_row) as cursor:
@@ -227,7 +236,7 @@ def _store(
 
 
 def _make(connection: Connection, world: World, table: Table, strand: Strand) -> None:
-    """One row, or the reason why not (the first one) in ``world.missing``."""
+    """Insert one row, or add the first reason for a failure to ``world.missing``."""
     who = exceptions.writer(world, table.name, strand)
     only = table.granted(who.role, "insert") if who else None
     shown = table.granted(who.role, "select") if who else ()
@@ -239,7 +248,7 @@ def _make(connection: Connection, world: World, table: Table, strand: Strand) ->
             world.rows[table.name][strand.name] = _store(connection, table, row, shown)
             connection.execute(_BECOME, ("none", ""))
     except psycopg.errors.UniqueViolation as error:
-        if table.key != (table.company,):  # a company has one such row
+        if table.key != (table.company,):  # otherwise the table has one row per company
             world.missing.setdefault(table.name, str(error).splitlines()[0])
     except psycopg.Error as error:
         world.missing.setdefault(table.name, str(error).splitlines()[0])

@@ -1,4 +1,4 @@
-"""The whole matrix on one connection, in a transaction of the caller's, who rolls it back."""
+"""The whole matrix on one connection, in the caller's transaction, which the caller rolls back."""
 
 from __future__ import annotations
 
@@ -29,22 +29,22 @@ from neurant.verify.trials import Stage, oracle_cells
 
 @dataclass(frozen=True)
 class Matrix:
-    """A connection with the two companies' rows in place, ready to be asked again and again."""
+    """A connection with the fixture rows in place, ready for any number of trials."""
 
     connection: Connection
     world: World
     worker_login: bool
     thorough: bool
-    stage: Stage  # of the oracles
+    stage: Stage  # for the oracles
 
 
 def prepare(connection: Connection, *, thorough: bool = False) -> Matrix:
-    """Make the two companies. ``connection`` is in a transaction that will be rolled back.
+    """Insert the fixture companies. ``connection`` is in a transaction that will be rolled back.
 
-    ``thorough`` also tries UPDATE and DELETE without WHERE. Where a policy is broken that reaches
-    every company's rows (and locks them until it is undone), so it is not for live databases.
+    ``thorough`` also tries UPDATE and DELETE without WHERE. With a broken policy these reach every
+    company's rows (and lock them until the rollback), so they are not for live databases.
     """
-    for name in ("timestamptz", "timestamp", "date"):  # Python knows no infinity
+    for name in ("timestamptz", "timestamp", "date"):  # Python has no infinite date
         connection.adapters.register_loader(name, TextLoader)
     connection.execute("select set_config('TimeZone', 'UTC', true)")
     row = connection.execute(
@@ -52,7 +52,7 @@ def prepare(connection: Connection, *, thorough: bool = False) -> Matrix:
         " not exists (select from public.companies)"
         " from pg_roles r where r.rolname = session_user"
     ).fetchone()
-    assert row is not None  # noqa: S101  whoever is logged in has a role
+    assert row is not None  # noqa: S101  the session's role always exists
     is_super, since, now, alone = row
     world = make_world(connection, read_catalog(connection))
     symbols = Symbols(world, datetime.fromisoformat(now), furnish(connection, world))
@@ -63,9 +63,9 @@ def prepare(connection: Connection, *, thorough: bool = False) -> Matrix:
 def cells(
     matrix: Matrix, only: frozenset[str] | None = None, *, columns: bool = True
 ) -> Iterator[Cell]:
-    """Every cell, or those about these tables and functions; read from the catalog as it is now.
+    """Yield every cell, or those about these tables and functions, by the catalog as it is now.
 
-    Without ``columns`` the rights on columns, most of the cells, are left out.
+    Without ``columns`` the rights on columns, most of the cells, are omitted.
     """
     catalog = read_catalog(matrix.connection)
     matrix.world.catalog = catalog
@@ -75,12 +75,12 @@ def cells(
 
 
 def record(matrix: Matrix) -> Record:
-    """What every trial of the oracles gives and changes now, to be committed."""
+    """Return the present outcome of every trial of the oracles, to be committed."""
     return trials.record(matrix.stage)
 
 
 def gates(matrix: Matrix) -> Iterator[Cell]:
-    """What can be read off the catalog without trying it."""
+    """Yield the cells of the catalog rules."""
     yield from gate_cells(matrix.connection, read_catalog(matrix.connection))
     yield from plan_cells(matrix.connection, matrix.world, matrix.worker_login)
 
@@ -125,7 +125,10 @@ def _checks(
 
 
 def _completeness(matrix: Matrix, catalog: Catalog) -> Iterator[Cell]:
-    """Nothing escapes: every table is classified and has rows, every function is listed."""
+    """Yield cells for completeness.
+
+    Every table must be classified and have rows, and every function must be listed.
+    """
     known = expectations.tables()
     for name, table in catalog.tables.items():
         if name not in known:

@@ -1,8 +1,8 @@
-"""Names for the values of the made-up rows, so that two runs on two databases read the same.
+"""Names for the values of the fixture rows, so that runs on two databases give the same text.
 
-An id, a digest or a text of a made-up row is told as ``{table.column of strand}``, a moment as its
-distance from the start of the transaction, everything that the database drew by lot as what it is
-(``new id``, ``bytes``). What is left is compared as it stands.
+An id, a digest or a text of a fixture row is written as ``{table.column of row set}``, a time as
+its distance from the start of the transaction, and every random value as its kind (``new id``,
+``bytes``). Everything else is compared as it is.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ _MARKED = re.compile(
     + r"(?:/\d+|[-\w]*(?:[.@][\w.]+)?)|\b[a-t]_verify"
 )
 _KEPT = re.compile(r"2026-01-01|2099-01-01|20[0-9][0-9]-(?:01|02|03)-0[1-5]T1[0-9]:00:00")
-_CODE = re.compile(r" [0-9a-f]{4}$")  # the end of a visitor's id, told beside the name
+_CODE = re.compile(r" [0-9a-f]{4}$")  # the end of a visitor's id, shown after the name
 _KEYED = re.compile(r"'[^'\s]{4}(?=(?:manzan|verif))")  # a word under the company's random key
 _BY_THE_DATE = {"monthly_anchor_day"}
 _LONG = 160
-# Counted by the server, or drawn by lot: the number tells nothing.
+# The server counts these numbers or derives them from the clock, so they are not compared.
 _NUMBERED = {
     ("public.usage_slots", "slot"),
     ("public.system_metrics", "value"),  # the size of the database
-    ("public.conversations", "session_duration_minutes"),  # by the clock
-    ("public.conversations", "last_message_slot"),  # ten minutes of the clock
-    ("public.analytics_daily", "hitl_resolution_time_minutes"),  # by the clock
-    ("public.companies", "monthly_anchor_day"),  # today's
+    ("public.conversations", "session_duration_minutes"),  # depends on the clock
+    ("public.conversations", "last_message_slot"),  # the clock's ten minutes
+    ("public.analytics_daily", "hitl_resolution_time_minutes"),  # depends on the clock
+    ("public.companies", "monthly_anchor_day"),  # the day of the run
     ("public.message_changes", "id"),
     ("public.analytics_dirty", "id"),
     ("public.knowledge_uses", "id"),
@@ -49,13 +49,13 @@ _NUMBERED = {
     ("jobs.procrastinate_events", "job_id"),
 }
 
-# Which of several keys is named depends on the order in which they were made: a restored database
-# has another one.
+# The error names one of several foreign keys, by the order of their creation, which differs in a
+# restored database.
 _FOREIGN_KEY = re.compile(r'violates foreign key constraint "\w+"( on table "\w+")?')
 
 
 class Symbols:
-    """The names of one world's values."""
+    """The names of the values of one fixture."""
 
     def __init__(self, world: World, now: datetime, fixtures: Mapping[str, str]) -> None:
         self.world = world
@@ -67,7 +67,8 @@ class Symbols:
                 self._know(table, strand, row)
         for (company, person), row in world.people.items():
             tag = person if company != OTHER else f"{OTHER}-{person}"
-            if company != OTHER or person not in TWIN_OF.values():  # who has the other one's id
+            # The twin has the same id as the person of the own company.
+            if company != OTHER or person not in TWIN_OF.values():
                 self.names[str(row["id"])] = f"user {tag}"
             self.names[str(world.logins[company, person])] = f"login {tag}"
         for company, id_ in world.companies.items():
@@ -93,7 +94,7 @@ class Symbols:
         self.strands[table, _key(row, known.key)] = strand
 
     def text(self, value: str) -> str:
-        """A text with every value in it that is known by name, or by kind, replaced."""
+        """Return the text with every known or recognised value replaced by its name."""
         if value in self.names:
             return f"<{self.names[value]}>"
         value = _MARKED.sub(lambda m: f"<{self.names.get(m[0], 'mark')}>", value)
@@ -113,7 +114,7 @@ class Symbols:
         if moment.tzinfo is None:
             moment = moment.replace(tzinfo=UTC)
         if moment.microsecond == 0 != self.now.microsecond:
-            # It was cut down to seconds, minutes or a day. Its distance depends on the clock.
+            # It was truncated to seconds, minutes or a day, so its distance depends on the clock.
             return "<a round moment>"
         return f"<{_distance(moment - self.now)}>"
 
@@ -127,7 +128,10 @@ class Symbols:
         return "<today>" if day == self.now.date() else "<a day>"
 
     def of(self, value: object) -> object:
-        """Any JSON value, with its texts replaced. A list is put in order: its order is by lot."""
+        """Return a JSON value with its texts replaced.
+
+        A list is sorted, because its order is arbitrary.
+        """
         if isinstance(value, str):
             if value[:1] in "{[" and value != "{}":
                 try:
@@ -146,7 +150,7 @@ class Symbols:
         return value
 
     def lines(self, result: Result) -> list[str]:
-        """What came of a trial, line by line: refused, or given, set and changed."""
+        """Return the result of a trial, line by line: refused, or returned, set and changed."""
         if result.broken:
             return [f"! {self.text(result.broken)}"]
         if result.state is not None:
@@ -214,9 +218,9 @@ def _json(value: object) -> str:
 
 
 def _distance(apart: timedelta) -> str:
-    """How far from the start of the transaction: exactly, or about where the clock was asked.
+    """Return the distance from the start of the transaction, exact or approximate.
 
-    What is not a whole number of minutes away comes from the clock, up to an hour later.
+    A distance that is not a whole number of minutes comes from the clock, up to an hour later.
     """
     if apart % timedelta(minutes=1):
         days, rest = divmod(apart, timedelta(days=1))

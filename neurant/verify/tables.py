@@ -1,4 +1,4 @@
-"""Rows: who sees, writes, changes and removes which, of their own company and of the other one."""
+"""Checks of rows: who sees, inserts, changes and deletes which rows of both companies."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _AREA = "rows"
 
 @dataclass(frozen=True)
 class Scene:
-    """One table as one principal meets it: its rows by tag (strand, person or company)."""
+    """A table and a principal, with the table's rows by tag (row set, person or company)."""
 
     connection: Connection
     world: World
@@ -30,11 +30,11 @@ class Scene:
 
     @property
     def rows(self) -> dict[str, Row]:
-        """The table's rows by tag."""
+        """Return the table's rows by tag."""
         return self.world.rows[self.table.name]
 
     def expected(self, operation: str) -> frozenset[str]:
-        """The tags that the principal's scope reaches."""
+        """Return the tags of the rows in the principal's scope."""
         entry = expectations.tables()[self.table.name]
         scope = entry.scope(operation, self.principal.name)
         tags = frozenset(self.rows)
@@ -43,13 +43,16 @@ class Scene:
         return expectations.reach(scope, self.principal, tags)
 
     def columns(self, operation: str) -> list[str]:
-        """The columns that the principal's role may do it to, as the database says now."""
+        """Return the columns on which the principal's role has the operation, by the database."""
         granted = self.table.granted(self.principal.identity.role, operation)
         return [c.name for c in self.table.columns.values() if c.name in granted and _ours(c)]
 
 
 def of_both(world: World, table: Table) -> sql.Composed:
-    """A condition that keeps a statement on the two companies, also on a live database."""
+    """Return a condition that restricts a statement to the two companies.
+
+    It keeps the rows of a live database out.
+    """
     return sql.SQL("{} in ({})").format(
         sql.Identifier(table.company or ""),
         sql.SQL(", ").join(sql.Literal(id_) for id_ in world.companies.values()),
@@ -57,7 +60,7 @@ def of_both(world: World, table: Table) -> sql.Composed:
 
 
 def select_all(world: World, table: Table) -> sql.Composed:
-    """Company and key of every row that is shown, as one JSON array."""
+    """Return a query for company and key of every visible row, as one JSON array."""
     columns = [table.company or "", *table.key]
     return sql.SQL(
         "select coalesce(jsonb_agg(jsonb_build_array({})), '[]') from {} where {}"
@@ -65,7 +68,7 @@ def select_all(world: World, table: Table) -> sql.Composed:
 
 
 def row_checks(scene: Scene) -> Iterator[Check]:
-    """Every operation of one principal on the rows of one table."""
+    """Yield the checks of every operation of one principal on the rows of one table."""
     yield _select_check(scene)
     for strand in STRANDS if scene.columns("insert") else ():
         yield _insert_check(scene, strand)
@@ -101,7 +104,7 @@ def _select_check(scene: Scene, before: tuple[sql.Composed, ...] = ()) -> Check:
             tags.get(tuple(map(str, key)), OTHER if str(company) == rival else "")
             for company, *key in outcome.value
         }
-        shown.discard("")  # rows of our own company that triggers made
+        shown.discard("")  # rows of the own company that triggers inserted
         return _names(shown), shown == expected
 
     statement = select_all(scene.world, table)
@@ -118,7 +121,7 @@ def _insert_check(scene: Scene, strand: Strand) -> Check:
 
 
 def _allowed_check(scene: Scene, operation: str, tag: str, allowed: bool, probe: Probe) -> Check:
-    """One that must work, or one that must not."""
+    """Return a check that the probe works, or that it is refused."""
     whose = "other company" if tag.startswith(OTHER) else "own company"
     expected, judge = ("allowed", _can) if allowed else ("refused", refused)
     return _check(scene, operation, f"{whose}: {tag}", expected, probe, judge)
@@ -126,7 +129,7 @@ def _allowed_check(scene: Scene, operation: str, tag: str, allowed: bool, probe:
 
 def _change_check(scene: Scene, operation: str, tag: str, columns: list[str]) -> Check:
     allowed = tag in scene.expected(operation)
-    row = scene.rows[tag]  # its values are told: what may be written may not always be read
+    row = scene.rows[tag]  # the known values, because a writable column may be unreadable
     place = exactly(scene.table, row)
     if operation == "delete":
         statement = sql.SQL("delete from {} where {}").format(scene.table.sql, place)
@@ -148,7 +151,7 @@ def _literal(value: object, scene: Scene, name: str) -> sql.Composable:
 
 
 def _no_grant_check(scene: Scene, operation: str) -> Check:
-    """Nothing is granted, so nothing may be expected; and the attempt is refused."""
+    """Return a check that nothing is expected without a grant, and that the attempt is refused."""
     expected = scene.expected(operation)
     table, first = scene.table, next(iter(scene.table.columns))
     statement = {
@@ -166,7 +169,7 @@ def _no_grant_check(scene: Scene, operation: str) -> Check:
 
 
 def view_check(scene: Scene) -> Check:
-    """Whose rows a view shows: nobody's, the own company's, or everybody's."""
+    """Return a check of whose rows a view shows: nobody's, the own company's, or everybody's."""
     scope = expectations.tables()[scene.table.name].scope("select", scene.principal.name)
     own, rival = (str(scene.world.companies[name]) for name in (OWN, OTHER))
     allowed = {"none": set(), "all": {own, rival}}.get(scope, {own})
@@ -188,7 +191,10 @@ def view_check(scene: Scene) -> Check:
 
 
 def sweep_checks(scene: Scene) -> Iterator[Check]:
-    """UPDATE and DELETE without WHERE, which no select policy holds back: the own rows at most."""
+    """Yield UPDATE and DELETE without WHERE, which may reach only own rows.
+
+    No select policy limits such a statement.
+    """
     table, identity = scene.table, scene.principal.identity
     if identity.role not in ("authenticated", "visitor", "neurant_worker"):
         return
@@ -216,8 +222,8 @@ def _at_most(scene: Scene, reach: frozenset[str]) -> Judge:
     def judge(outcomes: Sequence[Outcome]) -> Verdict:
         changed, own = outcomes
         if changed.state is not None:
-            # Refused although there are own rows: it reached for others', and the check stopped it.
-            # A row that others hang on (23503) was reached, so it must have been one of the own.
+            # A refusal although there are own rows means that the statement reached other rows.
+            # Only a row with referencing rows (23503) may stop it, and it must be an own one.
             return changed.told, changed.state == "23503" if reach else changed.denied
         limit = len(reach) if own.value == made else own.value if reach else 0
         return f"{changed.value} rows", changed.value <= limit
@@ -226,7 +232,7 @@ def _at_most(scene: Scene, reach: frozenset[str]) -> Judge:
 
 
 def _harmless(scene: Scene, names: list[str]) -> sql.Composable:
-    """A change that any number of rows can take."""
+    """Return a change that any number of rows can take."""
     unique = {name for one in scene.table.uniques for name in one.columns}
     linked = {name for key in scene.table.keys for name in key.columns}
     columns = [scene.table.columns[name] for name in names if name not in unique | linked]
@@ -240,7 +246,7 @@ def _harmless(scene: Scene, names: list[str]) -> sql.Composable:
 
 
 def stranger_checks(scene: Scene, stranger: Stranger) -> Iterator[Check]:
-    """Somebody whose claims do not hold sees and changes nothing at all."""
+    """Yield checks that a principal with invalid claims sees and changes nothing."""
     world, table = scene.world, scene.table
     role = stranger.identity.role
     tries = []
@@ -274,7 +280,7 @@ def stranger_checks(scene: Scene, stranger: Stranger) -> Iterator[Check]:
 
 def _nothing(outcomes: Sequence[Outcome]) -> Verdict:
     [outcome] = outcomes
-    if outcome.state == "22P02":  # an empty company is no uuid: refused before anything is read
+    if outcome.state == "22P02":  # an empty company is no uuid, so nothing is read
         return "refused", True
     return refused(outcomes)
 
@@ -283,8 +289,8 @@ def _can(outcomes: Sequence[Outcome]) -> Verdict:
     [outcome] = outcomes
     if outcome.state is None:
         return ("allowed", True) if outcome.value else ("nothing", False)
-    # A row like it is there (23505), rows hang on it (23503), the matter is closed (NA001): the
-    # database got that far only because the caller may.
+    # A duplicate (23505), a referencing row (23503) and a closed matter (NA001) are errors that
+    # only a caller with the right can reach.
     return outcome.told, outcome.state in ("23503", "23505", "NA001")
 
 

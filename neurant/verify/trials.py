@@ -1,4 +1,4 @@
-"""Oracles as cells: each trial is made, and judged by the record, the cases and two rules."""
+"""Oracles as cells: each trial runs, and the record, the cases and two rules judge it."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from neurant.verify.watch import Result, try_watched, watched
 from neurant.verify.writes import writes
 
 _AREA = "oracles"
-_SHOWN = 60  # characters before the place where two lines part
+_SHOWN = 60  # characters before the first difference of two lines
 _OF_ONE_COMPANY = {*STAFF, *KEYS, "visitor", "worker"}
 _OTHERS = re.compile(rf"\b{OTHER}\b")
 _OTHERS_ROW = re.compile(rf"^[-+~] \S+ <?{OTHER}\b")
 _ROW = re.compile(r"<[^<>]*>")
-# These write down what they were told, whosever id or digest it is, in the own company's row.
+# These functions store their arguments in a row of the own company, even a foreign id or digest.
 _ECHOES = {
     "private.note_denied(text, text, uuid)",
     "private.begin_idempotent(bytea, bytea)",
 }
-# They give a number from a sequence.
+# These functions return a number of a sequence.
 _NUMBERED = {"private.defer_job(text, jsonb)"}
 
 
 @dataclass(frozen=True)
 class Stage:
-    """What the trials run on. ``alone``: no company but the two made-up ones is there."""
+    """The environment of the trials. ``alone``: the database has only the two fixture companies."""
 
     connection: Connection
     world: World
@@ -78,7 +78,7 @@ def _outcomes(
 
 
 def left_out(stage: Stage) -> int:
-    """How many functions are not tried because they look at every company, and others live here."""
+    """Return how many functions are not tried because they would read the real companies too."""
     if stage.alone:
         return 0
     return sum(
@@ -87,7 +87,7 @@ def left_out(stage: Stage) -> int:
 
 
 def record(stage: Stage) -> Record:
-    """What every trial gives and changes now."""
+    """Return the present outcome of every trial."""
     return {_key(attempt): lines for attempt, _, lines in _outcomes(stage, None)}
 
 
@@ -96,7 +96,7 @@ def _key(attempt: Attempt) -> Key:
 
 
 def oracle_cells(stage: Stage, only: frozenset[str] | None) -> Iterator[Cell]:
-    """A cell for every trial near these functions; for each argument that nothing is said of."""
+    """Yield a cell for every trial of these functions, and for each argument without an entry."""
     for function in definers(stage.world.catalog, only):
         for name in unknown_arguments(function):
             yield Cell(
@@ -118,7 +118,7 @@ def oracle_cells(stage: Stage, only: frozenset[str] | None) -> Iterator[Cell]:
 
 
 def judged(attempt: Attempt, result: Result, lines: tuple[str, ...]) -> Iterator[Cell]:
-    """The cells of one trial: by the record, the two rules and its case."""
+    """Yield the cells of one trial: by the record, the two rules and its case."""
 
     def cell(expected: str, found: str, ok: bool) -> Cell:
         return Cell(
@@ -146,7 +146,7 @@ def judged(attempt: Attempt, result: Result, lines: tuple[str, ...]) -> Iterator
 
 
 def _difference(known: Sequence[str], lines: Sequence[str]) -> tuple[str, ...]:
-    """The first lines that are not alike; all alike: what was given."""
+    """Return the first differing lines, or the result if all lines are equal."""
     gone = [line for line in known if line not in lines]
     come = [line for line in lines if line not in known]
     if not gone and not come:
@@ -172,7 +172,7 @@ def _case(attempt: Attempt, result: Result, cell: object) -> Iterator[Cell]:
 
 
 def _plain(rows: object) -> list[str]:
-    """Rows without the names of their columns, in any order."""
+    """Return rows without the names of their columns, in any order."""
     listed: Iterable[object] = rows if isinstance(rows, list) else []
     return sorted(
         str(list(row.values()) if isinstance(row, dict) else [_sorted(row)]) for row in listed

@@ -1,7 +1,6 @@
-"""A value for any column: of its type, within its check constraints, and new each time.
+"""A new value for any column, of its type and within its check constraints.
 
-A check constraint is not understood but asked: of some plausible values the first one that the
-database accepts is taken.
+A check constraint is not parsed: the first plausible value that the database accepts is used.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from psycopg.types.json import Jsonb
 from neurant.verify.catalog import Column, Connection, Table, quoted
 
 Maker = Callable[[int], Any]
-MARK = f"verify-{secrets.token_hex(5)}"  # in every text, so that nothing meets a live row
+MARK = f"verify-{secrets.token_hex(5)}"  # part of every text, so that none equals a live one
 
 _TEXTS: tuple[Maker, ...] = (
     lambda n: f"{MARK}-{n}",
@@ -51,7 +50,7 @@ _NUMBERS: tuple[Maker, ...] = (
 
 
 def makers(column: Column) -> tuple[Maker, ...]:
-    """Plausible values for a column, before its constraints are asked."""
+    """Return plausible values for a column, before its constraints are tried."""
     if column.labels:
         return tuple((lambda n, label=label: label) for label in column.labels)
     if column.type.endswith("[]"):
@@ -64,7 +63,7 @@ def makers(column: Column) -> tuple[Maker, ...]:
 
 
 def find_maker(connection: Connection, table: Table, column: Column) -> Maker:
-    """The first kind of value that the column's own check constraints accept."""
+    """Return the first kind of value that the column's own check constraints accept."""
     checks = [check for columns, check in table.checks if columns == (column.name,)]
     found = makers(column)
     literals = [text for check in checks for text in re.findall(r"'([^']+)'::", check)]

@@ -1,10 +1,10 @@
-"""Watched calls: what a statement gave back, and every row that it changed.
+"""Watched calls: the result of a statement, and every row that it changed.
 
 A trial runs one statement as one identity in a subtransaction that is always rolled back. The
-statistics of the transaction (``pg_stat_get_xact_tuples_*``) say which tables the statement wrote.
-Only these are read, once before the rollback and once after it; the difference is the change. Of
-a table with a company the rows of the two made-up companies are compared, of any other table the
-rows that this transaction wrote, so a live database is never read as a whole.
+statistics of the transaction (``pg_stat_get_xact_tuples_*``) show which tables the statement wrote.
+Only these are read, once before the rollback and once after it; the difference is the change. Of a
+table with a company the rows of the two fixture companies are compared, of any other table the rows
+that this transaction wrote, so a live database is never read as a whole.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from neurant.verify.catalog import Catalog, Connection
 from neurant.verify.probe import Identity
 
 _BATCH = 200
-# Nobody may change or remove a row of it, and ids rise: only what came since is read.
+# Rows of this table never change or go, and ids rise, so only new rows are read.
 _ONLY_GROWS = {"public.audit_logs"}
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One statement under one identity.
+    """A statement under one identity.
 
-    ``statement`` gives one JSON value (without ``fetch``: none, and its rows are counted).
-    ``given`` runs first, as the administrator. ``gives`` is a
-    query for the JSON value that the statement must give, asked before the statement runs;
-    ``then`` is a query for a boolean, asked after it.
+    ``statement`` returns one JSON value (without ``fetch``: none, and its rows are counted).
+    ``given`` runs first, as the administrator. ``gives`` is a query for the JSON value that the
+    statement must return, run before the statement; ``then`` is a query for a boolean, run after
+    it.
     """
 
     identity: Identity
@@ -43,7 +43,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class Change:
-    """The rows of one table that went or came; a changed row is in both lists."""
+    """The rows of one table that were removed or added; a changed row is in both lists."""
 
     old: list[dict[str, Any]]
     new: list[dict[str, Any]]
@@ -51,16 +51,16 @@ class Change:
 
 @dataclass(frozen=True)
 class Result:
-    """What came of a trial. ``state`` is the SQLSTATE of a refusal, else None."""
+    """The outcome of a trial. ``state`` is the SQLSTATE of a refusal, else None."""
 
     state: str | None = None
     message: str = ""
     value: Any = None
     expected: Any = None
     then: Any = None
-    settings: Mapping[str, str] = field(default_factory=dict)  # of the request, where they changed
+    settings: Mapping[str, str] = field(default_factory=dict)  # changed settings of the request
     changes: Mapping[str, Change] = field(default_factory=dict)
-    broken: str = ""  # ``given`` or ``gives`` could not run: the oracle itself is wrong
+    broken: str = ""  # the error of ``given`` or ``gives``: the oracle itself is wrong
 
 
 _RUN: LiteralString = """
@@ -182,7 +182,7 @@ end $verify$
 
 
 def watched(catalog: Catalog, companies: Iterable[object], since: str) -> dict[str, str]:
-    """A query for the rows to compare, by table. ``since``: the transaction's xid."""
+    """Return a query for the rows to compare, by table. ``since``: the transaction's xid."""
     both = ", ".join(f"'{one}'" for one in companies)
     found = {}
     for table in catalog.tables.values():
@@ -206,7 +206,7 @@ def watched(catalog: Catalog, companies: Iterable[object], since: str) -> dict[s
 def try_watched(
     connection: Connection, queries: Mapping[str, str], trials: Iterable[Trial]
 ) -> Iterator[tuple[Trial, Result]]:
-    """Try each from the same starting point; a few hundred travel together."""
+    """Run each trial from the same starting point, several hundred per round trip."""
     connection.execute("select set_config('neurant.watched', %s, true)", (json.dumps(queries),))
     waiting = iter(trials)
     while batch := list(islice(waiting, _BATCH)):

@@ -1,7 +1,8 @@
-"""Trials of triggers: a row comes, each of its columns changes, it goes; what follows is recorded.
+"""Trials of triggers: a row is inserted, each of its columns updated, and the row deleted.
 
-As the administrator, so that nothing but the triggers stands in the way, and as the company's owner
-as far as their rights go: a trigger may ask who writes.
+The effects are recorded. Each trial runs as the administrator, so that only the triggers matter,
+and as the company's owner as far as the owner's rights go, because a trigger may depend on the
+writer.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ _STRAND, _ANOTHER = "operador", "supervisor"
 def writes(
     connection: Connection, world: World, table: Table, owner: Principal
 ) -> Iterator[Attempt]:
-    """Every trial of the triggers that the table must have; none where it has none of ours."""
+    """Yield every trial of the table's committed triggers, if it has triggers of ours."""
     ours = [one for one in constraints()[table.name].triggers if _TOUCHED not in one.definition]
     if not ours:
         return
@@ -77,7 +78,7 @@ def _statements(
 
 
 def _other(world: World, table: Table, column: Column) -> sql.Composable:
-    """Another value; in place of an id that of another strand's row."""
+    """Return another value; for an id, the id of another row set."""
     if column.type != "uuid":
         return other(column)
     row = world.rows[table.name].get(_ANOTHER) or next(iter(world.rows[table.name].values()))

@@ -1,4 +1,4 @@
-"""The Telegram Bot API's webhook: verifying and reading an Update.
+"""The Telegram Bot API's webhook: verifying and parsing an Update.
 
 https://core.telegram.org/bots/api#setwebhook: the header X-Telegram-Bot-Api-Secret-Token carries
 the secret that we gave at setWebhook. https://core.telegram.org/bots/api#update: ``update_id`` is
@@ -19,7 +19,7 @@ from neurant.core.names import without_hidden
 
 SECRET_HEADER = b"x-telegram-bot-api-secret-token"
 
-# Whatever reading can end in: an answer of ours, after the secret was compared, and no fault.
+# The errors of parsing a hostile body: each becomes an answer of ours instead of a fault.
 _BROKEN = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 _GROUPS = ("group", "supergroup")
 _MOST_NAME = 255
@@ -36,12 +36,12 @@ _MEDIA: tuple[tuple[str, MessageType], ...] = (
 
 
 def credential(secret: bytes) -> bytes:
-    """What the database compares: SHA-256 of the header's value."""
+    """Return the SHA-256 of the secret header's value, which the database compares."""
     return hashlib.sha256(secret).digest()
 
 
 def parse(body: bytes, routing_id: str, proof: bytes) -> InboundMessage | SetAside:
-    """Read one Update. Raises MalformedError for what no Bot API server sends."""
+    """Parse one Update. Raises MalformedError for a body that no Bot API server sends."""
     try:
         check_members(body)
     except BadInputError:
@@ -64,14 +64,14 @@ def parse(body: bytes, routing_id: str, proof: bytes) -> InboundMessage | SetAsi
 
 
 def _number(value: Any) -> int:
-    """An id. Bot API ids have at most 52 significant bits; TypeError for what cannot be one."""
+    """Return an id (at most 52 significant bits at Telegram). Raises TypeError otherwise."""
     if type(value) is not int or abs(value) >= 2**63:
         raise TypeError("not an id")
     return value
 
 
 def _words(value: Any) -> str:
-    """A text that the database can hold, "" for an absent one; TypeError for another kind."""
+    """Return a text that the database can store, "" for None. Raises TypeError for another type."""
     if value is None:
         return ""
     if not isinstance(value, str):
@@ -80,7 +80,7 @@ def _words(value: Any) -> str:
 
 
 def _degrees(value: Any, most: int) -> float:
-    """A coordinate; TypeError for another kind, ValueError for one that is not on the Earth."""
+    """Return a coordinate. Raises TypeError for another type, ValueError if it is out of range."""
     if type(value) not in (int, float):
         raise TypeError("not a coordinate")
     if not -most <= value <= most:  # false for NaN, and exact for an integer of any length
@@ -89,12 +89,15 @@ def _degrees(value: Any, most: int) -> float:
 
 
 def _no_number(name: str) -> Any:
-    """Python's reader would take NaN and Infinity, which are not JSON (RFC 8259, 6)."""
+    """Refuse NaN and Infinity, which Python's parser accepts though JSON has none (RFC 8259, 6)."""
     raise ValueError(f"{name} is not JSON")
 
 
 def _loads_with_surrogates(body: bytes) -> Any:
-    """JSON may escape half a surrogate pair, which orjson refuses; the text is cleaned later."""
+    """Parse JSON that escapes half a surrogate pair, which orjson refuses.
+
+    The text is cleaned later.
+    """
     import json
 
     try:
@@ -122,7 +125,7 @@ def _read_message(
         channel="telegram",
         credential=proof,
         end_user_id=str(chat_id),
-        # A label, not content: the column's length is enough of it.
+        # The name is a label, not content, so it may be cut to the column's length.
         end_user_name=without_hidden(_words(chat.get("title")) or name)[:_MOST_NAME] or None,
         external_id=f"{chat_id}:{_number(message['message_id'])}",
         message_type=message_type,
@@ -132,7 +135,7 @@ def _read_message(
 
 
 def _is_addressed(message: dict[str, Any]) -> bool:
-    """Whether a group's message speaks to a bot: a command, a mention, a reply to one."""
+    """Return whether a group's message addresses a bot: a command, a mention, a reply to a bot."""
     marks = [*(message.get("entities") or ()), *(message.get("caption_entities") or ())]
     replied = message.get("reply_to_message") or {}
     return any(mark["type"] in ("mention", "bot_command") for mark in marks) or bool(
@@ -141,7 +144,7 @@ def _is_addressed(message: dict[str, Any]) -> bool:
 
 
 def _content(message: dict[str, Any]) -> tuple[MessageType, str, str | None] | None:
-    """Type, text and file reference of a message; None for a kind that we do not take."""
+    """Return type, text and file reference of a message; None for an unsupported kind."""
     if isinstance(message.get("text"), str) and message["text"]:
         return "text", _words(message["text"]), None
     for key, message_type in _MEDIA:

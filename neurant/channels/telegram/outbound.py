@@ -9,7 +9,7 @@ from typing import Any, Literal
 import httpx
 
 MOST_CHARACTERS = 4096  # of one sendMessage, after entities parsing
-MOST_SECONDS = 25.0  # for a whole text, however slowly the answers drip
+MOST_SECONDS = 25.0  # for a whole text, however slowly the answers arrive
 TIMEOUT = httpx.Timeout(10, connect=5)
 _RETRY_AFTER_LIMIT = 600.0
 _RETRY_AFTER_DEFAULT = 5.0
@@ -17,10 +17,10 @@ _RETRY_AFTER_DEFAULT = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """What the channel said of one message.
+    """The channel's answer for one message.
 
-    ``unknown``: the request was on the wire and no answer came; Telegram knows no idempotency
-    key, so sending it again could say it twice.
+    ``unknown``: the request was sent and no answer came. Telegram has no idempotency key, so
+    another attempt could deliver the message twice.
     """
 
     outcome: Literal["sent", "failed", "unknown", "retry"]
@@ -30,9 +30,9 @@ class Delivery:
 
 
 def split(text: str) -> list[str]:
-    """The text in pieces that Telegram takes, cut at a line or a space where there is one.
+    """Return the text in pieces that Telegram accepts, cut at a line or a space if possible.
 
-    No piece is blank (Telegram refuses those): of a blank text there are none.
+    No piece is blank, because Telegram refuses those: a blank text has no pieces.
     """
     pieces: list[str] = []
     text = text.strip()  # as Telegram does
@@ -52,9 +52,10 @@ async def send(
     text: str,
     most_seconds: float = MOST_SECONDS,
 ) -> Delivery:
-    """Send one text; a long one in several messages, of which the last one's id is kept.
+    """Send one text; a long one in several messages, of which the last one's id is returned.
 
-    Never takes longer than ``most_seconds``: the lease on the message must not end meanwhile.
+    Never takes longer than ``most_seconds``, so that the lease on the message does not end
+    meanwhile.
     """
     arrived = 0
     delivery = Delivery("failed", error="nothing to send")
@@ -67,7 +68,7 @@ async def send(
                 arrived += 1
     except TimeoutError:
         delivery = Delivery("unknown", error="no answer: TimeoutError")
-    if arrived and delivery.outcome != "sent":  # neither sent nor safe to send again
+    if arrived and delivery.outcome != "sent":  # incomplete, and another attempt would repeat parts
         return Delivery("unknown", error=f"only {arrived} part(s) arrived: {delivery.error}")
     return delivery
 
@@ -86,7 +87,7 @@ async def _send_piece(
 
 
 def _judge(response: httpx.Response) -> Delivery:
-    """What an answer means; one that cannot be read says nothing of the message."""
+    """Translate a response; one that cannot be parsed says nothing about the message."""
     try:
         answer = response.json()
     except ValueError:
@@ -103,7 +104,7 @@ def _judge(response: httpx.Response) -> Delivery:
     error = f"{response.status_code}: {answer.get('description', response.reason_phrase)}"
     if response.status_code == 429:
         return Delivery("retry", error=error, retry_in=_retry_after(answer))
-    if response.status_code == 504:  # a gateway gave up waiting; what is behind it may have sent
+    if response.status_code == 504:  # a gateway gave up; the server behind it may have sent
         return Delivery("unknown", error=error)
     if response.status_code >= 500:
         return Delivery("retry", error=error)

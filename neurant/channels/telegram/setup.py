@@ -1,7 +1,7 @@
-"""Connecting a Telegram bot: check its token, keep it sealed, register our webhook.
+"""Connecting a Telegram bot: check its token, store it encrypted, register our webhook.
 
-https://core.telegram.org/bots/api#getme and #setwebhook (``secret_token``: 1-256 characters of
-A-Z, a-z, 0-9, _ and -).
+Sources: https://core.telegram.org/bots/api#getme and #setwebhook (``secret_token``: 1-256
+characters of A-Z, a-z, 0-9, _ and -).
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ where id = %s
 
 @dataclass(frozen=True, slots=True)
 class Connecting:
-    """A Telegram bot that is being connected: what it is called, and what its webhook will be."""
+    """A Telegram bot that is being connected, with its name and its future webhook."""
 
     company_id: UUID
     bot_id: UUID
@@ -61,9 +61,10 @@ async def connect_in_steps(
     bot_id: UUID,
     token: str,
 ) -> UUID | None:
-    """Connect a bot, in transactions that ``opened`` begins; none is open while Telegram is asked.
+    """Connect a bot in transactions that ``opened`` begins, none of which spans a call to Telegram.
 
-    None where the bot is retired or not the caller's. Raises as ``ask_name`` and ``set_webhook``.
+    Returns None for a retired bot or one of another company. Raises the errors of ``ask_name`` and
+    ``set_webhook``.
     """
     async with opened() as connection:
         if not await is_theirs(connection, bot_id):
@@ -77,14 +78,15 @@ async def connect_in_steps(
 
 
 async def is_theirs(connection: Connection, bot_id: UUID) -> bool:
-    """Whether the caller may connect this bot: it is theirs, and not retired."""
+    """Return whether the bot belongs to the caller's company and is not retired."""
     return await fetch_value(connection, _BOT, (bot_id,)) is not None
 
 
 async def ask_name(settings: Settings, company_id: UUID, token: str) -> str:
-    """What Telegram calls the token's bot, with its @.
+    """Return the name of the token's bot at Telegram, with its @.
 
-    Raises ConflictError (``telegram_token_refused``), UnavailableError (``telegram_away``).
+    Raises ConflictError (``telegram_token_refused``), UnavailableError (``telegram_away``), and
+    RateLimitedError while too many calls to other servers run for the company.
     """
     async with asking_outside(company_id), make_client(settings, seconds=15) as client:
         me = await _call(client, settings, token, "getMe", {})
@@ -99,8 +101,11 @@ async def prepare(
     token: str,
     name: str,
 ) -> Connecting:
-    """Try the rows and take them back, so that Telegram is told of no webhook that the database
-    would refuse (the plan has no room, the bot is retired); what the webhook will be."""
+    """Return the webhook to register, after a trial insert that is rolled back.
+
+    The trial ensures that Telegram gets no webhook that the database would refuse (the plan has no
+    room, the bot is retired).
+    """
     existing = await (await connection.execute(_EXISTING, (bot_id, name))).fetchone()
     routing_id = str(existing[1]) if existing else secrets.token_urlsafe(18)
     secret = secrets.token_urlsafe(48)
@@ -111,8 +116,10 @@ async def prepare(
 
 
 async def set_webhook(settings: Settings, found: Connecting) -> None:
-    """Tell Telegram where to send; before the account is stored, because without the webhook
-    there is no connected account. Raises as ``ask_name``."""
+    """Register the webhook at Telegram. Raises the errors of ``ask_name``.
+
+    It precedes storing the account, because an account without a webhook is not connected.
+    """
     webhook = {
         "url": f"{settings.base_url()}/webhooks/telegram/{found.routing_id}",
         "secret_token": found.secret,
@@ -123,7 +130,7 @@ async def set_webhook(settings: Settings, found: Connecting) -> None:
 
 
 async def store(connection: Connection, settings: Settings, found: Connecting) -> UUID:
-    """Keep the account, its token sealed, in the caller's transaction."""
+    """Store the account with its encrypted token, in the caller's transaction. Returns its id."""
     company_id = found.company_id
     await ensure_company_key(connection, settings, company_id)
     digest = credential(found.secret.encode())

@@ -1,4 +1,4 @@
-"""What the worker does for the web chat by the clock."""
+"""The periodic jobs of the web chat."""
 
 from __future__ import annotations
 
@@ -8,6 +8,6 @@ _FORGET = "select private.forget_visitor_limits()"
 
 
 async def forget_limits(pool: Pool) -> int:
-    """Forget what counts no more of the visitors' limits; how many rows."""
+    """Delete the expired usage of the visitors' limits. Returns the number of rows."""
     async with pool.connection() as connection:
         return await fetch_count(connection, _FORGET)

@@ -1,9 +1,8 @@
-"""What visitors may do: limits by address, network, session, bot and company.
+"""The limits on what visitors do: per address, network, session, bot and company.
 
-The database holds the limits (``private.visitor_limits``) and what is used of them, for all web
-processes together. A process asks once for each thing that a visitor does. It remembers who was
-refused and for how long, and answers those without asking, so that a flood from one place costs
-the database little.
+The database holds the limits (``private.visitor_limits``) and their usage, for all web processes
+together. A process asks once for each action of a visitor. It remembers refusals until they end and
+repeats them without asking, so that a flood from one place costs the database little.
 """
 
 from __future__ import annotations
@@ -24,9 +23,9 @@ from neurant.core.logs import get_logger
 from neurant.core.turns import Turns
 
 Action = Literal["message", "opinion"]
-CHARACTERS_PER_COST = 400  # beyond 1 for the message itself
+CHARACTERS_PER_COST = 400  # added to a cost of 1 for the message itself
 _MOST_HELD = 20_000
-_LOG_EVERY = 60.0  # seconds, for one dimension
+_LOG_EVERY = 60.0  # seconds between two warnings about one action and dimension
 
 _OPEN = """
 select outcome, expires_at, held_by, wait_seconds, held_for
@@ -66,43 +65,43 @@ class _Admitted:
 
 @dataclass(frozen=True, slots=True)
 class Doing:
-    """Who does something where: the address, the chat, and the session where there is one."""
+    """An action's context: the address, the chat, and the session if there is one."""
 
     place: Place
     routing_id: str
     token_digest: bytes | None = None
 
     def values(self) -> Iterable[tuple[str, str]]:
-        """The dimensions that this process can tell by itself, with the value of each."""
+        """Yield the dimensions that this process knows by itself, with the value of each."""
         yield "address", self.place.address
         yield "network", self.place.network
         if self.token_digest is not None:
             yield "session", self.token_digest.hex()
         yield "bot", self.routing_id
-        yield "company", self.routing_id  # as far as this process knows
+        yield "company", self.routing_id  # this process knows the company only by its chat
 
 
 class Held:
-    """Who was refused, and until when: what a process need not ask the database."""
+    """The refusals that still hold; for these a process need not ask the database."""
 
     def __init__(self) -> None:
         self._until: dict[tuple[str, str, str], float] = {}
         self._logged: dict[tuple[str, str], float] = {}
 
     def wait(self, action: str, doing: Doing) -> float:
-        """Seconds for which it is certain that the action is refused; 0: ask."""
+        """Return the seconds for which the action is certainly refused; 0: ask the database."""
         now = monotonic()
         untils = (self._until.get((action, *value), 0.0) for value in doing.values())
         return max(0.0, *(until - now for until in untils))
 
     def remember(self, action: str, doing: Doing, held_by: str | None, seconds: float) -> None:
-        """Note a refusal of the database."""
+        """Remember a refusal by the database for ``seconds``, and log it at most once a minute."""
         value = dict(doing.values()).get(held_by or "")
         if held_by is None or value is None:
             return
         now = monotonic()
         if seconds > 0:
-            if len(self._until) >= _MOST_HELD:  # some ask once more
+            if len(self._until) >= _MOST_HELD:  # dropping them costs one more query for each
                 self._until.clear()
             self._until[action, held_by, value] = now + seconds
         if now - self._logged.get((action, held_by), -_LOG_EVERY) >= _LOG_EVERY:
@@ -117,9 +116,10 @@ class Held:
 
 
 class VisitorLimits:
-    """The limits as one web process asks for them. ``pool`` is for visitors' limits alone.
+    """The limits, as one web process asks for them.
 
-    ``turns`` are the places of the pool, for which the chats wait in turn.
+    ``pool`` serves the visitors' limits only. ``turns`` are the places of the pool, for which the
+    chats wait in turn.
     """
 
     def __init__(self, pool: Pool, turns: Turns) -> None:
@@ -130,10 +130,10 @@ class VisitorLimits:
     async def open(
         self, doing: Doing, token_digest: bytes, lifetime: timedelta, proof: Proof | None
     ) -> datetime:
-        """Open a session; when it ends.
+        """Open a session and return its end.
 
-        Raises RateLimitedError, ProofNeededError (a proof of work is asked for), BadInputError
-        (the proof was used before), NotFoundError (no such chat).
+        Raises RateLimitedError, ProofNeededError (a proof of work is required), BadInputError (the
+        proof was used before), NotFoundError (no such chat).
         """
         if (wait := self.held.wait("open", doing)) > 0:
             refuse("open", wait)
@@ -164,11 +164,11 @@ class VisitorLimits:
         return done.expires_at
 
     async def admit(self, action: Action, doing: Doing, characters: int = 0) -> None:
-        """Count something that a visitor writes.
+        """Count an action that writes something.
 
         Raises RateLimitedError where the visitor must wait, the address or network has used its
-        share, or the company takes no more new conversations in this hour. A session that is
-        unknown is counted for the address only, and refused by whoever looks for it.
+        share, or the company accepts no more new conversations in this hour. An unknown session is
+        counted for its address only; the query for the session refuses it later.
         """
         if (wait := self.held.wait("message", doing)) > 0:
             refuse("message", wait)
@@ -185,7 +185,7 @@ class VisitorLimits:
             self.held.remember("message", doing, done.held_by, done.held_for)
             refuse("message", done.wait_seconds)
         if done.outcome == "share":
-            # Not remembered: the address may go on at other companies and with a person.
+            # Not remembered: the address may still write to other companies, and to a person.
             self.held.remember("share", doing, done.held_by, seconds=0)
         if done.outcome in ("full", "share"):
             refuse(done.outcome, done.wait_seconds)

@@ -1,7 +1,8 @@
-"""How many streams visitors hold open, over all web processes.
+"""The number of streams that visitors hold open, over all web processes.
 
-The database counts them for each process, which says every few seconds that it lives. Streams of a
-process that died are not counted after a minute; those of one that ends are closed at once.
+The database counts the streams of each process, which sends a heartbeat every 15 seconds. The
+streams of a process that died are no longer counted after a minute; those of a process that ends
+are closed at once.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from neurant.core.errors import UnauthenticatedError
 from neurant.core.logs import get_logger
 from neurant.core.turns import Turns
 
-_HEARTBEAT = 15.0  # seconds; the database waits for 60
+_HEARTBEAT = 15.0  # seconds; the database drops a process after 60 without one
 _OPEN = """
 select outcome, held_by, wait_seconds, held_for, company_id, keys
 from private.open_visitor_stream(%s, %s, %s, %s, %s)
@@ -47,14 +48,14 @@ class _Counted:
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """A stream that was counted: its company, and what to give back when it ends."""
+    """A counted stream: its company, and the keys to release when it ends."""
 
     company_id: UUID
     keys: tuple[bytes, ...]
 
 
 class OpenStreams:
-    """The streams of this process. ``pool`` and ``turns`` as in VisitorLimits."""
+    """The open streams of this process. ``pool`` and ``turns`` are those of VisitorLimits."""
 
     def __init__(self, pool: Pool, turns: Turns) -> None:
         self._pool = pool
@@ -69,7 +70,7 @@ class OpenStreams:
         """Count a stream. Raises RateLimitedError, UnauthenticatedError (no such session)."""
         if (wait := self._held.wait("listen", doing)) > 0:
             refuse("listen", wait)
-        # Shielded: a browser that leaves now must not leave a stream that nobody gives back.
+        # Shielded: if the browser leaves now, the stream that was counted must still be released.
         counting = asyncio.ensure_future(self._count(doing))
         try:
             return await asyncio.shield(counting)
@@ -100,14 +101,14 @@ class OpenStreams:
             self.close(counting.result())
 
     def close(self, lease: Lease) -> None:
-        """The stream has ended; the database hears of it in a moment."""
+        """Release a stream that has ended; the database is informed in the background."""
         self._open.subtract(lease.keys)
         self._closed.update(lease.keys)
         self._something.set()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[OpenStreams]:
-        """Give back and say that we live, for as long as the block lasts."""
+        """Release streams and send heartbeats for as long as the block lasts."""
         tasks = [asyncio.create_task(self._return_forever()), asyncio.create_task(self._beat())]
         try:
             yield self
@@ -134,7 +135,7 @@ class OpenStreams:
     async def _beat(self) -> None:
         while True:
             await asyncio.sleep(_HEARTBEAT)
-            self._open = +self._open  # without what is at zero
+            self._open = +self._open  # drops the keys whose count is zero
             try:
                 if not await self._ask(_KEEP, self._process, None, None) and self._open:
                     counts = list(self._open.values())

@@ -1,4 +1,4 @@
-"""What a visitor thinks of the bot's answers, and of the conversation."""
+"""A visitor's feedback: reactions to the bot's answers, and the rating of the conversation."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from neurant.core.db.pool import Connection, fetch_value
 from neurant.core.db.tenancy import Visitor
 from neurant.core.errors import NotFoundError
 
-# Two at once would leave both.
+# Without the lock, two concurrent reactions would both be kept.
 _ONE_AT_A_TIME = "select pg_advisory_xact_lock(hashtextextended(%(who)s || ' ' || %(message)s, 0))"
 _FORGET = """
 delete from public.message_reactions r where r.message_id = %(message)s and r.reacted_by_end_user
@@ -26,9 +26,9 @@ _RATE = "select private.rate_conversation(%s, %s)"
 async def react(
     connection: Connection, visitor: Visitor, message_id: UUID, reaction: ReactionIn
 ) -> None:
-    """The visitor's reaction, instead of the one before.
+    """Set the visitor's reaction; it replaces an earlier one.
 
-    Raises NotFoundError for what is no answer of the bot in the visitor's conversation.
+    Raises NotFoundError for a message that is not the bot's answer in the visitor's conversation.
     """
     given = {"message": message_id, **reaction.model_dump()}
     who = {"who": visitor.token_digest.hex(), "message": str(message_id)}
@@ -41,7 +41,7 @@ async def react(
 
 
 async def forget_reaction(connection: Connection, message_id: UUID) -> None:
-    """Take it back, if there is one."""
+    """Remove the visitor's reaction to a message, if there is one."""
     await connection.execute(_FORGET, {"message": message_id})
 
 

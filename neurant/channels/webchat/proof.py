@@ -1,11 +1,12 @@
-"""The proof of work that opens a chat session while a flood lasts.
+"""The proof of work that is required to open a chat session during a flood.
 
 The idea is Hashcash's (http://www.hashcash.org/papers/hashcash.pdf): the browser searches numbers
-whose SHA-256 together with our challenge begins with zero bits, which takes a phone about a second
-and us a few hashes to check. The challenge is stateless: it carries the chat, the address and its
-end, signed under the master key. The database remembers which challenges were used.
+whose SHA-256 together with our challenge begins with zero bits. That takes a phone about a second,
+and the check takes a few hashes. The challenge is stateless: it carries the chat, the address and
+its expiry, signed under the master key. The database remembers which challenges were used.
 
-Several small searches instead of a large one: their sum varies less, so few people wait long.
+There are several small searches instead of a large one, because their sum varies less: few people
+wait long.
 """
 
 from __future__ import annotations
@@ -26,9 +27,9 @@ from neurant.core.errors import BadInputError, RateLimitedError
 from neurant.core.settings import Settings
 
 SEARCHES = 8
-BITS = 15  # of each: 8 * 2^15 hashes on average; a phone does some 300,000 a second
+BITS = 15  # per search: 8 * 2^15 hashes on average; a phone does some 300,000 a second
 LIFETIME = timedelta(minutes=5)
-_LARGEST = 2**53 - 1  # what JavaScript counts exactly
+_LARGEST = 2**53 - 1  # the largest integer that JavaScript counts exactly
 
 
 class ProofIn(BaseModel):
@@ -46,14 +47,14 @@ class ProofIn(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """A verified solution: what tells its challenge from every other, and when that expires."""
+    """A verified solution: the digest that identifies its challenge, and the challenge's expiry."""
 
     digest: bytes
     expires_at: datetime
 
 
 class ProofNeededError(RateLimitedError):
-    """Opening a session asks for a proof of work of ``challenge``, which the route makes."""
+    """The refusal of a session that needs a proof of work; the route adds the ``challenge``."""
 
     def __init__(self, challenge: dict[str, object] | None = None) -> None:
         super().__init__("visitors.proof_needed", seconds=0)
@@ -61,7 +62,7 @@ class ProofNeededError(RateLimitedError):
 
 
 def make_challenge(settings: Settings, routing_id: str, address: str) -> dict[str, object]:
-    """A new challenge for this chat and address, as a browser receives it."""
+    """Return a new challenge for this chat and address, as a browser receives it."""
     expires_at = int((utc_now() + LIFETIME).timestamp())
     body = orjson.dumps([routing_id, address, expires_at, secrets.token_hex(12)])
     signature = _signature(settings, body)
@@ -72,7 +73,7 @@ def make_challenge(settings: Settings, routing_id: str, address: str) -> dict[st
 def check_proof(settings: Settings, given: ProofIn, routing_id: str, address: str) -> Proof:
     """Verify a solution for this chat and address.
 
-    Raises BadInputError where it is not right, expired, or made for another chat or address.
+    Raises BadInputError for one that is wrong, expired, or made for another chat or address.
     """
     wrong = BadInputError("visitors.proof_wrong")
     body, _, signature = given.challenge.partition(".")
@@ -97,7 +98,7 @@ def check_proof(settings: Settings, given: ProofIn, routing_id: str, address: st
 
 
 def is_solution(challenge: str, index: int, number: int, bits: int) -> bool:
-    """Does SHA-256 of ``challenge:index:number`` begin with ``bits`` zero bits?"""
+    """Return whether the SHA-256 of ``challenge:index:number`` begins with ``bits`` zero bits."""
     found = hashlib.sha256(f"{challenge}:{index}:{number}".encode()).digest()
     return int.from_bytes(found, "big") >> (256 - bits) == 0
 

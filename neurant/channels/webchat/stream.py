@@ -1,8 +1,8 @@
-"""What a visitor sees, live: messages after the last one seen, and who is answering.
+"""The visitor's live stream: the messages after the last one seen, and the answering party.
 
-Subscribe first, then read: a message written in between wakes the stream instead of being missed.
-The id of an event is ``<conversation>.<seq>``, so a browser resumes by ``Last-Event-ID`` without
-gap or double, also when a new conversation has followed the old one.
+A stream subscribes first and reads then: a message that is written in between wakes the stream
+instead of being missed. The id of an event is ``<conversation>.<seq>``, so a browser resumes by
+``Last-Event-ID`` without a gap or a repetition, even if a new conversation has followed.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from neurant.core.realtime import Hub
 from neurant.core.turns import Turns
 from neurant.texts import Language
 
-_SLOW_TIMER = 20.0  # seconds after which a stream reads again though nothing was said
+_SLOW_TIMER = 20.0  # seconds after which a stream reads again without a notification
 _PAGE = 200
 
 _STATE = """
@@ -50,7 +50,7 @@ limit %s
 
 @dataclass(frozen=True, slots=True)
 class ConversationState:
-    """Who is answering the visitor now."""
+    """The state of the visitor's conversation, with the party that answers it now."""
 
     conversation_id: UUID
     status: str
@@ -60,7 +60,7 @@ class ConversationState:
     thinking: bool
 
     def as_event(self) -> dict[str, Any]:
-        """The data of a ``state`` event."""
+        """Return the data of a ``state`` event."""
         if self.status != "active":
             mode = "closed"
         elif not self.is_hitl_active:
@@ -88,14 +88,14 @@ class VisibleMessage:
 
 @dataclass(slots=True)
 class Position:
-    """How far a visitor has read."""
+    """The last message that a visitor has received."""
 
     conversation_id: UUID | None = None
     seq: int = 0
 
     @classmethod
     def from_header(cls, last_event_id: str | None) -> Position:
-        """The position in a ``Last-Event-ID``; the beginning where it is none of ours."""
+        """Parse a ``Last-Event-ID``; an invalid one means the beginning."""
         conversation, _, seq = (last_event_id or "").partition(".")
         try:
             return cls(UUID(conversation), int(seq))
@@ -104,7 +104,7 @@ class Position:
 
 
 def message_event(message: VisibleMessage, language: Language) -> ServerSentEvent:
-    """One ``message`` event. A system line's key becomes a text in the reader's language."""
+    """Return a ``message`` event. A system line's key becomes a text in the reader's language."""
     content = message.content
     if message.sender_type == "system":
         content = system_text(content, language, message.name or "")
@@ -129,7 +129,10 @@ def message_event(message: VisibleMessage, language: Language) -> ServerSentEven
 
 
 async def visitor_company(pool: Pool, visitor: Visitor, routing_id: str) -> UUID:
-    """The company of a visitor whose session stands and is of this chat. UnauthenticatedError."""
+    """Return the company of a visitor with a valid session of this chat.
+
+    Raises UnauthenticatedError for any other session.
+    """
     async with tenant(pool, visitor) as connection:
         company = await fetch_value(connection, "select private.visitor_company(%s)", (routing_id,))
     if not isinstance(company, UUID):
@@ -150,7 +153,10 @@ async def _read(
 
 
 class StreamSource:
-    """Where the streams of a process read: half of the pool at most, companies taking turns."""
+    """The database access of a process's streams.
+
+    It uses half of the pool at most, in which the companies take turns.
+    """
 
     def __init__(self, pool: Pool, hub: Hub) -> None:
         self.hub = hub
@@ -160,7 +166,7 @@ class StreamSource:
     async def read(
         self, company_id: UUID, visitor: Visitor, position: Position
     ) -> tuple[ConversationState | None, list[VisibleMessage]]:
-        """Who answers the visitor, and what is new. Raises UnauthenticatedError."""
+        """Return the conversation's state and its new messages. Raises UnauthenticatedError."""
         async with self._turns.of(company_id):
             return await _read(self._pool, visitor, position)
 
@@ -177,24 +183,25 @@ async def _read_messages(
 async def visitor_stream(
     source: StreamSource, visitor: Visitor, company_id: UUID, position: Position, language: Language
 ) -> AsyncIterator[ServerSentEvent]:
-    """Events for one visitor until the session ends or the browser leaves."""
+    """Yield the events for one visitor until the session ends or the browser leaves."""
     told: dict[str, Any] | None = None
     mine = visitor_key(visitor.token_digest)
     with source.hub.subscribe(company_id, frozenset((mine,))) as subscription:
         while True:
-            # Shielded: a browser that leaves in the middle must not cost a pooled connection.
+            # Shielded: a browser that leaves during the read must not cost a pooled connection.
             try:
                 state, messages = await asyncio.shield(
                     asyncio.ensure_future(source.read(company_id, visitor, position))
                 )
             except UnauthenticatedError:
-                return  # the browser asks again, and is told 401
+                return  # the browser asks again and receives 401
             for message in messages:
                 yield message_event(message, language)
                 position.seq = message.seq
             known = frozenset(one for one in (mine, position.conversation_id) if one)
             if len(messages) == _PAGE or known != subscription.only:
-                # A conversation that was new to us may have changed before we waited for it.
+                # A conversation that is new to the stream may have changed before the stream
+                # listened for it.
                 subscription.only = known
                 continue
             if state is not None and (data := state.as_event()) != told:
