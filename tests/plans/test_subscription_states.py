@@ -211,7 +211,7 @@ select c.subscription_plan::text, c.subscription_status::text, c.subscription_en
 from companies c where c.id = %s
 """
 LIVED = SEEN.replace(
-    "from tests.companies c where",
+    "from companies c where",
     """, current_chatbot_count,
   (select count(*) from chatbots b where b.company_id = c.id and b.retired_at is null),
   (select jsonb_object_agg(n.kind, n.told) from (select kind, count(*) as told
