@@ -99,13 +99,13 @@ def test_migrate_twice_is_harmless_and_needs_only_a_url(fresh_database: object) 
     first = neurant("migrate", url)
     assert first.stdout.count("Applied: ") == len(list(MIGRATIONS.glob("*.sql"))), first.stderr
     again = neurant("migrate", NEURANT_ADMIN_DATABASE_URL=url)
-    assert again.stdout == "The database was up to date already.\n"
+    assert again.stdout == "The database is already up to date.\n"
 
 
 def test_a_wrong_database_address_is_one_line(server: RunningServer) -> None:
     assert "must start with postgresql://" in fails_with_one_line(neurant("migrate", "sqlite://x"))
     nowhere = neurant("migrate", "postgresql://x@127.0.0.1:1/x", **SPANISH)
-    assert "No consigo conectar con la base de datos" in fails_with_one_line(nowhere)
+    assert "No puedo conectarme a la base de datos" in fails_with_one_line(nowhere)
     wrong = server.urls.admin.replace("postgres:", "postgres:x")
     assert "password authentication failed" in fails_with_one_line(neurant("migrate", wrong))
 
@@ -142,7 +142,7 @@ def test_commands_for_a_running_platform_say_when_there_is_none(home: Path, tmp_
 
 def test_a_setting_that_makes_no_sense_is_named_in_one_line(home: Path) -> None:
     done = neurant("up", "--data-dir", home, NEURANT_PORT="eight")
-    assert "NEURANT_PORT is not acceptable" in fails_with_one_line(done)
+    assert "NEURANT_PORT is not valid" in fails_with_one_line(done)
 
 
 def test_up_refuses_a_port_in_use_and_a_host_that_is_not_ours(home: Path) -> None:

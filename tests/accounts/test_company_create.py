@@ -70,7 +70,7 @@ def test_the_same_name_again_gets_a_number_and_the_same_owner_proves_it(
     assert create(urls, *arguments).returncode == 0
     assert f"bar-{mark}-2" in create(urls, *arguments).stdout
     refused = create(urls, *arguments, password="otro-paraguas-verde")
-    assert "has an account already" in fails_with_one_line(refused)
+    assert "already has an account" in fails_with_one_line(refused)
     assert "ya tiene cuenta" in fails_with_one_line(
         create(urls, *arguments, password="otro-paraguas-verde", **SPANISH)
     )

@@ -292,7 +292,7 @@ def test_who_may_not_reply_is_offered_nothing_and_told_why_when_they_try(
             assert refused.status_code == 403
             assert refused.headers["hx-reswap"] == "none"
             assert 'hx-target="#toasts"' in refused.text
-            assert "te quitó «Responder, anotar y resolver»" in refused.text
+            assert "te quitó «Responder, escribir notas y resolver»" in refused.text
         plain = client.post(f"{page(visitor)}/take")
         assert (plain.status_code, "te quitó" in plain.text) == (403, True)
         database.execute(narrow, ('{"conversations.read": false}', *where))

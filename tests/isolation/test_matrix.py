@@ -153,7 +153,7 @@ def test_the_report_of_a_sound_database_ends_with_status_0_and_says_so(live_run:
     assert told["ok"] is True
     assert {cell["principal"] for cell in told["cells"]} > {"owner", "worker", "visitor"}
     spanish = "\n".join(live_run.report().lines("es"))
-    assert "Ninguna empresa ve, cambia ni alcanza nada de otra" in spanish
+    assert "Ninguna empresa ve, cambia ni alcanza los datos de otra" in spanish
     assert "public.messages" in spanish
 
 
@@ -216,8 +216,8 @@ def test_a_broken_database_is_told_with_what_is_broken_and_status_1(
     with psycopg.connect(url) as db:  # hundreds of wrong cells: verify stops early
         db.execute("grant all on all tables in schema public to anon")
     for language, warning in (
-        ("en_US.UTF-8", "Do not take the companies as kept apart"),
-        ("es_CO.UTF-8", "No des por separadas a las empresas"),
+        ("en_US.UTF-8", "Do not rely on the isolation between companies"),
+        ("es_CO.UTF-8", "No confíes en el aislamiento entre empresas"),
     ):
         in_words = neurant_verify(url, language=language)
         assert in_words.returncode == 1
