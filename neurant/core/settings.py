@@ -1,4 +1,4 @@
-"""The one place where configuration is read: environment variables that start with ``NEURANT_``."""
+"""The settings of a process, read from environment variables that start with ``NEURANT_``."""
 
 from __future__ import annotations
 
@@ -20,8 +20,10 @@ _SOLD = {"starter", "professional", "business", "enterprise"}
 
 
 def dns_server(written: str) -> tuple[str, int]:
-    """``192.0.2.1``, ``192.0.2.1:5353``, ``2001:db8::1`` or ``[2001:db8::1]:5353`` as address and
-    port (53 where none is given). Raises ValueError."""
+    """Return the address and the port (53 by default) of a DNS server. Raises ValueError.
+
+    Accepted forms: ``192.0.2.1``, ``192.0.2.1:5353``, ``2001:db8::1`` and ``[2001:db8::1]:5353``.
+    """
     plain = written.strip()
     if plain.startswith("["):
         host, _, port = plain[1:].partition("]")
@@ -37,11 +39,12 @@ def dns_server(written: str) -> tuple[str, int]:
 
 
 def is_database_url(url: str) -> bool:
-    """Can libpq read it, and is nothing of an unescaped password taken for a host or a port?
+    """Return whether libpq can read ``url`` without reading a part of the password as host or port.
 
-    What cannot be read is said in a text of ours: libpq's words would repeat the password.
+    An unescaped sign in a password, such as ``@``, causes that. Our own text reports a wrong
+    address, because libpq's text would repeat the password.
     """
-    import psycopg  # help and the supervisor do without it
+    import psycopg  # imported here, because the help and the supervisor do not need it
 
     if not url.startswith(("postgresql://", "postgres://")):
         return False
@@ -59,7 +62,7 @@ def is_database_url(url: str) -> bool:
 def _is_web_address(value: str) -> bool:
     try:
         url = urlsplit(value)
-        _ = url.port  # raises for one that is no number
+        _ = url.port  # raises ValueError for a port that is not a number
     except ValueError:
         return False
     return url.scheme in ("http", "https") and bool(url.hostname)
@@ -70,145 +73,227 @@ def _name(info: ValidationInfo) -> str:
 
 
 class Settings(BaseSettings):
-    """Every setting of a NeurAnt process, with the defaults of a small, self-contained install.
+    """The settings of a NeurAnt process, with defaults for a small, self-contained installation.
 
-    Raises SetupError, in words of ours, for a value that no process could use.
+    Raises SetupError with one of our own texts for a value that no process could use.
     """
 
     model_config = SettingsConfigDict(env_prefix="NEURANT_", extra="ignore")
 
     data_dir: Path = Field(
-        default=Path("neurant-data"), description="Database, files and keys of an embedded install"
+        default=Path("neurant-data"),
+        description="Folder with the database, the files and the keys of an embedded installation.",
     )
-    host: str = Field(default="127.0.0.1", description="Address that the web process listens on")
-    port: int = Field(default=8000, ge=1, le=65535, description="Port of the web process")
+    host: str = Field(
+        default="127.0.0.1",
+        description="IP address or name on which the web process listens. By default only this"
+        " machine can reach it.",
+    )
+    port: int = Field(
+        default=8000,
+        ge=1,
+        le=65535,
+        description="TCP port of the web process.",
+    )
     public_url: str | None = Field(
-        default=None, description="How the outside reaches us; webhooks are registered under it"
+        default=None,
+        description="Address under which browsers and channels reach the web process, for example"
+        " https://bots.example.com; webhooks are registered under it. By default http:// with"
+        " host and port.",
     )
     allowed_hosts: str = Field(
         default="",
-        description="Names that the web process answers to besides public_url's, by commas;"
-        " *.example.com for all below a name, * for any",
+        description="Host names, separated by commas, to which the web process answers in"
+        " addition to the name in public_url. *.example.com allows every name below example.com,"
+        " * every name.",
     )
     trusted_proxies: str = Field(
         default="",
-        description="Addresses or networks of reverse proxies whose X-Forwarded-For is believed;"
-        " empty: no proxy, not even on this machine",
+        description="Addresses or networks of reverse proxies, separated by commas, whose"
+        " X-Forwarded-For header is trusted; * trusts every proxy. By default no proxy is"
+        " trusted, not even one on this machine.",
     )
     app_database_url: SecretStr | None = Field(
-        default=None, description="PostgreSQL as neurant_app (web); a pooler is fine"
+        default=None,
+        description="Address (postgresql://) of the database for the web process, with the login"
+        " neurant_app. A connection pooler may stand in between.",
     )
     jobs_database_url: SecretStr | None = Field(
-        default=None, description="PostgreSQL as neurant_jobs (worker); may be a transaction pooler"
+        default=None,
+        description="Address (postgresql://) of the database for the worker, with the login"
+        " neurant_jobs. A pooler in transaction mode may stand in between.",
     )
     admin_database_url: SecretStr | None = Field(
         default=None,
-        description="PostgreSQL as the migrating login; for the command line only",
+        description="Address (postgresql://) of the database for an administrator's login that"
+        " runs migrations. Only the command line uses it.",
     )
     listen_database_url: SecretStr | None = Field(
         default=None,
-        description="Direct connection for LISTEN; only where the others are poolers",
+        description="Address (postgresql://) of a direct connection for LISTEN. Needed only where"
+        " the other addresses lead to a pooler.",
     )
     replica_database_url: SecretStr | None = Field(
         default=None,
-        description="A streaming replica, as neurant_app: reads of the API go there when it is"
-        " as new as the primary",
+        description="Address (postgresql://) of a streaming replica, with the login neurant_app."
+        " The API reads there when the replica is as recent as the primary. By default the"
+        " primary serves every read.",
     )
-    database_pool_size: int = Field(default=8, ge=2, le=200)
+    database_pool_size: int = Field(
+        default=8,
+        ge=2,
+        le=200,
+        description="Largest number of database connections in the pool of one process.",
+    )
     files_url: str | None = Field(
-        default=None, description="Where documents are kept (file:///..., s3://...); data_dir/files"
+        default=None,
+        description="Place where documents are stored: file:///folder or s3://bucket/folder. By"
+        " default data_dir/files.",
     )
     master_key: SecretStr | None = Field(
         default=None,
-        description="Base64 of 32 bytes that wrap each company's key; made in data_dir if absent",
+        description="Base64 of the 32 bytes that encrypt the key of each company. An embedded"
+        " installation creates the key in data_dir by default.",
     )
     audit_key: SecretStr | None = Field(
         default=None,
-        description="Base64 of 32 bytes that sign audit's heads; else from the master key",
+        description="Base64 of the 32 bytes that sign the chain heads of the audit log. By"
+        " default derived from the master key.",
     )
     audit_heads_url: str | None = Field(
         default=None,
-        description="Where audit's signed heads are kept (as files_url); data_dir/audit-heads",
+        description="Place where the signed chain heads of the audit log are stored, written like"
+        " files_url. By default data_dir/audit-heads.",
     )
     smtp_url: SecretStr | None = Field(
         default=None,
-        description="smtp://user:password@host:587 (STARTTLS) or smtps://host:465; ?tls=off for a"
-        " server inside the network. Without it mail is written to data_dir/mail",
+        description="Mail server: smtp://user:password@host:587 (with STARTTLS) or"
+        " smtps://host:465; append ?tls=off for a server inside the network. By default mail is"
+        " written to data_dir/mail.",
     )
     mail_from: str = Field(
-        default="NeurAnt <no-reply@localhost>", description="Sender of our mail: Name <address>"
+        default="NeurAnt <no-reply@localhost>",
+        description="Sender of all mail, in the form Name <address>.",
     )
     session_idle_minutes: int = Field(
         default=60,
         ge=5,
         le=30 * 24 * 60,
-        description="A session of the staff that nobody uses ends after this; with «keep me signed"
-        " in» after 7 days, or this if it is longer",
+        description="Minutes without a request after which a session of the staff ends. A session"
+        " with “keep me signed in” ends after 7 days, or after this time if it is longer.",
     )
-    demo: bool = Field(default=False, description="Set by `neurant up --demo`: shows the mailbox")
+    demo: bool = Field(
+        default=False,
+        description="Enables the page with the demo mailbox; `neurant up --demo` sets it. Off by"
+        " default.",
+    )
     telegram_api_url: str = Field(
-        default="https://api.telegram.org", description="Bot API server, also a self-hosted one"
+        default="https://api.telegram.org",
+        description="Address of the Telegram Bot API server, which may be self-hosted.",
     )
     billing: Literal["manual", "at_once", "stripe"] = Field(
         default="manual",
-        description="Paid plans: confirmed by the operator, by nobody, or paid through Stripe",
+        description="Way in which a paid plan begins: the operator confirms it (manual), it"
+        " begins without confirmation (at_once), or it is paid through Stripe (stripe).",
     )
     billing_contact: str | None = Field(
-        default=None, description="Mail address of whoever sells plans that have no price"
+        default=None,
+        description="Mail address that the plan page shows for plans without a price. By default"
+        " the page names no address.",
     )
     terms_url: str | None = Field(
-        default=None, description="Page of the terms of service; sign-up links it and asks for them"
+        default=None,
+        description="Address of the terms of service. If it is set, sign-up links to the page and"
+        " requires acceptance.",
     )
     privacy_url: str | None = Field(
-        default=None, description="Page of what is done with personal data; as terms_url"
+        default=None,
+        description="Address of the privacy policy. If it is set, sign-up links to the page and"
+        " requires acceptance.",
     )
     trial_days: int = Field(
-        default=14, ge=0, le=30, description="How long a company tries a paid plan; 0: not at all"
+        default=14,
+        ge=0,
+        le=30,
+        description="Length of the trial of a paid plan in days; 0 offers no trials.",
     )
-    stripe_secret_key: SecretStr | None = Field(default=None, description="Stripe's secret key")
+    stripe_secret_key: SecretStr | None = Field(
+        default=None,
+        description="Secret key of the Stripe account. Required if billing is stripe.",
+    )
     stripe_webhook_secret: SecretStr | None = Field(
-        default=None, description="What Stripe signs the events for /webhooks/stripe with (whsec_)"
+        default=None,
+        description="Secret (whsec_...) with which Stripe signs the events that it sends to"
+        " /webhooks/stripe. Required if billing is stripe.",
     )
     stripe_prices: dict[str, str] = Field(
         default_factory=dict,
-        description='Stripe\'s price for each plan, as JSON: {"starter": "price_..."}',
+        description='Stripe price of each plan as a JSON object: {"starter": "price_..."}.',
     )
-    stripe_api_url: str | None = Field(default=None, description="Another Stripe API, for tests")
+    stripe_api_url: str | None = Field(
+        default=None,
+        description="Address of another server that speaks the Stripe API, for tests. By default"
+        " Stripe's own.",
+    )
     outbound_private_hosts: str = Field(
         default="",
-        description="Hosts on private networks that the platform may ask, also by plain http:"
-        " names, addresses or networks (n8n, 10.0.0.7, 10.1.0.0/16), separated by commas",
+        description="Hosts on private networks to which the platform may send requests, also over"
+        " plain http: names, addresses or networks (n8n, 10.0.0.7, 10.1.0.0/16), separated by"
+        " commas. By default none.",
     )
     dns_servers: str = Field(
         default="",
-        description="DNS servers to ask for the proof of a domain (192.0.2.1, [2001:db8::1]:5353),"
-        " separated by commas; this machine's if empty",
+        description="DNS servers that are queried for the proof of a domain (192.0.2.1,"
+        " [2001:db8::1]:5353), separated by commas. By default the servers of this machine.",
     )
     supabase_url: str | None = Field(
-        default=None, description="A Supabase project whose tokens the API takes (https://...)"
+        default=None,
+        description="Address of a Supabase project (https://...) whose tokens the API accepts. By"
+        " default the API accepts no such tokens.",
     )
     supabase_jwks_url: str | None = Field(
-        default=None, description="Its public keys; below supabase_url if not given"
+        default=None,
+        description="Address of the project's public keys (JWKS). By default derived from the"
+        " issuer.",
     )
     supabase_issuer: str | None = Field(
-        default=None, description="The iss of its tokens; supabase_url/auth/v1 if not given"
+        default=None,
+        description="Expected iss claim of the project's tokens. By default supabase_url followed"
+        " by /auth/v1.",
     )
-    supabase_audience: str = Field(default="authenticated", description="The aud of its tokens")
+    supabase_audience: str = Field(
+        default="authenticated",
+        description="Expected aud claim of the project's tokens.",
+    )
     supabase_jwt_secret: SecretStr | None = Field(
         default=None,
         min_length=32,
-        description="Only for a project that still signs with a shared secret (HS256)",
+        description="Shared secret of at least 32 characters, only for a project that still signs"
+        " its tokens with HS256.",
     )
-    max_webhook_bytes: int = Field(default=1 * MEGABYTE, description="Largest webhook body")
-    max_document_bytes: int = Field(default=25 * MEGABYTE, description="Largest uploaded document")
+    max_webhook_bytes: int = Field(
+        default=1 * MEGABYTE,
+        description="Largest accepted body of a webhook in bytes; 1 MiB by default.",
+    )
+    max_document_bytes: int = Field(
+        default=25 * MEGABYTE,
+        description="Largest accepted document in bytes; 25 MiB by default.",
+    )
     worker_concurrency: int = Field(
         default=4,
         ge=1,
         le=64,
-        description="Replies of one company made at once; of all companies twice as many",
+        description="Number of replies that one worker makes at the same time for one company;"
+        " for all companies together it makes twice as many.",
     )
-    log_format: Literal["console", "json"] = "console"
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["console", "json"] = Field(
+        default="console",
+        description="Format of the logs: console for people, json for programs.",
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info",
+        description="Lowest level of log events that are written.",
+    )
 
     @field_validator("outbound_private_hosts")
     @classmethod
@@ -283,20 +368,20 @@ class Settings(BaseSettings):
         return value or None
 
     def base_url(self) -> str:
-        """Address that people and channels use, without a trailing slash."""
+        """Return the address that people and channels use, without a trailing slash."""
         return (self.public_url or f"http://{self.host}:{self.port}").rstrip("/")
 
     def has_terms(self) -> bool:
-        """Must whoever signs up accept something?"""
+        """Return whether a person who signs up must accept terms or a privacy policy."""
         return bool(self.terms_url or self.privacy_url)
 
     def supabase_issuer_url(self) -> str | None:
-        """Who signs the Supabase project's tokens."""
+        """Return the issuer of the Supabase project's tokens; None without a project."""
         base = f"{self.supabase_url.rstrip('/')}/auth/v1" if self.supabase_url else None
         return self.supabase_issuer or base
 
     def supabase_jwks(self) -> str | None:
-        """Where the Supabase project's public keys are; None without an issuer to expect."""
+        """Return the address of the Supabase project's public keys; None without an issuer."""
         issuer = self.supabase_issuer_url()
         if issuer is None:
             return None
@@ -305,5 +390,5 @@ class Settings(BaseSettings):
 
 @lru_cache(maxsize=1)
 def get_settings() -> Settings:
-    """Settings of this process, read once."""
+    """Return the settings of this process, which are read once."""
     return Settings()
