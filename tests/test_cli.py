@@ -114,7 +114,7 @@ def test_an_unreadable_database_address_is_one_line_without_its_password() -> No
     for url in ("postgresql://u:p%40s3cret%zz@host/n", "postgresql://u:s3cret/x@host/n"):
         for command in (("migrate", url), ("verify", url), ("audit", "verify", url)):
             told = fails_with_one_line(neurant(*command))
-            assert "written %25" in told
+            assert "as %25" in told
             assert "s3cret" not in told
         named = fails_with_one_line(neurant("verify", NEURANT_ADMIN_DATABASE_URL=url))
         assert "s3cret" not in named
@@ -137,7 +137,7 @@ def test_commands_for_a_running_platform_say_when_there_is_none(home: Path, tmp_
         ("knowledge", "add", document, "--bot", "Ana", *here),
         ("channels", "connect", "telegram", "--bot", "Ana", "--token", "1:a", *here),
     ):
-        assert "Nothing is running" in fails_with_one_line(neurant(*command))
+        assert "No platform is running" in fails_with_one_line(neurant(*command))
 
 
 def test_a_setting_that_makes_no_sense_is_named_in_one_line(home: Path) -> None:

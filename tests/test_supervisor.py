@@ -239,7 +239,7 @@ def test_a_second_copy_on_one_folder_is_refused_in_one_line(start: Start, port: 
     said = second.finish()
     assert second.process.returncode == 1
     assert (
-        said == f"NeurAnt is already running on {first.home}. Stop that copy or choose another"
+        said == f"NeurAnt is already running on {first.home}. Stop it, or choose another"
         " folder with --data-dir.\n"
     )
     assert first.get()

@@ -143,7 +143,7 @@ class Settings(BaseSettings):
         default=8,
         ge=2,
         le=200,
-        description="Largest number of database connections in the pool of one process.",
+        description="Largest number of connections in the main database pool of a process.",
     )
     files_url: str | None = Field(
         default=None,

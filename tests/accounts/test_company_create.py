@@ -81,12 +81,12 @@ def test_the_same_name_again_gets_a_number_and_the_same_owner_proves_it(
     ("arguments", "password", "spanish", "english"),
     [
         (("--email", "nada"), PASSWORD, "no es una dirección", "is not an e-mail"),
-        (("--email", "a@b.example"), "corta", "se adivina", "soon guessed"),
-        (("--email", "a@b.example"), "aaaaaaaaaaaa", "se adivina", "soon guessed"),
+        (("--email", "a@b.example"), "corta", "fácil de adivinar", "easy to guess"),
+        (("--email", "a@b.example"), "aaaaaaaaaaaa", "fácil de adivinar", "easy to guess"),
         (
             ("--email", "a@b.example", "--slug", "Á b"),
             PASSWORD,
-            "no vale",
+            "no sirve",
             "cannot be a short name",
         ),
         (("--email", "a@b.example", "--plan", "oro"), PASSWORD, "ningún plan", "no plan"),

@@ -258,7 +258,7 @@ def without_database(urls: Urls, tmp_path_factory: pytest.TempPathFactory) -> It
 
 @pytest.mark.parametrize(
     ("path", "told"),
-    [("/chat/any", "La base de datos no responde"), ("/signup", "Hay demasiadas solicitudes")],
+    [("/chat/any", "La base de datos no responde"), ("/signup", "El servicio está muy ocupado")],
 )
 def test_what_is_not_there_for_a_moment_is_a_page_that_offers_to_try_again(
     without_database: str, path: str, told: str

@@ -156,7 +156,7 @@ def test_a_supervisor_may_take_over_and_an_operator_may_not(
     operator, supervisor = sign_in(acme, "operador"), sign_in(acme, "supervisor")
     take_over = {"take_over": "yes"}
     supervisor.post(f"{page(visitor)}/take")
-    assert "Pasármela" not in operator.get(page(visitor)).text
+    assert "Tomarla yo" not in operator.get(page(visitor)).text
     refused = operator.post(f"{page(visitor)}/take", data=take_over, headers=HTMX)
     assert refused.status_code == 409
     other = visit(acme, "hola")
