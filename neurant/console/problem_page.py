@@ -79,7 +79,7 @@ def _detail(request: Request, error: NeurantError) -> str:
 
 
 def _way_on(request: Request, error: NeurantError) -> tuple[str, str]:
-    """Where the page's button leads, and the name of its label."""
+    """Return the path of the page's button and the name of its label."""
     path = request.url.path
     if request.method in ("GET", "HEAD"):
         if error.status in _WORTH_ANOTHER_TRY or path.startswith("/chat/"):
