@@ -89,7 +89,7 @@ def test_the_same_name_again_gets_a_number_and_the_same_owner_proves_it(
             "no sirve",
             "cannot be a short name",
         ),
-        (("--email", "a@b.example", "--plan", "oro"), PASSWORD, "ningún plan", "no plan"),
+        (("--email", "a@b.example", "--plan", "oro"), PASSWORD, "No existe el plan", "no plan"),
     ],
 )
 def test_what_is_wrong_is_one_line_in_the_persons_language(
