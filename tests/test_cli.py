@@ -99,13 +99,13 @@ def test_migrate_twice_is_harmless_and_needs_only_a_url(fresh_database: object) 
     first = neurant("migrate", url)
     assert first.stdout.count("Applied: ") == len(list(MIGRATIONS.glob("*.sql"))), first.stderr
     again = neurant("migrate", NEURANT_ADMIN_DATABASE_URL=url)
-    assert again.stdout == "The database was up to date already.\n"
+    assert again.stdout == "The database is already up to date.\n"
 
 
 def test_a_wrong_database_address_is_one_line(server: RunningServer) -> None:
     assert "must start with postgresql://" in fails_with_one_line(neurant("migrate", "sqlite://x"))
     nowhere = neurant("migrate", "postgresql://x@127.0.0.1:1/x", **SPANISH)
-    assert "No consigo conectar con la base de datos" in fails_with_one_line(nowhere)
+    assert "No puedo conectarme a la base de datos" in fails_with_one_line(nowhere)
     wrong = server.urls.admin.replace("postgres:", "postgres:x")
     assert "password authentication failed" in fails_with_one_line(neurant("migrate", wrong))
 
@@ -114,7 +114,7 @@ def test_an_unreadable_database_address_is_one_line_without_its_password() -> No
     for url in ("postgresql://u:p%40s3cret%zz@host/n", "postgresql://u:s3cret/x@host/n"):
         for command in (("migrate", url), ("verify", url), ("audit", "verify", url)):
             told = fails_with_one_line(neurant(*command))
-            assert "written %25" in told
+            assert "as %25" in told
             assert "s3cret" not in told
         named = fails_with_one_line(neurant("verify", NEURANT_ADMIN_DATABASE_URL=url))
         assert "s3cret" not in named
@@ -137,12 +137,12 @@ def test_commands_for_a_running_platform_say_when_there_is_none(home: Path, tmp_
         ("knowledge", "add", document, "--bot", "Ana", *here),
         ("channels", "connect", "telegram", "--bot", "Ana", "--token", "1:a", *here),
     ):
-        assert "Nothing is running" in fails_with_one_line(neurant(*command))
+        assert "No platform is running" in fails_with_one_line(neurant(*command))
 
 
 def test_a_setting_that_makes_no_sense_is_named_in_one_line(home: Path) -> None:
     done = neurant("up", "--data-dir", home, NEURANT_PORT="eight")
-    assert "NEURANT_PORT is not acceptable" in fails_with_one_line(done)
+    assert "NEURANT_PORT is not valid" in fails_with_one_line(done)
 
 
 def test_up_refuses_a_port_in_use_and_a_host_that_is_not_ours(home: Path) -> None:

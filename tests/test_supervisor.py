@@ -239,7 +239,7 @@ def test_a_second_copy_on_one_folder_is_refused_in_one_line(start: Start, port: 
     said = second.finish()
     assert second.process.returncode == 1
     assert (
-        said == f"NeurAnt is already running on {first.home}. Stop that copy or choose another"
+        said == f"NeurAnt is already running on {first.home}. Stop it, or choose another"
         " folder with --data-dir.\n"
     )
     assert first.get()
@@ -258,7 +258,7 @@ def test_a_port_in_use_is_one_line_and_nothing_is_started(start: Start) -> None:
 def test_a_part_that_cannot_start_is_reported_and_everything_ends(start: Start, port: int) -> None:
     running = start(port, web="fails")
     said = running.finish()
-    assert "The part “web” cannot start" in said
+    assert "The process “web” cannot start" in said
     assert "Traceback" not in said
     assert running.process.returncode == 1
     with pytest.raises(SetupError):

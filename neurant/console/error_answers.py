@@ -1,4 +1,4 @@
-"""One answer for every error: a page, a notice for a page's script, or JSON for a program.
+"""Answer errors: with a page, with a notice for a page's script, or with JSON for a program.
 
 The path decides first: the operations of the API and the webhooks are called by programs only. For
 every other address the request's headers decide.
@@ -21,9 +21,9 @@ from neurant.core.http import problem
 
 
 async def answer_error(request: Request, error: NeurantError, *, is_known: bool = True) -> Response:
-    """The whole answer for ``error``, in the form that its reader understands.
+    """Return the whole answer for ``error``, in the form that its reader understands.
 
-    ``is_known``: there is a route for the address.
+    ``is_known``: whether the application has a route for the address.
     """
     reader = reader_of(request, is_known=is_known)
     if reader == "program":
@@ -44,6 +44,6 @@ async def answer_error(request: Request, error: NeurantError, *, is_known: bool 
 
 async def send_error(app: FastAPI, scope: Scope, send: Send, error: NeurantError) -> None:
     """Send the answer for ``error`` from a layer around ``app``."""
-    request = Request({**scope, "app": app})  # such a layer is outside of what adds it
+    request = Request({**scope, "app": app})  # the framework adds ``app`` further inside
     response = await answer_error(request, error)
     await response(scope, request.receive, send)

@@ -1,4 +1,4 @@
-"""What every page of the console has around its own content: who reads it, and what they may do."""
+"""The context of the console's layout: the reader, the permissions and the counts of a page."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class _May:
 
 
 async def my_permissions(connection: Connection) -> frozenset[str]:
-    """What the caller may do at this moment."""
+    """Return the permissions that the caller has at this moment."""
     found = await fetch_one(connection, _May, _MAY)
     return frozenset(found.may) if found else frozenset()
 
@@ -45,10 +45,11 @@ async def my_permissions(connection: Connection) -> frozenset[str]:
 async def frame(
     connection: Connection, staff: SignedIn, notice: Notice | None = None
 ) -> dict[str, Any]:
-    """The context of ``layouts/console.html``, in the reader's own transaction.
+    """Return the context of ``layouts/console.html``, read in the reader's own transaction.
 
-    ``may``: the reader's permissions; ``waiting``: conversations in the queue; ``unread``:
-    notifications, at most 100; ``timezone``: the company's, by which times are written.
+    ``may``: the reader's permissions; ``waiting``: the number of conversations in the queue;
+    ``unread``: the number of unread notifications, at most 100; ``timezone``: the company's time
+    zone, in which the page shows times.
     """
     found = await fetch_one(connection, _Frame, _FRAME, (_MOST_UNREAD,))
     shown = found or _Frame([], "UTC", 0, 0)
@@ -63,12 +64,12 @@ async def frame(
 
 
 async def permitted(connection: Connection, permission: str) -> None:
-    """Refuse what has no page of its own to who may not do it. Raises ForbiddenError."""
+    """Raise ForbiddenError if the caller lacks ``permission``. For actions without a context."""
     demand({"may": await my_permissions(connection)}, permission)
 
 
 def demand(context: dict[str, Any], permission: str) -> None:
-    """Refuse a page to who may not do what it is for. Raises ForbiddenError."""
+    """Raise ForbiddenError if the reader of a page with ``context`` lacks ``permission``."""
     may: Collection[str] = context["may"]
     if permission not in may:
         raise ForbiddenError("api.not_permitted", permission=permission)

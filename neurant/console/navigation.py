@@ -1,6 +1,6 @@
-"""The one list of what the console leads to, and the permission that each entry takes.
+"""The list of the console's menu entries, each with the permission that its page needs.
 
-An entry whose page the application does not have, or that the reader may not open, is not shown.
+The menu shows an entry only if the application has its page and the reader has the permission.
 """
 
 from __future__ import annotations
@@ -15,8 +15,11 @@ from fastapi.routing import iter_route_contexts
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """Somewhere to go; ``name`` is of the texts ``console.nav``, ``permission`` None: everybody;
-    ``is_tab``: at the thumb of a phone."""
+    """A menu entry.
+
+    ``name``: key of the texts ``console.nav``; ``permission``: None shows it to everyone;
+    ``is_tab``: whether the tab bar of a phone shows it, too.
+    """
 
     name: str
     path: str
@@ -27,7 +30,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """An entry as the reader of one page sees it."""
+    """A menu entry as the reader of one page sees it."""
 
     name: str
     path: str
@@ -38,7 +41,7 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class Navigation:
-    """Where the reader of a page may go from it."""
+    """The menus that a page shows to its reader."""
 
     work: list[Link]
     company: list[Link]
@@ -77,7 +80,7 @@ OWN = (
 
 
 def navigation(request: Request, may: Collection[str] | None) -> Navigation:
-    """What the reader of the page at ``request`` may open; ``may`` None: not asked yet, all."""
+    """Return the menus for the reader of a page. ``may``: permissions; None shows every entry."""
     known = _paths(request)
     here = request.url.path
     return Navigation(
@@ -86,7 +89,7 @@ def navigation(request: Request, may: Collection[str] | None) -> Navigation:
 
 
 def first_setting(request: Request, may: Collection[str]) -> str | None:
-    """Where the settings begin for this reader."""
+    """Return the path of the first settings page that this reader may open, or None."""
     return next((link.path for link in navigation(request, may).settings), None)
 
 
@@ -101,7 +104,7 @@ def _links(
 
 
 def _paths(request: Request) -> frozenset[str]:
-    """The paths of the application's pages; its routes do not change while it runs."""
+    """Return the paths of the application's routes, cached because they never change."""
     app: FastAPI = request.app
     if app not in _PATHS:
         contexts = iter_route_contexts(app.routes)

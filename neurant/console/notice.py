@@ -1,4 +1,4 @@
-"""What came of an action, as a page tells it."""
+"""The result of an action, as a page shows it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """What came of an action, told once above the thread."""
+    """A message about the result of an action, which the page shows once."""
 
     kind: str
     icon: str

@@ -1,4 +1,4 @@
-"""Routes that answer people: an error becomes a page, and a missing session leads to the login."""
+"""The route class of pages: an error becomes a page, a missing session leads to the login."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from neurant.core.db.pool import DatabaseDown
 from neurant.core.errors import NeurantError, NotFoundError, UnavailableError
 from neurant.core.logs import get_logger
 
-# A route of ours answers these with a page even if the client does not name a format.
+# Our pages answer these statuses with a page even if the client names no format.
 _ALWAYS_A_PAGE = (403, 404, 429, 503)
 log = get_logger(__name__)
 
@@ -32,7 +32,7 @@ class PageRoute(APIRoute):
     """A route whose errors are pages in the reader's language."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """The handler of FastAPI, with our errors turned into pages."""
+        """Return the handler of FastAPI, wrapped so that errors become pages."""
         handle = super().get_route_handler()
 
         async def handle_page(request: Request) -> Response:

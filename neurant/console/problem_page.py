@@ -1,4 +1,4 @@
-"""An error as a person reads it: a page with a way back, or a notice in the corner of a page."""
+"""Show an error to a person: as a page with a link onward, or as a notice on a page."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from neurant.core.language import reader_language
 
 _TOO_MANY = 429
 _UNAVAILABLE = 503
-# The name of the texts under ``console.problem`` and the icon, by status.
+# For each status the name of the texts under ``console.problem``, and the icon.
 _KINDS = {
     401: ("sign_in", "lock"),
     403: ("forbidden", "lock"),
@@ -29,16 +29,16 @@ _KINDS = {
     500: ("internal", "alert"),
     503: ("unavailable", "refresh"),
 }
-# The same request may succeed later, so the way on is to ask again.
+# The same request may succeed later, so the page offers to repeat it.
 _WORTH_ANOTHER_TRY = (429, 500, 503)
-# The error itself says more than the general text of its status.
+# For these the error's own text says more than the general text of the status.
 _DETAILED = ("forbidden", "too_large", "failed", "gone", "sign_in")
 
 
 def problem_page(request: Request, error: NeurantError, why: Refusal | None = None) -> Response:
-    """The page for ``error``: what happened, one way on, and the request's id for support.
+    """Return the page for ``error``: what happened, one link onward, the request's id for support.
 
-    ``why`` replaces the general words of the status.
+    ``why``: an explanation that replaces the general text of the status.
     """
     t = translator(reader_language(request))
     name, symbol = _KINDS.get(error.status, ("failed", "alert"))
@@ -61,7 +61,7 @@ def problem_page(request: Request, error: NeurantError, why: Refusal | None = No
 
 
 def _request_id(request: Request) -> str | None:
-    """What the reader tells support. Who did not ask for HTML reads it in ``X-Request-ID``."""
+    """Return the request's id for an HTML page; other clients read it in ``X-Request-ID``."""
     if not asks_for_html(request):
         return None
     found: str | None = request.scope.get("state", {}).get("request_id")
@@ -79,7 +79,7 @@ def _detail(request: Request, error: NeurantError) -> str:
 
 
 def _way_on(request: Request, error: NeurantError) -> tuple[str, str]:
-    """Where the page's button leads, and the name of its label."""
+    """Return the path of the page's button and the name of its label."""
     path = request.url.path
     if request.method in ("GET", "HEAD"):
         if error.status in _WORTH_ANOTHER_TRY or path.startswith("/chat/"):
@@ -95,7 +95,7 @@ def _way_on(request: Request, error: NeurantError) -> tuple[str, str]:
 
 
 def _page_before(request: Request) -> str | None:
-    """The path of our own page that sent this request, from the Referer header."""
+    """Return the path of our own page that sent this request, from the Referer header, or None."""
     before = urlsplit(request.headers.get("referer", ""))
     if not before.netloc or before.netloc != request.headers.get("host"):
         return None
@@ -106,7 +106,7 @@ def _page_before(request: Request) -> str | None:
 
 
 def notice_of(request: Request, error: NeurantError, why: Refusal | None = None) -> Response:
-    """A refusal for the page's script: nothing is redrawn, and the corner says why."""
+    """Return a notice of ``error`` for the page's script, which redraws nothing else."""
     if why is None:
         notice = Notice("bad", "alert", error.detail(reader_language(request)))
     else:

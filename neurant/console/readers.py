@@ -1,4 +1,4 @@
-"""Who reads an answer: a browser's window, a page's script, or a program."""
+"""Find out what reads an answer: a browser's window, a page's script, or a program."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ Reader = Literal["browser", "script", "program"]
 
 
 def reader_of(request: Request, *, is_known: bool = True) -> Reader:
-    """Who reads the answer to ``request``: a browser's window, a page's htmx, or a program.
+    """Return what reads the answer: a browser's window, a page's script (htmx), or a program.
 
-    A page's own ``fetch`` counts as a program: it reads the JSON problem's ``detail``. Where no
-    route is known for the address, nothing says that it is a program's: the headers decide.
+    A page's own ``fetch`` counts as a program, because it reads the JSON problem's ``detail``.
+    Without a route for the address (not ``is_known``), only the headers decide.
     """
     path = request.url.path
     if is_known and any(path == prefix or path.startswith(f"{prefix}/") for prefix in _OF_PROGRAMS):
@@ -26,19 +26,19 @@ def reader_of(request: Request, *, is_known: bool = True) -> Reader:
 
 
 def is_htmx(request: Request) -> bool:
-    """Whether the page's script asks, and not the address bar."""
+    """Return whether the page's script (htmx) sent the request."""
     return "hx-request" in request.headers
 
 
 def asks_for_json(request: Request) -> bool:
-    """Whether a request for a page says that it wants data instead of a page."""
+    """Return whether a request to a page's address asks for JSON instead of HTML."""
     if is_htmx(request) or asks_for_html(request):
         return False
     return "json" in request.headers.get("accept", "").lower() or _is_fetched(request)
 
 
 def asks_for_html(request: Request) -> bool:
-    """Whether the request names HTML and likes it as much as JSON (RFC 9110, 12.5.1)."""
+    """Return whether the request accepts HTML at least as gladly as JSON (RFC 9110, 12.5.1)."""
     if _is_fetched(request):
         return False
     liked = _qualities(request.headers.get("accept", ""))
@@ -48,12 +48,12 @@ def asks_for_html(request: Request) -> bool:
 
 
 def _is_fetched(request: Request) -> bool:
-    """Whether a script of a page asks, by Fetch Metadata."""
+    """Return whether a page's ``fetch`` sent the request, according to Fetch Metadata."""
     return request.headers.get("sec-fetch-dest") == "empty"
 
 
 def _qualities(accept: str) -> dict[str, float]:
-    """The media types of an ``Accept`` header with their weights; an unreadable weight is 0."""
+    """Return the media types of an ``Accept`` header and their weights; an invalid weight is 0."""
     found: dict[str, float] = {}
     for part in accept.lower().split(","):
         name, *parameters = (piece.strip() for piece in part.split(";"))

@@ -1,4 +1,4 @@
-"""Why a page or an action is refused, and where to go instead, in the reader's words."""
+"""Explain why a page or an action is forbidden, and where the reader can go instead."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from public.companies c
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """What is told of a refusal, and the one way on."""
+    """The explanation of a forbidden request, and the one link onward."""
 
     heading: str
     detail: str
@@ -48,7 +48,11 @@ class _Standing:
 
 
 async def refusal_of(request: Request, error: NeurantError) -> Refusal:
-    """Whether the role lacks it, the person was narrowed, or the company only reads."""
+    """Return the explanation of ``error`` with the best known reason.
+
+    The reasons: the role lacks the permission, the permission was removed from the person, or the
+    company is read-only.
+    """
     language = reader_language(request)
     t = translator(language)
     general = Refusal(t("console.problem.forbidden"), error.detail(language))
@@ -75,7 +79,7 @@ async def refusal_of(request: Request, error: NeurantError) -> Refusal:
 
 
 async def _standing(request: Request, permission: str) -> _Standing | None:
-    """How the one who asks stands in their company; None for nobody known."""
+    """Return the caller's role and the company's state; None without a member of the staff."""
     _, who = getattr(request.state, "known", (None, None))
     if not isinstance(who, Staff):
         return None

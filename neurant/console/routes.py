@@ -1,4 +1,4 @@
-"""The console's routers and files together, as the application includes them."""
+"""The router of all console pages, and the static files, for the application to include."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ Text = Annotated[str, Form()]
 async def keep_preferences(
     request: Request, back: Text = "", theme: Text = "", language: Text = ""
 ) -> RedirectResponse:
-    """The theme and the language of this browser, kept in cookies."""
+    """Store the theme and the language of this browser in cookies, then go back to the page."""
     check_origin(request)
     response = RedirectResponse(safe_next(back), 303)
     if theme == "system":
@@ -62,7 +62,7 @@ async def keep_preferences(
 
 
 router.include_router(preferences)
-# The application looks through the pages in this order: what people ask for most comes first.
+# The framework tries the routers in this order, so the most requested pages come first.
 for page in (
     inbox,
     chat,

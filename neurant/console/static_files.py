@@ -1,4 +1,4 @@
-"""Style sheets, scripts and icons: named by their content's hash, so they can be kept for good."""
+"""Style sheets, scripts and icons, with a content hash in the address for permanent caching."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ def _version(name: str, _changed_ns: int) -> str:
 
 
 def static_url(name: str) -> str:
-    """Address of ``static/<name>`` that changes when its content does.
+    """Return the address of ``static/<name>``, which changes when its content does.
 
-    Raises FileNotFoundError for a file that is not there (``make setup`` builds ``vendor/``).
+    Raises FileNotFoundError for a missing file (``make setup`` builds ``vendor/``).
     """
     return f"/static/{name}?v={_version(name, (ROOT / name).stat().st_mtime_ns)}"
 
 
 class _KeptFiles(StaticFiles):
-    """With its version in the address a file never changes; without, it is revalidated."""
+    """Static files: cached for a year with a version in the address, else revalidated."""
 
     async def get_response(self, path: str, scope: Scope) -> Response:
         response = await super().get_response(path, scope)

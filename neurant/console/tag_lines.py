@@ -1,4 +1,4 @@
-"""A template may write one attribute a line; the page has each tag in one line."""
+"""A Jinja2 extension: templates write one attribute per line, and pages get one line per tag."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 
 from jinja2.ext import Extension
 
-# A tag, with what Jinja writes in it: quoted values may hold ">", and so may expressions.
+# A tag with its Jinja expressions; quoted values and expressions may contain ">".
 _TAG = re.compile(
     r"""<[a-zA-Z](?:\{\{.*?\}\}|\{%.*?%\}|"(?:\{\{.*?\}\}|\{%.*?%\}|[^"])*"|'[^']*'|[^<>"'])*>""",
     re.DOTALL,
@@ -16,10 +16,10 @@ _OPTIONAL = re.compile(r"\s*\n\s*(\{% if (?:(?!%\}).)*%\})(?=\w)", re.DOTALL)
 
 
 class TagLines(Extension):
-    """Joins the lines of every tag of a template before it is compiled."""
+    """An extension that joins the lines of every tag before Jinja2 compiles a template."""
 
     def preprocess(self, source: str, name: str | None, filename: str | None = None) -> str:
-        """The source with each tag in one line; an optional attribute brings its own space."""
+        """Return the source with each tag on one line; an optional attribute keeps its space."""
         return _TAG.sub(_joined, source)
 
 

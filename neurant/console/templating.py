@@ -1,4 +1,4 @@
-"""Pages: one Jinja2 environment, and the reader's language and theme."""
+"""Render pages with one Jinja2 environment, in the reader's language and theme."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Theme = Literal["light", "dark"]
 
 @lru_cache(maxsize=1)
 def environment() -> Environment:
-    """The templates of ``templates/``, escaping by default and failing on a missing variable."""
+    """Return the environment of ``templates/``; it escapes, and fails on a missing variable."""
     env = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True,
@@ -44,13 +44,13 @@ def environment() -> Environment:
 
 
 def reader_theme(request: Request) -> Theme | None:
-    """The theme that the reader chose; None follows the system."""
+    """Return the theme that the reader chose; None follows the system."""
     chosen = request.cookies.get(THEME_COOKIE)
     return cast(Theme, chosen) if chosen in ("light", "dark") else None
 
 
 def translator(language: Language) -> Callable[..., str]:
-    """``t(name, **params)`` for templates of one language."""
+    """Return ``t(name, **params)``, which gives templates the texts of one language."""
     return partial(_translate, language)
 
 
@@ -59,7 +59,7 @@ def _translate(language: Language, name: str, /, **params: object) -> str:
 
 
 def markup(request: Request, template: str, **context: object) -> str:
-    """``template`` as text, with the reader's language, theme and formats at hand."""
+    """Render ``template`` to text, with the reader's language, theme and formats in its context."""
     language = reader_language(request)
     return (
         environment()
@@ -83,9 +83,10 @@ def render(
     error: NeurantError | None = None,
     **context: object,
 ) -> HTMLResponse:
-    """``template`` as a page. No page holds inline script or style: the policy is that strict.
+    """Render ``template`` as a page.
 
-    ``error``: why the page was not what was asked for. It gives the status and ``Retry-After``.
+    No page may contain inline script or style, because the content security policy forbids them.
+    ``error``: the error that the page shows; it sets the status and ``Retry-After``.
     """
     page = markup(request, template, **context)
     headers = {"Vary": "Accept-Language, Cookie"} | when_again(error)
@@ -93,6 +94,6 @@ def render(
 
 
 def when_again(error: NeurantError | None) -> dict[str, str]:
-    """``Retry-After`` of an error that says when to try again, in seconds (RFC 9110, 10.2.3)."""
+    """Return ``Retry-After`` in seconds for an error that has it (RFC 9110, 10.2.3)."""
     seconds = error.params.get("seconds") if error else None
     return {} if seconds is None else {"retry-after": str(seconds)}

@@ -1,4 +1,4 @@
-"""The configuration: environment variables that start with ``NEURANT_``. It is read only here."""
+"""The settings of a process, read from environment variables that start with ``NEURANT_``."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _SOLD = {"starter", "professional", "business", "enterprise"}
 
 
 def dns_server(written: str) -> tuple[str, int]:
-    """Parse the address and port of a DNS server; the default port is 53. Raises ValueError.
+    """Return the address and the port (53 by default) of a DNS server. Raises ValueError.
 
-    Accepted are ``192.0.2.1``, ``192.0.2.1:5353``, ``2001:db8::1`` and ``[2001:db8::1]:5353``.
+    Accepted forms: ``192.0.2.1``, ``192.0.2.1:5353``, ``2001:db8::1`` and ``[2001:db8::1]:5353``.
     """
     plain = written.strip()
     if plain.startswith("["):
@@ -39,11 +39,12 @@ def dns_server(written: str) -> tuple[str, int]:
 
 
 def is_database_url(url: str) -> bool:
-    """Return whether libpq can parse the URL without mistaking password parts for a host or port.
+    """Return whether libpq can read ``url`` without reading a part of the password as host or port.
 
-    No error of libpq is shown for an invalid URL, because its message would repeat the password.
+    An unescaped sign in a password, such as ``@``, causes that. Our own text reports a wrong
+    address, because libpq's text would repeat the password.
     """
-    import psycopg  # imported on use, because help and the supervisor do not need it
+    import psycopg  # imported here, because the help and the supervisor do not need it
 
     if not url.startswith(("postgresql://", "postgres://")):
         return False
@@ -61,7 +62,7 @@ def is_database_url(url: str) -> bool:
 def _is_web_address(value: str) -> bool:
     try:
         url = urlsplit(value)
-        _ = url.port  # raises ValueError for a port that is no number
+        _ = url.port  # raises ValueError for a port that is not a number
     except ValueError:
         return False
     return url.scheme in ("http", "https") and bool(url.hostname)
@@ -72,203 +73,226 @@ def _name(info: ValidationInfo) -> str:
 
 
 class Settings(BaseSettings):
-    """Every setting of a NeurAnt process, with defaults for a small installation.
+    """The settings of a NeurAnt process, with defaults for a small, self-contained installation.
 
-    Raises SetupError with our own text for an unusable value.
+    Raises SetupError with one of our own texts for a value that no process could use.
     """
 
     model_config = SettingsConfigDict(env_prefix="NEURANT_", extra="ignore")
 
     data_dir: Path = Field(
         default=Path("neurant-data"),
-        description="Folder with the database, files and keys of an embedded installation",
+        description="Folder with the database, the files and the keys of an embedded installation.",
     )
-    host: str = Field(default="127.0.0.1", description="Address that the web process listens on")
-    port: int = Field(default=8000, ge=1, le=65535, description="Port of the web process")
+    host: str = Field(
+        default="127.0.0.1",
+        description="IP address or name on which the web process listens. By default only this"
+        " machine can reach it.",
+    )
+    port: int = Field(
+        default=8000,
+        ge=1,
+        le=65535,
+        description="TCP port of the web process.",
+    )
     public_url: str | None = Field(
         default=None,
-        description=(
-            "URL at which the outside reaches the platform; webhooks are registered under it"
-        ),
+        description="Address under which browsers and channels reach the web process, for example"
+        " https://bots.example.com; webhooks are registered under it. By default http:// with"
+        " host and port.",
     )
     allowed_hosts: str = Field(
         default="",
-        description=(
-            "Host names that the web process accepts in addition to public_url's, separated by "
-            "commas; *.example.com for all subdomains, * for any name"
-        ),
+        description="Host names, separated by commas, to which the web process answers in"
+        " addition to the name in public_url. *.example.com allows every name below example.com,"
+        " * every name.",
     )
     trusted_proxies: str = Field(
         default="",
-        description=(
-            "Addresses or networks of reverse proxies whose X-Forwarded-For is trusted, separated "
-            "by commas; empty: no proxy, not even on this machine"
-        ),
+        description="Addresses or networks of reverse proxies, separated by commas, whose"
+        " X-Forwarded-For header is trusted; * trusts every proxy. By default no proxy is"
+        " trusted, not even one on this machine.",
     )
     app_database_url: SecretStr | None = Field(
         default=None,
-        description="PostgreSQL URL of the login neurant_app (web); it may be a pooler's",
+        description="Address (postgresql://) of the database for the web process, with the login"
+        " neurant_app. A connection pooler may stand in between.",
     )
     jobs_database_url: SecretStr | None = Field(
         default=None,
-        description=(
-            "PostgreSQL URL of the login neurant_jobs (worker); it may be a transaction pooler's"
-        ),
+        description="Address (postgresql://) of the database for the worker, with the login"
+        " neurant_jobs. A pooler in transaction mode may stand in between.",
     )
     admin_database_url: SecretStr | None = Field(
-        default=None, description="PostgreSQL URL of the migrating login; for the command line only"
+        default=None,
+        description="Address (postgresql://) of the database for an administrator's login that"
+        " runs migrations. Only the command line uses it.",
     )
     listen_database_url: SecretStr | None = Field(
         default=None,
-        description=(
-            "PostgreSQL URL of a direct connection for LISTEN; needed only if the others are "
-            "poolers'"
-        ),
+        description="Address (postgresql://) of a direct connection for LISTEN. Needed only where"
+        " the other addresses lead to a pooler.",
     )
     replica_database_url: SecretStr | None = Field(
         default=None,
-        description=(
-            "PostgreSQL URL of a streaming replica, as neurant_app; the API reads from it when it "
-            "is as current as the primary"
-        ),
+        description="Address (postgresql://) of a streaming replica, with the login neurant_app."
+        " The API reads there when the replica is as recent as the primary. By default the"
+        " primary serves every read.",
     )
     database_pool_size: int = Field(
-        default=8, ge=2, le=200, description="Database connections of a web process"
+        default=8,
+        ge=2,
+        le=200,
+        description="Largest number of connections in the main database pool of a process.",
     )
     files_url: str | None = Field(
         default=None,
-        description="URL of the document store (file:///..., s3://...); default: data_dir/files",
+        description="Place where documents are stored: file:///folder or s3://bucket/folder. By"
+        " default data_dir/files.",
     )
     master_key: SecretStr | None = Field(
         default=None,
-        description=(
-            "Base64 of the 32 bytes that wrap each company's key; default: generated in data_dir"
-        ),
+        description="Base64 of the 32 bytes that encrypt the key of each company. An embedded"
+        " installation creates the key in data_dir by default.",
     )
     audit_key: SecretStr | None = Field(
         default=None,
-        description=(
-            "Base64 of the 32 bytes that sign the chain heads of audit; default: derived from the "
-            "master key"
-        ),
+        description="Base64 of the 32 bytes that sign the chain heads of the audit log. By"
+        " default derived from the master key.",
     )
     audit_heads_url: str | None = Field(
         default=None,
-        description=(
-            "URL of the store of signed chain heads (as files_url); default: data_dir/audit-heads"
-        ),
+        description="Place where the signed chain heads of the audit log are stored, written like"
+        " files_url. By default data_dir/audit-heads.",
     )
     smtp_url: SecretStr | None = Field(
         default=None,
-        description=(
-            "Mail server: smtp://user:password@host:587 (STARTTLS) or smtps://host:465; ?tls=off "
-            "for a server inside the network. Default: mail is written to data_dir/mail"
-        ),
+        description="Mail server: smtp://user:password@host:587 (with STARTTLS) or"
+        " smtps://host:465; append ?tls=off for a server inside the network. By default mail is"
+        " written to data_dir/mail.",
     )
     mail_from: str = Field(
-        default="NeurAnt <no-reply@localhost>", description="Sender of our mail: Name <address>"
+        default="NeurAnt <no-reply@localhost>",
+        description="Sender of all mail, in the form Name <address>.",
     )
     session_idle_minutes: int = Field(
         default=60,
         ge=5,
         le=30 * 24 * 60,
-        description=(
-            "Minutes without use after which a session of the staff ends; with «keep me signed "
-            "in» it ends after 7 days, or after this time if it is longer"
-        ),
+        description="Minutes without a request after which a session of the staff ends. A session"
+        " with “keep me signed in” ends after 7 days, or after this time if it is longer.",
     )
-    demo: bool = Field(default=False, description="Set by `neurant up --demo`: shows the mailbox")
+    demo: bool = Field(
+        default=False,
+        description="Enables the page with the demo mailbox; `neurant up --demo` sets it. Off by"
+        " default.",
+    )
     telegram_api_url: str = Field(
         default="https://api.telegram.org",
-        description="URL of the Bot API server, which may be self-hosted",
+        description="Address of the Telegram Bot API server, which may be self-hosted.",
     )
     billing: Literal["manual", "at_once", "stripe"] = Field(
         default="manual",
-        description=(
-            "How paid plans begin: confirmed by the operator (manual), at once without payment "
-            "(at_once), or paid through Stripe (stripe)"
-        ),
+        description="Way in which a paid plan begins: the operator confirms it (manual), it"
+        " begins without confirmation (at_once), or it is paid through Stripe (stripe).",
     )
     billing_contact: str | None = Field(
-        default=None, description="Mail address for questions about plans that have no price"
+        default=None,
+        description="Mail address that the plan page shows for plans without a price. By default"
+        " the page names no address.",
     )
     terms_url: str | None = Field(
         default=None,
-        description="URL of the terms of service; sign-up links to it and requires consent",
+        description="Address of the terms of service. If it is set, sign-up links to the page and"
+        " requires acceptance.",
     )
     privacy_url: str | None = Field(
         default=None,
-        description="URL of the privacy policy; sign-up links to it and requires consent",
+        description="Address of the privacy policy. If it is set, sign-up links to the page and"
+        " requires acceptance.",
     )
     trial_days: int = Field(
         default=14,
         ge=0,
         le=30,
-        description="Days of a company's trial of a paid plan; 0: no trials",
+        description="Length of the trial of a paid plan in days; 0 offers no trials.",
     )
-    stripe_secret_key: SecretStr | None = Field(default=None, description="Stripe's secret key")
+    stripe_secret_key: SecretStr | None = Field(
+        default=None,
+        description="Secret key of the Stripe account. Required if billing is stripe.",
+    )
     stripe_webhook_secret: SecretStr | None = Field(
         default=None,
-        description="Secret with which Stripe signs the events for /webhooks/stripe (whsec_)",
+        description="Secret (whsec_...) with which Stripe signs the events that it sends to"
+        " /webhooks/stripe. Required if billing is stripe.",
     )
     stripe_prices: dict[str, str] = Field(
         default_factory=dict,
-        description='Stripe\'s price for each plan, as JSON: {"starter": "price_..."}',
+        description='Stripe price of each plan as a JSON object: {"starter": "price_..."}.',
     )
     stripe_api_url: str | None = Field(
-        default=None, description="URL of another Stripe API, for tests"
+        default=None,
+        description="Address of another server that speaks the Stripe API, for tests. By default"
+        " Stripe's own.",
     )
     outbound_private_hosts: str = Field(
         default="",
-        description=(
-            "Hosts on private networks to which the platform may send requests, also by plain "
-            "http: names, addresses or networks (n8n, 10.0.0.7, 10.1.0.0/16), separated by commas"
-        ),
+        description="Hosts on private networks to which the platform may send requests, also over"
+        " plain http: names, addresses or networks (n8n, 10.0.0.7, 10.1.0.0/16), separated by"
+        " commas. By default none.",
     )
     dns_servers: str = Field(
         default="",
-        description=(
-            "DNS servers for the verification of domains (192.0.2.1, [2001:db8::1]:5353), "
-            "separated by commas; empty: those of this machine"
-        ),
+        description="DNS servers that are queried for the proof of a domain (192.0.2.1,"
+        " [2001:db8::1]:5353), separated by commas. By default the servers of this machine.",
     )
     supabase_url: str | None = Field(
         default=None,
-        description="URL of a Supabase project whose tokens the API accepts (https://...)",
+        description="Address of a Supabase project (https://...) whose tokens the API accepts. By"
+        " default the API accepts no such tokens.",
     )
     supabase_jwks_url: str | None = Field(
-        default=None, description="URL of the project's public keys; default: below supabase_url"
+        default=None,
+        description="Address of the project's public keys (JWKS). By default derived from the"
+        " issuer.",
     )
     supabase_issuer: str | None = Field(
         default=None,
-        description="The iss claim of the project's tokens; default: supabase_url/auth/v1",
+        description="Expected iss claim of the project's tokens. By default supabase_url followed"
+        " by /auth/v1.",
     )
     supabase_audience: str = Field(
-        default="authenticated", description="The aud claim of the project's tokens"
+        default="authenticated",
+        description="Expected aud claim of the project's tokens.",
     )
     supabase_jwt_secret: SecretStr | None = Field(
         default=None,
         min_length=32,
-        description="Shared secret of a project that still signs with HS256",
+        description="Shared secret of at least 32 characters, only for a project that still signs"
+        " its tokens with HS256.",
     )
     max_webhook_bytes: int = Field(
-        default=1 * MEGABYTE, description="Maximum size of a webhook body, in bytes"
+        default=1 * MEGABYTE,
+        description="Largest accepted body of a webhook in bytes; 1 MiB by default.",
     )
     max_document_bytes: int = Field(
-        default=25 * MEGABYTE, description="Maximum size of an uploaded document, in bytes"
+        default=25 * MEGABYTE,
+        description="Largest accepted document in bytes; 25 MiB by default.",
     )
     worker_concurrency: int = Field(
         default=4,
         ge=1,
         le=64,
-        description="Replies of one company that a worker makes at the same time; all companies"
-        " together get twice as many",
+        description="Number of replies that one worker makes at the same time for one company;"
+        " for all companies together it makes twice as many.",
     )
     log_format: Literal["console", "json"] = Field(
-        default="console", description="Format of the log lines"
+        default="console",
+        description="Format of the logs: console for people, json for programs.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        default="info", description="Least severe level that is logged"
+        default="info",
+        description="Lowest level of log events that are written.",
     )
 
     @field_validator("outbound_private_hosts")
@@ -348,16 +372,16 @@ class Settings(BaseSettings):
         return (self.public_url or f"http://{self.host}:{self.port}").rstrip("/")
 
     def has_terms(self) -> bool:
-        """Return whether sign-up requires consent to a document."""
+        """Return whether a person who signs up must accept terms or a privacy policy."""
         return bool(self.terms_url or self.privacy_url)
 
     def supabase_issuer_url(self) -> str | None:
-        """Return the issuer of the Supabase project's tokens, None if unconfigured."""
+        """Return the issuer of the Supabase project's tokens; None without a project."""
         base = f"{self.supabase_url.rstrip('/')}/auth/v1" if self.supabase_url else None
         return self.supabase_issuer or base
 
     def supabase_jwks(self) -> str | None:
-        """Return the URL of the Supabase project's public keys; None without an issuer."""
+        """Return the address of the Supabase project's public keys; None without an issuer."""
         issuer = self.supabase_issuer_url()
         if issuer is None:
             return None

@@ -107,7 +107,7 @@ from neurant.runtime.startup import fingerprint
 from neurant.team.routes import router as team_router
 from neurant.webhooks.routes import router as webhook_endpoints_router
 
-# Looked through in this order at every request: what is asked for most comes first.
+# The framework tries the routers in this order, so the most requested ones come first.
 _ROUTERS = (
     webchat_router,
     conversations_router,
@@ -143,13 +143,13 @@ _ROUTERS = (
 _READY_SECONDS = 2.0
 _BETWEEN_ROUTERS = 0.02  # seconds
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
-_JSON_ROOM = 64 * 1024  # of multipart around a document
+_JSON_ROOM = 64 * 1024  # bytes of multipart framing around a document
 _KNOWS_US = "select to_regprocedure('private.is_master_key(text)') is not null"
 log = get_logger(__name__)
 
 
 def create_app(settings: Settings | None = None) -> ASGIApp:
-    """The application of one web process. Needs a migrated database to become ready."""
+    """Return the ASGI application of a web process, which needs a migrated database."""
     chosen = settings or get_settings()
     configure_logging(chosen, "web")
     app = _make_api(chosen)
@@ -185,7 +185,7 @@ def _make_api(settings: Settings) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         openapi_url="/v1/openapi.json",
-        redirect_slashes=False,  # to an address made of the Host header
+        redirect_slashes=False,  # such a redirect would contain the Host header
     )
     app.add_exception_handler(NeurantError, _told)
     app.add_exception_handler(RequestValidationError, _told_validation)
@@ -220,16 +220,16 @@ async def _lifespan(app: FastAPI, settings: Settings) -> AsyncIterator[None]:
         hub = await stack.enter_async_context(Hub(direct_url).running())
         ingestor = await stack.enter_async_context(Ingestor(pool, hub).running())
         exporting = await stack.enter_async_context(
-            make_pool(url, size=2, pooled=pooled, least=0)  # held while a company is read
+            make_pool(url, size=2, pooled=pooled, least=0)  # held during a whole export
         )
         services = Services(
             settings, pool, exporting, hub, StaffStreams(), open_store(settings), Vault(settings)
         )
-        # For what is counted and noted whatever becomes of a call.
+        # For counters and log rows that must be written even if the call fails.
         beside = await stack.enter_async_context(make_pool(url, size=2, pooled=pooled))
         api_rates, page_rates = rates.Rates(beside), rates.Rates(beside, rates.PAGES)
         services.add(rates.RequestRates, rates.RequestRates(api_rates, page_rates))
-        # A flood of visitors waits for these connections, and nobody else does.
+        # Only visitors wait for these connections, so that a flood delays no other caller.
         gate = await stack.enter_async_context(make_pool(url, size=2, pooled=pooled))
         turns = Turns(gate.max_size)
         services.add(VisitorLimits, VisitorLimits(gate, turns))
@@ -253,10 +253,10 @@ async def _lifespan(app: FastAPI, settings: Settings) -> AsyncIterator[None]:
 
 
 async def build_routes(app: FastAPI) -> None:
-    """Let the framework build what it needs of each route, one router after the other.
+    """Make the framework build its data of each route, one router after the other.
 
-    It builds the routes of a router when a request first gets that far, which takes half a second
-    in all, and every other request would wait for it.
+    Otherwise the first request that reaches a router builds its routes. That takes half a second
+    in total, during which all other requests wait.
     """
     nowhere = {"type": "http", "method": "GET", "path": "/-/", "root_path": "", "headers": []}
     for route in app.router.routes:
@@ -268,7 +268,7 @@ async def _tell_session_rules(pool: Pool, settings: Settings) -> None:
     idle = timedelta(minutes=settings.session_idle_minutes)
     try:
         await set_session_rules(pool, idle, max(idle, KEPT_IDLE))
-    except (*DatabaseDown, PoolTimeout, psycopg.Error) as error:  # the rules before go on
+    except (*DatabaseDown, PoolTimeout, psycopg.Error) as error:  # the previous rules stay in force
         log.warning("session_rules_not_told", error=type(error).__name__)
 
 
@@ -279,7 +279,7 @@ async def _replica(stack: AsyncExitStack, settings: Settings, primary: Pool) -> 
     size = settings.database_pool_size
     pool = make_pool(url.get_secret_value(), size=size, pooled=True, is_shared=True)
     replica = Replica(await stack.enter_async_context(pool))
-    with suppress(*DatabaseDown, PoolTimeout):  # the first request finds out
+    with suppress(*DatabaseDown, PoolTimeout):  # the first request tries again
         async with primary.connection(timeout=2) as connection:
             position = await replica.position_on(connection)
         await replica.has(position)
@@ -287,15 +287,15 @@ async def _replica(stack: AsyncExitStack, settings: Settings, primary: Pool) -> 
 
 
 async def _healthz() -> dict[str, str]:
-    """Alive: the process runs and its event loop does. It asks nobody else."""
+    """Report that the process and its event loop run; answers 200 without asking the database."""
     return {"status": "alive"}
 
 
 @asynccontextmanager
 async def _hurried(pool: Pool) -> AsyncIterator[Connection]:
-    """A connection for somebody who wants to know soon whether the database answers.
+    """Open a connection with short time-outs, to find out whether the database answers.
 
-    It is of the platform's share: readiness does not depend on how much is asked.
+    It comes from the platform's own share of the pool, so that load does not affect readiness.
     """
     with sharing(PLATFORM), patience(_READY_SECONDS):
         async with pool.connection(timeout=_READY_SECONDS) as connection:
@@ -303,7 +303,7 @@ async def _hurried(pool: Pool) -> AsyncIterator[Connection]:
 
 
 async def _keys_of(pool: Pool, mine: str) -> tuple[bool, bool]:
-    """Whether the database knows our functions, and whether its secrets are under our key."""
+    """Return whether the database has our functions, and whether its secrets use our master key."""
     async with _hurried(pool) as connection:
         if not await fetch_value(connection, _KNOWS_US):
             return False, True
@@ -312,9 +312,10 @@ async def _keys_of(pool: Pool, mine: str) -> tuple[bool, bool]:
 
 
 async def _readyz(request: Request) -> Response:
-    """Ready: the database answers, knows our functions and keeps its secrets by our master key.
+    """Report whether the process can serve requests, within seconds: 200 if ready, else 503.
 
-    And what other processes announce arrives, so that live chat is live. Told within seconds.
+    It is ready if the database answers, is migrated and uses our master key, and if live updates
+    of other processes arrive.
     """
     try:
         mine = fingerprint(services_of(request).settings)
@@ -324,7 +325,7 @@ async def _readyz(request: Request) -> Response:
         known, same = await _keys_of(services_of(request).pool, mine)
     except (*DatabaseDown, PoolTimeout):
         return JSONResponse({"status": "the database does not answer"}, status_code=503)
-    except psycopg.Error:  # a database that is half made, or made for somebody else
+    except psycopg.Error:  # a database that is half migrated, or belongs to another program
         known = same = False
     if not known:
         return JSONResponse({"status": "not migrated"}, status_code=503)
@@ -341,7 +342,7 @@ async def _root() -> RedirectResponse:
 
 async def _told(request: Request, error: Exception) -> Response:
     assert isinstance(error, NeurantError)  # noqa: S101 - how it is registered
-    if isinstance(error, SetupError):  # for whoever runs this installation, not for who asks
+    if isinstance(error, SetupError):  # its text is for the operator, not for the caller
         log.error("badly_set_up", path=request.url.path, code=error.code, what_to_do=str(error))
         return await answer_error(request, NeurantError("internal"))
     denials.because(request, error)
@@ -374,13 +375,13 @@ async def _told_validation(request: Request, error: Exception) -> Response:
 
 
 def _field(error: dict[str, Any], body: Any) -> str:
-    """Where a value is wrong, without the names that pydantic gives to what it might have been."""
+    """Return the path of an invalid value, without the names of the union members of pydantic."""
     place, *parts = error["loc"]
     if place != "body":
         return ".".join(str(part) for part in parts)
     named, at = [], body
     for part in parts:
-        if isinstance(at, Mapping):  # a form is one, too
+        if isinstance(at, Mapping):  # a form is a mapping, too
             if part not in at and error["type"] != "missing":
                 continue
             at = at.get(part)
@@ -405,7 +406,7 @@ async def _told_http(request: Request, error: Exception) -> Response:
 
 
 def _allowed(request: Request) -> str:
-    """The methods of an address (RFC 9110, 15.5.6): each is a route of its own."""
+    """Return the methods of an address for ``Allow`` (RFC 9110, 15.5.6); each has its own route."""
     scope = {name: request.scope[name] for name in ("type", "path", "root_path", "headers")}
 
     def takes(method: str) -> bool:

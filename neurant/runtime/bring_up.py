@@ -1,4 +1,4 @@
-"""How a platform comes up: migrations, web and worker, and the wait until all is ready."""
+"""Bring a platform up: migrate, start web and worker, and wait until the platform is ready."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 _POLL_SECONDS = 0.05
 _READY_SECONDS = 60.0
-_DEATHS_BEFORE_READY = 3  # at the first start a child that keeps dying is an error to report
+_DEATHS_BEFORE_READY = 3  # at the first start, after which a dying child is reported as an error
 
 
 def bring_up(platform: Platform) -> Mapping[str, Any] | None:
-    """Migrate, start web and worker, and wait until all is ready; the demo's facts.
+    """Migrate, start web and worker, wait until they are ready, and return the demo's facts.
 
-    Raises SetupError when a part keeps failing, StopRequestedError at the next wait after a signal.
+    Raises SetupError if a process keeps failing, StopRequestedError at a wait after a signal.
     """
     tell, demo = platform.listener, platform.settings.demo
     arguments = ("neurant.runtime.prepare", *(("--demo",) if demo else ()))
@@ -62,7 +62,7 @@ def bring_up(platform: Platform) -> Mapping[str, Any] | None:
 
 
 class _Told:
-    """The lines that the preparing child writes, read without losing sight of the others."""
+    """Reads the lines of the preparing child and watches the other children meanwhile."""
 
     def __init__(self, process: subprocess.Popen[bytes], platform: Platform) -> None:
         assert process.stdout is not None  # noqa: S101 - it was asked for
@@ -72,7 +72,7 @@ class _Told:
         self._unread = b""
 
     def wait_for(self, step: str) -> Mapping[str, Any]:
-        """The facts of this step. Raises SetupError when the child fails, telling why."""
+        """Wait for ``step`` and return its facts. Raises SetupError with the reason if it fails."""
         while True:
             _watch(self._platform)
             line, newline, rest = self._unread.partition(b"\n")
@@ -88,7 +88,7 @@ class _Told:
                 raise self._platform.failure("prepare")
 
     def _read(self) -> bool:
-        """Wait for more, shortly, and read what there is; False at the end."""
+        """Wait briefly for output and read it; return False at its end."""
         stopping.pause(_POLL_SECONDS, self._pipe)
         try:
             more = os.read(self._pipe, 65536)
@@ -115,9 +115,9 @@ def _watch(platform: Platform) -> None:
 
 
 def _answers(listener: socket.socket) -> bool:
-    """Whether the web process says that it is ready.
+    """Return whether the web process reports that it is ready.
 
-    Asked by the address that it listens on: looking a name up may take long.
+    The request uses the address of the socket, because looking up a name may take long.
     """
     host, port, *_ = listener.getsockname()
     host = {"0.0.0.0": HOST, "::": "::1"}.get(host, host)  # noqa: S104

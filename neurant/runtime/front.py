@@ -1,8 +1,8 @@
-"""The HTTP front: bounds on what a connection may send, take and hold, in front of the framework.
+"""The HTTP front: bounds on the bytes and the time of each connection, before the framework.
 
 uvicorn with httptools has no limit of its own for headers, half-open requests or connections. The
-protocol below counts while the parser reads, so that a request outside the bounds costs a few
-hundred kilobytes at most, and is answered once, in our one shape of errors. Sources of the rules:
+protocol below counts while the parser reads, so that a request outside the bounds costs at most a
+few hundred kilobytes and gets one answer in our usual format of errors. Sources of the rules:
 RFC 9112 (message framing), RFC 9110 (semantics), RFC 6585 (431), Go's net/http for chunk
 overhead (CVE-2023-39326), Apache's mod_reqtimeout for slow bodies. Decision: 0014.
 """
@@ -40,21 +40,21 @@ from neurant.core.settings import Settings
 
 _KILOBYTE = 1024
 _SLICE = 16 * _KILOBYTE
-_CHUNK_ROOM = 16  # bytes of framing that any chunk may have, besides twice its length
-_FILES_OF_OURS = 256  # database connections, files and the rest of what a process opens
+_CHUNK_ROOM = 16  # framing bytes that each chunk may have in addition to twice its length
+_FILES_OF_OURS = 256  # open files of the process that are not client connections
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
     """The bounds of a connection. Sizes in bytes, times in seconds.
 
-    ``window`` and ``least``: a body that comes in, or an answer that goes out, moves by ``least``
-    bytes in each ``window``, or the connection is closed. ``linger``: after a refusal what still
-    arrives is read and forgotten for that long, so that the client reads the answer
-    (RFC 9112, 9.6). Of a refused head that is ``discarded_head`` bytes at most, of a refused body
-    ``discarded`` bytes, and of all connections together ``discarded_each_tick``: reading costs us
-    computing time, too. ``bodies``: what all requests under way may hold beyond ``small_body``
-    each, in memory or in temporary files.
+    ``window`` and ``least``: a request body or an answer must move by ``least`` bytes in each
+    ``window``, or the connection is closed. ``linger``: for this time after a refusal, further
+    bytes are read and discarded, so that the client can read the answer (RFC 9112, 9.6). Because
+    reading costs computing time, at most ``discarded_head`` bytes of a refused head,
+    ``discarded`` bytes of a refused body, and ``discarded_each_tick`` bytes of all connections
+    are discarded. ``bodies``: bytes that all current requests together may hold in memory or in
+    temporary files, not counting ``small_body`` bytes of each.
     """
 
     head: int = 32 * _KILOBYTE
@@ -79,7 +79,7 @@ class Bounds:
 
 
 class FrontError(NeurantError):
-    """A request that is refused before the application sees it."""
+    """The refusal of a request before the application sees it."""
 
     def __init__(self, status: int, code: str, **params: object) -> None:
         super().__init__(f"front.{code}", **params)
@@ -87,7 +87,7 @@ class FrontError(NeurantError):
 
 
 class _Reading(Enum):
-    """What the next byte of a connection belongs to."""
+    """The part of a request to which the next byte of a connection belongs."""
 
     NOTHING = 0  # between two requests
     HEAD = 1
@@ -100,7 +100,7 @@ def make_config(
     bounds: Bounds | None = None,
     **options: Any,
 ) -> uvicorn.Config:
-    """uvicorn's configuration of a web process whose connections are bounded."""
+    """Return uvicorn's configuration of a web process with bounded connections."""
     bounds = bounds or Bounds(connections=_room_for_connections())
     https = settings.base_url().startswith("https:")
     front = Front(bounds, settings.trusted_proxies, https=https)
@@ -112,13 +112,13 @@ def make_config(
         access_log=False,
         server_header=False,
         timeout_keep_alive=math.ceil(bounds.idle_seconds),
-        proxy_headers=False,  # read by neurant.core.client_address
+        proxy_headers=False,  # neurant.core.client_address reads them
         **options,
     )
 
 
 def _room_for_connections() -> int:
-    """How many connections the process may hold; its limit of open files is raised first."""
+    """Raise the limit of open files and return the number of connections that it allows."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = Bounds().connections + _FILES_OF_OURS
     if hard == resource.RLIM_INFINITY or hard >= wanted:
@@ -133,31 +133,31 @@ def _room_for_connections() -> int:
 
 
 class Front:
-    """What all connections of one server share: the bounds, the counts and the clock's tick.
+    """The state that all connections of a server share: the bounds, the counts and the timer.
 
-    ``https``: browsers reach the server by https.
+    ``https``: whether browsers reach the server by https.
     """
 
     def __init__(self, bounds: Bounds, trusted_proxies: str, *, https: bool = False) -> None:
         self.bounds = bounds
         security = MutableHeaders()
-        # The path of a refused request is often unknown; "/" has the strictest headers.
+        # The path of a refused request is often unknown, so "/" with the strictest headers is used.
         add_security_headers(security, "/", https=https)
         self.security_lines = b"".join(b"%s: %s\r\n" % one for one in security.raw)
         self._trusted = TrustedProxies(trusted_proxies)
         self._open: set[_BoundedProtocol] = set()
         self._of_address: Counter[str] = Counter()
-        self._bodies: Counter[str | None] = Counter()  # bytes under way, by origin
+        self._bodies: Counter[str | None] = Counter()  # bytes of bodies in transit, by origin
         self._bodies_of_all = 0
-        self._discarded = 0  # bytes, since the last tick
+        self._discarded = 0  # bytes discarded since the last tick
         self._ticking = False
 
     def make_protocol(self, **options: Any) -> asyncio.Protocol:
-        """uvicorn's factory of the protocol of a new connection."""
+        """Return the protocol of a new connection, for uvicorn."""
         return _BoundedProtocol(self, **options)
 
     def admit(self, connection: _BoundedProtocol) -> FrontError | None:
-        """Count a new connection; the refusal where there are as many as may be."""
+        """Count a new connection; return the refusal if there are too many."""
         self._open.add(connection)
         origin = connection.origin = self._origin(connection.client)
         if origin is not None:
@@ -173,7 +173,7 @@ class Front:
         return None
 
     def forget(self, connection: _BoundedProtocol) -> None:
-        """A connection is over."""
+        """Stop counting a closed connection."""
         self._open.discard(connection)
         if connection.origin is not None:
             self._of_address[connection.origin] -= 1
@@ -181,7 +181,7 @@ class Front:
                 del self._of_address[connection.origin]
 
     def hold_body(self, origin: str | None, size: int) -> FrontError | None:
-        """Count bytes of a large body; the refusal where too many are under way."""
+        """Count bytes of a large body; return the refusal if too many are in transit."""
         bounds, seconds = self.bounds, math.ceil(self.bounds.window)
         if self._bodies_of_all + size > bounds.bodies:
             return FrontError(503, "bodies_full", seconds=seconds)
@@ -192,25 +192,25 @@ class Front:
         return None
 
     def release_body(self, origin: str | None, size: int) -> None:
-        """A request is answered, or its connection is over."""
+        """Stop counting the bytes of a body after its answer or the end of its connection."""
         self._bodies[origin] -= size
         self._bodies_of_all -= size
         if self._bodies[origin] <= 0:
             del self._bodies[origin]
 
     def may_discard_more(self, size: int) -> bool:
-        """Count bytes that were read and forgotten; False: enough of them until the next tick."""
+        """Count discarded bytes; return False if no more may be read until the next tick."""
         self._discarded += size
         return self._discarded < self.bounds.discarded_each_tick
 
     def _origin(self, client: tuple[str, int] | None) -> str | None:
-        """Whose connections are counted together; None: a trusted proxy's, which are many's."""
+        """Return the key that counts a client's connections; None for a proxy with many clients."""
         if client is None or self._trusted.is_peer(read_address(client[0])):
             return None
         return place_of(client[0]).address
 
     def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
-        """One look a second at every connection is cheaper than a timer for each request."""
+        """Check every connection once per tick, which is cheaper than a timer for each request."""
         now = monotonic()
         self._discarded = 0
         for connection in list(self._open):
@@ -221,7 +221,7 @@ class Front:
 
 
 class _Progress:
-    """Whether a number of bytes moves by enough in each window."""
+    """Detects a count of bytes that moves too slowly in a window."""
 
     __slots__ = ("_bounds", "_bytes", "_since")
 
@@ -238,65 +238,65 @@ class _Progress:
 
 
 class _BoundedProtocol(HttpToolsProtocol):
-    """uvicorn's protocol of one connection, within the bounds of its front."""
+    """uvicorn's protocol of one connection, with the bounds of its front."""
 
     def __init__(self, front: Front, **options: Any) -> None:
         super().__init__(**options)
         self.origin: str | None = None
         self._front, self._bounds = front, front.bounds
         self._reading = _Reading.NOTHING
-        self._read = 0  # bytes of what is being read: of a head or of a body with its framing
+        self._read = 0  # bytes read of the current head, or of the current body with its framing
         self._head_bytes = self._fields = self._body_bytes = self._chunks = 0
-        self._held = 0  # bytes of bodies that are counted at the front
+        self._held = 0  # bytes of bodies that the front counts
         self._deadline = math.inf
         self._refusal: FrontError | None = None
-        self._is_deaf = False  # what still arrives is forgotten
+        self._is_deaf = False  # whether further bytes are discarded
         self._discards = front.bounds.discarded
         self._ends_at = math.inf
         self._running: RequestResponseCycle | None = None
         self._incoming, self._outgoing = _Progress(self._bounds), _Progress(self._bounds)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Take a connection, or refuse it where there are too many."""
+        """Accept a connection, or refuse it if there are too many."""
         super().connection_made(transport)
         self._deadline = monotonic() + self._bounds.head_seconds
         refusal = self._front.admit(self)
         if refusal is not None:
             self._is_deaf = True
             self._write_refusal(refusal)
-            transport.close()  # without lingering: it would be counted for longer
+            transport.close()  # without lingering, because the connection would count longer
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Tell the request that is served, and forget those that wait behind it."""
+        """Notify the current request of the disconnection, and drop the pipelined requests."""
         super().connection_lost(exc)
         self._release_body()
         self._front.forget(self)
         self.pipeline.clear()
-        # uvicorn tells the newest request only, which may be one that waited.
+        # uvicorn notifies only the newest request, which may be a pipelined one.
         if self._running is not None and not self._running.response_complete:
             self._running.disconnected = True
             self._running.message_event.set()
 
     def data_received(self, data: bytes) -> None:
-        """Parse what arrived, and refuse what is outside the bounds."""
+        """Parse the received bytes, and refuse a request outside the bounds."""
         if self._is_deaf:
             self._forget(len(data))
             return
         self._unset_keepalive_if_required()
-        # In slices, because the sizes are checked between them: what a slice begins is counted
-        # from the next one on.
+        # The sizes are checked between slices; a request that begins within a slice is counted
+        # from the next slice on.
         for start in range(0, len(data), _SLICE):
             self._parse(data[start : start + _SLICE])
             if self._is_deaf:
                 return
 
     def _forget(self, size: int) -> None:
-        """Take no notice of bytes that arrived, and end a connection that sends too many."""
+        """Discard received bytes, and abort a connection that sends too many."""
         self._read += size
         if self._read > self._discards:
             self.transport.abort()
         elif not self._front.may_discard_more(size):
-            self.flow.pause_reading()  # until the next tick
+            self.flow.pause_reading()  # resumed at the next tick
 
     def _parse(self, data: bytes) -> None:
         if self._reading is _Reading.NOTHING:
@@ -320,8 +320,10 @@ class _BoundedProtocol(HttpToolsProtocol):
                 self._refuse(FrontError(400, "malformed"))
 
     def _ignore_upgrade(self) -> None:
-        """Serve the request as if it had not asked for another protocol (RFC 9110, 7.8); what
-        follows it may be of that protocol."""
+        """Serve the request without the requested upgrade (RFC 9110, 7.8).
+
+        Later bytes are discarded, because they may belong to the other protocol.
+        """
         self._is_deaf = True
         if self.cycle is not None:
             self.cycle.keep_alive = False
@@ -331,24 +333,26 @@ class _BoundedProtocol(HttpToolsProtocol):
         self._head_bytes = self._fields = 0
         self._deadline = monotonic() + self._bounds.head_seconds
 
-    # The parser's callbacks: what they raise ends the parsing.
+    # The parser's callbacks. An exception in them ends the parsing.
 
     def on_message_begin(self) -> None:
-        """A request line begins."""
+        """Handle the beginning of a request line."""
         if self._reading is not _Reading.HEAD:
             self._begin_head()
         super().on_message_begin()
 
     def on_url(self, url: bytes) -> None:
-        """A part of the request target."""
+        """Handle a part of the request target."""
         super().on_url(url)
         if len(self.url) > self._bounds.target:
             self._stop(FrontError(414, "target_too_long", most=self._bounds.target))
         self._head_bytes += len(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A header field. A trailer field is forgotten: merged, it would be a header field that
-        nobody checked (RFC 9110, 6.5.1)."""
+        """Handle a header field, and ignore a trailer field (RFC 9110, 6.5.1).
+
+        A merged trailer field would become a header field that was never checked.
+        """
         if self._reading is _Reading.BODY:
             return
         self._fields += 1
@@ -358,7 +362,7 @@ class _BoundedProtocol(HttpToolsProtocol):
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """The head is whole: check how the body is framed, and serve."""
+        """Check the framing of the body after a complete head, and serve the request."""
         refusal = _framing_refusal(self.headers, self.parser.get_http_version())
         if refusal is None and len(self.pipeline) >= self._bounds.pipelined:
             refusal = FrontError(400, "malformed")
@@ -369,15 +373,15 @@ class _BoundedProtocol(HttpToolsProtocol):
         self._deadline = math.inf
         self._incoming.restart(0, monotonic())
         super().on_headers_complete()
-        if self.expect_100_continue:  # whether a body follows a refusal is not known then
+        if self.expect_100_continue:  # a refused client may send the body or not
             self.cycle.keep_alive = False
 
     def on_chunk_header(self) -> None:
-        """A chunk begins."""
+        """Handle the beginning of a chunk."""
         self._chunks += 1
 
     def on_body(self, body: bytes) -> None:
-        """A part of the body."""
+        """Handle a part of the body."""
         self._body_bytes += len(body)
         large = max(0, self._body_bytes - self._bounds.small_body)
         if size := min(len(body), large):
@@ -392,7 +396,7 @@ class _BoundedProtocol(HttpToolsProtocol):
         self._held = 0
 
     def on_message_complete(self) -> None:
-        """The request is whole."""
+        """Handle the end of a request."""
         self._reading, self._deadline = _Reading.NOTHING, math.inf
         super().on_message_complete()
 
@@ -404,14 +408,14 @@ class _BoundedProtocol(HttpToolsProtocol):
         bounds = self._bounds
         return FrontError(431, "head_too_large", most=bounds.head, fields=bounds.fields)
 
-    # uvicorn's own steps.
+    # The methods of uvicorn that need additional work.
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._running = cycle
         super()._start_asgi_task(cycle, app)
 
     def on_response_complete(self) -> None:
-        """An answer left. A body that nobody read has a moment to end."""
+        """Handle the end of an answer; an unread body gets a short time to end."""
         super().on_response_complete()
         self._release_body()
         self._outgoing.restart(0, monotonic())
@@ -420,14 +424,14 @@ class _BoundedProtocol(HttpToolsProtocol):
             self._deadline = monotonic() + self._bounds.linger
 
     def resume_writing(self) -> None:
-        """The client read most of what waited."""
+        """Handle that the client has read most of the write buffer."""
         super().resume_writing()
         self._outgoing.restart(self.transport.get_write_buffer_size(), monotonic())
 
-    # Refusing and ending.
+    # Time-outs and refusals.
 
     def check(self, now: float) -> None:
-        """Close the connection if it is too slow or its time is over."""
+        """Close the connection if it is too slow or exceeds a time-out."""
         if self.transport is None or self._is_stalled(now) or now > self._ends_at:
             if self.transport is not None:
                 self.transport.abort()
@@ -437,7 +441,7 @@ class _BoundedProtocol(HttpToolsProtocol):
             self._refuse(FrontError(408, "too_slow"))
 
     def _is_stalled(self, now: float) -> bool:
-        """Does the client read too little of what is written?"""
+        """Return whether the client reads the answer too slowly."""
         waiting = self.transport.get_write_buffer_size()
         if waiting == 0:
             self._outgoing.restart(0, now)
@@ -447,12 +451,12 @@ class _BoundedProtocol(HttpToolsProtocol):
     def _is_slow_body(self, now: float) -> bool:
         if self._reading is not _Reading.BODY or self._deadline < math.inf or self._is_deaf:
             return False
-        if self.flow.read_paused:  # we are the slow ones
+        if self.flow.read_paused:  # the application reads slowly, not the client
             self._incoming.restart(self._body_bytes, now)
         return self._incoming.is_too_slow(self._body_bytes, now)
 
     def _refuse(self, refusal: FrontError) -> None:
-        """Answer a request that cannot be served, and take nothing more from the connection."""
+        """Answer a request outside the bounds, and serve no further request of the connection."""
         if self._is_deaf:
             return
         if self._reading is not _Reading.BODY:
@@ -462,7 +466,7 @@ class _BoundedProtocol(HttpToolsProtocol):
         running = self._running
         is_its_body = self._reading is _Reading.BODY and running is self.cycle
         if running is not None and not running.response_complete:
-            if not is_its_body:  # its own answer is right, and the last one
+            if not is_its_body:  # the running request gets its answer, the last one
                 running.keep_alive = False
                 self.pipeline.clear()
                 return
@@ -493,7 +497,10 @@ class _BoundedProtocol(HttpToolsProtocol):
         self.transport.write(b"".join([*head, b"\r\n", body]))
 
     def _linger(self) -> None:
-        """A connection that is closed while its client writes is reset, and the answer is lost."""
+        """Keep reading for a while: closing while the client writes resets the connection.
+
+        The client would lose the answer.
+        """
         self._ends_at = monotonic() + self._bounds.linger
         self.flow.resume_reading()
         if self.transport.can_write_eof():
@@ -501,7 +508,7 @@ class _BoundedProtocol(HttpToolsProtocol):
 
 
 def _framing_refusal(headers: list[tuple[bytes, bytes]], version: str) -> FrontError | None:
-    """Refuse a head that two readers could take for different messages (RFC 9112, 6.3 and 11.2)."""
+    """Return the refusal of a head with ambiguous framing (RFC 9112, 6.3 and 11.2), or None."""
     found: dict[bytes, list[bytes]] = {}
     for name, value in headers:
         if name in _FRAMING:
@@ -523,10 +530,10 @@ _FRAMING = frozenset((b"host", b"content-length", b"transfer-encoding", b"expect
 
 
 def end_unread_connections(listener: socket.socket) -> None:
-    """Let the kernel end a connection whose client has not read or acknowledged for 30 seconds.
+    """Make the kernel end a connection whose client acknowledges no data for 30 seconds.
 
-    TCP_USER_TIMEOUT (RFC 5482; tcp(7)) is inherited by accepted sockets. It sees what the process
-    cannot: bytes that wait in the kernel, as those of a quiet live stream do.
+    Accepted sockets inherit TCP_USER_TIMEOUT (RFC 5482; tcp(7)). It also covers bytes that wait
+    in the kernel, which the process cannot see, such as those of a quiet live stream.
     """
     if hasattr(socket, "TCP_USER_TIMEOUT"):
         milliseconds = int(Bounds().window * 1000)

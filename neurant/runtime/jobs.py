@@ -1,8 +1,8 @@
-"""The general job queue (procrastinate): documents now; mail and periodic work as they come.
+"""The general job queue (procrastinate), which processes documents.
 
-Jobs are deferred in SQL (``private.defer_job``), in the transaction that asks for them; this is
-the side that runs them. Arguments carry ids only. The database chooses the next job
-(``jobs.fetch_fair_job``) and counts how often a job's worker has died (``jobs.worker_deaths``).
+The transaction that needs a job defers it in SQL (``private.defer_job``); this module runs the
+jobs. Their arguments contain only ids. The database chooses the next job
+(``jobs.fetch_fair_job``) and counts how often a worker died during it (``jobs.worker_deaths``).
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ from neurant.knowledge.jobs import give_up_document, process_document
 from neurant.knowledge.service import PROCESS_TASK
 
 _TRIES = 4
-_STALLED_AFTER = 30.0  # seconds without a heartbeat: the worker is dead
+_STALLED_AFTER = 30.0  # seconds without a heartbeat, after which a worker counts as dead
 _RESCUE_EVERY = 15.0
-_DEATHS = 2  # after so many a job is a dead letter (jobs.count_worker_death)
-_AT_ONCE = 2  # jobs; a company has one of them at most
+_DEATHS = 2  # of workers, after which a job is a dead letter (jobs.count_worker_death)
+_AT_ONCE = 2  # concurrent jobs; at most one of each company
 
 _FETCH = "select * from jobs.fetch_fair_job(%(queues)s, %(worker)s)"
 _COUNT_DEATH = "select jobs.count_worker_death(%(job)s, %(worker)s) as deaths"
-_JOB_PATIENCE = 60.0  # seconds for one statement: a long document's passages enter an index
+_JOB_PATIENCE = 60.0  # seconds for a statement; a long document's passages enter an index
 
 log = get_logger(__name__)
 
 
 class _FairJobs(JobManager):
-    """The library's manager, but for which job is next: the database's own choice, by company."""
+    """The library's job manager, with the database choosing the next job fairly by company."""
 
     async def fetch_job(self, queues: Iterable[str] | None, worker_id: int) -> Job | None:
-        """A job for this worker, or None."""
+        """Return the next job for this worker, or None."""
         row = await self.connector.execute_query_one_async(
             _FETCH, queues=list(queues) if queues else None, worker=worker_id
         )
@@ -50,7 +50,7 @@ class _FairJobs(JobManager):
 
 
 class _Connector(procrastinate.PsycopgConnector):
-    """Queries through the pool (which may be a pooler's), LISTEN on a direct connection."""
+    """A connector with queries through the pool (or a pooler) and LISTEN on a direct connection."""
 
     def __init__(self, *, pooled_url: str, direct_url: str) -> None:
         super().__init__(
@@ -73,7 +73,7 @@ class _Connector(procrastinate.PsycopgConnector):
 def make_job_app(
     pool: Pool, store: ObjectStore, pooled_url: str, direct_url: str
 ) -> procrastinate.App:
-    """The queue's application with every task of ours."""
+    """Return the queue's application with all tasks of the platform."""
     connector = _Connector(pooled_url=pooled_url, direct_url=direct_url)
     app = procrastinate.App(connector=connector)
     app.job_manager = _FairJobs(connector)
@@ -87,7 +87,7 @@ def make_job_app(
         be_patient(_JOB_PATIENCE)
         try:
             await process_document(pool, store, company, document)
-        except BaseException:  # also a worker that stops: nobody else would tell the document
+        except BaseException:  # also when the worker stops, because nothing else would mark it
             if context.job.attempts >= _TRIES - 1:
                 await give_up_document(pool, company, document, "document_not_read")
             raise
@@ -96,7 +96,7 @@ def make_job_app(
 
 
 async def run_jobs(app: procrastinate.App, pool: Pool, stop: asyncio.Event) -> None:
-    """Run jobs until ``stop``, then let those that run finish."""
+    """Run jobs until ``stop``, then wait up to 10 seconds for the running ones."""
     async with app.open_async():
         worker = asyncio.create_task(
             app.run_worker_async(
@@ -105,7 +105,7 @@ async def run_jobs(app: procrastinate.App, pool: Pool, stop: asyncio.Event) -> N
         )
         rescuer = asyncio.create_task(_rescue(app, pool))
         stopping = asyncio.create_task(stop.wait())
-        # Whichever fails ends them all, to be started again together by our caller.
+        # A failure of one ends all of them, and the caller starts them again together.
         await asyncio.wait([worker, rescuer, stopping], return_when=asyncio.FIRST_COMPLETED)
         for task in (stopping, rescuer, worker):
             task.cancel()
@@ -115,9 +115,9 @@ async def run_jobs(app: procrastinate.App, pool: Pool, stop: asyncio.Event) -> N
 
 
 async def _rescue(app: procrastinate.App, pool: Pool) -> None:
-    """Give the jobs of dead workers back to the queue, once; the second time they are dead letters.
+    """Requeue the jobs of dead workers once; after the second death a job is a dead letter.
 
-    What takes a worker's life would else take that of the next one, without end.
+    Otherwise a job that kills its worker would kill one worker after another.
     """
     while True:
         for job in await app.job_manager.get_stalled_jobs(seconds_since_heartbeat=_STALLED_AFTER):
@@ -133,10 +133,10 @@ async def _rescue(app: procrastinate.App, pool: Pool) -> None:
 
 
 async def _bury(app: procrastinate.App, pool: Pool, job: Job) -> None:
-    """End a job for good. First its document says why, so that nothing is left without a reason."""
+    """Mark a job as failed for good, after its document has received the reason."""
     if job.task_name == PROCESS_TASK:
         given = job.task_kwargs
         company, document = UUID(str(given["company_id"])), UUID(str(given["document_id"]))
         await give_up_document(pool, company, document, "document_stopped_worker")
-    with contextlib.suppress(ConnectorException):  # another worker did the same meanwhile
+    with contextlib.suppress(ConnectorException):  # another worker has already done the same
         await app.job_manager.finish_job(job, Status.FAILED, delete_job=False)

@@ -1,7 +1,7 @@
 """A short-lived child of ``neurant up``: migrations, passwords, and the sample company.
 
-It runs apart so that the process that supervises never loads a database driver. It tells what it
-has done in lines of JSON on stdout: ``{"step": "migrated" | "demo" | "documents", ...}``, or
+It is a separate process so that the supervisor never loads a database driver. It reports its
+steps as lines of JSON on stdout: ``{"step": "migrated" | "demo" | "documents", ...}``, or
 ``{"failed": {"es": "...", "en": "..."}}``.
 """
 
@@ -22,7 +22,7 @@ _POLL_SECONDS = 0.2
 
 
 def main() -> int:
-    """Exit status 0 when all that was asked is done. ``--demo`` loads the sample company too."""
+    """Prepare the database (and, with ``--demo``, the sample company). Status 0 is success."""
     try:
         asyncio.run(_prepare(demo="--demo" in sys.argv[1:]))
     except NeurantError as error:

@@ -1,12 +1,12 @@
-"""``neurant proxy-check``: does the reverse proxy tell the client's address? Can it be forged?
+"""``neurant proxy-check``: check that the reverse proxy passes on the client's real address.
 
 The command sends two requests through the public address, one of them with a forged
-``X-Forwarded-For``, and the web process answers with what arrived. Only the command and the web
-process, which share the master key, can ask for that.
+``X-Forwarded-For``, and the web process answers with the headers and addresses that it received.
+Only the command can request this, because it shares the master key with the web process.
 
 The headers alone cannot show that there is no proxy: a proxy that passes every header on unchanged
-looks like a direct connection. The command therefore compares the two ends of each connection: only
-where the web process saw the command's own address and port as its peer is nothing in between.
+looks like a direct connection. The command therefore compares the two ends of each connection. Only
+if the web process saw the command's own address and port as its peer, there is nothing in between.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from neurant.core.settings import Settings
 
 PATH = "/proxy-check"
 HEADER = "X-NeurAnt-Proxy-Check"
-FORGED = "192.0.2.66"  # of the addresses for documentation (RFC 5737): nobody's
-_GOOD_FOR = 60  # seconds
+FORGED = "192.0.2.66"  # an address for documentation (RFC 5737), which no client has
+_GOOD_FOR = 60  # seconds that a ticket is valid
 _TIMEOUT = 10.0
 Finding = Literal["direct", "right", "forgeable", "untrusted", "nameless", "unchanged"]
 
@@ -40,8 +40,10 @@ router = APIRouter(include_in_schema=False)
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What the web process saw of a request: the peer (an address and a port), the client it took
-    it for, the headers. ``own_end``: the command's end of its connection."""
+    """A request as the web process saw it.
+
+    The peer is an address and a port; ``own_end`` is the command's end of its connection.
+    """
 
     peer: str
     peer_port: int
@@ -52,7 +54,7 @@ class Seen:
 
     @property
     def is_own_connection(self) -> bool:
-        """Whether the web process had the command itself as its peer."""
+        """Return whether the peer of the web process was the command itself."""
         if self.own_end is None:
             return False
         peer, own = read_address(self.peer), read_address(self.own_end[0])
@@ -61,7 +63,7 @@ class Seen:
 
 @router.get(PATH)
 async def proxy_check(request: Request) -> Response:
-    """What arrived of this request; 404 for everybody but the command."""
+    """Return this request as it arrived; 404 without a valid ticket of the command."""
     if not _is_ours(services_of(request).settings, request.headers.get(HEADER, "")):
         raise NotFoundError("not_found")
     return JSONResponse(
@@ -76,7 +78,7 @@ async def proxy_check(request: Request) -> Response:
 
 
 def ticket(settings: Settings) -> str:
-    """The value of the header that lets the command ask, for a minute."""
+    """Return the value of the header that authorizes the command for one minute."""
     text = f"{int(utc_now().timestamp())}.{secrets.token_hex(8)}"
     return f"{text}.{keyed_digest(settings, 'proxy check', text.encode(), '').hex()}"
 
@@ -92,7 +94,7 @@ def _is_ours(settings: Settings, given: str) -> bool:
 
 
 async def check_proxy(settings: Settings) -> Finding:
-    """Ask through the public address. Raises SetupError where it does not answer."""
+    """Check the proxy through the public address. Raises SetupError if it does not answer."""
     url = settings.base_url()
     try:
         plain = await _ask(url, settings, {})
@@ -103,7 +105,7 @@ async def check_proxy(settings: Settings) -> Finding:
 
 
 async def _ask(url: str, settings: Settings, headers: dict[str, str]) -> Seen:
-    """One question over a connection of its own, so that equal ports twice are no coincidence."""
+    """Send one request over its own connection, so that equal ports are no coincidence."""
     given = {**headers, HEADER: ticket(settings)}
     async with (
         httpx.AsyncClient(base_url=url, timeout=_TIMEOUT) as http,
@@ -116,21 +118,23 @@ async def _ask(url: str, settings: Settings, headers: dict[str, str]) -> Seen:
 
 
 def _own_end(answer: httpx.Response) -> tuple[str, int] | None:
-    """The address and port of this end of the connection that brought the answer, if it is known
-    (https://www.encode.io/httpcore/network-backends/)."""
+    """Return the address and port of this end of the answer's connection, or None if unknown.
+
+    Source: https://www.encode.io/httpcore/network-backends/.
+    """
     stream = answer.extensions.get("network_stream")
     end = stream.get_extra_info("client_addr") if stream is not None else None
     return (str(end[0]), int(end[1])) if isinstance(end, tuple) else None
 
 
 def judge(plain: Seen, forged: Seen) -> Finding:
-    """What the two answers mean.
+    """Return the finding from the plain and the forged request.
 
-    direct: nothing is in between, as the web process saw the command's own connection both times.
-    right: the proxy names the client, and a forged address changes nothing. forgeable: what a
-    client sends is believed. untrusted: a proxy is in between that is not configured. nameless: the
-    proxy is trusted and names no client. unchanged: the headers arrive as they were sent, but not
-    by the command's own connection; a proxy passes them on, or something translates addresses.
+    direct: there is no proxy, because the web process saw the command's own connection both times.
+    right: the proxy names the client, and a forged address changes nothing. forgeable: a client's
+    own header is trusted. untrusted: there is a proxy that is not configured. nameless: the proxy
+    is trusted and names no client. unchanged: the headers arrive as they were sent, but not over
+    the command's own connection, because a proxy passes them on or addresses are translated.
     """
     if forged.client == FORGED:
         return "forgeable"

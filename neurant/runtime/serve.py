@@ -13,15 +13,16 @@ from neurant.core.settings import Settings
 
 _BACKLOG = 2048
 _DRAIN_SECONDS = 5
-_LAST_SECONDS = 12.0  # from the first signal to the end, also where something hangs
+_LAST_SECONDS = 12.0  # from the first signal to the end of the process, even if something hangs
 _TAKEN = (errno.EADDRINUSE,)
 _CLOSED = (errno.EACCES, errno.EPERM)
 
 
 def open_listener(host: str, port: int) -> socket.socket:
-    """A bound socket, not listening yet. Raises SetupError naming what is wrong with the address.
+    """Return a bound socket that does not listen yet. Raises SetupError for an unusable address.
 
-    Bound before anything else starts, so that a port in use is one line and not a traceback.
+    The socket is bound before anything else starts, so that a port in use causes a one-line error
+    instead of a traceback.
     """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
@@ -45,16 +46,16 @@ def open_listener(host: str, port: int) -> socket.socket:
 
 
 def serve(settings: Settings, inherited: int | None = None) -> None:
-    """Serve until SIGTERM, SIGINT or SIGHUP; requests under way get five seconds to finish.
+    """Serve until SIGTERM, SIGINT or SIGHUP; running requests get five seconds to finish.
 
-    ``inherited`` is the number of a listening socket that our parent keeps open, so that
-    connections wait for a new web process instead of being refused while the old one is gone.
+    ``inherited``: file descriptor of a socket that the parent process keeps open, so that
+    connections wait during a restart of the web process instead of being refused.
     """
     if inherited is None:
         listener = open_listener(settings.host, settings.port)
     else:
         listener = socket.socket(fileno=inherited)
-    import uvicorn  # not needed to find that the address is taken
+    import uvicorn  # imported here, because a taken address is reported without it
 
     from neurant.core.db.pool import require_url
     from neurant.core.logs import configure_logging
@@ -81,8 +82,8 @@ def serve(settings: Settings, inherited: int | None = None) -> None:
         stopping.end_at_the_latest(_LAST_SECONDS)
         note(number, frame)
 
-    # uvicorn installs what it finds under this name, for SIGINT and SIGTERM.
-    setattr(server, "handle_exit", ask)  # noqa: B010 - a method, to mypy
+    # uvicorn installs the method of this name as the handler of SIGINT and SIGTERM.
+    setattr(server, "handle_exit", ask)  # noqa: B010 - mypy forbids assigning to a method
     if signal.SIGHUP in stopping.stop_numbers():
         signal.signal(signal.SIGHUP, ask)
     server.run(sockets=[listener])

@@ -1,4 +1,4 @@
-"""What must be right before a process starts: what is not is one line for whoever starts it."""
+"""Checks before a process starts; each problem is a one-line error for the operator."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from neurant.core.settings import Settings
 
 
 def check_settings(settings: Settings) -> None:
-    """Raises SetupError for a setting that would be found wrong only at work."""
+    """Raise SetupError for an invalid setting that would otherwise fail only later."""
     from neurant.audit.heads import signing_key
     from neurant.core.object_store import open_url
     from neurant.core.vault import master_key
@@ -29,14 +29,14 @@ def check_settings(settings: Settings) -> None:
 
 
 def fingerprint(settings: Settings) -> str:
-    """What tells one master key from another and opens nothing. Raises SetupError without one."""
+    """Return the fingerprint of the master key, which decrypts nothing. Raises SetupError."""
     from neurant.core.vault import master_key
 
     return hmac.digest(master_key(settings), b"neurant: which master key", "sha256").hex()
 
 
 def with_master_key(settings: Settings) -> Settings:
-    """Settings that know the master key of the data folder, where there is one."""
+    """Return the settings with the data folder's master key, if it has one and none is set."""
     from pydantic import SecretStr
 
     from neurant.installation.install import read_secrets
@@ -49,10 +49,10 @@ def with_master_key(settings: Settings) -> Settings:
 
 
 def ready_to_start(settings: Settings, url: str) -> Settings:
-    """The settings with the master key of the data folder where none is given.
+    """Check that a process can start, and return its settings with the master key.
 
-    Raises SetupError where something is missing or wrong, or where the database of ``url`` keeps
-    its secrets by another master key. A database that is away is no reason not to start.
+    Raises SetupError if a setting is missing or invalid, or if the database at ``url`` uses another
+    master key. An unreachable database does not prevent the start.
     """
     settings = with_master_key(settings)
     mine = fingerprint(settings)

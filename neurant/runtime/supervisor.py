@@ -1,7 +1,7 @@
-"""``neurant up``: one tree of embedded PostgreSQL, web and worker, kept alive and ended together.
+"""``neurant up``: supervise embedded PostgreSQL, web and worker, and stop them together.
 
-Everything runs in the main thread: the kernel ties the children's lives to it (see processes).
-A child that dies is started again, at once the first time and then ever more patiently.
+Everything runs in the main thread, because the kernel ends the children with that thread (see
+``processes``). A child that dies is started again: at once the first time, then later each time.
 """
 
 from __future__ import annotations
@@ -46,11 +46,11 @@ from neurant.runtime.serve import open_listener
 
 _POLL_SECONDS = 0.1
 # Seconds from the first signal, all below stopping.LAST_RESORT_SECONDS.
-_DRAIN_SECONDS = 9.0  # web and worker finish what they began; each takes at most 8 by itself
-_DATABASE_SECONDS = 11.5  # PostgreSQL's fast shutdown
-_LEFTOVER_SECONDS = 1.0  # the database of a killed run is gone: patience would be wasted
+_DRAIN_SECONDS = 9.0  # for web and worker to finish; each needs at most 8 by itself
+_DATABASE_SECONDS = 11.5  # for PostgreSQL's fast shutdown
+_LEFTOVER_SECONDS = 1.0  # short, because the database of a killed run is gone
 _BIG_LOG = 10 * 1024 * 1024
-_FRUGAL = {  # one computing thread and few malloc arenas per process: memory before peak speed
+_FRUGAL = {  # one computing thread and few malloc arenas per process save memory
     "MALLOC_ARENA_MAX": "2",
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
@@ -58,21 +58,21 @@ _FRUGAL = {  # one computing thread and few malloc arenas per process: memory be
 
 
 class Listener(Protocol):
-    """Who is told what happens. ``name`` is a key of the catalogue's ``cli.step``."""
+    """A receiver of progress reports. ``name`` is a key of the texts ``cli.step``."""
 
     def step(self, name: str, **facts: object) -> contextlib.AbstractContextManager[None]:
-        """A step that takes a while."""
+        """Report a step that takes a while; the context ends with it."""
 
     def note(self, name: str, **facts: object) -> None:
-        """Something that a person should know."""
+        """Report something that a person should know."""
 
     def ready(self, address: str, demo: Mapping[str, Any] | None) -> None:
-        """The platform answers; ``demo`` is what ``prepare`` told of the sample company."""
+        """Report that the platform is ready; ``demo``: the facts of the sample company."""
 
 
 @dataclass
 class Platform:
-    """What runs on one data folder."""
+    """The processes that run on one data folder."""
 
     folder: Path
     settings: Settings
@@ -84,12 +84,12 @@ class Platform:
     preparing: subprocess.Popen[bytes] | None = None
 
     def environment(self) -> dict[str, str]:
-        """What the children read: their addresses and keys, never on a command line."""
+        """Return the children's environment with addresses and keys, never on a command line."""
         secret = read_secrets(self.folder)
         key = self.settings.master_key
         urls = self.server.urls
         given = {**os.environ}
-        given.pop("NEURANT_LISTEN_DATABASE_URL", None)  # no pooler here: each listens as itself
+        given.pop("NEURANT_LISTEN_DATABASE_URL", None)  # there is no pooler to bypass
         return {
             **_FRUGAL,
             **given,
@@ -104,7 +104,7 @@ class Platform:
         }
 
     def spawn(self, name: str, *arguments: str, **options: Any) -> subprocess.Popen[bytes]:
-        """A Python child of ours that dies with us."""
+        """Start a Python child process that ends with this process."""
         errors = self._log(name) if self.log_to_files else None
         try:
             return subprocess.Popen(
@@ -113,13 +113,13 @@ class Platform:
                     "-P",
                     "-m",
                     *arguments,
-                ],  # -P: never a module of the current folder
+                ],  # -P: import no module from the current folder
                 env=self.environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=options.pop("stdout", errors),
                 stderr=errors,
                 start_new_session=True,
-                # When we are killed the database goes too: there is nothing left to finish.
+                # If this process is killed, the database ends, too, so nothing is left to finish.
                 preexec_fn=die_with_parent(signal.SIGKILL),
                 **options,
             )
@@ -136,32 +136,32 @@ class Platform:
             return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
 
     def failure(self, who: str) -> SetupError:
-        """The error that tells where this child has said why it fails."""
+        """Return the error that names the log with the reason of a child's failure."""
         if not self.log_to_files:
             return SetupError("setup.child_failed_above", who=who)
         return SetupError("setup.child_failed", who=who, log=self.folder / "logs" / f"{who}.log")
 
     def start_web(self) -> subprocess.Popen[bytes]:
-        """The web process, on the socket that we keep open for it."""
+        """Start the web process on the socket that this process keeps open."""
         number = self.socket.fileno()
         arguments = ("neurant", "serve", "--inherited", str(number))
         return self.spawn("web", *arguments, pass_fds=(number,))
 
     def start_worker(self) -> subprocess.Popen[bytes]:
-        """The worker process."""
+        """Start the worker process."""
         return self.spawn("worker", "neurant", "worker")
 
     def restart_server(self) -> subprocess.Popen[bytes]:
-        """PostgreSQL again, where the others expect it."""
+        """Start PostgreSQL again on the same port."""
         self.server = start_supervised(self.folder, port=self.server.port)
         return self.server.process
 
     def look_after(self) -> None:
-        """Revive whoever died, telling of it."""
+        """Restart the children that died, and report it."""
         for child in self.children:
             try:
                 news = child.look_after()
-            except SetupError as error:  # PostgreSQL cannot start now: a full disk, say
+            except SetupError as error:  # PostgreSQL cannot start now, for example on a full disk
                 self.listener.note("cannot_restart", who=child.name, why=error)
                 child.postpone()
                 continue
@@ -170,10 +170,10 @@ class Platform:
                 self.remember()
 
     def remember(self) -> None:
-        """Write down our children, for a next start to end those that outlived us."""
+        """Store the children's process ids, so that the next start can end surviving children."""
         living = [child.process.pid for child in self.children if child.process]
         known = [[pid, process.create_time()] for pid in living if (process := live_process(pid))]
-        with contextlib.suppress(OSError):  # a full disk must not end what still runs
+        with contextlib.suppress(OSError):  # a full disk must not end the running processes
             write_private(self.folder / "processes.json", json.dumps(known))
 
     def stop(self) -> None:
@@ -186,7 +186,7 @@ class Platform:
         self.socket.close()
 
     def kill(self) -> None:
-        """The last resort, from a signal handler: no goodbyes, no waiting."""
+        """Kill all children at once, from a signal handler, as the last resort."""
         processes = [child.process for child in self.children]
         for process in (*processes, self.preparing, self.server.process):
             if process is not None and process.returncode is None:
@@ -197,10 +197,10 @@ class Platform:
 def up(
     settings: Settings, listener: Listener, *, demo: bool, stop_with_parent: bool = False
 ) -> None:
-    """Run the platform until it is asked to stop (or, if so wanted, until who started us is gone).
+    """Run the platform until a stop signal, or (``stop_with_parent``) until the parent ends.
 
-    Raises SetupError when it cannot start: the folder is in use or unusable, the port is taken,
-    a part keeps failing.
+    Raises SetupError if it cannot start: the folder is in use or unusable, the port is taken, or a
+    process keeps failing.
     """
     if settings.app_database_url is not None:
         raise SetupError("setup.up_is_embedded")
@@ -208,7 +208,7 @@ def up(
         end_with_our_parent(signal.SIGTERM)
     folder = open_data_folder(settings.data_dir)
     settings = settings.model_copy(update={"demo": demo})
-    # Until the signals are ours they end this process, and nothing is running yet.
+    # Before our handlers are installed, a signal ends this process; no child runs yet.
     with _only_copy(folder), open_listener(settings.host, settings.port) as web_socket:
         running: list[Platform] = []
 
@@ -222,7 +222,7 @@ def up(
 
 
 def is_up(data_dir: Path) -> bool:
-    """Whether a platform runs on this folder."""
+    """Return whether a platform runs on this folder."""
     folder = data_dir.expanduser().resolve()
     if not (folder / "neurant.lock").exists():
         return False
@@ -245,7 +245,7 @@ def _only_copy(folder: Path) -> Iterator[None]:
 
 
 def _end_leftovers(folder: Path) -> None:
-    """Web or worker of a run that was killed, where the kernel did not end them (or not yet)."""
+    """End the web and worker processes of a killed run that the kernel has not ended."""
     try:
         known = json.loads((folder / "processes.json").read_text("utf-8"))
     except (OSError, ValueError):
@@ -264,7 +264,7 @@ def _run(
     web_socket: socket.socket,
     running: list[Platform],
 ) -> None:
-    """Start everything and look after it until a request to stop. ``running`` is for the killer."""
+    """Start and supervise everything until a stop; ``running`` gets the platform to kill."""
     with contextlib.ExitStack() as undo:
         with listener.step("database"):
             server = start_supervised(folder)

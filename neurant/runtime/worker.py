@@ -41,20 +41,20 @@ from neurant.retention.jobs import run_archiving, run_closing
 from neurant.runtime.jobs import make_job_app, run_jobs
 from neurant.runtime.startup import ready_to_start
 
-_SHARES = 2  # replies at once: so many times those of one company
+_SHARES = 2  # concurrent replies of all companies, as a multiple of one company's
 _DELIVERIES_AT_ONCE = 16
 _AFTER_CRASH = 1.0
-_OFTEN = 2.0  # seconds; until then a search reads what is new by itself
+_OFTEN = 2.0  # seconds; until then a search reads new messages directly
 _MINUTE = 60.0
 _HOUR = 3600.0
-_GRACE = 7.0  # seconds for what was begun; the supervisor waits a little longer
-_LAST_SECONDS = 12.0  # from the first signal to the end, also where something hangs
+_GRACE = 7.0  # seconds to finish running work; the supervisor waits a little longer
+_LAST_SECONDS = 12.0  # from the first signal to the end of the process, even if something hangs
 
 log = get_logger(__name__)
 
 
 async def run_worker(settings: Settings) -> None:
-    """Work until SIGTERM, SIGINT or SIGHUP, then finish what was begun, in 12 seconds at most."""
+    """Work until SIGTERM, SIGINT or SIGHUP, then finish running work within 12 seconds."""
     configure_logging(settings, "worker")
     url = require_url(settings.jobs_database_url, "NEURANT_JOBS_DATABASE_URL")
     settings = ready_to_start(settings, url)
@@ -123,7 +123,7 @@ async def work(settings: Settings, stop: asyncio.Event) -> None:
 
 
 def by_the_clock(pool: Pool, settings: Settings) -> list[Periodic]:
-    """Everything that is done every now and then. Two workers at once do no harm."""
+    """Return the periodic jobs. Two workers may run them at the same time."""
     biller = make_biller(settings)
     billing = [Periodic("billing", _MINUTE, partial(run_billing, pool, biller))] if biller else []
     return [
@@ -149,7 +149,7 @@ def by_the_clock(pool: Pool, settings: Settings) -> list[Periodic]:
 
 
 async def _until_stopped(parts: Sequence[Coroutine[Any, Any, None]], stop: asyncio.Event) -> None:
-    """Run the parts until ``stop``, or until one fails; then give them a while to finish."""
+    """Run the parts until ``stop`` or until one fails, then give them time to finish."""
     tasks = [asyncio.create_task(part) for part in parts]
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait([*tasks, stopping], return_when=asyncio.FIRST_COMPLETED)
@@ -163,7 +163,7 @@ async def _until_stopped(parts: Sequence[Coroutine[Any, Any, None]], stop: async
 
 
 async def _keep_running_jobs(app: procrastinate.App, pool: Pool, stop: asyncio.Event) -> None:
-    """The queue library gives up when its database goes away; we start it again."""
+    """Run the job queue, and restart it when the library gives up after losing the database."""
     while not stop.is_set():
         try:
             await run_jobs(app, pool, stop)

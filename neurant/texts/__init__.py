@@ -19,7 +19,7 @@ _ROOT = Path(__file__).parent
 
 @lru_cache(maxsize=len(LANGUAGES))
 def catalogue(language: Language) -> Mapping[str, str]:
-    """All texts of one language, by dotted name."""
+    """Return all texts of one language by dotted name."""
     found: dict[str, str] = {}
     for path in sorted((_ROOT / language).glob("*.toml")):
         _flatten(tomllib.loads(path.read_text("utf-8")), path.stem, found)
@@ -36,27 +36,28 @@ def _flatten(table: Mapping[str, Any], prefix: str, into: dict[str, str]) -> Non
 
 
 def text(name: str, /, language: Language = "es", **params: object) -> str:
-    """The text called ``name`` with ``{params}`` filled in.
+    """Return the text called ``name`` with ``{params}`` filled in.
 
-    Raises KeyError for a name that the Spanish catalogue lacks (a test holds the two equal).
+    Raises KeyError for a name that the Spanish catalogue lacks. A test keeps the names of both
+    catalogues equal.
     """
     template = catalogue(language).get(name) or catalogue("es")[name]
     return template.format(**params) if params else template
 
 
-# "formal" is what the first templates called it.
+# The first templates called the tone "professional" "formal".
 _LIKE = {"formal": "professional"}
 
 
 def in_tone(name: str, /, tone: str | None, language: Language, **params: object) -> str:
-    """``section.<tone>.<rest>`` for the text ``section.<rest>``; without one of its own, that."""
+    """Return the text ``section.<tone>.<rest>``, or ``section.<rest>`` if the tone has none."""
     section, _, rest = name.partition(".")
     toned = f"{section}.{_LIKE.get(tone or '', tone)}.{rest}"
     return text(toned if toned in catalogue("es") else name, language, **params)
 
 
 def preferred_language(accept_language: str | None) -> Language:
-    """The best of our languages for an ``Accept-Language`` header (RFC 9110); Spanish if unsure."""
+    """Return our best language for an ``Accept-Language`` header (RFC 9110), by default Spanish."""
     ranked: list[tuple[float, int, Language]] = []
     for position, part in enumerate((accept_language or "").split(",")):
         tag, _, weight = part.strip().partition(";q=")

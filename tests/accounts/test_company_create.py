@@ -70,7 +70,7 @@ def test_the_same_name_again_gets_a_number_and_the_same_owner_proves_it(
     assert create(urls, *arguments).returncode == 0
     assert f"bar-{mark}-2" in create(urls, *arguments).stdout
     refused = create(urls, *arguments, password="otro-paraguas-verde")
-    assert "has an account already" in fails_with_one_line(refused)
+    assert "already has an account" in fails_with_one_line(refused)
     assert "ya tiene cuenta" in fails_with_one_line(
         create(urls, *arguments, password="otro-paraguas-verde", **SPANISH)
     )
@@ -81,15 +81,15 @@ def test_the_same_name_again_gets_a_number_and_the_same_owner_proves_it(
     ("arguments", "password", "spanish", "english"),
     [
         (("--email", "nada"), PASSWORD, "no es una dirección", "is not an e-mail"),
-        (("--email", "a@b.example"), "corta", "se adivina", "soon guessed"),
-        (("--email", "a@b.example"), "aaaaaaaaaaaa", "se adivina", "soon guessed"),
+        (("--email", "a@b.example"), "corta", "fácil de adivinar", "easy to guess"),
+        (("--email", "a@b.example"), "aaaaaaaaaaaa", "fácil de adivinar", "easy to guess"),
         (
             ("--email", "a@b.example", "--slug", "Á b"),
             PASSWORD,
-            "no vale",
+            "no sirve",
             "cannot be a short name",
         ),
-        (("--email", "a@b.example", "--plan", "oro"), PASSWORD, "ningún plan", "no plan"),
+        (("--email", "a@b.example", "--plan", "oro"), PASSWORD, "No existe el plan", "no plan"),
     ],
 )
 def test_what_is_wrong_is_one_line_in_the_persons_language(

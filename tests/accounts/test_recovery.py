@@ -119,7 +119,7 @@ def test_an_address_without_an_account_is_answered_the_same_and_as_slowly(
     assert len(letters(database, known)) == 1  # its link works: nothing more is needed
     assert ask(nobody, "no es un correo").status_code == 422
     pages = [nobody.post("/forgot", data={"email": new_address()}).text for _ in range(2)]
-    assert all("Mira tu correo" in page for page in pages)
+    assert all("Revisa tu correo" in page for page in pages)
 
 
 def test_nobody_takes_the_link_away_from_a_person(

@@ -425,7 +425,7 @@ def test_the_test_of_a_connection_says_what_is_wrong(
     forger.metadata = {"issuer": "https://other.example"}
     assert told() == (
         False,
-        f"The provider calls itself “https://other.example”, and here it says “{forger.issuer}”."
+        f"The provider calls itself “https://other.example”, but the configured issuer is “{forger.issuer}”."
         " They must be exactly the same.",
     )
     forger.metadata = {"jwks_uri": f"{forger.issuer}/me"}

@@ -323,7 +323,7 @@ def test_the_login_page_knows_whose_provider_it_is_and_tells_nothing_else(
     assert "Continuar con Acme &amp; Cía &lt;ID&gt;" in page.text
     none = browser.get("/login/sso", params={"email": rival.people["operador"].email})
     assert none.status_code == 404
-    assert "no tienen un proveedor" in none.text
+    assert "no hay un proveedor" in none.text
     assert browser.get("/login/sso").status_code == 200
 
 

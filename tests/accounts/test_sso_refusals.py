@@ -205,7 +205,7 @@ async def test_a_forged_token_is_refused(
     person = acme.people["operador"]
     forger.sign = sign
     gone = await desk.go(person.email)
-    with pytest.raises(SsoError, match="could not be checked"):
+    with pytest.raises(SsoError, match="could not be verified"):
         await desk.come(acme.id, gone, forger.answer(gone, email=person.email))
     assert sessions(urls, acme) == 0
 
@@ -230,7 +230,7 @@ async def test_a_public_key_is_no_shared_secret(
     forger.sign = lambda claims: hmac_signed(claims, public)
     forger.metadata = {"id_token_signing_alg_values_supported": ["RS256", "HS256"]}
     gone = await desk.go(person.email)
-    with pytest.raises(SsoError, match="could not be checked"):
+    with pytest.raises(SsoError, match="could not be verified"):
         await desk.come(acme.id, gone, forger.answer(gone, email=person.email))
     assert sessions(urls, acme) == 0
 

@@ -46,7 +46,7 @@ def test_sign_up_links_them_and_keeps_that_they_were_accepted(
     assert 'href="https://acme.example/datos?a=1&amp;b=2"' in page
     email = new_address()
     refused = strict.post("/signup", data=form(email))
-    assert (refused.status_code, "Faltan los términos" in refused.text) == (422, True)
+    assert (refused.status_code, "Acepta los términos" in refused.text) == (422, True)
     silent = strict.post("/v1/accounts", json=form(email))
     assert (silent.status_code, silent.json()["code"]) == (422, "accounts.terms_not_accepted")
     assert strict.post("/signup", data=form(email, terms="yes")).status_code == 303

@@ -314,7 +314,7 @@ async def test_the_command_reports_in_the_readers_language_and_by_its_status(
     )
     sound = neurant(*asked, LC_ALL="es_CO.UTF-8")
     assert sound.returncode == 0, sound.stderr
-    assert "Todo está como se escribió" in sound.stdout
+    assert "La auditoría está intacta" in sound.stdout
     archive.tamper(f"update audit_logs set details = '{{}}' where id = {FIFTH}")
     told = {language: neurant(*asked, LC_ALL=f"{language}_XX.UTF-8") for language in LANGUAGES}
     assert {done.returncode for done in told.values()} == {1}

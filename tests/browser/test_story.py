@@ -101,7 +101,7 @@ def test_a_visitor_is_answered_then_attended_by_a_person_then_by_the_bot_again(
     expect(operator).to_have_url(re.compile("/console/inbox"))
 
     say(visitor, "Quiero hablar con una persona, por favor")
-    expect(visitor.locator("#thread")).to_contain_text("Le avisamos a nuestro equipo")
+    expect(visitor.locator("#thread")).to_contain_text("Ya avisamos a nuestro equipo")
 
     row = operator.locator("#rows .conv").first
     expect(row).to_contain_text("Quiero hablar con una persona")

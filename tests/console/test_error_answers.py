@@ -132,7 +132,7 @@ def test_a_wrong_method_is_a_page_that_says_what_the_address_takes(
     assert_page(spanish, 405, "Esta dirección no se abre así")
     assert spanish.headers["allow"] == allowed
     english = nobody.request(method, path, headers=ENGLISH)
-    assert_page(english, 405, "This address does not open that way", "en")
+    assert_page(english, 405, "This address cannot be opened that way", "en")
     assert_notice(nobody.request(method, path, headers=SCRIPT), 405)
     for accepted in API_CLIENTS:
         problem = nobody.request(method, path, headers=accepted)
@@ -204,7 +204,7 @@ def test_too_many_pages_are_a_page_that_says_when_to_come_back(
     assert_page(spanish, 429, "Demasiadas solicitudes seguidas")
     assert 'href="/console/team?x=1">Volver a intentarlo</a>' in spanish.text
     assert int(spanish.headers["retry-after"]) >= 1
-    assert_page(client.get(path, headers=ENGLISH), 429, "Too much at once", "en")
+    assert_page(client.get(path, headers=ENGLISH), 429, "Too many requests", "en")
     assert_notice(client.get(path, headers=SCRIPT), 429)
     assert_problem(client.get(path, headers={"accept": "application/json"}), 429)
 
@@ -232,7 +232,7 @@ def test_an_error_of_ours_is_a_page_without_its_details(failing_url: str, path: 
     spanish, english = get(BROWSER), get(ENGLISH)
     assert_page(spanish, 500, "Algo falló de nuestro lado")
     assert f'href="{path}">Volver a intentarlo</a>' in spanish.text
-    assert_page(english, 500, "Something failed on our side", "en")
+    assert_page(english, 500, "Something went wrong on our side", "en")
     assert_notice(get(SCRIPT), 500)
     for accepted in API_CLIENTS:
         assert_problem(get(accepted), 500)
@@ -258,7 +258,7 @@ def without_database(urls: Urls, tmp_path_factory: pytest.TempPathFactory) -> It
 
 @pytest.mark.parametrize(
     ("path", "told"),
-    [("/chat/any", "La base de datos no responde"), ("/signup", "Hay demasiadas solicitudes")],
+    [("/chat/any", "La base de datos no responde"), ("/signup", "El servicio está muy ocupado")],
 )
 def test_what_is_not_there_for_a_moment_is_a_page_that_offers_to_try_again(
     without_database: str, path: str, told: str

@@ -156,7 +156,7 @@ def test_a_supervisor_may_take_over_and_an_operator_may_not(
     operator, supervisor = sign_in(acme, "operador"), sign_in(acme, "supervisor")
     take_over = {"take_over": "yes"}
     supervisor.post(f"{page(visitor)}/take")
-    assert "Pasármela" not in operator.get(page(visitor)).text
+    assert "Tomarla yo" not in operator.get(page(visitor)).text
     refused = operator.post(f"{page(visitor)}/take", data=take_over, headers=HTMX)
     assert refused.status_code == 409
     other = visit(acme, "hola")
@@ -292,7 +292,7 @@ def test_who_may_not_reply_is_offered_nothing_and_told_why_when_they_try(
             assert refused.status_code == 403
             assert refused.headers["hx-reswap"] == "none"
             assert 'hx-target="#toasts"' in refused.text
-            assert "te quitó «Responder, anotar y resolver»" in refused.text
+            assert "te quitó «Responder, escribir notas y resolver»" in refused.text
         plain = client.post(f"{page(visitor)}/take")
         assert (plain.status_code, "te quitó" in plain.text) == (403, True)
         database.execute(narrow, ('{"conversations.read": false}', *where))

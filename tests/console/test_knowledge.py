@@ -99,7 +99,7 @@ def test_a_document_that_failed_says_why_in_the_readers_language_and_can_be_trie
     before = database.execute(jobs, (identity,)).fetchone()[0]
     form = {"document_id": identity}
     answer = client.post("/console/knowledge/retry", data=form, headers=HTMX)
-    assert "Lo leemos otra vez" in answer.text
+    assert "Lo estamos leyendo otra vez" in answer.text
     assert database.execute(jobs, (identity,)).fetchone()[0] == before + 1
 
 

@@ -15,7 +15,7 @@ pytest_plugins = ("tests.console.running_web",)
 SignIn = Callable[[Company, str], httpx.Client]
 CHOOSE = 'href="/console/plan/choose/starter"'
 NO_DOCUMENTS = "Tu plan no incluye documentos"
-NO_PEOPLE = "Tu plan no incluye la atención de personas"
+NO_PEOPLE = "En tu plan el bot responde solo, sin personas"
 UPLOAD = 'id="upload"'
 ASK = 'id="ask-person"'
 
@@ -83,7 +83,7 @@ def test_a_bot_s_page_keeps_the_handover_as_it_is_and_offers_neither_it_nor_tele
     page = client.get(path).text
     assert (NO_PEOPLE in page, CHOOSE in page) == (True, True)
     assert 'role="switch" name="hitl_enabled"' not in page
-    assert "Este canal no está en tu plan. Lo incluye el plan Starter." in page
+    assert "Tu plan no incluye este canal. Lo incluye el plan Starter." in page
     assert 'name="token"' not in page
     kept = "select hitl_enabled, hitl_triggers, auto_escalate_after_minutes from chatbots where id = %s"
     before = database.execute(kept, (free.bot_id,)).fetchone()

@@ -75,7 +75,11 @@ async def test_without_a_database_a_page_says_so_and_offers_to_try_again(
             "inactive",
             "{}",
             "supervisor",
-            ("está en solo lectura", "Quien es propietario puede elegir un plan", "/console/home"),
+            (
+                "está en solo lectura",
+                "La persona propietaria puede elegir un plan",
+                "/console/home",
+            ),
         ),
         ("inactive", "{}", "owner", ("está en solo lectura", "elige un plan", "/console/plan")),
     ],

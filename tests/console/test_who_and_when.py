@@ -79,7 +79,7 @@ def test_a_bots_page_says_who_made_it_and_who_gave_it_its_people(
         assert f"{maker} creó este bot el 3 de marzo de 2025." in shown, role
         assert f"Asignó: {maker}, el 5 de marzo de 2025" in shown, role
     english = words(sign_in(firm, "owner").get(path, headers=ENGLISH))
-    assert f"{maker} made this bot on March 3, 2025." in english
+    assert f"{maker} created this bot on March 3, 2025." in english
     assert f"Assigned by {maker} on March 5, 2025" in english
 
 
@@ -98,5 +98,5 @@ def test_the_page_of_the_plan_says_since_when(
         in spanish
     )
     english = words(owner.get("/console/plan", headers=ENGLISH))
-    assert "Subscribed since March 3, 2025. Last change of plan: April 5, 2025." in english
+    assert "Subscribed since March 3, 2025. Last plan change: April 5, 2025." in english
     assert "3 de marzo de 2025" not in words(sign_in(firm, "operador").get("/console/plan"))

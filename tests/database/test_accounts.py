@@ -165,7 +165,7 @@ def test_a_lock_that_stays_held_is_one_clear_line(
         fcntl.flock(held, fcntl.LOCK_EX)
         started = time.monotonic()
         with (
-            pytest.raises(SetupError, match="Another start is still at work"),
+            pytest.raises(SetupError, match="Another start is still in progress"),
             install.locked(path, wait=True),
         ):
             pass

@@ -134,7 +134,7 @@ def test_a_detached_server_is_shared_and_ends_on_request(home: Path) -> None:
     assert postmaster(home).pid == pid
     assert stop(home) is True
     assert stop(home) is False
-    with pytest.raises(SetupError, match="Nothing is running"):
+    with pytest.raises(SetupError, match="No platform is running"):
         connection_urls(home)
 
 
@@ -294,7 +294,7 @@ def test_a_folder_closed_to_others_moves_the_cluster_and_says_where(
     assert read_rows(ensure_detached(home).admin) == [("hola",)]
     stop(home)
     running.cluster.root.rename(folder / "elsewhere")
-    with pytest.raises(SetupError, match="that folder is gone"):
+    with pytest.raises(SetupError, match="that folder no longer exists"):
         ensure_detached(home)
 
 

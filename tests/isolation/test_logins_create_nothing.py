@@ -106,7 +106,7 @@ def test_a_setting_that_a_login_left_is_told_refused_and_reset(
         ]
         assert not cell.ok
     chosen = Settings(master_key=MASTER_KEY)  # the database keeps the first one that it sees
-    with pytest.raises(SetupError, match="settings that are not ours"):
+    with pytest.raises(SetupError, match="settings that NeurAnt did not make"):
         ready_to_start(chosen, getattr(urls, login))
     passwords = {
         one: str(psycopg.conninfo.conninfo_to_dict(getattr(urls, one))["password"])

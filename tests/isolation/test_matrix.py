@@ -153,11 +153,11 @@ def test_the_report_of_a_sound_database_ends_with_status_0_and_says_so(live_run:
     assert told["ok"] is True
     assert {cell["principal"] for cell in told["cells"]} > {"owner", "worker", "visitor"}
     spanish = "\n".join(live_run.report().lines("es"))
-    assert "Ninguna empresa ve, cambia ni alcanza nada de otra" in spanish
+    assert "Ninguna empresa ve, cambia ni alcanza los datos de otra" in spanish
     assert "public.messages" in spanish
 
 
-@pytest.mark.parametrize(("language", "wrong"), [("es", "separadas"), ("en", "kept apart")])
+@pytest.mark.parametrize(("language", "wrong"), [("es", "No confíes"), ("en", "Do not rely")])
 def test_a_missing_declaration_does_not_read_like_a_leak(language: Language, wrong: str) -> None:
     def told(*cells: Cell) -> list[str]:
         return list(Report("d", "s", datetime.now(UTC), 1, 1, list(cells), []).lines(language))
@@ -216,8 +216,8 @@ def test_a_broken_database_is_told_with_what_is_broken_and_status_1(
     with psycopg.connect(url) as db:  # hundreds of wrong cells: verify stops early
         db.execute("grant all on all tables in schema public to anon")
     for language, warning in (
-        ("en_US.UTF-8", "Do not take the companies as kept apart"),
-        ("es_CO.UTF-8", "No des por separadas a las empresas"),
+        ("en_US.UTF-8", "Do not rely on the isolation between companies"),
+        ("es_CO.UTF-8", "No confíes en el aislamiento entre empresas"),
     ):
         in_words = neurant_verify(url, language=language)
         assert in_words.returncode == 1
@@ -225,12 +225,12 @@ def test_a_broken_database_is_told_with_what_is_broken_and_status_1(
 
 
 def test_a_login_under_row_security_is_told_that_it_cannot_verify(urls: Urls) -> None:
-    with pytest.raises(SetupError, match="bypasses row security"):
+    with pytest.raises(SetupError, match="bypasses row level security"):
         verify(urls.app)
     with pytest.raises(SetupError, match="must start with postgresql://"):
         verify("sqlite://x")
 
 
 def test_an_empty_database_is_told_in_one_line(fresh_database: Callable[[], str]) -> None:
-    with pytest.raises(SetupError, match="no schema of NeurAnt"):
+    with pytest.raises(SetupError, match="no NeurAnt schema"):
         verify(fresh_database())

@@ -96,7 +96,7 @@ def test_only_one_that_failed_is_read_again(
         (error, path.rsplit("/", 1)[1]),
     )
     told = client.get(path, headers={"accept-language": "en"}).json()["error"]
-    assert told.startswith("We found no text that can be read on the only page")
+    assert told.startswith("We found no readable text on the only page")
     assert client.post(f"{path}/retry").status_code == 202
 
 

@@ -263,7 +263,7 @@ def test_a_file_that_is_not_what_its_name_says_is_refused() -> None:
     error = refusal(small_pdf(), "contrato.docx")
     assert isinstance(error, UnsupportedTypeError)
     assert error.detail("es") == (
-        "«contrato.docx» se llama DOCX, pero por dentro es PDF. "
+        "«contrato.docx» tiene la extensión de DOCX, pero por dentro es PDF. "
         "Cámbiale la extensión o sube el archivo correcto."
     )
     assert refusal(small_docx(), "notas.txt").code == "document_type_mismatch"

@@ -53,7 +53,7 @@ async def test_pages_that_cannot_be_read_are_told_and_the_rest_is_known(
 
 def test_runs_of_pages_are_told_as_ranges() -> None:
     assert unread_pages([], "es") == ""
-    assert unread_pages([3], "es").startswith("Página 3 sin texto legible")
+    assert unread_pages([3], "es").startswith("La página 3 no tiene texto legible")
     assert unread_pages([2, 5, 6, 7, 9], "en").startswith("Pages 2, 5-7, 9 have no readable text")
 
 

@@ -71,5 +71,5 @@ def test_without_a_contact_the_page_says_who_has_to_be_asked(
 
 def test_a_contact_that_is_no_mail_address_is_refused_at_the_start() -> None:
     for wrong in ("ventas", "a@b c", "a@b?cc=x@y.example", "Ana <a@b.example>"):
-        with pytest.raises(SetupError, match="no mail address"):
+        with pytest.raises(SetupError, match="not a mail address"):
             Settings(billing_contact=wrong)

@@ -45,12 +45,12 @@ def test_a_change_is_explained_before_it_happens_and_told_after(
 ) -> None:
     client = sign_in(firm, "owner")
     before = client.get(f"{PAGE}/choose/free").text
-    assert "Personas e invitaciones: usas 4, permite 2" in before
+    assert "Personas e invitaciones: usas 4, y el plan permite 2" in before
     assert client.get(f"{PAGE}/choose/gold").status_code == 404
     assert client.post(f"{PAGE}/choose", data={"plan": "free"}).headers["location"] == PAGE
     after = client.get(PAGE).text
     assert "El plan Free empieza el" in after
-    assert "hay canales conectados que no incluye (1)" in after
+    assert "canales conectados que el plan no incluye (1)" in after
     assert client.post(f"{PAGE}/keep").status_code == 303
     assert "El plan Free empieza el" not in client.get(PAGE).text
     again = client.post(f"{PAGE}/keep")

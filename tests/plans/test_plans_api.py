@@ -181,8 +181,8 @@ def test_an_inactive_company_reads_and_chooses_but_changes_nothing_else(
     assert (refused.status_code, refused.json()["code"]) == (403, "api.read_only")
     small = client.post(CHANGE, json={"plan": "free"})
     assert (small.status_code, small.json()["code"]) == (409, "plan.does_not_fit")
-    assert "Personas e invitaciones: usas 4, permite 2" in small.json()["detail"]
-    assert "hay canales conectados que no incluye (1)" in small.json()["detail"]
+    assert "Personas e invitaciones: usas 4, y el plan permite 2" in small.json()["detail"]
+    assert "canales conectados que el plan no incluye (1)" in small.json()["detail"]
     assert client.post(CHANGE, json={"plan": "starter"}).json()["outcome"] == "requested"
 
 

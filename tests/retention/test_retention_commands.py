@@ -38,7 +38,7 @@ def test_a_company_is_erased_only_with_yes_and_only_thirty_days_after_it_closed(
     acme, rival = two
     erase = ("company", "erase", acme.slug)
     assert "add --yes" in fails_with_one_line(neurant(*erase, **place))
-    assert "añade --yes" in fails_with_one_line(neurant(*erase, **{**place, **SPANISH}))
+    assert "agrega --yes" in fails_with_one_line(neurant(*erase, **{**place, **SPANISH}))
     open_ = fails_with_one_line(neurant(*erase, "--yes", **place))
     assert "has not been closed for 30 days" in open_
     with psycopg.connect(urls.admin) as db:

@@ -159,7 +159,7 @@ def test_whoever_wants_no_invitations_gets_none_until_they_change_their_mind(
     assert database.execute("select status from user_invitations where email = %s", (email,)).fetchone() == ("pending",)  # fmt: skip
     done = nobody.post(link.path, data={"of": token})
     assert done.status_code == 303
-    assert "no te escribiremos más" in nobody.get(done.headers["location"]).text
+    assert "no recibirás más invitaciones" in nobody.get(done.headers["location"]).text
     seen = sign_in(acme, "owner").get(f"/v1/invitations/{made.json()['id']}").json()
     assert seen["status"] == "cancelled"
     for company in (acme, rival):

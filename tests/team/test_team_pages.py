@@ -128,7 +128,7 @@ def test_a_person_is_managed_by_forms(sign_in: SignIn, own: Company, rival: Comp
     assert client.post(f"{path}/permissions", data={"allowed": kept}).status_code == 303
     after = re.findall(r'name="allowed" value="([a-z_.]+)"( checked)?', page(client, path))
     assert [name for name, checked in after if not checked] == ["documents.edit"]
-    assert "1 permiso menos" in page(client)
+    assert "1 permiso quitado" in page(client)
     assert client.post(f"{path}/role", data={"role": "operador"}).status_code == 303
     assert client.post(f"{path}/role", data={"role": "owner"}).status_code == 422
     theirs = sign_in(own, "supervisor")
@@ -154,7 +154,7 @@ def test_the_company_changes_hands_only_once_its_name_is_typed(
         form = {"confirm": "Acme", "password": password}
         refused = client.post(f"{path}/ownership", data=form)
         assert (refused.status_code, 'name="password"' in refused.text) == (403, True)
-        assert "No se hizo" in refused.text
+        assert "No se hizo el cambio" in refused.text
     form = {"confirm": " acme ", "password": PASSWORD}
     assert client.post(f"{path}/ownership", data=form).status_code == 303
     role = "select role::text from users where id = %s"

@@ -1,4 +1,4 @@
-"""The settings' page of API keys."""
+"""The settings page of API keys."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ async def keys_page(
     told: str = "",
     cursor: Annotated[Cursor | None, Query()] = None,
 ) -> Response:
-    """The company's keys, the newest first."""
+    """Show the company's keys, newest first."""
     async with tenant(services_of(request).pool, staff.principal) as connection:
         context = await frame(connection, staff, _notice(request, told))
         demand(context, "api_keys.read")
@@ -61,7 +61,7 @@ async def keys_page(
 
 @router.get("/new", response_class=HTMLResponse)
 async def new_key_page(request: Request, staff: PageStaff) -> Response:
-    """The form of a new key."""
+    """Show the form for a new key."""
     return await _form(request, staff, {"name": "", "role": "operador", "days": "90"}, set())
 
 
@@ -74,7 +74,7 @@ async def create_key(
     days: Text = "",
     scope: Annotated[list[str] | None, Form()] = None,
 ) -> Response:
-    """Make it, and show it this once."""
+    """Create a key and show its secret this one time."""
     given, chosen = {"name": name, "role": role, "days": days}, set(scope or ())
     try:
         new = KeyIn.model_validate(
@@ -100,7 +100,7 @@ async def create_key(
 async def revoke_key(
     request: Request, staff: PageStaff, key_id: Annotated[UUID, Form()]
 ) -> Response:
-    """End a key."""
+    """Revoke a key."""
     async with tenant(services_of(request).pool, staff.principal) as connection:
         demand(await frame(connection, staff), "api_keys.manage")
         outcome = await queries.revoke_key(connection, key_id)

@@ -1,4 +1,4 @@
-"""The settings' page of audit, and what is taken from it as a file."""
+"""The settings page of the audit log, and its export as a file."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ router = APIRouter(prefix=PAGE, route_class=PageRoute, include_in_schema=False)
 
 
 class Asked(BaseModel):
-    """The filters as the form sends them: empty is none."""
+    """The filters as the form sends them; an empty value sets no filter."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -52,7 +52,7 @@ class Asked(BaseModel):
     until: str = ""
 
     def filters(self, timezone: str) -> AuditFilters:
-        """As the database is asked: whole days of the company's clock. Raises ValidationError."""
+        """Return the query's filters, with whole days in ``timezone``. Raises ValidationError."""
         zone = ZoneInfo(timezone)
         given = {
             "action": self.action,
@@ -65,7 +65,7 @@ class Asked(BaseModel):
         return AuditFilters.model_validate({name: one for name, one in given.items() if one})
 
     def query(self) -> str:
-        """As an address carries them."""
+        """Return the filters as the query string of an address."""
         return urlencode({name: one for name, one in self.model_dump().items() if one})
 
 
@@ -83,7 +83,7 @@ async def audit_page(
     asked: Annotated[Asked, Query()],
     cursor: Annotated[Cursor | None, Query()] = None,
 ) -> Response:
-    """Who did what, the newest first."""
+    """Show the lines of the audit log, newest first."""
     language = reader_language(request)
     async with tenant(services_of(request).pool, staff.principal) as connection:
         context = await frame(connection, staff)
@@ -116,7 +116,7 @@ async def export_audit(
     asked: Annotated[Asked, Query()],
     form: Literal["csv", "ndjson"] = "csv",
 ) -> Response:
-    """The lines that the filters leave, the oldest first, while they are read."""
+    """Stream the filtered lines as CSV or NDJSON, oldest first."""
     pool = services_of(request).pool
     async with tenant(pool, staff.principal) as connection:
         context = await frame(connection, staff)
@@ -131,7 +131,10 @@ async def export_audit(
 
 
 def _filters(asked: Asked, timezone: str) -> tuple[AuditFilters, bool]:
-    """What is looked for, and whether some of it cannot be: then nothing is left out silently."""
+    """Return the filters and whether one was invalid; an invalid filter removes all of them.
+
+    The page then shows every line with a warning, instead of hiding lines silently.
+    """
     try:
         return asked.filters(timezone), False
     except ValidationError:
@@ -142,7 +145,8 @@ async def _lines(
     pool: Pool, staff: SignedIn, filters: AuditFilters, form: str
 ) -> AsyncGenerator[bytes]:
     if form == "csv":
-        yield b"\xef\xbb\xbf" + _csv(list(AuditLogOut.model_fields))  # spreadsheets look for it
+        # Spreadsheets recognize UTF-8 by the byte order mark.
+        yield b"\xef\xbb\xbf" + _csv(list(AuditLogOut.model_fields))
     async with tenant(pool, staff.principal, snapshot=True) as connection:
         async for line in log_queries.stream_audit_logs(connection, filters):
             yield _csv(_cells(line)) if form == "csv" else line.model_dump_json().encode() + b"\n"
@@ -155,7 +159,7 @@ def _cells(line: AuditLogOut) -> list[str]:
 
 
 def _harmless(cell: str) -> str:
-    """A cell that no spreadsheet takes for a formula (OWASP, CSV injection)."""
+    """Return the cell so that no spreadsheet reads it as a formula (OWASP, CSV injection)."""
     return f"'{cell}" if cell.startswith(_FORMULA) else cell
 
 

@@ -1,4 +1,4 @@
-"""A line of audit as a person reads it."""
+"""Put lines of the audit log into words."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _ALARMING = ("login_denied", "denied", "delete", "erase")
 
 @dataclass(frozen=True, slots=True)
 class ToldLine:
-    """A line as the page shows it."""
+    """A line of the audit log as the page shows it."""
 
     id: UUID
     created_at: datetime
@@ -49,7 +49,7 @@ class ToldLine:
 
 
 def told(line: AuditLogOut, language: Language) -> ToldLine:
-    """Who did what, in words."""
+    """Return a line in words: who did what."""
     return ToldLine(
         id=line.id,
         created_at=line.created_at,
@@ -66,7 +66,7 @@ def told(line: AuditLogOut, language: Language) -> ToldLine:
 
 
 def thing(resource_type: str, language: Language) -> str:
-    """What a line is about; a table that this version has no word for, by its name."""
+    """Return the object of a line in words; a table without a word keeps its name."""
     name = f"audit_page.things.{resource_type}"
     return text(name, language) if name in catalogue("es") else resource_type
 
@@ -90,7 +90,7 @@ def _sentence(line: AuditLogOut, language: Language) -> str:
 
 
 def _changed(details: dict[str, Any], language: Language) -> list[str]:
-    """What changed, in words, also what is never shown."""
+    """Return the names of the changed columns in words, including columns with hidden values."""
     shown = set(details.get("before") or {}) | set(details.get("after") or {})
     hidden = details.get("hidden")
     names = shown | set(hidden if isinstance(hidden, list) else [])
@@ -98,6 +98,6 @@ def _changed(details: dict[str, Any], language: Language) -> list[str]:
 
 
 def column(name: str, language: Language) -> str:
-    """A column in words; one that this version has no word for, by its name."""
+    """Return a column in words; a column without a word keeps its name."""
     known = f"audit_page.columns.{name}"
     return text(known, language) if known in catalogue("es") else name.replace("_", " ")

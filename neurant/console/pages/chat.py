@@ -1,4 +1,4 @@
-"""The visitor's chat page, and the script that puts it on another site."""
+"""The visitor's chat page, and the script that embeds it in another site."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _HOUR = 3600
 
 @dataclass(frozen=True, slots=True)
 class WebChat:
-    """What anybody may see of a web chat."""
+    """The public data of a web chat."""
 
     company_name: str
     chatbot_name: str
@@ -47,13 +47,13 @@ class WebChat:
 
     @property
     def bot(self) -> str:
-        """What the bot calls itself."""
+        """Return the name by which the bot introduces itself."""
         return self.persona or self.chatbot_name
 
 
 @router.get("/chat/{routing_id}", response_class=HTMLResponse, include_in_schema=False)
 async def chat_page(request: Request, routing_id: str) -> Response:
-    """The chat of one web channel; 404 for an unknown or closed one."""
+    """Show the chat page of a web channel; 404 for an unknown or closed channel."""
     chat = None
     if is_routing_id(routing_id):
         async with services_of(request).pool.connection() as connection:
@@ -84,7 +84,7 @@ async def chat_page(request: Request, routing_id: str) -> Response:
 
 
 def _script_texts(language: Language, bot: str) -> dict[str, object]:
-    """What the page's script writes by itself. Names in braces are for the script to fill in."""
+    """Return the texts of the page's script, which fills in the names in braces."""
     modes = {
         mode: text(f"chat.mode.{mode}", language, bot=bot, name="{name}")
         for mode in ("bot", "queued", "human", "closed")
@@ -105,7 +105,7 @@ def _widget_script() -> str:
 
 @router.get("/widget.js", include_in_schema=False)
 async def widget_script() -> Response:
-    """The launcher for other sites. Its address is fixed, so it is kept for an hour only."""
+    """Return the script that other sites load. Its address is fixed, so caches keep it an hour."""
     headers = {
         "Cache-Control": f"public, max-age={_HOUR}",
         "Cross-Origin-Resource-Policy": "cross-origin",

@@ -1,4 +1,4 @@
-"""The settings of a bot as a page's form sends them, without any script."""
+"""Read and fill the settings form of a bot, which works without a script."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from starlette.datastructures import FormData
 
 from neurant.chatbots.schemas import DAYS, TRIGGERS, ChatbotOut, ChatbotPatch
 
-SPANS = range(1, 7)  # intervals of a day; the page shows two, and more where there are more
+SPANS = range(1, 7)  # numbers of the intervals of a day; the page shows at least two
 
 SHOWN = 2
 
 
 def values_of(form: FormData) -> dict[str, str]:
-    """The single-valued fields, stripped. A file in place of a text is no text."""
+    """Return the text fields of a form, stripped; an uploaded file is left out."""
     return {
         name: value.strip().replace("\r\n", "\n")
         for name, value in form.items()
@@ -25,7 +25,7 @@ def values_of(form: FormData) -> dict[str, str]:
 
 
 def read_settings(form: FormData) -> ChatbotPatch:
-    """All settings of the form. Raises pydantic's ValidationError."""
+    """Return all settings of the form. Raises pydantic's ValidationError."""
     given = values_of(form)
     return ChatbotPatch.model_validate(
         {
@@ -52,11 +52,11 @@ def read_settings(form: FormData) -> ChatbotPatch:
 
 
 def read_hours(given: Mapping[str, str]) -> dict[str, list[list[str]]]:
-    """The hours of the form; a day without any time is closed, none at all sets no hours."""
+    """Return the intervals by day; a day without any is closed, and an empty form sets no hours."""
     hours: dict[str, list[list[str]]] = {}
     for day in DAYS:
         spans = [[given.get(f"{day}-from-{n}", ""), given.get(f"{day}-to-{n}", "")] for n in SPANS]
-        # Midnight as an end is the end of the day.
+        # A time field cannot hold 24:00, so midnight as an end means the end of the day.
         chosen = [
             [start, "24:00" if end == "00:00" else end] for start, end in spans if start or end
         ]
@@ -66,7 +66,7 @@ def read_hours(given: Mapping[str, str]) -> dict[str, list[list[str]]]:
 
 
 def _milliseconds(seconds: str) -> int | str:
-    """What the form asks in seconds; what is no number stays as it is, to be refused."""
+    """Convert seconds to milliseconds; other text stays as it is, and validation refuses it."""
     try:
         return round(float(seconds.replace(",", ".")) * 1000)
     except (ValueError, OverflowError):
@@ -79,12 +79,12 @@ def _keywords(text: str) -> list[str]:
 
 
 def wrong_fields(error: ValidationError) -> list[str]:
-    """The settings that cannot be taken, each once, in the form's order."""
+    """Return the names of the invalid settings, each once, in the form's order."""
     return list(dict.fromkeys(str(one["loc"][0]) for one in error.errors()))
 
 
 def as_shown(form: FormData) -> dict[str, Any]:
-    """What was typed, to be shown again beside what is wrong with it."""
+    """Return the typed values, to show the form again with its errors."""
     given = values_of(form)
     return {
         "name": given.get("name", ""),
@@ -114,7 +114,7 @@ def as_shown(form: FormData) -> dict[str, Any]:
 
 
 def saved(bot: ChatbotOut) -> dict[str, Any]:
-    """The settings of a bot as its form shows them."""
+    """Return the stored settings of a bot as its form shows them."""
     traits = bot.personality_traits
     return {
         "name": bot.name,
@@ -137,6 +137,6 @@ def saved(bot: ChatbotOut) -> dict[str, Any]:
 
 
 def _spans(intervals: Sequence[Sequence[str]]) -> list[tuple[str, str]]:
-    # A field for a time knows no 24:00; midnight as an end is read as that.
+    # A time field cannot hold 24:00, so the end of the day is shown as midnight.
     shown = [(start, "00:00" if end == "24:00" else end) for start, end in intervals]
     return shown + [("", "")] * (SHOWN - len(shown))

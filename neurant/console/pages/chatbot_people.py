@@ -1,4 +1,4 @@
-"""What a bot's page does about people and channels: assign, put in charge, connect, pause."""
+"""The actions of a bot's page on people and channels: assign, put in charge, connect, pause."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _STATES = ("connected", "paused", "disconnected")
 async def _acting(
     request: Request, staff: SignedIn, chatbot_id: UUID, permission: str
 ) -> AsyncIterator[Connection]:
-    """A transaction in which the reader does something to a bot that they may see."""
+    """Open a transaction for an action on a bot. Raises ForbiddenError and NotFoundError."""
     check_origin(request)
     async with within_limits(services_of(request).pool, staff.principal) as connection:
         await service.find(connection, chatbot_id)
@@ -48,7 +48,7 @@ def _back(chatbot_id: UUID, told: str, section: str) -> RedirectResponse:
 
 @router.post("/{chatbot_id}/operators")
 async def assign(request: Request, staff: PageStaff, chatbot_id: UUID, user_id: Id) -> Response:
-    """Let an operador serve the bot."""
+    """Assign an operador to the bot."""
     try:
         async with _acting(request, staff, chatbot_id, "chatbots.assign_operators") as connection:
             await service.assign_operator(connection, chatbot_id, user_id)
@@ -59,7 +59,7 @@ async def assign(request: Request, staff: PageStaff, chatbot_id: UUID, user_id: 
 
 @router.post("/{chatbot_id}/operators/release")
 async def release(request: Request, staff: PageStaff, chatbot_id: UUID, user_id: Id) -> Response:
-    """Let them serve it no more."""
+    """Remove an operador from the bot."""
     async with _acting(request, staff, chatbot_id, "chatbots.assign_operators") as connection:
         if not await people_queries.release_operator(connection, chatbot_id, user_id):
             raise NotFoundError("not_found")
@@ -70,7 +70,7 @@ async def release(request: Request, staff: PageStaff, chatbot_id: UUID, user_id:
 async def appoint(
     request: Request, staff: PageStaff, chatbot_id: UUID, user_id: Text = ""
 ) -> Response:
-    """Put a supervisor in charge, or nobody."""
+    """Put a supervisor in charge of the bot, or remove the supervisor."""
     try:
         async with _acting(request, staff, chatbot_id, "chatbots.assign_supervisor") as connection:
             if user_id:

@@ -1,4 +1,4 @@
-"""The pages of bots: all of them, a new one from a template, and one with its settings."""
+"""The pages of bots: the list, a new bot from a template, and a bot with its settings."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def _notice(request: Request) -> Notice | None:
 
 @router.get("", response_class=HTMLResponse)
 async def bots_page(request: Request, staff: PageStaff) -> Response:
-    """The reader's bots, their channels and figures."""
+    """Show the bots that the reader may see, with their channels and statistics."""
     async with tenant(services_of(request).pool, staff.principal) as connection:
         context = await frame(connection, staff, _notice(request))
         demand(context, "chatbots.read")
@@ -71,7 +71,7 @@ async def bots_page(request: Request, staff: PageStaff) -> Response:
 async def new_page(
     request: Request, staff: PageStaff, template: str = "", industry: str = ""
 ) -> Response:
-    """The gallery of templates; with one chosen, the form that makes a bot of it."""
+    """Show the templates; with ``template``, the form that creates a bot from it."""
     return await _new(request, staff, template, industry)
 
 
@@ -96,7 +96,7 @@ async def _new(
 
 
 async def gallery(connection: Connection, template: str, industry: str) -> dict[str, Any]:
-    """The templates, those of ``industry`` where there are any, and the chosen one."""
+    """Return the templates (of ``industry``, if it has any) and the chosen template."""
     industries = await list_industries(connection)
     wanted = industry if industry in industries else None
     found, _ = await template_queries.list_templates(
@@ -122,7 +122,7 @@ async def make_bot(
     persona: Text = "",
     tone: Text = "",
 ) -> Response:
-    """A bot from a template, then its settings."""
+    """Create a bot from a template and go to its settings."""
     check_origin(request)
     try:
         made = await make_from_template(request, staff, template_id, name, persona, tone)
@@ -136,7 +136,7 @@ async def make_bot(
 async def make_from_template(
     request: Request, staff: SignedIn, template_id: str, name: str, persona: str, tone: str
 ) -> ChatbotOut:
-    """A bot from what a page's form says. Raises NeurantError."""
+    """Create a bot from the values of a page's form. Raises NeurantError."""
     traits = {"tone": tone, "persona": persona.strip()}
     try:
         new = ChatbotIn.model_validate(
@@ -154,7 +154,7 @@ async def make_from_template(
 
 
 def invalid(request: Request, error: ValidationError) -> BadInputError:
-    """What cannot be taken, by the names that the page gives its fields."""
+    """Return the error that names the invalid fields as the page labels them."""
     t = translator(reader_language(request))
     wrong = ", ".join(t(f"bots.field.{name}") for name in forms.wrong_fields(error))
     return BadInputError("invalid_fields", fields=wrong)
@@ -162,7 +162,7 @@ def invalid(request: Request, error: ValidationError) -> BadInputError:
 
 @router.get("/{chatbot_id}", response_class=HTMLResponse)
 async def bot_page(request: Request, staff: PageStaff, chatbot_id: UUID) -> Response:
-    """A bot: settings, trial chat, people, channels."""
+    """Show a bot: its settings, trial chat, people and channels."""
     return await bot_answer(request, staff, chatbot_id)
 
 
@@ -173,7 +173,7 @@ async def bot_answer(
     problem: NeurantError | None = None,
     typed: dict[str, Any] | None = None,
 ) -> Response:
-    """The page of a bot; after a refusal with what was typed, and what is wrong with it."""
+    """Return the page of a bot; after an error, with the typed values and the ``problem``."""
     language = reader_language(request)
     async with tenant(services_of(request).pool, staff.principal) as connection:
         context = await frame(connection, staff, _notice(request))
@@ -215,7 +215,7 @@ async def _channels(request: Request, connection: Connection, chatbot_id: UUID) 
 
 @router.post("/{chatbot_id}")
 async def save_bot(request: Request, staff: PageStaff, chatbot_id: UUID) -> Response:
-    """Save the settings, unless somebody changed them since the page was opened."""
+    """Save the settings, unless they changed since the page was opened."""
     check_origin(request)
     form = await request.form()
     typed = forms.as_shown(form)
@@ -242,7 +242,7 @@ async def save_bot(request: Request, staff: PageStaff, chatbot_id: UUID) -> Resp
 
 @router.post("/{chatbot_id}/trial")
 async def try_bot(request: Request, staff: PageStaff, chatbot_id: UUID) -> Response:
-    """One message of the trial chat, answered with the settings as they stand in the form."""
+    """Answer one message of the trial chat with the settings in the form, saved or not."""
     check_origin(request)
     form = await request.form()
     message = forms.values_of(form).get("message", "")
@@ -250,7 +250,7 @@ async def try_bot(request: Request, staff: PageStaff, chatbot_id: UUID) -> Respo
     try:
         patch = forms.read_settings(form) if "system_prompt" in form else ChatbotPatch()
         asked = PreviewIn(message=message)
-        # Set as they are, not once more through the form's values.
+        # The settings are validated already, so model_copy() sets them without validation.
         asked = asked.model_copy(update={"settings": patch})
         pool = services_of(request).pool
         async with tenant(pool, staff.principal) as connection:

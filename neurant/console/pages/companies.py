@@ -1,4 +1,4 @@
-"""The company's pages: where it stands (home), its profile, and the steps of setting it up."""
+"""The company's pages: home, profile, and the steps of onboarding."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ Text = Annotated[str, Form()]
 
 
 def _wrong(request: Request, error: ValidationError) -> tuple[list[str], str]:
-    """The fields that cannot be taken, and how to say so."""
+    """Return the names of the invalid fields and the error text."""
     t = translator(reader_language(request))
     names = list(dict.fromkeys(str(one["loc"][0]) for one in error.errors()))
     told = ", ".join(t(f"company.field.{name}") for name in names)
@@ -58,14 +58,14 @@ async def _typed(request: Request, names: tuple[str, ...]) -> dict[str, str]:
         name: value.strip() if isinstance(value := form.get(name, ""), str) else ""
         for name in (*names, "etag")
     }
-    if _BARE_ADDRESS.fullmatch(typed["website"]):  # as people write it
+    if _BARE_ADDRESS.fullmatch(typed["website"]):  # people type an address without https://
         typed["website"] = f"https://{typed['website']}"
     return typed
 
 
 @router.get(HOME, response_class=HTMLResponse)
 async def home_page(request: Request, staff: PageStaff) -> Response:
-    """Where the company stands: the checklist until it is done, the bots, the plan's use."""
+    """Show the home page: the checklist until it is done, the bots, the plan's usage."""
     async with tenant(services_of(request).pool, staff.principal) as connection:
         context = await frame(connection, staff)
         setup = await service.onboarding(connection)
@@ -86,7 +86,7 @@ async def home_page(request: Request, staff: PageStaff) -> Response:
 
 @router.post(f"{HOME}/hide")
 async def hide_checklist(request: Request, staff: PageStaff) -> Response:
-    """Show the checklist no more."""
+    """Hide the checklist for good."""
     check_origin(request)
     async with tenant(services_of(request).pool, staff.principal) as connection:
         await permitted(connection, SET_UP)
@@ -96,7 +96,7 @@ async def hide_checklist(request: Request, staff: PageStaff) -> Response:
 
 @router.get(SETTINGS, response_class=HTMLResponse)
 async def company_page(request: Request, staff: PageStaff) -> Response:
-    """The company's profile."""
+    """Show the company's profile."""
     return await _company(request, staff)
 
 
@@ -134,7 +134,7 @@ async def _company(
 
 @router.post(SETTINGS)
 async def save_company(request: Request, staff: PageStaff) -> Response:
-    """Save the profile, unless somebody changed it since the page was opened."""
+    """Save the profile, unless it changed since the page was opened."""
     check_origin(request)
     typed = await _typed(request, _PROFILE)
     try:
@@ -157,7 +157,7 @@ async def save_company(request: Request, staff: PageStaff) -> Response:
 
 @router.get(START)
 async def onboarding(request: Request) -> Response:
-    """Go on where the set-up was left."""
+    """Redirect to the first open step of onboarding."""
     staff = await session_of(request)
     if staff is None:
         await founder.founder_or_login(request)
@@ -172,7 +172,7 @@ async def onboarding(request: Request) -> Response:
 
 @router.get(f"{START}/company", response_class=HTMLResponse)
 async def found_page(request: Request) -> Response:
-    """The company: its name is guessed by the mailbox."""
+    """Show the form for a new company; its name is suggested from the mail address."""
     person = await founder.founder_or_login(request)
     guess = {"name": service.name_from_email(person.email), "timezone": "America/Bogota"}
     return await _found(request, guess)
@@ -204,7 +204,7 @@ async def _found(
 
 @router.post(f"{START}/company")
 async def found_company(request: Request) -> Response:
-    """Found the company and go on in it."""
+    """Create the company and continue in it."""
     check_origin(request)
     person = await founder.founder_or_login(request)
     typed = await _typed(request, _FOUND)
@@ -240,7 +240,7 @@ async def _step(request: Request, staff: SignedIn, step: str, **context: Any) ->
 
 @router.get(f"{START}/plan", response_class=HTMLResponse)
 async def plan_page(request: Request, staff: PageStaff) -> Response:
-    """The plan: free to begin with."""
+    """Show the step of the plan, which begins with the Free plan."""
     async with tenant(services_of(request).pool, staff.principal) as connection:
         await permitted(connection, _STEPS["plan"])
     return await _step(request, staff, "plan")
@@ -248,13 +248,13 @@ async def plan_page(request: Request, staff: PageStaff) -> Response:
 
 @router.post(f"{START}/plan")
 async def plan_seen(request: Request, staff: PageStaff) -> Response:
-    """Begin with the free plan."""
+    """Continue with the Free plan."""
     return await _pass(request, staff, "plan")
 
 
 @router.post(f"{START}/skip")
 async def skip_bot(request: Request, staff: PageStaff) -> Response:
-    """The first bot comes later."""
+    """Skip the step of the first bot."""
     return await _pass(request, staff, "skip_bot")
 
 
@@ -268,7 +268,7 @@ async def _pass(request: Request, staff: SignedIn, step: str) -> Response:
 
 @router.get(f"{START}/bot", response_class=HTMLResponse)
 async def first_bot_page(request: Request, staff: PageStaff, template: str = "") -> Response:
-    """The first bot: a template of the company's industry, then its name."""
+    """Show the step of the first bot: a template of the company's industry, then its name."""
     return await _first_bot(request, staff, template)
 
 
@@ -310,7 +310,7 @@ async def make_first_bot(
     persona: Text = "",
     tone: Text = "",
 ) -> Response:
-    """Make it, and try it."""
+    """Create the first bot and go to its trial."""
     check_origin(request)
     try:
         await make_from_template(request, staff, template_id, name, persona, tone)
@@ -323,7 +323,7 @@ async def make_first_bot(
 
 @router.get(f"{START}/test", response_class=HTMLResponse)
 async def trial_page(request: Request, staff: PageStaff, bot: UUID | None = None) -> Response:
-    """Try the bot that was made, before anybody else does."""
+    """Show the trial chat of the new bot."""
     async with tenant(services_of(request).pool, staff.principal) as connection:
         await permitted(connection, _STEPS["test"])
         cards = await page_queries.list_cards(connection)

@@ -1,4 +1,4 @@
-"""The settings' page that offers the company's archive, and the archive for a browser."""
+"""The settings page of the company's data, and the export as a download."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ router = APIRouter(prefix=f"{SETTINGS_PATH}/data", route_class=PageRoute, includ
 
 @router.get("", response_class=HTMLResponse)
 async def data_page(request: Request, staff: PageStaff) -> Response:
-    """What can be taken, and how."""
+    """Show the exports that the reader can download."""
     async with tenant(services_of(request).pool, staff.principal) as connection:
         context = await frame(connection, staff)
     demand(context, "data.export")
@@ -29,5 +29,5 @@ async def data_page(request: Request, staff: PageStaff) -> Response:
 
 @router.get("/export")
 async def export_page(request: Request, staff: PageStaff) -> ExportResponse:
-    """The archive, for a browser."""
+    """Stream the export of the company's data as a ZIP file."""
     return await begin_download(request, staff.principal)

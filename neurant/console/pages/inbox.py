@@ -1,4 +1,4 @@
-"""The inbox: its pages, what a person does there, and the stream that keeps it live."""
+"""The inbox: its pages, its actions, and the stream that keeps it live."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ from neurant.core.services import services_of
 
 _PING_SECONDS = 15
 _RETRY_SECONDS = 60
-_RECHECK = timedelta(seconds=20).total_seconds()  # at the latest, whatever the traffic
-_STALE = 3.0  # seconds after which a session is looked at again before it is told anything
+_RECHECK = timedelta(seconds=20).total_seconds()  # between checks without traffic
+_STALE = 3.0  # seconds after which the session is checked again before an event is sent
 _AT_MOST_EVERY = 0.25  # seconds between two redraws of one inbox
 
 router = APIRouter(prefix="/console/inbox", route_class=PageRoute, include_in_schema=False)
@@ -70,13 +70,13 @@ Posted = Annotated[Asked, Depends(_from_form)]
 
 @router.get("", response_class=HTMLResponse)
 async def inbox(request: Request, staff: PageStaff, wanted: Wanted) -> Response:
-    """The list, with no conversation open."""
+    """Show the list, with no conversation open."""
     return await inbox_page(request, staff, wanted)
 
 
 @router.get("/stream")
 async def inbox_stream(request: Request, staff: PageStaff) -> EventSourceResponse:
-    """Says that something changed; the page then asks for what its reader may see."""
+    """Stream an event whenever something changed; the page then reloads what its reader may see."""
     streams = services_of(request).staff_streams
     if not streams.has_room(staff.session_id):
         raise RateLimitedError("api.too_many_streams", seconds=_RETRY_SECONDS, most=MOST_STREAMS)
@@ -88,7 +88,7 @@ async def _news(
 ) -> AsyncIterator[ServerSentEvent]:
     hub, session_id = services_of(request).hub, staff.session_id
     with streams.opened(session_id), hub.subscribe(staff.company_id) as subscription:
-        # The first one makes good what was missed before the subscription.
+        # The first event covers the changes before the subscription.
         checked = monotonic()
         while True:
             streams.told(session_id)
@@ -97,7 +97,7 @@ async def _news(
             await subscription.wait(max(0.0, checked + _RECHECK - monotonic()))
             if monotonic() - checked < _STALE:
                 continue
-            # Shielded: a browser that leaves in the middle must not cost a pooled connection.
+            # Shielded, because a browser that disconnects here must not cost a pooled connection.
             if await asyncio.shield(asyncio.ensure_future(session_of(request))) is None:
                 return  # signed out or deactivated meanwhile
             checked = monotonic()
@@ -105,13 +105,13 @@ async def _news(
 
 @router.get("/{conversation}", response_class=HTMLResponse)
 async def conversation_page(request: Request, staff: PageStaff, wanted: Wanted) -> Response:
-    """One conversation, next to the list."""
+    """Show one conversation next to the list."""
     return await inbox_page(request, staff, wanted)
 
 
 @router.get("/{conversation}/customer", response_class=HTMLResponse)
 async def customer_page(request: Request, staff: PageStaff, wanted: Wanted) -> Response:
-    """The customer's details: a screen of its own on a phone."""
+    """Show the customer's details, which are a screen of their own on a phone."""
     return await inbox_page(request, staff, wanted)
 
 
@@ -119,7 +119,7 @@ async def customer_page(request: Request, staff: PageStaff, wanted: Wanted) -> R
 async def send_reply(
     request: Request, staff: PageStaff, wanted: Posted, message_id: Text, text: Text = ""
 ) -> Response:
-    """Answer as a person; that takes the conversation. What was written survives a refusal."""
+    """Send an answer, which takes the conversation; after an error the page keeps the draft."""
     state = services_of(request)
     try:
         async with _permitted(request, staff):
@@ -142,7 +142,7 @@ async def send_reply(
 async def take_conversation(
     request: Request, staff: PageStaff, wanted: Posted, take_over: Text = ""
 ) -> Response:
-    """Step in. Of two who try at once, one wins and the other is told who did."""
+    """Take the conversation; if another person was first, show who."""
     state = services_of(request)
     over = take_over == "yes"
     try:
@@ -161,7 +161,7 @@ async def take_conversation(
 async def resolve_conversation(
     request: Request, staff: PageStaff, wanted: Posted, notes: Text = ""
 ) -> Response:
-    """Give the conversation back to the bot."""
+    """Resolve the conversation, which gives it back to the bot."""
     t = translator(reader_language(request))
     state = services_of(request)
     async with _permitted(request, staff):
@@ -176,7 +176,7 @@ async def resolve_conversation(
 async def resend_message(
     request: Request, staff: PageStaff, wanted: Posted, message_id: Text
 ) -> Response:
-    """Send again what failed, or what a person decides may be sent twice."""
+    """Send a message again that failed, or whose delivery is unconfirmed."""
     t = translator(reader_language(request))
     state = services_of(request)
     async with _permitted(request, staff):
@@ -191,7 +191,7 @@ async def resend_message(
 
 @asynccontextmanager
 async def _permitted(request: Request, staff: SignedIn) -> AsyncIterator[None]:
-    """What fails for want of the permission is told as that, not as nothing being there."""
+    """Turn NotFoundError into ForbiddenError if the caller may not answer conversations at all."""
     try:
         yield
     except NotFoundError:
@@ -215,7 +215,7 @@ def _uuid(value: str) -> UUID:
 
 
 def _full(request: Request, error: LimitReachedError, *, kept: bool) -> Notice:
-    """As many conversations are attended as the plan allows."""
+    """Return the notice that the plan allows no more takeovers at a time."""
     language = reader_language(request)
     detail = translator(language)("console.notices.draft_kept") if kept else ""
     return Notice("warn", "alert", error.detail(language), detail)
@@ -224,7 +224,7 @@ def _full(request: Request, error: LimitReachedError, *, kept: bool) -> Notice:
 async def _lost_race(
     request: Request, staff: SignedIn, wanted: Asked, outcome: str, *, kept: bool
 ) -> Notice:
-    """Who was first, how long ago, and that the draft is safe."""
+    """Return the notice of who was first, how long ago, and (``kept``) that the draft is saved."""
     language = reader_language(request)
     t = translator(language)
     detail = t("console.notices.draft_kept") if kept else ""
@@ -248,7 +248,7 @@ async def _answer(
     draft: str = "",
     status: int = 200,
 ) -> Response:
-    """The redrawn inbox for the page's script; for a plain form, the page by its own address."""
+    """Return the redrawn inbox for the page's script; redirect a plain form to the page."""
     if not is_htmx(request) and notice is None:
         return RedirectResponse(wanted.path, 303)
     return await inbox_page(request, staff, wanted, notice=notice, draft=draft, status=status)

@@ -1,4 +1,4 @@
-"""The inbox page: everything that it shows, read in one transaction as the reader."""
+"""The inbox page, read in one transaction with the reader's rights."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _LONGEST_SEARCH = 200
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What the reader wants to see."""
+    """The filter, the search and the conversation that the reader asks for."""
 
     filter: str
     words: str
@@ -39,7 +39,7 @@ class Asked:
 
     @property
     def path(self) -> str:
-        """The page's own address, without the filters."""
+        """Return the path of the page, without the filters."""
         if self.conversation_id is None:
             return "/console/inbox"
         return f"/console/inbox/{self.conversation_id}" + ("/customer" if self.panel else "")
@@ -48,7 +48,7 @@ class Asked:
 def asked(
     filter_name: str, words: str, conversation: str | None = None, *, panel: bool = False
 ) -> Asked:
-    """What an address or a form asks for. Raises NotFoundError for what is no id at all."""
+    """Return the request of an address or a form. Raises NotFoundError for a malformed id."""
     kept = words.replace("\0", "").strip()[:_LONGEST_SEARCH]
     try:
         conversation_id = UUID(conversation) if conversation else None
@@ -66,9 +66,9 @@ async def inbox_page(
     draft: str = "",
     status: int = 200,
 ) -> Response:
-    """The inbox as a page, or its columns alone where the page's script asks.
+    """Return the inbox as a page, or only its columns for the page's script.
 
-    A conversation out of the reader's scope answers exactly as one that does not exist.
+    The answer for a conversation that the reader may not see equals that for a missing one.
     """
     async with tenant(services_of(request).pool, staff.principal) as connection:
         context = await frame(connection, staff, notice)

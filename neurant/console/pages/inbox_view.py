@@ -1,4 +1,4 @@
-"""What the inbox shows, in the reader's language: from rows of the database to the templates."""
+"""Convert rows of the database to the values that the inbox shows, in the reader's language."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ _REASON_KINDS = {
     "manual": "line",
     "limit_reached": "warn",
 }
-FIRST_RESPONSE = timedelta(minutes=2)  # the target after which a wait is late
+FIRST_RESPONSE = timedelta(minutes=2)  # target of the first answer; a longer wait is late
 _WARN_AT = 0.6
-_SAME_BREATH = timedelta(minutes=3)  # messages this close belong together
+_SAME_BREATH = timedelta(minutes=3)  # messages of one sender within this time form a group
 _CONFIDENT, _UNSURE = 0.7, 0.45
 RESENDABLE = ("failed", "unknown")
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A conversation in the list."""
+    """A conversation as the list shows it."""
 
     id: UUID
     name: str
@@ -49,7 +49,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Rows under one heading."""
+    """The rows under one heading of the list."""
 
     name: str
     icon: str
@@ -58,7 +58,7 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A message in the thread."""
+    """A message as the thread shows it."""
 
     id: UUID
     seq: int
@@ -80,12 +80,12 @@ class Message:
 
 
 def customer_name(name: str | None, end_user_id: str, t: Translate) -> str:
-    """The name that the channel gave, or one that tells visitors apart."""
+    """Return the name from the channel, or a code that distinguishes visitors."""
     return name or t("console.thread.visitor", code=end_user_id[-4:].upper())
 
 
 def system_line(t: Translate, content: str, name: str | None) -> str:
-    """A system message as staff read it; what they are told differs from what visitors are told."""
+    """Return a system message in its wording for the staff, which differs from the visitor's."""
     who, key = name or t("console.thread.team"), line_name(content)
     for name in (f"console.system.{key}", f"system.{key}"):
         try:
@@ -96,7 +96,7 @@ def system_line(t: Translate, content: str, name: str | None) -> str:
 
 
 def pressure(since: datetime) -> str:
-    """``ok``, ``warn`` from 60 % of the target, ``bad`` once past it."""
+    """Return ``ok``, ``warn`` from 60 % of the target, or ``bad`` after it."""
     share = (utc_now() - since) / FIRST_RESPONSE
     return "bad" if share >= 1 else "warn" if share >= _WARN_AT else "ok"
 
@@ -134,14 +134,14 @@ def _row(row: ListedConversation, t: Translate) -> Row:
 
 
 def grouped(rows: Iterable[ListedConversation], t: Translate) -> list[Group]:
-    """The list under its headings; an empty group has none."""
+    """Return the rows by heading, without empty groups."""
     shown = [_row(row, t) for row in rows]
     by_name = {name: [row for row in shown if row.group == name] for name in GROUPS}
     return [Group(name, _ICONS[name], rows) for name, rows in by_name.items() if rows]
 
 
 def state_of(conversation: Conversation) -> str:
-    """``closed``, ``queued``, ``mine``, ``others`` or ``bot``."""
+    """Return ``closed``, ``queued``, ``mine``, ``others`` or ``bot``."""
     if conversation.status != "active":
         return "closed"
     if not conversation.is_hitl_active:
@@ -154,7 +154,7 @@ def state_of(conversation: Conversation) -> str:
 def thread_view(
     conversation: Conversation, shown: int, *, can_take_over: bool, t: Translate
 ) -> dict[str, Any]:
-    """The head of a conversation and what the customer panel says of it."""
+    """Return the context for the header of a conversation and for the customer panel."""
     state = state_of(conversation)
     return {
         "id": conversation.id,
@@ -185,7 +185,7 @@ def _problem(message: StoredMessage, t: Translate) -> str | None:
 
 
 def _reason(error: str, t: Translate) -> str:
-    """A reason of ours in the reader's language; the channel's own words as they are."""
+    """Return our own reason in the reader's language, or the channel's text unchanged."""
     try:
         return t(f"errors.{error}")
     except KeyError:
@@ -201,7 +201,7 @@ def _level(confidence: float | None) -> int:
 def thread_messages(
     messages: list[StoredMessage], customer: str, zone: Any, t: Translate
 ) -> list[Message]:
-    """The messages of a thread, oldest first, with the breaks between days."""
+    """Return the messages of a thread, oldest first, with the breaks between days."""
     last_answer = max((m.seq for m in messages if m.sender == "bot"), default=0)
     shown: list[Message] = []
     before: StoredMessage | None = None

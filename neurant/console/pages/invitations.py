@@ -1,7 +1,7 @@
-"""The page that a mail's link opens: a new person makes an account, a known one signs in.
+"""The page of an invitation link: a new person creates an account, a known person signs in.
 
-The token stands behind the ``#``: no server log and no Referer holds it. A script hands it over
-once, and from then on it is in a cookie of this page alone.
+The token follows the ``#`` of the link, so no server log and no Referer contains it. A script
+submits it once; after that a cookie of this page holds it.
 """
 
 from __future__ import annotations
@@ -66,13 +66,13 @@ async def _page(
 
 @router.get("", response_class=HTMLResponse)
 async def invitation_page(request: Request) -> Response:
-    """Whatever the link that was opened last leads to."""
+    """Show the invitation of the link that was opened last."""
     return await _page(request)
 
 
 @router.post("/open")
 async def open_invitation(request: Request, token: Text = "") -> Response:
-    """Take the token from the address, or from what was pasted, into a cookie of this page."""
+    """Store the token of the link, or of the pasted text, in a cookie of this page."""
     check_origin(request)
     plain = token.strip().rpartition("#")[2][:_LONGEST_TOKEN]
     response = RedirectResponse(PAGE, 303)
@@ -88,7 +88,7 @@ async def join(
     password: Text = "",
     terms: Text = "",
 ) -> Response:
-    """Accept, as whoever is signed in or as a new person, who is signed in then."""
+    """Accept the invitation as the signed-in person, or as a new person, who is then signed in."""
     check_origin(request)
     typed = {"first_name": first_name, "last_name": last_name, "terms": terms}
     given = {"first_name": first_name.strip() or None, "last_name": last_name.strip() or None}
@@ -113,7 +113,7 @@ async def join(
 
 
 async def _entered(request: Request, accepted: Accepted) -> Response:
-    """Into the company that was joined: with the session there is, or with a new person's first."""
+    """Redirect into the joined company, with the existing session or with a new one."""
     pool, person = services_of(request).pool, await person_of(request)
     if person is not None:
         await choose_company(pool, person.digest, accepted.company_id, person.trail)
@@ -131,13 +131,13 @@ async def _entered(request: Request, accepted: Accepted) -> Response:
 
 @router.get("/refuse", response_class=HTMLResponse)
 async def refuse_page(request: Request, of: str = "", told: str = "") -> Response:
-    """Asks whoever opens a mailed link whether they want no more invitations; changes nothing."""
+    """Ask the reader of a mailed link to confirm that they want no more invitations."""
     return _refuse_page(request, of, told)
 
 
 @router.post("/refuse", response_class=HTMLResponse)
 async def refuse_invitations(request: Request, of: Text = "", wants: Text = "") -> Response:
-    """No more invitations to the address of the link, or invitations again."""
+    """Refuse further invitations to the link's address, or allow them again."""
     check_origin(request)
     state = services_of(request)
     try:
@@ -166,7 +166,7 @@ def _refuse_page(request: Request, token: str, told: str) -> Response:
 
 @router.post("/leave")
 async def leave(request: Request) -> Response:
-    """Sign out here and come back to the invitation."""
+    """End the session and come back to the invitation."""
     check_origin(request)
     person = await person_of(request)
     if person is not None:

@@ -1,4 +1,4 @@
-"""The knowledge page: what the bots can consult."""
+"""The knowledge page: the documents that the bots answer from."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ async def _page(
 
 @router.get("", response_class=HTMLResponse)
 async def knowledge_page(request: Request, staff: PageStaff, q: str = "") -> Response:
-    """What the bots can consult, and how far the newest of it is; ``q`` searches in it."""
+    """Show the documents and their state; ``q`` filters by title, file or bot."""
     return await _page(request, staff, words=q)
 
 
@@ -109,7 +109,7 @@ async def upload_without_script(
     chatbot_id: Annotated[UUID, Form()],
     file: Annotated[list[UploadFile], File()],
 ) -> Response:
-    """The form where the page's script does not run; with it, the API takes each file."""
+    """Upload files without a script; the page's script sends each file to the API instead."""
     async with tenant(services_of(request).pool, staff.principal) as connection:
         await permitted(connection, EDIT)
     try:
@@ -128,7 +128,7 @@ async def retire(
     document_id: Annotated[UUID, Form()],
     q: Annotated[str, Form()] = "",
 ) -> Response:
-    """Take a document out of the answers. What cited it stays as it was said."""
+    """Retire a document, so that no new answer uses it; messages that cite it do not change."""
     async with tenant(services_of(request).pool, staff.principal) as connection:
         await permitted(connection, EDIT)
         done = await page_queries.retire_document(connection, document_id)
@@ -142,7 +142,7 @@ async def retry(
     document_id: Annotated[UUID, Form()],
     q: Annotated[str, Form()] = "",
 ) -> Response:
-    """Read a document again that could not be read."""
+    """Request that a failed document is read again."""
     async with tenant(services_of(request).pool, staff.principal) as connection:
         await permitted(connection, EDIT)
         done = await page_queries.retry_document(connection, document_id)

@@ -1,4 +1,4 @@
-"""The pages of signing in: password, second step, and the choice of a company."""
+"""The pages of signing in: password, second factor, and the choice of a company."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ Field = Annotated[str, Form()]
 def enter(
     request: Request, session: OpenedSession, *, keep: bool, next: str = HOME
 ) -> RedirectResponse:
-    """Into the console with a new session; where there is no company (yet), to the first steps."""
+    """Redirect into the console with a new session; a person without a company to onboarding."""
     response = RedirectResponse(safe_next(next) if session.company_id else ONBOARDING, 303)
     age = int(KEPT.total_seconds()) if keep else None
     keep_secret_cookie(request, response, COOKIE, session.token, age)
@@ -58,7 +58,7 @@ def enter(
 
 
 def keep_language(request: Request, response: Response) -> Response:
-    """``?lang=`` chosen on a page outlives it."""
+    """Keep the language of ``?lang=`` in a cookie."""
     chosen = request.query_params.get("lang")
     if chosen in LANGUAGES:
         keep_cookie(request, response, LANGUAGE_COOKIE, str(chosen), YEAR)
@@ -66,7 +66,7 @@ def keep_language(request: Request, response: Response) -> Response:
 
 
 def problem_of(request: Request, error: NeurantError) -> dict[str, str]:
-    """An error as a banner: what happened, and what to do."""
+    """Return the banner for an error: what happened, and what to do."""
     language = reader_language(request)
     known = catalogue(language)
     name = "slow_down" if error.status == 429 else error.code.rpartition(".")[2]
@@ -76,7 +76,7 @@ def problem_of(request: Request, error: NeurantError) -> dict[str, str]:
 
 
 def _told(request: Request) -> dict[str, str] | None:
-    """Why somebody is sent to the login."""
+    """Return the banner that says why the person has to sign in, or None."""
     t = translator(reader_language(request))
     for name in ("idle", "expired", "changed", "verified"):
         if name in request.query_params:
@@ -102,7 +102,7 @@ def _login_page(
 
 @router.get("/login", response_class=HTMLResponse)
 async def login_page(request: Request, next: str = HOME) -> Response:
-    """The form; whoever is signed in already goes on."""
+    """Show the sign-in form; redirect a person who is already signed in."""
     if await session_of(request) is not None:
         return RedirectResponse(safe_next(next), 303)
     return keep_language(request, _login_page(request, next))
@@ -112,7 +112,7 @@ async def login_page(request: Request, next: str = HOME) -> Response:
 async def login(
     request: Request, email: Field = "", password: Field = "", keep: Field = "", next: Field = HOME
 ) -> Response:
-    """Sign in and go on to where the person was headed, or to the second step."""
+    """Sign in, then redirect to ``next`` or to the second factor."""
     check_origin(request)
     kept, state = keep == "yes", services_of(request)
     try:
@@ -158,7 +158,7 @@ def _code_page(request: Request, target: str, error: NeurantError | None = None)
 
 @router.get("/login/code", response_class=HTMLResponse)
 async def code_page(request: Request, next: str = HOME) -> Response:
-    """Where the code is asked for; back to the start for whoever has not begun."""
+    """Show the form for the code; redirect to the login if no sign-in has begun."""
     if await _challenge(request) is None:
         return RedirectResponse("/login?expired=1", 303)
     return keep_language(request, _code_page(request, next))
@@ -166,7 +166,7 @@ async def code_page(request: Request, next: str = HOME) -> Response:
 
 @router.post("/login/code", response_class=HTMLResponse)
 async def login_code(request: Request, code: Field = "", next: Field = HOME) -> Response:
-    """The second step of signing in."""
+    """Check the second factor and sign in."""
     check_origin(request)
     state, trail = services_of(request), trail_of(request)
     token, challenge = read_cookie(request, CHALLENGE_COOKIE), await _challenge(request)
@@ -194,13 +194,13 @@ async def login_code(request: Request, code: Field = "", next: Field = HOME) -> 
 
 @router.post("/logout")
 async def logout(request: Request) -> RedirectResponse:
-    """End the session here and in the database."""
+    """End the session in the browser and in the database."""
     check_origin(request)
     token = read_cookie(request)
     if token:
         await delete_session(services_of(request).pool, digest(token), trail_of(request))
     response = RedirectResponse("/login", 303)
-    # Drafts in the browser's storage are the person's; the cache holds only files without data.
+    # The browser's storage holds the person's drafts, so it is cleared; the cache holds no data.
     response.headers["clear-site-data"] = '"storage"'
     drop_secret_cookie(request, response, COOKIE)
     return response
@@ -208,7 +208,7 @@ async def logout(request: Request) -> RedirectResponse:
 
 @router.get("/console/companies", response_class=HTMLResponse)
 async def companies_page(request: Request, person: PagePerson) -> Response:
-    """The companies of a person; who lost theirs is told so, who never had one founds it."""
+    """Show a person's companies; without any, say that the access ended, or go to onboarding."""
     pool = services_of(request).pool
     companies = await list_companies(pool, person.digest)
     if not companies:
@@ -224,7 +224,7 @@ async def companies_page(request: Request, person: PagePerson) -> Response:
 
 @router.post("/console/companies")
 async def enter_page(request: Request, company_id: Field = "") -> Response:
-    """Go on in another company."""
+    """Switch to another company."""
     check_origin(request)
     person = await person_of(request)
     if person is None:

@@ -1,4 +1,4 @@
-"""The demo's mailbox: what would have been sent. Mounted by ``neurant up --demo`` only."""
+"""The demo mailbox: mails that would have been sent. Only ``neurant up --demo`` mounts it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from neurant.core.errors import NotFoundError
 from neurant.core.services import services_of
 from neurant.mail.folder import mail_folder, newest_mails, part_of, read_mail
 
-# In a frame of ours, without scripts; its links open in a tab of their own.
+# A mail is shown in a frame of our page, without scripts; its links open in a new tab.
 _MAIL_POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'self';"
     " sandbox allow-popups allow-popups-to-escape-sandbox"
@@ -57,14 +57,14 @@ def _list(folder: Path) -> list[Shown]:
 
 @router.get("", response_class=HTMLResponse)
 async def mailbox(request: Request) -> HTMLResponse:
-    """The newest mails."""
+    """Show the newest mails."""
     mails = await asyncio.to_thread(_list, _folder(request))
     return render(request, "mailbox/list.html", mails=mails)
 
 
 @router.get("/{name}", response_class=HTMLResponse)
 async def mail(request: Request, name: str) -> HTMLResponse:
-    """One mail: as it looks, and as text."""
+    """Show one mail, rendered and as text."""
     found = await asyncio.to_thread(_shown, _folder(request), name)
     if found is None:
         raise NotFoundError("not_found")
@@ -73,7 +73,7 @@ async def mail(request: Request, name: str) -> HTMLResponse:
 
 @router.get("/{name}/html", response_class=HTMLResponse)
 async def mail_html(request: Request, name: str) -> HTMLResponse:
-    """The mail's HTML, for the frame."""
+    """Return the mail's HTML for the frame."""
     message = await asyncio.to_thread(read_mail, _folder(request), name)
     if message is None:
         raise NotFoundError("not_found")

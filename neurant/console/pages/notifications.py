@@ -1,4 +1,4 @@
-"""The page of notifications, and the count of its bell."""
+"""The page of notifications, and the count of unread notifications."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ async def notifications_page(
     show: str = "",
     cursor: Annotated[Cursor | None, Query()] = None,
 ) -> Response:
-    """What the reader was told, the newest first; ``show=unread`` only what is new."""
+    """Show the reader's notifications, newest first; ``show=unread`` shows only unread ones."""
     unread = show == "unread"
     query = NotificationQuery(limit=_AT_ONCE, cursor=cursor, unread=True if unread else None)
     async with tenant(services_of(request).pool, staff.principal) as connection:
@@ -56,7 +56,7 @@ async def notifications_page(
 
 @router.get("/unread", response_class=HTMLResponse)
 async def unread_count(request: Request, staff: PageStaff) -> Response:
-    """The count of the bell, for the page's script."""
+    """Return the count of unread notifications for the page's script."""
     async with tenant(services_of(request).pool, staff.principal) as connection:
         context = await frame(connection, staff)
     return HTMLResponse(markup(request, "notifications/unread.html", **context))
@@ -64,7 +64,7 @@ async def unread_count(request: Request, staff: PageStaff) -> Response:
 
 @router.post("/read-all")
 async def read_all(request: Request, staff: PageStaff) -> Response:
-    """The reader has read all of them."""
+    """Mark all notifications of the reader as read."""
     async with tenant(services_of(request).pool, staff.principal) as connection:
         await queries.mark_all_read(connection)
     return RedirectResponse(PAGE, 303)
@@ -74,7 +74,7 @@ async def read_all(request: Request, staff: PageStaff) -> Response:
 async def open_notification(
     request: Request, staff: PageStaff, notification_id: Annotated[UUID, Form()]
 ) -> Response:
-    """Go where it leads; it is read by that."""
+    """Mark a notification as read and redirect to its target."""
     async with tenant(services_of(request).pool, staff.principal) as connection:
         read = await queries.mark_read(connection, notification_id)
     if read is None:

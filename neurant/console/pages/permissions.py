@@ -1,4 +1,4 @@
-"""The settings' page that shows the table of permissions."""
+"""The settings page with the table of permissions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
 @router.get(f"{SETTINGS_PATH}/permissions", response_class=HTMLResponse)
 async def permissions_page(request: Request, staff: PageStaff) -> Response:
-    """The same table, to read."""
+    """Show the permissions of every role, and the reader's own."""
     async with tenant(services_of(request).pool, staff.principal) as connection:
         context = await frame(connection, staff)
         found = await list_permissions(connection)

@@ -1,4 +1,4 @@
-"""The plan page of the console: what there is, what is used, and the way to another plan."""
+"""The plan pages of the console: the subscription, its usage, and the change to another plan."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ Confirm = Annotated[str, Form(max_length=100)]
 
 @router.get("", response_class=HTMLResponse)
 async def plan_page(request: Request, staff: PageStaff, paid: str = "") -> Response:
-    """The company's plan, its use and the catalogue; the use alone for who reads no bills."""
+    """Show the plan, its usage and the catalogue; without ``billing.read`` only the usage."""
     notice = None
     if paid:
         told = translator(reader_language(request))("plans.page.paid")
@@ -54,7 +54,7 @@ async def plan_page(request: Request, staff: PageStaff, paid: str = "") -> Respo
 
 @router.get("/banner", response_class=HTMLResponse)
 async def banner(request: Request, staff: PageStaff) -> Response:
-    """What everybody must know of the subscription, for the frame of each page; 204: nothing."""
+    """Return the subscription banner that every page loads; 204 if there is nothing to say."""
     async with tenant(services_of(request).pool, staff.principal) as connection:
         now = await _subscription(connection, staff)
     if now.status not in _TOLD or (now.status == "trialing" and staff.role not in _READS_BILLS):
@@ -65,7 +65,7 @@ async def banner(request: Request, staff: PageStaff) -> Response:
 
 @router.get("/choose/{plan}", response_class=HTMLResponse)
 async def consider(request: Request, staff: PageStaff, plan: str) -> Response:
-    """What another plan brings, when and for how much, before anything happens."""
+    """Show what another plan changes, when it begins and what it costs. Changes nothing."""
     async with tenant(services_of(request).pool, staff.principal) as connection:
         now = await _subscription(connection, staff)
         plans = await queries.list_plans(connection)
@@ -99,7 +99,7 @@ async def consider(request: Request, staff: PageStaff, plan: str) -> Response:
 
 @router.post("/choose")
 async def choose(request: Request, staff: PageStaff, plan: PlanForm) -> Response:
-    """The owner chooses: to the payment page where there is one, else back to the plan."""
+    """Choose a plan, then redirect to the payment page if there is one, else to the plan."""
     billing, language = billing_of(request), reader_language(request)
     try:
         async with tenant(services_of(request).pool, staff.principal) as connection:
@@ -113,7 +113,7 @@ async def choose(request: Request, staff: PageStaff, plan: PlanForm) -> Response
 
 @router.post("/try")
 async def try_plan(request: Request, staff: PageStaff, plan: PlanForm) -> Response:
-    """The owner tries a plan before paying, once."""
+    """Start the trial of a paid plan, which a company has once."""
     days = services_of(request).settings.trial_days
     try:
         async with tenant(services_of(request).pool, staff.principal) as connection:
@@ -125,7 +125,7 @@ async def try_plan(request: Request, staff: PageStaff, plan: PlanForm) -> Respon
 
 @router.post("/{deed}")
 async def act(request: Request, staff: PageStaff, deed: str, confirm: Confirm = "") -> Response:
-    """Keep, cancel, reopen or close: each back to the page; bills are somewhere else."""
+    """Do an action (keep, cancel, reopen, close) and redirect; ``bills`` leads to the biller."""
     deeds: dict[str, Any] = {
         "keep": service.keep_plan,
         "cancel": service.stop_paying,
@@ -203,7 +203,7 @@ async def _page(
 
 
 def _of(plan: Plan, limit: str) -> int:
-    """A limit of a plan in the units of its use: storage in bytes."""
+    """Return a limit of a plan in the unit of its usage; storage in bytes."""
     value: int = getattr(plan, limit)
     return value * MEGABYTE if limit == "max_storage_mb" and value > 0 else value
 

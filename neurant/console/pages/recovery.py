@@ -1,4 +1,4 @@
-"""The pages of a forgotten password: the form that asks for a link, and the form behind it."""
+"""The pages of a forgotten password: request a link, and set a new password."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from neurant.core.errors import NeurantError
 from neurant.core.language import reader_language
 from neurant.core.services import services_of
 
-_NO_REFERRER = {"Referrer-Policy": "no-referrer"}  # the address holds a token
+_NO_REFERRER = {"Referrer-Policy": "no-referrer"}  # the address contains a token
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 Field = Annotated[str, Form()]
@@ -39,13 +39,13 @@ def _forgot(
 
 @router.get("/forgot", response_class=HTMLResponse)
 async def forgot_page(request: Request) -> Response:
-    """The form."""
+    """Show the form that requests a link."""
     return keep_language(request, _forgot(request))
 
 
 @router.post("/forgot", response_class=HTMLResponse)
 async def forgot_form(request: Request, email: Field = "") -> Response:
-    """Ask for the mail."""
+    """Request the mail; the answer is the same with and without an account."""
     check_origin(request)
     state = services_of(request)
     try:
@@ -82,7 +82,7 @@ def _reset(
 
 @router.get("/reset", response_class=HTMLResponse)
 async def reset_page(request: Request, link: str = "") -> Response:
-    """The form behind a mailed link; a link that is over is told so at once."""
+    """Show the form of a mailed link; an expired or used link shows an error at once."""
     found = await queries.find_reset(services_of(request).pool, digest(link))
     if found is None or found.state != "open":
         error = service.refusal(found.state if found else "unknown")
@@ -92,7 +92,7 @@ async def reset_page(request: Request, link: str = "") -> Response:
 
 @router.post("/reset", response_class=HTMLResponse)
 async def reset_form(request: Request, link: Field = "", password: Field = "") -> Response:
-    """Set the password and go to the login."""
+    """Set the password and redirect to the login."""
     check_origin(request)
     state = services_of(request)
     found = await queries.find_reset(state.pool, digest(link))
@@ -110,6 +110,6 @@ async def reset_form(request: Request, link: Field = "", password: Field = "") -
             raise
         return _reset(request, link, email=found.email if found else "", error=error)
     response = RedirectResponse("/login?changed=1", 303)
-    if found is not None:  # who reads the mailbox is no stranger
+    if found is not None:  # the reader of the mailbox is known, so the device is, too
         keep_device(request, response, found.email)
     return response

@@ -1,4 +1,4 @@
-"""The page of a person's own account: profile, password, second step, sessions."""
+"""The page of a person's own account: profile, password, second factor, sessions."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ async def _page(
     typed: queries.Profile | None = None,
     waiting_factor: NewFactor | None = None,
 ) -> HTMLResponse:
-    """The whole page; ``error`` is told in the part (profile, password, two_step) it is of."""
+    """Return the page; it shows ``error`` in ``part`` (profile, password, two_step)."""
     if error is not None and error.status not in _TOLD:
         raise error
     pool = services_of(request).pool
@@ -84,7 +84,7 @@ def _notice(request: Request) -> Notice | None:
 def _renewed(
     request: Request, person: Person, response: Response, session: OpenedSession
 ) -> Response:
-    """The cookie with the session's new token, living as long as the one before."""
+    """Set the cookie with the session's new token, with the lifetime of the previous cookie."""
     left = session.expires_at - utc_now()
     was_kept = session.expires_at - person.created_at > SHORT
     age = max(1, int(left.total_seconds())) if was_kept else None
@@ -94,7 +94,7 @@ def _renewed(
 
 @router.get(HERE, response_class=HTMLResponse)
 async def account_page(request: Request, staff: PageStaff, person: PagePerson) -> Response:
-    """The page."""
+    """Show the account page."""
     return keep_language(request, await _page(request, staff, person))
 
 
@@ -108,7 +108,7 @@ async def change_profile(
     phone: Field = "",
     avatar_url: Field = "",
 ) -> Response:
-    """Names, telephone and picture."""
+    """Change the names, the phone number and the picture."""
     check_origin(request)
     typed = queries.Profile(first_name, last_name, phone, avatar_url)
     changes = {
@@ -132,7 +132,7 @@ async def change_password(
     current: Field = "",
     new: Field = "",
 ) -> Response:
-    """Another password."""
+    """Change the password."""
     check_origin(request)
     state, language = services_of(request), reader_language(request)
     try:
@@ -149,7 +149,7 @@ async def change_password(
 async def begin_two_step(
     request: Request, staff: PageStaff, person: PagePerson, password: Field = ""
 ) -> Response:
-    """The secret, to be scanned."""
+    """Begin two-step verification and show the secret as a QR code."""
     check_origin(request)
     state = services_of(request)
     try:
@@ -163,7 +163,7 @@ async def begin_two_step(
 async def confirm_two_step(
     request: Request, staff: PageStaff, person: PagePerson, code: Field = ""
 ) -> Response:
-    """The first code; the recovery codes are shown in answer, once."""
+    """Confirm the first code, turn on two-step verification and show the recovery codes once."""
     check_origin(request)
     state = services_of(request)
     try:
@@ -195,7 +195,7 @@ async def renew_recovery_codes(
     password: Field = "",
     code: Field = "",
 ) -> Response:
-    """Ten other codes, shown in answer, once."""
+    """Replace the recovery codes with ten new ones, and show them once."""
     check_origin(request)
     state = services_of(request)
     try:
@@ -215,7 +215,7 @@ async def disable_two_step(
     password: Field = "",
     code: Field = "",
 ) -> Response:
-    """Back to the password alone."""
+    """Turn off two-step verification."""
     check_origin(request)
     state = services_of(request)
     try:
@@ -230,7 +230,7 @@ async def disable_two_step(
 async def end_session(
     request: Request, person: PagePerson, session_id: Field = ""
 ) -> RedirectResponse:
-    """End one session, or (without an id) all others."""
+    """End one session, or without an id all other sessions of the person."""
     check_origin(request)
     pool = services_of(request).pool
     if not session_id:

@@ -1,4 +1,4 @@
-"""The settings begin with the first part that their reader may open."""
+"""The entry to the settings."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
 @router.get(SETTINGS_PATH)
 async def settings(request: Request, staff: PageStaff) -> Response:
-    """Go to the first part."""
+    """Redirect to the first settings page that the reader may open."""
     async with tenant(services_of(request).pool, staff.principal) as connection:
         may = await my_permissions(connection)
     first = first_setting(request, may)

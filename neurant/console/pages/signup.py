@@ -1,4 +1,4 @@
-"""The pages of signing up: the form, the code and the link that prove the address."""
+"""The pages of signing up: the form, and the code or link that confirms the address."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from neurant.core.language import reader_language
 from neurant.core.services import services_of
 
 _DAY = 24 * 3600
-_NO_REFERRER = {"Referrer-Policy": "no-referrer"}  # the address holds a token
+_NO_REFERRER = {"Referrer-Policy": "no-referrer"}  # the address contains a token
 
 _TYPED = ("first_name", "last_name", "email", "terms")
 
@@ -32,7 +32,7 @@ Field = Annotated[str, Form()]
 
 @router.get("/signup", response_class=HTMLResponse)
 async def sign_up_page(request: Request) -> Response:
-    """The form."""
+    """Show the sign-up form."""
     return keep_language(request, _form(request, dict.fromkeys(_TYPED, "")))
 
 
@@ -59,7 +59,7 @@ async def sign_up_form(
     password: Field = "",
     terms: Field = "",
 ) -> Response:
-    """Begin, and go on to where the code is asked for."""
+    """Begin a sign-up and redirect to the form for the code."""
     check_origin(request)
     typed = {"first_name": first_name, "last_name": last_name, "email": email, "terms": terms}
     state = services_of(request)
@@ -72,7 +72,7 @@ async def sign_up_form(
                 password=password,
                 accept_terms=terms == "yes",
             )
-        except ValidationError as wrong:  # only lengths can be wrong here
+        except ValidationError as wrong:  # only a length can be invalid here
             name = str(wrong.errors()[0]["loc"][0])
             raise BadInputError("accounts.field_too_long", field=name) from None
         begun = await service.begin(
@@ -117,8 +117,10 @@ def _verify_page(
 
 @router.get("/verify", response_class=HTMLResponse)
 async def verify_page(request: Request, link: str = "") -> Response:
-    """Without a link: the code, while the page asks whether the link was opened. With one: a
-    button, because programs that read mail open every link, and must not sign anybody up."""
+    """Show the form for the code; with ``link``, a button that confirms the address.
+
+    The button is necessary because mail scanners open every link and must not sign anyone up.
+    """
     token = read_cookie(request, PENDING_COOKIE)
     found = await queries.find_sign_up(
         services_of(request).pool, digest(token) if token else None, digest(link) if link else None
@@ -133,7 +135,7 @@ async def verify_page(request: Request, link: str = "") -> Response:
 
 
 async def _over(request: Request, found: queries.SignUp | None, link: str) -> Response:
-    """A sign-up that no longer waits: the browser that began it goes on, others are told."""
+    """Answer for a finished or expired sign-up: sign in the browser that began it, else say so."""
     if found is not None and found.state == "verified":
         if not link:
             return await _prove(request, found)
@@ -178,7 +180,7 @@ async def _prove(
 async def verify_form(
     request: Request, link: Field = "", code: Field = "", password: Field = ""
 ) -> Response:
-    """The button of a link, or the code."""
+    """Confirm the address with the link or the code."""
     check_origin(request)
     token = read_cookie(request, PENDING_COOKIE)
     found = await queries.find_sign_up(
@@ -197,7 +199,7 @@ async def verify_form(
 
 @router.post("/verify/resend", response_class=HTMLResponse)
 async def resend_form(request: Request) -> Response:
-    """Another mail."""
+    """Send another mail."""
     check_origin(request)
     token, state = read_cookie(request, PENDING_COOKIE), services_of(request)
     if token is None:
@@ -216,7 +218,7 @@ async def resend_form(request: Request) -> Response:
 
 @router.get("/verify/state")
 async def page_state(request: Request) -> StateOut:
-    """What the page asks every two seconds."""
+    """Return the state of the sign-up, for which the page asks every two seconds."""
     token = read_cookie(request, PENDING_COOKIE) or ""
     found = await queries.find_sign_up(services_of(request).pool, digest(token), None)
     return StateOut.model_validate({"state": found.state if found else "expired"})

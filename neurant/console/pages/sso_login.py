@@ -1,7 +1,7 @@
-"""Signing in by a company's provider, as the browser does it.
+"""The pages of signing in through a company's identity provider.
 
-The way to the provider is a link and not a form: the pages' policy lets forms lead to ourselves
-only, and browsers hold redirects to that.
+A link leads to the provider, not a form: the content security policy allows forms only to our
+own addresses, and browsers apply it to redirects after a form, too.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from neurant.core.services import services_of
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 Text = Annotated[str, Query(max_length=2000)]
 _MINUTES = 10
-_STATE_SHOWN = 16  # characters of a state in the cookie's name: each tab has its own
+_STATE_SHOWN = 16  # characters of the state in the cookie's name: each tab has its own
 log = get_logger(__name__)
 
 
@@ -73,7 +73,7 @@ def _page(
 async def sso_page(
     request: Request, email: Text = "", next: Text = HOME, keep: Text = ""
 ) -> Response:
-    """Asks for the address; for one that has a provider, offers the way there."""
+    """Ask for the mail address; if it has a provider, show the link to it."""
     if not email:
         return _page(request, target=next)
     name = await offer_name(services_of(request).pool, email)
@@ -86,7 +86,7 @@ async def sso_page(
 
 @router.get("/login/sso/offer")
 async def sso_offer(request: Request, email: Text = "") -> JSONResponse:
-    """For the login page's script: the name of the address's provider, or null."""
+    """Return the name of the address's provider, or null, for the login page's script."""
     return JSONResponse({"name": await offer_name(services_of(request).pool, email)})
 
 
@@ -94,7 +94,7 @@ async def sso_offer(request: Request, email: Text = "") -> JSONResponse:
 async def sso_start(
     request: Request, email: Text = "", next: Text = HOME, keep: Text = ""
 ) -> Response:
-    """To the provider of the address; 429 for a client's address that began too often."""
+    """Redirect to the provider of the mail address; 429 after too many attempts of a client."""
     state = services_of(request)
     try:
         departure = await begin(
@@ -117,7 +117,7 @@ async def sso_start(
 
 @router.get("/login/sso/callback/{company_id}")
 async def sso_callback(request: Request, company_id: UUID) -> Response:
-    """Back from the provider."""
+    """Finish the sign-in with the provider's answer."""
     state = services_of(request)
     name = _cookie(request.query_params.get("state", ""))
     try:
@@ -136,7 +136,7 @@ async def sso_callback(request: Request, company_id: UUID) -> Response:
     response = RedirectResponse(safe_next(arrival.next_path), 303)
     drop_secret_cookie(request, response, name)
     # The browser does not become a known device (accounts/known_devices.py): the session is limited
-    # to one company, and that company's provider must not free anybody of the login's brake.
+    # to one company, whose provider must not exempt anyone from the login's throttle.
     age = int(KEPT.total_seconds()) if arrival.is_kept else None
     keep_secret_cookie(request, response, COOKIE, arrival.token, age)
     return response

@@ -1,4 +1,4 @@
-"""The page of a company's connections to identity providers."""
+"""The settings page of a company's connections to identity providers."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ async def _page(
     typed: dict[str, Any] | None = None,
     checks: list[SsoCheckOut] | None = None,
 ) -> HTMLResponse:
-    """The whole page; ``error``, ``typed`` and ``checks`` are of ``part``: "new" or an id."""
+    """Return the page; ``error``, ``typed`` and ``checks`` belong to ``part``: "new" or an id."""
     state, t = services_of(request), translator(reader_language(request))
     done = request.query_params.get("done", "")
     notice = _notice(done, t) if done in _DONE else None
@@ -83,12 +83,12 @@ def _notice(done: str, t: Callable[[str], str]) -> Notice:
 
 @router.get(HERE, response_class=HTMLResponse)
 async def sso_settings(request: Request, staff: PageStaff) -> Response:
-    """The page."""
+    """Show the connections."""
     return await _page(request, staff)
 
 
 def _told(model: type[BaseModel], typed: dict[str, Any]) -> Any:
-    """What was typed, as the API would take it. Raises BadInputError."""
+    """Validate the typed values with the API's model. Raises BadInputError."""
     try:
         return model.model_validate(typed)
     except ValidationError as error:
@@ -111,7 +111,7 @@ async def add_connection(
     domains: Field = "",
     default_role: Field = "",
 ) -> Response:
-    """Connect a provider."""
+    """Add a connection to a provider."""
     check_origin(request)
     typed: dict[str, Any] = {
         "name": name.strip(),
@@ -144,7 +144,7 @@ async def change_connection(
     is_enforced: Field = "",
     is_active: Field = "",
 ) -> Response:
-    """Change one; an empty secret keeps the one that is stored."""
+    """Change a connection; an empty secret keeps the stored one."""
     check_origin(request)
     typed: dict[str, Any] = {
         "name": name.strip(),
@@ -174,7 +174,7 @@ async def change_connection(
 async def remove_connection(
     request: Request, staff: PageStaff, connection_id: UUID
 ) -> RedirectResponse:
-    """Remove one; who came in by it is out."""
+    """Remove a connection; the sessions that it opened end."""
     check_origin(request)
     async with tenant(services_of(request).pool, staff.principal) as connection:
         demand(await frame(connection, staff), "sso.manage")
@@ -184,7 +184,7 @@ async def remove_connection(
 
 @router.post(f"{HERE}/{{connection_id}}/check", response_class=HTMLResponse)
 async def check_connection(request: Request, staff: PageStaff, connection_id: UUID) -> Response:
-    """Try the provider and show what it says."""
+    """Test the provider and show the results."""
     check_origin(request)
     state = services_of(request)
     async with tenant(state.pool, staff.principal) as connection:
@@ -203,7 +203,7 @@ async def check_connection(request: Request, staff: PageStaff, connection_id: UU
 async def check_domain(
     request: Request, staff: PageStaff, connection_id: UUID, domain: Field = ""
 ) -> Response:
-    """Look for the TXT record of one of its domains now."""
+    """Look up the TXT record of a domain now."""
     check_origin(request)
     state = services_of(request)
     async with tenant(state.pool, staff.principal) as connection:

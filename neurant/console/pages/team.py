@@ -1,4 +1,4 @@
-"""The team page and a person's: forms that work without a script."""
+"""The page of the team and the page of a person, with forms that work without a script."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ async def _team(
     asked: dict[str, str] | None = None,
 ) -> Response:
     told = _notice(request, error)
-    failed = told if error and asked else None  # told where it was typed, and nowhere else
+    failed = told if error and asked else None  # shown only next to the form
     async with tenant(services_of(request).pool, staff.principal) as connection:
         context = await team_context(connection, staff, None if failed else told)
     asked = dict.fromkeys(_FIELDS, "") | {"language": reader_language(request)} | (asked or {})
@@ -90,7 +90,7 @@ def _done(what: str, path: str = PAGE) -> Response:
 
 @router.get("", response_class=HTMLResponse)
 async def team_page(request: Request, staff: PageStaff) -> Response:
-    """Everybody whom the reader may know of, and the invitations below their role."""
+    """Show the people that the reader may see, and the invitations to roles below their own."""
     return await _team(request, staff)
 
 
@@ -104,7 +104,7 @@ async def send_invitation(
     last_name: Text = "",
     language: Text = "",
 ) -> Response:
-    """Invite; what was typed stays in the form where it is refused."""
+    """Send an invitation; after an error the form keeps the typed values."""
     asked = {
         "email": email,
         "role": role,
@@ -135,7 +135,7 @@ async def send_invitation(
 
 @router.post("/invitations/{invitation_id}/renew", response_class=HTMLResponse)
 async def renew_invitation(request: Request, staff: PageStaff, invitation_id: UUID) -> Response:
-    """Send it again."""
+    """Send an invitation again."""
     state = services_of(request)
     try:
         async with within_limits(state.pool, staff.principal) as connection:
@@ -147,7 +147,7 @@ async def renew_invitation(request: Request, staff: PageStaff, invitation_id: UU
 
 @router.post("/invitations/{invitation_id}/cancel", response_class=HTMLResponse)
 async def cancel_invitation(request: Request, staff: PageStaff, invitation_id: UUID) -> Response:
-    """Take it back."""
+    """Withdraw an invitation."""
     try:
         async with tenant(services_of(request).pool, staff.principal) as connection:
             await invitations.cancel(connection, invitation_id)
@@ -158,7 +158,7 @@ async def cancel_invitation(request: Request, staff: PageStaff, invitation_id: U
 
 @router.get("/{user_id}", response_class=HTMLResponse)
 async def person_page(request: Request, staff: PageStaff, user_id: UUID) -> Response:
-    """A person: role, permissions, access."""
+    """Show a person: role, permissions, access."""
     return await _person(request, staff, user_id)
 
 
@@ -166,7 +166,7 @@ async def person_page(request: Request, staff: PageStaff, user_id: UUID) -> Resp
 async def change_role(
     request: Request, staff: PageStaff, user_id: UUID, role: Text = ""
 ) -> Response:
-    """Another role."""
+    """Change the person's role."""
     try:
         if role not in roles_below(staff.role):
             raise BadInputError("invalid_fields", fields="role")
@@ -184,7 +184,7 @@ async def change_permissions(
     user_id: UUID,
     allowed: Annotated[list[str], Form()] = [],  # noqa: B006 - a form without a tick
 ) -> Response:
-    """What is not ticked is taken away."""
+    """Remove from the person every permission that is not ticked."""
     try:
         async with tenant(services_of(request).pool, staff.principal) as connection:
             denied = await newly_denied(connection, user_id, allowed)
@@ -198,7 +198,7 @@ async def change_permissions(
 async def change_active(
     request: Request, staff: PageStaff, user_id: UUID, active: Text = ""
 ) -> Response:
-    """In again, or out at once."""
+    """Activate or deactivate the person."""
     is_active = active == "yes"
     try:
         async with within_limits(services_of(request).pool, staff.principal) as connection:
@@ -217,7 +217,7 @@ async def pass_ownership(
     password: Text = "",
     code: Text = "",
 ) -> Response:
-    """The company changes hands, once its name was typed and the owner has shown to be it."""
+    """Transfer the ownership after the owner typed the company's name and reauthenticated."""
     owner = Owner(staff.name, staff.company_id, staff.company_name)
     state = services_of(request)
     try:

@@ -1,4 +1,4 @@
-"""The team page: people, seats and invitations, read in one transaction as the reader."""
+"""Read the team page in the reader's transaction: people, seats and invitations."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _MOST = 200
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """A row of the page; what the reader may not see is None."""
+    """A person as the page shows them; a value that the reader may not see is None."""
 
     id: UUID
     name: str
@@ -43,13 +43,13 @@ class Person:
 
     @property
     def is_online(self) -> bool:
-        """Did something in the last minutes."""
+        """Return whether the person was active in the last minutes."""
         return self.last_seen_at is not None and utc_now() - self.last_seen_at < ONLINE
 
 
 @dataclass(frozen=True, slots=True)
 class Right:
-    """A permission of a person's role, as a checkbox."""
+    """A permission of a person's role, shown as a checkbox."""
 
     name: str
     object: str
@@ -57,14 +57,14 @@ class Right:
 
 
 def roles_below(role: str) -> Sequence[str]:
-    """The roles that somebody of this role may give."""
+    """Return the roles below ``role``, which its holder may assign."""
     return ROLES[ROLES.index(role) + 1 :] if role in ("owner", "administrador") else ()
 
 
 async def team_context(
     connection: Connection, staff: SignedIn, notice: Notice | None
 ) -> dict[str, Any]:
-    """Everything that the page shows. Raises ForbiddenError."""
+    """Return the context of the team page. Raises ForbiddenError."""
     context = await frame(connection, staff, notice)
     may = context["may"]
     demand(context, "team.read")
@@ -102,7 +102,7 @@ async def _people(connection: Connection, staff: SignedIn, may: Collection[str])
 
 
 def person_of(user: UserOut, staff: SignedIn, may: Collection[str]) -> Person:
-    """A user as the page shows them to this reader."""
+    """Return a user as the page shows them to this reader."""
     return Person(
         user.id,
         f"{user.first_name} {user.last_name}".strip() or user.email,
@@ -118,7 +118,7 @@ def person_of(user: UserOut, staff: SignedIn, may: Collection[str]) -> Person:
 
 
 async def _invitations(connection: Connection) -> list[InvitationOut]:
-    """The newest that are open, or ran out unanswered."""
+    """Return the newest pending and expired invitations."""
     found: list[InvitationOut] = []
     for status in ("pending", "expired"):
         query = InvitationQuery.model_validate({"limit": _MOST, "status": status})
@@ -130,7 +130,7 @@ async def _invitations(connection: Connection) -> list[InvitationOut]:
 async def person_context(
     connection: Connection, staff: SignedIn, user_id: UUID, notice: Notice | None
 ) -> dict[str, Any]:
-    """Everything that a person's page shows. Raises NotFoundError."""
+    """Return the context of a person's page. Raises NotFoundError."""
     user = await queries.get_user(connection, user_id)
     if user is None:
         raise NotFoundError("not_found")
@@ -159,7 +159,10 @@ async def _rights(connection: Connection, user: UserOut) -> list[Right]:
 
 
 async def newly_denied(connection: Connection, user_id: UUID, allowed: Sequence[str]) -> list[str]:
-    """What the form took away, with what was denied before and is not shown for this role."""
+    """Return the permissions to deny: the unticked ones, and denied ones that the form omits.
+
+    The form shows only the permissions of the person's role. Raises NotFoundError.
+    """
     user = await queries.get_user(connection, user_id)
     if user is None:
         raise NotFoundError("not_found")

@@ -611,7 +611,7 @@ async def test_the_true_time_and_reason_are_told_in_both_languages(
     assert statuses(await start(two, acme, "127.69.3.1", 1)) == {200: 1}
     full = await told("127.69.2.1")
     assert "en una hora" in full["es"]
-    assert "in an hour" in full["en"]
+    assert "per hour" in full["en"]
     for details in (share, full):
         assert all("60 minut" in detail for detail in details.values()), details
         assert "personas" not in details["es"]

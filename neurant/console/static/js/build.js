@@ -1,10 +1,10 @@
-// Forms that build something: what is typed is kept until it is sent, counted, and shown beside.
+// Forms with a draft: keep the typed values until they are sent, count them, and preview them.
 import { startDialogs } from "./dialogs.js";
 import { startToasts } from "./toasts.js";
 
 const PREFIX = "neurant:draft:";
 
-// As the page brought it; a select has no defaultValue.
+// The value in the page as loaded; a select has no defaultValue.
 function initial(field) {
   if (field.tagName !== "SELECT") return field.defaultValue;
   return ([...field.options].find((one) => one.defaultSelected) ?? field.options[0])?.value;
@@ -26,7 +26,7 @@ function keepDraft(form) {
     });
     form.addEventListener("submit", () => localStorage.removeItem(key));
   } catch {
-    // The browser keeps nothing for us: the form works all the same.
+    // The browser blocks storage; the form works without a kept draft.
   }
 }
 
@@ -39,7 +39,7 @@ function tellUnsaved(form) {
 function startTrial(form) {
   const scroll = form.previousElementSibling;
   form.addEventListener("htmx:after:request", (event) => {
-    if (event.detail.ctx.response.status >= 400) return; // told in the corner; the text stays
+    if (event.detail.ctx.response.status >= 400) return; // a toast shows the error, and the text stays
     form.reset();
     scroll.scrollTop = scroll.scrollHeight;
     form.elements.message.focus();

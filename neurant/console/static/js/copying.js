@@ -1,4 +1,4 @@
-// A button that copies what stands in another element, and says that it did.
+// A button that copies the text of another element and confirms it.
 const SHOWN = 2000;
 
 export function startCopying() {
@@ -9,7 +9,7 @@ export function startCopying() {
     try {
       await navigator.clipboard.writeText(source.textContent.trim());
     } catch {
-      // No clipboard outside https: marked, one key copies it.
+      // There is no clipboard without https, so the text is selected for copying by keyboard.
       getSelection().selectAllChildren(source);
       return;
     }

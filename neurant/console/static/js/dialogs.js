@@ -1,4 +1,4 @@
-// Dialogs that a button opens. They stand outside what is redrawn, so that they stay open.
+// Dialogs that a button opens. They are outside the redrawn part of the page, so they stay open.
 
 export function startDialogs() {
   document.addEventListener("click", (event) => {
@@ -17,7 +17,7 @@ export function startDialogs() {
   }
 }
 
-// What the dialog is about: {"name": value} for its fields and for what it tells (data-text).
+// Fills a dialog: {"name": value} for its fields and for its texts (data-text).
 function open(dialog, values) {
   if (!dialog) return;
   for (const [name, value] of Object.entries(JSON.parse(values ?? "{}"))) {

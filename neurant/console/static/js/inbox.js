@@ -8,7 +8,7 @@ const inbox = document.getElementById("inbox");
 const live = document.getElementById("live");
 const announcer = document.getElementById("announcer");
 
-// Drafts: kept per conversation, so that nothing written is lost by a reload, a race or a lost line.
+// Drafts, kept per conversation, so that a reload, a conflict or a lost connection loses no text.
 const draft = () => document.getElementById("draft");
 const draftKey = (form) => `neurant:draft:${form.dataset.conversation}`;
 
@@ -29,7 +29,7 @@ function clearDraft(form) {
   showSendFailed(false);
   localStorage.removeItem(draftKey(form));
   draft().value = "";
-  // The next message is another one; until now a repeated request was the same.
+  // The next message gets a new id; a repeated request used the old one, to be the same message.
   document.getElementById("message-id").value = randomId();
   document.getElementById("draft-saved").hidden = true;
 }
@@ -45,8 +45,8 @@ document.addEventListener("htmx:error", (event) => {
 document.addEventListener("htmx:response:error", (event) => {
   const { sourceElement, request, response } = event.detail.ctx;
   const gone = request.method === "GET" && [403, 404].includes(response.status);
-  // Signed out, or the conversation is no longer ours: the whole page says so. An action that is
-  // refused is told in the corner, in the answer's own words.
+  // After signing out or losing the conversation, the whole page shows the answer. A refused
+  // action shows the answer's own text as a toast.
   if (response.status === 401 || gone) location.reload();
   else if (sourceElement?.id === "composer" && ![403, 404, 409].includes(response.status))
     showSendFailed(true);
@@ -82,7 +82,7 @@ addEventListener("online", () => {
   window.htmx.trigger(inbox, "refresh");
 });
 
-// Waiting times and the number of the queue, between two refreshes.
+// Update the waiting times and the count of the queue between two refreshes.
 const UNITS = [
   ["d", 86400],
   ["h", 3600],

@@ -1,4 +1,4 @@
-// A link's token stands behind the "#": it is handed over once and taken out of the address.
+// The token follows the "#" of the link: submit it once and remove it from the address.
 const form = document.getElementById("open-invitation");
 
 function handOver() {
@@ -11,5 +11,5 @@ function handOver() {
   form.submit();
 }
 
-addEventListener("hashchange", handOver); // a link that is pasted where this page is open already
+addEventListener("hashchange", handOver); // a link that is pasted while this page is open
 handOver();

@@ -1,5 +1,5 @@
-// Keyboard shortcuts of the inbox. Single letters rest while something is being written, while a
-// dialog is open, and when the person switched them off (WCAG 2.1.4).
+// Keyboard shortcuts of the inbox. Single letters are off while the person types, while a dialog
+// is open, and if the person switched them off (WCAG 2.1.4).
 
 const SWITCH = "neurant:single-keys";
 const writing = (node) => node.closest("input, textarea, select, [contenteditable]");

@@ -1,4 +1,4 @@
-// Documents: dragging, uploading with progress, and following the reading until it is done.
+// Documents: drag and drop, upload with progress, and the progress of reading.
 import { startDialogs } from "./dialogs.js";
 import { startToasts } from "./toasts.js";
 
@@ -47,7 +47,7 @@ function upload(file, item = row(file)) {
   item.classList.remove("is-failed");
   progress.hidden = false;
   for (const button of item.querySelectorAll("button")) button.hidden = true;
-  // fetch cannot tell how much of a body has been sent.
+  // fetch does not report the progress of an upload.
   const request = new XMLHttpRequest();
   request.open("POST", `/v1/chatbots/${form.elements.chatbot_id.value}/documents`);
   request.responseType = "json";

@@ -8,7 +8,7 @@ for (const button of document.querySelectorAll("[data-reveal]")) {
     button.setAttribute("aria-pressed", String(!shown));
   });
 }
-// Recovery codes go to the clipboard, one a line.
+// Copy the recovery codes to the clipboard, one per line.
 for (const button of document.querySelectorAll("[data-copy]")) {
   if (!navigator.clipboard) continue;
   button.hidden = false;
@@ -19,7 +19,7 @@ for (const button of document.querySelectorAll("[data-copy]")) {
   });
 }
 
-// The button of the company's provider says its name once the address is known; it is a link all the same.
+// The button of the company's provider shows its name once the address is known; it stays a link.
 for (const link of document.querySelectorAll("[data-sso]")) {
   const email = document.getElementById("email");
   const [text, href] = [link.textContent, link.href];

@@ -1,4 +1,4 @@
-// The invitation's form is a dialog where there is a script; without one it stands in the page.
+// Make the invitation form a dialog; without this script it is a part of the page.
 import { startToasts } from "./toasts.js";
 
 startToasts();

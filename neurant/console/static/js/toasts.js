@@ -1,4 +1,4 @@
-// What came of an action is told in a corner for a while, or until it is closed.
+// A toast shows the result of an action for a while, or until it is closed.
 const LONG = 8000;
 const SHORT = 5000;
 
@@ -9,7 +9,7 @@ export function startToasts() {
     for (const toast of corner.querySelectorAll(".toast:not([data-timed])")) {
       toast.dataset.timed = "";
       const hide = () => {
-        // Not while somebody reads it closely or is about to close it.
+        // Keep it while the pointer or the focus is on it.
         if (toast.matches(":hover, :focus-within")) setTimeout(hide, SHORT);
         else toast.remove();
       };

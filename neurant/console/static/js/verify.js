@@ -1,4 +1,4 @@
-// The page waits for the link to be opened, perhaps on another device, and counts until the next mail.
+// Wait until the link is opened, perhaps on another device, and count down to the next mail.
 const line = document.querySelector("[data-verify]");
 const again = document.querySelector("[data-resend-after]");
 const EVERY = 2000;
@@ -10,7 +10,7 @@ async function ask() {
     if (state === "verified") line.lastElementChild.textContent = line.dataset.confirmed;
     if (state === "verified" || state === "expired") return location.replace("/verify");
   } catch {
-    // Offline for a moment: the next time answers.
+    // Offline for a moment; the next request tries again.
   }
   setTimeout(ask, EVERY);
 }

@@ -1,6 +1,6 @@
 // The floating chat of another site:
 //   <script src="https://host/widget.js" data-bot="ROUTING_ID" async></script>
-// Lives in a shadow root, so that the site's styles and ours leave each other alone.
+// It uses a shadow root, so that the site's styles and ours do not affect each other.
 (() => {
   const script = document.currentScript;
   const bot = script?.dataset.bot;
@@ -135,7 +135,7 @@
   draw();
   const start = () => {
     document.body.append(host);
-    // A returning visitor hears of answers without opening it.
+    // A returning visitor sees new answers without opening the chat.
     if (remember(false)) load();
   };
   if (document.body) start();

@@ -1,6 +1,6 @@
-// The chat inside a widget: tells the page around it what is unread, and when to close.
+// The chat inside a widget: reports unread messages and closing to the embedding page.
 
-/** Talks only to the page that holds this frame; without one it does nothing. */
+/** Posts messages to the embedding page; does nothing without one. */
 export function createFrame(root) {
   const embedded = "embedded" in root.dataset && parent !== window;
   const tell = (message) => embedded && parent.postMessage(message, "*"); // holds no content
@@ -28,7 +28,7 @@ export function createFrame(root) {
 
   return {
     arrived(message) {
-      // The backlog at connecting was read already.
+      // The messages before connecting were already read.
       if (visible || Date.parse(message.created_at) < startedAt) return;
       unread += 1;
       report();

@@ -1,4 +1,4 @@
-// The visitor's chat: wires the page, the session, the stream and what is being written together.
+// The visitor's chat: connects the page, the session, the stream and the outbox.
 import { createFrame } from "./frame.js";
 import { createOutbox } from "./outbox.js";
 import { createSession, createStore } from "./session.js";
@@ -19,7 +19,7 @@ const outbox = createOutbox(session, store, thread);
 const composer = document.getElementById("composer");
 const draft = document.getElementById("draft");
 const replies = document.getElementById("replies");
-const askPerson = document.getElementById("ask-person"); // none where nobody could come
+const askPerson = document.getElementById("ask-person"); // absent if no person can take conversations
 const typing = document.getElementById("typing");
 const log = document.getElementById("log");
 let mode = "bot";
@@ -85,7 +85,7 @@ function showConnection(isOpen, reason) {
     offline.hidden = true;
     outbox.flush();
   } else {
-    // A blink of the connection is nobody's concern.
+    // A short interruption is not shown.
     grace = setTimeout(() => (offline.hidden = open || !held.hidden), 1500);
   }
 }
@@ -104,5 +104,5 @@ follow(session, {
   },
 });
 
-// From here on a message can be sent: before, the form would only have reloaded the page.
+// Only now can a message be sent; earlier, the form would have reloaded the page.
 document.getElementById("send").disabled = false;

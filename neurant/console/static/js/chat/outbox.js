@@ -1,10 +1,10 @@
-// What the visitor wrote and the server has not confirmed: sent in order, kept over a reload.
+// Messages that the server has not confirmed yet: sent in order, and kept over a reload.
 import { Refused, randomId } from "./session.js";
 
 const FIRST_DELAY = 1000;
 const LONGEST_DELAY = 15000;
-const LONGEST_HELD = 600000; // a company may raise its number before the time that was told
-const MOST_SERVER_ERRORS = 4; // then the visitor is told, instead of waiting for ever
+const LONGEST_HELD = 600000; // milliseconds; a company may raise its limit earlier
+const MOST_SERVER_ERRORS = 4; // after which the visitor is notified
 
 /** client_id makes every attempt the same message to the server, so retrying is always safe. */
 export function createOutbox(session, store, thread) {
@@ -13,7 +13,7 @@ export function createOutbox(session, store, thread) {
   let again = 0;
   let delay = FIRST_DELAY;
   for (const entry of waiting) {
-    entry.refused = false; // a reload is a new try
+    entry.refused = false; // a reload tries again
     thread.showPending(entry);
   }
 
@@ -32,8 +32,8 @@ export function createOutbox(session, store, thread) {
         delay = FIRST_DELAY;
       }
     } catch (error) {
-      // No connection, a server in trouble, or too much at once: everything waits, in order, and
-      // tries again.
+      // No connection, a server error, or too many requests: everything waits in order and is
+      // tried again.
       console.info("outbox:", error.message);
       again = setTimeout(flush, error.status === 429 ? held(error) : delay);
       delay = Math.min(delay * 2, LONGEST_DELAY);
@@ -42,7 +42,7 @@ export function createOutbox(session, store, thread) {
     }
   }
 
-  /** Says on each message that it waits, and why. The pause until the next try, with some jitter. */
+  /** Marks each message as waiting, with the reason; returns the pause with some jitter. */
   function held(error) {
     for (const entry of waiting) {
       if (!entry.refused) thread.markPending(entry, "held", error.detail);
@@ -50,7 +50,7 @@ export function createOutbox(session, store, thread) {
     return Math.min(error.retryAfter || LONGEST_DELAY, LONGEST_HELD) * (1 + Math.random() / 10);
   }
 
-  /** True when the server has it, false when it said no. Throws for what may pass by itself. */
+  /** Returns true if the server accepted it, false if it refused; throws on a temporary error. */
   async function send(entry) {
     const body = JSON.stringify({ client_id: entry.client_id, text: entry.text });
     try {
@@ -72,7 +72,7 @@ export function createOutbox(session, store, thread) {
       if (!(error instanceof Refused) || error.status === 429) throw error;
       entry.server_errors = (entry.server_errors ?? 0) + (error.status >= 500 ? 1 : 0);
       if (error.status >= 500 && entry.server_errors < MOST_SERVER_ERRORS) throw error;
-      entry.refused = true; // only the visitor can decide now
+      entry.refused = true; // only the visitor can retry it
       thread.markPending(entry, "failed", error.detail);
       return false;
     }

@@ -1,5 +1,5 @@
-// A Web Worker: solves the challenge that opens a chat session while very many are opened at once.
-// For each index it searches a number for which SHA-256("challenge:index:number") begins with zero
+// A Web Worker that solves the challenge for a chat session while very many are being opened.
+// For each index it searches for a number for which SHA-256("challenge:index:number") begins with zero
 // bits. SHA-256 (FIPS 180-4) is written out here: crypto.subtle needs TLS, and its calls take longer
 // than such a short text.
 
@@ -10,7 +10,7 @@ const K = Int32Array.from(primes, (prime) => fraction(Math.cbrt(prime)));
 const START = Int32Array.from(primes.slice(0, 8), (prime) => fraction(Math.sqrt(prime)));
 const W = new Int32Array(64);
 
-/** Writes into `result` the state after one more block of 64 bytes. */
+/** Writes the state after one more block of 64 bytes into `result`. */
 function compress(state, bytes, offset, result) {
   for (let i = 0; i < 16; i += 1) {
     const at = offset + i * 4;
@@ -55,7 +55,7 @@ function compress(state, bytes, offset, result) {
   result[7] = h + state[7];
 }
 
-/** A number that solves one search. The blocks before the number are hashed once only. */
+/** Returns a number that solves one search. The blocks before the number are hashed only once. */
 function search(prefix, bits) {
   const text = new TextEncoder().encode(prefix);
   const whole = text.length - (text.length % 64);
@@ -72,7 +72,7 @@ function search(prefix, bits) {
     const length = begin + digits.length;
     const end = length + 9 <= 64 ? 64 : 128;
     if (digits.length > places) {
-      tail.fill(0, begin); // the end stood where the number reaches now
+      tail.fill(0, begin); // clears the padding of a shorter number
       places = digits.length;
     }
     for (let i = 0; i < digits.length; i += 1) tail[begin + i] = digits.charCodeAt(i);

@@ -1,6 +1,6 @@
-// Who the visitor is: an opaque token of this chat, kept on this device where the browser allows it.
+// The visitor's session: an opaque token of this chat, stored on the device if possible.
 
-/** A small store that survives a reload; where storage is blocked (some frames), it lasts the page. */
+/** A store that survives a reload; if storage is blocked (in some frames), it lives with the page. */
 export function createStore(prefix) {
   const memory = new Map();
   return {
@@ -16,7 +16,7 @@ export function createStore(prefix) {
       try {
         localStorage.setItem(prefix + name, value);
       } catch {
-        // Kept in memory.
+        // It stays in memory.
       }
     },
     remove(name) {
@@ -24,13 +24,13 @@ export function createStore(prefix) {
       try {
         localStorage.removeItem(prefix + name);
       } catch {
-        // Was only in memory.
+        // It was only in memory.
       }
     },
   };
 }
 
-/** A random id (RFC 9562, version 4), also where the page is not served over TLS. */
+/** Returns a random id (RFC 9562, version 4), even if the page is not served over TLS. */
 export function randomId() {
   const bytes = crypto.getRandomValues(new Uint8Array(16));
   bytes[6] = (bytes[6] & 0x0f) | 0x40;
@@ -39,7 +39,7 @@ export function randomId() {
   return hex.replace(/^(.{8})(.{4})(.{4})(.{4})/, "$1-$2-$3-$4-");
 }
 
-/** An answer that is not a success, with the reason that the server gave in the reader's language. */
+/** An error answer, with the server's reason in the reader's language. */
 export class Refused extends Error {
   constructor(status, { detail, code, proof }, retryAfter) {
     super(detail || `HTTP ${status}`);
@@ -47,13 +47,13 @@ export class Refused extends Error {
     this.detail = detail;
     this.code = code;
     this.proof = proof; // a challenge to solve
-    this.retryAfter = retryAfter * 1000; // milliseconds; NaN where the server says nothing
+    this.retryAfter = retryAfter * 1000; // milliseconds; NaN if the server gives no time
   }
 }
 
 const MOST_CHALLENGES = 3; // one may expire while a phone sleeps
 
-/** The numbers that solve a challenge, searched beside the page so that it stays responsive. */
+/** Finds the numbers that solve a challenge in a worker, so that the page stays responsive. */
 function solve(challenge) {
   const worker = new Worker(new URL("./proof.js", import.meta.url));
   return new Promise((resolve, reject) => {
@@ -63,7 +63,7 @@ function solve(challenge) {
   }).finally(() => worker.terminate());
 }
 
-/** `onSolving` hears true while a challenge is being solved. */
+/** `onSolving(true)` is called while a challenge is being solved. */
 export function createSession(base, store, onSolving = () => {}) {
   let opening = null;
   const renewed = new EventTarget();
@@ -97,7 +97,7 @@ export function createSession(base, store, onSolving = () => {}) {
     }
   }
 
-  /** The token; one request at a time asks for a new one. */
+  /** Returns the token; only one request at a time gets a new one. */
   async function token() {
     const kept = store.get("token");
     if (kept) return kept;
@@ -105,7 +105,7 @@ export function createSession(base, store, onSolving = () => {}) {
     return opening;
   }
 
-  /** fetch as the visitor. A token that no longer holds is replaced, once. */
+  /** Fetches as the visitor; an invalid token is replaced once. */
   async function authorized(path, options = {}, again = true) {
     const used = await token();
     const headers = { ...options.headers, Authorization: `Bearer ${used}` };

@@ -2,15 +2,15 @@
 
 const FIRST_DELAY = 500;
 const LONGEST_DELAY = 15000;
-const SILENCE = 60000; // the server sends a comment well before this
+const SILENCE = 60000; // milliseconds; the server sends a comment well before
 
-/** Follows the stream for good. `onState` hears true when it is open and false when it broke, with
- * the reason where the server said that there is too much at once. */
+/** Follows the stream and reconnects. `onState` gets true when it opens and false when it breaks,
+ * with the reason if the server limits it. */
 export function follow(session, { onEvent, onState }) {
   let lastId = "";
   let delay = FIRST_DELAY;
   let wake = () => {};
-  let current = null; // what to abort while the stream is open
+  let current = null; // the AbortController of the open stream
 
   async function once() {
     const abort = new AbortController();
@@ -36,7 +36,7 @@ export function follow(session, { onEvent, onState }) {
     }
   }
 
-  // Another visitor to the server from now on: an open stream would still be the old one's.
+  // The visitor has a new session; an open stream would belong to the old one.
   session.renewed.addEventListener("renewed", () => {
     lastId = "";
     current?.abort();
@@ -56,7 +56,7 @@ export function follow(session, { onEvent, onState }) {
         }
       }
       onState(false, refused?.detail);
-      // Jitter, so that a restarted server is not met by everybody at once.
+      // Jitter, so that not all clients reconnect to a restarted server at once.
       await pause(wait, refused !== null);
       delay = Math.min(delay * 2, LONGEST_DELAY);
     }
@@ -75,7 +75,7 @@ export function follow(session, { onEvent, onState }) {
   forever();
 }
 
-/** Events of a stream, by the rules of the HTML standard (9.2.6); comments come as empty events. */
+/** Yields the events of a stream (HTML standard, 9.2.6); comments are empty events. */
 async function* events(body) {
   const reader = body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";

@@ -9,8 +9,8 @@ const fill = (node, hook, text) => {
 
 export function createThread(root, { language, texts, onRetry }) {
   const thread = root.querySelector("#thread");
-  const tail = root.querySelector("#replies"); // messages stand before the quick replies
-  const mine = new Map(); // client_id -> node of what this visitor wrote
+  const tail = root.querySelector("#replies"); // messages come before the quick replies
+  const mine = new Map(); // client_id -> node of the visitor's own message
 
   function node(message) {
     const item = make(message.sender);
@@ -60,7 +60,7 @@ export function createThread(root, { language, texts, onRetry }) {
     time.textContent = moment.toLocaleTimeString(language, { hour: "numeric", minute: "2-digit" });
   }
 
-  /** A stored message: in its place by sequence, and never twice. */
+  /** Shows a stored message at its place by sequence, and never twice. */
   function show(message) {
     const key = `${message.conversation_id}.${message.seq}`;
     if (thread.querySelector(`[data-key="${CSS.escape(key)}"]`)) return false;
@@ -79,7 +79,7 @@ export function createThread(root, { language, texts, onRetry }) {
     return true;
   }
 
-  /** What the visitor has just written, before the server knows of it. */
+  /** Shows a message that the visitor has just written, before the server confirms it. */
   function showPending(entry) {
     const item = node({ sender: "end_user", text: entry.text, created_at: entry.written_at });
     item.dataset.pending = entry.client_id;
@@ -96,7 +96,7 @@ export function createThread(root, { language, texts, onRetry }) {
     }
     item.querySelector("[data-retry]").hidden = state !== "failed";
     item.classList.toggle("msg--fail", state === "failed");
-    item.classList.toggle("msg--held", state === "held"); // it may wait for long: no less legible
+    item.classList.toggle("msg--held", state === "held"); // it may wait for a long time, so it stays legible
     if (reason) fill(item, state === "held" ? "held" : "reason", reason);
   }
 
