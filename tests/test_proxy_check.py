@@ -107,7 +107,7 @@ async def test_each_way_to_set_up_a_proxy_is_told_apart(
     [
         ("", "passes on", 1, "NEURANT_TRUSTED_PROXIES"),
         ("127.0.0.1", "passes on", 1, "X-Forwarded-For"),
-        ("127.0.0.1", "replaces", 0, "Bien"),
+        ("127.0.0.1", "replaces", 0, "Correcto"),
         ("", "none", 0, "no hay ningún proxy"),
     ],
 )

@@ -237,7 +237,7 @@ async def test_a_project_that_is_away_is_not_a_wrong_token() -> None:
     project.is_down, project.now = True, 31 + 700  # known keys serve for an hour more
     assert (await verify(token(), settings(), project.cache)).sub == SUB
     project.now = 31 + 3700
-    with pytest.raises(NeurantError, match="does not answer"):
+    with pytest.raises(NeurantError, match="does not respond"):
         await verify(token(), settings(), project.cache)
 
 

@@ -56,24 +56,6 @@ def test_every_text_that_a_template_names_exists() -> None:
     assert named <= set(catalogue("es"))
 
 
-def test_every_text_of_the_pages_is_used() -> None:
-    sources = [*TEMPLATES, *ROOT.parent.glob("*.py"), *ROOT.parents[1].glob("accounts/*.py")]
-    sources += ROOT.parents[1].glob("knowledge/routes.py")
-    written = "\n".join(path.read_text("utf-8") for path in sources)
-    unused = []
-    for name in catalogue("es"):
-        section, _, rest = name.partition(".")
-        if section not in ("console", "chat"):
-            continue
-        stem = name.rpartition(".")[0] + "."  # of names that are put together
-        leaf = rest.rpartition(".")[2]
-        prefix = f"{stem}{leaf.partition('_')[0]}_"
-        known = (name, f"{stem}{{", f'{stem}" ~', f"{prefix}{{", f'{prefix}" ~', f'"{leaf}"')
-        if not any(form in written for form in known):
-            unused.append(name)
-    assert unused == []
-
-
 def test_a_pages_policy_allows_nothing_inline(nobody: httpx.Client, acme: Company) -> None:
     for path in ("/login", f"/chat/{acme.web}"):
         policy = nobody.get(path).headers["content-security-policy"]

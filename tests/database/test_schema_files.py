@@ -125,7 +125,7 @@ def test_schema_files_and_migrations_make_the_same_database(
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ("alter table public.users alter column phone set not null", "column public.users.phone"),
+        ("alter table public.users alter column email drop not null", "column public.users.email"),
         ("alter table public.users alter column phone set default 'x'", "column public.users.phone"),
         ("alter table public.industries alter column position type integer", "column public.industries.position"),
         ("alter table public.users drop column phone cascade", "column public.users.phone"),
