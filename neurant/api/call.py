@@ -19,8 +19,7 @@ from psycopg_pool import PoolTimeout
 
 from neurant.api import idempotency
 from neurant.api.replica import Replica
-from neurant.auth import denials
-from neurant.auth import throttling as rates
+from neurant.auth import denials, throttling
 from neurant.auth.codes import digest
 from neurant.auth.cookies import read_cookie
 from neurant.auth.current import KEY_PREFIX, bearer, check_origin, trail_of
@@ -154,9 +153,9 @@ class Needs:
         """Return the call in its transaction. Raises UnauthenticatedError, ForbiddenError."""
         call = Call(request, self.permission, await find_credential(request))
         await call.enter()
-        if not rates.take_at_hand(request, call.caller):
+        if not throttling.take_at_hand(request, call.caller):
             await call.leave()  # another connection leases the share of requests
-            await rates.take(request, call.caller)
+            await throttling.take(request, call.caller)
             await call.enter()
         await call.begin()
         return call

@@ -26,7 +26,7 @@ from neurant.api.fastapi_adapter import (
     takes_several,
 )
 from neurant.api.openapi import FORM, JSON, Shape, described_answers, described_headers
-from neurant.auth import throttling as rates
+from neurant.auth import throttling
 from neurant.auth.current import api_person
 from neurant.core.body_bounds import (
     ANYBODY_BYTES,
@@ -96,7 +96,7 @@ class ApiRoute(APIRoute):
                     await idempotency.end(request, response)
             except idempotency.AnsweredBeforeError as before:
                 response = before.response
-            rates.tell(request, response)
+            throttling.tell(request, response)
             return response
 
         return handle_call

@@ -8,8 +8,7 @@ from urllib.parse import quote, urlsplit
 
 from fastapi import Depends, Request
 
-from neurant.auth import denials
-from neurant.auth import throttling as rates
+from neurant.auth import denials, throttling
 from neurant.auth.codes import digest
 from neurant.auth.cookies import read_cookie
 from neurant.auth.people import Person, SignedIn
@@ -145,7 +144,7 @@ async def page_staff(request: Request) -> SignedIn:
             raise CompanyNeededError(request)
         raise await _sign_in_needed(request)
     if not _is_redraw(request, staff):
-        await rates.take_page(request, staff.company_id)
+        await throttling.take_page(request, staff.company_id)
     return staff
 
 
@@ -165,7 +164,7 @@ async def page_person(request: Request) -> Person:
     if person is None:
         raise await _sign_in_needed(request)
     if person.company_id is not None:
-        await rates.take_page(request, person.company_id)
+        await throttling.take_page(request, person.company_id)
     return person
 
 

@@ -14,7 +14,7 @@ from fastapi import Request
 from psycopg_pool import PoolTimeout
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from neurant.auth import throttling as rates
+from neurant.auth import throttling
 from neurant.auth.people import Person, SignedIn
 from neurant.core.db.pool import DatabaseDown
 from neurant.core.db.tenancy import ApiKey, Staff, tenant
@@ -82,7 +82,7 @@ async def _note(scope: Scope) -> None:
     if request is None:
         return
     if "rate" not in state and "is_counted" not in state:
-        await rates.take_one(request, who.company_id)
+        await throttling.take_one(request, who.company_id)
     path = getattr(request.scope.get("route"), "path", request.url.path)
     line = (state.get("permission"), f"{request.method} {path}", _attempted(request))
     try:

@@ -12,7 +12,7 @@ from neurant.api.call import Call, needs
 from neurant.api.etag import check_match, tagged
 from neurant.api.listing import Page
 from neurant.api.route import api_router
-from neurant.channels import queries as account_queries
+from neurant.channels import queries
 from neurant.channels.schemas import ChannelIn, ChannelOut, ChannelPatch, ChannelQuery
 from neurant.channels.service import channel_out
 from neurant.channels.telegram import setup
@@ -25,7 +25,7 @@ Managing = Annotated[Call, needs("channels.manage")]
 
 
 async def _found(call: Call, account_id: UUID) -> ChannelOut:
-    row = await account_queries.get_account(call.connection, account_id)
+    row = await queries.get_account(call.connection, account_id)
     if row is None:
         raise NotFoundError("not_found")
     return channel_out(services_of(call.request).settings, row)
@@ -35,7 +35,7 @@ async def _found(call: Call, account_id: UUID) -> ChannelOut:
 async def list_channels(call: Reading, query: Annotated[ChannelQuery, Query()]) -> Page[ChannelOut]:
     """List the channels of the bots that the caller may see."""
     chosen = query.model_dump(include={"chatbot_id", "status"})
-    rows, cursor = await account_queries.list_accounts(call.connection, query, query.sort, chosen)
+    rows, cursor = await queries.list_accounts(call.connection, query, query.sort, chosen)
     return Page(
         data=[channel_out(services_of(call.request).settings, row) for row in rows],
         next_cursor=cursor,
@@ -81,7 +81,7 @@ async def connect(call: Call, chatbot_id: UUID, new: ChannelIn) -> ChannelOut:
     if new.channel == "web":
         if new.token is not None:
             raise BadInputError("chatbots.token_unneeded")
-        account_id = await account_queries.connect_web(
+        account_id = await queries.connect_web(
             call.connection, chatbot_id, secrets.token_urlsafe(18), new.display_name or "Chat web"
         )
     else:
@@ -120,6 +120,6 @@ async def change_channel(
     changes = patch.model_dump(exclude_unset=True)
     if "status" in changes:
         changes["status_detail"] = None
-    if changes and not await account_queries.update_account(call.connection, account_id, changes):
+    if changes and not await queries.update_account(call.connection, account_id, changes):
         raise ConflictError("chatbots.channel_retired")
     return await get_channel(call, account_id, response)

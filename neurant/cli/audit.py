@@ -13,7 +13,7 @@ from neurant.audit.heads import encode_public, open_heads, public_key, read_head
 from neurant.audit.jobs import export_heads, seal_all
 from neurant.audit.service import CompanyReport, Problem, Report, verify
 from neurant.core.db.connection import with_timeouts
-from neurant.core.db.pool import make_pool, require_url
+from neurant.core.db.pool import command_pool, require_url
 from neurant.core.errors import SetupError
 from neurant.core.settings import Settings
 from neurant.texts import Language, text
@@ -46,7 +46,7 @@ async def run_export(settings: Settings) -> tuple[int, int, str]:
     """Seal and export now; return the sealed rows, the exported heads and the public key."""
     key = signing_key(settings)
     url = require_url(settings.jobs_database_url, "NEURANT_JOBS_DATABASE_URL")
-    async with make_pool(url, size=2, pooled=False) as pool:
+    async with command_pool(url) as pool:
         sealed = await seal_all(pool)
         exported = await export_heads(pool, open_heads(settings), key)
     return sealed, exported, encode_public(key.public_key())

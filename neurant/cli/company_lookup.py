@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from neurant.core.db.connection import connect
-from neurant.core.db.pool import Connection, Pool, fetch_all, make_pool
+from neurant.core.db.pool import Connection, fetch_all
 from neurant.core.db.tenancy import Staff
 from neurant.core.errors import SetupError
 from neurant.core.settings import Settings
@@ -119,8 +119,3 @@ def _which(companies: Iterable[_Company]) -> SetupError:
 
 def _staff(company: _Company) -> Staff:
     return Staff(company.auth_user_id, company.company_id)
-
-
-def command_pool(app_url: str) -> Pool:
-    """Return a small connection pool for one command."""
-    return make_pool(app_url, size=2, pooled=False)

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
 
-from neurant.cli.company_lookup import command_pool, database_urls, find_bot
-from neurant.core.db.pool import Pool, fetch_one
+from neurant.cli.company_lookup import database_urls, find_bot
+from neurant.core.db.pool import Pool, command_pool, fetch_one
 from neurant.core.db.tenancy import Staff, tenant
 from neurant.core.errors import SetupError
 from neurant.core.object_store import open_store

@@ -8,8 +8,9 @@ from uuid import UUID
 
 from psycopg.rows import class_row
 
-from neurant.cli.company_lookup import command_pool, database_urls
+from neurant.cli.company_lookup import database_urls
 from neurant.core.db.connection import connect
+from neurant.core.db.pool import command_pool
 from neurant.core.errors import BadInputError, SetupError
 from neurant.core.settings import Settings
 from neurant.plans import queries

@@ -9,10 +9,10 @@ import obstore
 import psycopg
 from obstore.store import ObjectStore
 
-from neurant.cli.company_lookup import command_pool, database_urls, find_owner
+from neurant.cli.company_lookup import database_urls, find_owner
 from neurant.conversations.queries import restore_conversation
 from neurant.core.db.connection import connect
-from neurant.core.db.pool import make_pool, require_url
+from neurant.core.db.pool import command_pool, make_pool, require_url
 from neurant.core.db.tenancy import tenant
 from neurant.core.errors import ConflictError, NotFoundError, SetupError
 from neurant.core.object_store import open_store

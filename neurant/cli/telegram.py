@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from neurant.channels.telegram.setup import connect_in_steps
-from neurant.cli.company_lookup import command_pool, database_urls, find_bot
-from neurant.core.db.pool import fetch_value
+from neurant.cli.company_lookup import database_urls, find_bot
+from neurant.core.db.pool import command_pool, fetch_value
 from neurant.core.db.tenancy import tenant
 from neurant.core.errors import SetupError
 from neurant.core.settings import Settings

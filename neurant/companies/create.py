@@ -12,7 +12,7 @@ from psycopg import errors as pg
 
 from neurant.accounts.service import find_own_login
 from neurant.auth.passwords import check_new_password, hashed
-from neurant.core.db.pool import Connection, fetch_one, fetch_value, make_pool, require_url
+from neurant.core.db.pool import Connection, command_pool, fetch_one, fetch_value, require_url
 from neurant.core.emails import normal_email
 from neurant.core.errors import BadInputError, ConflictError
 from neurant.core.names import as_name
@@ -62,7 +62,7 @@ async def create_company(settings: Settings, new: NewCompany) -> str:
     email = _checked(new)
     url = require_url(settings.app_database_url, "NEURANT_APP_DATABASE_URL")
     password_hash = await hashed(new.password)
-    async with make_pool(url, size=2, pooled=False) as pool:
+    async with command_pool(url) as pool:
         known = await find_own_login(pool, email, new.password)
         async with pool.connection() as connection, connection.transaction():
             login = known or await fetch_value(connection, _CREATE_LOGIN, (email, password_hash))

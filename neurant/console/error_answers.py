@@ -12,7 +12,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.types import Scope, Send
 
-from neurant.auth import throttling as rates
+from neurant.auth import throttling
 from neurant.console.problem_page import notice_of, problem_page
 from neurant.console.readers import reader_of
 from neurant.console.refusals import refusal_of
@@ -36,7 +36,7 @@ async def answer_error(request: Request, error: NeurantError, *, is_known: bool 
         forbidden = error.status == HTTPStatus.FORBIDDEN
         why = await refusal_of(request, error) if forbidden else None
         response = (notice_of if reader == "script" else problem_page)(request, error, why)
-    rates.tell(request, response)
+    throttling.tell(request, response)
     if error.status == HTTPStatus.UNAUTHORIZED:
         response.headers["www-authenticate"] = "Bearer"  # RFC 9110, 15.5.2
     return response

@@ -16,7 +16,7 @@ from uuid import UUID
 from argon2 import PasswordHasher
 
 from neurant.core.db.connection import connect
-from neurant.core.db.pool import Connection, fetch_value, make_pool, require_url
+from neurant.core.db.pool import Connection, command_pool, fetch_value, require_url
 from neurant.core.db.tenancy import Staff
 from neurant.core.object_store import open_store
 from neurant.core.settings import Settings
@@ -163,7 +163,7 @@ async def _one(connection: Connection, query: str, params: tuple[object, ...]) -
 async def _add_documents(settings: Settings, owner: Staff, bot: UUID, there: set[str]) -> None:
     """Add the documents that were never added; a document that was retired stays retired."""
     url = require_url(settings.app_database_url, "NEURANT_APP_DATABASE_URL")
-    async with make_pool(url, size=2, pooled=False) as pool:
+    async with command_pool(url) as pool:
         store = open_store(settings)
         for path in sorted(DOCUMENTS.iterdir()):
             if path.name not in there:

@@ -30,8 +30,7 @@ from neurant.api import openapi, sql_errors
 from neurant.api.replica import Replica
 from neurant.api_keys.routes import router as api_keys_router
 from neurant.audit.routes import router as audit_router
-from neurant.auth import denials
-from neurant.auth import throttling as rates
+from neurant.auth import denials, throttling
 from neurant.auth.denials import noting_denials
 from neurant.auth.identity_http import SECONDS
 from neurant.auth.jwks import KeyCache
@@ -227,8 +226,8 @@ async def _lifespan(app: FastAPI, settings: Settings) -> AsyncIterator[None]:
         )
         # For counters and log rows that must be written even if the call fails.
         beside = await stack.enter_async_context(make_pool(url, size=2, pooled=pooled))
-        api_rates, page_rates = rates.Rates(beside), rates.Rates(beside, rates.PAGES)
-        services.add(rates.RequestRates, rates.RequestRates(api_rates, page_rates))
+        api_rates, page_rates = throttling.Rates(beside), throttling.Rates(beside, throttling.PAGES)
+        services.add(throttling.RequestRates, throttling.RequestRates(api_rates, page_rates))
         # Only visitors wait for these connections, so that a flood delays no other caller.
         gate = await stack.enter_async_context(make_pool(url, size=2, pooled=pooled))
         turns = Turns(gate.max_size)

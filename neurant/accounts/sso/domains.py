@@ -10,7 +10,7 @@ from neurant.accounts.sso.dns import look_up, record_name, record_value
 from neurant.accounts.sso.queries import DomainClaim, SsoConnection
 from neurant.accounts.sso.schemas import SsoDomainOut
 from neurant.api.outbound_limit import asking_outside
-from neurant.core.db.pool import Connection, Pool, make_pool, require_url
+from neurant.core.db.pool import Connection, Pool, command_pool, require_url
 from neurant.core.db.tenancy import Trail
 from neurant.core.errors import BadInputError, ConflictError, NotFoundError
 from neurant.core.logs import get_logger
@@ -96,7 +96,7 @@ async def prove_domain(settings: Settings, slug: str, domain: str) -> None:
     """
     normal = normal_domain(domain)
     url = require_url(settings.app_database_url, "NEURANT_APP_DATABASE_URL")
-    async with make_pool(url, size=2, pooled=False) as pool:
+    async with command_pool(url) as pool:
         outcome = await queries.prove_by_host(pool, slug, normal)
     if outcome == "unknown_company":
         raise NotFoundError("sso.no_such_company", company=slug)

@@ -181,6 +181,11 @@ def make_pool(
     return pool
 
 
+def command_pool(url: str) -> Pool:
+    """Return a small pool for one command, which connects to PostgreSQL without a pooler."""
+    return make_pool(url, size=2, pooled=False)
+
+
 async def _check(pool: Pool, connection: Connection) -> None:
     """Check an idle connection. Raises psycopg.OperationalError if it is unusable."""
     answered_at = connection.answered_at if isinstance(connection, WatchedConnection) else 0.0
