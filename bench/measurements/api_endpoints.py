@@ -50,7 +50,7 @@ select md5('co1')::uuid, 'Bench', 'na_key_bench', sha256('na_key_bench'), 'admin
 from permissions p where p.for_keys = 'by_scope';
 insert into notifications (company_id, user_id, kind, details, created_at)
 select u.company_id, u.id, 'usage_alert',
-  '{"limit": "messages", "percent": 80, "used": 400, "allowed": 500}',
+  '{"limit": "messages", "level": 80, "used": 400, "allowed": 500}',
   now() - n * interval '1 hour'
 from users u cross join generate_series(1, 200) n;
 """

@@ -194,13 +194,13 @@ create function private.renew_recovery_codes(p_token_digest bytea, p_code_digest
     SET search_path TO ''
     AS $$
 declare
-  v_login uuid;
+  -- Asked for by itself: inside a query, a plan that finds no factor first would not ask for it.
+  v_login uuid := private.own_login(p_token_digest);
 begin
-  select f.auth_user_id into v_login
-  from public.auth_factors f
-  where f.auth_user_id = (select private.own_login(p_token_digest)) and f.confirmed_at is not null
+  perform from public.auth_factors f
+  where f.auth_user_id = v_login and f.confirmed_at is not null
   for update of f;
-  if v_login is null then
+  if not found then
     return false;
   end if;
   perform private.set_recovery_codes(v_login, p_code_digests);
@@ -231,10 +231,15 @@ comment on function private.disable_factor(bytea, bytea) is
 grant execute on function private.disable_factor(bytea, bytea) to neurant_app;
 
 create function private.waiting_factor(p_token_digest bytea) returns bytea
-language sql stable security definer set search_path = '' as $$
-  select f.secret_encrypted from public.auth_factors f
-  where f.auth_user_id = (select private.own_login(p_token_digest)) and f.confirmed_at is null
-$$;
+language plpgsql stable security definer set search_path = '' as $$
+declare
+  -- Asked for by itself, as in renew_recovery_codes.
+  v_login uuid := private.own_login(p_token_digest);
+begin
+  return (
+    select f.secret_encrypted from public.auth_factors f
+    where f.auth_user_id = v_login and f.confirmed_at is null);
+end $$;
 comment on function private.waiting_factor(bytea) is
   'Returns the sealed secret that waits for its first code; null if none waits, error NA006 as in own_login. Security definer, called by the web process, because factors are closed to other roles.';
 grant execute on function private.waiting_factor(bytea) to neurant_app;

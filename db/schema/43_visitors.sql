@@ -135,7 +135,7 @@ declare
   v_taken record;
   v_message record;
 begin
-  select v.company_id, v.id, v.channel_account_id, v.conversation_at into v_session
+  select v.company_id, v.id, v.channel_account_id into v_session
   from public.visitor_sessions v
   join public.channel_accounts a on a.company_id = v.company_id and a.id = v.channel_account_id
     and a.routing_id = p_routing_id and a.status = 'connected'
@@ -149,7 +149,7 @@ begin
   end if;
   if v_taken.outcome = 'taken' and p_action = 'message' then
     v_message := private.admit_visitor_message(v_session.company_id, v_session.channel_account_id,
-      v_session.id, v_session.conversation_at, p_address, p_network);
+      v_session.id, p_address, p_network);
     if v_message.outcome <> 'taken' then
       v_taken.outcome := v_message.outcome;
       v_taken.held_by := v_message.held_by;
@@ -204,7 +204,7 @@ grant execute on function private.visitor_conversation_share(uuid, text, text, t
 -- The caller holds the lock on the company's message allowance, so that its visitors are counted
 -- one after another.
 create function private.admit_visitor_message(p_company uuid, p_account uuid, p_session uuid,
-  p_conversation_at timestamptz, p_address text, p_network text,
+  p_address text, p_network text,
   out outcome text, out held_by text, out wait_seconds double precision)
 language plpgsql volatile set search_path = '' as $$
 declare
@@ -227,8 +227,11 @@ begin
     outcome := 'share';
     return;
   end if;
-  if v_with_person is null
-    and (p_conversation_at is null or p_conversation_at <= v_now - interval '1 hour')
+  -- Read here, behind the lock: another message of this session may have begun a conversation.
+  if v_with_person is null and not exists (
+    select from public.visitor_sessions v
+    where v.company_id = p_company and v.id = p_session
+      and v.conversation_at > v_now - interval '1 hour')
   then
     v_share := private.visitor_conversation_share(p_company, p_address, p_network, v_now);
     if v_share.held_by is not null then
@@ -249,7 +252,7 @@ begin
   perform private.take_visitor_answer(p_company, p_address, p_network, v_now);
   outcome := 'taken';
 end $$;
-comment on function private.admit_visitor_message(uuid, uuid, uuid, timestamptz, text, text) is
+comment on function private.admit_visitor_message(uuid, uuid, uuid, text, text) is
   'Counts a visitor''s message against the shares and the number of the company. Outcome: taken, share (the address or network, held_by, used up its share of the bot answers or of the new conversations) or full (the company takes no more new conversations in this hour). A refused message takes nothing.';
-grant execute on function private.admit_visitor_message(uuid, uuid, uuid, timestamptz, text, text)
+grant execute on function private.admit_visitor_message(uuid, uuid, uuid, text, text)
   to neurant_router;

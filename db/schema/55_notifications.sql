@@ -10,7 +10,10 @@ create table public.notifications (
   read_at timestamptz,
   mailed_at timestamptz,
   primary key (company_id, id),
-  foreign key (company_id, user_id) references public.users (company_id, id)
+  foreign key (company_id, user_id) references public.users (company_id, id),
+  -- The mail of an alert states each of these; without one, the mails behind it would wait as well.
+  constraint notifications_usage_alert check (
+    kind <> 'usage_alert' or details ?& array['limit', 'level', 'used', 'allowed'])
 );
 comment on column public.notifications.kind is
   'A key of the message catalogue, shown in the reader''s language.';

@@ -155,6 +155,16 @@ def test_the_database_refuses_a_limited_session(
     assert snapshot(db, victim) == before
 
 
+@pytest.mark.parametrize("name", sorted(LISTED["refused"]))
+def test_the_refusal_does_not_depend_on_the_plan_of_a_query(
+    urls: Urls, victim: Victim, name: str
+) -> None:
+    plan = "-c enable_indexscan=off -c enable_bitmapscan=off -c enable_indexonlyscan=off"
+    with psycopg.connect(urls.app, options=plan) as app, pytest.raises(psycopg.Error) as refused:
+        app.execute(f"select private.{name}({arguments(victim, LISTED['refused'][name])})")
+    assert refused.value.sqlstate == "NA006"
+
+
 @pytest.mark.parametrize("name", sorted(LISTED["told"]))
 def test_a_process_of_the_version_before_is_refused_by_the_session_that_it_tells(
     urls: Urls, db: psycopg.Connection, victim: Victim, name: str

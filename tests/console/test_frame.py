@@ -87,7 +87,7 @@ def test_the_bell_counts_what_is_unread_and_opening_it_reads_it(
             (acme.id, acme.people["operador"].id, kind, json.dumps(details)),
         ).fetchone()[0]
         for kind, details in (
-            ("usage_alert", {"limit": "max_users", "level": 80}),
+            ("usage_alert", {"limit": "max_users", "level": 80, "used": 8, "allowed": 10}),
             ("new_kind", {}),
         )
     ]

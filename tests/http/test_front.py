@@ -271,7 +271,9 @@ def test_half_a_request_after_an_answer_does_not_keep_the_connection(
 ) -> None:
     with socket.create_connection(("127.0.0.1", quick[0])) as connection:
         connection.sendall(GET + b"\r\n")
-        assert connection.recv(65536)
+        first = b""
+        while not first.endswith(b"/ 0"):  # the head and the body may arrive one after the other
+            first += connection.recv(65536)
         connection.sendall(b"GET")
         assert status_of(answer_of(connection, 5)) == 408
 

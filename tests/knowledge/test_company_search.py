@@ -153,11 +153,13 @@ def test_the_words_of_one_companys_chunks_are_read_by_an_index_that_knows_the_co
     plans: list[str] = []
     db.add_notice_handler(lambda told: plans.append(told.message_primary or ""))
     for company in (acme, rival):
-        add_chunks(
-            db,
-            company,
-            add_document(db, company, "muchos.txt"),
-            [f"palabra{n % 250} {mark}" for n in range(500)],
+        db.execute(
+            "insert into document_chunks"
+            " (company_id, document_id, content, chunk_index, character_count)"
+            " select %s, %s, t.content, t.n, length(t.content)"
+            " from (select format('palabra%%s %%s', n %% 4000, %s::text), n"
+            " from generate_series(0, 7999) n) t (content, n)",
+            (company.id, add_document(db, company, "muchos.txt"), mark),
         )
     db.execute("analyze document_chunks, documents")
     db.execute(

@@ -5455,13 +5455,13 @@ create function private.renew_recovery_codes(p_token_digest bytea, p_code_digest
     SET search_path TO ''
     AS $$
 declare
-  v_login uuid;
+  -- Asked for by itself: inside a query, a plan that finds no factor first would not ask for it.
+  v_login uuid := private.own_login(p_token_digest);
 begin
-  select f.auth_user_id into v_login
-  from public.auth_factors f
-  where f.auth_user_id = (select private.own_login(p_token_digest)) and f.confirmed_at is not null
+  perform from public.auth_factors f
+  where f.auth_user_id = v_login and f.confirmed_at is not null
   for update of f;
-  if v_login is null then
+  if not found then
     return false;
   end if;
   perform private.set_recovery_codes(v_login, p_code_digests);
@@ -5492,10 +5492,15 @@ comment on function private.disable_factor(bytea, bytea) is
 grant execute on function private.disable_factor(bytea, bytea) to neurant_app;
 
 create function private.waiting_factor(p_token_digest bytea) returns bytea
-language sql stable security definer set search_path = '' as $$
-  select f.secret_encrypted from public.auth_factors f
-  where f.auth_user_id = (select private.own_login(p_token_digest)) and f.confirmed_at is null
-$$;
+language plpgsql stable security definer set search_path = '' as $$
+declare
+  -- Asked for by itself, as in renew_recovery_codes.
+  v_login uuid := private.own_login(p_token_digest);
+begin
+  return (
+    select f.secret_encrypted from public.auth_factors f
+    where f.auth_user_id = v_login and f.confirmed_at is null);
+end $$;
 comment on function private.waiting_factor(bytea) is
   'Returns the sealed secret that waits for its first code; null if none waits, error NA006 as in own_login. Security definer, called by the web process, because factors are closed to other roles.';
 grant execute on function private.waiting_factor(bytea) to neurant_app;
@@ -8115,7 +8120,7 @@ declare
   v_taken record;
   v_message record;
 begin
-  select v.company_id, v.id, v.channel_account_id, v.conversation_at into v_session
+  select v.company_id, v.id, v.channel_account_id into v_session
   from public.visitor_sessions v
   join public.channel_accounts a on a.company_id = v.company_id and a.id = v.channel_account_id
     and a.routing_id = p_routing_id and a.status = 'connected'
@@ -8129,7 +8134,7 @@ begin
   end if;
   if v_taken.outcome = 'taken' and p_action = 'message' then
     v_message := private.admit_visitor_message(v_session.company_id, v_session.channel_account_id,
-      v_session.id, v_session.conversation_at, p_address, p_network);
+      v_session.id, p_address, p_network);
     if v_message.outcome <> 'taken' then
       v_taken.outcome := v_message.outcome;
       v_taken.held_by := v_message.held_by;
@@ -8184,7 +8189,7 @@ grant execute on function private.visitor_conversation_share(uuid, text, text, t
 -- The caller holds the lock on the company's message allowance, so that its visitors are counted
 -- one after another.
 create function private.admit_visitor_message(p_company uuid, p_account uuid, p_session uuid,
-  p_conversation_at timestamptz, p_address text, p_network text,
+  p_address text, p_network text,
   out outcome text, out held_by text, out wait_seconds double precision)
 language plpgsql volatile set search_path = '' as $$
 declare
@@ -8207,8 +8212,11 @@ begin
     outcome := 'share';
     return;
   end if;
-  if v_with_person is null
-    and (p_conversation_at is null or p_conversation_at <= v_now - interval '1 hour')
+  -- Read here, behind the lock: another message of this session may have begun a conversation.
+  if v_with_person is null and not exists (
+    select from public.visitor_sessions v
+    where v.company_id = p_company and v.id = p_session
+      and v.conversation_at > v_now - interval '1 hour')
   then
     v_share := private.visitor_conversation_share(p_company, p_address, p_network, v_now);
     if v_share.held_by is not null then
@@ -8229,9 +8237,9 @@ begin
   perform private.take_visitor_answer(p_company, p_address, p_network, v_now);
   outcome := 'taken';
 end $$;
-comment on function private.admit_visitor_message(uuid, uuid, uuid, timestamptz, text, text) is
+comment on function private.admit_visitor_message(uuid, uuid, uuid, text, text) is
   'Counts a visitor''s message against the shares and the number of the company. Outcome: taken, share (the address or network, held_by, used up its share of the bot answers or of the new conversations) or full (the company takes no more new conversations in this hour). A refused message takes nothing.';
-grant execute on function private.admit_visitor_message(uuid, uuid, uuid, timestamptz, text, text)
+grant execute on function private.admit_visitor_message(uuid, uuid, uuid, text, text)
   to neurant_router;
 
 -- 44_conversations.sql ---------------------------------------------------------------------------
@@ -11142,7 +11150,10 @@ create table public.notifications (
   read_at timestamptz,
   mailed_at timestamptz,
   primary key (company_id, id),
-  foreign key (company_id, user_id) references public.users (company_id, id)
+  foreign key (company_id, user_id) references public.users (company_id, id),
+  -- The mail of an alert states each of these; without one, the mails behind it would wait as well.
+  constraint notifications_usage_alert check (
+    kind <> 'usage_alert' or details ?& array['limit', 'level', 'used', 'allowed'])
 );
 comment on column public.notifications.kind is
   'A key of the message catalogue, shown in the reader''s language.';

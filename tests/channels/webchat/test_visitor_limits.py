@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 from uuid import uuid4
@@ -17,6 +18,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from neurant.auth.codes import digest
 from neurant.channels.webchat.limits import CHARACTERS_PER_COST
 from neurant.channels.webchat.open_streams import OpenStreams
 from neurant.core.db.pool import make_pool
@@ -408,6 +410,49 @@ async def test_first_messages_side_by_side_are_one_conversation_for_the_number(
     assert {one.status_code for one in answers} == {200}
     other = await a_session(two, acme)
     assert (await two.write(acme.web, other, "hola")).status_code == 200
+
+
+_ADMIT = "select outcome from private.admit_visitor('message', %s, %s, 1, '127.0.0.1', '127.0.0.0')"
+
+
+async def waits_for_a_lock(own: Urls) -> bool:
+    with psycopg.connect(own.admin) as db:
+        row = db.execute(
+            "select count(*) from pg_stat_activity where usename = 'neurant_app'"
+            " and datname = current_database() and wait_event_type = 'Lock'"
+        ).fetchone()
+    return row == (1,)
+
+
+def occupied(own: Urls) -> int:
+    """The slots of the shares of address and network that a conversation occupies for an hour."""
+    with psycopg.connect(own.admin) as db:
+        row = db.execute(
+            "select count(*) from visitor_allowances where used_until > now() + interval '59 minutes'"
+        ).fetchone()
+    return row[0]
+
+
+async def test_a_message_that_waited_for_the_first_one_begins_no_second_conversation(
+    two: Site, acme: Company, own: Urls
+) -> None:
+    with psycopg.connect(own.admin) as db:
+        db.execute(
+            "update companies set visitor_conversations_per_hour = 2 where id = %s", (acme.id,)
+        )
+    session, free = digest(await a_session(two, acme)), occupied(own)
+    with (
+        psycopg.connect(own.app) as first,
+        psycopg.connect(own.app) as second,
+        ThreadPoolExecutor() as thread,
+    ):
+        assert first.execute(_ADMIT, (acme.web, session)).fetchone() == ("taken",)
+        waiting = thread.submit(lambda: second.execute(_ADMIT, (acme.web, session)).fetchone())
+        await eventually(lambda: waits_for_a_lock(own))
+        first.commit()
+        assert waiting.result(20) == ("taken",)
+        second.commit()
+    assert occupied(own) - free == 2
 
 
 def on_plan(own: Urls, company: Company, plan: str) -> None:
