@@ -18,7 +18,7 @@ from bench.support import CHAT_PATH, percentile
 
 ANSWER_SECONDS = 10.0  # a missing answer counts as this long
 THINK_SECONDS = sized((1.0, 3.0), tiny=(0.0, 0.05))
-MOST_OF_SESSION = 20  # questions; a session may send 30 messages at once
+MAX_QUESTIONS = 20  # questions; a session may send 30 messages at once
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class Visitor:
 
         Returns the seconds from the POST until the answer is parsed, and whether it names a source.
         """
-        if self._asked >= MOST_OF_SESSION:
+        if self._asked >= MAX_QUESTIONS:
             await self.enter()
         self._asked += 1
         self._waiting = asyncio.get_running_loop().create_future()

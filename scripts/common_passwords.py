@@ -26,7 +26,7 @@ from neurant.auth.common_passwords import DATA, build, folded, kernel, without_a
 
 _SHORTEST = 10  # characters of a password; the rule refuses shorter ones by their length
 _SHORTEST_KERNEL = 4
-_SHORTEST_WORD = 3
+_MIN_WORD_LENGTH = 3
 # Passwords that the lists lack: Spanish variants of theirs, and published example phrases.
 _MORE = (
     "passwort", "contrasenia", "micontraseña", "micontrasenia", "miclave", "minuevacontraseña",
@@ -84,7 +84,7 @@ def _entries(folder: Path) -> set[str]:
         *(word for name in ("english_wikipedia", "us_tv_and_film") for word in english[name]),
         *_MORE,
     ]
-    kernels |= {found for word in common if len(found := kernel(folded(word))) >= _SHORTEST_WORD}
+    kernels |= {found for word in common if len(found := kernel(folded(word))) >= _MIN_WORD_LENGTH}
     kernels |= {without_accents(word) for word in kernels}
     leaked = _member(
         folder,

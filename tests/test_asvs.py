@@ -17,7 +17,7 @@ import neurant
 from neurant.auth.codes import new_token
 from neurant.auth.passwords import Match, check_new_password, compare, hash_password
 from neurant.installation.embedded import Urls
-from tests.accounts.letters import PASSWORD, letters, sign_in
+from tests.accounts.sent_mails import PASSWORD, sent_mails, sign_in
 from tests.companies import Company, make_company
 
 pytest_plugins = ("tests.console.running_web",)
@@ -214,7 +214,7 @@ def test_a_reset_opens_no_session(
     company = make_company(urls.admin, "acme", password_hash=known_password)
     email = company.people["owner"].email
     nobody.post("/v1/password-resets", json={"email": email})
-    link = letters(database, email)[-1].link
+    link = sent_mails(database, email)[-1].link
     done = nobody.post("/reset", data={"link": link, "password": f"{PASSWORD}-nuevo"})
     assert done.status_code == 303
     assert not [name for name in nobody.cookies if "session" in name]

@@ -186,7 +186,7 @@ TEXTS = {
 
 
 @pytest.mark.parametrize(("words", "told"), TEXTS.values(), ids=TEXTS)
-async def test_a_visitor_is_told_what_is_wrong_with_a_message(
+async def test_a_visitor_is_shown_what_is_wrong_with_a_message(
     web: httpx.AsyncClient, urls: Urls, acme: Company, words: str, told: str
 ) -> None:
     token, _ = open_visitor(urls.admin, acme)
@@ -225,7 +225,7 @@ async def test_a_message_of_the_wrong_shape_names_the_fields(
     problem(answer, 422)
 
 
-async def test_a_visitor_without_a_valid_session_is_told_to_reload(
+async def test_a_visitor_without_a_valid_session_is_shown_a_request_to_reload(
     web: httpx.AsyncClient, urls: Urls, acme: Company
 ) -> None:
     expired, digest = open_visitor(urls.admin, acme)

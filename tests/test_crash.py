@@ -95,7 +95,7 @@ def blocked(admin: str, statement: str) -> Iterator[None]:
         db.rollback()
 
 
-async def told(admin: str, condition: str) -> bool:
+async def is_true(admin: str, condition: str) -> bool:
     return bool((await rows(admin, condition))[0][0])
 
 
@@ -127,8 +127,8 @@ async def test_a_worker_killed_where(stage: Stage, name: str) -> None:
     await stage.asks(stage.acme_token, 5, "hola")
     with worker_process(stage.web.settings) as worker:
         with blocked(admin, cut.block):
-            await eventually(lambda: told(admin, cut.reached))
-            await eventually(lambda: told(admin, f"select ({WAITING}) > 0"))
+            await eventually(lambda: is_true(admin, cut.reached))
+            await eventually(lambda: is_true(admin, f"select ({WAITING}) > 0"))
             worker.kill()
         await leases_end(admin)
         worker.start()
@@ -154,7 +154,7 @@ async def test_a_worker_killed_after_the_answer_and_before_it_is_written_down(st
             with stage.peer.holding():
                 await asyncio.to_thread(stage.peer.wait_for_requests, 1)
                 lock.enter_context(blocked(admin, "select from outbox for update"))
-            await eventually(lambda: told(admin, f"select ({WAITING}) > 0"))
+            await eventually(lambda: is_true(admin, f"select ({WAITING}) > 0"))
             worker.kill()
         await leases_end(admin)
         worker.start()
@@ -169,7 +169,7 @@ async def test_a_worker_killed_after_it_is_done_repeats_nothing(stage: Stage) ->
         await leases_end(stage.urls.admin)
         worker.start()
         await stage.asks(stage.rival_token, 6, "hola")
-        await eventually(lambda: told(stage.urls.admin, "select count(*) = 2 from outbox"))
+        await eventually(lambda: is_true(stage.urls.admin, "select count(*) = 2 from outbox"))
         await settled(stage.urls.admin)
     assert (len(stage.peer.texts(5)), len(stage.peer.texts(6))) == (1, 1)
 
@@ -194,7 +194,7 @@ async def test_a_worker_killed_in_the_middle_of_a_document_leaves_it_whole_in_th
     document = await teach(stage.web, stage.acme, "acme.txt", DOCUMENTS["acme"])
     with worker_process(stage.web.settings) as worker:
         with blocked(admin, "lock table document_chunks in access exclusive mode"):
-            await eventually(lambda: told(admin, f"select ({WAITING}) > 0"), 30)
+            await eventually(lambda: is_true(admin, f"select ({WAITING}) > 0"), 30)
             worker.kill()
         with psycopg.connect(admin) as db:  # as if it had been silent for long
             db.execute(
@@ -223,7 +223,7 @@ QUESTIONS = (
     "Buenas, ¿qué valen los domicilios dentro de la ciudad?",
 )
 CONVERSATIONS = 500
-AT_ONCE = 40
+MAX_CONCURRENT_CLIENTS = 40
 ADDRESSES = 10
 PARTS = ("web", "worker", "postgres")
 
@@ -350,7 +350,7 @@ async def converse(
     storm: Storm, companies: dict[str, Company], port: int, dice: random.Random
 ) -> list[Client]:
     """All conversations, while the storm rages; they last at least as long as it does."""
-    gate = asyncio.Semaphore(AT_ONCE)
+    gate = asyncio.Semaphore(MAX_CONCURRENT_CLIENTS)
     async with AsyncExitStack() as opened:
         # Visitors are limited by address: these have some.
         https = [
@@ -360,7 +360,7 @@ async def converse(
                     timeout=20,
                     transport=httpx.AsyncHTTPTransport(
                         local_address=f"127.30.{number}.1",
-                        limits=httpx.Limits(max_connections=AT_ONCE),
+                        limits=httpx.Limits(max_connections=MAX_CONCURRENT_CLIENTS),
                     ),
                 )
             )
@@ -390,7 +390,7 @@ async def quiet(folder: Path) -> None:
     async def empty() -> bool:
         try:
             admin = connection_urls(folder / "data").admin
-            return await told(admin, "select not exists (select from reply_requests)")
+            return await is_true(admin, "select not exists (select from reply_requests)")
         except (SetupError, psycopg.OperationalError):
             return False  # PostgreSQL was killed last, and is coming back
 

@@ -13,16 +13,16 @@ from neurant.core import fair
 from neurant.core.fair import FairGate, QueueFullError, Usage, each_loop
 
 pytestmark = pytest.mark.anyio
-MOST = 100
+MAX_WAITING = 100
 
 
 async def test_a_sharer_takes_no_more_than_its_share_and_others_do_not_wait() -> None:
     gate = FairGate(4, 2)
     for _ in range(2):
-        await gate.acquire("acme", waiting=MOST)
-    third = asyncio.create_task(gate.acquire("acme", waiting=MOST))
+        await gate.acquire("acme", waiting=MAX_WAITING)
+    third = asyncio.create_task(gate.acquire("acme", waiting=MAX_WAITING))
     async with asyncio.timeout(1):
-        await gate.acquire("rival", waiting=MOST)
+        await gate.acquire("rival", waiting=MAX_WAITING)
     assert not third.done()
     gate.release("acme")
     await asyncio.wait_for(third, 1)
@@ -30,10 +30,10 @@ async def test_a_sharer_takes_no_more_than_its_share_and_others_do_not_wait() ->
 
 async def test_the_next_slot_goes_to_the_next_sharer_and_not_to_the_longest_queue() -> None:
     gate, order = FairGate(1, 1), []
-    await gate.acquire("first", waiting=MOST)
+    await gate.acquire("first", waiting=MAX_WAITING)
 
     async def serve(who: str) -> None:
-        async with gate.slot(who, waiting=MOST):
+        async with gate.slot(who, waiting=MAX_WAITING):
             order.append(who)
             await asyncio.sleep(0)
 
@@ -47,15 +47,15 @@ async def test_the_next_slot_goes_to_the_next_sharer_and_not_to_the_longest_queu
 
 async def test_a_queue_is_bounded_and_those_in_it_wait_for_so_long() -> None:
     gate = FairGate(1, 1)
-    await gate.acquire("acme", waiting=MOST)
-    waiting = asyncio.create_task(gate.acquire("acme", waiting=MOST, seconds=0.05))
+    await gate.acquire("acme", waiting=MAX_WAITING)
+    waiting = asyncio.create_task(gate.acquire("acme", waiting=MAX_WAITING, seconds=0.05))
     await asyncio.sleep(0)
     with pytest.raises(QueueFullError):
         await gate.acquire("acme", waiting=1)
     with pytest.raises(TimeoutError):
         await waiting
     gate.release("acme")
-    async with asyncio.timeout(1), gate.slot("acme", waiting=MOST):
+    async with asyncio.timeout(1), gate.slot("acme", waiting=MAX_WAITING):
         pass
 
 
@@ -73,7 +73,7 @@ def test_whatever_is_cancelled_every_slot_comes_back(
         gate, held = FairGate(slots, share), Counter[str]()
 
         async def work(who: str, turns: int) -> None:
-            async with gate.slot(who, waiting=MOST):
+            async with gate.slot(who, waiting=MAX_WAITING):
                 held[who] += 1
                 try:
                     assert held[who] <= share
@@ -94,7 +94,7 @@ def test_whatever_is_cancelled_every_slot_comes_back(
         assert all(one is None or isinstance(one, asyncio.CancelledError) for one in done)
         async with asyncio.timeout(1):
             for number in range(slots):
-                await gate.acquire(f"new-{number}", waiting=MOST)
+                await gate.acquire(f"new-{number}", waiting=MAX_WAITING)
 
     asyncio.run(run())
 

@@ -95,7 +95,7 @@ RULES = {
         ("127.0.0.1", "none", "forgeable"),
     ],
 )
-async def test_each_way_to_set_up_a_proxy_is_told_apart(
+async def test_each_way_to_set_up_a_proxy_is_distinguished(
     settings: Callable[..., Settings], trusted: str, rule: str, found: str
 ) -> None:
     async with platform(settings, trusted, RULES[rule]) as chosen:
@@ -128,7 +128,7 @@ async def test_the_command_says_there_is_no_proxy_only_where_there_is_none(
     assert ("no hay ningún proxy" in said) == (rule == "none")
 
 
-async def test_nobody_else_is_told_what_arrives(
+async def test_nobody_else_is_shown_what_arrives(
     settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with platform(settings, "", None) as chosen:

@@ -19,13 +19,20 @@ from neurant.channels.ingest import Ingestor
 from neurant.channels.telegram.inbound import credential
 from neurant.core.db.pool import Pool, fetch_value, make_pool
 from neurant.core.db.tenancy import Worker, tenant
-from neurant.core.lease_worker import drain
+from neurant.core.lease_worker import run_queue
 from neurant.core.object_store import open_store
 from neurant.core.realtime import Hub
 from neurant.core.settings import Settings
 from neurant.installation.embedded import Urls
 from neurant.replies import service
-from neurant.replies.queries import Claim, Finished, Reply, claim_replies, fail_reply, finish_reply
+from neurant.replies.queries import (
+    Claim,
+    Reply,
+    ReplyOutcome,
+    claim_replies,
+    fail_reply,
+    finish_reply,
+)
 from neurant.runtime.jobs import make_job_app, run_jobs
 from tests.companies import Company, make_company
 from tests.support.platform import eventually, rows, taught, teach, working
@@ -66,7 +73,7 @@ class Desk:
 
     async def finish(
         self, claim: Claim, reply: Reply, *, fence: int = 0, read: int | None = None
-    ) -> Finished:
+    ) -> ReplyOutcome:
         seq = claim.wanted_seq if read is None else read
         async with tenant(self.jobs, Worker(claim.company_id)) as connection:
             return await finish_reply(connection, claim, fence, seq, reply)
@@ -472,7 +479,7 @@ async def test_waiting_costs_nothing(own: Urls) -> None:
     async def work(item: int) -> None:
         raise AssertionError
 
-    await drain("q", Hub(own.jobs), claim, work, next_due, 4, stop)
+    await run_queue("q", Hub(own.jobs), claim, work, next_due, 4, stop)
     first, second = claims
     assert second - first >= 0.49, "nothing was claimed before it was due"
 
@@ -501,7 +508,7 @@ async def test_no_more_is_claimed_than_can_be_worked_on_and_a_failure_frees_its_
             raise RuntimeError("this one fails")
 
     stop = asyncio.Event()
-    task = asyncio.create_task(drain("q", Hub(own.jobs), claim, work, next_due, 4, stop))
+    task = asyncio.create_task(run_queue("q", Hub(own.jobs), claim, work, next_due, 4, stop))
 
     async def all_done() -> bool:
         return len(done) == 40
@@ -529,7 +536,7 @@ async def test_stopping_finishes_what_was_begun_and_begins_nothing(own: Urls) ->
         finished.append(item)
 
     stop = asyncio.Event()
-    task = asyncio.create_task(drain("q", Hub(own.jobs), claim, work, next_due, 1, stop))
+    task = asyncio.create_task(run_queue("q", Hub(own.jobs), claim, work, next_due, 1, stop))
     await begun.wait()
     stop.set()
     await asyncio.sleep(0.05)
@@ -557,7 +564,7 @@ async def test_a_database_that_goes_away_does_not_end_the_queue(own: Urls) -> No
         worked.set()
 
     stop = asyncio.Event()
-    task = asyncio.create_task(drain("q", Hub(own.jobs), claim, work, next_due, 1, stop))
+    task = asyncio.create_task(run_queue("q", Hub(own.jobs), claim, work, next_due, 1, stop))
     async with asyncio.timeout(10):
         await worked.wait()
     stop.set()

@@ -120,7 +120,7 @@ def test_a_store_that_cannot_be_opened_is_one_line_without_its_address(
     assert "s3cret" not in told
 
 
-def test_a_wrong_setting_is_told_in_one_language(tmp_path: Path) -> None:
+def test_a_wrong_setting_is_reported_in_one_language(tmp_path: Path) -> None:
     for setting, value in (
         ("NEURANT_TERMS_URL", "hello"),
         ("NEURANT_PUBLIC_URL", "https://[hello"),
@@ -181,7 +181,7 @@ def test_a_data_folder_of_an_earlier_commit_is_refused_untouched_with_what_to_do
 
 
 @pytest.mark.anyio
-async def test_a_setup_error_is_not_told_to_who_asks(urls: Urls, tmp_path: Path) -> None:
+async def test_a_setup_error_is_not_shown_to_the_caller(urls: Urls, tmp_path: Path) -> None:
     settings = Settings(
         app_database_url=SecretStr(urls.app), master_key=None, data_dir=tmp_path, log_level="error"
     )

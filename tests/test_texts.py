@@ -89,7 +89,7 @@ def raised() -> Iterator[tuple[str, str, set[str] | None]]:
                     yield f"{path.name}:{node.lineno}", str(found.value), given
 
 
-def test_every_error_that_is_raised_can_be_told_in_every_language() -> None:
+def test_every_error_that_is_raised_can_be_reported_in_every_language() -> None:
     found = list(raised())
     assert len(found) > 80
     assert {"retention.erase_needs_yes", "accounts.session_missing"} <= {code for _, code, _ in found}  # fmt: skip

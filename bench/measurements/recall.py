@@ -72,7 +72,7 @@ from staged s join lines l on l.n = s.id % {lines} order by s.id;
 
 
 @dataclass(frozen=True)
-class Asked:
+class Question:
     """A question to a company, and the ids of its true nearest chunks."""
 
     company: int
@@ -89,7 +89,7 @@ class Result:
     milliseconds: float
 
 
-def corpus(dimensions: int) -> tuple[Vectors, NDArray[np.int64], list[Asked]]:
+def corpus(dimensions: int) -> tuple[Vectors, NDArray[np.int64], list[Question]]:
     """Return vectors in the order of insertion, their companies, and questions with answers."""
     rng = np.random.default_rng(7)
     centres = rng.normal(size=(TOPICS, dimensions))
@@ -106,7 +106,7 @@ def corpus(dimensions: int) -> tuple[Vectors, NDArray[np.int64], list[Asked]]:
         best = mine[np.argsort(-(vectors[mine] @ near), kind="stable")[:NEAREST]]
         text = "[" + ",".join(f"{value:.6g}" for value in near) + "]"
         truth = frozenset(uuid_of(f"chunk{number}") for number in best)
-        questions.append(Asked(int(company), text, truth))
+        questions.append(Question(int(company), text, truth))
     return vectors, owner, questions
 
 
@@ -139,7 +139,7 @@ def filled(script: str, dimensions: int) -> bytes:
     )
 
 
-def result(found: Sequence[tuple[float, set[str]]], asked: Sequence[Asked]) -> Result:
+def result(found: Sequence[tuple[float, set[str]]], asked: Sequence[Question]) -> Result:
     shares = [len(ids & one.truth) / NEAREST for (_, ids), one in zip(found, asked, strict=True)]
     return Result(
         mean(shares),
@@ -148,7 +148,7 @@ def result(found: Sequence[tuple[float, set[str]]], asked: Sequence[Asked]) -> R
     )
 
 
-def ours(database: Database, asked: Sequence[Asked]) -> Result:
+def ours(database: Database, asked: Sequence[Question]) -> Result:
     """Measure our search as a member of each company's staff, by the web login."""
     search = "select chunk_id::text from private.search_chunks(%s, '', %s::extensions.vector, 'bench', %s)"
     found: list[tuple[float, set[str]]] = []
@@ -165,7 +165,7 @@ def ours(database: Database, asked: Sequence[Asked]) -> Result:
     return result(found[len(asked) :], asked)
 
 
-def as_drafted(draft: Database, asked: Sequence[Asked]) -> Result:
+def as_drafted(draft: Database, asked: Sequence[Question]) -> Result:
     """Measure the drafted index with the company written out and without policies."""
     search = (
         "select id::text from document_chunks where company_id = %s"

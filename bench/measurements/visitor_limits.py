@@ -39,8 +39,8 @@ from bench.product import (
 from bench.sizes import sized
 from bench.support import busy, percentile
 
-MOST_SHARE = 0.6  # of the time to store a message; a whole answer takes many times as long
-MOST_RATIO = 3.0  # of rival's times; the two processes share the machine with the flood
+MAX_SHARE = 0.6  # of the time to store a message; a whole answer takes many times as long
+MAX_RATIO = 3.0  # of rival's times; the two processes share the machine with the flood
 MESSAGES = sized(300, tiny=10)
 VISITORS = sized(520, tiny=4)
 ASKED = sized(25, tiny=2)
@@ -176,7 +176,7 @@ def measure() -> Figures:
         baseline="asking them and storing the message",
         baseline_measured=both,
         ratio=ask / both,
-        goal=MOST_SHARE,
+        goal=MAX_SHARE,
         details=f"medians of {MESSAGES} messages, one after another; {before}",
     )
     calm, flooded_ms = (percentile(times, 0.5) * 1000 for times in (quiet, under))
@@ -188,6 +188,6 @@ def measure() -> Figures:
         baseline="the same before the flood",
         baseline_measured=calm,
         ratio=flooded_ms / calm,
-        goal=MOST_RATIO,
+        goal=MAX_RATIO,
         details=f"medians; worst {max(under) * 1000:.0f} and {max(quiet) * 1000:.0f} ms; {before}",
     )

@@ -24,7 +24,7 @@ from bench.visitors import Measured, Visitor, busy_hour, cited_questions, crowd,
 GOAL_MS = 600
 VISITORS = sized(20, tiny=2)
 EACH = sized(6, tiny=1)
-ROUNDS_AT_ONCE = sized(6, tiny=1)
+ROUNDS_PER_RUN = sized(6, tiny=1)
 BROWSER_QUESTIONS = sized(10, tiny=1)
 QUESTIONS = sized(None, tiny=3)  # the demo questions, all or the first few
 CHROMIUM = Path("/usr/bin/chromium")
@@ -65,7 +65,7 @@ async def ask_in_browser(page: Page, questions: Sequence[str]) -> Measured:
 async def all_at_once(visitors: Sequence[Visitor], questions: Sequence[str]) -> Measured:
     """Run rounds in which all visitors press "send" in the same instant."""
     measured = Measured()
-    for turn in range(ROUNDS_AT_ONCE):
+    for turn in range(ROUNDS_PER_RUN):
         burst = await one_instant(visitors, [*questions[turn:], *questions[:turn]])
         measured.seconds += burst.seconds
         measured.missing += burst.missing
@@ -152,7 +152,7 @@ def measure() -> Figures:
         f"web chat, {VISITORS} visitors press send in the same instant",
         seen.at_once,
         alone,
-        f"{ROUNDS_AT_ONCE} rounds",
+        f"{ROUNDS_PER_RUN} rounds",
     )
     if seen.browser is None:
         raise NotMeasuredError(f"the figure of a real browser: {CHROMIUM} does not exist")

@@ -10,13 +10,13 @@ from uuid import UUID
 from neurant.core.db.pool import Connection, Pool, fetch_all, fetch_count, fetch_one, fetch_value
 from neurant.core.db.tenancy import Trail, come_from
 
-BrakeKind = Literal["password", "code", "sign_up", "reset", "sso"]
+ThrottleKind = Literal["password", "code", "sign_up", "reset", "sso"]
 MailPurpose = Literal["sign_up", "verification", "reset"]
 
 _LOOKUP = "select auth_user_id, encrypted_password from private.login_lookup(%s)"
 _REHASH = "select private.rehash_password(%s, %s, %s)"
 _CONTEXT = "select private.password_context(%s)"
-_BRAKE = """
+_THROTTLE = """
 select wait, next_wait from private.brake(%s, %s, %s::inet, p_device => %s)
 """
 _RELEASE = "select private.release_brake(%s, %s, %s::inet, %s)"
@@ -41,7 +41,7 @@ class Login:
 
 
 @dataclass(frozen=True, slots=True)
-class Brake:
+class Throttle:
     """The seconds to wait now (the attempt was not counted), and after this attempt if it fails."""
 
     wait: int
@@ -92,21 +92,25 @@ async def find_password_context(pool: Pool, digest: bytes) -> list[str]:
 
 
 async def count_attempt(
-    pool: Pool, kind: BrakeKind, email: str | None, address: str | None, device: str | None = None
-) -> Brake:
+    pool: Pool,
+    kind: ThrottleKind,
+    email: str | None,
+    address: str | None,
+    device: str | None = None,
+) -> Throttle:
     """Count an attempt before it is checked, in a transaction of its own.
 
     ``device`` is a browser that the person is known to have used; attempts from other browsers do
     not count against it.
     """
     async with pool.connection() as connection:
-        found = await fetch_one(connection, Brake, _BRAKE, (kind, email, address, device))
-    return found or Brake(0, 0)
+        found = await fetch_one(connection, Throttle, _THROTTLE, (kind, email, address, device))
+    return found or Throttle(0, 0)
 
 
-async def release_brake(
+async def release_throttle(
     connection: Connection,
-    kind: BrakeKind,
+    kind: ThrottleKind,
     email: str | None,
     address: str | None,
     device: str | None = None,

@@ -18,11 +18,11 @@ from neurant.core.errors import ForbiddenError, UnauthenticatedError
 from neurant.core.settings import Settings
 
 FRESH = timedelta(minutes=10)
-Proof = Literal["code", "password", "session"]
+ReauthenticationMethod = Literal["code", "password", "session"]
 
 
 @dataclass(frozen=True, slots=True)
-class Somebody:
+class Actor:
     """The person who acts.
 
     ``session`` separates the person's own attempts from those of strangers; None if the session is
@@ -37,9 +37,9 @@ class Somebody:
     is_limited: bool = False
 
 
-def somebody(person: Person) -> Somebody:
+def actor_of(person: Person) -> Actor:
     """Return the person of a session."""
-    return Somebody(
+    return Actor(
         person.auth_user_id,
         person.email,
         person.trail,
@@ -49,7 +49,7 @@ def somebody(person: Person) -> Somebody:
     )
 
 
-async def proof_asked_of(pool: Pool, who: Somebody) -> Proof:
+async def reauthentication_method(pool: Pool, who: Actor) -> ReauthenticationMethod:
     """Return the proof that this person must give.
 
     It is a code if the second step is on, else the password if the login has one, else a session
@@ -65,15 +65,15 @@ async def proof_asked_of(pool: Pool, who: Somebody) -> Proof:
     return "password" if login is not None and login.encrypted_password else "session"
 
 
-async def prove(
-    pool: Pool, settings: Settings, who: Somebody, password: str | None, code: str | None
+async def reauthenticate(
+    pool: Pool, settings: Settings, who: Actor, password: str | None, code: str | None
 ) -> None:
     """Check the proof that ``proof_asked_of`` names, under the same throttle as a login.
 
     Raises RateLimitedError and ForbiddenError: ``accounts.proof_needed`` if the proof is missing,
     ``accounts.wrong_code``, ``accounts.wrong_password``, ``accounts.sign_in_again``.
     """
-    asked = await proof_asked_of(pool, who)
+    asked = await reauthentication_method(pool, who)
     if asked == "session":
         if who.signed_in_at is None or utc_now() - who.signed_in_at > FRESH:
             raise ForbiddenError("accounts.sign_in_again")

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from neurant.auth.passwords import LONGEST_PASSWORD
+from neurant.auth.passwords import MAX_PASSWORD_LENGTH
 from neurant.core.text_types import Text
 
 
@@ -31,7 +31,7 @@ class Credentials(Body):
     """The credentials of a login."""
 
     email: Text = Field(max_length=320, description="E-mail address of the account")
-    password: Text = Field(max_length=LONGEST_PASSWORD, description="Password of the account")
+    password: Text = Field(max_length=MAX_PASSWORD_LENGTH, description="Password of the account")
     code: Text | None = Field(
         default=None,
         max_length=64,

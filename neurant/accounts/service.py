@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 
 from neurant.accounts import factor_queries as factors
 from neurant.accounts.queries import (
-    BrakeKind,
+    ThrottleKind,
     count_attempt,
     enter_company,
     find_login,
@@ -17,7 +17,7 @@ from neurant.accounts.queries import (
     insert_session,
     note_refused_login,
     rehash_password,
-    release_brake,
+    release_throttle,
 )
 from neurant.accounts.schemas import OpenedSession
 from neurant.auth.codes import (
@@ -103,7 +103,7 @@ async def check_password(
 ) -> UUID:
     """Return the login of this password, and audit a refusal. Raises the errors of ``sign_in``."""
     email, trail = looked_up(email), plain_trail(trail)
-    next_wait = await hold_back(pool, "password", email, trail, device)
+    next_wait = await throttle(pool, "password", email, trail, device)
     login = await find_login(pool, email)
     found = await compare(login.encrypted_password if login else None, password)
     if login is None or found is Match.WRONG:
@@ -112,7 +112,7 @@ async def check_password(
         await note_refused_login(pool, known, "password", next_wait, trail)
         raise UnauthenticatedError("accounts.wrong_login")
     async with pool.connection() as connection, connection.transaction():
-        await release_brake(connection, "password", email, trail.ip, device)
+        await release_throttle(connection, "password", email, trail.ip, device)
     if found is Match.OUTDATED:
         await rehash_password(pool, login, await hashed(password))
     return login.auth_user_id
@@ -153,10 +153,10 @@ async def check_code(
     Raises UnauthenticatedError (``accounts.wrong_code``), RateLimitedError.
     """
     trail = plain_trail(trail)
-    next_wait = await hold_back(pool, "code", email, trail, device)
+    next_wait = await throttle(pool, "code", email, trail, device)
     if await _takes_code(pool, settings, login, code, trail, now or utc_now()):
         async with pool.connection() as connection, connection.transaction():
-            await release_brake(connection, "code", email, trail.ip, device)
+            await release_throttle(connection, "code", email, trail.ip, device)
         return
     await note_refused_login(pool, login, "code", next_wait, trail)
     raise UnauthenticatedError("accounts.wrong_code")
@@ -199,17 +199,17 @@ async def open_session(
     return OpenedSession(token, stored.expires_at, stored.company_id)
 
 
-async def hold_back(
-    pool: Pool, kind: BrakeKind, email: str | None, trail: Trail, device: str | None = None
+async def throttle(
+    pool: Pool, kind: ThrottleKind, email: str | None, trail: Trail, device: str | None = None
 ) -> int:
     """Count an attempt and return the seconds to wait if it fails.
 
     Raises RateLimitedError (``accounts.slow_down``) while the person must wait.
     """
-    brake = await count_attempt(pool, kind, email, trail.ip, device)
-    if brake.wait > 0:
-        raise RateLimitedError("accounts.slow_down", seconds=brake.wait)
-    return brake.next_wait
+    throttled = await count_attempt(pool, kind, email, trail.ip, device)
+    if throttled.wait > 0:
+        raise RateLimitedError("accounts.slow_down", seconds=throttled.wait)
+    return throttled.next_wait
 
 
 def plain_trail(trail: Trail) -> Trail:

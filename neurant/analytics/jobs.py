@@ -12,8 +12,8 @@ from neurant.analytics import queries
 from neurant.core.db.pool import DatabaseDown, Pool
 from neurant.core.logs import get_logger
 
-_DAYS_AT_ONCE = 50  # about a second per transaction, even for a large company
-_USES_AT_ONCE = 1000
+_DAY_BATCH_SIZE = 50  # about a second per transaction, even for a large company
+_USE_BATCH_SIZE = 1000
 
 log = get_logger(__name__)
 
@@ -41,9 +41,9 @@ async def _roll_up(pool: Pool, company_id: UUID) -> int:
     days = 0
     while True:
         async with pool.connection() as connection:
-            counted = await queries.roll_up(connection, company_id, _DAYS_AT_ONCE)
+            counted = await queries.roll_up(connection, company_id, _DAY_BATCH_SIZE)
         days += counted
-        if counted < _DAYS_AT_ONCE:
+        if counted < _DAY_BATCH_SIZE:
             return days
 
 
@@ -52,9 +52,9 @@ async def count_knowledge_uses(pool: Pool) -> int:
     answers = 0
     while True:
         async with pool.connection() as connection:
-            counted = await queries.count_knowledge_uses(connection, _USES_AT_ONCE)
+            counted = await queries.count_knowledge_uses(connection, _USE_BATCH_SIZE)
         answers += counted
-        if counted < _USES_AT_ONCE:
+        if counted < _USE_BATCH_SIZE:
             return answers
 
 

@@ -10,7 +10,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field
 
 from neurant.api.listing import ListQuery
-from neurant.core.timestamps import Day, Moment
+from neurant.core.timestamps import Date, Timestamp
 
 MetricType = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,100}$")]
 
@@ -85,8 +85,8 @@ class Span(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    since: Day | None = Field(default=None, description="The first day; omitted: no lower bound")
-    until: Day | None = Field(default=None, description="The last day; omitted: no upper bound")
+    since: Date | None = Field(default=None, description="The first day; omitted: no lower bound")
+    until: Date | None = Field(default=None, description="The last day; omitted: no upper bound")
 
 
 class DayQuery(ListQuery, Span):
@@ -173,10 +173,10 @@ class MetricQuery(ListQuery):
     chatbot_id: UUID | None = Field(
         default=None, description="Only measurements of this bot; omitted: all"
     )
-    since: Moment | None = Field(
+    since: Timestamp | None = Field(
         default=None, description="Only measurements at this time or later; omitted: no lower bound"
     )
-    until: Moment | None = Field(
+    until: Timestamp | None = Field(
         default=None, description="Only measurements before this time; omitted: no upper bound"
     )
     sort: Literal["timestamp", "-timestamp"] = Field(

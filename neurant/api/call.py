@@ -3,7 +3,8 @@
 ``needs("documents.edit")`` is the dependency of every handler under ``/v1``. In one round trip it
 authenticates the caller, asks the database whether the caller has the permission, and opens the
 transaction. The transaction is committed before the answer is sent, or rolled back if the request
-is refused. A handler waits for nothing but the database in this transaction (``Call.outside``).
+is refused. In this transaction, a handler waits for nothing but the database
+(``Call.without_connection``).
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ class Call:
         await self._stack.aclose()
 
     @asynccontextmanager
-    async def outside(self) -> AsyncIterator[None]:
+    async def without_connection(self) -> AsyncIterator[None]:
         """Leave the transaction for the time of the block, then begin a new one.
 
         The block is for waits that do not concern the database: a thread, a file, another server.
@@ -97,7 +98,7 @@ class Call:
         request.state.caller = caller
         session = caller.session_id or self._trail.session_id
         here = replace(self._trail, session_id=str(session) if session else None)
-        denials.known(request, replace(caller.principal, trail=here), self._as_caller[1])
+        denials.note_actor(request, replace(caller.principal, trail=here), self._as_caller[1])
 
     async def begin(self) -> None:
         """Check the permission, claim the Idempotency-Key, and move a read to the replica if
@@ -173,7 +174,7 @@ async def _entered_there(
     try:
         connection, caller = await stack.enter_async_context(entered(replica.pool, *as_caller))
     except (*DatabaseDown, PoolTimeout) as error:
-        replica.is_away(error)
+        replica.mark_unavailable(error)
         connection, caller = await stack.enter_async_context(entered(primary, *as_caller))
     if caller is None or not caller.may:  # the caller lost access since the primary admitted them
         raise UnauthenticatedError("accounts.session_expired")

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
+from typing import Literal
 
 import orjson
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -38,7 +39,7 @@ _END = "select private.end_idempotent(%s, %s::smallint, %s)"
 
 @dataclass(frozen=True, slots=True)
 class _Begun:
-    outcome: str
+    outcome: Literal["new", "answered", "in_flight", "other_request", "nobody"]
     status: int | None
     answer_encrypted: bytes | None
 

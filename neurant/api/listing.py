@@ -23,7 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from neurant.core.db.pool import Connection, fetch_all
 from neurant.core.errors import NotFoundError
 
-MOST = 200
+MAX_LIMIT = 200
 Row = TypeVar("Row")
 Item = TypeVar("Item")
 Cursor = Annotated[str, Field(max_length=600, pattern=r"^[A-Za-z0-9_-]+$")]
@@ -34,7 +34,9 @@ class ListQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    limit: int = Field(default=50, ge=1, le=MOST, description="Maximum number of rows in a page")
+    limit: int = Field(
+        default=50, ge=1, le=MAX_LIMIT, description="Maximum number of rows in a page"
+    )
     cursor: Cursor | None = Field(
         default=None,
         description="The next_cursor of the previous page; without it the first page is returned",

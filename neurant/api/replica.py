@@ -20,7 +20,7 @@ from neurant.core.logs import get_logger
 _PATIENCE = 0.05  # seconds for which a read waits for the replica
 _POLL = 0.005
 _BEHIND = 1.0  # seconds without a read after the replica did not catch up in time
-_AWAY = 5.0  # seconds without a read after the replica did not answer
+_RETRY_AFTER = 5.0  # seconds without a read after the replica did not answer
 _CONNECT = 1.0
 _WRITTEN = "select pg_current_wal_insert_lsn()::text"
 _REPLAYED = "select coalesce(pg_last_wal_replay_lsn(), '0/0')::text"
@@ -37,7 +37,7 @@ class Replica:
         self.pool = pool
         self._replayed = 0
         self._no_wait_until = 0.0
-        self._away_until = 0.0
+        self._unavailable_until = 0.0
         self._is_ours: bool | None = None  # unknown until the replica has answered once
         self._cluster: object = None  # the system identifier of the primary
         pool.timeout = _CONNECT
@@ -47,7 +47,9 @@ class Replica:
         recently.
         """
         now = monotonic()
-        return now >= max(self._away_until, self._no_wait_until) and self._is_ours is not False
+        return (
+            now >= max(self._unavailable_until, self._no_wait_until) and self._is_ours is not False
+        )
 
     async def position_on(self, primary: Connection) -> int:
         """Return the position of the primary's log, in bytes, with one query."""
@@ -70,7 +72,7 @@ class Replica:
                     return False
                 await asyncio.sleep(_POLL)
         except (*DatabaseDown, PoolTimeout) as error:
-            self.is_away(error)
+            self.mark_unavailable(error)
             return False
         return True
 
@@ -87,9 +89,9 @@ class Replica:
             log.warning("replica_not_used", setting="NEURANT_REPLICA_DATABASE_URL", why=why)
         return self._is_ours
 
-    def is_away(self, error: Exception) -> None:
+    def mark_unavailable(self, error: Exception) -> None:
         """Note that the replica did not answer; the primary serves all reads for a while."""
-        self._away_until = monotonic() + _AWAY
+        self._unavailable_until = monotonic() + _RETRY_AFTER
         log.warning("replica_away", error=str(error))
 
     async def _has(self, wanted: int) -> bool:

@@ -33,7 +33,7 @@ from neurant.core.body_bounds import (
     check_members,
     check_query_size,
     limit_body,
-    tell_fields,
+    list_fields,
 )
 from neurant.core.errors import BadInputError, MalformedError, UnsupportedTypeError
 
@@ -167,7 +167,7 @@ def _check_query(request: Request, known: Mapping[str, bool]) -> None:
 def _refuse_ignored(counts: Mapping[str, int], known: Mapping[str, bool]) -> None:
     wrong = [name for name, count in counts.items() if name not in known or count > 1 > known[name]]
     if wrong:
-        raise BadInputError("invalid_fields", fields=tell_fields(wrong))
+        raise BadInputError("invalid_fields", fields=list_fields(wrong))
 
 
 def _content_type(body: ModelField | None, extra: Mapping[str, Any]) -> str | None:

@@ -32,7 +32,7 @@ _BY_STATE: dict[str, tuple[type[NeurantError], str]] = {
 }
 
 
-def told(error: psycopg.Error) -> NeurantError | None:
+def error_from_sql(error: psycopg.Error) -> NeurantError | None:
     """Return the error for the caller, or None if the error is not caused by the caller."""
     kind, code = _BY_STATE.get(error.sqlstate or "", (None, ""))
     if isinstance(error, psycopg.DataError) and error.sqlstate is None:

@@ -70,7 +70,7 @@ Name = Annotated[
     IS_LABEL,
     STORABLE,
 ]
-LONGEST_LIFE = 3650  # days
+MAX_LIFETIME_DAYS = 3650  # days
 
 
 class KeyOut(BaseModel):
@@ -116,7 +116,7 @@ class KeyIn(BaseModel):
     expires_in_days: int | None = Field(
         default=None,
         ge=1,
-        le=LONGEST_LIFE,
+        le=MAX_LIFETIME_DAYS,
         description="Days until the key expires; null: it is valid until it is revoked",
     )
 

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from obstore.store import ObjectStore
 
-from neurant.audit.heads import open_heads, signing_key, write_heads
+from neurant.audit.chain_heads import open_heads, signing_key, write_heads
 from neurant.audit.queries import note_export, seal_some, unexported_heads
 from neurant.core.db.pool import Pool
 from neurant.core.errors import SetupError

@@ -50,7 +50,7 @@ NAMES = "select c.id, c.slug from public.companies c"
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
+class ChainHead:
     """The head of a company's chain: the seal ``seq`` and the hash of all rows up to it."""
 
     company_id: UUID
@@ -65,13 +65,13 @@ async def seal_some(pool: Pool, most: int) -> int:
         return await fetch_count(connection, _SEAL, (most,))
 
 
-async def unexported_heads(pool: Pool, most: int) -> list[Head]:
+async def unexported_heads(pool: Pool, most: int) -> list[ChainHead]:
     """Return chain heads that have changed since their last export."""
     async with pool.connection() as connection:
-        return await fetch_all(connection, Head, _HEADS, (most,))
+        return await fetch_all(connection, ChainHead, _HEADS, (most,))
 
 
-async def note_export(pool: Pool, heads: Sequence[Head]) -> None:
+async def note_export(pool: Pool, heads: Sequence[ChainHead]) -> None:
     """Record that these chain heads are stored outside the database."""
     parameters = ([head.company_id for head in heads], [head.seq for head in heads])
     async with pool.connection() as connection:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from neurant.api.listing import ListQuery
 from neurant.core.text_types import Text
-from neurant.core.timestamps import Moment
+from neurant.core.timestamps import Timestamp
 
 Action = Literal[
     "login",
@@ -39,7 +39,7 @@ Action = Literal[
 ResourceType = Annotated[str, Field(pattern=r"^[a-z_]{1,100}$")]
 RequestId = Annotated[Text, Field(min_length=1, max_length=255)]
 Network = IPv4Network | IPv6Network
-MOST_SEALS = 5000
+MAX_SEALS = 5000
 
 
 class AuditLogOut(BaseModel):
@@ -88,8 +88,8 @@ class AuditFilters(BaseModel):
     request_id: RequestId | None = Field(
         default=None, description="Only actions of the request with this identifier"
     )
-    since: Moment | None = Field(default=None, description="Only actions at this time or later")
-    until: Moment | None = Field(default=None, description="Only actions before this time")
+    since: Timestamp | None = Field(default=None, description="Only actions at this time or later")
+    until: Timestamp | None = Field(default=None, description="Only actions before this time")
 
 
 class AuditQuery(ListQuery, AuditFilters):
@@ -112,7 +112,7 @@ class VerificationQuery(BaseModel):
         description="Check the seals after this number; null: check the newest",
     )
     limit: int = Field(
-        default=1000, ge=1, le=MOST_SEALS, description="Maximum number of seals to check"
+        default=1000, ge=1, le=MAX_SEALS, description="Maximum number of seals to check"
     )
 
 

@@ -15,13 +15,13 @@ from uuid import UUID
 
 import psycopg
 
-from neurant.audit.heads import KnownHead
+from neurant.audit.chain_heads import ExportedHead
 from neurant.audit.queries import CHAIN, ENDS, EXPORTED, NAMES, UNSEALED
 from neurant.core.db.connection import with_timeouts
 
 _VERSION = "neurant-audit-1"
-_MOST_TOLD = 20  # reported problems of one kind and company; further ones are only counted
-_AT_ONCE = 5_000
+_MAX_REPORTED = 20  # reported problems of one kind and company; further ones are only counted
+_BATCH_SIZE = 5_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class CompanyReport:
     def add(self, problem: Problem) -> None:
         """Count a problem, and keep it for the report unless there are too many of its kind."""
         self.found[problem.kind] += 1
-        if self.found[problem.kind] <= _MOST_TOLD:
+        if self.found[problem.kind] <= _MAX_REPORTED:
             self.problems.append(problem)
 
 
@@ -105,7 +105,7 @@ def genesis(company_id: UUID) -> bytes:
 
 def verify(
     admin_url: str,
-    exported: Callable[[], Iterable[KnownHead]],
+    exported: Callable[[], Iterable[ExportedHead]],
     company_id: UUID | None = None,
 ) -> Report:
     """Check every seal, row and exported chain head of all companies, or of one.
@@ -144,7 +144,7 @@ def verify(
 
 
 def _sort_heads(
-    exported: Iterable[KnownHead], company_id: UUID | None
+    exported: Iterable[ExportedHead], company_id: UUID | None
 ) -> tuple[dict[UUID, dict[int, set[bytes]]], list[Problem]]:
     heads: dict[UUID, dict[int, set[bytes]]] = {}
     forged = []
@@ -158,7 +158,7 @@ def _sort_heads(
 
 def _sealed_rows(db: psycopg.Connection[Any], company_id: UUID | None) -> Iterator[SealedRow]:
     with db.cursor(name="chain") as cursor:
-        cursor.itersize = _AT_ONCE
+        cursor.itersize = _BATCH_SIZE
         for row in cursor.execute(CHAIN, {"company": company_id}):
             yield SealedRow.read(row)
 

@@ -17,9 +17,9 @@ from re import compile as pattern
 
 DATA = Path(__file__).with_suffix(".bin")
 # The letters of a phrase (``i love you``) are compared with the lists as one word from this length.
-_SHORTEST_PHRASE = 8
+_MIN_PHRASE_LENGTH = 8
 # A shorter text would match words by accident if its signs were read as letters.
-_SHORTEST_DISGUISED = 6
+_MIN_DISGUISED_LENGTH = 6
 _SHORT, _FEW_DIGITS, _RUN = 4, 6, "01234567890123456789"
 _BITS_PER_ENTRY = 26
 _HASHES = 18  # _BITS_PER_ENTRY * ln 2
@@ -67,12 +67,12 @@ def _forms(whole: str) -> Iterator[str]:
             if len(set(words)) == 1 and len(words[0]) >= _SHORT:
                 yield _repeated(words[0])
             phrase = "".join(words)
-            if len(phrase) >= _SHORTEST_PHRASE:
+            if len(phrase) >= _MIN_PHRASE_LENGTH:
                 yield from (phrase, _repeated(phrase))
 
 
 def _lookalikes(text: str) -> tuple[dict[int, int], ...]:
-    return _LOOKALIKES if len(text) >= _SHORTEST_DISGUISED else ()
+    return _LOOKALIKES if len(text) >= _MIN_DISGUISED_LENGTH else ()
 
 
 def _is_simple(whole: str) -> bool:

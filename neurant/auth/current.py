@@ -115,7 +115,7 @@ async def session_of(request: Request) -> SignedIn | None:
     if found is None:
         return None
     staff = replace(found, trail=trail_of(request, str(found.session_id)))
-    denials.known_person(request, staff)
+    denials.note_person(request, staff)
     return staff
 
 
@@ -129,7 +129,7 @@ async def person_of(request: Request) -> Person | None:
         return None
     trail = trail_of(request, str(found.session_id))
     person = Person(**asdict(found), digest=digest(token), trail=trail)
-    denials.known_person(request, person)
+    denials.note_person(request, person)
     return person
 
 

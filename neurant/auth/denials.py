@@ -25,23 +25,23 @@ from neurant.core.services import services_of
 _NOTE = "select private.note_denied(%s, %s, %s)"
 
 
-def known(request: Request, who: Staff | ApiKey, permission: str | None = None) -> None:
+def note_actor(request: Request, who: Staff | ApiKey, permission: str | None = None) -> None:
     """Note the caller of this request with their trail, and the permission that it needs if
     known.
     """
-    request.state.known = (request, who)
+    request.state.actor = (request, who)
     request.state.permission = permission
 
 
-def known_person(request: Request, person: SignedIn | Person) -> None:
+def note_person(request: Request, person: SignedIn | Person) -> None:
     """Note the person whose session this request carries; a person without a company has no
     audit.
     """
     if person.company_id is not None:
-        known(request, Staff(person.auth_user_id, person.company_id, person.trail))
+        note_actor(request, Staff(person.auth_user_id, person.company_id, person.trail))
 
 
-def because(request: Request, error: Exception) -> None:
+def note_missing_permission(request: Request, error: Exception) -> None:
     """Note the missing permission that an error names."""
     if isinstance(error, ForbiddenError) and error.params.get("permission"):
         request.state.permission = str(error.params["permission"])
@@ -78,7 +78,7 @@ def noting_denials(app: ASGIApp, send_error: SendError = send_problem) -> ASGIAp
 
 async def _note(scope: Scope) -> None:
     state = scope.get("state", {})
-    request, who = state.pop("known", (None, None))
+    request, who = state.pop("actor", (None, None))
     if request is None:
         return
     if "rate" not in state and "is_counted" not in state:

@@ -26,15 +26,15 @@ from neurant.core.errors import NeurantError
 FRESH = 600.0
 STALE = 3600.0
 BETWEEN = 10.0
-LONGEST_TOKEN = 16 * 1024
+MAX_TOKEN_LENGTH = 16 * 1024
 # Asymmetric algorithms only: anybody could sign with a public key as HMAC secret (RFC 8725, 3.1).
 ALGORITHMS = (
     *("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"),
     *("ES256", "ES384", "ES512", "EdDSA", "Ed25519"),
 )
-_MOST_ISSUERS = 1000
-_MOST_KEYS = 100
-_SHORTEST_RSA = 2048
+_MAX_ISSUERS = 1000
+_MAX_KEYS = 100
+_MIN_RSA_BITS = 2048
 
 
 @dataclass(slots=True)
@@ -61,7 +61,7 @@ class KeyCache:
         """
         known = self._known.setdefault(url, _Known())
         self._known.move_to_end(url)
-        while len(self._known) > _MOST_ISSUERS:
+        while len(self._known) > _MAX_ISSUERS:
             self._known.popitem(last=False)
         async with known.lock:
             now = self._clock()
@@ -87,7 +87,7 @@ def read_keys(found: dict[str, Any]) -> KeySet:
     listed = found.get("keys")
     if not isinstance(listed, list):
         raise ProviderError("sso.provider_wrong", url="jwks_uri", what="no key set")
-    keys = [key for one in listed[:_MOST_KEYS] if (key := _read_key(one)) is not None]
+    keys = [key for one in listed[:_MAX_KEYS] if (key := _read_key(one)) is not None]
     return KeySet(keys)
 
 
@@ -100,7 +100,7 @@ def _read_key(found: object) -> Key | None:
         return None
     if isinstance(key, OctKey):
         return None
-    if isinstance(key, RSAKey) and key.raw_value.key_size < _SHORTEST_RSA:
+    if isinstance(key, RSAKey) and key.raw_value.key_size < _MIN_RSA_BITS:
         return None
     return key
 
@@ -113,7 +113,7 @@ async def read_token(
 
     Raises JoseError for a token of another issuer, and ProviderError if the keys cannot be fetched.
     """
-    if len(token) > LONGEST_TOKEN:
+    if len(token) > MAX_TOKEN_LENGTH:
         raise JoseError("the token is too large")
     keys = await cache.find(url)
     try:

@@ -21,7 +21,7 @@ from neurant.core.services import services_of
 from neurant.core.settings import Settings
 
 COOKIE = "neurant_device"
-_MOST_PEOPLE = 8  # in one browser; several people share the computer of a reception desk
+_MAX_PEOPLE = 8  # in one browser; several people share the computer of a reception desk
 _SIGN = re.compile(r"^[A-Za-z0-9_-]{43}(\.[0-9a-f]{64}){1,8}$")
 
 
@@ -36,7 +36,7 @@ def keep_device(request: Request, response: Response, email: str) -> None:
     """Remember in the browser that this person has signed in there."""
     number, signatures = _read(request)
     mine = _signature(services_of(request).settings, number, email)
-    kept = [mine, *(one for one in signatures if one != mine)][:_MOST_PEOPLE]
+    kept = [mine, *(one for one in signatures if one != mine)][:_MAX_PEOPLE]
     keep_secret_cookie(request, response, COOKIE, ".".join([number, *kept]), YEAR)
 
 

@@ -24,19 +24,21 @@ from neurant.core.db.pool import must_hold_nothing
 from neurant.core.errors import BadInputError, RateLimitedError, UnavailableError
 from neurant.core.fair import FairGate, QueueFullError, each_loop
 
-SHORTEST_PASSWORD = 10
-LONGEST_PASSWORD = 1024  # bounds the cost of one hash
+MIN_PASSWORD_LENGTH = 10
+MAX_PASSWORD_LENGTH = 1024  # bounds the cost of one hash
 # RFC 9106, second recommendation, is argon2-cffi's default: 64 MiB, 3 passes.
 _hasher = PasswordHasher()
 Result = TypeVar("Result")
 # A hash takes 64 MiB and most of a core. Addresses take turns, so that a flood from one address
 # does not stop the logins of others. People behind one address are served one after another.
-_AT_ONCE = 2
-_MOST_WAITING = 40  # calls of one address
-_LONGEST_WAIT = 15.0  # seconds
+_MAX_CONCURRENT_HASHES = 2
+_MAX_WAITING = 40  # calls of one address
+_MAX_WAIT_SECONDS = 15.0  # seconds
 _RETRY_SECONDS = 5
-_hashing = ThreadPoolExecutor(max_workers=_AT_ONCE, thread_name_prefix="hash-password")
-_turns = each_loop(lambda: FairGate(_AT_ONCE, 1))
+_hashing = ThreadPoolExecutor(
+    max_workers=_MAX_CONCURRENT_HASHES, thread_name_prefix="hash-password"
+)
+_turns = each_loop(lambda: FairGate(_MAX_CONCURRENT_HASHES, 1))
 _OPAQUE = get_profile("OpaqueString")
 # The rules of RFC 8264, as precis-i18n names them, that forbid invisible characters.
 _UNSEEN = (
@@ -46,7 +48,7 @@ _JOINER, _VARIANTS, _KEYCAPS = "\u200d", "\ufe0e\ufe0f", tuple("0123456789#*")
 _RUNS = ("01234567890123456789", "98765432109876543210", "abcdefghijklmnopqrstuvwxyz")
 PRODUCT = "neurant"
 # The length of a context word (docs/asvs.md, 6.1.2), and the letters required besides such words.
-_SHORTEST_WORD, _LEAST_BESIDES = 3, 5
+_MIN_WORD_LENGTH, _LEAST_BESIDES = 3, 5
 _WORDS = re.compile(r"[^\W\d_]+")
 
 
@@ -121,10 +123,10 @@ def check_new_password(password: str, email: str, context: Iterable[str] = ()) -
         or plain == folded(email)
         or _is_of_context(plain, (*re.split(r"[@.+_-]", email), PRODUCT, *context))
     )
-    if guessed or not SHORTEST_PASSWORD <= len(prepared) <= LONGEST_PASSWORD:
-        raise BadInputError("accounts.weak_password", least=SHORTEST_PASSWORD)
+    if guessed or not MIN_PASSWORD_LENGTH <= len(prepared) <= MAX_PASSWORD_LENGTH:
+        raise BadInputError("accounts.weak_password", least=MIN_PASSWORD_LENGTH)
     if is_common(prepared):
-        raise BadInputError("accounts.leaked_password", least=SHORTEST_PASSWORD)
+        raise BadInputError("accounts.leaked_password", least=MIN_PASSWORD_LENGTH)
 
 
 def _is_of_context(plain: str, context: Iterable[str]) -> bool:
@@ -133,7 +135,7 @@ def _is_of_context(plain: str, context: Iterable[str]) -> bool:
     left = letters
     words = {found for text in context for found in _WORDS.findall(without_accents(folded(text)))}
     for word in sorted(words, key=len, reverse=True):
-        if len(word) >= _SHORTEST_WORD:
+        if len(word) >= _MIN_WORD_LENGTH:
             left = left.replace(word, " ")
     return left != letters and sum(map(len, _WORDS.findall(left))) < _LEAST_BESIDES
 
@@ -161,7 +163,7 @@ async def _in_turn(work: Callable[..., Result], *given: str) -> Result:
     """
     must_hold_nothing("a thread that hashes")
     try:
-        async with _turns().slot(sender(), waiting=_MOST_WAITING, seconds=_LONGEST_WAIT):
+        async with _turns().slot(sender(), waiting=_MAX_WAITING, seconds=_MAX_WAIT_SECONDS):
             return await asyncio.get_running_loop().run_in_executor(_hashing, work, *given)
     except QueueFullError:
         raise RateLimitedError("accounts.too_many_at_once", seconds=_RETRY_SECONDS) from None
@@ -186,7 +188,7 @@ async def compare(known: str | None, password: str) -> Match:
 
     Raises RateLimitedError and UnavailableError if too many calls wait for their turn.
     """
-    found = await _in_turn(_compare, known or _nobodys_hash(), password[:LONGEST_PASSWORD])
+    found = await _in_turn(_compare, known or _nobodys_hash(), password[:MAX_PASSWORD_LENGTH])
     return found if known is not None else Match.WRONG
 
 

@@ -17,14 +17,14 @@ from joserfc import jws, jwt
 from joserfc.errors import ExpiredTokenError, JoseError
 from joserfc.jwk import OctKey
 
-from neurant.auth.jwks import LONGEST_TOKEN, KeyCache, decode, read_token
+from neurant.auth.jwks import MAX_TOKEN_LENGTH, KeyCache, decode, read_token
 from neurant.core.clock import utc_now
 from neurant.core.errors import UnauthenticatedError
 from neurant.core.settings import Settings
 
 LEEWAY = 60  # seconds of difference between two clocks
 _ALGORITHMS = ("RS256", "ES256", "EdDSA", "Ed25519")
-_LONGEST_SESSION_ID = 100
+_MAX_SESSION_ID_LENGTH = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ async def verify(token: str, settings: Settings, keys: KeyCache) -> VerifiedToke
     try:
         found = await _read(token, settings, keys)
         _registry(settings).validate(found.claims)
-        return _told(found.claims)
+        return _token_from_claims(found.claims)
     except ExpiredTokenError:
         raise UnauthenticatedError("tokens.expired") from None
     except (JoseError, ValueError, OverflowError, OSError):
@@ -64,7 +64,7 @@ async def verify(token: str, settings: Settings, keys: KeyCache) -> VerifiedToke
 
 
 async def _read(token: str, settings: Settings, keys: KeyCache) -> jwt.Token:
-    if not is_configured(settings) or len(token) > LONGEST_TOKEN or not token.isascii():
+    if not is_configured(settings) or len(token) > MAX_TOKEN_LENGTH or not token.isascii():
         raise JoseError("no token")
     secret, url = settings.supabase_jwt_secret, settings.supabase_jwks()
     if secret is not None and _algorithm(token) == "HS256":
@@ -95,11 +95,11 @@ def _registry(settings: Settings) -> jwt.JWTClaimsRegistry:
     )
 
 
-def _told(claims: dict[str, Any]) -> VerifiedToken:
+def _token_from_claims(claims: dict[str, Any]) -> VerifiedToken:
     session = claims.get("session_id")
     known = isinstance(session, str) and session.isprintable()
     return VerifiedToken(
         sub=UUID(claims["sub"]),
-        session_id=str(session)[:_LONGEST_SESSION_ID] if known else None,
+        session_id=str(session)[:_MAX_SESSION_ID_LENGTH] if known else None,
         expires_at=datetime.fromtimestamp(claims["exp"], UTC),
     )

@@ -28,7 +28,7 @@ from neurant.core.services import services_of
 _WINDOW = 60.0  # seconds
 _SHARES = 30
 _SMALLEST = 300  # requests per minute of the smallest plan; its share is valid for every plan
-_MOST_COMPANIES = 10_000
+_MAX_COMPANIES = 10_000
 _LEASE = "select leased, remaining, wait_seconds from private.lease_requests(%s, %s)"
 PAGES = "select leased, remaining, wait_seconds from private.lease_page_requests(%s, %s)"
 
@@ -87,7 +87,7 @@ class Rates:
         return share.tokens + share.remaining, 0.0
 
     def _begin(self, company: UUID) -> _Share:
-        if len(self._shares) >= _MOST_COMPANIES:  # the oldest company loses at most one share
+        if len(self._shares) >= _MAX_COMPANIES:  # the oldest company loses at most one share
             self._shares.pop(next(iter(self._shares)))
         return self._shares.setdefault(company, _Share())
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 import httpx
@@ -48,14 +48,14 @@ log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Claimed:
+class LeasedMessage:
     """A leased outbox row: to be sent (``sending``), or settled by the lease query itself."""
 
     company_id: UUID
     outbox_id: UUID
     conversation_id: UUID
     claim_token: UUID | None
-    outcome: str
+    outcome: Literal["sending", "unknown", "cancelled"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ class Outgoing:
 
 
 @dataclass(frozen=True, slots=True)
-class Courier:
+class DeliveryContext:
     """The parts of the process that delivery needs."""
 
     pool: Pool
@@ -95,49 +95,49 @@ class Courier:
     client: httpx.AsyncClient
 
 
-async def claim(courier: Courier, limit: int) -> list[Claimed]:
+async def claim(context: DeliveryContext, limit: int) -> list[LeasedMessage]:
     """Lease up to ``limit`` messages; announce and log those that the query settled itself."""
-    async with courier.pool.connection() as connection:
-        claimed = await fetch_all(connection, Claimed, _CLAIM, (limit, LEASE))
+    async with context.pool.connection() as connection:
+        claimed = await fetch_all(connection, LeasedMessage, _CLAIM, (limit, LEASE))
     for one in claimed:
         if one.outcome != "sending":
-            courier.hub.announce(one.company_id, one.conversation_id)
+            context.hub.announce(one.company_id, one.conversation_id)
             log.warning("not_sent", outbox=str(one.outbox_id), outcome=one.outcome)
     return [one for one in claimed if one.outcome == "sending"]
 
 
-async def next_due(courier: Courier) -> datetime | None:
+async def next_due(context: DeliveryContext) -> datetime | None:
     """Return when the next message is due, by the database's clock; None: no message waits."""
-    async with courier.pool.connection() as connection:
+    async with context.pool.connection() as connection:
         due = await fetch_value(connection, "select private.next_delivery_due()")
     return due if isinstance(due, datetime) else None
 
 
-async def deliver(courier: Courier, claimed: Claimed) -> None:
+async def deliver(context: DeliveryContext, claimed: LeasedMessage) -> None:
     """Send one message and settle its row with the channel's answer."""
-    attempts, delivery = await _attempt(courier, claimed)
-    await _settle(courier, claimed, _bounded(delivery, attempts))
-    courier.hub.announce(claimed.company_id, claimed.conversation_id)
-    courier.hub.announce_work()
+    attempts, delivery = await _attempt(context, claimed)
+    await _settle(context, claimed, _bounded(delivery, attempts))
+    context.hub.announce(claimed.company_id, claimed.conversation_id)
+    context.hub.announce_work()
 
 
-async def _attempt(courier: Courier, claimed: Claimed) -> tuple[int, Delivery]:
+async def _attempt(context: DeliveryContext, claimed: LeasedMessage) -> tuple[int, Delivery]:
     """Return the number of attempts including this one, and the result of this attempt."""
     attempts = 1
     try:
-        async with tenant(courier.pool, Worker(claimed.company_id)) as connection:
+        async with tenant(context.pool, Worker(claimed.company_id)) as connection:
             outgoing = await fetch_one(connection, Outgoing, _LOAD, (claimed.outbox_id,))
             if outgoing is None:  # the company was closed after the lease
                 return attempts, Delivery("failed", error="not_readable")
             attempts = outgoing.attempts
-            token = await _token(courier, connection, claimed, outgoing)
+            token = await _token(context, connection, claimed, outgoing)
     except DatabaseDown as error:  # nothing has been sent yet
         return attempts, Delivery("retry", error=f"database_away: {type(error).__name__}")
     except NeurantError as error:
         return attempts, Delivery("failed", error=error.code)
     delivery = await telegram.send(
-        courier.client,
-        courier.settings.telegram_api_url,
+        context.client,
+        context.settings.telegram_api_url,
         token,
         outgoing.end_user_id,
         outgoing.as_text(),
@@ -146,7 +146,7 @@ async def _attempt(courier: Courier, claimed: Claimed) -> tuple[int, Delivery]:
 
 
 async def _token(
-    courier: Courier, connection: Connection, claimed: Claimed, outgoing: Outgoing
+    context: DeliveryContext, connection: Connection, claimed: LeasedMessage, outgoing: Outgoing
 ) -> str:
     """Return the bot's token.
 
@@ -156,7 +156,7 @@ async def _token(
         raise SetupError("company_key_missing")
     return await open_secret(
         connection,
-        courier.settings,
+        context.settings,
         claimed.company_id,
         outgoing.account_id,
         outgoing.secrets_encrypted,
@@ -173,7 +173,7 @@ def _bounded(delivery: Delivery, attempts: int) -> Delivery:
     return Delivery("retry", error=delivery.error, retry_in=wait)
 
 
-async def _settle(courier: Courier, claimed: Claimed, delivery: Delivery) -> None:
+async def _settle(context: DeliveryContext, claimed: LeasedMessage, delivery: Delivery) -> None:
     """Write the outcome, and retry while the database is unavailable: the message was sent."""
     parameters = (
         claimed.outbox_id,
@@ -185,7 +185,7 @@ async def _settle(courier: Courier, claimed: Claimed, delivery: Delivery) -> Non
     )
     for attempt in range(1, _SETTLE_TRIES + 1):
         try:
-            async with tenant(courier.pool, Worker(claimed.company_id)) as connection:
+            async with tenant(context.pool, Worker(claimed.company_id)) as connection:
                 await connection.execute(_FINISH, parameters)
             return
         except DatabaseDown:

@@ -34,7 +34,7 @@ class InboundMessage:
 
 
 @dataclass(frozen=True, slots=True)
-class SetAside:
+class DeadLetter:
     """An event that is not a message, to be kept raw with the reason."""
 
     external_id: str

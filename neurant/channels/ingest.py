@@ -29,7 +29,7 @@ from private.ingest(%s::text[], %s::text[], %s::bytea[], %s::text[], %s::text[],
   %s::text[], %s::text[], %s::text[])
 order by ord
 """
-_MOST_PER_BATCH = 256
+_MAX_PER_BATCH = 256
 _FLUSHERS = 2
 _RACE_TRIES = 3
 
@@ -84,7 +84,7 @@ class Ingestor:
             while not self._queue:
                 self._arrived.clear()
                 await self._arrived.wait()
-            batch, self._queue = fair_batch(self._queue, _MOST_PER_BATCH)
+            batch, self._queue = fair_batch(self._queue, _MAX_PER_BATCH)
             try:
                 await self._flush(batch)
             except Exception as error:

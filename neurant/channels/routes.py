@@ -97,10 +97,10 @@ async def _connect_telegram(call: Call, chatbot_id: UUID, token: str) -> UUID | 
     settings, company_id = services_of(call.request).settings, call.caller.company_id
     if not await setup.is_theirs(call.connection, chatbot_id):
         return None
-    async with call.outside():
+    async with call.without_connection():
         name = await setup.ask_name(settings, company_id, token)
     found = await setup.prepare(call.connection, settings, company_id, chatbot_id, token, name)
-    async with call.outside():
+    async with call.without_connection():
         await setup.set_webhook(settings, found)
     return await setup.store(call.connection, settings, found)
 

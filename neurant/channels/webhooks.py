@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from starlette.types import Receive, Scope, Send
 
-from neurant.channels.events import SetAside
+from neurant.channels.events import DeadLetter
 from neurant.channels.ingest import Ingestor, RejectedMessageError, set_aside
 from neurant.channels.telegram import inbound as telegram
 from neurant.core.db.pool import DatabaseDown, Pool, fetch_value
@@ -63,13 +63,13 @@ class Webhooks:
             # Only a proven sender learns that the body is malformed.
             raise_unless_taken(await self._proven(match[1], proof))
             raise
-        if isinstance(event, SetAside):
+        if isinstance(event, DeadLetter):
             outcome = await self._keep(match[1], proof, event, body)
         else:
             try:
                 outcome = (await self.ingestor.put(event)).outcome
             except RejectedMessageError as error:
-                kept = SetAside(event.external_id, str(error))
+                kept = DeadLetter(event.external_id, str(error))
                 outcome = await self._keep(match[1], proof, kept, body)
         raise_unless_taken(outcome)
 
@@ -77,7 +77,7 @@ class Webhooks:
         async with self.pool.connection() as connection:
             return str(await fetch_value(connection, _PROVEN, (routing_id, proof)))
 
-    async def _keep(self, routing_id: str, proof: bytes, event: SetAside, body: bytes) -> str:
+    async def _keep(self, routing_id: str, proof: bytes, event: DeadLetter, body: bytes) -> str:
         return await set_aside(self.pool, routing_id, proof, event.external_id, body, event.reason)
 
 

@@ -89,7 +89,7 @@ async def finish_preview(
             decision = Decision("answer", content=reply.content)
             sources, confidence = list(reply.sources), reply.confidence
     elapsed = int((time.monotonic() - trial.started) * 1000)
-    return _told(now, trial.around, decision, decided_by, sources, confidence, elapsed)
+    return _preview_out(now, trial.around, decision, decided_by, sources, confidence, elapsed)
 
 
 def _situation(
@@ -126,7 +126,7 @@ def _decided_by(now: Situation, decision: Decision) -> str:
     return "documents"
 
 
-def _told(
+def _preview_out(
     now: Situation,
     around: _Around,
     decision: Decision,

@@ -100,7 +100,7 @@ async def preview_chatbot(call: Reading, chatbot_id: UUID, asked: PreviewIn) -> 
     Settings that are not saved can be tried. Nothing is stored, sent or counted against the plan.
     """
     trial = await service.begin_trial(call.connection, chatbot_id, asked)
-    async with call.outside():
+    async with call.without_connection():
         vector = await service.trial_vector(call.caller.company_id, trial)
     return await service.answer_trial(call.connection, trial, vector)
 

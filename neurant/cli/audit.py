@@ -9,7 +9,7 @@ from uuid import UUID
 
 import psycopg
 
-from neurant.audit.heads import encode_public, open_heads, public_key, read_heads, signing_key
+from neurant.audit.chain_heads import encode_public, open_heads, public_key, read_heads, signing_key
 from neurant.audit.jobs import export_heads, seal_all
 from neurant.audit.service import CompanyReport, Problem, Report, verify
 from neurant.core.db.connection import with_timeouts

@@ -20,7 +20,7 @@ from neurant.core.settings import Settings
 from neurant.retention import queries
 from neurant.retention.jobs import run_archiving
 
-_MOST_LISTED = 100
+_MAX_LISTED = 100
 _NOT_CLOSED = "NA004"
 
 
@@ -38,7 +38,7 @@ async def list_archived(
     urls = database_urls(settings)
     owner = await find_owner(urls.admin, company)
     async with command_pool(urls.app) as pool, tenant(pool, owner) as connection:
-        return await queries.archived_conversations(connection, _MOST_LISTED)
+        return await queries.archived_conversations(connection, _MAX_LISTED)
 
 
 async def restore(settings: Settings, conversation_id: UUID, company: str | None) -> None:

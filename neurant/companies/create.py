@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Literal
 from uuid import UUID
 
 from psycopg import errors as pg
@@ -19,9 +20,9 @@ from neurant.core.names import as_name
 from neurant.core.person_names import plain_name
 from neurant.core.settings import Settings
 
-MOST_NAME = 255
+MAX_NAME = 255
 _SLUG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
-_MOST_SLUG = 100
+_MAX_SLUG = 100
 
 _CREATE_LOGIN = "select private.create_login(%s, %s, true)"
 _SUGGEST = "select private.suggest_slug(%s)"
@@ -48,7 +49,7 @@ class NewCompany:
 
 @dataclass(frozen=True, slots=True)
 class _SignedUp:
-    outcome: str
+    outcome: Literal["created", "slug_taken", "unknown_login"]
     company_id: UUID | None
 
 
@@ -76,12 +77,12 @@ async def create_company(settings: Settings, new: NewCompany) -> str:
 def _checked(new: NewCompany) -> str:
     """Check the values and return the owner's normalized address."""
     email = normal_email(new.email)
-    if not new.name.strip() or len(new.name) > MOST_NAME:
-        raise BadInputError("company_name", most=MOST_NAME)
+    if not new.name.strip() or len(new.name) > MAX_NAME:
+        raise BadInputError("company_name", most=MAX_NAME)
     as_name(new.name)
     for name in filter(None, (new.first_name, new.last_name)):
         plain_name(name)
-    if new.slug is not None and not (_SLUG.fullmatch(new.slug) and len(new.slug) <= _MOST_SLUG):
+    if new.slug is not None and not (_SLUG.fullmatch(new.slug) and len(new.slug) <= _MAX_SLUG):
         raise BadInputError("company_slug", slug=new.slug)
     check_new_password(new.password, email, (new.name, new.first_name, new.last_name))
     return email

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, LiteralString
+from typing import Any, Literal, LiteralString
 from uuid import UUID
 
 from neurant.companies.schemas import CompanyOut, SlugSuggestions
@@ -48,7 +48,7 @@ from private.onboarding_state()
 class Founded:
     """The outcome of a creation: created, slug_taken, unverified, unknown_login or too_many."""
 
-    outcome: str
+    outcome: Literal["created", "slug_taken", "unverified", "unknown_login", "too_many"]
     company_id: UUID | None
     slug: str | None
 

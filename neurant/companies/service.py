@@ -21,7 +21,7 @@ from neurant.companies.schemas import (
 from neurant.core.db.pool import Connection, Pool
 from neurant.core.db.tenancy import Trail, come_from
 from neurant.core.errors import ConflictError, ForbiddenError, RateLimitedError
-from neurant.plans.limits import list_usage, shut_documents
+from neurant.plans.limits import documents_limit, list_usage
 from neurant.texts import LANGUAGES, Language, text
 
 _HOUR = 3600
@@ -188,7 +188,7 @@ async def onboarding(connection: Connection) -> OnboardingOut:
     if known is None:
         raise ForbiddenError("api.not_permitted", permission="company.read")
     checked = [known.has_bot, known.has_channel, known.has_team, known.has_tested]
-    if known.has_document or not shut_documents(await list_usage(connection), "es"):
+    if known.has_document or not documents_limit(await list_usage(connection), "es"):
         checked.append(known.has_document)
     return OnboardingOut(
         next_step=_next_step(known),

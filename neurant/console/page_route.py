@@ -52,7 +52,7 @@ class PageRoute(APIRoute):
             except NeurantError as error:
                 if error.status not in _ALWAYS_A_PAGE:
                     raise  # the application's own handlers answer it
-                denials.because(request, error)
+                denials.note_missing_permission(request, error)
                 return await _refused(request, error)
 
         return handle_page

@@ -80,7 +80,7 @@ async def refusal_of(request: Request, error: NeurantError) -> Refusal:
 
 async def _standing(request: Request, permission: str) -> _Standing | None:
     """Return the caller's role and the company's state; None without a member of the staff."""
-    _, who = getattr(request.state, "known", (None, None))
+    _, who = getattr(request.state, "actor", (None, None))
     if not isinstance(who, Staff):
         return None
     try:

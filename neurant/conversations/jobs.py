@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from neurant.core.db.pool import Pool
 
-_AT_ONCE = 2000  # log entries per transaction, which take about half a second
+_BATCH_SIZE = 2000  # log entries per transaction, which take about half a second
 _DRAIN = "select private.drain_message_changes(%s)"
 
 
-async def drain_once(pool: Pool, limit: int = _AT_ONCE) -> int:
+async def process_changes_once(pool: Pool, limit: int = _BATCH_SIZE) -> int:
     """Process at most ``limit`` entries of the log of changed messages; return how many."""
     async with pool.connection() as connection:
         row = await (await connection.execute(_DRAIN, (limit,))).fetchone()
@@ -19,7 +19,7 @@ async def drain_all(pool: Pool) -> int:
     """Process the whole log, one transaction per batch; return how many entries."""
     drained = 0
     while True:
-        some = await drain_once(pool)
+        some = await process_changes_once(pool)
         drained += some
-        if some < _AT_ONCE:
+        if some < _BATCH_SIZE:
             return drained

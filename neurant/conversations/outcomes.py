@@ -12,7 +12,7 @@ from neurant.core.realtime import Hub
 from neurant.core.services import services_of
 
 
-def check(outcome: str) -> None:
+def raise_for_outcome(outcome: str) -> None:
     """Raise NotFoundError or ConflictError for an outcome that means failure."""
     match outcome:
         case "not_found":

@@ -12,10 +12,10 @@ from uuid import UUID
 
 from neurant.core.db.pool import Connection, fetch_all, fetch_one, fetch_value
 
-MOST_WAITING = 200
-MOST_RECENT = 60
-MOST_MESSAGES = 200
-_MOST_PAST = 20
+MAX_WAITING = 200
+MAX_RECENT = 60
+MAX_MESSAGES = 200
+_MAX_PAST = 20
 
 # Two subqueries with one index each: conversations with an open takeover, and the newest others.
 _WAITING = """
@@ -266,8 +266,8 @@ async def list_conversations(
     parameters = {
         "filter": filter_name,
         "words": words,
-        "most_waiting": MOST_WAITING,
-        "most_recent": MOST_RECENT,
+        "most_waiting": MAX_WAITING,
+        "most_recent": MAX_RECENT,
     }
     query = _SEARCH if words else _LIST
     return await fetch_all(connection, ListedConversation, query, parameters)
@@ -289,7 +289,7 @@ async def find_conversation(connection: Connection, conversation_id: UUID) -> Co
 
 async def newest_messages(connection: Connection, conversation_id: UUID) -> list[StoredMessage]:
     """Return the last messages, the oldest first."""
-    parameters = (conversation_id, MOST_MESSAGES)
+    parameters = (conversation_id, MAX_MESSAGES)
     live = await fetch_all(connection, StoredMessage, _MESSAGES, parameters)
     rows = live or await fetch_all(connection, StoredMessage, _ARCHIVED_MESSAGES, parameters)
     return rows[::-1]
@@ -297,7 +297,7 @@ async def newest_messages(connection: Connection, conversation_id: UUID) -> list
 
 async def hitl_sessions(connection: Connection, conversation_id: UUID) -> list[HitlSession]:
     """Return the takeovers of a conversation, the newest first."""
-    parameters = (conversation_id, _MOST_PAST)
+    parameters = (conversation_id, _MAX_PAST)
     live = await fetch_all(connection, HitlSession, _SESSIONS, parameters)
     return live or await fetch_all(connection, HitlSession, _ARCHIVED_SESSIONS, parameters)
 
@@ -309,7 +309,7 @@ async def other_conversations(
 
     Archived conversations are included.
     """
-    parameters = {"id": conversation_id, "most": _MOST_PAST}
+    parameters = {"id": conversation_id, "most": _MAX_PAST}
     return await fetch_all(connection, PastConversation, _PAST, parameters)
 
 

@@ -10,11 +10,11 @@ from fastapi import BackgroundTasks, Query
 from neurant.api.call import Call, needs
 from neurant.api.listing import Page
 from neurant.api.route import api_router
-from neurant.conversations import records
+from neurant.conversations import api_queries
 from neurant.conversations.handoff import queries as hitl
 from neurant.conversations.messages import queries as messages
 from neurant.conversations.messages.schemas import MessageOut, MessageQuery
-from neurant.conversations.outcomes import announce, check
+from neurant.conversations.outcomes import announce, raise_for_outcome
 from neurant.conversations.queries import restore_conversation as restore
 from neurant.conversations.schemas import (
     ArchivedQuery,
@@ -43,7 +43,7 @@ async def list_conversations(
     Every member of the company may call it. An operador sees the conversations of the bots that are
     assigned to them, and those that are assigned to the operador.
     """
-    data, cursor = await records.list_conversations(call.connection, query)
+    data, cursor = await api_queries.list_conversations(call.connection, query)
     return Page(data=data, next_cursor=cursor)
 
 
@@ -66,7 +66,7 @@ async def take_conversation(
     ``conversations.taken_by_other`` if another person attends it, ``conversations.closed``, or a
     code ``limit.…`` if the plan allows no further takeover.
     """
-    check(await hitl.take(call.connection, conversation_id, over=False))
+    raise_for_outcome(await hitl.take(call.connection, conversation_id, over=False))
     return await _changed(call, conversation_id, background)
 
 
@@ -79,7 +79,7 @@ async def take_over_conversation(
     Supervisors, administradores and the owner may take it from a colleague; an operador is refused
     with 409 ``conversations.taken_by_other``. Otherwise as ``take``.
     """
-    check(await hitl.take(call.connection, conversation_id, over=True))
+    raise_for_outcome(await hitl.take(call.connection, conversation_id, over=True))
     return await _changed(call, conversation_id, background)
 
 
@@ -94,7 +94,7 @@ async def resolve_conversation(
     it has no takeover, ``conversations.taken_by_other`` if an operador would end another person's
     takeover.
     """
-    check(await hitl.resolve(call.connection, conversation_id, told.notes))
+    raise_for_outcome(await hitl.resolve(call.connection, conversation_id, told.notes))
     return await _given_back(call, conversation_id, background)
 
 
@@ -108,7 +108,7 @@ async def assign_conversation(
     ``conversations.invalid_target`` if that person cannot attend the bot's conversations,
     ``conversations.closed``, or a code ``limit.…`` if the plan allows no further takeover.
     """
-    check(await records.assign(call.connection, conversation_id, to.user_id))
+    raise_for_outcome(await api_queries.assign(call.connection, conversation_id, to.user_id))
     return await _changed(call, conversation_id, background)
 
 
@@ -122,10 +122,10 @@ async def close_conversation(
     refused with 409 ``conversations.taken_by_other`` if another person attends it. A conversation
     that is already closed stays unchanged. Answers null when the caller may no longer see it.
     """
-    outcome = await records.close(call.connection, conversation_id)
+    outcome = await api_queries.close(call.connection, conversation_id)
     if outcome in ("closed", "closed_before"):
         return await _given_back(call, conversation_id, background)
-    check(outcome)
+    raise_for_outcome(outcome)
     raise ConflictError("conversations.closed")
 
 
@@ -137,7 +137,7 @@ async def list_archived_conversations(
 
     Every member of the company may call it, for the bots that they may see.
     """
-    data, cursor = await records.list_archived(call.connection, query)
+    data, cursor = await api_queries.list_archived(call.connection, query)
     return Page(data=data, next_cursor=cursor)
 
 
@@ -149,7 +149,7 @@ async def get_archived_conversation(
 
     Every member of the company may call it, for the bots that they may see.
     """
-    found = await records.get_archived(call.connection, conversation_id)
+    found = await api_queries.get_archived(call.connection, conversation_id)
     if found is None:
         raise NotFoundError("not_found")
     return found
@@ -163,7 +163,7 @@ async def list_archived_messages(
 
     Every member of the company may call it, for the bots that they may see.
     """
-    if not await records.is_visible(call.connection, conversation_id, archived=True):
+    if not await api_queries.is_visible(call.connection, conversation_id, archived=True):
         raise NotFoundError("not_found")
     data, cursor = await messages.list_messages(
         call.connection, conversation_id, query, archived=True
@@ -180,12 +180,12 @@ async def restore_conversation(
     The owner and administradores may call it. Refused with 409 ``conversations.in_conflict`` if it
     cannot be restored now.
     """
-    check(await restore(call.connection, conversation_id))
+    raise_for_outcome(await restore(call.connection, conversation_id))
     return await _changed(call, conversation_id, background)
 
 
 async def _found(call: Call, conversation_id: UUID) -> ConversationDetailOut:
-    found = await records.get_conversation(call.connection, conversation_id)
+    found = await api_queries.get_conversation(call.connection, conversation_id)
     if found is None:
         raise NotFoundError("not_found")
     return found
@@ -200,7 +200,7 @@ async def _given_back(
     conversation is assigned to them.
     """
     announce(background, call, conversation_id)
-    return await records.get_conversation(call.connection, conversation_id)
+    return await api_queries.get_conversation(call.connection, conversation_id)
 
 
 async def _changed(

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from neurant.api.listing import ListQuery
 from neurant.conversations.handoff.schemas import HitlSessionOut
 from neurant.core.text_types import STORABLE, Text
-from neurant.core.timestamps import Moment
+from neurant.core.timestamps import Timestamp
 
 Channel = Literal["whatsapp", "telegram", "slack", "web"]
 Status = Literal["active", "resolved", "abandoned", "archived"]
@@ -104,10 +104,10 @@ class ConversationQuery(ListQuery):
     contact_id: UUID | None = Field(
         default=None, description="Only conversations of this contact; omitted: all"
     )
-    started_after: Moment | None = Field(
+    started_after: Timestamp | None = Field(
         default=None, description="Only conversations that started at this time or later"
     )
-    started_before: Moment | None = Field(
+    started_before: Timestamp | None = Field(
         default=None, description="Only conversations that started before this time"
     )
     q: Words | None = Field(
@@ -133,10 +133,10 @@ class ArchivedQuery(ListQuery):
     contact_id: UUID | None = Field(
         default=None, description="Only conversations of this contact; omitted: all"
     )
-    started_after: Moment | None = Field(
+    started_after: Timestamp | None = Field(
         default=None, description="Only conversations that started at this time or later"
     )
-    started_before: Moment | None = Field(
+    started_before: Timestamp | None = Field(
         default=None, description="Only conversations that started before this time"
     )
     sort: Literal["-started_at", "started_at"] = Field(

@@ -18,10 +18,10 @@ from neurant.core.errors import BadInputError
 
 ANYBODY_BYTES = 64 * 1024  # a body that is read before authentication
 FORM_BYTES = 256 * 1024  # a form of the console: the largest text, percent-encoded
-MOST_MEMBERS = 2_000  # the largest useful body of the API has a few hundred
-MOST_FIELDS = 1_000  # of a form, the default of Starlette's parser of multipart/form-data
-MOST_PARAMETERS = 200  # of a query string
-_MOST_TOLD = 20
+MAX_MEMBERS = 2_000  # the largest useful body of the API has a few hundred
+MAX_FIELDS = 1_000  # of a form, the default of Starlette's parser of multipart/form-data
+MAX_PARAMETERS = 200  # of a query string
+_MAX_REPORTED = 20
 _NAME_LENGTH = 60
 _URLENCODED = "application/x-www-form-urlencoded"
 # A string is one token. Its closing quote is optional, so that every byte is read only once, also
@@ -34,7 +34,7 @@ def limit_body(request: Request, most: int) -> None:
     request.state.lower_body_limit(most)
 
 
-def check_members(body: bytes, most: int = MOST_MEMBERS) -> None:
+def check_members(body: bytes, most: int = MAX_MEMBERS) -> None:
     """Refuse a JSON text with more than ``most`` members, elements and containers.
 
     The text need not be valid JSON. Raises BadInputError.
@@ -56,9 +56,9 @@ def check_members(body: bytes, most: int = MOST_MEMBERS) -> None:
 
 
 def check_query_size(request: Request) -> None:
-    """Refuse a query of more than ``MOST_PARAMETERS`` parameters. Raises BadInputError."""
-    if request.scope["query_string"].count(b"&") >= MOST_PARAMETERS:
-        raise BadInputError("too_many_fields", most=MOST_PARAMETERS)
+    """Refuse a query of more than ``MAX_PARAMETERS`` parameters. Raises BadInputError."""
+    if request.scope["query_string"].count(b"&") >= MAX_PARAMETERS:
+        raise BadInputError("too_many_fields", most=MAX_PARAMETERS)
 
 
 async def check_form_size(request: Request) -> None:
@@ -71,15 +71,15 @@ async def check_form_size(request: Request) -> None:
         return
     limit_body(request, FORM_BYTES)
     body = await request.body()
-    if body.count(b"&") + body.count(b";") >= MOST_FIELDS:
-        raise BadInputError("too_many_fields", most=MOST_FIELDS)
+    if body.count(b"&") + body.count(b";") >= MAX_FIELDS:
+        raise BadInputError("too_many_fields", most=MAX_FIELDS)
 
 
-def tell_fields(names: Iterable[str]) -> str:
+def list_fields(names: Iterable[str]) -> str:
     """Return the first 20 distinct names, sorted; long names are truncated."""
     told: set[str] = set()
     for name in names:
         told.add(name if len(name) <= _NAME_LENGTH else f"{name[:_NAME_LENGTH]}…")
-        if len(told) == _MOST_TOLD:
+        if len(told) == _MAX_REPORTED:
             break
     return ", ".join(sorted(told))

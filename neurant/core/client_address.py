@@ -25,7 +25,7 @@ _BRACKETED = re.compile(r"\[([^\[\]]*)\](?::\d{1,5})?")
 _WITH_PORT = re.compile(r"([0-9.]+):\d{1,5}")
 _HOUR = 3600.0
 _PERSISTENT = 20  # requests with the header after which a peer is reported as an untrusted proxy
-_MOST_PEERS = 1000
+_MAX_PEERS = 1000
 _PROBES = ("/healthz", "/readyz")  # a load balancer requests these without a client
 
 log = get_logger(__name__)
@@ -121,17 +121,17 @@ class ClientAddress:
         self._app = app
         self._trusted = TrustedProxies(setting)
         self._untrusted: dict[str, int] = {}
-        self._told: dict[tuple[str, str], float] = {}
+        self._reported_at: dict[tuple[str, str], float] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         if scope["type"] in ("http", "websocket"):
-            scope = self._known(scope)
+            scope = self._with_client_address(scope)
             client = scope["client"]
             _sender.set(client[0] if client else UNKNOWN)
         await self._app(scope, receive, send)
 
-    def _known(self, scope: Scope) -> Scope:
+    def _with_client_address(self, scope: Scope) -> Scope:
         peer, port = scope.get("client") or ("", 0)
         headers = scope["headers"]
         forwarded = [v.decode("latin-1") for name, v in headers if name == b"x-forwarded-for"]
@@ -144,20 +144,20 @@ class ClientAddress:
             "is_peer_trusted": is_trusted,
         }
         client = self._trusted.client_of(peer, forwarded)
-        known = {**scope, "state": state, "client": None if client == UNKNOWN else (client, 0)}
+        resolved = {**scope, "state": state, "client": None if client == UNKNOWN else (client, 0)}
         if is_trusted:
             schemes = [v.decode("latin-1") for name, v in headers if name == b"x-forwarded-proto"]
             scheme = schemes[-1].rpartition(",")[2].strip().lower() if schemes else ""
             if scheme in ("http", "https") and scope["type"] == "http":
-                known["scheme"] = scheme
+                resolved["scheme"] = scheme
             if not forwarded and scope["path"] not in _PROBES:
                 self._tell("proxy_names_no_client", peer)
         elif forwarded:
             self._note_untrusted(peer)
-        return known
+        return resolved
 
     def _note_untrusted(self, peer: str) -> None:
-        if peer not in self._untrusted and len(self._untrusted) >= _MOST_PEERS:
+        if peer not in self._untrusted and len(self._untrusted) >= _MAX_PEERS:
             self._untrusted.clear()
         self._untrusted[peer] = self._untrusted.get(peer, 0) + 1
         if self._untrusted[peer] >= _PERSISTENT:
@@ -166,9 +166,9 @@ class ClientAddress:
 
     def _tell(self, event: str, peer: str, **more: str) -> None:
         now = monotonic()
-        if now - self._told.get((event, peer), -_HOUR) < _HOUR:
+        if now - self._reported_at.get((event, peer), -_HOUR) < _HOUR:
             return
-        if len(self._told) >= _MOST_PEERS:
-            self._told.clear()
-        self._told[event, peer] = now
+        if len(self._reported_at) >= _MAX_PEERS:
+            self._reported_at.clear()
+        self._reported_at[event, peer] = now
         log.warning(event, peer=peer, **more)

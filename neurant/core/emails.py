@@ -8,7 +8,7 @@ from email_validator import EmailNotValidError, validate_email
 
 from neurant.core.errors import BadInputError
 
-MOST_CHARACTERS = 254  # RFC 5321, 4.5.3.1.3, less the angle brackets
+MAX_CHARACTERS = 254  # RFC 5321, 4.5.3.1.3, less the angle brackets
 _TOLD = 100
 
 
@@ -21,7 +21,7 @@ def normal_email(typed: str) -> str:
     """
     plain = unicodedata.normalize("NFC", typed).strip()
     try:
-        if len(plain) > MOST_CHARACTERS:
+        if len(plain) > MAX_CHARACTERS:
             raise EmailNotValidError
         found = validate_email(
             plain, check_deliverability=False, globally_deliverable=False, strict=True
@@ -30,7 +30,7 @@ def normal_email(typed: str) -> str:
         raise BadInputError("accounts.bad_email", email=plain[:_TOLD]) from None
     # The length is checked again, because lower case may be longer than the typed text.
     normal = f"{found.local_part.lower()}@{found.ascii_domain.lower()}"
-    if "." not in found.ascii_domain or len(normal) > MOST_CHARACTERS:
+    if "." not in found.ascii_domain or len(normal) > MAX_CHARACTERS:
         raise BadInputError("accounts.bad_email", email=plain[:_TOLD])
     return normal
 

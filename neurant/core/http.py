@@ -23,9 +23,9 @@ from neurant.core.errors import MalformedError, NeurantError, TooLargeError
 from neurant.core.security_headers import add_security_headers
 from neurant.texts import preferred_language
 
-_DRAIN_SECONDS = 5.0
+_DISCARD_SECONDS = 5.0
 _AGAIN_SECONDS = 5  # the default Retry-After
-_MOST_DRAINED = 64 * 1024 * 1024
+_MAX_DISCARDED = 64 * 1024 * 1024
 SendError = Callable[[Scope, Send, NeurantError], Awaitable[None]]
 _REQUEST_ID = re.compile(r"^[A-Za-z0-9._-]{1,64}$")
 
@@ -109,24 +109,24 @@ class _LimitedBody:
     def __init__(self, scope: Scope, receive: Receive, most: int) -> None:
         self._headers = Headers(scope=scope)
         self._receive = receive
-        self._most = most
+        self._max_bytes = most
         self._seen = 0
         self._more = True
         self.refused: TooLargeError | None = None
 
     def lower(self, most: int) -> None:
         """Lower the limit to ``most`` bytes. Raises TooLargeError."""
-        self._most = min(self._most, most)
+        self._max_bytes = min(self._max_bytes, most)
         self.check_declared()
 
     def check_declared(self) -> None:
         """Refuse the body by its declared length, before it is read."""
         declared = self._headers.get("content-length", "")
-        if declared.isdigit() and int(declared) > self._most:
+        if declared.isdigit() and int(declared) > self._max_bytes:
             self._refuse()
 
     def _refuse(self) -> None:
-        self.refused = TooLargeError("body_too_large", most=_size(self._most))
+        self.refused = TooLargeError("body_too_large", most=_size(self._max_bytes))
         raise self.refused
 
     async def __call__(self) -> Message:
@@ -134,11 +134,11 @@ class _LimitedBody:
         message = await self._receive()
         self._more = message["type"] == "http.request" and bool(message.get("more_body"))
         self._seen += len(message.get("body", b""))
-        if self._seen > self._most:
+        if self._seen > self._max_bytes:
             self._refuse()
         return message
 
-    async def drain(self) -> None:
+    async def discard_rest(self) -> None:
         """Read and discard the rest of the body, for a limited time.
 
         A connection that is closed while the client still writes is reset, and the client never
@@ -149,32 +149,32 @@ class _LimitedBody:
             return
         drained = 0
         with suppress(TimeoutError):
-            async with asyncio.timeout(_DRAIN_SECONDS):
-                while self._more and drained < _MOST_DRAINED:
+            async with asyncio.timeout(_DISCARD_SECONDS):
+                while self._more and drained < _MAX_DISCARDED:
                     message = await self._receive()
                     self._more = bool(message.get("more_body"))
                     drained += len(message.get("body", b""))
 
 
-class Frame:
+class RequestMiddleware:
     """The outermost ASGI layer: request id, security headers, a limit on every body.
 
     ``send_error`` writes the answer of an error; without it every error is a JSON problem.
-    ``most_bytes(path)`` is the limit for a path. A larger body is answered with 413 before a
+    ``max_body_bytes(path)`` is the limit for a path. A larger body is answered with 413 before a
     handler reads any of it. ``https`` says whether browsers reach us by https.
     """
 
     def __init__(
         self,
         app: ASGIApp,
-        most_bytes: Callable[[str], int],
+        max_body_bytes: Callable[[str], int],
         new_id: Callable[[], str],
         send_error: SendError = send_problem,
         *,
         https: bool = False,
     ) -> None:
         self._app = app
-        self._most_bytes = most_bytes
+        self._max_body_bytes = max_body_bytes
         self._new_id = new_id
         self._send_error = send_error
         self._https = https
@@ -187,7 +187,7 @@ class Frame:
         given = Headers(scope=scope).get("x-request-id", "")
         request_id = given if _REQUEST_ID.match(given) else self._new_id()
         scope.setdefault("state", {})["request_id"] = request_id
-        body = _LimitedBody(scope, receive, self._most_bytes(scope["path"]))
+        body = _LimitedBody(scope, receive, self._max_body_bytes(scope["path"]))
         scope["state"]["lower_body_limit"] = body.lower
         started = False
 
@@ -214,7 +214,7 @@ class Frame:
                 if started:
                     raise
                 body.refused = None
-                await body.drain()
+                await body.discard_rest()
                 await self._send_error(scope, framed, error)
 
 

@@ -14,14 +14,14 @@ from neurant.core.db.pool import DatabaseDown
 from neurant.core.logs import get_logger
 from neurant.core.realtime import Hub, Subscription
 
-_LONGEST_WAIT = 2.0  # seconds, the maximum delay by a lost notification
+_MAX_WAIT_SECONDS = 2.0  # seconds, the maximum delay by a lost notification
 _AFTER_FAILURE = 0.5
 
 Item = TypeVar("Item")
 log = get_logger(__name__)
 
 
-async def drain(
+async def run_queue(
     name: str,
     hub: Hub,
     claim: Callable[[int], Awaitable[list[Item]]],
@@ -64,10 +64,10 @@ async def _wait(
     running: set[asyncio.Task[object]],
     stop: asyncio.Event,
 ) -> None:
-    """Wait until an item is announced, due or done, at most ``_LONGEST_WAIT`` seconds."""
-    seconds = _LONGEST_WAIT
+    """Wait until an item is announced, due or done, at most ``_MAX_WAIT_SECONDS`` seconds."""
+    seconds = _MAX_WAIT_SECONDS
     if due is not None:
-        seconds = min(max((due - utc_now()).total_seconds(), 0.005), _LONGEST_WAIT)
+        seconds = min(max((due - utc_now()).total_seconds(), 0.005), _MAX_WAIT_SECONDS)
     waits = [asyncio.create_task(woken.wait(seconds)), asyncio.create_task(stop.wait())]
     try:
         await asyncio.wait([*waits, *running], return_when=asyncio.FIRST_COMPLETED)

@@ -25,7 +25,7 @@ from httpcore import AsyncNetworkBackend, AsyncNetworkStream
 from neurant.core.private_hosts import HOST, PrivateHosts
 from neurant.core.settings import Settings
 
-MOST_BYTES = 512 * 1024  # the default limit of an answer
+MAX_BYTES = 512 * 1024  # the default limit of an answer
 _NOT_PUBLIC_4 = [
     IPv4Network(block)
     for block in (
@@ -141,16 +141,16 @@ async def _addresses(host: str, port: int) -> list[str]:
 
 
 class _Bounded(httpx.AsyncByteStream):
-    """A body of at most ``most_bytes`` bytes."""
+    """A body of at most ``max_body_bytes`` bytes."""
 
-    def __init__(self, inner: httpx.AsyncByteStream, most_bytes: int) -> None:
-        self._inner, self._most_bytes = inner, most_bytes
+    def __init__(self, inner: httpx.AsyncByteStream, max_body_bytes: int) -> None:
+        self._inner, self._max_body_bytes = inner, max_body_bytes
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         size = 0
         async for part in self._inner:
             size += len(part)
-            if size > self._most_bytes:
+            if size > self._max_body_bytes:
                 raise TooMuchError("the answer is too large")
             yield part
 
@@ -168,10 +168,10 @@ def _ssl_context() -> ssl.SSLContext:
 class GuardedTransport(httpx.AsyncHTTPTransport):
     """The transport of httpx with the rules of this module for each request and redirect."""
 
-    def __init__(self, private_hosts: PrivateHosts, most_bytes: int = MOST_BYTES) -> None:
+    def __init__(self, private_hosts: PrivateHosts, max_body_bytes: int = MAX_BYTES) -> None:
         context = _ssl_context()
         super().__init__(verify=context, trust_env=False)
-        self.private_hosts, self._most_bytes = private_hosts, most_bytes
+        self.private_hosts, self._max_body_bytes = private_hosts, max_body_bytes
         # httpx has no option for a network backend; a test checks that httpx uses this attribute.
         self._pool = httpcore.AsyncConnectionPool(
             ssl_context=context,
@@ -191,7 +191,7 @@ class GuardedTransport(httpx.AsyncHTTPTransport):
             await response.aclose()
             raise httpx.DecodingError("a compressed answer was not asked for")
         assert isinstance(response.stream, httpx.AsyncByteStream)  # noqa: S101 - this is the async transport
-        response.stream = _Bounded(response.stream, self._most_bytes)
+        response.stream = _Bounded(response.stream, self._max_body_bytes)
         return response
 
 
@@ -217,12 +217,12 @@ def private_hosts_of(settings: Settings) -> PrivateHosts:
 
 
 def make_client(
-    settings: Settings, *, seconds: float | httpx.Timeout, most_bytes: int = MOST_BYTES
+    settings: Settings, *, seconds: float | httpx.Timeout, max_body_bytes: int = MAX_BYTES
 ) -> httpx.AsyncClient:
     """Return the client for every request that leaves the platform.
 
     By default it follows no redirect. Its requests raise httpx errors: ConnectError (also for a
     private address), UnsupportedProtocol, DecodingError, TimeoutException, and TooMuchError.
     """
-    transport = GuardedTransport(private_hosts_of(settings), most_bytes)
+    transport = GuardedTransport(private_hosts_of(settings), max_body_bytes)
     return httpx.AsyncClient(transport=transport, timeout=seconds, trust_env=False)

@@ -29,8 +29,8 @@ _RECONNECT = 0.5
 _HEARTBEAT = 2.0  # seconds without a notification after which the connection is checked
 _HEARTBEAT_ANSWER = 3.0
 _DEAF = 15.0  # seconds without a listener after which live updates count as interrupted
-MOST_STREAMS = 12  # per session; a browser opens six connections over HTTP/1.1
-_MOST_REDRAWS = 4
+MAX_STREAMS = 12  # per session; a browser opens six connections over HTTP/1.1
+_MAX_REDRAWS = 4
 
 log = get_logger(__name__)
 
@@ -84,7 +84,7 @@ class StaffStreams:
 
     def has_room(self, session_id: UUID) -> bool:
         """Return whether the session may open one more stream, about one per browser tab."""
-        return self._open.get(session_id, 0) < MOST_STREAMS
+        return self._open.get(session_id, 0) < MAX_STREAMS
 
     @contextmanager
     def opened(self, session_id: UUID) -> Iterator[None]:
@@ -98,9 +98,9 @@ class StaffStreams:
                 del self._open[session_id]
                 self._redraws.pop(session_id, None)
 
-    def told(self, session_id: UUID) -> None:
+    def grant_redraw(self, session_id: UUID) -> None:
         """Record that a stream announced a change, so that its page may redraw once."""
-        self._redraws[session_id] = min(_MOST_REDRAWS, self._redraws.get(session_id, 0) + 1)
+        self._redraws[session_id] = min(_MAX_REDRAWS, self._redraws.get(session_id, 0) + 1)
 
     def take_redraw(self, session_id: UUID) -> bool:
         """Use up one recorded announcement; return whether there was one."""

@@ -37,14 +37,14 @@ def _parsed_day(value: object) -> object:
     return date.fromisoformat(value)
 
 
-Moment = Annotated[
+Timestamp = Annotated[
     datetime,
     BeforeValidator(_parsed),
     WithJsonSchema({"type": "string", "pattern": PATTERN, "examples": ["2026-03-01T09:30:00Z"]}),
 ]
 """A time of the years 2000 to 2099, with its offset, in microseconds at most."""
 
-Day = Annotated[
+Date = Annotated[
     date,
     BeforeValidator(_parsed_day),
     WithJsonSchema({"type": "string", "pattern": DAY_PATTERN, "examples": ["2026-03-01"]}),

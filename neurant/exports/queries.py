@@ -29,7 +29,7 @@ order by c.relname
 """
 _DOCUMENTS = "select d.id, d.filename::text from public.documents d order by d.id"
 _NOTE = "select private.note_export(%s, %s)"
-_AT_ONCE = 1000
+_BATCH_SIZE = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ async def stream_rows(connection: Connection, table: Table) -> AsyncIterator[str
         sql.Identifier("public", table.name),
     )
     async with connection.cursor("export") as cursor:
-        cursor.itersize = _AT_ONCE
+        cursor.itersize = _BATCH_SIZE
         await cursor.execute(query)
         async for row in cursor:
             yield str(row[0])

@@ -32,7 +32,7 @@ from neurant.exports.spool import spooled
 
 _CHUNK = 64 * 1024
 _PIECE = 16 * 1024  # half a millisecond of compressing
-_LONGEST_TURN = 0.001  # seconds
+_MAX_TURN_SECONDS = 0.001  # seconds
 
 
 class _Sink:
@@ -149,7 +149,7 @@ async def _write(archive: _Archive, entry: IO[bytes], data: bytes) -> None:
         begun = monotonic()
         entry.write(data[start : start + _PIECE])
         archive.busy += monotonic() - begun
-        if archive.busy > _LONGEST_TURN:
+        if archive.busy > _MAX_TURN_SECONDS:
             archive.busy = 0.0
             await let_others_run()
 

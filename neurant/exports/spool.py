@@ -22,15 +22,17 @@ from neurant.core.errors import RateLimitedError
 from neurant.core.fair import FairGate, QueueFullError, each_loop
 from neurant.core.logs import get_logger
 
-_MADE_AT_ONCE = 2  # per process, because each holds a connection and compresses
-_SENT_AT_ONCE = 16  # per process, because each holds a file
-_SENT_AT_ONCE_OF_COMPANY = 2
-_MOST_BYTES = 2 * 1024**3  # of one export on our disk; 16 exports take at most 32 GB
+_MAX_CONCURRENT_BUILDS = 2  # per process, because each holds a connection and compresses
+_MAX_CONCURRENT_DOWNLOADS = 16  # per process, because each holds a file
+_MAX_CONCURRENT_DOWNLOADS_PER_COMPANY = 2
+_MAX_BYTES = 2 * 1024**3  # of one export on our disk; 16 exports take at most 32 GB
 _MAKING_SECONDS = 600.0  # of one export; 2 GB take about two minutes
 _BUSY_SECONDS = 60
 _PIECE = 64 * 1024
-_making = each_loop(lambda: FairGate(_MADE_AT_ONCE, 1))
-_sending = each_loop(lambda: FairGate(_SENT_AT_ONCE, _SENT_AT_ONCE_OF_COMPANY))
+_making = each_loop(lambda: FairGate(_MAX_CONCURRENT_BUILDS, 1))
+_sending = each_loop(
+    lambda: FairGate(_MAX_CONCURRENT_DOWNLOADS, _MAX_CONCURRENT_DOWNLOADS_PER_COMPANY)
+)
 log = get_logger(__name__)
 
 
@@ -47,7 +49,7 @@ class _Spool:
     def write(self, piece: bytes) -> None:
         """Append a piece. Raises OverflowError if the export exceeds the maximum size."""
         self._written += len(piece)
-        if self._written > _MOST_BYTES:
+        if self._written > _MAX_BYTES:
             raise OverflowError("the export exceeds the maximum size of its temporary file")
         self._file.seek(0, 2)
         self._file.write(piece)
@@ -93,7 +95,7 @@ async def _make(company_id: UUID, pieces: AsyncGenerator[bytes], spool: _Spool) 
     problem: Exception | None = None
     try:
         async with (
-            _making().slot(company_id, waiting=_SENT_AT_ONCE_OF_COMPANY),
+            _making().slot(company_id, waiting=_MAX_CONCURRENT_DOWNLOADS_PER_COMPANY),
             asyncio.timeout(_MAKING_SECONDS),
             aclosing(pieces),
         ):

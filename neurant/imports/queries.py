@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 from uuid import UUID
 
 import orjson
@@ -28,7 +29,22 @@ class Stored:
     """The result for the conversation at ``place`` (from 1); ``outcome`` is the database's code."""
 
     place: int
-    outcome: str
+    outcome: Literal[
+        "imported",
+        "extended",
+        "unchanged",
+        "repeated",
+        "no_channel",
+        "erased",
+        "other_contact",
+        "repeated_message",
+        "in_the_future",
+        "out_of_order",
+        "unknown_sender",
+        "empty_text",
+        "archived",
+        "too_early",
+    ]
     conversation_id: UUID | None
     added: int
 

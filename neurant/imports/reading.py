@@ -17,11 +17,11 @@ from pydantic import ValidationError
 from pydantic_core import from_json, to_json
 
 from neurant.api.route import content_type, is_json
-from neurant.core.body_bounds import check_members, tell_fields
+from neurant.core.body_bounds import check_members, list_fields
 from neurant.core.errors import BadInputError, MalformedError, TooLargeError, UnsupportedTypeError
 from neurant.imports.schemas import (
-    MOST_CONVERSATIONS,
-    MOST_MESSAGES,
+    MAX_CONVERSATIONS,
+    MAX_MESSAGES,
     ImportedConversation,
     ImportedMessage,
     ImportIn,
@@ -31,8 +31,8 @@ JSON = "application/json"
 LINES = "application/x-ndjson"
 # The largest valid import has 160,000: 10,000 messages of 9 (8 members and the
 # object) and 1,000 conversations of 64 (10 members, 50 of the context and the containers).
-_MOST_MEMBERS = 200_000
-_MOST_KEYS = 50  # of one object; every documented object has fewer
+_MAX_MEMBERS = 200_000
+_MAX_KEYS = 50  # of one object; every documented object has fewer
 _BLANK = re.compile(rb"\s*+")
 # One thread, so that concurrent imports do not multiply the memory.
 _reader = ThreadPoolExecutor(1, thread_name_prefix="import-reader")
@@ -52,11 +52,11 @@ async def read_import(request: Request) -> list[ImportedConversation]:
 
 
 def _document(body: bytes) -> list[ImportedConversation]:
-    check_members(body, _MOST_MEMBERS)
+    check_members(body, _MAX_MEMBERS)
     document = _parsed(body)
     if not isinstance(document, dict) or len(document) > 1:
         wrong = set(document) - {"conversations"} if isinstance(document, dict) else {"body"}
-        raise BadInputError("invalid_fields", fields=tell_fields(sorted(wrong)))
+        raise BadInputError("invalid_fields", fields=list_fields(sorted(wrong)))
     items = document.get("conversations")
     if not isinstance(items, list) or not items:
         raise BadInputError("invalid_fields", fields="conversations")
@@ -69,7 +69,7 @@ def _document(body: bytes) -> list[ImportedConversation]:
             found.append(_validated(item))
         except _WrongConversationError as error:
             names = (f"conversations.{place}.{name}".rstrip(".") for name in error.names)
-            raise BadInputError("invalid_fields", fields=tell_fields(names)) from None
+            raise BadInputError("invalid_fields", fields=list_fields(names)) from None
         messages += len(found[-1].messages)
         _check_room(len(found), messages)
     return found
@@ -79,13 +79,13 @@ def _lines(body: bytes) -> list[ImportedConversation]:
     found: list[ImportedConversation] = []
     messages = 0
     for number, line in _numbered(body):
-        check_members(line, _MOST_MEMBERS)
+        check_members(line, _MAX_MEMBERS)
         try:
             found.append(_validated(_parsed(line)))
         except MalformedError:
             raise _bad_line(number, "JSON") from None
         except _WrongConversationError as error:
-            raise _bad_line(number, tell_fields(name or "JSON" for name in error.names)) from None
+            raise _bad_line(number, list_fields(name or "JSON" for name in error.names)) from None
         messages += len(found[-1].messages)
         _check_room(len(found), messages)
     if not found:
@@ -136,7 +136,7 @@ def _validated(item: Any) -> ImportedConversation:
     if isinstance(item, dict):
         _check_keys(item, ImportedConversation.model_fields, "")
         context, messages = item.get("context"), item.get("messages")
-        if isinstance(context, dict) and len(context) > _MOST_KEYS:
+        if isinstance(context, dict) and len(context) > _MAX_KEYS:
             raise _WrongConversationError(iter(["context"]))
         for place, one in enumerate(messages if isinstance(messages, list) else ()):
             if isinstance(one, dict):
@@ -151,17 +151,17 @@ def _validated(item: Any) -> ImportedConversation:
 
 def _check_keys(item: dict[str, Any], known: Container[str], where: str) -> None:
     """Refuse unknown keys early: pydantic would build an error with the whole input for each."""
-    if len(item) > _MOST_KEYS:
+    if len(item) > _MAX_KEYS:
         unknown = (f"{where}{name}" for name in item if name not in known)
         raise _WrongConversationError(unknown)
 
 
 def _check_room(conversations: int, messages: int) -> None:
-    if conversations > MOST_CONVERSATIONS or messages > MOST_MESSAGES:
+    if conversations > MAX_CONVERSATIONS or messages > MAX_MESSAGES:
         raise TooLargeError(
             "conversations.import_too_many",
-            conversations=MOST_CONVERSATIONS,
-            messages=MOST_MESSAGES,
+            conversations=MAX_CONVERSATIONS,
+            messages=MAX_MESSAGES,
         )
 
 

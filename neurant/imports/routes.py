@@ -42,12 +42,12 @@ async def import_conversations(
     """
     if not await queries.is_visible(call.connection, chatbot_id):
         raise NotFoundError("not_found")
-    async with call.outside():
+    async with call.without_connection():
         conversations = await read_import(request)
     be_patient(_STATEMENT_SECONDS)
     stored = await queries.import_conversations(call.connection, chatbot_id, conversations)
     language = preferred_language(request.headers.get("accept-language"))
-    told = [_told(conversations[one.place - 1], one, language) for one in stored]
+    told = [_imported_out(conversations[one.place - 1], one, language) for one in stored]
     counts = {
         name: sum(one.outcome == name for one in told) for name in (*_DONE.values(), "refused")
     }
@@ -55,7 +55,9 @@ async def import_conversations(
     return ImportOut(messages_added=added, conversations=told, **counts)
 
 
-def _told(given: ImportedConversation, stored: queries.Stored, language: Language) -> ImportedOut:
+def _imported_out(
+    given: ImportedConversation, stored: queries.Stored, language: Language
+) -> ImportedOut:
     outcome = _DONE.get(stored.outcome)
     refused = outcome is None
     return ImportedOut.model_validate(

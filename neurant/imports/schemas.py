@@ -9,11 +9,11 @@ from fastapi import Path
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from neurant.core.text_types import STORABLE, Text
-from neurant.core.timestamps import Moment
+from neurant.core.timestamps import Timestamp
 
-MOST_CONVERSATIONS = 1_000
-MOST_MESSAGES = 10_000
-MOST_BYTES = 20 * 1024 * 1024
+MAX_CONVERSATIONS = 1_000
+MAX_MESSAGES = 10_000
+MAX_BYTES = 20 * 1024 * 1024
 ExternalId = Annotated[Text, Field(min_length=1, max_length=255)]
 Link = Annotated[str, Field(pattern=r"^https?://[!-~]{1,1990}$"), STORABLE]
 
@@ -69,7 +69,7 @@ class ImportedMessage(BaseModel):
     media_type: Annotated[Text, Field(max_length=50)] | None = Field(
         default=None, description="The media type (MIME) of the file; null: unknown or none"
     )
-    sent_at: Moment = Field(description="When the message was sent")
+    sent_at: Timestamp = Field(description="When the message was sent")
 
 
 class ImportedConversation(BaseModel):
@@ -113,7 +113,7 @@ class ImportedConversation(BaseModel):
     # Validation stops at the first invalid message, because ten thousand may be invalid.
     messages: list[ImportedMessage] = Field(
         min_length=1,
-        max_length=MOST_MESSAGES,
+        max_length=MAX_MESSAGES,
         fail_fast=True,
         description="The messages in the order in which they were sent",
     )
@@ -125,7 +125,7 @@ class ImportIn(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     conversations: list[ImportedConversation] = Field(
-        min_length=1, max_length=MOST_CONVERSATIONS, description="The conversations to import"
+        min_length=1, max_length=MAX_CONVERSATIONS, description="The conversations to import"
     )
 
 

@@ -22,7 +22,7 @@ from neurant.core import stopping
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _POLL_SECONDS = 0.02
 _LEAST_PATIENCE = 0.5  # seconds that every signal has to take effect
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0  # seconds before a failing child is restarted
+_FIRST_PAUSE, _MAX_PAUSE_SECONDS = 0.5, 30.0  # seconds before a failing child is restarted
 _HEALTHY_SECONDS = 60.0  # after this time alive, the count of deaths restarts
 
 
@@ -163,7 +163,7 @@ class Child:
             self.deaths = 1 if now - self.started > _HEALTHY_SECONDS else self.deaths + 1
             self.process = None
             pause = _FIRST_PAUSE * 2.0 ** (self.deaths - 2) if self.deaths > 1 else 0.0
-            self.not_before = now + min(_LONGEST_PAUSE, pause)
+            self.not_before = now + min(_MAX_PAUSE_SECONDS, pause)
             return "died"
         if now < self.not_before:
             return None
@@ -173,5 +173,5 @@ class Child:
     def postpone(self) -> None:
         """Wait longer than before until the next start, because this one failed."""
         self.deaths += 1
-        pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** (self.deaths - 1))
+        pause = min(_MAX_PAUSE_SECONDS, _FIRST_PAUSE * 2.0 ** (self.deaths - 1))
         self.not_before = time.monotonic() + pause

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt
 
 from neurant.api.listing import ListQuery
 from neurant.core.text_types import IS_LABEL, STORABLE, Text, formatted
-from neurant.core.timestamps import Moment
+from neurant.core.timestamps import Timestamp
 from neurant.core.url_types import HttpsUrl
 
 Kind = Literal[
@@ -138,7 +138,7 @@ class IntegrationIn(BaseModel):
     oauth_token: Secret | None = Field(
         default=None, description="An OAuth token for the system; it is never returned; null: none"
     )
-    expires_at: Moment | None = Field(
+    expires_at: Timestamp | None = Field(
         default=None, description="When the credentials expire; null: they do not, or it is unknown"
     )
 
@@ -170,7 +170,7 @@ class IntegrationPatch(BaseModel):
         default=None,
         description="An OAuth token for the system; it is never returned; null: delete it",
     )
-    expires_at: Moment | None = Field(
+    expires_at: Timestamp | None = Field(
         default=None, description="When the credentials expire; null: they do not, or it is unknown"
     )
     is_active: bool = Field(

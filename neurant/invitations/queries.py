@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import LiteralString
+from typing import Literal, LiteralString
 from uuid import UUID
 
 from neurant.api.listing import Listing, Sort, fetch_page
@@ -56,7 +56,9 @@ from private.remind_next(%s)
 class Invited:
     """The outcome of inviting; an id if there is an invitation."""
 
-    outcome: str
+    outcome: Literal[
+        "invited", "forbidden", "already_member", "deactivated", "already_invited", "too_many"
+    ]
     invitation_id: UUID | None
 
 
@@ -64,7 +66,7 @@ class Invited:
 class Seen:
     """The invitation of a link; only ``outcome`` (``unknown``) is set if there is none."""
 
-    outcome: str
+    outcome: Literal["pending", "accepted", "expired", "cancelled", "unknown"]
     company_name: str
     email: str
     role: str
@@ -81,7 +83,15 @@ class Seen:
 class Joined:
     """The outcome of accepting; ids if it succeeded."""
 
-    outcome: str
+    outcome: Literal[
+        "accepted",
+        "accepted_before",
+        "expired",
+        "cancelled",
+        "unknown",
+        "email_mismatch",
+        "already_member",
+    ]
     company_id: UUID | None
     user_id: UUID | None
 

@@ -9,9 +9,9 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field
 
 from neurant.api.listing import ListQuery
-from neurant.auth.passwords import LONGEST_PASSWORD
+from neurant.auth.passwords import MAX_PASSWORD_LENGTH
 from neurant.core.text_types import IS_PERSON, STORABLE, EmailText, PasswordText, formatted
-from neurant.core.timestamps import Moment
+from neurant.core.timestamps import Timestamp
 from neurant.texts import Language
 
 Role = Literal["administrador", "supervisor", "operador"]
@@ -24,7 +24,7 @@ Name = Annotated[
     STORABLE,
 ]
 Email = Annotated[EmailText, Field(min_length=3, max_length=254)]
-Password = Annotated[PasswordText, Field(min_length=1, max_length=LONGEST_PASSWORD)]
+Password = Annotated[PasswordText, Field(min_length=1, max_length=MAX_PASSWORD_LENGTH)]
 Token = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[A-Za-z0-9_-]+$")]
 
 
@@ -83,10 +83,10 @@ class InvitationQuery(ListQuery):
     status: Status | None = Field(default=None, description="Only invitations in this state")
     role: Role | None = Field(default=None, description="Only invitations to this role")
     invited_by: UUID | None = Field(default=None, description="Only invitations by this person")
-    sent_after: Moment | None = Field(
+    sent_after: Timestamp | None = Field(
         default=None, description="Only invitations sent at this time or later"
     )
-    sent_before: Moment | None = Field(
+    sent_before: Timestamp | None = Field(
         default=None, description="Only invitations sent before this time"
     )
     sort: Literal["email", "-email", "sent_at", "-sent_at", "expires_at", "-expires_at"] = Field(
@@ -121,12 +121,12 @@ class AcceptIn(BaseModel):
     last_name: Name | None = Field(
         default=None, description="Family name of the person; null: not given"
     )
-    password: Annotated[PasswordText, Field(min_length=1, max_length=LONGEST_PASSWORD)] | None = (
-        Field(
-            default=None,
-            description="Password of at least 10 characters for a new account; null: the caller"
-            " has an account",
-        )
+    password: (
+        Annotated[PasswordText, Field(min_length=1, max_length=MAX_PASSWORD_LENGTH)] | None
+    ) = Field(
+        default=None,
+        description="Password of at least 10 characters for a new account; null: the caller"
+        " has an account",
     )
     accept_terms: bool = Field(
         default=False,

@@ -36,8 +36,8 @@ from neurant.core.settings import Settings
 from neurant.core.vault import Vault
 from neurant.invitations import queries
 from neurant.invitations.queries import Seen
-from neurant.invitations.refusing import refuse_link
 from neurant.invitations.schemas import AcceptIn, InvitationIn
+from neurant.invitations.unsubscribe import refuse_link
 from neurant.mail.service import queue_mail
 from neurant.plans.limits import REACHED
 from neurant.texts import Language, text
@@ -205,11 +205,11 @@ async def look(pool: Pool, token: str) -> Seen:
     """
     async with pool.connection() as connection:
         seen = await queries.look_at_invitation(connection, digest(token))
-    _check(seen.outcome)
+    _raise_for_outcome(seen.outcome)
     return seen
 
 
-def _check(outcome: str) -> None:
+def _raise_for_outcome(outcome: str) -> None:
     match outcome:
         case "pending" | "accepted_now":
             return
@@ -252,7 +252,7 @@ async def accept(
                 joined = await queries.accept_by_session(
                     connection, digest(given.token), person.digest, *names
                 )
-        _check("accepted_now" if joined.outcome == "accepted" else joined.outcome)
+        _raise_for_outcome("accepted_now" if joined.outcome == "accepted" else joined.outcome)
         assert joined.company_id is not None  # noqa: S101 - accepted
         assert joined.user_id is not None  # noqa: S101 - accepted
         await _welcome(connection, settings, seen, given, joined.company_id)

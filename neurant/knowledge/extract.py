@@ -196,8 +196,8 @@ def clean(text: str) -> str:
 
 # No letter needs more than 30 combining marks (Unicode UAX #15, "Stream-Safe Text Format"), and
 # ordering them takes a time that is quadratic in their number. A mark is never \\w for ``re``.
-_MOST_MARKS = 30
-_MAY_BE_MARKS = re.compile(rf"[^\w\s\x00-\x7f]{{{_MOST_MARKS // 3},}}")
+_MAX_MARKS = 30
+_MAY_BE_MARKS = re.compile(rf"[^\w\s\x00-\x7f]{{{_MAX_MARKS // 3},}}")
 
 
 def _fewer_marks(found: re.Match[str]) -> str:
@@ -207,7 +207,7 @@ def _fewer_marks(found: re.Match[str]) -> str:
     for character in found[0]:
         apart = unicodedata.normalize("NFD", character)
         marks = marks + len(apart) if unicodedata.combining(apart[0]) else len(apart) - 1
-        if marks <= _MOST_MARKS:
+        if marks <= _MAX_MARKS:
             kept.append(character)
     return "".join(kept)
 

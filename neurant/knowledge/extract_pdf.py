@@ -29,7 +29,7 @@ _BROKEN_WORD = re.compile(r"[\x02\ufffe\u00ad]\s*")
 _HYPHEN_AT_END = re.compile(r"(?<=[^\W\d_])-\n(?=[a-záéíóúüñ])")
 _BULLET = re.compile(r"[-•·▪◦*–]|\d+[.)] ")
 _PROSE_WIDTH = 60
-_LONGEST_HEADING = 90
+_MAX_HEADING_LENGTH = 90
 
 Line = tuple[str, float]
 
@@ -122,7 +122,7 @@ def _page(number: int, lines: list[Line], section: str | None) -> list[Page]:
     block: list[str] = []
     for line, height in lines:
         heading = " ".join(tidy(line).split())
-        if 1.1 * body < height and 2 < len(heading) <= _LONGEST_HEADING:
+        if 1.1 * body < height and 2 < len(heading) <= _MAX_HEADING_LENGTH:
             if len(block) > 1:
                 pieces.append(Page(number, tidy("".join(block)), section))
                 block = []

@@ -16,7 +16,7 @@ from neurant.knowledge.words import fold, is_light, likeness, question_stems, st
 MAX_QUOTE_CHARS = 420
 MAX_UNITS = 6
 SHORT_PARAGRAPH = 260
-MOST_STEMS = 24  # per question; each is compared with every word of the passages
+MAX_STEMS = 24  # per question; each is compared with every word of the passages
 LIGHT_WEIGHT = 0.35
 LEAD_BONUS = 0.2
 
@@ -138,8 +138,8 @@ def read_question(text: str) -> Question:
     if "place" in kinds:
         rest = _OURSELVES.sub(" ", rest)  # "dónde queda la clínica" is about the company itself
     found = question_stems(rest)
-    if len(found) > MOST_STEMS:
-        found = found[: MOST_STEMS // 2] + found[-(MOST_STEMS // 2) :]
+    if len(found) > MAX_STEMS:
+        found = found[: MAX_STEMS // 2] + found[-(MAX_STEMS // 2) :]
     return Question(tuple(found), tuple(kinds))
 
 

@@ -10,12 +10,12 @@ from uuid import UUID
 from neurant.api.listing import Listing, Sort, fetch_page
 from neurant.core.db.pool import Connection, fetch_one, fetch_value, set_clause
 from neurant.knowledge.schemas import (
-    AskedOut,
-    AskedQuery,
     ChunkOut,
     ChunkQuery,
     DocumentOut,
     DocumentQuery,
+    KnowledgeQueriesQuery,
+    KnowledgeQueryOut,
 )
 
 _COLUMNS = """
@@ -135,14 +135,20 @@ async def list_chunks(
 
 
 async def list_asked(
-    connection: Connection, query: AskedQuery
-) -> tuple[list[AskedOut], str | None]:
+    connection: Connection, query: KnowledgeQueriesQuery
+) -> tuple[list[KnowledgeQueryOut], str | None]:
     """Return a page of the questions for which the company's bots searched."""
     conditions: list[LiteralString] = []
     if query.answered is not None:
         conditions.append("(q.results_count > 0) = %(answered)s")
     return await fetch_page(
-        connection, AskedOut, _ASKED, query, query.sort, conditions, {"answered": query.answered}
+        connection,
+        KnowledgeQueryOut,
+        _ASKED,
+        query,
+        query.sort,
+        conditions,
+        {"answered": query.answered},
     )
 
 

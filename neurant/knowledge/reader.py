@@ -38,8 +38,8 @@ _MEMORY, _MEMORY_FACTOR = 512 * _MEGABYTE, 8
 # The largest text takes 8 s, and 6 million characters on the pages of a PDF take 5 s.
 _CPU_SECONDS, _CPU_SECONDS_PER_MEGABYTE = 10, 2
 _WALL_FACTOR, _WALL_SECONDS = 5, 30  # generous, because answers have a higher CPU priority
-_MOST_OUTPUT = 40 * _MEGABYTE  # 6 million characters of four bytes, and the passages' spans
-_MOST_COMPLAINTS = 500  # bytes of the child's stderr that are logged
+_MAX_OUTPUT = 40 * _MEGABYTE  # 6 million characters of four bytes, and the passages' spans
+_MAX_COMPLAINTS = 500  # bytes of the child's stderr that are logged
 # A process that a signal ended above this share of its limit ran out of memory.
 _MUCH_MEMORY = 0.6
 _BLOCK = 256 * 1024
@@ -171,7 +171,7 @@ class _Child:
         process.returncode = os.waitstatus_to_exitcode(status)  # wait4 has reaped it already
         return Ended(
             bytes(self._answer),
-            bytes(self._complaints[:_MOST_COMPLAINTS]),
+            bytes(self._complaints[:_MAX_COMPLAINTS]),
             process.returncode,
             self._why,
             used.ru_utime + used.ru_stime,
@@ -182,7 +182,7 @@ class _Child:
         self._resident = max(self._resident, _resident(number))
         if not self._why and time.monotonic() > self._deadline:
             self._why = "time"
-        if not self._why and max(len(self._answer), len(self._complaints)) > _MOST_OUTPUT:
+        if not self._why and max(len(self._answer), len(self._complaints)) > _MAX_OUTPUT:
             self._why = "output"
         return bool(self._why)
 
@@ -277,7 +277,7 @@ def _understood(ended: Ended, limits: Limits, filename: str) -> tuple[Extracted,
     try:
         answer = orjson.loads(ended.output)
         if error := answer.get("error"):
-            raise _told(error, filename)
+            raise _error_from_child(error, filename)
         pages = [_page(*page) for page in answer["pages"]]
         spans = [_span(*span) for span in answer["spans"]]
         if len(spans) > MAX_CHUNKS or sum(len(page.text) for page in pages) > MAX_CHARS:
@@ -320,7 +320,7 @@ def _span(page: object, start: object, end: object) -> tuple[int, int, int]:
     raise TypeError
 
 
-def _told(error: Mapping[str, Any], filename: str) -> NeurantError:
+def _error_from_child(error: Mapping[str, Any], filename: str) -> NeurantError:
     """Return the error that the child names.
 
     Raises ValueError unless it is an error of a document.

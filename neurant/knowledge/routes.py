@@ -19,14 +19,14 @@ from neurant.core.services import services_of
 from neurant.knowledge import queries
 from neurant.knowledge.page_queries import retire_document, retry_document
 from neurant.knowledge.schemas import (
-    AskedOut,
-    AskedQuery,
     ChunkOut,
     ChunkQuery,
     DocumentOut,
     DocumentPatch,
     DocumentQuery,
     FoundPassages,
+    KnowledgeQueriesQuery,
+    KnowledgeQueryOut,
     PassageOut,
     SearchIn,
     TakenDocument,
@@ -64,7 +64,7 @@ async def list_documents(
 ) -> Page[DocumentOut]:
     """List the company's documents with the state of their processing."""
     data, cursor = await queries.list_documents(call.connection, query)
-    return Page(data=[_told(call, one) for one in data], next_cursor=cursor)
+    return Page(data=[_with_localized_error(call, one) for one in data], next_cursor=cursor)
 
 
 @router.post("/documents", status_code=202)
@@ -208,8 +208,8 @@ async def search_knowledge_by_post(call: Reading, query: SearchIn) -> FoundPassa
 
 @router.get("/knowledge/queries")
 async def list_knowledge_queries(
-    call: Reading, query: Annotated[AskedQuery, Query()]
-) -> Page[AskedOut]:
+    call: Reading, query: Annotated[KnowledgeQueriesQuery, Query()]
+) -> Page[KnowledgeQueryOut]:
     """List the questions that bots looked up in their documents."""
     data, cursor = await queries.list_asked(call.connection, query)
     return Page(data=data, next_cursor=cursor)
@@ -217,7 +217,7 @@ async def list_knowledge_queries(
 
 async def _take(call: Call, chatbot_id: UUID | None, file: UploadFile) -> TakenDocument:
     state = services_of(call.request)
-    async with call.outside():  # reading the file and the object store may take long
+    async with call.without_connection():  # reading the file and the object store may take long
         checked = await check_document(state.settings, file.filename or "", await file.read())
         kept = await keep_file(state.files, call.caller.company_id, checked)
     try:
@@ -231,7 +231,7 @@ async def _take(call: Call, chatbot_id: UUID | None, file: UploadFile) -> TakenD
 async def _searched(call: Call, asked: SearchIn) -> FoundPassages:
     if not await queries.bot_exists(call.connection, asked.chatbot_id):
         raise NotFoundError("not_found")
-    async with call.outside():
+    async with call.without_connection():
         vector = await embedded(call.caller.company_id, asked.query)
     ranked = await search_within(call.connection, asked.chatbot_id, asked.query, vector)
     return FoundPassages(
@@ -256,10 +256,10 @@ async def _found(call: Call, document_id: UUID) -> DocumentOut:
     found = await queries.get_document(call.connection, document_id)
     if found is None:
         raise NotFoundError("not_found")
-    return _told(call, found)
+    return _with_localized_error(call, found)
 
 
-def _told(call: Call, document: DocumentOut) -> DocumentOut:
+def _with_localized_error(call: Call, document: DocumentOut) -> DocumentOut:
     """Return the document with its error in the reader's language."""
     language = preferred_language(call.request.headers.get("accept-language"))
     return document.model_copy(update={"error": document_error(document.error, language) or None})

@@ -181,7 +181,7 @@ class FoundPassages(BaseModel):
     data: list[PassageOut] = Field(description="The passages, best first")
 
 
-class AskedOut(BaseModel):
+class KnowledgeQueryOut(BaseModel):
     """A question that a bot looked up, and its result."""
 
     id: UUID = Field(description="UUID of the recorded question")
@@ -199,7 +199,7 @@ class AskedOut(BaseModel):
     created_at: datetime = Field(description="When the question was asked")
 
 
-class AskedQuery(ListQuery):
+class KnowledgeQueriesQuery(ListQuery):
     """The filters and sort orders of the list of questions."""
 
     answered: bool | None = Field(

@@ -19,12 +19,12 @@ from neurant.knowledge.words import condensed
 
 _CANDIDATES = 20
 
-_MOST_SEARCHED = 400  # characters; each word costs one index look-up
+_MAX_SEARCHED = 400  # characters; each word costs one index look-up
 
 # Embedding is native code that releases the GIL: a thread keeps the event loop free, and more
 # threads than cores do not help.
 _THREADS = 2
-_MOST_WAITING = 100  # questions of one company; that is a second or two of work
+_MAX_WAITING = 100  # questions of one company; that is a second or two of work
 # Priorities (nice): first the event loop, then the customers' questions, then everything else.
 _PROMPT_NICE, _PATIENT_NICE = 5, 15
 
@@ -43,7 +43,7 @@ class _Lane:
 
     @asynccontextmanager
     async def turn(self, company_id: UUID) -> AsyncIterator[ThreadPoolExecutor]:
-        async with self._turns().slot(company_id, waiting=_MOST_WAITING):
+        async with self._turns().slot(company_id, waiting=_MAX_WAITING):
             yield self._threads
 
 
@@ -104,7 +104,7 @@ async def search_within(
     connection: Connection, chatbot_id: UUID, question: str, vector: list[float]
 ) -> list[Ranked]:
     """Search with an embedded question in the caller's transaction; the passages, best first."""
-    words = (chatbot_id, condensed(question, _MOST_SEARCHED), None, MODEL, _CANDIDATES)
+    words = (chatbot_id, condensed(question, _MAX_SEARCHED), None, MODEL, _CANDIDATES)
     found = {one.chunk_id: one for one in await fetch_all(connection, Candidate, _SEARCH, words)}
     meaning = (chatbot_id, "", vector_text(vector), MODEL, _CANDIDATES)
     for one in await fetch_all(connection, Candidate, _SEARCH, meaning):

@@ -12,7 +12,7 @@ from functools import lru_cache
 
 _WORD = re.compile(r"[a-z0-9]+")
 _MARKS = re.compile(r"[\u0300-\u036f]")
-_SHORTEST_STEM = 3
+_MIN_STEM_LENGTH = 3
 _FUZZY_FROM = 5
 
 # Sorted by length, longest first, so that "limpiamientos" loses "amientos" and not only "s".
@@ -185,7 +185,7 @@ def stem(word: str) -> str:
         return word
     root = word
     for ending in _ENDINGS:
-        if word.endswith(ending) and len(word) - len(ending) >= _SHORTEST_STEM:
+        if word.endswith(ending) and len(word) - len(ending) >= _MIN_STEM_LENGTH:
             root = word[: -len(ending)]
             break
     root = root.replace("ue", "o") if "que" not in root and "gue" not in root else root

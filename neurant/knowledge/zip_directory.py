@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 MAX_ENTRIES = 10_000
 _MAX_DIRECTORY_BYTES = MAX_ENTRIES * 256
-_END, _END_SIZE, _LONGEST_COMMENT = b"PK\x05\x06", 22, 65_535
+_END, _END_SIZE, _MAX_COMMENT_BYTES = b"PK\x05\x06", 22, 65_535
 _CENTRAL, _CENTRAL_SIZE = b"PK\x01\x02", 46
 _LOCAL, _LOCAL_SIZE = b"PK\x03\x04", 30
 _ENCRYPTED = 1
@@ -47,7 +47,7 @@ def read_directory(data: bytes) -> list[Entry]:
     Raises NotAZipError and TooLargeInsideError. ZIP64 (archives of 4 GB or 65,535 entries) is
     refused as too large.
     """
-    end = data.rfind(_END, max(0, len(data) - _END_SIZE - _LONGEST_COMMENT))
+    end = data.rfind(_END, max(0, len(data) - _END_SIZE - _MAX_COMMENT_BYTES))
     if end < 0 or end + _END_SIZE > len(data):
         raise NotAZipError
     entries, size, offset = struct.unpack_from("<10xHII", data, end)

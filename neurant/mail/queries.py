@@ -17,7 +17,7 @@ _SETTLE = "select private.settle_mail(%s, %s, %s, %s)"
 
 
 @dataclass(frozen=True, slots=True)
-class Claimed:
+class LeasedMail:
     """A mail that this worker may send until its lease ends."""
 
     mail_id: UUID
@@ -43,13 +43,13 @@ async def insert_mail(
     await connection.execute(_QUEUE, parameters)
 
 
-async def claim_mails(pool: Pool, most: int, lease: timedelta) -> list[Claimed]:
+async def claim_mails(pool: Pool, most: int, lease: timedelta) -> list[LeasedMail]:
     """Lease up to ``most`` mails that are due. ``pool`` is the worker's login."""
     async with pool.connection() as connection:
-        return await fetch_all(connection, Claimed, _CLAIM, (most, lease))
+        return await fetch_all(connection, LeasedMail, _CLAIM, (most, lease))
 
 
-async def settle_mail(pool: Pool, claimed: Claimed, outcome: str, error: str | None) -> str:
+async def settle_mail(pool: Pool, claimed: LeasedMail, outcome: str, error: str | None) -> str:
     """Record an attempt; return ``sent``, ``pending``, ``failed``, or ``lost`` with the lease."""
     async with pool.connection() as connection:
         parameters = (claimed.mail_id, claimed.claim_token, outcome, error)

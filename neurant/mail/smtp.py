@@ -22,7 +22,7 @@ from neurant.core.errors import SetupError
 from neurant.core.settings import Settings
 
 Outcome = Literal["sent", "later", "unclear", "refused"]
-LONGEST = 60.0  # the timeout of a whole attempt, in seconds
+MAX_ATTEMPT_SECONDS = 60.0  # the timeout of a whole attempt, in seconds
 _PORTS = {"smtp": 587, "smtps": 465}
 _QUIT_SECONDS = 2.0
 
@@ -83,7 +83,7 @@ async def send(
     sender: str,
     to: str,
     *,
-    seconds: float = LONGEST,
+    seconds: float = MAX_ATTEMPT_SECONDS,
     tls_context: ssl.SSLContext | None = None,
 ) -> Attempt:
     """Send ``message`` in one SMTP session of at most ``seconds``."""
@@ -109,12 +109,12 @@ async def send(
         aiosmtplib.SMTPRecipientRefused,
         aiosmtplib.SMTPDataError,
     ) as error:
-        return Attempt("refused" if 500 <= error.code < 600 else "later", _told(error))
+        return Attempt("refused" if 500 <= error.code < 600 else "later", _describe_error(error))
     except _NeedsUtf8Error as error:
         return Attempt("refused", str(error))
     # A refused login or a bad certificate is a fault of our settings, so the mail is retried.
     except (aiosmtplib.SMTPException, OSError, TimeoutError, ValueError) as error:
-        return Attempt("unclear" if handing_over else "later", _told(error))
+        return Attempt("unclear" if handing_over else "later", _describe_error(error))
     else:
         with suppress(aiosmtplib.SMTPException, OSError, TimeoutError):
             await client.quit(timeout=_QUIT_SECONDS)
@@ -143,7 +143,7 @@ async def _announce(client: aiosmtplib.SMTP, sender: str, to: str) -> bool:
     return True
 
 
-def _told(error: Exception) -> str:
+def _describe_error(error: Exception) -> str:
     if isinstance(error, aiosmtplib.SMTPResponseException):
         return f"{error.code} {error.message}"
     return f"{type(error).__name__}: {error}"

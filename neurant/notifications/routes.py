@@ -11,6 +11,7 @@ from neurant.api.listing import Page
 from neurant.api.route import api_router
 from neurant.core.errors import NotFoundError
 from neurant.notifications import queries
+from neurant.notifications.descriptions import describe_notification
 from neurant.notifications.schemas import (
     Notification,
     NotificationId,
@@ -18,7 +19,6 @@ from neurant.notifications.schemas import (
     NotificationQuery,
     ReadAllOut,
 )
-from neurant.notifications.told import told
 from neurant.texts import preferred_language
 
 router = api_router("notifications")
@@ -64,7 +64,7 @@ def _out(call: Call, one: Notification) -> NotificationOut:
     return NotificationOut(
         id=one.id,
         kind=one.kind,
-        text=told(one.kind, one.details, language),
+        text=describe_notification(one.kind, one.details, language),
         details=one.details,
         created_at=one.created_at,
         read_at=one.read_at,

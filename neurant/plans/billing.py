@@ -29,7 +29,7 @@ class Payer:
 
 
 @dataclass(frozen=True, slots=True)
-class ToTell:
+class SubscriptionUpdate:
     """The new state of a subscription that was changed here, to send to the provider."""
 
     company_id: UUID
@@ -64,7 +64,7 @@ class Biller(Protocol):
         """Return the URL for bills and the card; it is valid for minutes."""
         ...
 
-    async def tell(self, change: ToTell) -> None:
+    async def tell(self, change: SubscriptionUpdate) -> None:
         """Change the provider's subscription to its state here."""
         ...
 

@@ -92,8 +92,8 @@ async def run_billing(pool: Pool, biller: Biller) -> int:
         for event_ref in await queries.list_open_events(connection):
             await queries.apply_event(connection, event_ref)
             done += 1
-        to_tell = await queries.list_to_tell(connection)
-    for change in to_tell:
+        pending = await queries.pending_subscription_updates(connection)
+    for change in pending:
         asked_at = utc_now()
         try:
             await biller.tell(change)
@@ -101,6 +101,6 @@ async def run_billing(pool: Pool, biller: Biller) -> int:
             log.warning("biller_not_told", company=str(change.company_id), error=error.code)
             continue
         async with pool.connection() as connection:
-            await queries.note_told(connection, change, asked_at)
+            await queries.note_update_sent(connection, change, asked_at)
         done += 1
     return done

@@ -46,10 +46,10 @@ class LimitUse:
 
 
 @dataclass(frozen=True, slots=True)
-class Shut:
+class LimitReached:
     """A feature for which the plan has no room: the reason, and the plan that has room."""
 
-    told: str
+    message: str
     plan: str | None
 
     @property
@@ -89,28 +89,30 @@ async def list_usage(connection: Connection) -> list[LimitUse]:
     return await fetch_all(connection, LimitUse, _USAGE)
 
 
-async def shut_channel(connection: Connection, channel: str, language: Language) -> Shut | None:
+async def channel_limit(
+    connection: Connection, channel: str, language: Language
+) -> LimitReached | None:
     """Return why the caller's plan does not allow a channel, or None if it does."""
     use = await fetch_one(connection, LimitUse, _NO_CHANNEL, {"channel": channel})
-    return _shut(use, language) if use else None
+    return _limit_reached(use, language) if use else None
 
 
-def shut_documents(usage: Sequence[LimitUse], language: Language) -> Shut | None:
+def documents_limit(usage: Sequence[LimitUse], language: Language) -> LimitReached | None:
     """Return why no document of any size fits in the plan, or None if one may fit."""
     known = [one for one in usage if one.limit_name in _DOCUMENTS and one.allowed != -1]
     full = next((one for one in known if one.used >= one.allowed), None)
-    return _shut(full, language) if full else None
+    return _limit_reached(full, language) if full else None
 
 
-def shut_people(usage: Sequence[LimitUse], language: Language) -> Shut | None:
+def people_limit(usage: Sequence[LimitUse], language: Language) -> LimitReached | None:
     """Return why the plan allows no takeovers at all, or None if it allows some."""
     absent = (one for one in usage if one.limit_name == "max_hitl_concurrent" and not one.allowed)
     use = next(absent, None)
-    return _shut(use, language) if use else None
+    return _limit_reached(use, language) if use else None
 
 
-def _shut(use: LimitUse, language: Language) -> Shut:
-    return Shut(limit_error(use).detail(language), use.next_plan)
+def _limit_reached(use: LimitUse, language: Language) -> LimitReached:
+    return LimitReached(limit_error(use).detail(language), use.next_plan)
 
 
 @asynccontextmanager

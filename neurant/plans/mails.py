@@ -31,7 +31,7 @@ log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class _Told:
+class _PlanMail:
     company_id: UUID
     company_name: str
     timezone: str
@@ -51,7 +51,7 @@ async def run_plan_mails(pool: Pool, settings: Settings) -> int:
     queued = 0
     while True:
         async with pool.connection() as connection, connection.transaction():
-            some = await fetch_all(connection, _Told, _TAKE, (list(MAILED),))
+            some = await fetch_all(connection, _PlanMail, _TAKE, (list(MAILED),))
             for told in some:
                 await _queue(connection, settings, told)
         queued += len(some)
@@ -59,7 +59,7 @@ async def run_plan_mails(pool: Pool, settings: Settings) -> int:
             return queued
 
 
-async def _queue(connection: Connection, settings: Settings, told: _Told) -> None:
+async def _queue(connection: Connection, settings: Settings, told: _PlanMail) -> None:
     # The founder of a company has no invitation, and so no stored language.
     language = as_language(told.language or "es")
     await queue_mail(
@@ -73,7 +73,7 @@ async def _queue(connection: Connection, settings: Settings, told: _Told) -> Non
     )
 
 
-def _params(told: _Told, settings: Settings, language: Language) -> dict[str, str]:
+def _params(told: _PlanMail, settings: Settings, language: Language) -> dict[str, str]:
     details = told.details
     params = {
         "name": told.first_name,

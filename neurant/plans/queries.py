@@ -11,7 +11,7 @@ from uuid import UUID
 from psycopg.types.json import Jsonb
 
 from neurant.core.db.pool import Connection, Pool, fetch_all, fetch_one, fetch_value
-from neurant.plans.billing import BillingEvent, Payer, ToTell
+from neurant.plans.billing import BillingEvent, Payer, SubscriptionUpdate
 from neurant.plans.limits import Excess
 
 _CATALOGUE = """
@@ -56,7 +56,7 @@ _PAST_DUE = "select private.set_past_due(%s)"
 _STORE = "select private.store_billing_event(%s, %s, %s, %s)"
 _APPLY = "select private.apply_billing_event(%s)"
 _OPEN = "select event_ref from private.open_billing_events() as event_ref"
-_TO_TELL = """
+_PENDING_UPDATES = """
 select company_id, subscription_ref, plan::text as plan, cancels_at_end, plan_changes
 from private.billing_to_tell()
 """
@@ -148,28 +148,28 @@ async def list_excess(connection: Connection, plan: str) -> list[Excess]:
     return await fetch_all(connection, Excess, _FIT, (plan,))
 
 
-async def _told(connection: Connection, query: LiteralString, *params: object) -> str:
+async def _fetch_outcome(connection: Connection, query: LiteralString, *params: object) -> str:
     return str(await fetch_value(connection, query, params))
 
 
 async def change_plan(connection: Connection, plan: str) -> str:
     """Choose a plan as the owner; return the outcome of ``private.change_plan``."""
-    return await _told(connection, _CHANGE, plan)
+    return await _fetch_outcome(connection, _CHANGE, plan)
 
 
 async def keep_plan(connection: Connection) -> str:
     """Withdraw the pending change; return the outcome of ``private.cancel_plan_change``."""
-    return await _told(connection, _KEEP)
+    return await _fetch_outcome(connection, _KEEP)
 
 
 async def cancel_subscription(connection: Connection) -> str:
     """Cancel the paid plan; return the outcome of ``private.cancel_subscription``."""
-    return await _told(connection, _CANCEL)
+    return await _fetch_outcome(connection, _CANCEL)
 
 
 async def reopen_company(connection: Connection) -> str:
     """Reopen a closed company; return the outcome of ``private.reopen_company``."""
-    return await _told(connection, _REOPEN)
+    return await _fetch_outcome(connection, _REOPEN)
 
 
 async def start_trial(connection: Connection, plan: str, days: int) -> str:
@@ -185,7 +185,7 @@ async def slug_to_close(connection: Connection) -> str | None:
 
 async def close_company(connection: Connection) -> str:
     """Close the company; return the outcome of ``private.close_company``."""
-    return await _told(connection, _CLOSE)
+    return await _fetch_outcome(connection, _CLOSE)
 
 
 async def confirm_at_once(connection: Connection, company_id: UUID, plan: str) -> str:
@@ -195,7 +195,7 @@ async def confirm_at_once(connection: Connection, company_id: UUID, plan: str) -
     request and its confirmation are committed together.
     """
     await connection.execute(_AS_LOGIN)
-    outcome = await _told(connection, _CONFIRM, company_id, plan)
+    outcome = await _fetch_outcome(connection, _CONFIRM, company_id, plan)
     await connection.execute(_AS_STAFF)
     return outcome
 
@@ -206,7 +206,7 @@ async def confirm_plan(pool: Pool, company_id: UUID, plan: str) -> str:
     ``pool`` is the web process's login, without a tenant.
     """
     async with pool.connection() as connection:
-        return await _told(connection, _CONFIRM, company_id, plan)
+        return await _fetch_outcome(connection, _CONFIRM, company_id, plan)
 
 
 async def set_past_due(pool: Pool, company_id: UUID) -> str:
@@ -215,19 +215,19 @@ async def set_past_due(pool: Pool, company_id: UUID) -> str:
     ``pool`` is the web process's login, without a tenant.
     """
     async with pool.connection() as connection:
-        return await _told(connection, _PAST_DUE, company_id)
+        return await _fetch_outcome(connection, _PAST_DUE, company_id)
 
 
 async def store_event(pool: Pool, event: BillingEvent) -> str:
     """Store an event; return its outcome, ``open`` if it is still to be applied."""
     params = (event.event_ref, event.kind, event.happened_at, Jsonb(event.facts))
     async with pool.connection() as connection:
-        return await _told(connection, _STORE, *params)
+        return await _fetch_outcome(connection, _STORE, *params)
 
 
 async def apply_event(connection: Connection, event_ref: str) -> str:
     """Apply a stored event once; return the outcome."""
-    return await _told(connection, _APPLY, event_ref)
+    return await _fetch_outcome(connection, _APPLY, event_ref)
 
 
 async def list_open_events(connection: Connection) -> list[str]:
@@ -235,12 +235,14 @@ async def list_open_events(connection: Connection) -> list[str]:
     return [one.event_ref for one in await fetch_all(connection, _Ref, _OPEN)]
 
 
-async def list_to_tell(connection: Connection) -> list[ToTell]:
+async def pending_subscription_updates(connection: Connection) -> list[SubscriptionUpdate]:
     """Return the subscriptions whose changes the payment provider does not know yet."""
-    return await fetch_all(connection, ToTell, _TO_TELL)
+    return await fetch_all(connection, SubscriptionUpdate, _PENDING_UPDATES)
 
 
-async def note_told(connection: Connection, change: ToTell, at: datetime) -> None:
+async def note_update_sent(
+    connection: Connection, change: SubscriptionUpdate, at: datetime
+) -> None:
     """Record that the provider accepted the change; ``at`` is a time before it was asked."""
     params = (change.company_id, change.plan, change.cancels_at_end, at)
     await fetch_value(connection, _TOLD, params)

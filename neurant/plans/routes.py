@@ -79,7 +79,7 @@ async def get_subscription(call: Bills) -> SubscriptionOut:
 
     The owner and administradores may call it.
     """
-    return await _told(call)
+    return await _subscription_out(call)
 
 
 @router.post("/subscription/change")
@@ -95,14 +95,14 @@ async def change_plan(call: Paying, wish: PlanWish) -> PlanChoiceOut:
     billing, company_id = billing_of(call.request), call.caller.company_id
     choice = await service.choose_plan(call.connection, company_id, wish.plan, billing)
     if isinstance(choice, service.Purchase):
-        async with call.outside():
+        async with call.without_connection():
             choice = await service.buy(billing, choice, _language(call))
     return PlanChoiceOut.model_validate(
         {
             "outcome": choice.outcome,
             "excess": [_excess(one) for one in choice.excess],
             "checkout_url": choice.checkout_url,
-            "subscription": await _told(call),
+            "subscription": await _subscription_out(call),
         }
     )
 
@@ -118,7 +118,7 @@ async def try_plan(call: Paying, wish: PlanWish) -> SubscriptionOut:
     """
     days = services_of(call.request).settings.trial_days
     await service.try_plan(call.connection, wish.plan, days)
-    return await _told(call)
+    return await _subscription_out(call)
 
 
 @router.delete("/subscription/change")
@@ -129,7 +129,7 @@ async def keep_plan(call: Paying) -> SubscriptionOut:
     pending, ``billing.closed`` if the company is closed.
     """
     await service.keep_plan(call.connection)
-    return await _told(call)
+    return await _subscription_out(call)
 
 
 @router.post("/subscription/cancel")
@@ -142,7 +142,7 @@ async def cancel_subscription(call: Paying) -> SubscriptionOut:
     company is closed.
     """
     await service.stop_paying(call.connection)
-    return await _told(call)
+    return await _subscription_out(call)
 
 
 @router.post("/subscription/checkout")
@@ -155,7 +155,7 @@ async def start_checkout(call: Paying, wish: PlanWish) -> LinkOut:
     """
     billing, company_id = billing_of(call.request), call.caller.company_id
     asked = await service.begin_checkout(call.connection, company_id, wish.plan, billing)
-    async with call.outside():
+    async with call.without_connection():
         choice = await service.buy(billing, asked, _language(call))
     return LinkOut(url=choice.checkout_url or "")
 
@@ -169,7 +169,7 @@ async def open_portal(call: Paying) -> LinkOut:
     """
     billing = billing_of(call.request)
     payer = await service.find_payer(call.connection, call.caller.company_id, billing)
-    async with call.outside():
+    async with call.without_connection():
         link = await service.portal_link(billing, payer, _language(call))
     return LinkOut(url=link)
 
@@ -183,7 +183,7 @@ async def close_company(call: Closing, wish: CloseWish) -> SubscriptionOut:
     name, ``billing.closed`` if the company is already closed.
     """
     await service.close(call.connection, wish.confirm)
-    return await _told(call)
+    return await _subscription_out(call)
 
 
 @router.post("/subscription/reopen")
@@ -194,7 +194,7 @@ async def reopen_company(call: Closing) -> SubscriptionOut:
     more than 30 days after the company was closed.
     """
     await service.reopen(call.connection)
-    return await _told(call)
+    return await _subscription_out(call)
 
 
 async def _found(call: Call) -> queries.Subscription:
@@ -204,7 +204,7 @@ async def _found(call: Call) -> queries.Subscription:
     return found
 
 
-async def _told(call: Call) -> SubscriptionOut:
+async def _subscription_out(call: Call) -> SubscriptionOut:
     now = await _found(call)
     waits = await queries.list_excess(call.connection, now.next_plan) if now.next_plan else []
     return SubscriptionOut.model_validate(

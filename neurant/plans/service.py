@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal, cast
 from uuid import UUID
 
 import psycopg
 from fastapi import Request
 
-from neurant.api.outbound_limit import asking_outside
+from neurant.api.outbound_limit import outbound_slot
 from neurant.core.db.pool import Connection, Pool
 from neurant.core.errors import BadInputError, ConflictError, ForbiddenError, MalformedError
 from neurant.core.logs import get_logger
@@ -28,6 +29,9 @@ log = get_logger(__name__)
 _TO_BE_PAID = ("trialing", "inactive", "past_due")
 
 
+ChangeOutcome = Literal["requested", "scheduled", "applied", "unchanged"]
+
+
 @dataclass(frozen=True, slots=True)
 class PlanChoice:
     """The result of choosing a plan.
@@ -38,7 +42,7 @@ class PlanChoice:
     plan begins.
     """
 
-    outcome: str
+    outcome: ChangeOutcome
     plan: str
     excess: list[Excess] = field(default_factory=list)
     checkout_url: str | None = None
@@ -92,7 +96,8 @@ async def choose_plan(
     if outcome == "requested" and billing.at_once:
         done = await queries.confirm_at_once(connection, company_id, plan)
         outcome = "applied" if done == "confirmed" else outcome
-    return PlanChoice(outcome, plan, excess if outcome == "scheduled" else [])
+    reached = cast(ChangeOutcome, outcome)  # every other one was raised
+    return PlanChoice(reached, plan, excess if outcome == "scheduled" else [])
 
 
 async def _purchase(connection: Connection, wanted: Plan, now: Subscription) -> Purchase:
@@ -111,7 +116,7 @@ async def buy(billing: Billing, asked: Purchase, language: Language) -> PlanChoi
     ConflictError if the charge was refused.
     """
     biller, payer, link = _biller(billing), asked.payer, None
-    async with asking_outside(payer.company_id):
+    async with outbound_slot(payer.company_id):
         if payer.subscription_ref is None:
             link = await biller.checkout(payer, asked.plan, language)
         elif asked.is_open_bill:
@@ -229,7 +234,7 @@ async def find_payer(connection: Connection, company_id: UUID, billing: Billing)
 
 async def portal_link(billing: Billing, payer: Payer, language: Language) -> str:
     """Return the address of the page for bills and the card. Raises as ``buy``."""
-    async with asking_outside(payer.company_id):
+    async with outbound_slot(payer.company_id):
         return await _biller(billing).portal(payer, language)
 
 

@@ -20,7 +20,7 @@ from pydantic import SecretStr
 from neurant.core.errors import ConflictError, MalformedError, SetupError, UnavailableError
 from neurant.core.logs import get_logger
 from neurant.core.settings import Settings
-from neurant.plans.billing import BillingEvent, Payer, ToTell
+from neurant.plans.billing import BillingEvent, Payer, SubscriptionUpdate
 from neurant.texts import Language
 
 _TIMEOUT = 10.0  # seconds, short because a person waits for the page
@@ -114,7 +114,7 @@ class StripeBiller:
             )
         return _link(session.url)
 
-    async def tell(self, change: ToTell) -> None:
+    async def tell(self, change: SubscriptionUpdate) -> None:
         """Implement ``Biller.tell``: the next bill has the new price, without a refund."""
         async with _reaching():
             params: dict[str, Any] = {"cancel_at_period_end": change.cancels_at_end}

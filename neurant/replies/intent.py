@@ -21,7 +21,7 @@ MAX_CHARS = 1_000
 _WORD = re.compile(r"\w+")
 _NOT_WORDS = re.compile(r"[^a-z0-9]+")
 # Shorter words are particles and have no plural: "nos" is not the plural of "no".
-_SHORTEST_NOUN = 3
+_MIN_NOUN_LENGTH = 3
 _POSSESSIVES = ("mi", "tu", "su")
 _REPEATED = re.compile(r"([a-z])\1{2,}")
 
@@ -198,7 +198,7 @@ def _in_number(word: str) -> frozenset[str]:
 
 
 def _plurals(word: str) -> list[str]:
-    if (len(word) < _SHORTEST_NOUN and word not in _POSSESSIVES) or word[-1].isdigit():
+    if (len(word) < _MIN_NOUN_LENGTH and word not in _POSSESSIVES) or word[-1].isdigit():
         return []
     if word[-1] in "aeiou":
         return [word + "s"]

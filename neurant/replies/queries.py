@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 from psycopg.types.json import Jsonb
@@ -92,10 +92,10 @@ class MessageRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Finished:
+class ReplyOutcome:
     """The outcome of a reply: done, limited, fenced, superseded or lost."""
 
-    outcome: str
+    outcome: Literal["done", "limited", "fenced", "superseded", "lost"]
     message_id: UUID | None
 
 
@@ -159,7 +159,7 @@ async def read_conversation(
 
 async def finish_reply(
     connection: Connection, claim: Claim, fence: int, read_seq: int, reply: Reply
-) -> Finished:
+) -> ReplyOutcome:
     """Write the reply if lease and fence still hold, and settle the request."""
     parameters = (
         claim.conversation_id,
@@ -175,7 +175,7 @@ async def finish_reply(
         reply.reason,
         reply.detail,
     )
-    finished = await fetch_one(connection, Finished, _FINISH, parameters)
+    finished = await fetch_one(connection, ReplyOutcome, _FINISH, parameters)
     if finished is None:
         raise RuntimeError("finish_reply answers with one row")
     return finished

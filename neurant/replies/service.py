@@ -37,10 +37,10 @@ from neurant.replies.queries import (
 from neurant.texts import Language
 
 GENERATOR = "extractive"
-_MOST_ATTEMPTS = 5
+_MAX_ATTEMPTS = 5
 _LEASE = timedelta(seconds=20)
 _LISTEN = timedelta(seconds=1.5)
-_LONGEST_RETRY = 60.0
+_MAX_RETRY_SECONDS = 60.0
 
 log = get_logger(__name__)
 
@@ -143,7 +143,7 @@ async def _reply(pool: Pool, claim: Claim) -> str:
     row, messages = found
     now = situation(row, messages)
     decision, query = decide(now), None
-    if claim.attempts > _MOST_ATTEMPTS and now.hitl_enabled and not now.is_hitl_active:
+    if claim.attempts > _MAX_ATTEMPTS and now.hitl_enabled and not now.is_hitl_active:
         decision = Decision("escalate", reason="no_answer", detail="reply failed repeatedly")
     written = _as_reply(decision)
     if decision.action == "retrieve" and now.question:
@@ -213,7 +213,7 @@ def _as_reply(decision: Decision, elapsed: int | None = None) -> Reply:
 
 
 async def _fail(pool: Pool, claim: Claim, error: Exception) -> None:
-    wait = timedelta(seconds=min(2.0**claim.attempts, _LONGEST_RETRY))
+    wait = timedelta(seconds=min(2.0**claim.attempts, _MAX_RETRY_SECONDS))
     try:
         async with tenant(pool, Worker(claim.company_id)) as connection:
             await queries.fail_reply(connection, claim, f"{type(error).__name__}: {error}", wait)

@@ -4,21 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import timedelta
 from functools import partial
-from http import HTTPStatus
-from typing import Any
 
 import psycopg
 from fastapi import FastAPI, Request, Response
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, RedirectResponse
 from psycopg_pool import PoolTimeout
-from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
-from starlette.routing import Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from neurant.accounts.routes import router as accounts_router
@@ -26,11 +20,11 @@ from neurant.accounts.service import KEPT_IDLE
 from neurant.accounts.sso.provider import Providers, providers
 from neurant.accounts.sso.routes import router as sso_router
 from neurant.analytics.routes import router as analytics_router
-from neurant.api import openapi, sql_errors
+from neurant.api import openapi
 from neurant.api.replica import Replica
 from neurant.api_keys.routes import router as api_keys_router
 from neurant.audit.routes import router as audit_router
-from neurant.auth import denials, throttling
+from neurant.auth import throttling
 from neurant.auth.denials import noting_denials
 from neurant.auth.identity_http import SECONDS
 from neurant.auth.jwks import KeyCache
@@ -47,7 +41,7 @@ from neurant.chatbots.people_routes import router as chatbot_people_router
 from neurant.chatbots.routes import router as chatbots_router
 from neurant.chatbots.routes import templates as templates_router
 from neurant.companies.routes import router as company_router
-from neurant.console.error_answers import answer_error, send_error
+from neurant.console.error_answers import send_error
 from neurant.console.pages.mailbox import router as mailbox_router
 from neurant.console.routes import mount_static
 from neurant.console.routes import router as console_router
@@ -56,7 +50,6 @@ from neurant.conversations.handoff.routes import router as hitl_router
 from neurant.conversations.messages.routes import router as messages_router
 from neurant.conversations.notes.routes import router as notes_router
 from neurant.conversations.routes import router as conversations_router
-from neurant.core.body_bounds import tell_fields
 from neurant.core.client_address import ClientAddress
 from neurant.core.db.connection import patience
 from neurant.core.db.pool import (
@@ -69,17 +62,11 @@ from neurant.core.db.pool import (
     require_url,
     sharing,
 )
-from neurant.core.db.tenancy import Caller
 from neurant.core.errors import (
-    BadInputError,
-    MalformedError,
-    NeurantError,
-    NotFoundError,
     SetupError,
-    UnavailableError,
 )
 from neurant.core.hosts import only_for_our_hosts
-from neurant.core.http import Frame, without_body
+from neurant.core.http import RequestMiddleware, without_body
 from neurant.core.logs import configure_logging, get_logger
 from neurant.core.object_store import open_store
 from neurant.core.outbound_http import make_client
@@ -90,17 +77,17 @@ from neurant.core.turns import Turns
 from neurant.core.vault import Vault
 from neurant.exports.routes import router as exports_router
 from neurant.imports.routes import router as imports_router
-from neurant.imports.schemas import MOST_BYTES as MOST_IMPORTED
+from neurant.imports.schemas import MAX_BYTES as MAX_IMPORT_BYTES
 from neurant.integrations.routes import router as integrations_router
 from neurant.invitations.routes import router as invitations_router
 from neurant.knowledge.routes import router as knowledge_router
 from neurant.notifications.routes import router as notifications_router
 from neurant.permissions.routes import router as permissions_router
-from neurant.plans.limits import REACHED, reached
 from neurant.plans.routes import router as plans_router
 from neurant.plans.service import Billing, make_billing
 from neurant.plans.webhook import PATH as BILLING_PATH
 from neurant.plans.webhook import router as billing_router
+from neurant.runtime.error_handlers import add_error_handlers
 from neurant.runtime.proxy_check import router as proxy_check_router
 from neurant.runtime.startup import fingerprint
 from neurant.team.routes import router as team_router
@@ -141,7 +128,6 @@ _ROUTERS = (
 )
 _READY_SECONDS = 2.0
 _BETWEEN_ROUTERS = 0.02  # seconds
-_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 _JSON_ROOM = 64 * 1024  # bytes of multipart framing around a document
 _KNOWS_US = "select to_regprocedure('private.is_master_key(text)') is not null"
 log = get_logger(__name__)
@@ -162,17 +148,17 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
         else:
             await app(scope, receive, send)
 
-    def most_bytes(path: str) -> int:
+    def max_body_bytes(path: str) -> int:
         if path.endswith("/documents"):
             return chosen.max_document_bytes + _JSON_ROOM
         if path.endswith("/conversation-imports"):
-            return MOST_IMPORTED
+            return MAX_IMPORT_BYTES
         return chosen.max_webhook_bytes
 
     refuse, new_id = partial(send_error, app), partial(secrets.token_hex, 8)
     ours = only_for_our_hosts(noting_denials(route, refuse), chosen)
     https = chosen.base_url().startswith("https:")
-    framed = Frame(ours, most_bytes, new_id, refuse, https=https)
+    framed = RequestMiddleware(ours, max_body_bytes, new_id, refuse, https=https)
     return ClientAddress(framed, chosen.trusted_proxies)
 
 
@@ -186,14 +172,7 @@ def _make_api(settings: Settings) -> FastAPI:
         openapi_url="/v1/openapi.json",
         redirect_slashes=False,  # such a redirect would contain the Host header
     )
-    app.add_exception_handler(NeurantError, _told)
-    app.add_exception_handler(RequestValidationError, _told_validation)
-    app.add_exception_handler(HTTPException, _told_http)
-    app.add_exception_handler(psycopg.Error, _told_sql)
-    app.add_exception_handler(ClientDisconnect, _told_gone)
-    for down in (*DatabaseDown, PoolTimeout):
-        app.add_exception_handler(down, _told_database)
-    app.add_exception_handler(Exception, _told_unexpected)
+    add_error_handlers(app)
     app.get("/healthz", include_in_schema=False)(_healthz)
     app.get("/readyz", include_in_schema=False)(_readyz)
     for path in ("/", "/console"):
@@ -225,8 +204,11 @@ async def _lifespan(app: FastAPI, settings: Settings) -> AsyncIterator[None]:
             settings, pool, exporting, hub, StaffStreams(), open_store(settings), Vault(settings)
         )
         # For counters and log rows that must be written even if the call fails.
-        beside = await stack.enter_async_context(make_pool(url, size=2, pooled=pooled))
-        api_rates, page_rates = throttling.Rates(beside), throttling.Rates(beside, throttling.PAGES)
+        auxiliary_pool = await stack.enter_async_context(make_pool(url, size=2, pooled=pooled))
+        api_rates, page_rates = (
+            throttling.Rates(auxiliary_pool),
+            throttling.Rates(auxiliary_pool, throttling.PAGES),
+        )
         services.add(throttling.RequestRates, throttling.RequestRates(api_rates, page_rates))
         # Only visitors wait for these connections, so that a flood delays no other caller.
         gate = await stack.enter_async_context(make_pool(url, size=2, pooled=pooled))
@@ -337,89 +319,3 @@ async def _readyz(request: Request) -> Response:
 
 async def _root() -> RedirectResponse:
     return RedirectResponse("/console/inbox", status_code=303)
-
-
-async def _told(request: Request, error: Exception) -> Response:
-    assert isinstance(error, NeurantError)  # noqa: S101 - how it is registered
-    if isinstance(error, SetupError):  # its text is for the operator, not for the caller
-        log.error("badly_set_up", path=request.url.path, code=error.code, what_to_do=str(error))
-        return await answer_error(request, NeurantError("internal"))
-    denials.because(request, error)
-    return await answer_error(request, error)
-
-
-async def _told_gone(request: Request, _: Exception) -> Response:
-    return await answer_error(request, MalformedError("body_cut_short"))
-
-
-async def _told_sql(request: Request, error: Exception) -> Response:
-    assert isinstance(error, psycopg.Error)  # noqa: S101 - how it is registered
-    if error.sqlstate == REACHED:
-        caller: Caller = request.state.caller
-        limit = await reached(services_of(request).pool, caller.principal, error)
-        return await answer_error(request, limit)
-    known = sql_errors.told(error)
-    if known is None:
-        return await _told_unexpected(request, error)
-    return await answer_error(request, known)
-
-
-async def _told_validation(request: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestValidationError)  # noqa: S101 - how it is registered
-    errors = error.errors()
-    if any(one["type"] == "json_invalid" for one in errors):
-        return await answer_error(request, MalformedError("bad_request"))
-    fields = tell_fields(_field(one, error.body) or "body" for one in errors)
-    return await answer_error(request, BadInputError("invalid_fields", fields=fields))
-
-
-def _field(error: dict[str, Any], body: Any) -> str:
-    """Return the path of an invalid value, without the names of the union members of pydantic."""
-    place, *parts = error["loc"]
-    if place != "body":
-        return ".".join(str(part) for part in parts)
-    named, at = [], body
-    for part in parts:
-        if isinstance(at, Mapping):  # a form is a mapping, too
-            if part not in at and error["type"] != "missing":
-                continue
-            at = at.get(part)
-        elif isinstance(at, list) and isinstance(part, int) and part < len(at):
-            at = at[part]
-        else:
-            break
-        named.append(str(part))
-    return ".".join(named)
-
-
-async def _told_http(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)  # noqa: S101 - how it is registered
-    code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "bad_request")
-    told = NotFoundError(code)
-    told.status = error.status_code
-    is_known = error.status_code != HTTPStatus.NOT_FOUND
-    answer = await answer_error(request, told, is_known=is_known)
-    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-        answer.headers["allow"] = _allowed(request)
-    return answer
-
-
-def _allowed(request: Request) -> str:
-    """Return the methods of an address for ``Allow`` (RFC 9110, 15.5.6); each has its own route."""
-    scope = {name: request.scope[name] for name in ("type", "path", "root_path", "headers")}
-
-    def takes(method: str) -> bool:
-        tried = scope | {"method": method}
-        return any(route.matches(tried)[0] is Match.FULL for route in request.app.routes)
-
-    return ", ".join(method for method in _METHODS if takes(method))
-
-
-async def _told_database(request: Request, error: Exception) -> Response:
-    log.warning("request_without_database", path=request.url.path, error=str(error))
-    return await answer_error(request, UnavailableError("database_away", seconds=5))
-
-
-async def _told_unexpected(request: Request, error: Exception) -> Response:
-    log.error("request_failed", path=request.url.path, exc_info=error)
-    return await answer_error(request, NeurantError("internal"))

@@ -35,7 +35,7 @@ def bring_up(platform: Platform) -> Mapping[str, Any] | None:
     prepare = platform.spawn("prepare", *arguments, stdout=subprocess.PIPE)
     platform.preparing = prepare
     try:
-        told = _Told(prepare, platform)
+        told = _Progress(prepare, platform)
         with tell.step("migrations"):
             told.wait_for("migrated")
         platform.children += [
@@ -61,7 +61,7 @@ def bring_up(platform: Platform) -> Mapping[str, Any] | None:
         platform.preparing = None
 
 
-class _Told:
+class _Progress:
     """Reads the lines of the preparing child and watches the other children meanwhile."""
 
     def __init__(self, process: subprocess.Popen[bytes], platform: Platform) -> None:

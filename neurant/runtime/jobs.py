@@ -29,7 +29,7 @@ _TRIES = 4
 _STALLED_AFTER = 30.0  # seconds without a heartbeat, after which a worker counts as dead
 _RESCUE_EVERY = 15.0
 _DEATHS = 2  # of workers, after which a job is a dead letter (jobs.count_worker_death)
-_AT_ONCE = 2  # concurrent jobs; at most one of each company
+_MAX_CONCURRENT_JOBS = 2  # concurrent jobs; at most one of each company
 
 _FETCH = "select * from jobs.fetch_fair_job(%(queues)s, %(worker)s)"
 _COUNT_DEATH = "select jobs.count_worker_death(%(job)s, %(worker)s) as deaths"
@@ -100,7 +100,9 @@ async def run_jobs(app: procrastinate.App, pool: Pool, stop: asyncio.Event) -> N
     async with app.open_async():
         worker = asyncio.create_task(
             app.run_worker_async(
-                concurrency=_AT_ONCE, install_signal_handlers=False, shutdown_graceful_timeout=10
+                concurrency=_MAX_CONCURRENT_JOBS,
+                install_signal_handlers=False,
+                shutdown_graceful_timeout=10,
             )
         )
         rescuer = asyncio.create_task(_rescue(app, pool))

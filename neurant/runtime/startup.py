@@ -10,7 +10,7 @@ from neurant.core.settings import Settings
 
 def check_settings(settings: Settings) -> None:
     """Raise SetupError for an invalid setting that would otherwise fail only later."""
-    from neurant.audit.heads import signing_key
+    from neurant.audit.chain_heads import signing_key
     from neurant.core.object_store import open_url
     from neurant.core.vault import master_key
     from neurant.mail.message import sender_of

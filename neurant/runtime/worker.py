@@ -21,7 +21,7 @@ from neurant.channels.webchat.jobs import forget_limits
 from neurant.conversations.jobs import drain_all
 from neurant.core import stopping
 from neurant.core.db.pool import Pool, make_pool, require_url
-from neurant.core.lease_worker import drain
+from neurant.core.lease_worker import run_queue
 from neurant.core.logs import configure_logging, get_logger
 from neurant.core.object_store import open_store
 from neurant.core.outbound_http import make_client
@@ -42,7 +42,7 @@ from neurant.runtime.jobs import make_job_app, run_jobs
 from neurant.runtime.startup import ready_to_start
 
 _SHARES = 2  # concurrent replies of all companies, as a multiple of one company's
-_DELIVERIES_AT_ONCE = 16
+_MAX_CONCURRENT_DELIVERIES = 16
 _AFTER_CRASH = 1.0
 _OFTEN = 2.0  # seconds; until then a search reads new messages directly
 _MINUTE = 60.0
@@ -81,14 +81,14 @@ async def work(settings: Settings, stop: asyncio.Event) -> None:
         make_client(settings, seconds=TIMEOUT) as client,
         Hub(direct_url).running() as hub,
     ):
-        courier = deliver.Courier(pool, hub, settings, client)
-        post = mail.open_post(pool, settings)
+        delivery_context = deliver.DeliveryContext(pool, hub, settings, client)
+        mail_context = mail.open_mail_context(pool, settings)
         await warming
         log.info("worker_ready")
         probing = asyncio.create_task(log_limits(settings.data_dir))
         job_app = make_job_app(pool, open_store(settings), url, direct_url)
         desk = Desk(pool, hub, settings.worker_concurrency)
-        replies = drain(
+        replies = run_queue(
             "replies",
             hub,
             desk.claim,
@@ -97,32 +97,32 @@ async def work(settings: Settings, stop: asyncio.Event) -> None:
             _SHARES * settings.worker_concurrency,
             stop,
         )
-        deliveries = drain(
+        deliveries = run_queue(
             "outbox",
             hub,
-            lambda free: deliver.claim(courier, free),
-            lambda claimed: deliver.deliver(courier, claimed),
-            lambda: deliver.next_due(courier),
-            _DELIVERIES_AT_ONCE,
+            lambda free: deliver.claim(delivery_context, free),
+            lambda claimed: deliver.deliver(delivery_context, claimed),
+            lambda: deliver.next_due(delivery_context),
+            _MAX_CONCURRENT_DELIVERIES,
             stop,
         )
-        mails = drain(
+        mails = run_queue(
             "mails",
             hub,
-            lambda free: mail.claim(post, free),
-            lambda claimed: mail.deliver(post, claimed),
-            lambda: mail.next_due(post),
-            mail.MAILS_AT_ONCE,
+            lambda free: mail.claim(mail_context, free),
+            lambda claimed: mail.deliver(mail_context, claimed),
+            lambda: mail.next_due(mail_context),
+            mail.MAX_CONCURRENT_MAILS,
             stop,
         )
         jobs = _keep_running_jobs(job_app, pool, stop)
-        clockwork = keep_running(by_the_clock(pool, settings), stop)
+        clockwork = keep_running(periodic_jobs(pool, settings), stop)
         await _until_stopped([replies, deliveries, mails, jobs, clockwork], stop)
         probing.cancel()
         await asyncio.wait([probing])
 
 
-def by_the_clock(pool: Pool, settings: Settings) -> list[Periodic]:
+def periodic_jobs(pool: Pool, settings: Settings) -> list[Periodic]:
     """Return the periodic jobs. Two workers may run them at the same time."""
     biller = make_biller(settings)
     billing = [Periodic("billing", _MINUTE, partial(run_billing, pool, biller))] if biller else []

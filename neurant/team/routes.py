@@ -7,7 +7,7 @@ from uuid import UUID
 
 from fastapi import Query, Response
 
-from neurant.accounts.reauthentication import Somebody, prove
+from neurant.accounts.reauthentication import Actor, reauthenticate
 from neurant.api.call import Call, needs
 from neurant.api.etag import check_match, tagged
 from neurant.api.listing import Page
@@ -140,8 +140,10 @@ async def transfer_ownership(
     """
     caller, state = call.caller, services_of(call.request)
     await _found(call, given.user_id)
-    async with call.outside():  # the hash of the password waits for its turn
-        await prove(state.pool, state.settings, await _who(call), given.password, given.code)
+    async with call.without_connection():  # the hash of the password waits for its turn
+        await reauthenticate(
+            state.pool, state.settings, await _who(call), given.password, given.code
+        )
     name = f"{caller.first_name} {caller.last_name}".strip()
     return await service.transfer_ownership(
         call.connection,
@@ -158,14 +160,14 @@ async def list_team(call: Annotated[Call, needs("team.read")]) -> TeamOut:
     return TeamOut(data=await queries.list_team(call.connection))
 
 
-async def _who(call: Call) -> Somebody:
+async def _who(call: Call) -> Actor:
     """Return the caller, by their session or by a token of another issuer."""
     caller, pool, token = call.caller, services_of(call.request).pool, token_of(call.request)
     trail = trail_of(call.request, str(caller.session_id) if caller.session_id else None)
     person = await find_person(pool, digest(token)) if token else None
     if person is None:
-        return Somebody(caller.auth_user_id, caller.email, trail)
-    return Somebody(
+        return Actor(caller.auth_user_id, caller.email, trail)
+    return Actor(
         person.auth_user_id,
         person.email,
         trail,

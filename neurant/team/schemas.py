@@ -9,7 +9,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field
 
 from neurant.api.listing import ListQuery
-from neurant.auth.passwords import LONGEST_PASSWORD
+from neurant.auth.passwords import MAX_PASSWORD_LENGTH
 from neurant.core.text_types import IS_PERSON, STORABLE, Text, formatted
 from neurant.core.url_types import HttpsUrl
 
@@ -107,7 +107,7 @@ class OwnershipIn(BaseModel):
     password: Annotated[
         Text | None,
         Field(
-            max_length=LONGEST_PASSWORD,
+            max_length=MAX_PASSWORD_LENGTH,
             description="Current password of the caller; null: not given",
         ),
     ] = None

@@ -71,7 +71,7 @@ def refused(outcomes: Sequence[Outcome]) -> Verdict:
     """Judge as right if the right was missing, or no row was shown or written."""
     [outcome] = outcomes
     if outcome.reached:
-        return f"not refused: {outcome.told}", False
+        return f"not refused: {outcome.summary}", False
     if outcome.state is None and outcome.value:
         return f"allowed ({_count(outcome.value)})", False
     return "refused" if outcome.state else "nothing", True
@@ -94,7 +94,7 @@ def same(outcomes: Sequence[Outcome]) -> Verdict:
 
 
 def _said(outcome: Outcome) -> str:
-    return outcome.told if outcome.state else f"{outcome.value}"
+    return outcome.summary if outcome.state else f"{outcome.value}"
 
 
 def _count(value: object) -> str:

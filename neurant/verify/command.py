@@ -18,7 +18,7 @@ from neurant.core.db.connection import with_timeouts
 from neurant.core.errors import SetupError, first_line
 from neurant.verify.checks import Cell
 from neurant.verify.report import Report
-from neurant.verify.run import cells, gates, prepare
+from neurant.verify.run import catalog_rules, cells, prepare
 from neurant.verify.trials import left_out
 
 _ENOUGH = 500
@@ -58,13 +58,13 @@ def _report(connection: psycopg.Connection) -> Report:
     if not row[1]:
         raise SetupError("setup.verify_nothing_there")
     matrix = prepare(connection)
-    found = [*_until_hopeless(cells(matrix)), *gates(matrix)]
+    found = [*_until_hopeless(cells(matrix)), *catalog_rules(matrix)]
     return Report(
         database=connection.info.dbname,
         server=f"PostgreSQL {connection.info.server_version // 10000}",
         made=datetime.now(UTC),
         seconds=time.monotonic() - started,
-        rows=sum(len(rows) for rows in matrix.world.rows.values()),
+        rows=sum(len(rows) for rows in matrix.fixture.rows.values()),
         cells=found,
         unverified=[] if matrix.worker_login else ["worker"],
         left_out=left_out(matrix.stage),

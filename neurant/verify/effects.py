@@ -20,13 +20,13 @@ from neurant.verify.expectations import FOLDER, constraints
 from neurant.verify.principals import Principal
 from neurant.verify.probe import Identity, Outcome, Probe
 from neurant.verify.references import exactly
-from neurant.verify.rows import World, filled
+from neurant.verify.rows import Fixture, filled
 
 _TOUCHED = "update_updated_at_column"  # every table has a check of its own for it
 
 
 @lru_cache(maxsize=1)
-def stories() -> tuple[Mapping[str, Any], ...]:
+def trigger_cases() -> tuple[Mapping[str, Any], ...]:
     """Return the committed cases."""
     written = tomllib.loads((FOLDER / "effects.toml").read_text("utf-8"))
     return tuple(written["effect"])
@@ -39,9 +39,9 @@ def families() -> tuple[Mapping[str, Any], ...]:
     return tuple(written["family"])
 
 
-def untold(catalog: Catalog) -> list[str]:
+def triggers_without_case(catalog: Catalog) -> list[str]:
     """Return our triggers without a case."""
-    told = {trigger for story in stories() for trigger in story["triggers"]}
+    told = {trigger for case in trigger_cases() for trigger in case["triggers"]}
     return [
         f"{table.name} {trigger.name}"
         for table in catalog.tables.values()
@@ -54,36 +54,38 @@ def untold(catalog: Catalog) -> list[str]:
 
 
 def effect_checks(
-    world: World, principals: Sequence[Principal], only: frozenset[str] | None
+    fixture: Fixture, principals: Sequence[Principal], only: frozenset[str] | None
 ) -> Iterator[Check]:
     """Yield the check of every case, and of every updated_at."""
     by_name = {principal.name: principal for principal in principals}
     by_name["administrator"] = Principal("administrator", Identity("none"))
-    for story in stories():
-        triggers = story["triggers"]
+    for case in trigger_cases():
+        triggers = case["triggers"]
         tables = {trigger.split()[0] for trigger in triggers}
-        who = by_name.get(story["as"])
+        who = by_name.get(case["as"])
         if who is None or (only is not None and not tables & only):
             continue
-        strand = story.get("strand", who.person or "owner")
-        then = story.get("then")
-        after = filled(world, f"select to_jsonb(({then}))", strand) if then else None
-        before = tuple(filled(world, given, strand) for given in [story.get("given")] if given)
-        probe = Probe(who.identity, filled(world, story["do"], strand), before=before, after=after)
+        row_set = case.get("row_set", who.person or "owner")
+        then = case.get("then")
+        after = filled(fixture, f"select to_jsonb(({then}))", row_set) if then else None
+        before = tuple(filled(fixture, given, row_set) for given in [case.get("given")] if given)
+        probe = Probe(
+            who.identity, filled(fixture, case["do"], row_set), before=before, after=after
+        )
         yield Check(
-            "effects", who.name, ", ".join(triggers), story["do"].split()[0], story["why"],
+            "effects", who.name, ", ".join(triggers), case["do"].split()[0], case["why"],
             "follows" if then else "refused", (probe,),
-            _follows if then else _refused_with(story["refused"]),
+            _follows if then else _refused_with(case["refused"]),
         )  # fmt: skip
-    for name, rows in world.rows.items():
+    for name, rows in fixture.rows.items():
         if only is None or name in only:
-            yield from _touched_check(world, name, rows)
+            yield from _touched_check(fixture, name, rows)
 
 
 def _follows(outcomes: Sequence[Outcome]) -> Verdict:
     [outcome] = outcomes
     if outcome.state is not None:
-        return outcome.told, False
+        return outcome.summary, False
     return ("follows", True) if outcome.value is True else (f"does not: {outcome.value}", False)
 
 
@@ -91,13 +93,13 @@ def _refused_with(state: str) -> Judge:
     def judge(outcomes: Sequence[Outcome]) -> Verdict:
         [outcome] = outcomes
         # An error that the trigger raises has no constraint name.
-        return outcome.told, outcome.state == state and not outcome.constraint
+        return outcome.summary, outcome.state == state and not outcome.constraint
 
     return judge
 
 
-def _touched_check(world: World, name: str, rows: Mapping[str, Any]) -> Iterator[Check]:
-    table = world.catalog.tables.get(name)
+def _touched_check(fixture: Fixture, name: str, rows: Mapping[str, Any]) -> Iterator[Check]:
+    table = fixture.catalog.tables.get(name)
     if table is None or not any(
         trigger.name == "set_updated_at" for trigger in constraints()[name].triggers
     ):

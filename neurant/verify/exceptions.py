@@ -16,26 +16,26 @@ from neurant.verify.catalog import Table
 from neurant.verify.probe import Identity
 
 if TYPE_CHECKING:
-    from neurant.verify.rows import Strand, World
+    from neurant.verify.rows import Fixture, RowSet
 
 OMITTED: Any = object()
 TOKEN = uuid.uuid4()  # the token of every lease
 _FAR = datetime(2099, 1, 1, tzinfo=UTC)
 _LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
-Values = Callable[["World", "Strand"], dict[str, Any]]
+Values = Callable[["Fixture", "RowSet"], dict[str, Any]]
 
 
-def _person(world: World, strand: Strand, name: str) -> Any:
-    return world.people[strand.company, name]["id"]
+def _person(fixture: Fixture, row_set: RowSet, name: str) -> Any:
+    return fixture.people[row_set.company, name]["id"]
 
 
-def _channel_account(world: World, strand: Strand) -> dict[str, Any]:
+def _channel_account(fixture: Fixture, row_set: RowSet) -> dict[str, Any]:
     # A web channel needs no secret, and its messages do not wait in the outbox.
     return {"channel": "web"}
 
 
-def _conversation(world: World, strand: Strand) -> dict[str, Any]:
-    session = world.rows["public.visitor_sessions"][strand.name]
+def _conversation(fixture: Fixture, row_set: RowSet) -> dict[str, Any]:
+    session = fixture.rows["public.visitor_sessions"][row_set.name]
     return {
         "channel": "web",
         "end_user_id": str(session["id"]),
@@ -43,27 +43,29 @@ def _conversation(world: World, strand: Strand) -> dict[str, Any]:
     }
 
 
-def _hitl_session(world: World, strand: Strand) -> dict[str, Any]:
+def _hitl_session(fixture: Fixture, row_set: RowSet) -> dict[str, Any]:
     opened = _LONG_AGO - timedelta(minutes=10)
     common = {"reason": "manual", "opened_at": opened, "taken_at": _LONG_AGO}
-    if strand.name == "lent":
-        operator = _person(world, strand, "operador")
+    if row_set.name == "lent":
+        operator = _person(fixture, row_set, "operador")
         return common | {"status": "active", "operator_id": operator, "ended_by": OMITTED}
     return common | {"status": "resolved", "ended_at": _LONG_AGO}
 
 
-def _chatbot_operator(world: World, strand: Strand) -> dict[str, Any]:
-    serving = strand.name in ("operador", "former", "rival-twin")
+def _chatbot_operator(fixture: Fixture, row_set: RowSet) -> dict[str, Any]:
+    serving = row_set.name in ("operador", "former", "rival-twin")
     return {
-        "operator_id": _person(world, strand, "operador" if serving else "colleague"),
-        "is_active": strand.name != "former",
+        "operator_id": _person(fixture, row_set, "operador" if serving else "colleague"),
+        "is_active": row_set.name != "former",
     }
 
 
-def _hitl_transfer(world: World, strand: Strand) -> dict[str, Any]:
+def _hitl_transfer(fixture: Fixture, row_set: RowSet) -> dict[str, Any]:
     # The transfer goes to the operador in one row set, else to a person other than its sender.
-    other = "owner" if strand.person == "colleague" else "colleague"
-    return {"to_user_id": _person(world, strand, "operador" if strand.name == "former" else other)}
+    other = "owner" if row_set.person == "colleague" else "colleague"
+    return {
+        "to_user_id": _person(fixture, row_set, "operador" if row_set.name == "former" else other)
+    }
 
 
 _VALUES: dict[str, Values] = {
@@ -165,11 +167,11 @@ _WRITTEN_BY_A_PERSON = {"public.notes", "public.message_reactions"}
 VISITED = "colleague"  # the row set whose end user is the visitor of the matrix
 
 
-def values(world: World, table: str, strand: Strand) -> dict[str, Any]:
+def values(fixture: Fixture, table: str, row_set: RowSet) -> dict[str, Any]:
     """Return the special values of a table's row; OMITTED leaves the column out."""
     made = _VALUES.get(table)
-    found = dict(made(world, strand)) if made else {}
-    if "updated_at" in world.catalog.tables[table].columns:
+    found = dict(made(fixture, row_set)) if made else {}
+    if "updated_at" in fixture.catalog.tables[table].columns:
         found.setdefault("updated_at", _LONG_AGO)
         found.setdefault("created_at", _LONG_AGO)
     return found
@@ -183,15 +185,15 @@ def unlimited(companies: Table) -> dict[str, Any]:
     return {"subscription_plan": "enterprise", **dict.fromkeys(limits, -1)}
 
 
-def writer(world: World, table: str, strand: Strand) -> Identity | None:
+def writer(fixture: Fixture, table: str, row_set: RowSet) -> Identity | None:
     """Return who must write the row; None: the administrator."""
     if table not in _WRITTEN_BY_A_PERSON:
         return None
-    if table == "public.message_reactions" and strand.name == VISITED:
-        session = world.rows["public.visitor_sessions"][strand.name]
+    if table == "public.message_reactions" and row_set.name == VISITED:
+        session = fixture.rows["public.visitor_sessions"][row_set.name]
         return Identity("visitor", json.dumps({"visitor": session["token_digest"].hex()}))
     claims = {
-        "sub": str(world.logins[strand.company, strand.person]),
-        "company_id": str(world.companies[strand.company]),
+        "sub": str(fixture.logins[row_set.company, row_set.person]),
+        "company_id": str(fixture.companies[row_set.company]),
     }
     return Identity("authenticated", json.dumps(claims))

@@ -17,7 +17,7 @@ from pathlib import Path
 from neurant.verify.catalog import ForeignKey, Trigger, Unique
 from neurant.verify.exceptions import VISITED
 from neurant.verify.principals import KEYS, STAFF, Principal
-from neurant.verify.rows import OTHER, OWN, STRANDS
+from neurant.verify.rows import OTHER, OWN, ROW_SETS
 
 FOLDER = Path(__file__).parent
 OPERATIONS = ("select", "insert", "update", "delete")
@@ -30,7 +30,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "manager_people": STAFF[:2],
     "keys": KEYS,
 }
-_PERSON = {strand.name: strand.person for strand in STRANDS}
+_PERSON = {row_set.name: row_set.person for row_set in ROW_SETS}
 
 
 @dataclass(frozen=True)

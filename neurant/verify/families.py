@@ -18,25 +18,25 @@ from neurant.verify.checks import Check, Verdict
 from neurant.verify.expectations import constraints
 from neurant.verify.probe import Identity, Outcome, Probe
 from neurant.verify.references import exactly
-from neurant.verify.rows import OWN, STRANDS, Row, World, compose, filled, insert, new_value
+from neurant.verify.rows import OWN, ROW_SETS, Fixture, Row, compose, filled, insert, new_value
 
-_STRAND = next(strand for strand in STRANDS if strand.name == "operador")
+_ROW_SET = next(row_set for row_set in ROW_SETS if row_set.name == "operador")
 
 
 def family_checks(
     connection: Connection,
-    world: World,
+    fixture: Fixture,
     families: Sequence[Mapping[str, Any]],
     only: frozenset[str] | None,
 ) -> Iterator[Check]:
     """Yield one check for every committed trigger of a family."""
-    for table in world.catalog.tenant_tables():
+    for table in fixture.catalog.tenant_tables():
         if only is not None and table.name not in only:
             continue
         for trigger in committed(table.name):
             for family in families:
                 if re.fullmatch(family["triggers"], trigger.name):
-                    yield from _check(connection, world, family, table, trigger)
+                    yield from _check(connection, fixture, family, table, trigger)
 
 
 def committed(table: str) -> list[Trigger]:
@@ -46,24 +46,24 @@ def committed(table: str) -> list[Trigger]:
 
 def _check(
     connection: Connection,
-    world: World,
+    fixture: Fixture,
     family: Mapping[str, Any],
     table: Table,
     trigger: Trigger,
 ) -> Iterator[Check]:
-    rows = world.rows[table.name]
-    row = rows.get(_STRAND.name) or next(iter(rows.values()), None)
+    rows = fixture.rows[table.name]
+    row = rows.get(_ROW_SET.name) or next(iter(rows.values()), None)
     if row is None or f"{table.name} {trigger.name}" in family.get("untried", []):
         return
     comes = " INSERT" in trigger.definition.partition(" ON ")[0]
-    who = exceptions.writer(world, table.name, _STRAND) if comes else None
+    who = exceptions.writer(fixture, table.name, _ROW_SET) if comes else None
     told = family.get("do", {}).get(f"{table.name} {trigger.name}")
     statement = (
-        filled(world, told, _STRAND.name)
+        filled(fixture, told, _ROW_SET.name)
         if told
-        else _statement(connection, world, table, trigger, row, who)
+        else _statement(connection, fixture, table, trigger, row, who)
     )
-    company = sql.Literal(world.companies[OWN]).as_string(connection)
+    company = sql.Literal(fixture.companies[OWN]).as_string(connection)
     count = quoted(family["rises"].replace("{company}", company))
     remember = sql.SQL("select set_config('neurant.before', ({})::text, true)").format(count)
     given = sql.Composed([quoted(family.get("given", "select 1").replace("{company}", company))])
@@ -79,7 +79,7 @@ def _check(
 
 def _statement(
     connection: Connection,
-    world: World,
+    fixture: Fixture,
     table: Table,
     trigger: Trigger,
     row: Row,
@@ -89,8 +89,8 @@ def _statement(
     event = trigger.definition.partition(" ON ")[0]
     if " INSERT" in event:
         only = table.granted(who.role, "insert") if who else None
-        fresh = compose(connection, world, table, _STRAND, only)
-        return insert(table, unlike(connection, world, table, fresh))
+        fresh = compose(connection, fixture, table, _ROW_SET, only)
+        return insert(table, unlike(connection, fixture, table, fresh))
     if " UPDATE" in event:
         named = re.findall(r"\bnew\.(\w+)", trigger.definition) or re.findall(r"\w+", event)
         columns = [table.columns[name] for name in named if name in table.columns]
@@ -129,19 +129,19 @@ def other(column: Column) -> sql.Composable:
     return sql.SQL("coalesce({}, 0) + 1").format(name)
 
 
-def unlike(connection: Connection, world: World, table: Table, fresh: Row) -> Row:
+def unlike(connection: Connection, fixture: Fixture, table: Table, fresh: Row) -> Row:
     """Return the row with new values in the columns that must be unique."""
     linked = {name for key in table.keys for name in key.columns}
     for unique in table.uniques:
         for name in unique.columns:
             column = table.columns[name]
             if name in fresh and name not in linked and not column.labels:
-                fresh[name] = new_value(connection, world, table, name)
+                fresh[name] = new_value(connection, fixture, table, name)
     return fresh
 
 
 def _rises(outcomes: Sequence[Outcome]) -> Verdict:
     [outcome] = outcomes
     if outcome.state is not None:
-        return outcome.told, False
+        return outcome.summary, False
     return ("follows", True) if outcome.value is True else ("nothing follows", False)

@@ -14,7 +14,7 @@ from neurant.verify.checks import Check, Verdict, same
 from neurant.verify.exceptions import TOKEN
 from neurant.verify.principals import Principal
 from neurant.verify.probe import Outcome, Probe
-from neurant.verify.rows import OTHER, World
+from neurant.verify.rows import OTHER, Fixture
 
 # The tables of arguments that are not named after their table in the singular.
 _TABLES = {
@@ -87,13 +87,13 @@ def table_of(catalog: Catalog, argument: str, type_: str) -> str | None:
     return ""
 
 
-def _table(world: World, function: Function, argument: str, type_: str) -> str | None:
+def _table(fixture: Fixture, function: Function, argument: str, type_: str) -> str | None:
     named = _OF_FUNCTIONS.get((function.name, argument))
-    return named or table_of(world.catalog, argument, type_)
+    return named or table_of(fixture.catalog, argument, type_)
 
 
 def call_checks(
-    world: World, function: Function, principals: Sequence[Principal]
+    fixture: Fixture, function: Function, principals: Sequence[Principal]
 ) -> Iterator[Check]:
     """Yield checks that compare a foreign id with an unknown one, and one that the call works.
 
@@ -105,7 +105,7 @@ def call_checks(
         if (p.identity.role in function.execute and p.person)
         or (p.name in ("worker", "visitor") and p.identity.role in function.execute)
     ]
-    ids = {name: _table(world, function, name, type_) for name, type_ in function.arguments}
+    ids = {name: _table(fixture, function, name, type_) for name, type_ in function.arguments}
     if not callers or not any(table is not None for table in ids.values()):
         return
     for name, table in ids.items():
@@ -114,13 +114,13 @@ def call_checks(
         if table == "":
             yield _unclear(function, name)
             continue
-        foreign = _id(world, table, OTHER)
+        foreign = _id(fixture, table, OTHER)
         if foreign is None:
             yield _unclear(function, name)
             continue
         for caller in callers:
             probes = tuple(
-                _call(world, function, caller, {name: id_}) for id_ in (foreign, uuid.uuid4())
+                _call(fixture, function, caller, {name: id_}) for id_ in (foreign, uuid.uuid4())
             )
             yield Check(
                 "functions",
@@ -133,8 +133,8 @@ def call_checks(
                 same,
             )
     unknown = {name: uuid.uuid4() for name, table in ids.items() if table}
-    own = tuple(_call(world, function, caller, {}) for caller in callers)
-    none = _call(world, function, callers[0], unknown)
+    own = tuple(_call(fixture, function, caller, {}) for caller in callers)
+    none = _call(fixture, function, callers[0], unknown)
     yield Check(
         "functions",
         "somebody",
@@ -148,7 +148,7 @@ def call_checks(
 
 
 def plain_call_checks(
-    world: World, function: Function, principals: Sequence[Principal], *, thorough: bool
+    fixture: Fixture, function: Function, principals: Sequence[Principal], *, thorough: bool
 ) -> Iterator[Check]:
     """Yield checks that every caller of a function gets an answer, and not a denied table.
 
@@ -164,13 +164,13 @@ def plain_call_checks(
         if role in function.execute and caller is not None:
             yield Check(
                 "functions", name, function.signature, "call", "plainly", "an answer",
-                (_call(world, function, caller, {}),), _answered,
+                (_call(fixture, function, caller, {}),), _answered,
             )  # fmt: skip
 
 
 def _answered(outcomes: Sequence[Outcome]) -> Verdict:
     [outcome] = outcomes
-    return outcome.told, not outcome.message.startswith("permission denied")
+    return outcome.summary, not outcome.message.startswith("permission denied")
 
 
 def _unclear(function: Function, name: str) -> Check:
@@ -182,27 +182,29 @@ def _unclear(function: Function, name: str) -> Check:
     )
 
 
-def _id(world: World, table: str, strand: str) -> Any:
+def _id(fixture: Fixture, table: str, row_set: str) -> Any:
     if table == "public.users":
-        return next(row["id"] for tag, row in world.rows[table].items() if tag.startswith(strand))
-    row = world.row(table, strand)
+        return next(
+            row["id"] for tag, row in fixture.rows[table].items() if tag.startswith(row_set)
+        )
+    row = fixture.row(table, row_set)
     if row is None:
         return None
-    rest = [name for name in world.catalog.tables[table].key if name != "company_id"]
+    rest = [name for name in fixture.catalog.tables[table].key if name != "company_id"]
     return row[rest[0]] if rest else row["company_id"]
 
 
 def _call(
-    world: World, function: Function, caller: Principal, given: dict[str, uuid.UUID]
+    fixture: Fixture, function: Function, caller: Principal, given: dict[str, uuid.UUID]
 ) -> Probe:
-    strand = caller.person or "colleague"
+    row_set = caller.person or "colleague"
     values = []
     for name, type_ in function.arguments:
-        table = _table(world, function, name, type_)
+        table = _table(fixture, function, name, type_)
         value: object = given.get(name)
         if value is None:
             value = (
-                _id(world, table, _OWN.get(table, strand))
+                _id(fixture, table, _OWN.get(table, row_set))
                 if table
                 else _IN_FUNCTIONS.get(
                     (function.name, name), _VALUES.get(name, _BY_TYPE.get(type_))
@@ -218,8 +220,8 @@ def _call(
 def _works(outcomes: Sequence[Outcome]) -> Verdict:
     *own, unknown = outcomes
     if any(o.denied for o in own):
-        return next(o.told for o in own if o.denied), False
+        return next(o.summary for o in own if o.denied), False
     for outcome in own:
         if outcome.state is None and outcome.value != unknown.value:
             return f"{outcome.value}", True
-    return f"own answers like unknown: {own[0].told} {own[0].value}", False
+    return f"own answers like unknown: {own[0].summary} {own[0].value}", False

@@ -25,14 +25,14 @@ from neurant.verify.catalog import Catalog, Connection, Function
 from neurant.verify.exceptions import TOKEN, VISITED
 from neurant.verify.expectations import FOLDER
 from neurant.verify.principals import KEYS, STAFF, Principal, Stranger
-from neurant.verify.rows import OTHER, OWN, STRANDS, TWIN_OF, World
+from neurant.verify.rows import OTHER, OWN, ROW_SETS, TWIN_OF, Fixture
 from neurant.verify.values import MARK
 from neurant.verify.watch import Trial
 
 ORACLES = FOLDER / "oracles"
 _PLACE = re.compile(r"\{(?:([\w-]+):)?(digest-login|digest )?\s?([a-z_ ]+?)(?:\.(\w+))?\}")
 _DIGEST = re.compile(r"\{(?:\w+:)?digest ([a-z_ ]+)\}")
-_STRANDS = {strand.name: strand for strand in STRANDS}
+_ROW_SETS = {row_set.name: row_set for row_set in ROW_SETS}
 _OF_ROLE = {
     "visitor": ("visitor",),
     "neurant_worker": ("worker",),
@@ -74,22 +74,22 @@ def cases() -> tuple[Mapping[str, Any], ...]:
     )
 
 
-def digest(strand: str, name: str) -> bytes:
+def digest(row_set: str, name: str) -> bytes:
     """Return the bytes of ``{digest name}`` for a row set."""
-    return hashlib.sha256(f"{MARK} {strand} {name}".encode()).digest()
+    return hashlib.sha256(f"{MARK} {row_set} {name}".encode()).digest()
 
 
-def _login(strand: str, name: str) -> uuid.UUID:
-    return uuid.UUID(bytes=digest(strand, f"login {name}")[:16], version=4)
+def _login(row_set: str, name: str) -> uuid.UUID:
+    return uuid.UUID(bytes=digest(row_set, f"login {name}")[:16], version=4)
 
 
-def fill(world: World, text: str, strand: str) -> str:
+def fill(fixture: Fixture, text: str, row_set: str) -> str:
     """Return SQL with the placeholders of ``arguments.toml`` replaced by the row set's values."""
 
     def value(match: re.Match[str]) -> str:
         other, kind, name, column = match.groups()
-        tag = other or strand
-        found = _value(world, tag, kind, name, column)
+        tag = other or row_set
+        found = _value(fixture, tag, kind, name, column)
         if name in ("mark", "tag"):
             return str(found)
         return sql.Literal(found).as_string(None)
@@ -97,7 +97,7 @@ def fill(world: World, text: str, strand: str) -> str:
     return _PLACE.sub(value, text)
 
 
-def _value(world: World, tag: str, kind: str | None, name: str, column: str | None) -> object:
+def _value(fixture: Fixture, tag: str, kind: str | None, name: str, column: str | None) -> object:
     company, person = _home(tag)
     if kind == "digest ":
         return digest(tag, name)
@@ -105,44 +105,44 @@ def _value(world: World, tag: str, kind: str | None, name: str, column: str | No
         return _login(tag, name)
     if column is None:
         return {
-            "login": world.logins[company, person],
-            "company": world.companies[company],
+            "login": fixture.logins[company, person],
+            "company": fixture.companies[company],
             "mark": MARK,
             "tag": tag,
             "last_name": company,
             "token": TOKEN,
         }[name]
     if name == "users":
-        return world.people[company, person][column]
+        return fixture.people[company, person][column]
     if name == "auth_sessions":
-        row = world.row("public.login_sessions", tag) or {}
+        row = fixture.row("public.login_sessions", tag) or {}
         return row["auth_session_id" if column == "id" else column]
-    found = world.row(f"public.{name}", tag)
+    found = fixture.row(f"public.{name}", tag)
     if found is None:  # the table has one row per company
-        rows = world.rows[f"public.{name}"]
+        rows = fixture.rows[f"public.{name}"]
         found = next(r for t, r in rows.items() if t.startswith(OTHER) == (company == OTHER))
     return found[column]
 
 
 def _home(tag: str) -> tuple[str, str]:
-    if tag in _STRANDS:
-        return _STRANDS[tag].company, _STRANDS[tag].person
+    if tag in _ROW_SETS:
+        return _ROW_SETS[tag].company, _ROW_SETS[tag].person
     return (OTHER, tag.removeprefix(f"{OTHER}-")) if tag.startswith(OTHER) else (OWN, tag)
 
 
-def furnish(connection: Connection, world: World) -> dict[str, str]:
+def furnish(connection: Connection, fixture: Fixture) -> dict[str, str]:
     """Insert the rows of ``fixtures.toml``; return the names of their values, for the record."""
     names = {}
-    for fixture in _read("fixtures.toml")["fixture"]:
+    for prepared in _read("fixtures.toml")["fixture"]:
         met: set[tuple[str, str]] = set()
-        for strand in STRANDS:
-            if fixture.get("once_per_person") and (strand.company, strand.person) in met:
+        for row_set in ROW_SETS:
+            if prepared.get("once_per_person") and (row_set.company, row_set.person) in met:
                 continue
-            met.add((strand.company, strand.person))
-            for statement in fixture["do"]:
-                connection.execute(fill(world, statement, strand.name).encode())
+            met.add((row_set.company, row_set.person))
+            for statement in prepared["do"]:
+                connection.execute(fill(fixture, statement, row_set.name).encode())
     told = " ".join(file.read_text("utf-8") for file in ORACLES.rglob("*.toml"))
-    tags = [strand.name for strand in STRANDS]
+    tags = [row_set.name for row_set in ROW_SETS]
     for name in set(_DIGEST.findall(told)):
         for tag in tags:
             names["\\x" + digest(tag, name).hex()] = f"digest {name} {tag}"
@@ -172,19 +172,19 @@ def unknown_arguments(function: Function) -> list[str]:
 
 
 def call(
-    world: World, function: Function, strand: str, more: Mapping[str, str],
+    fixture: Fixture, function: Function, row_set: str, more: Mapping[str, str],
     rival: str = "", nothing: str = "",
 ) -> str:  # fmt: skip
     """Return the statement that calls a function with the row set's values.
 
     ``rival`` and ``nothing`` name an argument to replace by one of the other company, or of no row.
     """
-    values = _values(world, function, strand, more, rival, nothing)
+    values = _values(fixture, function, row_set, more, rival, nothing)
     return _as_json(f"{function.name}({values})")
 
 
 def _values(
-    world: World, function: Function, strand: str, more: Mapping[str, str],
+    fixture: Fixture, function: Function, row_set: str, more: Mapping[str, str],
     rival: str = "", nothing: str = "",
 ) -> str:  # fmt: skip
     values = []
@@ -193,7 +193,7 @@ def _values(
             told = re.sub(r"\{(?:\w+:)?(?!mark|tag)", "{rival:", told)
         if name == nothing:
             told = _nothing(type_)
-        values.append(f"({fill(world, told, strand)})::{type_}")
+        values.append(f"({fill(fixture, told, row_set)})::{type_}")
     return ", ".join(values)
 
 
@@ -235,7 +235,7 @@ def callers(function: Function, principals: Sequence[Principal]) -> list[Princip
     return [by_name[name] for name in names or ["router"] if name in by_name]
 
 
-def strand_of(principal: Principal) -> str:
+def row_set_of(principal: Principal) -> str:
     """Return the row set that belongs to a caller."""
     if principal.name in ("visitor", "worker"):
         return VISITED
@@ -243,7 +243,7 @@ def strand_of(principal: Principal) -> str:
 
 
 def attempts(
-    world: World,
+    fixture: Fixture,
     function: Function,
     principals: Sequence[Principal],
     strangers: Sequence[Stranger],
@@ -252,35 +252,40 @@ def attempts(
     asking = callers(function, principals)
     named = _rows_named(function, {})
     for caller in asking:
-        yield from _plain(world, function, caller, named)
+        yield from _plain(fixture, function, caller, named)
         if caller.name in _IN_STATES:
-            yield from _in_states(world, function, caller, named)
-    yield from _by_strangers(world, function, asking, strangers)
-    yield from _cases(world, function, asking, principals)
+            yield from _in_states(fixture, function, caller, named)
+    yield from _by_strangers(fixture, function, asking, strangers)
+    yield from _cases(fixture, function, asking, principals)
 
 
 def _attempt(
-    world: World, function: Function, caller: Principal, condition: str, statement: str, **more: Any
+    fixture: Fixture,
+    function: Function,
+    caller: Principal,
+    condition: str,
+    statement: str,
+    **more: Any,
 ) -> Attempt:
-    given = tuple(fill(world, one, strand_of(caller)) for one in more.pop("given", ()))
+    given = tuple(fill(fixture, one, row_set_of(caller)) for one in more.pop("given", ()))
     trial = Trial(caller.identity, statement, given)
     return Attempt(function.signature, caller.name, condition, trial, **more)
 
 
 def _plain(
-    world: World, function: Function, caller: Principal, named: Mapping[str, set[str]]
+    fixture: Fixture, function: Function, caller: Principal, named: Mapping[str, set[str]]
 ) -> Iterator[Attempt]:
-    strand = strand_of(caller)
-    yield _attempt(world, function, caller, "own", call(world, function, strand, {}))
+    row_set = row_set_of(caller)
+    yield _attempt(fixture, function, caller, "own", call(fixture, function, row_set, {}))
     for name in named:
-        theirs = call(world, function, strand, {}, rival=name)
-        yield _attempt(world, function, caller, f"other company's {name}", theirs, foreign=True)
-        none = call(world, function, strand, {}, nothing=name)
-        yield _attempt(world, function, caller, f"unknown {name}", none)
+        theirs = call(fixture, function, row_set, {}, rival=name)
+        yield _attempt(fixture, function, caller, f"other company's {name}", theirs, foreign=True)
+        none = call(fixture, function, row_set, {}, nothing=name)
+        yield _attempt(fixture, function, caller, f"unknown {name}", none)
 
 
 def _in_states(
-    world: World, function: Function, caller: Principal, named: Mapping[str, set[str]]
+    fixture: Fixture, function: Function, caller: Principal, named: Mapping[str, set[str]]
 ) -> Iterator[Attempt]:
     tables: set[str] = set().union(*named.values()) if named else set()
     arguments = {name for name, _ in function.arguments}
@@ -294,13 +299,13 @@ def _in_states(
         if not (about & (tables | arguments) or plain in state.get("functions", ())):
             continue
         given = state["given"]
-        if state.get("twin") and strand_of(caller) in TWIN_OF.values():
+        if state.get("twin") and row_set_of(caller) in TWIN_OF.values():
             given = [*given, *(_of_twin(one) for one in given)]
-        statement = call(world, function, strand_of(caller), state.get("arguments", {}))
-        yield _attempt(world, function, caller, state["name"], statement, given=given)
+        statement = call(fixture, function, row_set_of(caller), state.get("arguments", {}))
+        yield _attempt(fixture, function, caller, state["name"], statement, given=given)
         if caller.name == "operador" and not {"caller", "login"} & set(state.get("about", ())):
             yield _attempt(
-                world, function, caller, f"{state['name']}, and all denied", statement,
+                fixture, function, caller, f"{state['name']}, and all denied", statement,
                 given=[*given, *_denied()],
             )  # fmt: skip
 
@@ -318,14 +323,14 @@ def _denied() -> list[str]:
 
 
 def _by_strangers(
-    world: World, function: Function, asking: Sequence[Principal], strangers: Sequence[Stranger]
+    fixture: Fixture, function: Function, asking: Sequence[Principal], strangers: Sequence[Stranger]
 ) -> Iterator[Attempt]:
     roles = {caller.identity.role for caller in asking}
     for stranger in strangers:
         if stranger.identity.role not in roles - {"neurant_app", "neurant_jobs"}:
             continue
-        strand = "owner" if stranger.identity.role == "authenticated" else VISITED
-        statement = call(world, function, strand, {})
+        row_set = "owner" if stranger.identity.role == "authenticated" else VISITED
+        statement = call(fixture, function, row_set, {})
         trial = Trial(
             stranger.identity, statement, tuple(one.as_string(None) for one in stranger.before)
         )
@@ -335,7 +340,10 @@ def _by_strangers(
 
 
 def _cases(
-    world: World, function: Function, asking: Sequence[Principal], principals: Sequence[Principal]
+    fixture: Fixture,
+    function: Function,
+    asking: Sequence[Principal],
+    principals: Sequence[Principal],
 ) -> Iterator[Attempt]:
     plain = function.name.rpartition(".")[2]
     by_name = {principal.name: principal for principal in principals}
@@ -347,18 +355,18 @@ def _cases(
             caller = by_name.get(name)
             if caller is None:
                 continue
-            strand = case.get("strand", strand_of(caller))
-            statement = call(world, function, strand, case.get("arguments", {}))
+            row_set = case.get("row_set", row_set_of(caller))
+            statement = call(fixture, function, row_set, case.get("arguments", {}))
             given = case.get("given", [])
             trial = Trial(
                 caller.identity,
                 statement,
                 tuple(
-                    fill(world, one, strand)
+                    fill(fixture, one, row_set)
                     for one in ([given] if isinstance(given, str) else given)
                 ),
-                gives=_gives(world, function, case, strand),
-                then=_then(world, case, strand),
+                gives=_gives(fixture, function, case, row_set),
+                then=_then(fixture, case, row_set),
             )
             yield Attempt(
                 function.signature, name, f"case: {case['why']}", trial,
@@ -366,21 +374,23 @@ def _cases(
             )  # fmt: skip
 
 
-def _gives(world: World, function: Function, case: Mapping[str, Any], strand: str) -> str | None:
+def _gives(
+    fixture: Fixture, function: Function, case: Mapping[str, Any], row_set: str
+) -> str | None:
     """Return the query for the expected result, with the function's own column names."""
     if "gives" not in case:
         return None
     if case["gives"] == "nothing":
         return "select '[]'::jsonb"
-    shape = f"{function.name}({_values(world, function, strand, case.get('arguments', {}))})"
-    asked = fill(world, case["gives"], strand)
+    shape = f"{function.name}({_values(fixture, function, row_set, case.get('arguments', {}))})"
+    asked = fill(fixture, case["gives"], row_set)
     return _as_json(f"(select s.* from {shape} s where false union all ({asked}))")  # noqa: S608
 
 
-def _then(world: World, case: Mapping[str, Any], strand: str) -> str | None:
+def _then(fixture: Fixture, case: Mapping[str, Any], row_set: str) -> str | None:
     if "then" not in case:
         return None
-    return f"select to_jsonb(({fill(world, case['then'], strand)}))"
+    return f"select to_jsonb(({fill(fixture, case['then'], row_set)}))"
 
 
 def definers(catalog: Catalog, only: frozenset[str] | None) -> list[Function]:

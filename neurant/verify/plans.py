@@ -12,18 +12,18 @@ from neurant.verify.catalog import Connection, Table
 from neurant.verify.checks import Cell
 from neurant.verify.principals import principals
 from neurant.verify.probe import Probe, try_all
-from neurant.verify.rows import World
+from neurant.verify.rows import Fixture
 
 _OURS = re.compile(r"\bprivate\.\w+\(")
 _PER_ROW = ("Filter", "Index Cond", "Recheck Cond", "Join Filter", "Hash Cond")
 
 
-def plan_cells(connection: Connection, world: World, worker_login: bool) -> Iterator[Cell]:
+def plan_cells(connection: Connection, fixture: Fixture, worker_login: bool) -> Iterator[Cell]:
     """Yield a cell for the EXPLAIN of every table for each of its readers."""
-    asking = principals(world, worker_login=worker_login)
+    asking = principals(fixture, worker_login=worker_login)
     pairs = [
         (table, principal, _explain(table, columns))
-        for table in world.catalog.tables.values()
+        for table in fixture.catalog.tables.values()
         for principal in asking
         if (columns := table.granted(principal.identity.role, "select"))
     ]
@@ -31,7 +31,7 @@ def plan_cells(connection: Connection, world: World, worker_login: bool) -> Iter
         connection, [Probe(who.identity, statement, fetch=True) for _, who, statement in pairs]
     )
     for (table, who, _), outcome in zip(pairs, outcomes, strict=True):
-        found = [outcome.told] if outcome.state else list(_per_row(outcome.value))
+        found = [outcome.summary] if outcome.state else list(_per_row(outcome.value))
         yield Cell(
             "plans", who.name, table.name, "select", "", "helpers once per statement",
             "; ".join(found) or "once per statement", not found,

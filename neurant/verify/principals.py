@@ -12,7 +12,7 @@ from psycopg import sql
 
 from neurant.verify.exceptions import VISITED
 from neurant.verify.probe import Identity
-from neurant.verify.rows import OTHER, OWN, World
+from neurant.verify.rows import OTHER, OWN, Fixture
 
 STAFF = ("owner", "administrador", "supervisor", "operador")
 KEYS = ("key_administrador", "key_supervisor")
@@ -54,45 +54,47 @@ def _claims(**claims: object) -> str:
     return json.dumps({name: str(value) for name, value in claims.items()})
 
 
-def staff(world: World, person: str, company: str = OWN) -> Identity:
+def staff(fixture: Fixture, person: str, company: str = OWN) -> Identity:
     """Return the identity of a member of the staff."""
-    claims = _claims(sub=world.logins[company, person], company_id=world.companies[company])
+    claims = _claims(sub=fixture.logins[company, person], company_id=fixture.companies[company])
     return Identity("authenticated", claims)
 
 
-def _key(world: World, strand: str) -> Identity:
-    row = world.rows["public.api_keys"][strand]
+def _key(fixture: Fixture, row_set: str) -> Identity:
+    row = fixture.rows["public.api_keys"][row_set]
     return Identity("authenticated", _claims(key_id=row["id"], company_id=row["company_id"]))
 
 
-def _visitor(world: World, strand: str) -> Identity:
-    session = world.rows["public.visitor_sessions"][strand]
+def _visitor(fixture: Fixture, row_set: str) -> Identity:
+    session = fixture.rows["public.visitor_sessions"][row_set]
     return Identity("visitor", _claims(visitor=session["token_digest"].hex()))
 
 
-def has_keys(world: World) -> bool:
+def has_keys(fixture: Fixture) -> bool:
     """Return whether this schema has API keys and their rows could be inserted."""
-    return "administrador" in world.rows.get("public.api_keys", {})
+    return "administrador" in fixture.rows.get("public.api_keys", {})
 
 
-def principals(world: World, *, worker_login: bool) -> list[Principal]:
+def principals(fixture: Fixture, *, worker_login: bool) -> list[Principal]:
     """Return all principals with rights.
 
     Without ``worker_login`` (a superuser's connection) the worker is omitted.
     """
-    found = [Principal(name, staff(world, name), name) for name in STAFF]
-    if has_keys(world):
+    found = [Principal(name, staff(fixture, name), name) for name in STAFF]
+    if has_keys(fixture):
         # A key acts for its creator: "self" are the creator's rows.
-        found.append(Principal("key_administrador", _key(world, "administrador"), "administrador"))
-        found.append(Principal("key_supervisor", _key(world, "supervisor"), "supervisor"))
-    found.append(Principal("visitor", _visitor(world, VISITED)))
+        found.append(
+            Principal("key_administrador", _key(fixture, "administrador"), "administrador")
+        )
+        found.append(Principal("key_supervisor", _key(fixture, "supervisor"), "supervisor"))
+    found.append(Principal("visitor", _visitor(fixture, VISITED)))
     if worker_login:
-        found.append(Principal("worker", _worker(world.companies[OWN])))
+        found.append(Principal("worker", _worker(fixture.companies[OWN])))
     found.append(Principal("router", Identity("neurant_router")))
     found.append(Principal("schema_owner", Identity("neurant_owner")))
     found.append(Principal("app_login", Identity("neurant_app")))
     found.append(Principal("jobs_login", Identity("neurant_jobs")))
-    found.append(Principal("anon", Identity("anon", staff(world, "owner").claims)))
+    found.append(Principal("anon", Identity("anon", staff(fixture, "owner").claims)))
     return found
 
 
@@ -100,16 +102,16 @@ def _worker(company: object, login: str = "neurant_jobs") -> Identity:
     return Identity("neurant_worker", _claims(company_id=company), login)
 
 
-def strangers(world: World, *, worker_login: bool) -> Iterator[Stranger]:
+def strangers(fixture: Fixture, *, worker_login: bool) -> Iterator[Stranger]:
     """Yield callers with claims that do not hold.
 
     The claims are absent, unknown, mixed up, withdrawn, or of a closed company.
     """
-    acme, nobody = world.companies[OWN], uuid.uuid4()
-    owner, stranger = world.logins[OWN, "owner"], world.logins[OTHER, "owner"]
+    acme, nobody = fixture.companies[OWN], uuid.uuid4()
+    owner, stranger = fixture.logins[OWN, "owner"], fixture.logins[OTHER, "owner"]
     close = sql.SQL("update public.companies set subscription_status = 'cancelled' where id = {}")
     closed = (close.format(sql.Literal(acme)),)
-    visitor = _visitor(world, VISITED)
+    visitor = _visitor(fixture, VISITED)
 
     def as_staff(name: str, claims: str) -> Stranger:
         return Stranger(name, Identity("authenticated", claims))
@@ -123,13 +125,13 @@ def strangers(world: World, *, worker_login: bool) -> Iterator[Stranger]:
     yield as_staff("unknown_person", _claims(sub=nobody, company_id=acme))
     yield as_staff("person_of_other_company", _claims(sub=stranger, company_id=acme))
     yield as_staff("visitor_token_as_staff", visitor.claims)
-    yield Stranger("inactive_user", staff(world, "inactive"))
-    yield Stranger("cancelled_company", staff(world, "owner"), closed, reads="owner")
-    if has_keys(world):
-        yield from _dead_keys(world, closed)
+    yield Stranger("inactive_user", staff(fixture, "inactive"))
+    yield Stranger("cancelled_company", staff(fixture, "owner"), closed, reads="owner")
+    if has_keys(fixture):
+        yield from _dead_keys(fixture, closed)
     yield Stranger("visitor_without_token", Identity("visitor", "{}"))
     yield Stranger("unknown_visitor", Identity("visitor", _claims(visitor=secrets.token_hex(32))))
-    yield Stranger("staff_as_visitor", Identity("visitor", staff(world, "owner").claims))
+    yield Stranger("staff_as_visitor", Identity("visitor", staff(fixture, "owner").claims))
     yield Stranger("visitor_of_cancelled_company", visitor, closed)
     expired = sql.SQL("update public.visitor_sessions set expires_at = now() where company_id = {}")
     yield Stranger("expired_visitor", visitor, (expired.format(sql.Literal(acme)),))
@@ -138,16 +140,16 @@ def strangers(world: World, *, worker_login: bool) -> Iterator[Stranger]:
         yield Stranger("worker_from_web_login", _worker(acme, "neurant_app"))
         yield Stranger(
             "staff_from_worker_login",
-            Identity("authenticated", staff(world, "owner").claims, "neurant_jobs"),
+            Identity("authenticated", staff(fixture, "owner").claims, "neurant_jobs"),
         )
         yield Stranger("worker_without_company", Identity("neurant_worker", "{}", "neurant_jobs"))
         yield Stranger("worker_of_unknown_company", _worker(nobody))
         yield Stranger("worker_of_cancelled_company", _worker(acme), closed)
 
 
-def _dead_keys(world: World, closed: tuple[sql.Composed, ...]) -> Iterator[Stranger]:
-    key = world.rows["public.api_keys"]["administrador"]
-    identity = _key(world, "administrador")
+def _dead_keys(fixture: Fixture, closed: tuple[sql.Composed, ...]) -> Iterator[Stranger]:
+    key = fixture.rows["public.api_keys"]["administrador"]
+    identity = _key(fixture, "administrador")
     place = sql.SQL(" where company_id = {} and id = {}")
     this_key = place.format(sql.Literal(key["company_id"]), sql.Literal(key["id"]))
     its_maker = place.format(sql.Literal(key["company_id"]), sql.Literal(key["created_by"]))
@@ -160,5 +162,5 @@ def _dead_keys(world: World, closed: tuple[sql.Composed, ...]) -> Iterator[Stran
     yield Stranger("key_of_cancelled_company", identity, closed, reads="key_administrador")
     unknown = _claims(key_id=uuid.uuid4(), company_id=key["company_id"])
     yield Stranger("unknown_key", Identity("authenticated", unknown))
-    crossed = _claims(key_id=key["id"], company_id=world.companies[OTHER])
+    crossed = _claims(key_id=key["id"], company_id=fixture.companies[OTHER])
     yield Stranger("key_for_other_company", Identity("authenticated", crossed))

@@ -68,12 +68,12 @@ def _statement(table: Table, operation: str, columns: list[Column]) -> sql.Compo
 def _denied(outcomes: Sequence[Outcome]) -> Verdict:
     [outcome] = outcomes
     # Nobody can write a generated column (428C9) and most views (55000).
-    return outcome.told, outcome.denied or outcome.state in ("428C9", "55000")
+    return outcome.summary, outcome.denied or outcome.state in ("428C9", "55000")
 
 
 def _granted(outcomes: Sequence[Outcome]) -> Verdict:
     [outcome] = outcomes
-    return outcome.told, outcome.state in (None, "428C9")
+    return outcome.summary, outcome.state in (None, "428C9")
 
 
 def _other_rights(table: Table, role: str) -> Check:
@@ -92,7 +92,7 @@ def _other_rights(table: Table, role: str) -> Check:
 
     def judge(outcomes: Sequence[Outcome]) -> Verdict:
         [outcome] = outcomes
-        return outcome.told if outcome.state else str(outcome.value), outcome.value == ""
+        return outcome.summary if outcome.state else str(outcome.value), outcome.value == ""
 
     return Check(
         "columns", role, table.name, "truncate, references, trigger, maintain", "", "refused",

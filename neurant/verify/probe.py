@@ -68,7 +68,7 @@ class Outcome:
         return self.state is not None and (self.state[:2] == "23" or self.state.startswith("NA"))
 
     @property
-    def told(self) -> str:
+    def summary(self) -> str:
         """Return the outcome in a few words."""
         return "ok" if self.state is None else f"{self.state} {self.message}".strip()
 

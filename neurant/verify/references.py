@@ -11,26 +11,26 @@ from neurant.verify import exceptions, expectations
 from neurant.verify.catalog import Connection, ForeignKey, Table, Unique, quoted
 from neurant.verify.checks import Check, Verdict
 from neurant.verify.probe import Identity, Outcome, Probe
-from neurant.verify.rows import OTHER, STRANDS, Row, World, new_value
+from neurant.verify.rows import OTHER, ROW_SETS, Fixture, Row, new_value
 
 _ADMINISTRATOR = Identity("none")
 _FROM = "owner"  # the row set whose references are changed
 
 
-def reference_checks(world: World, table: Table) -> Iterator[Check]:
+def reference_checks(fixture: Fixture, table: Table) -> Iterator[Check]:
     """Yield checks that change each reference of acme's row to rival's row, and to no row.
 
     Both must be refused in the same way.
     """
-    row = world.rows[table.name].get(_FROM)
+    row = fixture.rows[table.name].get(_FROM)
     if row is None:
         return
     for key in expectations.constraints()[table.name].references:
-        if key.target not in world.catalog.tables:
+        if key.target not in fixture.catalog.tables:
             continue
-        target = world.catalog.tables[key.target]
+        target = fixture.catalog.tables[key.target]
         columns = [name for name in key.columns if name != table.company]
-        foreign = _foreign_row(world, key)
+        foreign = _foreign_row(fixture, key)
         if target.company is None or not columns or foreign is None:
             continue
         theirs = {name: foreign[key.target_columns[key.columns.index(name)]] for name in columns}
@@ -43,10 +43,10 @@ def reference_checks(world: World, table: Table) -> Iterator[Check]:
         )  # fmt: skip
 
 
-def _foreign_row(world: World, key: ForeignKey) -> Row | None:
+def _foreign_row(fixture: Fixture, key: ForeignKey) -> Row | None:
     if key.target == "public.users":
-        return world.people[OTHER, "owner"]
-    return world.row(key.target, OTHER)
+        return fixture.people[OTHER, "owner"]
+    return fixture.row(key.target, OTHER)
 
 
 def _turn(table: Table, row: Row, to: Row) -> sql.Composed:
@@ -68,29 +68,29 @@ def exactly(table: Table, row: Row) -> sql.Composed:
 def _refused_alike(outcomes: Sequence[Outcome]) -> Verdict:
     foreign, unknown = outcomes
     if foreign.state is None or unknown.state is None:
-        return f"accepted: {foreign.told} / {unknown.told}", False
+        return f"accepted: {foreign.summary} / {unknown.summary}", False
     alike = (foreign.state, foreign.message) == (unknown.state, unknown.message)
-    return foreign.told if alike else f"told apart: {foreign.told} / {unknown.told}", alike
+    return foreign.summary if alike else f"told apart: {foreign.summary} / {unknown.summary}", alike
 
 
-def unique_checks(connection: Connection, world: World, table: Table) -> Iterator[Check]:
+def unique_checks(connection: Connection, fixture: Fixture, table: Table) -> Iterator[Check]:
     """Yield checks that each unique index refuses a duplicate row."""
-    strand = next((s for s in STRANDS if s.name in world.rows[table.name]), None)
+    row_set = next((s for s in ROW_SETS if s.name in fixture.rows[table.name]), None)
     row = (
-        world.rows[table.name][strand.name]
-        if strand
-        else next(iter(world.rows[table.name].values()), None)
+        fixture.rows[table.name][row_set.name]
+        if row_set
+        else next(iter(fixture.rows[table.name].values()), None)
     )
     if row is None:
         return
-    who = exceptions.writer(world, table.name, strand) if strand else None
+    who = exceptions.writer(fixture, table.name, row_set) if row_set else None
     for unique in expectations.constraints()[table.name].uniques:
         if not unique.columns or set(table.key) <= set(unique.columns):
             continue  # an index on expressions, or on the primary key's own columns
         probe = Probe(
             who or _ADMINISTRATOR,
-            _copy(connection, world, table, unique, row, who),
-            before=_fill(connection, world, table, unique, row),
+            _copy(connection, fixture, table, unique, row, who),
+            before=_fill(connection, fixture, table, unique, row),
         )
         yield Check(
             "uniques", "administrator", table.name, "insert a second", unique.name, "refused",
@@ -99,7 +99,7 @@ def unique_checks(connection: Connection, world: World, table: Table) -> Iterato
 
 
 def _fill(
-    connection: Connection, world: World, table: Table, unique: Unique, row: Row
+    connection: Connection, fixture: Fixture, table: Table, unique: Unique, row: Row
 ) -> tuple[sql.Composed, ...]:
     """Return statements that bring the row under the index, if a column of it is null."""
     empty = [
@@ -107,7 +107,7 @@ def _fill(
         for name in unique.columns
         if row.get(name) is None and name not in _foreign_columns(table)
     ]
-    changes = {name: new_value(connection, world, table, name) for name in empty}
+    changes = {name: new_value(connection, fixture, table, name) for name in empty}
     return (_turn(table, row, changes),) if changes else ()
 
 
@@ -117,7 +117,7 @@ def _foreign_columns(table: Table) -> set[str]:
 
 def _copy(
     connection: Connection,
-    world: World,
+    fixture: Fixture,
     table: Table,
     unique: Unique,
     row: Row,
@@ -134,7 +134,7 @@ def _copy(
             return sql.Identifier(name)
         if name in _foreign_columns(table):
             return sql.Identifier(name) if table.columns[name].required else sql.SQL("null")
-        return sql.Literal(new_value(connection, world, table, name))
+        return sql.Literal(new_value(connection, fixture, table, name))
 
     return sql.SQL(
         "insert into {table} ({columns}) select {values} from {table}"
@@ -154,6 +154,6 @@ def _judge(unique: Unique) -> Callable[[Sequence[Outcome]], Verdict]:
         [outcome] = outcomes
         if outcome.state is None:
             return ("accepted", False) if outcome.value else ("no row to copy", False)
-        return outcome.told, outcome.state == "23505" and outcome.constraint == unique.name
+        return outcome.summary, outcome.state == "23505" and outcome.constraint == unique.name
 
     return judge

@@ -23,7 +23,7 @@ AREAS = (
     "uniques",
     "effects",
     "plans",
-    "gates",
+    "catalog rules",
 )
 _SHOWN = 200
 

@@ -36,7 +36,7 @@ PEOPLE = {  # the name and role of each person of a company
 
 
 @dataclass(frozen=True)
-class Strand:
+class RowSet:
     """A row set: one row in every table, belonging to one person.
 
     ``lent``: the operador does not serve its bot, but the conversation is assigned to that
@@ -48,16 +48,16 @@ class Strand:
     person: str
 
 
-STRANDS = (
-    Strand("owner", OWN, "owner"),
-    Strand("administrador", OWN, "administrador"),
-    Strand("supervisor", OWN, "supervisor"),
-    Strand("operador", OWN, "operador"),
-    Strand("colleague", OWN, "colleague"),
-    Strand("lent", OWN, "colleague"),
-    Strand("former", OWN, "supervisor"),
-    Strand("rival", OTHER, "owner"),
-    Strand("rival-twin", OTHER, "operador"),
+ROW_SETS = (
+    RowSet("owner", OWN, "owner"),
+    RowSet("administrador", OWN, "administrador"),
+    RowSet("supervisor", OWN, "supervisor"),
+    RowSet("operador", OWN, "operador"),
+    RowSet("colleague", OWN, "colleague"),
+    RowSet("lent", OWN, "colleague"),
+    RowSet("former", OWN, "supervisor"),
+    RowSet("rival", OTHER, "owner"),
+    RowSet("rival-twin", OTHER, "operador"),
 )
 # The other company's twin has the ids of this row set: a join by an id without the company returns
 # the twin's row, too.
@@ -69,7 +69,7 @@ _BECOME: LiteralString = (
 
 
 @dataclass
-class World:
+class Fixture:
     """The fixture: all rows by table and row set (or person, or company), and the missing ones."""
 
     catalog: Catalog
@@ -87,36 +87,36 @@ class World:
         """Return a number that no other row has."""
         return next(iter(self.serials))
 
-    def row(self, table: str, strand: str) -> Row | None:
+    def row(self, table: str, row_set: str) -> Row | None:
         """Return the row of a row set in a table; some tables have one row per company."""
         rows = self.rows.get(table, {})
-        found = rows.get(strand)
+        found = rows.get(row_set)
         if found is None and table == "public.companies":
-            return rows.get(next(s.company for s in STRANDS if s.name == strand))
+            return rows.get(next(s.company for s in ROW_SETS if s.name == row_set))
         return found
 
 
-def make_world(connection: Connection, catalog: Catalog) -> World:
+def make_fixture(connection: Connection, catalog: Catalog) -> Fixture:
     """Insert all rows. Needs a login that bypasses row security and may write every table."""
-    world = World(catalog, backend=connection.info.backend_pid)
+    fixture = Fixture(catalog, backend=connection.info.backend_pid)
     keys = connection.execute("select name from public.permissions where for_keys = 'by_scope'")
-    world.scopes = [str(row[0]) for row in keys.fetchall()]
-    _make_companies_and_people(connection, world)
+    fixture.scopes = [str(row[0]) for row in keys.fetchall()]
+    _make_companies_and_people(connection, fixture)
     todo = [
         table
         for table in catalog.tenant_tables()
         if table.name not in ("public.companies", "public.users")
     ]
     while todo:
-        table = _next(todo, world)
+        table = _next(todo, fixture)
         todo.remove(table)
-        world.rows[table.name] = {}
-        for strand in STRANDS:
-            _make(connection, world, table, strand)
-    return world
+        fixture.rows[table.name] = {}
+        for row_set in ROW_SETS:
+            _make(connection, fixture, table, row_set)
+    return fixture
 
 
-def _next(todo: list[Table], world: World) -> Table:
+def _next(todo: list[Table], fixture: Fixture) -> Table:
     """Return a table whose references all exist, or in a cycle one whose required references do."""
     waiting = {table.name for table in todo}
 
@@ -139,19 +139,19 @@ def _next(todo: list[Table], world: World) -> Table:
 
 def compose(
     connection: Connection,
-    world: World,
+    fixture: Fixture,
     table: Table,
-    strand: Strand,
+    row_set: RowSet,
     only: Collection[str] | None = None,
 ) -> Row:
     """Return a new row for a row set.
 
     ``only`` limits its columns to those that a role may insert.
     """
-    special = exceptions.values(world, table.name, strand)
+    special = exceptions.values(fixture, table.name, row_set)
     keys = {name: key for key in table.keys for name in key.columns if name != table.company}
     row: Row = {}
-    twin = world.rows.get(table.name, {}).get(TWIN_OF.get(strand.name, ""), {}).get("id")
+    twin = fixture.rows.get(table.name, {}).get(TWIN_OF.get(row_set.name, ""), {}).get("id")
     for column in table.columns.values():
         if column.filled == "database" or (only is not None and column.name not in only):
             continue
@@ -162,44 +162,46 @@ def compose(
             if special[column.name] is not exceptions.OMITTED:
                 row[column.name] = special[column.name]
         elif column.name == table.company:
-            row[column.name] = world.companies[strand.company]
+            row[column.name] = fixture.companies[row_set.company]
         elif column.name in keys:
-            value = _referenced(world, table, keys[column.name], column.name, strand)
+            value = _referenced(fixture, table, keys[column.name], column.name, row_set)
             if value is not None:
                 row[column.name] = value
         elif column.type == "uuid" and (column.required and column.filled == "us"):
             row[column.name] = uuid.uuid4()
         elif column.required and column.filled == "us":
-            row[column.name] = new_value(connection, world, table, column.name)
+            row[column.name] = new_value(connection, fixture, table, column.name)
     return row
 
 
-def _referenced(world: World, table: Table, key: ForeignKey, column: str, strand: Strand) -> Any:
+def _referenced(
+    fixture: Fixture, table: Table, key: ForeignKey, column: str, row_set: RowSet
+) -> Any:
     """Return the value with which the column references the row set's own row."""
     wanted = key.target_columns[key.columns.index(column)]
     if key.target == "public.users":
-        return world.people[strand.company, strand.person][wanted]
-    found = world.row(key.target, strand.name)
+        return fixture.people[row_set.company, row_set.person][wanted]
+    found = fixture.row(key.target, row_set.name)
     if found is not None and key.target != table.name:
         return found[wanted]
     return None
 
 
-def new_value(connection: Connection, world: World, table: Table, name: str) -> object:
+def new_value(connection: Connection, fixture: Fixture, table: Table, name: str) -> object:
     """Return a value that no row has in that column yet."""
     if table.columns[name].type == "uuid":
         return uuid.uuid4()
     place = (table.name, name)
-    if place not in world.makers:
+    if place not in fixture.makers:
         # An archived row can be restored, so it satisfies the checks of the live table.
-        live = world.catalog.tables.get(table.name.removesuffix("_archived"), table)
-        world.makers[place] = find_maker(connection, live, table.columns[name])
-    value = world.makers[place](world.serial())
+        live = fixture.catalog.tables.get(table.name.removesuffix("_archived"), table)
+        fixture.makers[place] = find_maker(connection, live, table.columns[name])
+    value = fixture.makers[place](fixture.serial())
     length = table.columns[name].length
     return value[-length:] if length and isinstance(value, str) else value
 
 
-def filled(world: World, text: str, strand: str) -> sql.Composed:
+def filled(fixture: Fixture, text: str, row_set: str) -> sql.Composed:
     """Return SQL with ``{table.column}`` replaced by the row set's values.
 
     ``{other:…}`` is replaced by the values of another row set.
@@ -207,9 +209,9 @@ def filled(world: World, text: str, strand: str) -> sql.Composed:
 
     def value(match: re.Match[str]) -> str:
         other, table, column = match.groups()
-        row = world.row(f"public.{table}", other or strand)
+        row = fixture.row(f"public.{table}", other or row_set)
         if row is None and table == "users":
-            row = world.rows["public.users"][other or strand]
+            row = fixture.rows["public.users"][other or row_set]
         return "{}" if row is None else sql.Literal(row[column]).as_string(None)
 
     return sql.Composed([quoted(re.sub(r"\{(?:(\w+):)?(\w+)\.(\w+)\}", value, text))])
@@ -235,32 +237,32 @@ def _store(
         return dict(stored or {})
 
 
-def _make(connection: Connection, world: World, table: Table, strand: Strand) -> None:
-    """Insert one row, or add the first reason for a failure to ``world.missing``."""
-    who = exceptions.writer(world, table.name, strand)
+def _make(connection: Connection, fixture: Fixture, table: Table, row_set: RowSet) -> None:
+    """Insert one row, or add the first reason for a failure to ``fixture.missing``."""
+    who = exceptions.writer(fixture, table.name, row_set)
     only = table.granted(who.role, "insert") if who else None
     shown = table.granted(who.role, "select") if who else ()
     try:
         with connection.transaction():
             if who:
                 connection.execute(_BECOME, (who.role, who.claims))
-            row = compose(connection, world, table, strand, only)
-            world.rows[table.name][strand.name] = _store(connection, table, row, shown)
+            row = compose(connection, fixture, table, row_set, only)
+            fixture.rows[table.name][row_set.name] = _store(connection, table, row, shown)
             connection.execute(_BECOME, ("none", ""))
     except psycopg.errors.UniqueViolation as error:
         if table.key != (table.company,):  # otherwise the table has one row per company
-            world.missing.setdefault(table.name, str(error).splitlines()[0])
+            fixture.missing.setdefault(table.name, str(error).splitlines()[0])
     except psycopg.Error as error:
-        world.missing.setdefault(table.name, str(error).splitlines()[0])
+        fixture.missing.setdefault(table.name, str(error).splitlines()[0])
 
 
-def _make_companies_and_people(connection: Connection, world: World) -> None:
-    tables = world.catalog.tables
+def _make_companies_and_people(connection: Connection, fixture: Fixture) -> None:
+    tables = fixture.catalog.tables
     companies, users, logins = (
         tables[name] for name in ("public.companies", "public.users", "auth.users")
     )
-    world.rows["public.companies"] = {}
-    world.rows["public.users"] = {}
+    fixture.rows["public.companies"] = {}
+    fixture.rows["public.users"] = {}
     for company in (OWN, OTHER):
         name = f"{MARK}-{company}"
         row = _store(
@@ -273,19 +275,19 @@ def _make_companies_and_people(connection: Connection, world: World) -> None:
                 **exceptions.unlimited(companies),
             },
         )
-        world.companies[company] = row["id"]
-        world.rows["public.companies"][company] = row
+        fixture.companies[company] = row["id"]
+        fixture.rows["public.companies"][company] = row
         for person, role in PEOPLE.items():
             email = f"{person}-{name}@neurant.example"
             login = _store(connection, logins, {"id": uuid.uuid4(), "email": email})
-            world.logins[company, person] = login["id"]
-            twin = world.people[OWN, person]["id"] if company == OTHER else uuid.uuid4()
+            fixture.logins[company, person] = login["id"]
+            twin = fixture.people[OWN, person]["id"] if company == OTHER else uuid.uuid4()
             row = _store(
                 connection,
                 users,
                 {
                     "id": twin if person == "operador" else uuid.uuid4(),
-                    "company_id": world.companies[company],
+                    "company_id": fixture.companies[company],
                     "auth_user_id": login["id"],
                     "email": email,
                     "first_name": person,
@@ -295,5 +297,5 @@ def _make_companies_and_people(connection: Connection, world: World) -> None:
                     "is_active": person != "inactive",
                 },
             )
-            world.people[company, person] = row
-            world.rows["public.users"][person if company == OWN else f"{OTHER}-{person}"] = row
+            fixture.people[company, person] = row
+            fixture.rows["public.users"][person if company == OWN else f"{OTHER}-{person}"] = row

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-from neurant.verify.rows import OTHER, TWIN_OF, World
+from neurant.verify.rows import OTHER, TWIN_OF, Fixture
 from neurant.verify.values import MARK
 from neurant.verify.watch import Change, Result
 
@@ -57,41 +57,41 @@ _FOREIGN_KEY = re.compile(r'violates foreign key constraint "\w+"( on table "\w+
 class Symbols:
     """The names of the values of one fixture."""
 
-    def __init__(self, world: World, now: datetime, fixtures: Mapping[str, str]) -> None:
-        self.world = world
+    def __init__(self, fixture: Fixture, now: datetime, fixtures: Mapping[str, str]) -> None:
+        self.fixture = fixture
         self.now = now
         self.names: dict[str, str] = {}
-        self.strands: dict[tuple[str, str], str] = {}
-        for table, rows in world.rows.items():
-            for strand, row in rows.items():
-                self._know(table, strand, row)
-        for (company, person), row in world.people.items():
+        self.row_sets: dict[tuple[str, str], str] = {}
+        for table, rows in fixture.rows.items():
+            for row_set, row in rows.items():
+                self._know(table, row_set, row)
+        for (company, person), row in fixture.people.items():
             tag = person if company != OTHER else f"{OTHER}-{person}"
             # The twin has the same id as the person of the own company.
             if company != OTHER or person not in TWIN_OF.values():
                 self.names[str(row["id"])] = f"user {tag}"
-            self.names[str(world.logins[company, person])] = f"login {tag}"
-        for company, id_ in world.companies.items():
+            self.names[str(fixture.logins[company, person])] = f"login {tag}"
+        for company, id_ in fixture.companies.items():
             self.names[str(id_)] = company
-        for strand, row in world.rows["public.login_sessions"].items():
-            self.names[str(row["auth_session_id"])] = f"auth_sessions {strand}"
+        for row_set, row in fixture.rows["public.login_sessions"].items():
+            self.names[str(row["auth_session_id"])] = f"auth_sessions {row_set}"
         self.names.update(fixtures)
 
-    def _know(self, table: str, strand: str, row: Mapping[str, Any]) -> None:
+    def _know(self, table: str, row_set: str, row: Mapping[str, Any]) -> None:
         plain = table.removeprefix("public.")
-        known = self.world.catalog.tables[table]
+        known = self.fixture.catalog.tables[table]
         linked = {name for key in known.keys for name in key.columns}
         for column, value in row.items():
-            named = f"{plain}.{column} {strand}"
+            named = f"{plain}.{column} {row_set}"
             if isinstance(value, uuid.UUID):
                 if column not in linked and column != known.company:
-                    self.names.setdefault(str(value), f"{plain} {strand}")
+                    self.names.setdefault(str(value), f"{plain} {row_set}")
             elif isinstance(value, bytes) and len(value) >= 8:
                 self.names.setdefault("\\x" + value.hex(), named)
                 self.names.setdefault(value.hex(), named)
             elif isinstance(value, str) and MARK in value:
                 self.names.setdefault(value, named)
-        self.strands[table, _key(row, known.key)] = strand
+        self.row_sets[table, _key(row, known.key)] = row_set
 
     def text(self, value: str) -> str:
         """Return the text with every known or recognised value replaced by its name."""
@@ -164,7 +164,7 @@ class Symbols:
         return told
 
     def _changed(self, table: str, change: Change) -> list[str]:
-        known = self.world.catalog.tables[table]
+        known = self.fixture.catalog.tables[table]
         plain = table.removeprefix("public.")
         old = {_key(row, known.key): row for row in change.old}
         new = {_key(row, known.key): row for row in change.new}
@@ -184,10 +184,10 @@ class Symbols:
         return told
 
     def _whose(self, table: str, row: Mapping[str, Any]) -> str:
-        known = self.world.catalog.tables[table]
-        strand = self.strands.get((table, _key(row, known.key)))
-        if strand is not None:
-            return strand
+        known = self.fixture.catalog.tables[table]
+        row_set = self.row_sets.get((table, _key(row, known.key)))
+        if row_set is not None:
+            return row_set
         company = known.company
         return str(self.of(row.get(company))) if company else "one"
 

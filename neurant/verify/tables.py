@@ -14,7 +14,7 @@ from neurant.verify.checks import Check, Judge, Verdict, refused
 from neurant.verify.principals import Principal, Stranger
 from neurant.verify.probe import Identity, Outcome, Probe
 from neurant.verify.references import exactly
-from neurant.verify.rows import OTHER, OWN, STRANDS, Row, Strand, World, compose, insert
+from neurant.verify.rows import OTHER, OWN, ROW_SETS, Fixture, Row, RowSet, compose, insert
 
 _AREA = "rows"
 
@@ -24,14 +24,14 @@ class Scene:
     """A table and a principal, with the table's rows by tag (row set, person or company)."""
 
     connection: Connection
-    world: World
+    fixture: Fixture
     table: Table
     principal: Principal
 
     @property
     def rows(self) -> dict[str, Row]:
         """Return the table's rows by tag."""
-        return self.world.rows[self.table.name]
+        return self.fixture.rows[self.table.name]
 
     def expected(self, operation: str) -> frozenset[str]:
         """Return the tags of the rows in the principal's scope."""
@@ -39,7 +39,7 @@ class Scene:
         scope = entry.scope(operation, self.principal.name)
         tags = frozenset(self.rows)
         if operation == "insert":
-            tags = frozenset(strand.name for strand in STRANDS)
+            tags = frozenset(row_set.name for row_set in ROW_SETS)
         return expectations.reach(scope, self.principal, tags)
 
     def columns(self, operation: str) -> list[str]:
@@ -48,30 +48,30 @@ class Scene:
         return [c.name for c in self.table.columns.values() if c.name in granted and _ours(c)]
 
 
-def of_both(world: World, table: Table) -> sql.Composed:
+def of_both(fixture: Fixture, table: Table) -> sql.Composed:
     """Return a condition that restricts a statement to the two companies.
 
     It keeps the rows of a live database out.
     """
     return sql.SQL("{} in ({})").format(
         sql.Identifier(table.company or ""),
-        sql.SQL(", ").join(sql.Literal(id_) for id_ in world.companies.values()),
+        sql.SQL(", ").join(sql.Literal(id_) for id_ in fixture.companies.values()),
     )
 
 
-def select_all(world: World, table: Table) -> sql.Composed:
+def select_all(fixture: Fixture, table: Table) -> sql.Composed:
     """Return a query for company and key of every visible row, as one JSON array."""
     columns = [table.company or "", *table.key]
     return sql.SQL(
         "select coalesce(jsonb_agg(jsonb_build_array({})), '[]') from {} where {}"
-    ).format(sql.SQL(", ").join(map(sql.Identifier, columns)), table.sql, of_both(world, table))
+    ).format(sql.SQL(", ").join(map(sql.Identifier, columns)), table.sql, of_both(fixture, table))
 
 
 def row_checks(scene: Scene) -> Iterator[Check]:
     """Yield the checks of every operation of one principal on the rows of one table."""
     yield _select_check(scene)
-    for strand in STRANDS if scene.columns("insert") else ():
-        yield _insert_check(scene, strand)
+    for row_set in ROW_SETS if scene.columns("insert") else ():
+        yield _insert_check(scene, row_set)
     for operation in ("update", "delete"):
         changes = scene.columns(operation)
         for tag in scene.rows if changes else ():
@@ -94,12 +94,12 @@ def _select_check(scene: Scene, before: tuple[sql.Composed, ...] = ()) -> Check:
     expected = scene.expected("select")
     table = scene.table
     tags = {tuple(str(row[name]) for name in table.key): tag for tag, row in scene.rows.items()}
-    rival = str(scene.world.companies[OTHER])
+    rival = str(scene.fixture.companies[OTHER])
 
     def judge(outcomes: Sequence[Outcome]) -> Verdict:
         [outcome] = outcomes
         if outcome.state is not None:
-            return outcome.told, outcome.denied and not expected
+            return outcome.summary, outcome.denied and not expected
         shown = {
             tags.get(tuple(map(str, key)), OTHER if str(company) == rival else "")
             for company, *key in outcome.value
@@ -107,17 +107,17 @@ def _select_check(scene: Scene, before: tuple[sql.Composed, ...] = ()) -> Check:
         shown.discard("")  # rows of the own company that triggers inserted
         return _names(shown), shown == expected
 
-    statement = select_all(scene.world, table)
+    statement = select_all(scene.fixture, table)
     probe = Probe(scene.principal.identity, statement, fetch=True, before=before)
     return _check(scene, "select", "all rows", _names(expected), probe, judge)
 
 
-def _insert_check(scene: Scene, strand: Strand) -> Check:
-    allowed = strand.name in scene.expected("insert")
+def _insert_check(scene: Scene, row_set: RowSet) -> Check:
+    allowed = row_set.name in scene.expected("insert")
     only = scene.columns("insert")
-    row = compose(scene.connection, scene.world, scene.table, strand, only)
+    row = compose(scene.connection, scene.fixture, scene.table, row_set, only)
     probe = Probe(scene.principal.identity, insert(scene.table, row))
-    return _allowed_check(scene, "insert", strand.name, allowed, probe)
+    return _allowed_check(scene, "insert", row_set.name, allowed, probe)
 
 
 def _allowed_check(scene: Scene, operation: str, tag: str, allowed: bool, probe: Probe) -> Check:
@@ -158,7 +158,7 @@ def _no_grant_check(scene: Scene, operation: str) -> Check:
         "insert": sql.SQL("insert into {0} select * from {0} where {1}"),
         "update": sql.SQL("update {0} set {2} = {2} where {1}"),
         "delete": sql.SQL("delete from {0} where {1}"),
-    }[operation].format(table.sql, of_both(scene.world, table), sql.Identifier(first))
+    }[operation].format(table.sql, of_both(scene.fixture, table), sql.Identifier(first))
 
     def judge(outcomes: Sequence[Outcome]) -> Verdict:
         found, ok = refused(outcomes)
@@ -171,17 +171,17 @@ def _no_grant_check(scene: Scene, operation: str) -> Check:
 def view_check(scene: Scene) -> Check:
     """Return a check of whose rows a view shows: nobody's, the own company's, or everybody's."""
     scope = expectations.tables()[scene.table.name].scope("select", scene.principal.name)
-    own, rival = (str(scene.world.companies[name]) for name in (OWN, OTHER))
+    own, rival = (str(scene.fixture.companies[name]) for name in (OWN, OTHER))
     allowed = {"none": set(), "all": {own, rival}}.get(scope, {own})
     company = sql.Identifier(scene.table.company or "")
     statement = sql.SQL("select coalesce(jsonb_agg(distinct {0}), '[]') from {1} where {2}").format(
-        company, scene.table.sql, of_both(scene.world, scene.table)
+        company, scene.table.sql, of_both(scene.fixture, scene.table)
     )
 
     def judge(outcomes: Sequence[Outcome]) -> Verdict:
         [outcome] = outcomes
         if outcome.state is not None:
-            return outcome.told, outcome.denied and not allowed
+            return outcome.summary, outcome.denied and not allowed
         names = {own: "own company", rival: OTHER}
         return _names({names[one] for one in outcome.value}), set(outcome.value) == allowed
 
@@ -199,7 +199,7 @@ def sweep_checks(scene: Scene) -> Iterator[Check]:
     if identity.role not in ("authenticated", "visitor", "neurant_worker"):
         return
     own = sql.SQL("select to_jsonb(count(*)) from {} where {} = {}").format(
-        table.sql, sql.Identifier(table.company or ""), sql.Literal(scene.world.companies[OWN])
+        table.sql, sql.Identifier(table.company or ""), sql.Literal(scene.fixture.companies[OWN])
     )
     for operation in ("update", "delete"):
         changes = scene.columns(operation)
@@ -224,7 +224,7 @@ def _at_most(scene: Scene, reach: frozenset[str]) -> Judge:
         if changed.state is not None:
             # A refusal although there are own rows means that the statement reached other rows.
             # Only a row with referencing rows (23503) may stop it, and it must be an own one.
-            return changed.told, changed.state == "23503" if reach else changed.denied
+            return changed.summary, changed.state == "23503" if reach else changed.denied
         limit = len(reach) if own.value == made else own.value if reach else 0
         return f"{changed.value} rows", changed.value <= limit
 
@@ -247,29 +247,31 @@ def _harmless(scene: Scene, names: list[str]) -> sql.Composable:
 
 def stranger_checks(scene: Scene, stranger: Stranger) -> Iterator[Check]:
     """Yield checks that a principal with invalid claims sees and changes nothing."""
-    world, table = scene.world, scene.table
+    fixture, table = scene.fixture, scene.table
     role = stranger.identity.role
     tries = []
-    if stranger.reads and table.name in world.rows and table.name in expectations.tables():
+    if stranger.reads and table.name in fixture.rows and table.name in expectations.tables():
         who = Principal(stranger.reads, stranger.identity, stranger.reads.removeprefix("key_"))
         reading = _select_check(replace(scene, principal=who), stranger.before)
         yield replace(reading, principal=stranger.name, condition="stranger")
     else:
-        tries.append(("select", select_all(world, table), True))
+        tries.append(("select", select_all(fixture, table), True))
     granted = table.granted(role, "update")
     changing = [c.name for c in table.columns.values() if c.name in granted and _ours(c)]
     if changing:
         same = sql.SQL(", ").join(
             sql.SQL("{} = default").format(sql.Identifier(n)) for n in changing
         )
-        update = sql.SQL("update {} set {} where {}").format(table.sql, same, of_both(world, table))
+        update = sql.SQL("update {} set {} where {}").format(
+            table.sql, same, of_both(fixture, table)
+        )
         tries.append(("update", update, False))
     if table.granted(role, "delete"):
-        delete = sql.SQL("delete from {} where {}").format(table.sql, of_both(world, table))
+        delete = sql.SQL("delete from {} where {}").format(table.sql, of_both(fixture, table))
         tries.append(("delete", delete, False))
     if adding := table.granted(role, "insert"):
-        strand = STRANDS[0]
-        row = compose(scene.connection, world, table, strand, set(adding))
+        row_set = ROW_SETS[0]
+        row = compose(scene.connection, fixture, table, row_set, set(adding))
         tries.append(("insert", insert(table, row), False))
     for operation, statement, fetch in tries:
         probe = Probe(stranger.identity, statement, fetch, stranger.before)
@@ -291,7 +293,7 @@ def _can(outcomes: Sequence[Outcome]) -> Verdict:
         return ("allowed", True) if outcome.value else ("nothing", False)
     # A duplicate (23505), a referencing row (23503) and a closed matter (NA001) are errors that
     # only a caller with the right can reach.
-    return outcome.told, outcome.state in ("23503", "23505", "NA001")
+    return outcome.summary, outcome.state in ("23503", "23505", "NA001")
 
 
 def _ours(column: Column) -> bool:

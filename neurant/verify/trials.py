@@ -11,7 +11,7 @@ from neurant.verify.checks import Cell
 from neurant.verify.oracle import SWEEPING, Attempt, attempts, definers, unknown_arguments
 from neurant.verify.principals import KEYS, STAFF, principals, strangers
 from neurant.verify.recorded import Key, Record, recorded
-from neurant.verify.rows import OTHER, OWN, World
+from neurant.verify.rows import OTHER, OWN, Fixture
 from neurant.verify.symbols import Symbols
 from neurant.verify.watch import Result, try_watched, watched
 from neurant.verify.writes import writes
@@ -36,7 +36,7 @@ class Stage:
     """The environment of the trials. ``alone``: the database has only the two fixture companies."""
 
     connection: Connection
-    world: World
+    fixture: Fixture
     symbols: Symbols
     since: str
     worker_login: bool
@@ -44,25 +44,25 @@ class Stage:
 
 
 def _all(stage: Stage, only: frozenset[str] | None) -> Iterator[Attempt]:
-    asking = principals(stage.world, worker_login=stage.worker_login)
-    outside = list(strangers(stage.world, worker_login=stage.worker_login))
-    for function in definers(stage.world.catalog, only):
-        for attempt in attempts(stage.world, function, asking, outside):
+    asking = principals(stage.fixture, worker_login=stage.worker_login)
+    outside = list(strangers(stage.fixture, worker_login=stage.worker_login))
+    for function in definers(stage.fixture.catalog, only):
+        for attempt in attempts(stage.fixture, function, asking, outside):
             if attempt.caller != SWEEPING or stage.alone:
                 yield attempt
     owner = next(one for one in asking if one.name == "owner")
-    for table in stage.world.catalog.tenant_tables():
-        if (only is None or table.name in only) and table.name in stage.world.rows:
-            yield from writes(stage.connection, stage.world, table, owner)
+    for table in stage.fixture.catalog.tenant_tables():
+        if (only is None or table.name in only) and table.name in stage.fixture.rows:
+            yield from writes(stage.connection, stage.fixture, table, owner)
 
 
 def _outcomes(
     stage: Stage, only: frozenset[str] | None
 ) -> Iterator[tuple[Attempt, Result, tuple[str, ...]]]:
-    queries = watched(stage.world.catalog, stage.world.companies.values(), stage.since)
+    queries = watched(stage.fixture.catalog, stage.fixture.companies.values(), stage.since)
     waiting: list[Attempt] = []
 
-    def told() -> Iterator[tuple[Attempt, Result, tuple[str, ...]]]:
+    def run_waiting() -> Iterator[tuple[Attempt, Result, tuple[str, ...]]]:
         found = try_watched(stage.connection, queries, [one.trial for one in waiting])
         for attempt, (_, result) in zip(waiting, found, strict=True):
             if attempt.function in _NUMBERED and result.state is None and result.value:
@@ -73,8 +73,8 @@ def _outcomes(
     for attempt in _all(stage, only):
         waiting.append(attempt)
         if len(waiting) == 200:
-            yield from told()
-    yield from told()
+            yield from run_waiting()
+    yield from run_waiting()
 
 
 def left_out(stage: Stage) -> int:
@@ -82,7 +82,7 @@ def left_out(stage: Stage) -> int:
     if stage.alone:
         return 0
     return sum(
-        "neurant_jobs" in function.execute for function in definers(stage.world.catalog, None)
+        "neurant_jobs" in function.execute for function in definers(stage.fixture.catalog, None)
     )
 
 
@@ -97,7 +97,7 @@ def _key(attempt: Attempt) -> Key:
 
 def oracle_cells(stage: Stage, only: frozenset[str] | None) -> Iterator[Cell]:
     """Yield a cell for every trial of these functions, and for each argument without an entry."""
-    for function in definers(stage.world.catalog, only):
+    for function in definers(stage.fixture.catalog, only):
         for name in unknown_arguments(function):
             yield Cell(
                 _AREA, "", function.signature, "call", name, "known argument",

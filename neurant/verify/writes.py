@@ -20,7 +20,7 @@ from neurant.verify.oracle import Attempt
 from neurant.verify.principals import Principal
 from neurant.verify.probe import Identity
 from neurant.verify.references import exactly
-from neurant.verify.rows import OWN, STRANDS, World, compose, insert
+from neurant.verify.rows import OWN, ROW_SETS, Fixture, compose, insert
 from neurant.verify.watch import Trial
 
 _TOUCHED = "update_updated_at_column"
@@ -28,22 +28,24 @@ _STRAND, _ANOTHER = "operador", "supervisor"
 
 
 def writes(
-    connection: Connection, world: World, table: Table, owner: Principal
+    connection: Connection, fixture: Fixture, table: Table, owner: Principal
 ) -> Iterator[Attempt]:
     """Yield every trial of the table's committed triggers, if it has triggers of ours."""
     ours = [one for one in constraints()[table.name].triggers if _TOUCHED not in one.definition]
     if not ours:
         return
-    rows = world.rows[table.name]
+    rows = fixture.rows[table.name]
     tag = _STRAND if _STRAND in rows else next(iter(rows))
-    strand = next((one for one in STRANDS if one.name == tag), STRANDS[0])
+    row_set = next((one for one in ROW_SETS if one.name == tag), ROW_SETS[0])
     place = exactly(table, rows[tag])
     administrator = Principal("administrator", Identity("none"))
     for who in (administrator, owner):
         for operation, condition, statement in _statements(
-            connection, world, table, strand.name, who, place
+            connection, fixture, table, row_set.name, who, place
         ):
-            writer = exceptions.writer(world, table.name, strand) if operation == "insert" else None
+            writer = (
+                exceptions.writer(fixture, table.name, row_set) if operation == "insert" else None
+            )
             identity = (writer or who.identity) if who is administrator else who.identity
             trial = Trial(identity, statement.as_string(connection), fetch=False)
             yield Attempt(f"{table.name} {operation}", who.name, condition, trial)
@@ -51,42 +53,42 @@ def writes(
 
 def _statements(
     connection: Connection,
-    world: World,
+    fixture: Fixture,
     table: Table,
     tag: str,
     who: Principal,
     place: sql.Composed,
 ) -> Iterator[tuple[str, str, sql.Composed]]:
     free = who.identity.role == "none"
-    strand = next(one for one in STRANDS if one.name == tag)
+    row_set = next(one for one in ROW_SETS if one.name == tag)
     adding = None if free else table.granted(who.identity.role, "insert")
-    writer = exceptions.writer(world, table.name, strand)
+    writer = exceptions.writer(fixture, table.name, row_set)
     if free and writer:
         adding = table.granted(writer.role, "insert")
     if adding is None or adding:
-        fresh = compose(connection, world, table, strand, adding)
-        yield "insert", "a row comes", insert(table, unlike(connection, world, table, fresh))
+        fresh = compose(connection, fixture, table, row_set, adding)
+        yield "insert", "a row comes", insert(table, unlike(connection, fixture, table, fresh))
     changing = table.columns if free else table.granted(who.identity.role, "update")
     for name, column in table.columns.items():
         if name in changing and name not in (*table.key, "updated_at") and _writable(column.filled):
             statement = sql.SQL("update {} set {} = {} where {}").format(
-                table.sql, sql.Identifier(name), _other(world, table, column), place
+                table.sql, sql.Identifier(name), _other(fixture, table, column), place
             )
             yield "update", f"{name} changes", statement
     if free or table.granted(who.identity.role, "delete"):
         yield "delete", "it goes", sql.SQL("delete from {} where {}").format(table.sql, place)
 
 
-def _other(world: World, table: Table, column: Column) -> sql.Composable:
+def _other(fixture: Fixture, table: Table, column: Column) -> sql.Composable:
     """Return another value; for an id, the id of another row set."""
     if column.type != "uuid":
         return other(column)
-    row = world.rows[table.name].get(_ANOTHER) or next(iter(world.rows[table.name].values()))
+    row = fixture.rows[table.name].get(_ANOTHER) or next(iter(fixture.rows[table.name].values()))
     value = row.get(column.name)
     if value is None and any(
         key.target == "public.users" and column.name in key.columns for key in table.keys
     ):
-        value = world.people[OWN, "colleague"]["id"]
+        value = fixture.people[OWN, "colleague"]["id"]
     return sql.Literal(value if value is not None else uuid.uuid4())
 
 

@@ -35,7 +35,7 @@ def test_case_accents_and_spaces_make_no_second_mailbox(typed: str, normal: str)
      "ana@x.co\0", "ana@x.co, eva@x.co", "ana@x.co\r\nBcc: eva@x.co", "Ana <ana@x.co>", "á" * 70 + "@x.co",
      "a@" + "x" * 300 + ".co", "\ud800@x.co", "ana@x.co" * 5000],
 )  # fmt: skip
-def test_what_is_no_address_is_told_so_and_finds_nobody(typed: str) -> None:
+def test_what_is_no_address_is_reported_and_finds_nobody(typed: str) -> None:
     with pytest.raises(BadInputError) as refused:
         normal_email(typed)
     assert refused.value.code == "accounts.bad_email"

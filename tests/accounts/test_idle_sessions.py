@@ -10,7 +10,7 @@ import pytest
 
 from neurant.core.settings import Settings
 from neurant.installation.embedded import Urls
-from tests.accounts.letters import sign_in
+from tests.accounts.sent_mails import sign_in
 from tests.companies import Company, make_company
 from tests.console.people import PASSWORD
 
@@ -44,7 +44,7 @@ def enter(client: httpx.Client, company: Company, **more: str) -> None:
     assert client.post("/login", data=form).status_code == 303
 
 
-def test_who_does_nothing_for_an_hour_is_told_why_they_sign_in_again(
+def test_who_does_nothing_for_an_hour_is_shown_why_they_sign_in_again(
     nobody: httpx.Client, own: Company, database: psycopg.Connection
 ) -> None:
     enter(nobody, own)

@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from neurant.installation.embedded import Urls
-from tests.accounts.letters import PASSWORD
+from tests.accounts.sent_mails import PASSWORD
 from tests.companies import Company, make_company
 
 pytest_plugins = ("tests.console.running_web",)

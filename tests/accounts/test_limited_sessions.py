@@ -24,7 +24,7 @@ import pytest
 from neurant.accounts.service import FACTOR
 from neurant.core.vault import Vault
 from neurant.installation.embedded import Urls
-from tests.accounts.letters import PASSWORD, bearer, settings_of_tests, sign_in
+from tests.accounts.sent_mails import PASSWORD, bearer, settings_of_tests, sign_in
 from tests.companies import Company, make_company
 
 pytest_plugins = ("tests.console.running_web",)

@@ -12,7 +12,7 @@ import pytest
 from neurant.channels.events import InboundMessage
 from neurant.channels.telegram.inbound import parse
 from neurant.installation.embedded import Urls
-from tests.accounts.letters import new_address
+from tests.accounts.sent_mails import new_address
 from tests.companies import Company
 
 pytest_plugins = ("tests.console.running_web",)

@@ -23,7 +23,7 @@ from neurant.auth.passwords import Match, check_new_password, compare, hash_pass
 from neurant.core import client_address
 from neurant.core.errors import BadInputError, RateLimitedError
 from neurant.installation.embedded import Urls
-from tests.accounts.letters import begin, letters, new_address, sign_in
+from tests.accounts.sent_mails import begin_sign_up, new_address, sent_mails, sign_in
 from tests.companies import Company, make_company
 
 pytest_plugins = ("tests.console.running_web",)
@@ -218,7 +218,7 @@ def test_what_nobody_can_type_again_makes_no_password(typed: str) -> None:
         ("punto·medio", "symbol"), ("privado \ue000", "symbol"), ("mitad \ud800", "symbol"), ("\u1100 antiguo", "symbol"),
     ],
 )  # fmt: skip
-def test_a_refused_character_is_told_with_its_true_reason(typed: str, reason: str) -> None:
+def test_a_refused_character_is_reported_with_its_true_reason(typed: str, reason: str) -> None:
     with pytest.raises(BadInputError) as refused:
         opaque(typed)
     assert refused.value.code == f"accounts.password_{reason}"
@@ -306,9 +306,9 @@ def test_what_is_set_composed_may_be_typed_apart(
     nobody: httpx.Client, database: psycopg.Connection
 ) -> None:
     email = new_address()
-    begun = begin(nobody, email, COMPOSED)
+    begun = begin_sign_up(nobody, email, COMPOSED)
     assert begun.status_code == 202, begun.text
-    link = letters(database, email)[-1].link
+    link = sent_mails(database, email)[-1].link
     elsewhere = {"link_token": link, "password": APART}
     proven = nobody.post("/v1/accounts/verification", json=elsewhere)
     assert proven.status_code in (200, 201), proven.text
@@ -324,7 +324,7 @@ def test_every_way_to_a_new_password_refuses_leaked_ones_and_names_of_the_compan
     session = sign_in(nobody, email)
     refused = {"iloveyousomuch": "leaked_password", "zapateria-2026": "weak_password"}
     assert nobody.post("/v1/password-resets", json={"email": email}).status_code == 202
-    link = letters(database, email)[-1].link
+    link = sent_mails(database, email)[-1].link
     for password, code in refused.items():
         change = {"current_password": "un-paraguas-amarillo", "new_password": password}
         reset = {"token": link, "password": password}
@@ -334,7 +334,7 @@ def test_every_way_to_a_new_password_refuses_leaked_ones_and_names_of_the_compan
         ]
         for answer in answers:
             assert (answer.status_code, answer.json()["code"]) == (422, f"accounts.{code}")
-    signed = begin(nobody, new_address("zapateria"), "zapateria-2026")
+    signed = begin_sign_up(nobody, new_address("zapateria"), "zapateria-2026")
     assert signed.json()["code"] == "accounts.weak_password"
 
 

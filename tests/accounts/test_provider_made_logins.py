@@ -16,7 +16,14 @@ import psycopg
 import pytest
 
 from neurant.installation.embedded import Urls
-from tests.accounts.letters import PASSWORD, begin, let_an_hour_pass, letters, new_address, sign_in
+from tests.accounts.sent_mails import (
+    PASSWORD,
+    advance_one_hour,
+    begin_sign_up,
+    new_address,
+    sent_mails,
+    sign_in,
+)
 from tests.accounts.test_limited_sessions import limited_session
 from tests.accounts.test_recovery import NEW, mailed_link, reset
 from tests.companies import Company, make_company
@@ -94,8 +101,8 @@ def test_the_owner_of_the_mailbox_signs_up_and_takes_the_login(
     # What a session of the provider left before this was refused.
     db.execute("insert into auth_factors (auth_user_id, secret_encrypted, confirmed_at)"
                " values (%s, 'x', now())", (login,))  # fmt: skip
-    begun = begin(nobody, email).json()
-    letter = letters(db, email)[-1]
+    begun = begin_sign_up(nobody, email).json()
+    letter = sent_mails(db, email)[-1]
     assert letter.template == "accounts.verify_email"
     proof = {"verification_token": begun["verification_token"], "code": letter.params["code"]}
     done = nobody.post("/v1/accounts/verification", json=proof)
@@ -158,9 +165,9 @@ def test_nobody_signs_up_over_a_login_that_has_its_owner(
         person = own.people["supervisor"]
         db.execute("update auth.users set email_confirmed_at = %s where id = %s",
                    (confirmed, person.auth_user_id))  # fmt: skip
-        let_an_hour_pass(db)
-        assert begin(nobody, person.email, "otra-clave-larga-9").status_code == 202
-        assert letters(db, person.email)[-1].template == "accounts.already_registered"
+        advance_one_hour(db)
+        assert begin_sign_up(nobody, person.email, "otra-clave-larga-9").status_code == 202
+        assert sent_mails(db, person.email)[-1].template == "accounts.already_registered"
     assert sign_in(nobody, person.email)
 
 

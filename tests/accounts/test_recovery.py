@@ -11,7 +11,14 @@ import psycopg
 import pytest
 
 from neurant.installation.embedded import Urls
-from tests.accounts.letters import PASSWORD, begin, let_an_hour_pass, letters, new_address, sign_in
+from tests.accounts.sent_mails import (
+    PASSWORD,
+    advance_one_hour,
+    begin_sign_up,
+    new_address,
+    sent_mails,
+    sign_in,
+)
 from tests.companies import Company, make_company
 
 pytest_plugins = ("tests.console.running_web",)
@@ -30,7 +37,7 @@ def ask(client: httpx.Client, email: str) -> httpx.Response:
 
 def mailed_link(client: httpx.Client, database: psycopg.Connection, email: str) -> str:
     assert ask(client, email).status_code == 202
-    letter = letters(database, email)[-1]
+    letter = sent_mails(database, email)[-1]
     assert letter.template == "accounts.reset_password"
     return letter.link
 
@@ -50,15 +57,15 @@ def test_the_link_sets_a_password_and_ends_every_session(
     old = nobody.post("/v1/session", json={"email": email, "password": PASSWORD})
     assert old.json()["code"] == "accounts.wrong_login"
     assert sign_in(nobody, email, NEW)
-    assert letters(database, email)[-1].template == "accounts.password_changed"
+    assert sent_mails(database, email)[-1].template == "accounts.password_changed"
 
 
-def test_a_used_link_is_told_so_and_the_ones_before_it_are_over_too(
+def test_a_used_link_is_reported_and_the_ones_before_it_are_over_too(
     nobody: httpx.Client, database: psycopg.Connection, own: Company
 ) -> None:
     email = own.people["supervisor"].email
     first = mailed_link(nobody, database, email)
-    let_an_hour_pass(database)
+    advance_one_hour(database)
     second = mailed_link(nobody, database, email)
     assert reset(nobody, second).status_code == 204
     for link in (second, first):
@@ -115,8 +122,8 @@ def test_an_address_without_an_account_is_answered_the_same_and_as_slowly(
     assert [answer.status_code for answer in answers] == [202] * 4
     assert answers[0].content == answers[2].content
     assert min(took) >= 0.15
-    assert letters(database, unknown) == []
-    assert len(letters(database, known)) == 1  # its link works: nothing more is needed
+    assert sent_mails(database, unknown) == []
+    assert len(sent_mails(database, known)) == 1  # its link works: nothing more is needed
     assert ask(nobody, "no es un correo").status_code == 422
     pages = [nobody.post("/forgot", data={"email": new_address()}).text for _ in range(2)]
     assert all("Revisa tu correo" in page for page in pages)
@@ -128,17 +135,17 @@ def test_nobody_takes_the_link_away_from_a_person(
     """A stranger signs up with their address, and asks for links, as often as it goes."""
     email = own.people["administrador"].email
     for _ in range(5):
-        assert begin(nobody, email).status_code == 202
+        assert begin_sign_up(nobody, email).status_code == 202
         database.execute(
             "update account_brakes set mailed_at = array(select m - interval '2 minutes'"
             " from unnest(mailed_at) m) where mailed_at <> '{}'"
         )
-    assert begin(nobody, email).status_code == 429
-    assert letters(database, email)[-1].template == "accounts.already_registered"
+    assert begin_sign_up(nobody, email).status_code == 429
+    assert sent_mails(database, email)[-1].template == "accounts.already_registered"
     link = mailed_link(nobody, database, email)
     for _ in range(7):
         assert ask(nobody, email).status_code == 202
-    assert letters(database, email)[-1].link == link
+    assert sent_mails(database, email)[-1].link == link
     assert reset(nobody, link).status_code == 204
     # The link is used, and with it the brake is over: one who needs another has it at once.
     again = mailed_link(nobody, database, email)

@@ -13,9 +13,9 @@ import pytest
 
 from neurant.accounts.security.devices import device_of
 from neurant.installation.embedded import Urls
-from tests.accounts.letters import PASSWORD, bearer, sign_in
+from tests.accounts.sent_mails import PASSWORD, bearer, sign_in
 from tests.companies import Company, make_company
-from tests.plans.acting import call
+from tests.plans.sql_as_role import call_as
 
 pytest_plugins = ("tests.console.running_web",)
 PHONE = "Mozilla/5.0 (Linux; Android 15) AppleWebKit/537.36 Chrome/140.0 Mobile Safari/537.36"
@@ -158,7 +158,7 @@ def test_who_is_deactivated_is_out_with_the_next_statement_and_stays_in_the_othe
     mine = sign_in(nobody, ana.email)
     entered = nobody.post("/v1/session/company", json={"company_id": str(own.id)}, headers=mine)
     assert entered.status_code == 200
-    done = call(urls, own, "owner", "select private.set_user_active(%s, false)", ana.id)
+    done = call_as(urls, own, "owner", "select private.set_user_active(%s, false)", ana.id)
     assert done == "deactivated"
     assert nobody.get("/v1/canned-responses", headers=mine).status_code == 401
     known = who(nobody, mine)
@@ -324,5 +324,5 @@ def test_the_companies_page_offers_them_and_goes_on(
         (None, None),
     ],
 )  # fmt: skip
-def test_a_browser_is_told_in_two_words(agent: str | None, device: str | None) -> None:
+def test_a_browser_is_reported_in_two_words(agent: str | None, device: str | None) -> None:
     assert device_of(agent) == device

@@ -11,7 +11,7 @@ import pytest
 
 from neurant.installation.embedded import Urls
 from tests.companies import ROLES, make_company
-from tests.plans.acting import add_login, admin, call, staff
+from tests.plans.sql_as_role import add_login, call_as, query_as_admin, staff
 
 SIGN_UP = (
     "select outcome, company_id, user_id from private.sign_up(%s, %s, %s, %s, 'Ana', 'Ruiz',"
@@ -46,7 +46,7 @@ def test_a_company_begins_with_its_owner_and_its_plans_limits(urls: Urls) -> Non
     login = add_login(urls, f"Ana@{one}.example")
     outcome, company, user = sign_up(urls, login, one, plan="starter")
     assert outcome == "created"
-    assert admin(
+    assert query_as_admin(
         urls,
         "select c.subscription_plan::text, c.subscription_status::text, c.max_chatbots, c.max_users,"
         " c.max_storage_mb, c.monthly_message_limit, c.current_user_count, c.email, c.created_by,"
@@ -74,20 +74,20 @@ def test_a_taken_short_name_and_an_unknown_login_leave_nothing_behind(urls: Urls
     one = mark()
     login = add_login(urls, f"ana@{one}.example")
     sign_up(urls, login, one)
-    before = admin(urls, "select count(*) from companies")
+    before = query_as_admin(urls, "select count(*) from companies")
     assert sign_up(urls, login, one) == ("slug_taken", None, None)
     assert sign_up(urls, uuid4(), mark()) == ("unknown_login", None, None)
     with pytest.raises(psycopg.errors.CheckViolation):
         sign_up(urls, login, "Not A Slug")
     with pytest.raises(psycopg.errors.CheckViolation):
         sign_up(urls, login, mark(), trial=31)
-    assert admin(urls, "select count(*) from companies") == before
+    assert query_as_admin(urls, "select count(*) from companies") == before
 
 
 def test_a_trial_says_when_it_ends(urls: Urls) -> None:
     one = mark()
     _, company, _ = sign_up(urls, add_login(urls, f"a@{one}.example"), one, trial=14)
-    assert admin(
+    assert query_as_admin(
         urls,
         "select subscription_status::text, subscription_ends_at = now() + interval '14 days'"
         " or subscription_ends_at between now() + interval '13 days' and now() + interval '14 days'"
@@ -130,7 +130,7 @@ def test_the_e_mail_of_a_member_is_one_however_it_is_written(urls: Urls) -> None
     acme = make_company(urls.admin, "acme")
     for email in (acme.people["owner"].email.upper(), "Otra@Acme.Example"):
         with pytest.raises(psycopg.errors.CheckViolation):
-            admin(
+            query_as_admin(
                 urls,
                 "insert into users (company_id, email, first_name, last_name) values (%s, %s, 'a', 'b')",
                 acme.id,
@@ -141,8 +141,8 @@ def test_the_e_mail_of_a_member_is_one_however_it_is_written(urls: Urls) -> None
 def test_the_owner_closes_the_company_and_people_read_it_and_change_nothing(urls: Urls) -> None:
     acme, rival = make_company(urls.admin, "acme"), make_company(urls.admin, "rival")
     for role in ROLES[1:]:
-        assert call(urls, acme, role, "select private.close_company()") == "forbidden"
-    before = admin(urls, "select count(*) from users where company_id = %s", acme.id)
+        assert call_as(urls, acme, role, "select private.close_company()") == "forbidden"
+    before = query_as_admin(urls, "select count(*) from users where company_id = %s", acme.id)
     with psycopg.connect(urls.app) as db:
         login = acme.people["operador"].auth_user_id
         opened = db.execute(
@@ -150,17 +150,22 @@ def test_the_owner_closes_the_company_and_people_read_it_and_change_nothing(urls
             (login, secrets.token_bytes(32)),
         ).fetchall()
     assert len(opened) == 1
-    assert call(urls, acme, "owner", "select private.close_company()") == "closed"
+    assert call_as(urls, acme, "owner", "select private.close_company()") == "closed"
     for role in ROLES:
         with staff(urls, acme, role) as db:
             assert db.execute("select id from companies").fetchall() == [(acme.id,)]
             assert db.execute("update users set first_name = 'x'").rowcount == 0
         again = "closed_before" if role == "owner" else "forbidden"
-        assert call(urls, acme, role, "select private.close_company()") == again
-    assert admin(urls, "select count(*) from users where company_id = %s", acme.id) == before
+        assert call_as(urls, acme, role, "select private.close_company()") == again
+    assert (
+        query_as_admin(urls, "select count(*) from users where company_id = %s", acme.id) == before
+    )
     # Sessions stay: for thirty days people read, and the owner may think better of it.
-    assert len(admin(urls, "select id from login_sessions where company_id = %s", acme.id)) == 1
-    assert call(urls, rival, "operador", "select count(*) from companies") == 1
+    assert (
+        len(query_as_admin(urls, "select id from login_sessions where company_id = %s", acme.id))
+        == 1
+    )
+    assert call_as(urls, rival, "operador", "select count(*) from companies") == 1
 
 
 def test_nobody_deletes_a_company_a_bot_or_a_person(urls: Urls) -> None:
@@ -175,7 +180,7 @@ def test_nobody_deletes_a_company_a_bot_or_a_person(urls: Urls) -> None:
             ):
                 db.execute(statement)
     for role in ("supervisor", "operador"):
-        answer = call(urls, acme, role, "select private.retire_chatbot(%s)", acme.bot_id)
+        answer = call_as(urls, acme, role, "select private.retire_chatbot(%s)", acme.bot_id)
         assert answer == "not_found"
 
 

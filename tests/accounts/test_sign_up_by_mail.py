@@ -10,13 +10,13 @@ import psycopg
 import pytest
 
 from neurant.mail.message import words
-from tests.accounts.letters import (
+from tests.accounts.sent_mails import (
     PASSWORD,
+    advance_one_hour,
     bearer,
-    begin,
-    let_an_hour_pass,
-    letters,
+    begin_sign_up,
     new_address,
+    sent_mails,
     sign_in,
 )
 from tests.companies import Company
@@ -36,9 +36,9 @@ def state_of(client: httpx.Client, token: str) -> str:
 def signed_up(client: httpx.Client, database: psycopg.Connection) -> tuple[str, str, str, str]:
     """The address, the browser's token, the mailed code and link."""
     email = new_address()
-    answer = begin(client, email)
+    answer = begin_sign_up(client, email)
     assert answer.status_code == 202, answer.text
-    [letter] = letters(database, email)
+    [letter] = sent_mails(database, email)
     assert letter.template == "accounts.verify_email"
     return email, answer.json()["verification_token"], letter.params["code"], letter.link
 
@@ -80,13 +80,13 @@ def test_a_person_without_a_company_reaches_nothing_of_one(
     assert (patch.status_code, patch.json()["code"]) == (409, "accounts.no_company_yet")
 
 
-def test_a_taken_address_is_answered_alike_and_told_by_mail(
+def test_a_taken_address_is_answered_alike_and_notified_by_mail(
     nobody: httpx.Client, database: psycopg.Connection, acme: Company
 ) -> None:
     taken = acme.people["supervisor"].email
-    answer, fresh = begin(nobody, taken.upper()), begin(nobody, new_address())
+    answer, fresh = begin_sign_up(nobody, taken.upper()), begin_sign_up(nobody, new_address())
     assert (answer.status_code, set(answer.json())) == (fresh.status_code, set(fresh.json()))
-    [letter] = letters(database, taken)
+    [letter] = sent_mails(database, taken)
     assert letter.template == "accounts.already_registered"
     assert "code" not in letter.params
     said = words(letter.template, "es", letter.params)
@@ -149,7 +149,7 @@ def test_what_we_never_sent_proves_nothing(
     assert state_of(nobody, "x") == "expired"
 
 
-def test_an_old_code_and_an_old_link_are_told_so(
+def test_an_old_code_and_an_old_link_are_reported(
     nobody: httpx.Client, database: psycopg.Connection
 ) -> None:
     email, token, code, link = signed_up(nobody, database)
@@ -172,9 +172,9 @@ def test_another_mail_voids_the_one_before(
     early = nobody.post("/v1/accounts/verification/resend", json=pending)
     assert early.status_code == 429
     assert 0 < int(early.headers["retry-after"]) <= 60
-    let_an_hour_pass(database)
+    advance_one_hour(database)
     assert nobody.post("/v1/accounts/verification/resend", json=pending).status_code == 202
-    new = letters(database, email)[-1]
+    new = sent_mails(database, email)[-1]
     assert prove(nobody, link_token=link).json()["code"] == "accounts.unknown_proof"
     if code != new.params["code"]:
         assert (
@@ -207,9 +207,9 @@ def test_of_two_who_sign_up_with_one_address_the_first_to_prove_it_has_it(
     email = new_address()
     pairs = []
     for password in (PASSWORD, "otra-frase-muy-larga"):
-        token = begin(nobody, email, password).json()["verification_token"]
-        pairs.append((token, letters(database, email)[-1].params["code"]))
-        let_an_hour_pass(database)
+        token = begin_sign_up(nobody, email, password).json()["verification_token"]
+        pairs.append((token, sent_mails(database, email)[-1].params["code"]))
+        advance_one_hour(database)
     with ThreadPoolExecutor(2) as pool:
         answers = list(pool.map(lambda p: prove(nobody, verification_token=p[0], code=p[1]), pairs))
     assert sorted(answer.status_code for answer in answers) == [201, 409]
@@ -248,7 +248,7 @@ def test_nothing_mailed_is_kept_in_a_form_that_opens_anything(
         ({"is_admin": True}, "invalid_fields"),
     ],
 )
-def test_bad_input_is_told_and_leaves_nothing(
+def test_bad_input_is_reported_and_leaves_nothing(
     nobody: httpx.Client, database: psycopg.Connection, change: dict[str, object], code: str
 ) -> None:
     count = "select count(*) from sign_ups"
@@ -268,7 +268,7 @@ def test_names_and_passwords_of_any_script_are_fine(
             "password": "пароль-漢字-ñ-😀", "accept_terms": True}  # fmt: skip
     token = nobody.post("/v1/accounts", json=body).json()["verification_token"]
     stored = email.replace("clínica", "xn--clnica-4va")
-    [letter] = letters(database, stored)
+    [letter] = sent_mails(database, stored)
     assert bearer(prove(nobody, verification_token=token, code=letter.params["code"]))
     assert sign_in(nobody, email.upper(), body["password"])
 
@@ -284,7 +284,7 @@ def test_the_pages_lead_through_it(nobody: httpx.Client, database: psycopg.Conne
     assert (sent.status_code, sent.headers["location"]) == (303, "/verify")
     assert email in nobody.get("/verify").text
     assert nobody.get("/verify/state").json() == {"state": "pending"}
-    [letter] = letters(database, email)
+    [letter] = sent_mails(database, email)
     with httpx.Client(base_url=nobody.base_url) as phone:
         page = phone.get("/verify", params={"link": letter.link})
         assert 'name="password"' in page.text

@@ -200,7 +200,7 @@ async def _read_secret(urls: Urls, company: Company) -> None:
         ({"company_id": str(uuid4())}, 422, "invalid_fields"),
     ],
 )
-def test_what_cannot_be_is_told_and_nothing_is_made(
+def test_what_cannot_be_is_reported_and_nothing_is_made(
     web: httpx.Client, urls: Urls, acme: Company, wrong: dict[str, Any], status: int, code: str
 ) -> None:
     answer = web.post(

@@ -122,7 +122,7 @@ async def test_an_answer_to_another_question_is_not_taken(
     assert await look_up(settings, DOMAIN, TOKEN) == "unreachable"
 
 
-async def test_a_server_that_says_nothing_is_not_waited_for_longer_than_told(
+async def test_a_server_that_says_nothing_is_not_waited_for_longer_than_set(
     server: DnsServer, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lookup, "SECONDS", 0.6)
@@ -159,7 +159,7 @@ async def test_the_second_server_is_asked_where_the_first_is_away(
     assert await look_up(away, DOMAIN, TOKEN) == "unreachable"
 
 
-async def test_a_domain_that_is_too_long_for_the_record_is_told_as_unreachable(
+async def test_a_domain_that_is_too_long_for_the_record_is_reported_as_unreachable(
     settings: Settings,
 ) -> None:
     longest = ".".join(["a" * 60] * 4) + ".co"
@@ -181,7 +181,7 @@ async def test_a_server_s_address_is_read(written: str, read: tuple[str, int]) -
 
 
 @pytest.mark.parametrize("written", ["dns.example", "192.0.2.1:0", "192.0.2.1:x", "1.2.3", ","])
-async def test_what_is_no_server_s_address_is_told_at_the_start(written: str) -> None:
+async def test_what_is_no_server_s_address_is_reported_at_the_start(written: str) -> None:
     with pytest.raises((SetupError, ValidationError)):
         Settings(dns_servers=written)
 

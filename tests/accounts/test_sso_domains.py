@@ -107,7 +107,7 @@ def is_proven(urls: Urls, company: Company) -> bool:
     )
 
 
-def told(urls: Urls, company: Company) -> list[tuple[str, str]]:
+def notifications_of(urls: Urls, company: Company) -> list[tuple[str, str]]:
     """Whom the company's notifications of domains went to."""
     return rows(
         urls,
@@ -260,7 +260,7 @@ async def test_the_worker_looks_again_each_day_and_a_lost_record_ends_it_after_t
         dns.answers = {}
         await turn()
         assert is_proven(urls, acme)
-        assert told(urls, acme) == [
+        assert notifications_of(urls, acme) == [
             ("sso_domain_failing", "administrador"),
             ("sso_domain_failing", "owner"),
         ]
@@ -272,7 +272,7 @@ async def test_the_worker_looks_again_each_day_and_a_lost_record_ends_it_after_t
         dns.say = None
         await turn()
         assert not is_proven(urls, acme)
-        assert [one for one in told(urls, acme) if one[0] == "sso_domain_unproven"] == [
+        assert [one for one in notifications_of(urls, acme) if one[0] == "sso_domain_unproven"] == [
             ("sso_domain_unproven", "administrador"),
             ("sso_domain_unproven", "owner"),
         ]

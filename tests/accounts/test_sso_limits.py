@@ -36,7 +36,7 @@ from tests.support.sso import (  # fmt: skip
 pytestmark = pytest.mark.anyio
 DISCOVERY = "/.well-known/openid-configuration"
 FREE = 60  # attempts of one address
-MOST = 1000  # attempts that a connection keeps
+MAX_ATTEMPTS = 1000  # attempts that a connection keeps
 
 
 @pytest.fixture(scope="module")
@@ -145,10 +145,10 @@ async def test_a_connection_keeps_its_newest_attempts_and_the_hourly_job_forgets
         assert await desk.go(f"nadie@{domain(company)}")
     begin = "select private.begin_sso(%s, sha256(%s), sha256(%s), '/', false)"
     with psycopg.connect(urls.app, autocommit=True) as app:
-        for number in range(MOST):
+        for number in range(MAX_ATTEMPTS):
             key = f"{acme.id} {number}".encode()
             app.execute(begin, (domain(acme), key, key))
-    assert (attempts(urls, acme), attempts(urls, rival)) == (MOST, 1)
+    assert (attempts(urls, acme), attempts(urls, rival)) == (MAX_ATTEMPTS, 1)
     with psycopg.connect(urls.admin, autocommit=True) as admin:
         newest = "select count(*) from sso_attempts where state_digest = sha256(%s)"
         assert admin.execute(newest, (key,)).fetchone() == (1,)

@@ -194,7 +194,7 @@ def test_who_is_invited_or_may_come_arrives_with_a_seat_and_a_role(
     assert stranger.status_code == 404
 
 
-def test_no_seat_is_told_and_nothing_is_half_done(
+def test_no_seat_is_reported_and_nothing_is_half_done(
     browser: httpx.Client, web: str, peer: Peer, acme: Company, urls: Urls
 ) -> None:
     connected(web, urls, acme, peer, default_role="operador")
@@ -282,7 +282,7 @@ def test_the_attempt_s_cookie_is_out_of_reach_and_goes_when_it_is_used(
     assert replayed.status_code == 401
 
 
-def test_who_cancels_is_told(
+def test_who_cancels_is_shown_why(
     browser: httpx.Client, web: str, peer: Peer, acme: Company, urls: Urls
 ) -> None:
     connected(web, urls, acme, peer)

@@ -458,7 +458,7 @@ async def test_a_subject_stays_the_same_person_and_an_address_passed_on_is_not_l
     assert denials(urls, acme) == ["linked_to_other"]
 
 
-async def test_the_address_may_be_told_by_userinfo_alone_and_only_of_the_same_subject(
+async def test_the_address_may_be_reported_by_userinfo_alone_and_only_of_the_same_subject(
     desk: Desk, acme: Company, forger: Forger, connection: SsoConnection
 ) -> None:
     person = acme.people["operador"]
@@ -491,7 +491,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("broken", BROKEN.values(), ids=BROKEN)
-async def test_a_provider_that_breaks_is_told_and_lets_nobody_in(
+async def test_a_provider_that_breaks_is_reported_and_lets_nobody_in(
     desk: Desk,
     acme: Company,
     forger: Forger,
@@ -536,7 +536,7 @@ async def test_a_provider_that_describes_itself_wrongly_is_not_gone_to(
     assert refused.value.code.startswith("sso.provider_")
 
 
-async def test_a_provider_that_is_away_is_told_quickly(
+async def test_a_provider_that_is_away_is_reported_quickly(
     desk: Desk, acme: Company, pool: Pool
 ) -> None:
     await connect(pool, desk.settings, acme, "http://127.0.0.1:9")

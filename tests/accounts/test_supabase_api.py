@@ -96,7 +96,7 @@ def test_a_person_has_the_rights_of_their_role_and_no_more(
         ({"iss": "https://evil.example"}, "tokens.invalid"),
     ],
 )
-def test_a_wrong_token_is_told_in_the_one_shape(
+def test_a_wrong_token_is_reported_in_the_one_shape(
     web: httpx.Client, project: str, acme: Company, changed: dict[str, Any], code: str
 ) -> None:
     headers = bearer(project, acme.people["owner"].auth_user_id, **changed)

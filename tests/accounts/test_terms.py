@@ -10,11 +10,11 @@ import psycopg
 import pytest
 
 from neurant.installation.embedded import Urls
-from tests.accounts.letters import PASSWORD, new_address
+from tests.accounts.sent_mails import PASSWORD, new_address
 from tests.companies import Company, make_company
 from tests.console.people import PASSWORD as PEOPLES_PASSWORD
 from tests.console.running_web import serving, web_settings
-from tests.team.letters import token_to
+from tests.team.waiting_mails import invitation_token
 
 pytest_plugins = ("tests.console.running_web",)
 TERMS, PRIVACY = "https://acme.example/terminos", "https://acme.example/datos?a=1&b=2"
@@ -77,7 +77,7 @@ def invited(client: httpx.Client, database: psycopg.Connection, email: str) -> s
     """The token of an invitation that was mailed."""
     asked = {"email": email, "role": "operador", "last_name": "Paz"}
     assert client.post("/v1/invitations", json=asked).status_code == 201
-    return token_to(database, email)
+    return invitation_token(database, email)
 
 
 def test_who_is_invited_and_new_accepts_them_and_it_is_kept(

@@ -20,9 +20,9 @@ from neurant.core.db.pool import make_pool
 from neurant.core.db.tenancy import Trail
 from neurant.core.errors import NeurantError
 from neurant.installation.embedded import Urls
-from tests.accounts.letters import PASSWORD, bearer, settings_of_tests, sign_in
+from tests.accounts.sent_mails import PASSWORD, bearer, settings_of_tests, sign_in
 from tests.companies import ROLES, Company, make_company
-from tests.plans.acting import call
+from tests.plans.sql_as_role import call_as
 
 pytest_plugins = ("tests.console.running_web",)
 
@@ -223,10 +223,10 @@ def test_who_manages_people_sees_who_has_it_and_nobody_else_does(
     urls: Urls, nobody: httpx.Client, own: Company, rival: Company
 ) -> None:
     turn_on(nobody, own.people["operador"].email)
-    seen = {role: call(urls, own, role, "select private.two_step_users()") for role in ROLES}
+    seen = {role: call_as(urls, own, role, "select private.two_step_users()") for role in ROLES}
     assert seen.pop("owner") == seen.pop("administrador") == [own.people["operador"].id]
     assert all(found is None for found in seen.values())
-    assert call(urls, rival, "owner", "select private.two_step_users()") == []
+    assert call_as(urls, rival, "owner", "select private.two_step_users()") == []
 
 
 def test_the_login_page_has_a_second_step(nobody: httpx.Client, own: Company) -> None:

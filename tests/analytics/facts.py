@@ -21,7 +21,7 @@ from neurant.installation.embedded import Urls
 from tests.companies import Company
 
 FACTS = ("messages", "conversations", "hitl_sessions", "message_reactions", "knowledge_queries")
-Day = tuple[UUID | None, date]
+CompanyDay = tuple[UUID | None, date]
 
 
 def add_bot(db: psycopg.Connection, company: Company, name: str) -> UUID:
@@ -123,7 +123,7 @@ def restore(db: psycopg.Connection, conversation: UUID) -> bool:
     )
 
 
-def drain(db: psycopg.Connection, limit: int = 1000) -> None:
+def process_changes(db: psycopg.Connection, limit: int = 1000) -> None:
     """Take what is there off the log of changed messages, or only some of it."""
     while db.execute("select private.drain_message_changes(%s)", (limit,)).fetchone()[0]:
         if limit < 1000:
@@ -139,7 +139,7 @@ def roll_up(db: psycopg.Connection, company: Company, limit: int = 50) -> int:
     return days
 
 
-def shown(db: psycopg.Connection, company: UUID) -> dict[Day, dict[str, Any]]:
+def shown(db: psycopg.Connection, company: UUID) -> dict[CompanyDay, dict[str, Any]]:
     """What analytics_daily says of a company."""
     cursor = db.execute("select * from analytics_daily where company_id = %s", (company,))
     names = [column.name for column in cursor.description]
@@ -162,14 +162,14 @@ def read(db: psycopg.Connection, table: str, company: UUID) -> list[dict[str, An
     return rows
 
 
-def recount(db: psycopg.Connection, company: UUID) -> dict[Day, dict[str, Any]]:
+def recount(db: psycopg.Connection, company: UUID) -> dict[CompanyDay, dict[str, Any]]:
     """What analytics_daily ought to say of a company."""
     zone = ZoneInfo(
         db.execute("select timezone from companies where id = %s", (company,)).fetchone()[0]
     )
     facts = {name: read(db, name, company) for name in FACTS}
     bots = {c["id"]: c["chatbot_id"] for c in facts["conversations"]}
-    happened: dict[Day, list[tuple[str, Any]]] = defaultdict(list)
+    happened: dict[CompanyDay, list[tuple[str, Any]]] = defaultdict(list)
 
     def note(bot: UUID | None, moment: datetime, kind: str, value: Any = None) -> None:
         day = moment.astimezone(zone).date()

@@ -25,7 +25,7 @@ from tests.analytics.facts import (
     add_message,
     archive,
     assert_all_is_counted,
-    drain,
+    process_changes,
     react,
     restore,
     roll_up,
@@ -66,7 +66,7 @@ class Facts(RuleBasedStateMachine):
     def teardown(self) -> None:
         if not hasattr(self, "companies"):
             return
-        drain(self.db)
+        process_changes(self.db)
         for company in self.companies:
             roll_up(self.jobs, company)
             assert_all_is_counted(self.db, company.id)
@@ -205,13 +205,13 @@ class Facts(RuleBasedStateMachine):
 
     @rule()
     def everything_is_counted(self) -> None:
-        drain(self.db)
+        process_changes(self.db)
         for company in self.companies:
             roll_up(self.jobs, company)
 
     @rule(limit=st.integers(1, 5))
     def search_drains_some_changes(self, limit: int) -> None:
-        drain(self.db, limit)
+        process_changes(self.db, limit)
 
     @rule(company=companies, limit=st.integers(1, 3))
     def some_days_are_counted(self, company: int, limit: int) -> None:

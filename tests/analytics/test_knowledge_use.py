@@ -73,7 +73,7 @@ def counted(db: psycopg.Connection, table: str, row: UUID) -> tuple[Any, ...]:
     return db.execute(f"select {columns[table]} from {table} where id = %s", (row,)).fetchone()
 
 
-def drain(db: psycopg.Connection) -> None:
+def process_changes(db: psycopg.Connection) -> None:
     while db.execute("select private.count_knowledge_uses(2)").fetchone()[0]:
         pass
 
@@ -89,7 +89,7 @@ def test_each_answer_counts_once_for_a_document_and_for_each_passage(
     answer(db, acme, [source(document, first)], NOON)
     answer(db, acme, [source(foreign, passage)], NOON)
     assert counted(db, "documents", document) == (0, None)
-    drain(db)
+    process_changes(db)
     assert counted(db, "documents", document) == (2, later)
     assert counted(db, "document_chunks", first) == (2, later)
     assert counted(db, "document_chunks", second) == (1, later)
@@ -104,11 +104,11 @@ def test_only_new_answers_of_the_bot_count(urls: Urls, db: psycopg.Connection) -
     quoted = [source(document, chunk)]
     answer(db, acme, quoted, NOON, sender="system")
     answer(db, acme, quoted, NOON, conversation=conversation, seq=7)  # comes back from an archive
-    drain(db)
+    process_changes(db)
     assert counted(db, "documents", document) == (0, None)
     message = answer(db, acme, quoted, NOON)
     db.execute("delete from messages where id = %s", (message,))
-    drain(db)
+    process_changes(db)
     assert counted(db, "documents", document) == (1, NOON), "it was quoted, and is no less used now"
 
 
@@ -122,7 +122,7 @@ def test_sources_of_another_shape_count_nothing_and_hold_up_nobody(
     document, (chunk,) = add_document(db, acme, 1)
     answer(db, acme, sources, NOON)
     answer(db, acme, [source(document, chunk), source(uuid4(), uuid4())], NOON)
-    drain(db)
+    process_changes(db)
     assert counted(db, "documents", document) == (1, NOON)
 
 
@@ -132,7 +132,7 @@ def test_to_be_used_is_no_edit(urls: Urls, db: psycopg.Connection) -> None:
     query = "select updated_at from documents where id = %s"
     (edited,) = db.execute(query, (document,)).fetchone()
     answer(db, acme, [source(document, chunk)], NOON)
-    drain(db)
+    process_changes(db)
     assert counted(db, "documents", document) == (1, NOON)
     assert db.execute(query, (document,)).fetchone() == (edited,)
     db.execute("update documents set title = 'x' where id = %s", (document,))

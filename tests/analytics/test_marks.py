@@ -18,7 +18,7 @@ from tests.analytics.facts import (
     add_message,
     archive,
     assert_all_is_counted,
-    drain,
+    process_changes,
     react,
     recount,
     restore,
@@ -148,7 +148,7 @@ def test_a_change_is_counted(
     urls: Urls, db: psycopg.Connection, jobs: psycopg.Connection, change: str
 ) -> None:
     acme, rival = live(db, urls, "acme"), live(db, urls, "rival")
-    drain(db)
+    process_changes(db)
     for lived in (acme, rival):
         roll_up(jobs, lived.company)
         assert_all_is_counted(db, lived.company.id)
@@ -161,7 +161,7 @@ def test_a_change_is_counted(
         },
     )  # fmt: skip
     assert changed.rowcount > 0
-    drain(db)
+    process_changes(db)
     roll_up(jobs, acme.company)
     assert_all_is_counted(db, acme.company.id)
     assert shown(db, acme.company.id) != before, "a change that no figure shows tests nothing"
@@ -173,19 +173,19 @@ def test_what_is_archived_and_what_comes_back_counts_as_before(
     urls: Urls, db: psycopg.Connection, jobs: psycopg.Connection
 ) -> None:
     lived = live(db, urls, "acme")
-    drain(db)
+    process_changes(db)
     roll_up(jobs, lived.company)
     before = shown(db, lived.company.id)
     for move in (archive, restore, archive):
         assert move(db, lived.finished)
-        drain(db)
+        process_changes(db)
         assert roll_up(jobs, lived.company) > 0
         assert shown(db, lived.company.id) == before
         assert_all_is_counted(db, lived.company.id)
     # Also where the live facts of the day change, long after.
     late = add_conversation(db, lived.company, lived.other_bot, day(4))
     add_message(db, lived.company, late, day(4), "bot", took_ms=100)
-    drain(db)
+    process_changes(db)
     roll_up(jobs, lived.company)
     assert_all_is_counted(db, lived.company.id)
     assert shown(db, lived.company.id)[None, day(4).date()]["avg_response_time_ms"] == 200
@@ -195,7 +195,7 @@ def test_a_day_whose_facts_are_gone_has_no_row(
     urls: Urls, db: psycopg.Connection, jobs: psycopg.Connection
 ) -> None:
     lived = live(db, urls, "acme")
-    drain(db)
+    process_changes(db)
     roll_up(jobs, lived.company)
     gone = [(bot, day(10).date()) for bot in (lived.company.bot_id, None)]
     assert set(gone) <= set(shown(db, lived.company.id))
@@ -209,7 +209,7 @@ def test_what_changes_no_figure_asks_for_no_count(
 ) -> None:
     """A delivered message and another name of the end user are everyday updates."""
     lived = live(db, urls, "acme")
-    drain(db)
+    process_changes(db)
     roll_up(jobs, lived.company)
     for update in (
         "update conversations set end_user_name = 'Ana', last_seq = last_seq where id = %s",
@@ -218,7 +218,7 @@ def test_what_changes_no_figure_asks_for_no_count(
         "update conversations set status = status where id = %s",
     ):
         db.execute(update, (lived.conversation,))
-    drain(db)
+    process_changes(db)
     assert roll_up(jobs, lived.company) == 0
 
 
@@ -231,7 +231,7 @@ def test_the_companys_averages_weigh_every_fact_alike(
         conversation = add_conversation(db, company, bot, day(0))
         for took_ms in times:
             add_message(db, company, conversation, day(0), "bot", took_ms=took_ms)
-    drain(db)
+    process_changes(db)
     roll_up(jobs, company)
     figures = shown(db, company.id)
     assert figures[None, day(0).date()]["avg_response_time_ms"] == 200
@@ -248,7 +248,7 @@ def test_the_hour_that_is_lived_twice_belongs_to_its_date(
     conversation = add_conversation(db, company, company.bot_id, day(0))
     for hour, minute in ((3, 59), (4, 0), (4, 30), (5, 30)):
         add_message(db, company, conversation, datetime(2026, 11, 1, hour, minute, tzinfo=UTC))
-    drain(db)
+    process_changes(db)
     roll_up(jobs, company)
     assert shown(db, company.id) == recount(db, company.id)
     figures = shown(db, company.id)
@@ -266,10 +266,10 @@ def test_midnight_may_lie_within_an_hour(
     message = add_message(
         db, company, conversation, datetime(2026, 5, 4, 18, 20, tzinfo=UTC), "bot", tokens=1
     )
-    drain(db)
+    process_changes(db)
     roll_up(jobs, company)
     db.execute("update messages set tokens_used = 2 where id = %s", (message,))
-    drain(db)
+    process_changes(db)
     roll_up(jobs, company)
     assert shown(db, company.id)[None, date(2026, 5, 5)]["total_tokens_used"] == 2
 
@@ -284,7 +284,7 @@ def test_a_bots_own_figures_follow_and_are_no_edit_of_it(
     )
     *before, edited = db.execute(query, (lived.company.bot_id,)).fetchone()
     assert before == [0, 0, 0, 0]
-    drain(db)
+    process_changes(db)
     roll_up(jobs, lived.company)
     # Two messages and the line that tells of the takeover.
     assert db.execute(query, (lived.company.bot_id,)).fetchone() == (2, 3, 900, 0, edited)

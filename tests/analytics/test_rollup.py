@@ -18,7 +18,7 @@ from tests.analytics.facts import (
     add_conversation,
     add_message,
     assert_all_is_counted,
-    drain,
+    process_changes,
     roll_up,
     shown,
 )
@@ -75,11 +75,11 @@ def test_a_change_while_its_day_is_counted_is_counted_next(
 ) -> None:
     conversation = add_conversation(db, acme, acme.bot_id, NOON)
     add_message(db, acme, conversation, NOON, "bot", tokens=5)
-    drain(db)
+    process_changes(db)
     with jobs(urls) as counting:
         assert turn(counting, acme) == 1
         add_message(db, acme, conversation, NOON, "bot", tokens=7)
-        drain(db)
+        process_changes(db)
         counting.commit()
         assert shown(db, acme.id)[None, NOON.date()]["total_tokens_used"] == 5
         assert turn(counting, acme) == 1
@@ -152,7 +152,7 @@ def test_writers_movers_and_counters_at_once_end_in_a_recount(
             psycopg.connect(urls.admin, autocommit=True) as log,
         ):
             while not writing.is_set():
-                drain(log, 20)
+                process_changes(log, 20)
                 for company in companies:
                     turn(own, company, 2)
 
@@ -172,7 +172,7 @@ def test_writers_movers_and_counters_at_once_end_in_a_recount(
     for thread in counters:
         thread.join()
     assert not failures
-    drain(db)
+    process_changes(db)
     with jobs(urls, autocommit=True) as last:
         for company in companies:
             roll_up(last, company)
@@ -227,7 +227,7 @@ async def test_a_company_that_cannot_be_counted_keeps_no_other_from_it(
     assert_all_is_counted(db, rival.id)
     assert shown(db, acme.id) == {}
     db.execute("update conversations set session_duration_minutes = 1 where id = %s", (bad,))
-    drain(db)
+    process_changes(db)
     await run_rollup(pool)
     assert_all_is_counted(db, acme.id)
 

@@ -14,7 +14,7 @@ import pytest
 from neurant.core.db.pool import make_pool
 from neurant.core.settings import Settings
 from neurant.installation.embedded import Urls
-from neurant.runtime.worker import by_the_clock
+from neurant.runtime.worker import periodic_jobs
 from tests.companies import Company, make_company
 
 pytest_plugins = ("tests.console.running_web",)
@@ -262,7 +262,7 @@ def test_an_unpaid_company_reads_and_changes_nothing(
     assert (answer.status_code, answer.json()["code"]) == (403, "api.read_only")
 
 
-def test_too_many_requests_wait_as_long_as_they_are_told(
+def test_too_many_requests_wait_as_long_as_the_answer_says(
     urls: Urls,
     database: psycopg.Connection,
     sign_in: Callable[[Company, str], httpx.Client],
@@ -283,7 +283,7 @@ def test_too_many_requests_wait_as_long_as_they_are_told(
     assert sign_in(rival, "owner").get(PATH).status_code == 200
 
 
-def test_a_method_that_an_address_does_not_take_is_told_with_those_that_it_does(
+def test_a_method_that_an_address_does_not_take_is_reported_with_those_that_it_does(
     sign_in: Callable[[Company, str], httpx.Client], acme: Company
 ) -> None:
     answer = sign_in(acme, "owner").request("OPTIONS", f"{PATH}/{uuid.uuid4()}")
@@ -313,7 +313,7 @@ async def test_the_worker_forgets_answers_after_a_day_of_every_company(
     old = "select count(*) filter (where created_at < now() - interval '1 day'), count(*) > 0"
     async with make_pool(urls.jobs, size=2, pooled=False) as pool:
         pieces = {
-            one.name: one for one in by_the_clock(pool, Settings(jobs_database_url=urls.jobs))
+            one.name: one for one in periodic_jobs(pool, Settings(jobs_database_url=urls.jobs))
         }
         assert database.execute(f"{old} from idempotency_keys").fetchone() >= (2, True)
         await pieces["idempotency keys"].run()

@@ -194,7 +194,7 @@ def test_a_change_of_ones_profile_is_not_lost(
     assert sign_in(rival, "operador").get(path).json()["phone"] != "+57 1"
 
 
-def test_who_is_nobody_is_told_how_to_prove_themselves(nobody: httpx.Client) -> None:
+def test_who_is_nobody_is_shown_how_to_prove_their_identity(nobody: httpx.Client) -> None:
     for answer in (nobody.get(PATH), nobody.delete("/v1/session"), nobody.get("/v1/account")):
         assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer")
 
@@ -210,8 +210,8 @@ def test_an_address_with_a_slash_too_many_leads_nowhere(
 
 
 @given(st.sampled_from(REFUSED), st.sampled_from(NAMES), st.sampled_from(["name", "", None]))
-def test_no_name_of_a_constraint_is_told(state: str, name: str, column: str | None) -> None:
-    told = sql_errors.told(
+def test_no_name_of_a_constraint_is_reported(state: str, name: str, column: str | None) -> None:
+    told = sql_errors.error_from_sql(
         SimpleNamespace(
             sqlstate=state,
             diag=SimpleNamespace(
@@ -226,7 +226,7 @@ def test_no_name_of_a_constraint_is_told(state: str, name: str, column: str | No
         assert "()" not in told.detail(language)
 
 
-def test_what_is_taken_is_told_without_the_name_of_a_constraint(
+def test_what_is_taken_is_reported_without_the_name_of_a_constraint(
     sign_in: Callable[[Company, str], httpx.Client], acme: Company
 ) -> None:
     client, body = sign_in(acme, "owner"), {"shortcut": uuid.uuid4().hex, "content": "Hola"}
@@ -285,7 +285,7 @@ def test_nobody_holds_a_connection_by_sending_slowly(
         assert sign_in(acme, "owner").get(PATH, timeout=5).status_code == 200
 
 
-def test_a_key_that_opens_nothing_is_told_apart_from_a_session(nobody: httpx.Client) -> None:
+def test_a_key_that_opens_nothing_is_distinguished_from_a_session(nobody: httpx.Client) -> None:
     dead = {"authorization": "Bearer na_key_0000"}
     for path, code in (("/v1/company", "tokens.bad_key"), ("/v1/account", "tokens.no_key_here")):
         answer = nobody.get(path, headers=dead)

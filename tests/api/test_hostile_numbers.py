@@ -14,8 +14,8 @@ import pytest
 from neurant.core.settings import Settings
 from neurant.installation.embedded import Urls
 from neurant.runtime.app import _make_api
+from tests.api.api_resources import BODIES, Place
 from tests.api.test_roles_over_http import OPERATIONS, Operation, make
-from tests.api.things import BODIES, Place
 from tests.channels.telegram.test_hostile_updates import MARK, RAW, paths, replaced
 from tests.companies import Company, make_company
 

@@ -65,7 +65,7 @@ async def test_a_restart_does_not_fill_the_bucket(processes: list[Rates], compan
     assert await burst(after, company, NUMBER) <= NUMBER * 0.1
 
 
-async def test_who_has_none_left_is_told_how_long_and_asks_nobody_meanwhile(
+async def test_who_has_none_left_is_shown_how_long_and_asks_nobody_meanwhile(
     processes: list[Rates], company: Company, urls: Urls
 ) -> None:
     rates = processes[0]

@@ -20,7 +20,7 @@ import pytest
 from neurant.core.settings import Settings
 from neurant.installation.embedded import Urls
 from neurant.runtime.app import _make_api
-from tests.api.things import (
+from tests.api.api_resources import (
     ASSIGNED,
     BODIES,
     EXPECTED,
@@ -123,7 +123,7 @@ def callers(
 
 def test_every_operation_says_what_it_is_tried_with() -> None:
     unknown = {one for operation in OPERATIONS for one in operation.params} - THINGS.keys()
-    assert not unknown, "how is one of these made? tests/api/things.py"
+    assert not unknown, "how is one of these made? tests/api/api_resources.py"
     assert not set(ELSEWHERE) - {one.name for one in operations()}
 
 
@@ -153,7 +153,7 @@ def make(
 
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda one: one.name)
-def test_each_role_is_allowed_refused_or_told_of_nothing(
+def test_each_role_is_allowed_refused_or_shown_nothing(
     operation: Operation,
     callers: dict[str, httpx.Client],
     companies: tuple[Company, Company],
@@ -217,7 +217,7 @@ def expect(caller: str, level: str, place: Place, operation: Operation) -> int |
     return "allowed"
 
 
-def test_what_is_told_of_roles_is_what_the_endpoints_hold(
+def test_what_is_reported_of_roles_is_what_the_endpoints_hold(
     callers: dict[str, httpx.Client], reach: dict[str, dict[str, str]]
 ) -> None:
     """The page's matrix and these cells come from one table."""

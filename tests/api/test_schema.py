@@ -278,17 +278,17 @@ def test_ten_thousand_answers_are_what_the_document_says(installation: Installat
     total = 0
     wrong: list[Any] = []
     for caller, phases, examples in runs:
-        total += told(installation, caller, phases, examples, wrong)
+        total += request_parts(installation, caller, phases, examples, wrong)
     # Of an operation that takes nothing there is only one case.
     each = 1 + max(0, CASES - total) // (len(CALLERS) * operations - operations // 2)
     for caller in CALLERS:
-        total += told(installation, caller, ("examples", "fuzzing"), each, wrong)
+        total += request_parts(installation, caller, ("examples", "fuzzing"), each, wrong)
     print(f"all: {total} cases of {operations} operations, {len(wrong)} failures")
     assert not wrong, tell(wrong)
     assert total >= CASES
 
 
-def told(
+def request_parts(
     made: Installation, caller: str, phases: Sequence[str], examples: int, wrong: list[str]
 ) -> int:
     """Run, say what came of it, and add it to ``wrong``; the number of cases."""

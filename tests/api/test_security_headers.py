@@ -53,7 +53,7 @@ def test_only_what_sites_embed_may_be_loaded_by_them(nobody: httpx.Client, acme:
         (None, None),
     ],
 )
-async def test_browsers_that_come_by_https_are_told_to_stay(
+async def test_browsers_that_come_by_https_are_instructed_to_stay(
     public_url: str | None, told: str | None
 ) -> None:
     app = create_app(Settings(public_url=public_url))

@@ -78,7 +78,7 @@ def test_every_action_and_thing_has_its_words(database: psycopg.Connection) -> N
         assert [name for name in audited if thing(name, language) == name] == []
 
 
-def test_what_changed_is_told_in_words(database: psycopg.Connection) -> None:
+def test_what_changed_is_reported_in_words(database: psycopg.Connection) -> None:
     common = [
         "users",
         "user_invitations",

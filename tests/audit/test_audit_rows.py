@@ -374,7 +374,7 @@ def test_a_program_is_named_by_its_key_and_its_maker(
     assert lines_since(db, mark, rival.id) == []
 
 
-def test_the_system_and_a_person_at_the_database_are_told_apart(
+def test_the_system_and_a_person_at_the_database_are_distinguished(
     urls: Urls, db: psycopg.Connection, acme: Company
 ) -> None:
     known = values(db, acme)

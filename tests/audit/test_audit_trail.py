@@ -17,7 +17,7 @@ pytest_plugins = ("tests.console.running_web",)
 NETWORK = ip_interface("127.0.0.0/24")
 
 
-def test_signing_in_and_out_is_told_with_its_trail(
+def test_signing_in_and_out_is_reported_with_its_trail(
     web_url: str, database: psycopg.Connection, acme: Company, rival: Company
 ) -> None:
     owner, mark = acme.people["owner"], newest(database)
@@ -39,7 +39,7 @@ def test_signing_in_and_out_is_told_with_its_trail(
     assert lines_since(database, mark, rival.id) == []
 
 
-def test_a_wrong_password_is_told_of_a_known_login_only(
+def test_a_wrong_password_is_reported_of_a_known_login_only(
     nobody: httpx.Client, database: psycopg.Connection, acme: Company
 ) -> None:
     person, mark = acme.people["administrador"], newest(database)
@@ -72,4 +72,4 @@ def test_what_is_done_in_the_console_carries_the_session(
 
 
 def test_a_trail_carries_nothing_that_the_database_would_refuse() -> None:
-    assert Trail(user_agent="a\0b", ip=None).told() == '{"user_agent": "ab"}'
+    assert Trail(user_agent="a\0b", ip=None).as_json() == '{"user_agent": "ab"}'

@@ -17,9 +17,9 @@ import psycopg
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from neurant.audit.heads import encode_public, head_line, open_heads, read_heads, signing_key
+from neurant.audit.chain_heads import encode_public, head_line, open_heads, read_heads, signing_key
 from neurant.audit.jobs import export_heads, seal_all
-from neurant.audit.queries import Head
+from neurant.audit.queries import ChainHead
 from neurant.audit.service import Report, verify
 from neurant.core.db.pool import make_pool
 from neurant.core.errors import SetupError
@@ -238,7 +238,7 @@ def forge_seq(line: str) -> str:
 
 def sign_with_another_key(line: str) -> str:
     told = json.loads(line)
-    head = Head(
+    head = ChainHead(
         UUID(told["company_id"]),
         told["seq"],
         bytes(32),

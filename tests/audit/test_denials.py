@@ -38,7 +38,7 @@ def denied(
     return line.details["operation"], line.details.get("permission"), line.resource_id
 
 
-def test_what_a_handler_refuses_is_told_with_the_thing_that_was_attempted(
+def test_what_a_handler_refuses_is_reported_with_the_thing_that_was_attempted(
     sign_in: SignIn, acme: Company, database: psycopg.Connection
 ) -> None:
     owner, boss = acme.people["owner"].id, sign_in(acme, "administrador")
@@ -67,7 +67,7 @@ def test_what_a_handler_refuses_is_told_with_the_thing_that_was_attempted(
     ],
 )
 @pytest.mark.parametrize("htmx", [{}, {"hx-request": "true"}])
-def test_a_page_that_is_refused_is_told_too(
+def test_a_page_that_is_refused_is_reported_too(
     sign_in: SignIn, acme: Company, database: psycopg.Connection, path: str, permission: str,
     htmx: dict[str, str],
 ) -> None:  # fmt: skip
@@ -75,7 +75,7 @@ def test_a_page_that_is_refused_is_told_too(
     assert told == (f"GET {path}", permission, None)
 
 
-def test_a_form_of_a_page_that_is_refused_is_told_with_its_thing(
+def test_a_form_of_a_page_that_is_refused_is_reported_with_its_thing(
     sign_in: SignIn, acme: Company, database: psycopg.Connection
 ) -> None:
     owner, boss = acme.people["owner"].id, sign_in(acme, "administrador")
@@ -97,7 +97,7 @@ def test_who_is_nobody_leaves_no_line_and_what_is_missing_is_no_denial(
     assert [one for one in lines_since(database, mark) if one.action == "denied"] == []
 
 
-def test_a_key_whose_scopes_leave_everything_out_is_told_by_its_maker(
+def test_a_key_whose_scopes_leave_everything_out_is_reported_by_its_maker(
     nobody: httpx.Client, sign_in: SignIn, acme: Company, database: psycopg.Connection
 ) -> None:
     made = sign_in(acme, "owner").post(

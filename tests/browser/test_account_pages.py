@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from neurant.installation.embedded import Urls
-from tests.accounts.letters import PASSWORD, letters, new_address
+from tests.accounts.sent_mails import PASSWORD, new_address, sent_mails
 from tests.companies import Company, make_company
 from tests.console.running_web import serving, web_settings
 
@@ -88,7 +88,7 @@ def test_somebody_signs_up_and_the_page_goes_on_when_the_link_is_opened_on_the_t
     expect(desk.get_by_text("Esta página avanza sola")).to_be_visible()
     expect(desk.get_by_role("button", name="Enviar otro correo en")).to_be_disabled()
     assert_fine(desk)
-    phone.goto(f"/verify?link={letters(database, email)[-1].link}")
+    phone.goto(f"/verify?link={sent_mails(database, email)[-1].link}")
     assert_fine(phone)
     phone.get_by_label("La contraseña que elegiste").fill(PASSWORD)
     phone.get_by_role("button", name="Confirmar y entrar").click()

@@ -138,7 +138,7 @@ def test_a_new_persona_is_the_one_that_the_texts_of_the_template_speak_of(
     assert unnamed["fallback_message"].startswith(f"Soy {made['name']};")
 
 
-def test_bots_without_a_name_are_told_apart(sign_in: SignIn, rival: Company) -> None:
+def test_bots_without_a_name_are_distinguished(sign_in: SignIn, rival: Company) -> None:
     client = sign_in(rival, "owner")
     template = templates(client)[0]["id"]
     names = []

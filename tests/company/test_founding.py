@@ -13,7 +13,7 @@ import pytest
 from neurant.companies.service import name_from_email
 from neurant.installation.embedded import Urls
 from neurant.texts import LANGUAGES, catalogue
-from tests.api.things import Place, conversation
+from tests.api.api_resources import Place, conversation
 from tests.companies import Company, make_company
 
 pytest_plugins = ("tests.console.running_web",)
@@ -57,7 +57,9 @@ def found(
         return app.execute(FOUND, (who, name, slug, industry, ip, minutes)).fetchone()
 
 
-def test_a_company_begins_free_with_what_was_told_of_it(urls: Urls, db: psycopg.Connection) -> None:
+def test_a_company_begins_free_with_what_was_entered_for_it(
+    urls: Urls, db: psycopg.Connection
+) -> None:
     who, name = login(db), f"Clínica Ñandú {secrets.token_hex(4)}"
     outcome, company, slug = found(urls, who, name)
     assert outcome == "created"

@@ -39,7 +39,9 @@ async def test_several_companies_with_such_a_bot_are_asked_for_and_no_others(url
     assert missing.value.params["bots"] == f"«{other.bot_name}»"
 
 
-async def test_a_bot_that_nobody_has_is_told_without_the_bots_of_all_companies(urls: Urls) -> None:
+async def test_a_bot_that_nobody_has_is_reported_without_the_bots_of_all_companies(
+    urls: Urls,
+) -> None:
     acme = make_company(urls.admin, f"acme{secrets.token_hex(4)}")
     make_company(urls.admin, f"rival{secrets.token_hex(4)}")
     with pytest.raises(SetupError) as missing:

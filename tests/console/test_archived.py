@@ -10,7 +10,7 @@ import psycopg
 from neurant.installation.embedded import Urls
 from tests.companies import Company
 from tests.console.people import Visitor
-from tests.retention.past import archive_all
+from tests.retention.old_conversations import archive_all
 
 pytest_plugins = ("tests.console.running_web",)
 

@@ -49,7 +49,7 @@ def test_a_date_within_a_sentence_has_its_month_whatever_the_day() -> None:
 @pytest.mark.parametrize(
     ("seconds", "told"), [(8, "8 s"), (77, "1 min"), (7300, "2 h"), (400_000, "4 d"), (-5, "0 s")]
 )
-def test_a_wait_is_told_in_its_largest_unit(seconds: int, told: str) -> None:
+def test_a_wait_is_reported_in_its_largest_unit(seconds: int, told: str) -> None:
     assert SPANISH.waited(utc_now() - timedelta(seconds=seconds)) == told
 
 

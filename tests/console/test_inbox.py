@@ -121,7 +121,7 @@ def test_a_reply_cannot_pass_for_somebody_elses_message(
     assert reply(client, second, "para el segundo", message_id=same).status_code == 404
 
 
-def test_of_two_who_take_at_once_one_wins_and_the_other_is_told_who(
+def test_of_two_who_take_at_once_one_wins_and_the_other_is_shown_who(
     sign_in: SignIn, visit: Visit, acme: Company
 ) -> None:
     visitor = visit(acme, "hola")
@@ -271,7 +271,7 @@ def test_the_stream_says_that_something_changed(
         assert next(events) == "event: news"
 
 
-def test_who_may_not_reply_is_offered_nothing_and_told_why_when_they_try(
+def test_who_may_not_reply_is_offered_nothing_and_shown_why_when_they_try(
     sign_in: SignIn, visit: Visit, rival: Company, database: psycopg.Connection
 ) -> None:
     visitor = visit(rival, "¿me atiende alguien?")

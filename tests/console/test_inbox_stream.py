@@ -41,7 +41,7 @@ class Busy:
 
 
 @pytest.mark.parametrize("every", [0.3, 1.0, 4.0, 19.0, 10_000.0])
-def test_who_is_deactivated_is_told_nothing_a_few_seconds_later(
+def test_who_is_deactivated_is_sent_nothing_a_few_seconds_later(
     monkeypatch: pytest.MonkeyPatch, every: float
 ) -> None:
     clock, asked = Clock(), []

@@ -9,7 +9,7 @@ import httpx
 import psycopg
 import pytest
 
-from neurant.core.realtime import MOST_STREAMS, StaffStreams
+from neurant.core.realtime import MAX_STREAMS, StaffStreams
 from neurant.installation.embedded import Urls
 from tests.companies import Company, make_company
 
@@ -34,7 +34,7 @@ def opened(client: httpx.Client, path: str, count: int) -> list[httpx.Response]:
     return [client.get(path) for _ in range(count)]
 
 
-def test_a_company_opens_pages_up_to_its_number_and_is_told_when_to_come_back(
+def test_a_company_opens_pages_up_to_its_number_and_is_shown_when_to_come_back(
     limited: Company, rival: Company, sign_in: SignIn
 ) -> None:
     client = sign_in(limited, "owner")
@@ -84,10 +84,10 @@ def test_what_the_live_stream_asks_for_is_not_counted_and_nothing_else_passes_as
     assert not streams.take_redraw(session)
     with streams.opened(session):
         for _ in range(10):
-            streams.told(session)
+            streams.grant_redraw(session)
         assert [streams.take_redraw(session) for _ in range(6)] == [True] * 4 + [False] * 2
         assert not streams.take_redraw(uuid4())
-        streams.told(session)
+        streams.grant_redraw(session)
     assert not streams.take_redraw(session)
 
 
@@ -98,7 +98,7 @@ def test_a_session_has_a_number_of_live_streams_and_they_come_back(
     asked = client.build_request("GET", path)
     held = []
     with httpx.Client(base_url=client.base_url, cookies=client.cookies) as browser:
-        for _ in range(MOST_STREAMS):
+        for _ in range(MAX_STREAMS):
             stream = browser.send(asked, stream=True)
             assert stream.status_code == 200
             pieces = stream.iter_raw()  # kept: httpx closes what nobody iterates any more

@@ -28,7 +28,7 @@ def free(urls: Urls, known_password: str, database: psycopg.Connection) -> Compa
     return made
 
 
-def test_documents_are_told_and_not_asked_for(
+def test_the_document_limit_is_shown_and_no_document_is_requested(
     sign_in: SignIn, free: Company, rival: Company
 ) -> None:
     page = sign_in(free, "owner").get("/console/knowledge").text

@@ -68,7 +68,7 @@ def test_a_name_whose_last_use_is_removed_is_found(copy: Path) -> None:
     assert sorted(unused.problems(copy)) == sorted(LAST_USES)
 
 
-def test_an_allowance_that_nothing_needs_is_told(
+def test_an_allowance_that_nothing_needs_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     allowed = tmp_path / "unused.toml"

@@ -129,7 +129,7 @@ def test_what_is_imported_is_read_searched_and_counted_like_any_other(
     recounted(database, acme)
 
 
-def test_it_costs_nothing_and_nobody_is_told_or_answered(
+def test_it_costs_nothing_and_nobody_is_notified_or_answered(
     send: Callable[..., dict[str, Any]], acme: Company, database: psycopg.Connection
 ) -> None:
     sides = (

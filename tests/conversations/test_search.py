@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from neurant.conversations.jobs import drain_once
+from neurant.conversations.jobs import process_changes_once
 from neurant.core.db.pool import make_pool
 from neurant.installation.embedded import Urls
 from tests.companies import Company, make_company
@@ -68,7 +68,7 @@ class Desk:
         ).fetchone()
         return str(row[0])
 
-    def drain(self) -> None:
+    def process_changes(self) -> None:
         while self.db.execute("select private.drain_message_changes(10000)").fetchone()[0]:
             pass
         assert self.db.execute("select count(*) from message_changes").fetchone() == (0,)
@@ -104,7 +104,7 @@ def desk(urls: Urls) -> Iterator[Desk]:
 @pytest.fixture(params=["at once", "drained"])
 def settled(request: pytest.FixtureRequest, desk: Desk) -> Callable[[], object]:
     """Every claim holds before the worker has drained the log, and after."""
-    return desk.drain if request.param == "drained" else lambda: None
+    return desk.process_changes if request.param == "drained" else lambda: None
 
 
 @pytest.mark.parametrize(
@@ -171,29 +171,29 @@ def test_finds_people_by_any_part_of_name_and_number(
 def test_a_new_name_is_found_and_the_old_one_is_not(desk: Desk, acme: Company) -> None:
     number, old, new = str(uuid.uuid4().int)[:12], uuid.uuid4().hex, uuid.uuid4().hex
     there = desk.say(acme, "hola", name=f"Ana {old}", number=number)
-    desk.drain()
+    desk.process_changes()
     assert desk.say(acme, "hola otra vez", name=f"Ana {new}", number=number) == there
     for _ in ("at once", "drained"):
         assert (desk.find(acme, new), desk.find(acme, old)) == ({there}, set())
-        desk.drain()
+        desk.process_changes()
 
 
 def test_an_edited_message_is_found_by_its_new_words_only(desk: Desk, acme: Company) -> None:
     old, new = uuid.uuid4().hex, uuid.uuid4().hex
     there = desk.say(acme, f"dice {old}")
-    desk.drain()
+    desk.process_changes()
     desk.db.execute(
         "update messages set content = %s where conversation_id = %s", (f"dice {new}", there)
     )
     for _ in ("at once", "drained"):
         assert (desk.find(acme, new), desk.find(acme, old)) == ({there}, set())
-        desk.drain()
+        desk.process_changes()
 
 
 def test_the_words_of_a_deleted_message_go_with_it(desk: Desk, acme: Company) -> None:
     mark = uuid.uuid4().hex
     there = desk.say(acme, f"borra {mark}")
-    desk.drain()
+    desk.process_changes()
     held = "select count(*) from message_search where company_id = %s and conversation_id = %s"
     assert desk.db.execute(held, (acme.id, there)).fetchone() == (1,)
     desk.db.execute("delete from messages where conversation_id = %s", (there,))
@@ -301,10 +301,10 @@ TEXTS = st.lists(WORDS, min_size=1, max_size=4).map(" ".join)
 def test_drained_and_undrained_are_searched_alike(
     desk: Desk, rival: Company, said: list[tuple[str, str | None]], typed: str
 ) -> None:
-    desk.drain()
+    desk.process_changes()
     there = [desk.say(rival, words, name=name) for words, name in said]
     before = desk.find(rival, typed)
-    desk.drain()
+    desk.process_changes()
     assert desk.find(rival, typed) == before
     for conversation in there:
         desk.db.execute("delete from outbox where conversation_id = %s", (conversation,))
@@ -318,15 +318,15 @@ async def test_the_worker_drains_for_every_company_and_one_at_a_time(
     urls: Urls, desk: Desk, acme: Company, rival: Company
 ) -> None:
     mark = uuid.uuid4().hex
-    desk.drain()
+    desk.process_changes()
     both = desk.say(acme, mark), desk.say(rival, mark)
     held = "select count(*) from message_search where conversation_id = any (%s)"
     async with make_pool(urls.jobs, size=1, pooled=False) as pool:
         with psycopg.connect(urls.admin) as other:
             other.execute("select private.drain_message_changes(0)")
-            assert await drain_once(pool) == 0
+            assert await process_changes_once(pool) == 0
         assert desk.db.execute(held, ([*both],)).fetchone() == (0,)
-        assert await drain_once(pool) == 2
+        assert await process_changes_once(pool) == 2
     assert desk.db.execute(held, ([*both],)).fetchone() == (2,)
 
 
@@ -335,13 +335,13 @@ def test_the_index_serves_and_reads_the_words_of_one_company_only(
     desk: Desk, acme: Company, rival: Company, role: str
 ) -> None:
     """The plan of the statement inside the function, as it runs for a person under row security."""
-    desk.drain()
+    desk.process_changes()
     mark = uuid.uuid4().hex[:8]
     plans: list[str] = []
     desk.db.add_notice_handler(lambda told: plans.append(told.message_primary or ""))
     with desk.db.transaction(force_rollback=True):
         there = [desk.say(acme, "hola"), desk.say(rival, "hola")]
-        desk.drain()
+        desk.process_changes()
         desk.db.execute("set local session_replication_role = replica")
         desk.db.execute(
             "insert into message_search (company_id, message_id, conversation_id, chatbot_id, search)"

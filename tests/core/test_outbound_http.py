@@ -152,7 +152,7 @@ async def test_a_bomb_is_not_unpacked_and_a_flood_is_cut_off() -> None:
     bomb = await answered(gzip.compress(b" " * 10**7), "content-encoding: gzip\r\n")
     assert isinstance(bomb, ProviderError)
     assert bomb.code == "sso.provider_wrong"
-    flood = await answered(b" " * (net.MOST_BYTES + 1))
+    flood = await answered(b" " * (net.MAX_BYTES + 1))
     assert isinstance(flood, ProviderError)
     assert flood.code == "sso.provider_wrong"
     assert await answered(b'{"a": 1}') == {"a": 1}

@@ -107,7 +107,7 @@ def test_handing_over_touches_nothing_beyond_the_cluster(folder: Path) -> None:
 
 
 @as_root
-def test_where_no_account_of_its_own_can_be_had_the_host_is_told(
+def test_where_no_account_of_its_own_can_be_had_a_warning_is_logged(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module in (accounts, install):

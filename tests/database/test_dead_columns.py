@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 INVENTORY = ROOT / "tests" / "data" / "design" / "seed-inventory.json"
 LISTED = tomllib.loads((ROOT / "docs" / "dead-columns.toml").read_text("utf-8"))
 # Lower them with the lists; never raise them.
-MOST = {"dead": 39, "waiting": 41}
+MAX_LISTED = {"dead": 39, "waiting": 41}
 
 # Every row has these, and defaults fill them.
 KEYS = {"id", "company_id", "created_at", "updated_at"}
@@ -71,7 +71,7 @@ def test_every_promised_column_that_is_only_read_is_shown_or_waits_or_acts_in_py
 
 
 def test_every_listed_column_has_its_issue_or_its_reason_and_the_lists_only_shrink() -> None:
-    for name, most in MOST.items():
+    for name, most in MAX_LISTED.items():
         assert len(LISTED[name]) <= most
         wrong = {column: why for column, why in LISTED[name].items() if not REASON.match(why)}
         assert not wrong

@@ -21,7 +21,7 @@ from neurant.installation.embedded import Urls
 ROOT = Path(__file__).resolve().parents[2]
 TESTS = ROOT / "tests"
 LISTED = tomllib.loads((ROOT / "docs" / "unreached-values.toml").read_text("utf-8"))["values"]
-MOST = 6  # lower it with the list; never raise it
+MAX_LISTED = 6  # lower it with the list; never raise it
 # These files name values without reaching them.
 NO_TESTS = {Path(__file__).name, "column_uses.py", "mutants.py", "body_mutants.py", "operators.py"}
 COMMON = {"status", "kind", "action", "reason", "outcome", "role", "plan", "channel", "size"}
@@ -109,5 +109,5 @@ def test_every_value_of_every_enumeration_is_reached_or_listed(urls: Urls) -> No
 
 
 def test_every_listed_value_names_the_issue_that_reaches_it_and_the_list_only_shrinks() -> None:
-    assert len(LISTED) <= MOST
+    assert len(LISTED) <= MAX_LISTED
     assert not {value: why for value, why in LISTED.items() if not REASON.match(why)}

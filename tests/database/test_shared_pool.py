@@ -95,8 +95,8 @@ async def test_visitors_and_logins_have_shares_of_their_own(
 async def test_too_long_a_queue_is_refused_with_a_time_to_come_back(
     pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pools, "_MOST_WAITING", 0)
-    monkeypatch.setattr(pools, "_MOST_WAITING_OF_ALL", 0)
+    monkeypatch.setattr(pools, "_MAX_WAITING", 0)
+    monkeypatch.setattr(pools, "_MAX_WAITING_SHARED", 0)
     for sharer, refusal in ((uuid4(), RateLimitedError), ("anybody", UnavailableError)):
         with sharing(sharer):
             async with asyncio.timeout(5), asyncio.TaskGroup() as group:
@@ -125,7 +125,7 @@ async def test_who_waits_in_a_queue_waits_for_so_long(pool: Pool, acme: Company)
                 pass
 
 
-async def test_who_is_of_no_company_is_told_that_the_service_is_away(pool: Pool) -> None:
+async def test_who_is_of_no_company_is_shown_that_the_service_is_unavailable(pool: Pool) -> None:
     end, inside = asyncio.Event(), asyncio.Semaphore(0)
 
     async def hold() -> None:
@@ -168,7 +168,7 @@ async def test_a_credential_takes_the_share_of_its_company_once_it_is_known(
 
 
 async def test_what_is_kept_of_credentials_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tenancy, "_MOST_KNOWN", 3)
+    monkeypatch.setattr(tenancy, "_MAX_KNOWN", 3)
     monkeypatch.setattr(tenancy, "_companies", {})
     for number in range(10):
         tenancy.remember(KeyToken(bytes([number])), UUID(int=number))

@@ -132,7 +132,7 @@ def test_a_release_becomes_the_next_version_in_one_go_and_keeps_every_row(
 
 
 @pytest.mark.parametrize("forgotten", EDITS)
-def test_a_schema_file_that_was_not_edited_with_its_migration_is_told(
+def test_a_schema_file_that_was_not_edited_with_its_migration_is_reported(
     installed: tuple[str, Path],
     after: Path,
     fresh_database: Database,

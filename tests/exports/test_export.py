@@ -122,7 +122,7 @@ def test_only_who_may_export_does(sign_in: SignIn, acme: Company) -> None:
     assert sign_in(acme, "administrador").get("/console/settings/data/export").status_code == 200
 
 
-def test_a_file_that_is_gone_is_told_and_stops_nothing(
+def test_a_file_that_is_gone_is_reported_and_stops_nothing(
     sign_in: SignIn, acme: Company, database: psycopg.Connection
 ) -> None:
     lost = database.execute(

@@ -9,7 +9,15 @@ import pytest
 
 from neurant.installation.embedded import Urls
 from tests.companies import ROLES, Company, make_company
-from tests.plans.acting import add_conversation, admin, call, counters, limit, recount, staff
+from tests.plans.sql_as_role import (
+    add_conversation,
+    call_as,
+    counters,
+    limit,
+    query_as_admin,
+    recount,
+    staff,
+)
 
 ASSIGN = "select private.assign_conversation(%s, %s)"
 TAKE = "select private.take_conversation(%s)"
@@ -32,7 +40,7 @@ def conversation(urls: Urls, acme: Company) -> UUID:
 
 
 def assign(urls: Urls, company: Company, by: str, conversation: UUID, to: str) -> str:
-    return call(urls, company, by, ASSIGN, conversation, company.people[to].id)
+    return call_as(urls, company, by, ASSIGN, conversation, company.people[to].id)
 
 
 def takeovers(urls: Urls, conversation: UUID) -> list[tuple[str, str, UUID | None]]:
@@ -42,7 +50,7 @@ def takeovers(urls: Urls, conversation: UUID) -> list[tuple[str, str, UUID | Non
         " from hitl_sessions s join conversations c on c.id = s.conversation_id"
         " where c.id = %s order by s.opened_at"
     )
-    rows = admin(urls, query, conversation)
+    rows = query_as_admin(urls, query, conversation)
     assert all(row[2] == row[3] for row in rows)
     return [row[:3] for row in rows]
 
@@ -60,7 +68,7 @@ def test_from_supervisor_up_a_conversation_is_given_to_anybody_who_serves_the_bo
 def test_an_operador_gives_nobody_anything(urls: Urls, acme: Company, conversation: UUID) -> None:
     for to in ROLES:
         assert assign(urls, acme, "operador", conversation, to) == "not_found"
-    assert call(urls, acme, "operador", TAKE, conversation) == "taken"
+    assert call_as(urls, acme, "operador", TAKE, conversation) == "taken"
     assert assign(urls, acme, "operador", conversation, "supervisor") == "not_found"
     [(_, _, holder)] = takeovers(urls, conversation)
     assert holder == acme.people["operador"].id
@@ -69,7 +77,7 @@ def test_an_operador_gives_nobody_anything(urls: Urls, acme: Company, conversati
 def test_what_somebody_has_moves_down_and_up_in_the_same_takeover(
     urls: Urls, acme: Company, conversation: UUID
 ) -> None:
-    call(urls, acme, "owner", TAKE, conversation)
+    call_as(urls, acme, "owner", TAKE, conversation)
     assert assign(urls, acme, "supervisor", conversation, "operador") == "assigned"
     assert assign(urls, acme, "supervisor", conversation, "operador") == "same"
     [(status, _, holder)] = takeovers(urls, conversation)
@@ -82,7 +90,7 @@ def test_what_somebody_has_moves_down_and_up_in_the_same_takeover(
 def test_who_waits_in_the_queue_is_given_to_somebody(
     urls: Urls, acme: Company, conversation: UUID
 ) -> None:
-    admin(
+    query_as_admin(
         urls,
         "insert into hitl_sessions (company_id, conversation_id, chatbot_id, reason)"
         " values (%s, %s, %s, 'keywords')",
@@ -99,19 +107,21 @@ def test_what_the_bot_was_thinking_meanwhile_is_not_said(
     urls: Urls, acme: Company, conversation: UUID
 ) -> None:
     fence = "select fence from conversations where id = %s"
-    [(before,)] = admin(urls, fence, conversation)
+    [(before,)] = query_as_admin(urls, fence, conversation)
     assign(urls, acme, "supervisor", conversation, "operador")
-    assert admin(urls, fence, conversation) == [(before + 1,)]
+    assert query_as_admin(urls, fence, conversation) == [(before + 1,)]
 
 
 def test_who_cannot_serve_it_is_not_given_it(
     urls: Urls, acme: Company, rival: Company, conversation: UUID
 ) -> None:
     supervisor, operador = acme.people["supervisor"].id, acme.people["operador"].id
-    admin(urls, "update users set is_active = false where id = %s", supervisor)
-    admin(urls, "update chatbot_operators set is_active = false where operator_id = %s", operador)
+    query_as_admin(urls, "update users set is_active = false where id = %s", supervisor)
+    query_as_admin(
+        urls, "update chatbot_operators set is_active = false where operator_id = %s", operador
+    )
     for nobody in (supervisor, operador, rival.people["supervisor"].id, uuid4()):
-        assert call(urls, acme, "owner", ASSIGN, conversation, nobody) == "invalid_target"
+        assert call_as(urls, acme, "owner", ASSIGN, conversation, nobody) == "invalid_target"
     assert takeovers(urls, conversation) == []
 
 
@@ -120,7 +130,7 @@ def test_a_conversation_of_the_other_company_is_like_none(
 ) -> None:
     for unknown in (conversation, uuid4()):
         for person in (rival.people["owner"].id, acme.people["owner"].id):
-            assert call(urls, rival, "owner", ASSIGN, unknown, person) == "not_found"
+            assert call_as(urls, rival, "owner", ASSIGN, unknown, person) == "not_found"
     assert takeovers(urls, conversation) == []
 
 
@@ -128,33 +138,33 @@ def test_a_conversation_that_is_over_is_given_to_nobody(
     urls: Urls, acme: Company, conversation: UUID
 ) -> None:
     over = "update conversations set status = 'resolved', ended_at = now() where id = %s"
-    admin(urls, over, conversation)
+    query_as_admin(urls, over, conversation)
     assert assign(urls, acme, "owner", conversation, "operador") == "closed"
 
 
 def test_a_request_to_pass_it_on_ends(urls: Urls, acme: Company, conversation: UUID) -> None:
-    call(urls, acme, "operador", TAKE, conversation)
+    call_as(urls, acme, "operador", TAKE, conversation)
     ask = "select private.request_transfer(%s, %s, 'escalation', 'caja')"
-    call(urls, acme, "operador", ask, conversation, acme.people["supervisor"].id)
+    call_as(urls, acme, "operador", ask, conversation, acme.people["supervisor"].id)
     assert assign(urls, acme, "administrador", conversation, "owner") == "assigned"
-    [(transfer, status)] = admin(
+    [(transfer, status)] = query_as_admin(
         urls, "select id, status from hitl_transfers where conversation_id = %s", conversation
     )
     assert status == "cancelled"
     decide = "select private.decide_transfer(%s, true)"
-    assert call(urls, acme, "supervisor", decide, transfer) == "closed"
+    assert call_as(urls, acme, "supervisor", decide, transfer) == "closed"
     [(_, _, holder)] = takeovers(urls, conversation)
     assert holder == acme.people["owner"].id
 
 
-def test_only_who_is_given_it_is_told(
+def test_only_who_is_given_it_is_notified(
     urls: Urls, acme: Company, rival: Company, conversation: UUID
 ) -> None:
     assign(urls, acme, "supervisor", conversation, "operador")
     kinds = "select string_agg(kind, ',') from notifications"
-    assert call(urls, acme, "operador", kinds) == "conversation_assigned"
-    assert [call(urls, acme, role, kinds) for role in ASSIGNERS] == [None] * 3
-    assert [call(urls, rival, role, kinds) for role in ROLES] == [None] * 4
+    assert call_as(urls, acme, "operador", kinds) == "conversation_assigned"
+    assert [call_as(urls, acme, role, kinds) for role in ASSIGNERS] == [None] * 3
+    assert [call_as(urls, rival, role, kinds) for role in ROLES] == [None] * 4
 
 
 def test_no_more_are_given_than_the_plan_allows(
@@ -172,9 +182,9 @@ def test_no_more_are_given_than_the_plan_allows(
 
 
 def test_it_is_audited_under_who_gave_it(urls: Urls, acme: Company, conversation: UUID) -> None:
-    call(urls, acme, "owner", TAKE, conversation)
+    call_as(urls, acme, "owner", TAKE, conversation)
     assign(urls, acme, "supervisor", conversation, "operador")
-    written = admin(
+    written = query_as_admin(
         urls,
         "select a.user_id from audit_logs a join hitl_sessions s on s.id = a.resource_id"
         " where s.conversation_id = %s and a.user_id = %s",
@@ -196,7 +206,7 @@ def test_letting_somebody_out_waits_for_what_they_are_being_given_and_takes_it_b
         assert giving.execute(ASSIGN, (conversation, operador)).fetchone() == ("assigned",)
         with pytest.raises(psycopg.errors.LockNotAvailable):
             letting.execute(OUT, (operador,))
-    assert call(urls, acme, "owner", OUT, operador) == "deactivated"
+    assert call_as(urls, acme, "owner", OUT, operador) == "deactivated"
     assert takeovers(urls, conversation) == [("pending", "manual", None)]
 
 

@@ -83,7 +83,7 @@ def test_the_colleague_who_accepts_has_the_conversation(acme: Desk) -> None:
     assert acme.holder() == id_of(acme, "supervisor")
 
 
-def test_who_is_asked_and_who_asked_are_told(acme: Desk) -> None:
+def test_who_is_asked_and_who_asked_are_notified(acme: Desk) -> None:
     acme.request("operador", id_of(acme, "supervisor"))
     kinds = "select string_agg(kind, ',') from notifications"
     assert acme.call("supervisor", kinds) == "transfer_requested"

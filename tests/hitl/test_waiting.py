@@ -39,7 +39,7 @@ def escalate(urls: Urls) -> int:
         return db.execute("select private.escalate_waiting()").fetchone()[0]
 
 
-def told(urls: Urls, company: Company) -> list[str] | None:
+def notifications_of(urls: Urls, company: Company) -> list[str] | None:
     with psycopg.connect(urls.admin) as db:
         return db.execute(TOLD, (company.id,)).fetchone()[0]
 
@@ -49,15 +49,15 @@ def acme(urls: Urls) -> Company:
     return make_company(urls.admin, "acme")
 
 
-def test_after_five_minutes_all_in_charge_are_told_once(urls: Urls, acme: Company) -> None:
+def test_after_five_minutes_all_in_charge_are_notified_once(urls: Urls, acme: Company) -> None:
     rival = make_company(urls.admin, "rival")
     wait(urls, acme, "6 minutes")
     wait(urls, rival, "4 minutes")
     assert escalate(urls) >= 1
-    assert told(urls, acme) == ["owner", "administrador", "supervisor"]
-    assert told(urls, rival) is None
+    assert notifications_of(urls, acme) == ["owner", "administrador", "supervisor"]
+    assert notifications_of(urls, rival) is None
     escalate(urls)
-    assert len(told(urls, acme)) == 3
+    assert len(notifications_of(urls, acme)) == 3
 
 
 def test_the_bot_says_how_long_is_too_long(urls: Urls, acme: Company) -> None:
@@ -67,10 +67,10 @@ def test_the_bot_says_how_long_is_too_long(urls: Urls, acme: Company) -> None:
         )
     wait(urls, acme, "20 minutes")
     escalate(urls)
-    assert told(urls, acme) is None
+    assert notifications_of(urls, acme) is None
 
 
-def test_where_another_supervisor_is_in_charge_only_that_one_is_told(
+def test_where_another_supervisor_is_in_charge_only_that_one_is_notified(
     urls: Urls, acme: Company
 ) -> None:
     with psycopg.connect(urls.admin) as db:
@@ -86,7 +86,7 @@ def test_where_another_supervisor_is_in_charge_only_that_one_is_told(
         )
     wait(urls, acme, "6 minutes")
     escalate(urls)
-    assert told(urls, acme) == ["owner", "administrador", "supervisor"]
+    assert notifications_of(urls, acme) == ["owner", "administrador", "supervisor"]
     with psycopg.connect(urls.admin) as db:
         query = "select count(*) from notifications where company_id = %s and user_id = %s"
         assert db.execute(query, (acme.id, other)).fetchone() == (1,)

@@ -38,7 +38,7 @@ SECURITY = {
 CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
 
 
-class Told:
+class AppLog:
     """What the application behind the front saw."""
 
     def __init__(self) -> None:
@@ -50,9 +50,9 @@ class Told:
 @contextlib.contextmanager
 def front(
     bounds: Bounds = QUICK, proxies: str = "", public_url: str | None = None
-) -> Iterator[tuple[int, Told]]:
+) -> Iterator[tuple[int, AppLog]]:
     """A server behind the front: the port, and what its application saw."""
-    told = Told()
+    told = AppLog()
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -96,7 +96,7 @@ def _run(server: uvicorn.Server, listener: socket.socket) -> None:
         runner.run(server._serve([listener]))
 
 
-async def _endless(receive: Receive, send: Send, told: Told) -> None:
+async def _endless(receive: Receive, send: Send, told: AppLog) -> None:
     await send({"type": "http.response.start", "status": 200, "headers": []})
 
     async def listen() -> None:
@@ -137,7 +137,7 @@ def close(request: bytes = GET) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def quick() -> Iterator[tuple[int, Told]]:
+def quick() -> Iterator[tuple[int, AppLog]]:
     with front() as running:
         yield running
 
@@ -167,7 +167,7 @@ def quick() -> Iterator[tuple[int, Told]]:
     ],
 )  # fmt: skip
 def test_a_request_outside_the_bounds_is_answered_once_and_the_connection_ends(
-    quick: tuple[int, Told], request_bytes: bytes, status: int, code: str | None
+    quick: tuple[int, AppLog], request_bytes: bytes, status: int, code: str | None
 ) -> None:
     port, told = quick
     seen = len(told.bodies)
@@ -217,13 +217,13 @@ def test_every_answer_to_connect_carries_the_headers(nobody: httpx.Client) -> No
     ],
 )  # fmt: skip
 def test_a_request_within_the_bounds_is_served(
-    quick: tuple[int, Told], request_bytes: bytes, length: int
+    quick: tuple[int, AppLog], request_bytes: bytes, length: int
 ) -> None:
     answer = ask(quick[0], request_bytes)
     assert answer.endswith(b"/ %d" % length), answer
 
 
-def test_a_trailer_does_not_become_a_header(quick: tuple[int, Told]) -> None:
+def test_a_trailer_does_not_become_a_header(quick: tuple[int, AppLog]) -> None:
     port, told = quick
     ask(port, CHUNKED.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
         + b"1\r\na\r\n0\r\nX-Forwarded-For: 1.2.3.4\r\n\r\n")  # fmt: skip
@@ -231,7 +231,7 @@ def test_a_trailer_does_not_become_a_header(quick: tuple[int, Told]) -> None:
 
 
 def test_the_head_must_be_complete_in_time_however_busily_it_trickles(
-    quick: tuple[int, Told],
+    quick: tuple[int, AppLog],
 ) -> None:
     with socket.create_connection(("127.0.0.1", quick[0])) as connection:
         connection.sendall(GET)
@@ -248,7 +248,7 @@ def test_the_head_must_be_complete_in_time_however_busily_it_trickles(
 
 @pytest.mark.parametrize("first", [b"", b"\r\n", b"G", close(GET)[:-10]])
 def test_a_connection_that_says_nothing_more_is_closed(
-    quick: tuple[int, Told], first: bytes
+    quick: tuple[int, AppLog], first: bytes
 ) -> None:
     started = time.monotonic()
     answer = ask(quick[0], first, seconds=5)
@@ -257,7 +257,7 @@ def test_a_connection_that_says_nothing_more_is_closed(
 
 
 def test_a_kept_connection_may_rest_for_a_while_and_is_closed_then(
-    quick: tuple[int, Told],
+    quick: tuple[int, AppLog],
 ) -> None:
     with socket.create_connection(("127.0.0.1", quick[0])) as connection:
         connection.sendall(GET + b"\r\n")
@@ -267,7 +267,7 @@ def test_a_kept_connection_may_rest_for_a_while_and_is_closed_then(
 
 
 def test_half_a_request_after_an_answer_does_not_keep_the_connection(
-    quick: tuple[int, Told],
+    quick: tuple[int, AppLog],
 ) -> None:
     with socket.create_connection(("127.0.0.1", quick[0])) as connection:
         connection.sendall(GET + b"\r\n")
@@ -280,7 +280,7 @@ def test_half_a_request_after_an_answer_does_not_keep_the_connection(
 
 @pytest.mark.parametrize("length", [b"Content-Length: 100000", b"Transfer-Encoding: chunked"])
 def test_a_body_that_does_not_move_is_ended_and_the_application_learns_of_it(
-    quick: tuple[int, Told], length: bytes
+    quick: tuple[int, AppLog], length: bytes
 ) -> None:
     port, told = quick
     told.ended.clear()
@@ -301,7 +301,7 @@ def test_a_large_body_that_moves_may_take_longer_than_the_window() -> None:
         assert told.bodies == [b"a" * 20000]
 
 
-def test_a_client_that_reads_nothing_is_disconnected(quick: tuple[int, Told]) -> None:
+def test_a_client_that_reads_nothing_is_disconnected(quick: tuple[int, AppLog]) -> None:
     port, told = quick
     told.ended.clear()
     with socket.socket() as connection:
@@ -311,7 +311,7 @@ def test_a_client_that_reads_nothing_is_disconnected(quick: tuple[int, Told]) ->
         assert told.ended.wait(8)
 
 
-def test_a_client_that_reads_on_is_not(quick: tuple[int, Told]) -> None:
+def test_a_client_that_reads_on_is_not(quick: tuple[int, AppLog]) -> None:
     port, told = quick
     told.ended.clear()
     with socket.create_connection(("127.0.0.1", port)) as connection:
@@ -334,7 +334,7 @@ def test_the_kernel_ends_what_is_not_read_also_where_it_fits_its_buffers() -> No
     assert timeout == Bounds().window * 1000
 
 
-def test_a_few_pipelined_requests_are_answered_in_order(quick: tuple[int, Told]) -> None:
+def test_a_few_pipelined_requests_are_answered_in_order(quick: tuple[int, AppLog]) -> None:
     sent = b"".join(b"GET /%d HTTP/1.1\r\nHost: x\r\n\r\n" % n for n in range(5))
     answer = ask(quick[0], sent + close())
     assert [part[:4] for part in answer.split(b"\r\n\r\n")[1:]] == [
@@ -342,7 +342,7 @@ def test_a_few_pipelined_requests_are_answered_in_order(quick: tuple[int, Told])
     ]  # fmt: skip
 
 
-def test_thousands_of_pipelined_requests_are_not_kept(quick: tuple[int, Told]) -> None:
+def test_thousands_of_pipelined_requests_are_not_kept(quick: tuple[int, AppLog]) -> None:
     port, told = quick
     seen = len(told.scopes)
     answer = ask(port, b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n" + (GET + b"\r\n") * 5000)
@@ -351,7 +351,7 @@ def test_thousands_of_pipelined_requests_are_not_kept(quick: tuple[int, Told]) -
 
 
 def test_a_stream_ends_also_where_another_request_waits_behind_it(
-    quick: tuple[int, Told],
+    quick: tuple[int, AppLog],
 ) -> None:
     port, told = quick
     told.ended.clear()
@@ -420,7 +420,7 @@ def flood(port: int, pieces: Iterator[bytes], total: int) -> bytes:
     ],
 )  # fmt: skip
 def test_sixty_megabytes_leave_memory_flat(
-    quick: tuple[int, Told], pieces: Callable[[], Iterator[bytes]]
+    quick: tuple[int, AppLog], pieces: Callable[[], Iterator[bytes]]
 ) -> None:
     port, told = quick
     ask(port, close())
@@ -489,7 +489,7 @@ def test_how_a_request_is_cut_into_packets_changes_nothing(
 
 
 @pytest.fixture(scope="module")
-def quick_port(quick: tuple[int, Told]) -> int:
+def quick_port(quick: tuple[int, AppLog]) -> int:
     return quick[0]
 
 

@@ -22,7 +22,7 @@ from fastapi.routing import APIRoute
 from hypothesis import given
 from hypothesis import strategies as st
 
-from neurant.core.body_bounds import MOST_MEMBERS, check_members, tell_fields
+from neurant.core.body_bounds import MAX_MEMBERS, check_members, list_fields
 from neurant.core.errors import BadInputError
 from neurant.installation.embedded import Urls
 from neurant.runtime.app import _ROUTERS
@@ -183,14 +183,14 @@ def test_a_form_and_a_query_of_thousands_of_fields_are_refused(
         assert len(answer.content) < 10_000
 
 
-def test_a_long_name_and_many_names_are_told_shortly(nobody: httpx.Client) -> None:
+def test_a_long_name_and_many_names_are_reported_shortly(nobody: httpx.Client) -> None:
     for body in ({"k" * 60_000: 1}, {f"k{number}": 1 for number in range(1_000)}):
         answer = nobody.post("/v1/session", json=body)
         assert (answer.status_code, answer.json()["code"]) == (422, "invalid_fields")
         assert len(answer.content) < 10_000
 
 
-def test_every_refusal_is_told_in_both_languages(nobody: httpx.Client) -> None:
+def test_every_refusal_is_reported_in_both_languages(nobody: httpx.Client) -> None:
     for language, words in (("es", "más de 2000 valores"), ("en", "more than 2000 values")):
         answer = nobody.post(
             "/v1/session", content=unknown_keys(4_000), headers=JSON | {"accept-language": language}
@@ -198,7 +198,7 @@ def test_every_refusal_is_told_in_both_languages(nobody: httpx.Client) -> None:
         assert words in answer.json()["detail"]
 
 
-def test_a_body_over_the_limit_for_anybody_is_told_in_kilobytes(nobody: httpx.Client) -> None:
+def test_a_body_over_the_limit_for_anybody_is_reported_in_kilobytes(nobody: httpx.Client) -> None:
     answer = nobody.post("/v1/session", json={"email": "a" * 70_000, "password": "x"})
     assert (answer.status_code, answer.json()["code"]) == (413, "body_too_large")
     assert "64 kB" in answer.json()["detail"]
@@ -259,11 +259,11 @@ def test_what_is_no_json_is_counted_without_failing(body: bytes) -> None:
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-32", "utf-8-sig"])
 def test_another_encoding_hides_no_members(encoding: str) -> None:
-    text = '{"\u2241":' + unknown_keys(MOST_MEMBERS + 1).decode() + "}"
+    text = '{"\u2241":' + unknown_keys(MAX_MEMBERS + 1).decode() + "}"
     with pytest.raises(BadInputError):
         check_members(text.encode(encoding))
 
 
-def test_at_most_twenty_names_are_told() -> None:
-    told = tell_fields(f"k{number}" for number in range(1_000))
+def test_at_most_twenty_names_are_reported() -> None:
+    told = list_fields(f"k{number}" for number in range(1_000))
     assert len(told.split(", ")) == 20

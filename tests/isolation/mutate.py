@@ -29,8 +29,8 @@ import psycopg
 import pytest
 
 from neurant.installation.embedded import start_supervised
-from neurant.verify.gates import gate_cells
-from neurant.verify.run import Matrix, cells, gates, prepare
+from neurant.verify.catalog_rules import rule_cells
+from neurant.verify.run import Matrix, catalog_rules, cells, prepare
 from tests.isolation.mutants import Mutant, bodies, mutants, sample
 from tests.isolation.mutation_results import (
     RESULTS,
@@ -144,7 +144,9 @@ def _is_everywhere(mutant: Mutant) -> bool:
 def _gate(matrix: Matrix, mutant: Mutant) -> str:
     # A function's body changes no plan of a policy.
     rules = (
-        gate_cells(matrix.connection, matrix.world.catalog) if mutant.function else gates(matrix)
+        rule_cells(matrix.connection, matrix.fixture.catalog)
+        if mutant.function
+        else catalog_rules(matrix)
     )
     return next((f"{cell.object}: {cell.found}" for cell in rules if not cell.ok), "")
 
@@ -228,11 +230,11 @@ def _begin(places: Queue[str], cluster: Path, with_tests: bool, functions: Seque
     connection = psycopg.connect(places.get())
     connection.execute("select 1")
     matrix = prepare(connection, thorough=True)
-    reach = callers(connection, matrix.world.catalog)
+    reach = callers(connection, matrix.fixture.catalog)
     names = [name.partition("(")[0] for name in functions]
     near = frozenset(one for name in names for layer in reach.near(name) for one in layer)
     found = cells(matrix, near if functions else None, columns=not functions)
-    wrong = [cell for cell in (*found, *gates(matrix)) if not cell.ok]
+    wrong = [cell for cell in (*found, *catalog_rules(matrix)) if not cell.ok]
     assert not wrong, f"not green to begin with: {wrong[:3]}"
     if with_tests:
         for module in _HEAVY:

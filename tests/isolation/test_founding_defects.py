@@ -15,8 +15,8 @@ from psycopg import sql
 
 from neurant.installation.embedded import RunningServer, Urls
 from tests.isolation.founding import counting, history, isolation, people, values  # noqa: F401
+from tests.isolation.founding.fixtures import FoundingFixture, fixture, load_draft
 from tests.isolation.founding.registry import DEFECTS, Defect
-from tests.isolation.founding.worlds import World, load_draft, world
 
 EVERY = [f"D{number:02}" for number in range(1, 45)]
 
@@ -36,13 +36,13 @@ def draft_url(server: RunningServer) -> Iterator[str]:
 
 
 @pytest.fixture
-def drafted(draft_url: str) -> AbstractContextManager[World]:
-    return world(draft_url, is_ours=False)
+def drafted(draft_url: str) -> AbstractContextManager[FoundingFixture]:
+    return fixture(draft_url, is_ours=False)
 
 
 @pytest.fixture
-def ours(urls: Urls) -> AbstractContextManager[World]:
-    return world(urls.admin, is_ours=True)
+def ours(urls: Urls) -> AbstractContextManager[FoundingFixture]:
+    return fixture(urls.admin, is_ours=True)
 
 
 def test_every_defect_of_the_audit_has_its_scenario() -> None:
@@ -53,7 +53,9 @@ def test_every_defect_of_the_audit_has_its_scenario() -> None:
     "defect", [DEFECTS[id] for id in sorted(DEFECTS)], ids=lambda one: f"{one.id}: {one.says}"
 )
 def test_the_defect_is_there_as_drafted_and_not_here(
-    drafted: AbstractContextManager[World], ours: AbstractContextManager[World], defect: Defect
+    drafted: AbstractContextManager[FoundingFixture],
+    ours: AbstractContextManager[FoundingFixture],
+    defect: Defect,
 ) -> None:
     with drafted as there:
         assert defect.scenario(there) == defect.drafted, "as drafted"

@@ -15,7 +15,7 @@ from neurant.installation.migrate import set_login_passwords
 from neurant.installation.role_settings import strange_settings
 from neurant.runtime.startup import ready_to_start
 from neurant.verify.catalog import read_catalog
-from neurant.verify.gates import gate_cells
+from neurant.verify.catalog_rules import rule_cells
 from tests.console.running_web import MASTER_KEY
 
 CREATIONS = (
@@ -93,7 +93,7 @@ SETTINGS = (
 
 
 @pytest.mark.parametrize(("login", "statement"), SETTINGS)
-def test_a_setting_that_a_login_left_is_told_refused_and_reset(
+def test_a_setting_that_a_login_left_is_reported_refused_and_reset(
     urls: Urls, changed: Callable[[str, str], None], login: str, statement: str
 ) -> None:
     name = psycopg.conninfo.conninfo_to_dict(urls.admin)["dbname"]
@@ -102,7 +102,7 @@ def test_a_setting_that_a_login_left_is_told_refused_and_reset(
         [found] = strange_settings(db)
         assert found.startswith(f"neurant_{login}: ")
         [cell] = [
-            c for c in gate_cells(db, read_catalog(db)) if c.object.startswith("no role carries")
+            c for c in rule_cells(db, read_catalog(db)) if c.object.startswith("no role carries")
         ]
         assert not cell.ok
     chosen = Settings(master_key=MASTER_KEY)  # the database keeps the first one that it sees
@@ -128,7 +128,7 @@ def test_verify_tells_of_rights_that_could_not_be_withdrawn(urls: Urls) -> None:
     rule = "no role of ours makes a temporary table or a large object"
 
     def told() -> bool:
-        [cell] = [one for one in gate_cells(db, read_catalog(db)) if one.object == rule]
+        [cell] = [one for one in rule_cells(db, read_catalog(db)) if one.object == rule]
         return not cell.ok
 
     name = sql.Identifier(str(psycopg.conninfo.conninfo_to_dict(urls.admin)["dbname"]))

@@ -44,9 +44,9 @@ def test_every_cell_is_as_it_must_be(found: list[Cell]) -> None:
 
 
 def test_every_tenant_table_has_rows_of_both_companies(matrix: Matrix) -> None:
-    assert matrix.world.missing == {}
-    for table in matrix.world.catalog.tenant_tables():
-        tags = set(matrix.world.rows[table.name])
+    assert matrix.fixture.missing == {}
+    for table in matrix.fixture.catalog.tenant_tables():
+        tags = set(matrix.fixture.rows[table.name])
         assert any(tag.startswith("rival") for tag in tags), table.name
         assert any(not tag.startswith("rival") for tag in tags), table.name
 
@@ -198,7 +198,7 @@ BREAKS = {
 }
 
 
-def test_a_broken_database_is_told_with_what_is_broken_and_status_1(
+def test_a_broken_database_is_reported_with_what_is_broken_and_status_1(
     migrated_database: Callable[[], str],
 ) -> None:
     url = migrated_database()
@@ -224,13 +224,13 @@ def test_a_broken_database_is_told_with_what_is_broken_and_status_1(
         assert warning in in_words.stdout
 
 
-def test_a_login_under_row_security_is_told_that_it_cannot_verify(urls: Urls) -> None:
+def test_a_login_under_row_security_is_shown_that_it_cannot_verify(urls: Urls) -> None:
     with pytest.raises(SetupError, match="bypasses row level security"):
         verify(urls.app)
     with pytest.raises(SetupError, match="must start with postgresql://"):
         verify("sqlite://x")
 
 
-def test_an_empty_database_is_told_in_one_line(fresh_database: Callable[[], str]) -> None:
+def test_an_empty_database_is_reported_in_one_line(fresh_database: Callable[[], str]) -> None:
     with pytest.raises(SetupError, match="no NeurAnt schema"):
         verify(fresh_database())

@@ -59,7 +59,7 @@ def matrix(make_migrated_database: Callable[[], str]) -> Iterator[Matrix]:
 
 @pytest.fixture(scope="module")
 def reach(matrix: Matrix) -> Callers:
-    return callers(matrix.connection, matrix.world.catalog)
+    return callers(matrix.connection, matrix.fixture.catalog)
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +137,7 @@ def test_a_signature_reaches_the_test_files_of_its_name() -> None:
         files_of("private.no_such_function(uuid)")
 
 
-def test_results_are_kept_by_schema_and_only_unexplained_survivors_are_told(
+def test_results_are_kept_by_schema_and_only_unexplained_survivors_are_reported(
     found: list[Mutant], tmp_path: Path
 ) -> None:
     [mutant, *_] = made(found, "private.keep_contact", "conflict clause dropped")

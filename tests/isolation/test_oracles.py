@@ -95,7 +95,7 @@ def near(matrix: Matrix, name: str) -> list[Cell]:
     names = {row[0] for row in rows}
     only = {
         function.signature
-        for function in definers(matrix.world.catalog, None)
+        for function in definers(matrix.fixture.catalog, None)
         if function.name in names
     }
     return list(oracle_cells(matrix.stage, frozenset(only)))
@@ -123,7 +123,7 @@ def test_the_same_definers_without_a_fault_are_not_reported(matrix: Matrix) -> N
 
 def test_every_definer_has_an_oracle(matrix: Matrix) -> None:
     tried = {function for function, _, _ in recorded()}
-    assert {one.signature for one in definers(matrix.world.catalog, None)} <= tried
+    assert {one.signature for one in definers(matrix.fixture.catalog, None)} <= tried
 
 
 def test_a_new_definer_without_an_oracle_is_reported(matrix: Matrix) -> None:
@@ -135,10 +135,10 @@ def test_a_new_definer_without_an_oracle_is_reported(matrix: Matrix) -> None:
         )
         from neurant.verify.catalog import read_catalog
 
-        before = matrix.world.catalog
-        matrix.world.catalog = read_catalog(matrix.connection)
+        before = matrix.fixture.catalog
+        matrix.fixture.catalog = read_catalog(matrix.connection)
         found = list(oracle_cells(matrix.stage, frozenset({"private.fresh(uuid)"})))
-        matrix.world.catalog = before
+        matrix.fixture.catalog = before
     told = {cell.found for cell in found if not cell.ok}
     assert any("p_unheard" in one for one in told)
     assert any("not recorded" in one for one in told)
@@ -157,8 +157,8 @@ def test_a_row_of_the_other_company_that_changes_is_seen_even_if_the_call_gives_
     matrix: Matrix,
 ) -> None:
     stage = matrix.stage
-    queries = watched(matrix.world.catalog, matrix.world.companies.values(), stage.since)
-    rival = matrix.world.companies["rival"]
+    queries = watched(matrix.fixture.catalog, matrix.fixture.companies.values(), stage.since)
+    rival = matrix.fixture.companies["rival"]
     statement = f"update public.conversations set fence = fence + 1 where company_id = '{rival}'"
     [(_, result)] = try_watched(
         matrix.connection, queries, [Trial(Identity("none"), statement, fetch=False)]
@@ -168,7 +168,7 @@ def test_a_row_of_the_other_company_that_changes_is_seen_even_if_the_call_gives_
 
 
 def test_what_a_trial_wrote_is_gone_before_the_next_one(matrix: Matrix) -> None:
-    queries = watched(matrix.world.catalog, matrix.world.companies.values(), matrix.stage.since)
+    queries = watched(matrix.fixture.catalog, matrix.fixture.companies.values(), matrix.stage.since)
     trial = Trial(Identity("none"), "delete from public.knowledge_uses", fetch=False)
     first, second = (
         result for _, result in try_watched(matrix.connection, queries, [trial, trial])
@@ -189,33 +189,35 @@ def test_a_record_is_read_as_it_was_written() -> None:
 
 
 def test_every_case_says_something_and_belongs_to_a_function(matrix: Matrix) -> None:
-    names = {function.name.rpartition(".")[2] for function in definers(matrix.world.catalog, None)}
+    names = {
+        function.name.rpartition(".")[2] for function in definers(matrix.fixture.catalog, None)
+    }
     for case in cases():
         assert case["function"] in names, case["why"]
         assert {"gives", "then", "refused"} & case.keys(), case["why"]
         assert case.get("then") != "true" or "gives" in case, case["why"]
 
 
-def test_ids_and_moments_are_told_by_name(matrix: Matrix) -> None:
+def test_ids_and_moments_are_reported_by_name(matrix: Matrix) -> None:
     symbols: Symbols = matrix.stage.symbols
-    owner = matrix.world.people["acme", "owner"]["id"]
+    owner = matrix.fixture.people["acme", "owner"]["id"]
     assert symbols.of(str(owner)) == "<user owner>"
-    assert symbols.of({"company": str(matrix.world.companies["rival"])}) == {"company": "<rival>"}
+    assert symbols.of({"company": str(matrix.fixture.companies["rival"])}) == {"company": "<rival>"}
     assert symbols.text(matrix.stage.symbols.now.isoformat()) == "<now>"
     assert symbols.text("00000000-0000-7000-8000-000000000001") == "<new id>"
 
 
-def test_a_moment_that_was_cut_down_is_told_alike_whenever_the_record_is_made(
+def test_a_moment_that_was_cut_down_is_reported_alike_whenever_the_record_is_made(
     matrix: Matrix,
 ) -> None:
     for second in (0, 37):
         moment = matrix.stage.symbols.now.replace(second=second, microsecond=0)
-        symbols = Symbols(matrix.world, moment.replace(microsecond=123_456), {})
+        symbols = Symbols(matrix.fixture, moment.replace(microsecond=123_456), {})
         assert symbols.text(moment.isoformat()) == "<a round moment>"
 
 
 def test_rows_without_a_seal_that_were_made_up_come_after_every_real_one(matrix: Matrix) -> None:
-    made_up = matrix.world.rows["public.audit_unsealed"].values()
+    made_up = matrix.fixture.rows["public.audit_unsealed"].values()
     row = matrix.connection.execute(
         "select id from public.audit_logs order by id desc limit 1"
     ).fetchone()

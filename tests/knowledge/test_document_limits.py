@@ -15,7 +15,7 @@ from neurant.installation.embedded import Urls
 from neurant.knowledge.jobs import process_document
 from neurant.knowledge.service import document_error, store_document
 from tests.companies import Company, make_company
-from tests.plans.acting import admin, counters, limit
+from tests.plans.sql_as_role import counters, limit, query_as_admin
 
 STATE = (
     "select d.processing_status::text, d.processing_error, d.character_count,"
@@ -47,23 +47,23 @@ async def test_a_document_with_too_much_text_fails_whole_and_says_why(
 
         small = await read(acme, TEXT * 20)
         large = await read(acme, TEXT * 40, "b.txt")
-        [[status, error, characters, chunks]] = admin(urls, STATE, large)
+        [[status, error, characters, chunks]] = query_as_admin(urls, STATE, large)
         assert (status, characters, chunks) == ("failed", None, 0)
         assert json.loads(error)["code"] == "limit.next.max_document_characters"
         told = document_error(error, "es")
         assert "2\N{NO-BREAK SPACE}000" in told
         assert "plan Starter" in told
         assert "your plan allows" in document_error(error, "en")
-        [[status, _, characters, chunks]] = admin(urls, STATE, small)
+        [[status, _, characters, chunks]] = query_as_admin(urls, STATE, small)
         assert status == "completed"
         assert chunks > 0
         assert counters(urls, acme)[3] == characters <= 2_000
         other = await read(rival, TEXT * 40)
-        assert admin(urls, STATE, other)[0][0] == "completed"
+        assert query_as_admin(urls, STATE, other)[0][0] == "completed"
         # More room, and it is read again.
         limit(urls, acme, max_document_characters=5_000)
         await process_document(jobs, store, acme.id, large)
-        [[status, _, characters, chunks]] = admin(urls, STATE, large)
+        [[status, _, characters, chunks]] = query_as_admin(urls, STATE, large)
         assert (status, chunks > 0) == ("completed", True)
 
 
@@ -79,5 +79,5 @@ async def test_a_file_that_the_plan_has_no_room_for_is_not_kept(urls: Urls, fold
                 app, store, settings, acme.staff("owner"), acme.bot_id, "a.txt", b"Hola a todos."
             )
     assert refused.value.params == {"used": "0 MB", "allowed": "0 MB", "plan": "Starter"}
-    assert admin(urls, "select * from documents where company_id = %s", acme.id) == []
+    assert query_as_admin(urls, "select * from documents where company_id = %s", acme.id) == []
     assert [path for path in (folder / "files").rglob("*") if path.is_file()] == []

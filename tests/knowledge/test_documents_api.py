@@ -154,7 +154,7 @@ def test_a_search_tells_passage_document_page_and_scores(
     assert stranger.get(f"{path}/chunks").status_code == 404
 
 
-def test_what_was_asked_is_told_by_whether_it_was_answered(
+def test_what_was_asked_is_reported_by_whether_it_was_answered(
     sign_in: SignIn, acme: Company, rival: Company, database: psycopg.Connection
 ) -> None:
     mark = uuid.uuid4().hex

@@ -127,7 +127,7 @@ def test_a_pdf_of_images_says_how_many_pages_it_has() -> None:
     assert "may be" in one.detail("en")
 
 
-def test_pages_without_text_among_others_are_told() -> None:
+def test_pages_without_text_among_others_are_reported() -> None:
     assert extract(pdf("uno", "", "tres"), "a.pdf").pages_without_text() == [2]
 
 
@@ -269,7 +269,7 @@ def test_a_file_that_is_not_what_its_name_says_is_refused() -> None:
     assert refusal(small_docx(), "notas.txt").code == "document_type_mismatch"
 
 
-def test_a_word_document_with_a_password_is_told_apart() -> None:
+def test_a_word_document_with_a_password_is_distinguished() -> None:
     ole = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + "EncryptedPackage".encode("utf-16-le")
     assert refusal(ole, "a.docx").code == "document_encrypted"
 

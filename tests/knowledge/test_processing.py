@@ -31,7 +31,7 @@ def pdf(*pages: str) -> bytes:
 
 
 @pytest.mark.anyio
-async def test_pages_that_cannot_be_read_are_told_and_the_rest_is_known(
+async def test_pages_that_cannot_be_read_are_reported_and_the_rest_is_known(
     urls: Urls, folder: Path
 ) -> None:
     acme, rival = make_company(urls.admin, "acme"), make_company(urls.admin, "rival")
@@ -51,7 +51,7 @@ async def test_pages_that_cannot_be_read_are_told_and_the_rest_is_known(
             assert await fetch_value(connection, UNREAD, (document,)) is None
 
 
-def test_runs_of_pages_are_told_as_ranges() -> None:
+def test_runs_of_pages_are_reported_as_ranges() -> None:
     assert unread_pages([], "es") == ""
     assert unread_pages([3], "es").startswith("La página 3 no tiene texto legible")
     assert unread_pages([2, 5, 6, 7, 9], "en").startswith("Pages 2, 5-7, 9 have no readable text")

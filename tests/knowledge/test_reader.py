@@ -140,7 +140,7 @@ async def test_text_in_old_encodings_is_read_without_any_file_to_import_from() -
 
 # The web process -----------------------------------------------------------------------------------
 @pytest.mark.parametrize("told", [None, 10])
-def test_the_type_of_a_zip_with_a_million_entries_is_told_at_once(told: int | None) -> None:
+def test_the_type_of_a_zip_with_a_million_entries_is_reported_at_once(told: int | None) -> None:
     data = bombs.many_entries(told=told)
     began = time.process_time()
     with pytest.raises(BadInputError) as caught:
@@ -175,7 +175,7 @@ async def test_a_child_that_takes_too_long_by_the_clock_is_ended(
 
 
 async def test_a_child_that_answers_too_much_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reader, "_MOST_OUTPUT", 1_000)
+    monkeypatch.setattr(reader, "_MAX_OUTPUT", 1_000)
     assert (await refusal(bombs.one_line(MB), "a.txt")).code == "document_too_large_inside"
 
 

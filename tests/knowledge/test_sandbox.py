@@ -42,7 +42,7 @@ def listening() -> Iterator[int]:
         yield server.getsockname()[1]
 
 
-def told(how: str, folder: Path, port: int, account: int | None) -> dict[str, bool]:
+def refused_attempts(how: str, folder: Path, port: int, account: int | None) -> dict[str, bool]:
     """What a child of this account was refused."""
     secret = folder / "secrets.json"
     secret.write_text('{"master_key": "do not read"}')
@@ -77,7 +77,7 @@ def told(how: str, folder: Path, port: int, account: int | None) -> dict[str, bo
 def test_a_child_is_refused_everything_but_computing(
     folder: Path, listening: int, account: int | None
 ) -> None:
-    refused = told("confined", folder, listening, account)
+    refused = refused_attempts("confined", folder, listening, account)
     assert len(refused) == 19
     assert [name for name, holds in refused.items() if not holds] == []
     assert [path.name for path in folder.iterdir()] == ["secrets.json"]
@@ -88,7 +88,7 @@ def test_a_child_is_refused_everything_but_computing(
 def test_an_ordinary_child_would_be_refused_nothing_of_it(
     folder: Path, listening: int, account: int | None
 ) -> None:
-    refused = told("ordinary", folder, listening, account)
+    refused = refused_attempts("ordinary", folder, listening, account)
     # Without IPv6, or where the kernel guards processes of the same account (Yama), these may hold.
     depends = {"tcp6", "parent_memory", "parent_memory_call", "parent_trace"}
     assert {name for name, holds in refused.items() if holds} <= depends
@@ -132,7 +132,7 @@ async def test_the_start_tells_which_limits_hold_here(folder: Path) -> None:
 
 
 @pytest.mark.anyio
-async def test_a_limit_that_does_not_hold_is_told(
+async def test_a_limit_that_does_not_hold_is_reported(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reader, "_COMMAND", (*reader._COMMAND[:-1], reader._COMMAND[-1].replace(

@@ -23,11 +23,11 @@ from neurant.core.errors import BadInputError
 from neurant.core.settings import Settings
 from neurant.core.vault import Vault
 from neurant.installation.embedded import Urls
-from neurant.mail.deliver import LEASE, Post, deliver, next_due, open_post
+from neurant.mail.deliver import LEASE, MailContext, deliver, next_due, open_mail_context
 from neurant.mail.folder import newest_mails, part_of, read_mail
-from neurant.mail.queries import Claimed, claim_mails
+from neurant.mail.queries import LeasedMail, claim_mails
 from neurant.mail.service import queue_mail
-from neurant.mail.smtp import LONGEST, Server
+from neurant.mail.smtp import MAX_ATTEMPT_SECONDS, Server
 from tests.companies import Company, make_company
 from tests.mail.mail_server import DROP, Received, serving
 
@@ -50,9 +50,9 @@ async def app(urls: Urls) -> AsyncIterator[Pool]:
 
 
 @pytest.fixture
-async def post(urls: Urls, settings: Settings) -> AsyncIterator[Post]:
+async def mail_context(urls: Urls, settings: Settings) -> AsyncIterator[MailContext]:
     async with make_pool(urls.jobs, size=4, pooled=False) as pool:
-        yield open_post(pool, settings)
+        yield open_mail_context(pool, settings)
 
 
 @pytest.fixture
@@ -83,9 +83,9 @@ def status(urls: Urls, to: str) -> str:
     return str(row["status"])
 
 
-async def claim(urls: Urls, to: str, now: datetime | None = None) -> Claimed | None:
+async def claim(urls: Urls, to: str, now: datetime | None = None) -> LeasedMail | None:
     """This test's mail; what else waits is not touched."""
-    with psycopg.connect(urls.admin, row_factory=psycopg.rows.class_row(Claimed)) as db:
+    with psycopg.connect(urls.admin, row_factory=psycopg.rows.class_row(LeasedMail)) as db:
         db.execute("update mails set due_at = 'infinity' where to_address <> %s and status = 'pending'", (to,))  # fmt: skip
         claimed = db.execute(
             "select mail_id, to_address, template, language, params_encrypted, created_at, claim_token"
@@ -101,29 +101,29 @@ def later(**delta: float) -> datetime:
 
 
 async def test_a_mail_leaves_with_the_transaction_that_asked_for_it(
-    urls: Urls, app: Pool, post: Post, acme: Company
+    urls: Urls, app: Pool, mail_context: MailContext, acme: Company
 ) -> None:
     to, never = address(), address()
     await queue(app, to, acme)
     async with app.connection() as connection, connection.transaction(force_rollback=True):
-        await queue_mail(connection, post.vault, to=never, template="team.welcome", language="es", params=PARAMS)  # fmt: skip
+        await queue_mail(connection, mail_context.vault, to=never, template="team.welcome", language="es", params=PARAMS)  # fmt: skip
     assert rows(urls, never) == []
     claimed = await claim(urls, to)
     assert claimed is not None
-    await deliver(post, claimed)
-    [name] = newest_mails(post.folder)
-    message = read_mail(post.folder, name)
+    await deliver(mail_context, claimed)
+    [name] = newest_mails(mail_context.folder)
+    message = read_mail(mail_context.folder, name)
     assert message is not None
     assert message["To"] == to
     assert LINK in part_of(message, "plain")
-    assert (post.folder / name).stat().st_mode & 0o077 == 0
+    assert (mail_context.folder / name).stat().st_mode & 0o077 == 0
     assert status(urls, to) == "sent"
 
 
 async def test_nothing_secret_is_in_the_row_nor_in_the_log_before_or_after(
     urls: Urls,
     app: Pool,
-    post: Post,
+    mail_context: MailContext,
     acme: Company,
     caplog: pytest.LogCaptureFixture,
     capsys: pytest.CaptureFixture[str],
@@ -132,7 +132,7 @@ async def test_nothing_secret_is_in_the_row_nor_in_the_log_before_or_after(
     refused, taken = address(), address()
     quoting = f"554 5.7.1 your message holds {LINK} and {SECRET} and is not wanted"
     async with serving(Received({"data": [quoting]})) as there:
-        sending = replace(post, server=Server("127.0.0.1", there.port, None, None, "off"))
+        sending = replace(mail_context, server=Server("127.0.0.1", there.port, None, None, "off"))
         for to in (refused, taken):
             await queue(app, to, acme)
             [row] = rows(urls, to)
@@ -154,14 +154,14 @@ async def test_nothing_secret_is_in_the_row_nor_in_the_log_before_or_after(
     assert refused not in everything
 
 
-async def test_a_refusal_is_final_and_the_company_is_told(
-    urls: Urls, app: Pool, post: Post, acme: Company
+async def test_a_refusal_is_final_and_the_company_is_notified(
+    urls: Urls, app: Pool, mail_context: MailContext, acme: Company
 ) -> None:
     rival = make_company(urls.admin, "rival")
     to = address()
     await queue(app, to, acme)
     async with serving(Received({"rcpt": ["550 5.1.1 no such mailbox"]})) as there:
-        sending = replace(post, server=Server("127.0.0.1", there.port, None, None, "off"))
+        sending = replace(mail_context, server=Server("127.0.0.1", there.port, None, None, "off"))
         claimed = await claim(urls, to)
         assert claimed is not None
         await deliver(sending, claimed)
@@ -179,7 +179,7 @@ async def test_a_refusal_is_final_and_the_company_is_told(
 
 
 async def test_what_can_wait_waits_longer_each_time_and_a_day_at_most(
-    urls: Urls, app: Pool, post: Post
+    urls: Urls, app: Pool, mail_context: MailContext
 ) -> None:
     to = address()
     await queue(app, to)
@@ -203,14 +203,14 @@ async def test_what_can_wait_waits_longer_each_time_and_a_day_at_most(
     assert rows(urls, to)[0]["params_encrypted"] is None
 
 
-async def test_an_end_that_nobody_saw_is_tried_once_more_and_then_told(
-    urls: Urls, app: Pool, post: Post, acme: Company
+async def test_an_end_that_nobody_saw_is_tried_once_more_and_then_reported(
+    urls: Urls, app: Pool, mail_context: MailContext, acme: Company
 ) -> None:
     """It may come twice, with one Message-ID; it is never silently lost."""
     to = address()
     await queue(app, to, acme)
     async with serving(Received({"data": [DROP, DROP, "250 never asked"]})) as there:
-        sending = replace(post, server=Server("127.0.0.1", there.port, None, None, "off"))
+        sending = replace(mail_context, server=Server("127.0.0.1", there.port, None, None, "off"))
         for moment in (None, later(minutes=10)):
             claimed = await claim(urls, to, moment)
             assert claimed is not None
@@ -221,7 +221,7 @@ async def test_an_end_that_nobody_saw_is_tried_once_more_and_then_told(
     assert there.mails[0]["Message-ID"] == there.mails[1]["Message-ID"]
 
 
-async def test_a_worker_that_dies_loses_its_lease_not_the_mail(urls: Urls, app: Pool, post: Post) -> None:  # fmt: skip
+async def test_a_worker_that_dies_loses_its_lease_not_the_mail(urls: Urls, app: Pool, mail_context: MailContext) -> None:  # fmt: skip
     to = address()
     await queue(app, to)
     dead = await claim(urls, to)
@@ -232,47 +232,51 @@ async def test_a_worker_that_dies_loses_its_lease_not_the_mail(urls: Urls, app: 
     again = await claim(urls, to, later(minutes=6))
     assert again is not None
     assert again.claim_token != dead.claim_token
-    await deliver(post, dead)  # it was only slow: its word counts no more
+    await deliver(mail_context, dead)  # it was only slow: its word counts no more
     assert status(urls, to) == "sending"
-    await deliver(post, again)
+    await deliver(mail_context, again)
     assert status(urls, to) == "sent"
-    assert len(newest_mails(post.folder)) == 1  # the same mail is the same file
+    assert len(newest_mails(mail_context.folder)) == 1  # the same mail is the same file
 
 
 async def test_a_lease_is_longer_than_the_longest_attempt() -> None:
-    assert LEASE.total_seconds() > 2 * LONGEST
+    assert LEASE.total_seconds() > 2 * MAX_ATTEMPT_SECONDS
 
 
-async def test_many_workers_take_each_mail_once(urls: Urls, app: Pool, post: Post) -> None:
+async def test_many_workers_take_each_mail_once(
+    urls: Urls, app: Pool, mail_context: MailContext
+) -> None:
     everyone = [address() for _ in range(12)]
     for to in everyone:
         await queue(app, to)
-    taken = [one for batch in await asyncio.gather(*(claim_mails(post.pool, 3, LEASE) for _ in range(30))) for one in batch]  # fmt: skip
+    taken = [one for batch in await asyncio.gather(*(claim_mails(mail_context.pool, 3, LEASE) for _ in range(30))) for one in batch]  # fmt: skip
     ours = [one.to_address for one in taken if one.to_address in everyone]
     assert sorted(ours) == sorted(everyone)
     for one in taken:
-        await deliver(post, one)
-    assert await next_due(post) is None or {status(urls, to) for to in everyone} == {"sent"}
+        await deliver(mail_context, one)
+    assert await next_due(mail_context) is None or {status(urls, to) for to in everyone} == {"sent"}
 
 
 async def test_another_key_opens_nothing_and_the_mail_waits_for_the_right_one(
-    urls: Urls, app: Pool, post: Post
+    urls: Urls, app: Pool, mail_context: MailContext
 ) -> None:
     to = address()
     other = SecretStr(base64.b64encode(os.urandom(32)).decode())
     await queue(app, to, vault=Vault(Settings(master_key=other)))
     claimed = await claim(urls, to)
     assert claimed is not None
-    await deliver(post, claimed)
+    await deliver(mail_context, claimed)
     assert status(urls, to) == "pending"
-    assert newest_mails(post.folder) == []
+    assert newest_mails(mail_context.folder) == []
     again = await claim(urls, to, later(minutes=5))
     assert again is not None
-    await deliver(replace(post, vault=Vault(Settings(master_key=other))), again)
+    await deliver(replace(mail_context, vault=Vault(Settings(master_key=other))), again)
     assert status(urls, to) == "sent"
 
 
-async def test_parameters_open_in_their_own_row_only(urls: Urls, app: Pool, post: Post) -> None:
+async def test_parameters_open_in_their_own_row_only(
+    urls: Urls, app: Pool, mail_context: MailContext
+) -> None:
     one, other = address(), address()
     await queue(app, one)
     await queue(app, other)
@@ -280,22 +284,22 @@ async def test_parameters_open_in_their_own_row_only(urls: Urls, app: Pool, post
         db.execute("update mails m set params_encrypted = (select o.params_encrypted from mails o where o.to_address = %s) where m.to_address = %s", (one, other))  # fmt: skip
     claimed = await claim(urls, other)
     assert claimed is not None
-    await deliver(post, claimed)
+    await deliver(mail_context, claimed)
     assert status(urls, other) == "pending"
 
 
 async def test_staff_queue_for_their_own_company_only_and_read_nothing_that_waits(
-    urls: Urls, app: Pool, post: Post, acme: Company
+    urls: Urls, app: Pool, mail_context: MailContext, acme: Company
 ) -> None:
     rival = make_company(urls.admin, "rival")
     staff: Staff = acme.staff("operador")
     to = address()
     async with tenant(app, staff) as connection:
-        await queue_mail(connection, post.vault, to=to, template="team.welcome", language="en", params=PARAMS, company_id=acme.id)  # fmt: skip
+        await queue_mail(connection, mail_context.vault, to=to, template="team.welcome", language="en", params=PARAMS, company_id=acme.id)  # fmt: skip
     assert len(rows(urls, to)) == 1
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
         async with tenant(app, staff) as connection:
-            await queue_mail(connection, post.vault, to=to, template="team.welcome", language="en", params=PARAMS, company_id=rival.id)  # fmt: skip
+            await queue_mail(connection, mail_context.vault, to=to, template="team.welcome", language="en", params=PARAMS, company_id=rival.id)  # fmt: skip
     for statement in (
         "select params_encrypted from public.mails",
         "insert into public.mails (id, to_address, template, language) values (uuidv7(), 'a@b.co', 'a.b', 'es')",
@@ -315,32 +319,36 @@ async def test_what_is_no_address_is_refused_before_anything_is_written(
         await queue(app, "eva@casa.example\r\nBcc: otra@casa.example")
 
 
-async def test_settled_mail_is_forgotten_after_a_month(urls: Urls, app: Pool, post: Post) -> None:
+async def test_settled_mail_is_forgotten_after_a_month(
+    urls: Urls, app: Pool, mail_context: MailContext
+) -> None:
     old, young, waiting = address(), address(), address()
     for to in (old, young, waiting):
         await queue(app, to)
     for to in (old, young):
         claimed = await claim(urls, to)
         assert claimed is not None
-        await deliver(post, claimed)
+        await deliver(mail_context, claimed)
     with psycopg.connect(urls.admin) as db:
         for to in (old, waiting):
             db.execute("update mails set created_at = now() - interval '31 days' where to_address = %s", (to,))  # fmt: skip
-    async with post.pool.connection() as connection:
+    async with mail_context.pool.connection() as connection:
         await connection.execute("select private.drop_old_mails()")
     assert [len(rows(urls, to)) for to in (old, young, waiting)] == [0, 1, 1]
 
 
-async def test_a_full_disk_is_not_the_mails_end(urls: Urls, app: Pool, post: Post) -> None:
+async def test_a_full_disk_is_not_the_mails_end(
+    urls: Urls, app: Pool, mail_context: MailContext
+) -> None:
     to = address()
     await queue(app, to)
-    post.folder.write_text("a file where the folder should be")
+    mail_context.folder.write_text("a file where the folder should be")
     claimed = await claim(urls, to)
     assert claimed is not None
-    await deliver(post, claimed)
+    await deliver(mail_context, claimed)
     assert status(urls, to) == "pending"
-    post.folder.unlink()
+    mail_context.folder.unlink()
     again = await claim(urls, to, later(minutes=1))
     assert again is not None
-    await deliver(post, again)
+    await deliver(mail_context, again)
     assert status(urls, to) == "sent"

@@ -162,7 +162,7 @@ def test_tls_is_asked_for_unless_nobody_is_in_between(url: str, tls: str, port: 
 @pytest.mark.parametrize(
     "url", ["mail.example", "http://mail.example", "smtp://", "smtp://x:port", "smtp://x?tls=perhaps"]
 )  # fmt: skip
-def test_a_url_that_is_none_is_told(url: str) -> None:
+def test_a_url_that_is_none_is_reported(url: str) -> None:
     with pytest.raises(SetupError) as error:
         server_of(Settings(smtp_url=SecretStr(url)))
     assert error.value.code == "setup.bad_smtp_url"

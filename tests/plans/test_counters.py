@@ -12,17 +12,17 @@ from hypothesis import strategies as st
 
 from neurant.installation.embedded import Urls
 from tests.companies import Company, make_company
-from tests.plans.acting import (
+from tests.plans.sql_as_role import (
     COUNTERS,
     add_bot,
     add_conversation,
     add_document,
     add_integration,
     add_login,
-    admin,
     counters,
     invite,
     limit,
+    query_as_admin,
     recount,
     staff,
     worker,
@@ -56,7 +56,7 @@ class State:
             db.execute(query, params)
 
     def raw(self, query: str, *params: object) -> None:
-        admin(self.urls, query, *params)
+        query_as_admin(self.urls, query, *params)
 
 
 def _bot(s: State, n: int) -> None:
@@ -149,7 +149,9 @@ def _renew(s: State, n: int) -> None:
 def _accept(s: State, n: int) -> None:
     if s.invitations:
         _, token, email = s.invitations[n % len(s.invitations)]
-        [known] = admin(s.urls, "select id from auth.users where email = %s", email) or [(None,)]
+        [known] = query_as_admin(s.urls, "select id from auth.users where email = %s", email) or [
+            (None,)
+        ]
         login = known[0] or add_login(s.urls, email)
         with psycopg.connect(s.urls.app) as db:
             row = db.execute(

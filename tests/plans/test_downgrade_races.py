@@ -18,16 +18,16 @@ import pytest
 
 from neurant.installation.embedded import Urls
 from tests.companies import Company, make_company
-from tests.plans.acting import (
+from tests.plans.sql_as_role import (
     add_bot,
     add_conversation,
     add_document,
     add_integration,
-    admin,
-    become,
-    call,
+    call_as,
+    connect_as,
     counters,
     invite,
+    query_as_admin,
     recount,
     staff,
 )
@@ -96,9 +96,9 @@ def company(urls: Urls, name: str, kind: Callable[..., Deed], path: Path) -> Com
     made = make_company(urls.admin, name)
     for role in ("supervisor", "operador"):
         person = made.people[role].id
-        call(urls, made, "owner", "select private.set_user_active(%s, false)", person)
-    admin(urls, "delete from channel_accounts where routing_id = %s", made.telegram)
-    admin(urls, "select private.apply_plan(%s, 'professional')", made.id)
+        call_as(urls, made, "owner", "select private.set_user_active(%s, false)", person)
+    query_as_admin(urls, "delete from channel_accounts where routing_id = %s", made.telegram)
+    query_as_admin(urls, "select private.apply_plan(%s, 'professional')", made.id)
     if path.plan == "starter":
         with staff(urls, made, "owner") as db:
             if kind is bot:
@@ -113,15 +113,15 @@ def company(urls: Urls, name: str, kind: Callable[..., Deed], path: Path) -> Com
                 document = add_document(db, made, 1)
                 db.commit()
                 full = "update documents set character_count = 50000 where id = %s"
-                admin(urls, full, document)
+                query_as_admin(urls, full, document)
             elif kind is takeover:
                 conversation = add_conversation(urls, made)
                 db.execute("select private.take_conversation(%s)", (conversation,))
     if path is SCHEDULED:
         due = "next_plan = 'starter', plan_change_scheduled_at = now() - interval '1 minute'"
-        admin(urls, "update companies set " + due + " where id = %s", made.id)
+        query_as_admin(urls, "update companies set " + due + " where id = %s", made.id)
     else:
-        admin(
+        query_as_admin(
             urls,
             "update companies set subscription_status = 'trialing', subscription_ends_at = %s"
             " where id = %s",
@@ -132,7 +132,7 @@ def company(urls: Urls, name: str, kind: Callable[..., Deed], path: Path) -> Com
 
 
 def state(urls: Urls, acme: Company) -> tuple[str, str]:
-    [row] = admin(
+    [row] = query_as_admin(
         urls,
         "select subscription_plan::text, subscription_status::text from companies where id = %s",
         acme.id,
@@ -147,15 +147,15 @@ def turn(urls: Urls, path: Path) -> None:
 
 def fits(urls: Urls, acme: Company, plan: str) -> bool:
     query = "select count(*) from private.plan_excess(%s, %s, now())"
-    return admin(urls, query, acme.id, plan) == [(0,)]
+    return query_as_admin(urls, query, acme.id, plan) == [(0,)]
 
 
 def somebody(urls: Urls, acme: Company, kind: Callable[..., Deed]) -> Any:
     """Who does it: the owner; the worker where a document is read."""
     if kind is characters:
-        return become(urls.jobs, "neurant_worker", {"company_id": str(acme.id)})
+        return connect_as(urls.jobs, "neurant_worker", {"company_id": str(acme.id)})
     person = str(acme.people["owner"].auth_user_id)
-    return become(urls.app, "authenticated", {"sub": person, "company_id": str(acme.id)})
+    return connect_as(urls.app, "authenticated", {"sub": person, "company_id": str(acme.id)})
 
 
 KINDS = [bot, seat, integration, storage, characters, takeover, channel]
@@ -219,7 +219,7 @@ def test_once_the_smaller_plan_has_begun_the_place_is_refused(
 def until_it_waits(urls: Urls, process: int) -> None:
     """Until the other one stands at the company's lock."""
     for _ in range(400):
-        [(waits,)] = admin(
+        [(waits,)] = query_as_admin(
             urls, "select wait_event_type = 'Lock' from pg_stat_activity where pid = %s", process
         )
         if waits:

@@ -10,7 +10,7 @@ import pytest
 from neurant.channels.telegram.inbound import credential
 from neurant.installation.embedded import Urls
 from tests.companies import Company, make_company
-from tests.plans.acting import add_conversation, admin, call
+from tests.plans.sql_as_role import add_conversation, call_as, query_as_admin
 
 INGEST = (
     "select outcome from private.ingest(%s, '{telegram}', array[%s::bytea], '{77}', '{Ana}', %s,"
@@ -29,7 +29,9 @@ def rival(urls: Urls) -> Company:
 
 
 def become(urls: Urls, company: Company, status: str) -> None:
-    admin(urls, "update companies set subscription_status = %s where id = %s", status, company.id)
+    query_as_admin(
+        urls, "update companies set subscription_status = %s where id = %s", status, company.id
+    )
 
 
 def write(urls: Urls, company: Company, number: str) -> str:
@@ -49,7 +51,7 @@ def claimed(urls: Urls, *companies: Company) -> set[UUID]:
 
 def heard(urls: Urls, company: Company) -> int:
     count = "select count(*) from messages where company_id = %s and sender_type = 'end_user'"
-    return admin(urls, count, company.id)[0][0]
+    return query_as_admin(urls, count, company.id)[0][0]
 
 
 def test_customers_of_an_inactive_company_are_heard_and_not_answered(
@@ -70,11 +72,11 @@ def test_a_closed_company_takes_nothing_in_and_goes_on_where_it_was(
     urls: Urls, acme: Company, rival: Company
 ) -> None:
     assert write(urls, acme, "1") == "stored"
-    assert call(urls, acme, "owner", "select private.close_company()") == "closed"
+    assert call_as(urls, acme, "owner", "select private.close_company()") == "closed"
     assert write(urls, acme, "2") == "unknown"  # Telegram keeps it and asks again
     assert heard(urls, acme) == 1
     assert claimed(urls, acme, rival) == set()
-    assert call(urls, acme, "owner", "select private.reopen_company()") == "reopened"
+    assert call_as(urls, acme, "owner", "select private.reopen_company()") == "reopened"
     assert write(urls, acme, "2") == "stored"
     assert claimed(urls, acme, rival) == {acme.id}
 
@@ -85,19 +87,19 @@ def test_what_waited_for_more_than_a_day_is_neither_answered_nor_sent(
     for company in (acme, rival):
         old, new = add_conversation(urls, company), add_conversation(urls, company)
         for conversation in (old, new):
-            admin(
+            query_as_admin(
                 urls,
                 "update conversations set channel = 'telegram' where id = %s",
                 conversation,
             )
-            admin(
+            query_as_admin(
                 urls,
                 "insert into messages (company_id, conversation_id, sender_type, content)"
                 " values (%s, %s, 'bot', 'x')",
                 company.id,
                 conversation,
             )
-            admin(
+            query_as_admin(
                 urls,
                 "insert into reply_requests (company_id, conversation_id, wanted_seq, due_at)"
                 " values (%s, %s, 1, now())",
@@ -105,8 +107,12 @@ def test_what_waited_for_more_than_a_day_is_neither_answered_nor_sent(
                 conversation,
             )
         days = "now() - interval '2 days'"
-        admin(urls, f"update conversations set last_message_at = {days} where id = %s", old)
-        admin(urls, f"update outbox set created_at = {days} where conversation_id = %s", old)
+        query_as_admin(
+            urls, f"update conversations set last_message_at = {days} where id = %s", old
+        )
+        query_as_admin(
+            urls, f"update outbox set created_at = {days} where conversation_id = %s", old
+        )
     become(urls, acme, "inactive")
     with psycopg.connect(urls.app) as db:
         db.execute("select private.confirm_plan(%s, 'enterprise')", (acme.id,))
@@ -114,8 +120,10 @@ def test_what_waited_for_more_than_a_day_is_neither_answered_nor_sent(
         "select (select count(*) from reply_requests where company_id = %s),"
         " (select array_agg(status order by created_at) from outbox where company_id = %s)"
     )
-    assert admin(urls, waits, acme.id, acme.id) == [(1, ["cancelled", "pending"])]
-    assert admin(urls, waits, rival.id, rival.id) == [(2, ["pending", "pending"])]
+    assert query_as_admin(urls, waits, acme.id, acme.id) == [(1, ["cancelled", "pending"])]
+    assert query_as_admin(urls, waits, rival.id, rival.id) == [(2, ["pending", "pending"])]
     told = "select count(*) from messages where company_id = %s and status = 'cancelled'"
-    assert admin(urls, told, acme.id) == [(1,)]
-    assert admin(urls, "select count(*) from messages where company_id = %s", acme.id) == [(2,)]
+    assert query_as_admin(urls, told, acme.id) == [(1,)]
+    assert query_as_admin(urls, "select count(*) from messages where company_id = %s", acme.id) == [
+        (2,)
+    ]

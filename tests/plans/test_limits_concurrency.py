@@ -13,15 +13,15 @@ import pytest
 
 from neurant.installation.embedded import Urls
 from tests.companies import Company, make_company
-from tests.plans.acting import (
+from tests.plans.sql_as_role import (
     add_bot,
     add_conversation,
     add_document,
     add_integration,
-    admin,
     counters,
     invite,
     limit,
+    query_as_admin,
     recount,
     staff,
     worker,
@@ -123,7 +123,7 @@ def takeovers(urls: Urls, acme: Company) -> Callable[[int], None]:
 def people(urls: Urls, acme: Company) -> Callable[[int], None]:
     """Those who were let go come back."""
     gone = [
-        admin(
+        query_as_admin(
             urls,
             "insert into users (company_id, email, first_name, last_name, is_active)"
             " values (%s, %s, 'Ana', 'Ruiz', false) returning id",

@@ -13,7 +13,7 @@ from neurant.installation.embedded import Urls
 from neurant.plans import jobs
 from neurant.texts import LANGUAGES, catalogue
 from tests.companies import make_company
-from tests.plans.acting import admin, call, counters, invite, staff
+from tests.plans.sql_as_role import call_as, counters, invite, query_as_admin, staff
 
 KINDS = (
     "usage_alert", "plan_changed", "plan_change_waits", "ownership_received", "customer_waiting",
@@ -56,16 +56,16 @@ async def test_one_turn_does_all_that_is_due_and_a_second_at_once_nothing_more(u
     for company in (acme, rival):
         with staff(urls, company, "owner") as db:
             invite(db, "ana@acme.example")
-    admin(
+    query_as_admin(
         urls,
         "update user_invitations set sent_at = now() - interval '9 days',"
         " expires_at = now() - interval '2 days' where company_id = %s",
         acme.id,
     )
     past = datetime.now(UTC) - timedelta(days=70)
-    admin(urls, "select private.apply_plan(%s, 'professional')", acme.id)
-    call(urls, acme, "owner", "select private.change_plan('starter', %s)", past)
-    call(
+    query_as_admin(urls, "select private.apply_plan(%s, 'professional')", acme.id)
+    call_as(urls, acme, "owner", "select private.change_plan('starter', %s)", past)
+    call_as(
         urls, acme, "owner", "select private.set_user_active(%s, false)", acme.people["operador"].id
     )
     async with make_pool(urls.jobs, size=4, pooled=False) as pool:
@@ -73,12 +73,12 @@ async def test_one_turn_does_all_that_is_due_and_a_second_at_once_nothing_more(u
         again = await jobs.run_periodic(pool)
     assert set(again) == {name for name, _ in jobs._CHORES}
     state = "select status::text from user_invitations where company_id = %s"
-    assert admin(urls, state, acme.id) == [("expired",)]
-    assert admin(urls, state, rival.id) == [("pending",)]
+    assert query_as_admin(urls, state, acme.id) == [("expired",)]
+    assert query_as_admin(urls, state, rival.id) == [("pending",)]
     assert counters(urls, acme)[1] == 3
-    assert admin(urls, "select subscription_plan::text from companies where id = %s", acme.id) == [
-        ("starter",)
-    ]
+    assert query_as_admin(
+        urls, "select subscription_plan::text from companies where id = %s", acme.id
+    ) == [("starter",)]
 
 
 @pytest.mark.anyio

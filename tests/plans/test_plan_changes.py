@@ -12,7 +12,16 @@ import pytest
 
 from neurant.installation.embedded import Urls
 from tests.companies import ROLES, Company, make_company
-from tests.plans.acting import add_bot, admin, call, counters, limit, recount, staff, used
+from tests.plans.sql_as_role import (
+    add_bot,
+    call_as,
+    counters,
+    limit,
+    query_as_admin,
+    recount,
+    staff,
+    used,
+)
 
 CHANGE = "select private.change_plan(%s, %s)"
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
@@ -31,8 +40,8 @@ def rival(urls: Urls) -> Company:
 
 def on_plan(urls: Urls, name: str, plan: str) -> Company:
     company = make_company(urls.admin, name)
-    admin(urls, "select private.apply_plan(%s, %s)", company.id, plan)
-    admin(
+    query_as_admin(urls, "select private.apply_plan(%s, %s)", company.id, plan)
+    query_as_admin(
         urls,
         "update companies set monthly_reset_date = '2026-01-31', monthly_anchor_day = 31 where id = %s",
         company.id,
@@ -41,7 +50,7 @@ def on_plan(urls: Urls, name: str, plan: str) -> Company:
 
 
 def plan_of(urls: Urls, company: Company) -> tuple[str, str | None, datetime | None]:
-    [row] = admin(
+    [row] = query_as_admin(
         urls,
         "select subscription_plan::text, next_plan::text, plan_change_scheduled_at"
         " from companies where id = %s",
@@ -61,8 +70,8 @@ def apply_due(urls: Urls, now: datetime) -> None:
         db.execute("select private.apply_due_plan_changes(%s)", (now,))
 
 
-def told(urls: Urls, company: Company, kind: str) -> list[tuple[str, dict[str, Any]]]:
-    return admin(
+def notifications_of(urls: Urls, company: Company, kind: str) -> list[tuple[str, dict[str, Any]]]:
+    return query_as_admin(
         urls,
         "select u.role::text, n.details from notifications n"
         " join users u on u.company_id = n.company_id and u.id = n.user_id"
@@ -75,19 +84,19 @@ def told(urls: Urls, company: Company, kind: str) -> list[tuple[str, dict[str, A
 def fit_into_free(urls: Urls, company: Company) -> None:
     """One bot on the web and two people, and nothing else."""
     telegram = "update channel_accounts set status = 'disconnected' where routing_id = %s"
-    admin(urls, telegram, company.telegram)
+    query_as_admin(urls, telegram, company.telegram)
     for role in ("operador", "supervisor"):
         person = company.people[role].id
-        call(urls, company, "owner", "select private.set_user_active(%s, false)", person)
+        call_as(urls, company, "owner", "select private.set_user_active(%s, false)", person)
 
 
 def test_an_upgrade_gives_the_plans_limits_once_it_is_confirmed(
     urls: Urls, acme: Company, rival: Company
 ) -> None:
-    assert call(urls, acme, "owner", CHANGE, "professional", NOW) == "requested"
+    assert call_as(urls, acme, "owner", CHANGE, "professional", NOW) == "requested"
     assert plan_of(urls, acme)[0] == "starter"
     assert confirm(urls, acme, "professional") == "confirmed"
-    [limits] = admin(
+    [limits] = query_as_admin(
         urls,
         "select (c.monthly_message_limit, c.max_chatbots, c.max_users, c.max_integrations,"
         " c.max_document_characters, c.max_storage_mb, c.max_hitl_concurrent) ="
@@ -104,14 +113,14 @@ def test_an_upgrade_gives_the_plans_limits_once_it_is_confirmed(
 
 def test_only_the_owner_changes_the_plan(urls: Urls, acme: Company) -> None:
     for role in ROLES[1:]:
-        assert call(urls, acme, role, CHANGE, "professional", NOW) == "forbidden"
-        assert call(urls, acme, role, "select private.cancel_plan_change()") == "forbidden"
+        assert call_as(urls, acme, role, CHANGE, "professional", NOW) == "forbidden"
+        assert call_as(urls, acme, role, "select private.cancel_plan_change()") == "forbidden"
     assert plan_of(urls, acme)[:2] == ("starter", None)
 
 
 def test_a_plan_without_a_price_is_not_sold_by_a_click(urls: Urls, acme: Company) -> None:
-    assert call(urls, acme, "owner", CHANGE, "enterprise", NOW) == "not_for_sale"
-    assert call(urls, acme, "owner", CHANGE, "starter", NOW) == "unchanged"
+    assert call_as(urls, acme, "owner", CHANGE, "enterprise", NOW) == "not_for_sale"
+    assert call_as(urls, acme, "owner", CHANGE, "starter", NOW) == "unchanged"
     assert plan_of(urls, acme)[:2] == ("starter", None)
 
 
@@ -129,7 +138,7 @@ def test_a_plan_without_a_price_is_not_sold_by_a_click(urls: Urls, acme: Company
 def test_a_smaller_plan_begins_with_the_companys_next_month(
     urls: Urls, acme: Company, asked: datetime, begins: tuple[int, int, int]
 ) -> None:
-    assert call(urls, acme, "owner", CHANGE, "free", asked) == "scheduled"
+    assert call_as(urls, acme, "owner", CHANGE, "free", asked) == "scheduled"
     plan, following, at = plan_of(urls, acme)
     assert (plan, following) == ("starter", "free")
     assert at == datetime(*begins, tzinfo=ZoneInfo("America/Bogota"))
@@ -140,11 +149,11 @@ def test_a_scheduled_change_can_be_taken_back_and_an_upgrade_ends_it(
     urls: Urls, acme: Company
 ) -> None:
     cancel = "select private.cancel_plan_change()"
-    assert call(urls, acme, "owner", cancel) == "nothing_scheduled"
-    call(urls, acme, "owner", CHANGE, "free", NOW)
-    assert call(urls, acme, "owner", cancel) == "cancelled"
-    call(urls, acme, "owner", CHANGE, "free", NOW)
-    assert call(urls, acme, "owner", CHANGE, "professional", NOW) == "requested"
+    assert call_as(urls, acme, "owner", cancel) == "nothing_scheduled"
+    call_as(urls, acme, "owner", CHANGE, "free", NOW)
+    assert call_as(urls, acme, "owner", cancel) == "cancelled"
+    call_as(urls, acme, "owner", CHANGE, "free", NOW)
+    assert call_as(urls, acme, "owner", CHANGE, "professional", NOW) == "requested"
     assert plan_of(urls, acme)[:2] == ("starter", "free")
     assert confirm(urls, acme, "professional") == "confirmed"
     assert plan_of(urls, acme) == ("professional", None, None)
@@ -155,35 +164,35 @@ def test_a_due_change_begins_when_the_use_fits_and_not_a_moment_before(
 ) -> None:
     fit_into_free(urls, acme)
     for company in (acme, rival):
-        call(urls, company, "owner", CHANGE, "free", NOW)
+        call_as(urls, company, "owner", CHANGE, "free", NOW)
     due = plan_of(urls, acme)[2]
     assert due
     apply_due(urls, due - timedelta(seconds=1))
     assert plan_of(urls, acme)[:2] == ("starter", "free")
     apply_due(urls, due)
     assert plan_of(urls, acme) == ("free", None, None)
-    assert told(urls, acme, "plan_changed") == [
+    assert notifications_of(urls, acme, "plan_changed") == [
         ("owner", {"plan": "free"}),
         ("administrador", {"plan": "free"}),
     ]
     assert plan_of(urls, rival)[:2] == ("starter", "free")  # four people do not fit in two seats
 
 
-def test_a_change_that_does_not_fit_is_told_once_a_month_waits_and_then_begins(
+def test_a_change_that_does_not_fit_is_notified_once_a_month_waits_and_then_begins(
     urls: Urls, acme: Company
 ) -> None:
-    call(urls, acme, "owner", CHANGE, "free", NOW)
+    call_as(urls, acme, "owner", CHANGE, "free", NOW)
     due = plan_of(urls, acme)[2]
     assert due
     for _ in range(3):
         apply_due(urls, due + timedelta(hours=1))
-    waits = told(urls, acme, "plan_change_waits")
+    waits = notifications_of(urls, acme, "plan_change_waits")
     assert waits == [
         ("owner", {"plan": "free", "limits": ["max_users", "channels"]}),
         ("administrador", {"plan": "free", "limits": ["max_users", "channels"]}),
     ]
     apply_due(urls, due + timedelta(days=32))
-    assert len(told(urls, acme, "plan_change_waits")) == 4
+    assert len(notifications_of(urls, acme, "plan_change_waits")) == 4
     fit_into_free(urls, acme)
     apply_due(urls, due + timedelta(days=33))
     assert plan_of(urls, acme) == ("free", None, None)
@@ -194,15 +203,15 @@ def test_a_downgrade_that_races_with_inserts_never_ends_over_the_limit(urls: Url
         acme = on_plan(urls, "acme", "business")
         limit(urls, acme, max_users=-1)
         limit(urls, acme, max_chatbots=2)
-        call(urls, acme, "owner", CHANGE, "starter", NOW)  # two bots, three people
-        call(
+        call_as(urls, acme, "owner", CHANGE, "starter", NOW)  # two bots, three people
+        call_as(
             urls,
             acme,
             "owner",
             "select private.set_user_active(%s, false)",
             acme.people["operador"].id,
         )
-        admin(urls, "update plans set max_chatbots = 1 where plan = 'starter'")
+        query_as_admin(urls, "update plans set max_chatbots = 1 where plan = 'starter'")
         due = plan_of(urls, acme)[2]
         gate = threading.Barrier(2)
 
@@ -230,7 +239,7 @@ def test_a_downgrade_that_races_with_inserts_never_ends_over_the_limit(urls: Url
             bots, allowed, _ = used(urls, acme, "max_chatbots", "owner")
             plan = plan_of(urls, acme)[0]
         finally:
-            admin(urls, "update plans set max_chatbots = 2 where plan = 'starter'")
+            query_as_admin(urls, "update plans set max_chatbots = 2 where plan = 'starter'")
         assert bots <= allowed
         assert (plan, bots) in {("starter", 1), ("business", 2)}
         assert counters(urls, acme) == recount(urls, acme)
@@ -244,11 +253,11 @@ def alert(urls: Urls, now: datetime) -> None:
 def levels(urls: Urls, company: Company) -> list[tuple[str, str, int]]:
     return [
         (role, details["limit"], details["level"])
-        for role, details in told(urls, company, "usage_alert")
+        for role, details in notifications_of(urls, company, "usage_alert")
     ]
 
 
-def test_80_and_95_percent_are_told_once_each_and_again_in_the_next_month(urls: Urls) -> None:
+def test_80_and_95_percent_are_notified_once_each_and_again_in_the_next_month(urls: Urls) -> None:
     acme, rival = make_company(urls.admin, "acme"), make_company(urls.admin, "rival")
     limit(urls, acme, max_chatbots=20)
     limit(urls, rival, max_chatbots=20)
@@ -302,6 +311,6 @@ def test_nobody_sees_another_companys_alerts(urls: Urls) -> None:
     limit(urls, acme, max_chatbots=1)
     alert(urls, datetime.now(UTC))
     count = "select count(*) from plan_alerts"
-    assert call(urls, acme, "owner", count) == 2
-    assert call(urls, acme, "supervisor", count) == 0
-    assert call(urls, rival, "owner", count) == 0
+    assert call_as(urls, acme, "owner", count) == 2
+    assert call_as(urls, acme, "supervisor", count) == 0
+    assert call_as(urls, rival, "owner", count) == 0

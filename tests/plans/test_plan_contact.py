@@ -17,7 +17,7 @@ from neurant.installation.embedded import Urls
 from tests.companies import Company, make_company
 from tests.console.people import PASSWORD
 from tests.console.running_web import serving, web_settings
-from tests.plans.acting import admin
+from tests.plans.sql_as_role import query_as_admin
 
 pytest_plugins = ("tests.console.running_web",)
 CONTACT = "ventas@neurant.example"
@@ -27,13 +27,15 @@ PAGE = "/console/plan"
 @pytest.fixture(scope="module")
 def firm(urls: Urls, known_password: str) -> Company:
     made = make_company(urls.admin, "acme", password_hash=known_password)
-    admin(urls, "select private.apply_plan(%s, 'starter')", made.id)
-    admin(urls, "update companies set name = 'R&D «Ñandú»' where id = %s returning 1", made.id)
+    query_as_admin(urls, "select private.apply_plan(%s, 'starter')", made.id)
+    query_as_admin(
+        urls, "update companies set name = 'R&D «Ñandú»' where id = %s returning 1", made.id
+    )
     return replace(made, name="R&D «Ñandú»")
 
 
 @pytest.fixture
-def told(urls: Urls, firm: Company, tmp_path: Path) -> Iterator[httpx.Client]:
+def limited_client(urls: Urls, firm: Company, tmp_path: Path) -> Iterator[httpx.Client]:
     """The owner, where the installation names a contact."""
     settings = web_settings(urls.app, tmp_path, billing_contact=CONTACT)
     with serving(settings) as url, httpx.Client(base_url=url) as client:

@@ -10,18 +10,18 @@ import pytest
 
 from neurant.installation.embedded import Urls
 from tests.companies import ROLES, Company, make_company
-from tests.plans.acting import (
+from tests.plans.sql_as_role import (
     COUNTERS,
     FREE,
     add_bot,
     add_conversation,
     add_document,
     add_integration,
-    admin,
-    call,
+    call_as,
     counters,
     invite,
     limit,
+    query_as_admin,
     recount,
     staff,
     used,
@@ -48,7 +48,7 @@ def refused(error: pytest.ExceptionInfo[psycopg.Error]) -> dict[str, object]:
     return told
 
 
-def test_one_bot_more_than_the_plan_allows_is_refused_and_told(
+def test_one_bot_more_than_the_plan_allows_is_refused_and_reported(
     urls: Urls, acme: Company, rival: Company
 ) -> None:
     limit(urls, acme, max_chatbots=2)
@@ -68,7 +68,9 @@ def test_one_bot_more_than_the_plan_allows_is_refused_and_told(
 
 def test_a_retired_bot_makes_room(urls: Urls, acme: Company) -> None:
     limit(urls, acme, max_chatbots=1)
-    assert call(urls, acme, "owner", "select private.retire_chatbot(%s)", acme.bot_id) == "retired"
+    assert (
+        call_as(urls, acme, "owner", "select private.retire_chatbot(%s)", acme.bot_id) == "retired"
+    )
     with staff(urls, acme, "owner") as db:
         add_bot(db, acme)
     assert counters(urls, acme)[0] == 1
@@ -81,7 +83,7 @@ def test_a_pending_invitation_holds_a_seat_until_it_ends(urls: Urls, acme: Compa
     with pytest.raises(psycopg.Error) as error, staff(urls, acme, "owner") as db:
         invite(db, "b@acme.example")
     assert refused(error) == {"limit": "max_users", "used": 5, "allowed": 5}
-    call(urls, acme, "owner", "select private.cancel_invitation(%s)", invitation)
+    call_as(urls, acme, "owner", "select private.cancel_invitation(%s)", invitation)
     with staff(urls, acme, "owner") as db:
         assert invite(db, "b@acme.example")[0] == "invited"
     assert used(urls, acme, "max_users")[:2] == (5, 5)
@@ -91,7 +93,7 @@ def test_an_invitation_that_ran_out_never_stands_in_the_way(urls: Urls, acme: Co
     limit(urls, acme, max_users=5)
     with staff(urls, acme, "owner") as db:
         invite(db, "late@acme.example")
-    admin(
+    query_as_admin(
         urls,
         "update user_invitations set sent_at = now() - interval '8 days',"
         " expires_at = now() - interval '1 day' where company_id = %s",
@@ -100,7 +102,7 @@ def test_an_invitation_that_ran_out_never_stands_in_the_way(urls: Urls, acme: Co
     assert used(urls, acme, "max_users")[0] == 4  # exact, though nobody marked it yet
     with staff(urls, acme, "owner") as db:
         assert invite(db, "new@acme.example")[0] == "invited"
-    assert admin(
+    assert query_as_admin(
         urls,
         "select email, status::text from user_invitations where company_id = %s order by 1",
         acme.id,
@@ -162,14 +164,14 @@ def test_a_person_attends_no_more_conversations_at_a_time_than_the_plan_allows(
 ) -> None:
     limit(urls, acme, max_hitl_concurrent=1)
     first, second = add_conversation(urls, acme), add_conversation(urls, acme)
-    assert call(urls, acme, "operador", TAKE, first) == "taken"
+    assert call_as(urls, acme, "operador", TAKE, first) == "taken"
     with pytest.raises(psycopg.Error) as error:
-        call(urls, acme, "operador", TAKE, second)
+        call_as(urls, acme, "operador", TAKE, second)
     assert refused(error) == {"limit": "max_hitl_concurrent", "used": 1, "allowed": 1}
     over = "select private.take_conversation(%s, true)"
-    assert call(urls, acme, "supervisor", over, first) == "taken"  # the same one, another person
-    assert call(urls, acme, "supervisor", "select private.resolve_conversation(%s)", first)
-    assert call(urls, acme, "operador", TAKE, second) == "taken"
+    assert call_as(urls, acme, "supervisor", over, first) == "taken"  # the same one, another person
+    assert call_as(urls, acme, "supervisor", "select private.resolve_conversation(%s)", first)
+    assert call_as(urls, acme, "operador", TAKE, second) == "taken"
     assert counters(urls, acme)[5] == 1
 
 
@@ -184,12 +186,12 @@ def test_conversations_may_wait_in_the_queue_unless_the_plan_has_no_people(
 ) -> None:
     limit(urls, acme, max_hitl_concurrent=1)
     taken, waits, late = (add_conversation(urls, acme) for _ in range(3))
-    call(urls, acme, "operador", TAKE, taken)
-    admin(urls, QUEUE, acme.id, waits, acme.bot_id)
+    call_as(urls, acme, "operador", TAKE, taken)
+    query_as_admin(urls, QUEUE, acme.id, waits, acme.bot_id)
     assert counters(urls, acme)[5] == 1
     limit(urls, acme, max_hitl_concurrent=0)
     with pytest.raises(psycopg.Error) as error:
-        admin(urls, QUEUE, acme.id, late, acme.bot_id)
+        query_as_admin(urls, QUEUE, acme.id, late, acme.bot_id)
     assert refused(error) == {"limit": "max_hitl_concurrent", "used": 1, "allowed": 0}
 
 
@@ -208,7 +210,9 @@ def test_a_raised_limit_helps_at_once_and_a_lowered_one_takes_nothing_away(
     with pytest.raises(psycopg.Error) as error, staff(urls, acme, "owner") as db:
         add_bot(db, acme)
     assert refused(error) == {"limit": "max_chatbots", "used": 3, "allowed": 1}
-    assert call(urls, acme, "owner", "select private.retire_chatbot(%s)", acme.bot_id) == "retired"
+    assert (
+        call_as(urls, acme, "owner", "select private.retire_chatbot(%s)", acme.bot_id) == "retired"
+    )
     limit(urls, acme, max_chatbots=-1)
     with staff(urls, acme, "owner") as db:
         for _ in range(5):
@@ -245,7 +249,7 @@ def test_every_role_reads_the_companys_own_use_and_the_plan_that_allows_more(
         assert db.execute("select * from private.usage()").fetchall() == []
 
 
-def test_messages_of_the_month_are_told_as_they_are_counted(urls: Urls, acme: Company) -> None:
+def test_messages_of_the_month_are_reported_as_they_are_counted(urls: Urls, acme: Company) -> None:
     conversation = add_conversation(urls, acme)
     with psycopg.connect(urls.admin) as db:
         for _ in range(3):
@@ -283,7 +287,7 @@ def test_nobody_calls_what_counts_or_applies_plans(urls: Urls, acme: Company) ->
     for query in calls:
         for role in ROLES:
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
-                call(urls, acme, role, query, acme.id)
+                call_as(urls, acme, role, query, acme.id)
     for query in (
         "select private.apply_due_plan_changes()",
         "select private.raise_usage_alerts()",
@@ -292,12 +296,12 @@ def test_nobody_calls_what_counts_or_applies_plans(urls: Urls, acme: Company) ->
         "select private.create_login('a@b.example', 'x')",
     ):
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
-            call(urls, acme, "owner", query)
+            call_as(urls, acme, "owner", query)
 
 
 def test_every_counter_says_whether_it_is_exact_at_commit(urls: Urls) -> None:
     for column in COUNTERS:
-        [[comment]] = admin(
+        [[comment]] = query_as_admin(
             urls,
             "select col_description('companies'::regclass, attnum) from pg_attribute"
             " where attrelid = 'companies'::regclass and attname = %s",
@@ -309,7 +313,7 @@ def test_every_counter_says_whether_it_is_exact_at_commit(urls: Urls) -> None:
 def test_a_takeover_that_only_moves_on_does_not_lock_the_company(urls: Urls, acme: Company) -> None:
     """A hot path must not wait for another writer of the company's row."""
     conversation = add_conversation(urls, acme)
-    call(urls, acme, "operador", TAKE, conversation)
+    call_as(urls, acme, "operador", TAKE, conversation)
     with psycopg.connect(urls.admin) as holder:
         holder.execute("select from companies where id = %s for no key update", (acme.id,))
         with staff(urls, acme, "operador") as db:

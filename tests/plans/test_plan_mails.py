@@ -14,7 +14,7 @@ from neurant.mail.message import words
 from neurant.plans.mails import MAILED, run_plan_mails
 from neurant.texts import LANGUAGES
 from tests.companies import make_company
-from tests.plans.acting import admin, call, limit
+from tests.plans.sql_as_role import call_as, limit, query_as_admin
 
 pytestmark = pytest.mark.anyio
 MAILS = "select to_address, template from mails where company_id = %s order by template, to_address"
@@ -37,7 +37,7 @@ async def test_every_transition_and_alert_is_one_mail_each(
 ) -> None:
     acme, rival = make_company(urls.admin, "acme"), make_company(urls.admin, "rival")
     limit(urls, acme, max_chatbots=1)
-    admin(urls, "select private.apply_plan(%s, 'starter')", acme.id)
+    query_as_admin(urls, "select private.apply_plan(%s, 'starter')", acme.id)
     both = sorted(acme.people[role].email for role in ("owner", "administrador"))
     with psycopg.connect(urls.app) as db:
         db.execute("select private.set_past_due(%s)", (acme.id,))
@@ -46,11 +46,11 @@ async def test_every_transition_and_alert_is_one_mail_each(
         db.execute(
             "select private.end_subscriptions(%s)", (datetime.now(UTC) + timedelta(days=15),)
         )
-    call(urls, acme, "owner", "select private.close_company()")
+    call_as(urls, acme, "owner", "select private.close_company()")
     settings = mail_settings(tmp_path_factory)
     async with make_pool(urls.jobs, size=2, pooled=False) as pool:
         await run_plan_mails(pool, settings)
-        first = admin(urls, MAILS, acme.id)
+        first = query_as_admin(urls, MAILS, acme.id)
         assert await run_plan_mails(pool, settings) == 0
     templates = {template for _, template in first}
     assert {
@@ -60,17 +60,17 @@ async def test_every_transition_and_alert_is_one_mail_each(
     for template in templates:
         told = [to for to, one in first if one == template]
         assert told[:2] == both, template
-    assert admin(urls, MAILS, acme.id) == first
+    assert query_as_admin(urls, MAILS, acme.id) == first
     assert all("acme" in to for to, _ in first)
-    assert not [one for _, one in admin(urls, MAILS, rival.id) if "past_due" in one]
+    assert not [one for _, one in query_as_admin(urls, MAILS, rival.id) if "past_due" in one]
 
 
-async def test_who_was_invited_in_english_is_told_in_english(
+async def test_who_was_invited_in_english_is_notified_in_english(
     urls: Urls, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     acme = make_company(urls.admin, "acme")
     owner, invited = acme.people["owner"], acme.people["administrador"]
-    admin(
+    query_as_admin(
         urls,
         "insert into user_invitations (company_id, email, role, invited_by, token_digest, status,"
         " accepted_at, accepted_by_user_id, sent_at, expires_at, language) values (%s, %s,"
@@ -86,7 +86,7 @@ async def test_who_was_invited_in_english_is_told_in_english(
     async with make_pool(urls.jobs, size=2, pooled=False) as pool:
         await run_plan_mails(pool, mail_settings(tmp_path_factory))
     told = "select to_address, language from mails where company_id = %s order by language"
-    assert admin(urls, told, acme.id) == [(invited.email, "en"), (owner.email, "es")]
+    assert query_as_admin(urls, told, acme.id) == [(invited.email, "en"), (owner.email, "es")]
 
 
 @pytest.mark.parametrize("kind", MAILED)

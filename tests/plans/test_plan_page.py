@@ -9,7 +9,7 @@ import pytest
 
 from neurant.installation.embedded import Urls
 from tests.companies import ROLES, Company, make_company
-from tests.plans.acting import admin
+from tests.plans.sql_as_role import query_as_admin
 
 pytest_plugins = ("tests.console.running_web",)
 PAGE = "/console/plan"
@@ -18,7 +18,7 @@ PAGE = "/console/plan"
 @pytest.fixture(scope="module")
 def firm(urls: Urls, known_password: str) -> Company:
     made = make_company(urls.admin, "acme", password_hash=known_password)
-    admin(urls, "select private.apply_plan(%s, 'starter')", made.id)
+    query_as_admin(urls, "select private.apply_plan(%s, 'starter')", made.id)
     return made
 
 
@@ -40,7 +40,7 @@ def test_the_owner_acts_the_administrador_reads_and_others_see_the_use(
         assert client.post(f"{PAGE}/choose", data={"plan": "free"}).status_code == 403
 
 
-def test_a_change_is_explained_before_it_happens_and_told_after(
+def test_a_change_is_explained_before_it_happens_and_confirmed_after(
     urls: Urls, sign_in: Callable[[Company, str], httpx.Client], firm: Company
 ) -> None:
     client = sign_in(firm, "owner")
@@ -63,9 +63,9 @@ def test_a_change_is_explained_before_it_happens_and_told_after(
     assert client.post(f"{PAGE}/paint").status_code == 404
     cross = client.post(f"{PAGE}/cancel", headers={"sec-fetch-site": "cross-site"})
     assert cross.status_code == 403
-    assert admin(urls, "select subscription_ends_at from companies where id = %s", firm.id) == [
-        (None,)
-    ]
+    assert query_as_admin(
+        urls, "select subscription_ends_at from companies where id = %s", firm.id
+    ) == [(None,)]
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_the_frame_tells_everybody_what_they_must_know(
     status: str,
     seen_by: tuple[str, ...],
 ) -> None:
-    admin(
+    query_as_admin(
         urls,
         "update companies set subscription_status = %s, subscription_ends_at = now() where id = %s",
         status,

@@ -16,7 +16,7 @@ from neurant.installation.embedded import Urls
 from neurant.plans.limits import within_limits
 from tests.companies import ROLES, Company, make_company
 from tests.console.running_web import serving
-from tests.plans.acting import add_bot, admin, call, limit, staff
+from tests.plans.sql_as_role import add_bot, call_as, limit, query_as_admin, staff
 
 pytest_plugins = ("tests.console.running_web",)
 CHANGE = "/v1/subscription/change"
@@ -27,14 +27,14 @@ CLOSE = "/v1/subscription/close"
 def firm(urls: Urls, known_password: str) -> Company:
     """A company of its own on plan starter, with the people and channels of the fixture."""
     made = make_company(urls.admin, "acme", password_hash=known_password)
-    admin(urls, "select private.apply_plan(%s, 'starter')", made.id)
+    query_as_admin(urls, "select private.apply_plan(%s, 'starter')", made.id)
     return made
 
 
 @pytest.fixture
 def other(urls: Urls, known_password: str) -> Company:
     made = make_company(urls.admin, "rival", password_hash=known_password)
-    admin(urls, "select private.apply_plan(%s, 'starter')", made.id)
+    query_as_admin(urls, "select private.apply_plan(%s, 'starter')", made.id)
     return made
 
 
@@ -42,7 +42,7 @@ def other(urls: Urls, known_password: str) -> Company:
 def steady(urls: Urls, known_password: str) -> Company:
     """One whose people need to sign in only once: it is read, or asked what is refused."""
     made = make_company(urls.admin, "acme", password_hash=known_password)
-    admin(urls, "select private.apply_plan(%s, 'starter')", made.id)
+    query_as_admin(urls, "select private.apply_plan(%s, 'starter')", made.id)
     return made
 
 
@@ -173,7 +173,9 @@ def test_what_cannot_be_chosen_says_why(
 def test_an_inactive_company_reads_and_chooses_but_changes_nothing_else(
     urls: Urls, sign_in: Callable[[Company, str], httpx.Client], firm: Company
 ) -> None:
-    admin(urls, "update companies set subscription_status = 'inactive' where id = %s", firm.id)
+    query_as_admin(
+        urls, "update companies set subscription_status = 'inactive' where id = %s", firm.id
+    )
     client = sign_in(firm, "owner")
     assert client.get("/v1/usage").status_code == 200
     body = {"shortcut": "hola", "content": "Hola"}
@@ -232,12 +234,12 @@ def test_a_channel_that_the_plan_lacks_names_the_plan_that_has_it(
     assert refused.value.code == "limit.next.channels"
     assert "Professional" in refused.value.detail("es")
     paused = "update channel_accounts set status = 'paused' where routing_id = %s"
-    admin(urls, paused, firm.telegram)
-    admin(urls, "select private.apply_plan(%s, 'free')", firm.id)
+    query_as_admin(urls, paused, firm.telegram)
+    query_as_admin(urls, "select private.apply_plan(%s, 'free')", firm.id)
     back = "update channel_accounts set status = 'connected' where channel = 'telegram'"
     with pytest.raises(Exception, match="limit reached: channels"):
-        call(urls, firm, "owner", back + " returning 1")
-    assert admin(
+        call_as(urls, firm, "owner", back + " returning 1")
+    assert query_as_admin(
         urls, "select status from channel_accounts where routing_id = %s", firm.telegram
     ) == [("paused",)]
 

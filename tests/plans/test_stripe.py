@@ -22,7 +22,7 @@ from neurant.plans.billing import make_biller
 from neurant.plans.jobs import run_billing
 from tests.companies import Company, make_company
 from tests.console.running_web import serving
-from tests.plans.acting import add_bot, admin, call, staff
+from tests.plans.sql_as_role import add_bot, call_as, query_as_admin, staff
 from tests.support.stripe_peer import (
     DAY,
     KEY,
@@ -76,14 +76,14 @@ def owner(urls: Urls, web: str) -> Iterator[Callable[[], tuple[Company, httpx.Cl
         company = make_company(urls.admin, name)
         for role in ("supervisor", "operador"):
             person = company.people[role].id
-            call(urls, company, "owner", "select private.set_user_active(%s, false)", person)
+            call_as(urls, company, "owner", "select private.set_user_active(%s, false)", person)
         gone = "update channel_accounts set status = 'disconnected' where routing_id = %s"
-        admin(urls, gone, company.telegram)
-        admin(urls, "select private.apply_plan(%s, 'free')", company.id)
+        query_as_admin(urls, gone, company.telegram)
+        query_as_admin(urls, "select private.apply_plan(%s, 'free')", company.id)
         token = secrets.token_urlsafe(24)
         login = company.people["owner"].auth_user_id
         session = "select private.open_login_session(%s, %s, null, null, '1 day')"
-        admin(urls, session, login, digest(token))
+        query_as_admin(urls, session, login, digest(token))
         headers = {"authorization": f"Bearer {token}"}
         client = httpx.Client(base_url=web, timeout=20, headers=headers)
         clients.append(client)
@@ -95,7 +95,7 @@ def owner(urls: Urls, web: str) -> Iterator[Callable[[], tuple[Company, httpx.Cl
 
 
 def state(urls: Urls, company: Company) -> tuple[Any, ...]:
-    [row] = admin(urls, STATE, company.id)
+    [row] = query_as_admin(urls, STATE, company.id)
     return row
 
 
@@ -138,7 +138,7 @@ def test_a_checkout_leads_to_stripe_and_its_events_bring_the_plan(
     assert (again.status_code, again.json()["code"]) == (409, "billing.paid_already")
 
 
-def test_an_event_that_is_told_again_has_no_second_effect(
+def test_an_event_that_is_sent_again_has_no_second_effect(
     urls: Urls, web: str, peer: StripePeer, owner: Callable[..., tuple[Company, httpx.Client]]
 ) -> None:
     company, _ = owner()
@@ -160,7 +160,7 @@ def test_an_event_that_is_told_again_has_no_second_effect(
         thread.join(60)
     assert results == {"applied": 8}
     heard = "select count(*) from notifications where company_id = %s and kind = 'plan_changed'"
-    assert admin(urls, heard, company.id) == [(2,)]  # owner and administrador, once
+    assert query_as_admin(urls, heard, company.id) == [(2,)]  # owner and administrador, once
     # A later state, then the first event once more: it stays applied and changes nothing.
     later = peer.event(UPDATED, sub | {"status": "past_due"}, at=int(time.time()) + 5)
     assert outcome(deliver(web, later)) == "applied"
@@ -217,14 +217,14 @@ def test_what_does_not_fit_in_free_is_inactive_when_payment_ends(
     assert outcome(deliver(web, ended)) == "applied"
     assert state(urls, company) == ("starter", "inactive", None, True)
     bots = "select count(*) from chatbots where company_id = %s and retired_at is null"
-    assert admin(urls, bots, company.id) == [(2,)]
+    assert query_as_admin(urls, bots, company.id) == [(2,)]
 
 
 def test_what_is_not_signed_or_is_no_event_is_refused_and_leaves_nothing(
     urls: Urls, web: str, peer: StripePeer
 ) -> None:
     count = "select count(*) from billing_events"
-    before = admin(urls, count)
+    before = query_as_admin(urls, count)
     event = peer.event("invoice.paid", {"id": "in_1"})
     wrong = [
         deliver(web, event, secret="whsec_other"),
@@ -253,7 +253,7 @@ def test_what_is_not_signed_or_is_no_event_is_refused_and_leaves_nothing(
         assert (refused.status_code, refused.json()["code"]) == (400, "billing.bad_event"), one
     huge = deliver(web, event | {"padding": "x" * 2_000_000})
     assert huge.status_code == 413
-    assert admin(urls, count) == before
+    assert query_as_admin(urls, count) == before
     assert httpx.get(f"{web}/webhooks/stripe").status_code == 405
 
 
@@ -270,7 +270,7 @@ def test_unknown_kinds_are_kept_and_unknown_customers_wait_for_their_checkout(
     other = peer.event("invoice.paid", {"id": "in_1", "customer_email": "ana@acme.example"})
     assert outcome(deliver(web, other)) == "ignored"
     kept = "select facts::text from billing_events where event_ref = %s"
-    assert admin(urls, kept, other["id"]) == [("{}",)]  # nothing of a person
+    assert query_as_admin(urls, kept, other["id"]) == [("{}",)]  # nothing of a person
 
     sub = peer.subscribe(company.id, "starter", metadata={})
     early = peer.event("customer.subscription.created", sub)
@@ -320,7 +320,7 @@ def test_an_upgrade_charges_what_is_paid_already_and_a_refused_card_changes_noth
 
 
 @pytest.mark.anyio
-async def test_what_is_cancelled_here_is_told_to_stripe_once_and_taken_back(
+async def test_what_is_cancelled_here_is_sent_to_stripe_once_and_taken_back(
     urls: Urls,
     web: str,
     peer: StripePeer,
@@ -335,7 +335,7 @@ async def test_what_is_cancelled_here_is_told_to_stripe_once_and_taken_back(
     cancelled = client.post("/v1/subscription/cancel")
     assert cancelled.status_code == 200, cancelled.text
     period_end = sub["items"]["data"][0]["current_period_end"]
-    [(ends,)] = admin(
+    [(ends,)] = query_as_admin(
         urls, "select extract(epoch from subscription_ends_at) from companies where id = %s", company.id
     )  # fmt: skip
     assert ends == period_end  # Stripe's month, not ours
@@ -388,7 +388,7 @@ async def test_an_event_whose_process_died_before_it_was_applied_is_applied_late
         "subscription_created": "2026-01-01T00:00:00+00:00", "status": "active", "plan": "starter",
         "period_end": "2099-01-01T00:00:00+00:00", "cancels_at_end": False,
     }  # fmt: skip
-    admin(
+    query_as_admin(
         urls,
         "insert into billing_events (event_ref, kind, happened_at, facts, received_at)"
         " values (%s, %s, now(), %s::jsonb, now() - interval '5 minutes')",

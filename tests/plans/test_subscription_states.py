@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from neurant.installation.embedded import Urls
 from tests.companies import ROLES, Company, make_company
-from tests.plans.acting import add_bot, admin, call
+from tests.plans.sql_as_role import add_bot, call_as, query_as_admin
 
 RANK = {"free": 1, "starter": 2, "professional": 3, "business": 4, "enterprise": 5}
 BOTS = {"free": 1, "starter": 2, "professional": 3, "business": 6, "enterprise": 10**9}
@@ -156,7 +156,7 @@ def month_after(now: datetime) -> datetime:
 def owner(query: str) -> Any:
     def run(urls: Urls, company: Company, plan: str, now: datetime) -> str:
         given = {"plan": plan, "now": now}
-        return call(urls, company, "owner", query, *(given[n] for n in named(query)))
+        return call_as(urls, company, "owner", query, *(given[n] for n in named(query)))
 
     return run
 
@@ -184,7 +184,7 @@ def add(urls: Urls, company: Company, plan: str, now: datetime) -> str:
 
 
 def retire(urls: Urls, company: Company, plan: str, now: datetime) -> str:
-    admin(
+    query_as_admin(
         urls,
         "update chatbots set retired_at = now(), is_active = false where id = (select id from"
         " chatbots where company_id = %s and retired_at is null order by id limit 1)",
@@ -230,20 +230,20 @@ def small(urls: Urls, name: str, trial_ends: datetime, plan: str = "starter") ->
     """A company of two people on the web alone, in a trial; only its bots may be too many."""
     company = make_company(urls.admin, name)
     for role in ("supervisor", "operador"):
-        call(
+        call_as(
             urls,
             company,
             "owner",
             "select private.set_user_active(%s, false)",
             company.people[role].id,
         )
-    admin(
+    query_as_admin(
         urls,
         "update channel_accounts set status = 'disconnected' where routing_id = %s",
         company.telegram,
     )
-    admin(urls, "select private.apply_plan(%s, %s)", company.id, plan)
-    admin(
+    query_as_admin(urls, "select private.apply_plan(%s, %s)", company.id, plan)
+    query_as_admin(
         urls,
         "update companies set timezone = 'UTC', monthly_reset_date = date_trunc('month', now())::date,"
         " monthly_anchor_day = 1, subscription_status = 'trialing', subscription_ends_at = %s"
@@ -298,14 +298,14 @@ def acme(urls: Urls) -> Company:
     return small(urls, "acme", datetime.now(UTC) + timedelta(days=2))
 
 
-def test_the_end_of_a_trial_is_told_once_three_days_before(urls: Urls, acme: Company) -> None:
+def test_the_end_of_a_trial_is_notified_once_three_days_before(urls: Urls, acme: Company) -> None:
     rival = small(urls, "rival", datetime.now(UTC) + timedelta(days=20))
     for _ in range(3):
         with psycopg.connect(urls.jobs) as db:
             db.execute("select private.tell_ending_trials()")
     heard = "select count(*) from notifications where company_id = %s and kind = 'trial_ends'"
-    assert admin(urls, heard, acme.id) == [(2,)]
-    assert admin(urls, heard, rival.id) == [(0,)]
+    assert query_as_admin(urls, heard, acme.id) == [(2,)]
+    assert query_as_admin(urls, heard, rival.id) == [(0,)]
 
 
 def test_only_the_owner_moves_a_subscription_and_nobody_confirms_their_own(
@@ -320,7 +320,7 @@ def test_only_the_owner_moves_a_subscription_and_nobody_confirms_their_own(
             "select private.reopen_company()",
             "select private.close_company()",
         ):
-            assert call(urls, acme, role, deed) == "forbidden"
+            assert call_as(urls, acme, role, deed) == "forbidden"
     for role in ROLES:
         for deed in (
             "select private.confirm_plan(%s, 'enterprise')",
@@ -328,8 +328,8 @@ def test_only_the_owner_moves_a_subscription_and_nobody_confirms_their_own(
             "select private.fall_back(%s, 'x', now())",
         ):
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
-                call(urls, acme, role, deed, rival.id)
-    [seen] = admin(urls, SEEN, rival.id)
+                call_as(urls, acme, role, deed, rival.id)
+    [seen] = query_as_admin(urls, SEEN, rival.id)
     assert seen[:2] == ("starter", "trialing")
 
 
@@ -337,24 +337,24 @@ def test_an_owner_reads_what_was_asked_for_and_another_company_does_not(
     urls: Urls, acme: Company
 ) -> None:
     rival = small(urls, "rival", datetime.now(UTC) + timedelta(days=2))
-    assert call(urls, acme, "owner", "select private.change_plan('starter')") == "requested"
-    assert call(urls, acme, "owner", "select private.change_plan('professional')") == "requested"
-    assert admin(
+    assert call_as(urls, acme, "owner", "select private.change_plan('starter')") == "requested"
+    assert call_as(urls, acme, "owner", "select private.change_plan('professional')") == "requested"
+    assert query_as_admin(
         urls,
         "select plan::text, status from plan_requests where company_id = %s order by id",
         acme.id,
     ) == [("starter", "replaced"), ("professional", "pending")]
     count = "select count(*) from plan_requests"
-    assert call(urls, acme, "owner", count) == 2
-    assert call(urls, acme, "administrador", count) == 2
-    assert call(urls, rival, "owner", count) == 0
+    assert call_as(urls, acme, "owner", count) == 2
+    assert call_as(urls, acme, "administrador", count) == 2
+    assert call_as(urls, rival, "owner", count) == 0
 
 
 def test_what_changes_is_audited_with_who_and_what(urls: Urls, acme: Company) -> None:
-    call(urls, acme, "owner", "select private.change_plan('professional')")
+    call_as(urls, acme, "owner", "select private.change_plan('professional')")
     with psycopg.connect(urls.app) as db:
         db.execute("select private.confirm_plan(%s, 'professional')", (acme.id,))
-    rows = admin(
+    rows = query_as_admin(
         urls,
         "select resource_type::text, user_id is not null from audit_logs"
         " where company_id = %s and resource_type::text in ('plan_requests', 'companies')"

@@ -60,7 +60,7 @@ async def reply_to_all(stage: Stage) -> list[str]:
     return outcomes
 
 
-async def test_without_people_the_limit_is_told_once_and_every_message_is_kept(
+async def test_without_people_the_limit_is_reported_once_and_every_message_is_kept(
     stage: Stage,
 ) -> None:
     acme, rival = stage.acme, stage.rival
@@ -167,7 +167,7 @@ async def test_a_limit_that_is_reached_while_the_answer_is_made_loses_nothing(
     assert waiting == [(None,)], "the takeover does not cancel the notice"
 
 
-async def test_where_nobody_is_free_whoever_asks_for_a_person_is_told(stage: Stage) -> None:
+async def test_where_nobody_is_free_a_request_for_a_person_gets_a_notice(stage: Stage) -> None:
     await stage.asks(stage.acme_token, 5, "quiero hablar con una persona")
     with psycopg.connect(stage.urls.admin, autocommit=True) as db:
         db.execute(FULL)

@@ -15,7 +15,15 @@ from hypothesis import strategies as st
 
 from neurant.installation.embedded import Urls
 from tests.companies import ROLES, Company, make_company
-from tests.retention.past import LIVE, Shape, archive_all, become, restore, stored, talk
+from tests.retention.old_conversations import (
+    LIVE,
+    ConversationShape,
+    archive_all,
+    become,
+    make_conversation,
+    restore,
+    stored_rows,
+)
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +42,7 @@ def nothing(found: dict[str, list[str]]) -> bool:
 
 
 shapes = st.builds(
-    Shape,
+    ConversationShape,
     speakers=st.lists(st.sampled_from(["end_user", "bot", "human", "system"]), max_size=6),
     channel=st.sampled_from(["telegram", "web"]),
     status=st.sampled_from(["resolved", "abandoned", "active"]),
@@ -56,16 +64,16 @@ def test_every_row_is_conserved_whatever_the_conversations_were(
     old: list[UUID] = []
     recent: list[UUID] = []
     for whose, shape in talks:
-        conversation = talk(db, two[whose], shape)
+        conversation = make_conversation(db, two[whose], shape)
         finished = shape.status != "active" and shape.days_ago > 365
         (old if finished else recent).append(conversation)
-    before, untouched = stored(db, old), stored(db, recent)
+    before, untouched = stored_rows(db, old), stored_rows(db, recent)
     ours = {company.id for company in two}
     batches = [batch for batch in archive_all(urls.jobs, limit=2) if batch[0] in ours]
-    assert stored(db, old, "_archived") == before
-    assert nothing(stored(db, old))
-    assert stored(db, recent) == untouched
-    assert nothing(stored(db, recent, "_archived"))
+    assert stored_rows(db, old, "_archived") == before
+    assert nothing(stored_rows(db, old))
+    assert stored_rows(db, recent) == untouched
+    assert nothing(stored_rows(db, recent, "_archived"))
     assert sum(batch[2] for batch in batches) == len(old)
     for company, batch, _ in batches:
         counts, checksums, moved = db.execute(
@@ -73,7 +81,7 @@ def test_every_row_is_conserved_whatever_the_conversations_were(
             " where company_id = %s and id = %s",
             (company, batch),
         ).fetchone()
-        kept = stored(db, moved, "_archived")
+        kept = stored_rows(db, moved, "_archived")
         assert counts == {table: len(rows) for table, rows in kept.items()}
         assert set(checksums) == set(LIVE)
     for conversation in old:
@@ -81,15 +89,15 @@ def test_every_row_is_conserved_whatever_the_conversations_were(
             "not_found",
             "restored",
         ]
-    assert stored(db, old) == before
-    assert nothing(stored(db, old, "_archived"))
+    assert stored_rows(db, old) == before
+    assert nothing(stored_rows(db, old, "_archived"))
 
 
 def test_a_batch_says_whether_its_rows_went_or_came_back(
     urls: Urls, db: psycopg.Connection, two: tuple[Company, Company]
 ) -> None:
     acme, rival = two
-    conversation = talk(db, acme, Shape())
+    conversation = make_conversation(db, acme, ConversationShape())
     batches = [batch for company, batch, _ in archive_all(urls.jobs) if company == acme.id]
     assert restore(urls.app, acme, conversation) == "restored"
     kinds = "select array_agg(kind order by started_at) from archive_batches where %s = any (conversation_ids)"
@@ -104,7 +112,7 @@ def test_a_batch_says_whether_its_rows_went_or_came_back(
 def test_the_checksum_is_what_its_comment_says(
     urls: Urls, db: psycopg.Connection, two: tuple[Company, Company]
 ) -> None:
-    conversation = talk(db, two[0], Shape())
+    conversation = make_conversation(db, two[0], ConversationShape())
     archive_all(urls.jobs)
     checksums = db.execute(
         "select checksums from archive_batches where %s = any (conversation_ids)", (conversation,)
@@ -129,7 +137,7 @@ def test_the_checksum_is_what_its_comment_says(
 def test_a_checksum_does_not_depend_on_the_settings_of_the_session(
     urls: Urls, db: psycopg.Connection, two: tuple[Company, Company]
 ) -> None:
-    conversation = talk(db, two[0], Shape())
+    conversation = make_conversation(db, two[0], ConversationShape())
     call = "select private.count_archived(%s, %s, '')"
     plain = db.execute(call, (two[0].id, [conversation])).fetchone()
     for setting in ("timezone = 'Asia/Tokyo'", "datestyle = 'German'", "bytea_output = 'escape'"):
@@ -141,18 +149,21 @@ def test_a_checksum_does_not_depend_on_the_settings_of_the_session(
 def test_d30_the_messages_are_archived_not_destroyed(
     urls: Urls, db: psycopg.Connection, two: tuple[Company, Company]
 ) -> None:
-    conversation = talk(db, two[0], Shape())
-    before = stored(db, [conversation])
+    conversation = make_conversation(db, two[0], ConversationShape())
+    before = stored_rows(db, [conversation])
     assert len(before["messages"]) > 4
     archive_all(urls.jobs)
-    assert stored(db, [conversation], "_archived") == before
+    assert stored_rows(db, [conversation], "_archived") == before
 
 
 def test_d31_knowledge_queries_go_along_and_stop_nobody(
     urls: Urls, db: psycopg.Connection, two: tuple[Company, Company]
 ) -> None:
     acme, rival = two
-    asked, other = talk(db, acme, Shape(queries=3)), talk(db, rival, Shape())
+    asked, other = (
+        make_conversation(db, acme, ConversationShape(queries=3)),
+        make_conversation(db, rival, ConversationShape()),
+    )
     message = db.execute(
         "select id from messages where conversation_id = %s limit 1", (asked,)
     ).fetchone()[0]
@@ -161,26 +172,26 @@ def test_d31_knowledge_queries_go_along_and_stop_nobody(
         "insert into knowledge_queries (company_id, message_id, query_text) values (%s, %s, 'x')",
         (acme.id, message),
     )
-    elsewhere = talk(db, acme, Shape(days_ago=1))
+    elsewhere = make_conversation(db, acme, ConversationShape(days_ago=1))
     db.execute(
         "insert into knowledge_queries (company_id, conversation_id, message_id, query_text)"
         " values (%s, %s, %s, 'x')",
         (acme.id, elsewhere, message),
     )
     archive_all(urls.jobs)
-    assert len(stored(db, [asked], "_archived")["knowledge_queries"]) == 3 * 2 + 2
-    assert stored(db, [other], "_archived")["conversations"]
+    assert len(stored_rows(db, [asked], "_archived")["knowledge_queries"]) == 3 * 2 + 2
+    assert stored_rows(db, [other], "_archived")["conversations"]
 
 
 def test_d32_the_same_end_user_is_archived_twice(
     urls: Urls, db: psycopg.Connection, two: tuple[Company, Company]
 ) -> None:
     user = str(uuid4())
-    first = talk(db, two[0], Shape(end_user=user))
+    first = make_conversation(db, two[0], ConversationShape(end_user=user))
     archive_all(urls.jobs)
-    second = talk(db, two[0], Shape(end_user=user))
+    second = make_conversation(db, two[0], ConversationShape(end_user=user))
     archive_all(urls.jobs)
-    assert len(stored(db, [first, second], "_archived")["conversations"]) == 2
+    assert len(stored_rows(db, [first, second], "_archived")["conversations"]) == 2
 
 
 @pytest.mark.parametrize(
@@ -194,21 +205,21 @@ def test_d32_the_same_end_user_is_archived_twice(
 def test_d33_a_changed_column_stops_the_archiving_and_loses_nothing(
     urls: Urls, db: psycopg.Connection, two: tuple[Company, Company], change: str
 ) -> None:
-    conversation = talk(db, two[0], Shape())
-    before = stored(db, [conversation])
+    conversation = make_conversation(db, two[0], ConversationShape())
+    before = stored_rows(db, [conversation])
     with db.transaction(force_rollback=True):
         db.execute(change)
         with pytest.raises(psycopg.Error) as refused, db.transaction():
             db.execute("select * from private.archive_old_data()")
         assert refused.value.sqlstate == "NA003"
         assert ".end_user_name" in str(refused.value) or ".extra" in str(refused.value)
-    assert stored(db, [conversation]) == before
+    assert stored_rows(db, [conversation]) == before
 
 
 def test_d33_a_column_on_both_sides_is_kept_without_a_change_of_code(
     urls: Urls, db: psycopg.Connection, two: tuple[Company, Company]
 ) -> None:
-    conversation = talk(db, two[0], Shape())
+    conversation = make_conversation(db, two[0], ConversationShape())
     with db.transaction(force_rollback=True):
         for table in ("messages", "messages_archived"):
             db.execute(f"alter table {table} add column extra text")
@@ -238,11 +249,14 @@ def test_d33_a_column_on_both_sides_is_kept_without_a_change_of_code(
 def test_a_conversation_with_open_work_stays(
     urls: Urls, db: psycopg.Connection, two: tuple[Company, Company], work: str
 ) -> None:
-    waits, done = talk(db, two[0], Shape()), talk(db, two[0], Shape())
+    waits, done = (
+        make_conversation(db, two[0], ConversationShape()),
+        make_conversation(db, two[0], ConversationShape()),
+    )
     db.execute(work, {"company": two[0].id, "conversation": waits})
     archive_all(urls.jobs)
-    assert nothing(stored(db, [waits], "_archived"))
-    assert stored(db, [done], "_archived")["conversations"]
+    assert nothing(stored_rows(db, [waits], "_archived"))
+    assert stored_rows(db, [done], "_archived")["conversations"]
     db.execute("delete from reply_requests where conversation_id = %s", (waits,))
     db.execute("update outbox set status = 'sent' where conversation_id = %s", (waits,))
     db.execute(
@@ -250,20 +264,23 @@ def test_a_conversation_with_open_work_stays(
         (waits,),
     )
     archive_all(urls.jobs)
-    assert stored(db, [waits], "_archived")["conversations"]
+    assert stored_rows(db, [waits], "_archived")["conversations"]
 
 
 def test_a_locked_conversation_is_passed_over(
     urls: Urls, db: psycopg.Connection, two: tuple[Company, Company]
 ) -> None:
-    locked, free = talk(db, two[0], Shape()), talk(db, two[0], Shape())
+    locked, free = (
+        make_conversation(db, two[0], ConversationShape()),
+        make_conversation(db, two[0], ConversationShape()),
+    )
     with psycopg.connect(urls.admin) as other:
         other.execute("select from conversations where id = %s for update", (locked,))
         archive_all(urls.jobs)
-        assert nothing(stored(db, [locked], "_archived"))
-        assert stored(db, [free], "_archived")["conversations"]
+        assert nothing(stored_rows(db, [locked], "_archived"))
+        assert stored_rows(db, [free], "_archived")["conversations"]
     archive_all(urls.jobs)
-    assert stored(db, [locked], "_archived")["conversations"]
+    assert stored_rows(db, [locked], "_archived")["conversations"]
 
 
 def test_the_companies_take_turns(
@@ -272,7 +289,7 @@ def test_the_companies_take_turns(
     archive_all(urls.jobs)
     for company in two:
         for _ in range(3):
-            talk(db, company, Shape(speakers=[]))
+            make_conversation(db, company, ConversationShape(speakers=[]))
     order = [batch[0] for batch in archive_all(urls.jobs, limit=1)]
     assert len(order) == 6
     assert {frozenset(order[i : i + 2]) for i in (0, 2, 4)} == {frozenset((two[0].id, two[1].id))}
@@ -313,16 +330,18 @@ def test_a_conversation_comes_back_exactly_and_nothing_is_said_again(
 ) -> None:
     acme, rival = two
     user = str(uuid4())
-    conversation = talk(db, acme, Shape(end_user=user))
-    before = stored(db, [conversation])
+    conversation = make_conversation(db, acme, ConversationShape(end_user=user))
+    before = stored_rows(db, [conversation])
     archive_all(urls.jobs)
-    current = talk(db, acme, Shape(end_user=user, status="active", days_ago=0))
-    present = stored(db, [current])
+    current = make_conversation(
+        db, acme, ConversationShape(end_user=user, status="active", days_ago=0)
+    )
+    present = stored_rows(db, [current])
     assert restore(urls.app, rival, conversation) == "not_found"
     assert restore(urls.app, acme, conversation) == "restored"
-    assert stored(db, [conversation]) == before
-    assert nothing(stored(db, [conversation], "_archived"))
-    assert stored(db, [current]) == present
+    assert stored_rows(db, [conversation]) == before
+    assert nothing(stored_rows(db, [conversation], "_archived"))
+    assert stored_rows(db, [current]) == present
     waiting = "select count(*) from outbox where conversation_id = %s and status <> 'sent'"
     assert db.execute(waiting, (conversation,)).fetchone() == (0,)
     assert restore(urls.app, acme, conversation) == "not_found"
@@ -331,15 +350,15 @@ def test_a_conversation_comes_back_exactly_and_nothing_is_said_again(
 def test_what_was_brought_back_is_not_archived_again_the_same_night(
     urls: Urls, db: psycopg.Connection, two: tuple[Company, Company]
 ) -> None:
-    conversation = talk(db, two[0], Shape())
+    conversation = make_conversation(db, two[0], ConversationShape())
     archive_all(urls.jobs)
     restore(urls.app, two[0], conversation)
     archive_all(urls.jobs)
-    assert stored(db, [conversation])["conversations"]
+    assert stored_rows(db, [conversation])["conversations"]
     later = "select private.archive_old_data(p_now => now() + interval '31 days')"
     while db.execute(later).fetchone():
         pass
-    assert stored(db, [conversation], "_archived")["conversations"]
+    assert stored_rows(db, [conversation], "_archived")["conversations"]
 
 
 @pytest.mark.parametrize(
@@ -350,7 +369,7 @@ def test_what_was_brought_back_is_not_archived_again_the_same_night(
 def test_who_may_bring_back(
     urls: Urls, db: psycopg.Connection, two: tuple[Company, Company], role: str, outcome: str
 ) -> None:
-    conversation = talk(db, two[0], Shape())
+    conversation = make_conversation(db, two[0], ConversationShape())
     archive_all(urls.jobs)
     assert restore(urls.app, two[1], conversation, role) == "not_found"
     assert restore(urls.app, two[0], uuid4(), role) == "not_found"
@@ -360,35 +379,37 @@ def test_who_may_bring_back(
 def test_a_message_that_the_channel_sent_anew_keeps_the_old_one_in_the_archive(
     urls: Urls, db: psycopg.Connection, two: tuple[Company, Company]
 ) -> None:
-    conversation = talk(db, two[0], Shape())
+    conversation = make_conversation(db, two[0], ConversationShape())
     archive_all(urls.jobs)
-    again = talk(db, two[0], Shape(days_ago=1))
+    again = make_conversation(db, two[0], ConversationShape(days_ago=1))
     db.execute(
         "update messages set external_message_id = (select external_message_id from messages_archived"
         " where conversation_id = %s and external_message_id is not null limit 1)"
         " where conversation_id = %s and seq = (select min(seq) from messages where conversation_id = %s)",
         (conversation, again, again),
     )
-    before = stored(db, [conversation], "_archived")
+    before = stored_rows(db, [conversation], "_archived")
     assert restore(urls.app, two[0], conversation) == "in_conflict"
-    assert stored(db, [conversation], "_archived") == before
+    assert stored_rows(db, [conversation], "_archived") == before
 
 
 # Who reads ---------------------------------------------------------------------------------------
 def archived_rows(urls: Urls, company: Company, role: str, conversation: UUID) -> dict[str, int]:
     with psycopg.connect(urls.app) as db:
         become(db, company, role)
-        return {table: len(rows) for table, rows in stored(db, [conversation], "_archived").items()}
+        return {
+            table: len(rows) for table, rows in stored_rows(db, [conversation], "_archived").items()
+        }
 
 
 def test_the_archive_is_read_by_whom_the_conversation_was_and_by_nobody_of_another_company(
     urls: Urls, db: psycopg.Connection
 ) -> None:
     acme, rival = make_company(urls.admin, "acme"), make_company(urls.admin, "rival")
-    conversation = talk(db, acme, Shape())
+    conversation = make_conversation(db, acme, ConversationShape())
     with psycopg.connect(urls.app) as live:
         become(live, acme, "operador")
-        before = {table: len(rows) for table, rows in stored(live, [conversation]).items()}
+        before = {table: len(rows) for table, rows in stored_rows(live, [conversation]).items()}
     assert all(before.values())
     archive_all(urls.jobs)
     for role in ROLES:
@@ -408,7 +429,7 @@ def test_the_archive_is_read_by_whom_the_conversation_was_and_by_nobody_of_anoth
 
 def test_the_manifest_is_for_owner_and_administradores(urls: Urls, db: psycopg.Connection) -> None:
     acme, rival = make_company(urls.admin, "acme"), make_company(urls.admin, "rival")
-    talk(db, acme, Shape())
+    make_conversation(db, acme, ConversationShape())
     archive_all(urls.jobs)
     for company, role, seen in [
         (acme, "owner", 1), (acme, "administrador", 1), (acme, "supervisor", 0),
@@ -450,7 +471,7 @@ def test_a_guard_of_a_trigger_cannot_be_reached_by_a_caller(
 ) -> None:
     """Who brings its own author, conversation or number is refused before any trigger asks."""
     acme = two[0]
-    conversation = talk(db, acme, Shape(days_ago=0, status="active"))
+    conversation = make_conversation(db, acme, ConversationShape(days_ago=0, status="active"))
     message = db.execute(
         "select id from messages where conversation_id = %s and sender_type = 'bot'",
         (conversation,),

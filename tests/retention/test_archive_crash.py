@@ -18,7 +18,13 @@ from neurant.installation.embedded import RunningServer, start_supervised
 from neurant.installation.install import read_secrets
 from neurant.installation.migrate import migrate, set_login_passwords
 from tests.companies import make_company
-from tests.retention.past import LIVE, Shape, archive_all, stored, talk
+from tests.retention.old_conversations import (
+    LIVE,
+    ConversationShape,
+    archive_all,
+    make_conversation,
+    stored_rows,
+)
 
 pytestmark = pytest.mark.platform
 
@@ -53,13 +59,13 @@ class Place:
         secret = read_secrets(folder)
         set_login_passwords(admin, app=secret.app_password, jobs=secret.jobs_password)
         companies = [make_company(admin, "acme"), make_company(admin, "rival")]
-        shape = Shape(speakers=("end_user", "bot", "human"))
+        shape = ConversationShape(speakers=("end_user", "bot", "human"))
         with psycopg.connect(admin) as db:
             self.talks: list[UUID] = []
             for number in range(talks):
-                one = Shape(**{**vars(shape), "end_user": f"user-{number}"})
-                self.talks.append(talk(db, companies[number % 2], one))
-            self.before = stored(db, self.talks)
+                one = ConversationShape(**{**vars(shape), "end_user": f"user-{number}"})
+                self.talks.append(make_conversation(db, companies[number % 2], one))
+            self.before = stored_rows(db, self.talks)
 
     def worker(self) -> subprocess.Popen[str]:
         started = subprocess.Popen(
@@ -80,7 +86,7 @@ class Place:
         with psycopg.connect(self.server.urls.admin) as db:
             # One moment: the backend of a killed client may still be committing.
             db.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
-            live, kept = stored(db, self.talks), stored(db, self.talks, "_archived")
+            live, kept = stored_rows(db, self.talks), stored_rows(db, self.talks, "_archived")
             for table in LIVE:
                 assert sorted(live[table] + kept[table]) == sorted(self.before[table]), table
             moved = {
@@ -91,11 +97,11 @@ class Place:
                 "select conversation_ids, counts from archive_batches"
             ).fetchall():
                 told += ids
-                found = stored(db, ids, "_archived")
+                found = stored_rows(db, ids, "_archived")
                 assert counts == {table: len(rows) for table, rows in found.items()}
             assert sorted(told) == sorted(moved)
             for one in self.talks:  # never one part here and another there
-                parts = stored(db, [one], "" if one in moved else "_archived")
+                parts = stored_rows(db, [one], "" if one in moved else "_archived")
                 assert not any(parts.values())
             return len(moved)
 

@@ -11,7 +11,14 @@ import pytest
 
 from neurant.installation.embedded import Urls
 from tests.companies import ROLES, Company, make_company, open_visitor
-from tests.retention.past import LIVE, Shape, archive_all, become, stored, talk
+from tests.retention.old_conversations import (
+    LIVE,
+    ConversationShape,
+    archive_all,
+    become,
+    make_conversation,
+    stored_rows,
+)
 
 PERSONAL = ("Ana", "calle", "precio", "end_user 0", "bot 1", "human 3")
 
@@ -46,10 +53,20 @@ def test_a_contact_follows_the_conversations_of_one_person(
 ) -> None:
     acme, rival = two
     user = str(uuid4())
-    talk(db, acme, Shape(end_user=user, days_ago=30, name="Ana", speakers=[]))
-    talk(db, acme, Shape(end_user=user, days_ago=400, name="Anita", speakers=[]))
-    talk(db, acme, Shape(end_user=user, days_ago=3, name=None, speakers=[], status="active"))
-    talk(db, rival, Shape(end_user=user, days_ago=9, name="Otra", speakers=[]))
+    make_conversation(
+        db, acme, ConversationShape(end_user=user, days_ago=30, name="Ana", speakers=[])
+    )
+    make_conversation(
+        db, acme, ConversationShape(end_user=user, days_ago=400, name="Anita", speakers=[])
+    )
+    make_conversation(
+        db,
+        acme,
+        ConversationShape(end_user=user, days_ago=3, name=None, speakers=[], status="active"),
+    )
+    make_conversation(
+        db, rival, ConversationShape(end_user=user, days_ago=9, name="Otra", speakers=[])
+    )
     _, name, first, last, erased = contact(db, acme, user)
     assert (name, erased) == ("Ana", None)
     assert 396 < (last - first).days <= 400
@@ -60,7 +77,9 @@ def test_a_message_into_an_open_conversation_does_not_touch_contacts(
     db: psycopg.Connection, two: tuple[Company, Company]
 ) -> None:
     user = str(uuid4())
-    conversation = talk(db, two[0], Shape(end_user=user, status="active", days_ago=0))
+    conversation = make_conversation(
+        db, two[0], ConversationShape(end_user=user, status="active", days_ago=0)
+    )
     version = "select xmin::text, ctid::text from contacts where end_user_id = %s"
     before = db.execute(version, (user,)).fetchone()
     db.execute(
@@ -77,7 +96,9 @@ def test_contacts_are_read_in_the_scope_of_their_conversations(
 ) -> None:
     acme, rival = two
     user = str(uuid4())
-    conversation = talk(db, acme, Shape(end_user=user, status="active", days_ago=0, takeover=False))
+    conversation = make_conversation(
+        db, acme, ConversationShape(end_user=user, status="active", days_ago=0, takeover=False)
+    )
 
     def seen(company: Company, role: str) -> int:
         with psycopg.connect(urls.app) as who:
@@ -103,13 +124,15 @@ def test_a_person_is_forgotten_in_live_and_archived_rows_and_all_still_counts(
 ) -> None:
     acme, rival = two
     user = "5730012345678"
-    archived = talk(db, acme, Shape(end_user=user))
+    archived = make_conversation(db, acme, ConversationShape(end_user=user))
     archive_all(urls.jobs)
-    live = talk(db, acme, Shape(end_user=user, days_ago=2))
-    open_ = talk(db, acme, Shape(end_user=user, days_ago=0, status="active"))
+    live = make_conversation(db, acme, ConversationShape(end_user=user, days_ago=2))
+    open_ = make_conversation(
+        db, acme, ConversationShape(end_user=user, days_ago=0, status="active")
+    )
     bystanders = [
-        talk(db, acme, Shape(days_ago=1)),
-        talk(db, rival, Shape(end_user=user, days_ago=1)),
+        make_conversation(db, acme, ConversationShape(days_ago=1)),
+        make_conversation(db, rival, ConversationShape(end_user=user, days_ago=1)),
     ]
     counted = (
         "select sum(message_count), sum(bot_message_count) from conversations where company_id = %s"
@@ -129,13 +152,16 @@ def test_a_person_is_forgotten_in_live_and_archived_rows_and_all_still_counts(
     searched = "select count(*) from conversation_search where company_id = %s and person like %s"
     indexed = [(company.id, f"%{user}%") for company in two]
     assert [db.execute(searched, one).fetchone()[0] for one in indexed] == [2, 1]
-    others = stored(db, bystanders)
+    others = stored_rows(db, bystanders)
     found = contact(db, acme, user)[0]
     assert call(urls, rival, "owner", "erase_contact", found) == "not_found"
     assert call(urls, acme, "owner", "erase_contact", found) == "erased"
     assert [db.execute(searched, one).fetchone()[0] for one in indexed] == [0, 1]
 
-    rows = [*stored(db, [live, open_]).items(), *stored(db, [archived], "_archived").items()]
+    rows = [
+        *stored_rows(db, [live, open_]).items(),
+        *stored_rows(db, [archived], "_archived").items(),
+    ]
     assert {table for table, texts in rows if texts} == set(LIVE)
     for table, texts in rows:
         for text in texts:
@@ -144,7 +170,7 @@ def test_a_person_is_forgotten_in_live_and_archived_rows_and_all_still_counts(
     after = db.execute(counted, (acme.id,)).fetchone()
     assert after[1] == before[1]
     assert after[0] >= before[0]  # the open one was told that it ended
-    assert stored(db, bystanders) == others
+    assert stored_rows(db, bystanders) == others
     left = db.execute(
         "select count(*) from inbound_events where company_id = any (%s)", ([acme.id, rival.id],)
     )
@@ -160,7 +186,7 @@ def test_a_person_is_forgotten_in_live_and_archived_rows_and_all_still_counts(
     assert db.execute(owed, (open_,)).fetchone() == (0,)
 
     # Whoever writes again is somebody new.
-    talk(db, acme, Shape(end_user=user, days_ago=0, speakers=[]))
+    make_conversation(db, acme, ConversationShape(end_user=user, days_ago=0, speakers=[]))
     assert contact(db, acme, user)[0] != found
 
 
@@ -176,7 +202,9 @@ def test_a_visitor_who_is_forgotten_has_no_session_any_more(
                 "select id::text from visitor_sessions where token_digest = %s", (digest,)
             ).fetchone()[0]
         )
-        talk(db, acme, Shape(end_user=sessions[-1], channel="web", days_ago=0))
+        make_conversation(
+            db, acme, ConversationShape(end_user=sessions[-1], channel="web", days_ago=0)
+        )
     assert (
         call(urls, acme, "administrador", "erase_contact", contact(db, acme, sessions[0])[0])
         == "erased"
@@ -193,11 +221,11 @@ def test_who_may_have_a_person_forgotten(
     urls: Urls, db: psycopg.Connection, two: tuple[Company, Company], role: str, outcome: str
 ) -> None:
     user = str(uuid4())
-    conversation = talk(db, two[0], Shape(end_user=user, days_ago=1))
-    before = stored(db, [conversation])
+    conversation = make_conversation(db, two[0], ConversationShape(end_user=user, days_ago=1))
+    before = stored_rows(db, [conversation])
     found = contact(db, two[0], user)[0]
     assert call(urls, two[1], role, "erase_contact", found) == "not_found"
     assert call(urls, two[0], role, "erase_contact", uuid4()) == "not_found"
-    assert stored(db, [conversation]) == before
+    assert stored_rows(db, [conversation]) == before
     assert call(urls, two[0], role, "erase_contact", found) == outcome
-    assert (stored(db, [conversation]) != before) == (outcome == "erased")
+    assert (stored_rows(db, [conversation]) != before) == (outcome == "erased")

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from neurant.installation.embedded import Urls
 from tests.companies import Company, make_company
-from tests.retention.past import Shape, talk
+from tests.retention.old_conversations import ConversationShape, make_conversation
 
 STATES = ("active", "resolved", "abandoned", "archived")
 ALLOWED = {
@@ -38,8 +38,10 @@ def silent(
 ) -> UUID:
     """An open conversation in which nothing has been said for these hours."""
     speakers = ["end_user", last] if last else []
-    conversation = talk(
-        db, company, Shape(speakers, status="active", days_ago=0, takeover=False, **shape)
+    conversation = make_conversation(
+        db,
+        company,
+        ConversationShape(speakers, status="active", days_ago=0, takeover=False, **shape),
     )
     db.execute(
         "update conversations set started_at = now() - make_interval(hours => %s) - interval '7 minutes',"

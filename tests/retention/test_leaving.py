@@ -18,7 +18,13 @@ from neurant.core.errors import SetupError
 from neurant.core.settings import Settings
 from neurant.installation.embedded import Urls
 from tests.companies import Company, make_company
-from tests.retention.past import Shape, archive_all, become, stored, talk
+from tests.retention.old_conversations import (
+    ConversationShape,
+    archive_all,
+    become,
+    make_conversation,
+    stored_rows,
+)
 
 
 @pytest.fixture
@@ -41,8 +47,11 @@ def erase_user(urls: Urls, company: Company, role: str, user: UUID) -> str:
 def furnish(db: psycopg.Connection, company: Company) -> list[UUID]:
     """Rows in as many tables as people and the product fill."""
     owner, operador = company.people["owner"].id, company.people["operador"].id
-    talks = [talk(db, company, Shape()), talk(db, company, Shape(days_ago=1))]
-    talks.append(talk(db, company, Shape(days_ago=0, status="active")))
+    talks = [
+        make_conversation(db, company, ConversationShape()),
+        make_conversation(db, company, ConversationShape(days_ago=1)),
+    ]
+    talks.append(make_conversation(db, company, ConversationShape(days_ago=0, status="active")))
     for statement in (
         "insert into login_sessions (company_id, user_id, token_digest, expires_at) values (%(c)s, %(o)s, %(d)s, now())",
         "insert into notifications (company_id, user_id, kind) values (%(c)s, %(o)s, 'transfer_requested')",
@@ -82,13 +91,15 @@ def test_d37_a_person_who_leaves_takes_the_login_and_the_name_along(
     acme, rival = two
     talks, _ = furnish(db, acme), furnish(db, rival)
     person, email = acme.people["operador"].id, acme.people["operador"].email
-    waiting = talk(db, acme, Shape(days_ago=0, status="active", takeover=False))
+    waiting = make_conversation(
+        db, acme, ConversationShape(days_ago=0, status="active", takeover=False)
+    )
     db.execute(
         "insert into hitl_sessions (company_id, conversation_id, chatbot_id, status, reason, operator_id)"
         " values (%s, %s, %s, 'active', 'manual', %s)",
         (acme.id, waiting, acme.bot_id, person),
     )
-    said = stored(db, talks)["messages"]
+    said = stored_rows(db, talks)["messages"]
     assert erase_user(urls, rival, "owner", person) == "not_found"
     assert erase_user(urls, acme, "owner", person) == "erased"
     audited = "select count(*) from audit_logs where company_id = %s and action = 'erase'"
@@ -106,7 +117,7 @@ def test_d37_a_person_who_leaves_takes_the_login_and_the_name_along(
         key = "owner_id" if table == "canned_responses" else "user_id"
         assert not db.execute(f"select from {table} where {key} = %s", (person,)).fetchall()
     assert not db.execute("select from user_invitations where email = %s", (email,)).fetchall()
-    assert stored(db, talks)["messages"] == said
+    assert stored_rows(db, talks)["messages"] == said
     session = "select status, operator_id from hitl_sessions where conversation_id = %s"
     assert db.execute(session, (waiting,)).fetchone() == ("pending", None)
     assert db.execute(
@@ -174,7 +185,7 @@ def test_d36_no_one_deletes_a_bot_with_its_history(
 ) -> None:
     acme = two[0]
     talks = furnish(db, acme)
-    before = stored(db, talks)
+    before = stored_rows(db, talks)
     for role in ("owner", "administrador", "supervisor"):
         with psycopg.connect(urls.app) as who:
             become(who, acme, role)
@@ -182,7 +193,7 @@ def test_d36_no_one_deletes_a_bot_with_its_history(
                 who.execute("delete from chatbots where id = %s", (acme.bot_id,))
     with pytest.raises(psycopg.errors.ForeignKeyViolation):
         db.execute("delete from chatbots where id = %s", (acme.bot_id,))
-    assert stored(db, talks) == before
+    assert stored_rows(db, talks) == before
 
 
 # A company ---------------------------------------------------------------------------------------

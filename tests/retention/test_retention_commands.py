@@ -10,7 +10,7 @@ import pytest
 
 from neurant.installation.embedded import Urls
 from tests.companies import Company, make_company
-from tests.retention.past import Shape, talk
+from tests.retention.old_conversations import ConversationShape, make_conversation
 from tests.test_cli import SPANISH, fails_with_one_line, neurant
 
 
@@ -67,7 +67,9 @@ def test_what_is_old_is_archived_listed_and_brought_back(
 ) -> None:
     acme, rival = two
     with psycopg.connect(urls.admin) as db:
-        mine, theirs = (talk(db, company, Shape(name="Ana")) for company in two)
+        mine, theirs = (
+            make_conversation(db, company, ConversationShape(name="Ana")) for company in two
+        )
     ran = neurant("archive", "run", **place)
     assert (ran.returncode, ran.stderr) == (0, "")
     assert here(urls, "conversations_archived", mine)

@@ -20,17 +20,17 @@ from dataclasses import dataclass
 
 import aiohttp
 
-SESSIONS_AT_ONCE = 20
+CONCURRENT_SESSIONS = 20
 MESSAGES_PER_SESSION = 5
 MESSAGE = "¿Cuánto cuesta el servicio? " * 140  # about 4,000 characters
-SEARCHES_AT_ONCE = 50
-PREVIEWS_AT_ONCE = 10
-EXPORTS_AT_ONCE = 8
+CONCURRENT_SEARCHES = 50
+CONCURRENT_PREVIEWS = 10
+CONCURRENT_EXPORTS = 8
 ENDLESS_HEADERS = 10
 HALF_OPEN = 50
 SECONDS_BETWEEN_DOCUMENTS = 1.0
 _HEADER_BYTES = 64 * 1024
-_MOST_HEADER_BYTES = 64 * 1024 * 1024
+_MAX_HEADER_BYTES = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -117,10 +117,10 @@ async def flood(orders: Orders) -> Counter[str]:
             return await _half_open(attacker)
 
         tasks = [
-            *(attacker.repeat(visitors) for _ in range(SESSIONS_AT_ONCE)),
-            *(attacker.repeat(searches) for _ in range(SEARCHES_AT_ONCE)),
-            *(attacker.repeat(previews) for _ in range(PREVIEWS_AT_ONCE)),
-            *(attacker.repeat(exports) for _ in range(EXPORTS_AT_ONCE)),
+            *(attacker.repeat(visitors) for _ in range(CONCURRENT_SESSIONS)),
+            *(attacker.repeat(searches) for _ in range(CONCURRENT_SEARCHES)),
+            *(attacker.repeat(previews) for _ in range(CONCURRENT_PREVIEWS)),
+            *(attacker.repeat(exports) for _ in range(CONCURRENT_EXPORTS)),
             *(attacker.repeat(headers) for _ in range(ENDLESS_HEADERS)),
             *(attacker.repeat(half_open) for _ in range(HALF_OPEN)),
             attacker.repeat(uploads, SECONDS_BETWEEN_DOCUMENTS),
@@ -183,7 +183,7 @@ async def _endless_headers(attacker: Attacker) -> str:
         writer.write(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n")
         line = b"X-Filler: " + b"x" * 1000 + b"\r\n"
         block = line * (_HEADER_BYTES // len(line))
-        for _ in range(_MOST_HEADER_BYTES // len(block)):
+        for _ in range(_MAX_HEADER_BYTES // len(block)):
             writer.write(block)
             await writer.drain()
         return "headers taken"

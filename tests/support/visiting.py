@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import httpx
 
-from neurant.channels.webchat.proof import is_solution
+from neurant.channels.webchat.proof_of_work import is_solution
 from neurant.core.settings import Settings
 from neurant.runtime.app import create_app
 from tests.support.platform import free_port, serving

@@ -12,11 +12,11 @@ import pytest
 
 from neurant.core.settings import Settings
 from neurant.installation.embedded import Urls
-from neurant.invitations.refusing import refuse_link
+from neurant.invitations.unsubscribe import refuse_link
 from neurant.mail.message import words
-from tests.accounts.letters import new_address
+from tests.accounts.sent_mails import new_address
 from tests.companies import Company, make_company
-from tests.team.letters import letters
+from tests.team.waiting_mails import waiting_mails
 
 pytest_plugins = ("tests.console.running_web",)
 SignIn = Callable[..., httpx.Client]
@@ -69,7 +69,7 @@ def test_a_company_that_invites_and_cancels_is_stopped_after_ten(
     stopped = invite(client, last := new_address())
     assert (stopped.status_code, stopped.json()["code"]) == (429, "invitations.too_many_by_company")
     assert 0 < int(stopped.headers["retry-after"]) <= 86_400
-    assert letters(database, last) == []
+    assert waiting_mails(database, last) == []
     renewed = client.post(f"/v1/invitations/{made.json()['id']}/renew")
     assert renewed.json()["code"] == "invitations.too_many_by_company"
     assert invite(sign_in(rival, "owner"), new_address()).status_code == 201
@@ -110,7 +110,7 @@ def test_many_companies_together_do_not_fill_one_mailbox(
             cancel(client, made)
     assert outcomes == [201] * 10 + [429] * 2
     assert made.json()["code"] == "invitations.too_many_by_address"
-    assert len(letters(database, victim)) == 10
+    assert len(waiting_mails(database, victim)) == 10
     # A week holds twenty, however they are spread.
     database.execute(
         "update mails set created_at = created_at - interval '2 days' where to_address = %s",
@@ -132,11 +132,11 @@ def test_companies_that_invite_one_address_at_once_do_not_pass_the_limit(
     with ThreadPoolExecutor(7) as threads:
         told = [one.status_code for one in threads.map(lambda who: invite(who, victim), clients)]
     assert sorted(told) == [201] * 10 + [429] * 4
-    assert len(letters(database, victim)) == 10
+    assert len(waiting_mails(database, victim)) == 10
 
 
 def refusal_of(database: psycopg.Connection, email: str) -> str:
-    _, params = letters(database, email)[-1]
+    _, params = waiting_mails(database, email)[-1]
     return params["refuse_link"]
 
 
@@ -165,7 +165,7 @@ def test_whoever_wants_no_invitations_gets_none_until_they_change_their_mind(
     for company in (acme, rival):
         refused = invite(sign_in(company, "owner"), email)
         assert (refused.status_code, refused.json()["code"]) == (409, "invitations.refused")
-    assert len(letters(database, email)) == 1
+    assert len(waiting_mails(database, email)) == 1
     kept = database.execute("select * from mail_refusals").fetchall()
     assert not any(email in str(row) for row in kept)
     assert nobody.post(link.path, data={"of": token, "wants": "yes"}).status_code == 303
@@ -214,7 +214,7 @@ def test_a_reminder_that_may_not_leave_holds_no_other_back(
     from psycopg_pool import AsyncConnectionPool
 
     from neurant.invitations.jobs import run_reminders
-    from tests.accounts.letters import settings_of_tests
+    from tests.accounts.sent_mails import settings_of_tests
 
     full, free = new_address("full"), new_address("free")
     for email in (full, free):
@@ -234,7 +234,10 @@ def test_a_reminder_that_may_not_leave_holds_no_other_back(
             return await run_reminders(pool, settings_of_tests())
 
     assert asyncio.run(run()) >= 2
-    assert [name for name, _ in letters(database, free)] == ["team.invitation", "team.reminder"]
+    assert [name for name, _ in waiting_mails(database, free)] == [
+        "team.invitation",
+        "team.reminder",
+    ]
     count = "select count(*) from mails where to_address = %s"
     assert database.execute(count, (full,)).fetchone() == (13,)
 

@@ -12,13 +12,13 @@ import pytest
 
 from neurant.installation.embedded import Urls
 from tests.companies import ROLES, Company, make_company
-from tests.plans.acting import (
+from tests.plans.sql_as_role import (
     add_login,
-    admin,
-    call,
+    call_as,
     counters,
     invite,
     limit,
+    query_as_admin,
     recount,
     staff,
     worker,
@@ -61,7 +61,9 @@ def address(company: Company) -> str:
 
 
 def status(urls: Urls, invitation: UUID) -> str:
-    [[found]] = admin(urls, "select status::text from user_invitations where id = %s", invitation)
+    [[found]] = query_as_admin(
+        urls, "select status::text from user_invitations where id = %s", invitation
+    )
     return found
 
 
@@ -78,7 +80,7 @@ def test_people_invite_only_to_roles_below_their_own_if_at_all(
 
 
 def test_an_api_key_without_the_scope_invites_nobody(urls: Urls, acme: Company) -> None:
-    key = admin(
+    key = query_as_admin(
         urls,
         "insert into api_keys (company_id, name, prefix, key_digest, role, created_by)"
         " values (%s, 'k', 'na_', %s, 'administrador', %s) returning id",
@@ -102,7 +104,7 @@ def test_the_invited_login_becomes_a_member_with_the_role(
     login = add_login(urls, email.title())
     before = counters(urls, acme)
     assert accept(urls, token, login) == "accepted"
-    assert admin(
+    assert query_as_admin(
         urls,
         "select u.email, u.role::text, u.is_owner, u.first_name, u.invited_by, u.invited_at = i.sent_at,"
         " u.accepted_invitation_at = i.accepted_at, i.status::text, i.accepted_by_user_id = u.id"
@@ -158,8 +160,8 @@ def test_a_cancelled_one_is_closed_and_the_address_can_be_invited_again(
     """D11: the row is renewed, with another token."""
     email = address(acme)
     invitation, token = invited(urls, acme, email)
-    assert call(urls, acme, "administrador", CANCEL, invitation) == "cancelled"
-    assert call(urls, acme, "owner", CANCEL, invitation) == "closed"
+    assert call_as(urls, acme, "administrador", CANCEL, invitation) == "cancelled"
+    assert call_as(urls, acme, "owner", CANCEL, invitation) == "closed"
     login = add_login(urls, email)
     assert accept(urls, token, login) == "cancelled"
     again, new_token = invited(urls, acme, email, "supervisor")
@@ -175,12 +177,12 @@ def test_a_pending_one_is_not_sent_twice_but_renewed(urls: Urls, acme: Company) 
         assert invite(db, email) == ("already_invited", invitation)
     new_token = secrets.token_bytes(32)
     seats = counters(urls, acme)[1]
-    assert call(urls, acme, "owner", RENEW, invitation, new_token) == "renewed"
+    assert call_as(urls, acme, "owner", RENEW, invitation, new_token) == "renewed"
     assert counters(urls, acme)[1] == seats
     login = add_login(urls, email)
     assert accept(urls, token, login) == "unknown"
     assert accept(urls, new_token, login) == "accepted"
-    assert call(urls, acme, "owner", RENEW, invitation, secrets.token_bytes(32)) == "closed"
+    assert call_as(urls, acme, "owner", RENEW, invitation, secrets.token_bytes(32)) == "closed"
 
 
 def test_a_member_is_not_invited_and_one_who_left_is_brought_back_instead(
@@ -189,7 +191,7 @@ def test_a_member_is_not_invited_and_one_who_left_is_brought_back_instead(
     person = acme.people["operador"]
     with staff(urls, acme, "owner") as db:
         assert invite(db, person.email.upper())[0] == "already_member"
-    call(urls, acme, "owner", "select private.set_user_active(%s, false)", person.id)
+    call_as(urls, acme, "owner", "select private.set_user_active(%s, false)", person.id)
     with staff(urls, acme, "owner") as db:
         assert invite(db, person.email)[0] == "deactivated"
 
@@ -199,9 +201,9 @@ def test_who_may_not_invite_to_a_role_may_not_renew_or_cancel_it_either(
 ) -> None:
     invitation, _ = invited(urls, acme, address(acme), "administrador")
     for role in ROLES[1:]:
-        assert call(urls, acme, role, CANCEL, invitation) == "forbidden"
-        assert call(urls, acme, role, RENEW, invitation, secrets.token_bytes(32)) == "forbidden"
-    assert call(urls, acme, "owner", CANCEL, invitation) == "cancelled"
+        assert call_as(urls, acme, role, CANCEL, invitation) == "forbidden"
+        assert call_as(urls, acme, role, RENEW, invitation, secrets.token_bytes(32)) == "forbidden"
+    assert call_as(urls, acme, "owner", CANCEL, invitation) == "cancelled"
 
 
 def test_another_companys_invitation_is_an_unknown_one(
@@ -209,15 +211,15 @@ def test_another_companys_invitation_is_an_unknown_one(
 ) -> None:
     invitation, _ = invited(urls, acme, address(acme))
     for known in (invitation, uuid4()):
-        assert call(urls, rival, "owner", CANCEL, known) == "not_found"
-        assert call(urls, rival, "owner", RENEW, known, secrets.token_bytes(32)) == "not_found"
+        assert call_as(urls, rival, "owner", CANCEL, known) == "not_found"
+        assert call_as(urls, rival, "owner", RENEW, known, secrets.token_bytes(32)) == "not_found"
     assert status(urls, invitation) == "pending"
 
 
 def test_a_closed_company_takes_nobody_in(urls: Urls, acme: Company) -> None:
     email = address(acme)
     _, token = invited(urls, acme, email)
-    call(urls, acme, "owner", "select private.close_company()")
+    call_as(urls, acme, "owner", "select private.close_company()")
     assert accept(urls, token, add_login(urls, email)) == "unknown"
 
 
@@ -238,9 +240,9 @@ def test_the_token_is_kept_as_a_digest_that_nobody_reads(urls: Urls, acme: Compa
     invited(urls, acme, address(acme))
     for role in ROLES:
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
-            call(urls, acme, role, "select token_digest from user_invitations")
+            call_as(urls, acme, role, "select token_digest from user_invitations")
     columns = "select count(*) from user_invitations"
-    assert [call(urls, acme, role, columns) for role in ROLES] == [1, 1, 0, 0]
+    assert [call_as(urls, acme, role, columns) for role in ROLES] == [1, 1, 0, 0]
     with pytest.raises(psycopg.errors.InsufficientPrivilege), worker(urls, acme) as db:
         db.execute("select token_digest from user_invitations")
 
@@ -248,7 +250,7 @@ def test_the_token_is_kept_as_a_digest_that_nobody_reads(urls: Urls, acme: Compa
 def test_invitations_that_ran_out_are_marked(urls: Urls, acme: Company, rival: Company) -> None:
     late, _ = invited(urls, acme, address(acme))
     fresh, _ = invited(urls, rival, address(rival))
-    admin(
+    query_as_admin(
         urls,
         "update user_invitations set sent_at = now() - interval '8 days',"
         " expires_at = now() - interval '1 second' where id = %s",
@@ -282,21 +284,26 @@ def test_a_reminder_is_due_after_three_days_and_after_six_once_each(
                     return (acme.id, email) in found
                 found.append(row)
 
-    before = admin(urls, "select expires_at from user_invitations where id = %s", invitation)
+    before = query_as_admin(
+        urls, "select expires_at from user_invitations where id = %s", invitation
+    )
     asked = [due(days) for days in (2.9, 3.1, 3.2, 5.9, 6.1, 6.2)]
     assert asked == [False, True, False, False, True, False]
     assert (
-        admin(urls, "select expires_at from user_invitations where id = %s", invitation) == before
+        query_as_admin(urls, "select expires_at from user_invitations where id = %s", invitation)
+        == before
     )
     # Its link is the newest mail's; those before have ended.
-    [[digest]] = admin(urls, "select token_digest from user_invitations where id = %s", invitation)
+    [[digest]] = query_as_admin(
+        urls, "select token_digest from user_invitations where id = %s", invitation
+    )
     assert digest in links
     assert accept(urls, first, add_login(urls, email)) == "unknown"
     with worker(urls, acme) as db:
         assert db.execute("select id, reminder_count from user_invitations").fetchall() == [
             (invitation, 2)
         ]
-    call(urls, acme, "owner", RENEW, invitation, secrets.token_bytes(32))
+    call_as(urls, acme, "owner", RENEW, invitation, secrets.token_bytes(32))
     assert due(3.5)
     assert not due(8)  # over before the second of the renewed one
 
@@ -310,15 +317,15 @@ def test_an_address_gets_five_renewals_a_day_however_they_are_asked_for(
     renew = "select private.renew_invitation(%s, %s, %s)"
 
     def again(moment: datetime) -> str:
-        return call(urls, acme, "owner", renew, invitation, secrets.token_bytes(32), moment)
+        return call_as(urls, acme, "owner", renew, invitation, secrets.token_bytes(32), moment)
 
     assert [again(now) for _ in range(4)] == ["renewed"] * 4
-    assert call(urls, acme, "owner", CANCEL, invitation) == "cancelled"
+    assert call_as(urls, acme, "owner", CANCEL, invitation) == "cancelled"
     anew = "select outcome from private.invite_user(%s, 'operador', 'A', 'B', %s, %s)"
-    assert call(urls, acme, "owner", anew, email, secrets.token_bytes(32), now) == "invited"
+    assert call_as(urls, acme, "owner", anew, email, secrets.token_bytes(32), now) == "invited"
     assert again(now) == "too_many"
-    assert call(urls, acme, "owner", CANCEL, invitation) == "cancelled"
-    assert call(urls, acme, "owner", anew, email, secrets.token_bytes(32), now) == "too_many"
+    assert call_as(urls, acme, "owner", CANCEL, invitation) == "cancelled"
+    assert call_as(urls, acme, "owner", anew, email, secrets.token_bytes(32), now) == "too_many"
     assert again(now + timedelta(hours=11, minutes=59)) == "too_many"
     assert again(now + timedelta(days=1)) == "renewed"
 
@@ -341,12 +348,12 @@ def test_whoever_holds_the_link_sees_who_invites_to_what(urls: Urls, acme: Compa
     assert seen(token, datetime.now(UTC) + timedelta(days=8))[0] == "expired"
     assert status(urls, invitation) == "expired"
     assert counters(urls, acme)[1] == seats - 1
-    call(urls, acme, "owner", "select private.close_company()")
+    call_as(urls, acme, "owner", "select private.close_company()")
     assert seen(token)[0] == "unknown"
 
 
 def ran_out(urls: Urls, invitation: UUID) -> None:
-    admin(
+    query_as_admin(
         urls,
         "update user_invitations set status = 'expired', sent_at = now() - interval '8 days',"
         " expires_at = now() - interval '1 day' where id = %s",
@@ -364,7 +371,7 @@ def test_an_invitation_is_read_only_by_who_stands_above_its_role(
         may = reader in ("owner", "administrador")
         below = {known[role] for role in known if may and LEVEL[role] < LEVEL[reader]}
         assert seen == below, reader
-        assert call(urls, rival, reader, "select count(*) from user_invitations") == 0
+        assert call_as(urls, rival, reader, "select count(*) from user_invitations") == 0
 
 
 def test_an_invitation_that_was_not_theirs_to_make_is_not_theirs_to_make_anew(
@@ -375,13 +382,13 @@ def test_an_invitation_that_was_not_theirs_to_make_is_not_theirs_to_make_anew(
     row = "select role::text, status::text, invited_by, token_digest from user_invitations where id = %s"
     for make_old in (lambda: None, lambda: ran_out(urls, invitation)):
         make_old()
-        before = admin(urls, row, invitation)
+        before = query_as_admin(urls, row, invitation)
         with staff(urls, acme, "administrador") as db:
             assert invite(db, email, "operador") == ("forbidden", None)
         digest = secrets.token_bytes(32)
-        assert call(urls, acme, "administrador", RENEW, invitation, digest) == "forbidden"
-        assert call(urls, acme, "administrador", CANCEL, invitation) == "forbidden"
-        assert admin(urls, row, invitation) == before
+        assert call_as(urls, acme, "administrador", RENEW, invitation, digest) == "forbidden"
+        assert call_as(urls, acme, "administrador", CANCEL, invitation) == "forbidden"
+        assert query_as_admin(urls, row, invitation) == before
     with staff(urls, acme, "owner") as db:
         assert invite(db, email, "operador") == ("invited", invitation)
 
@@ -398,4 +405,4 @@ def test_what_is_no_address_is_not_invited_nor_kept(urls: Urls, acme: Company, e
     for change in ("update users set email = %s where company_id = %s",
                    "update companies set email = %s where id = %s"):  # fmt: skip
         with pytest.raises(psycopg.errors.CheckViolation):
-            admin(urls, change, email, acme.id)
+            query_as_admin(urls, change, email, acme.id)

@@ -17,7 +17,7 @@ import pytest
 
 from neurant.installation.embedded import Urls
 from tests.companies import ROLES, Company, make_company
-from tests.team.letters import letters, token_to
+from tests.team.waiting_mails import invitation_token, waiting_mails
 
 pytest_plugins = ("tests.console.running_web",)
 PATH = "/v1/invitations"
@@ -58,17 +58,17 @@ def test_a_person_is_invited_by_mail_and_comes_in(
     made = invited(sign_in(acme, "owner"), email.upper(), "supervisor", first_name="Eva")
     assert (made["email"], made["status"], made["mail_status"]) == (email, "pending", "pending")
     assert "token" not in made
-    [(template, params)] = letters(database, email)
+    [(template, params)] = waiting_mails(database, email)
     assert template == "team.invitation"
     assert (params["inviter"], params["company"]) == ("Owner Acme", "Acme")
     assert params["role"] == "supervisor/a"
-    token = token_to(database, email)
+    token = invitation_token(database, email)
     told = seen(web_url, token).json()
     assert (told["company_name"], told["email"], told["has_login"]) == ("Acme", email, False)
     joined = accept(web_url, token)
     assert joined.status_code == 201, joined.text
     assert joined.json()["company_id"] == str(acme.id)
-    assert letters(database, email)[-1][0] == "team.welcome"
+    assert waiting_mails(database, email)[-1][0] == "team.welcome"
     with httpx.Client(base_url=web_url) as client:
         client.post("/login", data={"email": email, "password": "una clave larga 77"})
         me = client.get(f"/v1/users/{joined.json()['user_id']}").json()
@@ -152,7 +152,7 @@ def test_inviting_again_says_what_to_do_instead(
     late = client.post(f"{PATH}/{made['id']}/renew")
     assert (late.status_code, late.json()["code"]) == (429, "invitations.too_many")
     assert 0 < int(late.headers["retry-after"]) <= 86400
-    assert len(letters(database, email)) == 6
+    assert len(waiting_mails(database, email)) == 6
 
 
 def test_an_address_is_one_however_it_is_written(
@@ -163,7 +163,7 @@ def test_an_address_is_one_however_it_is_written(
     assert made["email"] == f"josé{mark}@xn--and-6ma2c.example"
     again = client.post(PATH, json={"email": f"JOSÉ{mark}@xn--and-6ma2c.EXAMPLE", "role": "operador"})  # fmt: skip
     assert again.json()["code"] == "invitations.already_invited"
-    assert accept(web_url, token_to(database, made["email"])).status_code == 201
+    assert accept(web_url, invitation_token(database, made["email"])).status_code == 201
 
 
 def test_a_renewed_link_replaces_the_old_one(
@@ -171,11 +171,11 @@ def test_a_renewed_link_replaces_the_old_one(
 ) -> None:
     client, email = sign_in(acme, "owner"), address()
     made = invited(client, email)
-    old = token_to(database, email)
+    old = invitation_token(database, email)
     assert client.post(f"{PATH}/{made['id']}/renew").json()["sent_count"] == 2
     assert (seen(web_url, old).status_code, accept(web_url, old).status_code) == (404, 404)
     assert seen(web_url, old).json()["code"] == "invitations.unknown"
-    assert accept(web_url, token_to(database, email)).status_code == 201
+    assert accept(web_url, invitation_token(database, email)).status_code == 201
     closed = client.post(f"{PATH}/{made['id']}/renew")
     assert (closed.status_code, closed.json()["code"]) == (409, "invitations.closed")
 
@@ -187,7 +187,7 @@ def test_what_is_over_is_gone_and_says_why(
     cancelled, expired, accepted = address(), address(), address()
     for email in (cancelled, expired, accepted):
         invited(client, email)
-    tokens = {email: token_to(database, email) for email in (cancelled, expired, accepted)}
+    tokens = {email: invitation_token(database, email) for email in (cancelled, expired, accepted)}
     client.post(f"{PATH}/{client.get(PATH, params={'sort': 'sent_at'}).json()['data'][0]['id']}/cancel")  # fmt: skip
     database.execute(
         "update user_invitations set sent_at = now() - interval '8 days', expires_at = now() - interval '1 minute' where email = %s",
@@ -212,7 +212,7 @@ def test_somebody_elses_account_does_not_take_it(
 ) -> None:
     email = address()
     invited(sign_in(acme, "owner"), email)
-    token = token_to(database, email)
+    token = invitation_token(database, email)
     answer = sign_in(rival, "operador").post(f"{PATH}/accept", json={"token": token})
     assert (answer.status_code, answer.json()["code"]) == (403, "invitations.other_address")
 
@@ -222,7 +222,7 @@ def test_a_known_person_joins_a_second_company_with_the_account_they_have(
 ) -> None:
     person = rival.people["operador"]
     invited(sign_in(acme, "owner"), person.email, "supervisor")
-    token = token_to(database, person.email)
+    token = invitation_token(database, person.email)
     assert seen(web_url, token).json()["has_login"] is True
     nobody = accept(web_url, token)
     assert (nobody.status_code, nobody.json()["code"]) == (401, "invitations.sign_in_first")
@@ -241,7 +241,7 @@ def test_a_weak_password_leaves_nothing_behind(
 ) -> None:
     email = address()
     invited(sign_in(acme, "owner"), email)
-    token = token_to(database, email)
+    token = invitation_token(database, email)
     for given in ({"password": "corta"}, {"password": "aaaaaaaaaaaaaa"}):
         assert accept(web_url, token, **given).status_code == 422
     bare = httpx.post(f"{web_url}{PATH}/accept", json={"token": token})
@@ -305,7 +305,7 @@ def test_64_who_accept_one_link_are_one_member(
     """In the database: 64 argon2 hashes would only tell that those are slow."""
     email = address()
     invited(sign_in(acme, "owner"), email)
-    digest = sha256(token_to(database, email).encode()).digest()
+    digest = sha256(invitation_token(database, email).encode()).digest()
     [login] = database.execute("insert into auth.users (email) values (%s) returning id", (email,)).fetchone()  # fmt: skip
     database.execute("update companies set max_users = 5 where id = %s", (acme.id,))
     gate = threading.Barrier(16)
@@ -328,7 +328,7 @@ def test_two_who_accept_over_http_at_once_are_one(
 ) -> None:
     email = address()
     invited(sign_in(acme, "owner"), email)
-    token, gate = token_to(database, email), threading.Barrier(2)
+    token, gate = invitation_token(database, email), threading.Barrier(2)
 
     def take(name: str) -> httpx.Response:
         gate.wait()
@@ -344,17 +344,17 @@ def test_two_who_accept_over_http_at_once_are_one(
     assert database.execute(count, (email,)).fetchone() == (1,)
 
 
-def test_a_seat_that_went_meanwhile_is_told_and_nothing_is_half_done(
+def test_a_seat_that_went_meanwhile_is_reported_and_nothing_is_half_done(
     sign_in: SignIn, acme: Company, database: psycopg.Connection, web_url: str
 ) -> None:
     email = address()
     invited(sign_in(acme, "owner"), email)
     database.execute("update companies set max_users = 3 where id = %s", (acme.id,))
-    answer = accept(web_url, token_to(database, email))
+    answer = accept(web_url, invitation_token(database, email))
     assert (answer.status_code, answer.json()["code"]) == (409, "invitations.no_seat")
     count = "select count(*) from auth.users where email = %s"
     assert database.execute(count, (email,)).fetchone() == (0,)
-    assert [name for name, _ in letters(database, email)] == ["team.invitation"]
+    assert [name for name, _ in waiting_mails(database, email)] == ["team.invitation"]
 
 
 def test_a_key_invites_within_its_scopes_and_below_its_role(

@@ -13,7 +13,15 @@ import pytest
 
 from neurant.installation.embedded import Urls
 from tests.companies import ROLES, Company, make_company
-from tests.plans.acting import add_conversation, admin, call, counters, limit, recount, staff
+from tests.plans.sql_as_role import (
+    add_conversation,
+    call_as,
+    counters,
+    limit,
+    query_as_admin,
+    recount,
+    staff,
+)
 
 SET_ROLE = "select private.set_user_role(%s, %s)"
 SET_ACTIVE = "select private.set_user_active(%s, %s)"
@@ -36,7 +44,7 @@ def roles(urls: Urls, company: Company) -> dict[str, tuple[str, bool]]:
     """Role and activity of each person, by the role that they began with."""
     rows = {
         row[0]: (row[1], row[2])
-        for row in admin(
+        for row in query_as_admin(
             urls, "select id, role::text, is_active from users where company_id = %s", company.id
         )
     }
@@ -84,10 +92,10 @@ def test_another_companys_person_is_an_unknown_one(
 ) -> None:
     for actor in ("owner", "administrador"):
         for person in (rival.people["operador"].id, uuid4()):
-            assert call(urls, acme, actor, SET_ROLE, person, "supervisor") == "not_found"
-            assert call(urls, acme, actor, SET_ACTIVE, person, False) == "not_found"
+            assert call_as(urls, acme, actor, SET_ROLE, person, "supervisor") == "not_found"
+            assert call_as(urls, acme, actor, SET_ACTIVE, person, False) == "not_found"
     for person in (rival.people["administrador"].id, uuid4()):
-        assert call(urls, acme, "owner", TRANSFER, person) == "not_found"
+        assert call_as(urls, acme, "owner", TRANSFER, person) == "not_found"
     assert roles(urls, rival) == UNCHANGED
     assert roles(urls, acme) == UNCHANGED
 
@@ -116,7 +124,7 @@ def test_who_is_deactivated_is_out_and_what_they_attended_waits_in_the_queue(
 ) -> None:
     conversations = [add_conversation(urls, acme) for _ in range(3)]
     for one in conversations:
-        call(urls, acme, "operador", TAKE, one)
+        call_as(urls, acme, "operador", TAKE, one)
     person = acme.people["operador"]
     with psycopg.connect(urls.app) as db:
         db.execute(
@@ -125,21 +133,21 @@ def test_who_is_deactivated_is_out_and_what_they_attended_waits_in_the_queue(
         )
     transfer = "select private.request_transfer(%s, %s, 'escalation', 'ayuda')"
     supervisor = acme.people["supervisor"].id
-    assert call(urls, acme, "operador", transfer, conversations[0], supervisor) == "requested"
-    assert call(urls, acme, "administrador", SET_ACTIVE, person.id, False) == "deactivated"
-    assert admin(
+    assert call_as(urls, acme, "operador", transfer, conversations[0], supervisor) == "requested"
+    assert call_as(urls, acme, "administrador", SET_ACTIVE, person.id, False) == "deactivated"
+    assert query_as_admin(
         urls,
         "select distinct s.status, s.operator_id, c.is_hitl_active, c.assigned_operator_id"
         " from hitl_sessions s join conversations c on c.company_id = s.company_id"
         " and c.id = s.conversation_id where s.company_id = %s",
         acme.id,
     ) == [("pending", None, True, None)]
-    assert admin(urls, "select status from hitl_transfers where company_id = %s", acme.id) == [
-        ("cancelled",)
-    ]
-    assert admin(urls, "select * from login_sessions where company_id = %s", acme.id) == []
+    assert query_as_admin(
+        urls, "select status from hitl_transfers where company_id = %s", acme.id
+    ) == [("cancelled",)]
+    assert query_as_admin(urls, "select * from login_sessions where company_id = %s", acme.id) == []
     assert (
-        admin(
+        query_as_admin(
             urls,
             "select distinct on (m.conversation_id) m.content, m.sender_id from messages m"
             " where m.company_id = %s and m.sender_type = 'system' order by m.conversation_id, m.seq desc",
@@ -150,18 +158,18 @@ def test_who_is_deactivated_is_out_and_what_they_attended_waits_in_the_queue(
     assert counters(urls, acme) == recount(urls, acme)
     assert counters(urls, acme)[1] == 3
     assert counters(urls, acme)[5] == 0
-    assert call(urls, acme, "operador", "select count(*) from companies") == 0
-    assert call(urls, acme, "operador", TAKE, conversations[0]) == "not_found"
-    assert call(urls, acme, "supervisor", TAKE, conversations[0]) == "taken"
+    assert call_as(urls, acme, "operador", "select count(*) from companies") == 0
+    assert call_as(urls, acme, "operador", TAKE, conversations[0]) == "not_found"
+    assert call_as(urls, acme, "supervisor", TAKE, conversations[0]) == "taken"
 
 
 def test_takeovers_go_back_to_the_queue_even_where_the_plan_has_no_people_left(
     urls: Urls, acme: Company
 ) -> None:
-    call(urls, acme, "operador", TAKE, add_conversation(urls, acme))
+    call_as(urls, acme, "operador", TAKE, add_conversation(urls, acme))
     limit(urls, acme, max_hitl_concurrent=0)
     person = acme.people["operador"].id
-    assert call(urls, acme, "owner", SET_ACTIVE, person, False) == "deactivated"
+    assert call_as(urls, acme, "owner", SET_ACTIVE, person, False) == "deactivated"
     assert counters(urls, acme)[5] == 0
 
 
@@ -170,15 +178,15 @@ def test_nobody_reactivates_themselves_and_coming_back_needs_a_seat(
 ) -> None:
     """D14."""
     person = acme.people["administrador"].id
-    call(urls, acme, "owner", SET_ACTIVE, person, False)
-    assert call(urls, acme, "administrador", SET_ACTIVE, person, True) == "forbidden"
+    call_as(urls, acme, "owner", SET_ACTIVE, person, False)
+    assert call_as(urls, acme, "administrador", SET_ACTIVE, person, True) == "forbidden"
     limit(urls, acme, max_users=3)
     with pytest.raises(psycopg.Error) as error:
-        call(urls, acme, "owner", SET_ACTIVE, person, True)
+        call_as(urls, acme, "owner", SET_ACTIVE, person, True)
     assert error.value.sqlstate == "NA002"
     limit(urls, acme, max_users=4)
-    assert call(urls, acme, "owner", SET_ACTIVE, person, True) == "activated"
-    assert call(urls, acme, "owner", SET_ACTIVE, person, True) == "unchanged"
+    assert call_as(urls, acme, "owner", SET_ACTIVE, person, True) == "activated"
+    assert call_as(urls, acme, "owner", SET_ACTIVE, person, True) == "unchanged"
 
 
 def test_a_role_that_cannot_hold_an_assignment_ends_it(urls: Urls, acme: Company) -> None:
@@ -189,12 +197,15 @@ def test_a_role_that_cannot_hold_an_assignment_ends_it(urls: Urls, acme: Company
             " values (%s, %s, %s, (select private.user_id()))",
             (acme.id, acme.bot_id, supervisor),
         )
-    assert call(urls, acme, "owner", SET_ROLE, operator, "supervisor") == "changed"
-    assert call(urls, acme, "owner", SET_ROLE, supervisor, "operador") == "changed"
-    assert admin(
+    assert call_as(urls, acme, "owner", SET_ROLE, operator, "supervisor") == "changed"
+    assert call_as(urls, acme, "owner", SET_ROLE, supervisor, "operador") == "changed"
+    assert query_as_admin(
         urls, "select is_active from chatbot_operators where company_id = %s", acme.id
     ) == [(False,)]
-    assert admin(urls, "select * from chatbot_supervisors where company_id = %s", acme.id) == []
+    assert (
+        query_as_admin(urls, "select * from chatbot_supervisors where company_id = %s", acme.id)
+        == []
+    )
 
 
 def test_ownership_passes_to_a_colleague_and_only_the_owner_passes_it(
@@ -202,29 +213,31 @@ def test_ownership_passes_to_a_colleague_and_only_the_owner_passes_it(
 ) -> None:
     for role in ROLES[1:]:
         for target in ROLES:
-            assert call(urls, acme, role, TRANSFER, acme.people[target].id) == "forbidden"
-    assert call(urls, acme, "owner", TRANSFER, acme.people["owner"].id) == "unchanged"
-    assert call(urls, acme, "owner", TRANSFER, acme.people["operador"].id) == "transferred"
+            assert call_as(urls, acme, role, TRANSFER, acme.people[target].id) == "forbidden"
+    assert call_as(urls, acme, "owner", TRANSFER, acme.people["owner"].id) == "unchanged"
+    assert call_as(urls, acme, "owner", TRANSFER, acme.people["operador"].id) == "transferred"
     assert roles(urls, acme) == UNCHANGED | {
         "owner": ("administrador", True),
         "operador": ("owner", True),
     }
-    assert call(urls, acme, "owner", TRANSFER, acme.people["owner"].id) == "forbidden"
-    assert call(urls, acme, "operador", TRANSFER, acme.people["owner"].id) == "transferred"
+    assert call_as(urls, acme, "owner", TRANSFER, acme.people["owner"].id) == "forbidden"
+    assert call_as(urls, acme, "operador", TRANSFER, acme.people["owner"].id) == "transferred"
 
 
 def test_ownership_does_not_pass_to_somebody_who_cannot_enter(urls: Urls, acme: Company) -> None:
     person = acme.people["supervisor"].id
-    call(urls, acme, "owner", SET_ACTIVE, person, False)
-    assert call(urls, acme, "owner", TRANSFER, person) == "not_found"
-    admin(urls, "update users set auth_user_id = null where id = %s", acme.people["operador"].id)
-    assert call(urls, acme, "owner", TRANSFER, acme.people["operador"].id) == "not_found"
+    call_as(urls, acme, "owner", SET_ACTIVE, person, False)
+    assert call_as(urls, acme, "owner", TRANSFER, person) == "not_found"
+    query_as_admin(
+        urls, "update users set auth_user_id = null where id = %s", acme.people["operador"].id
+    )
+    assert call_as(urls, acme, "owner", TRANSFER, acme.people["operador"].id) == "not_found"
 
 
 def owners(urls: Urls, company: Company) -> int:
-    return admin(urls, "select count(*) from users where company_id = %s and is_owner", company.id)[
-        0
-    ][0]
+    return query_as_admin(
+        urls, "select count(*) from users where company_id = %s and is_owner", company.id
+    )[0][0]
 
 
 def test_there_is_one_owner_whoever_writes(urls: Urls, acme: Company) -> None:
@@ -235,10 +248,10 @@ def test_there_is_one_owner_whoever_writes(urls: Urls, acme: Company) -> None:
         "update users set is_owner = false where id = %s",
     ):
         with pytest.raises(psycopg.errors.CheckViolation):
-            admin(urls, statement, acme.people["owner"].id)
+            query_as_admin(urls, statement, acme.people["owner"].id)
     second = "update users set role = 'owner', is_owner = true where id = %s"
     with pytest.raises(psycopg.errors.UniqueViolation):
-        admin(urls, second, acme.people["administrador"].id)
+        query_as_admin(urls, second, acme.people["administrador"].id)
     assert owners(urls, acme) == 1
 
 
@@ -287,14 +300,14 @@ def test_somebody_who_is_deactivated_while_taking_keeps_nothing(urls: Urls) -> N
             gate.wait(10)
             for one in mine:
                 try:
-                    call(urls, company, "operador", TAKE, one)
+                    call_as(urls, company, "operador", TAKE, one)
                 except psycopg.Error as error:
                     errors.append(error.sqlstate)
 
         def deactivate(company: Company = acme, gate: threading.Barrier = gate) -> None:
             gate.wait(10)
             person = company.people["operador"].id
-            assert call(urls, company, "owner", SET_ACTIVE, person, False) == "deactivated"
+            assert call_as(urls, company, "owner", SET_ACTIVE, person, False) == "deactivated"
 
         threads = [threading.Thread(target=take, args=(conversations[n::4],)) for n in range(4)]
         threads.append(threading.Thread(target=deactivate))
@@ -302,7 +315,7 @@ def test_somebody_who_is_deactivated_while_taking_keeps_nothing(urls: Urls) -> N
             thread.start()
         for thread in threads:
             thread.join(60)
-        assert admin(
+        assert query_as_admin(
             urls,
             "select count(*) from hitl_sessions where company_id = %s and operator_id is not null",
             acme.id,
@@ -312,7 +325,7 @@ def test_somebody_who_is_deactivated_while_taking_keeps_nothing(urls: Urls) -> N
 
 
 def test_an_api_key_changes_people_only_below_its_own_level(urls: Urls, acme: Company) -> None:
-    key = admin(
+    key = query_as_admin(
         urls,
         "insert into api_keys (company_id, name, prefix, key_digest, role, created_by, scopes)"
         " values (%s, 'k', 'na_', %s, 'administrador', %s, '{users.read,users.manage}') returning id",

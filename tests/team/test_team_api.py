@@ -14,7 +14,7 @@ import pytest
 from neurant.installation.embedded import Urls
 from tests.companies import ROLES, Company, make_company
 from tests.console.people import PASSWORD
-from tests.team.letters import letters
+from tests.team.waiting_mails import waiting_mails
 
 pytest_plugins = ("tests.console.running_web",)
 SignIn = Callable[[Company, str], httpx.Client]
@@ -145,7 +145,7 @@ def test_what_is_taken_from_a_person_is_gone_at_once_and_nothing_is_ever_added(
     assert owner.put(where, json={"denied": []}).json()["denied"] == []
 
 
-def test_the_company_changes_hands_once_and_the_new_owner_is_told(
+def test_the_company_changes_hands_once_and_the_new_owner_is_notified(
     sign_in: SignIn, own: Company, rival: Company, database: psycopg.Connection
 ) -> None:
     owner, admin = sign_in(own, "owner"), sign_in(own, "administrador")
@@ -168,7 +168,7 @@ def test_the_company_changes_hands_once_and_the_new_owner_is_told(
     assert owner.post("/v1/company/ownership", json=mine).status_code == 403
     assert owner.get(path(own, "owner")).json()["role"] == "administrador"
     assert admin.get(path(own, "owner")).status_code == 200
-    [(template, params)] = letters(database, own.people["administrador"].email)
+    [(template, params)] = waiting_mails(database, own.people["administrador"].email)
     assert (template, params["from_name"]) == ("team.ownership_received", "Owner Acme")
     owners = "select count(*) from users where company_id = %s and is_owner"
     assert database.execute(owners, (own.id,)).fetchone() == (1,)

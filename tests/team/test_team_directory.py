@@ -10,7 +10,7 @@ import pytest
 
 from neurant.installation.embedded import Urls
 from tests.companies import Company, make_company
-from tests.plans.acting import add_bot, admin, become, staff
+from tests.plans.sql_as_role import add_bot, connect_as, query_as_admin, staff
 
 COLUMNS = ["user_id", "first_name", "last_name", "avatar_url", "role", "last_seen_at"]
 
@@ -70,9 +70,9 @@ def test_an_operador_knows_who_serves_the_same_bots_and_whoever_stands_above(
     four = {person.id for person in acme.people.values()}
     assert directory(urls, acme, "operador") == four | {same}
     left = "update chatbot_operators set is_active = false where operator_id = %s"
-    admin(urls, left, same)
+    query_as_admin(urls, left, same)
     assert directory(urls, acme, "operador") == four
-    admin(urls, left, acme.people["operador"].id)
+    query_as_admin(urls, left, acme.people["operador"].id)
     assert directory(urls, acme, "operador") == four - {acme.people["operador"].id}
     assert elsewhere in directory(urls, acme, "supervisor")
 
@@ -80,7 +80,7 @@ def test_an_operador_knows_who_serves_the_same_bots_and_whoever_stands_above(
 def test_it_tells_no_address_and_no_phone(urls: Urls, acme: Company) -> None:
     owner = acme.people["owner"]
     seen = "update users set avatar_url = 'https://x.example/a.png', last_seen_at = now() where id = %s"
-    admin(urls, seen, owner.id)
+    query_as_admin(urls, seen, owner.id)
     with staff(urls, acme, "operador") as db:
         cursor = db.execute(
             "select * from private.team_directory() where user_id = %s", (owner.id,)
@@ -96,7 +96,9 @@ def test_who_was_let_out_or_is_of_another_company_sees_nobody(
     urls: Urls, acme: Company, rival: Company
 ) -> None:
     claims = {"sub": str(acme.people["owner"].auth_user_id), "company_id": str(rival.id)}
-    with become(urls.app, "authenticated", claims) as db:
+    with connect_as(urls.app, "authenticated", claims) as db:
         assert db.execute("select * from private.team_directory()").fetchall() == []
-    admin(urls, "update users set is_active = false where id = %s", acme.people["operador"].id)
+    query_as_admin(
+        urls, "update users set is_active = false where id = %s", acme.people["operador"].id
+    )
     assert directory(urls, acme, "operador") == set()

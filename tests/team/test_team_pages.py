@@ -13,7 +13,7 @@ import pytest
 from neurant.installation.embedded import Urls
 from tests.companies import ROLES, Company, make_company
 from tests.console.people import PASSWORD
-from tests.team.letters import letters, token_to
+from tests.team.waiting_mails import invitation_token, waiting_mails
 
 pytest_plugins = ("tests.console.running_web",)
 SignIn = Callable[[Company, str], httpx.Client]
@@ -84,11 +84,11 @@ def test_inviting_from_the_page_sends_the_mail_and_shows_it_waiting(
     html = page(client, "/console/team?done=invited")
     assert "Invitación enviada" in html
     assert email in html
-    [(template, params)] = letters(database, email)
+    [(template, params)] = waiting_mails(database, email)
     assert (template, params["inviter"]) == ("team.invitation", "Owner Acme")
     [renew] = re.findall(r'action="(/console/team/invitations/[^"]+/renew)"', html)
     assert client.post(renew).status_code == 303
-    assert len(letters(database, email)) == 2
+    assert len(waiting_mails(database, email)) == 2
     assert client.post(renew.replace("renew", "cancel")).status_code == 303
     assert email not in page(client)
 
@@ -196,7 +196,7 @@ def test_a_new_person_opens_the_link_names_a_password_and_is_in(
 ) -> None:
     email = address()
     invite(sign_in(own, "owner"), email, "supervisor")
-    token = token_to(database, email)
+    token = invitation_token(database, email)
     html = opened(browser, token)
     assert "Únete a Acme" in html
     assert token not in html
@@ -217,7 +217,7 @@ def test_the_browser_that_accepted_is_known_when_strangers_guess_the_password(
 ) -> None:
     email, password = address(), "una clave larga 77"
     invite(sign_in(own, "owner"), email)
-    opened(browser, token_to(database, email))
+    opened(browser, invitation_token(database, email))
     browser.post("/invitation", data={"first_name": "Eva", "password": password})
     browser.post("/logout")
     with httpx.Client(base_url=web_url) as stranger:
@@ -237,7 +237,7 @@ def test_a_known_person_signs_in_first_and_works_in_both_companies(
 ) -> None:
     person = rival.people["supervisor"]
     invite(sign_in(own, "owner"), person.email)
-    html = opened(browser, token_to(database, person.email))
+    html = opened(browser, invitation_token(database, person.email))
     assert 'href="/login?next=/invitation"' in html
     assert 'name="password"' not in html
     form = {"email": person.email, "password": PASSWORD, "next": "/invitation"}
@@ -251,7 +251,7 @@ def test_a_known_person_signs_in_first_and_works_in_both_companies(
     assert database.execute(companies, (person.auth_user_id,)).fetchone() == (2,)
 
 
-def test_somebody_else_who_is_signed_in_is_told_whose_it_is(
+def test_somebody_else_who_is_signed_in_is_shown_whose_it_is(
     sign_in: SignIn,
     own: Company,
     rival: Company,
@@ -261,7 +261,7 @@ def test_somebody_else_who_is_signed_in_is_told_whose_it_is(
     email, other = address(), rival.people["operador"]
     invite(sign_in(own, "owner"), email)
     browser.post("/login", data={"email": other.email, "password": PASSWORD})
-    html = opened(browser, token_to(database, email))
+    html = opened(browser, invitation_token(database, email))
     assert f"La invitación es para {email}" in html
     refused = browser.post("/invitation", data={"first_name": "Eva", "password": "x" * 12})
     assert refused.status_code == 403

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 from uuid import UUID
 
 from neurant.core.db.pool import Connection, Pool, fetch_one
@@ -13,7 +14,7 @@ _FINISH = "select outcome, auth_user_id, email from private.finish_password_rese
 
 
 @dataclass(frozen=True, slots=True)
-class Forgetful:
+class ResetRequester:
     """A login whose password is forgotten; the name is None if it is not known."""
 
     auth_user_id: UUID
@@ -29,17 +30,17 @@ class Link:
 
 
 @dataclass(frozen=True, slots=True)
-class Finished:
+class ResetOutcome:
     """The outcome of a reset: ``changed``, ``unknown``, ``used`` or ``expired``."""
 
-    outcome: str
+    outcome: Literal["changed", "unknown", "used", "expired"]
     auth_user_id: UUID | None
     email: str | None
 
 
-async def insert_reset(connection: Connection, email: str, digest: bytes) -> Forgetful | None:
+async def insert_reset(connection: Connection, email: str, digest: bytes) -> ResetRequester | None:
     """Store a link for this address; return None if the address has no account."""
-    return await fetch_one(connection, Forgetful, _BEGIN, (email, digest))
+    return await fetch_one(connection, ResetRequester, _BEGIN, (email, digest))
 
 
 async def find_reset(pool: Pool, digest: bytes) -> Link | None:
@@ -48,7 +49,7 @@ async def find_reset(pool: Pool, digest: bytes) -> Link | None:
         return await fetch_one(connection, Link, _FIND, (digest,))
 
 
-async def finish_reset(connection: Connection, digest: bytes, password_hash: str) -> Finished:
+async def finish_reset(connection: Connection, digest: bytes, password_hash: str) -> ResetOutcome:
     """Set the password with a link, once."""
-    found = await fetch_one(connection, Finished, _FINISH, (digest, password_hash))
-    return found or Finished("unknown", None, None)
+    found = await fetch_one(connection, ResetOutcome, _FINISH, (digest, password_hash))
+    return found or ResetOutcome("unknown", None, None)

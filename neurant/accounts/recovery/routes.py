@@ -9,7 +9,7 @@ from neurant.accounts.recovery import service
 from neurant.accounts.schemas import Body
 from neurant.api.route import api_router
 from neurant.auth.current import trail_of
-from neurant.auth.passwords import LONGEST_PASSWORD
+from neurant.auth.passwords import MAX_PASSWORD_LENGTH
 from neurant.core.language import reader_language
 from neurant.core.services import services_of
 from neurant.core.text_types import EmailText, PasswordText, Text
@@ -17,7 +17,7 @@ from neurant.core.text_types import EmailText, PasswordText, Text
 router = api_router("accounts", "/v1/password-resets")
 
 
-class Asked(Body):
+class PasswordResetIn(Body):
     """The account whose password is forgotten."""
 
     email: EmailText = Bounded(max_length=320, description="E-mail address of the account")
@@ -28,12 +28,12 @@ class Reset(Body):
 
     token: Text = Bounded(max_length=200, description="Part of the mailed link after link=")
     password: PasswordText = Bounded(
-        max_length=LONGEST_PASSWORD, description="New password of at least 10 characters"
+        max_length=MAX_PASSWORD_LENGTH, description="New password of at least 10 characters"
     )
 
 
 @router.post("", status_code=202)
-async def ask(request: Request, asked: Asked) -> None:
+async def ask(request: Request, asked: PasswordResetIn) -> None:
     """Send a link that sets a new password to an address.
 
     The link is valid for one hour and once. The answer is always 202 without content, also if the

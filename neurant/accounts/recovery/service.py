@@ -6,7 +6,7 @@ import asyncio
 
 from neurant.accounts.queries import allow_mail, find_password_context
 from neurant.accounts.recovery import queries
-from neurant.accounts.service import hold_back, plain_trail
+from neurant.accounts.service import plain_trail, throttle
 from neurant.auth.codes import digest, new_token
 from neurant.auth.passwords import check_new_password, hashed
 from neurant.core.clock import monotonic
@@ -34,7 +34,7 @@ async def ask(
     """
     begun = monotonic()
     email, trail = normal_email(typed), plain_trail(trail)
-    await hold_back(pool, "reset", None, trail)
+    await throttle(pool, "reset", None, trail)
     token = new_token()
     async with pool.connection() as connection, connection.transaction():
         # A throttled address already has a valid link of the last hour (a used link resets the

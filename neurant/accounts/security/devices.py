@@ -23,7 +23,7 @@ _SYSTEMS = (
     ("Linux", "Linux"),
 )
 _PHONES = ("iPhone", "Android")
-_MOST_CHARACTERS = 40
+_MAX_CHARACTERS = 40
 
 
 def device_of(user_agent: str | None) -> str | None:
@@ -35,7 +35,7 @@ def device_of(user_agent: str | None) -> str | None:
     system = next((name for sign, name in _SYSTEMS if sign in agent), None)
     if browser or system:
         return " · ".join(name for name in (browser, system) if name)
-    return agent.partition(" ")[0][:_MOST_CHARACTERS] or None
+    return agent.partition(" ")[0][:_MAX_CHARACTERS] or None
 
 
 def is_phone(user_agent: str | None) -> bool:

@@ -9,13 +9,13 @@ from uuid import UUID
 from pydantic import BaseModel, Field
 
 from neurant.accounts.schemas import Body, SessionOut
-from neurant.auth.passwords import LONGEST_PASSWORD
-from neurant.core.person_names import MOST_NAME
+from neurant.auth.passwords import MAX_PASSWORD_LENGTH
+from neurant.core.person_names import MAX_NAME
 from neurant.core.text_types import PasswordText, PersonName, Text
 
-_Password = Field(max_length=LONGEST_PASSWORD, description="Current password of the account")
+_Password = Field(max_length=MAX_PASSWORD_LENGTH, description="Current password of the account")
 _NewPassword = Field(
-    max_length=LONGEST_PASSWORD, description="New password of at least 10 characters"
+    max_length=MAX_PASSWORD_LENGTH, description="New password of at least 10 characters"
 )
 _Code = Field(max_length=64, description="Code of the authenticator app, or a recovery code")
 
@@ -45,10 +45,10 @@ class ProfilePatch(Body):
     """Changes of a profile; null or "" removes phone and picture."""
 
     first_name: PersonName = Field(
-        default="", max_length=MOST_NAME, description="Given name of the person"
+        default="", max_length=MAX_NAME, description="Given name of the person"
     )
     last_name: PersonName = Field(
-        default="", max_length=MOST_NAME, description="Family name of the person"
+        default="", max_length=MAX_NAME, description="Family name of the person"
     )
     phone: str | None = Field(
         default=None,

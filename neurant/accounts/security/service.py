@@ -9,11 +9,11 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 from neurant.accounts import factor_queries as factors
-from neurant.accounts.queries import find_password_context, release_brake
+from neurant.accounts.queries import find_password_context, release_throttle
 from neurant.accounts.schemas import OpenedSession
 from neurant.accounts.security import queries
 from neurant.accounts.security.queries import Profile
-from neurant.accounts.service import FACTOR, check_code, check_password, hold_back, plain_trail
+from neurant.accounts.service import FACTOR, check_code, check_password, plain_trail, throttle
 from neurant.auth.codes import (
     NewFactor,
     digest,
@@ -44,8 +44,8 @@ from neurant.core.vault import Vault
 from neurant.mail.service import queue_mail
 from neurant.texts import Language
 
-MOST_PHONE = 50
-MOST_URL = 2000
+MAX_PHONE = 50
+MAX_URL = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +150,7 @@ async def confirm_two_step(
     """
     await check_own_login(pool, person.digest)
     device = str(person.session_id)
-    await hold_back(pool, "code", person.email, plain_trail(person.trail), device)
+    await throttle(pool, "code", person.email, plain_trail(person.trail), device)
     waiting = await waiting_two_step(pool, settings, person)
     if waiting is None:
         raise ConflictError("accounts.no_two_step_begun")
@@ -163,7 +163,7 @@ async def confirm_two_step(
         kept = _kept(settings, person.auth_user_id, codes)
         if not await factors.confirm_factor(connection, person.digest, digest(token), step, kept):
             raise ConflictError("accounts.no_two_step_begun")
-        await release_brake(connection, "code", person.email, None, device)
+        await release_throttle(connection, "code", person.email, None, device)
     return TurnedOn(codes, OpenedSession(token, person.expires_at, person.company_id))
 
 
@@ -269,8 +269,8 @@ def checked_profile(
 ) -> Profile:
     """Return a profile that may be stored. Raises BadInputError that names the field."""
     phone = " ".join((phone or "").split()) or None
-    if phone is not None and (len(phone) > MOST_PHONE or not set(phone) <= set("+0123456789 ()-.")):
-        raise BadInputError("accounts.bad_phone", most=MOST_PHONE)
+    if phone is not None and (len(phone) > MAX_PHONE or not set(phone) <= set("+0123456789 ()-.")):
+        raise BadInputError("accounts.bad_phone", most=MAX_PHONE)
     address = (avatar_url or "").strip() or None
     if address is not None:
         _check_picture(address)
@@ -283,5 +283,5 @@ def _check_picture(address: str) -> None:
         fine = parts.scheme == "https" and bool(parts.hostname) and address.isprintable()
     except ValueError:
         fine = False
-    if not fine or len(address) > MOST_URL or " " in address:
-        raise BadInputError("accounts.bad_picture", most=MOST_URL)
+    if not fine or len(address) > MAX_URL or " " in address:
+        raise BadInputError("accounts.bad_picture", most=MAX_URL)

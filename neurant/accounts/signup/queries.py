@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 from uuid import UUID
 
 from neurant.core.db.pool import Connection, Pool, fetch_one, fetch_value
@@ -20,7 +21,7 @@ _CLAIM = "select private.claim_sign_up(%s)"
 class Renewed:
     """The recipient of another mail, and whether the address is ``new`` or ``has_account``."""
 
-    outcome: str
+    outcome: Literal["new", "has_account"]
     email: str
     first_name: str
 
@@ -40,7 +41,16 @@ class SignUp:
 class Verified:
     """The outcome of a link or a code (``private.verify_sign_up`` lists the outcomes)."""
 
-    outcome: str
+    outcome: Literal[
+        "verified",
+        "unknown",
+        "verified_before",
+        "expired",
+        "password_needed",
+        "too_many",
+        "wrong_code",
+        "taken",
+    ]
     auth_user_id: UUID | None
 
 

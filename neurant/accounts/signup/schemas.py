@@ -8,21 +8,21 @@ from typing import Literal
 from pydantic import BaseModel, Field
 
 from neurant.accounts.schemas import Body
-from neurant.auth.passwords import LONGEST_PASSWORD
-from neurant.core.person_names import MOST_NAME
+from neurant.auth.passwords import MAX_PASSWORD_LENGTH
+from neurant.core.person_names import MAX_NAME
 from neurant.core.text_types import EmailText, PasswordText, PersonName, Text
 
 
 class NewAccount(Body):
     """A person who signs up. The mail is in the language of Accept-Language."""
 
-    first_name: PersonName = Field(max_length=MOST_NAME, description="Given name of the person")
-    last_name: PersonName = Field(max_length=MOST_NAME, description="Family name of the person")
+    first_name: PersonName = Field(max_length=MAX_NAME, description="Given name of the person")
+    last_name: PersonName = Field(max_length=MAX_NAME, description="Family name of the person")
     email: EmailText = Field(
         max_length=320, description="E-mail address, to which the mail is sent"
     )
     password: PasswordText = Field(
-        max_length=LONGEST_PASSWORD,
+        max_length=MAX_PASSWORD_LENGTH,
         description="Password of at least 10 characters; not the address, a run or a common word",
     )
     accept_terms: bool = Field(
@@ -83,6 +83,6 @@ class Proof(Body):
     )
     password: Text | None = Field(
         default=None,
-        max_length=LONGEST_PASSWORD,
+        max_length=MAX_PASSWORD_LENGTH,
         description="Password chosen at the sign-up; required if another client opens the link",
     )

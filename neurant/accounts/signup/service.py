@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 
 from neurant.accounts.queries import MailPurpose, allow_mail
 from neurant.accounts.schemas import OpenedSession
-from neurant.accounts.service import hold_back, open_session, plain_trail
+from neurant.accounts.service import open_session, plain_trail, throttle
 from neurant.accounts.signup import queries
 from neurant.accounts.signup.schemas import NewAccount
 from neurant.auth.codes import digest, keyed_digest, new_mail_code, new_token, plain_digits
@@ -76,7 +76,7 @@ async def begin(
     check_new_password(new.password, email, (first_name, last_name))
     if settings.has_terms() and not new.accept_terms:
         raise BadInputError("accounts.terms_not_accepted")
-    await hold_back(pool, "sign_up", None, plain_trail(trail))
+    await throttle(pool, "sign_up", None, plain_trail(trail))
     token = new_token()
     pending = digest(token)
     made = _secrets(settings, pending)
@@ -156,7 +156,7 @@ async def _knows_password(pool: Pool, link: str, password: str, trail: Trail) ->
     known = await queries.find_sign_up(pool, None, digest(link))
     if known is None or known.state != "pending":
         return False
-    await hold_back(pool, "password", known.email, plain_trail(trail))
+    await throttle(pool, "password", known.email, plain_trail(trail))
     if not await matches(known.encrypted_password, password):
         raise ForbiddenError("accounts.wrong_sign_up_password")
     return True

@@ -156,7 +156,9 @@ def normal_domain(typed: str) -> str:
 _checking = asyncio.Semaphore(2)
 
 
-async def check(known: Providers, issuer: str, language: Language) -> list[SsoCheckOut]:
+async def check_connection(
+    providers: Providers, issuer: str, language: Language
+) -> list[SsoCheckOut]:
     """Fetch a provider's discovery document and keys again; stop at the first step that fails.
 
     The caller holds no database connection meanwhile. At most two checks run at a time in a
@@ -166,17 +168,17 @@ async def check(known: Providers, issuer: str, language: Language) -> list[SsoCh
     if _checking.locked():
         raise UnavailableError("sso.check_busy")
     async with _checking:
-        return await _checked(known, issuer, language)
+        return await _checked(providers, issuer, language)
 
 
-async def _checked(known: Providers, issuer: str, language: Language) -> list[SsoCheckOut]:
+async def _checked(providers: Providers, issuer: str, language: Language) -> list[SsoCheckOut]:
     try:
-        provider = await known.find(issuer, anew=True)
+        provider = await providers.find(issuer, anew=True)
     except ProviderError as error:
         return [SsoCheckOut(step="discovery", is_ok=False, detail=error.detail(language))]
     steps = [SsoCheckOut(step="discovery", is_ok=True, detail=None)]
     try:
-        keys = read_keys(await ask_json(known.client, provider.jwks_uri))
+        keys = read_keys(await ask_json(providers.client, provider.jwks_uri))
         if not keys.keys:
             raise ProviderError("sso.provider_unsuitable", url=provider.jwks_uri)
     except ProviderError as error:

@@ -25,8 +25,8 @@ Found = Literal["found", "absent", "unreachable"]
 LABEL = "_neurant-challenge"
 SECONDS = 4.0  # for all servers, retries and TCP; many clients give up after 5 seconds
 _ONE_SERVER = 2.0
-_MOST_RECORDS = 100
-_MOST_BYTES = 512  # of one record; a record of ours has 53 bytes
+_MAX_RECORDS = 100
+_MAX_BYTES = 512  # of one record; a record of ours has 53 bytes
 log = get_logger(__name__)
 
 
@@ -59,7 +59,7 @@ async def look_up(settings: Settings, domain: str, token: str) -> Found:
         log.info("sso_dns_unreachable", domain=domain, error=type(error).__name__)
         return "unreachable"
     wanted = record_value(token).encode()
-    said = (_joined(one) for one in list(answer)[:_MOST_RECORDS] if isinstance(one, TXT))
+    said = (_joined(one) for one in list(answer)[:_MAX_RECORDS] if isinstance(one, TXT))
     return "found" if wanted in said else "absent"
 
 
@@ -67,7 +67,7 @@ def _joined(record: TXT) -> bytes:
     """Join the strings of a record: a long value is split into strings of 255 bytes (RFC
     7208, 3.3).
     """
-    return b"".join(record.strings)[:_MOST_BYTES].strip()
+    return b"".join(record.strings)[:_MAX_BYTES].strip()
 
 
 def _resolver(settings: Settings) -> dns.asyncresolver.Resolver:

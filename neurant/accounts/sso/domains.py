@@ -9,7 +9,7 @@ from neurant.accounts.sso.connections import normal_domain
 from neurant.accounts.sso.dns import look_up, record_name, record_value
 from neurant.accounts.sso.queries import DomainClaim, SsoConnection
 from neurant.accounts.sso.schemas import SsoDomainOut
-from neurant.api.outbound_limit import asking_outside
+from neurant.api.outbound_limit import outbound_slot
 from neurant.core.db.pool import Connection, Pool, command_pool, require_url
 from neurant.core.db.tenancy import Trail
 from neurant.core.errors import BadInputError, ConflictError, NotFoundError
@@ -63,7 +63,7 @@ async def check_now(
     (``sso.domain_taken``: another company has proven the domain), NotFoundError, RateLimitedError
     (``api.busy_outside``).
     """
-    async with asking_outside(company_id):
+    async with outbound_slot(company_id):
         found = await look_up(settings, claim.domain, claim.token)
     outcome = await queries.note_check(pool, company_id, claim.id, found, login, trail or Trail())
     if outcome == "taken":

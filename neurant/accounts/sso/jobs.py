@@ -20,7 +20,7 @@ from private.take_plan_mails(%s)
 
 
 @dataclass(frozen=True, slots=True)
-class _Told:
+class _DomainMail:
     company_id: UUID
     company_name: str
     to_address: str
@@ -38,7 +38,7 @@ async def run_domain_mails(pool: Pool, settings: Settings) -> int:
     queued = 0
     while True:
         async with pool.connection() as connection, connection.transaction():
-            some = await fetch_all(connection, _Told, _TAKE, (list(MAILED),))
+            some = await fetch_all(connection, _DomainMail, _TAKE, (list(MAILED),))
             for one in some:
                 await queue_mail(
                     connection,

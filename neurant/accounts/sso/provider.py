@@ -25,7 +25,7 @@ from neurant.core.settings import Settings
 
 _FRESH = 600.0  # seconds
 _FAILED_FRESH = 30.0  # seconds
-_MOST_KNOWN = 1000
+_MAX_KNOWN = 1000
 _CLIENT_AUTH = ("client_secret_basic", "client_secret_post")
 
 
@@ -90,7 +90,7 @@ class Providers:
     def _remember(self, issuer: str, found: Provider | ProviderError) -> None:
         self.known[issuer] = (self.clock(), found)
         self.known.move_to_end(issuer)
-        while len(self.known) > _MOST_KNOWN:
+        while len(self.known) > _MAX_KNOWN:
             self.known.popitem(last=False)
 
     async def _asked(self, issuer: str) -> Provider:

@@ -103,10 +103,10 @@ class Begun:
 
 
 @dataclass(frozen=True, slots=True)
-class Claimed:
+class ReturnedAttempt:
     """An attempt that came back; every field but ``outcome`` is None unless that is ``claimed``."""
 
-    outcome: str
+    outcome: Literal["claimed", "unknown", "other_browser", "used", "expired", "closed"]
     attempt_id: UUID
     company_id: UUID
     connection_id: UUID
@@ -133,10 +133,19 @@ class Identity:
 
 
 @dataclass(frozen=True, slots=True)
-class Finished:
+class SignOnOutcome:
     """The outcome of a single sign-on (``private.finish_sso``)."""
 
-    outcome: str
+    outcome: Literal[
+        "signed_in",
+        "closed",
+        "no_email",
+        "not_verified",
+        "other_domain",
+        "not_invited",
+        "deactivated",
+        "linked_to_other",
+    ]
     company_id: UUID | None
     user_id: UUID | None
     expires_at: datetime | None
@@ -188,7 +197,7 @@ class DueCheck:
 class Refused:
     """A domain that a connection cannot claim, and the reason."""
 
-    outcome: str
+    outcome: Literal["forbidden", "not_found", "public", "taken", "too_many"]
     domain: str | None
 
 
@@ -208,22 +217,22 @@ async def begin_attempt(
         )
 
 
-async def claim_attempt(pool: Pool, state: bytes, browser: bytes) -> Claimed:
+async def claim_attempt(pool: Pool, state: bytes, browser: bytes) -> ReturnedAttempt:
     """Claim an attempt that came back; each attempt can be claimed once."""
     async with pool.connection() as connection:
-        found = await fetch_one(connection, Claimed, _CLAIM, (state, browser))
+        found = await fetch_one(connection, ReturnedAttempt, _CLAIM, (state, browser))
     assert found is not None  # noqa: S101 - it always answers
     return found
 
 
 async def finish_attempt(
     pool: Pool,
-    claimed: Claimed,
+    claimed: ReturnedAttempt,
     who: Identity,
     digest: bytes,
     life: timedelta,
     trail: Trail,
-) -> Finished:
+) -> SignOnOutcome:
     """Open the session of the person, or return why not. ``trail.ip`` is an address or None.
 
     Raises psycopg.Error (NA002) if the plan has no seat left; then nothing was changed.
@@ -234,7 +243,7 @@ async def finish_attempt(
             claimed.attempt_id, claimed.issuer, who.subject, who.email, who.is_verified,
             who.first_name, who.last_name, digest, trail.ip, trail.user_agent, life,
         )  # fmt: skip
-        found = await fetch_one(connection, Finished, _FINISH, parameters)
+        found = await fetch_one(connection, SignOnOutcome, _FINISH, parameters)
     assert found is not None  # noqa: S101 - it always answers
     return found
 

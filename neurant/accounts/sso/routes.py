@@ -24,7 +24,7 @@ from neurant.accounts.sso.service import callback_url
 from neurant.api.call import Call, needs
 from neurant.api.etag import check_match, tagged
 from neurant.api.listing import ListQuery, Page
-from neurant.api.outbound_limit import asking_outside
+from neurant.api.outbound_limit import outbound_slot
 from neurant.api.route import api_router
 from neurant.auth.current import trail_of
 from neurant.core.errors import NotFoundError
@@ -136,8 +136,8 @@ async def check_sso_connection(call: Managing, connection_id: UUID) -> SsoChecks
     """
     found = await connections.read(call.connection, connection_id)
     language = preferred_language(call.request.headers.get("accept-language"))
-    async with call.outside(), asking_outside(call.caller.company_id):
-        checks = await connections.check(
+    async with call.without_connection(), outbound_slot(call.caller.company_id):
+        checks = await connections.check_connection(
             services_of(call.request).get(Providers), found.issuer, language
         )
     return SsoChecksOut(is_ok=all(one.is_ok for one in checks), checks=checks)
@@ -156,7 +156,7 @@ async def check_sso_domain(call: Managing, connection_id: UUID, domain: DomainNa
     state, caller = services_of(call.request), call.caller
     claim = await domains.find_claim(call.connection, connection_id, domain)
     trail = trail_of(call.request, str(caller.session_id) if caller.session_id else None)
-    async with call.outside():
+    async with call.without_connection():
         await domains.check_now(
             state.pool, state.settings, caller.company_id, claim, caller.auth_user_id, trail
         )

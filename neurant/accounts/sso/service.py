@@ -28,13 +28,13 @@ from authlib.integrations.httpx_client import AsyncOAuth2Client
 from authlib.oidc.core import CodeIDToken
 from joserfc.errors import JoseError
 
-from neurant.accounts.queries import release_brake
-from neurant.accounts.service import KEPT, SHORT, hold_back, plain_trail
+from neurant.accounts.queries import release_throttle
+from neurant.accounts.service import KEPT, SHORT, plain_trail, throttle
 from neurant.accounts.sso.provider import Provider, Providers
 from neurant.accounts.sso.queries import (
-    Claimed,
-    Finished,
     Identity,
+    ReturnedAttempt,
+    SignOnOutcome,
     begin_attempt,
     claim_attempt,
     find_offer,
@@ -55,7 +55,7 @@ from neurant.core.vault import open_wrapped
 from neurant.plans.limits import REACHED
 
 LEEWAY = 60  # seconds of difference between two clocks
-_LONGEST = 4096  # characters of a value in the query of the callback
+_MAX_RETURNED_LENGTH = 4096  # characters of a value in the query of the callback
 _NAME = 100
 log = get_logger(__name__)
 
@@ -109,7 +109,7 @@ async def offer_name(pool: Pool, email: str) -> str | None:
 
 async def begin(
     pool: Pool,
-    known: Providers,
+    providers: Providers,
     settings: Settings,
     email: str,
     *,
@@ -123,7 +123,7 @@ async def begin(
     (``accounts.slow_down``) if a client begins too often.
     """
     normal = normal_email(email)
-    await hold_back(pool, "sso", None, plain_trail(trail))
+    await throttle(pool, "sso", None, plain_trail(trail))
     domain = normal.partition("@")[2]
     state, secret = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
     begun = await begin_attempt(
@@ -131,13 +131,13 @@ async def begin(
     )
     if begun is None:
         raise NotFoundError("sso.no_connection", domain=domain)
-    provider = await known.find(begun.issuer)
+    provider = await providers.find(begun.issuer)
     client = AsyncOAuth2Client(
         begun.client_id,
         scope="openid email profile",
         redirect_uri=callback_url(settings, begun.company_id),
         code_challenge_method="S256",
-        transport=known.transport,
+        transport=providers.transport,
     )
     url, _ = client.create_authorization_url(
         provider.authorization_endpoint,
@@ -151,7 +151,7 @@ async def begin(
 
 async def finish(
     pool: Pool,
-    known: Providers,
+    providers: Providers,
     settings: Settings,
     company_id: UUID,
     answer: Mapping[str, str],
@@ -167,12 +167,12 @@ async def finish(
         raise SsoError("sso.mixed_up")
     if "error" in answer:
         raise SsoError("sso.refused", name=claimed.name)
-    provider = await known.find(claimed.issuer)
+    provider = await providers.find(claimed.issuer)
     if answer.get("iss", claimed.issuer) != claimed.issuer or (
         provider.names_itself and "iss" not in answer
     ):
         raise SsoError("sso.mixed_up")
-    who = await _identify(known, settings, provider, claimed, answer.get("code", ""), secret)
+    who = await _identify(providers, settings, provider, claimed, answer.get("code", ""), secret)
     token = secrets.token_urlsafe(32)
     life = KEPT if claimed.is_kept else SHORT
     try:
@@ -183,20 +183,20 @@ async def finish(
         raise SsoError("sso.no_seat", name=claimed.name) from None
     arrival = _arrived(claimed, done, token)
     async with pool.connection() as connection, connection.transaction():
-        await release_brake(connection, "sso", None, plain_trail(trail).ip)
+        await release_throttle(connection, "sso", None, plain_trail(trail).ip)
     return arrival
 
 
-def _arrived(claimed: Claimed, done: Finished, token: str) -> Arrival:
+def _arrived(claimed: ReturnedAttempt, done: SignOnOutcome, token: str) -> Arrival:
     if done.outcome != "signed_in" or done.expires_at is None:
         log.info("sso_denied", reason=done.outcome, connection=str(claimed.connection_id))
         raise SsoError(f"sso.{done.outcome}", name=claimed.name)
     return Arrival(token, done.expires_at, claimed.next_path, claimed.is_kept)
 
 
-async def _claim(pool: Pool, answer: Mapping[str, str], secret: str) -> Claimed:
+async def _claim(pool: Pool, answer: Mapping[str, str], secret: str) -> ReturnedAttempt:
     state = answer.get("state", "")
-    if not state or len(state) > _LONGEST or not secret:
+    if not state or len(state) > _MAX_RETURNED_LENGTH or not secret:
         raise SsoError("sso.other_browser" if state else "sso.unknown")
     claimed = await claim_attempt(pool, digest(state), digest(secret))
     if claimed.outcome != "claimed":
@@ -205,21 +205,21 @@ async def _claim(pool: Pool, answer: Mapping[str, str], secret: str) -> Claimed:
 
 
 async def _identify(
-    known: Providers,
+    providers: Providers,
     settings: Settings,
     provider: Provider,
-    claimed: Claimed,
+    claimed: ReturnedAttempt,
     code: str,
     secret: str,
 ) -> Identity:
-    if not 0 < len(code) <= _LONGEST:
+    if not 0 < len(code) <= _MAX_RETURNED_LENGTH:
         raise SsoError("sso.bad_answer", name=claimed.name)
-    tokens = await _exchange(known, settings, provider, claimed, code, secret)
+    tokens = await _exchange(providers, settings, provider, claimed, code, secret)
     id_token, access = tokens.get("id_token"), tokens.get("access_token")
     if not isinstance(id_token, str):
         raise SsoError("sso.bad_answer", name=claimed.name)
     try:
-        found = await read_token(id_token, known.keys, provider.jwks_uri, provider.algorithms)
+        found = await read_token(id_token, providers.keys, provider.jwks_uri, provider.algorithms)
         claims = CodeIDToken(
             found.claims,
             found.header,
@@ -237,7 +237,7 @@ async def _identify(
     told_of: dict[str, Any] = dict(claims)
     if "email" not in told_of and provider.userinfo_endpoint and isinstance(access, str):
         more = await ask_json(
-            known.client, provider.userinfo_endpoint, {"authorization": f"Bearer {access}"}
+            providers.client, provider.userinfo_endpoint, {"authorization": f"Bearer {access}"}
         )
         if more.get("sub") == told_of["sub"]:  # Core 5.3.2
             told_of = {**more, **told_of}
@@ -274,10 +274,10 @@ def _plain_name(found: object) -> str | None:
 
 
 async def _exchange(
-    known: Providers,
+    providers: Providers,
     settings: Settings,
     provider: Provider,
-    claimed: Claimed,
+    claimed: ReturnedAttempt,
     code: str,
     secret: str,
 ) -> dict[str, Any]:
@@ -287,7 +287,7 @@ async def _exchange(
     for way in ways:
         try:
             async with asyncio.timeout(SECONDS):
-                found = await _client(known, claimed, client_secret, way).fetch_token(
+                found = await _client(providers, claimed, client_secret, way).fetch_token(
                     provider.token_endpoint,
                     grant_type="authorization_code",
                     code=code,
@@ -309,7 +309,7 @@ async def _exchange(
 
 
 def _client(
-    known: Providers, claimed: Claimed, client_secret: str | None, way: str
+    providers: Providers, claimed: ReturnedAttempt, client_secret: str | None, way: str
 ) -> AsyncOAuth2Client:
     """Return a client for one request; it is not closed, because all clients share the
     connections.
@@ -322,18 +322,18 @@ def _client(
         shown_id,
         shown_secret,
         token_endpoint_auth_method=way,
-        transport=known.transport,
+        transport=providers.transport,
         timeout=SECONDS,
     )
 
 
-def _refused(claimed: Claimed, error: str) -> SsoError:
+def _refused(claimed: ReturnedAttempt, error: str) -> SsoError:
     log.warning("sso_exchange_refused", connection=str(claimed.connection_id), error=error[:100])
     name = "client_refused" if error == "invalid_client" else "bad_answer"
     return SsoError(f"sso.{name}", name=claimed.name)
 
 
-def _client_secret(settings: Settings, claimed: Claimed) -> str | None:
+def _client_secret(settings: Settings, claimed: ReturnedAttempt) -> str | None:
     if claimed.client_secret_encrypted is None:
         return None
     if claimed.wrapped_key is None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from neurant.channels.events import InboundMessage, MessageType, SetAside, storable
+from neurant.channels.events import DeadLetter, InboundMessage, MessageType, storable
 from neurant.core.body_bounds import check_members
 from neurant.core.errors import BadInputError, MalformedError
 from neurant.core.names import without_hidden
@@ -22,7 +22,7 @@ SECRET_HEADER = b"x-telegram-bot-api-secret-token"
 # The errors of parsing a hostile body: each becomes an answer of ours instead of a fault.
 _BROKEN = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 _GROUPS = ("group", "supergroup")
-_MOST_NAME = 255
+_MAX_NAME = 255
 _MEDIA: tuple[tuple[str, MessageType], ...] = (
     ("photo", "image"),
     ("sticker", "image"),
@@ -40,7 +40,7 @@ def credential(secret: bytes) -> bytes:
     return hashlib.sha256(secret).digest()
 
 
-def parse(body: bytes, routing_id: str, proof: bytes) -> InboundMessage | SetAside:
+def parse(body: bytes, routing_id: str, proof: bytes) -> InboundMessage | DeadLetter:
     """Parse one Update. Raises MalformedError for a body that no Bot API server sends."""
     try:
         check_members(body)
@@ -57,7 +57,7 @@ def parse(body: bytes, routing_id: str, proof: bytes) -> InboundMessage | SetAsi
         message = update.get("message")
         if not isinstance(message, dict):
             kind = next((key for key in update if key != "update_id"), "empty")
-            return SetAside(f"update:{update_id}", storable(f"unsupported: {kind}"[:200]))
+            return DeadLetter(f"update:{update_id}", storable(f"unsupported: {kind}"[:200]))
         return _read_message(message, update_id, routing_id, proof)
     except _BROKEN:
         raise MalformedError("not_a_telegram_update") from None
@@ -108,15 +108,15 @@ def _loads_with_surrogates(body: bytes) -> Any:
 
 def _read_message(
     message: dict[str, Any], update_id: int, routing_id: str, proof: bytes
-) -> InboundMessage | SetAside:
+) -> InboundMessage | DeadLetter:
     chat, sender = message["chat"], message.get("from") or {}
     if sender.get("is_bot"):
-        return SetAside(f"update:{update_id}", "sent by a bot")
+        return DeadLetter(f"update:{update_id}", "sent by a bot")
     if chat.get("type") in _GROUPS and not _is_addressed(message):
-        return SetAside(f"update:{update_id}", "said in a group, and not to the bot")
+        return DeadLetter(f"update:{update_id}", "said in a group, and not to the bot")
     content = _content(message)
     if content is None:
-        return SetAside(f"update:{update_id}", "unsupported: message without content")
+        return DeadLetter(f"update:{update_id}", "unsupported: message without content")
     message_type, text, media = content
     name = " ".join(filter(None, (_words(sender.get(k)) for k in ("first_name", "last_name"))))
     chat_id = _number(chat["id"])
@@ -126,7 +126,7 @@ def _read_message(
         credential=proof,
         end_user_id=str(chat_id),
         # The name is a label, not content, so it may be cut to the column's length.
-        end_user_name=without_hidden(_words(chat.get("title")) or name)[:_MOST_NAME] or None,
+        end_user_name=without_hidden(_words(chat.get("title")) or name)[:_MAX_NAME] or None,
         external_id=f"{chat_id}:{_number(message['message_id'])}",
         message_type=message_type,
         content=text,

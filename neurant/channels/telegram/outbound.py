@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 import httpx
 
-MOST_CHARACTERS = 4096  # of one sendMessage, after entities parsing
-MOST_SECONDS = 25.0  # for a whole text, however slowly the answers arrive
+MAX_CHARACTERS = 4096  # of one sendMessage, after entities parsing
+MAX_SECONDS = 25.0  # for a whole text, however slowly the answers arrive
 TIMEOUT = httpx.Timeout(10, connect=5)
 _RETRY_AFTER_LIMIT = 600.0
 _RETRY_AFTER_DEFAULT = 5.0
@@ -36,9 +36,9 @@ def split(text: str) -> list[str]:
     """
     pieces: list[str] = []
     text = text.strip()  # as Telegram does
-    while len(text) > MOST_CHARACTERS:
-        cut = max(text.rfind("\n", 0, MOST_CHARACTERS), text.rfind(" ", 0, MOST_CHARACTERS))
-        cut = cut if cut > MOST_CHARACTERS // 2 else MOST_CHARACTERS
+    while len(text) > MAX_CHARACTERS:
+        cut = max(text.rfind("\n", 0, MAX_CHARACTERS), text.rfind(" ", 0, MAX_CHARACTERS))
+        cut = cut if cut > MAX_CHARACTERS // 2 else MAX_CHARACTERS
         pieces.append(text[:cut].rstrip())
         text = text[cut:].lstrip()
     return [*pieces, text] if text else pieces
@@ -50,7 +50,7 @@ async def send(
     token: str,
     chat_id: str,
     text: str,
-    most_seconds: float = MOST_SECONDS,
+    most_seconds: float = MAX_SECONDS,
 ) -> Delivery:
     """Send one text; a long one in several messages, of which the last one's id is returned.
 

@@ -15,7 +15,7 @@ from uuid import UUID
 
 import httpx
 
-from neurant.api.outbound_limit import asking_outside
+from neurant.api.outbound_limit import outbound_slot
 from neurant.channels.telegram.inbound import credential
 from neurant.core.db.pool import Connection, fetch_value
 from neurant.core.errors import ConflictError, UnavailableError
@@ -88,7 +88,7 @@ async def ask_name(settings: Settings, company_id: UUID, token: str) -> str:
     Raises ConflictError (``telegram_token_refused``), UnavailableError (``telegram_away``), and
     RateLimitedError while too many calls to other servers run for the company.
     """
-    async with asking_outside(company_id), make_client(settings, seconds=15) as client:
+    async with outbound_slot(company_id), make_client(settings, seconds=15) as client:
         me = await _call(client, settings, token, "getMe", {})
     return f"@{me['username']}"
 
@@ -125,7 +125,7 @@ async def set_webhook(settings: Settings, found: Connecting) -> None:
         "secret_token": found.secret,
         "allowed_updates": _UPDATES,
     }
-    async with asking_outside(found.company_id), make_client(settings, seconds=15) as client:
+    async with outbound_slot(found.company_id), make_client(settings, seconds=15) as client:
         await _call(client, settings, found.token, "setWebhook", webhook)
 
 

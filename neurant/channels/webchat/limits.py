@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from typing import Literal, NoReturn
 from uuid import UUID
 
-from neurant.channels.webchat.proof import Proof, ProofNeededError
+from neurant.channels.webchat.proof_of_work import ProofNeededError, ProofOfWork
 from neurant.core.client_address import Place
 from neurant.core.clock import monotonic
 from neurant.core.db.pool import Pool, fetch_one
@@ -24,7 +24,7 @@ from neurant.core.turns import Turns
 
 Action = Literal["message", "opinion"]
 CHARACTERS_PER_COST = 400  # added to a cost of 1 for the message itself
-_MOST_HELD = 20_000
+_MAX_HELD = 20_000
 _LOG_EVERY = 60.0  # seconds between two warnings about one action and dimension
 
 _OPEN = """
@@ -47,7 +47,7 @@ log = get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class _Opened:
-    outcome: str
+    outcome: Literal["opened", "proof_used", "wait", "proof", "unknown"]
     expires_at: datetime | None
     held_by: str | None
     wait_seconds: float
@@ -56,7 +56,7 @@ class _Opened:
 
 @dataclass(frozen=True, slots=True)
 class _Admitted:
-    outcome: str
+    outcome: Literal["taken", "wait", "proof", "unknown", "share", "full"]
     held_by: str | None
     wait_seconds: float
     held_for: float
@@ -101,7 +101,7 @@ class Held:
             return
         now = monotonic()
         if seconds > 0:
-            if len(self._until) >= _MOST_HELD:  # dropping them costs one more query for each
+            if len(self._until) >= _MAX_HELD:  # dropping them costs one more query for each
                 self._until.clear()
             self._until[action, held_by, value] = now + seconds
         if now - self._logged.get((action, held_by), -_LOG_EVERY) >= _LOG_EVERY:
@@ -128,7 +128,7 @@ class VisitorLimits:
         self.held = Held()
 
     async def open(
-        self, doing: Doing, token_digest: bytes, lifetime: timedelta, proof: Proof | None
+        self, doing: Doing, token_digest: bytes, lifetime: timedelta, proof: ProofOfWork | None
     ) -> datetime:
         """Open a session and return its end.
 

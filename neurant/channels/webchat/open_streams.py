@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import LiteralString
+from typing import Literal, LiteralString
 from uuid import UUID, uuid4
 
 import psycopg
@@ -38,7 +38,7 @@ log = get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class _Counted:
-    outcome: str
+    outcome: Literal["opened", "wait", "proof", "unknown", "share", "full"]
     held_by: str | None
     wait_seconds: float
     held_for: float

@@ -16,10 +16,15 @@ from starlette.types import Receive, Scope, Send
 
 from neurant.channels.events import InboundMessage, is_storable
 from neurant.channels.ingest import Ingestor, RejectedMessageError
-from neurant.channels.webchat import opinions
+from neurant.channels.webchat import feedback
 from neurant.channels.webchat.limits import Doing, VisitorLimits
 from neurant.channels.webchat.open_streams import Lease, OpenStreams
-from neurant.channels.webchat.proof import ProofIn, ProofNeededError, check_proof, make_challenge
+from neurant.channels.webchat.proof_of_work import (
+    ProofIn,
+    ProofNeededError,
+    check_proof,
+    make_challenge,
+)
 from neurant.channels.webchat.stream import Position, StreamSource, visitor_company, visitor_stream
 from neurant.channels.webchat.visitors import is_routing_id, open_session, visitor_from
 from neurant.conversations.messages.schemas import ReactionIn
@@ -31,7 +36,7 @@ from neurant.core.services import services_of
 from neurant.core.text_types import Text
 from neurant.texts import preferred_language
 
-MOST_CHARACTERS = 4000
+MAX_CHARACTERS = 4000
 _PING_SECONDS = 15
 
 
@@ -150,8 +155,8 @@ def _checked(text: str) -> str:
         raise BadInputError("text_not_storable")
     if not text.strip():
         raise BadInputError("text_empty")
-    if len(text) > MOST_CHARACTERS:
-        raise BadInputError("text_too_long", most=MOST_CHARACTERS, length=len(text))
+    if len(text) > MAX_CHARACTERS:
+        raise BadInputError("text_too_long", most=MAX_CHARACTERS, length=len(text))
     return text.strip()
 
 
@@ -223,7 +228,7 @@ async def react(
     await _admit_opinion(request, routing_id, visitor, reaction.comment)
     await visitor_company(pool, visitor, routing_id)
     async with tenant(pool, visitor) as connection:
-        await opinions.react(connection, visitor, message_id, reaction)
+        await feedback.react(connection, visitor, message_id, reaction)
 
 
 @router.delete("/{routing_id}/messages/{message_id}/reaction", status_code=204)
@@ -239,7 +244,7 @@ async def forget_reaction(
     await _admit_opinion(request, routing_id, visitor, None)
     await visitor_company(pool, visitor, routing_id)
     async with tenant(pool, visitor) as connection:
-        await opinions.forget_reaction(connection, message_id)
+        await feedback.forget_reaction(connection, message_id)
 
 
 @router.put("/{routing_id}/satisfaction", status_code=204)
@@ -259,7 +264,7 @@ async def rate(
     await _admit_opinion(request, routing_id, visitor, told.comment)
     await visitor_company(pool, visitor, routing_id)
     async with tenant(pool, visitor) as connection:
-        await opinions.rate(connection, told.rating, told.comment)
+        await feedback.rate(connection, told.rating, told.comment)
 
 
 class _CountedStream(EventSourceResponse):

@@ -8,7 +8,7 @@ import secrets
 from datetime import datetime, timedelta
 
 from neurant.channels.webchat.limits import Doing, VisitorLimits
-from neurant.channels.webchat.proof import Proof
+from neurant.channels.webchat.proof_of_work import ProofOfWork
 from neurant.core.db.tenancy import Visitor
 from neurant.core.errors import UnauthenticatedError
 
@@ -27,7 +27,7 @@ def digest(token: str) -> bytes:
 
 
 async def open_session(
-    limits: VisitorLimits, doing: Doing, proof: Proof | None
+    limits: VisitorLimits, doing: Doing, proof: ProofOfWork | None
 ) -> tuple[str, datetime]:
     """Open a session for a new visitor; return its token and its end.
 

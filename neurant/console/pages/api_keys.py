@@ -15,7 +15,7 @@ from neurant.api_keys.schemas import KeyIn, KeyQuery
 from neurant.api_keys.service import make_key
 from neurant.auth.current import PageStaff
 from neurant.auth.people import SignedIn
-from neurant.console.frame import demand, frame
+from neurant.console.context import console_context, require_in_context
 from neurant.console.navigation import SETTINGS_PATH
 from neurant.console.notice import Notice
 from neurant.console.page_route import PageRoute
@@ -45,8 +45,8 @@ async def keys_page(
 ) -> Response:
     """Show the company's keys, newest first."""
     async with tenant(services_of(request).pool, staff.principal) as connection:
-        context = await frame(connection, staff, _notice(request, told))
-        demand(context, "api_keys.read")
+        context = await console_context(connection, staff, _notice(request, told))
+        require_in_context(context, "api_keys.read")
         keys, following = await queries.list_keys(connection, KeyQuery(cursor=cursor))
     return render(
         request,
@@ -89,8 +89,8 @@ async def create_key(
         wrong = {str(one["loc"][0]) for one in error.errors()}
         return await _form(request, staff, given, chosen, wrong=wrong)
     async with tenant(services_of(request).pool, staff.principal) as connection:
-        context = await frame(connection, staff)
-        demand(context, "api_keys.manage")
+        context = await console_context(connection, staff)
+        require_in_context(context, "api_keys.manage")
         made = await make_key(connection, new)
     base = services_of(request).settings.base_url()
     return render(request, "api_keys/made.html", status=201, made=made, base_url=base, **context)
@@ -102,7 +102,7 @@ async def revoke_key(
 ) -> Response:
     """Revoke a key."""
     async with tenant(services_of(request).pool, staff.principal) as connection:
-        demand(await frame(connection, staff), "api_keys.manage")
+        require_in_context(await console_context(connection, staff), "api_keys.manage")
         outcome = await queries.revoke_key(connection, key_id)
     if outcome == "not_found":
         raise NotFoundError("not_found")
@@ -118,8 +118,8 @@ async def _form(
     wrong: set[str] | None = None,
 ) -> Response:
     async with tenant(services_of(request).pool, staff.principal) as connection:
-        context = await frame(connection, staff)
-        demand(context, "api_keys.manage")
+        context = await console_context(connection, staff)
+        require_in_context(context, "api_keys.manage")
         groups = await _scopes(connection)
     return render(
         request,

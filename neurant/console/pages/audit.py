@@ -19,10 +19,10 @@ from neurant.audit import log_queries
 from neurant.audit.schemas import Action, AuditFilters, AuditLogOut, AuditQuery
 from neurant.auth.current import PageStaff
 from neurant.auth.people import SignedIn
-from neurant.console.frame import demand, frame
+from neurant.console.context import console_context, require_in_context
 from neurant.console.navigation import SETTINGS_PATH
 from neurant.console.page_route import PageRoute
-from neurant.console.pages.audit_lines import thing, told
+from neurant.console.pages.audit_lines import describe_line, thing
 from neurant.console.templating import render
 from neurant.core.db.pool import Pool
 from neurant.core.db.tenancy import tenant
@@ -39,7 +39,7 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 router = APIRouter(prefix=PAGE, route_class=PageRoute, include_in_schema=False)
 
 
-class Asked(BaseModel):
+class AuditFilterForm(BaseModel):
     """The filters as the form sends them; an empty value sets no filter."""
 
     model_config = ConfigDict(extra="ignore")
@@ -80,14 +80,14 @@ def _midnight(day: str, zone: ZoneInfo, later: int) -> datetime | None:
 async def audit_page(
     request: Request,
     staff: PageStaff,
-    asked: Annotated[Asked, Query()],
+    asked: Annotated[AuditFilterForm, Query()],
     cursor: Annotated[Cursor | None, Query()] = None,
 ) -> Response:
     """Show the lines of the audit log, newest first."""
     language = reader_language(request)
     async with tenant(services_of(request).pool, staff.principal) as connection:
-        context = await frame(connection, staff)
-        demand(context, "audit.read")
+        context = await console_context(connection, staff)
+        require_in_context(context, "audit.read")
         filters, is_wrong = _filters(asked, context["timezone"])
         query = AuditQuery(cursor=cursor, **filters.model_dump())
         lines, following = await log_queries.list_audit_logs(connection, query)
@@ -96,7 +96,7 @@ async def audit_page(
     return render(
         request,
         "audit/audit.html",
-        lines=[told(line, language) for line in lines],
+        lines=[describe_line(line, language) for line in lines],
         asked=asked,
         is_wrong=is_wrong,
         people=people,
@@ -113,14 +113,14 @@ async def audit_page(
 async def export_audit(
     request: Request,
     staff: PageStaff,
-    asked: Annotated[Asked, Query()],
+    asked: Annotated[AuditFilterForm, Query()],
     form: Literal["csv", "ndjson"] = "csv",
 ) -> Response:
     """Stream the filtered lines as CSV or NDJSON, oldest first."""
     pool = services_of(request).pool
     async with tenant(pool, staff.principal) as connection:
-        context = await frame(connection, staff)
-    demand(context, "audit.read")
+        context = await console_context(connection, staff)
+    require_in_context(context, "audit.read")
     filters, _ = _filters(asked, context["timezone"])
     check_room(staff.company_id)
     await begin_export(pool, staff.principal, "audit_logs", form)
@@ -130,7 +130,7 @@ async def export_audit(
     return ExportResponse(staff.company_id, lines, kind, f"audit.{form}")
 
 
-def _filters(asked: Asked, timezone: str) -> tuple[AuditFilters, bool]:
+def _filters(asked: AuditFilterForm, timezone: str) -> tuple[AuditFilters, bool]:
     """Return the filters and whether one was invalid; an invalid filter removes all of them.
 
     The page then shows every line with a warning, instead of hiding lines silently.

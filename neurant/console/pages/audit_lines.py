@@ -32,7 +32,7 @@ _ALARMING = ("login_denied", "denied", "delete", "erase")
 
 
 @dataclass(frozen=True, slots=True)
-class ToldLine:
+class DescribedLine:
     """A line of the audit log as the page shows it."""
 
     id: UUID
@@ -48,9 +48,9 @@ class ToldLine:
     resource_id: UUID | None
 
 
-def told(line: AuditLogOut, language: Language) -> ToldLine:
+def describe_line(line: AuditLogOut, language: Language) -> DescribedLine:
     """Return a line in words: who did what."""
-    return ToldLine(
+    return DescribedLine(
         id=line.id,
         created_at=line.created_at,
         who=_who(line, language),

@@ -16,7 +16,7 @@ from neurant.auth.people import SignedIn
 from neurant.channels import queries as account_queries
 from neurant.channels.telegram.setup import connect_in_steps
 from neurant.chatbots import people_queries, service
-from neurant.console.frame import demand, frame
+from neurant.console.context import console_context, require_in_context
 from neurant.console.page_route import PageRoute
 from neurant.console.pages.chatbots import PAGE, bot_answer
 from neurant.core.db.pool import Connection
@@ -38,7 +38,7 @@ async def _acting(
     check_origin(request)
     async with within_limits(services_of(request).pool, staff.principal) as connection:
         await service.find(connection, chatbot_id)
-        demand(await frame(connection, staff), permission)
+        require_in_context(await console_context(connection, staff), permission)
         yield connection
 
 

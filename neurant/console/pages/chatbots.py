@@ -28,7 +28,7 @@ from neurant.chatbots.schemas import (
     TemplateQuery,
 )
 from neurant.companies.queries import list_industries
-from neurant.console.frame import demand, frame
+from neurant.console.context import console_context, require_in_context
 from neurant.console.notice import Notice
 from neurant.console.page_route import PageRoute
 from neurant.console.pages import chatbot_forms as forms
@@ -38,10 +38,10 @@ from neurant.core.db.tenancy import tenant
 from neurant.core.errors import BadInputError, NeurantError, NotFoundError
 from neurant.core.language import reader_language
 from neurant.core.services import services_of
-from neurant.plans.limits import list_usage, shut_channel, shut_people, within_limits
+from neurant.plans.limits import channel_limit, list_usage, people_limit, within_limits
 
 PAGE = "/console/bots"
-_MOST = 200
+_MAX_TEMPLATES = 200
 
 router = APIRouter(prefix=PAGE, route_class=PageRoute, include_in_schema=False)
 Text = Annotated[str, Form()]
@@ -51,15 +51,15 @@ _TOLD = {"saved", "created", "retired", "connected", "changed", "assigned", "rel
 def _notice(request: Request) -> Notice | None:
     told = request.query_params.get("told", "")
     t = translator(reader_language(request))
-    return Notice("ok", "check", t(f"bots.told.{told}")) if told in _TOLD else None
+    return Notice("ok", "check", t(f"bots.notice.{told}")) if told in _TOLD else None
 
 
 @router.get("", response_class=HTMLResponse)
 async def bots_page(request: Request, staff: PageStaff) -> Response:
     """Show the bots that the reader may see, with their channels and statistics."""
     async with tenant(services_of(request).pool, staff.principal) as connection:
-        context = await frame(connection, staff, _notice(request))
-        demand(context, "chatbots.read")
+        context = await console_context(connection, staff, _notice(request))
+        require_in_context(context, "chatbots.read")
         cards = await page_queries.list_cards(connection)
         usage = {one.limit_name: one for one in await list_usage(connection)}
     return render(
@@ -85,10 +85,10 @@ async def _new(
     error: NeurantError | None = None,
 ) -> Response:
     async with tenant(services_of(request).pool, staff.principal) as connection:
-        context = await frame(connection, staff)
-        demand(context, "chatbots.edit")
+        context = await console_context(connection, staff)
+        require_in_context(context, "chatbots.edit")
         context |= await gallery(connection, template, industry)
-        context["no_people"] = shut_people(await list_usage(connection), reader_language(request))
+        context["no_people"] = people_limit(await list_usage(connection), reader_language(request))
     page = "bots/new.html" if context["chosen"] else "bots/gallery.html"
     return render(
         request, page, error=error, problem=problem, given=given or {}, tones=TONES, **context
@@ -100,7 +100,7 @@ async def gallery(connection: Connection, template: str, industry: str) -> dict[
     industries = await list_industries(connection)
     wanted = industry if industry in industries else None
     found, _ = await template_queries.list_templates(
-        connection, TemplateQuery(industry=wanted, limit=_MOST, sort="name")
+        connection, TemplateQuery(industry=wanted, limit=_MAX_TEMPLATES, sort="name")
     )
     featured_first = sorted(found, key=lambda one: (not one.is_featured, one.name))
     chosen = next((one for one in found if str(one.id) == template), None)
@@ -149,7 +149,7 @@ async def make_from_template(
     except ValidationError as error:
         raise invalid(request, error) from None
     async with within_limits(services_of(request).pool, staff.principal) as connection:
-        demand(await frame(connection, staff), "chatbots.edit")
+        require_in_context(await console_context(connection, staff), "chatbots.edit")
         return await service.create(connection, new)
 
 
@@ -176,8 +176,8 @@ async def bot_answer(
     """Return the page of a bot; after an error, with the typed values and the ``problem``."""
     language = reader_language(request)
     async with tenant(services_of(request).pool, staff.principal) as connection:
-        context = await frame(connection, staff, _notice(request))
-        demand(context, "chatbots.read")
+        context = await console_context(connection, staff, _notice(request))
+        require_in_context(context, "chatbots.read")
         bot = await service.find(connection, chatbot_id)
         if bot.retired_at is not None:
             raise NotFoundError("not_found")
@@ -193,8 +193,8 @@ async def bot_answer(
             "assignments": await page_queries.list_assignments(connection, chatbot_id),
             "channels": await _channels(request, connection, chatbot_id),
             "problem": problem.detail(language) if problem else None,
-            "no_people": shut_people(await list_usage(connection), language),
-            "no_telegram": await shut_channel(connection, "telegram", language),
+            "no_people": people_limit(await list_usage(connection), language),
+            "no_telegram": await channel_limit(connection, "telegram", language),
             "days": DAYS,
             "tones": TONES,
             "triggers": TRIGGERS,
@@ -223,7 +223,7 @@ async def save_bot(request: Request, staff: PageStaff, chatbot_id: UUID) -> Resp
         patch = forms.read_settings(form)
         async with tenant(services_of(request).pool, staff.principal) as connection:
             current = await service.find(connection, chatbot_id)
-            demand(await frame(connection, staff), "chatbots.edit")
+            require_in_context(await console_context(connection, staff), "chatbots.edit")
             current = await service.find(connection, chatbot_id, locked=True)
             if form.get("etag") != etag_of(current, ChatbotPatch):
                 raise BadInputError("api.changed_meanwhile")
@@ -269,6 +269,6 @@ async def retire_bot(request: Request, staff: PageStaff, chatbot_id: UUID) -> Re
     check_origin(request)
     async with tenant(services_of(request).pool, staff.principal) as connection:
         await service.find(connection, chatbot_id)
-        demand(await frame(connection, staff), "chatbots.retire")
+        require_in_context(await console_context(connection, staff), "chatbots.retire")
         await queries.retire_chatbot(connection, chatbot_id)
     return RedirectResponse(f"{PAGE}?told=retired", 303)

@@ -17,7 +17,12 @@ from neurant.chatbots import page_queries
 from neurant.chatbots.schemas import TONES
 from neurant.companies import founder, queries, service
 from neurant.companies.schemas import SIZES, CompanyIn, CompanyPatch
-from neurant.console.frame import demand, frame, my_permissions, permitted
+from neurant.console.context import (
+    console_context,
+    my_permissions,
+    require_in_context,
+    require_permission,
+)
 from neurant.console.notice import Notice
 from neurant.console.page_route import PageRoute
 from neurant.console.pages.chatbots import gallery, make_from_template
@@ -26,7 +31,7 @@ from neurant.core.db.tenancy import tenant
 from neurant.core.errors import BadInputError, NeurantError, NotFoundError
 from neurant.core.language import reader_language
 from neurant.core.services import services_of
-from neurant.plans.limits import list_usage, shut_documents, shut_people
+from neurant.plans.limits import documents_limit, list_usage, people_limit
 
 HOME = "/console/home"
 SETTINGS = "/console/settings/company"
@@ -67,7 +72,7 @@ async def _typed(request: Request, names: tuple[str, ...]) -> dict[str, str]:
 async def home_page(request: Request, staff: PageStaff) -> Response:
     """Show the home page: the checklist until it is done, the bots, the plan's usage."""
     async with tenant(services_of(request).pool, staff.principal) as connection:
-        context = await frame(connection, staff)
+        context = await console_context(connection, staff)
         setup = await service.onboarding(connection)
         cards = await page_queries.list_cards(connection)
         usage = await list_usage(connection)
@@ -79,7 +84,7 @@ async def home_page(request: Request, staff: PageStaff) -> Response:
         cards=cards,
         usage=usage,
         bot_path=path,
-        no_documents=shut_documents(usage, reader_language(request)),
+        no_documents=documents_limit(usage, reader_language(request)),
         **context,
     )
 
@@ -89,7 +94,7 @@ async def hide_checklist(request: Request, staff: PageStaff) -> Response:
     """Hide the checklist for good."""
     check_origin(request)
     async with tenant(services_of(request).pool, staff.principal) as connection:
-        await permitted(connection, SET_UP)
+        await require_permission(connection, SET_UP)
         await queries.pass_step(connection, "hide")
     return RedirectResponse(HOME, 303)
 
@@ -111,7 +116,7 @@ async def _company(
     saved = "told" in request.query_params
     notice = Notice("ok", "check", t("company.saved")) if saved else None
     async with tenant(services_of(request).pool, staff.principal) as connection:
-        context = await frame(connection, staff, notice)
+        context = await console_context(connection, staff, notice)
         company = await queries.get_company(connection)
         industries = await queries.list_industries(connection)
     if company is None:
@@ -142,7 +147,7 @@ async def save_company(request: Request, staff: PageStaff) -> Response:
         needed = {name: typed[name] for name in ("name", "email", "timezone")}
         patch = CompanyPatch.model_validate(given | needed)
         async with tenant(services_of(request).pool, staff.principal) as connection:
-            demand(await frame(connection, staff), "company.edit")
+            require_in_context(await console_context(connection, staff), "company.edit")
             current = await queries.get_company(connection, locked=True)
             if current is None or typed["etag"] != etag_of(current, CompanyPatch):
                 raise BadInputError("api.changed_meanwhile")
@@ -232,8 +237,8 @@ async def _step(request: Request, staff: SignedIn, step: str, **context: Any) ->
         status=context.pop("status", 200),
         step=step,
         staff=staff,
-        no_people=shut_people(usage, language),
-        no_documents=shut_documents(usage, language),
+        no_people=people_limit(usage, language),
+        no_documents=documents_limit(usage, language),
         **{"problem": None, "chosen": None, "wrong": (), **context},
     )
 
@@ -242,7 +247,7 @@ async def _step(request: Request, staff: SignedIn, step: str, **context: Any) ->
 async def plan_page(request: Request, staff: PageStaff) -> Response:
     """Show the step of the plan, which begins with the Free plan."""
     async with tenant(services_of(request).pool, staff.principal) as connection:
-        await permitted(connection, _STEPS["plan"])
+        await require_permission(connection, _STEPS["plan"])
     return await _step(request, staff, "plan")
 
 
@@ -261,7 +266,7 @@ async def skip_bot(request: Request, staff: PageStaff) -> Response:
 async def _pass(request: Request, staff: SignedIn, step: str) -> Response:
     check_origin(request)
     async with tenant(services_of(request).pool, staff.principal) as connection:
-        await permitted(connection, SET_UP)
+        await require_permission(connection, SET_UP)
         await queries.pass_step(connection, step)
     return RedirectResponse(START, 303)
 
@@ -282,7 +287,7 @@ async def _first_bot(
     error: NeurantError | None = None,
 ) -> Response:
     async with tenant(services_of(request).pool, staff.principal) as connection:
-        await permitted(connection, _STEPS["bot"])
+        await require_permission(connection, _STEPS["bot"])
         company = await queries.get_company(connection)
         shown = await gallery(connection, template, "")
     industry = company.industry if company else None
@@ -325,7 +330,7 @@ async def make_first_bot(
 async def trial_page(request: Request, staff: PageStaff, bot: UUID | None = None) -> Response:
     """Show the trial chat of the new bot."""
     async with tenant(services_of(request).pool, staff.principal) as connection:
-        await permitted(connection, _STEPS["test"])
+        await require_permission(connection, _STEPS["test"])
         cards = await page_queries.list_cards(connection)
     chosen = next((card for card in cards if bot in (None, card.id)), None)
     if chosen is None:

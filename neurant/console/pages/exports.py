@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse
 
 from neurant.auth.current import PageStaff
-from neurant.console.frame import demand, frame
+from neurant.console.context import console_context, require_in_context
 from neurant.console.navigation import SETTINGS_PATH
 from neurant.console.page_route import PageRoute
 from neurant.console.templating import render
@@ -22,8 +22,8 @@ router = APIRouter(prefix=f"{SETTINGS_PATH}/data", route_class=PageRoute, includ
 async def data_page(request: Request, staff: PageStaff) -> Response:
     """Show the exports that the reader can download."""
     async with tenant(services_of(request).pool, staff.principal) as connection:
-        context = await frame(connection, staff)
-    demand(context, "data.export")
+        context = await console_context(connection, staff)
+    require_in_context(context, "data.export")
     return render(request, "company/data.html", **context)
 
 

@@ -15,10 +15,10 @@ from sse_starlette import EventSourceResponse, ServerSentEvent
 
 from neurant.auth.current import PageStaff, session_of
 from neurant.auth.people import SignedIn
-from neurant.console.frame import my_permissions
+from neurant.console.context import my_permissions
 from neurant.console.notice import Notice
 from neurant.console.page_route import PageRoute
-from neurant.console.pages.inbox_page import REPLY, Asked, asked, inbox_page
+from neurant.console.pages.inbox_page import REPLY, InboxView, asked, inbox_page
 from neurant.console.readers import is_htmx
 from neurant.console.templating import translator
 from neurant.conversations.handoff import queries as hitl_queries
@@ -34,14 +34,14 @@ from neurant.core.errors import (
 )
 from neurant.core.formats import Formats
 from neurant.core.language import reader_language
-from neurant.core.realtime import MOST_STREAMS, StaffStreams
+from neurant.core.realtime import MAX_STREAMS, StaffStreams
 from neurant.core.services import services_of
 
 _PING_SECONDS = 15
 _RETRY_SECONDS = 60
 _RECHECK = timedelta(seconds=20).total_seconds()  # between checks without traffic
 _STALE = 3.0  # seconds after which the session is checked again before an event is sent
-_AT_MOST_EVERY = 0.25  # seconds between two redraws of one inbox
+_MIN_REDRAW_SECONDS = 0.25  # seconds between two redraws of one inbox
 
 router = APIRouter(prefix="/console/inbox", route_class=PageRoute, include_in_schema=False)
 Text = Annotated[str, Form()]
@@ -51,7 +51,7 @@ async def _from_address(
     request: Request,
     filter: str = "all",
     q: str = "",
-) -> Asked:
+) -> InboxView:
     conversation = request.path_params.get("conversation")
     return asked(filter, q, conversation, panel=request.url.path.endswith("/customer"))
 
@@ -60,12 +60,12 @@ async def _from_form(
     request: Request,
     filter: Text = "all",
     q: Text = "",
-) -> Asked:
+) -> InboxView:
     return asked(filter, q, request.path_params["conversation"])
 
 
-Wanted = Annotated[Asked, Depends(_from_address)]
-Posted = Annotated[Asked, Depends(_from_form)]
+Wanted = Annotated[InboxView, Depends(_from_address)]
+Posted = Annotated[InboxView, Depends(_from_form)]
 
 
 @router.get("", response_class=HTMLResponse)
@@ -79,7 +79,7 @@ async def inbox_stream(request: Request, staff: PageStaff) -> EventSourceRespons
     """Stream an event whenever something changed; the page then reloads what its reader may see."""
     streams = services_of(request).staff_streams
     if not streams.has_room(staff.session_id):
-        raise RateLimitedError("api.too_many_streams", seconds=_RETRY_SECONDS, most=MOST_STREAMS)
+        raise RateLimitedError("api.too_many_streams", seconds=_RETRY_SECONDS, most=MAX_STREAMS)
     return EventSourceResponse(_news(request, staff, streams), ping=_PING_SECONDS)
 
 
@@ -91,9 +91,9 @@ async def _news(
         # The first event covers the changes before the subscription.
         checked = monotonic()
         while True:
-            streams.told(session_id)
+            streams.grant_redraw(session_id)
             yield ServerSentEvent("1", event="news")
-            await asyncio.sleep(_AT_MOST_EVERY)
+            await asyncio.sleep(_MIN_REDRAW_SECONDS)
             await subscription.wait(max(0.0, checked + _RECHECK - monotonic()))
             if monotonic() - checked < _STALE:
                 continue
@@ -201,7 +201,7 @@ async def _permitted(request: Request, staff: SignedIn) -> AsyncIterator[None]:
         raise
 
 
-def _id(wanted: Asked) -> UUID:
+def _id(wanted: InboxView) -> UUID:
     if wanted.conversation_id is None:
         raise NotFoundError("not_found")
     return wanted.conversation_id
@@ -222,7 +222,7 @@ def _full(request: Request, error: LimitReachedError, *, kept: bool) -> Notice:
 
 
 async def _lost_race(
-    request: Request, staff: SignedIn, wanted: Asked, outcome: str, *, kept: bool
+    request: Request, staff: SignedIn, wanted: InboxView, outcome: str, *, kept: bool
 ) -> Notice:
     """Return the notice of who was first, how long ago, and (``kept``) that the draft is saved."""
     language = reader_language(request)
@@ -242,7 +242,7 @@ async def _lost_race(
 async def _answer(
     request: Request,
     staff: SignedIn,
-    wanted: Asked,
+    wanted: InboxView,
     notice: Notice | None,
     *,
     draft: str = "",

@@ -11,7 +11,7 @@ from fastapi import Request, Response
 from fastapi.responses import HTMLResponse
 
 from neurant.auth.people import SignedIn
-from neurant.console.frame import demand, frame
+from neurant.console.context import console_context, require_in_context
 from neurant.console.notice import Notice
 from neurant.console.pages.inbox_view import grouped, thread_messages, thread_view
 from neurant.console.readers import is_htmx
@@ -25,11 +25,11 @@ from neurant.core.services import services_of
 
 FILTERS = ("all", "queue", "mine", "resolved")
 REPLY = "conversations.reply"
-_LONGEST_SEARCH = 200
+_MAX_SEARCH_LENGTH = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class InboxView:
     """The filter, the search and the conversation that the reader asks for."""
 
     filter: str
@@ -47,20 +47,20 @@ class Asked:
 
 def asked(
     filter_name: str, words: str, conversation: str | None = None, *, panel: bool = False
-) -> Asked:
+) -> InboxView:
     """Return the request of an address or a form. Raises NotFoundError for a malformed id."""
-    kept = words.replace("\0", "").strip()[:_LONGEST_SEARCH]
+    kept = words.replace("\0", "").strip()[:_MAX_SEARCH_LENGTH]
     try:
         conversation_id = UUID(conversation) if conversation else None
     except ValueError:
         raise NotFoundError("not_found") from None
-    return Asked(filter_name if filter_name in FILTERS else "all", kept, conversation_id, panel)
+    return InboxView(filter_name if filter_name in FILTERS else "all", kept, conversation_id, panel)
 
 
 async def inbox_page(
     request: Request,
     staff: SignedIn,
-    wanted: Asked,
+    wanted: InboxView,
     *,
     notice: Notice | None = None,
     draft: str = "",
@@ -71,8 +71,8 @@ async def inbox_page(
     The answer for a conversation that the reader may not see equals that for a missing one.
     """
     async with tenant(services_of(request).pool, staff.principal) as connection:
-        context = await frame(connection, staff, notice)
-        demand(context, "conversations.read")
+        context = await console_context(connection, staff, notice)
+        require_in_context(context, "conversations.read")
         context |= await _read(request, connection, staff, wanted)
     context |= {
         "may_reply": REPLY in context["may"],
@@ -89,12 +89,12 @@ async def inbox_page(
 
 
 async def _read(
-    request: Request, connection: Connection, staff: SignedIn, wanted: Asked
+    request: Request, connection: Connection, staff: SignedIn, wanted: InboxView
 ) -> dict[str, Any]:
     t = translator(reader_language(request))
     rows = await queries.list_conversations(connection, wanted.filter, wanted.words)
     recent = [row for row in rows if not row.is_hitl_active]
-    has_more = len(recent) > queries.MOST_RECENT
+    has_more = len(recent) > queries.MAX_RECENT
     if has_more:
         rows.remove(recent[-1])
     counts = await queries.count_conversations(connection)

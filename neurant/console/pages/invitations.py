@@ -24,14 +24,14 @@ from neurant.console.templating import render, translator
 from neurant.core.errors import BadInputError, GoneError, NeurantError, NotFoundError
 from neurant.core.language import reader_language
 from neurant.core.services import services_of
-from neurant.invitations import refusing
+from neurant.invitations import unsubscribe
 from neurant.invitations.schemas import AcceptIn
 from neurant.invitations.service import Accepted, accept_as_caller, day_of, look
 
 PAGE = "/invitation"
 _TOKEN = "neurant_invitation"  # noqa: S105 - a cookie's name
 _AN_HOUR = 3600
-_LONGEST_TOKEN = 200
+_MAX_TOKEN_LENGTH = 200
 
 router = APIRouter(prefix=PAGE, route_class=PageRoute, include_in_schema=False)
 Text = Annotated[str, Form()]
@@ -74,7 +74,7 @@ async def invitation_page(request: Request) -> Response:
 async def open_invitation(request: Request, token: Text = "") -> Response:
     """Store the token of the link, or of the pasted text, in a cookie of this page."""
     check_origin(request)
-    plain = token.strip().rpartition("#")[2][:_LONGEST_TOKEN]
+    plain = token.strip().rpartition("#")[2][:_MAX_TOKEN_LENGTH]
     response = RedirectResponse(PAGE, 303)
     keep_secret_cookie(request, response, _TOKEN, plain if plain.isascii() else "", _AN_HOUR)
     return response
@@ -141,17 +141,17 @@ async def refuse_invitations(request: Request, of: Text = "", wants: Text = "") 
     check_origin(request)
     state = services_of(request)
     try:
-        await refusing.refuse(state.pool, state.settings, of, wants=wants == "yes")
+        await unsubscribe.refuse(state.pool, state.settings, of, wants=wants == "yes")
     except NotFoundError:
         return _refuse_page(request, of, "")
     told = "back" if wants == "yes" else "refused"
-    return RedirectResponse(f"{refusing.PAGE}?{urlencode({'of': of, 'told': told})}", 303)
+    return RedirectResponse(f"{unsubscribe.PAGE}?{urlencode({'of': of, 'told': told})}", 303)
 
 
 def _refuse_page(request: Request, token: str, told: str) -> Response:
     problem, wrong = None, None
     try:
-        refusing.read_token(services_of(request).settings, token)
+        unsubscribe.read_token(services_of(request).settings, token)
     except NotFoundError as error:
         problem, wrong = error.detail(reader_language(request)), error
     return render(

@@ -10,7 +10,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 
 from neurant.auth.current import PageStaff
 from neurant.auth.people import SignedIn
-from neurant.console.frame import demand, frame, permitted
+from neurant.console.context import console_context, require_in_context, require_permission
 from neurant.console.notice import Notice
 from neurant.console.page_route import PageRoute
 from neurant.console.readers import is_htmx
@@ -22,12 +22,12 @@ from neurant.core.services import services_of
 from neurant.knowledge import page_queries
 from neurant.knowledge.page_queries import ListedDocument
 from neurant.knowledge.service import document_error, store_document, unread_pages
-from neurant.plans.limits import list_usage, shut_documents
+from neurant.plans.limits import documents_limit, list_usage
 from neurant.texts import Language
 
 PAGE = "/console/knowledge"
 EDIT = "documents.edit"
-_LONGEST_SEARCH = 200
+_MAX_SEARCH_LENGTH = 200
 _UNFINISHED = ("pending", "processing")
 
 router = APIRouter(prefix=PAGE, route_class=PageRoute, include_in_schema=False)
@@ -75,10 +75,10 @@ async def _page(
     status: int = 200,
     words: str = "",
 ) -> Response:
-    words = words.replace("\0", "").strip()[:_LONGEST_SEARCH]
+    words = words.replace("\0", "").strip()[:_MAX_SEARCH_LENGTH]
     async with tenant(services_of(request).pool, staff.principal) as connection:
-        context = await frame(connection, staff, notice)
-        demand(context, "documents.read")
+        context = await console_context(connection, staff, notice)
+        require_in_context(context, "documents.read")
         documents = await page_queries.list_documents(connection, words=words)
         bots = await page_queries.list_bots(connection)
         usage = await list_usage(connection)
@@ -87,7 +87,7 @@ async def _page(
         "documents": [_shown(document, language) for document in documents],
         "query": words,
         "bots": bots,
-        "shut": shut_documents(usage, language),
+        "limit_reached": documents_limit(usage, language),
         "may_edit": EDIT in context["may"],
         "limit": services_of(request).settings.max_document_bytes,
     }
@@ -111,7 +111,7 @@ async def upload_without_script(
 ) -> Response:
     """Upload files without a script; the page's script sends each file to the API instead."""
     async with tenant(services_of(request).pool, staff.principal) as connection:
-        await permitted(connection, EDIT)
+        await require_permission(connection, EDIT)
     try:
         for one in file:
             await _take(request, staff, chatbot_id, one)
@@ -130,9 +130,9 @@ async def retire(
 ) -> Response:
     """Retire a document, so that no new answer uses it; messages that cite it do not change."""
     async with tenant(services_of(request).pool, staff.principal) as connection:
-        await permitted(connection, EDIT)
+        await require_permission(connection, EDIT)
         done = await page_queries.retire_document(connection, document_id)
-    return await _told(request, staff, done, "retired", q)
+    return await _respond(request, staff, done, "retired", q)
 
 
 @router.post("/retry")
@@ -144,12 +144,12 @@ async def retry(
 ) -> Response:
     """Request that a failed document is read again."""
     async with tenant(services_of(request).pool, staff.principal) as connection:
-        await permitted(connection, EDIT)
+        await require_permission(connection, EDIT)
         done = await page_queries.retry_document(connection, document_id)
-    return await _told(request, staff, done, "retrying", q)
+    return await _respond(request, staff, done, "retrying", q)
 
 
-async def _told(
+async def _respond(
     request: Request, staff: SignedIn, done: bool, outcome: str, words: str
 ) -> Response:
     if not done:

@@ -75,13 +75,13 @@ def problem_of(request: Request, error: NeurantError) -> dict[str, str]:
     return {"kind": "bad", "title": title, "detail": hint or error.detail(language)}
 
 
-def _told(request: Request) -> dict[str, str] | None:
+def _login_notice(request: Request) -> dict[str, str] | None:
     """Return the banner that says why the person has to sign in, or None."""
     t = translator(reader_language(request))
     for name in ("idle", "expired", "changed", "verified"):
         if name in request.query_params:
             kind = "info" if name in ("idle", "expired") else "ok"
-            title, detail = t(f"accounts.told.{name}"), t(f"accounts.told.{name}_hint")
+            title, detail = t(f"accounts.notice.{name}"), t(f"accounts.notice.{name}_hint")
             return {"kind": kind, "title": title, "detail": detail}
     return None
 
@@ -93,7 +93,7 @@ def _login_page(
         request,
         "login/login.html",
         error=error,
-        problem=problem_of(request, error) if error else _told(request),
+        problem=problem_of(request, error) if error else _login_notice(request),
         wrong=error is not None,
         email=email,
         next=safe_next(target),

@@ -10,7 +10,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 
 from neurant.api.listing import Cursor
 from neurant.auth.current import PageStaff
-from neurant.console.frame import demand, frame
+from neurant.console.context import console_context, require_in_context
 from neurant.console.page_route import PageRoute
 from neurant.console.templating import markup, render
 from neurant.core.db.tenancy import tenant
@@ -18,12 +18,12 @@ from neurant.core.errors import NotFoundError
 from neurant.core.language import reader_language
 from neurant.core.services import services_of
 from neurant.notifications import queries
+from neurant.notifications.descriptions import describe_notification, symbol, target
 from neurant.notifications.schemas import Notification, NotificationQuery
-from neurant.notifications.told import symbol, target, told
 from neurant.texts import Language
 
 PAGE = "/console/notifications"
-_AT_ONCE = 50
+_PAGE_SIZE = 50
 
 router = APIRouter(prefix=PAGE, route_class=PageRoute, include_in_schema=False)
 
@@ -37,10 +37,10 @@ async def notifications_page(
 ) -> Response:
     """Show the reader's notifications, newest first; ``show=unread`` shows only unread ones."""
     unread = show == "unread"
-    query = NotificationQuery(limit=_AT_ONCE, cursor=cursor, unread=True if unread else None)
+    query = NotificationQuery(limit=_PAGE_SIZE, cursor=cursor, unread=True if unread else None)
     async with tenant(services_of(request).pool, staff.principal) as connection:
-        context = await frame(connection, staff)
-        demand(context, "notifications.read")
+        context = await console_context(connection, staff)
+        require_in_context(context, "notifications.read")
         found, following = await queries.list_notifications(connection, query)
     shown = [_shown(one, reader_language(request)) for one in found]
     return render(
@@ -58,7 +58,7 @@ async def notifications_page(
 async def unread_count(request: Request, staff: PageStaff) -> Response:
     """Return the count of unread notifications for the page's script."""
     async with tenant(services_of(request).pool, staff.principal) as connection:
-        context = await frame(connection, staff)
+        context = await console_context(connection, staff)
     return HTMLResponse(markup(request, "notifications/unread.html", **context))
 
 
@@ -85,7 +85,7 @@ async def open_notification(
 def _shown(one: Notification, language: Language) -> dict[str, Any]:
     return {
         "id": one.id,
-        "text": told(one.kind, one.details, language),
+        "text": describe_notification(one.kind, one.details, language),
         "symbol": symbol(one.kind),
         "leads": target(one.kind, one.details) is not None,
         "created_at": one.created_at,

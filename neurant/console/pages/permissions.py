@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse
 
 from neurant.auth.current import PageStaff
-from neurant.console.frame import frame
+from neurant.console.context import console_context
 from neurant.console.navigation import SETTINGS_PATH
 from neurant.console.page_route import PageRoute
 from neurant.console.templating import render
@@ -22,7 +22,7 @@ router = APIRouter(route_class=PageRoute, include_in_schema=False)
 async def permissions_page(request: Request, staff: PageStaff) -> Response:
     """Show the permissions of every role, and the reader's own."""
     async with tenant(services_of(request).pool, staff.principal) as connection:
-        context = await frame(connection, staff)
+        context = await console_context(connection, staff)
         found = await list_permissions(connection)
     groups: dict[str, list[Permission]] = {}
     for one in found:

@@ -10,7 +10,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 
 from neurant.auth.current import PageStaff
 from neurant.auth.people import SignedIn
-from neurant.console.frame import demand, frame
+from neurant.console.context import console_context, require_in_context
 from neurant.console.notice import Notice
 from neurant.console.page_route import PageRoute
 from neurant.console.templating import markup, render, translator
@@ -73,8 +73,8 @@ async def consider(request: Request, staff: PageStaff, plan: str) -> Response:
         if wanted is None:
             raise NotFoundError("not_found")
         excess = await queries.list_excess(connection, plan)
-        context = await frame(connection, staff)
-    demand(context, "billing.manage")
+        context = await console_context(connection, staff)
+    require_in_context(context, "billing.manage")
     current = next(one for one in plans if one.plan == now.plan)
     language = reader_language(request)
     return render(
@@ -138,7 +138,7 @@ async def act(request: Request, staff: PageStaff, deed: str, confirm: Confirm = 
     try:
         async with tenant(services_of(request).pool, staff.principal) as connection:
             if deed == "bills":
-                demand(await frame(connection, staff), "billing.manage")
+                require_in_context(await console_context(connection, staff), "billing.manage")
                 payer = await service.find_payer(connection, staff.company_id, billing)
             else:
                 await deeds[deed](connection)
@@ -173,7 +173,7 @@ async def _page(
         waits = await queries.list_excess(connection, now.next_plan) if now.next_plan else []
         free_excess = await queries.list_excess(connection, "free")
         slug = await queries.slug_to_close(connection)
-        context = await frame(connection, staff, notice)
+        context = await console_context(connection, staff, notice)
     language = reader_language(request)
     current = next(one for one in plans if one.plan == now.plan)
     return render(

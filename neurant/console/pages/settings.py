@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 
 from neurant.auth.current import PageStaff
-from neurant.console.frame import my_permissions
+from neurant.console.context import my_permissions
 from neurant.console.navigation import SETTINGS_PATH, first_setting
 from neurant.console.page_route import PageRoute
 from neurant.core.db.tenancy import tenant

@@ -21,7 +21,7 @@ from neurant.accounts.sso.schemas import (
 from neurant.accounts.sso.service import callback_url
 from neurant.auth.current import PageStaff, check_origin
 from neurant.auth.people import SignedIn
-from neurant.console.frame import demand, frame
+from neurant.console.context import console_context, require_in_context
 from neurant.console.navigation import SETTINGS_PATH
 from neurant.console.notice import Notice
 from neurant.console.page_route import PageRoute
@@ -34,7 +34,7 @@ from neurant.core.services import services_of
 HERE = f"{SETTINGS_PATH}/sso"
 _DONE = ("made", "changed", "removed", "proven", "kept", "absent", "failing", "lost", "unreachable")
 _GOOD = ("made", "changed", "removed", "proven", "kept")
-_MOST = 50
+_MAX_CONNECTIONS = 50
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 Field = Annotated[str, Form(max_length=8000)]
 
@@ -53,9 +53,11 @@ async def _page(
     done = request.query_params.get("done", "")
     notice = _notice(done, t) if done in _DONE else None
     async with tenant(state.pool, staff.principal) as connection:
-        context = await frame(connection, staff, notice)
-        demand(context, "sso.read")
-        found, _ = await queries.list_connections(connection, SsoConnectionQuery(limit=_MOST))
+        context = await console_context(connection, staff, notice)
+        require_in_context(context, "sso.read")
+        found, _ = await queries.list_connections(
+            connection, SsoConnectionQuery(limit=_MAX_CONNECTIONS)
+        )
     problem = None
     if error is not None:
         detail = error.detail(reader_language(request))
@@ -87,7 +89,7 @@ async def sso_settings(request: Request, staff: PageStaff) -> Response:
     return await _page(request, staff)
 
 
-def _told(model: type[BaseModel], typed: dict[str, Any]) -> Any:
+def _validated(model: type[BaseModel], typed: dict[str, Any]) -> Any:
     """Validate the typed values with the API's model. Raises BadInputError."""
     try:
         return model.model_validate(typed)
@@ -122,9 +124,9 @@ async def add_connection(
     }
     state = services_of(request)
     try:
-        new = _told(SsoConnectionNew, typed | {"client_secret": client_secret.strip() or None})
+        new = _validated(SsoConnectionNew, typed | {"client_secret": client_secret.strip() or None})
         async with tenant(state.pool, staff.principal) as connection:
-            demand(await frame(connection, staff), "sso.manage")
+            require_in_context(await console_context(connection, staff), "sso.manage")
             await connections.create(connection, state.settings, staff.company_id, new)
     except NeurantError as error:
         return await _page(request, staff, part="new", error=error, typed=typed)
@@ -158,9 +160,9 @@ async def change_connection(
         typed["client_secret"] = client_secret.strip()
     state = services_of(request)
     try:
-        patch = _told(SsoConnectionPatch, typed)
+        patch = _validated(SsoConnectionPatch, typed)
         async with tenant(state.pool, staff.principal) as connection:
-            demand(await frame(connection, staff), "sso.manage")
+            require_in_context(await console_context(connection, staff), "sso.manage")
             await connections.read(connection, connection_id, locked=True)
             await connections.change(
                 connection, state.settings, staff.company_id, connection_id, patch
@@ -177,7 +179,7 @@ async def remove_connection(
     """Remove a connection; the sessions that it opened end."""
     check_origin(request)
     async with tenant(services_of(request).pool, staff.principal) as connection:
-        demand(await frame(connection, staff), "sso.manage")
+        require_in_context(await console_context(connection, staff), "sso.manage")
         await connections.remove(connection, connection_id)
     return RedirectResponse(f"{HERE}?done=removed", 303)
 
@@ -188,10 +190,10 @@ async def check_connection(request: Request, staff: PageStaff, connection_id: UU
     check_origin(request)
     state = services_of(request)
     async with tenant(state.pool, staff.principal) as connection:
-        demand(await frame(connection, staff), "sso.manage")
+        require_in_context(await console_context(connection, staff), "sso.manage")
         found = await connections.read(connection, connection_id)
     try:
-        checks = await connections.check(
+        checks = await connections.check_connection(
             state.get(Providers), found.issuer, reader_language(request)
         )
     except NeurantError as error:
@@ -207,7 +209,7 @@ async def check_domain(
     check_origin(request)
     state = services_of(request)
     async with tenant(state.pool, staff.principal) as connection:
-        demand(await frame(connection, staff), "sso.manage")
+        require_in_context(await console_context(connection, staff), "sso.manage")
         claim = await domains.find_claim(connection, connection_id, domain)
     try:
         outcome = await domains.check_now(
@@ -215,8 +217,8 @@ async def check_domain(
         )
     except NeurantError as error:
         return await _page(request, staff, part=str(connection_id), error=error)
-    return RedirectResponse(f"{HERE}?done={_told_as(outcome)}#c-{connection_id}", 303)
+    return RedirectResponse(f"{HERE}?done={_notice_of(outcome)}#c-{connection_id}", 303)
 
 
-def _told_as(outcome: str) -> str:
+def _notice_of(outcome: str) -> str:
     return "kept" if outcome == "found" else outcome

@@ -9,10 +9,10 @@ from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 from pydantic import ValidationError
 
-from neurant.accounts.reauthentication import proof_asked_of, prove, somebody
+from neurant.accounts.reauthentication import actor_of, reauthenticate, reauthentication_method
 from neurant.auth.current import PageStaff, page_person
 from neurant.auth.people import SignedIn
-from neurant.console.frame import permitted
+from neurant.console.context import require_permission
 from neurant.console.notice import Notice
 from neurant.console.page_route import PageRoute
 from neurant.console.pages.team_view import (
@@ -75,8 +75,8 @@ async def _person(
     async with tenant(services_of(request).pool, staff.principal) as connection:
         context = await person_context(connection, staff, user_id, _notice(request, error))
     if context["may_transfer"]:
-        who = somebody(await page_person(request))
-        context["proof"] = await proof_asked_of(services_of(request).pool, who)
+        who = actor_of(await page_person(request))
+        context["proof"] = await reauthentication_method(services_of(request).pool, who)
     return render(request, "team/person.html", error=error, **context)
 
 
@@ -224,9 +224,9 @@ async def pass_ownership(
         if confirm.strip().casefold() != staff.company_name.strip().casefold():
             raise BadInputError("team.transfer_mismatch")
         async with tenant(state.pool, staff.principal) as connection:
-            await permitted(connection, "company.transfer")
+            await require_permission(connection, "company.transfer")
         person = await page_person(request)
-        await prove(state.pool, state.settings, somebody(person), password, code)
+        await reauthenticate(state.pool, state.settings, actor_of(person), password, code)
         async with tenant(state.pool, staff.principal) as connection:
             language = reader_language(request)
             await service.transfer_ownership(connection, state.settings, owner, user_id, language)

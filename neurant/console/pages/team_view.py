@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from neurant.auth.people import SignedIn
-from neurant.console.frame import demand, frame
+from neurant.console.context import console_context, require_in_context
 from neurant.console.notice import Notice
 from neurant.core.clock import utc_now
 from neurant.core.db.pool import Connection
@@ -23,7 +23,7 @@ from neurant.team.schemas import UserOut, UserQuery
 
 ROLES = ("owner", "administrador", "supervisor", "operador")  # from the strongest to the weakest
 ONLINE = timedelta(minutes=5)
-_MOST = 200
+_MAX_PEOPLE = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +65,9 @@ async def team_context(
     connection: Connection, staff: SignedIn, notice: Notice | None
 ) -> dict[str, Any]:
     """Return the context of the team page. Raises ForbiddenError."""
-    context = await frame(connection, staff, notice)
+    context = await console_context(connection, staff, notice)
     may = context["may"]
-    demand(context, "team.read")
+    require_in_context(context, "team.read")
     seats = {one.limit_name: one for one in await list_usage(connection)}.get("max_users")
     return context | {
         "people": await _people(connection, staff, may),
@@ -86,7 +86,7 @@ async def _people(connection: Connection, staff: SignedIn, may: Collection[str])
         is_reader = one.id == staff.user_id
         seen = one.last_seen_at
         known[one.id] = Person(one.id, name, one.role, None, True, seen, 0, False, is_reader, False)
-    query, cursor = UserQuery(limit=_MOST), None
+    query, cursor = UserQuery(limit=_MAX_PEOPLE), None
     while "users.read" in may:
         page, cursor = await queries.list_users(
             connection, query.model_copy(update={"cursor": cursor})
@@ -121,7 +121,7 @@ async def _invitations(connection: Connection) -> list[InvitationOut]:
     """Return the newest pending and expired invitations."""
     found: list[InvitationOut] = []
     for status in ("pending", "expired"):
-        query = InvitationQuery.model_validate({"limit": _MOST, "status": status})
+        query = InvitationQuery.model_validate({"limit": _MAX_PEOPLE, "status": status})
         page, _ = await list_invitations(connection, query)
         found += page
     return found
@@ -134,7 +134,7 @@ async def person_context(
     user = await queries.get_user(connection, user_id)
     if user is None:
         raise NotFoundError("not_found")
-    context = await frame(connection, staff, notice)
+    context = await console_context(connection, staff, notice)
     person = person_of(user, staff, context["may"])
     rights = await _rights(connection, user)
     transferable = "company.transfer" in context["may"] and user.is_active

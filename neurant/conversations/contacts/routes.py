@@ -13,7 +13,7 @@ from neurant.api.route import api_router
 from neurant.conversations.contacts import queries
 from neurant.conversations.contacts.queries import erase_contact as erase
 from neurant.conversations.contacts.schemas import ContactId, ContactOut, ContactQuery
-from neurant.conversations.outcomes import check
+from neurant.conversations.outcomes import raise_for_outcome
 from neurant.core.errors import NotFoundError
 
 router = api_router("contacts")
@@ -49,7 +49,7 @@ async def erase_contact(call: Erasing, contact_id: ContactId) -> ContactOut:
     The owner and administradores may call it. The erasure cannot be undone. Counters and dates
     stay. A contact that is already erased is returned unchanged.
     """
-    check(await erase(call.connection, contact_id))
+    raise_for_outcome(await erase(call.connection, contact_id))
     return await _found(call, contact_id)
 
 

@@ -10,7 +10,7 @@ from fastapi import BackgroundTasks, Query, Response
 from neurant.api.call import Call, needs
 from neurant.api.listing import Page
 from neurant.api.route import api_router
-from neurant.conversations.handoff import records
+from neurant.conversations.handoff import api_queries
 from neurant.conversations.handoff.schemas import (
     HitlSessionOut,
     HitlSessionQuery,
@@ -20,7 +20,7 @@ from neurant.conversations.handoff.schemas import (
     TransferOut,
     TransferQuery,
 )
-from neurant.conversations.outcomes import announce, check
+from neurant.conversations.outcomes import announce, raise_for_outcome
 from neurant.conversations.schemas import ConversationId
 from neurant.core.errors import ConflictError, ForbiddenError, NotFoundError
 
@@ -38,7 +38,7 @@ async def list_hitl_sessions(
     Every member of the company may call it. The newest come first. An operador sees only the
     takeovers of the conversations that they may see.
     """
-    data, cursor = await records.list_sessions(call.connection, query)
+    data, cursor = await api_queries.list_sessions(call.connection, query)
     return Page(data=data, next_cursor=cursor)
 
 
@@ -48,7 +48,7 @@ async def get_hitl_session(call: Reading, session_id: SessionId) -> HitlSessionO
 
     Every member of the company may call it.
     """
-    found = await records.get_session(call.connection, session_id)
+    found = await api_queries.get_session(call.connection, session_id)
     if found is None:
         raise NotFoundError("not_found")
     return found
@@ -63,7 +63,7 @@ async def list_transfers(
     Every member of the company may call it. An operador sees only the transfers of the
     conversations that they may see.
     """
-    data, cursor = await records.list_transfers(call.connection, query)
+    data, cursor = await api_queries.list_transfers(call.connection, query)
     return Page(data=data, next_cursor=cursor)
 
 
@@ -92,8 +92,8 @@ async def request_transfer(
     ``conversations.invalid_target`` if the colleague cannot attend it,
     ``conversations.already_requested`` if another request is pending.
     """
-    check(await records.request_transfer(call.connection, conversation_id, new))
-    made = await records.pending_transfer(call.connection, conversation_id)
+    raise_for_outcome(await api_queries.request_transfer(call.connection, conversation_id, new))
+    made = await api_queries.pending_transfer(call.connection, conversation_id)
     assert made is not None  # noqa: S101 - created in this transaction
     announce(background, call, conversation_id)
     response.headers["location"] = f"/v1/transfers/{made.id}"
@@ -127,7 +127,7 @@ async def reject_transfer(
 async def _decided(
     call: Call, transfer_id: UUID, background: BackgroundTasks, *, accept: bool
 ) -> TransferOut:
-    outcome = await records.decide_transfer(call.connection, transfer_id, accept=accept)
+    outcome = await api_queries.decide_transfer(call.connection, transfer_id, accept=accept)
     found = await _found(call, transfer_id)
     if outcome == "not_found":  # visible, but addressed to another person
         raise ForbiddenError("api.not_permitted", permission="conversations.transfer")
@@ -138,7 +138,7 @@ async def _decided(
 
 
 async def _found(call: Call, transfer_id: UUID) -> TransferOut:
-    found = await records.get_transfer(call.connection, transfer_id)
+    found = await api_queries.get_transfer(call.connection, transfer_id)
     if found is None:
         raise NotFoundError("not_found")
     return found

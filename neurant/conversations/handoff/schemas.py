@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from neurant.api.listing import ListQuery
 from neurant.core.text_types import STORABLE
-from neurant.core.timestamps import Moment
+from neurant.core.timestamps import Timestamp
 
 SessionStatus = Literal["pending", "active", "resolved", "abandoned"]
 Reason = Literal["user_request", "keywords", "no_answer", "manual", "limit_reached"]
@@ -75,10 +75,10 @@ class HitlSessionQuery(ListQuery):
     operator_id: UUID | None = Field(
         default=None, description="Only takeovers of this user; omitted: all users"
     )
-    opened_after: Moment | None = Field(
+    opened_after: Timestamp | None = Field(
         default=None, description="Only takeovers opened at this time or later"
     )
-    opened_before: Moment | None = Field(
+    opened_before: Timestamp | None = Field(
         default=None, description="Only takeovers opened before this time"
     )
     sort: Literal["-opened_at", "opened_at"] = Field(

@@ -15,8 +15,8 @@ from neurant.core.errors import BadInputError, NotFoundError
 from neurant.core.realtime import Hub
 from neurant.plans.limits import within_limits
 
-MOST_CHARACTERS = 20_000
-MOST_NOTES = 2_000
+MAX_CHARACTERS = 20_000
+MAX_NOTES = 2_000
 _NOT_OURS = "NA001"  # raised by private.take_for_reply with the outcome as the hint
 
 
@@ -24,8 +24,8 @@ def _checked(content: str) -> str:
     content = content.replace("\r\n", "\n").strip()
     if not content or "\0" in content:
         raise BadInputError("text_empty")
-    if len(content) > MOST_CHARACTERS:
-        raise BadInputError("text_too_long", most=MOST_CHARACTERS, length=len(content))
+    if len(content) > MAX_CHARACTERS:
+        raise BadInputError("text_too_long", most=MAX_CHARACTERS, length=len(content))
     return content
 
 
@@ -77,7 +77,7 @@ async def resolve(pool: Pool, hub: Hub, staff: SignedIn, conversation_id: UUID, 
 
     Raises NotFoundError.
     """
-    kept = notes.replace("\0", "").strip()[:MOST_NOTES] or None
+    kept = notes.replace("\0", "").strip()[:MAX_NOTES] or None
     async with tenant(pool, staff.principal) as connection:
         outcome = await queries.resolve(connection, conversation_id, kept)
     return _announced(hub, staff, conversation_id, outcome)

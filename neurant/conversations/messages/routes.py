@@ -13,7 +13,7 @@ from psycopg import errors as pg
 from neurant.api.call import Call, needs
 from neurant.api.listing import Page
 from neurant.api.route import api_router
-from neurant.conversations import records as conversations
+from neurant.conversations import api_queries as conversation_queries
 from neurant.conversations.handoff import queries as hitl
 from neurant.conversations.messages import queries
 from neurant.conversations.messages.schemas import (
@@ -26,7 +26,7 @@ from neurant.conversations.messages.schemas import (
     ReactionOut,
     ReactionQuery,
 )
-from neurant.conversations.outcomes import announce, check
+from neurant.conversations.outcomes import announce, raise_for_outcome
 from neurant.conversations.schemas import ConversationId
 from neurant.core.errors import ConflictError, NotFoundError
 
@@ -44,7 +44,7 @@ async def list_messages(
 
     Every member of the company may call it, for a conversation that they may see.
     """
-    if not await conversations.is_visible(call.connection, conversation_id):
+    if not await conversation_queries.is_visible(call.connection, conversation_id):
         raise NotFoundError("not_found")
     data, cursor = await queries.list_messages(call.connection, conversation_id, query)
     return Page(data=data, next_cursor=cursor)
@@ -80,7 +80,7 @@ async def reply(
         raise NotFoundError("not_found") from None
     except psycopg.Error as error:
         if error.sqlstate == _NOT_OURS:
-            check(error.diag.message_hint or "taken_by_other")
+            raise_for_outcome(error.diag.message_hint or "taken_by_other")
         raise
     announce(background, call, conversation_id)
     response.headers["location"] = f"/v1/messages/{message_id}"
@@ -105,7 +105,7 @@ async def resend_message(
     Every member of the company may call it, for a conversation that they may see. Refused with 409
     ``conversations.not_resendable`` if the message is in another state.
     """
-    check(await hitl.resend(call.connection, message_id))
+    raise_for_outcome(await hitl.resend(call.connection, message_id))
     found = await _found(call, message_id)
     announce(background, call, found.conversation_id)
     return found

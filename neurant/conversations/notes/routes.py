@@ -10,7 +10,7 @@ from fastapi import BackgroundTasks, Query
 from neurant.api.call import Call, needs
 from neurant.api.listing import Page
 from neurant.api.route import api_router
-from neurant.conversations import records as conversations
+from neurant.conversations import api_queries as conversation_queries
 from neurant.conversations.notes import queries
 from neurant.conversations.notes.schemas import NoteIn, NoteOut, NoteQuery
 from neurant.conversations.outcomes import announce
@@ -51,5 +51,5 @@ async def create_note(
 
 
 async def _check_visible(call: Call, conversation_id: UUID) -> None:
-    if not await conversations.is_visible(call.connection, conversation_id):
+    if not await conversation_queries.is_visible(call.connection, conversation_id):
         raise NotFoundError("not_found")

@@ -44,8 +44,8 @@ VISITORS = "visitors"
 PLATFORM = "platform"  # work for all companies at once: ingest, readiness
 _WAIT_SECONDS = 10.0
 _RETRY_SECONDS = 2
-_MOST_WAITING = 200  # requests of one company, more than it normally has in progress
-_MOST_WAITING_OF_ALL = 2_000  # of a sharer of all companies: a reconnection wakes every stream
+_MAX_WAITING = 200  # requests of one company, more than it normally has in progress
+_MAX_WAITING_SHARED = 2_000  # of a sharer of all companies: a reconnection wakes every stream
 log = get_logger(__name__)
 
 
@@ -133,7 +133,7 @@ class Pool(AsyncConnectionPool[Connection]):
         self, gate: FairGate, sharer: Hashable, seconds: float | None
     ) -> None:
         try:
-            most = _MOST_WAITING if isinstance(sharer, UUID) else _MOST_WAITING_OF_ALL
+            most = _MAX_WAITING if isinstance(sharer, UUID) else _MAX_WAITING_SHARED
             await gate.acquire(sharer, seconds=seconds or _WAIT_SECONDS, waiting=most)
         except QueueFullError:
             raise too_many_wait(sharer) from None

@@ -45,7 +45,7 @@ class Trail:
     ip: str | None = None
     user_agent: str | None = None
 
-    def told(self) -> str:
+    def as_json(self) -> str:
         """Return the trail as the database reads it (``request.audit``), without NUL characters."""
         known = {
             name: value.replace("\0", "")
@@ -117,7 +117,7 @@ Credential = SessionToken | KeyToken | Subject
 
 # The company whose share each credential uses, from its last authentication. It grants no access.
 _companies: dict[Credential, UUID] = {}
-_MOST_KNOWN = 20_000  # credentials, about 5 MB
+_MAX_KNOWN = 20_000  # credentials, about 5 MB
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +190,7 @@ async def tenant(
         async with pool.connection() as connection:
             async with connection.pipeline():  # one round trip for both
                 await connection.execute(_SNAPSHOT if snapshot else "begin")
-                await connection.execute(_BECOME, (role, claims, trail.told() if trail else ""))
+                await connection.execute(_BECOME, (role, claims, trail.as_json() if trail else ""))
             async with _finished(connection):
                 yield connection
 
@@ -208,7 +208,7 @@ async def entered(
     async with _connected(pool, credential) as connection:
         async with connection.pipeline():
             await connection.execute("begin")
-            rows = await connection.execute(query, (*first, permission, trail.told()))
+            rows = await connection.execute(query, (*first, permission, trail.as_json()))
         *row, _ = await rows.fetchone() or (None, None)
         caller = (
             Caller(*row) if row[-1] is not None else None
@@ -239,7 +239,7 @@ def company_of(credential: Credential) -> UUID | None:
 
 def remember(credential: Credential, company_id: UUID) -> None:
     """Store the company whose share a credential uses."""
-    if credential not in _companies and len(_companies) >= _MOST_KNOWN:
+    if credential not in _companies and len(_companies) >= _MAX_KNOWN:
         _companies.pop(next(iter(_companies)), None)
     _companies[credential] = company_id
 
@@ -264,4 +264,4 @@ async def _finished(connection: Connection) -> AsyncIterator[None]:
 
 async def come_from(connection: Connection, trail: Trail) -> None:
     """Set the trail of the rest of this transaction, for one without a principal yet."""
-    await connection.execute(_COME_FROM, (trail.told(),))
+    await connection.execute(_COME_FROM, (trail.as_json(),))

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from neurant.channels.events import InboundMessage, SetAside, is_storable
+from neurant.channels.events import DeadLetter, InboundMessage, is_storable
 from neurant.channels.telegram.inbound import credential, parse
 from neurant.core.errors import MalformedError
 
@@ -39,7 +39,7 @@ EXPECTED: dict[str, str | tuple[str, str, str]] = {
 needs_samples = pytest.mark.skipif(not SAMPLES.is_dir(), reason=f"no samples at {SAMPLES}")
 
 
-def read(update: object) -> InboundMessage | SetAside:
+def read(update: object) -> InboundMessage | DeadLetter:
     return parse(json.dumps(update).encode(), "tg-account", PROOF)
 
 
@@ -144,7 +144,7 @@ OURS: dict[str, tuple[dict[str, Any], str | tuple[str, str, str]]] = {
 def read_as(body: dict[str, Any], expected: str | tuple[str, str, str]) -> None:
     event = read(body)
     if isinstance(expected, str):
-        assert event == SetAside(f"update:{body['update_id']}", expected)
+        assert event == DeadLetter(f"update:{body['update_id']}", expected)
         return
     assert isinstance(event, InboundMessage)
     assert (event.message_type, event.end_user_id, event.content) == expected
@@ -182,7 +182,7 @@ def test_the_largest_photo_is_kept() -> None:
 def test_what_a_bot_says_is_set_aside_so_that_two_bots_do_not_talk_for_ever() -> None:
     update = private(text="hola")
     update["message"]["from"]["is_bot"] = True
-    assert read(update) == SetAside("update:700", "sent by a bot")
+    assert read(update) == DeadLetter("update:700", "sent by a bot")
 
 
 @pytest.mark.parametrize("bad", ["a\x00b", "a\ud83db", "a\udc00b"], ids=ascii)  # noqa: PT014
@@ -243,7 +243,7 @@ def check(body: bytes) -> None:
         event = parse(body, "tg-account", PROOF)
     except MalformedError:
         return
-    if isinstance(event, SetAside):
+    if isinstance(event, DeadLetter):
         texts = [event.external_id, event.reason]
     else:
         texts = [event.end_user_id, event.external_id, event.content]

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from neurant.channels.telegram.outbound import MOST_CHARACTERS, TIMEOUT, Delivery, send, split
+from neurant.channels.telegram.outbound import MAX_CHARACTERS, TIMEOUT, Delivery, send, split
 from neurant.core.outbound_http import make_client
 from neurant.core.settings import Settings
 from tests.support.telegram_peer import Drip, Drop, Raw, Refuse, TelegramPeer
@@ -36,7 +36,7 @@ async def client() -> AsyncIterator[httpx.AsyncClient]:
 @given(LONG | st.text(max_size=50) | st.text(min_size=4090, max_size=4110))
 def test_a_split_text_loses_nothing_but_space_and_every_piece_can_be_sent(text: str) -> None:
     pieces = split(text)
-    assert all(len(piece) <= MOST_CHARACTERS for piece in pieces)
+    assert all(len(piece) <= MAX_CHARACTERS for piece in pieces)
     assert "".join("".join(pieces).split()) == "".join(text.split())
     assert all(piece.strip() for piece in pieces)
 

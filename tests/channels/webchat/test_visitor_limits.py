@@ -33,7 +33,7 @@ from tests.support.visiting import Site, addresses, many, site, solve
 pytest_plugins = ("tests.support.fixtures",)
 pytestmark = pytest.mark.anyio
 
-CALM, MOST = 220, 400  # sessions of one address
+CALM, MAX_SESSIONS = 220, 400  # sessions of one address
 BURST = 30  # messages of one session
 
 
@@ -134,7 +134,7 @@ async def test_each_dimension_of_opening_holds_over_both_processes(
     assert elsewhere == (201 if dimension in ("address", "network") else 429)
 
 
-async def test_what_was_refused_is_possible_at_the_moment_that_is_told(
+async def test_what_was_refused_is_possible_at_the_time_that_is_reported(
     two: Site, acme: Company, own: Urls
 ) -> None:
     token = await a_session(two, acme)
@@ -156,7 +156,7 @@ async def test_what_was_refused_is_possible_at_the_moment_that_is_told(
 async def test_loopback_with_a_forged_header_is_limited_like_any_address(
     two: Site, acme: Company, own: Urls
 ) -> None:
-    used(own, "open", "address", "127.0.0.1", MOST)
+    used(own, "open", "address", "127.0.0.1", MAX_SESSIONS)
     client = await two.http()
     answer = await client.post(
         f"/chat/{acme.web}/session", headers={"X-Forwarded-For": "203.0.113.9"}
@@ -167,7 +167,7 @@ async def test_loopback_with_a_forged_header_is_limited_like_any_address(
 async def test_behind_a_configured_proxy_the_limits_count_the_client_by_its_64(
     settings: Callable[..., Settings], acme: Company, own: Urls
 ) -> None:
-    used(own, "open", "address", "2001:db8:1:2::/64", MOST)
+    used(own, "open", "address", "2001:db8:1:2::/64", MAX_SESSIONS)
     async with site(settings(log_level="error", trusted_proxies="127.0.0.1")) as behind:
         client = await behind.http()
         for claimed, status in (
@@ -216,7 +216,7 @@ async def test_a_proof_does_not_pass_the_limit_and_stays_good_until_there_is_roo
 ) -> None:
     used(own, "open", "address", "127.0.0.1", CALM + 20)
     proof = solve((await two.open(acme.web)).json()["proof"])
-    used(own, "open", "address", "127.0.0.1", MOST + 1)
+    used(own, "open", "address", "127.0.0.1", MAX_SESSIONS + 1)
     assert is_too_much(await two.open(acme.web, process=1, proof=proof), "visitors.too_many_chats")
     used(own, "open", "address", "127.0.0.1", CALM + 20)
     assert (await two.open(acme.web, process=0, proof=proof)).status_code == 201
@@ -625,7 +625,7 @@ async def test_sessions_of_one_address_side_by_side_take_no_more_than_its_share(
     assert statuses(answers) == {200: 15, 429: 25}
 
 
-async def test_the_true_time_and_reason_are_told_in_both_languages(
+async def test_the_true_time_and_reason_are_reported_in_both_languages(
     two: Site, acme: Company, own: Urls
 ) -> None:
     with psycopg.connect(own.admin) as db:
@@ -663,8 +663,10 @@ async def test_the_true_time_and_reason_are_told_in_both_languages(
         assert "people" not in details["en"]
 
 
-async def test_the_refusals_are_told_in_both_languages(two: Site, acme: Company, own: Urls) -> None:
-    used(own, "open", "address", "127.0.0.1", MOST + 12)
+async def test_the_refusals_are_reported_in_both_languages(
+    two: Site, acme: Company, own: Urls
+) -> None:
+    used(own, "open", "address", "127.0.0.1", MAX_SESSIONS + 12)
     client = await two.http()
     told = {}
     for language in LANGUAGES:

@@ -213,7 +213,7 @@ async def test_a_position_that_is_none_of_ours_is_the_beginning(site: Site) -> N
         assert texts(await visitor.listen(lambda heard: bool(texts(heard)))) == ["hola"]
 
 
-async def test_who_is_answering_is_told(site: Site) -> None:
+async def test_who_is_answering_is_shown(site: Site) -> None:
     visitor = await site.visitor()
     conversation = (await visitor.says("hola"))["conversation_id"]
 
@@ -359,7 +359,7 @@ BODIES = [
 ]
 
 
-async def test_a_text_that_cannot_be_taken_is_told_in_the_reader_s_language(site: Site) -> None:
+async def test_a_text_that_cannot_be_taken_is_reported_in_the_reader_s_language(site: Site) -> None:
     visitor = await site.visitor()
     for accept, language in LANGUAGES.items():
         for words, code, params in TEXTS:
@@ -386,7 +386,7 @@ async def test_a_body_that_cannot_be_read_is_a_clear_problem(site: Site) -> None
             assert told["detail"] == text(f"errors.{told['code']}", language, **fields)
 
 
-async def test_a_position_in_the_body_is_not_told_as_the_name_of_a_field(site: Site) -> None:
+async def test_a_position_in_the_body_is_not_reported_as_the_name_of_a_field(site: Site) -> None:
     visitor = await site.visitor()
     headers = {**visitor.headers, "Content-Type": "application/json"}
     answer = await site.http.post(f"/chat/{visitor.chat}/messages", content=b"{", headers=headers)

@@ -9,13 +9,13 @@ from typing import Any
 from uuid import uuid4
 
 import neurant
+from tests.isolation.founding.fixtures import FoundingFixture, add_conversation, document
 from tests.isolation.founding.registry import defect
-from tests.isolation.founding.worlds import World, add_conversation, document
 
 
-def answer(world: World, **more: Any) -> int | str:
+def answer(fixture: FoundingFixture, **more: Any) -> int | str:
     """The bot says something in acme's conversation."""
-    return world.put("messages", company_id=world.acme.id, conversation_id=world.acme.conversation,
+    return fixture.put("messages", company_id=fixture.acme.id, conversation_id=fixture.acme.conversation,
         content="Claro que sí", sender_type="bot", **more)  # fmt: skip
 
 
@@ -25,16 +25,16 @@ def answer(world: World, **more: Any) -> int | str:
     drafted=(False, False),
     ours=(True, True),
 )
-def resets(world: World) -> Any:
+def resets(fixture: FoundingFixture) -> Any:
     """A month that was closed late still begins on its day; something closes it."""
-    today = world.value("select (now() at time zone 'America/Bogota')::date")
+    today = fixture.value("select (now() at time zone 'America/Bogota')::date")
     anchor = today - timedelta(days=40)
-    company = world.add("companies", company_id=None, name="Nueva", slug=f"n-{uuid4().hex[:8]}",
+    company = fixture.add("companies", company_id=None, name="Nueva", slug=f"n-{uuid4().hex[:8]}",
         email=f"{uuid4().hex}@n.example", monthly_reset_date=anchor)  # fmt: skip
-    schema = "private." if world.is_ours else ""
-    world.db.execute(f"select * from {schema}reset_monthly_message_count()")
-    begun = world.value("select monthly_reset_date from companies where id = %s", company)
-    return begun == month_start(today, anchor.day), world.is_ours and is_called(
+    schema = "private." if fixture.is_ours else ""
+    fixture.db.execute(f"select * from {schema}reset_monthly_message_count()")
+    begun = fixture.value("select monthly_reset_date from companies where id = %s", company)
+    return begun == month_start(today, anchor.day), fixture.is_ours and is_called(
         "reset_monthly_message_count"
     )
 
@@ -55,14 +55,15 @@ def is_called(function: str) -> bool:
 
 
 @defect("D17", "the limit of messages limits nothing", drafted=10, ours=3)
-def exceeds_messages(world: World) -> Any:
-    world.db.execute(
-        "update companies set monthly_message_limit = 3 where id = %s", (world.acme.id,)
+def exceeds_messages(fixture: FoundingFixture) -> Any:
+    fixture.db.execute(
+        "update companies set monthly_message_limit = 3 where id = %s", (fixture.acme.id,)
     )
     for _ in range(10):
-        answer(world)
-    return world.value(
-        "select count(*) from messages where company_id = %s and sender_type = 'bot'", world.acme.id
+        answer(fixture)
+    return fixture.value(
+        "select count(*) from messages where company_id = %s and sender_type = 'bot'",
+        fixture.acme.id,
     )
 
 
@@ -72,10 +73,10 @@ def exceeds_messages(world: World) -> Any:
     drafted=([1] * 6, False),
     ours=(["NA002"] * 6, True),
 )
-def exceeds_plan(world: World) -> Any:
+def exceeds_plan(fixture: FoundingFixture) -> Any:
     """One more of each, where the plan has room for none; whether the counters equal a recount."""
-    acme, owner = world.acme, world.acme.people["owner"].id
-    world.db.execute(
+    acme, owner = fixture.acme, fixture.acme.people["owner"].id
+    fixture.db.execute(
         "update companies set max_chatbots = 1, max_users = 4, max_integrations = 0,"
         " max_document_characters = 0, max_storage_mb = 0, max_hitl_concurrent = 0 where id = %s",
         (acme.id,),
@@ -84,19 +85,19 @@ def exceeds_plan(world: World) -> Any:
         ("insert into hitl_sessions (company_id, conversation_id, chatbot_id, status, reason,"
          " operator_id) values (%s, %s, %s, 'active', 'manual', %s)",
          acme.id, acme.conversation, acme.bot, owner)
-        if world.is_ours
+        if fixture.is_ours
         else ("update conversations set is_hitl_active = true where id = %s", acme.conversation)
     )  # fmt: skip
     more = [
-        world.put("chatbots", company_id=acme.id, name="Otro", system_prompt="x", created_by=owner),
-        world.put("users", company_id=acme.id, email="otro@acme.example", first_name="o", last_name="o"),
-        world.put("integrations", company_id=acme.id, name="api", integration_type="api_webhook",
+        fixture.put("chatbots", company_id=acme.id, name="Otro", system_prompt="x", created_by=owner),
+        fixture.put("users", company_id=acme.id, email="otro@acme.example", first_name="o", last_name="o"),
+        fixture.put("integrations", company_id=acme.id, name="api", integration_type="api_webhook",
             created_by=owner),
-        world.attempt("update documents set character_count = 10 where id = %s", acme.document),
-        world.put("documents", **document(acme.id, owner)),
-        world.attempt(*takeover),
+        fixture.attempt("update documents set character_count = 10 where id = %s", acme.document),
+        fixture.put("documents", **document(acme.id, owner)),
+        fixture.attempt(*takeover),
     ]  # fmt: skip
-    return more, world.value(
+    return more, fixture.value(
         "select (current_chatbot_count, current_user_count, current_integration_count) = ("
         " (select count(*) from chatbots b where b.company_id = c.id),"
         " (select count(*) from users u where u.company_id = c.id),"
@@ -111,14 +112,14 @@ def exceeds_plan(world: World) -> Any:
     drafted=(2, 0),
     ours=(1, 1),
 )
-def counts_twice(world: World) -> Any:
+def counts_twice(fixture: FoundingFixture) -> Any:
     for total in (10, 99):
-        world.put("analytics_daily", company_id=world.acme.id, date="2025-01-01", total_messages=total,
+        fixture.put("analytics_daily", company_id=fixture.acme.id, date="2025-01-01", total_messages=total,
             end_user_messages=total)  # fmt: skip
     of = "select count(*) from analytics_daily where chatbot_id is null and date = '2025-01-01'"
-    rows = world.value(f"{of} and company_id = %s", world.acme.id)
-    world.become("supervisor")
-    return rows, world.value(of)
+    rows = fixture.value(f"{of} and company_id = %s", fixture.acme.id)
+    fixture.become("supervisor")
+    return rows, fixture.value(of)
 
 
 @defect(
@@ -127,47 +128,47 @@ def counts_twice(world: World) -> Any:
     drafted=((0, 0), False),
     ours=((1, 4), True),
 )
-def forgets_deletes(world: World) -> Any:
+def forgets_deletes(fixture: FoundingFixture) -> Any:
     """What the bot is said to have had; whether a conversation's counters survive a delete."""
-    acme = world.acme
-    answer(world, processing_time_ms=850)
-    if world.is_ours:
-        roll_up(world)
-    had = world.db.execute(
+    acme = fixture.acme
+    answer(fixture, processing_time_ms=850)
+    if fixture.is_ours:
+        roll_up(fixture)
+    had = fixture.db.execute(
         "select total_conversations, total_messages from chatbots where id = %s", (acme.bot,)
     ).fetchone()
-    if world.is_ours:
-        world.db.execute("delete from outbox where company_id = %s", (acme.id,))
-    world.db.execute("delete from messages where conversation_id = %s", (acme.conversation,))
-    return had, world.value(
+    if fixture.is_ours:
+        fixture.db.execute("delete from outbox where company_id = %s", (acme.id,))
+    fixture.db.execute("delete from messages where conversation_id = %s", (acme.conversation,))
+    return had, fixture.value(
         "select message_count = 0 and bot_message_count = 0 and avg_response_time_ms = 0"
         " from conversations where id = %s", acme.conversation,
     )  # fmt: skip
 
 
-def roll_up(world: World) -> None:
+def roll_up(fixture: FoundingFixture) -> None:
     """Ours: brings the statistics up to date, as the worker's jobs do."""
     for query in (
         "select private.drain_message_changes(1000)",
-        f"select private.roll_up_analytics('{world.acme.id}', 100)",
+        f"select private.roll_up_analytics('{fixture.acme.id}', 100)",
     ):
-        while world.db.execute(query).fetchone() != (0,):
+        while fixture.db.execute(query).fetchone() != (0,):
             pass
 
 
 @defect("D25", "a back-filled message is the newest", drafted=False, ours=True)
-def backfills(world: World) -> Any:
-    acme = world.acme
-    old = add_conversation(world, acme.id, acme.bot, acme.account, "+2",
+def backfills(fixture: FoundingFixture) -> Any:
+    acme = fixture.acme
+    old = add_conversation(fixture, acme.id, acme.bot, acme.account, "+2",
         started_at="2020-01-01", last_message_at="2020-01-01")  # fmt: skip
-    world.add(
+    fixture.add(
         "messages",
         conversation_id=old,
         content="viejo",
         sender_type="end_user",
         created_at="2020-01-02",
     )
-    return world.value(
+    return fixture.value(
         "select last_message_at = '2020-01-02' from conversations where id = %s", old
     )
 
@@ -178,30 +179,30 @@ def backfills(world: World) -> Any:
     drafted=(1, 0),
     ours=(1, 1),
 )
-def counts_as_caller(world: World) -> Any:
+def counts_as_caller(fixture: FoundingFixture) -> Any:
     """Where nobody may write companies: bot messages stored, and counted."""
-    acme = world.acme
-    if world.is_ours:
+    acme = fixture.acme
+    if fixture.is_ours:
         token = uuid4()
-        world.db.execute(
+        fixture.db.execute(
             "insert into reply_requests (company_id, conversation_id, wanted_seq, due_at, claim_token,"
             " claimed_until) values (%s, %s, 3, now(), %s, now() + interval '1 minute')",
             (acme.id, acme.conversation, token),
         )
-        world.as_worker()
-        world.db.execute(
+        fixture.as_worker()
+        fixture.db.execute(
             "select * from private.finish_reply(%s, %s, 0, 3, 'answer', 'Claro')",
             (acme.conversation, token),
         )
-        world.as_admin()
-        world.become("owner")
-        count = world.value("select private.message_usage(%s)", acme.id)
+        fixture.as_admin()
+        fixture.become("owner")
+        count = fixture.value("select private.message_usage(%s)", acme.id)
     else:
-        world.db.execute("drop policy companies_isolation on companies")
-        world.db.execute(
+        fixture.db.execute("drop policy companies_isolation on companies")
+        fixture.db.execute(
             "create policy companies_read on companies for select using (id = get_user_company_id())"
         )
-        world.become("supervisor")
-        answer(world)
-        count = world.value("select monthly_message_count from companies")
-    return world.value("select count(*) from messages where sender_type = 'bot'"), count
+        fixture.become("supervisor")
+        answer(fixture)
+        count = fixture.value("select monthly_message_count from companies")
+    return fixture.value("select count(*) from messages where sender_type = 'bot'"), count

@@ -1,4 +1,4 @@
-"""The defects of the founding design, each with one scenario and its outcome in either world."""
+"""The defects of the founding design, each with one scenario and its outcome in either fixture."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from tests.isolation.founding.worlds import World
+from tests.isolation.founding.fixtures import FoundingFixture
 
-Scenario = Callable[[World], Any]
+Scenario = Callable[[FoundingFixture], Any]
 
 
 @dataclass(frozen=True)

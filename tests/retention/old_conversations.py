@@ -26,7 +26,7 @@ LIVE = (
 
 
 @dataclass
-class Shape:
+class ConversationShape:
     """What a conversation was like."""
 
     speakers: Sequence[str] = ("end_user", "bot", "end_user", "human")
@@ -41,7 +41,7 @@ class Shape:
     queries: int = 1
 
 
-def talk(db: psycopg.Connection, company: Company, shape: Shape) -> UUID:
+def make_conversation(db: psycopg.Connection, company: Company, shape: ConversationShape) -> UUID:
     """A finished conversation of ``shape``, written through the product's own triggers."""
 
     def one(query: str, *params: object) -> UUID:
@@ -122,7 +122,7 @@ def talk(db: psycopg.Connection, company: Company, shape: Shape) -> UUID:
     return conversation
 
 
-def stored(
+def stored_rows(
     db: psycopg.Connection, conversations: Sequence[UUID], suffix: str = ""
 ) -> dict[str, list[str]]:
     """Every row of these conversations, byte for byte, by table."""

@@ -46,7 +46,7 @@ class ProofIn(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class Proof:
+class ProofOfWork:
     """A verified solution: the digest that identifies its challenge, and the challenge's expiry."""
 
     digest: bytes
@@ -70,7 +70,7 @@ def make_challenge(settings: Settings, routing_id: str, address: str) -> dict[st
     return {"challenge": challenge, "searches": SEARCHES, "bits": BITS}
 
 
-def check_proof(settings: Settings, given: ProofIn, routing_id: str, address: str) -> Proof:
+def check_proof(settings: Settings, given: ProofIn, routing_id: str, address: str) -> ProofOfWork:
     """Verify a solution for this chat and address.
 
     Raises BadInputError for one that is wrong, expired, or made for another chat or address.
@@ -94,7 +94,7 @@ def check_proof(settings: Settings, given: ProofIn, routing_id: str, address: st
     )
     if not all(solved):
         raise wrong
-    return Proof(hashlib.sha256(read).digest(), end)
+    return ProofOfWork(hashlib.sha256(read).digest(), end)
 
 
 def is_solution(challenge: str, index: int, number: int, bits: int) -> bool:

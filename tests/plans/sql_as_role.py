@@ -41,19 +41,19 @@ select
 def staff(urls: Urls, company: Company, role: str) -> Iterator[psycopg.Connection]:
     """A transaction of a member of the staff, committed at the end."""
     claims = {"sub": str(company.people[role].auth_user_id), "company_id": str(company.id)}
-    with become(urls.app, "authenticated", claims) as db:
+    with connect_as(urls.app, "authenticated", claims) as db:
         yield db
 
 
 @contextmanager
 def worker(urls: Urls, company: Company) -> Iterator[psycopg.Connection]:
     """A transaction of the worker for the company."""
-    with become(urls.jobs, "neurant_worker", {"company_id": str(company.id)}) as db:
+    with connect_as(urls.jobs, "neurant_worker", {"company_id": str(company.id)}) as db:
         yield db
 
 
 @contextmanager
-def become(url: str, role: str, claims: dict[str, str]) -> Iterator[psycopg.Connection]:
+def connect_as(url: str, role: str, claims: dict[str, str]) -> Iterator[psycopg.Connection]:
     with psycopg.connect(url) as db:
         db.execute(
             "select set_config('role', %s, true), set_config('request.jwt.claims', %s, true)",
@@ -62,13 +62,13 @@ def become(url: str, role: str, claims: dict[str, str]) -> Iterator[psycopg.Conn
         yield db
 
 
-def call(urls: Urls, company: Company, role: str, query: str, *params: Any) -> Any:
+def call_as(urls: Urls, company: Company, role: str, query: str, *params: Any) -> Any:
     """The first value of a query of a member of the staff, committed."""
     with staff(urls, company, role) as db:
         return db.execute(query, params).fetchone()[0]
 
 
-def admin(urls: Urls, query: str, *params: Any) -> list[tuple[Any, ...]]:
+def query_as_admin(urls: Urls, query: str, *params: Any) -> list[tuple[Any, ...]]:
     """Behind the scenes, committed."""
     with psycopg.connect(urls.admin) as db:
         cursor = db.execute(query, params)
@@ -84,7 +84,9 @@ def limit(urls: Urls, company: Company, **limits: int) -> None:
 
 
 def counters(urls: Urls, company: Company) -> tuple[int, ...]:
-    [row] = admin(urls, f"select {', '.join(COUNTERS)} from companies where id = %s", company.id)
+    [row] = query_as_admin(
+        urls, f"select {', '.join(COUNTERS)} from companies where id = %s", company.id
+    )
     return row
 
 
@@ -138,7 +140,7 @@ def invite(
 
 
 def add_conversation(urls: Urls, company: Company) -> UUID:
-    return admin(
+    return query_as_admin(
         urls,
         "insert into conversations (company_id, chatbot_id, channel_account_id, end_user_id, channel)"
         " select company_id, chatbot_id, id, %s, channel from channel_accounts where routing_id = %s"
@@ -149,4 +151,6 @@ def add_conversation(urls: Urls, company: Company) -> UUID:
 
 
 def add_login(urls: Urls, email: str) -> UUID:
-    return admin(urls, "insert into auth.users (email) values (%s) returning id", email)[0][0]
+    return query_as_admin(urls, "insert into auth.users (email) values (%s) returning id", email)[
+        0
+    ][0]

@@ -183,7 +183,7 @@ _WITHOUT_PERMISSION = frozenset(
 )
 
 
-def gate_cells(connection: Connection, catalog: Catalog) -> Iterator[Cell]:
+def rule_cells(connection: Connection, catalog: Catalog) -> Iterator[Cell]:
     """Yield one cell per catalog rule and per committed list."""
     for rule, query in RULES.items():
         broken = [str(row[0]) for row in connection.execute(query).fetchall()]
@@ -205,7 +205,14 @@ def gate_cells(connection: Connection, catalog: Catalog) -> Iterator[Cell]:
 
 def _cell(rule: str, broken: list[str]) -> Cell:
     return Cell(
-        "gates", "", rule, "", "", "nothing", "; ".join(sorted(broken)) or "nothing", not broken
+        "catalog rules",
+        "",
+        rule,
+        "",
+        "",
+        "nothing",
+        "; ".join(sorted(broken)) or "nothing",
+        not broken,
     )
 
 

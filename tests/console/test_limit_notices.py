@@ -89,7 +89,7 @@ def test_a_plan_that_is_the_largest_says_whom_to_ask(
     assert "quien administra esta instalación" in answer.text
 
 
-def test_whoever_takes_one_too_many_is_told_and_keeps_the_draft(
+def test_whoever_takes_one_too_many_is_shown_the_limit_and_keeps_the_draft(
     sign_in: SignIn, full: Company, visit: Visit, database: psycopg.Connection
 ) -> None:
     database.execute(LIMIT_PEOPLE, (1, full.id))

@@ -20,7 +20,7 @@ _SYMBOLS = {
 }
 
 
-def told(kind: str, details: Mapping[str, Any], language: Language) -> str:
+def describe_notification(kind: str, details: Mapping[str, Any], language: Language) -> str:
     """Return the text of a notification; an unknown kind or parameter gets a generic text."""
     name = f"notifications.{kind}"
     if name not in catalogue("es"):

@@ -19,14 +19,14 @@ from neurant.core.settings import Settings
 
 PAGE = "/invitation/refuse"
 _DIGEST_BYTES = 32
-_PROOF_BYTES = 16
+_SIGNATURE_BYTES = 16
 _REFUSE = "select private.refuse_invitations(%s, %s)"
 
 
 def refuse_link(settings: Settings, email: str) -> str:
     """Return the page on which the owner of an address refuses further invitations."""
     key = sha256(f"mail|invitation|{email.lower()}".encode()).digest()  # private.mail_key
-    token = base64.urlsafe_b64encode(key + _proof(settings, key)).decode()
+    token = base64.urlsafe_b64encode(key + _signature(settings, key)).decode()
     return f"{settings.base_url()}{PAGE}?of={token}"
 
 
@@ -37,7 +37,7 @@ def read_token(settings: Settings, token: str) -> bytes:
     except (ValueError, binascii.Error):
         plain = b""
     key, proof = plain[:_DIGEST_BYTES], plain[_DIGEST_BYTES:]
-    if not hmac.compare_digest(proof, _proof(settings, key)):
+    if not hmac.compare_digest(proof, _signature(settings, key)):
         raise NotFoundError("invitations.unknown_refusal")
     return key
 
@@ -49,5 +49,5 @@ async def refuse(pool: Pool, settings: Settings, token: str, *, wants: bool) -> 
         await connection.execute(_REFUSE, (key, not wants))
 
 
-def _proof(settings: Settings, key: bytes) -> bytes:
-    return keyed_digest(settings, "refuse invitations", key, "")[:_PROOF_BYTES]
+def _signature(settings: Settings, key: bytes) -> bytes:
+    return keyed_digest(settings, "refuse invitations", key, "")[:_SIGNATURE_BYTES]

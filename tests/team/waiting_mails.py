@@ -12,7 +12,7 @@ from neurant.core.vault import Vault
 from tests.console.running_web import MASTER_KEY
 
 
-def letters(database: psycopg.Connection, to: str) -> list[tuple[str, dict[str, str]]]:
+def waiting_mails(database: psycopg.Connection, to: str) -> list[tuple[str, dict[str, str]]]:
     """Template and parameters of each mail to an address, oldest first."""
     rows = database.execute(
         "select id, template, params_encrypted from mails where to_address = %s order by created_at",
@@ -22,7 +22,7 @@ def letters(database: psycopg.Connection, to: str) -> list[tuple[str, dict[str, 
     return [(name, json.loads(vault.open("mail", UUID(str(i)), bytes(p)))) for i, name, p in rows]
 
 
-def token_to(database: psycopg.Connection, to: str) -> str:
+def invitation_token(database: psycopg.Connection, to: str) -> str:
     """The token in the newest link to an address."""
-    _, params = letters(database, to)[-1]
+    _, params = waiting_mails(database, to)[-1]
     return params["link"].partition("#")[2]

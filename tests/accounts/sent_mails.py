@@ -26,7 +26,7 @@ def settings_of_tests() -> Settings:
 
 
 @dataclass(frozen=True)
-class Letter:
+class SentMail:
     template: str
     language: str
     params: dict[str, str]
@@ -37,7 +37,7 @@ class Letter:
         return parse_qs(urlsplit(self.params["link"]).query)["link"][0]
 
 
-def letters(database: psycopg.Connection, to: str) -> list[Letter]:
+def sent_mails(database: psycopg.Connection, to: str) -> list[SentMail]:
     """The letters to an address that wait, oldest first."""
     rows = database.execute(
         "select id, template, language, params_encrypted from mails where to_address = %s"
@@ -46,7 +46,7 @@ def letters(database: psycopg.Connection, to: str) -> list[Letter]:
     ).fetchall()
     vault = Vault(settings_of_tests())
     return [
-        Letter(template, language, json.loads(vault.open("mail", mail, sealed)))
+        SentMail(template, language, json.loads(vault.open("mail", mail, sealed)))
         for mail, template, language, sealed in rows
     ]
 
@@ -55,7 +55,7 @@ def new_address(name: str = "ana") -> str:
     return f"{name}-{secrets.token_hex(6)}@acme.example"
 
 
-def begin(client: httpx.Client, email: str, password: str = PASSWORD) -> httpx.Response:
+def begin_sign_up(client: httpx.Client, email: str, password: str = PASSWORD) -> httpx.Response:
     body = {
         "first_name": "Ana",
         "last_name": "Ruiz",
@@ -66,7 +66,7 @@ def begin(client: httpx.Client, email: str, password: str = PASSWORD) -> httpx.R
     return client.post("/v1/accounts", json=body)
 
 
-def let_an_hour_pass(database: psycopg.Connection) -> None:
+def advance_one_hour(database: psycopg.Connection) -> None:
     """Every address may be written to again."""
     database.execute("update account_brakes set mailed_at = '{}' where mailed_at <> '{}'")
 

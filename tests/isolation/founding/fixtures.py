@@ -1,7 +1,7 @@
 """The founding design as drafted and ours, side by side: the same people, bots and messages in both.
 
-A scenario does the same in either ``World`` and tells what came of it; only the outcomes differ.
-Nothing is committed: a world ends with its transaction.
+A scenario does the same in either ``FoundingFixture`` and tells what came of it; only the outcomes differ.
+Nothing is committed: a fixture ends with its transaction.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Company:
 
 
 @dataclass
-class World:
+class FoundingFixture:
     """One of the two databases, in a transaction. ``acme`` acts; ``rival`` must not be touched."""
 
     db: psycopg.Connection
@@ -141,7 +141,7 @@ def load_draft(admin_url: str) -> None:
 
 
 @contextmanager
-def world(url: str, *, is_ours: bool) -> Iterator[World]:
+def fixture(url: str, *, is_ours: bool) -> Iterator[FoundingFixture]:
     """A database with both companies in it, until the block ends. ``url``: a superuser's."""
     with psycopg.connect(url) as db:
         try:
@@ -152,7 +152,7 @@ def world(url: str, *, is_ours: bool) -> Iterator[World]:
                 " and a.attnum > 0 and not a.attisdropped and a.attgenerated = ''"
             ).fetchall():
                 columns.setdefault(table, set()).add(column)
-            made = World(db, is_ours, columns, None, None)
+            made = FoundingFixture(db, is_ours, columns, None, None)
             made.acme = _company(made, "acme")
             made.rival = _company(made, "rival")
             yield made
@@ -160,10 +160,10 @@ def world(url: str, *, is_ours: bool) -> Iterator[World]:
             db.rollback()
 
 
-def _company(world: World, name: str) -> Company:
+def _company(fixture: FoundingFixture, name: str) -> Company:
     mark = secrets.token_hex(4)
     domain = f"{name}-{mark}.example"
-    company = world.add(
+    company = fixture.add(
         "companies",
         company_id=None,
         name=name.title(),
@@ -175,8 +175,8 @@ def _company(world: World, name: str) -> Company:
     people: dict[str, Person] = {}
     for role in ROLES:
         email = f"{role}@{domain}"
-        login = _login(world, email)
-        person = world.add(
+        login = _login(fixture, email)
+        person = fixture.add(
             "users",
             company_id=company,
             auth_user_id=login,
@@ -188,20 +188,20 @@ def _company(world: World, name: str) -> Company:
         )
         people[role] = Person(person, login, email)
     owner = people["owner"].id
-    bot = world.add(
+    bot = fixture.add(
         "chatbots", company_id=company, name=f"Bot {name}", system_prompt="x", created_by=owner
     )
-    world.add(
+    fixture.add(
         "chatbot_operators",
         company_id=company,
         chatbot_id=bot,
         operator_id=people["operador"].id,
         assigned_by=owner,
     )
-    account = _account(world, company, bot, mark) if world.is_ours else None
-    conversation = add_conversation(world, company, bot, account, "+57300")
+    account = _account(fixture, company, bot, mark) if fixture.is_ours else None
+    conversation = add_conversation(fixture, company, bot, account, "+57300")
     messages = [
-        world.add(
+        fixture.add(
             "messages",
             company_id=company,
             conversation_id=conversation,
@@ -210,8 +210,8 @@ def _company(world: World, name: str) -> Company:
         )
         for _ in range(3)
     ]
-    document = add_document(world, company, owner, title="garantia del producto", description="x")
-    chunk = world.add(
+    document = add_document(fixture, company, owner, title="garantia del producto", description="x")
+    chunk = fixture.add(
         "document_chunks",
         company_id=company,
         document_id=document,
@@ -222,21 +222,21 @@ def _company(world: World, name: str) -> Company:
     return Company(company, name, people, bot, account, conversation, messages[0], document, chunk)
 
 
-def _login(world: World, email: str) -> UUID:
-    if world.is_ours:
+def _login(fixture: FoundingFixture, email: str) -> UUID:
+    if fixture.is_ours:
         query = "insert into auth.users (email, encrypted_password) values (%s, '!') returning id"
-        return world.db.execute(query, (email,)).fetchone()[0]
+        return fixture.db.execute(query, (email,)).fetchone()[0]
     query = "insert into auth.users values (gen_random_uuid()) returning id"
-    return world.db.execute(query).fetchone()[0]
+    return fixture.db.execute(query).fetchone()[0]
 
 
-def add_login(world: World, email: str) -> UUID:
+def add_login(fixture: FoundingFixture, email: str) -> UUID:
     """A person who belongs to no company yet."""
-    return _login(world, email)
+    return _login(fixture, email)
 
 
-def _account(world: World, company: UUID, bot: UUID, mark: str) -> UUID:
-    return world.add(
+def _account(fixture: FoundingFixture, company: UUID, bot: UUID, mark: str) -> UUID:
+    return fixture.add(
         "channel_accounts",
         company_id=company,
         chatbot_id=bot,
@@ -248,9 +248,14 @@ def _account(world: World, company: UUID, bot: UUID, mark: str) -> UUID:
 
 
 def add_conversation(
-    world: World, company: UUID, bot: UUID, account: UUID | None, end_user: str, **values: Any
+    fixture: FoundingFixture,
+    company: UUID,
+    bot: UUID,
+    account: UUID | None,
+    end_user: str,
+    **values: Any,
 ) -> UUID:
-    return world.add(
+    return fixture.add(
         "conversations",
         company_id=company,
         chatbot_id=bot,
@@ -261,9 +266,9 @@ def add_conversation(
     )
 
 
-def add_document(world: World, company: UUID, uploader: UUID, **values: Any) -> UUID:
+def add_document(fixture: FoundingFixture, company: UUID, uploader: UUID, **values: Any) -> UUID:
     """One that has been read; ``values`` name what is special about it."""
-    return world.add("documents", **document(company, uploader), **values)
+    return fixture.add("documents", **document(company, uploader), **values)
 
 
 def document(company: UUID, uploader: UUID) -> dict[str, Any]:

@@ -11,8 +11,8 @@ from neurant.console.notice import Notice
 from neurant.core.db.pool import Connection, fetch_one
 from neurant.core.errors import ForbiddenError
 
-_MOST_UNREAD = 100
-_FRAME = """
+_MAX_UNREAD = 100
+_CONTEXT = """
 select array(select private.my_permissions()) as may,
   coalesce((select k.timezone from public.companies k), 'UTC') as timezone,
   (select count(*) from public.conversations c
@@ -24,7 +24,7 @@ _MAY = "select array(select private.my_permissions()) as may"
 
 
 @dataclass(frozen=True, slots=True)
-class _Frame:
+class _ConsoleContext:
     may: list[str]
     timezone: str
     waiting: int
@@ -32,17 +32,17 @@ class _Frame:
 
 
 @dataclass(frozen=True, slots=True)
-class _May:
+class _PermissionNames:
     may: list[str]
 
 
 async def my_permissions(connection: Connection) -> frozenset[str]:
     """Return the permissions that the caller has at this moment."""
-    found = await fetch_one(connection, _May, _MAY)
+    found = await fetch_one(connection, _PermissionNames, _MAY)
     return frozenset(found.may) if found else frozenset()
 
 
-async def frame(
+async def console_context(
     connection: Connection, staff: SignedIn, notice: Notice | None = None
 ) -> dict[str, Any]:
     """Return the context of ``layouts/console.html``, read in the reader's own transaction.
@@ -51,8 +51,8 @@ async def frame(
     ``unread``: the number of unread notifications, at most 100; ``timezone``: the company's time
     zone, in which the page shows times.
     """
-    found = await fetch_one(connection, _Frame, _FRAME, (_MOST_UNREAD,))
-    shown = found or _Frame([], "UTC", 0, 0)
+    found = await fetch_one(connection, _ConsoleContext, _CONTEXT, (_MAX_UNREAD,))
+    shown = found or _ConsoleContext([], "UTC", 0, 0)
     return {
         "staff": staff,
         "notice": notice,
@@ -63,12 +63,12 @@ async def frame(
     }
 
 
-async def permitted(connection: Connection, permission: str) -> None:
+async def require_permission(connection: Connection, permission: str) -> None:
     """Raise ForbiddenError if the caller lacks ``permission``. For actions without a context."""
-    demand({"may": await my_permissions(connection)}, permission)
+    require_in_context({"may": await my_permissions(connection)}, permission)
 
 
-def demand(context: dict[str, Any], permission: str) -> None:
+def require_in_context(context: dict[str, Any], permission: str) -> None:
     """Raise ForbiddenError if the reader of a page with ``context`` lacks ``permission``."""
     may: Collection[str] = context["may"]
     if permission not in may:

@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from obstore.store import ObjectStore
 
-from neurant.audit.queries import Head
+from neurant.audit.queries import ChainHead
 from neurant.core.clock import utc_now
 from neurant.core.errors import SetupError
 from neurant.core.object_store import open_place
@@ -35,7 +35,7 @@ _PURPOSE = b"neurant audit heads 1"
 
 
 @dataclass(frozen=True, slots=True)
-class KnownHead:
+class ExportedHead:
     """A chain head that was exported, as its line says. ``genuine``: one of our keys signed it."""
 
     company_id: UUID | None
@@ -92,7 +92,7 @@ def _signed_text(company_id: str, seq: int, chain_hash: str, sealed_at: str) -> 
     return f"neurant-audit-head-1:{company_id}:{seq}:{chain_hash}:{sealed_at}".encode()
 
 
-def head_line(key: Ed25519PrivateKey, head: Head) -> str:
+def head_line(key: Ed25519PrivateKey, head: ChainHead) -> str:
     """Return a chain head as a signed line of JSON."""
     facts = (str(head.company_id), head.seq, head.chain_hash.hex(), head.sealed_at.isoformat())
     signature = base64.b64encode(key.sign(_signed_text(*facts))).decode()
@@ -101,7 +101,9 @@ def head_line(key: Ed25519PrivateKey, head: Head) -> str:
     return json.dumps({**dict(zip(names, facts, strict=True)), "key": signer, "sig": signature})
 
 
-async def write_heads(store: ObjectStore, key: Ed25519PrivateKey, heads: Sequence[Head]) -> str:
+async def write_heads(
+    store: ObjectStore, key: Ed25519PrivateKey, heads: Sequence[ChainHead]
+) -> str:
     """Store chain heads as one new object and return its path; nothing is overwritten."""
     now = utc_now()
     path = f"{now:%Y-%m-%d}/{now:%H%M%S}-{secrets.token_hex(4)}.jsonl"
@@ -110,7 +112,7 @@ async def write_heads(store: ObjectStore, key: Ed25519PrivateKey, heads: Sequenc
     return path
 
 
-def read_heads(store: ObjectStore, keys: Iterable[Ed25519PublicKey]) -> Iterator[KnownHead]:
+def read_heads(store: ObjectStore, keys: Iterable[Ed25519PublicKey]) -> Iterator[ExportedHead]:
     """Yield every exported chain head, in no order; an unreadable line is not genuine."""
     trusted = list(keys)
     for batch in obstore.list(store):
@@ -121,7 +123,7 @@ def read_heads(store: ObjectStore, keys: Iterable[Ed25519PublicKey]) -> Iterator
                 yield _read_line(line, trusted, f"{path}:{number}")
 
 
-def _read_line(line: bytes, keys: Sequence[Ed25519PublicKey], place: str) -> KnownHead:
+def _read_line(line: bytes, keys: Sequence[Ed25519PublicKey], place: str) -> ExportedHead:
     try:
         told = json.loads(line)
         company, seq = UUID(told["company_id"]), int(told["seq"])
@@ -129,9 +131,9 @@ def _read_line(line: bytes, keys: Sequence[Ed25519PublicKey], place: str) -> Kno
         signature = base64.b64decode(told["sig"], validate=True)
         signed = _signed_text(str(company), seq, chain_hash.hex(), str(told["sealed_at"]))
     except (ValueError, KeyError, TypeError, AttributeError):
-        return KnownHead(None, 0, b"", genuine=False, place=place)
+        return ExportedHead(None, 0, b"", genuine=False, place=place)
     genuine = any(_verifies(key, signature, signed) for key in keys)
-    return KnownHead(company, seq, chain_hash, genuine, place)
+    return ExportedHead(company, seq, chain_hash, genuine, place)
 
 
 def _verifies(key: Ed25519PublicKey, signature: bytes, signed: bytes) -> bool:

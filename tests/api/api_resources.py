@@ -25,17 +25,17 @@ Made = Mapping[str, Any]
 Factory = Callable[[psycopg.Connection, Company, Place, str, Made], Any]
 
 
-def mark() -> str:
+def unique_name() -> str:
     return secrets.token_hex(6)
 
 
-def one(db: psycopg.Connection, query: str, *params: object) -> Any:
+def fetch_value(db: psycopg.Connection, query: str, *params: object) -> Any:
     row = db.execute(query, params).fetchone()
     assert row is not None
     return row[0]
 
 
-def me(company: Company, caller: str) -> UUID:
+def user_id(company: Company, caller: str) -> UUID:
     """The person behind a caller: a key's is its maker, the owner."""
     return company.people["owner" if caller.startswith("key_") else caller].id
 
@@ -43,11 +43,11 @@ def me(company: Company, caller: str) -> UUID:
 def chatbot(
     db: psycopg.Connection, company: Company, place: Place, caller: str, made: Made
 ) -> UUID:
-    bot = one(
+    bot = fetch_value(
         db,
         "insert into chatbots (company_id, name, system_prompt, created_by)"
         " values (%s, %s, 'Responde con calidez.', %s) returning id",
-        company.id, f"Bot {mark()}", company.people["owner"].id,
+        company.id, f"Bot {unique_name()}", company.people["owner"].id,
     )  # fmt: skip
     db.execute(
         "insert into chatbot_supervisors (company_id, chatbot_id, supervisor_id, assigned_by)"
@@ -70,11 +70,11 @@ def bot_of(db: psycopg.Connection, company: Company, place: Place, caller: str, 
 def account(
     db: psycopg.Connection, company: Company, place: Place, caller: str, made: Made
 ) -> UUID:
-    return one(
+    return fetch_value(
         db,
         "insert into channel_accounts (company_id, chatbot_id, channel, routing_id, display_name)"
         " values (%s, %s, 'web', %s, 'Web') returning id",
-        company.id, bot_of(db, company, place, caller, made), f"web-{mark()}",
+        company.id, bot_of(db, company, place, caller, made), f"web-{unique_name()}",
     )  # fmt: skip
 
 
@@ -82,17 +82,17 @@ def conversation(
     db: psycopg.Connection, company: Company, place: Place, caller: str, made: Made
 ) -> UUID:
     bot = bot_of(db, company, place, caller, made)
-    web = one(
+    web = fetch_value(
         db,
         "insert into channel_accounts (company_id, chatbot_id, channel, routing_id, display_name)"
         " values (%s, %s, 'web', %s, 'Web') returning id",
-        company.id, bot, f"web-{mark()}",
+        company.id, bot, f"web-{unique_name()}",
     )  # fmt: skip
-    return one(
+    return fetch_value(
         db,
         "insert into conversations (company_id, chatbot_id, channel_account_id, channel, end_user_id)"
         " values (%s, %s, %s, 'web', %s) returning id",
-        company.id, bot, web, mark(),
+        company.id, bot, web, unique_name(),
     )  # fmt: skip
 
 
@@ -100,7 +100,7 @@ def message(
     db: psycopg.Connection, company: Company, place: Place, caller: str, made: Made
 ) -> UUID:
     about = made.get("conversation_id") or conversation(db, company, place, caller, made)
-    return one(
+    return fetch_value(
         db,
         "insert into messages (company_id, conversation_id, chatbot_id, channel_account_id, sender_type, content)"
         " select c.company_id, c.id, c.chatbot_id, c.channel_account_id, 'end_user', 'Hola'"
@@ -113,7 +113,7 @@ def bot_message(
     db: psycopg.Connection, company: Company, place: Place, caller: str, made: Made
 ) -> UUID:
     said = message(db, company, place, caller, made)
-    return one(
+    return fetch_value(
         db,
         "insert into messages (company_id, conversation_id, chatbot_id, channel_account_id, sender_type, content)"
         " select m.company_id, m.conversation_id, m.chatbot_id, m.channel_account_id, 'bot', 'Hola'"
@@ -123,9 +123,9 @@ def bot_message(
 
 
 def person(db: psycopg.Connection, company: Company, place: Place, caller: str, made: Made) -> UUID:
-    email = f"{mark()}@{company.slug}.example"
-    login = one(db, "insert into auth.users (email) values (%s) returning id", email)
-    return one(
+    email = f"{unique_name()}@{company.slug}.example"
+    login = fetch_value(db, "insert into auth.users (email) values (%s) returning id", email)
+    return fetch_value(
         db,
         "insert into users (company_id, auth_user_id, email, first_name, last_name, role)"
         " values (%s, %s, %s, 'Otra', 'Persona', 'operador') returning id",
@@ -136,42 +136,42 @@ def person(db: psycopg.Connection, company: Company, place: Place, caller: str, 
 def invitation(
     db: psycopg.Connection, company: Company, place: Place, caller: str, made: Made
 ) -> UUID:
-    return one(
+    return fetch_value(
         db,
         "insert into user_invitations (company_id, email, role, invited_by, token_digest)"
         " values (%s, %s, 'operador', %s, %s) returning id",
-        company.id, f"{mark()}@nueva.example", company.people["owner"].id, secrets.token_bytes(32),
+        company.id, f"{unique_name()}@nueva.example", company.people["owner"].id, secrets.token_bytes(32),
     )  # fmt: skip
 
 
 def notification(
     db: psycopg.Connection, company: Company, place: Place, caller: str, made: Made
 ) -> UUID:
-    return one(
+    return fetch_value(
         db,
         "insert into notifications (company_id, user_id, kind) values (%s, %s, 'ownership_received') returning id",
-        company.id, me(company, caller),
+        company.id, user_id(company, caller),
     )  # fmt: skip
 
 
 def canned(db: psycopg.Connection, company: Company, place: Place, caller: str, made: Made) -> UUID:
-    return one(
+    return fetch_value(
         db,
         "insert into canned_responses (company_id, owner_id, shortcut, content)"
         " values (%s, %s, %s, 'Hola') returning id",
-        company.id, me(company, caller), f"s-{mark()}",
+        company.id, user_id(company, caller), f"s-{unique_name()}",
     )  # fmt: skip
 
 
 def document(
     db: psycopg.Connection, company: Company, place: Place, caller: str, made: Made
 ) -> UUID:
-    return one(
+    return fetch_value(
         db,
         "insert into documents (company_id, chatbot_id, filename, original_filename, file_type,"
         " file_size_bytes, file_url, content_digest, uploaded_by, processing_status)"
         " values (%s, %s, %s, 'a.txt', 'txt', 1, %s, %s, %s, 'completed') returning id",
-        company.id, made.get("chatbot_id"), mark(), f"companies/{mark()}", secrets.token_bytes(32),
+        company.id, made.get("chatbot_id"), unique_name(), f"companies/{unique_name()}", secrets.token_bytes(32),
         company.people["owner"].id,
     )  # fmt: skip
 
@@ -179,7 +179,7 @@ def document(
 def template(
     db: psycopg.Connection, company: Company, place: Place, caller: str, made: Made
 ) -> UUID:
-    return one(db, "select id from chatbot_templates order by id limit 1")
+    return fetch_value(db, "select id from chatbot_templates order by id limit 1")
 
 
 def colleague(
@@ -195,12 +195,14 @@ def colleague(
     return someone
 
 
-def oneself(
+def own_user(
     db: psycopg.Connection, company: Company, place: Place, caller: str, made: Made
 ) -> UUID:
     """Whoever calls; elsewhere somebody else."""
     return (
-        me(company, caller) if place is Place.SERVED else person(db, company, place, caller, made)
+        user_id(company, caller)
+        if place is Place.SERVED
+        else person(db, company, place, caller, made)
     )
 
 
@@ -209,7 +211,7 @@ def attended(
 ) -> UUID:
     """A conversation that the caller attends; of a bot that is not served, somebody else does."""
     about = conversation(db, company, place, caller, made)
-    who = me(company, caller) if place is Place.SERVED else company.people["supervisor"].id
+    who = user_id(company, caller) if place is Place.SERVED else company.people["supervisor"].id
     db.execute(
         "insert into hitl_sessions (company_id, conversation_id, chatbot_id, status, reason, operator_id, taken_at)"
         " select c.company_id, c.id, c.chatbot_id, 'active', 'manual', %s, now() from conversations c where c.id = %s",
@@ -222,7 +224,7 @@ def takeover(
     db: psycopg.Connection, company: Company, place: Place, caller: str, made: Made
 ) -> UUID:
     about = attended(db, company, place, caller, made)
-    return one(db, "select id from hitl_sessions where conversation_id = %s", about)
+    return fetch_value(db, "select id from hitl_sessions where conversation_id = %s", about)
 
 
 def transfer(
@@ -231,8 +233,12 @@ def transfer(
     """Somebody asks the caller to take over; of a bot that is not served, somebody else."""
     about = conversation(db, company, place, caller, made)
     asking = person(db, company, place, caller, made)
-    to = me(company, caller) if place is Place.SERVED else person(db, company, place, caller, made)
-    return one(
+    to = (
+        user_id(company, caller)
+        if place is Place.SERVED
+        else person(db, company, place, caller, made)
+    )
+    return fetch_value(
         db,
         "with s as (insert into hitl_sessions (company_id, conversation_id, chatbot_id, status, reason, operator_id,"
         " taken_at) select c.company_id, c.id, c.chatbot_id, 'active', 'manual', %s, now()"
@@ -261,7 +267,7 @@ def contact(
     db: psycopg.Connection, company: Company, place: Place, caller: str, made: Made
 ) -> UUID:
     about = conversation(db, company, place, caller, made)
-    return one(
+    return fetch_value(
         db,
         "select k.id from contacts k join conversations c on c.company_id = k.company_id"
         " and c.channel_account_id = k.channel_account_id and c.end_user_id = k.end_user_id where c.id = %s",
@@ -270,7 +276,7 @@ def contact(
 
 
 def key(db: psycopg.Connection, company: Company, place: Place, caller: str, made: Made) -> UUID:
-    return one(
+    return fetch_value(
         db,
         "insert into api_keys (company_id, name, prefix, key_digest, role, created_by)"
         " values (%s, 'CRM', 'na_key_', %s, 'supervisor', %s) returning id",
@@ -281,22 +287,22 @@ def key(db: psycopg.Connection, company: Company, place: Place, caller: str, mad
 def integration(
     db: psycopg.Connection, company: Company, place: Place, caller: str, made: Made
 ) -> UUID:
-    return one(
+    return fetch_value(
         db,
         "insert into integrations (company_id, name, integration_type, created_by)"
         " values (%s, %s, 'airtable', %s) returning id",
-        company.id, f"CRM {mark()}", company.people["owner"].id,
+        company.id, f"CRM {unique_name()}", company.people["owner"].id,
     )  # fmt: skip
 
 
 def endpoint(
     db: psycopg.Connection, company: Company, place: Place, caller: str, made: Made
 ) -> UUID:
-    return one(
+    return fetch_value(
         db,
         "insert into webhook_endpoints (company_id, url, events, secret_encrypted, created_by)"
         " values (%s, %s, '{conversation.started}', %s, %s) returning id",
-        company.id, f"https://hooks.example/{mark()}", secrets.token_bytes(60),
+        company.id, f"https://hooks.example/{unique_name()}", secrets.token_bytes(60),
         company.people["owner"].id,
     )  # fmt: skip
 
@@ -304,11 +310,11 @@ def endpoint(
 def connection(
     db: psycopg.Connection, company: Company, place: Place, caller: str, made: Made
 ) -> UUID:
-    return one(
+    return fetch_value(
         db,
         "insert into sso_connections (company_id, name, issuer, client_id, client_secret_encrypted, created_by)"
         " values (%s, %s, %s, 'neurant', %s, %s) returning id",
-        company.id, f"SSO {mark()}", f"https://login-{mark()}.example", secrets.token_bytes(60),
+        company.id, f"SSO {unique_name()}", f"https://login-{unique_name()}.example", secrets.token_bytes(60),
         company.people["owner"].id,
     )  # fmt: skip
 
@@ -319,17 +325,17 @@ def linked(db: psycopg.Connection, company: Company, place: Place, caller: str, 
     db.execute(
         "insert into external_identities (company_id, connection_id, subject, user_id)"
         " values (%s, %s, %s, %s)",
-        (company.id, made["connection_id"], mark(), someone),
+        (company.id, made["connection_id"], unique_name(), someone),
     )
     return someone
 
 
 def claimed(db: psycopg.Connection, company: Company, place: Place, caller: str, made: Made) -> str:
     """A domain that a connection claims."""
-    domain = f"{mark()}.example"
+    domain = f"{unique_name()}.example"
     db.execute(
         "insert into sso_domains (company_id, connection_id, domain, token) values (%s, %s, %s, %s)",
-        (company.id, made["connection_id"], domain, mark()),
+        (company.id, made["connection_id"], domain, unique_name()),
     )
     return domain
 
@@ -344,7 +350,7 @@ THINGS: dict[str, Factory] = {
     "user_id": person,
     "PUT /v1/chatbots/{chatbot_id}/operators/{user_id} user_id": colleague,
     "DELETE /v1/chatbots/{chatbot_id}/operators/{user_id} user_id": colleague,
-    "PATCH /v1/users/{user_id} user_id": oneself,
+    "PATCH /v1/users/{user_id} user_id": own_user,
     "invitation_id": invitation,
     "notification_id": notification,
     "response_id": canned,
@@ -379,12 +385,12 @@ ASSIGNED = {
 }
 OF_THE_PLATFORM = {"template_id"}
 BODIES: dict[str, Callable[[Company, Made], Any]] = {
-    "POST /v1/canned-responses": lambda c, m: {"shortcut": f"s-{mark()}", "content": "Hola"},
+    "POST /v1/canned-responses": lambda c, m: {"shortcut": f"s-{unique_name()}", "content": "Hola"},
     "PATCH /v1/canned-responses/{response_id}": lambda c, m: {"content": "Adiós"},
     "PATCH /v1/channels/{account_id}": lambda c, m: {"display_name": "Web"},
     "POST /v1/chatbots/{chatbot_id}/channels": lambda c, m: {"channel": "web"},
     "POST /v1/chatbots": lambda c, m: {
-        "name": f"Bot {mark()}",
+        "name": f"Bot {unique_name()}",
         "system_prompt": "Responde con calidez.",
     },
     "PATCH /v1/chatbots/{chatbot_id}": lambda c, m: {"description": "Otra"},
@@ -394,13 +400,16 @@ BODIES: dict[str, Callable[[Company, Made], Any]] = {
     },
     "PATCH /v1/company": lambda c, m: {"phone": "+57 300 123 4567"},
     "POST /v1/onboarding": lambda c, m: {"step": "plan"},
-    "POST /v1/invitations": lambda c, m: {"email": f"{mark()}@nueva.example", "role": "operador"},
+    "POST /v1/invitations": lambda c, m: {
+        "email": f"{unique_name()}@nueva.example",
+        "role": "operador",
+    },
     "PATCH /v1/users/{user_id}": lambda c, m: {"phone": "+57 300 123 4567"},
     "POST /v1/users/{user_id}/role": lambda c, m: {"role": "supervisor"},
     "PUT /v1/users/{user_id}/permissions": lambda c, m: {"denied": ["documents.read"]},
     "POST /v1/sso-connections": lambda c, m: {
         "name": "Su proveedor",
-        "issuer": f"https://login-{mark()}.example",
+        "issuer": f"https://login-{unique_name()}.example",
         "client_id": "neurant",
     },
     "PATCH /v1/sso-connections/{connection_id}": lambda c, m: {"name": "Otro"},
@@ -421,9 +430,9 @@ BODIES: dict[str, Callable[[Company, Made], Any]] = {
     "POST /v1/chatbots/{chatbot_id}/conversation-imports": lambda c, m: {
         "conversations": [
             {
-                "external_id": mark(),
+                "external_id": unique_name(),
                 "channel": "web",
-                "end_user_id": mark(),
+                "end_user_id": unique_name(),
                 "messages": [
                     {
                         "external_id": "1",
@@ -435,7 +444,10 @@ BODIES: dict[str, Callable[[Company, Made], Any]] = {
             }
         ]
     },
-    "POST /v1/integrations": lambda c, m: {"name": f"CRM {mark()}", "integration_type": "airtable"},
+    "POST /v1/integrations": lambda c, m: {
+        "name": f"CRM {unique_name()}",
+        "integration_type": "airtable",
+    },
     "PATCH /v1/integrations/{integration_id}": lambda c, m: {"description": "Otra"},
     "PATCH /v1/documents/{document_id}": lambda c, m: {"title": "Horarios"},
     "POST /v1/knowledge/search": lambda c, m: {"query": "horario", "chatbot_id": str(c.bot_id)},
@@ -443,7 +455,7 @@ BODIES: dict[str, Callable[[Company, Made], Any]] = {
     "PUT /v1/messages/{message_id}/reaction": lambda c, m: {"reaction_type": "helpful"},
     "POST /v1/conversations/{conversation_id}/notes": lambda c, m: {"content": "Ojo"},
     "POST /v1/webhook-endpoints": lambda c, m: {
-        "url": f"https://hooks.example/{mark()}",
+        "url": f"https://hooks.example/{unique_name()}",
         "events": ["conversation.started"],
     },
     "PATCH /v1/webhook-endpoints/{endpoint_id}": lambda c, m: {"is_active": False},
@@ -453,10 +465,18 @@ BODIES: dict[str, Callable[[Company, Made], Any]] = {
 }
 MULTIPART: dict[str, Callable[[], Any]] = {
     "POST /v1/chatbots/{chatbot_id}/documents": lambda: {
-        "file": (f"{mark()}.txt", f"Abrimos a las ocho. {mark()}".encode(), "text/plain")
+        "file": (
+            f"{unique_name()}.txt",
+            f"Abrimos a las ocho. {unique_name()}".encode(),
+            "text/plain",
+        )
     },
     "POST /v1/documents": lambda: {
-        "file": (f"{mark()}.txt", f"Abrimos a las nueve. {mark()}".encode(), "text/plain")
+        "file": (
+            f"{unique_name()}.txt",
+            f"Abrimos a las nueve. {unique_name()}".encode(),
+            "text/plain",
+        )
     },
 }
 QUERIES: dict[str, Callable[[Company], dict[str, str]]] = {
@@ -479,7 +499,7 @@ STOPPED_BY: dict[str, tuple[str, ...]] = {
 }
 
 
-def seen_only(caller: str, place: Place) -> int | str:
+def expected_if_visible(caller: str, place: Place) -> int | str:
     """Another person's profile: read by who may see the person, changed by nobody."""
     if place is Place.SERVED:
         return "allowed"
@@ -491,7 +511,7 @@ def people_seen(caller: str, place: Place) -> int | str:
     return 404 if caller in ("operador", "key_operador") else "allowed"
 
 
-def asked_only(caller: str, place: Place) -> int | str:
+def expected_if_searched(caller: str, place: Place) -> int | str:
     """A transfer is answered by whom it asks; who may see it is told that it is not theirs."""
     if place is Place.SERVED:
         return "allowed"
@@ -505,9 +525,9 @@ def searched(caller: str, place: Place) -> int | str:
 
 EXPECTED: dict[str, Callable[[str, Place], int | str]] = {
     "GET /v1/users/{user_id}": people_seen,
-    "PATCH /v1/users/{user_id}": seen_only,
+    "PATCH /v1/users/{user_id}": expected_if_visible,
     "GET /v1/knowledge/search": searched,
     "POST /v1/knowledge/search": searched,
-    "POST /v1/transfers/{transfer_id}/accept": asked_only,
-    "POST /v1/transfers/{transfer_id}/reject": asked_only,
+    "POST /v1/transfers/{transfer_id}/accept": expected_if_searched,
+    "POST /v1/transfers/{transfer_id}/reject": expected_if_searched,
 }

@@ -1,6 +1,6 @@
 """What must hold for every table, policy and function: read from the catalog, so that a new one counts.
 
-The rules are the product's (``neurant/verify/gates.py``): ``neurant verify`` tells them too.
+The rules are the product's (``neurant/verify/catalog_rules.py``): ``neurant verify`` tells them too.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 import psycopg
 import pytest
 
-from neurant.verify.gates import RULES
-from neurant.verify.run import Matrix, gates
+from neurant.verify.catalog_rules import RULES
+from neurant.verify.run import Matrix, catalog_rules
 from tests.isolation.proving_ground import prepared
 
 OBJECTS = "objects.txt is what the database has"
@@ -30,13 +30,13 @@ def matrix(make_migrated_database: Callable[[], str]) -> Iterator[Matrix]:
 
 def test_every_rule_of_the_catalog_holds(matrix: Matrix) -> None:
     """A list that differs: `python -m neurant.verify.lists URL`, and read what changed."""
-    told = [cell for cell in gates(matrix) if cell.area == "gates"]
+    told = [cell for cell in catalog_rules(matrix) if cell.area == "catalog rules"]
     assert len(told) >= len(RULES)
     assert {cell.object: cell.found for cell in told if not cell.ok} == {}
 
 
 def test_no_policy_calls_a_function_once_per_row_whoever_reads(matrix: Matrix) -> None:
-    plans = [cell for cell in gates(matrix) if cell.area == "plans"]
+    plans = [cell for cell in catalog_rules(matrix) if cell.area == "plans"]
     assert {cell.principal for cell in plans} >= {
         "owner",
         "operador",
@@ -186,7 +186,7 @@ def test_each_rule_notices_what_breaks_it(matrix: Matrix, broken: str, rule: str
         if rule == OBJECTS:
             matrix.connection.execute(BEFORE)
         matrix.connection.execute(broken.encode())
-        noticed = {cell.object for cell in gates(matrix) if not cell.ok}
+        noticed = {cell.object for cell in catalog_rules(matrix) if not cell.ok}
     assert rule in noticed
 
 
@@ -195,7 +195,7 @@ def test_a_plan_with_a_helper_per_row_is_noticed(matrix: Matrix) -> None:
         matrix.connection.execute(
             "alter policy staff_select on public.notes using (company_id = private.company_id())"
         )
-        noticed = [cell for cell in gates(matrix) if cell.area == "plans" and not cell.ok]
+        noticed = [cell for cell in catalog_rules(matrix) if cell.area == "plans" and not cell.ok]
     assert {cell.object for cell in noticed} == {"public.notes"}
 
 

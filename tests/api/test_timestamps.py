@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from neurant.core.timestamps import DAY_PATTERN, PATTERN, Day, Moment
+from neurant.core.timestamps import DAY_PATTERN, PATTERN, Date, Timestamp
 
 FIRST, LAST = date(2000, 1, 1), date(2099, 12, 31)
 
@@ -22,13 +22,13 @@ def test_every_day_of_this_century_is_read_as_itself_and_no_other(day: date) -> 
     told = day.isoformat()
     assert bool(re.search(DAY_PATTERN, told)) == (FIRST <= day <= LAST)
     if FIRST <= day <= LAST:
-        assert TypeAdapter(Day).validate_python(told) == day
+        assert TypeAdapter(Date).validate_python(told) == day
 
 
 @given(st.datetimes(datetime(2000, 1, 1), datetime(2099, 12, 31), timezones=st.just(UTC)))
 def test_every_moment_of_this_century_is_read_as_itself(moment: datetime) -> None:
     assert re.search(PATTERN, moment.isoformat())
-    assert TypeAdapter(Moment).validate_python(moment.isoformat()) == moment
+    assert TypeAdapter(Timestamp).validate_python(moment.isoformat()) == moment
 
 
 @pytest.mark.parametrize(
@@ -36,6 +36,6 @@ def test_every_moment_of_this_century_is_read_as_itself(moment: datetime) -> Non
 )
 def test_what_is_no_day_is_refused(told: str) -> None:
     """A number would be read as seconds since 1970."""
-    for kind in (Day, Moment):
+    for kind in (Date, Timestamp):
         with pytest.raises(ValidationError):
             TypeAdapter(kind).validate_python(told)

@@ -6,7 +6,7 @@ from typing import LiteralString
 from uuid import UUID
 
 from neurant.api.listing import Listing, Sort, fetch_page
-from neurant.conversations.handoff.records import open_session
+from neurant.conversations.handoff.api_queries import open_session
 from neurant.conversations.schemas import (
     ArchivedQuery,
     ConversationDetailOut,
