@@ -99,7 +99,7 @@ def test_a_bot_s_page_keeps_the_handover_as_it_is_and_offers_neither_it_nor_tele
         "response_delay": "1.5", "is_active": "on", **inputs,
     }  # fmt: skip
     saved = client.post(path, data=form)
-    assert (saved.status_code, saved.headers["location"]) == (303, f"{path}?told=saved")
+    assert (saved.status_code, saved.headers["location"]) == (303, f"{path}?notice=saved")
     assert database.execute(kept, (free.bot_id,)).fetchone() == before
     delay = "select response_delay_ms from chatbots where id = %s"
     assert database.execute(delay, (free.bot_id,)).fetchone() == (1500,)

@@ -106,7 +106,7 @@ async def revoke_key(
         outcome = await queries.revoke_key(connection, key_id)
     if outcome == "not_found":
         raise NotFoundError("not_found")
-    return RedirectResponse(f"{PAGE}?told=revoked", 303)
+    return RedirectResponse(f"{PAGE}?notice=revoked", 303)
 
 
 async def _form(

@@ -42,8 +42,8 @@ async def _acting(
         yield connection
 
 
-def _back(chatbot_id: UUID, told: str, section: str) -> RedirectResponse:
-    return RedirectResponse(f"{PAGE}/{chatbot_id}?told={told}#{section}", 303)
+def _back(chatbot_id: UUID, notice: str, section: str) -> RedirectResponse:
+    return RedirectResponse(f"{PAGE}/{chatbot_id}?notice={notice}#{section}", 303)
 
 
 @router.post("/{chatbot_id}/operators")

@@ -45,13 +45,13 @@ _MAX_TEMPLATES = 200
 
 router = APIRouter(prefix=PAGE, route_class=PageRoute, include_in_schema=False)
 Text = Annotated[str, Form()]
-_TOLD = {"saved", "created", "retired", "connected", "changed", "assigned", "released"}
+_NOTICES = {"saved", "created", "retired", "connected", "changed", "assigned", "released"}
 
 
 def _notice(request: Request) -> Notice | None:
-    told = request.query_params.get("told", "")
+    notice = request.query_params.get("notice", "")
     t = translator(reader_language(request))
-    return Notice("ok", "check", t(f"bots.notice.{told}")) if told in _TOLD else None
+    return Notice("ok", "check", t(f"bots.notice.{notice}")) if notice in _NOTICES else None
 
 
 @router.get("", response_class=HTMLResponse)
@@ -130,7 +130,7 @@ async def make_bot(
         given = {"name": name, "persona": persona, "tone": tone}
         detail = error.detail(reader_language(request))
         return await _new(request, staff, template_id, problem=detail, given=given, error=error)
-    return RedirectResponse(f"{PAGE}/{made.id}?told=created", 303)
+    return RedirectResponse(f"{PAGE}/{made.id}?notice=created", 303)
 
 
 async def make_from_template(
@@ -237,7 +237,7 @@ async def save_bot(request: Request, staff: PageStaff, chatbot_id: UUID) -> Resp
     except psycopg.errors.CheckViolation:
         refused = BadInputError("api.value_refused")
         return await bot_answer(request, staff, chatbot_id, refused, typed)
-    return RedirectResponse(f"{PAGE}/{chatbot_id}?told=saved", 303)
+    return RedirectResponse(f"{PAGE}/{chatbot_id}?notice=saved", 303)
 
 
 @router.post("/{chatbot_id}/trial")
@@ -246,7 +246,7 @@ async def try_bot(request: Request, staff: PageStaff, chatbot_id: UUID) -> Respo
     check_origin(request)
     form = await request.form()
     message = forms.values_of(form).get("message", "")
-    context: dict[str, Any] = {"message": message, "told": None, "problem": None}
+    context: dict[str, Any] = {"message": message, "preview": None, "problem": None}
     try:
         patch = forms.read_settings(form) if "system_prompt" in form else ChatbotPatch()
         asked = PreviewIn(message=message)
@@ -257,7 +257,7 @@ async def try_bot(request: Request, staff: PageStaff, chatbot_id: UUID) -> Respo
             trial = await service.begin_trial(connection, chatbot_id, asked)
         vector = await service.trial_vector(staff.company_id, trial)
         async with tenant(pool, staff.principal) as connection:
-            context["told"] = await service.answer_trial(connection, trial, vector)
+            context["preview"] = await service.answer_trial(connection, trial, vector)
     except ValidationError as error:
         context["problem"] = invalid(request, error).detail(reader_language(request))
     return HTMLResponse(markup(request, "bots/trial.html", **context))
@@ -271,4 +271,4 @@ async def retire_bot(request: Request, staff: PageStaff, chatbot_id: UUID) -> Re
         await service.find(connection, chatbot_id)
         require_in_context(await console_context(connection, staff), "chatbots.retire")
         await queries.retire_chatbot(connection, chatbot_id)
-    return RedirectResponse(f"{PAGE}?told=retired", 303)
+    return RedirectResponse(f"{PAGE}?notice=retired", 303)

@@ -113,7 +113,7 @@ async def _company(
     wrong: list[str] | None = None,
 ) -> Response:
     t = translator(reader_language(request))
-    saved = "told" in request.query_params
+    saved = "notice" in request.query_params
     notice = Notice("ok", "check", t("company.saved")) if saved else None
     async with tenant(services_of(request).pool, staff.principal) as connection:
         context = await console_context(connection, staff, notice)
@@ -157,7 +157,7 @@ async def save_company(request: Request, staff: PageStaff) -> Response:
         return await _company(request, staff, told, typed, names)
     except NeurantError as error:
         return await _company(request, staff, error.detail(reader_language(request)), typed)
-    return RedirectResponse(f"{SETTINGS}?told=saved", 303)
+    return RedirectResponse(f"{SETTINGS}?notice=saved", 303)
 
 
 @router.get(START)

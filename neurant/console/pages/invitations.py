@@ -130,9 +130,9 @@ async def _entered(request: Request, accepted: Accepted) -> Response:
 
 
 @router.get("/refuse", response_class=HTMLResponse)
-async def refuse_page(request: Request, of: str = "", told: str = "") -> Response:
+async def refuse_page(request: Request, of: str = "", notice: str = "") -> Response:
     """Ask the reader of a mailed link to confirm that they want no more invitations."""
-    return _refuse_page(request, of, told)
+    return _refuse_page(request, of, notice)
 
 
 @router.post("/refuse", response_class=HTMLResponse)
@@ -144,11 +144,11 @@ async def refuse_invitations(request: Request, of: Text = "", wants: Text = "") 
         await unsubscribe.refuse(state.pool, state.settings, of, wants=wants == "yes")
     except NotFoundError:
         return _refuse_page(request, of, "")
-    told = "back" if wants == "yes" else "refused"
-    return RedirectResponse(f"{unsubscribe.PAGE}?{urlencode({'of': of, 'told': told})}", 303)
+    notice = "back" if wants == "yes" else "refused"
+    return RedirectResponse(f"{unsubscribe.PAGE}?{urlencode({'of': of, 'notice': notice})}", 303)
 
 
-def _refuse_page(request: Request, token: str, told: str) -> Response:
+def _refuse_page(request: Request, token: str, notice: str) -> Response:
     problem, wrong = None, None
     try:
         unsubscribe.read_token(services_of(request).settings, token)
@@ -159,7 +159,7 @@ def _refuse_page(request: Request, token: str, told: str) -> Response:
         "invitations/refuse.html",
         error=wrong,
         token=token,
-        told=told,
+        notice=notice,
         problem=problem,
     )
 

@@ -22,7 +22,7 @@ function keepDraft(form) {
       const data = Object.fromEntries(new FormData(form));
       delete data.password;
       localStorage.setItem(key, JSON.stringify(data));
-      for (const told of document.querySelectorAll("[data-draft-kept]")) told.hidden = false;
+      for (const line of document.querySelectorAll("[data-draft-kept]")) line.hidden = false;
     });
     form.addEventListener("submit", () => localStorage.removeItem(key));
   } catch {

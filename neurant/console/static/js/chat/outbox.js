@@ -2,9 +2,9 @@
 import { Refused, randomId } from "./session.js";
 
 const FIRST_DELAY = 1000;
-const LONGEST_DELAY = 15000;
-const LONGEST_HELD = 600000; // milliseconds; a company may raise its limit earlier
-const MOST_SERVER_ERRORS = 4; // after which the visitor is notified
+const MAX_DELAY = 15000;
+const MAX_HELD = 600000; // milliseconds; a company may raise its limit earlier
+const MAX_SERVER_ERRORS = 4; // after which the visitor is notified
 
 /** client_id makes every attempt the same message to the server, so retrying is always safe. */
 export function createOutbox(session, store, thread) {
@@ -36,7 +36,7 @@ export function createOutbox(session, store, thread) {
       // tried again.
       console.info("outbox:", error.message);
       again = setTimeout(flush, error.status === 429 ? held(error) : delay);
-      delay = Math.min(delay * 2, LONGEST_DELAY);
+      delay = Math.min(delay * 2, MAX_DELAY);
     } finally {
       sending = false;
     }
@@ -47,7 +47,7 @@ export function createOutbox(session, store, thread) {
     for (const entry of waiting) {
       if (!entry.refused) thread.markPending(entry, "held", error.detail);
     }
-    return Math.min(error.retryAfter || LONGEST_DELAY, LONGEST_HELD) * (1 + Math.random() / 10);
+    return Math.min(error.retryAfter || MAX_DELAY, MAX_HELD) * (1 + Math.random() / 10);
   }
 
   /** Returns true if the server accepted it, false if it refused; throws on a temporary error. */
@@ -71,7 +71,7 @@ export function createOutbox(session, store, thread) {
     } catch (error) {
       if (!(error instanceof Refused) || error.status === 429) throw error;
       entry.server_errors = (entry.server_errors ?? 0) + (error.status >= 500 ? 1 : 0);
-      if (error.status >= 500 && entry.server_errors < MOST_SERVER_ERRORS) throw error;
+      if (error.status >= 500 && entry.server_errors < MAX_SERVER_ERRORS) throw error;
       entry.refused = true; // only the visitor can retry it
       thread.markPending(entry, "failed", error.detail);
       return false;

@@ -51,7 +51,7 @@ export class Refused extends Error {
   }
 }
 
-const MOST_CHALLENGES = 3; // one may expire while a phone sleeps
+const MAX_CHALLENGES = 3; // one may expire while a phone sleeps
 
 /** Finds the numbers that solve a challenge in a worker, so that the page stays responsive. */
 function solve(challenge) {
@@ -83,7 +83,7 @@ export function createSession(base, store, onSolving = () => {}) {
       }
       const refused = await refusal(response);
       const again = refused.code?.startsWith("visitors.proof_");
-      if (!again || challenges === MOST_CHALLENGES) throw refused;
+      if (!again || challenges === MAX_CHALLENGES) throw refused;
       proof = refused.proof && (await solved(refused.proof));
     }
   }

@@ -1,7 +1,7 @@
 // Server-sent events over fetch (EventSource cannot send the visitor's token), with resumption.
 
 const FIRST_DELAY = 500;
-const LONGEST_DELAY = 15000;
+const MAX_DELAY = 15000;
 const SILENCE = 60000; // milliseconds; the server sends a comment well before
 
 /** Follows the stream and reconnects. `onState` gets true when it opens and false when it breaks,
@@ -52,13 +52,13 @@ export function follow(session, { onEvent, onState }) {
         console.info("stream:", error.message);
         if (error.status === 429) {
           refused = error;
-          wait = Math.max(wait, (error.retryAfter || LONGEST_DELAY) * (1 + Math.random() / 10));
+          wait = Math.max(wait, (error.retryAfter || MAX_DELAY) * (1 + Math.random() / 10));
         }
       }
       onState(false, refused?.detail);
       // Jitter, so that not all clients reconnect to a restarted server at once.
       await pause(wait, refused !== null);
-      delay = Math.min(delay * 2, LONGEST_DELAY);
+      delay = Math.min(delay * 2, MAX_DELAY);
     }
   }
 
