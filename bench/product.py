@@ -24,7 +24,7 @@ from neurant.installation.embedded import RunningServer, Urls, connection_urls, 
 from neurant.installation.install import read_secrets
 from neurant.installation.migrate import MIGRATIONS, migrate, set_login_passwords
 from neurant.knowledge import embed
-from neurant.knowledge.answer import answer, choose
+from neurant.knowledge.answer import choose, judge
 from neurant.knowledge.chunk import MAX_CHUNK_CHARS, chunk
 from neurant.knowledge.embed import MODEL
 from neurant.knowledge.extract import extract
@@ -58,7 +58,6 @@ __all__ = [
     "Turns",
     "Urls",
     "VisitorLimits",
-    "answer",
     "choose",
     "chunk",
     "connection_urls",
@@ -66,6 +65,7 @@ __all__ = [
     "extract",
     "fuse",
     "get_settings",
+    "judge",
     "limits_for",
     "make_pool",
     "migrate",

@@ -19,7 +19,7 @@ from bench.calibrate_answers import (
 )
 from bench.figures import Figure, Figures, NotMeasuredError, quotient
 from bench.offline_search import SQUAD
-from bench.product import Ranked, answer, choose, embed, fuse
+from bench.product import Ranked, choose, embed, fuse, judge
 from bench.sizes import sized
 
 DOCUMENTS = sized(None, tiny=1)  # the demo clinic's documents, all or the first one
@@ -101,7 +101,7 @@ def answer_figures(
         chosen = choose(example.question, example.ranked)
         if chosen is not None:
             always.add(example, chosen[1].quote, chosen[0].document)
-        given = answer(example.question, example.ranked)
+        given = judge(example.question, example.ranked).answer
         if given is not None:
             bot.add(example, given.sources[0].quote, given.sources[0].document)
     answerable = sum(bool(example.expected) for example in examples)
@@ -131,7 +131,7 @@ def answer_figures(
 
 def near_miss_figure(examples: list[Example]) -> Figure:
     """Return the figure of questions that only seem answerable from their paragraph."""
-    answered = sum(answer(one.question, one.ranked) is not None for one in examples)
+    answered = sum(judge(one.question, one.ranked).answer is not None for one in examples)
     chosen = sum(choose(one.question, one.ranked) is not None for one in examples)
     return Figure(
         id="answers_near_misses",
@@ -159,7 +159,7 @@ def time_figures(example: Example) -> Figures:
     """Yield the milliseconds of choosing an answer and of embedding, on one core."""
     passage = max((ranked.candidate.content for ranked in example.ranked), key=len)
     choosing, asking, reading = (
-        milliseconds(lambda: answer(QUESTION, example.ranked), TIMES[0]),
+        milliseconds(lambda: judge(QUESTION, example.ranked), TIMES[0]),
         milliseconds(lambda: embed.embed_query(QUESTION), TIMES[1]),
         milliseconds(lambda: embed.embed_passage(passage), TIMES[2]),
     )

@@ -12,7 +12,7 @@ from psycopg.types.json import Jsonb
 from neurant.chatbots.schemas import ChatbotOut, PreviewOut, PreviewSource
 from neurant.conversations.system_lines import in_words
 from neurant.core.db.pool import Connection, fetch_one
-from neurant.knowledge.answer import answer
+from neurant.knowledge.answer import judge
 from neurant.knowledge.search import search_within
 from neurant.replies.decide import Decision, Situation, decide, without_answer
 from neurant.replies.intent import language_of, small_talk
@@ -81,7 +81,7 @@ async def finish_preview(
     decided_by, sources, confidence = _decided_by(now, decision), [], None
     if vector is not None:
         ranked = await search_within(connection, trial.bot.id, message, vector)
-        found = answer(message, ranked)
+        found = judge(message, ranked).answer
         if found is None:
             decision, decided_by = without_answer(now, message), "no_answer"
         else:

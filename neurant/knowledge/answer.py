@@ -87,25 +87,34 @@ COEFFICIENTS = (0.75, 0.63, 1.97, 1.35, 0.75, 0.87, -0.28, 0.39, 0.26)
 THRESHOLD = 0.5
 
 
-def answer(
-    question: str,
-    ranked: Sequence[Ranked],
-    threshold: float = THRESHOLD,
-) -> Answer | None:
-    """Quote the passage that answers ``question``; None below the ``threshold`` of confidence.
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The decision about a question.
+
+    ``answer`` is None below the threshold, ``confidence`` (0..1) is the calibrated probability that
+    the best passage answers: it also belongs to a refusal, and is None only where there was nothing
+    to compare.
+    """
+
+    answer: Answer | None
+    confidence: float | None
+
+
+def judge(question: str, ranked: Sequence[Ranked], threshold: float = THRESHOLD) -> Verdict:
+    """Decide whether a passage answers ``question``, and quote it if it does.
 
     ``ranked`` comes from ``rank.fuse``, best first. The quote is data of the company and is never
     interpreted.
     """
     found = choose(question, ranked)
     if found is None:
-        return None
+        return Verdict(None, None)
     candidate, window, signals = found
-    confidence = probability(signals)
+    confidence = round(probability(signals), 3)
     if confidence < threshold:
-        return None
+        return Verdict(None, confidence)
     source = Source(candidate.document, candidate.page_number, window.quote, candidate.chunk_id)
-    return Answer(source.quote, [source], round(confidence, 3))
+    return Verdict(Answer(source.quote, [source], confidence), confidence)
 
 
 def choose(question: str, ranked: Sequence[Ranked]) -> tuple[Candidate, Window, Signals] | None:

@@ -19,7 +19,7 @@ from neurant.core.db.pool import Pool
 from neurant.core.db.tenancy import Worker, tenant
 from neurant.core.logs import get_logger
 from neurant.core.realtime import Hub
-from neurant.knowledge.answer import Answer, answer, display_name
+from neurant.knowledge.answer import Answer, display_name, judge
 from neurant.knowledge.rank import Ranked
 from neurant.knowledge.search import search
 from neurant.replies import queries
@@ -168,7 +168,7 @@ async def _from_documents(
     pool: Pool, worker: Worker, chatbot_id: UUID, now: Situation, question: str, started: float
 ) -> tuple[Reply, KnowledgeQuery]:
     ranked = await search(pool, worker, chatbot_id, question)
-    found = answer(question, ranked)
+    found = judge(question, ranked).answer
     elapsed = int((time.monotonic() - started) * 1000)
     similarities = [r.candidate.similarity for r in ranked if r.candidate.similarity is not None]
     query = KnowledgeQuery(

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from bench.offline_search import Company, demo_company
 from neurant.knowledge import embed, passage
-from neurant.knowledge.answer import Answer, answer, choose, display_name, probability
+from neurant.knowledge.answer import Answer, choose, display_name, judge, probability
 from neurant.knowledge.passage import best_window, read_question, units, weights
 from neurant.knowledge.rank import Candidate, Ranked
 from neurant.knowledge.words import bare_question, likeness
@@ -31,7 +31,7 @@ def clinic() -> Company:
 
 
 def ask(clinic: Company, question: str) -> Answer | None:
-    return answer(question, clinic.search(question))
+    return judge(question, clinic.search(question)).answer
 
 
 def found(clinic: Company, labelled: dict[str, Any]) -> str:
@@ -212,7 +212,10 @@ def test_the_decision_does_not_depend_on_the_scale_of_the_full_text_score(clinic
     for labelled in LABELLED["answerable"][:10]:
         ranked = clinic.search(labelled["question"])
         other = [Ranked(_scaled(one.candidate, 37.5), one.score) for one in ranked]
-        before, after = answer(labelled["question"], ranked), answer(labelled["question"], other)
+        before, after = (
+            judge(labelled["question"], ranked).answer,
+            judge(labelled["question"], other).answer,
+        )
         assert before == after
 
 
@@ -230,14 +233,14 @@ def test_deciding_takes_less_than_ten_milliseconds_a_question(clinic: Company) -
     asked = [(q["question"], clinic.search(q["question"])) for q in LABELLED["answerable"][:20]]
     started = time.perf_counter()
     for question, ranked in asked:
-        answer(question, ranked)
+        judge(question, ranked)
     assert (time.perf_counter() - started) / len(asked) < 0.010
 
 
 def test_braces_and_markup_in_a_document_are_quoted_and_not_interpreted() -> None:
     content = "El código de descuento es {quote} <b>%s</b> {document}."
     passage = Candidate(UUID(int=1), UUID(int=2), "{x}.txt", None, None, content, 0.93, 0.1)
-    given = answer("¿Cuál es el código de descuento?", [Ranked(passage, 1.0)], threshold=0.0)
+    given = judge("¿Cuál es el código de descuento?", [Ranked(passage, 1.0)], threshold=0.0).answer
     assert given is not None
     assert given.text == content
 
@@ -249,7 +252,7 @@ def test_no_text_breaks_the_choice_of_lines(question: str, contents: list[str]) 
         Ranked(Candidate(UUID(int=n), UUID(int=0), "d", n, None, content, 0.85, None), 0.5)
         for n, content in enumerate(contents)
     ]
-    given = answer(question, ranked, threshold=0.0)
+    given = judge(question, ranked, threshold=0.0).answer
     assert given is None or given.sources[0].quote
 
 
@@ -314,7 +317,7 @@ def test_a_question_of_many_words_costs_no_more_than_one_of_two_dozen(
         for n in range(20)
     ]
     words = [f"{chr(97 + n // 26)}{chr(97 + n % 26)}rtolisp" for n in range(400)]
-    answer(" ".join(words), ranked)
+    judge(" ".join(words), ranked)
     assert len(set(compared)) <= 24
     assert len(compared) < 24 * 200
 
