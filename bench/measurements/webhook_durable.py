@@ -26,12 +26,12 @@ GOAL = 0.3
 GOAL_P99_MS = 50
 SENDERS = 32
 OPEN_SENDERS = 128
-SECONDS = sized(5.0, tiny=0.3)
-WARM_SECONDS = sized(2.0, tiny=0.1)
+SECONDS = sized(5.0, tiny=1.0)
+WARM_SECONDS = sized(2.0, tiny=1.0)
 INSERT_SECONDS = sized(5.0, tiny=0.0)
 ROUNDS = sized(7, tiny=1)
 LOAD = 0.7
-OPEN_SECONDS = sized(20.0, tiny=0.3)
+OPEN_SECONDS = sized(20.0, tiny=1.0)
 _SEEDS = itertools.count(1)
 
 
