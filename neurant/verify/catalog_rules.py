@@ -205,7 +205,7 @@ def rule_cells(connection: Connection, catalog: Catalog) -> Iterator[Cell]:
 
 def _cell(rule: str, broken: list[str]) -> Cell:
     return Cell(
-        "catalog rules",
+        "catalog_rules",
         "",
         rule,
         "",

@@ -23,7 +23,7 @@ AREAS = (
     "uniques",
     "effects",
     "plans",
-    "catalog rules",
+    "catalog_rules",
 )
 _SHOWN = 200
 
