@@ -181,9 +181,14 @@ def units(content: str, section: str | None) -> list[Unit]:
         heading = line == section or (
             len(line) <= 70 and not re.search(r"[.:;?!,]$|\d", line) and not row
         )
-        for sentence in _END.split(line):
+        for sentence in sentences(line):
             found.append(Unit(sentence.strip(), number, heading, row))
     return found
+
+
+def sentences(line: str) -> list[str]:
+    """Return the sentences of a line; abbreviations and hours do not end one."""
+    return _END.split(line)
 
 
 def cover(question: Question, weight: dict[str, float], text: str) -> float:
