@@ -22,7 +22,7 @@ from neurant.knowledge.figures import (
     spoken_numbers,
     street_words,
 )
-from neurant.knowledge.passage import sentences
+from neurant.knowledge.lines import sentences
 from neurant.knowledge.words import stems
 
 _PHONE_DIGITS = 7

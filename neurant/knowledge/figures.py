@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from enum import Enum
 from functools import lru_cache
+from itertools import zip_longest
 
 COUNT = "count"  # the unit of "12 cuotas" and all other counted things
 
@@ -210,7 +211,7 @@ def street_words(text: str) -> str:
     words = re.findall(r"[a-z]+|\d+", _flat(_visible(text)))
     kept = [
         _STREETS.get(word, word)
-        for word, following in zip(words, [*words[1:], ""], strict=True)
+        for word, following in zip_longest(words, words[1:], fillvalue="")
         if not (word in ("n", "no", "nro", "numero") and following.isdigit())
     ]
     return " ".join(kept)
