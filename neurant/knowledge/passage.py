@@ -16,9 +16,13 @@ from neurant.knowledge.lines import Unit, units
 from neurant.knowledge.rows import read_row
 from neurant.knowledge.words import fold, is_light, likeness, question_stems, stems
 
-MAX_QUOTE_CHARS = 420
+MAX_QUOTE_CHARS = 500
 MAX_UNITS = 6
 MAX_ROWS = 8
+WEAK = 0.7  # below this score the neighbours of the best sentence are quoted as well
+# The share of the best score from which on a neighbour belongs to the quote. Sentences of one
+# paragraph belong together more often than lines do.
+FLOOR, LINE_FLOOR = 0.5, 0.9
 SHORT_PARAGRAPH = 260
 MAX_STEMS = 24  # per question; each is compared with every word of the passages
 LIGHT_WEIGHT = 0.35
@@ -35,8 +39,8 @@ _CLOCK = r"\b\d{1,2}:\d\d\b|\b\d{1,2} ?[ap]\.? ?m\b|\b24 horas"
 _KINDS: dict[str, tuple[re.Pattern[str], re.Pattern[str]]] = {
     "price": (
         re.compile(
-            r"\bcuant[oa]s? (?:me |nos |te )?(?:cuesta|cuestan|vale|valen|cobran|sale|salen|es|son|"
-            r"pagan|pago|seria|costaria|costo|cobra)\w*|\bprecios?\b|\btarifas?\b|"
+            r"\bcuant[oa]s? (?:me |nos |te )?(?:(?:es|son)\b|(?:cuesta|cuestan|vale|valen|cobran|"
+            r"sale|salen|pagan|pago|seria|costaria|costo|cobra)\w*)|\bprecios?\b|\btarifas?\b|"
             r"\bcostos?\b|\bcosto\b|\bvalor\b|\bhow much\b|\bprices?\b|\bcosts?\b|"
             r"\bdiferencias? (?:de|en) (?:el |los )?(?:precios?|valor|costos?|tarifas?)(?: entre)?|"
             rf"{_EXTREME.pattern}"
@@ -112,6 +116,13 @@ _COMPLETE_KINDS = frozenset({"hour", "open", "place"})
 _WEEK = ("lunes", "martes", "miercoles", "jueves", "viernes", "sabado", "domingo")
 _DAY = rf"({'|'.join(_WEEK)})s?"
 _DAYS = re.compile(rf"\b{_DAY}(?: al? |[ -]*[-–][ -]*){_DAY}\b")
+REFERS = re.compile(
+    r"(?:esto|est[ea]s?|estos|es[oe]|esas?|esos|ello|ellos|ellas?|su|sus|pero|ademas|tambien|asi|por"
+    r" (?:eso|ello|lo tanto|esta|este)|sin embargo|en (?:cambio|ese|esa|este|esta) |a su vez|alli"
+    r"|aqui|ahi|como resultado|se|esta|estan|es|son|fue|fueron|era|eran|incluye\w*|tiene\w*|dura"
+    r"|cuesta|si no|de lo contrario|los otros|las otras|el otro|la otra|despues|luego|ambos|ambas"
+    r"|it|its|this|these|they|their|but|also|otherwise)\b"
+)
 _REFUSES = re.compile(r"\bno (?:\w+mos|hay|se \w+[ae]n?|esta\w*|incluye\w*|cubre\w*)\b")
 
 
@@ -254,7 +265,7 @@ def best_window(
         return None
     best = max(bodies, key=lambda number: scores[number])
     above = _heading_of(parts, best, section)
-    chosen = _rows(question, weight, parts, best, above) or _grown(parts, scores, best)
+    chosen = _rows(question, weight, parts, best, above) or _grown(question, parts, scores, best)
     quote = _quote(parts, chosen)
     headings = [unit.text for unit in parts[: chosen[0]] if unit.heading][-2:]
     context = "\n".join([section or "", *headings, quote])
@@ -284,7 +295,8 @@ def _rows(
     listed = [number for number in range(first, last + 1) if _fits_kind(question, parts[number])]
     names = {number: cover(question, weight, _name(parts, number)) for number in listed}
     topic = f"{heading}\n{_header_of(parts, best)}"
-    if cover(question, weight, topic) >= _WHOLE and len(listed) > 1 and question.kinds:
+    is_topic = bool(question.kinds) and cover(question, weight, topic) >= _WHOLE
+    if is_topic and len(listed) > 1 and all(parts[number].row for number in listed):
         return listed[:MAX_ROWS]
     top = names.get(best, 0.0)
     if top <= 0:
@@ -295,7 +307,7 @@ def _rows(
 
 def _is_row(parts: Sequence[Unit], number: int) -> bool:
     unit = parts[number]
-    if unit.heading or not unit.row:
+    if unit.heading:
         return False
     return read_row(unit.text, _header_of(parts, number)) is not None
 
@@ -381,14 +393,19 @@ def _has_form(question: Question, text: str) -> bool:
     )
 
 
-def _grown(parts: Sequence[Unit], scores: list[float], best: int) -> list[int]:
+def _grown(question: Question, parts: Sequence[Unit], scores: list[float], best: int) -> list[int]:
     """Return the units of the quote, which follow one another.
 
-    The quote includes neighbours that fit as well, and the lines that a colon announces.
+    The quote includes neighbours that fit as well, the lines that a colon announces, and the
+    sentences that belong together: one that refers to the sentence before it comes with it.
     """
     first, last = _paragraph(parts, scores, best)
-    floor = max(0.9 * scores[best], 0.05)
+    sentence_floor, line_floor = (max(part * scores[best], 0.05) for part in (FLOOR, LINE_FLOOR))
     size = sum(len(part.text) for part in parts[first : last + 1])
+
+    def is_as_good(number: int) -> bool:
+        joined = _is_same_line(parts, number, best)
+        return scores[number] >= (sentence_floor if joined else line_floor)
 
     def fits(number: int) -> bool:
         return (
@@ -402,14 +419,32 @@ def _grown(parts: Sequence[Unit], scores: list[float], best: int) -> list[int]:
     while fits(last + 1):
         listing = parts[last].text.endswith(":") or (listing and parts[last].row)
         announced = parts[last].text.endswith(("?", ":")) or (listing and parts[last + 1].row)
-        if not announced and scores[last + 1] < floor:
+        if not announced and not is_as_good(last + 1) and not _refers_back(parts, last + 1):
             break
         last += 1
         size += len(parts[last].text)
-    while fits(first - 1) and scores[first - 1] >= floor:
+    while fits(first - 1) and (is_as_good(first - 1) or _refers_back(parts, first)):
         first -= 1
         size += len(parts[first].text)
+    quoted = " ".join(part.text for part in parts[first : last + 1])
+    lacks_form = bool(question.forms) and not _has_form(question, quoted)
+    if lacks_form or scores[best] < WEAK:
+        for number in (last + 1, first - 1):
+            helps = not lacks_form or (fits(number) and _has_form(question, parts[number].text))
+            if fits(number) and helps and _is_same_line(parts, number, best):
+                first, last = min(first, number), max(last, number)
+                size += len(parts[number].text)
     return list(range(first, last + 1))
+
+
+def _refers_back(parts: Sequence[Unit], number: int) -> bool:
+    """Return whether a sentence is understood only with the sentence before it."""
+    joined = _is_same_line(parts, number, number - 1)
+    return joined and REFERS.match(fold(parts[number].text)) is not None
+
+
+def _is_same_line(parts: Sequence[Unit], number: int, other: int) -> bool:
+    return 0 <= number < len(parts) and other >= 0 and parts[number].line == parts[other].line
 
 
 def _paragraph(parts: Sequence[Unit], scores: list[float], best: int) -> tuple[int, int]:

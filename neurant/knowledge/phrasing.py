@@ -19,6 +19,7 @@ from neurant.texts import Language, text
 _LISTED_FROM = 3  # rows: from here on they are a list below their heading
 _MAX_CELLS = 4
 _SMALL_WORDS = frozenset(tokens("a al con de del e el en la las los o para por y u un una"))
+_STOP = re.compile(r"(?<=[^\W\d_]{3})\.$|(?<=\d)\.$")  # not that of "p. m."
 _ASKS_OPENLY = re.compile(
     r"\b(?:que|cual(?:es)?|cuant[oa]s?|como|cuando|donde|adonde|quien(?:es)?|what|which|when|where"
     r"|who|how|why|horarios?|hours)\b"
@@ -55,7 +56,7 @@ def _window(window: Window, is_ambiguous: bool) -> str:
     said = [row_text(row, window.question, is_listed=len(rows) > 1) for row in rows if row]
     heading = title_of(window.heading)
     if len(rows) >= _LISTED_FROM:
-        items = "\n".join(f"- {one}" for one in said)
+        items = "\n".join(f"- {_STOP.sub('', one)}" for one in said)
         return f"{heading}:\n{items}" if heading else items
     lines = "\n".join(map(ended, said))
     needs_heading = heading and (is_ambiguous or _names(heading, window))

@@ -26,6 +26,7 @@ _VALUE_START = re.compile(
 )
 _NAMED_VALUE = re.compile(r"\s*[.·…_]{2,}\s*|\s+[–-]\s+(?=[$€\d])|\s*[=→]\s*")
 _SHORTEST_NAME = 3
+_LONGEST_LABEL = 3  # words, in a line that ends like a sentence
 MAX_ROW_CHARS = 160
 _VALUE_WORDS = re.compile(
     r"\b(?:precios?|valor(?:es)?|tarifas?|costos?|duracion|tiempos?|horarios?|plazos?|descuentos?|"
@@ -58,12 +59,17 @@ def read_row(line: str, header: str = "") -> Row | None:
     if len(cells) > 1:
         return _separated(cells, header)
     labelled = _LABELLED.fullmatch(text)
-    if labelled is not None:
+    if labelled is not None and _is_label(labelled["label"], text):
         return Row(labelled["label"].strip(), (("", labelled["value"].strip()),))
     dotted = _NAMED_VALUE.split(text, maxsplit=1)
     if len(dotted) == 2 and all(part.strip() for part in dotted) and re.search(r"\d", dotted[1]):
         return Row(dotted[0].strip(), (("", dotted[1].strip()),))
     return _glued(text, header)
+
+
+def _is_label(label: str, text: str) -> bool:
+    """Return whether the words before a colon name a value; those of a sentence do not."""
+    return not text.endswith(".") or len(label.split()) <= _LONGEST_LABEL
 
 
 def is_rule(line: str) -> bool:

@@ -32,7 +32,7 @@ _MAX_PASSAGES = 3
 _MAX_COMPARED = 3  # rows: the cheapest, and the next ones
 _WHOLE = 0.99
 _NEARLY = 0.02
-_AND = re.compile(r"\s*(?:,|;|\b(?:y|e|o|u|ni|and|or|versus|vs\.?)\b)\s*", re.IGNORECASE)
+_AND = re.compile(r"\s*(?:[,;](?=\s)|\b(?:y|e|o|u|ni|and|or|versus|vs\.?)\b)\s*", re.IGNORECASE)
 _BETWEEN = re.compile(r"^.*\b(?:diferencias?\b.*\bentre|difference\b.*\bbetween)\b", re.IGNORECASE)
 _CHEAPEST = re.compile(
     r"\b(?:mas (?:barat|economic)\w*|menos cost\w+|menor (?:precio|valor|costo)|cheap\w*"
@@ -71,7 +71,7 @@ def _parts(asked: str, question: Question) -> list[Question]:
     for text in texts:
         own = read_question(text)
         part = own if own.kinds else replace(own, kinds=question.kinds)
-        if asks_something(part):
+        if asks_something(part) and not all(map(str.isdigit, part.stems or ("?",))):
             found.append(part)
     return found if len(found) > 1 else []
 
