@@ -14,6 +14,7 @@ _END = re.compile(
     r"(?<!\bCra\.)(?<!\bNo\.)(?<!\bNúm\.)(?<!\bTel\.) +(?=[A-ZÁÉÍÓÚÑÜ¿¡«“\"(\d])"
 )
 
+_HOUR_AT_END = re.compile(r"\b[ap]\. ?m\.$")  # its full stop ends no sentence
 # A label whose value is missing, as in the printed text of a form: "Precio por hora: ____".
 _EMPTY_LABEL = re.compile(r":[\s_.…–—-]*$")
 
@@ -43,7 +44,7 @@ def units(content: str, section: str | None) -> tuple[Unit, ...]:
         below = full[place + 1][1] if place + 1 < len(full) else ""
         row = bool(_BULLET.match(line)) or (
             len(line) <= 120
-            and not line.endswith((".", "?", "!", ":"))
+            and (not line.endswith((".", "?", "!", ":")) or bool(_HOUR_AT_END.search(line)))
             and bool(re.search(r"\d|: \S|—|\|", line))
         )
         header = bool(below) and line != section and is_header(line, below)

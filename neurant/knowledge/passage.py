@@ -29,6 +29,7 @@ LIGHT_WEIGHT = 0.35
 LEAD_BONUS = 0.2
 _WHOLE = 0.99  # the share of a question that counts as all of it
 
+LISTED = 0.75  # the score of a row below a heading that is what the question names
 EXTREME_BONUS = 0.6  # "the cheapest one" is found among rows, not in prose
 _EXTREME = re.compile(
     r"\b(?:mas|menos) (?:barat|economic|costos)\w*|\bmas car[oa]s?\b|\bcheap\w*"
@@ -123,6 +124,7 @@ REFERS = re.compile(
     r"|cuesta|si no|de lo contrario|los otros|las otras|el otro|la otra|despues|luego|ambos|ambas"
     r"|it|its|this|these|they|their|but|also|otherwise)\b"
 )
+_DAY_NAMED = re.compile(r"lunes|martes|mi[eé]rcoles|jueves|viernes|s[aá]bado|domingo", re.I)
 _REFUSES = re.compile(r"\bno (?:\w+mos|hay|se \w+[ae]n?|esta\w*|incluye\w*|cubre\w*)\b")
 
 
@@ -233,6 +235,8 @@ def _words_of(text: str) -> frozenset[str]:
 def _days_meant(text: str) -> list[str]:
     """Return the stems of the weekdays that a range includes: "lunes a jueves"."""
     found: list[str] = []
+    if not _DAY_NAMED.search(text):
+        return found
     for first, last in _DAYS.findall(fold(text)):
         start, end = _WEEK.index(first), _WEEK.index(last)
         days = _WEEK[start : end + 1] if start <= end else (*_WEEK[start:], *_WEEK[: end + 1])
@@ -295,7 +299,8 @@ def _rows(
     listed = [number for number in range(first, last + 1) if _fits_kind(question, parts[number])]
     names = {number: cover(question, weight, _name(parts, number)) for number in listed}
     topic = f"{heading}\n{_header_of(parts, best)}"
-    is_topic = bool(question.kinds) and cover(question, weight, topic) >= _WHOLE
+    is_topic = cover(question, weight, topic) >= _WHOLE
+    is_topic = is_topic and (bool(question.kinds) or names.get(best, 0.0) < _WHOLE)
     if is_topic and len(listed) > 1 and all(parts[number].row for number in listed):
         return listed[:MAX_ROWS]
     top = names.get(best, 0.0)
@@ -382,7 +387,14 @@ def _scores(
         form = FORM_BONUS if _has_form(question, unit.text) else 0.0
         if question.is_extreme and unit.row and kind:
             form += EXTREME_BONUS
-        scores.append(own + 0.3 * (under - own) + (0.25 if kind else 0.0) + lead + form)
+        listed = unit.row and bool(question.stems) and cover(question, weight, heading) >= _WHOLE
+        scores.append(
+            own
+            + max(0.3 * (under - own), LISTED - own if listed else 0.0)
+            + (0.25 if kind else 0.0)
+            + lead
+            + form
+        )
     return scores
 
 

@@ -30,7 +30,7 @@ _CLOSED_AT_START = re.compile(r"\W*(?:cerrad[oa]s?|closed|no (?:abrimos|atendemo
 # A value of these forms shows by itself what it is: the labels "Precio" and "Duración" add nothing.
 _PLAIN_LABELS = {
     "precio": re.compile(r"[$€]\s?\d|pesos|gratis|sin costo|usd|cop"),
-    "duracion": re.compile(r"\d.*[a-z]{3}"),
+    "duracion": re.compile(r"\d.*[a-z]{3}|inmediat"),
 }
 _SAME_LABELS = {
     "precio": "precio", "valor": "precio", "tarifa": "precio", "costo": "precio", "price": "precio",

@@ -24,6 +24,7 @@ _VALUE_START = re.compile(
     r"(?<!\S)(?<!\ba )(?<!\bo )(?<!\by )(?<!\bde )(?<!\bpor )(?<!\bhasta )"
     r"(?<!\bx )(?<!\bto )(?<!- )(?<!– )(?=(?:US\$|COP |USD |[$€])\s?\d|\d)"
 )
+_FREE = re.compile(r"\b(?:gratis|gratuit[oa]s?|sin costo|free)\b")
 _NAMED_VALUE = re.compile(r"\s*[.·…_]{2,}\s*|\s+[–-]\s+(?=[$€\d])|\s*[=→]\s*")
 _SHORTEST_NAME = 3
 _LONGEST_LABEL = 3  # words, in a line that ends like a sentence
@@ -139,10 +140,11 @@ def _labels(header: str, count: int) -> list[str]:
 
 
 def price_of(row: Row) -> float | None:
-    """Return the lowest price of a row; None if it has none."""
+    """Return the lowest price of a row, 0 for what is free; None if it has none."""
     prices = [
         float(re.sub(r"[.,'’](?=\d{3})", "", number).replace(",", "."))
         for _, value in row.cells
         for number in re.findall(r"(?:[$€]|COP|USD)\s?(\d[\d.,'’]*\d|\d)", value)
     ]
+    prices += [0.0 for _, value in row.cells if _FREE.search(fold(value))]
     return min(prices, default=None)
