@@ -23,8 +23,8 @@ _EMPTY_LABEL = re.compile(r":[\s_.…–—-]*$")
 class Unit:
     """A line or sentence. ``heading`` and ``row`` (of a table) are its role in the passage.
 
-    A heading is never an answer; nor are a label without a value, a question without an answer and
-    a ``header``, which holds the column names of the rows below it. They count as headings.
+    A heading is never an answer; nor are a label without a value, a question of a list of questions
+    and a ``header``, which holds the column names of the rows below it. They count as headings.
     """
 
     text: str
@@ -58,7 +58,7 @@ def _is_heading(line: str, row: bool, below: str) -> bool:
     if _EMPTY_LABEL.search(line):
         return not below or bool(_EMPTY_LABEL.search(below)) or not line.endswith(":")
     if line.endswith("?"):
-        return not below
+        return True
     return len(line) <= 70 and not row and not re.search(r"[.:;?!,]$|\d", line)
 
 

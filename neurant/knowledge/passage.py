@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from neurant.knowledge.lines import Unit, units
+from neurant.knowledge.lines import Unit, sentences, units
 from neurant.knowledge.rows import read_row
 from neurant.knowledge.words import fold, is_light, likeness, question_stems, stems
 
@@ -29,6 +29,9 @@ LIGHT_WEIGHT = 0.35
 LEAD_BONUS = 0.2
 _WHOLE = 0.99  # the share of a question that counts as all of it
 
+# The worth of the words in the heading: a row is understood only under its heading.
+CONTEXT, ROW_CONTEXT = 0.3, 0.7
+KIND_BONUS = 0.25
 LISTED = 0.75  # the score of a row below a heading that is what the question names
 EXTREME_BONUS = 0.6  # "the cheapest one" is found among rows, not in prose
 _EXTREME = re.compile(
@@ -251,8 +254,17 @@ def shows(question: Question, text: str) -> bool | None:
     folded = fold(text)
     if any(_KINDS[kind][1].search(folded) for kind in question.kinds):
         return True
-    # "No ofrecemos X" answers what X costs and when it is open.
-    return _REFUSES.search(folded) is not None
+    return _REFUSES.search(folded) is not None and _refuses(question, text)
+
+
+def _refuses(question: Question, text: str) -> bool:
+    """Return whether a sentence denies what is asked: "No ofrecemos X" answers what X costs."""
+    asked = frozenset(question.stems)
+    return any(
+        _REFUSES.search(fold(sentence)) is not None and not asked.isdisjoint(_words_of(sentence))
+        for line in text.split("\n")
+        for sentence in sentences(line)
+    )
 
 
 def best_window(
@@ -375,13 +387,15 @@ def _scores(
 ) -> list[float]:
     heading = section or ""
     scores = []
-    for unit in parts:
+    for number, unit in enumerate(parts):
         if unit.heading:
             heading = heading if unit.header else unit.text
             scores.append(0.0)
             continue
         own = cover(question, weight, unit.text)
         under = cover(question, weight, f"{heading}\n{unit.text}")
+        if number > 0 and parts[number - 1].heading and heading.endswith("?"):
+            own = under  # the question before an answer counts as a part of it
         kind = shows(question, unit.text)
         lead = LEAD_BONUS * _lead(question, weight, unit, heading, kind)
         form = FORM_BONUS if _has_form(question, unit.text) else 0.0
@@ -390,7 +404,10 @@ def _scores(
         listed = unit.row and bool(question.stems) and cover(question, weight, heading) >= _WHOLE
         scores.append(
             own
-            + max(0.3 * (under - own), LISTED - own if listed else 0.0)
+            + max(
+                (ROW_CONTEXT if unit.row else CONTEXT) * (under - own),
+                LISTED - own if listed else 0.0,
+            )
             + (0.25 if kind else 0.0)
             + lead
             + form

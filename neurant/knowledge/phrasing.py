@@ -143,7 +143,12 @@ def ended(sentence: str) -> str:
 
 
 def title_of(heading: str) -> str:
-    """Return a heading as a title: one in capitals gets small letters after the first ones."""
+    """Return a heading as a title: one in capitals gets small letters after the first ones.
+
+    A question above its answer is no title.
+    """
+    if heading.endswith("?"):
+        return ""
     heading = re.sub(r"^(?:\d+[.)]|#+)\s*", "", heading.strip()).rstrip(":")
     if not heading.isupper() or (len(heading.split()) == 1 and len(heading) <= 4):
         return heading

@@ -50,8 +50,9 @@ def all_that_answer(
 ) -> list[Chosen]:
     """Return the passages and lines that answer together, ``best`` first."""
     found = [best]
+    is_comparison = question.is_extreme or bool(_BETWEEN.match(asked))
     for part in _parts(asked, question):
-        if not _contains(found, part):
+        if is_comparison or not _contains(found, part):
             other = _best_for(part, question, ranked)
             found += [other] if other else []
     if len(found) == 1:
