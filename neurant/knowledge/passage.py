@@ -16,10 +16,10 @@ from neurant.knowledge.lines import Unit, sentences, units
 from neurant.knowledge.rows import read_row
 from neurant.knowledge.words import fold, is_light, likeness, question_stems, stems
 
-MAX_QUOTE_CHARS = 500
+MAX_QUOTE_CHARS = 600
 MAX_UNITS = 6
 MAX_ROWS = 8
-WEAK = 0.7  # below this score the neighbours of the best sentence are quoted as well
+WEAK = 0.85  # below this score the neighbours of the best sentence are quoted as well
 # The share of the best score from which on a neighbour belongs to the quote. Sentences of one
 # paragraph belong together more often than lines do.
 FLOOR, LINE_FLOOR = 0.5, 0.9
@@ -281,16 +281,20 @@ def best_window(
         return None
     best = max(bodies, key=lambda number: scores[number])
     above = _heading_of(parts, best, section)
-    chosen = _rows(question, weight, parts, best, above) or _grown(question, parts, scores, best)
-    quote = _quote(parts, chosen)
-    headings = [unit.text for unit in parts[: chosen[0]] if unit.heading][-2:]
-    context = "\n".join([section or "", *headings, quote])
-    kind = shows(question, quote)
+    rows = _rows(question, weight, parts, best, above)
+    # The sentences around the best ones help a reader; as a signal they would blur the difference
+    # between the passages.
+    core = rows or _grown(parts, scores, best, LINE_FLOOR)
+    chosen = rows or _widened(question, parts, scores, best)
+    headings = [unit.text for unit in parts[: core[0]] if unit.heading][-2:]
+    best_lines = _quote(parts, core)
+    context = "\n".join([section or "", *headings, best_lines])
+    kind = shows(question, best_lines)
     covered = _with_kind(cover(question, weight, context), question, weight, kind)
     lead = _lead(question, weight, parts[best], above, kind)
     lines = tuple(parts[number] for number in chosen)
     header = _header_of(parts, chosen[0])
-    return Window(quote, covered, kind, lead, lines, above, header, question)
+    return Window(_quote(parts, chosen), covered, kind, lead, lines, above, header, question)
 
 
 def _rows(
@@ -422,48 +426,63 @@ def _has_form(question: Question, text: str) -> bool:
     )
 
 
-def _grown(question: Question, parts: Sequence[Unit], scores: list[float], best: int) -> list[int]:
-    """Return the units of the quote, which follow one another.
+def _grown(
+    parts: Sequence[Unit], scores: list[float], best: int, sentence_floor: float
+) -> list[int]:
+    """Return the units of a quote, which follow one another.
 
-    The quote includes neighbours that fit as well, the lines that a colon announces, and the
-    sentences that belong together: one that refers to the sentence before it comes with it.
+    It includes neighbours that fit as well, the lines that a colon announces, and the sentences
+    that belong together: one that refers to the sentence before it comes with it.
     """
     first, last = _paragraph(parts, scores, best)
-    sentence_floor, line_floor = (max(part * scores[best], 0.05) for part in (FLOOR, LINE_FLOOR))
-    size = sum(len(part.text) for part in parts[first : last + 1])
 
     def is_as_good(number: int) -> bool:
-        joined = _is_same_line(parts, number, best)
-        return scores[number] >= (sentence_floor if joined else line_floor)
-
-    def fits(number: int) -> bool:
-        return (
-            0 <= number < len(parts)
-            and not parts[number].heading
-            and last - first + 1 < MAX_UNITS
-            and size + len(parts[number].text) <= MAX_QUOTE_CHARS
-        )
+        floor = sentence_floor if _is_same_line(parts, number, best) else LINE_FLOOR
+        return scores[number] >= max(floor * scores[best], 0.05)
 
     listing = False
-    while fits(last + 1):
+    while _fits(parts, first, last, last + 1):
         listing = parts[last].text.endswith(":") or (listing and parts[last].row)
         announced = parts[last].text.endswith(("?", ":")) or (listing and parts[last + 1].row)
         if not announced and not is_as_good(last + 1) and not _refers_back(parts, last + 1):
             break
         last += 1
-        size += len(parts[last].text)
-    while fits(first - 1) and (is_as_good(first - 1) or _refers_back(parts, first)):
+    while _fits(parts, first, last, first - 1) and (
+        is_as_good(first - 1) or _refers_back(parts, first)
+    ):
         first -= 1
-        size += len(parts[first].text)
+    return list(range(first, last + 1))
+
+
+def _widened(
+    question: Question, parts: Sequence[Unit], scores: list[float], best: int
+) -> list[int]:
+    """Return the quote for the reader: also the neighbours of sentences that answer weakly.
+
+    A sentence answers weakly when it has little of the question, or no number, date or name where
+    the question wants one.
+    """
+    chosen = _grown(parts, scores, best, FLOOR)
+    first, last = chosen[0], chosen[-1]
     quoted = " ".join(part.text for part in parts[first : last + 1])
     lacks_form = bool(question.forms) and not _has_form(question, quoted)
-    if lacks_form or scores[best] < WEAK:
-        for number in (last + 1, first - 1):
-            helps = not lacks_form or (fits(number) and _has_form(question, parts[number].text))
-            if fits(number) and helps and _is_same_line(parts, number, best):
-                first, last = min(first, number), max(last, number)
-                size += len(parts[number].text)
+    if not lacks_form and scores[best] >= WEAK:
+        return chosen
+    for number in (last + 1, first - 1):
+        if not _fits(parts, first, last, number) or not _is_same_line(parts, number, best):
+            continue
+        helps = not lacks_form or _has_form(question, parts[number].text)
+        if helps and (number > best or scores[number] > 0):
+            first, last = min(first, number), max(last, number)
     return list(range(first, last + 1))
+
+
+def _fits(parts: Sequence[Unit], first: int, last: int, number: int) -> bool:
+    """Return whether the unit ``number`` may join the quote from ``first`` to ``last``."""
+    if not 0 <= number < len(parts) or parts[number].heading or last - first + 1 >= MAX_UNITS:
+        return False
+    size = sum(len(part.text) for part in parts[first : last + 1])
+    return size + len(parts[number].text) <= MAX_QUOTE_CHARS
 
 
 def _refers_back(parts: Sequence[Unit], number: int) -> bool:
