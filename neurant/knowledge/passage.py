@@ -127,7 +127,6 @@ REFERS = re.compile(
     r"|cuesta|si no|de lo contrario|los otros|las otras|el otro|la otra|despues|luego|ambos|ambas"
     r"|it|its|this|these|they|their|but|also|otherwise)\b"
 )
-_DAY_NAMED = re.compile(r"lunes|martes|mi[eé]rcoles|jueves|viernes|s[aá]bado|domingo", re.I)
 _REFUSES = re.compile(r"\bno (?:\w+mos|hay|se \w+[ae]n?|esta\w*|incluye\w*|cubre\w*)\b")
 
 
@@ -232,14 +231,18 @@ def cover(question: Question, weight: dict[str, float], text: str) -> float:
 
 @lru_cache(maxsize=1_024)  # one question compares each text several times
 def _words_of(text: str) -> frozenset[str]:
-    return frozenset([*stems(text), *_days_meant(text)])
+    words = frozenset(stems(text))
+    return words if words.isdisjoint(_day_stems()) else words.union(_days_meant(text))
+
+
+@lru_cache(maxsize=1)
+def _day_stems() -> frozenset[str]:
+    return frozenset(stems(" ".join(_WEEK)))
 
 
 def _days_meant(text: str) -> list[str]:
     """Return the stems of the weekdays that a range includes: "lunes a jueves"."""
     found: list[str] = []
-    if not _DAY_NAMED.search(text):
-        return found
     for first, last in _DAYS.findall(fold(text)):
         start, end = _WEEK.index(first), _WEEK.index(last)
         days = _WEEK[start : end + 1] if start <= end else (*_WEEK[start:], *_WEEK[: end + 1])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 from neurant.knowledge.words import fold
 
@@ -48,6 +49,7 @@ def without_bullet(line: str) -> str:
     return _BULLET.sub("", line, count=1) if _BULLET.match(line) else line
 
 
+@lru_cache(maxsize=512)  # one question reads its rows several times
 def read_row(line: str, header: str = "") -> Row | None:
     """Return a line's name and values; None if it is no row.
 
