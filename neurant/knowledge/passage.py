@@ -392,15 +392,17 @@ def _with_kind(
 def _scores(
     question: Question, weight: dict[str, float], parts: Sequence[Unit], section: str | None
 ) -> list[float]:
-    heading = section or ""
+    heading, columns = section or "", ""
     scores = []
     for number, unit in enumerate(parts):
         if unit.heading:
+            columns = unit.text if unit.header else ""
             heading = heading if unit.header else unit.text
             scores.append(0.0)
             continue
         own = cover(question, weight, unit.text)
-        under = cover(question, weight, f"{heading}\n{unit.text}")
+        above = f"{heading}\n{columns}" if unit.row else heading
+        under = cover(question, weight, f"{above}\n{unit.text}")
         if number > 0 and parts[number - 1].heading and heading.endswith("?"):
             own = under  # the question before an answer counts as a part of it
         kind = shows(question, unit.text)

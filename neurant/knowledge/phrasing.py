@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from neurant.knowledge.lines import Unit
 from neurant.knowledge.passage import Question, Window, cover
-from neurant.knowledge.rows import Row, read_row, without_bullet
+from neurant.knowledge.rows import Row, lower_first, read_row, without_bullet
 from neurant.knowledge.words import fold, stems, tokens
 from neurant.texts import Language, text
 
@@ -81,9 +81,9 @@ def row_text(row: Row, question: Question, *, is_listed: bool = False) -> str:
     if not any(labels):
         return f"{row.name}: {', '.join(values)}"
     if len(cells) == 1:
-        return f"{row.name} ({_lower(labels[0])}): {values[0]}"
+        return f"{row.name} ({lower_first(labels[0])}): {values[0]}"
     named = [
-        f"{_lower(label)}: {value}" if label else value
+        f"{lower_first(label)}: {value}" if label else value
         for label, value in zip(labels, values, strict=True)
     ]
     return f"{row.name} — {'; '.join(named)}"
@@ -107,11 +107,6 @@ def _needed(label: str, value: str, question: Question, is_listed: bool) -> str:
         return ""
     said = stems(label)
     return "" if is_listed and len(said) == 1 and said[0] in question.stems else label
-
-
-def _lower(label: str) -> str:
-    """Return a label within a sentence; acronyms keep their capitals."""
-    return label if label[1:2].isupper() else label[:1].lower() + label[1:]
 
 
 def _prose(window: Window) -> str:

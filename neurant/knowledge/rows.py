@@ -55,8 +55,10 @@ def read_row(line: str, header: str = "") -> Row | None:
 
     ``header`` is the line with the names of the columns; "" if there is none.
     """
+    if len(line) > MAX_ROW_CHARS:
+        return None
     text = without_bullet(line.strip()).strip("| ")
-    if not text or len(text) > MAX_ROW_CHARS or text.endswith(("?", ":")):
+    if not text or text.endswith(("?", ":")):
         return None
     cells = [cell.strip() for cell in _SEPARATOR.split(text) if cell.strip()]
     if len(cells) > 1:
@@ -82,7 +84,8 @@ def is_rule(line: str) -> bool:
 
 def is_header(line: str, below: str) -> bool:
     """Return whether a line holds the column names of the row ``below`` it."""
-    if _MONEY.search(line) or line.endswith((".", "?", "!", ":")):
+    is_short = len(line) <= MAX_ROW_CHARS and len(below) <= MAX_ROW_CHARS
+    if not is_short or line.endswith((".", "?", "!", ":")) or _MONEY.search(line):
         return False
     names = [cell.strip() for cell in _SEPARATOR.split(line.strip("| ")) if cell.strip()]
     values = [cell.strip() for cell in _SEPARATOR.split(below.strip("| ")) if cell.strip()]
@@ -91,13 +94,19 @@ def is_header(line: str, below: str) -> bool:
         return any(name in labels for name in names) or (
             len(names) == len(values)
             and not any(":" in cell for cell in values)
-            and not re.search(r"\d", "".join(names))
-            and bool(re.search(r"\d", below))
+            and (
+                bool(_MONEY.search(below))
+                or (not re.search(r"\d", "".join(names)) and bool(re.search(r"\d", below)))
+            )
         )
     row = _glued(without_bullet(below), "")
-    if row is None or re.search(r"\d", line) or not _VALUE_WORDS.search(fold(line)):
+    if row is None or re.search(r"\d", line):
         return False
-    return len(line.split()) > len(row.cells)
+    words = line.split()
+    if _VALUE_WORDS.search(fold(line)):
+        return len(words) > len(row.cells)
+    # "Servicio Carro Moto": one capitalised word for each column.
+    return len(words) == len(row.cells) + 1 > 2 and all(map(str.istitle, words))
 
 
 def _separated(cells: list[str], header: str) -> Row | None:
@@ -109,8 +118,30 @@ def _separated(cells: list[str], header: str) -> Row | None:
         found.append((own["label"].strip(), own["value"].strip()) if own else (label, cell))
     first = _LABELLED.fullmatch(cells[0])
     if first is not None and all(label for label, _ in found):
-        return Row("", ((first["label"].strip(), first["value"].strip()), *found))
-    return Row(cells[0], tuple(found))
+        return _qualified("", [(first["label"].strip(), first["value"].strip()), *found])
+    return _qualified(cells[0], found)
+
+
+def _qualified(name: str, cells: list[tuple[str, str]]) -> Row:
+    """Return a row whose cells without digits before its values belong to the name.
+
+    ``Moto — Tiempo: Día completo — Precio: $9.000`` is "Moto (tiempo: Día completo): $9.000".
+    """
+    rest = list(cells)
+    while len(rest) > 1 and not re.search(r"\d", rest[0][1]) and _has_digits(rest[1:]):
+        label, value = rest.pop(0)
+        named = f"{lower_first(label)}: {value}" if label else value
+        name = f"{name} ({named})" if name else value
+    return Row(name, tuple(rest))
+
+
+def _has_digits(cells: list[tuple[str, str]]) -> bool:
+    return any(re.search(r"\d", value) for _, value in cells)
+
+
+def lower_first(label: str) -> str:
+    """Return a label as it is written within a sentence; acronyms keep their capitals."""
+    return label if label[1:2].isupper() else label[:1].lower() + label[1:]
 
 
 def _glued(text: str, header: str) -> Row | None:

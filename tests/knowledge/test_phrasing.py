@@ -81,6 +81,22 @@ def test_values_of_the_same_kind_keep_their_columns() -> None:
     assert found.text == "Suite — temporada baja: $480.000; temporada alta: $720.000."
 
 
+@pytest.mark.parametrize(
+    ("question", "text"),
+    [
+        ("¿Cuánto cuesta la hora para moto?", "Hora (moto): $2.000."),
+        ("¿Cuánto cuesta el carro en 2026?", "Carro (2026): $4.500."),
+    ],
+)
+def test_the_column_of_a_cell_is_found_without_a_label_in_its_row(question: str, text: str) -> None:
+    tables = (
+        "Tarifas\nServicio Carro Moto\nHora $4.500 $2.000\nDía $20.000 $9.000",
+        "Cambios\nVehículo — 2025 — 2026\nCarro — $4.000 — $4.500\nCamión — $7.000 — $7.500",
+    )
+    found = ask(question, *(tables if "moto" in question else reversed(tables)))
+    assert found.text == text
+
+
 @pytest.mark.parametrize("question", ["precio de los planes", "¿Qué precios tienen los planes?"])
 def test_a_question_that_names_a_topic_gets_all_its_prices(question: str) -> None:
     found = ask(question, GYM)
@@ -197,6 +213,9 @@ def test_the_answer_below_a_question_is_said_without_the_question() -> None:
         ("- Corte - $35.000", "", Row("Corte", (("", "$35.000"),))),
         ("| Corte | $35.000 | 30 min |", "| Servicio | Precio | Tiempo |",
          Row("Corte", (("Precio", "$35.000"), ("Tiempo", "30 min")))),
+        ("Moto — Tiempo: Día completo — Precio: $9.000", "",
+         Row("Moto (tiempo: Día completo)", (("Precio", "$9.000"),))),
+        ("Tiempo: Día completo — Precio: $9.000", "", Row("Día completo", (("Precio", "$9.000"),))),
         ("Calle 57 # 9-24, segundo piso", "", None),
         ("Precio por hora:", "", None),
         ("La consulta cuesta $70.000 por persona.", "", None),
@@ -209,7 +228,11 @@ def test_the_forms_of_rows_are_read(line: str, header: str, row: Row | None) -> 
 def test_column_names_are_recognised_by_the_row_below_them() -> None:
     assert is_header("Servicio Precio Tiempo", "Corona $1.250.000 2 citas")
     assert is_header("Servicio — 2025 — 2026", "Hora — 2025: $4.000 — 2026: $4.500")
+    assert is_header("Vehículo — 2025 — 2026", "Carro — $4.000 — $4.500")
+    assert is_header("Servicio Carro Moto", "Hora $4.500 $2.000")
     assert is_header("| Servicio | Precio |", "| Corte | $35.000 |")
+    assert not is_header("Planes y precios", "Plan Precio Duración")
+    assert not is_header("Cuidado facial", "Masaje $110.000 50 minutos")
     assert not is_header("Odontología general", "Tratamiento Precio Duración")
     assert not is_header("Corte $35.000", "Tinte $80.000")
 
