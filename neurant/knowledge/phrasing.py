@@ -43,7 +43,8 @@ def phrase(question: Question, asked: str, windows: Sequence[Window]) -> str:
     labels = [read_row(window.units[0].text, window.header) for window in windows if window.units]
     names = [row.name for row in labels if row]
     said = [_window(window, len(set(names)) < len(names)) for window in windows]
-    answer = "\n".join(dict.fromkeys(said))
+    blocks = list(dict.fromkeys(said))
+    answer = ("\n\n" if any("\n" in block for block in blocks) else "\n").join(blocks)
     sure = _certainly(question, asked, windows)
     return f"{sure} {answer}" if sure else answer
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from uuid import UUID
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from neurant.knowledge.answer import Answer, judge
+from neurant.knowledge.figure_guard import unsupported_figures
 from neurant.knowledge.rank import Candidate, Ranked
 from neurant.knowledge.rows import Row, is_header, price_of, read_row
 
@@ -40,13 +44,14 @@ PAYMENT = """Formas de pago
 Recibimos efectivo y tarjetas. No recibimos cheques. No hacemos envíos a otros países."""
 
 
-def ask(question: str, *passages: str) -> Answer:
+def answer_of(question: str, passages: Sequence[str]) -> Answer | None:
+    """The answer from these passages, after a check that its quotes are literal."""
     ranked = [
         Ranked(
             Candidate(
                 UUID(int=n),
                 UUID(int=99),
-                "doc.txt",
+                "d.txt",
                 None,
                 one.split("\n")[0],
                 one,
@@ -58,10 +63,15 @@ def ask(question: str, *passages: str) -> Answer:
         for n, one in enumerate(passages)
     ]
     found = judge(question, ranked, threshold=0.0).answer
+    for source in found.sources if found else []:
+        content = passages[source.chunk_id.int]
+        assert all(line in content for line in source.quote.split("\n"))
+    return found
+
+
+def ask(question: str, *passages: str) -> Answer:
+    found = answer_of(question, passages)
     assert found is not None
-    contents = {UUID(int=n): one for n, one in enumerate(passages)}
-    for source in found.sources:
-        assert all(line in contents[source.chunk_id] for line in source.quote.split("\n"))
     return found
 
 
@@ -185,6 +195,34 @@ def test_a_label_without_a_value_and_a_header_alone_are_no_answer(content: str) 
     candidate = Candidate(UUID(int=1), UUID(int=2), "d", None, None, content, 0.93, 0.5)
     found = judge("¿Cuánto cuesta la hora?", [Ranked(candidate, 1.0)], threshold=0.0).answer
     assert found is None
+
+
+LINES = st.sampled_from(
+    [*GYM.split("\n"), *ROOMS.split("\n"), *NORTH.split("\n"), *HOURS.split("\n"), *PAYMENT.split("\n"),
+     "", "Precio por hora:", "¿Hay wifi?", "| Corte | $35.000 |", "|---|---|", "- Cédula",
+     "Corte ........ $35.000"]
+)  # fmt: skip
+QUESTIONS = st.sampled_from(
+    ["¿Cuánto cuesta el plan mensual y el corte?", "¿Abren los sábados?", "precio de las habitaciones",
+     "¿Cuál es el plan más barato?", "¿Tienen parqueadero?", "¿reciben cheques o tarjetas?",
+     "horario", "¿Dónde quedan?", "planes"]
+)  # fmt: skip
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    QUESTIONS,
+    st.lists(st.lists(LINES, min_size=1, max_size=8).map("\n".join), min_size=1, max_size=3),
+)
+def test_whatever_the_documents_quotes_are_literal_and_figures_are_theirs(
+    question: str, passages: list[str]
+) -> None:
+    found = answer_of(question, passages)
+    if found is not None:
+        quotes = [source.quote for source in found.sources]
+        assert unsupported_figures(found.text, [*quotes, *passages]) == []
+        assert found.text.strip()
+        assert not found.text.rstrip().endswith(":")
 
 
 def test_the_value_below_its_label_is_said_with_it() -> None:
