@@ -28,6 +28,7 @@ from neurant.knowledge.answer import choose, judge
 from neurant.knowledge.chunk import MAX_CHUNK_CHARS, chunk
 from neurant.knowledge.embed import MODEL
 from neurant.knowledge.extract import extract
+from neurant.knowledge.passage import asks_something, best_window, read_question, weights
 from neurant.knowledge.rank import Candidate, Ranked, fuse
 from neurant.knowledge.reader import Ended, limits_for, run_child
 from neurant.knowledge.words import stems
@@ -58,6 +59,8 @@ __all__ = [
     "Turns",
     "Urls",
     "VisitorLimits",
+    "asks_something",
+    "best_window",
     "choose",
     "chunk",
     "connection_urls",
@@ -71,6 +74,7 @@ __all__ = [
     "migrate",
     "needs",
     "place_of",
+    "read_question",
     "read_secrets",
     "router",
     "run_child",
@@ -78,4 +82,5 @@ __all__ = [
     "set_login_passwords",
     "start_supervised",
     "stems",
+    "weights",
 ]

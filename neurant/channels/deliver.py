@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
@@ -79,10 +80,22 @@ class Outgoing:
         if self.sender_type == "system":
             return system_text(self.content, language, self.sender_name or "")
         if self.knowledge_sources:
-            source = self.knowledge_sources[0]
-            cited = "cited_with_page" if source.get("page") else "cited"
-            return text(f"replies.{cited}", language, **(source | {"quote": self.content}))
+            return _cited(self.content, self.knowledge_sources, language)
         return self.content
+
+
+def _cited(answer: str, sources: Sequence[dict[str, Any]], language: Language) -> str:
+    """Return an answer with the names of its documents, and with its page if it has one only."""
+    documents = dict.fromkeys(str(source["document"]) for source in sources)
+    if len(documents) > 1:
+        names = ", ".join(text("replies.document", language, document=name) for name in documents)
+        return text("replies.cited_several", language, documents=names, quote=answer)
+    pages = {source.get("page") for source in sources}
+    page = pages.pop() if len(pages) == 1 else None
+    cited = "cited_with_page" if page else "cited"
+    return text(
+        f"replies.{cited}", language, document=sources[0]["document"], page=page, quote=answer
+    )
 
 
 @dataclass(frozen=True, slots=True)

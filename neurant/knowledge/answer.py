@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from uuid import UUID
 
+from neurant.knowledge.figure_guard import guarded
 from neurant.knowledge.passage import (
     Question,
     Window,
@@ -24,7 +25,9 @@ from neurant.knowledge.passage import (
     read_question,
     weights,
 )
+from neurant.knowledge.phrasing import phrase
 from neurant.knowledge.rank import Candidate, Ranked
+from neurant.knowledge.selection import Chosen, all_that_answer
 from neurant.knowledge.words import bare_question, condensed
 
 CONSIDERED = 8
@@ -46,7 +49,10 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A quote that answers. ``confidence`` is the calibrated probability (0..1) that it does."""
+    """An answer composed of quotes; ``confidence`` is the calibrated probability (0..1) of it.
+
+    Its ``text`` contains literal pieces of the sources and no figure that they lack.
+    """
 
     text: str
     sources: list[Source]
@@ -113,8 +119,25 @@ def judge(question: str, ranked: Sequence[Ranked], threshold: float = THRESHOLD)
     confidence = round(probability(signals), 3)
     if confidence < threshold:
         return Verdict(None, confidence)
-    source = Source(candidate.document, candidate.page_number, window.quote, candidate.chunk_id)
-    return Verdict(Answer(source.quote, [source], confidence), confidence)
+    return Verdict(_composed(question, ranked, (candidate, window), confidence), confidence)
+
+
+def _composed(
+    question: str, ranked: Sequence[Ranked], best: Chosen, confidence: float
+) -> Answer | None:
+    """Return the answer in a sentence, with a source for each passage that it was composed of."""
+    text = bare_question(condensed(question, MAX_QUESTION_CHARS))
+    asked = _asked(condensed(question, MAX_QUESTION_CHARS))
+    chosen = all_that_answer(text, asked, ranked, best)
+    said = guarded(
+        phrase(asked, text, [window for _, window in chosen]),
+        [f"{window.heading}\n{window.header}\n{window.quote}" for _, window in chosen],
+    )
+    sources = [
+        Source(candidate.document, candidate.page_number, window.quote, candidate.chunk_id)
+        for candidate, window in chosen
+    ]
+    return Answer(said, sources, confidence) if said else None
 
 
 def choose(question: str, ranked: Sequence[Ranked]) -> tuple[Candidate, Window, Signals] | None:
