@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from uuid import UUID
 
+from neurant.knowledge.border import grown
 from neurant.knowledge.passage import (
     Question,
     Window,
@@ -113,7 +114,8 @@ def judge(question: str, ranked: Sequence[Ranked], threshold: float = THRESHOLD)
     confidence = round(probability(signals), 3)
     if confidence < threshold:
         return Verdict(None, confidence)
-    source = Source(candidate.document, candidate.page_number, window.quote, candidate.chunk_id)
+    quote = grown(window.quote, candidate)
+    source = Source(candidate.document, candidate.page_number, quote, candidate.chunk_id)
     return Verdict(Answer(source.quote, [source], confidence), confidence)
 
 
