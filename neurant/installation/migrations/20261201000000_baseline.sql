@@ -7609,7 +7609,7 @@ language sql stable security definer set search_path = '' as $$
   select c.name, b.name, b.description, b.personality_traits ->> 'language',
     b.personality_traits ->> 'persona', b.personality_traits ->> 'tone',
     b.personality_traits ->> 'address', b.personality_traits ->> 'style', b.timezone, b.avatar_url,
-    b.hitl_enabled and c.max_hitl_concurrent <> 0
+    b.hitl_enabled and b.hitl_triggers @> '["user_request"]' and c.max_hitl_concurrent <> 0
   from public.channel_accounts a
   join public.companies c on c.id = a.company_id and c.subscription_status <> 'cancelled'
   join public.chatbots b on b.company_id = a.company_id and b.id = a.chatbot_id
