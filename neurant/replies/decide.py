@@ -15,7 +15,7 @@ from neurant.replies.intent import (
 )
 from neurant.replies.remember import customer_name, without_introduction
 from neurant.texts import Language, in_tone
-from neurant.texts.address import manner
+from neurant.texts.address import Manner, manner
 
 # A fallback message that offers a person, which a bot must not repeat where no person attends.
 _OFFERS = re.compile(
@@ -75,6 +75,12 @@ class Situation:
         }
         return in_tone(f"replies.{name}", how, self.language, **(known | params))
 
+    @property
+    def fallback(self) -> str | None:
+        """The fallback message. The default of the database has the bot's form of address too."""
+        is_default = self.fallback_message == in_tone("replies.fallback", Manner(), "es")
+        return self.say("fallback") if is_default else self.fallback_message
+
 
 @dataclass(frozen=True, slots=True)
 class Decision:
@@ -110,7 +116,7 @@ def decide(now: Situation) -> Decision:
 
 def without_answer(now: Situation, question: str) -> Decision:
     """Decide the reply when the documents hold no answer that is good enough."""
-    content = now.fallback_message or now.say("not_found")
+    content = now.fallback or now.say("not_found")
     if now.hitl_enabled and "no_answer" in now.hitl_triggers:
         detail = question[:500]
         return Decision("escalate", content=content, reason="no_answer", detail=detail)
@@ -119,7 +125,7 @@ def without_answer(now: Situation, question: str) -> Decision:
 
 def without_person(now: Situation) -> Decision:
     """Decide the reply to a wish for a person where the bot hands no conversation over for it."""
-    fallback = now.fallback_message
+    fallback = now.fallback
     if fallback and not _OFFERS.search(fallback):
         content = now.say("no_person_fallback", fallback=fallback)
     else:
@@ -147,4 +153,4 @@ def _escalation(now: Situation, question: str) -> Decision | None:
 
 def _offered(now: Situation) -> bool:
     """Return whether the bot's last message offered a person."""
-    return bool(now.fallback_message) and now.last_bot_text == now.fallback_message
+    return bool(now.fallback) and now.last_bot_text == now.fallback

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from textwrap import shorten
 from typing import Literal
 from uuid import UUID
 
@@ -97,9 +98,14 @@ def _passage(one: Ranked, *, is_quoted: bool) -> ExplainedPassage:
         document=display_name(found.document)[:MAX_NAME_CHARS],
         page=found.page_number,
         section=found.section_title[:MAX_NAME_CHARS] if found.section_title else None,
-        excerpt=found.content[:MAX_EXCERPT_CHARS],
+        excerpt=_beginning(found.content),
         score=round(one.score, 3),
         similarity=None if found.similarity is None else round(found.similarity, 3),
         lexical=None if found.lexical is None else round(found.lexical, 3),
         is_quoted=is_quoted,
     )
+
+
+def _beginning(content: str) -> str:
+    """Return the first words of a passage on one line, with "…" where it goes on."""
+    return shorten(content, MAX_EXCERPT_CHARS, placeholder="…") or content[:MAX_EXCERPT_CHARS]

@@ -119,7 +119,8 @@ def _branch(said: str, cited: Iterable[str]) -> str | None:
     if len(chosen) != 1:
         return None
     found = named[chosen[0]]
-    return f"{found['kind'].capitalize()} {found['name']}"[:_MAX_FACT]
+    name = found["name"].title() if found["name"].isupper() else found["name"]
+    return f"{found['kind'].capitalize()} {name}"[:_MAX_FACT]
 
 
 def _preference(said: str) -> str | None:

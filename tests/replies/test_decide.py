@@ -105,6 +105,19 @@ def test_the_fallback_message_is_said_whenever_there_is_no_answer() -> None:
         assert standard.content == ASKED.say("not_found")
 
 
+def test_the_default_fallback_message_has_the_form_of_address_of_the_bot() -> None:
+    default = "No puedo ayudarte con eso. ¿Te gustaría hablar con un operador?"
+    new = replace(ASKED, fallback_message=default)
+    assert without_answer(new, QUESTION).content == default
+    formal = replace(new, address="usted")
+    said = "No puedo ayudarle con eso. ¿Le gustaría hablar con un operador?"
+    assert without_answer(formal, QUESTION).content == said
+    yes = replace(formal, question="sí, por favor", last_bot_text=said)
+    assert decide(yes).reason == "user_request"
+    own = replace(formal, fallback_message="Escríbenos")
+    assert without_answer(own, QUESTION).content == "Escríbenos"
+
+
 def test_without_the_trigger_a_wish_for_a_person_hands_over_nothing() -> None:
     wish = "quiero hablar con una persona"
     off = replace(ASKED, question=wish, hitl_triggers=["no_answer", "keywords"])

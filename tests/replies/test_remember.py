@@ -74,6 +74,7 @@ BOTH = "Sede Chapinero: lunes a viernes de 8 a 18. Sede Laureles: sábados de 9 
     [
         ("¿A qué hora abren?", [CHAPINERO, "Abrimos a las 8"], "Sede Chapinero"),
         ("¿A qué hora abren en laureles?", [BOTH], "Sede Laureles"),
+        ("¿Dónde parqueo?", ["SEDE CEDRITOS", "Hay ocho cupos"], "Sede Cedritos"),
         ("¿A qué hora abren?", [BOTH], None),
         ("¿Y en la sede Norte?", ["Abrimos a las 8"], None),
         ("where do I pick it up?", ["Store Palermo Soho", "Open from 10"], "Store Palermo Soho"),

@@ -16,6 +16,8 @@ from neurant.core.realtime import Hub
 from neurant.replies import queries
 from neurant.replies.queries import Reply
 from neurant.replies.service import reply
+from neurant.texts import in_tone
+from neurant.texts.address import Manner
 from tests.companies import Company
 from tests.support.platform import taught, teach, working
 from tests.support.stage import Stage
@@ -144,6 +146,17 @@ async def test_the_fallback_message_is_said_with_handover_and_without(stage: Sta
         "select reason from hitl_sessions where company_id = %s", stage.acme.id
     )
     assert handed == [("no_answer",)]
+
+
+async def test_a_new_bot_says_the_default_of_the_database_in_its_form_of_address(
+    stage: Stage,
+) -> None:
+    [[default]] = await stage.rows(
+        "select fallback_message from chatbots where company_id = %s", stage.acme.id
+    )
+    assert default == in_tone("replies.fallback", Manner(), "es")
+    await configure(stage, stage.acme, personality_traits=Jsonb({"address": "usted"}))
+    assert "ayudarle" in (await ask(stage, UNKNOWN))["content"]
 
 
 async def test_a_wish_without_its_trigger_is_declined_and_nobody_is_called(stage: Stage) -> None:
