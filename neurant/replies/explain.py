@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from textwrap import shorten
 from typing import Literal
 from uuid import UUID
 
@@ -108,4 +107,8 @@ def _passage(one: Ranked, *, is_quoted: bool) -> ExplainedPassage:
 
 def _beginning(content: str) -> str:
     """Return the first words of a passage on one line, with "…" where it goes on."""
-    return shorten(content, MAX_EXCERPT_CHARS, placeholder="…") or content[:MAX_EXCERPT_CHARS]
+    line = " ".join(content[: 2 * MAX_EXCERPT_CHARS].split())
+    if len(line) <= MAX_EXCERPT_CHARS:
+        return line
+    words, space, _ = line[: MAX_EXCERPT_CHARS - 1].rpartition(" ")
+    return f"{words if space else line[: MAX_EXCERPT_CHARS - 1]}…"
