@@ -21,12 +21,14 @@ language sql immutable set search_path = '' as $$
   select jsonb_typeof(p_traits) = 'object'
     and coalesce(p_traits ->> 'tone' in ('friendly', 'professional', 'helpful', 'expert', 'formal'), true)
     and coalesce(p_traits ->> 'language' in ('es', 'en'), true)
+    and coalesce(p_traits ->> 'address' in ('tu', 'usted', 'vos'), true)
+    and coalesce(p_traits ->> 'style' in ('concise', 'detailed'), true)
     and coalesce(jsonb_typeof(p_traits -> 'persona') = 'string'
       and char_length(p_traits ->> 'persona') between 1 and 60
       and p_traits ->> 'persona' !~ '[[:cntrl:]]', true)
 $$;
 comment on function private.is_personality(jsonb) is
-  'Returns whether the known traits of a personality are well formed: tone, language (es, en), persona (the name that the bot gives itself). Other traits are free.';
+  'Returns whether the known traits of a personality are well formed: tone, language (es, en), address (tu, usted, vos), style (concise, detailed), persona (the name that the bot gives itself). Other traits are free.';
 grant execute on function private.is_personality(jsonb) to authenticated, neurant_worker,
   neurant_router;
 
@@ -165,7 +167,11 @@ create table public.chatbots (
     check (private.reads_as_name(name))
 );
 comment on column public.chatbots.personality_traits is
-  'The words in which the bot greets, thanks and says that it does not know, and its own name (see private.is_personality). Quotes of documents stay as they are written.';
+  'The words in which the bot greets, thanks and says that it does not know, and its own name (see private.is_personality). Quotes of documents stay as they are written. Without an address, the tone and the country of the time zone decide between tú, usted and vos.';
+comment on column public.chatbots.max_context_messages is
+  'The number of messages before the open question that a reply reads.';
+comment on column public.chatbots.fallback_message is
+  'What the bot says whenever it has no answer, whether or not a person is called; null: a standard text.';
 comment on column public.chatbots.channels is
   'Derived: the channels of the connected channel_accounts.';
 comment on column public.chatbots.working_hours is

@@ -94,11 +94,13 @@ grant execute on function private.prove_webhook(text, bytea) to neurant_app;
 
 create function private.web_chat(p_routing_id text)
 returns table (company_name text, chatbot_name text, description text, language text,
-  persona text, tone text, avatar_url text, has_people boolean)
+  persona text, tone text, address text, style text, timezone text, avatar_url text,
+  has_people boolean)
 language sql stable security definer set search_path = '' as $$
   select c.name, b.name, b.description, b.personality_traits ->> 'language',
-    b.personality_traits ->> 'persona', b.personality_traits ->> 'tone', b.avatar_url,
-    b.hitl_enabled and c.max_hitl_concurrent <> 0
+    b.personality_traits ->> 'persona', b.personality_traits ->> 'tone',
+    b.personality_traits ->> 'address', b.personality_traits ->> 'style', b.timezone, b.avatar_url,
+    b.hitl_enabled and b.hitl_triggers @> '["user_request"]' and c.max_hitl_concurrent <> 0
   from public.channel_accounts a
   join public.companies c on c.id = a.company_id and c.subscription_status <> 'cancelled'
   join public.chatbots b on b.company_id = a.company_id and b.id = a.chatbot_id
@@ -106,7 +108,7 @@ language sql stable security definer set search_path = '' as $$
     and b.retired_at is null
 $$;
 comment on function private.web_chat(text) is
-  'Returns the public data of a web chat: the names of the company and the bot, persona, tone, picture, and whether a person can be requested. Security definer, called by the web process, because the reader is not signed in.';
+  'Returns the public data of a web chat: the names of the company and the bot, persona, tone, form of address, style, time zone, picture, and whether a person can be requested. Security definer, called by the web process, because the reader is not signed in.';
 grant execute on function private.web_chat(text) to neurant_app;
 
 create function private.queued_line(

@@ -78,6 +78,7 @@ create table public.conversations (
   -- Nobody attends a finished conversation.
   constraint conversations_finished_check
     check (status = 'active' or not is_hitl_active),
+  constraint conversations_context_check check (jsonb_typeof(context_data) = 'object'),
   constraint conversations_end_check check (ended_at >= started_at),
   constraint conversations_counts_check check (
     message_count >= 0 and bot_message_count >= 0 and human_message_count >= 0)
@@ -90,6 +91,8 @@ comment on column public.conversations.last_message_slot is
   'last_message_at, rounded down to ten minutes. The inbox''s index holds this column, so that most messages change no index of conversations: order by last_message_slot desc, last_message_at desc.';
 comment on column public.conversations.session_duration_minutes is
   'From the beginning to the last message, in whole minutes; written when the conversation ends.';
+comment on column public.conversations.context_data is
+  'What the conversation established, by name: the customer''s name, the branch, a preference, and facts of an import. A reply adds to it (private.finish_reply); the next reply and the operator read it.';
 comment on column public.conversations.last_seq is
   'Sequence number of the newest message. Order and resumption depend on it, never on a clock.';
 comment on column public.conversations.fence is

@@ -25,6 +25,7 @@ create table public.messages (
   used_knowledge_base boolean default false,
   knowledge_sources jsonb default '[]',
   confidence_score decimal(3, 2) check (confidence_score between 0 and 1),
+  explanation jsonb,
   created_at timestamptz not null default clock_timestamp(),
   updated_at timestamptz not null default now(),
   primary key (company_id, id),
@@ -42,8 +43,21 @@ create table public.messages (
     or sender_type = 'end_user' and status = 'delivered')
     and (read_at >= delivered_at) is not false),
   constraint messages_seq_check check (seq > 0),
-  constraint messages_sources_check check (jsonb_typeof(knowledge_sources) = 'array')
+  constraint messages_sources_check check (jsonb_typeof(knowledge_sources) = 'array'),
+  constraint messages_explanation_check check (explanation is null
+    or sender_type = 'bot' and jsonb_typeof(explanation) = 'object'
+    and char_length(explanation::text) <= 8000)
 );
+comment on column public.messages.model_used is
+  'What produced the text of the bot: extractive (a quote of documents), phrase (one of its fixed phrases), or the name of a language model.';
+comment on column public.messages.tokens_used is
+  'Tokens of a language model that the answer used; null: no language model produced it.';
+comment on column public.messages.used_knowledge_base is
+  'Whether the text comes from documents. It stays true when the sources are erased.';
+comment on column public.messages.confidence_score is
+  'The probability that the best passage answers the question: also where it was too low to answer.';
+comment on column public.messages.explanation is
+  'Why the bot said this: the kind of turn, repaired words, passages with scores, confidence, threshold, decision and reason. Only the staff reads it.';
 comment on column public.messages.chatbot_id is
   'The bot of the conversation, kept equal by the foreign key, so that the policy for operadores needs no join.';
 comment on column public.messages.content is

@@ -138,7 +138,8 @@ create function private.finish_reply(
   p_conversation uuid, p_token uuid, p_fence bigint, p_read_seq bigint, p_action text,
   p_content text default null, p_sources jsonb default '[]', p_confidence numeric default null,
   p_model text default null, p_processing_ms integer default null,
-  p_reason text default null, p_detail text default null)
+  p_reason text default null, p_detail text default null, p_tokens integer default null,
+  p_explanation jsonb default null, p_context jsonb default '{}')
 returns table (outcome text, message_id uuid)
 language plpgsql security definer set search_path = '' as $$
 declare
@@ -171,6 +172,12 @@ begin
     p_action := 'none';
     outcome := 'fenced';
   end if;
+  if p_context <> '{}' then
+    -- A null removes a fact.
+    update public.conversations c
+    set context_data = jsonb_strip_nulls(coalesce(c.context_data, '{}') || p_context)
+    where c.company_id = v_company and c.id = p_conversation;
+  end if;
   if p_action = 'escalate' then
     -- A takeover may be counted on the company's row, which comes before a message's slot.
     perform from public.companies k where k.id = v_company for no key update;
@@ -179,10 +186,10 @@ begin
     begin
       insert into public.messages (company_id, conversation_id, chatbot_id, channel_account_id,
         sender_type, content, knowledge_sources, used_knowledge_base, confidence_score, model_used,
-        processing_time_ms)
+        tokens_used, processing_time_ms, explanation)
       values (v_company, p_conversation, v_conversation.chatbot_id,
         v_conversation.channel_account_id, 'bot', p_content, p_sources, p_sources <> '[]',
-        p_confidence, p_model, p_processing_ms)
+        p_confidence, coalesce(p_model, 'phrase'), p_tokens, p_processing_ms, p_explanation)
       returning id into v_message;
     exception when sqlstate 'NA002' then
       p_action := 'limit';
@@ -223,10 +230,10 @@ begin
   end if;
   return query select coalesce(outcome, 'done'), v_message;
 end $$;
-comment on function private.finish_reply(uuid, uuid, bigint, bigint, text, text, jsonb, numeric, text, integer, text, text) is
-  'Writes the result of a reply (answer, escalate, notice, limit, none) if its lease and the conversation''s fence are still valid, and completes the request. It locks the conversation, so a person who takes it at the same time comes before or after. Outcome: done, limited (no bot messages left this month: the notice, and a person), fenced, superseded (more happened meanwhile: claim again) or lost. Security definer, called by the worker for one company, because no role may write senders, queues and takeovers directly.';
+comment on function private.finish_reply(uuid, uuid, bigint, bigint, text, text, jsonb, numeric, text, integer, text, text, integer, jsonb, jsonb) is
+  'Writes the result of a reply (answer, escalate, notice, limit, none) and what the conversation established (p_context; a null removes a fact) if its lease and the conversation''s fence are still valid, and completes the request. It locks the conversation, so a person who takes it at the same time comes before or after. Outcome: done, limited (no bot messages left this month: the notice, and a person), fenced, superseded (more happened meanwhile: claim again) or lost. Security definer, called by the worker for one company, because no role may write senders, queues and takeovers directly.';
 grant execute on function private.finish_reply(uuid, uuid, bigint, bigint, text, text, jsonb,
-  numeric, text, integer, text, text) to neurant_worker;
+  numeric, text, integer, text, text, integer, jsonb, jsonb) to neurant_worker;
 
 create function private.fail_reply(p_conversation uuid, p_token uuid, p_error text, p_retry_in interval)
 returns boolean

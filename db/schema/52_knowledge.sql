@@ -180,12 +180,15 @@ create table public.knowledge_queries (
   query_embedding extensions.vector,
   results_count integer not null default 0,
   top_similarity_score decimal(5, 4),
+  confidence decimal(4, 3) check (confidence between 0 and 1),
   processing_time_ms integer,
   created_at timestamptz not null default now(),
   primary key (company_id, id),
   foreign key (company_id, conversation_id) references public.conversations (company_id, id),
   foreign key (company_id, message_id) references public.messages (company_id, id)
 );
+comment on column public.knowledge_queries.confidence is
+  'The probability that the best passage answers: also where it was too low to answer; null: there was nothing to compare.';
 create index knowledge_queries_conversation_idx
   on public.knowledge_queries (company_id, conversation_id);
 create index knowledge_queries_message_idx on public.knowledge_queries (company_id, message_id);
@@ -202,7 +205,8 @@ create policy router_update on public.knowledge_queries for update to neurant_ro
 create policy router_delete on public.knowledge_queries for delete to neurant_router using (true);
 grant select on public.knowledge_queries to authenticated;
 grant insert (company_id, conversation_id, message_id, query_text, query_embedding, results_count,
-  top_similarity_score, processing_time_ms) on public.knowledge_queries to neurant_worker;
+  top_similarity_score, confidence, processing_time_ms) on public.knowledge_queries to
+  neurant_worker;
 grant select, insert, delete on public.knowledge_queries to neurant_router;
 grant update (query_text, query_embedding) on public.knowledge_queries to neurant_router;
 

@@ -70,7 +70,7 @@ create policy router_delete on public.messages_archived for delete to neurant_ro
 grant select on public.messages_archived to authenticated;
 grant select, insert, delete on public.messages_archived to neurant_router;
 grant update (content, media_url, media_type, n8n_message_id, external_message_id,
-  knowledge_sources) on public.messages_archived to neurant_router;
+  knowledge_sources, explanation) on public.messages_archived to neurant_router;
 
 create table public.hitl_sessions_archived (
   like public.hitl_sessions,

@@ -54,7 +54,8 @@ begin
       conversation_summary = null, hitl_reason = null where company_id = $1 and id = any ($2)',
     -- What was answered tells as much about a person as what was asked.
     'update public.messages%s set content = ''[borrado]'', media_url = null, media_type = null,
-      external_message_id = null, n8n_message_id = null, knowledge_sources = ''[]''
+      external_message_id = null, n8n_message_id = null, knowledge_sources = ''[]'',
+      explanation = null
       where company_id = $1 and conversation_id = any ($2) and sender_type <> ''system''',
     'update public.hitl_sessions%s set reason_detail = null, resolution_notes = null
       where company_id = $1 and conversation_id = any ($2)',

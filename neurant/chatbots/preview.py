@@ -5,17 +5,21 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any, Literal
 
 from psycopg.types.json import Jsonb
 
 from neurant.chatbots.schemas import ChatbotOut, PreviewOut, PreviewSource
+from neurant.conversations.explanation import Explanation, ExplanationOut, explanation_out
 from neurant.conversations.system_lines import in_words
 from neurant.core.db.pool import Connection, fetch_one
 from neurant.knowledge.answer import judge
 from neurant.knowledge.search import search_within
 from neurant.replies.decide import Decision, Situation, decide, without_answer
-from neurant.replies.intent import language_of, small_talk
+from neurant.replies.explain import explained, explained_search
+from neurant.replies.intent import language_of
+from neurant.replies.remember import established
 from neurant.replies.service import answered
 from neurant.texts import Language, text
 
@@ -74,22 +78,27 @@ async def begin_preview(
 
 
 async def finish_preview(
-    connection: Connection, trial: Trial, vector: list[float] | None
+    connection: Connection, trial: Trial, vector: list[float] | None, language: Language
 ) -> PreviewOut:
-    """Return the preview. ``vector``: the embedding of the message if the trial is searched."""
+    """Return the preview, with the explanation in the reader's ``language``.
+
+    ``vector``: the embedding of the message if the trial is searched.
+    """
     now, message, decision = trial.now, trial.message, trial.decision
-    decided_by, sources, confidence = _decided_by(now, decision), [], None
+    sources: list[dict[str, Any]] = []
+    explanation = explained(decision)
     if vector is not None:
         ranked = await search_within(connection, trial.bot.id, message, vector)
-        found = judge(message, ranked).answer
-        if found is None:
-            decision, decided_by = without_answer(now, message), "no_answer"
+        verdict = judge(message, ranked)
+        if verdict.answer is None:
+            decision = without_answer(now, message)
         else:
-            reply = answered(found, ranked, 0)
-            decision = Decision("answer", content=reply.content)
-            sources, confidence = list(reply.sources), reply.confidence
+            reply = answered(verdict.answer, ranked, 0)
+            decision, sources = Decision("answer", content=reply.content), list(reply.sources)
+        explanation = explained_search(decision, message, ranked, verdict)
     elapsed = int((time.monotonic() - trial.started) * 1000)
-    return _preview_out(now, trial.around, decision, decided_by, sources, confidence, elapsed)
+    told = explanation_out(explanation, partial(_in_language, language))
+    return _preview_out(now, trial.around, decision, told, sources, elapsed)
 
 
 def _situation(
@@ -113,37 +122,37 @@ def _situation(
         language=language,
         persona=traits.get("persona"),
         tone=traits.get("tone"),
+        address=traits.get("address"),
+        style=traits.get("style"),
+        timezone=bot.timezone,
+        context=established(message, (), {}),
     )
 
 
-def _decided_by(now: Situation, decision: Decision) -> str:
-    if decision.action == "escalate":
-        return decision.reason or "user_request"
-    if decision.action == "notice":
-        return "inactive" if decision.content == "bot_inactive" else "empty"
-    if decision.action == "answer":
-        return "small_talk" if small_talk(now.question or "") else "user_request"
-    return "documents"
+def _decided_by(explanation: Explanation) -> str:
+    """Return the rule that decided: the answer of documents, their silence, or the kind of turn."""
+    if explanation.threshold is None:
+        return explanation.turn
+    return "documents" if explanation.reason == "documents" else "no_answer"
 
 
 def _preview_out(
     now: Situation,
     around: _Around,
     decision: Decision,
-    decided_by: str,
+    explanation: ExplanationOut,
     sources: list[dict[str, Any]],
-    confidence: float | None,
     elapsed: int,
 ) -> PreviewOut:
     actions: dict[str, Literal["answer", "escalate", "notice"]] = {
         "answer": "answer",
         "escalate": "escalate",
     }
-    line = None
+    line, decided_by = None, _decided_by(explanation)
     if decision.action == "escalate":
         line = text("system.hitl_queued", now.language)
         if around.opens_there is not None:
-            back = in_words(around.opens_there, lambda name, **p: text(name, now.language, **p))
+            back = in_words(around.opens_there, partial(_in_language, now.language))
             line = text("system.hitl_closed", now.language, when=back)
     elif decision.action == "notice":
         line = text(f"system.{decision.content}", now.language)
@@ -156,8 +165,13 @@ def _preview_out(
         sources=[
             PreviewSource(document=s["document"], page=s["page"], quote=s["quote"]) for s in sources
         ],
-        confidence=confidence,
+        confidence=explanation.confidence,
         is_open=around.is_open,
         opens_at=around.opens_at,
         processing_ms=elapsed,
+        explanation=explanation,
     )
+
+
+def _in_language(language: Language, name: str, /, **params: object) -> str:
+    return text(name, language, **params)

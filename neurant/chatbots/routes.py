@@ -23,6 +23,7 @@ from neurant.chatbots.schemas import (
     TemplateQuery,
 )
 from neurant.core.errors import NotFoundError
+from neurant.core.language import reader_language
 
 router = api_router("chatbots")
 templates = api_router("templates")
@@ -98,11 +99,12 @@ async def preview_chatbot(call: Reading, chatbot_id: UUID, asked: PreviewIn) -> 
     """Return the answer that a bot would give to a message.
 
     Settings that are not saved can be tried. Nothing is stored, sent or counted against the plan.
+    ``explanation`` says why the bot would answer so.
     """
     trial = await service.begin_trial(call.connection, chatbot_id, asked)
     async with call.without_connection():
         vector = await service.trial_vector(call.caller.company_id, trial)
-    return await service.answer_trial(call.connection, trial, vector)
+    return await service.answer_trial(call.connection, trial, vector, reader_language(call.request))
 
 
 @templates.get("/chatbot-templates")

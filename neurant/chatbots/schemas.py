@@ -11,8 +11,10 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
 
 from neurant.api.listing import ListQuery
 from neurant.companies.schemas import Timezone
+from neurant.conversations.explanation import ExplanationOut
 from neurant.core.text_types import IS_NAME, STORABLE, Text, formatted
 from neurant.core.url_types import HttpsUrl
+from neurant.texts.address import Address, Style
 
 Day = Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
 DAYS: tuple[Day, ...] = (
@@ -81,7 +83,7 @@ Keyword = Annotated[str, Field(min_length=1, max_length=100, pattern=r"\S"), STO
 
 
 class Personality(BaseModel):
-    """The personality of a bot: its name for itself, its tone and its language."""
+    """The personality of a bot: its name for itself, and how it speaks."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -93,6 +95,15 @@ class Personality(BaseModel):
     )
     persona: Persona | None = Field(
         default=None, description="Name by which the bot calls itself; null: none"
+    )
+    address: Address | None = Field(
+        default=None,
+        description="Form of address in Spanish: tu, usted or vos; null: usted for the tone"
+        " professional, else the usual form in the country of the time zone",
+    )
+    style: Style | None = Field(
+        default=None,
+        description="concise: short phrases; detailed: with more help; null: the standard phrases",
     )
 
 
@@ -113,16 +124,21 @@ class ChatbotPatch(BaseModel):
         description="Instructions that describe what the bot does, of 10 to 5000 characters",
     )
     personality_traits: Personality = Field(
-        default=Personality(), description="Tone, language and persona of the bot"
+        default=Personality(), description="Tone, language, persona, form of address and style"
     )
     response_delay_ms: int = Field(
         default=0, ge=0, le=10_000, description="Delay before an answer, in milliseconds"
     )
     max_context_messages: int = Field(
-        default=1, ge=1, le=50, description="Number of previous messages that the bot considers"
+        default=1,
+        ge=1,
+        le=50,
+        description="Number of messages before the open question that a reply reads",
     )
     fallback_message: Annotated[Text, Field(max_length=1000)] | None = Field(
-        default=None, description="Text when the bot finds no answer; null: a standard text"
+        default=None,
+        description="Text whenever the bot has no answer, also before it hands over; null: a"
+        " standard text",
     )
     is_active: bool = Field(
         default=False, description="Whether the bot answers; a paused bot says so once"
@@ -204,10 +220,11 @@ class ChatbotOut(BaseModel):
     personality_traits: dict[str, Any] = Field(description="Tone, language and persona of the bot")
     response_delay_ms: int = Field(description="Delay before an answer, in milliseconds")
     max_context_messages: int = Field(
-        description="Number of previous messages that the bot considers"
+        description="Number of messages before the open question that a reply reads"
     )
     fallback_message: str | None = Field(
-        description="Text when the bot finds no answer; null: a standard text"
+        description="Text whenever the bot has no answer, also before it hands over; null: a"
+        " standard text"
     )
     is_active: bool = Field(description="Whether the bot answers; a paused bot says so once")
     working_hours: dict[str, list[list[str]]] = Field(
@@ -378,10 +395,12 @@ class PreviewOut(BaseModel):
     system_line: str | None = Field(description="Notice that the customer would read; null: none")
     sources: list[PreviewSource] = Field(description="Passages of documents that the answer quotes")
     confidence: float | None = Field(
-        description="Confidence in the answer, from 0 to 1; null: no document was used"
+        description="Probability from 0 to 1 that the best passage answers, also where the bot does"
+        " not answer; null: no passage was compared"
     )
     is_open: bool = Field(description="Whether people attend now, by the working hours")
     opens_at: datetime | None = Field(
         description="When people attend next; null: they attend now, or no hours are set"
     )
     processing_ms: int = Field(description="Time to compute the preview, in milliseconds")
+    explanation: ExplanationOut = Field(description="Why the bot would answer so")

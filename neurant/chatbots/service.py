@@ -14,6 +14,7 @@ from neurant.chatbots.schemas import ChatbotIn, ChatbotOut, ChatbotPatch, Previe
 from neurant.core.db.pool import Connection
 from neurant.core.errors import BadInputError, ConflictError, NotFoundError
 from neurant.knowledge.search import embedded
+from neurant.texts import Language
 
 _NAME_KEY = "chatbots_name_key"
 _NAMED = r"\b((?i:eres|soy|me llamo|te llamas|you are|i am|my name is)\s+)"
@@ -115,10 +116,10 @@ async def trial_vector(company_id: UUID, trial: Trial) -> list[float] | None:
 
 
 async def answer_trial(
-    connection: Connection, trial: Trial, vector: list[float] | None
+    connection: Connection, trial: Trial, vector: list[float] | None, language: Language
 ) -> PreviewOut:
-    """Return the preview, and record that the company has tested a bot."""
-    told = await finish_preview(connection, trial, vector)
+    """Return the preview in the reader's ``language``; record that the company has tested a bot."""
+    told = await finish_preview(connection, trial, vector, language)
     await connection.execute("select private.pass_onboarding('tested')")
     return told
 

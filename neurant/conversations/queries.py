@@ -86,7 +86,7 @@ select c.id, c.end_user_id, c.end_user_name, c.channel::text, c.status::text, c.
     where b.company_id = c.company_id and b.id = c.chatbot_id) as bot_name,
   coalesce((select x.first_seen_at from public.contacts x
     where x.company_id = c.company_id and x.channel_account_id = c.channel_account_id
-      and x.end_user_id = c.end_user_id), c.started_at) as first_contact_at,
+      and x.end_user_id = c.end_user_id), c.started_at) as first_contact_at, c.context_data,
   exists (select from public.reply_requests r
     where r.company_id = c.company_id and r.conversation_id = c.id) as is_reply_owed,
   k.timezone
@@ -98,7 +98,7 @@ _MESSAGES = """
 select m.id, m.seq, m.content, m.message_type::text as type, m.sender_type::text as sender,
   m.sender_id = (select private.user_id()) as is_mine,
   private.operator_name(m.sender_id) as sender_name, m.status::text, m.knowledge_sources,
-  m.confidence_score::float as confidence, m.created_at, o.last_error
+  m.confidence_score::float as confidence, m.explanation, m.created_at, o.last_error
 from public.messages m
 left join public.outbox o on o.company_id = m.company_id and o.message_id = m.id
 where m.conversation_id = %s
@@ -204,6 +204,7 @@ class Conversation:
     message_count: int
     bot_name: str | None
     first_contact_at: datetime
+    context_data: dict[str, Any] | None
     is_reply_owed: bool
     timezone: str
 
@@ -222,6 +223,7 @@ class StoredMessage:
     status: str
     knowledge_sources: list[dict[str, Any]] | None
     confidence: float | None
+    explanation: dict[str, Any] | None
     created_at: datetime
     last_error: str | None
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from uuid import UUID
 
+from neurant.knowledge.border import grown
 from neurant.knowledge.figure_guard import guarded
 from neurant.knowledge.passage import (
     Question,
@@ -129,15 +130,18 @@ def _composed(
     text = bare_question(condensed(question, MAX_QUESTION_CHARS))
     asked = _asked(condensed(question, MAX_QUESTION_CHARS))
     chosen = all_that_answer(text, asked, ranked, best)
-    said = guarded(
-        phrase(asked, text, [window for _, window in chosen]),
-        [f"{window.heading}\n{window.header}\n{window.quote}" for _, window in chosen],
-    )
+    quotes = [grown(window.quote, candidate) for candidate, window in chosen]
+    said = phrase(asked, text, [window for _, window in chosen])
+    cited: list[str] = []
+    for (_, window), quote in zip(chosen, quotes, strict=True):
+        said = said.replace(window.quote, quote)  # the border of the passage had cut it
+        cited.append(f"{window.heading}\n{window.header}\n{quote}")
     sources = [
-        Source(candidate.document, candidate.page_number, window.quote, candidate.chunk_id)
-        for candidate, window in chosen
+        Source(candidate.document, candidate.page_number, quote, candidate.chunk_id)
+        for (candidate, _), quote in zip(chosen, quotes, strict=True)
     ]
-    return Answer(said, sources, confidence) if said else None
+    kept = guarded(said, cited)
+    return Answer(kept, sources, confidence) if kept else None
 
 
 def choose(question: str, ranked: Sequence[Ranked]) -> tuple[Candidate, Window, Signals] | None:

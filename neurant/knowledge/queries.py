@@ -65,8 +65,8 @@ from public.document_chunks c
 _ASKED = Listing(
     select="""
 select q.id, q.conversation_id, q.query_text as query, q.results_count,
-  q.top_similarity_score::double precision as top_similarity, q.processing_time_ms as took_ms,
-  q.created_at
+  q.top_similarity_score::double precision as top_similarity,
+  q.confidence::double precision as confidence, q.processing_time_ms as took_ms, q.created_at
 from public.knowledge_queries q
 """.strip(),
     sorts={"created_at": Sort("q.created_at", "timestamptz", "created_at")},

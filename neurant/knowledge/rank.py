@@ -20,6 +20,7 @@ class Candidate:
 
     ``similarity`` is the cosine with the question, None where only the words search found it;
     ``lexical`` is PostgreSQL's ``ts_rank``, None where only the vectors found it.
+    ``context_before`` and ``context_after`` are the text of the page around the passage.
     """
 
     chunk_id: UUID
@@ -30,6 +31,8 @@ class Candidate:
     content: str
     similarity: float | None
     lexical: float | None
+    context_before: str = ""
+    context_after: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -193,6 +193,10 @@ class KnowledgeQueryOut(BaseModel):
     top_similarity: float | None = Field(
         description="Highest cosine similarity of a passage; null: none"
     )
+    confidence: float | None = Field(
+        description="Probability from 0 to 1 that the best passage answers, also where the bot did"
+        " not answer; null: no passage was compared"
+    )
     took_ms: int | None = Field(
         description="Time of the search in milliseconds; null: not measured"
     )

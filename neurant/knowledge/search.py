@@ -60,7 +60,8 @@ select p.*, s.similarity, s.lexical
 from private.search_chunks(%s, %s, %s::extensions.vector, %s, %s) s
 cross join lateral (
   select c.id as chunk_id, c.document_id, coalesce(d.title, d.original_filename) as document,
-    c.page_number, c.section_title, c.content
+    c.page_number, c.section_title, c.content, coalesce(c.context_before, '') as context_before,
+    coalesce(c.context_after, '') as context_after
   from public.document_chunks c
   join public.documents d on d.company_id = c.company_id and d.id = c.document_id
   where c.company_id = (select private.company_id()) and c.id = s.chunk_id

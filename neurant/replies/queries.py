@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Literal
 from uuid import UUID
 
 from psycopg.types.json import Jsonb
 
+from neurant.conversations.explanation import Explanation
 from neurant.core.db.pool import Connection, Pool, fetch_all, fetch_one, fetch_value
 
 _CLAIM = """
@@ -23,28 +24,50 @@ select c.id, c.chatbot_id, c.fence, c.is_hitl_active, c.last_seq, b.name as bot_
   b.hitl_enabled and k.max_hitl_concurrent <> 0 as hitl_enabled, b.hitl_triggers,
   b.hitl_trigger_keywords as keywords, b.fallback_message,
   b.personality_traits ->> 'language' as language, b.personality_traits ->> 'persona' as persona,
-  b.personality_traits ->> 'tone' as tone, k.name as company_name
+  b.personality_traits ->> 'tone' as tone, b.personality_traits ->> 'address' as address,
+  b.personality_traits ->> 'style' as style, b.timezone, c.context_data,
+  k.name as company_name
 from public.conversations c
 join public.chatbots b on b.company_id = c.company_id and b.id = c.chatbot_id
 join public.companies k on k.id = c.company_id
 where c.id = %s
 """
+# All messages since the last answer, and before them as many as the bot looks back on.
 _RECENT = """
-select m.seq, m.sender_type, m.message_type, m.content
-from public.messages m
-where m.conversation_id = %s
-order by m.seq desc
-limit 50
+with recent as (
+  select m.seq, m.sender_type, m.message_type, m.content,
+    bool_or(m.sender_type in ('bot', 'human')) over (order by m.seq desc) as is_before,
+    row_number() over (order by m.seq desc) as position
+  from (
+    select m.seq, m.sender_type, m.message_type, m.content
+    from public.messages m
+    where m.conversation_id = %(conversation)s
+    order by m.seq desc
+    limit 100) m
+),
+opened as (
+  select count(*) as messages from recent where not is_before
+)
+select r.seq, r.sender_type, r.message_type, r.content
+from recent r
+cross join opened o
+where r.position <= o.messages + (
+  select b.max_context_messages
+  from public.conversations c
+  join public.chatbots b on b.company_id = c.company_id and b.id = c.chatbot_id
+  where c.id = %(conversation)s)
+order by r.seq desc
 """
 _FINISH = """
 select outcome, message_id
 from private.finish_reply(%s, %s, %s, %s, %s, p_content => %s, p_sources => %s,
-  p_confidence => %s::numeric, p_model => %s, p_processing_ms => %s, p_reason => %s, p_detail => %s)
+  p_confidence => %s::numeric, p_model => %s, p_processing_ms => %s, p_reason => %s, p_detail => %s,
+  p_tokens => %s, p_explanation => %s, p_context => %s)
 """
 _LOG_QUERY = """
 insert into public.knowledge_queries (company_id, conversation_id, message_id, query_text,
-  results_count, top_similarity_score, processing_time_ms)
-values (%s, %s, %s, %s, %s, %s, %s)
+  results_count, top_similarity_score, confidence, processing_time_ms)
+values (%s, %s, %s, %s, %s, %s, %s, %s)
 """
 
 
@@ -78,6 +101,10 @@ class ConversationRow:
     language: str | None
     persona: str | None
     tone: str | None
+    address: str | None
+    style: str | None
+    timezone: str | None
+    context_data: dict[str, Any] | None
     company_name: str
 
 
@@ -101,7 +128,10 @@ class ReplyOutcome:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A reply that is ready to be written."""
+    """A reply that is ready to be written.
+
+    ``context`` holds the facts that the turn established, by name; None removes a fact.
+    """
 
     action: str
     content: str | None = None
@@ -111,6 +141,9 @@ class Reply:
     processing_ms: int | None = None
     reason: str | None = None
     detail: str | None = None
+    tokens: int | None = None
+    explanation: Explanation | None = None
+    context: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +153,7 @@ class KnowledgeQuery:
     text: str
     results: int
     top_similarity: float | None
+    confidence: float | None
     processing_ms: int
 
 
@@ -150,11 +184,14 @@ async def next_due(pool: Pool) -> datetime | None:
 async def read_conversation(
     connection: Connection, conversation_id: UUID
 ) -> tuple[ConversationRow, list[MessageRow]] | None:
-    """Return the conversation and its last 50 messages, newest first; None for an unknown id."""
+    """Return the conversation and its newest messages, newest first; None for an unknown id.
+
+    They are the messages since the last answer, and before them ``max_context_messages``.
+    """
     row = await fetch_one(connection, ConversationRow, _CONVERSATION, (conversation_id,))
     if row is None:
         return None
-    return row, await fetch_all(connection, MessageRow, _RECENT, (conversation_id,))
+    return row, await fetch_all(connection, MessageRow, _RECENT, {"conversation": conversation_id})
 
 
 async def finish_reply(
@@ -174,6 +211,9 @@ async def finish_reply(
         reply.processing_ms,
         reply.reason,
         reply.detail,
+        reply.tokens,
+        Jsonb(reply.explanation.model_dump(mode="json")) if reply.explanation else None,
+        Jsonb(dict(reply.context)),
     )
     finished = await fetch_one(connection, ReplyOutcome, _FINISH, parameters)
     if finished is None:
@@ -194,6 +234,7 @@ async def log_query(
             query.text,
             query.results,
             query.top_similarity,
+            query.confidence,
             query.processing_ms,
         ),
     )

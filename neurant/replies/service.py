@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -24,6 +24,7 @@ from neurant.knowledge.rank import Ranked
 from neurant.knowledge.search import search
 from neurant.replies import queries
 from neurant.replies.decide import Decision, Situation, decide, without_answer
+from neurant.replies.explain import explained, explained_search
 from neurant.replies.intent import language_of
 from neurant.replies.queries import (
     Claim,
@@ -34,6 +35,7 @@ from neurant.replies.queries import (
     claim_replies,
     next_due,
 )
+from neurant.replies.remember import completed, established
 from neurant.texts import Language
 
 GENERATOR = "extractive"
@@ -67,6 +69,7 @@ def unanswered(messages: Sequence[MessageRow]) -> tuple[str | None, str | None, 
 def situation(row: ConversationRow, messages: Sequence[MessageRow]) -> Situation:
     """Return the situation that ``decide`` needs."""
     question, notice, last_bot = unanswered(messages)
+    known = row.context_data or {}
     configured = row.language if row.language in ("es", "en") else None
     language: Language = "en" if (configured or language_of(question or "")) == "en" else "es"
     return Situation(
@@ -85,6 +88,10 @@ def situation(row: ConversationRow, messages: Sequence[MessageRow]) -> Situation
         language=language,
         persona=row.persona,
         tone=row.tone,
+        address=row.address,
+        style=row.style,
+        timezone=row.timezone,
+        context=known | established(question or "", (), known),
     )
 
 
@@ -144,12 +151,19 @@ async def _reply(pool: Pool, claim: Claim) -> str:
     now = situation(row, messages)
     decision, query = decide(now), None
     if claim.attempts > _MAX_ATTEMPTS and now.hitl_enabled and not now.is_hitl_active:
-        decision = Decision("escalate", reason="no_answer", detail="reply failed repeatedly")
+        decision = Decision(
+            "escalate",
+            content=without_answer(now, "").content,
+            reason="no_answer",
+            detail="reply failed repeatedly",
+            because="failed",
+        )
     written = _as_reply(decision)
     if decision.action == "retrieve" and now.question:
         written, query = await _from_documents(
             pool, worker, row.chatbot_id, now, now.question, started
         )
+    written = replace(written, context=_facts(row, now, written))
     if written.reason == "no_answer" and claim.attempts == 1:
         # People often explain themselves in the next message, so wait before calling a person.
         async with tenant(pool, worker) as connection:
@@ -167,16 +181,35 @@ async def _reply(pool: Pool, claim: Claim) -> str:
 async def _from_documents(
     pool: Pool, worker: Worker, chatbot_id: UUID, now: Situation, question: str, started: float
 ) -> tuple[Reply, KnowledgeQuery]:
-    ranked = await search(pool, worker, chatbot_id, question)
-    found = judge(question, ranked).answer
+    asked = completed(question, now.context)
+    ranked = await search(pool, worker, chatbot_id, asked)
+    verdict = judge(asked, ranked)
+    found = verdict.answer
     elapsed = int((time.monotonic() - started) * 1000)
     similarities = [r.candidate.similarity for r in ranked if r.candidate.similarity is not None]
     query = KnowledgeQuery(
-        question, len(ranked) if found else 0, max(similarities, default=None), elapsed
+        question,
+        len(ranked) if found else 0,
+        max(similarities, default=None),
+        verdict.confidence,
+        elapsed,
     )
     if found is None:
-        return _as_reply(without_answer(now, question), elapsed), query
-    return answered(found, ranked, elapsed), query
+        decision = without_answer(now, question)
+        written = replace(_as_reply(decision, elapsed), confidence=verdict.confidence)
+    else:
+        decision = Decision("answer", content=found.text)
+        written = answered(found, ranked, elapsed)
+    explanation = explained_search(decision, asked, ranked, verdict)
+    return replace(written, explanation=explanation), query
+
+
+def _facts(row: ConversationRow, now: Situation, written: Reply) -> dict[str, str]:
+    """Return the facts that this turn adds to the conversation's context."""
+    passages = written.explanation.passages if written.explanation else []
+    cited = [one.section for one in passages if one.is_quoted and one.section]
+    cited += [str(source["quote"]) for source in written.sources]
+    return established(now.question or "", cited, row.context_data or {})
 
 
 def answered(found: Answer, ranked: Sequence[Ranked], elapsed: int) -> Reply:
@@ -209,6 +242,7 @@ def _as_reply(decision: Decision, elapsed: int | None = None) -> Reply:
         processing_ms=elapsed,
         reason=decision.reason,
         detail=decision.detail,
+        explanation=explained(decision),
     )
 
 

@@ -12,6 +12,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from neurant.texts.address import Manner, in_manner
+
 Language = Literal["es", "en"]
 LANGUAGES: tuple[Language, ...] = get_args(Language)
 _ROOT = Path(__file__).parent
@@ -45,15 +47,17 @@ def text(name: str, /, language: Language = "es", **params: object) -> str:
     return template.format(**params) if params else template
 
 
-# The first templates called the tone "professional" "formal".
-_LIKE = {"formal": "professional"}
+def in_tone(name: str, /, how: Manner, language: Language, **params: object) -> str:
+    """Return the text ``section.<tone>.<rest>``, or ``section.<rest>`` if the tone has none.
 
-
-def in_tone(name: str, /, tone: str | None, language: Language, **params: object) -> str:
-    """Return the text ``section.<tone>.<rest>``, or ``section.<rest>`` if the tone has none."""
+    It is in the form of address and the style of ``how`` (see ``address``).
+    """
     section, _, rest = name.partition(".")
-    toned = f"{section}.{_LIKE.get(tone or '', tone)}.{rest}"
-    return text(toned if toned in catalogue("es") else name, language, **params)
+    toned = f"{section}.{how.tone}.{rest}"
+    known = toned if toned in catalogue("es") else name
+    template = catalogue(language).get(known) or catalogue("es")[known]
+    said = in_manner(template, how)
+    return said.format(**params) if params else said
 
 
 def preferred_language(accept_language: str | None) -> Language:

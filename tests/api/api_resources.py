@@ -122,6 +122,19 @@ def bot_message(
     )
 
 
+def explained_message(
+    db: psycopg.Connection, company: Company, place: Place, caller: str, made: Made
+) -> UUID:
+    """A message of the bot that says why it was written."""
+    said = bot_message(db, company, place, caller, made)
+    db.execute(
+        "update messages set explanation = jsonb_build_object('turn', 'small_talk',"
+        " 'decision', 'answer', 'reason', 'courtesy') where id = %s",
+        (said,),
+    )
+    return said
+
+
 def person(db: psycopg.Connection, company: Company, place: Place, caller: str, made: Made) -> UUID:
     email = f"{unique_name()}@{company.slug}.example"
     login = fetch_value(db, "insert into auth.users (email) values (%s) returning id", email)
@@ -347,6 +360,7 @@ THINGS: dict[str, Factory] = {
     "conversation_id": conversation,
     "message_id": message,
     "PUT /v1/messages/{message_id}/reaction message_id": bot_message,
+    "GET /v1/messages/{message_id}/explanation message_id": explained_message,
     "user_id": person,
     "PUT /v1/chatbots/{chatbot_id}/operators/{user_id} user_id": colleague,
     "DELETE /v1/chatbots/{chatbot_id}/operators/{user_id} user_id": colleague,

@@ -122,7 +122,9 @@ def test_a_visitor_is_answered_then_attended_by_a_person_then_by_the_bot_again(
 
     operator.locator("[data-open=resolve]").click()
     operator.locator("dialog[open] button[type=submit], dialog[open] .btn--primary").first.click()
-    expect(visitor.locator("#thread")).to_contain_text("El asistente automático vuelve a atenderte")
+    expect(visitor.locator("#thread")).to_contain_text(
+        "El asistente automático vuelve a atender este chat"
+    )
     say(visitor, "¿A qué hora abren los sábados?")
     expect(visitor.locator("#thread .msg--bot")).to_have_count(before + 1)
     expect(visitor.locator("#thread .msg--bot").last).to_contain_text("8:00")
@@ -212,3 +214,53 @@ def test_no_page_has_an_accessibility_violation(
     expect(page.locator("#thread .msg--bot")).to_have_count(2)
     assert_accessible(page)
     keep(page, f"chat-{name}")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", [DESK, PHONE], ids=["desk", "phone"])
+def test_why_the_bot_said_it_is_shown_in_the_trial_chat_and_on_the_desk(
+    platform: Platform, browser: Browser, scheme: str, size: dict[str, int]
+) -> None:
+    name = f"{scheme}-{'desk' if size is DESK else 'phone'}"
+    visitor = new_page(browser)
+    visitor.goto(f"{platform.url}/chat/demo-los-cedros")
+    say(visitor, "Hola, me llamo Laura")
+    expect(visitor.locator("#thread .msg--bot").last).to_contain_text("Laura")
+    say(visitor, "¿Cuánto cuesta una limpieza dental?")
+    expect(visitor.locator("#thread .msg--bot")).to_have_count(3)
+
+    page = new_page(browser, size, scheme)
+    sign_in(page, platform, "diana@loscedros.example", platform.demo_password)
+    page.wait_for_url("**/console/inbox*")
+    page.locator("#rows .conv", has_text="limpieza").first.click()
+    page.wait_for_url("**/console/inbox/*")
+    why = page.locator("#messages details", has_text="¿Por qué?").last
+    expect(why.get_by_text("Pasajes encontrados")).to_be_hidden()
+    why.locator("summary").click()
+    expect(why).to_contain_text("con una confianza de")
+    expect(why).to_contain_text("Tarifas y tratamientos 2026")
+    assert_accessible(page)
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    keep(page, f"why-inbox-{name}")
+    page.goto(page.url.split("?")[0] + "/customer")
+    expect(page.locator("#fold-known")).to_contain_text("Laura")
+    assert_accessible(page)
+    keep(page, f"known-{name}")
+
+    page.goto(f"{platform.url}/console/bots")
+    page.get_by_role("link", name=re.compile("^Ajustes de")).first.click()
+    page.wait_for_url("**/console/bots/*")
+    assert_accessible(page)
+    page.locator("#address").scroll_into_view_if_needed()
+    keep(page, f"bot-manner-{name}")
+    page.locator("#max_context_messages").scroll_into_view_if_needed()
+    keep(page, f"bot-answers-{name}")
+    page.locator("#trial-form textarea").fill("¿Tienen parqueadero para cohetes espaciales?")
+    page.locator("#trial-form button").click()
+    trial = page.locator("#trial-thread details", has_text="¿Por qué?").last
+    trial.locator("summary").click()
+    expect(trial).to_contain_text("con una confianza de")
+    trial.scroll_into_view_if_needed()
+    assert_accessible(page)
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    keep(page, f"why-trial-{name}")

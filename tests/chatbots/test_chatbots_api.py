@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import html
 import re
 import secrets
 import uuid
@@ -185,6 +186,8 @@ def test_a_bot_without_template_needs_a_prompt_and_a_free_name(
         ("avatar_url", "http://insecure.example/a.png"),
         ("hitl_triggers", ["luna_llena"]),
         ("personality_traits", {"tone": "sarcastic"}),
+        ("personality_traits", {"address": "thou"}),
+        ("personality_traits", {"style": "baroque"}),
         ("name", "   "),
         ("name", "con\u0000nulo"),
         ("color", "rojo"),
@@ -197,6 +200,35 @@ def test_a_value_out_of_its_bounds_is_refused_by_name(
     answer = client.patch(f"{PATH}/{acme.bot_id}", json={field: value})
     assert answer.status_code == 422
     assert field in answer.json()["detail"]
+
+
+def test_address_style_and_context_are_saved_by_the_api_and_by_the_form(
+    sign_in: SignIn, acme: Company
+) -> None:
+    client = sign_in(acme, "owner")
+    bot = make(client)["id"]
+    traits = {"address": "vos", "style": "concise"}
+    changes = {"personality_traits": traits, "max_context_messages": 3}
+    told = client.patch(f"{PATH}/{bot}", json=changes).json()
+    assert told["max_context_messages"] == 3
+    assert traits.items() <= told["personality_traits"].items()
+    page = client.get(f"/console/bots/{bot}").text
+    assert re.search(r'name="max_context_messages"[^>]*value="3"', page)
+    assert re.search(r'<option value="vos" selected>', page)
+    etag = re.search(r'name="etag" value="([^"]*)"', page)
+    assert etag
+    form = {
+        "etag": html.unescape(etag[1]), "name": told["name"], "system_prompt": told["system_prompt"],
+        "tone": "friendly", "address": "usted", "style": "", "max_context_messages": "7",
+        "response_delay": "1", "timezone": "America/Bogota", "auto_escalate_after_minutes": "5",
+    }  # fmt: skip
+    saved = client.post(
+        f"/console/bots/{bot}", data=form, headers={"origin": str(client.base_url).rstrip("/")}
+    )
+    assert saved.status_code == 303, re.search(r'id="problem".*?</div>\s*</div>', saved.text, re.S)
+    now = client.get(f"{PATH}/{bot}").json()
+    assert (now["personality_traits"]["address"], now["max_context_messages"]) == ("usted", 7)
+    assert "style" not in now["personality_traits"]
 
 
 def test_a_change_is_sparse_and_holds_to_if_match(sign_in: SignIn, acme: Company) -> None:

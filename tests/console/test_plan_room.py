@@ -96,7 +96,7 @@ def test_a_bot_s_page_keeps_the_handover_as_it_is_and_offers_neither_it_nor_tele
     inputs["etag"] = inputs["etag"].replace("&#34;", '"')
     form = {
         "name": "Otro", "system_prompt": "Responde con calidez.", "timezone": "America/Lima",
-        "response_delay": "1.5", "is_active": "on", **inputs,
+        "response_delay": "1.5", "max_context_messages": "10", "is_active": "on", **inputs,
     }  # fmt: skip
     saved = client.post(path, data=form)
     assert (saved.status_code, saved.headers["location"]) == (303, f"{path}?notice=saved")
@@ -116,6 +116,11 @@ def test_a_visitor_is_offered_a_person_only_where_one_could_come(
 ) -> None:
     assert ASK not in nobody.get(f"/chat/{free.web}").text
     assert ASK in nobody.get(f"/chat/{rival.web}").text
+    for triggers, offered in (('["no_answer"]', False), ('["user_request"]', True)):
+        database.execute(
+            "update chatbots set hitl_triggers = %s where id = %s", (triggers, rival.bot_id)
+        )
+        assert (ASK in nobody.get(f"/chat/{rival.web}").text) is offered
     database.execute("update chatbots set hitl_enabled = false where id = %s", (rival.bot_id,))
     assert ASK not in nobody.get(f"/chat/{rival.web}").text
     database.execute("update chatbots set hitl_enabled = true where id = %s", (rival.bot_id,))

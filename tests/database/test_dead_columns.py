@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 INVENTORY = ROOT / "tests" / "data" / "design" / "seed-inventory.json"
 LISTED = tomllib.loads((ROOT / "docs" / "dead-columns.toml").read_text("utf-8"))
 # Lower them with the lists; never raise them.
-MAX_LISTED = {"dead": 39, "waiting": 41}
+MAX_LISTED = {"dead": 36, "waiting": 37}
 
 # Every row has these, and defaults fill them.
 KEYS = {"id", "company_id", "created_at", "updated_at"}

@@ -93,9 +93,59 @@ def test_no_answer_escalates_or_offers_as_the_bot_is_set() -> None:
     assert without_answer(ASKED, QUESTION).action == "escalate"
     offering = without_answer(replace(ASKED, hitl_triggers=["user_request"]), QUESTION)
     assert (offering.action, offering.content) == ("answer", ASKED.fallback_message)
+
+
+def test_the_fallback_message_is_said_whenever_there_is_no_answer() -> None:
+    before_handover = without_answer(ASKED, QUESTION)
+    assert (before_handover.action, before_handover.content) == ("escalate", ASKED.fallback_message)
     alone = without_answer(replace(ASKED, hitl_enabled=False), QUESTION)
-    assert alone.action == "answer"
-    assert alone.content != ASKED.fallback_message
+    assert (alone.action, alone.content) == ("answer", ASKED.fallback_message)
+    for bot in (ASKED, replace(ASKED, hitl_enabled=False)):
+        standard = without_answer(replace(bot, fallback_message=None), QUESTION)
+        assert standard.content == ASKED.say("not_found")
+
+
+def test_the_default_fallback_message_has_the_form_of_address_of_the_bot() -> None:
+    default = "No puedo ayudarte con eso. ¿Te gustaría hablar con un operador?"
+    new = replace(ASKED, fallback_message=default)
+    assert without_answer(new, QUESTION).content == default
+    formal = replace(new, address="usted")
+    said = "No puedo ayudarle con eso. ¿Le gustaría hablar con un operador?"
+    assert without_answer(formal, QUESTION).content == said
+    yes = replace(formal, question="sí, por favor", last_bot_text=said)
+    assert decide(yes).reason == "user_request"
+    own = replace(formal, fallback_message="Escríbenos")
+    assert without_answer(own, QUESTION).content == "Escríbenos"
+
+
+def test_without_the_trigger_a_wish_for_a_person_hands_over_nothing() -> None:
+    wish = "quiero hablar con una persona"
+    off = replace(ASKED, question=wish, hitl_triggers=["no_answer", "keywords"])
+    decision = decide(off)
+    assert (decision.action, decision.because) == ("answer", "no_people")
+    assert "no puedo comunicarte con una persona" in str(decision.content)
+    # A fallback message that offers a person would contradict this; any other one is said too.
+    assert str(off.fallback_message) not in str(decision.content)
+    contact = "Escríbenos a hola@loscedros.example y te respondemos."
+    assert str(decide(replace(off, fallback_message=contact)).content).endswith(contact)
+    # A yes to the bot's own offer is such a wish as well.
+    yes = replace(off, question="sí, por favor", last_bot_text=off.fallback_message)
+    assert decide(yes).because == "no_people"
+    # A keyword of the company still calls a person.
+    keyword = replace(off, keywords=["persona"])
+    assert (decide(keyword).action, decide(keyword).reason) == ("escalate", "keywords")
+
+
+def test_a_greeting_has_the_name_that_the_customer_gave() -> None:
+    for question, context in (
+        ("hola", {"name": "Ana María"}),
+        ("Hola, soy Ana", {"name": "Ana"}),
+        ("Buenas, me llamo ana", {"name": "Ana"}),
+    ):
+        decision = decide(replace(ASKED, question=question, context=context))
+        assert decision.because == "courtesy", question
+        assert "Ana!" in str(decision.content)
+    assert "None" not in str(decide(replace(ASKED, question="hola")).content)
 
 
 def test_a_burst_is_read_as_one_question_since_the_last_answer() -> None:

@@ -74,11 +74,12 @@ def make_conversation(db: psycopg.Connection, company: Company, shape: Conversat
         message = one(
             "insert into messages (company_id, conversation_id, chatbot_id, channel_account_id,"
             " sender_type, sender_id, content, external_message_id, processing_time_ms, created_at,"
-            " knowledge_sources) select company_id, id, chatbot_id, channel_account_id, %s, %s, %s, %s,"
-            " %s, started_at + %s * interval '1 minute', '[{\"quote\": \"a\"}]' from conversations where id = %s returning id",
+            " knowledge_sources, explanation) select company_id, id, chatbot_id, channel_account_id, %s, %s, %s, %s,"
+            " %s, started_at + %s * interval '1 minute', '[{\"quote\": \"a\"}]', %s from conversations where id = %s returning id",
             speaker, operador if speaker == "human" else None, f"{speaker} {number} ñ\n'x'",
             f"{shape.end_user}:{uuid4()}" if speaker == "end_user" else None,
-            number * 10 if speaker == "bot" else None, number, conversation,
+            number * 10 if speaker == "bot" else None, number,
+            '{"question": "hola, soy Ana"}' if speaker == "bot" else None, conversation,
         )  # fmt: skip
         if speaker == "bot" and shape.reactions:
             for user in (None, supervisor):

@@ -20,11 +20,13 @@ from neurant.core.errors import NotFoundError
 from neurant.core.language import reader_language
 from neurant.core.services import services_of
 from neurant.texts import LANGUAGES, Language, in_tone, text
+from neurant.texts.address import manner
 
 router = APIRouter(route_class=PageRoute)
 
 _WEB_CHAT = """
-select company_name, chatbot_name, description, language, persona, tone, avatar_url, has_people
+select company_name, chatbot_name, description, language, persona, tone, address, style,
+  timezone, avatar_url, has_people
 from private.web_chat(%s)
 """
 _WIDGET_TEXTS = ("dialog", "open", "close", "unread")
@@ -42,6 +44,9 @@ class WebChat:
     language: str | None
     persona: str | None
     tone: str | None
+    address: str | None
+    style: str | None
+    timezone: str | None
     avatar_url: str | None
     has_people: bool
 
@@ -74,7 +79,7 @@ async def chat_page(request: Request, routing_id: str) -> Response:
         has_people=chat.has_people,
         welcome=in_tone(
             "chat.welcome",
-            chat.tone,
+            manner(chat.tone, chat.address, chat.style, chat.timezone),
             reader_language(request),
             bot=chat.bot,
             company=chat.company_name,

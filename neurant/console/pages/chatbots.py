@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from typing import Annotated, Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import psycopg
 from fastapi import APIRouter, Form, Request, Response
@@ -33,12 +33,14 @@ from neurant.console.notice import Notice
 from neurant.console.page_route import PageRoute
 from neurant.console.pages import chatbot_forms as forms
 from neurant.console.templating import markup, render, translator
+from neurant.conversations.explanation import in_words
 from neurant.core.db.pool import Connection
 from neurant.core.db.tenancy import tenant
 from neurant.core.errors import BadInputError, NeurantError, NotFoundError
 from neurant.core.language import reader_language
 from neurant.core.services import services_of
 from neurant.plans.limits import channel_limit, list_usage, people_limit, within_limits
+from neurant.texts.address import ADDRESSES, STYLES, usual_address
 
 PAGE = "/console/bots"
 _MAX_TEMPLATES = 200
@@ -197,6 +199,9 @@ async def bot_answer(
             "no_telegram": await channel_limit(connection, "telegram", language),
             "days": DAYS,
             "tones": TONES,
+            "addresses": ADDRESSES,
+            "usual_address": usual_address(bot.personality_traits.get("tone"), bot.timezone),
+            "styles": STYLES,
             "triggers": TRIGGERS,
         }
     return render(request, "bots/bot.html", status=problem.status if problem else 200, **context)
@@ -257,7 +262,10 @@ async def try_bot(request: Request, staff: PageStaff, chatbot_id: UUID) -> Respo
             trial = await service.begin_trial(connection, chatbot_id, asked)
         vector = await service.trial_vector(staff.company_id, trial)
         async with tenant(pool, staff.principal) as connection:
-            context["preview"] = await service.answer_trial(connection, trial, vector)
+            language = reader_language(request)
+            preview = await service.answer_trial(connection, trial, vector, language)
+        context["preview"], context["number"] = preview, uuid4().hex
+        context["explained"] = in_words(preview.explanation, translator(language))
     except ValidationError as error:
         context["problem"] = invalid(request, error).detail(reader_language(request))
     return HTMLResponse(markup(request, "bots/trial.html", **context))

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from neurant.conversations.explanation import Explanation, in_words
 from neurant.conversations.queries import Conversation, ListedConversation, StoredMessage
 from neurant.conversations.system_lines import line_name, when
 from neurant.core.clock import utc_now
@@ -26,6 +27,7 @@ FIRST_RESPONSE = timedelta(minutes=2)  # target of the first answer; a longer wa
 _WARN_AT = 0.6
 _SAME_BREATH = timedelta(minutes=3)  # messages of one sender within this time form a group
 _CONFIDENT, _UNSURE = 0.7, 0.45
+_MAX_FACTS = 60
 RESENDABLE = ("failed", "unknown")
 
 
@@ -73,6 +75,7 @@ class Message:
     sources: list[dict[str, Any]]
     confidence: float | None
     confidence_level: int
+    explanation: dict[str, Any] | None
     last_answer: bool
     created_at: datetime
     new_day: bool
@@ -169,9 +172,40 @@ def thread_view(
         "first_contact_at": conversation.first_contact_at,
         "message_count": conversation.message_count,
         "earlier": max(0, conversation.message_count - shown),
+        "known": known_facts(conversation.context_data or {}, t),
         "thinking": state == "bot" and conversation.is_reply_owed,
         "can_take_over": can_take_over,
     }
+
+
+def known_facts(context: dict[str, Any], t: Translate) -> list[tuple[str, str]]:
+    """Return the facts that a conversation established, with the names that people read."""
+    shown: list[tuple[str, str]] = []
+    for fact, value in context.items():
+        if words := ", ".join(_words(value)):
+            shown.append((_fact_name(fact, t), words))
+    return shown[:_MAX_FACTS]
+
+
+def _words(value: Any) -> list[str]:
+    """Return the texts and numbers of a fact, in order."""
+    if isinstance(value, dict):
+        return [word for part in value.values() for word in _words(part)]
+    if isinstance(value, list):
+        return [word for part in value for word in _words(part)]
+    is_word = isinstance(value, str | int | float) and not isinstance(value, bool)
+    return [str(value)] if is_word and str(value).strip() else []
+
+
+def _fact_name(fact: str, t: Translate) -> str:
+    try:
+        return t(f"console.panel.fact.{fact}")
+    except KeyError:
+        return fact
+
+
+def _explanation(stored: dict[str, Any] | None, t: Translate) -> dict[str, Any] | None:
+    return in_words(Explanation.model_validate(stored), t) if stored else None
 
 
 def _problem(message: StoredMessage, t: Translate) -> str | None:
@@ -245,6 +279,7 @@ def _message(
         sources=message.knowledge_sources or [],
         confidence=message.confidence,
         confidence_level=_level(message.confidence),
+        explanation=_explanation(message.explanation, t),
         last_answer=message.seq == last_answer,
         created_at=message.created_at,
         new_day=new_day,

@@ -6,6 +6,7 @@ from typing import LiteralString
 from uuid import UUID
 
 from neurant.api.listing import Listing, Sort, fetch_page
+from neurant.conversations.explanation import Explanation
 from neurant.conversations.messages.schemas import (
     MessageDetailOut,
     MessageOut,
@@ -14,12 +15,13 @@ from neurant.conversations.messages.schemas import (
     ReactionOut,
     ReactionQuery,
 )
-from neurant.core.db.pool import Connection, fetch_one
+from neurant.core.db.pool import Connection, fetch_one, fetch_value
 
 _COLUMNS: LiteralString = """
 select m.id, m.conversation_id, m.chatbot_id, m.seq, m.sender_type::text, m.sender_id,
   m.message_type::text, m.content, m.media_url, m.media_type, m.status::text, m.delivered_at,
-  m.read_at, coalesce(m.knowledge_sources, '[]') as knowledge_sources, m.confidence_score,
+  m.read_at, coalesce(m.knowledge_sources, '[]') as knowledge_sources,
+  coalesce(m.used_knowledge_base, false) as used_knowledge_base, m.confidence_score,
   m.processing_time_ms, m.tokens_used, m.model_used, m.created_at"""
 _ONE: LiteralString = (
     _COLUMNS
@@ -29,6 +31,11 @@ left join public.outbox o on o.company_id = m.company_id and o.message_id = m.id
 where m.id = %(id)s
 """
 )
+_EXPLANATION = """
+select m.explanation from public.messages m where m.id = %(id)s
+union all
+select m.explanation from public.messages_archived m where m.id = %(id)s
+"""
 _SEQ = Sort("m.seq", "bigint", "seq")
 _LISTING = Listing(
     select=_COLUMNS.strip() + "\nfrom public.messages m", sorts={"seq": _SEQ}, id="m.id"
@@ -77,6 +84,12 @@ async def list_messages(
 async def get_message(connection: Connection, message_id: UUID) -> MessageDetailOut | None:
     """Return one message of a live conversation; None if it is unknown or out of scope."""
     return await fetch_one(connection, MessageDetailOut, _ONE, {"id": message_id})
+
+
+async def get_explanation(connection: Connection, message_id: UUID) -> Explanation | None:
+    """Return why the bot wrote a message, live or archived; None if there is no explanation."""
+    found = await fetch_value(connection, _EXPLANATION, {"id": message_id})
+    return Explanation.model_validate(found) if found else None
 
 
 async def list_reactions(

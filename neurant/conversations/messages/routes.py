@@ -14,6 +14,7 @@ from neurant.api.call import Call, needs
 from neurant.api.listing import Page
 from neurant.api.route import api_router
 from neurant.conversations import api_queries as conversation_queries
+from neurant.conversations.explanation import ExplanationOut, explanation_out
 from neurant.conversations.handoff import queries as hitl
 from neurant.conversations.messages import queries
 from neurant.conversations.messages.schemas import (
@@ -29,6 +30,8 @@ from neurant.conversations.messages.schemas import (
 from neurant.conversations.outcomes import announce, raise_for_outcome
 from neurant.conversations.schemas import ConversationId
 from neurant.core.errors import ConflictError, NotFoundError
+from neurant.core.language import reader_language
+from neurant.texts import text
 
 router = api_router("messages")
 Reading = Annotated[Call, needs("conversations.read")]
@@ -94,6 +97,20 @@ async def get_message(call: Reading, message_id: MessageId) -> MessageDetailOut:
     Every member of the company may call it, for a conversation that they may see.
     """
     return await _found(call, message_id)
+
+
+@router.get("/messages/{message_id}/explanation")
+async def explain_message(call: Reading, message_id: MessageId) -> ExplanationOut:
+    """Return why the bot wrote a message: what it understood, found and decided.
+
+    Every member of the company may call it, for a conversation that they may see. Refused with 404
+    ``not_found`` if the message is unknown or has no explanation, such as a message of a person.
+    """
+    found = await queries.get_explanation(call.connection, message_id)
+    if found is None:
+        raise NotFoundError("not_found")
+    language = reader_language(call.request)
+    return explanation_out(found, lambda name, **p: text(name, language, **p))
 
 
 @router.post("/messages/{message_id}/resend")

@@ -58,8 +58,14 @@ class MessageOut(BaseModel):
     knowledge_sources: list[dict[str, Any]] = Field(
         description="The passages of documents on which the bot's answer is based"
     )
+    used_knowledge_base: bool = Field(
+        description="Whether the text comes from the company's documents"
+    )
     confidence_score: float | None = Field(
-        description="How certain the bot was of its answer; null: not the bot's, or unknown"
+        description=(
+            "Probability from 0 to 1 that the best passage answers the question, also where the "
+            "bot did not answer; null: nothing was searched, or unknown"
+        )
     )
     processing_time_ms: int | None = Field(
         description=(
@@ -71,7 +77,10 @@ class MessageOut(BaseModel):
         description="Tokens of a language model that the answer used; null: none or unknown"
     )
     model_used: str | None = Field(
-        description="The language model that produced the answer; null: none"
+        description=(
+            "What produced the bot's text: ``extractive`` (a quote), ``phrase`` (a fixed phrase) "
+            "or the name of a language model; null: not the bot's, or unknown"
+        )
     )
     created_at: datetime = Field(description="When it was created")
 

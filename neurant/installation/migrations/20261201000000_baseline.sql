@@ -7086,12 +7086,14 @@ language sql immutable set search_path = '' as $$
   select jsonb_typeof(p_traits) = 'object'
     and coalesce(p_traits ->> 'tone' in ('friendly', 'professional', 'helpful', 'expert', 'formal'), true)
     and coalesce(p_traits ->> 'language' in ('es', 'en'), true)
+    and coalesce(p_traits ->> 'address' in ('tu', 'usted', 'vos'), true)
+    and coalesce(p_traits ->> 'style' in ('concise', 'detailed'), true)
     and coalesce(jsonb_typeof(p_traits -> 'persona') = 'string'
       and char_length(p_traits ->> 'persona') between 1 and 60
       and p_traits ->> 'persona' !~ '[[:cntrl:]]', true)
 $$;
 comment on function private.is_personality(jsonb) is
-  'Returns whether the known traits of a personality are well formed: tone, language (es, en), persona (the name that the bot gives itself). Other traits are free.';
+  'Returns whether the known traits of a personality are well formed: tone, language (es, en), address (tu, usted, vos), style (concise, detailed), persona (the name that the bot gives itself). Other traits are free.';
 grant execute on function private.is_personality(jsonb) to authenticated, neurant_worker,
   neurant_router;
 
@@ -7230,7 +7232,11 @@ create table public.chatbots (
     check (private.reads_as_name(name))
 );
 comment on column public.chatbots.personality_traits is
-  'The words in which the bot greets, thanks and says that it does not know, and its own name (see private.is_personality). Quotes of documents stay as they are written.';
+  'The words in which the bot greets, thanks and says that it does not know, and its own name (see private.is_personality). Quotes of documents stay as they are written. Without an address, the tone and the country of the time zone decide between tú, usted and vos.';
+comment on column public.chatbots.max_context_messages is
+  'The number of messages before the open question that a reply reads.';
+comment on column public.chatbots.fallback_message is
+  'What the bot says whenever it has no answer, whether or not a person is called; null: a standard text.';
 comment on column public.chatbots.channels is
   'Derived: the channels of the connected channel_accounts.';
 comment on column public.chatbots.working_hours is
@@ -7597,11 +7603,13 @@ grant execute on function private.prove_webhook(text, bytea) to neurant_app;
 
 create function private.web_chat(p_routing_id text)
 returns table (company_name text, chatbot_name text, description text, language text,
-  persona text, tone text, avatar_url text, has_people boolean)
+  persona text, tone text, address text, style text, timezone text, avatar_url text,
+  has_people boolean)
 language sql stable security definer set search_path = '' as $$
   select c.name, b.name, b.description, b.personality_traits ->> 'language',
-    b.personality_traits ->> 'persona', b.personality_traits ->> 'tone', b.avatar_url,
-    b.hitl_enabled and c.max_hitl_concurrent <> 0
+    b.personality_traits ->> 'persona', b.personality_traits ->> 'tone',
+    b.personality_traits ->> 'address', b.personality_traits ->> 'style', b.timezone, b.avatar_url,
+    b.hitl_enabled and b.hitl_triggers @> '["user_request"]' and c.max_hitl_concurrent <> 0
   from public.channel_accounts a
   join public.companies c on c.id = a.company_id and c.subscription_status <> 'cancelled'
   join public.chatbots b on b.company_id = a.company_id and b.id = a.chatbot_id
@@ -7609,7 +7617,7 @@ language sql stable security definer set search_path = '' as $$
     and b.retired_at is null
 $$;
 comment on function private.web_chat(text) is
-  'Returns the public data of a web chat: the names of the company and the bot, persona, tone, picture, and whether a person can be requested. Security definer, called by the web process, because the reader is not signed in.';
+  'Returns the public data of a web chat: the names of the company and the bot, persona, tone, form of address, style, time zone, picture, and whether a person can be requested. Security definer, called by the web process, because the reader is not signed in.';
 grant execute on function private.web_chat(text) to neurant_app;
 
 create function private.queued_line(
@@ -8323,6 +8331,7 @@ create table public.conversations (
   -- Nobody attends a finished conversation.
   constraint conversations_finished_check
     check (status = 'active' or not is_hitl_active),
+  constraint conversations_context_check check (jsonb_typeof(context_data) = 'object'),
   constraint conversations_end_check check (ended_at >= started_at),
   constraint conversations_counts_check check (
     message_count >= 0 and bot_message_count >= 0 and human_message_count >= 0)
@@ -8335,6 +8344,8 @@ comment on column public.conversations.last_message_slot is
   'last_message_at, rounded down to ten minutes. The inbox''s index holds this column, so that most messages change no index of conversations: order by last_message_slot desc, last_message_at desc.';
 comment on column public.conversations.session_duration_minutes is
   'From the beginning to the last message, in whole minutes; written when the conversation ends.';
+comment on column public.conversations.context_data is
+  'What the conversation established, by name: the customer''s name, the branch, a preference, and facts of an import. A reply adds to it (private.finish_reply); the next reply and the operator read it.';
 comment on column public.conversations.last_seq is
   'Sequence number of the newest message. Order and resumption depend on it, never on a clock.';
 comment on column public.conversations.fence is
@@ -8631,6 +8642,7 @@ create table public.messages (
   used_knowledge_base boolean default false,
   knowledge_sources jsonb default '[]',
   confidence_score decimal(3, 2) check (confidence_score between 0 and 1),
+  explanation jsonb,
   created_at timestamptz not null default clock_timestamp(),
   updated_at timestamptz not null default now(),
   primary key (company_id, id),
@@ -8648,8 +8660,21 @@ create table public.messages (
     or sender_type = 'end_user' and status = 'delivered')
     and (read_at >= delivered_at) is not false),
   constraint messages_seq_check check (seq > 0),
-  constraint messages_sources_check check (jsonb_typeof(knowledge_sources) = 'array')
+  constraint messages_sources_check check (jsonb_typeof(knowledge_sources) = 'array'),
+  constraint messages_explanation_check check (explanation is null
+    or sender_type = 'bot' and jsonb_typeof(explanation) = 'object'
+    and char_length(explanation::text) <= 8000)
 );
+comment on column public.messages.model_used is
+  'What produced the text of the bot: extractive (a quote of documents), phrase (one of its fixed phrases), or the name of a language model.';
+comment on column public.messages.tokens_used is
+  'Tokens of a language model that the answer used; null: no language model produced it.';
+comment on column public.messages.used_knowledge_base is
+  'Whether the text comes from documents. It stays true when the sources are erased.';
+comment on column public.messages.confidence_score is
+  'The probability that the best passage answers the question: also where it was too low to answer.';
+comment on column public.messages.explanation is
+  'Why the bot said this: the kind of turn, repaired words, passages with scores, confidence, threshold, decision and reason. Only the staff reads it.';
 comment on column public.messages.chatbot_id is
   'The bot of the conversation, kept equal by the foreign key, so that the policy for operadores needs no join.';
 comment on column public.messages.content is
@@ -10009,7 +10034,8 @@ create function private.finish_reply(
   p_conversation uuid, p_token uuid, p_fence bigint, p_read_seq bigint, p_action text,
   p_content text default null, p_sources jsonb default '[]', p_confidence numeric default null,
   p_model text default null, p_processing_ms integer default null,
-  p_reason text default null, p_detail text default null)
+  p_reason text default null, p_detail text default null, p_tokens integer default null,
+  p_explanation jsonb default null, p_context jsonb default '{}')
 returns table (outcome text, message_id uuid)
 language plpgsql security definer set search_path = '' as $$
 declare
@@ -10042,6 +10068,12 @@ begin
     p_action := 'none';
     outcome := 'fenced';
   end if;
+  if p_context <> '{}' then
+    -- A null removes a fact.
+    update public.conversations c
+    set context_data = jsonb_strip_nulls(coalesce(c.context_data, '{}') || p_context)
+    where c.company_id = v_company and c.id = p_conversation;
+  end if;
   if p_action = 'escalate' then
     -- A takeover may be counted on the company's row, which comes before a message's slot.
     perform from public.companies k where k.id = v_company for no key update;
@@ -10050,10 +10082,10 @@ begin
     begin
       insert into public.messages (company_id, conversation_id, chatbot_id, channel_account_id,
         sender_type, content, knowledge_sources, used_knowledge_base, confidence_score, model_used,
-        processing_time_ms)
+        tokens_used, processing_time_ms, explanation)
       values (v_company, p_conversation, v_conversation.chatbot_id,
         v_conversation.channel_account_id, 'bot', p_content, p_sources, p_sources <> '[]',
-        p_confidence, p_model, p_processing_ms)
+        p_confidence, coalesce(p_model, 'phrase'), p_tokens, p_processing_ms, p_explanation)
       returning id into v_message;
     exception when sqlstate 'NA002' then
       p_action := 'limit';
@@ -10094,10 +10126,10 @@ begin
   end if;
   return query select coalesce(outcome, 'done'), v_message;
 end $$;
-comment on function private.finish_reply(uuid, uuid, bigint, bigint, text, text, jsonb, numeric, text, integer, text, text) is
-  'Writes the result of a reply (answer, escalate, notice, limit, none) if its lease and the conversation''s fence are still valid, and completes the request. It locks the conversation, so a person who takes it at the same time comes before or after. Outcome: done, limited (no bot messages left this month: the notice, and a person), fenced, superseded (more happened meanwhile: claim again) or lost. Security definer, called by the worker for one company, because no role may write senders, queues and takeovers directly.';
+comment on function private.finish_reply(uuid, uuid, bigint, bigint, text, text, jsonb, numeric, text, integer, text, text, integer, jsonb, jsonb) is
+  'Writes the result of a reply (answer, escalate, notice, limit, none) and what the conversation established (p_context; a null removes a fact) if its lease and the conversation''s fence are still valid, and completes the request. It locks the conversation, so a person who takes it at the same time comes before or after. Outcome: done, limited (no bot messages left this month: the notice, and a person), fenced, superseded (more happened meanwhile: claim again) or lost. Security definer, called by the worker for one company, because no role may write senders, queues and takeovers directly.';
 grant execute on function private.finish_reply(uuid, uuid, bigint, bigint, text, text, jsonb,
-  numeric, text, integer, text, text) to neurant_worker;
+  numeric, text, integer, text, text, integer, jsonb, jsonb) to neurant_worker;
 
 create function private.fail_reply(p_conversation uuid, p_token uuid, p_error text, p_retry_in interval)
 returns boolean
@@ -10423,12 +10455,15 @@ create table public.knowledge_queries (
   query_embedding extensions.vector,
   results_count integer not null default 0,
   top_similarity_score decimal(5, 4),
+  confidence decimal(4, 3) check (confidence between 0 and 1),
   processing_time_ms integer,
   created_at timestamptz not null default now(),
   primary key (company_id, id),
   foreign key (company_id, conversation_id) references public.conversations (company_id, id),
   foreign key (company_id, message_id) references public.messages (company_id, id)
 );
+comment on column public.knowledge_queries.confidence is
+  'The probability that the best passage answers: also where it was too low to answer; null: there was nothing to compare.';
 create index knowledge_queries_conversation_idx
   on public.knowledge_queries (company_id, conversation_id);
 create index knowledge_queries_message_idx on public.knowledge_queries (company_id, message_id);
@@ -10445,7 +10480,8 @@ create policy router_update on public.knowledge_queries for update to neurant_ro
 create policy router_delete on public.knowledge_queries for delete to neurant_router using (true);
 grant select on public.knowledge_queries to authenticated;
 grant insert (company_id, conversation_id, message_id, query_text, query_embedding, results_count,
-  top_similarity_score, processing_time_ms) on public.knowledge_queries to neurant_worker;
+  top_similarity_score, confidence, processing_time_ms) on public.knowledge_queries to
+  neurant_worker;
 grant select, insert, delete on public.knowledge_queries to neurant_router;
 grant update (query_text, query_embedding) on public.knowledge_queries to neurant_router;
 
@@ -11834,7 +11870,7 @@ create policy router_delete on public.messages_archived for delete to neurant_ro
 grant select on public.messages_archived to authenticated;
 grant select, insert, delete on public.messages_archived to neurant_router;
 grant update (content, media_url, media_type, n8n_message_id, external_message_id,
-  knowledge_sources) on public.messages_archived to neurant_router;
+  knowledge_sources, explanation) on public.messages_archived to neurant_router;
 
 create table public.hitl_sessions_archived (
   like public.hitl_sessions,
@@ -12542,7 +12578,8 @@ begin
       conversation_summary = null, hitl_reason = null where company_id = $1 and id = any ($2)',
     -- What was answered tells as much about a person as what was asked.
     'update public.messages%s set content = ''[borrado]'', media_url = null, media_type = null,
-      external_message_id = null, n8n_message_id = null, knowledge_sources = ''[]''
+      external_message_id = null, n8n_message_id = null, knowledge_sources = ''[]'',
+      explanation = null
       where company_id = $1 and conversation_id = any ($2) and sender_type <> ''system''',
     'update public.hitl_sessions%s set reason_detail = null, resolution_notes = null
       where company_id = $1 and conversation_id = any ($2)',

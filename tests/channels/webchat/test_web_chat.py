@@ -20,7 +20,8 @@ from neurant.core.db.tenancy import tenant
 from neurant.core.settings import Settings
 from neurant.installation.embedded import Urls
 from neurant.runtime.app import create_app
-from neurant.texts import text
+from neurant.texts import in_tone, text
+from neurant.texts.address import Manner
 from tests.companies import Company, make_company
 from tests.support.platform import eventually, free_port, rows, serving, settled, working
 
@@ -174,7 +175,8 @@ async def test_a_visitor_asks_and_reads_the_answer_live(site: Site) -> None:
         "end_user", str(client_id), 1,
     )  # fmt: skip
     assert (answer["sender"], answer["client_id"], answer["seq"]) == ("bot", None, 2)
-    assert answer["text"] == text("replies.greeting", "es", bot="Bot acme", company="Acme")
+    names = {"bot": "Bot acme", "company": "Acme"}
+    assert answer["text"] == in_tone("replies.greeting", Manner(), "es", **names)
     assert answer["sources"] == []
     assert set(answer) == {"conversation_id", "id", "seq", "sender", "name", "text", "client_id", "sources",
                            "created_at"}  # fmt: skip

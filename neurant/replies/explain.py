@@ -1,0 +1,114 @@
+"""The explanation of a decision, made of what the reply already knows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+from uuid import UUID
+
+from neurant.conversations.explanation import (
+    MAX_EXCERPT_CHARS,
+    MAX_NAME_CHARS,
+    MAX_PASSAGES,
+    MAX_QUESTION_CHARS,
+    MAX_REPAIRED,
+    ExplainedPassage,
+    Explanation,
+    RepairedWord,
+)
+from neurant.knowledge.answer import THRESHOLD, Verdict, display_name
+from neurant.knowledge.rank import Ranked
+from neurant.replies.decide import Decision
+
+_TURNS = {
+    "courtesy": "small_talk",
+    "user_request": "user_request",
+    "no_people": "user_request",
+    "keywords": "keywords",
+    "inactive": "inactive",
+    "empty": "empty",
+}
+_DECISIONS: Mapping[str, Literal["answer", "escalate"]] = {
+    "answer": "answer",
+    "escalate": "escalate",
+}
+
+
+def explained(decision: Decision, turn: str | None = None) -> Explanation:
+    """Return the explanation of a decision for which nothing was searched.
+
+    ``turn`` is the kind of turn, where more is known about it than the decision says.
+    """
+    because = decision.because or decision.reason or "courtesy"
+    return Explanation(
+        turn=turn or _TURNS.get(because, "question"),
+        decision=_DECISIONS.get(decision.action, "notice"),
+        reason=because,
+        keyword=decision.detail if because == "keywords" else None,
+    )
+
+
+def explained_search(
+    decision: Decision,
+    question: str,
+    ranked: Sequence[Ranked],
+    verdict: Verdict,
+    *,
+    threshold: float = THRESHOLD,
+    repaired: Mapping[str, str] | None = None,
+    turn: str = "question",
+) -> Explanation:
+    """Return the explanation of a decision that followed a search in the documents.
+
+    ``repaired`` has the words that were read differently, by how they were written.
+    """
+    if verdict.answer is not None:
+        reason = "documents"
+    else:
+        reason = "nothing_found" if verdict.confidence is None else "below_threshold"
+    quoted = {one.chunk_id for one in verdict.answer.sources} if verdict.answer else set()
+    words = list((repaired or {}).items())[:MAX_REPAIRED]
+    return Explanation(
+        turn=turn,
+        decision=_DECISIONS.get(decision.action, "notice"),
+        reason=reason,
+        question=question[:MAX_QUESTION_CHARS],
+        repaired=[RepairedWord(written=one[:40], read=other[:40]) for one, other in words],
+        confidence=verdict.confidence,
+        threshold=threshold,
+        passages=[
+            _passage(one, is_quoted=one.candidate.chunk_id in quoted)
+            for one in _shown(ranked, quoted)
+        ],
+    )
+
+
+def _shown(ranked: Sequence[Ranked], quoted: set[UUID]) -> list[Ranked]:
+    """Return the best passages, and a quoted one in any case."""
+    best = list(ranked[:MAX_PASSAGES])
+    missing = [one for one in ranked[MAX_PASSAGES:] if one.candidate.chunk_id in quoted]
+    return best[: MAX_PASSAGES - len(missing[:MAX_PASSAGES])] + missing[:MAX_PASSAGES]
+
+
+def _passage(one: Ranked, *, is_quoted: bool) -> ExplainedPassage:
+    found = one.candidate
+    return ExplainedPassage(
+        chunk_id=found.chunk_id,
+        document=display_name(found.document)[:MAX_NAME_CHARS],
+        page=found.page_number,
+        section=found.section_title[:MAX_NAME_CHARS] if found.section_title else None,
+        excerpt=_beginning(found.content),
+        score=round(one.score, 3),
+        similarity=None if found.similarity is None else round(found.similarity, 3),
+        lexical=None if found.lexical is None else round(found.lexical, 3),
+        is_quoted=is_quoted,
+    )
+
+
+def _beginning(content: str) -> str:
+    """Return the first words of a passage on one line, with "…" where it goes on."""
+    line = " ".join(content[: 2 * MAX_EXCERPT_CHARS].split())
+    if len(line) <= MAX_EXCERPT_CHARS:
+        return line
+    words, space, _ = line[: MAX_EXCERPT_CHARS - 1].rpartition(" ")
+    return f"{words if space else line[: MAX_EXCERPT_CHARS - 1]}…"
