@@ -233,12 +233,12 @@ def test_confidence_grows_with_similarity_and_with_coverage(clinic: Company) -> 
     assert probability(lower) < probability(signals)
 
 
-def test_deciding_takes_less_than_ten_milliseconds_a_question(clinic: Company) -> None:
+def test_deciding_takes_less_than_ten_milliseconds_of_cpu_a_question(clinic: Company) -> None:
     asked = [(q["question"], clinic.search(q["question"])) for q in LABELLED["answerable"][:20]]
-    started = time.perf_counter()
+    started = time.thread_time()
     for question, ranked in asked:
         judge(question, ranked)
-    assert (time.perf_counter() - started) / len(asked) < 0.010
+    assert (time.thread_time() - started) / len(asked) < 0.010
 
 
 def test_braces_and_markup_in_a_document_are_quoted_and_not_interpreted() -> None:
