@@ -73,7 +73,8 @@ class ConversationDetailOut(ConversationOut):
         description="A summary of the conversation; null: none"
     )
     context_data: dict[str, Any] = Field(
-        description="Further facts about the conversation, by name"
+        description="Facts that the conversation established, by name: name, branch, preference,"
+        " request, and facts of an import"
     )
     hitl_session: HitlSessionOut | None = Field(
         default=None, description="The open takeover; null: there is none"

@@ -19,8 +19,8 @@ from neurant.texts.address import Manner, manner
 
 # A fallback message that offers a person, which a bot must not repeat where no person attends.
 _OFFERS = re.compile(
-    r"\b(?:persona|operador[ae]?|asesora?|agente|alguien|humano|equipo|person|someone|agent|human"
-    r"|representative|team)\b[^.!?¿]*\?",
+    r"\b(?:comunic\w+|transfi\w+|paso con|persona|operador[ae]?|asesora?|agente|alguien|humano"
+    r"|equipo|person|someone|agent|human|representative|team)\b[^.!?¿]*\?",
     re.IGNORECASE,
 )
 

@@ -75,6 +75,15 @@ def test_every_example_shows_what_its_settings_do(
     assert answered > handed > TEMPLATES
 
 
+def test_no_template_offers_a_person_where_the_bot_hands_nothing_over(
+    templates: list[tuple[str, dict[str, Any], list[dict[str, Any]]]],
+) -> None:
+    for name, settings, _ in templates:
+        declined = decided(settings | {"hitl_triggers": []}, "quiero hablar con una persona", None)
+        assert declined.because == "no_people", name
+        assert settings["fallback_message"] not in str(declined.content), name
+
+
 def test_what_a_template_explains_is_not_taken_from_it_by_a_keyword(
     templates: list[tuple[str, dict[str, Any], list[dict[str, Any]]]],
 ) -> None:

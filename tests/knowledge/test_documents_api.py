@@ -158,10 +158,11 @@ def test_what_was_asked_is_reported_by_whether_it_was_answered(
     sign_in: SignIn, acme: Company, rival: Company, database: psycopg.Connection
 ) -> None:
     mark = uuid.uuid4().hex
-    for text, count in ((f"sí {mark}", 2), (f"no {mark}", 0)):
+    for text, count, confidence in ((f"sí {mark}", 2, 0.875), (f"no {mark}", 0, 0.125)):
         database.execute(
-            "insert into knowledge_queries (company_id, query_text, results_count) values (%s, %s, %s)",
-            (acme.id, text, count),
+            "insert into knowledge_queries (company_id, query_text, results_count, confidence)"
+            " values (%s, %s, %s, %s)",
+            (acme.id, text, count, confidence),
         )
 
     def asked(company: Company, **query: bool) -> set[str]:
@@ -169,6 +170,9 @@ def test_what_was_asked_is_reported_by_whether_it_was_answered(
         return {one["query"] for one in data if mark in one["query"]}
 
     assert asked(acme) == {f"sí {mark}", f"no {mark}"}
+    rows = sign_in(acme, "owner").get("/v1/knowledge/queries").json()["data"]
+    known = {one["query"]: one["confidence"] for one in rows if mark in one["query"]}
+    assert known == {f"sí {mark}": 0.875, f"no {mark}": 0.125}, "a refusal has one as well"
     assert asked(acme, answered=False) == {f"no {mark}"}
     assert asked(acme, answered=True) == {f"sí {mark}"}
     assert asked(rival) == set()

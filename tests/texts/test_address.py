@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from itertools import product
+from string import Formatter
 
 import pytest
 
@@ -16,17 +17,14 @@ PHRASES = sorted(
     for name in catalogue("es")
     if name.split(".")[0] == "replies" or name.endswith(".welcome") or name == "chat.welcome"
 )
-NAMES = {
-    "bot": "Luz", "company": "Los Cedros", "name": "Ana", "fallback": "info@cedros.example",
-    "document": "Precios", "page": "2", "quote": "Cuesta 10",
-}  # fmt: skip
+NAMES = {"bot": "Luz", "company": "Los Cedros", "name": "Ana", "fallback": "info@cedros.example"}
 # Words that show the form of address.
 TU = (
-    r"\b(?:te|ti|tu|tus|necesitas|quieres|puedas|tengas|preguntas|formulas|cuentas|precisas|dime"
+    r"\b(?:te|ti|tu|tus|necesitas|quieres|prefieres|deseas|buscas|puedas|tengas|precisas|dime"
     r"|cuéntame|escríbeme|pregúntame|comunicarte|encuentras)\b"
 )
 USTED = (
-    r"\b(?:le|su|sus|usted|necesita|pueda|tenga|cuenta|dígame|cuénteme|escríbame|pregúnteme"
+    r"\b(?:le(?! (?:paso|aviso))|su|sus|usted|necesita|prefiere|desea|pueda|tenga|cuenta|dígame|cuénteme|escríbame|pregúnteme"
     r"|comunicarle|comunicarse|encuentra)\b"
 )
 VOS = (
@@ -36,10 +34,12 @@ VOS = (
 
 
 def spoken(name: str, how: Manner) -> str:
-    rest = name.split(".", 1)[1]
+    section, rest = name.split(".", 1)
     for tone in TONES:
         rest = rest.removeprefix(f"{tone}.")
-    return in_tone(f"{name.split('.')[0]}.{rest}", how, "es", **NAMES)
+    wanted = {field for _, field, _, _ in Formatter().parse(catalogue("es")[name]) if field}
+    given = NAMES | dict.fromkeys(wanted - NAMES.keys(), "X")
+    return in_tone(f"{section}.{rest}", how, "es", **given)
 
 
 @pytest.mark.parametrize("name", PHRASES)
