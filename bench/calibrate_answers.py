@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import random
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -40,7 +40,7 @@ class Example:
     group: str
     weight: float
     question: str
-    ranked: list[Ranked]
+    ranked: Sequence[Ranked]
     expected: list[str]
     document: str | None = None
 

@@ -28,8 +28,10 @@ from neurant.knowledge.answer import choose, judge
 from neurant.knowledge.chunk import MAX_CHUNK_CHARS, chunk
 from neurant.knowledge.embed import MODEL
 from neurant.knowledge.extract import extract
-from neurant.knowledge.rank import Candidate, Ranked, fuse
+from neurant.knowledge.rank import Candidate, Found, Ranked, fuse
 from neurant.knowledge.reader import Ended, limits_for, run_child
+from neurant.knowledge.repair import repair
+from neurant.knowledge.spelling import Vocabulary, vocabulary_of, words_of
 from neurant.knowledge.words import stems
 from neurant.runtime.serve import serve
 from neurant.team.routes import router
@@ -49,6 +51,7 @@ __all__ = [
     "Candidate",
     "Doing",
     "Ended",
+    "Found",
     "Hub",
     "InboundMessage",
     "Ingestor",
@@ -58,6 +61,7 @@ __all__ = [
     "Turns",
     "Urls",
     "VisitorLimits",
+    "Vocabulary",
     "choose",
     "chunk",
     "connection_urls",
@@ -72,10 +76,13 @@ __all__ = [
     "needs",
     "place_of",
     "read_secrets",
+    "repair",
     "router",
     "run_child",
     "serve",
     "set_login_passwords",
     "start_supervised",
     "stems",
+    "vocabulary_of",
+    "words_of",
 ]

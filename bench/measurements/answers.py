@@ -8,8 +8,9 @@ a part of the project.) It takes about 4 minutes on one core with that file.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+from bench.answer_set import VARIANTS, outcomes, rates
 from bench.calibrate_answers import (
     Example,
     demo_examples,
@@ -75,7 +76,7 @@ def recall_figures() -> Figures:
         )
 
 
-def _first_in(ranked: list[Ranked], context: str, top: int) -> bool:
+def _first_in(ranked: Sequence[Ranked], context: str, top: int) -> bool:
     return any(plain(one.candidate.content) in context for one in ranked[:top])
 
 
@@ -147,6 +148,47 @@ def near_miss_figure(examples: list[Example]) -> Figure:
     )
 
 
+# Goals of recall@1, recall@5, the gold answer in the reply, groundless answers, and AUC.
+TYPED_GOALS = {
+    "plain": (0.97, 0.995, 0.85, 0.015, 0.985),
+    "slips": (None, None, 0.78, 0.015, None),
+    "chat": (None, None, 0.78, 0.015, None),
+    "English": (None, None, 0.75, 0.02, None),
+}
+RATES = {
+    "recall@1": "right paragraph first",
+    "recall@5": "right paragraph among five",
+    "gold in the reply": "answered with the gold answer in the reply",
+    "groundless": "answered though the document was removed",
+    "AUC": "known or not (AUC)",
+}
+
+
+def typed_figures() -> Figures:
+    """Yield what becomes of questions typed plainly, with slips, as in chats, and in English."""
+    usual: dict[str, float] = {}
+    for variant, goals in TYPED_GOALS.items():
+        found = outcomes(1, VARIANTS[variant])
+        if not found:
+            continue  # there is no file of translated questions
+        measured = rates(found)
+        usual = usual or measured
+        for (rate, title), goal in zip(RATES.items(), goals, strict=True):
+            yield Figure(
+                id=f"answers_{variant.lower()}_{rate.replace(' ', '_').replace('@', '_')}",
+                title=f"{title}, {variant}",
+                measured=measured[rate],
+                unit="of 1",
+                baseline="the same questions typed plainly",
+                baseline_measured=usual[rate],
+                ratio=quotient(measured[rate], usual[rate]),
+                goal=goal,
+                goal_on="measured",
+                higher_is_better=rate != "groundless",
+                details=f"{len(found)} questions, six unseen articles of SQuAD-es in a company",
+            )
+
+
 def milliseconds(work: Callable[[], object], times: int) -> float:
     """Return the mean duration of some calls."""
     began = time.perf_counter()
@@ -194,6 +236,7 @@ def squad_figures() -> Figures:
     label = "SQuAD-es, unseen articles"
     yield from answer_figures("squad", label, on_topic[:EXAMPLES], (0.55, 0.20, 0.02))
     yield near_miss_figure(near[:EXAMPLES])
+    yield from typed_figures()
 
 
 def measure() -> Figures:

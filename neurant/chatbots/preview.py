@@ -13,7 +13,9 @@ from neurant.chatbots.schemas import ChatbotOut, PreviewOut, PreviewSource
 from neurant.conversations.system_lines import in_words
 from neurant.core.db.pool import Connection, fetch_one
 from neurant.knowledge.answer import judge
-from neurant.knowledge.search import search_within
+from neurant.knowledge.search import Prepared, search_within
+from neurant.knowledge.spelling import Vocabulary
+from neurant.knowledge.vocabulary import bot_vocabulary
 from neurant.replies.decide import Decision, Situation, decide, without_answer
 from neurant.replies.intent import language_of, small_talk
 from neurant.replies.service import answered
@@ -47,6 +49,7 @@ class Trial:
     around: _Around
     now: Situation
     decision: Decision
+    vocabulary: Vocabulary
     started: float
 
     @property
@@ -70,17 +73,18 @@ async def begin_preview(
     )
     assert around is not None  # noqa: S101 - the caller's own company
     now = _situation(bot, around, message, last_bot_text)
-    return Trial(bot, message, around, now, decide(now), started)
+    vocabulary = await bot_vocabulary(connection, bot.id)
+    return Trial(bot, message, around, now, decide(now), vocabulary, started)
 
 
 async def finish_preview(
-    connection: Connection, trial: Trial, vector: list[float] | None
+    connection: Connection, trial: Trial, asked: Prepared | None
 ) -> PreviewOut:
-    """Return the preview. ``vector``: the embedding of the message if the trial is searched."""
+    """Return the preview. ``asked``: the message prepared for the search if it is searched."""
     now, message, decision = trial.now, trial.message, trial.decision
     decided_by, sources, confidence = _decided_by(now, decision), [], None
-    if vector is not None:
-        ranked = await search_within(connection, trial.bot.id, message, vector)
+    if asked is not None:
+        ranked = await search_within(connection, trial.bot.id, asked)
         found = judge(message, ranked).answer
         if found is None:
             decision, decided_by = without_answer(now, message), "no_answer"

@@ -24,7 +24,8 @@ from neurant.knowledge.passage import (
     read_question,
     weights,
 )
-from neurant.knowledge.rank import Candidate, Ranked
+from neurant.knowledge.rank import Candidate, Found, Ranked
+from neurant.knowledge.repair import RepairedWord
 from neurant.knowledge.words import bare_question, condensed
 
 CONSIDERED = 8
@@ -93,33 +94,36 @@ class Verdict:
 
     ``answer`` is None below the threshold, ``confidence`` (0..1) is the calibrated probability that
     the best passage answers: it also belongs to a refusal, and is None only where there was nothing
-    to compare.
+    to compare. ``repaired`` are the words that were searched otherwise than typed.
     """
 
     answer: Answer | None
     confidence: float | None
+    repaired: tuple[RepairedWord, ...] = ()
 
 
 def judge(question: str, ranked: Sequence[Ranked], threshold: float = THRESHOLD) -> Verdict:
     """Decide whether a passage answers ``question``, and quote it if it does.
 
-    ``ranked`` comes from ``rank.fuse``, best first. The quote is data of the company and is never
-    interpreted.
+    ``ranked`` comes from the search, best first; a ``Found`` has the question with its words
+    repaired, which counts. The quote is data of the company and is never interpreted.
     """
+    repaired = ranked.repaired if isinstance(ranked, Found) else ()
     found = choose(question, ranked)
     if found is None:
-        return Verdict(None, None)
+        return Verdict(None, None, repaired)
     candidate, window, signals = found
     confidence = round(probability(signals), 3)
     if confidence < threshold:
-        return Verdict(None, confidence)
+        return Verdict(None, confidence, repaired)
     source = Source(candidate.document, candidate.page_number, window.quote, candidate.chunk_id)
-    return Verdict(Answer(source.quote, [source], confidence), confidence)
+    return Verdict(Answer(source.quote, [source], confidence), confidence, repaired)
 
 
 def choose(question: str, ranked: Sequence[Ranked]) -> tuple[Candidate, Window, Signals] | None:
     """Return the best passage with its best lines and signals; None without anything to compare."""
-    asked = _asked(condensed(question, MAX_QUESTION_CHARS))
+    typed = ranked.question if isinstance(ranked, Found) else question
+    asked = _asked(condensed(typed, MAX_QUESTION_CHARS))
     if not ranked or not asks_something(asked):
         return None
     considered = ranked[:CONSIDERED]

@@ -9,7 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import overload
 from uuid import UUID
+
+from neurant.knowledge.repair import RepairedWord
 
 DENSE_WEIGHT = 0.6
 
@@ -38,6 +41,30 @@ class Ranked:
 
     candidate: Candidate
     score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Found(Sequence[Ranked]):
+    """The passages found for a question, best first, with the question as it was searched.
+
+    ``question`` has its words repaired; ``repaired`` lists the changed ones.
+    """
+
+    ranked: tuple[Ranked, ...]
+    question: str
+    repaired: tuple[RepairedWord, ...] = ()
+
+    @overload
+    def __getitem__(self, index: int) -> Ranked: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Ranked]: ...
+
+    def __getitem__(self, index: int | slice) -> Ranked | Sequence[Ranked]:
+        return self.ranked[index]
+
+    def __len__(self) -> int:
+        return len(self.ranked)
 
 
 def fuse(candidates: Sequence[Candidate], dense_weight: float = DENSE_WEIGHT) -> list[Ranked]:

@@ -47,6 +47,22 @@ STOP_WORDS = frozenset(
     )
 )
 
+# Words that are frequent in one of the two languages and do not exist in the other.
+_ENGLISH_MARKS = frozenset(
+    _WORD.findall(
+        "the what where when how is are you your do does did can could will would should which who "
+        "there have has it its of and for to from with at my this that an be if much many long get "
+        "was were been their they by or not open about any need want please"
+    )
+)
+_SPANISH_MARKS = frozenset(
+    _WORD.findall(
+        "el la los las un una unos unas del que qe cual cuales cuanto cuanta cuantos cuantas "
+        "cuando donde como es son hay tiene tienen para por con su sus se si en al y lo le les de "
+        "fue quien quienes mi esta estan ser puede pueden hola sobre entre desde hasta q xq esa"
+    )
+)
+
 # Verbs of nearly every customer's question: they hardly distinguish the passages.
 LIGHT_WORDS = frozenset(
     _WORD.findall(
@@ -158,6 +174,13 @@ def only_announces(text: str) -> bool:
         announced = announced or _ANNOUNCEMENT.match(text, start) is not None
         start = found.end()
     return announced and not any(character.isalnum() for character in text[start:])
+
+
+def is_english(text: str) -> bool:
+    """Return whether a text is rather English than Spanish, by the commonest words of both."""
+    words = tokens(text)
+    english = sum(word in _ENGLISH_MARKS for word in words)
+    return english > sum(word in _SPANISH_MARKS for word in words)
 
 
 def tokens(text: str) -> list[str]:

@@ -16,7 +16,7 @@ from bench.offline_search import Company, demo_company
 from neurant.knowledge import embed, passage
 from neurant.knowledge.answer import Answer, choose, display_name, judge, probability
 from neurant.knowledge.passage import best_window, read_question, units, weights
-from neurant.knowledge.rank import Candidate, Ranked
+from neurant.knowledge.rank import Candidate, Found, Ranked
 from neurant.knowledge.words import bare_question, likeness
 
 # Reached: 31 of 35 right, 2 of 36 with a wrong quote, 1 of 22 without grounds; the
@@ -211,7 +211,8 @@ def test_every_line_of_a_quote_stands_in_its_passage_word_for_word(clinic: Compa
 def test_the_decision_does_not_depend_on_the_scale_of_the_full_text_score(clinic: Company) -> None:
     for labelled in LABELLED["answerable"][:10]:
         ranked = clinic.search(labelled["question"])
-        other = [Ranked(_scaled(one.candidate, 37.5), one.score) for one in ranked]
+        scaled = tuple(Ranked(_scaled(one.candidate, 37.5), one.score) for one in ranked)
+        other = Found(scaled, ranked.question)
         before, after = (
             judge(labelled["question"], ranked).answer,
             judge(labelled["question"], other).answer,
