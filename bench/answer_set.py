@@ -12,7 +12,7 @@ import json
 import sys
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -26,7 +26,7 @@ from bench.support import ROOT
 
 TRANSLATED = ROOT / "build" / "english_questions.json"  # question id to its translation, if present
 ARTICLES_OF_A_COMPANY = 6
-ASKED_OF_AN_ARTICLE = sized(30, tiny=2)
+ASKED_OF_AN_ARTICLE = sized(12, tiny=2)
 PARAGRAPHS = sized(18, tiny=3)
 ARTICLES = sized(None, tiny=2)
 
@@ -41,6 +41,7 @@ class Asked:
     question: str
     expected: tuple[str, ...]
     context: str
+    is_sampled: bool = True  # False: asked only in its translation
 
     @property
     def seed(self) -> int:
@@ -67,6 +68,11 @@ class Outcome:
 def plain(text: str) -> str:
     """Return the text in lower case with single spaces."""
     return " ".join(text.split()).lower()
+
+
+@cache
+def _translations() -> dict[str, str]:
+    return dict(json.loads(TRANSLATED.read_text("utf-8"))) if TRANSLATED.exists() else {}
 
 
 @cache
@@ -99,7 +105,13 @@ def _questions(article: dict[str, object], home: int) -> Iterator[Asked]:
     ]  # fmt: skip
     for kind in (True, False):
         some = [one for one in found if bool(one.expected) is kind]
-        yield from some[:: max(1, len(some) // ASKED_OF_AN_ARTICLE)][:ASKED_OF_AN_ARTICLE]
+        sampled = some[:: max(1, len(some) // ASKED_OF_AN_ARTICLE)][:ASKED_OF_AN_ARTICLE]
+        yield from sampled
+        yield from (
+            replace(one, is_sampled=False)
+            for one in some
+            if one.id in _translations() and one not in sampled
+        )
 
 
 def outcome(asked: Asked, company: Company, question: str) -> Outcome:
@@ -138,15 +150,12 @@ def auc(known: Sequence[float], unknown: Sequence[float]) -> float:
     return float((left > right).mean() + 0.5 * (left == right).mean())
 
 
-@cache
-def _translations() -> dict[str, str]:
-    return dict(json.loads(TRANSLATED.read_text("utf-8"))) if TRANSLATED.exists() else {}
-
-
 VARIANTS: dict[str, Callable[[Asked], str | None]] = {
-    "plain": lambda asked: asked.question,
-    "slips": lambda asked: with_slips(asked.question, asked.seed),
-    "chat": lambda asked: in_chat_spelling(asked.question, asked.seed),
+    "plain": lambda asked: asked.question if asked.is_sampled else None,
+    "slips": lambda asked: with_slips(asked.question, asked.seed) if asked.is_sampled else None,
+    "chat": lambda asked: (
+        in_chat_spelling(asked.question, asked.seed) if asked.is_sampled else None
+    ),
     "English": lambda asked: _translations().get(asked.id),
 }
 

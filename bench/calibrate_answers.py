@@ -1,12 +1,12 @@
 """Fit the coefficients of ``neurant.knowledge.answer`` on labelled questions and print them.
 
 Run: ``python -m bench.calibrate_answers`` (about 4 minutes on one core); paste its output into that
-module. An example is a question with the quote that ``choose`` picks; it is good when the quote
-contains the expected answer, so a wrong quote for an answerable question counts against answering,
-like a question without an answer. Its data: the tuning half of the demo questions, three more small
-companies (``answer_cases.toml``), and the even-numbered articles of SQuAD-es (machine translated,
-hence the lower weights), each article being one company. "Held out" figures come from the other
-data.
+module. An example is a question with the passage that ``choose`` picks; it is good when that
+passage holds the expected answer, so a wrong passage for an answerable question counts against
+answering, like a question without an answer. Its data: the tuning half of the demo questions, three
+more small companies (``answer_cases.toml``), and the even-numbered articles of SQuAD-es (machine
+translated, hence the lower weights): plain, mistyped, and after their document was removed. "Held
+out" figures come from the other data.
 """
 
 from __future__ import annotations
@@ -22,13 +22,26 @@ from typing import Any
 import numpy as np
 from semantic_text_splitter import TextSplitter
 
+from bench.answer_set import VARIANTS, companies, plain
 from bench.offline_search import SQUAD, Company, demo_company
-from bench.product import DEMO_QUESTIONS, MAX_CHUNK_CHARS, Ranked, choose, embed
+from bench.product import (
+    DEMO_QUESTIONS,
+    MAX_CHUNK_CHARS,
+    Candidate,
+    Ranked,
+    choose,
+    embed,
+    is_english,
+)
 from bench.sizes import sized
 from bench.support import ROOT
 
 CASES = ROOT / "bench" / "answer_cases.toml"
 PER_ARTICLE = 12
+# An answer to a question that the documents do not answer is worse than no answer.
+ANSWERABLE, UNANSWERABLE = 2.0, 4.0
+# A wrong passage of the right document says less than one of a company that knows nothing.
+NEAR = 0.3
 ARTICLES, PARAGRAPHS = sized((None, None), tiny=(2, 3))  # all, or the first few
 RIDGE = 1.0
 
@@ -43,15 +56,18 @@ class Example:
     ranked: Sequence[Ranked]
     expected: list[str]
     document: str | None = None
+    is_context: bool = False  # ``expected`` is the paragraph that contains the right passage
 
     def good(self, quote: str, document: str) -> bool:
         if self.document is not None and self.document != document:
             return False
         return any(plain(wanted) in plain(quote) for wanted in self.expected)
 
-
-def plain(text: str) -> str:
-    return " ".join(text.split()).lower()
+    def right(self, candidate: Candidate) -> bool:
+        """Return whether a passage holds the answer."""
+        if self.is_context:
+            return plain(candidate.content) in self.expected[0]
+        return self.good(candidate.content, candidate.document)
 
 
 def demo_examples(documents: int | None = None, most: int | None = None) -> Iterator[Example]:
@@ -64,7 +80,7 @@ def demo_examples(documents: int | None = None, most: int | None = None) -> Iter
     for one in labelled["answerable"][:most] + labelled["unanswerable"][:most]:
         yield Example(
             "demo held out" if one["held_out"] else "demo",
-            0.0 if one["held_out"] else 1.0,
+            0.0 if one["held_out"] else ANSWERABLE if "quote" in one else UNANSWERABLE,
             one["question"],
             company.search(one["question"]),
             [one["quote"]] if "quote" in one else [],
@@ -82,15 +98,31 @@ def case_examples() -> Iterator[Example]:
             body = [line for line in case["passages"][one["in"]].split("\n")[1:] if line]
             expected = [part.strip() for line in body for part in line.split(". ")]
             ranked = company.search(one["question"])
-            yield Example("cases", 1.0, one["question"], ranked, expected)
+            yield Example("cases", ANSWERABLE, one["question"], ranked, expected)
         for question in case["unanswerable"]:
-            yield Example("cases", 1.0, question, company.search(question), [])
+            yield Example("cases", UNANSWERABLE, question, company.search(question), [])
 
 
-def squad_examples(parity: int, group: str, used: bool) -> Iterator[Example]:
+def document_examples() -> Iterator[Example]:
+    """Yield even-numbered questions as people type them, with their document and without it."""
+    made, questions = companies(0)
+    for asked in questions:
+        for typed in VARIANTS.values():
+            question = typed(asked)
+            if question is None or not asked.expected:
+                continue
+            company, expected = made[asked.company], [asked.context]
+            found = company.search(question)
+            yield Example("documents", 0.25, question, found, expected, is_context=True)
+            found = company.search(question, without=asked.document)
+            yield Example("documents", 0.25, question, found, [])
+
+
+def squad_examples(parity: int, group: str) -> Iterator[Example]:
     """Yield questions of the articles of one parity.
 
-    There are questions with an answer, without one, and about another article.
+    There are questions with an answer, without one, and about another article. They are for the
+    figures only: no coefficient is fitted on them.
     """
     chosen = random.Random(1)
     articles = squad_companies(parity)
@@ -101,14 +133,13 @@ def squad_examples(parity: int, group: str, used: bool) -> Iterator[Example]:
         impossible = [q for q in questions if q["is_impossible"]][: PER_ARTICLE // 2]
         for one in answerable + impossible:
             expected = [a["text"] for a in one["answers"] if a["text"] and not one["is_impossible"]]
-            weight = 0.15 if one["is_impossible"] else 0.25
             kind = " near misses" if one["is_impossible"] else ""
             ranked = company.search(one["question"])
-            yield Example(group + kind, weight * used, one["question"], ranked, expected)
+            yield Example(group + kind, 0.0, one["question"], ranked, expected)
         _, elsewhere = articles[(number + 1) % len(articles)]
         for one in questions[: PER_ARTICLE // 2]:
             ranked = elsewhere.search(one["question"])
-            yield Example(group + " off topic", 0.5 * used, one["question"], ranked, [])
+            yield Example(group + " off topic", 0.0, one["question"], ranked, [])
 
 
 @cache
@@ -127,17 +158,21 @@ def squad_company(article: dict[str, Any]) -> Company:
     return company
 
 
-def signals(examples: list[Example]) -> tuple[Any, Any, Any]:
-    """Return the signals, labels and weights of the examples that have a passage to compare."""
+def signals(examples: list[Example], *, foreign: bool) -> tuple[Any, Any, Any]:
+    """Return the signals, labels and weights of the examples that have a passage to compare.
+
+    ``foreign``: of the questions in English, or of all others.
+    """
     rows, labels, used = [], [], []
     for example in examples:
         found = choose(example.question, example.ranked)
-        if found is None:
+        if found is None or is_english(example.question) is not foreign:
             continue
-        candidate, window, seen = found
-        rows.append(seen.vector())
-        labels.append(example.good(window.quote, candidate.document))
-        used.append(example.weight)
+        candidate, _, seen = found
+        right = example.right(candidate)
+        rows.append(seen.foreign_vector() if foreign else seen.vector())
+        labels.append(right)
+        used.append(example.weight * (NEAR if example.is_context and not right else 1.0))
     return np.array(rows), np.array(labels, dtype=float), np.array(used)
 
 
@@ -163,16 +198,16 @@ def main() -> None:
             f"skipped: {SQUAD.name} is not there, and half of the examples come from it"
         )
     embed.warm()
-    examples = [
-        *demo_examples(),
-        *case_examples(),
-        *squad_examples(0, "squad", used=True),
-    ]
-    rows, labels, used = signals(examples)
-    beta = fit(rows[used > 0], labels[used > 0], used[used > 0])
-    print(f"examples used: {int((used > 0).sum())}, of them good: {int(labels[used > 0].sum())}")
-    print(f"INTERCEPT = {beta[0]:.2f}")
-    print(f"COEFFICIENTS = ({', '.join(f'{value:.2f}' for value in beta[1:])})")
+    examples = [*demo_examples(), *case_examples(), *document_examples()]
+    for foreign in (False, True):
+        rows, labels, used = signals(examples, foreign=foreign)
+        beta = fit(rows[used > 0], labels[used > 0], used[used > 0])
+        prefix = "FOREIGN_" if foreign else ""
+        print(
+            f"examples used: {int((used > 0).sum())}, of them good: {int(labels[used > 0].sum())}"
+        )
+        print(f"{prefix}INTERCEPT = {beta[0]:.2f}")
+        print(f"{prefix}COEFFICIENTS = ({', '.join(f'{value:.2f}' for value in beta[1:])})")
 
 
 if __name__ == "__main__":

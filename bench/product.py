@@ -32,7 +32,7 @@ from neurant.knowledge.rank import Candidate, Found, Ranked, fuse
 from neurant.knowledge.reader import Ended, limits_for, run_child
 from neurant.knowledge.repair import repair
 from neurant.knowledge.spelling import Vocabulary, vocabulary_of, words_of
-from neurant.knowledge.words import stems
+from neurant.knowledge.words import is_english, stems
 from neurant.runtime.serve import serve
 from neurant.team.routes import router
 
@@ -69,6 +69,7 @@ __all__ = [
     "extract",
     "fuse",
     "get_settings",
+    "is_english",
     "judge",
     "limits_for",
     "make_pool",

@@ -10,11 +10,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
-from bench.answer_set import VARIANTS, outcomes, rates
+from bench.answer_set import VARIANTS, outcomes, plain, rates
 from bench.calibrate_answers import (
     Example,
     demo_examples,
-    plain,
     squad_companies,
     squad_examples,
 )
@@ -54,8 +53,8 @@ def recall_figures() -> Figures:
             asked += 1
             candidates = [one.candidate for one in ranked]
             only_words = [c for c in candidates if c.lexical is not None]
-            hits["dense"] += _first_in(fuse(candidates, dense_weight=1.0), context, 1)
-            hits["words"] += _first_in(fuse(only_words, dense_weight=0.0), context, 1)
+            hits["dense"] += _first_in(fuse(candidates, words_weight=0.0), context, 1)
+            hits["words"] += _first_in(fuse(only_words, similarity_weight=0.0), context, 1)
             hits["fused"] += _first_in(ranked, context, 1)
             hits["fused_5"] += _first_in(ranked, context, 5)
     for key, goal in GOALS.items():
@@ -230,7 +229,7 @@ def time_figures(example: Example) -> Figures:
 def squad_figures() -> Figures:
     """Yield the figures that need SQuAD-es."""
     yield from recall_figures()
-    squad = list(squad_examples(1, "squad", used=False))
+    squad = list(squad_examples(1, "squad"))
     on_topic = [one for one in squad if not one.group.endswith("near misses")]
     near = [one for one in squad if one.group.endswith("near misses")]
     label = "SQuAD-es, unseen articles"

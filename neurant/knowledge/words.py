@@ -10,6 +10,8 @@ import re
 import unicodedata
 from functools import lru_cache
 
+from neurant.texts import Language
+
 _WORD = re.compile(r"[a-z0-9]+")
 _MARKS = re.compile(r"[\u0300-\u036f]")
 _MIN_STEM_LENGTH = 3
@@ -176,11 +178,19 @@ def only_announces(text: str) -> bool:
     return announced and not any(character.isalnum() for character in text[start:])
 
 
-def is_english(text: str) -> bool:
-    """Return whether a text is rather English than Spanish, by the commonest words of both."""
+def written_language(text: str) -> Language | None:
+    """Return the language of a text by the commonest words of both; None if they say nothing."""
     words = tokens(text)
     english = sum(word in _ENGLISH_MARKS for word in words)
-    return english > sum(word in _SPANISH_MARKS for word in words)
+    spanish = sum(word in _SPANISH_MARKS for word in words)
+    if english == spanish:
+        return None
+    return "en" if english > spanish else "es"
+
+
+def is_english(text: str) -> bool:
+    """Return whether a text is rather English than Spanish."""
+    return written_language(text) == "en"
 
 
 def tokens(text: str) -> list[str]:

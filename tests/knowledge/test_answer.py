@@ -225,7 +225,7 @@ def test_confidence_grows_with_similarity_and_with_coverage(clinic: Company) -> 
     assert chosen is not None
     _, _, signals = chosen
     vector = signals.vector()
-    assert len(vector) == 9
+    assert len(vector) == 8
     lower = type(signals)(*[value - 0.1 for value in _values(signals)])
     assert probability(lower) < probability(signals)
 
