@@ -18,8 +18,9 @@ from neurant.knowledge.spelling import (
     is_loaded,
     sound,
     spanish_form,
+    spanish_words_near,
 )
-from neurant.knowledge.words import STOP_WORDS, condensed, fold, is_english, tokens
+from neurant.knowledge.words import STOP_WORDS, condensed, fold, is_english, stem, tokens
 
 _WORD = re.compile(r"[^\W\d_]+")
 _MAX_CHARS = 1_000  # of a message, in which words are repaired
@@ -27,6 +28,17 @@ _MAX_SOUGHT = 8  # words; a message of more unknown words is in another language
 _MIN_LENGTH = 4  # a shorter word is too near to too many others
 _TWO_SLIPS_FROM = 8  # letters
 
+_ROWS = ("qwertyuiop", "asdfghjkl", "zxcvbnm")
+_BESIDE = {
+    letter: {
+        other[place]
+        for other in _ROWS[max(0, row - 1) : row + 2]
+        for place in range(max(0, column - 1), min(len(other), column + 2))
+    }
+    for row, letters in enumerate(_ROWS)
+    for column, letter in enumerate(letters)
+}
+_DOUBLED = re.compile(r"(.)\1")
 # "inscribirme", "reservarlo": dictionaries have the verb without the pronoun.
 _WITH_PRONOUN = re.compile(r"(\w{2,}(?:[aei]r|ndo))(?:[mts]e|nos)?(?:l[oae]s?)?")
 
@@ -93,7 +105,8 @@ def repair(text: str, vocabulary: Vocabulary) -> Repaired:
             sought += 1
             is_name = typed.istitle() and bool(_WORD.search(text[: found.start()]))
             best = min(_candidates(folded, vocabulary, is_name), default=None)
-            meant = best[1] if best else _parted(folded, vocabulary)
+            meant = best[1] if best else _inflected(folded, vocabulary)
+            meant = meant or _parted(folded, vocabulary)
         else:
             continue
         if meant is not None:
@@ -108,7 +121,8 @@ def _is_known(folded: str, before: str, after: str, vocabulary: Vocabulary) -> b
     """Return whether a word is one of the documents or of Spanish, or a unit beside a number."""
     if folded in vocabulary.written:
         return True
-    if before.rstrip()[-1:].isdigit() or after.lstrip()[:1].isdigit():
+    beside_number = before.rstrip()[-1:].isdigit() or after.lstrip()[:1].isdigit()
+    if beside_number and len(folded) < _MIN_LENGTH:
         return True
     return folded not in _CHAT and (_is_spanish(folded) or folded in vocabulary)
 
@@ -134,9 +148,32 @@ def _candidates(folded: str, vocabulary: Vocabulary, is_name: bool) -> Iterator[
         total = sum(source.counts.values()) or 1
         for word, distance in source.near(once, slips):
             cost = distance + price - 0.05 * math.log(1 + 1e6 * source.counts[word] / total)
-            cost += 0.5 * (word[0] != once[0])
-            cost -= 0.5 * (sound(word) == sound(once))
-            yield cost, source.written[word]
+            yield cost + _unlikeliness(once, word), source.written[word]
+
+
+def _unlikeliness(typed: str, word: str) -> float:
+    """Return a small cost: low for swapped letters, doubled letters and neighbours on a keyboard.
+
+    A word that sounds the same is likelier than any slip, and the first letter is rarely wrong.
+    """
+    cost = 0.1 * (word[0] != typed[0]) - 0.5 * (sound(word) == sound(typed))
+    if sorted(word) == sorted(typed) or _DOUBLED.sub(r"\1", typed) == _DOUBLED.sub(r"\1", word):
+        return cost - 0.25
+    if len(word) == len(typed):
+        pairs = [pair for pair in zip(word, typed, strict=True) if pair[0] != pair[1]]
+        cost += 0.1 if any(b not in _BESIDE[a] for a, b in pairs if a in _BESIDE) else -0.1
+    return cost
+
+
+def _inflected(folded: str, vocabulary: Vocabulary) -> str | None:
+    """Return the likeliest Spanish word one slip away, if the documents or the slip prefer it."""
+    near = sorted(
+        (stem(word) not in vocabulary.stems, _unlikeliness(folded, word), word)
+        for word in spanish_words_near(folded)
+    )
+    if not near or (near[0][0] and len(near) > 1 and near[0][:2] == near[1][:2]):
+        return None
+    return near[0][2]
 
 
 def _parted(folded: str, vocabulary: Vocabulary) -> str | None:

@@ -19,6 +19,7 @@ from spellchecker import SpellChecker
 from neurant.knowledge.words import LIGHT_WORDS, STOP_WORDS, fold, stem
 
 _COMMON = 300  # occurrences in film subtitles; rarer words are known, but never proposed
+_ALPHABET = "abcdefghijlmnopqrstuvxyz"
 _LETTERS = re.compile(r"[^\W\d_]+")
 _SHORTEST, _LONGEST = 2, 40  # letters of a word that is worth keeping
 
@@ -133,8 +134,12 @@ NO_WORDS = vocabulary_of(())
 
 
 def _common_words() -> tuple[dict[str, str], dict[str, int]]:
+    # The list lacks many inflected forms ("abren", "quiero"), so customers' own verbs are added.
     known: dict[str, tuple[int, str]] = {
-        word: (_COMMON, spanish_form(word) or word) for word in STOP_WORDS | LIGHT_WORDS
+        word: (count, spanish_form(word) or word)
+        for words, count in ((LIGHT_WORDS, 50_000), (STOP_WORDS, 1_000_000))
+        for word in words
+        if spanish_form(word)
     }
     for word, count in SpellChecker(language="es").word_frequency.dictionary.items():
         if count >= _COMMON:
@@ -161,6 +166,16 @@ def _dictionary() -> Mapping[str, str]:
 def spanish_form(folded: str) -> str | None:
     """Return a Spanish word with its accents, given without them; None for an unknown word."""
     return next((form for form in _accentings(folded) if form in _dictionary()), None)
+
+
+def spanish_words_near(folded: str) -> list[str]:
+    """Return the Spanish words without accents that are one slip away from a folded word."""
+    cuts = [(folded[:place], folded[place:]) for place in range(len(folded) + 1)]
+    near = {left + letter + right for left, right in cuts for letter in _ALPHABET}
+    near |= {left + letter + right[1:] for left, right in cuts if right for letter in _ALPHABET}
+    near |= {left + right[1:] for left, right in cuts if right}
+    near |= {left + right[1] + right[0] + right[2:] for left, right in cuts if len(right) > 1}
+    return [word for word in sorted(near) if word in _dictionary()]
 
 
 def _accentings(folded: str) -> Iterator[str]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 import tomllib
+import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -12,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bench.mistakes import in_chat_spelling, with_slips
 from bench.offline_search import Company, demo_company
 from neurant.knowledge import embed, passage
 from neurant.knowledge.answer import Answer, choose, display_name, judge, probability
@@ -332,3 +335,44 @@ def test_a_long_question_is_read_at_both_its_ends() -> None:
         chosen = choose(question, [Ranked(asked, 1.0)])
         assert chosen is not None
         assert chosen[2].coverage > 0
+
+
+@pytest.mark.parametrize(
+    ("question", "quote"),
+    [
+        ("Are you open on Saturdays?", "Sábados: 8:00 a. m. a 1:00 p. m."),
+        ("Do you have parking?", "Parqueadero: propio y gratuito"),
+        ("Can I pay with a credit card?", "tarjetas débito y crédito"),
+    ],
+)
+def test_an_english_question_gets_the_spanish_quote_after_a_sentence_that_says_so(
+    clinic: Company, question: str, quote: str
+) -> None:
+    given = ask(clinic, question)
+    assert given is not None
+    assert given.text == f"Our document is in Spanish and says:\n{given.sources[0].quote}"
+    assert quote in given.sources[0].quote
+
+
+@pytest.mark.parametrize(
+    "question",
+    ["Do you sell cars?", "Who won the match last night?", "Is there a gym in the building?"],
+)
+def test_an_english_question_that_the_documents_do_not_answer_is_not_answered(
+    clinic: Company, question: str
+) -> None:
+    assert ask(clinic, question) is None
+
+
+@pytest.mark.parametrize(("typed", "least"), [(with_slips, 0.77), (in_chat_spelling, 0.85)])
+def test_held_out_questions_are_answered_right_though_they_are_mistyped(
+    clinic: Company, typed: Callable[[str, int], str], least: float
+) -> None:
+    held_out = [one for one in LABELLED["answerable"] if one["held_out"]]
+    outcomes = [
+        found(
+            clinic, one | {"question": typed(one["question"], zlib.crc32(one["question"].encode()))}
+        )
+        for one in held_out
+    ]
+    assert outcomes.count("right") / len(outcomes) >= least
