@@ -8,15 +8,34 @@ mean over the question's words, divided by 1 + ln(length)).
 from __future__ import annotations
 
 import math
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from uuid import UUID, uuid5
 
-from bench.product import DEMO_DOCUMENTS, Candidate, Ranked, chunk, embed, extract, fuse, stems
+import numpy as np
+
+from bench.embedding_cache import passage_vector, query_vector
+from bench.product import (
+    DEMO_DOCUMENTS,
+    Candidate,
+    Found,
+    Vocabulary,
+    chunk,
+    extract,
+    fuse,
+    repair,
+    stems,
+    vocabulary_of,
+    words_of,
+)
 from bench.support import ROOT
 
-SQUAD = ROOT.parent / "shared" / "data" / "squad_es_v2_dev_tune.json"
+SQUAD = Path(
+    os.environ.get("BENCH_SQUAD", ROOT.parent / "shared" / "data" / "squad_es_v2_dev_tune.json")
+)
 TOP = 20
 _NAMESPACE = UUID("6f0f6b7e-52ab-4d0e-9a2e-3f3c1e0a7d11")
 
@@ -28,6 +47,7 @@ class Company:
     passages: list[Candidate] = field(default_factory=list)
     vectors: list[Sequence[float]] = field(default_factory=list)
     counts: list[Counter[str]] = field(default_factory=list)
+    vocabularies: dict[str | None, Vocabulary] = field(default_factory=dict)
 
     def add(
         self,
@@ -43,19 +63,35 @@ class Company:
         self.passages.append(
             Candidate(chunk_id, document_id, document, page, section, content, None, None)
         )
-        self.vectors.append(vector or embed.embed_passage(text_to_embed or content))
+        self.vectors.append(vector or passage_vector(text_to_embed or content))
         self.counts.append(Counter(stems(text_to_embed or content)))
 
-    def search(self, question: str, vector: Sequence[float] | None = None) -> list[Ranked]:
-        """Return the 20 nearest passages and the 20 with the most common words, fused."""
-        asked = vector or embed.embed_query(question)
-        dense = [sum(map(float.__mul__, asked, known)) for known in self.vectors]
+    def search(
+        self, question: str, vector: Sequence[float] | None = None, without: str | None = None
+    ) -> Found:
+        """Repair the words; return the 20 nearest passages and the 20 with the most common words.
+
+        The document ``without`` is left out, as if the company did not have it.
+        """
+        repaired = repair(question, self._vocabulary(without))
+        question = repaired.text
+        asked = np.array(vector or query_vector(question))
+        order = [i for i, one in enumerate(self.passages) if one.document != without]
+        dense = (np.array([self.vectors[i] for i in order]) @ asked).tolist()
+        near = {i: score for score, i in sorted(zip(dense, order, strict=True))[-TOP:]}
+        similarity = dict(zip(order, dense, strict=True))
         words = list(dict.fromkeys(stems(question)))
-        lexical = [_ts_rank(words, counts) for counts in self.counts]
-        order = range(len(self.passages))
-        near = set(sorted(order, key=lambda i: -dense[i])[:TOP])
-        worded = {i for i in sorted(order, key=lambda i: -lexical[i])[:TOP] if lexical[i] > 0}
-        return fuse([self._found(i, dense[i], lexical[i] or None) for i in sorted(near | worded)])
+        lexical = {i: score for i in order if (score := _ts_rank(words, self.counts[i])) > 0}
+        worded = sorted(lexical, key=lambda i: (-lexical[i], i))[:TOP]
+        found = sorted(near.keys() | set(worded))
+        ranked = fuse([self._found(i, similarity[i], lexical.get(i)) for i in found])
+        return Found(tuple(ranked), question, repaired.words)
+
+    def _vocabulary(self, without: str | None) -> Vocabulary:
+        if without not in self.vocabularies:
+            known = [one.content for one in self.passages if one.document != without]
+            self.vocabularies[without] = vocabulary_of([words_of("\n".join(known))])
+        return self.vocabularies[without]
 
     def _found(self, index: int, similarity: float, lexical: float | None) -> Candidate:
         known = self.passages[index]

@@ -29,9 +29,11 @@ from neurant.knowledge.chunk import MAX_CHUNK_CHARS, chunk
 from neurant.knowledge.embed import MODEL
 from neurant.knowledge.extract import extract
 from neurant.knowledge.passage import asks_something, best_window, read_question, weights
-from neurant.knowledge.rank import Candidate, Ranked, fuse
+from neurant.knowledge.rank import Candidate, Found, Ranked, fuse
 from neurant.knowledge.reader import Ended, limits_for, run_child
-from neurant.knowledge.words import stems
+from neurant.knowledge.repair import repair
+from neurant.knowledge.spelling import Vocabulary, vocabulary_of, words_of
+from neurant.knowledge.words import is_english, stems
 from neurant.runtime.serve import serve
 from neurant.team.routes import router
 
@@ -50,6 +52,7 @@ __all__ = [
     "Candidate",
     "Doing",
     "Ended",
+    "Found",
     "Hub",
     "InboundMessage",
     "Ingestor",
@@ -59,6 +62,7 @@ __all__ = [
     "Turns",
     "Urls",
     "VisitorLimits",
+    "Vocabulary",
     "asks_something",
     "best_window",
     "choose",
@@ -68,6 +72,7 @@ __all__ = [
     "extract",
     "fuse",
     "get_settings",
+    "is_english",
     "judge",
     "limits_for",
     "make_pool",
@@ -76,11 +81,14 @@ __all__ = [
     "place_of",
     "read_question",
     "read_secrets",
+    "repair",
     "router",
     "run_child",
     "serve",
     "set_login_passwords",
     "start_supervised",
     "stems",
+    "vocabulary_of",
     "weights",
+    "words_of",
 ]

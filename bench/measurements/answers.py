@@ -8,12 +8,12 @@ a part of the project.) It takes about 4 minutes on one core with that file.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+from bench.answer_set import VARIANTS, outcomes, plain, rates
 from bench.calibrate_answers import (
     Example,
     demo_examples,
-    plain,
     squad_companies,
     squad_examples,
 )
@@ -53,8 +53,8 @@ def recall_figures() -> Figures:
             asked += 1
             candidates = [one.candidate for one in ranked]
             only_words = [c for c in candidates if c.lexical is not None]
-            hits["dense"] += _first_in(fuse(candidates, dense_weight=1.0), context, 1)
-            hits["words"] += _first_in(fuse(only_words, dense_weight=0.0), context, 1)
+            hits["dense"] += _first_in(fuse(candidates, words_weight=0.0), context, 1)
+            hits["words"] += _first_in(fuse(only_words, similarity_weight=0.0), context, 1)
             hits["fused"] += _first_in(ranked, context, 1)
             hits["fused_5"] += _first_in(ranked, context, 5)
     for key, goal in GOALS.items():
@@ -75,7 +75,7 @@ def recall_figures() -> Figures:
         )
 
 
-def _first_in(ranked: list[Ranked], context: str, top: int) -> bool:
+def _first_in(ranked: Sequence[Ranked], context: str, top: int) -> bool:
     return any(plain(one.candidate.content) in context for one in ranked[:top])
 
 
@@ -147,6 +147,47 @@ def near_miss_figure(examples: list[Example]) -> Figure:
     )
 
 
+# Goals of recall@1, recall@5, the gold answer in the reply, groundless answers, and AUC.
+TYPED_GOALS = {
+    "plain": (0.97, 0.995, 0.85, 0.015, 0.985),
+    "slips": (None, None, 0.78, 0.015, None),
+    "chat": (None, None, 0.78, 0.015, None),
+    "English": (None, None, 0.75, 0.02, None),
+}
+RATES = {
+    "recall@1": "right paragraph first",
+    "recall@5": "right paragraph among five",
+    "gold in the reply": "answered with the gold answer in the reply",
+    "groundless": "answered though the document was removed",
+    "AUC": "known or not (AUC)",
+}
+
+
+def typed_figures() -> Figures:
+    """Yield what becomes of questions typed plainly, with slips, as in chats, and in English."""
+    usual: dict[str, float] = {}
+    for variant, goals in TYPED_GOALS.items():
+        found = outcomes(1, VARIANTS[variant])
+        if not found:
+            continue  # there is no file of translated questions
+        measured = rates(found)
+        usual = usual or measured
+        for (rate, title), goal in zip(RATES.items(), goals, strict=True):
+            yield Figure(
+                id=f"answers_{variant.lower()}_{rate.replace(' ', '_').replace('@', '_')}",
+                title=f"{title}, {variant}",
+                measured=measured[rate],
+                unit="of 1",
+                baseline="the same questions typed plainly",
+                baseline_measured=usual[rate],
+                ratio=quotient(measured[rate], usual[rate]),
+                goal=goal,
+                goal_on="measured",
+                higher_is_better=rate != "groundless",
+                details=f"{len(found)} questions, six unseen articles of SQuAD-es in a company",
+            )
+
+
 def milliseconds(work: Callable[[], object], times: int) -> float:
     """Return the mean duration of some calls."""
     began = time.perf_counter()
@@ -188,12 +229,13 @@ def time_figures(example: Example) -> Figures:
 def squad_figures() -> Figures:
     """Yield the figures that need SQuAD-es."""
     yield from recall_figures()
-    squad = list(squad_examples(1, "squad", used=False))
+    squad = list(squad_examples(1, "squad"))
     on_topic = [one for one in squad if not one.group.endswith("near misses")]
     near = [one for one in squad if one.group.endswith("near misses")]
     label = "SQuAD-es, unseen articles"
     yield from answer_figures("squad", label, on_topic[:EXAMPLES], (0.55, 0.20, 0.02))
     yield near_miss_figure(near[:EXAMPLES])
+    yield from typed_figures()
 
 
 def measure() -> Figures:

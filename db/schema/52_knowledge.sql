@@ -24,6 +24,7 @@ create table public.documents (
   file_url text not null,
   content_digest bytea not null check (octet_length(content_digest) = 32),
   extracted_text text,
+  words text,
   character_count integer check (character_count >= 0),
   chunk_count integer default 0 check (chunk_count >= 0),
   unread_pages integer[] not null default '{}',
@@ -50,6 +51,8 @@ create table public.documents (
     and (title is null or private.reads_as_label(title)))
 );
 comment on column public.documents.chatbot_id is 'Null: shared by all bots of the company.';
+comment on column public.documents.words is
+  'The distinct words of the text in lower case, separated by spaces: words that end users type are repaired against them.';
 comment on column public.documents.unread_pages is
   'Numbers of the pages without text, such as scanned images, which the bot does not know.';
 comment on column public.documents.processing_error is
@@ -95,15 +98,15 @@ grant insert (company_id, id, chatbot_id, filename, original_filename, file_type
   public.documents to authenticated;
 grant update (chatbot_id, title, description, tags, category, language, retired_at) on
   public.documents to authenticated;
-grant update (extracted_text, character_count, chunk_count, unread_pages, processing_status,
-  processing_progress, processing_error, title) on public.documents to neurant_worker;
+grant update (extracted_text, words, character_count, chunk_count, unread_pages,
+  processing_status, processing_progress, processing_error, title) on public.documents to neurant_worker;
 grant update (query_count, last_used_at) on public.documents to neurant_router;
 
 select private.audit_table('public.documents', 'uploaded_by',
   '{chatbot_id,file_type,file_size_bytes,retired_at,uploaded_by}',
   '{filename,original_filename,file_url,title,description,tags,category,language}',
   '{content_digest}',
-  '{extracted_text,character_count,chunk_count,unread_pages,processing_status,
+  '{extracted_text,words,character_count,chunk_count,unread_pages,processing_status,
     processing_progress,processing_error,query_count,last_used_at,created_at,updated_at}');
 
 -- The use of a document is no edit.

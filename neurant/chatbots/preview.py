@@ -15,7 +15,9 @@ from neurant.conversations.explanation import Explanation, ExplanationOut, expla
 from neurant.conversations.system_lines import in_words
 from neurant.core.db.pool import Connection, fetch_one
 from neurant.knowledge.answer import judge
-from neurant.knowledge.search import search_within
+from neurant.knowledge.search import Prepared, search_within
+from neurant.knowledge.spelling import Vocabulary
+from neurant.knowledge.vocabulary import bot_vocabulary
 from neurant.replies.decide import Decision, Situation, decide, without_answer
 from neurant.replies.explain import explained, explained_search
 from neurant.replies.intent import language_of
@@ -51,6 +53,7 @@ class Trial:
     around: _Around
     now: Situation
     decision: Decision
+    vocabulary: Vocabulary
     started: float
 
     @property
@@ -74,21 +77,22 @@ async def begin_preview(
     )
     assert around is not None  # noqa: S101 - the caller's own company
     now = _situation(bot, around, message, last_bot_text)
-    return Trial(bot, message, around, now, decide(now), started)
+    vocabulary = await bot_vocabulary(connection, bot.id)
+    return Trial(bot, message, around, now, decide(now), vocabulary, started)
 
 
 async def finish_preview(
-    connection: Connection, trial: Trial, vector: list[float] | None, language: Language
+    connection: Connection, trial: Trial, asked: Prepared | None, language: Language
 ) -> PreviewOut:
     """Return the preview, with the explanation in the reader's ``language``.
 
-    ``vector``: the embedding of the message if the trial is searched.
+    ``asked``: the message prepared for the search if it is searched.
     """
     now, message, decision = trial.now, trial.message, trial.decision
     sources: list[dict[str, Any]] = []
     explanation = explained(decision)
-    if vector is not None:
-        ranked = await search_within(connection, trial.bot.id, message, vector)
+    if asked is not None:
+        ranked = await search_within(connection, trial.bot.id, asked)
         verdict = judge(message, ranked)
         if verdict.answer is None:
             decision = without_answer(now, message)

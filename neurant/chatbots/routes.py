@@ -103,8 +103,9 @@ async def preview_chatbot(call: Reading, chatbot_id: UUID, asked: PreviewIn) -> 
     """
     trial = await service.begin_trial(call.connection, chatbot_id, asked)
     async with call.without_connection():
-        vector = await service.trial_vector(call.caller.company_id, trial)
-    return await service.answer_trial(call.connection, trial, vector, reader_language(call.request))
+        question = await service.prepared_trial(call.caller.company_id, trial)
+    language = reader_language(call.request)
+    return await service.answer_trial(call.connection, trial, question, language)
 
 
 @templates.get("/chatbot-templates")

@@ -3,15 +3,16 @@
 A small logistic model decides whether a passage answers. Its signals fail in different ways: how
 near the question and the passage are in meaning, how far the passage stands out among the
 candidates, how much of the question its best lines contain, and whether they look like the kind of
-answer asked for. ``bench/calibrate_answers.py`` fits the coefficients on labelled questions and
-prints them. No signal costs an embedding.
+answer asked for. An English question to a Spanish passage has a model of its own, because the words
+of the two say little about each other. ``bench/calibrate_answers.py`` fits the coefficients on
+labelled questions and prints them. No signal costs an embedding.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 from uuid import UUID
 
@@ -27,15 +28,18 @@ from neurant.knowledge.passage import (
     weights,
 )
 from neurant.knowledge.phrasing import phrase
-from neurant.knowledge.rank import Candidate, Ranked
+from neurant.knowledge.rank import Candidate, Found, Ranked
+from neurant.knowledge.repair import RepairedWord
 from neurant.knowledge.selection import Chosen, all_that_answer
-from neurant.knowledge.words import bare_question, condensed
+from neurant.knowledge.words import bare_question, condensed, written_language
+from neurant.texts import text
 
 CONSIDERED = 8
+_LEAST_SCORE = 1e-12
 MAX_QUESTION_CHARS = 1_000
-WINDOW_WEIGHT = 1.2
+WINDOW_WEIGHT = 4.7
 # The lead is squared: a label with half of the question is worth much less than half an answer.
-LEAD_WEIGHT = 0.5
+LEAD_WEIGHT = 5.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +76,6 @@ class Signals:
     kind_shown: float
     kind_missing: float
     few_words: float
-    agreement: float
 
     def vector(self) -> list[float]:
         """Return the numbers in the order of ``COEFFICIENTS``."""
@@ -85,13 +88,25 @@ class Signals:
             self.kind_shown,
             self.kind_missing,
             self.few_words,
-            self.agreement,
+        ]
+
+    def foreign_vector(self) -> list[float]:
+        """Return the numbers in the order of ``FOREIGN_COEFFICIENTS``."""
+        return [
+            (self.similarity - 0.85) * 20,
+            self.stand_out * 20,
+            self.passage_coverage,
+            self.anywhere,
         ]
 
 
-INTERCEPT = -3.34
-COEFFICIENTS = (0.75, 0.63, 1.97, 1.35, 0.75, 0.87, -0.28, 0.39, 0.26)
-THRESHOLD = 0.5
+INTERCEPT = -4.27
+COEFFICIENTS = (1.61, 1.36, 1.98, 2.52, 1.68, 1.33, 0.55, -1.14)
+# A question in another language than the passage. The intercept is raised by 0.2, so that one
+# threshold serves both models.
+FOREIGN_INTERCEPT = 0.11
+FOREIGN_COEFFICIENTS = (1.76, 0.64, 1.41, 1.43)
+THRESHOLD = 0.55
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,38 +115,47 @@ class Verdict:
 
     ``answer`` is None below the threshold, ``confidence`` (0..1) is the calibrated probability that
     the best passage answers: it also belongs to a refusal, and is None only where there was nothing
-    to compare.
+    to compare. ``repaired`` are the words that were searched otherwise than typed.
     """
 
     answer: Answer | None
     confidence: float | None
+    repaired: tuple[RepairedWord, ...] = ()
 
 
 def judge(question: str, ranked: Sequence[Ranked], threshold: float = THRESHOLD) -> Verdict:
     """Decide whether a passage answers ``question``, and quote it if it does.
 
-    ``ranked`` comes from ``rank.fuse``, best first. The quote is data of the company and is never
-    interpreted.
+    ``ranked`` comes from the search, best first; a ``Found`` has the question with its words
+    repaired, which counts. The quote is data of the company and is never interpreted.
     """
+    repaired = ranked.repaired if isinstance(ranked, Found) else ()
     found = choose(question, ranked)
     if found is None:
-        return Verdict(None, None)
+        return Verdict(None, None, repaired)
     candidate, window, signals = found
-    confidence = round(probability(signals), 3)
+    typed = ranked.question if isinstance(ranked, Found) else question
+    asked, written = written_language(typed), written_language(_passage(candidate))
+    foreign = asked is not None and written is not None and asked != written
+    confidence = round(probability(signals, foreign=foreign), 3)
     if confidence < threshold:
-        return Verdict(None, confidence)
-    return Verdict(_composed(question, ranked, (candidate, window), confidence), confidence)
+        return Verdict(None, confidence, repaired)
+    answer = _composed(typed, ranked, (candidate, window), confidence)
+    if answer is not None and foreign:
+        note = text(f"replies.quoted_from_{written}", asked or "es")
+        answer = replace(answer, text=f"{note}\n{answer.text}")
+    return Verdict(answer, confidence, repaired)
 
 
 def _composed(
     question: str, ranked: Sequence[Ranked], best: Chosen, confidence: float
 ) -> Answer | None:
     """Return the answer in a sentence, with a source for each passage that it was composed of."""
-    text = bare_question(condensed(question, MAX_QUESTION_CHARS))
+    bare = bare_question(condensed(question, MAX_QUESTION_CHARS))
     asked = _asked(condensed(question, MAX_QUESTION_CHARS))
-    chosen = all_that_answer(text, asked, ranked, best)
+    chosen = all_that_answer(bare, asked, ranked, best)
     quotes = [grown(window.quote, candidate) for candidate, window in chosen]
-    said = phrase(asked, text, [window for _, window in chosen])
+    said = phrase(asked, bare, [window for _, window in chosen])
     cited: list[str] = []
     for (_, window), quote in zip(chosen, quotes, strict=True):
         said = said.replace(window.quote, quote)  # the border of the passage had cut it
@@ -146,7 +170,8 @@ def _composed(
 
 def choose(question: str, ranked: Sequence[Ranked]) -> tuple[Candidate, Window, Signals] | None:
     """Return the best passage with its best lines and signals; None without anything to compare."""
-    asked = _asked(condensed(question, MAX_QUESTION_CHARS))
+    typed = ranked.question if isinstance(ranked, Found) else question
+    asked = _asked(condensed(typed, MAX_QUESTION_CHARS))
     if not ranked or not asks_something(asked):
         return None
     considered = ranked[:CONSIDERED]
@@ -157,7 +182,8 @@ def choose(question: str, ranked: Sequence[Ranked]) -> tuple[Candidate, Window, 
         window = best_window(asked, weight, one.candidate.content, one.candidate.section_title)
         if window is None:
             continue
-        score = one.score + WINDOW_WEIGHT * window.coverage + LEAD_WEIGHT * window.lead**2
+        score = math.log(max(one.score, _LEAST_SCORE))
+        score += WINDOW_WEIGHT * window.coverage + LEAD_WEIGHT * window.lead**2
         if best is None or score > best[0]:
             best = (score, one.candidate, window)
     if best is None:
@@ -194,25 +220,34 @@ def _signals(
         for one in ranked
         if one.candidate.similarity is not None and one.candidate is not candidate
     ]
+    covered = cover(asked, weight, f"{candidate.document}\n{_passage(candidate)}")
+    anywhere = cover(asked, weight, "\n".join(passages))
+    if not asked.stems:  # "¿dónde quedan?" has no words of its own; its kind of answer counts
+        covered = anywhere = window.coverage
     return Signals(
         similarity=similarity,
         stand_out=similarity - fmean(others) if others else 0.0,
         coverage=window.coverage,
-        passage_coverage=cover(asked, weight, f"{candidate.document}\n{_passage(candidate)}"),
-        anywhere=cover(asked, weight, "\n".join(passages)),
+        passage_coverage=covered,
+        anywhere=anywhere,
         kind_shown=1.0 if window.evidence is True else 0.0,
         kind_missing=1.0 if window.evidence is False else 0.0,
         few_words=1.0 / (1 + len(asked.stems)),
-        agreement=1.0 if similarity >= max(known, default=1.0) else 0.0,
     )
 
 
-def probability(signals: Signals) -> float:
-    """Return the logistic model's probability that the passage answers the question."""
-    total = INTERCEPT + sum(
-        coefficient * value
-        for coefficient, value in zip(COEFFICIENTS, signals.vector(), strict=True)
+def probability(signals: Signals, *, foreign: bool = False) -> float:
+    """Return the logistic model's probability that the passage answers the question.
+
+    ``foreign``: the question is in another language than the passage.
+    """
+    model = (
+        (FOREIGN_INTERCEPT, FOREIGN_COEFFICIENTS, signals.foreign_vector())
+        if foreign
+        else (INTERCEPT, COEFFICIENTS, signals.vector())
     )
+    intercept, coefficients, values = model
+    total = intercept + sum(c * value for c, value in zip(coefficients, values, strict=True))
     return 1 / (1 + math.exp(-total))
 
 

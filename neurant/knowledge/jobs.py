@@ -26,6 +26,7 @@ from neurant.knowledge.embed import MODEL, embed_passage
 from neurant.knowledge.extract import Extracted
 from neurant.knowledge.reader import read_document
 from neurant.knowledge.search import vector_text
+from neurant.knowledge.spelling import words_of
 from neurant.plans.limits import within_limits
 
 _NICE = 19  # the lowest priority: all questions come before documents
@@ -60,8 +61,8 @@ where id = %s
 _COMPLETED = """
 update public.documents
 set processing_status = 'completed', processing_progress = 100, processing_error = null,
-  extracted_text = %s, character_count = %s, chunk_count = %s, title = coalesce(title, %s),
-  unread_pages = %s
+  extracted_text = %s, words = %s, character_count = %s, chunk_count = %s,
+  title = coalesce(title, %s), unread_pages = %s
 where id = %s
 """
 _INSERT_CHUNK = """
@@ -168,6 +169,7 @@ async def _store(
             _COMPLETED,
             (
                 full,
+                words_of(full),
                 len(full),
                 len(chunks),
                 extracted.title,

@@ -31,7 +31,7 @@ from neurant.knowledge.schemas import (
     SearchIn,
     TakenDocument,
 )
-from neurant.knowledge.search import embedded, search_within
+from neurant.knowledge.search import prepared, search_within
 from neurant.knowledge.service import (
     check_document,
     document_error,
@@ -39,6 +39,7 @@ from neurant.knowledge.service import (
     insert_document,
     keep_file,
 )
+from neurant.knowledge.vocabulary import bot_vocabulary
 from neurant.texts import preferred_language
 
 router = api_router("documents")
@@ -231,9 +232,10 @@ async def _take(call: Call, chatbot_id: UUID | None, file: UploadFile) -> TakenD
 async def _searched(call: Call, asked: SearchIn) -> FoundPassages:
     if not await queries.bot_exists(call.connection, asked.chatbot_id):
         raise NotFoundError("not_found")
+    vocabulary = await bot_vocabulary(call.connection, asked.chatbot_id)
     async with call.without_connection():
-        vector = await embedded(call.caller.company_id, asked.query)
-    ranked = await search_within(call.connection, asked.chatbot_id, asked.query, vector)
+        question = await prepared(call.caller.company_id, asked.query, vocabulary)
+    ranked = await search_within(call.connection, asked.chatbot_id, question)
     return FoundPassages(
         data=[
             PassageOut(

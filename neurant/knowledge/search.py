@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
+from typing import TypeVar
 from uuid import UUID
 
 from neurant.core.db.pool import Connection, Pool, fetch_all, must_hold_nothing, too_many_wait
 from neurant.core.db.tenancy import Staff, Worker, tenant
 from neurant.core.fair import FairGate, QueueFullError, Usage, each_loop, step_back
+from neurant.knowledge import embed, spelling
 from neurant.knowledge.embed import MAX_QUERY_CHARS, MODEL, embed_query
-from neurant.knowledge.rank import Candidate, Ranked, fuse
+from neurant.knowledge.rank import Candidate, Found, fuse
+from neurant.knowledge.repair import Repaired, is_plain, repair
+from neurant.knowledge.spelling import NO_WORDS, Vocabulary
+from neurant.knowledge.vocabulary import bot_vocabulary
 from neurant.knowledge.words import condensed
+
+T = TypeVar("T")
 
 _CANDIDATES = 20
 
@@ -70,13 +77,41 @@ cross join lateral (
 """
 
 
-async def search(
-    pool: Pool, principal: Staff | Worker, chatbot_id: UUID, question: str
-) -> list[Ranked]:
+def warm() -> None:
+    """Load the model and the dictionaries now (0.7 s), so that the first question does not wait."""
+    embed.warm()
+    spelling.warm()
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A question with its words repaired, and its vector."""
+
+    repaired: Repaired
+    vector: list[float]
+
+
+async def search(pool: Pool, principal: Staff | Worker, chatbot_id: UUID, question: str) -> Found:
     """Return the passages nearest to the question that the bot may use, best first."""
-    vector = await embedded(principal.company_id, question, of_customer=True)
+    vocabulary = NO_WORDS
+    if not is_plain(question):  # most questions need no look at the documents' words
+        async with tenant(pool, principal) as connection:
+            vocabulary = await bot_vocabulary(connection, chatbot_id)
+    asked = await prepared(principal.company_id, question, vocabulary, of_customer=True)
     async with tenant(pool, principal) as connection:
-        return await search_within(connection, chatbot_id, question, vector)
+        return await search_within(connection, chatbot_id, asked)
+
+
+async def prepared(
+    company_id: UUID, question: str, vocabulary: Vocabulary, *, of_customer: bool = False
+) -> Prepared:
+    """Return the question repaired and as a vector, as ``embedded`` does."""
+
+    def prepare() -> Prepared:
+        repaired = repair(question, vocabulary)
+        return Prepared(repaired, embed_query(repaired.text))
+
+    return await _in_turn(company_id, question, prepare, of_customer=of_customer)
 
 
 async def embedded(company_id: UUID, question: str, *, of_customer: bool = False) -> list[float]:
@@ -87,6 +122,13 @@ async def embedded(company_id: UUID, question: str, *, of_customer: bool = False
     staff get a thread of low priority, of which a company uses one at a time. Raises
     RateLimitedError where too many questions of the company wait already.
     """
+    work = partial(embed_query, question)
+    return await _in_turn(company_id, question, work, of_customer=of_customer)
+
+
+async def _in_turn(
+    company_id: UUID, question: str, work: Callable[[], T], *, of_customer: bool
+) -> T:
     must_hold_nothing("a thread that embeds")
     loop, usage = asyncio.get_running_loop(), _usage()
     usage.add(company_id, _QUESTION_COST + min(len(question), MAX_QUERY_CHARS))
@@ -94,24 +136,23 @@ async def embedded(company_id: UUID, question: str, *, of_customer: bool = False
         if of_customer and len(question) <= _SHORT and not usage.is_heavy(company_id):
             async with _prompt.turn(company_id) as threads:
                 if not usage.is_heavy(company_id):  # this may have changed during the wait
-                    return await loop.run_in_executor(threads, embed_query, question)
+                    return await loop.run_in_executor(threads, work)
         async with _patient.turn(company_id) as threads:
-            return await loop.run_in_executor(threads, embed_query, question)
+            return await loop.run_in_executor(threads, work)
     except QueueFullError:
         raise too_many_wait(company_id) from None
 
 
-async def search_within(
-    connection: Connection, chatbot_id: UUID, question: str, vector: list[float]
-) -> list[Ranked]:
-    """Search with an embedded question in the caller's transaction; the passages, best first."""
+async def search_within(connection: Connection, chatbot_id: UUID, asked: Prepared) -> Found:
+    """Search with a prepared question in the caller's transaction; the passages, best first."""
+    question, vector = asked.repaired.text, asked.vector
     words = (chatbot_id, condensed(question, _MAX_SEARCHED), None, MODEL, _CANDIDATES)
     found = {one.chunk_id: one for one in await fetch_all(connection, Candidate, _SEARCH, words)}
     meaning = (chatbot_id, "", vector_text(vector), MODEL, _CANDIDATES)
     for one in await fetch_all(connection, Candidate, _SEARCH, meaning):
         known = found.get(one.chunk_id)
         found[one.chunk_id] = replace(one, lexical=known.lexical) if known else one
-    return fuse(list(found.values()))
+    return Found(tuple(fuse(list(found.values()))), question, asked.repaired.words)
 
 
 def vector_text(embedding: list[float]) -> str:

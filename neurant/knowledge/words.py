@@ -10,6 +10,8 @@ import re
 import unicodedata
 from functools import lru_cache
 
+from neurant.texts import Language
+
 _WORD = re.compile(r"[a-z0-9]+")
 _MARKS = re.compile(r"[\u0300-\u036f]")
 _MIN_STEM_LENGTH = 3
@@ -44,6 +46,22 @@ STOP_WORDS = frozenset(
         "the an and or of to in on at for is are be do does did can could would i you we they it "
         "my your our what which how when who where there have has this that with please me need "
         "want tell about any so am from by if"
+    )
+)
+
+# Words that are frequent in one of the two languages and do not exist in the other.
+_ENGLISH_MARKS = frozenset(
+    _WORD.findall(
+        "the what where when how is are you your do does did can could will would should which who "
+        "there have has it its of and for to from with at my this that an be if much many long get "
+        "was were been their they by or not open about any need want please"
+    )
+)
+_SPANISH_MARKS = frozenset(
+    _WORD.findall(
+        "el la los las un una unos unas del que qe cual cuales cuanto cuanta cuantos cuantas "
+        "cuando donde como es son hay tiene tienen para por con su sus se si en al y lo le les de "
+        "fue quien quienes mi esta estan ser puede pueden hola sobre entre desde hasta q xq esa"
     )
 )
 
@@ -158,6 +176,21 @@ def only_announces(text: str) -> bool:
         announced = announced or _ANNOUNCEMENT.match(text, start) is not None
         start = found.end()
     return announced and not any(character.isalnum() for character in text[start:])
+
+
+def written_language(text: str) -> Language | None:
+    """Return the language of a text by the commonest words of both; None if they say nothing."""
+    words = tokens(text)
+    english = sum(word in _ENGLISH_MARKS for word in words)
+    spanish = sum(word in _SPANISH_MARKS for word in words)
+    if english == spanish:
+        return None
+    return "en" if english > spanish else "es"
+
+
+def is_english(text: str) -> bool:
+    """Return whether a text is rather English than Spanish."""
+    return written_language(text) == "en"
 
 
 def tokens(text: str) -> list[str]:

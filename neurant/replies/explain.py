@@ -12,6 +12,7 @@ from neurant.conversations.explanation import (
     MAX_PASSAGES,
     MAX_QUESTION_CHARS,
     MAX_REPAIRED,
+    MAX_WORD_CHARS,
     ExplainedPassage,
     Explanation,
     RepairedWord,
@@ -55,25 +56,23 @@ def explained_search(
     verdict: Verdict,
     *,
     threshold: float = THRESHOLD,
-    repaired: Mapping[str, str] | None = None,
     turn: str = "question",
 ) -> Explanation:
-    """Return the explanation of a decision that followed a search in the documents.
-
-    ``repaired`` has the words that were read differently, by how they were written.
-    """
+    """Return the explanation of a decision that followed a search in the documents."""
     if verdict.answer is not None:
         reason = "documents"
     else:
         reason = "nothing_found" if verdict.confidence is None else "below_threshold"
     quoted = {one.chunk_id for one in verdict.answer.sources} if verdict.answer else set()
-    words = list((repaired or {}).items())[:MAX_REPAIRED]
     return Explanation(
         turn=turn,
         decision=_DECISIONS.get(decision.action, "notice"),
         reason=reason,
         question=question[:MAX_QUESTION_CHARS],
-        repaired=[RepairedWord(written=one[:40], read=other[:40]) for one, other in words],
+        repaired=[
+            RepairedWord(written=one.typed[:MAX_WORD_CHARS], read=one.meant[:MAX_WORD_CHARS])
+            for one in verdict.repaired[:MAX_REPAIRED]
+        ],
         confidence=verdict.confidence,
         threshold=threshold,
         passages=[

@@ -29,8 +29,8 @@ from neurant.core.realtime import Hub
 from neurant.core.scheduler import Periodic, keep_running
 from neurant.core.settings import Settings
 from neurant.invitations.jobs import run_reminders
-from neurant.knowledge.embed import warm
 from neurant.knowledge.reader_limits import log_limits
+from neurant.knowledge.search import warm
 from neurant.mail import deliver as mail
 from neurant.mail.queries import drop_old_mails
 from neurant.plans.billing import make_biller

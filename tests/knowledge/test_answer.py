@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 import tomllib
+import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -12,12 +14,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bench.mistakes import in_chat_spelling, with_slips
 from bench.offline_search import Company, demo_company
 from neurant.knowledge import embed, passage
 from neurant.knowledge.answer import Answer, choose, display_name, judge, probability
 from neurant.knowledge.lines import units
 from neurant.knowledge.passage import best_window, read_question, weights
-from neurant.knowledge.rank import Candidate, Ranked
+from neurant.knowledge.rank import Candidate, Found, Ranked
 from neurant.knowledge.words import bare_question, likeness
 
 # Reached: 31 of 35 right, 2 of 36 with a wrong quote, 1 of 22 without grounds; the
@@ -215,7 +218,8 @@ def test_every_line_of_a_quote_stands_in_its_passage_word_for_word(clinic: Compa
 def test_the_decision_does_not_depend_on_the_scale_of_the_full_text_score(clinic: Company) -> None:
     for labelled in LABELLED["answerable"][:10]:
         ranked = clinic.search(labelled["question"])
-        other = [Ranked(_scaled(one.candidate, 37.5), one.score) for one in ranked]
+        scaled = tuple(Ranked(_scaled(one.candidate, 37.5), one.score) for one in ranked)
+        other = Found(scaled, ranked.question)
         before, after = (
             judge(labelled["question"], ranked).answer,
             judge(labelled["question"], other).answer,
@@ -228,7 +232,7 @@ def test_confidence_grows_with_similarity_and_with_coverage(clinic: Company) -> 
     assert chosen is not None
     _, _, signals = chosen
     vector = signals.vector()
-    assert len(vector) == 9
+    assert len(vector) == 8
     lower = type(signals)(*[value - 0.1 for value in _values(signals)])
     assert probability(lower) < probability(signals)
 
@@ -335,3 +339,44 @@ def test_a_long_question_is_read_at_both_its_ends() -> None:
         chosen = choose(question, [Ranked(asked, 1.0)])
         assert chosen is not None
         assert chosen[2].coverage > 0
+
+
+@pytest.mark.parametrize(
+    ("question", "quote"),
+    [
+        ("Are you open on Saturdays?", "Sábados: 8:00 a. m. a 1:00 p. m."),
+        ("Do you have parking?", "Parqueadero: propio y gratuito"),
+        ("Can I pay with a credit card?", "tarjetas débito y crédito"),
+    ],
+)
+def test_an_english_question_gets_the_spanish_quote_after_a_sentence_that_says_so(
+    clinic: Company, question: str, quote: str
+) -> None:
+    given = ask(clinic, question)
+    assert given is not None
+    assert given.text == f"Our document is in Spanish and says:\n{given.sources[0].quote}"
+    assert quote in given.sources[0].quote
+
+
+@pytest.mark.parametrize(
+    "question",
+    ["Do you sell cars?", "Who won the match last night?", "Is there a gym in the building?"],
+)
+def test_an_english_question_that_the_documents_do_not_answer_is_not_answered(
+    clinic: Company, question: str
+) -> None:
+    assert ask(clinic, question) is None
+
+
+@pytest.mark.parametrize(("typed", "least"), [(with_slips, 0.77), (in_chat_spelling, 0.85)])
+def test_held_out_questions_are_answered_right_though_they_are_mistyped(
+    clinic: Company, typed: Callable[[str, int], str], least: float
+) -> None:
+    held_out = [one for one in LABELLED["answerable"] if one["held_out"]]
+    outcomes = [
+        found(
+            clinic, one | {"question": typed(one["question"], zlib.crc32(one["question"].encode()))}
+        )
+        for one in held_out
+    ]
+    assert outcomes.count("right") / len(outcomes) >= least

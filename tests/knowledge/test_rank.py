@@ -51,13 +51,10 @@ def test_the_scale_of_the_full_text_score_makes_no_difference(
     assert all(abs(left.score - right.score) < 1e-6 for left, right in close)
 
 
-def test_meaning_weighs_six_tenths_and_words_four() -> None:
-    ranked = fuse([candidate(1, 0.9, 0.0), candidate(2, 0.8, 0.5), candidate(3, 0.85, 0.25)])
-    assert [(one.candidate.chunk_id.int, round(one.score, 6)) for one in ranked] == [
-        (1, 0.6),
-        (3, 0.5),
-        (2, 0.4),
-    ]
+def test_two_points_of_cosine_weigh_as_much_as_two_fifths_of_the_best_words_score() -> None:
+    ranked = fuse([candidate(1, 0.90, 0.0), candidate(2, 0.88, 0.5), candidate(3, 0.85, 0.25)])
+    assert [one.candidate.chunk_id.int for one in ranked] == [2, 1, 3]
+    assert [round(one.score, 3) for one in ranked] == [1.0, 0.079, 0.006]
 
 
 def test_a_score_that_a_search_did_not_give_counts_as_its_lowest() -> None:

@@ -8,10 +8,11 @@ import uuid
 from neurant.conversations.explanation import MAX_EXCERPT_CHARS, MAX_PASSAGES
 from neurant.knowledge.answer import Answer, Source, Verdict
 from neurant.knowledge.rank import Candidate, Ranked
+from neurant.knowledge.repair import RepairedWord
 from neurant.replies.decide import Decision
 from neurant.replies.explain import explained, explained_search
 
-MOST_CHARS = 8_000  # the check of the database
+MAX_CHARS = 8_000  # the check of the database
 QUESTION = "¿Qué incluye la matrícula?"
 
 
@@ -48,9 +49,9 @@ def test_a_refusal_says_whether_anything_was_compared() -> None:
 def test_it_fits_the_database_whatever_was_written() -> None:
     long = "🦷" * 5_000
     ranked = [passage(1, long) for _ in range(20)]
-    words = {f"{n}{long}": long for n in range(50)}
-    told = explained_search(Decision("answer"), long, ranked, Verdict(None, 0.1), repaired=words)
-    assert len(json.dumps(told.model_dump(mode="json"), ensure_ascii=False)) < MOST_CHARS
+    words = tuple(RepairedWord(f"{n}{long}", long) for n in range(50))
+    told = explained_search(Decision("answer"), long, ranked, Verdict(None, 0.1, words))
+    assert len(json.dumps(told.model_dump(mode="json"), ensure_ascii=False)) < MAX_CHARS
 
 
 def test_the_kind_of_turn_follows_from_the_decision_or_is_given() -> None:

@@ -260,10 +260,10 @@ async def try_bot(request: Request, staff: PageStaff, chatbot_id: UUID) -> Respo
         pool = services_of(request).pool
         async with tenant(pool, staff.principal) as connection:
             trial = await service.begin_trial(connection, chatbot_id, asked)
-        vector = await service.trial_vector(staff.company_id, trial)
+        question = await service.prepared_trial(staff.company_id, trial)
         async with tenant(pool, staff.principal) as connection:
             language = reader_language(request)
-            preview = await service.answer_trial(connection, trial, vector, language)
+            preview = await service.answer_trial(connection, trial, question, language)
         context["preview"], context["number"] = preview, uuid4().hex
         context["explained"] = in_words(preview.explanation, translator(language))
     except ValidationError as error:
