@@ -15,7 +15,7 @@ from typing import Any
 
 from semantic_text_splitter import TextSplitter
 
-from bench.calibrate_answers import plain
+from bench.answer_set import plain
 from bench.figures import Figure, Figures, NotMeasuredError, quotient
 from bench.offline_search import SQUAD, Company
 from bench.product import (
