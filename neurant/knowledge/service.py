@@ -35,7 +35,7 @@ insert into public.documents (company_id, id, chatbot_id, filename, original_fil
   file_type, file_size_bytes, file_url, content_digest, uploaded_by)
 values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, (select private.user_id()))
 """
-_MARKDOWN_HEADING = re.compile(r"^#{1,6} \S", re.MULTILINE)
+_MARKDOWN_HEADING = re.compile(r"^(#{1,6}) (\S.*)$", re.MULTILINE)
 _MAX_GIVEN_TITLE = 200  # characters; the file's name, which is made of it, may have 255
 _MAX_LINE = 80  # characters of the line that names a pasted text without a title
 
@@ -79,17 +79,33 @@ class PastedText:
 def pasted_text(title: str, content: str, default_title: str) -> PastedText:
     """Return a pasted text as a UTF-8 file: Markdown if it has such headings, else plain text.
 
-    Without a title it is named after its first line, or ``default_title`` if no line is a name.
+    Without a title it is named after its headings of the highest level, else after its first line,
+    or ``default_title`` if no line is a name.
     Raises BadInputError for a title that is too long or not one visible line.
     """
     given = tidy(title)
     if given and (len(given) > _MAX_GIVEN_TITLE or not reads_as_label(given)):
         raise BadInputError("document_title", most=_MAX_GIVEN_TITLE)
-    named = given or next(filter(reads_as_label, map(_as_title, content.splitlines())), "")
-    named = named or default_title
+    named = given or _named_after(content) or default_title
     extension = "md" if _MARKDOWN_HEADING.search(content) else "txt"
     filename = f"{named.replace('/', '-').replace(chr(92), '-')}.{extension}"
     return PastedText(named, filename, content.replace("\0", "").strip().encode())
+
+
+def _named_after(content: str) -> str:
+    """Return the main headings, or the first line that is a name; "" if there is none."""
+    headings = _MARKDOWN_HEADING.findall(content)
+    highest = min((len(mark) for mark, _ in headings), default=0)
+    titles = (_as_title(title) for mark, title in headings if len(mark) == highest)
+    main = [*filter(reads_as_label, titles)]
+    if not main:
+        return next(filter(reads_as_label, map(_as_title, content.splitlines())), "")
+    named = main[0]
+    for heading in main[1:]:
+        if len(named) + len(heading) + 2 > _MAX_LINE:
+            break
+        named += f", {heading}"
+    return named
 
 
 def _as_title(line: str) -> str:

@@ -156,7 +156,7 @@ def test_a_pasted_text_becomes_a_document_of_the_bot(
     )
     [row] = database.execute(DOCUMENTS, (taught.id,)).fetchall()
     assert row[1:] == (
-        *("Horario del restaurante.md", "Horario del restaurante", "txt"),
+        *("Horario del restaurante, Piscina.md", "Horario del restaurante, Piscina", "txt"),
         *(taught.bot_id, "pending"),
     )
     assert paste(client, taught.bot_id, "Precio: $ 9.", "Tarifas 24/7").status_code == 303
@@ -257,7 +257,7 @@ def test_the_trial_page_is_true_in_every_state_and_suggests_only_answered_questi
         assert ("responde con tus documentos" in page, "data-working" in page) == (False, False)
         paste(client, taught.bot_id, HOTEL)
         for reading in (client.get(path).text, client.get(part).text):
-            assert "Leyendo Horario del restaurante.md" in reading
+            assert "Leyendo Horario del restaurante, Piscina.md" in reading
             assert "todavía no conoce este documento" in reading
             assert ("data-working" in reading, "suggestions" in reading) == (True, False)
         read(taught)
@@ -276,7 +276,7 @@ def test_the_trial_page_is_true_in_every_state_and_suggests_only_answered_questi
             (taught.id,),
         )
         failed = client.get(path).text
-        assert "No pudimos leer Horario del restaurante.md" in failed
+        assert "No pudimos leer Horario del restaurante, Piscina.md" in failed
         assert "Sube un archivo que tenga texto" in failed
         assert "Agregar otro documento" in failed
         assert "ya responde con tus documentos" not in failed

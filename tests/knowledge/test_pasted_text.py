@@ -15,17 +15,29 @@ from neurant.knowledge.service import MAX_NAME, pasted_text
         ("Precios", "Corte: $ 30.000", "Precios.txt", "Precios"),
         ("", "Matrículas 2027\nHasta el 15 de enero.", "Matrículas 2027.txt", "Matrículas 2027"),
         ("", "\n\n## Piscina\nAbre a las 9.", "Piscina.md", "Piscina"),
+        (
+            "",
+            "# Envíos\nA todo el país.\n# Cambios\n30 días.",
+            "Envíos, Cambios.md",
+            "Envíos, Cambios",
+        ),
+        ("", "# Hotel Sol\n## Piscina\n## Spa\nUno.", "Hotel Sol.md", "Hotel Sol"),
         ("", "-----\n***\nSedes", "Sedes.txt", "Sedes"),
         ("", "…\n¿?\n—", "Texto pegado.txt", "Texto pegado"),
         ("Atención 24/7", "Siempre.", "Atención 24-7.txt", "Atención 24/7"),
         ("a\\b", "Siempre.", "a-b.txt", "a\\b"),
     ],
 )
-def test_its_name_is_the_title_or_the_first_line_that_says_something(
+def test_its_name_is_the_title_or_its_headings_or_its_first_line(
     title: str, content: str, filename: str, stored_title: str
 ) -> None:
     made = pasted_text(title, content, "Texto pegado")
     assert (made.filename, made.title) == (filename, stored_title)
+
+
+def test_many_headings_are_cut_after_a_whole_one() -> None:
+    content = "\n".join(f"# Sede número {n}\nAbierta." for n in range(2_000))
+    assert pasted_text("", content, "Texto pegado").title.endswith("Sede número 4")
 
 
 def test_a_long_first_line_is_cut_at_a_word() -> None:
