@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from uuid import UUID
 
 from neurant.chatbots import service
@@ -15,6 +16,7 @@ from neurant.chatbots.preview import finish_preview
 from neurant.chatbots.schemas import PreviewIn
 from neurant.core.db.pool import Pool
 from neurant.core.db.tenancy import Staff, tenant
+from neurant.core.errors import RateLimitedError
 from neurant.knowledge.openings import Opening, list_openings
 from neurant.replies.intent import language_of
 from neurant.texts import Language, text
@@ -29,14 +31,16 @@ _MAX_TOPIC = 60  # characters; a longer heading makes no readable question
 async def suggest_questions(pool: Pool, staff: Staff, chatbot_id: UUID) -> list[str]:
     """Return up to three questions that the bot answers from its documents, best first.
 
-    Each step has its own transaction, because an embedding must not hold a connection.
+    Each step has its own transaction, because an embedding must not hold a connection. Fewer are
+    returned while too many questions of the company wait for an embedding.
     """
     async with tenant(pool, staff) as connection:
         openings = await list_openings(connection, chatbot_id)
     found: list[str] = []
-    for question in candidates(openings)[:_TRIED]:
-        if len(found) < SUGGESTED and await _is_answered(pool, staff, chatbot_id, question):
-            found.append(question)
+    with suppress(RateLimitedError):
+        for question in candidates(openings)[:_TRIED]:
+            if len(found) < SUGGESTED and await _is_answered(pool, staff, chatbot_id, question):
+                found.append(question)
     return found
 
 

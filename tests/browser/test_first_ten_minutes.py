@@ -198,6 +198,20 @@ def begin(page: Page, installed: Installed) -> None:
     hand.button("Crear bot")
 
 
+def drop(page: Page, name: str, content: str) -> None:
+    """Drop a file on the zone for documents."""
+    page.wait_for_load_state("load")
+    dropped = page.evaluate_handle(
+        """([name, content]) => {
+          const data = new DataTransfer();
+          data.items.add(new File([content], name));
+          return data;
+        }""",
+        [name, content],
+    )
+    page.dispatch_event(".drop", "drop", {"dataTransfer": dropped})
+
+
 LOOKS = [(320, False), (390, True), (1280, False), (1280, True)]
 
 
@@ -308,8 +322,8 @@ def test_a_skipped_step_is_the_next_at_home_and_an_unreadable_file_says_what_to_
     expect(page.get_by_text("No pudimos leer blanco.txt")).to_be_visible(timeout=READ_MS)
     assert_fine(page, "test-failed-390")
     page.get_by_role("link", name="Agregar otro documento").click()
-    shop = {"name": "tienda.md", "mimeType": "text/markdown", "buffer": SHOP.encode()}
-    page.locator("#files").set_input_files(shop)
+    drop(page, "tienda.md", SHOP)
+    expect(page.get_by_text("tienda.md")).to_be_visible()
     page.get_by_role("button", name="Agregar y probar").click()
     expect(page.locator("#suggestions button").first).to_be_visible(timeout=READ_MS)
     page.get_by_role("link", name="Ir al inicio").click()

@@ -283,6 +283,19 @@ def test_the_trial_page_is_true_in_every_state_and_suggests_only_answered_questi
         assert client.get("/v1/onboarding").json()["has_document"] is False
 
 
+def test_the_steps_of_another_companys_bot_are_nobodys(
+    sign_in: SignIn, taught: Company, rival: Company
+) -> None:
+    client, bot = sign_in(rival, "owner"), str(taught.bot_id)
+    for path in ("test", "documents"):
+        answer = client.get(f"/onboarding/{path}", params={"bot": bot})
+        assert answer.headers["location"] == "/onboarding/bot"
+    assert client.get("/onboarding/test/documents", params={"bot": bot}).status_code == 204
+    asked = client.post("/onboarding/test", data={"bot": bot, "message": "hola"})
+    assert asked.status_code == 404
+    assert client.post("/onboarding/test", data={"bot": "x", "message": "hola"}).status_code == 404
+
+
 def test_the_knowledge_page_takes_a_pasted_text(
     sign_in: SignIn, taught: Company, database: psycopg.Connection
 ) -> None:

@@ -26,9 +26,16 @@ if (form) {
   };
   form.elements.file.addEventListener("change", show);
   show(); // a browser may keep the chosen files when it shows the page again
-  // The input covers the zone, so the browser itself takes the dropped files.
   for (const name of ["dragenter", "dragover"])
-    zone.addEventListener(name, () => zone.classList.add("is-over"));
+    zone.addEventListener(name, (event) => {
+      event.preventDefault();
+      zone.classList.add("is-over");
+    });
   for (const name of ["dragleave", "drop"])
     zone.addEventListener(name, () => zone.classList.remove("is-over"));
+  zone.addEventListener("drop", (event) => {
+    event.preventDefault();
+    form.elements.file.files = event.dataTransfer.files;
+    show();
+  });
 }
