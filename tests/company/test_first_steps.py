@@ -281,6 +281,12 @@ def test_the_trial_page_is_true_in_every_state_and_suggests_only_answered_questi
         assert "Agregar otro documento" in failed
         assert "ya responde con tus documentos" not in failed
         assert client.get("/v1/onboarding").json()["has_document"] is False
+        document = database.execute(DOCUMENTS, (taught.id,)).fetchone()[0]
+        again = {"document_id": str(document), "back": f"{path}?bot={taught.bot_id}"}
+        tried = client.post("/console/knowledge/retry", data=again)
+        assert (tried.status_code, tried.headers["location"]) == (303, again["back"])
+        away = client.post("/console/knowledge/retry", data=again | {"back": "//rival.example"})
+        assert "rival" not in away.headers["location"]
 
 
 def test_the_steps_of_another_companys_bot_are_nobodys(

@@ -8,6 +8,7 @@ from uuid import UUID
 from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 
+from neurant.auth.cookies import safe_next
 from neurant.auth.current import PageStaff, check_origin
 from neurant.auth.people import SignedIn
 from neurant.console.context import console_context, require_in_context, require_permission
@@ -127,11 +128,14 @@ async def retry(
     staff: PageStaff,
     document_id: Annotated[UUID, Form()],
     q: Annotated[str, Form()] = "",
+    back: Annotated[str, Form()] = "",
 ) -> Response:
-    """Request that a failed document is read again."""
+    """Request that a failed document is read again, then show the documents, or go ``back``."""
     async with tenant(services_of(request).pool, staff.principal) as connection:
         await require_permission(connection, EDIT)
         done = await page_queries.retry_document(connection, document_id)
+    if done and back and not is_htmx(request):
+        return RedirectResponse(safe_next(back), 303)
     return await _respond(request, staff, done, "retrying", q)
 
 
