@@ -45,6 +45,8 @@ def test_a_process_does_not_start_without_a_valid_master_key(command: str, key: 
         ("NEURANT_SMTP_URL", "mail.acme.co", "NEURANT_SMTP_URL"),
         ("NEURANT_MAIL_FROM", "nobody", "NEURANT_MAIL_FROM"),
         ("NEURANT_TRUSTED_PROXIES", "10.0.0.300", "NEURANT_TRUSTED_PROXIES"),
+        ("NEURANT_NEW_COMPANY_PLAN", "gold", "gold"),
+        ("NEURANT_NEW_COMPANY_PLAN", "gold", "professional"),
         ("NEURANT_PUBLIC_URL", "hello", "NEURANT_PUBLIC_URL"),
         ("NEURANT_PUBLIC_URL", "https://neurant.example:port", "NEURANT_PUBLIC_URL"),
         ("NEURANT_AUDIT_KEY", "foo", "NEURANT_AUDIT_KEY"),

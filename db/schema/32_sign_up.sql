@@ -44,6 +44,7 @@ create table public.onboarding (
   company_id uuid primary key references public.companies (id),
   plan_seen_at timestamptz,
   bot_skipped_at timestamptz,
+  documents_skipped_at timestamptz,
   tested_at timestamptz,
   hidden_at timestamptz,
   created_at timestamptz not null default now()
@@ -303,7 +304,7 @@ comment on function private.claim_sign_up(bytea, timestamptz) is
   'Continues a sign-up once in the browser that began it, after the link was opened elsewhere. Returns the login, or null. Security definer, called by the web process, because the caller is not signed in.';
 grant execute on function private.claim_sign_up(bytea, timestamptz) to neurant_app;
 
-create function private.found_company(p_auth_user uuid, p_first_name text, p_last_name text, p_name text, p_slug text, p_industry text, p_size text, p_website text, p_phone text, p_timezone text, p_address inet, p_now timestamp with time zone DEFAULT now()) RETURNS TABLE(outcome text, company_id uuid, slug text)
+create function private.found_company(p_auth_user uuid, p_first_name text, p_last_name text, p_name text, p_slug text, p_industry text, p_size text, p_website text, p_phone text, p_timezone text, p_address inet, p_now timestamp with time zone DEFAULT now(), p_plan public.subscription_plan_enum DEFAULT 'free') RETURNS TABLE(outcome text, company_id uuid, slug text)
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
     AS $$
@@ -325,7 +326,7 @@ begin
   for i in 1 .. 10 loop
     v_slug := coalesce(p_slug, private.suggest_slug(p_name));
     select s.* into v_done from private.sign_up(p_auth_user, p_name, v_slug, null, p_first_name,
-      p_last_name, p_timezone => p_timezone) s;
+      p_last_name, p_plan => p_plan, p_timezone => p_timezone) s;
     exit when v_done.outcome <> 'slug_taken' or p_slug is not null;
   end loop;
   if v_done.outcome <> 'created' then
@@ -335,29 +336,31 @@ begin
   update public.companies c
   set industry = p_industry, size = p_size, website = p_website, phone = p_phone
   where c.id = v_done.company_id;
-  insert into public.onboarding (company_id) values (v_done.company_id);
+  -- A plan that the host chose leaves the founder nothing to choose.
+  insert into public.onboarding (company_id, plan_seen_at)
+  values (v_done.company_id, case when p_plan <> 'free' then p_now end);
   return query select 'created', v_done.company_id, v_slug;
 end $$;
-comment on function private.found_company(uuid, text, text, text, text, text, text, text, text, text, inet, timestamptz) is
-  'Creates a company on the free plan for a person with a verified e-mail address, with the data that the person entered. Outcome: created, slug_taken, unverified, unknown_login or too_many (five an hour and address). Security definer, called by the web process, because the person has no company, so no policy could admit the person.';
+comment on function private.found_company(uuid, text, text, text, text, text, text, text, text, text, inet, timestamptz, public.subscription_plan_enum) is
+  'Creates a company on the plan of new companies, which the web process takes from the host''s settings, for a person with a verified e-mail address, with the data that the person entered. Outcome: created, slug_taken, unverified, unknown_login or too_many (five an hour and address). Security definer, called by the web process, because the person has no company, so no policy could admit the person.';
 grant execute on function private.found_company(uuid, text, text, text, text, text, text, text,
-  text, text, inet, timestamptz) to neurant_app;
+  text, text, inet, timestamptz, public.subscription_plan_enum) to neurant_app;
 
 create function private.found_company_by_session(
   p_token_digest bytea, p_first_name text, p_last_name text, p_name text, p_slug text,
   p_industry text, p_size text, p_website text, p_phone text, p_timezone text, p_address inet,
-  p_now timestamptz default now())
+  p_now timestamptz default now(), p_plan public.subscription_plan_enum default 'free')
 returns table (outcome text, company_id uuid, slug text)
 language sql volatile security definer set search_path = '' as $$
   select f.outcome, f.company_id, f.slug
   from private.own_login(p_token_digest) l (login)
   cross join lateral private.found_company(l.login, p_first_name, p_last_name, p_name, p_slug,
-    p_industry, p_size, p_website, p_phone, p_timezone, p_address, p_now) f
+    p_industry, p_size, p_website, p_phone, p_timezone, p_address, p_now, p_plan) f
 $$;
-comment on function private.found_company_by_session(bytea, text, text, text, text, text, text, text, text, text, inet, timestamptz) is
+comment on function private.found_company_by_session(bytea, text, text, text, text, text, text, text, text, text, inet, timestamptz, public.subscription_plan_enum) is
   'Calls found_company for the person of a session; error NA006 as in own_login. Security definer, called by the web process, because the person has no company, so no policy could admit the person.';
 grant execute on function private.found_company_by_session(bytea, text, text, text, text, text,
-  text, text, text, text, inet, timestamptz) to neurant_app;
+  text, text, text, text, inet, timestamptz, public.subscription_plan_enum) to neurant_app;
 
 create function private.pass_onboarding(p_step text) returns boolean
 language plpgsql security definer set search_path = '' as $$
@@ -368,42 +371,48 @@ begin
   if v_company is null then
     return false;
   end if;
-  insert into public.onboarding as o (company_id, plan_seen_at, bot_skipped_at, tested_at, hidden_at)
+  insert into public.onboarding as o
+    (company_id, plan_seen_at, bot_skipped_at, documents_skipped_at, tested_at, hidden_at)
   values (v_company,
     case p_step when 'plan' then now() end, case p_step when 'skip_bot' then now() end,
+    case p_step when 'skip_documents' then now() end,
     case p_step when 'tested' then now() end, case p_step when 'hide' then now() end)
   on conflict on constraint onboarding_pkey do update set
     plan_seen_at = coalesce(o.plan_seen_at, excluded.plan_seen_at),
     bot_skipped_at = coalesce(o.bot_skipped_at, excluded.bot_skipped_at),
+    documents_skipped_at = coalesce(o.documents_skipped_at, excluded.documents_skipped_at),
     tested_at = coalesce(o.tested_at, excluded.tested_at),
     hidden_at = coalesce(o.hidden_at, excluded.hidden_at);
   return true;
 end $$;
 comment on function private.pass_onboarding(text) is
-  'Notes a step of the set-up that leaves no other row: plan, skip_bot or hide (owner and administrador), or tested (supervisor as well). Security definer, called by staff and API keys, because no role may write these timestamps directly.';
+  'Notes a step of the set-up that leaves no other row: plan, skip_bot, skip_documents or hide (owner and administrador), or tested (supervisor as well). Security definer, called by staff and API keys, because no role may write these timestamps directly.';
 grant execute on function private.pass_onboarding(text) to authenticated;
 
 create function private.onboarding_state()
 returns table (has_bot boolean, has_channel boolean, has_document boolean, has_team boolean,
-  has_tested boolean, plan_seen boolean, bot_skipped boolean, is_hidden boolean)
+  has_tested boolean, plan_seen boolean, bot_skipped boolean, documents_skipped boolean,
+  is_hidden boolean)
 language sql stable security definer set search_path = '' as $$
   select
     exists (select from public.chatbots b where b.company_id = k.id and b.retired_at is null),
     exists (select from public.channel_accounts a where a.company_id = k.id and a.status = 'connected'),
-    exists (select from public.documents d where d.company_id = k.id and d.retired_at is null),
+    exists (select from public.documents d where d.company_id = k.id and d.retired_at is null
+      and d.processing_status <> 'failed'),
     exists (select from public.users u where u.company_id = k.id and not u.is_owner)
       or exists (select from public.user_invitations i where i.company_id = k.id),
     coalesce(o.tested_at is not null, false)
       or exists (select from public.conversations c where c.company_id = k.id),
     coalesce(o.plan_seen_at is not null, o.company_id is null),
     coalesce(o.bot_skipped_at is not null, false),
+    coalesce(o.documents_skipped_at is not null, false),
     coalesce(o.hidden_at is not null, false)
   from public.companies k
   left join public.onboarding o on o.company_id = k.id
   where k.id = (select private.company_id('company.read'))
 $$;
 comment on function private.onboarding_state() is
-  'Returns what a company has set up. Security definer, called by staff and API keys, because an operador does not see the invitations that count.';
+  'Returns what a company has set up; a document that could not be read does not count. Security definer, called by staff and API keys, because an operador does not see the invitations that count.';
 grant execute on function private.onboarding_state() to authenticated;
 
 create function private.accept_terms(p_auth_user uuid, p_first_name text, p_last_name text)

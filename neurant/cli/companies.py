@@ -31,7 +31,7 @@ def company_create(
     first_name: Annotated[str, typer.Option(help=say("option.first_name"))] = "",
     last_name: Annotated[str, typer.Option(help=say("option.last_name"))] = "",
     slug: Annotated[str | None, typer.Option(help=say("option.new_slug"))] = None,
-    plan: Annotated[str, typer.Option(help=say("option.plan"))] = "free",
+    plan: Annotated[str | None, typer.Option(help=say("option.new_plan"))] = None,
     data_dir: DataDir = None,
 ) -> None:
     """Create a company with its owner and print its short name."""

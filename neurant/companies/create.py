@@ -35,7 +35,7 @@ select outcome, company_id from private.sign_up(%s, %s, %s, %s, %s, %s,
 @dataclass(frozen=True, slots=True)
 class NewCompany:
     """The company to create. The owner signs in with ``email``; ``slug`` None is derived
-    from the name.
+    from the name; ``plan`` None is the host's plan for new companies.
     """
 
     name: str
@@ -44,7 +44,7 @@ class NewCompany:
     first_name: str
     last_name: str
     slug: str | None = None
-    plan: str = "free"
+    plan: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,8 @@ async def create_company(settings: Settings, new: NewCompany) -> str:
             if not isinstance(login, UUID):  # another request created it a moment ago
                 raise ConflictError("accounts.email_taken", email=email)
             slug = new.slug or str(await fetch_value(connection, _SUGGEST, (new.name,)))
-            await _sign_up(connection, login, new, slug, email)
+            plan = new.plan or settings.new_company_plan
+            await _sign_up(connection, login, new, slug, email, plan)
         return slug
 
 
@@ -89,12 +90,12 @@ def _checked(new: NewCompany) -> str:
 
 
 async def _sign_up(
-    connection: Connection, login: UUID, new: NewCompany, slug: str, email: str
+    connection: Connection, login: UUID, new: NewCompany, slug: str, email: str, plan: str
 ) -> None:
-    parameters = (login, as_name(new.name), slug, email, new.first_name, new.last_name, new.plan)
+    parameters = (login, as_name(new.name), slug, email, new.first_name, new.last_name, plan)
     try:
         done = await fetch_one(connection, _SignedUp, _SIGN_UP, parameters)
     except pg.InvalidTextRepresentation:
-        raise BadInputError("company_plan", plan=new.plan) from None
+        raise BadInputError("company_plan", plan=plan) from None
     if done is None or done.outcome != "created":
         raise ConflictError("company_slug_taken", slug=slug)

@@ -36,10 +36,12 @@ _INDUSTRIES = "select industry from private.list_industries()"
 _SUGGEST = "select slug, is_free, alternatives from private.suggest_slugs(%s, %s)"
 _FOUND = """
 select outcome, company_id, slug
-from private.found_company_by_session(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+from private.found_company_by_session(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s,
+  p_plan => %s::public.subscription_plan_enum)
 """
 _STATE = """
-select has_bot, has_channel, has_document, has_team, has_tested, plan_seen, bot_skipped, is_hidden
+select has_bot, has_channel, has_document, has_team, has_tested, plan_seen, bot_skipped,
+  documents_skipped, is_hidden
 from private.onboarding_state()
 """
 
@@ -64,6 +66,7 @@ class SetUp:
     has_tested: bool
     plan_seen: bool
     bot_skipped: bool
+    documents_skipped: bool
     is_hidden: bool
 
 

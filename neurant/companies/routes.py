@@ -58,7 +58,7 @@ async def suggest_slugs(
 async def found_company(
     request: Request, new: CompanyIn, founder: Annotated[Founder, Depends(founder_of)]
 ) -> FoundedOut:
-    """Create a company on the free plan, with the caller as its owner.
+    """Create a company with the caller as its owner, on the installation's plan for new companies.
 
     The session continues in the new company. Answers 201 with its id and short name.
 
@@ -67,7 +67,8 @@ async def found_company(
     ``companies.unknown_industry`` if the short name is taken or the industry is unknown; 429
     ``companies.too_many_founded`` after five companies an hour from one address.
     """
-    made = await service.found(services_of(request).pool, founder, new)
+    services = services_of(request)
+    made = await service.found(services.pool, founder, new, services.settings.new_company_plan)
     await enter(request, founder, made.id)
     return made
 
@@ -108,7 +109,8 @@ async def get_onboarding(call: Reading) -> OnboardingOut:
 async def pass_step(call: Editing, done: OnboardingIn) -> OnboardingOut:
     """Record a step of the set-up that leaves no other trace.
 
-    The steps are: the plan was seen, the bot is created later, the checklist is hidden.
+    The steps are: the plan was seen, the bot is created later, documents are added later, the
+    checklist is hidden.
     """
     await queries.pass_step(call.connection, done.step)
     return await service.onboarding(call.connection)

@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from neurant.core.text_types import IS_NAME, STORABLE, formatted
 from neurant.core.url_types import HttpsUrl
 
+Step = Literal["plan", "bot", "documents", "test"]
 Size = Literal["1", "2-10", "11-50", "51-200", "201-1000", "1001+"]
 SIZES: tuple[Size, ...] = ("1", "2-10", "11-50", "51-200", "201-1000", "1001+")
 
@@ -154,7 +155,7 @@ class CompanyIn(BaseModel):
 
 
 class FoundedOut(BaseModel):
-    """A company that was just created, on the free plan."""
+    """A company that was just created, on the plan of new companies."""
 
     id: UUID = Field(description="UUID of the company")
     slug: str = Field(description="Short name that is unique on this installation")
@@ -171,12 +172,12 @@ class SlugSuggestions(BaseModel):
 class OnboardingOut(BaseModel):
     """The state of the set-up: its next step and its checklist (``has_bot`` to ``has_tested``)."""
 
-    next_step: Literal["plan", "bot", "test"] | None = Field(
-        description="Next step of the set-up: plan, bot or test; null: all are done"
+    next_step: Step | None = Field(
+        description="Next step of the set-up: plan, bot, documents or test; null: all are done"
     )
     has_bot: bool = Field(description="Whether the company has a bot")
     has_channel: bool = Field(description="Whether a channel is connected")
-    has_document: bool = Field(description="Whether a document was uploaded")
+    has_document: bool = Field(description="Whether a document was read or waits to be read")
     has_team: bool = Field(description="Whether colleagues were invited or joined")
     has_tested: bool = Field(description="Whether somebody tested a bot")
     done: int = Field(description="Number of checklist items that are complete")
@@ -191,7 +192,7 @@ class OnboardingIn(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    step: Literal["plan", "skip_bot", "hide"] = Field(
-        description="plan: the plan was seen; skip_bot: the bot is created later; hide: hide the "
-        "checklist"
+    step: Literal["plan", "skip_bot", "skip_documents", "hide"] = Field(
+        description="plan: the plan was seen; skip_bot: the bot is created later; skip_documents: "
+        "documents are added later; hide: hide the checklist"
     )

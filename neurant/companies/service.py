@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from ipaddress import ip_address
-from typing import Literal
 from uuid import UUID
 
 import psycopg
@@ -17,6 +16,7 @@ from neurant.companies.schemas import (
     FoundedOut,
     OnboardingOut,
     SlugSuggestions,
+    Step,
 )
 from neurant.core.db.pool import Connection, Pool
 from neurant.core.db.tenancy import Trail, come_from
@@ -107,8 +107,8 @@ async def suggest(pool: Pool, name: str, trail: Trail) -> SlugSuggestions:
             raise RateLimitedError("companies.too_many_checks", seconds=60) from None
 
 
-async def found(pool: Pool, founder: Founder, new: CompanyIn) -> FoundedOut:
-    """Create a company in one transaction.
+async def found(pool: Pool, founder: Founder, new: CompanyIn, plan: str) -> FoundedOut:
+    """Create a company in one transaction, on the host's ``plan`` for new companies.
 
     Raises ConflictError (the short name is taken, the industry is unknown), ForbiddenError (the
     e-mail is not verified, or the session is limited to one company), RateLimitedError (more than
@@ -126,6 +126,7 @@ async def found(pool: Pool, founder: Founder, new: CompanyIn) -> FoundedOut:
         new.phone,
         new.timezone,
         plain_address(founder.trail),
+        plan,
     )
     async with pool.connection() as connection, connection.transaction():
         await come_from(connection, founder.trail)
@@ -170,16 +171,18 @@ def industry_name(industry: str, language: Language) -> str:
     return text(f"industries.{industry}", language)
 
 
-def _next_step(known: queries.SetUp) -> Literal["plan", "bot", "test"] | None:
+def _next_step(known: queries.SetUp, *, may_have_documents: bool) -> Step | None:
     if (
         known.has_bot and known.has_tested
     ):  # also true for companies that are older than these steps
         return None
     if not known.plan_seen:
         return "plan"
-    if known.has_bot:
-        return "test"
-    return None if known.bot_skipped else "bot"
+    if not known.has_bot:
+        return None if known.bot_skipped else "bot"
+    if may_have_documents and not (known.has_document or known.documents_skipped):
+        return "documents"
+    return "test"
 
 
 async def onboarding(connection: Connection) -> OnboardingOut:
@@ -188,10 +191,11 @@ async def onboarding(connection: Connection) -> OnboardingOut:
     if known is None:
         raise ForbiddenError("api.not_permitted", permission="company.read")
     checked = [known.has_bot, known.has_channel, known.has_team, known.has_tested]
-    if known.has_document or not documents_limit(await list_usage(connection), "es"):
+    may_have_documents = not documents_limit(await list_usage(connection), "es")
+    if known.has_document or may_have_documents:
         checked.append(known.has_document)
     return OnboardingOut(
-        next_step=_next_step(known),
+        next_step=_next_step(known, may_have_documents=may_have_documents),
         has_bot=known.has_bot,
         has_channel=known.has_channel,
         has_document=known.has_document,

@@ -17,6 +17,7 @@ from neurant.core.errors import SetupError
 MEGABYTE = 1024 * 1024
 _MAIL_ADDRESS = re.compile(r"[^@\s<>,;?&]+@[^@\s<>,;?&]+")
 _SOLD = {"starter", "professional", "business", "enterprise"}
+_PLANS = ("free", "starter", "professional", "business", "enterprise")
 
 
 def dns_server(written: str) -> tuple[str, int]:
@@ -217,6 +218,12 @@ class Settings(BaseSettings):
         le=30,
         description="Length of the trial of a paid plan in days; 0 offers no trials.",
     )
+    new_company_plan: str = Field(
+        default="free",
+        description="Plan of a new company: free, starter, professional, business or enterprise."
+        " Anything but free begins at once, unpaid and without a trial, for every company that is"
+        " created.",
+    )
     stripe_secret_key: SecretStr | None = Field(
         default=None,
         description="Secret key of the Stripe account. Required if billing is stripe.",
@@ -331,6 +338,13 @@ class Settings(BaseSettings):
             raise SetupError(
                 "setup.bad_stripe_prices", plans=", ".join(unknown), sold=", ".join(sorted(_SOLD))
             )
+        return value
+
+    @field_validator("new_company_plan")
+    @classmethod
+    def _is_plan(cls, value: str) -> str:
+        if value not in _PLANS:
+            raise SetupError("setup.bad_new_company_plan", value=value, plans=", ".join(_PLANS))
         return value
 
     @field_validator("billing_contact")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 from obstore.store import ObjectStore
@@ -17,7 +18,7 @@ from neurant.core.db.pool import Connection, Pool, must_hold_nothing
 from neurant.core.db.tenancy import Staff
 from neurant.core.errors import BadInputError, ConflictError, ForbiddenError, TooLargeError
 from neurant.core.ids import uuid7
-from neurant.core.names import reads_as_label, tidy
+from neurant.core.names import reads_as_label, tidy, without_hidden
 from neurant.core.object_store import delete_file, file_path, write_file
 from neurant.core.settings import Settings
 from neurant.core.text_types import is_storable
@@ -30,10 +31,13 @@ PROCESS_TASK = "process_document"
 _forgetting: set[asyncio.Task[None]] = set()
 
 _INSERT = """
-insert into public.documents (company_id, id, chatbot_id, filename, original_filename, file_type,
-  file_size_bytes, file_url, content_digest, uploaded_by)
-values (%s, %s, %s, %s, %s, %s, %s, %s, %s, (select private.user_id()))
+insert into public.documents (company_id, id, chatbot_id, filename, original_filename, title,
+  file_type, file_size_bytes, file_url, content_digest, uploaded_by)
+values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, (select private.user_id()))
 """
+_MARKDOWN_HEADING = re.compile(r"^(#{1,6}) (\S.*)$", re.MULTILINE)
+_MAX_GIVEN_TITLE = 200  # characters; the file's name, which is made of it, may have 255
+_MAX_LINE = 80  # characters of the line that names a pasted text without a title
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,7 @@ class CheckedDocument:
     name: str
     file_type: str
     data: bytes
+    title: str | None = None
 
 
 async def check_document(settings: Settings, filename: str, data: bytes) -> CheckedDocument:
@@ -60,6 +65,54 @@ async def check_document(settings: Settings, filename: str, data: bytes) -> Chec
         raise TooLargeError("document_too_large", filename=name, size=size, most=most)
     must_hold_nothing("a thread that looks into a file")
     return CheckedDocument(name, await asyncio.to_thread(detect_type, data, name), data)
+
+
+@dataclass(frozen=True, slots=True)
+class PastedText:
+    """A text that a person pasted, as a file with a name and a title."""
+
+    title: str
+    filename: str
+    data: bytes
+
+
+def pasted_text(title: str, content: str, default_title: str) -> PastedText:
+    """Return a pasted text as a UTF-8 file: Markdown if it has such headings, else plain text.
+
+    Without a title it is named after its headings of the highest level, else after its first line,
+    or ``default_title`` if no line is a name.
+    Raises BadInputError for a title that is too long or not one visible line.
+    """
+    given = tidy(title)
+    if given and (len(given) > _MAX_GIVEN_TITLE or not reads_as_label(given)):
+        raise BadInputError("document_title", most=_MAX_GIVEN_TITLE)
+    named = given or _named_after(content) or default_title
+    extension = "md" if _MARKDOWN_HEADING.search(content) else "txt"
+    filename = f"{named.replace('/', '-').replace(chr(92), '-')}.{extension}"
+    return PastedText(named, filename, content.replace("\0", "").strip().encode())
+
+
+def _named_after(content: str) -> str:
+    """Return the main headings, or the first line that is a name; "" if there is none."""
+    headings = _MARKDOWN_HEADING.findall(content)
+    highest = min((len(mark) for mark, _ in headings), default=0)
+    titles = (_as_title(title) for mark, title in headings if len(mark) == highest)
+    main = [*filter(reads_as_label, titles)]
+    if not main:
+        return next(filter(reads_as_label, map(_as_title, content.splitlines())), "")
+    named = main[0]
+    for heading in main[1:]:
+        if len(named) + len(heading) + 2 > _MAX_LINE:
+            break
+        named += f", {heading}"
+    return named
+
+
+def _as_title(line: str) -> str:
+    bare = without_hidden(line.strip("#*=-_ \t"))
+    if len(bare) <= _MAX_LINE:
+        return bare
+    return bare[:_MAX_LINE].rpartition(" ")[0] or bare[:_MAX_LINE]
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +162,7 @@ async def insert_document(
     """
     document, name = kept.checked, kept.checked.name
     digest = hashlib.sha256(document.data).digest()
-    row = (kept.company_id, kept.id, chatbot_id, name, name, document.file_type)
+    row = (kept.company_id, kept.id, chatbot_id, name, name, document.title, document.file_type)
     try:
         await connection.execute(_INSERT, (*row, len(document.data), kept.path, digest))
         await connection.execute(
@@ -132,13 +185,14 @@ async def store_document(
     chatbot_id: UUID | None,
     filename: str,
     data: bytes,
+    title: str | None = None,
 ) -> UUID:
     """Accept a file in a transaction of its own and return the new document's id.
 
     Raises the errors of ``check_document`` and ``insert_document``, and LimitReachedError where the
     plan's storage is full. After an error the file is removed.
     """
-    document = await check_document(settings, filename, data)
+    document = replace(await check_document(settings, filename, data), title=title)
     kept = await keep_file(store, staff.company_id, document)
     try:
         async with within_limits(pool, staff) as connection:

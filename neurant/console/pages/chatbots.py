@@ -249,6 +249,12 @@ async def save_bot(request: Request, staff: PageStaff, chatbot_id: UUID) -> Resp
 async def try_bot(request: Request, staff: PageStaff, chatbot_id: UUID) -> Response:
     """Answer one message of the trial chat with the settings in the form, saved or not."""
     check_origin(request)
+    context = await trial_context(request, staff, chatbot_id)
+    return HTMLResponse(markup(request, "bots/trial.html", **context))
+
+
+async def trial_context(request: Request, staff: SignedIn, chatbot_id: UUID) -> dict[str, Any]:
+    """Return the context of ``bots/trial.html`` for the message and the settings in the form."""
     form = await request.form()
     message = forms.values_of(form).get("message", "")
     context: dict[str, Any] = {"message": message, "preview": None, "problem": None}
@@ -268,7 +274,7 @@ async def try_bot(request: Request, staff: PageStaff, chatbot_id: UUID) -> Respo
         context["explained"] = in_words(preview.explanation, translator(language))
     except ValidationError as error:
         context["problem"] = invalid(request, error).detail(reader_language(request))
-    return HTMLResponse(markup(request, "bots/trial.html", **context))
+    return context
 
 
 @router.post("/{chatbot_id}/retire")

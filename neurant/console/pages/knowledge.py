@@ -5,14 +5,16 @@ from __future__ import annotations
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, File, Form, Request, Response, UploadFile
+from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 
-from neurant.auth.current import PageStaff
+from neurant.auth.cookies import safe_next
+from neurant.auth.current import PageStaff, check_origin
 from neurant.auth.people import SignedIn
 from neurant.console.context import console_context, require_in_context, require_permission
 from neurant.console.notice import Notice
 from neurant.console.page_route import PageRoute
+from neurant.console.pages.added_documents import AddedDocuments, read_added, store_added
 from neurant.console.readers import is_htmx
 from neurant.console.templating import markup, render, translator
 from neurant.core.db.tenancy import tenant
@@ -21,7 +23,7 @@ from neurant.core.language import reader_language
 from neurant.core.services import services_of
 from neurant.knowledge import page_queries
 from neurant.knowledge.page_queries import ListedDocument
-from neurant.knowledge.service import document_error, store_document, unread_pages
+from neurant.knowledge.service import document_error, unread_pages
 from neurant.plans.limits import documents_limit, list_usage
 from neurant.texts import Language
 
@@ -33,21 +35,8 @@ _UNFINISHED = ("pending", "processing")
 router = APIRouter(prefix=PAGE, route_class=PageRoute, include_in_schema=False)
 
 
-async def _take(request: Request, staff: SignedIn, chatbot_id: UUID, file: UploadFile) -> UUID:
-    state = services_of(request)
-    data = await file.read()
-    return await store_document(
-        state.pool,
-        state.files,
-        state.settings,
-        staff.principal,
-        chatbot_id,
-        file.filename or "",
-        data,
-    )
-
-
-def _shown(document: ListedDocument, language: Language) -> dict[str, Any]:
+def shown_document(document: ListedDocument, language: Language) -> dict[str, Any]:
+    """Return a document with the values and texts that pages show."""
     failed = document.status == "failed"
     return {
         "id": document.id,
@@ -74,6 +63,7 @@ async def _page(
     notice: Notice | None = None,
     status: int = 200,
     words: str = "",
+    added: AddedDocuments | None = None,
 ) -> Response:
     words = words.replace("\0", "").strip()[:_MAX_SEARCH_LENGTH]
     async with tenant(services_of(request).pool, staff.principal) as connection:
@@ -84,12 +74,13 @@ async def _page(
         usage = await list_usage(connection)
     language = reader_language(request)
     context |= {
-        "documents": [_shown(document, language) for document in documents],
+        "documents": [shown_document(document, language) for document in documents],
         "query": words,
         "bots": bots,
         "limit_reached": documents_limit(usage, language),
         "may_edit": EDIT in context["may"],
         "limit": services_of(request).settings.max_document_bytes,
+        "added": added or AddedDocuments(),
     }
     if is_htmx(request):
         return HTMLResponse(markup(request, "knowledge/answer.html", **context), status)
@@ -103,21 +94,17 @@ async def knowledge_page(request: Request, staff: PageStaff, q: str = "") -> Res
 
 
 @router.post("/documents")
-async def upload_without_script(
-    request: Request,
-    staff: PageStaff,
-    chatbot_id: Annotated[UUID, Form()],
-    file: Annotated[list[UploadFile], File()],
-) -> Response:
-    """Upload files without a script; the page's script sends each file to the API instead."""
+async def add_documents(request: Request, staff: PageStaff) -> Response:
+    """Add a pasted text, or files without a script; the page's script sends files to the API."""
+    check_origin(request)
     async with tenant(services_of(request).pool, staff.principal) as connection:
         await require_permission(connection, EDIT)
+    added = await read_added(request)
     try:
-        for one in file:
-            await _take(request, staff, chatbot_id, one)
+        await store_added(request, staff, added.bot_id(), added)
     except NeurantError as error:
         notice = Notice("bad", "alert", error.detail(reader_language(request)))
-        return await _page(request, staff, notice, error.status)
+        return await _page(request, staff, notice, error.status, added=added)
     return RedirectResponse(PAGE, 303)
 
 
@@ -141,11 +128,14 @@ async def retry(
     staff: PageStaff,
     document_id: Annotated[UUID, Form()],
     q: Annotated[str, Form()] = "",
+    back: Annotated[str, Form()] = "",
 ) -> Response:
-    """Request that a failed document is read again."""
+    """Request that a failed document is read again, then show the documents, or go ``back``."""
     async with tenant(services_of(request).pool, staff.principal) as connection:
         await require_permission(connection, EDIT)
         done = await page_queries.retry_document(connection, document_id)
+    if done and back and not is_htmx(request):
+        return RedirectResponse(safe_next(back), 303)
     return await _respond(request, staff, done, "retrying", q)
 
 

@@ -19,10 +19,10 @@ from neurant.core.db.tenancy import tenant
 from neurant.core.errors import NeurantError, NotFoundError
 from neurant.core.language import reader_language
 from neurant.core.services import services_of
-from neurant.core.settings import MEGABYTE
 from neurant.plans import queries, service
 from neurant.plans.limits import LimitUse, excess_in_words, level, list_usage, plan_name
-from neurant.plans.queries import Plan, Subscription
+from neurant.plans.offer import LIMITS, limit_of
+from neurant.plans.queries import Subscription
 from neurant.plans.service import billing_of
 
 PAGE = "/console/plan"
@@ -30,10 +30,6 @@ _METER = {"ok": "ok", "high": "warn", "critical": "bad", "reached": "bad"}
 _BADGE = {
     "active": "ok", "trialing": "info", "past_due": "warn", "inactive": "bad", "cancelled": "bad"
 }  # fmt: skip
-_LIMITS = (
-    "monthly_message_limit", "max_chatbots", "max_users", "max_integrations",
-    "max_document_characters", "max_storage_mb", "max_hitl_concurrent",
-)  # fmt: skip
 _TOLD = ("past_due", "inactive", "cancelled", "trialing")
 _READS_BILLS = ("owner", "administrador")
 
@@ -93,7 +89,7 @@ async def consider(request: Request, staff: PageStaff, plan: str) -> Response:
         trial_days=0
         if now.has_tried or now.plan != "free"
         else services_of(request).settings.trial_days,
-        changes=[(name, _of(current, name), _of(wanted, name)) for name in _LIMITS],
+        changes=[(name, limit_of(current, name), limit_of(wanted, name)) for name in LIMITS],
     )
 
 
@@ -187,8 +183,8 @@ async def _page(
         current=current,
         badge=_BADGE[now.status],
         plans=plans,
-        limits=_LIMITS,
-        of=_of,
+        limits=LIMITS,
+        of=limit_of,
         plan_name=plan_name,
         usage=[_meter(one) for one in usage],
         waits=[excess_in_words(one, language) for one in waits],
@@ -200,12 +196,6 @@ async def _page(
         contact=services_of(request).settings.billing_contact,
         has_bills=now.customer_ref is not None,
     )
-
-
-def _of(plan: Plan, limit: str) -> int:
-    """Return a limit of a plan in the unit of its usage; storage in bytes."""
-    value: int = getattr(plan, limit)
-    return value * MEGABYTE if limit == "max_storage_mb" and value > 0 else value
 
 
 def _meter(use: LimitUse) -> dict[str, Any]:

@@ -6,7 +6,7 @@ const form = document.getElementById("upload");
 const list = document.getElementById("uploads");
 const documents = document.getElementById("documents");
 const announcer = document.getElementById("announcer");
-const TYPES = /\.(pdf|docx|txt)$/i;
+const TYPES = /\.(pdf|docx|txt|text|md)$/i;
 const WORKING_MS = 1500;
 
 const refresh = () => window.htmx.trigger(documents, "refresh");
