@@ -138,7 +138,7 @@ create function private.finish_reply(
   p_conversation uuid, p_token uuid, p_fence bigint, p_read_seq bigint, p_action text,
   p_content text default null, p_sources jsonb default '[]', p_confidence numeric default null,
   p_model text default null, p_processing_ms integer default null,
-  p_reason text default null, p_detail text default null)
+  p_reason text default null, p_detail text default null, p_tokens integer default null)
 returns table (outcome text, message_id uuid)
 language plpgsql security definer set search_path = '' as $$
 declare
@@ -179,10 +179,10 @@ begin
     begin
       insert into public.messages (company_id, conversation_id, chatbot_id, channel_account_id,
         sender_type, content, knowledge_sources, used_knowledge_base, confidence_score, model_used,
-        processing_time_ms)
+        tokens_used, processing_time_ms)
       values (v_company, p_conversation, v_conversation.chatbot_id,
         v_conversation.channel_account_id, 'bot', p_content, p_sources, p_sources <> '[]',
-        p_confidence, p_model, p_processing_ms)
+        p_confidence, p_model, p_tokens, p_processing_ms)
       returning id into v_message;
     exception when sqlstate 'NA002' then
       p_action := 'limit';
@@ -223,10 +223,10 @@ begin
   end if;
   return query select coalesce(outcome, 'done'), v_message;
 end $$;
-comment on function private.finish_reply(uuid, uuid, bigint, bigint, text, text, jsonb, numeric, text, integer, text, text) is
+comment on function private.finish_reply(uuid, uuid, bigint, bigint, text, text, jsonb, numeric, text, integer, text, text, integer) is
   'Writes the result of a reply (answer, escalate, notice, limit, none) if its lease and the conversation''s fence are still valid, and completes the request. It locks the conversation, so a person who takes it at the same time comes before or after. Outcome: done, limited (no bot messages left this month: the notice, and a person), fenced, superseded (more happened meanwhile: claim again) or lost. Security definer, called by the worker for one company, because no role may write senders, queues and takeovers directly.';
 grant execute on function private.finish_reply(uuid, uuid, bigint, bigint, text, text, jsonb,
-  numeric, text, integer, text, text) to neurant_worker;
+  numeric, text, integer, text, text, integer) to neurant_worker;
 
 create function private.fail_reply(p_conversation uuid, p_token uuid, p_error text, p_retry_in interval)
 returns boolean

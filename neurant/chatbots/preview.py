@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Literal
 
 from psycopg.types.json import Jsonb
 
-from neurant.chatbots.schemas import ChatbotOut, PreviewOut, PreviewSource
+from neurant.chatbots.schemas import ChatbotOut, PreviewOut, PreviewSource, PromptMessage
 from neurant.conversations.system_lines import in_words
-from neurant.core.db.pool import Connection, fetch_one
-from neurant.knowledge.answer import judge
-from neurant.knowledge.search import search_within
+from neurant.core.db.pool import Connection, Pool, fetch_one
+from neurant.core.db.tenancy import ApiKey, Staff, tenant
+from neurant.knowledge.answer import Verdict, judge
+from neurant.knowledge.rank import Ranked
+from neurant.knowledge.search import embedded, search_within
+from neurant.language_models.client import Message
+from neurant.language_models.service import LanguageModels, count
 from neurant.replies.decide import Decision, Situation, decide, without_answer
+from neurant.replies.generate import Said, find_writer
 from neurant.replies.intent import language_of, small_talk
-from neurant.replies.service import answered
+from neurant.replies.service import answer_of, answered, say
 from neurant.texts import Language, text
 
 _AROUND = """
@@ -73,23 +78,61 @@ async def begin_preview(
     return Trial(bot, message, around, now, decide(now), started)
 
 
+@dataclass(frozen=True, slots=True)
+class Searched:
+    """The passages for the message of a trial, and the answer of the company's language model."""
+
+    ranked: list[Ranked]
+    verdict: Verdict
+    said: Said | None
+
+
+async def search_preview(
+    pool: Pool, models: LanguageModels, principal: Staff | ApiKey, trial: Trial
+) -> Searched | None:
+    """Search the documents and ask the model; None for a trial that needs neither.
+
+    The caller holds no connection: the message is embedded in a thread, and the model is another
+    server.
+    """
+    if not trial.is_searched:
+        return None
+    vector = await embedded(principal.company_id, trial.message)
+    async with tenant(pool, principal) as connection:
+        ranked = await search_within(connection, trial.bot.id, trial.message, vector)
+        writer = await find_writer(connection, models, trial.bot.id)
+    verdict, said = judge(trial.message, ranked), None
+    if writer is not None:
+        tried = replace(
+            writer,
+            system_prompt=trial.bot.system_prompt,
+            max_messages=trial.bot.max_context_messages,
+        )
+        before = trial.now.last_bot_text
+        earlier = [Message("assistant", before)] if before else []
+        said = await say(tried, trial.now, earlier, trial.message, ranked, verdict)
+    return Searched(ranked, verdict, said)
+
+
 async def finish_preview(
-    connection: Connection, trial: Trial, vector: list[float] | None
+    connection: Connection, trial: Trial, searched: Searched | None
 ) -> PreviewOut:
-    """Return the preview. ``vector``: the embedding of the message if the trial is searched."""
+    """Return the preview. ``searched``: what was found if the trial is searched."""
     now, message, decision = trial.now, trial.message, trial.decision
     decided_by, sources, confidence = _decided_by(now, decision), [], None
-    if vector is not None:
-        ranked = await search_within(connection, trial.bot.id, message, vector)
-        found = judge(message, ranked).answer
+    said = searched.said if searched else None
+    if searched is not None:
+        ranked, found = searched.ranked, answer_of(said, searched.verdict)
         if found is None:
             decision, decided_by = without_answer(now, message), "no_answer"
         else:
             reply = answered(found, ranked, 0)
             decision = Decision("answer", content=reply.content)
             sources, confidence = list(reply.sources), reply.confidence
+    if said is not None:
+        await count(connection, said.use)
     elapsed = int((time.monotonic() - trial.started) * 1000)
-    return _preview_out(now, trial.around, decision, decided_by, sources, confidence, elapsed)
+    return _preview_out(now, trial.around, decision, decided_by, sources, confidence, elapsed, said)
 
 
 def _situation(
@@ -134,6 +177,7 @@ def _preview_out(
     sources: list[dict[str, Any]],
     confidence: float | None,
     elapsed: int,
+    said: Said | None,
 ) -> PreviewOut:
     actions: dict[str, Literal["answer", "escalate", "notice"]] = {
         "answer": "answer",
@@ -159,5 +203,14 @@ def _preview_out(
         confidence=confidence,
         is_open=around.is_open,
         opens_at=around.opens_at,
+        prompt=_prompt(said),
+        model=said.model if said else None,
+        model_failure=said.failure if said else None,
         processing_ms=elapsed,
     )
+
+
+def _prompt(said: Said | None) -> list[PromptMessage] | None:
+    if said is None or not said.messages:
+        return None
+    return [PromptMessage(role=one.role, content=one.content) for one in said.messages]

@@ -9,11 +9,10 @@ from uuid import UUID
 import psycopg
 
 from neurant.chatbots import people_queries, queries
-from neurant.chatbots.preview import Trial, begin_preview, finish_preview
+from neurant.chatbots.preview import Searched, Trial, begin_preview, finish_preview
 from neurant.chatbots.schemas import ChatbotIn, ChatbotOut, ChatbotPatch, PreviewIn, PreviewOut
 from neurant.core.db.pool import Connection
 from neurant.core.errors import BadInputError, ConflictError, NotFoundError
-from neurant.knowledge.search import embedded
 
 _NAME_KEY = "chatbots_name_key"
 _NAMED = r"\b((?i:eres|soy|me llamo|te llamas|you are|i am|my name is)\s+)"
@@ -107,20 +106,12 @@ async def begin_trial(connection: Connection, chatbot_id: UUID, asked: PreviewIn
     )
 
 
-async def trial_vector(company_id: UUID, trial: Trial) -> list[float] | None:
-    """Return the embedding of the message if the trial is searched; no connection is held
-    meanwhile.
-    """
-    return await embedded(company_id, trial.message) if trial.is_searched else None
-
-
 async def answer_trial(
-    connection: Connection, trial: Trial, vector: list[float] | None
+    connection: Connection, trial: Trial, searched: Searched | None
 ) -> PreviewOut:
     """Return the preview, and record that the company has tested a bot."""
-    told = await finish_preview(connection, trial, vector)
     await connection.execute("select private.pass_onboarding('tested')")
-    return told
+    return await finish_preview(connection, trial, searched)
 
 
 async def assign_operator(connection: Connection, chatbot_id: UUID, user_id: UUID) -> None:

@@ -39,7 +39,8 @@ limit 50
 _FINISH = """
 select outcome, message_id
 from private.finish_reply(%s, %s, %s, %s, %s, p_content => %s, p_sources => %s,
-  p_confidence => %s::numeric, p_model => %s, p_processing_ms => %s, p_reason => %s, p_detail => %s)
+  p_confidence => %s::numeric, p_model => %s, p_processing_ms => %s, p_reason => %s, p_detail => %s,
+  p_tokens => %s)
 """
 _LOG_QUERY = """
 insert into public.knowledge_queries (company_id, conversation_id, message_id, query_text,
@@ -101,13 +102,18 @@ class ReplyOutcome:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A reply that is ready to be written."""
+    """A reply that is ready to be written.
+
+    ``model``: what wrote the text; ``tokens``: what language models used for it, also for a text
+    that was dropped.
+    """
 
     action: str
     content: str | None = None
     sources: Sequence[dict[str, Any]] = ()
     confidence: float | None = None
     model: str | None = None
+    tokens: int | None = None
     processing_ms: int | None = None
     reason: str | None = None
     detail: str | None = None
@@ -174,6 +180,7 @@ async def finish_reply(
         reply.processing_ms,
         reply.reason,
         reply.detail,
+        reply.tokens,
     )
     finished = await fetch_one(connection, ReplyOutcome, _FINISH, parameters)
     if finished is None:
