@@ -116,14 +116,6 @@ grant insert on public.language_model_usage to neurant_router;
 grant update (calls, fallbacks, input_tokens, output_tokens, cost) on
   public.language_model_usage to neurant_router;
 
-create function private.language_model_month(p_company uuid) returns date
-language sql stable security definer set search_path = '' as $$
-  select date_trunc('month', now() at time zone c.timezone)::date
-  from public.companies c where c.id = p_company
-$$;
-comment on function private.language_model_month(uuid) is
-  'Returns the first day of the current calendar month in the company''s time zone. Security definer, called by other definers only, because they serve callers who may not read companies.';
-
 create function private.language_model(p_platform_currency text)
 returns table (
   company_id uuid, is_configured boolean, is_active boolean, base_url text, model text,
@@ -142,7 +134,7 @@ language sql stable security definer set search_path = '' as $$
       coalesce(sum(u.cost) filter (where u.currency = coalesce(m.currency, p_platform_currency)), 0)
         as cost
     from public.language_model_usage u
-    where u.company_id = c.id and u.month = private.language_model_month(c.id)
+    where u.company_id = c.id and u.month = date_trunc('month', now() at time zone c.timezone)::date
       and u.is_platform = (m.company_id is null)) used
   where c.id = (select private.company_id('chatbots.read'))
 $$;
@@ -164,8 +156,9 @@ begin
   end if;
   insert into public.language_model_usage as u (company_id, month, is_platform, model, currency,
     calls, fallbacks, input_tokens, output_tokens, cost)
-  values (v_company, private.language_model_month(v_company), p_is_platform, p_model, p_currency,
-    p_calls, p_fallbacks, p_input_tokens, p_output_tokens, p_cost)
+  select c.id, date_trunc('month', now() at time zone c.timezone)::date, p_is_platform, p_model,
+    p_currency, p_calls, p_fallbacks, p_input_tokens, p_output_tokens, p_cost
+  from public.companies c where c.id = v_company
   on conflict (company_id, month, is_platform, model, currency) do update
   set calls = u.calls + excluded.calls, fallbacks = u.fallbacks + excluded.fallbacks,
     input_tokens = u.input_tokens + excluded.input_tokens,

@@ -45,6 +45,8 @@ _CITED = re.compile(_CITATION, re.IGNORECASE)
 # "… $130.000. [1]": the citation belongs to the sentence before it.
 _LATE_CITATION = re.compile(rf"([.!?…])[ \t]*((?:{_CITATION}[ \t]*)+)(?=[.\s]|$)", re.IGNORECASE)
 _LINES = "\n\t"
+# Longer than the numbers of prices and hours, which the check of figures covers.
+_CODE = re.compile(r"(?=\S*\d)(?=\S*[^\W\d_])[\w-]{6,}|\b[A-ZÁÉÍÓÚÑ]{5,}\b|\b\d{4,}\b")
 _WORD = re.compile(r"[a-z0-9]+")
 _VOICE = """
 select b.system_prompt, b.max_context_messages
@@ -244,12 +246,20 @@ def read_answer(said: str, prompt: Prompt, voice: Voice) -> Answer | Failure:
 
 
 def leaks(said: str, prompt: Prompt, voice: Voice, cited: Sequence[Candidate]) -> bool:
-    """Return whether an answer repeats a long piece of the instructions, or the prompt's mark."""
-    if prompt.mark in said:
-        return True
-    secret = _runs(prompt.messages[0].content)
-    allowed = set().union(*(_runs(_passage(one)) for one in cited)) if cited else set()
-    return bool((secret & _runs(_CITED.sub(" ", said))) - allowed)
+    """Return whether an answer repeats a long piece of the instructions, or a code of them.
+
+    A code is a word with a digit or in capitals, such as the mark of the prompt or a password. What
+    a cited passage says as well is no secret.
+    """
+    plain = _CITED.sub(" ", said)
+    secret, known = prompt.messages[0].content, "\n".join(_passage(one) for one in cited)
+    names = f"{voice.bot_name} {voice.persona or ''} {voice.company_name}"
+    codes = _codes(secret) - _codes(known) - _codes(names)
+    return bool((_runs(secret) & _runs(plain)) - _runs(known) or codes & _codes(plain))
+
+
+def _codes(content: str) -> set[str]:
+    return {one.lower() for one in _CODE.findall(content)}
 
 
 def _runs(content: str) -> set[tuple[str, ...]]:

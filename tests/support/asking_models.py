@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -142,27 +142,36 @@ def teach(
     *passages: str,
     vectors: list[list[float]] | None = None,
 ) -> None:
-    """Store a document of the company with its passages as the worker would have."""
+    """Store a document of the company with its passages as the worker would have.
+
+    ``vectors``: those of the passages, where a test has no need of true ones.
+    """
     made = vectors or [embed_passage(one) for one in passages]
     with psycopg.connect(admin_url) as db:
-        document = db.execute(
-            "insert into documents (company_id, filename, original_filename, file_type,"
-            " file_size_bytes, file_url, content_digest, uploaded_by, processing_status)"
-            " values (%s, %s, %s, 'txt', 1, 'f', sha256(%s::bytea), %s, 'completed') returning id",
-            (company.id, name, name, uuid.uuid4().hex, company.people["owner"].id),
-        ).fetchone()[0]
-        for number, (text, vector) in enumerate(zip(passages, made, strict=True)):
-            db.execute(
-                "insert into document_chunks (company_id, document_id, content, chunk_index,"
-                " character_count, embedding, embedding_model)"
-                " values (%s, %s, %s, %s, %s, %s::extensions.vector, %s)",
-                (company.id, document, text, number, len(text), vector_text(vector), MODEL),
-            )
+        store_document(db, company, name, passages, made)
 
 
-def system_of(body: Row) -> str:
-    """What a request says as the system."""
-    return "\n".join(one["content"] for one in body["messages"] if one["role"] == "system")
+def store_document(
+    db: psycopg.Connection,
+    company: Company,
+    name: str,
+    passages: Sequence[str],
+    vectors: Sequence[list[float]],
+) -> None:
+    """Store a document with its passages, in the caller's transaction."""
+    document = db.execute(
+        "insert into documents (company_id, filename, original_filename, file_type,"
+        " file_size_bytes, file_url, content_digest, uploaded_by, processing_status)"
+        " values (%s, %s, %s, 'txt', 1, 'f', sha256(%s::bytea), %s, 'completed') returning id",
+        (company.id, name, name, uuid.uuid4().hex, company.people["owner"].id),
+    ).fetchone()[0]
+    for number, (text, vector) in enumerate(zip(passages, vectors, strict=True)):
+        db.execute(
+            "insert into document_chunks (company_id, document_id, content, chunk_index,"
+            " character_count, embedding, embedding_model)"
+            " values (%s, %s, %s, %s, %s, %s::extensions.vector, %s)",
+            (company.id, document, text, number, len(text), vector_text(vector), MODEL),
+        )
 
 
 def as_json(rows: list[Row]) -> str:

@@ -203,7 +203,11 @@ def model_server() -> Iterator[ModelServer]:
                 self.send_header("content-length", str(length))
             self.end_headers()
 
-    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    class Quiet(ThreadingHTTPServer):
+        def handle_error(self, *args: object) -> None:
+            """A client that leaves is no error."""
+
+    http = Quiet(("127.0.0.1", 0), Handler)
     http.daemon_threads = True
     running = ModelServer(f"http://127.0.0.1:{http.server_address[1]}/v1")
     known.append(running)
