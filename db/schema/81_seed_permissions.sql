@@ -25,6 +25,8 @@ values
   (25, 'integrations.manage', 'all', 'all', 'none', 'none', false, true, 'by_scope'),
   (26, 'sso.read', 'all', 'all', 'none', 'none', true, true, 'never'),
   (27, 'sso.manage', 'all', 'none', 'none', 'none', false, false, 'never'),
+  (28, 'language_models.read', 'all', 'all', 'all', 'none', true, true, 'by_scope'),
+  (29, 'language_models.manage', 'all', 'all', 'none', 'none', false, true, 'by_scope'),
   (30, 'channels.read', 'all', 'all', 'all', 'bots', true, true, 'by_scope'),
   (31, 'channels.manage', 'all', 'all', 'none', 'none', false, true, 'by_scope'),
   (32, 'chatbots.read', 'all', 'all', 'all', 'bots', true, true, 'by_scope'),

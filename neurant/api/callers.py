@@ -41,6 +41,8 @@ PERMISSIONS: dict[str, tuple[str, bool, str]] = {
     "integrations.manage": ("all all none none", False, "by_scope"),
     "sso.read": ("all all none none", True, "never"),
     "sso.manage": ("all none none none", False, "never"),
+    "language_models.read": ("all all all none", True, "by_scope"),
+    "language_models.manage": ("all all none none", False, "by_scope"),
     "channels.read": ("all all all bots", True, "by_scope"),
     "channels.manage": ("all all none none", False, "by_scope"),
     "chatbots.read": ("all all all bots", True, "by_scope"),

@@ -24,6 +24,8 @@ Scope = Literal[
     "webhooks.manage",
     "integrations.read",
     "integrations.manage",
+    "language_models.read",
+    "language_models.manage",
     "channels.read",
     "channels.manage",
     "chatbots.read",

@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from typing import Any, Literal
 
 from psycopg.types.json import Jsonb
 
-from neurant.chatbots.schemas import ChatbotOut, PreviewOut, PreviewSource
+from neurant.chatbots.schemas import ChatbotOut, PreviewOut, PreviewSource, PromptMessage
 from neurant.conversations.explanation import Explanation, ExplanationOut, explanation_out
 from neurant.conversations.system_lines import in_words
-from neurant.core.db.pool import Connection, fetch_one
-from neurant.knowledge.answer import judge
-from neurant.knowledge.search import Prepared, search_within
+from neurant.core.db.pool import Connection, Pool, fetch_one
+from neurant.core.db.tenancy import ApiKey, Staff, tenant
+from neurant.knowledge.answer import Verdict, judge
+from neurant.knowledge.rank import Found
+from neurant.knowledge.search import prepared, search_within
 from neurant.knowledge.spelling import Vocabulary
 from neurant.knowledge.vocabulary import bot_vocabulary
+from neurant.language_models.client import Message
+from neurant.language_models.service import LanguageModels, count
 from neurant.replies.decide import Decision, Situation, decide, without_answer
 from neurant.replies.explain import explained, explained_search
+from neurant.replies.generate import Said, find_writer
 from neurant.replies.intent import language_of
 from neurant.replies.remember import established
-from neurant.replies.service import answered
+from neurant.replies.service import answer_of, answered, say
 from neurant.texts import Language, text
 
 _AROUND = """
@@ -81,28 +86,66 @@ async def begin_preview(
     return Trial(bot, message, around, now, decide(now), vocabulary, started)
 
 
+@dataclass(frozen=True, slots=True)
+class Searched:
+    """The passages for the message of a trial, and the answer of the company's language model."""
+
+    ranked: Found
+    verdict: Verdict
+    said: Said | None
+
+
+async def search_preview(
+    pool: Pool, models: LanguageModels | None, principal: Staff | ApiKey, trial: Trial
+) -> Searched | None:
+    """Search the documents and ask the model; None for a trial that needs neither.
+
+    The caller holds no connection: the message is embedded in a thread, and the model is another
+    server.
+    """
+    if not trial.is_searched:
+        return None
+    question = await prepared(principal.company_id, trial.message, trial.vocabulary)
+    async with tenant(pool, principal) as connection:
+        ranked = await search_within(connection, trial.bot.id, question)
+        writer = await find_writer(connection, models, trial.bot.id) if models else None
+    verdict, said = judge(trial.message, ranked), None
+    if writer is not None:
+        tried = replace(
+            writer,
+            system_prompt=trial.bot.system_prompt,
+            max_messages=trial.bot.max_context_messages,
+        )
+        before = trial.now.last_bot_text
+        earlier = [Message("assistant", before)] if before else []
+        said = await say(tried, trial.now, earlier, trial.message, ranked, verdict)
+    return Searched(ranked, verdict, said)
+
+
 async def finish_preview(
-    connection: Connection, trial: Trial, asked: Prepared | None, language: Language
+    connection: Connection, trial: Trial, searched: Searched | None, language: Language
 ) -> PreviewOut:
     """Return the preview, with the explanation in the reader's ``language``.
 
-    ``asked``: the message prepared for the search if it is searched.
+    ``searched``: what was found if the trial is searched.
     """
     now, message, decision = trial.now, trial.message, trial.decision
     sources: list[dict[str, Any]] = []
-    explanation = explained(decision)
-    if asked is not None:
-        ranked = await search_within(connection, trial.bot.id, asked)
-        verdict = judge(message, ranked)
-        if verdict.answer is None:
+    explanation, said = explained(decision), None
+    if searched is not None:
+        ranked, verdict, said = searched.ranked, searched.verdict, searched.said
+        found = answer_of(said, verdict)
+        if found is None:
             decision = without_answer(now, message)
         else:
-            reply = answered(verdict.answer, ranked, 0)
+            reply = answered(found, ranked, 0)
             decision, sources = Decision("answer", content=reply.content), list(reply.sources)
         explanation = explained_search(decision, message, ranked, verdict)
+    if said is not None:
+        await count(connection, said.use)
     elapsed = int((time.monotonic() - trial.started) * 1000)
     told = explanation_out(explanation, partial(_in_language, language))
-    return _preview_out(now, trial.around, decision, told, sources, elapsed)
+    return _preview_out(now, trial.around, decision, told, sources, elapsed, said)
 
 
 def _situation(
@@ -147,6 +190,7 @@ def _preview_out(
     explanation: ExplanationOut,
     sources: list[dict[str, Any]],
     elapsed: int,
+    said: Said | None,
 ) -> PreviewOut:
     actions: dict[str, Literal["answer", "escalate", "notice"]] = {
         "answer": "answer",
@@ -172,6 +216,9 @@ def _preview_out(
         confidence=explanation.confidence,
         is_open=around.is_open,
         opens_at=around.opens_at,
+        prompt=_prompt(said),
+        model=said.model if said else None,
+        model_failure=said.failure if said else None,
         processing_ms=elapsed,
         explanation=explanation,
     )
@@ -179,3 +226,9 @@ def _preview_out(
 
 def _in_language(language: Language, name: str, /, **params: object) -> str:
     return text(name, language, **params)
+
+
+def _prompt(said: Said | None) -> list[PromptMessage] | None:
+    if said is None or not said.messages:
+        return None
+    return [PromptMessage(role=one.role, content=one.content) for one in said.messages]

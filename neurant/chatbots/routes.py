@@ -12,6 +12,7 @@ from neurant.api.etag import check_match, tagged
 from neurant.api.listing import Page
 from neurant.api.route import api_router
 from neurant.chatbots import queries, service, template_queries
+from neurant.chatbots.preview import search_preview
 from neurant.chatbots.schemas import (
     ChatbotIn,
     ChatbotOut,
@@ -24,6 +25,8 @@ from neurant.chatbots.schemas import (
 )
 from neurant.core.errors import NotFoundError
 from neurant.core.language import reader_language
+from neurant.core.services import services_of
+from neurant.language_models.service import LanguageModels
 
 router = api_router("chatbots")
 templates = api_router("templates")
@@ -98,14 +101,16 @@ async def retire_chatbot(call: Retiring, chatbot_id: UUID) -> None:
 async def preview_chatbot(call: Reading, chatbot_id: UUID, asked: PreviewIn) -> PreviewOut:
     """Return the answer that a bot would give to a message.
 
-    Settings that are not saved can be tried. Nothing is stored, sent or counted against the plan.
-    ``explanation`` says why the bot would answer so.
+    Settings that are not saved can be tried. Nothing is stored, sent or counted against the plan;
+    what a language model uses is counted against its budget. ``explanation`` says why the bot would
+    answer so.
     """
+    state, principal = services_of(call.request), call.caller.principal
     trial = await service.begin_trial(call.connection, chatbot_id, asked)
     async with call.without_connection():
-        question = await service.prepared_trial(call.caller.company_id, trial)
+        searched = await search_preview(state.pool, state.get(LanguageModels), principal, trial)
     language = reader_language(call.request)
-    return await service.answer_trial(call.connection, trial, question, language)
+    return await service.answer_trial(call.connection, trial, searched, language)
 
 
 @templates.get("/chatbot-templates")

@@ -381,8 +381,17 @@ class PreviewSource(BaseModel):
     quote: str = Field(description="Literal text of the document")
 
 
+class PromptMessage(BaseModel):
+    """A message of the prompt that a language model received."""
+
+    role: Literal["system", "user", "assistant"] = Field(description="Author of the message")
+    content: str = Field(description="Text exactly as it was sent")
+
+
 class PreviewOut(BaseModel):
-    """The reaction of the bot to a message. Nothing was stored, sent or counted."""
+    """The reaction of the bot to a message. Nothing was stored or sent; only what a language model
+    used is counted.
+    """
 
     action: Literal["answer", "escalate", "notice"] = Field(
         description="answer: the bot answers; escalate: it hands over; notice: it shows a notice"
@@ -401,6 +410,19 @@ class PreviewOut(BaseModel):
     is_open: bool = Field(description="Whether people attend now, by the working hours")
     opens_at: datetime | None = Field(
         description="When people attend next; null: they attend now, or no hours are set"
+    )
+    prompt: list[PromptMessage] | None = Field(
+        description="Prompt that the language model received, exactly as it was sent; null: no"
+        " model was asked"
+    )
+    model: str | None = Field(
+        description="Language model that was asked, or whose budget is used up; null: the company"
+        " uses none, or there was no passage to answer from"
+    )
+    model_failure: str | None = Field(
+        description="Why the quote of a document stands in for the model's answer: spent (no"
+        " budget), unsupported (not in the documents), leaked (repeats the instructions), empty, or"
+        " the end of an error code language_models.*, such as timeout; null: it does not"
     )
     processing_ms: int = Field(description="Time to compute the preview, in milliseconds")
     explanation: ExplanationOut = Field(description="Why the bot would answer so")

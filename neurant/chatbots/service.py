@@ -9,11 +9,10 @@ from uuid import UUID
 import psycopg
 
 from neurant.chatbots import people_queries, queries
-from neurant.chatbots.preview import Trial, begin_preview, finish_preview
+from neurant.chatbots.preview import Searched, Trial, begin_preview, finish_preview
 from neurant.chatbots.schemas import ChatbotIn, ChatbotOut, ChatbotPatch, PreviewIn, PreviewOut
 from neurant.core.db.pool import Connection
 from neurant.core.errors import BadInputError, ConflictError, NotFoundError
-from neurant.knowledge.search import Prepared, prepared
 from neurant.texts import Language
 
 _NAME_KEY = "chatbots_name_key"
@@ -108,23 +107,12 @@ async def begin_trial(connection: Connection, chatbot_id: UUID, asked: PreviewIn
     )
 
 
-async def prepared_trial(company_id: UUID, trial: Trial) -> Prepared | None:
-    """Return the message with its words repaired and embedded, if the trial is searched.
-
-    No connection is held meanwhile.
-    """
-    if not trial.is_searched:
-        return None
-    return await prepared(company_id, trial.message, trial.vocabulary)
-
-
 async def answer_trial(
-    connection: Connection, trial: Trial, asked: Prepared | None, language: Language
+    connection: Connection, trial: Trial, searched: Searched | None, language: Language
 ) -> PreviewOut:
     """Return the preview in the reader's ``language``; record that the company has tested a bot."""
-    told = await finish_preview(connection, trial, asked, language)
     await connection.execute("select private.pass_onboarding('tested')")
-    return told
+    return await finish_preview(connection, trial, searched, language)
 
 
 async def assign_operator(connection: Connection, chatbot_id: UUID, user_id: UUID) -> None:

@@ -67,6 +67,7 @@ COMPANY = (
 SETTINGS = (
     Entry("company", f"{SETTINGS_PATH}/company", "home", "company.edit"),
     Entry("permissions", f"{SETTINGS_PATH}/permissions", "lock", "company.read"),
+    Entry("language_model", f"{SETTINGS_PATH}/language-model", "bot", "language_models.read"),
     Entry("integrations", f"{SETTINGS_PATH}/integrations", "plug", "integrations.read"),
     Entry("api_keys", f"{SETTINGS_PATH}/api-keys", "bolt", "api_keys.read"),
     Entry("sso", f"{SETTINGS_PATH}/sso", "shield", "sso.read"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 from functools import lru_cache
 from ipaddress import ip_address, ip_network
 from pathlib import Path
@@ -248,6 +249,59 @@ class Settings(BaseSettings):
         " plain http: names, addresses or networks (n8n, 10.0.0.7, 10.1.0.0/16), separated by"
         " commas. By default none.",
     )
+    language_model_url: str | None = Field(
+        default=None,
+        description="Address of an OpenAI-compatible endpoint (https://.../v1) whose language model"
+        " writes the answers of companies without a model of their own. It may be on a private"
+        " network. By default such companies have no language model.",
+    )
+    language_model_name: str | None = Field(
+        default=None,
+        description="Name of the model at language_model_url. Required with it.",
+    )
+    language_model_api_key: SecretStr | None = Field(
+        default=None,
+        description="API key for language_model_url. By default none is sent.",
+    )
+    language_model_timeout_seconds: int = Field(
+        default=10,
+        ge=1,
+        le=15,
+        description="Longest time for one answer of the model with all retries, in seconds.",
+    )
+    language_model_max_tokens: int = Field(
+        default=500,
+        ge=50,
+        le=4000,
+        description="Maximum length of one answer of the model in tokens.",
+    )
+    language_model_monthly_tokens: int | None = Field(
+        default=None,
+        ge=0,
+        description="Tokens of the platform's model that each company may use in a calendar month,"
+        " input and output together. By default no limit.",
+    )
+    language_model_monthly_cost: Decimal | None = Field(
+        default=None,
+        ge=0,
+        description="Cost of the platform's model that each company may cause in a calendar month,"
+        " in language_model_currency. By default no limit.",
+    )
+    language_model_input_price: Decimal = Field(
+        default=Decimal(0),
+        ge=0,
+        description="Price of a million input tokens of the platform's model.",
+    )
+    language_model_output_price: Decimal = Field(
+        default=Decimal(0),
+        ge=0,
+        description="Price of a million output tokens of the platform's model.",
+    )
+    language_model_currency: str = Field(
+        default="USD",
+        pattern="^[A-Z]{3}$",
+        description="Currency of these prices (ISO 4217).",
+    )
     dns_servers: str = Field(
         default="",
         description="DNS servers that are queried for the proof of a domain (192.0.2.1,"
@@ -361,6 +415,7 @@ class Settings(BaseSettings):
         "supabase_issuer",
         "terms_url",
         "privacy_url",
+        "language_model_url",
     )
     @classmethod
     def _web_address(cls, value: str | None, info: ValidationInfo) -> str | None:

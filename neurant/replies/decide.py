@@ -67,13 +67,17 @@ class Situation:
         customer = customer_name(self.context)
         if name == "greeting" and customer:
             name = "greeting_name"
-        how = manner(self.tone, self.address, self.style, self.timezone)
         known = {
             "bot": self.persona or self.bot_name,
             "company": self.company_name,
             "name": customer,
         }
-        return in_tone(f"replies.{name}", how, self.language, **(known | params))
+        return in_tone(f"replies.{name}", self.manner, self.language, **(known | params))
+
+    @property
+    def manner(self) -> Manner:
+        """The bot's tone, form of address and style."""
+        return manner(self.tone, self.address, self.style, self.timezone)
 
     @property
     def fallback(self) -> str | None:

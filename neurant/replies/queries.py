@@ -130,7 +130,9 @@ class ReplyOutcome:
 class Reply:
     """A reply that is ready to be written.
 
-    ``context`` holds the facts that the turn established, by name; None removes a fact.
+    ``model``: what wrote the text; ``tokens``: what language models used for it, also for a text
+    that was dropped. ``context`` holds the facts that the turn established, by name; None removes a
+    fact.
     """
 
     action: str

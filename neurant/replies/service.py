@@ -1,6 +1,7 @@
 """Making a due reply, from the lease to the fenced write.
 
-There are three short transactions: read, search, write. If the situation changed in between (an
+There are three short transactions: read, search, write. A language model is asked between the last
+two, while no connection is held. If the situation changed in between (an
 operator took over, the end user wrote more, the lease ended), the last one detects it and writes
 nothing.
 """
@@ -12,6 +13,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from itertools import dropwhile
 from uuid import UUID
 
 from neurant.core.clock import utc_now
@@ -19,12 +21,16 @@ from neurant.core.db.pool import Pool
 from neurant.core.db.tenancy import Worker, tenant
 from neurant.core.logs import get_logger
 from neurant.core.realtime import Hub
-from neurant.knowledge.answer import Answer, display_name, judge
+from neurant.knowledge.answer import Answer, Verdict, display_name, judge
 from neurant.knowledge.rank import Ranked
 from neurant.knowledge.search import search
+from neurant.language_models.client import Message
+from neurant.language_models.model import Use
+from neurant.language_models.service import LanguageModels, count
 from neurant.replies import queries
 from neurant.replies.decide import Decision, Situation, decide, without_answer
 from neurant.replies.explain import explained, explained_search
+from neurant.replies.generate import Said, Voice, Writer, find_writer, write
 from neurant.replies.intent import language_of
 from neurant.replies.queries import (
     Claim,
@@ -102,6 +108,7 @@ class Desk:
     pool: Pool
     hub: Hub
     share: int
+    models: LanguageModels | None = None
     _running: list[UUID] = field(default_factory=list)
 
     async def claim(self, free: int) -> list[Claim]:
@@ -119,18 +126,18 @@ class Desk:
     async def work(self, claim: Claim) -> None:
         """Make a leased reply."""
         try:
-            await reply(self.pool, self.hub, claim)
+            await reply(self.pool, self.hub, claim, self.models)
         finally:
             self._running.remove(claim.company_id)
 
 
-async def reply(pool: Pool, hub: Hub, claim: Claim) -> str:
+async def reply(pool: Pool, hub: Hub, claim: Claim, models: LanguageModels | None = None) -> str:
     """Make a due reply and return its outcome.
 
     The outcome is that of the write, or ``gone``, ``listening`` or ``failed``.
     """
     try:
-        outcome = await _reply(pool, claim)
+        outcome = await _reply(pool, claim, models)
     except Exception as error:
         log.exception("reply_failed", conversation=str(claim.conversation_id))
         await _fail(pool, claim, error)
@@ -140,7 +147,7 @@ async def reply(pool: Pool, hub: Hub, claim: Claim) -> str:
     return outcome
 
 
-async def _reply(pool: Pool, claim: Claim) -> str:
+async def _reply(pool: Pool, claim: Claim, models: LanguageModels | None) -> str:
     started = time.monotonic()
     worker = Worker(claim.company_id)
     async with tenant(pool, worker) as connection:
@@ -149,7 +156,7 @@ async def _reply(pool: Pool, claim: Claim) -> str:
         return "gone"
     row, messages = found
     now = situation(row, messages)
-    decision, query = decide(now), None
+    decision, query, use = decide(now), None, None
     if claim.attempts > _MAX_ATTEMPTS and now.hitl_enabled and not now.is_hitl_active:
         decision = Decision(
             "escalate",
@@ -160,14 +167,16 @@ async def _reply(pool: Pool, claim: Claim) -> str:
         )
     written = _as_reply(decision)
     if decision.action == "retrieve" and now.question:
-        written, query = await _from_documents(
-            pool, worker, row.chatbot_id, now, now.question, started
+        written, query, use = await _from_documents(
+            pool, worker, models, row.chatbot_id, now, now.question, messages, started
         )
     written = replace(written, context=_facts(row, now, written))
     if written.reason == "no_answer" and claim.attempts == 1:
         # People often explain themselves in the next message, so wait before calling a person.
         async with tenant(pool, worker) as connection:
             await queries.fail_reply(connection, claim, "no answer yet", _LISTEN)
+            if use is not None:
+                await count(connection, use)
         return "listening"
     async with tenant(pool, worker) as connection:
         finished = await queries.finish_reply(
@@ -175,16 +184,31 @@ async def _reply(pool: Pool, claim: Claim) -> str:
         )
         if query is not None and finished.outcome == "done":
             await queries.log_query(connection, claim, finished.message_id, query)
+        if use is not None:  # also of a reply that is dropped: the model was asked
+            await count(connection, use)
     return finished.outcome
 
 
 async def _from_documents(
-    pool: Pool, worker: Worker, chatbot_id: UUID, now: Situation, question: str, started: float
-) -> tuple[Reply, KnowledgeQuery]:
+    pool: Pool,
+    worker: Worker,
+    models: LanguageModels | None,
+    chatbot_id: UUID,
+    now: Situation,
+    question: str,
+    messages: Sequence[MessageRow],
+    started: float,
+) -> tuple[Reply, KnowledgeQuery, Use | None]:
     asked = completed(question, now.context)
     ranked = await search(pool, worker, chatbot_id, asked)
     verdict = judge(asked, ranked)
-    found = verdict.answer
+    said = None
+    if models is not None:
+        async with tenant(pool, worker) as connection:
+            writer = await find_writer(connection, models, chatbot_id)
+        if writer is not None:
+            said = await say(writer, now, history(messages), asked, ranked, verdict)
+    found = answer_of(said, verdict)
     elapsed = int((time.monotonic() - started) * 1000)
     similarities = [r.candidate.similarity for r in ranked if r.candidate.similarity is not None]
     query = KnowledgeQuery(
@@ -201,7 +225,8 @@ async def _from_documents(
         decision = Decision("answer", content=found.text)
         written = answered(found, ranked, elapsed)
     explanation = explained_search(decision, asked, ranked, verdict)
-    return replace(written, explanation=explanation), query
+    written = _with_model(replace(written, explanation=explanation), said)
+    return written, query, said.use if said else None
 
 
 def _facts(row: ConversationRow, now: Situation, written: Reply) -> dict[str, str]:
@@ -210,6 +235,55 @@ def _facts(row: ConversationRow, now: Situation, written: Reply) -> dict[str, st
     cited = [one.section for one in passages if one.is_quoted and one.section]
     cited += [str(source["quote"]) for source in written.sources]
     return established(now.question or "", cited, row.context_data or {})
+
+
+async def say(
+    writer: Writer,
+    now: Situation,
+    earlier: Sequence[Message],
+    question: str,
+    ranked: Sequence[Ranked],
+    verdict: Verdict,
+) -> Said | None:
+    """Return what the company's model says; None where there is nothing to answer from."""
+    voice = Voice(
+        bot_name=now.bot_name,
+        company_name=now.company_name,
+        persona=now.persona,
+        manner=now.manner,
+        language=now.language,
+        system_prompt=writer.system_prompt,
+        max_messages=writer.max_messages,
+    )
+    return await write(writer, voice, earlier, question, ranked, verdict.confidence)
+
+
+def answer_of(said: Said | None, verdict: Verdict) -> Answer | None:
+    """Return the model's answer, or that of the documents where no model gave or declined one."""
+    if said is None or (said.answer is None and not said.is_declined):
+        return verdict.answer
+    return said.answer
+
+
+def history(messages: Sequence[MessageRow]) -> list[Message]:
+    """Return what was said before the open question, oldest first, as a model reads it.
+
+    ``messages`` come newest first. Notices of the system are nobody's words.
+    """
+    newest_first = dropwhile(lambda one: one.sender_type in ("end_user", "system"), messages)
+    said = [one for one in newest_first if one.sender_type != "system" and one.content]
+    return [
+        Message("user" if one.sender_type == "end_user" else "assistant", one.content)
+        for one in reversed(said)
+    ]
+
+
+def _with_model(written: Reply, said: Said | None) -> Reply:
+    """Return the reply with what a model used, and its name if the model wrote the text."""
+    if said is None:
+        return written
+    model = said.model if said.answer is not None else written.model
+    return replace(written, model=model, tokens=said.use.input_tokens + said.use.output_tokens)
 
 
 def answered(found: Answer, ranked: Sequence[Ranked], elapsed: int) -> Reply:

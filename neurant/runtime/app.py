@@ -81,6 +81,8 @@ from neurant.imports.schemas import MAX_BYTES as MAX_IMPORT_BYTES
 from neurant.integrations.routes import router as integrations_router
 from neurant.invitations.routes import router as invitations_router
 from neurant.knowledge.routes import router as knowledge_router
+from neurant.language_models.routes import router as language_models_router
+from neurant.language_models.service import LanguageModels, language_models
 from neurant.notifications.routes import router as notifications_router
 from neurant.permissions.routes import router as permissions_router
 from neurant.plans.routes import router as plans_router
@@ -120,6 +122,7 @@ _ROUTERS = (
     imports_router,
     integrations_router,
     invitations_router,
+    language_models_router,
     permissions_router,
     billing_router,
     notes_router,
@@ -224,6 +227,8 @@ async def _lifespan(app: FastAPI, settings: Settings) -> AsyncIterator[None]:
         services.add(Providers, await stack.enter_async_context(providers(settings)))
         client = await stack.enter_async_context(make_client(settings, seconds=SECONDS))
         services.add(KeyCache, KeyCache(client))
+        models = await stack.enter_async_context(language_models(settings))
+        services.add(LanguageModels, models)
         services.add(webhooks.Webhooks, webhooks.Webhooks(pool, ingestor, settings))
         app.state.services = services
         await _tell_session_rules(pool, settings)

@@ -31,6 +31,7 @@ from neurant.core.settings import Settings
 from neurant.invitations.jobs import run_reminders
 from neurant.knowledge.reader_limits import log_limits
 from neurant.knowledge.search import warm
+from neurant.language_models.service import language_models
 from neurant.mail import deliver as mail
 from neurant.mail.queries import drop_old_mails
 from neurant.plans.billing import make_biller
@@ -79,6 +80,7 @@ async def work(settings: Settings, stop: asyncio.Event) -> None:
     async with (
         pool,
         make_client(settings, seconds=TIMEOUT) as client,
+        language_models(settings) as models,
         Hub(direct_url).running() as hub,
     ):
         delivery_context = deliver.DeliveryContext(pool, hub, settings, client)
@@ -87,7 +89,7 @@ async def work(settings: Settings, stop: asyncio.Event) -> None:
         log.info("worker_ready")
         probing = asyncio.create_task(log_limits(settings.data_dir))
         job_app = make_job_app(pool, open_store(settings), url, direct_url)
-        desk = Desk(pool, hub, settings.worker_concurrency)
+        desk = Desk(pool, hub, settings.worker_concurrency, models)
         replies = run_queue(
             "replies",
             hub,

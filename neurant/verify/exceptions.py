@@ -138,6 +138,11 @@ _VALUES: dict[str, Values] = {
         "claimed_until": _FAR,
     },
     "public.request_allowances": lambda w, s: {"tokens": 1},
+    "public.language_model_usage": lambda w, s: {
+        "month": _LONG_AGO.date(),
+        "currency": "USD",
+        "model": f"verify-{w.serial()}",
+    },
     # A company may have only one pending request.
     "public.plan_requests": lambda w, s: (
         {} if s.name in ("owner", "rival") else {"status": "confirmed", "decided_at": _LONG_AGO}

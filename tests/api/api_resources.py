@@ -463,6 +463,7 @@ BODIES: dict[str, Callable[[Company, Made], Any]] = {
         "integration_type": "airtable",
     },
     "PATCH /v1/integrations/{integration_id}": lambda c, m: {"description": "Otra"},
+    "PUT /v1/language-model": lambda c, m: {"is_active": False},
     "PATCH /v1/documents/{document_id}": lambda c, m: {"title": "Horarios"},
     "POST /v1/knowledge/search": lambda c, m: {"query": "horario", "chatbot_id": str(c.bot_id)},
     "POST /v1/conversations/{conversation_id}/messages": lambda c, m: {"content": "Hola"},

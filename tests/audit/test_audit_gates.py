@@ -38,6 +38,7 @@ NOT_AUDITED = {
     "knowledge_queries": "only ever appended to",
     "knowledge_queries_archived": "only ever appended to",
     "knowledge_uses": "a queue of the system's",
+    "language_model_usage": "counters of the system's",
     "mails": "a queue of the system's",
     "message_changes": "a queue of the system's",
     "message_reactions": "is its own history",

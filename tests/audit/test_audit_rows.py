@@ -97,6 +97,11 @@ CHANGES: dict[str, tuple[str, str, tuple[str, str, str]]] = {
         "sync_status = 'success', last_sync_at = now(), api_key_encrypted = 'otra'",
         ("create", "integration_sync", "delete"),
     ),
+    "language_models": (
+        "(company_id, base_url, model, api_key_encrypted) values (%(company)s, 'https://x.example/' || %(hex)s, 'm', %(secret)s)",
+        "monthly_tokens = 5, api_key_encrypted = sha256(%(secret)s)",
+        ("create", "update", "delete"),
+    ),
     "webhook_endpoints": (
         "(company_id, id, url, events, secret_encrypted, created_by) values (%(company)s, %(id)s, 'https://x.example/' || %(hex)s, '{a}', %(secret)s, %(owner)s)",
         "is_active = false, url = 'https://y.example/' || %(hex)s",
@@ -199,7 +204,8 @@ def test_making_changing_and_removing_a_row_leaves_one_line_each(
         known = values(db, acme)
         if table == "company_keys":
             db.execute("delete from company_keys where company_id = %s", (acme.id,))
-    where = "company_id = %(company)s" if table == "company_keys" else "id = %(id)s"
+    has_no_id = table in ("company_keys", "language_models")
+    where = "company_id = %(company)s" if has_no_id else "id = %(id)s"
     told: list[Line] = []
     for statement in (
         f"insert into {table} {make}",
@@ -215,7 +221,7 @@ def test_making_changing_and_removing_a_row_leaves_one_line_each(
     assert tuple(one.action for one in told) == actions
     for one in told:
         assert one.company_id == (known["id"] if table == "companies" else acme.id)
-        assert one.resource_id == (None if table == "company_keys" else known["id"])
+        assert one.resource_id == (None if has_no_id else known["id"])
         assert one.details["by"] == ("staff" if one.action == "login" else "database")
     made, changed, removed = told
     assert made.details["before"] == removed.details["after"] == {}

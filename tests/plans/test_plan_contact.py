@@ -35,7 +35,7 @@ def firm(urls: Urls, known_password: str) -> Company:
 
 
 @pytest.fixture
-def limited_client(urls: Urls, firm: Company, tmp_path: Path) -> Iterator[httpx.Client]:
+def with_contact(urls: Urls, firm: Company, tmp_path: Path) -> Iterator[httpx.Client]:
     """The owner, where the installation names a contact."""
     settings = web_settings(urls.app, tmp_path, billing_contact=CONTACT)
     with serving(settings) as url, httpx.Client(base_url=url) as client:
@@ -44,19 +44,19 @@ def limited_client(urls: Urls, firm: Company, tmp_path: Path) -> Iterator[httpx.
         yield client
 
 
-def test_company_and_plan_are_in_the_subject(told: httpx.Client, firm: Company) -> None:
+def test_company_and_plan_are_in_the_subject(with_contact: httpx.Client, firm: Company) -> None:
     def mailto(plan: str) -> str:
         return f"mailto:{CONTACT}?subject={quote(f'{firm.name}: plan {plan} de NeurAnt')}"
 
-    assert mailto("Enterprise") in html.unescape(told.get(PAGE).text)
-    considered = html.unescape(told.get(f"{PAGE}/choose/professional").text)
+    assert mailto("Enterprise") in html.unescape(with_contact.get(PAGE).text)
+    considered = html.unescape(with_contact.get(f"{PAGE}/choose/professional").text)
     assert mailto("Professional") in considered
     assert "US$ 89" in considered
-    assert told.post(f"{PAGE}/choose", data={"plan": "professional"}).status_code == 303
-    asked = html.unescape(told.get(PAGE).text)
+    assert with_contact.post(f"{PAGE}/choose", data={"plan": "professional"}).status_code == 303
+    asked = html.unescape(with_contact.get(PAGE).text)
     assert "Pediste el plan Professional" in asked
     assert mailto("Professional") in asked
-    unpriced = told.get(f"{PAGE}/choose/enterprise").text
+    unpriced = with_contact.get(f"{PAGE}/choose/enterprise").text
     assert "US$ 0" not in unpriced
     assert CONTACT in unpriced
 

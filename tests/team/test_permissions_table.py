@@ -23,6 +23,8 @@ REACH = {
     "A": "all",
     "all": "all",
     "B": "bots",
+    "A (change)": "all",
+    "A (read use)": "all",
     "B, no totals": "bots",
     "S": "self",
     "-": "none",
@@ -80,6 +82,7 @@ MEANT = {
     ("documents, chunks, knowledge search and queries", "add, edit, retire, evaluate"): [
         "documents.edit"
     ],
+    ("models: keys, budgets, settings", "read use / change"): ["language_models.read"],
     ("analytics", "read per bot and company totals"): ["analytics.read"],
     ("audit, verification", "read"): ["audit.read"],
     ("export, erase an end user's data, archive restore", "do"): [
@@ -100,7 +103,6 @@ NOT_BUILT = {  # objects of the design whose feature does not exist yet
     ("raw events, dead letters, loss meter", "replay, discard"): "the channels' connector",
     ("templates of a channel (WhatsApp)", "send"): "WhatsApp",
     ("templates of a channel (WhatsApp)", "synchronise, create"): "WhatsApp",
-    ("models: keys, budgets, settings", "read use / change"): "answers by a language model",
     ("tools of integrations", "use in a conversation"): "integrations that run",
     ("tools of integrations", "define, allow"): "integrations that run",
     ("question-answer pairs", "propose"): "knowledge from questions",
@@ -114,6 +116,7 @@ LATER = {  # what the design's table does not name
     "notifications.read",
     "sso.read",
     "sso.manage",
+    "language_models.manage",  # the "change" of "read use / change": not of a supervisor
     "metrics.read",
     "conversations.import",
 }

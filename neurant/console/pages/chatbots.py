@@ -17,6 +17,7 @@ from neurant.auth.people import SignedIn
 from neurant.channels import queries as account_queries
 from neurant.channels.service import channel_out
 from neurant.chatbots import page_queries, people_queries, queries, service, template_queries
+from neurant.chatbots.preview import search_preview
 from neurant.chatbots.schemas import (
     DAYS,
     TONES,
@@ -39,6 +40,7 @@ from neurant.core.db.tenancy import tenant
 from neurant.core.errors import BadInputError, NeurantError, NotFoundError
 from neurant.core.language import reader_language
 from neurant.core.services import services_of
+from neurant.language_models.service import LanguageModels
 from neurant.plans.limits import channel_limit, list_usage, people_limit, within_limits
 from neurant.texts.address import ADDRESSES, STYLES, usual_address
 
@@ -263,13 +265,15 @@ async def trial_context(request: Request, staff: SignedIn, chatbot_id: UUID) -> 
         asked = PreviewIn(message=message)
         # The settings are validated already, so model_copy() sets them without validation.
         asked = asked.model_copy(update={"settings": patch})
-        pool = services_of(request).pool
-        async with tenant(pool, staff.principal) as connection:
+        state = services_of(request)
+        async with tenant(state.pool, staff.principal) as connection:
             trial = await service.begin_trial(connection, chatbot_id, asked)
-        question = await service.prepared_trial(staff.company_id, trial)
-        async with tenant(pool, staff.principal) as connection:
+        searched = await search_preview(
+            state.pool, state.get(LanguageModels), staff.principal, trial
+        )
+        async with tenant(state.pool, staff.principal) as connection:
             language = reader_language(request)
-            preview = await service.answer_trial(connection, trial, question, language)
+            preview = await service.answer_trial(connection, trial, searched, language)
         context["preview"], context["number"] = preview, uuid4().hex
         context["explained"] = in_words(preview.explanation, translator(language))
     except ValidationError as error:
