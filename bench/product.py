@@ -31,8 +31,15 @@ from neurant.knowledge.extract import extract
 from neurant.knowledge.rank import Candidate, Ranked, fuse
 from neurant.knowledge.reader import Ended, limits_for, run_child
 from neurant.knowledge.words import stems
+from neurant.replies.decide import Decision, Situation, decide
+from neurant.replies.intent import small_talk, wants_person
+from neurant.replies.lookup import better
+from neurant.replies.queries import Reply
+from neurant.replies.requests import Said
+from neurant.replies.service import respond, understood
 from neurant.runtime.serve import serve
 from neurant.team.routes import router
+from neurant.understanding.turn import read_turn
 
 _ROOT = Path(__file__).resolve().parents[1]
 DEMO_DOCUMENTS = _ROOT / "neurant" / "demo" / "documents"
@@ -47,6 +54,7 @@ __all__ = [
     "MODEL",
     "Call",
     "Candidate",
+    "Decision",
     "Doing",
     "Ended",
     "Hub",
@@ -54,13 +62,18 @@ __all__ = [
     "Ingestor",
     "Ranked",
     "Rates",
+    "Reply",
     "RunningServer",
+    "Said",
+    "Situation",
     "Turns",
     "Urls",
     "VisitorLimits",
+    "better",
     "choose",
     "chunk",
     "connection_urls",
+    "decide",
     "embed",
     "extract",
     "fuse",
@@ -72,10 +85,15 @@ __all__ = [
     "needs",
     "place_of",
     "read_secrets",
+    "read_turn",
+    "respond",
     "router",
     "run_child",
     "serve",
     "set_login_passwords",
+    "small_talk",
     "start_supervised",
     "stems",
+    "understood",
+    "wants_person",
 ]

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Literal
+from typing import Literal
 
 from psycopg.types.json import Jsonb
 
-from neurant.chatbots.schemas import ChatbotOut, PreviewOut, PreviewSource
+from neurant.chatbots.schemas import ChatbotOut, PreviewIn, PreviewOut, PreviewSource
 from neurant.conversations.system_lines import in_words
 from neurant.core.db.pool import Connection, fetch_one
-from neurant.knowledge.answer import judge
-from neurant.knowledge.search import search_within
-from neurant.replies.decide import Decision, Situation, decide, without_answer
-from neurant.replies.intent import language_of, small_talk
-from neurant.replies.service import answered
+from neurant.replies.decide import Decision, Situation, decide
+from neurant.replies.intent import language_of
+from neurant.replies.lookup import look_up
+from neurant.replies.queries import Reply
+from neurant.replies.requests import Said
+from neurant.replies.service import as_reply, respond, understood
 from neurant.texts import Language, text
+from neurant.understanding.turn import Embed, Turn
 
 _AROUND = """
 select k.name as company_name, k.max_hitl_concurrent <> 0 as plan_has_people,
@@ -40,27 +42,18 @@ class _Around:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """A message to a bot, and the decision that needs no search in documents."""
+    """A message to a bot, and the decision about it; ``turn`` is the message once it was read."""
 
     bot: ChatbotOut
-    message: str
     around: _Around
     now: Situation
     decision: Decision
     started: float
-
-    @property
-    def is_searched(self) -> bool:
-        """True if the answer is searched in documents, for which the message is embedded."""
-        return self.decision.action == "retrieve"
+    turn: Turn | None = None
 
 
-async def begin_preview(
-    connection: Connection, bot: ChatbotOut, message: str, last_bot_text: str | None
-) -> Trial:
-    """Return the decision of ``bot`` (saved or not) on ``message``, as far as no search
-    is needed.
-    """
+async def begin_preview(connection: Connection, bot: ChatbotOut, asked: PreviewIn) -> Trial:
+    """Return the decision of ``bot`` (saved or not) on a message, as far as it need not be read."""
     started = time.monotonic()
     around = await fetch_one(
         connection,
@@ -69,34 +62,38 @@ async def begin_preview(
         {"hours": Jsonb(bot.working_hours), "timezone": bot.timezone},
     )
     assert around is not None  # noqa: S101 - the caller's own company
-    now = _situation(bot, around, message, last_bot_text)
-    return Trial(bot, message, around, now, decide(now), started)
+    now = _situation(bot, around, asked)
+    return Trial(bot, around, now, decide(now), started)
 
 
-async def finish_preview(
-    connection: Connection, trial: Trial, vector: list[float] | None
-) -> PreviewOut:
-    """Return the preview. ``vector``: the embedding of the message if the trial is searched."""
-    now, message, decision = trial.now, trial.message, trial.decision
-    decided_by, sources, confidence = _decided_by(now, decision), [], None
-    if vector is not None:
-        ranked = await search_within(connection, trial.bot.id, message, vector)
-        found = judge(message, ranked).answer
-        if found is None:
-            decision, decided_by = without_answer(now, message), "no_answer"
-        else:
-            reply = answered(found, ranked, 0)
-            decision = Decision("answer", content=reply.content)
-            sources, confidence = list(reply.sources), reply.confidence
+async def read_preview(trial: Trial, embed: Embed) -> Trial:
+    """Read the message if it must be read; ``embed`` waits, so the caller holds no connection."""
+    if trial.decision.action != "retrieve":
+        return trial
+    decision, turn = await understood(trial.now, trial.decision, embed)
+    return replace(trial, decision=decision, turn=turn)
+
+
+async def finish_preview(connection: Connection, trial: Trial) -> PreviewOut:
+    """Return the preview of a message that was read."""
     elapsed = int((time.monotonic() - trial.started) * 1000)
-    return _preview_out(now, trial.around, decision, decided_by, sources, confidence, elapsed)
+    if trial.decision.action == "retrieve" and trial.turn is not None:
+        findings = await look_up(connection, trial.bot.id, trial.turn)
+        elapsed = int((time.monotonic() - trial.started) * 1000)
+        reply = respond(trial.now, trial.decision, trial.turn, findings, elapsed)
+    else:
+        reply = as_reply(trial.decision)
+    return _preview_out(trial.now, trial.around, reply, elapsed)
 
 
-def _situation(
-    bot: ChatbotOut, around: _Around, message: str, last_bot_text: str | None
-) -> Situation:
-    traits = bot.personality_traits
+def _situation(bot: ChatbotOut, around: _Around, asked: PreviewIn) -> Situation:
+    traits, message = bot.personality_traits, asked.message
     language: Language = "en" if (traits.get("language") or language_of(message)) == "en" else "es"
+    before = [Said(one.sender == "bot", one.text) for one in asked.earlier]
+    if asked.last_bot_text is not None:
+        before.append(Said(True, asked.last_bot_text))
+    thread = before[-bot.max_context_messages :]
+    last_bot_text = next((one.text for one in reversed(thread) if one.by_bot), None)
     return Situation(
         company_name=around.company_name,
         bot_name=bot.name,
@@ -113,50 +110,34 @@ def _situation(
         language=language,
         persona=traits.get("persona"),
         tone=traits.get("tone"),
+        thread=thread,
     )
 
 
-def _decided_by(now: Situation, decision: Decision) -> str:
-    if decision.action == "escalate":
-        return decision.reason or "user_request"
-    if decision.action == "notice":
-        return "inactive" if decision.content == "bot_inactive" else "empty"
-    if decision.action == "answer":
-        return "small_talk" if small_talk(now.question or "") else "user_request"
-    return "documents"
-
-
-def _preview_out(
-    now: Situation,
-    around: _Around,
-    decision: Decision,
-    decided_by: str,
-    sources: list[dict[str, Any]],
-    confidence: float | None,
-    elapsed: int,
-) -> PreviewOut:
+def _preview_out(now: Situation, around: _Around, reply: Reply, elapsed: int) -> PreviewOut:
     actions: dict[str, Literal["answer", "escalate", "notice"]] = {
         "answer": "answer",
         "escalate": "escalate",
     }
     line = None
-    if decision.action == "escalate":
+    if reply.action == "escalate":
         line = text("system.hitl_queued", now.language)
         if around.opens_there is not None:
             back = in_words(around.opens_there, lambda name, **p: text(name, now.language, **p))
             line = text("system.hitl_closed", now.language, when=back)
-    elif decision.action == "notice":
-        line = text(f"system.{decision.content}", now.language)
+    elif reply.action == "notice":
+        line = text(f"system.{reply.content}", now.language)
     return PreviewOut(
-        action=actions.get(decision.action, "notice"),
-        decided_by=decided_by,
-        text=None if decision.action == "notice" else decision.content,
-        keyword=decision.detail if decided_by == "keywords" else None,
+        action=actions.get(reply.action, "notice"),
+        decided_by=reply.by,
+        text=None if reply.action == "notice" else reply.content,
+        keyword=reply.detail if reply.by == "keywords" else None,
         system_line=line,
         sources=[
-            PreviewSource(document=s["document"], page=s["page"], quote=s["quote"]) for s in sources
+            PreviewSource(document=s["document"], page=s["page"], quote=s["quote"])
+            for s in reply.sources
         ],
-        confidence=confidence,
+        confidence=reply.confidence,
         is_open=around.is_open,
         opens_at=around.opens_at,
         processing_ms=elapsed,

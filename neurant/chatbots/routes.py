@@ -101,8 +101,8 @@ async def preview_chatbot(call: Reading, chatbot_id: UUID, asked: PreviewIn) -> 
     """
     trial = await service.begin_trial(call.connection, chatbot_id, asked)
     async with call.without_connection():
-        vector = await service.trial_vector(call.caller.company_id, trial)
-    return await service.answer_trial(call.connection, trial, vector)
+        trial = await service.read_trial(call.caller.company_id, trial)
+    return await service.answer_trial(call.connection, trial)
 
 
 @templates.get("/chatbot-templates")

@@ -9,7 +9,7 @@ from uuid import UUID
 import psycopg
 
 from neurant.chatbots import people_queries, queries
-from neurant.chatbots.preview import Trial, begin_preview, finish_preview
+from neurant.chatbots.preview import Trial, begin_preview, finish_preview, read_preview
 from neurant.chatbots.schemas import ChatbotIn, ChatbotOut, ChatbotPatch, PreviewIn, PreviewOut
 from neurant.core.db.pool import Connection
 from neurant.core.errors import BadInputError, ConflictError, NotFoundError
@@ -102,23 +102,21 @@ async def begin_trial(connection: Connection, chatbot_id: UUID, asked: PreviewIn
     tried = _given(asked.settings)
     if "personality_traits" in tried:
         tried["personality_traits"] = bot.personality_traits | tried["personality_traits"]
-    return await begin_preview(
-        connection, bot.model_copy(update=tried), asked.message, asked.last_bot_text
-    )
+    return await begin_preview(connection, bot.model_copy(update=tried), asked)
 
 
-async def trial_vector(company_id: UUID, trial: Trial) -> list[float] | None:
-    """Return the embedding of the message if the trial is searched; no connection is held
-    meanwhile.
-    """
-    return await embedded(company_id, trial.message) if trial.is_searched else None
+async def read_trial(company_id: UUID, trial: Trial) -> Trial:
+    """Read the message of a trial; no connection is held meanwhile."""
+
+    async def embed(text: str) -> list[float]:
+        return await embedded(company_id, text)
+
+    return await read_preview(trial, embed)
 
 
-async def answer_trial(
-    connection: Connection, trial: Trial, vector: list[float] | None
-) -> PreviewOut:
+async def answer_trial(connection: Connection, trial: Trial) -> PreviewOut:
     """Return the preview, and record that the company has tested a bot."""
-    told = await finish_preview(connection, trial, vector)
+    told = await finish_preview(connection, trial)
     await connection.execute("select private.pass_onboarding('tested')")
     return told
 

@@ -23,7 +23,8 @@ select c.id, c.chatbot_id, c.fence, c.is_hitl_active, c.last_seq, b.name as bot_
   b.hitl_enabled and k.max_hitl_concurrent <> 0 as hitl_enabled, b.hitl_triggers,
   b.hitl_trigger_keywords as keywords, b.fallback_message,
   b.personality_traits ->> 'language' as language, b.personality_traits ->> 'persona' as persona,
-  b.personality_traits ->> 'tone' as tone, k.name as company_name
+  b.personality_traits ->> 'tone' as tone,
+  coalesce(b.max_context_messages, 10) as max_context_messages, k.name as company_name
 from public.conversations c
 join public.chatbots b on b.company_id = c.company_id and b.id = c.chatbot_id
 join public.companies k on k.id = c.company_id
@@ -78,6 +79,7 @@ class ConversationRow:
     language: str | None
     persona: str | None
     tone: str | None
+    max_context_messages: int
     company_name: str
 
 
@@ -101,7 +103,7 @@ class ReplyOutcome:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A reply that is ready to be written."""
+    """A reply that is ready to be written. ``by`` names what decided it, for a preview."""
 
     action: str
     content: str | None = None
@@ -111,6 +113,7 @@ class Reply:
     processing_ms: int | None = None
     reason: str | None = None
     detail: str | None = None
+    by: str = "documents"
 
 
 @dataclass(frozen=True, slots=True)

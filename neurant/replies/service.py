@@ -10,8 +10,9 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from typing import Any, Literal
 from uuid import UUID
 
 from neurant.core.clock import utc_now
@@ -19,12 +20,20 @@ from neurant.core.db.pool import Pool
 from neurant.core.db.tenancy import Worker, tenant
 from neurant.core.logs import get_logger
 from neurant.core.realtime import Hub
-from neurant.knowledge.answer import Answer, display_name, judge
+from neurant.knowledge.answer import Answer, display_name
 from neurant.knowledge.rank import Ranked
-from neurant.knowledge.search import search
+from neurant.knowledge.search import embedded
 from neurant.replies import queries
-from neurant.replies.decide import Decision, Situation, decide, without_answer
+from neurant.replies.decide import (
+    Decision,
+    Situation,
+    decide,
+    react,
+    with_care,
+    without_answer,
+)
 from neurant.replies.intent import language_of
+from neurant.replies.lookup import Finding, look_up
 from neurant.replies.queries import (
     Claim,
     ConversationRow,
@@ -34,13 +43,23 @@ from neurant.replies.queries import (
     claim_replies,
     next_due,
 )
+from neurant.replies.requests import Said, open_request
 from neurant.texts import Language
+from neurant.understanding.kinds import REQUESTS
+from neurant.understanding.turn import Embed, Part, Reading, Turn, read_turn
 
 GENERATOR = "extractive"
 _MAX_ATTEMPTS = 5
 _LEASE = timedelta(seconds=20)
 _LISTEN = timedelta(seconds=1.5)
 _MAX_RETRY_SECONDS = 60.0
+# Turns for which a person is called, with the documents' advice if there is any.
+_CAREFUL = ("complaint", "emergency", "advice")
+_REACHING = frozenset({*_CAREFUL, *REQUESTS})
+_HOW_TO_REACH: dict[Language, str] = {
+    "es": "¿Cuál es el teléfono o el correo para contactarlos?",
+    "en": "What is the phone number or e-mail address to contact you?",
+}
 
 log = get_logger(__name__)
 
@@ -64,9 +83,29 @@ def unanswered(messages: Sequence[MessageRow]) -> tuple[str | None, str | None, 
     return question, notice, last_bot
 
 
+def thread_before(messages: Sequence[MessageRow], limit: int) -> list[Said]:
+    """Return the texts before the open question, oldest first: at most ``limit`` messages.
+
+    ``messages`` come newest first. What an operator wrote belongs to the company's side.
+    """
+    said = [one for one in messages if one.sender_type != "system" and _has_words(one)]
+    start = next((at for at, one in enumerate(said) if one.sender_type != "end_user"), len(said))
+    before = said[start : start + limit]
+    return [Said(one.sender_type != "end_user", one.content) for one in reversed(before)]
+
+
 def situation(row: ConversationRow, messages: Sequence[MessageRow]) -> Situation:
     """Return the situation that ``decide`` needs."""
-    question, notice, last_bot = unanswered(messages)
+    thread = thread_before(messages, row.max_context_messages)
+    newest = next((one for one in messages if one.sender_type == "end_user"), None)
+    attachment: Literal["location", "contact"] | None = None
+    if newest is not None and newest.message_type in ("location", "contact"):
+        attachment = "location" if newest.message_type == "location" else "contact"
+    answers = attachment == "contact" and open_request(thread) is not None
+    read = [one for one in messages if answers or _has_words(one) or one.sender_type != "end_user"]
+    question, notice, last_bot = unanswered(read)
+    if question is None and unanswered(messages)[0] is not None:
+        question = ""  # nothing but places and contacts
     configured = row.language if row.language in ("es", "en") else None
     language: Language = "en" if (configured or language_of(question or "")) == "en" else "es"
     return Situation(
@@ -85,7 +124,14 @@ def situation(row: ConversationRow, messages: Sequence[MessageRow]) -> Situation
         language=language,
         persona=row.persona,
         tone=row.tone,
+        thread=thread,
+        attachment=attachment,
     )
+
+
+def _has_words(message: MessageRow) -> bool:
+    """Return whether a message's content is a text that its author wrote."""
+    return message.message_type not in ("location", "contact")
 
 
 @dataclass
@@ -142,14 +188,12 @@ async def _reply(pool: Pool, claim: Claim) -> str:
         return "gone"
     row, messages = found
     now = situation(row, messages)
-    decision, query = decide(now), None
+    decision, asked = decide(now), list[KnowledgeQuery]()
     if claim.attempts > _MAX_ATTEMPTS and now.hitl_enabled and not now.is_hitl_active:
         decision = Decision("escalate", reason="no_answer", detail="reply failed repeatedly")
-    written = _as_reply(decision)
-    if decision.action == "retrieve" and now.question:
-        written, query = await _from_documents(
-            pool, worker, row.chatbot_id, now, now.question, started
-        )
+    written = as_reply(decision)
+    if decision.action == "retrieve":
+        written, asked = await _understood(pool, worker, row.chatbot_id, now, decision, started)
     if written.reason == "no_answer" and claim.attempts == 1:
         # People often explain themselves in the next message, so wait before calling a person.
         async with tenant(pool, worker) as connection:
@@ -159,24 +203,112 @@ async def _reply(pool: Pool, claim: Claim) -> str:
         finished = await queries.finish_reply(
             connection, claim, row.fence, messages[0].seq if messages else 0, written
         )
-        if query is not None and finished.outcome == "done":
+        for query in asked if finished.outcome == "done" else ():
             await queries.log_query(connection, claim, finished.message_id, query)
     return finished.outcome
 
 
-async def _from_documents(
-    pool: Pool, worker: Worker, chatbot_id: UUID, now: Situation, question: str, started: float
-) -> tuple[Reply, KnowledgeQuery]:
-    ranked = await search(pool, worker, chatbot_id, question)
-    found = judge(question, ranked).answer
+async def _understood(
+    pool: Pool,
+    worker: Worker,
+    chatbot_id: UUID,
+    now: Situation,
+    decision: Decision,
+    started: float,
+) -> tuple[Reply, list[KnowledgeQuery]]:
+    """Read the turn and make the reply that its class and the documents allow."""
+
+    async def embed(text: str) -> list[float]:
+        return await embedded(worker.company_id, text, of_customer=True)
+
+    decision, turn = await understood(now, decision, embed)
+    if decision.action != "retrieve":
+        return as_reply(decision), []
+    async with tenant(pool, worker) as connection:
+        findings = await look_up(connection, chatbot_id, turn)
     elapsed = int((time.monotonic() - started) * 1000)
-    similarities = [r.candidate.similarity for r in ranked if r.candidate.similarity is not None]
-    query = KnowledgeQuery(
-        question, len(ranked) if found else 0, max(similarities, default=None), elapsed
-    )
+    written = respond(now, decision, turn, findings, elapsed)
+    return written, [_as_query(finding, elapsed) for finding in findings]
+
+
+async def understood(now: Situation, decision: Decision, embed: Embed) -> tuple[Decision, Turn]:
+    """Read the turn that ``decide`` left open, and decide by its class.
+
+    ``embed`` waits for a thread, so the caller holds no connection. Where nobody can be called, the
+    turn that would need a person also asks how to reach the company.
+    """
+    turn = await read_turn(now.question or "", now.earlier, embed)
+    if decision.request is None:
+        decision = react(now, turn.kind)
+    if decision.kind in _REACHING and not now.hitl_enabled and decision.action == "retrieve":
+        text = _HOW_TO_REACH[now.language]
+        reach = Part(text, (Reading(text, await embed(text)),))
+        turn = Turn(turn.text, turn.classified, (*turn.parts[:1], reach))
+    return decision, turn
+
+
+def respond(
+    now: Situation, decision: Decision, turn: Turn, findings: Sequence[Finding], elapsed: int
+) -> Reply:
+    """Return the reply to a turn whose questions were searched."""
+    found = _answers(findings, elapsed)
+    if decision.kind in _CAREFUL:
+        said = with_care(now, decision.kind, turn.text, found.content if found else None)
+        return replace(found or Reply(""), **_decided(said), processing_ms=elapsed)
+    if decision.kind in REQUESTS:  # nobody can be called, so the documents say how to act
+        known = found.content if found else None
+        content = "\n\n".join(filter(None, (now.say("request_alone"), known)))
+        return replace(found or Reply(""), action="answer", content=content, by="request")
+    unknown = [one.asked for one in findings if one.verdict.answer is None]
+    said = without_answer(now, turn.text, turn.classified)
+    if decision.request is not None and decision.request.waits_for is not None:
+        again = now.say(f"ask_{decision.request.waits_for}")
+        content = f"{found.content if found else now.say('not_found')}\n\n{again}"
+        return replace(found or Reply(""), action="answer", content=content, by="request")
     if found is None:
-        return _as_reply(without_answer(now, question), elapsed), query
-    return answered(found, ranked, elapsed), query
+        return replace(as_reply(said, elapsed), confidence=_confidence(findings))
+    if not unknown:
+        return found
+    partly = [now.say("partly_found", question=question) for question in unknown]
+    content = "\n\n".join([found.content or "", *partly])
+    if said.action == "escalate":
+        detail = "\n".join(unknown)[:500]
+        return replace(found, action="escalate", content=content, reason="no_answer", detail=detail)
+    return replace(found, content=content)
+
+
+def _answers(findings: Sequence[Finding], elapsed: int) -> Reply | None:
+    """Join the answers to the questions of a turn, each text and source once; None without any."""
+    replies = [
+        answered(one.verdict.answer, one.ranked, elapsed)
+        for one in findings
+        if one.verdict.answer is not None
+    ]
+    if not replies:
+        return None
+    texts = dict.fromkeys(one.content or "" for one in replies)
+    sources = {(s["chunk_id"], s["quote"]): s for one in replies for s in one.sources}
+    confidence = min(one.confidence or 0.0 for one in replies)
+    return replace(
+        replies[0],
+        content="\n\n".join(texts),
+        sources=list(sources.values()),
+        confidence=confidence,
+    )
+
+
+def _confidence(findings: Sequence[Finding]) -> float | None:
+    """Return the confidence of a refusal: that of the likeliest answer that was not given."""
+    known = [one.verdict.confidence for one in findings if one.verdict.confidence is not None]
+    return round(max(known), 2) if known else None
+
+
+def _as_query(finding: Finding, elapsed: int) -> KnowledgeQuery:
+    similarities = [
+        one.candidate.similarity for one in finding.ranked if one.candidate.similarity is not None
+    ]
+    results = len(finding.ranked) if finding.verdict.answer else 0
+    return KnowledgeQuery(finding.searched, results, max(similarities, default=None), elapsed)
 
 
 def answered(found: Answer, ranked: Sequence[Ranked], elapsed: int) -> Reply:
@@ -199,17 +331,24 @@ def answered(found: Answer, ranked: Sequence[Ranked], elapsed: int) -> Reply:
         confidence=round(found.confidence, 2),
         model=GENERATOR,
         processing_ms=elapsed,
+        by="documents",
     )
 
 
-def _as_reply(decision: Decision, elapsed: int | None = None) -> Reply:
-    return Reply(
-        decision.action,
-        content=decision.content,
-        processing_ms=elapsed,
-        reason=decision.reason,
-        detail=decision.detail,
-    )
+def as_reply(decision: Decision, elapsed: int | None = None) -> Reply:
+    """Return the reply of a decision that needed no document."""
+    return Reply(**_decided(decision), processing_ms=elapsed)
+
+
+def _decided(decision: Decision) -> dict[str, Any]:
+    """Return the fields of a reply that its decision determines."""
+    return {
+        "action": decision.action,
+        "content": decision.content,
+        "reason": decision.reason,
+        "detail": decision.detail,
+        "by": decision.by,
+    }
 
 
 async def _fail(pool: Pool, claim: Claim, error: Exception) -> None:

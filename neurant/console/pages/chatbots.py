@@ -255,9 +255,9 @@ async def try_bot(request: Request, staff: PageStaff, chatbot_id: UUID) -> Respo
         pool = services_of(request).pool
         async with tenant(pool, staff.principal) as connection:
             trial = await service.begin_trial(connection, chatbot_id, asked)
-        vector = await service.trial_vector(staff.company_id, trial)
+        trial = await service.read_trial(staff.company_id, trial)
         async with tenant(pool, staff.principal) as connection:
-            context["preview"] = await service.answer_trial(connection, trial, vector)
+            context["preview"] = await service.answer_trial(connection, trial)
     except ValidationError as error:
         context["problem"] = invalid(request, error).detail(reader_language(request))
     return HTMLResponse(markup(request, "bots/trial.html", **context))
