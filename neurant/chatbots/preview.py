@@ -15,9 +15,8 @@ from neurant.core.db.pool import Connection, fetch_one
 from neurant.replies.decide import Decision, Situation, decide
 from neurant.replies.intent import language_of
 from neurant.replies.lookup import look_up
-from neurant.replies.queries import Reply
 from neurant.replies.requests import Said
-from neurant.replies.service import as_reply, respond, understood
+from neurant.replies.service import Reply, as_reply, respond, understood
 from neurant.texts import Language, text
 from neurant.understanding.turn import Embed, Turn
 

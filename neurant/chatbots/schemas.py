@@ -386,7 +386,8 @@ class PreviewOut(BaseModel):
     )
     decided_by: str = Field(
         description="inactive, empty, user_request, keywords, small_talk, identity, insult, "
-        "off_topic, location, contact, request, complaint, emergency, advice, documents or no_answer"
+        "off_topic, location, contact, request, complaint, emergency, advice, documents "
+        "or no_answer"
     )
     text: str | None = Field(description="Text of the answer; null: the action is a notice")
     keyword: str | None = Field(description="Keyword that handed over; null: none did")

@@ -18,7 +18,6 @@ from neurant.texts import LANGUAGES, Language, catalogue, in_tone
 from neurant.understanding.addressing import asks_for_help, without_address
 from neurant.understanding.classify import Classified
 from neurant.understanding.details import Detail
-from neurant.understanding.forms import is_question
 from neurant.understanding.kinds import REQUESTS, SMALL_TALK, Kind
 
 Action = Literal["none", "notice", "answer", "escalate", "limit", "retrieve"]
@@ -167,7 +166,7 @@ def with_care(now: Situation, kind: Kind, question: str, advice: str | None) -> 
 
 def _milder(now: Situation, classified: Classified) -> Decision | None:
     if classified.of(SMALL_TALK) > classified.probabilities["question"]:
-        if is_question(now.question or ""):
+        if "?" in (now.question or ""):
             return None
         kind = max(SMALL_TALK, key=classified.probabilities.__getitem__)
         return _small_talk(now, kind)

@@ -19,7 +19,7 @@ _PREFERENCE = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What the documents say to one question. ``searched`` is the text that was searched for."""
+    """The documents' verdict on one question. ``searched`` is the text that was searched for."""
 
     asked: str
     searched: str

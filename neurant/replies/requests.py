@@ -21,7 +21,8 @@ _DETAILS: tuple[Detail, ...] = get_args(Detail)
 _MAX_LENGTH = 200
 _STOPS = re.compile(
     r"(?:no,? gracias|ya no(?: quiero| gracias)?|no quiero|olvid[ae]lo|dejal[oa](?: asi)?|"
-    r"dejemoslo asi|nada|cancelar?|mejor no|no importa|never ?mind|forget it|no thanks|no thank you|cancel)[ .!]*"
+    r"dejemoslo asi|nada|cancelar?|mejor no|no importa|never ?mind|forget it|"
+    r"no thanks|no thank you|cancel)[ .!]*"
 )
 
 

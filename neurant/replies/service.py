@@ -39,10 +39,10 @@ from neurant.replies.queries import (
     ConversationRow,
     KnowledgeQuery,
     MessageRow,
-    Reply,
     claim_replies,
     next_due,
 )
+from neurant.replies.queries import Reply as Reply  # the preview returns it as well
 from neurant.replies.requests import Said, open_request
 from neurant.texts import Language
 from neurant.understanding.kinds import REQUESTS

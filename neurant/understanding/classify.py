@@ -26,7 +26,6 @@ from neurant.understanding.surface import form, places, plain
 
 _HERE = Path(__file__).parent
 MODEL_FILE = _HERE / "model.json"
-SIGNAL_FILES = (_HERE / "surface.py", _HERE / "kinds.py")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,12 +95,11 @@ def examples() -> dict[Kind, list[str]]:
 
 
 def fingerprint() -> str:
-    """Return a digest of everything that determines the model: examples, signals, embedding."""
+    """Return a digest of everything that determines the model: embedding, examples, signals."""
     digest = sha256(MODEL.encode())
     for kind, texts in examples().items():
-        digest.update("\n".join([kind, *texts, ""]).encode())
-    for path in SIGNAL_FILES:
-        digest.update(path.read_bytes())
+        for text in texts:
+            digest.update(repr((kind, text, form(text), sorted(places(text)))).encode())
     return digest.hexdigest()
 
 

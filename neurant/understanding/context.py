@@ -13,15 +13,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from neurant.knowledge.passage import asks_something, read_question
-from neurant.knowledge.words import STOP_WORDS, bare_question, fold, is_light, likeness, stem, stems
+from neurant.knowledge.words import (
+    STOP_WORDS,
+    bare_question,
+    fold,
+    is_light,
+    likeness,
+    question_stems,
+    stem,
+    stems,
+)
 from neurant.understanding.classify import is_known_small_talk
-from neurant.understanding.forms import has_form
+from neurant.understanding.forms import addresses_company, has_form, has_verb, lacks_subject
 
 _TOKEN = re.compile(r"[\wáéíóúüñÁÉÍÓÚÜÑ]+")
 _FOLLOWS = re.compile(
     r"^[\s¿¡]*(?:(?:ok|listo|vale|gracias|perfecto|bueno|ah|entonces|pero)[\s,.]+)*"
     r"(?:y|e|and|what about|how about|que tal|qu[eé] hay de|tambi[eé]n|also)\b[\s,]*"
-    r"(?:si |tambi[eé]n )?",
+    r"(?:si (?:es |son |fuera |fueran |ser[ií]a )?|tambi[eé]n )?",
     re.IGNORECASE,
 )
 _POINTS = re.compile(
@@ -31,8 +40,9 @@ _POINTS = re.compile(
 )
 _CORRECTS = re.compile(
     r"^[\s¿¡*]*(?:(?:ay|uy|ah|no|perd[oó]n|perdona|disculpa|sorry|mejor dicho|o sea)[\s,.:]+)*"
-    r"(?:(?:quise|quer[ií]a|quiero) decir|me refer[ií]a a|me refiero a|"
-    r"me equivoqu[eé][\s,.:]*(?:es|era)?|corrijo|digo|mejor dicho|i meant?|i mean)\b[\s,.:]*(?:que )?",
+    r"(?:(?:quise|quer[ií]a) decir|me refer[ií]a a|me refiero a|"
+    r"me equivoqu[eé][\s,.:]*(?:es|era)?|corrijo|digo|mejor dicho|i meant?)\b"
+    r"[\s,.:]*(?:que )?",
     re.IGNORECASE,
 )
 _APOLOGY = re.compile(
@@ -40,6 +50,8 @@ _APOLOGY = re.compile(
     r"(?=(?:el|la|los|las|en|para|de|con|the|on|in|for)\b[^?]{1,40}$)",
     re.IGNORECASE,
 )
+_SUPPOSES = re.compile(r"^[\s¿¡]*(?:y|e|pero) (?:qu[eé] pasa )?si +", re.IGNORECASE)
+_SUPPOSITION = re.compile(r"(?<=\w) +si +", re.IGNORECASE)
 _PREPOSITIONS = frozenset(
     [
         "en",
@@ -161,7 +173,9 @@ class Phrase:
     @property
     def is_time(self) -> bool:
         """True for a day, a month or a part of a day."""
-        return any(stem(word) in _TIMES or word.isdigit() for word in self.words)
+        return any(stem(word) in _TIMES for word in self.words) or all(
+            word.isdigit() for word in self.words
+        )
 
     @property
     def is_place(self) -> bool:
@@ -186,7 +200,7 @@ def correction(text: str) -> str | None:
 
 
 def follow_up(text: str) -> str | None:
-    """Return a message without the "y" or "what about" that ties it to the one before; else None."""
+    """Return a message without the "y" or "what about" at its beginning; None if it has none."""
     found = _FOLLOWS.match(text)
     return text[found.end() :].strip() if found else None
 
@@ -204,21 +218,25 @@ def readings(text: str, earlier: Sequence[str]) -> list[str]:
     if corrected is not None:
         return [completed(before, corrected) or corrected]
     tied = follow_up(text)
+    if tied is not None and (supposed := _supposed(before, text)):
+        return [supposed, tied]
     bare = bare_question(tied if tied is not None else text) or text
     if _is_elliptical(bare, tied=tied is not None):
         whole = completed(before, bare)
         if whole is None:
             return [text]
-        return [whole] if not asks_something(read_question(bare)) else [whole, bare]
+        if not asks_something(read_question(bare)):
+            return [whole]
+        return [text] if tied is None and addresses_company(bare) else [whole, bare]
     placed = _with_place(before, bare)
     return [placed, text] if placed else [text]
 
 
 def completed(before: str, new: str) -> str | None:
-    """Return the question ``before`` with the words of ``new`` in it; None if nothing can be carried.
+    """Return the question ``before`` with the words of ``new``; None if nothing can be carried.
 
-    A new text that brings its own form ("cuánto cuesta") gets the subject of the earlier question; a
-    new text of words only ("los domingos") replaces the words of the same role.
+    A new text that brings its own form ("cuánto cuesta") gets the subject of the earlier question;
+    a new text of words only ("los domingos") replaces the words of the same role.
     """
     asked = read_question(new)
     old = phrases(before)
@@ -226,7 +244,7 @@ def completed(before: str, new: str) -> str | None:
         return None
     if _has_own_form(new):
         carried = [one for one in old if not (set(one.words) & set(_folded_words(new)))]
-        if asked.stems and not _POINTS.search(new):
+        if asked.stems and not _POINTS.search(new) and not lacks_subject(new):
             carried = [one for one in carried if one.is_place]
         useful = [one for one in carried if not all(is_light(stem(word)) for word in one.words)]
         ending = " ".join(one.text for one in useful or carried)
@@ -266,7 +284,9 @@ def phrases(text: str) -> list[Phrase]:
             found.append(Phrase(text[start:end], start, end, preposition, tuple(words)))
         start, preposition, words = None, "", []
 
-    for token in _TOKEN.finditer(text):
+    tokens = list(_TOKEN.finditer(text))
+    first = tokens[0] if len(tokens) > 1 else None
+    for token in tokens:
         word = fold(token[0])
         gap = text[end : token.start()]
         if words and re.search(r"[,;:.?!¿¡]", gap):
@@ -280,7 +300,9 @@ def phrases(text: str) -> list[Phrase]:
             start = token.start() if start is None else start
             if not words:
                 end = token.end()
-        elif likeness(stem(word), wanted) or (word.isdigit() and words):
+        elif not found and not words and token is first and addresses_company(word):
+            continue  # the verb of "¿Dictan yoga?", where the phrase is "yoga"
+        elif _is_wanted(word, wanted) or (word.isdigit() and words):
             start = token.start() if start is None else start
             words.append(word)
             end = token.end()
@@ -288,6 +310,18 @@ def phrases(text: str) -> list[Phrase]:
             close()
     close()
     return found
+
+
+def _has_article(phrase: Phrase) -> bool:
+    return fold(phrase.text).split()[0] in _TRANSPARENT
+
+
+def _is_wanted(word: str, wanted: frozenset[str]) -> bool:
+    if stem(word) in _PLACE_NOUNS:
+        return True
+    if is_light(stem(word)) and has_verb(word):
+        return False
+    return any(likeness(one, wanted) for one in question_stems(word))
 
 
 def _role(phrase: Phrase, old: Sequence[Phrase]) -> Phrase | None:
@@ -310,7 +344,17 @@ def _role(phrase: Phrase, old: Sequence[Phrase]) -> Phrase | None:
     subjects = [one for one in others if not one.preposition]
     heavy = [one for one in subjects if not all(is_light(stem(word)) for word in one.words)]
     chosen = heavy or subjects or others
+    alike = [one for one in chosen if _has_article(one) == _has_article(phrase)]
+    chosen = alike or chosen
     return chosen[-1] if chosen else None
+
+
+def _supposed(before: str, text: str) -> str | None:
+    """Return "¿qué pasa si cancelo?" for "¿y si cancelo?" after "¿qué pasa si llego tarde?"."""
+    new, old = _SUPPOSES.match(text), _SUPPOSITION.search(before)
+    if new is None or old is None:
+        return None
+    return f"{before[: old.start()]} si {text[new.end() :]}".strip()
 
 
 def _standing(earlier: Sequence[str]) -> str | None:
@@ -330,7 +374,7 @@ def _is_about_something(text: str) -> bool:
 def _is_elliptical(bare: str, *, tied: bool) -> bool:
     """Return whether a question lacks its form or its subject."""
     asked = read_question(bare)
-    if not asked.stems or _POINTS.search(bare):
+    if not asked.stems or _POINTS.search(bare) or lacks_subject(bare):
         return True
     if _has_own_form(bare):
         return False
@@ -339,7 +383,7 @@ def _is_elliptical(bare: str, *, tied: bool) -> bool:
 
 def _has_own_form(text: str) -> bool:
     """Return whether a text has a question word, a verb, or asks for a known kind of answer."""
-    return bool(read_question(text).kinds) or has_form(text)
+    return bool(read_question(text).kinds) or has_form(text) or has_verb(text)
 
 
 def _with_place(before: str, bare: str) -> str | None:

@@ -1,4 +1,4 @@
-"""The details of a request to act that a message already says: what, when, for whom, how to reach."""
+"""The details of a request to act that a message says: what, when, in whose name, which contact."""
 
 from __future__ import annotations
 
@@ -22,31 +22,35 @@ NEEDED: dict[Kind, tuple[Detail, ...]] = {
 _WHEN = re.compile(
     r"\b(?:hoy|manana|pasado manana|lunes|martes|miercoles|jueves|viernes|sabado|domingo|"
     r"enero|febrero|marzo|abril|mayo|junio|julio|agosto|septiembre|octubre|noviembre|diciembre|"
-    r"fin de semana|proxim[oa]s?|otra semana|esta semana|esta (?:noche|tarde)|en la (?:manana|tarde|noche)|"
+    r"fin de semana|proxim[oa]s?|otra semana|esta semana|"
+    r"esta (?:noche|tarde)|en la (?:manana|tarde|noche)|"
     r"today|tonight|tomorrow|monday|tuesday|wednesday|thursday|friday|saturday|sunday|weekend|"
     r"next week|january|february|march|april|june|july|august|september|october|november|december|"
-    r"a las? \d{1,2}|at \d{1,2}|el \d{1,2}|\d{1,2}(?::\d\d)? ?[ap]\.? ?m|\d{1,2}[/-]\d{1,2}|\d{1,2}:\d\d)\b"
+    r"a las? \d{1,2}|at \d{1,2}|el \d{1,2}|\d{1,2}(?::\d\d)? ?[ap]\.? ?m|"
+    r"\d{1,2}[/-]\d{1,2}|\d{1,2}:\d\d)\b"
 )
 _PHONE = re.compile(r"(?<![\w$#.,])\+?\d(?:[ ().-]?\d){6,14}(?![\w])")
 _MAIL = re.compile(r"[^\s@,;]+@[^\s@,;]+\.\w{2,}")
 _NAME = re.compile(
-    r"\b(?i:soy|me llamo|mi nombre es|a nombre de|de parte de|para|i am|i'm|my name is|under the name(?: of)?)"
+    r"\b(?i:soy|me llamo|mi nombre es|a nombre de|de parte de|para|i am|i'm|my name is|"
+    r"under the name(?: of)?)"
     r"\s+((?:[A-ZÁÉÍÓÚÑ][\wáéíóúüñ'-]+)(?:\s+(?:de |del |la )?[A-ZÁÉÍÓÚÑ][\wáéíóúüñ'-]+){0,3})"
 )
-_NUMBER = re.compile(r"\b(?=\w*\d)[A-Za-z]{0,4}-?\d{3,}[\w-]*\b")
+_NUMBER = re.compile(r"\b[A-Za-z]{0,4}-?\d{3,}[\w-]*\b")
 # Words of the request itself, which name nothing.
 _GENERIC = frozenset(
     map(
         stem,
         tokens(
-            "pedir sacar agendar agenda agendame reservar reserva reservame reservacion apartar aparta "
-            "separar separame programar tomar dar cita citas turno turnos cupo hora horario espacio "
-            "cancelar cancela cancelame cancelen anular anula cambiar cambio cambia mover reprogramar "
-            "aplazar modificar pedido pedidos orden compra envio paquete tramite solicitud estado saber "
-            "confirmar inscribirme inscribir matricularme apuntame anotame comprar hacer encargar "
-            "solicitar favor porfa porfavor gracias urgente nueva nuevo dia kiero nesecito please "
-            "book booking make schedule appointment reserve reservation cancel change move reschedule "
-            "order status track buy place sign register like appointments ir poder asistir voy"
+            "pedir sacar agendar agenda agendame reservar reserva reservame reservacion "
+            "apartar aparta separar separame programar tomar dar cita citas turno turnos cupo "
+            "hora horario espacio cancelar cancela cancelame cancelen anular anula cambiar "
+            "cambio cambia mover reprogramar aplazar modificar pedido pedidos orden compra "
+            "envio paquete tramite solicitud estado saber confirmar inscribirme inscribir "
+            "matricularme apuntame anotame comprar hacer encargar solicitar favor porfa "
+            "porfavor gracias urgente nueva nuevo dia kiero nesecito please book booking make "
+            "schedule appointment reserve reservation cancel change move reschedule order "
+            "status track buy place sign register like appointments ir poder asistir voy"
         ),
     )
 )

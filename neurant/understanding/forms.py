@@ -14,13 +14,21 @@ ASKING = (
 # A verb in the third person plural addresses the company: "abren", "tienen", "aceptan".
 VERB = (
     r"(?:hay|es|son|esta|puedo|puede|podemos|tienes|tiene|debo|incluye|cuesta|vale|queda|dura|cubre|"
-    r"is|are|do|does|can|could|(?:[a-z]{2,}(?:an|en)))"
+    r"is|are|do|does|can|could|(?:[a-z]+(?:an|en)))"
 )
 _NOT_VERBS = frozenset(
-    {"bien", "tambien", "tan", "den", "gran", "pan", "plan", "resumen", "examen", "jean", "gimen"}
+    {"bien", "tambien", "tan", "gran", "pan", "plan", "resumen", "examen", "imagen", "orden"}
 )
 _BEFORE = r"(?:(?:y|e|pero|and|but|no|si|me|se|le|les|nos|lo|la|los|las|tambien) )*"
 _FORM = re.compile(rf"{_BEFORE}(?:{ASKING}\b|({VERB})\b)")
+_ADDS = re.compile(r"^[\s¿¡]*(?:(?:y|e|tambi[eé]n|adem[aá]s|and|also)\b[\s,]*)+", re.IGNORECASE)
+# A question word and one word more: "¿desde qué edad?", "¿cuánto dura?".
+_SHORT = re.compile(
+    rf"{_BEFORE}(?:{ASKING} [a-z0-9]+|"
+    r"(?:es|son|esta|estan|tiene|incluye|dura|cubre|sirve|funciona|is|are|does)(?: [a-z0-9]+){1,2})"
+)
+_VERB_WORD = re.compile(VERB)
+_PLURAL = re.compile(r"\b[a-z]+(?:an|en)$")
 _NOT_A_WORD = re.compile(r"[^a-z0-9]+")
 
 
@@ -31,8 +39,25 @@ def is_question(text: str) -> bool:
 
 def has_form(text: str) -> bool:
     """Return whether a sentence begins with a question word or with the verb of a question."""
-    found = _form(bare_question(text) or text)
-    return found is not None
+    rest = _ADDS.sub("", text)
+    return _form(bare_question(rest) or rest) is not None
+
+
+def has_verb(text: str) -> bool:
+    """Return whether any word is the verb of a question: "el desayuno está incluido"."""
+    words = _words(text).split()
+    return any(_VERB_WORD.fullmatch(word) and word not in _NOT_VERBS for word in words)
+
+
+def lacks_subject(text: str) -> bool:
+    """Return whether a question has no room for a subject: "¿cuánto dura?", "¿es gratis?"."""
+    return bool(_SHORT.fullmatch(_words(text)))
+
+
+def addresses_company(text: str) -> bool:
+    """Return whether a question ends with a verb that addresses the company: "¿dónde quedan?"."""
+    found = _PLURAL.search(_words(text))
+    return found is not None and found[0] not in _NOT_VERBS
 
 
 def is_whole_clause(text: str) -> bool:

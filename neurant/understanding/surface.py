@@ -1,8 +1,8 @@
 """The signals of a message that a sentence vector blurs: its words, its letters and its form.
 
-A vector of a whole sentence hardly distinguishes "quiero cancelar" from "¿puedo cancelar?", and says
-little about one word of chat. Word and letter sequences are hashed to a fixed number of places, so
-that no vocabulary has to be kept (Weinberger et al., "Feature Hashing", 2009).
+A vector of a whole sentence hardly distinguishes "quiero cancelar" from "¿puedo cancelar?", and
+says little about one word of chat. Word and letter sequences are hashed to a fixed number of
+places, so that no vocabulary has to be kept (Weinberger et al., "Feature Hashing", 2009).
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ _WORD = re.compile(r"[a-z0-9]+")
 _REPEATED = re.compile(r"(.)\1{2,}")
 _LETTERS = (3, 4)  # lengths of the letter sequences inside a word
 _ASKS = re.compile(
-    r"(?:(?:y|e|pero|ok|hola|and|but|so) )*(?:a |en |de |por |con |para |hasta |desde |to |for |from )?"
+    r"(?:(?:y|e|pero|ok|hola|and|but|so) )*(?:a |en |de |por |con |para |hasta |desde |to |for |"
+    r"from )?"
     r"(?:que|cual|cuales|quien|quienes|cuanto|cuanta|cuantos|cuantas|cuando|donde|como|xq|q|dnd|"
     r"what|which|who|how|when|where|why|is|are|do|does|can|could|will)\b"
 )
