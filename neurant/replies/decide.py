@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,7 +19,14 @@ from neurant.texts import LANGUAGES, Language, catalogue, in_tone
 from neurant.understanding.addressing import asks_for_help, without_address
 from neurant.understanding.classify import Classified
 from neurant.understanding.details import Detail
+from neurant.understanding.forms import is_question
 from neurant.understanding.kinds import REQUESTS, SMALL_TALK, Kind
+
+_ACKNOWLEDGES = re.compile(
+    r"\s*(?:ok|okey|okay|vale|listo|perfecto|bueno|entendido|dale|gracias|alright|great|thanks)\b",
+    re.IGNORECASE,
+)
+_PLAIN_QUESTION = 0.75  # above this probability even such a statement is taken for a question
 
 Action = Literal["none", "notice", "answer", "escalate", "limit", "retrieve"]
 
@@ -128,9 +136,14 @@ def react(now: Situation, kind: Kind) -> Decision:
         return _plain_answer(now, "insult")
     if kind == "person":
         return _to_person(now, question, None)
-    if kind in REQUESTS and now.hitl_enabled:
-        return _next_step(now, Request(kind, question, (), None))
-    return Decision("retrieve", kind=kind)
+    if kind in REQUESTS and now.hitl_enabled and (kind == "status" or not is_question(question)):
+        return begin_request(now, kind)
+    return Decision("retrieve", kind=kind)  # a question about an action may be in the documents
+
+
+def begin_request(now: Situation, kind: Kind) -> Decision:
+    """Ask for the first missing detail of a request to act, or hand the request over."""
+    return _next_step(now, Request(kind, without_address(now.question or ""), (), None))
 
 
 def without_answer(now: Situation, question: str, classified: Classified | None = None) -> Decision:
@@ -165,16 +178,24 @@ def with_care(now: Situation, kind: Kind, question: str, advice: str | None) -> 
 
 
 def _milder(now: Situation, classified: Classified) -> Decision | None:
-    if classified.of(SMALL_TALK) > classified.probabilities["question"]:
-        if "?" in (now.question or ""):
-            return None
-        kind = max(SMALL_TALK, key=classified.probabilities.__getitem__)
-        return _small_talk(now, kind)
     if classified.kind == "offtopic":
         return Decision("answer", content=now.say("off_topic"), by="off_topic")
     if classified.kind in ("identity", "insult"):
         return _plain_answer(now, classified.kind)
-    return None
+    asked, question = classified.probabilities["question"], now.question or ""
+    talks = classified.kind in SMALL_TALK or (
+        classified.kind == "question"
+        and (classified.of(SMALL_TALK) > asked or _only_acknowledges(question, asked))
+    )
+    if not talks or "?" in question:
+        return None
+    return _small_talk(now, max(SMALL_TALK, key=classified.probabilities.__getitem__))
+
+
+def _only_acknowledges(text: str, asked: float) -> bool:
+    """Return whether a statement begins with an "ok": "ok, nos vemos en la tienda"."""
+    opens = _ACKNOWLEDGES.match(text) is not None
+    return opens and not is_question(text) and asked < _PLAIN_QUESTION
 
 
 def _small_talk(now: Situation, kind: Kind) -> Decision:

@@ -27,6 +27,7 @@ from neurant.replies import queries
 from neurant.replies.decide import (
     Decision,
     Situation,
+    begin_request,
     decide,
     react,
     with_care,
@@ -55,6 +56,7 @@ _LISTEN = timedelta(seconds=1.5)
 _MAX_RETRY_SECONDS = 60.0
 # Turns for which a person is called, with the documents' advice if there is any.
 _CAREFUL = ("complaint", "emergency", "advice")
+_SURE = 0.9  # of a wish for advice, to call a person although the documents answer
 _REACHING = frozenset({*_CAREFUL, *REQUESTS})
 _HOW_TO_REACH: dict[Language, str] = {
     "es": "¿Cuál es el teléfono o el correo para contactarlos?",
@@ -252,9 +254,14 @@ def respond(
 ) -> Reply:
     """Return the reply to a turn whose questions were searched."""
     found = _answers(findings, elapsed)
+    sure = turn.classified is not None and turn.classified.probability >= _SURE
+    if found and decision.kind == "advice" and not sure:
+        return found
     if decision.kind in _CAREFUL:
         said = with_care(now, decision.kind, turn.text, found.content if found else None)
         return replace(found or Reply(""), **_decided(said), processing_ms=elapsed)
+    if decision.kind in REQUESTS and now.hitl_enabled:
+        return found or as_reply(begin_request(now, decision.kind), elapsed)
     if decision.kind in REQUESTS:  # nobody can be called, so the documents say how to act
         known = found.content if found else None
         content = "\n\n".join(filter(None, (now.say("request_alone"), known)))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import psycopg
@@ -24,6 +25,7 @@ from neurant.chatbots.schemas import (
     ChatbotIn,
     ChatbotOut,
     ChatbotPatch,
+    PreviewEarlier,
     PreviewIn,
     TemplateQuery,
 )
@@ -42,6 +44,8 @@ from neurant.plans.limits import channel_limit, list_usage, people_limit, within
 
 PAGE = "/console/bots"
 _MAX_TEMPLATES = 200
+_MAX_EARLIER, _MAX_EARLIER_LENGTH = 50, 5_000
+_SENDERS: dict[str, Literal["customer", "bot"]] = {"customer": "customer", "bot": "bot"}
 
 router = APIRouter(prefix=PAGE, route_class=PageRoute, include_in_schema=False)
 Text = Annotated[str, Form()]
@@ -249,7 +253,7 @@ async def try_bot(request: Request, staff: PageStaff, chatbot_id: UUID) -> Respo
     context: dict[str, Any] = {"message": message, "preview": None, "problem": None}
     try:
         patch = forms.read_settings(form) if "system_prompt" in form else ChatbotPatch()
-        asked = PreviewIn(message=message)
+        asked = PreviewIn(message=message, earlier=_earlier(form.getlist("earlier")))
         # The settings are validated already, so model_copy() sets them without validation.
         asked = asked.model_copy(update={"settings": patch})
         pool = services_of(request).pool
@@ -261,6 +265,16 @@ async def try_bot(request: Request, staff: PageStaff, chatbot_id: UUID) -> Respo
     except ValidationError as error:
         context["problem"] = invalid(request, error).detail(reader_language(request))
     return HTMLResponse(markup(request, "bots/trial.html", **context))
+
+
+def _earlier(values: Sequence[object]) -> list[PreviewEarlier]:
+    """Return the newest messages of the trial chat, which its fragments carry as hidden fields."""
+    found = []
+    for value in map(str, values[-_MAX_EARLIER:]):
+        sender, _, said = value.partition(":")
+        if sender in _SENDERS and said.strip():
+            found.append(PreviewEarlier(sender=_SENDERS[sender], text=said[:_MAX_EARLIER_LENGTH]))
+    return found
 
 
 @router.post("/{chatbot_id}/retire")
